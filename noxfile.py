@@ -1,0 +1,69 @@
+"""The project's commands, each in an environment of its own: demo, tests, lint, bench.
+
+`nox` alone runs tests and lint. Sessions use the interpreter that nox runs on; another one, or several, are named by
+`-P`, as in `nox -s tests -P 3.12 -P 3.13`. What follows `--` goes to the session's program:
+`nox -s tests -- --postgres 15 -k cron`. Every session installs within constraints.txt.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import nox
+
+if sys.version_info < (3, 11):
+    raise SystemExit("Zeke needs Python 3.11 or newer; run nox with one, for instance: python3.13 -m nox")
+
+ROOT = Path(__file__).parent
+GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
+
+nox.needs_version = ">=2025.5.1"
+# uv where it is at hand, for it is fast; virtualenv came with nox.
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["tests", "lint"]
+nox.options.error_on_missing_interpreters = False
+
+
+def _install(
+    session: nox.Session, *groups: str, extras: str = "embedded,tasks", editable: bool = True
+) -> None:
+    """Install the project with its extras and the named dependency groups, within constraints.txt."""
+    requirements = nox.project.dependency_groups(GROUPS, *groups) if groups else ()
+    project = ["-e", f".[{extras}]"] if editable else [f".[{extras}]"]
+    session.install("--constraint", "constraints.txt", *project, *requirements)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """Start a private Postgres and a sample site, ingest it, and show what came of it."""
+    # As a user has it: from the built wheel, with the working tree out of sight.
+    _install(session, editable=False)
+    session.run("python", "-m", "zeke_tasks.demo", *session.posargs, env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the tests over both stores; `-- --postgres 15` chooses another database."""
+    _install(session, "test")
+    session.run("pytest", *(session.posargs or ["-n", "2"]))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, types, layers, SQL, and what only a test can check."""
+    _install(session, "lint", "test", "bench", "release")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("pyright", "--warnings")
+    session.run("lint-imports")
+    statements = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("zeke_*/**/*.sql"))
+    session.run("sqlfluff", "lint", "--disable-progress-bar", *statements)
+    session.run("pytest", "-q", "tests/test_tidy.py", "tests/test_public_api.py")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the queue against the raw limit of its statements; `-- --quick` for a smaller run."""
+    _install(session, "bench")
+    session.run("python", "-m", "benchmarks", *session.posargs)
