@@ -1,0 +1,150 @@
+"""The errors of the runtime, named by what the caller can do next.
+
+::
+
+    ZekeError
+     ├── UsageError               the call is wrong: change it, repeating won't help
+     │    ├── UnknownTask         no such task in the catalog (or two with one name: DuplicateTask)
+     │    ├── DuplicateTask
+     │    ├── PayloadInvalid      the payload doesn't fit the task's model; ``fields`` says where
+     │    ├── TooLarge            payload or output over its cap
+     │    ├── NotJson             a value that JSON (as Postgres keeps it) can't hold
+     │    ├── BadName             a queue, schedule or schema name that is not one
+     │    ├── BadOption           a number out of range, options that exclude each other
+     │    └── BadSchedule         cron that can't be read or never fires, unknown zone
+     ├── Refused                  a uniqueness rule refused the send; ``holder`` is the job in the way
+     ├── JobNotFound              no live or archived job has this id
+     ├── LeaseLost                the job is no longer yours: stop, and settle nothing
+     ├── ResultTimeout            the job did not end in time; it goes on
+     ├── JobFailed                the job that was waited for failed, expired or was cancelled
+     └── StorageError
+          ├── StorageUnavailable  the database can't be reached, or went away: try again later
+          ├── SchemaMismatch      the tables are missing, too old, or another system's: migrate
+          ├── TooOld              the server is older than PostgreSQL 15
+          └── Forbidden           the role lacks a right; the message names it
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from zeke_queue.model import Job
+
+
+class ZekeError(Exception):
+    """Any error that this package raises on purpose."""
+
+
+class UsageError(ZekeError, ValueError):
+    """The call is wrong; the message names the field, what is wrong with it, and what to do."""
+
+
+class UnknownTask(UsageError):
+    """No task of this name is in the catalog."""
+
+
+class DuplicateTask(UsageError):
+    """Two tasks of one catalog claim the same name or alias."""
+
+
+class FieldError(NamedTuple):
+    """One field of a payload that does not fit: its path (``a.b.0``), and why."""
+
+    path: str
+    message: str
+
+
+class PayloadInvalid(UsageError):
+    """The payload does not fit the task's model.
+
+    Attributes:
+        task: the task's name.
+        fields: every field that does not fit, in the model's order.
+    """
+
+    def __init__(self, task: str, fields: Sequence[FieldError]) -> None:
+        self.task = task
+        self.fields = tuple(fields)
+        listed = "; ".join(f"{f.path}: {f.message}" for f in self.fields)
+        super().__init__(f"The payload does not fit task {task!r}: {listed}")
+
+
+class TooLarge(UsageError):
+    """A payload or an output is over its cap."""
+
+
+class NotJson(UsageError):
+    """A value can't be kept as JSON by Postgres (NaN, NUL, a type that has no JSON form)."""
+
+
+class BadName(UsageError):
+    """A name of a queue, schedule or schema is not one."""
+
+
+class BadOption(UsageError):
+    """An option is out of its range, or excludes another one that was given."""
+
+
+class BadSchedule(UsageError):
+    """A cron expression can't be read or never fires, or a zone is unknown."""
+
+
+class Refused(ZekeError):
+    """A uniqueness rule refused a send.
+
+    Attributes:
+        holder: the job that holds the key or the slot; None if it ended meanwhile.
+    """
+
+    def __init__(self, message: str, holder: UUID | None = None) -> None:
+        super().__init__(message)
+        self.holder = holder
+
+
+class JobNotFound(ZekeError, LookupError):
+    """No live or archived job has this id."""
+
+
+class LeaseLost(ZekeError):
+    """The job is no longer this worker's: it expired, was cancelled, or was given to another."""
+
+
+class ResultTimeout(ZekeError, TimeoutError):
+    """The job did not end in time; it goes on."""
+
+
+class JobFailed(ZekeError):
+    """The job that was waited for did not complete.
+
+    Attributes:
+        job: the job as it ended, with its state and its output (the error).
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        said = job.output.get("message") if isinstance(job.output, dict) else None
+        super().__init__(f"Job {job.id} of {job.name!r} ended {job.state.value}" + (f": {said}" if said else ""))
+
+
+class StorageError(ZekeError):
+    """Something about the storage."""
+
+
+class StorageUnavailable(StorageError):
+    """The database can't be reached, or the connection broke: nothing is known of the statement's outcome."""
+
+
+class SchemaMismatch(StorageError):
+    """The tables are missing, of another version, or another system's."""
+
+
+class TooOld(StorageError):
+    """The server is older than the oldest PostgreSQL that is supported."""
+
+
+class Forbidden(StorageError):
+    """The role lacks a right that is needed."""

@@ -1,0 +1,344 @@
+"""The values that every part of the runtime speaks in: jobs, outcomes, policies, schedules.
+
+Nothing here does anything. Values that cross the hot path (a claim, a settlement) are named tuples, since
+they are built once for every job; the rest are frozen dataclasses.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+
+class JobState(enum.StrEnum):
+    """Where a job is in its life, in the order of the database's enum, on which comparisons rely.
+
+    Source: pg-boss 9, type ``job_state``.
+    """
+
+    CREATED = "created"
+    RETRY = "retry"
+    ACTIVE = "active"
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+WAITING: Final = frozenset({JobState.CREATED, JobState.RETRY})
+FINAL: Final = frozenset({JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED})
+
+
+class RunStatus(enum.StrEnum):
+    """What a client is told of a job. Source: the table of job status values in the user's document."""
+
+    QUEUED = "QUEUED"
+    EXECUTING = "EXECUTING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+
+STATUS_OF: Final[Mapping[JobState, RunStatus]] = {
+    JobState.CREATED: RunStatus.QUEUED,
+    JobState.RETRY: RunStatus.QUEUED,
+    JobState.ACTIVE: RunStatus.EXECUTING,
+    JobState.COMPLETED: RunStatus.COMPLETED,
+    JobState.EXPIRED: RunStatus.FAILED,
+    JobState.CANCELLED: RunStatus.CANCELLED,
+    JobState.FAILED: RunStatus.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """When a failed job runs again.
+
+    Attributes:
+        limit: how many retries there may be, so that a job fails at most ``limit + 1`` times.
+        delay: seconds before a retry, and the unit of the backoff; whole seconds, as in pg-boss.
+        backoff: whether the delay doubles with each retry.
+        delay_max: a cap on the drawn delay in seconds, or None for no cap.
+    """
+
+    limit: int = 3
+    delay: int = 1
+    backoff: bool = True
+    delay_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be inserted, with every option resolved. Times are durations: the storage adds its clock.
+
+    Attributes:
+        id: chosen by the sender (UUIDv7), so that an insert whose answer was lost can be repeated.
+        name: the queue.
+        data: canonical JSON text of the payload (``core.jsonb.dumps``), or None for no payload.
+        delay: seconds from now until the job may start; 0 is at once. Ignored if ``start_at`` is given.
+        start_at: the instant (aware) at which the job may start, which may lie in the past.
+        expire_in: seconds that one attempt may take.
+        singleton_key: at most one job of the queue with this key waits or runs.
+        slot_seconds: length of the throttle slot; at most one job a slot (and key) that has not failed.
+        slot_offset: seconds added to now before the slot is computed; with an offset above 0 the job also starts no
+            earlier than its slot, which is how a debounce sends into the next slot.
+        parent: the job that triggered this one.
+        meta: canonical JSON text of an object that is carried from parent to child, or None.
+    """
+
+    id: UUID
+    name: str
+    data: str | None = None
+    priority: int = 0
+    delay: float = 0.0
+    start_at: datetime | None = None
+    retry_limit: int = 3
+    retry_delay: int = 1
+    retry_backoff: bool = True
+    retry_delay_max: int | None = None
+    expire_in: float = 3600.0
+    singleton_key: str | None = None
+    slot_seconds: int | None = None
+    slot_offset: int = 0
+    policy: str | None = None
+    group_key: str | None = None
+    parent: UUID | None = None
+    meta: str | None = None
+
+
+class Want(NamedTuple):
+    """A queue that a worker serves, and how many more of its jobs the worker can take now (at least 1)."""
+
+    name: str
+    free: int
+
+
+class Claimed(NamedTuple):
+    """A job as its worker holds it. ``attempt`` is the claim number that every settlement must name.
+
+    ``data`` and ``meta`` are JSON as stored, not yet decoded; ``expire_in`` is in seconds.
+    The field order is the column order of ``claim.sql``.
+    """
+
+    id: UUID
+    name: str
+    data: bytes | None
+    attempt: int
+    priority: int
+    retry_count: int
+    retry_limit: int
+    retry_delay: int
+    retry_backoff: bool
+    retry_delay_max: int | None
+    expire_in: float
+    start_after: datetime
+    parent: UUID | None
+    meta: bytes | None
+
+
+class Completed(NamedTuple):
+    """A handler returned. ``output`` is canonical JSON text, or None for a handler that returned nothing."""
+
+    id: UUID
+    attempt: int
+    output: str | None
+
+
+class Failed(NamedTuple):
+    """An attempt failed, expired or lost its worker; the verdict is already made.
+
+    ``retry_in`` is in seconds, None for "give up", and then ``final`` is the state the job ends in.
+    ``output`` is JSON text of an object with the keys type, message and traceback (``core.failure``).
+    """
+
+    id: UUID
+    attempt: int
+    retry_in: float | None
+    output: str
+    final: Literal[JobState.FAILED, JobState.EXPIRED] = JobState.FAILED
+
+
+class Released(NamedTuple):
+    """A job goes back to waiting without using up a retry (shutdown, snooze), after ``delay`` seconds."""
+
+    id: UUID
+    attempt: int
+    delay: float = 0.0
+
+
+class Extended(NamedTuple):
+    """A job's deadline moves to ``seconds`` from now."""
+
+    id: UUID
+    attempt: int
+    seconds: float
+
+
+class Overdue(NamedTuple):
+    """An active job whose deadline has passed or whose worker is dead, with what the verdict needs."""
+
+    id: UUID
+    name: str
+    attempt: int
+    retry_count: int
+    retry_limit: int
+    retry_delay: int
+    retry_backoff: bool
+    retry_delay_max: int | None
+    reason: Literal["deadline", "lease"]
+    worker: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One failed attempt, as kept in the job's history (the last 25 are kept).
+
+    ``state`` is what the job became: retry, failed or expired. ``error`` has type, message and traceback.
+    """
+
+    attempt: int
+    at: datetime
+    state: JobState
+    error: Mapping[str, Any]
+    worker: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as it is stored, live or archived; a value, which does not change when the job does."""
+
+    id: UUID
+    name: str
+    state: JobState
+    data: Any
+    priority: int
+    attempt: int
+    retry_count: int
+    retry_limit: int
+    retry_delay: int
+    retry_backoff: bool
+    retry_delay_max: int | None
+    start_after: datetime
+    started_on: datetime | None
+    singleton_key: str | None
+    singleton_on: datetime | None
+    expire_in: float
+    created_on: datetime
+    completed_on: datetime | None
+    keep_until: datetime
+    output: Any
+    worker: UUID | None
+    policy: str | None
+    group_key: str | None
+    parent: UUID | None
+    meta: Mapping[str, Any] | None
+    history: tuple[Attempt, ...] = ()
+    archived_on: datetime | None = None
+
+    @property
+    def status(self) -> RunStatus:
+        """What clients are told."""
+        return STATUS_OF[self.state]
+
+
+@dataclass(frozen=True, slots=True)
+class JobEvent:
+    """Progress or a log line of a running job, kept for whoever watches it.
+
+    ``data`` is canonical JSON text of an object; progress has ``{"value": 0..1, "message": str | null}``, a log line
+    ``{"level": str, "message": str, …}``. ``seq`` and ``at`` are given by the storage; 0 and None before.
+    """
+
+    job_id: UUID
+    attempt: int
+    kind: Literal["progress", "log"]
+    data: str
+    seq: int = 0
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A running worker process: an identity that is new at each start, and how long it may be silent.
+
+    Attributes:
+        lease: seconds without a heartbeat after which all its active jobs are given to others.
+        queues: names it serves.
+    """
+
+    id: UUID
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    lease: float
+    started_on: datetime | None = None
+    beat_on: datetime | None = None
+    asleep: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class QueueSettings:
+    """What is stored of a queue by name. ``concurrency_limit`` counts active jobs over all workers; None is no limit."""
+
+    name: str
+    concurrency_limit: int | None = None
+    paused_on: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCount:
+    """How many live jobs a queue has in each state; states with none are absent."""
+
+    name: str
+    states: Mapping[JobState, int]
+
+
+class CatchUp(enum.StrEnum):
+    """What to do with ticks that passed while no scheduler ran: none of them, the last one, or each."""
+
+    SKIP = "skip"
+    ONCE = "once"
+    ALL = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """A cron schedule. One schedule a name; ``task`` is the queue it sends to, ``name`` itself by default.
+
+    Attributes:
+        cron: five fields, or six of which the last is seconds.
+        zone: IANA zone in which the fields are read.
+        data: canonical JSON text of the payload, or None.
+        last_tick: the last occurrence served, and ``next_tick`` the next one; both set by the storage.
+        paused: a paused schedule serves no ticks, and does not catch up on those it missed.
+    """
+
+    name: str
+    cron: str
+    task: str
+    zone: str = "UTC"
+    data: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    catch_up: CatchUp = CatchUp.ONCE
+    description: str | None = None
+    paused: bool = False
+    last_tick: datetime | None = None
+    next_tick: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs to list: newest first by id, ``before`` excludes ids from there on. Limit 1 to 1000."""
+
+    names: tuple[str, ...] = ()
+    states: tuple[JobState, ...] = ()
+    parent: UUID | None = None
+    archived: bool = False
+    before: UUID | None = None
+    limit: int = 50

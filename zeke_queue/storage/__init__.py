@@ -1,0 +1,1 @@
+"""Where jobs are kept: one protocol, and its two implementations that answer alike."""

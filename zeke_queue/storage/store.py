@@ -1,0 +1,278 @@
+"""What a storage does for the runtime: the verbs of a job's life, set-based, and three protocols beside them.
+
+A storage applies verdicts and makes none: whether a job is retried and how long it waits comes in with the call, as
+a duration that the storage adds to its own clock. What it must decide by itself (what is due and in which order, what
+a uniqueness rule refuses, whose lease ran out, what a limit admits, what retention takes) is in ARCHITECTURE.md's
+ledger, and ``tests/model`` holds the implementations together on it.
+
+Every verb is atomic: it happens whole or, if it raises, not at all; except that after ``StorageUnavailable`` nothing
+is known of it. Every verb that names jobs by (id, attempt) changes only rows whose state and attempt still fit, and
+returns the ids that it changed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.model import (
+        Claimed,
+        Completed,
+        Extended,
+        Failed,
+        Job,
+        JobEvent,
+        JobFilter,
+        NewJob,
+        Overdue,
+        QueueCount,
+        QueueSettings,
+        Released,
+        Schedule,
+        Want,
+        WorkerInfo,
+    )
+
+
+class Verbs(Protocol):
+    """The verbs that also work inside a transaction."""
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
+        """Insert jobs, and wake workers that sleep on their queues.
+
+        Jobs of one call are inserted in the order (name, singleton key, position), so that two calls never deadlock
+        and, of two that exclude each other, the earlier one wins.
+
+        Returns:
+            For each job in the order given: its id, or None where a uniqueness rule refused it. A job whose id exists
+            already (live or archived) is not inserted again, and its id is returned: a send may be repeated.
+        """
+        ...
+
+    async def settle(
+        self,
+        completed: Sequence[Completed] = (),
+        failed: Sequence[Failed] = (),
+        released: Sequence[Released] = (),
+        *,
+        again: bool = False,
+    ) -> set[UUID]:
+        """Write outcomes of active jobs, all in one transaction, and tell watchers.
+
+        A job that cannot return to waiting, because another job holds its slot, ends failed, with ``superseded_by``
+        (the other's id) in its output; the rest of the batch is settled as it asks.
+
+        Args:
+            again: an earlier try of the same settlement had no answer. Then a row that already ended as this outcome
+                asks, at the same attempt, counts as changed.
+
+        Returns:
+            The ids that were changed. An id that is missing was not this caller's any more.
+        """
+        ...
+
+    async def overdue(self, limit: int) -> list[Overdue]:
+        """Find active jobs past their deadline or held by a dead worker, oldest deadline first, and lock them.
+
+        The locks last as long as the transaction, so it is of use inside one; rows that others have locked are left out.
+        """
+        ...
+
+    async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Cancel jobs that wait or run, at once and for good; returns those that were."""
+        ...
+
+    async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
+        """Lock schedules whose next tick is due (or not known) and that nobody else has locked; paused ones are left out.
+
+        Returns:
+            The storage's time, to decide by, and the schedules.
+        """
+        ...
+
+    async def serve_ticks(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
+        """Note the last occurrence that was decided on, and when the next one is due (None: never again)."""
+        ...
+
+
+class Transaction(Verbs, Protocol):
+    """An open transaction of a storage: all of it happens, or none.
+
+    Attributes:
+        connection: the driver's connection (psycopg's AsyncConnection), for statements of the application's own;
+            None in memory.
+    """
+
+    @property
+    def connection(self) -> Any: ...
+
+    def on_commit(self, apply: Callable[[], None]) -> None:
+        """Call ``apply`` when the transaction has committed, in the same step in memory; never after a rollback."""
+        ...
+
+    def on_rollback(self, undo: Callable[[], None]) -> None:
+        """Call ``undo`` if the transaction rolls back; last registered first."""
+        ...
+
+
+class Changes(Protocol):
+    """Tells that a watched job may have changed."""
+
+    async def wait(self, timeout: float) -> bool:
+        """Return True once the job may have changed since the last call, False after ``timeout`` seconds."""
+        ...
+
+
+class Store(Verbs, Protocol):
+    """The life of jobs."""
+
+    def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction, or join the caller's own one on ``connection``, which then commits or rolls back."""
+        ...
+
+    async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
+        """Lease due jobs of several queues at once: the next attempt of each is this worker's.
+
+        Due is: waiting, start_after not in the future, queue not paused, the queue's concurrency limit not reached.
+        The order over all queues is priority (highest first), then start_after, then id. Rows that others hold locked
+        are passed over, so an empty answer is no proof that nothing is due.
+
+        Args:
+            wants: queues, and how many of each at most.
+            limit: how many jobs at most in all, at least 1.
+        """
+        ...
+
+    async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
+        """Move deadlines of active jobs; returns the ids that were this caller's and are extended."""
+        ...
+
+    async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
+        """Note that a worker lives (the first beat registers it).
+
+        Returns:
+            The attempt of each active job that the storage holds for this worker, so that the worker sees what was
+            taken away from it, and what it was given without hearing of it.
+        """
+        ...
+
+    async def leave(self, worker: UUID) -> None:
+        """Forget a worker that has settled or released everything; jobs it still holds are overdue at once."""
+        ...
+
+    async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Put cancelled jobs back to created, due at once; one whose slot another job holds stays as it is."""
+        ...
+
+    async def retry(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Put failed or expired jobs back to retry, due at once, with room for one more retry if none is left.
+
+        One whose slot another job holds stays as it is.
+        """
+        ...
+
+    async def archive(self, after: float, limit: int) -> int:
+        """Move jobs that ended more than ``after`` seconds ago to the archive, oldest first; returns how many."""
+        ...
+
+    async def purge(self, after: float, limit: int) -> int:
+        """Delete jobs archived more than ``after`` seconds ago, with their events, oldest first; returns how many."""
+        ...
+
+    async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
+        """Say that the worker is about to sleep on these queues, or (None) that it is awake."""
+        ...
+
+    async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
+        """Sleep until one of the queues may have work, at most ``timeout`` seconds; True if it may."""
+        ...
+
+    async def note(self, events: Sequence[JobEvent]) -> None:
+        """Keep progress and log lines, and tell watchers."""
+        ...
+
+
+class Reader(Protocol):
+    """Looking at what is stored; changes nothing."""
+
+    async def get(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
+        """Return those of the jobs that exist, live or archived."""
+        ...
+
+    async def find(self, which: JobFilter) -> list[Job]:
+        """Return jobs by filter, newest id first."""
+        ...
+
+    async def count(self) -> list[QueueCount]:
+        """Return how many live jobs each queue has by state, ordered by name."""
+        ...
+
+    async def holder(self, job: NewJob) -> UUID | None:
+        """Return the job that makes a uniqueness rule refuse this one now, if any."""
+        ...
+
+    async def events(self, job_id: UUID, after: int = 0) -> list[JobEvent]:
+        """Return progress and log lines of a job with ``seq`` above ``after``, oldest first, at most 1000."""
+        ...
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return the workers that are known, alive or not yet found dead, by start."""
+        ...
+
+    async def now(self) -> datetime:
+        """Return the storage's time."""
+        ...
+
+    def watching(self, job_id: UUID) -> AbstractAsyncContextManager[Changes]:
+        """Watch a job: changes from here on are told, with polling as the net where they can't be."""
+        ...
+
+
+class Admin(Protocol):
+    """Queues and schedules, as code declares them and people edit them."""
+
+    async def declare_queues(self, queues: Sequence[QueueSettings]) -> None:
+        """Store the concurrency limits that code declares; a pause stays as it is."""
+        ...
+
+    async def queues(self) -> list[QueueSettings]:
+        """Return the settings of all queues that have any, by name."""
+        ...
+
+    async def pause_queue(self, name: str, *, paused: bool) -> None:
+        """Pause a queue (its waiting jobs are not claimed; running ones go on), or resume it."""
+        ...
+
+    async def declare_schedules(self, schedules: Sequence[Schedule]) -> None:
+        """Store the schedules that code declares.
+
+        An edit made at run time survives this as long as the definition in code is the one that it edited. A new
+        schedule has no last tick, so its first occurrence is the first after now.
+        """
+        ...
+
+    async def put_schedule(self, schedule: Schedule) -> None:
+        """Create or edit a schedule at run time; a change of cron or zone starts anew from now."""
+        ...
+
+    async def drop_schedule(self, name: str) -> bool:
+        """Delete a schedule; False if there was none."""
+        ...
+
+    async def schedules(self) -> list[Schedule]:
+        """Return all schedules, by name."""
+        ...
+
+
+class Storage(Store, Reader, Admin, Protocol):
+    """All of it: what a ``Queue`` is opened on."""
+
+    async def close(self) -> None:
+        """Give back connections; the storage can't be used any more."""
+        ...
+
