@@ -1,8 +1,8 @@
 """The project's commands, each in an environment of its own: demo, tests, lint, bench.
 
-`nox` alone runs tests and lint. Sessions use the interpreter that nox runs on; another one, or several, are named by
-`-P`, as in `nox -s tests -P 3.12 -P 3.13`. What follows `--` goes to the session's program:
-`nox -s tests -- --postgres 15 -k cron`. Every session installs within constraints.txt.
+`nox` alone runs tests and lint. Sessions use the interpreter that nox runs on; `-P` names others, as in
+`nox -s tests -P 3.12 -P 3.13`. What follows `--` goes on to the program: `nox -s tests -- --postgres 15`.
+Every session installs within constraints.txt.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if sys.version_info < (3, 11):
     raise SystemExit("Zeke needs Python 3.11 or newer; run nox with one, for instance: python3.13 -m nox")
 
 ROOT = Path(__file__).parent
-GROUPS = nox.project.load_toml(ROOT / "pyproject.toml")
+PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 
 nox.needs_version = ">=2025.5.1"
 # uv where it is at hand, for it is fast; virtualenv came with nox.
@@ -29,7 +29,7 @@ def _install(
     session: nox.Session, *groups: str, extras: str = "embedded,tasks", editable: bool = True
 ) -> None:
     """Install the project with its extras and the named dependency groups, within constraints.txt."""
-    requirements = nox.project.dependency_groups(GROUPS, *groups) if groups else ()
+    requirements = nox.project.dependency_groups(PROJECT, *groups) if groups else ()
     project = ["-e", f".[{extras}]"] if editable else [f".[{extras}]"]
     session.install("--constraint", "constraints.txt", *project, *requirements)
 
