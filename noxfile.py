@@ -1,4 +1,4 @@
-"""The project's commands, each in an environment of its own: demo, tests, lint, bench.
+"""The project's commands, each in an environment of its own: demo, tests, lint, bench, constraints.
 
 `nox` alone runs tests and lint. Sessions use the interpreter that nox runs on; `-P` names others, as in
 `nox -s tests -P 3.12 -P 3.13`. What follows `--` goes on to the program: `nox -s tests -- --postgres 15`.
@@ -67,3 +67,14 @@ def bench(session: nox.Session) -> None:
     """Measure the queue against the raw limit of its statements; `-- --quick` for a smaller run."""
     _install(session, "bench")
     session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
+def constraints(session: nox.Session) -> None:
+    """Choose the newest versions of everything that the sessions install, for every Python from 3.11 on."""
+    session.install("uv")
+    groups = [word for name in PROJECT["dependency-groups"] for word in ("--group", name)]
+    command = ["uv", "pip", "compile", "pyproject.toml", "--all-extras", *groups, "--upgrade", "--quiet"]
+    command += ["--universal", "--python-version", "3.11", "--no-emit-index-url", "--no-emit-find-links"]
+    command += ["--custom-compile-command", "nox -s constraints", "--output-file", "constraints.txt"]
+    session.run(*command)
