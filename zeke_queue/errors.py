@@ -11,8 +11,10 @@
      │    ├── NotJson             a value that JSON (as Postgres keeps it) can't hold
      │    ├── BadName             a queue, schedule or schema name that is not one
      │    ├── BadOption           a number out of range, options that exclude each other
-     │    └── BadSchedule         cron that can't be read or never fires, unknown zone
+     │    ├── BadSchedule         cron that can't be read or never fires, unknown zone
+     │    └── BadSetting          an environment variable is missing or can't be read
      ├── Refused                  a uniqueness rule refused the send; ``holder`` is the job in the way
+     ├── IllegalTransition        a job in this state can't take this event (a defect of ours, not of the caller)
      ├── JobNotFound              no live or archived job has this id
      ├── LeaseLost                the job is no longer yours: stop, and settle nothing
      ├── ResultTimeout            the job did not end in time; it goes on
@@ -93,6 +95,10 @@ class BadSchedule(UsageError):
     """A cron expression can't be read or never fires, or a zone is unknown."""
 
 
+class BadSetting(UsageError):
+    """A setting is missing or can't be read; the message names the environment variable, never its value."""
+
+
 class Refused(ZekeError):
     """A uniqueness rule refused a send.
 
@@ -103,6 +109,10 @@ class Refused(ZekeError):
     def __init__(self, message: str, holder: UUID | None = None) -> None:
         super().__init__(message)
         self.holder = holder
+
+
+class IllegalTransition(ZekeError):
+    """A job in this state can't take this event; code of ours asked for it, so repeating won't help."""
 
 
 class JobNotFound(ZekeError, LookupError):

@@ -1,0 +1,252 @@
+"""When a schedule fires: the instants of a cron expression in a time zone, and which of them are due.
+
+A *tick* is an instant in UTC at which a schedule fires. The ticks of a schedule are strictly increasing, whatever the
+zone's clocks do; a tick is a function of expression and zone alone, so that every process computes the same ones.
+
+Daylight saving
+---------------
+
+A zone's clocks sometimes skip a stretch of wall time (the *gap*, in spring) or show one twice (the *overlap*, in
+autumn). What happens then depends on the hour field:
+
+**Every hour** (the field matches all 24 hours, as in ``*/5 * * * *``): the schedule is an interval. It fires at every
+instant at which a clock on the wall shows a matching time. It fires in both passes of an overlap, and a time that the
+gap skips is not made up for. So ``*/5 * * * *`` fires every five minutes of elapsed time, on those days too.
+
+**Certain hours** (any other, as in ``30 2 * * *`` or ``0 */6 * * *``): the schedule is an appointment. Each matching
+wall time of the calendar fires once:
+
+- one that occurs once fires then;
+- one that occurs twice fires at its first occurrence;
+- one that the gap skips fires at the first instant after the gap. Several such, or one that matches at that instant
+  anyway, are one tick.
+
+So ``30 2 * * *`` fires once on every day of the year: in Berlin at 03:00 summer time on the day when 02:30 is missing,
+and at the earlier of the two 02:30 on the day that has two.
+
+The same holds for changes of other sizes: half an hour on Lord Howe Island, or the whole day that Samoa left out in
+2011, for which ``0 12 * * *`` fires at the midnight that followed. Source: docs/adr/0006-daylight-saving.md.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from zeke_queue.core import crontab
+from zeke_queue.errors import BadOption, BadSchedule
+from zeke_queue.model import CatchUp
+
+GRACE: Final = timedelta(seconds=60)
+"""How old a tick may be for ``CatchUp.SKIP`` to serve it still."""
+
+TICKS_MAX: Final = 1_000
+"""How many ticks one look serves under ``CatchUp.ALL``; the rest are due at the next look."""
+
+_SECOND: Final = timedelta(seconds=1)
+_ZERO: Final = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """A cron expression in a time zone; made by ``Cron.parse``.
+
+    Attributes:
+        expr: as it was given.
+        zone: name of the IANA zone.
+    """
+
+    expr: str
+    zone: str
+    _crontab: crontab.Crontab = field(repr=False, compare=False)
+    _zone: ZoneInfo = field(repr=False, compare=False)
+
+    @classmethod
+    def parse(cls, expr: str, zone: str = "UTC") -> Cron:
+        """Read an expression (``core.crontab.read`` says what it may be) and look up a zone.
+
+        Raises:
+            BadSchedule: the expression can't be read or never fires, or there is no such zone.
+        """
+        return cls(expr, zone, crontab.read(expr), _zone_of(zone))
+
+    def next_after(self, instant: datetime) -> datetime | None:
+        """Return the first tick later than the instant.
+
+        Args:
+            instant: aware, in any zone.
+
+        Returns:
+            An aware datetime in UTC; None if there is no tick within fifty years, or before the year 9999.
+        """
+        if instant.utcoffset() is None:
+            raise BadOption(f"instant: {instant!r} has no time zone; give an aware datetime")
+        instant = instant.astimezone(UTC)
+        try:
+            return (
+                self._next_interval(instant) if self._crontab.every_hour else self._next_appointment(instant)
+            )
+        except OverflowError:  # beyond the calendar's last year
+            return None
+
+    def last_until(self, now: datetime, after: datetime) -> datetime | None:
+        """Return the last tick that is later than ``after`` and not later than ``now``, or None if there is none."""
+        first = self.next_after(after)
+        if first is None or first > now:
+            return None
+        # A tick follows from ``low`` in time, none from ``high``; halving the stretch between finds the edge.
+        low, high = first - _SECOND, now
+        while high - low > _SECOND:
+            middle = low + timedelta(seconds=(high - low) // _SECOND // 2)
+            tick = self.next_after(middle)
+            if tick is None or tick > now:
+                high = middle
+            else:
+                low = tick - _SECOND if tick - _SECOND > low else middle
+        return self.next_after(low)
+
+    def _next_appointment(self, instant: datetime) -> datetime | None:
+        # First occurrences come in the order of wall times, so the first that lies later than the instant is it.
+        wall = self._crontab.after(_wall(instant, self._zone))
+        while wall is not None:
+            before, after = _offsets(wall, self._zone)
+            if before < after:
+                tick = _change(wall - after, wall - before, self._zone)
+            else:
+                tick = _utc(wall - before)
+            if tick > instant:
+                return tick
+            wall = self._crontab.after(wall)
+        return None
+
+    def _next_interval(self, instant: datetime) -> datetime | None:
+        here = instant.astimezone(self._zone)
+        wall = here.replace(tzinfo=None, fold=0)
+        before, after = _offsets(wall, self._zone)
+        if before > after and here.fold == 0:
+            change = _change(wall - before, wall - after, self._zone)
+            following = self._crontab.after(wall)
+            if following is not None and _utc(following - before) < change:
+                return _utc(following - before)
+            # The first pass has no more ticks; the second begins with a wall time that was shown before.
+            following, pass_begins = self._crontab.since((change + after).replace(tzinfo=None)), change
+        else:
+            following, pass_begins = self._crontab.after(wall), instant + _SECOND
+        while following is not None:
+            before, after = _offsets(following, self._zone)
+            if before >= after:
+                first, second = _utc(following - before), _utc(following - after)
+                return first if first >= pass_begins else second
+            following = self._crontab.after(following)
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a look at a schedule found.
+
+    Attributes:
+        ticks: those to serve now, ascending.
+        last_tick: up to where every tick is decided on, served or not; store it.
+        next_tick: the first tick after that; it may have passed already. None if there is none.
+    """
+
+    ticks: tuple[datetime, ...]
+    last_tick: datetime
+    next_tick: datetime | None
+
+
+def due(
+    cron: Cron,
+    last: datetime | None,
+    now: datetime,
+    catch_up: CatchUp,
+    *,
+    grace: timedelta = GRACE,
+    limit: int = TICKS_MAX,
+) -> Due:
+    """Say which ticks to serve now.
+
+    Of the ticks later than ``last`` and not later than ``now``:
+
+    - ``ALL`` serves each, ``limit`` a look at most, the oldest first; ``next_tick`` has then passed already, so the
+      next look goes on there at once;
+    - ``ONCE`` serves the latest;
+    - ``SKIP`` serves the latest if it is at most ``grace`` old, that is, if a scheduler was there in time.
+
+    Under ONCE and SKIP those passed over count as decided. A schedule never looked at (``last`` is None) serves nothing
+    yet and starts from now: its first tick is the first one after now. A clock that went back serves nothing again.
+
+    Args:
+        cron: the schedule's.
+        last: what the last look gave as ``last_tick``.
+        now: the storage's time, aware.
+        catch_up: the schedule's policy.
+        grace: see SKIP.
+        limit: see ALL.
+
+    Returns:
+        What to serve, and what to store.
+    """
+    if last is None:
+        return Due((), now.astimezone(UTC), cron.next_after(now))
+    if catch_up is CatchUp.ALL:
+        ticks: list[datetime] = []
+        upcoming = cron.next_after(last)
+        while upcoming is not None and upcoming <= now and len(ticks) < limit:
+            ticks.append(upcoming)
+            upcoming = cron.next_after(upcoming)
+        return Due(tuple(ticks), ticks[-1] if ticks else last, upcoming)
+    latest = cron.last_until(now, last)
+    if latest is None:
+        return Due((), last, cron.next_after(last))
+    served = (latest,) if catch_up is CatchUp.ONCE or now - latest <= grace else ()
+    return Due(served, latest, cron.next_after(latest))
+
+
+def _wall(instant: datetime, zone: ZoneInfo) -> datetime:
+    return instant.astimezone(zone).replace(tzinfo=None, fold=0)
+
+
+def _utc(wall_in_utc: datetime) -> datetime:
+    return wall_in_utc.replace(tzinfo=UTC)
+
+
+def _offsets(wall: datetime, zone: ZoneInfo) -> tuple[timedelta, timedelta]:
+    """Return the zone's offsets around a wall time: equal for one that occurs once.
+
+    For one that occurs twice the first is greater, for one that does not occur the second is. Source: PEP 495.
+    """
+    before = wall.replace(tzinfo=zone).utcoffset()
+    after = wall.replace(tzinfo=zone, fold=1).utcoffset()
+    return before or _ZERO, after or _ZERO
+
+
+def _change(earlier: datetime, later: datetime, zone: ZoneInfo) -> datetime:
+    """Return the instant in (earlier, later], both naive UTC, at which the zone's offset becomes that of ``later``."""
+    low, high = _utc(earlier), _utc(later)
+    settled = high.astimezone(zone).utcoffset()
+    while high - low > _SECOND:
+        middle = low + (high - low) // _SECOND // 2 * _SECOND
+        if middle.astimezone(zone).utcoffset() == settled:
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+@lru_cache(maxsize=256)
+def _zone_of(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError, AttributeError):
+        known = {zone.lower(): zone for zone in available_timezones()}
+        near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
+        hint = (
+            f"did you mean {', '.join(known[zone] for zone in near)}?" if near else "try Europe/Berlin or UTC"
+        )
+        raise BadSchedule(f"Zone {name!r} is not in the IANA database; {hint}") from None

@@ -1,0 +1,114 @@
+"""An exception as JSON, as it is kept in a job's output and history.
+
+It must not fail itself: what it describes is an error already, and a second one would lose the first. So every
+access to an exception is guarded, and the text is capped, since a job's row should stay small.
+"""
+
+from __future__ import annotations
+
+import traceback as tracebacks
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.core import jsonb
+from zeke_queue.errors import NotJson
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+MESSAGE_MAX: Final = 2_000
+"""Characters kept of a message."""
+
+TRACEBACK_MAX: Final = 8_000
+"""Characters kept of a traceback."""
+
+EXTRA_MAX: Final = 2_000
+"""Characters of JSON kept of each extra value."""
+
+_CUT: Final = "\n… {} characters left out …\n"
+_CUT_ROOM: Final = 60
+_GROUP_WIDTH: Final = 10
+_GROUP_DEPTH: Final = 5
+
+
+def error_output(exc: BaseException, **extra: Any) -> str:
+    """Describe an exception, with its causes, its notes and, for a group, its members.
+
+    Args:
+        exc: any exception, however odd: one whose ``str`` raises is described by its type.
+        extra: further keys; a value that JSON can't hold is kept as text.
+
+    Returns:
+        JSON text of an object: ``type`` (with its module unless it is built in), ``message``, ``traceback``, and the
+        extra keys. At most 2 000 characters of message and 8 000 of traceback; of longer ones head and tail are kept.
+    """
+    return error_record(_type_name(exc), _message(exc), _traceback(exc), **extra)
+
+
+def error_record(type_: str, message: str, traceback: str | None = None, **extra: Any) -> str:
+    """Describe a failure that no exception tells of, such as a deadline that passed, in the same shape.
+
+    Returns:
+        JSON text of an object with ``type``, ``message``, ``traceback`` (null if there is none) and the extra keys.
+        The three first win over extra keys of the same name.
+    """
+    record: dict[str, Any] = {key: _plain(value) for key, value in extra.items()}
+    record |= {
+        "type": _clean(type_, MESSAGE_MAX),
+        "message": _clean(message, MESSAGE_MAX),
+        "traceback": None if traceback is None else _clean(traceback, TRACEBACK_MAX),
+    }
+    first = ("type", "message", "traceback")
+    return jsonb.dumps({key: record[key] for key in (*first, *(k for k in record if k not in first))})
+
+
+def _type_name(exc: BaseException) -> str:
+    cls = type(exc)
+    module = cls.__module__
+    return cls.__qualname__ if module == "builtins" else f"{module}.{cls.__qualname__}"
+
+
+def _message(exc: BaseException) -> str:
+    said = _guarded(lambda: str(exc))
+    return said if said is not None else f"<{type(exc).__name__}, whose text can't be had>"
+
+
+def _traceback(exc: BaseException) -> str:
+    """Format with causes and groups; or, if the exception defeats that, the frames alone."""
+    formatted = _guarded(
+        lambda: "".join(
+            tracebacks.TracebackException.from_exception(
+                exc, compact=True, max_group_width=_GROUP_WIDTH, max_group_depth=_GROUP_DEPTH
+            ).format()
+        )
+    )
+    if formatted is None:
+        formatted = _guarded(lambda: "".join(tracebacks.format_tb(exc.__traceback__)))
+    return formatted if formatted is not None else f"<no traceback of {type(exc).__name__} can be had>"
+
+
+def _guarded(get: Callable[[], str]) -> str | None:
+    """Return what ``get`` returns, or None if it raises: code of the exception's own runs in it."""
+    try:
+        got = get()
+    except Exception:  # noqa: BLE001 - the exception being described may raise anything; its caller says so instead
+        return None
+    return got
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can hold: itself, or its text."""
+    try:
+        text = jsonb.dumps(value)
+    except NotJson:
+        return _clean(_guarded(lambda: repr(value)) or f"<{type(value).__name__}>", EXTRA_MAX)
+    return jsonb.loads(text) if len(text) <= EXTRA_MAX else _clean(text, EXTRA_MAX)
+
+
+def _clean(text: str, cap: int) -> str:
+    """Cut out the middle, and replace what Postgres can't keep in a text: NUL and lone surrogates."""
+    if len(text) > cap:
+        keep = cap - _CUT_ROOM
+        head, tail = keep - keep // 2, keep // 2
+        text = text[:head] + _CUT.format(len(text) - keep) + text[len(text) - tail :]
+    text = text.replace("\0", "\N{SYMBOL FOR NULL}")
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()

@@ -1,0 +1,89 @@
+"""What may be the name of a queue (and so of a task or a schedule) and of a schema.
+
+Names end up in URLs, log lines, metrics' labels and shell commands, so they are plain ASCII; and in an index, so
+they are short.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from zeke_queue.errors import BadName
+
+QUEUE_NAME_MAX: Final = 200
+SCHEMA_NAME_MAX: Final = 50
+
+RESERVED_PREFIXES: Final = ("__pgboss__", "__state__")
+"""Queues of these prefixes are pg-boss's own: its maintenance, its cron, its completion jobs."""
+
+_QUEUE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+-]*", re.ASCII)
+_SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
+
+
+def queue_name(name: str) -> str:
+    """Return the name if it can be a queue's.
+
+    Raises:
+        BadName: it is no text, empty, over 200 characters, has a character other than ASCII letters, digits and
+            ``_ . : / @ + -``, begins with punctuation other than ``_``, or has a prefix that pg-boss reserves.
+
+    >>> queue_name("ingest-pull")
+    'ingest-pull'
+    """
+    if _QUEUE.fullmatch(_text(name, "Queue")) is None:
+        raise BadName(
+            f"Queue name {_shown(name)} is not one: "
+            + (
+                "it is empty"
+                if not name
+                else "use ASCII letters, digits and _ . : / @ + -, beginning with a letter, a digit or _"
+            )
+        )
+    if len(name) > QUEUE_NAME_MAX:
+        raise BadName(
+            f"Queue name {_shown(name)} has {len(name)} characters; at most {QUEUE_NAME_MAX} are allowed"
+        )
+    for prefix in RESERVED_PREFIXES:
+        if name.startswith(prefix):
+            raise BadName(
+                f"Queue name {_shown(name)} begins with {prefix!r}, which pg-boss reserves; choose another"
+            )
+    return name
+
+
+def schema_name(name: str) -> str:
+    """Return the name of a schema, folded to lower case as Postgres folds an unquoted one.
+
+    Raises:
+        BadName: it is no text, or no ASCII word of 1 to 50 characters that begins with a letter or ``_``, or it
+            begins with ``pg_``, which Postgres reserves for itself.
+
+    Source: pg-boss 9 allows word characters, at most 50.
+
+    >>> schema_name("PgBoss")
+    'pgboss'
+    """
+    folded = _text(name, "Schema").lower()
+    if len(name) > SCHEMA_NAME_MAX or _SCHEMA.fullmatch(folded) is None:
+        raise BadName(
+            f"Schema name {_shown(name)} is not one: use 1 to {SCHEMA_NAME_MAX} ASCII letters, digits and _, "
+            "beginning with a letter or _"
+        )
+    if folded.startswith("pg_"):
+        raise BadName(
+            f"Schema name {_shown(name)} begins with 'pg_', which Postgres reserves; choose another"
+        )
+    return folded
+
+
+def _text(name: object, what: str) -> str:
+    if not isinstance(name, str):
+        raise BadName(f"{what} name {_shown(name)} is not text but {type(name).__name__}; give a string")
+    return name
+
+
+def _shown(name: object) -> str:
+    """Keep a message readable whatever was given."""
+    shown = repr(name)
+    return shown if len(shown) <= 80 else shown[:77] + "…'"  # noqa: PLR2004 - about a line

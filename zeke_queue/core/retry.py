@@ -1,0 +1,68 @@
+"""Whether a failed job runs again, and after how long: the verdict, which is a duration and never a time.
+
+The randomness comes in as a number, so that a verdict can be replayed from the seed of the stream it was drawn from.
+
+Source: pg-boss 9, whose backoff draws uniformly from the upper half of a window that doubles with each retry, up to
+sixteen doublings.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from zeke_queue.model import RetryPolicy
+
+MAX_DOUBLINGS: Final = 16
+
+
+def bounds(policy: RetryPolicy, retry_count: int) -> tuple[float, float]:
+    """Return the shortest and the longest wait that a verdict can give after this many retries.
+
+    Args:
+        policy: the job's.
+        retry_count: how many retries the job has used, from 0.
+
+    Returns:
+        Seconds (low, high). They are equal without backoff and when the cap lies below the window. Otherwise every
+        wait w has low <= w < high, or w <= high where the cap is the upper bound.
+
+    >>> from zeke_queue.model import RetryPolicy
+    >>> bounds(RetryPolicy(delay=1), 0), bounds(RetryPolicy(delay=1), 3)
+    ((1.0, 2.0), (8.0, 16.0))
+    """
+    if not policy.backoff:
+        return float(policy.delay), float(policy.delay)
+    window = float(policy.delay * 2 ** min(MAX_DOUBLINGS, retry_count + 1))
+    cap = math.inf if policy.delay_max is None else float(policy.delay_max)
+    return min(cap, window / 2), min(cap, window)
+
+
+def verdict(policy: RetryPolicy, retry_count: int, draw: float) -> float | None:
+    """Say after how many seconds a job that has just failed runs again.
+
+    With w = delay * 2^min(16, retry_count + 1) the wait is w/2 + draw * w/2, but never more than the policy's
+    ``delay_max``. Without backoff it is ``delay`` as it stands: the cap is one on the drawn delay.
+
+    Args:
+        policy: the job's.
+        retry_count: how many retries the job has used, from 0.
+        draw: uniform in [0, 1), from the stream ``retry``.
+
+    Returns:
+        Seconds to wait, or None to give up.
+
+    >>> from zeke_queue.model import RetryPolicy
+    >>> verdict(RetryPolicy(limit=3, delay=1), 1, 0.5)
+    3.0
+    >>> verdict(RetryPolicy(limit=3), 3, 0.5) is None
+    True
+    """
+    if retry_count >= policy.limit:
+        return None
+    if not policy.backoff:
+        return float(policy.delay)
+    half = policy.delay * 2 ** min(MAX_DOUBLINGS, retry_count + 1) / 2
+    wait = half + draw * half
+    return wait if policy.delay_max is None else min(float(policy.delay_max), wait)

@@ -1,0 +1,100 @@
+"""The state machine of a job: one table, from which every storage's statements follow.
+
+A job *waits* in ``created`` or ``retry``, *runs* in ``active``, and has *ended* in the four others. The difference
+between the two waiting states is a count: claiming a job from ``retry`` uses up a retry, claiming it from
+``created`` doesn't. That is why an attempt which failed goes to ``retry``, while a job that was given back through no
+fault of its own (shutdown, snooze) goes to ``created`` and keeps its count.
+
+The table, a row a state and a column an event; an empty cell is illegal::
+
+    state     | CLAIM  COMPLETE  RETRY FAIL   EXPIRE  RELEASE CANCEL    RESUME  REVIVE SUPERSEDE
+    ----------+---------------------------------------------------------------------------------
+    created   | active .         .     .      .       .       cancelled .       .      .
+    retry     | active .         .     .      .       .       cancelled .       .      .
+    active    | .      completed retry failed expired created cancelled .       .      failed
+    completed | .      .         .     .      .       .       .         .       .      .
+    expired   | .      .         .     .      .       .       .         .       retry  .
+    cancelled | .      .         .     .      .       .       .         created .      .
+    failed    | .      .         .     .      .       .       .         .       retry  .
+
+What follows from it, and is tested:
+
+- Only an active job can be settled, so a failure reported for a job that nobody claimed changes nothing.
+- A completed job stays completed: resuming takes cancelled jobs only, reviving failed and expired ones only.
+- FAIL and EXPIRE are the two ways to give up and differ in the reason alone; SUPERSEDE is the third: the job should
+  return to waiting, but meanwhile another job took the place that a uniqueness rule allows.
+- Every state but ``completed`` has a way on, and none is left without a way in.
+
+Source: pg-boss 9's states; the events and what each allows are ours.
+"""
+
+from __future__ import annotations
+
+import enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.errors import IllegalTransition
+from zeke_queue.model import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Event(enum.StrEnum):
+    """What can happen to a job.
+
+    CLAIM: a worker takes it. COMPLETE: its handler returned. RETRY: an attempt failed and another is allowed.
+    FAIL: it failed for good. EXPIRE: its deadline or its worker's lease ran out, for good. RELEASE: its worker gives
+    it back without a failure. CANCEL: a person takes it off. RESUME: a cancelled one waits again. REVIVE: one that
+    ended badly gets another try. SUPERSEDE: it can't return to waiting, since another job holds its place.
+    """
+
+    CLAIM = "claim"
+    COMPLETE = "complete"
+    RETRY = "retry"
+    FAIL = "fail"
+    EXPIRE = "expire"
+    RELEASE = "release"
+    CANCEL = "cancel"
+    RESUME = "resume"
+    REVIVE = "revive"
+    SUPERSEDE = "supersede"
+
+
+TRANSITIONS: Final[Mapping[tuple[JobState, Event], JobState]] = MappingProxyType(
+    {
+        (JobState.CREATED, Event.CLAIM): JobState.ACTIVE,
+        (JobState.RETRY, Event.CLAIM): JobState.ACTIVE,
+        (JobState.ACTIVE, Event.COMPLETE): JobState.COMPLETED,
+        (JobState.ACTIVE, Event.RETRY): JobState.RETRY,
+        (JobState.ACTIVE, Event.FAIL): JobState.FAILED,
+        (JobState.ACTIVE, Event.EXPIRE): JobState.EXPIRED,
+        (JobState.ACTIVE, Event.SUPERSEDE): JobState.FAILED,
+        (JobState.ACTIVE, Event.RELEASE): JobState.CREATED,
+        (JobState.CREATED, Event.CANCEL): JobState.CANCELLED,
+        (JobState.RETRY, Event.CANCEL): JobState.CANCELLED,
+        (JobState.ACTIVE, Event.CANCEL): JobState.CANCELLED,
+        (JobState.CANCELLED, Event.RESUME): JobState.CREATED,
+        (JobState.FAILED, Event.REVIVE): JobState.RETRY,
+        (JobState.EXPIRED, Event.REVIVE): JobState.RETRY,
+    }
+)
+
+
+def follow(state: JobState, event: Event) -> JobState:
+    """Return the state that follows, by the table above.
+
+    Raises:
+        IllegalTransition: the table has no such edge.
+
+    >>> follow(JobState.ACTIVE, Event.RELEASE)
+    <JobState.CREATED: 'created'>
+    """
+    try:
+        return TRANSITIONS[state, event]
+    except KeyError:
+        allowed = ", ".join(e.value for s, e in TRANSITIONS if s is state) or "nothing"
+        raise IllegalTransition(
+            f"A job that is {state.value} can't take {event.value!r}; it can take: {allowed}"
+        ) from None
