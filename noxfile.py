@@ -1,7 +1,7 @@
 """The project's commands, each in an environment of its own: demo, tests, lint, bench, constraints.
 
 `nox` alone runs tests and lint. Sessions use the interpreter that nox runs on; `-P` names others, as in
-`nox -s tests -P 3.12 -P 3.13`. What follows `--` goes on to the program: `nox -s tests -- --postgres 15`.
+`nox -s tests -P 3.12 3.13`. What follows `--` goes on to the program: `nox -s tests -- --postgres 15`.
 Every session installs within constraints.txt.
 """
 
@@ -52,7 +52,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types, layers, SQL, and what only a test can check."""
-    _install(session, "lint", "test", "bench", "release")
+    _install(session, "lint", "test", "bench")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("pyright", "--warnings")
