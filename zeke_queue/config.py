@@ -1,0 +1,152 @@
+"""Settings, and the only module that reads the environment.
+
+The variables that the system had before (``DATABASE_PRIMARY_URL``, ``JOBS_CRON_TZ``, ``OPENAI_API_KEY``)
+keep their names and defaults; the rest begin with ``JOBS_`` or ``LOG_``. A field in upper case is its
+variable. An empty variable counts as not set, since compose files pass ``${NAME:-}`` on.
+
+The connection string and the API key are secrets: they are in no ``repr``, no log line and no error message.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from zeke_queue.errors import BadSetting
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+_DRIVER: Final = re.compile(r"(postgres(?:ql)?)\+\w+://")
+_DAY: Final = 86_400.0
+
+_DATABASE_MISSING: Final = (
+    "DATABASE_PRIMARY_URL is not set. Set it to the Postgres that keeps the jobs, for instance"
+    " DATABASE_PRIMARY_URL=postgresql://user:password@host:5432/dbname."
+    " To try things out without a database of your own, run `zeke demo`, or add --embedded to the command."
+)
+
+
+class Settings(BaseSettings):
+    """What a deployment decides. Durations are seconds.
+
+    Attributes:
+        database_primary_url: the Postgres that keeps the jobs, as a URL or as libpq's ``key=value`` pairs.
+        jobs_cron_tz: the IANA zone of schedules that name none.
+        openai_api_key: for AI tasks.
+        jobs_schema: the schema of the tables.
+        jobs_concurrency: jobs that one worker runs at once.
+        jobs_poll: how long an idle worker waits at most before it looks by itself.
+        jobs_lease: how long a worker may be silent before its jobs are given to others.
+        jobs_beat: how often a worker says that it lives; less than half of the lease.
+        jobs_grace: how long running jobs may go on once a worker was told to stop.
+        jobs_listen: whether to LISTEN for work and changes; False behind PgBouncer in transaction mode.
+        jobs_prepare: whether to use prepared statements; False behind a PgBouncer that doesn't track them.
+        jobs_pool_min: connections that are kept open.
+        jobs_pool_max: connections at most.
+        jobs_archive_after: how long an ended job stays in the job table.
+        jobs_delete_after: how long an archived job is kept after that.
+        log_format: ``json``, ``text``, or ``auto`` for text on a terminal only.
+        log_level: the least that is logged.
+    """
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=False
+    )
+
+    database_primary_url: SecretStr | None = None
+    jobs_cron_tz: str = "UTC"
+    openai_api_key: SecretStr | None = None
+    jobs_schema: str = "pgboss"
+    jobs_concurrency: int = Field(default=10, ge=1, le=10_000)
+    jobs_poll: float = Field(default=2.0, gt=0, le=3600)
+    jobs_lease: float = Field(default=15.0, ge=1, le=_DAY)
+    jobs_beat: float = Field(default=5.0, gt=0, le=_DAY)
+    jobs_grace: float = Field(default=30.0, ge=0, le=_DAY)
+    jobs_listen: bool = True
+    jobs_prepare: bool = True
+    jobs_pool_min: int = Field(default=1, ge=0, le=1000)
+    jobs_pool_max: int = Field(default=10, ge=1, le=1000)
+    jobs_archive_after: float = Field(default=_DAY, ge=0)
+    jobs_delete_after: float = Field(default=7 * _DAY, ge=0)
+    log_format: Literal["auto", "json", "text"] = "auto"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @classmethod
+    def load(cls, **values: Any) -> Settings:
+        """Read the settings from the environment.
+
+        Args:
+            **values: what is given in code or on the command line, by field; it wins over the environment.
+
+        Raises:
+            BadSetting: a value can't be read or is out of range; the message names the variable.
+        """
+        try:
+            settings = cls(**values)
+        except ValidationError as error:
+            # The chained error would bring the value along, and with it a password.
+            raise BadSetting("; ".join(_complaint(detail) for detail in error.errors())) from None
+        if settings.jobs_beat * 2 > settings.jobs_lease:
+            raise BadSetting(
+                f"JOBS_BEAT ({settings.jobs_beat:g} s) is more than half of JOBS_LEASE"
+                f" ({settings.jobs_lease:g} s), so that one late heartbeat would lose every job:"
+                " lower JOBS_BEAT or raise JOBS_LEASE"
+            )
+        if settings.jobs_pool_min > settings.jobs_pool_max:
+            raise BadSetting("JOBS_POOL_MIN is above JOBS_POOL_MAX: lower the one or raise the other")
+        return settings
+
+    def require_database(self) -> str:
+        """Return the connection string, password and all.
+
+        Raises:
+            BadSetting: DATABASE_PRIMARY_URL is not set; nothing is started in its place.
+        """
+        if self.database_primary_url is None:
+            raise BadSetting(_DATABASE_MISSING)
+        return self.database_primary_url.get_secret_value()
+
+    @field_validator("database_primary_url")
+    @classmethod
+    def _speaks_to_libpq(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is None:
+            return None
+        text = url.get_secret_value().strip()
+        if driver := _DRIVER.match(text):
+            raise ValueError(
+                f"{driver.group()} names a driver, as SQLAlchemy does; write {driver.group(1)}://"
+            )
+        if "://" in text and not text.startswith(("postgresql://", "postgres://")):
+            raise ValueError("it is no Postgres URL; it begins with postgresql://")
+        if "://" not in text and "=" not in text:
+            raise ValueError("it is neither a URL (postgresql://…) nor key=value pairs (host=… dbname=…)")
+        return SecretStr(text)
+
+    @field_validator("jobs_cron_tz")
+    @classmethod
+    def _is_a_zone(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (ValueError, OSError, LookupError):
+            raise ValueError(f"{zone!r} is no IANA time zone; write one like Europe/Berlin or UTC") from None
+        return zone
+
+    @field_validator("log_format", "log_level", mode="before")
+    @classmethod
+    def _folds_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+
+def _complaint(detail: ErrorDetails) -> str:
+    """Say what is wrong with one variable; pydantic's sentence, without the value."""
+    variable = str(detail["loc"][0]).upper() if detail["loc"] else "The settings"
+    reason = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "extra_forbidden":
+        known = ", ".join(name.upper() for name in Settings.model_fields)
+        return f"{variable} is no setting; there are {known}"
+    return f"{variable}: {reason[0].lower()}{reason[1:]}; change it, or unset it for the default"
