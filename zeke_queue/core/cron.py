@@ -1,45 +1,51 @@
 """When a schedule fires: the instants of a cron expression in a time zone, and which of them are due.
 
-A *tick* is an instant in UTC at which a schedule fires. The ticks of a schedule are strictly increasing, whatever the
-zone's clocks do; a tick is a function of expression and zone alone, so that every process computes the same ones.
+A *tick* is an instant in UTC at which a schedule fires. The ticks of a schedule are strictly increasing,
+whatever the zone's clocks do; a tick is a function of expression and zone alone, so that every process
+computes the same ones.
 
 Daylight saving
 ---------------
 
-A zone's clocks sometimes skip a stretch of wall time (the *gap*, in spring) or show one twice (the *overlap*, in
-autumn). What happens then depends on the hour field:
+A zone's clocks sometimes skip a stretch of wall time (the *gap*, in spring) or show one twice (the
+*overlap*, in autumn). What happens then depends on the hour field:
 
-**Every hour** (the field matches all 24 hours, as in ``*/5 * * * *``): the schedule is an interval. It fires at every
-instant at which a clock on the wall shows a matching time. It fires in both passes of an overlap, and a time that the
-gap skips is not made up for. So ``*/5 * * * *`` fires every five minutes of elapsed time, on those days too.
+**Every hour** (the field matches all 24 hours, as in ``*/5 * * * *``): the schedule is an interval. It
+fires at every instant at which a clock on the wall shows a matching time. It fires in both passes of an
+overlap, and a time that the gap skips is not made up for. So ``*/5 * * * *`` fires every five minutes of
+elapsed time, on those days too.
 
-**Certain hours** (any other, as in ``30 2 * * *`` or ``0 */6 * * *``): the schedule is an appointment. Each matching
-wall time of the calendar fires once:
+**Certain hours** (any other, as in ``30 2 * * *`` or ``0 */6 * * *``): the schedule is an appointment. Each
+matching wall time of the calendar fires once:
 
 - one that occurs once fires then;
 - one that occurs twice fires at its first occurrence;
-- one that the gap skips fires at the first instant after the gap. Several such, or one that matches at that instant
-  anyway, are one tick.
+- one that the gap skips fires at the first instant after the gap. Several such, or one that matches at that
+  instant anyway, are one tick.
 
-So ``30 2 * * *`` fires once on every day of the year: in Berlin at 03:00 summer time on the day when 02:30 is missing,
-and at the earlier of the two 02:30 on the day that has two.
+So ``30 2 * * *`` fires once on every day of the year: in Berlin at 03:00 summer time on the day when 02:30
+is missing, and at the earlier of the two 02:30 on the day that has two.
 
-The same holds for changes of other sizes: half an hour on Lord Howe Island, or the whole day that Samoa left out in
-2011, for which ``0 12 * * *`` fires at the midnight that followed. Source: docs/adr/0006-daylight-saving.md.
+The same holds for changes of other sizes: half an hour on Lord Howe Island, or the whole day that Samoa
+left out in 2011, for which ``0 12 * * *`` fires at the midnight that followed. Source:
+docs/adr/0006-daylight-saving.md.
 """
 
 from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from zeke_queue.core import crontab
 from zeke_queue.errors import BadOption, BadSchedule
 from zeke_queue.model import CatchUp
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 GRACE: Final = timedelta(seconds=60)
 """How old a tick may be for ``CatchUp.SKIP`` to serve it still."""
@@ -94,7 +100,7 @@ class Cron:
             return None
 
     def last_until(self, now: datetime, after: datetime) -> datetime | None:
-        """Return the last tick that is later than ``after`` and not later than ``now``, or None if there is none."""
+        """Return the last tick that is later than ``after`` and not later than ``now``, or None."""
         first = self.next_after(after)
         if first is None or first > now:
             return None
@@ -110,14 +116,12 @@ class Cron:
         return self.next_after(low)
 
     def _next_appointment(self, instant: datetime) -> datetime | None:
-        # First occurrences come in the order of wall times, so the first that lies later than the instant is it.
+        # First occurrences come in the order of wall times, so the first one past the instant is it.
         wall = self._crontab.after(_wall(instant, self._zone))
         while wall is not None:
             before, after = _offsets(wall, self._zone)
-            if before < after:
-                tick = _change(wall - after, wall - before, self._zone)
-            else:
-                tick = _utc(wall - before)
+            missing = before < after
+            tick = _change(wall - after, wall - before, self._zone) if missing else _utc(wall - before)
             if tick > instant:
                 return tick
             wall = self._crontab.after(wall)
@@ -173,13 +177,14 @@ def due(
 
     Of the ticks later than ``last`` and not later than ``now``:
 
-    - ``ALL`` serves each, ``limit`` a look at most, the oldest first; ``next_tick`` has then passed already, so the
-      next look goes on there at once;
+    - ``ALL`` serves each, ``limit`` a look at most, the oldest first; ``next_tick`` has then passed
+      already, so the next look goes on there at once;
     - ``ONCE`` serves the latest;
     - ``SKIP`` serves the latest if it is at most ``grace`` old, that is, if a scheduler was there in time.
 
-    Under ONCE and SKIP those passed over count as decided. A schedule never looked at (``last`` is None) serves nothing
-    yet and starts from now: its first tick is the first one after now. A clock that went back serves nothing again.
+    Under ONCE and SKIP those passed over count as decided. A schedule never looked at (``last`` is None)
+    serves nothing yet and starts from now: its first tick is the first one after now. A clock that went
+    back serves nothing again.
 
     Args:
         cron: the schedule's.
@@ -219,7 +224,8 @@ def _utc(wall_in_utc: datetime) -> datetime:
 def _offsets(wall: datetime, zone: ZoneInfo) -> tuple[timedelta, timedelta]:
     """Return the zone's offsets around a wall time: equal for one that occurs once.
 
-    For one that occurs twice the first is greater, for one that does not occur the second is. Source: PEP 495.
+    For one that occurs twice the first is greater, for one that does not occur the second is. Source: PEP
+    495.
     """
     before = wall.replace(tzinfo=zone).utcoffset()
     after = wall.replace(tzinfo=zone, fold=1).utcoffset()
@@ -227,7 +233,10 @@ def _offsets(wall: datetime, zone: ZoneInfo) -> tuple[timedelta, timedelta]:
 
 
 def _change(earlier: datetime, later: datetime, zone: ZoneInfo) -> datetime:
-    """Return the instant in (earlier, later], both naive UTC, at which the zone's offset becomes that of ``later``."""
+    """Return the first instant in (earlier, later] at which the zone has the offset that it has at the later.
+
+    Both are naive, in UTC.
+    """
     low, high = _utc(earlier), _utc(later)
     settled = high.astimezone(zone).utcoffset()
     while high - low > _SECOND:

@@ -1,7 +1,8 @@
 """What a cron expression says about wall clocks, before any time zone comes in.
 
-croniter reads the expression. What it yields, sets of minutes, hours and days, is searched here, because croniter's
-own search works on one zone's clock and settles daylight saving in ways of its own, which ``core.cron`` does better.
+croniter reads the expression. What it yields, sets of minutes, hours and days, is searched here, because
+croniter's own search works on one zone's clock and settles daylight saving in ways of its own, which
+``core.cron`` does better.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from croniter import CroniterError, croniter
 
@@ -131,26 +132,31 @@ def _weekday_matches(days: Days, weekday: int, day: int, length: int) -> bool:
     return days.weekdays is None or weekday in days.weekdays
 
 
-@lru_cache(maxsize=1024)
 def read(expr: str) -> Crontab:
     """Read a cron expression.
 
-    Five fields (minute, hour, day of month, month, day of week) or six, of which the last is seconds. Names of months
-    and weekdays, lists, ranges, steps, ``L`` for the last day, ``5#2`` for the second Friday, ``L5`` for the last one,
-    and ``@hourly``, ``@daily``, ``@midnight``, ``@weekly``, ``@monthly``, ``@yearly``, ``@annually``.
+    Five fields (minute, hour, day of month, month, day of week) or six, of which the last is seconds. Names
+    of months and weekdays, lists, ranges, steps, ``L`` for the last day, ``5#2`` for the second Friday,
+    ``L5`` for the last one, and ``@hourly``, ``@daily``, ``@midnight``, ``@weekly``, ``@monthly``,
+    ``@yearly``, ``@annually``.
 
     Raises:
-        BadSchedule: it can't be read, uses what depends on chance (``R``, ``H``) or is not offered (``W``, a year), or
-            there is no day on which it could fire.
+        BadSchedule: it can't be read, uses what depends on chance (``R``, ``H``) or is not offered (``W``,
+            a year), or there is no day on which it could fire.
     """
-    if not isinstance(expr, str):
+    if not isinstance(cast("object", expr), str):
         raise BadSchedule(f"Cron expression {expr!r} is no text; give a string such as '*/5 * * * *'")
+    return _read(expr)
+
+
+@lru_cache(maxsize=1024)
+def _read(expr: str) -> Crontab:
     shown = repr(expr if len(expr) <= _EXPR_MAX else expr[:_EXPR_MAX] + "…")
     written = expr.split()
     if len(expr) > _EXPR_MAX or (len(written) not in FIELDS and not expr.startswith("@")):
         raise BadSchedule(
-            f"Cron expression {shown} has {len(written)} fields; give five (minute, hour, day of month, month, day of "
-            "week), or six, of which the last is seconds"
+            f"Cron expression {shown} has {len(written)} fields; give five (minute, hour, day of month, "
+            "month, day of week), or six, of which the last is seconds"
         )
     if any(letter in field.lower() for field in (*written[:2], *written[5:]) for letter in "hr"):
         raise BadSchedule(f"Cron expression {shown} leaves its times to chance (H, R); name the times")
@@ -190,7 +196,7 @@ def _days(expanded: list[Any], nth: Any, shown: str) -> Days:
     occurrences = {(int(weekday), -1 if n == "l" else int(n)) for weekday, ns in nth.items() for n in ns}
     if occurrences and dom != ["*"]:
         raise BadSchedule(
-            f"Cron expression {shown} gives a day of the month and an n-th weekday, which crons read differently; "
+            f"Cron expression {shown} gives a day of the month and an n-th weekday, on which crons differ; "
             "make it two schedules"
         )
     return Days(

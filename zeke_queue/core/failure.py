@@ -1,7 +1,7 @@
 """An exception as JSON, as it is kept in a job's output and history.
 
-It must not fail itself: what it describes is an error already, and a second one would lose the first. So every
-access to an exception is guarded, and the text is capped, since a job's row should stay small.
+It must not fail itself: what it describes is an error already, and a second one would lose the first. So
+every access to an exception is guarded, and the text is capped, since a job's row should stay small.
 """
 
 from __future__ import annotations
@@ -38,8 +38,9 @@ def error_output(exc: BaseException, **extra: Any) -> str:
         extra: further keys; a value that JSON can't hold is kept as text.
 
     Returns:
-        JSON text of an object: ``type`` (with its module unless it is built in), ``message``, ``traceback``, and the
-        extra keys. At most 2 000 characters of message and 8 000 of traceback; of longer ones head and tail are kept.
+        JSON text of an object: ``type`` (with its module unless it is built in), ``message``,
+        ``traceback``, and the extra keys. At most 2 000 characters of message and 8 000 of traceback; of
+        longer ones head and tail are kept.
     """
     return error_record(_type_name(exc), _message(exc), _traceback(exc), **extra)
 
@@ -48,8 +49,8 @@ def error_record(type_: str, message: str, traceback: str | None = None, **extra
     """Describe a failure that no exception tells of, such as a deadline that passed, in the same shape.
 
     Returns:
-        JSON text of an object with ``type``, ``message``, ``traceback`` (null if there is none) and the extra keys.
-        The three first win over extra keys of the same name.
+        JSON text of an object with ``type``, ``message``, ``traceback`` (null if there is none) and the
+        extra keys. The three first win over extra keys of the same name.
     """
     record: dict[str, Any] = {key: _plain(value) for key, value in extra.items()}
     record |= {

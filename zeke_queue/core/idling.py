@@ -1,8 +1,8 @@
 """How long a worker that found nothing waits before it looks again.
 
-A worker says that it is asleep, and senders wake only sleepers. Between a sender that reads this and a worker that
-writes it there is a gap through which a job can slip unannounced, so the first looks after falling asleep come soon:
-one that was missed is found after 50 ms, not after a whole poll interval.
+A worker says that it is asleep, and senders wake only sleepers. Between a sender that reads this and a
+worker that writes it there is a gap through which a job can slip unannounced, so the first looks after
+falling asleep come soon: one that was missed is found after 50 ms, not after a whole poll interval.
 """
 
 from __future__ import annotations

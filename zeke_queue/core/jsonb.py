@@ -1,10 +1,12 @@
 """JSON as Postgres keeps it: writing it, reading it, and saying what jsonb makes of it.
 
-``dumps`` refuses what Postgres would refuse, before a row is sent, and says where in the value the culprit is.
-``normalise`` is what lets a storage without Postgres answer as Postgres does: jsonb sorts keys by length, keeps the
-last of two equal keys, and writes numbers as ``numeric`` does (``1E2`` is ``100``, ``1.50`` stays ``1.50``).
+``dumps`` refuses what Postgres would refuse, before a row is sent, and says where in the value the culprit
+is. ``normalise`` is what lets a storage without Postgres answer as Postgres does: jsonb sorts keys by
+length, keeps the last of two equal keys, and writes numbers as ``numeric`` does (``1E2`` is ``100``,
+``1.50`` stays ``1.50``).
 
-Encoding and decoding are pydantic's, several times as fast as the standard library's, and on a worker's hot path.
+Encoding and decoding are pydantic's, several times as fast as the standard library's, and on a worker's hot
+path.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import json
 import math
 import re
 from json.encoder import encode_basestring
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
 
 from pydantic_core import from_json, to_json
 
@@ -31,8 +33,10 @@ INTEGER_DIGITS_MAX: Final = 131_072
 FRACTION_DIGITS_MAX: Final = 16_383
 """Digits after the decimal point that Postgres's numeric can hold."""
 
+_Tree: TypeAlias = "dict[str, _Tree] | list[_Tree] | str | float | None"
+
 _NUMBER: Final = re.compile(r"(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?", re.ASCII)
-_EXPONENT_MAX: Final = 2**30  # beyond it Postgres gives up on a number before it looks at its value
+_EXPONENT_END: Final = 2**30  # from here on Postgres refuses a number whatever its digits
 _LONG_NUMBER: Final = re.compile(rf"\d{{{INTEGER_DIGITS_MAX + 1}}}", re.ASCII)
 _PATH_MAX: Final = 300
 
@@ -40,8 +44,9 @@ _PATH_MAX: Final = 300
 def dumps(value: Any) -> str:
     """Write a value as compact JSON text that Postgres takes.
 
-    Besides what JSON knows by itself it takes what pydantic has a JSON form for: models, dataclasses, UUIDs, dates and
-    times, enums, decimals (as text), sets and tuples (as arrays). Keys that are no text become text, as pydantic does.
+    Besides what JSON knows by itself it takes what pydantic has a JSON form for: models, dataclasses,
+    UUIDs, dates and times, enums, decimals (as text), sets and tuples (as arrays). Keys that are no text
+    become text, as pydantic does.
 
     Args:
         value: nested at most 200 levels, which is as deep as pydantic reads.
@@ -50,8 +55,8 @@ def dumps(value: Any) -> str:
         Text without needless spaces, in which characters beyond ASCII stand for themselves.
 
     Raises:
-        NotJson: for NaN and the infinities, for NUL characters and lone surrogates, for values of other types, for
-            ones that contain themselves. The message has the path to the culprit.
+        NotJson: for NaN and the infinities, for NUL characters and lone surrogates, for values of other
+            types, for ones that contain themselves. The message has the path to the culprit.
     """
     try:
         text = to_json(value, inf_nan_mode="constants").decode()
@@ -87,31 +92,33 @@ def normalise(text: str) -> str:
     """Return the text that Postgres prints for this JSON after a round trip through ``jsonb``.
 
     Raises:
-        NotJson: Postgres would refuse it: no JSON, NUL characters, lone surrogates, numbers too long for ``numeric``.
+        NotJson: Postgres would refuse it: no JSON, NUL characters, lone surrogates, numbers too long for
+            ``numeric``.
 
     >>> normalise('{"bb": 1.50, "a": 1E2, "a": [true, null]}')
     '{"a": [true, null], "bb": 1.50}'
     """
     try:
-        tree = json.loads(
-            text,
-            object_pairs_hook=_sorted_object,
-            parse_int=_Number,
-            parse_float=_Number,
-            parse_constant=_refuse_constant,
-        )
-        printed = "".join(_printed(tree))
-    except RecursionError:
-        raise NotJson("The JSON nests too deeply to be read; flatten it") from None
-    except json.JSONDecodeError as error:
-        raise NotJson(f"The text is no JSON: {error}") from None
-    if "\\u0000" in printed and "\0" in _strings_of(tree):
-        raise NotJson("The JSON has a NUL character (\\u0000), which Postgres can't keep; remove it")
+        printed = _PLAIN_ENCODER.encode(_PLAIN_DECODER.decode(text))
+    except (ValueError, RecursionError):
+        printed = None
+    if printed is None or "\\u0000" in printed:
+        # A number that is no short integer, a NUL, or no JSON: what takes longer to print, or an error to name.
+        printed = _normalise_slowly(text)
     try:
         printed.encode()
     except UnicodeEncodeError:
         raise NotJson("The JSON has half of a surrogate pair, which is no character; remove it") from None
     return printed
+
+
+def _normalise_slowly(text: str) -> str:
+    try:
+        return _printed(_EXACT_DECODER.decode(text))
+    except RecursionError:
+        raise NotJson("The JSON nests too deeply to be read; flatten it") from None
+    except json.JSONDecodeError as error:
+        raise NotJson(f"The text is no JSON: {error}") from None
 
 
 class _Number(str):
@@ -120,10 +127,16 @@ class _Number(str):
     __slots__ = ()
 
 
+class _Token(str):
+    """Text that is printed as it stands: a bracket, a comma, a quoted key."""
+
+    __slots__ = ()
+
+
 def _sorted_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Keep the last of equal keys and sort by length, then bytes, both in UTF-8, as jsonb does.
 
-    A lone surrogate is let through here, and found by whoever prints the tree.
+    A lone surrogate is let through here, and found when all is printed.
     """
     members = dict(pairs)
     if len(members) > 1:
@@ -133,40 +146,66 @@ def _sorted_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _printed(tree: Any) -> Iterator[str]:
-    if isinstance(tree, _Number):
-        yield _numeric(tree)
-    elif isinstance(tree, str):
-        yield encode_basestring(tree)
-    elif isinstance(tree, dict):
-        yield from _joined("{", "}", ((f"{encode_basestring(k)}: ", v) for k, v in tree.items()))
-    elif isinstance(tree, list):
-        yield from _joined("[", "]", (("", v) for v in tree))
-    else:
-        yield {None: "null", True: "true", False: "false"}[tree]
+def _refuse_constant(name: str) -> NoReturn:
+    raise NotJson(f"{name} is no JSON number; use null, or text")
 
 
-def _joined(opening: str, closing: str, members: Iterable[tuple[str, Any]]) -> Iterator[str]:
-    separator = opening
-    for key, value in members:
-        yield separator
-        yield key
-        yield from _printed(value)
-        separator = ", "
-    yield closing if separator == ", " else opening + closing
+def _plain_only(number: str) -> NoReturn:
+    raise ValueError(number)
 
 
-def _strings_of(tree: Any) -> str:
-    """Return all strings and keys of the tree in one, to search in."""
-    if isinstance(tree, str):
-        return tree
-    if isinstance(tree, dict):
-        return "".join(key + _strings_of(value) for key, value in tree.items())
-    return "".join(map(_strings_of, tree)) if isinstance(tree, list) else ""
+_PLAIN_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_sorted_object, parse_float=_plain_only, parse_constant=_plain_only
+)
+_PLAIN_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False)
+_EXACT_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_sorted_object, parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant
+)
+_COMMA, _ARRAY_END, _OBJECT_END = _Token(", "), _Token("]"), _Token("}")
+
+
+def _printed(tree: _Tree) -> str:
+    """Print with a stack of our own: how deep JSON may be is the parser's to say, not Python's stack."""
+    out: list[str] = []
+    rest: list[_Tree] = [tree]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, dict):
+            out.append("{")
+            rest.append(_OBJECT_END)
+            for key, value in reversed(part.items()):
+                rest += (value, _Token(f"{_quoted(key)}: "), _COMMA)
+        elif isinstance(part, list):
+            out.append("[")
+            rest.append(_ARRAY_END)
+            for value in reversed(part):
+                rest += (value, _COMMA)
+        else:
+            out.append(_leaf(part))
+            continue
+        if part:
+            rest.pop()  # no comma before the first member
+    return "".join(out)
+
+
+def _leaf(part: str | float | None) -> str:
+    if isinstance(part, _Token):
+        return part
+    if isinstance(part, _Number):
+        return _numeric(part)
+    if isinstance(part, str):
+        return _quoted(part)
+    return "null" if part is None else "true" if part else "false"
+
+
+def _quoted(text: str) -> str:
+    if "\0" in text:
+        raise NotJson("The JSON has a NUL character (\\u0000), which Postgres can't keep; remove it")
+    return encode_basestring(text)
 
 
 def _numeric(number: str) -> str:
-    """Write a JSON number as Postgres's numeric prints it: no exponent, trailing zeros kept, no negative zero."""
+    """Write a number as Postgres's numeric prints it: no exponent, trailing zeros kept, no negative zero."""
     if number.isdigit():
         if len(number) > INTEGER_DIGITS_MAX:
             _refuse_number(number)
@@ -179,7 +218,7 @@ def _numeric(number: str) -> str:
         match.group(3) or "",
         match.group(4) or "0",
     )
-    if len(exponent) > 11 or abs(int(exponent)) >= _EXPONENT_MAX:  # noqa: PLR2004 - no need to read a longer one
+    if len(exponent) > 11 or abs(int(exponent)) >= _EXPONENT_END:  # noqa: PLR2004 - no need to read a longer one
         _refuse_number(number)
     shift = int(exponent)
     scale = max(0, len(fraction) - shift)
@@ -205,20 +244,16 @@ def _refuse_number(number: str) -> NoReturn:
     raise NotJson(f"The number {shown} is beyond what Postgres's numeric can hold; store it as text")
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    raise NotJson(f"{name} is no JSON number; use null, or text")
-
-
-def _look_closer(value: Any) -> None:
-    """Refuse a tree that has a NUL or a number that is not finite, whose spellings an honest string can have as well."""
-    for path, leaf in _leaves(value, "$"):
+def _look_closer(tree: _Tree) -> None:
+    """Refuse a tree that has a NUL, or a number that is not finite."""
+    for path, leaf in _leaves(tree, "$"):
         if isinstance(leaf, str) and "\0" in leaf:
             raise NotJson(f"{path}: the text has a NUL character, which Postgres can't keep; remove it")
         if isinstance(leaf, float) and not math.isfinite(leaf):
             raise NotJson(f"{path}: {leaf} is no JSON number; use null, or text")
 
 
-def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _leaves(tree: _Tree, path: str) -> Iterator[tuple[str, _Tree]]:
     """Yield every key and every value that has no parts, with its path."""
     if isinstance(tree, dict):
         for key, value in tree.items():
@@ -245,10 +280,10 @@ def _refuse(value: Any, error: Exception) -> NoReturn:
 
 def _parts(value: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(value, dict):
-        return [(key, child) for key, child in value.items()]
-    if isinstance(value, list | tuple | set | frozenset):
-        return list(enumerate(value))
-    return []
+        return cast("dict[Any, Any]", value).items()
+    if isinstance(value, list | tuple):
+        return enumerate(cast("list[Any]", value))
+    return ()
 
 
 def _fits(value: Any) -> bool:

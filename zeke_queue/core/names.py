@@ -1,7 +1,7 @@
 """What may be the name of a queue (and so of a task or a schedule) and of a schema.
 
-Names end up in URLs, log lines, metrics' labels and shell commands, so they are plain ASCII; and in an index, so
-they are short.
+Names end up in URLs, log lines, metrics' labels and shell commands, so they are plain ASCII; and in an
+index, so they are short.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ def queue_name(name: str) -> str:
     """Return the name if it can be a queue's.
 
     Raises:
-        BadName: it is no text, empty, over 200 characters, has a character other than ASCII letters, digits and
-            ``_ . : / @ + -``, begins with punctuation other than ``_``, or has a prefix that pg-boss reserves.
+        BadName: it is no text, empty, over 200 characters, has a character other than ASCII letters, digits
+            and ``_ . : / @ + -``, begins with punctuation other than ``_``, or has a prefix that pg-boss
+            reserves.
 
     >>> queue_name("ingest-pull")
     'ingest-pull'
@@ -56,8 +57,8 @@ def schema_name(name: str) -> str:
     """Return the name of a schema, folded to lower case as Postgres folds an unquoted one.
 
     Raises:
-        BadName: it is no text, or no ASCII word of 1 to 50 characters that begins with a letter or ``_``, or it
-            begins with ``pg_``, which Postgres reserves for itself.
+        BadName: it is no text, or no ASCII word of 1 to 50 characters that begins with a letter or ``_``,
+            or it begins with ``pg_``, which Postgres reserves for itself.
 
     Source: pg-boss 9 allows word characters, at most 50.
 

@@ -1,7 +1,8 @@
 """The options of a send: merging their layers, and turning them into a job with every option resolved.
 
-A layer says only what it means to say; the rest is None. In pg-boss 9 an explicit ``retryLimit: 0`` lost to the
-constructor's default, since it asked for truth; here only None means "not said", so 0 and False are values.
+A layer says only what it means to say; the rest is None. In pg-boss 9 an explicit ``retryLimit: 0`` lost to
+the constructor's default, since it asked for truth; here only None means "not said", so 0 and False are
+values.
 """
 
 from __future__ import annotations
@@ -50,9 +51,9 @@ class JobOptions:
         retry_delay_max: whole seconds, cap on the backoff.
         expire_in: how long one attempt may take.
         singleton_key: at most one job of the queue with this key waits or runs.
-        throttle: length of a slot in whole seconds: one job a slot, others are refused; excludes ``debounce``.
-        debounce: the same, but a refused job is sent into the next slot.
-        group_key: for limits per key.
+        throttle: length of a slot in whole seconds: one job a slot, others are refused; excludes
+        ``debounce``. debounce: the same, but a refused job is sent into the next slot. group_key: for
+        limits per key.
     """
 
     priority: int | None = None
@@ -79,8 +80,9 @@ _RIVALS: Final = {"delay": "start_at", "start_at": "delay", "throttle": "debounc
 def merge(*layers: JobOptions) -> JobOptions:
     """Merge layers, the first being the strongest.
 
-    Of each option the first value that is not None wins. A layer that gives one of two options that exclude each other
-    also overrides the other one in the layers below: a send's ``start_at`` beats its task's ``delay``.
+    Of each option the first value that is not None wins. A layer that gives one of two options that exclude
+    each other also overrides the other one in the layers below: a send's ``start_at`` beats its task's
+    ``delay``.
 
     >>> merge(JobOptions(retry_limit=0), JobOptions(retry_limit=5, priority=2)).retry_limit
     0
@@ -148,7 +150,7 @@ def new_job(
 
 
 def next_slot(job: NewJob) -> NewJob:
-    """Return the second try of a debounced job: the same, in the slot after the current one, and not before it.
+    """Return the second try of a debounced job: the same, in the next slot and not before it.
 
     Raises:
         BadOption: the job has no slot.

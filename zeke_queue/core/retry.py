@@ -1,9 +1,10 @@
 """Whether a failed job runs again, and after how long: the verdict, which is a duration and never a time.
 
-The randomness comes in as a number, so that a verdict can be replayed from the seed of the stream it was drawn from.
+The randomness comes in as a number, so that a verdict can be replayed from the seed of the stream it was
+drawn from.
 
-Source: pg-boss 9, whose backoff draws uniformly from the upper half of a window that doubles with each retry, up to
-sixteen doublings.
+Source: pg-boss 9, whose backoff draws uniformly from the upper half of a window that doubles with each
+retry, up to sixteen doublings.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def bounds(policy: RetryPolicy, retry_count: int) -> tuple[float, float]:
         retry_count: how many retries the job has used, from 0.
 
     Returns:
-        Seconds (low, high). They are equal without backoff and when the cap lies below the window. Otherwise every
-        wait w has low <= w < high, or w <= high where the cap is the upper bound.
+        Seconds (low, high). They are equal without backoff and when the cap lies below the window.
+        Otherwise every wait w has low <= w < high, or w <= high where the cap is the upper bound.
 
     >>> from zeke_queue.model import RetryPolicy
     >>> bounds(RetryPolicy(delay=1), 0), bounds(RetryPolicy(delay=1), 3)

@@ -1,9 +1,10 @@
 """Which slot of time a throttled job falls into.
 
-Slots are aligned to the Unix epoch, not to the first job, so that every sender computes the same one without asking.
+Slots are aligned to the Unix epoch, not to the first job, so that every sender computes the same one
+without asking.
 
-Source: pg-boss 9 writes the slot's start into ``singletonon``, a timestamp without a zone that is meant as UTC, and a
-unique index does the rest.
+Source: pg-boss 9 writes the slot's start into ``singletonon``, a timestamp without a zone that is meant as
+UTC, and a unique index does the rest.
 """
 
 from __future__ import annotations

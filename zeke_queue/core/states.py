@@ -1,9 +1,9 @@
 """The state machine of a job: one table, from which every storage's statements follow.
 
-A job *waits* in ``created`` or ``retry``, *runs* in ``active``, and has *ended* in the four others. The difference
-between the two waiting states is a count: claiming a job from ``retry`` uses up a retry, claiming it from
-``created`` doesn't. That is why an attempt which failed goes to ``retry``, while a job that was given back through no
-fault of its own (shutdown, snooze) goes to ``created`` and keeps its count.
+A job *waits* in ``created`` or ``retry``, *runs* in ``active``, and has *ended* in the four others. The
+difference between the two waiting states is a count: claiming a job from ``retry`` uses up a retry,
+claiming it from ``created`` doesn't. That is why an attempt which failed goes to ``retry``, while a job
+that was given back through no fault of its own (shutdown, snooze) goes to ``created`` and keeps its count.
 
 The table, a row a state and a column an event; an empty cell is illegal::
 
@@ -21,8 +21,8 @@ What follows from it, and is tested:
 
 - Only an active job can be settled, so a failure reported for a job that nobody claimed changes nothing.
 - A completed job stays completed: resuming takes cancelled jobs only, reviving failed and expired ones only.
-- FAIL and EXPIRE are the two ways to give up and differ in the reason alone; SUPERSEDE is the third: the job should
-  return to waiting, but meanwhile another job took the place that a uniqueness rule allows.
+- FAIL and EXPIRE are the two ways to give up and differ in the reason alone; SUPERSEDE is the third: the
+  job should return to waiting, but meanwhile another job took the place that a uniqueness rule allows.
 - Every state but ``completed`` has a way on, and none is left without a way in.
 
 Source: pg-boss 9's states; the events and what each allows are ours.
@@ -45,9 +45,10 @@ class Event(enum.StrEnum):
     """What can happen to a job.
 
     CLAIM: a worker takes it. COMPLETE: its handler returned. RETRY: an attempt failed and another is allowed.
-    FAIL: it failed for good. EXPIRE: its deadline or its worker's lease ran out, for good. RELEASE: its worker gives
-    it back without a failure. CANCEL: a person takes it off. RESUME: a cancelled one waits again. REVIVE: one that
-    ended badly gets another try. SUPERSEDE: it can't return to waiting, since another job holds its place.
+    FAIL: it failed for good. EXPIRE: its deadline or its worker's lease ran out, for good. RELEASE: its
+    worker gives it back without a failure. CANCEL: a person takes it off. RESUME: a cancelled one waits
+    again. REVIVE: one that ended badly gets another try. SUPERSEDE: it can't return to waiting, since
+    another job holds its place.
     """
 
     CLAIM = "claim"
