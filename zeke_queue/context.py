@@ -1,0 +1,184 @@
+"""What a handler is told of its job, and may do in its name.
+
+A context is made for every job whose handler asks for one, so it holds little: the claim, and the worker's
+    side of
+it (``JobHost``). A decoded ``meta`` and a logger are made when they are first asked for.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+
+from zeke_queue.errors import BadOption
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Coroutine, Generator, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from datetime import timedelta
+    from uuid import UUID
+
+    from structlog.typing import FilteringBoundLogger
+
+    from zeke_queue.model import Claimed
+
+
+class JobHost(Protocol):
+    """What stands behind a context: a worker, or the child process that runs a job for one."""
+
+    @property
+    def resources(self) -> Any:
+        """What the catalog's ``resources`` gave."""
+        ...
+
+    def progress(self, job: JobContext, value: float, message: str | None) -> None:
+        """Keep how far the job is; of several in quick succession the last one wins."""
+        ...
+
+    def logger(self, job: JobContext) -> FilteringBoundLogger:
+        """Return a logger whose lines are printed, and kept for those who watch the job."""
+        ...
+
+    async def extend(self, job: JobContext, seconds: float) -> None:
+        """Move the job's deadline."""
+        ...
+
+    async def send(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> UUID | None:
+        """Send a child."""
+        ...
+
+    async def trigger(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> Any:
+        """Send a child, and return its run."""
+        ...
+
+    def transaction(self, job: JobContext, connection: Any) -> AbstractAsyncContextManager[Any]:
+        """Open a transaction whose jobs are children."""
+        ...
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the worker's loop from a thread, and return what it returns."""
+        ...
+
+
+class JobContext:
+    """A job as its handler sees it.
+
+    Attributes:
+        id: the job's.
+        task: the task's name (never an alias of it).
+        attempt: how often the job was claimed, this time included.
+        retry_count: how many retries were used up, from 0.
+        parent: the job that triggered this one.
+        deadline: on the worker's monotonic clock, when this attempt expires.
+        cancelled: whether the job should stop: it was cancelled, its time is up, or the worker ends. An async
+            handler gets ``CancelledError``; a handler in a thread has to look here from time to time.
+    """
+
+    __slots__ = (
+        "_host",
+        "_logger",
+        "_meta",
+        "_raw_meta",
+        "attempt",
+        "cancelled",
+        "deadline",
+        "id",
+        "parent",
+        "retry_count",
+        "task",
+    )
+
+    def __init__(self, claimed: Claimed, task: str, host: JobHost, deadline: float) -> None:
+        self.id = claimed.id
+        self.task = task
+        self.attempt = claimed.attempt
+        self.retry_count = claimed.retry_count
+        self.parent = claimed.parent
+        self.deadline = deadline
+        self.cancelled = False
+        self._raw_meta = claimed.meta
+        self._host = host
+        self._meta: Mapping[str, Any] | None = None
+        self._logger: FilteringBoundLogger | None = None
+
+    def __repr__(self) -> str:
+        return f"<JobContext {self.task} {self.id} attempt {self.attempt}>"
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """The object that is carried from parent to child; empty if the job has none."""
+        if self._meta is None:
+            self._meta = json.loads(self._raw_meta) if self._raw_meta is not None else {}
+        return self._meta or {}
+
+    @property
+    def logger(self) -> FilteringBoundLogger:
+        """A logger bound to taskId, jobId and attempt; lines from info on are also kept for watchers."""
+        if self._logger is None:
+            self._logger = self._host.logger(self)
+        return self._logger
+
+    @property
+    def resources(self) -> Any:
+        """What the catalog's ``resources`` gave this worker: repositories, clients."""
+        return self._host.resources
+
+    def progress(self, value: float, message: str | None = None) -> Awaitable[None]:
+        """Tell watchers how far the job is.
+
+        It is kept in the background, at most ten times a second a job, and takes effect without being
+        awaited, so that a handler in a thread can call it as well.
+
+        Args:
+            value: from 0 to 1.
+            message: for people.
+
+        Raises:
+            BadOption: the value is out of its range.
+        """
+        if not 0 <= value <= 1:
+            raise BadOption(f"progress: {value!r} is out of range; give a number from 0 to 1")
+        self._host.progress(self, value, message)
+        return _DONE
+
+    async def extend(self, seconds: float | timedelta) -> None:
+        """Move this attempt's deadline to ``seconds`` from now.
+
+        Raises:
+            LeaseLost: the job is no longer this worker's.
+            BadOption: the duration is not above zero.
+        """
+        duration = seconds if isinstance(seconds, int | float) else seconds.total_seconds()
+        if not duration > 0:
+            raise BadOption(f"extend: {seconds!r} is out of range; give seconds above 0")
+        await self._host.extend(self, float(duration))
+
+    async def send(self, task: Any, payload: Any = None, **options: Any) -> UUID | None:
+        """Send a child of this job: as ``Queue.send``, with the parent set and ``meta`` carried on."""
+        return await self._host.send(self, task, payload, options)
+
+    async def trigger(self, task: Any, payload: Any = None, **options: Any) -> Any:
+        """Send a child and return its ``Run``: as ``Queue.trigger``, parent set and ``meta`` carried on."""
+        return await self._host.trigger(self, task, payload, options)
+
+    def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[Any]:
+        """Open a transaction as ``Queue.transaction`` does; jobs sent in it are children of this one."""
+        return self._host.transaction(self, connection)
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the worker's loop and return its result: for handlers in a thread.
+
+        An async handler awaits instead; there this would wait for itself, and raises ``RuntimeError``.
+        """
+        return self._host.wait(work)
+
+
+class _Done:
+    """An awaitable that has happened already."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield  # makes this a generator
+
+
+_DONE = _Done()

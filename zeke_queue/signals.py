@@ -1,0 +1,64 @@
+"""What a handler raises to say how its job goes on, where returning or failing would say the wrong thing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from zeke_queue.errors import BadOption
+
+
+class Signal(Exception):
+    """What the three signals have in common: they are instructions, not errors."""
+
+
+class Retry(Signal):
+    """Fail this attempt and run again: at the time the handler names, or by the job's retry policy.
+
+    It uses up a retry; when none is left the job fails.
+
+    Args:
+        after: seconds (or a duration) until the next attempt, 0 for at once, None for the policy's own delay.
+        reason: kept as the attempt's error message.
+
+    Raises:
+        BadOption: ``after`` is negative.
+    """
+
+    def __init__(self, after: float | timedelta | None = None, reason: str | None = None) -> None:
+        self.after = None if after is None else _seconds(after, "after")
+        self.reason = reason
+        super().__init__(reason or "The handler asked for a retry")
+
+
+class Fail(Signal):
+    """Fail for good, whatever retries are left.
+
+    Args:
+        reason: kept as the job's error message.
+    """
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class Snooze(Signal):
+    """Put the job off without calling it a failure: no retry is used.
+
+    Args:
+        seconds: how long (or a duration) until it is due again.
+
+    Raises:
+        BadOption: ``seconds`` is negative.
+    """
+
+    def __init__(self, seconds: float | timedelta) -> None:
+        self.seconds = _seconds(seconds, "seconds")
+        super().__init__(f"Snoozed for {self.seconds:g} s")
+
+
+def _seconds(value: float | timedelta, field: str) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if not seconds >= 0:
+        raise BadOption(f"{field}: {value!r} is no duration; give seconds, 0 or more")
+    return seconds

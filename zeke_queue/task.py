@@ -1,0 +1,260 @@
+"""A task: a handler with a name, the type of its payload, and the options of its jobs.
+
+A payload is validated on every way in, so that what is wrong is told to whoever sent it; the worker validates
+again, straight from the stored bytes, since older senders and other programs write rows too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import typing
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
+from uuid import UUID
+
+from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
+from pydantic_core import PydanticSerializationError
+
+from zeke_queue.context import JobContext
+from zeke_queue.core import jsonb
+from zeke_queue.core.names import queue_name
+from zeke_queue.core.options import DEFAULTS, JobOptions, merge, new_job
+from zeke_queue.errors import BadOption, FieldError, NotJson, PayloadInvalid, TooLarge, UsageError
+from zeke_queue.signals import Fail, Retry, Signal, Snooze
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["Fail", "JobContext", "Kind", "Retry", "Signal", "Snooze", "Task"]
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+Kind = Literal["async", "thread", "process"]
+"""Where a handler runs: on the worker's loop, in a thread of it, or in a process of its own."""
+
+PAYLOAD_CAP: Final = 1_048_576
+"""Bytes of a payload's JSON, by default: rows of a queue should be small, and refer to larger things."""
+
+_NO_PAYLOAD: Final = (b"{}", b"null", b"")
+
+
+class Task(Generic[P, R]):
+    """A handler, and all that is known of its jobs. Made by ``Catalog.task``; called like the handler itself.
+
+    Attributes:
+        name: the queue that its jobs go to.
+        aliases: other names under which it is found and served.
+        payload_type: what the payload is validated against; None for a task that takes none.
+        options: what the task says about its jobs.
+        concurrency_limit: how many of its jobs run at once over all workers, or None for no limit.
+        kind: where the handler runs.
+        takes_payload, takes_job: which arguments the handler has.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[..., Any],
+        name: str,
+        *,
+        aliases: Sequence[str] = (),
+        options: JobOptions | None = None,
+        concurrency_limit: int | None = None,
+        description: str | None = None,
+        process: bool = False,
+        payload_cap: int = PAYLOAD_CAP,
+        local_names: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.handler = handler
+        self.name = queue_name(name)
+        self.aliases = tuple(queue_name(alias) for alias in aliases)
+        self.options = options or JobOptions()
+        self.concurrency_limit = concurrency_limit
+        self.description = description or _first_line(handler)
+        self.payload_cap = payload_cap
+        self.kind: Kind = (
+            "process" if process else "async" if inspect.iscoroutinefunction(handler) else "thread"
+        )
+        functools.update_wrapper(self, handler)
+        self.takes_payload, self.takes_job, self.payload_type = _signature(
+            self.name, handler, local_names or {}
+        )
+        self._check()
+        self._empty = b"{}" if _is_object(self.payload_type) else b"null"
+        self._adapter = self._build_adapter() if self.takes_payload else None
+
+    def __repr__(self) -> str:
+        return f"<Task {self.name}>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the handler, as if it had not become a task."""
+        return self.handler(*args, **kwargs)
+
+    def validate(self, payload: Any = None) -> P:
+        """Return the payload as the handler gets it.
+
+        Args:
+            payload: an instance of the payload's type, or what can become one, such as a dict by names or
+                aliases. None stands for a payload with nothing but defaults.
+
+        Raises:
+            PayloadInvalid: it does not fit; every field that doesn't is named.
+        """
+        if self._adapter is None:
+            if payload is not None and payload != {}:
+                self._refuse_payload()
+            return typing.cast("P", None)
+        given: Any = {} if payload is None and self._empty == b"{}" else payload
+        try:
+            return self._adapter.validator.validate_python(given)
+        except ValidationError as error:
+            raise self._invalid(error) from None
+
+    def validate_json(self, data: bytes | None) -> P:
+        """Return the payload as the handler gets it, from stored JSON.
+
+        Raises:
+            PayloadInvalid: it does not fit; every field that doesn't is named.
+        """
+        if self._adapter is None:
+            if data is not None and data.strip() not in _NO_PAYLOAD:
+                self._refuse_payload()
+            return typing.cast("P", None)
+        if data is None or data == b"null":
+            data = self._empty
+        try:
+            return self._adapter.validator.validate_json(data)
+        except ValidationError as error:
+            raise self._invalid(error) from None
+
+    def dump(self, payload: Any = None) -> str | None:
+        """Validate a payload and write it as JSON text, by the aliases of its fields, defaults filled in.
+
+        Returns:
+            The text; None for a task that takes no payload.
+
+        Raises:
+            PayloadInvalid: it does not fit.
+            NotJson: it fits, but Postgres can't keep it as JSON.
+            TooLarge: the text is over the cap.
+        """
+        value = self.validate(payload)
+        if self._adapter is None:
+            return None
+        try:
+            plain = self._adapter.serializer.to_python(value, mode="json", by_alias=True)
+        except PydanticSerializationError as error:
+            raise NotJson(f"The payload of task {self.name!r} has no JSON form: {error}") from error
+        text = jsonb.dumps(plain)
+        # Most payloads are small; only one that could be over the cap is worth encoding to count its bytes.
+        if len(text) * 4 > self.payload_cap and (size := len(text.encode())) > self.payload_cap:
+            raise TooLarge(
+                f"The payload of task {self.name!r} has {size} bytes of JSON, {self.payload_cap} at most; "
+                "store what is large elsewhere, and send a reference to it"
+            )
+        return text
+
+    def json_schema(self) -> dict[str, Any] | None:
+        """Return the JSON Schema of the payload, by aliases; None for a task that takes none."""
+        return None if self._adapter is None else self._adapter.json_schema(by_alias=True)
+
+    def _check(self) -> None:
+        limit = self.concurrency_limit
+        if limit is not None and (type(limit) is not int or limit < 1):
+            raise BadOption(
+                f"concurrency_limit: {limit!r} is out of range; give 1 or more, or None for no limit"
+            )
+        # The first send would find these out of range; whoever writes the task should.
+        new_job(_NOBODY, self.name, None, merge(self.options, DEFAULTS))
+        if self.kind == "process" and "<locals>" in getattr(self.handler, "__qualname__", ""):
+            raise UsageError(
+                f"Task {self.name!r}: a handler that runs in a process is looked up by its module and name; "
+                "move it to the top level of a module"
+            )
+
+    def _build_adapter(self) -> TypeAdapter[Any]:
+        try:
+            return TypeAdapter(self.payload_type)
+        except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError) as error:
+            raise UsageError(
+                f"Task {self.name!r}: pydantic can't validate a payload of type {self.payload_type!r}: "
+                f"{error}"
+            ) from error
+
+    def _invalid(self, error: ValidationError) -> PayloadInvalid:
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+        return PayloadInvalid(
+            self.name, [FieldError(".".join(map(str, d["loc"])) or "payload", d["msg"]) for d in details]
+        )
+
+    def _refuse_payload(self) -> typing.NoReturn:
+        raise PayloadInvalid(self.name, [FieldError("payload", "This task takes no payload")])
+
+
+_NOBODY: Final = UUID(int=0)
+
+
+def _first_line(handler: Callable[..., Any]) -> str | None:
+    said = inspect.getdoc(handler)
+    return said.strip().partition("\n")[0] if said and not isinstance(handler, functools.partial) else None
+
+
+def _is_object(payload_type: object) -> bool:
+    """Whether an absent payload may stand for an object without members."""
+    if inspect.isclass(payload_type) and issubclass(payload_type, BaseModel):
+        return not issubclass(payload_type, RootModel)
+    return dataclasses.is_dataclass(payload_type) or typing.is_typeddict(payload_type)
+
+
+def _signature(
+    name: str, handler: Callable[..., Any], local_names: Mapping[str, Any]
+) -> tuple[bool, bool, Any]:
+    """Read from the handler whether it takes a payload and a job, and of which type the payload is.
+
+    Only the annotation of the payload is evaluated: the module of a handler may import the other one for the
+        type
+    checker alone.
+    """
+    parameters = list(inspect.signature(handler).parameters.values())
+    takes_job = bool(parameters) and _is_job(parameters[-1])
+    rest = parameters[:-1] if takes_job else parameters
+    if len(rest) > 1 or any(p.kind not in _POSITIONAL for p in parameters):
+        shown = ", ".join(str(p) for p in parameters)
+        raise UsageError(
+            f"Task {name!r}: a handler takes (payload), (payload, job: JobContext), (job: JobContext) or "
+            f"nothing; this one takes ({shown})"
+        )
+    if not rest:
+        return False, takes_job, None
+    annotation = rest[0].annotation
+    if annotation is inspect.Parameter.empty:
+        return True, takes_job, Any
+    if isinstance(annotation, str):
+        plain = inspect.unwrap(handler)
+        names = {
+            **getattr(plain, "__globals__", {}),
+            **local_names,
+            **inspect.getclosurevars(plain).nonlocals,
+        }
+        try:
+            annotation = eval(annotation, names)  # noqa: S307 - the annotation is the application's own code
+        except NameError as error:
+            raise UsageError(
+                f"Task {name!r}: the type of the payload, {annotation!r}, can't be found: {error}; "
+                "import it at run time, not for the type checker only"
+            ) from None
+    return True, takes_job, annotation
+
+
+_POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _is_job(parameter: inspect.Parameter) -> bool:
+    annotation = parameter.annotation
+    if annotation is inspect.Parameter.empty:
+        return parameter.name == "job"
+    if isinstance(annotation, str):
+        return annotation.rpartition(".")[2] == JobContext.__name__
+    return annotation is JobContext
