@@ -1,0 +1,43 @@
+"""Fetch URLs that come from users, and read the feeds and articles found there.
+
+``WebClient.fetch`` returns bytes and never parses; ``parse_feed`` and ``extract_article`` parse and never fetch.
+They are plain functions that take milliseconds: call them in a thread, so that the event loop goes on.
+"""
+
+from __future__ import annotations
+
+from zeke_tasks.web.articles import Article, content_hash, extract_article
+from zeke_tasks.web.client import Fetched, Fetcher, Kind, WebClient, WebOptions
+from zeke_tasks.web.errors import (
+    AddressRefused,
+    BodyRefused,
+    FeedError,
+    Permanent,
+    Transient,
+    UrlRefused,
+    WebError,
+)
+from zeke_tasks.web.feeds import Entry, Feed, parse_feed
+from zeke_tasks.web.urls import canonicalise_url
+
+__all__ = [
+    "AddressRefused",
+    "Article",
+    "BodyRefused",
+    "Entry",
+    "Feed",
+    "FeedError",
+    "Fetched",
+    "Fetcher",
+    "Kind",
+    "Permanent",
+    "Transient",
+    "UrlRefused",
+    "WebClient",
+    "WebError",
+    "WebOptions",
+    "canonicalise_url",
+    "content_hash",
+    "extract_article",
+    "parse_feed",
+]

@@ -1,0 +1,74 @@
+"""The errors of fetching and reading, named by what the job that meets one should do.
+
+::
+
+    WebError                  url, reason, status
+     ├── Transient            try again, after ``retry_after`` seconds if the server said so
+     └── Permanent            trying again gives the same answer
+          ├── UrlRefused      the URL is none that we fetch: scheme, credentials, port
+          │    └── AddressRefused   it leads to an address that no URL of a user's may reach
+          ├── BodyRefused     the body is too large, or inflates out of proportion
+          └── FeedError       the body is no feed
+"""
+
+from __future__ import annotations
+
+from zeke_queue.errors import ZekeError
+
+
+class WebError(ZekeError):
+    """Something about a URL or what it answered.
+
+    Attributes:
+        url: the URL that was asked last; after a redirect, the one that failed.
+        reason: what was wrong, without the URL.
+        status: the HTTP status, or None if there was no answer.
+    """
+
+    def __init__(self, url: str, reason: str, *, status: int | None = None) -> None:
+        self.url = url
+        self.reason = reason
+        self.status = status
+        super().__init__(f"{url}: {reason}")
+
+
+class Transient(WebError):
+    """It may work later: no answer, a broken connection, an overloaded server.
+
+    Attributes:
+        retry_after: seconds that the server asked us to wait, capped; None if it did not say.
+    """
+
+    def __init__(
+        self, url: str, reason: str, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        self.retry_after = retry_after
+        super().__init__(url, reason, status=status)
+
+
+class Permanent(WebError):
+    """It will not work later either, unless somebody changes the URL or the site."""
+
+
+class UrlRefused(Permanent):
+    """The URL is none that is fetched: not http(s), with credentials, a forbidden port, or no URL at all."""
+
+
+class AddressRefused(UrlRefused):
+    """The URL leads to an address that no URL of a user's may reach; nothing was sent there.
+
+    Attributes:
+        address: the address as text.
+    """
+
+    def __init__(self, url: str, address: str, reason: str) -> None:
+        self.address = address
+        super().__init__(url, f"leads to {address}, which is not fetched: {reason}")
+
+
+class BodyRefused(Permanent):
+    """The body is over its size cap, or inflates out of proportion; reading stopped there."""
+
+
+class FeedError(Permanent):
+    """The body is no feed, or one that must not be parsed; ``reason`` says what was wrong with it."""
