@@ -1,0 +1,126 @@
+"""What is due, in which order, and what a limit admits.
+
+Due is a job that waits, whose start_after is not in the future, in a queue that is not paused and has room;
+the order over all queues is priority (highest first), then start_after, then id. ``claim.sql`` says the same,
+and ``tests/model`` holds the two together.
+"""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.storage.memory.rows import Row
+
+    Entry = tuple[int, datetime, int, UUID]  # claim order: -priority, start_after, id as a number, id
+    Later = tuple[datetime, Entry]
+
+
+class Line:
+    """The waiting jobs of one queue: those that are due in claim order, the others by when they will be.
+
+    Both heaps hold entries of jobs that no longer wait, or wait for another time; they are dropped as they
+    come up.
+    """
+
+    __slots__ = ("_due", "_later", "_now")
+
+    def __init__(self) -> None:
+        self._due: list[Entry] = []
+        self._later: list[Later] = []
+        self._now: datetime | None = None
+
+    def add(self, row: Row) -> None:
+        """Line up a row that waits."""
+        entry = (-row.priority, row.start_after, row.id.int, row.id)
+        if self._now is not None and row.start_after <= self._now:
+            heappush(self._due, entry)
+        else:
+            heappush(self._later, (row.start_after, entry))
+
+    def put_back(self, entry: Entry) -> None:
+        """Return an entry that was taken and not used."""
+        heappush(self._due, entry)
+
+    def advance(self, now: datetime) -> None:
+        """Make due what has become so; a clock that was set back makes jobs wait again."""
+        if self._now is not None and now < self._now:
+            self._later.extend((entry[1], entry) for entry in self._due)
+            heapify(self._later)
+            self._due.clear()
+        self._now = now
+        while self._later and self._later[0][0] <= now:
+            heappush(self._due, heappop(self._later)[1])
+
+    def head(self, jobs: Mapping[UUID, Row]) -> Entry | None:
+        """Return the first entry that is due, as of the last advance, or None."""
+        while self._due:
+            entry = self._due[0]
+            if _stands(entry, jobs):
+                return entry
+            heappop(self._due)
+        return None
+
+    def take(self) -> Entry:
+        """Remove the head and return it."""
+        return heappop(self._due)
+
+    def next_start(self, jobs: Mapping[UUID, Row]) -> datetime | None:
+        """Return when the first job that is not due yet will be, or None."""
+        while self._later:
+            start, entry = self._later[0]
+            if _stands(entry, jobs):
+                return start
+            heappop(self._later)
+        return None
+
+
+def _stands(entry: Entry, jobs: Mapping[UUID, Row]) -> bool:
+    """Tell whether an entry is still true: its job waits, and for this very time."""
+    row = jobs.get(entry[3])
+    return row is not None and row.waits and row.start_after == entry[1]
+
+
+def choose(
+    lines: Iterable[tuple[Line, int]], jobs: Mapping[UUID, Row], limit: int, passed: Callable[[UUID], bool]
+) -> list[Row]:
+    """Take the first due rows over several lines, in claim order.
+
+    Args:
+        lines: advanced lines, and how many rows of each may be taken at most.
+        jobs: the live rows.
+        limit: how many rows at most in all.
+        passed: tells which rows are passed over, as SKIP LOCKED does with those that others hold locked.
+    """
+    chosen: list[Row] = []
+    aside: list[tuple[Line, Entry]] = []
+    heads: list[tuple[Entry, int, Line, int]] = []
+    for number, (line, room) in enumerate(lines):
+        if room > 0 and (entry := line.head(jobs)) is not None:
+            heads.append((entry, number, line, room))
+    heapify(heads)
+    while heads and len(chosen) < limit:
+        entry, number, line, room = heappop(heads)
+        line.take()
+        if passed(entry[3]):
+            aside.append((line, entry))
+        else:
+            chosen.append(jobs[entry[3]])
+            room -= 1
+        if room > 0 and (following := _after(line, entry, jobs)) is not None:
+            heappush(heads, (following, number, line, room))
+    for line, entry in aside:
+        line.put_back(entry)
+    return chosen
+
+
+def _after(line: Line, entry: Entry, jobs: Mapping[UUID, Row]) -> Entry | None:
+    """Return the head that follows an entry just taken, leaving out further entries of the same job."""
+    while (following := line.head(jobs)) == entry:
+        line.take()
+    return following

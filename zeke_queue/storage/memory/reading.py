@@ -1,0 +1,86 @@
+"""Looking at what is stored: committed rows only, as values that do not change when the rows do."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from heapq import nlargest
+from typing import TYPE_CHECKING
+
+from zeke_queue.model import QueueCount
+from zeke_queue.storage.memory.rows import as_job, fresh
+from zeke_queue.storage.memory.verbs import check_limit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.model import Job, JobEvent, JobFilter, NewJob, WorkerInfo
+    from zeke_queue.storage.memory.rows import Row
+    from zeke_queue.storage.memory.tables import Tables
+    from zeke_queue.storage.memory.waking import Bell, Bells
+
+_EVENTS_AT_ONCE = 1000
+
+
+class MemoryReader:
+    """``storage.store.Reader`` in memory; the protocol says what each verb does."""
+
+    _tables: Tables
+    _bells: Bells
+    _clock: Clock
+
+    async def get(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
+        """Return those of the jobs that exist, live or archived."""
+        rows = (self._tables.jobs.get(job_id) or self._tables.archive.get(job_id) for job_id in ids)
+        return {row.id: as_job(row) for row in rows if row is not None}
+
+    async def find(self, which: JobFilter) -> list[Job]:
+        """Return live jobs by filter, or archived ones if it asks for those, newest id first."""
+        check_limit(which.limit)
+        table = self._tables.archive if which.archived else self._tables.jobs
+        found = [row for row in table.values() if _fits(row, which)]
+        return [as_job(row) for row in nlargest(which.limit, found, key=lambda row: row.id)]
+
+    async def count(self) -> list[QueueCount]:
+        """Return how many live jobs each queue has by state, by name."""
+        return [
+            QueueCount(name, dict(states)) for name, states in sorted(self._tables.counts.items()) if states
+        ]
+
+    async def holder(self, job: NewJob) -> UUID | None:
+        """Return the job that makes a uniqueness rule refuse this one now, if any."""
+        hold = fresh(job, self._clock.now()).hold
+        return None if hold is None or self._tables.known(job.id) else self._tables.held.get(hold)
+
+    async def events(self, job_id: UUID, after: int = 0) -> list[JobEvent]:
+        """Return progress and log lines of a job with ``seq`` above ``after``, oldest first, at most 1000."""
+        events = self._tables.events.get(job_id, [])
+        return [event for event in events if event.seq > after][:_EVENTS_AT_ONCE]
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return the workers that are known, by start."""
+        return sorted(self._tables.workers.values(), key=lambda worker: (worker.started_on, worker.id))
+
+    async def now(self) -> datetime:
+        """Return the clock's time."""
+        return self._clock.now()
+
+    @asynccontextmanager
+    async def watching(self, job_id: UUID) -> AsyncGenerator[Bell]:
+        """Watch a job: every change from here on is told."""
+        bell = self._bells.watch(job_id)
+        try:
+            yield bell
+        finally:
+            self._bells.unwatch(job_id, bell)
+
+
+def _fits(row: Row, which: JobFilter) -> bool:
+    return (
+        (not which.names or row.name in which.names)
+        and (not which.states or row.state in which.states)
+        and (which.parent is None or row.parent == which.parent)
+        and (which.before is None or row.id < which.before)
+    )

@@ -1,0 +1,185 @@
+"""A job as the memory storage keeps it: every column of the ``job`` table, in a form that can change.
+
+What leaves the storage are the values of ``zeke_queue.model``; a row never does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.core import jsonb, slots
+from zeke_queue.model import Attempt, Claimed, Job, JobState
+from zeke_queue.storage.memory.uniqueness import hold_of
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.model import NewJob
+    from zeke_queue.storage.memory.uniqueness import Hold
+
+A_CENTURY: Final = timedelta(days=36_500)
+"""How far ahead keep_until lies, so that pg-boss 9's archiving leaves our waiting rows alone."""
+
+HISTORY_KEPT: Final = 25
+
+
+@dataclass(slots=True)
+class Row:
+    """One job; JSON is kept as the text that jsonb prints, and ``hold`` follows from the other columns."""
+
+    id: UUID
+    name: str
+    state: JobState
+    data: str | None
+    priority: int
+    attempt: int
+    retry_count: int
+    retry_limit: int
+    retry_delay: int
+    retry_backoff: bool
+    retry_delay_max: int | None
+    start_after: datetime
+    started_on: datetime | None
+    singleton_key: str | None
+    singleton_on: datetime | None
+    expire_in: timedelta
+    created_on: datetime
+    completed_on: datetime | None
+    keep_until: datetime
+    output: str | None
+    worker: UUID | None
+    policy: str | None
+    group_key: str | None
+    parent: UUID | None
+    meta: str | None
+    hold: Hold | None
+    history: tuple[Attempt, ...] = ()
+    archived_on: datetime | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Tell whether the job waits for a worker."""
+        return self.state is JobState.CREATED or self.state is JobState.RETRY
+
+    def begin(self, worker: UUID | None, now: datetime) -> None:
+        """Become active; a retry counts when it is claimed, as in pg-boss, so that a release uses none up."""
+        if self.state is JobState.RETRY:
+            self.retry_count += 1
+        self.state = JobState.ACTIVE
+        self.attempt += 1
+        self.started_on, self.completed_on, self.worker = now, None, worker
+
+    def wait(self, state: JobState, now: datetime, seconds: float = 0.0) -> None:
+        """Return to waiting, to start after so many seconds."""
+        self.state = state
+        self.start_after = now + timedelta(seconds=seconds)
+        self.completed_on, self.worker = None, None
+        self.keep_until = now + A_CENTURY
+
+    def end(self, state: JobState, now: datetime) -> None:
+        """Reach a final state; the worker stays, as the one who held the job last."""
+        self.state = state
+        self.completed_on = now
+
+    def extend(self, now: datetime, seconds: float) -> None:
+        """Move the deadline to so many seconds from now."""
+        self.expire_in = now - (self.started_on or now) + timedelta(seconds=seconds)
+
+    def remember(self, state: JobState, error: str, now: datetime) -> None:
+        """Keep a failed attempt in the history, before the row changes, and the error as output."""
+        attempt = Attempt(self.attempt, now, state, jsonb.loads(error), self.worker)
+        self.history = (*self.history, attempt)[-HISTORY_KEPT:]
+        self.output = error
+
+    def copy(self) -> Row:
+        """Return a row that can change while this one stands."""
+        return replace(self)
+
+
+def fresh(job: NewJob, now: datetime) -> Row:
+    """Make the row that a send inserts at this instant."""
+    start_after = job.start_at.astimezone(UTC) if job.start_at else now + timedelta(seconds=job.delay)
+    slot = None
+    if job.slot_seconds is not None:
+        slot = slots.slot_start(now, job.slot_seconds, job.slot_offset)
+        if job.slot_offset > 0:
+            start_after = max(start_after, slot.replace(tzinfo=UTC))
+    return Row(
+        id=job.id,
+        name=job.name,
+        state=JobState.CREATED,
+        data=normal(job.data),
+        priority=job.priority,
+        attempt=0,
+        retry_count=0,
+        retry_limit=job.retry_limit,
+        retry_delay=job.retry_delay,
+        retry_backoff=job.retry_backoff,
+        retry_delay_max=job.retry_delay_max,
+        start_after=start_after,
+        started_on=None,
+        singleton_key=job.singleton_key,
+        singleton_on=slot,
+        expire_in=timedelta(seconds=job.expire_in),
+        created_on=now,
+        completed_on=None,
+        keep_until=now + A_CENTURY,
+        output=None,
+        worker=None,
+        policy=job.policy,
+        group_key=job.group_key,
+        parent=job.parent,
+        meta=normal(job.meta),
+        hold=hold_of(job.name, job.singleton_key, slot),
+    )
+
+
+def planted(job: Job) -> Row:
+    """Make the row of a job that something else wrote, column by column as it stands."""
+    columns = {name: getattr(job, name) for name in Job.__slots__}
+    columns["data"], columns["meta"], columns["output"] = (
+        None if value is None else normal(jsonb.dumps(value)) for value in (job.data, job.meta, job.output)
+    )
+    columns["expire_in"] = timedelta(seconds=job.expire_in)
+    return Row(**columns, hold=hold_of(job.name, job.singleton_key, job.singleton_on))
+
+
+def as_job(row: Row) -> Job:
+    """Return the row as the value that readers get."""
+    columns = {name: getattr(row, name) for name in Job.__slots__}
+    columns["data"], columns["meta"], columns["output"] = map(decoded, (row.data, row.meta, row.output))
+    columns["expire_in"] = row.expire_in.total_seconds()
+    return Job(**columns)
+
+
+def as_claimed(row: Row) -> Claimed:
+    """Return the row as its worker gets it."""
+    return Claimed(
+        row.id,
+        row.name,
+        None if row.data is None else row.data.encode(),
+        row.attempt,
+        row.priority,
+        row.retry_count,
+        row.retry_limit,
+        row.retry_delay,
+        row.retry_backoff,
+        row.retry_delay_max,
+        row.expire_in.total_seconds(),
+        row.start_after,
+        row.parent,
+        None if row.meta is None else row.meta.encode(),
+    )
+
+
+def normal(text: str | None) -> str | None:
+    """Return JSON text as jsonb prints it; None stays None."""
+    return None if text is None else jsonb.normalise(text)
+
+
+def decoded(text: str | None) -> object:
+    """Return the value of JSON text; None stays None."""
+    return None if text is None else jsonb.loads(text)

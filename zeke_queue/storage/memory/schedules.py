@@ -1,0 +1,129 @@
+"""Queues and schedules: what code declares, what people edit, and which ticks are due."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from zeke_queue.core import jsonb
+from zeke_queue.storage.memory.rows import normal
+from zeke_queue.storage.memory.tables import Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.model import QueueSettings, Schedule
+    from zeke_queue.storage.memory.locks import Locks
+    from zeke_queue.storage.memory.scope import Scope
+    from zeke_queue.storage.memory.tables import Tables
+    from zeke_queue.storage.memory.waking import Bells
+
+_BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
+
+
+def due(scope: Scope, now: datetime, limit: int, passed: Callable[[str], bool]) -> list[Schedule]:
+    """Return schedules whose next tick is due or not known, those that wait longest first.
+
+    Not known is: never served. One that was served and has no next tick never fires again.
+    """
+    found = [
+        plan.schedule
+        for plan in scope.plans()
+        if not plan.schedule.paused and _is_due(plan.schedule, now) and not passed(plan.schedule.name)
+    ]
+    found.sort(key=lambda schedule: (schedule.next_tick or _BEFORE_ALL, schedule.name))
+    return found[:limit]
+
+
+def _is_due(schedule: Schedule, now: datetime) -> bool:
+    if schedule.next_tick is None:
+        return schedule.last_tick is None
+    return schedule.next_tick <= now
+
+
+def serve(scope: Scope, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
+    """Note the last occurrence that was decided on, and the next one."""
+    plan = scope.plan(name)
+    if plan is not None:
+        scope.store_plan(
+            replace(plan, schedule=replace(plan.schedule, last_tick=last_tick, next_tick=next_tick))
+        )
+
+
+def edited(schedule: Schedule, before: Schedule | None) -> Schedule:
+    """Return the schedule as it is stored: with the ticks of the one it replaces, unless it starts anew.
+
+    A change of cron or zone starts anew from now, and so does the end of a pause, since a paused schedule
+    does not catch up on what it missed.
+    """
+    definition = _definition(schedule)
+    if before is None or (before.cron, before.zone) != (schedule.cron, schedule.zone):
+        return definition
+    if before.paused and not schedule.paused:
+        return definition
+    return replace(definition, last_tick=before.last_tick, next_tick=before.next_tick)
+
+
+def _definition(schedule: Schedule) -> Schedule:
+    """Return what code or a person said of a schedule, its JSON as jsonb keeps it, without ticks."""
+    options = jsonb.loads(jsonb.normalise(jsonb.dumps(dict(schedule.options))))
+    return replace(schedule, data=normal(schedule.data), options=options, last_tick=None, next_tick=None)
+
+
+class MemoryAdmin:
+    """``storage.store.Admin`` in memory; the protocol says what each verb does."""
+
+    _tables: Tables
+    _scope: Scope
+    _locks: Locks
+    _bells: Bells
+    _clock: Clock
+
+    async def declare_queues(self, queues: Sequence[QueueSettings]) -> None:
+        """Store the limits that code declares, and leave pauses as they are."""
+        for declared in queues:
+            self._tables.queues[declared.name] = replace(
+                self._tables.queue(declared.name), concurrency_limit=declared.concurrency_limit
+            )
+            self._bells.queue(declared.name)
+
+    async def queues(self) -> list[QueueSettings]:
+        """Return the settings of all queues that have any, by name."""
+        return sorted(self._tables.queues.values(), key=lambda queue: queue.name)
+
+    async def pause_queue(self, name: str, *, paused: bool) -> None:
+        """Pause a queue, keeping the time of an earlier pause, or resume it."""
+        queue = self._tables.queue(name)
+        since = (queue.paused_on or self._clock.now()) if paused else None
+        self._tables.queues[name] = replace(queue, paused_on=since)
+        self._bells.queue(name)
+
+    async def declare_schedules(self, schedules: Sequence[Schedule]) -> None:
+        """Store schedules whose definition in code is not the one that was declared last."""
+        if self._locks.any:
+            await self._locks.clear(lambda: [schedule.name for schedule in schedules])
+        for schedule in schedules:
+            plan, definition = self._tables.plans.get(schedule.name), _definition(schedule)
+            if plan is None or plan.declared != definition:
+                stored = edited(schedule, plan and plan.schedule)
+                self._scope.store_plan(Plan(stored, declared=definition))
+
+    async def put_schedule(self, schedule: Schedule) -> None:
+        """Create or edit a schedule; what code declared stays noted."""
+        if self._locks.any:
+            await self._locks.clear(lambda: [schedule.name])
+        plan = self._tables.plans.get(schedule.name)
+        stored = edited(schedule, plan and plan.schedule)
+        self._scope.store_plan(Plan(stored, declared=plan and plan.declared))
+
+    async def drop_schedule(self, name: str) -> bool:
+        """Delete a schedule; False if there was none."""
+        if self._locks.any:
+            await self._locks.clear(lambda: [name])
+        return self._tables.plans.pop(name, None) is not None
+
+    async def schedules(self) -> list[Schedule]:
+        """Return all schedules, by name."""
+        return [plan.schedule for _, plan in sorted(self._tables.plans.items())]

@@ -1,0 +1,220 @@
+"""How rows change: inserting, settling, cancelling and bringing back, over whatever scope the statement has.
+
+Which state may follow which is in ``core.states``; what each change does to the columns is in ``Row``.
+Nothing here waits or can fail half-way: JSON is checked and locks are clear before a function is called.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal
+
+from zeke_queue.core import failure, jsonb
+from zeke_queue.core.states import TRANSITIONS, Event
+from zeke_queue.model import JobState, Overdue
+from zeke_queue.storage.memory.uniqueness import held_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.model import Completed, Extended, Failed, Released, WorkerInfo
+    from zeke_queue.storage.memory.rows import Row
+    from zeke_queue.storage.memory.scope import Scope
+
+
+def insert(scope: Scope, rows: Iterable[Row]) -> None:
+    """Insert rows in this order, leaving out those whose id is known or whose place is held."""
+    for row in rows:
+        if not scope.known(row.id) and _in_the_way(scope, row, row.state) is None:
+            scope.store(row)
+
+
+def complete(
+    scope: Scope, now: datetime, settlements: Iterable[tuple[Completed, str | None]], *, again: bool
+) -> set[UUID]:
+    """Complete jobs, each with the text of its output."""
+    changed: set[UUID] = set()
+    for outcome, output in settlements:
+        row = scope.row(outcome.id)
+        if row is None or row.attempt != outcome.attempt:
+            continue
+        state = TRANSITIONS.get((row.state, Event.COMPLETE))
+        if state is not None:
+            row = scope.change(row)
+            row.end(state, now)
+            row.output = output
+            scope.store(row)
+            changed.add(row.id)
+        elif again and row.state is JobState.COMPLETED and row.output == output:
+            changed.add(row.id)
+    return changed
+
+
+def fail(scope: Scope, now: datetime, settlements: Iterable[tuple[Failed, str]], *, again: bool) -> set[UUID]:
+    """Apply failures, each with the text of its error: back to waiting, or to the end."""
+    changed: set[UUID] = set()
+    for outcome, error in settlements:
+        row = scope.row(outcome.id)
+        if row is None or row.attempt != outcome.attempt:
+            continue
+        if row.state is JobState.ACTIVE:
+            row = scope.change(row)
+            _fail(scope, row, outcome, error, now)
+            scope.store(row)
+            changed.add(row.id)
+        elif again and _was_failed(row, outcome, error):
+            changed.add(row.id)
+    return changed
+
+
+def _fail(scope: Scope, row: Row, outcome: Failed, error: str, now: datetime) -> None:
+    if outcome.retry_in is None:
+        row.remember(outcome.final, error, now)
+        row.end(outcome.final, now)
+    elif (other := _in_the_way(scope, row, JobState.RETRY)) is not None:
+        _supersede(row, other, error, now)
+    else:
+        row.remember(JobState.RETRY, error, now)
+        row.wait(JobState.RETRY, now, outcome.retry_in)
+
+
+def _was_failed(row: Row, outcome: Failed, error: str) -> bool:
+    """Tell whether an ended or waiting row came to be so by this very outcome."""
+    if row.state is JobState.FAILED and _superseded(row):
+        return outcome.retry_in is not None
+    state = outcome.final if outcome.retry_in is None else JobState.RETRY
+    return row.state is state and row.output == error
+
+
+def release(scope: Scope, now: datetime, released: Iterable[Released], *, again: bool) -> set[UUID]:
+    """Give jobs back, with their retries as they were."""
+    changed: set[UUID] = set()
+    for outcome in released:
+        row = scope.row(outcome.id)
+        if row is None or row.attempt != outcome.attempt:
+            continue
+        state = TRANSITIONS.get((row.state, Event.RELEASE))
+        if state is not None:
+            row = scope.change(row)
+            other = _in_the_way(scope, row, state)
+            if other is None:
+                row.wait(state, now, outcome.delay)
+            else:
+                _supersede(row, other, None, now)
+            scope.store(row)
+            changed.add(row.id)
+        elif again and (row.state is JobState.CREATED or (row.state is JobState.FAILED and _superseded(row))):
+            changed.add(row.id)
+    return changed
+
+
+def _in_the_way(scope: Scope, row: Row, state: JobState) -> UUID | None:
+    """Return the job that keeps this row, new or taken out, from being in a state."""
+    if row.hold is None or not held_in(row.hold, state):
+        return None
+    return scope.holder(row.hold)
+
+
+def _supersede(row: Row, other: UUID, error: str | None, now: datetime) -> None:
+    """End a job that cannot return to waiting, and say who took its place."""
+    if error is None:
+        error = failure.error_record("Superseded", "Another job waits in its place")
+    output = jsonb.normalise(jsonb.dumps({**jsonb.loads(error), "superseded_by": str(other)}))
+    state = TRANSITIONS[row.state, Event.SUPERSEDE]
+    row.remember(state, output, now)
+    row.end(state, now)
+
+
+def _superseded(row: Row) -> bool:
+    output = None if row.output is None else jsonb.loads(row.output)
+    return isinstance(output, dict) and "superseded_by" in output
+
+
+def cancel(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
+    """End jobs that wait or run; their output stays as it was."""
+    changed: set[UUID] = set()
+    for job_id in ids:
+        row = scope.row(job_id)
+        if row is not None and (state := TRANSITIONS.get((row.state, Event.CANCEL))) is not None:
+            row = scope.change(row)
+            row.end(state, now)
+            scope.store(row)
+            changed.add(job_id)
+    return changed
+
+
+def bring_back(scope: Scope, now: datetime, ids: Iterable[UUID], event: Event) -> set[UUID]:
+    """Let ended jobs wait again, due at once, unless another holds their place; the lower id gets it."""
+    changed: set[UUID] = set()
+    for job_id in sorted(set(ids)):
+        row = scope.row(job_id)
+        state = None if row is None else TRANSITIONS.get((row.state, event))
+        if row is None or state is None or _in_the_way(scope, row, state) is not None:
+            continue
+        row = scope.change(row)
+        row.wait(state, now)
+        if event is Event.REVIVE:
+            row.retry_limit = max(row.retry_limit, row.retry_count + 1)
+        scope.store(row)
+        changed.add(job_id)
+    return changed
+
+
+def extend(scope: Scope, now: datetime, extended: Sequence[Extended]) -> set[UUID]:
+    """Move the deadlines of active jobs."""
+    changed: set[UUID] = set()
+    for job_id, attempt, seconds in extended:
+        row = scope.row(job_id)
+        if row is None or row.state is not JobState.ACTIVE or row.attempt != attempt:
+            continue
+        row = scope.change(row)
+        row.extend(now, seconds)
+        scope.store(row)
+        changed.add(job_id)
+    return changed
+
+
+def overdue(
+    scope: Scope,
+    now: datetime,
+    workers: Mapping[UUID, WorkerInfo],
+    limit: int,
+    passed: Callable[[UUID], bool],
+) -> list[Overdue]:
+    """Return active rows whose time ran out, or whose worker's did, oldest deadline first.
+
+    ``sql/overdue.sql`` says the same, and ``tests/model`` holds the two together.
+    """
+    dead: dict[UUID | None, bool] = {None: False}  # pg-boss 9's workers have no lease to lose
+    found: list[tuple[datetime, UUID, Literal["deadline", "lease"], Row]] = []
+    for row in scope.active():
+        worker = row.worker
+        if worker is not None and worker not in dead:
+            dead[worker] = _is_dead(workers.get(worker), now)
+        if row.started_on is None:
+            continue  # a claim sets it, pg-boss's fetch too
+        deadline = row.started_on + row.expire_in
+        if (deadline < now or dead[worker]) and not passed(row.id):
+            found.append((deadline, row.id, "deadline" if deadline < now else "lease", row))
+    found.sort(key=lambda entry: entry[:2])
+    return [
+        Overdue(
+            row.id,
+            row.name,
+            row.attempt,
+            row.retry_count,
+            row.retry_limit,
+            row.retry_delay,
+            row.retry_backoff,
+            row.retry_delay_max,
+            reason,
+            row.worker,
+        )
+        for _, _, reason, row in found[:limit]
+    ]
+
+
+def _is_dead(worker: WorkerInfo | None, now: datetime) -> bool:
+    return worker is None or worker.beat_on is None or worker.beat_on + timedelta(seconds=worker.lease) < now

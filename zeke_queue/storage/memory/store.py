@@ -1,0 +1,223 @@
+"""The memory storage, put together: the verbs that need no transaction, over the parts beside it.
+
+It is the reference: what it answers is right, and the Postgres storage is held to it. Nothing in it waits
+unless an open transaction holds what a statement needs, or the caller asked to wait, so a verb is one step of
+the event loop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from zeke_queue.core import jsonb
+from zeke_queue.core.states import Event
+from zeke_queue.errors import UsageError
+from zeke_queue.model import Want
+from zeke_queue.storage.memory import settling
+from zeke_queue.storage.memory.claiming import choose
+from zeke_queue.storage.memory.locks import Locks
+from zeke_queue.storage.memory.reading import MemoryReader
+from zeke_queue.storage.memory.rows import as_claimed, as_job, planted
+from zeke_queue.storage.memory.schedules import MemoryAdmin
+from zeke_queue.storage.memory.scope import Direct
+from zeke_queue.storage.memory.tables import Tables
+from zeke_queue.storage.memory.transaction import transaction
+from zeke_queue.storage.memory.verbs import MemoryVerbs, check_limit
+from zeke_queue.storage.memory.waking import Bells
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from uuid import UUID
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.model import Claimed, Extended, Job, JobEvent, QueueSettings, Schedule, WorkerInfo
+    from zeke_queue.rng import Entropy
+    from zeke_queue.storage.memory.claiming import Line
+    from zeke_queue.storage.memory.locks import Lock
+    from zeke_queue.storage.memory.transaction import MemoryTransaction
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Every committed row at one instant, jobs by id and the rest by name, start or sequence."""
+
+    jobs: list[Job]
+    archive: list[Job]
+    schedules: list[Schedule]
+    queues: list[QueueSettings]
+    workers: list[WorkerInfo]
+    events: list[JobEvent]
+
+
+class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
+    """``storage.store.Storage`` in memory, for tests, simulations and as the reference.
+
+    Args:
+        clock: gives the storage's time, and sleeps for whoever waits for work.
+        entropy: chooses which rows a claim passes over; needed with ``freedom`` only.
+        freedom: the chance, 0 to 1, that a claim passes a due row over as if another held it locked for a
+            moment. In Postgres that happens, so a simulation that never sees it hides bugs.
+    """
+
+    def __init__(self, clock: Clock, *, entropy: Entropy | None = None, freedom: float = 0.0) -> None:
+        if freedom > 0 and entropy is None:
+            raise UsageError("freedom: needs entropy to draw from; give MemoryStorage(..., entropy=...)")
+        tables, bells = Tables(), Bells(clock)
+        direct = Direct(tables, bells, clock)
+        super().__init__(tables, direct, Locks(), clock)
+        self._bells, self._direct = bells, direct
+        self._freedom = freedom
+        self._random = entropy.stream("storage") if freedom > 0 and entropy is not None else None
+
+    def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[MemoryTransaction]:
+        """Open a transaction; there are no connections to join here."""
+        if connection is not None:
+            raise UsageError("connection: the memory storage has none to join; leave it out")
+        return transaction(self._tables, self._direct, self._locks, self._clock)
+
+    async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
+        """Lease due jobs of several queues at once, in claim order."""
+        check_limit(limit)
+        now = self._clock.now()
+        claimed: list[Claimed] = []
+        for chosen in choose(self._open(wants, now), self._tables.jobs, limit, self._passed):
+            row = self._direct.change(chosen)
+            row.begin(worker, now)
+            self._direct.store(row)
+            claimed.append(as_claimed(row))
+        return claimed
+
+    async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
+        """Move deadlines of active jobs."""
+        now = self._clock.now()
+        await self._unlocked([job_id for job_id, _, _ in extended])
+        return settling.extend(self._direct, now, extended)
+
+    async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
+        """Note that a worker lives; returns the attempt of each active job that it holds."""
+        now, known = self._clock.now(), self._tables.workers.get(worker.id)
+        self._tables.workers[worker.id] = replace(
+            worker,
+            started_on=now if known is None else known.started_on,
+            beat_on=now,
+            asleep=known is not None and known.asleep,
+        )
+        return {row.id: row.attempt for row in self._tables.held_by(worker.id).values()}
+
+    async def leave(self, worker: UUID) -> None:
+        """Forget a worker; jobs it still holds are overdue at once."""
+        self._tables.workers.pop(worker, None)
+
+    async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Put cancelled jobs back to created, due at once."""
+        now = self._clock.now()
+        await self._unlocked(ids)
+        return settling.bring_back(self._direct, now, ids, Event.RESUME)
+
+    async def retry(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Put failed or expired jobs back to retry, due at once."""
+        now = self._clock.now()
+        await self._unlocked(ids)
+        return settling.bring_back(self._direct, now, ids, Event.REVIVE)
+
+    async def archive(self, after: float, limit: int) -> int:
+        """Move jobs that ended more than ``after`` seconds ago to the archive."""
+        now = self._clock.now()
+        rows = list(islice(self._tables.ended_before(now - timedelta(seconds=after)), limit))
+        for row in rows:
+            self._tables.bury(row, now)
+        return len(rows)
+
+    async def purge(self, after: float, limit: int) -> int:
+        """Delete jobs archived more than ``after`` seconds ago, with their events."""
+        rows = list(islice(self._tables.archived_before(self._clock.now() - timedelta(seconds=after)), limit))
+        for row in rows:
+            self._tables.forget(row)
+        return len(rows)
+
+    async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
+        """Note whether the worker sleeps."""
+        if (known := self._tables.workers.get(worker)) is not None:
+            self._tables.workers[worker] = replace(known, asleep=queues is not None)
+
+    async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
+        """Sleep until something of one of the queues changes that may be work; deferred jobs wake nobody."""
+        return await self._bells.sleep(queues, timeout)
+
+    async def note(self, events: Sequence[JobEvent]) -> None:
+        """Keep progress and log lines, and tell watchers."""
+        now = self._clock.now()
+        noted = [replace(event, data=jsonb.normalise(event.data), at=now) for event in events]
+        for event in noted:
+            self._tables.event_seq += 1
+            numbered = replace(event, seq=self._tables.event_seq)
+            self._tables.events.setdefault(event.job_id, []).append(numbered)
+            self._bells.job(event.job_id)
+
+    async def close(self) -> None:
+        """Do nothing: there are no connections, and the rows stay readable."""
+
+    # What simulations and the model test ask besides.
+
+    def next_due(self, queues: Sequence[str]) -> datetime | None:
+        """Return when a claim on these queues can next succeed if nothing else happens, or None for never.
+
+        A queue that is paused or full waits for something else to happen. If jobs are due now, it is an
+        instant that does not lie in the future. A simulation lets idle workers sleep until then, instead of
+        polling.
+        """
+        jobs, starts = self._tables.jobs, list[datetime]()
+        for line, _ in self._open([Want(name, 1) for name in queues], self._clock.now()):
+            due = choose([(line, 1)], jobs, 1, self._locks.taken)
+            for row in due:
+                line.add(row)
+                starts.append(row.start_after)
+            if not due and (start := line.next_start(jobs)) is not None:
+                starts.append(start)
+        return min(starts, default=None)
+
+    def plant(self, jobs: Sequence[Job]) -> None:
+        """Write rows as they stand, live or archived, as another program on the same tables would."""
+        for row in map(planted, jobs):
+            if row.archived_on is None:
+                self._direct.store(row)
+            else:
+                self._tables.put_in_archive(row)
+
+    def dump(self) -> Snapshot:
+        """Return every committed row."""
+        tables = self._tables
+        return Snapshot(
+            jobs=[as_job(tables.jobs[job_id]) for job_id in sorted(tables.jobs)],
+            archive=[as_job(tables.archive[job_id]) for job_id in sorted(tables.archive)],
+            schedules=[tables.plans[name].schedule for name in sorted(tables.plans)],
+            queues=[tables.queues[name] for name in sorted(tables.queues)],
+            workers=sorted(tables.workers.values(), key=lambda worker: worker.id),
+            events=sorted((e for events in tables.events.values() for e in events), key=lambda e: e.seq),
+        )
+
+    def _open(self, wants: Sequence[Want], now: datetime) -> Iterator[tuple[Line, int]]:
+        """Yield the lines that a claim may take from now, and how many jobs of each."""
+        for name, free in wants:
+            line, room = self._tables.lines.get(name), self._tables.room(name)
+            if line is not None and (room is None or room > 0):
+                line.advance(now)
+                yield line, free if room is None else min(free, room)
+
+    def _passed(self, job_id: UUID) -> bool:
+        """Tell whether a claim passes a row over: it is locked, or chance says that it is."""
+        return self._locks.taken(job_id) or (
+            self._random is not None and self._random.random() < self._freedom
+        )
+
+    async def _unlocked(self, ids: Sequence[UUID]) -> None:
+        """Wait until no open transaction has changed one of these jobs, or holds what one needs."""
+        if self._locks.any:
+            rows = [self._tables.jobs[job_id] for job_id in ids if job_id in self._tables.jobs]
+            wanted: list[Lock] = [row.id for row in rows]
+            wanted.extend(row.hold for row in rows if row.hold is not None)
+            await self._locks.clear(lambda: wanted)

@@ -1,0 +1,141 @@
+"""Everything the memory storage holds that is committed, with the indexes that make its questions cheap.
+
+A row that changes is taken out of the indexes first and put back after. The heaps are the exception: entries
+stay in them and are dropped when they come up and no longer tell the truth, since that is cheaper than
+finding them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING
+
+from zeke_queue.model import FINAL, JobState, QueueSettings
+from zeke_queue.storage.memory.claiming import Line
+from zeke_queue.storage.memory.uniqueness import held_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.model import JobEvent, Schedule, WorkerInfo
+    from zeke_queue.storage.memory.rows import Row
+    from zeke_queue.storage.memory.uniqueness import Hold
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A schedule as it stands, and as code declared it last (None: code never did)."""
+
+    schedule: Schedule
+    declared: Schedule | None = None
+
+
+class Tables:
+    """The committed rows of every table."""
+
+    def __init__(self) -> None:
+        self.jobs: dict[UUID, Row] = {}
+        self.archive: dict[UUID, Row] = {}
+        self.events: dict[UUID, list[JobEvent]] = {}
+        self.event_seq = 0
+        self.queues: dict[str, QueueSettings] = {}
+        self.workers: dict[UUID, WorkerInfo] = {}
+        self.plans: dict[str, Plan] = {}
+
+        self.held: dict[Hold, UUID] = {}
+        self.lines: defaultdict[str, Line] = defaultdict(Line)
+        self.active: dict[UUID, Row] = {}
+        self.counts: defaultdict[str, dict[JobState, int]] = defaultdict(dict)
+        self._held_by: defaultdict[UUID | None, dict[UUID, Row]] = defaultdict(dict)
+        self._ended: list[tuple[datetime, int, UUID]] = []
+        self._archived: list[tuple[datetime, int, UUID]] = []
+
+    def take_out(self, row: Row) -> None:
+        """Forget a live row in the indexes, because it is about to change or to go."""
+        state, counts = row.state, self.counts[row.name]
+        counts[state] -= 1
+        if not counts[state]:
+            del counts[state]
+        if row.hold is not None and held_in(row.hold, state):
+            del self.held[row.hold]
+        if state is JobState.ACTIVE:
+            del self.active[row.id]
+            held = self._held_by[row.worker]
+            del held[row.id]
+            if not held:
+                del self._held_by[row.worker]
+
+    def put_in(self, row: Row) -> None:
+        """Store a live row as it now is, new or changed."""
+        state, counts = row.state, self.counts[row.name]
+        self.jobs[row.id] = row
+        counts[state] = counts.get(state, 0) + 1
+        if row.hold is not None and held_in(row.hold, state):
+            self.held[row.hold] = row.id
+        if row.waits:
+            self.lines[row.name].add(row)
+        elif state is JobState.ACTIVE:
+            self.active[row.id] = self._held_by[row.worker][row.id] = row
+        elif row.completed_on is not None:
+            heappush(self._ended, (row.completed_on, row.id.int, row.id))
+
+    def known(self, job_id: UUID) -> bool:
+        """Tell whether a job of this id is live or archived."""
+        return job_id in self.jobs or job_id in self.archive
+
+    def held_by(self, worker: UUID) -> dict[UUID, Row]:
+        """Return the active rows of a worker."""
+        return self._held_by.get(worker, {})
+
+    def room(self, name: str) -> int | None:
+        """Return how many more jobs of a queue may become active: None is any number."""
+        settings = self.queues.get(name)
+        if settings is None:
+            return None
+        if settings.paused_on is not None:
+            return 0
+        if settings.concurrency_limit is None:
+            return None
+        return settings.concurrency_limit - self.counts[name].get(JobState.ACTIVE, 0)
+
+    def queue(self, name: str) -> QueueSettings:
+        """Return the settings of a queue, or those of one that has none."""
+        return self.queues.get(name) or QueueSettings(name)
+
+    def bury(self, row: Row, now: datetime) -> None:
+        """Move an ended row to the archive."""
+        self.take_out(row)
+        del self.jobs[row.id]
+        row.archived_on = now
+        self.put_in_archive(row)
+
+    def put_in_archive(self, row: Row) -> None:
+        """Store a row as archived."""
+        assert row.archived_on is not None  # noqa: S101 - what the archive means
+        self.archive[row.id] = row
+        heappush(self._archived, (row.archived_on, row.id.int, row.id))
+
+    def forget(self, row: Row) -> None:
+        """Delete an archived row, and what was noted of it."""
+        del self.archive[row.id]
+        self.events.pop(row.id, None)
+
+    def ended_before(self, instant: datetime) -> Iterator[Row]:
+        """Yield live rows that ended before an instant, oldest first; whoever takes one moves it."""
+        while self._ended and self._ended[0][0] < instant:
+            ended, _, job_id = heappop(self._ended)
+            row = self.jobs.get(job_id)
+            if row is not None and row.state in FINAL and row.completed_on == ended:
+                yield row
+
+    def archived_before(self, instant: datetime) -> Iterator[Row]:
+        """Yield rows that were archived before an instant, oldest first; whoever takes one deletes it."""
+        while self._archived and self._archived[0][0] < instant:
+            archived, _, job_id = heappop(self._archived)
+            row = self.archive.get(job_id)
+            if row is not None and row.archived_on == archived:
+                yield row

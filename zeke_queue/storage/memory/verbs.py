@@ -1,0 +1,137 @@
+"""The verbs that work on their own and inside a transaction alike.
+
+Each is: read the clock, check the JSON, wait until no open transaction holds what the statement needs, and
+then do it in one step, so that a statement that raises or is cancelled while it waits has changed nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zeke_queue.errors import BadOption
+from zeke_queue.model import FINAL, Completed, JobState
+from zeke_queue.storage.memory import schedules, settling
+from zeke_queue.storage.memory.rows import fresh, normal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.model import Failed, NewJob, Overdue, Released, Schedule
+    from zeke_queue.storage.memory.locks import Lock, Locks
+    from zeke_queue.storage.memory.rows import Row
+    from zeke_queue.storage.memory.scope import Scope
+    from zeke_queue.storage.memory.tables import Tables
+
+
+class MemoryVerbs:
+    """``storage.store.Verbs`` over a scope; the protocol says what each verb does."""
+
+    def __init__(self, tables: Tables, scope: Scope, locks: Locks, clock: Clock) -> None:
+        self._tables = tables
+        self._scope = scope
+        self._locks = locks
+        self._clock = clock
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
+        """Insert jobs, and wake who sleeps on their queues; None where a uniqueness rule refused one."""
+        now = self._begin()
+        rows = [fresh(job, now) for job in jobs]
+        if self._locks.any:
+            await self._locks.clear(lambda: self._locks_of_new(rows), self._scope.owner)
+        # Sorting is stable, so the position decides between equals.
+        ordered = sorted(rows, key=_insert_order)
+        settling.insert(self._scope, ordered)
+        return [row.id if self._scope.known(row.id) else None for row in rows]
+
+    async def settle(
+        self,
+        completed: Sequence[Completed] = (),
+        failed: Sequence[Failed] = (),
+        released: Sequence[Released] = (),
+        *,
+        again: bool = False,
+    ) -> set[UUID]:
+        """Write outcomes of active jobs whose attempt still fits; returns the ids that were changed."""
+        now = self._begin()
+        completions = [(outcome, normal(outcome.output)) for outcome in completed]
+        failures = [(outcome, normal(outcome.output) or "{}") for outcome in failed]
+        if self._locks.any:
+            await self._locks.clear(
+                lambda: self._locks_of_settled([*completed, *failed, *released]), self._scope.owner
+            )
+        changed = settling.complete(self._scope, now, completions, again=again)
+        changed |= settling.fail(self._scope, now, failures, again=again)
+        return changed | settling.release(self._scope, now, released, again=again)
+
+    async def overdue(self, limit: int) -> list[Overdue]:
+        """Find active jobs past their deadline or held by a dead worker, and lock them."""
+        now = self._begin()
+        owner = self._scope.owner
+        found = settling.overdue(
+            self._scope, now, self._tables.workers, limit, lambda job_id: self._locks.taken(job_id, owner)
+        )
+        for job in found:
+            self._scope.lock(job.id)
+        return found
+
+    async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Cancel jobs that wait or run."""
+        now = self._begin()
+        if self._locks.any:
+            await self._locks.clear(lambda: self._locks_of_unended(ids), self._scope.owner)
+        return settling.cancel(self._scope, now, ids)
+
+    async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
+        """Lock schedules whose next tick is due or not known; returns the time to decide by, and them."""
+        now = self._begin()
+        owner = self._scope.owner
+        due = schedules.due(self._scope, now, limit, lambda name: self._locks.taken(name, owner))
+        for schedule in due:
+            self._scope.lock(schedule.name)
+        return now, due
+
+    async def serve_ticks(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
+        """Note the last occurrence that was decided on, and the next one."""
+        self._begin()
+        if self._locks.any:
+            await self._locks.clear(lambda: [name], self._scope.owner)
+        schedules.serve(self._scope, name, last_tick, next_tick)
+
+    def _begin(self) -> datetime:
+        """Return the statement's time, before it waits for anything, as ``statement_timestamp`` is."""
+        return self._clock.now()
+
+    def _locks_of_new(self, rows: Sequence[Row]) -> Iterator[Lock]:
+        for row in rows:
+            if not self._scope.known(row.id):
+                yield row.id
+                if row.hold is not None:
+                    yield row.hold
+
+    def _locks_of_settled(self, outcomes: Sequence[Completed | Failed | Released]) -> Iterator[Lock]:
+        for outcome in outcomes:
+            row = self._scope.row(outcome.id)
+            if row is not None and row.state is JobState.ACTIVE and row.attempt == outcome.attempt:
+                yield row.id
+                # To wait again is to take the place back, which another transaction may be about to take.
+                if row.hold is not None and not isinstance(outcome, Completed):
+                    yield row.hold
+
+    def _locks_of_unended(self, ids: Sequence[UUID]) -> Iterator[Lock]:
+        for job_id in ids:
+            row = self._scope.row(job_id)
+            if row is not None and row.state not in FINAL:
+                yield job_id
+
+
+def _insert_order(row: Row) -> tuple[str, str]:
+    return row.name, row.singleton_key or ""
+
+
+def check_limit(limit: int) -> None:
+    """Refuse a limit that asks for nothing."""
+    if limit < 1:
+        raise BadOption(f"limit: {limit} is not at least 1")
