@@ -53,6 +53,9 @@ GRACE: Final = timedelta(seconds=60)
 TICKS_MAX: Final = 1_000
 """How many ticks one look serves under ``CatchUp.ALL``; the rest are due at the next look."""
 
+# Files beside the zones: the machine's own zone, and clocks that count leap seconds.
+_NOT_ZONES: Final = ("localtime", "posixrules", "posix/", "right/")
+
 _SECOND: Final = timedelta(seconds=1)
 _ZERO: Final = timedelta(0)
 
@@ -92,28 +95,16 @@ class Cron:
         if instant.utcoffset() is None:
             raise BadOption(f"instant: {instant!r} has no time zone; give an aware datetime")
         instant = instant.astimezone(UTC)
+        fixed = self._zone.utcoffset(None)
         try:
+            if fixed is not None:
+                wall = self._crontab.after((instant + fixed).replace(tzinfo=None))
+                return None if wall is None else _utc(wall - fixed)
             return (
                 self._next_interval(instant) if self._crontab.every_hour else self._next_appointment(instant)
             )
         except OverflowError:  # beyond the calendar's last year
             return None
-
-    def last_until(self, now: datetime, after: datetime) -> datetime | None:
-        """Return the last tick that is later than ``after`` and not later than ``now``, or None."""
-        first = self.next_after(after)
-        if first is None or first > now:
-            return None
-        # A tick follows from ``low`` in time, none from ``high``; halving the stretch between finds the edge.
-        low, high = first - _SECOND, now
-        while high - low > _SECOND:
-            middle = low + timedelta(seconds=(high - low) // _SECOND // 2)
-            tick = self.next_after(middle)
-            if tick is None or tick > now:
-                high = middle
-            else:
-                low = tick - _SECOND if tick - _SECOND > low else middle
-        return self.next_after(low)
 
     def _next_appointment(self, instant: datetime) -> datetime | None:
         # First occurrences come in the order of wall times, so the first one past the instant is it.
@@ -206,11 +197,31 @@ def due(
             ticks.append(upcoming)
             upcoming = cron.next_after(upcoming)
         return Due(tuple(ticks), ticks[-1] if ticks else last, upcoming)
-    latest = cron.last_until(now, last)
+    latest, upcoming = _latest(cron, last, now)
     if latest is None:
-        return Due((), last, cron.next_after(last))
+        return Due((), last, upcoming)
     served = (latest,) if catch_up is CatchUp.ONCE or now - latest <= grace else ()
-    return Due(served, latest, cron.next_after(latest))
+    return Due(served, latest, upcoming)
+
+
+def _latest(cron: Cron, last: datetime, now: datetime) -> tuple[datetime | None, datetime | None]:
+    """Return the latest tick in (last, now], or None; and the first tick after it, or after ``last``."""
+    latest, upcoming = None, cron.next_after(last)
+    if upcoming is None or upcoming > now:
+        return latest, upcoming
+    latest, upcoming = upcoming, cron.next_after(upcoming)
+    if upcoming is None or upcoming > now:
+        return latest, upcoming
+    # Many were missed, so halve the stretch in which the latest lies: no tick is in (high, now].
+    high = now
+    while high > latest:
+        middle = latest + (high - latest) // _SECOND // 2 * _SECOND
+        upcoming = cron.next_after(middle)
+        if upcoming is None or upcoming > now:
+            high = middle
+        else:
+            latest = upcoming
+    return latest, upcoming
 
 
 def _wall(instant: datetime, zone: ZoneInfo) -> datetime:
@@ -251,11 +262,11 @@ def _change(earlier: datetime, later: datetime, zone: ZoneInfo) -> datetime:
 @lru_cache(maxsize=256)
 def _zone_of(name: str) -> ZoneInfo:
     try:
-        return ZoneInfo(name)
+        if not name.startswith(_NOT_ZONES):
+            return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError, TypeError, AttributeError):
-        known = {zone.lower(): zone for zone in available_timezones()}
-        near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
-        hint = (
-            f"did you mean {', '.join(known[zone] for zone in near)}?" if near else "try Europe/Berlin or UTC"
-        )
-        raise BadSchedule(f"Zone {name!r} is not in the IANA database; {hint}") from None
+        pass  # no text, or no such file: the message below covers both
+    known = {zone.lower(): zone for zone in available_timezones() if not zone.startswith(_NOT_ZONES)}
+    near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(known[zone] for zone in near)}?" if near else "try Europe/Berlin or UTC"
+    raise BadSchedule(f"Zone {name!r} is not in the IANA database; {hint}")

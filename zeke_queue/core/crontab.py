@@ -8,6 +8,7 @@ croniter's own search works on one zone's clock and settles daylight saving in w
 from __future__ import annotations
 
 import calendar
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import date, datetime, time
@@ -23,6 +24,10 @@ HORIZON_YEARS: Final = 50
 """How far a search goes. The rarest expression, a fifth Monday in February, fires every 28 or 40 years."""
 
 _EXPR_MAX: Final = 250
+_FIELD_NAMES: Final = ("minute", "hour", "day of month", "month", "day of week", "second")
+_CHANCE: Final = re.compile("[hr]", re.IGNORECASE)
+# croniter lets some errors of its own through as they are.
+_UNREADABLE: Final = (CroniterError, ValueError, TypeError, LookupError, AttributeError)
 _DAY_FIELDS: Final = slice(2, 5)
 _ALL_HOURS: Final = tuple(range(24))
 _ALL_MONTHS: Final = frozenset(range(1, 13))
@@ -155,10 +160,10 @@ def _read(expr: str) -> Crontab:
     written = expr.split()
     if len(expr) > _EXPR_MAX or (len(written) not in FIELDS and not expr.startswith("@")):
         raise BadSchedule(
-            f"Cron expression {shown} has {len(written)} fields; give five (minute, hour, day of month, "
-            "month, day of week), or six, of which the last is seconds"
+            f"Cron expression {shown} has {len(written)} field{'' if len(written) == 1 else 's'}; give five "
+            "(minute, hour, day of month, month, day of week), or six, of which the last is seconds"
         )
-    if any(letter in field.lower() for field in (*written[:2], *written[5:]) for letter in "hr"):
+    if not expr.startswith("@") and _CHANCE.search(" ".join((*written[:2], *written[5:]))):
         raise BadSchedule(f"Cron expression {shown} leaves its times to chance (H, R); name the times")
     if len(written) in FIELDS and "w" in written[2].lower():
         raise BadSchedule(
@@ -166,8 +171,8 @@ def _read(expr: str) -> Crontab:
         )
     try:
         expanded, nth = croniter.expand(expr)
-    except (CroniterError, ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise BadSchedule(f"Cron expression {shown} can't be read: {_reason(error, expr)}") from None
+    except _UNREADABLE as error:
+        raise BadSchedule(f"Cron expression {shown} can't be read: {_culprit(written) or error}") from None
     crontab = Crontab(
         days=_days(expanded, nth, shown),
         hours=_numbers(expanded[1], 24),
@@ -187,28 +192,36 @@ def _seconds(expanded: list[Any]) -> tuple[int, ...]:
     return _numbers(expanded[5], 60) if len(expanded) == FIELDS[1] else (0,)
 
 
+def _culprit(written: list[str]) -> str | None:
+    """Name the first field that can't be read even if all others are ``*``."""
+    for position, (name, (low, high)) in enumerate(zip(_FIELD_NAMES, croniter.RANGES, strict=False)):
+        if position >= len(written):
+            break
+        alone = ["*"] * len(written)
+        alone[position] = written[position]
+        try:
+            croniter.expand(" ".join(alone))
+        except _UNREADABLE:
+            return f"{name} {written[position]!r} can't be; give {low} to {high}, a range, a list or a step"
+    return None
+
+
 def _numbers(values: list[Any], count: int) -> tuple[int, ...]:
-    return tuple(range(count)) if values == ["*"] else tuple(sorted(values))
+    return tuple(range(count)) if "*" in values else tuple(sorted(values))
 
 
 def _days(expanded: list[Any], nth: Any, shown: str) -> Days:
     dom, months, dow = expanded[_DAY_FIELDS]
     occurrences = {(int(weekday), -1 if n == "l" else int(n)) for weekday, ns in nth.items() for n in ns}
-    if occurrences and dom != ["*"]:
+    if occurrences and "*" not in dom:
         raise BadSchedule(
             f"Cron expression {shown} gives a day of the month and an n-th weekday, on which crons differ; "
             "make it two schedules"
         )
     return Days(
-        months=_ALL_MONTHS if months == ["*"] else frozenset(months),
-        days=None if dom == ["*"] else frozenset(d for d in dom if d != "l"),
+        months=_ALL_MONTHS if "*" in months else frozenset(months),
+        days=None if "*" in dom else frozenset(d for d in dom if d != "l"),
         last_day="l" in dom,
-        weekdays=None if dow == ["*"] else frozenset(dow),
+        weekdays=None if "*" in dow else frozenset(dow),
         nth=frozenset(occurrences),
     )
-
-
-def _reason(error: Exception, expr: str) -> str:
-    lines = str(error).strip().splitlines()
-    reason = lines[-1] if lines else type(error).__name__
-    return reason.replace(f"[{expr}]", "it").rstrip(".")

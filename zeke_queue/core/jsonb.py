@@ -103,7 +103,7 @@ def normalise(text: str) -> str:
     except (ValueError, RecursionError):
         printed = None
     if printed is None or "\\u0000" in printed:
-        # A number that is no short integer, a NUL, or no JSON: what takes longer to print, or an error to name.
+        # A number that is no short integer takes longer to print; a NUL or no JSON, an error to name.
         printed = _normalise_slowly(text)
     try:
         printed.encode()
