@@ -1,7 +1,7 @@
 """Fetch URLs that come from users, and read the feeds and articles found there.
 
-``WebClient.fetch`` returns bytes and never parses; ``parse_feed`` and ``extract_article`` parse and never fetch.
-They are plain functions that take milliseconds: call them in a thread, so that the event loop goes on.
+``WebClient.fetch`` returns bytes and never parses; ``parse_feed`` and ``extract_article`` parse and never
+fetch. They are plain functions that take milliseconds: call them in a thread, so that the event loop goes on.
 """
 
 from __future__ import annotations

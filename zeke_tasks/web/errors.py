@@ -59,10 +59,12 @@ class AddressRefused(UrlRefused):
 
     Attributes:
         address: the address as text.
+        why: what kind of address it is.
     """
 
     def __init__(self, url: str, address: str, reason: str) -> None:
         self.address = address
+        self.why = reason
         super().__init__(url, f"leads to {address}, which is not fetched: {reason}")
 
 

@@ -11,6 +11,7 @@ from zeke_tasks.web.errors import UrlRefused
 
 SCHEMES = frozenset({"http:", "https:"})
 
+_CREDENTIALS = re.compile(r"//[^/?#]*@")
 # Parameters that tell the site where the reader came from and never which page is meant.
 _TRACKING = re.compile(
     r"utm_\w+|(?:fb|g|d|ms|y|tw|tt|ig|li_fat_?)clid|gclsrc|gbraid|wbraid|igshid|igsh|li_fat_id|mc_[ce]id|mkt_tok"
@@ -23,8 +24,8 @@ _TRACKING = re.compile(
 def parse_http_url(url: str, base: str | None = None) -> ada_url.URL:
     """Parse a URL, relative to ``base`` if one is given, and refuse what is no plain http(s) URL.
 
-    Browsers read ``http://2130706433``, ``http://0x7f.1`` and ``http://127。0。0。1`` as 127.0.0.1, and so must
-    whoever checks hosts; that is why this is not `urllib.parse`. One dot at the end of the host goes.
+    Browsers read ``http://2130706433``, ``http://0x7f.1`` and ``http://127。0。0。1`` as 127.0.0.1, and so
+    must whoever checks hosts; that is why this is not `urllib.parse`. One dot at the end of the host goes.
 
     Args:
         url: absolute, or relative if ``base`` is given; blanks around it don't matter.
@@ -36,30 +37,30 @@ def parse_http_url(url: str, base: str | None = None) -> ada_url.URL:
     Raises:
         UrlRefused: it is no URL, not http(s), has no host, or carries a user name or password.
     """
+    # What is raised is kept and shown, so it must not hold a password.
+    shown = _CREDENTIALS.sub("//", url)[:200]
     try:
         parsed = ada_url.URL(url, base)
     except ValueError:
-        raise UrlRefused(url[:200], "is no absolute URL; it should look like https://example.org/page") from None
+        raise UrlRefused(shown, "is no absolute URL; it should look like https://example.org/page") from None
     if parsed.protocol not in SCHEMES:
-        raise UrlRefused(url[:200], f"has the scheme {parsed.protocol!r}; only http and https are fetched")
+        raise UrlRefused(shown, f"has the scheme {parsed.protocol!r}; only http and https are fetched")
     if parsed.username or parsed.password:
-        # The message is kept and shown, so it must not hold the password.
-        parsed.username = parsed.password = ""
-        raise UrlRefused(parsed.href, "carries a user name or password; remove what stands before the @")
+        raise UrlRefused(shown, "carries a user name or password; remove what stands before the @")
     if parsed.hostname.endswith("."):
         parsed.hostname = parsed.hostname.removesuffix(".")
     if not parsed.hostname or parsed.hostname.startswith(".") or ".." in parsed.hostname:
-        raise UrlRefused(url[:200], "has no host name that can be resolved")
+        raise UrlRefused(shown, "has no host name that can be resolved")
     return parsed
 
 
 def canonicalise_url(url: str) -> str:
     """Return the one spelling under which a page is kept, so that it is not kept twice.
 
-    Scheme, host, port, dots and escapes are normalised as browsers do; the fragment goes, and so do parameters
-    that only track readers (``utm_*``, ``fbclid``, …). All other parameters stay as they are written and in
-    their order: some sites read them by position, so sorting could turn one page into another. For the same
-    reason a slash at the end, ``www.`` and the scheme stay.
+    Scheme, host, port, dots and escapes are normalised as browsers do; the fragment goes, and so do
+    parameters that only track readers (``utm_*``, ``fbclid``, …). All other parameters stay as they are
+    written and in their order: some sites read them by position, so sorting could turn one page into
+    another. For the same reason a slash at the end, ``www.`` and the scheme stay.
 
     >>> canonicalise_url("HTTPS://Example.ORG:443/a/../b?utm_source=x&id=2#top")
     'https://example.org/b?id=2'
@@ -76,3 +77,13 @@ def canonicalise_url(url: str) -> str:
     kept = [p for p in parameters if p and not _TRACKING.fullmatch(unquote_plus(p.partition("=")[0]))]
     parsed.search = "&".join(kept)
     return parsed.href
+
+
+def resolve_link(link: str | None, base: str) -> str | None:
+    """Return the absolute http(s) URL that a link in a document means, or None if it is no such link."""
+    if not link or not link.strip():
+        return None
+    try:
+        return parse_http_url(link, base).href
+    except UrlRefused:
+        return None

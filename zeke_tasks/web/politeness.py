@@ -1,0 +1,65 @@
+"""Take turns at each host, so that a site with many articles is not asked for all of them at once."""
+
+from __future__ import annotations
+
+from asyncio import Semaphore
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from zeke_queue.clock import Clock
+
+# Hosts that are remembered before those that nobody waits for are forgotten.
+_REMEMBERED = 1000
+
+
+@dataclass(slots=True)
+class _Host:
+    """One host: how many wait for it or talk to it, and when the next may start."""
+
+    turns: Semaphore
+    users: int = 0
+    next_start: float = 0.0
+
+
+class Turns:
+    """Lets at most so many requests at a time go to one host, each a while after the one before.
+
+    It counts within one process: two workers are twice as much.
+
+    Args:
+        clock: tells the time and sleeps.
+        per_host: requests at a time to one host.
+        gap: seconds between the starts of two requests to one host.
+    """
+
+    def __init__(self, clock: Clock, *, per_host: int, gap: float) -> None:
+        self._clock = clock
+        self._per_host = per_host
+        self._gap = gap
+        self._hosts: dict[str, _Host] = {}
+
+    @asynccontextmanager
+    async def turn(self, host: str) -> AsyncGenerator[None]:
+        """Wait for the host's turn, first come first served, and keep it until the block ends."""
+        entry = self._entry(host)
+        entry.users += 1
+        try:
+            async with entry.turns:
+                # The start is reserved before the sleep, so that those who come meanwhile queue up behind it.
+                now = self._clock.monotonic()
+                start = max(now, entry.next_start)
+                entry.next_start = start + self._gap
+                if start > now:
+                    await self._clock.sleep(start - now)
+                yield
+        finally:
+            entry.users -= 1
+
+    def _entry(self, host: str) -> _Host:
+        if host not in self._hosts and len(self._hosts) >= _REMEMBERED:
+            now = self._clock.monotonic()
+            self._hosts = {n: h for n, h in self._hosts.items() if h.users or h.next_start > now}
+        if host not in self._hosts:
+            self._hosts[host] = _Host(Semaphore(self._per_host))
+        return self._hosts[host]

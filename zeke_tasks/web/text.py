@@ -1,0 +1,133 @@
+"""Turn a body's bytes into text that can be parsed and kept, whatever it claims to be encoded in.
+
+Claims lie: a prolog says UTF-16 over plain ASCII, a server says ISO-8859-1 over UTF-8. So a claim is only a
+candidate, which the bytes must bear out; the last candidate is UTF-8 with Windows-1252 for stray bytes, which
+takes anything.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BOMS = (
+    # UTF-32's mark begins with UTF-16's, so it is looked for first.
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+# A document starts with an ASCII character, which in a wide encoding leaves zeros at known places.
+_WIDE_STARTS = (
+    (re.compile(rb"[^\0]\0\0\0"), "utf-32-le"),
+    (re.compile(rb"\0\0\0[^\0]"), "utf-32-be"),
+    (re.compile(rb"[^\0]\0"), "utf-16-le"),
+    (re.compile(rb"\0[^\0]"), "utf-16-be"),
+)
+_WESTERN = "cp1252"
+# Python's names of the encodings that documents use. Its other codecs (utf-7, idna, unicode_escape, hex, …)
+# are no charsets, and some are dangerous.
+_CHARSETS = re.compile(
+    r"utf-8|cp(?:125[0-8]|437|8\d\d|9\d\d|10\d\d|1[14]\d\d)|iso8859-(?:[2-9]|1\d)|koi8-[rut]|mac-\w+|tis-620"
+    r"|gbk|gb18030|hz|big5(?:hkscs)?|euc_\w+|shift_jis\w*|iso2022_\w+|johab|ptcp154|kz1048"
+)
+# What browsers read in place of what is claimed, because it holds all of it and more.
+_SUPERSETS = {
+    "ascii": _WESTERN,
+    "euc_kr": "cp949",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "iso8859-1": _WESTERN,
+    "shift_jis": "cp932",
+}
+
+_PARAMETER = re.compile(r";\s*charset\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s;,\"']+))", re.IGNORECASE)
+_PROLOG = re.compile(rb"\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{1,40})[\"']")
+_META = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
+
+# What XML 1.0, and Postgres, cannot hold: NUL and other control characters, halves of surrogate pairs.
+_UNPRINTABLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_BLANKS = re.compile(r"\s+")
+
+
+def _stray_byte(error: UnicodeError) -> tuple[str, int]:
+    """Read bytes that are no UTF-8 as Windows-1252, which is what was pasted in when they are few."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    strays = error.object[error.start : error.end]
+    return "".join(_WESTERN_CHARACTERS[byte] for byte in strays), error.end
+
+
+_WESTERN_CHARACTERS = [bytes([n]).decode(_WESTERN, "ignore") or chr(n) for n in range(256)]
+codecs.register_error("zeke-stray-byte", _stray_byte)
+
+
+def charset_of(content_type: str) -> str | None:
+    """Return the charset parameter of a Content-Type header as written, or None.
+
+    >>> charset_of('text/xml; charset="UTF-8"')
+    'UTF-8'
+    """
+    found = _PARAMETER.search(content_type)
+    return next((group for group in found.groups() if group), None) if found else None
+
+
+def decode(body: bytes, charset: str | None) -> str:
+    """Decode a document; never fails, and loses no character that can be told.
+
+    In this order, the first that the bytes bear out: a byte order mark; zeros where a wide encoding has them;
+    the server's charset; the XML prolog's or the page's ``<meta>``; UTF-8; Windows-1252.
+
+    Args:
+        body: the whole document.
+        charset: what the server claims, or None.
+
+    Returns:
+        The text without a byte order mark and without characters that neither XML nor Postgres can hold.
+    """
+    for mark, name in _BOMS:
+        if body.startswith(mark):
+            return printable(body[len(mark) :].decode(name, "replace"))
+    for start, name in _WIDE_STARTS:
+        if start.match(body):
+            return printable(body.decode(name, "replace"))
+    claims = list(_claims(body, charset))
+    # Bytes above 127 hardly ever form valid UTF-8 by chance, so that beats a Western claim, the usual false
+    # one; in East Asian encodings short texts do, so there the claim is believed.
+    if not claims or claims[0] == _WESTERN or "utf-8" in claims:
+        claims.insert(0, "utf-8")
+    for name in claims:
+        try:
+            return printable(body.decode(name))
+        except UnicodeDecodeError:
+            continue
+    return printable(body.decode("utf-8", "zeke-stray-byte"))
+
+
+def _claims(body: bytes, charset: str | None) -> Iterator[str]:
+    """Yield the codecs that the server and the document claim, those that exist and can be true."""
+    found = _PROLOG.match(body) or _META.search(body, 0, 4096)
+    inside = found.group(1).decode("ascii", "replace") if found else None
+    for label in (charset, inside):
+        try:
+            name = codecs.lookup(label.strip()).name if label else ""
+        except (LookupError, ValueError):
+            continue
+        name = _SUPERSETS.get(name, name)
+        if _CHARSETS.fullmatch(name):
+            yield name
+
+
+def printable(text: str) -> str:
+    """Return the text without characters that neither XML nor Postgres can hold."""
+    return _UNPRINTABLE.sub("", text)
+
+
+def one_line(text: str) -> str:
+    """Return the text with each run of whitespace as one space, and none at its ends."""
+    return _BLANKS.sub(" ", printable(text)).strip()
