@@ -1,0 +1,235 @@
+"""Ticks, and which of them are due: nothing lost, nothing twice, whenever somebody looks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Final
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zeke_queue.core.cron import GRACE, Cron, due
+from zeke_queue.errors import BadOption, BadSchedule
+from zeke_queue.model import CatchUp
+
+NOON: Final = datetime(2026, 7, 1, 12, tzinfo=UTC)
+SECOND: Final = timedelta(seconds=1)
+MINUTE: Final = timedelta(minutes=1)
+
+EXPRESSIONS: Final = [
+    "*/5 * * * *",
+    "0 */6 * * *",
+    "30 2 * * *",
+    "17 * * * *",
+    "0 0 1 * *",
+    "15,45 1-3 * * 0",
+    "*/2 2 * * * 0,30",
+    "* * * * * */20",
+    "0 0 29 2 *",
+]
+ZONES: Final = [
+    "UTC",
+    "Europe/Berlin",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "Asia/Kolkata",
+    "Pacific/Apia",
+]
+
+instants = st.datetimes(datetime(2000, 1, 1), datetime(2050, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+crons = st.builds(Cron.parse, st.sampled_from(EXPRESSIONS), st.sampled_from(ZONES))
+
+
+def looks(zone: str, count: int) -> st.SearchStrategy[list[datetime]]:
+    """Instants in order, within hours of one change of the zone's clocks, or of a noon if it has none."""
+    changes = {
+        "Europe/Berlin": [datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)],
+        "America/New_York": [datetime(2026, 3, 8, 7, tzinfo=UTC), datetime(2026, 11, 1, 6, tzinfo=UTC)],
+        "Australia/Lord_Howe": [
+            datetime(2026, 10, 3, 15, 30, tzinfo=UTC),
+            datetime(2026, 4, 4, 15, tzinfo=UTC),
+        ],
+        "Pacific/Apia": [datetime(2011, 12, 30, 10, tzinfo=UTC)],
+    }
+    seconds = st.lists(st.integers(-10_000, 10_000), min_size=2, max_size=count).map(sorted)
+    around = st.sampled_from(changes.get(zone, [NOON]))
+    return st.builds(lambda change, offsets: [change + s * SECOND for s in offsets], around, seconds)
+
+
+def ticks_between(cron: Cron, after: datetime, until: datetime) -> list[datetime]:
+    """Return the ticks in (after, until], by single steps."""
+    ticks: list[datetime] = []
+    tick = cron.next_after(after)
+    while tick is not None and tick <= until:
+        ticks.append(tick)
+        tick = cron.next_after(tick)
+    return ticks
+
+
+@given(cron=crons, instant=instants)
+@settings(deadline=None)
+def test_the_next_tick_is_later_and_in_utc(cron: Cron, instant: datetime) -> None:
+    tick = cron.next_after(instant)
+    assert tick is not None
+    assert tick > instant
+    assert tick.tzinfo is UTC
+    assert tick.microsecond == 0
+
+
+@given(cron=crons, instant=instants, data=st.data())
+@settings(deadline=None)
+def test_between_an_instant_and_its_next_tick_there_is_no_other(
+    cron: Cron, instant: datetime, data: st.DataObject
+) -> None:
+    tick = cron.next_after(instant)
+    assert tick is not None
+    between = instant + data.draw(st.floats(0, 1, exclude_max=True)) * (tick - instant)
+    assert cron.next_after(min(between, tick - timedelta(microseconds=1))) == tick
+
+
+@given(instant=instants, offset=st.integers(-14, 14))
+def test_the_zone_of_the_instant_makes_no_difference(instant: datetime, offset: int) -> None:
+    cron = Cron.parse("30 2 * * *", "Europe/Berlin")
+    elsewhere = instant.astimezone(timezone(offset * 60 * MINUTE))
+    assert cron.next_after(elsewhere) == cron.next_after(instant)
+
+
+@given(
+    data=st.data(), zone=st.sampled_from(ZONES), expr=st.sampled_from(EXPRESSIONS), limit=st.integers(1, 50)
+)
+@settings(deadline=None)
+def test_looking_at_any_moments_serves_each_tick_once_under_all(
+    data: st.DataObject, zone: str, expr: str, limit: int
+) -> None:
+    cron = Cron.parse(expr, zone)
+    moments = data.draw(looks(zone, 8))
+    served: list[datetime] = []
+    last: datetime | None = None
+    for now in moments:
+        found = due(cron, last, now, CatchUp.ALL, limit=limit)
+        assert len(found.ticks) <= limit
+        served += found.ticks
+        while (
+            found.next_tick is not None and found.next_tick <= now
+        ):  # as the scheduler does: what is due is looked at again
+            found = due(cron, found.last_tick, now, CatchUp.ALL, limit=limit)
+            served += found.ticks
+        last = found.last_tick
+    assert served == ticks_between(cron, moments[0], moments[-1])
+
+
+@given(data=st.data(), zone=st.sampled_from(ZONES), expr=st.sampled_from(EXPRESSIONS))
+@settings(deadline=None)
+def test_once_serves_the_latest_tick_and_no_other(data: st.DataObject, zone: str, expr: str) -> None:
+    cron = Cron.parse(expr, zone)
+    last, now = data.draw(looks(zone, 2))
+    found = due(cron, last, now, CatchUp.ONCE)
+    passed = ticks_between(cron, last, now)
+    assert list(found.ticks) == passed[-1:]
+    assert found.last_tick == (passed[-1] if passed else last)
+    assert found.next_tick == cron.next_after(now)
+
+
+@given(data=st.data(), zone=st.sampled_from(ZONES), expr=st.sampled_from(EXPRESSIONS))
+@settings(deadline=None)
+def test_skip_is_once_with_an_age_limit(data: st.DataObject, zone: str, expr: str) -> None:
+    cron = Cron.parse(expr, zone)
+    last, now = data.draw(looks(zone, 2))
+    skip, once = due(cron, last, now, CatchUp.SKIP), due(cron, last, now, CatchUp.ONCE)
+    assert skip.ticks == tuple(tick for tick in once.ticks if now - tick <= GRACE)
+    assert (skip.last_tick, skip.next_tick) == (once.last_tick, once.next_tick)
+
+
+@pytest.mark.parametrize("catch_up", CatchUp)
+def test_a_schedule_never_looked_at_starts_from_now(catch_up: CatchUp) -> None:
+    cron = Cron.parse("*/5 * * * *")
+    first = due(cron, None, NOON + MINUTE, catch_up)
+    assert (first.ticks, first.next_tick) == ((), NOON + 5 * MINUTE)
+    assert due(cron, first.last_tick, NOON + 5 * MINUTE, catch_up).ticks == (NOON + 5 * MINUTE,)
+
+
+@pytest.mark.parametrize("catch_up", CatchUp)
+def test_a_tick_is_due_at_its_very_instant_and_not_before(catch_up: CatchUp) -> None:
+    cron = Cron.parse("*/5 * * * *")
+    before = due(cron, NOON, NOON + 5 * MINUTE - timedelta(microseconds=1), catch_up)
+    assert (before.ticks, before.last_tick, before.next_tick) == ((), NOON, NOON + 5 * MINUTE)
+    assert due(cron, NOON, NOON + 5 * MINUTE, catch_up).ticks == (NOON + 5 * MINUTE,)
+
+
+@pytest.mark.parametrize("catch_up", CatchUp)
+def test_a_clock_that_went_back_serves_nothing_again(catch_up: CatchUp) -> None:
+    found = due(Cron.parse("*/5 * * * *"), NOON, NOON - 17 * MINUTE, catch_up)
+    assert (found.ticks, found.last_tick, found.next_tick) == ((), NOON, NOON + 5 * MINUTE)
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "served"),
+    [
+        (CatchUp.SKIP, []),
+        (CatchUp.ONCE, [NOON + 15 * MINUTE]),
+        (CatchUp.ALL, [NOON + 5 * MINUTE, NOON + 10 * MINUTE, NOON + 15 * MINUTE]),
+    ],
+)
+def test_after_an_outage_each_policy_serves_its_own(catch_up: CatchUp, served: list[datetime]) -> None:
+    found = due(Cron.parse("*/5 * * * *"), NOON, NOON + 18 * MINUTE, catch_up)
+    assert list(found.ticks) == served
+    assert (found.last_tick, found.next_tick) == (NOON + 15 * MINUTE, NOON + 20 * MINUTE)
+
+
+@pytest.mark.parametrize(("late", "served"), [(GRACE, True), (GRACE + timedelta(microseconds=1), False)])
+def test_skip_serves_a_tick_within_its_grace(late: timedelta, served: bool) -> None:  # noqa: FBT001
+    tick = NOON + 5 * MINUTE
+    assert due(Cron.parse("*/5 * * * *"), NOON, tick + late, CatchUp.SKIP).ticks == (
+        (tick,) if served else ()
+    )
+
+
+def test_all_serves_a_thousand_a_look_and_says_that_more_are_due() -> None:
+    found = due(Cron.parse("* * * * *"), NOON, NOON + 3_000 * MINUTE, CatchUp.ALL)
+    assert len(found.ticks) == 1_000
+    assert found.ticks[-1] == found.last_tick == NOON + 1_000 * MINUTE
+    assert found.next_tick == NOON + 1_001 * MINUTE
+
+
+def test_the_latest_of_millions_of_ticks_is_found_without_counting_them() -> None:
+    cron = CountingCron.parse("* * * 1 * *")
+    found = due(cron, datetime(2000, 1, 1, tzinfo=UTC), NOON, CatchUp.ONCE)
+    assert found.ticks == (datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC),)
+    assert CountingCron.asked < 100
+
+
+class CountingCron(Cron):
+    asked = 0
+
+    def next_after(self, instant: datetime) -> datetime | None:
+        type(self).asked += 1
+        return super().next_after(instant)
+
+
+def test_ticks_end_with_the_calendar() -> None:
+    for zone in ("UTC", "Europe/Berlin"):
+        assert Cron.parse("0 3 1 1 *", zone).next_after(datetime(9999, 6, 1, tzinfo=UTC)) is None
+
+
+def test_an_instant_without_a_zone_is_refused() -> None:
+    with pytest.raises(BadOption, match="aware"):
+        Cron.parse("* * * * *").next_after(NOON.replace(tzinfo=None))
+
+
+def test_an_unknown_zone_is_refused_with_its_nearest_names() -> None:
+    with pytest.raises(BadSchedule, match="Europe/Berlin"):
+        Cron.parse("* * * * *", "europe/berln")
+
+
+@pytest.mark.parametrize(
+    "zone", ["", "Europe", "../../etc/passwd", "localtime", "right/UTC", "\0", "x" * 5000, None, 5]
+)
+def test_what_is_no_zone_is_refused(zone: str) -> None:
+    with pytest.raises(BadSchedule, match="IANA"):
+        Cron.parse("* * * * *", zone)
+
+
+def test_crons_of_equal_expression_and_zone_are_equal() -> None:
+    assert Cron.parse("0 3 * * *", "Europe/Berlin") == Cron.parse("0 3 * * *", "Europe/Berlin")
+    assert Cron.parse("0 3 * * *", "Europe/Berlin") != Cron.parse("0 3 * * *", "Europe/Paris")

@@ -1,0 +1,183 @@
+"""Ticks where a zone's clocks change, against a reference that only counts minutes and looks at the wall."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from calendar import isleap
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Final
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zeke_queue.core.cron import Cron
+
+MINUTE: Final = timedelta(minutes=1)
+LORD_HOWE_GAP: Final = datetime(2026, 10, 3, 13, tzinfo=UTC)
+SAMOA_GAP: Final = datetime(2011, 12, 29, 20, tzinfo=UTC)
+
+CHANGES: Final = {
+    "Berlin, gap": ("Europe/Berlin", datetime(2026, 3, 29, tzinfo=UTC)),
+    "Berlin, overlap": ("Europe/Berlin", datetime(2026, 10, 25, tzinfo=UTC)),
+    "New York, gap": ("America/New_York", datetime(2026, 3, 8, tzinfo=UTC)),
+    "New York, overlap": ("America/New_York", datetime(2026, 11, 1, tzinfo=UTC)),
+    "Lord Howe, half an hour's gap": ("Australia/Lord_Howe", datetime(2026, 10, 3, tzinfo=UTC)),
+    "Lord Howe, half an hour's overlap": ("Australia/Lord_Howe", datetime(2026, 4, 4, tzinfo=UTC)),
+    "Samoa, a day left out": ("Pacific/Apia", datetime(2011, 12, 30, tzinfo=UTC)),
+    "Kwajalein, a day left out": ("Pacific/Kwajalein", datetime(1993, 8, 21, tzinfo=UTC)),
+    "Beirut, gap at midnight": ("Asia/Beirut", datetime(2026, 3, 28, tzinfo=UTC)),
+    "Havana, overlap at midnight": ("America/Havana", datetime(2026, 11, 1, tzinfo=UTC)),
+    "Troll, two hours' gap": ("Antarctica/Troll", datetime(2026, 3, 29, tzinfo=UTC)),
+    "Troll, two hours' overlap": ("Antarctica/Troll", datetime(2026, 10, 25, tzinfo=UTC)),
+    "Dublin, negative saving": ("Europe/Dublin", datetime(2026, 10, 25, tzinfo=UTC)),
+    "Kathmandu, a quarter of an hour for good": ("Asia/Kathmandu", datetime(1985, 12, 31, tzinfo=UTC)),
+}
+
+
+@cache
+def walls(change: str) -> list[tuple[datetime, datetime]]:
+    """Return each minute from a day before the change to two after it: its instant, and what clocks show."""
+    zone, around = CHANGES[change]
+    instants = [around + minute * MINUTE for minute in range(-24 * 60, 48 * 60)]
+    return [
+        (instant, instant.astimezone(ZoneInfo(zone)).replace(tzinfo=None, fold=0)) for instant in instants
+    ]
+
+
+@cache
+def appointments(change: str) -> list[tuple[datetime, datetime]]:
+    """Return each wall time of the calendar, shown or not, and the one instant at which it is kept."""
+    shown = defaultdict[datetime, list[datetime]](list)
+    for instant, wall in walls(change):
+        shown[wall].append(instant)
+    kept: list[tuple[datetime, datetime]] = []
+    wall = min(shown)
+    while wall <= max(shown):
+        kept.append((wall, shown[wall][0] if wall in shown else after_gap(change, wall)))
+        wall += MINUTE
+    return kept
+
+
+def after_gap(change: str, missing: datetime) -> datetime:
+    return next(instant for instant, wall in walls(change) if wall > missing)
+
+
+def reference(change: str, minutes: set[int], hours: set[int]) -> set[datetime]:
+    """Apply the rules of ``core.cron`` word by word."""
+    if len(hours) == 24:
+        return {instant for instant, wall in walls(change) if wall.minute in minutes}
+    return {tick for wall, tick in appointments(change) if wall.minute in minutes and wall.hour in hours}
+
+
+def field(values: set[int], count: int) -> str:
+    return "*" if len(values) == count else ",".join(map(str, sorted(values)))
+
+
+def minute_sets() -> st.SearchStrategy[set[int]]:
+    return st.one_of(
+        st.sampled_from([set(range(0, 60, step)) for step in (1, 5, 7, 15, 30)]),
+        st.sets(st.integers(0, 59), min_size=1, max_size=4),
+    )
+
+
+def hour_sets() -> st.SearchStrategy[set[int]]:
+    near_changes = st.sets(st.sampled_from([0, 1, 2, 3, 4, 12, 23]), min_size=1)
+    return st.one_of(st.just(set(range(24))), near_changes, st.sets(st.integers(0, 23), min_size=1))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@settings(max_examples=30, deadline=None)
+@given(minutes=minute_sets(), hours=hour_sets(), looks=st.lists(st.floats(0, 1), min_size=5, max_size=20))
+def test_ticks_around_a_change_are_those_of_the_rules(
+    change: str, minutes: set[int], hours: set[int], looks: list[float]
+) -> None:
+    cron = Cron.parse(f"{field(minutes, 60)} {field(hours, 24)} * * *", CHANGES[change][0])
+    begin, end = walls(change)[0][0], walls(change)[-1][0]
+    expected = sorted(tick for tick in reference(change, minutes, hours) if begin < tick <= end)
+
+    ticks: list[datetime] = []
+    tick = cron.next_after(begin)
+    while tick is not None and tick <= end:
+        ticks.append(tick)
+        tick = cron.next_after(tick)
+    assert ticks == expected
+
+    for look in looks:  # and from instants between the ticks, in either pass of an overlap
+        instant = begin + look * (end - begin)
+        if instant < expected[-1]:
+            assert cron.next_after(instant) == expected[bisect_right(expected, instant)]
+
+
+def test_an_appointment_in_the_gap_is_kept_at_its_end() -> None:
+    cron = Cron.parse("30 2 * * *", "Europe/Berlin")
+    assert ticks_of(cron, datetime(2026, 3, 28, tzinfo=UTC), 3) == [
+        datetime(2026, 3, 28, 1, 30, tzinfo=UTC),
+        datetime(2026, 3, 29, 1, 0, tzinfo=UTC),
+        datetime(2026, 3, 30, 0, 30, tzinfo=UTC),
+    ]
+
+
+def test_an_appointment_that_clocks_show_twice_is_kept_the_first_time() -> None:
+    cron = Cron.parse("30 2 * * *", "Europe/Berlin")
+    assert ticks_of(cron, datetime(2026, 10, 24, 12, tzinfo=UTC), 2) == [
+        datetime(2026, 10, 25, 0, 30, tzinfo=UTC),
+        datetime(2026, 10, 26, 1, 30, tzinfo=UTC),
+    ]
+
+
+@pytest.mark.parametrize("day", [datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)])
+def test_an_interval_goes_on_in_elapsed_time_whatever_clocks_show(day: datetime) -> None:
+    cron = Cron.parse("*/5 * * * *", "Europe/Berlin")
+    assert ticks_of(cron, day, 288) == [day + n * 5 * MINUTE for n in range(1, 289)]
+
+
+def test_an_interval_does_not_make_up_for_what_the_gap_skips() -> None:
+    cron = Cron.parse("15 * * * *", "Australia/Lord_Howe")  # 02:00 to 02:30 is missing
+    shown = [tick.astimezone(ZoneInfo("Australia/Lord_Howe")) for tick in ticks_of(cron, LORD_HOWE_GAP, 3)]
+    assert [f"{tick:%H:%M}" for tick in shown] == ["00:15", "01:15", "03:15"]
+
+
+def test_a_day_that_was_left_out_is_one_tick_at_the_midnight_after_it() -> None:
+    cron = Cron.parse("0 6,12,18 * * *", "Pacific/Apia")
+    shown = [tick.astimezone(ZoneInfo("Pacific/Apia")) for tick in ticks_of(cron, SAMOA_GAP, 5)]
+    assert [f"{tick:%d. %H:%M}" for tick in shown] == [
+        "29. 12:00",
+        "29. 18:00",
+        "31. 00:00",
+        "31. 06:00",
+        "31. 12:00",
+    ]
+
+
+@given(st.integers(2000, 2100), st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]))
+@settings(max_examples=20, deadline=None)
+def test_a_daily_appointment_has_a_tick_a_day_in_every_year(year: int, zone: str) -> None:
+    ticks = ticks_between(Cron.parse("30 2 * * *", zone), *year_in(zone, year))
+    days = [tick.astimezone(ZoneInfo(zone)).date() for tick in ticks]
+    assert len(days) == len(set(days)) == (366 if isleap(year) else 365)
+
+
+def ticks_of(cron: Cron, after: datetime, count: int) -> list[datetime]:
+    ticks = [after]
+    for _ in range(count):
+        tick = cron.next_after(ticks[-1])
+        assert tick is not None
+        ticks.append(tick)
+    return ticks[1:]
+
+
+def ticks_between(cron: Cron, after: datetime, until: datetime) -> list[datetime]:
+    ticks: list[datetime] = []
+    tick = cron.next_after(after)
+    while tick is not None and tick < until:
+        ticks.append(tick)
+        tick = cron.next_after(tick)
+    return ticks
+
+
+def year_in(zone: str, year: int) -> tuple[datetime, datetime]:
+    return datetime(year, 1, 1, tzinfo=ZoneInfo(zone)), datetime(year + 1, 1, 1, tzinfo=ZoneInfo(zone))
