@@ -111,6 +111,15 @@ class Settings(BaseSettings):
             raise BadSetting(_DATABASE_MISSING)
         return self.database_primary_url.get_secret_value()
 
+    def on_database(self, dsn: str) -> Settings:
+        """Return these settings on another database.
+
+        Raises:
+            BadSetting: the connection string is none that libpq reads.
+        """
+        given = {name: getattr(self, name) for name in self.model_fields_set}
+        return Settings.load(**{**given, "database_primary_url": dsn})
+
     @field_validator("database_primary_url")
     @classmethod
     def _speaks_to_libpq(cls, url: SecretStr | None) -> SecretStr | None:

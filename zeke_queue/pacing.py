@@ -1,0 +1,66 @@
+"""The pace of a loop that does a duty again and again: pauses that end when the loop is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any
+
+    from zeke_queue.clock import Clock
+
+T = TypeVar("T")
+
+BACKOFF_MAX: Final = 30.0
+"""Seconds that a loop waits at most after errors, unless its own pace is slower."""
+
+_DOUBLINGS: Final = 10
+
+
+def backoff(every: float, failures: int) -> float:
+    """Return the pause after a round: the loop's pace, doubled with each failure in a row.
+
+    >>> [backoff(1.0, failures) for failures in range(7)]
+    [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    """
+    return max(every, min(BACKOFF_MAX, every * 2 ** min(failures, _DOUBLINGS)))
+
+
+class Pace:
+    """When a loop goes on, and when it ends."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._stopping = asyncio.Event()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the loop was told to stop."""
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        """Tell the loop to stop; a pause that it is in ends at once."""
+        self._stopping.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Pause for so long on the loop's clock, or until it is told to stop."""
+        if not self.stopped:
+            await first(self._clock.sleep(seconds), self._stopping.wait())
+
+
+async def first(*coroutines: Coroutine[Any, Any, T]) -> T:
+    """Run coroutines until one has ended, and cancel the others.
+
+    Returns:
+        What the first one returned; of several that ended at once, the leftmost.
+    """
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(task for task in tasks if task.done()).result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,321 @@
+"""From what an application sends to the rows that are inserted.
+
+Everything that can be wrong with a send is found here, before the storage is asked: the task, the payload,
+the options, the names. What is left for the storage is to insert, or to refuse by a uniqueness rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, cast
+from uuid import UUID
+
+from zeke_queue.core import jsonb
+from zeke_queue.core.cron import Cron
+from zeke_queue.core.names import queue_name
+from zeke_queue.core.options import DEFAULTS, JobOptions, exclusive, merge, new_job, next_slot
+from zeke_queue.errors import BadOption, TooLarge, UnknownTask
+from zeke_queue.model import CatchUp
+from zeke_queue.rng import Ids
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from datetime import datetime
+    from typing import Unpack
+
+    from zeke_queue.catalog import Catalog
+    from zeke_queue.clock import Clock
+    from zeke_queue.model import NewJob, Schedule
+    from zeke_queue.rng import Entropy
+    from zeke_queue.task import Task
+
+    Insert = Callable[[Sequence[NewJob]], Awaitable[list[UUID | None]]]
+
+_ADDRESS: Final = frozenset({"id", "external", "parent", "meta"})
+"""Options of a send that no other layer has."""
+
+_NOBODY: Final = UUID(int=0)
+
+
+class JobOptionsGiven(TypedDict, total=False):
+    """What may be said about a job, or about the jobs of a schedule.
+
+    What is left out, or None, the task decides, then the catalog. An explicit 0 or False is a value.
+    Durations are seconds or a ``timedelta``.
+
+    Attributes:
+        priority: higher goes first.
+        retry_limit: how many retries the job may use; 0 is none.
+        retry_delay: whole seconds before a retry, and the unit of the backoff.
+        retry_backoff: whether the delay doubles with each retry.
+        retry_delay_max: whole seconds, cap on the backoff.
+        expire_in: how long one attempt may take.
+        singleton_key: at most one job of the task with this key waits or runs; others are refused.
+        throttle: length of a slot in whole seconds: one job a slot, others are refused.
+        debounce: the same, but a refused job is sent into the next slot, if that is free.
+    """
+
+    priority: int | None
+    retry_limit: int | None
+    retry_delay: timedelta | float | None
+    retry_backoff: bool | None
+    retry_delay_max: timedelta | float | None
+    expire_in: timedelta | float | None
+    singleton_key: str | None
+    throttle: timedelta | float | None
+    debounce: timedelta | float | None
+
+
+class SendOptions(JobOptionsGiven, total=False):
+    """What a send may say about its job.
+
+    Attributes:
+        id: the job's; a new one by default. Sending twice under one id is sending once.
+        external: the task is another process's: a name outside the catalog is taken, with any payload.
+        parent: the job that triggered it.
+        meta: an object that is carried from parent to child.
+        delay: how long until the job may start.
+        start_at: the instant (aware) at which it may start; excludes ``delay``.
+    """
+
+    id: UUID | None
+    external: bool
+    parent: UUID | None
+    meta: Mapping[str, Any] | None
+    delay: timedelta | float | None
+    start_at: datetime | None
+
+
+class Send:
+    """One job of ``Queue.send_many``: what ``Queue.send`` takes, kept until it is sent.
+
+    Args:
+        task: a task of the catalog, by its name, an alias, or itself.
+        payload: what fits the task's model.
+        **options: see ``SendOptions``.
+    """
+
+    __slots__ = ("options", "payload", "task")
+
+    def __init__(
+        self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
+    ) -> None:
+        self.task = task
+        self.payload = payload
+        self.options = options
+
+    def __repr__(self) -> str:
+        return f"<Send {self.task!r}>"
+
+
+class Prepared(NamedTuple):
+    """A job to insert, and whether it is tried again in the next slot when this one is taken."""
+
+    job: NewJob
+    debounced: bool
+
+
+class Sender:
+    """Prepares jobs for one catalog."""
+
+    def __init__(self, catalog: Catalog, clock: Clock, entropy: Entropy) -> None:
+        self.new_id = Ids(clock, entropy)
+        self._catalog = catalog
+        # A task's own options over the defaults, merged once: most sends give none of their own.
+        self._bases: dict[Task[Any, Any], JobOptions] = {}
+        self._external = merge(catalog.defaults, DEFAULTS)
+
+    def prepare(
+        self,
+        task: str | Task[Any, Any],
+        payload: Any,
+        options: SendOptions,
+        *,
+        parent: UUID | None = None,
+        meta: str | None = None,
+    ) -> Prepared:
+        """Check a send, and make its job.
+
+        Args:
+            task: a task of the catalog, by its name, an alias, or itself.
+            payload: what fits the task's model.
+            options: what the send says.
+            parent: the job's parent if the send names none.
+            meta: JSON text of the job's meta if the send gives none.
+
+        Raises:
+            UnknownTask: the task is not in the catalog, and the send is not ``external``.
+            PayloadInvalid: the payload does not fit the task's model.
+            NotJson: payload or meta has no JSON form.
+            TooLarge: payload or meta is over the catalog's cap.
+            BadOption: an option is out of range, or excludes another; meta is no mapping; the id is no UUID.
+            BadName: the name of an external task is not one.
+        """
+        name, data, base = self.resolve(task, payload, external=options.get("external", False))
+        if not options:
+            return Prepared(
+                new_job(self.new_id(), name, data, base, parent=parent, meta=meta), debounced=False
+            )
+        own = JobOptions(
+            **{key: value for key, value in cast("dict[str, Any]", options).items() if key not in _ADDRESS}
+        )
+        exclusive(own)
+        job_id = options.get("id") or self.new_id()
+        if not isinstance(job_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BadOption(f"id: {job_id!r} is no UUID; give uuid.UUID(...), or none for a new one")
+        given = options.get("meta")
+        job = new_job(
+            job_id,
+            name,
+            data,
+            merge(own, base),
+            parent=options.get("parent") or parent,
+            meta=meta if given is None else self.meta(given),
+        )
+        return Prepared(job, debounced=own.debounce is not None)
+
+    def resolve(
+        self, which: str | Task[Any, Any], payload: Any, *, external: bool
+    ) -> tuple[str, str | None, JobOptions]:
+        """Return the queue, the payload's JSON text, and the options of jobs of a task.
+
+        A name that the catalog knows is validated even if it is called external.
+        """
+        try:
+            task = self._catalog.get(which)
+        except UnknownTask:
+            if not external or not isinstance(which, str):
+                raise
+            return queue_name(which), self._any_json(which, payload), self._external
+        return task.name, task.dump(payload), self._base(task)
+
+    def schedule(
+        self,
+        schedule: Schedule,
+        task: str | Task[Any, Any] | None,
+        payload: Any,
+        options: JobOptionsGiven,
+        *,
+        external: bool,
+    ) -> Schedule:
+        """Check a schedule, and complete it with its task's queue, its payload and its options.
+
+        Raises:
+            BadSchedule: the expression can't be read or never fires, or the zone is unknown.
+            UsageError: as ``prepare``.
+        """
+        queue_name(schedule.name)
+        Cron.parse(schedule.cron, schedule.zone)
+        queue, data, _ = self.resolve(schedule.name if task is None else task, payload, external=external)
+        complete = replace(schedule, task=queue, data=data, options=_stored(options))
+        # Its first tick would find an option that is out of range; whoever writes it should.
+        self.tick(complete, _NOBODY)
+        return complete
+
+    def tick(self, schedule: Schedule, job_id: UUID, meta: str | None = None) -> Prepared:
+        """Make the job of a schedule's tick.
+
+        Raises:
+            BadOption, BadName: the schedule was edited by other means, and is wrong.
+        """
+        task = self._catalog.served.get(schedule.task)
+        stored = schedule.options
+        own = JobOptions(
+            **{ours: stored[key] for key, ours in _STORED.items() if stored.get(key) is not None}
+        )
+        exclusive(own)
+        options = merge(own, self._external if task is None else self._base(task))
+        job = new_job(job_id, schedule.task, schedule.data, options, meta=meta)
+        return Prepared(job, debounced=own.debounce is not None)
+
+    def _base(self, task: Task[Any, Any]) -> JobOptions:
+        base = self._bases.get(task)
+        if base is None:
+            base = self._bases[task] = merge(task.options, DEFAULTS)
+        return base
+
+    def _any_json(self, name: str, payload: Any) -> str | None:
+        return None if payload is None else self._capped(jsonb.dumps(payload), f"The payload of {name!r}")
+
+    def meta(self, meta: object) -> str:
+        """Return the JSON text of a job's meta.
+
+        Raises:
+            BadOption: it is no mapping.
+            NotJson: it has no JSON form.
+            TooLarge: it is over the catalog's cap.
+        """
+        if not isinstance(meta, Mapping):
+            raise BadOption(f"meta: a {type(meta).__name__} is no object; give a mapping such as a dict")
+        return self._capped(jsonb.dumps(dict(meta)), "meta")  # pyright: ignore[reportUnknownArgumentType]
+
+    def _capped(self, text: str, what: str) -> str:
+        cap = self._catalog.payload_cap
+        if len(text) * 4 > cap and (size := len(text.encode())) > cap:
+            raise TooLarge(
+                f"{what} has {size} bytes of JSON, {cap} at most; store what is large elsewhere, and send a"
+                " reference to it"
+            )
+        return text
+
+
+_STORED: Final[Mapping[str, str]] = {
+    # Schedules that pg-boss stored have its spelling; a key of ours, further down, wins over it.
+    "retryLimit": "retry_limit",
+    "retryDelay": "retry_delay",
+    "retryBackoff": "retry_backoff",
+    "expireInSeconds": "expire_in",
+    "singletonKey": "singleton_key",
+    "singletonSeconds": "throttle",
+    **{field.name: field.name for field in fields(JobOptions) if field.name not in {"delay", "start_at"}},
+}
+"""Which stored option of a schedule is which option of its jobs."""
+
+
+def _stored(options: JobOptionsGiven) -> dict[str, Any]:
+    """Return options as a schedule keeps them: JSON, with durations in seconds.
+
+    Raises:
+        BadOption: one is none that a schedule's jobs can have, such as when they start.
+    """
+    for name in options:
+        if name not in _STORED:
+            raise BadOption(f"{name}: a schedule's jobs have no such option; they start at its ticks")
+    return {
+        name: value.total_seconds() if isinstance(value, timedelta) else value
+        for name, value in options.items()
+        if value is not None
+    }
+
+
+def catch_up_policy(given: CatchUp | str) -> CatchUp:
+    """Return the policy of this name.
+
+    Raises:
+        BadOption: there is none.
+    """
+    try:
+        return CatchUp(given)
+    except ValueError:
+        known = ", ".join(one.value for one in CatchUp)
+        raise BadOption(f"catch_up: {given!r} is no policy; give one of {known}") from None
+
+
+async def insert(prepared: Sequence[Prepared], put: Insert) -> list[UUID | None]:
+    """Insert jobs; those that are debounced and were refused are tried once more, in the next slot.
+
+    Args:
+        prepared: what to insert.
+        put: inserts, as ``storage.store.Verbs.insert`` does; called twice at most.
+
+    Returns:
+        For each job in the order given its id, or None where it was refused.
+    """
+    ids = await put([job for job, _ in prepared])
+    again = [place for place, got in enumerate(ids) if got is None and prepared[place].debounced]
+    if again:
+        for place, got in zip(again, await put([next_slot(prepared[p].job) for p in again]), strict=True):
+            ids[place] = got
+    return ids

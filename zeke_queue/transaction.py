@@ -1,0 +1,75 @@
+"""Sending jobs in the transaction that writes the rows they are about: neither exists without the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zeke_queue.sending import insert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Unpack
+    from uuid import UUID
+
+    from zeke_queue.queue import Queue
+    from zeke_queue.run import Run
+    from zeke_queue.sending import Prepared, Send, Sender, SendOptions
+    from zeke_queue.storage.store import Transaction
+    from zeke_queue.task import Task
+
+
+class QueueTransaction:
+    """A transaction for jobs and an application's own rows together; made by ``Queue.transaction``."""
+
+    def __init__(
+        self, queue: Queue, transaction: Transaction, sender: Sender, parent: UUID | None, meta: str | None
+    ) -> None:
+        self._queue = queue
+        self._transaction = transaction
+        self._sender = sender
+        self._parent = parent
+        self._meta = meta
+
+    @property
+    def connection(self) -> Any:
+        """The driver's connection (psycopg's ``AsyncConnection``), for the application's own statements."""
+        return self._transaction.connection
+
+    async def send(
+        self,
+        task: str | Task[Any, Any],
+        payload: Any = None,
+        **options: Unpack[SendOptions],
+    ) -> UUID | None:
+        """Send a job that exists once the transaction commits; see ``Queue.send``."""
+        return (await insert([self._prepare(task, payload, options)], self._transaction.insert))[0]
+
+    async def send_many(self, jobs: Iterable[Send]) -> list[UUID | None]:
+        """Send jobs that exist once the transaction commits; see ``Queue.send_many``."""
+        prepared = [self._prepare(send.task, send.payload, send.options) for send in jobs]
+        return await insert(prepared, self._transaction.insert) if prepared else []
+
+    async def trigger(
+        self,
+        task: str | Task[Any, Any],
+        payload: Any = None,
+        **options: Unpack[SendOptions],
+    ) -> Run:
+        """Send a job that exists once the transaction commits; its run is to be waited for after that.
+
+        Raises:
+            Refused: a uniqueness rule refused it; the transaction can go on.
+        """
+        prepared = self._prepare(task, payload, options)
+        return await self._queue.run_of(prepared, (await insert([prepared], self._transaction.insert))[0])
+
+    def on_commit(self, apply: Callable[[], None]) -> None:
+        """Call ``apply`` once the transaction has committed, and never after a rollback."""
+        self._transaction.on_commit(apply)
+
+    def on_rollback(self, undo: Callable[[], None]) -> None:
+        """Call ``undo`` if the transaction rolls back; last registered first."""
+        self._transaction.on_rollback(undo)
+
+    def _prepare(self, task: str | Task[Any, Any], payload: Any, options: SendOptions) -> Prepared:
+        return self._sender.prepare(task, payload, options, parent=self._parent, meta=self._meta)
