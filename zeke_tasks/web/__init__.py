@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from zeke_tasks.web.articles import Article, content_hash, extract_article
 from zeke_tasks.web.client import Fetched, Fetcher, Kind, WebClient, WebOptions
+from zeke_tasks.web.entries import Entry, Feed
 from zeke_tasks.web.errors import (
     AddressRefused,
     BodyRefused,
@@ -17,7 +18,7 @@ from zeke_tasks.web.errors import (
     UrlRefused,
     WebError,
 )
-from zeke_tasks.web.feeds import Entry, Feed, parse_feed
+from zeke_tasks.web.feeds import parse_feed
 from zeke_tasks.web.urls import canonicalise_url
 
 __all__ = [

@@ -63,7 +63,10 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             status_code=response.status,
             headers=response.headers,
             stream=_Body(cast("_ClosableStream", response.stream), url),
-            extensions=cast("dict[str, Any]", response.extensions),
+            extensions=cast(
+                "dict[str, Any]",
+                response.extensions,  # pyright: ignore[reportUnknownMemberType] - a bare dict in the library
+            ),
         )
 
     async def aclose(self) -> None:

@@ -1,0 +1,92 @@
+"""The parsers that carry no types, each behind a function that has them."""
+# pyright: reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any, Protocol, cast
+
+import feedparser
+import lxml.etree
+import lxml.html
+
+# What a fragment is wrapped in, so that it has one root and text at its start is not lost.
+_WRAPPER = "div"
+
+
+class Parsed(Protocol):
+    """What feedparser returns: a dictionary whose keys depend on the feed."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value, under any of the names that the feed formats have for it."""
+        ...
+
+    def __contains__(self, key: str) -> bool: ...
+
+
+def parse_xml_feed(text: str) -> Parsed:
+    """Parse RSS, Atom, RDF or what is left of it.
+
+    The parser is not told the document's URL. It would resolve identifiers against it as if they were links,
+    and every item would become a new one when a feed moves. ``xml:base`` is honoured.
+
+    Args:
+        text: the document without an XML declaration.
+
+    Raises:
+        Exception: of any kind; the parser has no errors of its own for what it does not expect.
+    """
+    parse = cast("Any", feedparser).parse
+    # A stream, for bytes and strings are taken for a file's name first.
+    body = io.BytesIO(text.encode("utf-8"))
+    headers = {"content-type": "application/xml; charset=utf-8"}
+    return cast(
+        "Parsed", parse(body, response_headers=headers, resolve_relative_uris=True, sanitize_html=True)
+    )
+
+
+class _Element(Protocol):
+    """The little of lxml's elements that is used here."""
+
+    def text_content(self) -> str: ...
+
+    def make_links_absolute(self, base_url: str, *, handle_failures: str) -> None: ...
+
+
+def text_of_html(html: str) -> str:
+    """Return the text of an HTML fragment, entities resolved, blanks as they are.
+
+    Raises:
+        ValueError: it can't be parsed.
+    """
+    return _fragment(html).text_content()
+
+
+def absolute_links(html: str, base: str) -> str:
+    """Return an HTML fragment with its relative links made absolute.
+
+    Raises:
+        ValueError: it can't be parsed.
+    """
+    root = _fragment(html)
+    root.make_links_absolute(base, handle_failures="ignore")
+    whole = cast("str", cast("Any", lxml.html).tostring(root, encoding="unicode"))
+    return whole.removeprefix(f"<{_WRAPPER}>").removesuffix(f"</{_WRAPPER}>")
+
+
+def _fragment(html: str) -> _Element:
+    try:
+        return cast("_Element", cast("Any", lxml.html).fragment_fromstring(html, create_parent=_WRAPPER))
+    except lxml.etree.LxmlError as error:
+        raise ValueError(f"no HTML: {error}") from error
+
+
+def as_mapping(value: Any) -> Mapping[str, Any]:
+    """Return a value of a parsed feed if it is a mapping, else an empty one."""
+    return cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+
+
+def as_mappings(value: Any) -> list[Mapping[str, Any]]:
+    """Return the mappings in a value of a parsed feed that should be a list of them."""
+    return [as_mapping(item) for item in cast("list[Any]", value)] if isinstance(value, list) else []
