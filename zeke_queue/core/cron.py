@@ -216,12 +216,12 @@ def _latest(cron: Cron, last: datetime, now: datetime) -> tuple[datetime | None,
     high = now
     while high > latest:
         middle = latest + (high - latest) // _SECOND // 2 * _SECOND
-        upcoming = cron.next_after(middle)
-        if upcoming is None or upcoming > now:
+        tick = cron.next_after(middle)
+        if tick is None or tick > now:
             high = middle
         else:
-            latest = upcoming
-    return latest, upcoming
+            latest = tick
+    return latest, cron.next_after(latest)
 
 
 def _wall(instant: datetime, zone: ZoneInfo) -> datetime:
