@@ -8,7 +8,8 @@
           ├── UrlRefused      the URL is none that we fetch: scheme, credentials, port
           │    └── AddressRefused   it leads to an address that no URL of a user's may reach
           ├── BodyRefused     the body is too large, or inflates out of proportion
-          └── FeedError       the body is no feed
+          ├── FeedError       the body is no feed
+          └── PageError       the body is no page that can be read
 """
 
 from __future__ import annotations
@@ -74,3 +75,7 @@ class BodyRefused(Permanent):
 
 class FeedError(Permanent):
     """The body is no feed, or one that must not be parsed; ``reason`` says what was wrong with it."""
+
+
+class PageError(Permanent):
+    """The body is no page that can be read; a page without text is none of these."""

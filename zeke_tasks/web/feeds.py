@@ -37,6 +37,7 @@ _TAG = re.compile(r"<[^>]*>")
 _RELATIVE_LINK = re.compile(
     r"\b(?:href|src|poster|cite)\s*=\s*[\"']?(?![a-z][a-z0-9+.-]*:|#|[\"'])", re.IGNORECASE
 )
+_LAST_TAG = re.compile(r"<([\w:.-]+)(?:\s[^<>]*)?>\s*\Z")
 _PREFIXED_ITEM = re.compile(r"<([A-Za-z][\w.-]*):(?:item|entry)\b")
 
 
@@ -61,7 +62,7 @@ def parse_feed(body: bytes, content_type: str, url: str) -> Feed:
     if text.startswith("{"):
         version, text = as_atom(text, url)
     _refuse(text, url)
-    text = _NUMERIC_REFERENCE.sub(_readable_reference, _DECLARATION.sub("", text, count=1)).lstrip()
+    text = _mended(text)
     parsed, items = _parse(text, url)
     version = version or str(parsed.get("version") or "")
     if not version and not items:
@@ -75,6 +76,17 @@ def parse_feed(body: bytes, content_type: str, url: str) -> Feed:
         version=version,
         damage=one_line(str(damage)) if damage else None,
     )
+
+
+def _mended(text: str) -> str:
+    """Return the document without what would make the parsers stop, or lose the rest."""
+    text = _NUMERIC_REFERENCE.sub(_readable_reference, _DECLARATION.sub("", text, count=1)).lstrip()
+    cut = text.rfind("<![CDATA[")
+    if cut > text.rfind("]]>"):
+        # The document broke off inside a section; what came of it is still worth reading.
+        element = _LAST_TAG.search(text, max(0, cut - 1000), cut)
+        text += "]]>" + (f"</{element.group(1)}>" if element else "")
+    return text
 
 
 def _parse(text: str, url: str) -> tuple[Parsed, list[Parsed]]:
@@ -153,9 +165,7 @@ def _entries(items: Sequence[Parsed], url: str) -> Iterator[Entry]:
         if external_id in seen:
             continue
         seen.add(external_id)
-        authors = (
-            one_line(str(as_mapping(author).get("name") or "")) for author in item.get("authors") or []
-        )
+        authors = [one_line(str(author.get("name") or "")) for author in as_mappings(item.get("authors"))]
         yield Entry(
             external_id=external_id,
             url=claim.url or None,

@@ -4,12 +4,19 @@
 from __future__ import annotations
 
 import io
+import logging
 from collections.abc import Mapping
+from datetime import date
 from typing import Any, Protocol, cast
 
 import feedparser
-import lxml.etree
+import lxml
 import lxml.html
+import trafilatura
+
+_LxmlError = cast("type[Exception]", cast("Any", lxml).etree.LxmlError)
+# It logs a page without text as an error, which for us is one of the answers.
+logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
 
 # What a fragment is wrapped in, so that it has one root and text at its start is not lost.
 _WRAPPER = "div"
@@ -78,7 +85,7 @@ def absolute_links(html: str, base: str) -> str:
 def _fragment(html: str) -> _Element:
     try:
         return cast("_Element", cast("Any", lxml.html).fragment_fromstring(html, create_parent=_WRAPPER))
-    except lxml.etree.LxmlError as error:
+    except _LxmlError as error:
         raise ValueError(f"no HTML: {error}") from error
 
 
@@ -90,3 +97,36 @@ def as_mapping(value: Any) -> Mapping[str, Any]:
 def as_mappings(value: Any) -> list[Mapping[str, Any]]:
     """Return the mappings in a value of a parsed feed that should be a list of them."""
     return [as_mapping(item) for item in cast("list[Any]", value)] if isinstance(value, list) else []
+
+
+class Extracted(Protocol):
+    """What trafilatura finds on a page."""
+
+    title: str | None
+    author: str | None
+    date: str | None
+    sitename: str | None
+    text: str | None
+
+
+def extract_text(html: str, url: str, latest: date | None) -> Extracted | None:
+    """Extract a page's main text and what it says about itself, or None if there is none.
+
+    Args:
+        html: the page.
+        url: where it was found.
+        latest: no later date is believed; by default the machine's today.
+
+    Raises:
+        Exception: of any kind; the library has no errors of its own for what it does not expect.
+    """
+    dates: dict[str, Any] = {"original_date": True, "extensive_search": False}
+    if latest:
+        dates["max_date"] = latest.isoformat()
+    extract = cast("Any", trafilatura).bare_extraction
+    return cast(
+        "Extracted | None",
+        extract(
+            html, url=url, fast=True, with_metadata=True, include_comments=False, date_extraction_params=dates
+        ),
+    )
