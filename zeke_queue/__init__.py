@@ -1,1 +1,129 @@
-"""Typed background jobs on the Postgres you already have, on the tables of pg-boss 9."""
+"""Typed background jobs on the Postgres you already have, on the tables of pg-boss 9.
+
+The public names, and nothing else. Each is loaded when it is first asked for, so that a program that defines
+tasks does not load the driver, and one that sends does not load the worker.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from zeke_queue.catalog import Catalog
+    from zeke_queue.clock import Clock, SystemClock
+    from zeke_queue.config import Settings
+    from zeke_queue.context import JobContext
+    from zeke_queue.core.options import JobOptions
+    from zeke_queue.errors import (
+        BadName,
+        BadOption,
+        BadSchedule,
+        BadSetting,
+        DuplicateTask,
+        Forbidden,
+        JobFailed,
+        JobNotFound,
+        LeaseLost,
+        NotJson,
+        PayloadInvalid,
+        Refused,
+        ResultTimeout,
+        SchemaMismatch,
+        StorageError,
+        StorageUnavailable,
+        TooLarge,
+        TooOld,
+        UnknownTask,
+        UsageError,
+        ZekeError,
+    )
+    from zeke_queue.model import CatchUp, Job, JobFilter, JobState, RunStatus, Schedule
+    from zeke_queue.queue import Queue
+    from zeke_queue.run import Run
+    from zeke_queue.scheduler import Scheduler
+    from zeke_queue.sending import Send
+    from zeke_queue.signals import Fail, Retry, Snooze
+    from zeke_queue.supervisor import Supervisor
+    from zeke_queue.task import Task
+    from zeke_queue.transaction import QueueTransaction
+    from zeke_queue.worker import Worker
+
+__all__ = [
+    "BadName",
+    "BadOption",
+    "BadSchedule",
+    "BadSetting",
+    "CatchUp",
+    "Catalog",
+    "Clock",
+    "DuplicateTask",
+    "Fail",
+    "Forbidden",
+    "Job",
+    "JobContext",
+    "JobFailed",
+    "JobFilter",
+    "JobNotFound",
+    "JobOptions",
+    "JobState",
+    "LeaseLost",
+    "NotJson",
+    "PayloadInvalid",
+    "Queue",
+    "QueueTransaction",
+    "Refused",
+    "ResultTimeout",
+    "Retry",
+    "Run",
+    "RunStatus",
+    "Schedule",
+    "Scheduler",
+    "SchemaMismatch",
+    "Send",
+    "Settings",
+    "Snooze",
+    "StorageError",
+    "StorageUnavailable",
+    "Supervisor",
+    "SystemClock",
+    "Task",
+    "TooLarge",
+    "TooOld",
+    "UnknownTask",
+    "UsageError",
+    "Worker",
+    "ZekeError",
+]
+
+_HOMES: Final = {
+    "catalog": ["Catalog"],
+    "clock": ["Clock", "SystemClock"],
+    "config": ["Settings"],
+    "context": ["JobContext"],
+    "core.options": ["JobOptions"],
+    "model": ["CatchUp", "Job", "JobFilter", "JobState", "RunStatus", "Schedule"],
+    "queue": ["Queue"],
+    "run": ["Run"],
+    "scheduler": ["Scheduler"],
+    "sending": ["Send"],
+    "signals": ["Fail", "Retry", "Snooze"],
+    "supervisor": ["Supervisor"],
+    "task": ["Task"],
+    "transaction": ["QueueTransaction"],
+    "worker": ["Worker"],
+}
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module; what has no other home is an error, of ``errors``."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -69,7 +69,7 @@ class Queue:
         self.clock: Clock = clock or SystemClock()
         self.entropy: Entropy = entropy or SystemEntropy()
         self.settings = settings
-        self._sender = Sender(catalog, self.clock, self.entropy)
+        self.sender = Sender(catalog, self.clock, self.entropy)
         self._watchers = Watchers(storage, self.clock)
 
     @classmethod
@@ -147,7 +147,7 @@ class Queue:
             StorageUnavailable: the database could not be reached for about a second. The job may have been
                 inserted: send again under the same ``id`` to be sure.
         """
-        return (await self._put([self._sender.prepare(task, payload, options)], connection))[0]
+        return (await self._put([self.sender.prepare(task, payload, options)], connection))[0]
 
     async def send_many(self, jobs: Iterable[Send], *, connection: Any = None) -> list[UUID | None]:
         """Send any number of jobs by one statement: all of them, or none if one can't be sent.
@@ -162,7 +162,7 @@ class Queue:
         Raises:
             UsageError: as ``send``, for the first job that is wrong; then none is sent.
         """
-        prepared = [self._sender.prepare(send.task, send.payload, send.options) for send in jobs]
+        prepared = [self.sender.prepare(send.task, send.payload, send.options) for send in jobs]
         return await self._put(prepared, connection) if prepared else []
 
     async def trigger(
@@ -178,7 +178,7 @@ class Queue:
         Raises:
             Refused: a uniqueness rule refused it; ``holder`` is the job in the way.
         """
-        prepared = self._sender.prepare(task, payload, options)
+        prepared = self.sender.prepare(task, payload, options)
         return await self.run_of(prepared, (await self._put([prepared], connection))[0])
 
     @asynccontextmanager
@@ -197,9 +197,9 @@ class Queue:
             parent: the parent of jobs that name none.
             meta: the meta of jobs that give none.
         """
-        text = None if meta is None else self._sender.meta(meta)
+        text = None if meta is None else self.sender.meta(meta)
         async with self.storage.transaction(connection) as transaction:
-            yield QueueTransaction(self, transaction, self._sender, parent, text)
+            yield QueueTransaction(self, transaction, self.sender, parent, text)
 
     async def run_of(self, prepared: Prepared, job_id: UUID | None) -> Run:
         """Return the run of a job that was inserted, or say whose slot it did not get.
@@ -360,7 +360,7 @@ class Queue:
             UsageError: as ``send``: an unknown task, a payload that does not fit, an option out of range.
         """
         await self.storage.put_schedule(
-            self._sender.schedule(
+            self.sender.schedule(
                 Schedule(
                     name=name,
                     cron=cron,

@@ -1,0 +1,198 @@
+"""Looking after what nobody else does: jobs whose time ran out or whose worker died, and rows that grow old.
+
+Any number of supervisors may run; what one has locked the others pass over. Each duty stands for itself, and
+each row where it must: a row that can't be settled is reported and left, and the rest is done all the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.core import failure, retry
+from zeke_queue.errors import StorageUnavailable
+from zeke_queue.log import get_logger
+from zeke_queue.model import Failed, JobState, RetryPolicy
+from zeke_queue.pacing import Pace, backoff
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from uuid import UUID
+
+    from zeke_queue.model import Overdue
+    from zeke_queue.queue import Queue
+
+BATCHES: Final = 20
+"""Batches of one duty that one sweep does at most, so that a backlog of one delays the others little."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did.
+
+    Attributes:
+        expired: jobs past their deadline that were given back or ended.
+        reaped: jobs of dead workers that were given back or ended.
+        archived: ended jobs that were moved to the archive.
+        purged: archived jobs that were deleted.
+        failed: the duties that could not be done to the end; the log says why.
+    """
+
+    expired: int = 0
+    reaped: int = 0
+    archived: int = 0
+    purged: int = 0
+    failed: tuple[str, ...] = ()
+
+
+class Supervisor:
+    """Sweeps from time to time.
+
+    Args:
+        queue: whose jobs it looks after: all of the storage's, whatever their task.
+        every: seconds between sweeps.
+        archive_after: seconds for which an ended job stays in the job table; JOBS_ARCHIVE_AFTER by default.
+        delete_after: seconds for which an archived job is kept; JOBS_DELETE_AFTER by default.
+        batch: rows that one statement takes at most.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        *,
+        every: float = 5.0,
+        archive_after: float | None = None,
+        delete_after: float | None = None,
+        batch: int = 1000,
+    ) -> None:
+        settings = queue.settings
+        self._storage = queue.storage
+        self._draws = queue.entropy.stream("retry")
+        self._pace = Pace(queue.clock)
+        self._every = every
+        self._archive_after = settings.jobs_archive_after if archive_after is None else archive_after
+        self._delete_after = settings.jobs_delete_after if delete_after is None else delete_after
+        self._batch = batch
+        self._log = get_logger()
+
+    async def run(self) -> None:
+        """Sweep until told to stop, more rarely while the storage is away."""
+        failures = 0
+        while not self._pace.stopped:
+            swept = await self.sweep()
+            failures = failures + 1 if swept.failed else 0
+            await self._pace.pause(backoff(self._every, failures))
+
+    def stop(self) -> None:
+        """End ``run`` after the batch that is being done."""
+        self._pace.stop()
+
+    async def sweep(self) -> Swept:
+        """Do every duty once; one that fails is reported, and does not keep the others from being done."""
+        given_back: list[Overdue] = []
+        moved = {"archive": 0, "purge": 0}
+
+        async def give_back() -> int:
+            changed = await self._give_back()
+            given_back.extend(changed)
+            return len(changed)
+
+        async def archive() -> int:
+            moved["archive"] += (rows := await self._storage.archive(self._archive_after, self._batch))
+            return rows
+
+        async def purge() -> int:
+            moved["purge"] += (rows := await self._storage.purge(self._delete_after, self._batch))
+            return rows
+
+        duties = {"give_back": give_back, "archive": archive, "purge": purge}
+        failed = [name for name, duty in duties.items() if not await self._do(name, duty)]
+        expired = sum(job.reason == "deadline" for job in given_back)
+        return Swept(
+            expired, len(given_back) - expired, moved["archive"], moved["purge"], failed=tuple(failed)
+        )
+
+    async def _do(self, name: str, duty: Callable[[], Awaitable[int]]) -> bool:
+        """Do a duty batch by batch, until one is not full; False if that could not be done."""
+        try:
+            for _ in range(BATCHES):
+                if await duty() < self._batch or self._pace.stopped:
+                    break
+        except StorageUnavailable as error:
+            self._log.warning("supervisor_waits", duty=name, error=str(error))
+            return False
+        except Exception as error:  # noqa: BLE001 - whatever stops one duty must not stop the others
+            self._log.error("supervisor_duty_failed", duty=name, error=str(error), exc_info=error)
+            return False
+        return True
+
+    async def _give_back(self) -> Sequence[Overdue]:
+        """Settle one batch of overdue jobs; returns those that were settled."""
+        found: list[Overdue] = []
+        failures: list[Failed] = []
+        changed: set[UUID] = set()
+        try:
+            async with self._storage.transaction() as transaction:
+                found = await transaction.overdue(self._batch)
+                failures = [self._verdict(job) for job in found]
+                if failures:
+                    changed = await transaction.settle(failed=failures)
+        except StorageUnavailable:
+            raise
+        except Exception as error:
+            if not failures:
+                raise
+            self._log.warning("supervisor_settles_in_parts", jobs=len(failures), error=str(error))
+            changed = await self._settle_in_parts(failures)
+        for job, verdict in zip(found, failures, strict=True):
+            if job.id in changed:
+                self._report(job, verdict)
+        return [job for job in found if job.id in changed]
+
+    def _verdict(self, job: Overdue) -> Failed:
+        policy = RetryPolicy(job.retry_limit, job.retry_delay, job.retry_backoff, job.retry_delay_max)
+        wait = retry.verdict(policy, job.retry_count, self._draws.random())
+        worker = "an unknown worker" if job.worker is None else f"worker {job.worker}"
+        if job.reason == "deadline":
+            final = JobState.EXPIRED
+            error = failure.error_record(
+                "DeadlineExceeded",
+                f"Attempt {job.attempt} on {worker} was still running at its deadline, startedon + expirein:"
+                " give the task a longer expire_in, or let its handler extend the job",
+            )
+        else:
+            final = JobState.FAILED
+            error = failure.error_record(
+                "WorkerLost",
+                f"Attempt {job.attempt} was lost with {worker}, which stopped beating: it was killed, or cut"
+                " off from the database for longer than its lease",
+            )
+        return Failed(job.id, job.attempt, None if wait is None else max(0.0, wait), error, final)
+
+    async def _settle_in_parts(self, failures: Sequence[Failed]) -> set[UUID]:
+        """Settle what can be, by halves, down to the rows that can't; they are reported and stay as they are.
+
+        Their locks are gone with the transaction that failed, but a settlement names the attempt, so what
+        changed hands in between is left alone.
+        """
+        try:
+            return await self._storage.settle(failed=failures)
+        except StorageUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - it is one row's, and the others must not wait for it
+            if len(failures) == 1:
+                job_id = str(failures[0].id)
+                self._log.error("supervisor_row_failed", jobId=job_id, error=str(error), exc_info=error)
+                return set()
+        half = len(failures) // 2
+        return await self._settle_in_parts(failures[:half]) | await self._settle_in_parts(failures[half:])
+
+    def _report(self, job: Overdue, verdict: Failed) -> None:
+        self._log.warning(
+            "job_expired" if job.reason == "deadline" else "job_lost",
+            taskId=job.name,
+            jobId=str(job.id),
+            attempt=job.attempt,
+            worker=None if job.worker is None else str(job.worker),
+            retry_in=verdict.retry_in,
+        )
