@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from zeke_queue.storage.memory.waking import Bell, Bells
 
 _EVENTS_AT_ONCE = 1000
+_FOUND_AT_ONCE = 1000
 
 
 class MemoryReader:
@@ -38,7 +39,7 @@ class MemoryReader:
 
     async def find(self, which: JobFilter) -> list[Job]:
         """Return live jobs by filter, or archived ones if it asks for those, newest id first."""
-        check_limit(which.limit)
+        check_limit(which.limit, _FOUND_AT_ONCE)
         table = self._tables.archive if which.archived else self._tables.jobs
         found = [row for row in table.values() if _fits(row, which)]
         return [as_job(row) for row in nlargest(which.limit, found, key=lambda row: row.id)]

@@ -181,8 +181,10 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
         return min(starts, default=None)
 
     def plant(self, jobs: Sequence[Job]) -> None:
-        """Write rows as they stand, live or archived, as another program on the same tables would."""
+        """Write rows as they stand, as another program would, in place of those with the same ids."""
         for row in map(planted, jobs):
+            if (old := self._tables.jobs.pop(row.id, None)) is not None:
+                self._tables.take_out(old)
             if row.archived_on is None:
                 self._direct.store(row)
             else:

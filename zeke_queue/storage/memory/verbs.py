@@ -131,7 +131,7 @@ def _insert_order(row: Row) -> tuple[str, str]:
     return row.name, row.singleton_key or ""
 
 
-def check_limit(limit: int) -> None:
-    """Refuse a limit that asks for nothing."""
-    if limit < 1:
-        raise BadOption(f"limit: {limit} is not at least 1")
+def check_limit(limit: int, most: int | None = None) -> None:
+    """Refuse a limit that asks for nothing, or for more than one answer may hold."""
+    if limit < 1 or (most is not None and limit > most):
+        raise BadOption(f"limit: {limit} is not at least 1" + (f" and at most {most}" if most else ""))

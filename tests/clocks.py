@@ -1,0 +1,49 @@
+"""A clock that stands still until a test moves it."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+from zeke_queue.clock import SystemClock
+
+START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+
+
+class FrozenClock:
+    """Time as a test says it is: ``now`` stands still, and ``advance`` wakes those whose time has come."""
+
+    def __init__(self, start: datetime = START) -> None:
+        self._start = start
+        self._now = start
+        self._order = count()
+        self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []
+
+    def now(self) -> datetime:
+        """Return the time that the test set."""
+        return self._now
+
+    def monotonic(self) -> float:
+        """Return the seconds since the clock was made."""
+        return (self._now - self._start).total_seconds()
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait until the test has advanced the clock so far; zero only yields."""
+        if seconds <= 0:
+            await SystemClock().sleep(0)
+            return
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        until = self._now + timedelta(seconds=seconds)
+        heapq.heappush(self._sleepers, (until, next(self._order), woken))
+        await woken
+
+    def advance(self, seconds: float) -> datetime:
+        """Move time on (or back) and wake whoever's time has come; returns the new time."""
+        self._now += timedelta(seconds=seconds)
+        while self._sleepers and self._sleepers[0][0] <= self._now:
+            _, _, woken = heapq.heappop(self._sleepers)
+            if not woken.done():
+                woken.set_result(None)
+        return self._now

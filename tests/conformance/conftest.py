@@ -1,0 +1,51 @@
+"""The storages that the suite is tried over, each on a clock that stands still."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.conformance.driver import Driver
+from tests.conformance.planting import PlantInMemory, PlantInPostgres
+from zeke_queue.storage.memory import MemoryStorage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.conformance.planting import Plant
+    from zeke_queue.storage.store import Storage
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    """Time, which the test moves."""
+    return FrozenClock()
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def storage(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIterator[Storage]:
+    """A storage with nothing in it."""
+    if request.param == "memory":
+        yield MemoryStorage(clock)
+        return
+    from zeke_queue.storage.postgres import PostgresStorage  # noqa: PLC0415 - memory's tests need no driver
+
+    dsn: str = request.getfixturevalue("dsn")
+    async with PostgresStorage.open(dsn, min_size=1, max_size=4, now=clock.now) as opened:
+        yield opened
+
+
+@pytest.fixture
+def jobs(storage: Storage, clock: FrozenClock) -> Driver:
+    """The storage in the words of the tests."""
+    return Driver(storage, clock)
+
+
+@pytest.fixture
+def plant(storage: Storage, request: pytest.FixtureRequest) -> Plant:
+    """Writes a row past the storage, as another program on the same tables does."""
+    if isinstance(storage, MemoryStorage):
+        return PlantInMemory(storage)
+    return PlantInPostgres(request.getfixturevalue("dsn"))

@@ -1,0 +1,135 @@
+"""Words for the tests of a storage: send, claim, complete, look; what does not matter is filled in."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from zeke_queue.model import Completed, Failed, JobState, NewJob, Released, Want, WorkerInfo
+from zeke_queue.rng import Ids, SeededEntropy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Iterable
+
+    from tests.clocks import FrozenClock
+    from zeke_queue.model import Claimed, Job
+    from zeke_queue.storage.store import Storage, Transaction, Verbs
+
+T = TypeVar("T")
+
+ANNA = UUID("00000000-0000-7000-8000-00000000000a")
+BERT = UUID("00000000-0000-7000-8000-00000000000b")
+
+BOOM = '{"type": "ValueError", "message": "boom", "traceback": null}'
+
+
+class Driver:
+    """A storage, in the words of the tests."""
+
+    def __init__(self, storage: Storage, clock: FrozenClock) -> None:
+        self.storage = storage
+        self.clock = clock
+        self.new_id = Ids(clock, SeededEntropy(1))
+
+    def new(self, name: str = "mail", **options: Any) -> NewJob:
+        """Make a job to send."""
+        return NewJob(**{"id": self.new_id(), "name": name, **options})
+
+    async def send(self, name: str = "mail", *, within: Verbs | None = None, **options: Any) -> UUID:
+        """Send a job that must not be refused; returns its id."""
+        job = self.new(name, **options)
+        assert await (within or self.storage).insert([job]) == [job.id]
+        return job.id
+
+    async def refused(self, name: str = "mail", **options: Any) -> bool:
+        """Send a job; tell whether a uniqueness rule refused it."""
+        return await self.storage.insert([self.new(name, **options)]) == [None]
+
+    async def claim(
+        self, *names: str, worker: UUID = ANNA, free: int = 100, limit: int = 100
+    ) -> list[Claimed]:
+        """Claim from these queues, or from "mail"."""
+        return await self.storage.claim(worker, [Want(name, free) for name in names or ("mail",)], limit)
+
+    async def claim_one(self, name: str = "mail", worker: UUID = ANNA) -> Claimed:
+        """Claim one job, which must be there."""
+        (claimed,) = await self.claim(name, worker=worker, limit=1)
+        return claimed
+
+    async def running(self, name: str = "mail", *, worker: UUID = ANNA, **options: Any) -> Claimed:
+        """Send a job and claim it; nothing else may be due in its queue."""
+        job_id = await self.send(name, **options)
+        claimed = await self.claim_one(name, worker)
+        assert claimed.id == job_id
+        return claimed
+
+    async def complete(self, job: Claimed, output: str | None = None, **how: Any) -> bool:
+        """Complete a job; tell whether it was still ours."""
+        return await self.storage.settle(completed=[Completed(job.id, job.attempt, output)], **how) == {
+            job.id
+        }
+
+    async def fail(
+        self,
+        job: Claimed,
+        retry_in: float | None = None,
+        output: str = BOOM,
+        final: Any = JobState.FAILED,
+        **how: Any,
+    ) -> bool:
+        """Fail a job, for good unless ``retry_in`` is given; tell whether it was still ours."""
+        failed = Failed(job.id, job.attempt, retry_in, output, final)
+        return await self.storage.settle(failed=[failed], **how) == {job.id}
+
+    async def release(self, job: Claimed, delay: float = 0.0, **how: Any) -> bool:
+        """Give a job back; tell whether it was still ours."""
+        return await self.storage.settle(released=[Released(job.id, job.attempt, delay)], **how) == {job.id}
+
+    async def ended(self, state: JobState, name: str = "mail", **options: Any) -> UUID:
+        """Send a job and bring it to a final state; returns its id."""
+        job = await self.running(name, **options)
+        if state is JobState.COMPLETED:
+            assert await self.complete(job)
+        elif state is JobState.CANCELLED:
+            assert await self.storage.cancel([job.id]) == {job.id}
+        else:
+            assert await self.fail(job, final=state)
+        return job.id
+
+    async def look(self, job_id: UUID) -> Job:
+        """Return a job as it is stored, live or archived."""
+        return (await self.storage.get([job_id]))[job_id]
+
+    async def states(self, ids: Iterable[UUID]) -> list[JobState]:
+        """Return the states of jobs, in this order."""
+        return [(await self.look(job_id)).state for job_id in ids]
+
+    async def beat(self, worker: UUID = ANNA, lease: float = 15.0) -> dict[UUID, int]:
+        """Let a worker say that it lives."""
+        return await self.storage.beat(WorkerInfo(worker, "host", 1, ("mail",), lease))
+
+
+class Abandoned(Exception):
+    """What a transaction is rolled back with."""
+
+
+@asynccontextmanager
+async def rolled_back(storage: Storage) -> AsyncIterator[Transaction]:
+    """Open a transaction that rolls back at the end of its block."""
+    with suppress(Abandoned):
+        async with storage.transaction() as transaction:
+            yield transaction
+            raise Abandoned
+
+
+async def is_kept_waiting(attempt: Awaitable[Any]) -> bool:
+    """Tell whether something is still waiting after a moment, in which it has had every chance to finish."""
+    _, waiting = await asyncio.wait([asyncio.ensure_future(attempt)], timeout=0.05)
+    return bool(waiting)
+
+
+async def soon(attempt: Awaitable[T]) -> T:
+    """Return what comes within seconds, or fail: for what must not be kept waiting."""
+    return await asyncio.wait_for(attempt, 10)

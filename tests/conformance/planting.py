@@ -1,0 +1,71 @@
+"""Rows written past a storage, as pg-boss 9 or a person with psql writes them."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from typing import TYPE_CHECKING, Protocol
+
+import psycopg
+from psycopg import sql
+
+if TYPE_CHECKING:
+    from zeke_queue.model import Job
+    from zeke_queue.storage.memory import MemoryStorage
+
+COLUMNS = {
+    "retrycount": "retry_count",
+    "retrylimit": "retry_limit",
+    "retrydelay": "retry_delay",
+    "retrybackoff": "retry_backoff",
+    "retrydelaymax": "retry_delay_max",
+    "startafter": "start_after",
+    "startedon": "started_on",
+    "singletonkey": "singleton_key",
+    "singletonon": "singleton_on",
+    "createdon": "created_on",
+    "completedon": "completed_on",
+    "keepuntil": "keep_until",
+    "groupkey": "group_key",
+    **{n: n for n in ("id", "name", "priority", "state", "attempt", "worker", "policy", "parent")},
+}
+
+
+class Plant(Protocol):
+    """Writes a live row, in place of the one with the same id if there is one."""
+
+    async def __call__(self, job: Job) -> None: ...
+
+
+class PlantInMemory:
+    """Writes into the memory storage's tables."""
+
+    def __init__(self, storage: MemoryStorage) -> None:
+        self._storage = storage
+
+    async def __call__(self, job: Job) -> None:
+        """Write the row."""
+        self._storage.plant([job])
+
+
+class PlantInPostgres:
+    """Writes by plain SQL on a connection of its own."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    async def __call__(self, job: Job) -> None:
+        """Delete the row if there is one, and insert it as given."""
+        values = {column: getattr(job, field) for column, field in COLUMNS.items()}
+        values["state"] = job.state.value
+        values["expirein"] = timedelta(seconds=job.expire_in)
+        for column in ("data", "meta", "output"):
+            value = getattr(job, column)
+            values[column] = None if value is None else json.dumps(value)
+        insert = sql.SQL("INSERT INTO pgboss.job ({}) VALUES ({})").format(
+            sql.SQL(", ").join(map(sql.Identifier, values)),
+            sql.SQL(", ").join(map(sql.Placeholder, values)),
+        )
+        async with await psycopg.AsyncConnection.connect(self._dsn) as connection:
+            await connection.execute("DELETE FROM pgboss.job WHERE id = %s", [job.id])
+            await connection.execute(insert, values)

@@ -1,0 +1,183 @@
+"""What a person does to a job: cancel it, resume it, try it again."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.conformance.driver import ANNA, Driver
+from zeke_queue.model import JobState
+from zeke_queue.storage.store import Storage
+
+CENTURY = timedelta(days=36_500)
+
+
+async def test_a_waiting_job_is_cancelled_for_good(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    job_id = await jobs.send()
+    clock.advance(5)
+    assert await storage.cancel([job_id]) == {job_id}
+    job = await jobs.look(job_id)
+    assert (job.state, job.completed_on, job.output) == (JobState.CANCELLED, clock.now(), None)
+
+
+async def test_a_running_job_is_cancelled_at_once_and_its_late_outcome_is_fenced(
+    storage: Storage, jobs: Driver
+) -> None:
+    job = await jobs.running()
+    assert await storage.cancel([job.id]) == {job.id}
+    assert not await jobs.complete(job, "1")
+    stored = await jobs.look(job.id)
+    assert (stored.state, stored.worker, stored.output) == (JobState.CANCELLED, ANNA, None)
+
+
+async def test_a_job_that_waits_for_a_retry_is_cancelled_and_keeps_its_error(
+    storage: Storage, jobs: Driver
+) -> None:
+    job = await jobs.running()
+    await jobs.fail(job, retry_in=60)
+    assert await storage.cancel([job.id]) == {job.id}
+    stored = await jobs.look(job.id)
+    assert (stored.state, stored.output["message"]) == (JobState.CANCELLED, "boom")
+
+
+@pytest.mark.parametrize("end", [JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED])
+async def test_what_has_ended_is_not_cancelled(storage: Storage, jobs: Driver, end: JobState) -> None:
+    job_id = await jobs.ended(end)
+    before = await jobs.look(job_id)
+    assert await storage.cancel([job_id]) == set()
+    assert await jobs.look(job_id) == before
+
+
+async def test_cancelling_tells_which_jobs_it_cancelled(storage: Storage, jobs: Driver) -> None:
+    waiting, ended, unknown = await jobs.send("a"), await jobs.ended(JobState.FAILED), jobs.new_id()
+    assert await storage.cancel([ended, waiting, unknown]) == {waiting}
+    assert await storage.cancel([]) == set()
+
+
+async def test_a_cancelled_job_is_resumed_and_due_at_once(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    job_id = await jobs.send(delay=3600)
+    await storage.cancel([job_id])
+    clock.advance(10)
+    assert await storage.resume([job_id]) == {job_id}
+    job = await jobs.look(job_id)
+    assert (job.state, job.start_after, job.completed_on) == (JobState.CREATED, clock.now(), None)
+    assert job.keep_until == clock.now() + CENTURY
+    assert (await jobs.claim_one()).id == job_id
+
+
+async def test_a_job_cancelled_while_it_ran_is_resumed_without_its_worker(
+    storage: Storage, jobs: Driver
+) -> None:
+    job = await jobs.running()
+    await storage.cancel([job.id])
+    await storage.resume([job.id])
+    assert (await jobs.look(job.id)).worker is None
+    again = await jobs.claim_one()
+    assert (again.attempt, again.retry_count) == (2, 0)
+    assert not await jobs.complete(job)
+
+
+async def test_defect_4_resuming_does_not_bring_back_a_completed_job(storage: Storage, jobs: Driver) -> None:
+    job_id = await jobs.ended(JobState.COMPLETED)
+    before = await jobs.look(job_id)
+    assert await storage.resume([job_id]) == set()
+    assert await jobs.look(job_id) == before
+
+
+@pytest.mark.parametrize("end", [JobState.EXPIRED, JobState.FAILED])
+async def test_resuming_is_for_cancelled_jobs_only(storage: Storage, jobs: Driver, end: JobState) -> None:
+    ended, waiting, running = await jobs.ended(end), await jobs.send("a"), await jobs.running("b")
+    assert await storage.resume([ended, waiting, running.id]) == set()
+
+
+@pytest.mark.parametrize("end", [JobState.EXPIRED, JobState.FAILED])
+async def test_a_failed_job_is_tried_again_at_once(
+    storage: Storage, jobs: Driver, clock: FrozenClock, end: JobState
+) -> None:
+    job_id = await jobs.ended(end)
+    clock.advance(10)
+    assert await storage.retry([job_id]) == {job_id}
+    job = await jobs.look(job_id)
+    assert (job.state, job.start_after, job.completed_on) == (JobState.RETRY, clock.now(), None)
+    assert (job.worker, job.keep_until) == (None, clock.now() + CENTURY)
+    again = await jobs.claim_one()
+    assert (again.id, again.attempt, again.retry_count) == (job_id, 2, 1)
+
+
+async def test_trying_again_makes_room_for_one_more_retry_if_none_is_left(
+    storage: Storage, jobs: Driver
+) -> None:
+    exhausted, fresh = (
+        await jobs.ended(JobState.FAILED, retry_limit=0),
+        await jobs.ended(JobState.FAILED, retry_limit=5),
+    )
+    await storage.retry([exhausted, fresh])
+    assert [(await jobs.look(job_id)).retry_limit for job_id in (exhausted, fresh)] == [1, 5]
+
+
+async def test_trying_again_keeps_what_happened_before(storage: Storage, jobs: Driver) -> None:
+    job_id = await jobs.ended(JobState.FAILED)
+    await storage.retry([job_id])
+    job = await jobs.look(job_id)
+    assert (job.output["message"], len(job.history)) == ("boom", 1)
+
+
+async def test_trying_again_is_for_failed_and_expired_jobs_only(storage: Storage, jobs: Driver) -> None:
+    ids = [
+        await jobs.ended(JobState.COMPLETED),
+        await jobs.ended(JobState.CANCELLED),
+        await jobs.send("a"),
+        (await jobs.running("b")).id,
+        jobs.new_id(),
+    ]
+    assert await storage.retry(ids) == set()
+
+
+async def test_an_archived_job_is_not_brought_back(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    failed, cancelled = await jobs.ended(JobState.FAILED), await jobs.ended(JobState.CANCELLED)
+    clock.advance(10)
+    await storage.archive(1, 100)
+    assert await storage.retry([failed]) == set()
+    assert await storage.resume([cancelled]) == set()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"singleton_key": "anna"}, {"slot_seconds": 3600}, {"singleton_key": "__pgboss__singleton_queue"}],
+    ids=["key", "slot", "singleton queue"],
+)
+async def test_a_job_whose_place_another_has_stays_ended(
+    storage: Storage, jobs: Driver, rule: dict[str, Any]
+) -> None:
+    failed = await jobs.ended(JobState.FAILED, **rule)
+    cancelled = await jobs.ended(JobState.CANCELLED, **rule)
+    await jobs.send(**rule)
+    before = [await jobs.look(failed), await jobs.look(cancelled)]
+    assert await storage.retry([failed]) == set()
+    assert await storage.resume([cancelled]) == set()
+    assert [await jobs.look(failed), await jobs.look(cancelled)] == before
+
+
+async def test_a_job_whose_place_another_has_does_not_hold_up_the_others(
+    storage: Storage, jobs: Driver
+) -> None:
+    held = await jobs.ended(JobState.FAILED, singleton_key="anna")
+    free = await jobs.ended(JobState.FAILED, singleton_key="bert")
+    await jobs.send(singleton_key="anna")
+    assert await storage.retry([held, free]) == {free}
+
+
+async def test_of_two_that_would_take_one_place_the_lower_id_gets_it(storage: Storage, jobs: Driver) -> None:
+    first = await jobs.ended(JobState.CANCELLED, singleton_key="anna")
+    second = await jobs.ended(JobState.CANCELLED, singleton_key="anna")
+    assert await storage.resume([second, first]) == {first}
+    assert (await jobs.look(second)).state is JobState.CANCELLED

@@ -1,0 +1,106 @@
+"""Progress and log lines, and being told that a job may have changed."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.clocks import FrozenClock
+from tests.conformance.driver import BOOM, Driver, soon
+from zeke_queue.model import Failed, JobEvent
+from zeke_queue.storage.store import Storage
+
+
+def progress(job_id: object, value: float, attempt: int = 1) -> JobEvent:
+    return JobEvent(job_id, attempt, "progress", f'{{"value":{value}, "message":null}}')  # type: ignore[arg-type]
+
+
+async def test_events_are_kept_in_order_with_the_storages_time(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    job = await jobs.running()
+    await storage.note([progress(job.id, 0.5), JobEvent(job.id, 1, "log", '{"level":"info","message":"hi"}')])
+    first_at = clock.now()
+    clock.advance(1)
+    await storage.note([progress(job.id, 1.0)])
+    events = await storage.events(job.id)
+    assert [(event.kind, event.attempt, event.data, event.at) for event in events] == [
+        ("progress", 1, '{"value": 0.5, "message": null}', first_at),
+        ("log", 1, '{"level": "info", "message": "hi"}', first_at),
+        ("progress", 1, '{"value": 1.0, "message": null}', clock.now()),
+    ]
+    assert [event.seq for event in events] == sorted({event.seq for event in events})
+    assert events[0].seq > 0
+
+
+async def test_events_are_read_on_from_where_one_left_off(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.running()
+    await storage.note([progress(job.id, n / 10) for n in range(5)])
+    events = await storage.events(job.id)
+    assert await storage.events(job.id, events[2].seq) == events[3:]
+    assert await storage.events(job.id, events[-1].seq) == []
+
+
+async def test_events_are_read_a_thousand_at_a_time(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.running()
+    await storage.note([progress(job.id, 0.5) for _ in range(1001)])
+    events = await storage.events(job.id)
+    assert len(events) == 1000
+    assert len(await storage.events(job.id, events[-1].seq)) == 1
+
+
+async def test_events_are_apart_by_job(storage: Storage, jobs: Driver) -> None:
+    a, b = await jobs.running(), await jobs.running()
+    await storage.note([progress(a.id, 0.1), progress(b.id, 0.2), progress(a.id, 0.3)])
+    assert [event.data for event in await storage.events(b.id)] == ['{"value": 0.2, "message": null}']
+    assert await storage.events(jobs.new_id()) == []
+
+
+async def test_noting_nothing_notes_nothing(storage: Storage) -> None:
+    await storage.note([])
+
+
+async def test_a_watcher_is_told_when_a_job_completes(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.running()
+    async with storage.watching(job.id) as changes:
+        told = asyncio.create_task(changes.wait(30))
+        await jobs.complete(job)
+        assert await soon(told)
+
+
+async def test_a_watcher_is_told_of_a_change_that_it_was_not_waiting_for(
+    storage: Storage, jobs: Driver
+) -> None:
+    job = await jobs.running()
+    async with storage.watching(job.id) as changes:
+        await storage.settle(failed=[Failed(job.id, 1, 5.0, BOOM)])
+        assert await soon(changes.wait(30))
+
+
+async def test_a_watcher_is_told_of_a_cancellation(storage: Storage, jobs: Driver) -> None:
+    job_id = await jobs.send()
+    async with storage.watching(job_id) as changes:
+        await storage.cancel([job_id])
+        assert await soon(changes.wait(30))
+
+
+async def test_a_watcher_is_told_of_events(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.running()
+    async with storage.watching(job.id) as changes:
+        await storage.note([progress(job.id, 0.5)])
+        assert await soon(changes.wait(30))
+
+
+async def test_a_watcher_is_told_when_a_transaction_commits(storage: Storage, jobs: Driver) -> None:
+    job_id = await jobs.send()
+    async with storage.watching(job_id) as changes:
+        async with storage.transaction() as transaction:
+            await transaction.cancel([job_id])
+        assert await soon(changes.wait(30))
+
+
+async def test_two_watchers_of_one_job_are_both_told(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.running()
+    async with storage.watching(job.id) as first, storage.watching(job.id) as second:
+        await jobs.complete(job)
+        assert await soon(first.wait(30))
+        assert await soon(second.wait(30))

@@ -1,0 +1,167 @@
+"""Sending: what becomes of a new job, and what happens when it is sent twice."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from tests.clocks import FrozenClock
+from tests.conformance.driver import ANNA, Driver
+from zeke_queue.model import Job, JobFilter, JobState, NewJob
+from zeke_queue.storage.store import Storage
+
+CENTURY = timedelta(days=36_500)
+
+
+async def test_a_new_job_waits_with_every_column_as_it_was_sent(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    parent = jobs.new_id()
+    sent = NewJob(
+        id=jobs.new_id(),
+        name="mail",
+        data='{"to":"anna"}',
+        priority=7,
+        delay=90.5,
+        retry_limit=9,
+        retry_delay=4,
+        retry_backoff=False,
+        retry_delay_max=60,
+        expire_in=12.25,
+        singleton_key="anna",
+        policy="stately",
+        group_key="tenant-1",
+        parent=parent,
+        meta='{"trace":"t1"}',
+    )
+    assert await storage.insert([sent]) == [sent.id]
+    assert await jobs.look(sent.id) == Job(
+        id=sent.id,
+        name="mail",
+        state=JobState.CREATED,
+        data={"to": "anna"},
+        priority=7,
+        attempt=0,
+        retry_count=0,
+        retry_limit=9,
+        retry_delay=4,
+        retry_backoff=False,
+        retry_delay_max=60,
+        start_after=clock.now() + timedelta(seconds=90.5),
+        started_on=None,
+        singleton_key="anna",
+        singleton_on=None,
+        expire_in=12.25,
+        created_on=clock.now(),
+        completed_on=None,
+        keep_until=clock.now() + CENTURY,
+        output=None,
+        worker=None,
+        policy="stately",
+        group_key="tenant-1",
+        parent=parent,
+        meta={"trace": "t1"},
+    )
+
+
+async def test_a_job_without_options_has_the_defaults(jobs: Driver, clock: FrozenClock) -> None:
+    job = await jobs.look(await jobs.send())
+    assert (job.data, job.meta, job.parent, job.retry_delay_max) == (None, None, None, None)
+    assert (job.priority, job.retry_limit, job.retry_delay, job.retry_backoff) == (0, 3, 1, True)
+    assert (job.start_after, job.expire_in) == (clock.now(), 3600.0)
+
+
+async def test_a_start_may_be_an_instant_and_wins_over_a_delay(jobs: Driver, clock: FrozenClock) -> None:
+    instant = clock.now() + timedelta(days=400, microseconds=1)
+    job = await jobs.look(await jobs.send(start_at=instant, delay=5))
+    assert job.start_after == instant
+
+
+async def test_a_start_may_lie_in_the_past(jobs: Driver, clock: FrozenClock) -> None:
+    yesterday = clock.now() - timedelta(days=1)
+    job_id = await jobs.send(start_at=yesterday)
+    assert (await jobs.look(job_id)).start_after == yesterday
+    assert [job.id for job in await jobs.claim()] == [job_id]
+
+
+async def test_many_jobs_are_answered_in_the_order_they_were_given(storage: Storage, jobs: Driver) -> None:
+    sent = [jobs.new(name, priority=n) for n, name in enumerate(["b", "c", "a", "b"] * 50)]
+    assert await storage.insert(sent) == [job.id for job in sent]
+    assert len(await storage.find(JobFilter(limit=1000))) == 200
+
+
+async def test_sending_nothing_does_nothing(storage: Storage) -> None:
+    assert await storage.insert([]) == []
+    assert await storage.count() == []
+
+
+async def test_a_send_that_is_repeated_returns_its_id_and_changes_nothing(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    job = jobs.new(data='{"n": 1}')
+    await storage.insert([job])
+    before = await jobs.look(job.id)
+    clock.advance(10)
+    repeated = NewJob(job.id, "mail", '{"n": 2}', priority=5)
+    assert await storage.insert([repeated]) == [job.id]
+    assert await jobs.look(job.id) == before
+
+
+async def test_a_send_that_is_repeated_after_its_job_ended_runs_nothing(
+    storage: Storage, jobs: Driver
+) -> None:
+    job_id = await jobs.ended(JobState.COMPLETED)
+    assert await storage.insert([NewJob(job_id, "mail")]) == [job_id]
+    assert await jobs.claim() == []
+
+
+async def test_a_send_that_is_repeated_after_its_job_was_archived_runs_nothing(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    job_id = await jobs.ended(JobState.COMPLETED)
+    clock.advance(100)
+    assert await storage.archive(10, 100) == 1
+    assert await storage.insert([NewJob(job_id, "mail")]) == [job_id]
+    assert await jobs.claim() == []
+
+
+async def test_an_id_that_comes_twice_in_one_call_is_one_job(storage: Storage, jobs: Driver) -> None:
+    job = jobs.new()
+    assert await storage.insert([job, job]) == [job.id, job.id]
+    assert len(await jobs.claim()) == 1
+
+
+async def test_new_and_repeated_jobs_mix_in_one_call(storage: Storage, jobs: Driver) -> None:
+    known, unknown = jobs.new(), jobs.new()
+    await storage.insert([known])
+    assert await storage.insert([unknown, known]) == [unknown.id, known.id]
+    assert len(await jobs.claim()) == 2
+
+
+async def test_a_payload_comes_back_as_jsonb_keeps_it(jobs: Driver) -> None:
+    await jobs.send(data='{"bb":1E2, "a":1.50, "c":"\\u00e9", "a":[1.0,true,null]}')
+    claimed = await jobs.claim_one()
+    assert claimed.data == '{"a": [1.0, true, null], "c": "é", "bb": 100}'.encode()
+
+
+async def test_a_payload_of_null_is_told_from_none(jobs: Driver) -> None:
+    first = await jobs.running(data="null")
+    second = await jobs.running()
+    assert (first.data, second.data) == (b"null", None)
+
+
+async def test_odd_names_and_keys_are_kept_as_they_are(jobs: Driver) -> None:
+    name, key = "naïve'; -- \\ {x} %s", 'ключ 🗝 "%(n)s"'
+    job = await jobs.running(name, singleton_key=key)
+    assert (job.name, (await jobs.look(job.id)).singleton_key) == (name, key)
+
+
+async def test_a_send_needs_no_worker(storage: Storage, jobs: Driver) -> None:
+    await jobs.send("nobody-serves-this")
+    assert await storage.workers() == []
+    assert (await storage.count())[0].states == {JobState.CREATED: 1}
+
+
+async def test_a_job_that_waited_for_a_year_is_still_there(jobs: Driver) -> None:
+    job_id = await jobs.send()
+    jobs.clock.advance(3600 * 24 * 365)
+    assert [job.id for job in await jobs.claim(worker=ANNA)] == [job_id]

@@ -1,0 +1,157 @@
+"""Retention: what moves to the archive, what is purged from it, and what never is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.conformance.driver import Driver
+from tests.conformance.planting import Plant
+from zeke_queue.model import JobEvent, JobFilter, JobState
+from zeke_queue.storage.store import Storage
+
+DAY = 86_400
+
+
+@pytest.mark.parametrize("end", [JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED])
+async def test_an_ended_job_is_archived_after_its_time_and_not_at_it(
+    storage: Storage, jobs: Driver, clock: FrozenClock, end: JobState
+) -> None:
+    job_id = await jobs.ended(end)
+    clock.advance(DAY)
+    assert await storage.archive(DAY, 100) == 0
+    clock.advance(0.000001)
+    assert await storage.archive(DAY, 100) == 1
+    assert (await jobs.look(job_id)).archived_on == clock.now()
+
+
+async def test_an_archived_job_is_what_it_was_but_for_its_date(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    job = await jobs.running(
+        data='{"n": 1}', meta='{"m": 1}', parent=jobs.new_id(), group_key="g", slot_seconds=60
+    )
+    await jobs.fail(job, retry_in=0)
+    await jobs.complete(await jobs.claim_one(), '{"out": 1}')
+    before = await jobs.look(job.id)
+    clock.advance(10)
+    await storage.archive(1, 100)
+    assert await jobs.look(job.id) == replace(before, archived_on=clock.now())
+
+
+async def test_an_archived_job_is_no_longer_live(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+    job_id = await jobs.ended(JobState.COMPLETED)
+    clock.advance(10)
+    await storage.archive(1, 100)
+    assert await storage.count() == []
+    assert await storage.find(JobFilter()) == []
+    assert [job.id for job in await storage.find(JobFilter(archived=True))] == [job_id]
+    assert await storage.archive(1, 100) == 0
+
+
+async def test_jobs_that_wait_or_run_are_never_archived(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    ids = [
+        await jobs.send(),
+        (await jobs.running("a")).id,
+        await jobs.send("b", delay=DAY * 9000),
+    ]
+    retried = await jobs.running("c")
+    await jobs.fail(retried, retry_in=1)
+    clock.advance(DAY * 5000)
+    assert await storage.archive(0, 100) == 0
+    assert len(await storage.get([*ids, retried.id])) == 4
+
+
+async def test_defect_6_a_job_that_waits_past_its_keep_until_is_not_archived(
+    storage: Storage, jobs: Driver, clock: FrozenClock, plant: Plant
+) -> None:
+    job = await jobs.look(await jobs.send())
+    await plant(replace(job, keep_until=clock.now() + timedelta(days=14)))
+    clock.advance(DAY * 30)
+    assert await storage.archive(0, 100) == 0
+    assert [claimed.id for claimed in await jobs.claim()] == [job.id]
+
+
+async def test_a_job_that_was_brought_back_is_not_archived(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    failed, cancelled = await jobs.ended(JobState.FAILED), await jobs.ended(JobState.CANCELLED)
+    clock.advance(DAY)
+    await storage.retry([failed])
+    await storage.resume([cancelled])
+    clock.advance(DAY)
+    assert await storage.archive(DAY / 2, 100) == 0
+
+
+async def test_the_oldest_end_is_archived_first_and_the_limit_is_kept(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    ids = []
+    for _ in range(3):
+        ids.append(await jobs.ended(JobState.COMPLETED))
+        clock.advance(1)
+    assert await storage.archive(0, 2) == 2
+    assert [(await jobs.look(job_id)).archived_on is None for job_id in ids] == [False, False, True]
+    assert await storage.archive(0, 2) == 1
+
+
+async def test_an_archived_job_is_purged_after_its_time_and_not_at_it(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    job_id = await jobs.ended(JobState.COMPLETED)
+    clock.advance(DAY + 1)
+    await storage.archive(DAY, 100)
+    clock.advance(7 * DAY)
+    assert await storage.purge(7 * DAY, 100) == 0
+    clock.advance(0.000001)
+    assert await storage.purge(7 * DAY, 100) == 1
+    assert await storage.get([job_id]) == {}
+
+
+async def test_live_jobs_are_never_purged(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+    job_id = await jobs.ended(JobState.COMPLETED)
+    clock.advance(DAY * 365)
+    assert await storage.purge(0, 100) == 0
+    assert job_id in await storage.get([job_id])
+
+
+async def test_purging_keeps_its_limit_oldest_first(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    ids = []
+    for _ in range(3):
+        ids.append(await jobs.ended(JobState.COMPLETED))
+        clock.advance(1)
+        await storage.archive(0, 100)
+    clock.advance(1)
+    assert await storage.purge(0, 2) == 2
+    assert list(await storage.get(ids)) == [ids[2]]
+
+
+async def test_the_events_of_a_job_are_purged_with_it(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    purged, kept = await jobs.ended(JobState.COMPLETED), await jobs.ended(JobState.COMPLETED, "other")
+    await storage.note([JobEvent(job_id, 1, "log", "{}") for job_id in (purged, kept)])
+    clock.advance(1)
+    assert await storage.archive(0, 1) == 1
+    assert len(await storage.events(purged)) == 1
+    clock.advance(1)
+    assert await storage.purge(0, 100) == 1
+    assert await storage.events(purged) == []
+    assert len(await storage.events(kept)) == 1
+
+
+async def test_a_purged_id_may_be_used_again(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+    job_id = await jobs.ended(JobState.COMPLETED)
+    clock.advance(1)
+    await storage.archive(0, 100)
+    clock.advance(1)
+    await storage.purge(0, 100)
+    assert await storage.insert([jobs.new(id=job_id)]) == [job_id]
+    assert (await jobs.claim_one()).attempt == 1

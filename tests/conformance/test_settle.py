@@ -1,0 +1,257 @@
+"""Settling: completing, failing and giving back, each only by who holds the attempt."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from tests.clocks import FrozenClock
+from tests.conformance.driver import ANNA, BERT, BOOM, Driver
+from zeke_queue.model import Attempt, Completed, Failed, JobState, Released
+from zeke_queue.storage.store import Storage
+
+CENTURY = timedelta(days=36_500)
+
+
+async def test_a_completed_job_keeps_what_its_handler_returned(jobs: Driver, clock: FrozenClock) -> None:
+    job = await jobs.running()
+    clock.advance(2)
+    assert await jobs.complete(job, '{"sent": 3}')
+    stored = await jobs.look(job.id)
+    assert (stored.state, stored.output, stored.completed_on) == (
+        JobState.COMPLETED,
+        {"sent": 3},
+        clock.now(),
+    )
+    assert (stored.worker, stored.attempt) == (ANNA, 1)
+
+
+async def test_a_handler_that_returns_nothing_leaves_no_output(jobs: Driver) -> None:
+    job = await jobs.running()
+    assert await jobs.complete(job)
+    assert (await jobs.look(job.id)).output is None
+
+
+async def test_a_failure_with_a_retry_waits_for_it(jobs: Driver, clock: FrozenClock) -> None:
+    job = await jobs.running()
+    clock.advance(2)
+    assert await jobs.fail(job, retry_in=1.5)
+    stored = await jobs.look(job.id)
+    assert (stored.state, stored.worker, stored.completed_on) == (JobState.RETRY, None, None)
+    assert stored.start_after == clock.now() + timedelta(seconds=1.5)
+    assert stored.output == {"type": "ValueError", "message": "boom", "traceback": None}
+
+
+async def test_the_wait_for_a_retry_is_exact_to_the_microsecond(jobs: Driver, clock: FrozenClock) -> None:
+    job = await jobs.running()
+    await jobs.fail(job, retry_in=1.2345678)
+    assert (await jobs.look(job.id)).start_after == clock.now() + timedelta(microseconds=1_234_568)
+
+
+async def test_a_final_failure_ends_the_job(jobs: Driver, clock: FrozenClock) -> None:
+    job = await jobs.running()
+    clock.advance(2)
+    assert await jobs.fail(job)
+    stored = await jobs.look(job.id)
+    assert (stored.state, stored.worker, stored.completed_on) == (JobState.FAILED, ANNA, clock.now())
+    assert await jobs.claim() == []
+
+
+async def test_an_expiry_without_retries_ends_as_expired(jobs: Driver) -> None:
+    job = await jobs.running()
+    assert await jobs.fail(job, final=JobState.EXPIRED)
+    assert (await jobs.look(job.id)).state is JobState.EXPIRED
+
+
+async def test_an_expiry_with_a_retry_waits_like_any_failure(jobs: Driver) -> None:
+    job = await jobs.running()
+    assert await jobs.fail(job, retry_in=1, final=JobState.EXPIRED)
+    assert (await jobs.look(job.id)).state is JobState.RETRY
+
+
+async def test_the_history_tells_of_each_failed_attempt(jobs: Driver, clock: FrozenClock) -> None:
+    first = await jobs.running(worker=ANNA)
+    at_first = clock.advance(1)
+    await jobs.fail(first, retry_in=0, output='{"type": "A", "message": "one", "traceback": null}')
+    second = await jobs.claim_one(worker=BERT)
+    at_second = clock.advance(0.123456)
+    await jobs.fail(second, output='{"type": "B", "message": "two", "traceback": "t"}')
+    assert (await jobs.look(first.id)).history == (
+        Attempt(1, at_first, JobState.RETRY, {"type": "A", "message": "one", "traceback": None}, ANNA),
+        Attempt(2, at_second, JobState.FAILED, {"type": "B", "message": "two", "traceback": "t"}, BERT),
+    )
+
+
+async def test_the_history_keeps_the_last_twenty_five(jobs: Driver) -> None:
+    job = await jobs.running()
+    for _ in range(27):
+        await jobs.fail(job, retry_in=0)
+        job = await jobs.claim_one()
+    assert [attempt.attempt for attempt in (await jobs.look(job.id)).history] == list(range(3, 28))
+
+
+async def test_a_completion_after_failures_keeps_their_history(jobs: Driver) -> None:
+    job = await jobs.running()
+    await jobs.fail(job, retry_in=0)
+    await jobs.complete(await jobs.claim_one(), '"fine"')
+    stored = await jobs.look(job.id)
+    assert (stored.output, len(stored.history)) == ("fine", 1)
+
+
+async def test_a_released_job_waits_again_and_has_used_no_retry(jobs: Driver, clock: FrozenClock) -> None:
+    job = await jobs.running()
+    clock.advance(2)
+    assert await jobs.release(job, delay=30)
+    stored = await jobs.look(job.id)
+    assert (stored.state, stored.worker, stored.retry_count) == (JobState.CREATED, None, 0)
+    assert stored.start_after == clock.now() + timedelta(seconds=30)
+    assert (stored.history, stored.output, stored.completed_on) == ((), None, None)
+
+
+async def test_a_released_retry_keeps_its_count_and_its_next_claim_adds_none(jobs: Driver) -> None:
+    await jobs.fail(await jobs.running(), retry_in=0)
+    await jobs.release(await jobs.claim_one())
+    again = await jobs.claim_one()
+    assert (again.retry_count, again.attempt) == (1, 3)
+
+
+async def test_what_waits_again_is_kept_for_a_century(jobs: Driver, clock: FrozenClock) -> None:
+    retried, released = await jobs.running(), await jobs.running()
+    clock.advance(1000)
+    await jobs.fail(retried, retry_in=5)
+    await jobs.release(released)
+    for job_id in (retried.id, released.id):
+        assert (await jobs.look(job_id)).keep_until == clock.now() + CENTURY
+
+
+async def test_one_call_settles_outcomes_of_every_kind(storage: Storage, jobs: Driver) -> None:
+    a, b, c, d = [await jobs.running() for _ in range(4)]
+    changed = await storage.settle(
+        completed=[Completed(a.id, 1, "1")],
+        failed=[Failed(b.id, 1, 5.0, BOOM), Failed(c.id, 1, None, BOOM)],
+        released=[Released(d.id, 1)],
+    )
+    assert changed == {a.id, b.id, c.id, d.id}
+    assert await jobs.states([a.id, b.id, c.id, d.id]) == [
+        JobState.COMPLETED,
+        JobState.RETRY,
+        JobState.FAILED,
+        JobState.CREATED,
+    ]
+
+
+async def test_settling_nothing_changes_nothing(storage: Storage) -> None:
+    assert await storage.settle() == set()
+
+
+async def test_an_unknown_job_is_not_settled(storage: Storage, jobs: Driver) -> None:
+    known = await jobs.running()
+    outcomes = [Completed(jobs.new_id(), 1, None), Completed(known.id, 1, None)]
+    assert await storage.settle(completed=outcomes) == {known.id}
+
+
+async def test_defect_2_a_stale_completion_changes_nothing_and_the_rightful_one_counts(jobs: Driver) -> None:
+    stale = await jobs.running(worker=ANNA)
+    await jobs.fail(stale, retry_in=0, final=JobState.EXPIRED)
+    rightful = await jobs.claim_one(worker=BERT)
+    assert not await jobs.complete(stale, '"late"')
+    assert (await jobs.look(stale.id)).state is JobState.ACTIVE
+    assert await jobs.complete(rightful, '"mine"')
+    assert (await jobs.look(stale.id)).output == "mine"
+
+
+async def test_a_stale_failure_or_release_changes_nothing(jobs: Driver) -> None:
+    stale = await jobs.running()
+    await jobs.release(stale)
+    await jobs.claim_one(worker=BERT)
+    before = await jobs.look(stale.id)
+    assert not await jobs.fail(stale, retry_in=1)
+    assert not await jobs.release(stale)
+    assert await jobs.look(stale.id) == before
+
+
+async def test_defect_3_failing_a_job_that_nobody_claimed_changes_nothing(
+    storage: Storage, jobs: Driver
+) -> None:
+    job_id = await jobs.send()
+    before = await jobs.look(job_id)
+    for attempt in (0, 1):
+        assert await storage.settle(failed=[Failed(job_id, attempt, 1.0, BOOM)]) == set()
+    assert await jobs.look(job_id) == before
+
+
+async def test_what_has_ended_is_not_settled_again(jobs: Driver) -> None:
+    job = await jobs.running()
+    await jobs.complete(job, "1")
+    before = await jobs.look(job.id)
+    assert not await jobs.complete(job, "2")
+    assert not await jobs.fail(job, retry_in=0)
+    assert not await jobs.release(job)
+    assert await jobs.look(job.id) == before
+
+
+async def test_a_cancelled_job_is_not_settled(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.running()
+    await storage.cancel([job.id])
+    assert not await jobs.complete(job)
+    assert (await jobs.look(job.id)).state is JobState.CANCELLED
+
+
+async def test_a_completion_whose_answer_was_lost_counts_when_it_is_repeated(jobs: Driver) -> None:
+    job = await jobs.running()
+    await jobs.complete(job, '{"b":1.0,"a":2}')
+    assert await jobs.complete(job, '{"b":1.0,"a":2}', again=True)
+
+
+async def test_a_completion_without_output_counts_when_it_is_repeated(jobs: Driver) -> None:
+    job = await jobs.running()
+    await jobs.complete(job)
+    assert await jobs.complete(job, again=True)
+
+
+async def test_a_failure_whose_answer_was_lost_counts_when_it_is_repeated(jobs: Driver) -> None:
+    retried, failed, expired = [await jobs.running() for _ in range(3)]
+    for again in (False, True):
+        assert await jobs.fail(retried, retry_in=10, again=again)
+        assert await jobs.fail(failed, again=again)
+        assert await jobs.fail(expired, final=JobState.EXPIRED, again=again)
+    assert len((await jobs.look(retried.id)).history) == 1
+
+
+async def test_a_release_whose_answer_was_lost_counts_when_it_is_repeated(jobs: Driver) -> None:
+    job = await jobs.running()
+    assert await jobs.release(job, delay=10)
+    assert await jobs.release(job, delay=10, again=True)
+
+
+async def test_a_repeated_settlement_still_settles_what_its_first_try_did_not(jobs: Driver) -> None:
+    job = await jobs.running()
+    assert await jobs.complete(job, "1", again=True)
+    assert (await jobs.look(job.id)).state is JobState.COMPLETED
+
+
+async def test_a_repeated_settlement_does_not_count_an_end_that_is_not_its_own(
+    storage: Storage, jobs: Driver
+) -> None:
+    other_output, cancelled, failed = [await jobs.running() for _ in range(3)]
+    await jobs.complete(other_output, "1")
+    await storage.cancel([cancelled.id])
+    await jobs.fail(failed)
+    for job in (other_output, cancelled, failed):
+        assert not await jobs.complete(job, "2", again=True)
+        assert not await jobs.release(job, again=True)
+        assert not await jobs.fail(job, retry_in=3, again=True)
+
+
+async def test_a_repeated_settlement_does_not_count_a_later_attempt(jobs: Driver) -> None:
+    first = await jobs.running()
+    await jobs.release(first)
+    await jobs.complete(await jobs.claim_one(worker=BERT), "1")
+    assert not await jobs.complete(first, "1", again=True)
+
+
+async def test_a_large_batch_settles_whole(storage: Storage, jobs: Driver) -> None:
+    await storage.insert([jobs.new() for _ in range(500)])
+    claimed = await jobs.claim(free=500, limit=500)
+    changed = await storage.settle(completed=[Completed(job.id, job.attempt, "{}") for job in claimed])
+    assert changed == {job.id for job in claimed}
+    assert (await storage.count())[0].states == {JobState.COMPLETED: 500}

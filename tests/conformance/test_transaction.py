@@ -1,0 +1,240 @@
+"""Transactions: unseen before the commit, without a trace after a rollback, and only equals wait."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.conformance.driver import BOOM, Driver, is_kept_waiting, rolled_back, soon
+from zeke_queue.errors import StorageError
+from zeke_queue.model import Completed, Failed, JobFilter, JobState, Released
+from zeke_queue.storage.store import Storage
+
+
+async def test_a_sent_job_is_not_seen_before_the_commit(storage: Storage, jobs: Driver) -> None:
+    async with storage.transaction() as transaction:
+        job_id = await jobs.send(within=transaction)
+        assert await storage.get([job_id]) == {}
+        assert await storage.find(JobFilter()) == []
+        assert await storage.count() == []
+        assert await jobs.claim() == []
+    assert [job.id for job in await jobs.claim()] == [job_id]
+
+
+async def test_a_rolled_back_job_was_never_there(storage: Storage, jobs: Driver) -> None:
+    async with rolled_back(storage) as transaction:
+        job_id = await jobs.send(within=transaction, singleton_key="anna")
+    assert await storage.get([job_id]) == {}
+    assert await jobs.claim() == []
+    await jobs.send(singleton_key="anna")
+
+
+async def test_a_transaction_sees_what_it_did(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+    async with storage.transaction() as transaction:
+        job_id = await jobs.send(within=transaction, singleton_key="anna")
+        assert await transaction.insert([jobs.new(singleton_key="anna")]) == [None]
+        assert await transaction.insert([jobs.new(id=job_id)]) == [job_id]
+        assert await transaction.cancel([job_id]) == {job_id}
+        assert await transaction.cancel([job_id]) == set()
+        await jobs.send(within=transaction, singleton_key="anna")
+    assert (await jobs.look(job_id)).state is JobState.CANCELLED
+
+
+async def test_a_rollback_restores_what_was_settled_and_cancelled(storage: Storage, jobs: Driver) -> None:
+    a, b, c = [await jobs.running() for _ in range(3)]
+    waiting = await jobs.send("other")
+    ids = [a.id, b.id, c.id, waiting]
+    before = [await jobs.look(job_id) for job_id in ids]
+    async with rolled_back(storage) as transaction:
+        await transaction.settle(
+            completed=[Completed(a.id, 1, "1")],
+            failed=[Failed(b.id, 1, 1.0, BOOM)],
+            released=[Released(c.id, 1)],
+        )
+        assert await transaction.cancel([waiting]) == {waiting}
+    assert [await jobs.look(job_id) for job_id in ids] == before
+    assert await jobs.complete(a)
+    assert [job.id for job in await jobs.claim("other")] == [waiting]
+
+
+async def test_others_see_the_old_state_until_the_commit(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.running()
+    async with storage.transaction() as transaction:
+        await transaction.settle(completed=[Completed(job.id, 1, "1")])
+        assert (await jobs.look(job.id)).state is JobState.ACTIVE
+        assert (await storage.count())[0].states == {JobState.ACTIVE: 1}
+    assert (await jobs.look(job.id)).state is JobState.COMPLETED
+
+
+async def test_a_claim_passes_over_what_a_transaction_changed(storage: Storage, jobs: Driver) -> None:
+    cancelled, other = await jobs.send(priority=9), await jobs.send()
+    async with rolled_back(storage) as transaction:
+        await transaction.cancel([cancelled])
+        assert [job.id for job in await soon(jobs.claim())] == [other]
+    assert [job.id for job in await jobs.claim()] == [cancelled]
+
+
+async def test_callbacks_run_after_a_commit_in_their_order(storage: Storage, jobs: Driver) -> None:
+    told: list[str] = []
+    async with storage.transaction() as transaction:
+        transaction.on_commit(lambda: told.append("first"))
+        transaction.on_commit(lambda: told.append("second"))
+        transaction.on_rollback(lambda: told.append("undone"))
+        await jobs.send(within=transaction)
+        assert told == []
+    assert told == ["first", "second"]
+
+
+async def test_undoing_runs_after_a_rollback_last_first(storage: Storage, jobs: Driver) -> None:
+    told: list[str] = []
+    async with rolled_back(storage) as transaction:
+        transaction.on_commit(lambda: told.append("applied"))
+        transaction.on_rollback(lambda: told.append("first"))
+        transaction.on_rollback(lambda: told.append("second"))
+        await jobs.send(within=transaction)
+    assert told == ["second", "first"]
+
+
+async def test_a_transaction_that_is_cancelled_rolls_back(storage: Storage, jobs: Driver) -> None:
+    opened = asyncio.Event()
+
+    async def send_and_hang() -> None:
+        async with storage.transaction() as transaction:
+            await jobs.send(within=transaction)
+            opened.set()
+            await asyncio.Event().wait()
+
+    hanging = asyncio.create_task(send_and_hang())
+    await opened.wait()
+    hanging.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await hanging
+    assert await jobs.claim() == []
+
+
+@pytest.mark.parametrize(
+    "rule", [{"singleton_key": "anna"}, {"slot_seconds": 60}, {"slot_seconds": 60, "singleton_key": "anna"}]
+)
+async def test_an_insert_of_an_equal_waits_for_the_commit_and_is_refused(
+    storage: Storage, jobs: Driver, rule: dict[str, Any]
+) -> None:
+    async with storage.transaction() as transaction:
+        await jobs.send(within=transaction, **rule)
+        second = asyncio.create_task(jobs.refused(**rule))
+        assert await is_kept_waiting(second)
+    assert await soon(second)
+
+
+async def test_an_insert_of_an_equal_waits_for_the_rollback_and_goes_in(
+    storage: Storage, jobs: Driver
+) -> None:
+    async with rolled_back(storage) as transaction:
+        await jobs.send(within=transaction, singleton_key="anna")
+        second = asyncio.create_task(jobs.send(singleton_key="anna"))
+        assert await is_kept_waiting(second)
+    job_id = await soon(second)
+    assert [job.id for job in await jobs.claim()] == [job_id]
+
+
+async def test_an_insert_of_the_same_id_waits_and_returns_it(storage: Storage, jobs: Driver) -> None:
+    job = jobs.new(data="1")
+    async with storage.transaction() as transaction:
+        await transaction.insert([job])
+        again = asyncio.create_task(storage.insert([job]))
+        assert await is_kept_waiting(again)
+    assert await soon(again) == [job.id]
+    assert len(await jobs.claim()) == 1
+
+
+async def test_an_insert_waits_for_a_transaction_that_may_free_its_key(
+    storage: Storage, jobs: Driver
+) -> None:
+    holder = await jobs.send(singleton_key="anna")
+    async with storage.transaction() as transaction:
+        await transaction.cancel([holder])
+        second = asyncio.create_task(jobs.refused(singleton_key="anna"))
+        assert await is_kept_waiting(second)
+    assert not await soon(second)
+
+
+async def test_others_of_another_key_do_not_wait(storage: Storage, jobs: Driver) -> None:
+    async with storage.transaction() as first:
+        await jobs.send(within=first, singleton_key="anna")
+        await soon(jobs.send(singleton_key="bert"))
+        await soon(jobs.send("post", singleton_key="anna"))
+        async with storage.transaction() as second:
+            await soon(jobs.send(within=second, singleton_key="carl"))
+    assert len(await jobs.claim("mail", "post")) == 4
+
+
+async def test_a_cancel_waits_for_a_transaction_that_settles_the_job(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.running()
+    async with storage.transaction() as transaction:
+        await transaction.settle(completed=[Completed(job.id, 1, None)])
+        cancelling = asyncio.create_task(storage.cancel([job.id]))
+        assert await is_kept_waiting(cancelling)
+    assert await soon(cancelling) == set()
+    assert (await jobs.look(job.id)).state is JobState.COMPLETED
+
+
+async def test_a_settlement_waits_for_a_transaction_that_cancels_the_job(
+    storage: Storage, jobs: Driver
+) -> None:
+    job = await jobs.running()
+    async with rolled_back(storage) as transaction:
+        await transaction.cancel([job.id])
+        completing = asyncio.create_task(jobs.complete(job))
+        assert await is_kept_waiting(completing)
+    assert await soon(completing)
+
+
+async def test_two_transactions_that_wait_for_each_other_end_with_an_error_for_one(
+    storage: Storage, jobs: Driver
+) -> None:
+    ready = asyncio.Barrier(2)
+
+    async def take_both(one: str, other: str) -> None:
+        async with storage.transaction() as transaction:
+            await transaction.insert([jobs.new(singleton_key=one)])
+            await ready.wait()
+            await transaction.insert([jobs.new(singleton_key=other)])
+
+    outcomes = await soon(
+        asyncio.gather(take_both("anna", "bert"), take_both("bert", "anna"), return_exceptions=True)
+    )
+    assert sorted((outcome is None) for outcome in outcomes) == [False, True]
+    assert any(isinstance(outcome, StorageError) for outcome in outcomes)
+    assert {job.singleton_key for job in await storage.find(JobFilter())} == {"anna", "bert"}
+
+
+async def test_a_job_that_a_transaction_cannot_return_is_superseded_in_it(
+    storage: Storage, jobs: Driver
+) -> None:
+    key = "__pgboss__singleton_queue"
+    running = await jobs.running(singleton_key=key)
+    async with storage.transaction() as transaction:
+        waiting = await jobs.send(within=transaction, singleton_key=key)
+        failed = [Failed(running.id, 1, 1.0, BOOM)]
+        assert await transaction.settle(failed=failed) == {running.id}
+    job = await jobs.look(running.id)
+    assert (job.state, job.output["superseded_by"]) == (JobState.FAILED, str(waiting))
+
+
+async def test_a_place_given_up_and_taken_in_one_transaction_changes_hands(
+    storage: Storage, jobs: Driver
+) -> None:
+    old = await jobs.send(singleton_key="anna")
+    async with storage.transaction() as transaction:
+        await transaction.cancel([old])
+        new = await jobs.send(within=transaction, singleton_key="anna")
+    assert await storage.holder(jobs.new(singleton_key="anna")) == new
+    assert await jobs.refused(singleton_key="anna")
+
+
+async def test_an_empty_transaction_is_no_trouble(storage: Storage) -> None:
+    async with storage.transaction():
+        pass
+    assert await storage.count() == []

@@ -1,0 +1,289 @@
+"""Uniqueness: what a singleton key and a slot refuse, and what frees them.
+
+The four rules are pg-boss 9's partial unique indexes.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.conformance.driver import ANNA, BOOM, Driver
+from zeke_queue.model import Completed, Failed, JobState, NewJob, Released
+from zeke_queue.storage.store import Storage
+
+SINGLETON_QUEUE = "__pgboss__singleton_queue"
+ENDS = [JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED]
+
+
+# Singleton keys
+
+
+async def test_a_key_admits_one_job_while_it_waits(jobs: Driver) -> None:
+    await jobs.send(singleton_key="anna")
+    assert await jobs.refused(singleton_key="anna")
+
+
+async def test_a_key_admits_one_job_while_it_runs(jobs: Driver) -> None:
+    await jobs.running(singleton_key="anna")
+    assert await jobs.refused(singleton_key="anna")
+
+
+async def test_a_key_admits_one_job_while_it_waits_for_a_retry(jobs: Driver) -> None:
+    await jobs.fail(await jobs.running(singleton_key="anna"), retry_in=60)
+    assert await jobs.refused(singleton_key="anna")
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_job_that_has_ended_frees_its_key(jobs: Driver, end: JobState) -> None:
+    await jobs.ended(end, singleton_key="anna")
+    await jobs.send(singleton_key="anna")
+
+
+async def test_keys_are_apart_by_queue_and_by_value(jobs: Driver) -> None:
+    await jobs.send("mail", singleton_key="anna")
+    await jobs.send("post", singleton_key="anna")
+    await jobs.send("mail", singleton_key="bert")
+    await jobs.send("mail", singleton_key="Anna")
+    await jobs.send("mail", singleton_key="")
+    await jobs.send("mail")
+    await jobs.send("mail")
+
+
+async def test_of_two_jobs_of_one_call_the_first_wins(storage: Storage, jobs: Driver) -> None:
+    first, second = jobs.new(singleton_key="anna"), jobs.new(singleton_key="anna")
+    assert await storage.insert([second, first]) == [second.id, None]
+
+
+async def test_a_refused_job_leaves_the_others_of_its_call(storage: Storage, jobs: Driver) -> None:
+    await jobs.send(singleton_key="anna")
+    sent = [jobs.new(), jobs.new(singleton_key="anna"), jobs.new(singleton_key="bert")]
+    assert await storage.insert(sent) == [sent[0].id, None, sent[2].id]
+
+
+async def test_a_refused_job_leaves_no_trace(storage: Storage, jobs: Driver) -> None:
+    await jobs.send(singleton_key="anna")
+    job = jobs.new(singleton_key="anna")
+    await storage.insert([job])
+    assert await storage.get([job.id]) == {}
+
+
+async def test_a_job_that_is_sent_again_is_not_refused_by_itself(storage: Storage, jobs: Driver) -> None:
+    job = jobs.new(singleton_key="anna", slot_seconds=60)
+    assert await storage.insert([job]) == [job.id]
+    assert await storage.insert([job]) == [job.id]
+
+
+# Slots
+
+
+async def test_a_slot_admits_one_job(jobs: Driver, clock: FrozenClock) -> None:
+    await jobs.send(slot_seconds=60)
+    clock.advance(59)
+    assert await jobs.refused(slot_seconds=60)
+    clock.advance(1)
+    await jobs.send(slot_seconds=60)
+
+
+async def test_slots_are_aligned_to_the_epoch(jobs: Driver, clock: FrozenClock) -> None:
+    clock.advance(7 * 60 + 31)
+    job = await jobs.look(await jobs.send(slot_seconds=300))
+    assert job.singleton_on == datetime(2026, 1, 5, 12, 5)  # noqa: DTZ001 - the column has no zone
+    assert job.start_after == clock.now()
+
+
+async def test_a_completed_job_holds_its_slot(jobs: Driver) -> None:
+    await jobs.ended(JobState.COMPLETED, slot_seconds=60)
+    assert await jobs.refused(slot_seconds=60)
+
+
+@pytest.mark.parametrize("end", [JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED])
+async def test_a_job_that_did_not_complete_frees_its_slot(jobs: Driver, end: JobState) -> None:
+    await jobs.ended(end, slot_seconds=60)
+    await jobs.send(slot_seconds=60)
+
+
+async def test_an_archived_job_frees_its_slot(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+    await jobs.ended(JobState.COMPLETED, slot_seconds=3600)
+    clock.advance(10)
+    assert await storage.archive(5, 100) == 1
+    await jobs.send(slot_seconds=3600)
+
+
+async def test_a_key_divides_a_slot(jobs: Driver) -> None:
+    await jobs.send(slot_seconds=60)
+    await jobs.send(slot_seconds=60, singleton_key="anna")
+    await jobs.send(slot_seconds=60, singleton_key="bert")
+    assert await jobs.refused(slot_seconds=60)
+    assert await jobs.refused(slot_seconds=60, singleton_key="anna")
+
+
+async def test_a_key_in_a_slot_and_a_key_without_are_different_rules(jobs: Driver) -> None:
+    await jobs.send(singleton_key="anna")
+    await jobs.send(slot_seconds=60, singleton_key="anna")
+    assert await jobs.refused(singleton_key="anna")
+
+
+async def test_equal_slots_of_different_lengths_are_one(jobs: Driver) -> None:
+    await jobs.send(slot_seconds=60)
+    assert await jobs.refused(slot_seconds=3600)
+
+
+async def test_an_offset_sends_into_the_next_slot_and_starts_there(jobs: Driver, clock: FrozenClock) -> None:
+    clock.advance(10)
+    await jobs.send(slot_seconds=60)
+    debounced = await jobs.look(await jobs.send(slot_seconds=60, slot_offset=60))
+    assert debounced.start_after == datetime(2026, 1, 5, 12, 1, tzinfo=UTC)
+    assert await jobs.refused(slot_seconds=60, slot_offset=60)
+
+
+async def test_a_job_sent_into_the_next_slot_may_start_even_later(jobs: Driver, clock: FrozenClock) -> None:
+    job = await jobs.look(await jobs.send(slot_seconds=60, slot_offset=60, delay=300))
+    assert job.start_after == clock.now() + timedelta(seconds=300)
+
+
+# pg-boss's singleton queues: one job waits, and others may run meanwhile
+
+
+async def test_a_singleton_queue_admits_one_waiting_job_beside_a_running_one(jobs: Driver) -> None:
+    await jobs.running(singleton_key=SINGLETON_QUEUE)
+    await jobs.send(singleton_key=SINGLETON_QUEUE)
+    assert await jobs.refused(singleton_key=SINGLETON_QUEUE)
+
+
+async def test_a_singleton_queue_may_have_a_key_of_its_own(jobs: Driver) -> None:
+    await jobs.send(singleton_key=SINGLETON_QUEUE)
+    await jobs.send(singleton_key=f"{SINGLETON_QUEUE}_anna")
+    assert await jobs.refused(singleton_key=f"{SINGLETON_QUEUE}_anna")
+
+
+async def test_a_key_that_only_resembles_the_prefix_is_an_ordinary_one(jobs: Driver) -> None:
+    await jobs.running(singleton_key="__pgbossXXsingleton_queue")
+    assert await jobs.refused(singleton_key="__pgbossXXsingleton_queue")
+
+
+@pytest.fixture
+async def poisoned(jobs: Driver) -> tuple[Failed, NewJob]:
+    """A is active and B waits under one key, so A can't return to waiting: A's failure, and B."""
+    a = await jobs.running(singleton_key=SINGLETON_QUEUE, worker=ANNA)
+    b = jobs.new(singleton_key=SINGLETON_QUEUE)
+    await jobs.storage.insert([b])
+    return Failed(a.id, a.attempt, 5.0, BOOM), b
+
+
+async def test_defect_1_a_job_whose_place_is_taken_ends_failed_and_says_by_whom(
+    storage: Storage, jobs: Driver, clock: FrozenClock, poisoned: tuple[Failed, NewJob]
+) -> None:
+    failure, b = poisoned
+    clock.advance(1)
+    assert await storage.settle(failed=[failure]) == {failure.id}
+    a = await jobs.look(failure.id)
+    assert (a.state, a.completed_on, a.worker) == (JobState.FAILED, clock.now(), ANNA)
+    assert (a.output["message"], a.output["superseded_by"]) == ("boom", str(b.id))
+    assert [(attempt.attempt, attempt.state) for attempt in a.history] == [(1, JobState.FAILED)]
+    assert (await jobs.look(b.id)).state is JobState.CREATED
+
+
+async def test_defect_1_the_rest_of_the_batch_is_settled_as_it_asks(
+    storage: Storage, jobs: Driver, poisoned: tuple[Failed, NewJob]
+) -> None:
+    failure, _ = poisoned
+    done, failing, snoozed = [await jobs.running("other") for _ in range(3)]
+    changed = await storage.settle(
+        completed=[Completed(done.id, 1, "1")],
+        failed=[Failed(failing.id, 1, 9.0, BOOM), failure],
+        released=[Released(snoozed.id, 1, 9.0)],
+    )
+    assert changed == {done.id, failing.id, failure.id, snoozed.id}
+    assert await jobs.states([done.id, failing.id, failure.id, snoozed.id]) == [
+        JobState.COMPLETED,
+        JobState.RETRY,
+        JobState.FAILED,
+        JobState.CREATED,
+    ]
+
+
+async def test_defect_1_a_job_whose_place_is_taken_does_not_stop_the_sweep(
+    storage: Storage, jobs: Driver, clock: FrozenClock, poisoned: tuple[Failed, NewJob]
+) -> None:
+    failure, _ = poisoned
+    innocent = await jobs.running("other", expire_in=60)
+    ended = await jobs.ended(JobState.COMPLETED, "other")
+    clock.advance(7200)
+    async with storage.transaction() as transaction:
+        late = await transaction.overdue(100)
+        await transaction.settle(failed=[Failed(job.id, job.attempt, 1.0, BOOM) for job in late])
+    assert {job.id for job in late} == {failure.id, innocent.id}
+    assert await jobs.states([failure.id, innocent.id]) == [JobState.FAILED, JobState.RETRY]
+    assert await storage.archive(3600, 100) == 1
+    assert (await jobs.look(ended)).archived_on == clock.now()
+
+
+async def test_a_release_whose_place_is_taken_ends_failed_too(
+    storage: Storage, jobs: Driver, poisoned: tuple[Failed, NewJob]
+) -> None:
+    failure, b = poisoned
+    assert await storage.settle(released=[Released(failure.id, failure.attempt)]) == {failure.id}
+    a = await jobs.look(failure.id)
+    assert (a.state, a.output["superseded_by"]) == (JobState.FAILED, str(b.id))
+
+
+async def test_a_final_failure_needs_no_place(
+    storage: Storage, jobs: Driver, poisoned: tuple[Failed, NewJob]
+) -> None:
+    failure, _ = poisoned
+    assert await storage.settle(failed=[failure._replace(retry_in=None)]) == {failure.id}
+    assert "superseded_by" not in (await jobs.look(failure.id)).output
+
+
+async def test_a_superseded_settlement_counts_when_it_is_repeated(
+    storage: Storage, poisoned: tuple[Failed, NewJob]
+) -> None:
+    failure, _ = poisoned
+    await storage.settle(failed=[failure])
+    assert await storage.settle(failed=[failure], again=True) == {failure.id}
+
+
+async def test_of_two_that_return_to_one_place_in_one_call_one_gets_it(
+    storage: Storage, jobs: Driver
+) -> None:
+    a = await jobs.running(singleton_key=SINGLETON_QUEUE)
+    b = await jobs.running(singleton_key=SINGLETON_QUEUE)
+    failures = [Failed(job.id, job.attempt, 5.0, BOOM) for job in (a, b)]
+    assert await storage.settle(failed=failures) == {a.id, b.id}
+    assert await jobs.states([a.id, b.id]) == [JobState.RETRY, JobState.FAILED]
+
+
+# Who is in the way
+
+
+async def test_the_holder_of_a_key_can_be_asked_for(storage: Storage, jobs: Driver) -> None:
+    job = jobs.new(singleton_key="anna")
+    assert await storage.holder(job) is None
+    holder = await jobs.send(singleton_key="anna")
+    assert await storage.holder(job) == holder
+
+
+async def test_the_holder_of_a_slot_can_be_asked_for(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    plain = await jobs.ended(JobState.COMPLETED, slot_seconds=60)
+    keyed = await jobs.send(slot_seconds=60, singleton_key="anna")
+    assert await storage.holder(jobs.new(slot_seconds=60)) == plain
+    assert await storage.holder(jobs.new(slot_seconds=60, singleton_key="anna")) == keyed
+    clock.advance(60)
+    assert await storage.holder(jobs.new(slot_seconds=60)) is None
+
+
+async def test_a_job_without_a_rule_has_no_holder(storage: Storage, jobs: Driver) -> None:
+    await jobs.send()
+    assert await storage.holder(jobs.new()) is None
+
+
+async def test_the_holder_of_a_singleton_queue_is_the_one_that_waits(storage: Storage, jobs: Driver) -> None:
+    await jobs.running(singleton_key=SINGLETON_QUEUE)
+    assert await storage.holder(jobs.new(singleton_key=SINGLETON_QUEUE)) is None
+    waiting = await jobs.send(singleton_key=SINGLETON_QUEUE)
+    assert await storage.holder(jobs.new(singleton_key=SINGLETON_QUEUE)) == waiting

@@ -1,0 +1,99 @@
+"""Sleeping until there is work: who wakes, by what, and that a sleep ends by itself."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.conformance.driver import ANNA, Driver, is_kept_waiting, soon
+from zeke_queue.model import QueueSettings
+from zeke_queue.storage.store import Storage
+
+
+@asynccontextmanager
+async def sleeper(storage: Storage, *queues: str) -> AsyncIterator[asyncio.Task[bool]]:
+    """A worker that said it would sleep on these queues, and does."""
+    await storage.idle(ANNA, queues)
+    task = asyncio.create_task(storage.wait_for_work(queues, 30))
+    assert await is_kept_waiting(asyncio.shield(task))
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+@pytest.fixture
+async def registered(jobs: Driver) -> None:
+    """Anna is a worker that is known, so that senders can see that she sleeps."""
+    await jobs.beat(ANNA)
+
+
+pytestmark = pytest.mark.usefixtures("registered")
+
+
+async def test_a_send_wakes_who_sleeps_on_its_queue(storage: Storage, jobs: Driver) -> None:
+    async with sleeper(storage, "post", "mail") as asleep:
+        await jobs.send("mail")
+        assert await soon(asleep)
+
+
+async def test_a_send_to_another_queue_wakes_nobody(storage: Storage, jobs: Driver) -> None:
+    async with sleeper(storage, "mail") as asleep:
+        await jobs.send("post")
+        assert await is_kept_waiting(asyncio.shield(asleep))
+
+
+async def test_a_send_in_a_transaction_wakes_at_the_commit(storage: Storage, jobs: Driver) -> None:
+    async with sleeper(storage, "mail") as asleep:
+        async with storage.transaction() as transaction:
+            await jobs.send(within=transaction)
+            assert await is_kept_waiting(asyncio.shield(asleep))
+        assert await soon(asleep)
+
+
+async def test_a_sleep_ends_by_itself(storage: Storage, clock: FrozenClock) -> None:
+    asleep = asyncio.create_task(storage.wait_for_work(["mail"], 0.05))
+    for _ in range(5):
+        await clock.sleep(0)
+    clock.advance(0.05)
+    assert await soon(asleep) is False
+
+
+async def test_two_sleepers_may_sleep_on_one_queue(storage: Storage, jobs: Driver) -> None:
+    async with sleeper(storage, "mail") as first, sleeper(storage, "mail") as second:
+        await jobs.send("mail")
+        assert [await soon(first), await soon(second)] == [True, True]
+
+
+async def test_a_released_job_wakes_who_sleeps(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.running()
+    async with sleeper(storage, "mail") as asleep:
+        await jobs.release(job)
+        assert await soon(asleep)
+
+
+async def test_a_queue_that_goes_on_wakes_who_sleeps(storage: Storage, jobs: Driver) -> None:
+    await storage.declare_queues([QueueSettings("mail", None)])
+    await storage.pause_queue("mail", paused=True)
+    async with sleeper(storage, "mail") as asleep:
+        await storage.pause_queue("mail", paused=False)
+        assert await soon(asleep)
+
+
+async def test_a_watched_job_that_does_not_change_tells_nothing(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    job = await jobs.running()
+    async with storage.watching(job.id) as changes:
+        await jobs.complete(job)
+        assert await soon(changes.wait(30))
+        waiting = asyncio.create_task(changes.wait(0.05))
+        for _ in range(5):
+            await clock.sleep(0)
+        clock.advance(0.05)
+        assert await soon(waiting) is False

@@ -1,0 +1,85 @@
+"""Workers: how they are known, and what their beat tells them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tests.clocks import FrozenClock
+from tests.conformance.driver import ANNA, BERT, Driver
+from zeke_queue.model import WorkerInfo
+from zeke_queue.storage.store import Storage
+
+INFO = WorkerInfo(ANNA, "host-1", 4711, ("mail", "post"), 15.0)
+
+
+async def test_the_first_beat_registers_a_worker(storage: Storage, clock: FrozenClock) -> None:
+    assert await storage.beat(INFO) == {}
+    assert await storage.workers() == [replace(INFO, started_on=clock.now(), beat_on=clock.now())]
+
+
+async def test_later_beats_keep_the_start_and_note_what_changed(storage: Storage, clock: FrozenClock) -> None:
+    await storage.beat(INFO)
+    started = clock.now()
+    clock.advance(5)
+    changed = replace(INFO, queues=("mail",), lease=30.5)
+    await storage.beat(changed)
+    assert await storage.workers() == [replace(changed, started_on=started, beat_on=clock.now())]
+
+
+async def test_a_beat_tells_which_attempts_the_worker_holds(storage: Storage, jobs: Driver) -> None:
+    kept, done, taken = [await jobs.running(worker=ANNA) for _ in range(3)]
+    await jobs.running(worker=BERT)
+    await jobs.complete(done)
+    await storage.cancel([taken.id])
+    again = await jobs.running(worker=BERT)
+    await jobs.release(again)
+    mine = await jobs.claim_one(worker=ANNA)
+    assert await jobs.beat(ANNA) == {kept.id: 1, mine.id: 2}
+
+
+async def test_a_beat_of_one_worker_does_not_speak_for_another(storage: Storage, jobs: Driver) -> None:
+    await jobs.beat(BERT)
+    await jobs.running(worker=BERT)
+    assert await jobs.beat(ANNA) == {}
+    assert [worker.id for worker in await storage.workers()] == [ANNA, BERT]
+
+
+async def test_workers_are_listed_by_start(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+    await jobs.beat(BERT)
+    clock.advance(1)
+    await jobs.beat(ANNA)
+    clock.advance(1)
+    await jobs.beat(BERT)
+    assert [worker.id for worker in await storage.workers()] == [BERT, ANNA]
+
+
+async def test_a_worker_that_leaves_is_forgotten(storage: Storage, jobs: Driver) -> None:
+    await jobs.beat(ANNA)
+    await storage.leave(ANNA)
+    await storage.leave(BERT)
+    assert await storage.workers() == []
+
+
+async def test_a_worker_that_comes_back_starts_anew(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    await jobs.beat(ANNA)
+    await storage.leave(ANNA)
+    clock.advance(60)
+    await jobs.beat(ANNA)
+    assert [worker.started_on for worker in await storage.workers()] == [clock.now()]
+
+
+async def test_a_worker_says_that_it_sleeps_and_a_beat_does_not_wake_it(storage: Storage) -> None:
+    await storage.beat(INFO)
+    await storage.idle(ANNA, ["mail"])
+    await storage.beat(INFO)
+    assert [worker.asleep for worker in await storage.workers()] == [True]
+    await storage.idle(ANNA, None)
+    assert [worker.asleep for worker in await storage.workers()] == [False]
+
+
+async def test_a_worker_that_is_not_registered_may_sleep_too(storage: Storage) -> None:
+    await storage.idle(ANNA, ["mail"])
+    await storage.idle(ANNA, None)
+    assert await storage.workers() == []

@@ -1,0 +1,1 @@
+"""What the memory storage has beyond the protocol, for simulations and the model test."""
