@@ -66,7 +66,7 @@ def schema_name(name: str) -> str:
     'pgboss'
     """
     folded = _text(name, "Schema").lower()
-    if len(name) > SCHEMA_NAME_MAX or _SCHEMA.fullmatch(folded) is None:
+    if len(name) > SCHEMA_NAME_MAX or not name.isascii() or _SCHEMA.fullmatch(folded) is None:
         raise BadName(
             f"Schema name {_shown(name)} is not one: use 1 to {SCHEMA_NAME_MAX} ASCII letters, digits and _, "
             "beginning with a letter or _"

@@ -7,7 +7,6 @@ values.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -197,7 +196,7 @@ def _seconds(field: str, value: object, low: float) -> float:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise BadOption(f"{field}: {_shown(value)} is no duration; give seconds as a number, or a timedelta")
-    if math.isnan(value) or not low <= value <= INT4_MAX:
+    if not low <= value <= INT4_MAX:  # which NaN is not either
         raise BadOption(f"{field}: {_shown(value)} is out of range; give {low} to {INT4_MAX} seconds")
     return float(value)
 

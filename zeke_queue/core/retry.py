@@ -9,13 +9,15 @@ retry, up to sixteen doublings.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from zeke_queue.model import RetryPolicy
 
 MAX_DOUBLINGS: Final = 16
+
+WAIT_MAX: Final = 2**31 - 1
+"""Seconds (68 years) that no wait exceeds, so that now plus a wait is a time that can be stored."""
 
 
 def bounds(policy: RetryPolicy, retry_count: int) -> tuple[float, float]:
@@ -36,7 +38,7 @@ def bounds(policy: RetryPolicy, retry_count: int) -> tuple[float, float]:
     if not policy.backoff:
         return float(policy.delay), float(policy.delay)
     window = float(policy.delay * 2 ** min(MAX_DOUBLINGS, retry_count + 1))
-    cap = math.inf if policy.delay_max is None else float(policy.delay_max)
+    cap = _cap(policy)
     return min(cap, window / 2), min(cap, window)
 
 
@@ -65,5 +67,8 @@ def verdict(policy: RetryPolicy, retry_count: int, draw: float) -> float | None:
     if not policy.backoff:
         return float(policy.delay)
     half = policy.delay * 2 ** min(MAX_DOUBLINGS, retry_count + 1) / 2
-    wait = half + draw * half
-    return wait if policy.delay_max is None else min(float(policy.delay_max), wait)
+    return min(_cap(policy), half + draw * half)
+
+
+def _cap(policy: RetryPolicy) -> float:
+    return float(WAIT_MAX if policy.delay_max is None else min(policy.delay_max, WAIT_MAX))

@@ -1,0 +1,178 @@
+"""Options: how layers merge, and which values a job refuses."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zeke_queue.core.options import DEFAULTS, INT4_MAX, INT4_MIN, JobOptions, merge, new_job, next_slot
+from zeke_queue.errors import BadName, BadOption
+from zeke_queue.model import NewJob
+
+ID: Final = UUID(int=7)
+NAMES: Final = [field.name for field in fields(JobOptions)]
+RIVALS: Final = [{"delay", "start_at"}, {"throttle", "debounce"}]
+LATER: Final = datetime(2030, 1, 1, tzinfo=UTC)
+
+VALUES: Final[dict[str, st.SearchStrategy[Any]]] = {
+    "priority": st.integers(INT4_MIN, INT4_MAX),
+    "delay": st.floats(0, INT4_MAX) | st.timedeltas(timedelta(0), timedelta(days=999)),
+    "start_at": st.datetimes(timezones=st.timezones()),
+    "retry_limit": st.integers(0, INT4_MAX),
+    "retry_delay": st.integers(0, INT4_MAX) | st.integers(0, 999).map(lambda s: timedelta(seconds=s)),
+    "retry_backoff": st.booleans(),
+    "retry_delay_max": st.integers(0, INT4_MAX),
+    "expire_in": st.floats(0.001, INT4_MAX) | st.timedeltas(timedelta(milliseconds=1), timedelta(days=999)),
+    "singleton_key": st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=50),
+    "throttle": st.integers(1, INT4_MAX),
+    "debounce": st.integers(1, INT4_MAX),
+    "group_key": st.text(st.characters(codec="ascii", exclude_characters="\0"), min_size=1, max_size=50),
+}
+
+
+def layers() -> st.SearchStrategy[JobOptions]:
+    """Any options, but none of two that exclude each other."""
+    given_ = st.fixed_dictionaries({}, optional=VALUES)
+    return given_.filter(lambda chosen: not any(pair <= chosen.keys() for pair in RIVALS)).map(
+        lambda c: JobOptions(**c)
+    )
+
+
+def job(**options: Any) -> NewJob:
+    return new_job(ID, "a-queue", None, JobOptions(**options))
+
+
+def rival(name: str) -> str | None:
+    return next((other for pair in RIVALS if name in pair for other in pair - {name}), None)
+
+
+@given(stack=st.lists(layers(), max_size=4))
+def test_the_first_layer_that_says_something_wins(stack: list[JobOptions]) -> None:
+    merged = merge(*stack)
+    for name in NAMES:
+        speaks = next((n for n, layer in enumerate(stack) if getattr(layer, name) is not None), None)
+        other = rival(name)
+        beaten = other is not None and any(getattr(layer, other) is not None for layer in stack[:speaks])
+        expected = None if speaks is None or beaten else getattr(stack[speaks], name)
+        assert getattr(merged, name) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("retry_limit", 0), ("retry_backoff", False), ("retry_delay", 0), ("priority", 0), ("delay", 0)],
+)
+def test_an_explicit_zero_or_false_beats_every_other_layer(name: str, value: Any) -> None:
+    strong = JobOptions(**{name: value})
+    weak = JobOptions(priority=9, delay=9, retry_limit=9, retry_delay=9, retry_backoff=True)
+    assert getattr(merge(strong, weak, DEFAULTS), name) == value
+    made = new_job(ID, "a-queue", None, merge(strong, weak))
+    assert getattr(made, name) == value
+
+
+def test_zero_retries_and_no_backoff_hold_on_one_send_together() -> None:
+    made = new_job(ID, "a-queue", None, merge(JobOptions(retry_limit=0, retry_backoff=False), DEFAULTS))
+    assert (made.retry_limit, made.retry_backoff) == (0, False)
+
+
+@given(options=layers())
+def test_merging_one_layer_or_empty_ones_changes_nothing(options: JobOptions) -> None:
+    assert merge(options) == merge(JobOptions(), options, JobOptions()) == options
+
+
+def test_a_send_that_excludes_an_option_of_its_task_overrides_it() -> None:
+    assert merge(JobOptions(start_at=LATER), JobOptions(delay=5)) == JobOptions(start_at=LATER)
+    assert merge(JobOptions(debounce=60), JobOptions(throttle=5)) == JobOptions(debounce=60)
+
+
+def test_a_job_without_options_has_the_defaults() -> None:
+    made = job()
+    assert made == NewJob(id=ID, name="a-queue")
+    assert (made.retry_limit, made.retry_delay, made.retry_backoff, made.expire_in) == (3, 1, True, 3600.0)
+    assert new_job(ID, "a-queue", None, DEFAULTS) == made
+
+
+@given(options=layers())
+def test_what_is_in_range_is_taken_over(options: JobOptions) -> None:
+    made = new_job(ID, "a-queue", "{}", options, parent=UUID(int=1), meta='{"a":1}')
+    seconds = {
+        name: value.total_seconds() if isinstance(value, timedelta) else value
+        for name in NAMES
+        if (value := getattr(options, name)) is not None
+    }
+    slot = seconds.pop("throttle", None) or seconds.pop("debounce", None)
+    assert {name: getattr(made, name) for name in seconds} == seconds
+    assert (made.slot_seconds, made.slot_offset) == (slot, 0)
+    assert (made.data, made.parent, made.meta) == ("{}", UUID(int=1), '{"a":1}')
+
+
+BAD: Final[list[tuple[str, Any]]] = [
+    *[("priority", v) for v in (True, 1.0, "1", INT4_MAX + 1, INT4_MIN - 1)],
+    *[("retry_limit", v) for v in (False, -1, 2.5, INT4_MAX + 1, "3", timedelta(seconds=1))],
+    *[
+        ("delay", v)
+        for v in (-1, -0.001, math.nan, math.inf, -math.inf, True, "5", timedelta(-1), INT4_MAX + 1)
+    ],
+    *[("retry_delay", v) for v in (-1, 1.5, True, math.nan, timedelta(milliseconds=1), INT4_MAX + 1, "1")],
+    *[("retry_delay_max", v) for v in (-1, 0.5, True, math.inf, INT4_MAX + 1)],
+    *[("expire_in", v) for v in (0, -1, 0.0001, math.nan, math.inf, True, timedelta(0), timedelta.max, "1h")],
+    *[("retry_backoff", v) for v in (0, 1, "yes")],
+    *[("start_at", v) for v in (datetime(2030, 1, 1), LATER.date(), "2030-01-01", 5)],  # noqa: DTZ001
+    *[("throttle", v) for v in (0, -1, 0.5, True, math.nan, INT4_MAX + 1, timedelta(0))],
+    *[("debounce", v) for v in (0, -1, 0.5, True, math.nan, INT4_MAX + 1, timedelta(0))],
+    *[("singleton_key", v) for v in ("", 5, "a\0b", "\ud800", "é" * 501, "__pgboss__singleton_queue", b"a")],
+    *[("group_key", v) for v in ("", 5, "a\0b", "\ud800", "x" * 1001)],
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD, ids=[f"{name}-{value!a:.40}" for name, value in BAD])
+def test_what_is_out_of_range_is_refused_by_the_name_of_its_field(name: str, value: object) -> None:
+    with pytest.raises(BadOption) as refused:
+        job(**{name: value})
+    said = str(refused.value)
+    assert said.startswith(f"{name}: ")
+    assert len(said) < 300
+
+
+@pytest.mark.parametrize("name", ["priority", "delay", "expire_in", "throttle"])
+def test_a_number_too_long_to_print_is_refused_too(name: str) -> None:
+    with pytest.raises(BadOption, match=f"{name}: .* out of range"):
+        job(**{name: 10**5000})
+
+
+@pytest.mark.parametrize("pair", [{"delay": 0, "start_at": LATER}, {"throttle": 60, "debounce": 60}])
+def test_options_that_exclude_each_other_are_refused_together(pair: dict[str, Any]) -> None:
+    with pytest.raises(BadOption, match="both are given"):
+        job(**pair)
+
+
+@pytest.mark.parametrize("name", ["priority", "retry_limit", "retry_delay", "throttle"])
+def test_the_error_of_an_integer_column_says_what_it_holds(name: str) -> None:
+    with pytest.raises(BadOption, match=str(INT4_MAX)):
+        job(**{name: INT4_MAX + 1})
+
+
+def test_a_name_that_is_none_is_refused() -> None:
+    with pytest.raises(BadName):
+        new_job(ID, "not a queue", None, JobOptions())
+
+
+def test_a_keyed_job_may_be_throttled_too() -> None:
+    made = job(singleton_key="k", throttle=60)
+    assert (made.singleton_key, made.slot_seconds) == ("k", 60)
+
+
+def test_the_second_try_of_a_debounced_job_is_the_same_one_slot_later() -> None:
+    made = job(debounce=timedelta(minutes=5), priority=3)
+    assert next_slot(made) == replace(made, slot_offset=300)
+
+
+def test_a_job_without_a_slot_has_no_second_try() -> None:
+    with pytest.raises(BadOption, match="no slot"):
+        next_slot(job())

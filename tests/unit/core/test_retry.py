@@ -1,0 +1,106 @@
+"""Retry verdicts: how often, how long, and that they can be replayed."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zeke_queue.core.retry import bounds, verdict
+from zeke_queue.model import RetryPolicy
+
+INT4_MAX = 2**31 - 1
+
+draws = st.floats(0, 1, exclude_max=True)
+counts = st.integers(0, 100)
+policies = st.builds(
+    RetryPolicy,
+    limit=st.integers(0, 100),
+    delay=st.one_of(st.integers(0, 3600), st.integers(0, INT4_MAX)),
+    backoff=st.booleans(),
+    delay_max=st.none() | st.integers(0, 100_000) | st.integers(0, INT4_MAX),
+)
+
+
+@given(policy=policies, count=counts, draw=draws)
+def test_a_job_runs_again_while_it_has_retries_left(policy: RetryPolicy, count: int, draw: float) -> None:
+    assert (verdict(policy, count, draw) is not None) == (count < policy.limit)
+
+
+@given(policy=policies, count=counts, draw=draws)
+def test_a_wait_lies_within_its_bounds(policy: RetryPolicy, count: int, draw: float) -> None:
+    wait = verdict(policy, count, draw)
+    low, high = bounds(policy, count)
+    assert 0 <= low <= high
+    assert wait is None or low <= wait <= high
+
+
+@given(policy=policies, count=counts, draw=draws)
+def test_no_backed_off_wait_is_longer_than_the_cap(policy: RetryPolicy, count: int, draw: float) -> None:
+    wait = verdict(policy, count, draw)
+    if wait is not None and policy.backoff and policy.delay_max is not None:
+        assert wait <= policy.delay_max
+
+
+@given(delay=st.integers(0, INT4_MAX), cap=st.none() | st.integers(0, 10), count=counts, draw=draws)
+def test_without_backoff_the_delay_stands_as_it_is(
+    delay: int, cap: int | None, count: int, draw: float
+) -> None:
+    policy = RetryPolicy(limit=count + 1, delay=delay, backoff=False, delay_max=cap)
+    assert verdict(policy, count, draw) == delay
+    assert bounds(policy, count) == (delay, delay)
+
+
+@given(first=draws, second=draws, count=st.integers(0, 30))
+def test_a_greater_draw_never_waits_less(first: float, second: float, count: int) -> None:
+    policy = RetryPolicy(limit=100, delay=3, delay_max=5_000)
+    less, more = sorted([first, second])
+    shorter, longer = verdict(policy, count, less), verdict(policy, count, more)
+    assert shorter is not None
+    assert longer is not None
+    assert shorter <= longer
+
+
+@pytest.mark.parametrize(
+    ("retry_count", "draw", "seconds"),
+    [
+        (0, 0.0, 5.0),
+        (0, 0.5, 7.5),
+        (1, 0.0, 10.0),
+        (2, 0.75, 35.0),
+        (14, 0.0, 81_920.0),
+        (15, 0.0, 163_840.0),
+        (16, 0.0, 163_840.0),
+    ],
+)
+def test_the_window_doubles_with_each_retry_sixteen_times_at_most(
+    retry_count: int, draw: float, seconds: float
+) -> None:
+    assert verdict(RetryPolicy(limit=20, delay=5), retry_count, draw) == seconds
+
+
+@pytest.mark.parametrize(("draw", "seconds"), [(0.0, 8.0), (0.25, 10.0), (0.5, 10.0), (0.99, 10.0)])
+def test_the_cap_cuts_the_drawn_wait_and_not_the_window(draw: float, seconds: float) -> None:
+    assert verdict(RetryPolicy(limit=9, delay=1, delay_max=10), 3, draw) == seconds
+
+
+def test_no_wait_is_longer_than_a_timestamp_can_bear() -> None:
+    policy = RetryPolicy(limit=100, delay=INT4_MAX)
+    assert verdict(policy, 50, 0.5) == INT4_MAX
+    assert bounds(policy, 50) == (INT4_MAX, INT4_MAX)
+
+
+def test_a_limit_of_zero_gives_up_at_once() -> None:
+    assert verdict(RetryPolicy(limit=0), 0, 0.0) is None
+
+
+def test_a_delay_of_zero_does_not_wait() -> None:
+    assert verdict(RetryPolicy(delay=0), 0, 0.9) == 0.0
+
+
+@given(policy=policies, count=counts)
+def test_the_extreme_draws_reach_the_bounds(policy: RetryPolicy, count: int) -> None:
+    if count < policy.limit:
+        low, high = bounds(policy, count)
+        assert verdict(policy, count, 0.0) == low
+        assert verdict(policy, count, 1 - 2**-53) == pytest.approx(high)
