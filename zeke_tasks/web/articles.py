@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
@@ -21,6 +22,10 @@ _MOMENT = re.compile(
     r"(?:article:published_time[\"'][^<>]{0,80}?content\s*=\s*|datePublished[\"'](?:\s*:\s*|[^<>]{0,80}?=\s*))"
     r"[\"'](\d{4}-\d\d-\d\dT[\d:.]{4,15}(?:Z|[+-]\d\d:?\d\d)?)[\"']"
 )
+# Some pages give the file's name for the title that is shown when they are shared.
+_SLUG = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+){2,}")
+_HEADING = re.compile(r"<h1\b[^>]*>(.{1,500}?)</h1>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<[^>]*>")
 _DAY = timedelta(days=1)
 
 
@@ -44,12 +49,12 @@ class Article:
 
 
 def extract_article(
-    html: bytes, url: str, charset: str | None = None, *, now: datetime | None = None
+    body: bytes, url: str, charset: str | None = None, *, now: datetime | None = None
 ) -> Article | None:
     """Extract the article of a page. Takes some 10 to 50 milliseconds: call it in a thread.
 
     Args:
-        html: the page, decompressed.
+        body: the page, decompressed.
         url: where it was found, after redirects.
         charset: what the server claims it is encoded in; a hint, see `Fetched.charset`.
         now: no date after it is believed; pass it for an answer that does not depend on the machine's clock.
@@ -60,7 +65,7 @@ def extract_article(
     Raises:
         PageError: the page can't be read.
     """
-    page = _DECLARATION.sub("", decode(html, charset), count=1)
+    page = _DECLARATION.sub("", decode(body, charset), count=1)
     try:
         found = extract_text(page, url, (now + _DAY).date() if now else None)
     except Exception as error:
@@ -71,7 +76,7 @@ def extract_article(
         return None
     language = _LANGUAGE.search(page)
     return Article(
-        title=_line(found.title),
+        title=_title(page, found.title),
         text=text,
         published_at=_published(page, found.date),
         author=_line(found.author),
@@ -91,6 +96,13 @@ def content_hash(text: str) -> str:
 
 def _line(text: str | None) -> str | None:
     return one_line(text or "") or None
+
+
+def _title(page: str, found: str | None) -> str | None:
+    """Return the title, or the page's heading where the title that was found is a name for machines."""
+    heading = _HEADING.search(page) if found and _SLUG.fullmatch(found) else None
+    words = one_line(html.unescape(_TAG.sub(" ", heading.group(1)))) if heading else ""
+    return words or _line(found)
 
 
 def _published(page: str, day: str | None) -> datetime | None:

@@ -180,13 +180,12 @@ def _entries(items: Sequence[Parsed], url: str) -> Iterator[Entry]:
 def _claim(item: Parsed, url: str) -> Claim:
     guid = printable(str(item.get("id") or "")).strip()
     link = printable(str(item.get("link") or "")).strip()
-    # A guid stands for a missing link unless it says otherwise, but few of those are URLs.
-    is_url = not item.get("guidislink") or re.match(r"https?:", guid, re.IGNORECASE)
+    # The parser takes a guid for a missing link, but few of those are URLs.
+    is_link = any(one.get("href") == link for one in as_mappings(item.get("links")))
+    if not is_link and not re.match(r"https?:", link, re.IGNORECASE):
+        link = ""
     return Claim(
-        guid=guid,
-        url=(resolve_link(link, url) or "") if is_url else "",
-        title=_plain(item, "title"),
-        content=_content(item),
+        guid=guid, url=resolve_link(link, url) or "", title=_plain(item, "title"), content=_content(item)
     )
 
 
