@@ -1,0 +1,90 @@
+"""The names that users may import, pinned: to add one or to take one away is a decision, made here too."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import zeke_queue
+
+PUBLIC = [
+    "BadName",
+    "BadOption",
+    "BadSchedule",
+    "BadSetting",
+    "Catalog",
+    "CatchUp",
+    "Clock",
+    "DuplicateTask",
+    "Fail",
+    "Forbidden",
+    "Job",
+    "JobContext",
+    "JobFailed",
+    "JobFilter",
+    "JobNotFound",
+    "JobOptions",
+    "JobState",
+    "LeaseLost",
+    "NotJson",
+    "PayloadInvalid",
+    "Queue",
+    "QueueTransaction",
+    "Refused",
+    "ResultTimeout",
+    "Retry",
+    "Run",
+    "RunStatus",
+    "Schedule",
+    "Scheduler",
+    "SchemaMismatch",
+    "Send",
+    "Settings",
+    "Snooze",
+    "StorageError",
+    "StorageUnavailable",
+    "Supervisor",
+    "SystemClock",
+    "Task",
+    "TooLarge",
+    "TooOld",
+    "UnknownTask",
+    "UsageError",
+    "Worker",
+    "ZekeError",
+]
+
+
+def test_the_public_names_are_these_and_no_others() -> None:
+    assert list(zeke_queue.__all__) == PUBLIC
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    unknown = "Manager"
+    with pytest.raises(AttributeError, match=unknown):
+        getattr(zeke_queue, unknown)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_says_what_it_is_and_so_do_its_methods(name: str) -> None:
+    thing = getattr(zeke_queue, name)
+    assert thing.__doc__
+    methods = {
+        word: member
+        for word, member in vars(thing).items()
+        if not word.startswith("_")
+        and (inspect.isfunction(member) or isinstance(member, property | classmethod))
+    }
+    assert [word for word, member in methods.items() if not inspect.getdoc(member)] == []
+
+
+def test_a_program_that_defines_tasks_loads_neither_driver_nor_worker_nor_command_line() -> None:
+    program = (
+        "import sys, zeke_queue; zeke_queue.Catalog, zeke_queue.JobContext; "
+        "print(*{'psycopg', 'typer', 'zeke_queue.worker', 'zeke_queue.queue'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
