@@ -1,0 +1,1 @@
+"""Zeke's catalog: its store, its tasks, its demo."""

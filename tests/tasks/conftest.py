@@ -1,0 +1,45 @@
+"""The domain's store over both storages, each on a clock that stands still."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.tasks.domain import Domain
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_tasks.store.memory import MemoryRepository
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    """Time, which the test moves."""
+    return FrozenClock()
+
+
+@pytest.fixture
+def in_memory(clock: FrozenClock) -> Domain:
+    """A store in memory with nothing in it."""
+    return Domain(MemoryStorage(clock), MemoryRepository(clock), clock)
+
+
+@pytest.fixture
+async def on_postgres(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIterator[Domain]:
+    """A store on Postgres with nothing in it."""
+    from zeke_queue.storage.postgres import PostgresStorage  # noqa: PLC0415 - memory's tests need no driver
+    from zeke_tasks.store.postgres import PostgresRepository, migrate  # noqa: PLC0415
+
+    dsn: str = request.getfixturevalue("dsn")
+    migrate.migrate(dsn)
+    async with PostgresStorage.open(dsn, min_size=1, max_size=6, now=clock.now) as storage:
+        yield Domain(storage, PostgresRepository(clock.now), clock)
+
+
+@pytest.fixture(params=["in_memory", "on_postgres"], ids=["memory", "postgres"])
+def domain(request: pytest.FixtureRequest) -> Domain:
+    """A store with nothing in it; the test does not know which."""
+    return request.getfixturevalue(request.param)

@@ -1,0 +1,450 @@
+"""What the domain's store answers, whichever it is: every verb, what is unique, what a rollback leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from tests.tasks.domain import Domain, content_of, story_of
+from zeke_queue.errors import BadOption
+from zeke_queue.model import NewJob
+from zeke_tasks.store.model import HealthStatus, ItemStatus, Kind, NewItem, NewSource, SourceType, StoryStatus
+
+if TYPE_CHECKING:
+    from zeke_tasks.store.model import Source
+
+HOUR = 3600.0
+NOBODY = UUID(int=7)
+
+
+# Sources
+
+
+async def test_a_source_is_kept_as_it_was_given(domain: Domain) -> None:
+    source = await domain.source(
+        "https://a.example/feed",
+        name="Löwenzahn",
+        authority_score=0.85,
+        check_frequency_hours=6,
+        metadata={"query": "ö", "n": [1, 2]},
+    )
+    async with domain.rows() as rows:
+        assert await rows.source(source.id) == source
+    assert (source.name, source.authority_score, source.check_frequency_hours) == ("Löwenzahn", 0.85, 6)
+    assert source.metadata == {"query": "ö", "n": [1, 2]}
+    assert source.is_active
+
+
+async def test_one_url_of_one_type_is_one_source(domain: Domain) -> None:
+    first = await domain.source(name="first")
+    again = await domain.source(name="again")
+    manual = await domain.source(type=SourceType.MANUAL)
+    assert again == first
+    assert manual.id != first.id
+
+
+async def test_sources_without_a_url_are_never_the_same(domain: Domain) -> None:
+    one = await domain.source(None, type=SourceType.YOUTUBE_SEARCH)
+    other = await domain.source(None, type=SourceType.YOUTUBE_SEARCH)
+    assert one.id != other.id
+
+
+async def test_a_source_added_again_under_its_id_is_one(domain: Domain) -> None:
+    async with domain.rows() as rows:
+        new = NewSource(SourceType.YOUTUBE_SEARCH, "search", None)
+        assert await rows.ensure_source(NOBODY, new) == await rows.ensure_source(NOBODY, new)
+
+
+async def test_a_source_that_is_not_there_is_none(domain: Domain) -> None:
+    async with domain.rows() as rows:
+        assert await rows.source(NOBODY) is None
+        assert await rows.health(NOBODY) is None
+
+
+@pytest.mark.parametrize(
+    ("about", "field"),
+    [
+        ({"url": "https://a.example/" + "x" * 2048}, "url"),
+        ({"authority_score": 1.01}, "authority_score"),
+        ({"check_frequency_hours": 0}, "check_frequency_hours"),
+    ],
+)
+def test_a_source_out_of_range_is_refused_by_field(about: dict[str, object], field: str) -> None:
+    given = {"type": SourceType.RSS, "name": "a", "url": None, **about}
+    with pytest.raises(BadOption, match=field):
+        NewSource(**given)
+
+
+async def test_active_sources_of_a_type_with_a_url_are_pulled(domain: Domain) -> None:
+    wanted = await domain.source("https://a.example/1")
+    await domain.source("https://a.example/2", is_active=False)
+    await domain.source(None)
+    await domain.source("https://a.example/3", type=SourceType.YOUTUBE_CHANNEL)
+    async with domain.rows() as rows:
+        assert await rows.sources([SourceType.RSS]) == [wanted]
+        assert await rows.sources([]) == []
+
+
+async def test_the_source_that_waits_longest_comes_first(domain: Domain) -> None:
+    late, early, never = [await domain.source(f"https://a.example/{n}") for n in range(3)]
+    await _checked(domain, late, next_check_in=2 * HOUR)
+    await _checked(domain, early, next_check_in=HOUR)
+    async with domain.rows() as rows:
+        assert await rows.sources([SourceType.RSS]) == [never, early, late]
+
+
+async def test_a_source_is_due_once_its_next_check_is_near_enough(domain: Domain) -> None:
+    source = await domain.source()
+    await _checked(domain, source, next_check_in=HOUR)
+    async with domain.rows() as rows:
+        assert await rows.sources([SourceType.RSS], due_in=HOUR - 1) == []
+        assert await rows.sources([SourceType.RSS], due_in=HOUR) == [source]
+    domain.clock.advance(HOUR)
+    async with domain.rows() as rows:
+        assert await rows.sources([SourceType.RSS], due_in=0) == [source]
+
+
+async def test_a_moved_source_keeps_its_id_and_frees_its_old_url(domain: Domain) -> None:
+    source = await domain.source("https://a.example/old")
+    async with domain.rows() as rows:
+        assert await rows.move_source(source.id, "https://a.example/new")
+    async with domain.rows() as rows:
+        moved = await rows.source(source.id)
+    assert moved is not None
+    assert moved.url == "https://a.example/new"
+    assert (await domain.source("https://a.example/new")).id == source.id
+    assert (await domain.source("https://a.example/old")).id != source.id
+
+
+async def test_a_source_does_not_move_onto_another(domain: Domain) -> None:
+    source = await domain.source("https://a.example/old")
+    await domain.source("https://a.example/taken")
+    async with domain.rows() as rows:
+        assert not await rows.move_source(source.id, "https://a.example/taken")
+        # The refusal leaves the transaction usable.
+        assert await rows.source(source.id) == source
+        assert not await rows.move_source(NOBODY, "https://a.example/nobody")
+
+
+# Health
+
+
+async def _checked(domain: Domain, source: Source, next_check_in: float = HOUR, **how: object) -> None:
+    given = {"etag": None, "last_modified": None, "status": HealthStatus.OK, **how}
+    async with domain.rows() as rows:
+        await rows.record_success(source.id, next_check_in=next_check_in, **given)
+
+
+async def _failed(domain: Domain, source: Source, message: str = "boom", next_check_in: float = HOUR) -> None:
+    async with domain.rows() as rows:
+        await rows.record_failure(source.id, next_check_in=next_check_in, message=message)
+
+
+async def test_a_check_that_went_well_is_written_down(domain: Domain) -> None:
+    source = await domain.source()
+    now = domain.clock.now()
+    await _checked(domain, source, etag='W/"1"', last_modified="Mon", status=HealthStatus.WARN, message="odd")
+    async with domain.rows() as rows:
+        health = await rows.health(source.id)
+    assert health is not None
+    assert (health.status, health.message) == (HealthStatus.WARN, "odd")
+    assert (health.etag, health.last_modified) == ('W/"1"', "Mon")
+    assert (health.last_success_at, health.last_error_at) == (now, None)
+    assert health.next_check_at == now + timedelta(seconds=HOUR)
+    assert health.failing_for is None
+
+
+async def test_failing_is_counted_from_the_first_failure_until_a_success(domain: Domain) -> None:
+    source = await domain.source()
+    await _checked(domain, source, etag="1")
+    checked = domain.clock.now()
+    domain.clock.advance(60)
+    await _failed(domain, source)
+    domain.clock.advance(60)
+    await _failed(domain, source, "still")
+    domain.clock.advance(30)
+    async with domain.rows() as rows:
+        failing = await rows.health(source.id)
+    await _checked(domain, source)
+    async with domain.rows() as rows:
+        healed = await rows.health(source.id)
+    assert failing is not None
+    assert healed is not None
+    assert (failing.status, failing.message) == (HealthStatus.ERROR, "still")
+    assert failing.failing_for == 90
+    assert (failing.last_success_at, failing.etag) == (checked, "1")
+    assert failing.last_error_at == checked + timedelta(seconds=120)
+    assert (healed.status, healed.message, healed.failing_for) == (HealthStatus.OK, None, None)
+    assert healed.last_error_at == failing.last_error_at
+
+
+async def test_an_error_is_kept_to_512_characters_that_postgres_can_hold(domain: Domain) -> None:
+    source = await domain.source()
+    await _failed(domain, source, "\x00\ud800" + "ä" * 600)
+    async with domain.rows() as rows:
+        health = await rows.health(source.id)
+    assert health is not None
+    assert health.message == "ä" * 512
+
+
+async def test_a_source_that_is_gone_has_no_health(domain: Domain) -> None:
+    async with domain.rows() as rows:
+        await rows.record_failure(NOBODY, next_check_in=1, message="boom")
+        await rows.record_success(
+            NOBODY, next_check_in=1, etag=None, last_modified=None, status=HealthStatus.OK
+        )
+        assert await rows.health(NOBODY) is None
+
+
+# Items
+
+
+async def test_items_are_new_once(domain: Domain) -> None:
+    source = await domain.source()
+    one, two, three = (NewItem(external_id=key) for key in "bac")
+    async with domain.rows() as rows:
+        first = await rows.put_items(source.id, [one, two])
+    async with domain.rows() as rows:
+        second = await rows.put_items(source.id, [two, three, one])
+        stored = await rows.items_of(source.id)
+    assert [item.external_id for item in stored if item.id in second] == ["c"]
+    assert {item.id for item in stored} == {*first, *second}
+    assert len(first) == 2
+    by_id = {item.id: item.external_id for item in stored}
+    assert [by_id[key] for key in first] == ["b", "a"]
+
+
+async def test_of_two_items_with_one_identity_the_first_counts(domain: Domain) -> None:
+    source = await domain.source()
+    twice = [NewItem(external_id="1", title="first"), NewItem(external_id="1", title="second")]
+    async with domain.rows() as rows:
+        (only,) = await rows.put_items(source.id, twice)
+    assert (await domain.look(only)).title == "first"
+
+
+async def test_one_identity_in_two_sources_is_two_items(domain: Domain) -> None:
+    one, other = await domain.source("https://a.example/1"), await domain.source("https://a.example/2")
+    assert await domain.item(one) != await domain.item(other)
+
+
+async def test_a_known_item_is_brought_up_to_date_and_keeps_its_status(domain: Domain) -> None:
+    source = await domain.source()
+    item_id = await domain.item(source, "1", title="old", url="https://a.example/1")
+    async with domain.rows() as rows:
+        await rows.finish_item(item_id, ItemStatus.PROCESSED)
+        published = domain.clock.now()
+        item = NewItem(external_id="1", title="new", url="https://a.example/2", published_at=published)
+        assert await rows.put_items(source.id, [item]) == []
+    item = await domain.look(item_id)
+    assert (item.title, item.url, item.published_at) == ("new", "https://a.example/2", published)
+    assert (item.status, item.attempts) == (ItemStatus.PROCESSED, 1)
+
+
+async def test_an_identity_longer_than_an_index_entry_is_kept_as_its_hash(domain: Domain) -> None:
+    source = await domain.source()
+    item_id = await domain.item(source, "x" * 100_000)
+    again = NewItem(external_id="x" * 100_000)
+    async with domain.rows() as rows:
+        assert await rows.put_items(source.id, [again, NewItem(external_id="x" * 100_001)]) != [item_id]
+        assert len(await rows.items_of(source.id)) == 2
+
+
+async def test_text_that_postgres_cannot_hold_is_cleaned(domain: Domain) -> None:
+    source = await domain.source(name="a\x00b")
+    item = await domain.look(await domain.item(source, "a\x00b", title="t\x00\udfff", body="\x00"))
+    assert (source.name, item.external_id, item.title, item.body) == ("ab", "ab", "t", "")
+
+
+async def test_items_of_a_source_that_is_gone_are_not_written(domain: Domain) -> None:
+    async with domain.rows() as rows:
+        assert await rows.put_items(NOBODY, [NewItem(external_id="1")]) == []
+        assert await rows.items_of(NOBODY) == []
+
+
+async def test_items_that_are_not_there_are_left_out(domain: Domain) -> None:
+    item_id = await domain.item(await domain.source())
+    async with domain.rows() as rows:
+        assert [item.id for item in await rows.items([NOBODY, item_id, item_id])] == [item_id]
+        assert await rows.items([]) == []
+
+
+async def test_an_attempt_that_leaves_an_item_pending_is_counted(domain: Domain) -> None:
+    item_id = await domain.item(await domain.source())
+    async with domain.rows() as rows:
+        assert await rows.finish_item(item_id, ItemStatus.PENDING, "x" * 600)
+    item = await domain.look(item_id)
+    assert (item.status, item.attempts, item.error) == (ItemStatus.PENDING, 1, "x" * 512)
+
+
+@pytest.mark.parametrize("status", [ItemStatus.PROCESSED, ItemStatus.NO_TEXT, ItemStatus.FAILED])
+async def test_an_item_is_finished_once(domain: Domain, status: ItemStatus) -> None:
+    item_id = await domain.item(await domain.source())
+    async with domain.rows() as rows:
+        assert await rows.finish_item(item_id, status)
+        assert not await rows.finish_item(item_id, ItemStatus.FAILED, "late")
+        assert not await rows.finish_item(NOBODY, ItemStatus.FAILED, "nobody")
+    item = await domain.look(item_id)
+    assert (item.status, item.attempts, item.error) == (status, 1, None)
+
+
+async def test_pending_items_that_nobody_touched_are_taken_up_once(domain: Domain) -> None:
+    source, other = await domain.source("https://a.example/1"), await domain.source("https://a.example/2")
+    older = await domain.item(source, "older")
+    domain.clock.advance(1)
+    newer, done = await domain.item(source, "newer"), await domain.item(source, "done")
+    await domain.item(other)
+    domain.clock.advance(HOUR)
+    async with domain.rows() as rows:
+        await rows.finish_item(done, ItemStatus.FAILED)
+        assert await rows.take_up_forgotten_items(source.id, HOUR) == [older]
+        assert await rows.take_up_forgotten_items(source.id, HOUR - 1) == [newer]
+        assert await rows.take_up_forgotten_items(source.id, HOUR - 1) == []
+
+
+# Contents and stories
+
+
+async def test_the_text_of_an_item_is_replaced_by_a_later_one(domain: Domain) -> None:
+    item_id = await domain.item(await domain.source())
+    async with domain.rows() as rows:
+        assert await rows.content(item_id) is None
+        await rows.put_content(content_of(item_id, "one"))
+        await rows.put_content(content_of(item_id, "two"))
+        assert await rows.content(item_id) == content_of(item_id, "two")
+
+
+async def test_one_text_is_one_story(domain: Domain) -> None:
+    source = await domain.source()
+    one, two, three = [await domain.look(await domain.item(source, key)) for key in "abc"]
+    first, again, other = (
+        await domain.story(one, "a b"),
+        await domain.story(two, "a\n b"),
+        await domain.story(three, "c"),
+    )
+    assert first[1]
+    assert again == (first[0], False)
+    assert other[0] != first[0]
+    stories = await domain.stories(one.id, two.id, three.id, NOBODY)
+    assert {key: story.id for key, story in stories.items()} == {
+        one.id: first[0],
+        two.id: first[0],
+        three.id: other[0],
+    }
+    story = stories[two.id]
+    assert (story.content_id, story.primary_source_id) == (one.id, source.id)
+    assert (story.kind, story.status, story.summary) == (Kind.ARTICLE, StoryStatus.NEW, None)
+
+
+async def test_a_content_whose_text_changed_keeps_its_story(domain: Domain) -> None:
+    item = await domain.look(await domain.item(await domain.source()))
+    story_id, _ = await domain.story(item, "one")
+    assert await domain.story(item, "two") == (story_id, False)
+    assert (await domain.stories(item.id))[item.id].id == story_id
+
+
+# Transactions
+
+
+async def test_rows_and_jobs_are_written_together(domain: Domain) -> None:
+    source = await domain.source()
+    job = NewJob(domain.new_id(), "fetch-content")
+    async with domain.transaction() as (transaction, rows):
+        (item_id,) = await rows.put_items(source.id, [NewItem(external_id="1")])
+        await transaction.insert([job])
+        async with domain.rows() as others:
+            assert await others.items([item_id]) == []
+    assert (await domain.look(item_id)).id == item_id
+    assert job.id in await domain.storage.get([job.id])
+
+
+async def test_a_rollback_leaves_neither_rows_nor_jobs(domain: Domain) -> None:
+    source = await domain.source()
+    item_id = await domain.item(source, "known", title="old")
+    job = NewJob(domain.new_id(), "fetch-content")
+    async with domain.undone() as (transaction, rows):
+        items = [NewItem(external_id="1"), NewItem(external_id="known", title="new")]
+        (added,) = await rows.put_items(source.id, items)
+        await rows.finish_item(item_id, ItemStatus.PROCESSED)
+        await rows.put_content(content_of(item_id, "text"))
+        await rows.ensure_story(story_of(content_of(item_id, "text"), source.id, Kind.ARTICLE))
+        await rows.record_failure(source.id, next_check_in=1, message="boom")
+        await rows.move_source(source.id, "https://a.example/new")
+        await rows.ensure_source(domain.new_id(), NewSource(SourceType.RSS, "b", "https://b.example"))
+        await transaction.insert([job])
+    async with domain.rows() as rows:
+        assert await rows.items([added]) == []
+        assert (await rows.items([item_id]))[0].title == "old"
+        assert (await rows.items([item_id]))[0].status is ItemStatus.PENDING
+        assert await rows.content(item_id) is None
+        assert await rows.stories_of([item_id]) == {}
+        assert await rows.health(source.id) is None
+        assert await rows.sources([SourceType.RSS]) == [source]
+    assert await domain.storage.get([job.id]) == {}
+
+
+async def test_who_wants_the_same_story_waits_for_the_first_to_end(domain: Domain) -> None:
+    source = await domain.source()
+    one, two = [await domain.look(await domain.item(source, key)) for key in "ab"]
+    async with domain.rows() as rows:
+        await rows.put_content(content_of(one.id, "text"))
+        first = await rows.ensure_story(story_of(content_of(one.id, "text"), source.id, Kind.ARTICLE))
+        second = asyncio.create_task(domain.story(two, "text"))
+        await _a_moment(second)
+        assert not second.done()
+    assert await second == (first[0], False)
+
+
+async def test_whoever_waited_for_a_rollback_writes_the_story(domain: Domain) -> None:
+    source = await domain.source()
+    one, two = [await domain.look(await domain.item(source, key)) for key in "ab"]
+    async with domain.undone() as (_, rows):
+        await rows.put_content(content_of(one.id, "text"))
+        await rows.ensure_story(story_of(content_of(one.id, "text"), source.id, Kind.ARTICLE))
+        second = asyncio.create_task(domain.story(two, "text"))
+        await _a_moment(second)
+    assert (await second)[1]
+
+
+async def test_of_two_that_finish_an_item_at_once_one_does(domain: Domain) -> None:
+    item_id = await domain.item(await domain.source())
+    async with domain.rows() as rows:
+        assert await rows.finish_item(item_id, ItemStatus.PROCESSED)
+
+        async def late() -> bool:
+            async with domain.rows() as others:
+                return await others.finish_item(item_id, ItemStatus.FAILED, "late")
+
+        second = asyncio.create_task(late())
+        await _a_moment(second)
+    assert not await second
+
+
+async def test_items_that_somebody_works_on_are_not_forgotten(domain: Domain) -> None:
+    source = await domain.source()
+    item_id = await domain.item(source)
+    domain.clock.advance(HOUR)
+    async with domain.rows() as rows:
+        await rows.finish_item(item_id, ItemStatus.PENDING, "busy")
+        async with domain.rows() as others:
+            assert await others.take_up_forgotten_items(source.id, 1) == []
+
+
+async def test_two_writers_of_many_items_do_not_wait_for_each_other(domain: Domain) -> None:
+    source = await domain.source()
+    items = [NewItem(external_id=str(number)) for number in range(50)]
+
+    async def put(order: list[NewItem]) -> int:
+        async with domain.rows() as rows:
+            return len(await rows.put_items(source.id, order))
+
+    added = await asyncio.gather(*(put(order) for order in (items, items[::-1]) * 3))
+    assert sum(added) == 50
+
+
+async def _a_moment(task: asyncio.Task[object]) -> None:
+    """Let a task get as far as it can; how long that takes does not matter, for it waits."""
+    await asyncio.wait([task], timeout=0.05)

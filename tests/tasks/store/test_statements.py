@@ -1,0 +1,67 @@
+"""Statements of the domain's store are files, which Postgres can prepare on the tables of the migrations."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+from psycopg.pq import ExecStatus
+
+from zeke_queue.errors import SchemaMismatch, StorageUnavailable
+from zeke_tasks.store.postgres import migrate
+from zeke_tasks.store.postgres.statements import STATEMENTS
+
+
+def test_each_statement_can_be_prepared(dsn: str) -> None:
+    migrate.migrate(dsn)
+    with psycopg.connect(dsn) as connection:
+        for name, text in STATEMENTS.items():
+            prepared = connection.pgconn.prepare(name.encode(), _numbered(text).encode())
+            assert prepared.status == ExecStatus.COMMAND_OK, (name, prepared.error_message)
+
+
+def _numbered(text: str) -> str:
+    """Return a statement with its parameters as Postgres counts them."""
+    names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", text)))
+    return re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", text).replace("%%", "%")
+
+
+async def test_migrating_again_changes_nothing(dsn: str) -> None:
+    assert migrate.migrate(dsn) == ["sources_to_stories"]
+    assert migrate.migrate(dsn) == []
+    await migrate.check(dsn)
+
+
+def test_of_many_that_migrate_at_once_one_does(dsn: str) -> None:
+    with ThreadPoolExecutor(8) as threads:
+        applied = [names for names in threads.map(migrate.migrate, [dsn] * 8) if names]
+    assert applied == [["sources_to_stories"]]
+
+
+async def test_the_printed_sql_makes_the_same_tables(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(migrate.sql().encode())
+    await migrate.check(dsn)
+    assert migrate.migrate(dsn) == []
+
+
+async def test_missing_tables_say_what_to_run(dsn: str) -> None:
+    with pytest.raises(SchemaMismatch, match="zeke migrate"):
+        await migrate.check(dsn)
+
+
+async def test_a_database_that_is_not_there_is_unavailable() -> None:
+    nowhere = "postgresql://127.0.0.1:1/nothing?connect_timeout=2"
+    with pytest.raises(StorageUnavailable):
+        migrate.migrate(nowhere)
+    with pytest.raises(StorageUnavailable):
+        await migrate.check(nowhere)
+
+
+async def test_a_newer_schema_is_fine(dsn: str) -> None:
+    migrate.migrate(dsn)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("insert into zeke.migration values (9999, 'later', now())")
+    await migrate.check(dsn)

@@ -1,0 +1,125 @@
+"""Make the tables of the schema ``zeke``, or bring them up to date; ``zeke migrate`` does so.
+
+Migrations are ``migrations/NNNN_what_they_do.sql``, applied in order, all that are missing in one
+transaction, under an advisory lock: of ten processes that start at once, one migrates and the others find it
+done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple, cast
+
+import psycopg
+from psycopg import errors
+
+from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_LOCK: Final = "select pg_advisory_xact_lock(hashtextextended('zeke.migration', 0))"
+_TABLE: Final = """\
+create schema if not exists zeke;
+
+create table if not exists zeke.migration (
+    number integer primary key,
+    name text not null,
+    applied_on timestamptz not null
+);
+"""
+_NOTE: Final = """\
+insert into zeke.migration (number, name, applied_on)
+values ({number}, '{name}', statement_timestamp());
+"""
+
+
+class Migration(NamedTuple):
+    """One step: its number, its name without the number, and its statements."""
+
+    number: int
+    name: str
+    text: LiteralString
+
+    @property
+    def whole(self) -> LiteralString:
+        """The statements, and the note that they were applied."""
+        # Both come from the package's own file names.
+        note = _NOTE.format(number=self.number, name=self.name)
+        return self.text + "\n" + cast("LiteralString", note)
+
+
+def migrations() -> Sequence[Migration]:
+    """Return every migration, in order."""
+    folder = files("zeke_tasks.store.postgres") / "migrations"
+    found: list[Migration] = []
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        number, _, name = file.name.removesuffix(".sql").partition("_")
+        if file.name.endswith(".sql"):
+            # The files are part of the package, as a literal would be.
+            text = cast("LiteralString", file.read_text(encoding="utf-8"))
+            found.append(Migration(int(number), name, text))
+    return found
+
+
+def sql() -> str:
+    """Return all that ``migrate`` runs on a database that has none of it, to be read or run by hand."""
+    return "\n".join(["begin;\n", _TABLE, *(step.whole for step in migrations()), "commit;\n"])
+
+
+def migrate(dsn: str) -> list[str]:
+    """Apply the migrations that are missing.
+
+    Returns:
+        The names of those that were applied, in order; empty if the tables were up to date.
+
+    Raises:
+        StorageUnavailable: the database can't be reached.
+        Forbidden: the role may not create the schema or the tables.
+    """
+    try:
+        with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction():
+            connection.execute(_LOCK)
+            # Not "if not exists" first: that asks for the right to create even where nothing is created.
+            if connection.execute("select to_regclass('zeke.migration')").fetchone() == (None,):
+                connection.execute(_TABLE)
+            missing = _missing(connection)
+            for step in missing:
+                connection.execute(step.whole)
+    except errors.InsufficientPrivilege as error:
+        raise Forbidden(
+            f"The role may not make the tables of schema zeke ({error.diag.message_primary}): migrate with a"
+            " role that owns the schema, or that has CREATE on the database."
+        ) from error
+    except psycopg.OperationalError as error:
+        raise StorageUnavailable(f"The database can't be migrated: {error}") from error
+    return [step.name for step in missing]
+
+
+async def check(dsn: str) -> None:
+    """Make sure that the tables are there and new enough; newer ones are fine.
+
+    Raises:
+        SchemaMismatch: they are not; the message says what to do.
+        StorageUnavailable: the database can't be reached.
+    """
+    await asyncio.to_thread(_check, dsn)
+
+
+def _check(dsn: str) -> None:
+    try:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            missing = _missing(connection)
+    except (errors.UndefinedTable, errors.InvalidSchemaName):
+        missing = migrations()
+    except psycopg.OperationalError as error:
+        raise StorageUnavailable(f"The database can't be reached: {error}") from error
+    if missing:
+        names = ", ".join(step.name for step in missing)
+        raise SchemaMismatch(f"The schema zeke lacks {names}: run `zeke migrate`.")
+
+
+def _missing(connection: psycopg.Connection) -> list[Migration]:
+    applied = {number for (number,) in connection.execute("select number from zeke.migration").fetchall()}
+    return [step for step in migrations() if step.number not in applied]

@@ -1,0 +1,15 @@
+select
+    id,
+    source_id,
+    external_id,
+    kind,
+    url,
+    title,
+    published_at,
+    body,
+    status,
+    attempts,
+    error
+from zeke.raw_items
+where id = any(%(ids)s::uuid[])
+order by id

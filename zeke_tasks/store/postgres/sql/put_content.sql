@@ -1,0 +1,40 @@
+insert into zeke.contents (
+    raw_item_id,
+    text,
+    content_hash,
+    language,
+    html_url,
+    pdf_url,
+    audio_url,
+    transcript_vtt,
+    duration_seconds,
+    view_count,
+    created_at,
+    updated_at
+)
+select
+    %(raw_item_id)s::uuid,
+    %(text)s,
+    %(content_hash)s,
+    %(language)s,
+    %(html_url)s,
+    %(pdf_url)s,
+    %(audio_url)s,
+    %(transcript_vtt)s,
+    %(duration_seconds)s::integer,
+    %(view_count)s::bigint,
+    clock.now,
+    clock.now
+from (select coalesce(%(now)s::timestamptz, statement_timestamp()) as now) as clock
+on conflict (raw_item_id) do update
+set
+    text = excluded.text,
+    content_hash = excluded.content_hash,
+    language = excluded.language,
+    html_url = excluded.html_url,
+    pdf_url = excluded.pdf_url,
+    audio_url = excluded.audio_url,
+    transcript_vtt = excluded.transcript_vtt,
+    duration_seconds = excluded.duration_seconds,
+    view_count = excluded.view_count,
+    updated_at = excluded.updated_at

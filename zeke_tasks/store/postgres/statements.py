@@ -1,0 +1,22 @@
+"""Every statement of the domain's store, read once from ``sql/<verb>.sql``; parameters are ``%(name)s``."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING, Final, LiteralString, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def _load() -> Mapping[str, LiteralString]:
+    folder = files("zeke_tasks.store.postgres") / "sql"
+    # The files are part of the package, as a literal would be: nothing of a caller's is ever in them.
+    return {
+        file.name.removesuffix(".sql"): cast("LiteralString", file.read_text(encoding="utf-8"))
+        for file in sorted(folder.iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".sql")
+    }
+
+
+STATEMENTS: Final = _load()
