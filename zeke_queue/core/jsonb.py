@@ -103,13 +103,9 @@ def normalise(text: str) -> str:
     except (ValueError, RecursionError):
         printed = None
     if printed is None or "\\u0000" in printed:
-        # A number that is no short integer takes longer to print; a NUL or no JSON, an error to name.
+        # Numbers that are no short integers and equal keys need care; a NUL or no JSON needs an error.
         printed = _normalise_slowly(text)
-    try:
-        printed.encode()
-    except UnicodeEncodeError:
-        raise NotJson("The JSON has half of a surrogate pair, which is no character; remove it") from None
-    return printed
+    return _encodable(printed)
 
 
 def _normalise_slowly(text: str) -> str:
@@ -122,7 +118,7 @@ def _normalise_slowly(text: str) -> str:
 
 
 class _Number(str):
-    """A number as it was written, to be told from a string."""
+    """A number as it is printed, to be told from a string."""
 
     __slots__ = ()
 
@@ -133,17 +129,41 @@ class _Token(str):
     __slots__ = ()
 
 
-def _sorted_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Keep the last of equal keys and sort by length, then bytes, both in UTF-8, as jsonb does.
+def _plain_object(pairs: list[tuple[str, _Tree]]) -> dict[str, _Tree]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise ValueError("equal keys")
+    return _sorted(members) if len(members) > 1 else members
+
+
+def _exact_object(pairs: list[tuple[str, _Tree]]) -> dict[str, _Tree]:
+    """Keep the last of equal keys, once every value has been found good: jsonb reads what it drops."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        _encodable(_printed([value for _, value in pairs]))
+    return _sorted(members)
+
+
+def _sorted(members: dict[str, _Tree]) -> dict[str, _Tree]:
+    """Sort by length, then bytes, both of the key in UTF-8, as jsonb does.
 
     A lone surrogate is let through here, and found when all is printed.
     """
-    members = dict(pairs)
-    if len(members) > 1:
-        keyed = [(key.encode("utf-8", "surrogatepass"), key) for key in members]
-        keyed.sort(key=lambda k: (len(k[0]), k[0]))
-        members = {key: members[key] for _, key in keyed}
-    return members
+    keyed = [(key.encode("utf-8", "surrogatepass"), key) for key in members]
+    keyed.sort(key=lambda pair: (len(pair[0]), pair[0]))
+    return {key: members[key] for _, key in keyed}
+
+
+def _encodable(printed: str) -> str:
+    try:
+        printed.encode()
+    except UnicodeEncodeError:
+        raise NotJson("The JSON has half of a surrogate pair, which is no character; remove it") from None
+    return printed
+
+
+def _exact_number(number: str) -> _Number:
+    return _Number(_numeric(number))
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -155,11 +175,14 @@ def _plain_only(number: str) -> NoReturn:
 
 
 _PLAIN_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_sorted_object, parse_float=_plain_only, parse_constant=_plain_only
+    object_pairs_hook=_plain_object, parse_float=_plain_only, parse_constant=_plain_only
 )
 _PLAIN_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 _EXACT_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_sorted_object, parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant
+    object_pairs_hook=_exact_object,
+    parse_int=_exact_number,
+    parse_float=_exact_number,
+    parse_constant=_refuse_constant,
 )
 _COMMA, _ARRAY_END, _OBJECT_END = _Token(", "), _Token("]"), _Token("}")
 
@@ -189,10 +212,8 @@ def _printed(tree: _Tree) -> str:
 
 
 def _leaf(part: str | float | None) -> str:
-    if isinstance(part, _Token):
+    if isinstance(part, _Token | _Number):
         return part
-    if isinstance(part, _Number):
-        return _numeric(part)
     if isinstance(part, str):
         return _quoted(part)
     return "null" if part is None else "true" if part else "false"

@@ -1,0 +1,194 @@
+"""JSON: what is refused, and where in the value; what is read back; what jsonb makes of it."""
+
+from __future__ import annotations
+
+import enum
+import json
+import math
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from zeke_queue.core.jsonb import DEPTH_MAX, dumps, loads, normalise
+from zeke_queue.errors import NotJson
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
+# From 1e16 on Postgres prints a float as an integer of more digits than the float was written with.
+floats = st.floats(-1e15, 1e15)
+leaves = st.none() | st.booleans() | st.integers() | floats | texts
+values = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=15,
+)
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+class Item(BaseModel):
+    name: str
+    at: datetime
+
+
+@dataclass
+class Point:
+    x: int
+    y: float
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+@given(values)
+def test_what_is_written_is_read_back(value: Any) -> None:
+    assert loads(dumps(value)) == value
+    assert loads(dumps(value).encode()) == value
+
+
+@given(values)
+def test_normalising_keeps_the_meaning_and_is_final(value: Any) -> None:
+    normal = normalise(dumps(value))
+    assert json.loads(normal) == value
+    assert normalise(normal) == normal
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"a": 1, "b": [True, None]}, '{"a":1,"b":[true,null]}'),
+        ("größe \N{GRINNING FACE}", '"größe \N{GRINNING FACE}"'),
+        ("NaN", '"NaN"'),
+        ({"Infinity": "-Infinity"}, '{"Infinity":"-Infinity"}'),
+        (r"\u0000", r'"\\u0000"'),
+        (UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
+        (datetime(2026, 1, 2, 3, tzinfo=UTC), '"2026-01-02T03:00:00Z"'),
+        (date(2026, 1, 2), '"2026-01-02"'),
+        (timedelta(minutes=1), '"PT1M"'),
+        (Decimal("1.50"), '"1.50"'),
+        (Colour.RED, '"red"'),
+        (Item(name="x", at=datetime(2026, 1, 1, tzinfo=UTC)), '{"name":"x","at":"2026-01-01T00:00:00Z"}'),
+        ([Point(1, 2.5)], '[{"x":1,"y":2.5}]'),
+        ((1, 2), "[1,2]"),
+        ({1: "a"}, '{"1":"a"}'),
+        (10**4000, "1" + "0" * 4000),
+    ],
+)
+def test_a_value_is_written_compactly(value: Any, text: str) -> None:
+    assert dumps(value) == text
+
+
+CIRCLE: Final[dict[str, Any]] = {"deeper": []}
+CIRCLE["deeper"].append(CIRCLE)
+
+
+@pytest.mark.parametrize(
+    ("value", "path"),
+    [
+        (math.nan, "$"),
+        ({"a": {"b": [1, math.inf]}}, "$.a.b.1"),
+        ([Point(1, -math.inf)], "$.0.y"),
+        ({"a": ["x", "NUL: \0"]}, "$.a.1"),
+        ({"a": {"b\0": 1}}, "$.a, key"),
+        ({"a": "half \ud83d"}, "$.a"),
+        ({"a": {"\udc00": 1}}, "$.a"),
+        ({"a": [1, object()]}, "$.a.1"),
+        ({"a": (1, {"b": b"\xff"})}, "$.a.1.b"),
+        (int, "$"),
+        (CIRCLE, "$"),
+    ],
+)
+def test_what_is_no_json_is_refused_with_its_path(value: Any, path: str) -> None:
+    with pytest.raises(NotJson) as refused:
+        dumps(value)
+    assert str(refused.value).startswith(path)
+
+
+def test_a_number_that_numeric_cannot_hold_is_refused() -> None:
+    assert len(dumps(10**131_071)) == 131_072
+    with pytest.raises(NotJson, match="beyond"):
+        dumps([10**131_072])
+
+
+def test_a_value_may_nest_as_deeply_as_pydantic_reads() -> None:
+    assert loads(dumps(nested(DEPTH_MAX))) == nested(DEPTH_MAX)
+    with pytest.raises(NotJson, match="200 levels"):
+        dumps(nested(DEPTH_MAX + 50))
+
+
+def test_a_wide_value_is_not_taken_for_a_deep_one() -> None:
+    wide = [{"n": n} for n in range(1_000)]
+    assert loads(dumps(wide)) == wide
+
+
+class Hostile(BaseModel):
+    def __getattribute__(self, name: str) -> Any:
+        if name.startswith("__pydantic"):
+            raise RuntimeError("no")
+        return super().__getattribute__(name)
+
+
+def test_a_value_whose_own_code_raises_is_refused() -> None:
+    with pytest.raises(NotJson):
+        dumps({"a": Hostile.model_construct()})
+
+
+def test_what_another_system_nested_deeper_can_still_be_read() -> None:
+    assert loads("[" * 300 + "]" * 300) == nested(300)
+
+
+@pytest.mark.parametrize("text", ["", "nul", "[1,]", "{'a':1}", "NaN", "[Infinity]", b"\xff", "[" * 100_000])
+def test_text_that_is_no_json_is_refused(text: str | bytes) -> None:
+    with pytest.raises(NotJson):
+        loads(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ('{"b":1,"aa":2,"a":3}', '{"a": 3, "b": 1, "aa": 2}'),
+        ('{"é":1,"zz":2,"z":3}', '{"z": 3, "zz": 2, "é": 1}'),
+        ('{"a":1,"a":{"c":1,"b":2}}', '{"a": {"b": 2, "c": 1}}'),
+        ("[1.0,1,1e2,1E-3,-0.0,-0,1.50e1]", "[1.0, 1, 100, 0.001, 0.0, 0, 15.0]"),
+        ("1E400", "1" + "0" * 400),
+        (r'"\u2028\u0001\/\ud83d\ude00\u007f"', '"\u2028\\u0001/\N{GRINNING FACE}\x7f"'),
+        (" [ ] ", "[]"),
+        ('{"a":{},"b":[[],{}]}', '{"a": {}, "b": [[], {}]}'),
+        ("9" * 5000, "9" * 5000),
+    ],
+)
+def test_text_is_normalised_as_jsonb_prints_it(text: str, normal: str) -> None:
+    assert normalise(text) == normal
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'"\u0000"',
+        r'{"\u0000":1}',
+        r'"\ud83d"',
+        r'"\ude00\ud83d"',
+        "1e131072",
+        "1e-16384",
+        "NaN",
+        "01",
+        '"\t"',
+        "[1,]",
+        "",
+    ],
+)
+def test_what_jsonb_refuses_is_refused(text: str) -> None:
+    with pytest.raises(NotJson):
+        normalise(text)
