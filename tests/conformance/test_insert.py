@@ -130,6 +130,12 @@ async def test_an_id_that_comes_twice_in_one_call_is_one_job(storage: Storage, j
     assert len(await jobs.claim()) == 1
 
 
+async def test_of_two_jobs_with_one_id_the_first_by_name_wins(storage: Storage, jobs: Driver) -> None:
+    job_id = jobs.new_id()
+    assert await storage.insert([jobs.new("b", id=job_id), jobs.new("a", id=job_id)]) == [job_id, job_id]
+    assert (await jobs.look(job_id)).name == "a"
+
+
 async def test_new_and_repeated_jobs_mix_in_one_call(storage: Storage, jobs: Driver) -> None:
     known, unknown = jobs.new(), jobs.new()
     await storage.insert([known])

@@ -244,6 +244,7 @@ async def test_a_superseded_settlement_counts_when_it_is_repeated(
     failure, _ = poisoned
     await storage.settle(failed=[failure])
     assert await storage.settle(failed=[failure], again=True) == {failure.id}
+    assert await storage.settle(failed=[failure._replace(retry_in=None)], again=True) == set()
 
 
 async def test_of_two_that_return_to_one_place_in_one_call_one_gets_it(

@@ -199,12 +199,11 @@ class Pending:
     def apply(self, direct: Direct) -> None:
         """Commit: put every changed row where everyone sees it.
 
-        All old versions go first, since what one row gave up another may have taken.
+        The rows go in the order of their first change, so what one gave up is free before another takes it.
         """
-        for job_id in self._rows:
-            if (old := self._tables.jobs.get(job_id)) is not None:
-                self._tables.take_out(old)
         for row in self._rows.values():
+            if (old := self._tables.jobs.get(row.id)) is not None:
+                self._tables.take_out(old)
             direct.store(row)
         for plan in self._plans.values():
             direct.store_plan(plan)
