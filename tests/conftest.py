@@ -1,0 +1,76 @@
+"""Fixtures that every test may ask for: a database of its own on the run's one server."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.database import Databases, choose, container, server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_CHOICE = pytest.StashKey[str]()
+_CONTAINER = pytest.StashKey[AbstractContextManager[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--postgres",
+        help="the Postgres to test on: 15, 17, 18, a folder with initdb, embedded, testcontainers or auto",
+    )
+
+
+class Controller:
+    """Decides once for all processes of a run, and hands its decision on; a container it starts itself."""
+
+    def pytest_configure_node(self, node: object) -> None:
+        config: pytest.Config = node.config  # type: ignore[attr-defined]
+        if _CHOICE not in config.stash:
+            choice = choose(config.getoption("--postgres"))
+            if choice == "testcontainers":
+                config.stash[_CONTAINER] = container()
+                choice = config.stash[_CONTAINER].__enter__()
+            config.stash[_CHOICE] = choice
+        node.workerinput["zeke_postgres"] = config.stash[_CHOICE]  # type: ignore[attr-defined]
+
+    def pytest_unconfigure(self, config: pytest.Config) -> None:
+        if (started := config.stash.get(_CONTAINER, None)) is not None:
+            started.__exit__(None, None, None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.hasplugin("dsession"):
+        config.pluginmanager.register(Controller(), "zeke-controller")
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The DSN of the run's server, as somebody who may create databases."""
+    handed = getattr(request.config, "workerinput", {}).get("zeke_postgres")
+    choice = handed or choose(request.config.getoption("--postgres"))
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"process{os.getpid()}"
+    with server(choice, run) as dsn:
+        yield dsn
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: str) -> Databases:
+    return Databases(postgres, os.environ.get("PYTEST_XDIST_WORKER", "main") + f"_{os.getpid()}")
+
+
+@pytest.fixture
+def dsn(databases: Databases) -> Iterator[str]:
+    """The DSN of a migrated database that this test has for itself."""
+    with databases.database() as made:
+        yield made
+
+
+@pytest.fixture
+def empty_dsn(databases: Databases) -> Iterator[str]:
+    """The DSN of an empty database that this test has for itself."""
+    with databases.database(empty=True) as made:
+        yield made

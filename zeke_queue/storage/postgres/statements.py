@@ -1,0 +1,67 @@
+"""The statements, which are files: loaded, fitted to a schema and declared literal in this one place.
+
+``{schema}`` is a name that ``core.names`` has checked, and ``{limit}`` a number, so what comes out is as safe
+as what stands in the file; parameters stay parameters.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+if TYPE_CHECKING:
+    from typing import LiteralString
+
+_HERE: Final = resources.files("zeke_queue.storage.postgres")
+_COMMENT: Final = re.compile(r"^\s*--.*$", re.MULTILINE)
+
+
+class Migration(NamedTuple):
+    """A numbered step from one version of the tables to the next."""
+
+    number: int
+    name: str
+    text: str
+
+    def fitted(self, schema: str) -> str:
+        """Return its SQL for a schema."""
+        return self.text.replace("{schema}", schema)
+
+
+@cache
+def statement(name: str, schema: str, limit: int | None = None) -> LiteralString:
+    """Return the statement of a file of ``sql/``.
+
+    Comments and line breaks are left out: drivers keep what they know of a statement by its text, and only if
+    that is short.
+
+    Args:
+        name: the file's name without ``.sql``.
+        schema: a name as ``core.names.schema_name`` returns it.
+        limit: what replaces ``{limit}``, where a literal is needed for the plan.
+    """
+    text = _COMMENT.sub("", (_HERE / "sql" / f"{name}.sql").read_text(encoding="utf-8"))
+    text = " ".join(text.split()).removesuffix(";").replace("{schema}", schema)
+    if limit is not None:
+        text = text.replace("{limit}", str(int(limit)))
+    return cast("LiteralString", text)
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """Return the names of all statements."""
+    files = (path.name for path in (_HERE / "sql").iterdir())
+    return tuple(sorted(name.removesuffix(".sql") for name in files if name.endswith(".sql")))
+
+
+@cache
+def migrations() -> tuple[Migration, ...]:
+    """Return all migrations in order."""
+    found: list[Migration] = []
+    for path in (_HERE / "migrations").iterdir():
+        if path.name.endswith(".sql"):
+            number, _, name = path.name.removesuffix(".sql").partition("_")
+            found.append(Migration(int(number), name, path.read_text(encoding="utf-8")))
+    return tuple(sorted(found))
