@@ -1,0 +1,1 @@
+"""What an application holds, over both storages: no test here names the one it runs on."""

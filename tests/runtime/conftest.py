@@ -1,0 +1,86 @@
+"""A queue on each storage, on a clock that stands still and in an environment without settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.conformance.driver import Driver
+from tests.runtime.catalogs import mail_catalog
+from zeke_queue.catalog import Catalog
+from zeke_queue.config import Settings
+from zeke_queue.queue import Queue
+from zeke_queue.rng import SeededEntropy
+from zeke_queue.storage.memory import MemoryStorage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from zeke_queue.storage.store import Storage
+
+
+class QueueOn(Protocol):
+    """Opens a queue of a catalog on the test's storage."""
+
+    def __call__(self, catalog: Catalog, **settings: object) -> Queue: ...
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no variable of the machine decide how a test ends."""
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    """Time, which the test moves."""
+    return FrozenClock()
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def storage(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIterator[Storage]:
+    """A storage with nothing in it."""
+    if request.param == "memory":
+        yield MemoryStorage(clock)
+        return
+    from zeke_queue.storage.postgres import PostgresStorage  # noqa: PLC0415 - memory's tests run without psycopg
+
+    dsn: str = request.getfixturevalue("dsn")
+    async with PostgresStorage.open(dsn, min_size=1, max_size=4, now=clock.now) as opened:
+        yield opened
+
+
+@pytest.fixture
+def jobs(storage: Storage, clock: FrozenClock) -> Driver:
+    """The storage in the words of the tests: what a worker would do, done by hand."""
+    return Driver(storage, clock)
+
+
+@pytest.fixture
+async def queue_on(storage: Storage, clock: FrozenClock) -> AsyncIterator[QueueOn]:
+    """Opens queues, and closes them after the test."""
+    opened: list[Queue] = []
+
+    def open_queue(catalog: Catalog, **settings: object) -> Queue:
+        queue = Queue(
+            catalog,
+            storage,
+            clock=clock,
+            entropy=SeededEntropy(len(opened)),
+            settings=Settings.load(**settings),
+        )
+        opened.append(queue)
+        return queue
+
+    yield open_queue
+    for queue in opened:
+        await queue.close()
+
+
+@pytest.fixture
+def queue(queue_on: QueueOn) -> Queue:
+    """A queue of a small catalog: ``mail`` takes a payload, ``clean`` takes none."""
+    return queue_on(mail_catalog())

@@ -1,0 +1,129 @@
+"""Settings: what the variables are called, and what somebody is told who sets one wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zeke_queue.config import Settings
+from zeke_queue.errors import BadSetting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SECRET = "hunter2"
+DSN = f"postgresql://zeke:{SECRET}@db.example:5432/zeke"
+
+
+def test_the_variables_of_the_document_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_PRIMARY_URL", DSN)
+    monkeypatch.setenv("JOBS_CRON_TZ", "Europe/Berlin")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
+
+    settings = Settings.load()
+
+    assert settings.require_database() == DSN
+    assert settings.jobs_cron_tz == "Europe/Berlin"
+    assert settings.openai_api_key is not None
+    assert settings.openai_api_key.get_secret_value() == "sk-1"
+
+
+def test_what_is_not_set_is_as_the_document_says() -> None:
+    settings = Settings.load()
+
+    assert settings.jobs_cron_tz == "UTC"
+    assert settings.jobs_schema == "pgboss"
+    assert settings.jobs_archive_after == 24 * 3600
+    assert settings.jobs_delete_after == 7 * 24 * 3600
+
+
+def test_a_missing_database_is_said_with_what_to_set_and_what_to_do_without_one() -> None:
+    with pytest.raises(BadSetting, match=r"DATABASE_PRIMARY_URL=postgresql://.*--embedded"):
+        Settings.load().require_database()
+
+
+def test_what_is_given_in_code_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBS_CONCURRENCY", "3")
+    assert Settings.load().jobs_concurrency == 3
+    assert Settings.load(jobs_concurrency=4).jobs_concurrency == 4
+
+
+def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_PRIMARY_URL", "")
+    monkeypatch.setenv("JOBS_CRON_TZ", "")
+    assert Settings.load().database_primary_url is None
+    assert Settings.load().jobs_cron_tz == "UTC"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "hint"),
+    [
+        ("JOBS_CRON_TZ", "Mars/Base", "Europe/Berlin"),
+        ("JOBS_CONCURRENCY", "many", "integer"),
+        ("JOBS_CONCURRENCY", "0", "greater than or equal to 1"),
+        ("JOBS_LISTEN", "perhaps", "boolean"),
+        ("JOBS_POLL", "-1", "greater than 0"),
+        ("LOG_FORMAT", "xml", "'auto', 'json' or 'text'"),
+        ("LOG_LEVEL", "loud", "'debug'"),
+        ("DATABASE_PRIMARY_URL", "postgresql+psycopg://u@h/d", "postgresql://"),
+        ("DATABASE_PRIMARY_URL", "mysql://u@h/d", "postgresql://"),
+        ("DATABASE_PRIMARY_URL", "zeke", "dbname="),
+    ],
+)
+def test_a_bad_value_is_said_by_its_variable_with_what_would_do(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, hint: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(BadSetting) as caught:
+        Settings.load()
+    assert variable in str(caught.value)
+    assert hint in str(caught.value)
+
+
+def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JOBS_POLL", "soon")
+    monkeypatch.setenv("JOBS_GRACE", "later")
+    with pytest.raises(BadSetting, match=r"(?s)JOBS_POLL.*JOBS_GRACE"):
+        Settings.load()
+
+
+def test_a_setting_that_does_not_exist_is_refused_in_code() -> None:
+    with pytest.raises(BadSetting, match=r"JOBS_CONCURENCY is no setting; .*JOBS_CONCURRENCY"):
+        Settings.load(jobs_concurency=3)
+
+
+def test_a_heartbeat_that_one_delay_would_make_too_late_is_refused() -> None:
+    with pytest.raises(BadSetting, match=r"JOBS_BEAT.*JOBS_LEASE"):
+        Settings.load(jobs_beat=10, jobs_lease=15)
+
+
+def test_a_pool_is_not_smaller_than_its_least() -> None:
+    with pytest.raises(BadSetting, match="JOBS_POOL_MIN"):
+        Settings.load(jobs_pool_min=5, jobs_pool_max=2)
+
+
+def test_log_settings_may_be_written_in_capitals() -> None:
+    assert Settings.load(log_level="INFO").log_level == "info"
+
+
+@pytest.mark.parametrize("show", [repr, str, lambda settings: str(settings.model_dump())])
+def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch, show: Callable[[Settings], str]) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", f"sk-{SECRET}")
+    settings = Settings.load(database_primary_url=DSN)
+    assert SECRET not in show(settings)
+
+
+def test_a_bad_connection_string_is_not_repeated_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_PRIMARY_URL", f"mysql://root:{SECRET}@h/d")
+    with pytest.raises(BadSetting) as caught:
+        Settings.load()
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_settings_on_another_database_keep_the_rest() -> None:
+    settings = Settings.load(jobs_schema="boss", database_primary_url=DSN)
+    moved = settings.on_database("host=elsewhere dbname=zeke")
+    assert moved.require_database() == "host=elsewhere dbname=zeke"
+    assert moved.jobs_schema == "boss"

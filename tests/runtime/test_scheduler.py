@@ -1,0 +1,413 @@
+"""Ticks: each exactly once, whatever number of schedulers looks, whenever they look."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.clocks import START, FrozenClock
+from tests.conformance.driver import soon
+from tests.runtime.catalogs import mail_catalog
+from zeke_queue.core.cron import Cron
+from zeke_queue.errors import PayloadInvalid, StorageUnavailable
+from zeke_queue.model import CatchUp, Job, JobFilter, JobState, Schedule
+from zeke_queue.queue import Queue
+from zeke_queue.rng import SeededEntropy
+from zeke_queue.scheduler import UNREADABLE_FOR, Scheduler, tick_id
+from zeke_queue.storage.memory import MemoryStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+
+MINUTE = 60
+HOUR = 3600
+
+
+async def sent(queue: Queue) -> list[Job]:
+    return sorted(await queue.find(JobFilter(limit=1000)), key=lambda job: str(job.meta))
+
+
+async def ticks(queue: Queue) -> list[str]:
+    return [str((job.meta or {})["tick"]) for job in await sent(queue)]
+
+
+def instant(minutes: float) -> str:
+    return (START + timedelta(minutes=minutes)).isoformat()
+
+
+# One tick
+
+
+async def test_a_schedule_begins_with_the_first_tick_after_it_was_made(
+    queue: Queue, clock: FrozenClock
+) -> None:
+    scheduler = Scheduler(queue)
+    await queue.schedule("clean", "*/5 * * * *")
+    assert await scheduler.tick() == []
+    clock.advance(5 * MINUTE - 1)
+    assert await scheduler.tick() == []
+    clock.advance(1)
+    assert len(await scheduler.tick()) == 1
+    assert await ticks(queue) == [instant(5)]
+
+
+async def test_a_tick_s_job_is_the_task_s_with_payload_options_and_a_note_of_the_tick(
+    queue: Queue, clock: FrozenClock
+) -> None:
+    scheduler = Scheduler(queue)
+    await queue.schedule("weekly", "0 13 * * *", task="mail", payload={"to": "ann"}, priority=0)
+    await scheduler.tick()
+    clock.advance(HOUR)
+    await scheduler.tick()
+    (job,) = await sent(queue)
+    assert job.id == tick_id("weekly", datetime(2026, 1, 5, 13, tzinfo=UTC))
+    assert (job.name, job.data, job.state) == ("mail", {"to": "ann", "copies": 1}, JobState.CREATED)
+    assert (job.priority, job.retry_limit, job.expire_in) == (0, 5, 60)
+    assert job.meta == {"schedule": "weekly", "tick": "2026-01-05T13:00:00+00:00"}
+
+
+async def test_ticks_go_by_the_schedule_s_zone(queue: Queue, clock: FrozenClock) -> None:
+    scheduler = Scheduler(queue)
+    await queue.schedule("clean", "0 14 * * *", zone="Europe/Berlin")  # an hour after noon in UTC
+    await scheduler.tick()
+    clock.advance(HOUR)
+    await scheduler.tick()
+    assert await ticks(queue) == [instant(60)]
+
+
+async def test_a_schedule_for_a_task_of_another_process_is_served_too(
+    queue: Queue, clock: FrozenClock
+) -> None:
+    # As pg-boss stores one: the queue is the schedule's name, the options are in its spelling.
+    stored = {"tz": "UTC", "retryLimit": 4, "expireInSeconds": 30, "priority": 2}
+    await queue.storage.put_schedule(Schedule("elsewhere", "* * * * *", "elsewhere", options=stored))
+    scheduler = Scheduler(queue)
+    await scheduler.tick()
+    clock.advance(MINUTE)
+    await scheduler.tick()
+    (job,) = await sent(queue)
+    assert (job.name, job.retry_limit, job.expire_in, job.priority) == ("elsewhere", 4, 30, 2)
+
+
+async def test_a_tick_that_is_refused_counts_as_served(queue: Queue, clock: FrozenClock) -> None:
+    scheduler = Scheduler(queue)
+    await queue.schedule("clean", "* * * * *", singleton_key="one at a time")
+    await scheduler.tick()
+    clock.advance(MINUTE)
+    (first,) = await scheduler.tick()
+    clock.advance(MINUTE)
+    assert await scheduler.tick() == []
+    await queue.cancel(first)
+    assert await scheduler.tick() == []
+    clock.advance(MINUTE)
+    assert len(await scheduler.tick()) == 1
+    assert await ticks(queue) == [instant(1), instant(3)]
+
+
+async def test_a_schedule_that_was_deleted_serves_nothing(queue: Queue, clock: FrozenClock) -> None:
+    scheduler = Scheduler(queue)
+    await queue.schedule("clean", "* * * * *")
+    await scheduler.tick()
+    await queue.unschedule("clean")
+    clock.advance(MINUTE)
+    assert await scheduler.tick() == []
+
+
+async def test_a_paused_schedule_serves_nothing_and_does_not_catch_up(
+    queue: Queue, clock: FrozenClock
+) -> None:
+    scheduler = Scheduler(queue)
+    await queue.schedule("clean", "* * * * *", catch_up="all")
+    await scheduler.tick()
+    await queue.schedule("clean", "* * * * *", catch_up="all", paused=True)
+    clock.advance(10 * MINUTE)
+    assert await scheduler.tick() == []
+    await queue.schedule("clean", "* * * * *", catch_up="all")
+    await scheduler.tick()
+    clock.advance(MINUTE)
+    await scheduler.tick()
+    assert await ticks(queue) == [instant(11)]
+
+
+async def test_a_schedule_made_anew_at_its_tick_does_not_double_it(queue: Queue, clock: FrozenClock) -> None:
+    scheduler = Scheduler(queue)
+    await queue.schedule("clean", "* * * * *")
+    await scheduler.tick()
+    clock.advance(MINUTE)
+    await scheduler.tick()
+    clock.advance(-1)
+    await queue.unschedule("clean")
+    await queue.schedule("clean", "* * * * *")
+    await scheduler.tick()
+    clock.advance(1)
+    await scheduler.tick()
+    assert await ticks(queue) == [instant(1)]
+
+
+# Downtime
+
+
+@pytest.mark.parametrize(
+    ("catch_up", "served"),
+    [
+        ("skip", []),
+        ("once", [instant(60)]),
+        ("all", [instant(minute) for minute in range(10, 61, 10)]),
+    ],
+)
+async def test_ticks_that_passed_while_no_scheduler_ran_go_by_the_policy(
+    queue: Queue, clock: FrozenClock, catch_up: str, served: list[str]
+) -> None:
+    await queue.schedule("clean", "*/10 * * * *", catch_up=catch_up)
+    await Scheduler(queue).tick()
+    clock.advance(65 * MINUTE)
+    await Scheduler(queue).tick()
+    assert await ticks(queue) == served
+    clock.advance(5 * MINUTE)
+    await Scheduler(queue).tick()
+    assert await ticks(queue) == [*served, instant(70)]
+
+
+async def test_more_ticks_than_one_look_takes_are_all_served(queue: Queue, clock: FrozenClock) -> None:
+    await queue.schedule("clean", "* * * * * *", catch_up="all")
+    await Scheduler(queue).tick()
+    clock.advance(2_500)
+    assert len(await Scheduler(queue).tick()) == 2_500
+
+
+async def test_more_schedules_than_one_look_takes_are_all_served(queue: Queue, clock: FrozenClock) -> None:
+    for number in range(120):
+        await queue.schedule(f"clean-{number}", "* * * * *", task="clean")
+    await Scheduler(queue).tick()
+    clock.advance(MINUTE)
+    assert len(await Scheduler(queue).tick()) == 120
+
+
+# Beside others, and beside what is wrong
+
+
+async def test_schedulers_side_by_side_serve_each_tick_once(queue: Queue, clock: FrozenClock) -> None:
+    for number in range(8):
+        await queue.schedule(f"clean-{number}", "* * * * *", task="clean", catch_up="all")
+    schedulers = [Scheduler(queue) for _ in range(4)]
+    await schedulers[0].tick()
+    for _ in range(3):
+        clock.advance(MINUTE)
+        await asyncio.gather(*(scheduler.tick() for scheduler in schedulers))
+    assert Counter(await ticks(queue)) == {instant(minute): 8 for minute in (1, 2, 3)}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cron": "whenever"},
+        {"cron": "0 0 30 2 *"},
+        {"zone": "Mars/Base"},
+        {"task": "no name"},
+        {"options": {"retryLimit": "many"}},
+    ],
+)
+async def test_a_schedule_that_can_not_be_read_does_not_keep_the_others(
+    queue: Queue, clock: FrozenClock, wrong: dict[str, Any]
+) -> None:
+    edited_by_hand = {"name": "a", "cron": "* * * * *", "task": "clean", **wrong}
+    await queue.storage.put_schedule(Schedule(**edited_by_hand))
+    await queue.schedule("clean", "* * * * *")
+    scheduler = Scheduler(queue)
+    for _ in range(3):
+        await scheduler.tick()
+        clock.advance(MINUTE)
+    assert await ticks(queue) == [instant(1), instant(2)]
+
+
+async def test_a_schedule_that_can_not_be_read_is_looked_at_again_later(
+    queue: Queue, clock: FrozenClock
+) -> None:
+    await queue.storage.put_schedule(Schedule("clean", "whenever", "clean"))
+    await Scheduler(queue).tick()
+    (noted,) = await queue.schedules()
+    assert noted.next_tick == clock.now() + UNREADABLE_FOR
+
+
+# Beside pg-boss's own cron, which only a database knows of: here memory is taught to
+
+
+class Shared(MemoryStorage):
+    """A storage on whose tables pg-boss's cron last ran so many seconds ago."""
+
+    def __init__(self, clock: FrozenClock) -> None:
+        super().__init__(clock)
+        self.clock = clock
+        self.cron_on: datetime | None = None
+
+    async def foreign_cron_age(self) -> float | None:
+        return None if self.cron_on is None else (self.clock.now() - self.cron_on).total_seconds()
+
+
+@pytest.mark.parametrize("catch_up", list(CatchUp))
+async def test_while_pg_boss_s_cron_runs_ours_stands_back_and_then_takes_over_where_it_stopped(
+    clock: FrozenClock, catch_up: CatchUp
+) -> None:
+    storage = Shared(clock)
+    queue = Queue(mail_catalog(), storage, clock=clock)
+    scheduler = Scheduler(queue)
+    await queue.schedule("clean", "* * * * *", catch_up=catch_up)
+    await scheduler.tick()
+    for _ in range(10):
+        clock.advance(MINUTE)
+        storage.cron_on = clock.now()
+        assert await scheduler.tick() == []
+    # It has died; what is due before that is known is due to us.
+    for _ in range(12):
+        clock.advance(10)
+        await scheduler.tick()
+    assert (await ticks(queue))[-1] == instant(12)
+    assert instant(10) not in await ticks(queue)
+    if catch_up is CatchUp.ALL:
+        assert await ticks(queue) == [instant(11), instant(12)]
+
+
+# The loop
+
+
+async def turn(clock: FrozenClock) -> None:
+    """Let everybody who can go on do so."""
+    for _ in range(50):
+        await clock.sleep(0)
+
+
+class Away(MemoryStorage):
+    """A storage that goes away and comes back."""
+
+    away = False
+
+    async def declare_queues(self, queues: Any) -> None:
+        self._check()
+        await super().declare_queues(queues)
+
+    def transaction(self, connection: Any = None) -> Any:
+        self._check()
+        return super().transaction(connection)
+
+    def _check(self) -> None:
+        if self.away:
+            raise StorageUnavailable("the server is starting up")
+
+
+async def test_the_loop_declares_what_the_catalog_says_and_serves_it_until_it_is_stopped(
+    clock: FrozenClock,
+) -> None:
+    catalog = mail_catalog()
+    catalog.schedule("clean", "* * * * *")
+    queue = Queue(catalog, MemoryStorage(clock), clock=clock)
+    scheduler = Scheduler(queue)
+    running = asyncio.ensure_future(scheduler.run())
+    for _ in range(125):
+        await turn(clock)
+        clock.advance(1)
+    scheduler.stop()
+    await soon(running)
+    assert await ticks(queue) == [instant(1), instant(2)]
+
+
+async def test_the_loop_survives_outages_from_its_start_on(clock: FrozenClock) -> None:
+    catalog = mail_catalog()
+    catalog.schedule("clean", "* * * * *", catch_up="all")
+    storage = Away(clock)
+    queue = Queue(catalog, storage, clock=clock)
+    scheduler = Scheduler(queue)
+    running = asyncio.ensure_future(scheduler.run())
+    for second in range(1_000):
+        storage.away = second % 200 < 100
+        await turn(clock)
+        clock.advance(1)
+    scheduler.stop()
+    await soon(running)
+    served = await ticks(queue)
+    assert len(served) == len(set(served)) >= 13
+
+
+async def test_a_catalog_whose_schedule_is_wrong_ends_the_loop_at_its_start(clock: FrozenClock) -> None:
+    catalog = mail_catalog()
+    catalog.schedule("mail", "* * * * *", payload={})
+    with pytest.raises(PayloadInvalid):
+        await Scheduler(Queue(catalog, MemoryStorage(clock), clock=clock)).run()
+
+
+# Whatever happens
+
+
+CRONS = ["* * * * *", "*/7 * * * *", "0 * * * *", "30 2 * * *", "15,45 */3 * * *", "*/20 * * * * *"]
+ZONES = ["UTC", "Europe/Berlin", "Australia/Lord_Howe"]
+
+
+@settings(deadline=None)
+@given(
+    cron=st.sampled_from(CRONS),
+    zone=st.sampled_from(ZONES),
+    steps=st.lists(
+        st.tuples(
+            st.floats(0, 200) | st.floats(0, 20_000),  # seconds that pass
+            st.lists(st.integers(0, 2), min_size=1, max_size=4),  # who looks then, all at once
+        ),
+        min_size=1,
+        max_size=12,
+    ),
+    days=st.integers(0, 300),
+)
+def test_under_all_each_tick_is_served_exactly_once_by_whoever_looks_whenever(
+    cron: str, zone: str, steps: Sequence[tuple[float, list[int]]], days: int
+) -> None:
+    async def live() -> None:
+        clock = FrozenClock(START + timedelta(days=days))
+        queue = Queue(mail_catalog(), MemoryStorage(clock), clock=clock, entropy=SeededEntropy(1))
+        schedulers = [Scheduler(queue) for _ in range(3)]
+        await queue.schedule("clean", cron, zone=zone, catch_up="all")
+        await schedulers[0].tick()
+        begun = clock.now()
+        ids: list[UUID] = []
+        for seconds, who in steps:
+            clock.advance(seconds)
+            for found in await asyncio.gather(*(schedulers[number].tick() for number in who)):
+                ids += found
+        expected, upcoming = list[datetime](), Cron.parse(cron, zone).next_after(begun)
+        while upcoming is not None and upcoming <= clock.now():
+            expected.append(upcoming)
+            upcoming = Cron.parse(cron, zone).next_after(upcoming)
+        assert ids == [tick_id("clean", tick) for tick in expected]
+
+    asyncio.run(live())
+
+
+@settings(deadline=None)
+@given(
+    gaps=st.lists(st.integers(1, 7_200), min_size=1, max_size=15),
+    catch_up=st.sampled_from([CatchUp.SKIP, CatchUp.ONCE]),
+)
+def test_after_any_downtime_no_more_than_the_latest_tick_is_served(
+    gaps: list[int], catch_up: CatchUp
+) -> None:
+    async def live() -> None:
+        clock = FrozenClock()
+        queue = Queue(mail_catalog(), MemoryStorage(clock), clock=clock, entropy=SeededEntropy(1))
+        scheduler = Scheduler(queue)
+        await queue.schedule("clean", "*/5 * * * *", catch_up=catch_up)
+        await scheduler.tick()
+        for gap in gaps:
+            before = clock.now()
+            clock.advance(gap)
+            step = timedelta(minutes=5)
+            latest = clock.now() - (clock.now() - START) % step
+            due = before < latest
+            in_time = catch_up is CatchUp.ONCE or clock.now() - latest <= timedelta(seconds=60)
+            assert await scheduler.tick() == ([tick_id("clean", latest)] if due and in_time else [])
+
+    asyncio.run(live())

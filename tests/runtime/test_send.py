@@ -1,0 +1,349 @@
+"""Sending: what gets in, what is refused before the storage is asked, and which option wins."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from tests.clocks import START
+from tests.runtime.catalogs import Letter, mail_catalog
+from zeke_queue.catalog import Catalog
+from zeke_queue.core.options import JobOptions
+from zeke_queue.errors import (
+    BadName,
+    BadOption,
+    NotJson,
+    PayloadInvalid,
+    Refused,
+    StorageUnavailable,
+    TooLarge,
+    UnknownTask,
+)
+from zeke_queue.model import Job, JobFilter, JobState
+from zeke_queue.queue import INSERT_WAITS, Queue
+from zeke_queue.sending import Send
+from zeke_queue.storage.memory import MemoryStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.clocks import FrozenClock
+    from tests.conformance.driver import Driver
+    from tests.runtime.conftest import QueueOn
+    from zeke_queue.model import NewJob
+
+OWN = UUID("0193aaaa-0000-7000-8000-000000000001")
+
+
+async def stored(queue: Queue, job_id: UUID | None) -> Job:
+    assert job_id is not None
+    job = await queue.get(job_id)
+    assert job is not None
+    return job
+
+
+async def number_of_jobs(queue: Queue) -> int:
+    return len(await queue.find(JobFilter(limit=1000)))
+
+
+# What is sent
+
+
+async def test_a_payload_may_be_the_model_or_what_becomes_it(queue: Queue) -> None:
+    sent = [
+        await queue.send("mail", Letter(to="ann")),
+        await queue.send("mail", {"to": "ann", "copies": 1}),
+    ]
+    assert [(await stored(queue, job_id)).data for job_id in sent] == [{"to": "ann", "copies": 1}] * 2
+
+
+async def test_defaults_of_the_payload_are_filled_in(queue: Queue) -> None:
+    job = await stored(queue, await queue.send("mail", {"to": "ann"}))
+    assert job.data == {"to": "ann", "copies": 1}
+
+
+async def test_a_task_without_payload_is_sent_without_one(queue: Queue) -> None:
+    job = await stored(queue, await queue.send("clean"))
+    assert job.state is JobState.CREATED
+    assert job.data is None
+
+
+async def test_a_task_is_named_by_itself_its_name_or_an_alias(queue: Queue) -> None:
+    for which in (queue.catalog.get("mail"), "mail", "post"):
+        assert (await stored(queue, await queue.send(which, {"to": "ann"}))).name == "mail"
+
+
+async def test_parent_and_meta_are_kept(queue: Queue) -> None:
+    parent = await queue.send("clean")
+    job = await stored(queue, await queue.send("clean", parent=parent, meta={"trace": "t-1"}))
+    assert job.parent == parent
+    assert job.meta == {"trace": "t-1"}
+
+
+async def test_an_external_task_takes_any_json(queue: Queue) -> None:
+    job = await stored(queue, await queue.send("elsewhere", [1, {"a": None}], external=True))
+    assert job.name == "elsewhere"
+    assert job.data == [1, {"a": None}]
+
+
+async def test_a_task_of_the_catalog_is_validated_even_if_called_external(queue: Queue) -> None:
+    with pytest.raises(PayloadInvalid):
+        await queue.send("mail", {"copies": 2}, external=True)
+
+
+# When it starts
+
+
+@pytest.mark.parametrize("delay", [90, 90.0, timedelta(seconds=90)])
+async def test_a_job_can_be_delayed_by_a_duration(queue: Queue, delay: Any) -> None:
+    job = await stored(queue, await queue.send("clean", delay=delay))
+    assert job.start_after == START + timedelta(seconds=90)
+
+
+async def test_a_job_can_be_delayed_to_an_instant(queue: Queue) -> None:
+    at = START + timedelta(days=3)
+    assert (await stored(queue, await queue.send("clean", start_at=at))).start_after == at
+
+
+async def test_a_job_without_delay_is_due_at_once(queue: Queue, jobs: Driver) -> None:
+    sent = await queue.send("clean")
+    assert (await jobs.claim_one("clean")).id == sent
+
+
+# Which option wins
+
+
+async def test_an_option_of_the_send_wins_over_the_task_and_that_over_the_catalog(queue: Queue) -> None:
+    plain = await stored(queue, await queue.send("mail", {"to": "ann"}))
+    assert (plain.retry_limit, plain.priority, plain.expire_in, plain.retry_delay) == (5, 7, 60, 1)
+    own = await stored(queue, await queue.send("mail", {"to": "ann"}, retry_limit=2, expire_in=5))
+    assert (own.retry_limit, own.priority, own.expire_in, own.retry_delay) == (2, 7, 5, 1)
+
+
+async def test_an_explicit_zero_or_false_wins_over_any_default(queue: Queue) -> None:
+    sent = await queue.send("mail", {"to": "ann"}, retry_limit=0, priority=0, retry_backoff=False)
+    job = await stored(queue, sent)
+    assert (job.retry_limit, job.priority, job.retry_backoff) == (0, 0, False)
+
+
+async def test_an_option_of_none_leaves_it_to_the_task(queue: Queue) -> None:
+    assert (await stored(queue, await queue.send("mail", {"to": "ann"}, retry_limit=None))).retry_limit == 5
+
+
+# What is refused before the storage is asked
+
+
+async def test_an_unknown_task_is_refused_with_the_names_that_come_near(queue: Queue) -> None:
+    with pytest.raises(UnknownTask, match="'mail'"):
+        await queue.send("male", {})
+    assert await number_of_jobs(queue) == 0
+
+
+async def test_a_task_of_another_catalog_is_refused(queue: Queue) -> None:
+    other = Catalog()
+
+    @other.task("mail")
+    async def mail() -> None: ...
+
+    with pytest.raises(UnknownTask):
+        await queue.send(mail)
+
+
+async def test_a_payload_that_does_not_fit_is_refused_by_field(queue: Queue) -> None:
+    with pytest.raises(PayloadInvalid) as caught:
+        await queue.send("mail", {"copies": "many"})
+    assert [field.path for field in caught.value.fields] == ["to", "copies"]
+    assert await number_of_jobs(queue) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"delay": -1}, "delay"),
+        ({"retry_limit": 2**31}, "retry_limit"),
+        ({"priority": 1.5}, "priority"),
+        ({"expire_in": 0}, "expire_in"),
+        ({"throttle": 0}, "throttle"),
+        ({"delay": 1, "start_at": START}, "start_at"),
+        ({"start_at": START.replace(tzinfo=None)}, "start_at"),
+        ({"throttle": 1, "debounce": 1}, "debounce"),
+        ({"id": "not-a-uuid"}, "id"),
+        ({"meta": [1]}, "meta"),
+    ],
+)
+async def test_a_bad_option_is_refused_by_name(queue: Queue, options: dict[str, Any], field: str) -> None:
+    with pytest.raises(BadOption, match=field):
+        await queue.send("clean", **options)
+    assert await number_of_jobs(queue) == 0
+
+
+async def test_an_external_name_is_checked(queue: Queue) -> None:
+    with pytest.raises(BadName):
+        await queue.send("__pgboss__maintenance", external=True)
+
+
+async def test_what_is_no_json_is_refused(queue: Queue) -> None:
+    with pytest.raises(NotJson):
+        await queue.send("elsewhere", {"x": float("nan")}, external=True)
+    with pytest.raises(NotJson):
+        await queue.send("clean", meta={"x": object()})
+
+
+@pytest.mark.parametrize("text", ["x" * 1_001, "ß" * 501])
+async def test_what_is_over_the_cap_in_bytes_is_refused(queue: Queue, text: str) -> None:
+    with pytest.raises(TooLarge, match="1000 at most"):
+        await queue.send("elsewhere", text, external=True)
+    with pytest.raises(TooLarge):
+        await queue.send("mail", {"to": text})
+    with pytest.raises(TooLarge, match="meta"):
+        await queue.send("clean", meta={"text": text})
+
+
+# Uniqueness
+
+
+async def test_sending_twice_under_one_id_is_sending_once(queue: Queue) -> None:
+    assert await queue.send("clean", id=OWN) == OWN
+    assert await queue.send("clean", id=OWN) == OWN
+    assert await number_of_jobs(queue) == 1
+
+
+async def test_a_second_job_with_the_key_of_one_that_waits_is_refused(queue: Queue) -> None:
+    assert await queue.send("clean", singleton_key="k") is not None
+    assert await queue.send("clean", singleton_key="k") is None
+    assert await queue.send("clean", singleton_key="other") is not None
+
+
+async def test_a_throttled_job_is_refused_until_the_next_slot(queue: Queue, clock: FrozenClock) -> None:
+    assert await queue.send("clean", throttle=60) is not None
+    assert await queue.send("clean", throttle=60) is None
+    clock.advance(60)
+    assert await queue.send("clean", throttle=60) is not None
+
+
+async def test_a_debounced_job_goes_into_the_next_slot_and_a_third_is_refused(
+    queue: Queue, clock: FrozenClock
+) -> None:
+    clock.advance(20)
+    sent = [await queue.send("clean", debounce=60) for _ in range(3)]
+    assert sent[2] is None
+    assert [(await stored(queue, job_id)).start_after for job_id in sent[:2]] == [
+        START + timedelta(seconds=20),
+        START + timedelta(seconds=60),
+    ]
+
+
+async def test_trigger_returns_a_run_of_the_job(queue: Queue) -> None:
+    run = await queue.trigger("post", {"to": "ann"})
+    assert run.task == "mail"
+    assert (await run.job()).id == run.id
+
+
+@pytest.mark.parametrize("rule", [{"singleton_key": "k"}, {"throttle": 60}])
+async def test_trigger_says_which_job_is_in_the_way(queue: Queue, rule: dict[str, Any]) -> None:
+    first = await queue.trigger("clean", **rule)
+    with pytest.raises(Refused) as caught:
+        await queue.trigger("clean", **rule)
+    assert caught.value.holder == first.id
+    assert str(first.id) in str(caught.value)
+
+
+# Many at once
+
+
+async def test_many_are_sent_in_order_each_with_its_own_options(queue: Queue) -> None:
+    ids = await queue.send_many(
+        [
+            Send("mail", {"to": "ann"}, priority=1),
+            Send("clean", singleton_key="k", id=OWN),
+            Send("clean", singleton_key="k"),
+            Send("elsewhere", 5, external=True, meta={"a": 1}, parent=OWN),
+        ]
+    )
+    assert ids[1] == OWN
+    assert ids[2] is None
+    mail, other = await stored(queue, ids[0]), await stored(queue, ids[3])
+    assert (mail.name, mail.priority) == ("mail", 1)
+    assert (other.name, other.data, other.meta, other.parent) == ("elsewhere", 5, {"a": 1}, OWN)
+
+
+async def test_of_many_of_which_one_is_wrong_none_is_sent(queue: Queue) -> None:
+    with pytest.raises(PayloadInvalid):
+        await queue.send_many([Send("clean"), Send("mail", {})])
+    assert await number_of_jobs(queue) == 0
+
+
+async def test_of_many_only_those_that_were_refused_are_debounced(queue: Queue) -> None:
+    ids = await queue.send_many(
+        [Send("clean", debounce=60), Send("mail", {"to": "a"}), *[Send("clean", debounce=60)] * 2]
+    )
+    starts = [(await stored(queue, job_id)).start_after for job_id in ids[:3]]
+    assert starts == [START, START, START + timedelta(seconds=60)]
+    assert ids[3] is None
+
+
+async def test_sending_nothing_asks_nobody(queue: Queue) -> None:
+    assert await queue.send_many([]) == []
+
+
+# Answers that are lost
+
+
+class Flaky(MemoryStorage):
+    """A storage whose first answers are lost: before the insert, or after it."""
+
+    def __init__(self, clock: FrozenClock, lost: int, *, done: bool) -> None:
+        super().__init__(clock)
+        self._lost = lost
+        self._done = done
+        self.clock = clock
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
+        self._lost -= 1
+        if self._lost < 0:
+            return await super().insert(jobs)
+        if self._done:
+            await super().insert(jobs)
+        raise StorageUnavailable("the connection broke")
+
+
+class Impatient:
+    """A clock on which every sleep is over at once, and is noted."""
+
+    def __init__(self, clock: FrozenClock) -> None:
+        self._clock = clock
+        self.slept: list[float] = []
+        self.now = clock.now
+        self.monotonic = clock.monotonic
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+@pytest.mark.parametrize("done", [False, True])
+async def test_a_send_whose_answer_was_lost_is_repeated_and_is_one_job(
+    clock: FrozenClock, *, done: bool
+) -> None:
+    patience = Impatient(clock)
+    flaky = Queue(mail_catalog(), Flaky(clock, 2, done=done), clock=patience)
+
+    assert await flaky.send("clean", singleton_key="k") is not None
+
+    assert await number_of_jobs(flaky) == 1
+    assert patience.slept == list(INSERT_WAITS)
+
+
+async def test_a_send_is_given_up_after_about_a_second(clock: FrozenClock) -> None:
+    patience = Impatient(clock)
+    flaky = Queue(mail_catalog(), Flaky(clock, 9, done=False), clock=patience)
+    with pytest.raises(StorageUnavailable):
+        await flaky.send("clean")
+    assert sum(patience.slept) == pytest.approx(1)
+
+
+async def test_defaults_of_the_catalog_hold_for_external_tasks(queue_on: QueueOn) -> None:
+    queue = queue_on(Catalog(defaults=JobOptions(retry_limit=1)))
+    assert (await stored(queue, await queue.send("elsewhere", external=True))).retry_limit == 1

@@ -1,0 +1,362 @@
+"""Sweeping: jobs whose time ran out come back, old rows go, and nothing keeps the rest from being done."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.clocks import FrozenClock
+from tests.conformance.driver import ANNA, BERT, Driver, soon
+from tests.runtime.catalogs import mail_catalog
+from zeke_queue.core import retry
+from zeke_queue.errors import StorageError, StorageUnavailable
+from zeke_queue.model import FINAL, JobState, RetryPolicy
+from zeke_queue.queue import Queue
+from zeke_queue.rng import SeededEntropy
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.supervisor import Supervisor, Swept
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zeke_queue.model import Failed, Overdue
+
+DAY = 86_400
+
+
+# What is given back
+
+
+async def test_a_job_past_its_deadline_runs_again_after_the_backoff(
+    queue: Queue, jobs: Driver, clock: FrozenClock
+) -> None:
+    await jobs.beat(lease=9_000)
+    job = await jobs.running(expire_in=60, retry_limit=2, retry_delay=10)
+    clock.advance(61)
+
+    assert await Supervisor(queue).sweep() == Swept(expired=1)
+
+    back = await jobs.look(job.id)
+    assert back.state is JobState.RETRY
+    low, high = retry.bounds(RetryPolicy(2, 10), 0)
+    assert low <= (back.start_after - clock.now()).total_seconds() <= high
+
+
+async def test_a_job_past_its_deadline_without_retries_left_is_expired_and_says_why(
+    queue: Queue, jobs: Driver, clock: FrozenClock
+) -> None:
+    await jobs.beat(lease=9_000)
+    job = await jobs.running(expire_in=60, retry_limit=0)
+    clock.advance(61)
+    await Supervisor(queue).sweep()
+
+    ended = await jobs.look(job.id)
+    assert ended.state is JobState.EXPIRED
+    assert ended.output["type"] == "DeadlineExceeded"
+    assert "expire_in" in ended.output["message"]
+    assert str(ANNA) in ended.output["message"]
+
+
+async def test_the_jobs_of_a_worker_that_stopped_beating_run_again(
+    queue: Queue, jobs: Driver, clock: FrozenClock
+) -> None:
+    await jobs.beat(lease=15)
+    lost = await jobs.running(retry_limit=1)
+    clock.advance(16)
+    await jobs.beat(BERT)
+    kept = await jobs.running("clean", worker=BERT)
+
+    assert await Supervisor(queue).sweep() == Swept(reaped=1)
+
+    assert (await jobs.look(lost.id)).state is JobState.RETRY
+    assert (await jobs.look(kept.id)).state is JobState.ACTIVE
+
+
+async def test_a_job_lost_with_its_worker_without_retries_left_has_failed_and_says_why(
+    queue: Queue, jobs: Driver, clock: FrozenClock
+) -> None:
+    await jobs.beat(lease=15)
+    job = await jobs.running(retry_limit=0)
+    clock.advance(16)
+    await Supervisor(queue).sweep()
+
+    ended = await jobs.look(job.id)
+    assert ended.state is JobState.FAILED
+    assert ended.output["type"] == "WorkerLost"
+    assert str(ANNA) in ended.output["message"]
+
+
+async def test_the_late_outcome_of_a_worker_that_was_given_up_changes_nothing(
+    queue: Queue, jobs: Driver, clock: FrozenClock
+) -> None:
+    await jobs.beat(lease=15)
+    job = await jobs.running()
+    clock.advance(16)
+    await Supervisor(queue).sweep()
+    assert await jobs.complete(job) is False
+
+
+async def test_a_backlog_of_many_batches_is_given_back_in_one_sweep(
+    queue: Queue, jobs: Driver, clock: FrozenClock
+) -> None:
+    for _ in range(7):
+        await jobs.send("mail")
+    await jobs.claim()
+    assert await Supervisor(queue, batch=2).sweep() == Swept(reaped=7)
+
+
+# What goes
+
+
+async def test_ended_jobs_are_archived_and_archived_ones_purged_each_in_its_time(
+    queue: Queue, jobs: Driver, clock: FrozenClock
+) -> None:
+    ended = [await jobs.ended(state) for state in sorted(FINAL)]
+    waiting = await jobs.send(delay=0)
+    supervisor = Supervisor(queue, batch=3)
+
+    clock.advance(DAY - 1)
+    assert await supervisor.sweep() == Swept()
+    clock.advance(2)
+    assert await supervisor.sweep() == Swept(archived=4)
+    assert all(job.archived_on for job in (await queue.storage.get(ended)).values())
+    clock.advance(7 * DAY - 5)
+    assert await supervisor.sweep() == Swept()
+    clock.advance(10)
+    assert await supervisor.sweep() == Swept(purged=4)
+    assert list(await queue.storage.get([*ended, waiting])) == [waiting]
+
+
+async def test_how_long_rows_are_kept_is_a_setting(queue: Queue, jobs: Driver, clock: FrozenClock) -> None:
+    await jobs.ended(JobState.COMPLETED)
+    clock.advance(11)
+    short = Supervisor(queue, archive_after=10, delete_after=0)
+    assert (await short.sweep()).archived == 1
+    clock.advance(1)
+    assert (await short.sweep()).purged == 1
+
+
+# Beside others
+
+
+async def test_supervisors_side_by_side_give_each_job_back_once(
+    queue: Queue, jobs: Driver, clock: FrozenClock
+) -> None:
+    ids = [await jobs.send() for _ in range(20)]
+    await jobs.claim()
+    clock.advance(1)
+    swept = await asyncio.gather(*(Supervisor(queue, batch=3).sweep() for _ in range(4)))
+    assert sum(one.reaped for one in swept) == 20
+    assert {len((await jobs.look(job_id)).history) for job_id in ids} == {1}
+
+
+# When something is wrong: these sweep a storage that fails on purpose
+
+
+class Broken(MemoryStorage):
+    """A storage that can't do some things."""
+
+    def __init__(self, clock: FrozenClock) -> None:
+        super().__init__(clock)
+        self.broken: dict[str, Exception] = {}
+        self.bad_rows: set[UUID] = set()
+        self.sizes: list[int] = []
+
+    def transaction(self, connection: Any = None) -> Any:
+        made = super().transaction(connection)
+        outer = self
+
+        class Wrapped:
+            async def __aenter__(self) -> Any:
+                self.inner = await made.__aenter__()
+                return self
+
+            async def __aexit__(self, *exc: object) -> Any:
+                return await made.__aexit__(*cast("Any", exc))
+
+            async def overdue(self, limit: int) -> list[Overdue]:
+                outer.check("overdue")
+                return await self.inner.overdue(limit)
+
+            async def settle(self, failed: Sequence[Failed]) -> set[UUID]:
+                outer.check_rows(failed)
+                return await self.inner.settle(failed=failed)
+
+        return Wrapped()
+
+    async def settle(
+        self, completed: Any = (), failed: Any = (), released: Any = (), **how: Any
+    ) -> set[UUID]:
+        self.check_rows(failed)
+        return await super().settle(completed, failed, released, **how)
+
+    async def archive(self, after: float, limit: int) -> int:
+        self.check("archive")
+        return await super().archive(after, limit)
+
+    def check(self, what: str) -> None:
+        if what in self.broken:
+            raise self.broken[what]
+
+    def check_rows(self, failed: Sequence[Failed]) -> None:
+        self.check("settle")
+        self.sizes.append(len(failed))
+        if any(job.id in self.bad_rows for job in failed):
+            raise StorageError("a trigger of somebody's raised an error")
+
+
+@pytest.fixture
+def broken(clock: FrozenClock) -> Broken:
+    return Broken(clock)
+
+
+@pytest.fixture
+def supervised(broken: Broken, clock: FrozenClock) -> Queue:
+    return Queue(mail_catalog(), broken, clock=clock, entropy=SeededEntropy(1))
+
+
+async def test_one_row_that_can_not_be_settled_does_not_keep_the_others(
+    supervised: Queue, broken: Broken, clock: FrozenClock
+) -> None:
+    jobs = Driver(broken, clock)
+    ids = [await jobs.send() for _ in range(16)]
+    await jobs.claim()
+    broken.bad_rows = {ids[5]}
+
+    assert (await Supervisor(supervised).sweep()).reaped == 15
+
+    states = await jobs.states(ids)
+    assert states.pop(5) is JobState.ACTIVE
+    assert set(states) == {JobState.RETRY}
+    assert len(broken.sizes) <= 12, "the bad row is found by halving"
+
+
+async def test_bad_rows_that_fill_a_batch_end_the_sweep_and_not_the_other_duties(
+    supervised: Queue, broken: Broken, clock: FrozenClock
+) -> None:
+    jobs = Driver(broken, clock)
+    await jobs.ended(JobState.COMPLETED)
+    clock.advance(2 * DAY)
+    broken.bad_rows = {await jobs.send() for _ in range(4)}
+    await jobs.claim()
+    swept = await Supervisor(supervised, batch=2).sweep()
+    assert (swept.reaped, swept.archived) == (0, 1)
+
+
+@pytest.mark.parametrize("error", [StorageError("no"), StorageUnavailable("away"), ZeroDivisionError()])
+@pytest.mark.parametrize("what", ["overdue", "settle"])
+async def test_a_duty_that_fails_does_not_keep_the_others_from_being_done(
+    supervised: Queue, broken: Broken, clock: FrozenClock, error: Exception, what: str
+) -> None:
+    jobs = Driver(broken, clock)
+    await jobs.ended(JobState.COMPLETED)
+    clock.advance(2 * DAY)
+    await jobs.running()
+    broken.broken = {what: error}
+    swept = await Supervisor(supervised).sweep()
+    assert swept.archived == 1
+    assert swept.reaped == 0
+
+
+async def test_a_duty_that_fails_is_told(supervised: Queue, broken: Broken) -> None:
+    broken.broken = {"archive": StorageError("no")}
+    assert (await Supervisor(supervised).sweep()).failed == ("archive",)
+
+
+# The loop
+
+
+async def turn(clock: FrozenClock) -> None:
+    """Let everybody who can go on do so."""
+    for _ in range(50):
+        await clock.sleep(0)
+
+
+async def test_the_loop_sweeps_at_its_pace_until_it_is_stopped(
+    supervised: Queue, broken: Broken, clock: FrozenClock
+) -> None:
+    jobs = Driver(broken, clock)
+    supervisor = Supervisor(supervised, every=5)
+    running = asyncio.ensure_future(supervisor.run())
+    await turn(clock)
+    job = await jobs.running()
+    clock.advance(4)
+    await turn(clock)
+    assert (await jobs.look(job.id)).state is JobState.ACTIVE
+    clock.advance(1)
+    await turn(clock)
+    assert (await jobs.look(job.id)).state is JobState.RETRY
+    supervisor.stop()
+    await soon(running)
+
+
+async def test_the_loop_survives_an_outage_and_asks_more_rarely_meanwhile(
+    supervised: Queue, broken: Broken, clock: FrozenClock
+) -> None:
+    jobs = Driver(broken, clock)
+    asked: list[float] = []
+
+    supervisor = Supervisor(supervised, every=1)
+    sweep = supervisor.sweep
+
+    async def noted() -> Swept:
+        asked.append(clock.monotonic())
+        return await sweep()
+
+    supervisor.sweep = noted
+    broken.broken = dict.fromkeys(["overdue", "archive"], StorageUnavailable("away"))
+    running = asyncio.ensure_future(supervisor.run())
+    for _ in range(120):
+        await turn(clock)
+        clock.advance(1)
+    assert 5 <= len(asked) <= 12
+    broken.broken = {}
+    job = await jobs.running()
+    for _ in range(40):
+        await turn(clock)
+        clock.advance(1)
+    assert (await jobs.look(job.id)).state is not JobState.ACTIVE
+    supervisor.stop()
+    await soon(running)
+
+
+async def test_a_loop_that_was_stopped_before_it_began_does_nothing(supervised: Queue) -> None:
+    supervisor = Supervisor(supervised)
+    supervisor.stop()
+    await soon(supervisor.run())
+
+
+# Whatever happens
+
+
+@settings(deadline=None)
+@given(
+    policies=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.booleans()), min_size=1, max_size=6),
+    seed=st.integers(0, 2**32),
+)
+def test_a_job_whose_workers_all_die_is_tried_once_more_than_it_has_retries(
+    policies: list[tuple[int, int, bool]], seed: int
+) -> None:
+    async def live() -> None:
+        clock = FrozenClock()
+        storage = MemoryStorage(clock)
+        jobs = Driver(storage, clock)
+        supervisor = Supervisor(Queue(mail_catalog(), storage, clock=clock, entropy=SeededEntropy(seed)))
+        ids = [
+            await jobs.send(retry_limit=limit, retry_delay=delay, retry_backoff=backoff)
+            for limit, delay, backoff in policies
+        ]
+        for _ in range(5):
+            await jobs.claim()
+            await supervisor.sweep()
+            clock.advance(1_000)
+        for job_id, (limit, _, _) in zip(ids, policies, strict=True):
+            job = await jobs.look(job_id)
+            assert (job.state, job.attempt, job.retry_count) == (JobState.FAILED, limit + 1, limit)
+
+    asyncio.run(live())

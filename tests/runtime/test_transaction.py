@@ -1,0 +1,186 @@
+"""Jobs and rows of the application's own: both, or neither."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from zeke_queue.errors import PayloadInvalid, Refused, UsageError
+from zeke_queue.model import JobFilter
+from zeke_queue.sending import Send
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from zeke_queue.queue import Queue
+    from zeke_queue.transaction import QueueTransaction
+
+PARENT = UUID("0193aaaa-0000-7000-8000-000000000009")
+
+
+class Abandoned(Exception):
+    """What ends a transaction of a test."""
+
+
+async def abandon(queue: Queue, work: Callable[[QueueTransaction], Awaitable[object]]) -> None:
+    """Do some work in a transaction, and then let it fail."""
+    async with queue.transaction() as transaction:
+        await work(transaction)
+        raise Abandoned
+
+
+async def number_of_jobs(queue: Queue) -> int:
+    return len(await queue.find(JobFilter(limit=1000)))
+
+
+async def test_jobs_of_a_transaction_exist_once_it_commits(queue: Queue) -> None:
+    async with queue.transaction() as transaction:
+        sent = await transaction.send("mail", {"to": "ann"})
+        many = await transaction.send_many([Send("clean"), Send("clean")])
+        run = await transaction.trigger("clean")
+        assert await number_of_jobs(queue) == 0
+    assert sent is not None
+    assert await queue.storage.get([sent, run.id, *filter(None, many)])
+    assert await number_of_jobs(queue) == 4
+
+
+async def test_jobs_of_a_transaction_that_fails_never_were(queue: Queue) -> None:
+    with pytest.raises(Abandoned):
+        await abandon(queue, lambda transaction: transaction.send("clean"))
+    assert await number_of_jobs(queue) == 0
+
+
+async def test_a_payload_that_does_not_fit_takes_the_transaction_with_it(queue: Queue) -> None:
+    with pytest.raises(PayloadInvalid):
+        await abandon(queue, lambda transaction: transaction.send_many([Send("clean"), Send("mail", {})]))
+    assert await number_of_jobs(queue) == 0
+
+
+async def test_a_transaction_goes_on_after_a_refused_job(queue: Queue) -> None:
+    holder = await queue.send("clean", singleton_key="k")
+    async with queue.transaction() as transaction:
+        assert await transaction.send("clean", singleton_key="k") is None
+        with pytest.raises(Refused) as caught:
+            await transaction.trigger("clean", singleton_key="k")
+        await transaction.send("clean")
+    assert caught.value.holder == holder
+    assert await number_of_jobs(queue) == 2
+
+
+async def test_a_debounced_job_of_a_transaction_goes_into_the_next_slot(queue: Queue) -> None:
+    async with queue.transaction() as transaction:
+        sent = [await transaction.send("clean", debounce=60) for _ in range(3)]
+    assert [job_id is None for job_id in sent] == [False, False, True]
+
+
+async def test_children_of_a_transaction_have_its_parent_and_meta_unless_they_say_otherwise(
+    queue: Queue,
+) -> None:
+    async with queue.transaction(parent=PARENT, meta={"trace": "t"}) as transaction:
+        heir = await transaction.send("clean")
+        own = await transaction.send("clean", parent=heir, meta={"trace": "u"})
+    assert heir is not None
+    assert own is not None
+    found = await queue.storage.get([heir, own])
+    assert (found[heir].parent, found[heir].meta) == (PARENT, {"trace": "t"})
+    assert (found[own].parent, found[own].meta) == (heir, {"trace": "u"})
+
+
+async def test_what_hangs_on_the_end_of_a_transaction_is_called_then(queue: Queue) -> None:
+    called: list[str] = []
+
+    async def fail(transaction: QueueTransaction) -> None:
+        transaction.on_commit(lambda: called.append("committed"))
+        transaction.on_rollback(lambda: called.append("undone first"))
+        transaction.on_rollback(lambda: called.append("undone last"))
+
+    async with queue.transaction() as transaction:
+        transaction.on_commit(lambda: called.append("committed"))
+        transaction.on_rollback(lambda: called.append("undone"))
+        assert called == []
+    assert called == ["committed"]
+    with pytest.raises(Abandoned):
+        await abandon(queue, fail)
+    assert called == ["committed", "undone last", "undone first"]
+
+
+# In a transaction of the caller's, which only a database has
+
+
+on_a_database = pytest.mark.parametrize("storage", ["postgres"], indirect=True)
+
+
+@pytest.fixture
+async def connection(dsn: str) -> AsyncIterator[psycopg.AsyncConnection]:
+    """A connection of the application's own, with a table of its own."""
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        await connection.execute("create table letter (id uuid)")
+        await connection.commit()
+        yield connection
+
+
+async def letters(connection: psycopg.AsyncConnection) -> int:
+    cursor = await connection.execute("select count(*) from letter")
+    row = await cursor.fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+@on_a_database
+async def test_a_job_sent_on_a_connection_exists_once_the_caller_commits(
+    queue: Queue, connection: psycopg.AsyncConnection
+) -> None:
+    job_id = await queue.send("clean", connection=connection)
+    await connection.execute("insert into letter values (%s)", [job_id])
+    assert await number_of_jobs(queue) == 0
+    await connection.commit()
+    assert await number_of_jobs(queue) == await letters(connection) == 1
+
+
+@on_a_database
+async def test_a_job_sent_on_a_connection_never_was_if_the_caller_rolls_back(
+    queue: Queue, connection: psycopg.AsyncConnection
+) -> None:
+    await queue.send("clean", connection=connection)
+    await queue.send_many([Send("clean")], connection=connection)
+    await queue.trigger("clean", connection=connection)
+    await connection.rollback()
+    assert await number_of_jobs(queue) == 0
+
+
+@on_a_database
+async def test_a_transaction_joins_the_one_on_the_connection(
+    queue: Queue, connection: psycopg.AsyncConnection
+) -> None:
+    async with connection.transaction():
+        async with queue.transaction(connection) as transaction:
+            assert transaction.connection is connection
+            await transaction.send("clean")
+            await transaction.connection.execute("insert into letter values (null)")
+        assert await number_of_jobs(queue) == 0
+    assert await number_of_jobs(queue) == await letters(connection) == 1
+
+
+@on_a_database
+async def test_a_transaction_of_the_queue_takes_the_application_s_rows_along(
+    queue: Queue, connection: psycopg.AsyncConnection
+) -> None:
+    async def write(transaction: QueueTransaction) -> None:
+        await transaction.send("clean")
+        await transaction.connection.execute("insert into letter values (null)")
+
+    with pytest.raises(Abandoned):
+        await abandon(queue, write)
+    assert await number_of_jobs(queue) == await letters(connection) == 0
+    async with queue.transaction() as transaction:
+        await write(transaction)
+    assert await number_of_jobs(queue) == await letters(connection) == 1
+
+
+@pytest.mark.parametrize("storage", ["memory"], indirect=True)
+async def test_memory_has_no_connection_to_join(queue: Queue) -> None:
+    with pytest.raises(UsageError, match="connection"):
+        await queue.send("clean", connection=object())

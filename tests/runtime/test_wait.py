@@ -1,0 +1,333 @@
+"""Waiting for a job's end, and watching it on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.conformance.driver import Driver, is_kept_waiting, soon
+from tests.runtime.catalogs import mail_catalog
+from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout, StorageUnavailable
+from zeke_queue.events import PATIENCE
+from zeke_queue.model import Job, JobEvent, JobState, RunStatus
+from zeke_queue.queue import Queue
+from zeke_queue.storage.memory import MemoryStorage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+
+NOBODY = UUID("0193aaaa-0000-7000-8000-00000000dead")
+
+
+async def next_of(changes: AsyncGenerator[Job]) -> RunStatus:
+    return (await soon(anext(changes))).status
+
+
+async def rest_of(changes: AsyncGenerator[Job]) -> list[RunStatus]:
+    async def collect() -> list[RunStatus]:
+        return [job.status async for job in changes]
+
+    return await soon(collect())
+
+
+# The result
+
+
+async def test_the_result_is_the_output(queue: Queue, jobs: Driver) -> None:
+    run = await queue.trigger("clean")
+    waiting = asyncio.ensure_future(run.result())
+    claimed = await jobs.claim_one("clean")
+    assert await jobs.complete(claimed, '{"swept": 3}')
+    assert await soon(waiting) == {"swept": 3}
+
+
+async def test_the_result_of_a_job_that_has_ended_is_there_at_once(queue: Queue, jobs: Driver) -> None:
+    job = await jobs.running("clean")
+    await jobs.complete(job, "5")
+    assert await soon(queue.result(job.id)) == 5
+    assert await soon(queue.result(job.id, timeout=0)) == 5
+
+
+@pytest.mark.parametrize("end", [JobState.FAILED, JobState.EXPIRED, JobState.CANCELLED])
+async def test_the_result_of_a_job_that_did_not_complete_is_an_error_with_the_job(
+    queue: Queue, jobs: Driver, end: JobState
+) -> None:
+    job_id = await jobs.ended(end)
+    with pytest.raises(JobFailed) as caught:
+        await soon(queue.result(job_id))
+    assert caught.value.job.id == job_id
+    assert caught.value.job.state is end
+
+
+async def test_what_went_wrong_is_in_the_error(queue: Queue, jobs: Driver) -> None:
+    with pytest.raises(JobFailed, match="boom"):
+        await soon(queue.result(await jobs.ended(JobState.FAILED)))
+
+
+async def test_the_result_of_a_job_that_never_was_is_an_error(queue: Queue) -> None:
+    with pytest.raises(JobNotFound):
+        await soon(queue.result(NOBODY))
+    with pytest.raises(JobNotFound):
+        await soon(queue.result(NOBODY, timeout=0))
+
+
+async def test_a_result_that_comes_too_late_is_a_timeout_and_the_job_goes_on(
+    queue: Queue, jobs: Driver, clock: FrozenClock
+) -> None:
+    run = await queue.trigger("clean")
+    waiting = asyncio.ensure_future(run.result(timeout=30))
+    assert await is_kept_waiting(asyncio.shield(waiting))
+    clock.advance(30)
+    with pytest.raises(ResultTimeout, match="30 s"):
+        await soon(waiting)
+    assert (await jobs.claim_one("clean")).id == run.id
+
+
+async def test_a_timeout_of_zero_asks_once(queue: Queue) -> None:
+    run = await queue.trigger("clean")
+    with pytest.raises(ResultTimeout):
+        await soon(run.result(timeout=0))
+
+
+# Watching
+
+
+async def test_each_change_of_status_is_told_once_in_order(queue: Queue, jobs: Driver) -> None:
+    job_id = await jobs.send("mail")
+    async with aclosing(queue.watch(job_id)) as changes:
+        told = [await next_of(changes)]
+        claimed = await jobs.claim_one()
+        told.append(await next_of(changes))
+        await jobs.fail(claimed, retry_in=0)
+        told.append(await next_of(changes))
+        again = await jobs.claim_one()
+        told.append(await next_of(changes))
+        await jobs.complete(again)
+        told += await rest_of(changes)
+    assert told == [
+        RunStatus.QUEUED,
+        RunStatus.EXECUTING,
+        RunStatus.QUEUED,
+        RunStatus.EXECUTING,
+        RunStatus.COMPLETED,
+    ]
+
+
+async def test_progress_is_no_change_of_status(queue: Queue, jobs: Driver) -> None:
+    claimed = await jobs.running()
+    async with aclosing(queue.watch(claimed.id)) as changes:
+        assert await next_of(changes) is RunStatus.EXECUTING
+        await queue.storage.note([JobEvent(claimed.id, 1, "progress", '{"value": 0.5}')])
+        coming = asyncio.ensure_future(anext(changes))
+        assert await is_kept_waiting(asyncio.shield(coming))
+        await jobs.complete(claimed)
+        assert (await soon(coming)).status is RunStatus.COMPLETED
+
+
+async def test_a_job_that_has_ended_is_told_once(queue: Queue, jobs: Driver) -> None:
+    job_id = await jobs.ended(JobState.CANCELLED)
+    assert await rest_of(queue.watch(job_id)) == [RunStatus.CANCELLED]
+    assert await rest_of(queue.watch(job_id)) == [RunStatus.CANCELLED]
+
+
+async def test_a_job_that_never_was_can_not_be_watched(queue: Queue) -> None:
+    with pytest.raises(JobNotFound):
+        await rest_of(queue.watch(NOBODY))
+
+
+async def test_all_watchers_of_a_job_are_told_and_a_late_one_begins_with_what_is(
+    queue: Queue, jobs: Driver
+) -> None:
+    job_id = await jobs.send()
+    early = [queue.watch(job_id) for _ in range(3)]
+    assert [await next_of(changes) for changes in early] == [RunStatus.QUEUED] * 3
+    claimed = await jobs.claim_one()
+    assert [await next_of(changes) for changes in early] == [RunStatus.EXECUTING] * 3
+    late = queue.watch(job_id)
+    assert await next_of(late) is RunStatus.EXECUTING
+    await jobs.complete(claimed)
+    assert [await rest_of(changes) for changes in (*early, late)] == [[RunStatus.COMPLETED]] * 4
+
+
+async def test_a_watcher_that_leaves_does_not_disturb_the_others(queue: Queue, jobs: Driver) -> None:
+    job_id = await jobs.send()
+    leaving, staying = queue.watch(job_id), queue.watch(job_id)
+    assert [await next_of(leaving), await next_of(staying)] == [RunStatus.QUEUED] * 2
+    await leaving.aclose()
+    await queue.cancel(job_id)
+    assert await rest_of(staying) == [RunStatus.CANCELLED]
+
+
+async def test_a_watcher_that_comes_back_sees_what_is_then(queue: Queue, jobs: Driver) -> None:
+    job_id = await jobs.send()
+    async with aclosing(queue.watch(job_id)) as changes:
+        assert await next_of(changes) is RunStatus.QUEUED
+    await jobs.claim_one()
+    async with aclosing(queue.watch(job_id)) as changes:
+        assert await next_of(changes) is RunStatus.EXECUTING
+
+
+async def test_a_queue_that_is_closed_leaves_nobody_waiting(queue: Queue, jobs: Driver) -> None:
+    job_id = await jobs.send()
+    async with aclosing(queue.watch(job_id)) as changes:
+        assert await next_of(changes) is RunStatus.QUEUED
+        await queue.close()
+        with pytest.raises(StorageUnavailable, match="closed"):
+            await soon(anext(changes))
+
+
+# When the storage misbehaves: these watch through a storage that does so on purpose
+
+
+class Odd(MemoryStorage):
+    """A storage that notes its look-ups, and answers as a test says."""
+
+    def __init__(self, clock: FrozenClock) -> None:
+        super().__init__(clock)
+        self.looked_up: list[int] = []
+        self.away = False
+        self.answers: list[dict[UUID, Job]] = []
+
+    async def get(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
+        self.looked_up.append(len(ids))
+        if self.away:
+            raise StorageUnavailable("the server is starting up")
+        return self.answers.pop(0) if self.answers else await super().get(ids)
+
+
+@pytest.fixture
+def odd(clock: FrozenClock) -> Odd:
+    return Odd(clock)
+
+
+@pytest.fixture
+def watched(odd: Odd, clock: FrozenClock) -> Queue:
+    return Queue(mail_catalog(), odd, clock=clock)
+
+
+async def until(condition: Any, clock: FrozenClock, step: float = 1.0) -> float:
+    """Let time pass until something holds; returns how much did."""
+    passed = 0.0
+    while not condition():
+        for _ in range(10):
+            await clock.sleep(0)
+        if condition():
+            break
+        clock.advance(step)
+        passed += step
+        assert passed < 10_000
+    return passed
+
+
+async def test_a_notification_that_gets_lost_only_delays(
+    watched: Queue, odd: Odd, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = Driver(odd, clock)
+    job_id = await jobs.send()
+    async with aclosing(watched.watch(job_id)) as changes:
+        assert await next_of(changes) is RunStatus.QUEUED
+        monkeypatch.setattr(odd._bells, "job", lambda job_id: None)  # the storage's own way to tell
+        await watched.cancel(job_id)
+        coming = asyncio.ensure_future(anext(changes))
+        delay = await until(coming.done, clock, 0.1)
+        assert coming.result().status is RunStatus.CANCELLED
+        assert delay <= 2.1
+
+
+async def test_looks_become_rarer_while_nothing_changes(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
+    job_id = await Driver(odd, clock).send()
+    async with aclosing(watched.watch(job_id)) as changes:
+        await next_of(changes)
+        for _ in range(600):
+            clock.advance(0.1)
+            for _ in range(5):
+                await clock.sleep(0)
+    assert len(odd.looked_up) <= 36
+
+
+async def test_many_watchers_share_their_looks(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
+    jobs = Driver(odd, clock)
+    ids = [await jobs.send() for _ in range(50)]
+    watchers = [watched.watch(job_id) for job_id in ids for _ in range(4)]
+    assert set(await asyncio.gather(*map(next_of, watchers))) == {RunStatus.QUEUED}
+    assert Counter(odd.looked_up) == {50: 1}
+    await odd.cancel(ids)
+    assert set(await asyncio.gather(*map(next_of, watchers))) == {RunStatus.CANCELLED}
+    await asyncio.gather(*map(rest_of, watchers))
+
+
+async def test_a_look_that_shows_an_earlier_stage_is_no_change(
+    watched: Queue, odd: Odd, clock: FrozenClock
+) -> None:
+    jobs = Driver(odd, clock)
+    job_id = await jobs.send()
+    before = await odd.get([job_id])
+    claimed = await jobs.claim_one()
+    odd.answers = [await odd.get([job_id]), before, before]
+    async with aclosing(watched.watch(job_id)) as changes:
+        assert await next_of(changes) is RunStatus.EXECUTING
+        coming = asyncio.ensure_future(anext(changes))
+        await until(lambda: not odd.answers, clock, 0.1)
+        assert not coming.done()
+        await jobs.complete(claimed)
+        assert (await soon(coming)).status is RunStatus.COMPLETED
+
+
+async def test_a_job_that_vanishes_while_it_is_watched_is_an_error(
+    watched: Queue, odd: Odd, clock: FrozenClock
+) -> None:
+    job_id = await Driver(odd, clock).send()
+    async with aclosing(watched.watch(job_id)) as changes:
+        assert await next_of(changes) is RunStatus.QUEUED
+        odd.answers = [{}]
+        coming = asyncio.ensure_future(anext(changes))
+        await until(coming.done, clock)
+        with pytest.raises(JobNotFound):
+            coming.result()
+
+
+async def test_a_short_outage_is_waited_out(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
+    job_id = await Driver(odd, clock).send()
+    async with aclosing(watched.watch(job_id)) as changes:
+        assert await next_of(changes) is RunStatus.QUEUED
+        coming = asyncio.ensure_future(anext(changes))
+        odd.away = True
+        await odd.cancel([job_id])
+        for _ in range(20):
+            clock.advance(1)
+            for _ in range(10):
+                await clock.sleep(0)
+        assert not coming.done()
+        odd.away = False
+        await until(coming.done, clock)
+        assert coming.result().status is RunStatus.CANCELLED
+
+
+async def test_a_long_outage_is_told_to_whoever_waits(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
+    odd.away = True
+    waiting = asyncio.ensure_future(watched.result(NOBODY))
+    assert PATIENCE <= await until(waiting.done, clock) <= PATIENCE + 5
+    with pytest.raises(StorageUnavailable):
+        waiting.result()
+
+
+async def test_the_timeout_rings_while_the_storage_hangs(
+    watched: Queue, odd: Odd, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging = asyncio.Event()
+
+    async def hang(ids: object) -> dict[UUID, Job]:
+        await hanging.wait()
+        return {}
+
+    monkeypatch.setattr(odd, "get", hang)
+    waiting = asyncio.ensure_future(watched.result(NOBODY, timeout=5))
+    assert await until(waiting.done, clock) == 5
+    with pytest.raises(ResultTimeout):
+        waiting.result()
