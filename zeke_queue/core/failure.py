@@ -26,6 +26,7 @@ EXTRA_MAX: Final = 2_000
 
 _CUT: Final = "\n… {} characters left out …\n"
 _CUT_ROOM: Final = 60
+_OWN_KEYS: Final = frozenset({"type", "message", "traceback"})
 _GROUP_WIDTH: Final = 10
 _GROUP_DEPTH: Final = 5
 
@@ -35,14 +36,16 @@ def error_output(exc: BaseException, **extra: Any) -> str:
 
     Args:
         exc: any exception, however odd: one whose ``str`` raises is described by its type.
-        extra: further keys; a value that JSON can't hold is kept as text.
+        extra: further keys, of which the three of our own are ignored; a value that JSON can't hold, or a
+            large one, is kept as text.
 
     Returns:
         JSON text of an object: ``type`` (with its module unless it is built in), ``message``,
         ``traceback``, and the extra keys. At most 2 000 characters of message and 8 000 of traceback; of
         longer ones head and tail are kept.
     """
-    return error_record(_type_name(exc), _message(exc), _traceback(exc), **extra)
+    others = {key: value for key, value in extra.items() if key not in _OWN_KEYS}
+    return error_record(_type_name(exc), _message(exc), _traceback(exc), **others)
 
 
 def error_record(type_: str, message: str, traceback: str | None = None, **extra: Any) -> str:
@@ -50,16 +53,16 @@ def error_record(type_: str, message: str, traceback: str | None = None, **extra
 
     Returns:
         JSON text of an object with ``type``, ``message``, ``traceback`` (null if there is none) and the
-        extra keys. The three first win over extra keys of the same name.
+        extra keys.
     """
-    record: dict[str, Any] = {key: _plain(value) for key, value in extra.items()}
-    record |= {
+    record: dict[str, Any] = {
         "type": _clean(type_, MESSAGE_MAX),
         "message": _clean(message, MESSAGE_MAX),
         "traceback": None if traceback is None else _clean(traceback, TRACEBACK_MAX),
     }
-    first = ("type", "message", "traceback")
-    return jsonb.dumps({key: record[key] for key in (*first, *(k for k in record if k not in first))})
+    return jsonb.dumps(
+        record | {_clean(k, MESSAGE_MAX): _plain(v) for k, v in extra.items() if k not in record}
+    )
 
 
 def _type_name(exc: BaseException) -> str:

@@ -1,0 +1,165 @@
+"""Failures as JSON: what is kept of an exception, however odd it is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn, TypeVar
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zeke_queue.core.failure import MESSAGE_MAX, TRACEBACK_MAX, error_output, error_record
+from zeke_queue.core.jsonb import normalise
+
+E = TypeVar("E", bound=BaseException)
+
+
+def raised(error: E) -> E:
+    """Return the exception as somebody who caught it has it, with a traceback."""
+    with pytest.raises(type(error)) as caught:
+        raise error
+    return caught.value
+
+
+def record(error: BaseException, **extra: Any) -> dict[str, Any]:
+    text = error_output(raised(error), **extra)
+    normalise(text)  # Postgres would take it
+    return json.loads(text)
+
+
+class Odd(Exception):
+    """Its text can't be had."""
+
+    def __str__(self) -> NoReturn:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+class Endless(Exception):
+    def __str__(self) -> str:
+        return str(self)
+
+
+class NotText(Exception):
+    def __str__(self) -> str:
+        return 5  # noqa: PLE0307 # pyright: ignore[reportReturnType]
+
+
+class Unreadable(Exception):
+    @property
+    def __cause__(self) -> NoReturn:
+        raise RuntimeError("no cause")
+
+
+def test_a_failure_has_a_type_a_message_and_a_traceback() -> None:
+    said = record(ValueError("wrong size"))
+    assert list(said) == ["type", "message", "traceback"]
+    assert (said["type"], said["message"]) == ("ValueError", "wrong size")
+    assert said["traceback"].startswith("Traceback (most recent call last):")
+    assert said["traceback"].rstrip().endswith("ValueError: wrong size")
+    assert "in raised" in said["traceback"]
+
+
+def test_the_type_of_an_exception_that_is_not_built_in_has_its_module() -> None:
+    assert record(json.JSONDecodeError("x", "y", 0))["type"] == "json.decoder.JSONDecodeError"
+
+
+def test_causes_contexts_and_notes_are_told() -> None:
+    cause = raised(KeyError("the cause"))
+    error = ValueError("the effect")
+    error.__cause__ = cause
+    error.add_note("a note of the handler")
+    told = record(error)["traceback"]
+    for part in ("KeyError: 'the cause'", "direct cause", "ValueError: the effect", "a note of the handler"):
+        assert part in told
+
+
+def test_the_members_of_a_group_are_told() -> None:
+    told = record(ExceptionGroup("two of them", [ValueError("one"), raised(TypeError("other"))]))
+    assert told["type"] == "ExceptionGroup"
+    assert told["message"] == "two of them (2 sub-exceptions)"
+    assert "ValueError: one" in told["traceback"]
+    assert "TypeError: other" in told["traceback"]
+
+
+@pytest.mark.parametrize("odd", [Odd, Endless, NotText])
+def test_an_exception_whose_text_cannot_be_had_is_told_by_its_type(odd: type[Exception]) -> None:
+    told = record(odd("x"))
+    assert odd.__name__ in told["type"]
+    assert odd.__name__ in told["message"]
+    assert "Traceback" in told["traceback"]
+
+
+def test_an_exception_that_cannot_be_formatted_still_has_its_frames() -> None:
+    assert "in raised" in record(Unreadable("x"))["traceback"]
+
+
+def test_a_long_message_keeps_its_head_and_its_tail() -> None:
+    told = record(ValueError("begin" + "x" * 10**6 + "end"))
+    assert len(told["message"]) <= MESSAGE_MAX
+    assert told["message"].startswith("begin")
+    assert told["message"].endswith("end")
+    assert "characters left out" in told["message"]
+    assert len(told["traceback"]) <= TRACEBACK_MAX
+
+
+def test_what_was_left_out_is_counted() -> None:
+    told = json.loads(error_record("E", "x" * 5_000))["message"]
+    kept = told.count("x")
+    assert f"{5_000 - kept} characters left out" in told
+
+
+def test_a_deep_recursion_fits() -> None:
+    def deeper(n: int) -> int:
+        return deeper(n + 1) + 1
+
+    with pytest.raises(RecursionError) as caught:
+        deeper(0)
+    told = json.loads(error_output(caught.value))
+    assert told["type"] == "RecursionError"
+    assert len(told["traceback"]) <= TRACEBACK_MAX
+
+
+def test_an_exception_that_is_its_own_cause_is_told_once() -> None:
+    error = ValueError("circle")
+    error.__context__ = KeyError("back")
+    error.__context__.__context__ = error
+    assert "circle" in record(error)["traceback"]
+
+
+@given(message=st.text(st.characters(), max_size=50), extra=st.text(st.characters(), max_size=20))
+def test_any_text_becomes_text_that_postgres_takes(message: str, extra: str) -> None:
+    told = record(ValueError(message), extra=extra)
+    if message.isascii() and "\0" not in message:
+        assert told["message"] == message
+
+
+def test_extra_keys_are_kept_and_do_not_hide_the_others() -> None:
+    told = record(ValueError("x"), reason="deadline", worker=None, message="other", size=[1, 2])
+    assert (told["reason"], told["worker"], told["size"]) == ("deadline", None, [1, 2])
+    assert told["message"] == "x"
+
+
+@pytest.mark.parametrize(
+    "extra", [object(), float("nan"), Odd("x"), {"a": object()}, "\0", "x" * 10**6, [0] * 10**5]
+)
+def test_an_extra_value_that_cannot_be_kept_becomes_short_text(extra: object) -> None:
+    told = record(ValueError("x"), extra=extra)
+    assert isinstance(told["extra"], str)
+    assert len(told["extra"]) <= MESSAGE_MAX
+
+
+def test_a_failure_without_an_exception_has_no_traceback() -> None:
+    assert json.loads(error_record("LeaseExpired", "the worker is gone", worker="w")) == {
+        "type": "LeaseExpired",
+        "message": "the worker is gone",
+        "traceback": None,
+        "worker": "w",
+    }
+
+
+def test_what_ends_a_process_can_be_told_too() -> None:
+    assert record(SystemExit(3))["message"] == "3"
+    assert record(KeyboardInterrupt())["type"] == "KeyboardInterrupt"
