@@ -155,7 +155,9 @@ def with_validator(request: Request, answer: Answer, modified: str | None = None
 
 
 def _wire(answer: Answer) -> bytes:
-    lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}", "Connection: close"]
+    # Statuses beyond the standard, such as the 520s of some proxies, have no phrase.
+    phrase = next((known.phrase for known in HTTPStatus if known == answer.status), "")
+    lines = [f"HTTP/1.1 {answer.status} {phrase}", "Connection: close"]
     if answer.content_type:
         lines.append(f"Content-Type: {answer.content_type}")
     lines += [f"{name}: {value}" for name, value in answer.headers]

@@ -107,7 +107,8 @@ def _our_errors(url: str) -> Generator[None]:
     except httpcore2.TimeoutException as error:
         raise Transient(url, "the server does not answer in time") from error
     except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
-        if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+        # The pool drops the cause; the error that it stands for is its argument.
+        if any(isinstance(part, ssl.SSLCertVerificationError) for part in error.args):
             raise Permanent(url, f"its certificate is not valid: {error}") from error
         raise Transient(url, f"the connection failed: {error}") from error
     except (httpcore2.LocalProtocolError, httpcore2.UnsupportedProtocol) as error:

@@ -47,10 +47,14 @@ def parse_http_url(url: str, base: str | None = None) -> ada_url.URL:
         raise UrlRefused(shown, f"has the scheme {parsed.protocol!r}; only http and https are fetched")
     if parsed.username or parsed.password:
         raise UrlRefused(shown, "carries a user name or password; remove what stands before the @")
-    if parsed.hostname.endswith("."):
-        parsed.hostname = parsed.hostname.removesuffix(".")
-    if not parsed.hostname or parsed.hostname.startswith(".") or ".." in parsed.hostname:
+    name = parsed.hostname.removesuffix(".")
+    if not name or name.startswith(".") or ".." in name:
         raise UrlRefused(shown, "has no host name that can be resolved")
+    if name != parsed.hostname:
+        try:
+            parsed.hostname = name
+        except ValueError:
+            raise UrlRefused(shown, "has a host name that is none without its dot at the end") from None
     return parsed
 
 
