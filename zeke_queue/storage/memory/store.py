@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from zeke_queue.core import jsonb
-from zeke_queue.core.states import Event
+from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.errors import UsageError
 from zeke_queue.model import Want
 from zeke_queue.storage.memory import settling
@@ -94,7 +94,8 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
     async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
         """Move deadlines of active jobs."""
         now = self._clock.now()
-        await self._unlocked([job_id for job_id, _, _ in extended])
+        if self._locks.any:
+            await self._locks.clear(lambda: [job_id for job_id, _, _ in extended])
         return settling.extend(self._direct, now, extended)
 
     async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
@@ -114,15 +115,11 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
 
     async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
         """Put cancelled jobs back to created, due at once."""
-        now = self._clock.now()
-        await self._unlocked(ids)
-        return settling.bring_back(self._direct, now, ids, Event.RESUME)
+        return await self._bring_back(ids, Event.RESUME)
 
     async def retry(self, ids: Sequence[UUID]) -> set[UUID]:
         """Put failed or expired jobs back to retry, due at once."""
-        now = self._clock.now()
-        await self._unlocked(ids)
-        return settling.bring_back(self._direct, now, ids, Event.REVIVE)
+        return await self._bring_back(ids, Event.REVIVE)
 
     async def archive(self, after: float, limit: int) -> int:
         """Move jobs that ended more than ``after`` seconds ago to the archive."""
@@ -216,10 +213,16 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
             self._random is not None and self._random.random() < self._freedom
         )
 
-    async def _unlocked(self, ids: Sequence[UUID]) -> None:
-        """Wait until no open transaction has changed one of these jobs, or holds what one needs."""
+    async def _bring_back(self, ids: Sequence[UUID], event: Event) -> set[UUID]:
+        now = self._clock.now()
         if self._locks.any:
-            rows = [self._tables.jobs[job_id] for job_id in ids if job_id in self._tables.jobs]
-            wanted: list[Lock] = [row.id for row in rows]
-            wanted.extend(row.hold for row in rows if row.hold is not None)
-            await self._locks.clear(lambda: wanted)
+            await self._locks.clear(lambda: self._locks_of_returning(ids, event))
+        return settling.bring_back(self._direct, now, ids, event)
+
+    def _locks_of_returning(self, ids: Sequence[UUID], event: Event) -> Iterator[Lock]:
+        for job_id in ids:
+            row = self._tables.jobs.get(job_id)
+            if row is not None and (row.state, event) in TRANSITIONS:
+                yield row.id
+                if row.hold is not None:
+                    yield row.hold
