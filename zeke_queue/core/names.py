@@ -17,6 +17,23 @@ SCHEMA_NAME_MAX: Final = 50
 RESERVED_PREFIXES: Final = ("__pgboss__", "__state__")
 """Queues of these prefixes are pg-boss's own: its maintenance, its cron, its completion jobs."""
 
+RESERVED_WORDS: Final = frozenset(
+    """
+    all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate
+    collation column concurrently constraint create cross current_catalog current_date current_role
+    current_schema current_time current_timestamp current_user default deferrable desc distinct do else end
+    except false fetch for foreign freeze from full grant group having ilike in initially inner intersect into
+    is isnull join lateral leading left like limit localtime localtimestamp natural not notnull null offset on
+    only or order outer overlaps placing primary references returning right select session_user similar some
+    symmetric system_user table tablesample then to trailing true union unique user using variadic verbose
+    when where window with
+    """.split()  # noqa: SIM905 - a list of a hundred lines says no more
+)
+"""Words that can't name a schema without quotes.
+
+Source: ``pg_get_keywords()`` of PostgreSQL 17, codes R and T.
+"""
+
 _QUEUE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+-]*", re.ASCII)
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 
@@ -58,7 +75,7 @@ def schema_name(name: str) -> str:
 
     Raises:
         BadName: it is no text, or no ASCII word of 1 to 50 characters that begins with a letter or ``_``,
-            or it begins with ``pg_``, which Postgres reserves for itself.
+            or it begins with ``pg_``, which Postgres reserves for itself, or it is a reserved word of SQL.
 
     Source: pg-boss 9 allows word characters, at most 50.
 

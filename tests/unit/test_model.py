@@ -1,0 +1,104 @@
+"""The values: what clients are told of a state, and that values are values."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import pytest
+
+from zeke_queue import model
+from zeke_queue.model import FINAL, STATUS_OF, WAITING, Claimed, Job, JobState, NewJob, RunStatus
+
+AT: Final = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def job(state: JobState) -> Job:
+    return Job(
+        id=UUID(int=1),
+        name="a",
+        state=state,
+        data=None,
+        priority=0,
+        attempt=0,
+        retry_count=0,
+        retry_limit=3,
+        retry_delay=1,
+        retry_backoff=True,
+        retry_delay_max=None,
+        start_after=AT,
+        started_on=None,
+        singleton_key=None,
+        singleton_on=None,
+        expire_in=3600.0,
+        created_on=AT,
+        completed_on=None,
+        keep_until=AT,
+        output=None,
+        worker=None,
+        policy=None,
+        group_key=None,
+        parent=None,
+        meta=None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        (JobState.CREATED, RunStatus.QUEUED),
+        (JobState.RETRY, RunStatus.QUEUED),
+        (JobState.ACTIVE, RunStatus.EXECUTING),
+        (JobState.COMPLETED, RunStatus.COMPLETED),
+        (JobState.EXPIRED, RunStatus.FAILED),
+        (JobState.FAILED, RunStatus.FAILED),
+        (JobState.CANCELLED, RunStatus.CANCELLED),
+    ],
+)
+def test_clients_are_told_a_status_for_each_state(state: JobState, status: RunStatus) -> None:
+    assert job(state).status is STATUS_OF[state] is status
+
+
+def test_every_state_waits_runs_or_has_ended() -> None:
+    assert WAITING | FINAL | {JobState.ACTIVE} == set(JobState)
+    assert not WAITING & FINAL
+
+
+def test_states_are_in_the_order_of_the_shared_enum() -> None:
+    assert [state.value for state in JobState] == [
+        "created",
+        "retry",
+        "active",
+        "completed",
+        "expired",
+        "cancelled",
+        "failed",
+    ]
+
+
+def test_a_new_job_without_options_has_the_documented_defaults() -> None:
+    made = NewJob(id=UUID(int=1), name="a")
+    assert (made.priority, made.delay, made.start_at) == (0, 0.0, None)
+    assert (made.retry_limit, made.retry_delay, made.retry_backoff, made.retry_delay_max) == (
+        3,
+        1,
+        True,
+        None,
+    )
+    assert made.expire_in == 3600.0
+
+
+VALUES: Final = [v for v in vars(model).values() if dataclasses.is_dataclass(v)]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_values_are_frozen_and_slotted(value: Any) -> None:
+    assert value.__dataclass_params__.frozen
+    assert "__slots__" in vars(value)
+
+
+def test_what_crosses_the_hot_path_is_a_tuple() -> None:
+    hot = (Claimed, model.Completed, model.Failed, model.Released, model.Extended, model.Overdue, model.Want)
+    assert all(issubclass(value, tuple) for value in hot)
