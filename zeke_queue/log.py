@@ -41,6 +41,7 @@ LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical"
 class _Setup(NamedTuple):
     """What decides how lines look; replaced as a whole."""
 
+    format: Format
     level: int
     processors: Sequence[Processor]
     lines: _Lines
@@ -128,6 +129,12 @@ def job_logger(keep: Keep, **fields: Any) -> FilteringBoundLogger:
     return _bound(setup, min(setup.level, LEVELS["info"]), processors, fields)
 
 
+def settings() -> dict[str, str]:
+    """Return format and level in force, for a child process to ``configure`` itself alike."""
+    setup = _current[0]
+    return {"format": setup.format, "level": next(name for name, n in LEVELS.items() if n == setup.level)}
+
+
 def enabled(level: str) -> bool:
     """Say whether lines of this level are written."""
     return LEVELS[level] >= _current[0].level
@@ -152,8 +159,8 @@ def _make_setup(format_: Format, level: int, stream: TextIO | None, clock: Clock
 
     if format_ == "text" or (format_ == "auto" and lines.is_terminal()):
         console = ConsoleRenderer(colors=lines.is_terminal(), exception_formatter=plain_traceback)
-        return _Setup(level, (stamped, console), lines)
-    return _Setup(level, (format_exc_info, stamped, _as_json), lines)
+        return _Setup(format_, level, (stamped, console), lines)
+    return _Setup(format_, level, (format_exc_info, stamped, _as_json), lines)
 
 
 def _as_json(_logger: Any, _method: str, event: Event) -> str:

@@ -1,0 +1,67 @@
+"""Runs one job: payload, handler, outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zeke_queue import log
+from zeke_queue.errors import PayloadInvalid
+from zeke_queue.model import Released
+from zeke_queue.worker.held import WorkerContext
+
+if TYPE_CHECKING:
+    from zeke_queue.worker.executor import Executor
+    from zeke_queue.worker.held import Held, Outcome
+    from zeke_queue.worker.host import WorkerHost
+    from zeke_queue.worker.outcomes import Outcomes
+
+
+class Attempts:
+    """Runs jobs, each in the lane that calls.
+
+    Args:
+        outcomes: judges what handlers return and raise.
+        executor: runs sync handlers.
+        host: stands behind the contexts of the jobs.
+    """
+
+    def __init__(self, outcomes: Outcomes, executor: Executor, host: WorkerHost) -> None:
+        self._host = host
+        self._outcomes = outcomes
+        self._executor = executor
+        self._logger = log.get_logger()
+        self._tells = log.enabled("info")
+
+    async def __call__(self, held: Held) -> Outcome | None:
+        """Run a job's handler and judge what came of it; raises only what ends the whole process."""
+        claimed, task = held.claimed, held.served.task
+        if held.started >= held.deadline:
+            # It waited here for too long, which is not its handler's fault.
+            return Released(claimed.id, claimed.attempt)
+        try:
+            payload = task.validate_json(claimed.data)
+        except PayloadInvalid as error:
+            return self._outcomes.misfit(held, error)
+        if self._tells:
+            self._logger.info("job_started", taskId=task.name, jobId=claimed.id, attempt=claimed.attempt)
+        try:
+            if task.kind != "async":
+                result = await self._elsewhere(held, payload)
+            elif task.takes_job:
+                job = held.context = WorkerContext(held, self._host)
+                result = await (task.handler(payload, job) if task.takes_payload else task.handler(job))
+            else:
+                result = await (task.handler(payload) if task.takes_payload else task.handler())
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its job's failure, SystemExit too
+            return self._outcomes.raised(held, error)
+        return self._outcomes.returned(held, result)
+
+    async def _elsewhere(self, held: Held, payload: Any) -> Any:
+        task = held.served.task
+        job = held.context = WorkerContext(held, self._host)
+        if task.kind == "process":
+            return await self._executor.run_process(task, held.claimed, job, self._host)
+        arguments = ([payload] if task.takes_payload else []) + ([job] if task.takes_job else [])
+        return await self._executor.run_sync(lambda: task.handler(*arguments))

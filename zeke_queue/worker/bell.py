@@ -1,0 +1,80 @@
+"""Two small ways to wait: a bell for one coroutine, and an alarm for the earliest of many deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zeke_queue.clock import Clock
+
+
+class Bell:
+    """Wakes the one coroutine that waits for it; rung before, it does not let it wait at all."""
+
+    __slots__ = ("_rung", "_waiter")
+
+    def __init__(self) -> None:
+        self._rung = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def hush(self) -> None:
+        """Forget that it rang."""
+        self._rung = False
+
+    def ring(self) -> None:
+        """Wake the waiter, now or at its next wait."""
+        self._rung = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait until it rings, or return at once if it rang since the last wait."""
+        if not self._rung:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        self._rung = False
+
+
+class Alarm:
+    """Goes off at the earliest of many times, by a single sleeper.
+
+    A timer for each job would cost more than many jobs do; jobs with the same time limit have deadlines in
+    order, so the sleeper is hardly ever replaced.
+
+    Args:
+        clock: what the times are on, and who sleeps.
+        goes_off: told the time; returns the next time to go off at, or None.
+    """
+
+    def __init__(self, clock: Clock, goes_off: Callable[[float], float | None]) -> None:
+        self._clock = clock
+        self._goes_off = goes_off
+        self._at = math.inf
+        self._sleeper: asyncio.Task[None] | None = None
+
+    def set(self, at: float) -> None:
+        """Go off at this time, or earlier if an earlier time was set."""
+        if at < self._at:
+            self.cancel()
+            self._at = at
+            self._sleeper = asyncio.ensure_future(self._sleep())
+
+    def cancel(self) -> None:
+        """Don't go off."""
+        if self._sleeper is not None:
+            self._sleeper.cancel()
+        self._sleeper, self._at = None, math.inf
+
+    async def _sleep(self) -> None:
+        while self._at < math.inf:
+            await self._clock.sleep(self._at - self._clock.monotonic())
+            again = self._goes_off(self._clock.monotonic())
+            self._at = math.inf if again is None else again
+        self._sleeper = None

@@ -1,0 +1,208 @@
+"""What a child process runs: it looks tasks up, runs their handlers one at a time, and ends with its parent.
+
+Started as ``python -m zeke_queue.worker.child FD``. Messages both ways are JSON with their length in front.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import importlib
+import inspect
+import math
+import os
+import queue
+import runpy
+import signal
+import socket
+import sys
+import threading
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, cast
+from uuid import UUID
+
+from pydantic_core import from_json, to_json
+
+from zeke_queue import log
+from zeke_queue.context import JobContext
+from zeke_queue.core import jsonb
+from zeke_queue.core.failure import error_output
+from zeke_queue.errors import NotJson, UsageError
+from zeke_queue.model import Claimed
+from zeke_queue.signals import Fail, Retry, Snooze
+from zeke_queue.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn
+
+    from structlog.typing import FilteringBoundLogger
+
+    from zeke_queue.context import JobHost
+
+LENGTH_BYTES: Final = 4
+DIE_WITH_PARENT: Final = 1
+"""``PR_SET_PDEATHSIG``. Source: prctl(2)."""
+
+
+class ChildHost:
+    """The host of a context in a child: what is noted goes up the pipe, and the rest is refused."""
+
+    resources: Any = None
+
+    def __init__(self, pipe: Pipe) -> None:
+        self._pipe = pipe
+
+    def progress(self, job: JobContext, value: float, message: str | None) -> None:
+        """Send progress to the parent."""
+        del job
+        self._pipe.send({"progress": [value, message]})
+
+    def logger(self, job: JobContext) -> FilteringBoundLogger:
+        """Return a logger that prints here and keeps lines there."""
+
+        def keep(level: str, message: str, fields: Mapping[str, Any]) -> None:
+            self._pipe.send({"line": [level, message, dict(fields)]})
+
+        return log.job_logger(keep, taskId=job.task, jobId=str(job.id), attempt=job.attempt)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise UsageError(
+            f"job.{name} needs the worker's connection, which a handler in a process has not; return what "
+            "is needed, and let an async handler do it"
+        )
+
+
+class Pipe:
+    """Messages to and from the parent."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._reading = connection.makefile("rb")
+        self._lock = threading.Lock()
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Send a message whole, whichever thread calls."""
+        data = to_json(message, serialize_unknown=True, inf_nan_mode="strings")
+        with self._lock:
+            self._connection.sendall(len(data).to_bytes(LENGTH_BYTES) + data)
+
+    def receive(self) -> dict[str, Any] | None:
+        """Wait for a message; None when the parent is gone."""
+        length = self._reading.read(LENGTH_BYTES)
+        if len(length) < LENGTH_BYTES:
+            return None
+        return from_json(self._reading.read(int.from_bytes(length)))
+
+
+def main() -> None:
+    """Serve the parent until it is gone."""
+    pipe = Pipe(socket.socket(fileno=int(sys.argv[1])))
+    hello = pipe.receive()
+    if hello is None:
+        return
+    _die_with(hello["parent"])
+    sys.path[:] = hello["path"]
+    log.configure(**hello["log"])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A terminal and some supervisors signal the whole group; the parent decides when its children end.
+        signal.signal(number, _stay)
+    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    def read() -> None:
+        while (request := pipe.receive()) is not None:
+            requests.put(request)
+        os._exit(0)  # the parent is gone, and a handler may be busy in the main thread
+
+    threading.Thread(target=read, name="zeke-parent", daemon=True).start()
+    host = ChildHost(pipe)
+    while True:
+        pipe.send(_answer(requests.get(), host))
+
+
+def _answer(request: dict[str, Any], host: ChildHost) -> dict[str, Any]:
+    try:
+        task = _look_up(request["module"], request["file"], request["name"], request["task"])
+        result = _run(task, request, host)
+    except Retry as asked:
+        return {"retry": [asked.after, asked.reason]}
+    except Fail as asked:
+        return {"fail": asked.reason}
+    except Snooze as asked:
+        return {"snooze": asked.seconds}
+    except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its job's failure, SystemExit too
+        output = error_output(error)
+        return {"error": output, "message": jsonb.loads(output)["message"]}
+    try:
+        return {"output": None if result is None else jsonb.dumps(result)}
+    except NotJson as error:
+        return {"fail": f"The handler's result can't be stored. {error}"}
+
+
+def _run(task: Task[Any, Any], request: dict[str, Any], host: ChildHost) -> Any:
+    data = request["data"]
+    payload = task.validate_json(None if data is None else data.encode())
+    arguments = [payload] if task.takes_payload else []
+    if task.takes_job:
+        arguments.append(JobContext(_claimed(request), task.name, cast("JobHost", host), math.inf))
+    result = task.handler(*arguments)
+    return asyncio.run(result) if inspect.iscoroutine(result) else result
+
+
+def _claimed(request: dict[str, Any]) -> Claimed:
+    """Rebuild as much of the claim as a context shows."""
+    job_id, attempt, retry_count, parent = request["job"]
+    meta = request["meta"]
+    return Claimed(
+        id=UUID(job_id),
+        name=request["task"],
+        data=None,
+        attempt=attempt,
+        priority=0,
+        retry_count=retry_count,
+        retry_limit=0,
+        retry_delay=0,
+        retry_backoff=False,
+        retry_delay_max=None,
+        expire_in=math.inf,
+        start_after=_UNKNOWN,
+        parent=None if parent is None else UUID(parent),
+        meta=None if meta is None else meta.encode(),
+    )
+
+
+def _look_up(module: str | None, file: str | None, name: str, task: str) -> Task[Any, Any]:
+    """Find a task by where its handler is defined; the script that the parent runs is loaded by its path."""
+    if (module, file, name, task) not in _known:
+        if module is not None:
+            found: Any = importlib.import_module(module)
+            for part in name.split("."):
+                found = getattr(found, part)
+        elif file is not None:
+            found = runpy.run_path(file, run_name="__zeke_main__")[name]
+        else:
+            raise UsageError(f"Task {task!r}: its handler was not defined in a file; move it to a module")
+        _known[module, file, name, task] = (
+            cast("Task[Any, Any]", found) if isinstance(found, Task) else Task(found, task, process=True)
+        )
+    return _known[module, file, name, task]
+
+
+_UNKNOWN: Final = datetime.min.replace(tzinfo=UTC)
+_known: dict[tuple[str | None, str | None, str, str], Task[Any, Any]] = {}
+
+
+def _stay(_number: int, _frame: object) -> None:
+    """Hear a signal and go on."""
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel to end this process with its parent, where it can; the closed pipe does it elsewhere."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,238 @@
+"""One run of a worker: all its parts, from the first heartbeat to the last settlement."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from zeke_queue import log
+from zeke_queue.errors import StorageError, StorageUnavailable
+from zeke_queue.model import WorkerInfo
+from zeke_queue.pacing import first
+from zeke_queue.worker.attempts import Attempts
+from zeke_queue.worker.heart import Heart
+from zeke_queue.worker.held import Served
+from zeke_queue.worker.holdings import Holdings
+from zeke_queue.worker.host import WorkerHost
+from zeke_queue.worker.intake import Intake
+from zeke_queue.worker.link import Link
+from zeke_queue.worker.notes import Notes
+from zeke_queue.worker.outcomes import Outcomes
+from zeke_queue.worker.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.queue import Queue
+    from zeke_queue.rng import Entropy
+    from zeke_queue.task import Task
+    from zeke_queue.worker.executor import Executor
+
+CANCEL_PATIENCE: Final = 2.0
+"""Seconds that cancelled handlers have to end when the worker does."""
+
+LAST_WORDS: Final = 5.0
+"""Seconds for the last settlements when the worker ends."""
+
+HURRY: Final = 1.0
+"""Seconds for each of the two when it ends at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a worker is set up; durations in seconds, and the tasks by every name that is served."""
+
+    served: Mapping[str, Task[Any, Any]]
+    concurrency: int
+    poll: float
+    lease: float
+    beat: float
+    grace: float
+    watchdog: float | None
+
+
+class Crew:
+    """The parts of a worker that runs.
+
+    Args:
+        queue: whose jobs are run.
+        plan: how the worker is set up.
+        clock: what all of it goes by.
+        entropy: jitter, and the worker's identity.
+        executor: runs sync handlers.
+        resources: what the catalog's ``resources`` gave.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        plan: Plan,
+        *,
+        clock: Clock,
+        entropy: Entropy,
+        executor: Executor,
+        resources: Any,
+    ) -> None:
+        self.id = UUID(int=entropy.stream("worker").getrandbits(128), version=4)
+        self._queue = queue
+        self._plan = plan
+        self._clock = clock
+        self._storage = storage = queue.storage
+        self._link = link = Link(clock, entropy)
+        self._notes = Notes(storage, link)
+        self._holdings = holdings = Holdings(plan.concurrency, storage, clock, link, self._notes)
+        info = WorkerInfo(
+            self.id, socket.gethostname(), os.getpid(), tuple(plan.served), plan.lease, clock.now()
+        )
+        self._heart = Heart(
+            storage,
+            info,
+            plan.beat,
+            clock,
+            link,
+            holdings,
+            self._lease_over,
+        )
+        self.intake = Intake(
+            self.id,
+            storage,
+            {name: Served(name, task) for name, task in plan.served.items()},
+            holdings,
+            self._heart,
+            link=link,
+            clock=clock,
+            poll=plan.poll,
+        )
+        holdings.changed, holdings.freed = self.intake.room, self.intake.freed
+        holdings.due_in = self.intake.due_in
+        host = WorkerHost(queue, self._notes, holdings.lanes, holdings.deadlines, resources)
+        self._attempts = Attempts(Outcomes(entropy, queue.catalog.output_cap), executor, host)
+        self._watchdog = None if plan.watchdog is None else Watchdog(plan.watchdog, holdings.lanes.job_of)
+        self._loops: dict[str, asyncio.Task[None]] = {}
+
+    async def open(self) -> None:
+        """Register the worker and start; waits for a storage that is not there yet."""
+        await self._patiently("declare", self._queue.declare)
+        await self._patiently("beat", self._heart.beat)
+        log.get_logger().info(
+            "worker_started",
+            workerId=str(self.id),
+            tasks=sorted({task.name for task in self._plan.served.values()}),
+            queues=list(self._plan.served),
+            concurrency=self._plan.concurrency,
+        )
+        self._holdings.lanes.open(self._attempts)
+        if self._watchdog is not None:
+            self._watchdog.start()
+        self._start("settle", self._holdings.settler.run())
+        self._start("beat", self._heart.run())
+        self._start("lease", self._heart.watch_lease())
+        self._start("claim", self.intake.run())
+
+    async def until(self, event: Awaitable[Any]) -> None:
+        """Wait for something while the worker works.
+
+        Raises:
+            Exception: what a part of the worker failed of, which is a bug.
+        """
+        waiting = asyncio.ensure_future(event)
+        try:
+            await asyncio.wait((waiting, *self._loops.values()), return_when=asyncio.FIRST_COMPLETED)
+            for loop in self._loops.values():
+                if loop.done():
+                    loop.result()
+        finally:
+            waiting.cancel()
+
+    async def close(self, grace: float, hurry: asyncio.Event) -> int:
+        """Stop claiming, let running jobs end, give back the rest, and settle everything.
+
+        Args:
+            grace: seconds for running jobs.
+            hurry: when set, there is no grace, and less patience.
+
+        Returns:
+            How many handlers did not even end when they were cancelled; their jobs are given back all the
+            same.
+        """
+        holdings = self._holdings
+        self.intake.stop()
+        holdings.close()
+        if holdings.lanes.running:
+            log.get_logger().info("worker_stopping", jobs=holdings.lanes.running, grace=grace)
+            await self._until_quiet(grace, hurry)
+        holdings.interrupt_all()
+        await self._until_quiet(HURRY if hurry.is_set() else CANCEL_PATIENCE)
+        # A claim under way is waited for meanwhile: what it brings is given back.
+        await self._within(HURRY if hurry.is_set() else LAST_WORDS, self._ended("claim"))
+        stuck = holdings.abandon()
+        holdings.settler.close()
+        await self._within(HURRY if hurry.is_set() else LAST_WORDS, self._last_words())
+        for loop in self._loops.values():
+            loop.cancel()
+        await asyncio.gather(*self._loops.values(), return_exceptions=True)
+        holdings.deadlines.cancel()
+        self._notes.close()
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        await holdings.lanes.close()
+        log.get_logger().info("worker_stopped", workerId=str(self.id), stuck=stuck)
+        return stuck
+
+    def _start(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
+        self._loops[name] = asyncio.create_task(loop, name=f"zeke-{name}")
+
+    async def _ended(self, name: str) -> None:
+        if name in self._loops:
+            await asyncio.wait([self._loops[name]])
+
+    def _lease_over(self) -> None:
+        self.intake.doubt()
+
+    async def _patiently(self, what: str, call: Callable[[], Awaitable[Any]]) -> None:
+        failures = 0
+        while True:
+            try:
+                await call()
+            except StorageUnavailable as error:
+                self._link.lost(what, error)
+                await self._link.pause(failures)
+                failures += 1
+            else:
+                self._link.found()
+                return
+
+    async def _until_quiet(self, seconds: float, hurry: asyncio.Event | None = None) -> None:
+        """Wait until no job runs, for so many seconds at most, or until there is a hurry."""
+        holdings = self._holdings
+
+        async def quiet() -> None:
+            while holdings.lanes.running:
+                await holdings.quiet.wait()
+
+        if holdings.lanes.running and not (hurry and hurry.is_set()):
+            ways = [quiet(), self._clock.sleep(seconds)]
+            if hurry is not None:
+                ways.append(_set(hurry))
+            await first(*ways)
+
+    async def _within(self, seconds: float, work: Coroutine[Any, Any, None]) -> None:
+        await first(work, self._clock.sleep(seconds))
+
+    async def _last_words(self) -> None:
+        """Settle what is left, and say goodbye: what was not settled is overdue then."""
+        await self._ended("settle")
+        await self._notes.flush()
+        try:
+            await self._storage.leave(self.id)
+        except StorageError as error:
+            self._link.lost("leave", error)
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()

@@ -1,0 +1,157 @@
+"""The heartbeat: one statement a beat for the whole worker, and what follows from its answer or its absence.
+
+The lease runs from before the last beat that was answered was sent, so that it ends here no later than in the
+storage. Once it has ended the jobs may be running elsewhere: their handlers are cancelled and nothing of
+theirs is settled. Outcomes that were handed over before are still tried, since a settlement is fenced.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zeke_queue import log
+from zeke_queue.errors import StorageError, StorageUnavailable
+from zeke_queue.model import JobState, Released
+from zeke_queue.worker.bell import Bell
+from zeke_queue.worker.held import SETTLING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.model import WorkerInfo
+    from zeke_queue.storage.store import Storage
+    from zeke_queue.worker.held import Held
+    from zeke_queue.worker.holdings import Holdings
+    from zeke_queue.worker.link import Link
+
+
+class Heart:
+    """Keeps a worker alive in the storage's eyes.
+
+    Args:
+        storage: told of each beat.
+        info: who the worker is.
+        every: seconds between beats.
+        clock: paces them.
+        link: is told of failures.
+        holdings: the jobs that the worker believes it holds, claims under way not included.
+        lease_over: is called when the lease has ended, after its jobs were given up.
+    """
+
+    def __init__(  # noqa: PLR0917 - all of them parts, made in one place
+        self,
+        storage: Storage,
+        info: WorkerInfo,
+        every: float,
+        clock: Clock,
+        link: Link,
+        holdings: Holdings,
+        lease_over: Callable[[], None],
+    ) -> None:
+        self._storage = storage
+        self._info = info
+        self._every = every
+        self._clock = clock
+        self._link = link
+        self._holdings = holdings
+        self._held = holdings.jobs
+        self._lease_over = lease_over
+        self._beaten = Bell()
+        self.alive_until = clock.monotonic() + info.lease
+        """When the lease ends, on the monotonic clock, unless another beat is answered before."""
+
+    async def beat(self) -> dict[UUID, int]:
+        """Beat once, and give up what the storage says is not this worker's.
+
+        Returns:
+            The storage's answer: the attempt of each job that it holds for this worker.
+
+        Raises:
+            StorageUnavailable: nobody answered.
+        """
+        asked = self._clock.monotonic()
+        # A job whose outcome is on its way may be settled on one side and not yet on the other, before or
+        # after.
+        before = [held for held in self._held if held.stage != SETTLING]
+        answer = await self._storage.beat(self._info)
+        self.alive_until = asked + self._info.lease
+        self._beaten.ring()
+        gone = [
+            held
+            for held in before
+            if held.stage != SETTLING
+            and held in self._held
+            and answer.get(held.claimed.id) != held.claimed.attempt
+        ]
+        if gone:
+            self._holdings.lose(gone)
+            await self._tell(gone)
+        return answer
+
+    async def release_unknown(self) -> None:
+        """Give back what the storage holds for this worker unbeknown to it: claims whose answer was lost.
+
+        Only to be called while no claim is under way.
+
+        Raises:
+            StorageUnavailable: nobody answered.
+        """
+        known = {held.claimed.id: held.claimed.attempt for held in self._held}
+        answer = await self.beat()
+        unknown = [Released(i, attempt) for i, attempt in answer.items() if known.get(i) != attempt]
+        if unknown:
+            log.get_logger().warning("claims_released", jobIds=[str(released.id) for released in unknown])
+            await self._storage.settle(released=unknown)
+
+    async def run(self) -> None:
+        """Beat for ever; the first beat was somebody else's."""
+        failures = 0
+        while True:
+            # While the storage is away it is asked more often: the lease runs.
+            await (self._link.pause(failures) if failures else self._clock.sleep(self._every))
+            self._holdings.tend()
+            try:
+                await self.beat()
+            except StorageUnavailable as error:
+                self._link.lost("beat", error)
+                failures += 1
+            except StorageError as error:
+                self._link.refused("beat", error)
+                failures += 1
+            else:
+                self._link.found()
+                failures = 0
+
+    async def watch_lease(self) -> None:
+        """Give up all jobs whenever the lease has ended."""
+        while True:
+            left = self.alive_until - self._clock.monotonic()
+            if left > 0:
+                await self._clock.sleep(left)
+                continue
+            mine = [held for held in self._held if held.stage != SETTLING]
+            log.get_logger().error("lease_ended", lease=self._info.lease, jobs=len(mine))
+            self._holdings.lose(mine)
+            self._lease_over()
+            self._beaten.hush()
+            await self._beaten.wait()
+
+    async def _tell(self, gone: Sequence[Held]) -> None:
+        try:
+            jobs = await self._storage.get([held.claimed.id for held in gone])
+        except StorageError:
+            jobs = {}
+        logger = log.get_logger()
+        for held in gone:
+            job = jobs.get(held.claimed.id)
+            fields = {
+                "taskId": held.served.task.name,
+                "jobId": str(held.claimed.id),
+                "attempt": held.claimed.attempt,
+            }
+            if job is not None and job.state is JobState.CANCELLED:
+                logger.info("job_cancelled", **fields)
+            else:
+                logger.warning("lease_lost", **fields, state=None if job is None else job.state.value)

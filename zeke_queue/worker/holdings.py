@@ -1,0 +1,187 @@
+"""The jobs that a worker holds, from claim to settlement, and what can happen to one on the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue import log
+from zeke_queue.model import Failed, Released
+from zeke_queue.worker.bell import Alarm, Bell
+from zeke_queue.worker.held import RUNNING, SETTLING, WAITING
+from zeke_queue.worker.lanes import INSISTENCE, Lanes
+from zeke_queue.worker.settling import Settler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.storage.store import Storage
+    from zeke_queue.worker.held import Held, Outcome
+    from zeke_queue.worker.link import Link
+    from zeke_queue.worker.notes import Notes
+
+STALE: Final = 2.0
+"""Seconds after which a job that was claimed ahead and not begun is given back, for other workers to take."""
+
+CLOSE_ENOUGH: Final = 1e-6
+"""Seconds: a sleeper may wake a rounding error before its time."""
+
+
+class Holdings:
+    """What a worker holds.
+
+    Args:
+        size: how many jobs run at once.
+        storage: where outcomes go.
+        clock: what deadlines are on.
+        link: is told of failures.
+        notes: what must be kept before its job ends.
+
+    Attributes:
+        jobs: all of them, in the order of their claims.
+        quiet: rings when no job runs any more.
+        changed: is called when a lane ended a job, so that there may be room for another.
+        freed: is called when there may be something new to claim, since a limit has room again or all is
+            settled.
+        due_in: is called with the seconds after which a job is due again.
+    """
+
+    def __init__(self, size: int, storage: Storage, clock: Clock, link: Link, notes: Notes) -> None:
+        self.jobs: dict[Held, None] = {}
+        self.lanes = Lanes(size, clock, self._ended)
+        self.settler = Settler(storage, clock, link, notes, self._settled)
+        self.deadlines = Alarm(clock, self._expire)
+        self.quiet = Bell()
+        self.changed: Callable[[], None] = _nothing
+        self.freed: Callable[[], None] = _nothing
+        self.due_in: Callable[[float], None] = _nothing
+        self._closed = False
+        self._clock = clock
+
+    def take(self, jobs: Sequence[Held]) -> None:
+        """Enter claimed jobs; those of tasks with a limit go before those that were claimed ahead."""
+        self.jobs.update(dict.fromkeys(jobs))
+        limited = [held for held in jobs if held.served.limit is not None]
+        for held in limited:
+            held.served.busy += 1
+        if self._closed:
+            for held in jobs:
+                self._release(held)
+            return
+        if limited:
+            self.lanes.put(limited, first=True)
+        if len(limited) < len(jobs):
+            self.lanes.put([held for held in jobs if held.served.limit is None] if limited else jobs)
+        self.deadlines.set(min([held.deadline for held in jobs]))
+
+    def close(self) -> None:
+        """Begin no more jobs: give back those that wait, and those that a claim under way brings."""
+        self._closed = True
+        self.release_waiting()
+
+    def lose(self, jobs: Sequence[Held]) -> None:
+        """Give up jobs that are another's now, or nobody's: interrupt their handlers, and settle nothing."""
+        for held in jobs:
+            if held.stage == WAITING:
+                self.lanes.ready.remove(held)
+            else:
+                self.lanes.interrupt(held, "lost")
+            self._drop(held)
+
+    def release_waiting(self, older_than: float = 0.0) -> None:
+        """Give back jobs that have not begun, and were claimed at least so many seconds ago."""
+        before = self._clock.monotonic() - older_than
+        ready = self.lanes.ready
+        stale = [held for held in ready if held.deadline - held.claimed.expire_in <= before]
+        if not stale:
+            return
+        kept = [held for held in ready if held not in stale]
+        ready.clear()
+        ready.extend(kept)
+        for held in stale:
+            self._release(held)
+
+    def tend(self) -> None:
+        """Look after what lasts too long: jobs that wait for a lane, handlers that ignore a cancellation."""
+        self.release_waiting(STALE)
+        now = self._clock.monotonic()
+        for held in list(self.lanes.in_lanes()):
+            if held.reason is not None and held.interrupted and now - held.interrupted >= INSISTENCE:
+                log.get_logger().error(
+                    "cancellation_ignored",
+                    taskId=held.served.task.name,
+                    jobId=str(held.claimed.id),
+                    reason=held.reason,
+                    seconds=round(now - held.interrupted, 1),
+                )
+                self.lanes.interrupt(held, held.reason)
+
+    def interrupt_all(self) -> None:
+        """Interrupt every handler, because the worker ends."""
+        for held in list(self.lanes.in_lanes()):
+            self.lanes.interrupt(held, "shutdown")
+
+    def abandon(self) -> int:
+        """Give back the jobs whose handlers don't end, and return how many; they are cancelled once more."""
+        stuck = list(self.lanes.in_lanes())
+        for held in stuck:
+            wanted = held.reason != "lost" and held in self.jobs
+            self.lanes.abandon(held)
+            if wanted:
+                self._release(held)
+        return len(stuck)
+
+    def _release(self, held: Held) -> None:
+        held.stage = SETTLING
+        held.outcome = Released(held.claimed.id, held.claimed.attempt)
+        self.settler.add(held)
+
+    def _ended(self, held: Held, outcome: Outcome | None) -> None:
+        if outcome is None or held not in self.jobs:
+            self._drop(held)
+        else:
+            held.outcome = outcome
+            self.settler.add(held)
+        if not self.lanes.running:
+            self.quiet.ring()
+        self.changed()
+
+    def _settled(self, batch: Sequence[Held]) -> None:
+        freed = False
+        for held in batch:
+            self.jobs.pop(held, None)
+            if held.served.limit is not None:
+                held.served.busy -= 1
+                freed = True
+            outcome = held.outcome
+            if isinstance(outcome, Failed):
+                if outcome.retry_in is not None:
+                    self.due_in(outcome.retry_in)
+            elif isinstance(outcome, Released):
+                self.due_in(outcome.delay)
+        if freed or not self.jobs:
+            self.freed()
+        self.changed()
+
+    def _drop(self, held: Held) -> None:
+        if held in self.jobs:
+            del self.jobs[held]
+            if held.served.limit is not None:
+                held.served.busy -= 1
+                self.freed()
+
+    def _expire(self, now: float) -> float | None:
+        """Interrupt handlers whose time is up; return when the next one's is."""
+        upcoming: list[float] = []
+        for held in list(self.jobs):
+            if held.stage == SETTLING or held.reason is not None:
+                continue
+            if held.deadline > now + CLOSE_ENOUGH:
+                upcoming.append(held.deadline)
+            elif held.stage == RUNNING:
+                self.lanes.interrupt(held, "expired")
+        return min(upcoming, default=None)
+
+
+def _nothing(_: float = 0.0) -> None:
+    return

@@ -1,0 +1,95 @@
+"""The worker's side of a job's context."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from zeke_queue import log
+from zeke_queue.context import JobHost
+from zeke_queue.errors import LeaseLost
+from zeke_queue.model import Extended
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from uuid import UUID
+
+    from structlog.typing import FilteringBoundLogger
+
+    from zeke_queue.context import JobContext
+    from zeke_queue.queue import Queue
+    from zeke_queue.worker.bell import Alarm
+    from zeke_queue.worker.held import WorkerContext
+    from zeke_queue.worker.lanes import Lanes
+    from zeke_queue.worker.notes import Notes
+
+
+class Host(JobHost, Protocol):
+    """A job's host that also takes the log lines of a handler elsewhere."""
+
+    def keep(self, job: JobContext, level: str, message: str, fields: Mapping[str, Any]) -> None:
+        """Keep a log line for watchers."""
+        ...
+
+
+class WorkerHost:
+    """``JobHost`` over a queue, for all jobs of one worker."""
+
+    def __init__(self, queue: Queue, notes: Notes, lanes: Lanes, deadlines: Alarm, resources: Any) -> None:
+        self._queue = queue
+        self._notes = notes
+        self._lanes = lanes
+        self._deadlines = deadlines
+        self._loop = asyncio.get_running_loop()
+        self.resources = resources
+
+    def progress(self, job: JobContext, value: float, message: str | None) -> None:
+        """Keep how far a job is."""
+        self._notes.progress(job.id, job.attempt, value, message)
+
+    def keep(self, job: JobContext, level: str, message: str, fields: Mapping[str, Any]) -> None:
+        """Keep a log line for watchers."""
+        self._notes.line(job.id, job.attempt, level, message, fields)
+
+    def logger(self, job: JobContext) -> FilteringBoundLogger:
+        """Return a logger whose lines are printed, and kept from info on."""
+
+        def keep(level: str, message: str, fields: Mapping[str, Any]) -> None:
+            self.keep(job, level, message, fields)
+
+        return log.job_logger(keep, taskId=job.task, jobId=str(job.id), attempt=job.attempt)
+
+    async def extend(self, job: JobContext, seconds: float) -> None:
+        """Move a job's deadline, here and in the storage."""
+        held = cast("WorkerContext", job).held
+        asked = self._queue.clock.monotonic()
+        if not await self._queue.storage.extend([Extended(job.id, job.attempt, seconds)]):
+            self._lanes.interrupt(held, "lost")
+            raise LeaseLost(f"Job {job.id} is no longer this worker's; stop, nothing it does will be stored")
+        held.deadline = job.deadline = asked + seconds
+        self._deadlines.set(held.deadline)
+
+    async def send(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> UUID | None:
+        """Send a child."""
+        return await self._queue.send(task, payload, **self._family(job, options))
+
+    async def trigger(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> Any:
+        """Send a child, and return its run."""
+        return await self._queue.trigger(task, payload, **self._family(job, options))
+
+    def transaction(self, job: JobContext, connection: Any) -> AbstractAsyncContextManager[Any]:
+        """Open a transaction whose jobs are children."""
+        return self._queue.transaction(connection, parent=job.id, meta=job.meta or None)
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the worker's loop, from a thread."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        work.close()
+        raise RuntimeError("job.wait() is for handlers in threads; an async handler awaits instead")
+
+    def _family(self, job: JobContext, options: Mapping[str, Any]) -> dict[str, Any]:
+        return {"parent": job.id, "meta": job.meta or None, **options}

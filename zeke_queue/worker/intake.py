@@ -1,0 +1,293 @@
+"""The claim loop: when to claim, how much of what, and how to sleep when there is nothing.
+
+It claims for the lanes that are free. Jobs of tasks without a limit are also claimed ahead, at most about a
+second of work as measured, so that lanes never wait for a round trip; a job of a task with a limit never is,
+because it would use up the limit while it waits. Where a worker serves both kinds, it lets the store that it
+claimed ahead run out four times a second and claims for free lanes only, so that the order of priorities
+holds and no queue starves.
+
+Going to sleep takes three looks: one that finds nothing; a second, because an empty answer is no proof (rows
+    that
+others hold locked are passed over); and a third after the wait for a wake-up has begun and the storage was
+told, since what was sent before would wake nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from zeke_queue.core.idling import idle_wait
+from zeke_queue.errors import StorageError, StorageUnavailable
+from zeke_queue.model import Want
+from zeke_queue.worker.bell import Bell
+from zeke_queue.worker.held import Held
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.storage.store import Storage
+    from zeke_queue.worker.heart import Heart
+    from zeke_queue.worker.held import Served
+    from zeke_queue.worker.holdings import Holdings
+    from zeke_queue.worker.link import Link
+
+BATCH_MAX: Final = 500
+"""Jobs of one claim."""
+
+AHEAD_SECONDS: Final = 1.0
+"""Seconds of work that are claimed ahead."""
+
+AHEAD_MAX: Final = 1000
+"""Jobs that are claimed ahead."""
+
+AHEAD_SLOWEST: Final = 0.1
+"""Seconds that jobs of a task may take to be claimed ahead: for slower ones a round trip is nothing."""
+
+FAIR_EVERY: Final = 0.25
+"""Seconds after which a worker with tasks of both kinds claims for free lanes only."""
+
+BACKLOG_MAX: Final = 3000
+"""Outcomes that may wait for the storage before no more is claimed."""
+
+
+class Ask(NamedTuple):
+    """A claim to be made."""
+
+    wants: list[Want]
+    limit: int
+
+
+class Intake:
+    """Claims jobs for the lanes of one worker.
+
+    Args:
+        worker: whose claims they are.
+        storage: where from.
+        served: the queues, by name.
+        holdings: where claimed jobs go.
+        heart: gives back claims whose answer was lost.
+        link: is told of failures.
+        clock: paces looks.
+        poll: seconds between looks of a worker that nobody wakes.
+    """
+
+    def __init__(
+        self,
+        worker: UUID,
+        storage: Storage,
+        served: Mapping[str, Served],
+        holdings: Holdings,
+        heart: Heart,
+        *,
+        link: Link,
+        clock: Clock,
+        poll: float,
+    ) -> None:
+        self._worker = worker
+        self._storage = storage
+        self._served = served
+        self._names = tuple(served)
+        self._limited = [s for s in served.values() if s.limit is not None]
+        self._open = [s for s in served.values() if s.limit is None]
+        self._holdings = holdings
+        self._lanes = holdings.lanes
+        self._heart = heart
+        self._link = link
+        self._clock = clock
+        self._poll = poll
+        self._bell = Bell()
+        self._wants_room = False
+        self._low = 0
+        self._looked = False
+        self._looks = 0
+        self._slept = 0
+        self._full = 0
+        self._asleep = False
+        self._unsure = False
+        self._stopping = False
+        self._fair_at = -math.inf
+        self._due_at = math.inf
+        self._drained: list[asyncio.Future[None]] = []
+
+    def room(self) -> None:
+        """Hear that a lane took or ended a job."""
+        if self._wants_room and len(self._lanes.ready) <= self._low:
+            self._bell.ring()
+
+    def look(self) -> None:
+        """Hear that there may be something to claim, and look at once."""
+        self._looks = self._slept = 0
+        self._looked = True
+        self._bell.ring()
+
+    def due_in(self, seconds: float) -> None:
+        """Hear that a job will be due in so many seconds, which nobody will be woken for."""
+        self._due_at = min(self._due_at, self._clock.monotonic() + seconds)
+        if seconds <= 0:
+            self.look()
+        else:
+            self._bell.ring()
+
+    def doubt(self) -> None:
+        """Hear that the storage may hold jobs for this worker that the worker gave up."""
+        self._unsure = True
+
+    def stop(self) -> None:
+        """Claim no more; ``run`` returns when a claim that is under way was answered."""
+        self._stopping = True
+        self._bell.ring()
+
+    async def drained(self) -> None:
+        """Wait until nothing is due and nothing is held."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._drained.append(done)
+        self.look()
+        await done
+
+    def freed(self) -> None:
+        """Hear that a limit has room again, or that everything is settled."""
+        if self._limited or self._drained:
+            self.look()
+
+    async def run(self) -> None:
+        """Claim until told to stop."""
+        failures = 0
+        while not self._stopping:
+            try:
+                await self._go_on()
+            except StorageUnavailable as error:
+                self._link.lost("claim", error)
+                await self._link.pause(failures)
+                failures += 1
+            except StorageError as error:
+                self._link.refused("claim", error)
+                await self._link.pause(failures)
+                failures += 1
+            else:
+                failures = 0
+        if self._drained:
+            self._tell_drained()
+
+    async def _go_on(self) -> None:
+        if self._unsure:
+            await self._heart.release_unknown()
+            self._unsure = False
+            self._link.found()
+        if self._looks > 1:
+            await self._sleep()
+            return
+        ask = self._ask()
+        if ask is None:
+            # Who can take nothing for a while should not have senders knock.
+            await self._say(asleep=False)
+            self._wants_room = True
+            await self._bell.wait()
+            self._wants_room = False
+            return
+        got = await self._claim(ask)
+        self._looks = 0 if got else self._looks + 1
+        self._full = self._full + 1 if got == ask.limit else 0
+        if self._full > 1:
+            await self._say(asleep=False)
+
+    async def _sleep(self) -> None:
+        """Begin to wait, look once more, and wait on."""
+        now = self._clock.monotonic()
+        timeout = min(idle_wait(self._slept, self._poll), max(0.0, self._due_at - now))
+        waiting = asyncio.ensure_future(self._storage.wait_for_work(self._names, timeout))
+        try:
+            self._looked = False
+            await self._clock.sleep(0)
+            await self._say(asleep=True)
+            idle = not self._holdings.jobs
+            ask = self._ask()
+            if ask is None or await self._claim(ask):
+                self._looks = self._slept = 0
+                return
+            if idle and self._drained:
+                self._tell_drained()
+            if await self._woken(waiting):
+                self._looks = self._slept = 0
+            elif self._clock.monotonic() >= self._due_at:
+                self._due_at, self._looks = math.inf, 0
+            else:
+                self._slept += 1
+        finally:
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+
+    async def _woken(self, waiting: asyncio.Future[bool]) -> bool:
+        """Wait for a wake-up of either kind; False if none came in time."""
+        ringing = asyncio.ensure_future(self._bell.wait())
+        try:
+            await asyncio.wait((waiting, ringing), return_when=asyncio.FIRST_COMPLETED)
+            looked, self._looked = self._looked, False
+            return looked or (waiting.done() and waiting.result())
+        finally:
+            ringing.cancel()
+            await asyncio.gather(ringing, return_exceptions=True)
+
+    async def _say(self, *, asleep: bool) -> None:
+        if asleep != self._asleep:
+            await self._storage.idle(self._worker, self._names if asleep else None)
+            self._asleep = asleep
+
+    async def _claim(self, ask: Ask) -> int:
+        asked = self._clock.monotonic()
+        try:
+            claimed = await self._storage.claim(self._worker, ask.wants, ask.limit)
+        except StorageUnavailable:
+            self._unsure = True
+            raise
+        self._link.found()
+        if claimed:
+            served = self._served
+            self._holdings.take([Held(job, served[job.name], asked + job.expire_in) for job in claimed])
+        return len(claimed)
+
+    def _ask(self) -> Ask | None:
+        """Decide what to claim now, if anything."""
+        lanes = self._lanes
+        waiting = len(lanes.ready)
+        free = lanes.size - lanes.running - waiting
+        self._low = 0
+        if self._holdings.settler.backlog >= BACKLOG_MAX:
+            return None
+        now = self._clock.monotonic()
+        if self._limited:
+            if free > 0:
+                self._fair_at = now
+                limit = min(free, BATCH_MAX)
+                room = [(s.name, min(limit, s.limit - s.busy)) for s in self._limited if s.limit is not None]
+                wants = [Want(name, n) for name, n in room if n > 0]
+                wants += [Want(s.name, limit) for s in self._open]
+                return Ask(wants, limit) if wants else None
+            if now - self._fair_at > FAIR_EVERY:
+                return None
+        more: list[Want] = []
+        for served in self._open:
+            store = self._store_of(served)
+            self._low = max(self._low, store // 2)
+            if free > 0 or waiting <= store // 2:
+                n = min(BATCH_MAX, max(free, 0) + max(store - waiting, 0))
+                if n > 0:
+                    more.append(Want(served.name, n))
+        return Ask(more, max(want.free for want in more)) if more else None
+
+    def _store_of(self, served: Served) -> int:
+        """Return how many jobs of a queue may be claimed ahead."""
+        if served.seconds is None or served.seconds > AHEAD_SLOWEST:
+            return 0
+        if served.seconds * AHEAD_MAX <= self._lanes.size * AHEAD_SECONDS:
+            return AHEAD_MAX
+        return int(self._lanes.size * AHEAD_SECONDS / served.seconds)
+
+    def _tell_drained(self) -> None:
+        for done in self._drained:
+            if not done.done():
+                done.set_result(None)
+        self._drained = []

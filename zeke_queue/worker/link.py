@@ -1,0 +1,45 @@
+"""Whether the storage can be reached, told once each way; and how long to wait between tries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue import log
+
+if TYPE_CHECKING:
+    from zeke_queue.clock import Clock
+    from zeke_queue.rng import Entropy
+
+FIRST_PAUSE: Final = 0.1
+LONGEST_PAUSE: Final = 5.0
+
+
+class Link:
+    """The way to the storage, as all loops of one worker see it."""
+
+    def __init__(self, clock: Clock, entropy: Entropy) -> None:
+        self._clock = clock
+        self._random = entropy.stream("link")
+        self._lost_at: float | None = None
+
+    def lost(self, during: str, error: Exception) -> None:
+        """Note that a call had no answer."""
+        if self._lost_at is None:
+            self._lost_at = self._clock.monotonic()
+            log.get_logger().warning("storage_unavailable", during=during, error=str(error))
+
+    def found(self) -> None:
+        """Note that a call was answered."""
+        if self._lost_at is not None:
+            away = self._clock.monotonic() - self._lost_at
+            self._lost_at = None
+            log.get_logger().info("storage_back", awayMs=round(away * 1000))
+
+    async def pause(self, failures: int) -> None:
+        """Wait before the next try, longer with each failure in a row, and not in step with other workers."""
+        longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 10))
+        await self._clock.sleep(longest * (0.5 + self._random.random() / 2))
+
+    def refused(self, during: str, error: Exception) -> None:
+        """Tell of a call that was answered by an error, which a repetition would not change."""
+        log.get_logger().error("storage_refused", during=during, error=str(error))

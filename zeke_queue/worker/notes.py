@@ -1,0 +1,159 @@
+"""Progress and log lines of running jobs, on their way to those who watch.
+
+They are kept in the background: a handler never waits for the storage because it told how far it is. Progress
+    is
+kept at most ten times a second a job, the last value winning; log lines are kept all, up to a bound a job
+that a runaway loop would reach, beyond which they are counted and the count is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.core import jsonb
+from zeke_queue.errors import NotJson, StorageError, StorageUnavailable
+from zeke_queue.model import JobEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from zeke_queue.storage.store import Storage
+    from zeke_queue.worker.link import Link
+
+INTERVAL: Final = 0.1
+"""Seconds between two writes."""
+
+LINES_MAX: Final = 200
+"""Log lines of one job that wait for one write."""
+
+WAITING_MAX: Final = 10_000
+"""Events that wait while the storage is away; the oldest are dropped first."""
+
+TEXT_MAX: Final = 8_000
+"""Characters of one event's JSON."""
+
+
+class Notes:
+    """What waits to be kept.
+
+    Args:
+        storage: keeps it.
+        link: is told of failures.
+    """
+
+    def __init__(self, storage: Storage, link: Link) -> None:
+        self._storage = storage
+        self._link = link
+        self._lines: list[JobEvent] = []
+        self._progress: dict[UUID, JobEvent] = {}
+        self._counts: dict[UUID, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    @property
+    def any(self) -> bool:
+        """Whether something waits to be kept."""
+        return bool(self._lines or self._progress or self._writing)
+
+    def progress(self, job_id: UUID, attempt: int, value: float, message: str | None) -> None:
+        """Keep how far a job is; may be called from any thread."""
+        data = _text({"value": value, "message": message})
+        self._loop.call_soon_threadsafe(self._add_progress, JobEvent(job_id, attempt, "progress", data))
+
+    def line(self, job_id: UUID, attempt: int, level: str, message: str, fields: Mapping[str, Any]) -> None:
+        """Keep a log line; may be called from any thread."""
+        data = _text(
+            {"level": level, "message": message, **{k: v for k, v in fields.items() if k not in _OWN}}
+        )
+        self._loop.call_soon_threadsafe(self._add_line, JobEvent(job_id, attempt, "log", data))
+
+    async def flush(self) -> None:
+        """Write what waits now; if the storage is away, the link is told, and it is tried later."""
+        if self._writing is not None:
+            await asyncio.shield(self._writing)
+        if self._lines or self._progress:
+            await self._write()
+
+    def close(self) -> None:
+        """Write no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._writing is not None:
+            self._writing.cancel()
+
+    def _add_progress(self, event: JobEvent) -> None:
+        # Progress and lines are told in the order they came in, but for a progress that replaced an earlier
+        # one.
+        self._progress.pop(event.job_id, None)
+        self._progress[event.job_id] = event
+        self._write_soon()
+
+    def _add_line(self, event: JobEvent) -> None:
+        count = self._counts[event.job_id] = self._counts.get(event.job_id, 0) + 1
+        if count <= LINES_MAX:
+            self._lines.append(event)
+            self._write_soon()
+
+    def _write_soon(self) -> None:
+        if self._timer is None and self._writing is None:
+            self._writing = asyncio.ensure_future(self._write_and_rest())
+
+    async def _write_and_rest(self) -> None:
+        try:
+            await self._write()
+        finally:
+            self._writing = None
+            self._timer = self._loop.call_later(INTERVAL, self._rested)
+
+    def _rested(self) -> None:
+        self._timer = None
+        if self._lines or self._progress:
+            self._write_soon()
+
+    async def _write(self) -> None:
+        events = [*self._lines, *self._progress.values()]
+        dropped = {job_id: n - LINES_MAX for job_id, n in self._counts.items() if n > LINES_MAX}
+        if dropped:
+            last = {event.job_id: event for event in self._lines}
+            events += [_left_out(last[job_id], n) for job_id, n in dropped.items() if job_id in last]
+        self._lines, self._progress, self._counts = [], {}, {}
+        try:
+            await self._storage.note(events)
+        except StorageUnavailable as error:
+            self._link.lost("note", error)
+            self._lines = [*events, *self._lines][-WAITING_MAX:]
+        except StorageError as error:
+            # Notes are a service to watchers: a storage that refuses them must not disturb the jobs
+            # themselves.
+            self._link.refused("note", error)
+
+
+_OWN: Final = frozenset({"level", "message"})
+
+
+def _text(value: Mapping[str, Any]) -> str:
+    try:
+        text = jsonb.dumps(value)
+    except NotJson:
+        text = jsonb.dumps({key: _plain(part) for key, part in value.items()})
+    if len(text) <= TEXT_MAX:
+        return text
+    kept = {key: value[key] for key in ("level", "value") if key in value}
+    return jsonb.dumps({**kept, "message": _plain(value.get("message"))[:TEXT_MAX], "shortened": True})
+
+
+def _plain(value: Any) -> Any:
+    """Return a value that JSON can hold: itself, or its text without what Postgres can't keep."""
+    try:
+        jsonb.dumps(value)
+    except NotJson:
+        return repr(value).replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode()
+    return value
+
+
+def _left_out(last: JobEvent, count: int) -> JobEvent:
+    data = jsonb.dumps({"level": "warning", "message": f"{count} more lines were left out", "leftOut": count})
+    return JobEvent(last.job_id, last.attempt, "log", data)

@@ -1,0 +1,109 @@
+"""What becomes of an attempt: from what the handler returned or raised to the outcome that is stored.
+
+A handler's failure is retried by its job's policy. What a repetition would not mend is not: a payload that
+does not fit, and a result that can't be stored, since the work is done and its result would be as wrong the
+next time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.core import jsonb
+from zeke_queue.core.failure import error_output, error_record
+from zeke_queue.core.retry import verdict
+from zeke_queue.errors import LeaseLost, NotJson, PayloadInvalid, TooLarge
+from zeke_queue.model import Completed, Failed, JobState, Released, RetryPolicy
+from zeke_queue.signals import Fail, Retry, Snooze
+from zeke_queue.worker.executor import Encoded, RemoteFailure
+
+if TYPE_CHECKING:
+    from zeke_queue.model import Claimed
+    from zeke_queue.rng import Entropy
+    from zeke_queue.worker.held import Held, Outcome
+
+EXPIRED_TYPE: Final = "Expired"
+
+
+class Outcomes:
+    """Makes outcomes.
+
+    Args:
+        entropy: its stream ``retry`` gives the jitter.
+        output_cap: bytes of a result's JSON at most.
+    """
+
+    def __init__(self, entropy: Entropy, output_cap: int) -> None:
+        self._draw = entropy.stream("retry").random
+        self._cap = output_cap
+
+    def returned(self, held: Held, result: Any) -> Outcome | None:
+        """Judge a handler that returned; None if nobody wants the outcome any more."""
+        claimed = held.claimed
+        if held.reason is not None and held.reason != "shutdown":
+            return None if held.reason == "lost" else self.expired(held)
+        if result is None:
+            return Completed(claimed.id, claimed.attempt, None)
+        try:
+            text = result.text if type(result) is Encoded else jsonb.dumps(result)
+        except NotJson as error:
+            return self._unstorable(held, "NotJson", f"The handler's result can't be stored. {error}")
+        if text is not None and len(text) * 4 > self._cap and (size := len(text.encode())) > self._cap:
+            message = (
+                f"The handler's result has {size} bytes of JSON, {self._cap} at most; store what is large "
+                "elsewhere, and return a reference to it"
+            )
+            return self._unstorable(held, TooLarge.__name__, message)
+        return Completed(claimed.id, claimed.attempt, text)
+
+    def raised(self, held: Held, error: BaseException) -> Outcome | None:
+        """Judge a handler that raised; None if nobody wants the outcome any more."""
+        claimed = held.claimed
+        if held.reason == "lost" or isinstance(error, LeaseLost):
+            return None
+        if held.reason == "expired":
+            return self.expired(held)
+        if isinstance(error, Fail):
+            return Failed(claimed.id, claimed.attempt, None, error_record("Fail", error.reason))
+        if held.reason == "shutdown":
+            # What it raised may be what the cancellation turned into on its way; the next worker will see.
+            return Released(claimed.id, claimed.attempt)
+        if isinstance(error, Snooze):
+            return Released(claimed.id, claimed.attempt, error.seconds)
+        return self._failed(claimed, error)
+
+    def misfit(self, held: Held, error: PayloadInvalid) -> Outcome:
+        """Judge a payload that does not fit: failed for good, without having run."""
+        fields = [{"path": path, "message": message} for path, message in error.fields]
+        return Failed(
+            held.claimed.id,
+            held.claimed.attempt,
+            None,
+            error_record(PayloadInvalid.__name__, str(error), fields=fields),
+        )
+
+    def expired(self, held: Held) -> Outcome:
+        """Judge an attempt whose time was up, whatever its handler made of its cancellation."""
+        claimed = held.claimed
+        output = error_record(
+            EXPIRED_TYPE, f"The attempt took longer than {claimed.expire_in:g} s (expire_in)"
+        )
+        return Failed(claimed.id, claimed.attempt, self._verdict(claimed), output, JobState.EXPIRED)
+
+    def _failed(self, claimed: Claimed, error: BaseException) -> Failed:
+        retry_in = self._verdict(claimed)
+        if isinstance(error, Retry):
+            if retry_in is not None and error.after is not None:
+                retry_in = error.after
+            return Failed(claimed.id, claimed.attempt, retry_in, error_record("Retry", str(error)))
+        output = error.output if isinstance(error, RemoteFailure) else error_output(error)
+        return Failed(claimed.id, claimed.attempt, retry_in, output)
+
+    def _unstorable(self, held: Held, kind: str, message: str) -> Outcome:
+        return Failed(held.claimed.id, held.claimed.attempt, None, error_record(kind, message))
+
+    def _verdict(self, claimed: Claimed) -> float | None:
+        policy = RetryPolicy(
+            claimed.retry_limit, claimed.retry_delay, claimed.retry_backoff, claimed.retry_delay_max
+        )
+        return verdict(policy, claimed.retry_count, self._draw())

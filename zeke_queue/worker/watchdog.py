@@ -1,0 +1,75 @@
+"""Reports a handler that blocks the event loop: by name, with the line it is at.
+
+A thread asks the loop for a sign of life twice within the limit. If none comes, it looks at what the loop's
+thread is doing. It goes by the waits of the thread itself, and belongs to real time: a simulator turns it
+off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue import log
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zeke_queue.worker.held import Held
+
+FRAMES_MAX: Final = 30
+
+
+class Watchdog:
+    """Watches the running loop from a thread.
+
+    Args:
+        limit: seconds without a sign of life that are reported.
+        job_of: returns the job that a task of the loop runs.
+    """
+
+    def __init__(self, limit: float, job_of: Callable[[asyncio.Task[object] | None], Held | None]) -> None:
+        self._limit = limit
+        self._job_of = job_of
+        self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.get_ident()
+        self._over = threading.Event()
+        self._alive = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="zeke-watchdog", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Watch no more; the thread ends by itself."""
+        self._over.set()
+        self._alive.set()
+
+    def _watch(self) -> None:
+        while not self._over.wait(self._limit / 2):
+            self._alive.clear()
+            try:
+                self._loop.call_soon_threadsafe(self._alive.set)
+            except RuntimeError:
+                return  # the loop is closed
+            if not self._alive.wait(self._limit):
+                self._report()
+                self._alive.wait()
+
+    def _report(self) -> None:
+        frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        frame = frames.get(self._loop_thread)
+        stack = "".join(traceback.format_stack(frame, FRAMES_MAX)) if frame is not None else None
+        held = self._job_of(asyncio.current_task(self._loop))
+        fields = {} if held is None else {"taskId": held.served.task.name, "jobId": str(held.claimed.id)}
+        log.get_logger().error(
+            "loop_blocked",
+            **fields,
+            seconds=self._limit,
+            hint="use a sync handler (it gets a thread), or process=True for computations",
+            stack=stack,
+        )

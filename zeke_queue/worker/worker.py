@@ -1,0 +1,186 @@
+"""The worker: claims the jobs of a catalog, runs their handlers, and settles what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any, Self
+
+from zeke_queue.errors import BadOption, UsageError
+from zeke_queue.worker.crew import Crew, Plan
+from zeke_queue.worker.local import LocalExecutor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+    from uuid import UUID
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.queue import Queue
+    from zeke_queue.rng import Entropy
+    from zeke_queue.task import Task
+    from zeke_queue.worker.executor import Executor
+
+
+class Worker:
+    """Runs jobs until it is told to stop.
+
+    ::
+
+        async with Queue.connect(catalog) as queue:
+            await Worker(queue).run()
+
+    Its heartbeat tells the storage that it lives. If none is answered for the length of the lease, the jobs
+    may have been given to others: it cancels their handlers, settles nothing of theirs, and begins anew when
+        the storage is back.
+
+    Args:
+        queue: whose catalog and storage it works on.
+        concurrency: how many jobs run at once.
+        queues: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
+            all its names.
+        poll: seconds between looks for work while nobody wakes it.
+        lease: seconds of silence after which its jobs are given to others.
+        beat: seconds between heartbeats; at most half of the lease.
+        grace: seconds for running jobs when it is told to stop.
+        clock: the queue's by default.
+        entropy: the queue's by default.
+        executor: runs sync handlers; threads and processes of this machine by default.
+        watchdog: seconds after which a handler that blocks the loop is reported, None to turn that off.
+
+    Raises:
+        BadOption: a number is out of its range.
+        UnknownTask: a queue is not one of the catalog's.
+    """
+
+    def __init__(
+        self,
+        queue: Queue,
+        *,
+        concurrency: int = 10,
+        queues: Sequence[str | Task[Any, Any]] | None = None,
+        poll: float = 2.0,
+        lease: float = 15.0,
+        beat: float = 5.0,
+        grace: float = 30.0,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+        executor: Executor | None = None,
+        watchdog: float | None = 1.0,
+    ) -> None:
+        if type(concurrency) is not int or concurrency < 1:
+            raise BadOption(f"concurrency: {concurrency!r} is out of range; give 1 or more")
+        for name, value in (("poll", poll), ("lease", lease), ("beat", beat)):
+            if not value > 0:
+                raise BadOption(f"{name}: {value!r} is out of range; give seconds above 0")
+        if grace < 0:
+            raise BadOption(f"grace: {grace!r} is out of range; give seconds, 0 or more")
+        if beat * 2 > lease:
+            raise BadOption(
+                f"beat: {beat:g} s is more than half of the lease ({lease:g} s), so that one late heartbeat "
+                "would lose every job; lower it, or raise the lease"
+            )
+        self._plan = Plan(_served(queue, queues), concurrency, poll, lease, beat, grace, watchdog)
+        self._queue = queue
+        self._clock = clock or queue.clock
+        self._entropy = entropy or queue.entropy
+        self._executor: Executor = executor or LocalExecutor()
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._crew: Crew | None = None
+        self._stack = AsyncExitStack()
+        self.stuck = 0
+        """After a stop: how many handlers did not even end when they were cancelled."""
+
+    @property
+    def id(self) -> UUID | None:
+        """The worker's identity in the storage, a new one at each start; None while it is not running."""
+        return None if self._crew is None else self._crew.id
+
+    async def run(self) -> None:
+        """Work until ``stop`` or ``abort`` is called, and return when everything is settled or given back.
+
+        Raises:
+            StorageError: the storage can't be used, other than being away for a time.
+        """
+        async with self:
+            await self._running().until(self._stop.wait())
+
+    def stop(self) -> None:
+        """Claim no more, give running jobs the grace period, then release them without using a retry."""
+        self._stop.set()
+
+    def abort(self) -> None:
+        """Give all jobs back at once."""
+        self._stop.set()
+        self._hurry.set()
+
+    async def drain(self) -> None:
+        """Work until nothing is due and everything is settled, for tests and benchmarks.
+
+        Jobs that are due later are not waited for. If the worker is not running it runs for just as long.
+        """
+        if self._crew is not None:
+            await self._crew.until(self._crew.intake.drained())
+            return
+        async with self:
+            await self._running().until(self._running().intake.drained())
+
+    async def __aenter__(self) -> Self:
+        """Start; the worker works in the background."""
+        if self._crew is not None:
+            raise UsageError("This worker is running already; make another one")
+        self._stop.clear()
+        self._hurry.clear()
+        async with AsyncExitStack() as stack:
+            resources = self._queue.catalog.resources
+            given = None if resources is None else await stack.enter_async_context(resources())
+            stack.push_async_callback(self._executor.close)
+            crew = Crew(
+                self._queue,
+                self._plan,
+                clock=self._clock,
+                entropy=self._entropy,
+                executor=self._executor,
+                resources=given,
+            )
+            opening = asyncio.ensure_future(crew.open())
+            stopping = asyncio.ensure_future(self._stop.wait())
+            try:
+                # A storage that is not there is waited for, but not by a worker that was told to stop.
+                await asyncio.wait((opening, stopping), return_when=asyncio.FIRST_COMPLETED)
+                if opening.done():
+                    opening.result()
+            finally:
+                opening.cancel()
+                stopping.cancel()
+                await asyncio.gather(opening, stopping, return_exceptions=True)
+            self._crew = crew
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop: gracefully, or at once if the block raised."""
+        if kind is not None:
+            self._hurry.set()
+        crew = self._running()
+        try:
+            async with self._stack:
+                self.stuck = await crew.close(self._plan.grace, self._hurry)
+        finally:
+            self._crew = None
+
+    def _running(self) -> Crew:
+        if self._crew is None:
+            raise UsageError("This worker is not running")
+        return self._crew
+
+
+def _served(queue: Queue, queues: Sequence[str | Task[Any, Any]] | None) -> dict[str, Task[Any, Any]]:
+    catalog = queue.catalog
+    if queues is None:
+        return dict(catalog.served)
+    tasks = [catalog.get(which) for which in queues]
+    return {name: task for task in tasks for name in (task.name, *task.aliases)}
