@@ -14,8 +14,8 @@ SCHEMES = frozenset({"http:", "https:"})
 _CREDENTIALS = re.compile(r"//[^/?#]*@")
 # Parameters that tell the site where the reader came from and never which page is meant.
 _TRACKING = re.compile(
-    r"utm_\w+|(?:fb|g|d|ms|y|tw|tt|ig|li_fat_?)clid|gclsrc|gbraid|wbraid|igshid|igsh|li_fat_id|mc_[ce]id|mkt_tok"
-    r"|_hs(?:enc|mi)|hsctatracking|vero_(?:id|conv)|oly_(?:anon|enc)_id|wickedid|_openstat|__s|s_cid"
+    r"utm_\w+|(?:fb|g|d|y|tw|tt)clid|msclkid|gclsrc|gbraid|wbraid|igshid|igsh|li_fat_id|mc_[ce]id"
+    r"|mkt_tok|_hs(?:enc|mi)|hsctatracking|vero_(?:id|conv)|oly_(?:anon|enc)_id|wickedid|_openstat|__s|s_cid"
     r"|cmpid|ncid|srsltid|at_(?:campaign|medium|custom\w*)|pk_\w+|piwik_\w+|mtm_\w+",
     re.IGNORECASE,
 )
@@ -79,7 +79,8 @@ def canonicalise_url(url: str) -> str:
     parsed.hash = ""
     parameters = parsed.search.removeprefix("?").split("&")
     kept = [p for p in parameters if p and not _TRACKING.fullmatch(unquote_plus(p.partition("=")[0]))]
-    parsed.search = "&".join(kept)
+    # With its question mark, or one that belongs to the first parameter would be taken for it.
+    parsed.search = "?" + "&".join(kept) if kept else ""
     return parsed.href
 
 

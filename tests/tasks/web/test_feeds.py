@@ -1,0 +1,449 @@
+"""Feeds of every format, and every kind of breakage that is met in the wild."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zeke_tasks.web import Entry, Feed, FeedError, parse_feed
+
+URL = "https://example.org/blog/feed"
+
+
+def read(body: str | bytes, content_type: str = "", url: str = URL) -> Feed:
+    return parse_feed(body.encode() if isinstance(body, str) else body, content_type, url)
+
+
+def rss(*items: str, head: str = "") -> str:
+    listed = "".join(f"<item>{item}</item>" for item in items)
+    return f'<rss version="2.0" xmlns:content="http://purl.org/rss/1.0/modules/content/"><channel>{head}{listed}</channel></rss>'
+
+
+def atom(*entries: str, head: str = "") -> str:
+    listed = "".join(f"<entry>{entry}</entry>" for entry in entries)
+    return f'<feed xmlns="http://www.w3.org/2005/Atom">{head}{listed}</feed>'
+
+
+def described(html: str) -> str:
+    return f"<title>t</title><description><![CDATA[{html}]]></description>"
+
+
+def only(feed: Feed) -> Entry:
+    assert len(feed.entries) == 1
+    return feed.entries[0]
+
+
+# Formats
+
+
+def test_rss_is_read() -> None:
+    feed = read(
+        rss(
+            "<guid>https://example.org/1</guid><link>https://example.org/1</link>"
+            "<title>One &amp; only</title>"
+            "<description>&lt;p&gt;Short&lt;/p&gt;&lt;p&gt;words&lt;/p&gt;</description>"
+            "<content:encoded><![CDATA[<p>All the <b>words</b> of it</p>]]></content:encoded>"
+            "<author>Ann</author><pubDate>Mon, 05 Jan 2026 12:00:00 +0100</pubDate>",
+            head="<title>The &lt;b&gt;Feed&lt;/b&gt;</title><link>/</link>",
+        )
+    )
+    assert (feed.title, feed.url, feed.version, feed.damage) == (
+        "The Feed",
+        "https://example.org/",
+        "rss20",
+        None,
+    )
+    assert only(feed) == Entry(
+        external_id="https://example.org/1",
+        url="https://example.org/1",
+        title="One & only",
+        summary="Short words",
+        content="<p>All the <b>words</b> of it</p>",
+        published_at=datetime(2026, 1, 5, 11, tzinfo=UTC),
+        authors=("Ann",),
+    )
+
+
+def test_atom_is_read() -> None:
+    feed = read(
+        atom(
+            '<id>urn:1</id><link href="one"/><title type="html">A &amp;lt;tag&amp;gt;</title>'
+            "<summary>short</summary><content>1 &lt; 2</content>"
+            "<author><name>Ann</name></author><author><name>Bob</name></author><author><name>Ann</name></author>"
+            "<published>2026-01-05T12:00:00Z</published><updated>2026-01-06T12:00:00Z</updated>",
+            head='<title>Feed</title><link rel="self" href="/feed"/><link href="/"/>',
+        )
+    )
+    assert (feed.title, feed.url, feed.version) == ("Feed", "https://example.org/", "atom10")
+    assert only(feed) == Entry(
+        external_id="urn:1",
+        url="https://example.org/blog/one",
+        title="A <tag>",
+        summary="short",
+        content="1 &lt; 2",
+        published_at=datetime(2026, 1, 5, 12, tzinfo=UTC),
+        authors=("Ann", "Bob"),
+    )
+
+
+def test_rdf_is_read() -> None:
+    feed = read(
+        '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns="http://purl.org/rss/1.0/" '
+        'xmlns:dc="http://purl.org/dc/elements/1.1/"><channel rdf:about="https://example.org/"><title>Feed</title>'
+        '<link>https://example.org/</link></channel><item rdf:about="https://example.org/1"><title>One</title>'
+        "<link>https://example.org/1</link><description>words</description><dc:date>2026-01-05</dc:date>"
+        "<dc:creator>Ann</dc:creator></item></rdf:RDF>"
+    )
+    assert (feed.title, feed.version) == ("Feed", "rss10")
+    entry = only(feed)
+    assert (entry.external_id, entry.title, entry.authors) == ("https://example.org/1", "One", ("Ann",))
+    assert entry.published_at == datetime(2026, 1, 5, tzinfo=UTC)
+
+
+def json_feed(*items: object, **fields: object) -> str:
+    return json.dumps({"version": "https://jsonfeed.org/version/1.1", "items": items, **fields})
+
+
+def test_json_feed_is_read() -> None:
+    feed = read(
+        json_feed(
+            {
+                "id": 7,
+                "url": "/one",
+                "title": "1 < 2 & so on",
+                "summary": "short",
+                "content_html": "<p>All <b>words</b></p><script>alert(1)</script>",
+                "date_published": "2026-01-05T13:00:00+01:00",
+                "authors": [{"name": "Ann"}, {"url": "https://ann.example"}],
+            },
+            title="Feed",
+            home_page_url="https://example.org/",
+        )
+    )
+    assert (feed.title, feed.url, feed.version) == ("Feed", "https://example.org/", "json11")
+    assert only(feed) == Entry(
+        external_id="7",
+        url="https://example.org/one",
+        title="1 < 2 & so on",
+        summary="short",
+        content="<p>All <b>words</b></p>",
+        published_at=datetime(2026, 1, 5, 12, tzinfo=UTC),
+        authors=("Ann",),
+    )
+
+
+def test_an_old_json_feed_is_read() -> None:
+    body = {
+        "version": "https://jsonfeed.org/version/1",
+        "items": [{"id": "a", "content_text": "x", "author": {"name": "A"}}],
+    }
+    feed = read(json.dumps(body))
+    assert (feed.version, only(feed).authors) == ("json1", ("A",))
+
+
+def test_text_of_a_json_feed_is_no_markup() -> None:
+    entry = only(read(json_feed({"id": "1", "content_text": "if a < b & c:"})))
+    assert (entry.content, entry.summary) == ("if a &lt; b &amp; c:", "if a < b & c:")
+
+
+def test_fields_of_the_wrong_type_are_passed_over() -> None:
+    items = ["no object", None, {"id": {}, "title": ["x"], "url": "https://example.org/1", "authors": "Ann"}]
+    entry = only(read(json_feed(*items)))
+    assert (entry.url, entry.title, entry.authors) == ("https://example.org/1", "", ())
+
+
+# Links
+
+
+def test_relative_links_in_the_content_become_absolute() -> None:
+    entry = only(
+        read(
+            rss('<title>t</title><description><![CDATA[<a href="x">a</a> <img src="/i.png">]]></description>')
+        )
+    )
+    assert 'href="https://example.org/blog/x"' in entry.content
+    assert 'src="https://example.org/i.png"' in entry.content
+
+
+def test_content_with_absolute_links_stays_as_it_is() -> None:
+    content = '<a href="https://a.org/">a</a> <a href="#b">b</a>'
+    assert only(read(rss(described(content)))).content == content
+
+
+def test_xml_base_is_honoured() -> None:
+    entry = only(
+        read(
+            '<feed xmlns="http://www.w3.org/2005/Atom" xml:base="/x/"><entry><link href="y"/></entry></feed>'
+        )
+    )
+    assert entry.url == "https://example.org/x/y"
+
+
+@pytest.mark.parametrize("guid", ["123", "tag:example.org,2026:1", "urn:uuid:1"])
+def test_a_guid_that_is_no_url_is_no_link(guid: str) -> None:
+    entry = only(read(rss(f"<guid>{guid}</guid><title>t</title>")))
+    assert (entry.external_id, entry.url) == (guid, None)
+
+
+def test_a_guid_that_is_a_url_stands_for_a_missing_link() -> None:
+    assert only(read(rss("<guid>https://example.org/1</guid>"))).url == "https://example.org/1"
+
+
+def test_an_atom_link_after_the_id_is_a_link() -> None:
+    assert only(read(atom('<id>1</id><link href="/1"/>'))).url == "https://example.org/1"
+
+
+@pytest.mark.parametrize(
+    "link", ["javascript:alert(1)", "mailto:a@b.org", "http://user:pass@a.org/", "http://[::1"]
+)
+def test_a_link_that_is_not_fetched_is_none(link: str) -> None:
+    assert only(read(rss(f"<title>t</title><link>{link}</link>"))).url is None
+
+
+# Identity
+
+
+def test_identifiers_stay_when_a_feed_moves() -> None:
+    body = rss(
+        "<guid>12</guid><title>a</title>", '<title>b</title><description>&lt;img src="/x"&gt;</description>'
+    )
+    before, after = read(body, url="http://old.example/a/feed"), read(body, url="https://new.example/feed")
+    assert [entry.external_id for entry in before.entries] == [entry.external_id for entry in after.entries]
+    assert before.entries[0].external_id == "12"
+
+
+def test_entries_that_share_a_guid_are_all_kept() -> None:
+    feed = read(rss(*(f"<guid>same</guid><link>/{n}</link><title>{n}</title>" for n in range(3))))
+    assert [entry.external_id for entry in feed.entries] == [f"https://example.org/{n}" for n in range(3)]
+
+
+def test_entries_without_guid_and_link_are_all_kept() -> None:
+    feed = read(rss("<title>a</title>", "<title>b</title>", "<description>c</description>"))
+    assert len({entry.external_id for entry in feed.entries}) == 3
+
+
+def test_an_entry_that_stands_twice_is_one() -> None:
+    item = "<guid>1</guid><link>/1</link><title>t</title>"
+    assert len(read(rss(item, item)).entries) == 1
+
+
+def test_an_entry_that_says_nothing_is_none() -> None:
+    assert (
+        read(rss("", "<guid>1</guid>", "<title>t</title>")).entries == read(rss("<title>t</title>")).entries
+    )
+
+
+# Dates
+
+
+@pytest.mark.parametrize(
+    ("date", "moment"),
+    [
+        ("Mon, 05 Jan 2026 12:00:00 GMT", datetime(2026, 1, 5, 12, tzinfo=UTC)),
+        ("05 Jan 26 12:00 -0500", datetime(2026, 1, 5, 17, tzinfo=UTC)),
+        ("2026-01-05T12:00:00+02:00", datetime(2026, 1, 5, 10, tzinfo=UTC)),
+        ("2026-01-05", datetime(2026, 1, 5, tzinfo=UTC)),
+        ("yesterday", None),
+        ("", None),
+        ("0000-00-00T00:00:00Z", None),
+        ("Mon, 32 Foo 2026 12:00:00 GMT", None),
+    ],
+)
+def test_dates_are_read_as_utc_or_not_at_all(date: str, moment: datetime | None) -> None:
+    assert only(read(rss(f"<title>t</title><pubDate>{date}</pubDate>"))).published_at == moment
+
+
+def test_what_was_only_updated_has_that_date() -> None:
+    entry = only(read(atom("<id>1</id><title>t</title><updated>2026-01-05T12:00:00Z</updated>")))
+    assert entry.published_at == datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+# Encodings
+
+GREETING = '<?xml version="1.0" encoding="{}"?>' + rss("<title>Grüße, naïve “café”</title>")
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (GREETING.format("utf-8").encode(), ""),
+        (codecs.BOM_UTF8 + GREETING.format("iso-8859-1").encode(), ""),
+        (GREETING.format("utf-16").encode("utf-16"), "application/rss+xml"),
+        (GREETING.format("utf-16").encode("utf-16-be"), ""),
+        (GREETING.format("utf-8").encode("utf-16-le"), "text/xml; charset=utf-8"),
+        (GREETING.format("utf-16").encode(), ""),
+        (GREETING.format("windows-1252").encode("cp1252"), ""),
+        (GREETING.format("ISO-8859-1").encode("cp1252"), "text/xml"),
+        (GREETING.format("us-ascii").encode(), "text/xml; charset=us-ascii"),
+        (GREETING.format("no-such-charset").encode(), ""),
+        (b"\n\n  " + GREETING.format("utf-8").encode(), ""),
+    ],
+    ids=[
+        "utf-8",
+        "BOM over a false prolog",
+        "utf-16 with BOM",
+        "utf-16 without BOM",
+        "utf-16 that claims utf-8",
+        "utf-8 that claims utf-16",
+        "windows-1252",
+        "windows-1252 that claims latin-1",
+        "utf-8 that claims ascii",
+        "a charset that does not exist",
+        "blanks before the prolog",
+    ],
+)
+def test_a_feed_is_read_in_whatever_it_is_encoded(body: bytes, content_type: str) -> None:
+    feed = read(body, content_type)
+    assert (only(feed).title, feed.damage) == ("Grüße, naïve “café”", None)
+
+
+# Breakage
+
+
+@pytest.mark.parametrize(
+    ("broken", "titles"),
+    [
+        (rss("<title>a & b</title>", "<title>c</title>"), ["a & b", "c"]),
+        (rss("<title>a</title><b>unclosed", "<title>c</title>"), ["a", "c"]),
+        (rss("<title>a&nbsp;b &eacute;</title>"), ["a b é"]),
+        (rss("<title>a</title>").removesuffix("</channel></rss>"), ["a"]),
+        (rss("<title>a</title><foo:bar>x</foo:bar>"), ["a"]),
+        (rss("<title>a\x0b\x1b b</title>"), ["a b"]),
+        (rss("<title>a&#0;&#x1F;&#xD800;&#99999999;&#xFFFFFFFFFF;b</title>"), ["a b"]),
+        ("<!-- made by x -->\n" + rss("<title>a</title>"), ["a"]),
+        ("Warning: mysql\n" + rss("<title>a</title>"), ["a"]),
+        (rss("<title>a</title>") + "<script>x</script>", ["a"]),
+        (rss('<title attr=1 "x>a</title>'), ["a"]),
+        ("<rss version=2.0><x:channel><x:item><x:title>a</x:title></x:item></x:channel></rss>", ["a"]),
+    ],
+)
+def test_malformed_xml_is_read_whole(broken: str, titles: list[str]) -> None:
+    assert [entry.title for entry in read(broken).entries] == titles
+
+
+def test_a_malformed_feed_says_what_is_wrong_with_it() -> None:
+    damage = read(rss("<title>a & b</title>")).damage
+    assert damage
+    assert "not well-formed" in damage
+
+
+def test_a_feed_that_broke_off_keeps_what_came() -> None:
+    whole = rss("<title>a</title>", "<title>b</title><content:encoded><![CDATA[<p>first words and more")
+    feed = read(whole.partition(" and more")[0])
+    assert [entry.title for entry in feed.entries] == ["a", "b"]
+    assert "first words" in feed.entries[1].content
+
+
+def test_a_feed_without_entries_is_a_feed() -> None:
+    assert read(rss(head="<title>Empty</title>")) == Feed(
+        title="Empty", url=None, entries=(), version="rss20"
+    )
+    assert read(json_feed()).entries == ()
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=40))
+def test_a_title_keeps_every_printable_word(words: str) -> None:
+    from xml.sax.saxutils import escape  # noqa: PLC0415 - the inverse of what is tested
+
+    shown = "".join(c for c in words if c >= " " and c not in "\ufffe\uffff" and not "\x7f" <= c <= "\x9f")
+    title = only(read(atom(f"<id>1</id><title>{escape(shown)} .</title>"))).title
+    assert title == " ".join(f"{shown} .".split())
+
+
+@given(
+    st.binary(max_size=300)
+    | st.binary(max_size=100).map(lambda junk: rss("<title>t</title>").encode()[:60] + junk)
+)
+def test_whatever_comes_is_a_feed_or_an_error_of_ours(body: bytes) -> None:
+    try:
+        feed = read(body)
+    except FeedError:
+        return
+    assert all(entry.external_id for entry in feed.entries)
+
+
+# No feeds
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "empty"),
+        (b" \n\xef\xbb\xbf", "."),
+        (
+            b"<!DOCTYPE html><html><head><title>x</title></head><body><item>no</item></body></html>",
+            "web page",
+        ),
+        (b"<html><body>404</body></html>", "web page"),
+        (b"<?xml version='1.0'?><!DOCTYPE html PUBLIC '-//W3C//DTD XHTML 1.0//EN' 'x'><html/>", "web page"),
+        (b"just words", "neither XML nor JSON"),
+        (b"%PDF-1.7", "neither XML nor JSON"),
+        (b"<urlset xmlns='http://www.sitemaps.org/schemas/sitemap/0.9'><url/></urlset>", "<urlset>"),
+        (b"{}", "JSON"),
+        (b'{"version": "https://jsonfeed.org/version/1.1"}', "JSON"),
+        (b'{"items": [', "JSON"),
+        (b"[" * 100_000, "neither"),
+        (b'{"a":' * 100_000, "JSON"),
+    ],
+)
+def test_what_is_no_feed_is_an_error_that_says_what_it_is(body: bytes, reason: str) -> None:
+    with pytest.raises(FeedError, match=reason) as caught:
+        read(body)
+    assert caught.value.url == URL
+
+
+BOMB = (
+    (
+        '<!DOCTYPE rss [<!ENTITY a "ha">'
+        + "".join(f'<!ENTITY {x} "{f"&{y};" * 10}">' for x, y in zip("bcdefg", "abcdef", strict=True))
+    )
+    + "]>"
+    + rss("<title>&g;</title>")
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        BOMB.encode(),
+        ("<?xml version='1.0'?>" + BOMB).encode(),
+        BOMB.encode("utf-16"),
+        BOMB.replace("ENTITY", "entity").encode(),
+        b"<!-- <a> --><?pi <b> ?>" + BOMB.encode(),
+        b"<!-- <rss --> words " + BOMB.encode(),
+        b'<!DOCTYPE rss SYSTEM "x" [<!ENTITY x SYSTEM "file:///etc/passwd">]><rss version="2.0"/>',
+        b'<!DOCTYPE rss [<!ENTITY % x SYSTEM "http://a.org/">%x;]><rss version="2.0"/>',
+        b"<!ENTITY x 'y'>" + rss("<title>&x;</title>").encode(),
+    ],
+)
+def test_a_feed_that_declares_entities_is_refused(body: bytes) -> None:
+    with pytest.raises(FeedError, match="ENTITY"):
+        read(body)
+
+
+def test_an_article_about_entities_is_none_of_these() -> None:
+    feed = read(rss(described("<pre>&lt;!ENTITY</pre> <!ENTITY x>")))
+    assert only(feed).title == "t"
+
+
+def test_a_document_type_alone_is_no_harm() -> None:
+    doctype = (
+        '<!DOCTYPE rss PUBLIC "-//Netscape Communications//DTD RSS 0.91//EN" "http://a.org/rss-0.91.dtd">'
+    )
+    assert only(read(doctype + rss("<title>t</title>"))).title == "t"
+
+
+def test_a_hostile_prolog_takes_no_time() -> None:
+    body = "<!-- x --><?y?>" * 50_000 + rss("<title>t</title>")
+    assert only(read(body)).title == "t"
+
+
+def test_scripts_are_taken_out_of_the_content() -> None:
+    content = '<p onclick="x()">a</p><script>x()</script><iframe src="https://a.org"></iframe>'
+    entry = only(read(rss(described(content))))
+    assert (entry.content, entry.summary) == ("<p>a</p>", "a")
