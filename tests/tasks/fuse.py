@@ -1,0 +1,97 @@
+"""A fuse that ends a handler at a chosen point: before or after any statement, any commit, any fetch."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tests.tasks.jobs import Jobs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+    from tests.tasks.domain import Domain
+    from zeke_queue.context import JobContext
+    from zeke_tasks.web import Fetcher
+
+
+class Killed(BaseException):
+    """The process ended here; no handler of errors may see it, as with a real one."""
+
+
+class Fuse:
+    """Counts the points that a handler passes, and ends it at one of them.
+
+    Args:
+        at: the number of the point, from 0; None to end nothing.
+    """
+
+    def __init__(self, at: int | None = None) -> None:
+        self._at = at
+        self.passed = 0
+
+    def burn(self) -> None:
+        """Pass a point, or end there."""
+        if self.passed == self._at:
+            raise Killed
+        self.passed += 1
+
+    def around(self, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        """Return a call with a point before and one after it."""
+
+        async def burning(*args: Any, **kwargs: Any) -> Any:
+            self.burn()
+            answer = await call(*args, **kwargs)
+            self.burn()
+            return answer
+
+        return burning
+
+
+class Burning:
+    """An object whose coroutine methods have points around them; ``within`` gives another such object."""
+
+    def __init__(self, inner: Any, fuse: Fuse, *calls: str) -> None:
+        self._inner = inner
+        self._fuse = fuse
+        self._calls = calls
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._inner, name)
+        if self._calls and name not in self._calls:
+            return found
+        return self._fuse.around(found)
+
+
+class BurningRepository:
+    """A repository whose verbs have points around them."""
+
+    def __init__(self, inner: Any, fuse: Fuse) -> None:
+        self._inner = inner
+        self._fuse = fuse
+
+    def within(self, transaction: Any) -> Any:
+        """Return the verbs of a transaction that has points itself."""
+        return Burning(self._inner.within(transaction._inner), self._fuse)
+
+
+class BurningJobs(Jobs):
+    """Runs handlers with a fuse in everything that they touch."""
+
+    def __init__(self, domain: Domain, web: Fetcher, fuse: Fuse) -> None:
+        super().__init__(domain, web)
+        self._fuse = fuse
+        self.resources = replace(
+            self.resources,
+            repository=BurningRepository(domain.repository, fuse),
+            web=Burning(web, fuse, "fetch"),
+        )
+
+    @asynccontextmanager
+    async def transaction(self, job: JobContext, connection: Any = None) -> AsyncGenerator[Any]:
+        """Open a transaction with points around its sends and its commit."""
+        async with self.queue.transaction(connection, parent=job.id) as transaction:
+            yield Burning(transaction, self._fuse, "send", "send_many")
+            self._fuse.burn()
+        self._fuse.burn()

@@ -1,0 +1,93 @@
+"""One job at a time, without a worker: a handler is run as a worker would, and a test sees where it stops.
+
+What a worker adds (claims, retries, concurrency) is tested with one; here a test wants to stop a handler
+between any two statements, or to look at what it raises.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zeke_queue import log
+from zeke_queue.config import Settings
+from zeke_queue.context import JobContext
+from zeke_queue.model import Claimed, JobFilter
+from zeke_queue.queue import Queue
+from zeke_tasks.catalog import build_catalog
+from zeke_tasks.context import Context, inline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from contextlib import AbstractAsyncContextManager
+    from uuid import UUID
+
+    from structlog.typing import FilteringBoundLogger
+
+    from tests.tasks.domain import Domain
+    from zeke_queue.model import Job
+    from zeke_tasks.web import Fetcher
+
+
+class Jobs:
+    """Runs the catalog's handlers on a domain store and a web."""
+
+    def __init__(self, domain: Domain, web: Fetcher) -> None:
+        self.domain = domain
+        self.resources = Context(domain.repository, web, domain.clock, inline)
+        self.queue = Queue(
+            build_catalog(scheduled=False), domain.storage, clock=domain.clock, settings=Settings.load()
+        )
+
+    async def run(self, task: str, payload: Any = None) -> Any:
+        """Run a task's handler once; returns or raises what it does."""
+        found = self.queue.catalog.get(task)
+        claimed = Claimed(
+            id=self.domain.new_id(),
+            name=found.name,
+            data=None,
+            attempt=1,
+            priority=0,
+            retry_count=0,
+            retry_limit=3,
+            retry_delay=1,
+            retry_backoff=True,
+            retry_delay_max=None,
+            expire_in=60.0,
+            start_after=self.domain.clock.now(),
+            parent=None,
+            meta=None,
+        )
+        job = JobContext(claimed, found.name, self, deadline=self.domain.clock.monotonic() + 60)
+        return await found.handler(found.validate(payload), job)
+
+    async def sent(self, task: str) -> list[Job]:
+        """Return the jobs of a task that were sent, oldest first."""
+        return (await self.queue.find(JobFilter(names=(task,), limit=1000)))[::-1]
+
+    # The job's host
+
+    def progress(self, job: JobContext, value: float, message: str | None) -> None:
+        """Nobody watches."""
+
+    def logger(self, job: JobContext) -> FilteringBoundLogger:
+        """Return a logger."""
+        return log.get_logger(taskId=job.task)
+
+    async def extend(self, job: JobContext, seconds: float) -> None:
+        """There is no deadline here."""
+
+    async def send(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> UUID | None:
+        """Send a child."""
+        return await self.queue.send(task, payload, **{"parent": job.id, **options})  # type: ignore[arg-type]
+
+    async def trigger(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> Any:
+        """Send a child, and return its run."""
+        return await self.queue.trigger(task, payload, **{"parent": job.id, **options})  # type: ignore[arg-type]
+
+    def transaction(self, job: JobContext, connection: Any = None) -> AbstractAsyncContextManager[Any]:
+        """Open a transaction whose jobs are children."""
+        return self.queue.transaction(connection, parent=job.id)
+
+    def wait(self, work: Any) -> Any:
+        """Refuse: no handler here runs in a thread."""
+        raise NotImplementedError

@@ -1,0 +1,179 @@
+"""``fetch-content``: what becomes of each item, and what is left to be tried again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from tests.tasks.jobs import Jobs
+from tests.tasks.scripted_web import ScriptedWeb, fetched, page
+from zeke_queue.errors import PayloadInvalid
+from zeke_queue.signals import Retry
+from zeke_tasks.store.model import ItemStatus, Kind
+from zeke_tasks.stories.fetch_content import ITEM_ATTEMPTS
+from zeke_tasks.web import Permanent, Transient, content_hash
+
+if TYPE_CHECKING:
+    from tests.tasks.domain import Domain
+
+ONE, TWO, THREE = (f"https://a.example/{number}" for number in (1, 2, 3))
+
+
+@pytest.fixture
+def web() -> ScriptedWeb:
+    return ScriptedWeb()
+
+
+@pytest.fixture
+def jobs(domain: Domain, web: ScriptedWeb) -> Jobs:
+    return Jobs(domain, web)
+
+
+async def _item(jobs: Jobs, url: str | None, **about: object) -> UUID:
+    source = await jobs.domain.source()
+    return await jobs.domain.item(source, url or "no url", url=url, **about)
+
+
+async def _fetch(jobs: Jobs, *items: UUID) -> dict[str, object]:
+    return await jobs.run("fetch-content", {"rawItemIds": items})
+
+
+async def test_a_page_becomes_a_story(jobs: Jobs, web: ScriptedWeb) -> None:
+    published = jobs.domain.clock.now()
+    item_id = await _item(jobs, ONE, title="From the feed", published_at=published)
+    web.put(ONE, page("From the page", "bees"))
+    assert await _fetch(jobs, item_id) == {"items": {"processed": 1}, "stories": 1}
+    item = await jobs.domain.look(item_id)
+    async with jobs.domain.rows() as rows:
+        content = await rows.content(item_id)
+    story = (await jobs.domain.stories(item_id))[item_id]
+    assert (item.status, item.attempts, item.error) == (ItemStatus.PROCESSED, 1, None)
+    assert content is not None
+    assert "bees" in content.text
+    assert (content.content_hash, content.html_url) == (content_hash(content.text), ONE)
+    assert (story.title, story.url, story.published_at) == ("From the feed", ONE, published)
+    assert (story.kind, story.primary_source_id) == (Kind.ARTICLE, item.source_id)
+
+
+async def test_the_title_of_the_page_serves_where_the_feed_has_none(jobs: Jobs, web: ScriptedWeb) -> None:
+    item_id = await _item(jobs, ONE)
+    web.put(ONE, page("From the page", "bees"))
+    await _fetch(jobs, item_id)
+    assert (await jobs.domain.stories(item_id))[item_id].title == "From the page"
+
+
+async def test_one_text_under_two_urls_is_one_story(jobs: Jobs, web: ScriptedWeb) -> None:
+    one, two = await _item(jobs, ONE), await _item(jobs, TWO)
+    web.put(ONE, page("A", "bees"))
+    web.put(TWO, page("A", "bees"))
+    assert await _fetch(jobs, one, two) == {"items": {"processed": 2}, "stories": 1}
+    stories = await jobs.domain.stories(one, two)
+    assert stories[one] == stories[two]
+
+
+async def test_an_entry_without_a_page_is_told_by_its_own_text(jobs: Jobs, web: ScriptedWeb) -> None:
+    item_id = await _item(jobs, None, body="<p>Bees &amp; <b>flowers</b>.</p>")
+    await _fetch(jobs, item_id)
+    async with jobs.domain.rows() as rows:
+        content = await rows.content(item_id)
+    assert content is not None
+    assert content.text == "Bees & flowers."
+    assert web.asked == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "<html><body></body></html>",
+        "",
+        fetched(ONE, "%PDF-1.7", content_type="application/pdf"),
+        fetched(ONE, "GIF89a", content_type="image/gif"),
+    ],
+)
+async def test_a_page_without_text_says_so_and_is_done(jobs: Jobs, web: ScriptedWeb, answer: str) -> None:
+    item_id = await _item(jobs, ONE)
+    web.put(ONE, answer)
+    assert await _fetch(jobs, item_id) == {"items": {"no_text_extracted": 1}, "stories": 0}
+
+
+async def test_an_entry_with_neither_page_nor_text_has_no_text(jobs: Jobs) -> None:
+    item_id = await _item(jobs, None)
+    await _fetch(jobs, item_id)
+    assert (await jobs.domain.look(item_id)).status is ItemStatus.NO_TEXT
+
+
+async def test_a_page_that_is_gone_fails_its_item_and_not_the_job(jobs: Jobs, web: ScriptedWeb) -> None:
+    gone, there = await _item(jobs, ONE), await _item(jobs, TWO)
+    web.put(ONE, Permanent(ONE, "answered 410 Gone", status=410))
+    web.put(TWO, page("A", "bees"))
+    assert await _fetch(jobs, gone, there) == {"items": {"failed": 1, "processed": 1}, "stories": 1}
+    item = await jobs.domain.look(gone)
+    assert (item.attempts, item.error) == (1, f"{ONE}: answered 410 Gone")
+
+
+async def test_only_items_that_are_left_are_done_again(jobs: Jobs, web: ScriptedWeb) -> None:
+    one, two, three = [await _item(jobs, url) for url in (ONE, TWO, THREE)]
+    web.put(ONE, page("A", "bees"))
+    web.put(TWO, Transient(TWO, "no answer", retry_after=5), page("B", "birds"))
+    web.put(THREE, Transient(THREE, "no answer", retry_after=30), page("C", "trees"))
+    with pytest.raises(Retry) as raised:
+        await _fetch(jobs, one, two, three)
+    assert raised.value.after == 30
+    assert "2 of 3" in str(raised.value)
+    left = await jobs.domain.look(two)
+    assert (left.status, left.attempts, left.error) == (ItemStatus.PENDING, 1, f"{TWO}: no answer")
+    assert (await jobs.domain.look(one)).status is ItemStatus.PROCESSED
+    web.asked.clear()
+    assert await _fetch(jobs, one, two, three) == {"items": {"processed": 3}, "stories": 3}
+    assert {asked.url for asked in web.asked} == {TWO, THREE}
+    item = await jobs.domain.look(two)
+    assert (item.attempts, item.error) == (2, None)
+
+
+async def test_without_a_time_from_the_server_the_policy_decides(jobs: Jobs, web: ScriptedWeb) -> None:
+    item_id = await _item(jobs, ONE)
+    web.put(ONE, Transient(ONE, "no answer"))
+    with pytest.raises(Retry) as raised:
+        await _fetch(jobs, item_id)
+    assert raised.value.after is None
+
+
+async def test_an_item_that_can_never_be_read_fails_in_the_end(jobs: Jobs, web: ScriptedWeb) -> None:
+    item_id = await _item(jobs, ONE)
+    web.put(ONE, Transient(ONE, "no answer"))
+    for _ in range(ITEM_ATTEMPTS - 1):
+        with pytest.raises(Retry):
+            await _fetch(jobs, item_id)
+    assert await _fetch(jobs, item_id) == {"items": {"failed": 1}, "stories": 0}
+    item = await jobs.domain.look(item_id)
+    assert (item.attempts, item.error) == (ITEM_ATTEMPTS, f"{ONE}: no answer")
+
+
+async def test_a_page_that_breaks_the_parser_does_not_stop_the_others(jobs: Jobs, web: ScriptedWeb) -> None:
+    odd, there = await _item(jobs, ONE), await _item(jobs, TWO)
+    web.put(ONE, ZeroDivisionError("oh"))
+    web.put(TWO, page("A", "bees"))
+    with pytest.raises(Retry):
+        await _fetch(jobs, odd, there)
+    item = await jobs.domain.look(odd)
+    assert (item.status, item.error) == (ItemStatus.PENDING, "ZeroDivisionError: oh")
+    assert (await jobs.domain.look(there)).status is ItemStatus.PROCESSED
+
+
+async def test_items_that_are_gone_are_passed_over(jobs: Jobs) -> None:
+    assert await _fetch(jobs, UUID(int=1)) == {"items": {}, "stories": 0}
+
+
+async def test_no_items_are_refused_by_field(jobs: Jobs) -> None:
+    with pytest.raises(PayloadInvalid, match="rawItemIds"):
+        await _fetch(jobs)
+
+
+async def test_a_text_that_postgres_cannot_hold_is_kept_without_what_it_cannot(
+    jobs: Jobs, web: ScriptedWeb
+) -> None:
+    item_id = await _item(jobs, ONE)
+    web.put(ONE, page("A\x00", "be\x00es"))
+    assert await _fetch(jobs, item_id) == {"items": {"processed": 1}, "stories": 1}

@@ -1,0 +1,218 @@
+"""``ingest-source``: what a feed becomes, and what is known of its health afterwards."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from tests.tasks.jobs import Jobs
+from tests.tasks.scripted_web import Asked, ScriptedWeb, feed, fetched
+from zeke_queue.signals import Fail, Retry
+from zeke_tasks.ingest.pace import HOUR
+from zeke_tasks.store.model import HealthStatus, ItemStatus, SourceType
+from zeke_tasks.web import Permanent, Transient
+
+if TYPE_CHECKING:
+    from tests.tasks.domain import Domain
+    from zeke_tasks.store.model import Health, RawItem, Source
+
+FEED = "https://a.example/feed"
+
+
+@pytest.fixture
+def web() -> ScriptedWeb:
+    return ScriptedWeb()
+
+
+@pytest.fixture
+def jobs(domain: Domain, web: ScriptedWeb) -> Jobs:
+    return Jobs(domain, web)
+
+
+async def _ingest(jobs: Jobs, source: Source | UUID) -> dict[str, object]:
+    source_id = source if isinstance(source, UUID) else source.id
+    return await jobs.run("ingest-source", {"sourceId": source_id, "reason": "schedule"})
+
+
+async def _items(jobs: Jobs, source: Source) -> list[RawItem]:
+    async with jobs.domain.rows() as rows:
+        return await rows.items_of(source.id)
+
+
+async def _health(jobs: Jobs, source: Source) -> Health:
+    async with jobs.domain.rows() as rows:
+        health = await rows.health(source.id)
+        assert health is not None
+        return health
+
+
+async def _chunks(jobs: Jobs) -> list[set[UUID]]:
+    return [{UUID(key) for key in job.data["rawItemIds"]} for job in await jobs.sent("fetch-content")]
+
+
+async def test_new_entries_become_items_that_are_to_be_fetched(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await jobs.domain.source(FEED)
+    web.put(FEED, feed(("One", "https://a.example/1"), ("Two", "https://a.example/2")))
+    assert await _ingest(jobs, source) == {
+        "sourceId": source.id,
+        "entries": 2,
+        "new": 2,
+        "notModified": False,
+    }
+    items = await _items(jobs, source)
+    assert {(item.title, item.url, item.status) for item in items} == {
+        ("One", "https://a.example/1", ItemStatus.PENDING),
+        ("Two", "https://a.example/2", ItemStatus.PENDING),
+    }
+    assert await _chunks(jobs) == [{item.id for item in items}]
+
+
+async def test_the_text_of_an_entry_is_kept_only_where_there_is_no_page(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await jobs.domain.source(FEED)
+    web.put(FEED, feed(("One", "https://a.example/1"), ("Two", "")))
+    await _ingest(jobs, source)
+    assert {item.title: item.body for item in await _items(jobs, source)} == {
+        "One": None,
+        "Two": "The text of Two.",
+    }
+
+
+async def test_known_entries_are_not_fetched_again(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await jobs.domain.source(FEED)
+    web.put(FEED, feed(("One", "https://a.example/1")), feed(("New title", "https://a.example/1")))
+    await _ingest(jobs, source)
+    assert (await _ingest(jobs, source))["new"] == 0
+    assert [item.title for item in await _items(jobs, source)] == ["New title"]
+    assert len(await _chunks(jobs)) == 1
+
+
+async def test_new_entries_are_fetched_in_chunks_of_twenty(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await jobs.domain.source(FEED)
+    web.put(FEED, feed(*((str(number), f"https://a.example/{number}") for number in range(45))))
+    await _ingest(jobs, source)
+    chunks = await _chunks(jobs)
+    assert sorted(map(len, chunks)) == [5, 20, 20]
+    assert set().union(*chunks) == {item.id for item in await _items(jobs, source)}
+
+
+async def test_items_that_were_forgotten_are_fetched_again(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await jobs.domain.source(FEED)
+    web.put(FEED, feed(("One", "https://a.example/1")))
+    await _ingest(jobs, source)
+    jobs.domain.clock.advance(13 * HOUR)
+    await _ingest(jobs, source)
+    await _ingest(jobs, source)
+    first, again = await _chunks(jobs)
+    assert first == again
+
+
+async def test_what_is_not_modified_is_not_parsed_and_refreshes_the_validators(
+    jobs: Jobs, web: ScriptedWeb
+) -> None:
+    source = await jobs.domain.source(FEED)
+    known = fetched(FEED, feed(("One", "https://a.example/1")), etag='"1"', last_modified="Mon")
+    web.put(FEED, known, fetched(FEED, not_modified=True, etag='"1"', last_modified="Tue"))
+    await _ingest(jobs, source)
+    assert (await _ingest(jobs, source))["notModified"]
+    assert web.asked == [Asked(FEED, "feed", None, None), Asked(FEED, "feed", '"1"', "Mon")]
+    health = await _health(jobs, source)
+    assert (health.status, health.etag, health.last_modified) == (HealthStatus.OK, '"1"', "Tue")
+
+
+async def test_a_feed_that_moved_for_good_is_saved(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await jobs.domain.source(FEED)
+    web.put(FEED, fetched(FEED, feed(), permanent_url="https://b.example/feed"))
+    await _ingest(jobs, source)
+    async with jobs.domain.rows() as rows:
+        moved = await rows.source(source.id)
+    assert moved is not None
+    assert moved.url == "https://b.example/feed"
+
+
+async def test_a_feed_that_moved_onto_another_source_says_so(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await jobs.domain.source(FEED)
+    await jobs.domain.source("https://b.example/feed")
+    web.put(FEED, fetched(FEED, feed(("One", "https://a.example/1")), permanent_url="https://b.example/feed"))
+    assert (await _ingest(jobs, source))["new"] == 1
+    health = await _health(jobs, source)
+    assert health.status is HealthStatus.WARN
+    assert "https://b.example/feed" in (health.message or "")
+
+
+async def test_a_malformed_feed_is_read_and_warned_of(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await jobs.domain.source(FEED)
+    web.put(FEED, feed(("One", "https://a.example/1")).removesuffix("</channel></rss>"))
+    assert (await _ingest(jobs, source))["new"] == 1
+    health = await _health(jobs, source)
+    assert health.status is HealthStatus.WARN
+    assert health.message
+
+
+async def test_a_transient_error_is_recorded_and_retried_when_the_server_says(
+    jobs: Jobs, web: ScriptedWeb
+) -> None:
+    source = await jobs.domain.source(FEED)
+    web.put(FEED, Transient(FEED, "answered 503", status=503, retry_after=7200))
+    with pytest.raises(Retry) as raised:
+        await _ingest(jobs, source)
+    assert raised.value.after == 7200
+    health = await _health(jobs, source)
+    assert (health.status, health.message) == (HealthStatus.ERROR, f"{FEED}: answered 503")
+    assert health.next_check_at == jobs.domain.clock.now() + timedelta(hours=2)
+
+
+async def test_a_transient_error_without_a_time_is_retried_by_the_policy(
+    jobs: Jobs, web: ScriptedWeb
+) -> None:
+    web.put(FEED, Transient(FEED, "no answer"))
+    with pytest.raises(Retry) as raised:
+        await _ingest(jobs, await jobs.domain.source(FEED))
+    assert raised.value.after is None
+
+
+@pytest.mark.parametrize(
+    "answer", [Permanent(FEED, "answered 410 Gone", status=410), "<html>no feed</html>", ""]
+)
+async def test_a_permanent_error_is_recorded_and_fails_at_once(
+    jobs: Jobs, web: ScriptedWeb, answer: Permanent | str
+) -> None:
+    source = await jobs.domain.source(FEED)
+    web.put(FEED, answer)
+    with pytest.raises(Fail) as raised:
+        await _ingest(jobs, source)
+    health = await _health(jobs, source)
+    assert (health.status, health.message) == (HealthStatus.ERROR, raised.value.reason[:512])
+
+
+async def test_an_error_of_another_kind_is_recorded_and_raised_as_it_is(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await jobs.domain.source(FEED)
+    web.put(FEED, RuntimeError("x" * 600))
+    with pytest.raises(RuntimeError):
+        await _ingest(jobs, source)
+    assert (await _health(jobs, source)).message == "x" * 512
+
+
+async def test_an_error_keeps_the_validators_and_a_source_that_heals_is_well(
+    jobs: Jobs, web: ScriptedWeb
+) -> None:
+    source = await jobs.domain.source(FEED)
+    body = fetched(FEED, feed(), etag='"1"')
+    web.put(FEED, body, Transient(FEED, "no answer"), body)
+    await _ingest(jobs, source)
+    with pytest.raises(Retry):
+        await _ingest(jobs, source)
+    assert (await _health(jobs, source)).etag == '"1"'
+    await _ingest(jobs, source)
+    health = await _health(jobs, source)
+    assert (health.status, health.message, health.failing_for) == (HealthStatus.OK, None, None)
+
+
+async def test_what_is_no_feed_to_read_is_left_alone(jobs: Jobs, web: ScriptedWeb) -> None:
+    no_url = await jobs.domain.source(None)
+    manual = await jobs.domain.source(FEED, type=SourceType.MANUAL)
+    for source in (UUID(int=1), no_url, manual):
+        assert (await _ingest(jobs, source))["skipped"]
+    assert web.asked == []

@@ -1,0 +1,129 @@
+"""``ingest-source``: read one feed, keep what is new in it, and have its content fetched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.context import JobContext
+from zeke_queue.sending import Send
+from zeke_tasks.context import context_of
+from zeke_tasks.ingest.pace import after_failure, after_success
+from zeke_tasks.payloads import FetchContent, IngestSource
+from zeke_tasks.store.model import HealthStatus, NewItem, SourceType
+from zeke_tasks.verdicts import verdict
+from zeke_tasks.web import Transient, parse_feed
+
+if TYPE_CHECKING:
+    from zeke_tasks.store.model import Health, Source
+    from zeke_tasks.store.repository import Rows
+    from zeke_tasks.web import Entry, Feed, Fetched
+
+tasks = Catalog()
+
+CHUNK: Final = 20
+"""Items of one ``fetch-content`` job."""
+
+FORGOTTEN_AFTER: Final = 12 * 3600.0
+"""Seconds after which an item that is still pending is sent again: longer than any wait of its job can be."""
+
+
+@tasks.task("ingest-source", concurrency_limit=5)
+async def ingest_source(payload: IngestSource, job: JobContext) -> dict[str, Any]:
+    """Read one feed and keep what is new in it."""
+    async with job.transaction() as transaction:
+        rows = context_of(job).repository.within(transaction)
+        source = await rows.source(payload.source_id)
+        health = await rows.health(payload.source_id)
+    reason = _not_a_feed(source)
+    if source is None or source.url is None or reason:
+        job.logger.info("source skipped", sourceId=str(payload.source_id), reason=reason)
+        return {"sourceId": payload.source_id, "skipped": reason}
+    try:
+        fetched, feed = await _read(job, source.url, health)
+    except Exception as error:
+        await _record_failure(job, source, error)
+        if (signal := verdict(error)) is not None:
+            raise signal from error
+        raise
+    return await _record(job, source, fetched, feed)
+
+
+def _not_a_feed(source: Source | None) -> str | None:
+    if source is None:
+        return "there is no such source"
+    if source.type is not SourceType.RSS:
+        return f"its type is {source.type}, not {SourceType.RSS}"
+    return None if source.url else "it has no url"
+
+
+async def _read(job: JobContext, url: str, health: Health | None) -> tuple[Fetched, Feed | None]:
+    """Fetch and parse the feed; None for one that has not changed since it was last understood."""
+    context = context_of(job)
+    fetched = await context.web.fetch(
+        url,
+        kind="feed",
+        etag=health.etag if health else None,
+        last_modified=health.last_modified if health else None,
+    )
+    if fetched.not_modified:
+        return fetched, None
+    feed = await context.compute(lambda: parse_feed(fetched.body, fetched.content_type, fetched.final_url))
+    return fetched, feed
+
+
+async def _record(job: JobContext, source: Source, fetched: Fetched, feed: Feed | None) -> dict[str, Any]:
+    """Keep what was read, with the jobs that follow from it, in one transaction."""
+    entries = feed.entries if feed else ()
+    async with job.transaction() as transaction:
+        rows = context_of(job).repository.within(transaction)
+        warning = await _move(rows, source, fetched) or (feed.damage if feed else None)
+        new = await rows.put_items(source.id, [_item(entry) for entry in entries])
+        forgotten = await rows.take_up_forgotten_items(source.id, FORGOTTEN_AFTER)
+        unread = [*new, *forgotten]
+        await transaction.send_many(
+            Send("fetch-content", FetchContent(raw_item_ids=unread[start : start + CHUNK]))
+            for start in range(0, len(unread), CHUNK)
+        )
+        await rows.record_success(
+            source.id,
+            next_check_in=after_success(source),
+            etag=fetched.etag,
+            last_modified=fetched.last_modified,
+            status=HealthStatus.WARN if warning else HealthStatus.OK,
+            message=warning,
+        )
+    told = {"entries": len(entries), "new": len(new), "notModified": fetched.not_modified}
+    job.logger.info("source ingested", sourceId=str(source.id), url=source.url, **told)
+    return {"sourceId": source.id, **told}
+
+
+async def _move(rows: Rows, source: Source, fetched: Fetched) -> str | None:
+    """Save where the feed moved for good; returns a warning if that can't be done."""
+    if fetched.permanent_url is None or await rows.move_source(source.id, fetched.permanent_url):
+        return None
+    return f"It moved to {fetched.permanent_url}, which another source has already: remove one of the two."
+
+
+async def _record_failure(job: JobContext, source: Source, error: Exception) -> None:
+    retry_after = error.retry_after if isinstance(error, Transient) else None
+    async with job.transaction() as transaction:
+        rows = context_of(job).repository.within(transaction)
+        health = await rows.health(source.id)
+        await rows.record_failure(
+            source.id,
+            next_check_in=after_failure(source, health.failing_for if health else None, retry_after),
+            message=str(error) or type(error).__name__,
+        )
+    job.logger.warning("source failed", sourceId=str(source.id), url=source.url, error=str(error))
+
+
+def _item(entry: Entry) -> NewItem:
+    """Return the item of an entry; its own text is kept only where there is no page to fetch."""
+    return NewItem(
+        external_id=entry.external_id,
+        url=entry.url,
+        title=entry.title or None,
+        published_at=entry.published_at,
+        body=None if entry.url else (entry.content or entry.summary or None),
+    )

@@ -1,0 +1,70 @@
+"""How a text becomes a story: one content an item, one story a text, however many items carry it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from zeke_tasks.store.model import Content, NewStory
+from zeke_tasks.web import content_hash
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_tasks.store.model import RawItem
+    from zeke_tasks.store.repository import Rows
+
+TITLE_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What was read of an item.
+
+    Attributes:
+        url: where it was read, if it was on the web.
+        title, published_at, language: what the text itself says; None where it doesn't.
+    """
+
+    text: str
+    url: str | None = None
+    title: str | None = None
+    published_at: datetime | None = None
+    language: str | None = None
+
+
+class Kept(NamedTuple):
+    """The story that tells a text, and whether it is new."""
+
+    story_id: UUID
+    new: bool
+
+
+async def keep(rows: Rows, item: RawItem, reading: Reading) -> Kept:
+    """Write an item's text, and find or make the story that tells it, in the caller's transaction.
+
+    What follows from a story (its analysis) is sent by the caller in the same transaction, so that no story
+    stays without it.
+    """
+    content = Content(
+        raw_item_id=item.id,
+        text=reading.text,
+        content_hash=content_hash(reading.text),
+        language=reading.language,
+        html_url=reading.url,
+    )
+    await rows.put_content(content)
+    title = item.title or reading.title or " ".join(reading.text.split())
+    story_id, new = await rows.ensure_story(
+        NewStory(
+            content_id=item.id,
+            content_hash=content.content_hash,
+            kind=item.kind,
+            primary_source_id=item.source_id,
+            title=title[:TITLE_CHARACTERS],
+            url=reading.url or item.url,
+            published_at=item.published_at or reading.published_at,
+        )
+    )
+    return Kept(story_id, new)

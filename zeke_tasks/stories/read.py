@@ -1,0 +1,49 @@
+"""How bytes become a text with a title: plain functions, to be run outside the event loop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from zeke_tasks.stories.keep import Reading
+from zeke_tasks.web import canonicalise_url, extract_article
+from zeke_tasks.web.libraries import text_of_html
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from zeke_tasks.web import Fetched
+
+_NO_PAGE: Final = frozenset({"application", "audio", "font", "image", "model", "video"})
+_YET_A_PAGE: Final = ("html", "xml", "octet-stream")
+
+
+def read_page(fetched: Fetched, now: datetime) -> Reading | None:
+    """Return the article of a page; None if there is none, or the body is a picture, a PDF and the like.
+
+    Args:
+        now: dates after it are none that a page was published at.
+    """
+    media_type = fetched.content_type.partition(";")[0].strip().lower()
+    if media_type.partition("/")[0] in _NO_PAGE and not media_type.endswith(_YET_A_PAGE):
+        return None
+    article = extract_article(fetched.body, fetched.final_url, fetched.charset, now=now)
+    if article is None:
+        return None
+    return Reading(
+        text=article.text,
+        url=canonicalise_url(fetched.final_url),
+        title=article.title,
+        published_at=article.published_at,
+        language=article.language,
+    )
+
+
+def read_body(html: str) -> Reading | None:
+    """Return the text that came with a feed's entry, one line a paragraph; None if there is none in it."""
+    try:
+        text = text_of_html(html)
+    except ValueError:
+        return None
+    lines = (" ".join(line.split()) for line in text.splitlines())
+    text = "\n".join(line for line in lines if line)
+    return Reading(text=text) if text else None
