@@ -97,6 +97,11 @@ class Worker:
         """The worker's identity in the storage, a new one at each start; None while it is not running."""
         return None if self._crew is None else self._crew.id
 
+    @property
+    def stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stop.is_set()
+
     async def run(self) -> None:
         """Work until ``stop`` or ``abort`` is called, and return when everything is settled or given back.
 

@@ -1,0 +1,88 @@
+"""Ends a worker by signals, as the owner of a process does; a worker by itself listens to none."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from zeke_queue import log
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zeke_queue.worker.worker import Worker
+
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+STUCK_EXIT: Final = 70
+"""Exit code when handlers did not end. Source: ``EX_SOFTWARE`` of sysexits.h."""
+
+
+class Duty(Protocol):
+    """A loop that runs beside a worker: a supervisor, a scheduler."""
+
+    async def run(self) -> None:
+        """Work until told to stop."""
+        ...
+
+    def stop(self) -> None:
+        """End ``run`` soon."""
+        ...
+
+
+async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> None:
+    """Run a worker, and loops beside it, until SIGTERM or SIGINT.
+
+    The first signal ends it gracefully; the second gives everything back at once, within a few seconds; a
+    third does what the system does by default. A handler that swallows even its cancellation would keep the
+    event loop from closing for ever, so the process then exits from here, with code 70.
+
+    Raises:
+        Exception: what the worker or a loop beside it failed of; the others are stopped before.
+    """
+    loop = asyncio.get_running_loop()
+
+    def hear(number: signal.Signals) -> None:
+        log.get_logger().info("signal_received", signal=number.name, again=worker.stopping)
+        if worker.stopping:
+            worker.abort()
+            _stop_hearing(loop)
+        else:
+            worker.stop()
+
+    for number in SIGNALS:
+        loop.add_signal_handler(number, hear, number)
+    duties = [asyncio.ensure_future(duty.run()) for duty in beside]
+    working = asyncio.ensure_future(worker.run())
+    try:
+        # A worker ends when it is told to; a duty that ends by itself has failed.
+        await asyncio.wait((working, *duties), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        worker.stop()
+        for duty in beside:
+            duty.stop()
+        ended = await asyncio.gather(working, *duties, return_exceptions=True)
+        _stop_hearing(loop)
+        if worker.stuck:
+            _exit_now()
+    _raise_first(ended)
+
+
+def _raise_first(ended: Sequence[Any]) -> None:
+    for result in ended:
+        if isinstance(result, BaseException):
+            raise result
+
+
+def _stop_hearing(loop: asyncio.AbstractEventLoop) -> None:
+    for number in SIGNALS:
+        loop.remove_signal_handler(number)
+
+
+def _exit_now() -> None:
+    log.get_logger().error("handlers_stuck", exitCode=STUCK_EXIT)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(STUCK_EXIT)
