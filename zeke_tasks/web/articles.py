@@ -25,7 +25,7 @@ _MOMENT = re.compile(
 # Some pages give the file's name for the title that is shown when they are shared.
 _SLUG = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+){2,}")
 _HEADING = re.compile(r"<h1\b[^>]*>(.{1,500}?)</h1>", re.DOTALL | re.IGNORECASE)
-_TAG = re.compile(r"<[^>]*>")
+_TAG = re.compile(r"<[^<>]*>")
 _DAY = timedelta(days=1)
 
 

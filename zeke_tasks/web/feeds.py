@@ -33,7 +33,7 @@ _LAST_CHARACTER = 0x10FFFF
 _BLOCK = re.compile(
     r"(</?(?:p|br|div|li|ul|ol|h[1-6]|tr|t[dh]|pre|blockquote|hr|figcaption)\b)", re.IGNORECASE
 )
-_TAG = re.compile(r"<[^>]*>")
+_TAG = re.compile(r"<[^<>]*>")
 _RELATIVE_LINK = re.compile(
     r"\b(?:href|src|poster|cite)\s*=\s*[\"']?(?![a-z][a-z0-9+.-]*:|#|[\"'])", re.IGNORECASE
 )

@@ -1,0 +1,168 @@
+"""The sample site shows what it is there to show, and its server does as servers do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.tasks.web.doubles import client
+from zeke_tasks.demo_site import DemoSite, LoopbackServer, serve_directory
+from zeke_tasks.demo_site.site import BUSY_AT_FIRST, MISSING
+from zeke_tasks.web import (
+    Article,
+    Permanent,
+    Transient,
+    WebClient,
+    canonicalise_url,
+    content_hash,
+    extract_article,
+    parse_feed,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from zeke_tasks.web import Feed
+
+
+async def read_feeds(site: DemoSite, web: WebClient) -> list[Feed]:
+    pages = [await web.fetch(url, kind="feed") for url in site.feed_urls]
+    return [parse_feed(page.body, page.content_type, page.final_url) for page in pages]
+
+
+async def read_page(web: WebClient, url: str) -> Article:
+    page = await web.fetch(url, kind="page")
+    article = extract_article(page.body, page.final_url, page.charset)
+    assert article
+    return article
+
+
+async def test_two_feeds_name_every_page_and_one_that_is_missing() -> None:
+    async with DemoSite() as site, client() as web:
+        feeds = await read_feeds(site, web)
+        urls = [canonicalise_url(entry.url or "") for feed in feeds for entry in feed.entries]
+        assert sorted(urls) == sorted([*site.page_urls, site.base_url + MISSING])
+    assert [(feed.title, feed.version, feed.damage) for feed in feeds] == [
+        ("The Workbench", "rss20", None),
+        ("Latent Notes", "atom10", None),
+    ]
+    assert all(entry.published_at for feed in feeds for entry in feed.entries)
+
+
+async def test_every_page_is_an_article() -> None:
+    async with DemoSite() as site, client() as web:
+        with pytest.raises(Transient):
+            await web.fetch(site.base_url + BUSY_AT_FIRST, kind="page")
+        articles = {url: await read_page(web, url) for url in site.page_urls}
+    for url, article in articles.items():
+        assert article.title
+        assert article.author
+        assert article.published_at
+        assert (len(article.text.split()) > 220) == (not url.endswith("/we-moved"))
+        assert ("cookies" in article.text) is False
+        assert "{{" not in article.text
+
+
+async def test_one_article_stands_under_two_urls_with_the_same_words() -> None:
+    async with DemoSite() as site, client() as web:
+        texts = [
+            await read_page(web, f"{site.base_url}/{blog}/retries-that-behave")
+            for blog in ("workbench", "latent")
+        ]
+    assert content_hash(texts[0].text) == content_hash(texts[1].text)
+    assert texts[0].site != texts[1].site
+
+
+async def test_one_page_is_busy_the_first_time_and_says_for_how_long() -> None:
+    async with DemoSite() as site, client() as web:
+        with pytest.raises(Transient) as caught:
+            await web.fetch(site.base_url + BUSY_AT_FIRST, kind="page")
+        assert (caught.value.status, caught.value.retry_after) == (503, 1.0)
+        assert (await web.fetch(site.base_url + BUSY_AT_FIRST, kind="page")).status == 200
+
+
+async def test_one_page_is_missing() -> None:
+    async with DemoSite() as site, client() as web:
+        with pytest.raises(Permanent, match="404"):
+            await web.fetch(site.base_url + MISSING, kind="page")
+
+
+async def test_feeds_and_pages_that_did_not_change_are_not_sent_again() -> None:
+    async with DemoSite() as site, client() as web:
+        for url in (*site.feed_urls, site.page_urls[0]):
+            first = await web.fetch(url, kind="feed")
+            by_etag = await web.fetch(url, kind="feed", etag=first.etag)
+            by_date = await web.fetch(url, kind="feed", last_modified=first.last_modified)
+            other = await web.fetch(url, kind="feed", etag='"other"', last_modified=first.last_modified)
+            assert [by_etag.not_modified, by_date.not_modified, other.not_modified] == [True, True, False]
+
+
+async def test_what_was_asked_and_answered_is_counted() -> None:
+    async with DemoSite() as site, client() as web:
+        await read_feeds(site, web)
+        with pytest.raises(Permanent):
+            await web.fetch(site.base_url + MISSING, kind="page")
+    assert site.server.hits == {"/workbench/feed.xml": 1, "/latent/atom.xml": 1, MISSING: 1}
+    assert site.server.statuses == {200: 2, 404: 1}
+
+
+async def test_two_sites_can_run_at_once() -> None:
+    async with DemoSite() as one, DemoSite() as other:
+        assert one.base_url != other.base_url
+
+
+def test_a_server_that_is_not_running_says_so() -> None:
+    with pytest.raises(RuntimeError, match="not running"):
+        _ = DemoSite().base_url
+
+
+# A directory
+
+
+async def test_files_are_served_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "feed.xml").write_bytes(b"<\xff\x00>")
+    (tmp_path / "a b.html").write_text("hi")
+    async with serve_directory(tmp_path) as server, client() as web:
+        feed = await web.fetch(f"{server.base_url}/sub/feed.xml", kind="feed")
+        page = await web.fetch(f"{server.base_url}/a%20b.html", kind="page")
+        again = await web.fetch(f"{server.base_url}/sub/feed.xml", kind="feed", etag=feed.etag)
+    assert (feed.body, feed.content_type) == (b"<\xff\x00>", "application/xml")
+    assert (page.body, page.content_type) == (b"hi", "text/html")
+    assert again.not_modified
+
+
+@pytest.mark.parametrize(
+    "path", ["missing.html", "sub", "", "..%2Fsecret.txt", "%2e%2e/secret.txt", "link.txt"]
+)
+async def test_nothing_outside_the_directory_is_served(tmp_path: Path, path: str) -> None:
+    (tmp_path / "secret.txt").write_text("secret")
+    served = tmp_path / "served"
+    (served / "sub").mkdir(parents=True)
+    (served / "link.txt").symlink_to(tmp_path / "secret.txt")
+    async with serve_directory(served) as server, client() as web:
+        with pytest.raises(Permanent, match="404"):
+            await web.fetch(f"{server.base_url}/{path}", kind="page")
+
+
+def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(NotADirectoryError):
+        serve_directory(tmp_path / "nowhere")
+
+
+async def test_a_server_stops_while_it_is_still_answering() -> None:
+    import asyncio  # noqa: PLC0415 - only here
+
+    asked = asyncio.Event()
+
+    async def never(_: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with client() as web:
+        async with LoopbackServer(never) as server:  # type: ignore[arg-type]
+            waiting = asyncio.create_task(web.fetch(f"{server.base_url}/", kind="page"))
+            await asked.wait()
+        with pytest.raises(Transient):
+            await waiting

@@ -1,0 +1,109 @@
+"""Feeds and pages as they were found on the web, served over loopback, fetched and read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.clocks import START
+from tests.tasks.web.doubles import client
+from zeke_tasks.demo_site import serve_directory
+from zeke_tasks.web import Feed, extract_article, parse_feed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# How many items each has, counted by hand, and its title.
+FEEDS = {
+    "davidbau.xml": (15, "davidbau.com"),
+    "foolcontrol.xml": (10, "FoolControl: Phear the penguin"),
+    "json_feed_sample.json": (2, "Example JSON Feed"),
+    "malformed_rss_namespaced.xml": (2, "Test Feed with Namespaced RSS"),
+    "osm-pl.xml": (8, "OpenStreetMap Polska"),
+    "osm.xml": (20, "Changesets"),
+    "postgis.xml": (10, "PostGIS"),
+    "stackoverflow.xml": (2, 'Setuptools "development" Requirements - Stack Overflow'),
+    "utf16_encoded.xml": (1, "UTF-16 Encoded Feed"),
+    "vintagehomeplans.xml": (20, "Vintage Home Plans"),
+}
+DAMAGED = {"malformed_rss_namespaced.xml", "osm-pl.xml"}
+# Title, author and day.
+PAGES = {
+    "adac.de.kindersitze.html": ("18 Kindersitze im Test: Vier Modelle fallen durch", None, "2019-06-19"),
+    "basicthinking.de.tweets.html": (
+        "Erfolgreiche Tweets: 12 Twitter-Nutzer verraten ihre Zutaten",
+        "Meike Neitz",
+        "2018-12-05",
+    ),
+    "befifty.montauk.html": ("Das vielleicht schönste Ende der Welt: Montauk", "Beate Finken", "2017-07-12"),
+    "blog.python.org.html": ("Python 3.6.0 is now available!", "Ned Deily", "2016-12-23"),
+    "blog.wordpress.com.diverse.html": (
+        "Want to See a More Diverse WordPress Contributor Community? So Do We.",
+        "Andrea Middleton",
+        "2019-06-19",
+    ),
+    "boingboing.net.millenials.html": (
+        "Hating Millennials - the prejudice you're allowed to boast about",
+        "Cory Doctorow",
+        "2013-07-19",
+    ),
+}
+# A phrase of each page's text, and one of its menus or comments, which is no part of the text.
+PHRASES = {
+    "adac.de.kindersitze.html": ("Schadstoff", "Impressum"),
+    "basicthinking.de.tweets.html": ("Robert Habeck", "Amazon Blitzangebote"),
+    "befifty.montauk.html": ("Leuchtturm", "Ihre Daten sind bei uns sicher."),
+    "blog.python.org.html": ("Python 3.6.0 is the newest major release", "Subscribe to"),
+    "blog.wordpress.com.diverse.html": ("WordPress", "We are hiring PHP developers"),
+    "boingboing.net.millenials.html": ("Matt Bors", "Advertise"),
+}
+
+
+async def read_feed(data: Path, name: str) -> Feed:
+    async with serve_directory(data / "feeds") as server, client() as web:
+        fetched = await web.fetch(f"{server.base_url}/{name}", kind="feed")
+        return parse_feed(fetched.body, fetched.content_type, fetched.final_url)
+
+
+@pytest.mark.parametrize("name", sorted(FEEDS))
+async def test_a_real_feed_is_read_whole(real_data: Path, name: str) -> None:
+    feed = await read_feed(real_data, name)
+    assert (len(feed.entries), feed.title) == FEEDS[name]
+    assert (feed.damage is not None) == (name in DAMAGED)
+
+
+@pytest.mark.parametrize("name", sorted(FEEDS))
+async def test_entries_of_a_real_feed_say_what_they_are(real_data: Path, name: str) -> None:
+    for entry in (await read_feed(real_data, name)).entries:
+        assert entry.url
+        assert entry.url.startswith("http")
+        assert entry.title
+        assert entry.content
+        assert entry.published_at
+        assert entry.published_at.tzinfo
+
+
+@pytest.mark.parametrize("name", sorted(FEEDS))
+async def test_a_real_feed_has_the_same_identifiers_at_the_next_reading(real_data: Path, name: str) -> None:
+    once, again = await read_feed(real_data, name), await read_feed(real_data, name)
+    assert [entry.external_id for entry in once.entries] == [entry.external_id for entry in again.entries]
+
+
+async def test_every_real_feed_is_known_to_these_tests(real_data: Path) -> None:
+    assert {path.name for path in (real_data / "feeds").iterdir()} == set(FEEDS)
+    assert {path.name for path in (real_data / "pages").iterdir()} == set(PAGES) == set(PHRASES)
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+async def test_a_real_page_is_read_correctly(real_data: Path, name: str) -> None:
+    async with serve_directory(real_data / "pages") as server, client() as web:
+        fetched = await web.fetch(f"{server.base_url}/{name}", kind="page")
+    article = extract_article(fetched.body, fetched.final_url, fetched.charset, now=START)
+    assert article
+    assert article.published_at
+    assert (article.title, article.author, article.published_at.date().isoformat()) == PAGES[name]
+    inside, outside = PHRASES[name]
+    assert outside in fetched.body.decode("utf-8")
+    assert inside in article.text
+    assert outside not in article.text
