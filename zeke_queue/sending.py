@@ -15,7 +15,7 @@ from uuid import UUID
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.names import queue_name
-from zeke_queue.core.options import DEFAULTS, JobOptions, exclusive, merge, new_job, next_slot
+from zeke_queue.core.options import DEFAULTS, JobOptions, merge, new_job, next_slot
 from zeke_queue.errors import BadOption, TooLarge, UnknownTask
 from zeke_queue.model import CatchUp
 from zeke_queue.rng import Ids
@@ -161,7 +161,6 @@ class Sender:
         own = JobOptions(
             **{key: value for key, value in cast("dict[str, Any]", options).items() if key not in _ADDRESS}
         )
-        exclusive(own)
         job_id = options.get("id") or self.new_id()
         if not isinstance(job_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise BadOption(f"id: {job_id!r} is no UUID; give uuid.UUID(...), or none for a new one")
@@ -225,7 +224,6 @@ class Sender:
         own = JobOptions(
             **{ours: stored[key] for key, ours in _STORED.items() if stored.get(key) is not None}
         )
-        exclusive(own)
         options = merge(own, self._external if task is None else self._base(task))
         job = new_job(job_id, schedule.task, schedule.data, options, meta=meta)
         return Prepared(job, debounced=own.debounce is not None)

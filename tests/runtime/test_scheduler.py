@@ -318,6 +318,23 @@ async def test_the_loop_declares_what_the_catalog_says_and_serves_it_until_it_is
     assert await ticks(queue) == [instant(1), instant(2)]
 
 
+async def test_a_declared_schedule_that_is_deleted_at_run_time_stays_deleted(clock: FrozenClock) -> None:
+    catalog = mail_catalog()
+    catalog.schedule("clean", "* * * * *")
+    queue = Queue(catalog, MemoryStorage(clock), clock=clock)
+    scheduler = Scheduler(queue)
+    running = asyncio.ensure_future(scheduler.run())
+    await turn(clock)
+    assert await queue.unschedule("clean")
+    for _ in range(125):
+        await turn(clock)
+        clock.advance(1)
+    scheduler.stop()
+    await soon(running)
+    assert await queue.schedules() == []
+    assert await ticks(queue) == []
+
+
 async def test_the_loop_survives_outages_from_its_start_on(clock: FrozenClock) -> None:
     catalog = mail_catalog()
     catalog.schedule("clean", "* * * * *", catch_up="all")
@@ -339,7 +356,7 @@ async def test_a_catalog_whose_schedule_is_wrong_ends_the_loop_at_its_start(cloc
     catalog = mail_catalog()
     catalog.schedule("mail", "* * * * *", payload={})
     with pytest.raises(PayloadInvalid):
-        await Scheduler(Queue(catalog, MemoryStorage(clock), clock=clock)).run()
+        await soon(Scheduler(Queue(catalog, MemoryStorage(clock), clock=clock)).run())
 
 
 # Whatever happens

@@ -309,6 +309,23 @@ async def test_a_short_outage_is_waited_out(watched: Queue, odd: Odd, clock: Fro
         assert coming.result().status is RunStatus.CANCELLED
 
 
+async def test_short_outages_do_not_add_up(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
+    job_id = await Driver(odd, clock).send()
+    async with aclosing(watched.watch(job_id)) as changes:
+        assert await next_of(changes) is RunStatus.QUEUED
+        coming = asyncio.ensure_future(anext(changes))
+        for second in range(300):
+            odd.away = second % 60 < 40
+            clock.advance(1)
+            for _ in range(10):
+                await clock.sleep(0)
+        assert not coming.done()
+        odd.away = False
+        await odd.cancel([job_id])
+        await until(coming.done, clock)
+        assert coming.result().status is RunStatus.CANCELLED
+
+
 async def test_a_long_outage_is_told_to_whoever_waits(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     odd.away = True
     waiting = asyncio.ensure_future(watched.result(NOBODY))
