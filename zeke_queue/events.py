@@ -106,13 +106,16 @@ class Watchers:
         await self._clock.sleep(seconds)
 
     async def close(self) -> None:
-        """Stop looking; who still waits is cancelled with it."""
-        tasks = [watched.task for watched in self._watched.values()]
+        """Stop looking; whoever still waits is told so."""
+        watched, self._watched = self._watched, {}
+        tasks = [one.task for one in watched.values()]
         tasks.append(self._looking)
         running = [task for task in tasks if task is not None and not task.done()]
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        for job_id, one in watched.items():
+            one.tell(StorageUnavailable(f"Job {job_id} is no longer watched: the queue was closed"))
 
     def _forget(self, job_id: UUID, watched: _Watched) -> None:
         if self._watched.get(job_id) is watched:
@@ -125,9 +128,6 @@ class Watchers:
         """Tell the watchers of one job until it has ended, or nobody watches any more."""
         try:
             await self._follow_through_outages(job_id, watched)
-        except asyncio.CancelledError:
-            watched.tell(StorageUnavailable(f"Job {job_id} is no longer watched: the queue was closed"))
-            raise
         except Exception as error:  # noqa: BLE001 - it is raised again, in every task that waits
             watched.tell(error)
         finally:

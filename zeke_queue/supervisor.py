@@ -156,7 +156,7 @@ class Supervisor:
         if job.reason == "deadline":
             final = JobState.EXPIRED
             error = failure.error_record(
-                "DeadlineExceeded",
+                "Expired",
                 f"Attempt {job.attempt} on {worker} was still running at its deadline, startedon + expirein:"
                 " give the task a longer expire_in, or let its handler extend the job",
             )

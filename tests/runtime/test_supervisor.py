@@ -57,7 +57,7 @@ async def test_a_job_past_its_deadline_without_retries_left_is_expired_and_says_
 
     ended = await jobs.look(job.id)
     assert ended.state is JobState.EXPIRED
-    assert ended.output["type"] == "DeadlineExceeded"
+    assert ended.output["type"] == "Expired"
     assert "expire_in" in ended.output["message"]
     assert str(ANNA) in ended.output["message"]
 

@@ -182,6 +182,14 @@ async def test_a_queue_that_is_closed_leaves_nobody_waiting(queue: Queue, jobs: 
             await soon(anext(changes))
 
 
+async def test_a_watcher_that_has_just_come_is_not_left_waiting_either(queue: Queue, jobs: Driver) -> None:
+    coming = asyncio.ensure_future(anext(queue.watch(await jobs.send())))
+    await queue.clock.sleep(0)
+    await queue.close()
+    with pytest.raises(StorageUnavailable, match="closed"):
+        await soon(coming)
+
+
 # When the storage misbehaves: these watch through a storage that does so on purpose
 
 

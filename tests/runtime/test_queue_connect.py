@@ -1,0 +1,83 @@
+"""Opening a queue on a database: what is needed, and what somebody is told where it is missing."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conformance.driver import ANNA, soon
+from tests.runtime.catalogs import mail_catalog
+from zeke_queue.config import Settings
+from zeke_queue.errors import BadSetting, SchemaMismatch, StorageUnavailable
+from zeke_queue.model import Completed, Want
+from zeke_queue.queue import Queue
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+
+async def open_and_close(opening: AbstractAsyncContextManager[Queue]) -> None:
+    async with opening:
+        pass
+
+
+async def run_by_hand(queue: Queue, output: str) -> None:
+    """Do what a worker does, for one job of ``clean``."""
+    (claimed,) = await queue.storage.claim(ANNA, [Want("clean", 1)], 1)
+    await queue.storage.settle(completed=[Completed(claimed.id, claimed.attempt, output)])
+
+
+async def test_the_database_is_the_one_of_the_environment(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_PRIMARY_URL", dsn)
+    async with Queue.connect(mail_catalog()) as queue:
+        run = await queue.trigger("clean")
+        await run_by_hand(queue, '"swept"')
+        assert await soon(run.result()) == "swept"
+
+
+async def test_a_database_that_is_named_in_code_wins(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_PRIMARY_URL", "postgresql://nobody@127.0.0.1:1/none")
+    async with Queue.connect(mail_catalog(), dsn) as queue:
+        assert await queue.count() == []
+
+
+async def test_without_a_database_nothing_is_opened_in_its_place() -> None:
+    with pytest.raises(BadSetting, match="DATABASE_PRIMARY_URL"):
+        await open_and_close(Queue.connect(mail_catalog()))
+
+
+async def test_a_database_that_can_not_be_reached_is_said() -> None:
+    with pytest.raises(StorageUnavailable):
+        await soon(open_and_close(Queue.connect(mail_catalog(), "postgresql://nobody@127.0.0.1:1/none")))
+
+
+async def test_a_database_without_tables_is_said_with_what_to_run(empty_dsn: str) -> None:
+    with pytest.raises(SchemaMismatch, match="zeke migrate"):
+        await open_and_close(Queue.connect(mail_catalog(), empty_dsn))
+
+
+async def test_tables_in_another_schema_are_not_taken_for_ours(dsn: str) -> None:
+    settings = Settings.load(database_primary_url=dsn, jobs_schema="other")
+    with pytest.raises(SchemaMismatch, match="other"):
+        await open_and_close(Queue.connect(mail_catalog(), settings=settings))
+
+
+@pytest.mark.parametrize("listen", [True, False])
+async def test_a_result_is_waited_for_with_and_without_notifications(dsn: str, *, listen: bool) -> None:
+    settings = Settings.load(database_primary_url=dsn, jobs_listen=listen)
+    async with Queue.connect(mail_catalog(), settings=settings) as queue:
+        run = await queue.trigger("clean")
+        waiting = asyncio.ensure_future(run.result())
+        await run_by_hand(queue, "1")
+        assert await soon(waiting) == 1
+
+
+async def test_a_result_is_told_to_another_process_than_the_one_that_sent(dsn: str) -> None:
+    async with Queue.connect(mail_catalog(), dsn) as sender, Queue.connect(mail_catalog(), dsn) as watcher:
+        job_id = await sender.send("clean")
+        assert job_id is not None
+        waiting = asyncio.ensure_future((await watcher.run(job_id)).result())
+        await run_by_hand(sender, "2")
+        assert await soon(waiting) == 2
