@@ -1,13 +1,16 @@
-"""The domain's store over both storages, each on a clock that stands still."""
+"""The domain's store over both storages, each on a clock that stands still; and real input for the tasks."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.clocks import FrozenClock
 from tests.tasks.domain import Domain
+from tests.tasks.samples import write_samples
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_tasks.store.memory import MemoryRepository
 
@@ -43,3 +46,19 @@ async def on_postgres(request: pytest.FixtureRequest, clock: FrozenClock) -> Asy
 def domain(request: pytest.FixtureRequest) -> Domain:
     """A store with nothing in it; the test does not know which."""
     return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def input_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with ``feeds/`` and ``pages/`` as they are found on the web.
+
+    It is the one that ZEKE_TEST_DATA names, or ``shared/data`` beside the project; where there is neither,
+    samples of our own take their place.
+    """
+    named = os.environ.get("ZEKE_TEST_DATA")
+    directory = Path(named) if named else Path(__file__).parents[3] / "shared" / "data"
+    if named or (directory / "feeds").is_dir():
+        return directory
+    samples = tmp_path_factory.mktemp("input")
+    write_samples(samples)
+    return samples

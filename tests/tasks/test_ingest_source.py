@@ -144,11 +144,14 @@ async def test_a_feed_that_moved_onto_another_source_says_so(jobs: Jobs, web: Sc
 
 async def test_a_malformed_feed_is_read_and_warned_of(jobs: Jobs, web: ScriptedWeb) -> None:
     source = await jobs.domain.source(FEED)
-    web.put(FEED, feed(("One", "https://a.example/1")).removesuffix("</channel></rss>"))
+    broken = feed(("One", "https://a.example/1")).removesuffix("</channel></rss>")
+    web.put(FEED, fetched(FEED, broken, etag="1"), fetched(FEED, not_modified=True, etag="1"))
     assert (await _ingest(jobs, source))["new"] == 1
     health = await _health(jobs, source)
     assert health.status is HealthStatus.WARN
     assert health.message
+    await _ingest(jobs, source)
+    assert await _health(jobs, source) == health
 
 
 async def test_a_transient_error_is_recorded_and_retried_when_the_server_says(

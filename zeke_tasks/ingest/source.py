@@ -46,7 +46,7 @@ async def ingest_source(payload: IngestSource, job: JobContext) -> dict[str, Any
         if (signal := verdict(error)) is not None:
             raise signal from error
         raise
-    return await _record(job, source, fetched, feed)
+    return await _record(job, source, health, fetched, feed)
 
 
 def _not_a_feed(source: Source | None) -> str | None:
@@ -72,12 +72,14 @@ async def _read(job: JobContext, url: str, health: Health | None) -> tuple[Fetch
     return fetched, feed
 
 
-async def _record(job: JobContext, source: Source, fetched: Fetched, feed: Feed | None) -> dict[str, Any]:
+async def _record(
+    job: JobContext, source: Source, health: Health | None, fetched: Fetched, feed: Feed | None
+) -> dict[str, Any]:
     """Keep what was read, with the jobs that follow from it, in one transaction."""
     entries = feed.entries if feed else ()
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
-        warning = await _move(rows, source, fetched) or (feed.damage if feed else None)
+        warning = await _move(rows, source, fetched) or (feed.damage if feed else _last_warning(health))
         new = await rows.put_items(source.id, [_item(entry) for entry in entries])
         forgotten = await rows.take_up_forgotten_items(source.id, FORGOTTEN_AFTER)
         unread = [*new, *forgotten]
@@ -96,6 +98,11 @@ async def _record(job: JobContext, source: Source, fetched: Fetched, feed: Feed 
     told = {"entries": len(entries), "new": len(new), "notModified": fetched.not_modified}
     job.logger.info("source ingested", sourceId=str(source.id), url=source.url, **told)
     return {"sourceId": source.id, **told}
+
+
+def _last_warning(health: Health | None) -> str | None:
+    """Return what was said of a feed when it was parsed last; what has not changed is as odd as it was."""
+    return health.message if health and health.status is HealthStatus.WARN else None
 
 
 async def _move(rows: Rows, source: Source, fetched: Fetched) -> str | None:

@@ -1,0 +1,45 @@
+"""Feeds and pages of our own making, in the forms and with the faults that real ones have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.tasks.scripted_web import feed, page
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_ATOM = """<?xml version="1.0" encoding="utf-8"?>
+<feed xmlns="http://www.w3.org/2005/Atom"><title>Atom</title><id>urn:feed</id>
+<entry><id>urn:1</id><title type="html">A &amp;amp; B</title><link href="https://atom.example/1"/>
+<updated>2025-03-01T10:00:00Z</updated></entry></feed>"""
+
+_RDF = """<?xml version="1.0" encoding="iso-8859-1"?>
+<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#" xmlns="http://purl.org/rss/1.0/">
+<channel rdf:about="https://rdf.example/"><title>Käse</title><link>https://rdf.example/</link></channel>
+<item rdf:about="https://rdf.example/1"><title>Grüße</title><link>https://rdf.example/1</link></item>
+</rdf:RDF>"""
+
+_JSON = """{"version": "https://jsonfeed.org/version/1.1", "title": "JSON",
+"items": [{"id": "1", "url": "https://json.example/1", "title": "One", "content_html": "<p>One</p>"}]}"""
+
+
+def write_samples(directory: Path) -> None:
+    """Write feeds and pages."""
+    feeds, pages = directory / "feeds", directory / "pages"
+    feeds.mkdir()
+    pages.mkdir()
+    plain = feed(*((f"Entry {number}", f"https://rss.example/{number}") for number in range(30)))
+    (feeds / "rss.xml").write_text(plain, encoding="utf-8")
+    (feeds / "cut-off.xml").write_text(plain[: len(plain) // 2], encoding="utf-8")
+    (feeds / "lying-prolog.xml").write_text(
+        plain.replace('"1.0"?', '"1.0" encoding="utf-16"?'), encoding="utf-8"
+    )
+    (feeds / "real-utf-16.xml").write_text(
+        plain.replace('"1.0"?', '"1.0" encoding="utf-16"?'), encoding="utf-16"
+    )
+    (feeds / "atom.xml").write_text(_ATOM, encoding="utf-8")
+    (feeds / "rdf.xml").write_text(_RDF, encoding="iso-8859-1")
+    (feeds / "feed.json").write_text(_JSON, encoding="utf-8")
+    for topic in ("bees", "birds", "trees"):
+        (pages / f"{topic}.html").write_text(page(topic.title(), topic), encoding="utf-8")
