@@ -205,7 +205,8 @@ def _is_object(payload_type: object) -> bool:
     """Whether an absent payload may stand for an object without members."""
     if inspect.isclass(payload_type) and issubclass(payload_type, BaseModel):
         return not issubclass(payload_type, RootModel)
-    return dataclasses.is_dataclass(payload_type) or typing.is_typeddict(payload_type)
+    # The mark of a TypedDict, be it from `typing` or from `typing_extensions`.
+    return dataclasses.is_dataclass(payload_type) or hasattr(payload_type, "__required_keys__")
 
 
 def _signature(
@@ -231,7 +232,7 @@ def _signature(
     annotation = rest[0].annotation
     if annotation is inspect.Parameter.empty:
         return True, takes_job, Any
-    if isinstance(annotation, str):
+    while isinstance(annotation, str):  # more than once if it was quoted as well
         plain = inspect.unwrap(handler)
         names = {
             **getattr(plain, "__globals__", {}),

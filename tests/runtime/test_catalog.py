@@ -1,0 +1,191 @@
+"""Catalogs: finding tasks, keeping names apart, putting catalogs together, declaring schedules."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import BaseModel
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.core.options import JobOptions
+from zeke_queue.errors import BadOption, BadSchedule, DuplicateTask, PayloadInvalid, UnknownTask
+from zeke_queue.model import CatchUp, Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from zeke_queue.task import Task
+
+
+def nothing() -> None:
+    """Do nothing."""
+
+
+def catalog_of(*names: str, **options: JobOptions) -> Catalog:
+    catalog = Catalog(**options)  # type: ignore[arg-type]
+    for name in names:
+        catalog.task(name)(nothing)
+    return catalog
+
+
+def test_a_task_is_found_by_name_by_alias_and_by_itself() -> None:
+    catalog = Catalog()
+    task = catalog.task("summarize", aliases=["story-summarize"])(nothing)
+    assert catalog.get("summarize") is catalog.get("story-summarize") is catalog.get(task) is task
+    assert list(catalog.tasks) == ["summarize"]
+    assert dict(catalog.served) == {"summarize": task, "story-summarize": task}
+
+
+def test_a_name_that_is_unknown_is_answered_with_the_nearest_ones() -> None:
+    with pytest.raises(UnknownTask, match="did you mean 'ingest-pull'"):
+        catalog_of("ingest-pull", "generate-brief").get("ingest-pul")
+
+
+def test_a_task_of_another_catalog_is_unknown() -> None:
+    task: Task[None, None] = Catalog().task("mine")(nothing)
+    with pytest.raises(UnknownTask, match="not of this catalog"):
+        catalog_of("mine").get(task)
+
+
+@pytest.mark.parametrize(("name", "aliases"), [("a", []), ("b", []), ("c", ["a"]), ("c", ["b"])])
+def test_two_tasks_with_one_name_or_alias_are_refused(name: str, aliases: list[str]) -> None:
+    catalog = Catalog()
+    catalog.task("a", aliases=["b"])(nothing)
+    with pytest.raises(DuplicateTask, match="already the name or alias of task 'a'"):
+        catalog.task(name, aliases=aliases)(nothing)
+    assert list(catalog.served) == list(catalog.served)
+    assert set(catalog.tasks) == {"a"}
+
+
+def test_a_task_that_has_one_of_its_names_twice_is_refused() -> None:
+    with pytest.raises(DuplicateTask, match="twice"):
+        Catalog().task("a", aliases=["b", "b"])(nothing)
+
+
+def test_the_payload_model_may_be_local_to_the_function_that_defines_the_task() -> None:
+    class Local(BaseModel):
+        n: int
+
+    catalog = Catalog()
+
+    @catalog.task("local")
+    def take(payload: Local) -> None: ...
+
+    assert take.validate({"n": 1}) == Local(n=1)
+
+
+def test_an_option_out_of_range_is_told_at_the_definition() -> None:
+    with pytest.raises(BadOption, match="expire_in"):
+        Catalog().task("a", expire_in=-1)(nothing)
+
+
+def test_the_options_of_the_task_win_over_those_of_the_catalog_even_when_they_are_zero() -> None:
+    catalog = Catalog(defaults=JobOptions(retry_limit=5, priority=2, retry_backoff=True))
+    task = catalog.task("a", retry_limit=0, retry_backoff=False)(nothing)
+    assert (task.options.retry_limit, task.options.priority, task.options.retry_backoff) == (0, 2, False)
+
+
+# Putting catalogs together
+
+
+def test_an_included_catalog_brings_tasks_with_their_defaults_and_schedules() -> None:
+    part = Catalog(defaults=JobOptions(priority=9))
+    task = part.task("part", aliases=["old"])(nothing)
+    part.schedule("part", "0 0 * * *")
+    whole = catalog_of("whole")
+    whole.include(part)
+    assert whole.get("old") is task
+    assert task.options.priority == 9
+    assert [schedule.name for schedule in whole.stored_schedules()] == ["part"]
+
+
+def test_catalogs_that_share_a_name_cannot_be_put_together() -> None:
+    with pytest.raises(DuplicateTask):
+        catalog_of("a").include(catalog_of("a"))
+
+
+def test_catalogs_that_share_a_schedule_cannot_be_put_together() -> None:
+    one, other = catalog_of("a"), catalog_of("b")
+    one.schedule("tick", "* * * * *", task="a")
+    other.schedule("tick", "* * * * *", task="b")
+    with pytest.raises(BadSchedule, match="both"):
+        one.include(other)
+
+
+def test_resources_come_along_but_are_never_chosen_between() -> None:
+    @asynccontextmanager
+    async def some() -> AsyncIterator[str]:
+        yield "some"
+
+    @asynccontextmanager
+    async def others() -> AsyncIterator[str]:
+        yield "others"
+
+    whole = Catalog()
+    whole.include(Catalog(resources=some))
+    assert whole.resources is some
+    with pytest.raises(BadOption, match="resources"):
+        whole.include(Catalog(resources=others))
+
+
+# Schedules
+
+
+def test_a_schedule_is_stored_with_its_validated_payload_and_the_zone_of_the_deployment() -> None:
+    class Pull(BaseModel):
+        reason: str = "schedule"
+
+    catalog = Catalog()
+    catalog.schedule("pull", "*/5 * * * *")
+
+    @catalog.task("pull")
+    def pull(payload: Pull) -> None:
+        """Pull the feeds."""
+
+    catalog.schedule(
+        "nightly", "0 3 * * *", task=pull, payload={"reason": "night"}, zone="Europe/Paris", catch_up="skip"
+    )
+    assert catalog.stored_schedules("America/New_York") == [
+        Schedule(
+            "pull",
+            "*/5 * * * *",
+            "pull",
+            "America/New_York",
+            '{"reason":"schedule"}',
+            description="Pull the feeds.",
+        ),
+        Schedule(
+            "nightly",
+            "0 3 * * *",
+            "pull",
+            "Europe/Paris",
+            '{"reason":"night"}',
+            catch_up=CatchUp.SKIP,
+            description="Pull the feeds.",
+        ),
+    ]
+
+
+def test_a_schedule_that_is_wrong_is_refused_when_it_is_declared() -> None:
+    catalog = catalog_of("a")
+    for cron, zone in (("bad", None), ("0 0 31 2 *", None), ("* * * * *", "Mars/Olympus")):
+        with pytest.raises(BadSchedule):
+            catalog.schedule("a", cron, zone=zone)
+    with pytest.raises(BadOption, match="catch_up"):
+        catalog.schedule("a", "* * * * *", catch_up="never")
+    catalog.schedule("a", "* * * * *")
+    with pytest.raises(BadSchedule, match="twice"):
+        catalog.schedule("a", "0 * * * *")
+
+
+def test_a_schedule_of_an_unknown_task_or_with_a_payload_that_does_not_fit_is_refused() -> None:
+    catalog = catalog_of("known")
+    catalog.schedule("unknown", "* * * * *")
+    with pytest.raises(UnknownTask):
+        catalog.stored_schedules()
+    other = catalog_of("known")
+    other.schedule("known", "* * * * *", payload={"a": 1})
+    with pytest.raises(PayloadInvalid):
+        other.stored_schedules()

@@ -1,0 +1,1 @@
+"""What the tests of the worker need: a place to work at, storages that fail, and tasks in modules."""

@@ -1,0 +1,114 @@
+"""A queue, a worker on it, and waiting for what it does: the stage of the worker's tests."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from tests.clocks import FrozenClock
+from zeke_queue.catalog import Catalog
+from zeke_queue.clock import SystemClock
+from zeke_queue.config import Settings
+from zeke_queue.queue import Queue
+from zeke_queue.rng import SeededEntropy
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from uuid import UUID
+
+    from zeke_queue.model import Job
+
+PATIENCE = 20.0
+"""Seconds of real time after which what a test waits for will not come."""
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    """Let everything else go on until a condition holds."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await SystemClock().sleep(0)
+
+
+async def turns(number: int = 50) -> None:
+    """Let everything else have some turns of the loop, for what must not happen in them."""
+    for _ in range(number):
+        await SystemClock().sleep(0)
+
+
+class Place:
+    """Where the tests of a worker happen.
+
+    Args:
+        catalog: the tasks.
+        clock: what queue, worker and storage go by.
+        storage: memory by default.
+    """
+
+    def __init__(
+        self, catalog: Catalog | None = None, clock: FrozenClock | None = None, storage: Any = None
+    ) -> None:
+        self.catalog = catalog or Catalog()
+        self.clock = clock or FrozenClock()
+        self.storage = storage or MemoryStorage(self.clock)
+        self.queue = Queue(
+            self.catalog,
+            self.storage,
+            clock=self.clock,
+            entropy=SeededEntropy(1),
+            settings=Settings.load(),
+        )
+        self._workers = 0
+
+    def worker(self, **options: Any) -> Worker:
+        """Make a worker; the watchdog belongs to real time."""
+        self._workers += 1
+        entropy = SeededEntropy(100 + self._workers)
+        return Worker(self.queue, **{"watchdog": None, "entropy": entropy, **options})
+
+    @asynccontextmanager
+    async def working(self, **options: Any) -> AsyncIterator[Worker]:
+        """Let a worker work while the block runs; what still runs at its end is not worth a grace."""
+        async with contextlib.AsyncExitStack() as stack:
+            worker = await stack.enter_async_context(self.worker(**options))
+            stack.push_async_callback(self._end, worker)
+            yield worker
+
+    async def _end(self, worker: Worker) -> None:
+        worker.abort()
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Move time on from now on, as fast as the loop turns, so that all who wait for it get done."""
+        self._hurrying = asyncio.ensure_future(self._hurry())
+
+    async def _hurry(self) -> None:
+        while True:
+            await SystemClock().sleep(0.001)
+            self.clock.advance(0.25)
+
+    async def drain(self, **options: Any) -> None:
+        """Let a worker do all that is due."""
+        async with asyncio.timeout(PATIENCE):
+            await self.worker(**options).drain()
+
+    async def send(self, task: Any, payload: Any = None, **options: Any) -> UUID:
+        """Send a job that must not be refused."""
+        job_id = await self.queue.send(task, payload, **options)
+        assert job_id is not None
+        return job_id
+
+    async def run_one(self, task: Any, payload: Any = None, **options: Any) -> Job:
+        """Send a job, do all that is due, and return the job."""
+        job_id = await self.send(task, payload, **options)
+        await self.drain()
+        return await self.job(job_id)
+
+    async def job(self, job_id: UUID) -> Job:
+        """Return a job as it is stored."""
+        job = await self.queue.get(job_id)
+        assert job is not None
+        return job
