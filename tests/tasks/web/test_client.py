@@ -250,14 +250,20 @@ async def test_a_body_that_never_ends_in_silence_is_given_up() -> None:
 
 
 async def test_the_time_is_for_all_redirects_together() -> None:
+    clock = FrozenClock()
+
+    def slow_redirect(_: Request) -> Answer:
+        clock.advance(15.0)
+        return moved(302, "/next")
+
     async with (
-        raw_server(hang=True) as silent,
-        client(timeout=0.05) as web,
-        site({"/": moved(302, silent)}) as server,
+        site({"/": slow_redirect, "/next": Answer()}) as server,
+        client(clock=clock, timeout=15.0) as web,
     ):
-        with pytest.raises(Transient) as caught:
+        with pytest.raises(Transient, match="within 15 seconds") as caught:
             await web.fetch(f"{server.base_url}/", kind="page")
-        assert caught.value.url == silent
+        assert caught.value.url == f"{server.base_url}/next"
+        assert server.hits["/next"] == 0
 
 
 async def test_a_connection_that_breaks_off_is_transient() -> None:
