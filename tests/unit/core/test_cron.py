@@ -62,6 +62,7 @@ def ticks_between(cron: Cron, after: datetime, until: datetime) -> list[datetime
     ticks: list[datetime] = []
     tick = cron.next_after(after)
     while tick is not None and tick <= until:
+        assert tick > (ticks[-1] if ticks else after)
         ticks.append(tick)
         tick = cron.next_after(tick)
     return ticks
@@ -110,10 +111,11 @@ def test_looking_at_any_moments_serves_each_tick_once_under_all(
         found = due(cron, last, now, CatchUp.ALL, limit=limit)
         assert len(found.ticks) <= limit
         served += found.ticks
-        while (
-            found.next_tick is not None and found.next_tick <= now
-        ):  # as the scheduler does: what is due is looked at again
-            found = due(cron, found.last_tick, now, CatchUp.ALL, limit=limit)
+        # As the scheduler does: a schedule whose next tick has passed is looked at again.
+        while found.next_tick is not None and found.next_tick <= now:
+            before = found.last_tick
+            found = due(cron, before, now, CatchUp.ALL, limit=limit)
+            assert found.last_tick > before
             served += found.ticks
         last = found.last_tick
     assert served == ticks_between(cron, moments[0], moments[-1])

@@ -182,6 +182,9 @@ def test_text_is_normalised_as_jsonb_prints_it(text: str, normal: str) -> None:
         r'"\ude00\ud83d"',
         "1e131072",
         "1e-16384",
+        r'{"a":"\u0000","a":1}',  # jsonb reads what it drops
+        r'{"a":["\ud800"],"a":1}',
+        '{"a":1e-16384,"a":1}',
         "NaN",
         "01",
         '"\t"',
