@@ -1,8 +1,7 @@
 """What a handler is told of its job, and may do in its name.
 
 A context is made for every job whose handler asks for one, so it holds little: the claim, and the worker's
-    side of
-it (``JobHost``). A decoded ``meta`` and a logger are made when they are first asked for.
+side of it (``JobHost``). A decoded ``meta`` and a logger are made when they are first asked for.
 """
 
 from __future__ import annotations

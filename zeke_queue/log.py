@@ -2,8 +2,8 @@
 
 A line of JSON begins with ``timestamp, level, message``, then ``taskId, jobId`` where a job is meant, then
 the rest. A library must not seize its application's logging, so until ``configure`` is called (the command
-line does) only warnings and errors of the runtime are written, and structlog's and the standard library's own
-settings stay alone.
+line does) only warnings and errors of the runtime are written, and structlog's and the standard library's
+own settings stay alone.
 
 A line that is filtered out costs a method call; ``enabled`` lets the hottest paths spare even that.
 """

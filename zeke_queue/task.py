@@ -1,7 +1,7 @@
 """A task: a handler with a name, the type of its payload, and the options of its jobs.
 
-A payload is validated on every way in, so that what is wrong is told to whoever sent it; the worker validates
-again, straight from the stored bytes, since older senders and other programs write rows too.
+A payload is validated on every way in, so that what is wrong is told to whoever sent it; the worker
+validates again, straight from the stored bytes, since older senders and other programs write rows too.
 """
 
 from __future__ import annotations
@@ -214,9 +214,8 @@ def _signature(
 ) -> tuple[bool, bool, Any]:
     """Read from the handler whether it takes a payload and a job, and of which type the payload is.
 
-    Only the annotation of the payload is evaluated: the module of a handler may import the other one for the
-        type
-    checker alone.
+    Only the annotation of the payload is evaluated: the handler's module may import the other one for the
+    type checker alone.
     """
     parameters = list(inspect.signature(handler).parameters.values())
     takes_job = bool(parameters) and _is_job(parameters[-1])

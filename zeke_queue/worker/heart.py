@@ -1,8 +1,8 @@
 """The heartbeat: one statement a beat for the whole worker, and what follows from its answer or its absence.
 
-The lease runs from before the last beat that was answered was sent, so that it ends here no later than in the
-storage. Once it has ended the jobs may be running elsewhere: their handlers are cancelled and nothing of
-theirs is settled. Outcomes that were handed over before are still tried, since a settlement is fenced.
+The lease runs from before the last beat that was answered was sent, so that it ends here no later than in
+the storage. Once it has ended the jobs may be running elsewhere: their handlers are cancelled and nothing
+of theirs is settled. Outcomes that were handed over before are still tried, since a settlement is fenced.
 """
 
 from __future__ import annotations

@@ -1,15 +1,14 @@
 """The claim loop: when to claim, how much of what, and how to sleep when there is nothing.
 
-It claims for the lanes that are free. Jobs of tasks without a limit are also claimed ahead, at most about a
-second of work as measured, so that lanes never wait for a round trip; a job of a task with a limit never is,
-because it would use up the limit while it waits. Where a worker serves both kinds, it lets the store that it
-claimed ahead run out four times a second and claims for free lanes only, so that the order of priorities
-holds and no queue starves.
+It claims for the lanes that are free. Quick jobs of tasks without a limit are also claimed ahead, at most
+about a second of work as measured, so that lanes never wait for a round trip; a job of a task with a limit
+never is, because it would use up the limit while it waits. Where a worker serves both kinds, it lets the
+store that it claimed ahead run out four times a second and claims for free lanes only, so that the order of
+priorities holds and no queue starves.
 
-Going to sleep takes three looks: one that finds nothing; a second, because an empty answer is no proof (rows
-    that
-others hold locked are passed over); and a third after the wait for a wake-up has begun and the storage was
-told, since what was sent before would wake nobody.
+Going to sleep takes three looks: one that finds nothing; a second, because an empty answer is no proof
+(rows that others hold locked are passed over); and a third after the wait for a wake-up has begun and the
+storage was told, since what was sent before would wake nobody.
 """
 
 from __future__ import annotations
@@ -91,8 +90,7 @@ class Intake:
         self._storage = storage
         self._served = served
         self._names = tuple(served)
-        self._limited = [s for s in served.values() if s.limit is not None]
-        self._open = [s for s in served.values() if s.limit is None]
+        self._limited = any(s.limit is not None for s in served.values())
         self._holdings = holdings
         self._lanes = holdings.lanes
         self._heart = heart
@@ -257,30 +255,35 @@ class Intake:
         self._low = 0
         if self._holdings.settler.backlog >= BACKLOG_MAX:
             return None
-        now = self._clock.monotonic()
-        if self._limited:
+        stores = {served: self._store_of(served) for served in self._served.values()}
+        if not all(stores.values()):
+            now = self._clock.monotonic()
             if free > 0:
                 self._fair_at = now
-                limit = min(free, BATCH_MAX)
-                room = [(s.name, min(limit, s.limit - s.busy)) for s in self._limited if s.limit is not None]
-                wants = [Want(name, n) for name, n in room if n > 0]
-                wants += [Want(s.name, limit) for s in self._open]
-                return Ask(wants, limit) if wants else None
+                return self._for_free_lanes(min(free, BATCH_MAX))
             if now - self._fair_at > FAIR_EVERY:
                 return None
-        more: list[Want] = []
-        for served in self._open:
-            store = self._store_of(served)
+        wants: list[Want] = []
+        for served, store in stores.items():
             self._low = max(self._low, store // 2)
-            if free > 0 or waiting <= store // 2:
+            if store and (free > 0 or waiting <= store // 2):
                 n = min(BATCH_MAX, max(free, 0) + max(store - waiting, 0))
                 if n > 0:
-                    more.append(Want(served.name, n))
-        return Ask(more, max(want.free for want in more)) if more else None
+                    wants.append(Want(served.name, n))
+        return Ask(wants, max(want.free for want in wants)) if wants else None
+
+    def _for_free_lanes(self, free: int) -> Ask | None:
+        """Ask for whatever is most urgent, as far as the tasks' limits allow."""
+        wants: list[Want] = []
+        for served in self._served.values():
+            n = free if served.limit is None else min(free, served.limit - served.busy)
+            if n > 0:
+                wants.append(Want(served.name, n))
+        return Ask(wants, free) if wants else None
 
     def _store_of(self, served: Served) -> int:
-        """Return how many jobs of a queue may be claimed ahead."""
-        if served.seconds is None or served.seconds > AHEAD_SLOWEST:
+        """Return how many jobs of a queue may be claimed ahead; none before its jobs have been measured."""
+        if served.limit is not None or served.seconds is None or served.seconds > AHEAD_SLOWEST:
             return 0
         if served.seconds * AHEAD_MAX <= self._lanes.size * AHEAD_SECONDS:
             return AHEAD_MAX

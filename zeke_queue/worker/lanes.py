@@ -1,12 +1,9 @@
 """The pool of coroutines that run jobs: long-lived lanes, which take jobs from a queue one after another.
 
 A task of asyncio a job would cost a third of the throughput of small jobs, so a lane serves many. What makes
-that
-safe: a lane that anything clung to is not used again. If a cancellation was asked of it, by us or by whoever
-    got hold
-of its task, or if a handler left context variables changed, the lane gets a new task for its next job, and
-the old one ends. So a late cancellation hits a task that has ended, and no handler finds what another left
-behind.
+that safe: a lane that anything clung to is not used again. If a cancellation was asked of it while its job
+ran, or if the job's handler left context variables changed, the lane gets a new task for its next job, and
+the old one ends. So a late cancellation hits a task that has ended, and no handler finds what another left.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Progress and log lines of running jobs, on their way to those who watch.
 
-They are kept in the background: a handler never waits for the storage because it told how far it is. Progress
-    is
-kept at most ten times a second a job, the last value winning; log lines are kept all, up to a bound a job
-that a runaway loop would reach, beyond which they are counted and the count is kept.
+They are kept in the background: a handler never waits for the storage because it told how far it is.
+Progress is kept at most ten times a second a job, the last value winning; log lines are kept all, up to a
+bound a job that a runaway loop would reach, beyond which they are counted and the count is kept.
 """
 
 from __future__ import annotations

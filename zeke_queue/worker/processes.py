@@ -1,9 +1,9 @@
 """Child processes for CPU-bound handlers: started when needed, reused, killed at the deadline or on cancel.
 
 A child is a fresh interpreter, not a fork: a fork of a process with threads and open connections inherits
-    locks that
-nobody will release and sockets that two then share. It is told where the task is defined and looks it up, so
-that nothing but JSON crosses the pipe. When the worker's process ends, however it ends, its children do.
+locks that nobody will release and sockets that two then share. It is told where the task is defined and
+looks it up, so that nothing but JSON crosses the pipe. When the worker's process ends, however it ends, its
+children do.
 """
 
 from __future__ import annotations

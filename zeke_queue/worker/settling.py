@@ -5,9 +5,8 @@ the buffer is full enough or after 5 ms, at once if nothing went out lately; whi
 one gathers.
 
 When the storage is away the outcomes are kept and tried again, also beyond the end of the lease: every
-    settlement is
-fenced by its attempt, so one that comes too late changes nothing, and one that nobody overtook saves the
-work.
+settlement is fenced by its attempt, so one that comes too late changes nothing, and one that nobody
+overtook saves the work.
 """
 
 from __future__ import annotations

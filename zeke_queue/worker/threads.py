@@ -1,7 +1,7 @@
 """Threads for sync handlers.
 
-They are daemons, unlike those of ``concurrent.futures``, which the interpreter joins when it ends: a handler
-that never returns keeps its lane, but must not keep the worker's process from ending.
+They are daemons, unlike those of ``concurrent.futures``, which the interpreter joins when it ends: a
+handler that never returns keeps its lane, but must not keep the worker's process from ending.
 """
 
 from __future__ import annotations

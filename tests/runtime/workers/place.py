@@ -11,6 +11,7 @@ from tests.clocks import FrozenClock
 from zeke_queue.catalog import Catalog
 from zeke_queue.clock import SystemClock
 from zeke_queue.config import Settings
+from zeke_queue.model import JobState
 from zeke_queue.queue import Queue
 from zeke_queue.rng import SeededEntropy
 from zeke_queue.storage.memory import MemoryStorage
@@ -112,3 +113,21 @@ class Place:
         job = await self.queue.get(job_id)
         assert job is not None
         return job
+
+    # Looks at the rows in memory, which need no await and so disturb nothing.
+
+    def state(self, job_id: UUID) -> JobState:
+        """Return a job's state."""
+        return next(job.state for job in self._rows() if job.id == job_id)
+
+    def active(self, name: str) -> int:
+        """Count the running jobs of a queue."""
+        return sum(job.name == name and job.state is JobState.ACTIVE for job in self._rows())
+
+    def asleep(self) -> bool:
+        """Tell whether all workers are asleep, and there are some."""
+        workers = self.storage.dump().workers
+        return bool(workers) and all(worker.asleep for worker in workers)
+
+    def _rows(self) -> list[Job]:
+        return self.storage.dump().jobs
