@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from zeke_queue.core.names import queue_name
@@ -73,6 +74,7 @@ DEFAULTS: Final = JobOptions(priority=0, retry_limit=3, retry_delay=1, retry_bac
 """What holds where no layer says otherwise. Source: the settings of the system that this one follows."""
 
 _FIELDS: Final = tuple(f.name for f in fields(JobOptions))
+_values: Final = attrgetter(*_FIELDS)
 _RIVALS: Final = {"delay": "start_at", "start_at": "delay", "throttle": "debounce", "debounce": "throttle"}
 
 
@@ -88,9 +90,11 @@ def merge(*layers: JobOptions) -> JobOptions:
     """
     merged: dict[str, Any] = {}
     for layer in layers:
-        said = {name: value for name in _FIELDS if (value := getattr(layer, name)) is not None}
-        taken = merged.keys() | {_RIVALS[name] for name in merged if name in _RIVALS}
-        merged |= {name: value for name, value in said.items() if name not in taken}
+        said = {name: value for name, value in zip(_FIELDS, _values(layer), strict=True) if value is not None}
+        for name in merged:
+            said.pop(name, None)
+            said.pop(_RIVALS.get(name, name), None)
+        merged |= said
     return JobOptions(**merged)
 
 
