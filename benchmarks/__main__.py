@@ -1,0 +1,62 @@
+"""Run the benchmarks: ``python -m benchmarks [drain backlog send pick-up] [--quick]``.
+
+Exit code 1 if a bench fails to run or, with ``--strict``, if a target is missed. How fast a machine is
+decides nothing else: the figures are for people, who compare medians and ratios.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from benchmarks import bench_backlog, bench_drain, bench_pickup, bench_send, database, report
+
+BENCHES = {
+    "drain": bench_drain.run,
+    "backlog": bench_backlog.run,
+    "send": bench_send.run,
+    "pick-up": bench_pickup.run,
+}
+
+
+def main() -> int:
+    """Parse the command line, measure, show and keep."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure the queue as ratios to limits."
+    )
+    parser.add_argument(
+        "benches", nargs="*", metavar="BENCH", help=f"which: {', '.join(BENCHES)}; all by default"
+    )
+    parser.add_argument("--postgres", default="embedded", help="embedded, testcontainers, or a DSN")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each; the median counts")
+    parser.add_argument(
+        "--quick", action="store_true", help="one small run of each: only shows that they run"
+    )
+    parser.add_argument("--strict", action="store_true", help="exit with 1 if a target is missed")
+    parser.add_argument(
+        "--out", type=Path, default=report.RESULTS / "latest.json", help="where to write the JSON"
+    )
+    given = parser.parse_args()
+    unknown = [name for name in given.benches if name not in BENCHES]
+    if unknown:
+        parser.error(f"no bench {unknown[0]!r}; there are {', '.join(BENCHES)}")
+    if given.runs < 1:
+        parser.error(f"--runs {given.runs}: give 1 or more")
+    figures: list[report.Figure] = []
+    with database.server(given.postgres) as dsn:
+        for name in given.benches or BENCHES:
+            print(f"{name} …", flush=True)
+            measured = asyncio.run(BENCHES[name](dsn, 1 if given.quick else given.runs, quick=given.quick))
+            figures.extend(measured)
+    kind = given.postgres if given.postgres in {"embedded", "testcontainers"} else "given server"
+    report.show(figures, kind)
+    report.keep(figures, kind, given.out)
+    print(f"written to {given.out}")
+    missed = [figure.name for figure in figures if figure.reached is False]
+    return 1 if given.strict and missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

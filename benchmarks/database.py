@@ -1,0 +1,82 @@
+"""The Postgres that is measured on: the embedded one, a container, or one that is given by its DSN."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+from psycopg.sql import SQL, Identifier
+
+from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.storage.postgres.migrate import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+_numbers = itertools.count(1)
+
+LOAD = """
+    insert into pgboss.job (id, name, data, priority, startafter, createdon, expirein, retrylimit, retrydelay,
+                            retrybackoff, keepuntil)
+    select gen_random_uuid(), %(name)s, jsonb_build_object('n', n), 0,
+           now() + %(delay)s * interval '1 second' - (%(jobs)s - n) * interval '1 microsecond', now(),
+           interval '1 hour', 3, 1, true, now() + interval '100 years'
+      from generate_series(1, %(jobs)s) as n
+"""
+
+
+@contextmanager
+def server(choice: str) -> Iterator[str]:
+    """Give the DSN of a server with durable commits: ``embedded``, ``testcontainers``, or a DSN."""
+    if choice == "embedded":
+        from zeke_queue.storage.embedded import EmbeddedPostgres  # noqa: PLC0415 - only where it is asked for
+
+        with EmbeddedPostgres.start(ephemeral=True) as embedded:
+            yield embedded.dsn
+    elif choice == "testcontainers":
+        from testcontainers.postgres import PostgresContainer  # noqa: PLC0415 - needs a Docker engine
+
+        with PostgresContainer("postgres:18", driver=None) as container:
+            yield container.get_connection_url()
+    else:
+        yield choice
+
+
+@asynccontextmanager
+async def fresh_database(dsn: str) -> AsyncIterator[str]:
+    """Make a database with the queue's tables for one measurement, and drop it afterwards."""
+    name = f"zeke_bench_{next(_numbers)}"
+    with psycopg.connect(dsn, autocommit=True) as admin:
+        admin.execute(SQL("drop database if exists {}").format(Identifier(name)))
+        admin.execute(SQL("create database {}").format(Identifier(name)))
+    own = make_conninfo(dsn, dbname=name)
+    try:
+        migrate(own, "pgboss")
+        yield own
+    finally:
+        with psycopg.connect(dsn, autocommit=True) as admin:
+            admin.execute(SQL("drop database {} with (force)").format(Identifier(name)))
+
+
+@asynccontextmanager
+async def open_storage(dsn: str) -> AsyncIterator[PostgresStorage]:
+    """Open the storage as a worker does by default."""
+    async with PostgresStorage.open(dsn, schema="pgboss", min_size=2, max_size=10) as storage:
+        yield storage
+
+
+def load(dsn: str, jobs: int, *, name: str = "bench", delay: float = 0.0) -> None:
+    """Put jobs into a queue in one statement, then vacuum and analyse, as autovacuum does on a busy table."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(LOAD, {"name": name, "jobs": jobs, "delay": delay})
+        connection.execute("vacuum (analyze) pgboss.job")
+        connection.execute("checkpoint")
+
+
+def empty(dsn: str) -> None:
+    """Delete all jobs."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("truncate pgboss.job")
