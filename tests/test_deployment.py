@@ -32,8 +32,14 @@ def test_the_worker_gets_the_documented_variables_and_defaults(services: dict[st
     }
 
 
-def test_the_worker_waits_for_a_healthy_database(services: dict[str, Any]) -> None:
-    assert services["jobs-worker"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
+def test_the_worker_waits_for_a_healthy_database_and_its_tables(services: dict[str, Any]) -> None:
+    healthy = {"postgres": {"condition": "service_healthy"}}
+    assert services["migrate"]["depends_on"] == healthy
+    assert services["migrate"]["command"] == "zeke migrate"
+    assert services["jobs-worker"]["depends_on"] == {
+        **healthy,
+        "migrate": {"condition": "service_completed_successfully"},
+    }
     assert "pg_isready" in services["postgres"]["healthcheck"]["test"][-1]
 
 
