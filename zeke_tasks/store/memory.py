@@ -312,6 +312,18 @@ class MemoryRows:
             self._items.put(item.row.id, replace(item, touched=now))
         return [item.row.id for item in forgotten]
 
+    async def reopen_items(self, ids: Collection[UUID]) -> list[UUID]:
+        """Make items pending again that failed or had no text."""
+        await self._lock(f"item {key}" for key in ids)
+        reopened: list[UUID] = []
+        for key in sorted(set(ids)):
+            old = self._items.get(key)
+            if old is not None and old.row.status in {ItemStatus.FAILED, ItemStatus.NO_TEXT}:
+                row = replace(old.row, status=ItemStatus.PENDING, attempts=0, error=None)
+                self._items.put(key, _Item(row, self._now()))
+                reopened.append(key)
+        return reopened
+
     async def items(self, ids: Collection[UUID]) -> list[RawItem]:
         """Return items by id."""
         found = (self._items.get(key) for key in sorted(set(ids)))

@@ -118,6 +118,14 @@ class Rows(Protocol):
         """
         ...
 
+    async def reopen_items(self, ids: Collection[UUID]) -> list[UUID]:
+        """Make items pending again that failed or had no text, with all their attempts before them.
+
+        Returns:
+            The ids of those that were reopened, in order.
+        """
+        ...
+
     async def items(self, ids: Collection[UUID]) -> list[RawItem]:
         """Return those of the items that exist, by id."""
         ...

@@ -291,6 +291,21 @@ async def test_an_item_is_finished_once(domain: Domain, status: ItemStatus) -> N
     assert (item.status, item.attempts, item.error) == (status, 1, None)
 
 
+async def test_an_item_that_was_given_up_can_be_reopened(domain: Domain) -> None:
+    source = await domain.source()
+    failed, empty, done, waiting = [await domain.item(source, key) for key in "abcd"]
+    async with domain.rows() as rows:
+        await rows.finish_item(failed, ItemStatus.FAILED, "gone")
+        await rows.finish_item(empty, ItemStatus.NO_TEXT)
+        await rows.finish_item(done, ItemStatus.PROCESSED)
+        await rows.finish_item(waiting, ItemStatus.PENDING, "later")
+        reopened = await rows.reopen_items([waiting, done, empty, failed, failed, NOBODY])
+    assert reopened == sorted([failed, empty])
+    item = await domain.look(failed)
+    assert (item.status, item.attempts, item.error) == (ItemStatus.PENDING, 0, None)
+    assert (await domain.look(waiting)).attempts == 1
+
+
 async def test_pending_items_that_nobody_touched_are_taken_up_once(domain: Domain) -> None:
     source, other = await domain.source("https://a.example/1"), await domain.source("https://a.example/2")
     older = await domain.item(source, "older")

@@ -83,6 +83,7 @@ some_step = st.one_of(
     verb("record_failure", source_id=sources, next_check_in=seconds, message=st.text(max_size=3)),
     verb("put_items", source_id=sources, items=st.lists(new_items, max_size=4)),
     verb("take_up_forgotten_items", source_id=sources, after=seconds),
+    verb("reopen_items", ids=st.lists(items, max_size=3)),
     verb("finish_item", item_id=items, status=st.sampled_from(ItemStatus), error=words),
     verb("tell", item=items, text=texts),
 )

@@ -175,6 +175,10 @@ class PostgresRows:
         rows = await self._run("take_up_forgotten_items", source_id=source_id, after=after)
         return [row["id"] for row in rows]
 
+    async def reopen_items(self, ids: Collection[UUID]) -> list[UUID]:
+        """Make items pending again that failed or had no text."""
+        return sorted(row["id"] for row in await self._run("reopen_items", ids=list(ids)))
+
     async def items(self, ids: Collection[UUID]) -> list[RawItem]:
         """Return items by id."""
         return [_item(row) for row in await self._run("items", ids=list(ids))]

@@ -1,0 +1,136 @@
+"""The demo as a user runs it: it finds every story, also when a worker is killed in the middle."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from zeke_queue.clock import SystemClock
+from zeke_tasks.demo.children import RESTARTS, Child, ChildKeepsDying, Children
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+ROOT = Path(__file__).parents[2]
+STORIES = 12
+
+_WHO_FETCHES = """
+    select worker.pid from pgboss.job inner join pgboss.worker on job.worker = worker.id
+    where job.name = 'fetch-content' and job.state = 'active'
+"""
+
+
+@asynccontextmanager
+async def demo(*options: str) -> AsyncGenerator[asyncio.subprocess.Process]:
+    """Run the demo; it is ended with the block if it has not ended by then."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "zeke_tasks.demo", *options),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGINT)
+            await process.wait()
+
+
+async def _lines(process: asyncio.subprocess.Process) -> AsyncGenerator[str]:
+    assert process.stdout is not None
+    async for line in process.stdout:
+        yield line.decode().rstrip()
+
+
+async def test_the_demo_ends_whole_although_a_worker_is_killed_at_its_work() -> None:
+    said: list[str] = []
+    dsn, killed = "", 0
+    async with demo("--gap", "0.2") as process:
+        async for line in _lines(process):
+            said.append(line)
+            dsn = line.removeprefix("Database ") if line.startswith("Database ") else dsn
+            if not killed and "running" in line:
+                killed = await asyncio.to_thread(_kill_one_that_fetches, dsn)
+        code = await process.wait()
+    told = "\n".join(said)
+    assert killed, told
+    assert f"(pid {killed}) was killed by signal 9; started again as pid" in told
+    assert code == 0, told
+    assert f"Stories ({STORIES})" in told
+    assert "Traceback" not in told
+
+
+def _kill_one_that_fetches(dsn: str) -> int:
+    """Kill a worker that runs ``fetch-content`` at this moment; returns its pid, or 0 if there is none."""
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute(_WHO_FETCHES).fetchone()
+    if row is None:
+        return 0
+    os.kill(row[0], signal.SIGKILL)
+    return row[0]
+
+
+async def test_with_keep_the_database_stays_up_until_interrupted() -> None:
+    async with demo("--workers", "1", "--gap", "0", "--keep") as process:
+        dsn = ""
+        async for line in _lines(process):
+            dsn = line.removeprefix("Database ") if line.startswith("Database ") else dsn
+            if line.startswith("The database stays up"):
+                break
+        counted = await asyncio.to_thread(_count_stories, dsn)
+        process.send_signal(signal.SIGINT)
+        code = await process.wait()
+    assert counted == STORIES
+    assert code == 0
+    with pytest.raises(psycopg.OperationalError):
+        await asyncio.to_thread(_count_stories, dsn)
+
+
+def _count_stories(dsn: str) -> int:
+    with psycopg.connect(dsn) as connection:
+        row = connection.execute("select count(*) from zeke.stories").fetchone()
+        assert row is not None
+        return row[0]
+
+
+# Children
+
+
+async def _ends_itself(children: Children) -> None:
+    """Wait until the supervision of a child has ended."""
+    await asyncio.wait(children._keepers)
+    children.check()
+
+
+async def test_a_child_that_always_ends_is_given_up(tmp_path: Path) -> None:
+    told: list[str] = []
+    child = Child("Worker 1", ["-c", "raise SystemExit(3)"], tmp_path / "log")
+    with pytest.raises(ChildKeepsDying, match="Worker 1"):
+        async with Children([child], told.append, _Hasty()) as children:
+            await _ends_itself(children)
+    assert sum("ended with code 3" in line for line in told) == RESTARTS
+
+
+async def test_children_end_with_their_parent(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    waits = Child("Worker 1", ["-c", "import sys; sys.stdin.read()"], log)
+    async with Children([waits], lambda line: None, _Hasty()) as children:
+        (process,) = children._running.values()
+        children.check()
+    assert process.returncode == -signal.SIGTERM
+
+
+class _Hasty(SystemClock):
+    """A clock whose sleeps are over at once."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(0 * seconds)

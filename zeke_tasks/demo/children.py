@@ -1,0 +1,123 @@
+"""Worker processes under supervision: one that ends although nobody stopped it is started again."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.errors import ZekeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+    from types import TracebackType
+    from typing import Self
+
+    from zeke_queue.clock import Clock
+
+PATIENCE: Final = 8.0
+"""Seconds that a child may take to end after it was told to, before it is killed."""
+
+RESTARTS: Final = 10
+"""Restarts of one child after which something is wrong that another restart won't mend."""
+
+
+class ChildKeepsDying(ZekeError):
+    """A child was started again and again, and ended each time; its log says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A process to keep running.
+
+    Attributes:
+        name: what people call it.
+        command: arguments of this Python interpreter.
+        log: the file that its output goes to.
+    """
+
+    name: str
+    command: Sequence[str]
+    log: Path
+
+
+class Children:
+    """Keeps processes running as long as it is open. An async context manager.
+
+    Args:
+        children: what to run.
+        tell: is called with a line for people at each start and each unwanted end.
+        clock: sleeps before a restart.
+    """
+
+    def __init__(self, children: Sequence[Child], tell: Callable[[str], None], clock: Clock) -> None:
+        self._children = children
+        self._tell = tell
+        self._clock = clock
+        self._running: dict[str, asyncio.subprocess.Process] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def __aenter__(self) -> Self:
+        """Start every child."""
+        for child in self._children:
+            process = await self._start(child)
+            self._tell(f"{child.name} runs as pid {process.pid}")
+            self._keepers.append(asyncio.create_task(self._keep(child, process)))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Tell every child to end, and wait until it has."""
+        self._stopping = True
+        for process in self._running.values():
+            with suppress(ProcessLookupError):
+                process.terminate()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await asyncio.gather(*self._keepers, return_exceptions=True)
+        except TimeoutError:
+            for process in self._running.values():
+                with suppress(ProcessLookupError):
+                    process.kill()
+            await asyncio.gather(*self._keepers, return_exceptions=True)
+
+    def check(self) -> None:
+        """Raise what ended the supervision of a child, if something did.
+
+        Raises:
+            ChildKeepsDying: a child ended too often.
+        """
+        for keeper in self._keepers:
+            if keeper.done() and not self._stopping:
+                keeper.result()
+
+    async def _keep(self, child: Child, process: asyncio.subprocess.Process) -> None:
+        """Wait for a child's end, and start it again unless it was told to end."""
+        for _ in range(RESTARTS):
+            code = await process.wait()
+            if self._stopping:
+                return
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            await self._clock.sleep(0.2)
+            ended, process = process.pid, await self._start(child)
+            self._tell(f"{child.name} (pid {ended}) {how}; started again as pid {process.pid}")
+        await process.wait()
+        raise ChildKeepsDying(f"{child.name} ended {RESTARTS} times; see {child.log}")
+
+    async def _start(self, child: Child) -> asyncio.subprocess.Process:
+        with child.log.open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *child.command,
+                # The child reads it to its end, which comes when this process is gone, however it went.
+                stdin=asyncio.subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+            )
+        self._running[child.name] = process
+        return process

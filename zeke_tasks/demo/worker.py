@@ -1,0 +1,58 @@
+"""A worker process of the demo: ``python -m zeke_tasks.demo.worker DSN GAP``.
+
+It differs from ``zeke worker`` in what it may fetch (the sample site is on loopback, where no URL of a user's
+may lead) and in a lease so short that the jobs of a worker that was killed are back within seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue import log
+from zeke_queue.config import Settings
+from zeke_queue.queue import Queue
+from zeke_queue.supervisor import Supervisor
+from zeke_queue.worker import Worker
+from zeke_tasks.catalog import build_catalog
+from zeke_tasks.context import open_context
+from zeke_tasks.web import WebOptions
+
+if TYPE_CHECKING:
+    from zeke_queue.catalog import Catalog
+
+LEASE: Final = 3.0
+BEAT: Final = 1.0
+LOOPBACK: Final = ("127.0.0.1/32",)
+
+
+def demo_catalog(gap: float) -> Catalog:
+    """Return the catalog for the sample site on loopback, with ``gap`` seconds between two requests."""
+    options = WebOptions(allow=LOOPBACK, gap=gap, per_host=4)
+    return build_catalog(partial(open_context, options), scheduled=False)
+
+
+async def work(dsn: str, gap: float) -> None:
+    """Work until SIGTERM, SIGINT, or the end of standard input, which comes when the parent is gone."""
+    settings = Settings.load(database_primary_url=dsn)
+    async with Queue.connect(demo_catalog(gap), settings=settings) as queue:
+        worker = Worker(queue, poll=0.5, lease=LEASE, beat=BEAT, grace=2.0)
+        supervisor = Supervisor(queue, every=0.5)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, worker.stop)
+        loop.add_reader(sys.stdin, worker.stop)
+        sweeping = asyncio.create_task(supervisor.run())
+        try:
+            await worker.run()
+        finally:
+            supervisor.stop()
+            await sweeping
+
+
+if __name__ == "__main__":
+    log.configure("json")
+    asyncio.run(work(sys.argv[1], float(sys.argv[2])))

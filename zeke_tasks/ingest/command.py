@@ -1,0 +1,242 @@
+"""``zeke ingest URL…``: take in a user's own feeds and articles, and show what came of them.
+
+The jobs are the catalog's and are kept in the queue as all others; a worker in this process runs them. What
+is left when the time is up, a worker elsewhere goes on with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+from uuid import UUID
+
+from rich.console import Console
+
+from zeke_queue.clock import SystemClock
+from zeke_queue.errors import Refused
+from zeke_queue.model import FINAL, JobFilter, JobState, QueueCount
+from zeke_queue.queue import Queue
+from zeke_queue.rng import Ids, SystemEntropy
+from zeke_queue.worker import Worker
+from zeke_tasks.catalog import build_catalog
+from zeke_tasks.context import Context
+from zeke_tasks.ingest.recognise import Foretold, feed_of
+from zeke_tasks.payloads import FetchContent, IngestSource
+from zeke_tasks.progress import display, standing
+from zeke_tasks.report import Outcome, failures_table, findings, stories_table, urls_table, wide_console
+from zeke_tasks.store.model import ItemStatus, NewItem, NewSource, SourceType, item_id
+from zeke_tasks.store.postgres import PostgresRepository
+from zeke_tasks.web import WebClient, WebError, WebOptions, canonicalise_url
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Collection, Sequence
+
+    from zeke_queue.config import Settings
+    from zeke_queue.model import Job
+    from zeke_tasks.report import Finding
+    from zeke_tasks.store.repository import Repository
+    from zeke_tasks.web import Feed
+
+LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
+LOOK_EVERY: Final = 0.2
+QUEUES: Final = ("ingest-source", "fetch-content")
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one URL led to.
+
+    Attributes:
+        url: as the user gave it.
+        what: ``feed`` or ``article``; None if it could not be fetched.
+        source_id: the source that it is, or that it belongs to.
+        item_id: the article.
+        job_id: the job that reads it; None if there is nothing to be read.
+        error: why it was not taken.
+    """
+
+    url: str
+    what: str | None = None
+    source_id: UUID | None = None
+    item_id: UUID | None = None
+    job_id: UUID | None = None
+    error: str | None = None
+
+
+async def ingest(
+    urls: Sequence[str],
+    settings: Settings,
+    *,
+    allow_private: bool = False,
+    timeout: float = 120.0,
+    console: Console | None = None,
+) -> tuple[list[Outcome], list[Finding]]:
+    """Take in feeds and articles.
+
+    Args:
+        urls: feeds and articles in any order; one that is given twice is taken once.
+        settings: name the database.
+        allow_private: whether loopback may be fetched, for testing.
+        timeout: seconds to wait for the jobs at most.
+        console: where to show how far it is; None to show nothing.
+
+    Returns:
+        What became of each URL, and the items that were read.
+    """
+    options = WebOptions(allow=LOOPBACK if allow_private else ())
+    clock, repository = SystemClock(), PostgresRepository()
+    async with WebClient(options, clock=clock) as client:
+        web = Foretold(client)
+
+        @asynccontextmanager
+        async def resources() -> AsyncGenerator[Context]:
+            yield Context(repository, web, clock)
+
+        catalog = build_catalog(resources, scheduled=False)
+        async with Queue.connect(catalog, settings=settings) as queue:
+            intake = Intake(queue, repository, web)
+            taken = await asyncio.gather(*(intake.take(url) for url in dict.fromkeys(urls)))
+            async with Worker(queue, queues=QUEUES, grace=2.0):
+                jobs = await _watch(queue, repository, taken, timeout, console or Console(quiet=True))
+            return await _outcomes(queue, repository, taken, jobs)
+
+
+class Intake:
+    """Decides what URLs are, stores them, and sends the jobs that read them."""
+
+    def __init__(self, queue: Queue, repository: Repository, web: Foretold) -> None:
+        self._queue = queue
+        self._repository = repository
+        self._web = web
+        self._new_id = Ids(queue.clock, SystemEntropy())
+
+    async def take(self, url: str) -> Taken:
+        """Take in one URL."""
+        try:
+            place = canonicalise_url(url)
+            fetched = await self._web.look(place)
+            feed = await asyncio.to_thread(feed_of, fetched)
+        except WebError as error:
+            return Taken(url, error=str(error))
+        return await (self._page(url, place) if feed is None else self._feed(url, place, feed))
+
+    async def _feed(self, url: str, place: str, feed: Feed) -> Taken:
+        new = NewSource(SourceType.RSS, feed.title or place, place)
+        async with self._queue.transaction() as transaction:
+            source = await self._repository.within(transaction).ensure_source(self._new_id(), new)
+        payload = IngestSource(source_id=source.id, reason="manual")
+        try:
+            job_id = (await self._queue.trigger("ingest-source", payload, singleton_key=str(source.id))).id
+        except Refused as refused:
+            # Somebody else has it read already, which will do.
+            job_id = refused.holder
+        return Taken(url, "feed", source.id, job_id=job_id)
+
+    async def _page(self, url: str, place: str) -> Taken:
+        async with self._queue.transaction() as transaction:
+            rows = self._repository.within(transaction)
+            source = await rows.ensure_source(self._new_id(), NewSource(SourceType.MANUAL, place, place))
+            new = await rows.put_items(source.id, [NewItem(external_id=place, url=place)])
+            key = item_id(source.id, NewItem(external_id=place).external_id)
+            # Whoever asks for a page once more wants it tried once more.
+            await rows.reopen_items([key])
+            (item,) = await rows.items([key])
+            job_id = None
+            if new or item.status is ItemStatus.PENDING:
+                job_id = await transaction.send("fetch-content", FetchContent(raw_item_ids=[key]))
+        return Taken(url, "article", source.id, key, job_id)
+
+
+async def _watch(
+    queue: Queue, repository: Repository, taken: Sequence[Taken], timeout: float, console: Console
+) -> list[Job]:
+    """Show how far the jobs are until all have ended or the time is up; returns them, children included."""
+    until = queue.clock.monotonic() + timeout
+    roots = [one.job_id for one in taken if one.job_id is not None]
+    with display(console) as shown:
+        while True:
+            jobs = await _family(queue, roots)
+            shown.show(standing(_counts(jobs), await _found(queue, repository, taken, jobs)))
+            if all(job.state in FINAL for job in jobs) or queue.clock.monotonic() >= until:
+                return jobs
+            await queue.clock.sleep(LOOK_EVERY)
+
+
+async def _family(queue: Queue, roots: Collection[UUID]) -> list[Job]:
+    """Return jobs and their children. Parents first: the children of one that has ended are all there."""
+    found = await queue.storage.get(list(roots))
+    children = [await queue.find(JobFilter(parent=root, limit=1000)) for root in roots]
+    return [*found.values(), *(child for each in children for child in each)]
+
+
+def _counts(jobs: Sequence[Job]) -> list[QueueCount]:
+    states: dict[str, Counter[JobState]] = {}
+    for job in jobs:
+        states.setdefault(job.name, Counter())[job.state] += 1
+    return [QueueCount(name, counter) for name, counter in states.items()]
+
+
+async def _found(
+    queue: Queue, repository: Repository, taken: Sequence[Taken], jobs: Sequence[Job]
+) -> list[Finding]:
+    """Return the items that these jobs are about, and the articles that were asked for."""
+    ids = {UUID(key) for job in jobs for key in _item_ids(job.data)}
+    ids |= {one.item_id for one in taken if one.item_id is not None}
+    sources = list(dict.fromkeys(one.source_id for one in taken if one.source_id is not None))
+    return [finding for finding in await findings(queue, repository, sources) if finding.item.id in ids]
+
+
+def _item_ids(data: Any) -> list[str]:
+    return cast("dict[str, Any]", data).get("rawItemIds", []) if isinstance(data, dict) else []
+
+
+async def _outcomes(
+    queue: Queue, repository: Repository, taken: Sequence[Taken], jobs: Sequence[Job]
+) -> tuple[list[Outcome], list[Finding]]:
+    found = await _found(queue, repository, taken, jobs)
+    by_id = {job.id: job for job in jobs}
+    outcomes: list[Outcome] = []
+    for one in taken:
+        mine = [finding for finding in found if finding.source.id == one.source_id]
+        job = by_id.get(one.job_id) if one.job_id else None
+        stories = {finding.story.id for finding in mine if finding.story}
+        outcomes.append(
+            Outcome(
+                one.url,
+                one.what,
+                len(mine),
+                len(stories),
+                one.error or _job_error(job) or _page_error(one, mine),
+            )
+        )
+    return outcomes, found
+
+
+def _job_error(job: Job | None) -> str | None:
+    """Return why a feed was not read; an article's error is its item's."""
+    if job is None or job.name != "ingest-source" or job.state is JobState.COMPLETED:
+        return None
+    if job.state not in FINAL:
+        last = job.history[-1].error.get("message") if job.history else None
+        return f"not read yet: {last or 'its job still waits'}"
+    output: dict[str, Any] = job.output or {}
+    return str(output.get("message") or f"its job ended {job.state.value}")
+
+
+def _page_error(one: Taken, mine: Sequence[Finding]) -> str | None:
+    if one.what != "article" or any(finding.story for finding in mine):
+        return None
+    return mine[0].outcome if mine else "it was not read"
+
+
+def show(outcomes: Sequence[Outcome], found: Sequence[Finding]) -> None:
+    """Print what was found, for people."""
+    console = wide_console()
+    console.print(stories_table(found))
+    from_feeds = [finding for finding in found if finding.source.type is SourceType.RSS]
+    if (failures := failures_table(from_feeds)) is not None:
+        console.print(failures)
+    console.print(urls_table(outcomes))
