@@ -42,7 +42,7 @@ class Processes:
     def __init__(self, most: int | None = None) -> None:
         self._most = most or os.cpu_count() or 1
         self._idle: list[_Child] = []
-        self._all: set[_Child] = set()
+        self._all: list[_Child] = []
         self._queue: deque[asyncio.Future[None]] = deque()
         self._busy = 0
 
@@ -60,7 +60,6 @@ class Processes:
             try:
                 answer = await child.call(_request(task, claimed), job, host)
             except BaseException:
-                self._all.discard(child)
                 child.kill()
                 raise
             self._idle.append(child)
@@ -71,7 +70,7 @@ class Processes:
 
     async def close(self) -> None:
         """Kill all children."""
-        children, self._all, self._idle = list(self._all), set(), []
+        children, self._all, self._idle = self._all, [], []
         for child in children:
             child.kill()
         await asyncio.gather(*(child.ended() for child in children))
@@ -101,7 +100,7 @@ class Processes:
 
     async def _start(self) -> _Child:
         child = await _Child.start()
-        self._all.add(child)
+        self._all = [*(other for other in self._all if not other.has_ended), child]
         return child
 
 
@@ -162,6 +161,11 @@ class _Child:
         self._writer.close()
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.returncode is not None
 
     async def ended(self) -> None:
         """Wait until the process has ended."""

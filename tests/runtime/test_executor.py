@@ -1,0 +1,287 @@
+"""Handlers off the loop: sync ones in threads, CPU-bound ones in processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from tests.runtime.workers import crunching
+from tests.runtime.workers.place import Place, turns, until
+from zeke_queue.clock import SystemClock
+from zeke_queue.context import JobContext
+from zeke_queue.errors import PayloadInvalid
+from zeke_queue.model import JobState
+from zeke_queue.signals import Retry
+from zeke_queue.worker.local import LocalExecutor
+from zeke_queue.worker.threads import Threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
+
+
+@pytest.fixture
+def place() -> Place:
+    return Place()
+
+
+# Threads
+
+
+async def test_a_sync_handler_runs_beside_the_loop(place: Place) -> None:
+    go = threading.Event()
+
+    @place.catalog.task("block")
+    def block() -> str:
+        assert go.wait(20)
+        return threading.current_thread().name
+
+    @place.catalog.task("free")
+    async def free() -> None:
+        go.set()
+
+    first = await place.send(block)
+    await place.send(free)
+    await place.drain(concurrency=2)
+    job = await place.job(first)
+    assert job.output.startswith("zeke-handler-")
+
+
+async def test_a_sync_handler_fails_like_any_other(place: Place) -> None:
+    @place.catalog.task("boom")
+    def boom(what: str) -> None:
+        raise {"value": ValueError("odd"), "stop": StopIteration("late"), "retry": Retry(after=9)}[what]
+
+    states = [(await place.run_one(boom, what)).history[-1].error for what in ("value", "stop", "retry")]
+    assert [error["type"] for error in states] == ["ValueError", "RuntimeError", "Retry"]
+    assert "StopIteration" in states[1]["message"]
+
+
+async def test_a_sync_handler_may_use_the_loop_through_its_job(place: Place) -> None:
+    @place.catalog.task("child")
+    async def child() -> None: ...
+
+    @place.catalog.task("parent")
+    def parent(job: JobContext) -> str:
+        job.progress(0.5, "half")
+        job.logger.info("from a thread")
+        return str(job.wait(job.send(child)))
+
+    job = await place.run_one(parent)
+    assert job.state is COMPLETED
+    children = [found for found in place.storage.dump().jobs if found.name == "child"]
+    assert [(str(found.id), found.parent) for found in children] == [(job.output, job.id)]
+    assert {event.kind for event in await place.storage.events(job.id)} == {"progress", "log"}
+
+
+async def test_an_async_handler_that_would_wait_for_itself_is_told_so(place: Place) -> None:
+    @place.catalog.task("wrong", retry_limit=0)
+    async def wrong(job: JobContext) -> None:
+        job.wait(job.send("wrong"))
+
+    assert "an async handler awaits instead" in (await place.run_one(wrong)).output["message"]
+
+
+async def test_a_thread_keeps_its_lane_until_it_returns_and_its_late_result_counts_for_nothing(
+    place: Place,
+) -> None:
+    started, go = threading.Event(), threading.Event()
+    saw_cancellation: list[bool] = []
+
+    @place.catalog.task("block", expire_in=60, retry_limit=0)
+    def block(job: JobContext) -> str:
+        started.set()
+        assert go.wait(20)
+        saw_cancellation.append(job.cancelled)
+        return "late"
+
+    @place.catalog.task("other")
+    async def other() -> None: ...
+
+    async with place.working(concurrency=1) as worker:
+        job_id = await place.send(block)
+        await until(started.is_set)
+        place.clock.advance(61)
+        second = await place.send(other)
+        await turns()
+        assert place.state(second) is CREATED
+        go.set()
+        await worker.drain()
+    job = await place.job(job_id)
+    assert (job.state, job.output["type"]) == (JobState.EXPIRED, "Expired")
+    assert saw_cancellation == [True]
+    assert (await place.job(second)).state is COMPLETED
+
+
+async def test_threads_are_used_again_and_get_a_copy_of_the_context() -> None:
+    threads = Threads()
+    name: contextvars.ContextVar[str] = contextvars.ContextVar("name")
+    name.set("outer")
+    seen: set[int] = set()
+
+    def look() -> str:
+        seen.add(threading.get_ident())
+        was = name.get()
+        name.set("inner")
+        return was
+
+    assert [await threads.run(look) for _ in range(5)] == ["outer"] * 5
+    assert len(seen) == 1
+    assert name.get() == "outer"
+    threads.close()
+
+
+async def test_as_many_threads_run_at_once_as_callers_wait() -> None:
+    threads, barrier = Threads(), threading.Barrier(5)
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(threads.run(barrier.wait) for _ in range(5)))
+    threads.close()
+
+
+# Processes
+
+
+@pytest.fixture
+async def crunch() -> Callable[..., Any]:
+    place = Place(crunching.catalog)
+
+    async def run(what: str, **options: Any) -> Any:
+        return place, await place.run_one("crunch", {"what": what}, **options)
+
+    return run
+
+
+async def test_a_process_runs_the_handler_and_what_it_notes_is_kept(
+    crunch: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    place, job = await crunch("tell", meta={"trace": "abc"})
+    assert job.state is COMPLETED, job.output
+    assert job.output.pop("pid") != os.getpid()
+    assert job.output == {"id": str(job.id), "attempt": 1, "meta": {"trace": "abc"}}
+    events = [json.loads(event.data) for event in await place.storage.events(job.id)]
+    assert events == [
+        {"level": "info", "message": "counting", "upto": 3},
+        {"value": 0.5, "message": "half"},
+    ]
+    assert "a handler may print" in capfd.readouterr().out
+
+
+async def test_an_exception_in_a_process_is_kept_with_its_traceback(crunch: Callable[..., Any]) -> None:
+    _, job = await crunch("fail")
+    assert (job.state, job.output["type"], job.output["message"]) == (FAILED, "LookupError", "not here")
+    assert "crunching.py" in job.output["traceback"]
+
+
+async def test_the_signals_work_in_a_process(crunch: Callable[..., Any]) -> None:
+    _, retried = await crunch("retry", retry_limit=1)
+    assert (retried.state, retried.history[-1].error["message"]) == (RETRY, "busy")
+    _, failed = await crunch("never", retry_limit=9)
+    assert (failed.state, failed.output["message"]) == (FAILED, "never")
+    _, snoozed = await crunch("snooze")
+    assert (snoozed.state, snoozed.retry_count) == (CREATED, 0)
+
+
+@pytest.mark.parametrize(("what", "how"), [("crash", "signal SIGSEGV"), ("leave", "exit code 9")])
+async def test_a_process_that_crashes_fails_its_own_job_alone(what: str, how: str) -> None:
+    place = Place(crunching.catalog)
+    crash = await place.send("crunch", {"what": what})
+    others = [await place.send("crunch", {"what": "sum"}) for _ in range(3)]
+    await place.drain(concurrency=2, executor=LocalExecutor(processes=2))
+    job = await place.job(crash)
+    assert (job.state, job.output["type"]) == (FAILED, "zeke_queue.worker.executor.ProcessCrashed")
+    assert how in job.output["message"]
+    assert [(await place.job(job_id)).output for job_id in others] == [499500] * 3
+
+
+async def test_sys_exit_in_a_process_is_a_failure(crunch: Callable[..., Any]) -> None:
+    _, job = await crunch("exit")
+    assert (job.state, job.output["type"]) == (FAILED, "SystemExit")
+
+
+async def test_a_result_that_is_no_json_fails_for_good_in_a_process_too(crunch: Callable[..., Any]) -> None:
+    _, job = await crunch("nan", retry_limit=5)
+    assert job.state is FAILED
+    assert "result can't be stored" in job.output["message"]
+
+
+async def test_what_a_process_cannot_do_is_told(crunch: Callable[..., Any]) -> None:
+    _, job = await crunch("send")
+    assert "needs the worker's connection" in job.output["message"]
+
+
+async def test_a_coroutine_may_run_in_a_process() -> None:
+    place = Place(crunching.catalog)
+    assert (await place.run_one("async-crunch", {"what": "hello"})).output == "hello"
+
+
+async def test_a_payload_that_does_not_fit_never_reaches_a_process() -> None:
+    place = Place(crunching.catalog)
+    with pytest.raises(PayloadInvalid):
+        await place.send("crunch", {"what": 3})
+
+
+async def test_processes_are_used_again_and_no_more_run_at_once_than_allowed() -> None:
+    place = Place(crunching.catalog)
+    sent = [await place.send("crunch", {"what": "tell"}) for _ in range(6)]
+    await place.drain(concurrency=4, executor=LocalExecutor(processes=1))
+    pids = {(await place.job(job_id)).output["pid"] for job_id in sent}
+    assert len(pids) == 1
+    assert not psutil.pid_exists(pids.pop())
+
+
+async def hanging(place: Place, path: Path, **options: Any) -> tuple[Any, psutil.Process]:
+    """Send a job that hangs in a process, and wait until it does."""
+    job_id = await place.send("crunch", {"what": "hang", "path": str(path)}, **options)
+    await until(lambda: path.exists() and path.read_text(encoding="utf-8"))
+    return job_id, psutil.Process(int(path.read_text(encoding="utf-8")))
+
+
+async def test_a_process_is_killed_at_its_deadline(tmp_path: Path) -> None:
+    place = Place(crunching.catalog)
+    async with place.working() as worker:
+        job_id, process = await hanging(place, tmp_path / "pid", expire_in=60)
+        place.clock.advance(61)
+        await worker.drain()
+        assert (await place.job(job_id)).state is JobState.EXPIRED
+        assert (await place.run_one("crunch", {"what": "sum"})).output == 499500
+    assert not process.is_running()
+
+
+async def test_a_process_is_killed_when_its_job_is_cancelled(tmp_path: Path) -> None:
+    place = Place(crunching.catalog)
+    async with place.working(beat=5) as worker:
+        job_id, process = await hanging(place, tmp_path / "pid")
+        await place.queue.cancel(job_id)
+        place.clock.advance(5)
+        await until(lambda: not process.is_running())
+        await worker.drain()
+    assert (await place.job(job_id)).state is JobState.CANCELLED
+
+
+async def test_a_process_ends_with_the_worker(tmp_path: Path) -> None:
+    place = Place(crunching.catalog)
+    async with place.working():
+        job_id, process = await hanging(place, tmp_path / "pid")
+    assert not process.is_running()
+    job = await place.job(job_id)
+    assert (job.state, job.retry_count) == (CREATED, 0)
+
+
+async def test_a_terminal_that_interrupts_everybody_leaves_it_to_the_worker(tmp_path: Path) -> None:
+    place = Place(crunching.catalog)
+    async with place.working():
+        _, process = await hanging(place, tmp_path / "pid")
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        await SystemClock().sleep(0.05)
+        assert process.is_running()

@@ -1,0 +1,75 @@
+"""Tasks that run in processes, which look them up in this module."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.context import JobContext
+from zeke_queue.signals import Fail, Retry, Snooze
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+catalog = Catalog()
+
+
+class Order(BaseModel):
+    """What to do."""
+
+    what: str = "sum"
+    path: str = ""
+
+
+def _tell(order: Order, job: JobContext) -> Any:
+    print("a handler may print")  # noqa: T201 - it must not end up between the messages
+    job.logger.info("counting", upto=3)
+    job.progress(0.5, "half")
+    return {"pid": os.getpid(), "id": str(job.id), "attempt": job.attempt, "meta": dict(job.meta)}
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
+
+
+def _hang(order: Order, job: JobContext) -> None:
+    # Says who it is, so that a test knows that it runs and can look whether it still does.
+    Path(order.path).write_text(str(os.getpid()), encoding="utf-8")
+    threading.Event().wait()
+
+
+_WAYS: dict[str, Callable[[Order, JobContext], Any]] = {
+    "tell": _tell,
+    "hang": _hang,
+    "fail": lambda order, job: _raise(LookupError("not here")),
+    "retry": lambda order, job: _raise(Retry(after=5, reason="busy")),
+    "never": lambda order, job: _raise(Fail("never")),
+    "snooze": lambda order, job: _raise(Snooze(60)),
+    "exit": lambda order, job: sys.exit(3),
+    "crash": lambda order, job: os.kill(os.getpid(), signal.SIGSEGV),
+    "leave": lambda order, job: os._exit(9),
+    "nan": lambda order, job: float("nan"),
+    "send": lambda order, job: asyncio.run(job.send("crunch")),
+    "sum": lambda order, job: sum(range(1000)),
+}
+
+
+@catalog.task("crunch", process=True, retry_limit=0)
+def crunch(order: Order, job: JobContext) -> Any:
+    """Do one of several things, well or badly."""
+    return _WAYS[order.what](order, job)
+
+
+@catalog.task("async-crunch", process=True)
+async def async_crunch(order: Order) -> str:
+    """Run a coroutine in a process."""
+    await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=0.001)
+    return order.what
