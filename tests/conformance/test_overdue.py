@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from tests.clocks import FrozenClock
-from tests.conformance.driver import ANNA, BERT, BOOM, Driver
+from tests.conformance.driver import ANNA, BERT, BOOM, Driver, soon
 from tests.conformance.planting import Plant
 from zeke_queue.model import Extended, Failed, JobState, Overdue
 from zeke_queue.storage.store import Storage
@@ -123,6 +123,16 @@ async def test_an_extension_is_fenced(storage: Storage, jobs: Driver) -> None:
     assert await storage.extend(asked) == set()
     assert (await jobs.look(stale.id)).expire_in == 3600
     assert await storage.extend([*asked, Extended(stale.id, 2, 99)]) == {stale.id}
+
+
+async def test_an_extension_does_not_wait_for_who_takes_the_jobs_place(
+    storage: Storage, jobs: Driver
+) -> None:
+    key = "__pgboss__singleton_queue"
+    job = await jobs.running(singleton_key=key)
+    async with storage.transaction() as transaction:
+        await jobs.send(within=transaction, singleton_key=key)
+        assert await soon(storage.extend([Extended(job.id, 1, 60)])) == {job.id}
 
 
 async def test_extending_nothing_extends_nothing(storage: Storage) -> None:

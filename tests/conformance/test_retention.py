@@ -88,6 +88,18 @@ async def test_a_job_that_was_brought_back_is_not_archived(
     assert await storage.archive(DAY / 2, 100) == 0
 
 
+async def test_a_job_that_ended_twice_in_one_instant_is_archived_once(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    job_id = await jobs.send()
+    await storage.cancel([job_id])
+    await storage.resume([job_id])
+    await storage.cancel([job_id])
+    clock.advance(1)
+    assert await storage.archive(0, 100) == 1
+    assert (await jobs.look(job_id)).archived_on == clock.now()
+
+
 async def test_the_oldest_end_is_archived_first_and_the_limit_is_kept(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:

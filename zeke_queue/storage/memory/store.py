@@ -123,18 +123,19 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
 
     async def archive(self, after: float, limit: int) -> int:
         """Move jobs that ended more than ``after`` seconds ago to the archive."""
-        now = self._clock.now()
-        rows = list(islice(self._tables.ended_before(now - timedelta(seconds=after)), limit))
-        for row in rows:
+        now, moved = self._clock.now(), 0
+        for row in islice(self._tables.ended_before(now - timedelta(seconds=after)), limit):
             self._tables.bury(row, now)
-        return len(rows)
+            moved += 1
+        return moved
 
     async def purge(self, after: float, limit: int) -> int:
         """Delete jobs archived more than ``after`` seconds ago, with their events."""
-        rows = list(islice(self._tables.archived_before(self._clock.now() - timedelta(seconds=after)), limit))
-        for row in rows:
+        before, deleted = self._clock.now() - timedelta(seconds=after), 0
+        for row in islice(self._tables.archived_before(before), limit):
             self._tables.forget(row)
-        return len(rows)
+            deleted += 1
+        return deleted
 
     async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
         """Note whether the worker sleeps."""

@@ -125,7 +125,7 @@ class Tables:
         self.events.pop(row.id, None)
 
     def ended_before(self, instant: datetime) -> Iterator[Row]:
-        """Yield live rows that ended before an instant, oldest first; whoever takes one moves it."""
+        """Yield rows that ended before an instant, oldest first; move each before asking for the next."""
         while self._ended and self._ended[0][0] < instant:
             ended, _, job_id = heappop(self._ended)
             row = self.jobs.get(job_id)
@@ -133,7 +133,7 @@ class Tables:
                 yield row
 
     def archived_before(self, instant: datetime) -> Iterator[Row]:
-        """Yield rows that were archived before an instant, oldest first; whoever takes one deletes it."""
+        """Yield rows archived before an instant, oldest first; delete each before asking for the next."""
         while self._archived and self._archived[0][0] < instant:
             archived, _, job_id = heappop(self._archived)
             row = self.archive.get(job_id)
