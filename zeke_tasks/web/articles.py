@@ -12,8 +12,6 @@ from zeke_tasks.web.errors import PageError
 from zeke_tasks.web.libraries import extract_text
 from zeke_tasks.web.text import decode, one_line, printable
 
-# A declaration of an encoding that no longer holds once the page is text.
-_DECLARATION = re.compile(r"\A\s*<\?xml.*?\?>", re.DOTALL)
 _LANGUAGE = re.compile(
     r"<html\b[^>]{0,500}?\s(?:xml:)?lang\s*=\s*[\"']?([a-z]{2,3}(?:-[a-z0-9]{2,8})*)", re.IGNORECASE
 )
@@ -65,7 +63,7 @@ def extract_article(
     Raises:
         PageError: the page can't be read.
     """
-    page = _DECLARATION.sub("", decode(body, charset), count=1)
+    page = decode(body, charset)
     try:
         found = extract_text(page, url, (now + _DAY).date() if now else None)
     except Exception as error:

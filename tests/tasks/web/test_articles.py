@@ -108,13 +108,28 @@ def test_a_name_for_machines_is_no_title() -> None:
             '<meta property="article:published_time" content="2025-03-04T25:61:00Z">',
             datetime(2025, 3, 4, tzinfo=UTC),
         ),
-        ('<meta property="article:published_time" content="2031-03-04T10:00:00Z">', None),
+        (
+            """<meta property="article:published_time" content="2025-03-04">
+            <meta name="related" content='{"datePublished": "2024-01-01T10:00:00Z"}'>""",
+            datetime(2025, 3, 4, tzinfo=UTC),
+        ),
         ('<meta property="article:published_time" content="soon">', None),
     ],
-    ids=["meta", "JSON-LD", "only the day", "no such hour", "in the future", "no date"],
+    ids=["meta", "JSON-LD", "only the day", "no such hour", "of another page", "no date"],
 )
 def test_the_moment_of_publication_is_kept_as_utc(head: str, moment: datetime | None) -> None:
     assert found(page(head)).published_at == moment
+
+
+def test_a_date_in_the_future_is_not_believed() -> None:
+    html = page('<meta property="article:published_time" content="2025-03-04T10:00:00Z">').encode()
+    published = datetime(2025, 3, 4, 10, tzinfo=UTC)
+    on_the_day = extract_article(html, URL, now=published)
+    earlier = extract_article(html, URL, now=datetime(2025, 3, 1, tzinfo=UTC))
+    assert on_the_day
+    assert on_the_day.published_at == published
+    assert earlier
+    assert earlier.published_at != published
 
 
 # Encodings

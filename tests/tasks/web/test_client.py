@@ -56,7 +56,7 @@ async def test_an_answer_without_a_type_has_no_charset() -> None:
 async def test_the_fragment_is_not_sent() -> None:
     async with site({"/a": lambda r: Answer(body=f"{r.path}?{r.query}".encode())}) as server, client() as web:
         answer = await web.fetch(f"{server.base_url}/a?b=1#c", kind="page")
-    assert answer.body == b"/a?b=1"
+        assert (answer.body, answer.final_url) == (b"/a?b=1", f"{server.base_url}/a?b=1")
 
 
 async def test_it_says_who_it_is_and_what_it_hopes_for() -> None:

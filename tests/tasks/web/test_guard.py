@@ -28,6 +28,7 @@ from zeke_tasks.web.guard import Guard, GuardedBackend
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Address
+    from pathlib import Path
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -48,6 +49,33 @@ def test_every_ipv6_address_of_a_denied_net_is_refused(address: IPv6Address) -> 
 @pytest.mark.parametrize("address", FORGOTTEN)
 def test_what_an_old_standard_library_takes_for_public_is_refused(address: str) -> None:
     assert Guard().refusal(ip_address(address))
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("10.0.0.1", "private"),
+        ("127.0.0.1", "loopback"),
+        ("169.254.169.254", "link-local"),
+        ("100.64.0.1", "shared"),
+        ("224.0.0.1", "multicast"),
+        ("255.255.255.255", "reserved"),
+        ("192.0.2.1", "documentation"),
+        ("::", "unspecified"),
+        ("::1", "loopback"),
+        ("fd00::1", "private"),
+        ("fe80::1", "link-local"),
+        ("fec0::1", "site-local"),
+        ("ff02::1", "multicast"),
+        ("64:ff9b::101:101", "NAT64"),
+        ("::ffff:1.1.1.1", "mapped"),
+        ("2002:101:101::", "6to4"),
+        ("2001:0:101:101::fefe:fefe", "Teredo"),
+        ("1234::", "reserved"),
+    ],
+)
+def test_the_reason_says_what_kind_of_address_it_is(address: str, reason: str) -> None:
+    assert reason in (Guard().refusal(ip_address(address)) or "")
 
 
 @pytest.mark.parametrize("address", PUBLIC)
@@ -232,6 +260,16 @@ async def test_the_environment_names_no_proxy(monkeypatch: pytest.MonkeyPatch) -
         with pytest.raises(Transient):
             await web.fetch("http://a.example/", kind="page")
     assert network.calls == [("1.1.1.1", 80)]
+
+
+async def test_the_environment_names_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "netrc").write_text("machine a.example login me password secret")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    stream = RecordingStream(ANSWER)
+    network = RecordingNetwork(stream=stream)
+    async with client(network=network, names=Names({"a.example": ["1.1.1.1"]})) as web:
+        await web.fetch("http://a.example/", kind="page")
+    assert b"authorization" not in stream.sent.lower()
 
 
 # On each redirect again
