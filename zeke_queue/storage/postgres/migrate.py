@@ -175,7 +175,7 @@ def _refuse_others(found: Found, schema: str) -> None:
     if found.version > PGBOSS_VERSION:
         raise SchemaMismatch(
             f"Schema {schema!r} belongs to pg-boss 10 or later (its version {found.version}), whose tables "
-            "differ; nothing was changed. Name another schema (JOBS_SCHEMA), and let pg-boss finish the jobs it has"
+            "differ; nothing was changed. Name another schema (JOBS_SCHEMA), and let pg-boss finish its jobs"
         )
     if found.version < PGBOSS_VERSION:
         raise SchemaMismatch(

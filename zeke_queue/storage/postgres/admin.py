@@ -1,0 +1,62 @@
+"""Queues and schedules; the protocol says what each verb does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zeke_queue.storage.postgres import rows
+from zeke_queue.storage.postgres.session import Step
+from zeke_queue.storage.postgres.verbs import work_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zeke_queue.model import QueueSettings, Schedule
+    from zeke_queue.storage.postgres.claiming import Claims
+    from zeke_queue.storage.postgres.session import Session
+
+
+class PostgresAdmin:
+    """``storage.store.Admin`` on Postgres."""
+
+    _session: Session
+    _claims: Claims
+
+    async def declare_queues(self, queues: Sequence[QueueSettings]) -> None:
+        """Store the limits that code declares, and leave pauses as they are."""
+        # One statement can't touch a row twice, and of two declarations of one queue the later one stands.
+        limits = {queue.name: queue.concurrency_limit for queue in queues}
+        if limits:
+            parameters = {"names": list(limits), "limits": list(limits.values())}
+            await self._session.run("declare_queues", {**parameters, **self._channel()})
+        self._claims.forget_limits()
+
+    async def queues(self) -> list[QueueSettings]:
+        """Return the settings of all queues that have any, by name."""
+        return [rows.queue(row) for row in await self._session.run("queues")]
+
+    async def pause_queue(self, name: str, *, paused: bool) -> None:
+        """Pause a queue, keeping the time of an earlier pause, or resume it."""
+        await self._session.run("pause_queue", {"name": name, "paused": paused, **self._channel()})
+
+    async def declare_schedules(self, schedules: Sequence[Schedule]) -> None:
+        """Store schedules whose definition in code is not the one that was declared last."""
+        ordered = sorted(schedules, key=lambda schedule: schedule.name)
+        steps = [Step("put_schedule", rows.of_schedule(schedule, declared=True)) for schedule in ordered]
+        if steps:
+            await self._session.run_all(*steps)
+
+    async def put_schedule(self, schedule: Schedule) -> None:
+        """Create or edit a schedule; what code declared stays noted."""
+        await self._session.run("put_schedule", rows.of_schedule(schedule, declared=False))
+
+    async def drop_schedule(self, name: str) -> bool:
+        """Delete a schedule; False if there was none."""
+        return bool(await self._session.run("drop_schedule", {"name": name}))
+
+    async def schedules(self) -> list[Schedule]:
+        """Return all schedules, by name."""
+        return [rows.schedule(row) for row in await self._session.run("schedules")]
+
+    def _channel(self) -> dict[str, str]:
+        return {"work_channel": work_channel(self._session.schema)}

@@ -1,0 +1,169 @@
+"""Claims: which statement, with which marks, and with which queues locked.
+
+At the head of a busy queue lie the entries of jobs that were claimed before, until a vacuum removes them,
+which it cannot while anybody holds a long transaction. So a claim that finds as much as it wants leaves a
+mark at the lowest place it took, for each queue and priority, and the next one begins there. What waits below
+a mark (a send whose transaction committed late, a start time in the past) would be passed over, so marks are
+only trusted for a second at a time, and not at all once a claim comes back short.
+
+A queue with a concurrency limit is locked before its active jobs are counted, in an earlier statement: a
+statement counts with the snapshot that it began with. Locking costs a write, so queues that have nothing due
+or no room are left alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from zeke_queue.storage.postgres import rows
+from zeke_queue.storage.postgres.session import Step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.model import Claimed, Want
+    from zeke_queue.storage.postgres.session import Session
+
+_LADDER: Final = (1, 10, 50, 100, 200, 500, 1000)
+"""Limits as literals, each with a plan: one that the planner does not know is taken for a tenth of all."""
+
+_TRUSTED_SECONDS: Final = 1.0
+_FULL_LOOK_SHARE: Final = 4
+"""A claim without marks that takes long is repeated less often: it may take a fifth of the time at most."""
+
+_LIMITS_SECONDS: Final = 1.0
+_LOWEST: Final = -(2**31)
+_HIGHEST: Final = 2**31 - 1
+
+
+class Mark(NamedTuple):
+    """The lowest place, in claim order, from which a claim took a job."""
+
+    start_after: datetime
+    id: UUID
+
+
+class Claims:
+    """The claims of one storage, and what they know from one to the next."""
+
+    def __init__(self, session: Session, clock: Clock) -> None:
+        self._session = session
+        self._clock = clock
+        self._marks: dict[str, dict[int, Mark]] = {}
+        self._full_look_due = 0.0
+        self._limited: frozenset[str] = frozenset()
+        self._limits_due = 0.0
+
+    def forget_marks(self) -> None:
+        """Begin the next claim at the very head of each queue."""
+        self._marks.clear()
+
+    def forget_limits(self) -> None:
+        """Look up anew which queues have limits."""
+        self._limits_due = 0.0
+
+    async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
+        """Claim due jobs, in claim order."""
+        if self._clock.monotonic() >= self._limits_due:
+            await self._look_up_limits()
+        began = self._clock.monotonic()
+        marks = {} if began >= self._full_look_due else self._marks
+        used = bool(marks) and any(want.name in marks for want in wants)
+        limited = self._limited
+        taken = await self._claim(worker, wants, limit, marks)
+        if not used:
+            ended = self._clock.monotonic()
+            self._full_look_due = ended + max(_TRUSTED_SECONDS, _FULL_LOOK_SHARE * (ended - began))
+        if len(taken) < limit and (rest := _rest(wants, taken)):
+            self.forget_marks()
+            await self._look_up_limits()
+            # A limit that is new to us kept its queue out; and what lies below a mark was not looked at.
+            if used or any(want.name in self._limited - limited for want in rest):
+                taken += await self._claim(worker, rest, limit - len(taken), {})
+                taken.sort(key=_claim_order)
+        else:
+            self._remember(taken)
+        return taken
+
+    async def _claim(
+        self, worker: UUID, wants: Sequence[Want], limit: int, marks: dict[str, dict[int, Mark]]
+    ) -> list[Claimed]:
+        locked = await self._worth_locking([want.name for want in wants if want.name in self._limited], marks)
+        open_wants = [want for want in wants if want.name not in self._limited or want.name in locked]
+        if not open_wants:
+            return []
+        parameters = _parameters(worker, open_wants, limit, marks) | {"locked": locked}
+        literal = next((rung for rung in _LADDER if rung >= limit), -(-limit // 1000) * 1000)
+        if not locked:
+            found = await self._session.run("claim", parameters, limit=literal)
+        else:
+            lock = Step("lock_queues", {"names": locked})
+            found = (await self._session.run_all(lock, Step("claim", parameters, literal)))[1]
+        return [rows.claimed(row) for row in found]
+
+    async def _worth_locking(self, names: list[str], marks: dict[str, dict[int, Mark]]) -> list[str]:
+        """Return those of these limited queues from which a claim may get something."""
+        unsure = [name for name in names if name not in marks]
+        if not unsure:
+            return names
+        ready = {row[0] for row in await self._session.run("ready", {"names": unsure})}
+        return [name for name in names if name in marks or name in ready]
+
+    async def _look_up_limits(self) -> None:
+        self._limited = frozenset(row[0] for row in await self._session.run("limited_queues"))
+        self._limits_due = self._clock.monotonic() + _LIMITS_SECONDS
+
+    def _remember(self, taken: Iterable[Claimed]) -> None:
+        """Leave a mark at the lowest place of each queue and priority; ``taken`` is in claim order."""
+        fresh: dict[tuple[str, int], Mark] = {}
+        for job in taken:
+            fresh.setdefault((job.name, job.priority), Mark(job.start_after, job.id))
+        for (name, priority), mark in fresh.items():
+            self._marks.setdefault(name, {})[priority] = mark
+
+
+def _parameters(
+    worker: UUID, wants: Sequence[Want], limit: int, marks: dict[str, dict[int, Mark]]
+) -> dict[str, Any]:
+    """Return the parameters of ``claim.sql``: the known marks, and the gaps between their priorities."""
+    gaps: list[tuple[str, int, int]] = []
+    known: list[tuple[str, int, datetime, UUID]] = []
+    for name, _ in wants:
+        high = _HIGHEST
+        for priority in sorted(marks.get(name, ()), reverse=True):
+            mark = marks[name][priority]
+            known.append((name, priority, mark.start_after, mark.id))
+            if priority < high:
+                gaps.append((name, priority + 1, high))
+            high = priority - 1
+        if high >= _LOWEST:
+            gaps.append((name, _LOWEST, high))
+    return {
+        "worker": worker,
+        "limit": limit,
+        "names": [want.name for want in wants],
+        "frees": [want.free for want in wants],
+        "gap_names": [gap[0] for gap in gaps],
+        "gap_lows": [gap[1] for gap in gaps],
+        "gap_highs": [gap[2] for gap in gaps],
+        "known_names": [head[0] for head in known],
+        "known_priorities": [head[1] for head in known],
+        "marks": [head[2] for head in known],
+        "mark_ids": [head[3] for head in known],
+    }
+
+
+def _rest(wants: Sequence[Want], taken: Sequence[Claimed]) -> list[Want]:
+    """Return what is still wanted."""
+    counts: dict[str, int] = {}
+    for job in taken:
+        counts[job.name] = counts.get(job.name, 0) + 1
+    rest = [want._replace(free=want.free - counts.get(want.name, 0)) for want in wants]
+    return [want for want in rest if want.free > 0]
+
+
+def _claim_order(job: Claimed) -> tuple[int, datetime, UUID]:
+    return -job.priority, job.start_after, job.id

@@ -1,0 +1,137 @@
+"""Hearing of work and of changed jobs: one connection that listens, for a whole storage.
+
+A notification wakes whoever waits here; it carries a queue's name or a job's id. It may get lost with its
+connection, and whoever waits looks by himself from time to time anyway. When the connection was lost and is
+back, all are woken, since nobody knows what was said meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+from psycopg import AsyncConnection, sql
+
+from zeke_queue.log import get_logger
+from zeke_queue.storage.postgres.verbs import job_channel, work_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from zeke_queue.clock import Clock
+
+_RECONNECT_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
+_READY_SECONDS: Final = 2.0
+
+
+class Bell:
+    """Wakes one waiter, once for any number of rings since he last woke."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """Wake the waiter, now or at his next wait."""
+        self._rung.set()
+
+    async def wait(self, timeout: float) -> bool:
+        """Return True once it has rung since the last call, False after ``timeout`` seconds."""
+        if not self._rung.is_set():
+            try:
+                async with asyncio.timeout(max(0.0, timeout)):
+                    await self._rung.wait()
+            except TimeoutError:
+                return False
+        self._rung.clear()
+        return True
+
+
+class Listener:
+    """The bells of a storage, and the connection that rings them.
+
+    Args:
+        conninfo: where to connect; the connection is made when it is first needed.
+        schema: whose channels to listen on.
+        clock: paces attempts to connect again.
+        enabled: without listening nothing rings, and waits end by time alone.
+    """
+
+    def __init__(self, conninfo: str, schema: str, clock: Clock, *, enabled: bool) -> None:
+        self._conninfo = conninfo
+        self._channels = {work_channel(schema): "work", job_channel(schema): "job"}
+        self._clock = clock
+        self._enabled = enabled
+        self._bells: defaultdict[tuple[str, str], set[Bell]] = defaultdict(set)
+        self._task: asyncio.Task[None] | None = None
+        self._ready = asyncio.Event()
+
+    @contextmanager
+    def bell(self, kind: str, names: Iterable[str]) -> Generator[Bell]:
+        """Hang a bell that rings when one of these is named: a queue for ``work``, an id for ``job``."""
+        self.start()
+        bell, places = Bell(), [(kind, name) for name in names]
+        for place in places:
+            self._bells[place].add(bell)
+        try:
+            yield bell
+        finally:
+            for place in places:
+                self._bells[place].discard(bell)
+                if not self._bells[place]:
+                    del self._bells[place]
+
+    def start(self) -> None:
+        """Begin to listen, unless that has begun."""
+        if self._enabled and self._task is None:
+            self._task = asyncio.ensure_future(self._listen())
+
+    async def ready(self) -> bool:
+        """Wait a moment until the connection listens; False if it does not, and nothing can be heard."""
+        self.start()
+        if not self._enabled:
+            return False
+        try:
+            async with asyncio.timeout(_READY_SECONDS):
+                await self._ready.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        failures, lost = 0, False
+        while True:
+            try:
+                async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+                    for channel in self._channels:
+                        await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
+                    failures = 0
+                    self._ready.set()
+                    if lost:
+                        self._ring_all()
+                    async for notification in connection.notifies():
+                        self._ring(self._channels[notification.channel], notification.payload)
+            except (psycopg.Error, OSError) as error:
+                self._ready.clear()
+                lost = True
+                if failures == 0:
+                    get_logger().warning("listening_lost", reason=str(error).strip(), consequence="polling")
+                await self._clock.sleep(_RECONNECT_SECONDS[min(failures, len(_RECONNECT_SECONDS) - 1)])
+                failures += 1
+
+    def _ring(self, kind: str, name: str) -> None:
+        for bell in self._bells.get((kind, name), ()):
+            bell.ring()
+
+    def _ring_all(self) -> None:
+        for bells in self._bells.values():
+            for bell in bells:
+                bell.ring()

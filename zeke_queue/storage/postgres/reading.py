@@ -1,0 +1,136 @@
+"""Looking at what is stored; the protocol says what each look returns."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.errors import StorageUnavailable
+from zeke_queue.model import JobState, QueueCount
+from zeke_queue.storage.postgres import rows
+from zeke_queue.storage.postgres.session import Step
+from zeke_queue.storage.postgres.verbs import check_limit
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.model import Job, JobEvent, JobFilter, NewJob, WorkerInfo
+    from zeke_queue.storage.postgres.listening import Bell, Listener
+    from zeke_queue.storage.postgres.session import Session
+
+_FOUND_AT_ONCE: Final = 1000
+_WATCH_AGAIN_SECONDS: Final = 20.0
+
+
+class PostgresReader:
+    """``storage.store.Reader`` on Postgres."""
+
+    _session: Session
+    _listener: Listener
+    _clock: Clock
+    _identity: UUID
+
+    async def get(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
+        """Return those of the jobs that exist, live or archived."""
+        if not ids:
+            return {}
+        # Live ones come first, and stand: an id can be in both tables only if another program put it there.
+        found = await self._session.run("get", {"ids": list(ids)})
+        return {row[0]: rows.job(row) for row in reversed(found)}
+
+    async def find(self, which: JobFilter) -> list[Job]:
+        """Return live jobs by filter, or archived ones if it asks for those, newest id first."""
+        parameters = {
+            "names": list(which.names) or None,
+            "states": [state.value for state in which.states] or None,
+            "parent": which.parent,
+            "before": which.before,
+            "limit": check_limit(which.limit, _FOUND_AT_ONCE),
+        }
+        step = Step("find_archived" if which.archived else "find", parameters)
+        return [rows.job(row) for row in (await self._session.run_all(step, plain=True))[0]]
+
+    async def count(self) -> list[QueueCount]:
+        """Return how many live jobs each queue has by state, by name."""
+        counts: dict[str, dict[JobState, int]] = {}
+        for name, state, number in (await self._session.run_all(Step("count", {}), plain=True))[0]:
+            counts.setdefault(name, {})[JobState(state)] = number
+        return [QueueCount(name, states) for name, states in counts.items()]
+
+    async def holder(self, job: NewJob) -> UUID | None:
+        """Return the job that makes a uniqueness rule refuse this one now, if any."""
+        if job.singleton_key is None and job.slot_seconds is None:
+            return None
+        parameters = {
+            "id": job.id,
+            "name": job.name,
+            "singleton_key": job.singleton_key,
+            "slot_seconds": job.slot_seconds,
+            "slot_offset": job.slot_offset,
+        }
+        found = (await self._session.run_all(Step("holder", parameters), plain=True))[0]
+        return found[0][0] if found else None
+
+    async def events(self, job_id: UUID, after: int = 0) -> list[JobEvent]:
+        """Return progress and log lines of a job with ``seq`` above ``after``, oldest first, at most 1000."""
+        found = await self._session.run("events", {"id": job_id, "after": after})
+        return [rows.event(row) for row in found]
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return the workers that are known, by start."""
+        return [rows.worker(row) for row in await self._session.run("workers")]
+
+    async def now(self) -> datetime:
+        """Return the database's time."""
+        found = await self._session.run("now")
+        return found[0][0]
+
+    @asynccontextmanager
+    async def watching(self, job_id: UUID) -> AsyncGenerator[_Watch]:
+        """Watch a job: changes from here on are told, but for those in the moment in which this begins."""
+        with self._listener.bell("job", [str(job_id)]) as bell:
+            watch = _Watch(self._session, self._clock, bell, job_id, self._identity)
+            if await self._listener.ready():
+                await watch.begin()
+            try:
+                yield watch
+            finally:
+                await watch.end()
+
+    async def foreign_cron_age(self) -> float | None:
+        """Return the seconds since a pg-boss on the same tables did its cron, or None if none ever did."""
+        found = await self._session.run("foreign_cron")
+        return found[0][0]
+
+
+class _Watch:
+    """A watched job, as long as somebody waits for its changes."""
+
+    def __init__(self, session: Session, clock: Clock, bell: Bell, job_id: UUID, watcher: UUID) -> None:
+        self._session = session
+        self._clock = clock
+        self._bell = bell
+        self._parameters = {"id": job_id, "watcher": watcher}
+        self._until: float | None = None
+
+    async def begin(self) -> None:
+        """Let whoever changes the job know that it is watched; that lasts for a minute."""
+        await self._session.run("watch", self._parameters)
+        self._until = self._clock.monotonic() + _WATCH_AGAIN_SECONDS
+
+    async def wait(self, timeout: float) -> bool:
+        """Return True once the job may have changed since the last call, False after ``timeout`` seconds."""
+        if self._until is not None and self._clock.monotonic() > self._until:
+            await self.begin()
+        return await self._bell.wait(timeout)
+
+    async def end(self) -> None:
+        """Leave no trace; a trace that stays, since the database is away, means nothing after a minute."""
+        if self._until is not None:
+            try:
+                await self._session.run("unwatch", self._parameters)
+            except StorageUnavailable:
+                return

@@ -1,0 +1,268 @@
+"""Between rows and the values of ``zeke_queue.model``, both ways."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from psycopg import AsyncCursor
+from psycopg import adapters as _standard
+from psycopg.adapt import AdaptersMap, Loader
+
+from zeke_queue.core import jsonb
+from zeke_queue.model import (
+    Attempt,
+    CatchUp,
+    Claimed,
+    Job,
+    JobEvent,
+    JobState,
+    Overdue,
+    QueueSettings,
+    Schedule,
+    WorkerInfo,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from psycopg.abc import Buffer
+
+    from zeke_queue.model import Completed, Extended, Failed, NewJob, Released
+
+Row = tuple[Any, ...]
+
+
+class _RawJson(Loader):
+    """Leaves jsonb undecoded: a claim's payload is decoded once, by whoever validates it."""
+
+    def load(self, data: Buffer) -> bytes:
+        return bytes(data)
+
+
+def _own_adapters() -> AdaptersMap:
+    adapters = AdaptersMap(_standard)
+    adapters.register_loader("jsonb", _RawJson)
+    return adapters
+
+
+_ADAPTERS: Final = _own_adapters()
+
+
+class Cursor(AsyncCursor[Row]):
+    """A cursor that converts as this module expects, whatever its connection was told by an application."""
+
+    @property
+    def adapters(self) -> AdaptersMap:
+        """The conversions of this module."""
+        return _ADAPTERS
+
+
+def of_new_jobs(jobs: Sequence[NewJob]) -> dict[str, Any]:
+    """Return the parameters of ``insert.sql``."""
+    return {
+        "ids": [job.id for job in jobs],
+        "names": [job.name for job in jobs],
+        "datas": [job.data for job in jobs],
+        "priorities": [job.priority for job in jobs],
+        "delays": [job.delay for job in jobs],
+        "start_ats": [job.start_at for job in jobs],
+        "retry_limits": [job.retry_limit for job in jobs],
+        "retry_delays": [job.retry_delay for job in jobs],
+        "retry_backoffs": [job.retry_backoff for job in jobs],
+        "retry_delay_maxes": [job.retry_delay_max for job in jobs],
+        "expire_ins": [job.expire_in for job in jobs],
+        "singleton_keys": [job.singleton_key for job in jobs],
+        "slot_lengths": [job.slot_seconds for job in jobs],
+        "slot_offsets": [job.slot_offset for job in jobs],
+        "policies": [job.policy for job in jobs],
+        "group_keys": [job.group_key for job in jobs],
+        "parents": [job.parent for job in jobs],
+        "metas": [job.meta for job in jobs],
+    }
+
+
+def of_completed(completed: Sequence[Completed]) -> dict[str, Any]:
+    """Return the parameters of ``complete.sql``."""
+    return {
+        "ids": [outcome[0] for outcome in completed],
+        "attempts": [outcome[1] for outcome in completed],
+        "outputs": [outcome[2] for outcome in completed],
+    }
+
+
+class Outcomes:
+    """Outcomes of every kind as the columns of ``settle.sql``."""
+
+    def __init__(
+        self,
+        completed: Iterable[Completed] = (),
+        failed: Iterable[Failed] = (),
+        released: Iterable[Released] = (),
+    ) -> None:
+        self.rows: list[tuple[UUID, int, str, float | None, str | None, bool]] = [
+            *((c.id, c.attempt, "completed", None, c.output, False) for c in completed),
+            *(
+                (
+                    f.id,
+                    f.attempt,
+                    f.final.value if f.retry_in is None else "retry",
+                    f.retry_in,
+                    f.output,
+                    True,
+                )
+                for f in failed
+            ),
+            *((r.id, r.attempt, "created", r.delay, None, False) for r in released),
+        ]
+
+    @property
+    def ids(self) -> list[UUID]:
+        """Return the ids of the jobs."""
+        return [row[0] for row in self.rows]
+
+    @property
+    def may_collide(self) -> bool:
+        """Tell whether a job is to wait again, for which its place must be free."""
+        return any(row[3] is not None for row in self.rows)
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameters of ``settle.sql``."""
+        names = ("ids", "attempts", "states", "delays", "outputs", "faileds")
+        columns: list[list[Any]] = [list(column) for column in zip(*self.rows, strict=True)]
+        return dict(zip(names, columns or [[] for _ in names], strict=True))
+
+    def one_by_one(self) -> list[Outcomes]:
+        """Return each by itself, in the order of the ids."""
+        singles: list[Outcomes] = []
+        for row in sorted(self.rows, key=lambda row: row[0]):
+            single = Outcomes()
+            single.rows = [row]
+            singles.append(single)
+        return singles
+
+    def failing_with(self, output: str) -> Outcomes:
+        """Return these outcomes as failures for good, with this output."""
+        ended = Outcomes()
+        ended.rows = [(row[0], row[1], "failed", None, output, True) for row in self.rows]
+        return ended
+
+
+def of_extended(extended: Sequence[Extended]) -> dict[str, Any]:
+    """Return the parameters of ``extend.sql``."""
+    return {
+        "ids": [asked.id for asked in extended],
+        "attempts": [asked.attempt for asked in extended],
+        "lengths": [asked.seconds for asked in extended],
+    }
+
+
+def of_events(events: Sequence[JobEvent]) -> dict[str, Any]:
+    """Return the parameters of ``note.sql``."""
+    return {
+        "ids": [event.job_id for event in events],
+        "attempts": [event.attempt for event in events],
+        "kinds": [event.kind for event in events],
+        "datas": [event.data for event in events],
+    }
+
+
+def of_schedule(schedule: Schedule, *, declared: bool) -> dict[str, Any]:
+    """Return the parameters of ``put_schedule.sql``; with ``declared`` it is noted as what code says."""
+    definition = {**asdict(schedule), "last_tick": None, "next_tick": None}
+    definition["data"] = None if schedule.data is None else jsonb.loads(schedule.data)
+    return {
+        "name": schedule.name,
+        "cron": schedule.cron,
+        "task": schedule.task,
+        "zone": schedule.zone,
+        "data": schedule.data,
+        "options": jsonb.dumps(dict(schedule.options)),
+        "catch_up": schedule.catch_up.value,
+        "description": schedule.description,
+        "paused": schedule.paused,
+        "declared": jsonb.dumps(definition) if declared else None,
+    }
+
+
+def claimed(row: Row) -> Claimed:
+    """Return the row as its worker gets it."""
+    return Claimed._make(row)
+
+
+def overdue(row: Row) -> Overdue:
+    """Return a row of ``overdue.sql``."""
+    return Overdue._make(row)
+
+
+def job(row: Row) -> Job:
+    """Return a row of ``get.sql``, whose columns are in the order of the value's fields."""
+    values = list(row)
+    values[2] = JobState(values[2])
+    for place in _DECODED:
+        if (text := values[place]) is not None:
+            values[place] = jsonb.loads(text)
+    for place in _TIMES:
+        if (time := values[place]) is not None:
+            values[place] = time.astimezone(UTC)
+    values[_HISTORY] = tuple(_attempt(entry) for entry in values[_HISTORY] or ())
+    return Job(*values)
+
+
+_PLACE: Final = {name: place for place, name in enumerate(Job.__slots__)}
+_HISTORY: Final = _PLACE["history"]
+_DECODED: Final = [_PLACE[name] for name in ("data", "output", "meta", "history")]
+_TIMES: Final = [
+    _PLACE[name]
+    for name in ("start_after", "started_on", "created_on", "completed_on", "keep_until", "archived_on")
+]
+
+
+def _attempt(entry: dict[str, Any]) -> Attempt:
+    worker = entry["worker"]
+    return Attempt(
+        entry["attempt"],
+        datetime.fromisoformat(entry["at"]),
+        JobState(entry["state"]),
+        entry["error"],
+        None if worker is None else UUID(worker),
+    )
+
+
+def event(row: Row) -> JobEvent:
+    """Return a row of ``events.sql``."""
+    job_id, attempt, kind, data, seq, at = row
+    return JobEvent(job_id, attempt, kind, data.decode(), seq, at.astimezone(UTC))
+
+
+def worker(row: Row) -> WorkerInfo:
+    """Return a row of ``workers.sql``."""
+    identity, host, pid, queues, lease, started_on, beat_on, asleep = row
+    times = started_on.astimezone(UTC), beat_on.astimezone(UTC)
+    return WorkerInfo(identity, host, pid, tuple(queues), lease, *times, asleep)
+
+
+def queue(row: Row) -> QueueSettings:
+    """Return a row of ``queues.sql``."""
+    name, limit, paused_on = row
+    return QueueSettings(name, limit, paused_on and paused_on.astimezone(UTC))
+
+
+def schedule(row: Row) -> Schedule:
+    """Return a row of ``schedules.sql``."""
+    name, cron, task, zone, data, options, catch_up, description, paused, last_tick, next_tick = row
+    return Schedule(
+        name=name,
+        cron=cron,
+        task=task,
+        zone=zone,
+        data=data and data.decode(),
+        options=jsonb.loads(options) if options else {},
+        catch_up=CatchUp(catch_up),
+        description=description,
+        paused=paused,
+        last_tick=last_tick and last_tick.astimezone(UTC),
+        next_tick=next_tick and next_tick.astimezone(UTC),
+    )

@@ -1,0 +1,302 @@
+"""How statements reach the server: a pool of connections, set up alike, and what happens when a try fails.
+
+A statement of its own is a transaction of its own, in one round trip. Several in one transaction go as a
+pipeline, in one round trip too. Where the server undid a transaction for the sake of another (a deadlock, a
+lost race), it is repeated: nothing of it has happened.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection, IsolationLevel
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg_pool import AsyncConnectionPool
+
+from zeke_queue.errors import StorageUnavailable
+from zeke_queue.storage.postgres.failures import check_server, is_worth_repeating, translated
+from zeke_queue.storage.postgres.rows import Cursor
+from zeke_queue.storage.postgres.statements import statement
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+    from typing import LiteralString
+
+    from zeke_queue.storage.postgres.rows import Row
+
+    Connection = AsyncConnection[Any]
+
+T = TypeVar("T")
+
+_TRIES: Final = 10
+_CHECKOUT_SECONDS: Final = 15.0
+_CONNECT_SECONDS: Final = "10"
+
+# Generic plans: claims are too intricate to be planned each time, and a plan that is made for the values at
+# hand believes in statistics, which on a queue's table are out of date most of the time.
+_OPTIONS: Final = (
+    "-c plan_cache_mode=force_generic_plan -c default_transaction_isolation=read\\ committed -c timezone=UTC"
+)
+_BEGIN: Final = "begin isolation level read committed"
+_PLAIN: Final = "select set_config('plan_cache_mode', 'auto', true)"
+
+
+class Runner(Protocol):
+    """What runs statements: the session, or an open transaction."""
+
+    @property
+    def schema(self) -> str:
+        """The schema of the tables."""
+        ...
+
+    in_transaction: ClassVar[bool]
+    """Whether more may follow before the commit."""
+
+    async def run(
+        self, name: str, parameters: dict[str, Any] | None = None, *, limit: int | None = None
+    ) -> list[Row]:
+        """Run the statement of a file, with ``now`` added to its parameters, and return its rows."""
+        ...
+
+    def atomic(self) -> AbstractAsyncContextManager[object]:
+        """Open a transaction, or in one a savepoint: the block happens whole or not at all."""
+        ...
+
+
+class Link:
+    """An open transaction on one connection."""
+
+    in_transaction: ClassVar[bool] = True
+
+    def __init__(self, connection: Connection, schema: str, now: Callable[[], datetime] | None) -> None:
+        self.connection = connection
+        self.schema = schema
+        self._now = now
+
+    async def run(
+        self, name: str, parameters: dict[str, Any] | None = None, *, limit: int | None = None
+    ) -> list[Row]:
+        """Run a statement of ours and return its rows."""
+        with translated():
+            cursor = Cursor(self.connection)
+            await cursor.execute(statement(name, self.schema, limit), with_now(parameters, self._now))
+            return await cursor.fetchall() if cursor.description else []
+
+    @asynccontextmanager
+    async def atomic(self) -> AsyncGenerator[Link]:
+        """Open a savepoint."""
+        with translated():
+            # Nested ones may share a name: the innermost is meant.
+            cursor = Cursor(self.connection)
+            await cursor.execute("savepoint zeke", prepare=False)
+            try:
+                yield self
+            except Exception:
+                if not self.connection.closed:
+                    await cursor.execute("rollback to savepoint zeke", prepare=False)
+                    await cursor.execute("release savepoint zeke", prepare=False)
+                raise
+            await cursor.execute("release savepoint zeke", prepare=False)
+
+
+class Step(NamedTuple):
+    """A statement of a pipeline."""
+
+    name: str
+    parameters: dict[str, Any]
+    limit: int | None = None
+
+
+class Session:
+    """The storage's connections."""
+
+    in_transaction: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        pool: AsyncConnectionPool[Connection],
+        conninfo: str,
+        schema: str,
+        now: Callable[[], datetime] | None,
+    ) -> None:
+        self._pool = pool
+        self._now = now
+        self.conninfo = conninfo
+        self.schema = schema
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        dsn: str,
+        *,
+        schema: str,
+        min_size: int,
+        max_size: int,
+        prepare: bool,
+        now: Callable[[], datetime] | None,
+    ) -> AsyncGenerator[Session]:
+        """Connect once, so that what is wrong is said at once and by the server, and then open the pool."""
+        conninfo = await _working_conninfo(dsn, options=prepare)
+
+        async def configure(connection: Connection) -> None:
+            connection.prepare_threshold = 0 if prepare else None
+            await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
+
+        pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            conninfo,
+            min_size=min_size,
+            max_size=max_size,
+            timeout=_CHECKOUT_SECONDS,
+            kwargs={"autocommit": True},
+            configure=configure,
+            open=False,
+            name="zeke",
+        )
+        with translated():
+            await pool.open()
+        try:
+            yield cls(pool, conninfo, schema, now)
+        finally:
+            await pool.close()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._pool.close()
+
+    async def run(
+        self, name: str, parameters: dict[str, Any] | None = None, *, limit: int | None = None
+    ) -> list[Row]:
+        """Run one statement as a transaction of its own."""
+        text, values = statement(name, self.schema, limit), with_now(parameters, self._now)
+
+        async def once() -> list[Row]:
+            async with self._pool.connection() as connection:
+                cursor = Cursor(connection)
+                await cursor.execute(text, values)
+                return await cursor.fetchall() if cursor.description else []
+
+        return await self._repeated(once)
+
+    async def run_all(self, *steps: Step, plain: bool = False) -> list[list[Row]]:
+        """Run statements in one transaction and one round trip.
+
+        Args:
+            steps: the statements, none of which needs another's result.
+            plain: plan them for the values at hand, for looks that filter by this or that.
+
+        Returns:
+            The rows of each.
+        """
+        texts: list[tuple[LiteralString, dict[str, Any] | None]] = [(_BEGIN, None)]
+        if plain:
+            texts.append((_PLAIN, None))
+        for step in steps:
+            text = statement(step.name, self.schema, step.limit)
+            texts.append((text, with_now(step.parameters, self._now)))
+        texts.append(("commit", None))
+
+        async def once() -> list[list[Row]]:
+            async with self._pool.connection() as connection:
+                cursors = [Cursor(connection) for _ in texts]
+                try:
+                    async with connection.pipeline():
+                        for cursor, (text, values) in zip(cursors, texts, strict=True):
+                            await cursor.execute(text, values, prepare=None if values else False)
+                except psycopg.Error:
+                    if not connection.closed:
+                        await connection.rollback()
+                    raise
+                return [await c.fetchall() if c.description else [] for c in cursors[-1 - len(steps) : -1]]
+
+        return await self._repeated(once)
+
+    async def atomically(self, work: Callable[[Link], Awaitable[T]]) -> T:
+        """Do something in a transaction, which is repeated as a whole if the server undoes it."""
+
+        async def once() -> T:
+            async with self.atomic() as link:
+                return await work(link)
+
+        return await self._repeated(once)
+
+    @asynccontextmanager
+    async def atomic(self) -> AsyncGenerator[Link]:
+        """Open a transaction for statements of ours."""
+        with translated():
+            async with self._pool.connection() as connection, connection.transaction():
+                yield Link(connection, self.schema, self._now)
+
+    @asynccontextmanager
+    async def open_to_all(self) -> AsyncGenerator[Link]:
+        """Open a transaction for an application's statements too, planned as they would be elsewhere."""
+        try:
+            async with self.atomic() as link:
+                await link.connection.execute(_PLAIN, prepare=False)
+                yield link
+        except psycopg.OperationalError as error:
+            if not is_worth_repeating(error):
+                raise
+            raise StorageUnavailable(
+                f"The transaction was undone for the sake of another; repeat it: {_first_line(error)}"
+            ) from error
+
+    def joined(self, connection: Connection) -> Link:
+        """Return the caller's transaction."""
+        return Link(connection, self.schema, self._now)
+
+    async def _repeated(self, once: Callable[[], Awaitable[T]]) -> T:
+        with translated():
+            for _ in range(_TRIES - 1):
+                try:
+                    return await once()
+                except psycopg.OperationalError as error:
+                    if not is_worth_repeating(error):
+                        raise
+            try:
+                return await once()
+            except psycopg.OperationalError as error:
+                if is_worth_repeating(error):
+                    raise StorageUnavailable(
+                        f"Others were in the way {_TRIES} times: {_first_line(error)}"
+                    ) from error
+                raise
+
+
+def with_now(parameters: dict[str, Any] | None, now: Callable[[], datetime] | None) -> dict[str, Any]:
+    """Add the time by which a statement decides: None is the server's."""
+    return {**(parameters or {}), "now": None if now is None else now()}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+async def _working_conninfo(dsn: str, *, options: bool) -> str:
+    """Return connection parameters that the server takes, having tried them.
+
+    Settings go along as the connection is made; a pooler in between may refuse that, and then the server's
+    defaults must do.
+    """
+    with translated():
+        given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
+        given.setdefault("connect_timeout", _CONNECT_SECONDS)
+        given.setdefault("application_name", "zeke")
+        given["client_encoding"] = "utf8"
+        plain = make_conninfo(**given)
+        fitted = make_conninfo(**{**given, "options": f"{given.get('options', '')} {_OPTIONS}".strip()})
+        for conninfo in (fitted, plain) if options else (plain,):
+            try:
+                connection = await AsyncConnection.connect(conninfo, autocommit=True)
+            except psycopg.OperationalError as error:
+                if conninfo is plain or "startup parameter" not in str(error):
+                    raise
+                continue
+            async with connection:
+                check_server(connection.info.server_version)
+            return conninfo
+    raise AssertionError("the loop returns or raises")

@@ -1,0 +1,46 @@
+-- Lets ended jobs wait again, due at once, in the order of their ids; a failed one gets room for one more
+-- retry.
+with done as (
+    update {schema}.job
+    set
+        state = %(state)s::{schema}.job_state,
+        startafter = coalesce(%(now)s::timestamptz, statement_timestamp()),
+        completedon = null,
+        keepuntil = coalesce(%(now)s::timestamptz, statement_timestamp()) + interval '876000 hours',
+        worker = null,
+        retrylimit = case
+            when %(state)s::{schema}.job_state = 'retry' then greatest(job.retrylimit, job.retrycount + 1)
+            else job.retrylimit
+        end
+    from (
+        select * from unnest(%(ids)s::uuid[]) as asked (id)
+        order by asked.id
+    ) as given
+    where job.id = given.id and job.state::text = any(%(from_states)s::text[])
+    returning job.id, job.name
+),
+
+told as (
+    select pg_notify(%(job_channel)s, done.id::text)
+    from done
+    where exists (
+        select from {schema}.watcher
+        where
+            watcher.job_id = done.id
+            and watcher.until > coalesce(%(now)s::timestamptz, statement_timestamp())
+    )
+),
+
+woken as (
+    select pg_notify(%(work_channel)s, due.name)
+    from (select distinct name from done) as due
+    where
+        %(always)s::bool
+        or exists (select from {schema}.worker where worker.asleep and due.name = any(worker.queues))
+)
+
+select
+    id,
+    (select count(*) from told) as told,
+    (select count(*) from woken) as woken
+from done

@@ -1,0 +1,43 @@
+-- Cancels jobs that wait or run, in the order of their ids; tells watchers, and wakes who sleeps on a limited
+-- queue.
+with done as (
+    update {schema}.job
+    set
+        state = 'cancelled',
+        completedon = coalesce(%(now)s::timestamptz, statement_timestamp())
+    from (
+        select * from unnest(%(ids)s::uuid[]) as asked (id)
+        order by asked.id
+    ) as given
+    where job.id = given.id and job.state between 'created' and 'active'
+    returning job.id, job.name
+),
+
+told as (
+    select pg_notify(%(job_channel)s, done.id::text)
+    from done
+    where exists (
+        select from {schema}.watcher
+        where
+            watcher.job_id = done.id
+            and watcher.until > coalesce(%(now)s::timestamptz, statement_timestamp())
+    )
+),
+
+woken as (
+    select pg_notify(%(work_channel)s, roomy.name)
+    from (
+        select distinct done.name
+        from done
+        inner join {schema}.queue on done.name = queue.name and queue.concurrency_limit is not null
+    ) as roomy
+    where
+        %(always)s::bool
+        or exists (select from {schema}.worker where worker.asleep and roomy.name = any(worker.queues))
+)
+
+select
+    id,
+    (select count(*) from told) as told,
+    (select count(*) from woken) as woken
+from done

@@ -1,0 +1,175 @@
+-- Claims due jobs over several queues, by priority, then startafter, then id.
+--
+-- The index serves this order within one queue and priority only, so every such pair (a head) is looked up by
+-- a jump of its own: those that the caller knows, with a mark below which it knows of nothing that waits, and
+-- those found in the gaps between. Over several heads the first rows are ranked without locks, which says how
+-- many each head contributes; then so many are locked, passing over what others hold, and updated by their
+-- place in the table, which is a plan that cannot flip.
+--
+-- A queue with a limit is left out unless the caller has locked its row in an earlier statement: only then
+-- does this one count with a snapshot in which nobody else can add to the count.
+with recursive open_queue as materialized (
+    select
+        want.name,
+        case
+            when queue.concurrency_limit is null then want.free
+            else least(want.free, queue.concurrency_limit - (
+                select count(*) from {schema}.job as running
+                where running.name = want.name and running.state = 'active'
+            ))
+        end as free
+    from unnest(%(names)s::text[], %(frees)s::int[]) as want (name, free)
+    left join {schema}.queue on want.name = queue.name
+    where
+        queue.paused_on is null
+        and (queue.concurrency_limit is null or want.name = any(%(locked)s::text[]))
+),
+
+found (name, low, priority) as (
+    select
+        gap.name,
+        gap.low,
+        top.priority
+    from unnest(%(gap_names)s::text[], %(gap_lows)s::int[], %(gap_highs)s::int[]) as gap (name, low, high)
+    inner join open_queue on gap.name = open_queue.name and open_queue.free > 0
+    cross join lateral (
+        select job.priority
+        from {schema}.job
+        where job.name = gap.name and job.state < 'active' and job.priority between gap.low and gap.high
+        order by job.priority desc
+        limit 1
+    ) as top
+    union all
+    select
+        found.name,
+        found.low,
+        next.priority
+    from found
+    cross join lateral (
+        select job.priority
+        from {schema}.job
+        where
+            job.name = found.name
+            and job.state < 'active'
+            and job.priority >= found.low
+            and job.priority < found.priority
+        order by job.priority desc
+        limit 1
+    ) as next
+),
+
+head as materialized (
+    select
+        found.name,
+        found.priority,
+        '-infinity'::timestamptz as mark,
+        '00000000-0000-0000-0000-000000000000'::uuid as mark_id,
+        open_queue.free
+    from found
+    inner join open_queue on found.name = open_queue.name
+    union all
+    select
+        known.name,
+        known.priority,
+        known.mark,
+        known.mark_id,
+        open_queue.free
+    from unnest(
+        %(known_names)s::text[], %(known_priorities)s::int[], %(marks)s::timestamptz[], %(mark_ids)s::uuid[]
+    ) as known (name, priority, mark, mark_id)
+    inner join open_queue on known.name = open_queue.name and open_queue.free > 0
+),
+
+ranked as (
+    select
+        head.name,
+        head.priority,
+        head.free,
+        due.startafter,
+        due.id,
+        row_number() over (
+            partition by head.name order by head.priority desc, due.startafter asc, due.id asc
+        ) as place
+    from head
+    cross join lateral (
+        select
+            job.startafter,
+            job.id
+        from {schema}.job
+        where
+            job.name = head.name
+            and job.priority = head.priority
+            and job.state < 'active'
+            and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
+            and (job.startafter, job.id) >= (head.mark, head.mark_id)
+        order by job.startafter, job.id
+        limit {limit}
+    ) as due
+    where (select count(*) from head) > 1
+),
+
+quota as materialized (
+    select
+        name,
+        priority,
+        count(*) as share
+    from (
+        select
+            name,
+            priority
+        from ranked
+        where place <= free
+        order by priority desc, startafter asc, id asc
+        limit %(limit)s::int
+    ) as first
+    group by name, priority
+    union all
+    select
+        name,
+        priority,
+        least(free, %(limit)s::int) as share
+    from head
+    where (select count(*) from head) = 1
+),
+
+picked as materialized (
+    select chosen.place
+    from quota
+    inner join head on quota.name = head.name and quota.priority = head.priority
+    cross join lateral (
+        select free_row.place
+        from (
+            select job.ctid as place
+            from {schema}.job
+            where
+                job.name = head.name
+                and job.priority = head.priority
+                and job.state < 'active'
+                and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
+                and (job.startafter, job.id) >= (head.mark, head.mark_id)
+            order by job.startafter, job.id
+            limit {limit}
+            for update skip locked
+        ) as free_row
+        limit quota.share
+    ) as chosen
+),
+
+claimed as (
+    update {schema}.job
+    set
+        state = 'active',
+        attempt = attempt + 1,
+        worker = %(worker)s::uuid,
+        startedon = coalesce(%(now)s::timestamptz, statement_timestamp()),
+        completedon = null,
+        retrycount = retrycount + case when state = 'retry' then 1 else 0 end
+    where ctid = any(array(select place from picked))
+    returning
+        id, name, data, attempt, priority, retrycount, retrylimit, retrydelay, retrybackoff, retrydelaymax,
+        extract(epoch from expirein)::float8 as expire_in, startafter, parent, meta
+)
+
+select *
+from claimed
+order by priority desc, startafter asc, id asc

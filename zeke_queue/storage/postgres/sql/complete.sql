@@ -1,0 +1,50 @@
+-- Completes jobs that are active at the attempt named, in the order of their ids; returns theirs.
+--
+-- "between 'active' and 'active'" keeps the planner from the index of active rows: it takes that for nearly
+-- empty, and would compare every active row with every outcome.
+with done as (
+    update {schema}.job
+    set
+        state = 'completed',
+        completedon = coalesce(%(now)s::timestamptz, statement_timestamp()),
+        output = outcome.output::jsonb
+    from (
+        select *
+        from unnest(%(ids)s::uuid[], %(attempts)s::int[], %(outputs)s::text[]) as given (id, attempt, output)
+        order by given.id
+    ) as outcome
+    where
+        job.id = outcome.id
+        and job.attempt = outcome.attempt
+        and job.state between 'active' and 'active'
+    returning job.id, job.name
+),
+
+told as (
+    select pg_notify(%(job_channel)s, done.id::text)
+    from done
+    where exists (
+        select from {schema}.watcher
+        where
+            watcher.job_id = done.id
+            and watcher.until > coalesce(%(now)s::timestamptz, statement_timestamp())
+    )
+),
+
+woken as (
+    select pg_notify(%(work_channel)s, roomy.name)
+    from (
+        select distinct done.name
+        from done
+        inner join {schema}.queue on done.name = queue.name and queue.concurrency_limit is not null
+    ) as roomy
+    where
+        %(always)s::bool
+        or exists (select from {schema}.worker where worker.asleep and roomy.name = any(worker.queues))
+)
+
+select
+    id,
+    (select count(*) from told) as told,
+    (select count(*) from woken) as woken
+from done

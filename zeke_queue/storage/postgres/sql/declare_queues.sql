@@ -1,0 +1,16 @@
+-- Stores limits in the order of names; a pause stays. Wakes who sleeps, since a limit may have been raised.
+with stored as (
+    insert into {schema}.queue (name, concurrency_limit)
+    select
+        name,
+        concurrency_limit
+    from unnest(%(names)s::text[], %(limits)s::int[]) as given (name, concurrency_limit)
+    order by name collate "C"
+    on conflict (name) do update set concurrency_limit = excluded.concurrency_limit
+    where queue.concurrency_limit is distinct from excluded.concurrency_limit
+    returning name
+)
+
+select count(pg_notify(%(work_channel)s, stored.name))
+from stored
+where exists (select from {schema}.worker where worker.asleep and stored.name = any(worker.queues))

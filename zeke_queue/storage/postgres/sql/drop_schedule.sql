@@ -1,0 +1,3 @@
+delete from {schema}.schedule
+where name = %(name)s::text
+returning name

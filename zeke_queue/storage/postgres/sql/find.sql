@@ -1,0 +1,15 @@
+-- Lists jobs, newest first. Planned anew each time, with the values at hand: what is not asked for falls
+-- away.
+select
+    id, name, state::text, data, priority, attempt, retrycount, retrylimit, retrydelay, retrybackoff,
+    retrydelaymax, startafter, startedon, singletonkey, singletonon, extract(epoch from expirein)::float8,
+    createdon, completedon, keepuntil, output, worker, policy, groupkey, parent, meta, history,
+    null::timestamptz as archivedon
+from {schema}.job
+where
+    (%(names)s::text[] is null or name = any(%(names)s::text[]))
+    and (%(states)s::text[] is null or state = any(%(states)s::text[]::{schema}.job_state[]))
+    and (%(parent)s::uuid is null or parent = %(parent)s::uuid)
+    and (%(before)s::uuid is null or id < %(before)s::uuid)
+order by id desc
+limit %(limit)s::int

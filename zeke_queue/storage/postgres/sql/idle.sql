@@ -1,0 +1,3 @@
+update {schema}.worker
+set asleep = %(asleep)s::bool
+where id = %(worker)s::uuid and asleep <> %(asleep)s::bool

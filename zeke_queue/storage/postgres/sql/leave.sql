@@ -1,0 +1,2 @@
+delete from {schema}.worker
+where id = %(worker)s::uuid

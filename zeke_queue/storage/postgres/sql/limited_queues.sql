@@ -1,0 +1,3 @@
+select name
+from {schema}.queue
+where concurrency_limit is not null

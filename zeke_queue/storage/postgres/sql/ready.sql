@@ -1,0 +1,52 @@
+-- Returns which of these limited queues have a due job and room for it, so that only their rows need locking.
+with recursive open_queue as materialized (
+    select name
+    from {schema}.queue
+    where
+        name = any(%(names)s::text[])
+        and paused_on is null
+        and (
+            concurrency_limit is null
+            or concurrency_limit > (
+                select count(*) from {schema}.job as running
+                where running.name = queue.name and running.state = 'active'
+            )
+        )
+),
+
+found (name, priority) as (
+    select
+        open_queue.name,
+        top.priority
+    from open_queue
+    cross join lateral (
+        select job.priority
+        from {schema}.job
+        where job.name = open_queue.name and job.state < 'active'
+        order by job.priority desc
+        limit 1
+    ) as top
+    union all
+    select
+        found.name,
+        next.priority
+    from found
+    cross join lateral (
+        select job.priority
+        from {schema}.job
+        where job.name = found.name and job.state < 'active' and job.priority < found.priority
+        order by job.priority desc
+        limit 1
+    ) as next
+)
+
+select distinct found.name
+from found
+where exists (
+    select from {schema}.job
+    where
+        job.name = found.name
+        and job.priority = found.priority
+        and job.state < 'active'
+        and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
+)

@@ -1,0 +1,5 @@
+update {schema}.schedule
+set
+    last_tick = %(last_tick)s::timestamptz,
+    next_tick = %(next_tick)s::timestamptz
+where name = %(name)s::text

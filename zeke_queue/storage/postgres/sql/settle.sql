@@ -1,0 +1,93 @@
+-- Writes outcomes of every kind to jobs that are active at the attempt named, in the order of their ids.
+--
+-- An outcome names the state that follows. With a delay the job waits again; with an error that is kept in
+-- the history (its last 25 entries) and, like a result, in the output. About "between" see complete.sql.
+with done as (
+    update {schema}.job
+    set
+        state = outcome.state,
+        completedon = case
+            when outcome.delay is null then coalesce(%(now)s::timestamptz, statement_timestamp())
+        end,
+        startafter = case
+            when outcome.delay is null then job.startafter
+            else coalesce(%(now)s::timestamptz, statement_timestamp()) + outcome.delay * interval '1 second'
+        end,
+        keepuntil = case
+            when outcome.delay is null then job.keepuntil
+            else coalesce(%(now)s::timestamptz, statement_timestamp()) + interval '876000 hours'
+        end,
+        worker = case when outcome.delay is null then job.worker end,
+        output = case when outcome.released then job.output else outcome.output::jsonb end,
+        history = case
+            when outcome.failed
+                then case
+                    when jsonb_array_length(coalesce(job.history, '[]')) >= 25 then job.history - 0
+                    else coalesce(job.history, '[]')
+                end || jsonb_build_array(jsonb_build_object(
+                    'attempt', job.attempt,
+                    'at', to_char(
+                        coalesce(%(now)s::timestamptz, statement_timestamp()) at time zone 'UTC',
+                        'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'
+                    ),
+                    'state', outcome.state,
+                    'error', outcome.output::jsonb,
+                    'worker', job.worker
+                ))
+            else job.history
+        end
+    from (
+        select
+            given.id,
+            given.attempt,
+            given.state::{schema}.job_state as state,
+            given.delay,
+            given.output,
+            given.failed,
+            given.delay is not null and not given.failed as released
+        from unnest(
+            %(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[], %(delays)s::float8[],
+            %(outputs)s::text[], %(faileds)s::bool[]
+        ) as given (id, attempt, state, delay, output, failed)
+        order by given.id
+    ) as outcome
+    where
+        job.id = outcome.id
+        and job.attempt = outcome.attempt
+        and job.state between 'active' and 'active'
+    returning job.id, job.name, job.startafter, job.state
+),
+
+told as (
+    select pg_notify(%(job_channel)s, done.id::text)
+    from done
+    where exists (
+        select from {schema}.watcher
+        where
+            watcher.job_id = done.id
+            and watcher.until > coalesce(%(now)s::timestamptz, statement_timestamp())
+    )
+),
+
+woken as (
+    select pg_notify(%(work_channel)s, work.name)
+    from (
+        select done.name
+        from done
+        where
+            done.state < 'active' and done.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
+        union
+        select done.name
+        from done
+        inner join {schema}.queue on done.name = queue.name and queue.concurrency_limit is not null
+    ) as work
+    where
+        %(always)s::bool
+        or exists (select from {schema}.worker where worker.asleep and work.name = any(worker.queues))
+)
+
+select
+    id,
+    (select count(*) from told) as told,
+    (select count(*) from woken) as woken
+from done

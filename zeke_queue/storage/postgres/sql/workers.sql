@@ -1,0 +1,11 @@
+select
+    id,
+    host,
+    pid,
+    queues,
+    extract(epoch from lease)::float8,
+    started_on,
+    beat_on,
+    asleep
+from {schema}.worker
+order by started_on, id

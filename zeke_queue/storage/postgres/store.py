@@ -1,0 +1,163 @@
+"""The Postgres storage, put together: the verbs that need no transaction, over the parts beside it."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from zeke_queue.clock import SystemClock
+from zeke_queue.core.names import schema_name
+from zeke_queue.rng import Ids, SystemEntropy
+from zeke_queue.storage.postgres import rows
+from zeke_queue.storage.postgres.admin import PostgresAdmin
+from zeke_queue.storage.postgres.claiming import Claims
+from zeke_queue.storage.postgres.listening import Listener
+from zeke_queue.storage.postgres.reading import PostgresReader
+from zeke_queue.storage.postgres.session import Session
+from zeke_queue.storage.postgres.transaction import transaction
+from zeke_queue.storage.postgres.verbs import PostgresVerbs, check_limit, job_channel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.model import Claimed, Extended, JobEvent, NewJob, Want, WorkerInfo
+    from zeke_queue.storage.postgres.transaction import PostgresTransaction
+
+
+class PostgresStorage(PostgresVerbs, PostgresReader, PostgresAdmin):
+    """``storage.store.Storage`` on Postgres; made by ``open``."""
+
+    def __init__(self, session: Session, listener: Listener, clock: Clock, *, exact: bool) -> None:
+        self._session = session
+        self._listener = listener
+        self._clock = clock
+        self._claims = Claims(session, clock)
+        self._identity = Ids(clock, SystemEntropy())()
+        super().__init__(session, self._claims.forget_marks if exact else _nothing)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        dsn: str,
+        *,
+        schema: str = "pgboss",
+        min_size: int = 1,
+        max_size: int = 10,
+        listen: bool = True,
+        prepare: bool = True,
+        now: Callable[[], datetime] | None = None,
+    ) -> AsyncGenerator[PostgresStorage]:
+        """Connect to a database whose tables are up to date (``migrate.check`` sees to that).
+
+        Args:
+            dsn: the database, as a URL or as libpq's pairs.
+            schema: where the tables are.
+            min_size: connections that are kept open.
+            max_size: connections at most; listening takes one more.
+            listen: hear of work and changes by LISTEN; False behind a pooler in transaction mode, to poll.
+            prepare: use prepared statements, and settings that are made with the connection; False behind a
+                pooler that tracks neither.
+            now: the time by which statements decide, in tests; None is the server's.
+
+        Raises:
+            StorageUnavailable: the database can't be reached.
+            TooOld: the server is older than PostgreSQL 15.
+        """
+        schema, clock = schema_name(schema), SystemClock()
+        sessions = Session.open(
+            dsn, schema=schema, min_size=min_size, max_size=max_size, prepare=prepare, now=now
+        )
+        async with sessions as session:
+            listener = Listener(session.conninfo, schema, clock, enabled=listen)
+            storage = cls(session, listener, clock, exact=now is not None)
+            try:
+                yield storage
+            finally:
+                await listener.stop()
+
+    async def close(self) -> None:
+        """Give back connections."""
+        await self._listener.stop()
+        await self._session.close()
+
+    def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[PostgresTransaction]:
+        """Open a transaction, or join the caller's own one on ``connection``, a psycopg AsyncConnection."""
+        return transaction(self._session, connection, self._claims.forget_marks)
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
+        """Insert jobs, and wake workers that sleep on their queues."""
+        if any(job.start_at is not None for job in jobs):
+            self._claims.forget_marks()
+        return await super().insert(jobs)
+
+    async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
+        """Lease due jobs of several queues at once, in claim order."""
+        return await self._claims.claim(worker, wants, check_limit(limit))
+
+    async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
+        """Move deadlines of active jobs."""
+        found = await self._session.run("extend", rows.of_extended(extended)) if extended else []
+        return {row[0] for row in found}
+
+    async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
+        """Note that a worker lives; returns the attempt of each active job that it holds."""
+        parameters = {
+            "worker": worker.id,
+            "host": worker.host,
+            "pid": worker.pid,
+            "queues": list(worker.queues),
+            "lease": worker.lease,
+        }
+        return dict(await self._session.run("beat", parameters))
+
+    async def leave(self, worker: UUID) -> None:
+        """Forget a worker; jobs it still holds are overdue at once."""
+        await self._session.run("leave", {"worker": worker})
+
+    async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Put cancelled jobs back to created, due at once."""
+        return await self._bring_back(ids, "created", "cancelled")
+
+    async def retry(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Put failed or expired jobs back to retry, due at once."""
+        return await self._bring_back(ids, "retry", "failed", "expired")
+
+    async def archive(self, after: float, limit: int) -> int:
+        """Move jobs that ended more than ``after`` seconds ago to the archive."""
+        found = await self._session.run("archive", {"after": after}, limit=check_limit(limit))
+        return found[0][0]
+
+    async def purge(self, after: float, limit: int) -> int:
+        """Delete jobs archived more than ``after`` seconds ago, with their events."""
+        found = await self._session.run("purge", {"after": after}, limit=check_limit(limit))
+        return found[0][0]
+
+    async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
+        """Note whether the worker sleeps; from here on a notification for it is heard."""
+        if queues is not None:
+            await self._listener.ready()
+        await self._session.run("idle", {"worker": worker, "asleep": queues is not None})
+
+    async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
+        """Sleep until one of the queues may have work, at most ``timeout`` seconds."""
+        with self._listener.bell("work", queues) as bell:
+            return await bell.wait(timeout)
+
+    async def note(self, events: Sequence[JobEvent]) -> None:
+        """Keep progress and log lines, and tell watchers."""
+        if events:
+            channel = {"job_channel": job_channel(self._session.schema)}
+            await self._session.run("note", rows.of_events(events) | channel)
+
+    async def _in_transaction(self, work: Callable[[PostgresVerbs], Awaitable[Any]]) -> Any:
+        """Open a transaction, which is repeated if the server undoes it."""
+        return await self._session.atomically(lambda link: work(PostgresVerbs(link, _nothing)))
+
+
+def _nothing() -> None:
+    """Do nothing: with the server's clock, what is put back is never due before what was claimed."""

@@ -1,0 +1,91 @@
+"""An open transaction: one of the storage's own, or the caller's, which it joins."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
+
+from zeke_queue.errors import UsageError
+from zeke_queue.storage.postgres.verbs import PostgresVerbs
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from zeke_queue.storage.postgres.session import Connection, Link, Session
+
+
+class PostgresTransaction(PostgresVerbs):
+    """``storage.store.Transaction`` on Postgres; one task at a time may use it.
+
+    Nothing tells when a caller's transaction ends, so in one that was joined, ``on_commit`` and
+    ``on_rollback`` go by the end of the block: whoever joins should let the block end right before the
+    commit.
+
+    Attributes:
+        connection: psycopg's connection, for statements of the application's own.
+    """
+
+    def __init__(self, link: Link, changed: Callable[[], None]) -> None:
+        super().__init__(link, changed)
+        self.connection: AsyncConnection[Any] = link.connection
+        self._applied: list[Callable[[], None]] = []
+        self._undone: list[Callable[[], None]] = []
+
+    def on_commit(self, apply: Callable[[], None]) -> None:
+        """Call ``apply`` once the transaction has committed, in the order of registration."""
+        self._applied.append(apply)
+
+    def on_rollback(self, undo: Callable[[], None]) -> None:
+        """Call ``undo`` if the transaction rolls back; last registered first."""
+        self._undone.append(undo)
+
+    def committed(self) -> None:
+        """Tell those who wait for the commit."""
+        for apply in self._applied:
+            apply()
+
+    def rolled_back(self) -> None:
+        """Tell those who have something to undo."""
+        for undo in reversed(self._undone):
+            undo()
+
+
+@asynccontextmanager
+async def transaction(
+    session: Session, connection: Any, changed: Callable[[], None]
+) -> AsyncGenerator[PostgresTransaction]:
+    """Open a transaction that ends with the block, or join the caller's, which goes on after it."""
+    opened: PostgresTransaction | None = None
+    try:
+        if connection is None:
+            async with session.open_to_all() as link:
+                opened = PostgresTransaction(link, changed)
+                yield opened
+        else:
+            opened = PostgresTransaction(session.joined(_joinable(connection)), changed)
+            yield opened
+    except BaseException:
+        if opened is not None:
+            opened.rolled_back()
+        raise
+    changed()
+    opened.committed()
+
+
+def _joinable(connection: Any) -> Connection:
+    """Return the connection if a transaction of its can be joined."""
+    if not isinstance(connection, AsyncConnection):
+        raise UsageError(
+            f"connection: {type(connection).__module__}.{type(connection).__qualname__} can't be joined; "
+            "give a psycopg AsyncConnection"
+        )
+    joinable = cast("Connection", connection)
+    if joinable.autocommit and joinable.info.transaction_status == TransactionStatus.IDLE:
+        raise UsageError(
+            "connection: it is in autocommit mode and no transaction is open, so there is nothing to join; "
+            "open one with `async with connection.transaction()`"
+        )
+    return joinable

@@ -1,0 +1,182 @@
+"""The verbs that work on their own and inside a transaction alike; the protocol says what each does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg.errors import UniqueViolation
+
+from zeke_queue.core import failure, jsonb
+from zeke_queue.errors import BadOption
+from zeke_queue.storage.postgres import rows
+from zeke_queue.storage.postgres.rows import Outcomes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.model import Completed, Failed, NewJob, Overdue, Released, Schedule
+    from zeke_queue.storage.postgres.session import Runner
+
+_HOLDER_LOOKS: Final = 3
+
+
+def work_channel(schema: str) -> str:
+    """Return the channel on which queues that have work are told."""
+    return f"zeke_work_{schema}"
+
+
+def job_channel(schema: str) -> str:
+    """Return the channel on which watched jobs that have changed are told."""
+    return f"zeke_job_{schema}"
+
+
+class PostgresVerbs:
+    """``storage.store.Verbs`` on whatever runs statements.
+
+    Args:
+        runner: the session, where each verb is a transaction of its own, or an open transaction.
+        changed: is told after jobs were put where a claim that goes by marks may not look.
+    """
+
+    def __init__(self, runner: Runner, changed: Callable[[], None]) -> None:
+        self._runner = runner
+        self._changed = changed
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
+        """Insert jobs, and wake workers that sleep on their queues."""
+        if not jobs:
+            return []
+        found = await self._runner.run("insert", rows.of_new_jobs(jobs) | self._channels())
+        self._changed()
+        ids = {row[0] for row in found}
+        missing = [job.id for job in jobs if job.id not in ids]
+        if missing:
+            # A job that is there already, with this id, was inserted by an earlier try.
+            ids.update(row[0] for row in await self._runner.run("known", {"ids": missing}))
+        return [job.id if job.id in ids else None for job in jobs]
+
+    async def settle(
+        self,
+        completed: Sequence[Completed] = (),
+        failed: Sequence[Failed] = (),
+        released: Sequence[Released] = (),
+        *,
+        again: bool = False,
+    ) -> set[UUID]:
+        """Write outcomes of active jobs, and tell watchers."""
+        outcomes = Outcomes(completed, failed, released)
+        if not outcomes.rows:
+            return set()
+        if not failed and not released:
+            changed = await self._ids("complete", rows.of_completed(completed))
+        else:
+            changed = await self._settle(outcomes)
+            self._changed()
+        if again and len(changed) < len(outcomes.rows):
+            before = await self._runner.run("settled_before", outcomes.parameters())
+            changed.update(row[0] for row in before)
+        return changed
+
+    async def _settle(self, outcomes: Outcomes) -> set[UUID]:
+        """Settle all at once; if a job's place was taken meanwhile, one by one."""
+        if not outcomes.may_collide:
+            return await self._ids("settle", outcomes.parameters())
+        try:
+            if not self._runner.in_transaction:
+                return await self._ids("settle", outcomes.parameters())
+            async with self._runner.atomic():
+                return await self._ids("settle", outcomes.parameters())
+        except UniqueViolation:
+            return await self._in_transaction(lambda verbs: verbs.settle_singly(outcomes))
+
+    async def settle_singly(self, outcomes: Outcomes) -> set[UUID]:
+        """Settle one by one, in a transaction, so that a job whose place was taken holds up no other."""
+        await self._runner.run("lock_jobs", {"ids": outcomes.ids})
+        changed: set[UUID] = set()
+        for single in outcomes.one_by_one():
+            changed |= await self._settle_one(single)
+        return changed
+
+    async def _settle_one(self, single: Outcomes) -> set[UUID]:
+        other: UUID | None = None
+        for _ in range(_HOLDER_LOOKS):
+            try:
+                async with self._runner.atomic():
+                    return await self._ids("settle", single.parameters())
+            except UniqueViolation:
+                found = await self._runner.run("in_the_way", {"id": single.ids[0]})
+                other = found[0][0] if found else None
+            if other is not None:
+                break
+        output = single.rows[0][4] or failure.error_record("Superseded", "Another job waits in its place")
+        said = {**jsonb.loads(output), "superseded_by": None if other is None else str(other)}
+        return await self._ids("settle", single.failing_with(jsonb.dumps(said)).parameters())
+
+    async def overdue(self, limit: int) -> list[Overdue]:
+        """Find active jobs past their deadline or held by a dead worker, and lock them."""
+        return [rows.overdue(row) for row in await self._runner.run("overdue", limit=check_limit(limit))]
+
+    async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Cancel jobs that wait or run."""
+        return await self._ids("cancel", {"ids": list(ids)}) if ids else set()
+
+    async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
+        """Lock schedules whose next tick is due or not known."""
+        found = await self._runner.run("due_schedules", {"limit": check_limit(limit)})
+        now = found[0][-1] if found else (await self._runner.run("now"))[0][0]
+        return now, [rows.schedule(row[:-1]) for row in found]
+
+    async def serve_ticks(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
+        """Note the last occurrence that was decided on, and the next one."""
+        await self._runner.run("serve_ticks", {"name": name, "last_tick": last_tick, "next_tick": next_tick})
+
+    async def _bring_back(self, ids: Sequence[UUID], state: str, *from_states: str) -> set[UUID]:
+        """Let ended jobs wait again; one whose place was taken stays as it is."""
+        if not ids:
+            return set()
+        parameters = {"state": state, "from_states": list(from_states)}
+        try:
+            changed = await self._ids("bring_back", {**parameters, "ids": list(ids)})
+        except UniqueViolation:
+            changed = await self._in_transaction(lambda verbs: verbs.bring_back_singly(ids, parameters))
+        self._changed()
+        return changed
+
+    async def bring_back_singly(self, ids: Sequence[UUID], parameters: dict[str, Any]) -> set[UUID]:
+        """Let ended jobs wait again, one by one in a transaction, the lower id first."""
+        await self._runner.run("lock_jobs", {"ids": list(ids)})
+        changed: set[UUID] = set()
+        for job_id in sorted(set(ids)):
+            try:
+                async with self._runner.atomic():
+                    changed |= await self._ids("bring_back", {**parameters, "ids": [job_id]})
+            except UniqueViolation:
+                continue
+        return changed
+
+    async def _in_transaction(self, work: Callable[[PostgresVerbs], Any]) -> Any:
+        """Do something that takes several statements: in this transaction, or in one for it."""
+        return await work(self)
+
+    async def _ids(self, name: str, parameters: dict[str, Any]) -> set[UUID]:
+        """Run a statement that changes jobs and tells who waits for that; returns the ids that it changed."""
+        return {row[0] for row in await self._runner.run(name, parameters | self._channels())}
+
+    def _channels(self) -> dict[str, Any]:
+        # Who falls asleep between a look at the flag and a later commit would not be woken, so a transaction
+        # that goes on after this statement wakes in any case.
+        schema = self._runner.schema
+        return {
+            "work_channel": work_channel(schema),
+            "job_channel": job_channel(schema),
+            "always": self._runner.in_transaction,
+        }
+
+
+def check_limit(limit: int, most: int | None = None) -> int:
+    """Refuse a limit that asks for nothing, or for more than one answer may hold."""
+    if limit < 1 or (most is not None and limit > most):
+        raise BadOption(f"limit: {limit} is not at least 1" + (f" and at most {most}" if most else ""))
+    return limit
