@@ -146,6 +146,17 @@ def test_an_old_json_feed_is_read() -> None:
     assert (feed.version, only(feed).authors) == ("json1", ("A",))
 
 
+def test_an_item_that_only_names_another_page_stands_for_that() -> None:
+    items = [
+        {"id": "1", "external_url": "https://b.org/x"},
+        {"id": "2", "url": "/y", "external_url": "https://b.org/"},
+    ]
+    assert [entry.url for entry in read(json_feed(*items)).entries] == [
+        "https://b.org/x",
+        "https://example.org/y",
+    ]
+
+
 def test_text_of_a_json_feed_is_no_markup() -> None:
     entry = only(read(json_feed({"id": "1", "content_text": "if a < b & c:"})))
     assert (entry.content, entry.summary) == ("if a &lt; b &amp; c:", "if a < b & c:")
