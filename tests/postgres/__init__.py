@@ -1,0 +1,1 @@
+"""Tests of what only Postgres has: migrations, plans, connections, real concurrency."""
