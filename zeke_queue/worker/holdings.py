@@ -99,6 +99,8 @@ class Holdings:
         ready.clear()
         ready.extend(kept)
         for held in stale:
+            # Whatever was measured before, the lanes are slow now: don't claim the same jobs ahead again.
+            held.served.seconds = max(held.served.seconds or 0.0, older_than)
             self._release(held)
 
     def tend(self) -> None:

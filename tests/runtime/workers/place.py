@@ -60,7 +60,7 @@ class Place:
     ) -> None:
         self.catalog = catalog or Catalog()
         self.clock = clock or FrozenClock()
-        self.storage = storage or MemoryStorage(self.clock)
+        self.storage: Any = storage or MemoryStorage(self.clock)
         self.queue = Queue(
             self.catalog,
             self.storage,

@@ -1,0 +1,69 @@
+"""A storage behind a network that a test can cut, before a call arrives or after it was done."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Literal
+
+from zeke_queue.errors import StorageUnavailable
+from zeke_queue.storage.memory import MemoryStorage
+
+if TYPE_CHECKING:
+    from tests.clocks import FrozenClock
+
+CALLS = frozenset(
+    {
+        "claim",
+        "settle",
+        "beat",
+        "leave",
+        "idle",
+        "note",
+        "extend",
+        "get",
+        "declare_queues",
+        "declare_schedules",
+    }
+)
+
+
+class Faulty:
+    """``MemoryStorage`` behind a network.
+
+    Attributes:
+        cut: calls that fail: ``before`` they do anything, or ``after``, when only the answer is lost.
+        held: calls that wait until their event is set, after they were done.
+        calls: the names of all calls that arrived, in order.
+    """
+
+    def __init__(self, clock: FrozenClock) -> None:
+        self.real = MemoryStorage(clock)
+        self.cut: dict[str, Literal["before", "after"]] = {}
+        self.held: dict[str, asyncio.Event] = {}
+        self.calls: list[str] = []
+
+    def cut_all(self) -> None:
+        """Let nothing through."""
+        self.cut = dict.fromkeys(CALLS, "before")
+
+    def mend(self) -> None:
+        """Let everything through."""
+        self.cut = {}
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.real, name)
+        if name not in CALLS:
+            return found
+
+        async def call(*args: Any, **options: Any) -> Any:
+            self.calls.append(name)
+            if self.cut.get(name) == "before":
+                raise StorageUnavailable(f"no way to {name}")
+            answer = await found(*args, **options)
+            if name in self.held:
+                await self.held[name].wait()
+            if self.cut.get(name) == "after":
+                raise StorageUnavailable(f"the answer to {name} was lost")
+            return answer
+
+        return call
