@@ -10,7 +10,7 @@ RUN python -m venv /opt/zeke \
 FROM python:3.13-slim
 COPY --from=build /opt/zeke /opt/zeke
 ENV PATH=/opt/zeke/bin:$PATH PYTHONUNBUFFERED=1
-RUN useradd --system --uid 10001 --no-create-home zeke
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin zeke
 USER zeke
 # The worker stops claiming at SIGTERM, and gives its jobs 30 seconds to end.
 STOPSIGNAL SIGTERM
