@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from zeke_queue import log
 from zeke_queue.cli.render import print_json
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import UsageError
@@ -44,6 +45,8 @@ def ingest(
     """Take in feeds and articles, and show the stories that were found."""
     with _extra():
         from zeke_tasks.ingest import command  # noqa: PLC0415 - see above
+    # What goes wrong with an item stands in the tables; the job's log lines would break the progress display.
+    log.configure(level="error")
     options = options_of(context)
     with ExitStack() as stack:
         settings = _on_embedded(options.settings(), stack) if embedded else _checked(options.settings())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from tests.clocks import FrozenClock
@@ -66,7 +67,9 @@ async def everything(domain: Domain) -> list[Any]:
             items = await rows.items_of(source.id)
             ids = [item.id for item in items]
             found += [source, await rows.health(source.id), items]
-            found += [[await rows.content(item) for item in ids], await rows.stories_of(ids)]
+            found.append([await rows.content(item) for item in ids])
+            # Which of two items with one text its story is made of, chance decides.
+            found.append({item: story.id for item, story in (await rows.stories_of(ids)).items()})
     jobs = await domain.storage.find(JobFilter(limit=1000))
     return [found, sorted((job.name, str(job.data)) for job in jobs)]
 
@@ -97,6 +100,29 @@ async def test_killed_anywhere_in_memory(begin: Callable[[Domain], Awaitable[Sta
     assert whole.passed > 5
     for point in range(whole.passed):
         assert await run(in_memory(), begin, Fuse(point), Fuse()) == once, point
+
+
+@tasks
+async def test_killed_again_and_again_in_memory(begin: Callable[[Domain], Awaitable[Start]]) -> None:
+    whole = Fuse()
+    once = await run(in_memory(), begin, whole)
+    for point in range(0, whole.passed // 2, 3):
+        assert await run(in_memory(), begin, Fuse(point), Fuse(point // 2), Fuse()) == once, point
+
+
+@tasks
+async def test_killed_anywhere_on_postgres(
+    begin: Callable[[Domain], Awaitable[Start]], on_postgres: Domain, dsn: str
+) -> None:
+    def emptied() -> Domain:
+        with psycopg.connect(dsn, autocommit=True) as connection:
+            connection.execute("truncate zeke.sources, pgboss.job cascade")
+        return Domain(on_postgres.storage, on_postgres.repository, on_postgres.clock)
+
+    whole = Fuse()
+    once = await run(emptied(), begin, whole)
+    for point in range(whole.passed):
+        assert await run(emptied(), begin, Fuse(point), Fuse()) == once, point
 
 
 @tasks

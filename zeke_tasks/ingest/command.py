@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
@@ -86,7 +87,8 @@ async def ingest(
     Returns:
         What became of each URL, and the items that were read.
     """
-    options = WebOptions(allow=LOOPBACK if allow_private else ())
+    # This machine needs none of the politeness that strangers' servers are shown.
+    options = WebOptions(allow=LOOPBACK, gap=0.0) if allow_private else WebOptions()
     clock, repository = SystemClock(), PostgresRepository()
     async with WebClient(options, clock=clock) as client:
         web = Foretold(client)
@@ -153,14 +155,17 @@ class Intake:
 async def _watch(
     queue: Queue, repository: Repository, taken: Sequence[Taken], timeout: float, console: Console
 ) -> list[Job]:
-    """Show how far the jobs are until all have ended or the time is up; returns them, children included."""
+    """Show how far the jobs are until they have ended or the time is up; returns them, children included."""
     until = queue.clock.monotonic() + timeout
     roots = [one.job_id for one in taken if one.job_id is not None]
     with display(console) as shown:
         while True:
             jobs = await _family(queue, roots)
             shown.show(standing(_counts(jobs), await _found(queue, repository, taken, jobs)))
-            if all(job.state in FINAL for job in jobs) or queue.clock.monotonic() >= until:
+            left = until - queue.clock.monotonic()
+            soon = queue.clock.now() + timedelta(seconds=left)
+            # A job that waits longer than we do is not waited for either.
+            if left <= 0 or all(job.state in FINAL or job.start_after > soon for job in jobs):
                 return jobs
             await queue.clock.sleep(LOOK_EVERY)
 

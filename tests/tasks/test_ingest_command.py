@@ -1,0 +1,191 @@
+"""``zeke ingest``: a user's own feeds and articles, on a real database, from a loopback server."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Self
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tests.tasks.scripted_web import feed, fetched, page
+from zeke_queue.cli.session import Options
+from zeke_queue.config import Settings
+from zeke_tasks.cli import app
+from zeke_tasks.demo_site import Answer, LoopbackServer, Request
+from zeke_tasks.ingest.command import ingest
+from zeke_tasks.ingest.recognise import feed_of
+from zeke_tasks.store.postgres import migrate
+from zeke_tasks.web import FeedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zeke_tasks.report import Finding, Outcome
+
+
+@pytest.fixture
+def settings(dsn: str) -> Settings:
+    migrate.migrate(dsn)
+    return Settings.load(database_primary_url=dsn, jobs_beat=0.4, jobs_lease=1)
+
+
+class Site:
+    """A blog with a feed of two articles, and an article that no feed has."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.server = LoopbackServer(self._answer)
+
+    async def __aenter__(self) -> Self:
+        await self.server.__aenter__()
+        base = self.server.base_url
+        for topic in ("bees", "birds", "trees"):
+            self.answers[f"/{topic}"] = Answer(body=page(topic.title(), topic).encode())
+        listing = feed(("Bees", f"{base}/bees"), ("Birds", f"{base}/birds"), title="The garden")
+        # Under HTML's media type, as careless servers send it: the body decides.
+        self.answers["/feed"] = Answer(body=listing.encode())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.server.__aexit__(None, None, None)
+
+    async def _answer(self, request: Request) -> Answer:
+        return self.answers.get(request.path, Answer(status=404))
+
+    def url(self, path: str) -> str:
+        """Return the URL of a path."""
+        return self.server.base_url + path
+
+
+async def _ingest(
+    settings: Settings, *urls: str, timeout: float = 60.0
+) -> tuple[Sequence[Outcome], Sequence[Finding]]:
+    return await ingest(urls, settings, allow_private=True, timeout=timeout)
+
+
+def _titles(found: Sequence[Finding]) -> set[str]:
+    return {finding.story.title for finding in found if finding.story}
+
+
+async def test_feeds_and_articles_are_told_apart_and_read(settings: Settings) -> None:
+    async with Site() as site:
+        outcomes, found = await _ingest(settings, site.url("/feed"), site.url("/trees#top"))
+        hits = site.server.hits
+    assert [(one.what, one.items, one.stories, one.error) for one in outcomes] == [
+        ("feed", 2, 2, None),
+        ("article", 1, 1, None),
+    ]
+    assert _titles(found) == {"Bees", "Birds", "Trees"}
+    # What the look at a URL brought is what its job reads.
+    assert hits == {"/feed": 1, "/bees": 1, "/birds": 1, "/trees": 1}
+
+
+async def test_a_second_time_there_is_nothing_new_in_a_feed_and_an_article_is_shown_again(
+    settings: Settings,
+) -> None:
+    async with Site() as site:
+        await _ingest(settings, site.url("/feed"), site.url("/trees"))
+        outcomes, found = await _ingest(settings, site.url("/feed"), site.url("/trees"))
+    assert [(one.items, one.error) for one in outcomes] == [(0, None), (1, None)]
+    assert _titles(found) == {"Trees"}
+
+
+async def test_each_url_that_fails_says_why_and_stops_no_other(settings: Settings) -> None:
+    async with Site() as site:
+        site.answers["/busy"] = Answer(status=503)
+        site.answers["/empty"] = Answer()
+        site.answers["/broken"] = Answer(body=b"<html>", content_type="application/rss+xml")
+        paths = ("/missing", "/busy", "/empty", "/broken", "/trees")
+        outcomes, found = await _ingest(settings, "trees", "file:///etc/passwd", *map(site.url, paths))
+    errors = [one.error or "" for one in outcomes]
+    words = ["https://", "file:", "404", "503", "no text", "feed"]
+    assert [word in error for word, error in zip(words, errors, strict=False)] == [True] * 6, errors
+    assert errors[-1] == ""
+    assert _titles(found) == {"Trees"}
+
+
+async def test_a_page_that_was_given_up_is_tried_again_when_asked_for(settings: Settings) -> None:
+    async with Site() as site:
+        there, site.answers["/trees"] = site.answers["/trees"], Answer()
+        outcomes, _ = await _ingest(settings, site.url("/trees"))
+        site.answers["/trees"] = there
+        again, found = await _ingest(settings, site.url("/trees"))
+    assert outcomes[0].error
+    assert again[0].error is None
+    assert _titles(found) == {"Trees"}
+
+
+async def test_what_takes_longer_than_the_time_is_said(settings: Settings) -> None:
+    async with Site() as site:
+        listing = feed(("Bees", site.url("/bees")), ("Late", site.url("/late")))
+        site.answers["/feed"] = Answer(body=listing.encode())
+        site.answers["/late"] = Answer(status=503, headers=(("Retry-After", "600"),))
+        outcomes, found = await _ingest(settings, site.url("/feed"), timeout=300)
+    assert (outcomes[0].items, outcomes[0].stories, outcomes[0].error) == (2, 1, None)
+    (late,) = [finding for finding in found if finding.story is None]
+    assert late.outcome.startswith("not yet: ")
+    assert "503" in late.outcome
+
+
+async def test_without_allow_private_this_machine_is_not_fetched(settings: Settings) -> None:
+    async with Site() as site:
+        outcomes, _ = await ingest([site.url("/feed")], settings, timeout=5)
+        assert site.server.hits == {}
+    assert "127.0.0.1" in (outcomes[0].error or "")
+
+
+def test_the_body_says_whether_it_is_a_feed() -> None:
+    url = "https://a.example/"
+    assert feed_of(fetched(url, feed(("One", url)), content_type="text/plain")) is not None
+    assert feed_of(fetched(url, page("A", "bees"), content_type="application/xhtml+xml")) is None
+    assert feed_of(fetched(url, "", content_type="")) is None
+    with pytest.raises(FeedError):
+        feed_of(fetched(url, page("A", "bees"), content_type="application/atom+xml"))
+
+
+# The command
+
+
+@pytest.fixture(autouse=True)
+def _logs_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the command from taking over the logs of the process that tests it."""
+    monkeypatch.setattr("zeke_queue.log.configure", lambda **how: None)
+
+
+def _zeke(dsn: str | None, *arguments: str, as_json: bool = False) -> tuple[int, str, BaseException | None]:
+    root = typer.Typer(pretty_exceptions_enable=False)
+
+    @root.callback()
+    def options(context: typer.Context) -> None:
+        context.obj = Options(database=dsn, json=as_json)
+
+    root.add_typer(app, name="ingest")
+    result = CliRunner().invoke(root, ["ingest", *arguments])
+    return result.exit_code, result.stdout, result.exception
+
+
+def test_the_command_ends_with_1_if_a_url_failed_and_prints_json_if_asked_for(settings: Settings) -> None:
+    dsn = settings.require_database()
+    code, out, _ = _zeke(dsn, "--timeout", "5", "http://127.0.0.1/feed", as_json=True)
+    assert code == 1
+    told = json.loads(out)
+    assert told["items"] == []
+    assert "127.0.0.1" in told["urls"][0]["error"]
+
+
+def test_the_command_shows_a_line_for_each_url(settings: Settings) -> None:
+    code, out, _ = _zeke(settings.require_database(), "--timeout", "5", "gopher://a.example/")
+    assert code == 1
+    assert "gopher://a.example/" in out
+
+
+def test_missing_tables_are_said_before_anything_is_fetched(empty_dsn: str) -> None:
+    code, _, error = _zeke(empty_dsn, "https://a.example/feed")
+    assert code == 1
+    assert "zeke migrate" in str(error)
+
+
+def test_a_url_is_needed() -> None:
+    assert _zeke(None)[0] == 2
