@@ -1,5 +1,10 @@
-"""The parsers that carry no types, each behind a function that has them."""
+"""The parsers that carry no types, each behind a function that has them.
+
+They take a second to import, which a command that only sends a job should not wait for; so each is imported
+when it is first needed, in the thread that parses.
+"""
 # pyright: reportMissingTypeStubs=false
+# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
@@ -8,15 +13,6 @@ import logging
 from collections.abc import Mapping
 from datetime import date
 from typing import Any, Protocol, cast
-
-import feedparser
-import lxml
-import lxml.html
-import trafilatura
-
-_LxmlError = cast("type[Exception]", cast("Any", lxml).etree.LxmlError)
-# It logs a page without text as an error, which for us is one of the answers.
-logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
 
 # What a fragment is wrapped in, so that it has one root and text at its start is not lost.
 _WRAPPER = "div"
@@ -44,6 +40,8 @@ def parse_xml_feed(text: str) -> Parsed:
     Raises:
         Exception: of any kind; the parser has no errors of its own for what it does not expect.
     """
+    import feedparser
+
     parse = cast("Any", feedparser).parse
     # A stream, for bytes and strings are taken for a file's name first.
     body = io.BytesIO(text.encode("utf-8"))
@@ -76,6 +74,8 @@ def absolute_links(html: str, base: str) -> str:
     Raises:
         ValueError: it can't be parsed.
     """
+    import lxml.html
+
     root = _fragment(html)
     root.make_links_absolute(base, handle_failures="ignore")
     whole = cast("str", cast("Any", lxml.html).tostring(root, encoding="unicode"))
@@ -83,9 +83,13 @@ def absolute_links(html: str, base: str) -> str:
 
 
 def _fragment(html: str) -> _Element:
+    import lxml
+    import lxml.html
+
+    lxml_error = cast("type[Exception]", cast("Any", lxml).etree.LxmlError)
     try:
         return cast("_Element", cast("Any", lxml.html).fragment_fromstring(html, create_parent=_WRAPPER))
-    except _LxmlError as error:
+    except lxml_error as error:
         raise ValueError(f"no HTML: {error}") from error
 
 
@@ -120,6 +124,10 @@ def extract_text(html: str, url: str, latest: date | None) -> Extracted | None:
     Raises:
         Exception: of any kind; the library has no errors of its own for what it does not expect.
     """
+    import trafilatura
+
+    # It logs a page without text as an error, which for us is one of the answers.
+    logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
     dates: dict[str, Any] = {"original_date": True, "extensive_search": False}
     if latest:
         dates["max_date"] = latest.isoformat()

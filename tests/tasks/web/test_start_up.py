@@ -1,0 +1,12 @@
+"""What a command that only sends a job does not have to wait for."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_parsers_are_imported_when_they_are_needed() -> None:
+    script = "import sys, zeke_tasks.web; print(*{'feedparser', 'lxml', 'trafilatura'} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
