@@ -456,6 +456,9 @@ async def test_a_worker_serves_only_the_queues_it_was_told_to(place: Place) -> N
 
 
 def test_a_worker_that_is_set_up_wrongly_is_refused(place: Place) -> None:
+    with pytest.raises(UsageError, match="no tasks"):
+        Worker(place.queue)
+    place.catalog.task("work")(_nothing)
     with pytest.raises(UnknownTask):
         Worker(place.queue, queues=["nowhere"])
     for wrong in ({"concurrency": 0}, {"poll": 0}, {"lease": -1}, {"grace": -1}, {"lease": 10, "beat": 6}):
@@ -464,20 +467,22 @@ def test_a_worker_that_is_set_up_wrongly_is_refused(place: Place) -> None:
 
 
 async def test_a_worker_that_runs_already_does_not_start_again(place: Place) -> None:
+    place.catalog.task("work")(_nothing)
     async with place.working() as worker:
         with pytest.raises(UsageError, match="running already"):
             await worker.run()
 
 
 async def test_each_start_is_a_new_identity(place: Place) -> None:
+    place.catalog.task("work")(_nothing)
     worker = place.worker()
     seen = []
     for _ in range(2):
-        await place.send(place.catalog.task(f"t{len(seen)}")(_nothing))
         async with worker:
             seen.append(worker.id)
             worker.abort()
     assert len(set(seen)) == 2
+    assert worker.id is None
 
 
 async def _nothing() -> None: ...

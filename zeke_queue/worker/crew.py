@@ -115,10 +115,11 @@ class Crew:
         self._watchdog = None if plan.watchdog is None else Watchdog(plan.watchdog, holdings.lanes.job_of)
         self._loops: dict[str, asyncio.Task[None]] = {}
 
-    async def open(self) -> None:
-        """Register the worker and start; waits for a storage that is not there yet."""
-        await self._patiently("declare", self._queue.declare)
-        await self._patiently("beat", self._heart.beat)
+    async def open(self, stopping: asyncio.Event) -> None:
+        """Register the worker and start; waits for a storage that is not there yet, unless told to stop."""
+        await first(self._register(), _set(stopping))
+        if stopping.is_set():
+            return
         log.get_logger().info(
             "worker_started",
             workerId=str(self.id),
@@ -193,6 +194,10 @@ class Crew:
 
     def _lease_over(self) -> None:
         self.intake.doubt()
+
+    async def _register(self) -> None:
+        await self._patiently("declare", self._queue.declare)
+        await self._patiently("beat", self._heart.beat)
 
     async def _patiently(self, what: str, call: Callable[[], Awaitable[Any]]) -> None:
         failures = 0

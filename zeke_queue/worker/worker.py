@@ -51,6 +51,7 @@ class Worker:
     Raises:
         BadOption: a number is out of its range.
         UnknownTask: a queue is not one of the catalog's.
+        UsageError: the catalog has no tasks.
     """
 
     def __init__(
@@ -141,7 +142,7 @@ class Worker:
             resources = self._queue.catalog.resources
             given = None if resources is None else await stack.enter_async_context(resources())
             stack.push_async_callback(self._executor.close)
-            crew = Crew(
+            crew = self._crew = Crew(
                 self._queue,
                 self._plan,
                 clock=self._clock,
@@ -149,18 +150,13 @@ class Worker:
                 executor=self._executor,
                 resources=given,
             )
-            opening = asyncio.ensure_future(crew.open())
-            stopping = asyncio.ensure_future(self._stop.wait())
+            stack.push_async_callback(self._dismiss, crew)
             try:
                 # A storage that is not there is waited for, but not by a worker that was told to stop.
-                await asyncio.wait((opening, stopping), return_when=asyncio.FIRST_COMPLETED)
-                if opening.done():
-                    opening.result()
-            finally:
-                opening.cancel()
-                stopping.cancel()
-                await asyncio.gather(opening, stopping, return_exceptions=True)
-            self._crew = crew
+                await crew.open(self._stop)
+            except BaseException:
+                self._hurry.set()
+                raise
             self._stack = stack.pop_all()
         return self
 
@@ -170,10 +166,11 @@ class Worker:
         """Stop: gracefully, or at once if the block raised."""
         if kind is not None:
             self._hurry.set()
-        crew = self._running()
+        await self._stack.aclose()
+
+    async def _dismiss(self, crew: Crew) -> None:
         try:
-            async with self._stack:
-                self.stuck = await crew.close(self._plan.grace, self._hurry)
+            self.stuck = await crew.close(self._plan.grace, self._hurry)
         finally:
             self._crew = None
 
@@ -185,6 +182,10 @@ class Worker:
 
 def _served(queue: Queue, queues: Sequence[str | Task[Any, Any]] | None) -> dict[str, Task[Any, Any]]:
     catalog = queue.catalog
+    if not catalog.tasks:
+        raise UsageError(
+            "The catalog has no tasks, so there is nothing to work on; define some with @catalog.task"
+        )
     if queues is None:
         return dict(catalog.served)
     tasks = [catalog.get(which) for which in queues]

@@ -92,6 +92,10 @@ class Place:
         """Move time on from now on, as fast as the loop turns, so that all who wait for it get done."""
         self._hurrying = asyncio.ensure_future(self._hurry())
 
+    def stop_hurrying(self) -> None:
+        """Let time stand still again."""
+        self._hurrying.cancel()
+
     async def _hurry(self) -> None:
         while True:
             await SystemClock().sleep(0.001)

@@ -1,0 +1,254 @@
+"""The end of a worker: graceful, at once, by signals, by kill -9."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.runtime.workers.faulty import Faulty
+from tests.runtime.workers.place import Place, turns, until
+from zeke_queue.context import JobContext
+from zeke_queue.model import JobState
+from zeke_queue.worker import Worker
+
+COMPLETED, CREATED, ACTIVE = JobState.COMPLETED, JobState.CREATED, JobState.ACTIVE
+
+
+@pytest.fixture
+def place() -> Place:
+    clock = FrozenClock()
+    return Place(clock=clock, storage=Faulty(clock))
+
+
+class Slow:
+    """A task whose jobs take until they are let go."""
+
+    def __init__(self, place: Place, *, deaf: bool = False, **options: Any) -> None:
+        self.running = 0
+        self.cancelled = 0
+        self.go = asyncio.Event()
+        self.deaf = deaf
+        self.task: Any = place.catalog.task("slow", **options)(self._run)
+
+    async def _run(self) -> str:
+        self.running += 1
+        while True:
+            try:
+                await self.go.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                if not self.deaf:
+                    raise
+            else:
+                return "done"
+
+
+def start(worker: Worker) -> asyncio.Task[None]:
+    return asyncio.ensure_future(worker.run())
+
+
+async def test_running_jobs_end_within_the_grace_and_no_new_ones_begin(place: Place) -> None:
+    slow = Slow(place)
+    worker = place.worker(concurrency=1)
+    running = start(worker)
+    first, second = await place.send(slow.task), await place.send(slow.task)
+    await until(lambda: slow.running == 1)
+    worker.stop()
+    await turns()
+    assert not running.done()
+    slow.go.set()
+    await running
+    assert (await place.job(first)).output == "done"
+    assert (await place.job(second)).state is CREATED
+    assert slow.running == 1
+
+
+async def test_jobs_that_outlast_the_grace_go_back_without_using_a_retry(place: Place) -> None:
+    slow = Slow(place, retry_limit=0)
+    worker = place.worker(grace=30)
+    running = start(worker)
+    job_id = await place.send(slow.task)
+    await until(lambda: slow.running)
+    worker.stop()
+    await turns()
+    place.clock.advance(29.9)
+    await turns()
+    assert slow.cancelled == 0
+    place.clock.advance(0.1)
+    await running
+    job = await place.job(job_id)
+    assert (slow.cancelled, job.state, job.retry_count, job.history) == (1, CREATED, 0, ())
+    assert job.start_after <= place.clock.now()
+
+
+async def test_a_handler_that_ends_well_in_spite_of_its_cancellation_has_completed(place: Place) -> None:
+    @place.catalog.task("tidy")
+    async def tidy() -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return "half done"
+        return "done"
+
+    worker = place.worker(grace=0)
+    running = start(worker)
+    job_id = await place.send(tidy)
+    await until(lambda: place.state(job_id) is ACTIVE)
+    await turns()
+    worker.stop()
+    place.hurry()
+    await running
+    assert (await place.job(job_id)).output == "half done"
+
+
+async def test_an_abort_needs_no_grace(place: Place) -> None:
+    slow = Slow(place)
+    worker = place.worker(grace=1000)
+    running = start(worker)
+    job_id = await place.send(slow.task)
+    await until(lambda: slow.running)
+    worker.stop()
+    await turns()
+    assert not running.done()
+    worker.abort()
+    await running
+    assert (await place.job(job_id)).state is CREATED
+
+
+async def test_a_handler_that_does_not_even_end_when_it_is_cancelled_holds_nothing_up(place: Place) -> None:
+    slow = Slow(place, deaf=True)
+    worker = place.worker(grace=0)
+    running = start(worker)
+    job_id = await place.send(slow.task)
+    await until(lambda: slow.running)
+    worker.stop()
+    place.hurry()
+    await running
+    assert (await place.job(job_id)).state is CREATED
+    assert worker.stuck == 1
+    slow.go.set()
+    await turns()
+    assert (await place.job(job_id)).state is CREATED
+
+
+async def test_a_thread_is_told_and_its_job_goes_back(place: Place) -> None:
+    go, seen = threading.Event(), threading.Event()
+
+    @place.catalog.task("block")
+    def block(job: JobContext) -> str:
+        assert go.wait(20)
+        if job.cancelled:
+            seen.set()
+        return "late"
+
+    worker = place.worker(grace=0)
+    running = start(worker)
+    job_id = await place.send(block)
+    await until(lambda: place.state(job_id) is ACTIVE)
+    await turns()
+    worker.stop()
+    place.hurry()
+    await running
+    assert (await place.job(job_id)).state is CREATED
+    go.set()
+    await until(seen.is_set)
+
+
+async def test_a_claim_that_is_under_way_gives_its_jobs_back(place: Place) -> None:
+    slow = Slow(place)
+    worker = place.worker()
+    running = start(worker)
+    await until(place.asleep)
+    answer = place.storage.held["claim"] = asyncio.Event()
+    job_id = await place.send(slow.task)
+    await until(lambda: place.state(job_id) is ACTIVE)
+    worker.stop()
+    await turns()
+    answer.set()
+    await running
+    assert (slow.running, place.state(job_id)) == (0, CREATED)
+
+
+async def test_a_worker_that_has_ended_is_forgotten(place: Place) -> None:
+    Slow(place)
+    worker = place.worker()
+    running = start(worker)
+    await until(place.asleep)
+    assert len(await place.storage.workers()) == 1
+    worker.stop()
+    await running
+    assert await place.storage.workers() == []
+
+
+async def test_a_worker_ends_although_the_storage_is_away(place: Place) -> None:
+    slow = Slow(place)
+    worker = place.worker()
+    running = start(worker)
+    await place.send(slow.task)
+    await until(lambda: slow.running)
+    place.storage.cut_all()
+    slow.go.set()
+    worker.stop()
+    place.hurry()
+    await running
+
+
+async def test_a_worker_that_waits_for_its_storage_can_be_stopped(place: Place) -> None:
+    Slow(place)
+    place.storage.cut_all()
+    worker = place.worker()
+    running = start(worker)
+    await until(lambda: place.storage.calls)
+    worker.stop()
+    await running
+
+
+async def test_a_worker_whose_task_is_cancelled_gives_its_jobs_back(place: Place) -> None:
+    slow = Slow(place, retry_limit=0)
+    running = start(place.worker(grace=1000))
+    job_id = await place.send(slow.task)
+    await until(lambda: slow.running)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await place.job(job_id)).state is CREATED
+
+
+async def test_a_bug_in_a_part_of_the_worker_ends_it_and_is_told(place: Place) -> None:
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    slow = Slow(place)
+    worker = place.worker()
+    running = start(worker)
+    await until(place.asleep)
+    place.storage.real.claim = broken
+    await place.send(slow.task)
+    place.hurry()
+    with pytest.raises(ZeroDivisionError):
+        await running
+
+
+async def test_a_worker_may_be_cancelled_at_any_moment_of_its_life() -> None:
+    for moment in range(60):
+        clock = FrozenClock()
+        place = Place(clock=clock, storage=Faulty(clock))
+
+        @place.catalog.task("work", retry_limit=0)
+        async def work() -> None:
+            await turns(5)
+
+        job_id = await place.send(work)
+        running = start(place.worker())
+        await turns(moment)
+        running.cancel()
+        place.hurry()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        place.stop_hurrying()
+        assert await place.storage.workers() == [], moment
+        assert place.state(job_id) in (CREATED, COMPLETED), moment
