@@ -142,11 +142,14 @@ class Crew:
             Exception: what a part of the worker failed of, which is a bug.
         """
         waiting = asyncio.ensure_future(event)
+        parts: list[asyncio.Future[None]] = [*self._loops.values()]
+        if self._holdings.lanes.broken is not None:
+            parts.append(self._holdings.lanes.broken)
         try:
-            await asyncio.wait((waiting, *self._loops.values()), return_when=asyncio.FIRST_COMPLETED)
-            for loop in self._loops.values():
-                if loop.done():
-                    loop.result()
+            await asyncio.wait((waiting, *parts), return_when=asyncio.FIRST_COMPLETED)
+            for part in parts:
+                if part.done():
+                    part.result()
         finally:
             waiting.cancel()
 

@@ -54,6 +54,7 @@ class Lanes:
     Attributes:
         ready: jobs that wait, in order.
         running: how many run.
+        broken: fails when a lane fails, other than of what a handler raised.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Lanes:
         self.size = size
         self.ready: deque[Held] = deque()
         self.running = 0
+        self.broken: asyncio.Future[None] | None = None
         self._clock = clock
         self._attempt: Callable[[Held], Awaitable[Outcome | None]] | None = None
         self._ended = ended
@@ -83,6 +85,7 @@ class Lanes:
             attempt: runs a job; never raises what a handler raised.
         """
         self._attempt = attempt
+        self.broken = asyncio.get_running_loop().create_future()
         self._context = copy_context()
         for lane in self._lanes:
             self._renew(lane)
@@ -143,6 +146,11 @@ class Lanes:
             if self._closing:
                 raise
             self._renew(lane)
+        except BaseException as error:
+            # Not a handler's failure, which `attempt` has turned into an outcome, but a bug of the worker's.
+            if self.broken is not None and not self.broken.done():
+                self.broken.set_exception(error)
+            raise
 
     async def _take_turns(self, lane: Lane) -> None:
         ready, now_on, attempt, ended = self.ready, self._clock.monotonic, self._attempt, self._ended

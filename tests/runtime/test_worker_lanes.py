@@ -1,0 +1,171 @@
+"""Lanes, under every order of jobs, interruptions and let-go's that Hypothesis thinks of.
+
+What must hold: a cancellation reaches the job that it is meant for and no other, no lane is lost, every job ends
+once, and never more of them run than there are lanes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.clocks import FrozenClock
+from zeke_queue.clock import SystemClock
+from zeke_queue.model import Claimed, Completed
+from zeke_queue.task import Task
+from zeke_queue.worker.held import Held, Served
+from zeke_queue.worker.lanes import Lanes
+
+if TYPE_CHECKING:
+    from zeke_queue.worker.held import Outcome
+
+
+@dataclass
+class Script:
+    """What a job does: how often it lets others go on, and what it makes of being cancelled."""
+
+    waits: int = 0
+    deaf: bool = False
+    cancels_itself: bool = False
+    within_timeout: bool = False
+    meets: asyncio.Barrier | None = None
+
+
+@dataclass
+class Seen:
+    """What happened to a job."""
+
+    began: int = 0
+    cancelled: int = 0
+    ended: int = 0
+    asked: int = 0
+
+
+SCRIPTS = st.builds(
+    Script,
+    meets=st.none(),
+    waits=st.integers(0, 4),
+    deaf=st.booleans(),
+    cancels_itself=st.just(False) | st.booleans(),
+    within_timeout=st.just(False) | st.booleans(),
+)
+STEPS = st.lists(
+    st.tuples(st.just("put"), SCRIPTS)
+    | st.tuples(st.just("interrupt"), st.integers(0, 20))
+    | st.tuples(st.just("turn"), st.integers(1, 4)),
+    min_size=1,
+    max_size=25,
+)
+
+
+async def nothing() -> None: ...
+
+
+SERVED = Served("work", Task(nothing, "work"))
+
+
+def held(number: int) -> Held:
+    claimed = Claimed(
+        UUID(int=number),
+        "work",
+        None,
+        1,
+        0,
+        0,
+        3,
+        1,
+        True,
+        None,
+        60.0,
+        datetime(2026, 1, 1, tzinfo=UTC),
+        None,
+        None,
+    )
+    return Held(claimed, SERVED, 60.0)
+
+
+class Stage:
+    """Lanes, and a record of what happens in them."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.jobs: list[Held] = []
+        self.scripts: dict[int, Script] = {}
+        self.seen: dict[int, Seen] = {}
+        self.running: set[int] = set()
+        self.lanes = Lanes(size, FrozenClock(), self.ended)
+
+    async def attempt(self, job: Held) -> Outcome | None:
+        number = job.claimed.id.int
+        script, seen = self.scripts[number], self.seen[number]
+        seen.began += 1
+        self.running.add(number)
+        assert len(self.running) <= self.size
+        try:
+            if script.within_timeout:
+                async with asyncio.timeout(60):
+                    await self.wait(script, seen)
+            else:
+                await self.wait(script, seen)
+        except asyncio.CancelledError:
+            seen.cancelled += 1
+        if script.cancels_itself:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+        self.running.remove(number)
+        return Completed(job.claimed.id, 1, None)
+
+    async def wait(self, script: Script, seen: Seen) -> None:
+        if script.meets is not None:
+            await script.meets.wait()
+        for _ in range(script.waits):
+            try:
+                await SystemClock().sleep(0)
+            except asyncio.CancelledError:
+                if not script.deaf:
+                    raise
+                seen.cancelled += 1
+
+    def ended(self, job: Held, outcome: Outcome | None) -> None:
+        assert outcome is not None
+        self.seen[job.claimed.id.int].ended += 1
+
+    async def play(self, steps: list[tuple[str, Any]]) -> None:
+        for what, how in steps:
+            if what == "put":
+                job = held(len(self.jobs))
+                self.jobs.append(job)
+                self.scripts[job.claimed.id.int], self.seen[job.claimed.id.int] = how, Seen()
+                self.lanes.put([job])
+            elif what == "interrupt" and how < len(self.jobs):
+                job = self.jobs[how]
+                before = job.reason
+                self.lanes.interrupt(job, "expired")
+                self.seen[how].asked += before is None and job.reason is not None
+            elif what == "turn":
+                for _ in range(how):
+                    await SystemClock().sleep(0)
+        for _ in range(400):
+            await SystemClock().sleep(0)
+
+
+@given(st.integers(1, 3), STEPS)
+async def test_an_interruption_reaches_its_job_and_no_other(size: int, steps: list[tuple[str, Any]]) -> None:
+    stage = Stage(size)
+    stage.lanes.open(stage.attempt)
+    await stage.play(steps)
+    for seen in stage.seen.values():
+        assert (seen.began, seen.ended) == (1, 1)
+        assert seen.cancelled == seen.asked
+    # Every lane still serves: as many jobs as there are lanes can meet.
+    barrier = asyncio.Barrier(size)
+    await stage.play([("put", Script(meets=barrier))] * size)
+    assert [seen.ended for seen in stage.seen.values()] == [1] * len(stage.jobs)
+    await stage.lanes.close()
