@@ -1,0 +1,189 @@
+"""Two storages side by side: what is done to one is done to the other, and both must say the same."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from tests.clocks import START, FrozenClock
+from tests.conformance.driver import rolled_back
+from tests.conformance.planting import COLUMNS, PlantInPostgres
+from zeke_queue.errors import ZekeError
+from zeke_queue.model import Attempt, CatchUp, Job, JobEvent, JobState, QueueSettings, Schedule, WorkerInfo
+from zeke_queue.storage.memory import MemoryStorage, Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from typing import LiteralString
+
+    import psycopg
+
+    from zeke_queue.storage.store import Storage, Transaction
+
+TABLES = ("job", "archive", "schedule", "queue", "worker", "watcher", "job_event")
+
+ROWS: dict[str, LiteralString] = {
+    "jobs": "SELECT * FROM pgboss.job ORDER BY id",
+    "archive": "SELECT * FROM pgboss.archive ORDER BY id",
+    "schedules": 'SELECT *, data::text AS text FROM pgboss.schedule ORDER BY name COLLATE "C"',
+    "queues": 'SELECT * FROM pgboss.queue ORDER BY name COLLATE "C"',
+    "workers": "SELECT * FROM pgboss.worker ORDER BY id",
+    "events": "SELECT job_id, attempt, kind, data::text AS data, seq, at FROM pgboss.job_event ORDER BY seq",
+}
+"""Every row, read past the storage under test."""
+
+
+class Pair:
+    """The memory storage and the Postgres storage under test, on one clock."""
+
+    def __init__(
+        self,
+        run: Callable[[Coroutine[Any, Any, Any]], Any],
+        postgres: Storage,
+        connection: psycopg.AsyncConnection[Any],
+        clock: FrozenClock,
+        dsn: str,
+    ) -> None:
+        self._run = run
+        self._connection = connection
+        self._plant = PlantInPostgres(dsn)
+        self.postgres = postgres
+        self.clock = clock
+        self.memory = MemoryStorage(clock)
+
+    def start_anew(self) -> None:
+        """Forget everything, the time too."""
+        self.clock.advance((START - self.clock.now()).total_seconds())
+        self.memory = MemoryStorage(self.clock)
+        tables = ", ".join(f"pgboss.{table}" for table in TABLES)
+        self._run(self._connection.execute(f"TRUNCATE {tables} RESTART IDENTITY"))
+        # A storage may remember for a moment which queues have limits, unless it declares some itself.
+        self._run(self.postgres.declare_queues([]))
+
+    def both(self, verb: str, *arguments: Any, **options: Any) -> Any:
+        """Do something with both; the answers must be equal.
+
+        Returns:
+            The answer.
+        """
+        return self._alike(verb, lambda storage: getattr(storage, verb)(*arguments, **options))
+
+    def in_transaction(self, steps: Sequence[Step], *, commit: bool) -> None:
+        """Do several things in one transaction of each; answers and callbacks must be equal."""
+        self._alike("transaction", lambda storage: _transact(storage, steps, commit=commit))
+
+    def plant(self, job: Job) -> None:
+        """Write a row past both."""
+        self.memory.plant([job])
+        self._run(self._plant(job))
+
+    def execute(self, statement: str, parameters: Sequence[Any]) -> None:
+        """Run a statement of another program on Postgres alone."""
+        self._run(self._connection.execute(statement, parameters))  # type: ignore[arg-type]
+
+    def check(self) -> None:
+        """Compare every row."""
+        expected, found = self.memory.dump(), self._run(self._dump())
+        for table in Snapshot.__slots__:
+            mine, theirs = getattr(expected, table), getattr(found, table)
+            assert mine == theirs, f"{table}:\n  memory   {mine}\n  postgres {theirs}"
+
+    def _alike(self, what: str, ask: Callable[[Storage], Awaitable[Any]]) -> Any:
+        expected = self._run(_outcome(ask(self.memory)))
+        found = self._run(_outcome(ask(self.postgres)))
+        assert expected == found, f"{what}:\n  memory   {expected}\n  postgres {found}"
+        return expected
+
+    async def _dump(self) -> Snapshot:
+        cursors = {table: self._connection.cursor(row_factory=dict_row) for table in ROWS}
+        async with self._connection.pipeline():
+            for table, cursor in cursors.items():
+                await cursor.execute(ROWS[table])
+        tables = {table: await cursor.fetchall() for table, cursor in cursors.items()}
+        return Snapshot(
+            jobs=list(map(_job, tables["jobs"])),
+            archive=list(map(_job, tables["archive"])),
+            schedules=list(map(_schedule, tables["schedules"])),
+            queues=[QueueSettings(**row) for row in tables["queues"]],
+            workers=list(map(_worker, tables["workers"])),
+            events=[JobEvent(**row) for row in tables["events"]],
+        )
+
+
+class Step:
+    """One thing done in a transaction, or (``outside``) beside it while it is open."""
+
+    def __init__(self, verb: str, *arguments: Any, outside: bool = False) -> None:
+        self.verb = verb
+        self.arguments = arguments
+        self.outside = outside
+
+    def __repr__(self) -> str:
+        return f"Step({self.verb!r}, {', '.join(map(repr, self.arguments))}{', outside=True' * self.outside})"
+
+
+async def _transact(storage: Storage, steps: Sequence[Step], *, commit: bool) -> list[Any]:
+    answers: list[Any] = []
+    opening = storage.transaction if commit else lambda: rolled_back(storage)
+    async with opening() as transaction:
+        transaction.on_commit(lambda: answers.append("committed"))
+        transaction.on_rollback(lambda: answers.append("rolled back"))
+        for step in steps:
+            target: Storage | Transaction = storage if step.outside else transaction
+            answers.append(await getattr(target, step.verb)(*step.arguments))
+    return answers
+
+
+async def _outcome(answer: Awaitable[Any]) -> Any:
+    """Return an answer, or the type of the error that came instead; a wait for a lock is an error too."""
+    try:
+        return await asyncio.wait_for(answer, 20)
+    except ZekeError as error:
+        return type(error)
+
+
+def _job(row: dict[str, Any]) -> Job:
+    columns = {field: row[column] for column, field in COLUMNS.items()}
+    columns["state"] = JobState(row["state"])
+    columns["expire_in"] = row["expirein"].total_seconds()
+    return Job(
+        **columns,
+        data=row["data"],
+        meta=row["meta"],
+        output=row["output"],
+        history=tuple(
+            Attempt(
+                attempt["attempt"],
+                datetime.fromisoformat(attempt["at"]),
+                JobState(attempt["state"]),
+                attempt["error"],
+                attempt["worker"] and UUID(attempt["worker"]),
+            )
+            for attempt in row["history"] or ()
+        ),
+        archived_on=row.get("archivedon"),
+    )
+
+
+def _schedule(row: dict[str, Any]) -> Schedule:
+    return Schedule(
+        name=row["name"],
+        cron=row["cron"],
+        task=row["task"],
+        zone=row["timezone"],
+        data=row["text"],
+        options=row["options"],
+        catch_up=CatchUp(row["catch_up"]),
+        description=row["description"],
+        paused=row["paused"],
+        last_tick=row["last_tick"],
+        next_tick=row["next_tick"],
+    )
+
+
+def _worker(row: dict[str, Any]) -> WorkerInfo:
+    return WorkerInfo(**{**row, "queues": tuple(row["queues"]), "lease": row["lease"].total_seconds()})
