@@ -42,7 +42,7 @@ _POLL_SECONDS: Final = 0.1
 _LOCK_SECONDS: Final = 3
 _LOCK_TRIES: Final = 20
 
-_RIGHTS: Final = {
+RIGHTS: Final = {
     "job": "select, insert, update, delete",
     "archive": "select, insert, delete",
     "schedule": "select, insert, update, delete",
@@ -120,7 +120,7 @@ def _check(dsn: str, schema: str) -> None:
             raise SchemaMismatch(
                 f"Schema {schema!r} is not up to date: {', '.join(missing)} not applied. Run `zeke migrate`"
             )
-        for table, rights in _RIGHTS.items():
+        for table, rights in RIGHTS.items():
             for right in rights.split(", "):
                 if not _one(connection, "select has_table_privilege(%s, %s)", f"{schema}.{table}", right):
                     raise Forbidden(f"The role lacks the right {right} on {schema}.{table}. Grant it")

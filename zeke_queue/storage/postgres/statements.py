@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
 _HERE: Final = resources.files("zeke_queue.storage.postgres")
-_COMMENT: Final = re.compile(r"^\s*--.*$", re.MULTILINE)
+_COMMENT: Final = re.compile(r"--.*$", re.MULTILINE)
 
 
 class Migration(NamedTuple):

@@ -20,7 +20,15 @@ gone as (
 archived as (
     insert into {schema}.archive (
         id, name, priority, data, state, retrylimit, retrycount, retrydelay, retrybackoff, startafter,
-        startedon, singletonkey, singletonon, expirein, createdon, completedon, keepuntil, on_complete, output,
+        startedon,
+        singletonkey,
+        singletonon,
+        expirein,
+        createdon,
+        completedon,
+        keepuntil,
+        on_complete,
+        output,
         attempt, worker, policy, groupkey, parent, meta, retrydelaymax, history, archivedon
     )
     select

@@ -23,12 +23,14 @@ with done as (
 told as (
     select pg_notify(%(job_channel)s, done.id::text)
     from done
-    where exists (
-        select from {schema}.watcher
-        where
-            watcher.job_id = done.id
-            and watcher.until > coalesce(%(now)s::timestamptz, statement_timestamp())
-    )
+    where
+        exists (select from {schema}.watcher)
+        and exists (
+            select from {schema}.watcher as watched
+            where
+                watched.job_id = done.id
+                and watched.until > coalesce(%(now)s::timestamptz, statement_timestamp())
+        )
 ),
 
 woken as (

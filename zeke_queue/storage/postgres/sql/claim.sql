@@ -151,7 +151,7 @@ picked as materialized (
             limit {limit}
             for update skip locked
         ) as free_row
-        limit quota.share
+        limit quota.share -- noqa: AM09
     ) as chosen
 ),
 

@@ -23,20 +23,22 @@ with done as (
 told as (
     select pg_notify(%(job_channel)s, done.id::text)
     from done
-    where exists (
-        select from {schema}.watcher
-        where
-            watcher.job_id = done.id
-            and watcher.until > coalesce(%(now)s::timestamptz, statement_timestamp())
-    )
+    where
+        exists (select from {schema}.watcher)
+        and exists (
+            select from {schema}.watcher as watched
+            where
+                watched.job_id = done.id
+                and watched.until > coalesce(%(now)s::timestamptz, statement_timestamp())
+        )
 ),
 
 woken as (
     select pg_notify(%(work_channel)s, roomy.name)
     from (
-        select distinct done.name
-        from done
-        inner join {schema}.queue on done.name = queue.name and queue.concurrency_limit is not null
+        select ended.name
+        from (select distinct name from done) as ended
+        inner join {schema}.queue on ended.name = queue.name and queue.concurrency_limit is not null
     ) as roomy
     where
         %(always)s::bool

@@ -2,7 +2,9 @@
 update {schema}.job
 set
     expirein = make_interval(
-        secs => extract(epoch from coalesce(%(now)s::timestamptz, statement_timestamp()) - job.startedon)::float8
+        secs => extract(
+            epoch from coalesce(%(now)s::timestamptz, statement_timestamp()) - job.startedon
+        )::float8
         + given.seconds
     )
 from (

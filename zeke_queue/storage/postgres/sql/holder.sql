@@ -27,4 +27,5 @@ where
     end
     and not exists (select from {schema}.job as same where same.id = %(id)s::uuid)
     and not exists (select from {schema}.archive as same where same.id = %(id)s::uuid)
+order by job.id
 limit 1

@@ -12,7 +12,9 @@ where
                 and other.singletonon = job.singletonon
                 and other.singletonkey is not distinct from job.singletonkey
         when job.singletonkey like '\_\_pgboss\_\_singleton\_queue%%'
-            then other.state < 'active' and other.singletonon is null and other.singletonkey = job.singletonkey
+            then
+                other.state < 'active' and other.singletonon is null and other.singletonkey = job.singletonkey
         else other.state < 'completed' and other.singletonon is null and other.singletonkey = job.singletonkey
     end
+order by other.id
 limit 1

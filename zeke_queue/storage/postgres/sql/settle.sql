@@ -61,12 +61,14 @@ with done as (
 told as (
     select pg_notify(%(job_channel)s, done.id::text)
     from done
-    where exists (
-        select from {schema}.watcher
-        where
-            watcher.job_id = done.id
-            and watcher.until > coalesce(%(now)s::timestamptz, statement_timestamp())
-    )
+    where
+        exists (select from {schema}.watcher)
+        and exists (
+            select from {schema}.watcher as watched
+            where
+                watched.job_id = done.id
+                and watched.until > coalesce(%(now)s::timestamptz, statement_timestamp())
+        )
 ),
 
 woken as (
@@ -77,9 +79,9 @@ woken as (
         where
             done.state < 'active' and done.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
         union
-        select done.name
-        from done
-        inner join {schema}.queue on done.name = queue.name and queue.concurrency_limit is not null
+        select ended.name
+        from (select distinct name from done) as ended
+        inner join {schema}.queue on ended.name = queue.name and queue.concurrency_limit is not null
     ) as work
     where
         %(always)s::bool
