@@ -8,6 +8,6 @@ from __future__ import annotations
 
 def main() -> None:
     """Run the command line (the ``zeke`` script)."""
-    from zeke_queue.cli.app import run  # noqa: PLC0415 - typer and rich are loaded for the command line only
+    from zeke_queue.cli.app import run
 
     run()

@@ -1,24 +1,101 @@
 """The commands put together, the options they share, and what an error looks like.
 
-Other distributions add commands by the entry-point group ``zeke.commands``: an entry point has the name
-of its command, and is a ``typer.Typer``.
+Other distributions add commands by the entry-point group ``zeke.commands``: an entry point has the name of
+its command, and is a function for one command, or a ``typer.Typer`` for a group of them.
 """
 
 from __future__ import annotations
 
 import sys
-from importlib.metadata import entry_points
-from typing import Annotated
+from importlib.metadata import entry_points, version
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from typer.core import TyperGroup
 
 from zeke_queue.cli import doctor, jobs, migrate, queues, work
-from zeke_queue.cli.session import Options
+from zeke_queue.cli.session import Options, options_of, print_error
 from zeke_queue.errors import UsageError, ZekeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from importlib.metadata import EntryPoint
+
+FAILED: Final = 1
+WRONG: Final = 2
+
+_ANYWHERE: Final = {"--json": False, "--database": True, "--schema": True}
+"""The shared options, and whether each takes a value."""
+
+
+class Commands(TyperGroup):
+    """The commands: turns errors of ours into a line and an exit code, and finds shared options anywhere."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse, with the shared options moved before the command's name."""
+        return super().parse_args(ctx, shared_first(args))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a failure that is foreseen leaves one line and no traceback."""
+        try:
+            done = super().invoke(ctx)
+            # A reader that has gone away is found out here, where it can still be met, and not at exit.
+            sys.stdout.flush()
+        except ZekeError as error:
+            print_error(error, as_json=options_of(ctx).json)
+            raise typer.Exit(WRONG if isinstance(error, UsageError) else FAILED) from error
+        except Exception as error:
+            said = _said_by_driver(error)
+            if said is None:
+                raise
+            print_error(said, as_json=options_of(ctx).json)
+            raise typer.Exit(WRONG if isinstance(said, UsageError) else FAILED) from error
+        return done
+
+
+def shared_first(args: list[str]) -> list[str]:
+    """Move the shared options to the front, so that they may stand before or after the command's name."""
+    front: list[str] = []
+    rest = list(args)
+    place = 0
+    while place < len(rest) and rest[place] != "--":
+        name, equals, _ = rest[place].partition("=")
+        if name not in _ANYWHERE or (equals and not _ANYWHERE[name]):
+            place += 1
+            continue
+        length = 2 if _ANYWHERE[name] and not equals else 1
+        front += rest[place : place + length]
+        del rest[place : place + length]
+    return front + rest
+
+
+def _said_by_driver(error: Exception) -> ZekeError | None:
+    """Return what the database's driver says; None if it is not the driver that raised: a defect of ours."""
+    psycopg: Any = sys.modules.get("psycopg")
+    if psycopg is None or not isinstance(error, psycopg.Error):
+        return None
+    said = str(error).strip().partition("\n")[0]
+    if isinstance(error, psycopg.ProgrammingError) and getattr(error, "sqlstate", None) is None:
+        return UsageError(
+            f"DATABASE_PRIMARY_URL can't be read: {said}. Write postgresql://user@host:5432/name"
+        )
+    return ZekeError(f"The database refused what it was asked: {said}")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"zeke {version('zeke-queue')}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     name="zeke",
-    help="Background jobs in Postgres: run workers, send jobs, and look at them.",
+    cls=Commands,
+    help=(
+        "Background jobs in Postgres: run workers, send jobs, and look at them.\n\n"
+        "--database, --schema and --json may also stand after the command's name."
+    ),
+    epilog="Exit codes: 0 done, 1 it failed, 2 the call was wrong.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -38,28 +115,36 @@ def options(
     context: typer.Context,
     database: Annotated[
         str | None,
-        typer.Option(
-            "--database", metavar="DSN", help="Instead of DATABASE_PRIMARY_URL.", show_default=False
-        ),
+        typer.Option(metavar="DSN", help="Use this Postgres, not DATABASE_PRIMARY_URL.", show_default=False),
     ] = None,
     schema: Annotated[
-        str | None, typer.Option("--schema", help="Instead of JOBS_SCHEMA (pgboss).", show_default=False)
+        str | None,
+        typer.Option(metavar="NAME", help="Use this schema, not JOBS_SCHEMA (pgboss).", show_default=False),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_show_version, is_eager=True)
+    ] = False,
 ) -> None:
-    """Background jobs in Postgres."""
+    """Keep the shared options for the command."""
     context.obj = Options(database=database, schema=schema, json=json)
 
 
+def add_commands(to: typer.Typer, points: Iterable[EntryPoint]) -> None:
+    """Add the commands of other distributions; one that can't be loaded is reported, and left out."""
+    for point in points:
+        try:
+            command: Any = point.load()
+        except (ImportError, AttributeError) as error:
+            typer.secho(f"zeke: the command {point.name!r} can't be loaded: {error}", err=True, fg="yellow")
+            continue
+        if isinstance(command, typer.Typer):
+            to.add_typer(command, name=point.name)
+        else:
+            to.command(point.name)(command)
+
+
 def run() -> None:
-    """Run the command line and turn our errors into a line and an exit code."""
-    for point in entry_points(group="zeke.commands"):
-        app.add_typer(point.load(), name=point.name)
-    try:
-        app()
-    except UsageError as error:
-        typer.secho(f"zeke: {error}", err=True, fg="red")
-        sys.exit(2)
-    except ZekeError as error:
-        typer.secho(f"zeke: {error}", err=True, fg="red")
-        sys.exit(1)
+    """Run the command line."""
+    add_commands(app, entry_points(group="zeke.commands"))
+    app(prog_name="zeke")

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.cli.render import length
 from zeke_queue.core.cron import Cron
+from zeke_queue.core.names import RESERVED_PREFIXES
 from zeke_queue.errors import BadSchedule
 from zeke_queue.model import WAITING, JobState
 
@@ -19,12 +21,16 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from zeke_queue.model import Overdue, QueueSettings, Schedule, WorkerInfo
+    from zeke_queue.storage.postgres.facts import PgBoss
 
 LATE_TICK: Final = timedelta(seconds=60)
 """How long a due tick may wait before it is plain that no scheduler runs; they look every second."""
 
 FOREIGN_CRON_AGE: Final = 120.0
 """Seconds after which pg-boss 9's cron counts as gone; the scheduler stands back as long."""
+
+PGBOSS_GONE: Final = 3_600.0
+"""Seconds after which a pg-boss that did no maintenance counts as gone; it does some every minute or two."""
 
 
 class Grade(enum.StrEnum):
@@ -52,7 +58,7 @@ class Survey:
     Attributes:
         counts: live jobs by queue and state.
         overdue: active jobs past their deadline or without a living worker, at most 1000.
-        foreign_cron_age: seconds since pg-boss's cron last ran, None if it never did.
+        pgboss: when a pg-boss was last at work on the same tables.
     """
 
     now: datetime
@@ -61,7 +67,7 @@ class Survey:
     counts: Mapping[str, Mapping[JobState, int]]
     schedules: Sequence[Schedule]
     overdue: Sequence[Overdue]
-    foreign_cron_age: float | None
+    pgboss: PgBoss
 
     def living(self) -> list[WorkerInfo]:
         """Return the workers whose heartbeat is not older than their lease."""
@@ -71,14 +77,34 @@ class Survey:
             if worker.beat_on is not None and self.now - worker.beat_on <= timedelta(seconds=worker.lease)
         ]
 
+    def served(self) -> set[str]:
+        """Return the queues that a living worker serves."""
+        return {name for worker in self.living() for name in worker.queues}
+
     def waiting(self, queue: str) -> int:
         """Return how many jobs of a queue wait."""
         return sum(self.counts.get(queue, {}).get(state, 0) for state in WAITING)
 
+    def beside_pgboss(self) -> bool:
+        """Say whether a pg-boss is at work on these tables; its workers serve queues, and are not listed."""
+        return self.pgboss.maintained is not None and self.pgboss.maintained < PGBOSS_GONE
+
 
 def examine(survey: Survey) -> list[Finding]:
     """Make all checks."""
-    checks = (_workers, _unserved, _paused, _full, _overdue, _ticks, _crons, _foreign_cron, _failed)
+    checks = (
+        _workers,
+        _silent,
+        _unserved,
+        _paused,
+        _full,
+        _overdue,
+        _ticks,
+        _crons,
+        _unserved_schedules,
+        _foreign_cron,
+        _failed,
+    )
     return [finding for check in checks for finding in check(survey)]
 
 
@@ -86,46 +112,56 @@ def _workers(survey: Survey) -> Iterator[Finding]:
     living = survey.living()
     if living:
         busy = sum(states.get(JobState.ACTIVE, 0) for states in survey.counts.values())
-        yield Finding(
-            Grade.OK, "workers", f"{_some(len(living), 'worker')} alive; {_some(busy, 'job')} running"
-        )
-    else:
-        yield Finding(
-            Grade.PROBLEM,
-            "workers",
-            "no worker is alive",
-            "start one: zeke worker --app yourmodule:catalog",
-        )
+        found = f"{_some(len(living), 'worker')} alive, {_some(busy, 'job')} running"
+        yield Finding(Grade.OK, "workers", found)
+        return
+    waiting = sum(survey.waiting(name) for name in survey.counts if _ours(name))
+    needed = waiting or any(not schedule.paused for schedule in survey.schedules)
+    told = f"; {_some(waiting, 'job')} {'waits' if waiting == 1 else 'wait'}" if waiting else ""
+    yield Finding(
+        Grade.PROBLEM if needed and not survey.beside_pgboss() else Grade.WARNING,
+        "workers",
+        f"no worker is alive{told}",
+        "start one: zeke worker --app yourmodule:catalog",
+    )
+
+
+def _silent(survey: Survey) -> Iterator[Finding]:
+    living = survey.living()
     for worker in survey.workers:
         if worker not in living:
+            since = f" for {length((survey.now - worker.beat_on).total_seconds())}" if worker.beat_on else ""
             yield Finding(
                 Grade.WARNING,
                 "workers",
-                f"worker {worker.id} on {worker.host} (pid {worker.pid}) is silent",
-                "its jobs are given to others by the next sweep of a worker that runs a supervisor",
+                f"worker {worker.id} (pid {worker.pid} on {worker.host}) has been silent{since}",
+                "it died, or can't reach the database; a living worker gives its jobs back within seconds",
             )
 
 
 def _unserved(survey: Survey) -> Iterator[Finding]:
-    served = {name for worker in survey.living() for name in worker.queues}
+    served = survey.served()
     for name in sorted(survey.counts):
-        if (waiting := survey.waiting(name)) and served and name not in served:
+        waiting = survey.waiting(name)
+        if waiting and served and name not in served and _ours(name):
             yield Finding(
-                Grade.PROBLEM,
+                Grade.WARNING if survey.beside_pgboss() else Grade.PROBLEM,
                 "queues",
-                f"{_some(waiting, 'job')} of {name!r} wait, and no living worker serves that queue",
-                "check that the task is in the catalog that the worker was started with (it logs its tasks)",
+                f"{_waits(waiting, name)}, and no living worker serves that queue",
+                "start a worker whose catalog has that task; each logs its tasks when it starts"
+                + (" (a pg-boss may serve it: its workers are not listed)" if survey.beside_pgboss() else ""),
             )
 
 
 def _paused(survey: Survey) -> Iterator[Finding]:
     for queue in survey.queues:
         if queue.paused_on is not None:
+            since = length((survey.now - queue.paused_on).total_seconds())
             yield Finding(
                 Grade.WARNING,
                 "queues",
-                f"{queue.name!r} is paused; jobs that wait: {survey.waiting(queue.name)}",
-                f"zeke queue resume {queue.name}",
+                f"{queue.name!r} has been paused for {since}; waiting jobs: {survey.waiting(queue.name)}",
+                f"to let them start: zeke queue resume {queue.name}",
             )
 
 
@@ -137,7 +173,8 @@ def _full(survey: Survey) -> Iterator[Finding]:
             yield Finding(
                 Grade.OK,
                 "queues",
-                f"{queue.name!r} runs {active} of at most {queue.concurrency_limit} jobs; {waiting} wait",
+                f"{queue.name!r} is at its limit: {active} of at most {queue.concurrency_limit} jobs run,"
+                f" {waiting} wait",
             )
 
 
@@ -149,7 +186,8 @@ def _overdue(survey: Survey) -> Iterator[Finding]:
             "jobs",
             f"{_some(len(survey.overdue), 'job')} should no longer be active: {expired} past the deadline,"
             f" {len(survey.overdue) - expired} without a living worker",
-            "a supervisor gives them back within seconds; if this stays, no worker runs one (--no-supervisor?)",
+            "a supervisor gives them back within seconds; if this stays, start a worker, without"
+            " --no-supervisor",
         )
 
 
@@ -162,7 +200,7 @@ def _ticks(survey: Survey) -> Iterator[Finding]:
             Grade.PROBLEM,
             "schedules",
             f"ticks of {names} are overdue",
-            "no scheduler runs: start a worker without --no-scheduler",
+            "no scheduler is at work: start a worker, without --no-scheduler",
         )
     elif due:
         yield Finding(Grade.OK, "schedules", f"{_some(len(due), 'schedule')}, none late")
@@ -174,17 +212,31 @@ def _crons(survey: Survey) -> Iterator[Finding]:
             Cron.parse(one.cron, one.zone)
         except BadSchedule as error:
             yield Finding(
-                Grade.PROBLEM, "schedules", f"{one.name!r} can't be read: {error}", "edit it, or delete it"
+                Grade.PROBLEM, "schedules", f"{one.name!r} never fires: {error}", "edit it, or delete it"
+            )
+
+
+def _unserved_schedules(survey: Survey) -> Iterator[Finding]:
+    served = survey.served()
+    lost = [one for one in survey.schedules if not one.paused and served and one.task not in served]
+    for one in lost:
+        if not survey.waiting(one.task) and _ours(one.task) and not survey.beside_pgboss():
+            yield Finding(
+                Grade.WARNING,
+                "schedules",
+                f"{one.name!r} sends {one.task!r}, which no living worker serves",
+                "start a worker whose catalog has that task, or delete the schedule",
             )
 
 
 def _foreign_cron(survey: Survey) -> Iterator[Finding]:
-    if survey.foreign_cron_age is not None and survey.foreign_cron_age < FOREIGN_CRON_AGE:
+    age = survey.pgboss.cron
+    if age is not None and age < FOREIGN_CRON_AGE:
         yield Finding(
             Grade.WARNING,
             "schedules",
-            f"a pg-boss 9 served schedules {survey.foreign_cron_age:.0f} s ago, so ours stands back",
-            "start pg-boss with noScheduling: true to let this scheduler serve them",
+            f"a pg-boss 9 looked at the schedules {length(age)} ago, so ours stands back",
+            "start that pg-boss with noScheduling: true, and this scheduler serves them",
         )
 
 
@@ -195,13 +247,22 @@ def _failed(survey: Survey) -> Iterator[Finding]:
         if (ended := states.get(JobState.FAILED, 0) + states.get(JobState.EXPIRED, 0))
     }
     if failed:
-        listed = ", ".join(f"{name!r} {number}" for name, number in sorted(failed.items()))
+        listed = ", ".join(f"{number} of {name!r}" for name, number in sorted(failed.items()))
         yield Finding(
             Grade.WARNING,
             "jobs",
-            f"failed or expired for good, and not yet archived: {listed}",
-            "zeke jobs --state failed; zeke job show ID; zeke job retry ID",
+            f"failed or expired for good: {listed}",
+            "see why: zeke jobs -s failed -s expired; zeke job show ID; then zeke job retry ID",
         )
+
+
+def _ours(name: str) -> bool:
+    """Say whether a queue is none of pg-boss's own, which its processes serve."""
+    return not name.startswith(RESERVED_PREFIXES)
+
+
+def _waits(number: int, name: str) -> str:
+    return f"{_some(number, 'job')} of {name!r} {'waits' if number == 1 else 'wait'}"
 
 
 def _some(number: int, what: str) -> str:

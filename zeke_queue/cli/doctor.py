@@ -7,54 +7,90 @@ from typing import TYPE_CHECKING, Final
 import typer
 from rich.text import Text
 
-from zeke_queue.cli.checks import Finding, Grade, Survey, examine
-from zeke_queue.cli.render import console, print_json
-from zeke_queue.cli.session import execute, open_queue, options_of
+from zeke_queue.cli.render import console, paragraph, print_json
+from zeke_queue.cli.session import execute, options_of
 
 if TYPE_CHECKING:
-    from zeke_queue.queue import Queue
+    from zeke_queue.cli.checks import Finding, Survey
+    from zeke_queue.config import Settings
 
-_SIGNS: Final = {Grade.OK: ("✓", "green"), Grade.WARNING: ("!", "yellow"), Grade.PROBLEM: ("✗", "red")}
+_ABOUT_WIDTH: Final = 9
 
 
 def doctor(context: typer.Context) -> None:
     """Check the database, workers, queues and schedules, and say what to do about what is wrong."""
     options = options_of(context)
+    settings = options.settings()
+    settings.require_database()
 
     async def command() -> int:
-        async with open_queue(options) as queue:
-            facts = await queue.storage.facts()
-            survey = await take_survey(queue)
-        found = [Finding(Grade.OK, "database", facts), *examine(survey)]
+        from zeke_queue.cli.checks import Grade, examine
+        from zeke_queue.cli.database import inspect
+
+        found, fit = await inspect(settings.require_database(), settings.jobs_schema)
+        if fit:
+            found += examine(await take_survey(settings))
         if options.json:
-            print_json({"at": survey.now, "findings": found})
+            print_json({"fit": fit, "findings": found})
         else:
-            for finding in found:
-                _print(finding)
+            _print(found)
         return 1 if any(finding.grade is Grade.PROBLEM for finding in found) else 0
 
     execute(command())
 
 
-async def take_survey(queue: Queue) -> Survey:
-    """Ask the storage for what the checks want to know; changes nothing."""
-    storage = queue.storage
-    async with storage.transaction() as transaction:
-        overdue = await transaction.overdue(1000)
-    return Survey(
-        now=await storage.now(),
-        workers=await storage.workers(),
-        queues=await storage.queues(),
-        counts={count.name: count.states for count in await storage.count()},
-        schedules=await storage.schedules(),
-        overdue=overdue,
-        foreign_cron_age=await storage.foreign_cron_age(),
-    )
+async def take_survey(settings: Settings) -> Survey:
+    """Ask the database for what the checks want to know; changes nothing."""
+    from zeke_queue.catalog import Catalog
+    from zeke_queue.cli.checks import Survey
+    from zeke_queue.queue import Queue
+    from zeke_queue.storage.postgres.facts import read_pgboss
+
+    pgboss = await read_pgboss(settings.require_database(), settings.jobs_schema)
+    async with Queue.connect(Catalog(), settings=settings) as queue:
+        storage = queue.storage
+        async with storage.transaction() as transaction:
+            overdue = await transaction.overdue(1000)
+        return Survey(
+            now=await storage.now(),
+            workers=await storage.workers(),
+            queues=await storage.queues(),
+            counts={count.name: count.states for count in await storage.count()},
+            schedules=await storage.schedules(),
+            overdue=overdue,
+            pgboss=pgboss,
+        )
 
 
-def _print(finding: Finding) -> None:
-    sign, colour = _SIGNS[finding.grade]
+def _print(found: list[Finding]) -> None:
+    from zeke_queue.cli.checks import Grade
+
+    signs = {Grade.OK: ("✓", "green"), Grade.WARNING: ("!", "yellow"), Grade.PROBLEM: ("✗", "red")}
     out = console()
-    out.print(Text.assemble((f"{sign} ", colour), (f"{finding.about:<10}", "bold"), finding.found))
-    if finding.advice:
-        out.print(Text(f"             → {finding.advice}", style="bright_black"))
+    indent = " " * (2 + _ABOUT_WIDTH + 2)
+    for finding in found:
+        sign, colour = signs[finding.grade]
+        head = f"{sign} {finding.about:<{_ABOUT_WIDTH}}  "
+        for number, line in enumerate(paragraph(finding.found, head, indent, out.width)):
+            text = Text(line)
+            if number == 0:
+                text.stylize(colour, 0, 1)
+                text.stylize("bold", 2, 2 + len(finding.about))
+            out.print(text)
+        if finding.advice:
+            for line in paragraph(finding.advice, f"{indent}→ ", f"{indent}  ", out.width):
+                out.print(Text(line, style="bright_black"))
+    out.print(Text(_summary(found), style="bold"))
+
+
+def _summary(found: list[Finding]) -> str:
+    from zeke_queue.cli.checks import Grade
+
+    problems = sum(finding.grade is Grade.PROBLEM for finding in found)
+    warnings = sum(finding.grade is Grade.WARNING for finding in found)
+    if not problems and not warnings:
+        return "All is well."
+    counted = ((problems, "problem"), (warnings, "warning"))
+    return (
+        ", ".join(f"{number} {what}{'' if number == 1 else 's'}" for number, what in counted if number) + "."
+    )

@@ -2,79 +2,158 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
-from rich.text import Text
 
-from zeke_queue.cli.render import console, cut, job_value, moment, plain, print_json, state_text, table
-from zeke_queue.cli.session import AppOption, Options, execute, open_queue, options_of, parse_id, parse_json
-from zeke_queue.errors import JobNotFound
+from zeke_queue.cli.render import Column, ago, cut, job_value, plain, print_json, print_table, state_text
+from zeke_queue.cli.session import AppOption, execute, open_queue, options_of, parse_id, parse_json
+from zeke_queue.cli.showing import print_job
+from zeke_queue.errors import JobNotFound, UnknownTask, UsageError
 from zeke_queue.model import JobFilter, JobState
 
 if TYPE_CHECKING:
-    from zeke_queue.model import Job, JobEvent
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from zeke_queue.catalog import Catalog
+    from zeke_queue.model import Job
+    from zeke_queue.run import Run
 
 job_app = typer.Typer(help="Look at one job, cancel it, or run it again.", no_args_is_help=True)
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 
+_LONGEST_VALUE: Final = 200
+
 
 def send(
     context: typer.Context,
-    task: Annotated[str, typer.Argument(help="The task's name.")],
-    payload: Annotated[str | None, typer.Argument(help="JSON, or - to read it from standard input.")] = None,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")],
+    payload: Annotated[
+        str | None,
+        typer.Argument(metavar="[PAYLOAD]", help="JSON, or - to read it from standard input."),
+    ] = None,
     app: AppOption = None,
-    external: Annotated[bool, typer.Option(help="Send to a queue that no catalog here knows.")] = False,
-    delay: Annotated[float | None, typer.Option(help="Seconds until it may start.")] = None,
-    priority: Annotated[int | None, typer.Option(help="Higher goes first.")] = None,
+    external: Annotated[
+        bool, typer.Option("--external", help="The task is another process's: take any name and payload.")
+    ] = False,
+    delay: Annotated[float | None, typer.Option(metavar="SECONDS", help="Start no earlier.")] = None,
+    priority: Annotated[int | None, typer.Option(metavar="NUMBER", help="Higher goes first.")] = None,
+    retry_limit: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="How many retries it may use.")
+    ] = None,
+    expire_in: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="How long one attempt may take.")
+    ] = None,
     singleton_key: Annotated[
-        str | None, typer.Option(help="At most one waiting or running job with this key.")
+        str | None, typer.Option(metavar="KEY", help="Refuse it while a job with this key waits or runs.")
+    ] = None,
+    job_id: Annotated[
+        str | None,
+        typer.Option("--id", metavar="ID", help="Its id; sent twice under one id, it is sent once."),
     ] = None,
     wait: Annotated[
-        float | None, typer.Option(help="Wait so many seconds for the result, and print it.")
+        float | None, typer.Option(metavar="SECONDS", help="Wait for its result that long, and print it.")
     ] = None,
 ) -> None:
-    """Send a job. Without --wait, prints its id at once; a refused send exits with 1."""
+    """Send a job and print its id, or with --wait its result."""
     options = options_of(context)
-    value = parse_json(payload, "the payload")
+    value = parse_json(payload, "The payload")
+    chosen = parse_id(job_id) if job_id else None
+    catalog = _catalog_for(task, app, external=external)
 
     async def command() -> int:
-        async with open_queue(options, app) as queue:
+        async with open_queue(options, catalog) as queue:
             run = await queue.trigger(
                 task,
                 value,
                 external=external,
+                id=chosen,
                 delay=delay,
                 priority=priority,
+                retry_limit=retry_limit,
+                expire_in=expire_in,
                 singleton_key=singleton_key,
             )
-            result: dict[str, Any] = {"id": run.id, "status": "created", "taskId": run.task}
-            if wait is not None:
-                result |= {"status": "COMPLETED", "output": await run.result(timeout=wait)}
-            if options.json:
-                print_json(result)
-            elif wait is None:
-                typer.echo(str(run.id))
+            if wait is None:
+                _print_sent(run, as_json=options.json)
             else:
-                typer.echo(json.dumps(plain(result["output"]), indent=2, ensure_ascii=False))
-            return 0
+                _print_output(run, await _result(run, wait), as_json=options.json)
+        return 0
 
     execute(command())
+
+
+def _catalog_for(task: str, app: str | None, *, external: bool) -> Catalog | None:
+    """Load the catalog, and see that it has the task before the database is asked.
+
+    Raises:
+        UsageError: there is no catalog, or not this task in it.
+    """
+    if app is None:
+        if external:
+            return None
+        raise UsageError(
+            "Which tasks? Name the catalog, as in --app module:catalog, or set ZEKE_APP; or add --external"
+            " to send to a queue that another process serves."
+        )
+    from zeke_queue.cli.loading import load_catalog
+
+    catalog = load_catalog(app)
+    if task not in catalog.served and not external:
+        try:
+            catalog.get(task)
+        except UnknownTask as error:
+            known = ", ".join(sorted(catalog.tasks)) or "none"
+            raise UnknownTask(
+                f"{str(error).partition(';')[0]} in {app}. Its tasks: {known}. Correct the name, or add"
+                " --external if another process serves it."
+            ) from error
+    return catalog
+
+
+async def _result(run: Run, wait: float) -> Any:
+    """Wait for the result; whoever interrupts that is told how to look the job up."""
+    try:
+        return await run.result(timeout=wait)
+    except asyncio.CancelledError:
+        typer.echo(f"zeke: no longer waiting; the job goes on: zeke job show {run.id}", err=True)
+        raise
+
+
+def _print_sent(run: Run, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"id": run.id, "status": "QUEUED", "taskId": run.task})
+    else:
+        typer.echo(str(run.id))
+
+
+def _print_output(run: Run, output: Any, *, as_json: bool) -> None:
+    print_json(
+        {"id": run.id, "status": "COMPLETED", "taskId": run.task, "output": output} if as_json else output
+    )
 
 
 def list_jobs(
     context: typer.Context,
     queue: Annotated[
-        list[str] | None, typer.Option("--queue", "-q", help="Only of this queue; may be repeated.")
+        list[str] | None,
+        typer.Option("--queue", "-q", metavar="NAME", help="Only of this queue; may be repeated."),
     ] = None,
-    state: Annotated[list[JobState] | None, typer.Option("--state", "-s", help="Only in this state.")] = None,
-    archived: Annotated[bool, typer.Option(help="Look into the archive.")] = False,
+    state: Annotated[
+        list[JobState] | None,
+        typer.Option("--state", "-s", help="Only in this state; may be repeated."),
+    ] = None,
+    archived: Annotated[bool, typer.Option("--archived", help="Look into the archive.")] = False,
     before: Annotated[
         str | None, typer.Option(metavar="ID", help="Older than this job, for the next page.")
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="How many.")] = 20,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="NUMBER", min=1, max=1000, help="How many at most.")
+    ] = 20,
 ) -> None:
     """List jobs, newest first."""
     options = options_of(context)
@@ -89,28 +168,41 @@ def list_jobs(
     async def command() -> int:
         async with open_queue(options) as opened:
             found = await opened.find(which)
+            now = await opened.storage.now()
         if options.json:
             print_json([job_value(job) for job in found])
         elif not found:
-            typer.echo("No such jobs." if which.names or which.states else "No jobs yet.")
+            typer.echo("No such jobs." if which != JobFilter(limit=limit) else "No jobs yet.")
         else:
-            rows = [
-                (
-                    job.id,
-                    job.name,
-                    state_text(job.state),
-                    job.attempt,
-                    moment(job.created_on),
-                    cut(job.data, 48),
-                )
-                for job in found
-            ]
-            console().print(table(("id", "queue", "state", "#attempt", "created (UTC)", "payload"), rows))
+            _print_jobs(found, now)
             if len(found) == limit:
-                typer.echo(f"Older ones: --before {found[-1].id}")
+                typer.echo(f"Older ones: --before {found[-1].id}", err=True)
         return 0
 
     execute(command())
+
+
+def _print_jobs(jobs: Sequence[Job], now: datetime) -> None:
+    columns = (
+        Column("id"),
+        Column("queue", least=12),
+        Column("state"),
+        Column("tries", right=True, least=0),
+        Column("age", right=True),
+        Column("payload", least=0),
+    )
+    rows = [
+        (
+            job.id,
+            job.name,
+            state_text(job.state),
+            job.attempt,
+            ago(job.created_on, now),
+            cut(job.data, _LONGEST_VALUE),
+        )
+        for job in jobs
+    ]
+    print_table(columns, rows)
 
 
 @job_app.command("show")
@@ -123,98 +215,61 @@ def show(context: typer.Context, job_id: IdArgument) -> None:
         async with open_queue(options) as queue:
             job = await queue.get(wanted)
             if job is None:
-                raise JobNotFound(f"There is no job {wanted}, neither live nor archived.")
+                raise JobNotFound(
+                    f"No job has the id {wanted}, live or archived; `zeke jobs` lists those that there are."
+                )
             events = await queue.storage.events(wanted)
         if options.json:
-            print_json({**job_value(job), "events": [_event_value(event) for event in events]})
+            shown = [{**plain(event), "data": json.loads(event.data)} for event in events]
+            print_json({**job_value(job), "events": shown})
         else:
-            _print_job(job, events)
+            print_job(job, events)
         return 0
 
     execute(command())
 
 
-def _event_value(event: JobEvent) -> dict[str, Any]:
-    return {**plain(event), "data": json.loads(event.data)}
-
-
-def _print_job(job: Job, events: list[JobEvent]) -> None:
-    out = console()
-    out.print(
-        Text.assemble(
-            job.name, " ", (str(job.id), "bold"), "  ", state_text(job.state), f" ({job.status.value})"
-        )
-    )
-    facts = {
-        "created": moment(job.created_on),
-        "start after": moment(job.start_after),
-        "started": moment(job.started_on),
-        "ended": moment(job.completed_on),
-        "archived": moment(job.archived_on) if job.archived_on else None,
-        "attempt": job.attempt,
-        "retries": f"{job.retry_count} of {job.retry_limit}",
-        "priority": job.priority,
-        "expires in": f"{job.expire_in:g} s",
-        "singleton key": job.singleton_key,
-        "worker": job.worker,
-        "parent": job.parent,
-    }
-    for name, value in facts.items():
-        if value is not None:
-            out.print(f"  {name:<14}{value}", highlight=False)
-    for name, value in (("payload", job.data), ("output", job.output), ("meta", job.meta)):
-        if value is not None:
-            out.print(f"{name}:", style="bold")
-            out.print_json(json.dumps(value))
-    for failed in job.history:
-        error = failed.error
-        out.print(
-            Text.assemble(
-                (f"attempt {failed.attempt}", "bold"),
-                f"  {moment(failed.at)}  → ",
-                state_text(failed.state),
-                f"  {error.get('type')}: {error.get('message')}",
-            )
-        )
-        if error.get("traceback"):
-            out.print(Text(str(error["traceback"]).rstrip(), style="bright_black"))
-    for event in events:
-        out.print(f"  {moment(event.at)}  {event.kind:<8}  {event.data}", highlight=False, markup=False)
-
-
-def _change(context: typer.Context, job_id: str, verb: str, done: str) -> None:
-    options: Options = options_of(context)
+def _change(context: typer.Context, job_id: str, verb: str, done: str, needed: str) -> None:
+    options = options_of(context)
     wanted = parse_id(job_id)
 
     async def command() -> int:
         async with open_queue(options) as queue:
             changed = await getattr(queue, verb)(wanted)
             job = await queue.get(wanted)
-        state = job.state.value if job else "gone"
         if options.json:
-            print_json({"id": wanted, "changed": changed, "state": state})
+            print_json({"id": wanted, "changed": changed, "state": job and job.state})
         elif changed:
             typer.echo(f"Job {wanted} {done}.")
         else:
-            typer.secho(f"zeke: job {wanted} is {state}: nothing to {verb}.", err=True, fg="red")
+            archived = job is not None and job.archived_on is not None
+            state = "gone" if job is None else f"{job.state}, and archived" if archived else job.state
+            typer.secho(
+                f"zeke: job {wanted} is {state}; only {needed} can be {_PARTICIPLES[verb]}.",
+                err=True,
+                fg="red",
+            )
         return 0 if changed else 1
 
     execute(command())
 
 
+_PARTICIPLES: Final = {"cancel": "cancelled", "retry": "retried", "resume": "resumed"}
+
+
 @job_app.command("cancel")
 def cancel(context: typer.Context, job_id: IdArgument) -> None:
     """Cancel a job that waits or runs; it is never retried."""
-    _change(context, job_id, "cancel", "is cancelled")
+    _change(context, job_id, "cancel", "is cancelled", "a job that waits or runs")
 
 
 @job_app.command("retry")
 def retry(context: typer.Context, job_id: IdArgument) -> None:
     """Run a failed or expired job again, at once."""
-    _change(context, job_id, "retry", "will run again")
+    _change(context, job_id, "retry", "will run again", "a failed or expired job that is not archived")
 
 
 @job_app.command("resume")
 def resume(context: typer.Context, job_id: IdArgument) -> None:
     """Put a cancelled job back into its queue."""
-    _change(context, job_id, "resume", "waits again")
+    _change(context, job_id, "resume", "waits again", "a cancelled job that is not archived")

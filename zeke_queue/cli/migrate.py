@@ -1,4 +1,4 @@
-"""``zeke migrate``: make or update the tables, or print the SQL that would.
+"""``zeke migrate``: make or update the tables, or print the SQL that makes them.
 
 Distributions with tables of their own join by the entry-point group ``zeke.migrations``, whose objects are
 modules with ``migrate(dsn) -> list[str]`` and ``sql() -> str``.
@@ -7,35 +7,75 @@ modules with ``migrate(dsn) -> list[str]`` and ``sql() -> str``.
 from __future__ import annotations
 
 from importlib.metadata import entry_points
-from typing import Annotated
+from typing import Annotated, Any, Protocol
 
 import typer
 
 from zeke_queue.cli.render import print_json
 from zeke_queue.cli.session import options_of
+from zeke_queue.errors import UsageError
+
+
+class Migrations(Protocol):
+    """What an entry point of ``zeke.migrations`` gives."""
+
+    def migrate(self, dsn: str) -> list[str]:
+        """Make the tables, or bring them up to date; returns the names of what was applied."""
+        ...
+
+    def sql(self) -> str:
+        """Return the SQL that makes the tables in a database that has none of them."""
+        ...
 
 
 def migrate(
     context: typer.Context,
-    sql: Annotated[bool, typer.Option("--sql", help="Print the SQL and change nothing.")] = False,
+    sql: Annotated[
+        bool, typer.Option("--sql", help="Print the SQL that makes the tables, and change nothing.")
+    ] = False,
 ) -> None:
-    """Make the tables, or bring them up to date. Safe to run from many processes at once, and again."""
-    from zeke_queue.storage.postgres import migrate as queue  # noqa: PLC0415 - the driver loads when it is needed
+    """Make the tables, or bring them up to date; safe from many processes at once, and again."""
+    from zeke_queue.storage.postgres import migrate as own
 
     options = options_of(context)
-    others = {point.name: point.load() for point in entry_points(group="zeke.migrations")}
     settings = options.settings()
     if sql:
-        typer.echo(queue.sql(settings.jobs_schema))
-        for other in others.values():
-            typer.echo(other.sql())
+        typer.echo("\n".join([own.sql(settings.jobs_schema), *(other.sql() for other in others().values())]))
         return
-    dsn = settings.require_database()
-    applied = {settings.jobs_schema: list(queue.migrate(dsn, settings.jobs_schema))}
-    for name, other in others.items():
-        applied[name] = list(other.migrate(dsn))
+    applied = migrate_all(settings.require_database(), settings.jobs_schema)
     if options.json:
         print_json(applied)
         return
     for schema, names in applied.items():
         typer.echo(f"{schema}: " + (f"applied {', '.join(names)}" if names else "already up to date"))
+
+
+def migrate_all(dsn: str, schema: str) -> dict[str, list[str]]:
+    """Migrate the queue's tables, and those of other distributions.
+
+    Returns:
+        What was applied, by schema or, of other distributions, by the name of their entry point.
+    """
+    from zeke_queue.storage.postgres import migrate as own
+
+    loaded = others()
+    applied = {schema: own.migrate(dsn, schema)}
+    return applied | {name: other.migrate(dsn) for name, other in loaded.items()}
+
+
+def others() -> dict[str, Migrations]:
+    """Return the migrations of other distributions.
+
+    Raises:
+        UsageError: one can't be loaded; half a migration would be found out much later.
+    """
+    loaded: dict[str, Any] = {}
+    for point in entry_points(group="zeke.migrations"):
+        try:
+            loaded[point.name] = point.load()
+        except (ImportError, AttributeError) as error:
+            raise UsageError(
+                f"The migrations {point.name!r} ({point.value}) can't be loaded: {error}. Install what is"
+                " missing, or uninstall their distribution."
+            ) from error
+    return loaded

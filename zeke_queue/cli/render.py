@@ -1,27 +1,32 @@
-"""How the command line shows things: tables and colours for people, JSON for programs."""
+"""How the command line shows things: lines and tables for people, JSON for programs.
+
+On a terminal what is long is cut to the terminal's width, and what matters least is left out. In a pipe
+nothing is cut or wrapped, so that a line stays a line for grep and awk.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
+import textwrap
 from dataclasses import asdict, is_dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
 
-from rich import box
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from zeke_queue.model import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from zeke_queue.model import Job
 
-COLOURS = {
+COLOURS: Final[Mapping[JobState, str]] = {
     JobState.CREATED: "cyan",
     JobState.RETRY: "yellow",
     JobState.ACTIVE: "blue",
@@ -31,10 +36,32 @@ COLOURS = {
     JobState.FAILED: "red",
 }
 
+NOTHING: Final = "–"
+_GAP: Final = "  "
+_PIPE_WIDTH: Final = 10_000
+_LEAST_READABLE: Final = 8
+_UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    Attributes:
+        title: its heading.
+        right: whether it stands to the right, as numbers do.
+        least: characters down to which it may be cut on a narrow terminal; 0 if it may go altogether, None
+            if it must stay whole.
+    """
+
+    title: str
+    right: bool = False
+    least: int | None = None
+
 
 def console() -> Console:
-    """Return a console on standard output."""
-    return Console(soft_wrap=True)
+    """Return a console on standard output, as wide as it takes where that is no terminal."""
+    made = Console(highlight=False)
+    return made if made.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
 def plain(value: Any) -> Any:
@@ -42,11 +69,13 @@ def plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return {name: plain(part) for name, part in asdict(value).items()}
     if isinstance(value, dict):
-        return {str(plain(key)): plain(part) for key, part in value.items()}
+        return {str(plain(key)): plain(part) for key, part in cast("dict[Any, Any]", value).items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [plain(part) for part in value]
+        return [plain(part) for part in cast("Iterable[Any]", value)]
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, timedelta):
+        return value.total_seconds()
     return (
         value.isoformat() if isinstance(value, datetime) else str(value) if isinstance(value, UUID) else value
     )
@@ -54,7 +83,7 @@ def plain(value: Any) -> Any:
 
 def print_json(value: Any) -> None:
     """Print one JSON document."""
-    print(json.dumps(plain(value), indent=2, ensure_ascii=False))  # noqa: T201 - the command's output
+    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n")
 
 
 def job_value(job: Job) -> dict[str, Any]:
@@ -69,23 +98,87 @@ def state_text(state: JobState) -> Text:
 
 def moment(instant: datetime | None) -> str:
     """Show an instant in UTC to the second."""
-    return instant.strftime("%Y-%m-%d %H:%M:%S") if instant else "–"
+    return instant.strftime("%Y-%m-%d %H:%M:%S") if instant else NOTHING
+
+
+def length(seconds: float) -> str:
+    """Show how long something is in its largest unit: ``3 min``."""
+    size, unit = next((one for one in _UNITS if seconds >= one[0]), _UNITS[-1])
+    return f"{max(0, int(seconds // size))} {unit}"
+
+
+def ago(instant: datetime | None, now: datetime) -> str:
+    """Show how long ago an instant is."""
+    return length((now - instant).total_seconds()) if instant else NOTHING
 
 
 def cut(value: Any, width: int) -> str:
     """Show a value as one line of JSON, at most ``width`` characters."""
     if value is None:
-        return "–"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return NOTHING
+    text = harmless(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> Table:
-    """Make a table; columns whose name begins with ``#`` are numbers and stand to the right."""
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for column in columns:
-        number = column.startswith("#")
-        made.add_column(column.lstrip("#"), justify="right" if number else "left", no_wrap=number)
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else str(cell) for cell in row))
-    return made
+def harmless(text: str) -> str:
+    """Replace line breaks and what a terminal would obey: a job's texts are whatever somebody sent."""
+    return text if text.isprintable() else "".join(char if char.isprintable() else "·" for char in text)
+
+
+def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table that is as wide as the terminal at most."""
+    out = console()
+    cells = [[cell if isinstance(cell, Text) else Text(harmless(str(cell))) for cell in row] for row in rows]
+    widths = [
+        max([cell_len(column.title), *(cell_len(row[at].plain) for row in cells)])
+        for at, column in enumerate(columns)
+    ]
+    _fit(widths, columns, out.width)
+    heading = [Text(column.title, style="bold") for column in columns]
+    for row in [heading, *cells]:
+        parts = [
+            _sized(cell, width, right=column.right)
+            for cell, width, column in zip(row, widths, columns, strict=True)
+            if width
+        ]
+        line = Text(_GAP).join(parts)
+        line.rstrip()
+        out.print(line, no_wrap=True, overflow="ignore", crop=False)
+
+
+def _fit(widths: list[int], columns: Sequence[Column], room: int) -> None:
+    """Make a table narrower in place, from its last column to its first, until it fits or can't."""
+
+    def excess() -> int:
+        shown = [width for width in widths if width]
+        return sum(shown) + len(_GAP) * (len(shown) - 1) - room
+
+    for at in reversed(range(len(columns))):
+        least = columns[at].least
+        if (over := excess()) > 0 and least is not None:
+            left = max(widths[at] - over, least)
+            widths[at] = left if left >= max(least, _LEAST_READABLE) or left == least else least
+
+
+def _sized(cell: Text, width: int, *, right: bool) -> Text:
+    missing = width - cell_len(cell.plain)
+    if missing < 0:
+        return Text(set_cell_size(cell.plain, width - 1) + "…", style=cell.style)
+    return Text(" " * missing) + cell if right else cell + Text(" " * missing)
+
+
+def paragraph(text: str, first: str, rest: str, width: int) -> Iterator[str]:
+    """Yield text as lines of a width, the first of them after ``first``, the others after ``rest``."""
+    lines = textwrap.wrap(
+        text, max(width - len(first), _LEAST_READABLE), break_long_words=False, break_on_hyphens=False
+    ) or [""]
+    yield first + lines[0]
+    yield from (rest + line for line in lines[1:])
+
+
+def facts_lines(facts: Mapping[str, Any]) -> Iterable[str]:
+    """Return named values one below the other; those that are None are left out."""
+    width = max(map(len, facts), default=0)
+    return [
+        f"  {name:<{width}}  {harmless(str(value))}" for name, value in facts.items() if value is not None
+    ]

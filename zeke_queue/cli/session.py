@@ -1,26 +1,29 @@
-"""What every command needs: the shared options, the catalog by its import path, and an open queue."""
+"""What every command needs: the shared options, the catalog by its import path, and an open queue.
+
+Nothing heavy is imported before a command runs, so that ``--help`` and completion answer at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.config import Settings
-from zeke_queue.errors import BadOption, UsageError
-from zeke_queue.queue import Queue
+from zeke_queue.errors import BadOption, PayloadInvalid
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
+
+    from zeke_queue.catalog import Catalog
+    from zeke_queue.config import Settings
+    from zeke_queue.errors import ZekeError
+    from zeke_queue.queue import Queue
 
 
 AppOption = Annotated[
@@ -33,64 +36,45 @@ AppOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options before the command's name."""
+    """The options that all commands share."""
 
     database: str | None = None
     schema: str | None = None
     json: bool = False
 
     def settings(self, **more: Any) -> Settings:
-        """Return the environment's settings with these options over them, and ``more`` by field."""
+        """Return the environment's settings with these options over them, and ``more`` by field.
+
+        Raises:
+            BadSetting: one of them can't be read.
+        """
+        from zeke_queue.config import Settings
+        from zeke_queue.core.names import schema_name
+
         given: dict[str, Any] = {
             "database_primary_url": self.database,
             "jobs_schema": self.schema,
             **more,
         }
-        return Settings.load(**{name: value for name, value in given.items() if value is not None})
+        settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
+        # What is no name is the caller's mistake, and is told before the database is asked.
+        schema_name(settings.jobs_schema)
+        return settings
 
 
-def options_of(context: typer.Context) -> Options:
-    """Return the options that were given before the command's name."""
-    return context.ensure_object(Options)
-
-
-def load_catalog(path: str) -> Catalog:
-    """Import a catalog by ``module:attribute``, with the current directory importable, as uvicorn does.
-
-    Raises:
-        UsageError: the path has another form, the module can't be found, or the attribute is no catalog.
-    """
-    module_name, colon, attribute = path.partition(":")
-    if not colon or not module_name or not attribute:
-        raise UsageError(
-            f"--app {path!r} is not of the form module:catalog, for instance myproject.tasks:catalog."
-        )
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # A module that the catalog's own module misses is another fault than a misspelt --app.
-        if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise UsageError(
-                f"--app {path!r}: there is no module {error.name!r} in {here} or on sys.path."
-            ) from error
-        raise
-    catalog = getattr(module, attribute, None)
-    if not isinstance(catalog, Catalog):
-        found = "nothing" if catalog is None else f"a {type(catalog).__name__}"
-        raise UsageError(
-            f"--app {path!r}: {attribute!r} in {module_name} is {found}, not a zeke_queue.Catalog."
-        )
-    return catalog
+def options_of(context: Any) -> Options:
+    """Return the options that all commands share."""
+    found = context.find_object(Options)
+    return found if isinstance(found, Options) else Options()
 
 
 @asynccontextmanager
-async def open_queue(options: Options, app: str | None = None) -> AsyncGenerator[Queue]:
-    """Open a queue as the options say; without ``app`` its catalog is empty."""
-    catalog = load_catalog(app) if app else Catalog()
-    async with Queue.connect(catalog, settings=options.settings()) as queue:
+async def open_queue(options: Options, catalog: Catalog | None = None) -> AsyncGenerator[Queue]:
+    """Open a queue as the options say; without a catalog it knows no tasks."""
+    from zeke_queue.catalog import Catalog
+    from zeke_queue.queue import Queue
+
+    async with Queue.connect(catalog or Catalog(), settings=options.settings()) as queue:
         yield queue
 
 
@@ -121,8 +105,19 @@ def parse_json(text: str | None, name: str) -> Any:
         return json.loads(sys.stdin.read() if text == "-" else text)
     except ValueError as error:
         raise BadOption(
-            f'{name} is no JSON: {error}. Quote it for the shell, as in \'{{"itemId": "…"}}\'.'
+            f'{name} is no JSON: {error}. Quote it for the shell, as in \'{{"itemId": "123"}}\'.'
         ) from None
+
+
+def print_error(error: ZekeError, *, as_json: bool) -> None:
+    """Say on standard error what went wrong, so that standard output stays clean."""
+    if as_json:
+        value: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
+        if isinstance(error, PayloadInvalid):
+            value["fields"] = [field._asdict() for field in error.fields]
+        typer.echo(json.dumps(value, ensure_ascii=False), err=True)
+    else:
+        typer.secho(f"zeke: {error}", err=True, fg="red")
 
 
 def execute(command: Coroutine[Any, Any, int]) -> None:

@@ -1,0 +1,119 @@
+"""The part of ``zeke doctor`` that asks whether a database can be worked with at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.cli.checks import Finding, Grade
+from zeke_queue.cli.render import length
+from zeke_queue.core.names import schema_name
+from zeke_queue.errors import Forbidden, SchemaMismatch, StorageError, StorageUnavailable
+from zeke_queue.storage.postgres import migrate
+from zeke_queue.storage.postgres.facts import read_facts
+from zeke_queue.storage.postgres.statements import migrations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zeke_queue.storage.postgres.facts import Facts
+
+LONG_TRANSACTION: Final = 300.0
+"""Seconds from which on a transaction is worth a look: a queue's table dies and is vacuumed by the minute."""
+
+
+async def inspect(dsn: str, schema: str) -> tuple[list[Finding], bool]:
+    """Look at a database, whatever state it is in; changes nothing.
+
+    Returns:
+        What was found, and whether a worker could work with it.
+    """
+    schema = schema_name(schema)
+    try:
+        facts = await read_facts(dsn, schema)
+    except StorageError as error:
+        return [_unfit("database", error)], False
+    found = [_server(facts)]
+    try:
+        await migrate.check(dsn, schema)
+    except Forbidden as error:
+        return [*found, _lacking(facts, schema, error)], False
+    except SchemaMismatch as error:
+        return [*found, _unfit("tables", error)], False
+    except StorageError as error:
+        return [*found, _unfit("database", error)], False
+    number = len(migrations())
+    about = (
+        f"schema {schema}: pg-boss 9's (version {migrate.PGBOSS_VERSION}), all {number} migrations applied"
+    )
+    found += [Finding(Grade.OK, "tables", about), *_oldest(facts), *_indexes(facts, schema)]
+    return found, not facts.standby
+
+
+def _server(facts: Facts) -> Finding:
+    which = f"PostgreSQL {facts.version}" + (" (an embedded server)" if facts.embedded else "")
+    about = f"{which}, database {facts.database}, role {facts.role}"
+    if facts.standby:
+        return Finding(
+            Grade.PROBLEM,
+            "database",
+            f"{about}: it is a standby, and can't be written to",
+            "let DATABASE_PRIMARY_URL name the primary",
+        )
+    return Finding(Grade.OK, "database", about)
+
+
+def _unfit(about: str, error: StorageError) -> Finding:
+    """Make a finding of an error, whose last sentence is what to do."""
+    said = " ".join(str(error).split())
+    if isinstance(error, StorageUnavailable):
+        return Finding(
+            Grade.PROBLEM,
+            about,
+            said,
+            "see that the server runs and lets this host in, and that DATABASE_PRIMARY_URL names it",
+        )
+    found, _, advice = said.rpartition(". ")
+    return Finding(Grade.PROBLEM, about, found or said, advice if found else None)
+
+
+def _lacking(facts: Facts, schema: str, error: Forbidden) -> Finding:
+    """Name every right that is missing at once, and the statements that grant them."""
+    if not facts.missing_rights:
+        return _unfit("rights", error)
+    listed = "; ".join(f"{', '.join(rights)} on {table}" for table, rights in facts.missing_rights.items())
+    grants = [f"grant usage on schema {schema} to {_quoted(facts.role)};"]
+    for table, rights in facts.missing_rights.items():
+        grants.append(f"grant {', '.join(rights)} on {schema}.{table} to {_quoted(facts.role)};")
+    return Finding(
+        Grade.PROBLEM,
+        "rights",
+        f"role {facts.role} lacks in schema {schema}: {listed}",
+        f"as the tables' owner: {' '.join(grants)}",
+    )
+
+
+def _quoted(role: str) -> str:
+    return '"{}"'.format(role.replace('"', '""'))
+
+
+def _oldest(facts: Facts) -> Iterator[Finding]:
+    if facts.oldest is not None and facts.oldest.seconds >= LONG_TRANSACTION:
+        yield Finding(
+            Grade.WARNING,
+            "database",
+            f"{facts.oldest.what} has had a transaction open for {length(facts.oldest.seconds)}; vacuum can't"
+            " remove rows that died since, and claims get slower",
+            "end it: commit or roll back where it was begun, or select pg_terminate_backend(its number)",
+        )
+
+
+def _indexes(facts: Facts, schema: str) -> Iterator[Finding]:
+    if facts.costly_indexes:
+        names = [f"{schema}.{name}" for name in facts.costly_indexes]
+        yield Finding(
+            Grade.WARNING,
+            "tables",
+            f"pg-boss's {' and '.join(names)} cost half the speed, and serve only pg-boss's own fetch",
+            "once no pg-boss fetches jobs here any more: "
+            + " ".join(f"drop index concurrently {name};" for name in names),
+        )

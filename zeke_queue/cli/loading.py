@@ -1,0 +1,87 @@
+"""Finds a catalog by its import path, as uvicorn finds an application, and says what is wrong with it."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.errors import UsageError, ZekeError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+def load_catalog(path: str | None) -> Catalog:
+    """Import a catalog by ``module:attribute``, with the current directory importable.
+
+    Args:
+        path: as it was given; None if it was not. The attribute may be dotted.
+
+    Raises:
+        UsageError: the path is missing or has another form, the module is not there or fails, or the
+            attribute is no catalog.
+    """
+    if path is None:
+        raise UsageError("Which tasks? Name the catalog, as in --app module:catalog, or set ZEKE_APP.")
+    module_name, colon, attribute = path.partition(":")
+    if not colon or not module_name or not attribute:
+        raise UsageError(
+            f"--app {path!r} is not of the form module:catalog, for instance myproject.tasks:catalog."
+        )
+    found: Any = _module(path, module_name)
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise UsageError(f"--app {path!r}: {module_name} has no {attribute!r}.{_hint(module_name)}")
+        found = getattr(found, part)
+    if not isinstance(found, Catalog):
+        raise UsageError(
+            f"--app {path!r}: {attribute!r} is a {type(found).__name__}, not a zeke_queue.Catalog."
+            f"{_hint(module_name)}"
+        )
+    return found
+
+
+def _module(path: str, name: str) -> ModuleType:
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        # A module that the catalog's own module misses is another fault than a misspelt --app.
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise UsageError(
+                f"--app {path!r}: there is no module {error.name!r}, neither in {here} nor on sys.path."
+            ) from error
+        raise _failed(path, name, error) from error
+    except Exception as error:
+        raise _failed(path, name, error) from error
+
+
+def _failed(path: str, name: str, error: Exception) -> UsageError:
+    """Say why a module can't be imported, and on which line of whose code."""
+    said = str(error) if isinstance(error, ZekeError) else f"{type(error).__name__}: {error}"
+    return UsageError(f"--app {path!r}: {name} can't be imported ({_place(error)}): {said}")
+
+
+def _place(error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}, line {error.lineno}"
+    ours = str(Path(__file__).parents[1])
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((ours, "<frozen importlib")) and frame.filename != importlib.__file__
+    ]
+    return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else "before its first line"
+
+
+def _hint(module_name: str) -> str:
+    """Name the catalogs that a module does have."""
+    values = vars(sys.modules[module_name])
+    names = sorted(name for name, value in values.items() if isinstance(value, Catalog))
+    return f" It has {', '.join(f'{module_name}:{name}' for name in names)}." if names else ""

@@ -1,0 +1,109 @@
+"""One job, shown to people: what it is, what became of each attempt, and what its handler said."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from rich.text import Text
+
+from zeke_queue.cli.render import console, cut, facts_lines, harmless, moment, state_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from rich.console import Console
+
+    from zeke_queue.model import Attempt, Job, JobEvent
+
+_LONGEST_LINE: Final = 500
+
+
+def print_job(job: Job, events: Sequence[JobEvent]) -> None:
+    """Print a job, its failed attempts, and its progress and log lines; times are UTC."""
+    out = console()
+    out.print(
+        Text.assemble(
+            (harmless(job.name), "bold"), f" {job.id}  ", state_text(job.state), f" ({job.status.value})"
+        ),
+        soft_wrap=True,
+    )
+    facts = {
+        "created": moment(job.created_on),
+        "start after": moment(job.start_after),
+        "started": moment(job.started_on),
+        "ended": moment(job.completed_on),
+        "archived": moment(job.archived_on) if job.archived_on else None,
+        "attempts": job.attempt,
+        "retries used": f"{job.retry_count} of {job.retry_limit}",
+        "priority": job.priority,
+        "may take": f"{job.expire_in:g} s",
+        "singleton key": job.singleton_key,
+        "worker": job.worker,
+        "parent": job.parent,
+    }
+    for line in facts_lines(facts):
+        out.print(Text(line), soft_wrap=True)
+    # The last failure is the output too; once is enough.
+    output = None if job.history and job.history[-1].error == job.output else job.output
+    for name, value in (("payload", job.data), ("output", output), ("meta", job.meta)):
+        if value is not None:
+            out.print(Text(name, style="bold"))
+            _print_value(out, value)
+    for attempt in job.history:
+        _print_attempt(out, attempt)
+    if events:
+        out.print(Text("progress and log", style="bold"))
+    for event in events:
+        out.print(Text(f"  {moment(event.at)}  {_said(event)}"), soft_wrap=True)
+
+
+def _print_value(out: Console, value: Any) -> None:
+    error = _as_error(value)
+    if error is None:
+        out.print_json(json.dumps(value), indent=2)
+        return
+    _print_error(out, error)
+    rest = {key: part for key, part in error.items() if key not in {"type", "message", "traceback"}}
+    if rest:
+        out.print_json(json.dumps(rest), indent=2)
+
+
+def _print_attempt(out: Console, attempt: Attempt) -> None:
+    out.print(
+        Text.assemble(
+            (f"attempt {attempt.attempt}", "bold"),
+            f"  {moment(attempt.at)}  → ",
+            state_text(attempt.state),
+            f"  on worker {attempt.worker}" if attempt.worker else "",
+        ),
+        soft_wrap=True,
+    )
+    _print_error(out, attempt.error)
+
+
+def _print_error(out: Console, error: Mapping[str, Any]) -> None:
+    for text, style in (
+        (f"{error.get('type')}: {error.get('message')}", "red"),
+        (str(error.get("traceback") or ""), "bright_black"),
+    ):
+        for line in text.rstrip().splitlines():
+            out.print(Text(f"  {harmless(line.expandtabs())}", style=style), soft_wrap=True)
+
+
+def _as_error(value: Any) -> Mapping[str, Any] | None:
+    """Return an output that is the record of a failure, which reads better as lines than as JSON."""
+    if isinstance(value, dict) and "type" in value and "message" in value and "traceback" in value:
+        return cast("dict[str, Any]", value)
+    return None
+
+
+def _said(event: JobEvent) -> str:
+    data: dict[str, Any] = json.loads(event.data)
+    if event.kind == "progress":
+        value = data.get("value")
+        share = f"{value:>4.0%}" if isinstance(value, int | float) else "    "
+        return f"{share}  {cut(data.get('message') or '', _LONGEST_LINE)}".rstrip()
+    rest = {key: part for key, part in data.items() if key not in {"level", "message"}}
+    fields = " ".join(f"{key}={cut(part, _LONGEST_LINE)}" for key, part in rest.items())
+    return f"{data.get('level', 'info'):<8}{cut(data.get('message') or '', _LONGEST_LINE)} {fields}".rstrip()
