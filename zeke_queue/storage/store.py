@@ -1,13 +1,13 @@
 """What a storage does for the runtime: the verbs of a job's life, set-based, and three protocols beside them.
 
-A storage applies verdicts and makes none: whether a job is retried and how long it waits comes in with the call, as
-a duration that the storage adds to its own clock. What it must decide by itself (what is due and in which order, what
-a uniqueness rule refuses, whose lease ran out, what a limit admits, what retention takes) is in ARCHITECTURE.md's
-ledger, and ``tests/model`` holds the implementations together on it.
+A storage applies verdicts and makes none: whether a job is retried and how long it waits comes in with the
+call, as a duration that the storage adds to its own clock. What it must decide by itself (what is due and in
+which order, what a uniqueness rule refuses, whose lease ran out, what a limit admits, what retention takes)
+is in ARCHITECTURE.md's ledger, and ``tests/model`` holds the implementations together on it.
 
-Every verb is atomic: it happens whole or, if it raises, not at all; except that after ``StorageUnavailable`` nothing
-is known of it. Every verb that names jobs by (id, attempt) changes only rows whose state and attempt still fit, and
-returns the ids that it changed.
+Every verb is atomic: it happens whole or, if it raises, not at all; except that after ``StorageUnavailable``
+nothing is known of it. Every verb that names jobs by (id, attempt) changes only rows whose state and attempt
+still fit, and returns the ids that it changed.
 """
 
 from __future__ import annotations
@@ -45,12 +45,13 @@ class Verbs(Protocol):
     async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
         """Insert jobs, and wake workers that sleep on their queues.
 
-        Jobs of one call are inserted in the order (name, singleton key, position), so that two calls never deadlock
-        and, of two that exclude each other, the earlier one wins.
+        Jobs of one call are inserted in the order (name, singleton key, position), so that two calls never
+        deadlock and, of two that exclude each other, the earlier one wins.
 
         Returns:
-            For each job in the order given: its id, or None where a uniqueness rule refused it. A job whose id exists
-            already (live or archived) is not inserted again, and its id is returned: a send may be repeated.
+            For each job in the order given: its id, or None where a uniqueness rule refused it. A job whose
+            id exists already (live or archived) is not inserted again, and its id is returned: a send may be
+            repeated.
         """
         ...
 
@@ -64,12 +65,12 @@ class Verbs(Protocol):
     ) -> set[UUID]:
         """Write outcomes of active jobs, all in one transaction, and tell watchers.
 
-        A job that cannot return to waiting, because another job holds its slot, ends failed, with ``superseded_by``
-        (the other's id) in its output; the rest of the batch is settled as it asks.
+        A job that cannot return to waiting, because another job holds its slot, ends failed, with
+        ``superseded_by`` (the other's id) in its output; the rest of the batch is settled as it asks.
 
         Args:
-            again: an earlier try of the same settlement had no answer. Then a row that already ended as this outcome
-                asks, at the same attempt, counts as changed.
+            again: an earlier try of the same settlement had no answer. Then a row that already ended as this
+                outcome asks, at the same attempt, counts as changed.
 
         Returns:
             The ids that were changed. An id that is missing was not this caller's any more.
@@ -77,9 +78,10 @@ class Verbs(Protocol):
         ...
 
     async def overdue(self, limit: int) -> list[Overdue]:
-        """Find active jobs past their deadline or held by a dead worker, oldest deadline first, and lock them.
+        """Find and lock active jobs past their deadline or of a dead worker, oldest deadline first.
 
-        The locks last as long as the transaction, so it is of use inside one; rows that others have locked are left out.
+        The locks last as long as the transaction, so it is of use inside one; rows that others have locked
+        are left out.
         """
         ...
 
@@ -88,7 +90,9 @@ class Verbs(Protocol):
         ...
 
     async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
-        """Lock schedules whose next tick is due (or not known) and that nobody else has locked; paused ones are left out.
+        """Lock schedules whose next tick is due, or not known, and that nobody else has locked.
+
+        Paused ones are left out.
 
         Returns:
             The storage's time, to decide by, and the schedules.
@@ -104,15 +108,20 @@ class Transaction(Verbs, Protocol):
     """An open transaction of a storage: all of it happens, or none.
 
     Attributes:
-        connection: the driver's connection (psycopg's AsyncConnection), for statements of the application's own;
-            None in memory.
+        connection: the driver's connection (psycopg's AsyncConnection), for statements of the application's
+            own; None in memory.
     """
 
     @property
-    def connection(self) -> Any: ...
+    def connection(self) -> Any:
+        """The driver's connection; None in memory."""
+        ...
 
     def on_commit(self, apply: Callable[[], None]) -> None:
-        """Call ``apply`` when the transaction has committed, in the same step in memory; never after a rollback."""
+        """Call ``apply`` when the transaction has committed, in the same step in memory.
+
+        Never after a rollback.
+        """
         ...
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
@@ -132,15 +141,15 @@ class Store(Verbs, Protocol):
     """The life of jobs."""
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[Transaction]:
-        """Open a transaction, or join the caller's own one on ``connection``, which then commits or rolls back."""
+        """Open a transaction, or join the caller's on ``connection``, who then commits or rolls back."""
         ...
 
     async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
         """Lease due jobs of several queues at once: the next attempt of each is this worker's.
 
-        Due is: waiting, start_after not in the future, queue not paused, the queue's concurrency limit not reached.
-        The order over all queues is priority (highest first), then start_after, then id. Rows that others hold locked
-        are passed over, so an empty answer is no proof that nothing is due.
+        Due is: waiting, start_after not in the future, queue not paused, the queue's concurrency limit not
+        reached. The order over all queues is priority (highest first), then start_after, then id. Rows that
+        others hold locked are passed over, so an empty answer is no proof that nothing is due.
 
         Args:
             wants: queues, and how many of each at most.
@@ -156,32 +165,44 @@ class Store(Verbs, Protocol):
         """Note that a worker lives (the first beat registers it).
 
         Returns:
-            The attempt of each active job that the storage holds for this worker, so that the worker sees what was
-            taken away from it, and what it was given without hearing of it.
+            The attempt of each active job that the storage holds for this worker, so that the worker sees
+            what was taken away from it, and what it was given without hearing of it.
         """
         ...
 
     async def leave(self, worker: UUID) -> None:
-        """Forget a worker that has settled or released everything; jobs it still holds are overdue at once."""
+        """Forget a worker that has settled or released everything.
+
+        Jobs it still holds are overdue at once.
+        """
         ...
 
     async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Put cancelled jobs back to created, due at once; one whose slot another job holds stays as it is."""
-        ...
-
-    async def retry(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Put failed or expired jobs back to retry, due at once, with room for one more retry if none is left.
+        """Put cancelled jobs back to created, due at once.
 
         One whose slot another job holds stays as it is.
         """
         ...
 
+    async def retry(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Put failed or expired jobs back to retry, due at once.
+
+        If no retry is left there is room for one more. One whose slot another job holds stays as it is.
+        """
+        ...
+
     async def archive(self, after: float, limit: int) -> int:
-        """Move jobs that ended more than ``after`` seconds ago to the archive, oldest first; returns how many."""
+        """Move jobs that ended more than ``after`` seconds ago to the archive, oldest first.
+
+        Returns how many.
+        """
         ...
 
     async def purge(self, after: float, limit: int) -> int:
-        """Delete jobs archived more than ``after`` seconds ago, with their events, oldest first; returns how many."""
+        """Delete jobs archived more than ``after`` seconds ago, with their events, oldest first.
+
+        Returns how many.
+        """
         ...
 
     async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
@@ -251,8 +272,8 @@ class Admin(Protocol):
     async def declare_schedules(self, schedules: Sequence[Schedule]) -> None:
         """Store the schedules that code declares.
 
-        An edit made at run time survives this as long as the definition in code is the one that it edited. A new
-        schedule has no last tick, so its first occurrence is the first after now.
+        An edit made at run time survives this as long as the definition in code is the one that it edited. A
+        new schedule has no last tick, so its first occurrence is the first after now.
         """
         ...
 
@@ -275,4 +296,3 @@ class Storage(Store, Reader, Admin, Protocol):
     async def close(self) -> None:
         """Give back connections; the storage can't be used any more."""
         ...
-
