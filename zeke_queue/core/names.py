@@ -92,6 +92,8 @@ def schema_name(name: str) -> str:
         raise BadName(
             f"Schema name {_shown(name)} begins with 'pg_', which Postgres reserves; choose another"
         )
+    if folded in RESERVED_WORDS:
+        raise BadName(f"Schema name {_shown(name)} is a reserved word of SQL; choose another")
     return folded
 
 

@@ -73,6 +73,8 @@ def test_a_schema_may_be_called_and_is_folded(name: str, folded: str) -> None:
         "é",
         "\N{KELVIN SIGN}",
         "a\n",
+        "user",
+        "Table",
         None,
         1,
     ],
