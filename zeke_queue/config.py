@@ -22,7 +22,14 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _DRIVER: Final = re.compile(r"(postgres(?:ql)?)\+\w+://")
+_PORTS: Final = re.compile(r"\d*(,\d*)*", re.ASCII)
 _DAY: Final = 86_400.0
+_CENTURY: Final = 36_525 * _DAY
+
+_UNREADABLE: Final = (
+    "libpq can't read it; in a URL, write the characters @ : / ? # % and spaces of user and password as"
+    " %40 %3A %2F %3F %23 %25 %20, and in key=value pairs put a value with spaces in single quotes"
+)
 
 _DATABASE_MISSING: Final = (
     "DATABASE_PRIMARY_URL is not set. Set it to the Postgres that keeps the jobs, for instance"
@@ -47,9 +54,9 @@ class Settings(BaseSettings):
         jobs_listen: whether to LISTEN for work and changes; False behind PgBouncer in transaction mode.
         jobs_prepare: whether to use prepared statements; False behind a PgBouncer that doesn't track them.
         jobs_pool_min: connections that are kept open.
-        jobs_pool_max: connections at most.
-        jobs_archive_after: how long an ended job stays in the job table.
-        jobs_delete_after: how long an archived job is kept after that.
+        jobs_pool_max: connections at most; 2 or more, since who is in a transaction may need another one.
+        jobs_archive_after: how long an ended job stays in the job table; a century at most.
+        jobs_delete_after: how long an archived job is kept after that; a century at most.
         log_format: ``json``, ``text``, or ``auto`` for text on a terminal only.
         log_level: the least that is logged.
     """
@@ -70,9 +77,9 @@ class Settings(BaseSettings):
     jobs_listen: bool = True
     jobs_prepare: bool = True
     jobs_pool_min: int = Field(default=1, ge=0, le=1000)
-    jobs_pool_max: int = Field(default=10, ge=1, le=1000)
-    jobs_archive_after: float = Field(default=_DAY, ge=0)
-    jobs_delete_after: float = Field(default=7 * _DAY, ge=0)
+    jobs_pool_max: int = Field(default=10, ge=2, le=1000)
+    jobs_archive_after: float = Field(default=_DAY, ge=0, le=_CENTURY)
+    jobs_delete_after: float = Field(default=7 * _DAY, ge=0, le=_CENTURY)
     log_format: Literal["auto", "json", "text"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -134,6 +141,7 @@ class Settings(BaseSettings):
             raise ValueError("it is no Postgres URL; it begins with postgresql://")
         if "://" not in text and "=" not in text:
             raise ValueError("it is neither a URL (postgresql://…) nor key=value pairs (host=… dbname=…)")
+        _check_conninfo(text)
         return SecretStr(text)
 
     @field_validator("jobs_cron_tz")
@@ -149,6 +157,26 @@ class Settings(BaseSettings):
     @classmethod
     def _folds_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+
+def _check_conninfo(text: str) -> None:
+    """Refuse a connection string that can't be right, before libpq does: its errors quote parts of passwords.
+
+    A password with an ``@`` or a ``/`` of its own shifts what follows it to host and port, where errors and
+    logs would show it.
+    """
+    # A program without a database, such as a test on the memory storage, does not load the driver.
+    from psycopg import ProgrammingError  # noqa: PLC0415
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+    try:
+        parts = conninfo_to_dict(text)
+    except ProgrammingError:
+        raise ValueError(_UNREADABLE) from None
+    if _PORTS.fullmatch(str(parts.get("port") or "")) is None or "@" in str(parts.get("host") or "").lstrip(
+        "@"
+    ):
+        raise ValueError(_UNREADABLE)
 
 
 def _complaint(detail: ErrorDetails) -> str:

@@ -14,7 +14,7 @@
      │    ├── BadSchedule         cron that can't be read or never fires, unknown zone
      │    └── BadSetting          an environment variable is missing or can't be read
      ├── Refused                  a uniqueness rule refused the send; ``holder`` is the job in the way
-     ├── IllegalTransition        a job in this state can't take this event (a defect of ours, not of the caller)
+     ├── IllegalTransition        a job in this state can't take this event (a defect of ours)
      ├── JobNotFound              no live or archived job has this id
      ├── LeaseLost                the job is no longer yours: stop, and settle nothing
      ├── ResultTimeout            the job did not end in time; it goes on
@@ -96,7 +96,7 @@ class BadSchedule(UsageError):
 
 
 class BadSetting(UsageError):
-    """A setting is missing or can't be read; the message names the environment variable, never its value."""
+    """A setting is missing or can't be read; the message names the variable, and never shows a secret."""
 
 
 class Refused(ZekeError):
@@ -137,7 +137,8 @@ class JobFailed(ZekeError):
     def __init__(self, job: Job) -> None:
         self.job = job
         said = job.output.get("message") if isinstance(job.output, dict) else None
-        super().__init__(f"Job {job.id} of {job.name!r} ended {job.state.value}" + (f": {said}" if said else ""))
+        why = f": {said}" if said else ""
+        super().__init__(f"Job {job.id} of {job.name!r} ended {job.state.value}{why}")
 
 
 class StorageError(ZekeError):

@@ -69,6 +69,9 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("DATABASE_PRIMARY_URL", "postgresql+psycopg://u@h/d", "postgresql://"),
         ("DATABASE_PRIMARY_URL", "mysql://u@h/d", "postgresql://"),
         ("DATABASE_PRIMARY_URL", "zeke", "dbname="),
+        ("JOBS_ARCHIVE_AFTER", "inf", "less than or equal"),
+        ("JOBS_DELETE_AFTER", "1e300", "less than or equal"),
+        ("JOBS_POOL_MAX", "1", "greater than or equal to 2"),
     ],
 )
 def test_a_bad_value_is_said_by_its_variable_with_what_would_do(
@@ -114,13 +117,42 @@ def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch, show: Callable
     assert SECRET not in show(settings)
 
 
-def test_a_bad_connection_string_is_not_repeated_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_PRIMARY_URL", f"mysql://ann:{SECRET}@h/d")
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        f"mysql://ann:{SECRET}@h/d",
+        f"postgresql://ann:{SECRET}/x@h/d",  # read as a host "ann" with a port of that name
+        f"postgresql://ann:x@{SECRET}@h/d",  # read as a host of that name
+        f"postgresql://ann:{SECRET} x@h/d",
+        f"postgresql://ann:%zz{SECRET}@h/d",
+        f"host=h password=x {SECRET}",
+        f"host=h pasword={SECRET}",
+        f"host=h port={SECRET}",
+    ],
+)
+def test_a_bad_connection_string_is_not_repeated_in_the_error(
+    monkeypatch: pytest.MonkeyPatch, dsn: str
+) -> None:
+    monkeypatch.setenv("DATABASE_PRIMARY_URL", dsn)
     with pytest.raises(BadSetting) as caught:
         Settings.load()
     assert SECRET not in str(caught.value)
     # A chained error would be printed with it, and with the value.
     assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://ann:%40%2F@h:5432/d?sslmode=require",
+        "postgres://h",
+        "postgresql:///d?host=/run/postgresql&port=5433",
+        "postgresql://a:1,b:2/d?target_session_attrs=read-write",
+        "host=h port=5432 dbname='my jobs'",
+    ],
+)
+def test_a_connection_string_is_taken_as_libpq_takes_it(dsn: str) -> None:
+    assert Settings.load(database_primary_url=dsn).require_database() == dsn
 
 
 def test_settings_on_another_database_keep_the_rest() -> None:
