@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections import ChainMap
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
@@ -99,7 +98,7 @@ class Catalog:
     @property
     def served(self) -> Mapping[str, Task[Any, Any]]:
         """The tasks by every name under which their jobs may come: their own and their aliases."""
-        return ChainMap(self._tasks, self._aliases)
+        return MappingProxyType({**self._tasks, **self._aliases})
 
     @property
     def schedules(self) -> tuple[Declared, ...]:

@@ -1,0 +1,118 @@
+"""A worker on a Postgres that is restarted under it, politely and not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Literal
+
+import psycopg
+import pytest
+
+from tests.runtime.workers.place import PATIENCE, until
+from zeke_queue.catalog import Catalog
+from zeke_queue.config import Settings
+from zeke_queue.model import JobState
+from zeke_queue.queue import Queue
+from zeke_queue.sending import Send
+from zeke_queue.storage.embedded import EmbeddedPostgres
+from zeke_queue.storage.postgres import PostgresStorage, migrate
+from zeke_queue.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+JOBS = 300
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedPostgres]:
+    """A server of this module's own, since it is restarted."""
+    with EmbeddedPostgres.start(ephemeral=True) as started:
+        migrate.migrate(started.dsn, "pgboss")
+        yield started
+
+
+@pytest.fixture
+async def storage(server: EmbeddedPostgres) -> AsyncIterator[PostgresStorage]:
+    async with PostgresStorage.open(server.dsn, min_size=1, max_size=4) as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+async def test_no_job_is_lost_and_none_is_settled_twice_when_postgres_restarts(
+    server: EmbeddedPostgres, storage: PostgresStorage, mode: Literal["fast", "immediate"]
+) -> None:
+    ran: Counter[int] = Counter()
+    half = asyncio.Event()
+    catalog = Catalog()
+
+    @catalog.task(f"work-{mode}")
+    async def work(n: int) -> int:
+        ran[n] += 1
+        await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=0.005)
+        if len(ran) >= JOBS // 2:
+            half.set()
+        return n
+
+    queue = Queue(catalog, storage, settings=Settings.load())
+    sent = await queue.send_many([Send(work, n) for n in range(JOBS)])
+    async with Worker(queue, concurrency=20, poll=0.2, beat=1) as worker:
+        await half.wait()
+        await asyncio.to_thread(server.restart, mode)
+        async with asyncio.timeout(PATIENCE):
+            await worker.drain()
+    jobs = (await storage.get([job_id for job_id in sent if job_id is not None])).values()
+    assert {(job.state, job.retry_count) for job in jobs} == {(JobState.COMPLETED, 0)}
+    assert sorted(job.output for job in jobs) == list(range(JOBS))
+    assert set(ran) == set(range(JOBS))
+    # A claim whose answer was lost is given back before anything of it began.
+    assert set(ran.values()) == {1}
+    await queue.close()
+
+
+async def test_a_worker_whose_connections_are_all_closed_goes_on(
+    server: EmbeddedPostgres, storage: PostgresStorage
+) -> None:
+    catalog = Catalog()
+
+    @catalog.task("again")
+    async def again(n: int) -> int:
+        return n
+
+    queue = Queue(catalog, storage, settings=Settings.load())
+    async with Worker(queue, poll=0.2) as worker:
+        for round_ in range(3):
+            async with await psycopg.AsyncConnection.connect(server.dsn, autocommit=True) as admin:
+                await admin.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where pid <> pg_backend_pid() and datname = current_database()"
+                )
+            run = await queue.trigger(again, round_)
+            assert await run.result(timeout=PATIENCE) == round_
+        assert worker.id is not None
+    await queue.close()
+
+
+async def test_an_idle_worker_hears_of_a_job_at_once(
+    server: EmbeddedPostgres, storage: PostgresStorage
+) -> None:
+    catalog = Catalog()
+    began = asyncio.Event()
+
+    @catalog.task("prompt")
+    async def prompt() -> None:
+        began.set()
+
+    queue = Queue(catalog, storage, settings=Settings.load())
+    async with Worker(queue, poll=1000) as worker:
+        await until_asleep(storage, worker)
+        await queue.send(prompt)
+        await until(began.is_set)
+    await queue.close()
+
+
+async def until_asleep(storage: PostgresStorage, worker: Worker) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not any(known.asleep for known in await storage.workers() if known.id == worker.id):
+            pass

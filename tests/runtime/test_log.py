@@ -1,0 +1,261 @@
+"""Log lines: JSON for machines, readable on a terminal; and nobody's settings are seized unasked."""
+
+from __future__ import annotations
+
+import json
+import logging
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+import structlog
+
+from tests.clocks import FrozenClock
+from tests.runtime.workers.place import Place
+from zeke_queue import log
+from zeke_queue.context import JobContext
+from zeke_queue.errors import BadOption
+from zeke_queue.signals import Fail, Snooze
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+ID = UUID("0193aaaa-0000-7000-8000-000000000001")
+
+
+@pytest.fixture(autouse=True)
+def as_it_was() -> Iterator[None]:
+    """Undo what a test does to the logging of the process."""
+    setup, structlogs, root = log._current[0], structlog.get_config(), logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    log._current[0] = setup
+    structlog.configure(**structlogs)
+    root.handlers, root.level = handlers, level
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def gone() -> None:
+    raise LookupError("gone")
+
+
+def configured(format_: Any = "json", level: str = "info", stream: StringIO | None = None) -> StringIO:
+    stream = stream or StringIO()
+    log.configure(format_, level, stream=stream, clock=FrozenClock())
+    return stream
+
+
+def lines(stream: StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_is_one_json_object_that_begins_with_what_everybody_looks_for() -> None:
+    stream = configured()
+    log.get_logger(jobId=ID, extra=1).info("job_started", taskId="mail", when=FrozenClock().now())
+    assert stream.getvalue() == (
+        '{"timestamp":"2026-01-05T12:00:00.000Z","level":"info","message":"job_started","taskId":"mail",'
+        f'"jobId":"{ID}","extra":1,"when":"2026-01-05T12:00:00Z"}}\n'
+    )
+
+
+def test_what_has_no_json_form_does_not_break_a_line() -> None:
+    stream = configured()
+    log.get_logger().info("odd\nline", thing=object(), number=float("nan"))
+    (line,) = lines(stream)
+    assert line["message"] == "odd\nline"
+    assert line["number"] == "NaN"
+    assert "object" in str(line["thing"])
+
+
+def test_an_exception_is_one_field_of_its_line() -> None:
+    stream = configured()
+    try:
+        gone()
+    except LookupError:
+        log.get_logger().exception("failed")
+    (line,) = lines(stream)
+    assert line["level"] == "error"
+    assert "LookupError: gone" in line["exception"]
+
+
+def test_lines_below_the_level_are_not_written() -> None:
+    stream = configured(level="warning")
+    logger = log.get_logger()
+    logger.info("quiet")
+    logger.warning("loud")
+    assert [line["message"] for line in lines(stream)] == ["loud"]
+    assert not log.enabled("info")
+    assert log.enabled("warning")
+
+
+def test_a_terminal_gets_readable_lines_and_anything_else_json() -> None:
+    terminal = configured("auto", stream=Terminal())
+    log.get_logger().info("hello", n=1)
+    assert "hello" in terminal.getvalue()
+    assert not terminal.getvalue().startswith("{")
+    piped = configured("auto")
+    log.get_logger().info("hello", n=1)
+    assert lines(piped)[0]["n"] == 1
+
+
+def test_text_may_be_asked_for_without_a_terminal_and_has_no_colours_then() -> None:
+    stream = configured("text")
+    log.get_logger().info("hello", n=1)
+    assert "hello" in stream.getvalue()
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_the_applications_own_structlog_and_logging_lines_look_the_same() -> None:
+    stream = configured()
+    structlog.get_logger().info("from structlog", a=1)
+    logging.getLogger("app.part").warning("from %s at %d%%", "logging", 100)
+    try:
+        gone()
+    except LookupError:
+        logging.getLogger("app").exception("broke")
+    first, second, third = lines(stream)
+    assert (first["message"], first["a"]) == ("from structlog", 1)
+    assert (second["message"], second["level"], second["logger"]) == (
+        "from logging at 100%",
+        "warning",
+        "app.part",
+    )
+    assert "LookupError: gone" in third["exception"]
+
+
+def test_configuring_twice_writes_once() -> None:
+    configured()
+    stream = configured()
+    logging.getLogger("x").warning("once")
+    assert len(lines(stream)) == 1
+
+
+def test_before_it_is_configured_a_library_writes_warnings_only_and_touches_no_settings(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = structlog.get_config(), list(logging.getLogger().handlers)
+    logger = log.get_logger()
+    logger.info("quiet")
+    logger.warning("loud")
+    assert json.loads(capsys.readouterr().err)["message"] == "loud"
+    assert (structlog.get_config(), list(logging.getLogger().handlers)) == before
+
+
+def test_a_reader_that_went_away_does_not_fail_a_job() -> None:
+    stream = configured()
+    logger = log.get_logger()
+    stream.close()
+    logger.info("nobody hears")
+
+
+@pytest.mark.parametrize(("format_", "level"), [("xml", "info"), ("json", "loud")])
+def test_an_unknown_format_or_level_is_refused(format_: Any, level: str) -> None:
+    with pytest.raises(BadOption, match="unknown"):
+        log.configure(format_, level)
+
+
+def test_a_child_process_can_be_set_up_alike() -> None:
+    configured("text", "error")
+    assert log.settings() == {"format": "text", "level": "error"}
+
+
+@pytest.mark.parametrize(
+    ("level", "written", "kept"),
+    [("debug", ["a", "b", "c"], ["b", "c"]), ("info", ["b", "c"], ["b", "c"]), ("error", [], ["b", "c"])],
+)
+def test_a_handlers_lines_from_info_on_are_kept_whatever_is_written(
+    level: str, written: list[str], kept: list[str]
+) -> None:
+    stream = configured(level=level)
+    seen: list[tuple[str, str, Mapping[str, Any]]] = []
+    logger = log.job_logger(lambda *line: seen.append(line), taskId="mail", jobId=str(ID))
+    logger.debug("a")
+    logger.info("b", n=1)
+    logger.bind(part="x").warning("c")
+    assert [line["message"] for line in lines(stream)] == written
+    assert [message for _, message, _ in seen] == kept
+    assert seen[0] == ("info", "b", {"n": 1})
+    assert seen[1] == ("warning", "c", {"part": "x"})
+    assert all(line["jobId"] == str(ID) for line in lines(stream))
+
+
+# What the worker tells
+
+
+def told(stream: StringIO, message: str, *fields: str) -> list[dict[str, Any]]:
+    return [{f: line.get(f) for f in fields} for line in lines(stream) if line["message"] == message]
+
+
+@pytest.fixture
+def place() -> Place:
+    return Place()
+
+
+async def test_a_worker_tells_its_tasks_and_the_life_of_each_job(place: Place) -> None:
+    stream = configured()
+
+    @place.catalog.task("work", aliases=["labour"])
+    async def work() -> None: ...
+
+    job = await place.run_one(work)
+    assert told(stream, "worker_started", "tasks", "queues", "concurrency") == [
+        {"tasks": ["work"], "queues": ["work", "labour"], "concurrency": 10}
+    ]
+    expected = {"taskId": "work", "jobId": str(job.id), "attempt": 1}
+    assert told(stream, "job_started", *expected) == [expected]
+    assert told(stream, "job_completed", *expected, "durationMs") == [{**expected, "durationMs": 0.0}]
+    assert len(told(stream, "worker_stopped")) == 1
+
+
+async def test_a_failure_tells_whether_and_when_the_job_runs_again(place: Place) -> None:
+    stream = configured(level="warning")
+
+    @place.catalog.task("boom", retry_limit=1, retry_delay=7, retry_backoff=False)
+    async def boom() -> None:
+        raise LookupError("gone")
+
+    await place.run_one(boom)
+    place.clock.advance(7)
+    await place.drain()
+    error = {"type": "LookupError", "message": "gone"}
+    assert told(stream, "job_failed", "level", "willRetry", "retryIn", "error") == [
+        {"level": "warning", "willRetry": True, "retryIn": 7.0, "error": error},
+        {"level": "error", "willRetry": False, "retryIn": None, "error": error},
+    ]
+    assert told(stream, "job_started") == []
+
+
+def snooze() -> None:
+    raise Snooze(9)
+
+
+def never() -> None:
+    raise Fail("closed")
+
+
+@pytest.mark.parametrize(("handler", "message"), [(snooze, "job_snoozed"), (never, "job_failed")])
+async def test_what_a_handler_asks_for_is_told(
+    place: Place, handler: Callable[[], None], message: str
+) -> None:
+    stream = configured()
+    task = place.catalog.task("work")(handler)
+    await place.run_one(task)
+    assert len(told(stream, message)) == 1
+
+
+async def test_the_lines_of_a_handler_name_its_job(place: Place) -> None:
+    stream = configured()
+
+    @place.catalog.task("work")
+    async def work(job: JobContext) -> None:
+        job.logger.info("half way", done=3)
+
+    job = await place.run_one(work)
+    assert told(stream, "half way", "taskId", "jobId", "attempt", "done") == [
+        {"taskId": "work", "jobId": str(job.id), "attempt": 1, "done": 3}
+    ]

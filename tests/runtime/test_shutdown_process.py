@@ -1,0 +1,140 @@
+"""The end of a worker's process: by one signal, by two, and by kill -9, on Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from tests.runtime.workers import program
+from tests.runtime.workers.place import PATIENCE, until
+from zeke_queue.model import JobState
+from zeke_queue.queue import Queue
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from zeke_queue.model import Job
+
+COMPLETED, CREATED, ACTIVE = JobState.COMPLETED, JobState.CREATED, JobState.ACTIVE
+
+
+@pytest.fixture
+async def queue(dsn: str) -> AsyncIterator[Queue]:
+    async with Queue.connect(program.catalog, dsn) as opened:
+        yield opened
+
+
+class Process:
+    """A worker's process."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def begins(self, job_id: UUID) -> None:
+        """Wait until a handler of the job has begun."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(PATIENCE):
+            while (line := await self.process.stdout.readline()).decode().split() != ["running", str(job_id)]:
+                assert line, "the process ended"
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def ended(self) -> int:
+        """Wait for its end; returns the exit code."""
+        async with asyncio.timeout(PATIENCE):
+            return await self.process.wait()
+
+
+@asynccontextmanager
+async def started(dsn: str) -> AsyncIterator[Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.runtime.workers.program", dsn, stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        yield Process(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        transport: Any = process
+        transport._transport.close()  # its pipe is closed with the loop otherwise, which warns
+
+
+async def sent(queue: Queue, task: str, payload: Any = None) -> UUID:
+    job_id = await queue.send(task, payload)
+    assert job_id is not None
+    return job_id
+
+
+async def stored(queue: Queue, job_id: UUID) -> Job:
+    job = await queue.get(job_id)
+    assert job is not None
+    return job
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_one_signal_lets_running_jobs_end(queue: Queue, dsn: str, number: signal.Signals) -> None:
+    job_id = await sent(queue, "brief", 0.5)
+    async with started(dsn) as worker:
+        await worker.begins(job_id)
+        worker.signal(number)
+        assert await worker.ended() == 0
+    job = await stored(queue, job_id)
+    assert (job.state, job.output) == (COMPLETED, "done")
+
+
+async def test_a_second_signal_gives_jobs_back_at_once(queue: Queue, dsn: str) -> None:
+    job_id = await sent(queue, "endless")
+    async with started(dsn) as worker:
+        await worker.begins(job_id)
+        worker.signal(signal.SIGTERM)
+        worker.signal(signal.SIGINT)
+        assert await worker.ended() == 0
+    job = await stored(queue, job_id)
+    assert (job.state, job.retry_count, job.history) == (CREATED, 0, ())
+
+
+async def test_not_even_a_handler_that_never_ends_keeps_the_process_alive(queue: Queue, dsn: str) -> None:
+    job_id = await sent(queue, "deaf")
+    async with started(dsn) as worker:
+        await worker.begins(job_id)
+        worker.signal(signal.SIGTERM)
+        worker.signal(signal.SIGINT)
+        assert await worker.ended() == 70
+    assert (await stored(queue, job_id)).state is CREATED
+
+
+async def test_the_jobs_of_a_killed_worker_are_run_by_another(queue: Queue, dsn: str) -> None:
+    job_id = await sent(queue, "endless")
+    async with started(dsn) as one, started(dsn) as other:
+        ours, running = asyncio.ensure_future(one.begins(job_id)), asyncio.ensure_future(other.begins(job_id))
+        await asyncio.wait((ours, running), return_when=asyncio.FIRST_COMPLETED)
+        victim, survivor, again = (one, other, running) if ours.done() else (other, one, ours)
+        victim.signal(signal.SIGKILL)
+        assert await victim.ended() == -signal.SIGKILL
+        await again
+        assert (await queue.result(job_id, timeout=PATIENCE)) is None
+        survivor.signal(signal.SIGTERM)
+        assert await survivor.ended() == 0
+    job = await stored(queue, job_id)
+    assert (job.state, job.attempt, job.retry_count) == (COMPLETED, 2, 1)
+
+
+async def test_the_children_of_a_killed_worker_end_with_it(queue: Queue, dsn: str, tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    await sent(queue, "crunch", {"what": "hang", "path": str(path)})
+    async with started(dsn) as worker:
+        await until(lambda: path.exists() and path.read_text(encoding="utf-8"))
+        child = psutil.Process(int(path.read_text(encoding="utf-8")))
+        worker.signal(signal.SIGKILL)
+        await worker.ended()
+        await until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)

@@ -1,0 +1,64 @@
+"""A handler that blocks the loop is told by name, with the line it is at."""
+
+from __future__ import annotations
+
+import json
+import threading
+from io import StringIO
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.runtime.workers.place import Place
+from zeke_queue import log
+from zeke_queue.worker.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Told(StringIO):
+    """A log that can be waited for from the thread that is blocked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = threading.Event()
+
+    def write(self, text: str) -> int:
+        length = super().write(text)
+        if "loop_blocked" in text:
+            self.written.set()
+        return length
+
+
+@pytest.fixture
+def told() -> Iterator[Told]:
+    before, stream = log._current[0], Told()
+    log._current[0] = log._make_setup("json", 20, stream, FrozenClock())
+    yield stream
+    log._current[0] = before
+
+
+async def test_the_handler_that_blocks_is_named(told: Told) -> None:
+    place = Place()
+
+    @place.catalog.task("stubborn")
+    async def stubborn() -> None:
+        assert told.written.wait(20)
+
+    job_id = await place.send(stubborn)
+    await place.drain(watchdog=0.02)
+    lines = [json.loads(line) for line in told.getvalue().splitlines()]
+    (blocked,) = [line for line in lines if line["message"] == "loop_blocked"]
+    assert (blocked["taskId"], blocked["jobId"]) == ("stubborn", str(job_id))
+    assert "told.written.wait(20)" in blocked["stack"]
+
+
+async def test_what_blocks_outside_of_jobs_is_told_without_a_name(told: Told) -> None:
+    watchdog = Watchdog(0.02, lambda task: None)
+    watchdog.start()
+    assert told.written.wait(20)
+    watchdog.stop()
+    (blocked,) = [json.loads(line) for line in told.getvalue().splitlines()]
+    assert "taskId" not in blocked

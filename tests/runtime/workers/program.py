@@ -1,0 +1,63 @@
+"""A worker's process, to be signalled and killed: ``python -m tests.runtime.workers.program DSN``.
+
+Says ``running ID`` on standard output when a handler begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from tests.runtime.workers import crunching
+from zeke_queue.catalog import Catalog
+from zeke_queue.context import JobContext
+from zeke_queue.queue import Queue
+from zeke_queue.supervisor import Supervisor
+from zeke_queue.worker import Worker, run_until_signalled
+
+catalog = Catalog()
+catalog.include(crunching.catalog)
+
+
+def say(job: JobContext) -> None:
+    """Tell the test that a handler has begun."""
+    sys.stdout.write(f"running {job.id}\n")
+    sys.stdout.flush()
+
+
+@catalog.task("brief", retry_delay=0)
+async def brief(seconds: float, job: JobContext) -> str:
+    """Take so long."""
+    say(job)
+    await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=seconds)
+    return "done"
+
+
+@catalog.task("endless", retry_delay=0)
+async def endless(job: JobContext) -> None:
+    """Never end by itself on the first attempt."""
+    say(job)
+    if job.attempt == 1:
+        await asyncio.Event().wait()
+
+
+@catalog.task("deaf")
+async def deaf(job: JobContext) -> None:
+    """Never end at all."""
+    say(job)
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            continue
+
+
+async def main(dsn: str) -> None:
+    """Work on a database until signalled."""
+    async with Queue.connect(catalog, dsn) as queue:
+        worker = Worker(queue, lease=2, beat=0.5, poll=0.5, grace=30)
+        await run_until_signalled(worker, [Supervisor(queue, every=0.3)])
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))
