@@ -210,14 +210,18 @@ class _Home:
     @contextmanager
     def locked(self) -> Generator[None]:
         """Let one process at a time start, stop or set up this server."""
+        # Its last user may delete the directory while we make it or wait for it: then once more.
         while True:
-            self._make_directory()
-            with (self.directory / "lock").open("ab") as lock:
+            try:
+                self._make_directory()
+                lock = (self.directory / "lock").open("ab")
+            except FileNotFoundError:
+                continue
+            with lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                if not _is_still(lock, self.directory / "lock"):
-                    continue  # its last user has deleted the directory while we waited
-                yield
-                return
+                if _is_still(lock, self.directory / "lock"):
+                    yield
+                    return
 
     def users_file(self) -> BinaryIO:
         """Open the file whose shared lock says that a process uses the server."""
@@ -306,8 +310,12 @@ class _Home:
                 connection.execute(f"create database {ROLE}")
 
     def delete(self) -> None:
-        shutil.rmtree(self._socket_directory(), ignore_errors=True)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        if self._socket_directory() != self.directory:
+            shutil.rmtree(self._socket_directory(), ignore_errors=True)
+        # At once, under another name, so that nobody sees it half deleted.
+        gone = Path(tempfile.mkdtemp(prefix=".zeke-gone-", dir=self.directory.parent), "gone")
+        self.directory.rename(gone)
+        shutil.rmtree(gone.parent, ignore_errors=True)
 
     def _socket_directory(self) -> Path:
         """Return the directory itself or, where that makes too long a name for a socket, a short one."""
@@ -317,13 +325,13 @@ class _Home:
         return Path(tempfile.gettempdir(), f"zeke-{status.st_dev:x}-{status.st_ino:x}")
 
     def _make_directory(self) -> None:
-        if self.directory.exists():
-            ours = (self.directory / "lock").exists() or (self.directory / "users").exists()
-            if not ours and any(self.directory.iterdir()):
-                raise UsageError(
-                    f"directory {self.directory} is not empty and holds no embedded server; name another one"
-                )
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # One look, in which the lock is there before anything else is.
+        names = {path.name for path in self.directory.iterdir()}
+        if names and not names & {"lock", "users"}:
+            raise UsageError(
+                f"directory {self.directory} is not empty and holds no embedded server; name another one"
+            )
         if not self._owner.can_enter(self.directory):
             raise UsageError(
                 f"directory {self.directory} can't be entered by the system user {self._owner.name!r}, which "

@@ -53,7 +53,7 @@ class Claims:
         self._session = session
         self._clock = clock
         self._marks: dict[str, dict[int, Mark]] = {}
-        self._full_look_due = 0.0
+        self._full_look_due: dict[str, float] = {}
         self._limited: frozenset[str] = frozenset()
         self._limits_due = 0.0
 
@@ -69,24 +69,29 @@ class Claims:
         """Claim due jobs, in claim order."""
         if self._clock.monotonic() >= self._limits_due:
             await self._look_up_limits()
-        began = self._clock.monotonic()
-        marks = {} if began >= self._full_look_due else self._marks
-        used = bool(marks) and any(want.name in marks for want in wants)
-        limited = self._limited
+        began, limited = self._clock.monotonic(), self._limited
+        marks = {want.name: self._marks[want.name] for want in wants if self._trusts(want.name, began)}
         taken = await self._claim(worker, wants, limit, marks)
-        if not used:
-            ended = self._clock.monotonic()
-            self._full_look_due = ended + max(_TRUSTED_SECONDS, _FULL_LOOK_SHARE * (ended - began))
+        self._note_full_looks([want.name for want in wants if want.name not in marks], began)
         if len(taken) < limit and (rest := _rest(wants, taken)):
             self.forget_marks()
             await self._look_up_limits()
             # A limit that is new to us kept its queue out; and what lies below a mark was not looked at.
-            if used or any(want.name in self._limited - limited for want in rest):
+            if marks or any(want.name in self._limited - limited for want in rest):
                 taken += await self._claim(worker, rest, limit - len(taken), {})
                 taken.sort(key=_claim_order)
         else:
             self._remember(taken)
         return taken
+
+    def _trusts(self, name: str, now: float) -> bool:
+        """Tell whether a queue has marks that were made, in the end, by a claim without any a moment ago."""
+        return name in self._marks and now < self._full_look_due.get(name, 0.0)
+
+    def _note_full_looks(self, names: Iterable[str], began: float) -> None:
+        ended = self._clock.monotonic()
+        due = ended + max(_TRUSTED_SECONDS, _FULL_LOOK_SHARE * (ended - began))
+        self._full_look_due.update(dict.fromkeys(names, due))
 
     async def _claim(
         self, worker: UUID, wants: Sequence[Want], limit: int, marks: dict[str, dict[int, Mark]]
@@ -95,7 +100,7 @@ class Claims:
         open_wants = [want for want in wants if want.name not in self._limited or want.name in locked]
         if not open_wants:
             return []
-        parameters = _parameters(worker, open_wants, limit, marks) | {"locked": locked}
+        parameters = claim_parameters(worker, open_wants, limit, marks) | {"locked": locked}
         literal = next((rung for rung in _LADDER if rung >= limit), -(-limit // 1000) * 1000)
         if not locked:
             found = await self._session.run("claim", parameters, limit=literal)
@@ -125,7 +130,7 @@ class Claims:
             self._marks.setdefault(name, {})[priority] = mark
 
 
-def _parameters(
+def claim_parameters(
     worker: UUID, wants: Sequence[Want], limit: int, marks: dict[str, dict[int, Mark]]
 ) -> dict[str, Any]:
     """Return the parameters of ``claim.sql``: the known marks, and the gaps between their priorities."""

@@ -1,0 +1,35 @@
+"""A storage as production opens it, on the server's own clock, and a connection beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from tests.postgres.sending import Sender
+from zeke_queue.clock import SystemClock
+from zeke_queue.storage.postgres import PostgresStorage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@pytest.fixture
+def sql(dsn: str) -> Iterator[Connection]:
+    """A connection of somebody else's to the test's database."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+async def storage(dsn: str) -> AsyncIterator[PostgresStorage]:
+    async with PostgresStorage.open(dsn, min_size=1, max_size=4) as opened:
+        yield opened
+
+
+@pytest.fixture
+def jobs(storage: PostgresStorage) -> Sender:
+    return Sender(storage, SystemClock())

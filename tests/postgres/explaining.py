@@ -1,0 +1,90 @@
+"""What the server does for a statement of ours: prepared as a driver does, with a generic plan, and run."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple, cast
+
+from psycopg import ClientCursor
+
+from zeke_queue.storage.postgres.statements import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+Node = dict[str, Any]
+
+
+class Plan(NamedTuple):
+    """A plan that was run: its nodes, the pages that were looked at, and its lines as people read them."""
+
+    nodes: list[Node]
+    pages: int
+
+    def scans(self, table: str = "job") -> list[Node]:
+        """Return the nodes that read a table."""
+        return [
+            node for node in self.nodes if node.get("Relation Name") == table and "Scan" in node["Node Type"]
+        ]
+
+    def full_scans(self) -> list[str]:
+        """Return how the job table is read from end to end, by the table or by an index."""
+        return [
+            node["Node Type"]
+            for node in self.scans()
+            if node["Actual Loops"] > 0 and not {"Index Cond", "TID Cond"} & node.keys()
+        ]
+
+    def most_sorted(self) -> int:
+        """Return how many rows the largest sort had to look at."""
+        sorts = [node for node in self.nodes if node["Node Type"] in ("Sort", "Incremental Sort")]
+        return max((int(node["Plans"][0]["Actual Rows"]) for node in sorts), default=0)
+
+    def most_read(self) -> int:
+        """Return how many rows of the job table were looked at by the busiest scan."""
+        return max(
+            int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+            for node in self.scans()
+        )
+
+
+def prepare(sql: Connection, name: str, limit: int | None = None) -> tuple[str, list[str]]:
+    """Prepare a statement on the server under its own name; returns that, and its parameters in order."""
+    text = statement(name, "pgboss", limit)
+    parameters = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", text)))
+    numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${parameters.index(found[1]) + 1}", text)
+    sql.execute(f"deallocate {name}".encode()) if _is_prepared(sql, name) else None
+    sql.execute(f"prepare {name} as {numbered.replace('%%', '%')}".encode(), prepare=False)
+    return name, parameters
+
+
+def explain(
+    sql: Connection, name: str, values: Mapping[str, Any], *, limit: int | None = None, keep: bool = False
+) -> Plan:
+    """Run a statement of ours under its generic plan, and return the plan; changes stay only with ``keep``."""
+    _, parameters = prepare(sql, name, limit)
+    given = {"now": None, "always": False, "work_channel": "work", "job_channel": "job", **values}
+    marks = ", ".join(f"%({parameter})s" for parameter in parameters)
+    asked = f"explain (analyze, buffers, timing off, format json) execute {name}"
+    text = cast("LiteralString", f"{asked}({marks})" if marks else asked)
+    with sql.transaction(force_rollback=not keep):
+        sql.execute("set local plan_cache_mode = force_generic_plan")
+        row = ClientCursor(sql).execute(text, given).fetchone()
+    assert row is not None
+    top = row[0][0]["Plan"]
+    pages = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
+    return Plan(list(_nodes(top)), pages)
+
+
+def _is_prepared(sql: Connection, name: str) -> bool:
+    return bool(sql.execute("select 1 from pg_prepared_statements where name = %s", [name]).fetchall())
+
+
+def _nodes(node: Node) -> Iterator[Node]:
+    yield node
+    for part in node.get("Plans", ()):
+        yield from _nodes(part)

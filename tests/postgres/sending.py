@@ -1,0 +1,49 @@
+"""Words for the tests of the Postgres storage: send and claim many jobs at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from zeke_queue.model import Completed, NewJob, Want
+from zeke_queue.rng import Ids, SeededEntropy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.model import Claimed
+    from zeke_queue.storage.store import Store, Verbs
+
+ANNA = UUID("00000000-0000-7000-8000-00000000000a")
+BERT = UUID("00000000-0000-7000-8000-00000000000b")
+
+
+class Sender:
+    """A storage, in the words of the tests."""
+
+    def __init__(self, storage: Store, clock: Clock) -> None:
+        self.storage = storage
+        self.new_id = Ids(clock, SeededEntropy(1))
+
+    def new(self, name: str = "mail", **options: Any) -> NewJob:
+        return NewJob(**{"id": self.new_id(), "name": name, **options})
+
+    async def send(
+        self, times: int = 1, name: str = "mail", *, within: Verbs | None = None, **options: Any
+    ) -> list[UUID]:
+        """Send so many equal jobs, of which none may be refused; returns their ids."""
+        jobs = [self.new(name, **options) for _ in range(times)]
+        sent = await (within or self.storage).insert(jobs)
+        assert sent == [job.id for job in jobs]
+        return [job.id for job in jobs]
+
+    async def claim(
+        self, limit: int = 100, *names: str, worker: UUID = ANNA, storage: Store | None = None
+    ) -> list[Claimed]:
+        """Claim so many jobs from these queues, or from "mail"."""
+        wants = [Want(name, limit) for name in names or ("mail",)]
+        return await (storage or self.storage).claim(worker, wants, limit)
+
+    async def complete(self, claimed: Sequence[Claimed]) -> set[UUID]:
+        return await self.storage.settle([Completed(job.id, job.attempt, '{"ok": true}') for job in claimed])

@@ -1,0 +1,135 @@
+"""Claims that begin where the last one did: what they may pass over, and for how long at most.
+
+Time is the test's, so that "within a second" is a statement about the code and not about the machine.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.postgres.sending import BERT, Sender
+from zeke_queue.model import Released
+from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.storage.postgres.claiming import Claims
+
+TRUSTED = 1.0
+
+
+@pytest.fixture
+def clock(storage: PostgresStorage) -> FrozenClock:
+    """The clock by which marks are trusted."""
+    clock = FrozenClock()
+    storage._claims = Claims(storage._session, clock)
+    return clock
+
+
+@pytest.fixture
+async def load(jobs: Sender, clock: FrozenClock) -> None:
+    """A backlog, of which the first claims have left marks."""
+    await jobs.send(200)
+    assert len(await jobs.claim(10)) == 10
+    assert len(await jobs.claim(10)) == 10
+
+
+pytestmark = pytest.mark.usefixtures("load")
+
+
+async def test_a_send_that_commits_late_is_found_within_a_second_of_steady_load(
+    storage: PostgresStorage, jobs: Sender, clock: FrozenClock
+) -> None:
+    async with storage.transaction() as transaction:
+        (late,) = await jobs.send(within=transaction)
+        await jobs.send(100)
+        # Ten seconds in which everything that was sent before is worked off, and the marks pass the late one.
+        for _ in range(100):
+            clock.advance(0.1)
+            await jobs.send(2)
+            assert len(await jobs.claim(5, worker=BERT)) > 0
+        await jobs.send(50)
+        await jobs.claim(5)
+        # Another process commits, so that nothing in this one hears of it.
+        storage._claims = Claims(storage._session, clock)
+        await jobs.claim(5)
+    await jobs.claim(5)
+    clock.advance(TRUSTED)
+    assert late in {job.id for job in await jobs.claim(5)}
+
+
+async def test_a_mark_is_trusted_for_a_second_only(
+    jobs: Sender, clock: FrozenClock, storage: PostgresStorage
+) -> None:
+    past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
+    early = jobs.new(start_at=past)
+    # Inserted by another process: the storage that claims does not hear of it.
+    await Sender(
+        PostgresStorage(storage._session, storage._listener, clock, exact=False), clock
+    ).storage.insert([early])
+    assert early.id not in {job.id for job in await jobs.claim(5)}
+    clock.advance(TRUSTED)
+    assert (await jobs.claim(5))[0].id == early.id
+
+
+async def test_a_start_in_the_past_of_the_same_process_is_found_at_once(jobs: Sender) -> None:
+    past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
+    (early,) = await jobs.send(start_at=past)
+    assert (await jobs.claim(5))[0].id == early
+
+
+async def test_a_commit_of_the_same_process_is_found_at_once(storage: PostgresStorage, jobs: Sender) -> None:
+    async with storage.transaction() as transaction:
+        (late,) = await jobs.send(within=transaction)
+        await jobs.send(20)
+        while (await jobs.claim(20))[-1].id < late:
+            pass
+    assert late in {job.id for job in await jobs.claim(5)}
+
+
+async def test_a_higher_priority_comes_first_whatever_marks_there_are(jobs: Sender) -> None:
+    (urgent,) = await jobs.send(priority=5)
+    assert (await jobs.claim(5))[0].id == urgent
+
+
+async def test_a_priority_between_two_marked_ones_is_found(jobs: Sender) -> None:
+    await jobs.send(10, priority=9)
+    assert {job.priority for job in await jobs.claim(20)} == {9, 0}
+    (between,) = await jobs.send(priority=4)
+    assert (await jobs.claim(5))[0].id == between
+
+
+async def test_a_lower_priority_is_reached_when_the_marked_ones_run_out(jobs: Sender) -> None:
+    (last,) = await jobs.send(priority=-1)
+    assert last in {job.id for job in await jobs.claim(300)}
+
+
+async def test_a_released_job_comes_after_what_was_there(storage: PostgresStorage, jobs: Sender) -> None:
+    (job,) = await jobs.claim(1)
+    await storage.settle(released=[Released(job.id, job.attempt)])
+    rest = [claimed.id for claimed in await jobs.claim(300)]
+    assert rest[-1] == job.id
+
+
+async def test_a_short_claim_looks_below_the_marks_before_it_answers(
+    storage: PostgresStorage, jobs: Sender, clock: FrozenClock
+) -> None:
+    past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
+    early = jobs.new(start_at=past)
+    await PostgresStorage(storage._session, storage._listener, clock, exact=False).insert([early])
+    claimed = [job.id for job in await jobs.claim(1000)]
+    assert claimed[0] == early.id
+    assert len(claimed) == 181
+
+
+async def test_marks_of_one_queue_are_not_renewed_by_claims_of_another(
+    storage: PostgresStorage, jobs: Sender, clock: FrozenClock
+) -> None:
+    past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
+    early = jobs.new(start_at=past)
+    await PostgresStorage(storage._session, storage._listener, clock, exact=False).insert([early])
+    await jobs.send(50, "post")
+    for _ in range(4):
+        clock.advance(TRUSTED / 3)
+        await jobs.claim(2, "post")
+    assert (await jobs.claim(5))[0].id == early.id

@@ -1,0 +1,216 @@
+"""Making the tables, adopting those of pg-boss 9, and leaving alone what is somebody else's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from tests.postgres.pgboss9 import STATEMENTS
+from tests.postgres.sending import ANNA
+from zeke_queue.errors import Forbidden, SchemaMismatch
+from zeke_queue.model import Want
+from zeke_queue.storage.postgres import PostgresStorage, migrate
+from zeke_queue.storage.postgres.statements import migrations
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+# What a schema is made of. The order of columns is left out: it follows from the order of events.
+CATALOG: LiteralString = r"""
+    select 'column', table_name, column_name, replace(udt_schema, %(schema)s, '') || '.' || udt_name,
+           is_nullable, replace(column_default, %(schema)s || '.', '')
+    from information_schema.columns where table_schema = %(schema)s
+    union all
+    select 'index', tablename, indexname, replace(indexdef, %(schema)s || '.', ''), null, null
+    from pg_indexes where schemaname = %(schema)s
+    union all
+    select 'constraint', conrelid::regclass::text, replace(conname, %(schema)s, ''),
+           pg_get_constraintdef(oid), null, null
+    from pg_constraint where connamespace = %(schema)s::regnamespace and contype <> 'n'
+    union all
+    select 'trigger', relname, tgname, replace(pg_get_triggerdef(t.oid), %(schema)s || '.', ''), null, null
+    from pg_trigger as t join pg_class as c on c.oid = t.tgrelid
+    where c.relnamespace = %(schema)s::regnamespace and not tgisinternal
+    union all
+    select 'options', relname, array_to_string(reloptions, ','), null, null, null
+    from pg_class where relnamespace = %(schema)s::regnamespace and relkind = 'r'
+"""
+
+
+@pytest.fixture
+def sql(empty_dsn: str) -> Iterator[Connection]:
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        yield connection
+
+
+def pgboss9(sql: Connection, version: int = 20) -> None:
+    for statement in STATEMENTS:
+        sql.execute(statement)
+    sql.execute("update boss9.version set version = %s", [version])
+
+
+def catalog(sql: Connection, schema: str) -> set[tuple[Any, ...]]:
+    rows = sql.execute(CATALOG, {"schema": schema}).fetchall()
+    return {tuple(value.replace(schema + ".", "") if value else value for value in row) for row in rows}
+
+
+def test_a_first_run_makes_everything_and_a_second_one_nothing(empty_dsn: str) -> None:
+    assert migrate.migrate(empty_dsn)[0] == "tables_of_pgboss_9"
+    assert migrate.migrate(empty_dsn) == []
+
+
+def test_a_schema_may_have_another_name(empty_dsn: str, sql: Connection) -> None:
+    migrate.migrate(empty_dsn, "Jobs")
+    assert sql.execute("select count(*) from jobs.job").fetchone() == (0,)
+
+
+def test_every_migration_is_on_record(empty_dsn: str, sql: Connection) -> None:
+    migrate.migrate(empty_dsn)
+    recorded = sql.execute("select number, name from pgboss.zeke_migration order by number").fetchall()
+    assert recorded == [(m.number, m.name) for m in migrations()]
+
+
+def test_adopted_tables_equal_fresh_ones_but_for_pgboss_own_fetch(empty_dsn: str, sql: Connection) -> None:
+    pgboss9(sql)
+    migrate.migrate(empty_dsn, "boss9")
+    migrate.migrate(empty_dsn, "fresh")
+    adopted, fresh = catalog(sql, "boss9"), catalog(sql, "fresh")
+    assert fresh - adopted == set()
+    assert {row[2] for row in adopted - fresh} == {"job_name", "job_fetch"}
+
+
+def test_the_printed_sql_makes_what_a_run_makes(empty_dsn: str, sql: Connection) -> None:
+    migrate.migrate(empty_dsn, "run")
+    sql.execute(migrate.sql("printed").encode())
+    assert catalog(sql, "printed") == catalog(sql, "run")
+    assert migrate.migrate(empty_dsn, "printed") == []
+
+
+async def test_jobs_of_pgboss_are_worked_after_adoption(empty_dsn: str, sql: Connection) -> None:
+    pgboss9(sql)
+    sql.execute("insert into boss9.job (name, data) values ('mail', '{\"to\": \"ann\"}')")
+    migrate.migrate(empty_dsn, "boss9")
+    async with PostgresStorage.open(empty_dsn, schema="boss9") as storage:
+        (job,) = await storage.claim(ANNA, [Want("mail", 1)], 1)
+    assert (job.data, job.attempt, job.retry_limit) == (b'{"to": "ann"}', 1, 0)
+
+
+def test_pgboss_goes_on_inserting_and_archiving_after_adoption(empty_dsn: str, sql: Connection) -> None:
+    pgboss9(sql)
+    migrate.migrate(empty_dsn, "boss9")
+    columns: LiteralString = (
+        "id, name, priority, data, state, retrylimit, retrycount, retrydelay, retrybackoff, startafter,"
+        " startedon, singletonkey, singletonon, expirein, createdon, completedon, keepuntil, on_complete,"
+        " output"
+    )
+    sql.execute("insert into boss9.job (name, state, completedon) values ('mail', 'completed', now())")
+    sql.execute(
+        f"with gone as (delete from boss9.job returning *)"  # noqa: S608 - constant
+        f" insert into boss9.archive ({columns}) select {columns} from gone"
+    )
+    assert sql.execute("select name, attempt from boss9.archive").fetchall() == [("mail", 0)]
+
+
+def test_a_migration_that_died_while_building_an_index_is_taken_up(empty_dsn: str, sql: Connection) -> None:
+    pgboss9(sql)
+    migrate.migrate(empty_dsn, "boss9")
+    sql.execute("delete from boss9.zeke_migration where number >= 3")
+    # What a build that was interrupted leaves behind.
+    sql.execute("update pg_index set indisvalid = false where indexrelid = 'boss9.job_claim'::regclass")
+    assert migrate.migrate(empty_dsn, "boss9") == ["indexes_of_ours", "narrow_indexes_of_pgboss"]
+    assert sql.execute(
+        "select indisvalid from pg_index where indexrelid = 'boss9.job_claim'::regclass"
+    ).fetchone() == (True,)
+
+
+@pytest.mark.parametrize("before", ["nothing", "pgboss"])
+def test_ten_may_migrate_at_once(empty_dsn: str, sql: Connection, before: str) -> None:
+    if before == "pgboss":
+        pgboss9(sql)
+    with ThreadPoolExecutor(10) as pool:
+        applied = list(pool.map(lambda _: migrate.migrate(empty_dsn, "boss9"), range(10)))
+    assert sum(bool(names) for names in applied) == 1
+    assert sql.execute("select count(*) from boss9.zeke_migration").fetchone() == (len(migrations()),)
+
+
+def test_migrating_does_not_wait_for_who_holds_pgboss_lock_while_it_builds_indexes(
+    empty_dsn: str, sql: Connection
+) -> None:
+    pgboss9(sql)
+    migrate.migrate(empty_dsn, "boss9")
+    sql.execute("delete from boss9.zeke_migration where number = 3")
+    key = "('x' || md5(current_database() || '.pgboss.boss9'))::bit(64)::bigint"
+    sql.execute(f"select pg_advisory_lock({key})".encode())
+    assert migrate.migrate(empty_dsn, "boss9") == ["indexes_of_ours"]
+
+
+def test_a_schema_of_pgboss_10_is_refused_and_left_untouched(empty_dsn: str, sql: Connection) -> None:
+    sql.execute("create schema pgboss")
+    sql.execute("create table pgboss.version (version int primary key, maintained_on timestamptz)")
+    sql.execute("insert into pgboss.version values (24)")
+    sql.execute("create table pgboss.job (id uuid, name text) partition by list (name)")
+    before = catalog(sql, "pgboss")
+    with pytest.raises(SchemaMismatch, match="pg-boss 10 or later"):
+        migrate.migrate(empty_dsn)
+    assert catalog(sql, "pgboss") == before
+
+
+async def test_a_schema_of_pgboss_10_is_named_when_one_connects(empty_dsn: str, sql: Connection) -> None:
+    pgboss9(sql, version=21)
+    with pytest.raises(SchemaMismatch, match="pg-boss 10 or later"):
+        await migrate.check(empty_dsn, "boss9")
+
+
+def test_an_older_pgboss_is_to_be_upgraded_first(empty_dsn: str, sql: Connection) -> None:
+    pgboss9(sql, version=17)
+    with pytest.raises(SchemaMismatch, match=r"pg-boss 9\.0\.3"):
+        migrate.migrate(empty_dsn, "boss9")
+    assert sql.execute("select to_regclass('boss9.zeke_migration')").fetchone() == (None,)
+
+
+def test_tables_that_are_nobodys_we_know_are_refused(empty_dsn: str, sql: Connection) -> None:
+    sql.execute("create schema pgboss")
+    sql.execute("create table pgboss.job (id int)")
+    with pytest.raises(SchemaMismatch, match="not pg-boss's"):
+        migrate.migrate(empty_dsn)
+
+
+async def test_a_missing_schema_is_said_to_be_migrated(empty_dsn: str) -> None:
+    with pytest.raises(SchemaMismatch, match="zeke migrate"):
+        await migrate.check(empty_dsn)
+
+
+async def test_a_schema_that_is_behind_is_said_to_be_migrated(empty_dsn: str, sql: Connection) -> None:
+    migrate.migrate(empty_dsn)
+    sql.execute("delete from pgboss.zeke_migration where number = 3")
+    with pytest.raises(SchemaMismatch, match="indexes_of_ours not applied"):
+        await migrate.check(empty_dsn)
+
+
+async def test_a_schema_that_is_ahead_is_worked_on(empty_dsn: str, sql: Connection) -> None:
+    migrate.migrate(empty_dsn)
+    sql.execute("insert into pgboss.zeke_migration (number, name) values (9999, 'of_tomorrow')")
+    await migrate.check(empty_dsn)
+
+
+async def test_a_right_that_is_missing_is_named(empty_dsn: str, sql: Connection) -> None:
+    migrate.migrate(empty_dsn)
+    sql.execute("drop role if exists zeke_reader")
+    sql.execute("create role zeke_reader")
+    try:
+        limited = make_conninfo(empty_dsn, options="-c role=zeke_reader")
+        with pytest.raises(Forbidden, match="usage on schema pgboss"):
+            await migrate.check(limited)
+        sql.execute("grant usage on schema pgboss to zeke_reader")
+        sql.execute("grant select on all tables in schema pgboss to zeke_reader")
+        with pytest.raises(Forbidden, match=r"insert on pgboss\.job"):
+            await migrate.check(limited)
+        with pytest.raises(Forbidden, match="lacks a right"):
+            migrate.migrate(limited, "elsewhere")
+    finally:
+        sql.execute("drop owned by zeke_reader")
+        sql.execute("drop role zeke_reader")

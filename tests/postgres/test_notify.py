@@ -1,0 +1,164 @@
+"""Who is told of what: notifications cost every commit something, so nobody sends one that nobody hears."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.postgres.sending import ANNA, Sender
+from zeke_queue.model import Completed, Failed, JobEvent, QueueSettings, WorkerInfo
+from zeke_queue.storage.postgres import PostgresStorage
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@pytest.fixture
+def heard(sql: Connection) -> Heard:
+    return Heard(sql)
+
+
+class Heard:
+    """Somebody who listens on the storage's channels."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        connection.execute("listen zeke_work_pgboss")
+        connection.execute("listen zeke_job_pgboss")
+
+    def so_far(self) -> list[tuple[str, str]]:
+        """Return what was said since the last call; a round trip brings all that was committed before."""
+        self._connection.execute("select 1")
+        said = self._connection.notifies(timeout=0)
+        return [(notification.channel, notification.payload) for notification in said]
+
+
+async def asleep(storage: PostgresStorage, *queues: str) -> None:
+    await storage.beat(WorkerInfo(ANNA, "host", 1, queues, 15.0))
+    await storage.idle(ANNA, queues)
+
+
+async def test_a_send_notifies_nobody_while_no_worker_sleeps(
+    storage: PostgresStorage, jobs: Sender, heard: Heard
+) -> None:
+    await storage.beat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
+    await jobs.send()
+    assert heard.so_far() == []
+
+
+async def test_a_send_names_its_queue_to_who_sleeps_on_it(
+    storage: PostgresStorage, jobs: Sender, heard: Heard
+) -> None:
+    await asleep(storage, "mail", "post")
+    await jobs.send(3)
+    assert heard.so_far() == [("zeke_work_pgboss", "mail")]
+
+
+async def test_a_send_to_another_queue_leaves_sleepers_alone(
+    storage: PostgresStorage, jobs: Sender, heard: Heard
+) -> None:
+    await asleep(storage, "post")
+    await jobs.send()
+    assert heard.so_far() == []
+
+
+async def test_a_deferred_send_wakes_nobody(storage: PostgresStorage, jobs: Sender, heard: Heard) -> None:
+    await asleep(storage, "mail")
+    await jobs.send(delay=60)
+    assert heard.so_far() == []
+
+
+async def test_a_send_in_a_transaction_always_notifies_since_a_worker_may_fall_asleep_meanwhile(
+    storage: PostgresStorage, jobs: Sender, heard: Heard
+) -> None:
+    async with storage.transaction() as transaction:
+        await jobs.send(within=transaction)
+    assert heard.so_far() == [("zeke_work_pgboss", "mail")]
+
+
+async def test_an_outcome_notifies_nobody_while_nobody_watches(
+    storage: PostgresStorage, jobs: Sender, heard: Heard
+) -> None:
+    await jobs.send(2)
+    done, failed = await jobs.claim(2)
+    await storage.settle([Completed(done.id, 1, None)], [Failed(failed.id, 1, None, "{}")])
+    assert heard.so_far() == []
+
+
+async def test_only_the_watched_job_is_told_of(storage: PostgresStorage, jobs: Sender, heard: Heard) -> None:
+    await jobs.send(2)
+    first, second = await jobs.claim(2)
+    async with storage.watching(first.id):
+        await jobs.complete([first, second])
+        assert heard.so_far() == [("zeke_job_pgboss", str(first.id))]
+
+
+async def test_a_watch_that_ended_leaves_no_trace(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    (job,) = await jobs.send()
+    async with storage.watching(job):
+        assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (1,)
+    assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (0,)
+
+
+async def test_a_watch_that_nobody_ended_means_nothing_after_a_minute(
+    storage: PostgresStorage, jobs: Sender, sql: Connection, heard: Heard
+) -> None:
+    await jobs.send()
+    (job,) = await jobs.claim(1)
+    sql.execute(
+        "insert into pgboss.watcher values (%s, gen_random_uuid(), now() - interval '1 second')", [job.id]
+    )
+    await jobs.complete([job])
+    assert heard.so_far() == []
+
+
+async def test_progress_is_told_to_who_watches(storage: PostgresStorage, jobs: Sender, heard: Heard) -> None:
+    (job,) = await jobs.send()
+    await storage.note([JobEvent(job, 1, "progress", '{"value": 0.5, "message": null}')])
+    assert heard.so_far() == []
+    async with storage.watching(job):
+        await storage.note([JobEvent(job, 1, "log", "{}"), JobEvent(job, 1, "log", "{}")])
+        assert heard.so_far() == [("zeke_job_pgboss", str(job))]
+
+
+async def test_room_in_a_limited_queue_wakes_who_sleeps_on_it(
+    storage: PostgresStorage, jobs: Sender, heard: Heard
+) -> None:
+    await storage.declare_queues([QueueSettings("mail", 1)])
+    await jobs.send(2)
+    (job,) = await jobs.claim(2)
+    await asleep(storage, "mail")
+    await jobs.complete([job])
+    assert heard.so_far() == [("zeke_work_pgboss", "mail")]
+
+
+async def test_a_storage_that_lost_its_listening_connection_wakes_everybody_and_hears_again(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    await asleep(storage, "mail")
+    waiting = asyncio.create_task(storage.wait_for_work(["mail"], 30))
+    await asyncio.wait([waiting], timeout=0.01)
+    sql.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and query ilike 'listen%' and pid <> pg_backend_pid()"
+    )
+    assert await asyncio.wait_for(waiting, 10)
+    waiting = asyncio.create_task(storage.wait_for_work(["mail"], 30))
+    await asyncio.wait([waiting], timeout=0.01)
+    await jobs.send()
+    assert await asyncio.wait_for(waiting, 10)
+
+
+async def test_a_storage_that_does_not_listen_waits_by_time_alone(dsn: str, sql: Connection) -> None:
+    async with PostgresStorage.open(dsn, listen=False) as storage:
+        await asleep(storage, "mail")
+        assert await storage.wait_for_work(["mail"], 0.01) is False
+        async with storage.watching(ANNA) as changes:
+            assert await changes.wait(0.01) is False
+        assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (0,)
+        listening = "select count(*) from pg_stat_activity where query ilike 'listen%'"
+        assert sql.execute(f"{listening} and datname = current_database()".encode()).fetchone() == (0,)

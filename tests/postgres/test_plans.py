@@ -1,0 +1,214 @@
+"""How the server goes about the hot statements: by rows and pages, which don't depend on the machine's speed.
+
+Statistics are taken on the empty table and never again, which is what the planner knows of a queue at worst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.postgres.explaining import Plan, explain, prepare
+from tests.postgres.sending import ANNA, Sender
+from zeke_queue.model import Completed, Failed, Want, WorkerInfo
+from zeke_queue.storage.postgres import PostgresStorage, rows
+from zeke_queue.storage.postgres.claiming import Mark, claim_parameters
+from zeke_queue.storage.postgres.rows import Outcomes
+from zeke_queue.storage.postgres.statements import names
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+WAITING = 20_000
+DEFERRED = 50_000
+WITH_LIMIT = {"claim", "overdue", "archive", "purge"}
+
+FILL = """
+    insert into pgboss.job (id, name, priority, startafter, createdon)
+    select
+        gen_random_uuid(), %(name)s, %(priority)s,
+        now() + %(since)s::interval + n * interval '1 microsecond', now()
+    from generate_series(1, %(rows)s) as n
+"""
+
+
+def fill(
+    sql: Connection, rows: int, *, name: str = "mail", priority: int = 0, since: str = "-1 hour"
+) -> None:
+    sql.execute(FILL, {"name": name, "priority": priority, "since": since, "rows": rows})
+
+
+@pytest.fixture
+def sql(dsn: str) -> Iterator[Connection]:
+    """A connection to a database whose statistics say that the tables are empty, for good."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        for table in ("job", "archive", "queue", "worker", "watcher"):
+            connection.execute(f"alter table pgboss.{table} set (autovacuum_enabled = off)".encode())
+        connection.execute("vacuum analyze")
+        yield connection
+
+
+@pytest.fixture
+def busy(sql: Connection) -> Connection:
+    """A database with a backlog, and more jobs at a higher priority that are due in an hour."""
+    fill(sql, WAITING)
+    fill(sql, DEFERRED, priority=9, since="1 hour")
+    fill(sql, 1000, name="post")
+    return sql
+
+
+def claim_plan(
+    sql: Connection,
+    *names: str,
+    limit: int = 100,
+    marks: dict[str, dict[int, Mark]] | None = None,
+    locked: tuple[str, ...] = (),
+) -> Plan:
+    wants = [Want(name, limit) for name in names or ("mail",)]
+    parameters = claim_parameters(ANNA, wants, limit, marks or {}) | {"locked": list(locked)}
+    return explain(sql, "claim", parameters, limit=limit)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_statement_can_be_prepared(sql: Connection, name: str) -> None:
+    prepare(sql, name, 100 if name in WITH_LIMIT else None)
+
+
+# Claims
+
+
+@pytest.mark.parametrize("queues", [("mail",), ("mail", "post")])
+def test_a_claim_reads_what_it_takes_and_nothing_else(busy: Connection, queues: tuple[str, ...]) -> None:
+    plan = claim_plan(busy, *queues)
+    assert plan.full_scans() == []
+    assert plan.most_read() <= 100 * len(queues)
+    assert plan.most_sorted() <= 100 * len(queues)
+
+
+def test_a_claim_of_one_job_costs_a_few_pages_whatever_waits_or_is_deferred(busy: Connection) -> None:
+    assert claim_plan(busy, limit=1).pages < 80
+
+
+def test_a_claim_on_an_idle_queue_costs_a_few_pages(busy: Connection) -> None:
+    assert claim_plan(busy, "nobody", limit=1).pages < 20
+
+
+def test_a_claim_among_deferred_jobs_only_costs_a_few_pages(sql: Connection) -> None:
+    fill(sql, DEFERRED, since="1 hour")
+    fill(sql, DEFERRED, priority=9, since="1 hour")
+    plan = claim_plan(sql)
+    assert plan.most_read() <= 2
+    assert plan.pages < 60
+
+
+def test_a_claim_keeps_its_plan_with_statistics_of_the_full_table(busy: Connection) -> None:
+    busy.execute("analyze pgboss.job")
+    plan = claim_plan(busy, "mail", "post")
+    assert plan.full_scans() == []
+    assert plan.most_read() <= 200
+
+
+def test_a_limit_is_counted_by_an_index(busy: Connection) -> None:
+    busy.execute("insert into pgboss.queue (name, concurrency_limit) values ('mail', 5)")
+    busy.execute("update pgboss.job set state = 'active', startedon = now() where name = 'post'")
+    plan = claim_plan(busy, locked=("mail",))
+    assert plan.full_scans() == []
+    assert plan.most_read() <= 100
+
+
+def test_whether_a_limited_queue_has_work_costs_a_few_pages(busy: Connection) -> None:
+    busy.execute("insert into pgboss.queue (name, concurrency_limit) values ('mail', 5)")
+    plan = explain(busy, "ready", {"names": ["mail", "post"]})
+    assert plan.full_scans() == []
+    assert plan.pages < 40
+
+
+async def test_a_mark_spares_a_claim_the_entries_of_jobs_that_are_gone(
+    dsn: str, busy: Connection, storage: PostgresStorage, jobs: Sender
+) -> None:
+    with psycopg.connect(dsn) as holder:
+        # Somebody's open transaction keeps every dead entry where it is.
+        holder.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        holder.execute("select count(*) from pgboss.job")
+        for _ in range(15):
+            last = (await jobs.claim(1000))[0]
+        without = claim_plan(busy, limit=10)
+        marked = claim_plan(busy, limit=10, marks={"mail": {0: Mark(last.start_after, last.id)}})
+    assert marked.pages < without.pages / 3
+
+
+# Settlements, with statistics that say there is nothing
+
+
+async def test_settling_looks_up_each_job_by_its_id(
+    busy: Connection, storage: PostgresStorage, jobs: Sender
+) -> None:
+    claimed = await jobs.claim(500)
+    await jobs.claim(1000)
+    plan = explain(busy, "complete", rows.of_completed([Completed(j.id, j.attempt, "{}") for j in claimed]))
+    assert plan.full_scans() == []
+    assert [node["Index Name"] for node in plan.scans() if "Index Name" in node] == ["job_pkey"]
+    assert plan.most_read() == 500
+
+
+async def test_settling_failures_looks_up_each_job_by_its_id(
+    busy: Connection, storage: PostgresStorage, jobs: Sender
+) -> None:
+    claimed = await jobs.claim(500)
+    await jobs.claim(1000)
+    outcomes = Outcomes(failed=[Failed(j.id, j.attempt, 1.0, "{}") for j in claimed])
+    plan = explain(busy, "settle", outcomes.parameters())
+    assert plan.full_scans() == []
+    assert plan.most_read() == 500
+
+
+async def test_ten_thousand_jobs_are_claimed_and_settled_on_statistics_of_an_empty_table(
+    sql: Connection, storage: PostgresStorage, jobs: Sender
+) -> None:
+    await jobs.send(10_000)
+    settled = 0
+    while claimed := await jobs.claim(500):
+        settled += len(await jobs.complete(claimed))
+    assert settled == 10_000
+
+
+# The rest of what runs all the time
+
+
+async def test_a_beat_reads_the_rows_of_its_worker_only(
+    busy: Connection, storage: PostgresStorage, jobs: Sender
+) -> None:
+    await jobs.claim(1000, worker=UUID(int=7))
+    await jobs.claim(10)
+    plan = explain(busy, "beat", {"worker": ANNA, "host": "h", "pid": 1, "queues": ["mail"], "lease": 15.0})
+    assert plan.full_scans() == []
+    assert plan.most_read() == 10
+
+
+async def test_a_sweep_reads_active_rows_only(
+    busy: Connection, storage: PostgresStorage, jobs: Sender
+) -> None:
+    await storage.beat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
+    await jobs.claim(1000)
+    assert explain(busy, "overdue", {}, limit=1000).most_read() == 1000
+
+
+async def test_archiving_reads_what_it_moves(
+    busy: Connection, storage: PostgresStorage, jobs: Sender
+) -> None:
+    for _ in range(3):
+        await jobs.complete(await jobs.claim(500))
+    busy.execute("update pgboss.job set completedon = now() - interval '2 days' where state = 'completed'")
+    plan = explain(busy, "archive", {"after": 86_400.0}, limit=100)
+    assert plan.full_scans() == []
+    # The jobs ended at one instant, so all of them are looked at to find those with the lowest ids.
+    assert plan.most_read() <= 1500
+
+
+def test_a_send_looks_at_no_other_job(busy: Connection, jobs: Sender) -> None:
+    plan = explain(busy, "insert", rows.of_new_jobs([jobs.new()]))
+    assert plan.scans() == []
+    assert plan.pages < 120
