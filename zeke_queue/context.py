@@ -22,6 +22,21 @@ if TYPE_CHECKING:
     from zeke_queue.model import Claimed
 
 
+class Child(Protocol):
+    """The run of a job that another one sent: of what ``Queue.trigger`` returns, what a handler needs."""
+
+    id: UUID
+    task: str
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """Wait for the child's end and return its output; it holds the parent's place meanwhile."""
+        ...
+
+    async def cancel(self) -> bool:
+        """Cancel the child."""
+        ...
+
+
 class JobHost(Protocol):
     """What stands behind a context: a worker, or the child process that runs a job for one."""
 
@@ -46,7 +61,7 @@ class JobHost(Protocol):
         """Send a child."""
         ...
 
-    async def trigger(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> Any:
+    async def trigger(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> Child:
         """Send a child, and return its run."""
         ...
 
@@ -156,7 +171,7 @@ class JobContext:
         """Send a child of this job: as ``Queue.send``, with the parent set and ``meta`` carried on."""
         return await self._host.send(self, task, payload, options)
 
-    async def trigger(self, task: Any, payload: Any = None, **options: Any) -> Any:
+    async def trigger(self, task: Any, payload: Any = None, **options: Any) -> Child:
         """Send a child and return its ``Run``: as ``Queue.trigger``, parent set and ``meta`` carried on."""
         return await self._host.trigger(self, task, payload, options)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from zeke_queue.context import JobContext
+    from zeke_queue.context import Child, JobContext
     from zeke_queue.queue import Queue
     from zeke_queue.worker.bell import Alarm
     from zeke_queue.worker.held import WorkerContext
@@ -74,7 +74,7 @@ class WorkerHost:
         """Send a child."""
         return await self._queue.send(task, payload, **self._family(job, options))
 
-    async def trigger(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> Any:
+    async def trigger(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> Child:
         """Send a child, and return its run."""
         return await self._queue.trigger(task, payload, **self._family(job, options))
 

@@ -1,0 +1,228 @@
+"""Which jobs a worker claims, how many, in which order, and when it wakes up for them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.runtime.workers.place import Place, turns, until
+from zeke_queue.catalog import Catalog
+from zeke_queue.context import JobContext
+from zeke_queue.errors import BadOption, UnknownTask, UsageError
+from zeke_queue.model import JobState
+from zeke_queue.worker import Worker
+
+if TYPE_CHECKING:
+    pass
+
+COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
+
+
+@pytest.fixture
+def place() -> Place:
+    return Place()
+
+
+# Which jobs run, and how many
+
+
+async def test_jobs_run_side_by_side_up_to_the_concurrency(place: Place) -> None:
+    running, most, go = 0, 0, asyncio.Event()
+
+    @place.catalog.task("work")
+    async def work() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await go.wait()
+        running -= 1
+
+    for _ in range(7):
+        await place.send(work)
+    async with place.working(concurrency=3) as worker:
+        await until(lambda: running == 3)
+        await turns()
+        assert running == 3
+        go.set()
+        await worker.drain()
+    assert most == 3
+    assert {count.name: dict(count.states) for count in await place.queue.count()} == {"work": {COMPLETED: 7}}
+
+
+async def test_a_limit_holds_over_all_workers_and_every_job_runs(place: Place) -> None:
+    running, most = 0, 0
+
+    @place.catalog.task("limited", concurrency_limit=2)
+    async def limited() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await turns(3)
+        running -= 1
+
+    @place.catalog.task("free")
+    async def free() -> None:
+        await turns(1)
+
+    for _ in range(20):
+        await place.send(limited)
+        await place.send(free)
+    async with place.working() as one, place.working() as other:
+        await asyncio.gather(one.drain(), other.drain())
+    assert most == 2
+    assert {c.name: dict(c.states) for c in await place.queue.count()} == {
+        "limited": {COMPLETED: 20},
+        "free": {COMPLETED: 20},
+    }
+
+
+async def test_a_job_with_a_limit_is_never_claimed_before_a_lane_is_free(place: Place) -> None:
+    go = asyncio.Event()
+
+    @place.catalog.task("quick")
+    async def quick() -> None: ...
+
+    @place.catalog.task("limited", concurrency_limit=5)
+    async def limited() -> None:
+        await go.wait()
+
+    # So that quick jobs are measured, and claimed ahead from then on.
+    await place.send(quick)
+    await place.drain()
+    async with place.working(concurrency=2) as worker:
+        sent = [await place.send(limited) for _ in range(5)]
+        await until(lambda: place.active("limited") == 2)
+        await turns()
+        assert place.active("limited") == 2
+        go.set()
+        await worker.drain()
+    assert [(await place.job(job_id)).state for job_id in sent] == [COMPLETED] * 5
+
+
+async def test_the_most_urgent_job_of_all_queues_goes_first(place: Place) -> None:
+    order: list[str] = []
+
+    def define(name: str, priority: int) -> Any:
+        @place.catalog.task(name, priority=priority)
+        async def work() -> None:
+            order.append(name)
+
+        return work
+
+    low, high, middle = define("low", -5), define("high", 10), define("middle", 0)
+    for task in (low, high, middle):
+        await place.send(task)
+        await place.send(task)
+    await place.drain(concurrency=1)
+    assert order == ["high", "high", "middle", "middle", "low", "low"]
+
+
+async def test_jobs_that_older_senders_put_under_an_alias_are_served(place: Place) -> None:
+    @place.catalog.task("summarize-story", aliases=["story-summarize"])
+    async def summarize(job: JobContext) -> str:
+        return job.task
+
+    older = Place(Catalog(), place.clock, place.storage)
+    job_id = await older.send("story-summarize", external=True)
+    await place.drain()
+    job = await place.job(job_id)
+    assert (job.name, job.output) == ("story-summarize", "summarize-story")
+
+
+async def test_a_worker_serves_only_the_queues_it_was_told_to(place: Place) -> None:
+    @place.catalog.task("mine", aliases=["my-alias"])
+    async def mine() -> None: ...
+
+    @place.catalog.task("others")
+    async def others() -> None: ...
+
+    sent = [await place.send(mine), await place.send(others)]
+    await place.drain(queues=["my-alias"])
+    assert [(await place.job(job_id)).state for job_id in sent] == [COMPLETED, CREATED]
+
+
+def test_a_worker_that_is_set_up_wrongly_is_refused(place: Place) -> None:
+    with pytest.raises(UsageError, match="no tasks"):
+        Worker(place.queue)
+    place.catalog.task("work")(_nothing)
+    with pytest.raises(UnknownTask):
+        Worker(place.queue, queues=["nowhere"])
+    for wrong in ({"concurrency": 0}, {"poll": 0}, {"lease": -1}, {"grace": -1}, {"lease": 10, "beat": 6}):
+        with pytest.raises(BadOption, match=next(iter(wrong))):
+            Worker(place.queue, **wrong)  # type: ignore[arg-type]
+
+
+async def test_a_worker_that_runs_already_does_not_start_again(place: Place) -> None:
+    place.catalog.task("work")(_nothing)
+    async with place.working() as worker:
+        with pytest.raises(UsageError, match="running already"):
+            await worker.run()
+
+
+async def test_each_start_is_a_new_identity(place: Place) -> None:
+    place.catalog.task("work")(_nothing)
+    worker = place.worker()
+    seen = []
+    for _ in range(2):
+        async with worker:
+            seen.append(worker.id)
+            worker.abort()
+    assert len(set(seen)) == 2
+    assert worker.id is None
+
+
+async def _nothing() -> None: ...
+
+
+# Waking up
+
+
+async def test_an_idle_worker_takes_a_job_as_soon_as_it_is_sent(place: Place) -> None:
+    @place.catalog.task("work")
+    async def work() -> None: ...
+
+    async with place.working(poll=1000):
+        await until(place.asleep)
+        job_id = await place.send(work)
+        # Time stands still here, so it is not the poll that finds the job.
+        await until(lambda: place.state(job_id) is COMPLETED)
+
+
+async def test_an_idle_worker_finds_what_nobody_tells_it_of_when_it_polls(place: Place) -> None:
+    @place.catalog.task("work")
+    async def work() -> None: ...
+
+    async with place.working(poll=60):
+        await until(place.asleep)
+        job_id = await place.send(work, delay=30)
+        place.hurry()
+        await until(lambda: place.state(job_id) is COMPLETED)
+
+
+async def test_a_worker_comes_back_for_the_retry_it_has_asked_for_without_waiting_for_its_poll(
+    place: Place,
+) -> None:
+    @place.catalog.task("work", retry_delay=2, retry_backoff=False)
+    async def work(job: JobContext) -> None:
+        if job.attempt == 1:
+            raise ValueError
+
+    async with place.working(poll=10_000):
+        job_id = await place.send(work)
+        await until(lambda: place.state(job_id) is RETRY)
+        for _ in range(30):  # past the ladder of looks, and short of the poll
+            place.clock.advance(0.1)
+            await turns()
+        await until(lambda: place.state(job_id) is COMPLETED)
+
+
+async def test_a_slot_that_gets_free_under_a_limit_is_filled_at_once(place: Place) -> None:
+    @place.catalog.task("one", concurrency_limit=1)
+    async def one() -> None:
+        await turns(2)
+
+    sent = [await place.send(one) for _ in range(5)]
+    async with place.working(poll=1000):
+        await until(lambda: all(place.state(job_id) is COMPLETED for job_id in sent))

@@ -1,0 +1,214 @@
+"""What a handler knows of its job and may do in its name, and what it leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from tests.runtime.workers.place import Place, turns
+from zeke_queue.catalog import Catalog
+from zeke_queue.context import JobContext
+from zeke_queue.model import JobState
+from zeke_queue.signals import Fail
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
+
+
+@pytest.fixture
+def place() -> Place:
+    return Place()
+
+
+# What a handler knows and may do
+
+
+async def test_a_context_tells_what_the_job_is(place: Place) -> None:
+    seen: dict[str, Any] = {}
+
+    @place.catalog.task("tell", aliases=["told"])
+    async def tell(job: JobContext) -> None:
+        seen.update(
+            id=job.id, task=job.task, attempt=job.attempt, meta=dict(job.meta), cancelled=job.cancelled
+        )
+
+    job_id = await place.send(tell, meta={"trace": "abc"})
+    await place.drain()
+    assert seen == {"id": job_id, "task": "tell", "attempt": 1, "meta": {"trace": "abc"}, "cancelled": False}
+
+
+async def test_children_know_their_parent_and_carry_its_meta(place: Place) -> None:
+    @place.catalog.task("child")
+    async def child(job: JobContext) -> dict[str, Any]:
+        return {"parent": str(job.parent), "meta": dict(job.meta)}
+
+    @place.catalog.task("parent")
+    async def parent(job: JobContext) -> list[str]:
+        run = await job.trigger(child)
+        sent = await job.send(child)
+        async with job.transaction() as transaction:
+            third = await transaction.send(child)
+        return [str(run.id), str(sent), str(third)]
+
+    job = await place.run_one(parent, meta={"trace": "abc"})
+    children = await place.storage.get([UUID(child_id) for child_id in job.output])
+    assert len(children) == 3
+    for found in children.values():
+        assert found.parent == job.id
+        assert found.output == {"parent": str(job.id), "meta": {"trace": "abc"}}
+
+
+async def test_jobs_sent_in_a_transaction_that_is_rolled_back_are_not_there(place: Place) -> None:
+    @place.catalog.task("child")
+    async def child() -> None: ...
+
+    @place.catalog.task("parent")
+    async def parent(job: JobContext) -> None:
+        async with job.transaction() as transaction:
+            await transaction.send(child)
+            raise Fail("changed my mind")
+
+    await place.run_one(parent)
+    assert [count.name for count in await place.queue.count()] == ["parent"]
+
+
+async def test_resources_are_made_once_a_worker_and_ended_after_its_last_job() -> None:
+    log: list[str] = []
+
+    @asynccontextmanager
+    async def resources() -> AsyncIterator[str]:
+        log.append("made")
+        yield "repository"
+        log.append("ended")
+
+    place = Place(Catalog(resources=resources))
+
+    @place.catalog.task("use")
+    async def use(job: JobContext) -> None:
+        log.append(job.resources)
+
+    await place.send(use)
+    await place.send(use)
+    await place.drain()
+    assert log == ["made", "repository", "repository", "ended"]
+
+
+async def test_progress_and_log_lines_are_kept_for_watchers_in_order_and_before_the_job_ends(
+    place: Place,
+) -> None:
+    @place.catalog.task("work")
+    async def work(job: JobContext) -> None:
+        job.logger.debug("not kept")
+        job.logger.info("started", items=2)
+        await job.progress(0.2)
+        await job.progress(0.5, "half")
+        job.logger.warning("odd %s", "thing")
+
+    job = await place.run_one(work)
+    events = await place.storage.events(job.id)
+    told = [(event.kind, json.loads(event.data)) for event in events]
+    assert told == [
+        ("log", {"level": "info", "message": "started", "items": 2}),
+        ("log", {"level": "warning", "message": "odd thing"}),
+        ("progress", {"value": 0.5, "message": "half"}),
+    ]
+    assert {event.attempt for event in events} == {1}
+
+
+async def test_a_loop_that_logs_without_end_is_cut_short_and_says_so(place: Place) -> None:
+    @place.catalog.task("chatter")
+    async def chatter(job: JobContext) -> None:
+        for n in range(1000):
+            job.logger.info("again", n=n)
+
+    job = await place.run_one(chatter)
+    events = await place.storage.events(job.id)
+    assert len(events) == 201
+    assert json.loads(events[-1].data)["leftOut"] == 800
+
+
+async def test_progress_out_of_range_is_refused(place: Place) -> None:
+    @place.catalog.task("work", retry_limit=0)
+    async def work(job: JobContext) -> None:
+        await job.progress(1.5)
+
+    assert "from 0 to 1" in (await place.run_one(work)).output["message"]
+
+
+# What handlers leave behind
+
+
+async def test_a_context_variable_that_a_handler_sets_is_not_seen_by_the_next(place: Place) -> None:
+    user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
+    seen: list[str] = []
+
+    @place.catalog.task("work")
+    async def work(n: int) -> None:
+        seen.append(user.get())
+        user.set(f"user {n}")
+
+    for n in range(5):
+        await place.send(work, n)
+    await place.drain(concurrency=1)
+    assert seen == ["nobody"] * 5
+
+
+async def test_a_cancellation_that_a_handler_left_for_later_hits_no_other_job(place: Place) -> None:
+    started: list[int] = []
+
+    @place.catalog.task("work", retry_limit=0)
+    async def work(n: int) -> int:
+        started.append(n)
+        if n == 0:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()  # arrives at the next await, of which there is none in this job
+            return n
+        await turns(3)
+        return n
+
+    sent = [await place.send(work, n) for n in range(4)]
+    await place.drain(concurrency=1)
+    assert [(await place.job(job_id)).output for job_id in sent] == [0, 1, 2, 3]
+
+
+async def test_a_cancellation_that_nobody_of_ours_asked_for_is_a_failure_of_its_job_alone(
+    place: Place,
+) -> None:
+    @place.catalog.task("work", retry_limit=0)
+    async def work(n: int) -> int:
+        if n == 0:
+            task = asyncio.current_task()
+            assert task is not None
+            asyncio.get_running_loop().call_soon(task.cancel)
+        await turns(3)
+        return n
+
+    sent = [await place.send(work, n) for n in range(4)]
+    await place.drain(concurrency=1)
+    jobs = [await place.job(job_id) for job_id in sent]
+    assert [job.state for job in jobs] == [FAILED, COMPLETED, COMPLETED, COMPLETED]
+    assert jobs[0].output["type"] == "asyncio.exceptions.CancelledError"
+
+
+async def test_timeouts_of_handlers_work_in_a_lane_that_ran_many_jobs(place: Place) -> None:
+    @place.catalog.task("work", retry_limit=0)
+    async def work(n: int) -> str:
+        try:
+            async with asyncio.timeout(0.001):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            return f"timeout {n}"
+        return "no timeout"
+
+    sent = [await place.send(work, n) for n in range(6)]
+    await place.drain(concurrency=2)
+    assert [(await place.job(job_id)).output for job_id in sent] == [f"timeout {n}" for n in range(6)]
