@@ -7,7 +7,7 @@ its command, and is a function for one command, or a ``typer.Typer`` for a group
 from __future__ import annotations
 
 import sys
-from importlib.metadata import entry_points, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -84,7 +84,10 @@ def _said_by_driver(error: Exception) -> ZekeError | None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"zeke {version('zeke-queue')}")
+        try:
+            typer.echo(f"zeke {version('zeke-queue')}")
+        except PackageNotFoundError:
+            typer.echo("zeke, not installed but run from its source")
         raise typer.Exit
 
 

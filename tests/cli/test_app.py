@@ -1,0 +1,238 @@
+"""How commands are put together, where the catalog comes from, and what a call costs that does no work."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import EntryPoint
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from tests.cli.conftest import SHOP, Zeke
+from tests.tidy import ROOT
+from zeke_queue.cli.app import add_commands, shared_first
+from zeke_queue.cli.loading import load_catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Write = Callable[[str], str]
+
+HEAVY = ["asyncpg", "croniter", "psycopg", "pydantic", "structlog", "zeke_queue.queue", "zeke_queue.worker"]
+COMMANDS = ["doctor", "job", "jobs", "migrate", "queue", "queues", "schedules", "send", "worker"]
+
+
+# Calls that do no work
+
+
+def test_help_lists_every_command(nowhere: Zeke) -> None:
+    words = nowhere.good("--help").split()
+    assert [name for name in COMMANDS if name not in words] == []
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "job show", "queue pause"])
+def test_every_command_explains_itself(nowhere: Zeke, command: str) -> None:
+    said = nowhere.good(*command.split(), "--help", COLUMNS="80")
+    assert "Usage: " in said
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_help_loads_nothing_that_it_does_not_need() -> None:
+    # What costs time is what is imported; how much of it is the machine's matter.
+    program = (
+        "import sys\n"
+        "from zeke_queue.cli import main\n"
+        "sys.argv = ['zeke', '--help']\n"
+        "try:\n    main()\n"
+        f"except SystemExit:\n    print('loaded:', [name for name in {HEAVY} if name in sys.modules])\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "loaded: []" in told.stdout
+
+
+def test_without_a_command_there_is_help_and_the_code_of_a_wrong_call(nowhere: Zeke) -> None:
+    result = nowhere()
+    assert result.exit_code == 2
+    assert "Usage: " in result.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [["jbos"], ["jobs", "--stat", "failed"], ["jobs", "-s", "lost"], ["send"]]
+)
+def test_a_call_that_is_misspelt_is_wrong(nowhere: Zeke, arguments: list[str]) -> None:
+    assert nowhere(*arguments).exit_code == 2
+
+
+# Options that all commands share
+
+
+@pytest.mark.parametrize(
+    ("given", "sorted_"),
+    [
+        (["jobs", "--json"], ["--json", "jobs"]),
+        (["doctor", "--database", "d", "-x"], ["--database", "d", "doctor", "-x"]),
+        (["jobs", "--schema=s", "--json"], ["--schema=s", "--json", "jobs"]),
+        (["send", "a", "--", "--json"], ["send", "a", "--", "--json"]),
+        (["jobs", "--json=yes"], ["jobs", "--json=yes"]),
+        (["jobs", "--database"], ["--database", "jobs"]),
+        ([], []),
+    ],
+)
+def test_shared_options_are_found_wherever_they_stand(given: list[str], sorted_: list[str]) -> None:
+    assert shared_first(given) == sorted_
+
+
+def test_the_database_on_the_command_line_wins_over_the_environment(zeke: Zeke, nowhere: Zeke) -> None:
+    assert zeke.dsn is not None
+    unreachable = "postgresql://127.0.0.1:1/zeke"
+    said = nowhere.good("jobs", "--database", zeke.dsn, DATABASE_PRIMARY_URL=unreachable)
+    assert said == "No jobs yet.\n"
+
+
+def test_the_schema_on_the_command_line_wins_over_the_environment(zeke_empty: Zeke) -> None:
+    zeke_empty.good("migrate", "--schema", "mine")
+    assert zeke_empty.good("jobs", "--schema", "mine", JOBS_SCHEMA="theirs") == "No jobs yet.\n"
+    assert "'theirs'" in zeke_empty.fails("jobs", code=1, JOBS_SCHEMA="theirs")
+
+
+def test_what_the_database_refuses_for_other_reasons_is_no_traceback(zeke: Zeke) -> None:
+    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
+        # Pausing a queue then meets an error that nothing foresees.
+        connection.execute("alter table pgboss.queue add constraint odd check (name <> 'mail')")
+    assert "odd" in zeke.fails("queue", "pause", "mail", code=1)
+
+
+# The catalog
+
+
+def test_the_catalog_may_come_from_the_environment(zeke: Zeke) -> None:
+    assert len(zeke.good("send", "mail", '{"to": "ann"}', ZEKE_APP=SHOP[1])) == len(
+        "01938c5e-7a3b-7c4d-9e2f-0123456789ab\n"
+    )
+
+
+def test_a_catalog_may_be_an_attribute_of_an_object(module: Write) -> None:
+    name = module("import zeke_queue\nclass Place:\n    catalog = zeke_queue.Catalog()\n")
+    assert not load_catalog(f"{name}:Place.catalog").tasks
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("shop", "not of the form module:catalog"),
+        (":catalog", "not of the form module:catalog"),
+        ("shop:", "not of the form module:catalog"),
+        ("nowhere.to_be.found:catalog", "no module 'nowhere'"),
+        ("tests.cli.nowhere:catalog", "no module 'tests.cli.nowhere'"),
+        ("tests.cli.shop:shop", "has no 'shop'. It has tests.cli.shop:catalog."),
+        (
+            "tests.cli.shop:Letter",
+            "is a ModelMetaclass, not a zeke_queue.Catalog. It has tests.cli.shop:catalog",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", [("worker",), ("send", "mail")], ids=lambda command: command[0])
+def test_an_app_that_is_not_there_is_wrong(
+    zeke: Zeke, command: tuple[str, ...], path: str, told: str
+) -> None:
+    assert told in zeke.fails(*command, "--app", path, code=2)
+
+
+@pytest.mark.parametrize("command", [("worker",), ("send", "mail")], ids=lambda command: command[0])
+def test_an_app_that_is_missing_is_asked_for(zeke: Zeke, command: tuple[str, ...]) -> None:
+    assert "--app module:catalog, or set ZEKE_APP" in zeke.fails(*command, code=2)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("\nimport nothing_like_it", "line 2): ModuleNotFoundError: No module named 'nothing_like_it'"),
+        ("\n\ncatalog = 1 / 0", "line 3): ZeroDivisionError"),
+        ("catalog = = 1", "line 1): SyntaxError"),
+        ("from zeke_queue.cli.nowhere import x", "line 1): ModuleNotFoundError"),
+    ],
+)
+def test_an_app_that_fails_is_told_with_its_line(zeke: Zeke, module: Write, text: str, told: str) -> None:
+    name = module(text)
+    assert told in zeke.fails("worker", "--app", f"{name}:catalog", code=2)
+
+
+# What other distributions add
+
+
+def _commands(**values: str) -> typer.Typer:
+    made = typer.Typer()
+    made.callback()(lambda: None)
+    add_commands(made, [EntryPoint(name, value, "zeke.commands") for name, value in values.items()])
+    return made
+
+
+def ring(bells: list[str], loud: bool = False) -> None:  # noqa: FBT001, FBT002 - a flag of the command line
+    """Ring."""
+    typer.echo(f"{bells} {loud}")
+
+
+group = typer.Typer()
+group.command("ring")(ring)
+
+
+def test_a_function_of_another_distribution_is_a_command() -> None:
+    made = _commands(bell="tests.cli.test_app:ring")
+    assert CliRunner().invoke(made, ["bell", "a", "b", "--loud"]).stdout == "['a', 'b'] True\n"
+
+
+def test_a_typer_of_another_distribution_is_a_group_of_commands() -> None:
+    made = _commands(bells="tests.cli.test_app:group")
+    assert CliRunner().invoke(made, ["bells", "ring", "a"]).stdout == "['a'] False\n"
+
+
+def test_a_command_that_can_not_be_loaded_does_not_keep_the_others_from_working(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    made = _commands(lost="tests.cli.nowhere:command", bell="tests.cli.test_app:ring")
+    assert "the command 'lost' can't be loaded" in capsys.readouterr().err
+    assert CliRunner().invoke(made, ["bell", "a"]).exit_code == 0
+
+
+def _declared(group: str) -> list[EntryPoint]:
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return [EntryPoint(name, value, group) for name, value in project["entry-points"][group].items()]
+
+
+def test_the_commands_that_the_project_declares_are_there() -> None:
+    made = _commands(**{point.name: point.value for point in _declared("zeke.commands")})
+    for name in ("ingest", "demo"):
+        said = CliRunner().invoke(made, [name, "--help"])
+        assert said.exit_code == 0
+        assert "Options" in said.stdout
+
+
+def test_the_migrations_that_the_project_declares_keep_to_the_form() -> None:
+    for point in _declared("zeke.migrations"):
+        migrations = point.load()
+        assert list(inspect.signature(migrations.migrate).parameters) == ["dsn"]
+        assert "create" in migrations.sql()
+
+
+def test_the_script_that_the_project_declares_is_the_command_line() -> None:
+    project: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert callable(EntryPoint("zeke", project["scripts"]["zeke"], "console_scripts").load())
+
+
+def test_the_version_is_the_distribution_s(monkeypatch: pytest.MonkeyPatch, nowhere: Zeke) -> None:
+    monkeypatch.setattr("zeke_queue.cli.app.version", lambda name: {"zeke-queue": "1.2.3"}[name])
+    assert nowhere.good("--version") == "zeke 1.2.3\n"
+
+
+def test_a_source_tree_has_no_version(monkeypatch: pytest.MonkeyPatch, nowhere: Zeke) -> None:
+    monkeypatch.setattr("zeke_queue.cli.app.version", lambda _: importlib.metadata.version("no-such-thing"))
+    assert nowhere.good("--version") == "zeke, not installed but run from its source\n"

@@ -1,0 +1,253 @@
+"""One line tells the field, the fault and what to do; the code is 2 for a wrong call, 1 for a failure."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from tests.cli.conftest import SHOP, Zeke
+from tests.cli.old_server import old_server
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Write = Callable[[str], str]
+
+NOBODY = "00000000-0000-4000-8000-000000000000"
+REFUSED = "postgresql://zeke:s3cret@127.0.0.1:1/zeke"
+COMMANDS = [
+    ("jobs",),
+    ("queues",),
+    ("schedules",),
+    ("migrate",),
+    ("send", "mail", '{"to": "ann"}', *SHOP),
+    ("job", "show", NOBODY),
+    ("queue", "pause", "mail"),
+    ("worker", *SHOP),
+]
+"""One of each kind that needs a database."""
+
+every_command = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2]))
+
+
+# What is sent
+
+
+def test_an_unknown_task_is_refused_with_those_that_there_are(zeke: Zeke) -> None:
+    said = zeke.fails("send", "maill", "{}", *SHOP, code=2)
+    assert "'maill'" in said
+    assert "mail, odd, refuse" in said
+    assert "--external" in said
+
+
+def test_a_payload_that_does_not_fit_is_refused_with_every_field_that_does_not(zeke: Zeke) -> None:
+    said = zeke.fails("send", "mail", '{"copies": "many"}', *SHOP, code=2)
+    assert "to: Field required" in said
+    assert "copies: Input should be a valid integer" in said
+
+
+def test_programs_are_told_the_fields_as_json(zeke: Zeke) -> None:
+    result = zeke("send", "mail", '{"copies": "many"}', *SHOP, "--json")
+    assert result.exit_code == 2
+    assert not result.stdout
+    told = json.loads(result.stderr)
+    assert told["error"] == "PayloadInvalid"
+    assert [field["path"] for field in told["fields"]] == ["to", "copies"]
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a" * 300, "__pgboss__mine"])
+@pytest.mark.parametrize("command", [("send", "--external"), ("queue", "pause")], ids=" ".join)
+def test_a_queue_name_that_is_none_is_refused(zeke: Zeke, command: tuple[str, ...], name: str) -> None:
+    assert "Queue name" in zeke.fails(*command, name, code=2)
+
+
+def test_a_negative_delay_is_refused_with_its_range(zeke: Zeke) -> None:
+    assert "delay: -5.0 is out of range; give 0 to" in zeke.fails(
+        "send", "mail", '{"to": "ann"}', *SHOP, "--delay", "-5", code=2
+    )
+
+
+def test_a_payload_over_the_cap_is_refused_with_both_sizes(zeke: Zeke) -> None:
+    said = zeke.fails("send", "mail", json.dumps({"to": "a" * 500}), *SHOP, code=2)
+    assert "500 at most" in said
+    assert "send a reference" in said
+
+
+def test_a_payload_that_is_no_json_is_refused_with_the_place(zeke: Zeke) -> None:
+    said = zeke.fails("send", "mail", "{to: ann}", *SHOP, code=2)
+    assert "line 1 column 2" in said
+    assert "Quote it for the shell" in said
+
+
+def test_a_refused_send_names_the_job_in_the_way(zeke: Zeke) -> None:
+    first = zeke.send("mail", '{"to": "ann"}', "--singleton-key", "ann")
+    said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, "--singleton-key", "ann", code=1)
+    assert f"its key 'ann' is held by job {first}" in said
+
+
+def test_an_output_that_is_no_json_fails_its_job_and_says_so(zeke: Zeke) -> None:
+    job_id = zeke.send("odd")
+    zeke.work()
+    said = zeke.fails("send", "odd", *SHOP, "--id", job_id, "--wait", "0", code=1)
+    assert "ended failed: The handler's result can't be stored" in said
+    assert "use what JSON has" in said
+
+
+# Jobs
+
+
+@pytest.mark.parametrize("verb", ["show", "cancel", "retry", "resume"])
+def test_an_id_that_is_no_uuid_is_refused(nowhere: Zeke, verb: str) -> None:
+    assert "'42' is no job id" in nowhere.fails("job", verb, "42", code=2)
+
+
+@pytest.mark.parametrize("verb", ["show", "cancel", "retry", "resume"])
+def test_an_id_that_no_job_has_is_a_failure(zeke: Zeke, verb: str) -> None:
+    assert f"No job has the id {NOBODY}" in zeke.fails("job", verb, NOBODY, code=1)
+
+
+def test_a_job_that_did_not_fail_is_not_retried(zeke: Zeke) -> None:
+    job_id = zeke.send("mail", '{"to": "ann"}')
+    said = zeke.fails("job", "retry", job_id, code=1)
+    assert f"job {job_id} is created; only a failed or expired job" in said
+    assert zeke.json("job", "show", job_id)["state"] == "created"
+
+
+# What code declares
+
+
+@pytest.mark.parametrize(
+    ("declared", "told"),
+    [
+        ('c.schedule("a", "0 0 30 2 *")', "never"),
+        ('c.schedule("a", "every day")', "every day"),
+        ('c.schedule("a", "* * * * *", zone="Europe/Berlim")', "Europe/Berlin"),
+        ('@c.task("a")\ndef one(): ...\n@c.task("a")\ndef two(): ...', "'a' is already the name"),
+        ('@c.task("no name")\ndef one(): ...', "Queue name 'no name'"),
+        ('@c.task("a", retry_limit=-1)\ndef one(): ...', "retry_limit: -1"),
+    ],
+    ids=["never fires", "no cron", "unknown zone", "one name twice", "no name", "out of range"],
+)
+def test_a_catalog_that_is_wrong_is_refused_with_its_line(
+    zeke: Zeke, module: Write, declared: str, told: str
+) -> None:
+    name = module(f"from zeke_queue import Catalog\nc = Catalog()\n{declared}\n")
+    said = zeke.fails("worker", "--app", f"{name}:c", code=2)
+    assert told in said
+    assert f"{name}.py, line " in said
+
+
+def test_a_schedule_of_an_unknown_task_keeps_the_worker_from_starting(zeke: Zeke, module: Write) -> None:
+    name = module(
+        "from zeke_queue import Catalog\nc = Catalog()\n"
+        '@c.task("mail")\ndef mail(): ...\n'
+        'c.schedule("nightly", "0 3 * * *")\n'
+    )
+    assert "'nightly'" in zeke.fails("worker", "--app", f"{name}:c", code=2)
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("JOBS_CRON_TZ", "Europe/Atlantis"),
+        ("JOBS_CONCURRENCY", "none"),
+        ("JOBS_BEAT", "14"),
+        ("JOBS_SCHEMA", "pg_jobs"),
+        ("DATABASE_PRIMARY_URL", "mysql://ann@db/zeke"),
+        ("DATABASE_PRIMARY_URL", "postgresql://db/zeke?colour=red"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named(zeke: Zeke, variable: str, value: str) -> None:
+    said = zeke.fails("jobs", code=2, **{variable: value})
+    assert (variable if variable != "JOBS_SCHEMA" else "Schema name 'pg_jobs'") in said
+
+
+@every_command
+def test_without_a_database_nothing_starts(nowhere: Zeke, command: tuple[str, ...]) -> None:
+    assert "DATABASE_PRIMARY_URL is not set" in nowhere.fails(*command, code=2)
+
+
+# Databases
+
+
+@every_command
+def test_a_database_that_can_not_be_reached_is_a_failure(nowhere: Zeke, command: tuple[str, ...]) -> None:
+    said = nowhere.fails(*command, code=1, DATABASE_PRIMARY_URL=REFUSED)
+    assert "can't be reached" in said
+    assert "s3cret" not in said
+
+
+@every_command
+def test_a_server_that_is_too_old_is_refused(nowhere: Zeke, command: tuple[str, ...]) -> None:
+    with old_server("14.12") as dsn:
+        said = nowhere.fails(*command, code=1, DATABASE_PRIMARY_URL=dsn)
+    assert "PostgreSQL 14; PostgreSQL 15 is the oldest that works" in said
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c != ("migrate",)], ids=lambda c: " ".join(c[:2]))
+def test_tables_that_are_missing_are_a_matter_of_migrating(
+    zeke_empty: Zeke, command: tuple[str, ...]
+) -> None:
+    assert "Run `zeke migrate`" in zeke_empty.fails(*command, code=1)
+
+
+@every_command
+def test_tables_of_a_newer_pgboss_are_left_alone(zeke_empty: Zeke, command: tuple[str, ...]) -> None:
+    before = make_pgboss_10(zeke_empty.dsn)
+    said = zeke_empty.fails(*command, code=1)
+    assert "pg-boss 10 or later (its version 24)" in said
+    assert "JOBS_SCHEMA" in said
+    assert tables(zeke_empty.dsn) == before
+
+
+@every_command
+def test_a_role_without_rights_is_told_which(zeke: Zeke, command: tuple[str, ...]) -> None:
+    with stranger(zeke.dsn) as dsn:
+        said = zeke.fails(*command, code=1, DATABASE_PRIMARY_URL=dsn)
+    assert "lacks" in said
+    assert "Grant it" in said or "connect as" in said
+
+
+def make_pgboss_10(dsn: str | None) -> list[Any]:
+    """Make tables as pg-boss 10 has them, as far as they tell; returns all there is."""
+    with psycopg.connect(dsn or "", autocommit=True) as connection:
+        connection.execute("create schema pgboss")
+        connection.execute("create table pgboss.version (version int primary key, cron_on timestamptz)")
+        connection.execute("create table pgboss.job (id uuid, name text) partition by list (name)")
+        connection.execute("create table pgboss.archive (id uuid, archived_on timestamptz)")
+        connection.execute("insert into pgboss.version values (24)")
+    return tables(dsn)
+
+
+def tables(dsn: str | None) -> list[Any]:
+    """Return everything in the database that a migration could have changed."""
+    with psycopg.connect(dsn or "", autocommit=True) as connection:
+        return connection.execute(
+            "select n.nspname, c.relname, c.relkind, a.attname, a.atttypid from pg_class c"
+            " join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid"
+            " where n.nspname !~ '^pg_' and n.nspname <> 'information_schema' order by 1, 2, 4"
+        ).fetchall()
+
+
+@contextmanager
+def stranger(dsn: str | None) -> Iterator[str]:
+    """Yield a DSN of somebody who may connect, and no more."""
+    with psycopg.connect(dsn or "", autocommit=True) as connection:
+        row = connection.execute(
+            "select 'zeke_stranger_' || oid from pg_database where datname = current_database()"
+        )
+        ((role,),) = row.fetchall()
+        connection.execute(f"create role {role}")
+        try:
+            yield make_conninfo(dsn or "", options=f"-c role={role}")
+        finally:
+            connection.execute(f"drop owned by {role}")
+            connection.execute(f"drop role {role}")

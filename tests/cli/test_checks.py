@@ -1,0 +1,195 @@
+"""What doctor finds in a survey: one fault each, and what it advises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+import pytest
+
+from zeke_queue.cli.checks import Finding, Grade, Survey, examine
+from zeke_queue.model import JobState, Overdue, QueueSettings, Schedule, WorkerInfo
+from zeke_queue.storage.postgres.facts import PgBoss
+
+NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+WORKER = WorkerInfo(UUID(int=1), "host", 42, ("mail", "sweep"), 15.0, NOW, NOW - timedelta(seconds=4))
+DAILY = Schedule(
+    "sweep", "0 3 * * *", "sweep", last_tick=NOW - timedelta(hours=9), next_tick=NOW + timedelta(hours=15)
+)
+HEALTHY = Survey(
+    now=NOW,
+    workers=[WORKER],
+    queues=[QueueSettings("mail", 2), QueueSettings("sweep")],
+    counts={"mail": {JobState.CREATED: 1, JobState.ACTIVE: 1, JobState.COMPLETED: 5}},
+    schedules=[DAILY],
+    overdue=[],
+    pgboss=PgBoss(None, None),
+)
+SILENT = replace(WORKER, beat_on=NOW - timedelta(minutes=3))
+
+
+def wrong(**changes: object) -> list[Finding]:
+    """Return what is not well in a survey that is healthy but for some changes."""
+    return [one for one in examine(replace(HEALTHY, **changes)) if one.grade is not Grade.OK]  # type: ignore[arg-type]
+
+
+def overdue_by(reason: Literal["deadline", "lease"]) -> Overdue:
+    """Return a job that should no longer be active."""
+    return Overdue(
+        id=UUID(int=9),
+        name="mail",
+        attempt=1,
+        retry_count=0,
+        retry_limit=3,
+        retry_delay=1,
+        retry_backoff=True,
+        retry_delay_max=None,
+        reason=reason,
+        worker=None,
+    )
+
+
+def only(**changes: object) -> Finding:
+    (finding,) = wrong(**changes)
+    return finding
+
+
+def test_where_nothing_is_wrong_nothing_is_found() -> None:
+    assert wrong() == []
+    assert [finding.found for finding in examine(HEALTHY)] == [
+        "1 worker alive, 1 job running",
+        "1 schedule, none late",
+    ]
+
+
+def test_every_fault_comes_with_advice() -> None:
+    everything = wrong(
+        workers=[SILENT],
+        queues=[QueueSettings("mail", None, NOW)],
+        counts={"mail": {JobState.CREATED: 1, JobState.FAILED: 1}},
+        schedules=[replace(DAILY, cron="nonsense", next_tick=NOW - timedelta(hours=1))],
+        overdue=[overdue_by("lease")],
+        pgboss=PgBoss(5.0, 30.0),
+    )
+    assert len(everything) == 8
+    assert [finding.found for finding in everything if not finding.advice] == []
+
+
+# Workers
+
+
+def test_jobs_that_wait_for_no_worker_are_a_problem() -> None:
+    finding = only(workers=[], schedules=[])
+    assert (finding.grade, finding.found) == (Grade.PROBLEM, "no worker is alive; 1 job waits")
+    assert "zeke worker --app" in str(finding.advice)
+
+
+def test_a_schedule_without_a_worker_is_a_problem() -> None:
+    assert only(workers=[], counts={}).grade is Grade.PROBLEM
+
+
+def test_no_worker_and_nothing_to_do_is_worth_a_look() -> None:
+    assert only(workers=[], counts={}, schedules=[]).grade is Grade.WARNING
+
+
+def test_a_worker_that_is_silent_for_longer_than_its_lease_is_named() -> None:
+    finding = only(workers=[WORKER, SILENT])
+    assert finding.grade is Grade.WARNING
+    assert finding.found == f"worker {SILENT.id} (pid 42 on host) has been silent for 3 min"
+
+
+def test_a_worker_that_is_late_but_within_its_lease_is_alive() -> None:
+    assert wrong(workers=[replace(WORKER, beat_on=NOW - timedelta(seconds=15))]) == []
+
+
+# Queues
+
+
+def test_jobs_of_a_task_that_no_living_worker_has_are_a_problem() -> None:
+    finding = only(counts={"mial": {JobState.RETRY: 2}})
+    assert finding.grade is Grade.PROBLEM
+    assert finding.found == "2 jobs of 'mial' wait, and no living worker serves that queue"
+    assert "whose catalog has that task" in str(finding.advice)
+
+
+def test_a_task_of_a_silent_worker_is_served_by_nobody() -> None:
+    silent = replace(SILENT, queues=("mial",))
+    assert Grade.PROBLEM in {
+        f.grade for f in wrong(workers=[WORKER, silent], counts={"mial": {JobState.CREATED: 1}})
+    }
+
+
+def test_beside_a_pgboss_a_queue_may_be_served_by_its_workers() -> None:
+    finding = only(counts={"theirs": {JobState.CREATED: 1}}, pgboss=PgBoss(60.0, None))
+    assert finding.grade is Grade.WARNING
+    assert "a pg-boss may serve it" in str(finding.advice)
+
+
+def test_pgboss_s_own_queues_are_its_own_business() -> None:
+    assert wrong(counts={"__pgboss__maintenance": {JobState.CREATED: 1}}) == []
+
+
+def test_ended_jobs_of_a_task_that_nobody_serves_are_no_problem() -> None:
+    assert wrong(counts={"gone": {JobState.COMPLETED: 3}}) == []
+
+
+def test_a_paused_queue_is_worth_a_look() -> None:
+    finding = only(queues=[QueueSettings("mail", None, NOW - timedelta(hours=2))])
+    assert finding.grade is Grade.WARNING
+    assert finding.found == "'mail' has been paused for 2 h; waiting jobs: 1"
+    assert "zeke queue resume mail" in str(finding.advice)
+
+
+def test_a_queue_at_its_limit_is_told_and_is_no_fault() -> None:
+    survey = replace(HEALTHY, counts={"mail": {JobState.ACTIVE: 2, JobState.CREATED: 9}})
+    assert "'mail' is at its limit: 2 of at most 2 jobs run, 9 wait" in [f.found for f in examine(survey)]
+    assert wrong(counts=survey.counts) == []
+
+
+# Jobs
+
+
+def test_jobs_that_should_have_ended_are_counted_by_reason() -> None:
+    finding = only(overdue=[overdue_by("deadline"), overdue_by("lease"), overdue_by("lease")])
+    assert finding.found.endswith("1 past the deadline, 2 without a living worker")
+
+
+def test_jobs_that_failed_for_good_are_counted_by_queue() -> None:
+    finding = only(counts={"mail": {JobState.FAILED: 2, JobState.EXPIRED: 1}, "ok": {JobState.COMPLETED: 1}})
+    assert finding.grade is Grade.WARNING
+    assert finding.found == "failed or expired for good: 3 of 'mail'"
+
+
+# Schedules
+
+
+@pytest.mark.parametrize(("seconds", "problems"), [(61, 1), (59, 0)])
+def test_a_tick_that_nobody_served_for_a_minute_is_a_problem(seconds: int, problems: int) -> None:
+    late = replace(DAILY, next_tick=NOW - timedelta(seconds=seconds))
+    found = wrong(schedules=[late])
+    assert len(found) == problems
+    assert all("--no-scheduler" in str(finding.advice) for finding in found)
+
+
+def test_a_paused_schedule_is_not_late() -> None:
+    assert wrong(schedules=[replace(DAILY, next_tick=NOW - timedelta(hours=1), paused=True)]) == []
+
+
+def test_a_schedule_that_can_not_be_read_is_a_problem() -> None:
+    finding = only(schedules=[replace(DAILY, zone="Europe/Atlantis")])
+    assert finding.grade is Grade.PROBLEM
+    assert finding.found.startswith("'sweep' never fires: ")
+
+
+def test_a_schedule_whose_task_nobody_serves_is_worth_a_look() -> None:
+    finding = only(schedules=[replace(DAILY, task="sweeep")])
+    assert finding.found == "'sweep' sends 'sweeep', which no living worker serves"
+
+
+@pytest.mark.parametrize(("age", "found"), [(119.0, 1), (121.0, 0)])
+def test_a_pgboss_that_serves_schedules_keeps_ours_back(age: float, found: int) -> None:
+    findings = wrong(pgboss=PgBoss(None, age))
+    assert len(findings) == found
+    assert all("noScheduling: true" in str(finding.advice) for finding in findings)

@@ -1,0 +1,181 @@
+"""``zeke doctor`` on databases of every kind: what is not fit is one finding with advice, and exit code 1."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from tests.cli.conftest import Zeke
+from tests.cli.old_server import old_server
+from tests.cli.test_bad_input import REFUSED, make_pgboss_10, stranger, tables
+from zeke_queue.cli import database
+from zeke_queue.queue import Queue
+from zeke_queue.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def problems(zeke: Zeke, *arguments: str, code: int = 1, **env: str) -> list[dict[str, str]]:
+    """Run doctor, and return what it finds but for what is well."""
+    result = zeke("doctor", "--json", *arguments, **env)
+    assert result.exit_code == code, result.output
+    findings: list[dict[str, str]] = json.loads(result.stdout)["findings"]
+    return [finding for finding in findings if finding["grade"] != "ok"]
+
+
+def sole(findings: Iterable[Any]) -> Any:
+    """Return the one that there is."""
+    (finding,) = findings
+    return finding
+
+
+# Databases that nobody can work with
+
+
+def test_a_database_that_can_not_be_reached_is_the_one_finding(nowhere: Zeke) -> None:
+    finding = sole(problems(nowhere, DATABASE_PRIMARY_URL=REFUSED))
+    assert finding["grade"] == "problem"
+    assert "can't be reached" in finding["found"]
+    assert "see that the server runs" in finding["advice"]
+    assert "s3cret" not in str(finding)
+
+
+def test_a_server_that_is_too_old_is_the_one_finding(nowhere: Zeke) -> None:
+    with old_server("13.4") as dsn:
+        finding = sole(problems(nowhere, DATABASE_PRIMARY_URL=dsn))
+    assert finding["found"] == "The server is PostgreSQL 13; PostgreSQL 15 is the oldest that works"
+    assert finding["advice"] == "Upgrade it, or connect to another one"
+
+
+def test_tables_that_are_missing_are_a_matter_of_migrating(zeke_empty: Zeke) -> None:
+    finding = sole(problems(zeke_empty))
+    assert finding["about"] == "tables"
+    assert finding["advice"] == "Run `zeke migrate`"
+
+
+def test_tables_that_lack_a_migration_are_a_matter_of_migrating(zeke: Zeke) -> None:
+    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
+        connection.execute("delete from pgboss.zeke_migration where number = 3")
+    finding = sole(problems(zeke))
+    assert "indexes_of_ours not applied" in finding["found"]
+    assert finding["advice"] == "Run `zeke migrate`"
+
+
+def test_tables_of_a_newer_pgboss_are_left_alone(zeke_empty: Zeke) -> None:
+    before = make_pgboss_10(zeke_empty.dsn)
+    finding = sole(problems(zeke_empty))
+    assert "belongs to pg-boss 10 or later (its version 24)" in finding["found"]
+    assert finding["advice"].startswith("Name another schema (JOBS_SCHEMA)")
+    assert tables(zeke_empty.dsn) == before
+
+
+def test_rights_that_are_missing_come_with_the_statements_that_grant_them(zeke: Zeke) -> None:
+    with stranger(zeke.dsn) as dsn:
+        finding = sole(problems(zeke, DATABASE_PRIMARY_URL=dsn))
+        assert finding["about"] == "rights"
+        assert "select, insert, update, delete on job; select, insert, delete on archive" in finding["found"]
+        with psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
+            owner.execute(finding["advice"].partition(": ")[2].encode())
+        assert [f["about"] for f in problems(zeke, DATABASE_PRIMARY_URL=dsn, code=0)] == ["workers"]
+
+
+def test_a_right_that_is_missing_is_told_apart_from_those_that_are_there(zeke: Zeke) -> None:
+    with stranger(zeke.dsn) as dsn:
+        role = dsn.partition("role=")[2].strip("'\"")
+        with psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
+            owner.execute(f"grant usage on schema pgboss to {role}")
+            owner.execute(f"grant all on all tables in schema pgboss to {role}")
+            owner.execute(f"revoke delete on pgboss.archive from {role}")
+        finding = sole(problems(zeke, DATABASE_PRIMARY_URL=dsn))
+    assert finding["found"] == f"role {role} lacks in schema pgboss: delete on archive"
+
+
+# Databases that work, but not well
+
+
+def test_a_healthy_system_is_told_to_be_well(zeke: Zeke) -> None:
+    async def look(queue: Queue) -> Any:
+        async with Worker(queue):
+            return await asyncio.to_thread(zeke, "doctor")
+
+    result = zeke.on_queue(look)
+    assert result.exit_code == 0
+    assert "1 worker alive, 0 jobs running" in result.stdout
+    assert result.stdout.endswith("All is well.\n")
+
+
+def test_a_task_that_the_living_worker_lacks_is_a_problem(zeke: Zeke) -> None:
+    zeke.good("send", "maill", "{}", "--external")
+
+    async def look(queue: Queue) -> Any:
+        async with Worker(queue):
+            return await asyncio.to_thread(problems, zeke)
+
+    finding = sole(zeke.on_queue(look))
+    assert finding["found"] == "1 job of 'maill' waits, and no living worker serves that queue"
+
+
+def test_an_old_transaction_is_named(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "LONG_TRANSACTION", 0.0)
+    with psycopg.connect(zeke.dsn or "", application_name="a forgotten console") as connection:
+        connection.execute("create temporary table mine ()")
+        found = [f for f in problems(zeke, code=0) if f["about"] == "database"]
+    assert "of a forgotten console (idle in transaction) has had a transaction open" in sole(found)["found"]
+    assert "pg_terminate_backend" in sole(found)["advice"]
+
+
+def test_a_young_transaction_is_no_matter(zeke: Zeke) -> None:
+    with psycopg.connect(zeke.dsn or "") as connection:
+        connection.execute("create temporary table mine ()")
+        assert [f["about"] for f in problems(zeke, code=0)] == ["workers"]
+
+
+def test_pgboss_s_costly_indexes_are_named_with_what_drops_them(zeke: Zeke) -> None:
+    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
+        connection.execute("create index job_fetch on pgboss.job (name text_pattern_ops, startafter)")
+        finding = sole(f for f in problems(zeke, code=0) if f["about"] == "tables")
+        assert "pgboss.job_fetch cost half the speed" in finding["found"]
+        connection.execute(finding["advice"].partition(": ")[2].rstrip(";").encode())
+    assert [f["about"] for f in problems(zeke, code=0)] == ["workers"]
+
+
+def test_a_pgboss_that_does_its_cron_is_told(zeke: Zeke) -> None:
+    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
+        connection.execute("update pgboss.version set cron_on = now(), maintained_on = now()")
+    finding = sole(f for f in problems(zeke, code=0) if f["about"] == "schedules")
+    assert "a pg-boss 9 looked at the schedules 0 s ago" in finding["found"]
+
+
+def test_doctor_changes_nothing(zeke: Zeke) -> None:
+    job_id = zeke.send("mail", '{"to": "ann"}')
+    before = zeke.json("job", "show", job_id), tables(zeke.dsn)
+    zeke("doctor")
+    assert (zeke.json("job", "show", job_id), tables(zeke.dsn)) == before
+
+
+# What people see
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_on_a_terminal_findings_are_wrapped_to_its_width(zeke: Zeke, width: int) -> None:
+    with stranger(zeke.dsn) as dsn:
+        result = zeke(
+            "doctor", DATABASE_PRIMARY_URL=dsn, FORCE_COLOR="1", TERM="dumb", NO_COLOR="1", COLUMNS=str(width)
+        )
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert max(map(len, lines)) <= width
+    assert lines[-1] == "1 problem."
+
+
+def test_in_a_pipe_a_finding_is_a_line(zeke_empty: Zeke) -> None:
+    server, tables_, advice, summary = zeke_empty("doctor", COLUMNS="40").stdout.splitlines()
+    assert server.startswith("✓ database   PostgreSQL ")
+    assert tables_ == "✗ tables     Schema 'pgboss' has no tables of ours yet"
+    assert advice == "             → Run `zeke migrate`"
+    assert summary == "1 problem."

@@ -1,0 +1,209 @@
+"""Jobs on the command line: sent, waited for, listed, shown, cancelled, and brought back."""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID
+
+import pytest
+
+from tests.cli.conftest import SHOP, Zeke
+from zeke_queue.model import JobState
+from zeke_queue.queue import Queue
+
+LETTER = '{"to": "ann"}'
+TERMINAL = {"FORCE_COLOR": "1", "TERM": "xterm"}
+
+
+# Sending
+
+
+def test_a_sent_job_is_told_by_its_id_alone(zeke: Zeke) -> None:
+    job_id = zeke.good("send", "mail", LETTER, *SHOP)
+    assert zeke.json("job", "show", str(UUID(job_id.strip())))["data"] == {"to": "ann", "copies": 1}
+
+
+def test_a_payload_may_come_from_standard_input(zeke: Zeke) -> None:
+    job_id = zeke.good("send", "mail", "-", *SHOP, stdin=LETTER).strip()
+    assert zeke.json("job", "show", job_id)["data"]["to"] == "ann"
+
+
+def test_programs_are_told_what_was_sent(zeke: Zeke) -> None:
+    sent = json.loads(zeke.good("send", "post", LETTER, *SHOP, "--json"))
+    assert sent == {"id": sent["id"], "status": "QUEUED", "taskId": "mail"}
+
+
+def test_options_of_a_send_reach_the_job(zeke: Zeke) -> None:
+    own = "01938c5e-7a3b-7c4d-9e2f-0123456789ab"
+    zeke.send(
+        *("mail", LETTER, "--id", own, "--priority", "7", "--retry-limit", "0", "--expire-in", "90"),
+        *("--singleton-key", "ann", "--delay", "3600"),
+    )
+    job = zeke.json("job", "show", own)
+    assert {key: job[key] for key in ("priority", "retry_limit", "expire_in", "singleton_key")} == {
+        "priority": 7,
+        "retry_limit": 0,
+        "expire_in": 90.0,
+        "singleton_key": "ann",
+    }
+    assert job["start_after"] > job["created_on"]
+
+
+def test_a_job_for_another_process_needs_no_catalog(zeke: Zeke) -> None:
+    job_id = zeke.good("send", "theirs", "[1, 2]", "--external").strip()
+    assert zeke.json("job", "show", job_id)["data"] == [1, 2]
+
+
+def test_waiting_prints_the_result(zeke: Zeke) -> None:
+    job_id = zeke.send("mail", LETTER)
+    zeke.work()
+    again = ("send", "mail", LETTER, *SHOP, "--id", job_id, "--wait", "1")
+    assert json.loads(zeke.good(*again)) == {"sent": 1}
+    told = json.loads(zeke.good(*again, "--json"))
+    assert told == {"id": job_id, "status": "COMPLETED", "taskId": "mail", "output": {"sent": 1}}
+
+
+def test_waiting_in_vain_is_a_failure_that_names_the_job(zeke: Zeke) -> None:
+    said = zeke.fails("send", "mail", LETTER, *SHOP, "--wait", "0", code=1)
+    (job,) = zeke.json("jobs")
+    assert f"Job {job['id']} has not ended after 0 s; it goes on" in said
+
+
+def test_waiting_for_a_job_that_fails_is_a_failure_that_says_why(zeke: Zeke) -> None:
+    job_id = zeke.send("refuse")
+    zeke.work()
+    said = zeke.fails("send", "refuse", *SHOP, "--id", job_id, "--wait", "1", code=1)
+    assert "ended failed: no longer wanted" in said
+
+
+# Listing
+
+
+def test_jobs_are_listed_newest_first(zeke: Zeke) -> None:
+    ids = [zeke.send("mail", LETTER) for _ in range(3)]
+    assert [job["id"] for job in zeke.json("jobs")] == ids[::-1]
+    heading, *lines = zeke.good("jobs").splitlines()
+    assert heading.split() == ["id", "queue", "state", "tries", "age", "payload"]
+    assert [line.split()[0] for line in lines] == ids[::-1]
+
+
+def test_jobs_are_listed_by_queue_and_state_and_page(zeke: Zeke) -> None:
+    mail, refused = zeke.send("mail", LETTER), zeke.send("refuse")
+    zeke.work()
+    waiting = zeke.send("refuse")
+
+    def listed(*arguments: str) -> list[str]:
+        return [job["id"] for job in zeke.json("jobs", *arguments)]
+
+    assert listed("-q", "mail") == [mail]
+    assert listed("-s", "failed", "-s", "completed") == [refused, mail]
+    assert listed("-q", "refuse", "--state", "created") == [waiting]
+    assert listed("-n", "1", "--before", waiting) == [refused]
+    assert listed("--archived") == []
+
+
+def test_a_full_page_says_how_to_get_the_next_one(zeke: Zeke) -> None:
+    zeke.send("mail", LETTER)
+    last = zeke.send("mail", LETTER)
+    result = zeke("jobs", "-n", "1")
+    assert result.stderr == f"Older ones: --before {last}\n"
+    assert len(result.stdout.splitlines()) == 2
+
+
+def test_no_jobs_are_told_from_none_that_match(zeke: Zeke) -> None:
+    assert zeke.good("jobs") == "No jobs yet.\n"
+    assert zeke.good("jobs", "-q", "mail") == "No such jobs.\n"
+    assert zeke.json("jobs") == []
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_on_a_terminal_a_job_is_a_line_that_fits(zeke: Zeke, width: int) -> None:
+    zeke.send("mail", json.dumps({"to": "a" * 150}))
+    lines = zeke.good("jobs", **TERMINAL, NO_COLOR="1", COLUMNS=str(width)).splitlines()
+    assert len(lines) == 2
+    assert max(len(_bare(line)) for line in lines) <= width
+    assert lines[1].rstrip("\x1b[0m").endswith("a…")
+
+
+def test_in_a_pipe_a_job_is_a_whole_line_without_colours(zeke: Zeke) -> None:
+    zeke.send("mail", json.dumps({"to": "a" * 150}))
+    line = zeke.good("jobs", COLUMNS="40").splitlines()[1]
+    assert "a" * 150 in line
+    assert "\x1b" not in line
+
+
+def test_a_payload_can_not_speak_to_the_terminal(zeke: Zeke) -> None:
+    zeke.good("send", "theirs", json.dumps("\x1b[2J\nred"), "--external")
+    assert zeke.good("jobs").splitlines()[1].endswith("·[2J·red")
+
+
+def _bare(line: str) -> str:
+    """Leave out what a terminal doesn't show."""
+    return line.replace("\x1b[1m", "").replace("\x1b[0m", "")
+
+
+# One job
+
+
+def test_a_job_is_shown_with_what_its_handler_said(zeke: Zeke) -> None:
+    job_id = zeke.send("mail", LETTER)
+    zeke.work()
+    shown = zeke.good("job", "show", job_id)
+    assert shown.startswith(f"mail {job_id}  completed (COMPLETED)\n")
+    assert '"sent": 1' in shown
+    assert "info    sending to=ann" in shown
+    assert " 50%  half of it" in shown
+    events = zeke.json("job", "show", job_id)["events"]
+    assert [event["kind"] for event in events] == ["log", "progress"]
+    assert events[1]["data"] == {"value": 0.5, "message": "half of it"}
+
+
+def test_a_job_that_failed_is_shown_with_its_error_once(zeke: Zeke) -> None:
+    job_id = zeke.send("refuse")
+    zeke.work()
+    shown = zeke.good("job", "show", job_id)
+    assert "failed (FAILED)" in shown
+    assert shown.count("Fail: no longer wanted") == 1
+    assert zeke.json("job", "show", job_id)["history"][0]["error"]["message"] == "no longer wanted"
+
+
+def test_a_cancelled_job_can_be_resumed(zeke: Zeke) -> None:
+    job_id = zeke.send("mail", LETTER)
+    assert zeke.good("job", "cancel", job_id) == f"Job {job_id} is cancelled.\n"
+    assert "is cancelled; only a job that waits or runs" in zeke.fails("job", "cancel", job_id, code=1)
+    assert zeke.json("job", "resume", job_id) == {"id": job_id, "changed": True, "state": "created"}
+
+
+def test_a_failed_job_can_be_retried(zeke: Zeke) -> None:
+    job_id = zeke.send("refuse")
+    zeke.work()
+    assert zeke.good("job", "retry", job_id) == f"Job {job_id} will run again.\n"
+    assert zeke.json("job", "show", job_id)["state"] == "retry"
+
+
+def test_programs_are_told_of_a_change_that_could_not_be_made(zeke: Zeke) -> None:
+    job_id = zeke.send("mail", LETTER)
+    result = zeke("--json", "job", "resume", job_id)
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {"id": job_id, "changed": False, "state": "created"}
+
+
+def test_an_archived_job_can_be_shown_and_not_be_retried(zeke: Zeke) -> None:
+    job_id = zeke.send("refuse")
+    zeke.work()
+
+    async def archive(queue: Queue) -> None:
+        assert await queue.storage.archive(0, 10) == 1
+
+    zeke.on_queue(archive)
+    assert "\n  archived " in zeke.good("job", "show", job_id)
+    assert [job["id"] for job in zeke.json("jobs", "--archived")] == [job_id]
+    assert "is failed, and archived; only" in zeke.fails("job", "retry", job_id, code=1)
+
+
+def test_every_state_has_a_colour(zeke: Zeke) -> None:
+    job_id = zeke.send("mail", LETTER)
+    shown = zeke.good("jobs", **TERMINAL, COLUMNS="80").splitlines()[1]
+    assert job_id in shown
+    assert "\x1b[36mcreated" in shown
+    assert len(JobState) == 7

@@ -1,0 +1,66 @@
+"""``zeke migrate`` makes the tables, and ``--sql`` prints what makes them."""
+
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.cli.conftest import Zeke
+from zeke_queue.cli import migrate
+
+DOMAIN = EntryPoint("zeke", "zeke_tasks.store.postgres.migrate", "zeke.migrations")
+
+
+@pytest.fixture(autouse=True)
+def declared(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
+    """The migrations that are installed: none but the queue's own, unless the test adds some."""
+    points: list[EntryPoint] = []
+    monkeypatch.setattr(migrate, "entry_points", lambda group: points)
+    return points
+
+
+def test_the_tables_are_made_once(zeke_empty: Zeke) -> None:
+    assert zeke_empty.good("migrate").startswith("pgboss: applied tables_of_pgboss_9, ")
+    assert zeke_empty.good("migrate") == "pgboss: already up to date\n"
+
+
+def test_programs_are_told_what_was_applied(zeke_empty: Zeke) -> None:
+    first: dict[str, Any] = zeke_empty.json("migrate")
+    assert "tables_of_pgboss_9" in first["pgboss"]
+    assert zeke_empty.json("migrate") == {"pgboss": []}
+
+
+def test_other_distributions_tables_are_made_too(zeke_empty: Zeke, declared: list[EntryPoint]) -> None:
+    declared.append(DOMAIN)
+    assert "\nzeke: applied " in zeke_empty.good("migrate")
+    assert zeke_empty.good("migrate") == "pgboss: already up to date\nzeke: already up to date\n"
+
+
+def test_the_printed_sql_leaves_nothing_to_be_migrated(zeke_empty: Zeke, declared: list[EntryPoint]) -> None:
+    declared.append(DOMAIN)
+    printed = zeke_empty.good("migrate", "--sql")
+    with psycopg.connect(zeke_empty.dsn or "", autocommit=True) as connection:
+        connection.execute(printed.encode())
+    assert zeke_empty.json("migrate") == {"pgboss": [], "zeke": []}
+    assert zeke_empty.good("jobs") == "No jobs yet.\n"
+
+
+def test_the_printed_sql_is_of_the_schema_that_was_named(zeke_empty: Zeke) -> None:
+    printed = zeke_empty.good("migrate", "--sql", "--schema", "mine")
+    with psycopg.connect(zeke_empty.dsn or "", autocommit=True) as connection:
+        connection.execute(printed.encode())
+    assert zeke_empty.json("migrate", "--schema", "mine") == {"mine": []}
+
+
+def test_printing_the_sql_needs_no_database(nowhere: Zeke) -> None:
+    assert "create table pgboss.job" in nowhere.good("migrate", "--sql")
+
+
+def test_half_a_migration_is_none(zeke_empty: Zeke, declared: list[EntryPoint]) -> None:
+    declared.append(EntryPoint("theirs", "nowhere.to_be.found", "zeke.migrations"))
+    said = zeke_empty.fails("migrate", code=2)
+    assert "'theirs' (nowhere.to_be.found) can't be loaded" in said
+    assert "Run `zeke migrate`" in zeke_empty.fails("jobs", code=1)

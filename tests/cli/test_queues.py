@@ -1,0 +1,87 @@
+"""Queues and schedules on the command line."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.conftest import Zeke
+from zeke_queue.queue import Queue
+
+LETTER = '{"to": "ann"}'
+
+
+def test_queues_are_listed_with_their_jobs_and_limits(zeke: Zeke) -> None:
+    zeke.send("mail", LETTER)
+    zeke.send("refuse")
+    zeke.work()
+    zeke.send("mail", LETTER)
+    heading, *lines = zeke.good("queues").splitlines()
+    assert heading.split() == ["queue", "waiting", "active", "completed", "failed", "cancelled", "limit"]
+    rows = {line.split()[0]: line.split()[1:] for line in lines}
+    assert rows["mail"] == ["1", "0", "1", "0", "0", "2"]
+    assert rows["refuse"] == ["0", "0", "0", "1", "0", "–"]
+
+
+def test_programs_are_told_of_each_state(zeke: Zeke) -> None:
+    zeke.send("mail", LETTER)
+    assert zeke.json("queues") == [
+        {"name": "mail", "concurrency_limit": None, "paused_on": None, "states": {"created": 1}}
+    ]
+
+
+def test_no_queues_are_said_to_be_none_yet(zeke: Zeke) -> None:
+    assert zeke.good("queues").startswith("No queues yet")
+    assert zeke.json("queues") == []
+
+
+def test_a_paused_queue_starts_no_job_until_it_is_resumed(zeke: Zeke) -> None:
+    job_id = zeke.send("mail", LETTER)
+    assert "until `zeke queue resume mail`" in zeke.good("queue", "pause", "mail")
+    assert zeke.good("queues").splitlines()[1].endswith("paused 0 s")
+    zeke.work()
+    assert zeke.json("job", "show", job_id)["state"] == "created"
+    assert zeke.json("queue", "resume", "mail") == {"name": "mail", "paused": False}
+    zeke.work()
+    assert zeke.json("job", "show", job_id)["state"] == "completed"
+
+
+def test_schedules_are_listed_with_their_ticks(zeke: Zeke) -> None:
+    async def schedule(queue: Queue) -> None:
+        await queue.schedule("refuse", "0 3 * * *", zone="Europe/Berlin", description="Say no")
+
+    zeke.on_queue(schedule)
+    heading, line = zeke.good("schedules").splitlines()
+    assert heading.split() == ["schedule", "cron", "zone", "next", "tick", "(UTC)", "last", "description"]
+    assert line.startswith("refuse    0 3 * * *  Europe/Berlin")
+    assert line.endswith("Say no")
+    assert zeke.json("schedules")[0]["cron"] == "0 3 * * *"
+
+
+def test_only_what_is_unusual_of_a_schedule_takes_room(zeke: Zeke) -> None:
+    async def schedule(queue: Queue) -> None:
+        await queue.schedule("nightly", "0 3 * * *", task="refuse", catch_up="all", paused=True)
+
+    zeke.on_queue(schedule)
+    heading, line = zeke.good("schedules").splitlines()
+    assert "task" in heading
+    assert "catch up" in heading
+    assert line.split()[-3:] == ["refuse", "all", "–"]
+    assert "paused" in line
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_on_a_terminal_a_schedule_is_a_line_that_fits(zeke: Zeke, width: int) -> None:
+    async def schedule(queue: Queue) -> None:
+        await queue.schedule(
+            "refuse", "*/5 * * * *", zone="America/Indiana/Indianapolis", description="no " * 40
+        )
+
+    zeke.on_queue(schedule)
+    terminal = {"FORCE_COLOR": "1", "TERM": "xterm", "NO_COLOR": "1", "COLUMNS": str(width)}
+    lines = zeke.good("schedules", **terminal).splitlines()
+    assert len(lines) == 2
+    assert len(lines[1]) <= width
+
+
+def test_no_schedules_are_said_to_be_none_yet(zeke: Zeke) -> None:
+    assert zeke.good("schedules").startswith("No schedules yet")
