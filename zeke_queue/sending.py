@@ -6,13 +6,13 @@ the options, the names. What is left for the storage is to insert, or to refuse 
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, cast
 from uuid import UUID
 
-from zeke_queue.core import jsonb
+from zeke_queue.core import jsonb, stored_options
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.names import queue_name
 from zeke_queue.core.options import DEFAULTS, JobOptions, merge, new_job, next_slot
@@ -22,7 +22,7 @@ from zeke_queue.rng import Ids
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from typing import Unpack
 
     from zeke_queue.catalog import Catalog
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 _ADDRESS: Final = frozenset({"id", "external", "parent", "meta"})
 """Options of a send that no other layer has."""
+
+_KNOWN: Final = tuple(field.name for field in fields(JobOptions))
 
 _NOBODY: Final = UUID(int=0)
 
@@ -150,30 +152,25 @@ class Sender:
             PayloadInvalid: the payload does not fit the task's model.
             NotJson: payload or meta has no JSON form.
             TooLarge: payload or meta is over the catalog's cap.
-            BadOption: an option is out of range, or excludes another; meta is no mapping; the id is no UUID.
+            BadOption: an option is out of range, excludes another, or does not exist; meta is no mapping; an
+                id is no UUID.
             BadName: the name of an external task is not one.
         """
         name, data, base = self.resolve(task, payload, external=options.get("external", False))
         if not options:
-            return Prepared(
-                new_job(self.new_id(), name, data, base, parent=parent, meta=meta), debounced=False
-            )
-        own = JobOptions(
-            **{key: value for key, value in cast("dict[str, Any]", options).items() if key not in _ADDRESS}
-        )
-        job_id = options.get("id") or self.new_id()
-        if not isinstance(job_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise BadOption(f"id: {job_id!r} is no UUID; give uuid.UUID(...), or none for a new one")
+            job = new_job(self.new_id(), name, data, base, parent=parent, meta=meta)
+            return Prepared(job, debounced=base.debounce is not None)
+        said = merge(_own(cast("dict[str, Any]", options)), base)
         given = options.get("meta")
         job = new_job(
-            job_id,
+            _uuid("id", options.get("id")) or self.new_id(),
             name,
             data,
-            merge(own, base),
-            parent=options.get("parent") or parent,
+            said,
+            parent=_uuid("parent", options.get("parent")) or parent,
             meta=meta if given is None else self.meta(given),
         )
-        return Prepared(job, debounced=own.debounce is not None)
+        return Prepared(job, debounced=said.debounce is not None)
 
     def resolve(
         self, which: str | Task[Any, Any], payload: Any, *, external: bool
@@ -208,7 +205,7 @@ class Sender:
         queue_name(schedule.name)
         Cron.parse(schedule.cron, schedule.zone)
         queue, data, _ = self.resolve(schedule.name if task is None else task, payload, external=external)
-        complete = replace(schedule, task=queue, data=data, options=_stored(options))
+        complete = replace(schedule, task=queue, data=data, options=stored_options.write(options))
         # Its first tick would find an option that is out of range; whoever writes it should.
         self.tick(complete, _NOBODY)
         return complete
@@ -219,14 +216,12 @@ class Sender:
         Raises:
             BadOption, BadName: the schedule was edited by other means, and is wrong.
         """
+        # What is stored may be an alias: a task that was renamed since, or a name of pg-boss's.
         task = self._catalog.served.get(schedule.task)
-        stored = schedule.options
-        own = JobOptions(
-            **{ours: stored[key] for key, ours in _STORED.items() if stored.get(key) is not None}
-        )
-        options = merge(own, self._external if task is None else self._base(task))
-        job = new_job(job_id, schedule.task, schedule.data, options, meta=meta)
-        return Prepared(job, debounced=own.debounce is not None)
+        queue, base = (schedule.task, self._external) if task is None else (task.name, self._base(task))
+        options = merge(stored_options.read(schedule.options), base)
+        job = new_job(job_id, queue, schedule.data, options, meta=meta)
+        return Prepared(job, debounced=options.debounce is not None)
 
     def _base(self, task: Task[Any, Any]) -> JobOptions:
         base = self._bases.get(task)
@@ -259,33 +254,26 @@ class Sender:
         return text
 
 
-_STORED: Final[Mapping[str, str]] = {
-    # Schedules that pg-boss stored have its spelling; a key of ours, further down, wins over it.
-    "retryLimit": "retry_limit",
-    "retryDelay": "retry_delay",
-    "retryBackoff": "retry_backoff",
-    "expireInSeconds": "expire_in",
-    "singletonKey": "singleton_key",
-    "singletonSeconds": "throttle",
-    **{field.name: field.name for field in fields(JobOptions) if field.name not in {"delay", "start_at"}},
-}
-"""Which stored option of a schedule is which option of its jobs."""
-
-
-def _stored(options: JobOptionsGiven) -> dict[str, Any]:
-    """Return options as a schedule keeps them: JSON, with durations in seconds.
+def _own(options: Mapping[str, Any]) -> JobOptions:
+    """Return what a send says about its job.
 
     Raises:
-        BadOption: one is none that a schedule's jobs can have, such as when they start.
+        BadOption: it says something that no job can have.
     """
-    for name in options:
-        if name not in _STORED:
-            raise BadOption(f"{name}: a schedule's jobs have no such option; they start at its ticks")
-    return {
-        name: value.total_seconds() if isinstance(value, timedelta) else value
-        for name, value in options.items()
-        if value is not None
-    }
+    said = {name: value for name, value in options.items() if name not in _ADDRESS}
+    try:
+        return JobOptions(**said)
+    except TypeError:
+        unknown = next(name for name in said if name not in _KNOWN)
+    near = difflib.get_close_matches(unknown, [*_KNOWN, *_ADDRESS], n=2)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(_KNOWN)}"
+    raise BadOption(f"{unknown}: there is no such option; {hint}")
+
+
+def _uuid(field: str, value: object) -> UUID | None:
+    if value is not None and not isinstance(value, UUID):
+        raise BadOption(f"{field}: {value!r} is no UUID; give uuid.UUID(...), or leave it out")
+    return value
 
 
 def catch_up_policy(given: CatchUp | str) -> CatchUp:

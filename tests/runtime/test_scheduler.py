@@ -97,6 +97,53 @@ async def test_a_schedule_for_a_task_of_another_process_is_served_too(
     assert (job.name, job.retry_limit, job.expire_in, job.priority) == ("elsewhere", 4, 30, 2)
 
 
+@pytest.mark.parametrize(
+    ("stored", "expire_in"),
+    [
+        ({"expireInMinutes": 5}, 300),
+        ({"expireInHours": 2}, 7_200),
+        ({"expireInHours": 2, "expireInSeconds": 9}, 7_200),  # the first of these that it finds
+        ({"expireInHours": 2, "expire_in": 7}, 7),
+    ],
+)
+async def test_pg_boss_s_longer_units_are_read(
+    queue: Queue, clock: FrozenClock, stored: dict[str, Any], expire_in: float
+) -> None:
+    await queue.storage.put_schedule(Schedule("elsewhere", "* * * * *", "elsewhere", options=stored))
+    await Scheduler(queue).tick()
+    clock.advance(MINUTE)
+    await Scheduler(queue).tick()
+    (job,) = await sent(queue)
+    assert job.expire_in == expire_in
+
+
+async def test_pg_boss_s_slots_are_throttles_and_its_next_slots_debounces(
+    queue: Queue, clock: FrozenClock
+) -> None:
+    for name, more in (("throttled", {}), ("debounced", {"singletonNextSlot": True})):
+        options = {"singletonHours": 1, **more}
+        await queue.storage.put_schedule(Schedule(name, "* * * * *", name, options=options))
+    await Scheduler(queue).tick()
+    for _ in range(3):
+        clock.advance(MINUTE)
+        await Scheduler(queue).tick()
+    starts = sorted((job.name, job.start_after) for job in await sent(queue))
+    first, next_slot = START + timedelta(minutes=1), START + timedelta(hours=1)
+    assert starts == [("debounced", first), ("debounced", next_slot), ("throttled", first)]
+
+
+async def test_a_schedule_that_names_a_task_by_an_alias_sends_to_the_task_s_own_queue(
+    queue: Queue, clock: FrozenClock
+) -> None:
+    # Its name is that of a queue of old, and it was stored before the task was renamed.
+    await queue.storage.put_schedule(Schedule("post", "* * * * *", "post", data='{"to": "ann"}'))
+    await Scheduler(queue).tick()
+    clock.advance(MINUTE)
+    await Scheduler(queue).tick()
+    (job,) = await sent(queue)
+    assert (job.name, job.retry_limit) == ("mail", 5)
+
+
 async def test_a_tick_that_is_refused_counts_as_served(queue: Queue, clock: FrozenClock) -> None:
     scheduler = Scheduler(queue)
     await queue.schedule("clean", "* * * * *", singleton_key="one at a time")
@@ -213,6 +260,7 @@ async def test_schedulers_side_by_side_serve_each_tick_once(queue: Queue, clock:
         {"zone": "Mars/Base"},
         {"task": "no name"},
         {"options": {"retryLimit": "many"}},
+        {"options": {"singletonMinutes": "many"}},
     ],
 )
 async def test_a_schedule_that_can_not_be_read_does_not_keep_the_others(

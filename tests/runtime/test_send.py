@@ -171,6 +171,9 @@ async def test_a_payload_that_does_not_fit_is_refused_by_field(queue: Queue) -> 
         ({"start_at": START.replace(tzinfo=None)}, "start_at"),
         ({"throttle": 1, "debounce": 1}, "debounce"),
         ({"id": "not-a-uuid"}, "id"),
+        ({"id": ""}, "id"),
+        ({"parent": "not-a-uuid"}, "parent"),
+        ({"retries": 3}, "retries"),
         ({"meta": [1]}, "meta"),
     ],
 )
@@ -285,6 +288,12 @@ async def test_of_many_only_those_that_were_refused_are_debounced(queue: Queue) 
     assert ids[3] is None
 
 
+async def test_an_id_that_is_given_twice_at_once_is_one_job(queue: Queue) -> None:
+    ids = await queue.send_many([Send("clean", id=OWN, debounce=60), Send("clean", id=OWN, debounce=60)])
+    assert ids == [OWN, OWN]
+    assert await number_of_jobs(queue) == 1
+
+
 async def test_sending_nothing_asks_nobody(queue: Queue) -> None:
     assert await queue.send_many([]) == []
 
@@ -342,6 +351,21 @@ async def test_a_send_is_given_up_after_about_a_second(clock: FrozenClock) -> No
     with pytest.raises(StorageUnavailable):
         await flaky.send("clean")
     assert sum(patience.slept) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("task", ["clean", "elsewhere"])
+async def test_a_debounce_that_the_catalog_says_has_its_second_try_too(queue_on: QueueOn, task: str) -> None:
+    catalog = Catalog(defaults=JobOptions(debounce=60))
+
+    @catalog.task("clean")
+    async def clean() -> None: ...
+
+    queue = queue_on(catalog)
+    sent = [await queue.send(task, external=True) for _ in range(3)]
+    starts = [(await stored(queue, job_id)).start_after for job_id in sent[:2]]
+    assert starts == [START, START + timedelta(seconds=60)]
+    assert sent[2] is None
+    assert await queue.send(task, throttle=60, external=True) is None
 
 
 async def test_defaults_of_the_catalog_hold_for_external_tasks(queue_on: QueueOn) -> None:

@@ -1,0 +1,79 @@
+"""The options of a schedule's jobs as its row keeps them: JSON, in our spelling or in pg-boss's.
+
+A row that pg-boss wrote has what was given to its ``schedule()``: durations in several units, and a debounce
+as a flag on a throttle. Of such a row is read what jobs here can have: priority, retries, expiry, singleton
+key and slots. The rest (``tz``, which has a column of its own, ``startAfter``, ``onComplete``, how long rows
+are kept) is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any, Final, cast
+
+from zeke_queue.core.options import JobOptions, merge
+from zeke_queue.errors import BadOption
+
+_OURS: Final = frozenset(field.name for field in fields(JobOptions)) - {"delay", "start_at"}
+
+# Source: pg-boss 9, which takes the first of these units that it finds.
+_EXPIRY: Final = {"expireInHours": 3_600, "expireInMinutes": 60, "expireInSeconds": 1}
+_SLOT: Final = {"singletonHours": 3_600, "singletonMinutes": 60, "singletonSeconds": 1}
+_SAME: Final = {
+    "priority": "priority",
+    "retryLimit": "retry_limit",
+    "retryDelay": "retry_delay",
+    "retryBackoff": "retry_backoff",
+    "singletonKey": "singleton_key",
+}
+
+
+def write(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as a row keeps them: what was said, with durations in seconds.
+
+    Raises:
+        BadOption: one is none that a schedule's jobs can have, such as when they start.
+    """
+    for name in options:
+        if name not in _OURS:
+            raise BadOption(f"{name}: a schedule's jobs have no such option; they start at its ticks")
+    return {
+        name: value.total_seconds() if isinstance(value, timedelta) else value
+        for name, value in options.items()
+        if value is not None
+    }
+
+
+def read(stored: object) -> JobOptions:
+    """Return what a row says of its jobs; where it says a thing in both spellings, ours wins.
+
+    Raises:
+        BadOption: it holds no JSON object.
+    """
+    if not isinstance(stored, Mapping):
+        raise BadOption(f"options: a {type(stored).__name__} is no object; store one, such as {{}}")
+    said = {name: value for name, value in cast("Mapping[str, Any]", stored).items() if value is not None}
+    ours = JobOptions(**{name: value for name, value in said.items() if name in _OURS})
+    return merge(ours, _read_theirs(said))
+
+
+def _read_theirs(said: Mapping[str, Any]) -> JobOptions:
+    slot = "debounce" if said.get("singletonNextSlot") else "throttle"
+    return JobOptions(
+        **{ours: said[theirs] for theirs, ours in _SAME.items() if theirs in said},
+        expire_in=_seconds(said, _EXPIRY),
+        # A slot of no length is none.
+        **{slot: _seconds({name: value for name, value in said.items() if value != 0}, _SLOT)},
+    )
+
+
+def _seconds(said: Mapping[str, Any], units: Mapping[str, int]) -> Any:
+    """Return the first of these durations in seconds; what is no number as it is, to be refused as such."""
+    for name, unit in units.items():
+        if name in said:
+            value = said[name]
+            is_number = isinstance(value, int | float) and not isinstance(value, bool)
+            return value * unit if is_number else value
+    return None
