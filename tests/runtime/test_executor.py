@@ -253,7 +253,9 @@ async def test_a_process_is_killed_at_its_deadline(tmp_path: Path) -> None:
         place.clock.advance(61)
         await worker.drain()
         assert (await place.job(job_id)).state is JobState.EXPIRED
-        assert (await place.run_one("crunch", {"what": "sum"})).output == 499500
+        following = await place.send("crunch", {"what": "sum"})
+        await worker.drain()
+        assert (await place.job(following)).output == 499500
     assert not process.is_running()
 
 

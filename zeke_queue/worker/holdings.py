@@ -95,7 +95,8 @@ class Holdings:
         stale = [held for held in ready if held.deadline - held.claimed.expire_in <= before]
         if not stale:
             return
-        kept = [held for held in ready if held not in stale]
+        going = set(stale)
+        kept = [held for held in ready if held not in going]
         ready.clear()
         ready.extend(kept)
         for held in stale:

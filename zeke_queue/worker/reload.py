@@ -37,12 +37,22 @@ async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
     """
     changes = _changes(paths)
     stopping = asyncio.Event()
+    process: asyncio.subprocess.Process | None = None
+
+    def hear() -> None:
+        # The first is passed on below; a second one means what it means to the command itself.
+        if stopping.is_set() and process is not None and process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        stopping.set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, hear)
     try:
         while True:
-            process = await asyncio.create_subprocess_exec(*command)
+            # A group of its own: Ctrl-C on a terminal is sent to the whole group, and the command would hear
+            # of it twice, from the terminal and from here, and give its jobs no grace.
+            process = await asyncio.create_subprocess_exec(*command, process_group=0)
             # One that ends by itself, of a mistake in its code most likely, is started again after a change.
             changed = await _until_change(changes, stopping)
             if process.returncode is None:
