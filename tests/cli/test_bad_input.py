@@ -245,9 +245,9 @@ def stranger(dsn: str | None) -> Iterator[str]:
             "select 'zeke_stranger_' || oid from pg_database where datname = current_database()"
         )
         ((role,),) = row.fetchall()
-        connection.execute(f"create role {role}")
+        connection.execute(f"create role {role}".encode())
         try:
             yield make_conninfo(dsn or "", options=f"-c role={role}")
         finally:
-            connection.execute(f"drop owned by {role}")
-            connection.execute(f"drop role {role}")
+            connection.execute(f"drop owned by {role}".encode())
+            connection.execute(f"drop role {role}".encode())

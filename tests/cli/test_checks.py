@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 import pytest
@@ -30,9 +30,9 @@ HEALTHY = Survey(
 SILENT = replace(WORKER, beat_on=NOW - timedelta(minutes=3))
 
 
-def wrong(**changes: object) -> list[Finding]:
+def wrong(**changes: Any) -> list[Finding]:
     """Return what is not well in a survey that is healthy but for some changes."""
-    return [one for one in examine(replace(HEALTHY, **changes)) if one.grade is not Grade.OK]  # type: ignore[arg-type]
+    return [one for one in examine(replace(HEALTHY, **changes)) if one.grade is not Grade.OK]
 
 
 def overdue_by(reason: Literal["deadline", "lease"]) -> Overdue:
@@ -51,7 +51,7 @@ def overdue_by(reason: Literal["deadline", "lease"]) -> Overdue:
     )
 
 
-def only(**changes: object) -> Finding:
+def only(**changes: Any) -> Finding:
     (finding,) = wrong(**changes)
     return finding
 

@@ -88,9 +88,9 @@ def test_a_right_that_is_missing_is_told_apart_from_those_that_are_there(zeke: Z
     with stranger(zeke.dsn) as dsn:
         role = dsn.partition("role=")[2].strip("'\"")
         with psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
-            owner.execute(f"grant usage on schema pgboss to {role}")
-            owner.execute(f"grant all on all tables in schema pgboss to {role}")
-            owner.execute(f"revoke delete on pgboss.archive from {role}")
+            owner.execute(f"grant usage on schema pgboss to {role}".encode())
+            owner.execute(f"grant all on all tables in schema pgboss to {role}".encode())
+            owner.execute(f"revoke delete on pgboss.archive from {role}".encode())
         finding = sole(problems(zeke, DATABASE_PRIMARY_URL=dsn))
     assert finding["found"] == f"role {role} lacks in schema pgboss: delete on archive"
 

@@ -1,0 +1,155 @@
+"""What only a process of its own shows: signals, pipes, and a worker from start to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+import psycopg
+import pytest
+
+from tests.cli.conftest import SHOP, Zeke
+from tests.tidy import ROOT
+
+PATIENCE = 60
+"""Seconds after which a process that should have ended never will."""
+
+LETTER = '{"to": "ann"}'
+
+
+Start = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
+
+
+@pytest.fixture
+def start(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Starts ``zeke`` on the test's database, and sees that nothing is left of it."""
+    monkeypatch.setenv("DATABASE_PRIMARY_URL", zeke.dsn or "")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+
+    @contextmanager
+    def started(*arguments: str, cwd: Path = ROOT) -> Iterator[subprocess.Popen[str]]:
+        with subprocess.Popen(
+            [sys.executable, "-m", "zeke_queue.cli", *arguments],
+            cwd=cwd,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    for left in (*psutil.Process(process.pid).children(recursive=True), process):
+                        left.kill()
+
+    return started
+
+
+def heard(stream: IO[str] | None, message: str) -> dict[str, Any]:
+    """Read log lines until one says this, and return it."""
+    assert stream is not None
+    said: list[str] = []
+    for line in stream:
+        said.append(line)
+        entry: dict[str, Any] = json.loads(line)
+        if entry["message"] == message:
+            return entry
+    raise AssertionError(f"never said {message}: {''.join(said)}")
+
+
+# The worker
+
+
+def test_a_worker_tells_its_tasks_works_and_ends_gracefully(zeke: Zeke, start: Start) -> None:
+    with start("worker", *SHOP) as worker:
+        started = heard(worker.stderr, "worker_started")
+        assert started["tasks"] == ["mail", "odd", "refuse", "sleep"]
+        job_id = zeke.send("mail", LETTER)
+        assert heard(worker.stderr, "job_completed")["jobId"] == job_id
+        worker.send_signal(signal.SIGTERM)
+        heard(worker.stderr, "worker_stopped")
+        assert worker.wait(PATIENCE) == 0
+    assert zeke.json("job", "show", job_id)["output"] == {"sent": 1}
+
+
+def test_a_second_signal_ends_a_worker_at_once_and_gives_its_job_back(zeke: Zeke, start: Start) -> None:
+    job_id = zeke.send("sleep")
+    with start("worker", *SHOP) as worker:
+        heard(worker.stderr, "job_started")
+        worker.send_signal(signal.SIGTERM)
+        assert heard(worker.stderr, "worker_stopping")["jobs"] == 1
+        worker.send_signal(signal.SIGINT)
+        assert worker.wait(PATIENCE) == 0
+    job = zeke.json("job", "show", job_id)
+    assert (job["state"], job["retry_count"]) == ("created", 0)
+
+
+def test_a_worker_restarts_when_its_code_changes(start: Start, tmp_path: Path) -> None:
+    code = tmp_path / "reloaded.py"
+    text = "from zeke_queue import Catalog\ncatalog = Catalog()\n@catalog.task('{}')\ndef task(): ...\n"
+    code.write_text(text.format("first"))
+    command = ("worker", "--app", "reloaded:catalog", "--reload")
+    with start(*command, cwd=tmp_path) as worker:
+        assert heard(worker.stderr, "worker_started")["tasks"] == ["first"]
+        code.write_text(text.format("second"))
+        assert str(code) in heard(worker.stderr, "worker_reloading")["changed"]
+        assert heard(worker.stderr, "worker_started")["tasks"] == ["second"]
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(PATIENCE) == 0
+
+
+def test_a_reloading_worker_hears_each_signal_once(zeke: Zeke, start: Start) -> None:
+    zeke.send("sleep")
+    with start("worker", *SHOP, "--reload") as worker:
+        heard(worker.stderr, "job_started")
+        # As Ctrl-C on a terminal: to the whole group. Heard twice, it would cut short the grace of the jobs.
+        os.killpg(worker.pid, signal.SIGINT)
+        assert heard(worker.stderr, "signal_received")["again"] is False
+        heard(worker.stderr, "worker_stopping")
+        os.killpg(worker.pid, signal.SIGINT)
+        assert heard(worker.stderr, "signal_received")["again"] is True
+        assert worker.wait(PATIENCE) == 0
+
+
+# Interruptions
+
+
+def test_ctrl_c_while_waiting_says_that_the_job_goes_on(zeke: Zeke, start: Start) -> None:
+    with start("send", "mail", LETTER, *SHOP, "--wait", "600") as sending:
+        with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
+            watched = "select job_id from pgboss.watcher"
+            while not (rows := connection.execute(watched).fetchall()):
+                assert sending.poll() is None
+        sending.send_signal(signal.SIGINT)
+        _, said = sending.communicate(timeout=PATIENCE)
+        assert sending.returncode == 130
+    ((job_id,),) = rows
+    assert said == f"zeke: no longer waiting; the job goes on: zeke job show {job_id}\n"
+
+
+@pytest.mark.parametrize("command", [("jobs",), ("jobs", "--json"), ("migrate", "--sql")], ids=" ".join)
+def test_a_reader_that_goes_away_ends_the_command_quietly(
+    zeke: Zeke, start: Start, command: tuple[str, ...]
+) -> None:
+    zeke.send("mail", LETTER)
+    with start(*command) as reading:
+        assert reading.stdout is not None
+        reading.stdout.close()
+        assert reading.wait(PATIENCE) == 1
+        assert reading.stderr is not None
+        assert reading.stderr.read() == ""
+
+
+def test_the_module_is_the_command(start: Start) -> None:
+    with start("jobs") as listing:
+        assert listing.communicate(timeout=PATIENCE) == ("No jobs yet.\n", "")
+        assert listing.returncode == 0

@@ -1,0 +1,107 @@
+"""What ``zeke worker`` makes of its options, up to where signals come in."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli.conftest import SHOP, Zeke
+from zeke_queue.scheduler import Scheduler
+from zeke_queue.storage.embedded import EmbeddedPostgres
+from zeke_queue.supervisor import Supervisor
+from zeke_queue.worker import stopping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from zeke_queue.worker import Worker
+
+
+@dataclass
+class Started:
+    """What was started."""
+
+    worker: Any = None
+    beside: frozenset[type] = frozenset()
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    """Lets a worker do what is due, in place of running until a signal."""
+    made = Started()
+
+    async def run(worker: Worker, beside: Sequence[object] = ()) -> None:
+        made.worker, made.beside = worker, frozenset(type(duty) for duty in beside)
+        await worker.drain()
+
+    monkeypatch.setattr(stopping, "run_until_signalled", run)
+    return made
+
+
+def test_a_supervisor_and_a_scheduler_run_beside_a_worker(zeke: Zeke, started: Started) -> None:
+    zeke.good("worker", *SHOP)
+    assert started.beside == {Supervisor, Scheduler}
+
+
+@pytest.mark.parametrize(
+    ("options", "beside"),
+    [
+        (["--no-scheduler"], {Supervisor}),
+        (["--no-supervisor"], {Scheduler}),
+        (["--no-supervisor", "--no-scheduler"], set[type]()),
+    ],
+)
+def test_each_of_them_can_be_left_out(
+    zeke: Zeke, started: Started, options: list[str], beside: set[type]
+) -> None:
+    zeke.good("worker", *SHOP, *options)
+    assert started.beside == beside
+
+
+def test_a_worker_serves_the_queues_that_are_named(zeke: Zeke, started: Started) -> None:
+    mail, other = zeke.send("mail", '{"to": "ann"}'), zeke.send("refuse")
+    zeke.good("worker", *SHOP, "--queue", "mail")
+    assert zeke.json("job", "show", mail)["state"] == "completed"
+    assert zeke.json("job", "show", other)["state"] == "created"
+    zeke.good("worker", *SHOP, "-q", "mail", "-q", "refuse")
+    assert zeke.json("job", "show", other)["state"] == "failed"
+
+
+def test_a_queue_that_the_catalog_lacks_is_refused(zeke: Zeke) -> None:
+    assert "'maill'; did you mean 'mail'?" in zeke.fails("worker", *SHOP, "--queue", "maill", code=2)
+
+
+def test_concurrency_of_the_command_line_wins_over_the_environment(zeke: Zeke, started: Started) -> None:
+    zeke.good("worker", *SHOP, JOBS_CONCURRENCY="3")
+    assert started.worker._plan.concurrency == 3
+    zeke.good("worker", *SHOP, "--concurrency", "7", JOBS_CONCURRENCY="3")
+    assert started.worker._plan.concurrency == 7
+    assert "JOBS_CONCURRENCY" in zeke.fails("worker", *SHOP, "--concurrency", "0", code=2)
+
+
+def test_an_embedded_worker_starts_migrates_and_stops_its_server(
+    zeke_empty: Zeke, nowhere: Zeke, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running: list[bool] = []
+
+    @contextmanager
+    def start() -> Iterator[Any]:
+        running.append(True)
+        yield type("Server", (), {"dsn": zeke_empty.dsn})
+        running.append(False)
+
+    monkeypatch.setattr(EmbeddedPostgres, "start", start)
+    nowhere.good("worker", *SHOP, "--embedded")
+    assert running == [True, False]
+    assert zeke_empty.good("jobs") == "No jobs yet.\n"
+
+
+def test_the_log_is_as_the_settings_say(zeke: Zeke, started: Started) -> None:
+    text = zeke("worker", *SHOP, LOG_FORMAT="text").stderr
+    assert "worker_started" in text
+    assert not text.startswith("{")
+    assert zeke("worker", *SHOP).stderr.startswith('{"timestamp":')
+    assert zeke("worker", *SHOP, LOG_LEVEL="error").stderr == ""
