@@ -7,6 +7,7 @@ instant, so that a tick can't be doubled even by somebody who edits the row.
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID, uuid5
@@ -32,8 +33,14 @@ TICK_NAMESPACE: Final = UUID("a4caaa4d-b047-5c3e-a9a1-37b4c309d874")
 BATCH: Final = 50
 """Schedules that one transaction serves at most."""
 
+TICKS: Final = 1_000
+"""Ticks that one transaction serves at most, which a long downtime of schedules that catch up can exceed."""
+
 BATCHES: Final = 20
-"""Transactions of one tick at most; what is left is served at the next."""
+"""Transactions of one look at most; what is left is served at the next."""
+
+SHORTEST_PAUSE: Final = 0.01
+"""Seconds between looks at least, for a clock that wakes us a little before a tick."""
 
 UNREADABLE_FOR: Final = timedelta(seconds=60)
 """When a schedule that could not be read is looked at again: somebody may have mended it by then."""
@@ -60,12 +67,27 @@ class _Plan(NamedTuple):
     next_tick: datetime | None
 
 
+class _Served(NamedTuple):
+    """What one transaction did.
+
+    Attributes:
+        sent: ids of jobs.
+        more: whether more is due already.
+        upcoming: seconds until the first tick that is known to follow; infinity if none is.
+    """
+
+    sent: list[UUID]
+    more: bool
+    upcoming: float
+
+
 class Scheduler:
     """Serves the ticks of all schedules of a storage.
 
     Args:
         queue: its catalog's schedules are declared at the start, and its tasks' options hold for ticks.
-        every: seconds between looks; a tick is served so much late at most.
+        every: seconds between looks at most; an edit, or a tick that was not foreseen, is seen so much late.
+            ``CatchUp.SKIP`` leaves out ticks that are more than a minute late.
     """
 
     def __init__(self, queue: Queue, *, every: float = 1.0) -> None:
@@ -73,11 +95,12 @@ class Scheduler:
         self._storage = queue.storage
         self._every = every
         self._pace = Pace(queue.clock)
+        self._upcoming = math.inf
         self._stands_back = False
         self._log = get_logger()
 
     async def run(self) -> None:
-        """Serve ticks until told to stop; errors of the storage are reported, and waited out.
+        """Serve ticks until told to stop; what goes wrong with that is reported, and tried again.
 
         Raises:
             UsageError: the catalog declares a schedule that is wrong.
@@ -90,15 +113,16 @@ class Scheduler:
                     declared = True
                 await self.tick()
                 failures = 0
-            except UsageError:
-                raise
             except StorageUnavailable as error:
                 failures += 1
                 self._log.warning("scheduler_waits", error=str(error))
-            except Exception as error:  # noqa: BLE001 - the next look may succeed; schedules must not die silently
+            except Exception as error:
+                if isinstance(error, UsageError) and not declared:
+                    raise
+                # The next look may succeed, and schedules must not die silently.
                 failures += 1
                 self._log.error("scheduler_failed", error=str(error), exc_info=error)
-            await self._pace.pause(backoff(self._every, failures))
+            await self._pace.pause(backoff(self._every, failures) if failures else self._until_next())
 
     def stop(self) -> None:
         """End ``run`` after the transaction that is being done."""
@@ -111,58 +135,79 @@ class Scheduler:
             The ids of the jobs that were sent. A tick that a uniqueness rule refused counts as served.
         """
         sent: list[UUID] = []
+        self._upcoming = math.inf
         for _ in range(BATCHES):
-            ids, more = await self._serve()
-            sent += ids
-            if not more or self._pace.stopped:
+            served = await self._serve()
+            sent += served.sent
+            self._upcoming = min(self._upcoming, served.upcoming)
+            if not served.more or self._pace.stopped:
                 break
         return sent
 
-    async def _serve(self) -> tuple[list[UUID], bool]:
-        """Serve a batch of schedules; returns ids, and whether more is due already."""
+    def _until_next(self) -> float:
+        """Return the pause until the next look.
+
+        Looks that came at a pace of their own would find two ticks at once sooner or later, and take the
+        earlier one for missed, where a schedule fires as often as they come.
+        """
+        return min(self._every, max(self._upcoming, SHORTEST_PAUSE))
+
+    async def _serve(self) -> _Served:
+        """Serve a batch of schedules in one transaction."""
         jobs: list[Prepared] = []
+        upcoming: list[datetime] = []
+        # Asked for before the transaction holds a connection, since it takes one itself.
+        foreign_age = await self._foreign_cron_age()
         async with self._storage.transaction() as transaction:
             now, found = await transaction.due_schedules(BATCH)
-            if not found:
-                return [], False
-            served_until = await self._foreign_cron(now)
-            more = len(found) == BATCH
+            served_until = None if foreign_age is None else now - timedelta(seconds=foreign_age)
             for schedule in found:
-                plan = self._plan(schedule, now, served_until)
+                if len(jobs) >= TICKS:
+                    upcoming.append(now)  # the rest stays due
+                    break
+                plan = self._plan(schedule, now, served_until, TICKS - len(jobs))
                 jobs += plan.jobs
-                more = more or (plan.next_tick is not None and plan.next_tick <= now)
+                if plan.next_tick is not None:
+                    upcoming.append(plan.next_tick)
                 await transaction.serve_ticks(schedule.name, plan.last_tick, plan.next_tick)
             ids = await insert(jobs, transaction.insert) if jobs else []
         for prepared, job_id in zip(jobs, ids, strict=True):
             self._report(prepared, job_id)
-        return [job_id for job_id in ids if job_id is not None], more and served_until is None
+        sent = [job_id for job_id in ids if job_id is not None]
+        if served_until is not None:
+            # What pg-boss has yet to serve stays due, and is no reason to look again at once.
+            return _Served(sent, more=False, upcoming=math.inf)
+        wait = min(((tick - now).total_seconds() for tick in upcoming), default=math.inf)
+        return _Served(sent, len(found) == BATCH or wait <= 0, wait)
 
-    def _plan(self, schedule: Schedule, now: datetime, served_until: datetime | None) -> _Plan:
+    def _plan(self, schedule: Schedule, now: datetime, served_until: datetime | None, limit: int) -> _Plan:
         try:
             when = cron.Cron.parse(schedule.cron, schedule.zone)
             if served_until is not None and schedule.last_tick is not None:
                 # pg-boss has served these; those after its last round are ours if it does not come back.
                 passed = cron.due(when, schedule.last_tick, served_until, CatchUp.SKIP)
                 return _Plan([], passed.last_tick, passed.next_tick)
-            due = cron.due(when, schedule.last_tick, now, schedule.catch_up)
+            due = cron.due(when, schedule.last_tick, now, schedule.catch_up, limit=limit)
             jobs = [self._job(schedule, tick) for tick in due.ticks]
-        except UsageError as error:
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one schedule, the others go on
             self._log.error(
                 "schedule_unreadable",
                 schedule=schedule.name,
                 cron=schedule.cron,
                 zone=schedule.zone,
                 error=str(error),
+                exc_info=None if isinstance(error, UsageError) else error,
             )
-            return _Plan([], now, now + UNREADABLE_FOR)
+            # Its ticks stay undecided: somebody mends it, or a newer version of the program can read it.
+            return _Plan([], schedule.last_tick or now, now + UNREADABLE_FOR)
         return _Plan(jobs, due.last_tick, due.next_tick)
 
     def _job(self, schedule: Schedule, tick: datetime) -> Prepared:
         meta = jsonb.dumps({"schedule": schedule.name, "tick": tick.isoformat()})
         return self._queue.sender.tick(schedule, tick_id(schedule.name, tick), meta)
 
-    async def _foreign_cron(self, now: datetime) -> datetime | None:
-        """Return when pg-boss's cron last ran if it is alive on these tables, else None."""
+    async def _foreign_cron_age(self) -> float | None:
+        """Return how many seconds ago pg-boss's cron ran if it is alive on these tables, else None."""
         # Only a storage that pg-boss can work on knows of it.
         ask: Callable[[], Awaitable[float | None]] | None = getattr(self._storage, "foreign_cron_age", None)
         age = await ask() if ask is not None else None
@@ -176,7 +221,7 @@ class Scheduler:
                 )
             else:
                 self._log.warning("scheduler_takes_over", reason="pg-boss's cron has stopped")
-        return now - timedelta(seconds=age) if alive and age is not None else None
+        return age if alive else None
 
     def _report(self, prepared: Prepared, job_id: UUID | None) -> None:
         about: dict[str, Any] = jsonb.loads(prepared.job.meta or "{}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,35 +14,40 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.clocks import START, FrozenClock
-from tests.conformance.driver import soon
 from tests.runtime.catalogs import mail_catalog
+from tests.runtime.ticking import HOUR, MINUTE, instant, sent, ticks
 from zeke_queue.core.cron import Cron
-from zeke_queue.errors import PayloadInvalid, StorageUnavailable
-from zeke_queue.model import CatchUp, Job, JobFilter, JobState, Schedule
+from zeke_queue.model import CatchUp, JobState, Schedule
 from zeke_queue.queue import Queue
 from zeke_queue.rng import SeededEntropy
 from zeke_queue.scheduler import UNREADABLE_FOR, Scheduler, tick_id
 from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
     from uuid import UUID
 
-
-MINUTE = 60
-HOUR = 3600
+    from zeke_queue.model import NewJob
 
 
-async def sent(queue: Queue) -> list[Job]:
-    return sorted(await queue.find(JobFilter(limit=1000)), key=lambda job: str(job.meta))
+class Noted(MemoryStorage):
+    """A storage that notes how many jobs each insert of a transaction brings."""
 
+    def __init__(self, clock: FrozenClock) -> None:
+        super().__init__(clock)
+        self.inserted: list[int] = []
 
-async def ticks(queue: Queue) -> list[str]:
-    return [str((job.meta or {})["tick"]) for job in await sent(queue)]
+    @asynccontextmanager
+    async def transaction(self, connection: Any = None) -> AsyncIterator[Any]:
+        async with super().transaction(connection) as opened:
+            insert = opened.insert
 
+            async def noted(jobs: Sequence[NewJob]) -> list[UUID | None]:
+                self.inserted.append(len(jobs))
+                return await insert(jobs)
 
-def instant(minutes: float) -> str:
-    return (START + timedelta(minutes=minutes)).isoformat()
+            opened.insert = noted
+            yield opened
 
 
 # One tick
@@ -230,6 +237,17 @@ async def test_more_ticks_than_one_look_takes_are_all_served(queue: Queue, clock
     assert len(await Scheduler(queue).tick()) == 2_500
 
 
+async def test_a_long_downtime_is_made_up_for_in_transactions_of_bounded_size(clock: FrozenClock) -> None:
+    storage = Noted(clock)
+    queue = Queue(mail_catalog(), storage, clock=clock)
+    for number in range(4):
+        await queue.schedule(f"clean-{number}", "* * * * * *", task="clean", catch_up="all")
+    await Scheduler(queue).tick()
+    clock.advance(HOUR)
+    assert len(await Scheduler(queue).tick()) == 4 * HOUR
+    assert max(storage.inserted) <= 1_000
+
+
 async def test_more_schedules_than_one_look_takes_are_all_served(queue: Queue, clock: FrozenClock) -> None:
     for number in range(120):
         await queue.schedule(f"clean-{number}", "* * * * *", task="clean")
@@ -285,126 +303,40 @@ async def test_a_schedule_that_can_not_be_read_is_looked_at_again_later(
     assert noted.next_tick == clock.now() + UNREADABLE_FOR
 
 
-# Beside pg-boss's own cron, which only a database knows of: here memory is taught to
-
-
-class Shared(MemoryStorage):
-    """A storage on whose tables pg-boss's cron last ran so many seconds ago."""
-
-    def __init__(self, clock: FrozenClock) -> None:
-        super().__init__(clock)
-        self.clock = clock
-        self.cron_on: datetime | None = None
-
-    async def foreign_cron_age(self) -> float | None:
-        return None if self.cron_on is None else (self.clock.now() - self.cron_on).total_seconds()
-
-
-@pytest.mark.parametrize("catch_up", list(CatchUp))
-async def test_while_pg_boss_s_cron_runs_ours_stands_back_and_then_takes_over_where_it_stopped(
-    clock: FrozenClock, catch_up: CatchUp
-) -> None:
-    storage = Shared(clock)
-    queue = Queue(mail_catalog(), storage, clock=clock)
+async def test_what_is_wrong_with_a_schedule_costs_it_no_ticks(queue: Queue, clock: FrozenClock) -> None:
     scheduler = Scheduler(queue)
-    await queue.schedule("clean", "* * * * *", catch_up=catch_up)
+    right = Schedule("clean", "* * * * *", "clean", catch_up=CatchUp.ALL)
+    await queue.storage.put_schedule(right)
     await scheduler.tick()
-    for _ in range(10):
+    clock.advance(MINUTE)
+    await scheduler.tick()
+    await queue.storage.put_schedule(replace(right, options={"retryLimit": "many"}))
+    for _ in range(3):
         clock.advance(MINUTE)
-        storage.cron_on = clock.now()
-        assert await scheduler.tick() == []
-    # It has died; what is due before that is known is due to us.
-    for _ in range(12):
-        clock.advance(10)
         await scheduler.tick()
-    assert (await ticks(queue))[-1] == instant(12)
-    assert instant(10) not in await ticks(queue)
-    if catch_up is CatchUp.ALL:
-        assert await ticks(queue) == [instant(11), instant(12)]
+    await queue.storage.put_schedule(right)
+    clock.advance(MINUTE)
+    await scheduler.tick()
+    assert await ticks(queue) == [instant(minute) for minute in range(1, 6)]
 
 
-# The loop
-
-
-async def turn(clock: FrozenClock) -> None:
-    """Let everybody who can go on do so."""
-    for _ in range(50):
-        await clock.sleep(0)
-
-
-class Away(MemoryStorage):
-    """A storage that goes away and comes back."""
-
-    away = False
-
-    async def declare_queues(self, queues: Any) -> None:
-        self._check()
-        await super().declare_queues(queues)
-
-    def transaction(self, connection: Any = None) -> Any:
-        self._check()
-        return super().transaction(connection)
-
-    def _check(self) -> None:
-        if self.away:
-            raise StorageUnavailable("the server is starting up")
-
-
-async def test_the_loop_declares_what_the_catalog_says_and_serves_it_until_it_is_stopped(
-    clock: FrozenClock,
+async def test_a_defect_that_one_schedule_meets_does_not_keep_the_others(
+    queue: Queue, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    catalog = mail_catalog()
-    catalog.schedule("clean", "* * * * *")
-    queue = Queue(catalog, MemoryStorage(clock), clock=clock)
-    scheduler = Scheduler(queue)
-    running = asyncio.ensure_future(scheduler.run())
-    for _ in range(125):
-        await turn(clock)
-        clock.advance(1)
-    scheduler.stop()
-    await soon(running)
-    assert await ticks(queue) == [instant(1), instant(2)]
+    make = queue.sender.tick
 
+    def make_or_fail(schedule: Schedule, *rest: Any) -> Any:
+        if schedule.name == "a":
+            raise ZeroDivisionError
+        return make(schedule, *rest)
 
-async def test_a_declared_schedule_that_is_deleted_at_run_time_stays_deleted(clock: FrozenClock) -> None:
-    catalog = mail_catalog()
-    catalog.schedule("clean", "* * * * *")
-    queue = Queue(catalog, MemoryStorage(clock), clock=clock)
-    scheduler = Scheduler(queue)
-    running = asyncio.ensure_future(scheduler.run())
-    await turn(clock)
-    assert await queue.unschedule("clean")
-    for _ in range(125):
-        await turn(clock)
-        clock.advance(1)
-    scheduler.stop()
-    await soon(running)
-    assert await queue.schedules() == []
-    assert await ticks(queue) == []
-
-
-async def test_the_loop_survives_outages_from_its_start_on(clock: FrozenClock) -> None:
-    catalog = mail_catalog()
-    catalog.schedule("clean", "* * * * *", catch_up="all")
-    storage = Away(clock)
-    queue = Queue(catalog, storage, clock=clock)
-    scheduler = Scheduler(queue)
-    running = asyncio.ensure_future(scheduler.run())
-    for second in range(1_000):
-        storage.away = second % 200 < 100
-        await turn(clock)
-        clock.advance(1)
-    scheduler.stop()
-    await soon(running)
-    served = await ticks(queue)
-    assert len(served) == len(set(served)) >= 13
-
-
-async def test_a_catalog_whose_schedule_is_wrong_ends_the_loop_at_its_start(clock: FrozenClock) -> None:
-    catalog = mail_catalog()
-    catalog.schedule("mail", "* * * * *", payload={})
-    with pytest.raises(PayloadInvalid):
-        await soon(Scheduler(Queue(catalog, MemoryStorage(clock), clock=clock)).run())
+    monkeypatch.setattr(queue.sender, "tick", make_or_fail)
+    for name in ("a", "clean"):
+        await queue.storage.put_schedule(Schedule(name, "* * * * *", "clean"))
+    await Scheduler(queue).tick()
+    clock.advance(MINUTE)
+    await Scheduler(queue).tick()
+    assert await ticks(queue) == [instant(1)]
 
 
 # Whatever happens

@@ -1,0 +1,27 @@
+"""Words for the tests of schedules: which ticks were served, and when they are."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from tests.clocks import START
+from zeke_queue.model import Job, JobFilter
+
+if TYPE_CHECKING:
+    from zeke_queue.queue import Queue
+
+MINUTE = 60
+HOUR = 3600
+
+
+async def sent(queue: Queue) -> list[Job]:
+    return sorted(await queue.find(JobFilter(limit=1000)), key=lambda job: str(job.meta))
+
+
+async def ticks(queue: Queue) -> list[str]:
+    return [str((job.meta or {})["tick"]) for job in await sent(queue)]
+
+
+def instant(minutes: float) -> str:
+    return (START + timedelta(minutes=minutes)).isoformat()
