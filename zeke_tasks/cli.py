@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from zeke_queue.config import Settings
     from zeke_tasks.report import Finding
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, subcommand_metavar="")
-demo_app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, subcommand_metavar="")
 
-
-@app.callback(invoke_without_command=True)
 def ingest(
     context: typer.Context,
     urls: Annotated[list[str], typer.Argument(metavar="URL…", help="Feeds and articles, in any order.")],
@@ -64,7 +60,6 @@ def ingest(
         raise typer.Exit(1)
 
 
-@demo_app.callback(invoke_without_command=True)
 def demo(
     workers: Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")] = 2,
     gap: Annotated[float, typer.Option(min=0.0, help="Seconds between two requests to the site.")] = 0.1,

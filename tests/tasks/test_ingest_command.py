@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tests.tasks.scripted_web import feed, fetched, page
 from zeke_queue.cli.session import Options
 from zeke_queue.config import Settings
-from zeke_tasks.cli import app
+from zeke_tasks import cli
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request
 from zeke_tasks.ingest.command import ingest
 from zeke_tasks.ingest.recognise import feed_of
@@ -161,7 +161,7 @@ def _zeke(dsn: str | None, *arguments: str, as_json: bool = False) -> tuple[int,
     def options(context: typer.Context) -> None:
         context.obj = Options(database=dsn, json=as_json)
 
-    root.add_typer(app, name="ingest")
+    root.command("ingest")(cli.ingest)
     result = CliRunner().invoke(root, ["ingest", *arguments])
     return result.exit_code, result.stdout, result.exception
 

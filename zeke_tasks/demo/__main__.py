@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
-from zeke_tasks.cli import demo_app
+import typer
 
-demo_app(prog_name="zeke demo")
+from zeke_tasks.cli import demo
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.command()(demo)
+app(prog_name="zeke demo")
