@@ -191,6 +191,10 @@ class Queue:
     ) -> AsyncGenerator[QueueTransaction]:
         """Open a transaction: jobs and the application's own rows are written together, or not at all.
 
+        Inside the block send through the transaction. Transactions don't nest: one that is opened inside
+        another is a second one, on a connection of its own, and waits for ever for a singleton key or a slot
+        that the outer one has taken; so does a send of the queue.
+
         Args:
             connection: a psycopg connection of the caller's, whose transaction is joined and stays the
                 caller's to commit; by default one of the queue's own, which commits at the end of the block.
@@ -199,7 +203,11 @@ class Queue:
         """
         text = None if meta is None else self.sender.meta(meta)
         async with self.storage.transaction(connection) as transaction:
-            yield QueueTransaction(self, transaction, self.sender, parent, text)
+            opened = QueueTransaction(self, transaction, self.sender, parent, text)
+            try:
+                yield opened
+            finally:
+                opened.end()
 
     async def run_of(self, prepared: Prepared, job_id: UUID | None) -> Run:
         """Return the run of a job that was inserted, or say whose slot it did not get.

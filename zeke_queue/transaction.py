@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from zeke_queue.errors import UsageError
 from zeke_queue.sending import insert
 
 if TYPE_CHECKING:
@@ -19,21 +20,25 @@ if TYPE_CHECKING:
 
 
 class QueueTransaction:
-    """A transaction for jobs and an application's own rows together; made by ``Queue.transaction``."""
+    """A transaction for jobs and an application's own rows together; made by ``Queue.transaction``.
+
+    One task at a time may use it, until its block ends. After that every use of it is a ``UsageError``: its
+    connection may be somebody else's by then.
+    """
 
     def __init__(
         self, queue: Queue, transaction: Transaction, sender: Sender, parent: UUID | None, meta: str | None
     ) -> None:
         self._queue = queue
-        self._transaction = transaction
+        self._transaction: Transaction | None = transaction
         self._sender = sender
         self._parent = parent
         self._meta = meta
 
     @property
     def connection(self) -> Any:
-        """The driver's connection (psycopg's ``AsyncConnection``), for the application's own statements."""
-        return self._transaction.connection
+        """The driver's connection, for the application's own statements: psycopg's, or None in memory."""
+        return self._open().connection
 
     async def send(
         self,
@@ -42,12 +47,12 @@ class QueueTransaction:
         **options: Unpack[SendOptions],
     ) -> UUID | None:
         """Send a job that exists once the transaction commits; see ``Queue.send``."""
-        return (await insert([self._prepare(task, payload, options)], self._transaction.insert))[0]
+        return (await insert([self._prepare(task, payload, options)], self._open().insert))[0]
 
     async def send_many(self, jobs: Iterable[Send]) -> list[UUID | None]:
         """Send jobs that exist once the transaction commits; see ``Queue.send_many``."""
         prepared = [self._prepare(send.task, send.payload, send.options) for send in jobs]
-        return await insert(prepared, self._transaction.insert) if prepared else []
+        return await insert(prepared, self._open().insert) if prepared else []
 
     async def trigger(
         self,
@@ -61,15 +66,28 @@ class QueueTransaction:
             Refused: a uniqueness rule refused it; the transaction can go on.
         """
         prepared = self._prepare(task, payload, options)
-        return await self._queue.run_of(prepared, (await insert([prepared], self._transaction.insert))[0])
+        return await self._queue.run_of(prepared, (await insert([prepared], self._open().insert))[0])
 
     def on_commit(self, apply: Callable[[], None]) -> None:
-        """Call ``apply`` once the transaction has committed, and never after a rollback."""
-        self._transaction.on_commit(apply)
+        """Call ``apply`` once the transaction has committed, and never after a rollback.
+
+        Nothing tells when a transaction of the caller's own ends, so in one that was joined this and
+        ``on_rollback`` go by the end of the block.
+        """
+        self._open().on_commit(apply)
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
         """Call ``undo`` if the transaction rolls back; last registered first."""
-        self._transaction.on_rollback(undo)
+        self._open().on_rollback(undo)
+
+    def end(self) -> None:
+        """Refuse any further use; ``Queue.transaction`` calls it at the end of the block."""
+        self._transaction = None
+
+    def _open(self) -> Transaction:
+        if self._transaction is None:
+            raise UsageError("The transaction has ended with its block; open another one")
+        return self._transaction
 
     def _prepare(self, task: str | Task[Any, Any], payload: Any, options: SendOptions) -> Prepared:
         return self._sender.prepare(task, payload, options, parent=self._parent, meta=self._meta)

@@ -107,6 +107,31 @@ async def test_what_hangs_on_the_end_of_a_transaction_is_called_then(queue: Queu
     assert called == ["committed", "undone last", "undone first"]
 
 
+@pytest.mark.parametrize("ends_well", [True, False])
+async def test_a_transaction_that_has_ended_sends_nothing_more(queue: Queue, *, ends_well: bool) -> None:
+    kept: list[QueueTransaction] = []
+
+    async def keep(transaction: QueueTransaction) -> None:
+        kept.append(transaction)
+
+    if ends_well:
+        async with queue.transaction() as transaction:
+            await keep(transaction)
+    else:
+        with pytest.raises(Abandoned):
+            await abandon(queue, keep)
+    (ended,) = kept
+    for attempt in (ended.send("clean"), ended.send_many([Send("clean")]), ended.trigger("clean")):
+        with pytest.raises(UsageError, match="has ended"):
+            await attempt
+    for register in (ended.on_commit, ended.on_rollback):
+        with pytest.raises(UsageError, match="has ended"):
+            register(lambda: None)
+    with pytest.raises(UsageError, match="has ended"):
+        _ = ended.connection
+    assert await number_of_jobs(queue) == 0
+
+
 # In a transaction of the caller's, which only a database has
 
 
