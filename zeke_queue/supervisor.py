@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 BATCHES: Final = 20
 """Batches of one duty that one sweep does at most, so that a backlog of one delays the others little."""
 
+STUCK_MAX: Final = 1_000
+"""Rows that can't be settled until a sweep gives up on the others: then it is not the rows that are bad."""
+
 
 @dataclass(frozen=True, slots=True)
 class Swept:
@@ -84,26 +87,27 @@ class Supervisor:
             await self._pace.pause(backoff(self._every, failures))
 
     def stop(self) -> None:
-        """End ``run`` after the batch that is being done."""
+        """End ``run`` soon: each duty that is left in the round does one batch at most."""
         self._pace.stop()
 
     async def sweep(self) -> Swept:
         """Do every duty once; one that fails is reported, and does not keep the others from being done."""
         given_back: list[Overdue] = []
         moved = {"archive": 0, "purge": 0}
+        stuck: set[UUID] = set()
 
-        async def give_back() -> int:
-            changed = await self._give_back()
+        async def give_back() -> bool:
+            found, changed = await self._give_back(stuck)
             given_back.extend(changed)
-            return len(changed)
+            return found >= self._batch and len(stuck) < STUCK_MAX
 
-        async def archive() -> int:
+        async def archive() -> bool:
             moved["archive"] += (rows := await self._storage.archive(self._archive_after, self._batch))
-            return rows
+            return rows >= self._batch
 
-        async def purge() -> int:
+        async def purge() -> bool:
             moved["purge"] += (rows := await self._storage.purge(self._delete_after, self._batch))
-            return rows
+            return rows >= self._batch
 
         duties = {"give_back": give_back, "archive": archive, "purge": purge}
         failed = [name for name, duty in duties.items() if not await self._do(name, duty)]
@@ -112,11 +116,11 @@ class Supervisor:
             expired, len(given_back) - expired, moved["archive"], moved["purge"], failed=tuple(failed)
         )
 
-    async def _do(self, name: str, duty: Callable[[], Awaitable[int]]) -> bool:
-        """Do a duty batch by batch, until one is not full; False if that could not be done."""
+    async def _do(self, name: str, duty: Callable[[], Awaitable[bool]]) -> bool:
+        """Do a duty batch by batch, while it says that there is more; False if that could not be done."""
         try:
             for _ in range(BATCHES):
-                if await duty() < self._batch or self._pace.stopped:
+                if not await duty() or self._pace.stopped:
                     break
         except StorageUnavailable as error:
             self._log.warning("supervisor_waits", duty=name, error=str(error))
@@ -126,14 +130,23 @@ class Supervisor:
             return False
         return True
 
-    async def _give_back(self) -> Sequence[Overdue]:
-        """Settle one batch of overdue jobs; returns those that were settled."""
+    async def _give_back(self, stuck: set[UUID]) -> tuple[int, Sequence[Overdue]]:
+        """Settle one batch of overdue jobs.
+
+        Args:
+            stuck: jobs that could not be settled in this sweep, to which this batch's are added. They come up
+                again each time, so as many more are asked for, and passed over.
+
+        Returns:
+            How many others were found, and those that were settled.
+        """
         found: list[Overdue] = []
         failures: list[Failed] = []
         changed: set[UUID] = set()
         try:
             async with self._storage.transaction() as transaction:
-                found = await transaction.overdue(self._batch)
+                overdue = await transaction.overdue(self._batch + len(stuck))
+                found = [job for job in overdue if job.id not in stuck]
                 failures = [self._verdict(job) for job in found]
                 if failures:
                     changed = await transaction.settle(failed=failures)
@@ -143,11 +156,11 @@ class Supervisor:
             if not failures:
                 raise
             self._log.warning("supervisor_settles_in_parts", jobs=len(failures), error=str(error))
-            changed = await self._settle_in_parts(failures)
+            changed = await self._settle_in_parts(failures, stuck)
         for job, verdict in zip(found, failures, strict=True):
             if job.id in changed:
                 self._report(job, verdict)
-        return [job for job in found if job.id in changed]
+        return len(found), [job for job in found if job.id in changed]
 
     def _verdict(self, job: Overdue) -> Failed:
         policy = RetryPolicy(job.retry_limit, job.retry_delay, job.retry_backoff, job.retry_delay_max)
@@ -169,8 +182,8 @@ class Supervisor:
             )
         return Failed(job.id, job.attempt, None if wait is None else max(0.0, wait), error, final)
 
-    async def _settle_in_parts(self, failures: Sequence[Failed]) -> set[UUID]:
-        """Settle what can be, by halves, down to the rows that can't; they are reported and stay as they are.
+    async def _settle_in_parts(self, failures: Sequence[Failed], stuck: set[UUID]) -> set[UUID]:
+        """Settle what can be, by halves, down to rows that can't; those are reported, and added to ``stuck``.
 
         Their locks are gone with the transaction that failed, but a settlement names the attempt, so what
         changed hands in between is left alone.
@@ -183,9 +196,11 @@ class Supervisor:
             if len(failures) == 1:
                 job_id = str(failures[0].id)
                 self._log.error("supervisor_row_failed", jobId=job_id, error=str(error), exc_info=error)
+                stuck.add(failures[0].id)
                 return set()
         half = len(failures) // 2
-        return await self._settle_in_parts(failures[:half]) | await self._settle_in_parts(failures[half:])
+        first = await self._settle_in_parts(failures[:half], stuck)
+        return first | await self._settle_in_parts(failures[half:], stuck)
 
     def _report(self, job: Overdue, verdict: Failed) -> None:
         self._log.warning(

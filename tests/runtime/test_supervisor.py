@@ -236,16 +236,28 @@ async def test_one_row_that_can_not_be_settled_does_not_keep_the_others(
     assert len(broken.sizes) <= 12, "the bad row is found by halving"
 
 
-async def test_bad_rows_that_fill_a_batch_end_the_sweep_and_not_the_other_duties(
+async def test_bad_rows_that_would_fill_a_batch_do_not_keep_the_others_and_are_tried_once_a_sweep(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
     jobs = Driver(broken, clock)
     await jobs.ended(JobState.COMPLETED)
     clock.advance(2 * DAY)
-    broken.bad_rows = {await jobs.send() for _ in range(4)}
+    bad, good = [await jobs.send() for _ in range(5)], [await jobs.send() for _ in range(5)]
+    broken.bad_rows = set(bad)
+    await jobs.claim(limit=5)
+    clock.advance(1)  # the bad rows are the oldest, so each look finds them first
     await jobs.claim()
-    swept = await Supervisor(supervised, batch=2).sweep()
-    assert (swept.reaped, swept.archived) == (0, 1)
+    supervisor = Supervisor(supervised, batch=2)
+
+    swept = await supervisor.sweep()
+
+    assert (swept.reaped, swept.archived) == (5, 1)
+    assert set(await jobs.states(good)) == {JobState.RETRY}
+    tries = len(broken.sizes)
+    assert (await supervisor.sweep()).reaped == 0
+    assert 0 < len(broken.sizes) - tries <= tries
+    broken.bad_rows = set()
+    assert (await supervisor.sweep()).reaped == 5
 
 
 @pytest.mark.parametrize("error", [StorageError("no"), StorageUnavailable("away"), ZeroDivisionError()])
