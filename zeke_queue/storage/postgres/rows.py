@@ -61,26 +61,32 @@ class Cursor(AsyncCursor[Row]):
 
 
 def of_new_jobs(jobs: Sequence[NewJob]) -> dict[str, Any]:
-    """Return the parameters of ``insert.sql``."""
+    """Return the parameters of ``insert.sql``, as arrays."""
+    columns = [of_new_job(job) for job in jobs]
+    return {name: [row[name] for row in columns] for name in columns[0]}
+
+
+def of_new_job(job: NewJob) -> dict[str, Any]:
+    """Return the parameters of ``insert.sql`` for one job, as values."""
     return {
-        "ids": [job.id for job in jobs],
-        "names": [job.name for job in jobs],
-        "datas": [job.data for job in jobs],
-        "priorities": [job.priority for job in jobs],
-        "delays": [job.delay for job in jobs],
-        "start_ats": [job.start_at for job in jobs],
-        "retry_limits": [job.retry_limit for job in jobs],
-        "retry_delays": [job.retry_delay for job in jobs],
-        "retry_backoffs": [job.retry_backoff for job in jobs],
-        "retry_delay_maxes": [job.retry_delay_max for job in jobs],
-        "expire_ins": [job.expire_in for job in jobs],
-        "singleton_keys": [job.singleton_key for job in jobs],
-        "slot_lengths": [job.slot_seconds for job in jobs],
-        "slot_offsets": [job.slot_offset for job in jobs],
-        "policies": [job.policy for job in jobs],
-        "group_keys": [job.group_key for job in jobs],
-        "parents": [job.parent for job in jobs],
-        "metas": [job.meta for job in jobs],
+        "ids": job.id,
+        "names": job.name,
+        "datas": job.data,
+        "priorities": job.priority,
+        "delays": job.delay,
+        "start_ats": job.start_at,
+        "retry_limits": job.retry_limit,
+        "retry_delays": job.retry_delay,
+        "retry_backoffs": job.retry_backoff,
+        "retry_delay_maxes": job.retry_delay_max,
+        "expire_ins": job.expire_in,
+        "singleton_keys": job.singleton_key,
+        "slot_lengths": job.slot_seconds,
+        "slot_offsets": job.slot_offset,
+        "policies": job.policy,
+        "group_keys": job.group_key,
+        "parents": job.parent,
+        "metas": job.meta,
     }
 
 
@@ -258,7 +264,7 @@ def schedule(row: Row) -> Schedule:
         cron=cron,
         task=task,
         zone=zone,
-        data=data and data.decode(),
+        data=data,
         options=jsonb.loads(options) if options else {},
         catch_up=CatchUp(catch_up),
         description=description,

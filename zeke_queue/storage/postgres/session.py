@@ -57,7 +57,12 @@ class Runner(Protocol):
     """Whether more may follow before the commit."""
 
     async def run(
-        self, name: str, parameters: dict[str, Any] | None = None, *, limit: int | None = None
+        self,
+        name: str,
+        parameters: dict[str, Any] | None = None,
+        *,
+        limit: int | None = None,
+        one: bool = False,
     ) -> list[Row]:
         """Run the statement of a file, with ``now`` added to its parameters, and return its rows."""
         ...
@@ -78,12 +83,18 @@ class Link:
         self._now = now
 
     async def run(
-        self, name: str, parameters: dict[str, Any] | None = None, *, limit: int | None = None
+        self,
+        name: str,
+        parameters: dict[str, Any] | None = None,
+        *,
+        limit: int | None = None,
+        one: bool = False,
     ) -> list[Row]:
         """Run a statement of ours and return its rows."""
         with translated():
             cursor = Cursor(self.connection)
-            await cursor.execute(statement(name, self.schema, limit), with_now(parameters, self._now))
+            text = statement(name, self.schema, limit, one=one)
+            await cursor.execute(text, with_now(parameters, self._now))
             return await cursor.fetchall() if cursor.description else []
 
     @asynccontextmanager
@@ -124,7 +135,7 @@ class Session:
         now: Callable[[], datetime] | None,
     ) -> None:
         self._pool = pool
-        self._now = now
+        self.now = now
         self.conninfo = conninfo
         self.schema = schema
 
@@ -169,10 +180,15 @@ class Session:
         await self._pool.close()
 
     async def run(
-        self, name: str, parameters: dict[str, Any] | None = None, *, limit: int | None = None
+        self,
+        name: str,
+        parameters: dict[str, Any] | None = None,
+        *,
+        limit: int | None = None,
+        one: bool = False,
     ) -> list[Row]:
         """Run one statement as a transaction of its own."""
-        text, values = statement(name, self.schema, limit), with_now(parameters, self._now)
+        text, values = statement(name, self.schema, limit, one=one), with_now(parameters, self.now)
 
         async def once() -> list[Row]:
             async with self._pool.connection() as connection:
@@ -197,7 +213,7 @@ class Session:
             texts.append((_PLAIN, None))
         for step in steps:
             text = statement(step.name, self.schema, step.limit)
-            texts.append((text, with_now(step.parameters, self._now)))
+            texts.append((text, with_now(step.parameters, self.now)))
         texts.append(("commit", None))
 
         async def once() -> list[list[Row]]:
@@ -229,7 +245,7 @@ class Session:
         """Open a transaction for statements of ours."""
         with translated():
             async with self._pool.connection() as connection, connection.transaction():
-                yield Link(connection, self.schema, self._now)
+                yield Link(connection, self.schema, self.now)
 
     @asynccontextmanager
     async def open_to_all(self) -> AsyncGenerator[Link]:
@@ -244,10 +260,6 @@ class Session:
             raise StorageUnavailable(
                 f"The transaction was undone for the sake of another; repeat it: {_first_line(error)}"
             ) from error
-
-    def joined(self, connection: Connection) -> Link:
-        """Return the caller's transaction."""
-        return Link(connection, self.schema, self._now)
 
     async def _repeated(self, once: Callable[[], Awaitable[T]]) -> T:
         with translated():

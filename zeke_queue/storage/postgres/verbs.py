@@ -48,7 +48,9 @@ class PostgresVerbs:
         """Insert jobs, and wake workers that sleep on their queues."""
         if not jobs:
             return []
-        found = await self._runner.run("insert", rows.of_new_jobs(jobs) | self._channels())
+        one = len(jobs) == 1
+        given = rows.of_new_job(jobs[0]) if one else rows.of_new_jobs(jobs)
+        found = await self._runner.run("insert", given | self._channels(), one=one)
         self._changed()
         ids = {row[0] for row in found}
         missing = [job.id for job in jobs if job.id not in ids]
