@@ -79,7 +79,8 @@ def _kill_one_that_fetches(dsn: str) -> int:
     return row[0]
 
 
-async def test_with_keep_the_database_stays_up_until_interrupted() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_with_keep_the_database_stays_up_until_interrupted(number: signal.Signals) -> None:
     async with demo("--workers", "1", "--gap", "0", "--keep") as process:
         dsn = ""
         async for line in _lines(process):
@@ -87,7 +88,7 @@ async def test_with_keep_the_database_stays_up_until_interrupted() -> None:
             if line.startswith("The database stays up"):
                 break
         counted = await asyncio.to_thread(_count_stories, dsn)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         code = await process.wait()
     assert counted == STORIES
     assert code == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -137,6 +138,10 @@ def main(workers: int, gap: float, *, keep: bool) -> int:
         keep: whether to keep the database up at the end, until interrupted.
     """
     log.configure(level="warning")
+    # To be told to end is to be interrupted: the children and the database must not stay behind. A shell
+    # starts what it runs in the background with interrupts ignored.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     try:
         return asyncio.run(Demo(wide_console(), workers, gap).run(keep=keep))
     except KeyboardInterrupt:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from rich.console import Console
@@ -140,7 +141,8 @@ class Intake:
     async def _page(self, url: str, place: str) -> Taken:
         async with self._queue.transaction() as transaction:
             rows = self._repository.within(transaction)
-            source = await rows.ensure_source(self._new_id(), NewSource(SourceType.MANUAL, place, place))
+            site = urlsplit(place).hostname or place
+            source = await rows.ensure_source(self._new_id(), NewSource(SourceType.MANUAL, site, place))
             new = await rows.put_items(source.id, [NewItem(external_id=place, url=place)])
             key = item_id(source.id, NewItem(external_id=place).external_id)
             # Whoever asks for a page once more wants it tried once more.
