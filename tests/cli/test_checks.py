@@ -100,8 +100,10 @@ def test_a_worker_that_is_silent_for_longer_than_its_lease_is_named() -> None:
     assert finding.found == f"worker {SILENT.id} (pid 42 on host) has been silent for 3 min"
 
 
-def test_a_worker_that_is_late_but_within_its_lease_is_alive() -> None:
-    assert wrong(workers=[replace(WORKER, beat_on=NOW - timedelta(seconds=15))]) == []
+@pytest.mark.parametrize(("seconds", "alive"), [(15, True), (16, False)])
+def test_a_worker_is_alive_for_the_length_of_its_lease(seconds: int, alive: bool) -> None:  # noqa: FBT001 - an example
+    late = replace(WORKER, beat_on=NOW - timedelta(seconds=seconds))
+    assert (replace(HEALTHY, workers=[late]).living() == [late]) == alive
 
 
 # Queues

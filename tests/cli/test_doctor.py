@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -14,6 +15,7 @@ from tests.cli.old_server import old_server
 from tests.cli.test_bad_input import REFUSED, make_pgboss_10, stranger, tables
 from zeke_queue.cli import database
 from zeke_queue.queue import Queue
+from zeke_queue.storage.postgres.facts import Facts, read_facts
 from zeke_queue.worker import Worker
 
 if TYPE_CHECKING:
@@ -93,6 +95,19 @@ def test_a_right_that_is_missing_is_told_apart_from_those_that_are_there(zeke: Z
             owner.execute(f"revoke delete on pgboss.archive from {role}".encode())
         finding = sole(problems(zeke, DATABASE_PRIMARY_URL=dsn))
     assert finding["found"] == f"role {role} lacks in schema pgboss: delete on archive"
+
+
+async def test_a_standby_can_not_be_worked_with(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = replace(await read_facts(dsn), standby=True)
+
+    async def read(_dsn: str, _schema: str) -> Facts:
+        return facts
+
+    monkeypatch.setattr(database, "read_facts", read)
+    found, fit = await database.inspect(dsn, "pgboss")
+    assert not fit
+    assert found[0].found.endswith("it is a standby, and can't be written to")
+    assert found[0].advice == "let DATABASE_PRIMARY_URL name the primary"
 
 
 # Databases that work, but not well

@@ -33,6 +33,8 @@ def start(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Starts ``zeke`` on the test's database, and sees that nothing is left of it."""
     monkeypatch.setenv("DATABASE_PRIMARY_URL", zeke.dsn or "")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    # As it is in a shell, where what is printed waits in a buffer.
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
 
     @contextmanager
     def started(*arguments: str, cwd: Path = ROOT) -> Iterator[subprocess.Popen[str]]:
