@@ -42,6 +42,8 @@ class Watchers:
         self._watched: dict[UUID, _Watched] = {}
         self._asked: dict[UUID, asyncio.Future[Job | None]] = {}
         self._looking: asyncio.Task[None] | None = None
+        self._following: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     async def watch(self, job_id: UUID) -> AsyncGenerator[Job]:
         """Yield the job as it is, then at each change of its status; end after a final one.
@@ -51,13 +53,17 @@ class Watchers:
 
         Raises:
             JobNotFound: there is no such job, or none any more.
-            StorageUnavailable: the storage has been away for a minute.
+            StorageUnavailable: the storage has been away for a minute, or the queue was closed.
         """
+        if self._closed:
+            raise _was_closed(job_id)
         mailbox: Mailbox = asyncio.Queue()
         watched = self._watched.get(job_id)
         if watched is None:
             watched = self._watched[job_id] = _Watched()
             watched.task = asyncio.ensure_future(self._follow(job_id, watched))
+            self._following.add(watched.task)
+            watched.task.add_done_callback(self._following.discard)
         elif watched.latest is not None:
             mailbox.put_nowait(watched.latest)
         watched.mailboxes.append(mailbox)
@@ -71,8 +77,9 @@ class Watchers:
                     return
         finally:
             watched.mailboxes.remove(mailbox)
-            if not watched.mailboxes:
+            if not watched.mailboxes and self._watched.get(job_id) is watched:
                 self._forget(job_id, watched)
+                watched.task.cancel()
 
     async def ended(self, job_id: UUID, timeout: float | None) -> Job | None:
         """Wait until a job has ended.
@@ -106,23 +113,20 @@ class Watchers:
         await self._clock.sleep(seconds)
 
     async def close(self) -> None:
-        """Stop looking; whoever still waits is told so."""
+        """Stop looking; whoever still waits, or comes later, is told so."""
+        self._closed = True
         watched, self._watched = self._watched, {}
-        tasks = [one.task for one in watched.values()]
-        tasks.append(self._looking)
-        running = [task for task in tasks if task is not None and not task.done()]
-        for task in running:
+        tasks = [*self._following, *([] if self._looking is None else [self._looking])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         for job_id, one in watched.items():
-            one.tell(StorageUnavailable(f"Job {job_id} is no longer watched: the queue was closed"))
+            one.tell(_was_closed(job_id))
 
     def _forget(self, job_id: UUID, watched: _Watched) -> None:
+        """Let whoever comes from now on start anew, and see the job as it is then."""
         if self._watched.get(job_id) is watched:
             del self._watched[job_id]
-        # One that has told the end is taking its leave of the storage, which is not to be cut short.
-        if watched.task is not None and (watched.latest is None or watched.latest.state not in FINAL):
-            watched.task.cancel()
 
     async def _follow(self, job_id: UUID, watched: _Watched) -> None:
         """Tell the watchers of one job until it has ended, or nobody watches any more."""
@@ -131,9 +135,7 @@ class Watchers:
         except Exception as error:  # noqa: BLE001 - it is raised again, in every task that waits
             watched.tell(error)
         finally:
-            # Who comes from now on starts anew, and sees the job as it is then.
-            if self._watched.get(job_id) is watched:
-                del self._watched[job_id]
+            self._forget(job_id, watched)
 
     async def _follow_through_outages(self, job_id: UUID, watched: _Watched) -> None:
         while True:
@@ -158,8 +160,10 @@ class Watchers:
             if watched.is_news(job):
                 watched.tell(job)
                 look = 0
-            if job.state in FINAL:
-                return
+                if job.state in FINAL:
+                    # Taking leave of the storage lasts a while, in which the job may be brought back.
+                    self._forget(job_id, watched)
+                    return
             await changes.wait(LOOKS[min(look, len(LOOKS) - 1)])
             look += 1
 
@@ -193,12 +197,12 @@ class _Watched:
     """A job that is watched: its last news, and to whom they go."""
 
     __slots__ = ("away_since", "latest", "mailboxes", "task")
+    task: asyncio.Task[None]
 
     def __init__(self) -> None:
         self.mailboxes: list[Mailbox] = []
         self.latest: Job | None = None
         self.away_since: float | None = None
-        self.task: asyncio.Task[None] | None = None
 
     def is_news(self, job: Job) -> bool:
         """Take a look at the job into account; True if its status changed.
@@ -215,6 +219,10 @@ class _Watched:
         """Give news to every watcher."""
         for mailbox in self.mailboxes:
             mailbox.put_nowait(news)
+
+
+def _was_closed(job_id: UUID) -> StorageUnavailable:
+    return StorageUnavailable(f"Job {job_id} is not watched any more: the queue was closed")
 
 
 def _stage(job: Job) -> tuple[int, int]:

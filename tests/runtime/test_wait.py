@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from zeke_queue.queue import Queue
 from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 NOBODY = UUID("0193aaaa-0000-7000-8000-00000000dead")
 
@@ -164,6 +164,30 @@ async def test_a_watcher_that_leaves_does_not_disturb_the_others(queue: Queue, j
     assert await rest_of(staying) == [RunStatus.CANCELLED]
 
 
+async def test_a_job_that_was_brought_back_is_not_taken_for_ended(
+    watched: Queue, odd: Odd, clock: FrozenClock
+) -> None:
+    # Whoever is told of the end acts at once, while the watch is still taking its leave of the storage, and
+    # another watcher has not looked into its mail yet.
+    jobs = Driver(odd, clock)
+    odd.leaving = asyncio.Event()
+    running = await jobs.running()
+    slow = watched.watch(running.id)
+    assert await next_of(slow) is RunStatus.EXECUTING
+    waiting = asyncio.ensure_future(watched.result(running.id))
+    await clock.sleep(0)
+    await jobs.fail(running)
+    with pytest.raises(JobFailed):
+        await soon(waiting)
+    assert await watched.retry(running.id)
+    again = asyncio.ensure_future(watched.result(running.id))
+    await clock.sleep(0)
+    await jobs.complete(await jobs.claim_one(), '"done"')
+    assert await soon(again) == "done"
+    odd.leaving.set()
+    assert await rest_of(slow) == [RunStatus.FAILED]
+
+
 async def test_a_watcher_that_comes_back_sees_what_is_then(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send()
     async with aclosing(queue.watch(job_id)) as changes:
@@ -190,6 +214,35 @@ async def test_a_watcher_that_has_just_come_is_not_left_waiting_either(queue: Qu
         await soon(coming)
 
 
+async def test_a_queue_that_was_closed_is_not_watched(queue: Queue, jobs: Driver) -> None:
+    job_id = await jobs.send()
+    await queue.close()
+    with pytest.raises(StorageUnavailable, match="closed"):
+        await soon(anext(queue.watch(job_id)))
+    with pytest.raises(StorageUnavailable, match="closed"):
+        await soon(queue.result(job_id))
+
+
+async def test_watchers_that_are_cancelled_leave_nothing_behind(
+    watched: Queue, odd: Odd, clock: FrozenClock
+) -> None:
+    job_id = await Driver(odd, clock).send()
+    before = asyncio.all_tasks()
+    waiting = [asyncio.ensure_future(watched.result(job_id, timeout)) for timeout in (None, 30, None)]
+    for moment in range(12):
+        for _ in range(moment):
+            await clock.sleep(0)
+        waiting.append(asyncio.ensure_future(watched.result(job_id)))
+        waiting.pop(0).cancel()
+    for one in waiting:
+        one.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    for _ in range(20):
+        await clock.sleep(0)
+    assert asyncio.all_tasks() == before
+    assert not odd._bells.anyone  # what the storage keeps for those who watch
+
+
 # When the storage misbehaves: these watch through a storage that does so on purpose
 
 
@@ -201,6 +254,14 @@ class Odd(MemoryStorage):
         self.looked_up: list[int] = []
         self.away = False
         self.answers: list[dict[UUID, Job]] = []
+        self.leaving: asyncio.Event | None = None
+
+    @asynccontextmanager
+    async def watching(self, job_id: UUID) -> AsyncIterator[Any]:
+        async with super().watching(job_id) as changes:
+            yield changes
+            if self.leaving is not None:
+                await self.leaving.wait()
 
     async def get(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
         self.looked_up.append(len(ids))
@@ -283,6 +344,23 @@ async def test_a_look_that_shows_an_earlier_stage_is_no_change(
         coming = asyncio.ensure_future(anext(changes))
         await until(lambda: not odd.answers, clock, 0.1)
         assert not coming.done()
+        await jobs.complete(claimed)
+        assert (await soon(coming)).status is RunStatus.COMPLETED
+
+
+async def test_a_look_that_shows_an_end_of_long_ago_ends_nothing(
+    watched: Queue, odd: Odd, clock: FrozenClock
+) -> None:
+    jobs = Driver(odd, clock)
+    job_id = await jobs.ended(JobState.FAILED)
+    before = await odd.get([job_id])
+    await odd.retry([job_id])
+    claimed = await jobs.claim_one()
+    odd.answers = [await odd.get([job_id]), before]
+    async with aclosing(watched.watch(job_id)) as changes:
+        assert await next_of(changes) is RunStatus.EXECUTING
+        coming = asyncio.ensure_future(anext(changes))
+        await until(lambda: not odd.answers, clock, 0.1)
         await jobs.complete(claimed)
         assert (await soon(coming)).status is RunStatus.COMPLETED
 
