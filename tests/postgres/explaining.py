@@ -65,7 +65,7 @@ def prepare(sql: Connection, name: str, limit: int | None = None) -> tuple[str, 
 def explain(
     sql: Connection, name: str, values: Mapping[str, Any], *, limit: int | None = None, keep: bool = False
 ) -> Plan:
-    """Run a statement of ours under its generic plan, and return the plan; changes stay only with ``keep``."""
+    """Run a statement of ours under its generic plan, and return that; changes stay only with ``keep``."""
     _, parameters = prepare(sql, name, limit)
     given = {"now": None, "always": False, "work_channel": "work", "job_channel": "job", **values}
     marks = ", ".join(f"%({parameter})s" for parameter in parameters)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from zeke_queue.model import Completed, NewJob, Want
-from zeke_queue.rng import Ids, SeededEntropy
+from zeke_queue.rng import Ids, SystemEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ class Sender:
 
     def __init__(self, storage: Store, clock: Clock) -> None:
         self.storage = storage
-        self.new_id = Ids(clock, SeededEntropy(1))
+        self.new_id = Ids(clock, SystemEntropy())
 
     def new(self, name: str = "mail", **options: Any) -> NewJob:
         return NewJob(**{"id": self.new_id(), "name": name, **options})

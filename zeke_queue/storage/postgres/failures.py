@@ -42,9 +42,14 @@ def translated() -> Generator[None]:
         raise mine from error
 
 
-def as_storage_error(error: Exception) -> StorageError | None:
-    """Return what the error means to a caller, or None if it is no business of his."""
-    state = getattr(error, "sqlstate", None) or ""
+def as_storage_error(error: Exception, state: str | None = None) -> StorageError | None:
+    """Return what the error means to a caller, or None if it is no business of his.
+
+    Args:
+        error: a driver's error.
+        state: its SQLSTATE, if it is not where psycopg has it.
+    """
+    state = str(state or getattr(error, "sqlstate", None) or "")
     said = str(error).strip().partition("\n")[0]
     if state == "42501":
         return Forbidden(f"{_role(error)} lacks a right: {said}. Grant it, or connect as the tables' owner")

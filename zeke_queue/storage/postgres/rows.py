@@ -10,6 +10,7 @@ from uuid import UUID
 from psycopg import AsyncCursor
 from psycopg import adapters as _standard
 from psycopg.adapt import AdaptersMap, Loader
+from psycopg.rows import tuple_row
 
 from zeke_queue.core import jsonb
 from zeke_queue.model import (
@@ -28,6 +29,7 @@ from zeke_queue.model import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from psycopg import AsyncConnection
     from psycopg.abc import Buffer
 
     from zeke_queue.model import Completed, Extended, Failed, NewJob, Released
@@ -53,6 +55,9 @@ _ADAPTERS: Final = _own_adapters()
 
 class Cursor(AsyncCursor[Row]):
     """A cursor that converts as this module expects, whatever its connection was told by an application."""
+
+    def __init__(self, connection: AsyncConnection[Any]) -> None:
+        super().__init__(connection, row_factory=tuple_row)
 
     @property
     def adapters(self) -> AdaptersMap:

@@ -9,12 +9,15 @@ from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
 from zeke_queue.errors import UsageError
+from zeke_queue.storage.postgres.alchemy import alchemy_link, is_alchemy
+from zeke_queue.storage.postgres.session import Link
 from zeke_queue.storage.postgres.verbs import PostgresVerbs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from zeke_queue.storage.postgres.session import Connection, Link, Session
+    from zeke_queue.storage.postgres.alchemy import AlchemyLink
+    from zeke_queue.storage.postgres.session import Connection, Session
 
 
 class PostgresTransaction(PostgresVerbs):
@@ -25,12 +28,13 @@ class PostgresTransaction(PostgresVerbs):
     commit.
 
     Attributes:
-        connection: psycopg's connection, for statements of the application's own.
+        connection: psycopg's connection, for statements of the application's own; SQLAlchemy's in a
+            transaction of its that was joined.
     """
 
-    def __init__(self, link: Link, changed: Callable[[], None]) -> None:
+    def __init__(self, link: Link | AlchemyLink, changed: Callable[[], None]) -> None:
         super().__init__(link, changed)
-        self.connection: AsyncConnection[Any] = link.connection
+        self.connection: Any = link.connection
         self._applied: list[Callable[[], None]] = []
         self._undone: list[Callable[[], None]] = []
 
@@ -65,7 +69,7 @@ async def transaction(
                 opened = PostgresTransaction(link, changed)
                 yield opened
         else:
-            opened = PostgresTransaction(session.joined(_joinable(connection)), changed)
+            opened = PostgresTransaction(await _joined(session, connection), changed)
             yield opened
     except BaseException:
         if opened is not None:
@@ -75,12 +79,14 @@ async def transaction(
     opened.committed()
 
 
-def _joinable(connection: Any) -> Connection:
-    """Return the connection if a transaction of its can be joined."""
+async def _joined(session: Session, connection: Any) -> Link | AlchemyLink:
+    """Return the caller's transaction, if it is one that can be joined."""
+    if is_alchemy(connection):
+        return await alchemy_link(connection, session.schema, session.now)
     if not isinstance(connection, AsyncConnection):
         raise UsageError(
             f"connection: {type(connection).__module__}.{type(connection).__qualname__} can't be joined; "
-            "give a psycopg AsyncConnection"
+            "give psycopg's AsyncConnection, or SQLAlchemy's AsyncConnection or AsyncSession"
         )
     joinable = cast("Connection", connection)
     if joinable.autocommit and joinable.info.transaction_status == TransactionStatus.IDLE:
@@ -88,4 +94,4 @@ def _joinable(connection: Any) -> Connection:
             "connection: it is in autocommit mode and no transaction is open, so there is nothing to join; "
             "open one with `async with connection.transaction()`"
         )
-    return joinable
+    return Link(joinable, session.schema, session.now)

@@ -1,0 +1,159 @@
+"""What a server that can't be reached, is too old, refuses or goes away looks like to a caller."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql as composing
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.postgres.sending import ANNA, Sender
+from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable, TooOld
+from zeke_queue.model import Completed, Want
+from zeke_queue.storage.postgres import PostgresStorage, migrate
+from zeke_queue.storage.postgres.failures import check_server
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+NOBODY = "postgresql://nobody@127.0.0.1:9/nowhere?connect_timeout=2"
+END_ALL = (
+    "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+    " where datname = current_database() and pid <> pg_backend_pid()"
+)
+
+
+async def test_a_server_that_is_not_there_is_said_to_be_unreachable_at_once() -> None:
+    with pytest.raises(StorageUnavailable, match=r"can't be reached: .*127\.0\.0\.1"):
+        async with PostgresStorage.open(NOBODY):
+            pass
+    with pytest.raises(StorageUnavailable, match=r"127\.0\.0\.1"):
+        await migrate.check(NOBODY)
+    with pytest.raises(StorageUnavailable, match=r"127\.0\.0\.1"):
+        migrate.migrate(NOBODY)
+
+
+async def test_a_database_that_is_not_there_is_named(dsn: str) -> None:
+    with pytest.raises(StorageUnavailable, match="nowhere"):
+        async with PostgresStorage.open(make_conninfo(dsn, dbname="nowhere")):
+            pass
+
+
+@pytest.mark.parametrize("version", [90_624, 130_012, 140_019])
+def test_a_server_older_than_15_is_refused_by_its_version(version: int) -> None:
+    with pytest.raises(TooOld, match=f"is PostgreSQL {version // 10_000}; PostgreSQL 15 is the oldest"):
+        check_server(version)
+
+
+@pytest.mark.parametrize("version", [150_000, 180_006])
+def test_a_server_of_15_or_newer_is_taken(version: int) -> None:
+    check_server(version)
+
+
+async def test_a_statement_whose_connection_breaks_says_that_nothing_is_known(
+    storage: PostgresStorage, sql: Connection
+) -> None:
+    await storage.queues()
+    sql.execute(END_ALL)
+    with pytest.raises(StorageUnavailable):
+        await storage.queues()
+
+
+async def test_a_storage_is_itself_again_once_the_server_is_back(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    await jobs.send()
+    sql.execute(END_ALL)
+    for _ in range(5):  # at most as many as there are connections that don't know yet
+        try:
+            claimed = await jobs.claim(1)
+        except StorageUnavailable:
+            continue
+        break
+    assert len(claimed) == 1
+
+
+async def test_tables_that_went_missing_are_said_to_be_migrated(
+    storage: PostgresStorage, sql: Connection
+) -> None:
+    sql.execute("drop table pgboss.queue")
+    with pytest.raises(SchemaMismatch, match="zeke migrate"):
+        await storage.queues()
+
+
+async def test_a_right_that_is_missing_is_named(dsn: str, sql: Connection) -> None:
+    sql.execute("drop role if exists zeke_sender")
+    sql.execute("create role zeke_sender")
+    try:
+        sql.execute("grant usage on schema pgboss to zeke_sender")
+        async with PostgresStorage.open(make_conninfo(dsn, options="-c role=zeke_sender")) as storage:
+            with pytest.raises(Forbidden, match=r"table queue"):
+                await storage.queues()
+    finally:
+        sql.execute("drop owned by zeke_sender")
+        sql.execute("drop role zeke_sender")
+
+
+async def test_options_of_the_dsn_are_kept(dsn: str) -> None:
+    patient = make_conninfo(dsn, options="-c statement_timeout=12345")
+    async with PostgresStorage.open(patient) as storage, storage.transaction() as transaction:
+        cursor = await transaction.connection.execute("show statement_timeout")
+        assert await cursor.fetchone() == ("12345ms",)
+
+
+async def test_a_database_whose_default_is_stricter_is_worked_on_at_read_committed(
+    dsn: str, sql: Connection
+) -> None:
+    name = composing.Identifier(str(conninfo_to_dict(dsn)["dbname"]))
+    sql.execute(
+        composing.SQL("alter database {} set default_transaction_isolation = serializable").format(name)
+    )
+    async with PostgresStorage.open(dsn) as storage, storage.transaction() as transaction:
+        cursor = await transaction.connection.execute("show transaction_isolation")
+        assert await cursor.fetchone() == ("read committed",)
+
+
+async def test_an_application_statement_in_our_transaction_is_planned_as_anywhere(
+    storage: PostgresStorage,
+) -> None:
+    async with storage.transaction() as transaction:
+        cursor = await transaction.connection.execute("show plan_cache_mode")
+        assert await cursor.fetchone() == ("auto",)
+
+
+async def test_a_deadlock_is_repeated_and_nobody_hears_of_it(
+    dsn: str, storage: PostgresStorage, jobs: Sender
+) -> None:
+    await jobs.send(2)
+    first, second = await jobs.claim(2)
+    async with await psycopg.AsyncConnection.connect(dsn) as other:
+        await other.execute("set deadlock_timeout = '1min'")  # so that the storage is the one that is undone
+        await other.execute("select from pgboss.job where id = %s for update", [second.id])
+        settling = asyncio.ensure_future(
+            storage.settle([Completed(first.id, 1, None), Completed(second.id, 1, None)])
+        )
+        while not await _waits_for_a_lock(other):
+            pass
+        # The settlement holds the first row and waits for the second: now each waits for the other.
+        await other.execute("select from pgboss.job where id = %s for update", [first.id])
+    assert await settling == {first.id, second.id}
+
+
+async def _waits_for_a_lock(connection: psycopg.AsyncConnection[Any]) -> bool:
+    cursor = await connection.execute(
+        "select exists (select from pg_locks where not granted and database ="
+        " (select oid from pg_database where datname = current_database()) or not granted and locktype ="
+        " 'transactionid')"
+    )
+    row = await cursor.fetchone()
+    return bool(row and row[0])
+
+
+async def test_claims_and_settlements_of_a_storage_run_side_by_side(
+    storage: PostgresStorage, jobs: Sender
+) -> None:
+    await jobs.send(100)
+    claims = await asyncio.gather(*(storage.claim(ANNA, [Want("mail", 10)], 10) for _ in range(10)))
+    assert len({job.id for claimed in claims for job in claimed}) == sum(map(len, claims))

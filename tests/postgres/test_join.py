@@ -1,0 +1,218 @@
+"""Jobs in a transaction of the application's own: its commit and its rollback are theirs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import AsyncConnection
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_loads
+from sqlalchemy import URL, text
+from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
+
+from tests.postgres.sending import ANNA, Sender
+from zeke_queue.errors import UsageError
+from zeke_queue.model import Failed, JobState
+from zeke_queue.storage.postgres import PostgresStorage
+
+Opened = Callable[[], AbstractAsyncContextManager[Any]]
+
+KEY = "__pgboss__singleton_queue"
+
+
+class Undone(Exception):
+    """What a transaction is rolled back with."""
+
+
+def url(dsn: str, driver: str) -> URL:
+    parts = {**conninfo_to_dict(dsn)}
+    host, port = str(parts["host"]), parts.get("port")
+    on_socket = host.startswith("/")
+    return URL.create(
+        f"postgresql+{driver}",
+        username=str(parts["user"]),
+        password=str(parts["password"]) if "password" in parts else None,
+        database=str(parts["dbname"]),
+        host=None if on_socket else host,
+        port=int(port) if port else None,
+        query={"host": host} if on_socket else {},
+    )
+
+
+@pytest.fixture(
+    params=["psycopg", "alchemy+psycopg", "alchemy+asyncpg", "session+psycopg", "session+asyncpg"]
+)
+def application(request: pytest.FixtureRequest, dsn: str) -> Opened:
+    """An application's transaction, begun by what it executes first, which ends with its block."""
+    kind, _, driver = request.param.partition("+")
+
+    @asynccontextmanager
+    async def on_psycopg() -> AsyncIterator[Any]:
+        async with await AsyncConnection.connect(dsn) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def on_alchemy() -> AsyncIterator[Any]:
+        engine = create_async_engine(url(dsn, driver))
+        try:
+            if kind == "session":
+                async with AsyncSession(engine) as session, session.begin():
+                    yield session
+            else:
+                async with engine.begin() as connection:
+                    yield connection
+        finally:
+            await engine.dispose()
+
+    return on_psycopg if kind == "psycopg" else on_alchemy
+
+
+async def test_what_is_sent_first_is_there_after_the_commit(
+    storage: PostgresStorage, jobs: Sender, application: Opened
+) -> None:
+    async with application() as connection:
+        async with storage.transaction(connection) as transaction:
+            (job,) = await jobs.send(within=transaction, data='{"to": "ann"}', meta='{"a": 1}')
+        assert await storage.get([job]) == {}
+    assert (await storage.get([job]))[job].data == {"to": "ann"}
+
+
+async def test_what_is_sent_first_is_gone_after_the_rollback(
+    storage: PostgresStorage, jobs: Sender, application: Opened
+) -> None:
+    with suppress(Undone):
+        async with application() as connection:
+            async with storage.transaction(connection) as transaction:
+                sent = await jobs.send(2, within=transaction)
+            raise Undone
+    assert await storage.get(sent) == {}
+
+
+async def test_a_block_that_ends_commits_nothing(
+    storage: PostgresStorage, jobs: Sender, application: Opened, dsn: str
+) -> None:
+    async with application() as connection:
+        async with storage.transaction(connection) as transaction:
+            first = await jobs.send(within=transaction)
+        async with storage.transaction(connection) as transaction:
+            second = await jobs.send(within=transaction)
+        assert await storage.get([*first, *second]) == {}
+    assert len(await storage.get([*first, *second])) == 2
+
+
+async def test_jobs_and_rows_of_the_application_are_written_together(
+    storage: PostgresStorage, jobs: Sender, application: Opened
+) -> None:
+    async with application() as connection:
+        statement = "create table page (job uuid)"
+        await connection.execute(statement if isinstance(connection, AsyncConnection) else text(statement))
+        async with storage.transaction(connection) as transaction:
+            await jobs.send(within=transaction)
+            assert transaction.connection is not None
+    async with storage.transaction() as transaction:
+        await transaction.connection.execute("select job from page")
+
+
+async def test_a_refused_send_leaves_the_transaction_whole(
+    storage: PostgresStorage, jobs: Sender, application: Opened
+) -> None:
+    await jobs.send(singleton_key="one")
+    async with application() as connection, storage.transaction(connection) as transaction:
+        assert await transaction.insert([jobs.new(singleton_key="one")]) == [None]
+        (job,) = await jobs.send(within=transaction)
+    assert list(await storage.get([job])) == [job]
+
+
+async def test_a_job_whose_place_is_taken_leaves_the_transaction_whole(
+    storage: PostgresStorage, jobs: Sender, application: Opened
+) -> None:
+    await jobs.send(singleton_key=KEY)
+    (job,) = await jobs.claim(1)
+    (other,) = await jobs.send(singleton_key=KEY)
+    async with application() as connection, storage.transaction(connection) as transaction:
+        assert await transaction.settle(failed=[Failed(job.id, 1, 0.0, "{}")]) == {job.id}
+    ended = (await storage.get([job.id]))[job.id]
+    assert (ended.state, ended.output) == (JobState.FAILED, {"superseded_by": str(other)})
+
+
+async def test_every_verb_of_a_transaction_can_be_used(
+    storage: PostgresStorage, jobs: Sender, application: Opened
+) -> None:
+    await jobs.send(3)
+    one, two = await jobs.claim(2)
+    async with application() as connection, storage.transaction(connection) as transaction:
+        assert {job.id for job in await transaction.overdue(10)} == {one.id, two.id}
+        assert await transaction.cancel([one.id]) == {one.id}
+        now, due = await transaction.due_schedules(10)
+        await transaction.serve_ticks("nightly", now, now)
+        assert due == []
+
+
+async def test_conversions_of_the_application_do_not_reach_ours(
+    dsn: str, storage: PostgresStorage, jobs: Sender
+) -> None:
+    async with await AsyncConnection[DictRow].connect(dsn, row_factory=dict_row) as connection:
+        set_json_loads(lambda data: "mine", connection)
+        await connection.execute("set timezone = 'America/New_York'")
+        async with storage.transaction(connection) as transaction:
+            (job,) = await jobs.send(within=transaction, slot_seconds=3600, delay=5.0)
+    (slot,) = await jobs.send(slot_seconds=3600, name="other")
+    stored, other = (await storage.get([job]))[job], (await storage.get([slot]))[slot]
+    assert (stored.start_after - stored.created_on).total_seconds() == 5.0
+    assert stored.keep_until - stored.created_on == other.keep_until - other.created_on
+    assert stored.singleton_on == other.singleton_on
+
+
+async def test_after_a_block_of_a_joined_transaction_its_callbacks_have_run(
+    storage: PostgresStorage, application: Opened
+) -> None:
+    said: list[str] = []
+    async with application() as connection, storage.transaction(connection) as transaction:
+        transaction.on_commit(lambda: said.append("committed"))
+        transaction.on_rollback(lambda: said.append("rolled back"))
+    assert said == ["committed"]
+
+
+async def test_there_is_nothing_to_join_on_a_connection_that_commits_by_itself(
+    dsn: str, storage: PostgresStorage
+) -> None:
+    async with await AsyncConnection.connect(dsn, autocommit=True) as connection:
+        with pytest.raises(UsageError, match="autocommit"):
+            async with storage.transaction(connection):
+                pass
+        async with connection.transaction(), storage.transaction(connection):
+            pass
+    engine = create_async_engine(url(dsn, "psycopg"), execution_options={"isolation_level": "AUTOCOMMIT"})
+    async with engine.connect() as connection:
+        with pytest.raises(UsageError, match="AUTOCOMMIT"):
+            async with storage.transaction(connection):
+                pass
+    await engine.dispose()
+
+
+async def test_what_is_no_connection_is_refused_by_name(dsn: str, storage: PostgresStorage) -> None:
+    with psycopg.connect(dsn) as connection, pytest.raises(UsageError, match=r"psycopg\.Connection"):
+        async with storage.transaction(connection):
+            pass
+    engine = create_async_engine(url(dsn, "psycopg"))
+    with pytest.raises(UsageError, match="AsyncEngine"):
+        async with storage.transaction(engine):
+            pass
+    await engine.dispose()
+
+
+async def test_a_worker_is_found_by_a_joined_sweep_and_stays_locked(
+    dsn: str, storage: PostgresStorage, jobs: Sender
+) -> None:
+    await jobs.send()
+    await jobs.claim(1, worker=ANNA)
+    async with await AsyncConnection.connect(dsn) as connection:
+        async with storage.transaction(connection) as transaction:
+            assert len(await transaction.overdue(10)) == 1
+        async with storage.transaction() as other:
+            assert await other.overdue(10) == []

@@ -1,0 +1,89 @@
+"""Behind a pooler in transaction mode: nothing that is kept with a connection outlives its transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.postgres.pooler import pooled
+from tests.postgres.sending import ANNA, Sender
+from zeke_queue.clock import SystemClock
+from zeke_queue.model import (
+    Completed,
+    Failed,
+    JobEvent,
+    JobFilter,
+    QueueSettings,
+    Released,
+    Schedule,
+    WorkerInfo,
+)
+from zeke_queue.storage.postgres import PostgresStorage
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@pytest.fixture
+async def storage(dsn: str) -> AsyncIterator[PostgresStorage]:
+    with pooled(dsn) as behind:
+        async with PostgresStorage.open(
+            behind, min_size=1, max_size=4, listen=False, prepare=False
+        ) as opened:
+            yield opened
+
+
+async def one_life(storage: PostgresStorage, name: str) -> None:
+    """Everything that happens to a queue's jobs, limits and pauses included."""
+    sender = Sender(storage, SystemClock())
+    await storage.beat(WorkerInfo(ANNA, "host", 1, (name,), 15.0))
+    await storage.declare_queues([QueueSettings(name, 5)])
+    await sender.send(10, name)
+    one, other, third, *_ = await sender.claim(5, name)
+    await storage.settle(
+        [Completed(one.id, 1, "{}")], [Failed(other.id, 1, 0.0, "{}")], [Released(third.id, 1)]
+    )
+    await storage.note([JobEvent(one.id, 1, "log", "{}")])
+    await storage.cancel([third.id])
+    await storage.resume([third.id])
+    async with storage.transaction() as transaction:
+        await sender.send(2, name, within=transaction)
+        await transaction.overdue(10)
+        await transaction.due_schedules(10)
+    async with storage.watching(one.id):
+        assert (await storage.get([one.id]))[one.id].output == {}
+    assert len(await storage.find(JobFilter(names=(name,)))) == 12
+    assert sum(sum(queue.states.values()) for queue in await storage.count()) >= 12
+    await storage.idle(ANNA, [name])
+    await storage.declare_schedules([Schedule(name, "* * * * *", name)])
+
+
+async def test_all_of_it_works_for_many_at_once(storage: PostgresStorage) -> None:
+    await asyncio.gather(*(one_life(storage, f"queue-{number}") for number in range(4)))
+    assert await storage.archive(0.0, 10) == 4
+
+
+async def test_no_connection_is_left_with_anything_of_ours(storage: PostgresStorage, sql: Connection) -> None:
+    await one_life(storage, "mail")
+    async with storage._session._pool.connection() as connection:
+        cursor = await connection.execute("select count(*) from pg_prepared_statements")
+        assert await cursor.fetchone() == (0,)
+        cursor = await connection.execute(
+            "select name from pg_settings where source = 'session' and name = 'plan_cache_mode'"
+        )
+        assert await cursor.fetchall() == []
+    locks = sql.execute(
+        "select count(*) from pg_locks where locktype = 'advisory'"
+        " and database = (select oid from pg_database where datname = current_database())"
+    )
+    assert locks.fetchone() == (0,)
+
+
+async def test_settings_at_connection_may_be_refused_by_a_pooler(dsn: str) -> None:
+    # One that tracks prepared statements may still refuse other settings; then there are none.
+    with pooled(dsn) as behind:
+        async with PostgresStorage.open(behind, listen=False, prepare=True) as storage:
+            assert await storage.queues() == []
