@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.clock import SystemClock
-from zeke_queue.errors import JobFailed, Refused, ResultTimeout, StorageUnavailable
+from zeke_queue.errors import BadOption, JobFailed, Refused, ResultTimeout, StorageUnavailable
 from zeke_queue.events import Watchers
 from zeke_queue.model import CatchUp, JobState, QueueSettings, Schedule
 from zeke_queue.rng import SystemEntropy
@@ -396,11 +396,32 @@ class Queue:
     async def declare(self) -> None:
         """Store what the catalog says of queues and schedules; workers and schedulers do so as they start.
 
+        What this library sends goes to a task's own queue; the queue of an alias has what other programs send
+        under that name. A limit is one queue's, so a task's is shared out: each alias gets one of it, the own
+        queue the rest. A schedule that code does not declare any more stays until ``unschedule``: it may be
+        another program's.
+
         Raises:
+            BadOption: a task has no more of a limit than aliases.
             UsageError: a schedule's task is unknown, or its payload does not fit.
         """
         schedules = self.catalog.stored_schedules(self.settings.jobs_cron_tz)
-        limits = [QueueSettings(name, task.concurrency_limit) for name, task in self.catalog.served.items()]
+        limits = [limit for task in self.catalog.tasks.values() for limit in _limits(task)]
         await self.storage.declare_queues(sorted(limits, key=lambda queue: queue.name))
         if schedules:
             await self.storage.declare_schedules(schedules)
+
+
+def _limits(task: Task[Any, Any]) -> list[QueueSettings]:
+    """Return the limits of a task's queues, which together are the task's."""
+    names, limit = task.aliases, task.concurrency_limit
+    if limit is None:
+        return [QueueSettings(name) for name in (task.name, *names)]
+    own = limit - len(names)
+    if own < 1:
+        raise BadOption(
+            f"concurrency_limit: {limit} can't be shared out among the queues of task {task.name!r} and its"
+            f" aliases {', '.join(names)}, each of which needs one; give at least {len(names) + 1}, or take"
+            " away aliases under which no other program sends any more"
+        )
+    return [QueueSettings(task.name, own), *(QueueSettings(name, 1) for name in names)]

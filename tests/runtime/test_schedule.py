@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.runtime.catalogs import mail_catalog
+from zeke_queue.catalog import Catalog
 from zeke_queue.errors import BadName, BadOption, BadSchedule, PayloadInvalid, UnknownTask
 from zeke_queue.model import CatchUp, QueueSettings, Schedule
 
@@ -103,7 +104,37 @@ async def test_what_the_catalog_declares_is_stored(queue_on: QueueOn) -> None:
     await queue.declare()
     schedule = await only(queue)
     assert (schedule.cron, schedule.zone) == ("0 4 * * *", "Europe/Berlin")
-    assert QueueSettings("mail", 2) in await queue.storage.queues()
+
+
+@pytest.mark.parametrize(("limit", "own"), [(None, None), (3, 1), (10, 8)])
+async def test_a_task_s_limit_is_shared_out_among_its_queues(
+    queue_on: QueueOn, limit: int | None, own: int | None
+) -> None:
+    catalog = Catalog()
+
+    @catalog.task("new", aliases=["old", "older"], concurrency_limit=limit)
+    async def new() -> None: ...
+
+    queue = queue_on(catalog)
+    await queue.declare()
+    share = None if limit is None else 1
+    assert await queue.storage.queues() == [
+        QueueSettings("new", own),
+        QueueSettings("old", share),
+        QueueSettings("older", share),
+    ]
+
+
+async def test_a_limit_that_leaves_a_queue_nothing_is_refused(queue_on: QueueOn) -> None:
+    catalog = Catalog()
+
+    @catalog.task("new", aliases=["old"], concurrency_limit=1)
+    async def new() -> None: ...
+
+    queue = queue_on(catalog)
+    with pytest.raises(BadOption, match=r"'new'.*at least 2"):
+        await queue.declare()
+    assert await queue.storage.queues() == []
 
 
 async def test_an_edit_survives_until_the_code_changes(queue_on: QueueOn) -> None:
