@@ -47,7 +47,7 @@ class Queue:
         catalog: the tasks that may be sent.
         storage: where jobs are kept; whoever opened it closes it.
         clock: what waits go by; the machine's by default.
-        entropy: what ids are drawn from; seeded by the operating system by default.
+        entropy: what ids are drawn from; the operating system by default.
         settings: the deployment's; read from the environment by default.
     """
 

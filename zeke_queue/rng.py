@@ -1,13 +1,12 @@
 """Randomness, as everything else in the package may know it: named streams, and ids.
 
 A stream is named after what it decides (``retry``, ``id``), so that one more draw somewhere leaves the others
-alone; the simulator gives seeded streams, production one that the operating system seeds.
+alone; the simulator gives seeded streams, production the operating system's.
 """
 
 from __future__ import annotations
 
 import random
-import secrets
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
@@ -24,15 +23,15 @@ class Entropy(Protocol):
 
 
 class SystemEntropy:
-    """Streams seeded by the operating system."""
+    """Streams of the operating system's, which no other process shares, one that was forked off included."""
 
     def __init__(self) -> None:
         self._streams: dict[str, random.Random] = {}
 
     def stream(self, name: str) -> random.Random:
-        """Return the stream of this name, seeded at its first use."""
+        """Return the stream of this name."""
         if name not in self._streams:
-            self._streams[name] = random.Random(secrets.randbits(256))  # noqa: S311 - jitter and ids, no secrets
+            self._streams[name] = random.SystemRandom()
         return self._streams[name]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import RFC_4122
@@ -86,6 +89,24 @@ def test_streams_of_different_names_draw_differently(seed: int) -> None:
 
 def test_streams_of_the_system_differ_from_process_to_process() -> None:
     assert SystemEntropy().stream("id").random() != SystemEntropy().stream("id").random()
+
+
+FORKING = """
+import os
+from zeke_queue.rng import SystemEntropy
+stream = SystemEntropy().stream("id")
+stream.random()
+if child := os.fork():
+    os.waitpid(child, 0)
+print(stream.getrandbits(62))
+"""
+
+
+def test_streams_of_the_system_differ_after_a_fork() -> None:
+    # Else two servers that a parent loaded and forked would make the same ids, and one job would be lost.
+    done = subprocess.run([sys.executable, "-c", FORKING], check=True, capture_output=True, text=True)
+    first, second = done.stdout.split()
+    assert first != second
 
 
 def test_a_seeded_draw_is_the_same_on_every_machine_and_version() -> None:
