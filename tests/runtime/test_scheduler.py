@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import RFC_4122
 
 import pytest
 from hypothesis import given, settings
@@ -19,7 +20,7 @@ from tests.runtime.ticking import HOUR, MINUTE, instant, sent, ticks
 from zeke_queue.core.cron import Cron
 from zeke_queue.model import CatchUp, JobState, Schedule
 from zeke_queue.queue import Queue
-from zeke_queue.rng import SeededEntropy
+from zeke_queue.rng import Ids, SeededEntropy
 from zeke_queue.scheduler import UNREADABLE_FOR, Scheduler, tick_id
 from zeke_queue.storage.memory import MemoryStorage
 
@@ -408,3 +409,13 @@ def test_after_any_downtime_no_more_than_the_latest_tick_is_served(
             assert await scheduler.tick() == ([tick_id("clean", latest)] if due and in_time else [])
 
     asyncio.run(live())
+
+
+def test_ids_of_ticks_differ_by_schedule_and_sort_with_other_jobs_by_time() -> None:
+    moments = [datetime(2026, 1, 5, 13, second, tzinfo=UTC) for second in range(3)]
+    ids = [tick_id("weekly", moment) for moment in moments]
+    assert ids == sorted(ids)
+    assert tick_id("weekly", moments[0]) != tick_id("daily", moments[0])
+    assert {(one.version, one.variant) for one in ids} == {(8, RFC_4122)}
+    sent = Ids(FrozenClock(moments[1]), SeededEntropy(1))()
+    assert ids[0] < sent < ids[2]
