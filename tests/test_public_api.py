@@ -42,6 +42,7 @@ PUBLIC = [
     "Scheduler",
     "SchemaMismatch",
     "Send",
+    "SendOptions",
     "Settings",
     "Snooze",
     "StorageError",

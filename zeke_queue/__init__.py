@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from zeke_queue.queue import Queue
     from zeke_queue.run import Run
     from zeke_queue.scheduler import Scheduler
-    from zeke_queue.sending import Send
+    from zeke_queue.sending import Send, SendOptions
     from zeke_queue.signals import Fail, Retry, Snooze
     from zeke_queue.supervisor import Supervisor
     from zeke_queue.task import Task
@@ -81,6 +81,7 @@ __all__ = [
     "Scheduler",
     "SchemaMismatch",
     "Send",
+    "SendOptions",
     "Settings",
     "Snooze",
     "StorageError",
@@ -106,7 +107,7 @@ _HOMES: Final = {
     "queue": ["Queue"],
     "run": ["Run"],
     "scheduler": ["Scheduler"],
-    "sending": ["Send"],
+    "sending": ["Send", "SendOptions"],
     "signals": ["Fail", "Retry", "Snooze"],
     "supervisor": ["Supervisor"],
     "task": ["Task"],

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
         jobs_concurrency: jobs that one worker runs at once.
         jobs_poll: how long an idle worker waits at most before it looks by itself.
         jobs_lease: how long a worker may be silent before its jobs are given to others.
-        jobs_beat: how often a worker says that it lives; less than half of the lease.
+        jobs_beat: how often a worker says that it lives; at most half of the lease.
         jobs_grace: how long running jobs may go on once a worker was told to stop.
         jobs_listen: whether to LISTEN for work and changes; False behind PgBouncer in transaction mode.
         jobs_prepare: whether to use prepared statements; False behind a PgBouncer that doesn't track them.

@@ -36,7 +36,7 @@ FINAL: Final = frozenset({JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELL
 
 
 class RunStatus(enum.StrEnum):
-    """What a client is told of a job. Source: the table of job status values in the user's document."""
+    """What a client is told of a job: five words for the seven states, as ``STATUS_OF`` maps them."""
 
     QUEUED = "QUEUED"
     EXECUTING = "EXECUTING"
