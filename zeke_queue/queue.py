@@ -113,6 +113,29 @@ class Queue:
             finally:
                 await queue.close()
 
+    @classmethod
+    @asynccontextmanager
+    async def in_memory(
+        cls, catalog: Catalog, *, clock: Clock | None = None, settings: Settings | None = None
+    ) -> AsyncGenerator[Self]:
+        """Open a queue in memory: for tests and first steps, since its jobs are gone with the process.
+
+        It answers as Postgres does. Workers, supervisors and schedulers of this process can share it.
+
+        Args:
+            catalog: the tasks that may be sent.
+            clock: what everything goes by; the machine's by default.
+            settings: the deployment's; read from the environment by default.
+        """
+        from zeke_queue.storage.memory import MemoryStorage  # noqa: PLC0415 - a program on Postgres never needs it
+
+        clock = clock or SystemClock()
+        queue = cls(catalog, MemoryStorage(clock), clock=clock, settings=settings)
+        try:
+            yield queue
+        finally:
+            await queue.close()
+
     async def close(self) -> None:
         """Stop watching; the storage stays open."""
         await self._watchers.close()

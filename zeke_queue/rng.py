@@ -7,11 +7,13 @@ alone; the simulator gives seeded streams, production the operating system's.
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
 
 if TYPE_CHECKING:
     from zeke_queue.clock import Clock
+
+_COUNTER_MAX: Final = 0xFFF
 
 
 class Entropy(Protocol):
@@ -68,7 +70,7 @@ class Ids:
             self._last_ms, self._counter = ms, self._random.getrandbits(10)
         else:
             self._counter += 1
-            if self._counter > 0xFFF:
+            if self._counter > _COUNTER_MAX:
                 self._last_ms, self._counter = self._last_ms + 1, 0
         value = (self._last_ms & 0xFFFF_FFFF_FFFF) << 80
         value |= 0x7 << 76 | self._counter << 64 | 0b10 << 62 | self._random.getrandbits(62)

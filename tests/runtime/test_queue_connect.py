@@ -9,10 +9,12 @@ import pytest
 
 from tests.conformance.driver import ANNA, soon
 from tests.runtime.catalogs import mail_catalog
+from zeke_queue.catalog import Catalog
 from zeke_queue.config import Settings
 from zeke_queue.errors import BadSetting, SchemaMismatch, StorageUnavailable
 from zeke_queue.model import Completed, Want
 from zeke_queue.queue import Queue
+from zeke_queue.worker import Worker
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -27,6 +29,24 @@ async def run_by_hand(queue: Queue, output: str) -> None:
     """Do what a worker does, for one job of ``clean``."""
     (claimed,) = await queue.storage.claim(ANNA, [Want("clean", 1)], 1)
     await queue.storage.settle(completed=[Completed(claimed.id, claimed.attempt, output)])
+
+
+async def test_a_queue_in_memory_needs_no_database() -> None:
+    ran: list[str] = []
+    catalog = Catalog()
+
+    @catalog.task("clean")
+    async def clean() -> str:
+        ran.append("clean")
+        return "swept"
+
+    async with Queue.in_memory(catalog) as queue:
+        run = await queue.trigger(clean)
+        await Worker(queue).drain()
+        assert await run.result(timeout=0) == "swept"
+    assert ran == ["clean"]
+    with pytest.raises(StorageUnavailable, match="closed"):
+        await queue.result(run.id)
 
 
 async def test_the_database_is_the_one_of_the_environment(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
