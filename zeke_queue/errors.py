@@ -28,7 +28,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -136,8 +136,9 @@ class JobFailed(ZekeError):
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        said = job.output.get("message") if isinstance(job.output, dict) else None
-        why = f": {said}" if said else ""
+        output: object = job.output
+        error = cast("dict[str, Any]", output) if isinstance(output, dict) else {}
+        why = f": {error['type']}: {error['message']}" if "type" in error and "message" in error else ""
         super().__init__(f"Job {job.id} of {job.name!r} ended {job.state.value}{why}")
 
 

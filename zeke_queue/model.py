@@ -86,8 +86,8 @@ class NewJob:
         expire_in: seconds that one attempt may take.
         singleton_key: at most one job of the queue with this key waits or runs.
         slot_seconds: length of the throttle slot; at most one job a slot (and key) that has not failed.
-        slot_offset: seconds added to now before the slot is computed; with an offset above 0 the job also starts no
-            earlier than its slot, which is how a debounce sends into the next slot.
+        slot_offset: seconds added to now before the slot is computed; with an offset above 0 the job also
+            starts no earlier than its slot, which is how a debounce sends into the next slot.
         parent: the job that triggered this one.
         meta: canonical JSON text of an object that is carried from parent to child, or None.
     """
@@ -251,8 +251,9 @@ class Job:
 class JobEvent:
     """Progress or a log line of a running job, kept for whoever watches it.
 
-    ``data`` is canonical JSON text of an object; progress has ``{"value": 0..1, "message": str | null}``, a log line
-    ``{"level": str, "message": str, …}``. ``seq`` and ``at`` are given by the storage; 0 and None before.
+    ``data`` is canonical JSON text of an object; progress has ``{"value": 0..1, "message": str | null}``, a
+    log line ``{"level": str, "message": str, …}``. ``seq`` and ``at`` are given by the storage; 0 and None
+    before.
     """
 
     job_id: UUID
@@ -284,7 +285,10 @@ class WorkerInfo:
 
 @dataclass(frozen=True, slots=True)
 class QueueSettings:
-    """What is stored of a queue by name. ``concurrency_limit`` counts active jobs over all workers; None is no limit."""
+    """What is stored of a queue by name.
+
+    ``concurrency_limit`` counts active jobs over all workers; None is no limit.
+    """
 
     name: str
     concurrency_limit: int | None = None

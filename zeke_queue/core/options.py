@@ -51,8 +51,9 @@ class JobOptions:
         retry_delay_max: whole seconds, cap on the backoff.
         expire_in: how long one attempt may take.
         singleton_key: at most one job of the queue with this key waits or runs.
-        throttle: length of a slot in whole seconds: one job a slot, others are refused; excludes ``debounce``.
-        debounce: the same, but a refused job is sent into the next slot, if that is free.
+        throttle: length of a slot in whole seconds: one job a slot, others are refused.
+        debounce: the same, but a refused job is sent into the next slot, if that is free; excludes
+            ``throttle``.
         group_key: for limits per key.
     """
 
