@@ -95,7 +95,7 @@ class EmbeddedPostgres:
         """
         settings = dict(settings or {})
         if not fsync:
-            settings = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"} | settings
+            settings = {"fsync": "off", "full_page_writes": "off"} | settings
         owner = _owner(None if directory is None else Path(directory))
         tools = _usable_binaries(Path(binaries) if binaries else _wheel_binaries(), owner)
         if directory is None and ephemeral:
@@ -325,7 +325,7 @@ class _Home:
         return Path(tempfile.gettempdir(), f"zeke-{status.st_dev:x}-{status.st_ino:x}")
 
     def _make_directory(self) -> None:
-        self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_private(self.directory, now=False)
         # One look, in which the lock is there before anything else is.
         names = {path.name for path in self.directory.iterdir()}
         if names and not names & {"lock", "users"}:
@@ -456,9 +456,21 @@ def _default_directory(owner: _Owner) -> Path:
         return ROOT_HOME / "postgres"
     import platformdirs  # noqa: PLC0415 - comes with the wheel, and is needed nowhere else
 
-    folder = platformdirs.user_data_path("zeke", ensure_exists=True)
-    folder.chmod(0o700)
+    folder = platformdirs.user_data_path("zeke")
+    _make_private(folder)
     return folder / "postgres"
+
+
+def _make_private(folder: Path, *, now: bool = True) -> None:
+    """Make a folder that nobody else may enter; one that was there already becomes so ``now``, or later."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if now:
+            folder.chmod(0o700)
+    except FileNotFoundError:
+        raise  # somebody has just deleted what it was to be in
+    except OSError as error:
+        raise UsageError(f"directory {folder} can't be made: {error.strerror}; name another one") from None
 
 
 def _new_ephemeral_directory(owner: _Owner) -> Path:

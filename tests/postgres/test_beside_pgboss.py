@@ -1,0 +1,124 @@
+"""Side by side with a pg-boss 9 on the same tables, and with people who ask them by hand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.postgres.sending import ANNA, BERT, Sender
+from zeke_queue.model import Completed, Failed, JobState, WorkerInfo
+from zeke_queue.storage.postgres import PostgresStorage
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+# What a pg-boss 9 does to a row: it knows the states, and neither attempts nor workers.
+INSERT = (
+    "insert into pgboss.job (name, data, retrylimit) values ('mail', '{\"from\": \"node\"}', 1) returning id"
+)
+FETCH = "update pgboss.job set state = 'active', startedon = now() where state < 'active' returning id"
+EXPIRE = (
+    "update pgboss.job set state = 'retry', startafter = now()"
+    " where state = 'active' and startedon + expirein < now()"
+)
+LATE = "update pgboss.job set startedon = now() - interval '2 hours' where state = 'active'"
+
+
+async def test_a_job_that_pgboss_sends_is_claimed(jobs: Sender, sql: Connection) -> None:
+    sent = sql.execute(INSERT).fetchone()
+    (job,) = await jobs.claim(10)
+    assert ((job.id,), job.data, job.attempt) == (sent, b'{"from": "node"}', 1)
+
+
+async def test_a_claim_of_pgboss_fences_out_the_worker_that_had_the_job_before(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    await jobs.send()
+    (job,) = await jobs.claim(1)
+    sql.execute(LATE)
+    sql.execute(EXPIRE)
+    sql.execute(FETCH)
+    assert await jobs.complete([job]) == set()
+    assert sql.execute("select state::text, attempt, worker from pgboss.job").fetchall() == [
+        ("active", 2, None)
+    ]
+
+
+async def test_a_job_that_pgboss_runs_is_its_own_until_its_time_is_out(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    sql.execute(INSERT)
+    sql.execute(FETCH)
+    await storage.beat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
+    assert await storage.overdue(10) == []
+    sql.execute(LATE)
+    (late,) = await storage.overdue(10)
+    assert (late.reason, late.worker, late.attempt) == ("deadline", None, 1)
+
+
+async def test_a_claim_of_ours_counts_once(storage: PostgresStorage, jobs: Sender, sql: Connection) -> None:
+    await jobs.send()
+    await jobs.claim(1)
+    assert sql.execute("select attempt, worker from pgboss.job").fetchall() == [(1, ANNA)]
+
+
+async def test_a_job_that_pgboss_ran_before_is_claimed_at_the_next_attempt(
+    jobs: Sender, sql: Connection
+) -> None:
+    sql.execute(INSERT)
+    sql.execute(FETCH)
+    sql.execute(LATE)
+    sql.execute(EXPIRE)
+    (job,) = await jobs.claim(1, worker=BERT)
+    assert (job.attempt, job.retry_count) == (2, 1)
+    assert await jobs.storage.settle([Completed(job.id, 1, None)]) == set()
+    assert await jobs.complete([job]) == {job.id}
+
+
+async def test_pgboss_does_not_archive_our_waiting_jobs(jobs: Sender, sql: Connection) -> None:
+    await jobs.send(delay=86_400.0 * 365)
+    kept = (
+        "select count(*) from pgboss.job where state < 'active' and keepuntil < now() + interval '90 years'"
+    )
+    assert sql.execute(kept.encode()).fetchone() == (0,)
+
+
+async def test_it_is_known_how_long_ago_pgboss_did_its_cron(
+    storage: PostgresStorage, sql: Connection
+) -> None:
+    assert await storage.foreign_cron_age() is None
+    sql.execute("update pgboss.version set cron_on = now() - interval '1 minute'")
+    age = await storage.foreign_cron_age()
+    assert age is not None
+    assert 60 <= age < 90
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+async def test_the_troubleshooting_questions_run_as_they_are_printed(
+    storage: PostgresStorage, jobs: Sender, sql: Connection, number: int
+) -> None:
+    await jobs.send()
+    page = Path("docs/troubleshooting.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    questions = [question for question in block.split(";") if question.strip()]
+    assert len(questions) == 3
+    cursor = sql.execute(questions[number].encode())
+    assert {"id", "name", "state", "data", "createdon"} <= {
+        column.name for column in cursor.description or ()
+    }
+
+
+async def test_failed_jobs_are_found_by_hand_until_they_are_archived(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    await jobs.send()
+    (job,) = await jobs.claim(1)
+    await storage.settle(failed=[Failed(job.id, 1, None, '{"message": "boom"}', JobState.FAILED)])
+    question = "SELECT output ->> 'message' FROM pgboss.job WHERE state = 'failed' ORDER BY createdon DESC"
+    assert sql.execute(question).fetchall() == [("boom",)]
+    assert await storage.archive(0.0, 10) == 1
+    question = "SELECT output ->> 'message' FROM pgboss.archive ORDER BY archivedon DESC LIMIT 100"
+    assert sql.execute(question).fetchall() == [("boom",)]

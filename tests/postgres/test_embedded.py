@@ -1,0 +1,201 @@
+"""The private server: who may enter, who starts and stops it, and what it survives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from zeke_queue.errors import StorageUnavailable, UsageError
+from zeke_queue.storage.embedded import EmbeddedPostgres
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A place for a server: in the system's folder for such things, which any user may enter."""
+    with tempfile.TemporaryDirectory(prefix="zeke-test-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder, "server")
+
+
+def ask(dsn: str, question: str = "select 1") -> object:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        row = connection.execute(question.encode()).fetchone()
+        return row and row[0]
+
+
+def postmaster(directory: Path) -> int:
+    return int((directory / "data/postmaster.pid").read_text().split()[0])
+
+
+def runs(dsn: str) -> bool:
+    try:
+        ask(dsn)
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_an_ephemeral_server_is_gone_when_its_block_ends() -> None:
+    with EmbeddedPostgres.start(ephemeral=True, fsync=False) as server:
+        assert ask(server.dsn, "select current_user::text") == "zeke"
+    assert not server.directory.exists()
+
+
+def test_only_its_owner_can_enter_and_there_is_no_port(directory: Path) -> None:
+    with EmbeddedPostgres.start(directory, fsync=False) as server:
+        assert directory.stat().st_mode & 0o777 == 0o700
+        assert (directory / "data").stat().st_mode & 0o777 == 0o700
+        assert (directory / "data/pg_hba.conf").stat().st_mode & 0o077 == 0
+        assert ask(server.dsn, "show listen_addresses") == ""
+        assert conninfo_to_dict(server.dsn)["host"] == str(directory)
+        assert Path(directory, ".s.PGSQL.5432").stat().st_mode & 0o777 == 0o700
+
+
+def test_nobody_else_gets_in_even_past_the_folders_mode(directory: Path) -> None:
+    with EmbeddedPostgres.start(directory, fsync=False):
+        rules = (directory / "data/pg_hba.conf").read_text().split()
+        assert rules == ["local", "all", "all", "peer", "map=zeke"]
+        with pytest.raises(psycopg.OperationalError, match=r"[Pp]eer authentication failed"):
+            ask(f"postgresql://postgres@/zeke?host={directory}")
+
+
+def test_a_lasting_server_keeps_its_data_and_its_address(directory: Path) -> None:
+    with EmbeddedPostgres.start(directory, fsync=False) as server, psycopg.connect(server.dsn) as connection:
+        connection.execute("create table kept as select 7 as number")
+    assert not runs(server.dsn)
+    with EmbeddedPostgres.start(directory, fsync=False) as again:
+        assert again.dsn == server.dsn
+        assert ask(again.dsn, "select number from kept") == 7
+
+
+def test_the_last_of_its_users_stops_it(directory: Path) -> None:
+    first = EmbeddedPostgres.start(directory, fsync=False)
+    second = EmbeddedPostgres.start(directory)
+    first.stop()
+    assert runs(second.dsn)
+    second.stop()
+    assert not runs(second.dsn)
+    second.stop()
+
+
+def test_many_may_start_it_at_once(directory: Path) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        servers = list(pool.map(lambda _: EmbeddedPostgres.start(directory, fsync=False), range(6)))
+    assert len({ask(server.dsn, "select pg_postmaster_start_time()::text") for server in servers}) == 1
+    for server in servers:
+        server.stop()
+    assert not runs(servers[0].dsn)
+
+
+@pytest.mark.parametrize("mode", ["fast", "immediate"])
+def test_a_restart_keeps_the_address_and_what_was_committed(directory: Path, mode: str) -> None:
+    with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False) as server:
+        with psycopg.connect(server.dsn) as connection:
+            connection.execute("create table kept as select 7 as number")
+        started = ask(server.dsn, "select pg_postmaster_start_time()::text")
+        server.restart(mode)  # type: ignore[arg-type]
+        assert ask(server.dsn, "select number from kept") == 7
+        assert ask(server.dsn, "select pg_postmaster_start_time()::text") != started
+
+
+def test_a_server_that_was_killed_is_started_again(directory: Path) -> None:
+    with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False) as server:
+        os.kill(postmaster(directory), signal.SIGKILL)
+        with EmbeddedPostgres.start(directory, fsync=False) as again:
+            assert runs(again.dsn)
+        assert runs(server.dsn)
+
+
+def test_a_number_that_belongs_to_another_program_by_now_keeps_nobody_from_starting(directory: Path) -> None:
+    with EmbeddedPostgres.start(directory, fsync=False):
+        pass
+    stale = f"{os.getpid()}\n{directory}/data\n1700000000\n5432\n{directory}\n\n 1 1\nready   \n"
+    (directory / "data/postmaster.pid").write_text(stale)
+    with EmbeddedPostgres.start(directory, fsync=False) as server:
+        assert runs(server.dsn)
+
+
+def test_a_server_whose_process_was_killed_is_taken_over_and_stopped(directory: Path) -> None:
+    program = (
+        "import os, sys; from zeke_queue.storage.embedded import EmbeddedPostgres;"
+        " EmbeddedPostgres.start(sys.argv[1], fsync=False); os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, str(directory)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    with EmbeddedPostgres.start(directory) as server:
+        assert runs(server.dsn)
+    assert not runs(server.dsn)
+
+
+def test_an_ephemeral_server_that_was_left_behind_is_swept_by_the_next_one() -> None:
+    program = (
+        "import os; from zeke_queue.storage.embedded import EmbeddedPostgres;"
+        " server = EmbeddedPostgres.start(ephemeral=True, fsync=False);"
+        " print(server.directory, flush=True); os.kill(os.getpid(), 9)"
+    )
+    left = Path(
+        subprocess.run(
+            [sys.executable, "-c", program], check=False, capture_output=True, text=True
+        ).stdout.strip()
+    )
+    assert left.exists()
+    with EmbeddedPostgres.start(ephemeral=True, fsync=False):
+        assert not left.exists()
+
+
+def test_a_long_path_gets_a_short_socket(directory: Path) -> None:
+    deep = directory / ("d" * 60) / ("e" * 60)
+    directory.mkdir()
+    directory.chmod(0o755)
+    deep.parent.mkdir(parents=True)
+    deep.parent.chmod(0o755)
+    with EmbeddedPostgres.start(deep, ephemeral=True, fsync=False) as server:
+        place = Path(str(conninfo_to_dict(server.dsn)["host"]))
+        assert runs(server.dsn)
+        assert place != deep
+        assert place.stat().st_mode & 0o777 == 0o700
+    assert not place.exists()
+
+
+def test_settings_reach_the_server(directory: Path) -> None:
+    with EmbeddedPostgres.start(
+        directory, ephemeral=True, fsync=False, settings={"application_name": "it's", "work_mem": "5MB"}
+    ) as server:
+        assert ask(server.dsn, "show work_mem") == "5MB"
+        assert ask(server.dsn, "show fsync") == "off"
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(directory: Path) -> None:
+    (directory / "data").mkdir(parents=True)
+    (directory / "letter").write_text("dear ann")
+    with pytest.raises(UsageError, match="not empty"):
+        EmbeddedPostgres.start(directory)
+    assert directory.stat().st_mode & 0o777 != 0o700
+
+
+def test_a_folder_that_cannot_be_made_is_named(directory: Path) -> None:
+    directory.write_text("a file")
+    with pytest.raises(UsageError, match=f"{directory}/below can't be made"):
+        EmbeddedPostgres.start(directory / "below")
+
+
+def test_a_server_that_does_not_start_says_why(directory: Path) -> None:
+    with pytest.raises(StorageUnavailable, match="shared_buffers"):
+        EmbeddedPostgres.start(directory, fsync=False, settings={"shared_buffers": "much"})
+    with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False) as server:
+        assert runs(server.dsn)
+
+
+def test_a_folder_without_a_server_is_no_folder_of_binaries(directory: Path) -> None:
+    with pytest.raises(UsageError, match="no initdb"):
+        EmbeddedPostgres.start(directory, binaries="/nowhere")
