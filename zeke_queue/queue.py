@@ -137,7 +137,7 @@ class Queue:
             await queue.close()
 
     async def close(self) -> None:
-        """Stop watching; the storage stays open."""
+        """Stop watching, for good; the storage stays open, and jobs can still be sent."""
         await self._watchers.close()
 
     # Sending
@@ -167,8 +167,8 @@ class Queue:
             NotJson: it fits, but can't be kept as JSON.
             TooLarge: it is over the catalog's cap.
             BadOption: an option is out of its range, or excludes another.
-            StorageUnavailable: the database could not be reached for about a second. The job may have been
-                inserted: send again under the same ``id`` to be sure.
+            StorageUnavailable: three tries within about a second had no answer (a connection is waited for a
+                while longer). The job may have been inserted: send again under the same ``id`` to be sure.
         """
         return (await self._put([self.sender.prepare(task, payload, options)], connection))[0]
 
@@ -292,7 +292,8 @@ class Queue:
 
         Raises:
             JobNotFound: there is no such job, or it was deleted while it was watched.
-            StorageUnavailable: the database has been away for a minute; shorter outages are waited out.
+            StorageUnavailable: the database has been away for a minute (shorter outages are waited out), or
+                the queue was closed.
         """
         return self._watchers.watch(job_id)
 
@@ -409,7 +410,10 @@ class Queue:
         )
 
     async def unschedule(self, name: str) -> bool:
-        """Delete a schedule; False if there was none."""
+        """Delete a schedule; False if there was none.
+
+        One that code declares is back when the next worker starts; to silence it, store it with ``paused``.
+        """
         return await self.storage.drop_schedule(name)
 
     async def schedules(self) -> list[Schedule]:
