@@ -137,7 +137,7 @@ async def test_a_job_that_waits_for_a_lane_is_not_begun_once_it_is_cancelled(pla
 
 
 async def test_what_a_beat_does_not_know_yet_is_not_taken_for_lost(place: Place) -> None:
-    """A settlement and a claim cross the beat's answer on the way."""
+    """A claim crosses the beat's answer on the way."""
     work = Handler(place)
     async with place.working(**BEATING) as worker:
         first = await place.send(work.task)
@@ -145,9 +145,6 @@ async def test_what_a_beat_does_not_know_yet_is_not_taken_for_lost(place: Place)
         beat = place.storage.held["beat"] = asyncio.Event()
         place.clock.advance(5)
         await until(lambda: place.storage.calls[-1] == "beat")
-        work.go.set()
-        await until(lambda: place.state(first) is COMPLETED)
-        work.go.clear()
         second = await place.send(work.task)
         await until(lambda: len(work.started) == 2)
         beat.set()
@@ -155,7 +152,33 @@ async def test_what_a_beat_does_not_know_yet_is_not_taken_for_lost(place: Place)
         assert work.cancelled == []
         work.go.set()
         await worker.drain()
-    assert (await place.job(second)).state is COMPLETED
+    assert {(await place.job(job_id)).state for job_id in (first, second)} == {COMPLETED}
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_what_is_settled_while_a_beat_is_under_way_is_not_taken_for_lost(
+    place: Place,
+    lines: list[dict[str, Any]],
+    answered: bool,  # noqa: FBT001
+) -> None:
+    work = Handler(place, concurrency_limit=3)
+    async with place.working(**BEATING) as worker:
+        job_id = await place.send(work.task)
+        await until(lambda: work.started)
+        beat = place.storage.late["beat"] = asyncio.Event()
+        settle = place.storage.held["settle"] = asyncio.Event()
+        place.clock.advance(5)
+        await until(lambda: place.storage.calls[-1] == "beat")
+        work.go.set()
+        await until(lambda: place.state(job_id) is COMPLETED)
+        if answered:
+            settle.set()
+            await turns()
+        beat.set()
+        await turns()
+        settle.set()
+        await worker.drain()
+    assert "lease_lost" not in messages(lines)
 
 
 async def test_what_a_handler_returns_after_its_job_was_taken_is_stored_nowhere(
@@ -389,6 +412,26 @@ async def test_a_worker_whose_lease_has_ended_stops_its_handlers_and_begins_anew
         await worker.drain()
     job = await place.job(job_id)
     assert (job.attempt, job.retry_count) == (2, 0)
+
+
+async def test_a_silent_worker_that_could_still_claim_finds_its_jobs_again(place: Place) -> None:
+    """Only its beats are lost; what it gave up is given back when one is answered, though nobody took it."""
+    work = Handler(place)
+    async with place.working(poll=1e6, **BEATING) as worker:
+        job_id = await place.send(work.task)
+        await until(lambda: work.started)
+        place.storage.cut["beat"] = "before"
+        for _ in range(15):
+            place.clock.advance(1)
+            await turns()
+        await until(lambda: work.cancelled)
+        work.go.set()
+        place.storage.mend()
+        for _ in range(10):
+            place.clock.advance(1)
+            await turns()
+        await until(lambda: place.state(job_id) is COMPLETED)
+        await worker.drain()
 
 
 async def test_a_dead_workers_jobs_are_run_by_another_and_its_own_late_outcome_is_fenced(

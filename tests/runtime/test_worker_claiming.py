@@ -88,10 +88,12 @@ async def test_a_job_with_a_limit_is_never_claimed_before_a_lane_is_free(place: 
     async def limited() -> None:
         await go.wait()
 
-    # So that quick jobs are measured, and claimed ahead from then on.
-    await place.send(quick)
-    await place.drain()
     async with place.working(concurrency=2) as worker:
+        go.set()
+        await place.send(quick)
+        await place.send(limited)
+        await worker.drain()  # both are known to be quick from here on
+        go.clear()
         sent = [await place.send(limited) for _ in range(5)]
         await until(lambda: place.active("limited") == 2)
         await turns()
@@ -99,6 +101,30 @@ async def test_a_job_with_a_limit_is_never_claimed_before_a_lane_is_free(place: 
         go.set()
         await worker.drain()
     assert [(await place.job(job_id)).state for job_id in sent] == [COMPLETED] * 5
+
+
+async def test_a_job_that_was_claimed_ahead_and_waited_past_its_deadline_goes_back_unharmed(
+    place: Place,
+) -> None:
+    go, ran = asyncio.Event(), []
+
+    @place.catalog.task("work", retry_limit=0)
+    async def work(n: int) -> None:
+        ran.append(n)
+        if n == 1:
+            await go.wait()
+
+    async with place.working(concurrency=1) as worker:
+        await place.send(work, 0)
+        await worker.drain()  # it is known to be quick from here on, and claimed ahead
+        sent = [await place.send(work, 1), await place.send(work, 2, expire_in=3)]
+        await until(lambda: [place.state(job_id) for job_id in sent] == [JobState.ACTIVE] * 2)
+        place.clock.advance(4)
+        go.set()
+        await worker.drain()
+    assert ran == [0, 1, 2]
+    job = await place.job(sent[1])
+    assert (job.state, job.attempt, job.retry_count) == (COMPLETED, 2, 0)
 
 
 async def test_the_most_urgent_job_of_all_queues_goes_first(place: Place) -> None:
@@ -222,6 +248,9 @@ async def test_a_slot_that_gets_free_under_a_limit_is_filled_at_once(place: Plac
     @place.catalog.task("one", concurrency_limit=1)
     async def one() -> None:
         await turns(2)
+
+    @place.catalog.task("other")
+    async def other() -> None: ...
 
     sent = [await place.send(one) for _ in range(5)]
     async with place.working(poll=1000):

@@ -11,7 +11,9 @@ from uuid import UUID
 
 import pytest
 
-from tests.runtime.workers.place import Place, turns
+from tests.clocks import FrozenClock
+from tests.runtime.workers.faulty import Faulty
+from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
 from zeke_queue.model import JobState
@@ -121,6 +123,24 @@ async def test_progress_and_log_lines_are_kept_for_watchers_in_order_and_before_
         ("progress", {"value": 0.5, "message": "half"}),
     ]
     assert {event.attempt for event in events} == {1}
+
+
+async def test_what_a_job_told_is_kept_before_it_ends_since_watchers_leave_then() -> None:
+    clock = FrozenClock()
+    place = Place(clock=clock, storage=Faulty(clock))
+    note = place.storage.late["note"] = asyncio.Event()
+
+    @place.catalog.task("work")
+    async def work(job: JobContext) -> None:
+        job.progress(1.0, "all done")
+
+    async with place.working() as worker:
+        await place.send(work)
+        await until(lambda: "note" in place.storage.calls)
+        await turns()
+        assert "settle" not in place.storage.calls
+        note.set()
+        await worker.drain()
 
 
 async def test_a_loop_that_logs_without_end_is_cut_short_and_says_so(place: Place) -> None:

@@ -169,3 +169,25 @@ async def test_an_interruption_reaches_its_job_and_no_other(size: int, steps: li
     await stage.play([("put", Script(meets=barrier))] * size)
     assert [seen.ended for seen in stage.seen.values()] == [1] * len(stage.jobs)
     await stage.lanes.close()
+
+
+async def test_jobs_that_never_wait_let_others_have_their_turn() -> None:
+    clock = FrozenClock()
+    ran = most = 0
+
+    async def attempt(job: Held) -> Outcome:
+        nonlocal ran
+        ran += 1
+        clock.advance(0.001)
+        return Completed(job.claimed.id, 1, None)
+
+    lanes = Lanes(10, clock, lambda job, outcome: None)
+    lanes.open(attempt)
+    lanes.put([held(number) for number in range(200)])
+    while ran < 200:
+        before = ran
+        await SystemClock().sleep(0)
+        most = max(most, ran - before)
+    # One lane runs jobs for 4 ms, and each of the others begins one before it finds that the time is up.
+    assert most <= 5 + 9
+    await lanes.close()

@@ -152,8 +152,7 @@ class Holdings:
     def _settled(self, batch: Sequence[Held]) -> None:
         freed = False
         for held in batch:
-            self.jobs.pop(held, None)
-            if held.served.limit is not None:
+            if self.jobs.pop(held, 0) is None and held.served.limit is not None:
                 held.served.busy -= 1
                 freed = True
             outcome = held.outcome

@@ -133,6 +133,7 @@ class Intake:
     def doubt(self) -> None:
         """Hear that the storage may hold jobs for this worker that the worker gave up."""
         self._unsure = True
+        self.look()
 
     def stop(self) -> None:
         """Claim no more; ``run`` returns when a claim that is under way was answered."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zeke_queue.worker.held import Held, Outcome, Reason
 
 SLICE: Final = 0.004
-"""Seconds for which a lane runs jobs that never wait before it lets claims and settlements have a turn."""
+"""Seconds for which lanes run jobs that never wait before claims and settlements have a turn."""
 
 INSISTENCE: Final = 10.0
 """Seconds after which a handler that went on despite its cancellation is cancelled again."""
@@ -73,6 +73,8 @@ class Lanes:
         self._lanes = [Lane() for _ in range(size)]
         self._idle: deque[Lane] = deque()
         self._yielding = 0
+        self._in_turn = False
+        self._turn_ends = 0.0
         self._looking = False
         self._scouted = False
         self._closing = False
@@ -158,13 +160,13 @@ class Lanes:
         if task is None or attempt is None:
             raise RuntimeError("a lane is started by open()")
         untouched = copy_context()
-        turn_ends = now_on() + SLICE
+        self._begin_turn()
         while True:
             if not ready:
                 if self._closing:
                     return
                 await self._sleep(lane)
-                turn_ends = now_on() + SLICE
+                self._begin_turn()
                 continue
             held = ready.popleft()
             if ready and not self._looking:
@@ -184,9 +186,19 @@ class Lanes:
             if task.cancelling() or _differ(untouched, copy_context()):
                 self._renew(lane)
                 return
-            if now >= turn_ends:
+            if now >= self._turn_ends:
                 await self._let_others()
-                turn_ends = now_on() + SLICE
+                self._begin_turn()
+
+    def _begin_turn(self) -> None:
+        """Begin a turn of the loop, which all lanes share, unless another lane has."""
+        if not self._in_turn:
+            self._in_turn = True
+            self._turn_ends = self._clock.monotonic() + SLICE
+            asyncio.get_running_loop().call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._in_turn = False
 
     async def _sleep(self, lane: Lane) -> None:
         lane.waiter = asyncio.get_running_loop().create_future()

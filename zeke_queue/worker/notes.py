@@ -84,9 +84,6 @@ class Notes:
             self._writing.cancel()
 
     def _add_progress(self, event: JobEvent) -> None:
-        # Progress and lines are told in the order they came in, but for a progress that replaced an earlier
-        # one.
-        self._progress.pop(event.job_id, None)
         self._progress[event.job_id] = event
         self._write_soon()
 

@@ -32,6 +32,7 @@ class Faulty:
 
     Attributes:
         cut: calls that fail: ``before`` they do anything, or ``after``, when only the answer is lost.
+        late: calls that wait until their event is set, before they do anything.
         held: calls that wait until their event is set, after they were done.
         calls: the names of all calls that arrived, in order.
     """
@@ -39,6 +40,7 @@ class Faulty:
     def __init__(self, clock: FrozenClock) -> None:
         self.real = MemoryStorage(clock)
         self.cut: dict[str, Literal["before", "after"]] = {}
+        self.late: dict[str, asyncio.Event] = {}
         self.held: dict[str, asyncio.Event] = {}
         self.calls: list[str] = []
 
@@ -59,6 +61,8 @@ class Faulty:
             self.calls.append(name)
             if self.cut.get(name) == "before":
                 raise StorageUnavailable(f"no way to {name}")
+            if name in self.late:
+                await self.late[name].wait()
             answer = await found(*args, **options)
             if name in self.held:
                 await self.held[name].wait()
