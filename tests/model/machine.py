@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
 from tests.model import strategies as draw
 from tests.model.pair import Pair, Step
@@ -54,7 +54,11 @@ class StorageMachine(RuleBasedStateMachine):
 
     # Sending
 
-    @rule(target=ids, jobs=st.lists(draw.new_jobs(ANY_ID), min_size=1, max_size=4))
+    @initialize(target=ids, jobs=st.lists(draw.new_jobs(ANY_ID), max_size=4))
+    def begin(self, jobs: list[NewJob]) -> Any:
+        return self.ids_of(self.pair.both("insert", self.with_ids(jobs)))
+
+    @rule(target=ids, jobs=st.lists(draw.new_jobs(ANY_ID), min_size=1, max_size=6))
     def insert(self, jobs: list[NewJob]) -> Any:
         return self.ids_of(self.pair.both("insert", self.with_ids(jobs)))
 
@@ -63,10 +67,11 @@ class StorageMachine(RuleBasedStateMachine):
         self.pair.both("holder", jobs[0])
         return self.ids_of(self.pair.both("insert", self.with_ids(jobs)))
 
-    @rule(job=draw.new_jobs(ids))
-    def insert_again(self, job: NewJob) -> None:
+    @rule(target=ids, job=draw.new_jobs(ids), slot=draw.slots)
+    def insert_again_and_a_rival(self, job: NewJob, slot: int) -> Any:
         self.pair.both("holder", job)
         self.pair.both("insert", [job])
+        return self.ids_of(self.rival(job, slot))
 
     # A worker
 
@@ -87,6 +92,21 @@ class StorageMachine(RuleBasedStateMachine):
     def settle_twice(self, settled: list[draw.Outcome]) -> None:
         self.pair.both("settle", *draw.settlement(settled))
         self.pair.both("settle", *draw.settlement(settled), again=True)
+
+    @rule(target=ids, settled=draw.outcomes(claims), job=draw.new_jobs(ANY_ID), slot=draw.slots)
+    def give_up_a_place(self, settled: list[draw.Outcome], job: NewJob, slot: int) -> Any:
+        """Let a rival come before a running job is settled, so that it can't wait again."""
+        sent = self.rival(replace(job, id=settled[0].id), slot)
+        self.pair.both("settle", *draw.settlement(settled))
+        return self.ids_of(sent)
+
+    @rule(target=ids, settled=draw.final_failures(claims), job=draw.new_jobs(ANY_ID), slot=draw.slots)
+    def revive(self, settled: list[Failed], job: NewJob, slot: int) -> Any:
+        """Fail for good, and retry when a rival may have come, the ids in another order than the jobs."""
+        self.pair.both("settle", [], settled)
+        sent = self.rival(replace(job, id=settled[0].id), slot) if job.retry_backoff else []
+        self.pair.both("retry", [failed.id for failed in reversed(settled)])
+        return self.ids_of(sent)
 
     @rule(extended=draw.extensions(claims), events=draw.events(claims))
     def extend_and_note(self, extended: list[Extended], events: list[JobEvent]) -> None:
@@ -114,7 +134,7 @@ class StorageMachine(RuleBasedStateMachine):
 
     @rule(
         queues=st.lists(draw.queue_settings, max_size=2, unique_by=lambda queue: queue.name),
-        pauses=st.lists(st.tuples(draw.names, st.booleans()), max_size=2),
+        pauses=st.lists(st.tuples(draw.names, st.booleans()), max_size=1),
     )
     def set_queues(self, queues: list[QueueSettings], pauses: list[tuple[str, bool]]) -> None:
         self.pair.both("declare_queues", queues)
@@ -130,13 +150,21 @@ class StorageMachine(RuleBasedStateMachine):
         steps = [Step("overdue", limit), Step("settle", [], failed), Step("overdue", limit)]
         self.pair.in_transaction(steps, commit=commit)
 
-    @rule(after=draw.seconds, limit=draw.limits)
-    def archive(self, after: float, limit: int) -> None:
+    @rule(
+        noted=draw.events(claims),
+        after=st.just(0.0) | draw.seconds,
+        limit=draw.limits,
+        between=st.just(0.0) | draw.seconds,
+        deleted_after=st.just(0.0) | draw.seconds,
+    )
+    def retention(
+        self, noted: list[JobEvent], after: float, limit: int, between: float, deleted_after: float
+    ) -> None:
+        self.pair.both("note", noted)
         self.pair.both("archive", after, limit)
-
-    @rule(after=draw.seconds, limit=draw.limits)
-    def purge(self, after: float, limit: int) -> None:
-        self.pair.both("purge", after, limit)
+        self.pair.check()
+        self.pair.clock.advance(between)
+        self.pair.both("purge", deleted_after, limit)
 
     # The scheduler
 
@@ -172,9 +200,8 @@ class StorageMachine(RuleBasedStateMachine):
     @rule(
         target=ids,
         before=st.lists(draw.new_jobs(ANY_ID), max_size=2),
-        changes=st.tuples(st.just([]) | draw.outcomes(claims), st.just([]) | st.lists(ids, max_size=2)),
+        changes=st.tuples(st.just([]) | draw.outcomes(claims), st.lists(ids, max_size=3)),
         after=draw.rivals(ANY_ID),
-        wants=draw.wants,
         commit=st.booleans(),
     )
     def transact(
@@ -182,7 +209,6 @@ class StorageMachine(RuleBasedStateMachine):
         before: list[NewJob],
         changes: tuple[list[draw.Outcome], list[UUID]],
         after: list[NewJob],
-        wants: list[Want],
         commit: bool,  # noqa: FBT001 - drawn by name
     ) -> Any:
         settled, cancelled = changes
@@ -192,7 +218,7 @@ class StorageMachine(RuleBasedStateMachine):
             Step("settle", *draw.settlement(settled)),
             Step("count", outside=True),
             Step("cancel", [*cancelled, *(job.id for job in first[:1])]),
-            Step("claim", draw.WORKERS[0], wants, 2, outside=True),
+            Step("claim", draw.WORKERS[0], self.unlimited(), 100, outside=True),
             Step("insert", last),
             Step("overdue", 100),
         ]
@@ -264,6 +290,31 @@ class StorageMachine(RuleBasedStateMachine):
                 )
                 self.pair.memory.plant([fetched])
         self.pair.execute(FETCH_OF_PGBOSS, [now, job_id])
+
+    def unlimited(self) -> list[Want]:
+        """Return wants that a claim meets exactly though rows are locked.
+
+        Where a limit decides who comes, Postgres may count a locked row among those, and then passes it over.
+        """
+        limited = {
+            queue.name for queue in self.pair.memory.dump().queues if queue.concurrency_limit is not None
+        }
+        return [Want(name, 100) for name in draw.NAMES if name not in limited]
+
+    def rival(self, job: NewJob, slot: int) -> list[UUID | None]:
+        """Send a job that the rules of an earlier one of the same id bind too; returns what was answered."""
+        sent = self.pair.both("get", [job.id]).get(job.id)
+        if sent is None:
+            return []
+        rival = replace(
+            job,
+            id=self.new_id(),
+            name=sent.name,
+            singleton_key=sent.singleton_key,
+            slot_seconds=None if sent.singleton_on is None else slot,
+        )
+        self.pair.both("holder", rival)
+        return self.pair.both("insert", [rival])
 
     def ids_of(self, answer: list[UUID | None]) -> Any:
         """Put the ids of an answer into the bundle, those that were refused left out."""

@@ -42,8 +42,9 @@ RULES: list[tuple[str | None, int | None]] = [
 ]
 """Key and slot of jobs under a uniqueness rule."""
 
-names = st.sampled_from(NAMES)
+names = st.sampled_from(["a", "a", "a", "b"])
 workers = st.sampled_from(WORKERS)
+slots = st.sampled_from([10, 3600])
 limits = st.sampled_from([1, 2, 3, 100])
 seconds = st.sampled_from([0.0, 0.5, 1.0, 5.0, 60.0, 1.0000005])
 payloads = st.sampled_from(
@@ -57,7 +58,7 @@ errors = st.sampled_from(
     ]
 )
 moments = st.sampled_from([-3600.0, -1.0, 0.0, 2.0, 3600.0]).map(lambda s: START + timedelta(seconds=s))
-steps_of_time = st.sampled_from([0.000001, 0.5, 1.0, 4.0, 10.0, 60.0, 3600.0, -2.0])
+steps_of_time = st.sampled_from([0.000001, 0.5, 1.0, 4.0, 10.0, 60.0, 3600.0, -2.0, -2.0])
 parents = st.none() | st.integers(1, 3).map(lambda n: UUID(int=n))
 
 
@@ -70,8 +71,8 @@ def new_jobs(draw: st.DrawFn, ids: SearchStrategy[UUID]) -> NewJob:
         name=draw(names),
         data=draw(payloads),
         priority=draw(st.integers(-1, 1)),
-        delay=draw(seconds),
-        start_at=draw(st.none() | moments),
+        delay=draw(st.just(0.0) | st.just(0.0) | seconds),
+        start_at=draw(st.none() | st.none() | moments),
         retry_limit=draw(st.integers(0, 2)),
         retry_delay=draw(st.integers(0, 2)),
         retry_backoff=draw(st.booleans()),
@@ -118,6 +119,12 @@ def outcomes(claims: SearchStrategy[tuple[UUID, int]]) -> SearchStrategy[list[Ou
     return st.lists(one, min_size=1, max_size=4, unique_by=lambda outcome: outcome.id)
 
 
+def final_failures(claims: SearchStrategy[tuple[UUID, int]]) -> SearchStrategy[list[Failed]]:
+    """One to three failures for good, each of another job."""
+    one = st.builds(lambda claim, error: Failed(claim[0], claim[1], None, error), claims, errors)
+    return st.lists(one, min_size=1, max_size=3, unique_by=lambda failed: failed.id)
+
+
 def settlement(settled: list[Outcome]) -> tuple[list[Completed], list[Failed], list[Released]]:
     """Sort outcomes into the arguments of ``settle``."""
     return (
@@ -133,7 +140,7 @@ def extensions(claims: SearchStrategy[tuple[UUID, int]]) -> SearchStrategy[list[
     return st.lists(one, min_size=1, max_size=2, unique_by=lambda extended: extended.id)
 
 
-queue_settings = st.builds(QueueSettings, names, st.sampled_from([None, 0, 1, 2]))
+queue_settings = st.builds(QueueSettings, names, st.sampled_from([1, 1, 2, 3, 0, None]))
 
 schedules = st.builds(
     Schedule,

@@ -6,19 +6,32 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 
 import psycopg
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.clocks import FrozenClock
-from tests.model.conftest import IN_CI
+from tests.model.conftest import IN_A_PART
 from tests.model.machine import StorageMachine
 from tests.model.pair import Pair
 from zeke_queue.storage.postgres import PostgresStorage
 
+SETTINGS = settings(
+    max_examples=IN_A_PART,
+    stateful_step_count=30,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
+SMALL_SECONDS = 900
 
-def test_both_storages_answer_alike_and_hold_the_same_rows(dsn: str, model_examples: int | None) -> None:
+
+def test_both_storages_answer_alike_and_hold_the_same_rows(dsn: str, part: int, *, fixed: bool) -> None:
+    # Making a failure small takes minutes of Postgres; the run's limit for a test would cut it off.
+    faulthandler.dump_traceback_later(SMALL_SECONDS, exit=True)
     clock = FrozenClock()
     with asyncio.Runner() as runner:
         opening = PostgresStorage.open(dsn, min_size=1, max_size=4, listen=False, now=clock.now)
@@ -29,22 +42,8 @@ def test_both_storages_answer_alike_and_hold_the_same_rows(dsn: str, model_examp
             pair = Pair(runner.run, postgres, connection, clock, dsn)
 
         try:
-            run_state_machine_as_test(
-                Machine,
-                settings=settings(
-                    max_examples=model_examples or IN_CI,
-                    derandomize=model_examples is None,
-                    stateful_step_count=30,
-                    deadline=None,
-                    database=None,
-                    print_blob=True,
-                    suppress_health_check=[
-                        HealthCheck.too_slow,
-                        HealthCheck.data_too_large,
-                        HealthCheck.filter_too_much,
-                    ],
-                ),
-            )
+            run_state_machine_as_test(seed(part)(Machine) if fixed else Machine, settings=SETTINGS)
         finally:
             runner.run(connection.close())
             runner.run(opening.__aexit__(None, None, None))
+            faulthandler.cancel_dump_traceback_later()
