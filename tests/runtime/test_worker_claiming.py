@@ -245,13 +245,17 @@ async def test_a_worker_comes_back_for_the_retry_it_has_asked_for_without_waitin
 
 
 async def test_a_slot_that_gets_free_under_a_limit_is_filled_at_once(place: Place) -> None:
+    go = asyncio.Event()
+
     @place.catalog.task("one", concurrency_limit=1)
     async def one() -> None:
         await turns(2)
 
     @place.catalog.task("other")
-    async def other() -> None: ...
+    async def other() -> None:
+        await go.wait()
 
     sent = [await place.send(one) for _ in range(5)]
+    await place.send(other)
     async with place.working(poll=1000):
         await until(lambda: all(place.state(job_id) is COMPLETED for job_id in sent))
