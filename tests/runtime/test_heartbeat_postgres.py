@@ -112,6 +112,30 @@ async def test_an_idle_worker_hears_of_a_job_at_once(
     await queue.close()
 
 
+async def test_a_limit_that_has_room_again_is_filled_without_a_poll(
+    server: EmbeddedPostgres, storage: PostgresStorage
+) -> None:
+    catalog = Catalog()
+    go, ran = asyncio.Event(), Counter[int]()
+
+    @catalog.task("single", concurrency_limit=1)
+    async def single(n: int) -> None:
+        ran[n] += 1
+
+    @catalog.task("beside")
+    async def beside() -> None:
+        await go.wait()
+
+    queue = Queue(catalog, storage, settings=Settings.load())
+    await queue.send(beside)
+    await queue.send_many([Send(single, n) for n in range(5)])
+    async with Worker(queue, poll=1000) as worker:
+        await until(lambda: len(ran) == 5)
+        go.set()
+        await worker.drain()
+    await queue.close()
+
+
 async def until_asleep(storage: PostgresStorage, worker: Worker) -> None:
     async with asyncio.timeout(PATIENCE):
         while not any(known.asleep for known in await storage.workers() if known.id == worker.id):
