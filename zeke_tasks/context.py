@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from zeke_queue.clock import SystemClock
 from zeke_tasks.store.postgres import PostgresRepository
 from zeke_tasks.web import WebClient
+from zeke_tasks.web.libraries import load_parsers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -72,7 +73,11 @@ async def open_context(options: WebOptions | None = None) -> AsyncGenerator[Cont
 
     Args:
         options: how to fetch; the defaults are those of production.
+
+    Raises:
+        ImportError: a parser is not installed whole; a worker without it should not take jobs.
     """
+    await in_thread(load_parsers)
     clock = SystemClock()
     async with WebClient(options, clock=clock) as web:
         yield Context(PostgresRepository(), web, clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -151,15 +152,43 @@ async def test_an_item_that_can_never_be_read_fails_in_the_end(jobs: Jobs, web: 
     assert (item.attempts, item.error) == (ITEM_ATTEMPTS, f"{ONE}: no answer")
 
 
-async def test_a_page_that_breaks_the_parser_does_not_stop_the_others(jobs: Jobs, web: ScriptedWeb) -> None:
-    odd, there = await _item(jobs, ONE), await _item(jobs, TWO)
-    web.put(ONE, ZeroDivisionError("oh"))
-    web.put(TWO, page("A", "bees"))
-    with pytest.raises(Retry):
-        await _fetch(jobs, odd, there)
+@pytest.mark.parametrize(
+    "fault", [ImportError("no lxml_html_clean"), MemoryError(), AttributeError("x"), ZeroDivisionError("oh")]
+)
+async def test_an_error_that_is_not_the_webs_fails_the_job_as_it_is_and_leaves_the_item_as_it_was(
+    jobs: Jobs, web: ScriptedWeb, fault: Exception
+) -> None:
+    odd = await _item(jobs, ONE)
+    web.put(ONE, *[fault] * ITEM_ATTEMPTS, page("A", "bees"))
+    for _ in range(ITEM_ATTEMPTS):
+        with pytest.raises(type(fault)):
+            await _fetch(jobs, odd)
     item = await jobs.domain.look(odd)
-    assert (item.status, item.error) == (ItemStatus.PENDING, "ZeroDivisionError: oh")
+    assert (item.status, item.attempts, item.error) == (ItemStatus.PENDING, 0, None)
+    assert await _fetch(jobs, odd) == {"items": {"processed": 1}, "stories": 1}
+
+
+async def test_the_other_items_are_done_before_the_job_fails(jobs: Jobs, web: ScriptedWeb) -> None:
+    late, odd, there = [await _item(jobs, url) for url in (ONE, TWO, THREE)]
+    web.put(ONE, Transient(ONE, "no answer"))
+    web.put(TWO, ZeroDivisionError("oh"))
+    web.put(THREE, page("A", "bees"))
+    with pytest.raises(ZeroDivisionError):
+        await _fetch(jobs, late, odd, there)
+    assert (await jobs.domain.look(late)).attempts == 1
     assert (await jobs.domain.look(there)).status is ItemStatus.PROCESSED
+
+
+async def test_a_parser_that_is_not_installed_whole_is_no_fault_of_the_page(
+    jobs: Jobs, web: ScriptedWeb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item_id = await _item(jobs, ONE)
+    web.put(ONE, page("A", "bees"))
+    with monkeypatch.context() as broken:
+        broken.setitem(sys.modules, "trafilatura", None)
+        with pytest.raises(ImportError, match="trafilatura"):
+            await _fetch(jobs, item_id)
+    assert await _fetch(jobs, item_id) == {"items": {"processed": 1}, "stories": 1}
 
 
 async def test_items_that_are_gone_are_passed_over(jobs: Jobs) -> None:

@@ -190,12 +190,24 @@ async def test_a_permanent_error_is_recorded_and_fails_at_once(
     assert (health.status, health.message) == (HealthStatus.ERROR, raised.value.reason[:512])
 
 
-async def test_an_error_of_another_kind_is_recorded_and_raised_as_it_is(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_an_error_that_is_not_the_webs_is_raised_as_it_is_and_not_held_against_the_feed(
+    jobs: Jobs, web: ScriptedWeb
+) -> None:
     source = await jobs.domain.source(FEED)
-    web.put(FEED, RuntimeError("x" * 600))
-    with pytest.raises(RuntimeError):
+    web.put(FEED, feed(), ImportError("no feedparser"))
+    await _ingest(jobs, source)
+    before = await _health(jobs, source)
+    with pytest.raises(ImportError):
         await _ingest(jobs, source)
-    assert (await _health(jobs, source)).message == "x" * 512
+    assert await _health(jobs, source) == before
+
+
+async def test_a_long_error_is_cut(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await jobs.domain.source(FEED)
+    web.put(FEED, Permanent(FEED, "x" * 600))
+    with pytest.raises(Fail):
+        await _ingest(jobs, source)
+    assert (await _health(jobs, source)).message == f"{FEED}: {'x' * 600}"[:512]
 
 
 async def test_an_error_keeps_the_validators_and_a_source_that_heals_is_well(

@@ -12,7 +12,7 @@ from zeke_tasks.ingest.pace import after_failure, after_success
 from zeke_tasks.payloads import FetchContent, IngestSource
 from zeke_tasks.store.model import HealthStatus, NewItem, SourceType
 from zeke_tasks.verdicts import verdict
-from zeke_tasks.web import Transient, parse_feed
+from zeke_tasks.web import Transient, WebError, parse_feed
 
 if TYPE_CHECKING:
     from zeke_tasks.store.model import Health, Source
@@ -41,7 +41,8 @@ async def ingest_source(payload: IngestSource, job: JobContext) -> dict[str, Any
         return {"sourceId": payload.source_id, "skipped": reason}
     try:
         fetched, feed = await _read(job, source.url, health)
-    except Exception as error:
+    except WebError as error:
+        # Any other error is this machine's or ours, and says nothing of the feed: it fails the job as it is.
         await _record_failure(job, source, error)
         if (signal := verdict(error)) is not None:
             raise signal from error
@@ -112,7 +113,7 @@ async def _move(rows: Rows, source: Source, fetched: Fetched) -> str | None:
     return f"It moved to {fetched.permanent_url}, which another source has already: remove one of the two."
 
 
-async def _record_failure(job: JobContext, source: Source, error: Exception) -> None:
+async def _record_failure(job: JobContext, source: Source, error: WebError) -> None:
     retry_after = error.retry_after if isinstance(error, Transient) else None
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
@@ -120,7 +121,7 @@ async def _record_failure(job: JobContext, source: Source, error: Exception) -> 
         await rows.record_failure(
             source.id,
             next_check_in=after_failure(source, health.failing_for if health else None, retry_after),
-            message=str(error) or type(error).__name__,
+            message=str(error),
         )
     job.logger.warning("source failed", sourceId=str(source.id), url=source.url, error=str(error))
 

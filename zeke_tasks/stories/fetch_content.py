@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
@@ -34,25 +34,19 @@ ITEM_ATTEMPTS: Final = 8
 """Attempts after which an item that still can't be read has failed: those of two jobs."""
 
 
-class _Left(NamedTuple):
-    """An item that is left to be tried again."""
-
-    reason: str
-    retry_after: float | None
-
-
 @tasks.task("fetch-content", concurrency_limit=3)
 async def fetch_content(payload: FetchContent, job: JobContext) -> dict[str, Any]:
-    """Read the pages of raw items, and turn each text into a story."""
+    """Read the pages of raw items, and turn each text into a story.
+
+    An error that is none of the web's is raised as it is, once the other items are done: it tells of this
+    machine or of our code, and who runs them should see it.
+    """
     repository = context_of(job).repository
     async with job.transaction() as transaction:
         items = await repository.within(transaction).items(payload.raw_item_ids)
     left = await _work_off(job, [item for item in items if item.status is ItemStatus.PENDING])
     if left:
-        raise Retry(
-            after=max((item.retry_after or 0.0 for item in left), default=0.0) or None,
-            reason=f"{len(left)} of {len(items)} items are left to try again; the first: {left[0].reason}",
-        )
+        raise _failure_of(left, len(items))
     async with job.transaction() as transaction:
         rows = repository.within(transaction)
         statuses = Counter(item.status.value for item in await rows.items(payload.raw_item_ids))
@@ -62,9 +56,20 @@ async def fetch_content(payload: FetchContent, job: JobContext) -> dict[str, Any
     return told
 
 
-async def _work_off(job: JobContext, items: Sequence[RawItem]) -> list[_Left]:
-    """Read some items, a few at once; returns those that are left to be tried again."""
-    left: list[_Left] = []
+def _failure_of(left: Sequence[Exception], of: int) -> Exception:
+    """Return what the job fails with if these errors left some of its items to be tried again."""
+    waits: list[float] = []
+    for error in left:
+        if not isinstance(error, Transient):
+            return error
+        waits.append(error.retry_after or 0.0)
+    reason = f"{len(left)} of {of} items are left to try again; the first: {left[0]}"
+    return Retry(after=max(waits) or None, reason=reason)
+
+
+async def _work_off(job: JobContext, items: Sequence[RawItem]) -> list[Exception]:
+    """Read some items, a few at once; returns the errors that left some to be tried again."""
+    left: list[Exception] = []
     waiting = iter(items)
     done = 0
 
@@ -87,20 +92,24 @@ async def _work_off(job: JobContext, items: Sequence[RawItem]) -> list[_Left]:
     return left
 
 
-async def _finish(job: JobContext, item: RawItem) -> _Left | None:
-    """Read one item and write down what came of it."""
+async def _finish(job: JobContext, item: RawItem) -> Exception | None:
+    """Read one item and write down what came of it; returns the error that left it to be tried again."""
     try:
         reading = await _read(job, item)
     except Permanent as error:
         await _settle(job, item, ItemStatus.FAILED, str(error))
         return None
-    except Exception as error:  # noqa: BLE001 - one page that breaks a parser must not stop the others
-        reason = str(error) if isinstance(error, Transient) else f"{type(error).__name__}: {error}"
-        job.logger.warning("item failed", rawItemId=str(item.id), url=item.url, error=reason)
+    except Transient as error:
+        job.logger.warning("item failed", rawItemId=str(item.id), url=item.url, error=str(error))
         last = item.attempts + 1 >= ITEM_ATTEMPTS
-        await _settle(job, item, ItemStatus.FAILED if last else ItemStatus.PENDING, reason)
-        retry_after = error.retry_after if isinstance(error, Transient) else None
-        return None if last else _Left(reason, retry_after)
+        await _settle(job, item, ItemStatus.FAILED if last else ItemStatus.PENDING, str(error))
+        return None if last else error
+    except Exception as error:  # noqa: BLE001 - the job raises it
+        # It says nothing of the page, so the item stays as it was, and none of its attempts is used up. The
+        # others are still tried, for it may be this page alone that our code is not up to.
+        reason = f"{type(error).__name__}: {error}"
+        job.logger.warning("item not read", rawItemId=str(item.id), url=item.url, error=reason)
+        return error
     if reading is None:
         await _settle(job, item, ItemStatus.NO_TEXT)
     else:

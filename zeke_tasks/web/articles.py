@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 
 from zeke_tasks.web.errors import PageError
-from zeke_tasks.web.libraries import extract_text
+from zeke_tasks.web.libraries import extract_text, is_of_this_machine
 from zeke_tasks.web.text import decode, one_line, printable
 
 _LANGUAGE = re.compile(
@@ -62,11 +62,14 @@ def extract_article(
 
     Raises:
         PageError: the page can't be read.
+        Exception: what `is_of_this_machine` knows, as it was raised; the page may be sound.
     """
     page = decode(body, charset)
     try:
         found = extract_text(page, url, (now + _DAY).date() if now else None)
     except Exception as error:
+        if is_of_this_machine(error):
+            raise
         # The extractor expects none of what it fails on, so the kinds of its errors can't be listed.
         raise PageError(url, f"the page can't be read: {type(error).__name__}: {error}") from error
     text = printable(found.text or "").strip() if found else ""

@@ -21,6 +21,7 @@ from zeke_tasks.web.libraries import (
     absolute_links,
     as_mapping,
     as_mappings,
+    is_of_this_machine,
     parse_xml_feed,
     text_of_html,
 )
@@ -54,6 +55,7 @@ def parse_feed(body: bytes, content_type: str, url: str) -> Feed:
 
     Raises:
         FeedError: it is no feed, or declares entities.
+        Exception: what `is_of_this_machine` knows, as it was raised; the feed may be sound.
     """
     text = decode(body, charset_of(content_type)).strip()
     if not text:
@@ -96,6 +98,8 @@ def _parse(text: str, url: str) -> tuple[Parsed, list[Parsed]]:
         if not parsed.get("entries") and (prefixed := _PREFIXED_ITEM.search(text)):
             parsed = parse_xml_feed(re.sub(rf"(</?){re.escape(prefixed.group(1))}:", r"\1", text))
     except Exception as error:
+        if is_of_this_machine(error):
+            raise
         # The parser expects none of what it fails on, so the kinds of its errors can't be listed.
         raise FeedError(url, f"the feed can't be read: {type(error).__name__}: {error}") from error
     return parsed, cast("list[Parsed]", parsed.get("entries") or [])

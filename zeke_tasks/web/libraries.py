@@ -1,21 +1,61 @@
 """The parsers that carry no types, each behind a function that has them.
 
-They take a second to import, which a command that only sends a job should not wait for; so each is imported
-when it is first needed, in the thread that parses.
+They take a second to import, which a command that only sends a job should not wait for; so they are imported
+when a worker opens its resources, or else when one is first needed.
 """
 # pyright: reportMissingTypeStubs=false
-# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
+import errno
+import importlib
 import io
 import logging
+import threading
 from collections.abc import Mapping
 from datetime import date
-from typing import Any, Protocol, cast
+from types import ModuleType
+from typing import Any, Final, Protocol, cast
 
 # What a fragment is wrapped in, so that it has one root and text at its start is not lost.
 _WRAPPER = "div"
+
+_IMPORTING: Final = threading.Lock()
+# What a date that no clock can show raises; it is the document that has it.
+_OF_A_DATE: Final = frozenset({None, errno.EINVAL, errno.EOVERFLOW})
+
+
+def load_parsers() -> None:
+    """Import every parser, so that what is missing is known before a document is read. Takes a second.
+
+    Raises:
+        ImportError: one of them, or something that it needs, is not installed whole.
+    """
+    for name in ("feedparser", "lxml.html", "trafilatura"):
+        _library(name)
+
+
+def is_of_this_machine(error: Exception) -> bool:
+    """Return whether what a parser raised says nothing of the document: it would read it on a sound machine.
+
+    That is a library that is not there or not whole, memory that has run out, or a file that can't be read.
+    All else is taken for the document's doing, since the parsers expect none of what they fail on.
+    """
+    if isinstance(error, AttributeError):
+        return isinstance(error.obj, ModuleType)
+    if isinstance(error, OSError):
+        return error.errno not in _OF_A_DATE
+    return isinstance(error, ImportError | MemoryError)
+
+
+def _library(name: str) -> Any:
+    """Import a library, in one thread at a time.
+
+    A thread that waits for another's import is given the module as that leaves it, and where the import fails
+    that is half a module, which lacks a name for no reason that anybody could see.
+    """
+    with _IMPORTING:
+        return importlib.import_module(name)
 
 
 class Parsed(Protocol):
@@ -40,9 +80,7 @@ def parse_xml_feed(text: str) -> Parsed:
     Raises:
         Exception: of any kind; the parser has no errors of its own for what it does not expect.
     """
-    import feedparser
-
-    parse = cast("Any", feedparser).parse
+    parse = _library("feedparser").parse
     # A stream, for bytes and strings are taken for a file's name first.
     body = io.BytesIO(text.encode("utf-8"))
     headers = {"content-type": "application/xml; charset=utf-8"}
@@ -74,21 +112,16 @@ def absolute_links(html: str, base: str) -> str:
     Raises:
         ValueError: it can't be parsed.
     """
-    import lxml.html
-
     root = _fragment(html)
     root.make_links_absolute(base, handle_failures="ignore")
-    whole = cast("str", cast("Any", lxml.html).tostring(root, encoding="unicode"))
+    whole = cast("str", _library("lxml.html").tostring(root, encoding="unicode"))
     return whole.removeprefix(f"<{_WRAPPER}>").removesuffix(f"</{_WRAPPER}>")
 
 
 def _fragment(html: str) -> _Element:
-    import lxml
-    import lxml.html
-
-    lxml_error = cast("type[Exception]", cast("Any", lxml).etree.LxmlError)
+    lxml_error = cast("type[Exception]", _library("lxml.etree").LxmlError)
     try:
-        return cast("_Element", cast("Any", lxml.html).fragment_fromstring(html, create_parent=_WRAPPER))
+        return cast("_Element", _library("lxml.html").fragment_fromstring(html, create_parent=_WRAPPER))
     except lxml_error as error:
         raise ValueError(f"no HTML: {error}") from error
 
@@ -124,14 +157,12 @@ def extract_text(html: str, url: str, latest: date | None) -> Extracted | None:
     Raises:
         Exception: of any kind; the library has no errors of its own for what it does not expect.
     """
-    import trafilatura
-
+    extract = _library("trafilatura").bare_extraction
     # It logs a page without text as an error, which for us is one of the answers.
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
     dates: dict[str, Any] = {"original_date": True, "extensive_search": False}
     if latest:
         dates["max_date"] = latest.isoformat()
-    extract = cast("Any", trafilatura).bare_extraction
     return cast(
         "Extracted | None",
         extract(
