@@ -1,4 +1,4 @@
-"""Queues and schedules on the command line."""
+"""Queues on the command line, and the list of schedules."""
 
 from __future__ import annotations
 
@@ -43,6 +43,24 @@ def test_a_paused_queue_starts_no_job_until_it_is_resumed(zeke: Zeke) -> None:
     assert zeke.json("queue", "resume", "mail") == {"name": "mail", "paused": False}
     zeke.work()
     assert zeke.json("job", "show", job_id)["state"] == "completed"
+
+
+def test_a_queue_that_nobody_knows_is_paused_only_by_force(zeke: Zeke) -> None:
+    zeke.send("mail", LETTER)
+    said = zeke.fails("queue", "pause", "maill", code=1)
+    assert "'maill' was not paused" in said
+    assert "Did you mean 'mail'?" in said
+    assert [one["name"] for one in zeke.json("queues")] == ["mail"]
+    zeke.good("queue", "pause", "maill", "--force")
+    assert {one["name"]: one["paused_on"] is None for one in zeke.json("queues")} == {
+        "mail": True,
+        "maill": False,
+    }
+
+
+def test_a_queue_without_jobs_that_a_worker_serves_is_paused(zeke: Zeke) -> None:
+    zeke.work()
+    zeke.good("queue", "pause", "mail")
 
 
 def test_schedules_are_listed_with_their_ticks(zeke: Zeke) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from zeke_queue.cli import doctor, jobs, migrate, queues, work
+from zeke_queue.cli import doctor, jobs, migrate, queues, schedules, work
 from zeke_queue.cli.session import Options, options_of, print_error
 from zeke_queue.errors import UsageError, ZekeError
 
@@ -109,7 +109,8 @@ app.command("jobs")(jobs.list_jobs)
 app.add_typer(jobs.job_app, name="job")
 app.command("queues")(queues.list_queues)
 app.add_typer(queues.queue_app, name="queue")
-app.command("schedules")(queues.list_schedules)
+app.command("schedules")(schedules.list_schedules)
+app.add_typer(schedules.schedule_app, name="schedule")
 app.command("doctor")(doctor.doctor)
 
 

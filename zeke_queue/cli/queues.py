@@ -1,21 +1,23 @@
-"""``zeke queues``, ``zeke queue pause | resume`` and ``zeke schedules``."""
+"""``zeke queues`` and ``zeke queue pause | resume``."""
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.text import Text
 
-from zeke_queue.cli.render import NOTHING, Column, ago, cut, moment, plain, print_json, print_table
+from zeke_queue.cli.render import NOTHING, Column, ago, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, options_of
-from zeke_queue.model import CatchUp, JobState, QueueSettings
+from zeke_queue.errors import ZekeError
+from zeke_queue.model import JobState, QueueSettings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from zeke_queue.model import Schedule
+    from zeke_queue.queue import Queue
 
 queue_app = typer.Typer(help="Pause a queue, or resume it.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The queue's name.")]
@@ -75,7 +77,7 @@ def _print_queues(
     print_table(columns, rows)
 
 
-def _pause(context: typer.Context, name: str, *, paused: bool) -> None:
+def _pause(context: typer.Context, name: str, *, paused: bool, force: bool = False) -> None:
     from zeke_queue.core.names import queue_name
 
     options = options_of(context)
@@ -83,6 +85,8 @@ def _pause(context: typer.Context, name: str, *, paused: bool) -> None:
 
     async def command() -> int:
         async with open_queue(options) as queue:
+            if paused and not force:
+                await _require_known(queue, checked)
             await queue.storage.pause_queue(checked, paused=paused)
         if options.json:
             print_json({"name": checked, "paused": paused})
@@ -95,59 +99,39 @@ def _pause(context: typer.Context, name: str, *, paused: bool) -> None:
     execute(command())
 
 
+async def _require_known(queue: Queue, name: str) -> None:
+    """See that a queue has jobs, settings or a worker: a misspelt one would be paused without any effect.
+
+    Raises:
+        ZekeError: it has none of them.
+    """
+    storage = queue.storage
+    known = {count.name for count in await storage.count()}
+    known |= {one.name for one in await storage.queues()}
+    known |= {served for worker in await storage.workers() for served in worker.queues}
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, sorted(known), n=3)
+    hint = f"Did you mean {' or '.join(map(repr, near))}? Or" if near else "See `zeke queues`, or"
+    raise ZekeError(
+        f"Queue {name!r} was not paused: it has no jobs, no settings, and no worker that serves it. {hint}"
+        " add --force to pause it before its first job."
+    )
+
+
 @queue_app.command("pause")
-def pause(context: typer.Context, name: NameArgument) -> None:
+def pause(
+    context: typer.Context,
+    name: NameArgument,
+    force: Annotated[
+        bool, typer.Option("--force", "--yes", help="Also a queue that nobody knows of yet.")
+    ] = False,
+) -> None:
     """Let no job of a queue start; those that run go on."""
-    _pause(context, name, paused=True)
+    _pause(context, name, paused=True, force=force)
 
 
 @queue_app.command("resume")
 def resume(context: typer.Context, name: NameArgument) -> None:
     """Let the jobs of a paused queue start again."""
     _pause(context, name, paused=False)
-
-
-def list_schedules(context: typer.Context) -> None:
-    """List cron schedules with their next and last ticks; times are UTC."""
-    options = options_of(context)
-
-    async def command() -> int:
-        async with open_queue(options) as queue:
-            schedules = await queue.storage.schedules()
-            now = await queue.storage.now()
-        if options.json:
-            print_json(schedules)
-        elif not schedules:
-            typer.echo("No schedules yet: a worker declares those of its catalog when it starts.")
-        else:
-            _print_schedules(schedules, now)
-        return 0
-
-    execute(command())
-
-
-def _print_schedules(schedules: Sequence[Schedule], now: datetime) -> None:
-    def next_tick(one: Schedule) -> object:
-        return Text("paused", style="yellow") if one.paused else moment(one.next_tick)
-
-    columns = [
-        Column("schedule", least=12),
-        Column("cron"),
-        Column("zone", least=3),
-        Column("next tick (UTC)"),
-        Column("last", right=True),
-    ]
-    rows = [[one.name, one.cron, one.zone, next_tick(one), ago(one.last_tick, now)] for one in schedules]
-    # Most schedules send the task of their own name, and catch up once: then there is nothing to tell.
-    for title, values, usual in (
-        ("task", [one.task for one in schedules], [one.name for one in schedules]),
-        ("catch up", [one.catch_up for one in schedules], [CatchUp.ONCE for _ in schedules]),
-    ):
-        if values != usual:
-            columns.append(Column(title, least=0))
-            for row, value in zip(rows, values, strict=True):
-                row.append(value)
-    columns.append(Column("description", least=0))
-    for row, one in zip(rows, schedules, strict=True):
-        row.append(cut(one.description, 80))
-    print_table(columns, rows)

@@ -1,0 +1,76 @@
+"""Schedules that nobody wants any more, or not now: ``zeke schedule rm | pause | resume``."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.cli.conftest import Zeke
+from zeke_queue import Catalog
+from zeke_queue.queue import Queue
+from zeke_queue.scheduler import Scheduler
+
+
+async def declare(queue: Queue) -> None:
+    """Do what a program does at its start whose code has the schedule."""
+    code = Catalog()
+    code.task("refuse")(lambda: None)
+    code.schedule("hourly", "0 * * * *", task="refuse", catch_up="all")
+    await Queue(code, queue.storage).declare()
+
+
+async def tick(queue: Queue) -> list[Any]:
+    """Serve what is due."""
+    return await Scheduler(queue).tick()
+
+
+def long_ago(zeke: Zeke) -> None:
+    """Let the schedule have been served last five hours ago, so that five ticks are due."""
+    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
+        connection.execute(
+            "update pgboss.schedule set last_tick = now() - interval '5 hours',"
+            " next_tick = now() - interval '4 hours'"
+        )
+
+
+def test_a_schedule_that_is_removed_fires_no_more(zeke: Zeke) -> None:
+    zeke.on_queue(declare)
+    long_ago(zeke)
+    assert zeke.good("schedule", "rm", "hourly").startswith("hourly is removed.")
+    assert zeke.on_queue(tick) == []
+    assert zeke.json("schedules") == []
+
+
+def test_a_paused_schedule_does_not_fire_even_if_programs_start_anew(zeke: Zeke) -> None:
+    zeke.on_queue(declare)
+    assert "until `zeke schedule resume hourly`" in zeke.good("schedule", "pause", "hourly")
+    long_ago(zeke)
+    zeke.on_queue(declare)
+    assert zeke.on_queue(tick) == []
+    assert zeke.json("schedules")[0]["paused"]
+
+
+def test_a_schedule_that_is_resumed_does_not_catch_up(zeke: Zeke) -> None:
+    zeke.on_queue(declare)
+    zeke.good("schedule", "pause", "hourly")
+    long_ago(zeke)
+    assert zeke.json("schedule", "resume", "hourly") == {"name": "hourly", "paused": False}
+    assert zeke.on_queue(tick) == []
+    (schedule,) = zeke.json("schedules")
+    assert (schedule["paused"], schedule["catch_up"]) == (False, "all")
+
+
+def test_a_schedule_that_was_not_paused_catches_up_although_it_is_resumed(zeke: Zeke) -> None:
+    zeke.on_queue(declare)
+    long_ago(zeke)
+    zeke.good("schedule", "resume", "hourly")
+    assert len(zeke.on_queue(tick)) >= timedelta(hours=4) / timedelta(hours=1)
+
+
+@pytest.mark.parametrize("verb", ["rm", "pause", "resume"])
+def test_a_schedule_that_is_not_there_is_a_failure(zeke: Zeke, verb: str) -> None:
+    zeke.on_queue(declare)
+    assert "did you mean 'hourly'?" in zeke.fails("schedule", verb, "hourli", code=1)

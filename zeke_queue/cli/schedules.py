@@ -1,0 +1,148 @@
+"""``zeke schedules`` and ``zeke schedule rm | pause | resume``.
+
+A schedule that vanished from code stays stored, since it may be another program's: here it is removed.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from zeke_queue.cli.render import Column, ago, cut, moment, print_json, print_table
+from zeke_queue.cli.session import execute, open_queue, options_of
+from zeke_queue.errors import ZekeError
+from zeke_queue.model import CatchUp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from zeke_queue.model import Schedule
+    from zeke_queue.queue import Queue
+
+schedule_app = typer.Typer(help="Remove a schedule, pause it, or resume it.", no_args_is_help=True)
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]
+
+
+async def _stored(queue: Queue, name: str) -> Schedule:
+    """Return a schedule.
+
+    Raises:
+        ZekeError: there is none of this name.
+    """
+    schedules = {one.name: one for one in await queue.storage.schedules()}
+    if name in schedules:
+        return schedules[name]
+    near = difflib.get_close_matches(name, sorted(schedules), n=3)
+    hint = (
+        f"did you mean {' or '.join(map(repr, near))}?" if near else "`zeke schedules` lists those there are."
+    )
+    raise ZekeError(f"No schedule is called {name!r}; {hint}")
+
+
+@schedule_app.command("rm")
+def remove(context: typer.Context, name: NameArgument) -> None:
+    """Remove a schedule, so that it never fires again; take it out of the code first.
+
+    A schedule that code still declares is stored again when a worker or a scheduler starts.
+    """
+    options = options_of(context)
+
+    async def command() -> int:
+        async with open_queue(options) as queue:
+            await _stored(queue, name)
+            removed = await queue.unschedule(name)
+        if options.json:
+            print_json({"name": name, "removed": removed})
+        else:
+            typer.echo(
+                f"{name} is removed. A worker whose code still declares it stores it again at its start."
+            )
+        return 0
+
+    execute(command())
+
+
+def _pause(context: typer.Context, name: str, *, paused: bool) -> None:
+    options = options_of(context)
+
+    async def command() -> int:
+        async with open_queue(options) as queue:
+            schedule = await _stored(queue, name)
+            if schedule.paused != paused:
+                # An edit, and no declaration: it stands when workers start anew.
+                await queue.storage.put_schedule(replace(schedule, paused=paused))
+        if options.json:
+            print_json({"name": name, "paused": paused})
+        elif paused:
+            typer.echo(f"{name} is paused: it does not fire until `zeke schedule resume {name}`.")
+        else:
+            typer.echo(f"{name} goes on with its next tick; those that it missed in a pause are left out.")
+        return 0
+
+    execute(command())
+
+
+@schedule_app.command("pause")
+def pause(context: typer.Context, name: NameArgument) -> None:
+    """Let a schedule not fire until it is resumed.
+
+    Workers that start meanwhile leave it paused, unless their code declares it differently than before.
+    """
+    _pause(context, name, paused=True)
+
+
+@schedule_app.command("resume")
+def resume(context: typer.Context, name: NameArgument) -> None:
+    """Let a paused schedule fire again, from its next tick on."""
+    _pause(context, name, paused=False)
+
+
+def list_schedules(context: typer.Context) -> None:
+    """List cron schedules with their next and last ticks; times are UTC."""
+    options = options_of(context)
+
+    async def command() -> int:
+        async with open_queue(options) as queue:
+            schedules = await queue.storage.schedules()
+            now = await queue.storage.now()
+        if options.json:
+            print_json(schedules)
+        elif not schedules:
+            typer.echo("No schedules yet: a worker declares those of its catalog when it starts.")
+        else:
+            _print_schedules(schedules, now)
+        return 0
+
+    execute(command())
+
+
+def _print_schedules(schedules: Sequence[Schedule], now: datetime) -> None:
+    def next_tick(one: Schedule) -> object:
+        return Text("paused", style="yellow") if one.paused else moment(one.next_tick)
+
+    columns = [
+        Column("schedule", least=12),
+        Column("cron"),
+        Column("zone", least=3),
+        Column("next tick (UTC)"),
+        Column("last", right=True),
+    ]
+    rows = [[one.name, one.cron, one.zone, next_tick(one), ago(one.last_tick, now)] for one in schedules]
+    # Most schedules send the task of their own name, and catch up once: then there is nothing to tell.
+    for title, values, usual in (
+        ("task", [one.task for one in schedules], [one.name for one in schedules]),
+        ("catch up", [one.catch_up for one in schedules], [CatchUp.ONCE for _ in schedules]),
+    ):
+        if values != usual:
+            columns.append(Column(title, least=0))
+            for row, value in zip(rows, values, strict=True):
+                row.append(value)
+    columns.append(Column("description", least=0))
+    for row, one in zip(rows, schedules, strict=True):
+        row.append(cut(one.description, 80))
+    print_table(columns, rows)
