@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.names import queue_name
 from zeke_queue.core.options import JobOptions, merge
-from zeke_queue.errors import BadOption, BadSchedule, DuplicateTask, UnknownTask
+from zeke_queue.errors import BadOption, BadSchedule, DuplicateTask, UnknownTask, UsageError
 from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.task import PAYLOAD_CAP, Task
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 P = TypeVar("P")
 R = TypeVar("R")
+
+_NAMED_AT_MOST: Final = 12
 
 OUTPUT_CAP: Final = 1_048_576
 """Bytes of an output's JSON, by default."""
@@ -144,8 +146,10 @@ class Catalog:
             DuplicateTask: another task has one of the names.
             BadName: a name is none.
             BadOption: an option is out of its range.
-            UsageError: the handler takes other arguments, or its payload has a type that can't be validated.
+            UsageError: the name is missing, the handler takes other arguments, or its payload has a type that
+                can't be validated.
         """
+        _require_name(name)
         own = JobOptions(
             priority=priority,
             retry_limit=retry_limit,
@@ -186,7 +190,10 @@ class Catalog:
         catch_up: CatchUp | str = CatchUp.ONCE,
         description: str | None = None,
     ) -> None:
-        """Declare a schedule.
+        """Declare a schedule, which workers and schedulers store as they start.
+
+        To remove it from code does not unschedule it, since it may be another program's by then: it fires
+        until ``Queue.unschedule`` or ``zeke schedule rm NAME``. To pause it: ``zeke schedule pause NAME``.
 
         Args:
             name: the schedule's, and its task's unless ``task`` is given.
@@ -222,19 +229,25 @@ class Catalog:
             zone: for those that name none.
 
         Raises:
-            UnknownTask: a schedule's task is not in the catalog.
-            PayloadInvalid: a schedule's payload does not fit its task.
+            UnknownTask: a schedule's task is not in the catalog; the message names the schedule.
+            PayloadInvalid: a schedule's payload does not fit its task; the message names the schedule.
         """
         stored: list[Schedule] = []
         for declared in self._schedules.values():
-            task = self.get(declared.task)
+            try:
+                task = self.get(declared.task)
+                data = task.dump(declared.payload)
+            except UsageError as error:
+                # Of its own kind still, with its fields; but it says which line of code to look at.
+                error.args = (f"Schedule {declared.name!r} can't be stored: {error}",)
+                raise
             stored.append(
                 Schedule(
                     name=declared.name,
                     cron=declared.cron,
                     task=task.name,
                     zone=declared.zone or zone,
-                    data=task.dump(declared.payload),
+                    data=data,
                     catch_up=declared.catch_up,
                     description=declared.description or task.description,
                 )
@@ -264,6 +277,7 @@ class Catalog:
 
         Raises:
             UnknownTask: there is none; the message has the names that come nearest.
+            UsageError: it is neither a task nor a name.
         """
         if isinstance(which, Task):
             if self._tasks.get(which.name) is which:
@@ -271,16 +285,23 @@ class Catalog:
             raise UnknownTask(
                 f"Task {which.name!r} is not of this catalog; define it there, or include its own catalog"
             )
+        if not isinstance(which, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
+            raise UsageError(
+                f"{which!r} is no task: give its name, or what @catalog.task('name') made of its handler"
+            )
         task = self._tasks.get(which) or self._aliases.get(which)
         if task is None:
             near = difflib.get_close_matches(which, [*self._tasks, *self._aliases], n=3)
-            hint = (
-                f"did you mean {' or '.join(map(repr, near))}?"
-                if near
-                else "define it, or send with external=True"
-            )
+            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else self._known()
             raise UnknownTask(f"No task is called {which!r}; {hint}")
         return task
+
+    def _known(self) -> str:
+        names = sorted(self._tasks)
+        if not names:
+            return "the catalog has none yet: define it there"
+        more = ", …" if len(names) > _NAMED_AT_MOST else ""
+        return f"the catalog has {', '.join(names[:_NAMED_AT_MOST])}{more}"
 
     def _add(self, task: Task[Any, Any]) -> None:
         for name in (task.name, *task.aliases):
@@ -293,6 +314,21 @@ class Catalog:
             raise DuplicateTask(f"Task {task.name!r} has one of its names twice: {', '.join(task.aliases)}")
         self._tasks[task.name] = task
         self._aliases |= dict.fromkeys(task.aliases, task)
+
+
+def _require_name(name: object) -> None:
+    """See that ``@catalog.task`` was given a name, and not, for want of parentheses, the handler.
+
+    Raises:
+        UsageError: it is no text.
+    """
+    if callable(name):
+        suggested = getattr(name, "__name__", "name").strip("<>_").replace("_", "-")
+        raise UsageError(
+            f"@catalog.task needs the task's name: write @catalog.task({suggested!r}) above the handler"
+        )
+    if not isinstance(name, str):
+        raise UsageError(f"The name of a task is text, and {name!r} is none: write @catalog.task('name')")
 
 
 def _place(task: Task[Any, Any]) -> str:

@@ -181,9 +181,11 @@ class Sender:
         """
         try:
             task = self._catalog.get(which)
-        except UnknownTask:
-            if not external or not isinstance(which, str):
+        except UnknownTask as error:
+            if not isinstance(which, str):
                 raise
+            if not external:
+                raise UnknownTask(f"{error} (to send to another program's task: external=True)") from None
             return queue_name(which), self._any_json(which, payload), self._external
         return task.name, task.dump(payload), self._base(task)
 

@@ -148,7 +148,14 @@ def test_a_schedule_of_an_unknown_task_keeps_the_worker_from_starting(zeke: Zeke
         '@c.task("mail")\ndef mail(): ...\n'
         'c.schedule("nightly", "0 3 * * *")\n'
     )
-    assert "'nightly'" in zeke.fails("worker", "--app", f"{name}:c", code=2)
+    said = zeke.fails("worker", "--app", f"{name}:c", code=2)
+    assert "Schedule 'nightly' can't be stored: No task is called 'nightly'; the catalog has mail" in said
+    assert "external" not in said
+
+
+def test_the_name_of_a_task_is_asked_for_where_it_is_missing(zeke: Zeke, module: Write) -> None:
+    name = module("from zeke_queue import Catalog\nc = Catalog()\n@c.task\ndef send_mail(): ...\n")
+    assert "write @catalog.task('send-mail')" in zeke.fails("worker", "--app", f"{name}:c", code=2)
 
 
 # Settings
@@ -168,6 +175,11 @@ def test_a_schedule_of_an_unknown_task_keeps_the_worker_from_starting(zeke: Zeke
 def test_a_setting_that_is_wrong_is_named(zeke: Zeke, variable: str, value: str) -> None:
     said = zeke.fails("jobs", code=2, **{variable: value})
     assert (variable if variable != "JOBS_SCHEMA" else "Schema name 'pg_jobs'") in said
+
+
+def test_a_setting_without_a_default_is_not_to_be_unset(zeke: Zeke) -> None:
+    assert "unset it" not in zeke.fails("jobs", code=2, DATABASE_PRIMARY_URL="mysql://ann@db/zeke")
+    assert "or unset it for the default" in zeke.fails("jobs", code=2, JOBS_POLL="0")
 
 
 @every_command

@@ -27,7 +27,7 @@ HEALTHY = Survey(
     overdue=[],
     pgboss=PgBoss(None, None),
 )
-SILENT = replace(WORKER, beat_on=NOW - timedelta(minutes=3))
+SILENT = replace(WORKER, id=UUID(int=2), beat_on=NOW - timedelta(minutes=3))
 
 
 def wrong(**changes: Any) -> list[Finding]:
@@ -47,7 +47,7 @@ def overdue_by(reason: Literal["deadline", "lease"]) -> Overdue:
         retry_backoff=True,
         retry_delay_max=None,
         reason=reason,
-        worker=None,
+        worker=SILENT.id,
     )
 
 
@@ -94,8 +94,14 @@ def test_no_worker_and_nothing_to_do_is_worth_a_look() -> None:
     assert only(workers=[], counts={}, schedules=[]).grade is Grade.WARNING
 
 
-def test_a_worker_that_is_silent_for_longer_than_its_lease_is_named() -> None:
-    finding = only(workers=[WORKER, SILENT])
+def test_a_dead_worker_that_holds_nothing_is_no_fault() -> None:
+    assert wrong(workers=[WORKER, SILENT]) == []
+    told = "1 worker died earlier or can't reach the database, and holds no job"
+    assert told in [finding.found for finding in examine(replace(HEALTHY, workers=[WORKER, SILENT]))]
+
+
+def test_a_worker_that_is_silent_for_longer_than_its_lease_and_holds_jobs_is_named() -> None:
+    finding = wrong(workers=[WORKER, SILENT], overdue=[overdue_by("lease")])[0]
     assert finding.grade is Grade.WARNING
     assert finding.found == f"worker {SILENT.id} (pid 42 on host) has been silent for 3 min"
 
@@ -188,6 +194,13 @@ def test_a_schedule_that_can_not_be_read_is_a_problem() -> None:
 def test_a_schedule_whose_task_nobody_serves_is_worth_a_look() -> None:
     finding = only(schedules=[replace(DAILY, task="sweeep")])
     assert finding.found == "'sweep' sends 'sweeep', which no living worker serves"
+    assert str(finding.advice).endswith(": zeke schedule rm sweep")
+
+
+def test_where_ticks_wait_that_nobody_serves_it_is_told_how_to_stop_them() -> None:
+    finding = only(schedules=[replace(DAILY, task="sweeep")], counts={"sweeep": {JobState.CREATED: 3}})
+    assert finding.about == "queues"
+    assert str(finding.advice).endswith(": zeke schedule rm sweep")
 
 
 @pytest.mark.parametrize(("age", "found"), [(119.0, 1), (121.0, 0)])

@@ -9,9 +9,12 @@ import pytest
 from pydantic import BaseModel
 
 from zeke_queue.catalog import Catalog
+from zeke_queue.clock import SystemClock
 from zeke_queue.core.options import JobOptions
-from zeke_queue.errors import BadOption, BadSchedule, DuplicateTask, PayloadInvalid, UnknownTask
+from zeke_queue.errors import BadOption, BadSchedule, DuplicateTask, PayloadInvalid, UnknownTask, UsageError
 from zeke_queue.model import CatchUp, Schedule
+from zeke_queue.rng import SystemEntropy
+from zeke_queue.sending import Sender
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,6 +44,26 @@ def test_a_task_is_found_by_name_by_alias_and_by_itself() -> None:
 def test_a_name_that_is_unknown_is_answered_with_the_nearest_ones() -> None:
     with pytest.raises(UnknownTask, match="did you mean 'ingest-pull'"):
         catalog_of("ingest-pull", "generate-brief").get("ingest-pul")
+
+
+def test_a_task_that_is_sent_to_may_be_said_to_be_elsewhere() -> None:
+    sender = Sender(catalog_of("known"), SystemClock(), SystemEntropy())
+    with pytest.raises(UnknownTask, match=r"the catalog has known \(.*external=True\)$"):
+        sender.prepare("xyz", None, {})
+
+
+def test_what_is_neither_a_task_nor_a_name_is_refused_as_such() -> None:
+    def pull() -> None: ...
+
+    with pytest.raises(UsageError, match=r"pull.* is no task: give its name"):
+        catalog_of("known").get(pull)  # type: ignore[arg-type] - what untyped callers do
+
+
+def test_a_task_without_its_name_is_refused_with_what_to_write() -> None:
+    def pull_feed() -> None: ...
+
+    with pytest.raises(UsageError, match=r"write @catalog\.task\('pull-feed'\)"):
+        Catalog().task(pull_feed)  # type: ignore[call-overload] - what untyped callers do
 
 
 def test_a_task_of_another_catalog_is_unknown() -> None:
@@ -183,9 +206,10 @@ def test_a_schedule_that_is_wrong_is_refused_when_it_is_declared() -> None:
 def test_a_schedule_of_an_unknown_task_or_with_a_payload_that_does_not_fit_is_refused() -> None:
     catalog = catalog_of("known")
     catalog.schedule("unknown", "* * * * *")
-    with pytest.raises(UnknownTask):
+    with pytest.raises(UnknownTask, match=r"^Schedule 'unknown' can't be stored: No task"):
         catalog.stored_schedules()
     other = catalog_of("known")
-    other.schedule("known", "* * * * *", payload={"a": 1})
-    with pytest.raises(PayloadInvalid):
+    other.schedule("nightly", "* * * * *", task="known", payload={"a": 1})
+    with pytest.raises(PayloadInvalid, match=r"^Schedule 'nightly' can't be stored: The payload") as raised:
         other.stored_schedules()
+    assert [field.path for field in raised.value.fields] == ["payload"]

@@ -6,6 +6,7 @@ A finding says what is so and, unless all is well, what to do about it.
 from __future__ import annotations
 
 import enum
+import shlex
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -127,9 +128,16 @@ def _workers(survey: Survey) -> Iterator[Finding]:
 
 
 def _silent(survey: Survey) -> Iterator[Finding]:
+    """Name the dead workers whose jobs nobody has taken back yet; of others the number is enough."""
     living = survey.living()
-    for worker in survey.workers:
-        if worker not in living:
+    holding = {job.worker for job in survey.overdue}
+    silent = [worker for worker in survey.workers if worker not in living]
+    idle = sum(worker.id not in holding for worker in silent)
+    if idle:
+        found = f"{_some(idle, 'worker')} died earlier or can't reach the database, and hold no job"
+        yield Finding(Grade.OK, "workers", found.replace("hold", "holds") if idle == 1 else found)
+    for worker in silent:
+        if worker.id in holding:
             since = f" for {length((survey.now - worker.beat_on).total_seconds())}" if worker.beat_on else ""
             yield Finding(
                 Grade.WARNING,
@@ -149,8 +157,16 @@ def _unserved(survey: Survey) -> Iterator[Finding]:
                 "queues",
                 f"{_waits(waiting, name)}, and no living worker serves that queue",
                 "start a worker whose catalog has that task; each logs its tasks when it starts"
-                + (" (a pg-boss may serve it: its workers are not listed)" if survey.beside_pgboss() else ""),
+                + (" (a pg-boss may serve it: its workers are not listed)" if survey.beside_pgboss() else "")
+                + _left_over(survey, name),
             )
+
+
+def _left_over(survey: Survey, queue: str) -> str:
+    """Tell how to stop the schedules that send to a queue which nobody serves."""
+    names = [one.name for one in survey.schedules if one.task == queue and not one.paused]
+    commands = "; ".join(f"zeke schedule rm {shlex.quote(name)}" for name in names)
+    return f"; or, if code has neither any more, stop what sends to it: {commands}" if names else ""
 
 
 def _paused(survey: Survey) -> Iterator[Finding]:
@@ -212,7 +228,10 @@ def _crons(survey: Survey) -> Iterator[Finding]:
             Cron.parse(one.cron, one.zone)
         except BadSchedule as error:
             yield Finding(
-                Grade.PROBLEM, "schedules", f"{one.name!r} never fires: {error}", "edit it, or delete it"
+                Grade.PROBLEM,
+                "schedules",
+                f"{one.name!r} never fires: {error}",
+                f"edit it where it was made, or remove it: zeke schedule rm {shlex.quote(one.name)}",
             )
 
 
@@ -225,7 +244,8 @@ def _unserved_schedules(survey: Survey) -> Iterator[Finding]:
                 Grade.WARNING,
                 "schedules",
                 f"{one.name!r} sends {one.task!r}, which no living worker serves",
-                "start a worker whose catalog has that task, or delete the schedule",
+                "start a worker whose catalog has that task, or, if code has neither any more, remove the"
+                f" schedule: zeke schedule rm {shlex.quote(one.name)}",
             )
 
 
