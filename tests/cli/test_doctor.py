@@ -60,6 +60,15 @@ def test_tables_that_are_missing_are_a_matter_of_migrating(zeke_empty: Zeke) -> 
     assert finding["advice"] == "Run `zeke migrate`"
 
 
+def test_the_advice_for_another_schema_names_it(zeke_empty: Zeke) -> None:
+    finding = sole(problems(zeke_empty, "--schema", "mine"))
+    assert finding["advice"] == "Run `zeke --schema mine migrate`, or set JOBS_SCHEMA=mine for both"
+
+
+def test_tables_that_are_up_to_date_are_said_to_be_without_a_number(zeke: Zeke) -> None:
+    assert "pg-boss 9's (version 20), all migrations applied" in zeke("doctor").stdout
+
+
 def test_tables_that_lack_a_migration_are_a_matter_of_migrating(zeke: Zeke) -> None:
     with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
         connection.execute("delete from pgboss.zeke_migration where number = 3")

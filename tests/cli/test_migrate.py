@@ -23,8 +23,8 @@ def declared(monkeypatch: pytest.MonkeyPatch) -> list[EntryPoint]:
 
 
 def test_the_tables_are_made_once(zeke_empty: Zeke) -> None:
-    assert zeke_empty.good("migrate").startswith("pgboss: applied tables_of_pgboss_9, ")
-    assert zeke_empty.good("migrate") == "pgboss: already up to date\n"
+    assert zeke_empty.good("migrate").startswith("schema pgboss: applied tables_of_pgboss_9, ")
+    assert zeke_empty.good("migrate") == "schema pgboss: up to date\n"
 
 
 def test_programs_are_told_what_was_applied(zeke_empty: Zeke) -> None:
@@ -35,8 +35,8 @@ def test_programs_are_told_what_was_applied(zeke_empty: Zeke) -> None:
 
 def test_other_distributions_tables_are_made_too(zeke_empty: Zeke, declared: list[EntryPoint]) -> None:
     declared.append(DOMAIN)
-    assert "\nzeke: applied " in zeke_empty.good("migrate")
-    assert zeke_empty.good("migrate") == "pgboss: already up to date\nzeke: already up to date\n"
+    assert "\nschema zeke: applied " in zeke_empty.good("migrate")
+    assert zeke_empty.good("migrate") == "schema pgboss: up to date\nschema zeke: up to date\n"
 
 
 def test_the_printed_sql_leaves_nothing_to_be_migrated(zeke_empty: Zeke, declared: list[EntryPoint]) -> None:
@@ -53,6 +53,13 @@ def test_the_printed_sql_is_of_the_schema_that_was_named(zeke_empty: Zeke) -> No
     with psycopg.connect(zeke_empty.dsn or "", autocommit=True) as connection:
         connection.execute(printed.encode())
     assert zeke_empty.json("migrate", "--schema", "mine") == {"mine": []}
+
+
+def test_what_makes_the_tables_of_another_schema_names_it(zeke_empty: Zeke) -> None:
+    said = zeke_empty.fails("jobs", "--schema", "mine", code=1)
+    assert "Run `zeke --schema mine migrate`, or set JOBS_SCHEMA=mine" in said
+    zeke_empty.good("--schema", "mine", "migrate")
+    assert zeke_empty.good("jobs", "--schema", "mine") == "No jobs yet.\n"
 
 
 def test_printing_the_sql_needs_no_database(nowhere: Zeke) -> None:

@@ -47,7 +47,8 @@ def migrate(
         print_json(applied)
         return
     for schema, names in applied.items():
-        typer.echo(f"{schema}: " + (f"applied {', '.join(names)}" if names else "already up to date"))
+        # Not "zeke: …" for the schema of that name: so begin errors.
+        typer.echo(f"schema {schema}: " + (f"applied {', '.join(names)}" if names else "up to date"))
 
 
 def migrate_all(dsn: str, schema: str) -> dict[str, list[str]]:
