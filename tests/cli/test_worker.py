@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -74,12 +76,70 @@ def test_a_queue_that_the_catalog_lacks_is_refused(zeke: Zeke) -> None:
     assert "'maill'; did you mean 'mail'?" in zeke.fails("worker", *SHOP, "--queue", "maill", code=2)
 
 
+def test_a_queue_that_nobody_could_mean_is_answered_with_those_that_there_are(zeke: Zeke) -> None:
+    said = zeke.fails("worker", *SHOP, "--queue", "xyz", code=2)
+    assert "the catalog has mail, odd, refuse, sleep" in said
+    assert "external" not in said
+
+
 def test_concurrency_of_the_command_line_wins_over_the_environment(zeke: Zeke, started: Started) -> None:
     zeke.good("worker", *SHOP, JOBS_CONCURRENCY="3")
     assert started.worker._plan.concurrency == 3
     zeke.good("worker", *SHOP, "--concurrency", "7", JOBS_CONCURRENCY="3")
     assert started.worker._plan.concurrency == 7
     assert "JOBS_CONCURRENCY" in zeke.fails("worker", *SHOP, "--concurrency", "0", code=2)
+
+
+@pytest.fixture
+def embedded(zeke_empty: Zeke, monkeypatch: pytest.MonkeyPatch) -> Zeke:
+    """The command line on the database that ``--embedded`` starts."""
+
+    @contextmanager
+    def start() -> Iterator[Any]:
+        yield type("Server", (), {"dsn": zeke_empty.dsn})
+
+    monkeypatch.setattr(EmbeddedPostgres, "start", start)
+    return zeke_empty
+
+
+def test_where_an_embedded_server_is_found_is_logged_at_each_start(
+    embedded: Zeke, nowhere: Zeke, started: Started
+) -> None:
+    for _ in range(2):
+        lines = map(json.loads, nowhere("worker", *SHOP, "--embedded").stderr.splitlines())
+        (told,) = [line for line in lines if line["event"] == "embedded_postgres"]
+        assert told["dsn"] == embedded.dsn
+        _, *command = shlex.split(told["hint"])
+        assert nowhere.good(*command) == "No jobs yet.\n"
+
+
+def test_an_embedded_server_excludes_a_database_that_is_named(nowhere: Zeke) -> None:
+    said = nowhere.fails("worker", *SHOP, "--embedded", "--database", "postgresql://db/zeke", code=2)
+    assert "leave out one of them" in said
+
+
+def test_an_embedded_server_wins_over_the_environment_and_says_so(embedded: Zeke, started: Started) -> None:
+    result = embedded(
+        "worker", *SHOP, "--embedded", DATABASE_PRIMARY_URL="postgresql://nobody@127.0.0.1:1/no"
+    )
+    assert result.exit_code == 0
+    (told,) = [line for line in result.stderr.splitlines() if "setting_ignored" in line]
+    assert "DATABASE_PRIMARY_URL" in told
+
+
+@pytest.mark.parametrize(
+    "error",
+    [PermissionError(13, "Permission denied"), RuntimeError("no home directory")],
+    ids=["file", "home"],
+)
+def test_a_user_without_a_home_is_told_so(
+    nowhere: Zeke, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def start() -> None:
+        raise error
+
+    monkeypatch.setattr(EmbeddedPostgres, "start", start)
+    assert "set HOME" in nowhere.fails("worker", *SHOP, "--embedded", code=2)
 
 
 def test_an_embedded_worker_starts_migrates_and_stops_its_server(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zeke_queue.cli.session import AppOption, options_of
+from zeke_queue.errors import UsageError
 
 if TYPE_CHECKING:
     from zeke_queue.catalog import Catalog
@@ -45,8 +47,13 @@ def worker(
     from zeke_queue import log
     from zeke_queue.cli.loading import load_catalog
 
+    options = options_of(context)
+    if embedded and options.database is not None:
+        raise UsageError(
+            "--embedded starts a Postgres of its own, so --database has no use: leave out one of them"
+        )
     given = {} if concurrency is None else {"jobs_concurrency": concurrency}
-    settings = options_of(context).settings(**given)
+    settings = options.settings(**given)
     if not embedded:
         settings.require_database()
     if reload:
@@ -72,9 +79,23 @@ def _reloading() -> int:
 def _on_embedded(settings: Settings, stack: ExitStack) -> Settings:
     """Start the user's private Postgres for the time of the command, and bring its tables up to date."""
     from zeke_queue.cli.migrate import migrate_all
+    from zeke_queue.log import get_logger
     from zeke_queue.storage.embedded import EmbeddedPostgres
 
-    server = stack.enter_context(EmbeddedPostgres.start())
+    if settings.database_primary_url is not None:
+        get_logger().warning("setting_ignored", setting="DATABASE_PRIMARY_URL", reason="--embedded")
+    try:
+        server = stack.enter_context(EmbeddedPostgres.start())
+    except (OSError, RuntimeError, LookupError) as error:
+        # A user without a home, as in many containers, has no place for its data.
+        raise UsageError(
+            f"--embedded: this user has no folder for a private Postgres ({error}); set HOME to one that it"
+            " may write to, or DATABASE_PRIMARY_URL to another Postgres"
+        ) from error
+    # At every start: without it nobody could look at the jobs that are in there.
+    get_logger().info(
+        "embedded_postgres", dsn=server.dsn, hint=f"zeke --database {shlex.quote(server.dsn)} jobs"
+    )
     migrate_all(server.dsn, settings.jobs_schema)
     return settings.on_database(server.dsn)
 
