@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from tests.cli.conftest import SHOP, Zeke
+from zeke_queue.cli.jobs import _states
 from zeke_queue.model import JobState
 from zeke_queue.queue import Queue
 
@@ -207,3 +208,27 @@ def test_every_state_has_a_colour(zeke: Zeke) -> None:
     assert job_id in shown
     assert "\x1b[36mcreated" in shown
     assert len(JobState) == 7
+
+
+# States, by the words of rows and of clients
+
+
+@pytest.mark.parametrize("word", ["QUEUED", "queued", "created", "Created"])
+def test_jobs_are_found_by_state_or_by_status(zeke: Zeke, word: str) -> None:
+    zeke.send("refuse")
+    zeke.work()
+    waiting = zeke.send("mail", '{"to": "ann"}')
+    assert [job["id"] for job in zeke.json("jobs", "-s", word)] == [waiting]
+
+
+def test_the_status_failed_is_two_states() -> None:
+    assert _states(["FAILED"]) == (JobState.EXPIRED, JobState.FAILED)
+    assert _states(["failed"]) == (JobState.FAILED,)
+    assert _states(["EXECUTING", "active"]) == (JobState.ACTIVE,)
+
+
+def test_a_word_that_is_no_state_is_answered_with_those_that_are(nowhere: Zeke) -> None:
+    said = nowhere.fails("jobs", "-s", "running", code=2)
+    assert "'running' is neither a state (created, retry, active" in said
+    assert "nor a status (QUEUED, EXECUTING" in said
+    assert "Value error" not in said

@@ -11,8 +11,8 @@ import typer
 from zeke_queue.cli.render import Column, ago, cut, job_value, plain, print_json, print_table, state_text
 from zeke_queue.cli.session import AppOption, execute, open_queue, options_of, parse_id, parse_json
 from zeke_queue.cli.showing import print_job
-from zeke_queue.errors import JobNotFound, UnknownTask, UsageError
-from zeke_queue.model import JobFilter, JobState
+from zeke_queue.errors import BadOption, JobNotFound, UnknownTask, UsageError
+from zeke_queue.model import STATUS_OF, JobFilter, JobState, RunStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,8 +144,14 @@ def list_jobs(
         typer.Option("--queue", "-q", metavar="NAME", help="Only of this queue; may be repeated."),
     ] = None,
     state: Annotated[
-        list[JobState] | None,
-        typer.Option("--state", "-s", help="Only in this state; may be repeated."),
+        list[str] | None,
+        typer.Option(
+            "--state",
+            "-s",
+            metavar="STATE",
+            help=f"Only in this state ({', '.join(JobState)}), or with this status"
+            f" ({', '.join(RunStatus)}); may be repeated.",
+        ),
     ] = None,
     archived: Annotated[bool, typer.Option("--archived", help="Look into the archive.")] = False,
     before: Annotated[
@@ -159,7 +165,7 @@ def list_jobs(
     options = options_of(context)
     which = JobFilter(
         names=tuple(queue or ()),
-        states=tuple(state or ()),
+        states=_states(state or ()),
         archived=archived,
         before=parse_id(before) if before else None,
         limit=limit,
@@ -180,6 +186,28 @@ def list_jobs(
         return 0
 
     execute(command())
+
+
+def _states(given: Sequence[str]) -> tuple[JobState, ...]:
+    """Read states as rows have them, and statuses as clients are told them: QUEUED is created and retry.
+
+    What is both, in whichever case, is the state in small letters, and the status in capitals.
+
+    Raises:
+        BadOption: a word is neither.
+    """
+    states: list[JobState] = []
+    for word in given:
+        meant = [state for state, status in STATUS_OF.items() if status == word]
+        meant = meant or [state for state in JobState if state == word.lower()]
+        meant = meant or [state for state, status in STATUS_OF.items() if status == word.upper()]
+        if not meant:
+            raise BadOption(
+                f"--state: {word!r} is neither a state ({', '.join(JobState)})"
+                f" nor a status ({', '.join(RunStatus)})"
+            )
+        states += [state for state in meant if state not in states]
+    return tuple(states)
 
 
 def _print_jobs(jobs: Sequence[Job], now: datetime) -> None:
