@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _DRIVER: Final = re.compile(r"(postgres(?:ql)?)\+\w+://")
 _PORTS: Final = re.compile(r"\d*(,\d*)*", re.ASCII)
+_LAST_PORT: Final = 65_535
 _DAY: Final = 86_400.0
 _CENTURY: Final = 36_525 * _DAY
 
@@ -34,7 +35,8 @@ _UNREADABLE: Final = (
 _DATABASE_MISSING: Final = (
     "DATABASE_PRIMARY_URL is not set. Set it to the Postgres that keeps the jobs, for instance"
     " DATABASE_PRIMARY_URL=postgresql://user:password@host:5432/dbname."
-    " To try things out without a database of your own, run `zeke demo`, or add --embedded to the command."
+    " To try things out without a database of your own, run `zeke demo`, or `zeke worker --embedded`, which"
+    " starts a private one and logs the DSN under which other commands find it."
 )
 
 
@@ -173,10 +175,11 @@ def _check_conninfo(text: str) -> None:
         parts = conninfo_to_dict(text)
     except ProgrammingError:
         raise ValueError(_UNREADABLE) from None
-    if _PORTS.fullmatch(str(parts.get("port") or "")) is None or "@" in str(parts.get("host") or "").lstrip(
-        "@"
-    ):
+    ports, host = str(parts.get("port") or ""), str(parts.get("host") or "")
+    if _PORTS.fullmatch(ports) is None or "@" in host.lstrip("@"):
         raise ValueError(_UNREADABLE)
+    if any(port and not 1 <= int(port) <= _LAST_PORT for port in ports.split(",")):
+        raise ValueError(f"a port is out of range; give 1 to {_LAST_PORT}")
 
 
 def _complaint(detail: ErrorDetails) -> str:
@@ -186,4 +189,8 @@ def _complaint(detail: ErrorDetails) -> str:
     if detail["type"] == "extra_forbidden":
         known = ", ".join(name.upper() for name in Settings.model_fields)
         return f"{variable} is no setting; there are {known}"
-    return f"{variable}: {reason[0].lower()}{reason[1:]}; change it, or unset it for the default"
+    field = Settings.model_fields.get(variable.lower())
+    advice = (
+        "change it" if field is None or field.default is None else "change it, or unset it for the default"
+    )
+    return f"{variable}: {reason[0].lower()}{reason[1:]}; {advice}"

@@ -13,10 +13,11 @@ from zeke_queue.clock import SystemClock
 from zeke_queue.errors import BadOption, JobFailed, Refused, ResultTimeout, StorageUnavailable
 from zeke_queue.events import Watchers
 from zeke_queue.model import CatchUp, JobState, QueueSettings, Schedule
+from zeke_queue.pacing import first
 from zeke_queue.rng import SystemEntropy
 from zeke_queue.run import Run
 from zeke_queue.sending import Sender, catch_up_policy, insert
-from zeke_queue.tending import bring_back, require
+from zeke_queue.tending import bring_back, check_id, require
 from zeke_queue.transaction import QueueTransaction
 
 if TYPE_CHECKING:
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
 
 INSERT_WAITS: Final = (0.2, 0.8)
 """Seconds before an insert whose answer was lost is repeated, then given up; a restart takes about one."""
+
+HOLDER_WAIT: Final = 1.0
+"""Seconds for which the job in the way of a refused one is looked for.
+
+It is asked for on a second connection, and transactions that held all of them would wait for each other.
+"""
 
 _CANCELLED: Final = frozenset({JobState.CANCELLED})
 _FAILED: Final = frozenset({JobState.FAILED, JobState.EXPIRED})
@@ -199,7 +206,7 @@ class Queue:
         """Send a job and return its run, to be waited for; arguments are those of ``send``.
 
         Raises:
-            Refused: a uniqueness rule refused it; ``holder`` is the job in the way.
+            Refused: a uniqueness rule refused it; ``holder`` is the job in the way, if it could be told.
         """
         prepared = self.sender.prepare(task, payload, options)
         return await self.run_of(prepared, (await self._put([prepared], connection))[0])
@@ -241,12 +248,19 @@ class Queue:
         job = prepared.job
         if job_id is not None:
             return Run(self, job_id, job.name)
-        holder = await self.storage.holder(job)
+        holder = await first(self._holder(job), self._impatience())
         what = f"key {job.singleton_key!r}" if job.singleton_key is not None else "slot"
-        by = (
-            f"is held by job {holder}" if holder is not None else "was held by a job that has ended meanwhile"
-        )
-        raise Refused(f"Task {job.name!r} was not sent: its {what} {by}", holder)
+        by = "another job" if holder is None else f"job {holder}"
+        raise Refused(f"Task {job.name!r} was not sent: its {what} is held by {by}", holder)
+
+    async def _holder(self, job: NewJob) -> UUID | None:
+        try:
+            return await self.storage.holder(job)
+        except StorageUnavailable:
+            return None  # that it was refused is certain, and worth more than by whom
+
+    async def _impatience(self) -> None:
+        await self.clock.sleep(HOLDER_WAIT)
 
     async def _put(self, prepared: Sequence[Prepared], connection: Any) -> list[UUID | None]:
         if connection is not None:
@@ -267,7 +281,7 @@ class Queue:
 
     async def get(self, job_id: UUID) -> Job | None:
         """Return a job, live or archived; None if there is none of this id."""
-        return (await self.storage.get([job_id])).get(job_id)
+        return (await self.storage.get([check_id(job_id)])).get(job_id)
 
     async def find(self, which: JobFilter) -> list[Job]:
         """Return jobs by filter, newest id first."""
@@ -295,7 +309,7 @@ class Queue:
             StorageUnavailable: the database has been away for a minute (shorter outages are waited out), or
                 the queue was closed.
         """
-        return self._watchers.watch(job_id)
+        return self._watchers.watch(check_id(job_id))
 
     async def result(self, job_id: UUID, timeout: float | None = None) -> Any:
         """Wait for a job's end and return its output.
@@ -309,7 +323,7 @@ class Queue:
             ResultTimeout: it did not end in time; it goes on.
             JobNotFound: there is no such job.
         """
-        job = await self._watchers.ended(job_id, timeout)
+        job = await self._watchers.ended(check_id(job_id), timeout)
         if job is None:
             raise ResultTimeout(f"Job {job_id} has not ended after {timeout:g} s; it goes on")
         if job.state is not JobState.COMPLETED:
@@ -327,7 +341,7 @@ class Queue:
         Raises:
             JobNotFound: there is no such job.
         """
-        if await self.storage.cancel([job_id]):
+        if await self.storage.cancel([check_id(job_id)]):
             return True
         await require(self.storage, job_id)
         return False

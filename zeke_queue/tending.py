@@ -6,7 +6,7 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from zeke_queue.errors import JobNotFound, Refused
+from zeke_queue.errors import BadOption, JobNotFound, Refused
 from zeke_queue.model import NewJob
 
 if TYPE_CHECKING:
@@ -20,13 +20,24 @@ _TRIES: Final = 2
 _SLOT_GRIDS: Final = (86_400, 3_600, 60, 1)
 
 
+def check_id(job_id: UUID) -> UUID:
+    """Return a job's id.
+
+    Raises:
+        BadOption: it is no UUID, such as the text of one; no row could have it.
+    """
+    if not isinstance(job_id, UUID):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
+        raise BadOption(f"job_id: {job_id!r} is no UUID; give what send returned, or uuid.UUID(text)")
+    return job_id
+
+
 async def require(reader: Reader, job_id: UUID) -> Job:
     """Return a job, live or archived.
 
     Raises:
         JobNotFound: there is none of this id.
     """
-    job = (await reader.get([job_id])).get(job_id)
+    job = (await reader.get([check_id(job_id)])).get(job_id)
     if job is None:
         raise JobNotFound(f"No job has the id {job_id}: it never existed, or was purged")
     return job
@@ -53,6 +64,7 @@ async def bring_back(
         JobNotFound: there is no such job.
         Refused: another job has its singleton key or its slot.
     """
+    check_id(job_id)
     for _ in range(_TRIES):
         if await verb([job_id]):
             return True

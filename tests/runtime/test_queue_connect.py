@@ -11,7 +11,7 @@ from tests.conformance.driver import ANNA, soon
 from tests.runtime.catalogs import mail_catalog
 from zeke_queue.catalog import Catalog
 from zeke_queue.config import Settings
-from zeke_queue.errors import BadSetting, SchemaMismatch, StorageUnavailable
+from zeke_queue.errors import BadOption, BadSetting, SchemaMismatch, StorageUnavailable
 from zeke_queue.model import Completed, Want
 from zeke_queue.queue import Queue
 from zeke_queue.worker import Worker
@@ -66,6 +66,28 @@ async def test_a_database_that_is_named_in_code_wins(dsn: str, monkeypatch: pyte
 async def test_without_a_database_nothing_is_opened_in_its_place() -> None:
     with pytest.raises(BadSetting, match="DATABASE_PRIMARY_URL"):
         await open_and_close(Queue.connect(mail_catalog()))
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "",
+        "mysql://db/zeke",
+        "postgresql://db/zeke?colour=red",
+        "postgresql://db:99999/zeke",
+        "host=db port=x",
+    ],
+)
+async def test_a_database_whose_name_can_not_be_read_is_said_before_it_is_looked_for(dsn: str) -> None:
+    with pytest.raises(BadSetting, match=r"DATABASE_PRIMARY_URL: .*; change it$"):
+        await open_and_close(Queue.connect(mail_catalog(), dsn))
+
+
+@pytest.mark.parametrize("verb", ["get", "run", "result", "cancel", "resume", "retry", "watch"])
+async def test_an_id_that_is_no_uuid_is_refused(verb: str) -> None:
+    async with Queue.in_memory(mail_catalog()) as queue:
+        with pytest.raises(BadOption, match="'abc' is no UUID"):
+            await getattr(queue, verb)("abc")
 
 
 async def test_a_database_that_can_not_be_reached_is_said() -> None:
