@@ -24,6 +24,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 
 WAITING = 20_000
 DEFERRED = 50_000
+ROUNDED = 10  # up to PostgreSQL 17 the rows of a repeated scan are a rounded mean
 WITH_LIMIT = {"claim", "overdue", "archive", "purge"}
 
 FILL = """
@@ -84,7 +85,7 @@ def test_every_statement_can_be_prepared(sql: Connection, name: str) -> None:
 def test_a_claim_reads_what_it_takes_and_nothing_else(busy: Connection, queues: tuple[str, ...]) -> None:
     plan = claim_plan(busy, *queues)
     assert plan.full_scans() == []
-    assert plan.most_read() <= 100 * len(queues)
+    assert plan.most_read() <= 100 * len(queues) + ROUNDED
     assert plan.most_sorted() <= 100 * len(queues)
 
 
@@ -108,7 +109,7 @@ def test_a_claim_keeps_its_plan_with_statistics_of_the_full_table(busy: Connecti
     busy.execute("analyze pgboss.job")
     plan = claim_plan(busy, "mail", "post")
     assert plan.full_scans() == []
-    assert plan.most_read() <= 200
+    assert plan.most_read() <= 200 + ROUNDED
 
 
 def test_a_limit_is_counted_by_an_index(busy: Connection) -> None:
