@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
+import sys
+from contextlib import asynccontextmanager
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
 
 from tests.tidy import ROOT
-from zeke_queue import Catalog
+from zeke_queue import Catalog, Queue, SendOptions, SystemClock, Worker
 from zeke_queue.config import Settings
+from zeke_queue.core.options import DEFAULTS
+from zeke_queue.storage.memory import MemoryStorage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import CodeType
 
 
 def _variables(page: str) -> dict[str, str]:
@@ -59,6 +75,89 @@ def test_the_readme_s_example_defines_its_task() -> None:
     catalog = names["catalog"]
     assert isinstance(catalog, Catalog)
     assert list(catalog.tasks) == ["my-task"]
+
+
+def _blocks(page: str) -> list[str]:
+    """The page's blocks of Python, each after as many empty lines as it has above it there."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return [
+        "\n" * text.count("\n", 0, found.start(1)) + found[1]
+        for found in re.finditer(r"```python\n(.*?)```", text, re.DOTALL)
+    ]
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module that the guide's blocks stand in, which they may import."""
+    module = ModuleType("app")
+    monkeypatch.setitem(sys.modules, "app", module)
+    return module
+
+
+def _code(block: str) -> CodeType:
+    """A block that may await at its top level."""
+    flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    return compile(block, "docs/guide.md", "exec", dont_inherit=True, flags=flags)
+
+
+async def _run(code: CodeType, app: ModuleType) -> None:
+    """Run a block; what it sends is served by a worker that knows what the blocks before it define."""
+    if not code.co_flags & inspect.CO_COROUTINE:
+        exec(code, vars(app))  # noqa: S102 - our own page
+        return
+    async with Queue.connect(app.catalog) as queue, Worker(queue):
+        app.__dict__["queue"] = queue
+        await eval(code, vars(app))  # noqa: S307 - as above
+
+
+async def test_the_guide_does_what_it_says(app: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All blocks but those of the next test, in the order of the page; ``main`` and tests are called too."""
+    storage = MemoryStorage(SystemClock())
+
+    @asynccontextmanager
+    async def connect(catalog: Catalog) -> AsyncIterator[Queue]:
+        yield Queue(catalog, storage)
+
+    monkeypatch.setattr(Queue, "connect", connect)
+    for block in _blocks("docs/guide.md"):
+        if "connection" not in block:
+            await _run(_code(block), app)
+    await app.test_a_loud_greeting_is_in_capitals()
+    async with Worker(Queue(app.catalog, storage)):
+        await app.main()
+
+
+async def test_the_guide_s_transactions_do_what_it_says(
+    app: ModuleType, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_PRIMARY_URL", dsn)
+    app.__dict__["dsn"] = dsn
+    app.__dict__["engine"] = create_async_engine(
+        "postgresql+psycopg://",
+        async_creator=lambda: psycopg.AsyncConnection.connect(dsn),
+        poolclass=NullPool,
+    )
+    for block in _blocks("docs/guide.md"):
+        code = _code(block)
+        if "connection" in block or not code.co_flags & inspect.CO_COROUTINE:
+            await _run(code, app)
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        found = await (await connection.execute("SELECT name FROM person ORDER BY name")).fetchall()
+        sent = await (
+            await connection.execute("SELECT data->>'name' FROM pgboss.job WHERE name = 'greet' ORDER BY 1")
+        ).fetchall()
+    assert found == sent == [("Ada",), ("Edsger",), ("Grace",)]
+
+
+def test_the_guide_lists_the_options_of_a_send_with_their_defaults() -> None:
+    text = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
+    listed: dict[str, str] = {}
+    for names, default in re.findall(r"^\| (`[a-z_]+`(?:, `[a-z_]+`)*) \| ([^|]*?) \|", text, re.MULTILINE):
+        listed |= dict.fromkeys(names.replace("`", "").split(", "), default)
+    assert listed.keys() == SendOptions.__required_keys__ | SendOptions.__optional_keys__
+    for name, default in listed.items():
+        value: Any = getattr(DEFAULTS, name, None)
+        assert value is None or default == f"`{value}`", name
 
 
 def test_the_queries_for_operators_are_those_that_they_know() -> None:
