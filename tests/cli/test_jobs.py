@@ -74,7 +74,7 @@ def test_waiting_for_a_job_that_fails_is_a_failure_that_says_why(zeke: Zeke) -> 
     job_id = zeke.send("refuse")
     zeke.work()
     said = zeke.fails("send", "refuse", *SHOP, "--id", job_id, "--wait", "1", code=1)
-    assert "ended failed: no longer wanted" in said
+    assert "ended failed: Fail: no longer wanted" in said
 
 
 # Listing

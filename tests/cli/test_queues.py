@@ -18,7 +18,7 @@ def test_queues_are_listed_with_their_jobs_and_limits(zeke: Zeke) -> None:
     heading, *lines = zeke.good("queues").splitlines()
     assert heading.split() == ["queue", "waiting", "active", "completed", "failed", "cancelled", "limit"]
     rows = {line.split()[0]: line.split()[1:] for line in lines}
-    assert rows["mail"] == ["1", "0", "1", "0", "0", "2"]
+    assert rows["mail"] == ["1", "0", "1", "0", "0", "1"]
     assert rows["refuse"] == ["0", "0", "0", "1", "0", "–"]
 
 

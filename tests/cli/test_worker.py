@@ -107,7 +107,7 @@ def test_where_an_embedded_server_is_found_is_logged_at_each_start(
 ) -> None:
     for _ in range(2):
         lines = map(json.loads, nowhere("worker", *SHOP, "--embedded").stderr.splitlines())
-        (told,) = [line for line in lines if line["event"] == "embedded_postgres"]
+        (told,) = [line for line in lines if line["message"] == "embedded_postgres"]
         assert told["dsn"] == embedded.dsn
         _, *command = shlex.split(told["hint"])
         assert nowhere.good(*command) == "No jobs yet.\n"
