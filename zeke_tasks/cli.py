@@ -41,6 +41,9 @@ def ingest(
     """Take in feeds and articles, and show the stories that were found."""
     with _extra():
         from zeke_tasks.ingest import command  # noqa: PLC0415 - see above
+        from zeke_tasks.web.libraries import load_parsers  # noqa: PLC0415
+
+        load_parsers()
     # What goes wrong with an item stands in the tables; the job's log lines would break the progress display.
     log.configure(level="error")
     options = options_of(context)
@@ -81,6 +84,12 @@ def _extra() -> Generator[None]:
     except ModuleNotFoundError as error:
         raise UsageError(
             f"{error.name!r} is missing: install the extras, as in pip install 'zeke-queue[tasks,embedded]'."
+        ) from error
+    except ImportError as error:
+        # The library is there, and something that it needs is not.
+        raise UsageError(
+            f"A library can't be imported: {' '.join(str(error).split())}."
+            " Install the extras again, as in pip install --upgrade 'zeke-queue[tasks,embedded]'."
         ) from error
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
+from unittest.mock import Mock
 
 import pytest
 import typer
@@ -16,7 +19,9 @@ from zeke_tasks import cli
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request
 from zeke_tasks.ingest.command import ingest
 from zeke_tasks.ingest.recognise import feed_of
+from zeke_tasks.store.model import ItemStatus
 from zeke_tasks.store.postgres import migrate
+from zeke_tasks.stories.fetch_content import fetch_content
 from zeke_tasks.web import FeedError
 
 if TYPE_CHECKING:
@@ -117,6 +122,33 @@ async def test_a_page_that_was_given_up_is_tried_again_when_asked_for(settings: 
     assert _titles(found) == {"Trees"}
 
 
+async def test_pages_of_a_feed_that_failed_are_tried_again_when_it_is_asked_for(settings: Settings) -> None:
+    async with Site() as site:
+        there, site.answers["/bees"] = site.answers["/bees"], Answer(status=404)
+        first, _ = await _ingest(settings, site.url("/feed"))
+        site.answers["/bees"] = there
+        again, found = await _ingest(settings, site.url("/feed"))
+    assert (first[0].items, first[0].stories) == (2, 1)
+    assert (again[0].items, again[0].stories, again[0].error) == (1, 1, None)
+    assert _titles(found) == {"Bees"}
+
+
+async def test_a_fault_of_this_machine_is_said_and_once_mended_all_is_read(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Site() as site:
+        with monkeypatch.context() as broken:
+            broken.setitem(sys.modules, "trafilatura", None)
+            # Its retries take longer than anybody waits for here.
+            broken.setattr(fetch_content, "options", replace(fetch_content.options, retry_limit=0))
+            first, found = await _ingest(settings, site.url("/feed"))
+        assert {finding.item.status for finding in found} == {ItemStatus.PENDING}
+        again, found = await _ingest(settings, site.url("/feed"))
+    assert "trafilatura" in (first[0].error or "")
+    assert (again[0].items, again[0].stories, again[0].error) == (2, 2, None)
+    assert _titles(found) == {"Bees", "Birds"}
+
+
 async def test_what_takes_longer_than_the_time_is_said(settings: Settings) -> None:
     async with Site() as site:
         listing = feed(("Bees", site.url("/bees")), ("Late", site.url("/late")))
@@ -134,6 +166,7 @@ async def test_without_allow_private_this_machine_is_not_fetched(settings: Setti
         outcomes, _ = await ingest([site.url("/feed")], settings, timeout=5)
         assert site.server.hits == {}
     assert "127.0.0.1" in (outcomes[0].error or "")
+    assert "--allow-private" in (outcomes[0].error or "")
 
 
 def test_the_body_says_whether_it_is_a_feed() -> None:
@@ -185,6 +218,18 @@ def test_missing_tables_are_said_before_anything_is_fetched(empty_dsn: str) -> N
     code, _, error = _zeke(empty_dsn, "https://a.example/feed")
     assert code == 1
     assert "zeke migrate" in str(error)
+
+
+def test_a_library_that_is_not_installed_whole_is_said_before_anything_is_fetched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        "zeke_tasks.web.libraries.load_parsers", Mock(side_effect=ImportError("no lxml_html_clean"))
+    )
+    code, _, error = _zeke(None, "https://a.example/feed")
+    assert code == 1
+    assert "no lxml_html_clean" in str(error)
+    assert "zeke-queue[tasks" in str(error)
 
 
 def test_a_url_is_needed() -> None:

@@ -22,16 +22,18 @@ from zeke_queue.errors import Refused
 from zeke_queue.model import FINAL, JobFilter, JobState, QueueCount
 from zeke_queue.queue import Queue
 from zeke_queue.rng import Ids, SystemEntropy
+from zeke_queue.sending import Send
 from zeke_queue.worker import Worker
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context
 from zeke_tasks.ingest.recognise import Foretold, feed_of
+from zeke_tasks.ingest.source import CHUNK
 from zeke_tasks.payloads import FetchContent, IngestSource
 from zeke_tasks.progress import display, standing
 from zeke_tasks.report import Outcome, failures_table, findings, stories_table, urls_table, wide_console
 from zeke_tasks.store.model import ItemStatus, NewItem, NewSource, SourceType, item_id
 from zeke_tasks.store.postgres import PostgresRepository
-from zeke_tasks.web import WebClient, WebError, WebOptions, canonicalise_url
+from zeke_tasks.web import AddressRefused, WebClient, WebError, WebOptions, canonicalise_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Sequence
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 LOOK_EVERY: Final = 0.2
 QUEUES: Final = ("ingest-source", "fetch-content")
+LIVING: Final = tuple(state for state in JobState if state not in FINAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Taken:
         source_id: the source that it is, or that it belongs to.
         item_id: the article.
         job_id: the job that reads it; None if there is nothing to be read.
+        again: the jobs that read what was left of a feed's earlier items.
         error: why it was not taken.
     """
 
@@ -65,6 +69,7 @@ class Taken:
     source_id: UUID | None = None
     item_id: UUID | None = None
     job_id: UUID | None = None
+    again: tuple[UUID, ...] = ()
     error: str | None = None
 
 
@@ -123,20 +128,45 @@ class Intake:
             fetched = await self._web.look(place)
             feed = await asyncio.to_thread(feed_of, fetched)
         except WebError as error:
-            return Taken(url, error=str(error))
+            return Taken(url, error=_with_advice(error))
         return await (self._page(url, place) if feed is None else self._feed(url, place, feed))
 
     async def _feed(self, url: str, place: str, feed: Feed) -> Taken:
         new = NewSource(SourceType.RSS, feed.title or place, place)
         async with self._queue.transaction() as transaction:
             source = await self._repository.within(transaction).ensure_source(self._new_id(), new)
+        # Before the feed is read, so that what is left is told from what is new.
+        again = await self._read_again(source.id)
         payload = IngestSource(source_id=source.id, reason="manual")
         try:
             job_id = (await self._queue.trigger("ingest-source", payload, singleton_key=str(source.id))).id
         except Refused as refused:
             # Somebody else has it read already, which will do.
             job_id = refused.holder
-        return Taken(url, "feed", source.id, job_id=job_id)
+        return Taken(url, "feed", source.id, job_id=job_id, again=again)
+
+    async def _read_again(self, source_id: UUID) -> tuple[UUID, ...]:
+        """Have those items of a feed read that failed, or that no job is left for; returns the jobs.
+
+        Whoever asks for a feed once more has mended what was wrong, or wants to see whether it still is.
+        """
+        living = await self._queue.find(JobFilter(names=("fetch-content",), states=LIVING, limit=1000))
+        jobs: list[UUID | None] = []
+        async with self._queue.transaction() as transaction:
+            rows = self._repository.within(transaction)
+            items = await rows.items_of(source_id)
+            pending = {str(item.id) for item in items if item.status is ItemStatus.PENDING}
+            for job in living:
+                if pending.intersection(of_job := _item_ids(job.data)):
+                    jobs.append(job.id)
+                    pending.difference_update(of_job)
+            failed = [item.id for item in items if item.status is ItemStatus.FAILED]
+            unread = [*await rows.reopen_items(failed), *sorted(map(UUID, pending))]
+            jobs += await transaction.send_many(
+                Send("fetch-content", FetchContent(raw_item_ids=unread[start : start + CHUNK]))
+                for start in range(0, len(unread), CHUNK)
+            )
+        return tuple(job_id for job_id in jobs if job_id is not None)
 
     async def _page(self, url: str, place: str) -> Taken:
         async with self._queue.transaction() as transaction:
@@ -159,7 +189,7 @@ async def _watch(
 ) -> list[Job]:
     """Show how far the jobs are until they have ended or the time is up; returns them, children included."""
     until = queue.clock.monotonic() + timeout
-    roots = [one.job_id for one in taken if one.job_id is not None]
+    roots = [job_id for one in taken for job_id in (one.job_id, *one.again) if job_id is not None]
     with display(console) as shown:
         while True:
             jobs = await _family(queue, roots)
@@ -216,7 +246,7 @@ async def _outcomes(
                 one.what,
                 len(mine),
                 len(stories),
-                one.error or _job_error(job) or _page_error(one, mine),
+                one.error or _job_error(job) or _reading_error(jobs, mine) or _page_error(one, mine),
             )
         )
     return outcomes, found
@@ -231,6 +261,25 @@ def _job_error(job: Job | None) -> str | None:
         return f"not read yet: {last or 'its job still waits'}"
     output: dict[str, Any] = job.output or {}
     return str(output.get("message") or f"its job ended {job.state.value}")
+
+
+def _reading_error(jobs: Sequence[Job], mine: Sequence[Finding]) -> str | None:
+    """Return why a job left items unread when it ended; what a page is to blame for stands in its item."""
+    left = {str(finding.item.id) for finding in mine if finding.item.status is ItemStatus.PENDING}
+    for job in jobs:
+        ended_badly = job.state in FINAL and job.state is not JobState.COMPLETED
+        if ended_badly and left.intersection(_item_ids(job.data)):
+            output: dict[str, Any] = job.output or {}
+            told = ": ".join(str(output[part]) for part in ("type", "message") if output.get(part))
+            return f"not all of it was read: {told or f'a job ended {job.state.value}'}"
+    return None
+
+
+def _with_advice(error: WebError) -> str:
+    """Return an error in the command's words: what can be done about it here is an option."""
+    if isinstance(error, AddressRefused) and error.why == "loopback":
+        return f"{error}; give --allow-private to fetch from this machine"
+    return str(error)
 
 
 def _page_error(one: Taken, mine: Sequence[Finding]) -> str | None:
