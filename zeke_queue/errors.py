@@ -103,7 +103,8 @@ class Refused(ZekeError):
     """A uniqueness rule refused a send.
 
     Attributes:
-        holder: the job that holds the key or the slot; None if it ended meanwhile.
+        holder: the job that holds the key or the slot; None if it ended meanwhile, is of the same
+            transaction, or could not be asked for.
     """
 
     def __init__(self, message: str, holder: UUID | None = None) -> None:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import psycopg
 import pytest
 
-from zeke_queue.errors import PayloadInvalid, Refused, UsageError
+from tests.conformance.driver import is_kept_waiting, soon
+from tests.runtime.catalogs import mail_catalog
+from zeke_queue.errors import PayloadInvalid, Refused, StorageUnavailable, UsageError
 from zeke_queue.model import JobFilter
+from zeke_queue.queue import Queue
 from zeke_queue.sending import Send
+from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from zeke_queue.queue import Queue
+    from tests.clocks import FrozenClock
+    from zeke_queue.model import NewJob
     from zeke_queue.transaction import QueueTransaction
 
 PARENT = UUID("0193aaaa-0000-7000-8000-000000000009")
@@ -130,6 +136,39 @@ async def test_a_transaction_that_has_ended_sends_nothing_more(queue: Queue, *, 
     with pytest.raises(UsageError, match="has ended"):
         _ = ended.connection
     assert await number_of_jobs(queue) == 0
+
+
+async def test_a_job_that_another_one_of_its_transaction_refuses_is_refused(queue: Queue) -> None:
+    async with queue.transaction() as transaction:
+        await transaction.send("clean", singleton_key="k")
+        with pytest.raises(Refused) as caught:
+            await transaction.trigger("clean", singleton_key="k")
+    assert caught.value.holder is None
+    assert "ended" not in str(caught.value)
+
+
+@pytest.mark.parametrize("answer", ["none", "error"])
+async def test_a_refusal_is_told_even_if_nobody_says_whose_place_it_is(
+    clock: FrozenClock, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    # On a database, transactions that hold every connection of the pool would wait here for each other.
+    async def holder(job: NewJob) -> UUID | None:
+        if answer == "error":
+            raise StorageUnavailable("no connection could be had")
+        await asyncio.Event().wait()
+
+    storage = MemoryStorage(clock)
+    monkeypatch.setattr(storage, "holder", holder)
+    queue = Queue(mail_catalog(), storage, clock=clock)
+    await queue.send("clean", singleton_key="k")
+    async with queue.transaction() as transaction:
+        triggering = asyncio.ensure_future(transaction.trigger("clean", singleton_key="k"))
+        for _ in range(3):
+            await is_kept_waiting(asyncio.shield(asyncio.gather(triggering, return_exceptions=True)))
+            clock.advance(1)
+        with pytest.raises(Refused) as caught:
+            await soon(triggering)
+    assert caught.value.holder is None
 
 
 # In a transaction of the caller's, which only a database has
