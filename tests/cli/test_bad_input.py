@@ -94,7 +94,7 @@ def test_an_output_that_is_no_json_fails_its_job_and_says_so(zeke: Zeke) -> None
     job_id = zeke.send("odd")
     zeke.work()
     said = zeke.fails("send", "odd", *SHOP, "--id", job_id, "--wait", "0", code=1)
-    assert "ended failed: The handler's result can't be stored" in said
+    assert "The handler's result can't be stored" in said
     assert "use what JSON has" in said
 
 
