@@ -126,28 +126,26 @@ class Catalog:
 
         The handler takes ``(payload)``, ``(payload, job: JobContext)``, ``(job: JobContext)`` or nothing. An
         ``async`` one runs on the worker's loop, another in a thread, or, with ``process=True``, in a process.
-        The annotation of the payload says what it is validated against: a pydantic model, or whatever
-            pydantic can validate.
+        The payload's annotation says what it is validated against: a model, or any type that pydantic knows.
 
         Args:
             name: the queue of its jobs.
             aliases: further names under which it can be sent to, and whose queues it serves.
             concurrency_limit: how many of its jobs run at once over all workers.
             process: run the handler in a child process, for work that keeps a processor busy.
-            description: one line for people; the first line of the handler's docstring by default.
+            description: for people; the first line of the handler's docstring by default.
             priority: of its jobs; higher goes first.
             retry_limit: how many retries a job may use.
             retry_delay: whole seconds before a retry, and the unit of the backoff.
             retry_backoff: whether the delay doubles with each retry.
-            retry_delay_max: whole seconds, cap on the backoff.
+            retry_delay_max: cap on the backoff, in whole seconds.
             expire_in: how long one attempt may take.
 
         Raises:
             DuplicateTask: another task has one of the names.
             BadName: a name is none.
             BadOption: an option is out of its range.
-            UsageError: the name is missing, the handler takes other arguments, or its payload has a type that
-                can't be validated.
+            UsageError: no name, a handler with other arguments, or a payload whose type can't be validated.
         """
         _require_name(name)
         own = JobOptions(

@@ -1,0 +1,220 @@
+"""A storage that goes away: what a worker keeps, and what it gives up when its lease has ended."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.runtime.workers.faulty import Faulty
+from tests.runtime.workers.handler import Handler, Lines, logged
+from tests.runtime.workers.place import Place, turns, until
+from zeke_queue.model import Completed, JobState
+from zeke_queue.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
+ACTIVE, CANCELLED, EXPIRED = JobState.ACTIVE, JobState.CANCELLED, JobState.EXPIRED
+
+BEATING = {"lease": 15.0, "beat": 5.0}
+
+
+@pytest.fixture
+def place() -> Place:
+    clock = FrozenClock()
+    return Place(clock=clock, storage=Faulty(clock))
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    with logged() as caught:
+        yield caught
+
+
+async def test_outcomes_are_kept_until_the_storage_is_back(place: Place, lines: Lines) -> None:
+    work = Handler(place)
+    async with place.working() as worker:
+        job_id = await place.send(work.task)
+        await until(lambda: work.started)
+        place.storage.cut_all()
+        work.go.set()
+        for _ in range(10):
+            await until(lambda: True)
+            place.clock.advance(1)
+            await turns()
+        assert place.state(job_id) is ACTIVE
+        place.storage.mend()
+        place.clock.advance(5)
+        await until(lambda: place.state(job_id) is COMPLETED)
+        await worker.drain()
+    assert lines.messages.count("storage_unavailable") == 1
+    assert lines.messages.count("storage_back") == 1
+    assert "lease_lost" not in lines.messages
+
+
+async def test_a_settlement_whose_answer_was_lost_is_no_lost_lease(place: Place, lines: Lines) -> None:
+    work = Handler(place)
+    async with place.working() as worker:
+        job_id = await place.send(work.task)
+        await until(lambda: work.started)
+        place.storage.cut["settle"] = "after"
+        work.go.set()
+        await until(lambda: place.state(job_id) is COMPLETED)
+        place.storage.mend()
+        place.clock.advance(5)
+        await worker.drain()
+    assert (await place.job(job_id)).output == "done"
+    assert "job_completed" in lines.messages
+    assert "lease_lost" not in lines.messages
+
+
+async def test_jobs_of_a_claim_whose_answer_was_lost_go_back_and_run_once(place: Place, lines: Lines) -> None:
+    work = Handler(place)
+    work.go.set()
+    async with place.working() as worker:
+        await until(place.asleep)
+        place.storage.cut["claim"] = "after"
+        sent = [await place.send(work.task) for _ in range(3)]
+        await until(lambda: all(place.state(job_id) is ACTIVE for job_id in sent))
+        assert work.started == []
+        place.storage.mend()
+        place.clock.advance(1)
+        await worker.drain()
+    assert "claims_released" in lines.messages
+    assert sorted(work.started) == sorted(sent)
+    jobs = [await place.job(job_id) for job_id in sent]
+    assert {(job.state, job.attempt, job.retry_count) for job in jobs} == {(COMPLETED, 2, 0)}
+
+
+async def test_a_worker_whose_lease_has_ended_stops_its_handlers_and_begins_anew(
+    place: Place, lines: Lines
+) -> None:
+    work = Handler(place)
+    async with place.working(**BEATING) as worker:
+        job_id = await place.send(work.task)
+        await until(lambda: work.started)
+        place.storage.cut_all()
+        for _ in range(14):
+            place.clock.advance(1)
+            await turns()
+        assert work.cancelled == []
+        place.clock.advance(1)
+        await until(lambda: work.cancelled)
+        assert "lease_ended" in lines.messages
+        # Nobody took the job in the meantime, so the worker finds it as its own, and gives it back to itself.
+        place.storage.mend()
+        work.go.set()
+        place.hurry()
+        await until(lambda: place.state(job_id) is COMPLETED)
+        await worker.drain()
+    job = await place.job(job_id)
+    assert (job.attempt, job.retry_count) == (2, 0)
+
+
+async def test_a_silent_worker_that_could_still_claim_finds_its_jobs_again(place: Place) -> None:
+    """Only its beats are lost; what it gave up is given back when one is answered, though nobody took it."""
+    work = Handler(place)
+    async with place.working(poll=1e6, **BEATING) as worker:
+        job_id = await place.send(work.task)
+        await until(lambda: work.started)
+        place.storage.cut["beat"] = "before"
+        for _ in range(15):
+            place.clock.advance(1)
+            await turns()
+        await until(lambda: work.cancelled)
+        work.go.set()
+        place.storage.mend()
+        for _ in range(10):
+            place.clock.advance(1)
+            await turns()
+        await until(lambda: place.state(job_id) is COMPLETED)
+        await worker.drain()
+
+
+async def test_a_dead_workers_jobs_are_run_by_another_and_its_own_late_outcome_is_fenced(
+    place: Place,
+) -> None:
+    work = Handler(place, retry_delay=0)
+    async with place.working(**BEATING):
+        job_id = await place.send(work.task)
+        await until(lambda: work.started)
+        place.storage.cut["beat"] = "before"  # from here on it is silent
+        for _ in range(16):
+            place.clock.advance(1)
+            await turns()
+        assert (await Supervisor(place.queue).sweep()).reaped == 1
+        place.storage.mend()
+        work.go.set()
+        async with place.working(**BEATING) as other:
+            await until(lambda: place.state(job_id) is COMPLETED)
+            assert (await place.job(job_id)).worker == other.id
+    job = await place.job(job_id)
+    assert (job.attempt, job.retry_count) == (2, 1)
+
+
+async def test_a_worker_waits_for_a_storage_that_is_not_there_yet(place: Place) -> None:
+    work = Handler(place)
+    work.go.set()
+    job_id = await place.send(work.task)
+    place.storage.cut_all()
+    place.hurry()
+    running = asyncio.ensure_future(place.drain())
+    await until(lambda: place.storage.calls.count("declare_queues") > 3)
+    place.storage.mend()
+    await running
+    assert (await place.job(job_id)).state is COMPLETED
+
+
+async def test_an_outcome_that_the_storage_refuses_holds_up_no_other_one(place: Place) -> None:
+    real = place.storage.real.settle
+    refused: list[UUID] = []
+
+    async def settle(
+        completed: Any = (), failed: Any = (), released: Any = (), *, again: bool = False
+    ) -> Any:
+        if any(isinstance(o, Completed) and o.id in refused for o in completed):
+            raise ValueError("this one the driver can't encode")
+        return await real(completed, failed, released, again=again)
+
+    place.storage.real.settle = settle
+
+    @place.catalog.task("work", retry_limit=5)
+    async def work(n: int) -> int:
+        return n
+
+    sent = [await place.send(work, n) for n in range(5)]
+    refused.append(sent[2])
+    await place.drain()
+    jobs = [await place.job(job_id) for job_id in sent]
+    assert [job.state for job in jobs] == [COMPLETED, COMPLETED, FAILED, COMPLETED, COMPLETED]
+    assert "the driver can't encode" in jobs[2].output["message"]
+
+
+async def test_jobs_that_were_claimed_ahead_and_not_begun_go_back_for_others(place: Place) -> None:
+    go = asyncio.Event()
+    ran: list[int] = []
+
+    @place.catalog.task("work")
+    async def work(n: int) -> None:
+        ran.append(n)
+        if n == 1:
+            await go.wait()
+
+    async with place.working(concurrency=1, **BEATING) as one:
+        await place.send(work, 0)
+        await one.drain()  # it is known to be quick from here on, and claimed ahead
+        sent = [await place.send(work, n) for n in range(1, 5)]
+        await until(lambda: [place.state(job_id) for job_id in sent] == [ACTIVE] * 4)
+        place.clock.advance(5)
+        await until(lambda: [place.state(job_id) for job_id in sent] == [ACTIVE] + [CREATED] * 3)
+        async with place.working(concurrency=1) as other:
+            await until(lambda: [place.state(job_id) for job_id in sent[1:]] == [COMPLETED] * 3)
+            assert other.id != one.id
+        go.set()
+        await one.drain()
+    assert ran == [0, 1, 2, 3, 4]

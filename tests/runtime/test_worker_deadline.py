@@ -1,0 +1,163 @@
+"""The deadline: when it comes, when it moves, and what a handler makes of its cancellation."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.runtime.workers.faulty import Faulty
+from tests.runtime.workers.handler import Handler, Lines, logged
+from tests.runtime.workers.place import Place, turns, until
+from zeke_queue.context import JobContext
+from zeke_queue.errors import LeaseLost
+from zeke_queue.model import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
+ACTIVE, CANCELLED, EXPIRED = JobState.ACTIVE, JobState.CANCELLED, JobState.EXPIRED
+
+BEATING = {"lease": 15.0, "beat": 5.0}
+
+
+@pytest.fixture
+def place() -> Place:
+    clock = FrozenClock()
+    return Place(clock=clock, storage=Faulty(clock))
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    with logged() as caught:
+        yield caught
+
+
+async def test_a_handler_that_takes_too_long_is_interrupted_and_retried(place: Place) -> None:
+    work = Handler(place, expire_in=60, retry_delay=100, retry_backoff=False)
+    async with place.working() as worker:
+        job_id = await place.send(work.task)
+        await until(lambda: work.started)
+        place.clock.advance(59.9)
+        await turns()
+        assert work.cancelled == []
+        place.clock.advance(0.1)
+        await until(lambda: place.state(job_id) is RETRY)
+        await worker.drain()
+    job = await place.job(job_id)
+    assert job.history[-1].error["type"] == "Expired"
+    assert "60 s" in job.history[-1].error["message"]
+
+
+async def test_a_job_without_retries_left_ends_expired(place: Place) -> None:
+    work = Handler(place, expire_in=60, retry_limit=0)
+    async with place.working():
+        job_id = await place.send(work.task)
+        await until(lambda: work.started)
+        place.clock.advance(60)
+        await until(lambda: place.state(job_id) is EXPIRED)
+    assert (await place.job(job_id)).output["type"] == "Expired"
+
+
+async def test_each_of_many_deadlines_is_kept(place: Place) -> None:
+    work = Handler(place, retry_limit=0)
+    async with place.working():
+        sent = {}
+        for seconds in (300, 100, 200, 50):
+            sent[seconds] = await place.send(work.task, expire_in=seconds)
+            await until(lambda: len(work.started) == len(sent))
+        for seconds in (50, 100, 200, 300):
+            place.clock.advance(seconds - 1 - (place.clock.monotonic()))
+            await turns()
+            assert sent[seconds] not in work.cancelled
+            place.clock.advance(1)
+            await until(lambda at=seconds: sent[at] in work.cancelled)
+    assert work.cancelled == [sent[seconds] for seconds in (50, 100, 200, 300)]
+
+
+async def test_a_deadline_that_a_handler_moves_is_kept_at_its_new_place(place: Place) -> None:
+    started = asyncio.Event()
+
+    @place.catalog.task("long", expire_in=60, retry_limit=0)
+    async def long(job: JobContext) -> None:
+        await job.extend(100)
+        started.set()
+        await asyncio.Event().wait()
+
+    async with place.working():
+        job_id = await place.send(long)
+        await until(started.is_set)
+        place.clock.advance(99)
+        await turns()
+        assert place.state(job_id) is ACTIVE
+        place.clock.advance(1)
+        await until(lambda: place.state(job_id) is EXPIRED)
+
+
+async def test_a_handler_that_extends_a_job_which_is_no_longer_its_own_is_told(place: Place) -> None:
+    told: list[bool] = []
+    go = asyncio.Event()
+
+    @place.catalog.task("long")
+    async def long(job: JobContext) -> None:
+        await go.wait()
+        with pytest.raises(LeaseLost):
+            await job.extend(100)
+        told.append(job.cancelled)
+
+    async with place.working() as worker:
+        job_id = await place.send(long)
+        await until(lambda: place.state(job_id) is ACTIVE)
+        await place.queue.cancel(job_id)
+        go.set()
+        await until(lambda: told)
+        await worker.drain()
+    assert told == [True]
+    assert (await place.job(job_id)).state is CANCELLED
+
+
+async def test_what_a_handler_makes_of_its_cancellation_does_not_undo_the_deadline(place: Place) -> None:
+    @place.catalog.task("stubborn", expire_in=60, retry_limit=0)
+    async def stubborn(how: str) -> str:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if how == "raises":
+                raise ValueError("something else") from None
+        return "too late"
+
+    async with place.working() as worker:
+        sent = [await place.send(stubborn, how) for how in ("returns", "raises")]
+        await until(lambda: all(place.state(job_id) is ACTIVE for job_id in sent))
+        await turns()
+        place.clock.advance(60)
+        await until(lambda: all(place.state(job_id) is EXPIRED for job_id in sent))
+        await worker.drain()
+
+
+async def test_a_handler_that_goes_on_after_its_cancellation_is_cancelled_again_and_reported(
+    place: Place, lines: Lines
+) -> None:
+    asked = 0
+
+    @place.catalog.task("deaf", expire_in=60, retry_limit=0)
+    async def deaf() -> None:
+        nonlocal asked
+        while asked < 3:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                asked += 1
+
+    async with place.working(lease=1000, beat=10) as worker:
+        job_id = await place.send(deaf)
+        await until(lambda: place.state(job_id) is ACTIVE)
+        await turns()
+        for times in (1, 2, 3):
+            place.clock.advance(60)
+            await until(lambda at=times: asked == at)
+        await worker.drain()
+    assert "cancellation_ignored" in lines.messages

@@ -1,0 +1,61 @@
+"""A task whose jobs wait until they are let go, and the log lines of the runtime as a list."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import contextmanager
+from io import StringIO
+from typing import TYPE_CHECKING, Any
+
+from tests.clocks import FrozenClock
+from zeke_queue import log
+from zeke_queue.context import JobContext
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from tests.runtime.workers.place import Place
+
+
+class Handler:
+    """A task whose jobs wait until they are let go, and what became of them."""
+
+    def __init__(self, place: Place, **options: Any) -> None:
+        self.started: list[UUID] = []
+        self.cancelled: list[UUID] = []
+        self.finished: list[UUID] = []
+        self.go = asyncio.Event()
+        self.task: Any = place.catalog.task("work", **options)(self._run)
+
+    async def _run(self, job: JobContext) -> str:
+        self.started.append(job.id)
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(job.id)
+            raise
+        self.finished.append(job.id)
+        return "done"
+
+
+class Lines:
+    """What was logged, read when it is asked for."""
+
+    def __init__(self, stream: StringIO) -> None:
+        self._stream = stream
+
+    @property
+    def messages(self) -> list[str]:
+        """The message of each line, in order."""
+        return [json.loads(line)["message"] for line in self._stream.getvalue().splitlines()]
+
+
+@contextmanager
+def logged() -> Iterator[Lines]:
+    """Catch what the runtime logs."""
+    stream, before = StringIO(), log._current[0]
+    log._current[0] = log._make_setup("json", log.LEVELS["info"], stream, FrozenClock())
+    yield Lines(stream)
+    log._current[0] = before
