@@ -11,7 +11,7 @@ from psycopg import sql as composing
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.postgres.sending import ANNA, Sender
-from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable, TooOld
+from zeke_queue.errors import Forbidden, NotJson, SchemaMismatch, StorageUnavailable, TooOld
 from zeke_queue.model import Completed, Want
 from zeke_queue.storage.postgres import PostgresStorage, migrate
 from zeke_queue.storage.postgres.failures import check_server
@@ -157,3 +157,24 @@ async def test_claims_and_settlements_of_a_storage_run_side_by_side(
     await jobs.send(100)
     claims = await asyncio.gather(*(storage.claim(ANNA, [Want("mail", 10)], 10) for _ in range(10)))
     assert len({job.id for claimed in claims for job in claimed}) == sum(map(len, claims))
+
+
+async def test_outputs_reach_their_own_jobs_whatever_is_in_them(
+    storage: PostgresStorage, jobs: Sender
+) -> None:
+    outputs = ['"a"', None, "null", '""', '"\\u001f"', '" , }{ "', '{"a": [1, 2]}', "[]"]
+    await jobs.send(len(outputs))
+    claimed = await jobs.claim(len(outputs))
+    await storage.settle([Completed(job.id, 1, output) for job, output in zip(claimed, outputs, strict=True)])
+    stored = await storage.get([job.id for job in claimed])
+    expected = ["a", None, None, "", "\x1f", " , }{ ", {"a": [1, 2]}, []]
+    assert [stored[job.id].output for job in claimed] == expected
+
+
+async def test_an_output_that_would_shift_the_others_is_refused(
+    storage: PostgresStorage, jobs: Sender
+) -> None:
+    await jobs.send(2)
+    first, second = await jobs.claim(2)
+    with pytest.raises(NotJson, match="control character"):
+        await storage.settle([Completed(first.id, 1, '"a\x1fb"'), Completed(second.id, 1, None)])

@@ -13,6 +13,7 @@ from psycopg.adapt import AdaptersMap, Loader
 from psycopg.rows import tuple_row
 
 from zeke_queue.core import jsonb
+from zeke_queue.errors import NotJson
 from zeke_queue.model import (
     Attempt,
     CatchUp,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from zeke_queue.model import Completed, Extended, Failed, NewJob, Released
 
 Row = tuple[Any, ...]
+
+_SEPARATOR: Final = "\x1f"
 
 
 class _RawJson(Loader):
@@ -95,12 +98,19 @@ def of_new_job(job: NewJob) -> dict[str, Any]:
     }
 
 
-def of_completed(completed: Sequence[Completed]) -> dict[str, Any]:
-    """Return the parameters of ``complete.sql``."""
+def of_completed(completed: Sequence[Completed]) -> dict[str, str]:
+    """Return the parameters of ``complete.sql``.
+
+    Raises:
+        NotJson: an output has a control character that no JSON text can hold.
+    """
+    outputs = _SEPARATOR.join([outcome[2] or "" for outcome in completed])
+    if outputs.count(_SEPARATOR) != len(completed) - 1:
+        raise NotJson("output: it has a control character, which must be escaped in JSON")
     return {
-        "ids": [outcome[0] for outcome in completed],
-        "attempts": [outcome[1] for outcome in completed],
-        "outputs": [outcome[2] for outcome in completed],
+        "ids": "{" + ",".join([outcome[0].hex for outcome in completed]) + "}",
+        "attempts": "{" + ",".join([str(outcome[1]) for outcome in completed]) + "}",
+        "outputs": outputs,
     }
 
 
