@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, LiteralString, Protocol
 
 import psycopg
 from psycopg import sql
@@ -29,6 +29,14 @@ COLUMNS = {
     "groupkey": "group_key",
     **{n: n for n in ("id", "name", "priority", "state", "attempt", "worker", "policy", "parent")},
 }
+
+EMPTY: LiteralString = "TRUNCATE {} RESTART IDENTITY".format(
+    ", ".join(
+        f"pgboss.{table}"
+        for table in ("job", "archive", "schedule", "queue", "worker", "watcher", "job_event")
+    )
+)
+"""Deletes every row that a test may have left."""
 
 
 class Plant(Protocol):

@@ -11,7 +11,7 @@ from psycopg.rows import dict_row
 
 from tests.clocks import START, FrozenClock
 from tests.conformance.driver import rolled_back
-from tests.conformance.planting import COLUMNS, PlantInPostgres
+from tests.conformance.planting import COLUMNS, EMPTY, PlantInPostgres
 from zeke_queue.errors import ZekeError
 from zeke_queue.model import Attempt, CatchUp, Job, JobEvent, JobState, QueueSettings, Schedule, WorkerInfo
 from zeke_queue.storage.memory import MemoryStorage, Snapshot
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from zeke_queue.storage.store import Storage, Transaction
 
-TABLES = ("job", "archive", "schedule", "queue", "worker", "watcher", "job_event")
 
 ROWS: dict[str, LiteralString] = {
     "jobs": "SELECT * FROM pgboss.job ORDER BY id",
@@ -59,8 +58,7 @@ class Pair:
         """Forget everything, the time too."""
         self.clock.advance((START - self.clock.now()).total_seconds())
         self.memory = MemoryStorage(self.clock)
-        tables = ", ".join(f"pgboss.{table}" for table in TABLES)
-        self._run(self._connection.execute(f"TRUNCATE {tables} RESTART IDENTITY"))
+        self._run(self._connection.execute(EMPTY))
         # A storage may remember for a moment which queues have limits, unless it declares some itself.
         self._run(self.postgres.declare_queues([]))
 
