@@ -64,6 +64,15 @@ async def test_a_send_to_another_queue_leaves_sleepers_alone(
     assert heard.so_far() == []
 
 
+async def test_a_send_leaves_the_dead_asleep(
+    storage: PostgresStorage, jobs: Sender, sql: Connection, heard: Heard
+) -> None:
+    await asleep(storage, "mail")
+    sql.execute("update pgboss.worker set beat_on = now() - interval '1 minute'")
+    await jobs.send()
+    assert heard.so_far() == []
+
+
 async def test_a_deferred_send_wakes_nobody(storage: PostgresStorage, jobs: Sender, heard: Heard) -> None:
     await asleep(storage, "mail")
     await jobs.send(delay=60)

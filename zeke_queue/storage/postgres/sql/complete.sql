@@ -49,7 +49,13 @@ woken as (
     ) as roomy
     where
         %(always)s::bool
-        or exists (select from {schema}.worker where worker.asleep and roomy.name = any(worker.queues))
+        or exists (
+            select from {schema}.worker
+            where
+                worker.asleep
+                and roomy.name = any(worker.queues)
+                and worker.beat_on + worker.lease >= coalesce(%(now)s::timestamptz, statement_timestamp())
+        )
 )
 
 select

@@ -13,4 +13,10 @@ with stored as (
 
 select count(pg_notify(%(work_channel)s, stored.name))
 from stored
-where exists (select from {schema}.worker where worker.asleep and stored.name = any(worker.queues))
+where exists (
+    select from {schema}.worker
+    where
+        worker.asleep
+        and stored.name = any(worker.queues)
+        and worker.beat_on + worker.lease >= coalesce(%(now)s::timestamptz, statement_timestamp())
+)

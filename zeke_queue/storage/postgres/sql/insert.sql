@@ -69,7 +69,13 @@ woken as (
     from (select distinct name from inserted where startafter <= createdon) as due
     where
         %(always)s::bool
-        or exists (select from {schema}.worker where worker.asleep and due.name = any(worker.queues))
+        or exists (
+            select from {schema}.worker
+            where
+                worker.asleep
+                and due.name = any(worker.queues)
+                and worker.beat_on + worker.lease >= coalesce(%(now)s::timestamptz, statement_timestamp())
+        )
 )
 
 select

@@ -14,4 +14,10 @@ select count(pg_notify(%(work_channel)s, stored.name))
 from stored
 where
     not %(paused)s::bool
-    and exists (select from {schema}.worker where worker.asleep and stored.name = any(worker.queues))
+    and exists (
+        select from {schema}.worker
+        where
+            worker.asleep
+            and stored.name = any(worker.queues)
+            and worker.beat_on + worker.lease >= coalesce(%(now)s::timestamptz, statement_timestamp())
+    )

@@ -85,7 +85,13 @@ woken as (
     ) as work
     where
         %(always)s::bool
-        or exists (select from {schema}.worker where worker.asleep and work.name = any(worker.queues))
+        or exists (
+            select from {schema}.worker
+            where
+                worker.asleep
+                and work.name = any(worker.queues)
+                and worker.beat_on + worker.lease >= coalesce(%(now)s::timestamptz, statement_timestamp())
+        )
 )
 
 select
