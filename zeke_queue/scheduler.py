@@ -20,7 +20,6 @@ from zeke_queue.pacing import Pace, backoff
 from zeke_queue.sending import insert
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from zeke_queue.model import Schedule
@@ -217,9 +216,7 @@ class Scheduler:
 
     async def _foreign_cron_age(self) -> float | None:
         """Return how many seconds ago pg-boss's cron ran if it is alive on these tables, else None."""
-        # Only a storage that pg-boss can work on knows of it.
-        ask: Callable[[], Awaitable[float | None]] | None = getattr(self._storage, "foreign_cron_age", None)
-        age = await ask() if ask is not None else None
+        age = await self._storage.foreign_cron_age()
         alive = age is not None and age < FOREIGN_CRON_AGE
         if alive is not self._stands_back:
             self._stands_back = alive

@@ -208,6 +208,7 @@ class Supervisor:
             taskId=job.name,
             jobId=str(job.id),
             attempt=job.attempt,
-            worker=None if job.worker is None else str(job.worker),
-            retry_in=verdict.retry_in,
+            workerId=None if job.worker is None else str(job.worker),
+            willRetry=verdict.retry_in is not None,
+            retryIn=None if verdict.retry_in is None else round(verdict.retry_in, 3),
         )

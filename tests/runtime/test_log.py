@@ -227,6 +227,7 @@ async def test_a_failure_tells_whether_and_when_the_job_runs_again(place: Place)
         {"level": "warning", "willRetry": True, "retryIn": 7.0, "error": error},
         {"level": "error", "willRetry": False, "retryIn": None, "error": error},
     ]
+    assert all("LookupError: gone" in one["exception"] for one in told(stream, "job_failed", "exception"))
     assert told(stream, "job_started") == []
 
 

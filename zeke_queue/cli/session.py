@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -74,6 +75,8 @@ async def open_queue(options: Options, catalog: Catalog | None = None) -> AsyncG
     from zeke_queue.catalog import Catalog
     from zeke_queue.queue import Queue
 
+    # What the driver warns of (a connection that an interruption broke) is told in words of ours.
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())
     async with Queue.connect(catalog or Catalog(), settings=options.settings()) as queue:
         yield queue
 

@@ -249,6 +249,10 @@ class Reader(Protocol):
         """Return the storage's time."""
         ...
 
+    async def foreign_cron_age(self) -> float | None:
+        """Return how many seconds ago pg-boss's cron noted a round in these tables; None if it never did."""
+        ...
+
     def watching(self, job_id: UUID) -> AbstractAsyncContextManager[Changes]:
         """Watch a job: changes from here on are told, with polling as the net where they can't be."""
         ...

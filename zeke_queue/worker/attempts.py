@@ -43,7 +43,8 @@ class Attempts:
         except PayloadInvalid as error:
             return self._outcomes.misfit(held, error)
         if self._tells:
-            self._logger.info("job_started", taskId=task.name, jobId=claimed.id, attempt=claimed.attempt)
+            job_id = str(claimed.id)
+            self._logger.info("job_started", taskId=task.name, jobId=job_id, attempt=claimed.attempt)
         try:
             if task.kind != "async":
                 result = await self._elsewhere(held, payload)

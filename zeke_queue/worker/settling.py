@@ -174,8 +174,11 @@ class Settler:
             self._logger.info("job_completed", **fields)
         elif isinstance(outcome, Failed):
             error = jsonb.loads(outcome.output)
-            fields |= {"willRetry": outcome.retry_in is not None, "retryIn": outcome.retry_in}
+            retry_in = None if outcome.retry_in is None else round(outcome.retry_in, 3)
+            fields |= {"willRetry": retry_in is not None, "retryIn": retry_in}
             fields["error"] = {"type": error.get("type"), "message": error.get("message")}
+            if error.get("traceback"):
+                fields["exception"] = error["traceback"]
             if outcome.retry_in is None:
                 self._logger.error("job_failed", **fields)
             else:

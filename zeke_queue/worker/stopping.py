@@ -45,7 +45,12 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
     loop = asyncio.get_running_loop()
 
     def hear(number: signal.Signals) -> None:
-        log.get_logger().info("signal_received", signal=number.name, again=worker.stopping)
+        log.get_logger().info(
+            "signal_received",
+            signal=number.name,
+            again=worker.stopping,
+            hint=None if worker.stopping else "running jobs get their grace; signal again to stop at once",
+        )
         if worker.stopping:
             worker.abort()
             _stop_hearing(loop)

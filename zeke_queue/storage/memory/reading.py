@@ -68,6 +68,10 @@ class MemoryReader:
         """Return the clock's time."""
         return self._clock.now()
 
+    async def foreign_cron_age(self) -> float | None:
+        """Return None: nobody else serves schedules here."""
+        return None
+
     @asynccontextmanager
     async def watching(self, job_id: UUID) -> AsyncGenerator[Bell]:
         """Watch a job: every change from here on is told."""
