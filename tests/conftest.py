@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.database import Databases, choose, container, server
+from tests.database import CONTAINER, EITHER, Databases, choose, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CHOICE = pytest.StashKey[str]()
-_CONTAINER = pytest.StashKey[AbstractContextManager[str]]()
+_STARTED = pytest.StashKey[AbstractContextManager[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -31,14 +31,14 @@ class Controller:
         config: pytest.Config = node.config  # type: ignore[attr-defined]
         if _CHOICE not in config.stash:
             choice = choose(config.getoption("--postgres"))
-            if choice == "testcontainers":
-                config.stash[_CONTAINER] = container()
-                choice = config.stash[_CONTAINER].__enter__()
+            if choice in (CONTAINER, EITHER):
+                config.stash[_STARTED] = server(choice, f"process{os.getpid()}")
+                choice = config.stash[_STARTED].__enter__()
             config.stash[_CHOICE] = choice
         node.workerinput["zeke_postgres"] = config.stash[_CHOICE]  # type: ignore[attr-defined]
 
     def pytest_unconfigure(self, config: pytest.Config) -> None:
-        if (started := config.stash.get(_CONTAINER, None)) is not None:
+        if (started := config.stash.get(_STARTED, None)) is not None:
             started.__exit__(None, None, None)
 
 

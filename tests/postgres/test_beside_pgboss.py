@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from tests.postgres.sending import ANNA, BERT, Sender
+from tests.tidy import ROOT
 from zeke_queue.model import Completed, Failed, JobState, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 
@@ -101,7 +101,7 @@ async def test_the_troubleshooting_questions_run_as_they_are_printed(
     storage: PostgresStorage, jobs: Sender, sql: Connection, number: int
 ) -> None:
     await jobs.send()
-    page = Path("docs/troubleshooting.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
     questions = [question for question in block.split(";") if question.strip()]
     assert len(questions) == 3

@@ -123,6 +123,15 @@ async def test_an_application_statement_in_our_transaction_is_planned_as_anywher
         assert await cursor.fetchone() == ("auto",)
 
 
+async def test_what_an_application_raises_in_a_transaction_stays_as_it_is(storage: PostgresStorage) -> None:
+    with pytest.raises(TimeoutError, match="of a page"):
+        async with storage.transaction():
+            raise TimeoutError("of a page")
+    with pytest.raises(psycopg.errors.UndefinedTable, match="page"):
+        async with storage.transaction() as transaction:
+            await transaction.connection.execute("select * from page")
+
+
 async def test_a_deadlock_is_repeated_and_nobody_hears_of_it(
     dsn: str, storage: PostgresStorage, jobs: Sender
 ) -> None:

@@ -16,7 +16,12 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from zeke_queue.errors import StorageUnavailable
-from zeke_queue.storage.postgres.failures import check_server, is_worth_repeating, translated
+from zeke_queue.storage.postgres.failures import (
+    as_storage_error,
+    check_server,
+    is_worth_repeating,
+    translated,
+)
 from zeke_queue.storage.postgres.rows import Cursor
 from zeke_queue.storage.postgres.statements import statement
 
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import LiteralString
 
+    from zeke_queue.errors import StorageError
     from zeke_queue.storage.postgres.rows import Row
 
     Connection = AsyncConnection[Any]
@@ -73,14 +79,29 @@ class Runner(Protocol):
 
 
 class Link:
-    """An open transaction on one connection."""
+    """An open transaction on one connection.
+
+    Args:
+        connection: where it is open.
+        schema: of the tables.
+        now: the time by which statements decide; None is the server's.
+        repeatable: whether somebody repeats the transaction who can tell a deadlock by the driver's error.
+    """
 
     in_transaction: ClassVar[bool] = True
 
-    def __init__(self, connection: Connection, schema: str, now: Callable[[], datetime] | None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        schema: str,
+        now: Callable[[], datetime] | None,
+        *,
+        repeatable: bool = True,
+    ) -> None:
         self.connection = connection
         self.schema = schema
         self._now = now
+        self._repeatable = repeatable
 
     async def run(
         self,
@@ -91,11 +112,16 @@ class Link:
         one: bool = False,
     ) -> list[Row]:
         """Run a statement of ours and return its rows."""
-        with translated():
+        text = statement(name, self.schema, limit, one=one)
+        try:
             cursor = Cursor(self.connection)
-            text = statement(name, self.schema, limit, one=one)
             await cursor.execute(text, with_now(parameters, self._now))
             return await cursor.fetchall() if cursor.description else []
+        except (psycopg.Error, OSError) as error:
+            mine = as_storage_error(error) if self._repeatable else _as_final(error)
+            if mine is None:
+                raise
+            raise mine from error
 
     @asynccontextmanager
     async def atomic(self) -> AsyncGenerator[Link]:
@@ -249,17 +275,23 @@ class Session:
 
     @asynccontextmanager
     async def open_to_all(self) -> AsyncGenerator[Link]:
-        """Open a transaction for an application's statements too, planned as they would be elsewhere."""
+        """Open a transaction for an application's statements too, planned as they would be elsewhere.
+
+        What the block itself raises is the application's, and stays as it is.
+        """
+        raised: BaseException | None = None
         try:
-            async with self.atomic() as link:
-                await link.connection.execute(_PLAIN, prepare=False)
-                yield link
-        except psycopg.OperationalError as error:
-            if not is_worth_repeating(error):
+            async with self._pool.connection() as connection, connection.transaction():
+                await connection.execute(_PLAIN, prepare=False)
+                try:
+                    yield Link(connection, self.schema, self.now, repeatable=False)
+                except BaseException as error:
+                    raised = error
+                    raise
+        except Exception as error:
+            if error is raised or (mine := _as_final(error)) is None:
                 raise
-            raise StorageUnavailable(
-                f"The transaction was undone for the sake of another; repeat it: {_first_line(error)}"
-            ) from error
+            raise mine from error
 
     async def _repeated(self, once: Callable[[], Awaitable[T]]) -> T:
         with translated():
@@ -284,6 +316,15 @@ def with_now(parameters: dict[str, Any] | None, now: Callable[[], datetime] | No
     return {**(parameters or {}), "now": None if now is None else now()}
 
 
+def _as_final(error: Exception) -> StorageError | None:
+    """Return what an error means where nobody repeats the transaction for the caller."""
+    if is_worth_repeating(error):
+        return StorageUnavailable(
+            f"The transaction was undone for the sake of another; repeat it: {_first_line(error)}"
+        )
+    return as_storage_error(error)
+
+
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
@@ -298,6 +339,10 @@ async def _working_conninfo(dsn: str, *, options: bool) -> str:
         given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
         given.setdefault("connect_timeout", _CONNECT_SECONDS)
         given.setdefault("application_name", "zeke")
+        # A server that vanished without a word is noticed within a minute, by who only listens too.
+        given.setdefault("keepalives_idle", "30")
+        given.setdefault("keepalives_interval", "10")
+        given.setdefault("keepalives_count", "3")
         given["client_encoding"] = "utf8"
         plain = make_conninfo(**given)
         fitted = make_conninfo(**{**given, "options": f"{given.get('options', '')} {_OPTIONS}".strip()})

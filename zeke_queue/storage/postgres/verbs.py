@@ -68,17 +68,17 @@ class PostgresVerbs:
         again: bool = False,
     ) -> set[UUID]:
         """Write outcomes of active jobs, and tell watchers."""
-        outcomes = Outcomes(completed, failed, released)
-        if not outcomes.rows:
+        number = len(completed) + len(failed) + len(released)
+        if number == 0:
             return set()
-        if not failed and not released:
+        if number == len(completed):
             changed = await self._ids("complete", rows.of_completed(completed))
         else:
-            changed = await self._settle(outcomes)
+            changed = await self._settle(Outcomes(completed, failed, released))
             self._changed()
-        if again and len(changed) < len(outcomes.rows):
-            before = await self._runner.run("settled_before", outcomes.parameters())
-            changed.update(row[0] for row in before)
+        if again and len(changed) < number:
+            asked = Outcomes(completed, failed, released).parameters()
+            changed.update(row[0] for row in await self._runner.run("settled_before", asked))
         return changed
 
     async def _settle(self, outcomes: Outcomes) -> set[UUID]:
