@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from zeke_queue import log
 from zeke_queue.cli.render import print_json
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import UsageError
@@ -39,8 +38,10 @@ def ingest(
     timeout: Annotated[float, typer.Option(min=1.0, help="Seconds to wait for the result at most.")] = 120.0,
 ) -> None:
     """Take in feeds and articles, and show the stories that were found."""
+    from zeke_queue import log  # noqa: PLC0415 - see above
+
     with _extra():
-        from zeke_tasks.ingest import command  # noqa: PLC0415 - see above
+        from zeke_tasks.ingest import command  # noqa: PLC0415
         from zeke_tasks.web.libraries import load_parsers  # noqa: PLC0415
 
         load_parsers()
