@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 _numbers = itertools.count(1)
 
+# Ids grow with time, as those that senders make do.
 LOAD = """
     insert into pgboss.job (id, name, data, priority, startafter, createdon, expirein, retrylimit, retrydelay,
                             retrybackoff, keepuntil)
-    select gen_random_uuid(), %(name)s, jsonb_build_object('n', n), 0,
+    select (lpad(to_hex((extract(epoch from now()) * 1000)::bigint + n), 12, '0')
+            || '70008000' || lpad(to_hex(n), 12, '0'))::uuid, %(name)s, jsonb_build_object('n', n), 0,
            now() + %(delay)s * interval '1 second' - (%(jobs)s - n) * interval '1 microsecond', now(),
            interval '1 hour', 3, 1, true, now() + interval '100 years'
       from generate_series(1, %(jobs)s) as n
