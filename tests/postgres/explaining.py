@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple, cast
 
+import psycopg
 from psycopg import ClientCursor
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from zeke_queue.storage.postgres.session import OPTIONS
 from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    import psycopg
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -52,26 +53,34 @@ class Plan(NamedTuple):
         )
 
 
+def connect(dsn: str) -> Connection:
+    """Connect as the storage does: settings included, under which it plans."""
+    options = f"{conninfo_to_dict(dsn).get('options') or ''} {OPTIONS}"
+    return psycopg.connect(make_conninfo(dsn, options=options), autocommit=True)
+
+
 def prepare(sql: Connection, name: str, limit: int | None = None) -> tuple[str, list[str]]:
-    """Prepare a statement on the server under its own name; returns that, and its parameters in order."""
+    """Prepare a statement on the server, unless it is; returns its name there, and its parameters."""
     text = statement(name, "pgboss", limit)
     parameters = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", text)))
-    numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${parameters.index(found[1]) + 1}", text)
-    if sql.execute("select 1 from pg_prepared_statements where name = %s", [name]).fetchall():
-        sql.execute(f"deallocate {name}".encode())
-    sql.execute(f"prepare {name} as {numbered.replace('%%', '%')}".encode(), prepare=False)
-    return name, parameters
+    there = name if limit is None else f"{name}_{limit}"
+    if not sql.execute("select 1 from pg_prepared_statements where name = %s", [there]).fetchall():
+        numbered = re.sub(r"%\((\w+)\)s", lambda found: f"${parameters.index(found[1]) + 1}", text)
+        sql.execute(f"prepare {there} as {numbered.replace('%%', '%')}".encode(), prepare=False)
+    return there, parameters
 
 
 def explain(sql: Connection, name: str, values: Mapping[str, Any], *, limit: int | None = None) -> Plan:
-    """Run a statement of ours under its generic plan, return that, and undo what was changed."""
-    _, parameters = prepare(sql, name, limit)
+    """Run a statement of ours under its generic plan, return that, and undo what was changed.
+
+    The plan is made at the first call for a statement, and kept.
+    """
+    there, parameters = prepare(sql, name, limit)
     given = {"now": None, "always": False, "work_channel": "work", "job_channel": "job", **values}
     marks = ", ".join(f"%({parameter})s" for parameter in parameters)
-    asked = f"explain (analyze, buffers, timing off, format json) execute {name}"
+    asked = f"explain (analyze, buffers, timing off, format json) execute {there}"
     text = cast("LiteralString", f"{asked}({marks})" if marks else asked)
     with sql.transaction(force_rollback=True):
-        sql.execute("set local plan_cache_mode = force_generic_plan")
         row = ClientCursor(sql).execute(text, given).fetchone()
     assert row is not None
     top = row[0][0]["Plan"]

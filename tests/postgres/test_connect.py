@@ -119,8 +119,12 @@ async def test_an_application_statement_in_our_transaction_is_planned_as_anywher
     storage: PostgresStorage,
 ) -> None:
     async with storage.transaction() as transaction:
-        cursor = await transaction.connection.execute("show plan_cache_mode")
-        assert await cursor.fetchone() == ("auto",)
+        cursor = await transaction.connection.execute(
+            "select name, setting from pg_settings"
+            " where name in ('plan_cache_mode', 'enable_seqscan', 'jit') order by name"
+        )
+        settings = await cursor.fetchall()
+    assert settings == [("enable_seqscan", "on"), ("jit", "on"), ("plan_cache_mode", "auto")]
 
 
 async def test_what_an_application_raises_in_a_transaction_stays_as_it_is(storage: PostgresStorage) -> None:

@@ -1,6 +1,7 @@
 """How the server goes about the hot statements: by rows and pages, which don't depend on the machine's speed.
 
-Statistics are taken on the empty table and never again, which is what the planner knows of a queue at worst.
+Statistics and plans are made on empty tables and never again, which is what there is of a queue at worst: a
+million jobs may come a moment after the first plan.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from tests.postgres.explaining import Plan, explain, prepare
+from tests.postgres.explaining import Plan, connect, explain, prepare
 from tests.postgres.sending import ANNA, Sender
-from zeke_queue.model import Completed, Failed, Want, WorkerInfo
+from zeke_queue.model import Completed, Failed, NewJob, Want, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage, rows
 from zeke_queue.storage.postgres.claiming import Mark, claim_parameters
 from zeke_queue.storage.postgres.rows import Outcomes
@@ -25,6 +26,7 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 WAITING = 20_000
 DEFERRED = 50_000
 ROUNDED = 10  # up to PostgreSQL 17 the rows of a repeated scan are a rounded mean
+BEAT = {"worker": ANNA, "host": "h", "pid": 1, "queues": ["mail"], "lease": 15.0}
 WITH_LIMIT = {"claim", "overdue", "archive", "purge"}
 
 FILL = """
@@ -42,13 +44,32 @@ def fill(
     sql.execute(FILL, {"name": name, "priority": priority, "since": since, "rows": rows})
 
 
-@pytest.fixture
-def sql(dsn: str) -> Iterator[Connection]:
-    """A connection to a database whose statistics say that the tables are empty, for good."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        for table in ("job", "archive", "queue", "worker", "watcher"):
+@pytest.fixture(params=["our indexes", "pg-boss's too"])
+def sql(dsn: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
+    """A connection that has planned everything on empty tables, and is told of no statistics, ever.
+
+    On tables that a pg-boss made, its own indexes are there to be mistaken for ours.
+    """
+    with connect(dsn) as connection:
+        if request.param == "pg-boss's too":
+            connection.execute("create index job_name on pgboss.job (name text_pattern_ops)")
+            connection.execute(
+                "create index job_fetch on pgboss.job (name text_pattern_ops, startafter)"
+                " where state < 'active'"
+            )
+        for table in ("job", "archive", "queue", "worker", "watcher", "job_event"):
             connection.execute(f"alter table pgboss.{table} set (autovacuum_enabled = off)".encode())
         connection.execute("vacuum analyze")
+        for limit in (1, 10, 100):
+            claim_plan(connection, limit=limit)
+        explain(connection, "ready", {"names": ["mail"]})
+        explain(connection, "complete", rows.of_completed([Completed(ANNA, 1, None)]))
+        explain(connection, "settle", Outcomes(failed=[Failed(ANNA, 1, 1.0, "{}")]).parameters())
+        explain(connection, "beat", BEAT)
+        explain(connection, "overdue", {}, limit=1000)
+        explain(connection, "archive", {"after": 0.0}, limit=100)
+        explain(connection, "purge", {"after": 0.0}, limit=100)
+        explain(connection, "insert", rows.of_new_jobs([NewJob(ANNA, "mail")]))
         yield connection
 
 
@@ -184,7 +205,7 @@ async def test_a_beat_reads_the_rows_of_its_worker_only(
 ) -> None:
     await jobs.claim(1000, worker=UUID(int=7))
     await jobs.claim(10)
-    plan = explain(busy, "beat", {"worker": ANNA, "host": "h", "pid": 1, "queues": ["mail"], "lease": 15.0})
+    plan = explain(busy, "beat", BEAT)
     assert plan.full_scans() == []
     assert plan.most_read() == 10
 

@@ -42,13 +42,18 @@ _TRIES: Final = 10
 _CHECKOUT_SECONDS: Final = 15.0
 _CONNECT_SECONDS: Final = "10"
 
-# Generic plans: claims are too intricate to be planned each time, and a plan that is made for the values at
-# hand believes in statistics, which on a queue's table are out of date most of the time.
-_OPTIONS: Final = (
-    "-c plan_cache_mode=force_generic_plan -c default_transaction_isolation=read\\ committed -c timezone=UTC"
+# Claims are too intricate to be planned each time, so plans are generic and kept. One that was made while the
+# table was empty may meet a million rows a moment later, and then must not read them all; nor may the cost of
+# a scan that is switched off, where there is no other, set off the compiler.
+OPTIONS: Final = (
+    "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
+    " -c default_transaction_isolation=read\\ committed -c timezone=UTC"
 )
 _BEGIN: Final = "begin isolation level read committed"
-_PLAIN: Final = "select set_config('plan_cache_mode', 'auto', true)"
+_PLAIN: Final = (
+    "select set_config('plan_cache_mode', 'auto', true), set_config('enable_seqscan', 'on', true),"
+    " set_config('jit', 'on', true)"
+)
 
 
 class Runner(Protocol):
@@ -79,7 +84,7 @@ class Runner(Protocol):
 
 
 class Link:
-    """An open transaction on one connection.
+    """An open transaction on one connection, on which others may run statements too.
 
     Args:
         connection: where it is open.
@@ -115,7 +120,8 @@ class Link:
         text = statement(name, self.schema, limit, one=one)
         try:
             cursor = Cursor(self.connection)
-            await cursor.execute(text, with_now(parameters, self._now))
+            # Planned each time: a plan that is kept needs the settings of our own connections.
+            await cursor.execute(text, with_now(parameters, self._now), prepare=False)
             return await cursor.fetchall() if cursor.description else []
         except (psycopg.Error, OSError) as error:
             mine = as_storage_error(error) if self._repeatable else _as_final(error)
@@ -345,7 +351,7 @@ async def _working_conninfo(dsn: str, *, options: bool) -> str:
         given.setdefault("keepalives_count", "3")
         given["client_encoding"] = "utf8"
         plain = make_conninfo(**given)
-        fitted = make_conninfo(**{**given, "options": f"{given.get('options', '')} {_OPTIONS}".strip()})
+        fitted = make_conninfo(**{**given, "options": f"{given.get('options', '')} {OPTIONS}".strip()})
         for conninfo in (fitted, plain) if options else (plain,):
             try:
                 connection = await AsyncConnection.connect(conninfo, autocommit=True)

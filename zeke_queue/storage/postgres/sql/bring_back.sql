@@ -16,7 +16,7 @@ with done as (
         select * from unnest(%(ids)s::uuid[]) as asked (id)
         order by asked.id
     ) as given
-    where job.id = given.id and job.state::text = any(%(from_states)s::text[])
+    where job.id = any(array[given.id]) and job.state::text = any(%(from_states)s::text[])
     returning job.id, job.name
 ),
 

@@ -9,7 +9,7 @@ with done as (
         select * from unnest(%(ids)s::uuid[]) as asked (id)
         order by asked.id
     ) as given
-    where job.id = given.id and job.state between 'created' and 'active'
+    where job.id = any(array[given.id]) and job.state between 'created' and 'active'
     returning job.id, job.name
 ),
 

@@ -4,7 +4,8 @@
 -- a jump of its own: those that the caller knows, with a mark below which it knows of nothing that waits, and
 -- those found in the gaps between. Over several heads the first rows are ranked without locks, which says how
 -- many each head contributes; then so many are locked, passing over what others hold, and updated by their
--- place in the table, which is a plan that cannot flip.
+-- place in the table, which is a plan that cannot flip. Names are compared by their bytes, as only our
+-- indexes do, so that the planner cannot take one of pg-boss's instead, which would have it sort a backlog.
 --
 -- A queue with a limit is left out unless the caller has locked its row in an earlier statement: only then
 -- does this one count with a snapshot in which nobody else can add to the count.
@@ -15,7 +16,7 @@ with recursive open_queue as materialized (
             when queue.concurrency_limit is null then want.free
             else least(want.free, queue.concurrency_limit - (
                 select count(*) from {schema}.job as running
-                where running.name = want.name and running.state = 'active'
+                where running.name = want.name collate "C" and running.state = 'active'
             ))
         end as free
     from unnest(%(names)s::text[], %(frees)s::int[]) as want (name, free)
@@ -35,7 +36,10 @@ found (name, low, priority) as (
     cross join lateral (
         select job.priority
         from {schema}.job
-        where job.name = gap.name and job.state < 'active' and job.priority between gap.low and gap.high
+        where
+            job.name = gap.name collate "C"
+            and job.state < 'active'
+            and job.priority between gap.low and gap.high
         order by job.priority desc
         limit 1
     ) as top
@@ -49,7 +53,7 @@ found (name, low, priority) as (
         select job.priority
         from {schema}.job
         where
-            job.name = found.name
+            job.name = found.name collate "C"
             and job.state < 'active'
             and job.priority >= found.low
             and job.priority < found.priority
@@ -97,7 +101,7 @@ ranked as (
             job.id
         from {schema}.job
         where
-            job.name = head.name
+            job.name = head.name collate "C"
             and job.priority = head.priority
             and job.state < 'active'
             and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
@@ -142,7 +146,7 @@ picked as materialized (
             select job.ctid as place
             from {schema}.job
             where
-                job.name = head.name
+                job.name = head.name collate "C"
                 and job.priority = head.priority
                 and job.state < 'active'
                 and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())

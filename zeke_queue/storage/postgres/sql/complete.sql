@@ -3,8 +3,10 @@
 -- Outcomes come as three texts, which a driver writes several times as fast as lists: two arrays as Postgres
 -- prints them, and the outputs with a control character between them that no JSON can hold, empty for none.
 --
--- "between 'active' and 'active'" keeps the planner from the index of active rows: it takes that for nearly
--- empty, and would compare every active row with every outcome.
+-- The plan must be the same whatever the table held when it was made: each outcome finds its row by the id.
+-- "any(array[...])" is no condition to hash or merge by, and "between 'active' and 'active'" keeps the
+-- planner from the index of active rows: it takes that for nearly empty, and would compare every active row
+-- with every outcome.
 with done as (
     update {schema}.job
     set
@@ -21,7 +23,7 @@ with done as (
         order by given.id
     ) as outcome
     where
-        job.id = outcome.id
+        job.id = any(array[outcome.id])
         and job.attempt = outcome.attempt
         and job.state between 'active' and 'active'
     returning job.id, job.name

@@ -1,4 +1,5 @@
--- Moves the deadlines of jobs that are active at the attempt named. About "between" see complete.sql.
+-- Moves the deadlines of jobs that are active at the attempt named. The conditions are
+-- explained in complete.sql.
 update {schema}.job
 set
     expirein = make_interval(
@@ -13,7 +14,7 @@ from (
     order by asked.id
 ) as given
 where
-    job.id = given.id
+    job.id = any(array[given.id])
     and job.attempt = given.attempt
     and job.state between 'active' and 'active'
 returning job.id

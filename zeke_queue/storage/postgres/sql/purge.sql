@@ -18,7 +18,7 @@ gone as (
 
 events as (
     delete from {schema}.job_event
-    where job_id in (select id from gone)
+    where job_id = any(array(select id from gone))
 )
 
 select count(*) from gone

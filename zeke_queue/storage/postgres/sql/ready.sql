@@ -9,7 +9,7 @@ with recursive open_queue as materialized (
             concurrency_limit is null
             or concurrency_limit > (
                 select count(*) from {schema}.job as running
-                where running.name = queue.name and running.state = 'active'
+                where running.name = queue.name collate "C" and running.state = 'active'
             )
         )
 ),
@@ -22,7 +22,7 @@ found (name, priority) as (
     cross join lateral (
         select job.priority
         from {schema}.job
-        where job.name = open_queue.name and job.state < 'active'
+        where job.name = open_queue.name collate "C" and job.state < 'active'
         order by job.priority desc
         limit 1
     ) as top
@@ -34,7 +34,7 @@ found (name, priority) as (
     cross join lateral (
         select job.priority
         from {schema}.job
-        where job.name = found.name and job.state < 'active' and job.priority < found.priority
+        where job.name = found.name collate "C" and job.state < 'active' and job.priority < found.priority
         order by job.priority desc
         limit 1
     ) as next
@@ -42,11 +42,14 @@ found (name, priority) as (
 
 select distinct found.name
 from found
-where exists (
-    select from {schema}.job
+cross join lateral (
+    select job.id
+    from {schema}.job
     where
-        job.name = found.name
+        job.name = found.name collate "C"
         and job.priority = found.priority
         and job.state < 'active'
         and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
-)
+    order by job.startafter
+    limit 1
+) as due

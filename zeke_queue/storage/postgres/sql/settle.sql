@@ -1,7 +1,8 @@
 -- Writes outcomes of every kind to jobs that are active at the attempt named, in the order of their ids.
 --
 -- An outcome names the state that follows. With a delay the job waits again; with an error that is kept in
--- the history (its last 25 entries) and, like a result, in the output. About "between" see complete.sql.
+-- the history (its last 25 entries) and, like a result, in the output. complete.sql explains the
+-- conditions.
 with done as (
     update {schema}.job
     set
@@ -52,7 +53,7 @@ with done as (
         order by given.id
     ) as outcome
     where
-        job.id = outcome.id
+        job.id = any(array[outcome.id])
         and job.attempt = outcome.attempt
         and job.state between 'active' and 'active'
     returning job.id, job.name, job.startafter, job.state

@@ -13,7 +13,7 @@ from (
         %(outputs)s::text[], %(faileds)s::bool[]
     ) as given (id, attempt, state, delay, output, failed)
 ) as outcome
-inner join {schema}.job on outcome.id = job.id and outcome.attempt = job.attempt
+inner join {schema}.job on job.id = any(array[outcome.id]) and outcome.attempt = job.attempt
 where
     -- A job whose place was taken ended failed instead of waiting again.
     case
