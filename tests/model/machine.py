@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
 from tests.model import strategies as draw
 from tests.model.pair import Pair, Step
-from zeke_queue.model import Failed, Job, JobState, Want
+from zeke_queue.model import FINAL, Failed, Job, JobState, Want
 
 if TYPE_CHECKING:
     from zeke_queue.model import (
@@ -54,24 +54,29 @@ class StorageMachine(RuleBasedStateMachine):
 
     # Sending
 
-    @initialize(target=ids, jobs=st.lists(draw.new_jobs(ANY_ID), max_size=4))
-    def begin(self, jobs: list[NewJob]) -> Any:
-        return self.ids_of(self.pair.both("insert", self.with_ids(jobs)))
+    @initialize(target=claims)
+    def claim_of_a_stranger(self) -> tuple[UUID, int]:
+        """A claim of a job that is unknown, so that every rule has something to work on from the start."""
+        return UUID(int=1), 1
 
-    @rule(target=ids, jobs=st.lists(draw.new_jobs(ANY_ID), min_size=1, max_size=6))
+    @initialize(target=ids, jobs=st.lists(draw.new_jobs(ANY_ID), min_size=1, max_size=4))
+    def begin(self, jobs: list[NewJob]) -> Any:
+        return multiple(UUID(int=1), *self.sent(self.with_ids(jobs)))
+
+    @rule(target=ids, jobs=st.lists(draw.new_jobs(ANY_ID), min_size=1, max_size=5))
     def insert(self, jobs: list[NewJob]) -> Any:
-        return self.ids_of(self.pair.both("insert", self.with_ids(jobs)))
+        return multiple(*self.sent(self.with_ids(jobs)))
 
     @rule(target=ids, jobs=draw.rivals(ANY_ID))
     def insert_rivals(self, jobs: list[NewJob]) -> Any:
         self.pair.both("holder", jobs[0])
-        return self.ids_of(self.pair.both("insert", self.with_ids(jobs)))
+        return multiple(*self.sent(self.with_ids(jobs)))
 
     @rule(target=ids, job=draw.new_jobs(ids), slot=draw.slots)
     def insert_again_and_a_rival(self, job: NewJob, slot: int) -> Any:
         self.pair.both("holder", job)
         self.pair.both("insert", [job])
-        return self.ids_of(self.rival(job, slot))
+        return multiple(*self.rival(job, slot))
 
     # A worker
 
@@ -84,6 +89,14 @@ class StorageMachine(RuleBasedStateMachine):
     def claim_all(self, worker: UUID) -> Any:
         return self.claim(worker, [Want(name, 100) for name in draw.NAMES], 100)
 
+    @rule(target=claims, worker=draw.workers, endings=draw.endings)
+    def work(self, worker: UUID, endings: list[str]) -> Any:
+        """Claim all there is, and let the first few jobs end one way or another."""
+        claimed = self.pair.both("claim", worker, [Want(name, 100) for name in draw.NAMES], 100)
+        settled = [draw.ended(job, ending) for job, ending in zip(claimed, endings, strict=False)]
+        self.pair.both("settle", *draw.settlement(settled))
+        return multiple(*((job.id, job.attempt) for job in claimed))
+
     @rule(settled=draw.outcomes(claims), again=st.booleans())
     def settle(self, settled: list[draw.Outcome], again: bool) -> None:  # noqa: FBT001 - drawn by name
         self.pair.both("settle", *draw.settlement(settled), again=again)
@@ -93,20 +106,14 @@ class StorageMachine(RuleBasedStateMachine):
         self.pair.both("settle", *draw.settlement(settled))
         self.pair.both("settle", *draw.settlement(settled), again=True)
 
-    @rule(target=ids, settled=draw.outcomes(claims), job=draw.new_jobs(ANY_ID), slot=draw.slots)
-    def give_up_a_place(self, settled: list[draw.Outcome], job: NewJob, slot: int) -> Any:
-        """Let a rival come before a running job is settled, so that it can't wait again."""
-        sent = self.rival(replace(job, id=settled[0].id), slot)
+    @rule(target=ids, worker=draw.workers, endings=draw.endings, job=draw.new_jobs(ANY_ID), slot=draw.slots)
+    def give_up_places(self, worker: UUID, endings: list[str], job: NewJob, slot: int) -> Any:
+        """Claim all there is, let a rival come to each, and then settle: some can't wait again."""
+        claimed = self.pair.both("claim", worker, [Want(name, 100) for name in draw.NAMES], 100)
+        came = [job_id for held in claimed[:4] for job_id in self.rival(replace(job, id=held.id), slot)]
+        settled = [draw.ended(held, ending) for held, ending in zip(claimed, endings, strict=False)]
         self.pair.both("settle", *draw.settlement(settled))
-        return self.ids_of(sent)
-
-    @rule(target=ids, settled=draw.final_failures(claims), job=draw.new_jobs(ANY_ID), slot=draw.slots)
-    def revive(self, settled: list[Failed], job: NewJob, slot: int) -> Any:
-        """Fail for good, and retry when a rival may have come, the ids in another order than the jobs."""
-        self.pair.both("settle", [], settled)
-        sent = self.rival(replace(job, id=settled[0].id), slot) if job.retry_backoff else []
-        self.pair.both("retry", [failed.id for failed in reversed(settled)])
-        return self.ids_of(sent)
+        return multiple(*came)
 
     @rule(extended=draw.extensions(claims), events=draw.events(claims))
     def extend_and_note(self, extended: list[Extended], events: list[JobEvent]) -> None:
@@ -127,10 +134,14 @@ class StorageMachine(RuleBasedStateMachine):
     def change_by_hand(self, verb: str, ids: list[UUID]) -> None:
         self.pair.both(verb, ids)
 
-    @rule(ids=st.lists(ids, min_size=1, max_size=5))
-    def cancel_and_resume(self, ids: list[UUID]) -> None:
+    @rule(ids=st.lists(ids, min_size=1, max_size=5), backwards=st.booleans())
+    def cancel_and_bring_back(self, ids: list[UUID], backwards: bool) -> None:  # noqa: FBT001 - drawn by name
+        """Cancel some jobs, and bring back all that ended otherwise than well, in this order or the other."""
         self.pair.both("cancel", ids)
-        self.pair.both("resume", ids)
+        ended = [job.id for job in self.pair.memory.dump().jobs if job.state in FINAL]
+        ended.sort(reverse=backwards)
+        self.pair.both("resume", ended)
+        self.pair.both("retry", ended)
 
     @rule(
         queues=st.lists(draw.queue_settings, max_size=2, unique_by=lambda queue: queue.name),
@@ -150,21 +161,18 @@ class StorageMachine(RuleBasedStateMachine):
         steps = [Step("overdue", limit), Step("settle", [], failed), Step("overdue", limit)]
         self.pair.in_transaction(steps, commit=commit)
 
-    @rule(
-        noted=draw.events(claims),
-        after=st.just(0.0) | draw.seconds,
-        limit=draw.limits,
-        between=st.just(0.0) | draw.seconds,
-        deleted_after=st.just(0.0) | draw.seconds,
-    )
-    def retention(
-        self, noted: list[JobEvent], after: float, limit: int, between: float, deleted_after: float
-    ) -> None:
+    @rule(noted=draw.events(claims), waits=st.tuples(draw.seconds, draw.seconds), limit=draw.limits)
+    def retention(self, noted: list[JobEvent], waits: tuple[float, float], limit: int) -> None:
+        """Archive and purge what is older than the waits before; what is exactly as old is kept."""
         self.pair.both("note", noted)
-        self.pair.both("archive", after, limit)
+        self.pair.clock.advance(waits[0])
+        self.pair.both("archive", waits[0] / 2, limit)
         self.pair.check()
-        self.pair.clock.advance(between)
-        self.pair.both("purge", deleted_after, limit)
+        self.pair.clock.advance(waits[1])
+        self.pair.both("purge", waits[1], 100)
+        self.pair.check()
+        self.pair.clock.advance(0.000001)
+        self.pair.both("purge", waits[1], limit)
 
     # The scheduler
 
@@ -223,7 +231,7 @@ class StorageMachine(RuleBasedStateMachine):
             Step("overdue", 100),
         ]
         self.pair.in_transaction(steps, commit=commit)
-        return self.ids_of([job.id for job in [*first, *last]])
+        return multiple(*(job.id for job in [*first, *last]))
 
     # Looking
 
@@ -241,9 +249,15 @@ class StorageMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.pair.clock.advance(seconds)
 
-    @rule(target=ids, name=draw.names, state=st.sampled_from([JobState.CREATED, JobState.RETRY]))
-    def pgboss_sends(self, name: str, state: JobState) -> Any:
-        now = self.pair.clock.now()
+    @rule(
+        target=ids,
+        name=draw.names,
+        state=st.sampled_from([JobState.CREATED, JobState.RETRY]),
+        age=st.sampled_from([0, 3]),
+    )
+    def pgboss_sends(self, name: str, state: JobState, age: int) -> Any:
+        """Write a job as pg-boss does, which may have waited past its keep_until already."""
+        now = self.pair.clock.now() - timedelta(seconds=age)
         job = Job(
             id=self.new_id(),
             name=name,
@@ -263,7 +277,7 @@ class StorageMachine(RuleBasedStateMachine):
             expire_in=5.0,
             created_on=now,
             completed_on=None,
-            keep_until=now + timedelta(seconds=60),
+            keep_until=now + timedelta(seconds=2),
             output=None,
             worker=None,
             policy=None,
@@ -274,21 +288,15 @@ class StorageMachine(RuleBasedStateMachine):
         self.pair.plant(job)
         return job.id
 
-    @rule(job_id=consumes(ids))
+    @rule(job_id=ids)
     def pgboss_fetches(self, job_id: UUID) -> None:
-        now = self.pair.clock.now()
-        for job in self.pair.memory.dump().jobs:
-            if job.id == job_id and job.state in {JobState.CREATED, JobState.RETRY}:
-                retries = job.retry_count + (job.state is JobState.RETRY)
-                fetched = replace(
-                    job,
-                    state=JobState.ACTIVE,
-                    started_on=now,
-                    completed_on=None,
-                    retry_count=retries,
-                    attempt=job.attempt + 1,
-                )
-                self.pair.memory.plant([fetched])
+        """Claim without naming a worker or counting the attempt, which a trigger does."""
+        now, tables = self.pair.clock.now(), self.pair.memory._tables
+        row = tables.jobs.get(job_id)
+        if row is not None and row.waits:
+            tables.take_out(row)
+            row.begin(None, now)
+            tables.put_in(row)
         self.pair.execute(FETCH_OF_PGBOSS, [now, job_id])
 
     def unlimited(self) -> list[Want]:
@@ -301,8 +309,8 @@ class StorageMachine(RuleBasedStateMachine):
         }
         return [Want(name, 100) for name in draw.NAMES if name not in limited]
 
-    def rival(self, job: NewJob, slot: int) -> list[UUID | None]:
-        """Send a job that the rules of an earlier one of the same id bind too; returns what was answered."""
+    def rival(self, job: NewJob, slot: int) -> list[UUID]:
+        """Send a job under the rules of an earlier one of the same id; returns its id if it went in."""
         sent = self.pair.both("get", [job.id]).get(job.id)
         if sent is None:
             return []
@@ -314,11 +322,12 @@ class StorageMachine(RuleBasedStateMachine):
             slot_seconds=None if sent.singleton_on is None else slot,
         )
         self.pair.both("holder", rival)
-        return self.pair.both("insert", [rival])
+        return self.sent([rival])
 
-    def ids_of(self, answer: list[UUID | None]) -> Any:
-        """Put the ids of an answer into the bundle, those that were refused left out."""
-        return multiple(*(job_id for job_id in answer if job_id is not None))
+    def sent(self, jobs: list[NewJob]) -> list[UUID]:
+        """Insert jobs; returns the ids of those that were not refused."""
+        answer: list[UUID | None] = self.pair.both("insert", jobs)
+        return [job_id for job_id in answer if job_id is not None]
 
     def new_id(self) -> UUID:
         self.count += 1

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.clocks import START
 from zeke_queue.model import (
     CatchUp,
+    Claimed,
     Completed,
     Extended,
     Failed,
@@ -30,17 +31,7 @@ if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 NAMES = ("a", "b")
-SINGLETON_QUEUE = "__pgboss__singleton_queue"
 WORKERS = (UUID(int=0xA), UUID(int=0xB))
-
-RULES: list[tuple[str | None, int | None]] = [
-    ("k", None),
-    ("k", 3600),
-    (None, 10),
-    (None, 3600),
-    (SINGLETON_QUEUE, None),
-]
-"""Key and slot of jobs under a uniqueness rule."""
 
 names = st.sampled_from(["a", "a", "a", "b"])
 workers = st.sampled_from(WORKERS)
@@ -50,52 +41,69 @@ seconds = st.sampled_from([0.0, 0.5, 1.0, 5.0, 60.0, 1.0000005])
 payloads = st.sampled_from(
     [None, "null", '{"n":1.50,"aa":[1e2,-0],"b":{}}', '{"x":1,"x":"\\u00e9"}', '"text"', "[]", "0.10"]
 )
-objects = st.sampled_from([None, "{}", '{"trace":"t","k":null}'])
 errors = st.sampled_from(
     [
         '{"type":"E","message":"boom","traceback":null}',
         '{"type":"F","message":"bang","traceback":"at","extra":1.0}',
     ]
 )
-moments = st.sampled_from([-3600.0, -1.0, 0.0, 2.0, 3600.0]).map(lambda s: START + timedelta(seconds=s))
 steps_of_time = st.sampled_from([0.000001, 0.5, 1.0, 4.0, 10.0, 60.0, 3600.0, -2.0, -2.0])
-parents = st.none() | st.integers(1, 3).map(lambda n: UUID(int=n))
 
 
-@st.composite
-def new_jobs(draw: st.DrawFn, ids: SearchStrategy[UUID]) -> NewJob:
-    """A job, most often without a rule, else with a key, a slot or both."""
-    key, slot = draw(st.sampled_from([(None, None)] * 5 + RULES))
-    return NewJob(
-        id=draw(ids),
-        name=draw(names),
-        data=draw(payloads),
-        priority=draw(st.integers(-1, 1)),
-        delay=draw(st.just(0.0) | st.just(0.0) | seconds),
-        start_at=draw(st.none() | st.none() | moments),
-        retry_limit=draw(st.integers(0, 2)),
-        retry_delay=draw(st.integers(0, 2)),
-        retry_backoff=draw(st.booleans()),
-        retry_delay_max=draw(st.sampled_from([None, 10])),
-        expire_in=draw(st.sampled_from([0.25, 5.0, 600.0])),
-        singleton_key=key,
-        slot_seconds=slot,
-        slot_offset=draw(st.sampled_from([0, slot])) if slot else 0,
-        policy=draw(st.sampled_from([None, "p"])),
-        group_key=draw(st.sampled_from([None, "g"])),
-        parent=draw(parents),
-        meta=draw(objects),
-    )
+# An example may make only so many draws, so what does not bear on anything else is drawn together.
+starts: SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [{}] * 6
+    + [{"delay": delay} for delay in (0.5, 1.0000005, 5.0, 60.0)]
+    + [{"start_at": START + timedelta(seconds=offset)} for offset in (-3600.0, -1.0, 2.0, 3600.0)]
+)
+policies: SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {},
+        {"retry_limit": 0, "retry_delay": 2, "expire_in": 0.25},
+        {"retry_limit": 1, "retry_backoff": False, "expire_in": 5.0},
+        {"retry_limit": 2, "retry_delay_max": 10, "expire_in": 600.0},
+    ]
+)
+belongings: SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {},
+        {"data": "null"},
+        {"data": '{"n":1.50,"aa":[1e2,-0],"b":{}}', "meta": "{}"},
+        {"data": '{"x":1,"x":"\\u00e9"}', "meta": '{"trace":"t","k":null}', "parent": UUID(int=1)},
+        {"data": "0.10", "parent": UUID(int=2), "policy": "p"},
+        {"data": "[]", "group_key": "g"},
+    ]
+)
+RULES: list[dict[str, Any]] = [
+    {"singleton_key": "k"},
+    {"singleton_key": "k", "slot_seconds": 3600},
+    {"slot_seconds": 10},
+    {"slot_seconds": 10, "slot_offset": 10},
+    {"slot_seconds": 3600},
+    {"singleton_key": "__pgboss__singleton_queue"},
+    {"singleton_key": "__pgboss__singleton_queue"},
+]
+"""Uniqueness rules that a job may be under."""
+
+
+def _new_job(job_id: UUID, name: str, priority: int, *parts: dict[str, Any]) -> NewJob:
+    """Put a job together from its parts."""
+    return NewJob(job_id, name, priority=priority, **{key: part[key] for part in parts for key in part})
+
+
+def new_jobs(ids: SearchStrategy[UUID]) -> SearchStrategy[NewJob]:
+    """A job, half of them under a uniqueness rule."""
+    rules = st.sampled_from([{}] * len(RULES) + RULES)
+    return st.builds(_new_job, ids, names, st.integers(-1, 1), starts, policies, belongings, rules)
 
 
 @st.composite
 def rivals(draw: st.DrawFn, ids: SearchStrategy[UUID]) -> list[NewJob]:
     """One to three jobs of which a uniqueness rule admits one."""
-    first = draw(new_jobs(ids))
-    key, slot = draw(st.sampled_from(RULES))
-    rule: dict[str, Any] = {"name": first.name, "singleton_key": key, "slot_seconds": slot, "slot_offset": 0}
-    others = draw(st.lists(new_jobs(ids), max_size=2))
-    return [replace(job, **rule) for job in [first, *others]]
+    name, rule = draw(names), draw(st.sampled_from(RULES))
+    jobs = draw(st.lists(new_jobs(ids), min_size=1, max_size=3))
+    free: dict[str, Any] = {"singleton_key": None, "slot_seconds": None, "slot_offset": 0}
+    return [replace(job, **{"name": name, **free, **rule}) for job in jobs]
 
 
 wants = st.lists(
@@ -119,10 +127,16 @@ def outcomes(claims: SearchStrategy[tuple[UUID, int]]) -> SearchStrategy[list[Ou
     return st.lists(one, min_size=1, max_size=4, unique_by=lambda outcome: outcome.id)
 
 
-def final_failures(claims: SearchStrategy[tuple[UUID, int]]) -> SearchStrategy[list[Failed]]:
-    """One to three failures for good, each of another job."""
-    one = st.builds(lambda claim, error: Failed(claim[0], claim[1], None, error), claims, errors)
-    return st.lists(one, min_size=1, max_size=3, unique_by=lambda failed: failed.id)
+endings = st.lists(st.sampled_from(["completed", "retried", "failed", "released"]), min_size=1, max_size=4)
+
+
+def ended(job: Claimed, ending: str) -> Outcome:
+    """Return how a job ends that was just claimed."""
+    if ending == "completed":
+        return Completed(job.id, job.attempt, '{"n":1.0}')
+    if ending == "released":
+        return Released(job.id, job.attempt)
+    return Failed(job.id, job.attempt, 0.0 if ending == "retried" else None, '{"type":"E","message":"boom"}')
 
 
 def settlement(settled: list[Outcome]) -> tuple[list[Completed], list[Failed], list[Released]]:
@@ -142,17 +156,26 @@ def extensions(claims: SearchStrategy[tuple[UUID, int]]) -> SearchStrategy[list[
 
 queue_settings = st.builds(QueueSettings, names, st.sampled_from([1, 1, 2, 3, 0, None]))
 
+extras: SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [
+        {"task": "a"},
+        {"task": "b", "data": '{"n":1.50,"aa":1}', "options": {"priority": 1, "key": "x"}},
+        {
+            "task": "a",
+            "data": '{"aa":1,"n":1.50}',
+            "options": {"key": "x", "priority": 1},
+            "description": "said",
+        },
+        {"task": "a", "catch_up": CatchUp.ALL},
+    ]
+)
 schedules = st.builds(
-    Schedule,
-    name=st.sampled_from(["s", "t"]),
-    cron=st.sampled_from(["* * * * *", "0 * * * *"]),
-    task=names,
-    zone=st.sampled_from(["UTC", "Asia/Tokyo"]),
-    data=payloads,
-    options=st.sampled_from([{}, {"priority": 1, "key": "x"}]),
-    catch_up=st.sampled_from(CatchUp),
-    description=st.sampled_from([None, "said"]),
-    paused=st.booleans(),
+    lambda name, cron, zone, paused, extra: Schedule(name, cron, zone=zone, paused=paused, **extra),
+    st.sampled_from(["s", "t"]),
+    st.sampled_from(["* * * * *", "0 * * * *"]),
+    st.sampled_from(["UTC", "Asia/Tokyo"]),
+    st.booleans(),
+    extras,
 )
 
 beats = st.builds(
@@ -182,8 +205,8 @@ def filters(ids: SearchStrategy[UUID]) -> SearchStrategy[JobFilter]:
         JobFilter,
         names=st.sampled_from([(), ("a",), ("a", "b")]),
         states=st.sampled_from([(), (JobState.CREATED, JobState.RETRY), (JobState.COMPLETED,)]),
-        parent=parents,
+        parent=st.sampled_from([None, UUID(int=1)]),
         archived=st.booleans(),
-        before=st.none() | ids,
+        before=ids,
         limit=st.sampled_from([1, 3, 1000]),
     )
