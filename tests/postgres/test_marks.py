@@ -64,9 +64,7 @@ async def test_a_mark_is_trusted_for_a_second_only(
     past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
     early = jobs.new(start_at=past)
     # Inserted by another process: the storage that claims does not hear of it.
-    await Sender(
-        PostgresStorage(storage._session, storage._listener, clock, exact=False), clock
-    ).storage.insert([early])
+    await Sender(PostgresStorage(storage._session, storage._listener, clock), clock).storage.insert([early])
     assert early.id not in {job.id for job in await jobs.claim(5)}
     clock.advance(TRUSTED)
     assert (await jobs.claim(5))[0].id == early.id
@@ -116,7 +114,7 @@ async def test_a_short_claim_looks_below_the_marks_before_it_answers(
 ) -> None:
     past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
     early = jobs.new(start_at=past)
-    await PostgresStorage(storage._session, storage._listener, clock, exact=False).insert([early])
+    await PostgresStorage(storage._session, storage._listener, clock).insert([early])
     claimed = [job.id for job in await jobs.claim(1000)]
     assert claimed[0] == early.id
     assert len(claimed) == 181
@@ -127,7 +125,7 @@ async def test_marks_of_one_queue_are_not_renewed_by_claims_of_another(
 ) -> None:
     past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
     early = jobs.new(start_at=past)
-    await PostgresStorage(storage._session, storage._listener, clock, exact=False).insert([early])
+    await PostgresStorage(storage._session, storage._listener, clock).insert([early])
     await jobs.send(50, "post")
     for _ in range(4):
         clock.advance(TRUSTED / 3)

@@ -47,11 +47,18 @@ class Mark(NamedTuple):
 
 
 class Claims:
-    """The claims of one storage, and what they know from one to the next."""
+    """The claims of one storage, and what they know from one to the next.
 
-    def __init__(self, session: Session, clock: Clock) -> None:
+    Args:
+        session: runs the statements.
+        clock: says how old marks are.
+        marking: whether to leave and use marks.
+    """
+
+    def __init__(self, session: Session, clock: Clock, *, marking: bool = True) -> None:
         self._session = session
         self._clock = clock
+        self._marking = marking
         self._marks: dict[str, dict[int, Mark]] = {}
         self._full_look_due: dict[str, float] = {}
         self._limited: frozenset[str] = frozenset()
@@ -80,7 +87,7 @@ class Claims:
             if marks or any(want.name in self._limited - limited for want in rest):
                 taken += await self._claim(worker, rest, limit - len(taken), {})
                 taken.sort(key=_claim_order)
-        else:
+        elif self._marking:
             self._remember(taken)
         return taken
 

@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 class PostgresStorage(PostgresVerbs, PostgresReader, PostgresAdmin):
     """``storage.store.Storage`` on Postgres; made by ``open``."""
 
-    def __init__(self, session: Session, listener: Listener, clock: Clock, *, exact: bool) -> None:
+    def __init__(self, session: Session, listener: Listener, clock: Clock) -> None:
         self._session = session
         self._listener = listener
         self._clock = clock
-        self._claims = Claims(session, clock)
+        # Marks go by real time; where a test's time rules, each claim begins at the very head.
+        self._claims = Claims(session, clock, marking=session.now is None)
         self._identity = Ids(clock, SystemEntropy())()
-        super().__init__(session, self._claims.forget_marks if exact else _nothing)
+        super().__init__(session)
 
     @classmethod
     @asynccontextmanager
@@ -74,7 +75,7 @@ class PostgresStorage(PostgresVerbs, PostgresReader, PostgresAdmin):
         )
         async with sessions as session:
             listener = Listener(session.conninfo, schema, clock, enabled=listen)
-            storage = cls(session, listener, clock, exact=now is not None)
+            storage = cls(session, listener, clock)
             try:
                 yield storage
             finally:
@@ -156,8 +157,4 @@ class PostgresStorage(PostgresVerbs, PostgresReader, PostgresAdmin):
 
     async def _in_transaction(self, work: Callable[[PostgresVerbs], Awaitable[Any]]) -> Any:
         """Open a transaction, which is repeated if the server undoes it."""
-        return await self._session.atomically(lambda link: work(PostgresVerbs(link, _nothing)))
-
-
-def _nothing() -> None:
-    """Do nothing: with the server's clock, what is put back is never due before what was claimed."""
+        return await self._session.atomically(lambda link: work(PostgresVerbs(link)))

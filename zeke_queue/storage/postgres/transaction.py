@@ -32,8 +32,8 @@ class PostgresTransaction(PostgresVerbs):
             transaction of its that was joined.
     """
 
-    def __init__(self, link: Link | AlchemyLink, changed: Callable[[], None]) -> None:
-        super().__init__(link, changed)
+    def __init__(self, link: Link | AlchemyLink) -> None:
+        super().__init__(link)
         self.connection: Any = link.connection
         self._applied: list[Callable[[], None]] = []
         self._undone: list[Callable[[], None]] = []
@@ -61,15 +61,21 @@ class PostgresTransaction(PostgresVerbs):
 async def transaction(
     session: Session, connection: Any, changed: Callable[[], None]
 ) -> AsyncGenerator[PostgresTransaction]:
-    """Open a transaction that ends with the block, or join the caller's, which goes on after it."""
+    """Open a transaction that ends with the block, or join the caller's, which goes on after it.
+
+    Args:
+        session: where a transaction of our own is opened.
+        connection: the caller's, or None.
+        changed: is told after the block that jobs may be there whose sends lie back a while.
+    """
     opened: PostgresTransaction | None = None
     try:
         if connection is None:
             async with session.open_to_all() as link:
-                opened = PostgresTransaction(link, changed)
+                opened = PostgresTransaction(link)
                 yield opened
         else:
-            opened = PostgresTransaction(await _joined(session, connection), changed)
+            opened = PostgresTransaction(await _joined(session, connection))
             yield opened
     except BaseException:
         if opened is not None:

@@ -37,12 +37,10 @@ class PostgresVerbs:
 
     Args:
         runner: the session, where each verb is a transaction of its own, or an open transaction.
-        changed: is told after jobs were put where a claim that goes by marks may not look.
     """
 
-    def __init__(self, runner: Runner, changed: Callable[[], None]) -> None:
+    def __init__(self, runner: Runner) -> None:
         self._runner = runner
-        self._changed = changed
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
         """Insert jobs, and wake workers that sleep on their queues."""
@@ -51,7 +49,6 @@ class PostgresVerbs:
         one = len(jobs) == 1
         given = rows.of_new_job(jobs[0]) if one else rows.of_new_jobs(jobs)
         found = await self._runner.run("insert", given | self._channels(), one=one)
-        self._changed()
         ids = {row[0] for row in found}
         missing = [job.id for job in jobs if job.id not in ids]
         if missing:
@@ -75,7 +72,6 @@ class PostgresVerbs:
             changed = await self._ids("complete", rows.of_completed(completed))
         else:
             changed = await self._settle(Outcomes(completed, failed, released))
-            self._changed()
         if again and len(changed) < number:
             asked = Outcomes(completed, failed, released).parameters()
             changed.update(row[0] for row in await self._runner.run("settled_before", asked))
@@ -140,11 +136,9 @@ class PostgresVerbs:
             return set()
         parameters = {"state": state, "from_states": list(from_states)}
         try:
-            changed = await self._ids("bring_back", {**parameters, "ids": list(ids)})
+            return await self._ids("bring_back", {**parameters, "ids": list(ids)})
         except UniqueViolation:
-            changed = await self._in_transaction(lambda verbs: verbs.bring_back_singly(ids, parameters))
-        self._changed()
-        return changed
+            return await self._in_transaction(lambda verbs: verbs.bring_back_singly(ids, parameters))
 
     async def bring_back_singly(self, ids: Sequence[UUID], parameters: dict[str, Any]) -> set[UUID]:
         """Let ended jobs wait again, one by one in a transaction, the lower id first."""
