@@ -171,3 +171,12 @@ async def test_a_job_that_waited_for_a_year_is_still_there(jobs: Driver) -> None
     job_id = await jobs.send()
     jobs.clock.advance(3600 * 24 * 365)
     assert [job.id for job in await jobs.claim(worker=ANNA)] == [job_id]
+
+
+async def test_durations_are_rounded_to_the_microsecond(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    for delay, kept in [(0.0000025, 2), (1.0000015, 1_000_001), (4.0000005, 4_000_000), (0.1 + 0.2, 300_000)]:
+        job = await jobs.look(await jobs.send(delay=delay, expire_in=60 + delay))
+        assert job.start_after - clock.now() == timedelta(microseconds=kept), delay
+        assert timedelta(seconds=job.expire_in) == timedelta(seconds=60 + delay), delay

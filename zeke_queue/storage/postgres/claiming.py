@@ -118,11 +118,10 @@ class Claims:
 
     async def _worth_locking(self, names: list[str], marks: dict[str, dict[int, Mark]]) -> list[str]:
         """Return those of these limited queues from which a claim may get something."""
-        unsure = [name for name in names if name not in marks]
-        if not unsure:
-            return names
-        ready = {row[0] for row in await self._session.run("ready", {"names": unsure})}
-        return [name for name in names if name in marks or name in ready]
+        if not names:
+            return []
+        parameters = {"names": names, "busy": [name for name in names if name in marks]}
+        return [row[0] for row in await self._session.run("ready", parameters)]
 
     async def _look_up_limits(self) -> None:
         self._limited = frozenset(row[0] for row in await self._session.run("limited_queues"))

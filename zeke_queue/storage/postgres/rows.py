@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 
 _SEPARATOR: Final = "\x1f"
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+def microseconds(seconds: float) -> int:
+    """Return a duration as statements take it: rounded here as in memory, for the server rounds otherwise."""
+    return timedelta(seconds=seconds) // _MICROSECOND
 
 
 class _RawJson(Loader):
@@ -81,13 +87,13 @@ def of_new_job(job: NewJob) -> dict[str, Any]:
         "names": job.name,
         "datas": job.data,
         "priorities": job.priority,
-        "delays": job.delay,
+        "delays": microseconds(job.delay),
         "start_ats": job.start_at,
         "retry_limits": job.retry_limit,
         "retry_delays": job.retry_delay,
         "retry_backoffs": job.retry_backoff,
         "retry_delay_maxes": job.retry_delay_max,
-        "expire_ins": job.expire_in,
+        "expire_ins": microseconds(job.expire_in),
         "singleton_keys": job.singleton_key,
         "slot_lengths": job.slot_seconds,
         "slot_offsets": job.slot_offset,
@@ -153,7 +159,10 @@ class Outcomes:
         """Return the parameters of ``settle.sql``."""
         names = ("ids", "attempts", "states", "delays", "outputs", "faileds")
         columns: list[list[Any]] = [list(column) for column in zip(*self.rows, strict=True)]
-        return dict(zip(names, columns or [[] for _ in names], strict=True))
+        parameters = dict(zip(names, columns or [[] for _ in names], strict=True))
+        delays = parameters["delays"]
+        parameters["delays"] = [None if delay is None else microseconds(delay) for delay in delays]
+        return parameters
 
     def one_by_one(self) -> list[Outcomes]:
         """Return each by itself, in the order of the ids."""
@@ -176,7 +185,7 @@ def of_extended(extended: Sequence[Extended]) -> dict[str, Any]:
     return {
         "ids": [asked.id for asked in extended],
         "attempts": [asked.attempt for asked in extended],
-        "lengths": [asked.seconds for asked in extended],
+        "lengths": [microseconds(asked.seconds) for asked in extended],
     }
 
 

@@ -112,7 +112,7 @@ class PostgresStorage(PostgresVerbs, PostgresReader, PostgresAdmin):
             "host": worker.host,
             "pid": worker.pid,
             "queues": list(worker.queues),
-            "lease": worker.lease,
+            "lease": rows.microseconds(worker.lease),
         }
         return dict(await self._session.run("beat", parameters))
 
@@ -130,12 +130,16 @@ class PostgresStorage(PostgresVerbs, PostgresReader, PostgresAdmin):
 
     async def archive(self, after: float, limit: int) -> int:
         """Move jobs that ended more than ``after`` seconds ago to the archive."""
-        found = await self._session.run("archive", {"after": after}, limit=check_limit(limit))
+        found = await self._session.run(
+            "archive", {"after": rows.microseconds(after)}, limit=check_limit(limit)
+        )
         return found[0][0]
 
     async def purge(self, after: float, limit: int) -> int:
         """Delete jobs archived more than ``after`` seconds ago, with their events."""
-        found = await self._session.run("purge", {"after": after}, limit=check_limit(limit))
+        found = await self._session.run(
+            "purge", {"after": rows.microseconds(after)}, limit=check_limit(limit)
+        )
         return found[0][0]
 
     async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:

@@ -5,7 +5,7 @@ with old as materialized (
     where
         state > 'active'
         and completedon
-        < coalesce(%(now)s::timestamptz, statement_timestamp()) - %(after)s::float8 * interval '1 second'
+        < coalesce(%(now)s::timestamptz, statement_timestamp()) - %(after)s::bigint * interval '1 microsecond'
     order by completedon, id
     limit {limit}
     for update skip locked

@@ -6,7 +6,7 @@ with noted as (
         %(host)s::text,
         %(pid)s::int,
         %(queues)s::text[],
-        %(lease)s::float8 * interval '1 second',
+        %(lease)s::bigint * interval '1 microsecond',
         coalesce(%(now)s::timestamptz, statement_timestamp()),
         coalesce(%(now)s::timestamptz, statement_timestamp())
     )

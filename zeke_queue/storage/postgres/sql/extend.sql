@@ -2,15 +2,14 @@
 -- explained in complete.sql.
 update {schema}.job
 set
-    expirein = make_interval(
-        secs => extract(
-            epoch from coalesce(%(now)s::timestamptz, statement_timestamp()) - job.startedon
-        )::float8
-        + given.seconds
-    )
+    -- In microseconds alone: a difference of times has days, which are of another length in other zones.
+    expirein = (
+        extract(epoch from coalesce(%(now)s::timestamptz, statement_timestamp()) - job.startedon) * 1000000
+        + given.length
+    )::float8 * interval '1 microsecond'
 from (
     select *
-    from unnest(%(ids)s::uuid[], %(attempts)s::int[], %(lengths)s::float8[]) as asked (id, attempt, seconds)
+    from unnest(%(ids)s::uuid[], %(attempts)s::int[], %(lengths)s::bigint[]) as asked (id, attempt, length)
     order by asked.id
 ) as given
 where

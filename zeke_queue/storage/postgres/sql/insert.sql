@@ -14,9 +14,9 @@ with given as (
                 ) * job.slot_seconds)
         end as slot
     from unnest(
-        %(ids)s::uuid[], %(names)s::text[], %(datas)s::text[], %(priorities)s::int[], %(delays)s::float8[],
+        %(ids)s::uuid[], %(names)s::text[], %(datas)s::text[], %(priorities)s::int[], %(delays)s::bigint[],
         %(start_ats)s::timestamptz[], %(retry_limits)s::int[], %(retry_delays)s::int[],
-        %(retry_backoffs)s::bool[], %(retry_delay_maxes)s::int[], %(expire_ins)s::float8[],
+        %(retry_backoffs)s::bool[], %(retry_delay_maxes)s::int[], %(expire_ins)s::bigint[],
         %(singleton_keys)s::text[], %(slot_lengths)s::int[], %(slot_offsets)s::int[], %(policies)s::text[],
         %(group_keys)s::text[], %(parents)s::uuid[], %(metas)s::text[]
     ) with ordinality as job (
@@ -42,11 +42,11 @@ inserted as (
         retry_delay,
         retry_backoff,
         greatest(
-            coalesce(start_at, now + delay * interval '1 second'), case when slot_offset > 0 then slot end
+            coalesce(start_at, now + delay * interval '1 microsecond'), case when slot_offset > 0 then slot end
         ),
         singleton_key,
         slot at time zone 'UTC',
-        expire_in * interval '1 second',
+        expire_in * interval '1 microsecond',
         now,
         -- pg-boss 9 archives waiting jobs from this time on; a century in hours, which no time zone can bend.
         now + interval '876000 hours',

@@ -4,7 +4,7 @@ with old as materialized (
     from {schema}.archive
     where
         archivedon
-        < coalesce(%(now)s::timestamptz, statement_timestamp()) - %(after)s::float8 * interval '1 second'
+        < coalesce(%(now)s::timestamptz, statement_timestamp()) - %(after)s::bigint * interval '1 microsecond'
     order by archivedon, id
     limit {limit}
     for update skip locked

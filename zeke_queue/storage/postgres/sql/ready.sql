@@ -1,4 +1,6 @@
--- Returns which of these limited queues have a due job and room for it, so that only their rows need locking.
+-- Returns which of these limited queues have room and a due job, so that only their rows need locking. Of
+-- those that are known to be busy only the room is looked at: at their heads lie the dead entries that marks
+-- spare.
 with recursive open_queue as materialized (
     select name
     from {schema}.queue
@@ -26,6 +28,7 @@ found (name, priority) as (
         order by job.priority desc
         limit 1
     ) as top
+    where open_queue.name <> all(%(busy)s::text[])
     union all
     select
         found.name,
@@ -40,7 +43,11 @@ found (name, priority) as (
     ) as next
 )
 
-select distinct found.name
+select open_queue.name
+from open_queue
+where open_queue.name = any(%(busy)s::text[])
+union
+select found.name
 from found
 cross join lateral (
     select job.id

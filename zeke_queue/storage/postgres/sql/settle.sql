@@ -12,7 +12,7 @@ with done as (
         end,
         startafter = case
             when outcome.delay is null then job.startafter
-            else coalesce(%(now)s::timestamptz, statement_timestamp()) + outcome.delay * interval '1 second'
+            else coalesce(%(now)s::timestamptz, statement_timestamp()) + outcome.delay * interval '1 microsecond'
         end,
         keepuntil = case
             when outcome.delay is null then job.keepuntil
@@ -47,7 +47,7 @@ with done as (
             given.failed,
             given.delay is not null and not given.failed as released
         from unnest(
-            %(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[], %(delays)s::float8[],
+            %(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[], %(delays)s::bigint[],
             %(outputs)s::text[], %(faileds)s::bool[]
         ) as given (id, attempt, state, delay, output, failed)
         order by given.id

@@ -9,7 +9,7 @@ from (
         given.delay is null as ended,
         given.output::jsonb as output
     from unnest(
-        %(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[], %(delays)s::float8[],
+        %(ids)s::uuid[], %(attempts)s::int[], %(states)s::text[], %(delays)s::bigint[],
         %(outputs)s::text[], %(faileds)s::bool[]
     ) as given (id, attempt, state, delay, output, failed)
 ) as outcome

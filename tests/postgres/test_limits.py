@@ -1,0 +1,78 @@
+"""Concurrency limits between processes: who sets one, who is bound by it, and what looking costs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.postgres.sending import ANNA, BERT, Sender
+from zeke_queue.model import QueueSettings, Want
+from zeke_queue.storage.postgres import PostgresStorage
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+@pytest.fixture
+async def elsewhere(dsn: str) -> AsyncIterator[PostgresStorage]:
+    """The storage of another process."""
+    async with PostgresStorage.open(dsn) as opened:
+        yield opened
+
+
+async def test_a_limit_that_another_process_sets_binds_the_next_claim_and_is_used_by_it(
+    storage: PostgresStorage, jobs: Sender, elsewhere: PostgresStorage
+) -> None:
+    await jobs.send(10)
+    assert len(await jobs.claim(2)) == 2
+    await elsewhere.declare_queues([QueueSettings("mail", 5)])
+    assert len(await jobs.claim(10)) == 3
+
+
+async def test_a_limit_that_another_process_sets_is_not_passed_beside_a_backlog_elsewhere(
+    storage: PostgresStorage, jobs: Sender, elsewhere: PostgresStorage
+) -> None:
+    await jobs.send(10)
+    await jobs.send(500, "post")
+    assert len(await jobs.claim(2)) == 2
+    await elsewhere.declare_queues([QueueSettings("mail", 2)])
+    claimed = await storage.claim(ANNA, [Want("mail", 100), Want("post", 100)], 100)
+    assert {job.name for job in claimed} == {"post"}
+
+
+async def test_a_limit_that_another_process_lifts_binds_no_more(
+    storage: PostgresStorage, jobs: Sender, elsewhere: PostgresStorage
+) -> None:
+    await storage.declare_queues([QueueSettings("mail", 1)])
+    await jobs.send(10)
+    assert len(await jobs.claim(10)) == 1
+    await elsewhere.declare_queues([QueueSettings("mail", None)])
+    assert len(await jobs.claim(10)) == 9
+
+
+async def test_what_pgboss_runs_counts_too(storage: PostgresStorage, jobs: Sender, sql: Connection) -> None:
+    await storage.declare_queues([QueueSettings("mail", 3)])
+    await jobs.send(10)
+    sql.execute(
+        "update pgboss.job set state = 'active', startedon = now()"
+        " where id in (select id from pgboss.job limit 2)"
+    )
+    assert len(await jobs.claim(10)) == 1
+
+
+@pytest.mark.parametrize("why", ["nothing is due", "there is no room"])
+async def test_a_look_that_can_get_nothing_writes_nothing(
+    storage: PostgresStorage, jobs: Sender, sql: Connection, why: str
+) -> None:
+    await storage.declare_queues([QueueSettings("mail", 1)])
+    if why == "nothing is due":
+        await jobs.send(3, delay=60)
+    else:
+        await jobs.send(3)
+        await jobs.claim(1, worker=BERT)
+    touched = "select xmin::text, xmax::text from pgboss.queue"
+    before = sql.execute(touched).fetchall()
+    assert await jobs.claim(10) == []
+    assert sql.execute(touched).fetchall() == before
