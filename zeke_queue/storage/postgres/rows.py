@@ -129,20 +129,20 @@ class Outcomes:
         failed: Iterable[Failed] = (),
         released: Iterable[Released] = (),
     ) -> None:
-        self.rows: list[tuple[UUID, int, str, float | None, str | None, bool]] = [
+        self.rows: list[tuple[UUID, int, str, int | None, str | None, bool]] = [
             *((c.id, c.attempt, "completed", None, c.output, False) for c in completed),
             *(
                 (
                     f.id,
                     f.attempt,
                     f.final.value if f.retry_in is None else "retry",
-                    f.retry_in,
+                    None if f.retry_in is None else microseconds(f.retry_in),
                     f.output,
                     True,
                 )
                 for f in failed
             ),
-            *((r.id, r.attempt, "created", r.delay, None, False) for r in released),
+            *((r.id, r.attempt, "created", microseconds(r.delay), None, False) for r in released),
         ]
 
     @property
@@ -159,10 +159,7 @@ class Outcomes:
         """Return the parameters of ``settle.sql``."""
         names = ("ids", "attempts", "states", "delays", "outputs", "faileds")
         columns: list[list[Any]] = [list(column) for column in zip(*self.rows, strict=True)]
-        parameters = dict(zip(names, columns or [[] for _ in names], strict=True))
-        delays = parameters["delays"]
-        parameters["delays"] = [None if delay is None else microseconds(delay) for delay in delays]
-        return parameters
+        return dict(zip(names, columns or [[] for _ in names], strict=True))
 
     def one_by_one(self) -> list[Outcomes]:
         """Return each by itself, in the order of the ids."""

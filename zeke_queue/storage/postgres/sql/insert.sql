@@ -42,7 +42,8 @@ inserted as (
         retry_delay,
         retry_backoff,
         greatest(
-            coalesce(start_at, now + delay * interval '1 microsecond'), case when slot_offset > 0 then slot end
+            coalesce(start_at, now + delay * interval '1 microsecond'),
+            case when slot_offset > 0 then slot end
         ),
         singleton_key,
         slot at time zone 'UTC',

@@ -12,7 +12,9 @@ with done as (
         end,
         startafter = case
             when outcome.delay is null then job.startafter
-            else coalesce(%(now)s::timestamptz, statement_timestamp()) + outcome.delay * interval '1 microsecond'
+            else
+                coalesce(%(now)s::timestamptz, statement_timestamp())
+                + outcome.delay * interval '1 microsecond'
         end,
         keepuntil = case
             when outcome.delay is null then job.keepuntil
