@@ -178,6 +178,10 @@ def _check_conninfo(text: str) -> None:
     ports, host = str(parts.get("port") or ""), str(parts.get("host") or "")
     if _PORTS.fullmatch(ports) is None or "@" in host.lstrip("@"):
         raise ValueError(_UNREADABLE)
+    try:
+        float(parts.get("connect_timeout") or 0)
+    except ValueError:
+        raise ValueError(f"connect_timeout: {parts['connect_timeout']!r} is no number of seconds") from None
     if any(port and not 1 <= int(port) <= _LAST_PORT for port in ports.split(",")):
         raise ValueError(f"a port is out of range; give 1 to {_LAST_PORT}")
 

@@ -43,7 +43,7 @@ def test_a_database_that_can_not_be_reached_is_the_one_finding(nowhere: Zeke) ->
     finding = sole(problems(nowhere, DATABASE_PRIMARY_URL=REFUSED))
     assert finding["grade"] == "problem"
     assert "can't be reached" in finding["found"]
-    assert "see that the server runs" in finding["advice"]
+    assert "See that the server runs" in finding["advice"]
     assert "s3cret" not in str(finding)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.cli.checks import Finding, Grade
 from zeke_queue.cli.render import length
 from zeke_queue.core.names import schema_name
-from zeke_queue.errors import Forbidden, SchemaMismatch, StorageError, StorageUnavailable
+from zeke_queue.errors import Forbidden, SchemaMismatch, StorageError
 from zeke_queue.storage.postgres import migrate
 from zeke_queue.storage.postgres.facts import read_facts
 
@@ -62,13 +62,6 @@ def _server(facts: Facts) -> Finding:
 def _unfit(about: str, error: StorageError) -> Finding:
     """Make a finding of an error, whose last sentence is what to do."""
     said = " ".join(str(error).split())
-    if isinstance(error, StorageUnavailable):
-        return Finding(
-            Grade.PROBLEM,
-            about,
-            said,
-            "see that the server runs and lets this host in, and that DATABASE_PRIMARY_URL names it",
-        )
     found, _, advice = said.rpartition(". ")
     return Finding(Grade.PROBLEM, about, found or said, advice if found else None)
 

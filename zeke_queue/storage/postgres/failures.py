@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
-from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable, TooOld
+from zeke_queue.errors import BadSetting, Forbidden, SchemaMismatch, StorageUnavailable, TooOld
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from zeke_queue.errors import StorageError
 
 OLDEST_SERVER: Final = 15
+
+_DEFAULT_SCHEMA: Final = "pgboss"
 
 _MISSING: Final = ("3F000", "42P01", "42703", "42704", "42883")  # schema, table, column, type, function
 _GONE: Final = (
@@ -29,14 +31,28 @@ _GONE: Final = (
 )  # connection, shutdown, resources, system, read-only standby
 _SERIALIZATION: Final = ("40001", "40P01")
 
+_NAMED_SCHEMA: Final = re.compile(r"schema \"(\w+)\"|\"(\w+)\.\w+\"")
+_REFUSED: Final = re.compile(r"permission denied for (\w+) (\S+)")
+
+# libpq looks at options as it connects, and has no code for these errors: only its words tell them apart.
+_WRONG_OPTION: Final = re.compile(
+    r"invalid \S+ value: .*|invalid integer value .* for connection option .*"
+    r"|definition of service .* not found|could not parse network address .*"
+)
+
 
 @contextmanager
 def translated() -> Generator[None]:
-    """Raise errors of ours for those of the driver that mean something to a caller; the rest pass."""
+    """Raise errors of ours for those of the driver that mean something to a caller; the rest pass.
+
+    Raises:
+        BadSetting: the connection string has an option that libpq refuses.
+        StorageError: see ``as_storage_error``.
+    """
     try:
         yield
     except (TimeoutError, psycopg.Error, PoolTimeout, PoolClosed, TooManyRequests, OSError) as error:
-        mine = as_storage_error(error)
+        mine = _wrong_option(error) or as_storage_error(error)
         if mine is None:
             raise
         raise mine from error
@@ -52,16 +68,37 @@ def as_storage_error(error: Exception, state: str | None = None) -> StorageError
     state = str(state or getattr(error, "sqlstate", None) or "")
     said = str(error).strip().partition("\n")[0]
     if state == "42501":
-        return Forbidden(f"{_role(error)} lacks a right: {said}. Grant it, or connect as the tables' owner")
+        return Forbidden(f"{_role(error)} lacks a right: {said}. {_grant(said)}")
     if state in _MISSING:
-        return SchemaMismatch(f"The tables are not as they should be: {said}. Run `zeke migrate`")
+        named = _NAMED_SCHEMA.search(said)
+        schema = named and (named[1] or named[2])
+        return SchemaMismatch(f"The tables are not as they should be: {said}. {how_to_migrate(schema)}")
     if state in ("28000", "28P01"):
         return StorageUnavailable(f"The database refuses this login: {said}. Check user and password")
     if isinstance(error, PoolTimeout | TooManyRequests):
-        return StorageUnavailable(f"No connection to the database could be had in time: {said}")
+        return StorageUnavailable(
+            f"No connection to the database could be had in time: {said}. See that the server answers, and"
+            " that JOBS_POOL_MAX is enough for what runs at once"
+        )
     if state.startswith(_GONE) or (not state and _broke(error)):
-        return StorageUnavailable(f"The database can't be reached: {said or type(error).__name__}")
+        return StorageUnavailable(
+            f"The database can't be reached: {said or type(error).__name__}. See that the server runs and"
+            " lets this host and user in, and that DATABASE_PRIMARY_URL names it"
+        )
     return None
+
+
+def how_to_migrate(schema: str | None) -> str:
+    """Say how to migrate a schema: one that is not the default has to be named there too.
+
+    Args:
+        schema: None if it is not known which one it is.
+    """
+    if schema is None:
+        return "Run `zeke migrate` on the same --schema or JOBS_SCHEMA"
+    if schema == _DEFAULT_SCHEMA:
+        return "Run `zeke migrate`"
+    return f"Run `zeke --schema {schema} migrate`, or set JOBS_SCHEMA={schema} for both"
 
 
 def is_worth_repeating(error: BaseException) -> bool:
@@ -94,6 +131,27 @@ def _broke(error: Exception) -> bool:
     return isinstance(
         error, psycopg.OperationalError | psycopg.InterfaceError | PoolClosed | OSError | asyncio.TimeoutError
     )
+
+
+def _wrong_option(error: Exception) -> BadSetting | None:
+    """Return what is wrong with the connection string, if libpq refused an option of it."""
+    if not isinstance(error, psycopg.OperationalError) or error.sqlstate is not None:
+        return None
+    found = _WRONG_OPTION.search(str(error))
+    return found and BadSetting(
+        f"DATABASE_PRIMARY_URL has an option that libpq refuses: {found[0]}; change it"
+    )
+
+
+def _grant(said: str) -> str:
+    """Say how to get a right that a server's message speaks of."""
+    refused = _REFUSED.search(said)
+    if refused and refused[1] == "database":
+        return (
+            f"For `zeke migrate`, as the database's owner: grant create on database {refused[2]} to that"
+            " role; or connect as its owner"
+        )
+    return "Grant it (`zeke doctor` prints the statements), or connect as the tables' owner"
 
 
 def _role(error: Exception) -> str:

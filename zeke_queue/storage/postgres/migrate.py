@@ -21,7 +21,7 @@ import psycopg
 
 from zeke_queue.core.names import schema_name
 from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable
-from zeke_queue.storage.postgres.failures import check_server, translated
+from zeke_queue.storage.postgres.failures import check_server, how_to_migrate, translated
 from zeke_queue.storage.postgres.statements import migrations
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 PGBOSS_VERSION: Final = 20
 """The version of the shared tables: pg-boss 9's last."""
 
-_DEFAULT_SCHEMA: Final = "pgboss"
 _FRESH_ONLY: Final = 1
 _ADOPTED_ONLY: Final = 4
 
@@ -116,22 +115,16 @@ def _check(dsn: str, schema: str) -> None:
         found = _look(connection, schema)
         _refuse_others(found, schema)
         if not found.tables:
-            raise SchemaMismatch(f"Schema {schema!r} has no tables of ours yet. {_how(schema)}")
+            raise SchemaMismatch(f"Schema {schema!r} has no tables of ours yet. {how_to_migrate(schema)}")
         if missing := [m.name for m in migrations() if m.number not in found.applied]:
             raise SchemaMismatch(
-                f"Schema {schema!r} is not up to date: {', '.join(missing)} not applied. {_how(schema)}"
+                f"Schema {schema!r} is not up to date: {', '.join(missing)} not applied. "
+                f"{how_to_migrate(schema)}"
             )
         for table, rights in RIGHTS.items():
             for right in rights.split(", "):
                 if not _one(connection, "select has_table_privilege(%s, %s)", f"{schema}.{table}", right):
                     raise Forbidden(f"The role lacks the right {right} on {schema}.{table}. Grant it")
-
-
-def _how(schema: str) -> str:
-    """Say how to migrate a schema: one that is not the default has to be named there too."""
-    if schema == _DEFAULT_SCHEMA:
-        return "Run `zeke migrate`"
-    return f"Run `zeke --schema {schema} migrate`, or set JOBS_SCHEMA={schema} for both"
 
 
 @contextmanager
