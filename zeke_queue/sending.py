@@ -15,7 +15,7 @@ from uuid import UUID
 from zeke_queue.core import jsonb, stored_options
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.names import queue_name
-from zeke_queue.core.options import DEFAULTS, JobOptions, merge, new_job, next_slot
+from zeke_queue.core.options import DEFAULTS, JobOptions, another, merge, new_job, next_slot
 from zeke_queue.errors import BadOption, TooLarge, UnknownTask
 from zeke_queue.model import CatchUp
 from zeke_queue.rng import Ids
@@ -125,8 +125,10 @@ class Sender:
     def __init__(self, catalog: Catalog, clock: Clock, entropy: Entropy) -> None:
         self.new_id = Ids(clock, entropy)
         self._catalog = catalog
-        # A task's own options over the defaults, merged once: most sends give none of their own.
+        # A task's own options over the defaults, merged once, and a job that they make, checked once: most
+        # sends give none of their own.
         self._bases: dict[Task[Any, Any], JobOptions] = {}
+        self._likes: dict[Task[Any, Any], Prepared] = {}
         self._external = merge(catalog.defaults, DEFAULTS)
 
     def prepare(
@@ -156,10 +158,9 @@ class Sender:
                 id is no UUID.
             BadName: the name of an external task is not one.
         """
-        name, data, base = self.resolve(task, payload, external=options.get("external", False))
         if not options:
-            job = new_job(self.new_id(), name, data, base, parent=parent, meta=meta)
-            return Prepared(job, debounced=base.debounce is not None)
+            return self._plain(self._task(task), payload, parent, meta)
+        name, data, base = self.resolve(task, payload, external=options.get("external", False))
         said = merge(_own(cast("dict[str, Any]", options)), base)
         given = options.get("meta")
         job = new_job(
@@ -172,6 +173,16 @@ class Sender:
         )
         return Prepared(job, debounced=said.debounce is not None)
 
+    def _plain(self, task: Task[Any, Any], payload: Any, parent: UUID | None, meta: str | None) -> Prepared:
+        """Make a job whose options are its task's alone."""
+        like = self._likes.get(task)
+        if like is None:
+            base = self._base(task)
+            like = Prepared(new_job(_NOBODY, task.name, None, base), debounced=base.debounce is not None)
+            self._likes[task] = like
+        job = another(like.job, self.new_id(), task.dump(payload), parent, meta)
+        return Prepared(job, like.debounced)
+
     def resolve(
         self, which: str | Task[Any, Any], payload: Any, *, external: bool
     ) -> tuple[str, str | None, JobOptions]:
@@ -180,14 +191,20 @@ class Sender:
         A name that the catalog knows is validated even if it is called external.
         """
         try:
-            task = self._catalog.get(which)
+            task = self._task(which)
+        except UnknownTask:
+            if not external or not isinstance(which, str):
+                raise
+            return queue_name(which), self._any_json(which, payload), self._external
+        return task.name, task.dump(payload), self._base(task)
+
+    def _task(self, which: str | Task[Any, Any]) -> Task[Any, Any]:
+        try:
+            return self._catalog.get(which)
         except UnknownTask as error:
             if not isinstance(which, str):
                 raise
-            if not external:
-                raise UnknownTask(f"{error} (to send to another program's task: external=True)") from None
-            return queue_name(which), self._any_json(which, payload), self._external
-        return task.name, task.dump(payload), self._base(task)
+            raise UnknownTask(f"{error} (to send to another program's task: external=True)") from None
 
     def schedule(
         self,

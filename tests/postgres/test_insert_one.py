@@ -11,7 +11,6 @@ import pytest
 
 from zeke_queue.model import Job, NewJob
 from zeke_queue.storage.postgres import PostgresStorage
-from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -74,8 +73,3 @@ async def test_a_job_sent_alone_is_refused_and_recognised_as_in_a_batch(storage:
     assert await storage.insert([job]) == [job.id]
     assert await storage.insert([job]) == [job.id]
     assert await storage.insert([replace(job, id=UUID(int=5))]) == [None]
-
-
-def test_the_form_for_one_job_takes_no_arrays() -> None:
-    assert "unnest" not in statement("insert", "pgboss", one=True)
-    assert "[]" not in statement("insert", "pgboss", one=True)

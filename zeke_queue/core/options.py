@@ -76,6 +76,8 @@ DEFAULTS: Final = JobOptions(priority=0, retry_limit=3, retry_delay=1, retry_bac
 
 _FIELDS: Final = tuple(f.name for f in fields(JobOptions))
 _values: Final = attrgetter(*_FIELDS)
+_OPTIONS_OF_A_JOB: Final = [f.name for f in fields(NewJob)][3:-2]
+_checked: Final = attrgetter(*_OPTIONS_OF_A_JOB)
 _RIVALS: Final = {"delay": "start_at", "start_at": "delay", "throttle": "debounce", "debounce": "throttle"}
 
 
@@ -151,6 +153,17 @@ def new_job(
         parent=parent,
         meta=meta,
     )
+
+
+def another(
+    job: NewJob,
+    id: UUID,  # noqa: A002 - it is what the field is called
+    data: str | None,
+    parent: UUID | None,
+    meta: str | None,
+) -> NewJob:
+    """Return a job like this one, whose options were checked already, with its own identity and content."""
+    return NewJob(id, job.name, data, *_checked(job), parent=parent, meta=meta)
 
 
 def next_slot(job: NewJob) -> NewJob:

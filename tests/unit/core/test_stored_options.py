@@ -26,7 +26,9 @@ whatever = st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=5
             "retry_backoff": st.booleans(),
             "retry_delay": st.integers(0, 9) | st.builds(timedelta, seconds=st.integers(0, 9)),
             "expire_in": st.floats(1, 99) | st.none(),
-            "singleton_key": st.text(min_size=1, max_size=5),
+            "singleton_key": st.text(
+                st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=5
+            ),
             "throttle": st.integers(1, 99),
         },
     )

@@ -81,26 +81,26 @@ def of_new_jobs(jobs: Sequence[NewJob]) -> dict[str, Any]:
 
 
 def of_new_job(job: NewJob) -> dict[str, Any]:
-    """Return the parameters of ``insert.sql`` for one job, as values."""
+    """Return the parameters of ``insert_one.sql``."""
     return {
-        "ids": job.id,
-        "names": job.name,
-        "datas": job.data,
-        "priorities": job.priority,
-        "delays": microseconds(job.delay),
-        "start_ats": job.start_at,
-        "retry_limits": job.retry_limit,
-        "retry_delays": job.retry_delay,
-        "retry_backoffs": job.retry_backoff,
-        "retry_delay_maxes": job.retry_delay_max,
-        "expire_ins": microseconds(job.expire_in),
-        "singleton_keys": job.singleton_key,
-        "slot_lengths": job.slot_seconds,
-        "slot_offsets": job.slot_offset,
-        "policies": job.policy,
-        "group_keys": job.group_key,
-        "parents": job.parent,
-        "metas": job.meta,
+        "id": job.id,
+        "name": job.name,
+        "data": job.data,
+        "priority": job.priority,
+        "delay": microseconds(job.delay),
+        "start_at": job.start_at,
+        "retry_limit": job.retry_limit,
+        "retry_delay": job.retry_delay,
+        "retry_backoff": job.retry_backoff,
+        "retry_delay_max": job.retry_delay_max,
+        "expire_in": microseconds(job.expire_in),
+        "singleton_key": job.singleton_key,
+        "slot_seconds": job.slot_seconds,
+        "slot_offset": job.slot_offset,
+        "policy": job.policy,
+        "group_key": job.group_key,
+        "parent": job.parent,
+        "meta": job.meta,
     }
 
 

@@ -73,7 +73,6 @@ class Runner(Protocol):
         parameters: dict[str, Any] | None = None,
         *,
         limit: int | None = None,
-        one: bool = False,
     ) -> list[Row]:
         """Run the statement of a file, with ``now`` added to its parameters, and return its rows."""
         ...
@@ -114,10 +113,9 @@ class Link:
         parameters: dict[str, Any] | None = None,
         *,
         limit: int | None = None,
-        one: bool = False,
     ) -> list[Row]:
         """Run a statement of ours and return its rows."""
-        text = statement(name, self.schema, limit, one=one)
+        text = statement(name, self.schema, limit)
         try:
             cursor = Cursor(self.connection)
             # Planned each time: a plan that is kept needs the settings of our own connections.
@@ -217,16 +215,19 @@ class Session:
         parameters: dict[str, Any] | None = None,
         *,
         limit: int | None = None,
-        one: bool = False,
     ) -> list[Row]:
         """Run one statement as a transaction of its own."""
-        text, values = statement(name, self.schema, limit, one=one), with_now(parameters, self.now)
+        text, values = statement(name, self.schema, limit), with_now(parameters, self.now)
 
         async def once() -> list[Row]:
-            async with self._pool.connection() as connection:
+            # The statement commits itself, so the pool's own context, which would see to that, is spared.
+            connection = await self._pool.getconn()
+            try:
                 cursor = Cursor(connection)
                 await cursor.execute(text, values)
                 return await cursor.fetchall() if cursor.description else []
+            finally:
+                await self._pool.putconn(connection)
 
         return await self._repeated(once)
 

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 _HERE: Final = resources.files("zeke_queue.storage.postgres")
 _COMMENT: Final = re.compile(r"--.*$", re.MULTILINE)
-_ARRAYS: Final = re.compile(r"unnest\(((?:[^()]|\(\w+\))*)\) with ordinality")
 
 
 class Migration(NamedTuple):
@@ -32,7 +31,7 @@ class Migration(NamedTuple):
 
 
 @cache
-def statement(name: str, schema: str, limit: int | None = None, *, one: bool = False) -> LiteralString:
+def statement(name: str, schema: str, limit: int | None = None) -> LiteralString:
     """Return the statement of a file of ``sql/``.
 
     Comments and line breaks are left out: drivers keep what they know of a statement by its text, and only if
@@ -42,20 +41,12 @@ def statement(name: str, schema: str, limit: int | None = None, *, one: bool = F
         name: the file's name without ``.sql``.
         schema: a name as ``core.names.schema_name`` returns it.
         limit: what replaces ``{limit}``, where a literal is needed for the plan.
-        one: of a statement over rows that are given as arrays, the form for one row that is given as values.
-            It says the same; arrays cost driver and server more than the row itself does.
     """
     text = _COMMENT.sub("", (_HERE / "sql" / f"{name}.sql").read_text(encoding="utf-8"))
     text = " ".join(text.split()).removesuffix(";").replace("{schema}", schema)
     if limit is not None:
         text = text.replace("{limit}", str(int(limit)))
-    if one:
-        text = _ARRAYS.sub(_values, text)
     return cast("LiteralString", text)
-
-
-def _values(arrays: re.Match[str]) -> str:
-    return f"(values ({arrays[1].replace('[]', '')}, 1))"
 
 
 @cache

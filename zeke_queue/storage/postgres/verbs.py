@@ -46,9 +46,10 @@ class PostgresVerbs:
         """Insert jobs, and wake workers that sleep on their queues."""
         if not jobs:
             return []
-        one = len(jobs) == 1
-        given = rows.of_new_job(jobs[0]) if one else rows.of_new_jobs(jobs)
-        found = await self._runner.run("insert", given | self._channels(), one=one)
+        if len(jobs) == 1:
+            found = await self._runner.run("insert_one", rows.of_new_job(jobs[0]) | self._channels())
+        else:
+            found = await self._runner.run("insert", rows.of_new_jobs(jobs) | self._channels())
         ids = {row[0] for row in found}
         missing = [job.id for job in jobs if job.id not in ids]
         if missing:

@@ -14,11 +14,11 @@ with given as (
                 ) * job.slot_seconds)
         end as slot
     from unnest(
-        %(ids)s::uuid[], %(names)s::text[], %(datas)s::text[], %(priorities)s::int[], %(delays)s::bigint[],
-        %(start_ats)s::timestamptz[], %(retry_limits)s::int[], %(retry_delays)s::int[],
-        %(retry_backoffs)s::bool[], %(retry_delay_maxes)s::int[], %(expire_ins)s::bigint[],
-        %(singleton_keys)s::text[], %(slot_lengths)s::int[], %(slot_offsets)s::int[], %(policies)s::text[],
-        %(group_keys)s::text[], %(parents)s::uuid[], %(metas)s::text[]
+        %(id)s::uuid[], %(name)s::text[], %(data)s::text[], %(priority)s::int[], %(delay)s::bigint[],
+        %(start_at)s::timestamptz[], %(retry_limit)s::int[], %(retry_delay)s::int[],
+        %(retry_backoff)s::bool[], %(retry_delay_max)s::int[], %(expire_in)s::bigint[],
+        %(singleton_key)s::text[], %(slot_seconds)s::int[], %(slot_offset)s::int[], %(policy)s::text[],
+        %(group_key)s::text[], %(parent)s::uuid[], %(meta)s::text[]
     ) with ordinality as job (
         id, name, data, priority, delay, start_at, retry_limit, retry_delay, retry_backoff, retry_delay_max,
         expire_in, singleton_key, slot_seconds, slot_offset, policy, group_key, parent, meta, position
