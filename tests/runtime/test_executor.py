@@ -148,6 +148,49 @@ async def test_as_many_threads_run_at_once_as_callers_wait() -> None:
     threads.close()
 
 
+async def test_threads_that_were_busy_as_they_were_closed_are_not_counted_on_afterwards() -> None:
+    threads, go = Threads(), threading.Event()
+    busy = asyncio.ensure_future(threads.run(go.wait))
+    await turns()
+    threads.close()
+    go.set()
+    assert await busy
+    async with asyncio.timeout(20):
+        assert await threads.run(lambda: "ran") == "ran"
+    threads.close()
+
+
+async def test_a_call_for_which_no_thread_can_be_had_is_not_made_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads, made = Threads(), []
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            await threads.run(lambda: made.append("first"))
+    async with asyncio.timeout(20):
+        await threads.run(lambda: made.append("second"))
+    assert made == ["second"]
+    threads.close()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit(), SystemExit(3)])
+async def test_what_would_end_a_program_fails_the_job_of_a_thread_alone(
+    place: Place, error: BaseException
+) -> None:
+    @place.catalog.task("end", retry_limit=0)
+    def end() -> None:
+        raise error
+
+    job = await place.run_one(end)
+    assert job.state is FAILED
+    assert type(error).__name__ in job.output["type"] + job.output["message"]
+
+
 # Processes
 
 
@@ -237,6 +280,19 @@ async def test_processes_are_used_again_and_no_more_run_at_once_than_allowed() -
     pids = {(await place.job(job_id)).output["pid"] for job_id in sent}
     assert len(pids) == 1
     assert not psutil.pid_exists(pids.pop())
+
+
+async def test_a_process_that_died_while_it_was_idle_fails_no_job() -> None:
+    place = Place(crunching.catalog)
+    async with place.working(executor=LocalExecutor(processes=1)) as worker:
+        first = await place.send("crunch", {"what": "tell"})
+        await worker.drain()
+        child = psutil.Process((await place.job(first)).output["pid"])
+        child.kill()
+        await until(lambda: not child.is_running())
+        second = await place.send("crunch", {"what": "sum"})
+        await worker.drain()
+    assert (await place.job(second)).output == 499500
 
 
 async def hanging(place: Place, path: Path, **options: Any) -> tuple[Any, psutil.Process]:

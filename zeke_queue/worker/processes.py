@@ -56,7 +56,7 @@ class Processes:
         """
         await self._turn()
         try:
-            child = self._idle.pop() if self._idle else await self._start()
+            child = await self._child()
             try:
                 answer = await child.call(_request(task, claimed), job, host)
             except BaseException:
@@ -97,6 +97,15 @@ class Processes:
             if not turn.done():
                 turn.set_result(None)
                 return
+
+    async def _child(self) -> _Child:
+        """Return an idle child, or a new one; one that died while it was idle must not fail a job."""
+        while self._idle:
+            child = self._idle.pop()
+            if child.listens:
+                return child
+            child.kill()
+        return await self._start()
 
     async def _start(self) -> _Child:
         child = await _Child.start()
@@ -166,6 +175,11 @@ class _Child:
     def has_ended(self) -> bool:
         """Whether the process is gone."""
         return self._process.returncode is not None
+
+    @property
+    def listens(self) -> bool:
+        """Whether the process is there to take a job."""
+        return not (self.has_ended or self._reader.at_eof())
 
     async def ended(self) -> None:
         """Wait until the process has ended."""
