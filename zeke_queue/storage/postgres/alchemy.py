@@ -52,12 +52,11 @@ class AlchemyLink:
         parameters: dict[str, Any] | None = None,
         *,
         limit: int | None = None,
-        one: bool = False,
     ) -> list[Row]:
         """Run a statement of ours and return its rows."""
         from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - it is the application's, and need not be there
 
-        text, used = _text(name, self.schema, limit, one=one)
+        text, used = _text(name, self.schema, limit)
         values = with_now(parameters, self._now)
         try:
             result = await self.connection.execute(text, {key: values[key] for key in used})
@@ -96,11 +95,11 @@ async def alchemy_link(connection: Any, schema: str, now: Callable[[], datetime]
 
 
 @cache
-def _text(name: str, schema: str, limit: int | None, *, one: bool) -> tuple[TextClause, tuple[str, ...]]:
+def _text(name: str, schema: str, limit: int | None) -> tuple[TextClause, tuple[str, ...]]:
     """Return the statement with parameters as SQLAlchemy writes them, and their names."""
     from sqlalchemy import text  # noqa: PLC0415 - as above
 
-    ours = statement(name, schema, limit, one=one)
+    ours = statement(name, schema, limit)
     used = tuple(dict.fromkeys(_PARAMETER.findall(ours)))
     # Colons of our own (casts, times of day) are escaped; what is left of them are parameters.
     theirs = _PARAMETER.sub(r":\1", ours.replace(":", r"\:")).replace("%%", "%")
