@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from tests.runtime.workers.place import PATIENCE, until
 from zeke_queue.errors import UsageError
+from zeke_queue.worker import reload
 from zeke_queue.worker.reload import serve_reloading
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 SCRIPT = """
 import pathlib, signal, sys, threading
@@ -23,6 +30,19 @@ with log.open("a") as file:
 over.wait()
 with log.open("a") as file:
     file.write("ended\\n")
+"""
+
+SLOW_TO_END = """
+import os, pathlib, signal, sys, threading
+asked, over = threading.Event(), threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: (over if asked.is_set() else asked).set())
+log = pathlib.Path(sys.argv[1])
+with log.open("a") as file:
+    file.write(f"{os.getpid()}\\n")
+asked.wait()
+with log.open("a") as file:
+    file.write("asked\\n")
+over.wait()
 """
 
 
@@ -57,3 +77,50 @@ async def test_without_watchfiles_it_says_what_to_install(monkeypatch: pytest.Mo
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     with pytest.raises(UsageError, match="pip install watchfiles"):
         await serve_reloading(["true"], [Path()])
+
+
+class Changes:
+    """Changes as a test reports them, in place of a look at folders."""
+
+    def __init__(self) -> None:
+        self.seen: asyncio.Queue[str] = asyncio.Queue()
+
+    async def __call__(self, _paths: Any) -> AsyncIterator[Any]:
+        while True:
+            yield {(1, await self.seen.get())}
+
+
+@pytest.fixture
+def changes(monkeypatch: pytest.MonkeyPatch) -> Changes:
+    made = Changes()
+    monkeypatch.setattr(reload, "_changes", made.__call__)
+    return made
+
+
+async def test_who_ends_it_while_it_reloads_gets_no_new_process(tmp_path: Path, changes: Changes) -> None:
+    script, log = tmp_path / "script.py", tmp_path / "log"
+    script.write_text(SLOW_TO_END, encoding="utf-8")
+    serving = asyncio.ensure_future(serve_reloading([sys.executable, str(script), str(log)], [tmp_path]))
+    await until(lambda: len(lines(log)) == 1)
+    changes.seen.put_nowait("tasks.py")
+    await until(lambda: lines(log)[1:] == ["asked"])
+    signal.raise_signal(signal.SIGTERM)
+    async with asyncio.timeout(PATIENCE):
+        while not serving.done():
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.wait([serving], timeout=0.05)
+    assert serving.result() == 0
+    assert len(lines(log)) == 2
+
+
+async def test_a_reload_that_is_cut_short_ends_its_process(tmp_path: Path, changes: Changes) -> None:
+    script, log = tmp_path / "script.py", tmp_path / "log"
+    script.write_text(SCRIPT, encoding="utf-8")
+    serving = asyncio.ensure_future(serve_reloading([sys.executable, str(script), str(log)], [tmp_path]))
+    await until(lambda: lines(log) == ["started"])
+    (child,) = [one for one in psutil.Process().children() if str(script) in one.cmdline()]
+    serving.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+    assert not child.is_running()
+    assert lines(log) == ["started", "ended"]

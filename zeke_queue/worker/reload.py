@@ -58,10 +58,13 @@ async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
             if process.returncode is None:
                 process.send_signal(signal.SIGTERM)
             code = await process.wait()
-            if not changed:
+            if not changed or stopping.is_set():
                 return code
             log.get_logger().info("worker_reloading", changed=changed)
     finally:
+        if process is not None and process.returncode is None:
+            process.terminate()
+            await process.wait()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
 
