@@ -63,7 +63,7 @@ def seconds_to_wait(header: str, *, now: datetime, max_wait: float) -> float | N
         return min(float(found.group(1)), max_wait)
     try:
         moment = parsedate_to_datetime(header)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

@@ -40,7 +40,14 @@ def test_what_says_nothing_is_no_wait(header: str) -> None:
     assert read(header) is None
 
 
-@given(st.text())
+@pytest.mark.parametrize(
+    "header", [f"Mon, 05 Jan {'9' * 20} 12:00:00 GMT", f"Mon, 05 Jan 2026 12:00:00 +{'9' * 20}"]
+)
+def test_a_date_beyond_all_dates_is_no_wait(header: str) -> None:
+    assert read(header) is None
+
+
+@given(st.text() | st.from_regex(r"Mon, \d+ Jan \d+ \d+:\d+:\d+ [+-]?\d+", fullmatch=True))
 def test_whatever_is_sent_the_wait_is_bounded(header: str) -> None:
     seconds = read(header)
     assert seconds is None or 0 <= seconds <= 3600
