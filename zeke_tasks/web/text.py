@@ -39,12 +39,34 @@ _CHARSETS = re.compile(
 # What browsers read in place of what is claimed, because it holds all of it and more.
 _SUPERSETS = {
     "ascii": _WESTERN,
+    "big5": "big5hkscs",
     "euc_kr": "cp949",
     "gb2312": "gb18030",
     "gbk": "gb18030",
     "iso8859-1": _WESTERN,
+    "iso8859-11": "cp874",
+    "iso8859-9": "cp1254",
     "shift_jis": "cp932",
+    "tis-620": "cp874",
 }
+# Names that browsers know and Python does not, beside those that begin with "x-". Source: WHATWG Encoding.
+_NAMES = {
+    "cn-big5": "big5",
+    "dos-874": "cp874",
+    "gb_2312-80": "gb2312",
+    "iso-8859-8-i": "iso8859-8",
+    "ks_c_5601-1989": "euc_kr",
+    "sun_eu_greek": "iso8859-7",
+    "unicode-1-1-utf-8": "utf-8",
+    "windows-31j": "cp932",
+    "windows-874": "cp874",
+    "windows-949": "cp949",
+    "x-big5": "big5",
+}
+# How many characters of other scripts must be whole for each that is broken. In UTF-8 few are proof enough,
+# for other bytes hardly ever form it; in most other encodings almost any two bytes are a character.
+_WHOLE_TO_BROKEN = {"utf-8": 2}
+_WHOLE_TO_BROKEN_ELSEWHERE = 20
 
 _PARAMETER = re.compile(r";\s*charset\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s;,\"']+))", re.IGNORECASE)
 _PROLOG = re.compile(rb"\s*<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([\w.:-]{1,40})[\"']")
@@ -80,7 +102,7 @@ def charset_of(content_type: str) -> str | None:
 def decode(body: bytes, charset: str | None) -> str:
     """Decode a document; never fails, and loses no character that can be told.
 
-    In this order, the first that the bytes bear out: a byte order mark; zeros where a wide encoding has them;
+    In this order, the first that the bytes bear out (all but a few that are broken): a byte order mark; zeros where a wide encoding has them;
     the server's charset; the XML prolog's or the page's ``<meta>``; UTF-8; Windows-1252.
 
     Args:
@@ -92,7 +114,8 @@ def decode(body: bytes, charset: str | None) -> str:
     """
     for mark, name in _BOMS:
         if body.startswith(mark):
-            return printable(body[len(mark) :].decode(name, "replace"))
+            # Some publishing systems put their mark before that of the template.
+            return printable(body.decode(name, "replace").lstrip("\ufeff"))
     for start, name in _WIDE_STARTS:
         if start.match(body):
             return printable(body.decode(name, "replace"))
@@ -102,11 +125,25 @@ def decode(body: bytes, charset: str | None) -> str:
     if not claims or claims[0] == _WESTERN or "utf-8" in claims:
         claims.insert(0, "utf-8")
     for name in claims:
-        try:
-            return printable(body.decode(name))
-        except UnicodeDecodeError:
-            continue
+        if (text := _as_claimed(body, name)) is not None:
+            return printable(text)
     return printable(body.decode("utf-8", "zeke-stray-byte"))
+
+
+def _as_claimed(body: bytes, name: str) -> str | None:
+    """Return the text if the bytes bear the claim out, but for a few that are broken; else None.
+
+    Whoever cuts an excerpt after so many bytes cuts a character in two, and the rest is as claimed.
+    """
+    try:
+        return body.decode(name)
+    except UnicodeDecodeError:
+        text = body.decode(name, "replace")
+    broken = text.count("\ufffd")
+    whole = len(text) - len(text.encode("ascii", "ignore")) - broken
+    if name == _WESTERN or whole < broken * _WHOLE_TO_BROKEN.get(name, _WHOLE_TO_BROKEN_ELSEWHERE):
+        return None
+    return body.decode(name, "zeke-stray-byte") if name == "utf-8" else text
 
 
 def _claims(body: bytes, charset: str | None) -> Iterator[str]:
@@ -114,8 +151,9 @@ def _claims(body: bytes, charset: str | None) -> Iterator[str]:
     found = _PROLOG.match(body) or _META.search(body, 0, 4096)
     inside = found.group(1).decode("ascii", "replace") if found else None
     for label in (charset, inside):
+        label = (label or "").strip().lower()
         try:
-            name = codecs.lookup(label.strip()).name if label else ""
+            name = codecs.lookup(_NAMES.get(label.removeprefix("x-"), label.removeprefix("x-"))).name
         except (LookupError, ValueError):
             continue
         name = _SUPERSETS.get(name, name)

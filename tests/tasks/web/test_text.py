@@ -33,6 +33,11 @@ def test_a_byte_order_mark_beats_every_claim(mark: bytes, codec: str, claim: str
     assert decode(mark + FEED.encode(codec), claim) == FEED
 
 
+@pytest.mark.parametrize("codec", ["utf-8", "utf-16-le", "utf-32-be"])
+def test_a_mark_that_stands_twice_is_gone_twice(codec: str) -> None:
+    assert decode(("\ufeff\ufeff" + FEED).encode(codec), None) == FEED
+
+
 @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 def test_wide_characters_are_seen_without_a_mark(codec: str) -> None:
     assert decode(FEED.encode(codec), None) == FEED
@@ -71,6 +76,54 @@ def test_latin_1_is_read_as_browsers_read_it() -> None:
 @pytest.mark.parametrize("claim", ["iso-8859-1", "us-ascii", "windows-1252", "latin1"])
 def test_valid_utf_8_beats_a_western_claim(claim: str) -> None:
     assert decode(FEED.encode(), claim) == FEED
+
+
+@pytest.mark.parametrize("claim", ["iso-8859-1", "utf-8", None])
+def test_utf_8_with_a_character_cut_in_two_is_still_utf_8(claim: str | None) -> None:
+    assert decode(FEED.encode() + "é".encode()[:1] + b"...", claim) == FEED + "Ã..."
+
+
+@pytest.mark.parametrize("claim", ["iso-8859-1", None])
+def test_western_text_that_holds_a_pair_that_could_be_utf_8_stays_western(claim: str | None) -> None:
+    text = "<a>Ã© is what é becomes, à côté de ça</a>"
+    assert decode(text.encode("cp1252"), claim).endswith("à côté de ça</a>")
+
+
+@pytest.mark.parametrize(
+    ("label", "codec", "text"),
+    [
+        ("gb2312", "gb18030", "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。"),
+        ("shift_jis", "cp932", "いろはにほへとちりぬるをわかよたれそつねならむ"),
+        ("windows-1251", "cp1251", "съешь же ещё этих мягких французских булок"),
+    ],
+)
+def test_a_broken_byte_does_not_take_a_whole_document_from_its_charset(
+    label: str, codec: str, text: str
+) -> None:
+    # 0x98 is nothing in Windows-1251; in the others no character can begin so.
+    body = b"<a>" + text.encode(codec) + b"\x98</a>"
+    assert decode(body, label).startswith(f"<a>{text}")
+
+
+@pytest.mark.parametrize(
+    ("label", "codec", "text"),
+    [
+        ("windows-874", "cp874", "สวัสดี"),
+        ("ISO-8859-11", "cp874", "“สวัสดี”"),
+        ("x-sjis", "cp932", "①こんにちは"),
+        ("Windows-31J", "cp932", "①こんにちは"),
+        ("x-gbk", "gbk", "你好"),
+        ("x-euc-jp", "euc_jp", "こんにちは"),
+        ("windows-949", "cp949", "안녕하세요"),
+        ("x-x-big5", "big5", "你好"),
+        ("x-cp1251", "cp1251", "привет"),
+        ("x-mac-cyrillic", "mac-cyrillic", "привет"),
+        ("iso-8859-8-i", "iso8859-8", "שלום"),
+        ("iso-8859-9", "cp1254", "“şğı”"),
+    ],
+)
+def test_a_charset_has_all_the_names_that_browsers_know(label: str, codec: str, text: str) -> None:
+    assert decode(f"<a>{text}</a>".encode(codec), label) == f"<a>{text}</a>"
 
 
 def test_text_that_happens_to_be_utf_8_too_is_read_as_claimed() -> None:
