@@ -102,8 +102,9 @@ def charset_of(content_type: str) -> str | None:
 def decode(body: bytes, charset: str | None) -> str:
     """Decode a document; never fails, and loses no character that can be told.
 
-    In this order, the first that the bytes bear out (all but a few that are broken): a byte order mark; zeros where a wide encoding has them;
-    the server's charset; the XML prolog's or the page's ``<meta>``; UTF-8; Windows-1252.
+    In this order, the first that the bytes bear out, but for a few that are broken: a byte order mark; zeros
+    where a wide encoding has them; the server's charset; the XML prolog's or the page's ``<meta>``; UTF-8;
+    Windows-1252.
 
     Args:
         body: the whole document.
@@ -151,9 +152,9 @@ def _claims(body: bytes, charset: str | None) -> Iterator[str]:
     found = _PROLOG.match(body) or _META.search(body, 0, 4096)
     inside = found.group(1).decode("ascii", "replace") if found else None
     for label in (charset, inside):
-        label = (label or "").strip().lower()
+        known = (label or "").strip().lower().removeprefix("x-")
         try:
-            name = codecs.lookup(_NAMES.get(label.removeprefix("x-"), label.removeprefix("x-"))).name
+            name = codecs.lookup(_NAMES.get(known, known)).name
         except (LookupError, ValueError):
             continue
         name = _SUPERSETS.get(name, name)

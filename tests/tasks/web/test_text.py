@@ -92,7 +92,7 @@ def test_western_text_that_holds_a_pair_that_could_be_utf_8_stays_western(claim:
 @pytest.mark.parametrize(
     ("label", "codec", "text"),
     [
-        ("gb2312", "gb18030", "春眠不觉晓，处处闻啼鸟。夜来风雨声，花落知多少。"),
+        ("gb2312", "gb18030", "春眠不觉晓。处处闻啼鸟。夜来风雨声。花落知多少。"),
         ("shift_jis", "cp932", "いろはにほへとちりぬるをわかよたれそつねならむ"),
         ("windows-1251", "cp1251", "съешь же ещё этих мягких французских булок"),
     ],
