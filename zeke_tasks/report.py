@@ -13,6 +13,7 @@ from rich.text import Text
 
 from zeke_queue.model import STATUS_OF, RunStatus
 from zeke_tasks.store.model import ItemStatus
+from zeke_tasks.web.text import without_controls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -99,7 +100,7 @@ def stories_table(found: Iterable[Finding]) -> Table:
     table = _table(f"Stories ({len(stories)})", "Title", "Published", "From", "URL")
     for key, story in stories.items():
         day = story.published_at.date().isoformat() if story.published_at else "–"
-        table.add_row(story.title, day, ", ".join(carriers[key]), story.url or "–")
+        table.add_row(*map(_cell, (story.title, day, ", ".join(carriers[key]), story.url or "–")))
     return table
 
 
@@ -109,7 +110,8 @@ def failures_table(found: Iterable[Finding]) -> Table | None:
     for finding in found:
         if finding.story is None:
             item = finding.item
-            table.add_row(item.title or item.url or item.external_id, finding.source.name, finding.outcome)
+            name = item.title or item.url or item.external_id
+            table.add_row(*map(_cell, (name, finding.source.name, finding.outcome)))
     return table if table.row_count else None
 
 
@@ -117,11 +119,10 @@ def urls_table(outcomes: Iterable[Outcome]) -> Table:
     """Return a table of what became of each URL."""
     table = _table("URLs", "URL", "Is", "Read", "Stories", "Result")
     for outcome in outcomes:
-        result = Text(outcome.error, style="red") if outcome.error else Text("ok", style="green")
-        if not outcome.error and not outcome.items:
-            result = Text("nothing new", style="green")
+        result = _cell(outcome.error or ("ok" if outcome.items else "nothing new"))
+        result.stylize("red" if outcome.error else "green")
         counts = (str(outcome.items), str(outcome.stories)) if outcome.what else ("–", "–")
-        table.add_row(outcome.url, outcome.what or "–", *counts, result)
+        table.add_row(_cell(outcome.url), outcome.what or "–", *counts, result)
     return table
 
 
@@ -136,6 +137,11 @@ def jobs_table(counts: Iterable[QueueCount]) -> Table:
             by_status[STATUS_OF[state]] += number
         table.add_row(count.name, *(str(by_status[status] or "–") for status in RunStatus))
     return table
+
+
+def _cell(words: str) -> Text:
+    """Return a stranger's words as they are: no markup, and nothing that steers a terminal."""
+    return Text(without_controls(words))
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -120,7 +120,7 @@ class Demo:
 
     def _say(self, *lines: str) -> None:
         for line in lines:
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _missing(site: DemoSite, found: list[Finding]) -> list[str]:

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from zeke_queue.errors import ZekeError
+from zeke_tasks.web.text import without_controls
 
 
 class WebError(ZekeError):
@@ -27,10 +28,11 @@ class WebError(ZekeError):
     """
 
     def __init__(self, url: str, reason: str, *, status: int | None = None) -> None:
-        self.url = url
-        self.reason = reason
+        # Much of it is the server's, and it is kept, logged and shown.
+        self.url = without_controls(url)
+        self.reason = without_controls(reason)
         self.status = status
-        super().__init__(f"{url}: {reason}")
+        super().__init__(f"{self.url}: {self.reason}")
 
 
 class Transient(WebError):

@@ -74,6 +74,7 @@ _META = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", 
 
 # What XML 1.0, and Postgres, cannot hold: NUL and other control characters, halves of surrogate pairs.
 _UNPRINTABLE = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_CONTROLS = re.compile("[\0-\x1f\x7f-\x9f]+")
 _BLANKS = re.compile(r"\s+")
 
 
@@ -165,6 +166,11 @@ def _claims(body: bytes, charset: str | None) -> Iterator[str]:
 def printable(text: str) -> str:
     """Return the text without characters that neither XML nor Postgres can hold."""
     return _UNPRINTABLE.sub("", text)
+
+
+def without_controls(text: str) -> str:
+    """Return the text with control characters as blanks, for a terminal would obey them."""
+    return _CONTROLS.sub(" ", text)
 
 
 def one_line(text: str) -> str:

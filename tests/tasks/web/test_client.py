@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import unicodedata
 import zlib
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.tasks.web.doubles import LOOPBACK, client, raw_server
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request
-from zeke_tasks.web import BodyRefused, Fetched, Permanent, Transient, WebClient, WebOptions
+from zeke_tasks.web import BodyRefused, Fetched, Permanent, Transient, WebClient, WebError, WebOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -216,6 +217,24 @@ async def test_the_error_of_a_redirected_url_names_the_one_that_failed() -> None
         with pytest.raises(Transient) as caught:
             await web.fetch(f"{server.base_url}/1", kind="page")
         assert caught.value.url == f"{server.base_url}/2"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 500 \x1b]0;title\x07\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: foo:\x1b[2J\x9b1m\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: \x1b[2J\r\n\r\n",
+    ],
+)
+async def test_what_a_server_says_of_an_error_cannot_steer_a_terminal(answer: bytes) -> None:
+    async with raw_server(answer) as url, client() as web:
+        with pytest.raises(WebError) as caught:
+            await web.fetch(url, kind="page")
+    error = caught.value
+    assert not any(
+        unicodedata.category(character) == "Cc" for character in f"{error}{error.reason}{error.url}"
+    )
 
 
 @pytest.mark.parametrize("status", [429, 503])

@@ -1,0 +1,67 @@
+"""The tables for people: what strangers wrote is shown as it is, and does nothing to the terminal."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+from rich.console import Console
+
+from zeke_tasks.report import Finding, Outcome, failures_table, stories_table, urls_table
+from zeke_tasks.store.model import ItemStatus, Kind, RawItem, Source, SourceType, Story, StoryStatus
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+ID = UUID(int=1)
+HOSTILE = [
+    "[pdf] A paper",
+    "Closing [/b] what was never opened",
+    "[red]Not red[/red]",
+    r"C:\[bin]",
+    ":smile: is a word",
+    "[link=https://evil.example]here[/link]",
+]
+
+
+def drawn(table: Table | None) -> str:
+    """What a terminal is sent."""
+    assert table
+    console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system="truecolor")
+    console.print(table)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def finding(words: str, *, told: bool) -> Finding:
+    """An item of which everything is called by these words, with its story or without."""
+    source = Source(
+        ID, SourceType.RSS, words, None, None, is_active=True, check_frequency_hours=1, metadata={}
+    )
+    item = RawItem(ID, ID, "1", Kind.ARTICLE, None, words, None, None, ItemStatus.FAILED, 1, words)
+    story = Story(ID, ID, "", Kind.ARTICLE, None, ID, words, None, words, None, StoryStatus.NEW)
+    return Finding(source, item, story if told else None)
+
+
+@pytest.mark.parametrize("words", HOSTILE)
+def test_words_are_no_markup(words: str) -> None:
+    assert drawn(stories_table([finding(words, told=True)])).count(words) == 3
+    assert drawn(failures_table([finding(words, told=False)])).count(words) == 3
+    assert drawn(urls_table([Outcome(words, "feed", 1, 1, words)])).count(words) == 2
+
+
+@pytest.mark.parametrize("control", ["\x1b]0;pwned\x07", "\x1b[2J", "\x9b2J", "\x7f", "\r", "\b\b"])
+def test_words_cannot_steer_the_terminal(control: str) -> None:
+    words = f"before{control}after"
+    for table in (
+        stories_table([finding(words, told=True)]),
+        failures_table([finding(words, told=False)]),
+        urls_table([Outcome(words, "feed", 1, 1, words)]),
+    ):
+        assert control not in drawn(table)
+
+
+def test_a_table_without_rows_is_none() -> None:
+    assert failures_table([finding("a", told=True)]) is None
