@@ -64,6 +64,11 @@ class AlchemyLink:
             raise _meant_by(error) from error
         return [tuple(row) for row in result.all()] if result.returns_rows else []
 
+    async def run_small(self, name: str, parameters: dict[str, Any]) -> Row | None:
+        """Run a statement of ours that returns a row at most."""
+        found = await self.run(name, parameters)
+        return found[0] if found else None
+
     @asynccontextmanager
     async def atomic(self) -> AsyncGenerator[AlchemyLink]:
         """Open a savepoint."""

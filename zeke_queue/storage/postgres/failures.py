@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import psycopg
@@ -13,7 +12,7 @@ from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 from zeke_queue.errors import BadSetting, Forbidden, SchemaMismatch, StorageUnavailable, TooOld
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from contextlib import AbstractContextManager
 
     from zeke_queue.errors import StorageError
 
@@ -41,21 +40,31 @@ _WRONG_OPTION: Final = re.compile(
 )
 
 
-@contextmanager
-def translated() -> Generator[None]:
+class _Translation:
+    """A context that is entered around every statement, so it is no generator, which would cost more."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, _DRIVERS):
+            mine = _wrong_option(error) or as_storage_error(error)
+            if mine is not None:
+                raise mine from error
+
+
+_DRIVERS: Final = (TimeoutError, psycopg.Error, PoolTimeout, PoolClosed, TooManyRequests, OSError)
+_TRANSLATION: Final = _Translation()
+
+
+def translated() -> AbstractContextManager[None]:
     """Raise errors of ours for those of the driver that mean something to a caller; the rest pass.
 
     Raises:
         BadSetting: the connection string has an option that libpq refuses.
         StorageError: see ``as_storage_error``.
     """
-    try:
-        yield
-    except (TimeoutError, psycopg.Error, PoolTimeout, PoolClosed, TooManyRequests, OSError) as error:
-        mine = _wrong_option(error) or as_storage_error(error)
-        if mine is None:
-            raise
-        raise mine from error
+    return _TRANSLATION
 
 
 def as_storage_error(error: Exception, state: str | None = None) -> StorageError | None:

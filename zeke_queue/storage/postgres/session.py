@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg_pool import AsyncConnectionPool
 
 from zeke_queue.errors import StorageUnavailable
+from zeke_queue.storage.postgres.connections import Connection, Connections
 from zeke_queue.storage.postgres.failures import (
     as_storage_error,
     check_server,
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 
     from zeke_queue.errors import StorageError
     from zeke_queue.storage.postgres.rows import Row
-
-    Connection = AsyncConnection[Any]
 
 T = TypeVar("T")
 
@@ -77,6 +76,10 @@ class Runner(Protocol):
         """Run the statement of a file, with ``now`` added to its parameters, and return its rows."""
         ...
 
+    async def run_small(self, name: str, parameters: dict[str, Any]) -> Row | None:
+        """Run a statement that returns a row at most, at the least cost."""
+        ...
+
     def atomic(self) -> AbstractAsyncContextManager[object]:
         """Open a transaction, or in one a savepoint: the block happens whole or not at all."""
         ...
@@ -96,7 +99,7 @@ class Link:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: AsyncConnection[Any],
         schema: str,
         now: Callable[[], datetime] | None,
         *,
@@ -126,6 +129,11 @@ class Link:
             if mine is None:
                 raise
             raise mine from error
+
+    async def run_small(self, name: str, parameters: dict[str, Any]) -> Row | None:
+        """Run a statement of ours that returns a row at most."""
+        found = await self.run(name, parameters)
+        return found[0] if found else None
 
     @asynccontextmanager
     async def atomic(self) -> AsyncGenerator[Link]:
@@ -159,12 +167,12 @@ class Session:
 
     def __init__(
         self,
-        pool: AsyncConnectionPool[Connection],
+        connections: Connections,
         conninfo: str,
         schema: str,
         now: Callable[[], datetime] | None,
     ) -> None:
-        self._pool = pool
+        self._connections = connections
         self.now = now
         self.conninfo = conninfo
         self.schema = schema
@@ -190,6 +198,7 @@ class Session:
 
         pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             conninfo,
+            connection_class=Connection,
             min_size=min_size,
             max_size=max_size,
             timeout=_CHECKOUT_SECONDS,
@@ -200,14 +209,15 @@ class Session:
         )
         with translated():
             await pool.open()
+        session = cls(Connections(pool), conninfo, schema, now)
         try:
-            yield cls(pool, conninfo, schema, now)
+            yield session
         finally:
-            await pool.close()
+            await session.close()
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._pool.close()
+        await self._connections.close()
 
     async def run(
         self,
@@ -220,14 +230,27 @@ class Session:
         text, values = statement(name, self.schema, limit), with_now(parameters, self.now)
 
         async def once() -> list[Row]:
-            # The statement commits itself, so the pool's own context, which would see to that, is spared.
-            connection = await self._pool.getconn()
+            connection = await self._connections.take()
             try:
                 cursor = Cursor(connection)
                 await cursor.execute(text, values)
                 return await cursor.fetchall() if cursor.description else []
             finally:
-                await self._pool.putconn(connection)
+                await self._connections.give(connection)
+
+        return await self._repeated(once)
+
+    async def run_small(self, name: str, parameters: dict[str, Any]) -> Row | None:
+        """Run a statement that returns a row at most, at the least cost, as a transaction of its own."""
+        text, values = statement(name, self.schema), with_now(parameters, self.now)
+
+        async def once() -> Row | None:
+            connection = await self._connections.take()
+            try:
+                await connection.small.execute(text, values)
+                return await connection.small.fetchone()
+            finally:
+                await self._connections.give(connection)
 
         return await self._repeated(once)
 
@@ -250,7 +273,7 @@ class Session:
         texts.append(("commit", None))
 
         async def once() -> list[list[Row]]:
-            async with self._pool.connection() as connection:
+            async with self._connections.one() as connection:
                 cursors = [Cursor(connection) for _ in texts]
                 try:
                     async with connection.pipeline():
@@ -277,7 +300,7 @@ class Session:
     async def atomic(self) -> AsyncGenerator[Link]:
         """Open a transaction for statements of ours."""
         with translated():
-            async with self._pool.connection() as connection, connection.transaction():
+            async with self._connections.one() as connection, connection.transaction():
                 yield Link(connection, self.schema, self.now)
 
     @asynccontextmanager
@@ -288,7 +311,7 @@ class Session:
         """
         raised: BaseException | None = None
         try:
-            async with self._pool.connection() as connection, connection.transaction():
+            async with self._connections.one() as connection, connection.transaction():
                 await connection.execute(_PLAIN, prepare=False)
                 try:
                     yield Link(connection, self.schema, self.now, repeatable=False)

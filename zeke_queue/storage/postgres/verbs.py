@@ -41,16 +41,27 @@ class PostgresVerbs:
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
+        # Who falls asleep between a look at the flag and a later commit would not be woken, so a transaction
+        # that goes on after this statement wakes in any case.
+        self._channels = {
+            "work_channel": work_channel(runner.schema),
+            "job_channel": job_channel(runner.schema),
+            "always": runner.in_transaction,
+        }
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
         """Insert jobs, and wake workers that sleep on their queues."""
         if not jobs:
             return []
-        if len(jobs) == 1:
-            found = await self._runner.run("insert_one", rows.of_new_job(jobs[0]) | self._channels())
-        else:
-            found = await self._runner.run("insert", rows.of_new_jobs(jobs) | self._channels())
-        ids = {row[0] for row in found}
+        ids: set[UUID] = set()
+        if len(jobs) > 1:
+            ids.update(
+                row[0] for row in await self._runner.run("insert", rows.of_new_jobs(jobs) | self._channels)
+            )
+        elif (
+            await self._runner.run_small("insert_one", rows.of_new_job(jobs[0]) | self._channels) is not None
+        ):
+            return [jobs[0].id]
         missing = [job.id for job in jobs if job.id not in ids]
         if missing:
             # A job that is there already, with this id, was inserted by an earlier try.
@@ -159,17 +170,7 @@ class PostgresVerbs:
 
     async def _ids(self, name: str, parameters: dict[str, Any]) -> set[UUID]:
         """Run a statement that changes jobs and tells who waits for that; returns the ids that it changed."""
-        return {row[0] for row in await self._runner.run(name, parameters | self._channels())}
-
-    def _channels(self) -> dict[str, Any]:
-        # Who falls asleep between a look at the flag and a later commit would not be woken, so a transaction
-        # that goes on after this statement wakes in any case.
-        schema = self._runner.schema
-        return {
-            "work_channel": work_channel(schema),
-            "job_channel": job_channel(schema),
-            "always": self._runner.in_transaction,
-        }
+        return {row[0] for row in await self._runner.run(name, parameters | self._channels)}
 
 
 def check_limit(limit: int, most: int | None = None) -> int:

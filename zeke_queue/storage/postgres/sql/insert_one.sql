@@ -1,5 +1,5 @@
 -- Inserts one job: what insert.sql says, of one row, in the form that costs driver and server least. Returns
--- the id if it was inserted.
+-- a row if it was inserted.
 insert into {schema}.job as job (
     id, name, priority, data, state, retrylimit, retrycount, retrydelay, retrybackoff, startafter,
     singletonkey, singletonon, expirein, createdon, keepuntil, on_complete, attempt, policy, groupkey,
@@ -42,7 +42,6 @@ cross join lateral (
 where not exists (select from {schema}.archive where archive.id = %(id)s::uuid)
 on conflict do nothing
 returning
-    job.id,
     case
         when
             job.startafter <= job.createdon

@@ -1,0 +1,110 @@
+"""One connection is kept out of the pool for who comes next; nobody else may notice."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.postgres.sending import Sender
+from zeke_queue.clock import SystemClock
+from zeke_queue.errors import StorageUnavailable
+from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.storage.postgres.connections import KEPT_SECONDS
+
+if TYPE_CHECKING:
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+async def test_a_single_connection_does_for_all_that_follow_each_other(dsn: str) -> None:
+    async with PostgresStorage.open(dsn, min_size=1, max_size=1, listen=False) as storage:
+        jobs = Sender(storage, SystemClock())
+        await jobs.send()
+        async with storage.transaction() as transaction:
+            await transaction.insert([jobs.new()])
+        await jobs.send()
+        assert len(await jobs.claim(10)) == 3
+
+
+async def test_a_single_connection_does_for_many_at_once(dsn: str) -> None:
+    async with PostgresStorage.open(dsn, min_size=1, max_size=1, listen=False) as storage:
+        jobs = Sender(storage, SystemClock())
+        async with asyncio.timeout(10):
+            await asyncio.gather(*(jobs.send() for _ in range(50)), *(storage.queues() for _ in range(50)))
+        assert len(await jobs.claim(100)) == 50
+
+
+async def test_who_waits_for_the_pool_is_served_by_the_connection_that_is_given_back(dsn: str) -> None:
+    async with PostgresStorage.open(dsn, min_size=1, max_size=1, listen=False) as storage:
+        connections = storage._session._connections
+        connection = await connections.take()
+        waiting = asyncio.ensure_future(connections.take())
+        assert await asyncio.wait([waiting], timeout=0) == (set(), {waiting})
+        await connections.give(connection)
+        async with asyncio.timeout(10):
+            assert await waiting is connection
+        await connections.give(connection)
+
+
+async def test_who_gave_up_waiting_is_waited_for_no_more(dsn: str) -> None:
+    async with PostgresStorage.open(dsn, min_size=1, max_size=1, listen=False) as storage:
+        connections = storage._session._connections
+        connection = await connections.take()
+        waiting = asyncio.ensure_future(connections.take())
+        assert await asyncio.wait([waiting], timeout=0) == (set(), {waiting})
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await connections.give(connection)
+        assert await connections.take() is connection
+        await connections.give(connection)
+
+
+async def test_a_connection_goes_back_to_the_pool_in_time_and_when_it_is_in_a_transaction(dsn: str) -> None:
+    async with PostgresStorage.open(dsn, min_size=1, max_size=2, listen=False) as storage:
+        connections = storage._session._connections
+        available = lambda: connections._pool.get_stats()["pool_available"]  # noqa: E731
+        await storage.queues()
+        kept = await connections.take()
+        await connections.give(kept)
+        before = available()
+        old = await connections.take()
+        old.taken_at -= KEPT_SECONDS
+        await connections.give(old)
+        assert available() == before + 1
+        left = await connections.take()
+        await left.execute("begin")
+        await connections.give(left)
+        async with connections.one() as again:
+            assert again.pgconn.transaction_status == 0
+
+
+async def test_a_connection_that_broke_is_not_kept(storage: PostgresStorage, sql: Connection) -> None:
+    await storage.queues()
+    sql.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where datname = current_database() and application_name = 'zeke' and pid <> pg_backend_pid()"
+    )
+    jobs = Sender(storage, SystemClock())
+    failures = 0
+    for _ in range(5):
+        try:
+            await jobs.send()
+        except StorageUnavailable:
+            failures += 1
+    assert failures < 5
+    await jobs.send()
+
+
+async def test_no_connection_is_left_open_by_who_closes_while_one_is_used(dsn: str) -> None:
+    async with PostgresStorage.open(dsn, min_size=2, max_size=4, listen=False) as storage:
+        connections = storage._session._connections
+        await asyncio.gather(*(storage.queues() for _ in range(4)))
+        kept, used = await connections.take(), await connections.take()
+        await connections.give(kept)
+        await storage.close()
+        await connections.give(used)
+        assert (kept.closed, used.closed) == (True, True)

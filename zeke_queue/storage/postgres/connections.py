@@ -1,0 +1,94 @@
+"""The pool, and one connection kept at hand: a way through the pool costs more than a small statement."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
+
+from zeke_queue.storage.postgres.rows import Cursor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from psycopg_pool import AsyncConnectionPool
+
+KEPT_SECONDS: Final = 60.0
+"""How long a connection stays out of the pool at most, which looks after the age of those it has."""
+
+
+class Connection(AsyncConnection[Any]):
+    """A connection with a cursor of its own.
+
+    Attributes:
+        small: a cursor for statements that answer with a row or two, since making one costs as much. It holds
+            its last answer, so large ones are not for it.
+        taken_at: when it left the pool, by the event loop's time.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.small = Cursor(self)
+        self.taken_at = 0.0
+
+
+class Connections:
+    """Connections of a pool.
+
+    One that is given back is kept for who comes next, unless somebody waits for the pool to have one.
+
+    Args:
+        pool: open already.
+    """
+
+    def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
+        self._pool = pool
+        self._kept: Connection | None = None
+        self._waiting = 0
+        self._closed = False
+
+    async def take(self) -> Connection:
+        """Return a connection that is the caller's until it is given back."""
+        if self._kept is not None:
+            connection, self._kept = self._kept, None
+            return connection
+        self._waiting += 1
+        try:
+            connection = await self._pool.getconn()
+        finally:
+            self._waiting -= 1
+        connection.taken_at = asyncio.get_running_loop().time()
+        return connection
+
+    async def give(self, connection: Connection) -> None:
+        """Give a connection back, in whatever state it is."""
+        if (
+            self._kept is None
+            and not self._waiting
+            and not self._closed
+            and connection.pgconn.transaction_status == TransactionStatus.IDLE
+            and asyncio.get_running_loop().time() - connection.taken_at < KEPT_SECONDS
+        ):
+            self._kept = connection
+        else:
+            await self._pool.putconn(connection)
+
+    @asynccontextmanager
+    async def one(self) -> AsyncGenerator[Connection]:
+        """Take a connection for a block."""
+        connection = await self.take()
+        try:
+            yield connection
+        finally:
+            await self.give(connection)
+
+    async def close(self) -> None:
+        """Close all connections; those that are in use, once they are given back."""
+        self._closed = True
+        if self._kept is not None:
+            connection, self._kept = self._kept, None
+            await self._pool.putconn(connection)
+        await self._pool.close()
