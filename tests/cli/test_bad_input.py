@@ -84,6 +84,31 @@ def test_a_payload_that_is_no_json_is_refused_with_the_place(zeke: Zeke) -> None
     assert "Quote it for the shell" in said
 
 
+def test_a_payload_that_is_nested_too_deeply_is_refused(zeke: Zeke) -> None:
+    said = zeke.fails("send", "mail", "-", *SHOP, code=2, stdin="[" * 100_000)
+    assert "The payload is nested too deeply" in said
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan", "inf"])
+def test_a_wait_that_is_none_is_refused_before_anything_is_sent(zeke: Zeke, seconds: str) -> None:
+    said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, "--wait", seconds, code=2)
+    assert f"--wait: {seconds}" in said
+    assert zeke.json("jobs") == []
+
+
+@pytest.mark.parametrize("given", ["", "42"])
+def test_an_own_id_that_is_none_is_refused_by_the_name_of_its_option(zeke: Zeke, given: str) -> None:
+    # An empty one would be a script's variable that is not set: sent twice, it would be two jobs.
+    said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, "--id", given, code=2)
+    assert f"--id: {given!r} is no job id" in said
+    assert zeke.json("jobs") == []
+
+
+@pytest.mark.parametrize("given", ["", "42"])
+def test_a_page_after_no_job_is_refused_by_the_name_of_its_option(nowhere: Zeke, given: str) -> None:
+    assert f"--before: {given!r} is no job id" in nowhere.fails("jobs", "--before", given, code=2)
+
+
 def test_a_refused_send_names_the_job_in_the_way(zeke: Zeke) -> None:
     first = zeke.send("mail", '{"to": "ann"}', "--singleton-key", "ann")
     said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, "--singleton-key", "ann", code=1)

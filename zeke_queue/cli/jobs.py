@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -34,7 +35,7 @@ def send(
     task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")],
     payload: Annotated[
         str | None,
-        typer.Argument(metavar="[PAYLOAD]", help="JSON, or - to read it from standard input."),
+        typer.Argument(metavar="PAYLOAD", help="JSON, or - to read it from standard input."),
     ] = None,
     app: AppOption = None,
     external: Annotated[
@@ -62,7 +63,8 @@ def send(
     """Send a job and print its id, or with --wait its result."""
     options = options_of(context)
     value = parse_json(payload, "The payload")
-    chosen = parse_id(job_id) if job_id else None
+    chosen = parse_id(job_id, "--id") if job_id is not None else None
+    _require_wait(wait)
     catalog = _catalog_for(task, app, external=external)
 
     async def command() -> int:
@@ -113,6 +115,16 @@ def _catalog_for(task: str, app: str | None, *, external: bool) -> Catalog | Non
                 " --external if another process serves it."
             ) from error
     return catalog
+
+
+def _require_wait(seconds: float | None) -> None:
+    """See that a wait is one before anything is sent.
+
+    Raises:
+        BadOption: it is negative, or no finite number.
+    """
+    if seconds is not None and not 0 <= seconds < math.inf:
+        raise BadOption(f"--wait: {seconds:g} is no time to wait; give seconds, 0 or more.")
 
 
 async def _result(run: Run, wait: float) -> Any:
@@ -167,7 +179,7 @@ def list_jobs(
         names=tuple(queue or ()),
         states=_states(state or ()),
         archived=archived,
-        before=parse_id(before) if before else None,
+        before=parse_id(before, "--before") if before is not None else None,
         limit=limit,
     )
 

@@ -81,8 +81,8 @@ async def open_queue(options: Options, catalog: Catalog | None = None) -> AsyncG
         yield queue
 
 
-def parse_id(text: str) -> UUID:
-    """Read a job id.
+def parse_id(text: str, option: str | None = None) -> UUID:
+    """Read a job id, given by an option or as an argument.
 
     Raises:
         BadOption: it is no UUID.
@@ -90,8 +90,9 @@ def parse_id(text: str) -> UUID:
     try:
         return UUID(text)
     except ValueError:
+        said = f"{option}: " if option else ""
         raise BadOption(
-            f"{text!r} is no job id; ids are UUIDs like 01938c5e-7a3b-7c4d-9e2f-0123456789ab"
+            f"{said}{text!r} is no job id; ids are UUIDs like 01938c5e-7a3b-7c4d-9e2f-0123456789ab"
             " (`zeke jobs` lists them)."
         ) from None
 
@@ -100,7 +101,7 @@ def parse_json(text: str | None, name: str) -> Any:
     """Read a JSON value given on the command line, or from standard input if it is ``-``.
 
     Raises:
-        BadOption: it is no JSON.
+        BadOption: it is no JSON, or its nesting is deeper than Python follows.
     """
     if text is None:
         return None
@@ -110,6 +111,8 @@ def parse_json(text: str | None, name: str) -> Any:
         raise BadOption(
             f'{name} is no JSON: {error}. Quote it for the shell, as in \'{{"itemId": "123"}}\'.'
         ) from None
+    except RecursionError:
+        raise BadOption(f"{name} is nested too deeply; send a flatter one.") from None
 
 
 def print_error(error: ZekeError, *, as_json: bool) -> None:
