@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import inspect
+import json
 import subprocess
 import sys
 import tomllib
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 
 from tests.cli.conftest import SHOP, Zeke
 from tests.tidy import ROOT
-from zeke_queue.cli.app import add_commands, shared_first
+from zeke_queue.cli.app import add_commands, parted
 from zeke_queue.cli.loading import load_catalog
 
 if TYPE_CHECKING:
@@ -72,6 +73,42 @@ def test_a_call_that_is_misspelt_is_wrong(nowhere: Zeke, arguments: list[str]) -
     assert nowhere(*arguments).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["send", "mail", "--delay", "soon"], "--delay"),
+        (["jobs", "--stat", "failed"], "--stat"),
+        (["job", "shwo", "42"], "shwo"),
+        (["send"], "TASK"),
+        (["--colour", "jobs"], "--colour"),
+        (["jobs", "--database"], "--database"),
+    ],
+    ids=" ".join,
+)
+def test_programs_are_told_of_a_misspelt_call_in_a_line_of_json(
+    nowhere: Zeke, arguments: list[str], told: str
+) -> None:
+    result = nowhere(*arguments, "--json") if arguments[-1] != "--database" else nowhere("--json", *arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    error = json.loads(result.stderr)
+    assert error["error"] == "UsageError"
+    assert told in error["message"]
+
+
+def test_flags_are_not_said_to_take_a_value(nowhere: Zeke) -> None:
+    for command in ((), ("worker",), ("send",), ("jobs",), ("migrate",), ("queue", "pause")):
+        said = nowhere.good(*command, "--help", COLUMNS="120")
+        assert " --help " in said
+        assert "<bool>" not in said
+
+
+def test_the_usage_of_send_marks_the_payload_as_optional_once(nowhere: Zeke) -> None:
+    usage = next(line for line in nowhere.good("send", "--help").splitlines() if "Usage" in line)
+    assert "[PAYLOAD]" in usage
+    assert "[[" not in usage
+
+
 # Options that all commands share
 
 
@@ -83,12 +120,13 @@ def test_a_call_that_is_misspelt_is_wrong(nowhere: Zeke, arguments: list[str]) -
         (["jobs", "--schema=s", "--json"], ["--schema=s", "--json", "jobs"]),
         (["send", "a", "--", "--json"], ["send", "a", "--", "--json"]),
         (["jobs", "--json=yes"], ["jobs", "--json=yes"]),
-        (["jobs", "--database"], ["--database", "jobs"]),
+        (["jobs", "--database"], ["--database"]),
         ([], []),
     ],
 )
 def test_shared_options_are_found_wherever_they_stand(given: list[str], sorted_: list[str]) -> None:
-    assert shared_first(given) == sorted_
+    shared, rest = parted(given)
+    assert shared + rest == sorted_
 
 
 def test_the_database_on_the_command_line_wins_over_the_environment(zeke: Zeke, nowhere: Zeke) -> None:
@@ -131,6 +169,9 @@ def test_a_catalog_may_be_an_attribute_of_an_object(module: Write) -> None:
         ("shop", "not of the form module:catalog"),
         (":catalog", "not of the form module:catalog"),
         ("shop:", "not of the form module:catalog"),
+        ("..shop:catalog", "not of the form module:catalog"),
+        ("tests/cli/shop.py:catalog", "name the module, as in --app tests.cli.shop:catalog"),
+        ("tests/cli/shop:catalog", "name the module, as in --app tests.cli.shop:catalog"),
         ("nowhere.to_be.found:catalog", "no module 'nowhere'"),
         ("tests.cli.nowhere:catalog", "no module 'tests.cli.nowhere'"),
         ("tests.cli.shop:shop", "has no 'shop'. It has tests.cli.shop:catalog."),
@@ -159,6 +200,7 @@ def test_an_app_that_is_missing_is_asked_for(zeke: Zeke, command: tuple[str, ...
         ("\n\ncatalog = 1 / 0", "line 3): ZeroDivisionError"),
         ("catalog = = 1", "line 1): SyntaxError"),
         ("from zeke_queue.cli.nowhere import x", "line 1): ModuleNotFoundError"),
+        ("import sys\nsys.exit(0)", "line 2): SystemExit: 0"),
     ],
 )
 def test_an_app_that_fails_is_told_with_its_line(zeke: Zeke, module: Write, text: str, told: str) -> None:

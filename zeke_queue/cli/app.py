@@ -7,6 +7,7 @@ its command, and is a function for one command, or a ``typer.Typer`` for a group
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -18,7 +19,7 @@ from zeke_queue.cli.session import Options, options_of, print_error
 from zeke_queue.errors import UsageError, ZekeError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Generator, Iterable
     from importlib.metadata import EntryPoint
 
 FAILED: Final = 1
@@ -33,10 +34,19 @@ class Commands(TyperGroup):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse, with the shared options moved before the command's name."""
-        return super().parse_args(ctx, shared_first(args))
+        _bare_flags(self, ctx)
+        shared, rest = parted(args)
+        # Also a call that can't be read is told as it is wanted; the options replace this once they are read.
+        ctx.obj = Options(json="--json" in shared)
+        with _misspelt(ctx):
+            return super().parse_args(ctx, shared + rest)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a failure that is foreseen leaves one line and no traceback."""
+        with _misspelt(ctx):
+            return self._invoke(ctx)
+
+    def _invoke(self, ctx: Any) -> Any:
         try:
             done = super().invoke(ctx)
             # A reader that has gone away is found out here, where it can still be met, and not at exit.
@@ -53,8 +63,11 @@ class Commands(TyperGroup):
         return done
 
 
-def shared_first(args: list[str]) -> list[str]:
-    """Move the shared options to the front, so that they may stand before or after the command's name."""
+def parted(args: list[str]) -> tuple[list[str], list[str]]:
+    """Part the shared options from the rest, so that they may stand before or after the command's name.
+
+    An option without its value leaves no rest, whose first word would be taken for the value.
+    """
     front: list[str] = []
     rest = list(args)
     place = 0
@@ -64,9 +77,34 @@ def shared_first(args: list[str]) -> list[str]:
             place += 1
             continue
         length = 2 if _ANYWHERE[name] and not equals else 1
+        if place + length > len(rest):
+            return [*front, name], []
         front += rest[place : place + length]
         del rest[place : place + length]
-    return front + rest
+    return front, rest
+
+
+@contextmanager
+def _misspelt(ctx: Any) -> Generator[None]:
+    """Tell a call that typer can't read as a line of JSON where that is wanted, else as typer does."""
+    try:
+        yield
+    except Exception as error:
+        # What typer raises for it has had several names and homes over its versions.
+        told: Any = getattr(error, "format_message", None)
+        if told is None or not options_of(ctx).json:
+            raise
+        print_error(UsageError(told() or "Missing command."), as_json=True)
+        raise typer.Exit(WRONG) from error
+
+
+def _bare_flags(command: Any, ctx: Any) -> None:
+    """Let the help of a command and those below it not say that a flag takes a ``<bool>``."""
+    for option in (*command.params, command.get_help_option(ctx)):
+        if getattr(option, "is_flag", False):
+            option.metavar = ""
+    for below in getattr(command, "commands", {}).values():
+        _bare_flags(below, ctx)
 
 
 def _said_by_driver(error: Exception) -> ZekeError | None:

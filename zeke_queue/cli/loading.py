@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from zeke_queue.catalog import Catalog
@@ -27,8 +27,13 @@ def load_catalog(path: str | None) -> Catalog:
     """
     if path is None:
         raise UsageError("Which tasks? Name the catalog, as in --app module:catalog, or set ZEKE_APP.")
-    module_name, colon, attribute = path.partition(":")
-    if not colon or not module_name or not attribute:
+    # From the end: the name of a file may have a colon of its own.
+    module_name, colon, attribute = path.rpartition(":")
+    if module_name.endswith(".py") or PurePath(module_name).name != module_name:
+        raise UsageError(
+            f"--app {path!r} names a file; name the module, as in {_module_of(module_name, attribute)}."
+        )
+    if not colon or not attribute or not all(module_name.split(".")):
         raise UsageError(
             f"--app {path!r} is not of the form module:catalog, for instance myproject.tasks:catalog."
         )
@@ -58,17 +63,25 @@ def _module(path: str, name: str) -> ModuleType:
                 f"--app {path!r}: there is no module {error.name!r}, neither in {here} nor on sys.path."
             ) from error
         raise _failed(path, name, error) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise _failed(path, name, error) from error
 
 
-def _failed(path: str, name: str, error: Exception) -> UsageError:
+def _module_of(file: str, attribute: str) -> str:
+    """Say how the module in a file is named, from the directory that it is imported from."""
+    path = PurePath(file.removesuffix(".py"))
+    apart = path.is_absolute() or ".." in path.parts
+    where = f", in {path.parent}" if apart else ""
+    return f"--app {path.name if apart else '.'.join(path.parts)}:{attribute}{where}"
+
+
+def _failed(path: str, name: str, error: BaseException) -> UsageError:
     """Say why a module can't be imported, and on which line of whose code."""
     said = str(error) if isinstance(error, ZekeError) else f"{type(error).__name__}: {error}"
     return UsageError(f"--app {path!r}: {name} can't be imported ({_place(error)}): {said}")
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     if isinstance(error, SyntaxError):
         return f"{error.filename}, line {error.lineno}"
     ours = str(Path(__file__).parents[1])
