@@ -71,3 +71,11 @@ def test_half_a_migration_is_none(zeke_empty: Zeke, declared: list[EntryPoint]) 
     said = zeke_empty.fails("migrate", code=2)
     assert "'theirs' (nowhere.to_be.found) can't be loaded" in said
     assert "Run `zeke migrate`" in zeke_empty.fails("jobs", code=1)
+
+
+def test_programs_are_given_the_sql_by_schema(nowhere: Zeke, declared: list[EntryPoint]) -> None:
+    declared.append(DOMAIN)
+    printed: dict[str, str] = nowhere.json("migrate", "--sql", "--schema", "mine")
+    assert list(printed) == ["mine", "zeke"]
+    assert "create table mine.job" in printed["mine"]
+    assert "create table zeke." in printed["zeke"]

@@ -40,7 +40,12 @@ def migrate(
     options = options_of(context)
     settings = options.settings()
     if sql:
-        typer.echo("\n".join([own.sql(settings.jobs_schema), *(other.sql() for other in others().values())]))
+        texts = {settings.jobs_schema: own.sql(settings.jobs_schema)}
+        texts |= {name: other.sql() for name, other in others().items()}
+        if options.json:
+            print_json(texts)
+        else:
+            typer.echo("\n".join(texts.values()))
         return
     applied = migrate_all(settings.require_database(), settings.jobs_schema)
     if options.json:
