@@ -58,6 +58,14 @@ def test_a_queue_that_nobody_knows_is_paused_only_by_force(zeke: Zeke) -> None:
     }
 
 
+def test_a_queue_that_nobody_knows_is_not_resumed_and_not_made(zeke: Zeke) -> None:
+    zeke.good("queue", "pause", "mail", "--force")
+    said = zeke.fails("queue", "resume", "mial", code=1)
+    assert "'mial' was not resumed" in said
+    assert "Did you mean 'mail'?" in said
+    assert [(one["name"], one["paused_on"] is None) for one in zeke.json("queues")] == [("mail", False)]
+
+
 def test_a_queue_without_jobs_that_a_worker_serves_is_paused(zeke: Zeke) -> None:
     zeke.work()
     zeke.good("queue", "pause", "mail")

@@ -85,8 +85,8 @@ def _pause(context: typer.Context, name: str, *, paused: bool, force: bool = Fal
 
     async def command() -> int:
         async with open_queue(options) as queue:
-            if paused and not force:
-                await _require_known(queue, checked)
+            if not force:
+                await _require_known(queue, checked, paused=paused)
             await queue.storage.pause_queue(checked, paused=paused)
         if options.json:
             print_json({"name": checked, "paused": paused})
@@ -99,8 +99,8 @@ def _pause(context: typer.Context, name: str, *, paused: bool, force: bool = Fal
     execute(command())
 
 
-async def _require_known(queue: Queue, name: str) -> None:
-    """See that a queue has jobs, settings or a worker: a misspelt one would be paused without any effect.
+async def _require_known(queue: Queue, name: str, *, paused: bool) -> None:
+    """See that a queue has jobs, settings or a worker: to pause or resume a misspelt one has no effect.
 
     Raises:
         ZekeError: it has none of them.
@@ -112,10 +112,12 @@ async def _require_known(queue: Queue, name: str) -> None:
     if name in known:
         return
     near = difflib.get_close_matches(name, sorted(known), n=3)
-    hint = f"Did you mean {' or '.join(map(repr, near))}? Or" if near else "See `zeke queues`, or"
+    hint = f"Did you mean {' or '.join(map(repr, near))}?" if near else "`zeke queues` lists those there are."
+    force = " To pause it before its first job, add --force." if paused else ""
+    done = "paused" if paused else "resumed"
     raise ZekeError(
-        f"Queue {name!r} was not paused: it has no jobs, no settings, and no worker that serves it. {hint}"
-        " add --force to pause it before its first job."
+        f"Queue {name!r} was not {done}: it has no jobs, no settings, and no worker that serves it."
+        f" {hint}{force}"
     )
 
 
