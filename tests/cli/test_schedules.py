@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -74,3 +75,30 @@ def test_a_schedule_that_was_not_paused_catches_up_although_it_is_resumed(zeke: 
 def test_a_schedule_that_is_not_there_is_a_failure(zeke: Zeke, verb: str) -> None:
     zeke.on_queue(declare)
     assert "did you mean 'hourly'?" in zeke.fails("schedule", verb, "hourli", code=1)
+
+
+def test_a_schedule_that_was_only_looked_at_has_had_no_tick(zeke: Zeke) -> None:
+    zeke.on_queue(declare)
+    assert zeke.on_queue(tick) == []
+    (schedule,) = zeke.json("schedules")
+    assert (schedule["last_tick"], schedule["next_tick"] is None) == (None, False)
+    assert re.split(" {2,}", zeke.good("schedules").splitlines()[1])[4] == "–"
+
+
+def test_a_tick_that_was_served_is_told(zeke: Zeke) -> None:
+    zeke.on_queue(declare)
+    long_ago(zeke)
+    assert zeke.on_queue(tick)
+    (schedule,) = zeke.json("schedules")
+    assert schedule["last_tick"].endswith(":00:00+00:00")
+
+
+def test_a_schedule_that_can_not_be_read_is_listed_among_the_others(zeke: Zeke) -> None:
+    zeke.on_queue(declare)
+    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
+        connection.execute(
+            "insert into pgboss.schedule (name, cron, timezone, last_tick) values"
+            " ('by-hand', 'every day', 'Mars', now())"
+        )
+    assert [one["name"] for one in zeke.json("schedules")] == ["by-hand", "hourly"]
+    assert "every day" in zeke.good("schedules")

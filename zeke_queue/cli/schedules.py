@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,7 @@ from rich.text import Text
 
 from zeke_queue.cli.render import Column, ago, cut, moment, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, options_of
-from zeke_queue.errors import ZekeError
+from zeke_queue.errors import BadSchedule, ZekeError
 from zeke_queue.model import CatchUp
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def list_schedules(context: typer.Context) -> None:
 
     async def command() -> int:
         async with open_queue(options) as queue:
-            schedules = await queue.storage.schedules()
+            schedules = [_with_real_ticks(one) for one in await queue.storage.schedules()]
             now = await queue.storage.now()
         if options.json:
             print_json(schedules)
@@ -119,6 +120,20 @@ def list_schedules(context: typer.Context) -> None:
         return 0
 
     execute(command())
+
+
+def _with_real_ticks(schedule: Schedule) -> Schedule:
+    """Leave out a last tick that is none: the instant from which a scheduler began to look, or can't read."""
+    from zeke_queue.core.cron import Cron
+
+    last = schedule.last_tick
+    if last is None:
+        return schedule
+    try:
+        real = Cron.parse(schedule.cron, schedule.zone).next_after(last - timedelta(microseconds=1)) == last
+    except BadSchedule:
+        real = False
+    return schedule if real else replace(schedule, last_tick=None)
 
 
 def _print_schedules(schedules: Sequence[Schedule], now: datetime) -> None:
