@@ -89,7 +89,7 @@ def test_rights_that_are_missing_come_with_the_statements_that_grant_them(zeke: 
     with stranger(zeke.dsn) as dsn:
         finding = sole(problems(zeke, DATABASE_PRIMARY_URL=dsn))
         assert finding["about"] == "rights"
-        assert "select, insert, update, delete on job; select, insert, delete on archive" in finding["found"]
+        assert "select, insert, update, delete on job; select, insert, update, delete on archive" in finding["found"]
         with psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
             owner.execute(finding["advice"].partition(": ")[2].encode())
         assert [f["about"] for f in problems(zeke, DATABASE_PRIMARY_URL=dsn, code=0)] == ["workers"]

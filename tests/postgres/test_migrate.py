@@ -11,9 +11,9 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.postgres.pgboss9 import STATEMENTS
-from tests.postgres.sending import ANNA
-from zeke_queue.errors import Forbidden, SchemaMismatch
-from zeke_queue.model import Want
+from tests.postgres.sending import ANNA, BERT
+from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable
+from zeke_queue.model import Extended, Failed, JobEvent, NewJob, QueueSettings, Schedule, Want, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage, migrate
 from zeke_queue.storage.postgres.statements import migrations
 
@@ -148,6 +148,40 @@ def test_migrating_does_not_wait_for_who_holds_pgboss_lock_while_it_builds_index
     assert migrate.migrate(empty_dsn, "boss9") == ["indexes_of_ours"]
 
 
+def test_who_keeps_the_tables_busy_is_not_waited_for_with_everybody_queued_behind(
+    empty_dsn: str, sql: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pgboss9(sql)
+    monkeypatch.setattr(migrate, "_LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(migrate, "_LOCK_TRIES", 2)
+    migrate.migrate(empty_dsn, "boss9")
+    sql.execute("delete from boss9.zeke_migration where number = 4")
+    with psycopg.connect(empty_dsn) as busy:
+        busy.execute("select from boss9.job")
+        with pytest.raises(StorageUnavailable, match="a long transaction uses them"):
+            migrate.migrate(empty_dsn, "boss9")
+    assert migrate.migrate(empty_dsn, "boss9") == ["narrow_indexes_of_pgboss"]
+    migrate.migrate(empty_dsn, "fresh")
+    assert catalog(sql, "fresh") - catalog(sql, "boss9") == set()
+
+
+@pytest.mark.parametrize("dropped", ["job_singletonon", "zeke_singletonon"])
+def test_a_swap_of_indexes_that_died_half_way_is_taken_up(
+    empty_dsn: str, sql: Connection, dropped: str
+) -> None:
+    pgboss9(sql)
+    migrate.migrate(empty_dsn, "boss9")
+    sql.execute("delete from boss9.zeke_migration where number = 4")
+    sql.execute("create index zeke_singletonon on boss9.job (name, singletonon)")
+    sql.execute(
+        "update pg_index set indisvalid = false where indexrelid = 'boss9.zeke_singletonon'::regclass"
+    )
+    sql.execute(f"drop index boss9.{dropped}".encode())
+    assert migrate.migrate(empty_dsn, "boss9") == ["narrow_indexes_of_pgboss"]
+    migrate.migrate(empty_dsn, "fresh")
+    assert catalog(sql, "fresh") - catalog(sql, "boss9") == set()
+
+
 def test_a_schema_of_pgboss_10_is_refused_and_left_untouched(empty_dsn: str, sql: Connection) -> None:
     sql.execute("create schema pgboss")
     sql.execute("create table pgboss.version (version int primary key, maintained_on timestamptz)")
@@ -177,6 +211,26 @@ def test_tables_that_are_nobodys_we_know_are_refused(empty_dsn: str, sql: Connec
     sql.execute("create table pgboss.job (id int)")
     with pytest.raises(SchemaMismatch, match="not pg-boss's"):
         migrate.migrate(empty_dsn)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        "create table pgboss.version (number text)",
+        "create table pgboss.version (version text); insert into pgboss.version values ('1.2.3')",
+        "create table pgboss.worker (name text)",
+        "create type pgboss.job_state as enum ('open')",
+    ],
+)
+def test_what_another_application_has_in_the_schema_is_left_alone(
+    empty_dsn: str, sql: Connection, theirs: LiteralString
+) -> None:
+    sql.execute("create schema pgboss")
+    sql.execute(theirs)
+    before = catalog(sql, "pgboss")
+    with pytest.raises(SchemaMismatch, match="JOBS_SCHEMA"):
+        migrate.migrate(empty_dsn)
+    assert catalog(sql, "pgboss") == before
 
 
 async def test_a_missing_schema_is_said_to_be_migrated(empty_dsn: str) -> None:
@@ -214,3 +268,53 @@ async def test_a_right_that_is_missing_is_named(empty_dsn: str, sql: Connection)
     finally:
         sql.execute("drop owned by zeke_reader")
         sql.execute("drop role zeke_reader")
+
+
+@pytest.fixture
+def role(sql: Connection) -> Iterator[str]:
+    """A role that may do nothing yet."""
+    name = f"zeke_role_{sql.info.backend_pid}"
+    sql.execute(f"create role {name}".encode())
+    yield name
+    sql.execute(f"drop owned by {name} cascade".encode())
+    sql.execute(f"drop role {name}".encode())
+
+
+def test_in_a_schema_that_was_made_for_it_a_role_needs_no_right_on_the_database(
+    empty_dsn: str, sql: Connection, role: str
+) -> None:
+    sql.execute(f"create schema jobs authorization {role}".encode())
+    assert migrate.migrate(make_conninfo(empty_dsn, options=f"-c role={role}"), "jobs")
+
+
+async def test_the_rights_that_are_asked_for_are_enough_for_every_verb(
+    empty_dsn: str, sql: Connection, role: str
+) -> None:
+    migrate.migrate(empty_dsn)
+    sql.execute(f"grant usage on schema pgboss to {role}".encode())
+    for table, rights in migrate.RIGHTS.items():
+        sql.execute(f"grant {rights} on pgboss.{table} to {role}".encode())
+    limited = make_conninfo(empty_dsn, options=f"-c role={role}")
+    await migrate.check(limited)
+    async with PostgresStorage.open(limited) as storage:
+        await storage.declare_queues([QueueSettings("mail", 1)])
+        await storage.pause_queue("mail", paused=False)
+        await storage.put_schedule(Schedule("mail", "* * * * *", "mail"))
+        await storage.beat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
+        await storage.idle(ANNA, ["mail"])
+        await storage.insert([NewJob(BERT, "mail"), NewJob(ANNA, "mail")])
+        (job,) = await storage.claim(ANNA, [Want("mail", 1)], 1)
+        await storage.extend([Extended(job.id, 1, 5.0)])
+        await storage.note([JobEvent(job.id, 1, "log", "{}")])
+        async with storage.watching(job.id):
+            await storage.settle(failed=[Failed(job.id, 1, None, "{}")])
+        await storage.retry([job.id])
+        await storage.cancel([ANNA, BERT])
+        await storage.resume([ANNA])
+        assert await storage.overdue(1) == []
+        now, (schedule,) = await storage.due_schedules(1)
+        await storage.serve_ticks(schedule.name, now, None)
+        await storage.drop_schedule("mail")
+        assert await storage.archive(-1.0, 2) == 1
+        assert await storage.purge(-1.0, 2) == 1
+        await storage.leave(ANNA)

@@ -15,6 +15,7 @@ import asyncio
 import re
 import threading
 from contextlib import contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import psycopg
@@ -38,13 +39,19 @@ PGBOSS_VERSION: Final = 20
 _FRESH_ONLY: Final = 1
 _ADOPTED_ONLY: Final = 4
 
+_VERSION: Final = (
+    "select true from pg_attribute where attrelid = to_regclass(%s) and attname = 'version'"
+    " and atttypid = 'int'::regtype"
+)
+"""Whether a table is one in which pg-boss notes its version, and not an application's own."""
+
 _POLL_SECONDS: Final = 0.1
 _LOCK_SECONDS: Final = 3
 _LOCK_TRIES: Final = 20
 
 RIGHTS: Final = {
     "job": "select, insert, update, delete",
-    "archive": "select, insert, delete",
+    "archive": "select, insert, update, delete",
     "schedule": "select, insert, update, delete",
     "version": "select",
     "queue": "select, insert, update",
@@ -157,7 +164,10 @@ def _look(connection: Connection, schema: str) -> Found:
         return bool(_one(connection, "select to_regclass(%s) is not null", f"{schema}.{table}"))
 
     tables = [has(table) for table in ("version", "job", "archive")]
-    version = _one(connection, f"select max(version) from {schema}.version") if tables[0] else None  # noqa: S608
+    version = _one(connection, _VERSION, f"{schema}.version") and _one(
+        connection,
+        f"select max(version) from {schema}.version",  # noqa: S608 - the name was checked
+    )
     numbers: list[int] = []
     if has("zeke_migration"):
         applied = _literal(f"select number from {schema}.zeke_migration")  # noqa: S608 - the name was checked
@@ -170,9 +180,7 @@ def _refuse_others(found: Found, schema: str) -> None:
     if not found.tables:
         return
     if found.version is None:
-        raise SchemaMismatch(
-            f"Schema {schema!r} has tables that are not pg-boss's. Name another schema (JOBS_SCHEMA)"
-        )
+        raise _not_ours(schema, "no version of pg-boss's is noted there")
     if found.version > PGBOSS_VERSION:
         raise SchemaMismatch(
             f"Schema {schema!r} belongs to pg-boss 10 or later (its version {found.version}), whose tables "
@@ -185,18 +193,28 @@ def _refuse_others(found: Found, schema: str) -> None:
         )
 
 
+def _not_ours(schema: str, seen: str) -> SchemaMismatch:
+    return SchemaMismatch(
+        f"Schema {schema!r} has tables that are not pg-boss's ({seen}); nothing was changed. "
+        "Name another schema (JOBS_SCHEMA)"
+    )
+
+
 def _make(connection: Connection, schema: str) -> list[str]:
     """Make everything at once in a schema that has nothing yet, unless a pg-boss is quicker."""
-    with connection.transaction():
-        _lock_out_pgboss(connection, schema)
-        if _look(connection, schema).tables:
-            return []
-        steps = [m for m in migrations() if _is_fresh(m)]
-        for migration in steps:
-            connection.execute(_literal(_plain(migration.fitted(schema))))
-        connection.execute(_literal(_ledger(schema)))
-        connection.execute(_literal(_record(schema, migrations())))
-        return [m.name for m in steps]
+    steps = [m for m in migrations() if _is_fresh(m)]
+    try:
+        with connection.transaction():
+            connection.execute(_literal(_pgboss_lock(schema)))
+            if _look(connection, schema).tables:
+                return []
+            for migration in steps:
+                connection.execute(_literal(_plain(migration.fitted(schema))))
+            connection.execute(_literal(_ledger(schema)))
+            connection.execute(_literal(_record(schema, migrations())))
+    except (psycopg.errors.DuplicateTable, psycopg.errors.DuplicateObject) as error:
+        raise _not_ours(schema, str(error).partition("\n")[0]) from error
+    return [m.name for m in steps]
 
 
 def _adopt(connection: Connection, schema: str, found: Found) -> list[str]:
@@ -215,14 +233,32 @@ def _adopt(connection: Connection, schema: str, found: Found) -> list[str]:
 
 
 def _apply_at_once(connection: Connection, schema: str, migration: Migration) -> None:
-    """Apply in one transaction. Who waits for a lock makes others wait behind him, so he soon tries anew."""
+    """Apply in one transaction, while no pg-boss changes tables."""
+    steps = [_pgboss_lock(schema), migration.fitted(schema), _record(schema, [migration])]
+    _run_patiently(connection, schema, migration, steps)
+
+
+def _apply_beside_others(connection: Connection, schema: str, migration: Migration) -> None:
+    """Build each index by itself, and what is between in transactions; what died half-way is done again."""
+    for beside, group in groupby(_statements(migration.fitted(schema)), lambda text: "concurrently" in text):
+        if not beside:
+            _run_patiently(connection, schema, migration, list(group))
+            continue
+        for text in group:
+            if built := re.search(r"index concurrently if not exists (\w+)", text):
+                _drop_if_invalid(connection, schema, built.group(1))
+            connection.execute(_literal(text))
+    connection.execute(_literal(_record(schema, [migration])))
+
+
+def _run_patiently(connection: Connection, schema: str, migration: Migration, steps: list[str]) -> None:
+    """Run in one transaction. Who waits for a lock makes others wait behind him, so he soon tries anew."""
     for _ in range(_LOCK_TRIES):
         try:
             with connection.transaction():
                 connection.execute(_literal(f"set local lock_timeout = '{_LOCK_SECONDS}s'"))
-                _lock_out_pgboss(connection, schema)
-                connection.execute(_literal(migration.fitted(schema)))
-                connection.execute(_literal(_record(schema, [migration])))
+                for text in steps:
+                    connection.execute(_literal(text))
         except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
             threading.Event().wait(_POLL_SECONDS)
         else:
@@ -233,15 +269,6 @@ def _apply_at_once(connection: Connection, schema: str, migration: Migration) ->
     )
 
 
-def _apply_beside_others(connection: Connection, schema: str, migration: Migration) -> None:
-    """Apply statement by statement, each by itself; one that died half-way is seen and done again."""
-    for text in _statements(migration.fitted(schema)):
-        if built := re.search(r"index concurrently if not exists (\w+)", text):
-            _drop_if_invalid(connection, schema, built.group(1))
-        connection.execute(_literal(text))
-    connection.execute(_literal(_record(schema, [migration])))
-
-
 def _drop_if_invalid(connection: Connection, schema: str, index: str) -> None:
     """Drop what an interrupted build left: an index that is kept up to date, and used by nobody."""
     invalid = "select not indisvalid from pg_index where indexrelid = to_regclass(%s)"
@@ -249,9 +276,9 @@ def _drop_if_invalid(connection: Connection, schema: str, index: str) -> None:
         connection.execute(_literal(f"drop index concurrently {schema}.{index}"))
 
 
-def _lock_out_pgboss(connection: Connection, schema: str) -> None:
+def _pgboss_lock(schema: str) -> str:
     key = f"('x' || md5(current_database() || '.pgboss.{schema}'))::bit(64)::bigint"
-    connection.execute(_literal(f"select pg_advisory_xact_lock({key})"))
+    return f"select pg_advisory_xact_lock({key})"
 
 
 def _is_fresh(migration: Migration) -> bool:

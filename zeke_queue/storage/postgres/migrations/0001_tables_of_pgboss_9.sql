@@ -1,7 +1,15 @@
 -- The tables as pg-boss 9 makes them (its schema version 20), for a schema that pg-boss has not made already.
 -- Of its indexes two are left out, job_name and job_fetch, which cost half the speed and serve only its own
 -- fetch; two are narrower: rows whose slot or key is null exclude nothing, so they need no entry.
-create schema if not exists {schema};
+--
+-- A schema that somebody made for us is used without asking for the right to make one.
+do $$
+begin
+    if to_regnamespace('{schema}') is null then
+        create schema {schema};
+    end if;
+end
+$$;
 
 create type {schema}.job_state as enum (
     'created', 'retry', 'active', 'completed', 'expired', 'cancelled', 'failed'

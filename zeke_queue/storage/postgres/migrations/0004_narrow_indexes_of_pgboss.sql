@@ -9,12 +9,8 @@ create unique index concurrently if not exists zeke_singletonkeyon
 on {schema}.job (name, singletonon, singletonkey)
 where state < 'expired' and singletonon is not null and singletonkey is not null;
 
-begin;
-
-drop index {schema}.job_singletonon, {schema}.job_singletonkeyon;
+drop index if exists {schema}.job_singletonon, {schema}.job_singletonkeyon;
 
 alter index {schema}.zeke_singletonon rename to job_singletonon;
 
 alter index {schema}.zeke_singletonkeyon rename to job_singletonkeyon;
-
-commit;
