@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from zeke_queue import log
@@ -35,9 +36,10 @@ class Duty(Protocol):
 async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> None:
     """Run a worker, and loops beside it, until SIGTERM or SIGINT.
 
-    The first signal ends it gracefully; the second gives everything back at once, within a few seconds; a
-    third does what the system does by default. A handler that swallows even its cancellation would keep the
-    event loop from closing for ever, so the process then exits from here, with code 70.
+    The first signal ends it gracefully; the second gives everything back at once, within a few seconds, and
+    cuts the loops beside it short; a third does what the system does by default. A handler that swallows even
+    its cancellation would keep the event loop from closing for ever, so the process then exits from here,
+    with code 70.
 
     Raises:
         Exception: what the worker or a loop beside it failed of; the others are stopped before.
@@ -53,14 +55,16 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
         )
         if worker.stopping:
             worker.abort()
+            for duty in duties:
+                duty.cancel()
             _stop_hearing(loop)
         else:
             worker.stop()
 
-    for number in SIGNALS:
-        loop.add_signal_handler(number, hear, number)
     duties = [asyncio.ensure_future(duty.run()) for duty in beside]
     working = asyncio.ensure_future(worker.run())
+    for number in SIGNALS:
+        loop.add_signal_handler(number, hear, number)
     try:
         # A worker ends when it is told to; a duty that ends by itself has failed.
         await asyncio.wait((working, *duties), return_when=asyncio.FIRST_COMPLETED)
@@ -72,7 +76,11 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
         _stop_hearing(loop)
         if worker.stuck:
             _exit_now()
-    _raise_first(ended)
+    _raise_first([ended[0], *(result for result in ended[1:] if not _cut_short(result))])
+
+
+def _cut_short(result: Any) -> bool:
+    return isinstance(result, asyncio.CancelledError)
 
 
 def _raise_first(ended: Sequence[Any]) -> None:
@@ -89,5 +97,6 @@ def _stop_hearing(loop: asyncio.AbstractEventLoop) -> None:
 def _exit_now() -> None:
     log.get_logger().error("handlers_stuck", exitCode=STUCK_EXIT)
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with suppress(OSError, ValueError):  # a reader that went away must not keep the process here
+            stream.flush()
     os._exit(STUCK_EXIT)

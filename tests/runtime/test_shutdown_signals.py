@@ -1,0 +1,117 @@
+"""Signals: what becomes of the loops beside a worker, and of a process that is stuck."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from io import StringIO
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.runtime.workers.faulty import Faulty
+from tests.runtime.workers.handler import Handler
+from tests.runtime.workers.place import PATIENCE, Place, turns, until
+from zeke_queue.model import JobState
+from zeke_queue.worker import run_until_signalled, stopping
+
+
+@pytest.fixture
+def place() -> Place:
+    clock = FrozenClock()
+    return Place(clock=clock, storage=Faulty(clock))
+
+
+class Deaf:
+    """A loop beside a worker that is in the middle of something, and does not hear that it should stop."""
+
+    def __init__(self) -> None:
+        self.stopped = 0
+        self.cancelled = 0
+
+    async def run(self) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+    def stop(self) -> None:
+        self.stopped += 1
+
+
+class Broken(Deaf):
+    """A loop beside a worker that fails as it is cut short."""
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        except asyncio.CancelledError:
+            raise LookupError("half done") from None
+
+
+async def test_a_second_signal_cuts_short_what_runs_beside_the_worker(place: Place) -> None:
+    work, duty = Handler(place), Deaf()
+    running = asyncio.ensure_future(run_until_signalled(place.worker(grace=1000), [duty]))
+    job_id = await place.send(work.task)
+    await until(lambda: work.started)
+    signal.raise_signal(signal.SIGTERM)
+    await turns()
+    assert (duty.cancelled, running.done()) == (0, False)
+    signal.raise_signal(signal.SIGTERM)
+    place.hurry()
+    async with asyncio.timeout(PATIENCE):
+        await running
+    assert (duty.cancelled, place.state(job_id)) == (1, JobState.CREATED)
+
+
+async def test_what_a_loop_fails_of_as_it_is_cut_short_is_told(place: Place) -> None:
+    Handler(place)
+    running = asyncio.ensure_future(run_until_signalled(place.worker(), [Broken()]))
+    await until(place.asleep)
+    signal.raise_signal(signal.SIGTERM)
+    await turns()
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(LookupError, match="half done"):
+        async with asyncio.timeout(PATIENCE):
+            await running
+
+
+class Gone(StringIO):
+    """A pipe whose reader went away."""
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+@pytest.mark.parametrize("closed", [True, False])
+async def test_a_stuck_process_ends_although_nobody_reads_what_it_writes(
+    place: Place, monkeypatch: pytest.MonkeyPatch, *, closed: bool
+) -> None:
+    started, go, codes = asyncio.Event(), asyncio.Event(), []
+
+    @place.catalog.task("deaf")
+    async def deaf() -> None:
+        started.set()
+        while not go.is_set():
+            try:
+                await go.wait()
+            except asyncio.CancelledError:
+                continue
+
+    stream = StringIO() if closed else Gone()
+    if closed:
+        stream.close()
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(os, "_exit", codes.append)
+    await place.send(deaf)
+    running = asyncio.ensure_future(run_until_signalled(place.worker(grace=0)))
+    await started.wait()
+    signal.raise_signal(signal.SIGTERM)
+    place.hurry()
+    await asyncio.wait([running])
+    go.set()
+    await running
+    assert codes == [stopping.STUCK_EXIT]
