@@ -11,6 +11,7 @@ from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.handler import Handler, Lines, logged
 from tests.runtime.workers.place import Place, turns, until
+from zeke_queue.errors import Forbidden
 from zeke_queue.model import Completed, JobState
 from zeke_queue.supervisor import Supervisor
 
@@ -168,6 +169,28 @@ async def test_a_worker_waits_for_a_storage_that_is_not_there_yet(place: Place) 
     place.storage.mend()
     await running
     assert (await place.job(job_id)).state is COMPLETED
+
+
+async def test_outcomes_are_kept_while_the_storage_refuses_them_all(place: Place, lines: Lines) -> None:
+    """A right that was taken away is no outcome's fault; what was done must not be done again."""
+    real, refusals = place.storage.real.settle, 3
+
+    async def settle(*outcomes: Any, again: bool = False) -> Any:
+        nonlocal refusals
+        if refusals:
+            refusals -= 1
+            raise Forbidden("The role lacks a right")
+        return await real(*outcomes, again=again)
+
+    place.storage.real.settle = settle
+    work = Handler(place, retry_limit=5)
+    work.go.set()
+    sent = [await place.send(work.task) for _ in range(3)]
+    place.hurry()
+    await place.drain()
+    assert [(await place.job(job_id)).output for job_id in sent] == ["done"] * 3
+    assert sorted(work.finished) == sorted(sent)
+    assert lines.messages.count("storage_refused") == 3
 
 
 async def test_an_outcome_that_the_storage_refuses_holds_up_no_other_one(place: Place) -> None:

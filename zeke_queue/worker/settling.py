@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue import log
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageError, StorageUnavailable
 from zeke_queue.model import Completed, Failed, Released
 from zeke_queue.worker.bell import Bell
 
@@ -123,6 +123,11 @@ class Settler:
                 await self._settle(batch, again=failures > 0)
             except StorageUnavailable as error:
                 self._link.lost("settle", error)
+                await self._link.pause(failures)
+                failures += 1
+            except StorageError as error:
+                # A right or a table that is missing is no outcome's fault, and may be mended meanwhile.
+                self._link.refused("settle", error)
                 await self._link.pause(failures)
                 failures += 1
             except Exception as error:  # noqa: BLE001 - one outcome that can't be stored must not hold up the rest
