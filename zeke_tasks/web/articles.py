@@ -12,8 +12,10 @@ from zeke_tasks.web.errors import PageError
 from zeke_tasks.web.libraries import extract_text, is_of_this_machine
 from zeke_tasks.web.text import decode, one_line, printable
 
+# None of these goes past the next tag of its kind: on a hostile page that would take quadratic time, in which
+# nothing else runs in this process.
 _LANGUAGE = re.compile(
-    r"<html\b[^>]{0,500}?\s(?:xml:)?lang\s*=\s*[\"']?([a-z]{2,3}(?:-[a-z0-9]{2,8})*)", re.IGNORECASE
+    r"<html\b[^<>]{0,500}?\s(?:xml:)?lang\s*=\s*[\"']?([a-z]{2,3}(?:-[a-z0-9]{2,8})*)", re.IGNORECASE
 )
 # Where pages give the moment of publication; the extractor keeps the day only.
 _MOMENT = re.compile(
@@ -22,7 +24,7 @@ _MOMENT = re.compile(
 )
 # Some pages give the file's name for the title that is shown when they are shared.
 _SLUG = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+){2,}")
-_HEADING = re.compile(r"<h1\b[^>]*>(.{1,500}?)</h1>", re.DOTALL | re.IGNORECASE)
+_HEADING = re.compile(r"<h1\b[^<>]*>((?:[^<]|<(?!/?h1\b)){1,500})</h1>", re.IGNORECASE)
 _TAG = re.compile(r"<[^<>]*>")
 _DAY = timedelta(days=1)
 

@@ -192,6 +192,14 @@ def test_a_hostile_page_is_an_article_or_none(html: str) -> None:
     assert read(html) is None or found(html).text
 
 
+@pytest.mark.parametrize("tag", ["<h1 ", "<h1>", "<h1>x", "<html ", "<html lang", "datePublished'  :  "])
+def test_a_hostile_page_takes_no_more_time_than_its_length_allows(tag: str) -> None:
+    # The title looks like a file's name, so that a heading is looked for.
+    start = page(attributes="").replace("A title", "a-file-name").replace("h1>", "h2>")
+    article = found(start.replace("</body>", tag * 500_000 + "</body>"))
+    assert (article.title, article.language) == ("a-file-name", None)
+
+
 @given(st.binary(max_size=200) | st.text(max_size=100).map(lambda junk: page(body=junk).encode()))
 def test_whatever_comes_is_text_that_can_be_kept(body: bytes) -> None:
     article = read(body)
