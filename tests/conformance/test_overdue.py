@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, BOOM, Driver, soon
 from tests.conformance.planting import Plant
@@ -174,3 +176,16 @@ async def test_a_job_that_pg_boss_fetched_has_a_deadline_and_no_lease(
     assert [(late.id, late.reason, late.worker) for late in await storage.overdue(100)] == [
         (job.id, "deadline", None)
     ]
+
+
+@pytest.mark.parametrize("years", [300_000, -300_000])
+async def test_a_length_that_no_calendar_holds_does_not_keep_others_from_being_found(
+    storage: Storage, jobs: Driver, clock: FrozenClock, plant: Plant, years: int
+) -> None:
+    late = await jobs.running(expire_in=60)
+    odd = await jobs.look(await jobs.send("other"))
+    odd = replace(odd, state=JobState.ACTIVE, started_on=clock.now(), expire_in=years * 31_536_000.0)
+    await plant(odd)
+    clock.advance(61)
+    found = [job.id for job in await storage.overdue(100)]
+    assert found == ([late.id] if years > 0 else [odd.id, late.id])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from zeke_queue.core import failure, jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.model import JobState, Overdue
+from zeke_queue.storage.memory.rows import A_CENTURY
 from zeke_queue.storage.memory.uniqueness import held_in
 
 if TYPE_CHECKING:
@@ -185,7 +186,8 @@ def overdue(
 ) -> list[Overdue]:
     """Return active rows whose time ran out, or whose worker's did, oldest deadline first.
 
-    ``sql/overdue.sql`` says the same, and ``tests/model`` holds the two together.
+    A length that no calendar holds is taken for a century. ``sql/overdue.sql`` says the same, and
+    ``tests/model`` holds the two together.
     """
     dead: dict[UUID | None, bool] = {None: False}  # pg-boss 9's workers have no lease to lose
     found: list[tuple[datetime, UUID, Literal["deadline", "lease"], Row]] = []
@@ -195,7 +197,7 @@ def overdue(
             dead[worker] = _is_dead(workers.get(worker), now)
         if row.started_on is None:
             continue  # a claim sets it, pg-boss's fetch too
-        deadline = row.started_on + row.expire_in
+        deadline = row.started_on + min(max(row.expire_in, -A_CENTURY), A_CENTURY)
         if (deadline < now or dead[worker]) and not passed(row.id):
             found.append((deadline, row.id, "deadline" if deadline < now else "lease", row))
     found.sort(key=lambda entry: entry[:2])

@@ -1,4 +1,5 @@
--- Locks active jobs past their deadline, or whose worker is silent for longer than its lease, or gone.
+-- Locks active jobs past their deadline, or whose worker is silent for longer than its lease, or gone. More
+-- than a century is taken for a century: a length that no calendar holds would stop every sweep.
 select
     id,
     name,
@@ -9,16 +10,21 @@ select
     retrybackoff,
     retrydelaymax,
     case
-        when startedon + expirein < coalesce(%(now)s::timestamptz, statement_timestamp()) then 'deadline'
+        when span.deadline < coalesce(%(now)s::timestamptz, statement_timestamp()) then 'deadline'
         else 'lease'
     end as reason,
     worker
 from {schema}.job
+cross join lateral (
+    select
+        startedon
+        + least(greatest(expirein, interval '-876000 hours'), interval '876000 hours') as deadline
+) as span
 where
     state = 'active'
     and startedon is not null
     and (
-        startedon + expirein < coalesce(%(now)s::timestamptz, statement_timestamp())
+        span.deadline < coalesce(%(now)s::timestamptz, statement_timestamp())
         -- A worker of pg-boss 9 has no lease to lose.
         or worker is not null and not exists (
             select from {schema}.worker as alive
@@ -27,6 +33,6 @@ where
                 and alive.beat_on + alive.lease >= coalesce(%(now)s::timestamptz, statement_timestamp())
         )
     )
-order by startedon + expirein, id
+order by span.deadline, id
 limit {limit}
 for update of job skip locked
