@@ -15,6 +15,7 @@ import httpx2
 
 from zeke_queue.clock import Clock, SystemClock
 from zeke_tasks.web.answers import MOVED_FOR_GOOD, NOT_MODIFIED, REDIRECTS, failure, is_success
+from zeke_tasks.web.coding import ACCEPTED, BrokenCoding, Decoder, UnknownCoding
 from zeke_tasks.web.errors import BodyRefused, Permanent, Transient, UrlRefused
 from zeke_tasks.web.guard import Guard, GuardedBackend, Resolver, resolve
 from zeke_tasks.web.politeness import Turns
@@ -28,8 +29,6 @@ _ACCEPT: dict[Kind, bytes] = {
     b"application/feed+json;q=0.9, application/xml;q=0.8, text/xml;q=0.8, application/json;q=0.7, */*;q=0.5",
     "page": b"text/html, application/xhtml+xml;q=0.9, */*;q=0.5",
 }
-# Those that every installation can undo; the library's others depend on what else is installed.
-_ENCODINGS = frozenset({b"gzip", b"deflate"})
 # Below this a ratio says nothing: a short page of spaces is no bomb.
 _RATIO_FLOOR = 2**20
 
@@ -198,7 +197,7 @@ class WebClient:
         headers = {
             b"User-Agent": self._options.user_agent.encode("ascii", "replace"),
             b"Accept": _ACCEPT[kind],
-            b"Accept-Encoding": b", ".join(sorted(_ENCODINGS)),
+            b"Accept-Encoding": ", ".join(ACCEPTED).encode(),
         }
         # Validators are opaque bytes; Latin-1 carries each of them there and back.
         if etag is not None:
@@ -221,8 +220,10 @@ class WebClient:
                 return await self._answer(url, headers, response)
         except httpx2.InvalidURL as error:
             raise UrlRefused(url, f"is no URL that can be asked for: {error}") from error
-        except httpx2.DecodingError as error:
-            raise Transient(url, f"the body can't be decompressed: {error}") from error
+        except UnknownCoding as error:
+            raise Permanent(url, f"the body {error}") from error
+        except BrokenCoding as error:
+            raise Transient(url, f"the body {error}") from error
 
     async def _answer(
         self, url: str, headers: dict[bytes, bytes], response: httpx2.Response
@@ -263,24 +264,27 @@ class WebClient:
 
     async def _read(self, url: str, response: httpx2.Response) -> bytes:
         """Read the body, and stop as soon as it is over a limit."""
-        codings = {word.strip().lower() for word in response.headers.get("content-encoding", "").split(",")}
-        if unknown := codings - {"", "identity"} - {name.decode() for name in _ENCODINGS}:
-            raise Permanent(
-                url, f"the body is encoded as {', '.join(sorted(unknown))}, which was not asked for"
-            )
-        limit, ratio = self._options.max_bytes, self._options.max_ratio
+        decoder = Decoder(response.headers.get("content-encoding", ""))
         announced = response.headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > limit:
-            raise BodyRefused(url, f"the body has {announced} bytes; at most {limit} are read")
+        if announced.isdecimal() and int(announced) > self._options.max_bytes:
+            raise BodyRefused(
+                url, f"the body has {announced} bytes; at most {self._options.max_bytes} are read"
+            )
         body = bytearray()
-        async with aclosing(response.aiter_bytes()) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > limit:
-                    raise BodyRefused(url, f"the body goes on after {limit} bytes, the most that are read")
-                if len(body) > _RATIO_FLOOR and len(body) > ratio * response.num_bytes_downloaded:
-                    raise BodyRefused(url, f"the body inflates to more than {ratio:g} times what was sent")
+        async with aclosing(response.aiter_raw()) as parts:
+            async for part in parts:
+                for piece in decoder.feed(part):
+                    body += piece
+                    self._check_size(url, len(body), response.num_bytes_downloaded)
+        decoder.close()
         return bytes(body)
+
+    def _check_size(self, url: str, size: int, sent: int) -> None:
+        limit, ratio = self._options.max_bytes, self._options.max_ratio
+        if size > limit:
+            raise BodyRefused(url, f"the body goes on after {limit} bytes, the most that are read")
+        if size > _RATIO_FLOOR and size > ratio * sent:
+            raise BodyRefused(url, f"the body inflates to more than {ratio:g} times what was sent")
 
 
 def _text(header: bytes | None) -> str | None:

@@ -335,12 +335,20 @@ def encoded(body: bytes, coding: str) -> Answer:
     return Answer(body=body, headers=(("Content-Encoding", coding),))
 
 
+def _twice(body: bytes) -> bytes:
+    return zlib.compress(gzip.compress(body))
+
+
 @pytest.mark.parametrize(
     ("coding", "compress"),
     [
         ("gzip", gzip.compress),
         ("GZIP", gzip.compress),
+        ("x-gzip", gzip.compress),
+        ("gzip", lambda body: gzip.compress(body[:1000]) + gzip.compress(body[1000:])),
+        ("gzip", lambda body: gzip.compress(body) + bytes(512)),
         ("deflate", zlib.compress),
+        ("deflate", lambda body: zlib.compress(body, wbits=-zlib.MAX_WBITS)),
         ("identity", bytes),
         ("gzip, gzip", lambda body: gzip.compress(gzip.compress(body))),
     ],
@@ -374,6 +382,31 @@ async def test_a_short_body_may_inflate_as_much_as_it_likes() -> None:
 async def test_a_broken_compression_is_transient() -> None:
     with pytest.raises(Transient, match="decompressed"):
         await fetched(encoded(b"no gzip", "gzip"))
+
+
+@pytest.mark.parametrize("left", [1, 2, 10, 1000])
+@pytest.mark.parametrize(
+    ("coding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("gzip, deflate", _twice)]
+)
+async def test_a_compressed_body_that_breaks_off_is_transient(
+    coding: str, compress: Callable[[bytes], bytes], left: int
+) -> None:
+    whole = compress(b"".join(b"<p>%d</p>" % n for n in range(50_000)))
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {coding}\r\n\r\n".encode()
+    # Without a length, the end of the connection is all that ends the body.
+    for sent in (whole[:left], whole[:-left]):
+        async with raw_server(head, sent) as url, client() as web:
+            with pytest.raises(Transient, match="breaks off"):
+                await web.fetch(url, kind="page")
+
+
+async def test_a_compressed_body_without_a_byte_is_empty() -> None:
+    assert (await fetched(encoded(b"", "gzip"))).body == b""
+
+
+async def test_a_body_in_more_codings_than_anybody_needs_is_refused() -> None:
+    with pytest.raises(Permanent, match="6 times"):
+        await fetched(encoded(b"x", ", ".join(["gzip"] * 6)))
 
 
 async def test_an_encoding_that_was_not_asked_for_is_named() -> None:
