@@ -15,7 +15,7 @@ from zeke_queue.errors import NotJson, StorageError, StorageUnavailable
 from zeke_queue.model import JobEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from zeke_queue.storage.store import Storage
@@ -51,6 +51,7 @@ class Notes:
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
+        self._closed = False
 
     @property
     def any(self) -> bool:
@@ -78,6 +79,7 @@ class Notes:
 
     def close(self) -> None:
         """Write no more."""
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         if self._writing is not None:
@@ -94,7 +96,7 @@ class Notes:
             self._write_soon()
 
     def _write_soon(self) -> None:
-        if self._timer is None and self._writing is None:
+        if self._timer is None and self._writing is None and not self._closed:
             self._writing = asyncio.ensure_future(self._write_and_rest())
 
     async def _write_and_rest(self) -> None:
@@ -102,6 +104,10 @@ class Notes:
             await self._write()
         finally:
             self._writing = None
+            self._rest()
+
+    def _rest(self) -> None:
+        if self._timer is None and not self._closed:
             self._timer = self._loop.call_later(INTERVAL, self._rested)
 
     def _rested(self) -> None:
@@ -117,14 +123,25 @@ class Notes:
             events += [_left_out(last[job_id], n) for job_id, n in dropped.items() if job_id in last]
         self._lines, self._progress, self._counts = [], {}, {}
         try:
-            await self._storage.note(events)
+            await self._note(events)
         except StorageUnavailable as error:
             self._link.lost("note", error)
             self._lines = [*events, *self._lines][-WAITING_MAX:]
-        except StorageError as error:
-            # Notes are a service to watchers: a storage that refuses them must not disturb the jobs
-            # themselves.
-            self._link.refused("note", error)
+            self._rest()
+
+    async def _note(self, events: Sequence[JobEvent]) -> None:
+        """Let the storage keep events; those that it refuses are dropped, and the others kept."""
+        try:
+            await self._storage.note(events)
+        except StorageUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - a service to watchers must not disturb the jobs themselves
+            if len(events) == 1 or isinstance(error, StorageError):
+                self._link.refused("note", error)
+                return
+            half = len(events) // 2
+            await self._note(events[:half])
+            await self._note(events[half:])
 
 
 _OWN: Final = frozenset({"level", "message"})

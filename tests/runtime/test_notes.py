@@ -1,0 +1,141 @@
+"""Progress and log lines on their way to watchers: what is kept through trouble, and what ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.runtime.workers.faulty import Faulty
+from tests.runtime.workers.handler import Lines, logged
+from tests.runtime.workers.place import Place, turns, until
+from zeke_queue.context import JobContext
+from zeke_queue.errors import Forbidden, StorageUnavailable
+from zeke_queue.model import JobState
+from zeke_queue.rng import SeededEntropy
+from zeke_queue.worker.link import Link
+from zeke_queue.worker.notes import Notes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from zeke_queue.model import JobEvent
+
+JOB = UUID(int=1)
+
+
+@pytest.fixture
+def storage() -> Faulty:
+    return Faulty(FrozenClock())
+
+
+@pytest.fixture
+async def notes(storage: Faulty) -> AsyncIterator[Notes]:
+    made = Notes(storage, Link(FrozenClock(), SeededEntropy(1)))  # type: ignore[arg-type]
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    with logged() as caught:
+        yield caught
+
+
+async def kept(storage: Faulty) -> list[str]:
+    return [json.loads(event.data)["message"] for event in await storage.events(JOB)]
+
+
+def say(notes: Notes, *messages: str) -> None:
+    for message in messages:
+        notes.line(JOB, 1, "info", message, {})
+
+
+def unkeepable(storage: Faulty, *messages: str) -> None:
+    """Let the storage fail of any of these lines, and of all that come with it."""
+    real = storage.real.note
+
+    async def note(events: Sequence[JobEvent]) -> None:
+        if any(json.loads(event.data)["message"] in messages for event in events):
+            raise ValueError("the driver can't encode this")
+        await real(events)
+
+    storage.real.note = note
+
+
+async def test_what_could_not_be_written_in_a_flush_is_written_later_without_being_asked(
+    storage: Faulty, notes: Notes
+) -> None:
+    real, tries, gate = storage.real.note, 0, asyncio.Event()
+
+    async def note(events: Sequence[JobEvent]) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 2:  # the flush, during which the time for another try passes
+            await gate.wait()
+        if tries <= 2:
+            raise StorageUnavailable("no way to note")
+        await real(events)
+
+    storage.real.note = note
+    say(notes, "one")
+    await turns(5)
+    flushing = asyncio.ensure_future(notes.flush())
+    await until(lambda: notes._timer is None)
+    gate.set()
+    await flushing
+    await until(lambda: not notes.any)
+    assert (tries, await kept(storage)) == (3, ["one"])
+
+
+async def test_a_line_that_the_storage_fails_of_takes_no_other_one_with_it(
+    storage: Faulty, notes: Notes, lines: Lines
+) -> None:
+    unkeepable(storage, "two", "five")
+    say(notes, "one", "two", "three", "four", "five", "six")
+    await turns()
+    await notes.flush()
+    assert await kept(storage) == ["one", "three", "four", "six"]
+    assert lines.messages == ["storage_refused"] * 2
+
+
+async def test_a_storage_that_refuses_all_is_asked_once(storage: Faulty, notes: Notes, lines: Lines) -> None:
+    async def note(events: Sequence[JobEvent]) -> None:
+        raise Forbidden("The role lacks a right")
+
+    storage.real.note = note
+    say(notes, "one", "two", "three")
+    await turns()
+    await notes.flush()
+    assert (storage.calls, lines.messages) == (["note"], ["storage_refused"])
+
+
+async def test_a_job_whose_lines_the_storage_fails_of_ends_as_it_should() -> None:
+    clock = FrozenClock()
+    place = Place(clock=clock, storage=Faulty(clock))
+    unkeepable(place.storage, "bad")
+
+    @place.catalog.task("tell")
+    async def tell(job: JobContext) -> str:
+        job.logger.info("bad")
+        return "told"
+
+    async with place.working() as worker:
+        sent = [await place.send(tell) for _ in range(2)]
+        await worker.drain()
+    jobs = [await place.job(job_id) for job_id in sent]
+    assert [(job.state, job.output) for job in jobs] == [(JobState.COMPLETED, "told")] * 2
+
+
+async def test_what_is_said_after_the_end_is_not_written(storage: Faulty, notes: Notes) -> None:
+    """A thread that outlives its worker may still tell things, to a storage that may be closed by then."""
+    notes.close()
+    say(notes, "late")
+    notes.progress(JOB, 1, 0.5, "late")
+    await turns()
+    others: set[Any] = asyncio.all_tasks() - {asyncio.current_task()}
+    assert (storage.calls, others) == ([], set())
