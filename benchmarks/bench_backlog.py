@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmarks.database import empty, fresh_database, load, open_storage
-from benchmarks.drains import drain
+from benchmarks.drains import steady
 from benchmarks.report import Figure, ratio
 
 if TYPE_CHECKING:
     from zeke_queue.storage.postgres import PostgresStorage
 
 ROUNDS = 5
-"""Drains that make one run: each lasts half a second, in which a noisy machine may do anything."""
+"""Looks that make one run: each lasts half a second, in which a noisy machine may do anything."""
 
 
 async def run(dsn: str, runs: int, *, quick: bool) -> list[Figure]:
-    """Measure the first jobs of each backlog in turn; the large one is filled once and eaten from."""
+    """Measure a running worker on each backlog in turn; the large one is filled once and eaten from."""
     jobs = 2_000 if quick else 10_000
     many = 20_000 if quick else 1_000_000
     rates: tuple[list[float], ...] = ([], [], [])
@@ -52,4 +52,4 @@ async def run(dsn: str, runs: int, *, quick: bool) -> list[Figure]:
 
 
 async def _seconds(storage: PostgresStorage, jobs: int) -> float:
-    return jobs / await drain(storage, jobs)
+    return jobs / await steady(storage, jobs)

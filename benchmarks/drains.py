@@ -28,32 +28,57 @@ class Item(BaseModel):
 
 
 class Counter:
-    """A catalog with one small task that returns a result, and says when so many have run."""
+    """A catalog with one small task that returns a result; it notes when so many have run.
 
-    def __init__(self, jobs: int) -> None:
-        self.left = jobs
+    Args:
+        jobs: how many until ``done`` is set.
+        before: how many until the clock is read for the first time.
+    """
+
+    def __init__(self, jobs: int, before: int = 0) -> None:
+        self.ran = 0
         self.done = asyncio.Event()
+        self.seconds = 0.0
         self.catalog = Catalog()
+        begun = 0.0
 
         @self.catalog.task("bench")
         async def bench(item: Item) -> dict[str, int]:
-            self.left -= 1
-            if self.left == 0:
+            nonlocal begun
+            self.ran += 1
+            if self.ran == before:
+                begun = time.perf_counter()
+            elif self.ran == jobs:
+                self.seconds = time.perf_counter() - begun
                 self.done.set()
             return {"n": item.n}
 
 
 async def drain(storage: PostgresStorage, jobs: int) -> float:
     """Run a worker until it has handled and settled ``jobs`` of those that wait; returns jobs a second."""
-    counter = Counter(jobs)
+    begun = time.perf_counter()
+    await _work(storage, Counter(jobs))
+    return jobs / (time.perf_counter() - begun)
+
+
+async def steady(storage: PostgresStorage, jobs: int) -> float:
+    """Return jobs a second between a tenth and nine tenths of ``jobs``, at which it stops.
+
+    At the ends it makes a difference how many jobs there are beyond: the worker claims ahead of its handlers,
+    and gives back at its end what it holds.
+    """
+    counter = Counter(jobs * 9 // 10, before=jobs // 10)
+    await _work(storage, counter)
+    return (jobs * 9 // 10 - jobs // 10) / counter.seconds
+
+
+async def _work(storage: PostgresStorage, counter: Counter) -> None:
     queue = Queue(counter.catalog, storage, settings=Settings.load(jobs_concurrency=SLOTS))
     worker = Worker(queue, concurrency=SLOTS)
-    begun = time.perf_counter()
     running = asyncio.create_task(worker.run())
     await counter.done.wait()
     worker.stop()
     await running
-    return jobs / (time.perf_counter() - begun)
 
 
 async def raw(storage: PostgresStorage, jobs: int) -> float:
