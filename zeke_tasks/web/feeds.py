@@ -6,13 +6,13 @@ parsed, because it declares entities that could expand without bounds, is refuse
 
 from __future__ import annotations
 
-import calendar
 import html
 import re
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, cast
 
+from zeke_tasks.web.dates import read_date
 from zeke_tasks.web.entries import Claim, Entry, Feed, identify
 from zeke_tasks.web.errors import FeedError
 from zeke_tasks.web.json_feed import as_atom
@@ -225,12 +225,10 @@ def _absolute(content: str, url: str) -> str:
 
 
 def _moment(item: Parsed) -> datetime | None:
-    for field in ("published_parsed", "updated_parsed", "created_parsed"):
+    for field in ("published", "updated", "created"):
         # Asked for a missing "updated", the parser would warn and answer with "published".
-        value = item.get(field) if field in item else None
-        if isinstance(value, tuple):
-            try:
-                return datetime.fromtimestamp(calendar.timegm(cast("tuple[int, ...]", value)), UTC)
-            except (ValueError, OverflowError, OSError):
-                continue
+        guess = item.get(f"{field}_parsed") if f"{field}_parsed" in item else None
+        written = str(item.get(field) or "") if field in item else ""
+        if (moment := read_date(written, cast("Sequence[int] | None", guess))) is not None:
+            return moment
     return None
