@@ -137,6 +137,30 @@ async def test_a_silent_worker_that_could_still_claim_finds_its_jobs_again(place
         await worker.drain()
 
 
+async def test_an_answer_to_an_older_beat_does_not_shorten_the_lease(place: Place, lines: Lines) -> None:
+    work = Handler(place)
+    async with place.working(**BEATING) as worker:
+        await place.send(work.task)
+        await until(lambda: work.started)
+        answer = place.storage.held["beat"] = asyncio.Event()
+        assert worker._crew is not None
+        older = asyncio.ensure_future(worker._crew._heart.beat())
+        await until(lambda: place.storage.calls[-1] == "beat")
+        await turns()
+        del place.storage.held["beat"]
+        place.clock.advance(5)
+        await turns()
+        answer.set()
+        await older
+        place.storage.cut["beat"] = "before"
+        for _ in range(14):
+            place.clock.advance(1)
+            await turns()
+        assert (work.cancelled, "lease_ended" in lines.messages) == ([], False)
+        place.clock.advance(1)
+        await until(lambda: work.cancelled)
+
+
 async def test_a_dead_workers_jobs_are_run_by_another_and_its_own_late_outcome_is_fenced(
     place: Place,
 ) -> None:

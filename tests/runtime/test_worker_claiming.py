@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.clocks import FrozenClock
+from tests.runtime.workers.faulty import Faulty
+from tests.runtime.workers.handler import Handler
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
-from zeke_queue.errors import BadOption, UnknownTask, UsageError
+from zeke_queue.errors import BadOption, Forbidden, UnknownTask, UsageError
 from zeke_queue.model import JobState
 from zeke_queue.worker import Worker
 
@@ -259,3 +262,63 @@ async def test_a_slot_that_gets_free_under_a_limit_is_filled_at_once(place: Plac
     await place.send(other)
     async with place.working(poll=1000):
         await until(lambda: all(place.state(job_id) is COMPLETED for job_id in sent))
+
+
+async def test_a_worker_says_anew_that_it_sleeps_where_nobody_knows_what_the_storage_heard() -> None:
+    clock = FrozenClock()
+    place = Place(clock=clock, storage=Faulty(clock))
+    work = Handler(place)
+    async with place.working(concurrency=1, poll=1e6):
+        await until(place.asleep)
+        # It has no room, so it says that it is awake, but does not hear that this was heard.
+        place.storage.cut["idle"] = "after"
+        job_id = await place.send(work.task)
+        await until(lambda: work.started)
+        await until(lambda: place.storage.calls[-1] == "idle")
+        work.go.set()
+        await until(lambda: place.state(job_id) is COMPLETED)
+        place.hurry()
+        await until(lambda: place.storage.calls[-1] == "claim")
+        place.storage.mend()
+        await until(place.asleep)
+
+
+async def test_a_worker_that_the_storage_has_forgotten_says_anew_that_it_sleeps() -> None:
+    """As after a failover to a copy that was behind."""
+    clock = FrozenClock()
+    place = Place(clock=clock, storage=Faulty(clock))
+    Handler(place)
+    async with place.working(poll=1e6, lease=15, beat=5) as worker:
+        await until(place.asleep)
+        place.storage.cut_all()
+        assert worker.id is not None
+        await place.storage.real.leave(worker.id)
+        for _ in range(15):
+            clock.advance(1)
+            await turns()
+        place.storage.mend()
+        place.hurry()
+        await until(place.asleep)
+
+
+async def test_jobs_of_a_claim_that_was_refused_halfway_go_back_and_run() -> None:
+    clock = FrozenClock()
+    place = Place(clock=clock, storage=Faulty(clock))
+    real, refusals = place.storage.real.claim, 1
+
+    async def claim(*ask: Any) -> Any:
+        nonlocal refusals
+        claimed = await real(*ask)
+        if claimed and refusals:
+            refusals -= 1
+            raise Forbidden("The role lacks a right for the next statement of the claim")
+        return claimed
+
+    place.storage.real.claim = claim
+    work = Handler(place)
+    work.go.set()
+    job_id = await place.send(work.task)
+    place.hurry()
+    await place.drain()
+    job = await place.job(job_id)
+    assert (job.state, job.attempt, work.finished) == (COMPLETED, 2, [job_id])

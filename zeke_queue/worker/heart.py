@@ -76,7 +76,8 @@ class Heart:
         # after.
         before = [held for held in self._held if held.stage != SETTLING]
         answer = await self._storage.beat(self._info)
-        self.alive_until = asked + self._info.lease
+        # Two beats may be under way at once, and the older one be answered last.
+        self.alive_until = max(self.alive_until, asked + self._info.lease)
         self._beaten.ring()
         gone = [
             held

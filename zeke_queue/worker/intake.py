@@ -104,7 +104,8 @@ class Intake:
         self._looks = 0
         self._slept = 0
         self._full = 0
-        self._asleep = False
+        self._asleep: bool | None = False
+        """What the storage was told last; None if nobody knows whether it took it, or still has it."""
         self._unsure = False
         self._stopping = False
         self._fair_at = -math.inf
@@ -133,6 +134,7 @@ class Intake:
     def doubt(self) -> None:
         """Hear that the storage may hold jobs for this worker that the worker gave up."""
         self._unsure = True
+        self._asleep = None
         self.look()
 
     def stop(self) -> None:
@@ -232,6 +234,7 @@ class Intake:
 
     async def _say(self, *, asleep: bool) -> None:
         if asleep != self._asleep:
+            self._asleep = None
             await self._storage.idle(self._worker, self._names if asleep else None)
             self._asleep = asleep
 
@@ -239,7 +242,8 @@ class Intake:
         asked = self._clock.monotonic()
         try:
             claimed = await self._storage.claim(self._worker, ask.wants, ask.limit)
-        except StorageUnavailable:
+        except Exception:
+            # Also where it was refused: a claim may take several statements, of which some were done.
             self._unsure = True
             raise
         self._link.found()
