@@ -11,7 +11,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from benchmarks import bench_backlog, bench_drain, bench_pickup, bench_send, database, report
+from benchmarks import bench_backlog, bench_drain, bench_pickup, bench_send, database, plot, report
 
 BENCHES = {
     "drain": bench_drain.run,
@@ -36,7 +36,10 @@ def main() -> int:
     )
     parser.add_argument("--strict", action="store_true", help="exit with 1 if a target is missed")
     parser.add_argument(
-        "--out", type=Path, default=report.RESULTS / "latest.json", help="where to write the JSON"
+        "--out",
+        type=Path,
+        default=report.RESULTS / "latest.json",
+        help="where to write the JSON, and beside it the plot",
     )
     given = parser.parse_args()
     unknown = [name for name in given.benches if name not in BENCHES]
@@ -53,7 +56,8 @@ def main() -> int:
     kind = given.postgres if given.postgres in {"embedded", "testcontainers"} else "given server"
     report.show(figures, kind)
     report.keep(figures, kind, given.out)
-    print(f"written to {given.out}")
+    plot.draw(figures, kind, given.out.with_suffix(".svg"))
+    print(f"written to {given.out}, and as a plot beside it")
     missed = [figure.name for figure in figures if figure.reached is False]
     return 1 if given.strict and missed else 0
 
