@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from datetime import timedelta
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
 
 from tests.postgres.sending import ANNA, BERT, Sender
 from tests.tidy import ROOT
-from zeke_queue.model import Completed, Failed, JobState, WorkerInfo
+from zeke_queue.model import Completed, Failed, JobState, Schedule, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -94,6 +95,80 @@ async def test_it_is_known_how_long_ago_pgboss_did_its_cron(
     age = await storage.foreign_cron_age()
     assert age is not None
     assert 60 <= age < 90
+
+
+# What pg-boss 9's schedule() does.
+PGBOSS_SCHEDULE = """
+    insert into pgboss.schedule (name, cron, timezone, data, options) values ('mail', %s, %s, %s, '{}')
+    on conflict (name) do update set
+    cron = excluded.cron, timezone = excluded.timezone, data = excluded.data, options = excluded.options,
+    updated_on = now()
+"""
+
+
+@pytest.mark.parametrize(("cron", "zone"), [("*/5 * * * *", None), ("0 0 1 1 *", "Asia/Tokyo")])
+async def test_a_schedule_that_pgboss_edits_starts_anew_from_its_new_times(
+    storage: PostgresStorage, sql: Connection, cron: str, zone: str | None
+) -> None:
+    sql.execute(PGBOSS_SCHEDULE, ["0 0 1 1 *", None, None])
+    await serve_all(storage)
+    assert (await storage.due_schedules(10))[1] == []
+    sql.execute(PGBOSS_SCHEDULE, [cron, zone, None])
+    ((_, (edited,)), (listed,)) = await storage.due_schedules(10), await storage.schedules()
+    assert edited == listed == Schedule("mail", cron, "mail", zone or "UTC")
+
+
+async def test_a_schedule_that_pgboss_stores_as_it_was_keeps_its_ticks(
+    storage: PostgresStorage, sql: Connection
+) -> None:
+    sql.execute(PGBOSS_SCHEDULE, ["0 0 1 1 *", None, None])
+    await serve_all(storage)
+    sql.execute(PGBOSS_SCHEDULE, ["0 0 1 1 *", "UTC", '{"to": "ann"}'])
+    assert (await storage.due_schedules(10))[1] == []
+
+
+async def test_a_pause_that_is_ended_by_hand_does_not_catch_up(
+    storage: PostgresStorage, sql: Connection
+) -> None:
+    await storage.put_schedule(Schedule("mail", "* * * * *", "mail"))
+    await serve_all(storage)
+    sql.execute("update pgboss.schedule set paused = true, next_tick = now() - interval '1 day'")
+    sql.execute("update pgboss.schedule set paused = false")
+    (schedule,) = await storage.schedules()
+    assert (schedule.last_tick, schedule.next_tick) == (None, None)
+
+
+async def serve_all(storage: PostgresStorage) -> None:
+    """Serve what is due, and say that it will be due again in a year."""
+    async with storage.transaction() as transaction:
+        now, due = await transaction.due_schedules(10)
+        for schedule in due:
+            await transaction.serve_ticks(schedule.name, now, now + timedelta(days=365))
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "update pgboss.schedule set catch_up = 'never'",
+        "update pgboss.schedule set last_tick = '-infinity'",
+        "update pgboss.schedule set next_tick = 'infinity'",
+        "update pgboss.schedule set next_tick = '10000-01-01'",
+    ],
+)
+async def test_an_edit_by_hand_that_no_scheduler_could_read_is_refused(
+    storage: PostgresStorage, sql: Connection, edit: LiteralString
+) -> None:
+    await storage.put_schedule(Schedule("mail", "* * * * *", "mail"))
+    with pytest.raises(psycopg.errors.CheckViolation, match="schedule_readable"):
+        sql.execute(edit)
+
+
+async def test_a_policy_of_a_later_version_is_left_to_it(storage: PostgresStorage, sql: Connection) -> None:
+    sql.execute("alter table pgboss.schedule drop constraint schedule_readable")
+    await storage.put_schedule(Schedule("clean", "* * * * *", "clean"))
+    await storage.put_schedule(Schedule("mail", "* * * * *", "mail"))
+    sql.execute("update pgboss.schedule set catch_up = 'of tomorrow' where name = 'clean'")
+    assert [schedule.name for schedule in (await storage.due_schedules(10))[1]] == ["mail"]
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])

@@ -118,7 +118,7 @@ def test_pgboss_goes_on_inserting_and_archiving_after_adoption(empty_dsn: str, s
 def test_a_migration_that_died_while_building_an_index_is_taken_up(empty_dsn: str, sql: Connection) -> None:
     pgboss9(sql)
     migrate.migrate(empty_dsn, "boss9")
-    sql.execute("delete from boss9.zeke_migration where number >= 3")
+    sql.execute("delete from boss9.zeke_migration where number in (3, 4)")
     # What a build that was interrupted leaves behind.
     sql.execute("update pg_index set indisvalid = false where indexrelid = 'boss9.job_claim'::regclass")
     assert migrate.migrate(empty_dsn, "boss9") == ["indexes_of_ours", "narrow_indexes_of_pgboss"]
@@ -146,6 +146,23 @@ def test_migrating_does_not_wait_for_who_holds_pgboss_lock_while_it_builds_index
     key = "('x' || md5(current_database() || '.pgboss.boss9'))::bit(64)::bigint"
     sql.execute(f"select pg_advisory_lock({key})".encode())
     assert migrate.migrate(empty_dsn, "boss9") == ["indexes_of_ours"]
+
+
+def test_schedules_that_nobody_could_read_are_mended_as_the_tables_are_brought_up_to_date(
+    empty_dsn: str, sql: Connection
+) -> None:
+    migrate.migrate(empty_dsn)
+    sql.execute("delete from pgboss.zeke_migration where number = 5")
+    sql.execute("alter table pgboss.schedule drop constraint schedule_readable")
+    sql.execute("drop function pgboss.zeke_start_anew cascade")
+    sql.execute(
+        "insert into pgboss.schedule (name, cron, catch_up, last_tick, next_tick) values"
+        " ('a', '* * * * *', 'never', '2026-01-01', '2026-01-01'),"
+        " ('b', '* * * * *', 'skip', '2026-01-01', 'infinity')"
+    )
+    assert migrate.migrate(empty_dsn) == ["schedules_edited_by_others"]
+    found = sql.execute("select catch_up, last_tick is null, next_tick is null from pgboss.schedule")
+    assert found.fetchall() == [("once", False, False), ("skip", True, True)]
 
 
 def test_who_keeps_the_tables_busy_is_not_waited_for_with_everybody_queued_behind(

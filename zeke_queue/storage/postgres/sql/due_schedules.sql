@@ -1,4 +1,5 @@
--- Locks schedules whose next tick is due or not known (never served), those that wait longest first.
+-- Locks schedules whose next tick is due or not known (never served), those that wait longest first. A policy
+-- that we don't know is a later version's, and left to it.
 select
     name,
     cron,
@@ -15,6 +16,7 @@ select
 from {schema}.schedule
 where
     not paused
+    and catch_up in ('skip', 'once', 'all')
     and (
         next_tick <= coalesce(%(now)s::timestamptz, statement_timestamp())
         or next_tick is null and last_tick is null

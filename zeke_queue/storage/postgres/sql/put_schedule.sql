@@ -1,6 +1,6 @@
--- Stores a schedule. A change of cron or zone, or the end of a pause, starts anew from now. A definition in
--- code is noted, and stored only if it is not the one that was noted before: so what people edited stands
--- until code changes.
+-- Stores a schedule. A definition in code is noted, and stored only if it is not the one that was noted
+-- before: so what people edited stands until code changes. A trigger has a change of cron or zone, and the end
+-- of a pause, start anew from now.
 insert into {schema}.schedule as old (
     name, cron, task, timezone, data, options, catch_up, description, paused, declared, created_on, updated_on
 )
@@ -28,17 +28,5 @@ catch_up = excluded.catch_up,
 description = excluded.description,
 paused = excluded.paused,
 declared = coalesce(excluded.declared, old.declared),
-updated_on = excluded.updated_on,
-last_tick = case
-    when
-        (old.cron, coalesce(old.timezone, 'UTC')) = (excluded.cron, excluded.timezone)
-        and not (old.paused and not excluded.paused)
-        then old.last_tick
-end,
-next_tick = case
-    when
-        (old.cron, coalesce(old.timezone, 'UTC')) = (excluded.cron, excluded.timezone)
-        and not (old.paused and not excluded.paused)
-        then old.next_tick
-end
+updated_on = excluded.updated_on
 where excluded.declared is null or old.declared is distinct from excluded.declared
