@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import subprocess
 import sys
 from contextlib import asynccontextmanager
 from types import ModuleType
@@ -23,6 +24,7 @@ from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
     from types import CodeType
 
 
@@ -66,15 +68,26 @@ def test_the_lease_in_words_is_the_lease_in_code() -> None:
         assert lease in (ROOT / page).read_text(encoding="utf-8"), page
 
 
-def test_the_readme_s_example_defines_its_task() -> None:
-    block = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[0]
-    # All but the last statement, which needs a database.
-    definitions = ast.Module(ast.parse(block).body[:-1], type_ignores=[])
-    names: dict[str, object] = {"__name__": "example"}
-    exec(compile(definitions, "README.md", "exec", dont_inherit=True), names)  # noqa: S102 - our own page
-    catalog = names["catalog"]
-    assert isinstance(catalog, Catalog)
-    assert list(catalog.tasks) == ["my-task"]
+def test_the_readme_s_program_prints_what_it_says(dsn: str, tmp_path: Path) -> None:
+    program, _ = _blocks("README.md")
+    (tmp_path / "app.py").write_text(program, encoding="utf-8")
+    (said,) = re.findall(r"`python app\.py` prints `(.*?)`", (ROOT / "README.md").read_text(encoding="utf-8"))
+    done = subprocess.run(
+        [sys.executable, "app.py"],
+        cwd=tmp_path,
+        env={"DATABASE_PRIMARY_URL": dsn, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{said}\n", "")
+
+
+async def test_the_readme_s_test_passes(app: ModuleType) -> None:
+    program, test = _blocks("README.md")
+    exec(program, vars(app))  # noqa: S102 - our own page
+    exec(test, vars(app))  # noqa: S102 - as above
+    await app.test_my_task_succeeds()
 
 
 def _blocks(page: str) -> list[str]:
