@@ -142,6 +142,15 @@ async def test_a_feed_that_moved_onto_another_source_says_so(jobs: Jobs, web: Sc
     assert "https://b.example/feed" in (health.message or "")
 
 
+async def test_a_feed_that_moved_to_an_endless_url_is_read_and_says_so(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await jobs.domain.source(FEED)
+    endless = "https://b.example/" + "x" * 3000
+    web.put(FEED, fetched(FEED, feed(("One", "https://a.example/1")), permanent_url=endless))
+    assert (await _ingest(jobs, source))["new"] == 1
+    health = await _health(jobs, source)
+    assert (health.status, "3018 characters" in (health.message or "")) == (HealthStatus.WARN, True)
+
+
 async def test_a_malformed_feed_is_read_and_warned_of(jobs: Jobs, web: ScriptedWeb) -> None:
     source = await jobs.domain.source(FEED)
     broken = feed(("One", "https://a.example/1")).removesuffix("</channel></rss>")

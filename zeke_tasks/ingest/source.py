@@ -10,7 +10,7 @@ from zeke_queue.sending import Send
 from zeke_tasks.context import context_of
 from zeke_tasks.ingest.pace import after_failure, after_success
 from zeke_tasks.payloads import FetchContent, IngestSource
-from zeke_tasks.store.model import HealthStatus, NewItem, SourceType
+from zeke_tasks.store.model import URL_CHARACTERS, HealthStatus, NewItem, SourceType
 from zeke_tasks.verdicts import verdict
 from zeke_tasks.web import Transient, WebError, parse_feed
 
@@ -110,6 +110,8 @@ async def _move(rows: Rows, source: Source, fetched: Fetched) -> str | None:
     """Save where the feed moved for good; returns a warning if that can't be done."""
     if fetched.permanent_url is None or await rows.move_source(source.id, fetched.permanent_url):
         return None
+    if (length := len(fetched.permanent_url)) > URL_CHARACTERS:
+        return f"It moved to a url of {length} characters; {URL_CHARACTERS} at most are kept."
     return f"It moved to {fetched.permanent_url}, which another source has already: remove one of the two."
 
 

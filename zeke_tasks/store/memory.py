@@ -7,6 +7,7 @@ its end, as in Postgres; whoever merely looks sees what is committed.
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 from zeke_queue.storage.memory.locks import Locks, Owner
 from zeke_tasks.store.model import (
     MESSAGE_CHARACTERS,
+    URL_CHARACTERS,
     Health,
     HealthStatus,
     ItemStatus,
@@ -174,11 +176,10 @@ class MemoryRows:
             source.type,
             source.name,
             source.url,
-            # numeric(3, 2), as the column is.
-            None if source.authority_score is None else round(source.authority_score, 2),
+            source.authority_score,
             source.is_active,
             source.check_frequency_hours,
-            dict(source.metadata),
+            deepcopy(source.metadata),
         )
         self._sources.put(id, made)
         if place is not None:
@@ -211,7 +212,7 @@ class MemoryRows:
     async def move_source(self, source_id: UUID, url: str) -> bool:
         """Give a source a new url, unless another has it."""
         source = self._sources.get(source_id)
-        if source is None:
+        if source is None or len(url) > URL_CHARACTERS:
             return False
         place = (source.type.value, url)
         await self._lock([f"source {source_id}", f"place {place}"])

@@ -12,15 +12,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Final
 from uuid import UUID, uuid5
 
-from zeke_queue.errors import BadOption
+from zeke_queue.core import jsonb
+from zeke_queue.errors import BadOption, NotJson
 
 _IDS: Final = UUID("0c9e7e3c-6d4b-5a56-9b43-2f6f5f1f8a10")
 KEY_CHARACTERS: Final = 512
 URL_CHARACTERS: Final = 2048
 MESSAGE_CHARACTERS: Final = 512
+HOURS_MAX: Final = 365 * 24
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -89,6 +92,11 @@ def external_key(identity: str) -> str:
     return "sha256:" + hashlib.sha256(identity.encode()).hexdigest()
 
 
+def _two_decimals(number: float) -> float:
+    """Round as Postgres does on the way from double precision, of which it takes 15 digits, to numeric."""
+    return float(Decimal(f"{number:.15g}").quantize(Decimal("0.01"), ROUND_HALF_UP))
+
+
 @dataclass(frozen=True, slots=True)
 class NewSource:
     """A source to be added.
@@ -96,8 +104,10 @@ class NewSource:
     Attributes:
         name: what people call it.
         url: at most 2,048 characters; None for a source that has none (a YouTube search).
-        authority_score: 0 to 1; None means that nothing is known, which scoring reads as 0.7.
-        check_frequency_hours: hours between two checks, at least 1.
+        authority_score: 0 to 1, kept to two decimals; None means that nothing is known, which scoring reads
+            as 0.7.
+        check_frequency_hours: hours between two checks, 1 to 8,760 (a year).
+        metadata: what can be written as JSON; kept as jsonb gives it back.
 
     Raises:
         BadOption: one of them is out of its range.
@@ -117,8 +127,17 @@ class NewSource:
             raise BadOption(f"url has {len(self.url)} characters, {URL_CHARACTERS} at most: {self.url[:80]}…")
         if self.authority_score is not None and not 0 <= self.authority_score <= 1:
             raise BadOption(f"authority_score is {self.authority_score}; it goes from 0 to 1.")
-        if self.check_frequency_hours < 1:
-            raise BadOption(f"check_frequency_hours is {self.check_frequency_hours}; it is 1 at least.")
+        if self.authority_score is not None:
+            object.__setattr__(self, "authority_score", _two_decimals(self.authority_score))
+        if not 1 <= self.check_frequency_hours <= HOURS_MAX:
+            raise BadOption(
+                f"check_frequency_hours is {self.check_frequency_hours}; it goes from 1 to {HOURS_MAX}."
+            )
+        try:
+            metadata = jsonb.loads(jsonb.normalise(jsonb.dumps(dict(self.metadata))))
+        except NotJson as error:
+            raise BadOption(f"metadata can't be kept: {error}") from error
+        object.__setattr__(self, "metadata", metadata)
 
 
 @dataclass(frozen=True, slots=True)

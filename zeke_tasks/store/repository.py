@@ -78,7 +78,12 @@ class Rows(Protocol):
         ...
 
     async def move_source(self, source_id: UUID, url: str) -> bool:
-        """Give a source a new url; False if another source of its type has it, or there is no such source."""
+        """Give a source a new url of 2,048 characters at most.
+
+        Returns:
+            False, and nothing is changed, if it is longer, if another source of its type has it, or if there
+            is no such source.
+        """
         ...
 
     async def record_success(

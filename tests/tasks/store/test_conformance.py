@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -71,6 +72,9 @@ async def test_a_source_that_is_not_there_is_none(domain: Domain) -> None:
         ({"url": "https://a.example/" + "x" * 2048}, "url"),
         ({"authority_score": 1.01}, "authority_score"),
         ({"check_frequency_hours": 0}, "check_frequency_hours"),
+        ({"check_frequency_hours": 8761}, "check_frequency_hours"),
+        ({"metadata": {"a": float("nan")}}, "metadata"),
+        ({"metadata": {"a": object()}}, "metadata"),
     ],
 )
 def test_a_source_out_of_range_is_refused_by_field(about: dict[str, object], field: str) -> None:
@@ -128,6 +132,28 @@ async def test_a_source_does_not_move_onto_another(domain: Domain) -> None:
         # The refusal leaves the transaction usable.
         assert await rows.source(source.id) == source
         assert not await rows.move_source(NOBODY, "https://a.example/nobody")
+
+
+async def test_a_source_does_not_move_to_where_no_row_can_follow(domain: Domain) -> None:
+    source = await domain.source("https://a.example/old")
+    async with domain.rows() as rows:
+        assert not await rows.move_source(source.id, "https://a.example/" + "x" * 2048)
+        assert await rows.source(source.id) == source
+
+
+@pytest.mark.parametrize(("given", "kept"), [(0.125, 0.13), (0.375, 0.38), (0.005, 0.01), (0.855, 0.86)])
+async def test_an_authority_is_rounded_as_its_column_does(domain: Domain, given: float, kept: float) -> None:
+    assert (await domain.source(authority_score=given)).authority_score == kept
+
+
+async def test_metadata_are_kept_as_json_and_not_as_the_callers_object(domain: Domain) -> None:
+    given = {"order": ("date", "views"), "duration": 1.0, 3: "number"}
+    source = await domain.source(metadata=given)
+    given["order"] = ("changed",)
+    async with domain.rows() as rows:
+        kept = await rows.source(source.id)
+    assert kept is not None
+    assert json.dumps(kept.metadata) == '{"3": "number", "order": ["date", "views"], "duration": 1.0}'
 
 
 # Health

@@ -54,7 +54,7 @@ new_sources = st.builds(
     type=st.sampled_from([SourceType.RSS, SourceType.MANUAL]),
     name=st.text(max_size=3),
     url=st.none() | st.sampled_from(URLS),
-    authority_score=st.none() | st.sampled_from([0.0, 0.7, 1.0]),
+    authority_score=st.none() | st.floats(0, 1),
     is_active=st.booleans(),
     metadata=st.dictionaries(st.sampled_from("ab"), st.integers(0, 3), max_size=2),
 )

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC
+from uuid import UUID
 
 import psycopg
 import pytest
 from psycopg.pq import ExecStatus
 
+from tests.clocks import START
 from zeke_queue.errors import SchemaMismatch, StorageUnavailable
+from zeke_tasks.store.model import NewItem, NewSource, SourceType
 from zeke_tasks.store.postgres import migrate
+from zeke_tasks.store.postgres.repository import PostgresRows
 from zeke_tasks.store.postgres.statements import STATEMENTS
 
 
@@ -26,6 +31,19 @@ def _numbered(text: str) -> str:
     """Return a statement with its parameters as Postgres counts them."""
     names = list(dict.fromkeys(re.findall(r"%\((\w+)\)s", text)))
     return re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", text).replace("%%", "%")
+
+
+async def test_times_are_in_utc_whatever_zone_the_connection_is_in(dsn: str) -> None:
+    migrate.migrate(dsn)
+    async with await psycopg.AsyncConnection.connect(dsn, options="-c timezone=Asia/Tokyo") as connection:
+        rows = PostgresRows(connection, lambda: START)
+        source = await rows.ensure_source(UUID(int=1), NewSource(SourceType.RSS, "a", "https://a.example/"))
+        await rows.record_failure(source.id, next_check_in=60, message="boom")
+        (key,) = await rows.put_items(source.id, [NewItem(external_id="1", published_at=START)])
+        health, (item,) = await rows.health(source.id), await rows.items([key])
+    assert health is not None
+    times = [health.next_check_at, health.last_error_at, item.published_at]
+    assert [time and time.tzinfo for time in times] == [UTC] * 3
 
 
 async def test_migrating_again_changes_nothing(dsn: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from psycopg import errors
@@ -11,6 +12,7 @@ from psycopg.types.json import Jsonb
 from zeke_queue.errors import SchemaMismatch
 from zeke_tasks.store.model import (
     MESSAGE_CHARACTERS,
+    URL_CHARACTERS,
     Content,
     Health,
     HealthStatus,
@@ -28,7 +30,6 @@ from zeke_tasks.store.postgres.statements import STATEMENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
-    from datetime import datetime
     from uuid import UUID
 
     from psycopg import AsyncConnection
@@ -74,7 +75,9 @@ class PostgresRows:
                     f"The tables of schema zeke are missing or too old ({error.diag.message_primary}):"
                     " run `zeke migrate`."
                 ) from error
-            return await cursor.fetchall() if cursor.description else []
+            rows = await cursor.fetchall() if cursor.description else []
+        # The connection may be a caller's, who lives in a time zone.
+        return [{name: _in_utc(value) for name, value in row.items()} for row in rows]
 
     async def ensure_source(self, id: UUID, source: NewSource) -> Source:  # noqa: A002 - the column's name
         """Add a source, or return the one of this type and url."""
@@ -112,6 +115,8 @@ class PostgresRows:
 
     async def move_source(self, source_id: UUID, url: str) -> bool:
         """Give a source a new url, unless another has it."""
+        if len(url) > URL_CHARACTERS:
+            return False
         try:
             # A savepoint: the refusal must not take down the transaction that asks.
             async with self._connection.transaction():
@@ -234,6 +239,10 @@ class PostgresRows:
         """Return the stories that tell the texts of some items."""
         rows = await self._run("stories_of", item_ids=list(item_ids))
         return {row.pop("raw_item_id"): _story(row) for row in rows}
+
+
+def _in_utc(value: Any) -> Any:
+    return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
 def _message(text: str | None) -> str | None:
