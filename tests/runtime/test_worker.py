@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic.alias_generators import to_camel
 
 from tests.runtime.workers.place import Place
@@ -215,3 +215,41 @@ async def test_a_payload_that_does_not_fit_fails_for_good_at_once_and_names_the_
     assert "itemId" in job.output["message"]
     assert job.output["fields"][0]["path"] == "itemId"
     assert ran == []
+
+
+async def test_whatever_a_payloads_own_code_raises_fails_its_job_alone(place: Place) -> None:
+    """A model passes on what is neither a ValueError nor an AssertionError."""
+
+    class Odd(BaseModel):
+        kind: str
+
+        @field_validator("kind")
+        @classmethod
+        def known(cls, kind: str) -> str:
+            return {"right": kind}[kind]
+
+    @place.catalog.task("take")
+    async def take(payload: Odd) -> str:
+        return payload.kind
+
+    older = Place(Catalog(), place.clock, place.storage)
+    options = {"external": True, "retry_limit": 0}
+    sent = [await older.send("take", {"kind": kind}, **options) for kind in ("wrong", "right")]
+    await place.drain(concurrency=1)
+    jobs = [await place.job(job_id) for job_id in sent]
+    assert [job.state for job in jobs] == [FAILED, COMPLETED]
+    assert (jobs[0].output["type"], jobs[0].output["message"]) == ("KeyError", "'wrong'")
+
+
+async def test_whatever_a_results_own_code_raises_fails_its_job_alone(place: Place) -> None:
+    class Odd(dict[str, Any]):
+        def items(self) -> Any:
+            raise LookupError("as it was looked at")
+
+    @place.catalog.task("give", retry_limit=0)
+    async def give(kind: str) -> Any:
+        return Odd(kind=object()) if kind == "wrong" else kind
+
+    sent = [await place.send(give, kind) for kind in ("wrong", "right")]
+    await place.drain(concurrency=1)
+    assert [(await place.job(job_id)).state for job_id in sent] == [FAILED, COMPLETED]

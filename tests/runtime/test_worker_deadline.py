@@ -62,6 +62,21 @@ async def test_a_job_without_retries_left_ends_expired(place: Place) -> None:
     assert (await place.job(job_id)).output["type"] == "Expired"
 
 
+async def test_a_job_whose_time_is_up_before_its_claim_is_answered_expires(place: Place) -> None:
+    """Else it would go back and forth for ever where answers take longer than it may."""
+    work = Handler(place, expire_in=3, retry_limit=0)
+    answer = place.storage.held["claim"] = asyncio.Event()
+    async with place.working():
+        job_id = await place.send(work.task)
+        await until(lambda: place.state(job_id) is ACTIVE)
+        place.clock.advance(3)
+        answer.set()
+        await until(lambda: place.state(job_id) is EXPIRED or work.started)
+    job = await place.job(job_id)
+    assert (work.started, job.state, job.attempt) == ([], EXPIRED, 1)
+    assert job.output["type"] == "Expired"
+
+
 async def test_each_of_many_deadlines_is_kept(place: Place) -> None:
     work = Handler(place, retry_limit=0)
     async with place.working():

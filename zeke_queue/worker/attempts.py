@@ -36,12 +36,17 @@ class Attempts:
         """Run a job's handler and judge what came of it; raises only what ends the whole process."""
         claimed, task = held.claimed, held.served.task
         if held.started >= held.deadline:
+            if held.reason == "expired":
+                # Its time ran out on the way here, and would again: going back would bring it here for ever.
+                return self._outcomes.expired(held)
             # It waited here for too long, which is not its handler's fault.
             return Released(claimed.id, claimed.attempt)
         try:
             payload = task.validate_json(claimed.data)
         except PayloadInvalid as error:
             return self._outcomes.misfit(held, error)
+        except Exception as error:  # noqa: BLE001 - a model's own validators are the application's, and may raise anything
+            return self._outcomes.raised(held, error)
         if self._tells:
             job_id = str(claimed.id)
             self._logger.info("job_started", taskId=task.name, jobId=job_id, attempt=claimed.attempt)
@@ -53,11 +58,11 @@ class Attempts:
                 result = await (task.handler(payload, job) if task.takes_payload else task.handler(job))
             else:
                 result = await (task.handler(payload) if task.takes_payload else task.handler())
+            return self._outcomes.returned(held, result)
         except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its job's failure, SystemExit too
             return self._outcomes.raised(held, error)
-        return self._outcomes.returned(held, result)
 
     async def _elsewhere(self, held: Held, payload: Any) -> Any:
         task = held.served.task

@@ -68,11 +68,16 @@ class Holdings:
             for held in jobs:
                 self._release(held)
             return
+        earliest = min([held.deadline for held in jobs])
+        if earliest <= (now := self._clock.monotonic()):
+            for held in jobs:
+                if held.deadline <= now:
+                    held.reason = "expired"
         if limited:
             self.lanes.put(limited, first=True)
         if len(limited) < len(jobs):
             self.lanes.put([held for held in jobs if held.served.limit is None] if limited else jobs)
-        self.deadlines.set(min([held.deadline for held in jobs]))
+        self.deadlines.set(earliest)
 
     def close(self) -> None:
         """Begin no more jobs: give back those that wait, and those that a claim under way brings."""
