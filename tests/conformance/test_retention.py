@@ -10,6 +10,7 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
 from tests.conformance.planting import Plant
+from zeke_queue.errors import BadOption
 from zeke_queue.model import JobEvent, JobFilter, JobState
 from zeke_queue.storage.store import Storage
 
@@ -167,3 +168,11 @@ async def test_a_purged_id_may_be_used_again(storage: Storage, jobs: Driver, clo
     await storage.purge(0, 100)
     assert await storage.insert([jobs.new(id=job_id)]) == [job_id]
     assert (await jobs.claim_one()).attempt == 1
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+@pytest.mark.parametrize("verb", ["archive", "purge", "overdue", "due_schedules"])
+async def test_a_batch_of_no_length_is_refused(storage: Storage, verb: str, limit: int) -> None:
+    arguments = [60.0, limit] if verb in ("archive", "purge") else [limit]
+    with pytest.raises(BadOption, match=f"limit: {limit} "):
+        await getattr(storage, verb)(*arguments)

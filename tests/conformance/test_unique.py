@@ -247,6 +247,22 @@ async def test_a_superseded_settlement_counts_when_it_is_repeated(
     assert await storage.settle(failed=[failure._replace(retry_in=None)], again=True) == set()
 
 
+@pytest.mark.parametrize("lower_fails", [True, False])
+async def test_of_one_that_failed_and_one_that_is_released_the_lower_id_gets_the_place(
+    storage: Storage, jobs: Driver, *, lower_fails: bool
+) -> None:
+    pair = [await jobs.running(singleton_key=SINGLETON_QUEUE) for _ in range(2)]
+    failing, released = sorted(pair, key=lambda job: job.id, reverse=not lower_fails)
+    await storage.settle(
+        failed=[Failed(failing.id, failing.attempt, 1.0, BOOM)],
+        released=[Released(released.id, released.attempt)],
+    )
+    states = await jobs.states([failing.id, released.id])
+    assert states == (
+        [JobState.RETRY, JobState.FAILED] if lower_fails else [JobState.FAILED, JobState.CREATED]
+    )
+
+
 async def test_of_two_that_return_to_one_place_in_one_call_one_gets_it(
     storage: Storage, jobs: Driver
 ) -> None:

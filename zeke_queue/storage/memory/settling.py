@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from zeke_queue.core import failure, jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
-from zeke_queue.model import JobState, Overdue
+from zeke_queue.model import JobState, Overdue, Released
 from zeke_queue.storage.memory.rows import A_CENTURY
 from zeke_queue.storage.memory.uniqueness import held_in
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Completed, Extended, Failed, Released, WorkerInfo
+    from zeke_queue.model import Completed, Extended, Failed, WorkerInfo
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.scope import Scope
 
@@ -53,20 +53,36 @@ def complete(
     return changed
 
 
-def fail(scope: Scope, now: datetime, settlements: Iterable[tuple[Failed, str]], *, again: bool) -> set[UUID]:
-    """Apply failures, each with the text of its error: back to waiting, or to the end."""
+def give_back(
+    scope: Scope,
+    now: datetime,
+    failures: Iterable[tuple[Failed, str]],
+    released: Iterable[Released],
+    *,
+    again: bool,
+) -> set[UUID]:
+    """Apply failures, each with the text of its error, and releases.
+
+    They go in the order of ids: of two jobs that want to return to one place the lower id gets it.
+    """
+    steps: list[tuple[Failed | Released, str]] = [*failures, *((outcome, "") for outcome in released)]
+    steps.sort(key=lambda step: step[0].id)
     changed: set[UUID] = set()
-    for outcome, error in settlements:
+    for outcome, error in steps:
         row = scope.row(outcome.id)
         if row is None or row.attempt != outcome.attempt:
             continue
-        if row.state is JobState.ACTIVE:
-            row = scope.change(row)
+        if row.state is not JobState.ACTIVE:
+            if again and _was_given_back(row, outcome, error):
+                changed.add(row.id)
+            continue
+        row = scope.change(row)
+        if isinstance(outcome, Released):
+            _release(scope, row, outcome, now)
+        else:
             _fail(scope, row, outcome, error, now)
-            scope.store(row)
-            changed.add(row.id)
-        elif again and _was_failed(row, outcome, error):
-            changed.add(row.id)
+        scope.store(row)
+        changed.add(row.id)
     return changed
 
 
@@ -81,34 +97,22 @@ def _fail(scope: Scope, row: Row, outcome: Failed, error: str, now: datetime) ->
         row.wait(JobState.RETRY, now, outcome.retry_in)
 
 
-def _was_failed(row: Row, outcome: Failed, error: str) -> bool:
+def _was_given_back(row: Row, outcome: Failed | Released, error: str) -> bool:
     """Tell whether an ended or waiting row came to be so by this very outcome."""
     if row.state is JobState.FAILED and _superseded(row):
-        return outcome.retry_in is not None
+        return isinstance(outcome, Released) or outcome.retry_in is not None
+    if isinstance(outcome, Released):
+        return row.state is JobState.CREATED
     state = outcome.final if outcome.retry_in is None else JobState.RETRY
     return row.state is state and row.output == error
 
 
-def release(scope: Scope, now: datetime, released: Iterable[Released], *, again: bool) -> set[UUID]:
-    """Give jobs back, with their retries as they were."""
-    changed: set[UUID] = set()
-    for outcome in released:
-        row = scope.row(outcome.id)
-        if row is None or row.attempt != outcome.attempt:
-            continue
-        state = TRANSITIONS.get((row.state, Event.RELEASE))
-        if state is not None:
-            row = scope.change(row)
-            other = _in_the_way(scope, row, state)
-            if other is None:
-                row.wait(state, now, outcome.delay)
-            else:
-                _supersede(row, other, None, now)
-            scope.store(row)
-            changed.add(row.id)
-        elif again and (row.state is JobState.CREATED or (row.state is JobState.FAILED and _superseded(row))):
-            changed.add(row.id)
-    return changed
+def _release(scope: Scope, row: Row, outcome: Released, now: datetime) -> None:
+    state = TRANSITIONS[row.state, Event.RELEASE]
+    if (other := _in_the_way(scope, row, state)) is not None:
+        _supersede(row, other, None, now)
+    else:
+        row.wait(state, now, outcome.delay)
 
 
 def _in_the_way(scope: Scope, row: Row, state: JobState) -> UUID | None:

@@ -123,6 +123,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
 
     async def archive(self, after: float, limit: int) -> int:
         """Move jobs that ended more than ``after`` seconds ago to the archive."""
+        check_limit(limit)
         now, moved = self._clock.now(), 0
         for row in islice(self._tables.ended_before(now - timedelta(seconds=after)), limit):
             self._tables.bury(row, now)
@@ -131,6 +132,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
 
     async def purge(self, after: float, limit: int) -> int:
         """Delete jobs archived more than ``after`` seconds ago, with their events."""
+        check_limit(limit)
         before, deleted = self._clock.now() - timedelta(seconds=after), 0
         for row in islice(self._tables.archived_before(before), limit):
             self._tables.forget(row)

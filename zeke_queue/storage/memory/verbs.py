@@ -63,11 +63,11 @@ class MemoryVerbs:
                 lambda: self._locks_of_settled([*completed, *failed, *released]), self._scope.owner
             )
         changed = settling.complete(self._scope, now, completions, again=again)
-        changed |= settling.fail(self._scope, now, failures, again=again)
-        return changed | settling.release(self._scope, now, released, again=again)
+        return changed | settling.give_back(self._scope, now, failures, released, again=again)
 
     async def overdue(self, limit: int) -> list[Overdue]:
         """Find active jobs past their deadline or held by a dead worker, and lock them."""
+        check_limit(limit)
         now = self._begin()
         owner = self._scope.owner
         found = settling.overdue(
@@ -86,6 +86,7 @@ class MemoryVerbs:
 
     async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
         """Lock schedules whose next tick is due or not known; returns the time to decide by, and them."""
+        check_limit(limit)
         now = self._begin()
         owner = self._scope.owner
         due = schedules.due(self._scope, now, limit, lambda name: self._locks.taken(name, owner))
