@@ -14,6 +14,7 @@ from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.context import JobContext
 from zeke_queue.model import JobState
 from zeke_queue.worker import Worker
+from zeke_queue.worker.crew import HURRY
 
 COMPLETED, CREATED, ACTIVE = JobState.COMPLETED, JobState.CREATED, JobState.ACTIVE
 
@@ -117,6 +118,74 @@ async def test_an_abort_needs_no_grace(place: Place) -> None:
     worker.abort()
     await running
     assert (await place.job(job_id)).state is CREATED
+
+
+async def test_an_abort_is_heard_while_cancelled_handlers_are_waited_for(place: Place) -> None:
+    slow = Slow(place, deaf=True)
+    worker = place.worker(grace=0)
+    running = start(worker)
+    job_id = await place.send(slow.task)
+    await until(lambda: slow.running)
+    worker.stop()
+    await until(lambda: slow.cancelled)
+    worker.abort()
+    await turns()
+    place.clock.advance(HURRY)
+    await turns()
+    slow.go.set()
+    await asyncio.wait([running])
+    assert (place.state(job_id), worker.stuck) == (CREATED, 1)
+
+
+async def test_an_abort_is_heard_while_the_last_settlements_are_waited_for(place: Place) -> None:
+    slow = Slow(place)
+    worker = place.worker()
+    running = start(worker)
+    await place.send(slow.task)
+    await until(lambda: slow.running)
+    place.storage.late["settle"] = asyncio.Event()
+    slow.go.set()
+    await until(lambda: place.storage.calls[-1] == "settle")
+    worker.stop()
+    await turns()
+    assert not running.done()
+    worker.abort()
+    await turns()
+    place.clock.advance(HURRY)
+    await until(running.done)
+
+
+async def test_a_beat_that_is_under_way_does_not_bring_a_worker_back_that_has_left(place: Place) -> None:
+    Slow(place)
+    worker = place.worker(lease=15, beat=5)
+    running = start(worker)
+    await until(place.asleep)
+    late = place.storage.late["beat"] = asyncio.Event()
+    place.clock.advance(5)
+    await until(lambda: place.storage.calls[-1] == "beat")
+    gone = place.storage.late["leave"] = asyncio.Event()
+    worker.stop()
+    await until(lambda: place.storage.calls[-1] == "leave")
+    gone.set()
+    late.set()
+    await running
+    assert await place.storage.workers() == []
+
+
+async def test_an_end_that_is_cut_short_leaves_nothing_behind(place: Place) -> None:
+    slow = Slow(place)
+    before = asyncio.all_tasks()
+    running = start(place.worker(grace=1000))
+    await place.send(slow.task)
+    await until(lambda: slow.running)
+    running.cancel()
+    await turns(5)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await turns()
+    assert asyncio.all_tasks() == before
+    assert slow.cancelled
 
 
 async def test_a_handler_that_does_not_even_end_when_it_is_cancelled_holds_nothing_up(place: Place) -> None:

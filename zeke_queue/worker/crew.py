@@ -40,7 +40,7 @@ LAST_WORDS: Final = 5.0
 """Seconds for the last settlements when the worker ends."""
 
 HURRY: Final = 1.0
-"""Seconds for each of the two when it ends at once."""
+"""Seconds for each of the two when it ends at once, or from when that is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,36 +164,54 @@ class Crew:
             How many handlers did not even end when they were cancelled; their jobs are given back all the
             same.
         """
+        try:
+            return await self._wind_down(grace, hurry)
+        finally:
+            self._scatter()
+
+    async def _wind_down(self, grace: float, hurry: asyncio.Event) -> int:
         holdings = self._holdings
         self.intake.stop()
         holdings.close()
         if holdings.lanes.running:
             log.get_logger().info("worker_stopping", jobs=holdings.lanes.running, grace=grace)
-            await self._until_quiet(grace, hurry)
+            if not hurry.is_set():
+                await first(self._quiet(), self._clock.sleep(grace), _set(hurry))
         holdings.interrupt_all()
-        await self._until_quiet(HURRY if hurry.is_set() else CANCEL_PATIENCE)
+        await first(self._quiet(), self._patience(CANCEL_PATIENCE, hurry))
         # A claim under way is waited for meanwhile: what it brings is given back.
-        await self._within(HURRY if hurry.is_set() else LAST_WORDS, self._ended("claim"))
+        await first(self._ended("claim"), self._patience(LAST_WORDS, hurry))
         stuck = holdings.abandon()
         holdings.settler.close()
-        await self._within(HURRY if hurry.is_set() else LAST_WORDS, self._last_words())
-        for loop in self._loops.values():
-            loop.cancel()
-        await asyncio.gather(*self._loops.values(), return_exceptions=True)
-        holdings.deadlines.cancel()
-        self._notes.close()
-        if self._watchdog is not None:
-            self._watchdog.stop()
+        await first(self._last_words(), self._patience(LAST_WORDS, hurry))
+        await first(self._end(*self._loops), self._patience(LAST_WORDS, hurry))
         await holdings.lanes.close()
         log.get_logger().info("worker_stopped", workerId=str(self.id), stuck=stuck)
         return stuck
 
+    def _scatter(self) -> None:
+        """Leave nothing behind that goes on, also where the end itself is cut short by a cancellation."""
+        for loop in self._loops.values():
+            loop.cancel()
+        self._holdings.deadlines.cancel()
+        self._notes.close()
+        if self._watchdog is not None:
+            self._watchdog.stop()
+        self._holdings.lanes.disband()
+
     def _start(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
         self._loops[name] = asyncio.create_task(loop, name=f"zeke-{name}")
 
-    async def _ended(self, name: str) -> None:
-        if name in self._loops:
-            await asyncio.wait([self._loops[name]])
+    async def _ended(self, *names: str) -> None:
+        loops = [self._loops[name] for name in names if name in self._loops]
+        if loops:
+            await asyncio.wait(loops)
+
+    async def _end(self, *names: str) -> None:
+        for name in names:
+            if name in self._loops:
+                self._loops[name].cancel()
+        await self._ended(*names)
 
     def _lease_over(self) -> None:
         self.intake.doubt()
@@ -215,27 +233,24 @@ class Crew:
                 self._link.found()
                 return
 
-    async def _until_quiet(self, seconds: float, hurry: asyncio.Event | None = None) -> None:
-        """Wait until no job runs, for so many seconds at most, or until there is a hurry."""
-        holdings = self._holdings
+    async def _quiet(self) -> None:
+        """Wait until no job runs."""
+        while self._holdings.lanes.running:
+            await self._holdings.quiet.wait()
 
-        async def quiet() -> None:
-            while holdings.lanes.running:
-                await holdings.quiet.wait()
-
-        if holdings.lanes.running and not (hurry and hurry.is_set()):
-            ways = [quiet(), self._clock.sleep(seconds)]
-            if hurry is not None:
-                ways.append(_set(hurry))
-            await first(*ways)
-
-    async def _within(self, seconds: float, work: Coroutine[Any, Any, None]) -> None:
-        await first(work, self._clock.sleep(seconds))
+    async def _patience(self, seconds: float, hurry: asyncio.Event) -> None:
+        """Wait for so many seconds, or for one from the moment at which there is a hurry."""
+        if not hurry.is_set():
+            await first(self._clock.sleep(seconds), _set(hurry))
+        if hurry.is_set():
+            await self._clock.sleep(HURRY)
 
     async def _last_words(self) -> None:
         """Settle what is left, and say goodbye: what was not settled is overdue then."""
         await self._ended("settle")
         await self._notes.flush()
+        # A beat that arrives after the goodbye would make the storage believe in a worker that is gone.
+        await self._end("beat", "lease")
         try:
             await self._storage.leave(self.id)
         except StorageError as error:

@@ -137,6 +137,13 @@ class Lanes:
             self._wake()
         await asyncio.gather(*ending, return_exceptions=True)
 
+    def disband(self) -> None:
+        """Cancel what is left of the lanes, and wait for nothing."""
+        self._closing = True
+        for lane in self._lanes:
+            if lane.task is not None:
+                lane.task.cancel()
+
     def _renew(self, lane: Lane) -> None:
         lane.task = asyncio.get_running_loop().create_task(self._serve(lane), context=self._context.copy())
 
