@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from zeke_tasks.store.model import Content, NewStory
@@ -20,9 +20,10 @@ TITLE_CHARACTERS = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
-    """What was read of an item.
+    """What was read of an item. It is made outside the event loop, for a long text takes a while to hash.
 
     Attributes:
+        content_hash: of the text.
         url: where it was read, if it was on the web.
         title, published_at, language: what the text itself says; None where it doesn't.
     """
@@ -32,6 +33,10 @@ class Reading:
     title: str | None = None
     published_at: datetime | None = None
     language: str | None = None
+    content_hash: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "content_hash", content_hash(self.text))
 
 
 class Kept(NamedTuple):
@@ -50,12 +55,12 @@ async def keep(rows: Rows, item: RawItem, reading: Reading) -> Kept:
     content = Content(
         raw_item_id=item.id,
         text=reading.text,
-        content_hash=content_hash(reading.text),
+        content_hash=reading.content_hash,
         language=reading.language,
         html_url=reading.url,
     )
     await rows.put_content(content)
-    title = item.title or reading.title or " ".join(reading.text.split())
+    title = item.title or reading.title or " ".join(reading.text[: 2 * TITLE_CHARACTERS].split())
     story_id, new = await rows.ensure_story(
         NewStory(
             content_id=item.id,
