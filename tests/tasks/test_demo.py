@@ -130,6 +130,31 @@ async def test_children_end_with_their_parent(tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGTERM
 
 
+async def test_a_child_that_ended_is_not_started_again_once_all_are_told_to_end(tmp_path: Path) -> None:
+    told: list[str] = []
+    ends = Child("Worker 1", ["-c", ""], tmp_path / "log")
+    clock = _Held()
+    async with Children([ends], told.append, clock) as children:
+        await clock.asleep.wait()
+        (first,) = children._running.values()
+        # The supervision goes on only after the end has begun.
+        asyncio.get_running_loop().call_later(0, clock.over.set)
+    assert list(children._running.values()) == [first]
+    assert [line for line in told if "started again" in line] == []
+
+
+class _Held(SystemClock):
+    """A clock whose sleeps are over when the test says so."""
+
+    def __init__(self) -> None:
+        self.asleep = asyncio.Event()
+        self.over = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:  # noqa: ARG002 - the clock's interface
+        self.asleep.set()
+        await self.over.wait()
+
+
 class _Hasty(SystemClock):
     """A clock whose sleeps are over at once."""
 

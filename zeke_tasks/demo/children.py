@@ -104,6 +104,8 @@ class Children:
                 return
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             await self._clock.sleep(0.2)
+            if self._stopping:
+                return
             ended, process = process.pid, await self._start(child)
             self._tell(f"{child.name} (pid {ended}) {how}; started again as pid {process.pid}")
         await process.wait()
