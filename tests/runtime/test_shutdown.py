@@ -242,6 +242,24 @@ async def test_a_claim_that_is_under_way_gives_its_jobs_back(place: Place) -> No
     assert (slow.running, place.state(job_id)) == (0, CREATED)
 
 
+async def test_a_claim_whose_answer_was_lost_gives_its_jobs_back_at_the_end(place: Place) -> None:
+    """Else they would be a dead worker's, and pay with a retry for having been claimed."""
+    slow = Slow(place, retry_limit=0)
+    worker = place.worker()
+    running = start(worker)
+    await until(place.asleep)
+    place.storage.cut["claim"] = "after"
+    job_id = await place.send(slow.task)
+    await until(lambda: place.state(job_id) is ACTIVE)
+    worker.stop()
+    await turns()
+    place.storage.mend()
+    place.hurry()
+    await running
+    job = await place.job(job_id)
+    assert (job.state, job.retry_count, job.history) == (CREATED, 0, ())
+
+
 async def test_a_worker_that_has_ended_is_forgotten(place: Place) -> None:
     Slow(place)
     worker = place.worker()

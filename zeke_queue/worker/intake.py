@@ -138,7 +138,10 @@ class Intake:
         self.look()
 
     def stop(self) -> None:
-        """Claim no more; ``run`` returns when a claim that is under way was answered."""
+        """Claim no more.
+
+        ``run`` returns when a claim that is under way was answered, or what it took was given back.
+        """
         self._stopping = True
         self._bell.ring()
 
@@ -157,7 +160,7 @@ class Intake:
     async def run(self) -> None:
         """Claim until told to stop."""
         failures = 0
-        while not self._stopping:
+        while self._unsure or not self._stopping:
             try:
                 await self._go_on()
             except StorageUnavailable as error:
@@ -178,6 +181,8 @@ class Intake:
             await self._heart.release_unknown()
             self._unsure = False
             self._link.found()
+            if self._stopping:
+                return
         if self._looks > 1:
             await self._sleep()
             return
