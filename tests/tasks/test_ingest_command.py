@@ -111,6 +111,19 @@ async def test_each_url_that_fails_says_why_and_stops_no_other(settings: Setting
     assert _titles(found) == {"Trees"}
 
 
+async def test_a_url_too_long_to_be_kept_is_refused_before_it_is_fetched_and_stops_no_other(
+    settings: Settings,
+) -> None:
+    async with Site() as site:
+        endless = site.url("/" + "x" * 2048)
+        outcomes, found = await _ingest(settings, endless, site.url("/trees"))
+        hits = site.server.hits
+    assert "2048 at most" in (outcomes[0].error or "")
+    assert (outcomes[0].what, outcomes[1].error) == (None, None)
+    assert _titles(found) == {"Trees"}
+    assert list(hits) == ["/trees"]
+
+
 async def test_a_page_that_was_given_up_is_tried_again_when_asked_for(settings: Settings) -> None:
     async with Site() as site:
         there, site.answers["/trees"] = site.answers["/trees"], Answer()

@@ -31,9 +31,9 @@ from zeke_tasks.ingest.source import CHUNK
 from zeke_tasks.payloads import FetchContent, IngestSource
 from zeke_tasks.progress import display, standing
 from zeke_tasks.report import Outcome, failures_table, findings, stories_table, urls_table, wide_console
-from zeke_tasks.store.model import ItemStatus, NewItem, NewSource, SourceType, item_id
+from zeke_tasks.store.model import URL_CHARACTERS, ItemStatus, NewItem, NewSource, SourceType, item_id
 from zeke_tasks.store.postgres import PostgresRepository
-from zeke_tasks.web import AddressRefused, WebClient, WebError, WebOptions, canonicalise_url
+from zeke_tasks.web import AddressRefused, UrlRefused, WebClient, WebError, WebOptions, canonicalise_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Sequence
@@ -125,6 +125,10 @@ class Intake:
         """Take in one URL."""
         try:
             place = canonicalise_url(url)
+            if len(place) > URL_CHARACTERS:
+                raise UrlRefused(
+                    f"{place[:80]}…", f"has {len(place)} characters; {URL_CHARACTERS} at most are kept"
+                )
             fetched = await self._web.look(place)
             feed = await asyncio.to_thread(feed_of, fetched)
         except WebError as error:
