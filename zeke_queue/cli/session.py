@@ -16,6 +16,7 @@ from uuid import UUID
 
 import typer
 
+from zeke_queue.cli.render import harmless
 from zeke_queue.errors import BadOption, PayloadInvalid
 
 if TYPE_CHECKING:
@@ -123,7 +124,9 @@ def print_error(error: ZekeError, *, as_json: bool) -> None:
             value["fields"] = [field._asdict() for field in error.fields]
         typer.echo(json.dumps(value, ensure_ascii=False), err=True)
     else:
-        typer.secho(f"zeke: {error}", err=True, fg="red")
+        # Some of it is what a handler raised, and a terminal would obey whatever stands in there.
+        text = "\n".join(harmless(line) for line in str(error).splitlines())
+        typer.secho(f"zeke: {text}", err=True, fg="red")
 
 
 def execute(command: Coroutine[Any, Any, int]) -> None:
