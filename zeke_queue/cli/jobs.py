@@ -35,7 +35,10 @@ def send(
     task: Annotated[str, typer.Argument(metavar="TASK", help="The task's name.")],
     payload: Annotated[
         str | None,
-        typer.Argument(metavar="PAYLOAD", help="JSON, or - to read it from standard input."),
+        typer.Argument(
+            metavar="PAYLOAD",
+            help="JSON, or - to read it from standard input. One that begins with - needs -- before TASK.",
+        ),
     ] = None,
     app: AppOption = None,
     external: Annotated[

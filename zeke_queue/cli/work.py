@@ -30,7 +30,9 @@ def worker(
     ] = None,
     concurrency: Annotated[
         int | None,
-        typer.Option(metavar="NUMBER", help="Jobs at once, not JOBS_CONCURRENCY (10).", show_default=False),
+        typer.Option(
+            metavar="NUMBER", min=1, help="Jobs at once, not JOBS_CONCURRENCY (10).", show_default=False
+        ),
     ] = None,
     supervisor: Annotated[
         bool, typer.Option(help="Give back what dead workers held, archive and purge.")
