@@ -106,7 +106,7 @@ def _our_errors(url: str) -> Generator[None]:
         raise UrlRefused(url, error.reason) from None
     except httpcore2.TimeoutException as error:
         raise Transient(url, "the server does not answer in time") from error
-    except (httpcore2.NetworkError, httpcore2.RemoteProtocolError) as error:
+    except (httpcore2.NetworkError, httpcore2.RemoteProtocolError, ssl.SSLError) as error:
         # The pool drops the cause; the error that it stands for is its argument.
         if any(isinstance(part, ssl.SSLCertVerificationError) for part in error.args):
             raise Permanent(url, f"its certificate is not valid: {error}") from error

@@ -237,6 +237,18 @@ async def test_a_certificate_that_is_not_valid_is_permanent() -> None:
             await web.fetch("https://a.example/", kind="page")
 
 
+async def test_a_server_that_breaks_off_tls_after_the_handshake_is_transient() -> None:
+    class Alerting(RecordingStream):
+        async def read(self, *_: object, **__: object) -> bytes:
+            # As of TLS 1.3 a server refuses a client only after the client thinks that all is well.
+            raise ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] certificate required")
+
+    network = RecordingNetwork(stream=Alerting())
+    async with client(network=network, names=Names({"a.example": ["1.1.1.1"]})) as web:
+        with pytest.raises(Transient, match="certificate required"):
+            await web.fetch("https://a.example/", kind="page")
+
+
 async def test_the_next_address_is_tried_when_the_first_does_not_answer() -> None:
     network = RecordingNetwork()
     names = Names({"two.example": ["2606:4700::1111", "1.1.1.1"]})
