@@ -1,20 +1,73 @@
 -- Returns the job that holds the place which this one would need to wait again. The four cases are the unique
--- indexes.
-select other.id
-from {schema}.job
-inner join {schema}.job as other on job.name = other.name and job.id <> other.id
-where
-    job.id = %(id)s::uuid
-    and case
-        when job.singletonon is not null
-            then
-                other.state < 'expired'
-                and other.singletonon = job.singletonon
-                and other.singletonkey is not distinct from job.singletonkey
-        when job.singletonkey like '\_\_pgboss\_\_singleton\_queue%%'
-            then
-                other.state < 'active' and other.singletonon is null and other.singletonkey = job.singletonkey
-        else other.state < 'completed' and other.singletonon is null and other.singletonkey = job.singletonkey
-    end
-order by other.id
+-- indexes; holder.sql says more.
+with wanted as materialized (
+    select
+        id,
+        name,
+        singletonkey as key,
+        singletonon as slot
+    from {schema}.job
+    where id = %(id)s::uuid
+)
+
+select held.id
+from wanted
+cross join lateral (
+    select job.id
+    from {schema}.job
+    where
+        job.name = wanted.name
+        and job.singletonon = wanted.slot
+        and job.state < 'expired'
+        and job.singletonkey is null
+        and job.id <> wanted.id
+    limit 1
+) as held
+where wanted.key is null
+union all
+select held.id
+from wanted
+cross join lateral (
+    select job.id
+    from {schema}.job
+    where
+        job.name = wanted.name
+        and job.singletonon = wanted.slot
+        and job.singletonkey = wanted.key
+        and job.state < 'expired'
+        and job.id <> wanted.id
+    limit 1
+) as held
+union all
+select held.id
+from wanted
+cross join lateral (
+    select job.id
+    from {schema}.job
+    where
+        job.name = wanted.name
+        and job.singletonkey = wanted.key
+        and job.state < 'completed'
+        and job.singletonon is null
+        and not job.singletonkey like '\_\_pgboss\_\_singleton\_queue%%'
+        and job.id <> wanted.id
+    limit 1
+) as held
+where wanted.slot is null
+union all
+select held.id
+from wanted
+cross join lateral (
+    select job.id
+    from {schema}.job
+    where
+        job.name = wanted.name
+        and job.singletonkey = wanted.key
+        and job.state < 'active'
+        and job.singletonon is null
+        and job.singletonkey like '\_\_pgboss\_\_singleton\_queue%%'
+        and job.id <> wanted.id
+    limit 1
+) as held
+where wanted.slot is null
 limit 1

@@ -1,0 +1,96 @@
+"""Who holds a place is found by the index that guards it, however long the queue is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from tests.postgres.explaining import Plan, connect, explain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+QUEUE_KEY = "__pgboss__singleton_queue"
+MINE, OTHER = UUID(int=1), UUID(int=2)
+
+# Jobs of which each holds a place of its own, of all four kinds.
+FILL = """
+    insert into pgboss.job (name, singletonkey, singletonon)
+    select 'mail', key, slot
+    from generate_series(1, 5000) as n
+    cross join lateral (
+        values
+        ('k' || n, null), ('__pgboss__singleton_queue' || n, null),
+        (null, '2026-01-01'::timestamp + n * interval '1 second'),
+        ('k' || n, '2026-01-01'::timestamp)
+    ) as place (key, slot)
+"""
+
+# A key, a slot, and the state of a job that holds neither any more.
+PLACES: list[tuple[str | None, str | None, str]] = [
+    ("k", None, "completed"),
+    (QUEUE_KEY, None, "active"),
+    (None, "1970-01-01", "failed"),
+    ("k", "1970-01-01", "failed"),
+]
+
+
+@pytest.fixture(params=["no statistics", "statistics"])
+def sql(dsn: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
+    with connect(dsn) as connection:
+        # On tables that a pg-boss made these are there too, to be mistaken for those of the rules.
+        connection.execute("create index job_name on pgboss.job (name text_pattern_ops)")
+        connection.execute("create index job_fetch on pgboss.job (name text_pattern_ops, startafter)")
+        connection.execute(FILL)
+        if request.param == "statistics":
+            connection.execute("analyze pgboss.job")
+        yield connection
+
+
+def cheap(plan: Plan) -> bool:
+    """Tell whether a look went by indexes to a few pages, of the hundreds that there are."""
+    return plan.full_scans() == [] and plan.pages <= 20
+
+
+@pytest.mark.parametrize("plain", [True, False])
+@pytest.mark.parametrize(("key", "slot"), [place[:2] for place in PLACES])
+def test_the_holder_of_a_place_is_looked_up(
+    sql: Connection, key: str | None, slot: str | None, *, plain: bool
+) -> None:
+    sql.execute(
+        "insert into pgboss.job (id, name, singletonkey, singletonon) values (%s, 'mail', %s, %s)",
+        [OTHER, key, slot],
+    )
+    if plain:
+        sql.execute("set plan_cache_mode = auto")
+        sql.execute("set enable_seqscan = on")
+    plan = explain(
+        sql,
+        "holder",
+        {
+            "id": MINE,
+            "name": "mail",
+            "singleton_key": key,
+            "slot_seconds": None if slot is None else 2**31 - 1,
+            "slot_offset": 0,
+        },
+    )
+    assert cheap(plan)
+
+
+@pytest.mark.parametrize(("key", "slot", "ended"), PLACES)
+def test_who_is_in_the_way_is_looked_up(
+    sql: Connection, key: str | None, slot: str | None, ended: str
+) -> None:
+    sql.execute(
+        "insert into pgboss.job (id, name, singletonkey, singletonon, state)"
+        " values (%s, 'mail', %s, %s, %s), (%s, 'mail', %s, %s, 'created')",
+        [MINE, key, slot, ended, OTHER, key, slot],
+    )
+    assert cheap(explain(sql, "in_the_way", {"id": MINE}))
