@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from tests.cli.conftest import SHOP, Zeke
@@ -157,6 +158,24 @@ def test_a_job_is_shown_with_what_its_handler_said(zeke: Zeke) -> None:
     events = zeke.json("job", "show", job_id)["events"]
     assert [event["kind"] for event in events] == ["log", "progress"]
     assert events[1]["data"] == {"value": 0.5, "message": "half of it"}
+
+
+@pytest.mark.parametrize(
+    ("length", "told"),
+    [
+        ("10 minutes", "2030-01-01 12:10:00"),
+        ("100000 years", "which no calendar holds"),
+    ],
+)
+def test_a_job_that_runs_is_shown_with_its_deadline(zeke: Zeke, length: str, told: str) -> None:
+    job_id = zeke.send("sleep")
+    assert "deadline" not in zeke.good("job", "show", job_id)
+    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
+        connection.execute(
+            "update pgboss.job set state = 'active', startedon = '2030-01-01T12:00Z', expirein = %s", [length]
+        )
+    (line,) = [line for line in zeke.good("job", "show", job_id).splitlines() if "deadline" in line]
+    assert line.endswith(told)
 
 
 def test_a_job_that_failed_is_shown_with_its_error_once(zeke: Zeke) -> None:

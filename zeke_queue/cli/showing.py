@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from rich.text import Text
 
 from zeke_queue.cli.render import console, cut, facts_lines, harmless, moment, state_text
+from zeke_queue.model import JobState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +34,7 @@ def print_job(job: Job, events: Sequence[JobEvent]) -> None:
         "created": moment(job.created_on),
         "start after": moment(job.start_after),
         "started": moment(job.started_on),
+        "deadline": _deadline(job),
         "ended": moment(job.completed_on),
         "archived": moment(job.archived_on) if job.archived_on else None,
         "attempts": job.attempt,
@@ -56,6 +59,16 @@ def print_job(job: Job, events: Sequence[JobEvent]) -> None:
         out.print(Text("progress and log", style="bold"))
     for event in events:
         out.print(Text(f"  {moment(event.at)}  {_said(event)}"), soft_wrap=True)
+
+
+def _deadline(job: Job) -> str | None:
+    """Say when a running job's attempt must have ended; None for one that doesn't run."""
+    if job.state is not JobState.ACTIVE or job.started_on is None:
+        return None
+    try:
+        return moment(job.started_on + timedelta(seconds=job.expire_in))
+    except OverflowError:
+        return f"{job.expire_in:g} s after its start, which no calendar holds"
 
 
 def _print_value(out: Console, value: Any) -> None:
