@@ -102,3 +102,11 @@ def test_a_schedule_that_can_not_be_read_is_listed_among_the_others(zeke: Zeke) 
         )
     assert [one["name"] for one in zeke.json("schedules")] == ["by-hand", "hourly"]
     assert "every day" in zeke.good("schedules")
+
+
+def test_programs_are_given_the_payload_of_a_schedule_as_that_of_a_job(zeke: Zeke) -> None:
+    async def declare_letter(queue: Queue) -> None:
+        await queue.schedule("weekly", "0 8 * * mon", task="mail", payload={"to": "ann"})
+
+    zeke.on_queue(declare_letter)
+    assert [one["data"] for one in zeke.json("schedules")] == [{"to": "ann", "copies": 1}]

@@ -6,6 +6,7 @@ A schedule that vanished from code stays stored, since it may be another program
 from __future__ import annotations
 
 import difflib
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from zeke_queue.cli.render import Column, ago, cut, moment, print_json, print_table
+from zeke_queue.cli.render import Column, ago, cut, moment, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, options_of
 from zeke_queue.errors import BadSchedule, ZekeError
 from zeke_queue.model import CatchUp
@@ -112,7 +113,7 @@ def list_schedules(context: typer.Context) -> None:
             schedules = [_with_real_ticks(one) for one in await queue.storage.schedules()]
             now = await queue.storage.now()
         if options.json:
-            print_json(schedules)
+            print_json([{**plain(one), "data": one.data and json.loads(one.data)} for one in schedules])
         elif not schedules:
             typer.echo("No schedules yet: a worker declares those of its catalog when it starts.")
         else:
