@@ -8,22 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.clocks import FrozenClock
+from tests.runtime.workers.samples import held
 from zeke_queue.clock import SystemClock
-from zeke_queue.model import Claimed, Completed
-from zeke_queue.task import Task
-from zeke_queue.worker.held import Held, Served
+from zeke_queue.model import Completed
 from zeke_queue.worker.lanes import Lanes
 
 if TYPE_CHECKING:
-    from zeke_queue.worker.held import Outcome
+    from zeke_queue.worker.held import Held, Outcome
 
 
 @dataclass
@@ -62,32 +59,6 @@ STEPS = st.lists(
     min_size=1,
     max_size=25,
 )
-
-
-async def nothing() -> None: ...
-
-
-SERVED = Served("work", Task(nothing, "work"))
-
-
-def held(number: int) -> Held:
-    claimed = Claimed(
-        id=UUID(int=number),
-        name="work",
-        data=None,
-        attempt=1,
-        priority=0,
-        retry_count=0,
-        retry_limit=3,
-        retry_delay=1,
-        retry_backoff=True,
-        retry_delay_max=None,
-        expire_in=60.0,
-        start_after=datetime(2026, 1, 1, tzinfo=UTC),
-        parent=None,
-        meta=None,
-    )
-    return Held(claimed, SERVED, 60.0)
 
 
 class Stage:

@@ -97,7 +97,8 @@ class Settler:
         while True:
             if self._buffer and (self._ripe or self._closing):
                 batch, self._buffer = self._buffer[:BATCH_MAX], self._buffer[BATCH_MAX:]
-                self._under_way, self._ripe = len(batch), len(self._buffer) >= ENOUGH
+                # What there was no room for has waited, and nobody else will say that it is time.
+                self._under_way, self._ripe = len(batch), bool(self._buffer)
                 await self._store(batch)
                 self._under_way, self._last = 0, self._loop.time()
                 self._settled(batch)
