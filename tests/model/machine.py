@@ -12,11 +12,12 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from tests.model import strategies as draw
 from tests.model.pair import Pair, Step
-from zeke_queue.model import FINAL, Failed, Job, JobState, Want
+from zeke_queue.model import FINAL, Extended, Failed, Job, JobState, Want
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from zeke_queue.model import (
-        Extended,
         JobEvent,
         JobFilter,
         NewJob,
@@ -27,6 +28,11 @@ if TYPE_CHECKING:
 
 ANY_ID = st.just(UUID(int=0))
 """An id for jobs that get one of their own from the machine."""
+
+ALL = [Want(name, 100) for name in draw.NAMES]
+"""Wants that leave nothing out."""
+
+A_MOMENT = timedelta(microseconds=1)
 
 FETCH_OF_PGBOSS = """
 UPDATE pgboss.job SET state = 'active', startedon = %s, completedon = NULL,
@@ -87,15 +93,40 @@ class StorageMachine(RuleBasedStateMachine):
 
     @rule(target=claims, worker=draw.workers)
     def claim_all(self, worker: UUID) -> Any:
-        return self.claim(worker, [Want(name, 100) for name in draw.NAMES], 100)
+        return self.claim(worker, ALL, 100)
 
     @rule(target=claims, worker=draw.workers, endings=draw.endings)
     def work(self, worker: UUID, endings: list[str]) -> Any:
         """Claim all there is, and let the first few jobs end one way or another."""
-        claimed = self.pair.both("claim", worker, [Want(name, 100) for name in draw.NAMES], 100)
+        claimed = self.pair.both("claim", worker, ALL, 100)
         settled = [draw.ended(job, ending) for job, ending in zip(claimed, endings, strict=False)]
         self.pair.both("settle", *draw.settlement(settled))
         return multiple(*((job.id, job.attempt) for job in claimed))
+
+    @rule(target=claims, worker=draw.workers, endings=draw.endings, late=draw.late, again=st.booleans())
+    def come_too_late(
+        self,
+        worker: UUID,
+        endings: list[str],
+        late: str,
+        again: bool,  # noqa: FBT001 - drawn by name
+    ) -> Any:
+        """Let the first few jobs end, claim all again, and then hear of the first attempts once more."""
+        first = self.pair.both("claim", worker, ALL, 100)
+        settled = [draw.ended(job, ending) for job, ending in zip(first, endings, strict=False)]
+        self.pair.both("settle", *draw.settlement(settled))
+        second = self.pair.both("claim", worker, ALL, 100)
+        self.pair.both("extend", [Extended(job.id, job.attempt, 1.0) for job in first[: len(settled)]])
+        again_settled = [draw.ended(job, late) for job in first[: len(settled)]]
+        self.pair.both("settle", *draw.settlement(again_settled), again=again)
+        return multiple(*((job.id, job.attempt) for job in [*first, *second]))
+
+    @rule(worker=draw.workers, times=st.sampled_from([24, 25]), ending=st.sampled_from(["retried", "failed"]))
+    def fail_often(self, worker: UUID, times: int, ending: str) -> None:
+        """Let a job fail that is written to have failed so often already: near the history's cap."""
+        for job in self.pair.both("claim", worker, ALL, 1):
+            self.pair.have_failed(job.id, times)
+            self.pair.both("settle", *draw.settlement([draw.ended(job, ending)]))
 
     @rule(settled=draw.outcomes(claims), again=st.booleans())
     def settle(self, settled: list[draw.Outcome], again: bool) -> None:  # noqa: FBT001 - drawn by name
@@ -109,7 +140,7 @@ class StorageMachine(RuleBasedStateMachine):
     @rule(target=ids, worker=draw.workers, endings=draw.endings, job=draw.new_jobs(ANY_ID), slot=draw.slots)
     def give_up_places(self, worker: UUID, endings: list[str], job: NewJob, slot: int) -> Any:
         """Claim all there is, let a rival come to each, and then settle: some can't wait again."""
-        claimed = self.pair.both("claim", worker, [Want(name, 100) for name in draw.NAMES], 100)
+        claimed = self.pair.both("claim", worker, ALL, 100)
         came = [job_id for held in claimed[:4] for job_id in self.rival(replace(job, id=held.id), slot)]
         settled = [draw.ended(held, ending) for held, ending in zip(claimed, endings, strict=False)]
         self.pair.both("settle", *draw.settlement(settled))
@@ -249,6 +280,16 @@ class StorageMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.pair.clock.advance(seconds)
 
+    @rule(which=st.integers(0, 5))
+    def come_to_an_edge(self, which: int) -> None:
+        """Look right before, at and after an instant at which something runs out or becomes due."""
+        edges = self.edges()
+        for offset in (-A_MOMENT, timedelta(0), A_MOMENT) if edges else ():
+            instant = edges[which % len(edges)] + offset
+            self.pair.clock.advance((instant - self.pair.clock.now()).total_seconds())
+            self.pair.both("overdue", 100)
+            self.pair.both("due_schedules", 100)
+
     @rule(
         target=ids,
         name=draw.names,
@@ -256,7 +297,10 @@ class StorageMachine(RuleBasedStateMachine):
         age=st.sampled_from([0, 3]),
     )
     def pgboss_sends(self, name: str, state: JobState, age: int) -> Any:
-        """Write a job as pg-boss does, which may have waited past its keep_until already."""
+        """Write a job as pg-boss does, which may have waited past its keep_until already.
+
+        A retry has ended once: somebody set it back by hand.
+        """
         now = self.pair.clock.now() - timedelta(seconds=age)
         job = Job(
             id=self.new_id(),
@@ -276,7 +320,7 @@ class StorageMachine(RuleBasedStateMachine):
             singleton_on=None,
             expire_in=5.0,
             created_on=now,
-            completed_on=None,
+            completed_on=now if state is JobState.RETRY else None,
             keep_until=now + timedelta(seconds=2),
             output=None,
             worker=None,
@@ -298,6 +342,15 @@ class StorageMachine(RuleBasedStateMachine):
             row.begin(None, now)
             tables.put_in(row)
         self.pair.execute(FETCH_OF_PGBOSS, [now, job_id])
+
+    def edges(self) -> list[datetime]:
+        """Return the instants to come at which a deadline, a lease or the wait for a tick ends."""
+        rows = self.pair.memory.dump()
+        spans = [(job.started_on, job.expire_in) for job in rows.jobs if job.state is JobState.ACTIVE]
+        spans += [(worker.beat_on, worker.lease) for worker in rows.workers]
+        spans += [(schedule.next_tick, 0.0) for schedule in rows.schedules]
+        edges = {since + timedelta(seconds=seconds) for since, seconds in spans if since is not None}
+        return sorted(edge for edge in edges if edge >= self.pair.clock.now())
 
     def unlimited(self) -> list[Want]:
         """Return wants that a claim meets exactly though rows are locked.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -82,6 +84,14 @@ class Pair:
     def execute(self, statement: str, parameters: Sequence[Any]) -> None:
         """Run a statement of another program on Postgres alone."""
         self._run(self._connection.execute(statement, parameters))  # type: ignore[arg-type]
+
+    def have_failed(self, job_id: UUID, times: int) -> None:
+        """Write past both that a live job failed so many times."""
+        at, error = self.clock.now(), {"type": "E", "message": "boom"}
+        tries = [Attempt(number, at, JobState.RETRY, error) for number in range(times)]
+        self.memory._tables.jobs[job_id].history = tuple(tries)
+        text = json.dumps([{**asdict(one), "at": at.isoformat()} for one in tries])
+        self.execute("UPDATE pgboss.job SET history = %s::jsonb WHERE id = %s", [text, job_id])
 
     def check(self) -> None:
         """Compare every row."""

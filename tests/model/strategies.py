@@ -127,7 +127,9 @@ def outcomes(claims: SearchStrategy[tuple[UUID, int]]) -> SearchStrategy[list[Ou
     return st.lists(one, min_size=1, max_size=4, unique_by=lambda outcome: outcome.id)
 
 
-endings = st.lists(st.sampled_from(["completed", "retried", "failed", "released"]), min_size=1, max_size=4)
+ENDINGS = ["completed", "retried", "failed", "released"]
+endings = st.lists(st.sampled_from(ENDINGS), min_size=1, max_size=4)
+late = st.sampled_from(ENDINGS)
 
 
 def ended(job: Claimed, ending: str) -> Outcome:
