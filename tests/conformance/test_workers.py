@@ -83,3 +83,27 @@ async def test_a_worker_that_is_not_registered_may_sleep_too(storage: Storage) -
     await storage.idle(ANNA, ["mail"])
     await storage.idle(ANNA, None)
     assert await storage.workers() == []
+
+
+async def test_a_worker_that_has_been_dead_for_a_day_is_forgotten_when_another_beats(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    held = await jobs.running(worker=ANNA)
+    await jobs.beat(ANNA, lease=15)
+    clock.advance(15 + 86_400)
+    await jobs.beat(BERT)
+    assert [worker.id for worker in await storage.workers()] == [ANNA, BERT]
+    clock.advance(0.000001)
+    await jobs.beat(BERT)
+    assert [worker.id for worker in await storage.workers()] == [BERT]
+    assert [(late.id, late.worker) for late in await storage.overdue(100)] == [(held.id, ANNA)]
+
+
+async def test_a_worker_that_slept_for_days_is_not_forgotten_by_its_own_beat(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    await jobs.beat(ANNA)
+    began = clock.now()
+    clock.advance(3 * 86_400)
+    await jobs.beat(ANNA)
+    assert [worker.started_on for worker in await storage.workers()] == [began]

@@ -162,7 +162,7 @@ class Store(Verbs, Protocol):
         ...
 
     async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
-        """Note that a worker lives (the first beat registers it).
+        """Note that a worker lives (the first beat registers it), and forget those dead for over a day.
 
         Returns:
             The attempt of each active job that the storage holds for this worker, so that the worker sees
@@ -242,7 +242,7 @@ class Reader(Protocol):
         ...
 
     async def workers(self) -> list[WorkerInfo]:
-        """Return the workers that are known, alive or not yet found dead, by start."""
+        """Return the workers that are known, alive or not dead for over a day, by start."""
         ...
 
     async def now(self) -> datetime:

@@ -198,7 +198,7 @@ def overdue(
     for row in scope.active():
         worker = row.worker
         if worker is not None and worker not in dead:
-            dead[worker] = _is_dead(workers.get(worker), now)
+            dead[worker] = is_dead(workers.get(worker), now)
         if row.started_on is None:
             continue  # a claim sets it, pg-boss's fetch too
         deadline = row.started_on + min(max(row.expire_in, -A_CENTURY), A_CENTURY)
@@ -222,5 +222,6 @@ def overdue(
     ]
 
 
-def _is_dead(worker: WorkerInfo | None, now: datetime) -> bool:
+def is_dead(worker: WorkerInfo | None, now: datetime) -> bool:
+    """Tell whether a worker is gone, or had been silent for longer than its lease at this instant."""
     return worker is None or worker.beat_on is None or worker.beat_on + timedelta(seconds=worker.lease) < now

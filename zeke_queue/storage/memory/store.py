@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from zeke_queue.storage.memory.claiming import Line
     from zeke_queue.storage.memory.locks import Lock
     from zeke_queue.storage.memory.transaction import MemoryTransaction
+
+
+DEAD_KEPT: Final = timedelta(days=1)
+"""How long a worker is known after its lease ran out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +103,11 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
         return settling.extend(self._direct, now, extended)
 
     async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
-        """Note that a worker lives; returns the attempt of each active job that it holds."""
+        """Note that a worker lives, and forget the long dead; returns the attempt of each job it holds."""
         now, known = self._clock.now(), self._tables.workers.get(worker.id)
+        for other in list(self._tables.workers.values()):
+            if other.id != worker.id and settling.is_dead(other, now - DEAD_KEPT):
+                del self._tables.workers[other.id]
         self._tables.workers[worker.id] = replace(
             worker,
             started_on=now if known is None else known.started_on,

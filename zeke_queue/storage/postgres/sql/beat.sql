@@ -1,4 +1,4 @@
--- Notes that a worker lives, and returns what it holds.
+-- Notes that a worker lives, forgets those that have been dead for a day, and returns what it holds.
 with noted as (
     insert into {schema}.worker (id, host, pid, queues, lease, started_on, beat_on)
     values (
@@ -16,6 +16,20 @@ with noted as (
     queues = excluded.queues,
     lease = excluded.lease,
     beat_on = excluded.beat_on
+),
+
+-- Each start of a worker is a row, and one that is killed can't remove its own.
+forgotten as (
+    delete from {schema}.worker
+    where ctid = any(array(
+        select dead.ctid
+        from {schema}.worker as dead
+        where
+            dead.id <> %(worker)s::uuid
+            and dead.beat_on + dead.lease
+            < coalesce(%(now)s::timestamptz, statement_timestamp()) - interval '24 hours'
+        for update skip locked
+    ))
 )
 
 select
