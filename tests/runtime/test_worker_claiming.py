@@ -13,6 +13,7 @@ from tests.runtime.workers.handler import Handler
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
+from zeke_queue.core.idling import IDLE_LADDER
 from zeke_queue.errors import BadOption, Forbidden, UnknownTask, UsageError
 from zeke_queue.model import JobState
 from zeke_queue.worker import Worker
@@ -299,6 +300,50 @@ async def test_a_worker_that_the_storage_has_forgotten_says_anew_that_it_sleeps(
         place.storage.mend()
         place.hurry()
         await until(place.asleep)
+
+
+async def test_a_drain_is_not_over_by_a_look_that_began_before_it() -> None:
+    clock = FrozenClock()
+    place = Place(clock=clock, storage=Faulty(clock))
+    work = Handler(place)
+    work.go.set()
+    async with place.working(poll=1e6) as worker:
+        await until(place.asleep)
+        await turns()
+        answer = place.storage.held["claim"] = asyncio.Event()
+        claims = place.storage.calls.count("claim")
+        clock.advance(IDLE_LADDER[0])
+        await until(lambda: place.storage.calls.count("claim") > claims)
+        job_id = await place.send(work.task)
+        draining = asyncio.ensure_future(worker.drain())
+        await turns()
+        answer.set()
+        await draining
+        assert place.state(job_id) is COMPLETED
+
+
+async def test_what_arrives_after_the_lease_has_ended_is_not_begun() -> None:
+    """Others may have it by then; the worker finds out as soon as it is heard again."""
+    clock = FrozenClock()
+    place = Place(clock=clock, storage=Faulty(clock))
+    work = Handler(place)
+    work.go.set()
+    async with place.working(lease=15, beat=5):
+        await until(place.asleep)
+        answer = place.storage.held["claim"] = asyncio.Event()
+        job_id = await place.send(work.task)
+        await until(lambda: place.state(job_id) is JobState.ACTIVE)
+        place.storage.cut["beat"] = "before"
+        for _ in range(15):
+            clock.advance(1)
+            await turns()
+        answer.set()
+        await turns()
+        assert work.started == []
+        place.storage.mend()
+        place.hurry()
+        await until(lambda: place.state(job_id) is COMPLETED)
+    assert (await place.job(job_id)).attempt == 2
 
 
 async def test_jobs_of_a_claim_that_was_refused_halfway_go_back_and_run() -> None:

@@ -173,8 +173,7 @@ class Intake:
                 failures += 1
             else:
                 failures = 0
-        if self._drained:
-            self._tell_drained()
+        self._tell_drained(len(self._drained))
 
     async def _go_on(self) -> None:
         if self._unsure:
@@ -209,13 +208,14 @@ class Intake:
             self._looked = False
             await self._clock.sleep(0)
             await self._say(asleep=True)
-            idle = not self._holdings.jobs
+            # Who asks while the look is under way may have sent what it does not see.
+            idle, askers = not self._holdings.jobs, len(self._drained)
             ask = self._ask()
             if ask is None or await self._claim(ask):
                 self._looks = self._slept = 0
                 return
-            if idle and self._drained:
-                self._tell_drained()
+            if idle:
+                self._tell_drained(askers)
             if await self._woken(waiting):
                 self._looks = self._slept = 0
             elif self._clock.monotonic() >= self._due_at:
@@ -252,6 +252,10 @@ class Intake:
             self._unsure = True
             raise
         self._link.found()
+        if claimed and self._clock.monotonic() >= self._heart.alive_until:
+            # The lease ended on the way, so that they may be another's by now: none is begun before a beat.
+            self._unsure = True
+            return 0
         if claimed:
             served = self._served
             self._holdings.take([Held(job, served[job.name], asked + job.expire_in) for job in claimed])
@@ -299,8 +303,9 @@ class Intake:
             return AHEAD_MAX
         return int(self._lanes.size * AHEAD_SECONDS / served.seconds)
 
-    def _tell_drained(self) -> None:
-        for done in self._drained:
+    def _tell_drained(self, number: int) -> None:
+        """Tell so many of those who wait for it, who came first, that nothing is due or held."""
+        told, self._drained = self._drained[:number], self._drained[number:]
+        for done in told:
             if not done.done():
                 done.set_result(None)
-        self._drained = []
