@@ -13,7 +13,7 @@ from pydantic.alias_generators import to_camel
 from tests.runtime.workers.place import Place
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import BadOption, LeaseLost
 from zeke_queue.model import JobState
 from zeke_queue.signals import Fail, Retry, Snooze
 
@@ -135,6 +135,15 @@ async def test_even_an_exception_that_ends_other_programs_is_only_the_failure_of
 
     assert (await place.run_one(end)).state is RETRY
     assert (await place.run_one(following)).output == "ran"
+
+
+async def test_a_lost_lease_that_is_not_this_jobs_is_a_failure_like_any_other(place: Place) -> None:
+    @place.catalog.task("relay")
+    async def relay() -> None:
+        raise LeaseLost("some other job's, which the handler looked after")
+
+    job = await place.run_one(relay)
+    assert (job.state, job.history[-1].error["type"]) == (RETRY, "zeke_queue.errors.LeaseLost")
 
 
 @pytest.mark.parametrize("after", [7, timedelta(seconds=7)])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output, error_record
 from zeke_queue.core.retry import verdict
-from zeke_queue.errors import LeaseLost, NotJson, PayloadInvalid, TooLarge
+from zeke_queue.errors import NotJson, PayloadInvalid, TooLarge
 from zeke_queue.model import Completed, Failed, JobState, Released, RetryPolicy
 from zeke_queue.signals import Fail, Retry, Snooze
 from zeke_queue.worker.executor import Encoded, RemoteFailure
@@ -59,7 +59,7 @@ class Outcomes:
     def raised(self, held: Held, error: BaseException) -> Outcome | None:
         """Judge a handler that raised; None if nobody wants the outcome any more."""
         claimed = held.claimed
-        if held.reason == "lost" or isinstance(error, LeaseLost):
+        if held.reason == "lost":
             return None
         if held.reason == "expired":
             return self.expired(held)
