@@ -182,7 +182,9 @@ class WebClient:
             target.hash = ""
             async with self._turns.turn(target.host):
                 began = self._clock.monotonic()
-                answer = await self._ask_within(seconds_left, target.href, headers)
+                # The library would decode the name to write it, and fails on some that browsers take.
+                host = {b"Host": target.host.encode("ascii")}
+                answer = await self._ask_within(seconds_left, target.href, host | headers)
                 seconds_left -= self._clock.monotonic() - began
             if answer is None:
                 raise Transient(target.href, f"no whole answer within {self._options.timeout:g} seconds")

@@ -218,6 +218,17 @@ async def test_the_host_header_stays_the_name() -> None:
     assert b"\r\nHost: a.example:8080\r\n" in stream.sent
 
 
+@pytest.mark.parametrize(
+    "host", ["my_blog.xn--e1afmkfd.xn--p1ai", "xn--i-7iq.ws", "-a.xn--p1ai", "xn--a.example"]
+)
+async def test_a_host_is_asked_that_browsers_ask_although_the_standard_of_names_forbids_it(host: str) -> None:
+    stream = RecordingStream(ANSWER)
+    async with client(network=RecordingNetwork(stream=stream), names=Names({host: ["1.1.1.1"]})) as web:
+        await web.fetch(f"http://{host}:8080/x", kind="page")
+    assert stream.sent.count(b"\r\nHost: ") == 1
+    assert f"\r\nHost: {host}:8080\r\n".encode() in stream.sent
+
+
 async def test_tls_asks_for_the_name() -> None:
     stream = RecordingStream(ANSWER)
     network = RecordingNetwork(stream=stream)
