@@ -16,11 +16,14 @@ from zeke_queue.model import Failed, JobState, RetryPolicy
 from zeke_queue.pacing import Pace, backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
     from uuid import UUID
 
     from zeke_queue.model import Overdue
     from zeke_queue.queue import Queue
+
+DUTIES: Final[tuple[str, ...]] = ("give_back", "archive", "purge")
+"""What there is to do in a sweep, in this order."""
 
 BATCHES: Final = 20
 """Batches of one duty that one sweep does at most, so that a backlog of one delays the others little."""
@@ -71,6 +74,7 @@ class Supervisor:
         settings = queue.settings
         self._storage = queue.storage
         self._draws = queue.entropy.stream("retry")
+        self._clock = queue.clock
         self._pace = Pace(queue.clock)
         self._every = every
         self._archive_after = settings.jobs_archive_after if archive_after is None else archive_after
@@ -79,19 +83,29 @@ class Supervisor:
         self._log = get_logger()
 
     async def run(self) -> None:
-        """Sweep until told to stop, more rarely while the storage is away."""
-        failures = 0
+        """Sweep until told to stop; a duty that fails rests for a while, the others keep their pace."""
+        failures = dict.fromkeys(DUTIES, 0)
+        due = dict.fromkeys(DUTIES, self._clock.monotonic())
         while not self._pace.stopped:
-            swept = await self.sweep()
-            failures = failures + 1 if swept.failed else 0
-            await self._pace.pause(backoff(self._every, failures))
+            now = self._clock.monotonic()
+            duties = [name for name in DUTIES if due[name] <= now]
+            swept = await self.sweep(duties)
+            ended = self._clock.monotonic()
+            for name in duties:
+                failures[name] = failures[name] + 1 if name in swept.failed else 0
+                due[name] = ended + backoff(self._every, failures[name])
+            await self._pace.pause(min(due.values()) - ended)
 
     def stop(self) -> None:
         """End ``run`` soon: each duty that is left in the round does one batch at most."""
         self._pace.stop()
 
-    async def sweep(self) -> Swept:
-        """Do every duty once; one that fails is reported, and does not keep the others from being done."""
+    async def sweep(self, duties: Iterable[str] = DUTIES) -> Swept:
+        """Do duties once; one that fails is reported, and does not keep the others from being done.
+
+        Args:
+            duties: which of ``DUTIES``.
+        """
         given_back: list[Overdue] = []
         moved = {"archive": 0, "purge": 0}
         stuck: set[UUID] = set()
@@ -109,8 +123,8 @@ class Supervisor:
             moved["purge"] += (rows := await self._storage.purge(self._delete_after, self._batch))
             return rows >= self._batch
 
-        duties = {"give_back": give_back, "archive": archive, "purge": purge}
-        failed = [name for name, duty in duties.items() if not await self._do(name, duty)]
+        doing = dict(zip(DUTIES, (give_back, archive, purge), strict=True))
+        failed = [name for name in duties if not await self._do(name, doing[name])]
         expired = sum(job.reason == "deadline" for job in given_back)
         return Swept(
             expired, len(given_back) - expired, moved["archive"], moved["purge"], failed=tuple(failed)

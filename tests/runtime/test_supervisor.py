@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
@@ -166,6 +167,7 @@ class Broken(MemoryStorage):
         self.broken: dict[str, Exception] = {}
         self.bad_rows: set[UUID] = set()
         self.sizes: list[int] = []
+        self.asked: Counter[str] = Counter()
 
     def transaction(self, connection: Any = None) -> Any:
         made = super().transaction(connection)
@@ -200,6 +202,7 @@ class Broken(MemoryStorage):
         return await super().archive(after, limit)
 
     def check(self, what: str) -> None:
+        self.asked[what] += 1
         if what in self.broken:
             raise self.broken[what]
 
@@ -310,28 +313,39 @@ async def test_the_loop_survives_an_outage_and_asks_more_rarely_meanwhile(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
     jobs = Driver(broken, clock)
-    asked: list[float] = []
-
     supervisor = Supervisor(supervised, every=1)
-    sweep = supervisor.sweep
-
-    async def noted() -> Swept:
-        asked.append(clock.monotonic())
-        return await sweep()
-
-    supervisor.sweep = noted
     broken.broken = dict.fromkeys(["overdue", "archive"], StorageUnavailable("away"))
     running = asyncio.ensure_future(supervisor.run())
     for _ in range(120):
         await turn(clock)
         clock.advance(1)
-    assert 5 <= len(asked) <= 12
+    assert 5 <= broken.asked["overdue"] <= 12
     broken.broken = {}
     job = await jobs.running()
     for _ in range(40):
         await turn(clock)
         clock.advance(1)
     assert (await jobs.look(job.id)).state is not JobState.ACTIVE
+    supervisor.stop()
+    await soon(running)
+
+
+async def test_a_duty_that_fails_again_and_again_rests_and_does_not_slow_the_others(
+    supervised: Queue, broken: Broken, clock: FrozenClock
+) -> None:
+    jobs = Driver(broken, clock)
+    supervisor = Supervisor(supervised, every=5)
+    broken.broken = {"archive": StorageError("a right is missing")}
+    running = asyncio.ensure_future(supervisor.run())
+    for _ in range(120):
+        await turn(clock)
+        clock.advance(1)
+    await turn(clock)
+    assert 4 <= broken.asked["archive"] <= 8
+    job = await jobs.running()
+    clock.advance(5)
+    await turn(clock)
+    assert (await jobs.look(job.id)).state is JobState.RETRY
     supervisor.stop()
     await soon(running)
 
