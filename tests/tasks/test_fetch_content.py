@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -18,6 +19,7 @@ from zeke_tasks.web import Permanent, Transient, content_hash
 
 if TYPE_CHECKING:
     from tests.tasks.domain import Domain
+    from zeke_tasks.web import Fetched
 
 ONE, TWO, THREE = (f"https://a.example/{number}" for number in (1, 2, 3))
 
@@ -189,6 +191,29 @@ async def test_a_parser_that_is_not_installed_whole_is_no_fault_of_the_page(
         with pytest.raises(ImportError, match="trafilatura"):
             await _fetch(jobs, item_id)
     assert await _fetch(jobs, item_id) == {"items": {"processed": 1}, "stories": 1}
+
+
+async def test_what_another_job_made_of_an_item_meanwhile_stays(jobs: Jobs) -> None:
+    class Overtaken(ScriptedWeb):
+        """Lets another job finish the item while this one waits for its page."""
+
+        async def fetch(self, url: str, **how: Any) -> Fetched:
+            answer = await super().fetch(url, **how)
+            if len(self.asked) == 1:
+                await _fetch(jobs, item_id)
+            return answer
+
+    web = Overtaken()
+    jobs.resources = replace(jobs.resources, web=web)
+    item_id = await _item(jobs, ONE)
+    web.put(ONE, page("Late", "birds"), page("First", "bees"))
+    assert await _fetch(jobs, item_id) == {"items": {"processed": 1}, "stories": 1}
+    async with jobs.domain.rows() as rows:
+        content = await rows.content(item_id)
+    assert content is not None
+    assert "bees" in content.text
+    assert (await jobs.domain.stories(item_id))[item_id].title == "First"
+    assert (await jobs.domain.look(item_id)).attempts == 1
 
 
 async def test_items_that_are_gone_are_passed_over(jobs: Jobs) -> None:
