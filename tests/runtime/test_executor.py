@@ -257,6 +257,15 @@ async def test_a_result_that_is_no_json_fails_for_good_in_a_process_too(crunch: 
     assert "result can't be stored" in job.output["message"]
 
 
+async def test_what_a_results_own_code_raises_in_a_process_is_told(crunch: Callable[..., Any]) -> None:
+    _, job = await crunch("odd")
+    assert (job.state, job.output["type"], job.output["message"]) == (
+        FAILED,
+        "LookupError",
+        "as it was looked at",
+    )
+
+
 async def test_what_a_process_cannot_do_is_told(crunch: Callable[..., Any]) -> None:
     _, job = await crunch("send")
     assert "needs the worker's connection" in job.output["message"]

@@ -131,12 +131,22 @@ def _answer(request: dict[str, Any], host: ChildHost) -> dict[str, Any]:
     except Snooze as asked:
         return {"snooze": asked.seconds}
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its job's failure, SystemExit too
-        output = error_output(error)
-        return {"error": output, "message": jsonb.loads(output)["message"]}
+        return _failure(error)
+    return _written(result)
+
+
+def _written(result: Any) -> dict[str, Any]:
     try:
         return {"output": None if result is None else jsonb.dumps(result)}
     except NotJson as error:
         return {"fail": f"The handler's result can't be stored. {error}"}
+    except BaseException as error:  # noqa: BLE001 - a result's own code may raise anything, too
+        return _failure(error)
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    output = error_output(error)
+    return {"error": output, "message": jsonb.loads(output)["message"]}
 
 
 def _run(task: Task[Any, Any], request: dict[str, Any], host: ChildHost) -> Any:

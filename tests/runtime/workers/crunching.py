@@ -29,6 +29,13 @@ class Order(BaseModel):
     path: str = ""
 
 
+class _Odd(dict[str, Any]):
+    """A result that raises when it is looked at."""
+
+    def items(self) -> Any:
+        raise LookupError("as it was looked at")
+
+
 def _tell(order: Order, job: JobContext) -> Any:
     print("a handler may print")  # noqa: T201 - it must not end up between the messages
     job.logger.info("counting", upto=3)
@@ -58,6 +65,7 @@ _WAYS: dict[str, Callable[[Order, JobContext], Any]] = {
     "leave": lambda order, job: os._exit(9),
     "nan": lambda order, job: float("nan"),
     "send": lambda order, job: asyncio.run(job.send("crunch")),
+    "odd": lambda order, job: _Odd(a=object()),
     "sum": lambda order, job: sum(range(1000)),
 }
 
