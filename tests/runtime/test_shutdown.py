@@ -10,6 +10,7 @@ import pytest
 
 from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
+from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.context import JobContext
 from zeke_queue.model import JobState
@@ -318,6 +319,21 @@ async def test_a_bug_in_a_part_of_the_worker_ends_it_and_is_told(place: Place) -
     place.hurry()
     with pytest.raises(ZeroDivisionError):
         await running
+
+
+async def test_a_bug_in_a_part_of_the_worker_is_logged_though_nobody_waits_for_it(place: Place) -> None:
+    """In the block of ``async with`` nobody does, and a worker that claims no more would look idle."""
+
+    async def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    slow = Slow(place)
+    with logged() as lines:
+        async with place.working():
+            await until(place.asleep)
+            place.storage.real.claim = broken
+            await place.send(slow.task)
+            await until(lambda: "worker_part_failed" in lines.messages)
 
 
 async def test_a_worker_may_be_cancelled_at_any_moment_of_its_life() -> None:

@@ -200,7 +200,8 @@ class Crew:
         self._holdings.lanes.disband()
 
     def _start(self, name: str, loop: Coroutine[Any, Any, None]) -> None:
-        self._loops[name] = asyncio.create_task(loop, name=f"zeke-{name}")
+        self._loops[name] = started = asyncio.create_task(loop, name=f"zeke-{name}")
+        started.add_done_callback(_report)
 
     async def _ended(self, *names: str) -> None:
         loops = [self._loops[name] for name in names if name in self._loops]
@@ -255,6 +256,12 @@ class Crew:
             await self._storage.leave(self.id)
         except StorageError as error:
             self._link.lost("leave", error)
+
+
+def _report(part: asyncio.Task[None]) -> None:
+    """Log what a part of the worker failed of, which is a bug, whether or not anybody waits for it."""
+    if not part.cancelled() and (error := part.exception()) is not None:
+        log.get_logger().error("worker_part_failed", part=part.get_name(), error=str(error), exc_info=error)
 
 
 async def _set(event: asyncio.Event) -> None:
