@@ -7,7 +7,7 @@ each row where it must: a row that can't be settled is reported and left, and th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from zeke_queue.core import failure, retry
 from zeke_queue.errors import StorageUnavailable
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from zeke_queue.model import Overdue
     from zeke_queue.queue import Queue
 
-DUTIES: Final[tuple[str, ...]] = ("give_back", "archive", "purge")
+Duty: TypeAlias = Literal["give_back", "archive", "purge"]
+
+DUTIES: Final[tuple[Duty, ...]] = ("give_back", "archive", "purge")
 """What there is to do in a sweep, in this order."""
 
 BATCHES: Final = 20
@@ -100,7 +102,7 @@ class Supervisor:
         """End ``run`` soon: each duty that is left in the round does one batch at most."""
         self._pace.stop()
 
-    async def sweep(self, duties: Iterable[str] = DUTIES) -> Swept:
+    async def sweep(self, duties: Iterable[Duty] = DUTIES) -> Swept:
         """Do duties once; one that fails is reported, and does not keep the others from being done.
 
         Args:
