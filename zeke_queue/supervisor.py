@@ -90,7 +90,7 @@ class Supervisor:
         due = dict.fromkeys(DUTIES, self._clock.monotonic())
         while not self._pace.stopped:
             now = self._clock.monotonic()
-            duties = [name for name in DUTIES if due[name] <= now]
+            duties: list[Duty] = [name for name in DUTIES if due[name] <= now]
             swept = await self.sweep(duties)
             ended = self._clock.monotonic()
             for name in duties:
