@@ -97,10 +97,12 @@ def test_a_schedule_that_can_not_be_read_is_listed_among_the_others(zeke: Zeke) 
     zeke.on_queue(declare)
     with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
         connection.execute(
-            "insert into pgboss.schedule (name, cron, timezone, last_tick) values"
-            " ('by-hand', 'every day', 'Mars', now())"
+            "insert into pgboss.schedule (name, cron, timezone, last_tick, data) values"
+            " ('by-hand', 'every day', 'Mars', now(), '1e5000')"
         )
-    assert [one["name"] for one in zeke.json("schedules")] == ["by-hand", "hourly"]
+    by_hand, hourly = zeke.json("schedules")
+    assert (by_hand["name"], by_hand["data"]) == ("by-hand", f"1{'0' * 5000}")
+    assert hourly["name"] == "hourly"
     assert "every day" in zeke.good("schedules")
 
 

@@ -6,17 +6,16 @@ A schedule that vanished from code stays stored, since it may be another program
 from __future__ import annotations
 
 import difflib
-import json
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 
 from zeke_queue.cli.render import Column, ago, cut, moment, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, options_of
-from zeke_queue.errors import BadSchedule, ZekeError
+from zeke_queue.errors import BadSchedule, NotJson, ZekeError
 from zeke_queue.model import CatchUp
 
 if TYPE_CHECKING:
@@ -113,7 +112,7 @@ def list_schedules(context: typer.Context) -> None:
             schedules = [_with_real_ticks(one) for one in await queue.storage.schedules()]
             now = await queue.storage.now()
         if options.json:
-            print_json([{**plain(one), "data": one.data and json.loads(one.data)} for one in schedules])
+            print_json([{**plain(one), "data": _payload(one.data)} for one in schedules])
         elif not schedules:
             typer.echo("No schedules yet: a worker declares those of its catalog when it starts.")
         else:
@@ -121,6 +120,16 @@ def list_schedules(context: typer.Context) -> None:
         return 0
 
     execute(command())
+
+
+def _payload(text: str | None) -> Any:
+    """Return what a schedule's payload says, or its text where Python can't read that: a number too long."""
+    from zeke_queue.core import jsonb
+
+    try:
+        return None if text is None else jsonb.loads(text)
+    except NotJson:
+        return text
 
 
 def _with_real_ticks(schedule: Schedule) -> Schedule:
