@@ -137,6 +137,31 @@ async def test_a_silent_worker_that_could_still_claim_finds_its_jobs_again(place
         await worker.drain()
 
 
+async def test_jobs_that_are_given_up_while_lost_claims_are_looked_for_go_back_too(place: Place) -> None:
+    """Else they would stay active under a worker that lives and does not know of them."""
+    work = Handler(place)
+    async with place.working(poll=1e6, **BEATING):
+        running = await place.send(work.task)
+        await until(lambda: work.started)
+        await until(place.asleep)
+        place.storage.cut["claim"] = "after"
+        lost = await place.send(work.task)
+        await until(lambda: place.state(lost) is ACTIVE)
+        await turns()
+        place.storage.mend()
+        answer = place.storage.late["beat"] = asyncio.Event()
+        place.clock.advance(1)
+        await until(lambda: place.storage.calls[-1] == "beat")  # looks for what the claim took
+        for _ in range(14):
+            place.clock.advance(1)
+            await turns()
+        await until(lambda: work.cancelled)  # the lease has ended meanwhile
+        work.go.set()
+        answer.set()
+        place.hurry()
+        await until(lambda: [place.state(job_id) for job_id in (running, lost)] == [COMPLETED] * 2)
+
+
 async def test_an_answer_to_an_older_beat_does_not_shorten_the_lease(place: Place, lines: Lines) -> None:
     work = Handler(place)
     async with place.working(**BEATING) as worker:

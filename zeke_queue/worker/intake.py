@@ -177,9 +177,7 @@ class Intake:
 
     async def _go_on(self) -> None:
         if self._unsure:
-            await self._heart.release_unknown()
-            self._unsure = False
-            self._link.found()
+            await self._make_sure()
             if self._stopping:
                 return
         if self._looks > 1:
@@ -198,6 +196,16 @@ class Intake:
         self._full = self._full + 1 if got == ask.limit else 0
         if self._full > 1:
             await self._say(asleep=False)
+
+    async def _make_sure(self) -> None:
+        # A doubt that comes up meanwhile is of what this look does not see.
+        self._unsure = False
+        try:
+            await self._heart.release_unknown()
+        except BaseException:
+            self._unsure = True
+            raise
+        self._link.found()
 
     async def _sleep(self) -> None:
         """Begin to wait, look once more, and wait on."""
