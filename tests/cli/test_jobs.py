@@ -135,8 +135,9 @@ def test_in_a_pipe_a_job_is_a_whole_line_without_colours(zeke: Zeke) -> None:
 
 
 def test_a_payload_can_not_speak_to_the_terminal(zeke: Zeke) -> None:
-    zeke.good("send", "theirs", json.dumps("\x1b[2J\nred"), "--external")
-    assert zeke.good("jobs").splitlines()[1].endswith("·[2J·red")
+    job_id = zeke.good("send", "theirs", json.dumps("\x1b[2J\n\x9bé"), "--external").strip()
+    assert zeke.good("jobs").splitlines()[1].endswith("·[2J··é")
+    assert zeke.good("job", "show", job_id).endswith('\npayload\n"\\u001b[2J\\n·é"\n')
 
 
 def _bare(line: str) -> str:

@@ -6,6 +6,7 @@ import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from rich.json import JSON
 from rich.text import Text
 
 from zeke_queue.cli.render import console, cut, facts_lines, harmless, moment, state_text
@@ -74,12 +75,19 @@ def _deadline(job: Job) -> str | None:
 def _print_value(out: Console, value: Any) -> None:
     error = _as_error(value)
     if error is None:
-        out.print_json(json.dumps(value), indent=2)
+        _print_json(out, value)
         return
     _print_error(out, error)
     rest = {key: part for key, part in error.items() if key not in {"type", "message", "traceback"}}
     if rest:
-        out.print_json(json.dumps(rest), indent=2)
+        _print_json(out, rest)
+
+
+def _print_json(out: Console, value: Any) -> None:
+    shown = JSON(json.dumps(value), indent=2)
+    # Written out, not escaped, are also characters beyond ASCII that a terminal obeys.
+    shown.text.plain = "\n".join(map(harmless, shown.text.plain.split("\n")))
+    out.print(shown, soft_wrap=True)
 
 
 def _print_attempt(out: Console, attempt: Attempt) -> None:
