@@ -77,12 +77,12 @@ async def test_one_text_under_two_urls_is_one_story(jobs: Jobs, web: ScriptedWeb
 
 
 async def test_an_entry_without_a_page_is_told_by_its_own_text(jobs: Jobs, web: ScriptedWeb) -> None:
-    item_id = await _item(jobs, None, body="<p>Bees &amp; <b>flowers</b>.</p>")
+    item_id = await _item(jobs, None, body="<p>Bees &amp; <b>flowers</b>.</p><p>Trees.</p>")
     await _fetch(jobs, item_id)
     async with jobs.domain.rows() as rows:
         content = await rows.content(item_id)
     assert content is not None
-    assert content.text == "Bees & flowers."
+    assert content.text == "Bees & flowers.\nTrees."
     assert web.asked == []
 
 

@@ -51,7 +51,7 @@ async def test_parsing_extracting_and_hashing_leave_the_loop_alone(
     watched.watch(feeds, "parse_xml_feed")
     watched.watch(articles, "extract_text")
     watched.watch(articles, "sha256")
-    watched.watch(read, "text_of_html")
+    watched.watch(read, "lined_text")
     source = await in_memory.source(FEED)
     await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})
     async with in_memory.rows() as rows:
@@ -61,5 +61,5 @@ async def test_parsing_extracting_and_hashing_leave_the_loop_alone(
         "parse_xml_feed": False,
         "extract_text": False,
         "sha256": False,
-        "text_of_html": False,
+        "lined_text": False,
     }

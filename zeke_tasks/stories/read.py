@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_tasks.stories.keep import Reading
 from zeke_tasks.web import canonicalise_url, extract_article
-from zeke_tasks.web.libraries import text_of_html
+from zeke_tasks.web.fragments import lined_text
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -40,10 +40,5 @@ def read_page(fetched: Fetched, now: datetime) -> Reading | None:
 
 def read_body(html: str) -> Reading | None:
     """Return the text that came with a feed's entry, one line a paragraph; None if there is none in it."""
-    try:
-        text = text_of_html(html)
-    except ValueError:
-        return None
-    lines = (" ".join(line.split()) for line in text.splitlines())
-    text = "\n".join(line for line in lines if line)
+    text = lined_text(html)
     return Reading(text=text) if text else None

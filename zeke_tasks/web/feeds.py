@@ -15,6 +15,7 @@ from typing import Any, cast
 from zeke_tasks.web.dates import read_date
 from zeke_tasks.web.entries import Claim, Entry, Feed, identify
 from zeke_tasks.web.errors import FeedError
+from zeke_tasks.web.fragments import flat_text
 from zeke_tasks.web.json_feed import as_atom
 from zeke_tasks.web.libraries import (
     Parsed,
@@ -23,7 +24,6 @@ from zeke_tasks.web.libraries import (
     as_mappings,
     is_of_this_machine,
     parse_xml_feed,
-    text_of_html,
 )
 from zeke_tasks.web.text import charset_of, decode, one_line, printable
 from zeke_tasks.web.urls import resolve_link
@@ -31,10 +31,6 @@ from zeke_tasks.web.urls import resolve_link
 _DECLARATION = re.compile(r"\A\s*<\?xml.*?\?>", re.DOTALL)
 _NUMERIC_REFERENCE = re.compile(r"&#(?:[xX]([0-9a-fA-F]+)|([0-9]+));")
 _LAST_CHARACTER = 0x10FFFF
-_BLOCK = re.compile(
-    r"(</?(?:p|br|div|li|ul|ol|h[1-6]|tr|t[dh]|pre|blockquote|hr|figcaption)\b)", re.IGNORECASE
-)
-_TAG = re.compile(r"<[^<>]*>")
 _RELATIVE_LINK = re.compile(
     r"\b(?:href|src|poster|cite)\s*=\s*[\"']?(?![a-z][a-z0-9+.-]*:|#|[\"'])", re.IGNORECASE
 )
@@ -209,10 +205,7 @@ def _plain(item: Any, field: str) -> str:
     value = str(item.get(field) or "")
     if as_mapping(item.get(f"{field}_detail")).get("type") == "text/plain" or not value.strip():
         return one_line(value)
-    try:
-        return one_line(text_of_html(_BLOCK.sub(r" \1", printable(value))))
-    except ValueError:
-        return one_line(html.unescape(_TAG.sub(" ", value)))
+    return flat_text(value)
 
 
 def _absolute(content: str, url: str) -> str:
