@@ -162,6 +162,11 @@ def test_text_of_a_json_feed_is_no_markup() -> None:
     assert (entry.content, entry.summary) == ("if a &lt; b &amp; c:", "if a < b & c:")
 
 
+def test_a_json_feed_with_line_breaks_in_its_strings_is_read() -> None:
+    body = json_feed({"id": "1", "title": "one", "content_html": "<p>a|b</p>"}).replace("|", "\n\t")
+    assert only(read(body)).content == "<p>a\n\tb</p>"
+
+
 def test_fields_of_the_wrong_type_are_passed_over() -> None:
     items = ["no object", None, {"id": {}, "title": ["x"], "url": "https://example.org/1", "authors": "Ann"}]
     entry = only(read(json_feed(*items)))
