@@ -76,7 +76,14 @@ def explain(sql: Connection, name: str, values: Mapping[str, Any], *, limit: int
     The plan is made at the first call for a statement, and kept.
     """
     there, parameters = prepare(sql, name, limit)
-    given = {"now": None, "always": False, "work_channel": "work", "job_channel": "job", **values}
+    given = {
+        "now": None,
+        "ids": None,
+        "always": False,
+        "work_channel": "work",
+        "job_channel": "job",
+        **values,
+    }
     marks = ", ".join(f"%({parameter})s" for parameter in parameters)
     asked = f"explain (analyze, buffers, timing off, format json) execute {there}"
     text = cast("LiteralString", f"{asked}({marks})" if marks else asked)

@@ -194,14 +194,14 @@ class Store(Verbs, Protocol):
     async def archive(self, after: float, limit: int) -> int:
         """Move jobs that ended more than ``after`` seconds ago to the archive, oldest first.
 
-        Returns how many.
+        One that can't be moved is reported, and left. Returns how many.
         """
         ...
 
     async def purge(self, after: float, limit: int) -> int:
         """Delete jobs archived more than ``after`` seconds ago, with their events, oldest first.
 
-        Returns how many.
+        One that can't be deleted is reported, and left. Returns how many.
         """
         ...
 

@@ -13,6 +13,7 @@ from zeke_queue.storage.postgres.admin import PostgresAdmin
 from zeke_queue.storage.postgres.claiming import Claims
 from zeke_queue.storage.postgres.listening import Listener
 from zeke_queue.storage.postgres.reading import PostgresReader
+from zeke_queue.storage.postgres.retention import PostgresRetention
 from zeke_queue.storage.postgres.session import Session
 from zeke_queue.storage.postgres.transaction import transaction
 from zeke_queue.storage.postgres.verbs import PostgresVerbs, check_limit, job_channel
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from zeke_queue.storage.postgres.transaction import PostgresTransaction
 
 
-class PostgresStorage(PostgresVerbs, PostgresReader, PostgresAdmin):
+class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, PostgresAdmin):
     """``storage.store.Storage`` on Postgres; made by ``open``."""
 
     def __init__(self, session: Session, listener: Listener, clock: Clock) -> None:
@@ -127,20 +128,6 @@ class PostgresStorage(PostgresVerbs, PostgresReader, PostgresAdmin):
     async def retry(self, ids: Sequence[UUID]) -> set[UUID]:
         """Put failed or expired jobs back to retry, due at once."""
         return await self._bring_back(ids, "retry", "failed", "expired")
-
-    async def archive(self, after: float, limit: int) -> int:
-        """Move jobs that ended more than ``after`` seconds ago to the archive."""
-        found = await self._session.run(
-            "archive", {"after": rows.microseconds(after)}, limit=check_limit(limit)
-        )
-        return found[0][0]
-
-    async def purge(self, after: float, limit: int) -> int:
-        """Delete jobs archived more than ``after`` seconds ago, with their events."""
-        found = await self._session.run(
-            "purge", {"after": rows.microseconds(after)}, limit=check_limit(limit)
-        )
-        return found[0][0]
 
     async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
         """Note whether the worker sleeps; from here on a notification for it is heard."""

@@ -1,4 +1,5 @@
--- Moves jobs that ended long enough ago to the archive, oldest first; returns how many.
+-- Moves jobs that ended long enough ago to the archive, oldest first, or of those only these; returns how
+-- many.
 with old as materialized (
     select ctid as place
     from {schema}.job
@@ -6,6 +7,7 @@ with old as materialized (
         state > 'active'
         and completedon
         < coalesce(%(now)s::timestamptz, statement_timestamp()) - %(after)s::bigint * interval '1 microsecond'
+        and (%(ids)s::uuid[] is null or id = any(%(ids)s::uuid[]))
     order by completedon, id
     limit {limit}
     for update skip locked

@@ -1,0 +1,73 @@
+"""Rows that can't be moved, since somebody else's table or trigger is against it, and all the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import psycopg
+import pytest
+
+from zeke_queue.storage.postgres.retention import BAD_ROWS
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from tests.postgres.sending import Sender
+    from zeke_queue.storage.postgres import PostgresStorage
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+LEDGER: LiteralString = "create table ledger (job uuid references pgboss.job (id))"
+REFUSAL: LiteralString = """
+    create function refuse() returns trigger language plpgsql as $$ begin raise 'audited'; end $$;
+    create trigger refuse before delete on pgboss.archive for each row when (old.priority > 0)
+    execute function refuse();
+"""
+
+
+async def ended(jobs: Sender, times: int, **options: Any) -> list[UUID]:
+    """Send so many jobs and end them."""
+    ids = await jobs.send(times, **options)
+    assert await jobs.storage.cancel(ids) == set(ids)
+    return ids
+
+
+async def test_a_row_that_another_table_refers_to_stays_and_the_others_are_archived(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    ids = [job_id for _ in range(9) for job_id in await ended(jobs, 1)]
+    sql.execute(LEDGER)
+    sql.execute("insert into ledger values (%s), (%s)", [ids[0], ids[5]])
+    assert await storage.archive(0, 9) == 7
+    assert {job_id for job_id, job in (await storage.get(ids)).items() if job.archived_on is None} == {
+        ids[0],
+        ids[5],
+    }
+    more = await ended(jobs, 4)
+    assert await storage.archive(0, 3) == 1
+    assert await storage.archive(0, 5) == 3
+    sql.execute("drop table ledger")
+    assert await storage.archive(0, 100) == 2
+    assert all(job.archived_on for job in (await storage.get([*ids, *more])).values())
+
+
+async def test_an_archived_row_that_a_trigger_keeps_stays_and_the_others_are_purged(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    kept = await ended(jobs, 1, priority=1)
+    await ended(jobs, 5)
+    await storage.archive(0, 100)
+    sql.execute(REFUSAL)
+    assert await storage.purge(0, 100) == 5
+    assert sql.execute("select id from pgboss.archive").fetchall() == [(job_id,) for job_id in kept]
+
+
+async def test_where_nearly_every_row_is_bad_it_is_not_the_rows_that_are(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    await ended(jobs, BAD_ROWS + 1, priority=1)
+    await ended(jobs, 5)
+    await storage.archive(0, 100)
+    sql.execute(REFUSAL)
+    with pytest.raises(psycopg.errors.RaiseException, match="audited"):
+        await storage.purge(0, 100)
