@@ -45,8 +45,8 @@ def ingest(
         from zeke_tasks.web.libraries import load_parsers  # noqa: PLC0415
 
         load_parsers()
-    # What goes wrong with an item stands in the tables; the job's log lines would break the progress display.
-    log.configure(level="error")
+    # What goes wrong stands in the tables; the jobs' log lines would break into the progress display.
+    log.configure(level="critical")
     options = options_of(context)
     with ExitStack() as stack:
         settings = _on_embedded(options.settings(), stack) if embedded else _checked(options.settings())

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from tests.tasks.scripted_web import feed, fetched, page
 from zeke_queue.cli.session import Options
 from zeke_queue.config import Settings
+from zeke_queue.log import LEVELS
 from zeke_tasks import cli
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request
 from zeke_tasks.ingest.command import ingest
@@ -195,9 +196,11 @@ def test_the_body_says_whether_it_is_a_feed() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _logs_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the command from taking over the logs of the process that tests it."""
-    monkeypatch.setattr("zeke_queue.log.configure", lambda **how: None)
+def logging(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """How the command sets up logs; it is kept from taking over those of the process that tests it."""
+    configure = Mock()
+    monkeypatch.setattr("zeke_queue.log.configure", configure)
+    return configure
 
 
 def _zeke(dsn: str | None, *arguments: str, as_json: bool = False) -> tuple[int, str, BaseException | None]:
@@ -225,6 +228,12 @@ def test_the_command_shows_a_line_for_each_url(settings: Settings) -> None:
     code, out, _ = _zeke(settings.require_database(), "--timeout", "5", "gopher://a.example/")
     assert code == 1
     assert "gopher://a.example/" in out
+
+
+def test_log_lines_do_not_break_into_the_display(settings: Settings, logging: Mock) -> None:
+    _zeke(settings.require_database(), "gopher://a.example/")
+    # A job that fails for good is an error; what the user should know of it stands in the tables.
+    assert LEVELS[logging.call_args.kwargs["level"]] > LEVELS["error"]
 
 
 def test_missing_tables_are_said_before_anything_is_fetched(empty_dsn: str) -> None:

@@ -12,8 +12,9 @@ from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import Asked, ScriptedWeb, feed, fetched
 from zeke_queue.signals import Fail, Retry
 from zeke_tasks.ingest.pace import HOUR
+from zeke_tasks.ingest.source import FORGOTTEN_AFTER
 from zeke_tasks.store.model import HealthStatus, ItemStatus, SourceType
-from zeke_tasks.web import Permanent, Transient
+from zeke_tasks.web import Permanent, Transient, WebOptions
 
 if TYPE_CHECKING:
     from tests.tasks.domain import Domain
@@ -107,6 +108,18 @@ async def test_items_that_were_forgotten_are_fetched_again(jobs: Jobs, web: Scri
     await _ingest(jobs, source)
     first, again = await _chunks(jobs)
     assert first == again
+
+
+async def test_items_whose_job_may_still_wait_are_not_fetched_twice(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await jobs.domain.source(FEED)
+    web.put(FEED, feed(("One", "https://a.example/1")))
+    await _ingest(jobs, source)
+    longest = WebOptions().max_retry_after
+    # Twice the wait that a server may ask for, so that a job is sure to have had its turn.
+    assert 2 * longest <= FORGOTTEN_AFTER
+    jobs.domain.clock.advance(2 * longest)
+    await _ingest(jobs, source)
+    assert len(await _chunks(jobs)) == 1
 
 
 async def test_what_is_not_modified_is_not_parsed_and_refreshes_the_validators(

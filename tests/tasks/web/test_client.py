@@ -39,6 +39,12 @@ def echo(name: str) -> Callable[[Request], Answer]:
     return lambda request: Answer(body=request.headers.get(name, "none").encode("latin-1"))
 
 
+def test_the_limits_are_those_that_were_agreed() -> None:
+    limits = WebOptions()
+    assert (limits.timeout, limits.max_bytes, limits.max_redirects) == (15.0, 15 * 2**20, 5)
+    assert limits.allow == ()
+
+
 # What comes back
 
 
