@@ -163,6 +163,20 @@ async def test_a_fault_of_this_machine_is_said_and_once_mended_all_is_read(
     assert _titles(found) == {"Bees", "Birds"}
 
 
+async def test_what_is_left_unread_in_the_end_is_said_in_the_words_of_the_web(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its retries take longer than anybody waits for here.
+    monkeypatch.setattr(fetch_content, "options", replace(fetch_content.options, retry_limit=0))
+    async with Site() as site:
+        site.answers["/bees"] = Answer(status=500)
+        outcomes, found = await _ingest(settings, site.url("/feed"))
+    error = outcomes[0].error or ""
+    assert error.startswith("not all of it was read: 1 of 2 items are left to try again; the first: http://")
+    assert "500" in error
+    assert _titles(found) == {"Birds"}
+
+
 async def test_what_takes_longer_than_the_time_is_said(settings: Settings) -> None:
     async with Site() as site:
         listing = feed(("Bees", site.url("/bees")), ("Late", site.url("/late")))

@@ -23,6 +23,7 @@ from zeke_queue.model import FINAL, JobFilter, JobState, QueueCount
 from zeke_queue.queue import Queue
 from zeke_queue.rng import Ids, SystemEntropy
 from zeke_queue.sending import Send
+from zeke_queue.signals import Retry
 from zeke_queue.worker import Worker
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context
@@ -274,7 +275,9 @@ def _reading_error(jobs: Sequence[Job], mine: Sequence[Finding]) -> str | None:
         ended_badly = job.state in FINAL and job.state is not JobState.COMPLETED
         if ended_badly and left.intersection(_item_ids(job.data)):
             output: dict[str, Any] = job.output or {}
-            told = ": ".join(str(output[part]) for part in ("type", "message") if output.get(part))
+            # What is no error but a verdict says all in its message.
+            parts = ("message",) if output.get("type") == Retry.__name__ else ("type", "message")
+            told = ": ".join(str(output[part]) for part in parts if output.get(part))
             return f"not all of it was read: {told or f'a job ended {job.state.value}'}"
     return None
 
