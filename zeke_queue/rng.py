@@ -7,6 +7,7 @@ alone; the simulator gives seeded streams, production the operating system's.
 from __future__ import annotations
 
 import random
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 from uuid import UUID
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from zeke_queue.clock import Clock
 
 _COUNTER_MAX: Final = 0xFFF
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
 
 
 class Entropy(Protocol):
@@ -65,7 +68,7 @@ class Ids:
 
     def __call__(self) -> UUID:
         """Return the next id."""
-        ms = int(self._clock.now().timestamp() * 1000)
+        ms = (self._clock.now() - _EPOCH) // _MILLISECOND
         if ms > self._last_ms:
             self._last_ms, self._counter = ms, self._random.getrandbits(10)
         else:

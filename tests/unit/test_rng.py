@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import RFC_4122
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zeke_queue.rng import Ids, SeededEntropy, SystemEntropy
@@ -49,6 +49,7 @@ def test_more_ids_than_a_millisecond_has_numbers_still_grow() -> None:
     assert made == sorted(set(made))
 
 
+@example(seed=0, ms=428_893_264_430)  # its seconds, as a float, are a hair less
 @given(seed=seeds(), ms=st.integers(0, 10**12))
 def test_an_id_is_a_version_7_uuid_of_its_time(seed: int, ms: int) -> None:
     made = Ids(StepClock(ms), SeededEntropy(seed))()
