@@ -42,7 +42,7 @@ SHORTEST_PAUSE: Final = 0.01
 """Seconds between looks at least, for a clock that wakes us a little before a tick."""
 
 UNREADABLE_FOR: Final = timedelta(seconds=60)
-"""When a schedule that could not be read is looked at again: somebody may have mended it by then."""
+"""When one that could not be read or served is looked at again: somebody may have mended it by then."""
 
 FOREIGN_CRON_AGE: Final = 120.0
 """Seconds after which pg-boss 9's cron, which notes each of its rounds in ``cron_on``, counts as gone."""
@@ -161,13 +161,52 @@ class Scheduler:
         return min(self._every, max(self._upcoming, SHORTEST_PAUSE))
 
     async def _serve(self) -> _Served:
-        """Serve a batch of schedules in one transaction."""
-        jobs: list[Prepared] = []
-        upcoming: list[datetime] = []
-        # Asked for before the transaction holds a connection, since it takes one itself.
+        """Serve a batch of schedules in one transaction; if that fails, each in one of its own."""
+        # Asked for before a transaction holds a connection, since it takes one itself.
         foreign_age = await self._foreign_cron_age()
+        batch: list[str] = []
+        try:
+            return await self._serve_batch(foreign_age, batch)
+        except StorageUnavailable:
+            raise
+        except Exception as error:
+            if not batch:
+                raise
+            self._log.warning("scheduler_serves_singly", schedules=len(batch), error=str(error))
+        sent = [job_id for name in batch for job_id in await self._serve_single(foreign_age, name)]
+        return _Served(sent, more=False, upcoming=math.inf)
+
+    async def _serve_single(self, foreign_age: float | None, name: str) -> list[UUID]:
+        """Serve one schedule; if that fails it is reported, and left alone for a while."""
+        try:
+            return (await self._serve_batch(foreign_age, [], only=name)).sent
+        except StorageUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is about one schedule, the others go on
+            self._log.error("schedule_failed", schedule=name, error=str(error), exc_info=error)
         async with self._storage.transaction() as transaction:
             now, found = await transaction.due_schedules(BATCH)
+            for schedule in found:
+                if schedule.name == name:
+                    await transaction.serve_ticks(name, schedule.last_tick or now, now + UNREADABLE_FOR)
+        return []
+
+    async def _serve_batch(
+        self, foreign_age: float | None, batch: list[str], only: str | None = None
+    ) -> _Served:
+        """Serve what is due in one transaction.
+
+        Args:
+            foreign_age: see ``_foreign_cron_age``.
+            batch: is told the names of the schedules.
+            only: the one schedule to serve, if it is due.
+        """
+        jobs: list[Prepared] = []
+        upcoming: list[datetime] = []
+        async with self._storage.transaction() as transaction:
+            now, found = await transaction.due_schedules(BATCH)
+            found = [schedule for schedule in found if only in (None, schedule.name)]
+            batch += [schedule.name for schedule in found]
             served_until = None if foreign_age is None else now - timedelta(seconds=foreign_age)
             for schedule in found:
                 if len(jobs) >= TICKS:

@@ -18,6 +18,7 @@ from tests.clocks import START, FrozenClock
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.ticking import HOUR, MINUTE, instant, sent, ticks
 from zeke_queue.core.cron import Cron
+from zeke_queue.errors import StorageError
 from zeke_queue.model import CatchUp, JobState, Schedule
 from zeke_queue.queue import Queue
 from zeke_queue.rng import Ids, SeededEntropy
@@ -48,6 +49,25 @@ class Noted(MemoryStorage):
                 return await insert(jobs)
 
             opened.insert = noted
+            yield opened
+
+
+class Picky(MemoryStorage):
+    """A storage in which somebody's trigger raises an error for jobs of one payload."""
+
+    refused: str | None = None
+
+    @asynccontextmanager
+    async def transaction(self, connection: Any = None) -> AsyncIterator[Any]:
+        async with super().transaction(connection) as opened:
+            insert = opened.insert
+
+            async def picky(jobs: Sequence[NewJob]) -> list[UUID | None]:
+                if any(job.data == self.refused for job in jobs):
+                    raise StorageError("a trigger of somebody's raised an error")
+                return await insert(jobs)
+
+            opened.insert = picky
             yield opened
 
 
@@ -338,6 +358,25 @@ async def test_a_defect_that_one_schedule_meets_does_not_keep_the_others(
     clock.advance(MINUTE)
     await Scheduler(queue).tick()
     assert await ticks(queue) == [instant(1)]
+
+
+async def test_a_job_that_can_not_be_inserted_does_not_keep_other_schedules(clock: FrozenClock) -> None:
+    storage = Picky(clock)
+    queue = Queue(mail_catalog(), storage, clock=clock, entropy=SeededEntropy(1))
+    scheduler = Scheduler(queue)
+    for name in ("a", "clean", "z"):
+        await storage.put_schedule(Schedule(name, "* * * * *", "clean", data=f'"{name}"'))
+    await scheduler.tick()
+    storage.refused = '"clean"'
+    for _ in range(3):
+        clock.advance(MINUTE)
+        await scheduler.tick()
+    assert Counter(job.data for job in await sent(queue)) == {"a": 3, "z": 3}
+
+    storage.refused = None
+    clock.advance(MINUTE)
+    await scheduler.tick()
+    assert Counter(job.data for job in await sent(queue)) == {"a": 4, "z": 4, "clean": 1}
 
 
 # Whatever happens
