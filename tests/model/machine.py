@@ -91,16 +91,19 @@ class StorageMachine(RuleBasedStateMachine):
         claimed = self.pair.both("claim", worker, wants, limit)
         return multiple(*((job.id, job.attempt) for job in claimed))
 
-    @rule(target=claims, worker=draw.workers)
-    def claim_all(self, worker: UUID) -> Any:
+    @rule(target=claims, worker=draw.workers, limits=st.lists(draw.queue_settings, max_size=1))
+    def claim_all(self, worker: UUID, limits: list[QueueSettings]) -> Any:
+        self.pair.both("declare_queues", limits)
         return self.claim(worker, ALL, 100)
 
-    @rule(target=claims, worker=draw.workers, endings=draw.endings)
-    def work(self, worker: UUID, endings: list[str]) -> Any:
-        """Claim all there is, and let the first few jobs end one way or another."""
+    @rule(target=claims, worker=draw.workers, endings=draw.endings, again=st.booleans())
+    def work(self, worker: UUID, endings: list[str], again: bool) -> Any:  # noqa: FBT001 - drawn by name
+        """Claim all there is, and let the first few jobs end one way or another, which may be told twice."""
         claimed = self.pair.both("claim", worker, ALL, 100)
         settled = [draw.ended(job, ending) for job, ending in zip(claimed, endings, strict=False)]
         self.pair.both("settle", *draw.settlement(settled))
+        if again:
+            self.pair.both("settle", *draw.settlement(settled), again=True)
         return multiple(*((job.id, job.attempt) for job in claimed))
 
     @rule(target=claims, worker=draw.workers, endings=draw.endings, late=draw.late, again=st.booleans())
@@ -137,13 +140,30 @@ class StorageMachine(RuleBasedStateMachine):
         self.pair.both("settle", *draw.settlement(settled))
         self.pair.both("settle", *draw.settlement(settled), again=True)
 
-    @rule(target=ids, worker=draw.workers, endings=draw.endings, job=draw.new_jobs(ANY_ID), slot=draw.slots)
-    def give_up_places(self, worker: UUID, endings: list[str], job: NewJob, slot: int) -> Any:
-        """Claim all there is, let a rival come to each, and then settle: some can't wait again."""
+    @rule(
+        target=ids,
+        worker=draw.workers,
+        endings=draw.endings,
+        job=draw.new_jobs(ANY_ID),
+        slot=draw.slots,
+        early=st.booleans(),
+    )
+    def give_up_places(
+        self,
+        worker: UUID,
+        endings: list[str],
+        job: NewJob,
+        slot: int,
+        early: bool,  # noqa: FBT001 - drawn by name
+    ) -> Any:
+        """Claim all and settle; a rival comes to each: early, so that some can't wait again, or late."""
         claimed = self.pair.both("claim", worker, ALL, 100)
-        came = [job_id for held in claimed[:4] for job_id in self.rival(replace(job, id=held.id), slot)]
         settled = [draw.ended(held, ending) for held, ending in zip(claimed, endings, strict=False)]
-        self.pair.both("settle", *draw.settlement(settled))
+        if not early:
+            self.pair.both("settle", *draw.settlement(settled))
+        came = [job_id for held in claimed[:4] for job_id in self.rival(replace(job, id=held.id), slot)]
+        if early:
+            self.pair.both("settle", *draw.settlement(settled))
         return multiple(*came)
 
     @rule(extended=draw.extensions(claims), events=draw.events(claims))
@@ -223,16 +243,28 @@ class StorageMachine(RuleBasedStateMachine):
 
     @rule(
         limit=draw.limits,
-        ahead=st.none() | draw.seconds,
+        schedule=draw.schedules,
+        waits=st.lists(st.none() | draw.seconds, min_size=1, max_size=2),
         jobs=st.lists(draw.new_jobs(ANY_ID), max_size=1),
         commit=st.booleans(),
     )
-    def tick(self, limit: int, ahead: float | None, jobs: list[NewJob], commit: bool) -> None:  # noqa: FBT001
-        now, due = self.pair.both("due_schedules", limit)
-        next_tick = None if ahead is None else now + timedelta(seconds=ahead)
-        steps = [Step("due_schedules", limit), Step("insert", self.with_ids(jobs))]
-        steps += [Step("serve_ticks", schedule.name, now, next_tick) for schedule in due]
-        self.pair.in_transaction([*steps, Step("due_schedules", limit)], commit=commit)
+    def tick(
+        self,
+        limit: int,
+        schedule: Schedule,
+        waits: list[float | None],
+        jobs: list[NewJob],
+        commit: bool,  # noqa: FBT001 - drawn by name
+    ) -> None:
+        """Serve what is due, for the last time or until an instant, and then what is due at that instant."""
+        self.pair.both("declare_schedules", [schedule])
+        for wait in waits:
+            now, due = self.pair.both("due_schedules", limit)
+            next_tick = None if wait is None else now + timedelta(seconds=wait)
+            steps = [Step("due_schedules", limit), Step("insert", self.with_ids(jobs))]
+            steps += [Step("serve_ticks", schedule.name, now, next_tick) for schedule in due]
+            self.pair.in_transaction([*steps, Step("due_schedules", limit)], commit=commit)
+            self.pair.clock.advance(wait or 0.0)
 
     # Transactions
 
