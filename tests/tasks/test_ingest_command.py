@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 from unittest.mock import Mock
 
+import psycopg
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -96,6 +97,37 @@ async def test_a_second_time_there_is_nothing_new_in_a_feed_and_an_article_is_sh
         outcomes, found = await _ingest(settings, site.url("/feed"), site.url("/trees"))
     assert [(one.items, one.error) for one in outcomes] == [(0, None), (1, None)]
     assert _titles(found) == {"Trees"}
+
+
+async def test_a_feed_that_moved_is_one_source_however_often_its_old_url_is_given(settings: Settings) -> None:
+    async with Site() as site:
+        site.answers["/old"] = Answer(status=301, headers=(("Location", "/feed"),))
+        first, _ = await _ingest(settings, site.url("/old"))
+        hits = dict(site.server.hits)
+        again, found = await _ingest(settings, site.url("/old"), site.url("/old#top"))
+        assert _sources(settings) == [site.url("/feed")]
+    assert [(one.what, one.items, one.error) for one in (*first, *again)] == [
+        ("feed", 2, None),
+        ("feed", 0, None),
+        ("feed", 0, None),
+    ]
+    assert found == []
+    assert hits == {"/old": 1, "/feed": 1, "/bees": 1, "/birds": 1}
+
+
+async def test_a_feed_that_is_known_and_moved_since_stays_the_same_source(settings: Settings) -> None:
+    async with Site() as site:
+        site.answers["/old"] = site.answers["/feed"]
+        await _ingest(settings, site.url("/old"))
+        site.answers["/old"] = Answer(status=301, headers=(("Location", "/feed"),))
+        again, _ = await _ingest(settings, site.url("/old"))
+        assert _sources(settings) == [site.url("/feed")]
+    assert (again[0].items, again[0].error) == (0, None)
+
+
+def _sources(settings: Settings) -> list[str]:
+    with psycopg.connect(settings.require_database()) as connection:
+        return [url for (url,) in connection.execute("select url from zeke.sources order by url").fetchall()]
 
 
 async def test_each_url_that_fails_says_why_and_stops_no_other(settings: Settings) -> None:

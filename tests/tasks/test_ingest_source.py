@@ -137,7 +137,7 @@ async def test_what_is_not_modified_is_not_parsed_and_refreshes_the_validators(
 
 async def test_a_feed_that_moved_for_good_is_saved(jobs: Jobs, web: ScriptedWeb) -> None:
     source = await jobs.domain.source(FEED)
-    web.put(FEED, fetched(FEED, feed(), permanent_url="https://b.example/feed"))
+    web.put(FEED, fetched(FEED, feed(), permanent_url="https://b.example/feed?utm_source=a"))
     await _ingest(jobs, source)
     async with jobs.domain.rows() as rows:
         moved = await rows.source(source.id)
@@ -161,7 +161,7 @@ async def test_a_feed_that_moved_to_an_endless_url_is_read_and_says_so(jobs: Job
     web.put(FEED, fetched(FEED, feed(("One", "https://a.example/1")), permanent_url=endless))
     assert (await _ingest(jobs, source))["new"] == 1
     health = await _health(jobs, source)
-    assert (health.status, "3018 characters" in (health.message or "")) == (HealthStatus.WARN, True)
+    assert (health.status, "2048 characters" in (health.message or "")) == (HealthStatus.WARN, True)
 
 
 async def test_a_malformed_feed_is_read_and_warned_of(jobs: Jobs, web: ScriptedWeb) -> None:

@@ -28,7 +28,7 @@ from zeke_queue.worker import Worker
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context
 from zeke_tasks.ingest.recognise import Foretold, feed_of
-from zeke_tasks.ingest.source import CHUNK
+from zeke_tasks.ingest.source import CHUNK, new_place
 from zeke_tasks.payloads import FetchContent, IngestSource
 from zeke_tasks.progress import display, standing
 from zeke_tasks.report import Outcome, failures_table, findings, stories_table, urls_table, wide_console
@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from zeke_queue.config import Settings
     from zeke_queue.model import Job
     from zeke_tasks.report import Finding
+    from zeke_tasks.store.model import Source
     from zeke_tasks.store.repository import Repository
-    from zeke_tasks.web import Feed
+    from zeke_tasks.web import Feed, Fetched
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 LOOK_EVERY: Final = 0.2
@@ -134,12 +135,12 @@ class Intake:
             feed = await asyncio.to_thread(feed_of, fetched)
         except WebError as error:
             return Taken(url, error=_with_advice(error))
-        return await (self._page(url, place) if feed is None else self._feed(url, place, feed))
+        return await (self._page(url, place) if feed is None else self._feed(url, fetched, feed))
 
-    async def _feed(self, url: str, place: str, feed: Feed) -> Taken:
-        new = NewSource(SourceType.RSS, feed.title or place, place)
-        async with self._queue.transaction() as transaction:
-            source = await self._repository.within(transaction).ensure_source(self._new_id(), new)
+    async def _feed(self, url: str, fetched: Fetched, feed: Feed) -> Taken:
+        source = await self._source(fetched, feed)
+        if source.url is not None and source.url != fetched.url:
+            self._web.keep_as(source.url, fetched.url)
         # Before the feed is read, so that what is left is told from what is new.
         again = await self._read_again(source.id)
         payload = IngestSource(source_id=source.id, reason="manual")
@@ -149,6 +150,21 @@ class Intake:
             # Somebody else has it read already, which will do.
             job_id = refused.holder
         return Taken(url, "feed", source.id, job_id=job_id, again=again)
+
+    async def _source(self, fetched: Fetched, feed: Feed) -> Source:
+        """Return the source of a feed: the one that has its url, else the one where it moved for good.
+
+        The former will move when it is read; a source made for the old url would be a second one of the feed.
+        """
+        place = new_place(fetched) or fetched.url
+        async with self._queue.transaction() as transaction:
+            rows = self._repository.within(transaction)
+            known = [each for each in await rows.sources([SourceType.RSS]) if each.url == fetched.url]
+            if known:
+                return known[0]
+            return await rows.ensure_source(
+                self._new_id(), NewSource(SourceType.RSS, feed.title or place, place)
+            )
 
     async def _read_again(self, source_id: UUID) -> tuple[UUID, ...]:
         """Have those items of a feed read that failed, or that no job is left for; returns the jobs.

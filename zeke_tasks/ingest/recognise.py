@@ -44,6 +44,11 @@ class Foretold:
         self._known[url] = fetched = await self._web.fetch(url, kind="page")
         return fetched
 
+    def keep_as(self, url: str, looked_at: str) -> None:
+        """Give what ``look`` brought to whoever fetches another URL, to which the first one moved."""
+        if (known := self._known.pop(looked_at, None)) is not None:
+            self._known[url] = known
+
     async def fetch(
         self, url: str, *, kind: Kind, etag: str | None = None, last_modified: str | None = None
     ) -> Fetched:

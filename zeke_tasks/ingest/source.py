@@ -12,7 +12,7 @@ from zeke_tasks.ingest.pace import after_failure, after_success
 from zeke_tasks.payloads import FetchContent, IngestSource
 from zeke_tasks.store.model import URL_CHARACTERS, HealthStatus, NewItem, SourceType
 from zeke_tasks.verdicts import verdict
-from zeke_tasks.web import Transient, WebError, parse_feed
+from zeke_tasks.web import Transient, WebError, canonicalise_url, parse_feed
 
 if TYPE_CHECKING:
     from zeke_tasks.store.model import Health, Source
@@ -106,13 +106,23 @@ def _last_warning(health: Health | None) -> str | None:
     return health.message if health and health.status is HealthStatus.WARN else None
 
 
+def new_place(fetched: Fetched) -> str | None:
+    """Return the url that a feed moved to for good, in the one spelling; None if there is none to be kept."""
+    if fetched.permanent_url is None:
+        return None
+    place = canonicalise_url(fetched.permanent_url)
+    return place if len(place) <= URL_CHARACTERS else None
+
+
 async def _move(rows: Rows, source: Source, fetched: Fetched) -> str | None:
     """Save where the feed moved for good; returns a warning if that can't be done."""
-    if fetched.permanent_url is None or await rows.move_source(source.id, fetched.permanent_url):
+    if fetched.permanent_url is None:
         return None
-    if (length := len(fetched.permanent_url)) > URL_CHARACTERS:
-        return f"It moved to a url of {length} characters; {URL_CHARACTERS} at most are kept."
-    return f"It moved to {fetched.permanent_url}, which another source has already: remove one of the two."
+    if (place := new_place(fetched)) is None:
+        return f"It moved to a url of more than {URL_CHARACTERS} characters, the most that are kept."
+    if await rows.move_source(source.id, place):
+        return None
+    return f"It moved to {place}, which another source has already: remove one of the two."
 
 
 async def _record_failure(job: JobContext, source: Source, error: WebError) -> None:
