@@ -295,6 +295,18 @@ async def test_the_environment_names_no_credentials(monkeypatch: pytest.MonkeyPa
     assert b"authorization" not in stream.sent.lower()
 
 
+async def test_the_environment_names_nobody_whom_to_trust(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # A file that is not there would be an error, if anybody looked for it.
+    for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+        monkeypatch.setenv(name, str(tmp_path / "nothing"))
+    stream = RecordingStream(ANSWER)
+    network = RecordingNetwork(stream=stream)
+    async with client(network=network, names=Names({"a.example": ["1.1.1.1"]})) as web:
+        assert (await web.fetch("https://a.example/", kind="page")).body == b"hi"
+
+
 # On each redirect again
 
 
