@@ -155,6 +155,20 @@ async def test_a_feed_that_moved_onto_another_source_says_so(jobs: Jobs, web: Sc
     assert "https://b.example/feed" in (health.message or "")
 
 
+async def test_a_feed_that_could_not_move_moves_once_it_can_and_is_well(jobs: Jobs, web: ScriptedWeb) -> None:
+    source, other = await jobs.domain.source(FEED), await jobs.domain.source("https://b.example/feed")
+    moved = fetched(FEED, feed(), permanent_url="https://b.example/feed", etag='"1"')
+    web.put(FEED, moved)
+    await _ingest(jobs, source)
+    # Had it validators, the next answer would be that nothing changed, and the warning would stand for ever.
+    assert ((await _health(jobs, source)).etag, web.asked[0].etag) == (None, None)
+    async with jobs.domain.rows() as rows:
+        await rows.move_source(other.id, "https://c.example/feed")
+    await _ingest(jobs, source)
+    health = await _health(jobs, source)
+    assert (health.status, health.message, health.etag) == (HealthStatus.OK, None, '"1"')
+
+
 async def test_a_feed_that_moved_to_an_endless_url_is_read_and_says_so(jobs: Jobs, web: ScriptedWeb) -> None:
     source = await jobs.domain.source(FEED)
     endless = "https://b.example/" + "x" * 3000

@@ -80,7 +80,8 @@ async def _record(
     entries = feed.entries if feed else ()
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
-        warning = await _move(rows, source, fetched) or (feed.damage if feed else _last_warning(health))
+        stays = await _move(rows, source, fetched)
+        warning = stays or (feed.damage if feed else _last_warning(health))
         new = await rows.put_items(source.id, [_item(entry) for entry in entries])
         forgotten = await rows.take_up_forgotten_items(source.id, FORGOTTEN_AFTER)
         unread = [*new, *forgotten]
@@ -91,8 +92,9 @@ async def _record(
         await rows.record_success(
             source.id,
             next_check_in=after_success(source),
-            etag=fetched.etag,
-            last_modified=fetched.last_modified,
+            # Without validators, the next check reads all of it again and sees whether it still can't move.
+            etag=None if stays else fetched.etag,
+            last_modified=None if stays else fetched.last_modified,
             status=HealthStatus.WARN if warning else HealthStatus.OK,
             message=warning,
         )
