@@ -15,9 +15,11 @@ import psycopg
 import pytest
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
+from typer.main import get_command
 
 from tests.tidy import ROOT
 from zeke_queue import Catalog, Queue, SendOptions, SystemClock, Worker
+from zeke_queue.cli.app import app as command_line
 from zeke_queue.config import Settings
 from zeke_queue.core.options import DEFAULTS
 from zeke_queue.storage.memory import MemoryStorage
@@ -171,6 +173,42 @@ def test_the_guide_lists_the_options_of_a_send_with_their_defaults() -> None:
     for name, default in listed.items():
         value: Any = getattr(DEFAULTS, name, None)
         assert value is None or default == f"`{value}`", name
+
+
+def _commands() -> dict[str, Any]:
+    """Each command of the queue's own by its words, as in ``job show``."""
+    made: Any = get_command(command_line)
+    found: dict[str, Any] = {}
+    for name, command in made.commands.items():
+        below = getattr(command, "commands", {})
+        found |= {f"{name} {word}": one for word, one in below.items()} if below else {name: command}
+    return found
+
+
+def test_the_page_of_the_command_line_lists_every_command() -> None:
+    text = (ROOT / "docs/cli.md").read_text(encoding="utf-8")
+    listed: set[str] = set()
+    for cell in re.findall(r"^\| (`zeke .*?) \|", text, re.MULTILINE):
+        # A row names several commands of a group, of which the first has the group's name.
+        group = ""
+        for said in re.findall(r"`([^`]*)`", cell):
+            words = said.removeprefix("zeke ").split()
+            group = words[0] if said.startswith("zeke ") else group
+            names = [word for word in (words if words[0] == group else [group, *words]) if word.islower()]
+            listed.add(" ".join(names))
+    assert listed == _commands().keys() | {"ingest", "demo"}
+
+
+def test_the_pages_name_no_option_that_there_is_not() -> None:
+    commands = [get_command(command_line), *_commands().values()]
+    options = {
+        name for one in commands for option in one.params for name in (*option.opts, *option.secondary_opts)
+    }
+    for page in ("cli", "guide", "settings", "troubleshooting"):
+        named = set(
+            re.findall(r"(?<![-\w])--[a-z][a-z-]+", (ROOT / f"docs/{page}.md").read_text(encoding="utf-8"))
+        )
+        assert named <= options | {"--help"}, page
 
 
 def test_the_queries_for_operators_are_those_that_they_know() -> None:
