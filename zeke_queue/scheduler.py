@@ -30,7 +30,7 @@ TICK_NAMESPACE: Final = UUID("a4caaa4d-b047-5c3e-a9a1-37b4c309d874")
 """Of the ids of ticks. It never changes: two versions that run side by side must agree on them."""
 
 BATCH: Final = 50
-"""Schedules that one transaction serves at most."""
+"""Schedules that one transaction serves at most, fewer than ``TICKS``."""
 
 TICKS: Final = 1_000
 """Ticks that one transaction serves at most, which a long downtime of schedules that catch up can exceed."""
@@ -208,11 +208,10 @@ class Scheduler:
             found = [schedule for schedule in found if only in (None, schedule.name)]
             batch += [schedule.name for schedule in found]
             served_until = None if foreign_age is None else now - timedelta(seconds=foreign_age)
-            for schedule in found:
-                if len(jobs) >= TICKS:
-                    upcoming.append(now)  # the rest stays due
-                    break
-                plan = self._plan(schedule, now, served_until, TICKS - len(jobs))
+            for place, schedule in enumerate(found):
+                # A fair share of what is left: one that catches up on a year must not keep the others.
+                share = (TICKS - len(jobs)) // (len(found) - place)
+                plan = self._plan(schedule, now, served_until, share)
                 jobs += plan.jobs
                 if plan.next_tick is not None:
                     upcoming.append(plan.next_tick)

@@ -360,6 +360,25 @@ async def test_a_defect_that_one_schedule_meets_does_not_keep_the_others(
     assert await ticks(queue) == [instant(1)]
 
 
+async def test_a_schedule_that_catches_up_on_a_year_does_not_keep_others_waiting(
+    queue: Queue, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zeke_queue.scheduler.TICKS", 6)
+    monkeypatch.setattr("zeke_queue.scheduler.BATCHES", 1)
+    scheduler = Scheduler(queue)
+    await queue.storage.put_schedule(Schedule("clean", "* * * * *", "clean", catch_up=CatchUp.ALL))
+    await scheduler.tick()
+    clock.advance(10 * MINUTE)
+    for name in ("x", "y"):
+        await queue.storage.put_schedule(Schedule(name, "* * * * *", "mail"))
+    await scheduler.tick()
+    clock.advance(MINUTE)
+
+    await scheduler.tick()
+
+    assert Counter((job.meta or {})["schedule"] for job in await sent(queue)) == {"clean": 8, "x": 1, "y": 1}
+
+
 async def test_a_job_that_can_not_be_inserted_does_not_keep_other_schedules(clock: FrozenClock) -> None:
     storage = Picky(clock)
     queue = Queue(mail_catalog(), storage, clock=clock, entropy=SeededEntropy(1))
