@@ -68,7 +68,7 @@ def test_the_first_layer_that_says_something_wins(stack: list[JobOptions]) -> No
     ("name", "value"),
     [("retry_limit", 0), ("retry_backoff", False), ("retry_delay", 0), ("priority", 0), ("delay", 0)],
 )
-def test_an_explicit_zero_or_false_beats_every_other_layer(name: str, value: Any) -> None:
+def test_defect_5_an_explicit_zero_or_false_beats_every_other_layer(name: str, value: Any) -> None:
     strong = JobOptions(**{name: value})
     weak = JobOptions(priority=9, delay=9, retry_limit=9, retry_delay=9, retry_backoff=True)
     assert getattr(merge(strong, weak, DEFAULTS), name) == value
@@ -76,7 +76,7 @@ def test_an_explicit_zero_or_false_beats_every_other_layer(name: str, value: Any
     assert getattr(made, name) == value
 
 
-def test_zero_retries_and_no_backoff_hold_on_one_send_together() -> None:
+def test_defect_5_zero_retries_and_no_backoff_hold_on_one_send_together() -> None:
     made = new_job(ID, "a-queue", None, merge(JobOptions(retry_limit=0, retry_backoff=False), DEFAULTS))
     assert (made.retry_limit, made.retry_backoff) == (0, False)
 
