@@ -67,6 +67,7 @@ async def test_the_demo_ends_whole_although_a_worker_is_killed_at_its_work() -> 
     assert code == 0, told
     assert f"Stories ({STORIES})" in told
     assert "Traceback" not in told
+    assert "--keep" in said[-1]
 
 
 def _kill_one_that_fetches(dsn: str) -> int:

@@ -75,6 +75,8 @@ class Demo:
                 self._say(f"These pages became no story: {', '.join(missing)}")
             if keep:
                 await self._wait(server.dsn)
+            else:
+                self._say("The database goes with the demo. With --keep it stays up, to be looked at.")
             return 1 if missing else 0
 
     async def _add_sources(self, queue: Queue, site: DemoSite) -> list[UUID]:
