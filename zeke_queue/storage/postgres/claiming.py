@@ -34,6 +34,9 @@ _TRUSTED_SECONDS: Final = 1.0
 _FULL_LOOK_SHARE: Final = 4
 """A claim without marks that takes long is repeated less often: it may take a fifth of the time at most."""
 
+_MARKS_MAX: Final = 100
+"""Marks of one queue; where there are more priorities than that, claims do without."""
+
 _LIMITS_SECONDS: Final = 1.0
 _LOWEST: Final = -(2**31)
 _HIGHEST: Final = 2**31 - 1
@@ -134,6 +137,9 @@ class Claims:
             fresh.setdefault((job.name, job.priority), Mark(job.start_after, job.id))
         for (name, priority), mark in fresh.items():
             self._marks.setdefault(name, {})[priority] = mark
+        # Each is a head that the next claim looks at, whether or not anything is left there.
+        for name in {name for name, _ in fresh if len(self._marks[name]) > _MARKS_MAX}:
+            del self._marks[name]
 
 
 def claim_parameters(

@@ -2,10 +2,12 @@
 --
 -- The index serves this order within one queue and priority only, so every such pair (a head) is looked up by
 -- a jump of its own: those that the caller knows, with a mark below which it knows of nothing that waits, and
--- those found in the gaps between. Over several heads the first rows are ranked without locks, which says how
--- many each head contributes; then so many are locked, passing over what others hold, and updated by their
--- place in the table, which is a plan that cannot flip. Names are compared by their bytes, as only our
--- indexes do, so that the planner cannot take one of pg-boss's instead, which would have it sort a backlog.
+-- those found in the gaps between, from the highest priority down until as many heads have a due row as rows
+-- are wanted, since the first rows lie in these. Over several heads the first rows are ranked without locks,
+-- which says how many each head contributes; then so many are locked, passing over what others hold, and
+-- updated by their place in the table, which is a plan that cannot flip. Names are compared by their bytes,
+-- as only our indexes do, so that the planner cannot take one of pg-boss's instead, which would have it sort
+-- a backlog. Whether a head has a due row is asked by a limit, since "exists" may be answered by reading all.
 --
 -- A queue with a limit is left out unless the caller has locked its row in an earlier statement: only then
 -- does this one count with a snapshot in which nobody else can add to the count.
@@ -26,11 +28,21 @@ with recursive open_queue as materialized (
         and (queue.concurrency_limit is null or want.name = any(%(locked)s::text[]))
 ),
 
-found (name, low, priority) as (
+found (name, low, priority, due) as (
     select
         gap.name,
         gap.low,
-        top.priority
+        top.priority,
+        coalesce((
+            select 1 from {schema}.job
+            where
+                job.name = gap.name collate "C"
+                and job.priority = top.priority
+                and job.state < 'active'
+                and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
+            order by job.startafter
+            limit 1
+        ), 0) as due
     from unnest(%(gap_names)s::text[], %(gap_lows)s::int[], %(gap_highs)s::int[]) as gap (name, low, high)
     inner join open_queue on gap.name = open_queue.name and open_queue.free > 0
     cross join lateral (
@@ -47,7 +59,17 @@ found (name, low, priority) as (
     select
         found.name,
         found.low,
-        next.priority
+        next.priority,
+        found.due + coalesce((
+            select 1 from {schema}.job
+            where
+                job.name = found.name collate "C"
+                and job.priority = next.priority
+                and job.state < 'active'
+                and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
+            order by job.startafter
+            limit 1
+        ), 0) as due
     from found
     cross join lateral (
         select job.priority
@@ -60,6 +82,7 @@ found (name, low, priority) as (
         order by job.priority desc
         limit 1
     ) as next
+    where found.due < %(limit)s::int
 ),
 
 head as materialized (

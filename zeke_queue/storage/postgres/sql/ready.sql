@@ -16,10 +16,20 @@ with recursive open_queue as materialized (
         )
 ),
 
-found (name, priority) as (
+found (name, priority, due) as (
     select
         open_queue.name,
-        top.priority
+        top.priority,
+        coalesce((
+            select 1 from {schema}.job
+            where
+                job.name = open_queue.name collate "C"
+                and job.priority = top.priority
+                and job.state < 'active'
+                and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
+            order by job.startafter
+            limit 1
+        ), 0) as due
     from open_queue
     cross join lateral (
         select job.priority
@@ -32,7 +42,17 @@ found (name, priority) as (
     union all
     select
         found.name,
-        next.priority
+        next.priority,
+        coalesce((
+            select 1 from {schema}.job
+            where
+                job.name = found.name collate "C"
+                and job.priority = next.priority
+                and job.state < 'active'
+                and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
+            order by job.startafter
+            limit 1
+        ), 0) as due
     from found
     cross join lateral (
         select job.priority
@@ -41,6 +61,7 @@ found (name, priority) as (
         order by job.priority desc
         limit 1
     ) as next
+    where found.due = 0
 )
 
 select open_queue.name
@@ -49,14 +70,4 @@ where open_queue.name = any(%(busy)s::text[])
 union
 select found.name
 from found
-cross join lateral (
-    select job.id
-    from {schema}.job
-    where
-        job.name = found.name collate "C"
-        and job.priority = found.priority
-        and job.state < 'active'
-        and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
-    order by job.startafter
-    limit 1
-) as due
+where found.due = 1

@@ -1,0 +1,64 @@
+"""Claims where nearly every job has a priority of its own, as scores and dates make them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.postgres.explaining import connect, explain
+from tests.postgres.sending import ANNA, Sender
+from zeke_queue.clock import SystemClock
+from zeke_queue.model import Want
+from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.storage.postgres.claiming import claim_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+PRIORITIES = 3_000
+FILL = """
+    insert into pgboss.job (name, priority, startafter)
+    select 'mail', n, now() + %s::interval from generate_series(%s::int, %s) as n
+"""
+
+
+@pytest.fixture
+def sql(dsn: str) -> Iterator[Connection]:
+    with connect(dsn) as connection:
+        connection.execute(FILL, ["-1 hour", 1, PRIORITIES])
+        yield connection
+
+
+@pytest.mark.parametrize("limit", [1, 10])
+def test_a_claim_looks_at_no_more_priorities_than_it_takes_jobs(sql: Connection, limit: int) -> None:
+    parameters = claim_parameters(ANNA, [Want("mail", limit)], limit, {}) | {"locked": []}
+    plan = explain(sql, "claim", parameters, limit=limit)
+    assert plan.full_scans() == []
+    assert plan.pages < 80 * limit
+
+
+def test_whether_a_limited_queue_has_work_is_seen_at_its_first_due_job(sql: Connection) -> None:
+    sql.execute("insert into pgboss.queue (name, concurrency_limit) values ('mail', 5)")
+    assert explain(sql, "ready", {"names": ["mail"], "busy": []}).pages < 60
+
+
+async def test_jobs_are_claimed_in_order_over_all_their_priorities(
+    storage: PostgresStorage, sql: Connection
+) -> None:
+    # Those of the highest priorities are not due yet, and to be passed by.
+    sql.execute(FILL, ["1 hour", PRIORITIES + 1, PRIORITIES + 500])
+    jobs = Sender(storage, SystemClock())
+    taken = [job.priority for _ in range(3) for job in await jobs.claim(7)]
+    assert taken == list(range(PRIORITIES, PRIORITIES - 21, -1))
+
+
+async def test_marks_are_kept_of_a_few_priorities_only(storage: PostgresStorage, sql: Connection) -> None:
+    jobs = Sender(storage, SystemClock())
+    for _ in range(5):
+        await jobs.claim(100)
+    assert len(storage._claims._marks["mail"]) <= 100
