@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -65,6 +66,26 @@ async def test_the_title_of_the_page_serves_where_the_feed_has_none(jobs: Jobs, 
     web.put(ONE, page("From the page", "bees"))
     await _fetch(jobs, item_id)
     assert (await jobs.domain.stories(item_id))[item_id].title == "From the page"
+
+
+async def test_a_page_is_read_in_the_charset_that_its_server_names(jobs: Jobs, web: ScriptedWeb) -> None:
+    item_id = await _item(jobs, ONE)
+    answer = fetched(ONE, content_type="text/html; charset=windows-1251")
+    web.put(ONE, replace(answer, body=page("Пчёлы", "пчёлах").encode("windows-1251")))
+    await _fetch(jobs, item_id)
+    assert (await jobs.domain.stories(item_id))[item_id].title == "Пчёлы"
+
+
+async def test_a_page_is_not_believed_to_be_of_a_day_to_come(jobs: Jobs, web: ScriptedWeb) -> None:
+    past, to_come = await _item(jobs, ONE), await _item(jobs, TWO)
+    now = jobs.domain.clock.now()
+    for url, moment in ((ONE, now - timedelta(days=30)), (TWO, now + timedelta(days=30))):
+        meta = f'<meta property="article:published_time" content="{moment.isoformat()}">'
+        web.put(url, page(url, url).replace("</head>", f"{meta}</head>"))
+    await _fetch(jobs, past, to_come)
+    stories = await jobs.domain.stories(past, to_come)
+    assert stories[past].published_at == now - timedelta(days=30)
+    assert stories[to_come].published_at is None
 
 
 async def test_one_text_under_two_urls_is_one_story(jobs: Jobs, web: ScriptedWeb) -> None:

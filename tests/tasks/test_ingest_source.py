@@ -145,6 +145,15 @@ async def test_a_feed_that_moved_for_good_is_saved(jobs: Jobs, web: ScriptedWeb)
     assert moved.url == "https://b.example/feed"
 
 
+async def test_links_are_relative_to_where_the_feed_was_found_in_the_end(
+    jobs: Jobs, web: ScriptedWeb
+) -> None:
+    source = await jobs.domain.source(FEED)
+    web.put(FEED, fetched(FEED, feed(("One", "/1")), permanent_url="https://b.example/feed"))
+    await _ingest(jobs, source)
+    assert [item.url for item in await _items(jobs, source)] == ["https://b.example/1"]
+
+
 async def test_a_feed_that_moved_onto_another_source_says_so(jobs: Jobs, web: ScriptedWeb) -> None:
     source = await jobs.domain.source(FEED)
     await jobs.domain.source("https://b.example/feed")

@@ -13,7 +13,16 @@ import pytest
 from tests.tasks.domain import Domain, content_of, story_of
 from zeke_queue.errors import BadOption
 from zeke_queue.model import NewJob
-from zeke_tasks.store.model import HealthStatus, ItemStatus, Kind, NewItem, NewSource, SourceType, StoryStatus
+from zeke_tasks.store.model import (
+    HealthStatus,
+    ItemStatus,
+    Kind,
+    NewItem,
+    NewSource,
+    SourceType,
+    StoryStatus,
+    item_id,
+)
 
 if TYPE_CHECKING:
     from zeke_tasks.store.model import Source
@@ -474,16 +483,34 @@ async def test_items_that_somebody_works_on_are_not_forgotten(domain: Domain) ->
             assert await others.take_up_forgotten_items(source.id, 1) == []
 
 
-async def test_two_writers_of_many_items_do_not_wait_for_each_other(domain: Domain) -> None:
+@pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
+async def test_two_writers_of_the_same_items_do_not_wait_for_each_other(
+    domain: Domain, *, known: bool
+) -> None:
     source = await domain.source()
-    items = [NewItem(external_id=str(number)) for number in range(50)]
+    names = [str(number) for number in range(3)]
+    # In the order in which they are locked: new ones by name, known ones by id.
+    if known:
+        names.sort(key=lambda name: item_id(source.id, name))
+        for name in names:
+            await domain.item(source, name)
+    first, middle, last = (NewItem(external_id=name, title="later") for name in names)
 
-    async def put(order: list[NewItem]) -> int:
+    async def put(*items: NewItem) -> None:
         async with domain.rows() as rows:
-            return len(await rows.put_items(source.id, order))
+            await rows.put_items(source.id, items)
 
-    added = await asyncio.gather(*(put(order) for order in (items, items[::-1]) * 3))
-    assert sum(added) == 50
+    async with domain.rows() as rows:
+        await rows.put_items(source.id, [middle])
+        # The one has the first and waits for the middle one; would the other take the last before the first,
+        # each would wait for the other once the middle one is free.
+        one = asyncio.create_task(put(first, middle, last))
+        await _a_moment(one)
+        other = asyncio.create_task(put(last, first))
+        await _a_moment(other)
+    await asyncio.gather(one, other)
+    async with domain.rows() as rows:
+        assert [item.title for item in await rows.items_of(source.id)] == ["later"] * 3
 
 
 async def _a_moment(task: asyncio.Task[object]) -> None:
