@@ -77,6 +77,19 @@ async def test_a_claim_passes_over_what_a_transaction_changed(storage: Storage, 
     assert [job.id for job in await jobs.claim()] == [cancelled]
 
 
+@pytest.mark.parametrize("others", [{"priority": 0}, {"name": "post", "priority": 9}])
+@pytest.mark.parametrize("limit", [1, 2])
+async def test_what_a_transaction_holds_at_the_head_does_not_use_up_a_claim(
+    storage: Storage, jobs: Driver, others: dict[str, Any], limit: int
+) -> None:
+    held = [await jobs.send(priority=9) for _ in range(3)]
+    free = [await jobs.send(**others) for _ in range(3)]
+    async with rolled_back(storage) as transaction:
+        await transaction.cancel(held)
+        claimed = await soon(jobs.claim("mail", "post", limit=limit))
+        assert [job.id for job in claimed] == free[:limit]
+
+
 async def test_callbacks_run_after_a_commit_in_their_order(storage: Storage, jobs: Driver) -> None:
     told: list[str] = []
     async with storage.transaction() as transaction:

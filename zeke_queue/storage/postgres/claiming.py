@@ -34,6 +34,11 @@ _TRUSTED_SECONDS: Final = 1.0
 _FULL_LOOK_SHARE: Final = 4
 """A claim without marks that takes long is repeated less often: it may take a fifth of the time at most."""
 
+_FURTHER: Final = 100
+_FURTHER_SECONDS: Final = 1.0
+"""A claim that comes back short may have met rows that others hold locked: once a second it looks past them,
+over so many more heads."""
+
 _MARKS_MAX: Final = 100
 """Marks of one queue; where there are more priorities than that, claims do without."""
 
@@ -64,6 +69,7 @@ class Claims:
         self._marking = marking
         self._marks: dict[str, dict[int, Mark]] = {}
         self._full_look_due: dict[str, float] = {}
+        self._further_due = 0.0
         self._limited: frozenset[str] = frozenset()
         self._limits_due = 0.0
 
@@ -89,10 +95,20 @@ class Claims:
             # A limit that is new to us kept its queue out; and what lies below a mark was not looked at.
             if marks or any(want.name in self._limited - limited for want in rest):
                 taken += await self._claim(worker, rest, limit - len(taken), {})
-                taken.sort(key=_claim_order)
+            if len(taken) < limit and (rest := _rest(wants, taken)) and self._may_reach_further():
+                taken += await self._claim(worker, rest, limit - len(taken), {}, further=_FURTHER)
+            taken.sort(key=_claim_order)
         elif self._marking:
             self._remember(taken)
         return taken
+
+    def _may_reach_further(self) -> bool:
+        """Tell whether to look past what is locked at the heads; on an idle queue that would be in vain."""
+        now = self._clock.monotonic()
+        if self._marking and now < self._further_due:
+            return False
+        self._further_due = now + _FURTHER_SECONDS
+        return True
 
     def _trusts(self, name: str, now: float) -> bool:
         """Tell whether a queue has marks that were made, in the end, by a claim without any a moment ago."""
@@ -104,13 +120,19 @@ class Claims:
         self._full_look_due.update(dict.fromkeys(names, due))
 
     async def _claim(
-        self, worker: UUID, wants: Sequence[Want], limit: int, marks: dict[str, dict[int, Mark]]
+        self,
+        worker: UUID,
+        wants: Sequence[Want],
+        limit: int,
+        marks: dict[str, dict[int, Mark]],
+        further: int = 0,
     ) -> list[Claimed]:
         locked = await self._worth_locking([want.name for want in wants if want.name in self._limited], marks)
         open_wants = [want for want in wants if want.name not in self._limited or want.name in locked]
         if not open_wants:
             return []
-        parameters = claim_parameters(worker, open_wants, limit, marks) | {"locked": locked}
+        parameters = claim_parameters(worker, open_wants, limit, marks)
+        parameters |= {"locked": locked, "reach": limit + further}
         literal = next((rung for rung in _LADDER if rung >= limit), -(-limit // 1000) * 1000)
         if not locked:
             found = await self._session.run("claim", parameters, limit=literal)
@@ -161,6 +183,7 @@ def claim_parameters(
     return {
         "worker": worker,
         "limit": limit,
+        "reach": limit,
         "names": [want.name for want in wants],
         "frees": [want.free for want in wants],
         "gap_names": [gap[0] for gap in gaps],

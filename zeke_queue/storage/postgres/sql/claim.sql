@@ -9,6 +9,10 @@
 -- as only our indexes do, so that the planner cannot take one of pg-boss's instead, which would have it sort
 -- a backlog. Whether a head has a due row is asked by a limit, since "exists" may be answered by reading all.
 --
+-- Rows that are ranked and then found locked leave such a claim short, and while they are locked the next one
+-- too. One whose reach is longer than its limit locks rows of every head within its reach, and then takes the
+-- best.
+--
 -- A queue with a limit is left out unless the caller has locked its row in an earlier statement: only then
 -- does this one count with a snapshot in which nobody else can add to the count.
 with recursive open_queue as materialized (
@@ -82,7 +86,7 @@ found (name, low, priority, due) as (
         order by job.priority desc
         limit 1
     ) as next
-    where found.due < %(limit)s::int
+    where found.due < %(reach)s::int
 ),
 
 head as materialized (
@@ -132,7 +136,7 @@ ranked as (
         order by job.startafter, job.id
         limit {limit}
     ) as due
-    where (select count(*) from head) > 1
+    where (select count(*) from head) > 1 and %(reach)s::int <= %(limit)s::int
 ),
 
 quota as materialized (
@@ -156,17 +160,26 @@ quota as materialized (
         priority,
         least(free, %(limit)s::int) as share
     from head
-    where (select count(*) from head) = 1
+    where (select count(*) from head) = 1 or %(reach)s::int > %(limit)s::int
 ),
 
 picked as materialized (
-    select chosen.place
+    select
+        head.name,
+        head.priority,
+        head.free,
+        chosen.startafter,
+        chosen.id,
+        chosen.place
     from quota
     inner join head on quota.name = head.name and quota.priority = head.priority
     cross join lateral (
-        select free_row.place
+        select free_row.*
         from (
-            select job.ctid as place
+            select
+                job.startafter,
+                job.id,
+                job.ctid as place
             from {schema}.job
             where
                 job.name = head.name collate "C"
@@ -182,6 +195,19 @@ picked as materialized (
     ) as chosen
 ),
 
+best as materialized (
+    select place
+    from (
+        select
+            picked.*,
+            row_number() over (partition by name order by priority desc, startafter asc, id asc) as rank
+        from picked
+    ) as ranked_again
+    where rank <= free
+    order by priority desc, startafter asc, id asc
+    limit %(limit)s::int
+),
+
 claimed as (
     update {schema}.job
     set
@@ -191,7 +217,13 @@ claimed as (
         startedon = coalesce(%(now)s::timestamptz, statement_timestamp()),
         completedon = null,
         retrycount = retrycount + case when state = 'retry' then 1 else 0 end
-    where ctid = any(array(select place from picked))
+    where
+        ctid = any(
+            case
+                when %(reach)s::int > %(limit)s::int then array(select place from best)
+                else array(select place from picked)
+            end
+        )
     returning
         id, name, data, attempt, priority, retrycount, retrylimit, retrydelay, retrybackoff, retrydelaymax,
         extract(epoch from expirein)::float8 as expire_in, startafter, parent, meta
