@@ -73,6 +73,8 @@ _CARRIERS = tuple(
     IPv6Network(net)
     for net in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96", "64:ff9b:1::/48")
 )
+# The third quarter of an ISATAP address, under any prefix; the last is an IPv4 address. Source: RFC 5214.
+_ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
 # Ports above 1023 that browsers don't fetch from either, because another protocol listens there that a
 # request could be mistaken for. Source: WHATWG Fetch, "bad port". Of those below 1024 the web's two suffice.
@@ -113,6 +115,8 @@ def embedded_ipv4(address: IPv6Address) -> tuple[IPv4Address, ...]:
         return address.teredo
     if address.sixtofour:
         return (address.sixtofour,)
+    if (int(address) >> 32) & 0xFFFF_FFFF in _ISATAP:
+        return (IPv4Address(int(address) & 0xFFFF_FFFF),)
     return ()
 
 

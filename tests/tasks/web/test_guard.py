@@ -92,6 +92,8 @@ def test_public_addresses_and_neighbours_of_denied_nets_pass(address: str) -> No
         ("::10.1.2.3", "10.1.2.3"),
         ("2001:0:a01:203::", "10.1.2.3"),
         ("2001:0:101:101::f5fe:fdfc", "10.1.2.3"),
+        ("2a00:1450::5efe:10.1.2.3", "10.1.2.3"),
+        ("2a00:1450::200:5efe:a01:203", "10.1.2.3"),
     ],
 )
 def test_the_reason_names_the_address_that_is_carried_inside(address: str, carried: str) -> None:
