@@ -79,9 +79,11 @@ def identify(claims: Sequence[Claim]) -> list[str]:
     Returns:
         One identifier for each claim, in the same order.
     """
-    guids = Counter(claim.guid for claim in claims)
+    # One that a careless feed lists twice has no rival; it is known as it will be once it is listed once.
+    distinct = set(claims)
+    guids = Counter(claim.guid for claim in distinct)
     unique_guids = {guid for guid, times in guids.items() if guid and times == 1}
-    rest = [claim for claim in claims if claim.guid not in unique_guids]
+    rest = [claim for claim in distinct if claim.guid not in unique_guids]
     urls = Counter(claim.url for claim in rest)
     unique_urls = {url for url, times in urls.items() if url and times == 1} - unique_guids
 

@@ -78,6 +78,11 @@ def test_the_order_of_the_feed_does_not_matter(feed: list[Claim], chance: object
     assert sorted(identify(shuffled)) == sorted(identify(feed))
 
 
+@given(feeds)
+def test_an_entry_that_is_listed_twice_is_the_same_one_as_when_it_is_listed_once(feed: list[Claim]) -> None:
+    assert identify([*feed, *feed]) == identify(feed) * 2
+
+
 @given(feeds, claims)
 def test_an_entry_keeps_its_own_guid_whatever_its_neighbours_are(feed: list[Claim], mine: Claim) -> None:
     mine = Claim("mine", mine.url, mine.title, mine.content)
