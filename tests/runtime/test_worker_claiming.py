@@ -131,6 +131,29 @@ async def test_a_job_that_was_claimed_ahead_and_waited_past_its_deadline_goes_ba
     assert (job.state, job.attempt, job.retry_count) == (COMPLETED, 2, 0)
 
 
+async def test_a_job_whose_handler_never_began_does_not_make_its_task_a_quick_one(place: Place) -> None:
+    go, began = asyncio.Event(), []
+
+    @place.catalog.task("work")
+    async def work(n: int) -> None:
+        began.append(n)
+        await go.wait()
+
+    older = Place(Catalog(), place.clock, place.storage)
+    async with place.working(concurrency=1) as worker:
+        misfit = await older.send("work", "no number", external=True)
+        await worker.drain()
+        assert place.state(misfit) is FAILED
+        for n in range(3):
+            await older.send("work", n, external=True)
+        await until(lambda: began)
+        await turns()
+        assert place.active("work") == 1
+        go.set()
+        await worker.drain()
+    assert began == [0, 1, 2]
+
+
 async def test_the_most_urgent_job_of_all_queues_goes_first(place: Place) -> None:
     order: list[str] = []
 

@@ -50,6 +50,7 @@ class Attempts:
         if self._tells:
             job_id = str(claimed.id)
             self._logger.info("job_started", taskId=task.name, jobId=job_id, attempt=claimed.attempt)
+        held.began = True
         try:
             if task.kind != "async":
                 result = await self._elsewhere(held, payload)

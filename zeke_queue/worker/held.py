@@ -48,11 +48,13 @@ class Held:
         deadline: on the worker's monotonic clock; computed from before the claim was sent, so that it is
             never later than the one the storage goes by.
         stage: WAITING for a lane, RUNNING in one, or SETTLING: its outcome is on its way.
+        began: whether its handler did, so that the time it took tells something.
         reason: why its handler was interrupted, if it was.
         interrupted: when, on the monotonic clock.
     """
 
     __slots__ = (
+        "began",
         "claimed",
         "context",
         "deadline",
@@ -71,6 +73,7 @@ class Held:
         self.served = served
         self.deadline = deadline
         self.stage = WAITING
+        self.began = False
         self.reason: Reason | None = None
         self.lane: Lane | None = None
         self.context: WorkerContext | None = None

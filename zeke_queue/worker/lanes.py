@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from zeke_queue.clock import Clock
-    from zeke_queue.worker.held import Held, Outcome, Reason
+    from zeke_queue.worker.held import Held, Outcome, Reason, Served
 
 SLICE: Final = 0.004
 """Seconds for which lanes run jobs that never wait before claims and settlements have a turn."""
@@ -186,9 +186,8 @@ class Lanes:
             held.stage, held.lane, lane.held = SETTLING, None, None
             now = now_on()
             held.took = took = now - started
-            served = held.served
-            mean = served.seconds
-            served.seconds = took if mean is None or took > mean else mean + (took - mean) * FADING
+            if held.began:
+                _measure(held.served, took)
             ended(held, outcome)
             if task.cancelling() or _differ(untouched, copy_context()):
                 self._renew(lane)
@@ -251,6 +250,11 @@ class Lanes:
             self._scouted = True
             self._wake()
             self._look_soon()
+
+
+def _measure(served: Served, took: float) -> None:
+    mean = served.seconds
+    served.seconds = took if mean is None or took > mean else mean + (took - mean) * FADING
 
 
 def _differ(before: Context, after: Context) -> bool:
