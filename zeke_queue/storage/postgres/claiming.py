@@ -36,7 +36,7 @@ _FULL_LOOK_SHARE: Final = 4
 
 _FURTHER: Final = 100
 _FURTHER_SECONDS: Final = 1.0
-"""A claim that comes back short may have met rows that others hold locked: once a second it looks past them,
+"""A claim that comes back empty may have met rows that others hold locked: once a second it looks past them,
 over so many more heads."""
 
 _MARKS_MAX: Final = 100
@@ -95,9 +95,9 @@ class Claims:
             # A limit that is new to us kept its queue out; and what lies below a mark was not looked at.
             if marks or any(want.name in self._limited - limited for want in rest):
                 taken += await self._claim(worker, rest, limit - len(taken), {})
-            if len(taken) < limit and (rest := _rest(wants, taken)) and self._may_reach_further():
-                taken += await self._claim(worker, rest, limit - len(taken), {}, further=_FURTHER)
-            taken.sort(key=_claim_order)
+                taken.sort(key=_claim_order)
+            if not taken and self._may_reach_further():
+                taken = await self._claim(worker, wants, limit, {}, further=_FURTHER)
         elif self._marking:
             self._remember(taken)
         return taken
