@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.handler import logged
-from tests.runtime.workers.place import Place, turns, until
+from tests.runtime.workers.place import PATIENCE, Place, turns, until
 from zeke_queue.context import JobContext
 from zeke_queue.model import JobState
 from zeke_queue.worker import Worker
 from zeke_queue.worker.crew import HURRY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 COMPLETED, CREATED, ACTIVE = JobState.COMPLETED, JobState.CREATED, JobState.ACTIVE
 
@@ -293,6 +296,36 @@ async def test_a_worker_that_waits_for_its_storage_can_be_stopped(place: Place) 
     await until(lambda: place.storage.calls)
     worker.stop()
     await running
+
+
+@pytest.mark.parametrize("how", [Worker.stop, Worker.abort])
+async def test_a_worker_that_is_stopped_before_it_has_begun_ends(
+    place: Place, how: Callable[[Worker], None]
+) -> None:
+    slow = Slow(place)
+    job_id = await place.send(slow.task)
+    worker = place.worker()
+    running = start(worker)
+    how(worker)
+    place.hurry()
+    async with asyncio.timeout(PATIENCE):
+        await running
+        how(worker)
+    assert (slow.running, place.state(job_id)) == (0, CREATED)
+    slow.go.set()
+    async with asyncio.timeout(PATIENCE):
+        await worker.drain()  # a stop is of one run, and the next one is another
+    assert place.state(job_id) is COMPLETED
+
+
+async def test_a_worker_that_is_stopped_before_it_has_begun_drains_nothing(place: Place) -> None:
+    slow = Slow(place)
+    job_id = await place.send(slow.task)
+    worker = place.worker()
+    worker.stop()
+    async with asyncio.timeout(PATIENCE):
+        await worker.drain()
+    assert place.state(job_id) is CREATED
 
 
 async def test_a_worker_whose_task_is_cancelled_gives_its_jobs_back(place: Place) -> None:

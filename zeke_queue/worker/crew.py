@@ -143,6 +143,9 @@ class Crew:
         """
         waiting = asyncio.ensure_future(event)
         parts: list[asyncio.Future[None]] = [*self._loops.values()]
+        if not parts:  # it was told to stop before it began
+            waiting.cancel()
+            return
         if self._holdings.lanes.broken is not None:
             parts.append(self._holdings.lanes.broken)
         try:

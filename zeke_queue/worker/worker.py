@@ -88,6 +88,7 @@ class Worker:
         self._executor: Executor = executor or LocalExecutor()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
+        self._ended = False
         self._crew: Crew | None = None
         self._stack = AsyncExitStack()
         self.stuck = 0
@@ -136,8 +137,11 @@ class Worker:
         """Start; the worker works in the background."""
         if self._crew is not None:
             raise UsageError("This worker is running already; make another one")
-        self._stop.clear()
-        self._hurry.clear()
+        if self._ended:
+            # What was asked of the run before; but a stop that comes before the first start is meant.
+            self._stop.clear()
+            self._hurry.clear()
+            self._ended = False
         async with AsyncExitStack() as stack:
             resources = self._queue.catalog.resources
             given = None if resources is None else await stack.enter_async_context(resources())
@@ -173,6 +177,7 @@ class Worker:
             self.stuck = await crew.close(self._plan.grace, self._hurry)
         finally:
             self._crew = None
+            self._ended = True
 
     def _running(self) -> Crew:
         if self._crew is None:
