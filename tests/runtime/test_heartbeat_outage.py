@@ -50,6 +50,7 @@ async def test_outcomes_are_kept_until_the_storage_is_back(place: Place, lines: 
             await turns()
         assert place.state(job_id) is ACTIVE
         place.storage.mend()
+        await turns()
         place.clock.advance(5)
         await until(lambda: place.state(job_id) is COMPLETED)
         await worker.drain()
@@ -67,6 +68,7 @@ async def test_a_settlement_whose_answer_was_lost_is_no_lost_lease(place: Place,
         work.go.set()
         await until(lambda: place.state(job_id) is COMPLETED)
         place.storage.mend()
+        await turns()
         place.clock.advance(5)
         await worker.drain()
     assert (await place.job(job_id)).output == "done"
@@ -84,6 +86,7 @@ async def test_jobs_of_a_claim_whose_answer_was_lost_go_back_and_run_once(place:
         await until(lambda: all(place.state(job_id) is ACTIVE for job_id in sent))
         assert work.started == []
         place.storage.mend()
+        await turns()
         place.clock.advance(1)
         await worker.drain()
     assert "claims_released" in lines.messages

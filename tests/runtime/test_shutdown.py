@@ -16,6 +16,7 @@ from zeke_queue.context import JobContext
 from zeke_queue.model import JobState
 from zeke_queue.worker import Worker
 from zeke_queue.worker.crew import HURRY
+from zeke_queue.worker.link import LONGEST_PAUSE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -286,6 +287,28 @@ async def test_a_worker_ends_although_the_storage_is_away(place: Place) -> None:
     worker.stop()
     place.hurry()
     await running
+
+
+async def test_outcomes_that_wait_for_another_try_are_stored_at_the_end(place: Place) -> None:
+    """What was done would be done again, though the storage is there, if the end came before the next try."""
+    slow = Slow(place)
+    worker = place.worker()
+    running = start(worker)
+    job_id = await place.send(slow.task)
+    await until(lambda: slow.running)
+    place.storage.cut["settle"] = "before"
+    slow.go.set()
+    for _ in range(30):  # until there are seconds between two tries
+        place.clock.advance(1)
+        await turns()
+    tries = place.storage.calls.count("settle")
+    place.clock.advance(LONGEST_PAUSE)
+    await until(lambda: place.storage.calls.count("settle") > tries)
+    place.storage.mend()
+    worker.abort()
+    await until(running.done)
+    assert (await place.job(job_id)).output == "done"
+    assert await place.storage.workers() == []
 
 
 async def test_a_worker_that_waits_for_its_storage_can_be_stopped(place: Place) -> None:

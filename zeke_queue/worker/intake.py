@@ -107,7 +107,7 @@ class Intake:
         self._asleep: bool | None = False
         """What the storage was told last; None if nobody knows whether it took it, or still has it."""
         self._unsure = False
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._fair_at = -math.inf
         self._due_at = math.inf
         self._drained: list[asyncio.Future[None]] = []
@@ -142,7 +142,7 @@ class Intake:
 
         ``run`` returns when a claim that is under way was answered, or what it took was given back.
         """
-        self._stopping = True
+        self._stopping.set()
         self._bell.ring()
 
     async def drained(self) -> None:
@@ -160,16 +160,16 @@ class Intake:
     async def run(self) -> None:
         """Claim until told to stop."""
         failures = 0
-        while self._unsure or not self._stopping:
+        while self._unsure or not self._stopping.is_set():
             try:
                 await self._go_on()
             except StorageUnavailable as error:
                 self._link.lost("claim", error)
-                await self._link.pause(failures)
+                await self._link.pause(failures, self._stopping)
                 failures += 1
             except StorageError as error:
                 self._link.refused("claim", error)
-                await self._link.pause(failures)
+                await self._link.pause(failures, self._stopping)
                 failures += 1
             else:
                 failures = 0
@@ -178,7 +178,7 @@ class Intake:
     async def _go_on(self) -> None:
         if self._unsure:
             await self._make_sure()
-            if self._stopping:
+            if self._stopping.is_set():
                 return
         if self._looks > 1:
             await self._sleep()

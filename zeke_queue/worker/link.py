@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue import log
+from zeke_queue.pacing import first
 
 if TYPE_CHECKING:
+    import asyncio
+
     from zeke_queue.clock import Clock
     from zeke_queue.rng import Entropy
 
@@ -35,11 +38,24 @@ class Link:
             self._lost_at = None
             log.get_logger().info("storage_back", awayMs=round(away * 1000))
 
-    async def pause(self, failures: int) -> None:
-        """Wait before the next try, longer with each failure in a row, and not in step with other workers."""
+    async def pause(self, failures: int, ending: asyncio.Event | None = None) -> None:
+        """Wait before the next try, longer with each failure in a row, and not in step with other workers.
+
+        Once ``ending`` is set there is no time for long pauses, and one that is under way is over.
+        """
+        if ending is not None and not ending.is_set():
+            await first(self._rest(failures), _set(ending))
+        else:
+            await self._rest(0 if ending is not None else failures)
+
+    async def _rest(self, failures: int) -> None:
         longest = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(failures, 10))
         await self._clock.sleep(longest * (0.5 + self._random.random() / 2))
 
     def refused(self, during: str, error: Exception) -> None:
         """Tell of a call that was answered by an error, which a repetition would not change."""
         log.get_logger().error("storage_refused", during=during, error=str(error))
+
+
+async def _set(event: asyncio.Event) -> None:
+    await event.wait()

@@ -69,7 +69,7 @@ class Settler:
         self._timer: asyncio.TimerHandle | None = None
         self._ripe = False
         self._last = -GATHER
-        self._closing = False
+        self._closing = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._logger = log.get_logger()
         self._tells = log.enabled("info")
@@ -89,20 +89,20 @@ class Settler:
 
     def close(self) -> None:
         """Let ``run`` return once everything is stored."""
-        self._closing = True
+        self._closing.set()
         self._bell.ring()
 
     async def run(self) -> None:
         """Store outcomes until closed."""
         while True:
-            if self._buffer and (self._ripe or self._closing):
+            if self._buffer and (self._ripe or self._closing.is_set()):
                 batch, self._buffer = self._buffer[:BATCH_MAX], self._buffer[BATCH_MAX:]
                 # What there was no room for has waited, and nobody else will say that it is time.
                 self._under_way, self._ripe = len(batch), bool(self._buffer)
                 await self._store(batch)
                 self._under_way, self._last = 0, self._loop.time()
                 self._settled(batch)
-            elif self._closing and not self._buffer:
+            elif self._closing.is_set() and not self._buffer:
                 return
             else:
                 await self._bell.wait()
@@ -124,12 +124,12 @@ class Settler:
                 await self._settle(batch, again=failures > 0)
             except StorageUnavailable as error:
                 self._link.lost("settle", error)
-                await self._link.pause(failures)
+                await self._link.pause(failures, self._closing)
                 failures += 1
             except StorageError as error:
                 # A right or a table that is missing is no outcome's fault, and may be mended meanwhile.
                 self._link.refused("settle", error)
-                await self._link.pause(failures)
+                await self._link.pause(failures, self._closing)
                 failures += 1
             except Exception as error:  # noqa: BLE001 - one outcome that can't be stored must not hold up the rest
                 await self._store_singly(batch, error)
