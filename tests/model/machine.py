@@ -10,9 +10,10 @@ from uuid import UUID
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
+from tests.clocks import START
 from tests.model import strategies as draw
 from tests.model.pair import Pair, Step
-from zeke_queue.model import FINAL, Extended, Failed, Job, JobState, Want
+from zeke_queue.model import FINAL, Extended, Failed, Job, JobState, NewJob, Want
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from zeke_queue.model import (
         JobEvent,
         JobFilter,
-        NewJob,
         QueueSettings,
         Schedule,
         WorkerInfo,
@@ -33,6 +33,7 @@ ALL = [Want(name, 100) for name in draw.NAMES]
 """Wants that leave nothing out."""
 
 A_MOMENT = timedelta(microseconds=1)
+SLOT = timedelta(seconds=draw.SLOT)
 
 FETCH_OF_PGBOSS = """
 UPDATE pgboss.job SET state = 'active', startedon = %s, completedon = NULL,
@@ -314,13 +315,14 @@ class StorageMachine(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 5))
     def come_to_an_edge(self, which: int) -> None:
-        """Look right before, at and after an instant at which something runs out or becomes due."""
+        """Look and send right before, at and after an instant at which something runs out or becomes due."""
         edges = self.edges()
-        for offset in (-A_MOMENT, timedelta(0), A_MOMENT) if edges else ():
+        for offset in (-A_MOMENT, timedelta(0), A_MOMENT):
             instant = edges[which % len(edges)] + offset
             self.pair.clock.advance((instant - self.pair.clock.now()).total_seconds())
             self.pair.both("overdue", 100)
             self.pair.both("due_schedules", 100)
+            self.sent([NewJob(self.new_id(), "b", slot_seconds=draw.SLOT)])
 
     @rule(
         target=ids,
@@ -376,12 +378,13 @@ class StorageMachine(RuleBasedStateMachine):
         self.pair.execute(FETCH_OF_PGBOSS, [now, job_id])
 
     def edges(self) -> list[datetime]:
-        """Return the instants to come at which a deadline, a lease or the wait for a tick ends."""
+        """Return the instants to come at which a deadline, a lease, the wait for a tick or a slot ends."""
         rows = self.pair.memory.dump()
         spans = [(job.started_on, job.expire_in) for job in rows.jobs if job.state is JobState.ACTIVE]
         spans += [(worker.beat_on, worker.lease) for worker in rows.workers]
         spans += [(schedule.next_tick, 0.0) for schedule in rows.schedules]
         edges = {since + timedelta(seconds=seconds) for since, seconds in spans if since is not None}
+        edges.add(self.pair.clock.now() - (self.pair.clock.now() - START) % SLOT + SLOT)
         return sorted(edge for edge in edges if edge >= self.pair.clock.now())
 
     def unlimited(self) -> list[Want]:

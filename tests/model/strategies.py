@@ -35,7 +35,8 @@ WORKERS = (UUID(int=0xA), UUID(int=0xB))
 
 names = st.sampled_from(["a", "a", "a", "b"])
 workers = st.sampled_from(WORKERS)
-slots = st.sampled_from([10, 3600])
+SLOT = 10
+slots = st.sampled_from([SLOT, 3600])
 limits = st.sampled_from([1, 2, 3, 100])
 seconds = st.sampled_from([0.0, 0.5, 1.0, 5.0, 60.0, 1.0000005])
 payloads = st.sampled_from(
@@ -54,7 +55,8 @@ steps_of_time = st.sampled_from([0.000001, 0.5, 1.0, 4.0, 10.0, 60.0, 3600.0, -2
 starts: SearchStrategy[dict[str, Any]] = st.sampled_from(
     [{}] * 6
     + [{"delay": delay} for delay in (0.5, 1.0000005, 5.0, 60.0)]
-    + [{"start_at": START + timedelta(seconds=offset)} for offset in (-3600.0, -1.0, 2.0, 3600.0)]
+    + [{"start_at": START + timedelta(seconds=offset)} for offset in (-3600.0, -1.0, 2.0)]
+    + [{"start_at": START + timedelta(seconds=3600.0), "delay": 5.0}]
 )
 policies: SearchStrategy[dict[str, Any]] = st.sampled_from(
     [
@@ -77,8 +79,8 @@ belongings: SearchStrategy[dict[str, Any]] = st.sampled_from(
 RULES: list[dict[str, Any]] = [
     {"singleton_key": "k"},
     {"singleton_key": "k", "slot_seconds": 3600},
-    {"slot_seconds": 10},
-    {"slot_seconds": 10, "slot_offset": 10},
+    {"slot_seconds": SLOT},
+    {"slot_seconds": SLOT, "slot_offset": SLOT},
     {"slot_seconds": 3600},
     {"singleton_key": "__pgboss__singleton_queue"},
     {"singleton_key": "__pgboss__singleton_queue"},
