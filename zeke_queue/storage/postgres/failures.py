@@ -28,6 +28,7 @@ _GONE: Final = (
     "58",
     "25006",
 )  # connection, shutdown, resources, system, read-only standby
+_CUT: Final = ("57014", "55P03", "25P03", "25P04")  # cancelled, or a timeout: of lock, idle or transaction
 _SERIALIZATION: Final = ("40001", "40P01")
 
 _NAMED_SCHEMA: Final = re.compile(r"schema \"(\w+)\"|\"(\w+)\.\w+\"")
@@ -84,6 +85,11 @@ def as_storage_error(error: Exception, state: str | None = None) -> StorageError
         return SchemaMismatch(f"The tables are not as they should be: {said}. {how_to_migrate(schema)}")
     if state in ("28000", "28P01"):
         return StorageUnavailable(f"The database refuses this login: {said}. Check user and password")
+    if state in _CUT:
+        return StorageUnavailable(
+            f"The database cut a statement short: {said}. If it happens again, see statement_timeout,"
+            " lock_timeout and the like of this role and database, and who holds a lock for long"
+        )
     if isinstance(error, PoolTimeout | TooManyRequests):
         return StorageUnavailable(
             f"No connection to the database could be had in time: {said}. See that the server answers, and"

@@ -1,0 +1,60 @@
+"""A server that cuts a statement short says nothing against the statement: a worker tries again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import make_conninfo
+
+from zeke_queue.errors import StorageUnavailable
+from zeke_queue.storage.postgres import PostgresStorage
+
+if TYPE_CHECKING:
+    from tests.postgres.sending import Sender
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+CANCEL_WHO_WAITS = (
+    "select pg_cancel_backend(pid) from pg_stat_activity"
+    " where datname = current_database() and wait_event_type = 'Lock'"
+)
+
+
+@pytest.mark.parametrize("setting", ["lock_timeout", "statement_timeout"])
+async def test_a_timeout_of_the_server_is_a_matter_of_trying_again(
+    dsn: str, sql: Connection, setting: str
+) -> None:
+    async with PostgresStorage.open(make_conninfo(dsn, options=f"-c {setting}=50")) as storage:
+        with sql.transaction():
+            sql.execute("lock table pgboss.queue in access exclusive mode")
+            with pytest.raises(StorageUnavailable, match=f"{setting.partition('_')[0]} timeout.*{setting}"):
+                await storage.queues()
+        assert await storage.queues() == []
+
+
+async def test_a_statement_that_somebody_cancels_is_a_matter_of_trying_again(
+    storage: PostgresStorage, jobs: Sender, sql: Connection, dsn: str
+) -> None:
+    with psycopg.connect(dsn) as other:
+        other.execute("lock table pgboss.job in access exclusive mode")
+        claiming = asyncio.create_task(jobs.claim(1))
+        async with asyncio.timeout(30):
+            while not sql.execute(CANCEL_WHO_WAITS).fetchall():
+                await asyncio.sleep(0)
+        with pytest.raises(StorageUnavailable, match="cut a statement short: .*user request"):
+            await claiming
+        other.rollback()
+    (sent,) = await jobs.send(1)
+    assert [job.id for job in await jobs.claim(1)] == [sent]
+
+
+async def test_what_an_application_sets_for_its_own_statements_reaches_it_as_it_is(
+    storage: PostgresStorage,
+) -> None:
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        async with storage.transaction() as transaction:
+            await transaction.connection.execute("set local statement_timeout = 20")
+            await transaction.connection.execute("select pg_sleep(30)")
