@@ -7,11 +7,16 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.database import CONTAINER, EITHER, Databases, choose, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# No test depends on how fast a machine is.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 _CHOICE = pytest.StashKey[str]()
 _STARTED = pytest.StashKey[AbstractContextManager[str]]()

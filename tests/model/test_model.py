@@ -21,7 +21,6 @@ from zeke_queue.storage.postgres import PostgresStorage
 SETTINGS = settings(
     max_examples=IN_A_PART,
     stateful_step_count=30,
-    deadline=None,
     database=None,
     print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],

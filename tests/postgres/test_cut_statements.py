@@ -36,15 +36,15 @@ async def test_a_timeout_of_the_server_is_a_matter_of_trying_again(
 
 
 async def test_a_statement_that_somebody_cancels_is_a_matter_of_trying_again(
-    storage: PostgresStorage, jobs: Sender, sql: Connection, dsn: str
+    storage: PostgresStorage, jobs: Sender, dsn: str
 ) -> None:
     with psycopg.connect(dsn) as other:
         other.execute("lock table pgboss.job in access exclusive mode")
         claiming = asyncio.create_task(jobs.claim(1))
-        async with asyncio.timeout(30):
-            while not sql.execute(CANCEL_WHO_WAITS).fetchall():
-                await asyncio.sleep(0)
-        with pytest.raises(StorageUnavailable, match="cut a statement short: .*user request"):
+        async with asyncio.timeout(30), await psycopg.AsyncConnection.connect(dsn, autocommit=True) as third:
+            while not await (await third.execute(CANCEL_WHO_WAITS)).fetchall():
+                pass
+        with pytest.raises(StorageUnavailable, match=r"cut a statement short: .*user request"):
             await claiming
         other.rollback()
     (sent,) = await jobs.send(1)
@@ -54,7 +54,10 @@ async def test_a_statement_that_somebody_cancels_is_a_matter_of_trying_again(
 async def test_what_an_application_sets_for_its_own_statements_reaches_it_as_it_is(
     storage: PostgresStorage,
 ) -> None:
-    with pytest.raises(psycopg.errors.QueryCanceled):
+    async def too_long() -> None:
         async with storage.transaction() as transaction:
             await transaction.connection.execute("set local statement_timeout = 20")
             await transaction.connection.execute("select pg_sleep(30)")
+
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        await too_long()

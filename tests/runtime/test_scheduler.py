@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import RFC_4122
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.clocks import START, FrozenClock
@@ -405,7 +405,6 @@ CRONS = ["* * * * *", "*/7 * * * *", "0 * * * *", "30 2 * * *", "15,45 */3 * * *
 ZONES = ["UTC", "Europe/Berlin", "Australia/Lord_Howe"]
 
 
-@settings(deadline=None)
 @given(
     cron=st.sampled_from(CRONS),
     zone=st.sampled_from(ZONES),
@@ -443,7 +442,6 @@ def test_under_all_each_tick_is_served_exactly_once_by_whoever_looks_whenever(
     asyncio.run(live())
 
 
-@settings(deadline=None)
 @given(
     gaps=st.lists(st.integers(1, 7_200), min_size=1, max_size=15),
     catch_up=st.sampled_from([CatchUp.SKIP, CatchUp.ONCE]),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.clocks import FrozenClock
@@ -359,7 +359,6 @@ async def test_a_loop_that_was_stopped_before_it_began_does_nothing(supervised: 
 # Whatever happens
 
 
-@settings(deadline=None)
 @given(
     policies=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.booleans()), min_size=1, max_size=6),
     seed=st.integers(0, 2**32),

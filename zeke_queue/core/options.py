@@ -8,7 +8,7 @@ values.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -29,6 +29,10 @@ INT4_MAX: Final = 2**31 - 1
 KEY_BYTES_MAX: Final = 1_000
 """Bytes of a key in UTF-8; an index entry of Postgres holds about 2 700."""
 
+YEAR_MIN: Final = 2
+YEAR_MAX: Final = 9998
+"""Of an instant in UTC: Python can read it in any zone, and the end of its keeping too."""
+
 EXPIRE_IN_MIN: Final = 0.001
 
 SINGLETON_QUEUE_PREFIX: Final = "__pgboss__singleton_queue"
@@ -44,7 +48,7 @@ class JobOptions:
     Attributes:
         priority: higher goes first; int4, 0 by default.
         delay: how long until the job may start, from the storage's now.
-        start_at: the instant (aware) at which it may start; excludes ``delay``.
+        start_at: the instant (aware, of the years 2 to 9998) at which it may start; excludes ``delay``.
         retry_limit: how many retries it may use; 0 is none.
         retry_delay: whole seconds before a retry, and the unit of the backoff.
         retry_backoff: whether the delay doubles with each retry.
@@ -243,7 +247,18 @@ def _instant(field: str, value: object) -> datetime:
         raise BadOption(
             f"{field}: {_shown(value)} has no time zone; give an aware datetime, such as one with tzinfo=UTC"
         )
+    if not YEAR_MIN <= _utc_year(value) <= YEAR_MAX:
+        raise BadOption(
+            f"{field}: {_shown(value)} is out of range; give an instant of the years {YEAR_MIN} to {YEAR_MAX}"
+        )
     return value
+
+
+def _utc_year(value: datetime) -> int:
+    try:
+        return value.astimezone(UTC).year
+    except OverflowError:  # by its offset it is in a year that no datetime has
+        return 0
 
 
 def _key(field: str, value: object) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import psycopg
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.clocks import START, FrozenClock
@@ -158,7 +158,7 @@ def test_both_stores_answer_alike(dsn: str) -> None:
         own = FrozenClock()
         return await run(Domain(MemoryStorage(own), MemoryRepository(own), own), plan)
 
-    @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=80)
     @given(plan=plans())
     def compare(plan: list[Unit]) -> None:
         assert runner.run(in_memory(plan)) == runner.run(on_postgres(plan))

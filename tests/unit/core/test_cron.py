@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from zeke_queue.core.cron import GRACE, Cron, due
@@ -69,7 +69,6 @@ def ticks_between(cron: Cron, after: datetime, until: datetime) -> list[datetime
 
 
 @given(cron=crons, instant=instants)
-@settings(deadline=None)
 def test_the_next_tick_is_later_and_in_utc(cron: Cron, instant: datetime) -> None:
     tick = cron.next_after(instant)
     assert tick is not None
@@ -79,7 +78,6 @@ def test_the_next_tick_is_later_and_in_utc(cron: Cron, instant: datetime) -> Non
 
 
 @given(cron=crons, instant=instants, data=st.data())
-@settings(deadline=None)
 def test_between_an_instant_and_its_next_tick_there_is_no_other(
     cron: Cron, instant: datetime, data: st.DataObject
 ) -> None:
@@ -99,7 +97,6 @@ def test_the_zone_of_the_instant_makes_no_difference(instant: datetime, offset: 
 @given(
     data=st.data(), zone=st.sampled_from(ZONES), expr=st.sampled_from(EXPRESSIONS), limit=st.integers(1, 50)
 )
-@settings(deadline=None)
 def test_looking_at_any_moments_serves_each_tick_once_under_all(
     data: st.DataObject, zone: str, expr: str, limit: int
 ) -> None:
@@ -122,7 +119,6 @@ def test_looking_at_any_moments_serves_each_tick_once_under_all(
 
 
 @given(data=st.data(), zone=st.sampled_from(ZONES), expr=st.sampled_from(EXPRESSIONS))
-@settings(deadline=None)
 def test_once_serves_the_latest_tick_and_no_other(data: st.DataObject, zone: str, expr: str) -> None:
     cron = Cron.parse(expr, zone)
     last, now = data.draw(looks(zone, 2))
@@ -134,7 +130,6 @@ def test_once_serves_the_latest_tick_and_no_other(data: st.DataObject, zone: str
 
 
 @given(data=st.data(), zone=st.sampled_from(ZONES), expr=st.sampled_from(EXPRESSIONS))
-@settings(deadline=None)
 def test_skip_is_once_with_an_age_limit(data: st.DataObject, zone: str, expr: str) -> None:
     cron = Cron.parse(expr, zone)
     last, now = data.draw(looks(zone, 2))

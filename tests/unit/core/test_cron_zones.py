@@ -90,7 +90,7 @@ def hour_sets() -> st.SearchStrategy[set[int]]:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(minutes=minute_sets(), hours=hour_sets(), looks=st.lists(st.floats(0, 1), min_size=5, max_size=20))
 def test_ticks_around_a_change_are_those_of_the_rules(
     change: str, minutes: set[int], hours: set[int], looks: list[float]
@@ -149,7 +149,7 @@ def test_a_day_that_was_left_out_is_one_tick_at_the_midnight_after_it() -> None:
 
 
 @given(st.integers(2000, 2100), st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_daily_appointment_has_a_tick_a_day_in_every_year(year: int, zone: str) -> None:
     ticks = ticks_between(Cron.parse("30 2 * * *", zone), *year_in(zone, year))
     days = [tick.astimezone(ZoneInfo(zone)).date() for tick in ticks]

@@ -57,7 +57,7 @@ def instants() -> st.SearchStrategy[datetime]:
 
 
 @given(expr=expressions(), start=instants())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_matches_are_those_that_croniter_finds(expr: str, start: datetime) -> None:
     read = read_or_reject(expr)
     theirs = croniter(expr, start, ret_type=datetime)
@@ -69,7 +69,6 @@ def test_matches_are_those_that_croniter_finds(expr: str, start: datetime) -> No
 
 
 @given(expr=expressions(), start=instants())
-@settings(deadline=None)
 def test_a_search_that_includes_its_start_begins_one_second_earlier(expr: str, start: datetime) -> None:
     read = read_or_reject(expr)
     match = read.after(start)

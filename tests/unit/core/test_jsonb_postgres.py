@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # The fixture is one server for all examples, each of which is a statement that changes nothing.
 SHARED: Final = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 from uuid import UUID
 
@@ -20,11 +20,12 @@ ID: Final = UUID(int=7)
 NAMES: Final = [field.name for field in fields(JobOptions)]
 RIVALS: Final = [{"delay", "start_at"}, {"throttle", "debounce"}]
 LATER: Final = datetime(2030, 1, 1, tzinfo=UTC)
+EAST, WEST = timezone(timedelta(hours=12)), timezone(timedelta(hours=-12))
 
 VALUES: Final[dict[str, st.SearchStrategy[Any]]] = {
     "priority": st.integers(INT4_MIN, INT4_MAX),
     "delay": st.floats(0, INT4_MAX) | st.timedeltas(timedelta(0), timedelta(days=999)),
-    "start_at": st.datetimes(timezones=st.timezones()),
+    "start_at": st.datetimes(datetime(2, 1, 2), datetime(9998, 12, 30), timezones=st.timezones()),  # noqa: DTZ001
     "retry_limit": st.integers(0, INT4_MAX),
     "retry_delay": st.integers(0, INT4_MAX) | st.integers(0, 999).map(lambda s: timedelta(seconds=s)),
     "retry_backoff": st.booleans(),
@@ -124,6 +125,8 @@ BAD: Final[list[tuple[str, Any]]] = [
     *[("expire_in", v) for v in (0, -1, 0.0001, math.nan, math.inf, True, timedelta(0), timedelta.max, "1h")],
     *[("retry_backoff", v) for v in (0, 1, "yes")],
     *[("start_at", v) for v in (datetime(2030, 1, 1), LATER.date(), "2030-01-01", 5)],  # noqa: DTZ001
+    *[("start_at", v) for v in (datetime.min.replace(tzinfo=EAST), datetime.max.replace(tzinfo=WEST))],
+    *[("start_at", v) for v in (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))],
     *[("throttle", v) for v in (0, -1, 0.5, True, math.nan, INT4_MAX + 1, timedelta(0))],
     *[("debounce", v) for v in (0, -1, 0.5, True, math.nan, INT4_MAX + 1, timedelta(0))],
     *[("singleton_key", v) for v in ("", 5, "a\0b", "\ud800", "é" * 501, "__pgboss__singleton_queue", b"a")],
