@@ -75,7 +75,7 @@ async def test_a_change_ends_the_process_gracefully_and_starts_it_anew(tmp_path:
 
 async def test_without_watchfiles_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "watchfiles", None)
-    with pytest.raises(UsageError, match="pip install watchfiles"):
+    with pytest.raises(UsageError, match=r"pip install 'zeke-queue\[reload\]'"):
         await serve_reloading(["true"], [Path()])
 
 

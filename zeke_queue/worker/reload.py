@@ -91,6 +91,6 @@ def _changes(paths: Sequence[Path]) -> AsyncIterator[Any]:
         watchfiles: Any = importlib.import_module("watchfiles")
     except ImportError:
         raise UsageError(
-            "--reload needs the package watchfiles; install it: pip install watchfiles"
+            "--reload needs the package watchfiles, which is not installed: pip install 'zeke-queue[reload]'"
         ) from None
     return watchfiles.awatch(*paths, watch_filter=watchfiles.PythonFilter(), step=SETTLING_DOWN)
