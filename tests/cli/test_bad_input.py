@@ -37,6 +37,28 @@ COMMANDS = [
 every_command = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2]))
 
 
+# What is missing
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [
+        (("send",), "TASK"),
+        *((("job", verb), "ID") for verb in ("show", "cancel", "retry", "resume")),
+        *((("queue", verb), "NAME") for verb in ("pause", "resume")),
+        *((("schedule", verb), "NAME") for verb in ("rm", "pause", "resume")),
+    ],
+    ids=str,
+)
+def test_an_argument_that_is_missing_is_a_wrong_call(
+    nowhere: Zeke, command: tuple[str, ...], missing: str
+) -> None:
+    told, shown = nowhere(*command, "--json"), nowhere(*command)
+    assert (told.exit_code, told.stdout, shown.exit_code, shown.stdout) == (2, "", 2, "")
+    assert json.loads(told.stderr)["message"] == f"Missing argument '{missing}'."
+    assert f"Missing argument '{missing}'." in shown.stderr
+
+
 # What is sent
 
 
@@ -257,7 +279,7 @@ def test_a_role_without_rights_is_told_which(zeke: Zeke, command: tuple[str, ...
     with stranger(zeke.dsn) as dsn:
         said = zeke.fails(*command, code=1, DATABASE_PRIMARY_URL=dsn)
     assert "lacks" in said
-    assert "Grant it" in said or "connect as" in said
+    assert "Grant it" in said or "connect as" in said or "As the tables' owner: grant" in said
 
 
 def make_pgboss_10(dsn: str | None) -> list[Any]:

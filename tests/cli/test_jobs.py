@@ -71,6 +71,37 @@ def test_waiting_in_vain_is_a_failure_that_names_the_job(zeke: Zeke) -> None:
     assert f"Job {job['id']} has not ended after 0 s; it goes on" in said
 
 
+def test_programs_are_told_which_job_was_waited_for_in_vain(zeke: Zeke) -> None:
+    result = zeke("send", "mail", LETTER, *SHOP, "--wait", "0", "--json")
+    (job,) = zeke.json("jobs")
+    assert (result.exit_code, result.stdout) == (1, "")
+    told = json.loads(result.stderr)
+    assert told == {"error": "ResultTimeout", "message": told["message"], "id": job["id"], "taskId": "mail"}
+
+
+def test_programs_are_told_how_a_job_that_was_waited_for_failed(zeke: Zeke) -> None:
+    job_id = zeke.send("refuse")
+    zeke.work()
+    result = zeke("send", "refuse", *SHOP, "--id", job_id, "--wait", "1", "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    told = json.loads(result.stderr)
+    assert {key: told[key] for key in ("error", "id", "taskId", "status")} == {
+        "error": "JobFailed",
+        "id": job_id,
+        "taskId": "refuse",
+        "status": "FAILED",
+    }
+    assert told["output"]["message"] == "no longer wanted"
+
+
+def test_programs_are_told_which_job_is_in_the_way(zeke: Zeke) -> None:
+    first = zeke.send("mail", LETTER, "--singleton-key", "ann")
+    result = zeke("send", "mail", LETTER, *SHOP, "--singleton-key", "ann", "--json")
+    assert result.exit_code == 1
+    told = json.loads(result.stderr)
+    assert (told["error"], told["holder"]) == ("Refused", first)
+
+
 def test_waiting_for_a_job_that_fails_is_a_failure_that_says_why(zeke: Zeke) -> None:
     job_id = zeke.send("refuse")
     zeke.work()

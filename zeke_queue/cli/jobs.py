@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from zeke_queue.cli.render import Column, ago, cut, job_value, plain, print_json, print_table, state_text
-from zeke_queue.cli.session import AppOption, execute, open_queue, options_of, parse_id, parse_json
+from zeke_queue.cli.session import (
+    AppOption,
+    execute,
+    open_queue,
+    open_to_look,
+    options_of,
+    parse_id,
+    parse_json,
+    print_error,
+)
 from zeke_queue.cli.showing import print_job
-from zeke_queue.errors import BadOption, JobNotFound, UnknownTask, UsageError
+from zeke_queue.errors import BadOption, JobNotFound, UnknownTask, UsageError, ZekeError
 from zeke_queue.model import STATUS_OF, JobFilter, JobState, RunStatus
 
 if TYPE_CHECKING:
@@ -36,7 +45,7 @@ def send(
     payload: Annotated[
         str | None,
         typer.Argument(
-            metavar="PAYLOAD",
+            metavar="[PAYLOAD]",
             help="JSON, or - to read it from standard input. One that begins with - needs -- before TASK.",
         ),
     ] = None,
@@ -83,10 +92,9 @@ def send(
                 expire_in=expire_in,
                 singleton_key=singleton_key,
             )
-            if wait is None:
-                _print_sent(run, as_json=options.json)
-            else:
-                _print_output(run, await _result(run, wait), as_json=options.json)
+            if wait is not None:
+                return await _wait(run, wait, as_json=options.json)
+        _print_sent(run, as_json=options.json)
         return 0
 
     execute(command())
@@ -130,13 +138,19 @@ def _require_wait(seconds: float | None) -> None:
         raise BadOption(f"--wait: {seconds:g} is no time to wait; give seconds, 0 or more.")
 
 
-async def _result(run: Run, wait: float) -> Any:
-    """Wait for the result; whoever interrupts that is told how to look the job up."""
+async def _wait(run: Run, wait: float, *, as_json: bool) -> int:
+    """Wait for the result and print it, or which job it did not come of; returns the exit code."""
     try:
-        return await run.result(timeout=wait)
+        output = await run.result(timeout=wait)
     except asyncio.CancelledError:
+        # Whoever interrupts is told how to look the job up.
         typer.echo(f"zeke: no longer waiting; the job goes on: zeke job show {run.id}", err=True)
         raise
+    except ZekeError as error:
+        print_error(error, as_json=as_json, id=run.id, taskId=run.task)
+        return 1
+    _print_output(run, output, as_json=as_json)
+    return 0
 
 
 def _print_sent(run: Run, *, as_json: bool) -> None:
@@ -187,7 +201,7 @@ def list_jobs(
     )
 
     async def command() -> int:
-        async with open_queue(options) as opened:
+        async with open_to_look(options) as opened:
             found = await opened.find(which)
             now = await opened.storage.now()
         if options.json:
@@ -255,7 +269,7 @@ def show(context: typer.Context, job_id: IdArgument) -> None:
     wanted = parse_id(job_id)
 
     async def command() -> int:
-        async with open_queue(options) as queue:
+        async with open_to_look(options) as queue:
             job = await queue.get(wanted)
             if job is None:
                 raise JobNotFound(

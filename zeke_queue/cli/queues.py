@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from zeke_queue.cli.render import NOTHING, Column, ago, plain, print_json, print_table
-from zeke_queue.cli.session import execute, open_queue, options_of
+from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
 from zeke_queue.errors import ZekeError
 from zeke_queue.model import JobState, QueueSettings
 
@@ -40,7 +40,7 @@ def list_queues(context: typer.Context) -> None:
     options = options_of(context)
 
     async def command() -> int:
-        async with open_queue(options) as queue:
+        async with open_to_look(options) as queue:
             counts = {count.name: count.states for count in await queue.count()}
             settings = {one.name: one for one in await queue.storage.queues()}
             now = await queue.storage.now()

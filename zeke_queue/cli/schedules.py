@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from zeke_queue.cli.render import Column, ago, cut, moment, plain, print_json, print_table
-from zeke_queue.cli.session import execute, open_queue, options_of
+from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
 from zeke_queue.errors import BadSchedule, NotJson, ZekeError
 from zeke_queue.model import CatchUp
 
@@ -108,7 +108,7 @@ def list_schedules(context: typer.Context) -> None:
     options = options_of(context)
 
     async def command() -> int:
-        async with open_queue(options) as queue:
+        async with open_to_look(options) as queue:
             schedules = [_with_real_ticks(one) for one in await queue.storage.schedules()]
             now = await queue.storage.now()
         if options.json:

@@ -16,8 +16,8 @@ from uuid import UUID
 
 import typer
 
-from zeke_queue.cli.render import harmless
-from zeke_queue.errors import BadOption, PayloadInvalid
+from zeke_queue.cli.render import harmless, plain
+from zeke_queue.errors import BadOption, JobFailed, PayloadInvalid, Refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
@@ -76,10 +76,31 @@ async def open_queue(options: Options, catalog: Catalog | None = None) -> AsyncG
     from zeke_queue.catalog import Catalog
     from zeke_queue.queue import Queue
 
-    # What the driver warns of (a connection that an interruption broke) is told in words of ours.
-    logging.getLogger("psycopg").addHandler(logging.NullHandler())
+    _hush_driver()
     async with Queue.connect(catalog or Catalog(), settings=options.settings()) as queue:
         yield queue
+
+
+@asynccontextmanager
+async def open_to_look(options: Options) -> AsyncGenerator[Queue]:
+    """Open a queue that is only looked at, which a role can do that may read the tables and no more."""
+    from zeke_queue.catalog import Catalog
+    from zeke_queue.queue import Queue
+    from zeke_queue.storage.postgres import PostgresStorage, migrate
+
+    _hush_driver()
+    settings = options.settings()
+    url = settings.require_database()
+    await migrate.check(url, settings.jobs_schema, reading=True)
+    async with PostgresStorage.open(
+        url, schema=settings.jobs_schema, listen=False, prepare=settings.jobs_prepare
+    ) as storage:
+        yield Queue(Catalog(), storage, settings=settings)
+
+
+def _hush_driver() -> None:
+    """Tell what the driver warns of (a connection that an interruption broke) in words of ours alone."""
+    logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
 def parse_id(text: str, option: str | None = None) -> UUID:
@@ -116,13 +137,23 @@ def parse_json(text: str | None, name: str) -> Any:
         raise BadOption(f"{name} is nested too deeply; send a flatter one.") from None
 
 
-def print_error(error: ZekeError, *, as_json: bool) -> None:
-    """Say on standard error what went wrong, so that standard output stays clean."""
+def print_error(error: ZekeError, *, as_json: bool, **more: Any) -> None:
+    """Say on standard error what went wrong, so that standard output stays clean.
+
+    Args:
+        error: what went wrong.
+        as_json: whether it is told as one line of JSON.
+        **more: what a program is told besides.
+    """
     if as_json:
-        value: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
+        value: dict[str, Any] = {"error": type(error).__name__, "message": str(error), **more}
         if isinstance(error, PayloadInvalid):
             value["fields"] = [field._asdict() for field in error.fields]
-        typer.echo(json.dumps(value, ensure_ascii=False), err=True)
+        if isinstance(error, Refused) and error.holder is not None:
+            value["holder"] = error.holder
+        if isinstance(error, JobFailed):
+            value |= {"status": error.job.status, "output": error.job.output}
+        typer.echo(json.dumps(plain(value), ensure_ascii=False), err=True)
     else:
         # Some of it is what a handler raised, and a terminal would obey whatever stands in there.
         text = "\n".join(harmless(line) for line in str(error).splitlines())

@@ -26,7 +26,7 @@ from zeke_queue.storage.postgres.failures import check_server, how_to_migrate, t
 from zeke_queue.storage.postgres.statements import migrations
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
     from typing import LiteralString
 
     from zeke_queue.storage.postgres.statements import Migration
@@ -102,23 +102,30 @@ def sql(schema: str = "pgboss") -> str:
     return "\n".join(["begin;\n", *steps, f"{_ledger(schema)};\n", f"{note};\n", "commit;\n"])
 
 
-async def check(dsn: str, schema: str = "pgboss") -> None:
+async def check(dsn: str, schema: str = "pgboss", *, reading: bool = False) -> None:
     """See that the database can be worked with; changes nothing.
+
+    Args:
+        dsn: the database.
+        schema: where the tables are.
+        reading: whether the tables will only be looked at, for which the right to select is enough.
 
     Raises:
         SchemaMismatch: the tables are missing, not up to date, or another system's; the message says what to
             do.
-        Forbidden: the role lacks a right on a table; the message names both.
+        Forbidden: the role lacks a right; the message names the first one, and says what gives all.
         StorageUnavailable: the database can't be reached.
         TooOld: the server is older than PostgreSQL 15.
     """
-    await asyncio.to_thread(_check, dsn, schema_name(schema))
+    await asyncio.to_thread(_check, dsn, schema_name(schema), reading=reading)
 
 
-def _check(dsn: str, schema: str) -> None:
+def _check(dsn: str, schema: str, *, reading: bool) -> None:
     with translated(), _connected(dsn) as connection:
         if not _one(connection, "select has_schema_privilege(%s, 'usage')", schema, missing=True):
-            raise Forbidden(f"The role lacks the right usage on schema {schema}. Grant it")
+            raise _lacking(connection, "usage", f"schema {schema}", schema, reading=reading)
+        # First, since what is in the schema can't be told without.
+        _check_rights(connection, schema, dict.fromkeys(RIGHTS, "select"), reading=reading)
         found = _look(connection, schema)
         _refuse_others(found, schema)
         if not found.tables:
@@ -128,10 +135,30 @@ def _check(dsn: str, schema: str) -> None:
                 f"Schema {schema!r} is not up to date: {', '.join(missing)} not applied. "
                 f"{how_to_migrate(schema)}"
             )
-        for table, rights in RIGHTS.items():
-            for right in rights.split(", "):
-                if not _one(connection, "select has_table_privilege(%s, %s)", f"{schema}.{table}", right):
-                    raise Forbidden(f"The role lacks the right {right} on {schema}.{table}. Grant it")
+        if not reading:
+            _check_rights(connection, schema, RIGHTS, reading=False)
+
+
+def _check_rights(connection: Connection, schema: str, wanted: Mapping[str, str], *, reading: bool) -> None:
+    """See that the role has these rights on those of the tables that exist."""
+    has = "select has_table_privilege(to_regclass(%s), %s)"
+    for table, rights in wanted.items():
+        for right in rights.split(", "):
+            if _one(connection, has, f"{schema}.{table}", right) is False:
+                raise _lacking(connection, right, f"{schema}.{table}", schema, reading=reading)
+
+
+def _lacking(connection: Connection, right: str, on: str, schema: str, *, reading: bool) -> Forbidden:
+    """Say which right is missing, and how to get all that are: those for working are many, and doctor's."""
+    role, quoted = connection.execute("select current_user::text, quote_ident(current_user)").fetchall()[0]
+    advice = (
+        f"As the tables' owner: grant usage on schema {schema} to {quoted};"
+        f" grant select on all tables in schema {schema} to {quoted}"
+        if reading
+        else "Grant it (`zeke doctor` prints the statements, for all that are missing), or connect as the"
+        " tables' owner"
+    )
+    return Forbidden(f"Role {role!r} lacks the right {right} on {on}. {advice}")
 
 
 @contextmanager

@@ -1,0 +1,67 @@
+"""What a role may do with the rights that it has, and what it is told where they don't suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+
+from tests.cli.conftest import SHOP, Zeke
+from tests.cli.test_bad_input import stranger
+
+LETTER = '{"to": "ann"}'
+LOOKS = [("jobs",), ("jobs", "--archived"), ("job", "show", "ID"), ("queues",), ("schedules",)]
+
+every_look = pytest.mark.parametrize("look", LOOKS, ids=" ".join)
+Grant = Callable[[str], None]
+
+
+@pytest.fixture
+def role(zeke: Zeke) -> Iterator[tuple[Zeke, Grant]]:
+    """The command line as a role without rights, and what grants it some as the tables' owner."""
+    with stranger(zeke.dsn) as dsn, psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
+        name = dsn.partition("role=")[2].strip("'\"")
+        yield Zeke(dsn), lambda right: owner.execute(f"grant {right} to {name}".encode()) and None
+
+
+@every_look
+def test_whoever_may_only_read_sees_what_the_owner_sees(
+    zeke: Zeke, role: tuple[Zeke, Grant], look: tuple[str, ...]
+) -> None:
+    reader, grant = role
+    grant("usage on schema pgboss")
+    grant("select on all tables in schema pgboss")
+    job_id = zeke.send("mail", LETTER)
+    zeke.work()
+    command = [job_id if word == "ID" else word for word in look]
+    assert reader.json(*command) == zeke.json(*command)
+
+
+@every_look
+def test_whoever_may_not_read_is_told_what_lets_him(role: tuple[Zeke, Grant], look: tuple[str, ...]) -> None:
+    reader, grant = role
+    command = ["00000000-0000-4000-8000-000000000000" if word == "ID" else word for word in look]
+    said = reader.fails(*command, code=1)
+    assert "lacks the right usage on schema pgboss" in said
+    grant("usage on schema pgboss")
+    said = reader.fails(*command, code=1)
+    assert "lacks the right select on pgboss.job" in said
+    statements = said.partition("As the tables' owner: ")[2].strip().split("; ")
+    for statement in statements:
+        grant(statement.removeprefix("grant ").rpartition(" to ")[0])
+    assert "lacks" not in reader(*command).output
+
+
+@pytest.mark.parametrize(
+    "command", [("send", "mail", LETTER, *SHOP), ("queue", "pause", "mail")], ids=" ".join
+)
+def test_whoever_may_only_read_is_told_what_he_lacks_to_change_something(
+    role: tuple[Zeke, Grant], command: tuple[str, ...]
+) -> None:
+    reader, grant = role
+    grant("usage on schema pgboss")
+    grant("select on all tables in schema pgboss")
+    said = reader.fails(*command, code=1)
+    assert "lacks the right insert on pgboss.job" in said
+    assert "`zeke doctor` prints" in said
