@@ -45,6 +45,7 @@ def ingest(
         from zeke_tasks.web.libraries import load_parsers  # noqa: PLC0415
 
         load_parsers()
+    command.check_urls(urls)
     # What goes wrong stands in the tables; the jobs' log lines would break into the progress display.
     log.configure(level="critical")
     options = options_of(context)

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from tests.tasks.scripted_web import feed, fetched, page
 from zeke_queue.cli.session import Options
 from zeke_queue.config import Settings
+from zeke_queue.errors import UsageError
 from zeke_queue.log import LEVELS
 from zeke_tasks import cli
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request
@@ -271,13 +272,22 @@ def test_the_command_ends_with_1_if_a_url_failed_and_prints_json_if_asked_for(se
 
 
 def test_the_command_shows_a_line_for_each_url(settings: Settings) -> None:
-    code, out, _ = _zeke(settings.require_database(), "--timeout", "5", "gopher://a.example/")
+    code, out, _ = _zeke(settings.require_database(), "--timeout", "5", "http://127.0.0.1/feed")
     assert code == 1
-    assert "gopher://a.example/" in out
+    assert "http://127.0.0.1/feed" in out
+
+
+@pytest.mark.parametrize("wrong", ["notaurl", "gopher://a.example/", f"https://a.example/{'x' * 2048}"])
+def test_what_is_no_url_is_a_wrong_call_before_the_database_is_asked(wrong: str) -> None:
+    _, _, error = _zeke(None, "https://a.example/feed", wrong, "ftp://b.example/")
+    assert isinstance(error, UsageError)
+    assert f"{wrong[:80]}" in str(error)
+    assert "ftp://b.example/" in str(error)
+    assert "a.example/feed" not in str(error)
 
 
 def test_log_lines_do_not_break_into_the_display(settings: Settings, logging: Mock) -> None:
-    _zeke(settings.require_database(), "gopher://a.example/")
+    _zeke(settings.require_database(), "http://127.0.0.1/feed")
     # A job that fails for good is an error; what the user should know of it stands in the tables.
     assert LEVELS[logging.call_args.kwargs["level"]] > LEVELS["error"]
 

@@ -18,7 +18,7 @@ from uuid import UUID
 from rich.console import Console
 
 from zeke_queue.clock import SystemClock
-from zeke_queue.errors import Refused
+from zeke_queue.errors import Refused, UsageError
 from zeke_queue.model import FINAL, JobFilter, JobState, QueueCount
 from zeke_queue.queue import Queue
 from zeke_queue.rng import Ids, SystemEntropy
@@ -114,6 +114,34 @@ async def ingest(
             return await _outcomes(queue, repository, taken, jobs)
 
 
+def check_urls(urls: Sequence[str]) -> None:
+    """See that what is to be taken in are URLs, before anything is done.
+
+    Raises:
+        UsageError: some are none that are fetched, whatever they lead to; the message says which, and why.
+    """
+    wrong: list[str] = []
+    for url in urls:
+        try:
+            _place(url)
+        except UrlRefused as refused:
+            wrong.append(str(refused))
+    if wrong:
+        raise UsageError(f"URL…: {'; '.join(wrong)}. Nothing was taken in: correct it, or leave it out.")
+
+
+def _place(url: str) -> str:
+    """Return the form of a URL by which it is known and kept.
+
+    Raises:
+        UrlRefused: it is none that is fetched, or is too long to be kept.
+    """
+    place = canonicalise_url(url)
+    if len(place) > URL_CHARACTERS:
+        raise UrlRefused(f"{place[:80]}…", f"has {len(place)} characters; {URL_CHARACTERS} at most are kept")
+    return place
+
+
 class Intake:
     """Decides what URLs are, stores them, and sends the jobs that read them."""
 
@@ -126,11 +154,7 @@ class Intake:
     async def take(self, url: str) -> Taken:
         """Take in one URL."""
         try:
-            place = canonicalise_url(url)
-            if len(place) > URL_CHARACTERS:
-                raise UrlRefused(
-                    f"{place[:80]}…", f"has {len(place)} characters; {URL_CHARACTERS} at most are kept"
-                )
+            place = _place(url)
             fetched = await self._web.look(place)
             feed = await asyncio.to_thread(feed_of, fetched)
         except WebError as error:
