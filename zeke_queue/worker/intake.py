@@ -185,11 +185,14 @@ class Intake:
             return
         ask = self._ask()
         if ask is None:
-            # Who can take nothing for a while should not have senders knock.
-            await self._say(asleep=False)
+            # Before anything is awaited: room that comes meanwhile is not told of again.
             self._wants_room = True
-            await self._bell.wait()
-            self._wants_room = False
+            try:
+                # Who can take nothing for a while should not have senders knock.
+                await self._say(asleep=False)
+                await self._bell.wait()
+            finally:
+                self._wants_room = False
             return
         got = await self._claim(ask)
         self._looks = 0 if got else self._looks + 1

@@ -1,0 +1,28 @@
+"""What happens between two awaits of the worker's loops."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.clocks import FrozenClock
+from tests.runtime.workers.faulty import Faulty
+from tests.runtime.workers.handler import Handler
+from tests.runtime.workers.place import Place, turns, until
+from zeke_queue.model import JobState
+
+COMPLETED = JobState.COMPLETED
+
+
+async def test_room_that_comes_while_the_storage_is_told_that_there_is_none_is_seen() -> None:
+    clock = FrozenClock()
+    place = Place(clock=clock, storage=Faulty(clock))
+    work = Handler(place)
+    work.go.set()
+    async with place.working(concurrency=1):
+        await until(place.asleep)
+        told = place.storage.late["idle"] = asyncio.Event()
+        first, second = await place.send(work.task), await place.send(work.task)
+        await until(lambda: place.state(first) is COMPLETED)
+        await turns()
+        told.set()
+        await until(lambda: place.state(second) is COMPLETED)
