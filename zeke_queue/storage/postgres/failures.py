@@ -83,20 +83,25 @@ def as_storage_error(error: Exception, state: str | None = None) -> StorageError
         named = _NAMED_SCHEMA.search(said)
         schema = named and (named[1] or named[2])
         return SchemaMismatch(f"The tables are not as they should be: {said}. {how_to_migrate(schema)}")
+    unavailable = _why_unavailable(error, state, said)
+    return None if unavailable is None else StorageUnavailable(unavailable)
+
+
+def _why_unavailable(error: Exception, state: str, said: str) -> str | None:
     if state in ("28000", "28P01"):
-        return StorageUnavailable(f"The database refuses this login: {said}. Check user and password")
+        return f"The database refuses this login: {said}. Check user and password"
     if state in _CUT:
-        return StorageUnavailable(
+        return (
             f"The database cut a statement short: {said}. If it happens again, see statement_timeout,"
             " lock_timeout and the like of this role and database, and who holds a lock for long"
         )
     if isinstance(error, PoolTimeout | TooManyRequests):
-        return StorageUnavailable(
+        return (
             f"No connection to the database could be had in time: {said}. See that the server answers, and"
             " that JOBS_POOL_MAX is enough for what runs at once"
         )
     if state.startswith(_GONE) or (not state and _broke(error)):
-        return StorageUnavailable(
+        return (
             f"The database can't be reached: {said or type(error).__name__}. See that the server runs and"
             " lets this host and user in, and that DATABASE_PRIMARY_URL names it"
         )

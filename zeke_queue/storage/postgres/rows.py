@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from psycopg import AsyncCursor
+from psycopg import AsyncCursor, DataError
 from psycopg import adapters as _standard
 from psycopg.adapt import AdaptersMap, Loader
+from psycopg.pq import Format
 from psycopg.rows import tuple_row
 
 from zeke_queue.core import jsonb
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from psycopg import AsyncConnection
-    from psycopg.abc import Buffer
+    from psycopg.abc import AdaptContext, Buffer
 
     from zeke_queue.model import Completed, Extended, Failed, NewJob, Released
 
@@ -53,9 +54,34 @@ class _RawJson(Loader):
         return bytes(data)
 
 
+class _UtcTime(Loader):
+    """Gives instants in UTC; for one that no ``datetime`` holds, infinity among them, the nearest it holds.
+
+    Others may write such a row, and it must not break what is read, or claimed, along with it.
+    """
+
+    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+        super().__init__(oid, context)
+        self._standard = _STANDARD_TIME(oid, context).load
+
+    def load(self, data: Buffer) -> datetime:
+        try:
+            return self._standard(data).astimezone(UTC)
+        except (DataError, OverflowError):
+            text = bytes(data)
+            return _FIRST if text.startswith((b"-", b"0001-")) or text.endswith(b"BC") else _LAST
+
+
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+_TIME: Final = _standard.types["timestamptz"].oid
+_STANDARD_TIME: Final[Any] = _standard.get_loader(_TIME, Format.TEXT)
+
+
 def _own_adapters() -> AdaptersMap:
     adapters = AdaptersMap(_standard)
     adapters.register_loader("jsonb", _RawJson)
+    adapters.register_loader("timestamptz", _UtcTime)
     return adapters
 
 
@@ -230,21 +256,30 @@ def job(row: Row) -> Job:
     values[2] = JobState(values[2])
     for place in _DECODED:
         if (text := values[place]) is not None:
-            values[place] = jsonb.loads(text)
-    for place in _TIMES:
-        if (time := values[place]) is not None:
-            values[place] = time.astimezone(UTC)
-    values[_HISTORY] = tuple(_attempt(entry) for entry in values[_HISTORY] or ())
+            values[place] = _read(text)
+    values[_HISTORY] = _attempts(values[_HISTORY])
     return Job(*values)
 
 
 _PLACE: Final = {name: place for place, name in enumerate(Job.__slots__)}
 _HISTORY: Final = _PLACE["history"]
 _DECODED: Final = [_PLACE[name] for name in ("data", "output", "meta", "history")]
-_TIMES: Final = [
-    _PLACE[name]
-    for name in ("start_after", "started_on", "created_on", "completed_on", "keep_until", "archived_on")
-]
+
+
+def _read(text: str | bytes) -> Any:
+    """Return a value, or its text where Python can't hold it: a number too long, arrays too deep."""
+    try:
+        return jsonb.loads(text)
+    except NotJson:
+        return text.decode() if isinstance(text, bytes) else text
+
+
+def _attempts(history: Any) -> tuple[Attempt, ...]:
+    """Return a job's history; what is there by somebody else's hand is none of ours."""
+    try:
+        return tuple(_attempt(entry) for entry in history or ())
+    except (KeyError, TypeError, ValueError):
+        return ()
 
 
 def _attempt(entry: dict[str, Any]) -> Attempt:
@@ -261,20 +296,18 @@ def _attempt(entry: dict[str, Any]) -> Attempt:
 def event(row: Row) -> JobEvent:
     """Return a row of ``events.sql``."""
     job_id, attempt, kind, data, seq, at = row
-    return JobEvent(job_id, attempt, kind, data.decode(), seq, at.astimezone(UTC))
+    return JobEvent(job_id, attempt, kind, data.decode(), seq, at)
 
 
 def worker(row: Row) -> WorkerInfo:
     """Return a row of ``workers.sql``."""
-    identity, host, pid, queues, lease, started_on, beat_on, asleep = row
-    times = started_on.astimezone(UTC), beat_on.astimezone(UTC)
-    return WorkerInfo(identity, host, pid, tuple(queues), lease, *times, asleep)
+    identity, host, pid, queues, *rest = row
+    return WorkerInfo(identity, host, pid, tuple(queues), *rest)
 
 
 def queue(row: Row) -> QueueSettings:
     """Return a row of ``queues.sql``."""
-    name, limit, paused_on = row
-    return QueueSettings(name, limit, paused_on and paused_on.astimezone(UTC))
+    return QueueSettings(*row)
 
 
 def schedule(row: Row) -> Schedule:
@@ -286,10 +319,10 @@ def schedule(row: Row) -> Schedule:
         task=task,
         zone=zone,
         data=data,
-        options=jsonb.loads(options) if options else {},
+        options=_read(options) if options else {},
         catch_up=CatchUp(catch_up),
         description=description,
         paused=paused,
-        last_tick=last_tick and last_tick.astimezone(UTC),
-        next_tick=next_tick and next_tick.astimezone(UTC),
+        last_tick=last_tick,
+        next_tick=next_tick,
     )

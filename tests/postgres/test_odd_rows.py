@@ -1,0 +1,82 @@
+"""Rows as other programs and people may leave them: none breaks the page or the claim that it is in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, LiteralString
+
+import psycopg
+import pytest
+from psycopg import sql as composing
+
+from tests.runtime.catalogs import mail_catalog
+from zeke_queue.model import JobFilter, Schedule
+from zeke_queue.queue import Queue
+from zeke_queue.scheduler import Scheduler
+
+if TYPE_CHECKING:
+    from tests.postgres.sending import Sender
+    from zeke_queue.storage.postgres import PostgresStorage
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+EARLY: list[LiteralString] = ["-infinity", "0044-03-15 00:00:00+00 BC", "0001-01-01 00:00:00+12"]
+LATE: list[LiteralString] = ["infinity", "10000-01-01 00:00:00+00", "9999-12-31 23:00:00-12"]
+DEEP = '{"a": ' + "[" * 3_000 + "]" * 3_000 + "}"
+
+
+@pytest.mark.parametrize("early", EARLY)
+async def test_a_start_before_all_time_is_claimed_with_the_others(
+    jobs: Sender, sql: Connection, early: str
+) -> None:
+    odd, plain = await jobs.send(2)
+    sql.execute("update pgboss.job set startafter = %s::timestamptz where id = %s", [early, odd])
+    claimed = {job.id: job.start_after for job in await jobs.claim(2)}
+    assert claimed.keys() == {odd, plain}
+    assert claimed[odd] == FIRST
+
+
+@pytest.mark.parametrize("late", LATE)
+@pytest.mark.parametrize("column", ["startafter", "keepuntil"])
+async def test_a_time_after_all_time_is_shown_as_the_last_one(
+    storage: PostgresStorage, jobs: Sender, sql: Connection, late: str, column: str
+) -> None:
+    odd, plain = await jobs.send(2)
+    change = composing.SQL("update pgboss.job set {} = %s::timestamptz where id = %s")
+    sql.execute(change.format(composing.Identifier(column)), [late, odd])
+    found = {job.id: job for job in await storage.find(JobFilter())}
+    assert found.keys() == {odd, plain}
+    assert LAST in (found[odd].start_after, found[odd].keep_until)
+    assert LAST not in (found[plain].start_after, found[plain].keep_until)
+
+
+async def test_a_payload_that_cannot_be_read_is_shown_as_its_text(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    odd, plain = await jobs.send(2, data='{"a": 1}')
+    sql.execute("update pgboss.job set data = %s::jsonb where id = %s", [DEEP, odd])
+    found = {job.id: job.data for job in await storage.find(JobFilter())}
+    assert found == {odd: DEEP, plain: {"a": 1}}
+
+
+@pytest.mark.parametrize("history", ['{"attempt": 1}', "[1]", '[{"attempt": 1}]', '"none"'])
+async def test_a_history_of_somebody_else_is_left_out(
+    storage: PostgresStorage, jobs: Sender, sql: Connection, history: str
+) -> None:
+    odd, plain = await jobs.send(2)
+    sql.execute("update pgboss.job set history = %s::jsonb where id = %s", [history, odd])
+    found = {job.id: job.history for job in await storage.find(JobFilter())}
+    assert found == {odd: (), plain: ()}
+
+
+async def test_a_schedule_whose_options_cannot_be_read_does_not_stop_the_others(
+    storage: PostgresStorage, sql: Connection
+) -> None:
+    for name in ("odd", "plain"):
+        await storage.put_schedule(Schedule(name, "* * * * *", "clean"))
+    sql.execute("update pgboss.schedule set options = %s::jsonb where name = 'odd'", [DEEP])
+    sql.execute("update pgboss.schedule set last_tick = now() - interval '1 hour', next_tick = now()")
+    sent = await Scheduler(Queue(mail_catalog(), storage)).tick()
+    assert len(sent) == 1
+    assert {schedule.name for schedule in await storage.schedules()} == {"odd", "plain"}
