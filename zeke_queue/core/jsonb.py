@@ -14,10 +14,11 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
 
-from pydantic_core import from_json, to_json
+from pydantic_core import SchemaSerializer, core_schema, from_json, to_json
 
 from zeke_queue.errors import NotJson
 
@@ -33,12 +34,21 @@ INTEGER_DIGITS_MAX: Final = 131_072
 FRACTION_DIGITS_MAX: Final = 16_383
 """Digits after the decimal point that Postgres's numeric can hold."""
 
+INTEGER_DIGITS_READ: Final = 4_300
+"""Digits of an integer that pydantic reads, which is how a worker reads its payloads."""
+
+REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+"""What pydantic puts in the place of what it can't encode, where it does not refuse it."""
+
 _Tree: TypeAlias = "dict[str, _Tree] | list[_Tree] | str | float | None"
 
 _NUMBER: Final = re.compile(r"(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?", re.ASCII)
 _EXPONENT_END: Final = 2**30  # from here on Postgres refuses a number whatever its digits
-_LONG_NUMBER: Final = re.compile(rf"\d{{{INTEGER_DIGITS_MAX + 1}}}", re.ASCII)
-_PATH_MAX: Final = 300
+# The look behind keeps a search from starting anew at each digit of a long run.
+_LONG_NUMBER: Final = re.compile(rf"(?<!\d)\d{{{INTEGER_DIGITS_READ + 1}}}", re.ASCII)
+_PATH_PARTS: Final = 300
+_PATH_SHOWN: Final = 200
+_PLAIN: Final = SchemaSerializer(core_schema.any_schema())
 
 
 def dumps(value: Any) -> str:
@@ -49,27 +59,65 @@ def dumps(value: Any) -> str:
     become text, as pydantic does.
 
     Args:
-        value: nested at most 200 levels, which is as deep as pydantic reads.
+        value: nested at most 200 levels, with integers of at most 4 300 digits, which is what pydantic reads.
 
     Returns:
         Text without needless spaces, in which characters beyond ASCII stand for themselves.
 
     Raises:
-        NotJson: for NaN and the infinities, for NUL characters and lone surrogates, for values of other
-            types, for ones that contain themselves. The message has the path to the culprit.
+        NotJson: for NaN and the infinities, for longer integers, for NUL characters and lone surrogates, for
+            values of other types, for ones that nest deeper or contain themselves. The message has the path
+            to the culprit.
     """
     try:
         text = to_json(value, inf_nan_mode="constants").decode()
-    except Exception as error:  # noqa: BLE001 - a value's own serialiser may raise anything
-        _refuse(value, error)
+    except Exception as error:
+        raise NotJson(complaint(value, error)) from error
     # An honest string may have these spellings too, so they only prompt a closer look.
-    if "\\u0000" in text or "NaN" in text or "Infinity" in text:
-        _look_closer(json.loads(text))
+    if (
+        "\\u0000" in text
+        or "NaN" in text
+        or "Infinity" in text
+        or (len(text) > INTEGER_DIGITS_READ and _LONG_NUMBER.search(text))
+    ):
+        _look_closer(json.loads(text, parse_int=_Number))
     if text.count("[") + text.count("{") > DEPTH_MAX:
         _refuse_too_deep(text)
-    if len(text) > INTEGER_DIGITS_MAX and (number := _LONG_NUMBER.search(text)):
-        _refuse_number(number.group())
+    if REPLACEMENT in text:
+        check_keys(value)
     return text
+
+
+def check_keys(value: Any) -> None:
+    """Refuse a value with half of a surrogate pair in a key, which pydantic replaces where it knows the type.
+
+    Raises:
+        NotJson: there is one.
+    """
+    todo: list[Any] = [_PLAIN.to_python(value)]
+    while todo:
+        for key, part in _parts(todo.pop()):
+            if isinstance(key, str):
+                _encodable(key)
+            todo.append(part)
+
+
+def complaint(value: Any, error: Exception) -> str:
+    """Say where in a value the part is that can't be written, why, and what to do.
+
+    Args:
+        value: what was to be written.
+        error: what pydantic raised at it.
+    """
+    reason = str(error).removeprefix("Error serializing to JSON: ")
+    if isinstance(error, RecursionError) or "depth exceeded" in reason:
+        return f"The value nests more than {DEPTH_MAX} levels deep; flatten it"
+    path = _path_to_misfit(value)
+    if "Circular reference" in reason:
+        return f"{path}: the value contains itself; cut the circle"
+    if "surrogates not allowed" in reason:
+        return f"{path}: the text has half of a surrogate pair, which is no character; remove it"
+    return f"{path}: {reason}; use what JSON has, or a pydantic model"
 
 
 def loads(text: str | bytes) -> Any:
@@ -81,9 +129,9 @@ def loads(text: str | bytes) -> Any:
     try:
         return from_json(text, allow_inf_nan=False)
     except ValueError:
-        pass  # what is nested deeper than pydantic reads gets a second chance
+        pass  # what is nested deeper, or has longer numbers, than pydantic reads gets a second chance
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise NotJson(f"The text is no JSON that can be read: {error}") from None
 
@@ -155,11 +203,27 @@ def _sorted(members: dict[str, _Tree]) -> dict[str, _Tree]:
 
 
 def _encodable(printed: str) -> str:
-    try:
-        printed.encode()
-    except UnicodeEncodeError:
-        raise NotJson("The JSON has half of a surrogate pair, which is no character; remove it") from None
+    if not _is_text(printed):
+        raise NotJson("The JSON has half of a surrogate pair, which is no character; remove it")
     return printed
+
+
+def _is_text(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _integer(number: str) -> int:
+    """Read an integer of any length, in pieces: Python refuses to convert very long ones at once."""
+    if len(number) <= sys.int_info.str_digits_check_threshold:
+        return int(number)
+    if number[0] == "-":
+        return -_integer(number[1:])
+    low = len(number) // 2
+    return _integer(number[:-low]) * 10**low + _integer(number[-low:])
 
 
 def _exact_number(number: str) -> _Number:
@@ -266,8 +330,14 @@ def _refuse_number(number: str) -> NoReturn:
 
 
 def _look_closer(tree: _Tree) -> None:
-    """Refuse a tree that has a NUL, or a number that is not finite."""
-    for path, leaf in _leaves(tree, "$"):
+    """Refuse a tree that has a NUL, or a number that is not finite or too long."""
+    for whole_path, leaf in _leaves(tree, "$"):
+        path = _shown(whole_path)
+        if isinstance(leaf, _Number) and len(leaf.lstrip("-")) > INTEGER_DIGITS_READ:
+            raise NotJson(
+                f"{path}: an integer of {len(leaf.lstrip('-'))} digits can't be read again, "
+                f"{INTEGER_DIGITS_READ} are the most; store it as text"
+            )
         if isinstance(leaf, str) and "\0" in leaf:
             raise NotJson(f"{path}: the text has a NUL character, which Postgres can't keep; remove it")
         if isinstance(leaf, float) and not math.isfinite(leaf):
@@ -287,16 +357,29 @@ def _leaves(tree: _Tree, path: str) -> Iterator[tuple[str, _Tree]]:
         yield path, tree
 
 
-def _refuse(value: Any, error: Exception) -> NoReturn:
-    """Say where in the value the part is that can't be written, and why."""
-    path, part = "$", value
-    for _ in range(_PATH_MAX):
+def _path_to_misfit(value: Any) -> str:
+    """Return the path to the innermost part that can't be written; of a circle, to where it closes."""
+    path, part, above = "$", value, {id(value)}
+    for _ in range(_PATH_PARTS):
         found = next(((key, child) for key, child in _parts(part) if not _fits(child)), None)
         if found is None:
             break
-        path, part = f"{path}.{found[0]}", found[1]
-    reason = str(error).removeprefix("Error serializing to JSON: ")
-    raise NotJson(f"{path}: {reason}; use what JSON has, or a pydantic model") from error
+        path, part = f"{path}.{_named(found[0])}", found[1]
+        if id(part) in above:
+            break
+        above.add(id(part))
+    return _shown(path)
+
+
+def _named(key: object) -> str:
+    try:
+        return str(key).encode("utf-8", "backslashreplace").decode()
+    except Exception:  # noqa: BLE001 - a key's own code may raise anything, and an integer may be too long
+        return f"<{type(key).__name__}>"
+
+
+def _shown(path: str) -> str:
+    return path if len(path) <= _PATH_SHOWN else f"{path[:_PATH_SHOWN]}…"
 
 
 def _parts(value: Any) -> Iterable[tuple[Any, Any]]:

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from zeke_queue.core.jsonb import DEPTH_MAX, dumps, loads, normalise
+from zeke_queue.core.jsonb import DEPTH_MAX, INTEGER_DIGITS_READ, dumps, loads, normalise
 from zeke_queue.errors import NotJson
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
@@ -116,10 +116,53 @@ def test_what_is_no_json_is_refused_with_its_path(value: Any, path: str) -> None
     assert str(refused.value).startswith(path)
 
 
-def test_a_number_that_numeric_cannot_hold_is_refused() -> None:
-    assert len(dumps(10**131_071)) == 131_072
-    with pytest.raises(NotJson, match="beyond"):
-        dumps([10**131_072])
+def test_an_integer_is_refused_if_pydantic_could_not_read_it_again() -> None:
+    longest = 10**INTEGER_DIGITS_READ - 1
+    assert loads(dumps([longest, -longest])) == [longest, -longest]
+    for number in (longest + 1, -longest - 1, 10**131_072):
+        with pytest.raises(NotJson, match=r"^\$\.a\.0: an integer of \d+ digits .* store it as text$"):
+            dumps({"a": [number]})
+
+
+@pytest.mark.parametrize("beside", ["NaN", math.nan, "Infinity", "NUL: \0", r"\u0000"])
+def test_a_long_integer_is_refused_whatever_stands_beside_it(beside: object) -> None:
+    with pytest.raises(NotJson):
+        dumps([10**5_000, beside])
+
+
+def test_digits_in_a_text_are_no_long_number() -> None:
+    digits = "7" * 140_000
+    assert loads(dumps({"a": digits, digits: "NaN"})) == {"a": digits, digits: "NaN"}
+
+
+@pytest.mark.parametrize("deep", [250, 254, 255, 300, 5_000])
+def test_a_value_that_nests_too_deeply_is_refused_in_a_line(deep: int) -> None:
+    with pytest.raises(NotJson, match=r"^The value nests more than 200 levels deep; flatten it$"):
+        dumps({"a": nested(deep)})
+
+
+def test_the_path_to_a_circle_ends_where_it_closes() -> None:
+    inner: dict[str, Any] = {}
+    inner["again"] = [inner]
+    with pytest.raises(NotJson, match=r"^\$\.a\.again\.0: the value contains itself; cut the circle$"):
+        dumps({"a": inner})
+
+
+def test_a_message_stays_short_whatever_the_keys_are() -> None:
+    for value in ({"k" * 10_000: object()}, {"k" * 10_000: math.nan}, {"\ud800" * 10_000: object()}):
+        with pytest.raises(NotJson) as refused:
+            dumps(value)
+        assert len(str(refused.value).encode()) < 2_000
+
+
+class Named(BaseModel):
+    by_name: dict[str, list[int]]
+
+
+def test_half_a_character_in_a_key_is_refused_though_pydantic_replaces_it() -> None:
+    assert "\ufffd" in dumps(Named(by_name={"\ufffd": [1]}))
+    with pytest.raises(NotJson, match="half of a surrogate pair"):
+        dumps([Named(by_name={"a": [1], "b\ud800": [2]})])
 
 
 def test_a_value_may_nest_as_deeply_as_pydantic_reads() -> None:
@@ -147,6 +190,13 @@ def test_a_value_whose_own_code_raises_is_refused() -> None:
 
 def test_what_another_system_nested_deeper_can_still_be_read() -> None:
     assert loads("[" * 300 + "]" * 300) == nested(300)
+
+
+@pytest.mark.parametrize("digits", [4_301, 5_000, 131_072])
+def test_what_another_system_counted_further_can_still_be_read(digits: int) -> None:
+    number = 10 ** (digits - 1) + 7
+    text = "1" + "0" * (digits - 2) + "7"
+    assert loads(f'{{"a": [{text}, -{text}]}}') == {"a": [number, -number]}
 
 
 @pytest.mark.parametrize("text", ["", "nul", "[1,]", "{'a':1}", "NaN", "[Infinity]", b"\xff", "[" * 100_000])
