@@ -7,13 +7,15 @@ import inspect
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
+from uuid import UUID
 
 from zeke_queue.core.cron import Cron
+from zeke_queue.core.failure import shown
 from zeke_queue.core.names import queue_name
-from zeke_queue.core.options import JobOptions, merge
+from zeke_queue.core.options import DEFAULTS, JobOptions, merge, new_job
 from zeke_queue.errors import BadOption, BadSchedule, DuplicateTask, UnknownTask, UsageError
 from zeke_queue.model import CatchUp, Schedule
-from zeke_queue.task import PAYLOAD_CAP, Task
+from zeke_queue.task import PAYLOAD_CAP, Task, check_description
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,6 +28,8 @@ P = TypeVar("P")
 R = TypeVar("R")
 
 _NAMED_AT_MOST: Final = 12
+
+_NOBODY: Final = UUID(int=0)
 
 OUTPUT_CAP: Final = 1_048_576
 """Bytes of an output's JSON, by default."""
@@ -74,6 +78,9 @@ class Catalog:
         defaults: options of all its tasks where the task itself does not say.
         payload_cap: bytes of a payload's JSON at most.
         output_cap: bytes of an output's JSON at most.
+
+    Raises:
+        BadOption: a default or a cap is out of its range.
     """
 
     def __init__(
@@ -84,10 +91,15 @@ class Catalog:
         payload_cap: int = PAYLOAD_CAP,
         output_cap: int = OUTPUT_CAP,
     ) -> None:
+        if resources is not None and not callable(resources):
+            raise BadOption(
+                f"resources: {shown(resources)} can't be called; give a function that returns an async "
+                "context manager"
+            )
         self.resources = resources
-        self.defaults = defaults or JobOptions()
-        self.payload_cap = payload_cap
-        self.output_cap = output_cap
+        self.defaults = _checked_defaults(defaults)
+        self.payload_cap = _cap("payload_cap", payload_cap)
+        self.output_cap = _cap("output_cap", output_cap)
         self._tasks: dict[str, Task[Any, Any]] = {}
         self._aliases: dict[str, Task[Any, Any]] = {}
         self._schedules: dict[str, Declared] = {}
@@ -217,8 +229,12 @@ class Catalog:
         except ValueError:
             known = ", ".join(member.value for member in CatchUp)
             raise BadOption(f"catch_up: {catch_up!r} is not one of {known}") from None
+        if task is not None and not isinstance(task, str | Task):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise _no_task(task)
         target = task.name if isinstance(task, Task) else task or name
-        self._schedules[name] = Declared(name, cron, target, payload, zone, how, description)
+        self._schedules[name] = Declared(
+            name, cron, target, payload, zone, how, check_description(description)
+        )
 
     def stored_schedules(self, zone: str = "UTC") -> list[Schedule]:
         """Return the declared schedules as they are stored, their payloads validated.
@@ -260,6 +276,8 @@ class Catalog:
             BadSchedule: both have a schedule of one name.
             BadOption: both have resources, and not the same.
         """
+        if not isinstance(other, Catalog):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
+            raise UsageError(f"include: {shown(other)} is no catalog; give what Catalog() made")
         if other.resources is not None and self.resources not in (None, other.resources):
             raise BadOption("resources: both catalogs have some; give them to the including catalog alone")
         for task in other.tasks.values():
@@ -284,9 +302,7 @@ class Catalog:
                 f"Task {which.name!r} is not of this catalog; define it there, or include its own catalog"
             )
         if not isinstance(which, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
-            raise UsageError(
-                f"{which!r} is no task: give its name, or what @catalog.task('name') made of its handler"
-            )
+            raise _no_task(which)
         task = self._tasks.get(which) or self._aliases.get(which)
         if task is None:
             near = difflib.get_close_matches(which, [*self._tasks, *self._aliases], n=3)
@@ -312,6 +328,27 @@ class Catalog:
             raise DuplicateTask(f"Task {task.name!r} has one of its names twice: {', '.join(task.aliases)}")
         self._tasks[task.name] = task
         self._aliases |= dict.fromkeys(task.aliases, task)
+
+
+def _no_task(given: object) -> UsageError:
+    return UsageError(
+        f"{shown(given)} is no task: give its name, or what @catalog.task('name') made of its handler"
+    )
+
+
+def _checked_defaults(given: object) -> JobOptions:
+    if given is None:
+        return JobOptions()
+    if not isinstance(given, JobOptions):
+        raise BadOption(f"defaults: {shown(given)} is no JobOptions; give JobOptions(retry_limit=…)")
+    new_job(_NOBODY, "any", None, merge(given, DEFAULTS))
+    return given
+
+
+def _cap(field: str, given: object) -> int:
+    if type(given) is not int or given < 1:
+        raise BadOption(f"{field}: {shown(given)} is no number of bytes; give an integer above 0")
+    return given
 
 
 def _require_name(name: object) -> None:

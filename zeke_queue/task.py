@@ -10,17 +10,18 @@ import dataclasses
 import functools
 import inspect
 import typing
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, TypeVar
 from uuid import UUID
 
-from pydantic import BaseModel, RootModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, RootModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError
-from pydantic_core import PydanticSerializationError
 
 from zeke_queue.context import JobContext
 from zeke_queue.core import jsonb
+from zeke_queue.core.failure import shown
 from zeke_queue.core.names import queue_name
-from zeke_queue.core.options import DEFAULTS, JobOptions, merge, new_job
+from zeke_queue.core.options import DEFAULTS, INT4_MAX, JobOptions, merge, new_job
 from zeke_queue.errors import BadOption, FieldError, NotJson, PayloadInvalid, TooLarge, UsageError
 from zeke_queue.signals import Fail, Retry, Signal, Snooze
 
@@ -69,11 +70,13 @@ class Task(Generic[P, R]):
     ) -> None:
         self.handler = handler
         self.name = queue_name(name)
-        self.aliases = tuple(queue_name(alias) for alias in aliases)
+        self.aliases = tuple(queue_name(alias) for alias in _sequence(aliases))
         self.options = options or JobOptions()
         self.concurrency_limit = concurrency_limit
-        self.description = description or _first_line(handler)
+        self.description = check_description(description) or _first_line(handler)
         self.payload_cap = payload_cap
+        if not isinstance(process, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
+            raise BadOption(f"process: {shown(process)} is neither True nor False; give one of them")
         self.kind: Kind = (
             "process" if process else "async" if inspect.iscoroutinefunction(handler) else "thread"
         )
@@ -143,11 +146,7 @@ class Task(Generic[P, R]):
         value = self.validate(payload)
         if self._adapter is None:
             return None
-        try:
-            plain = self._adapter.serializer.to_python(value, mode="json", by_alias=True)
-        except PydanticSerializationError as error:
-            raise NotJson(f"The payload of task {self.name!r} has no JSON form: {error}") from error
-        text = jsonb.dumps(plain)
+        text = self._written(value, self._adapter)
         # Most payloads are small; only one that could be over the cap is worth encoding to count its bytes.
         if len(text) * 4 > self.payload_cap and (size := len(text.encode())) > self.payload_cap:
             raise TooLarge(
@@ -156,27 +155,50 @@ class Task(Generic[P, R]):
             )
         return text
 
+    def _written(self, value: Any, adapter: TypeAdapter[Any]) -> str:
+        try:
+            plain = adapter.serializer.to_python(value, mode="json", by_alias=True)
+        except Exception as error:  # a payload's own serialiser may raise anything
+            raise self._not_json(jsonb.complaint(value, error)) from error
+        try:
+            text = jsonb.dumps(plain)
+            if jsonb.REPLACEMENT in text:
+                jsonb.check_keys(value)
+        except NotJson as error:
+            raise self._not_json(str(error)) from error
+        return text
+
+    def _not_json(self, why: str) -> NotJson:
+        return NotJson(f"The payload of task {self.name!r} has no JSON form: {why}")
+
     def json_schema(self) -> dict[str, Any] | None:
         """Return the JSON Schema of the payload, by aliases; None for a task that takes none."""
         return None if self._adapter is None else self._adapter.json_schema(by_alias=True)
 
     def _check(self) -> None:
         limit = self.concurrency_limit
-        if limit is not None and (type(limit) is not int or limit < 1):
+        if limit is not None and (type(limit) is not int or not 1 <= limit <= INT4_MAX):
             raise BadOption(
-                f"concurrency_limit: {limit!r} is out of range; give 1 or more, or None for no limit"
+                f"concurrency_limit: {shown(limit)} is out of range; give 1 to {INT4_MAX}, or None for no "
+                "limit"
             )
         # The first send would find these out of range; whoever writes the task should.
         new_job(_NOBODY, self.name, None, merge(self.options, DEFAULTS))
-        if self.kind == "process" and "<locals>" in getattr(self.handler, "__qualname__", ""):
+        if self.kind == "process" and not _has_path(self.handler):
             raise UsageError(
-                f"Task {self.name!r}: a handler that runs in a process is looked up by its module and name; "
-                "move it to the top level of a module"
+                f"Task {self.name!r}: a handler that runs in a process is looked up by its module and name, "
+                f"which {shown(self.handler)} has not; write a function with def at the top level of a module"
             )
 
     def _build_adapter(self) -> TypeAdapter[Any]:
         try:
-            return TypeAdapter(self.payload_type)
+            try:
+                # By default pydantic makes NaN null where the type says nothing of numbers.
+                return TypeAdapter(self.payload_type, config=ConfigDict(ser_json_inf_nan="constants"))
+            except PydanticUserError as error:
+                if error.code != "type-adapter-config-unused":
+                    raise
+                return TypeAdapter(self.payload_type)  # a model's own settings hold
         except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation, PydanticUserError) as error:
             raise UsageError(
                 f"Task {self.name!r}: pydantic can't validate a payload of type {self.payload_type!r}: "
@@ -194,6 +216,38 @@ class Task(Generic[P, R]):
 
 
 _NOBODY: Final = UUID(int=0)
+
+
+def check_description(given: object) -> str | None:
+    """Return a description of a task or a schedule.
+
+    Raises:
+        BadOption: it is no text that Postgres can keep.
+    """
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise BadOption(f"description: {shown(given)} is no text; give a line for people, or leave it out")
+    if "\0" in given or any("\ud800" <= character <= "\udfff" for character in given):
+        raise BadOption(
+            f"description: {shown(given)} has a NUL character or half of a surrogate pair, which Postgres "
+            "can't keep; give text without"
+        )
+    return given
+
+
+def _sequence(aliases: object) -> Sequence[str]:
+    """Return aliases, which a single text is not: its characters would each become one."""
+    if isinstance(aliases, str) or not isinstance(aliases, Iterable):
+        raise BadOption(f"aliases: {shown(aliases)} is no sequence of names; give one, such as ['old-name']")
+    return typing.cast("Sequence[str]", tuple(typing.cast("Iterable[Any]", aliases)))
+
+
+def _has_path(handler: object) -> bool:
+    """Whether module and qualified name lead to the handler again: not to one without, or of an object."""
+    if inspect.ismethod(handler) and not inspect.isclass(handler.__self__):
+        return False
+    return inspect.isroutine(handler) and "<" not in getattr(handler, "__qualname__", "<")
 
 
 def _first_line(handler: Callable[..., Any]) -> str | None:
@@ -217,14 +271,22 @@ def _signature(
     Only the annotation of the payload is evaluated: the handler's module may import the other one for the
     type checker alone.
     """
-    parameters = list(inspect.signature(handler).parameters.values())
+    if not callable(handler):
+        raise UsageError(f"Task {name!r}: {shown(handler)} is no handler; decorate a function")
+    try:
+        parameters = list(inspect.signature(handler).parameters.values())
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"Task {name!r}: the arguments of {shown(handler)} can't be told; wrap it in a function of "
+            "your own"
+        ) from error
     takes_job = bool(parameters) and _is_job(parameters[-1])
     rest = parameters[:-1] if takes_job else parameters
     if len(rest) > 1 or any(p.kind not in _POSITIONAL for p in parameters):
-        shown = ", ".join(str(p) for p in parameters)
+        listed = ", ".join(str(p) for p in parameters)
         raise UsageError(
             f"Task {name!r}: a handler takes (payload), (payload, job: JobContext), (job: JobContext) or "
-            f"nothing; this one takes ({shown})"
+            f"nothing; this one takes ({listed})"
         )
     if not rest:
         return False, takes_job, None

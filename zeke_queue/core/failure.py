@@ -21,6 +21,9 @@ MESSAGE_MAX: Final = 2_000
 TRACEBACK_MAX: Final = 8_000
 """Characters kept of a traceback."""
 
+SHOWN_MAX: Final = 120
+"""Characters of a value that a message shows."""
+
 EXTRA_MAX: Final = 2_000
 """Characters of JSON kept of each extra value."""
 
@@ -57,12 +60,25 @@ def error_record(type_: str, message: str, traceback: str | None = None, **extra
     """
     record: dict[str, Any] = {
         "type": _clean(type_, MESSAGE_MAX),
-        "message": _clean(message, MESSAGE_MAX),
+        "message": _clean(_text(message), MESSAGE_MAX),
         "traceback": None if traceback is None else _clean(traceback, TRACEBACK_MAX),
     }
     return jsonb.dumps(
         record | {_clean(k, MESSAGE_MAX): _plain(v) for k, v in extra.items() if k not in record}
     )
+
+
+def shown(value: object) -> str:
+    """Return a value's ``repr`` for a message, in about a line, whatever was given."""
+    said = _guarded(lambda: repr(value))
+    if said is None:  # its own code raises, or it is an integer of more digits than Python likes to print
+        return f"<{type(value).__name__}>"
+    return said if len(said) <= SHOWN_MAX else f"{said[:SHOWN_MAX]}…"
+
+
+def _text(message: object) -> str:
+    """Return what an application gave as a message as text, which it may not be."""
+    return message if isinstance(message, str) else shown(message)
 
 
 def _type_name(exc: BaseException) -> str:

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zeke_queue.core.failure import MESSAGE_MAX, TRACEBACK_MAX, error_output, error_record
+from zeke_queue.core.failure import (
+    MESSAGE_MAX,
+    SHOWN_MAX,
+    TRACEBACK_MAX,
+    error_output,
+    error_record,
+    shown,
+)
 from zeke_queue.core.jsonb import normalise
 
 E = TypeVar("E", bound=BaseException)
@@ -163,3 +170,27 @@ def test_a_failure_without_an_exception_has_no_traceback() -> None:
 def test_what_ends_a_process_can_be_told_too() -> None:
     assert record(SystemExit(3))["message"] == "3"
     assert record(KeyboardInterrupt())["type"] == "KeyboardInterrupt"
+
+
+@pytest.mark.parametrize("message", [5, None, ["why"], 10**5_000, b"\xff"])
+def test_a_message_that_is_no_text_is_described(message: Any) -> None:
+    assert json.loads(error_record("Fail", message))["message"] == shown(message)
+
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("no")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", "'a'"),
+        (10**5_000, "<int>"),
+        (Unshowable(), "<Unshowable>"),
+        ("\ud800", "'\\ud800'"),
+        ("x" * 1_000, "'" + "x" * (SHOWN_MAX - 1) + "…"),
+    ],
+)
+def test_any_value_is_shown_in_about_a_line(value: object, text: str) -> None:
+    assert shown(value) == text
