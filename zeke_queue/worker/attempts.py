@@ -33,7 +33,7 @@ class Attempts:
         self._tells = log.enabled("info")
 
     async def __call__(self, held: Held) -> Outcome | None:
-        """Run a job's handler and judge what came of it; raises only what ends the whole process."""
+        """Run a job's handler and judge what came of it; nothing that they raise gets out."""
         claimed, task = held.claimed, held.served.task
         if held.started >= held.deadline:
             if held.reason == "expired":
@@ -45,7 +45,7 @@ class Attempts:
             payload = task.validate_json(claimed.data)
         except PayloadInvalid as error:
             return self._outcomes.misfit(held, error)
-        except Exception as error:  # noqa: BLE001 - a model's own validators are the application's, and may raise anything
+        except BaseException as error:  # noqa: BLE001 - a model's own validators are the application's, and may raise anything
             return self._outcomes.raised(held, error)
         if self._tells:
             job_id = str(claimed.id)
@@ -60,7 +60,7 @@ class Attempts:
             else:
                 result = await (task.handler(payload) if task.takes_payload else task.handler())
             return self._outcomes.returned(held, result)
-        except (KeyboardInterrupt, GeneratorExit):
+        except GeneratorExit:  # the loop is gone, and nothing can be awaited any more
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its job's failure, SystemExit too
             return self._outcomes.raised(held, error)
