@@ -6,9 +6,9 @@ side of it (``JobHost``). A decoded ``meta`` and a logger are made when they are
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zeke_queue.core import jsonb
 from zeke_queue.errors import BadOption
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class JobContext:
     def meta(self) -> Mapping[str, Any]:
         """The object that is carried from parent to child; empty if the job has none."""
         if self._meta is None:
-            self._meta = json.loads(self._raw_meta) if self._raw_meta is not None else {}
+            self._meta = jsonb.loads(self._raw_meta) if self._raw_meta is not None else {}
         return self._meta or {}
 
     @property

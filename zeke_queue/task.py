@@ -161,7 +161,7 @@ class Task(Generic[P, R]):
         except Exception as error:  # a payload's own serialiser may raise anything
             raise self._not_json(jsonb.complaint(value, error)) from error
         try:
-            text = jsonb.dumps(plain)
+            text = jsonb.dumps(plain, digits=jsonb.INTEGER_DIGITS_READ)
             if jsonb.REPLACEMENT in text:
                 jsonb.check_keys(value)
         except NotJson as error:

@@ -45,13 +45,13 @@ _Tree: TypeAlias = "dict[str, _Tree] | list[_Tree] | str | float | None"
 _NUMBER: Final = re.compile(r"(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?", re.ASCII)
 _EXPONENT_END: Final = 2**30  # from here on Postgres refuses a number whatever its digits
 # The look behind keeps a search from starting anew at each digit of a long run.
-_LONG_NUMBER: Final = re.compile(rf"(?<!\d)\d{{{INTEGER_DIGITS_READ + 1}}}", re.ASCII)
+_LONG_NUMBER: Final = re.compile(rf"(?<!\d)\d{{{INTEGER_DIGITS_READ + 1},}}", re.ASCII)
 _PATH_PARTS: Final = 300
 _PATH_SHOWN: Final = 200
 _PLAIN: Final = SchemaSerializer(core_schema.any_schema())
 
 
-def dumps(value: Any) -> str:
+def dumps(value: Any, *, digits: int = INTEGER_DIGITS_MAX) -> str:
     """Write a value as compact JSON text that Postgres takes.
 
     Besides what JSON knows by itself it takes what pydantic has a JSON form for: models, dataclasses,
@@ -59,7 +59,8 @@ def dumps(value: Any) -> str:
     become text, as pydantic does.
 
     Args:
-        value: nested at most 200 levels, with integers of at most 4 300 digits, which is what pydantic reads.
+        value: nested at most 200 levels, which is as deep as pydantic reads.
+        digits: of an integer at most; by default as many as Postgres takes, and ``loads`` reads.
 
     Returns:
         Text without needless spaces, in which characters beyond ASCII stand for themselves.
@@ -80,7 +81,7 @@ def dumps(value: Any) -> str:
         or "Infinity" in text
         or (len(text) > INTEGER_DIGITS_READ and _LONG_NUMBER.search(text))
     ):
-        _look_closer(json.loads(text, parse_int=_Number))
+        _look_closer(json.loads(text, parse_int=_Number), digits)
     if text.count("[") + text.count("{") > DEPTH_MAX:
         _refuse_too_deep(text)
     if REPLACEMENT in text:
@@ -318,8 +319,9 @@ def _numeric(number: str) -> str:
 
 
 def _refuse_too_deep(text: str) -> None:
+    # Long integers, at which pydantic stops reading, must not hide what is behind them.
     try:
-        from_json(text)
+        from_json(_LONG_NUMBER.sub("1", text))
     except ValueError:
         raise NotJson(f"The value nests more than {DEPTH_MAX} levels deep; flatten it") from None
 
@@ -329,14 +331,13 @@ def _refuse_number(number: str) -> NoReturn:
     raise NotJson(f"The number {shown} is beyond what Postgres's numeric can hold; store it as text")
 
 
-def _look_closer(tree: _Tree) -> None:
+def _look_closer(tree: _Tree, digits: int) -> None:
     """Refuse a tree that has a NUL, or a number that is not finite or too long."""
     for whole_path, leaf in _leaves(tree, "$"):
         path = _shown(whole_path)
-        if isinstance(leaf, _Number) and len(leaf.lstrip("-")) > INTEGER_DIGITS_READ:
+        if isinstance(leaf, _Number) and len(leaf.lstrip("-")) > digits:
             raise NotJson(
-                f"{path}: an integer of {len(leaf.lstrip('-'))} digits can't be read again, "
-                f"{INTEGER_DIGITS_READ} are the most; store it as text"
+                f"{path}: an integer has {len(leaf.lstrip('-'))} digits, {digits} at most; store it as text"
             )
         if isinstance(leaf, str) and "\0" in leaf:
             raise NotJson(f"{path}: the text has a NUL character, which Postgres can't keep; remove it")

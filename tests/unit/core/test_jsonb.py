@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from zeke_queue.core.jsonb import DEPTH_MAX, INTEGER_DIGITS_READ, dumps, loads, normalise
+from zeke_queue.core.jsonb import DEPTH_MAX, INTEGER_DIGITS_MAX, INTEGER_DIGITS_READ, dumps, loads, normalise
 from zeke_queue.errors import NotJson
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"))
@@ -116,17 +116,29 @@ def test_what_is_no_json_is_refused_with_its_path(value: Any, path: str) -> None
     assert str(refused.value).startswith(path)
 
 
-def test_an_integer_is_refused_if_pydantic_could_not_read_it_again() -> None:
-    longest = 10**INTEGER_DIGITS_READ - 1
-    assert loads(dumps([longest, -longest])) == [longest, -longest]
-    for number in (longest + 1, -longest - 1, 10**131_072):
-        with pytest.raises(NotJson, match=r"^\$\.a\.0: an integer of \d+ digits .* store it as text$"):
-            dumps({"a": [number]})
+@pytest.mark.parametrize("limit", [INTEGER_DIGITS_READ, INTEGER_DIGITS_MAX])
+def test_an_integer_is_refused_over_its_number_of_digits(limit: int) -> None:
+    longest = 10**limit - 1
+    assert loads(dumps([longest, -longest], digits=limit)) == [longest, -longest]
+    for number in (longest + 1, -longest - 1):
+        with pytest.raises(NotJson, match=rf"^\$\.a\.0: an integer has {limit + 1} digits, {limit} at most"):
+            dumps({"a": [number]}, digits=limit)
 
 
-@pytest.mark.parametrize("beside", ["NaN", math.nan, "Infinity", "NUL: \0", r"\u0000"])
-def test_a_long_integer_is_refused_whatever_stands_beside_it(beside: object) -> None:
-    with pytest.raises(NotJson):
+def test_an_integer_may_have_as_many_digits_as_postgres_takes() -> None:
+    assert len(dumps(10**131_071)) == 131_072
+    with pytest.raises(NotJson, match="131072 at most"):
+        dumps([10**131_072])
+
+
+@pytest.mark.parametrize("beside", ["NaN", "Infinity", r"\u0000"])
+def test_a_long_integer_is_written_whatever_stands_beside_it(beside: object) -> None:
+    assert loads(dumps([10**5_000, beside])) == [10**5_000, beside]
+
+
+@pytest.mark.parametrize("beside", [math.nan, -math.inf, "NUL: \0"])
+def test_what_is_no_json_is_refused_beside_a_long_integer(beside: object) -> None:
+    with pytest.raises(NotJson, match=r"^\$\.1: "):
         dumps([10**5_000, beside])
 
 
@@ -174,6 +186,13 @@ def test_a_value_may_nest_as_deeply_as_pydantic_reads() -> None:
 def test_a_wide_value_is_not_taken_for_a_deep_one() -> None:
     wide = [{"n": n} for n in range(1_000)]
     assert loads(dumps(wide)) == wide
+
+
+def test_a_long_integer_among_many_others_is_not_taken_for_a_deep_value() -> None:
+    wide = [[10**5_000], *([n] for n in range(1_000))]
+    assert loads(dumps(wide)) == wide
+    with pytest.raises(NotJson, match="200 levels"):
+        dumps([10**5_000, nested(DEPTH_MAX + 10)])
 
 
 class Hostile(BaseModel):
