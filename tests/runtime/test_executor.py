@@ -252,9 +252,48 @@ async def test_sys_exit_in_a_process_is_a_failure(crunch: Callable[..., Any]) ->
 
 
 async def test_a_result_that_is_no_json_fails_for_good_in_a_process_too(crunch: Callable[..., Any]) -> None:
-    _, job = await crunch("nan", retry_limit=5)
+    place, job = await crunch("nan", retry_limit=5)
     assert job.state is FAILED
-    assert "result can't be stored" in job.output["message"]
+
+    @place.catalog.task("same", retry_limit=5)
+    async def same() -> float:
+        return float("nan")
+
+    beside = await place.run_one(same)
+    assert job.output == beside.output
+    assert (job.output["type"], "result can't be stored" in job.output["message"]) == ("NotJson", True)
+
+
+@pytest.mark.parametrize("what", ["half", "deep"])
+async def test_a_result_that_has_no_json_form_is_told_from_a_process(
+    crunch: Callable[..., Any], what: str
+) -> None:
+    _, job = await crunch(what, retry_limit=5)
+    assert (job.state, job.output["type"]) == (FAILED, "NotJson")
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "message"),
+    [
+        ("never-half", "Fail", "half ?"),
+        ("never-five", "Fail", "5"),
+        ("retry-half", "Retry", "half ?"),
+        ("retry-five", "Retry", "<object object at 0x"),
+    ],
+)
+async def test_a_reason_that_is_no_clean_text_is_told_from_a_process(
+    crunch: Callable[..., Any], what: str, kind: str, message: str
+) -> None:
+    _, job = await crunch(what, retry_limit=0)
+    assert (job.state, job.output["type"]) == (FAILED, kind)
+    assert job.output["message"].startswith(message)
+
+
+@pytest.mark.parametrize("what", ["tell-half", "tell-long"])
+async def test_what_a_handler_in_a_process_notes_never_ends_it(crunch: Callable[..., Any], what: str) -> None:
+    place, job = await crunch(what)
+    assert job.state is COMPLETED, job.output
+    assert await place.storage.events(job.id)
 
 
 async def test_what_a_results_own_code_raises_in_a_process_is_told(crunch: Callable[..., Any]) -> None:

@@ -59,12 +59,12 @@ def error_record(type_: str, message: str, traceback: str | None = None, **extra
         extra keys.
     """
     record: dict[str, Any] = {
-        "type": _clean(type_, MESSAGE_MAX),
-        "message": _clean(_text(message), MESSAGE_MAX),
-        "traceback": None if traceback is None else _clean(traceback, TRACEBACK_MAX),
+        "type": clean(type_, MESSAGE_MAX),
+        "message": clean(_text(message), MESSAGE_MAX),
+        "traceback": None if traceback is None else clean(traceback, TRACEBACK_MAX),
     }
     return jsonb.dumps(
-        record | {_clean(k, MESSAGE_MAX): _plain(v) for k, v in extra.items() if k not in record}
+        record | {clean(k, MESSAGE_MAX): plain(v) for k, v in extra.items() if k not in record}
     )
 
 
@@ -115,16 +115,16 @@ def _guarded(get: Callable[[], str]) -> str | None:
     return got
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a value that JSON can hold: itself, or its text."""
     try:
         text = jsonb.dumps(value)
     except NotJson:
-        return _clean(_guarded(lambda: repr(value)) or f"<{type(value).__name__}>", EXTRA_MAX)
-    return jsonb.loads(text) if len(text) <= EXTRA_MAX else _clean(text, EXTRA_MAX)
+        return clean(_guarded(lambda: repr(value)) or f"<{type(value).__name__}>", EXTRA_MAX)
+    return jsonb.loads(text) if len(text) <= EXTRA_MAX else clean(text, EXTRA_MAX)
 
 
-def _clean(text: str, cap: int) -> str:
+def clean(text: str, cap: int) -> str:
     """Cut out the middle, and replace what Postgres can't keep in a text: NUL and lone surrogates."""
     if len(text) > cap:
         keep = cap - _CUT_ROOM

@@ -26,7 +26,7 @@ from pydantic_core import from_json, to_json
 from zeke_queue import log
 from zeke_queue.context import JobContext
 from zeke_queue.core import jsonb
-from zeke_queue.core.failure import error_output
+from zeke_queue.core.failure import MESSAGE_MAX, clean, error_output, plain
 from zeke_queue.errors import NotJson, UsageError
 from zeke_queue.model import Claimed
 from zeke_queue.signals import Fail, Retry, Snooze
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from zeke_queue.context import JobHost
 
 LENGTH_BYTES: Final = 4
+_MESSAGE_DEPTH: Final = 3
+"""Levels of a message that are its own; what is below a handler gave."""
+
 DIE_WITH_PARENT: Final = 1
 """``PR_SET_PDEATHSIG``. Source: prctl(2)."""
 
@@ -83,7 +86,7 @@ class Pipe:
 
     def send(self, message: dict[str, Any]) -> None:
         """Send a message whole, whichever thread calls."""
-        data = to_json(message, serialize_unknown=True, inf_nan_mode="strings")
+        data = _encoded(message)
         with self._lock:
             self._connection.sendall(len(data).to_bytes(LENGTH_BYTES) + data)
 
@@ -93,6 +96,23 @@ class Pipe:
         if len(length) < LENGTH_BYTES:
             return None
         return from_json(self._reading.read(int.from_bytes(length)))
+
+
+def _encoded(message: dict[str, Any]) -> bytes:
+    try:
+        return to_json(message, serialize_unknown=True, inf_nan_mode="strings")
+    except Exception:  # noqa: BLE001 - whatever a handler notes or says must not end the process it runs in
+        return to_json(_mended(message, _MESSAGE_DEPTH))
+
+
+def _mended(part: Any, depth: int) -> Any:
+    """Return a part of a message with what has no JSON form as text."""
+    if depth > 0 and isinstance(part, dict):
+        members = cast("dict[Any, Any]", part).items()
+        return {clean(str(key), MESSAGE_MAX): _mended(value, depth - 1) for key, value in members}
+    if depth > 0 and isinstance(part, list):
+        return [_mended(value, depth - 1) for value in cast("list[Any]", part)]
+    return clean(part, MESSAGE_MAX) if isinstance(part, str) else plain(part)
 
 
 def main() -> None:
@@ -139,7 +159,7 @@ def _written(result: Any) -> dict[str, Any]:
     try:
         return {"output": None if result is None else jsonb.dumps(result)}
     except NotJson as error:
-        return {"fail": f"The handler's result can't be stored. {error}"}
+        return {"refused": str(error)}
     except BaseException as error:  # noqa: BLE001 - a result's own code may raise anything, too
         return _failure(error)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from zeke_queue.errors import ZekeError
+from zeke_queue.errors import NotJson, ZekeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,10 +15,30 @@ if TYPE_CHECKING:
     from zeke_queue.worker.host import Host
 
 
-class Encoded(NamedTuple):
-    """A result that is JSON text already; None if the handler returned nothing."""
+class Encoded:
+    """A result that was written as JSON where the handler ran, or could not be.
 
-    text: str | None
+    Args:
+        text: the JSON; None if the handler returned nothing.
+        refused: why it has none.
+    """
+
+    __slots__ = ("_refused", "_text")
+
+    def __init__(self, text: str | None, refused: str | None = None) -> None:
+        self._text = text
+        self._refused = refused
+
+    @property
+    def text(self) -> str | None:
+        """The JSON text; None if the handler returned nothing.
+
+        Raises:
+            NotJson: what the handler returned can't be written, as if it were written here.
+        """
+        if self._refused is not None:
+            raise NotJson(self._refused)
+        return self._text
 
 
 class RemoteFailure(ZekeError):

@@ -17,9 +17,10 @@ import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from zeke_queue import log
+from zeke_queue.core import jsonb
 from zeke_queue.signals import Fail, Retry, Snooze
 from zeke_queue.worker.executor import Encoded, ProcessCrashed, RemoteFailure
 
@@ -152,7 +153,7 @@ class _Child:
         while True:
             try:
                 length = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES))
-                message = from_json(await self._reader.readexactly(length))
+                message = jsonb.loads(await self._reader.readexactly(length))
             except (asyncio.IncompleteReadError, OSError):
                 code = await self._process.wait()
                 raise ProcessCrashed(
@@ -216,6 +217,8 @@ def _result(answer: dict[str, Any]) -> Encoded:
     match answer:
         case {"output": output}:
             return Encoded(output)
+        case {"refused": why}:
+            return Encoded(None, refused=why)
         case {"retry": [after, reason]}:
             raise Retry(after, reason)
         case {"fail": reason}:

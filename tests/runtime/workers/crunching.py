@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import BaseModel
 
@@ -47,6 +47,13 @@ def _raise(error: BaseException) -> Any:
     raise error
 
 
+def _deep(levels: int = 1_000) -> Any:
+    value: Any = 0
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
 def _hang(order: Order, job: JobContext) -> None:
     # Says who it is, so that a test knows that it runs and can look whether it still does.
     Path(order.path).write_text(str(os.getpid()), encoding="utf-8")
@@ -65,6 +72,14 @@ _WAYS: dict[str, Callable[[Order, JobContext], Any]] = {
     "leave": lambda order, job: os._exit(9),
     "nan": lambda order, job: float("nan"),
     "send": lambda order, job: asyncio.run(job.send("crunch")),
+    "never-half": lambda order, job: _raise(Fail("half \ud800")),
+    "never-five": lambda order, job: _raise(Fail(cast("Any", 5))),
+    "retry-half": lambda order, job: _raise(Retry(reason="half \ud800")),
+    "retry-five": lambda order, job: _raise(Retry(reason=cast("Any", object()))),
+    "half": lambda order, job: ["half \ud800"],
+    "deep": lambda order, job: _deep(),
+    "tell-half": lambda order, job: job.progress(0.5, "half \ud800") and None,
+    "tell-long": lambda order, job: job.logger.info("long", long=10**5_000, deep=_deep(220)),
     "odd": lambda order, job: _Odd(a=object()),
     "sum": lambda order, job: sum(range(1000)),
 }
