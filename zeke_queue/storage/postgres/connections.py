@@ -49,6 +49,7 @@ class Connections:
         self._kept: Connection | None = None
         self._waiting = 0
         self._closed = False
+        self._returns: set[asyncio.Future[None]] = set()
 
     async def take(self) -> Connection:
         """Return a connection that is the caller's until it is given back."""
@@ -64,7 +65,7 @@ class Connections:
         return connection
 
     async def give(self, connection: Connection) -> None:
-        """Give a connection back, in whatever state it is."""
+        """Give a connection back, in whatever state it is, and even if one is cancelled meanwhile."""
         if (
             self._kept is None
             and not self._waiting
@@ -74,7 +75,11 @@ class Connections:
         ):
             self._kept = connection
         else:
-            await self._pool.putconn(connection)
+            # The pool never again counts on one whose return was broken off while it waited for its own lock.
+            returning = asyncio.ensure_future(self._pool.putconn(connection))
+            self._returns.add(returning)
+            returning.add_done_callback(self._returns.discard)
+            await asyncio.shield(returning)
 
     @asynccontextmanager
     async def one(self) -> AsyncGenerator[Connection]:
@@ -88,6 +93,8 @@ class Connections:
     async def close(self) -> None:
         """Close all connections; those that are in use, once they are given back."""
         self._closed = True
+        if self._returns:
+            await asyncio.wait(self._returns)
         if self._kept is not None:
             connection, self._kept = self._kept, None
             await self._pool.putconn(connection)

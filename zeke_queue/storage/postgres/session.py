@@ -7,6 +7,7 @@ lost race), it is repeated: nothing of it has happened.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol, TypeVar
 
@@ -279,7 +280,7 @@ class Session:
                     async with connection.pipeline():
                         for cursor, (text, values) in zip(cursors, texts, strict=True):
                             await cursor.execute(text, values, prepare=None if values else False)
-                except psycopg.Error:
+                except (psycopg.Error, asyncio.CancelledError):
                     if not connection.closed:
                         await connection.rollback()
                     raise
