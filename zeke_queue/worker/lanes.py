@@ -26,7 +26,7 @@ SLICE: Final = 0.004
 """Seconds for which lanes run jobs that never wait before claims and settlements have a turn."""
 
 INSISTENCE: Final = 10.0
-"""Seconds after which a handler that went on despite its cancellation is cancelled again."""
+"""Seconds after which a handler that goes on despite its cancellation is reported, and cancelled again."""
 
 FADING: Final = 0.05
 """Weight of the latest job in a task's measured time, if it was faster; a slower one counts whole."""
@@ -118,10 +118,11 @@ class Lanes:
         if held.context is not None:
             held.context.cancelled = True
         now = self._clock.monotonic()
-        # A thread can't be cancelled: it keeps its lane until it returns, and looks at `job.cancelled`.
-        if held.served.task.kind != "thread" and (first or now - held.interrupted >= INSISTENCE):
-            held.lane.task.cancel()
+        if first or now - held.interrupted >= INSISTENCE:
             held.interrupted = now
+            # A thread can't be cancelled: it keeps its lane until it returns, and looks at `job.cancelled`.
+            if held.served.task.kind != "thread":
+                held.lane.task.cancel()
 
     def abandon(self, held: Held) -> None:
         """Stop waiting for a handler that does not end, and want its outcome no more."""

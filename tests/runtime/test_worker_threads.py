@@ -1,0 +1,42 @@
+"""Handlers in threads that outlast their time: nobody can end them, but somebody must be told."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.runtime.workers.faulty import Faulty
+from tests.runtime.workers.handler import logged
+from tests.runtime.workers.place import Place, turns, until
+from zeke_queue.model import JobState
+from zeke_queue.worker.lanes import INSISTENCE
+
+
+@pytest.fixture
+def place() -> Place:
+    clock = FrozenClock()
+    return Place(clock=clock, storage=Faulty(clock))
+
+
+async def test_a_handler_in_a_thread_that_goes_on_after_its_time_is_reported(place: Place) -> None:
+    """It keeps its lane, and a worker whose lanes are all taken so looks idle otherwise."""
+    go = threading.Event()
+
+    @place.catalog.task("endless", expire_in=60, retry_limit=0)
+    def endless() -> None:
+        go.wait()
+
+    with logged() as lines:
+        async with place.working(lease=1000, beat=INSISTENCE):
+            job_id = await place.send(endless)
+            await until(lambda: place.active("endless"))
+            await turns()
+            place.clock.advance(60)
+            await turns()
+            assert "cancellation_ignored" not in lines.messages
+            place.clock.advance(INSISTENCE)
+            await until(lambda: "cancellation_ignored" in lines.messages)
+            go.set()
+            await until(lambda: place.state(job_id) is JobState.EXPIRED)
