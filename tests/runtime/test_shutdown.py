@@ -411,3 +411,22 @@ async def test_a_worker_may_be_cancelled_at_any_moment_of_its_life() -> None:
         place.stop_hurrying()
         assert await place.storage.workers() == [], moment
         assert place.state(job_id) in (CREATED, COMPLETED), moment
+
+
+async def test_a_job_whose_time_was_up_is_expired_though_its_handler_never_ends(place: Place) -> None:
+    """Else each worker that ends would give it to the next one, and no retry would ever be used up."""
+    slow = Slow(place, deaf=True, expire_in=60, retry_limit=0)
+    worker = place.worker(grace=0)
+    running = start(worker)
+    job_id = await place.send(slow.task)
+    await until(lambda: slow.running)
+    place.clock.advance(60)
+    await until(lambda: slow.cancelled)
+    worker.stop()
+    place.hurry()
+    await running
+    slow.go.set()
+    await turns()
+    job = await place.job(job_id)
+    assert (job.state, worker.stuck) == (JobState.EXPIRED, 1)
+    assert job.output["type"] == "Expired"

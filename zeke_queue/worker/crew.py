@@ -111,7 +111,8 @@ class Crew:
         holdings.changed, holdings.freed = self.intake.room, self.intake.freed
         holdings.due_in = self.intake.due_in
         host = WorkerHost(queue, self._notes, holdings.lanes, holdings.deadlines, resources)
-        self._attempts = Attempts(Outcomes(entropy, queue.catalog.output_cap), executor, host)
+        self._outcomes = Outcomes(entropy, queue.catalog.output_cap)
+        self._attempts = Attempts(self._outcomes, executor, host)
         self._watchdog = None if plan.watchdog is None else Watchdog(plan.watchdog, holdings.lanes.job_of)
         self._loops: dict[str, asyncio.Task[None]] = {}
 
@@ -184,7 +185,7 @@ class Crew:
         await first(self._quiet(), self._patience(CANCEL_PATIENCE, hurry))
         # A claim under way is waited for meanwhile: what it brings is given back.
         await first(self._ended("claim"), self._patience(LAST_WORDS, hurry))
-        stuck = holdings.abandon()
+        stuck = holdings.abandon(self._outcomes.abandoned)
         holdings.settler.close()
         await first(self._last_words(), self._patience(LAST_WORDS, hurry))
         await first(self._end(*self._loops), self._patience(LAST_WORDS, hurry))

@@ -119,6 +119,7 @@ class Holdings:
                     "cancellation_ignored",
                     taskId=held.served.task.name,
                     jobId=str(held.claimed.id),
+                    kind=held.served.task.kind,
                     reason=held.reason,
                     seconds=round(now - held.interrupted, 1),
                 )
@@ -129,27 +130,33 @@ class Holdings:
         for held in list(self.lanes.in_lanes()):
             self.lanes.interrupt(held, "shutdown")
 
-    def abandon(self) -> int:
-        """Give back the jobs whose handlers don't end, and return how many; they are cancelled once more."""
+    def abandon(self, judge: Callable[[Held], Outcome]) -> int:
+        """Settle the jobs whose handlers don't end, and return how many; they are cancelled once more.
+
+        Args:
+            judge: says what becomes of such a job.
+        """
         stuck = list(self.lanes.in_lanes())
         for held in stuck:
             wanted = held.reason != "lost" and held in self.jobs
+            outcome = judge(held)
             self.lanes.abandon(held)
             if wanted:
-                self._release(held)
+                self._settle(held, outcome)
         return len(stuck)
 
     def _release(self, held: Held) -> None:
-        held.stage = SETTLING
-        held.outcome = Released(held.claimed.id, held.claimed.attempt)
+        self._settle(held, Released(held.claimed.id, held.claimed.attempt))
+
+    def _settle(self, held: Held, outcome: Outcome) -> None:
+        held.stage, held.outcome = SETTLING, outcome
         self.settler.add(held)
 
     def _ended(self, held: Held, outcome: Outcome | None) -> None:
         if outcome is None or held not in self.jobs:
             self._drop(held)
         else:
-            held.outcome = outcome
-            self.settler.add(held)
+            self._settle(held, outcome)
         if not self.lanes.running:
             self.quiet.ring()
         self.changed()

@@ -72,6 +72,12 @@ class Outcomes:
             return Released(claimed.id, claimed.attempt, error.seconds)
         return self._failed(claimed, error)
 
+    def abandoned(self, held: Held) -> Outcome:
+        """Judge a handler that does not end though the worker does: a failure only if its time was up."""
+        if held.reason == "expired":
+            return self.expired(held)
+        return Released(held.claimed.id, held.claimed.attempt)
+
     def misfit(self, held: Held, error: PayloadInvalid) -> Outcome:
         """Judge a payload that does not fit: failed for good, without having run."""
         fields = [{"path": path, "message": message} for path, message in error.fields]
