@@ -184,12 +184,21 @@ class Scheduler:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is about one schedule, the others go on
             self._log.error("schedule_failed", schedule=name, error=str(error), exc_info=error)
+        try:
+            await self._put_off(name)
+        except StorageUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - not even that can be done to its row; it comes up at each look
+            self._log.error("schedule_not_put_off", schedule=name, error=str(error))
+        return []
+
+    async def _put_off(self, name: str) -> None:
+        """Look at a schedule later; its ticks stay undecided."""
         async with self._storage.transaction() as transaction:
             now, found = await transaction.due_schedules(BATCH)
             for schedule in found:
                 if schedule.name == name:
                     await transaction.serve_ticks(name, schedule.last_tick or now, now + UNREADABLE_FOR)
-        return []
 
     async def _serve_batch(
         self, foreign_age: float | None, batch: list[str], only: str | None = None

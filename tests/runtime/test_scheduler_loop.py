@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,10 +13,11 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.conformance.driver import soon
 from tests.runtime.catalogs import mail_catalog
-from tests.runtime.ticking import MINUTE, instant, ticks
-from zeke_queue.errors import PayloadInvalid, StorageUnavailable, UsageError
-from zeke_queue.model import CatchUp
+from tests.runtime.ticking import MINUTE, instant, sent, ticks
+from zeke_queue.errors import PayloadInvalid, StorageError, StorageUnavailable, UsageError
+from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.queue import Queue
+from zeke_queue.rng import SeededEntropy
 from zeke_queue.scheduler import Scheduler
 from zeke_queue.storage.memory import MemoryStorage
 
@@ -209,3 +211,38 @@ async def test_a_catalog_whose_schedule_is_wrong_ends_the_loop_at_its_start(cloc
     catalog.schedule("mail", "* * * * *", payload={})
     with pytest.raises(PayloadInvalid):
         await soon(Scheduler(Queue(catalog, MemoryStorage(clock), clock=clock)).run())
+
+
+class Guarded(MemoryStorage):
+    """A storage in which somebody's trigger raises an error where the row of one schedule is changed."""
+
+    guarded: str | None = None
+
+    @asynccontextmanager
+    async def transaction(self, connection: Any = None) -> AsyncIterator[Any]:
+        async with super().transaction(connection) as opened:
+            serve = opened.serve_ticks
+
+            async def serve_unless_guarded(
+                name: str, last_tick: datetime, next_tick: datetime | None
+            ) -> None:
+                if name == self.guarded:
+                    raise StorageError("a trigger of somebody's raised an error")
+                await serve(name, last_tick, next_tick)
+
+            opened.serve_ticks = serve_unless_guarded
+            yield opened
+
+
+async def test_a_schedule_whose_row_can_not_be_changed_does_not_keep_the_others(clock: FrozenClock) -> None:
+    storage = Guarded(clock)
+    queue = Queue(mail_catalog(), storage, clock=clock, entropy=SeededEntropy(1))
+    scheduler = Scheduler(queue)
+    for name in ("a", "clean", "z"):
+        await storage.put_schedule(Schedule(name, "* * * * *", "clean", data=f'"{name}"'))
+    await scheduler.tick()
+    storage.guarded = "a"
+    for _ in range(3):
+        clock.advance(MINUTE)
+        await scheduler.tick()
+    assert Counter(job.data for job in await sent(queue)) == {"clean": 3, "z": 3}
