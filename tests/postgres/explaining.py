@@ -45,11 +45,11 @@ class Plan(NamedTuple):
         sorts = [node for node in self.nodes if node["Node Type"] in ("Sort", "Incremental Sort")]
         return max((int(node["Plans"][0]["Actual Rows"]) for node in sorts), default=0)
 
-    def most_read(self) -> int:
-        """Return how many rows of the job table were looked at by the busiest scan."""
+    def most_read(self, table: str = "job") -> int:
+        """Return how many rows of a table were looked at by the busiest scan."""
         return max(
             int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
-            for node in self.scans()
+            for node in self.scans(table)
         )
 
 

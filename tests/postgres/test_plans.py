@@ -231,6 +231,23 @@ async def test_archiving_reads_what_it_moves(
     assert plan.most_read() <= 1500
 
 
+@pytest.mark.parametrize("statistics", [False, True])
+async def test_moving_certain_jobs_reads_no_others(
+    busy: Connection, storage: PostgresStorage, jobs: Sender, statistics: bool
+) -> None:
+    ended = [job for _ in range(2) for job in await jobs.claim(500)]
+    await jobs.complete(ended)
+    if statistics:
+        busy.execute("analyze")
+    plan = explain(busy, "archive", {"after": 0, "ids": [job.id for job in ended[-5:]]}, limit=100)
+    assert plan.most_read() == 5
+    assert await storage.archive(0.0, 1000) == 1000
+    if statistics:
+        busy.execute("analyze")
+    plan = explain(busy, "purge", {"after": 0, "ids": [job.id for job in ended[-5:]]}, limit=100)
+    assert plan.most_read("archive") == 5
+
+
 def test_a_send_looks_at_no_other_job(busy: Connection, jobs: Sender) -> None:
     for plan in (
         explain(busy, "insert", rows.of_new_jobs([jobs.new(), jobs.new()])),
