@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from asyncio import gather
 from io import StringIO
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.runtime.workers.place import Place
 from zeke_queue import log
-from zeke_queue.worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,10 +55,32 @@ async def test_the_handler_that_blocks_is_named(told: Told) -> None:
     assert "told.written.wait(20)" in blocked["stack"]
 
 
+async def test_those_that_run_are_named_where_a_task_that_a_handler_made_blocks(told: Told) -> None:
+    place = Place()
+
+    async def block() -> None:
+        assert told.written.wait(20)
+
+    @place.catalog.task("indirect")
+    async def indirect() -> None:
+        await gather(block())
+
+    await place.send(indirect)
+    await place.drain(watchdog=0.02)
+    lines = [json.loads(line) for line in told.getvalue().splitlines()]
+    (blocked,) = [line for line in lines if line["message"] == "loop_blocked"]
+    assert ("taskId" not in blocked, blocked["running"]) == (True, ["indirect"])
+
+
 async def test_what_blocks_outside_of_jobs_is_told_without_a_name(told: Told) -> None:
-    watchdog = Watchdog(0.02, lambda task: None)
-    watchdog.start()
-    assert told.written.wait(20)
-    watchdog.stop()
-    (blocked,) = [json.loads(line) for line in told.getvalue().splitlines()]
-    assert "taskId" not in blocked
+    place = Place()
+    place.catalog.task("idle")(block_nothing)
+    async with place.working(watchdog=0.02):
+        assert told.written.wait(20)
+    lines = [json.loads(line) for line in told.getvalue().splitlines()]
+    (blocked,) = [line for line in lines if line["message"] == "loop_blocked"]
+    assert ("taskId" not in blocked, blocked["running"]) == (True, [])
+
+
+async def block_nothing() -> None:
+    """Do nothing."""

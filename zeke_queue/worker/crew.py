@@ -113,7 +113,7 @@ class Crew:
         host = WorkerHost(queue, self._notes, holdings.lanes, holdings.deadlines, resources)
         self._outcomes = Outcomes(entropy, queue.catalog.output_cap)
         self._attempts = Attempts(self._outcomes, executor, host)
-        self._watchdog = None if plan.watchdog is None else Watchdog(plan.watchdog, holdings.lanes.job_of)
+        self._watchdog = None if plan.watchdog is None else Watchdog(plan.watchdog, holdings.lanes)
         self._loops: dict[str, asyncio.Task[None]] = {}
 
     async def open(self, stopping: asyncio.Event) -> None:

@@ -101,11 +101,11 @@ class Lanes:
         self._look_soon()
 
     def in_lanes(self) -> Iterator[Held]:
-        """Yield the jobs that run."""
-        return (lane.held for lane in self._lanes if lane.held is not None)
+        """Yield the jobs that run; may be asked from any thread."""
+        return (held for lane in self._lanes if (held := lane.held) is not None)
 
     def job_of(self, task: asyncio.Task[object] | None) -> Held | None:
-        """Return the job that this task runs, if it is a lane's."""
+        """Return the job that this task runs, if it is a lane's; may be asked from any thread."""
         return next((lane.held for lane in self._lanes if task is not None and lane.task is task), None)
 
     def interrupt(self, held: Held, reason: Reason) -> None:

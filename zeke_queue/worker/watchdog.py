@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue import log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from zeke_queue.worker.held import Held
+    from zeke_queue.worker.lanes import Lanes
 
 FRAMES_MAX: Final = 30
 
@@ -28,12 +26,12 @@ class Watchdog:
 
     Args:
         limit: seconds without a sign of life that are reported.
-        job_of: returns the job that a task of the loop runs.
+        lanes: know which job a task of the loop runs.
     """
 
-    def __init__(self, limit: float, job_of: Callable[[asyncio.Task[object] | None], Held | None]) -> None:
+    def __init__(self, limit: float, lanes: Lanes) -> None:
         self._limit = limit
-        self._job_of = job_of
+        self._lanes = lanes
         self._loop = asyncio.get_running_loop()
         self._loop_thread = threading.get_ident()
         self._over = threading.Event()
@@ -64,8 +62,13 @@ class Watchdog:
         frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         frame = frames.get(self._loop_thread)
         stack = "".join(traceback.format_stack(frame, FRAMES_MAX)) if frame is not None else None
-        held = self._job_of(asyncio.current_task(self._loop))
-        fields = {} if held is None else {"taskId": held.served.task.name, "jobId": str(held.claimed.id)}
+        held = self._lanes.job_of(asyncio.current_task(self._loop))
+        if held is None:
+            # A task that a handler made, or nobody's: it is one of these, if it is a handler's at all.
+            running = {other.served.task.name for other in self._lanes.in_lanes()}
+            fields: dict[str, object] = {"running": sorted(running)}
+        else:
+            fields = {"taskId": held.served.task.name, "jobId": str(held.claimed.id)}
         log.get_logger().error(
             "loop_blocked",
             **fields,
