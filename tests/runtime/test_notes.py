@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from pydantic import BaseModel, model_serializer
 
 from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
@@ -139,3 +140,39 @@ async def test_what_is_said_after_the_end_is_not_written(storage: Faulty, notes:
     await turns()
     others: set[Any] = asyncio.all_tasks() - {asyncio.current_task()}
     assert (storage.calls, others) == ([], set())
+
+
+class Unprintable:
+    """A value of an application's own whose ``repr`` is broken."""
+
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+
+class Unwritable(BaseModel):
+    """A value of an application's own whose serialiser is broken."""
+
+    @model_serializer
+    def _write(self) -> dict[str, Any]:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"value": Unprintable()}, {"model": Unwritable()}, {"a\0b": 1}, {"\ud800": 1}],
+    ids=["value", "model", "nul", "half"],
+)
+async def test_a_line_with_fields_that_can_not_be_kept_as_they_are_is_kept_all_the_same(
+    storage: Faulty, notes: Notes, fields: dict[str, Any]
+) -> None:
+    notes.line(JOB, 1, "info", "odd", fields)
+    await turns()
+    assert await kept(storage) == ["odd"]
+
+
+async def test_progress_whose_message_is_no_text_is_kept_all_the_same(storage: Faulty, notes: Notes) -> None:
+    message: Any = {"lines": ["x" * 100] * 100}
+    notes.progress(JOB, 1, 0.5, message)
+    await turns()
+    (event,) = await storage.events(JOB)
+    assert json.loads(event.data)["value"] == 0.5

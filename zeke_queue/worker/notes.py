@@ -11,7 +11,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
-from zeke_queue.errors import NotJson, StorageError, StorageUnavailable
+from zeke_queue.core.failure import clean, plain
+from zeke_queue.errors import StorageError, StorageUnavailable
 from zeke_queue.model import JobEvent
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ WAITING_MAX: Final = 10_000
 
 TEXT_MAX: Final = 8_000
 """Characters of one event's JSON."""
+
+KEY_MAX: Final = 200
+"""Characters of the name of a field that can't be kept as it is."""
 
 
 class Notes:
@@ -148,23 +152,23 @@ _OWN: Final = frozenset({"level", "message"})
 
 
 def _text(value: Mapping[str, Any]) -> str:
+    """Return an event's JSON, whatever was said: a handler must not fail of what it told."""
     try:
         text = jsonb.dumps(value)
-    except NotJson:
-        text = jsonb.dumps({key: _plain(part) for key, part in value.items()})
+    except Exception:  # noqa: BLE001 - values of others are written by code of theirs, which may raise anything
+        value = {clean(key, KEY_MAX): _plain(part) for key, part in value.items()}
+        text = jsonb.dumps(value)
     if len(text) <= TEXT_MAX:
         return text
     kept = {key: value[key] for key in ("level", "value") if key in value}
-    return jsonb.dumps({**kept, "message": _plain(value.get("message"))[:TEXT_MAX], "shortened": True})
+    return jsonb.dumps({**kept, "message": str(value.get("message"))[:TEXT_MAX], "shortened": True})
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that JSON can hold: itself, or its text without what Postgres can't keep."""
     try:
-        jsonb.dumps(value)
-    except NotJson:
-        return repr(value).replace("\0", "\N{SYMBOL FOR NULL}").encode("utf-8", "replace").decode()
-    return value
+        return plain(value)
+    except Exception:  # noqa: BLE001 - as above
+        return f"<{type(value).__name__}>"
 
 
 def _left_out(last: JobEvent, count: int) -> JobEvent:
