@@ -127,6 +127,19 @@ async def test_an_application_statement_in_our_transaction_is_planned_as_anywher
     assert settings == [("enable_seqscan", "on"), ("jit", "on"), ("plan_cache_mode", "auto")]
 
 
+async def test_how_a_database_is_told_to_plan_holds_for_application_statements_in_our_transaction(
+    dsn: str, sql: Connection
+) -> None:
+    name = composing.Identifier(str(conninfo_to_dict(dsn)["dbname"]))
+    for setting in ("jit = off", "plan_cache_mode = force_custom_plan"):
+        sql.execute(composing.SQL("alter database {} set " + setting).format(name))
+    async with PostgresStorage.open(dsn) as storage, storage.transaction() as transaction:
+        cursor = await transaction.connection.execute(
+            "select current_setting('jit'), current_setting('plan_cache_mode')"
+        )
+        assert await cursor.fetchone() == ("off", "force_custom_plan")
+
+
 async def test_what_an_application_raises_in_a_transaction_stays_as_it_is(storage: PostgresStorage) -> None:
     with pytest.raises(TimeoutError, match="of a page"):
         async with storage.transaction():

@@ -28,7 +28,7 @@ from zeke_queue.storage.postgres.rows import Cursor
 from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from typing import LiteralString
@@ -50,9 +50,18 @@ OPTIONS: Final = (
     " -c default_transaction_isolation=read\\ committed -c timezone=UTC"
 )
 _BEGIN: Final = "begin isolation level read committed"
-_PLAIN: Final = (
-    "select set_config('plan_cache_mode', 'auto', true), set_config('enable_seqscan', 'on', true),"
-    " set_config('jit', 'on', true)"
+LOOK: Final = (
+    "select set_config('plan_cache_mode', 'force_custom_plan', true),"
+    " set_config('enable_seqscan', 'on', true)"
+)
+"""Has the rest of a transaction planned for the values at hand."""
+
+_AS_ELSEWHERE: Final = (
+    "select set_config('plan_cache_mode', %(plan_cache_mode)s, true),"
+    " set_config('enable_seqscan', %(enable_seqscan)s, true), set_config('jit', %(jit)s, true)"
+)
+_ELSEWHERE: Final = (
+    "select current_setting('plan_cache_mode'), current_setting('enable_seqscan'), current_setting('jit')"
 )
 
 
@@ -172,11 +181,13 @@ class Session:
         conninfo: str,
         schema: str,
         now: Callable[[], datetime] | None,
+        elsewhere: Mapping[str, str],
     ) -> None:
         self._connections = connections
         self.now = now
         self.conninfo = conninfo
         self.schema = schema
+        self._elsewhere = elsewhere
 
     @classmethod
     @asynccontextmanager
@@ -191,7 +202,7 @@ class Session:
         now: Callable[[], datetime] | None,
     ) -> AsyncGenerator[Session]:
         """Connect once, so that what is wrong is said at once and by the server, and then open the pool."""
-        conninfo = await _working_conninfo(dsn, options=prepare)
+        conninfo, elsewhere = await _working_conninfo(dsn, options=prepare)
 
         async def configure(connection: Connection) -> None:
             connection.prepare_threshold = 0 if prepare else None
@@ -210,7 +221,7 @@ class Session:
         )
         with translated():
             await pool.open()
-        session = cls(Connections(pool), conninfo, schema, now)
+        session = cls(Connections(pool), conninfo, schema, now, elsewhere)
         try:
             yield session
         finally:
@@ -267,7 +278,7 @@ class Session:
         """
         texts: list[tuple[LiteralString, dict[str, Any] | None]] = [(_BEGIN, None)]
         if plain:
-            texts.append((_PLAIN, None))
+            texts.append((LOOK, None))
         for step in steps:
             text = statement(step.name, self.schema, step.limit)
             texts.append((text, with_now(step.parameters, self.now)))
@@ -313,7 +324,8 @@ class Session:
         raised: BaseException | None = None
         try:
             async with self._connections.one() as connection, connection.transaction():
-                await connection.execute(_PLAIN, prepare=False)
+                if self._elsewhere:
+                    await connection.execute(_AS_ELSEWHERE, self._elsewhere, prepare=False)
                 try:
                     yield Link(connection, self.schema, self.now, repeatable=False)
                 except BaseException as error:
@@ -360,11 +372,14 @@ def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
 
 
-async def _working_conninfo(dsn: str, *, options: bool) -> str:
+async def _working_conninfo(dsn: str, *, options: bool) -> tuple[str, Mapping[str, str]]:
     """Return connection parameters that the server takes, having tried them.
 
     Settings go along as the connection is made; a pooler in between may refuse that, and then the server's
     defaults must do.
+
+    Returns:
+        The parameters, and of the settings that went along what they are without.
     """
     with translated():
         given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
@@ -377,14 +392,16 @@ async def _working_conninfo(dsn: str, *, options: bool) -> str:
         given["client_encoding"] = "utf8"
         plain = make_conninfo(**given)
         fitted = make_conninfo(**{**given, "options": f"{given.get('options', '')} {OPTIONS}".strip()})
-        for conninfo in (fitted, plain) if options else (plain,):
-            try:
-                connection = await AsyncConnection.connect(conninfo, autocommit=True)
-            except psycopg.OperationalError as error:
-                if conninfo is plain or "startup parameter" not in str(error):
-                    raise
-                continue
-            async with connection:
-                check_server(connection.info.server_version)
-            return conninfo
-    raise AssertionError("the loop returns or raises")
+        async with await AsyncConnection.connect(plain, autocommit=True) as connection:
+            check_server(connection.info.server_version)
+            if not options:
+                return plain, {}
+            cursor = await connection.execute(_ELSEWHERE, prepare=False)
+            (elsewhere,) = await cursor.fetchall()
+        try:
+            await (await AsyncConnection.connect(fitted, autocommit=True)).close()
+        except psycopg.OperationalError as error:
+            if "startup parameter" not in str(error):
+                raise
+            return plain, {}
+    return fitted, dict(zip(("plan_cache_mode", "enable_seqscan", "jit"), elsewhere, strict=True))
