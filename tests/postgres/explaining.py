@@ -9,7 +9,7 @@ import psycopg
 from psycopg import ClientCursor
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from zeke_queue.storage.postgres.session import OPTIONS
+from zeke_queue.storage.postgres.session import LOOK, OPTIONS
 from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
@@ -89,10 +89,26 @@ def explain(sql: Connection, name: str, values: Mapping[str, Any], *, limit: int
     text = cast("LiteralString", f"{asked}({marks})" if marks else asked)
     with sql.transaction(force_rollback=True):
         row = ClientCursor(sql).execute(text, given).fetchone()
+    return _plan_of(row)
+
+
+def explain_look(sql: Connection, name: str, values: Mapping[str, Any]) -> Plan:
+    """Run a statement of ours that is planned for the values at hand, and return its plan."""
+    with sql.transaction():
+        sql.execute(LOOK)
+        cursor = sql.execute(
+            f"explain (analyze, buffers, timing off, format json) {statement(name, 'pgboss')}",
+            {"now": None, **values},
+            prepare=True,
+        )
+        row = cursor.fetchone()
+    return _plan_of(row)
+
+
+def _plan_of(row: tuple[Any, ...] | None) -> Plan:
     assert row is not None
     top = row[0][0]["Plan"]
-    pages = top["Shared Hit Blocks"] + top["Shared Read Blocks"]
-    return Plan(list(_nodes(top)), pages)
+    return Plan(list(_nodes(top)), top["Shared Hit Blocks"] + top["Shared Read Blocks"])
 
 
 def _nodes(node: Node) -> Iterator[Node]:

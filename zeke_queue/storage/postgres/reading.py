@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.model import JobState, QueueCount
@@ -43,13 +43,7 @@ class PostgresReader:
 
     async def find(self, which: JobFilter) -> list[Job]:
         """Return live jobs by filter, or archived ones if it asks for those, newest id first."""
-        parameters = {
-            "names": list(which.names) or None,
-            "states": [state.value for state in which.states] or None,
-            "parent": which.parent,
-            "before": which.before,
-            "limit": check_limit(which.limit, _FOUND_AT_ONCE),
-        }
+        parameters = filter_parameters(which)
         step = Step("find_archived" if which.archived else "find", parameters)
         return [rows.job(row) for row in (await self._session.run_all(step, plain=True))[0]]
 
@@ -104,6 +98,18 @@ class PostgresReader:
         """Return the seconds since a pg-boss on the same tables did its cron, or None if none ever did."""
         found = await self._session.run("foreign_cron")
         return found[0][0]
+
+
+def filter_parameters(which: JobFilter) -> dict[str, Any]:
+    """Return the parameters of ``find.sql``."""
+    return {
+        "names": list(which.names) or None,
+        # As a text, which the server reads as states: a list of texts would be no constant to plan by.
+        "states": f"{{{','.join(which.states)}}}" if which.states else None,
+        "parent": which.parent,
+        "before": which.before,
+        "limit": check_limit(which.limit, _FOUND_AT_ONCE),
+    }
 
 
 class _Watch:

@@ -7,8 +7,8 @@ select
     null::timestamptz as archivedon
 from {schema}.job
 where
-    (%(names)s::text[] is null or name = any(%(names)s::text[]))
-    and (%(states)s::text[] is null or state = any(%(states)s::text[]::{schema}.job_state[]))
+    (%(names)s::text[] is null or name collate "C" = any(%(names)s::text[]))
+    and (%(states)s::{schema}.job_state[] is null or state = any(%(states)s::{schema}.job_state[]))
     and (%(parent)s::uuid is null or parent = %(parent)s::uuid)
     and (%(before)s::uuid is null or id < %(before)s::uuid)
 order by id desc
