@@ -158,8 +158,7 @@ def _make_setup(format_: Format, level: int, stream: TextIO | None, clock: Clock
         return event
 
     if format_ == "text" or (format_ == "auto" and lines.is_terminal()):
-        console = ConsoleRenderer(colors=lines.is_terminal(), exception_formatter=plain_traceback)
-        return _Setup(format_, level, (stamped, console), lines)
+        return _Setup(format_, level, (stamped, _as_text(colors=lines.is_terminal())), lines)
     return _Setup(format_, level, (format_exc_info, stamped, _as_json), lines)
 
 
@@ -173,7 +172,46 @@ def _as_json(_logger: Any, _method: str, event: Event) -> str:
         if key in event:
             ordered[key] = event.pop(key)
     ordered |= event
-    return to_json(ordered, serialize_unknown=True, inf_nan_mode="strings").decode()
+    try:
+        return _json(ordered)
+    except Exception:  # noqa: BLE001 - see _writable
+        return _json({_clean(key): _writable(value, _json) for key, value in ordered.items()})
+
+
+def _as_text(*, colors: bool) -> Processor:
+    console = ConsoleRenderer(colors=colors, exception_formatter=plain_traceback)
+
+    def readable(logger: Any, method: str, event: Event) -> str:
+        try:
+            return console(logger, method, dict(event))
+        except Exception:  # noqa: BLE001 - see _writable
+            return console(logger, method, {key: _writable(value, repr) for key, value in event.items()})
+
+    return readable
+
+
+def _json(value: Any) -> str:
+    return to_json(value, serialize_unknown=True, inf_nan_mode="strings").decode()
+
+
+def _writable(value: Any, write: Callable[[Any], str]) -> Any:
+    """Return a value that can be written: itself, its text, or the name of its type.
+
+    Values are an application's, and so is the code that writes some of them. Whatever that raises, and
+    whatever no encoding has, must not fail the job that tells it.
+    """
+    try:
+        write(value)
+    except Exception:  # noqa: BLE001 - as said
+        try:
+            return _clean(value if isinstance(value, str) else repr(value))
+        except Exception:  # noqa: BLE001 - as said
+            return f"<{type(value).__name__}>"
+    return value
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
 
 
 class _Bridge(logging.Handler):

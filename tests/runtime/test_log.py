@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 import structlog
+from pydantic import BaseModel, model_serializer
 
 from tests.clocks import FrozenClock
 from tests.runtime.workers.place import Place
@@ -70,6 +71,40 @@ def test_what_has_no_json_form_does_not_break_a_line() -> None:
     assert line["message"] == "odd\nline"
     assert line["number"] == "NaN"
     assert "object" in str(line["thing"])
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+
+class Unwritable(BaseModel):
+    @model_serializer
+    def _write(self) -> dict[str, Any]:
+        raise ZeroDivisionError
+
+
+ODD = [
+    {"v": Unprintable()},
+    {"v": Unwritable()},
+    {"v": "\ud800"},
+    {"v": b"\xff"},
+    {"v": 10**5000},
+    {"\ud800": 1},
+]
+
+
+@pytest.mark.parametrize("format_", ["json", "text"])
+@pytest.mark.parametrize("odd", ODD, ids=["repr", "model", "half", "bytes", "long", "name"])
+def test_what_can_not_be_written_at_all_does_not_fail_whoever_tells_it(
+    format_: str, odd: dict[str, Any]
+) -> None:
+    """A name of a file with bytes that are no text is enough, and a job must not fail of a line in a log."""
+    stream = configured(format_)
+    log.get_logger().info("odd", n=1, **odd)
+    assert "odd" in stream.getvalue()
+    log.get_logger().info("\ud800 begins it")
+    assert "begins it" in stream.getvalue()
 
 
 def test_an_exception_is_one_field_of_its_line() -> None:
