@@ -124,8 +124,9 @@ def _check(dsn: str, schema: str, *, reading: bool) -> None:
     with translated(), _connected(dsn) as connection:
         if not _one(connection, "select has_schema_privilege(%s, 'usage')", schema, missing=True):
             raise _lacking(connection, "usage", f"schema {schema}", schema, reading=reading)
+        to_read = dict.fromkeys(RIGHTS, "select")
         # First, since what is in the schema can't be told without.
-        _check_rights(connection, schema, dict.fromkeys(RIGHTS, "select"), reading=reading)
+        _check_rights(connection, schema, to_read, reading=reading, of="to_regclass(%s)")
         found = _look(connection, schema)
         _refuse_others(found, schema)
         if not found.tables:
@@ -135,16 +136,17 @@ def _check(dsn: str, schema: str, *, reading: bool) -> None:
                 f"Schema {schema!r} is not up to date: {', '.join(missing)} not applied. "
                 f"{how_to_migrate(schema)}"
             )
-        if not reading:
-            _check_rights(connection, schema, RIGHTS, reading=False)
+        _check_rights(connection, schema, to_read if reading else RIGHTS, reading=reading)
 
 
-def _check_rights(connection: Connection, schema: str, wanted: Mapping[str, str], *, reading: bool) -> None:
-    """See that the role has these rights on those of the tables that exist."""
-    has = "select has_table_privilege(to_regclass(%s), %s)"
+def _check_rights(
+    connection: Connection, schema: str, wanted: Mapping[str, str], *, reading: bool, of: str = "%s"
+) -> None:
+    """See that the role has these rights; ``of`` may let pass those on tables that are missing."""
     for table, rights in wanted.items():
         for right in rights.split(", "):
-            if _one(connection, has, f"{schema}.{table}", right) is False:
+            has = _one(connection, f"select has_table_privilege({of}, %s)", f"{schema}.{table}", right)
+            if has is False:
                 raise _lacking(connection, right, f"{schema}.{table}", schema, reading=reading)
 
 
