@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import inspect
 import json
@@ -10,6 +11,7 @@ import sys
 import tomllib
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import psycopg
 import pytest
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     Write = Callable[[str], str]
 
 HEAVY = ["asyncpg", "croniter", "psycopg", "pydantic", "structlog", "zeke_queue.queue", "zeke_queue.worker"]
-COMMANDS = ["doctor", "job", "jobs", "migrate", "queue", "queues", "schedules", "send", "worker"]
+COMMANDS = ["doctor", "job", "jobs", "migrate", "queue", "queues", "schedule", "schedules", "send", "worker"]
 
 
 # Calls that do no work
@@ -103,6 +105,19 @@ def test_flags_are_not_said_to_take_a_value(nowhere: Zeke) -> None:
         assert "<bool>" not in said
 
 
+def test_each_list_stands_beside_the_commands_for_one_of_it(nowhere: Zeke) -> None:
+    lines = [line.strip("│ ").split() for line in nowhere.good("--help").splitlines()]
+    listed = [words[0] for words in lines if words and words[0] in COMMANDS]
+    assert listed == [
+        *("worker", "migrate", "send", "jobs", "job", "queues", "queue", "schedules", "schedule", "doctor")
+    ]
+
+
+@pytest.mark.parametrize("command", ["worker", "jobs", "job show", "queue pause", "schedules", "doctor"])
+def test_the_help_of_a_command_names_the_options_that_all_share(nowhere: Zeke, command: str) -> None:
+    assert "--database, --schema and --json" in nowhere.good(*command.split(), "--help", COLUMNS="80")
+
+
 def test_the_usage_of_send_marks_the_payload_as_optional_once(nowhere: Zeke) -> None:
     usage = next(line for line in nowhere.good("send", "--help").splitlines() if "Usage" in line)
     assert "[PAYLOAD]" in usage
@@ -149,6 +164,21 @@ def test_what_the_database_refuses_for_other_reasons_is_no_traceback(zeke: Zeke)
     assert "odd" in zeke.fails("queue", "pause", "mail", "--force", code=1)
 
 
+def test_an_output_that_has_no_room_is_no_traceback(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+    monkeypatch.setattr("zeke_queue.cli.queues.print_json", full)
+    result = zeke("queues", "--json")
+    assert result.exit_code == 1
+    assert "No space left on device" in json.loads(result.stderr)["message"]
+
+
+def test_a_database_that_was_named_by_the_option_is_told_by_it(nowhere: Zeke) -> None:
+    for database, code in (("mysql://db/zeke", 2), ("nothing", 2), ("postgresql://127.0.0.1:1/zeke", 1)):
+        said = nowhere.fails("jobs", "--database", database, code=code)
+        assert "--database" in said
+        assert "DATABASE_PRIMARY_URL" not in said
+
+
 # The catalog
 
 
@@ -168,6 +198,7 @@ def test_a_catalog_may_be_an_attribute_of_an_object(module: Write) -> None:
     [
         ("shop", "not of the form module:catalog"),
         (":catalog", "not of the form module:catalog"),
+        ("tests/cli/shop.py", "name the module and the catalog in it, as in --app tests.cli.shop:catalog"),
         ("shop:", "not of the form module:catalog"),
         ("..shop:catalog", "not of the form module:catalog"),
         ("tests/cli/shop.py:catalog", "name the module, as in --app tests.cli.shop:catalog"),

@@ -12,7 +12,7 @@ from psycopg.conninfo import make_conninfo
 
 from tests.cli.conftest import SHOP, Zeke
 from tests.cli.old_server import old_server
-from zeke_queue.cli.session import print_error
+from zeke_queue.cli.session import Options, print_error
 from zeke_queue.errors import ZekeError
 
 if TYPE_CHECKING:
@@ -108,13 +108,23 @@ def test_a_payload_that_is_no_json_is_refused_with_the_place(zeke: Zeke) -> None
     assert "Quote it for the shell" in said
 
 
+@pytest.mark.parametrize(("stdin", "told"), [("", "is empty"), ("{to: ann}", "line 1 column 2")])
+def test_a_payload_on_standard_input_that_is_no_json_is_refused_as_such(
+    zeke: Zeke, stdin: str, told: str
+) -> None:
+    said = zeke.fails("send", "mail", "-", *SHOP, code=2, stdin=stdin)
+    assert "The payload on standard input" in said
+    assert told in said
+    assert "shell" not in said
+
+
 def test_a_payload_that_is_nested_too_deeply_is_refused(zeke: Zeke) -> None:
     said = zeke.fails("send", "mail", "-", *SHOP, code=2, stdin="[" * 100_000)
-    assert "The payload is nested too deeply" in said
+    assert "The payload on standard input is nested too deeply" in said
 
 
 def test_an_error_gives_no_orders_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    print_error(ZekeError("It ended failed: \x1b[2Jgone\x07\nand more"), as_json=False)
+    print_error(ZekeError("It ended failed: \x1b[2Jgone\x07\nand more"), Options())
     assert capsys.readouterr().err == "zeke: It ended failed: ·[2Jgone·\nand more\n"
 
 

@@ -283,3 +283,35 @@ def test_a_word_that_is_no_state_is_answered_with_those_that_are(nowhere: Zeke) 
     assert "'running' is neither a state (created, retry, active" in said
     assert "nor a status (QUEUED, EXECUTING" in said
     assert "Value error" not in said
+
+
+def test_an_id_alone_shows_the_job(zeke: Zeke) -> None:
+    job_id = zeke.send("mail", LETTER)
+    assert zeke.good("job", job_id) == zeke.good("job", "show", job_id)
+    assert zeke.json("job", job_id)["id"] == job_id
+
+
+def test_numbers_longer_than_python_writes_by_itself_are_shown(zeke: Zeke) -> None:
+    job_id = zeke.send("mail", LETTER)
+    long = "1" + "0" * 5000
+    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
+        connection.execute("update pgboss.job set data = '[1e5000]'")
+        connection.execute(
+            "insert into pgboss.job_event (job_id, attempt, kind, data, at)"
+            """ select id, 1, 'log', '{"level": "info", "message": "seen", "much": 1e5000}', now()"""
+            " from pgboss.job"
+        )
+    assert long in zeke.good("--json", "jobs")
+    assert zeke.good("--json", "job", "show", job_id).count(long) == 2
+    assert long in zeke.good("job", "show", job_id)
+    assert f"[{long}"[:199] in zeke.good("jobs")
+
+
+@pytest.mark.parametrize("levels", [500, 900, 2000])
+def test_a_payload_that_another_program_nested_deeply_is_shown(zeke: Zeke, levels: int) -> None:
+    job_id = zeke.send("mail", LETTER)
+    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
+        connection.execute("update pgboss.job set data = %s", ["[" * levels + "]" * levels])
+    assert zeke.good("jobs").count("[") == 199
+    for shown in (zeke.good("--json", "jobs"), zeke.good("--json", "job", job_id), zeke.good("job", job_id)):
+        assert levels <= shown.count("[") <= levels + 3

@@ -125,8 +125,11 @@ def test_a_reloading_worker_hears_each_signal_once(zeke: Zeke, start: Start) -> 
 # Interruptions
 
 
-def test_ctrl_c_while_waiting_says_that_the_job_goes_on(zeke: Zeke, start: Start) -> None:
-    with start("send", "mail", LETTER, *SHOP, "--wait", "600") as sending:
+@pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["text", "json"])
+def test_ctrl_c_while_waiting_says_that_the_job_goes_on(
+    zeke: Zeke, start: Start, as_json: tuple[str, ...]
+) -> None:
+    with start("send", "mail", LETTER, *SHOP, "--wait", "600", *as_json) as sending:
         with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
             watched = "select job_id from pgboss.watcher"
             while not (rows := connection.execute(watched).fetchall()):
@@ -135,7 +138,12 @@ def test_ctrl_c_while_waiting_says_that_the_job_goes_on(zeke: Zeke, start: Start
         _, said = sending.communicate(timeout=PATIENCE)
         assert sending.returncode == 130
     ((job_id,),) = rows
-    assert said == f"zeke: no longer waiting; the job goes on: zeke job show {job_id}\n"
+    message = f"no longer waiting; the job goes on: zeke job show {job_id}"
+    if as_json:
+        told = json.loads(said)
+        assert (told["error"], told["message"], told["id"]) == ("Interrupted", message, str(job_id))
+    else:
+        assert said == f"zeke: {message}\n"
 
 
 @pytest.mark.parametrize("command", [("jobs",), ("jobs", "--json"), ("migrate", "--sql")], ids=" ".join)

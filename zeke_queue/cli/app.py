@@ -6,8 +6,11 @@ its command, and is a function for one command, or a ``typer.Typer`` for a group
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -16,7 +19,7 @@ from typer.core import TyperGroup
 
 from zeke_queue.cli import doctor, jobs, migrate, queues, schedules, work
 from zeke_queue.cli.session import Options, options_of, print_error
-from zeke_queue.errors import UsageError, ZekeError
+from zeke_queue.errors import BadSetting, UsageError, ZekeError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
 
 FAILED: Final = 1
 WRONG: Final = 2
+
+SHARED: Final = "--database, --schema and --json may stand here too: see zeke --help."
+
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 _ANYWHERE: Final = {"--json": False, "--database": True, "--schema": True}
 """The shared options, and whether each takes a value."""
@@ -41,6 +48,14 @@ class Commands(TyperGroup):
         with _misspelt(ctx):
             return super().parse_args(ctx, shared + rest)
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names in the order of the help: after each list the group for one of what it lists."""
+        names = super().list_commands(ctx)
+        alone = [name for name in names if f"{name}s" not in names]
+        return [
+            each for name in alone for each in dict.fromkeys((name, name.removesuffix("s"))) if each in names
+        ]
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command; a failure that is foreseen leaves one line and no traceback."""
         with _misspelt(ctx):
@@ -52,13 +67,13 @@ class Commands(TyperGroup):
             # A reader that has gone away is found out here, where it can still be met, and not at exit.
             sys.stdout.flush()
         except ZekeError as error:
-            print_error(error, as_json=options_of(ctx).json)
+            print_error(error, options_of(ctx))
             raise typer.Exit(WRONG if isinstance(error, UsageError) else FAILED) from error
         except Exception as error:
-            said = _said_by_driver(error)
+            said = _said_by_driver(error) or _said_by_system(error)
             if said is None:
                 raise
-            print_error(said, as_json=options_of(ctx).json)
+            print_error(said, options_of(ctx))
             raise typer.Exit(WRONG if isinstance(said, UsageError) else FAILED) from error
         return done
 
@@ -94,7 +109,7 @@ def _misspelt(ctx: Any) -> Generator[None]:
         told: Any = getattr(error, "format_message", None)
         if told is None or not options_of(ctx).json:
             raise
-        print_error(UsageError(told() or "Missing command."), as_json=True)
+        print_error(UsageError(told() or "Missing command."), options_of(ctx))
         raise typer.Exit(WRONG) from error
 
 
@@ -114,10 +129,22 @@ def _said_by_driver(error: Exception) -> ZekeError | None:
         return None
     said = str(error).strip().partition("\n")[0]
     if isinstance(error, psycopg.ProgrammingError) and getattr(error, "sqlstate", None) is None:
-        return UsageError(
+        return BadSetting(
             f"DATABASE_PRIMARY_URL can't be read: {said}. Write postgresql://user@host:5432/name"
         )
     return ZekeError(f"The database refused what it was asked: {said}")
+
+
+def _said_by_system(error: Exception) -> ZekeError | None:
+    """Return what keeps the output from being written; None if it is nothing of that kind."""
+    if not isinstance(error, OSError) or error.errno not in _NO_ROOM:
+        return None
+    # What waits in the buffer would be tried again at exit, and fail again.
+    with suppress(io.UnsupportedOperation):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return ZekeError(
+        f"There is no room for what is to be written: {error.strerror}. Make some, or write elsewhere"
+    )
 
 
 def _show_version(wanted: bool) -> None:
@@ -150,6 +177,9 @@ app.add_typer(queues.queue_app, name="queue")
 app.command("schedules")(schedules.list_schedules)
 app.add_typer(schedules.schedule_app, name="schedule")
 app.command("doctor")(doctor.doctor)
+for each in (app, jobs.job_app, queues.queue_app, schedules.schedule_app):
+    for command in each.registered_commands:
+        command.epilog = SHARED
 
 
 @app.callback()

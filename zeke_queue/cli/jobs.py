@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import UUID
 
 import typer
+from typer.core import TyperGroup
 
 from zeke_queue.cli.render import Column, ago, cut, job_value, plain, print_json, print_table, state_text
 from zeke_queue.cli.session import (
     AppOption,
+    Options,
     execute,
     open_queue,
     open_to_look,
@@ -19,6 +21,7 @@ from zeke_queue.cli.session import (
     parse_id,
     parse_json,
     print_error,
+    print_problem,
 )
 from zeke_queue.cli.showing import print_job
 from zeke_queue.errors import BadOption, JobNotFound, UnknownTask, UsageError, ZekeError
@@ -32,7 +35,24 @@ if TYPE_CHECKING:
     from zeke_queue.model import Job
     from zeke_queue.run import Run
 
-job_app = typer.Typer(help="Look at one job, cancel it, or run it again.", no_args_is_help=True)
+
+class JobCommands(TyperGroup):
+    """What can be done with one job; to show it, its id is enough."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command: an id in its place is that of a job to be shown."""
+        try:
+            UUID(args[0])
+        except ValueError:
+            return super().resolve_command(ctx, args)
+        return super().resolve_command(ctx, ["show", *args])
+
+
+job_app = typer.Typer(
+    cls=JobCommands,
+    help="Look at one job (`zeke job ID` is enough for that), cancel it, or run it again.",
+    no_args_is_help=True,
+)
 
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 
@@ -45,7 +65,7 @@ def send(
     payload: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PAYLOAD]",
+            metavar="PAYLOAD",
             help="JSON, or - to read it from standard input. One that begins with - needs -- before TASK.",
         ),
     ] = None,
@@ -93,7 +113,7 @@ def send(
                 singleton_key=singleton_key,
             )
             if wait is not None:
-                return await _wait(run, wait, as_json=options.json)
+                return await _wait(run, wait, options)
         _print_sent(run, as_json=options.json)
         return 0
 
@@ -138,18 +158,19 @@ def _require_wait(seconds: float | None) -> None:
         raise BadOption(f"--wait: {seconds:g} is no time to wait; give seconds, 0 or more.")
 
 
-async def _wait(run: Run, wait: float, *, as_json: bool) -> int:
+async def _wait(run: Run, wait: float, options: Options) -> int:
     """Wait for the result and print it, or which job it did not come of; returns the exit code."""
     try:
         output = await run.result(timeout=wait)
     except asyncio.CancelledError:
         # Whoever interrupts is told how to look the job up.
-        typer.echo(f"zeke: no longer waiting; the job goes on: zeke job show {run.id}", err=True)
+        message = f"no longer waiting; the job goes on: zeke job show {run.id}"
+        print_problem("Interrupted", message, options, id=run.id, taskId=run.task)
         raise
     except ZekeError as error:
-        print_error(error, as_json=as_json, id=run.id, taskId=run.task)
+        print_error(error, options, id=run.id, taskId=run.task)
         return 1
-    _print_output(run, output, as_json=as_json)
+    _print_output(run, output, as_json=options.json)
     return 0
 
 
@@ -267,6 +288,7 @@ def show(context: typer.Context, job_id: IdArgument) -> None:
     """Show a job: its state, times, payload, output, failed attempts, progress and log."""
     options = options_of(context)
     wanted = parse_id(job_id)
+    from zeke_queue.core import jsonb
 
     async def command() -> int:
         async with open_to_look(options) as queue:
@@ -277,7 +299,7 @@ def show(context: typer.Context, job_id: IdArgument) -> None:
                 )
             events = await queue.storage.events(wanted)
         if options.json:
-            shown = [{**plain(event), "data": json.loads(event.data)} for event in events]
+            shown = [{**plain(event), "data": jsonb.loads(event.data)} for event in events]
             print_json({**job_value(job), "events": shown})
         else:
             print_job(job, events)

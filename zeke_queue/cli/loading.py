@@ -29,6 +29,11 @@ def load_catalog(path: str | None) -> Catalog:
         raise UsageError("Which tasks? Name the catalog, as in --app module:catalog, or set ZEKE_APP.")
     # From the end: the name of a file may have a colon of its own.
     module_name, colon, attribute = path.rpartition(":")
+    if not colon and path.endswith(".py"):
+        raise UsageError(
+            f"--app {path!r} names a file; name the module and the catalog in it, as in"
+            f" {_module_of(path, 'catalog')}."
+        )
     if module_name.endswith(".py") or PurePath(module_name).name != module_name:
         raise UsageError(
             f"--app {path!r} names a file; name the module, as in {_module_of(module_name, attribute)}."

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sys
 import textwrap
-from dataclasses import asdict, is_dataclass
+from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -22,7 +23,7 @@ from rich.text import Text
 from zeke_queue.model import JobState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
     from zeke_queue.model import Job
 
@@ -40,6 +41,7 @@ NOTHING: Final = "–"
 _GAP: Final = "  "
 _PIPE_WIDTH: Final = 10_000
 _LEAST_READABLE: Final = 8
+_FRAMES: Final = 100_000
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -65,25 +67,48 @@ def console() -> Console:
 
 
 def plain(value: Any) -> Any:
-    """Turn our values into what JSON has."""
+    """Turn a value of ours into what JSON has; what is in it stays as it is.
+
+    Raises:
+        TypeError: it is of no type that has a form in JSON here.
+    """
     if is_dataclass(value) and not isinstance(value, type):
-        return {name: plain(part) for name, part in asdict(value).items()}
-    if isinstance(value, dict):
-        return {str(plain(key)): plain(part) for key, part in cast("dict[Any, Any]", value).items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [plain(part) for part in cast("Iterable[Any]", value)]
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    if isinstance(value, set | frozenset):
+        return list(cast("Iterable[Any]", value))
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, timedelta):
         return value.total_seconds()
-    return (
-        value.isoformat() if isinstance(value, datetime) else str(value) if isinstance(value, UUID) else value
-    )
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 def print_json(value: Any) -> None:
     """Print one JSON document."""
-    sys.stdout.write(json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value, indent=2) + "\n")
+
+
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Return a value of ours as JSON text, whole, however odd a row it is of."""
+    with _any_size():
+        return json.dumps(value, default=plain, indent=indent, ensure_ascii=False)
+
+
+@contextmanager
+def _any_size() -> Generator[None]:
+    """Let Python write what a row may hold: integers of any length, and as many levels as can be read."""
+    digits, levels = sys.get_int_max_str_digits(), sys.getrecursionlimit()
+    sys.set_int_max_str_digits(0)
+    sys.setrecursionlimit(_FRAMES)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(levels)
+        sys.set_int_max_str_digits(digits)
 
 
 def job_value(job: Job) -> dict[str, Any]:
@@ -116,7 +141,7 @@ def cut(value: Any, width: int) -> str:
     """Show a value as one line of JSON, at most ``width`` characters."""
     if value is None:
         return NOTHING
-    text = harmless(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    text = harmless(value if isinstance(value, str) else json_text(value))
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

@@ -123,7 +123,7 @@ def list_schedules(context: typer.Context) -> None:
 
 
 def _payload(text: str | None) -> Any:
-    """Return what a schedule's payload says, or its text where Python can't read that: a number too long."""
+    """Return what a schedule's payload says, or its text where Python can't read that: too deep a nesting."""
     from zeke_queue.core import jsonb
 
     try:

@@ -16,8 +16,8 @@ from uuid import UUID
 
 import typer
 
-from zeke_queue.cli.render import harmless, plain
-from zeke_queue.errors import BadOption, JobFailed, PayloadInvalid, Refused
+from zeke_queue.cli.render import harmless, json_text
+from zeke_queue.errors import BadOption, BadSetting, JobFailed, PayloadInvalid, Refused, StorageUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
@@ -127,36 +127,49 @@ def parse_json(text: str | None, name: str) -> Any:
     """
     if text is None:
         return None
+    given: str = text
+    advice = """Quote it for the shell, as in '{"itemId": "123"}'."""
+    if text == "-":
+        name, advice = f"{name} on standard input", 'Write a JSON value, as {"itemId": "123"}.'
+        given = sys.stdin.read()
+    if not given.strip():
+        raise BadOption(f"{name} is empty. {advice}")
     try:
-        return json.loads(sys.stdin.read() if text == "-" else text)
+        return json.loads(given)
     except ValueError as error:
-        raise BadOption(
-            f'{name} is no JSON: {error}. Quote it for the shell, as in \'{{"itemId": "123"}}\'.'
-        ) from None
+        raise BadOption(f"{name} is no JSON: {error}. {advice}") from None
     except RecursionError:
         raise BadOption(f"{name} is nested too deeply; send a flatter one.") from None
 
 
-def print_error(error: ZekeError, *, as_json: bool, **more: Any) -> None:
+def print_error(error: ZekeError, options: Options, **more: Any) -> None:
     """Say on standard error what went wrong, so that standard output stays clean.
 
     Args:
         error: what went wrong.
-        as_json: whether it is told as one line of JSON.
+        options: how it is told, and how the database was named.
         **more: what a program is told besides.
     """
-    if as_json:
-        value: dict[str, Any] = {"error": type(error).__name__, "message": str(error), **more}
-        if isinstance(error, PayloadInvalid):
-            value["fields"] = [field._asdict() for field in error.fields]
-        if isinstance(error, Refused) and error.holder is not None:
-            value["holder"] = error.holder
-        if isinstance(error, JobFailed):
-            value |= {"status": error.job.status, "output": error.job.output}
-        typer.echo(json.dumps(plain(value), ensure_ascii=False), err=True)
+    if isinstance(error, PayloadInvalid):
+        more["fields"] = [field._asdict() for field in error.fields]
+    if isinstance(error, Refused) and error.holder is not None:
+        more["holder"] = error.holder
+    if isinstance(error, JobFailed):
+        more |= {"status": error.job.status, "output": error.job.output}
+    message = str(error)
+    if options.database is not None and isinstance(error, BadSetting | StorageUnavailable):
+        # Whoever gave the option may never have heard of the variable that it stands for.
+        message = message.replace("DATABASE_PRIMARY_URL", "--database")
+    print_problem(type(error).__name__, message, options, **more)
+
+
+def print_problem(kind: str, message: str, options: Options, **more: Any) -> None:
+    """Say on standard error what went wrong: people are told the message, programs all in a line of JSON."""
+    if options.json:
+        typer.echo(json_text({"error": kind, "message": message, **more}), err=True)
     else:
         # Some of it is what a handler raised, and a terminal would obey whatever stands in there.
-        text = "\n".join(harmless(line) for line in str(error).splitlines())
+        text = "\n".join(harmless(line) for line in message.splitlines())
         typer.secho(f"zeke: {text}", err=True, fg="red")
 
 

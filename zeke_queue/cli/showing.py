@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from rich.json import JSON
+from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
-from zeke_queue.cli.render import console, cut, facts_lines, harmless, moment, state_text
+from zeke_queue.cli.render import console, cut, facts_lines, harmless, json_text, moment, state_text
+from zeke_queue.core import jsonb
 from zeke_queue.model import JobState
 
 if TYPE_CHECKING:
@@ -84,10 +84,9 @@ def _print_value(out: Console, value: Any) -> None:
 
 
 def _print_json(out: Console, value: Any) -> None:
-    shown = JSON(json.dumps(value), indent=2)
     # Written out, not escaped, are also characters beyond ASCII that a terminal obeys.
-    shown.text.plain = "\n".join(map(harmless, shown.text.plain.split("\n")))
-    out.print(shown, soft_wrap=True)
+    text = "\n".join(map(harmless, json_text(value, indent=2).split("\n")))
+    out.print(JSONHighlighter()(text), soft_wrap=True)
 
 
 def _print_attempt(out: Console, attempt: Attempt) -> None:
@@ -120,7 +119,7 @@ def _as_error(value: Any) -> Mapping[str, Any] | None:
 
 
 def _said(event: JobEvent) -> str:
-    data: dict[str, Any] = json.loads(event.data)
+    data: dict[str, Any] = jsonb.loads(event.data)
     if event.kind == "progress":
         value = data.get("value")
         share = f"{value:>4.0%}" if isinstance(value, int | float) else "    "
