@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 def ingest(
     context: typer.Context,
-    urls: Annotated[list[str], typer.Argument(metavar="URL…", help="Feeds and articles, in any order.")],
+    urls: Annotated[list[str], typer.Argument(metavar="URL", help="Feeds and articles, in any order.")],
     *,
     embedded: Annotated[
         bool, typer.Option("--embedded", help="Use a private Postgres of your own; it is kept.")
@@ -35,7 +35,9 @@ def ingest(
     allow_private: Annotated[
         bool, typer.Option("--allow-private", help="Fetch from this machine too, for testing.")
     ] = False,
-    timeout: Annotated[float, typer.Option(min=1.0, help="Seconds to wait for the result at most.")] = 120.0,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1.0, help="Wait for the result that long at most.")
+    ] = 120.0,
 ) -> None:
     """Take in feeds and articles, and show the stories that were found."""
     from zeke_queue import log  # noqa: PLC0415 - see above
@@ -66,8 +68,10 @@ def ingest(
 
 
 def demo(
-    workers: Annotated[int, typer.Option(min=1, max=16, help="Worker processes.")] = 2,
-    gap: Annotated[float, typer.Option(min=0.0, help="Seconds between two requests to the site.")] = 0.1,
+    workers: Annotated[int, typer.Option(metavar="NUMBER", min=1, max=16, help="Worker processes.")] = 2,
+    gap: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.0, help="Time between two requests to the site.")
+    ] = 0.1,
     *,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the database up at the end.")] = False,
 ) -> None:

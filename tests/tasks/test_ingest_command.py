@@ -286,6 +286,13 @@ def test_what_is_no_url_is_a_wrong_call_before_the_database_is_asked(wrong: str)
     assert "a.example/feed" not in str(error)
 
 
+def test_the_reason_does_not_repeat_the_url_and_no_table_is_empty(settings: Settings) -> None:
+    _, out, _ = _zeke(settings.require_database(), "--timeout", "5", "http://127.0.0.1/feed")
+    assert out.count("http://127.0.0.1/feed") == 1
+    assert "leads to 127.0.0.1" in out
+    assert "Stories (0)" not in out
+
+
 def test_log_lines_do_not_break_into_the_display(settings: Settings, logging: Mock) -> None:
     _zeke(settings.require_database(), "http://127.0.0.1/feed")
     # A job that fails for good is an error; what the user should know of it stands in the tables.

@@ -127,7 +127,7 @@ def check_urls(urls: Sequence[str]) -> None:
         except UrlRefused as refused:
             wrong.append(str(refused))
     if wrong:
-        raise UsageError(f"URL…: {'; '.join(wrong)}. Nothing was taken in: correct it, or leave it out.")
+        raise UsageError(f"URL: {'; '.join(wrong)}. Nothing was taken in: correct it, or leave it out.")
 
 
 def _place(url: str) -> str:
@@ -158,7 +158,7 @@ class Intake:
             fetched = await self._web.look(place)
             feed = await asyncio.to_thread(feed_of, fetched)
         except WebError as error:
-            return Taken(url, error=_with_advice(error))
+            return Taken(url, error=_with_advice(error, url))
         return await (self._page(url, place) if feed is None else self._feed(url, fetched, feed))
 
     async def _feed(self, url: str, fetched: Fetched, feed: Feed) -> Taken:
@@ -322,11 +322,15 @@ def _reading_error(jobs: Sequence[Job], mine: Sequence[Finding]) -> str | None:
     return None
 
 
-def _with_advice(error: WebError) -> str:
-    """Return an error in the command's words: what can be done about it here is an option."""
+def _with_advice(error: WebError, url: str) -> str:
+    """Return an error in the command's words: what can be done about it here is an option.
+
+    It stands beside the URL that was given, and names it only if it is another's, to which that one led.
+    """
+    said = error.reason if error.url == url else str(error)
     if isinstance(error, AddressRefused) and error.why == "loopback":
-        return f"{error}; give --allow-private to fetch from this machine"
-    return str(error)
+        return f"{said}; give --allow-private to fetch from this machine"
+    return said
 
 
 def _page_error(one: Taken, mine: Sequence[Finding]) -> str | None:
@@ -338,7 +342,8 @@ def _page_error(one: Taken, mine: Sequence[Finding]) -> str | None:
 def show(outcomes: Sequence[Outcome], found: Sequence[Finding]) -> None:
     """Print what was found, for people."""
     console = wide_console()
-    console.print(stories_table(found))
+    if any(finding.story for finding in found):
+        console.print(stories_table(found))
     from_feeds = [finding for finding in found if finding.source.type is SourceType.RSS]
     if (failures := failures_table(from_feeds)) is not None:
         console.print(failures)
