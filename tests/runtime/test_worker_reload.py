@@ -124,3 +124,19 @@ async def test_a_reload_that_is_cut_short_ends_its_process(tmp_path: Path, chang
         await serving
     assert not child.is_running()
     assert lines(log) == ["started", "ended"]
+
+
+async def test_a_terminal_that_is_closed_ends_the_process_too(tmp_path: Path, changes: Changes) -> None:
+    """It is in a group of its own, which the terminal does not tell, and would serve old code for ever."""
+    script, log = tmp_path / "script.py", tmp_path / "log"
+    script.write_text(SCRIPT, encoding="utf-8")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what it does by default would end the tests
+    try:
+        serving = asyncio.ensure_future(serve_reloading([sys.executable, str(script), str(log)], [tmp_path]))
+        await until(lambda: lines(log) == ["started"])
+        signal.raise_signal(signal.SIGHUP)
+        async with asyncio.timeout(PATIENCE):
+            assert await serving == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert lines(log) == ["started", "ended"]

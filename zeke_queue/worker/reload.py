@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 SETTLING_DOWN: Final = 400
 """Milliseconds in which further changes belong to the same one: editors write files in steps."""
 
+ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What ends it: the last one is a terminal's that is closed."""
+
 
 async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
-    """Run a command and start it anew whenever Python files change; SIGTERM and SIGINT end both.
+    """Run a command and start it anew whenever Python files change; SIGTERM, SIGINT and SIGHUP end both.
 
     Args:
         command: program and arguments; it ends gracefully on SIGTERM.
@@ -46,7 +49,7 @@ async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
         stopping.set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDING:
         loop.add_signal_handler(number, hear)
     try:
         while True:
@@ -65,7 +68,7 @@ async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
         if process is not None and process.returncode is None:
             process.terminate()
             await process.wait()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in ENDING:
             loop.remove_signal_handler(number)
 
 
