@@ -53,12 +53,16 @@ def test_a_server_of_15_or_newer_is_taken(version: int) -> None:
 
 
 async def test_a_statement_whose_connection_breaks_says_that_nothing_is_known(
-    storage: PostgresStorage, sql: Connection
+    dsn: str, storage: PostgresStorage
 ) -> None:
-    await storage.queues()
-    sql.execute(END_ALL)
-    with pytest.raises(StorageUnavailable):
-        await storage.queues()
+    async with await psycopg.AsyncConnection.connect(dsn) as other:
+        await other.execute("lock table pgboss.queue")
+        asking = asyncio.ensure_future(storage.queues())
+        while not await _waits_for_a_lock(other):
+            pass
+        await other.execute(END_ALL)
+        with pytest.raises(StorageUnavailable):
+            await asking
 
 
 async def test_a_storage_is_itself_again_once_the_server_is_back(

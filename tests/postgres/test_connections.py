@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -97,6 +98,27 @@ async def test_a_connection_that_broke_is_not_kept(storage: PostgresStorage, sql
             failures += 1
     assert failures < 5
     await jobs.send()
+
+
+async def test_connections_that_the_server_closed_while_nobody_used_them_are_passed_over(
+    dsn: str, sql: Connection
+) -> None:
+    async with PostgresStorage.open(dsn, min_size=1, max_size=4, listen=False) as storage:
+        connections = storage._session._connections
+        taken = [await connections.take() for _ in range(4)]
+        closing = select.poll()
+        for connection in taken:
+            closing.register(connection.fileno(), select.POLLHUP | getattr(select, "POLLRDHUP", 0))
+            await connections.give(connection)
+        sql.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and application_name = 'zeke' and pid <> pg_backend_pid()"
+        )
+        for connection in taken:
+            assert closing.poll(10_000)
+            closing.unregister(connection.fileno())
+        async with asyncio.timeout(10):
+            assert await asyncio.gather(*(storage.queues() for _ in range(4))) == [[]] * 4
 
 
 async def test_no_connection_is_left_open_by_who_closes_while_one_is_used(dsn: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
 from psycopg.pq import TransactionStatus
 
 from zeke_queue.storage.postgres.rows import Cursor
@@ -53,9 +53,16 @@ class Connections:
 
     async def take(self) -> Connection:
         """Return a connection that is the caller's until it is given back."""
-        if self._kept is not None:
-            connection, self._kept = self._kept, None
-            return connection
+        while True:
+            if self._kept is not None:
+                connection, self._kept = self._kept, None
+            else:
+                connection = await self._from_pool()
+            if _is_open(connection):
+                return connection
+            await self.give(connection)
+
+    async def _from_pool(self) -> Connection:
         self._waiting += 1
         try:
             connection = await self._pool.getconn()
@@ -99,3 +106,17 @@ class Connections:
             connection, self._kept = self._kept, None
             await self._pool.putconn(connection)
         await self._pool.close()
+
+
+def _is_open(connection: Connection) -> bool:
+    """Tell whether the server has not closed a connection meanwhile, as it does when it restarts.
+
+    That is read from the socket, and costs less than a microsecond. The first look may find what the server
+    said as it went, and only the second one that it is gone.
+    """
+    try:
+        connection.pgconn.consume_input()
+        connection.pgconn.consume_input()
+    except OperationalError:
+        return False
+    return True
