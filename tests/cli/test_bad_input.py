@@ -90,10 +90,21 @@ def test_a_queue_name_that_is_none_is_refused(zeke: Zeke, command: tuple[str, ..
     assert "Queue name" in zeke.fails(*command, name, code=2)
 
 
-def test_a_negative_delay_is_refused_with_its_range(zeke: Zeke) -> None:
-    assert "delay: -5.0 is out of range; give 0 to" in zeke.fails(
-        "send", "mail", '{"to": "ann"}', *SHOP, "--delay", "-5", code=2
-    )
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--delay", "-5", "-5.0 is out of range; give 0 to"),
+        ("--expire-in", "0", "0.0 is out of range"),
+        ("--retry-limit", "-1", "-1 is out of range"),
+        ("--priority", "99999999999", "99999999999 is out of range"),
+        ("--singleton-key", "", "it is empty"),
+    ],
+)
+def test_an_option_out_of_its_range_is_refused_by_its_name(
+    zeke: Zeke, option: str, value: str, told: str
+) -> None:
+    said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, option, value, code=2)
+    assert said.startswith(f"zeke: {option}: {told}")
 
 
 def test_a_payload_over_the_cap_is_refused_with_both_sizes(zeke: Zeke) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
@@ -28,7 +29,7 @@ from zeke_queue.errors import BadOption, JobNotFound, UnknownTask, UsageError, Z
 from zeke_queue.model import STATUS_OF, JobFilter, JobState, RunStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
     from datetime import datetime
 
     from zeke_queue.catalog import Catalog
@@ -57,6 +58,7 @@ job_app = typer.Typer(
 IdArgument = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
 
 _LONGEST_VALUE: Final = 200
+_SENT_OPTIONS: Final = ("delay", "priority", "retry_limit", "expire_in", "singleton_key")
 
 
 def send(
@@ -101,23 +103,40 @@ def send(
 
     async def command() -> int:
         async with open_queue(options, catalog) as queue:
-            run = await queue.trigger(
-                task,
-                value,
-                external=external,
-                id=chosen,
-                delay=delay,
-                priority=priority,
-                retry_limit=retry_limit,
-                expire_in=expire_in,
-                singleton_key=singleton_key,
-            )
+            with _named_as_given():
+                run = await queue.trigger(
+                    task,
+                    value,
+                    external=external,
+                    id=chosen,
+                    delay=delay,
+                    priority=priority,
+                    retry_limit=retry_limit,
+                    expire_in=expire_in,
+                    singleton_key=singleton_key,
+                )
             if wait is not None:
                 return await _wait(run, wait, options)
         _print_sent(run, as_json=options.json)
         return 0
 
     execute(command())
+
+
+@contextmanager
+def _named_as_given() -> Generator[None]:
+    """Let an error name an option as the command line does: --retry-limit, not retry_limit.
+
+    Raises:
+        BadOption: as the block raises it, under that name.
+    """
+    try:
+        yield
+    except BadOption as error:
+        name, colon, what = str(error).partition(":")
+        if not colon or name not in _SENT_OPTIONS:
+            raise
+        raise BadOption(f"--{name.replace('_', '-')}:{what}") from error
 
 
 def _catalog_for(task: str, app: str | None, *, external: bool) -> Catalog | None:
