@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from zeke_queue.core.failure import shown
+from zeke_queue.core.retry import WAIT_MAX
 from zeke_queue.errors import BadOption
 
 
@@ -21,7 +23,7 @@ class Retry(Signal):
         reason: kept as the attempt's error message.
 
     Raises:
-        BadOption: ``after`` is negative.
+        BadOption: ``after`` is no duration, negative, or more than 68 years.
     """
 
     def __init__(self, after: float | timedelta | None = None, reason: str | None = None) -> None:
@@ -49,7 +51,7 @@ class Snooze(Signal):
         seconds: how long (or a duration) until it is due again.
 
     Raises:
-        BadOption: ``seconds`` is negative.
+        BadOption: ``seconds`` is no duration, negative, or more than 68 years.
     """
 
     def __init__(self, seconds: float | timedelta) -> None:
@@ -57,8 +59,10 @@ class Snooze(Signal):
         super().__init__(f"Snoozed for {self.seconds:g} s")
 
 
-def _seconds(value: float | timedelta, field: str) -> float:
-    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-    if not seconds >= 0:
-        raise BadOption(f"{field}: {value!r} is no duration; give seconds, 0 or more")
-    return seconds
+def _seconds(value: object, field: str) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise BadOption(f"{field}: {shown(value)} is no duration; give seconds as a number, or a timedelta")
+    if not 0 <= seconds <= WAIT_MAX:  # which NaN is not either
+        raise BadOption(f"{field}: {shown(value)} is out of range; give 0 to {WAIT_MAX} seconds")
+    return float(seconds)

@@ -200,10 +200,28 @@ async def test_a_snoozed_job_comes_back_without_a_retry_used(place: Place) -> No
     assert (await place.job(job_id)).output == "awake"
 
 
-def test_a_signal_refuses_a_time_that_lies_behind() -> None:
-    for make in (lambda: Retry(after=-1), lambda: Snooze(-0.5), lambda: Snooze(float("nan"))):
-        with pytest.raises(BadOption):
-            make()
+NO_TIMES: list[Any] = [
+    -1,
+    -0.5,
+    float("nan"),
+    float("inf"),
+    1e18,
+    10**5000,
+    timedelta.max,
+    None,
+    "soon",
+    True,
+]
+
+
+@pytest.mark.parametrize("time", NO_TIMES, ids=[str(number) for number in range(len(NO_TIMES))])
+def test_a_signal_refuses_what_is_no_time_to_wait(time: Any) -> None:
+    """Where it was raised: a storage would make a failure of it that does not say where."""
+    with pytest.raises(BadOption, match=r"^seconds: .* give"):
+        Snooze(time)
+    if time is not None:
+        with pytest.raises(BadOption, match=r"^after: .* give"):
+            Retry(after=time)
 
 
 # Payloads that do not fit
