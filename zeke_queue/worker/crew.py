@@ -118,7 +118,7 @@ class Crew:
 
     async def open(self, stopping: asyncio.Event) -> None:
         """Register the worker and start; waits for a storage that is not there yet, unless told to stop."""
-        await first(self._register(), _set(stopping))
+        await first(self._register(), stopping.wait())
         if stopping.is_set():
             return
         log.get_logger().info(
@@ -180,7 +180,7 @@ class Crew:
         if holdings.lanes.running:
             log.get_logger().info("worker_stopping", jobs=holdings.lanes.running, grace=grace)
             if not hurry.is_set():
-                await first(self._quiet(), self._clock.sleep(grace), _set(hurry))
+                await first(self._quiet(), self._clock.sleep(grace), hurry.wait())
         holdings.interrupt_all()
         await first(self._quiet(), self._patience(CANCEL_PATIENCE, hurry))
         # A claim under way is waited for meanwhile: what it brings is given back.
@@ -246,7 +246,7 @@ class Crew:
     async def _patience(self, seconds: float, hurry: asyncio.Event) -> None:
         """Wait for so many seconds, or for one from the moment at which there is a hurry."""
         if not hurry.is_set():
-            await first(self._clock.sleep(seconds), _set(hurry))
+            await first(self._clock.sleep(seconds), hurry.wait())
         if hurry.is_set():
             await self._clock.sleep(HURRY)
 
@@ -266,7 +266,3 @@ def _report(part: asyncio.Task[None]) -> None:
     """Log what a part of the worker failed of, which is a bug, whether or not anybody waits for it."""
     if not part.cancelled() and (error := part.exception()) is not None:
         log.get_logger().error("worker_part_failed", part=part.get_name(), error=str(error), exc_info=error)
-
-
-async def _set(event: asyncio.Event) -> None:
-    await event.wait()

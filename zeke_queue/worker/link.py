@@ -44,7 +44,7 @@ class Link:
         Once ``ending`` is set there is no time for long pauses, and one that is under way is over.
         """
         if ending is not None and not ending.is_set():
-            await first(self._rest(failures), _set(ending))
+            await first(self._rest(failures), ending.wait())
         else:
             await self._rest(0 if ending is not None else failures)
 
@@ -55,7 +55,3 @@ class Link:
     def refused(self, during: str, error: Exception) -> None:
         """Tell of a call that was answered by an error, which a repetition would not change."""
         log.get_logger().error("storage_refused", during=during, error=str(error))
-
-
-async def _set(event: asyncio.Event) -> None:
-    await event.wait()
