@@ -189,6 +189,32 @@ async def test_an_answer_to_an_older_beat_does_not_shorten_the_lease(place: Plac
         await until(lambda: work.cancelled)
 
 
+async def test_an_answer_that_comes_after_the_lease_ends_it_no_second_time(
+    place: Place, lines: Lines
+) -> None:
+    work = Handler(place)
+    work.go.set()
+    async with place.working(**BEATING):
+        await until(place.asleep)
+        answer = place.storage.held["beat"] = asyncio.Event()
+        place.clock.advance(5)
+        await until(lambda: place.storage.calls[-1] == "beat")
+        await turns()
+        place.storage.cut_all()
+        for _ in range(16):
+            place.clock.advance(1)
+            await turns()
+        assert lines.messages.count("lease_ended") == 1
+        answer.set()
+        await turns()
+        assert lines.messages.count("lease_ended") == 1
+        place.storage.mend()
+        place.hurry()
+        job_id = await place.send(work.task)
+        await until(lambda: place.state(job_id) is COMPLETED)
+    assert lines.messages.count("lease_ended") == 1
+
+
 async def test_a_dead_workers_jobs_are_run_by_another_and_its_own_late_outcome_is_fenced(
     place: Place,
 ) -> None:

@@ -78,7 +78,9 @@ class Heart:
         answer = await self._storage.beat(self._info)
         # Two beats may be under way at once, and the older one be answered last.
         self.alive_until = max(self.alive_until, asked + self._info.lease)
-        self._beaten.ring()
+        if self.alive_until > self._clock.monotonic():
+            # Else the answer was too long on its way: the lease that it tells of has ended as well.
+            self._beaten.ring()
         gone = [
             held
             for held in before
