@@ -14,7 +14,7 @@ from zeke_queue.core.failure import shown
 from zeke_queue.core.names import queue_name
 from zeke_queue.core.options import DEFAULTS, JobOptions, merge, new_job
 from zeke_queue.errors import BadOption, BadSchedule, DuplicateTask, UnknownTask, UsageError
-from zeke_queue.model import CatchUp, Schedule
+from zeke_queue.model import CatchUp, QueueSettings, Schedule
 from zeke_queue.task import PAYLOAD_CAP, Task, check_description
 
 if TYPE_CHECKING:
@@ -268,6 +268,15 @@ class Catalog:
             )
         return stored
 
+    def stored_queues(self) -> list[QueueSettings]:
+        """Return the queues of all tasks as they are stored, by name: each alias has its share of a limit.
+
+        Raises:
+            BadOption: a task has no more of a limit than aliases.
+        """
+        queues = [queue for task in self._tasks.values() for queue in _limits(task)]
+        return sorted(queues, key=lambda queue: queue.name)
+
     def include(self, other: Catalog) -> None:
         """Take over the tasks and schedules that another catalog has now; its resources if this one has none.
 
@@ -328,6 +337,21 @@ class Catalog:
             raise DuplicateTask(f"Task {task.name!r} has one of its names twice: {', '.join(task.aliases)}")
         self._tasks[task.name] = task
         self._aliases |= dict.fromkeys(task.aliases, task)
+
+
+def _limits(task: Task[Any, Any]) -> list[QueueSettings]:
+    """Return the limits of a task's queues, which together are the task's."""
+    names, limit = task.aliases, task.concurrency_limit
+    if limit is None:
+        return [QueueSettings(name) for name in (task.name, *names)]
+    own = limit - len(names)
+    if own < 1:
+        raise BadOption(
+            f"concurrency_limit: {limit} can't be shared out among the queues of task {task.name!r} and its"
+            f" aliases {', '.join(names)}, each of which needs one; give at least {len(names) + 1}, or take"
+            " away aliases under which no other program sends any more"
+        )
+    return [QueueSettings(task.name, own), *(QueueSettings(name, 1) for name in names)]
 
 
 def _no_task(given: object) -> UsageError:

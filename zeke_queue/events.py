@@ -11,7 +11,9 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.errors import JobNotFound, StorageUnavailable
+from zeke_queue.core.failure import shown
+from zeke_queue.core.options import INT4_MAX
+from zeke_queue.errors import BadOption, JobNotFound, StorageUnavailable
 from zeke_queue.model import FINAL, JobState
 from zeke_queue.pacing import first
 from zeke_queue.tending import require
@@ -31,6 +33,21 @@ LOOKS: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
 
 PATIENCE: Final = 60.0
 """Seconds for which a storage may be away before those who wait are told so."""
+
+
+def check_timeout(timeout: object) -> float | None:
+    """Return how many seconds to wait; None for ever, which is also what is longer than any wait.
+
+    Raises:
+        BadOption: it is no number.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not (timeout <= 0 or timeout > 0):
+        raise BadOption(
+            f"timeout: {shown(timeout)} is no number; give seconds, 0 to look once, or None to wait for ever"
+        )
+    return None if timeout > INT4_MAX else float(max(timeout, 0))
 
 
 class Watchers:

@@ -10,13 +10,21 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.clock import SystemClock
-from zeke_queue.errors import BadOption, JobFailed, Refused, ResultTimeout, StorageUnavailable
-from zeke_queue.events import Watchers
-from zeke_queue.model import CatchUp, JobState, QueueSettings, Schedule
+from zeke_queue.errors import JobFailed, Refused, ResultTimeout, StorageUnavailable, UsageError
+from zeke_queue.events import Watchers, check_timeout
+from zeke_queue.model import CatchUp, JobState, Schedule
 from zeke_queue.pacing import first
 from zeke_queue.rng import SystemEntropy
 from zeke_queue.run import Run
-from zeke_queue.sending import Sender, catch_up_policy, insert
+from zeke_queue.sending import (
+    Sender,
+    catch_up_policy,
+    check_filter,
+    check_parts,
+    check_schedule_name,
+    check_uuid,
+    insert,
+)
 from zeke_queue.tending import bring_back, check_id, require
 from zeke_queue.transaction import QueueTransaction
 
@@ -67,15 +75,17 @@ class Queue:
         entropy: Entropy | None = None,
         settings: Settings | None = None,
     ) -> None:
+        check_parts(catalog=catalog, storage=storage, clock=clock, entropy=entropy, settings=settings)
         if settings is None:
             from zeke_queue.config import Settings  # noqa: PLC0415 - not needed by those who bring their own
 
             settings = Settings.load()
         self.catalog = catalog
-        self.storage = storage
         self.clock: Clock = clock or SystemClock()
         self.entropy: Entropy = entropy or SystemEntropy()
         self.settings = settings
+        self._storage = storage
+        self._ended = False
         self.sender = Sender(catalog, self.clock, self.entropy)
         self._watchers = Watchers(storage, self.clock)
 
@@ -101,6 +111,7 @@ class Queue:
         from zeke_queue.config import Settings  # noqa: PLC0415
         from zeke_queue.storage.postgres import PostgresStorage, migrate  # noqa: PLC0415
 
+        check_parts(catalog=catalog, settings=settings)
         settings = settings or Settings.load()
         if dsn is not None:
             settings = settings.on_database(dsn)
@@ -118,7 +129,7 @@ class Queue:
             try:
                 yield queue
             finally:
-                await queue.close()
+                await queue._end()
 
     @classmethod
     @asynccontextmanager
@@ -136,16 +147,34 @@ class Queue:
         """
         from zeke_queue.storage.memory import MemoryStorage  # noqa: PLC0415 - a program on Postgres never needs it
 
+        check_parts(catalog=catalog, clock=clock, settings=settings)
         clock = clock or SystemClock()
         queue = cls(catalog, MemoryStorage(clock), clock=clock, settings=settings)
         try:
             yield queue
         finally:
-            await queue.close()
+            await queue._end()
 
     async def close(self) -> None:
         """Stop watching, for good; the storage stays open, and jobs can still be sent."""
         await self._watchers.close()
+
+    @property
+    def storage(self) -> Storage:
+        """Where jobs are kept.
+
+        Raises:
+            UsageError: the queue opened it for a block (``connect``, ``in_memory``), which has ended.
+        """
+        if self._ended:
+            raise UsageError(
+                "The queue was closed at the end of its block; use it inside, or open another one"
+            )
+        return self._storage
+
+    async def _end(self) -> None:
+        self._ended = True
+        await self.close()
 
     # Sending
 
@@ -192,7 +221,7 @@ class Queue:
         Raises:
             UsageError: as ``send``, for the first job that is wrong; then none is sent.
         """
-        prepared = [self.sender.prepare(send.task, send.payload, send.options) for send in jobs]
+        prepared = self.sender.prepare_all(jobs)
         return await self._put(prepared, connection) if prepared else []
 
     async def trigger(
@@ -231,6 +260,7 @@ class Queue:
             parent: the parent of jobs that name none.
             meta: the meta of jobs that give none.
         """
+        check_uuid("parent", parent)
         text = None if meta is None else self.sender.meta(meta)
         async with self.storage.transaction(connection) as transaction:
             opened = QueueTransaction(self, transaction, self.sender, parent, text)
@@ -285,7 +315,7 @@ class Queue:
 
     async def find(self, which: JobFilter) -> list[Job]:
         """Return jobs by filter, newest id first."""
-        return await self.storage.find(which)
+        return await self.storage.find(check_filter(which))
 
     async def count(self) -> list[QueueCount]:
         """Return how many live jobs each queue has by state, ordered by name."""
@@ -309,26 +339,32 @@ class Queue:
             StorageUnavailable: the database has been away for a minute (shorter outages are waited out), or
                 the queue was closed.
         """
-        return self._watchers.watch(check_id(job_id))
+        return self._watching().watch(check_id(job_id))
 
     async def result(self, job_id: UUID, timeout: float | None = None) -> Any:
         """Wait for a job's end and return its output.
 
         Args:
             job_id: the job.
-            timeout: seconds to wait at most; 0 asks once, None waits for ever.
+            timeout: seconds to wait at most; 0 or less asks once, None waits for ever.
 
         Raises:
             JobFailed: it failed, expired or was cancelled; ``job`` is the job as it ended.
             ResultTimeout: it did not end in time; it goes on.
             JobNotFound: there is no such job.
+            BadOption: the timeout is no number.
         """
-        job = await self._watchers.ended(check_id(job_id), timeout)
+        seconds = check_timeout(timeout)
+        job = await self._watching().ended(check_id(job_id), seconds)
         if job is None:
-            raise ResultTimeout(f"Job {job_id} has not ended after {timeout:g} s; it goes on")
+            raise ResultTimeout(f"Job {job_id} has not ended after {seconds:g} s; it goes on")
         if job.state is not JobState.COMPLETED:
             raise JobFailed(job)
         return job.output
+
+    def _watching(self) -> Watchers:
+        _ = self.storage  # which refuses what comes after the queue's block
+        return self._watchers
 
     # Looking after jobs
 
@@ -428,7 +464,7 @@ class Queue:
 
         One that code declares is back when the next worker starts; to silence it, store it with ``paused``.
         """
-        return await self.storage.drop_schedule(name)
+        return await self.storage.drop_schedule(check_schedule_name(name))
 
     async def schedules(self) -> list[Schedule]:
         """Return all schedules, by name."""
@@ -447,22 +483,6 @@ class Queue:
             UsageError: a schedule's task is unknown, or its payload does not fit.
         """
         schedules = self.catalog.stored_schedules(self.settings.jobs_cron_tz)
-        limits = [limit for task in self.catalog.tasks.values() for limit in _limits(task)]
-        await self.storage.declare_queues(sorted(limits, key=lambda queue: queue.name))
+        await self.storage.declare_queues(self.catalog.stored_queues())
         if schedules:
             await self.storage.declare_schedules(schedules)
-
-
-def _limits(task: Task[Any, Any]) -> list[QueueSettings]:
-    """Return the limits of a task's queues, which together are the task's."""
-    names, limit = task.aliases, task.concurrency_limit
-    if limit is None:
-        return [QueueSettings(name) for name in (task.name, *names)]
-    own = limit - len(names)
-    if own < 1:
-        raise BadOption(
-            f"concurrency_limit: {limit} can't be shared out among the queues of task {task.name!r} and its"
-            f" aliases {', '.join(names)}, each of which needs one; give at least {len(names) + 1}, or take"
-            " away aliases under which no other program sends any more"
-        )
-    return [QueueSettings(task.name, own), *(QueueSettings(name, 1) for name in names)]

@@ -1,24 +1,27 @@
 """From what an application sends to the rows that are inserted.
 
 Everything that can be wrong with a send is found here, before the storage is asked: the task, the payload,
-the options, the names. What is left for the storage is to insert, or to refuse by a uniqueness rule.
+the options, the names. What is left for the storage is to insert, or to refuse by a uniqueness rule. The
+other arguments of a queue are checked here as well, so that all storages refuse them alike.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, cast
 from uuid import UUID
 
 from zeke_queue.core import jsonb, stored_options
 from zeke_queue.core.cron import Cron
+from zeke_queue.core.failure import shown
 from zeke_queue.core.names import queue_name
-from zeke_queue.core.options import DEFAULTS, JobOptions, another, merge, new_job, next_slot
-from zeke_queue.errors import BadOption, TooLarge, UnknownTask
-from zeke_queue.model import CatchUp
+from zeke_queue.core.options import DEFAULTS, INT4_MAX, JobOptions, another, merge, new_job, next_slot
+from zeke_queue.errors import BadName, BadOption, TooLarge, UnknownTask, UsageError
+from zeke_queue.model import CatchUp, JobFilter, JobState
 from zeke_queue.rng import Ids
+from zeke_queue.task import check_description
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -160,18 +163,37 @@ class Sender:
         """
         if not options:
             return self._plain(self._task(task), payload, parent, meta)
-        name, data, base = self.resolve(task, payload, external=options.get("external", False))
+        asked = options.get("external")
+        external = asked is not None and check_flag("external", asked)
+        name, data, base = self.resolve(task, payload, external=external)
         said = merge(_own(cast("dict[str, Any]", options)), base)
         given = options.get("meta")
         job = new_job(
-            _uuid("id", options.get("id")) or self.new_id(),
+            check_uuid("id", options.get("id")) or self.new_id(),
             name,
             data,
             said,
-            parent=_uuid("parent", options.get("parent")) or parent,
+            parent=check_uuid("parent", options.get("parent")) or parent,
             meta=meta if given is None else self.meta(given),
         )
         return Prepared(job, debounced=said.debounce is not None)
+
+    def prepare_all(
+        self, jobs: Iterable[Send], *, parent: UUID | None = None, meta: str | None = None
+    ) -> list[Prepared]:
+        """Check many sends, and make their jobs; arguments as ``prepare``.
+
+        Raises:
+            UsageError: as ``prepare``, for the first job that is wrong; or it is no ``Send``.
+        """
+        if not isinstance(jobs, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
+            raise UsageError(f"jobs: {shown(jobs)} can't be gone through; give a list of Send(task, payload)")
+        prepared: list[Prepared] = []
+        for position, send in enumerate(jobs):
+            if not isinstance(send, Send):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+                raise UsageError(f"jobs[{position}]: {shown(send)} is no Send; give Send(task, payload)")
+            prepared.append(self.prepare(send.task, send.payload, send.options, parent=parent, meta=meta))
+        return prepared
 
     def _plain(self, task: Task[Any, Any], payload: Any, parent: UUID | None, meta: str | None) -> Prepared:
         """Make a job whose options are its task's alone."""
@@ -222,6 +244,9 @@ class Sender:
             UsageError: as ``prepare``.
         """
         queue_name(schedule.name)
+        check_flag("external", external)
+        check_flag("paused", schedule.paused)
+        check_description(schedule.description)
         Cron.parse(schedule.cron, schedule.zone)
         queue, data, _ = self.resolve(schedule.name if task is None else task, payload, external=external)
         complete = replace(schedule, task=queue, data=data, options=stored_options.write(options))
@@ -289,10 +314,100 @@ def _own(options: Mapping[str, Any]) -> JobOptions:
     raise BadOption(f"{unknown}: there is no such option; {hint}")
 
 
-def _uuid(field: str, value: object) -> UUID | None:
+_PARTS: Final = {
+    "catalog": ("stored_schedules", "give the catalog first, as in Queue.connect(catalog, dsn)"),
+    "storage": ("insert", "give an open one, or let Queue.connect(catalog, dsn) open it"),
+    "clock": ("monotonic", "give SystemClock(), or leave it out"),
+    "entropy": ("stream", "give SystemEntropy(), or leave it out"),
+    "settings": ("require_database", "give Settings.load(…), or leave it out"),
+}
+"""The parts of a queue: a method by which each is known, and what to do where it is something else."""
+
+
+def check_parts(**parts: object) -> None:
+    """See that a queue is made of what it needs; only catalog and storage may not be None.
+
+    Raises:
+        UsageError: one is something else; the message does not show it, since it may hold a password.
+    """
+    for field, part in parts.items():
+        method, hint = _PARTS[field]
+        if part is None and field not in {"catalog", "storage"}:
+            continue
+        if isinstance(part, type) or not callable(getattr(part, method, None)):
+            raise UsageError(f"{field}: a {type(part).__name__} is no {field.title()}; {hint}")
+
+
+def check_uuid(field: str, value: object) -> UUID | None:
+    """Return an id, or None for none.
+
+    Raises:
+        BadOption: it is neither.
+    """
     if value is not None and not isinstance(value, UUID):
-        raise BadOption(f"{field}: {value!r} is no UUID; give uuid.UUID(...), or leave it out")
+        raise BadOption(f"{field}: {shown(value)} is no UUID; give uuid.UUID(...), or leave it out")
     return value
+
+
+def check_flag(field: str, value: object) -> bool:
+    """Return a flag.
+
+    Raises:
+        BadOption: it is none.
+    """
+    if not isinstance(value, bool):
+        raise BadOption(f"{field}: {shown(value)} is neither True nor False; give one of them")
+    return value
+
+
+def check_schedule_name(name: object) -> str:
+    """Return the name of a schedule that is stored, which may be another program's, of any spelling.
+
+    Raises:
+        BadName: no schedule can have it.
+    """
+    if not isinstance(name, str) or not jsonb.is_kept(name):
+        raise BadName(f"{shown(name)} is no name of a schedule; give the text that it is stored under")
+    return name
+
+
+def check_filter(which: object) -> JobFilter:
+    """Return a filter as the storages take it: tuples, and states for their words.
+
+    Raises:
+        UsageError: it is no filter.
+        BadOption: one of its fields can't be; the message names it.
+    """
+    if not isinstance(which, JobFilter):
+        raise UsageError(
+            f"{shown(which)} is no JobFilter; give JobFilter(names=('…',)), or JobFilter() for all"
+        )
+    names = _several("names", which.names)
+    for name in names:
+        if not isinstance(name, str) or not jsonb.is_kept(name):
+            raise BadOption(f"names: {shown(name)} is no name; give those of queues, as text")
+    limit: object = which.limit
+    if type(limit) is not int or abs(limit) > INT4_MAX:
+        raise BadOption(f"limit: {shown(limit)} is no number of jobs; give an integer")
+    check_uuid("parent", which.parent)
+    check_uuid("before", which.before)
+    check_flag("archived", which.archived)
+    states = tuple(_state(state) for state in _several("states", which.states))
+    return replace(which, names=names, states=states)
+
+
+def _several(field: str, given: object) -> tuple[Any, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise BadOption(f"{field}: {shown(given)} is no sequence; give a tuple")
+    return tuple(cast("Iterable[Any]", given))
+
+
+def _state(given: Any) -> JobState:
+    try:
+        return JobState(given)
+    except ValueError:
+        known = ", ".join(JobState)
+        raise BadOption(f"states: {shown(given)} is none; give some of {known}") from None
 
 
 def catch_up_policy(given: CatchUp | str) -> CatchUp:
@@ -305,7 +420,7 @@ def catch_up_policy(given: CatchUp | str) -> CatchUp:
         return CatchUp(given)
     except ValueError:
         known = ", ".join(one.value for one in CatchUp)
-        raise BadOption(f"catch_up: {given!r} is no policy; give one of {known}") from None
+        raise BadOption(f"catch_up: {shown(given)} is no policy; give one of {known}") from None
 
 
 async def insert(prepared: Sequence[Prepared], put: Insert) -> list[UUID | None]:

@@ -228,7 +228,7 @@ def check_description(given: object) -> str | None:
         return None
     if not isinstance(given, str):
         raise BadOption(f"description: {shown(given)} is no text; give a line for people, or leave it out")
-    if "\0" in given or any("\ud800" <= character <= "\udfff" for character in given):
+    if not jsonb.is_kept(given):
         raise BadOption(
             f"description: {shown(given)} has a NUL character or half of a surrogate pair, which Postgres "
             "can't keep; give text without"

@@ -11,7 +11,7 @@ from tests.conformance.driver import ANNA, soon
 from tests.runtime.catalogs import mail_catalog
 from zeke_queue.catalog import Catalog
 from zeke_queue.config import Settings
-from zeke_queue.errors import BadOption, BadSetting, SchemaMismatch, StorageUnavailable
+from zeke_queue.errors import BadOption, BadSetting, SchemaMismatch, StorageUnavailable, UsageError
 from zeke_queue.model import Completed, Want
 from zeke_queue.queue import Queue
 from zeke_queue.worker import Worker
@@ -45,7 +45,7 @@ async def test_a_queue_in_memory_needs_no_database() -> None:
         await Worker(queue).drain()
         assert await run.result(timeout=0) == "swept"
     assert ran == ["clean"]
-    with pytest.raises(StorageUnavailable, match="closed"):
+    with pytest.raises(UsageError, match="closed"):
         await queue.result(run.id)
 
 

@@ -103,6 +103,11 @@ def check_keys(value: Any) -> None:
             todo.append(part)
 
 
+def is_kept(text: str) -> bool:
+    """Say whether Postgres can keep a text: it has no NUL character, and no half of a surrogate pair."""
+    return "\0" not in text and _is_text(text)
+
+
 def complaint(value: Any, error: Exception) -> str:
     """Say where in a value the part is that can't be written, why, and what to do.
 
