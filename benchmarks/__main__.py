@@ -48,15 +48,16 @@ def main() -> int:
     if given.runs < 1:
         parser.error(f"--runs {given.runs}: give 1 or more")
     figures: list[report.Figure] = []
+    kind = given.postgres if given.postgres in {"embedded", "testcontainers"} else "given"
     with database.server(given.postgres) as dsn:
+        server = database.describe(kind, dsn) + (", quick: the figures say nothing" if given.quick else "")
         for name in given.benches or BENCHES:
             print(f"{name} …", flush=True)
             measured = asyncio.run(BENCHES[name](dsn, 1 if given.quick else given.runs, quick=given.quick))
             figures.extend(measured)
-    kind = given.postgres if given.postgres in {"embedded", "testcontainers"} else "given server"
-    report.show(figures, kind)
-    report.keep(figures, kind, given.out)
-    plot.draw(figures, kind, given.out.with_suffix(".svg"))
+    report.show(figures, server)
+    report.keep(figures, server, given.out)
+    plot.draw(figures, server, given.out.with_suffix(".svg"))
     print(f"written to {given.out}, and as a plot beside it")
     missed = [figure.name for figure in figures if figure.reached is False]
     return 1 if given.strict and missed else 0

@@ -16,7 +16,7 @@ ROUNDS = 5
 
 
 async def run(dsn: str, runs: int, *, quick: bool) -> list[Figure]:
-    """Measure a running worker on each backlog in turn; the large one is filled once and eaten from."""
+    """Measure a running worker on each backlog in turn; what is eaten from the large one is put back."""
     jobs = 2_000 if quick else 10_000
     many = 20_000 if quick else 1_000_000
     rates: tuple[list[float], ...] = ([], [], [])
@@ -26,6 +26,7 @@ async def run(dsn: str, runs: int, *, quick: bool) -> list[Figure]:
         async with open_storage(own) as one, open_storage(other) as two, open_storage(third) as three:
             for measured in range(-1, runs):  # the first round opens connections and prepares statements
                 seconds = [0.0, 0.0, 0.0]
+                load(other, ROUNDS * jobs)
                 for _ in range(ROUNDS if measured >= 0 else 1):
                     empty(own)
                     load(own, jobs)

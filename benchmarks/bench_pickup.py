@@ -9,7 +9,7 @@ import time
 import psycopg
 
 from benchmarks.database import fresh_database, open_storage
-from benchmarks.report import Figure, ratio
+from benchmarks.report import Figure, in_turn, ratio
 from zeke_queue import Catalog, Queue, Worker
 from zeke_queue.config import Settings
 
@@ -61,6 +61,9 @@ async def _by_hand(dsn: str, sends: int) -> float:
             "create table if not exists by_hand"
             " (id bigint generated always as identity primary key, data jsonb, state text default 'created')"
         )
+        await sender.execute(
+            "create index if not exists by_hand_waiting on by_hand (id) where state = 'created'"
+        )
         await listener.execute("listen by_hand")
         for n in range(sends + 5):
             await asyncio.sleep(0.03 + n % 7 * 0.01)
@@ -83,12 +86,13 @@ async def _next(listener: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
 async def run(dsn: str, runs: int, *, quick: bool) -> list[Figure]:
     """Alternate the two; each run is a median of many sends."""
     sends = 10 if quick else 100
-    ours: list[float] = []
-    hand: list[float] = []
+    latencies: dict[str, list[float]] = {"idle worker": [], "by hand": []}
+    measures = {"idle worker": _ours, "by hand": _by_hand}
     async with fresh_database(dsn) as own:
-        for _ in range(runs):
-            ours.append(await _ours(own, sends))
-            hand.append(await _by_hand(own, sends))
-    worker = Figure("pick-up", "idle worker", "ms", tuple(ours), better="less")
-    by_hand = Figure("pick-up", "by hand", "ms", tuple(hand), better="less")
+        for measured in range(runs):
+            for name in in_turn(list(measures), measured):
+                latencies[name].append(await measures[name](own, sends))
+    worker, by_hand = (
+        Figure("pick-up", name, "ms", tuple(values), better="less") for name, values in latencies.items()
+    )
     return [worker, by_hand, ratio("pick-up", "worker / by hand", worker, by_hand, target=3, better="less")]

@@ -1,4 +1,8 @@
-"""Single sends, each durable before the next, beside bare INSERTs of the same row on one connection."""
+"""Single sends, each durable before the next, beside bare INSERTs of the same row on one connection.
+
+The INSERT has what a hand could give it: it is prepared, its cursor is made once, and its ids, which are made
+beforehand, grow as a sender's do.
+"""
 
 from __future__ import annotations
 
@@ -8,37 +12,53 @@ import psycopg
 
 from benchmarks.database import fresh_database, open_storage
 from benchmarks.drains import Counter, Item
-from benchmarks.report import Figure, ratio
+from benchmarks.report import Figure, in_turn, ratio
 from zeke_queue import Queue
+from zeke_queue.clock import SystemClock
 from zeke_queue.config import Settings
+from zeke_queue.rng import Ids, SystemEntropy
 
 INSERT = """
-    insert into pgboss.job (name, data, startafter, createdon, expirein,
+    insert into pgboss.job (id, name, data, startafter, createdon, expirein,
                             retrylimit, retrydelay, retrybackoff, keepuntil)
-    values ('bare', %s::jsonb, now(), now(), interval '1 hour', 3, 1, true, now() + interval '100 years')
+    values (%s, 'bench', %s::jsonb, now(), now(), interval '1 hour', 3, 1, true, now() + interval '100 years')
 """
+BLOCKS = 10
+"""Turns that the two take in one run."""
 
 
 async def run(dsn: str, runs: int, *, quick: bool) -> list[Figure]:
     """Alternate rounds of the two."""
-    sends = 100 if quick else 2_000
-    ours: list[float] = []
-    bare: list[float] = []
+    block = 10 if quick else 200
+    rates: dict[str, list[float]] = {"queue.send": [], "bare INSERT": []}
+    new_id = Ids(SystemClock(), SystemEntropy())
     async with fresh_database(dsn) as own, open_storage(own) as storage:
         queue = Queue(Counter(1).catalog, storage, settings=Settings.load())
         connection = await psycopg.AsyncConnection.connect(own, autocommit=True, prepare_threshold=1)
-        async with connection:
-            for measured in range(-1, runs):  # the first round prepares statements and opens connections
+        async with connection, connection.cursor() as cursor:
+
+            async def send() -> float:
                 begun = time.perf_counter()
-                for n in range(sends):
+                for n in range(block):
                     await queue.send("bench", Item(n=n))
-                middle = time.perf_counter()
-                for n in range(sends):
-                    await connection.execute(INSERT, [f'{{"n": {n}}}'])
-                end = time.perf_counter()
+                return time.perf_counter() - begun
+
+            async def insert() -> float:
+                ids = [new_id() for _ in range(block)]
+                begun = time.perf_counter()
+                for n in range(block):
+                    await cursor.execute(INSERT, [ids[n], f'{{"n": {n}}}'])
+                return time.perf_counter() - begun
+
+            measures = {"queue.send": send, "bare INSERT": insert}
+            for measured in range(-1, runs):  # the first round prepares statements and opens connections
+                seconds = dict.fromkeys(measures, 0.0)
+                for turn in range(BLOCKS):
+                    for name in in_turn(list(measures), turn):
+                        seconds[name] += await measures[name]()
                 if measured >= 0:
-                    ours.append(sends / (middle - begun))
-                    bare.append(sends / (end - middle))
-    sent = Figure("send", "queue.send", "sends/s", tuple(ours))
-    inserted = Figure("send", "bare INSERT", "inserts/s", tuple(bare))
+                    for name, taken in seconds.items():
+                        rates[name].append(BLOCKS * block / taken)
+    sent = Figure("send", "queue.send", "sends/s", tuple(rates["queue.send"]))
+    inserted = Figure("send", "bare INSERT", "inserts/s", tuple(rates["bare INSERT"]))
     return [sent, inserted, ratio("send", "send / bare INSERT", sent, inserted, target=0.8)]

@@ -47,6 +47,18 @@ def server(choice: str) -> Iterator[str]:
         yield choice
 
 
+def describe(kind: str, dsn: str) -> str:
+    """Say what server it is, and whether its commits are durable, without which all of it says little."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        settings = [
+            connection.execute("select current_setting(%s)", [name]).fetchall()[0][0]
+            for name in ("server_version", "fsync", "synchronous_commit")
+        ]
+    version, *durable = settings
+    lost = "" if durable == ["on", "on"] else ", COMMITS NOT DURABLE: fsync {}, synchronous_commit {}"
+    return f"{kind} Postgres {version.split()[0]}{lost.format(*durable)}"
+
+
 @asynccontextmanager
 async def fresh_database(dsn: str) -> AsyncIterator[str]:
     """Make a database with the queue's tables for one measurement, and drop it afterwards."""

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 SLOTS = 100
 BATCH = 500
-WAYS = 3
 
 
 class Item(BaseModel):
@@ -81,12 +80,12 @@ async def _work(storage: PostgresStorage, counter: Counter) -> None:
     await running
 
 
-async def raw(storage: PostgresStorage, jobs: int) -> float:
-    """Claim and settle in batches of 500, as many ways at once as serve best; returns jobs a second."""
+async def raw(storage: PostgresStorage, jobs: int, *, ways: int) -> float:
+    """Claim and settle in batches of 500, so many ways at once; returns jobs a second."""
     worker = UUID(int=1)
     await storage.beat(WorkerInfo(id=worker, host="raw", pid=1, queues=("bench",), lease=3600.0))
     begun = time.perf_counter()
-    settled = sum(await asyncio.gather(*(_claim_and_settle(storage, worker) for _ in range(WAYS))))
+    settled = sum(await asyncio.gather(*(_claim_and_settle(storage, worker) for _ in range(ways))))
     seconds = time.perf_counter() - begun
     if settled != jobs:
         raise AssertionError(f"{settled} of {jobs} jobs were settled")

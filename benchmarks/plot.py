@@ -33,7 +33,7 @@ def draw(figures: list[Figure], server: str, path: Path) -> None:
     axes.set_yticks(range(len(ratios)), [_label(figure) for figure in reversed(ratios)])
     axes.set_xlim(left=0)
     axes.set_xlabel("ratio to a limit of the same run (line: target; dots: runs)")
-    axes.set_title(f"{server} Postgres", loc="left", fontsize="medium")
+    axes.set_title(server, loc="left", fontsize="medium")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,6 +61,12 @@ def ratio(
     return Figure(bench, name, "x", tuple(a / b for a, b in pairs), target, better)
 
 
+def in_turn(names: list[str], run: int) -> list[str]:
+    """Return the names in the order of a run: each begins with another, so that none is always first."""
+    first = run % len(names)
+    return names[first:] + names[:first]
+
+
 def machine() -> dict[str, str | int | None]:
     """Say what was measured on."""
     return {"python": platform.python_version(), "system": platform.platform(), "cores": os.cpu_count()}
