@@ -100,6 +100,16 @@ async def test_a_right_that_is_missing_is_named(dsn: str, sql: Connection) -> No
         sql.execute("drop role zeke_sender")
 
 
+async def test_a_transaction_that_is_read_only_is_told_apart_from_a_server_that_is_away(
+    dsn: str, storage: PostgresStorage, jobs: Sender
+) -> None:
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        await connection.set_read_only(True)
+        with pytest.raises(StorageUnavailable, match=r"takes no changes here: .*read-only"):
+            async with storage.transaction(connection) as transaction:
+                await transaction.insert([jobs.new()])
+
+
 async def test_options_of_the_dsn_are_kept(dsn: str) -> None:
     patient = make_conninfo(dsn, options="-c statement_timeout=12345")
     async with PostgresStorage.open(patient) as storage, storage.transaction() as transaction:

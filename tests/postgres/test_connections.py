@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.postgres.sending import Sender
+from tests.postgres.sending import ANNA, Sender
 from zeke_queue.clock import SystemClock
 from zeke_queue.errors import StorageUnavailable
+from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.connections import KEPT_SECONDS
 
@@ -36,6 +37,30 @@ async def test_a_single_connection_does_for_many_at_once(dsn: str) -> None:
         async with asyncio.timeout(10):
             await asyncio.gather(*(jobs.send() for _ in range(50)), *(storage.queues() for _ in range(50)))
         assert len(await jobs.claim(100)) == 50
+
+
+async def test_transactions_of_applications_leave_a_connection_to_the_heartbeat(dsn: str) -> None:
+    async with PostgresStorage.open(dsn, min_size=1, max_size=3, listen=False) as storage:
+        second, third = storage.transaction(), storage.transaction()
+        async with storage.transaction():
+            await second.__aenter__()
+            waiting = asyncio.ensure_future(third.__aenter__())
+            async with asyncio.timeout(10):
+                await storage.beat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
+            assert not waiting.done()
+        await waiting
+        await third.__aexit__(None, None, None)
+        await second.__aexit__(None, None, None)
+
+
+async def test_a_transaction_that_waits_too_long_for_others_says_what_is_too_small(dsn: str) -> None:
+    async with PostgresStorage.open(dsn, min_size=1, max_size=2, listen=False) as storage:
+        storage._session._connections._pool.timeout = 0.02
+        async with storage.transaction():
+            with pytest.raises(StorageUnavailable, match="JOBS_POOL_MAX"):
+                await storage.transaction().__aenter__()
+        async with storage.transaction():
+            pass
 
 
 async def test_who_waits_for_the_pool_is_served_by_the_connection_that_is_given_back(dsn: str) -> None:

@@ -45,7 +45,14 @@ def url(dsn: str, driver: str) -> URL:
 
 
 @pytest.fixture(
-    params=["psycopg", "alchemy+psycopg", "alchemy+asyncpg", "session+psycopg", "session+asyncpg"]
+    params=[
+        "psycopg",
+        "pipeline+psycopg",
+        "alchemy+psycopg",
+        "alchemy+asyncpg",
+        "session+psycopg",
+        "session+asyncpg",
+    ]
 )
 def application(request: pytest.FixtureRequest, dsn: str) -> Opened:
     """An application's transaction, begun by what it executes first, which ends with its block."""
@@ -54,7 +61,11 @@ def application(request: pytest.FixtureRequest, dsn: str) -> Opened:
     @asynccontextmanager
     async def on_psycopg() -> AsyncIterator[Any]:
         async with await AsyncConnection.connect(dsn) as connection:
-            yield connection
+            if kind == "pipeline":
+                async with connection.pipeline():
+                    yield connection
+            else:
+                yield connection
 
     @asynccontextmanager
     async def on_alchemy() -> AsyncIterator[Any]:
@@ -69,7 +80,7 @@ def application(request: pytest.FixtureRequest, dsn: str) -> Opened:
         finally:
             await engine.dispose()
 
-    return on_psycopg if kind == "psycopg" else on_alchemy
+    return on_alchemy if kind in {"alchemy", "session"} else on_psycopg
 
 
 async def test_what_is_sent_first_is_there_after_the_commit(
@@ -187,10 +198,25 @@ async def test_there_is_nothing_to_join_on_a_connection_that_commits_by_itself(
                 pass
         async with connection.transaction(), storage.transaction(connection):
             pass
-    engine = create_async_engine(url(dsn, "psycopg"), execution_options={"isolation_level": "AUTOCOMMIT"})
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+@pytest.mark.parametrize(
+    "engine_options",
+    [{"isolation_level": "AUTOCOMMIT"}, {"execution_options": {"isolation_level": "AUTOCOMMIT"}}],
+    ids=["engine", "execution"],
+)
+async def test_there_is_nothing_to_join_where_sqlalchemy_commits_each_statement(
+    dsn: str, storage: PostgresStorage, driver: str, engine_options: dict[str, Any]
+) -> None:
+    engine = create_async_engine(url(dsn, driver), **engine_options)
     async with engine.connect() as connection:
         with pytest.raises(UsageError, match="AUTOCOMMIT"):
             async with storage.transaction(connection):
+                pass
+    async with AsyncSession(engine) as session:
+        with pytest.raises(UsageError, match="AUTOCOMMIT"):
+            async with storage.transaction(session):
                 pass
     await engine.dispose()
 

@@ -91,8 +91,9 @@ async def alchemy_link(connection: Any, schema: str, now: Callable[[], datetime]
             f"connection: {type(connection).__qualname__} can't be joined; give SQLAlchemy's AsyncConnection "
             "or AsyncSession"
         )
-    begun = connection.sync_connection
-    if begun is not None and begun.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+    raw = await connection.get_raw_connection()
+    # An engine may have been told too, which is seen at the driver's connection alone.
+    if getattr(raw.dbapi_connection, "autocommit", False):
         raise UsageError(
             "connection: it commits each statement by itself (AUTOCOMMIT); join one that does not"
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import AsyncConnection, OperationalError
 from psycopg.pq import TransactionStatus
+from psycopg_pool import PoolTimeout
 
 from zeke_queue.storage.postgres.rows import Cursor
 
@@ -46,6 +47,7 @@ class Connections:
 
     def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
         self._pool = pool
+        self._lendable = asyncio.Semaphore(max(1, pool.max_size - 1))
         self._kept: Connection | None = None
         self._waiting = 0
         self._closed = False
@@ -96,6 +98,29 @@ class Connections:
             yield connection
         finally:
             await self.give(connection)
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncGenerator[Connection]:
+        """Take a connection for a block of the application's, which may hold it for as long as it likes.
+
+        All but one can be lent: were none left for heartbeats, a worker whose handlers are long in their
+        transactions would lose its lease.
+
+        Raises:
+            PoolTimeout: those that can be are lent out, and none came back in time.
+        """
+        try:
+            async with asyncio.timeout(self._pool.timeout):
+                await self._lendable.acquire()
+        except TimeoutError:
+            raise PoolTimeout(
+                f"{self._pool.max_size} at most, and all that transactions may hold are in use"
+            ) from None
+        try:
+            async with self.one() as connection:
+                yield connection
+        finally:
+            self._lendable.release()
 
     async def close(self) -> None:
         """Close all connections; those that are in use, once they are given back."""

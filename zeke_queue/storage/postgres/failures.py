@@ -26,9 +26,9 @@ _GONE: Final = (
     "57P",
     "53",
     "58",
-    "25006",
-)  # connection, shutdown, resources, system, read-only standby
+)  # connection, shutdown, resources, system
 _CUT: Final = ("57014", "55P03", "25P03", "25P04")  # cancelled, or a timeout: of lock, idle or transaction
+_READ_ONLY: Final = "25006"
 _SERIALIZATION: Final = ("40001", "40P01")
 
 _NAMED_SCHEMA: Final = re.compile(r"schema \"(\w+)\"|\"(\w+)\.\w+\"")
@@ -94,6 +94,11 @@ def _why_unavailable(error: Exception, state: str, said: str) -> str | None:
         return (
             f"The database cut a statement short: {said}. If it happens again, see statement_timeout,"
             " lock_timeout and the like of this role and database, and who holds a lock for long"
+        )
+    if state == _READ_ONLY:
+        return (
+            f"The database takes no changes here: {said}. It is a standby, or the transaction was begun read"
+            " only; see that DATABASE_PRIMARY_URL names the primary"
         )
     if isinstance(error, PoolTimeout | TooManyRequests):
         return (

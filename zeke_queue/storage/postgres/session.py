@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol, Ty
 import psycopg
 from psycopg import AsyncConnection, IsolationLevel
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import PipelineStatus
 from psycopg_pool import AsyncConnectionPool
 
 from zeke_queue.errors import StorageUnavailable
@@ -128,11 +129,17 @@ class Link:
         limit: int | None = None,
     ) -> list[Row]:
         """Run a statement of ours and return its rows."""
-        text = statement(name, self.schema, limit)
+        text, values = statement(name, self.schema, limit), with_now(parameters, self._now)
+        cursor = Cursor(self.connection)
         try:
-            cursor = Cursor(self.connection)
             # Planned each time: a plan that is kept needs the settings of our own connections.
-            await cursor.execute(text, with_now(parameters, self._now), prepare=False)
+            if self.connection.info.pipeline_status == PipelineStatus.OFF:
+                await cursor.execute(text, values, prepare=False)
+            else:
+                # The application's pipeline would answer when it likes to.
+                async with self.connection.pipeline() as pipeline:
+                    await cursor.execute(text, values, prepare=False)
+                    await pipeline.sync()
             return await cursor.fetchall() if cursor.description else []
         except (psycopg.Error, OSError) as error:
             mine = as_storage_error(error) if self._repeatable else _as_final(error)
@@ -323,7 +330,7 @@ class Session:
         """
         raised: BaseException | None = None
         try:
-            async with self._connections.one() as connection, connection.transaction():
+            async with self._connections.lent() as connection, connection.transaction():
                 if self._elsewhere:
                     await connection.execute(_AS_ELSEWHERE, self._elsewhere, prepare=False)
                 try:
@@ -389,6 +396,7 @@ async def _working_conninfo(dsn: str, *, options: bool) -> tuple[str, Mapping[st
         given.setdefault("keepalives_idle", "30")
         given.setdefault("keepalives_interval", "10")
         given.setdefault("keepalives_count", "3")
+        given.setdefault("tcp_user_timeout", "60000")
         given["client_encoding"] = "utf8"
         plain = make_conninfo(**given)
         fitted = make_conninfo(**{**given, "options": f"{given.get('options', '')} {OPTIONS}".strip()})
