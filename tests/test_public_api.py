@@ -56,6 +56,7 @@ PUBLIC = [
     "UsageError",
     "Worker",
     "ZekeError",
+    "configure_logging",
 ]
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         UsageError,
         ZekeError,
     )
+    from zeke_queue.log import configure_logging
     from zeke_queue.model import CatchUp, Job, JobFilter, JobState, RunStatus, Schedule
     from zeke_queue.queue import Queue
     from zeke_queue.run import Run
@@ -95,6 +96,7 @@ __all__ = [
     "UsageError",
     "Worker",
     "ZekeError",
+    "configure_logging",
 ]
 
 _HOMES: Final = {
@@ -103,6 +105,7 @@ _HOMES: Final = {
     "config": ["Settings"],
     "context": ["JobContext"],
     "core.options": ["JobOptions"],
+    "log": ["configure_logging"],
     "model": ["CatchUp", "Job", "JobFilter", "JobState", "RunStatus", "Schedule"],
     "queue": ["Queue"],
     "run": ["Run"],

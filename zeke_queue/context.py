@@ -6,15 +6,17 @@ side of it (``JobHost``). A decoded ``meta`` and a logger are made when they are
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zeke_queue.core import jsonb
+from zeke_queue.core.failure import shown
+from zeke_queue.core.options import INT4_MAX
 from zeke_queue.errors import BadOption
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Generator, Mapping
     from contextlib import AbstractAsyncContextManager
-    from datetime import timedelta
     from uuid import UUID
 
     from structlog.typing import FilteringBoundLogger
@@ -148,10 +150,12 @@ class JobContext:
             message: for people.
 
         Raises:
-            BadOption: the value is out of its range.
+            BadOption: the value is out of its range, or the message is no text.
         """
-        if not 0 <= value <= 1:
-            raise BadOption(f"progress: {value!r} is out of range; give a number from 0 to 1")
+        if not isinstance(value, int | float) or not 0 <= value <= 1:  # pyright: ignore[reportUnnecessaryIsInstance] - handlers may be untyped
+            raise BadOption(f"progress: {shown(value)} is out of range; give a number from 0 to 1")
+        if message is not None and not isinstance(message, str):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+            raise BadOption(f"message: {shown(message)} is no text; give a string, or None")
         self._host.progress(self, value, message)
         return _DONE
 
@@ -160,11 +164,11 @@ class JobContext:
 
         Raises:
             LeaseLost: the job is no longer this worker's.
-            BadOption: the duration is not above zero.
+            BadOption: the duration is not above zero, or longer than 68 years.
         """
-        duration = seconds if isinstance(seconds, int | float) else seconds.total_seconds()
-        if not duration > 0:
-            raise BadOption(f"extend: {seconds!r} is out of range; give seconds above 0")
+        duration = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        if not isinstance(duration, int | float) or not 0 < duration <= INT4_MAX:  # pyright: ignore[reportUnnecessaryIsInstance] - handlers may be untyped
+            raise BadOption(f"extend: {shown(seconds)} is out of range; give seconds above 0, to {INT4_MAX}")
         await self._host.extend(self, float(duration))
 
     async def send(self, task: Any, payload: Any = None, **options: Any) -> UUID | None:

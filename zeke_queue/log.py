@@ -1,9 +1,9 @@
 """Log lines: JSON for machines, readable ones on a terminal.
 
 A line of JSON begins with ``timestamp, level, message``, then ``taskId, jobId`` where a job is meant, then
-the rest. A library must not seize its application's logging, so until ``configure`` is called (the command
-line does) only warnings and errors of the runtime are written, and structlog's and the standard library's
-own settings stay alone.
+the rest. A library must not seize its application's logging, so until ``configure_logging`` is called (the
+command line does) only warnings and errors of the runtime are written, and structlog's and the standard
+library's own settings stay alone.
 
 A line that is filtered out costs a method call; ``enabled`` lets the hottest paths spare even that.
 """
@@ -70,7 +70,7 @@ class _Lines:
         return stream.isatty()
 
 
-def configure(
+def configure_logging(
     format: Format = "auto",  # noqa: A002 - it is what the option is called
     level: str = "info",
     *,
@@ -130,7 +130,7 @@ def job_logger(keep: Keep, **fields: Any) -> FilteringBoundLogger:
 
 
 def settings() -> dict[str, str]:
-    """Return format and level in force, for a child process to ``configure`` itself alike."""
+    """Return format and level in force, for a child process to configure itself alike."""
     setup = _current[0]
     return {"format": setup.format, "level": next(name for name, n in LEVELS.items() if n == setup.level)}
 

@@ -40,6 +40,7 @@ PAYLOAD_CAP: Final = 1_048_576
 """Bytes of a payload's JSON, by default: rows of a queue should be small, and refer to larger things."""
 
 _NO_PAYLOAD: Final = (b"{}", b"null", b"")
+_NO_DEFAULT: Final = inspect.Parameter.empty
 
 
 class Task(Generic[P, R]):
@@ -81,12 +82,14 @@ class Task(Generic[P, R]):
             "process" if process else "async" if inspect.iscoroutinefunction(handler) else "thread"
         )
         functools.update_wrapper(self, handler)
-        self.takes_payload, self.takes_job, self.payload_type = _signature(
+        self.takes_payload, self.takes_job, self.payload_type, self._default = _signature(
             self.name, handler, local_names or {}
         )
         self._check()
         self._empty = b"{}" if _is_object(self.payload_type) else b"null"
         self._adapter = self._build_adapter() if self.takes_payload else None
+        if self._adapter is not None and self._default is not _NO_DEFAULT:
+            self._check_default(self._adapter)
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -100,7 +103,8 @@ class Task(Generic[P, R]):
 
         Args:
             payload: an instance of the payload's type, or what can become one, such as a dict by names or
-                aliases. None stands for a payload with nothing but defaults.
+                aliases. None stands for the default that the handler gives, else for a payload with nothing
+                but defaults.
 
         Raises:
             PayloadInvalid: it does not fit; every field that doesn't is named.
@@ -109,6 +113,8 @@ class Task(Generic[P, R]):
             if payload is not None and payload != {}:
                 self._refuse_payload()
             return typing.cast("P", None)
+        if payload is None and self._default is not _NO_DEFAULT:
+            return typing.cast("P", self._default)
         given: Any = {} if payload is None and self._empty == b"{}" else payload
         try:
             return self._adapter.validator.validate_python(given)
@@ -126,6 +132,8 @@ class Task(Generic[P, R]):
                 self._refuse_payload()
             return typing.cast("P", None)
         if data is None or data == b"null":
+            if self._default is not _NO_DEFAULT:
+                return typing.cast("P", self._default)
             data = self._empty
         try:
             return self._adapter.validator.validate_json(data)
@@ -205,6 +213,16 @@ class Task(Generic[P, R]):
                 f"{error}"
             ) from error
 
+    def _check_default(self, adapter: TypeAdapter[Any]) -> None:
+        try:
+            adapter.validator.validate_python(self._default)
+        except ValidationError as error:
+            why = error.errors(include_url=False, include_context=False, include_input=False)[0]["msg"]
+            raise UsageError(
+                f"Task {self.name!r}: the payload's default, {shown(self._default)}, does not fit its type: "
+                f"{why}"
+            ) from None
+
     def _invalid(self, error: ValidationError) -> PayloadInvalid:
         details = error.errors(include_url=False, include_context=False, include_input=False)
         return PayloadInvalid(
@@ -265,14 +283,18 @@ def _is_object(payload_type: object) -> bool:
 
 def _signature(
     name: str, handler: Callable[..., Any], local_names: Mapping[str, Any]
-) -> tuple[bool, bool, Any]:
-    """Read from the handler whether it takes a payload and a job, and of which type the payload is.
+) -> tuple[bool, bool, Any, Any]:
+    """Read from the handler whether it takes a payload and a job, and the payload's type and default.
 
     Only the annotation of the payload is evaluated: the handler's module may import the other one for the
     type checker alone.
     """
     if not callable(handler):
         raise UsageError(f"Task {name!r}: {shown(handler)} is no handler; decorate a function")
+    if inspect.isgeneratorfunction(handler) or inspect.isasyncgenfunction(handler):
+        raise UsageError(
+            f"Task {name!r}: {shown(handler)} is a generator, which nobody would go through; return a value"
+        )
     try:
         parameters = list(inspect.signature(handler).parameters.values())
     except (TypeError, ValueError) as error:
@@ -289,10 +311,10 @@ def _signature(
             f"nothing; this one takes ({listed})"
         )
     if not rest:
-        return False, takes_job, None
-    annotation = rest[0].annotation
+        return False, takes_job, None, _NO_DEFAULT
+    annotation, default = rest[0].annotation, rest[0].default
     if annotation is inspect.Parameter.empty:
-        return True, takes_job, Any
+        return True, takes_job, Any, default
     while isinstance(annotation, str):  # more than once if it was quoted as well
         plain = inspect.unwrap(handler)
         names = {
@@ -307,7 +329,7 @@ def _signature(
                 f"Task {name!r}: the type of the payload, {annotation!r}, can't be found: {error}; "
                 "import it at run time, not for the type checker only"
             ) from None
-    return True, takes_job, annotation
+    return True, takes_job, annotation, default
 
 
 _POSITIONAL: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)

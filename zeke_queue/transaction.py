@@ -51,7 +51,7 @@ class QueueTransaction:
 
     async def send_many(self, jobs: Iterable[Send]) -> list[UUID | None]:
         """Send jobs that exist once the transaction commits; see ``Queue.send_many``."""
-        prepared = [self._prepare(send.task, send.payload, send.options) for send in jobs]
+        prepared = self._sender.prepare_all(jobs, parent=self._parent, meta=self._meta)
         return await insert(prepared, self._open().insert) if prepared else []
 
     async def trigger(

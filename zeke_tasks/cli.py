@@ -49,7 +49,7 @@ def ingest(
         load_parsers()
     command.check_urls(urls)
     # What goes wrong stands in the tables; the jobs' log lines would break into the progress display.
-    log.configure(level="critical")
+    log.configure_logging(level="critical")
     options = options_of(context)
     with ExitStack() as stack:
         settings = _on_embedded(options.settings(), stack) if embedded else _checked(options.settings())

@@ -47,7 +47,7 @@ def gone() -> None:
 
 def configured(format_: Any = "json", level: str = "info", stream: StringIO | None = None) -> StringIO:
     stream = stream or StringIO()
-    log.configure(format_, level, stream=stream, clock=FrozenClock())
+    log.configure_logging(format_, level, stream=stream, clock=FrozenClock())
     return stream
 
 
@@ -191,7 +191,7 @@ def test_a_reader_that_went_away_does_not_fail_a_job() -> None:
 @pytest.mark.parametrize(("format_", "level"), [("xml", "info"), ("json", "loud")])
 def test_an_unknown_format_or_level_is_refused(format_: Any, level: str) -> None:
     with pytest.raises(BadOption, match="unknown"):
-        log.configure(format_, level)
+        log.configure_logging(format_, level)
 
 
 def test_a_child_process_can_be_set_up_alike() -> None:

@@ -68,6 +68,9 @@ async def test_what_is_sent_many_times_must_be_sends(queue: Queue) -> None:
             UsageError, match=rf"^jobs\[{position}\]: .* is no Send; give Send\(task, payload\)"
         ):
             await queue.send_many(jobs)  # type: ignore[arg-type] - what untyped callers do
+        async with queue.transaction() as transaction:
+            with pytest.raises(UsageError, match=rf"^jobs\[{position}\]: .* is no Send"):
+                await transaction.send_many(jobs)  # type: ignore[arg-type] - as above
     for jobs in (None, 5, task, Send("clean")):
         with pytest.raises(UsageError, match=r"^jobs: .*; give a list of Send\(task, payload\)"):
             await queue.send_many(jobs)  # type: ignore[arg-type] - what untyped callers do

@@ -45,6 +45,43 @@ def nested(depth: int) -> Any:
     return value
 
 
+# Handlers
+
+
+def through() -> Any:
+    yield 1
+
+
+async def through_slowly() -> Any:
+    yield 1
+
+
+@pytest.mark.parametrize("handler", [through, through_slowly])
+def test_a_generator_is_no_handler(handler: Any) -> None:
+    with pytest.raises(UsageError, match=r"'walk'.*is a generator, .* return a value"):
+        Task(handler, "walk")
+
+
+def counted(n: int = 3) -> int:
+    return n
+
+
+def miscounted(n: int = "three") -> int:  # type: ignore[assignment] - what untyped code does
+    return n
+
+
+def test_a_payload_that_is_left_out_is_the_default_that_the_handler_gives() -> None:
+    task: Task[int, int] = Task(counted, "count")
+    assert (task.validate(), task.validate(5)) == (3, 5)
+    assert (task.dump(), task.dump(5)) == ("3", "5")
+    assert (task.validate_json(None), task.validate_json(b"null"), task.validate_json(b"5")) == (3, 3, 5)
+
+
+def test_a_default_that_does_not_fit_its_type_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"'count': the payload's default, 'three', does not fit its type"):
+        Task(miscounted, "count")
+
+
 # Payloads that have no JSON form
 
 

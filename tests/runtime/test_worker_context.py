@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import json
+import math
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -161,6 +163,34 @@ async def test_progress_out_of_range_is_refused(place: Place) -> None:
         await job.progress(1.5)
 
     assert "from 0 to 1" in (await place.run_one(work)).output["message"]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, "x", None, 10**5_000])
+async def test_progress_that_is_no_share_is_refused(place: Place, value: Any) -> None:
+    @place.catalog.task("work", retry_limit=0)
+    async def work(job: JobContext) -> None:
+        await job.progress(value)
+
+    said = (await place.run_one(work)).output
+    assert (said["type"], "from 0 to 1" in said["message"]) == ("BadOption", True)
+
+
+async def test_a_message_of_progress_that_is_no_text_is_refused(place: Place) -> None:
+    @place.catalog.task("work", retry_limit=0)
+    async def work(job: JobContext) -> None:
+        await job.progress(0.5, 5)  # type: ignore[arg-type] - what untyped handlers do
+
+    assert "message: 5 is no text" in (await place.run_one(work)).output["message"]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf, 1e300, timedelta.max, "5", None])
+async def test_an_extension_that_no_deadline_can_have_is_refused(place: Place, seconds: Any) -> None:
+    @place.catalog.task("work", retry_limit=0)
+    async def work(job: JobContext) -> None:
+        await job.extend(seconds)
+
+    said = (await place.run_one(work)).output
+    assert (said["type"], said["message"].startswith("extend: ")) == ("BadOption", True)
 
 
 # What handlers leave behind

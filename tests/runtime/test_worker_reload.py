@@ -51,7 +51,6 @@ def lines(path: Path) -> list[str]:
 
 
 async def test_a_change_ends_the_process_gracefully_and_starts_it_anew(tmp_path: Path) -> None:
-    pytest.importorskip("watchfiles", reason="watchfiles is for development and not installed here")
     code, log = tmp_path / "code", tmp_path / "log"
     code.mkdir()
     script = tmp_path / "script.py"

@@ -246,7 +246,7 @@ def test_the_body_says_whether_it_is_a_feed() -> None:
 def logging(monkeypatch: pytest.MonkeyPatch) -> Mock:
     """How the command sets up logs; it is kept from taking over those of the process that tests it."""
     configure = Mock()
-    monkeypatch.setattr("zeke_queue.log.configure", configure)
+    monkeypatch.setattr("zeke_queue.log.configure_logging", configure)
     return configure
 
 

@@ -59,10 +59,10 @@ def worker(
     if not embedded:
         settings.require_database()
     if reload:
-        log.configure(settings.log_format, settings.log_level)
+        log.configure_logging(settings.log_format, settings.log_level)
         raise typer.Exit(_reloading())
     catalog = load_catalog(app)
-    log.configure(settings.log_format, settings.log_level)
+    log.configure_logging(settings.log_format, settings.log_level)
     with ExitStack() as stack:
         if embedded:
             settings = _on_embedded(settings, stack)

@@ -123,7 +123,7 @@ def main() -> None:
         return
     _die_with(hello["parent"])
     sys.path[:] = hello["path"]
-    log.configure(**hello["log"])
+    log.configure_logging(**hello["log"])
     for number in (signal.SIGINT, signal.SIGTERM):
         # A terminal and some supervisors signal the whole group; the parent decides when its children end.
         signal.signal(number, _stay)

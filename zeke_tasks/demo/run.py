@@ -139,7 +139,7 @@ def main(workers: int, gap: float, *, keep: bool) -> int:
         gap: seconds between two requests to the site.
         keep: whether to keep the database up at the end, until interrupted.
     """
-    log.configure(level="warning")
+    log.configure_logging(level="warning")
     # To be told to end is to be interrupted: the children and the database must not stay behind. A shell
     # starts what it runs in the background with interrupts ignored.
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -54,5 +54,5 @@ async def work(dsn: str, gap: float) -> None:
 
 
 if __name__ == "__main__":
-    log.configure("json")
+    log.configure_logging("json")
     asyncio.run(work(sys.argv[1], float(sys.argv[2])))
