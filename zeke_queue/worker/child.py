@@ -137,7 +137,18 @@ def main() -> None:
     threading.Thread(target=read, name="zeke-parent", daemon=True).start()
     host = ChildHost(pipe)
     while True:
-        pipe.send(_answer(requests.get(), host))
+        answer = _answer(requests.get(), host)
+        _flush()
+        pipe.send(answer)
+
+
+def _flush() -> None:
+    """Let out what a handler printed: into a pipe it would wait for more, and be lost with the process."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            continue  # it is closed, or the handler's own: a job must not fail for want of a line
 
 
 def _answer(request: dict[str, Any], host: ChildHost) -> dict[str, Any]:
