@@ -56,7 +56,7 @@ class Settings(BaseSettings):
         jobs_listen: whether to LISTEN for work and changes; False behind PgBouncer in transaction mode.
         jobs_prepare: whether to use prepared statements; False behind a PgBouncer that doesn't track them.
         jobs_pool_min: connections that are kept open.
-        jobs_pool_max: connections at most; 2 or more, since transactions get all but one, kept for heartbeats.
+        jobs_pool_max: connections at most; 2 or more: transactions leave one to the heartbeats.
         jobs_archive_after: how long an ended job stays in the job table; a century at most.
         jobs_delete_after: how long an archived job is kept after that; a century at most.
         log_format: ``json``, ``text``, or ``auto`` for text on a terminal only.
