@@ -131,17 +131,17 @@ async def test_connections_that_the_server_closed_while_nobody_used_them_are_pas
     async with PostgresStorage.open(dsn, min_size=1, max_size=4, listen=False) as storage:
         connections = storage._session._connections
         taken = [await connections.take() for _ in range(4)]
-        closing = select.poll()
+        closings: list[select.poll] = []
         for connection in taken:
+            closing = select.poll()
             closing.register(connection.fileno(), select.POLLHUP | getattr(select, "POLLRDHUP", 0))
+            closings.append(closing)
             await connections.give(connection)
         sql.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where datname = current_database() and application_name = 'zeke' and pid <> pg_backend_pid()"
         )
-        for connection in taken:
-            assert closing.poll(10_000)
-            closing.unregister(connection.fileno())
+        assert all(closing.poll(10_000) for closing in closings)
         async with asyncio.timeout(10):
             assert await asyncio.gather(*(storage.queues() for _ in range(4))) == [[]] * 4
 

@@ -165,14 +165,18 @@ async def test_progress_out_of_range_is_refused(place: Place) -> None:
     assert "from 0 to 1" in (await place.run_one(work)).output["message"]
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, "x", None, 10**5_000])
+@pytest.mark.parametrize(
+    "value",
+    [math.nan, math.inf, -0.1, "x", None, 10**5_000],
+    ids=["nan", "inf", "below", "text", "none", "long"],
+)
 async def test_progress_that_is_no_share_is_refused(place: Place, value: Any) -> None:
     @place.catalog.task("work", retry_limit=0)
     async def work(job: JobContext) -> None:
         await job.progress(value)
 
     said = (await place.run_one(work)).output
-    assert (said["type"], "from 0 to 1" in said["message"]) == ("BadOption", True)
+    assert (said["type"], "from 0 to 1" in said["message"]) == ("zeke_queue.errors.BadOption", True)
 
 
 async def test_a_message_of_progress_that_is_no_text_is_refused(place: Place) -> None:
@@ -190,7 +194,7 @@ async def test_an_extension_that_no_deadline_can_have_is_refused(place: Place, s
         await job.extend(seconds)
 
     said = (await place.run_one(work)).output
-    assert (said["type"], said["message"].startswith("extend: ")) == ("BadOption", True)
+    assert (said["type"], said["message"].startswith("extend: ")) == ("zeke_queue.errors.BadOption", True)
 
 
 # What handlers leave behind
