@@ -20,29 +20,28 @@ from zeke_queue.worker.reload import serve_reloading
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+# Signals are waited for and not handled: a handler that sets an event may run while the event's lock is held.
 SCRIPT = """
-import pathlib, signal, sys, threading
-over = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: over.set())
+import pathlib, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 log = pathlib.Path(sys.argv[1])
 with log.open("a") as file:
     file.write("started\\n")
-over.wait()
+signal.sigwait({signal.SIGTERM})
 with log.open("a") as file:
     file.write("ended\\n")
 """
 
 SLOW_TO_END = """
-import os, pathlib, signal, sys, threading
-asked, over = threading.Event(), threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: (over if asked.is_set() else asked).set())
+import os, pathlib, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 log = pathlib.Path(sys.argv[1])
 with log.open("a") as file:
     file.write(f"{os.getpid()}\\n")
-asked.wait()
+signal.sigwait({signal.SIGTERM})
 with log.open("a") as file:
     file.write("asked\\n")
-over.wait()
+signal.sigwait({signal.SIGTERM})
 """
 
 
