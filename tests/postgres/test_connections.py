@@ -40,13 +40,14 @@ async def test_a_single_connection_does_for_many_at_once(dsn: str) -> None:
 
 
 async def test_transactions_of_applications_leave_a_connection_to_the_heartbeat(dsn: str) -> None:
-    async with PostgresStorage.open(dsn, min_size=1, max_size=3, listen=False) as storage:
+    async with PostgresStorage.open(dsn, min_size=3, max_size=3, listen=False) as storage:
         second, third = storage.transaction(), storage.transaction()
         async with storage.transaction():
             await second.__aenter__()
             waiting = asyncio.ensure_future(third.__aenter__())
             async with asyncio.timeout(10):
-                await storage.beat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
+                for _ in range(20):  # time enough for the third to take what is left
+                    await storage.beat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
             assert not waiting.done()
         await waiting
         await third.__aexit__(None, None, None)
