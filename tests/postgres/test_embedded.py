@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -114,6 +115,38 @@ def test_a_server_that_was_killed_is_started_again(directory: Path) -> None:
         with EmbeddedPostgres.start(directory, fsync=False) as again:
             assert runs(again.dsn)
         assert runs(server.dsn)
+
+
+def test_a_server_that_dies_while_it_is_being_joined_is_started_again(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False):
+        dying = postmaster(directory)
+        os.kill(dying, signal.SIGSTOP)  # its socket takes connections all the same, as one does that dies
+        connect = psycopg.connect
+
+        def connect_to_the_dying(*args: Any, **more: Any) -> psycopg.Connection:
+            monkeypatch.setattr(psycopg, "connect", connect)
+            os.kill(dying, signal.SIGKILL)
+            return connect(*args, **more)
+
+        monkeypatch.setattr(psycopg, "connect", connect_to_the_dying)
+        with EmbeddedPostgres.start(directory, fsync=False) as again:
+            assert postmaster(directory) != dying
+            assert runs(again.dsn)
+
+
+def test_a_server_that_runs_but_lets_nobody_in_is_told_with_its_log(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False):
+
+        def refuse(*_: Any, **__: Any) -> psycopg.Connection:
+            raise psycopg.OperationalError("no room")
+
+        monkeypatch.setattr(psycopg, "connect", refuse)
+        with pytest.raises(StorageUnavailable, match=r"can't be used: no room(.|\n)*ready to accept"):
+            EmbeddedPostgres.start(directory, fsync=False)
 
 
 def test_a_number_that_belongs_to_another_program_by_now_keeps_nobody_from_starting(directory: Path) -> None:

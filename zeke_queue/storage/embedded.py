@@ -50,6 +50,7 @@ _SOCKET: Final = ".s.PGSQL.5432"
 _SOCKET_PATH_MAX: Final = 103  # bytes: 107 on Linux, 103 on macOS
 _START_SECONDS: Final = 60
 _START_TRIES: Final = 50
+_JOIN_TRIES: Final = 5
 _STILL_DYING: Final = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
 
 
@@ -148,9 +149,7 @@ class EmbeddedPostgres:
             self._users = self._home.users_file()
             try:
                 self._home.set_up()
-                if not self._home.is_up():
-                    self._home.start_up()
-                self._home.make_database()
+                self._home.bring_up()
             except BaseException:
                 self._users.close()
                 raise
@@ -216,6 +215,23 @@ class _Home:
         self._write("pg_hba.conf", f"local all all peer map={ROLE}\n")
         users = {pwd.getpwuid(os.geteuid()).pw_name, self._owner.name}
         self._write("pg_ident.conf", "".join(f'{ROLE} "{user}" {ROLE}\n' for user in sorted(users)))
+
+    def bring_up(self) -> None:
+        """Start the server unless one answers, and see to its database."""
+        for left in reversed(range(_JOIN_TRIES)):
+            if not self.is_up():
+                self.start_up()
+            try:
+                return self.make_database()
+            except psycopg.OperationalError as error:
+                # One that is being killed still takes connections for a moment, and drops them; one that
+                # another program starts answers none yet.
+                if not left:
+                    raise StorageUnavailable(
+                        f"The embedded Postgres in {self.directory} runs but can't be used: {error}. The end "
+                        f"of its log:\n{self._end_of_log()}"
+                    ) from error
+                threading.Event().wait(0.2)
 
     def is_up(self) -> bool:
         """Say whether a server answers on the socket, which nobody else can have put there."""
