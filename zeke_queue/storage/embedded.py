@@ -222,7 +222,8 @@ class _Home:
             if not self.is_up():
                 self.start_up()
             try:
-                return self.make_database()
+                self.make_database()
+                break
             except psycopg.OperationalError as error:
                 # One that is being killed still takes connections for a moment, and drops them; one that
                 # another program starts answers none yet.
