@@ -90,6 +90,8 @@ class NewJob:
             starts no earlier than its slot, which is how a debounce sends into the next slot.
         parent: the job that triggered this one.
         meta: canonical JSON text of an object that is carried from parent to child, or None.
+        fresh: whether the id was made for this very insert, and this is the first try of it: then no job has
+            it, and the storage need not look for one.
     """
 
     id: UUID
@@ -110,6 +112,7 @@ class NewJob:
     group_key: str | None = None
     parent: UUID | None = None
     meta: str | None = None
+    fresh: bool = False
 
 
 class Want(NamedTuple):

@@ -7,6 +7,7 @@ answer was lost is repeated under the same id, and is one job all the same.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.clock import SystemClock
@@ -305,6 +306,7 @@ class Queue:
                 return await self.storage.insert(jobs)
             except StorageUnavailable:
                 await self.clock.sleep(wait)
+                jobs = [replace(job, fresh=False) for job in jobs]  # it may be there by now
         return await self.storage.insert(jobs)
 
     # Looking and waiting

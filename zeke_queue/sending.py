@@ -168,13 +168,15 @@ class Sender:
         name, data, base = self.resolve(task, payload, external=external)
         said = merge(_own(cast("dict[str, Any]", options)), base)
         given = options.get("meta")
+        own_id = check_uuid("id", options.get("id"))
         job = new_job(
-            check_uuid("id", options.get("id")) or self.new_id(),
+            own_id or self.new_id(),
             name,
             data,
             said,
             parent=check_uuid("parent", options.get("parent")) or parent,
             meta=meta if given is None else self.meta(given),
+            fresh=own_id is None,
         )
         return Prepared(job, debounced=said.debounce is not None)
 

@@ -53,6 +53,7 @@ class StorageMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.count = 0
+        self.tried: set[UUID] = set()
         self.pair.start_anew()
 
     @invariant()
@@ -414,6 +415,8 @@ class StorageMachine(RuleBasedStateMachine):
 
     def sent(self, jobs: list[NewJob]) -> list[UUID]:
         """Insert jobs; returns the ids of those that were not refused."""
+        jobs = [replace(job, fresh=job.id not in self.tried) for job in jobs]
+        self.tried.update(job.id for job in jobs)
         answer: list[UUID | None] = self.pair.both("insert", jobs)
         return [job_id for job_id in answer if job_id is not None]
 

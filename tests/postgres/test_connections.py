@@ -91,7 +91,7 @@ async def test_who_gave_up_waiting_is_waited_for_no_more(dsn: str) -> None:
 
 
 async def test_a_connection_goes_back_to_the_pool_in_time_and_when_it_is_in_a_transaction(dsn: str) -> None:
-    async with PostgresStorage.open(dsn, min_size=1, max_size=2, listen=False) as storage:
+    async with PostgresStorage.open(dsn, min_size=1, max_size=1, listen=False) as storage:
         connections = storage._session._connections
         available = lambda: connections._pool.get_stats()["pool_available"]  # noqa: E731
         await storage.queues()

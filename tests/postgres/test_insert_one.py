@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 987654, tzinfo=UTC)
 PLAIN = NewJob(id=UUID(int=1), name="mail")
+FRESH = NewJob(
+    id=UUID(int=1), name="mail", data='{"n": 1}', priority=3, retry_limit=0, expire_in=7.5, fresh=True
+)
 FULL = NewJob(
     id=UUID(int=1),
     name="mail",
@@ -53,6 +56,8 @@ async def stored(storage: PostgresStorage, job: NewJob) -> Job:
     [
         PLAIN,
         FULL,
+        FRESH,
+        replace(FULL, fresh=True),
         replace(PLAIN, start_at=datetime(2020, 1, 1, tzinfo=UTC)),
         replace(PLAIN, data="null", slot_seconds=3600),
         replace(FULL, slot_offset=0, start_at=datetime(2030, 1, 1, tzinfo=UTC)),
@@ -73,3 +78,44 @@ async def test_a_job_sent_alone_is_refused_and_recognised_as_in_a_batch(storage:
     assert await storage.insert([job]) == [job.id]
     assert await storage.insert([job]) == [job.id]
     assert await storage.insert([replace(job, id=UUID(int=5))]) == [None]
+
+
+async def test_an_id_that_was_called_fresh_and_is_there_all_the_same_is_recognised(
+    storage: PostgresStorage,
+) -> None:
+    assert await storage.insert([FRESH]) == [FRESH.id]
+    assert await storage.insert([replace(FRESH, priority=9)]) == [FRESH.id]
+    assert (await stored(storage, FRESH)).priority == FRESH.priority
+    async with storage.transaction() as transaction:
+        assert await transaction.insert([FRESH]) == [FRESH.id]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"delay": 12.25},
+        {"start_at": datetime(2030, 1, 1, tzinfo=UTC)},
+        {"retry_delay_max": 90},
+        {"singleton_key": "k"},
+        {"slot_seconds": 60},
+        {"policy": "p"},
+        {"group_key": "g"},
+        {"parent": UUID(int=2)},
+        {"meta": "{}"},
+    ],
+    ids=lambda part: next(iter(part)),
+)
+async def test_no_part_of_a_fresh_job_is_left_out(storage: PostgresStorage, part: dict[str, Any]) -> None:
+    fresh = replace(FRESH, name="fresh", **part)
+    other = replace(FRESH, name="other", id=UUID(int=2), fresh=False, **part)
+    await storage.insert([fresh])
+    await storage.insert([other])
+    first, second = await stored(storage, fresh), await stored(storage, other)
+    assert first == replace(second, id=first.id, name=first.name)
+    assert first != replace(await stored_plain(storage), id=first.id, name=first.name)
+
+
+async def stored_plain(storage: PostgresStorage) -> Job:
+    plain = replace(FRESH, name="plain", id=UUID(int=3))
+    await storage.insert([plain])
+    return await stored(storage, plain)

@@ -24,7 +24,7 @@ from zeke_queue.errors import (
 )
 from zeke_queue.model import Job, JobFilter, JobState
 from zeke_queue.queue import INSERT_WAITS, Queue
-from zeke_queue.sending import Send
+from zeke_queue.sending import Send, SendOptions
 from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
@@ -309,9 +309,11 @@ class Flaky(MemoryStorage):
         self._lost = lost
         self._done = done
         self.clock = clock
+        self.fresh: list[bool] = []
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
         self._lost -= 1
+        self.fresh.append(all(job.fresh for job in jobs))
         if self._lost < 0:
             return await super().insert(jobs)
         if self._done:
@@ -343,6 +345,15 @@ async def test_a_send_whose_answer_was_lost_is_repeated_and_is_one_job(
 
     assert await number_of_jobs(flaky) == 1
     assert patience.slept == list(INSERT_WAITS)
+
+
+@pytest.mark.parametrize("options", [SendOptions(), SendOptions(priority=1), SendOptions(id=UUID(int=7))])
+async def test_only_the_first_try_under_an_id_that_was_made_for_it_is_called_fresh(
+    clock: FrozenClock, options: SendOptions
+) -> None:
+    storage = Flaky(clock, 2, done=True)
+    await Queue(mail_catalog(), storage, clock=Impatient(clock)).send("clean", **options)
+    assert storage.fresh == ["id" not in options, False, False]
 
 
 async def test_a_send_is_given_up_after_about_a_second(clock: FrozenClock) -> None:

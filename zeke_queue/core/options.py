@@ -80,7 +80,7 @@ DEFAULTS: Final = JobOptions(priority=0, retry_limit=3, retry_delay=1, retry_bac
 
 _FIELDS: Final = tuple(f.name for f in fields(JobOptions))
 _values: Final = attrgetter(*_FIELDS)
-_OPTIONS_OF_A_JOB: Final = [f.name for f in fields(NewJob)][3:-2]
+_OPTIONS_OF_A_JOB: Final = [f.name for f in fields(NewJob)][3:-3]
 _checked: Final = attrgetter(*_OPTIONS_OF_A_JOB)
 _RIVALS: Final = {"delay": "start_at", "start_at": "delay", "throttle": "debounce", "debounce": "throttle"}
 
@@ -113,6 +113,7 @@ def new_job(
     *,
     parent: UUID | None = None,
     meta: str | None = None,
+    fresh: bool = False,
 ) -> NewJob:
     """Check the options and make the job that is inserted; what they leave open is taken from ``DEFAULTS``.
 
@@ -123,6 +124,7 @@ def new_job(
         options: merged already.
         parent: the job that triggered it.
         meta: canonical JSON text of an object, or None.
+        fresh: whether the id was made for this job, which nobody tried to insert before.
 
     Raises:
         BadOption: an option is out of its range, or excludes another; the message names the field.
@@ -156,6 +158,7 @@ def new_job(
         group_key=None if options.group_key is None else _key("group_key", options.group_key),
         parent=parent,
         meta=meta,
+        fresh=fresh,
     )
 
 
@@ -166,8 +169,8 @@ def another(
     parent: UUID | None,
     meta: str | None,
 ) -> NewJob:
-    """Return a job like this one, whose options were checked already, with its own identity and content."""
-    return NewJob(id, job.name, data, *_checked(job), parent=parent, meta=meta)
+    """Return a job like this one, whose options were checked already, with a fresh id and its own content."""
+    return NewJob(id, job.name, data, *_checked(job), parent=parent, meta=meta, fresh=True)
 
 
 def next_slot(job: NewJob) -> NewJob:

@@ -6,11 +6,12 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from psycopg import AsyncConnection, OperationalError
-from psycopg.pq import TransactionStatus
+from psycopg import OperationalError
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import PoolTimeout
 
 from zeke_queue.storage.postgres.rows import Cursor
+from zeke_queue.storage.postgres.waiting import WaitingConnection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -21,7 +22,7 @@ KEPT_SECONDS: Final = 60.0
 """How long a connection stays out of the pool at most, which looks after the age of those it has."""
 
 
-class Connection(AsyncConnection[Any]):
+class Connection(WaitingConnection):
     """A connection with a cursor of its own.
 
     Attributes:
@@ -80,10 +81,15 @@ class Connections:
             and not self._waiting
             and not self._closed
             and connection.pgconn.transaction_status == TransactionStatus.IDLE
+            and connection.pgconn.pipeline_status == PipelineStatus.OFF
             and asyncio.get_running_loop().time() - connection.taken_at < KEPT_SECONDS
         ):
             self._kept = connection
         else:
+            if connection.pgconn.pipeline_status != PipelineStatus.OFF:
+                # Who was cancelled as he entered or left a pipeline may have left it open, and the pool
+                # would not see that.
+                await connection.close()
             # The pool never again counts on one whose return was broken off while it waited for its own lock.
             returning = asyncio.ensure_future(self._pool.putconn(connection))
             self._returns.add(returning)
@@ -143,5 +149,6 @@ def _is_open(connection: Connection) -> bool:
         connection.pgconn.consume_input()
         connection.pgconn.consume_input()
     except OperationalError:
+        connection.forget_socket()
         return False
     return True

@@ -106,6 +106,36 @@ def of_new_jobs(jobs: Sequence[NewJob]) -> dict[str, Any]:
     return {name: [row[name] for row in columns] for name in columns[0]}
 
 
+def is_plain(job: NewJob) -> bool:
+    """Tell whether ``insert_plain`` inserts a job whole."""
+    return (
+        job.fresh
+        and job.singleton_key is None
+        and job.parent is None
+        and not job.delay
+        and job.start_at is None
+        and job.meta is None
+        and job.slot_seconds is None
+        and job.retry_delay_max is None
+        and job.group_key is None
+        and job.policy is None
+    )
+
+
+def of_plain_job(job: NewJob) -> dict[str, Any]:
+    """Return the parameters of ``insert_plain``."""
+    return {
+        "id": job.id,
+        "name": job.name,
+        "data": job.data,
+        "priority": job.priority,
+        "retry_limit": job.retry_limit,
+        "retry_delay": job.retry_delay,
+        "retry_backoff": job.retry_backoff,
+        "expire_in": microseconds(job.expire_in),
+    }
+
+
 def of_new_job(job: NewJob) -> dict[str, Any]:
     """Return the parameters of ``insert_one.sql``."""
     return {
@@ -127,6 +157,7 @@ def of_new_job(job: NewJob) -> dict[str, Any]:
         "group_key": job.group_key,
         "parent": job.parent,
         "meta": job.meta,
+        "fresh": job.fresh,
     }
 
 

@@ -88,7 +88,7 @@ class Runner(Protocol):
         ...
 
     async def run_small(self, name: str, parameters: dict[str, Any]) -> Row | None:
-        """Run a statement that returns a row at most, at the least cost."""
+        """Run a statement that returns a row at most, at the least cost; the parameters are its to keep."""
         ...
 
     def atomic(self) -> AbstractAsyncContextManager[object]:
@@ -261,12 +261,13 @@ class Session:
 
     async def run_small(self, name: str, parameters: dict[str, Any]) -> Row | None:
         """Run a statement that returns a row at most, at the least cost, as a transaction of its own."""
-        text, values = statement(name, self.schema), with_now(parameters, self.now)
+        text = statement(name, self.schema)
+        parameters["now"] = None if self.now is None else self.now()
 
         async def once() -> Row | None:
             connection = await self._connections.take()
             try:
-                await connection.small.execute(text, values)
+                await connection.small.execute(text, parameters)
                 return await connection.small.fetchone()
             finally:
                 await self._connections.give(connection)

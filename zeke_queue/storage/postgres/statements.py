@@ -15,6 +15,25 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
 _HERE: Final = resources.files("zeke_queue.storage.postgres")
+_INSERT_PLAIN: Final = {
+    **{
+        f"%({absent})s": "null"
+        for absent in (
+            *("start_at", "singleton_key", "slot_seconds", "policy", "group_key"),
+            *("parent", "meta", "retry_delay_max"),
+        )
+    },
+    "%(delay)s": "0",
+    "%(slot_offset)s": "0",
+    "%(fresh)s": "true",
+    "%(always)s": "false",
+    "on conflict do nothing": "",
+}
+_VARIANTS: Final = {"insert_plain": ("insert_one", _INSERT_PLAIN)}
+"""Statements that are another one without what the case at hand does not need, so that the server finds that
+out when it plans, instead of each time: which text is replaced by which. ``insert_plain`` inserts a job, by
+itself and not in a transaction, that has a fresh id and nothing but what every job has."""
+
 _COMMENT: Final = re.compile(r"--.*$", re.MULTILINE)
 
 
@@ -38,11 +57,14 @@ def statement(name: str, schema: str, limit: int | None = None) -> LiteralString
     that is short.
 
     Args:
-        name: the file's name without ``.sql``.
+        name: the file's name without ``.sql``; or that of a variant.
         schema: a name as ``core.names.schema_name`` returns it.
         limit: what replaces ``{limit}``, where a literal is needed for the plan.
     """
-    text = _COMMENT.sub("", (_HERE / "sql" / f"{name}.sql").read_text(encoding="utf-8"))
+    file, shortened = _VARIANTS.get(name, (name, {}))
+    text = _COMMENT.sub("", (_HERE / "sql" / f"{file}.sql").read_text(encoding="utf-8"))
+    for needless, instead in shortened.items():
+        text = text.replace(needless, instead)
     text = " ".join(text.split()).removesuffix(";").replace("{schema}", schema)
     if limit is not None:
         text = text.replace("{limit}", str(int(limit)))

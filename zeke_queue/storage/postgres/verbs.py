@@ -58,15 +58,24 @@ class PostgresVerbs:
             ids.update(
                 row[0] for row in await self._runner.run("insert", rows.of_new_jobs(jobs) | self._channels)
             )
-        elif (
-            await self._runner.run_small("insert_one", rows.of_new_job(jobs[0]) | self._channels) is not None
-        ):
+        elif await self._insert_one(jobs[0]):
             return [jobs[0].id]
         missing = [job.id for job in jobs if job.id not in ids]
         if missing:
             # A job that is there already, with this id, was inserted by an earlier try.
             ids.update(row[0] for row in await self._runner.run("known", {"ids": missing}))
         return [job.id if job.id in ids else None for job in jobs]
+
+    async def _insert_one(self, job: NewJob) -> bool:
+        """Insert a job, and tell whether it was."""
+        if not self._runner.in_transaction and rows.is_plain(job):
+            parameters = rows.of_plain_job(job)
+            parameters["work_channel"] = self._channels["work_channel"]
+            try:
+                return await self._runner.run_small("insert_plain", parameters) is not None
+            except UniqueViolation:
+                return False
+        return await self._runner.run_small("insert_one", rows.of_new_job(job) | self._channels) is not None
 
     async def settle(
         self,

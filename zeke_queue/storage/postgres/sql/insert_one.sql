@@ -39,7 +39,9 @@ cross join lateral (
             * %(slot_seconds)s::int
         ) as start
 ) as slot
-where not exists (select from {schema}.archive where archive.id = %(id)s::uuid)
+where
+    %(fresh)s::bool
+    or not exists (select from {schema}.archive where archive.id = %(id)s::uuid)
 on conflict do nothing
 returning
     case
