@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -136,15 +137,30 @@ def test_a_server_that_dies_while_it_is_being_joined_is_started_again(
             assert runs(again.dsn)
 
 
+def refuse_to_connect(monkeypatch: pytest.MonkeyPatch, why: str, *, times: int | None = None) -> None:
+    """Have the server refuse connections so many times, or always."""
+    connect, left = psycopg.connect, itertools.count() if times is None else iter(range(times))
+
+    def refuse(*args: Any, **more: Any) -> psycopg.Connection:
+        if next(left, None) is None:
+            return connect(*args, **more)
+        raise psycopg.OperationalError(why)
+
+    monkeypatch.setattr(psycopg, "connect", refuse)
+
+
+def test_a_server_that_recovers_is_waited_for(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False):
+        refuse_to_connect(monkeypatch, "FATAL:  the database system is starting up", times=8)
+        with EmbeddedPostgres.start(directory, fsync=False) as again:
+            assert runs(again.dsn)
+
+
 def test_a_server_that_runs_but_lets_nobody_in_is_told_with_its_log(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False):
-
-        def refuse(*_: Any, **__: Any) -> psycopg.Connection:
-            raise psycopg.OperationalError("no room")
-
-        monkeypatch.setattr(psycopg, "connect", refuse)
+        refuse_to_connect(monkeypatch, "no room")
         with pytest.raises(StorageUnavailable, match=r"can't be used: no room(.|\n)*ready to accept"):
             EmbeddedPostgres.start(directory, fsync=False)
 

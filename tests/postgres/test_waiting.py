@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+import uvloop
 from psycopg import AsyncConnection
 from psycopg.pq import PipelineStatus, TransactionStatus
 
+from tests.postgres.sending import Sender
+from zeke_queue.clock import SystemClock
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.waiting import WaitingConnection
 
@@ -139,15 +145,77 @@ async def test_a_socket_that_the_server_closed_may_be_another_connection_s_at_on
 ) -> None:
     for _ in range(3):
         async with await WaitingConnection.connect(dsn, autocommit=True) as first:
-            socket = first.pgconn.socket
+            number = first.pgconn.socket
             process = await ask(first, "select pg_backend_pid()")
             await other.execute("select pg_terminate_backend(%s)", [process])
             with pytest.raises(psycopg.OperationalError):
                 await until_it_breaks(first)
             async with await WaitingConnection.connect(dsn, autocommit=True) as second:
-                assert second.pgconn.socket == socket
+                assert second.pgconn.socket == number
                 async with asyncio.timeout(20):
                     assert await ask(second, "select 4") == 4
+
+
+async def test_a_connection_that_breaks_as_a_statement_is_sent_leaves_the_loop_alone(
+    connection: WaitingConnection, other: AsyncConnection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = number_of_looks(connection, monkeypatch)
+    await ask(connection, "select 1")
+    # The loop has no turn to notice it before a statement is sent that fills more than one packet.
+    with socket.socket(fileno=os.dup(connection.pgconn.socket)) as double:
+        double.shutdown(socket.SHUT_RDWR)
+    with pytest.raises(psycopg.OperationalError):
+        await ask(connection, "select %s::text", "x" * 30_000)
+    before = len(looks)
+    await let_time_pass(other)
+    assert len(looks) == before
+
+
+async def test_a_socket_that_another_process_has_too_keeps_the_loop_from_nothing_when_it_ends(
+    connection: WaitingConnection, other: AsyncConnection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = number_of_looks(connection, monkeypatch)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[connection.pgconn.socket]):  # noqa: ASYNC220 - it only holds it
+        process = await ask(connection, "select pg_backend_pid()")
+        sleeping = asyncio.ensure_future(ask(connection, "select pg_sleep(100)"))
+        async with asyncio.timeout(20):
+            await sleeps(process, other)
+            await other.execute("select pg_terminate_backend(%s)", [process])
+            with pytest.raises(psycopg.OperationalError):
+                await sleeping
+        await connection.close()
+        before = len(looks)
+        await let_time_pass(other)
+        assert len(looks) == before
+
+
+async def test_who_is_cancelled_as_the_connection_closes_is_cancelled(connection: WaitingConnection) -> None:
+    await ask(connection, "select 1")
+    sleeping = asyncio.ensure_future(ask(connection, "select pg_sleep(100)"))
+    assert await asyncio.wait([sleeping], timeout=0) == (set(), {sleeping})
+    await connection.close()
+    sleeping.cancel()
+    async with asyncio.timeout(20):
+        with pytest.raises(asyncio.CancelledError):
+            await sleeping
+
+
+def test_on_another_event_loop_all_is_as_psycopg_does_it(dsn: str) -> None:
+    async def work() -> None:
+        async with PostgresStorage.open(dsn, min_size=1, max_size=2, listen=False) as storage:
+            jobs = Sender(storage, SystemClock())
+            for _ in range(5):
+                await jobs.send()
+            async with storage.transaction() as transaction:
+                await jobs.send(2, within=transaction)
+            waiting = asyncio.ensure_future(jobs.send())
+            assert await asyncio.wait([waiting], timeout=0) == (set(), {waiting})
+            waiting.cancel()
+            await asyncio.wait([waiting])
+            assert len(await jobs.claim(100)) in {7, 8}
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(work())
 
 
 async def test_a_connection_that_is_closed_under_a_statement_says_so(connection: WaitingConnection) -> None:

@@ -183,7 +183,7 @@ def next_slot(job: NewJob) -> NewJob:
         raise BadOption(
             "debounce: the job has no slot, so there is no next one; send it with debounce=SECONDS"
         )
-    return replace(job, slot_offset=job.slot_seconds)
+    return replace(job, slot_offset=job.slot_seconds, fresh=False)
 
 
 def exclusive(options: JobOptions) -> None:

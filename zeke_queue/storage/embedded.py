@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
+import itertools
 import os
 import pwd
 import shlex
@@ -49,8 +50,11 @@ _EPHEMERAL_PREFIX: Final = "zeke-postgres-"
 _SOCKET: Final = ".s.PGSQL.5432"
 _SOCKET_PATH_MAX: Final = 103  # bytes: 107 on Linux, 103 on macOS
 _START_SECONDS: Final = 60
-_START_TRIES: Final = 50
+_BETWEEN_TRIES: Final = 0.2
+_START_TRIES: Final = 300
 _JOIN_TRIES: Final = 5
+_STARTING: Final = "the database system is"
+"""How its refusal begins while it starts, stops or recovers (SQLSTATE 57P03)."""
 _STILL_DYING: Final = ("pre-existing shared memory block", 'lock file "postmaster.pid" already exists')
 
 
@@ -218,7 +222,7 @@ class _Home:
 
     def bring_up(self) -> None:
         """Start the server unless one answers, and see to its database."""
-        for left in reversed(range(_JOIN_TRIES)):
+        for tried in itertools.count(1):
             if not self.is_up():
                 self.start_up()
             try:
@@ -226,13 +230,13 @@ class _Home:
                 break
             except psycopg.OperationalError as error:
                 # One that is being killed still takes connections for a moment, and drops them; one that
-                # another program starts answers none yet.
-                if not left:
+                # another program starts, or restarts after a crash, says so until it is ready.
+                if tried >= (_START_TRIES if _STARTING in str(error) else _JOIN_TRIES):
                     raise StorageUnavailable(
                         f"The embedded Postgres in {self.directory} runs but can't be used: {error}. The end "
                         f"of its log:\n{self._end_of_log()}"
                     ) from error
-                threading.Event().wait(0.2)
+                threading.Event().wait(_BETWEEN_TRIES)
 
     def is_up(self) -> bool:
         """Say whether a server answers on the socket, which nobody else can have put there."""
@@ -268,7 +272,7 @@ class _Home:
             # After a kill -9 the server's children need a moment to notice, and until then it may not start.
             if not any(sign in self._end_of_log() for sign in _STILL_DYING):
                 break
-            threading.Event().wait(0.2)
+            threading.Event().wait(_BETWEEN_TRIES)
         raise StorageUnavailable(
             f"The embedded Postgres in {self.directory} did not start. The end of its log:\n"
             f"{self._end_of_log()}"

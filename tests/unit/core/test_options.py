@@ -173,7 +173,7 @@ def test_a_keyed_job_may_be_throttled_too() -> None:
 
 def test_the_second_try_of_a_debounced_job_is_the_same_one_slot_later() -> None:
     made = job(debounce=timedelta(minutes=5), priority=3)
-    assert next_slot(made) == replace(made, slot_offset=300)
+    assert next_slot(replace(made, fresh=True)) == replace(made, slot_offset=300, fresh=False)
 
 
 def test_a_job_without_a_slot_has_no_second_try() -> None:

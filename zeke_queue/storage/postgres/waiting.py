@@ -1,18 +1,20 @@
 """How a connection waits for its server: its socket stays with the event loop from one statement to the next.
 
 psycopg adds the socket to the loop for each wait, with a timer beside it, and takes it off again; that, and
-one more turn of the loop, is a tenth of what a small statement takes. What is not the plain case (a server
-that takes no more for now, a time limit, a cancellation, a pipeline) is left to psycopg, from where it is.
+one more turn of the loop, is a tenth of what a small statement takes. What is not the plain case is left to
+psycopg, from where it is: a server that takes no more for now, a time limit, a cancellation, a pipeline, an
+event loop that is not asyncio's own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from psycopg import AsyncConnection, OperationalError
-from psycopg.pq import PipelineStatus, TransactionStatus
+from psycopg.pq import ConnStatus, PipelineStatus, TransactionStatus
 from psycopg.waiting import Ready, Wait
 
 if TYPE_CHECKING:
@@ -24,10 +26,18 @@ T = TypeVar("T")
 
 
 class _Registered(NamedTuple):
-    """A socket that is with an event loop."""
+    """A socket that is with an event loop.
+
+    Attributes:
+        loop: which.
+        socket: its number.
+        double: another number for it, which is the one that the loop has. It is ours to close, so it is never
+            another connection's while it is with the loop, whoever closes the socket itself, and when.
+    """
 
     loop: asyncio.AbstractEventLoop
     socket: int
+    double: int
 
 
 class WaitingConnection(AsyncConnection[Any]):
@@ -41,44 +51,47 @@ class WaitingConnection(AsyncConnection[Any]):
 
     async def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
         """Do what a generator of psycopg's has to do on this connection; see ``AsyncConnection.wait``."""
-        if args or kwargs or self.pgconn.pipeline_status != PipelineStatus.OFF:
+        loop = asyncio.get_running_loop()
+        if (
+            args
+            or kwargs
+            or self.pgconn.pipeline_status != PipelineStatus.OFF
+            or not isinstance(loop, asyncio.SelectorEventLoop)
+        ):
             return await self._wait_otherwise(gen, *args, **kwargs)
         socket = self.pgconn.socket
         try:
             status = next(gen)
+            while status == Wait.R:
+                self._register(loop, socket)
+                self._waiter = loop.create_future()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+                status = gen.send(Ready.R)
         except StopIteration as stop:
             if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
                 return cast("T", stop.value)
             # A COPY may go on like this for long; psycopg sees to it that others have their turn.
             return await self._wait_otherwise(_ended(stop.value))
-        loop = asyncio.get_running_loop()
-        while status == Wait.R:
-            self._register(loop, socket)
-            self._waiter = loop.create_future()
-            try:
-                await self._waiter
-            except asyncio.CancelledError as error:
-                return await self._wait_otherwise(_Interrupted(gen, error))
-            finally:
-                self._waiter = None
-            try:
-                status = gen.send(Ready.R)
-            except StopIteration as stop:
-                return cast("T", stop.value)
-            except BaseException:
-                # The connection may be lost, and its socket closed.
-                self.forget_socket()
+        except asyncio.CancelledError as error:
+            if self.pgconn.status == ConnStatus.BAD:
                 raise
+            return await self._wait_otherwise(_Interrupted(gen, error))
+        except BaseException:
+            self.forget_socket()  # the connection may be lost
+            raise
         return await self._wait_otherwise(_from(gen, status))
 
     def forget_socket(self) -> None:
-        """Take the socket off the event loop: before it closes, or as soon as it did.
-
-        Its number may be another's a moment later.
-        """
+        """Take the socket off the event loop."""
         registered, self._registered = self._registered, None
         if registered is not None:
-            registered.loop.remove_reader(registered.socket)
+            try:
+                registered.loop.remove_reader(registered.double)
+            finally:
+                os.close(registered.double)
 
     async def close(self) -> None:
         """Close the connection; who waits for it meanwhile is told."""
@@ -93,10 +106,10 @@ class WaitingConnection(AsyncConnection[Any]):
         return await super().wait(gen, *args, **kwargs)
 
     def _register(self, loop: asyncio.AbstractEventLoop, socket: int) -> None:
-        if self._registered is None or self._registered != (loop, socket):
+        if self._registered is None or self._registered[:2] != (loop, socket):
             self.forget_socket()
-            loop.add_reader(socket, self._can_be_read)
-            self._registered = _Registered(loop, socket)
+            self._registered = _Registered(loop, socket, os.dup(socket))
+            loop.add_reader(self._registered.double, self._can_be_read)
 
     def _can_be_read(self) -> None:
         """Let who waits go on; the loop asks again before he had his turn, so that once is for nobody."""
