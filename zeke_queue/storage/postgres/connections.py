@@ -54,6 +54,13 @@ class Connections:
         self._closed = False
         self._returns: set[asyncio.Future[None]] = set()
 
+    def at_hand(self) -> Connection | None:
+        """Return the connection that is kept, if there is one: the caller's until it is given back."""
+        if self._kept is None or not _is_open(self._kept):
+            return None
+        connection, self._kept = self._kept, None
+        return connection
+
     async def take(self) -> Connection:
         """Return a connection that is the caller's until it is given back."""
         while True:
@@ -74,8 +81,8 @@ class Connections:
         connection.taken_at = asyncio.get_running_loop().time()
         return connection
 
-    async def give(self, connection: Connection) -> None:
-        """Give a connection back, in whatever state it is, and even if one is cancelled meanwhile."""
+    def keep(self, connection: Connection) -> bool:
+        """Keep a connection that is given back at hand, if it may be; tells whether it was."""
         if (
             self._kept is None
             and not self._waiting
@@ -85,7 +92,12 @@ class Connections:
             and asyncio.get_running_loop().time() - connection.taken_at < KEPT_SECONDS
         ):
             self._kept = connection
-        else:
+            return True
+        return False
+
+    async def give(self, connection: Connection) -> None:
+        """Give a connection back, in whatever state it is, and even if one is cancelled meanwhile."""
+        if not self.keep(connection):
             if connection.pgconn.pipeline_status != PipelineStatus.OFF:
                 # Who was cancelled as he entered or left a pipeline may have left it open, and the pool
                 # would not see that.
