@@ -207,10 +207,7 @@ class Queue:
             StorageUnavailable: three tries within about a second had no answer (a connection is waited for a
                 while longer). The job may have been inserted: send again under the same ``id`` to be sure.
         """
-        prepared = self.sender.prepare(task, payload, options)
-        if connection is None and not prepared.debounced:
-            return (await self._insert([prepared.job]))[0]
-        return (await self._put([prepared], connection))[0]
+        return (await self._put([self.sender.prepare(task, payload, options)], connection))[0]
 
     async def send_many(self, jobs: Iterable[Send], *, connection: Any = None) -> list[UUID | None]:
         """Send any number of jobs by one statement: all of them, or none if one can't be sent.

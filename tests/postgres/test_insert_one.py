@@ -11,6 +11,7 @@ import pytest
 
 from zeke_queue.model import Job, NewJob
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.storage.postgres.statements import VARIANTS, statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -119,3 +120,9 @@ async def stored_plain(storage: PostgresStorage) -> Job:
     plain = replace(FRESH, name="plain", id=UUID(int=3))
     await storage.insert([plain])
     return await stored(storage, plain)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_a_variant_replaces_stands_in_its_statement(variant: str) -> None:
+    original, replaced = VARIANTS[variant]
+    assert [text for text in replaced if text not in statement(original, "pgboss")] == []

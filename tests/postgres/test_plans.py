@@ -71,7 +71,7 @@ def sql(dsn: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
         explain(connection, "purge", {"after": 0.0}, limit=100)
         explain(connection, "insert", rows.of_new_jobs([NewJob(ANNA, "mail")]))
         explain(connection, "insert_one", rows.of_new_job(NewJob(ANNA, "mail")))
-        explain(connection, "insert_plain", rows.of_plain_job(NewJob(ANNA, "mail")))
+        explain(connection, "insert_plain", rows.of_new_job(NewJob(ANNA, "mail")))
         yield connection
 
 
@@ -251,7 +251,7 @@ def test_a_send_looks_at_no_other_job(busy: Connection, jobs: Sender) -> None:
     for plan in (
         explain(busy, "insert", rows.of_new_jobs([jobs.new(), jobs.new()])),
         explain(busy, "insert_one", rows.of_new_job(jobs.new())),
-        explain(busy, "insert_plain", rows.of_plain_job(jobs.new())),
+        explain(busy, "insert_plain", rows.of_new_job(jobs.new())),
     ):
         assert plan.scans() == []
         assert plan.pages < 120

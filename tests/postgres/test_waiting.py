@@ -166,6 +166,7 @@ async def test_a_connection_that_breaks_as_a_statement_is_sent_leaves_the_loop_a
         double.shutdown(socket.SHUT_RDWR)
     with pytest.raises(psycopg.OperationalError):
         await ask(connection, "select %s::text", "x" * 30_000)
+    assert connection._registered is None  # a pool throws it away without closing it
     before = len(looks)
     await let_time_pass(other)
     assert len(looks) == before
@@ -213,6 +214,9 @@ def test_on_another_event_loop_all_is_as_psycopg_does_it(dsn: str) -> None:
             waiting.cancel()
             await asyncio.wait([waiting])
             assert len(await jobs.claim(100)) in {7, 8}
+            connection = await storage._session._connections.take()
+            assert connection._registered is None
+            await storage._session._connections.give(connection)
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(work())
@@ -246,6 +250,20 @@ async def test_pipelines_copies_and_notifications_go_on_as_ever(
     assert await ask(connection, "select count(*) from place") == 20_000
 
 
+async def test_a_copy_that_never_waits_lets_others_have_their_turn(
+    connection: WaitingConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("psycopg.waiting.MAX_BUSY_TIME", 0.0)
+    await connection.execute("create temp table place (number int)")
+    turns: list[None] = []
+    async with connection.cursor() as cursor, cursor.copy("copy place from stdin") as copy:
+        for _ in range(3):
+            asyncio.get_running_loop().call_soon(turns.append, None)
+            had = len(turns)
+            await copy.write(b"1\n" * 5)  # few enough that nothing is in the way
+            assert len(turns) > had
+
+
 async def test_a_pipeline_that_was_left_open_is_no_other_s(dsn: str) -> None:
     async with PostgresStorage.open(dsn, min_size=1, max_size=1, listen=False) as storage:
         connections = storage._session._connections
@@ -254,4 +272,20 @@ async def test_a_pipeline_that_was_left_open_is_no_other_s(dsn: str) -> None:
         assert connection.pgconn.pipeline_status == PipelineStatus.ON
         await connections.give(connection)
         async with asyncio.timeout(20):
-            assert await storage.queues() == []
+            await Sender(storage, SystemClock()).send(2)
+
+
+async def test_a_connection_that_broke_while_nobody_used_it_is_passed_over(dsn: str) -> None:
+    async with PostgresStorage.open(dsn, min_size=1, max_size=1, listen=False) as storage:
+        jobs = Sender(storage, SystemClock())
+        await jobs.send()
+        broken = storage._session._connections.at_hand()
+        assert broken is not None
+        assert storage._session._connections.keep(broken)
+        with socket.socket(fileno=os.dup(broken.pgconn.socket)) as double:
+            double.shutdown(socket.SHUT_RDWR)
+        assert storage._session._connections.at_hand() is None
+        assert broken._registered is None  # the pool will throw it away without closing it
+        async with asyncio.timeout(20):
+            await jobs.send()
+        assert broken.closed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from zeke_queue.model import (
     Schedule,
     WorkerInfo,
 )
+from zeke_queue.storage.postgres.statements import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,6 +42,8 @@ Row = tuple[Any, ...]
 
 _SEPARATOR: Final = "\x1f"
 _MICROSECOND: Final = timedelta(microseconds=1)
+_beyond_plain: Final = attrgetter(*PLAIN)
+_PLAIN_VALUES: Final = tuple(PLAIN.values())
 
 
 def microseconds(seconds: float) -> int:
@@ -108,36 +112,11 @@ def of_new_jobs(jobs: Sequence[NewJob]) -> dict[str, Any]:
 
 def is_plain(job: NewJob) -> bool:
     """Tell whether ``insert_plain`` inserts a job whole."""
-    return (
-        job.fresh
-        and job.singleton_key is None
-        and job.parent is None
-        and not job.delay
-        and job.start_at is None
-        and job.meta is None
-        and job.slot_seconds is None
-        and job.retry_delay_max is None
-        and job.group_key is None
-        and job.policy is None
-    )
-
-
-def of_plain_job(job: NewJob) -> dict[str, Any]:
-    """Return the parameters of ``insert_plain``."""
-    return {
-        "id": job.id,
-        "name": job.name,
-        "data": job.data,
-        "priority": job.priority,
-        "retry_limit": job.retry_limit,
-        "retry_delay": job.retry_delay,
-        "retry_backoff": job.retry_backoff,
-        "expire_in": microseconds(job.expire_in),
-    }
+    return _beyond_plain(job) == _PLAIN_VALUES
 
 
 def of_new_job(job: NewJob) -> dict[str, Any]:
-    """Return the parameters of ``insert_one.sql``."""
+    """Return the parameters of ``insert_one.sql``, and of what is shortened from it."""
     return {
         "id": job.id,
         "name": job.name,

@@ -264,22 +264,17 @@ class Session:
         text = statement(name, self.schema)
         parameters["now"] = None if self.now is None else self.now()
 
-        with translated():
+        async def once() -> Row | None:
+            # What is at hand costs no coroutine.
+            connection = self._connections.at_hand() or await self._connections.take()
             try:
-                return await self._small(text, parameters)
-            except psycopg.OperationalError as error:
-                if not is_worth_repeating(error):
-                    raise
-        return await self._repeated(lambda: self._small(text, parameters))
+                await connection.small.execute(text, parameters)
+                return await connection.small.fetchone()
+            finally:
+                if not self._connections.keep(connection):
+                    await self._connections.give(connection)
 
-    async def _small(self, text: LiteralString, parameters: dict[str, Any]) -> Row | None:
-        connection = self._connections.at_hand() or await self._connections.take()
-        try:
-            await connection.small.execute(text, parameters)
-            return await connection.small.fetchone()
-        finally:
-            if not self._connections.keep(connection):
-                await self._connections.give(connection)
+        return await self._repeated(once)
 
     async def run_all(self, *steps: Step, plain: bool = False) -> list[list[Row]]:
         """Run statements in one transaction and one round trip.

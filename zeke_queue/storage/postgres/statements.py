@@ -15,24 +15,24 @@ if TYPE_CHECKING:
     from typing import LiteralString
 
 _HERE: Final = resources.files("zeke_queue.storage.postgres")
-_INSERT_PLAIN: Final = {
-    **{
-        f"%({absent})s": "null"
-        for absent in (
-            *("start_at", "singleton_key", "slot_seconds", "policy", "group_key"),
-            *("parent", "meta", "retry_delay_max"),
-        )
-    },
-    "%(delay)s": "0",
-    "%(slot_offset)s": "0",
-    "%(fresh)s": "true",
-    "%(always)s": "false",
-    "on conflict do nothing": "",
+PLAIN: Final[dict[str, bool | int | None]] = {
+    **dict.fromkeys(("start_at", "singleton_key", "slot_seconds", "policy", "group_key"), None),
+    **dict.fromkeys(("parent", "meta", "retry_delay_max"), None),
+    **dict.fromkeys(("delay", "slot_offset"), 0),
+    "fresh": True,
 }
-_VARIANTS: Final = {"insert_plain": ("insert_one", _INSERT_PLAIN)}
+"""What a plain job has in the parameters of ``insert_one`` that ``insert_plain`` has not."""
+
+VARIANTS: Final = {
+    "insert_plain": (
+        "insert_one",
+        {f"%({name})s": {None: "null", 0: "0", True: "true"}[value] for name, value in PLAIN.items()}
+        | {"%(always)s": "false", "on conflict do nothing": ""},
+    )
+}
 """Statements that are another one without what the case at hand does not need, so that the server finds that
-out when it plans, instead of each time: which text is replaced by which. ``insert_plain`` inserts a job, by
-itself and not in a transaction, that has a fresh id and nothing but what every job has."""
+out when it plans, instead of each time: which text is replaced by which. ``insert_plain`` inserts a plain
+job, by itself and not in a transaction."""
 
 _COMMENT: Final = re.compile(r"--.*$", re.MULTILINE)
 
@@ -61,7 +61,7 @@ def statement(name: str, schema: str, limit: int | None = None) -> LiteralString
         schema: a name as ``core.names.schema_name`` returns it.
         limit: what replaces ``{limit}``, where a literal is needed for the plan.
     """
-    file, shortened = _VARIANTS.get(name, (name, {}))
+    file, shortened = VARIANTS.get(name, (name, {}))
     text = _COMMENT.sub("", (_HERE / "sql" / f"{file}.sql").read_text(encoding="utf-8"))
     for needless, instead in shortened.items():
         text = text.replace(needless, instead)

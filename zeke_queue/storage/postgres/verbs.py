@@ -68,14 +68,13 @@ class PostgresVerbs:
 
     async def _insert_one(self, job: NewJob) -> bool:
         """Insert a job, and tell whether it was."""
-        if not self._runner.in_transaction and rows.is_plain(job):
-            parameters = rows.of_plain_job(job)
-            parameters["work_channel"] = self._channels["work_channel"]
-            try:
-                return await self._runner.run_small("insert_plain", parameters) is not None
-            except UniqueViolation:
-                return False
-        return await self._runner.run_small("insert_one", rows.of_new_job(job) | self._channels) is not None
+        plain = not self._runner.in_transaction and rows.is_plain(job)
+        parameters = rows.of_new_job(job) | self._channels
+        try:
+            row = await self._runner.run_small("insert_plain" if plain else "insert_one", parameters)
+        except UniqueViolation:  # only the plain one does not pass over a job that is there
+            return False
+        return row is not None
 
     async def settle(
         self,

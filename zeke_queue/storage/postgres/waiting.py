@@ -75,12 +75,13 @@ class WaitingConnection(AsyncConnection[Any]):
                 return cast("T", stop.value)
             # A COPY may go on like this for long; psycopg sees to it that others have their turn.
             return await self._wait_otherwise(_ended(stop.value))
-        except asyncio.CancelledError as error:
+        except (asyncio.CancelledError, KeyboardInterrupt, SystemExit) as error:
             if self.pgconn.status == ConnStatus.BAD:
                 raise
             return await self._wait_otherwise(_Interrupted(gen, error))
-        except BaseException:
-            self.forget_socket()  # the connection may be lost
+        except Exception:
+            # The connection may be lost, and nobody closes one that is.
+            self.forget_socket()
             raise
         return await self._wait_otherwise(_from(gen, status))
 
