@@ -275,7 +275,7 @@ class Rules(NamedTuple):
     strict_order: bool = False
 
 
-class Violation(Exception):  # noqa: N818 - it is what was found, not an error of the program
+class Violation(Exception):
     """A property does not hold.
 
     Attributes:
