@@ -1,0 +1,122 @@
+"""The kill table: its patches apply, touch nothing else, and a search finds what they break."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from zeke_sim.mutants import TABLE, DoesNotApply, Mutant
+from zeke_sim.mutants.run import UnknownMutant, Verdict, passed, summary, table
+from zeke_sim.mutants.sabotage import SABOTAGES
+
+ROOT = Path(__file__).parents[2]
+EVERYTHING = [*TABLE, *(sabotage.breaks for sabotage in SABOTAGES)]
+
+
+def source_of(mutant: Mutant) -> str:
+    return (ROOT / mutant.module.replace(".", "/")).with_suffix(".py").read_text()
+
+
+def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program in a fresh interpreter, as a mutant is."""
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("mutant", EVERYTHING, ids=lambda mutant: mutant.name)
+def test_a_mutant_applies_to_its_module_as_it_is_and_compiles(mutant: Mutant) -> None:
+    source = source_of(mutant)
+    patched = mutant.apply(source)
+    assert patched != source
+    compile(patched, mutant.module, "exec")
+
+
+def test_no_two_mutants_have_one_name_or_one_effect() -> None:
+    assert [name for name, n in Counter(mutant.name for mutant in EVERYTHING).items() if n > 1] == []
+    effects = Counter((mutant.module, mutant.apply(source_of(mutant))) for mutant in EVERYTHING)
+    assert max(effects.values()) == 1
+
+
+def test_there_are_enough_of_every_part() -> None:
+    parts = Counter(mutant.module.removeprefix("zeke_queue.").partition(".")[0] for mutant in TABLE)
+    assert len(TABLE) >= 50
+    for part, least in (("core", 10), ("storage", 20), ("worker", 10), ("scheduler", 3), ("supervisor", 3)):
+        assert parts[part] >= least
+
+
+def test_a_mutant_of_the_simulator_names_mutants_of_the_runtime() -> None:
+    names = {mutant.name for mutant in TABLE}
+    for sabotage in SABOTAGES:
+        assert sabotage.breaks.module.startswith("zeke_sim."), sabotage.breaks.name
+        assert sabotage.blinds, sabotage.breaks.name
+        assert names.issuperset(sabotage.blinds), sabotage.breaks.name
+
+
+def test_a_patch_is_seen_by_whoever_imports_the_module_and_nothing_is_written(tmp_path: Path) -> None:
+    for number in ("1", "2"):
+        (tmp_path / f"part{number}.py").write_text(f"VALUE = {number}\n")
+    program = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+from zeke_sim.mutants import Mutant, install
+install([Mutant("three", "part1", "VALUE = 1", "VALUE = 3", "")])
+import part1, part2
+print(part1.VALUE, part2.VALUE)
+"""
+    assert python(program).stdout == "3 2\n"
+    assert (tmp_path / "part1.py").read_text() == "VALUE = 1\n"
+    assert list(tmp_path.glob("__pycache__/part1.*")) == []
+
+
+def test_what_was_compiled_before_does_not_hide_a_patch(tmp_path: Path) -> None:
+    (tmp_path / "part.py").write_text("VALUE = 1\n")
+    plain = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import part; print(part.VALUE)"
+    patched = (
+        "from zeke_sim.mutants import Mutant, install\n"
+        'install([Mutant("two", "part", "1", "2", "")])\n' + plain.replace("; ", "\n")
+    )
+    said = [python(program).stdout for program in (plain, patched, plain)]
+    assert said == ["1\n", "2\n", "1\n"]
+
+
+def test_a_process_is_patched_before_the_runtime_is_there() -> None:
+    program = """
+import sys
+import zeke_sim.mutants.run
+print([name for name in sys.modules if name.startswith("zeke_queue")])
+"""
+    assert python(program).stdout == "[]\n"
+
+
+def test_a_patch_that_comes_too_late_or_fits_nowhere_is_refused() -> None:
+    with pytest.raises(DoesNotApply, match=r"zeke_sim\.mutants is imported already"):
+        sys.modules["zeke_sim.mutants"].install([Mutant("late", "zeke_sim.mutants", "a", "b", "")])
+    mutant = Mutant("gone", "some.module", "a", "b", "")
+    with pytest.raises(DoesNotApply, match="is there 0 times"):
+        mutant.apply("xyz")
+    with pytest.raises(DoesNotApply, match="is there 2 times"):
+        mutant.apply("aa")
+
+
+def test_a_name_that_no_mutant_has_is_told_with_those_that_there_are() -> None:
+    with pytest.raises(UnknownMutant, match=r"'fifo'.*last-in-first-out"):
+        table(["fifo"])
+
+
+def test_a_table_passes_where_all_were_found_in_time() -> None:
+    found = Verdict(
+        "one", found=True, cpu=100.0, runs=7, scenario="storm", seed=3, rule="limit", text="6 > 5"
+    )
+    missed = Verdict("two", found=False, cpu=100.0, runs=9)
+    slow = Verdict("three", found=True, cpu=201.0)
+    assert [passed([found]), passed([found, missed]), passed([found, slow])] == [True, False, False]
+    assert summary([found, missed]) == "1 of 2 mutants found, 16 runs, 200 CPU s; not found: two"
+    assert summary([found, slow]) == "2 of 2 mutants found, 7 runs, 301 CPU s (more than 300)"
+    assert Verdict(**json.loads(json.dumps(found.as_json()))) == found
+    assert "limit in storm, seed 3" in str(found)
+    assert "NOT FOUND" in str(missed)

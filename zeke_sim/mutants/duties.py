@@ -1,0 +1,113 @@
+"""Slips in what runs beside workers: the supervisor, the scheduler, and those who wait for a job."""
+
+from __future__ import annotations
+
+from zeke_sim.mutants.patching import Mutant
+
+SUPERVISOR = "zeke_queue.supervisor"
+SCHEDULER = "zeke_queue.scheduler"
+EVENTS = "zeke_queue.events"
+
+MUTANTS = (
+    Mutant(
+        "expiry-straight-to-failed",
+        SUPERVISOR,
+        "None if wait is None else max(0.0, wait), error, final)",
+        "None if wait is None or final is JobState.EXPIRED else max(0.0, wait), error, final)",
+        "A job that is found past its deadline is not retried.",
+    ),
+    Mutant(
+        "lost-jobs-retried-for-ever",
+        SUPERVISOR,
+        "        wait = retry.verdict(policy, job.retry_count, self._draws.random())\n",
+        "        wait = retry.verdict(policy, 0, self._draws.random())\n",
+        "A job that is found past its deadline, or whose worker died, is retried whatever its limit.",
+    ),
+    Mutant(
+        "lost-jobs-retried-at-once",
+        SUPERVISOR,
+        "None if wait is None else max(0.0, wait), error, final)",
+        "None if wait is None else 0.0, error, final)",
+        "A job that is found past its deadline, or whose worker died, is retried without its backoff.",
+    ),
+    Mutant(
+        "sweeps-stay-slow",
+        SUPERVISOR,
+        "failures[name] = failures[name] + 1 if name in swept.failed else 0\n",
+        "failures[name] += name in swept.failed\n",
+        "A supervisor that the storage failed a few times sweeps seldom for ever after.",
+    ),
+    Mutant(
+        "sweeps-end-in-an-outage",
+        SUPERVISOR,
+        '            self._log.warning("supervisor_waits", duty=name, error=str(error))\n'
+        "            return False\n",
+        '            self._log.warning("supervisor_waits", duty=name, error=str(error))\n            raise\n',
+        "A supervisor ends when the storage is away for a moment.",
+    ),
+    Mutant(
+        "scheduler-ends-in-an-outage",
+        SCHEDULER,
+        "                failures += 1\n"
+        '                self._log.warning("scheduler_waits", error=str(error))\n',
+        '                self._log.warning("scheduler_waits", error=str(error))\n                return\n',
+        "A scheduler ends when the storage is away for a moment.",
+    ),
+    Mutant(
+        "scheduler-oversleeps",
+        SCHEDULER,
+        "        return min(self._every, max(self._upcoming, SHORTEST_PAUSE))\n",
+        "        return min(self._every * 3600, max(self._upcoming, SHORTEST_PAUSE))\n",
+        "A schedule that is edited is seen when the next tick of another one is due.",
+    ),
+    Mutant(
+        "ticks-sent-after-the-commit",
+        SCHEDULER,
+        "            ids = await insert(jobs, transaction.insert) if jobs else []\n",
+        "        ids = await insert(jobs, self._storage.insert) if jobs else []\n",
+        "A tick is lost if its scheduler dies after it was noted and before its job was sent.",
+    ),
+    Mutant(
+        "ticks-have-any-id",
+        SCHEDULER,
+        '    digest = uuid5(TICK_NAMESPACE, f"{schedule}|{tick.isoformat()}").int\n',
+        "    tick_id.drawn = getattr(tick_id, 'drawn', 0) + 1\n"
+        '    digest = uuid5(TICK_NAMESPACE, f"{schedule}|{tick.isoformat()}|{tick_id.drawn}").int\n',
+        "Nothing keeps a tick from being served twice where a clock went back and the schedule was edited.",
+    ),
+    Mutant(
+        "last-tick-of-a-batch-lost",
+        SCHEDULER,
+        "        return _Plan(jobs, due.last_tick, due.next_tick)\n",
+        "        return _Plan(jobs[:-1] or jobs, due.last_tick, due.next_tick)\n",
+        "Of several ticks that are due at once the last one is lost.",
+    ),
+    Mutant(
+        "only-the-first-watcher-is-told",
+        EVENTS,
+        "        for mailbox in self.mailboxes:\n",
+        "        for mailbox in self.mailboxes[:1]:\n",
+        "Of two that wait for a job in one process the second waits for ever.",
+    ),
+    Mutant(
+        "watch-ends-in-an-outage",
+        EVENTS,
+        "                if now - watched.away_since >= PATIENCE:\n",
+        "                if now - watched.away_since >= 0:\n",
+        "Who waits for a job is given up when the storage is away for a moment.",
+    ),
+    Mutant(
+        "watch-looks-once",
+        EVENTS,
+        "            await changes.wait(LOOKS[min(look, len(LOOKS) - 1)])\n",
+        "            await changes.wait(LOOKS[look] if look < len(LOOKS) else 86_400.0)\n",
+        "Who waits for a job, and is not told of its end, waits for a day.",
+    ),
+    Mutant(
+        "status-goes-back",
+        EVENTS,
+        "        if latest is not None and _stage(job) < _stage(latest):\n            return False\n",
+        "",
+        "A watcher is told of an earlier stage after a later one, where a look comes late.",
+    ),
+)

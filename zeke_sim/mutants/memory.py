@@ -1,0 +1,294 @@
+"""Slips in the memory storage that are about one row: inserting, claiming, settling, giving back."""
+
+from __future__ import annotations
+
+from zeke_sim.mutants.patching import Mutant
+
+ROWS = "zeke_queue.storage.memory.rows"
+CLAIMING = "zeke_queue.storage.memory.claiming"
+SETTLING = "zeke_queue.storage.memory.settling"
+STORE = "zeke_queue.storage.memory.store"
+TABLES = "zeke_queue.storage.memory.tables"
+UNIQUENESS = "zeke_queue.storage.memory.uniqueness"
+
+MUTANTS = (
+    Mutant(
+        "delay-dropped",
+        ROWS,
+        "else now + timedelta(seconds=job.delay)\n",
+        "else now\n",
+        "A job that was sent with a delay may start at once.",
+    ),
+    Mutant(
+        "start-after-ignored",
+        CLAIMING,
+        "        if self._now is not None and row.start_after <= self._now:\n",
+        "        if self._now is not None:\n",
+        "A job is claimed before it may start.",
+    ),
+    Mutant(
+        "debounced-before-its-slot",
+        ROWS,
+        "        if job.slot_offset > 0:\n",
+        "        if job.slot_offset < 0:\n",
+        "The second try of a debounced send starts before its slot.",
+    ),
+    Mutant(
+        "claims-count-as-retries",
+        ROWS,
+        "        if self.state is JobState.RETRY:\n            self.retry_count",
+        "        if self.attempt:\n            self.retry_count",
+        "A job that was snoozed or released loses a retry when it is claimed again.",
+    ),
+    Mutant(
+        "retries-never-counted",
+        ROWS,
+        "            self.retry_count += 1\n",
+        "            self.retry_count = max(self.retry_count, 1)\n",
+        "The second retry and all that follow count as the first, so that there is no last one.",
+    ),
+    Mutant(
+        "attempt-not-counted",
+        ROWS,
+        "        self.attempt += 1\n",
+        "        self.attempt = self.attempt or 1\n",
+        "Every claim of a job has the same number, so that nothing fences a late settlement.",
+    ),
+    Mutant(
+        "start-kept-across-retries",
+        ROWS,
+        "        self.started_on, self.completed_on, self.worker = now, None, worker\n",
+        "        self.started_on, self.completed_on, self.worker = self.started_on or now, None, worker\n",
+        "The second attempt's time runs from the start of the first.",
+    ),
+    Mutant(
+        "extended-from-the-start",
+        ROWS,
+        "        self.expire_in = now - (self.started_on or now) + timedelta(seconds=seconds)\n",
+        "        self.expire_in = timedelta(seconds=seconds)\n",
+        "An extended deadline counts from the attempt's start, and not from now.",
+    ),
+    Mutant(
+        "failure-not-kept",
+        SETTLING,
+        "        row.remember(JobState.RETRY, error, now)\n        row.wait",
+        "        row.wait",
+        "An attempt that failed and is retried is missing in the job's history.",
+    ),
+    Mutant(
+        "last-in-first-out",
+        CLAIMING,
+        "            entry = self._due[0]\n"
+        "            if _stands(entry, jobs):\n"
+        "                return entry\n"
+        "            heappop(self._due)\n"
+        "        return None\n"
+        "\n"
+        "    def take(self) -> Entry:\n"
+        '        """Remove the head and return it."""\n'
+        "        return heappop(self._due)\n",
+        "            self._due.sort(key=lambda entry: (entry[0], -entry[1].timestamp()))\n"
+        "            entry = self._due[0]\n"
+        "            if _stands(entry, jobs):\n"
+        "                return entry\n"
+        "            self._due.pop(0)\n"
+        "        return None\n"
+        "\n"
+        "    def take(self) -> Entry:\n"
+        "        return self._due.pop(0)\n",
+        "Of two jobs of one priority the later one is claimed first.",
+    ),
+    Mutant(
+        "priority-ignored",
+        CLAIMING,
+        "        entry = (-row.priority, row.start_after, row.id.int, row.id)\n",
+        "        entry = (0, row.start_after, row.id.int, row.id)\n",
+        "Jobs are claimed by their time alone.",
+    ),
+    Mutant(
+        "priority-per-queue-only",
+        CLAIMING,
+        "            heads.append((entry, number, line, room))\n",
+        "            heads.append(((0, *entry[1:]), number, line, room))\n",
+        "Over several queues jobs are claimed by their time alone.",
+    ),
+    Mutant(
+        "pause-ignored",
+        TABLES,
+        "        if settings.paused_on is not None:\n            return 0\n",
+        "",
+        "The jobs of a paused queue are claimed.",
+    ),
+    Mutant(
+        "limit-off-by-one",
+        TABLES,
+        "        return settings.concurrency_limit - self.counts",
+        "        return settings.concurrency_limit + 1 - self.counts",
+        "A queue has one active job more than its limit.",
+    ),
+    Mutant(
+        "limit-forgets-retried",
+        TABLES,
+        "        return settings.concurrency_limit - self.counts[name].get(JobState.ACTIVE, 0)\n",
+        "        return settings.concurrency_limit - sum(\n"
+        "            row.name == name and not row.retry_count for row in self.active.values()\n"
+        "        )\n",
+        "Jobs that run for another time don't count for their queue's limit.",
+    ),
+    Mutant(
+        "limit-not-within-a-claim",
+        STORE,
+        "                yield line, free if room is None else min(free, room)\n",
+        "                yield line, free\n",
+        "One claim takes more jobs of a queue than there is room for.",
+    ),
+    Mutant(
+        "claim-reads-then-writes",
+        STORE,
+        "        for chosen in choose(self._open(wants, now), self._tables.jobs, limit, self._passed):\n",
+        "        found = choose(self._open(wants, now), self._tables.jobs, limit, self._passed)\n"
+        "        for chosen in found:\n"
+        "            self._tables.lines[chosen.name].add(chosen)\n"
+        "        await self._clock.sleep(0)\n"
+        "        for chosen in found:\n",
+        "Two workers can read a job as due before either marks it as taken.",
+    ),
+    Mutant(
+        "retried-job-not-lined-up",
+        TABLES,
+        "        if row.waits:\n            self.lines",
+        "        if row.state is JobState.CREATED:\n            self.lines",
+        "A job that waits for its retry is never claimed.",
+    ),
+    Mutant(
+        "singleton-forgets-retry",
+        UNIQUENESS,
+        "    return hold is not None and RANK[state] < hold.until\n",
+        "    return hold is not None and RANK[state] < hold.until and state is not JobState.RETRY\n",
+        "A job that waits for its retry does not keep its singleton key.",
+    ),
+    Mutant(
+        "singleton-free-while-active",
+        UNIQUENESS,
+        "if key.startswith(_SINGLETON_QUEUE) else JobState.COMPLETED\n",
+        "if key else JobState.COMPLETED\n",
+        "A job that runs does not keep its singleton key.",
+    ),
+    Mutant(
+        "completed-frees-its-slot",
+        UNIQUENESS,
+        "        return Hold(RANK[JobState.EXPIRED], name, slot, key)\n",
+        "        return Hold(RANK[JobState.COMPLETED], name, slot, key)\n",
+        "A second job is let into a throttle slot whose job has completed.",
+    ),
+    Mutant(
+        "insert-replaces",
+        SETTLING,
+        "        if not scope.known(row.id) and _in_the_way",
+        "        if _in_the_way",
+        "An insert that is repeated puts the job back to where it began.",
+    ),
+    Mutant(
+        "insert-forgets-archived",
+        TABLES,
+        "        return job_id in self.jobs or job_id in self.archive\n",
+        "        return job_id in self.jobs\n",
+        "A job is sent again under the id of one that is archived.",
+    ),
+    Mutant(
+        "complete-without-fence",
+        SETTLING,
+        "        if row is None or row.attempt != outcome.attempt:\n            continue\n        state",
+        "        if row is None:\n            continue\n        state",
+        "A worker that lost a job completes it, though another worker runs it by now.",
+    ),
+    Mutant(
+        "failure-without-fence",
+        SETTLING,
+        "        if row is None or row.attempt != outcome.attempt:\n"
+        "            continue\n"
+        "        if row.state",
+        "        if row is None:\n            continue\n        if row.state",
+        "A worker that lost a job fails or releases it, though another worker runs it by now.",
+    ),
+    Mutant(
+        "complete-without-state-check",
+        SETTLING,
+        "        state = TRANSITIONS.get((row.state, Event.COMPLETE))\n",
+        "        state = JobState.COMPLETED\n",
+        "A job that was cancelled or given back is completed by the worker that had it.",
+    ),
+    Mutant(
+        "retry-without-delay",
+        SETTLING,
+        "        row.wait(JobState.RETRY, now, outcome.retry_in)\n",
+        "        row.wait(JobState.RETRY, now)\n",
+        "A job is retried at once, whatever the verdict says.",
+    ),
+    Mutant(
+        "snooze-without-delay",
+        SETTLING,
+        "        row.wait(state, now, outcome.delay)\n",
+        "        row.wait(state, now)\n",
+        "A snoozed job is due again at once.",
+    ),
+    Mutant(
+        "cancel-only-acknowledged",
+        SETTLING,
+        "(state := TRANSITIONS.get((row.state, Event.CANCEL))) is not None:\n",
+        "(state := TRANSITIONS.get((row.state, Event.CANCEL))) is not None:\n"
+        "            if row.state is JobState.ACTIVE:\n"
+        "                changed.add(job_id)\n"
+        "                continue\n",
+        "The cancellation of a job that runs is acknowledged, and not done.",
+    ),
+    Mutant(
+        "brought-back-beside-the-holder",
+        SETTLING,
+        "        if row is None or state is None or _in_the_way(scope, row, state) is not None:\n",
+        "        if row is None or state is None:\n",
+        "A job is resumed or retried by hand though another has its singleton key or slot.",
+    ),
+    Mutant(
+        "revived-without-room",
+        SETTLING,
+        "            row.retry_limit = max(row.retry_limit, row.retry_count + 1)\n",
+        "            row.retry_limit = max(row.retry_limit, 1)\n",
+        "A job that is retried by hand uses more retries than it has.",
+    ),
+    Mutant(
+        "output-not-written",
+        SETTLING,
+        "            row.output = output\n",
+        "            row.output = row.output or output\n",
+        "A job that failed once and then completed has the error as its output.",
+    ),
+    Mutant(
+        "expires-from-creation",
+        SETTLING,
+        "        deadline = row.started_on + min(",
+        "        deadline = row.created_on + min(",
+        "An attempt's time runs from when the job was sent.",
+    ),
+    Mutant(
+        "expires-early",
+        SETTLING,
+        "        if (deadline < now or dead[worker])",
+        "        if (deadline < now + row.expire_in / 4 or dead[worker])",
+        "An attempt is taken for overdue when a quarter of its time is left.",
+    ),
+    Mutant(
+        "dead-workers-unnoticed",
+        SETTLING,
+        "worker.beat_on + timedelta(seconds=worker.lease) < now\n",
+        "worker.beat_on + timedelta(seconds=worker.lease * 100) < now\n",
+        "The jobs of a worker that died are not given to others when its lease is over.",
+    ),
+    Mutant(
+        "living-workers-reaped",
+        SETTLING,
+        "worker.beat_on + timedelta(seconds=worker.lease) < now\n",
+        "worker.beat_on + timedelta(seconds=worker.lease / 2) < now\n",
+        "A worker counts as dead when half of its lease is over.",
+    ),
+)

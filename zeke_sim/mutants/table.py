@@ -1,0 +1,19 @@
+"""All mutants of the runtime, and those of the simulator itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from zeke_sim.mutants import core, duties, memory, upkeep, worker
+
+if TYPE_CHECKING:
+    from zeke_sim.mutants.patching import Mutant
+
+TABLE: Final[tuple[Mutant, ...]] = (
+    *core.MUTANTS,
+    *memory.MUTANTS,
+    *upkeep.MUTANTS,
+    *worker.MUTANTS,
+    *duties.MUTANTS,
+)
+"""Each is a bug of the runtime's that the search has to find."""
