@@ -1,0 +1,452 @@
+"""What is known of a run so far: the history, indexed as the properties ask for it.
+
+It is brought up to date once for each event, and shared by all properties. Rows are as they were seen from
+outside the store, so that what the store says can be held against them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+from zeke_queue.model import JobState
+from zeke_sim.history import (
+    Answered,
+    Began,
+    Change,
+    Ended,
+    Fault,
+    Invoked,
+    Lived,
+    Phase,
+    QueueRow,
+    ScheduleRow,
+    WorkerRow,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.model import Schedule
+    from zeke_sim.history import Event, Image, Rules
+
+T = TypeVar("T")
+
+MOMENT: Final = timedelta(milliseconds=1)
+"""How much less than this two looks at one clock may differ from the time between them."""
+
+_CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
+
+
+class End(NamedTuple):
+    """The run is over: the event that comes last, when nothing more will happen."""
+
+    at: float
+
+
+class Broken(Exception):
+    """A property does not hold; the judge adds which, and when.
+
+    Attributes:
+        text: what broke it, with the values that contradict each other.
+        job: the job that it is about, if it is about one.
+        since: when what is to be looked at began, in seconds since the run began.
+    """
+
+    def __init__(self, text: str, *, job: UUID | None = None, since: float | None = None) -> None:
+        super().__init__(text)
+        self.text = text
+        self.job = job
+        self.since = since
+
+
+class Call:
+    """A call of a storage, from when it was made to its answer and what it did.
+
+    Attributes:
+        did: the changes of rows that it made.
+        outcome: as ``Answered`` says; None while there is no answer.
+        settled: of a settlement, what it asks by job.
+    """
+
+    __slots__ = ("answered", "did", "invoked", "outcome")
+
+    def __init__(self, invoked: Invoked) -> None:
+        self.invoked = invoked
+        self.answered: Answered | None = None
+        self.outcome: str | None = None
+        self.did: list[Change] = []
+
+
+class Ask(NamedTuple):
+    """Somebody asked for something to be done to a job: ``what`` is a NewJob, an outcome, or an extension."""
+
+    call: Call
+    what: Any
+
+
+class Life:
+    """What is known of one job.
+
+    Attributes:
+        row: how it stands; None where there is no row (not yet, or not any more).
+        table: where that row is.
+        changes: everything that happened to its rows.
+        sends: every insert that named it.
+        outcomes: every settlement of an attempt, by its number.
+        extensions: every extension of an attempt, by its number.
+        claims: the change that began each attempt, by its number.
+        began, ended: what its handlers did, by attempt.
+        acknowledged: when the first send of it was acknowledged.
+        failures, pardons: attempts that failed; and how often the job was given a retry that its policy does
+            not count: revived, or cancelled while it waited for one.
+        since: when the row came to its present state.
+    """
+
+    __slots__ = (
+        "acknowledged",
+        "began",
+        "changes",
+        "claims",
+        "ended",
+        "extensions",
+        "failures",
+        "outcomes",
+        "pardons",
+        "row",
+        "sends",
+        "since",
+        "table",
+    )
+
+    def __init__(self) -> None:
+        self.row: Image | None = None
+        self.table = ""
+        self.changes: list[Change] = []
+        self.sends: list[Ask] = []
+        self.outcomes: dict[int, list[Ask]] = {}
+        self.extensions: dict[int, list[Ask]] = {}
+        self.claims: dict[int, Change] = {}
+        self.began: dict[int, list[Began]] = {}
+        self.ended: dict[int, list[Ended]] = {}
+        self.acknowledged: float | None = None
+        self.failures = 0
+        self.pardons = 0
+        self.since = 0.0
+
+    def between(self, since: float, until: float) -> Iterator[Image | None]:
+        """Yield how the job's row stood at any time from ``since`` on, the latest first; None is no row.
+
+        A move to the archive is two changes, and between them there was no moment without a row.
+        """
+        changes = self.changes
+        for place in range(len(changes) - 1, -1, -1):
+            change = changes[place]
+            if change.at > until:
+                continue
+            after = changes[place + 1] if place + 1 < len(changes) else None
+            if change.after is not None or after is None or after.commit != change.commit:
+                yield change.after
+            if change.at < since:
+                return
+        yield None
+
+
+class Node:
+    """A process: whether it lives, runs, reaches the storage, and what it does."""
+
+    __slots__ = ("changed", "cut", "died", "duties", "paused", "state", "worker")
+
+    def __init__(self) -> None:
+        self.state = "up"
+        self.paused = False
+        self.cut = False
+        self.changed = 0.0
+        self.died: float | None = None
+        self.worker: UUID | None = None
+        self.duties: set[str] = set()
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it runs, and reaches the storage."""
+        return self.state == "up" and not self.paused and not self.cut
+
+
+class Past:
+    """The history so far.
+
+    Args:
+        rules: what the run was set up with.
+
+    Attributes:
+        at, now: the time of the latest event, and the storage's as it was seen last.
+        lives: every job that was ever named.
+        live, archive: the rows of the two tables.
+        waiting: of each queue the rows that wait; ``active`` the number that runs.
+        calls: every call by its number; ``transactions`` those of each transaction in order.
+        workers: the rows of workers; ``beats`` all that each one had.
+        queues: settings as they stand; ``limited``: when the limit changed last, and what it was before.
+        phase: the present one, and ``since`` when each began.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.at = 0.0
+        self.now: datetime | None = None
+        self.phase = ""
+        self.since: dict[str, float] = {}
+        self.lives: defaultdict[UUID, Life] = defaultdict(Life)
+        self.live: dict[UUID, Image] = {}
+        self.archive: dict[UUID, Image] = {}
+        self.waiting: defaultdict[str, dict[UUID, Image]] = defaultdict(dict)
+        self.active: defaultdict[str, dict[UUID, Image]] = defaultdict(dict)
+        self.calls: dict[int, Call] = {}
+        self.transactions: defaultdict[int, list[Call]] = defaultdict(list)
+        self.workers: dict[UUID, WorkerRow] = {}
+        self.beats: defaultdict[UUID, list[WorkerRow]] = defaultdict(list)
+        self.queues: dict[str, QueueRow] = {}
+        self.limited: dict[str, tuple[float, int | None]] = {}
+        self.schedules: dict[str, Schedule] = {}
+        self.nodes: defaultdict[str, Node] = defaultdict(Node)
+        self.faults: list[Fault] = []
+        self._offsets: list[tuple[float, datetime]] = []
+        self._scratch: dict[str, Any] = {}
+        self._takes: dict[type, Callable[[Any], None]] = {
+            Change: self._change,
+            Invoked: self._invoked,
+            Answered: self._answered,
+            Began: self._began,
+            Ended: self._ended,
+            WorkerRow: self._worker_row,
+            QueueRow: self._queue_row,
+            ScheduleRow: self._schedule_row,
+            Lived: self._lived,
+            Fault: self._fault,
+            Phase: self._phase,
+        }
+
+    def take(self, event: Event | End) -> None:
+        """Take an event in, before it is judged."""
+        self.at = event.at
+        take = self._takes.get(type(event))
+        if take is not None:
+            take(event)
+
+    # What properties ask
+
+    def of(self, name: str, make: Callable[[], T]) -> T:
+        """Return what one property keeps from event to event, made when it first asks."""
+        kept = self._scratch.get(name)
+        if kept is None:
+            kept = self._scratch[name] = make()
+        return kept
+
+    def causes(self, change: Change) -> list[Call]:
+        """Return the calls that may have made a change: one, or those of its transaction; none if unknown."""
+        call = self.calls.get(change.call) if change.call is not None else None
+        if call is None:
+            return []
+        if call.invoked.transaction is None:
+            return [call]
+        return self.transactions[call.invoked.transaction]
+
+    def stamped(self, stamp: datetime, since: float) -> bool:
+        """Tell whether the storage's clock showed a time at some moment from ``since`` until now.
+
+        Where that clock was made to jump meanwhile, nobody saw all that it showed.
+        """
+        if stamp == self.now:
+            return True
+        return self._shown(stamp, since) or any(
+            fault.at >= since and "clock" in fault.kind for fault in reversed(self.faults)
+        )
+
+    def _shown(self, stamp: datetime, since: float) -> bool:
+        low, high = timedelta(seconds=since) - MOMENT, timedelta(seconds=self.at) + MOMENT
+        for seen, zero in reversed(self._offsets):
+            if zero + low <= stamp <= zero + high:
+                return True
+            if seen <= since:
+                break
+        return False
+
+    def instant(self, moment: datetime) -> float:
+        """Return when the storage's clock shows a time, in seconds since the run began, as it goes now."""
+        if not self._offsets:
+            return 0.0
+        return (moment - self._offsets[-1][1]).total_seconds()
+
+    # Taking in
+
+    def _change(self, event: Change) -> None:
+        self._saw(event.at, event.now)
+        before, after, in_jobs = event.before, event.after, event.table == "job"
+        row = after or before
+        if row is None:
+            return
+        job_id = row.id
+        life = self.lives[job_id]
+        life.changes.append(event)
+        table = self.live if in_jobs else self.archive
+        if after is not None:
+            table[job_id] = after
+            life.row, life.table = after, event.table
+        else:
+            table.pop(job_id, None)
+            if life.table == event.table:
+                life.row, life.table = None, ""
+        if in_jobs:
+            self._follow(event, life, before, after)
+        if event.call is not None and (call := self.calls.get(event.call)) is not None:
+            call.did.append(event)
+
+    def _follow(self, event: Change, life: Life, before: Image | None, after: Image | None) -> None:
+        """Bring the lines of waiting and running jobs up to date, and the counts of a life."""
+        was = None if before is None else before.state
+        state = None if after is None else after.state
+        if was is not state:
+            life.since = event.at
+        if before is not None:
+            if was is _ACTIVE:
+                self.active[before.name].pop(before.id, None)
+            elif was is _CREATED or was is _RETRY:
+                self.waiting[before.name].pop(before.id, None)
+        if after is None:
+            return
+        if state is _ACTIVE:
+            self.active[after.name][after.id] = after
+            if was is not _ACTIVE or before is None or before.attempt != after.attempt:
+                life.claims[after.attempt] = event
+        elif state is _CREATED or state is _RETRY:
+            self.waiting[after.name][after.id] = after
+        _count(life, was, after)
+
+    def _invoked(self, event: Invoked) -> None:
+        call = Call(event)
+        self.calls[event.call] = call
+        if event.transaction is not None:
+            self.transactions[event.transaction].append(call)
+        verb, args = event.verb, event.args
+        if verb == "insert":
+            for job in args["jobs"]:
+                self.lives[job.id].sends.append(Ask(call, job))
+        elif verb == "settle":
+            self._asked_to_settle(call)
+        elif verb == "extend":
+            for asked in args["extended"]:
+                self.lives[asked.id].extensions.setdefault(asked.attempt, []).append(Ask(call, asked))
+        else:
+            self._busy(self.nodes[event.node], verb, args)
+
+    def _busy(self, node: Node, verb: str, args: Mapping[str, Any]) -> None:
+        """Note what a node is there for, by what it asks."""
+        if verb in {"claim", "leave", "idle"}:
+            node.worker = args["worker"]
+        elif verb == "beat":
+            node.worker = args["worker"].id
+        elif verb in _DUTIES:
+            node.duties.add(verb)
+
+    def _asked_to_settle(self, call: Call) -> None:
+        args = call.invoked.args
+        for key in ("completed", "failed", "released"):
+            for outcome in args.get(key, ()):
+                self.lives[outcome.id].outcomes.setdefault(outcome.attempt, []).append(Ask(call, outcome))
+
+    def _answered(self, event: Answered) -> None:
+        call = self.calls.get(event.call)
+        if call is None:
+            return
+        call.answered, call.outcome = event, event.outcome
+        if event.outcome != "ok":
+            return
+        if event.verb == "insert" and call.invoked.transaction is None:
+            self._acknowledge(call, event.at)
+        elif event.verb == "commit" and call.invoked.transaction is not None:
+            for earlier in self.transactions[call.invoked.transaction]:
+                if earlier.invoked.verb == "insert" and earlier.outcome == "ok":
+                    self._acknowledge(earlier, event.at)
+
+    def _acknowledge(self, call: Call, at: float) -> None:
+        result = None if call.answered is None else call.answered.result
+        for job_id in result or ():
+            if job_id is not None:
+                life = self.lives[job_id]
+                if life.acknowledged is None:
+                    life.acknowledged = at
+
+    def _began(self, event: Began) -> None:
+        self.lives[event.job].began.setdefault(event.attempt, []).append(event)
+
+    def _ended(self, event: Ended) -> None:
+        self.lives[event.job].ended.setdefault(event.attempt, []).append(event)
+
+    def _worker_row(self, event: WorkerRow) -> None:
+        self._saw(event.at, event.now)
+        self.beats[event.worker].append(event)
+        if event.gone:
+            self.workers.pop(event.worker, None)
+        else:
+            self.workers[event.worker] = event
+
+    def _queue_row(self, event: QueueRow) -> None:
+        self._saw(event.at, event.now)
+        before = self.queues.get(event.name)
+        limit = None if before is None else before.concurrency_limit
+        if limit != event.concurrency_limit:
+            self.limited[event.name] = (event.at, limit)
+        self.queues[event.name] = event
+
+    def _schedule_row(self, event: ScheduleRow) -> None:
+        self._saw(event.at, event.now)
+        if event.after is None:
+            self.schedules.pop(event.name, None)
+        else:
+            self.schedules[event.name] = event.after
+
+    def _lived(self, event: Lived) -> None:
+        node, what = self.nodes[event.node], event.what
+        node.changed = event.at
+        if what == "started":
+            node.state, node.paused, node.cut, node.worker = "up", False, False, None
+        elif what in {"paused", "resumed"}:
+            node.paused = what == "paused"
+        elif what in {"cut", "joined"}:
+            node.cut = what == "cut"
+        else:
+            node.state = what
+            if what == "killed":
+                node.died = event.at
+
+    def _fault(self, event: Fault) -> None:
+        self.faults.append(event)
+
+    def _phase(self, event: Phase) -> None:
+        self.phase = event.phase
+        self.since[event.phase] = event.at
+
+    def _saw(self, at: float, now: datetime) -> None:
+        """Note the storage's time: what its clock showed when the run began, by how it goes now."""
+        self.now = now
+        zero = now - timedelta(seconds=at)
+        if self._offsets:
+            known = self._offsets[-1][1]
+            if -MOMENT < zero - known < MOMENT:
+                return
+        self._offsets.append((at, zero))
+
+
+def _count(life: Life, was: JobState | None, after: Image) -> None:
+    state = after.state
+    if was is _ACTIVE and state in _FAILING and not after.superseded:
+        life.failures += 1
+    elif (was in _FAILED and state is _RETRY) or (was is _RETRY and state is JobState.CANCELLED):
+        life.pardons += 1
+
+
+_DUTIES: Final = frozenset({"overdue", "archive", "purge", "due_schedules"})
+_FAILED: Final = frozenset({JobState.FAILED, JobState.EXPIRED})
+_FAILING: Final = frozenset({JobState.RETRY, JobState.FAILED, JobState.EXPIRED})

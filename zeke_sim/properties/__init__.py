@@ -1,0 +1,31 @@
+"""What must hold of every run: SIMULATION.md's list, as far as the runtime has what it speaks of.
+
+Left out, because there is nothing yet that could break them: limits per key (8), rates (21), dead letters
+(23), strict order per key (24), and waiting for a child.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from zeke_sim.properties import claims, rows
+from zeke_sim.properties.holding import Property, holds
+
+__all__ = ["ALL", "Property", "by_name", "holds"]
+
+ALL: Final[tuple[Property, ...]] = tuple(
+    value for module in (rows, claims) for value in vars(module).values() if isinstance(value, Property)
+)
+"""Every property, in the order in which they are asked."""
+
+
+def by_name(name: str) -> Property:
+    """Return the property of this name.
+
+    Raises:
+        KeyError: there is none; the message has those that there are.
+    """
+    for one in ALL:
+        if one.name == name:
+            return one
+    raise KeyError(f"No property is called {name!r}; there are {', '.join(repr(one.name) for one in ALL)}")

@@ -1,0 +1,182 @@
+"""How a job's row may change: the state machine, said once more, and what goes with each of its steps."""
+
+from __future__ import annotations
+
+from operator import attrgetter
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.model import FINAL, JobState
+from zeke_sim.history import Change
+from zeke_sim.past import Broken
+from zeke_sim.properties.holding import holds
+
+if TYPE_CHECKING:
+    from zeke_sim.past import Past
+
+_CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
+_COMPLETED, _EXPIRED = JobState.COMPLETED, JobState.EXPIRED
+_CANCELLED, _FAILED = JobState.CANCELLED, JobState.FAILED
+
+STEPS: Final = frozenset(
+    {
+        (None, _CREATED),
+        (_CREATED, _ACTIVE),
+        (_RETRY, _ACTIVE),
+        (_ACTIVE, _ACTIVE),
+        (_ACTIVE, _COMPLETED),
+        (_ACTIVE, _RETRY),
+        (_ACTIVE, _FAILED),
+        (_ACTIVE, _EXPIRED),
+        (_ACTIVE, _CREATED),
+        (_CREATED, _CANCELLED),
+        (_RETRY, _CANCELLED),
+        (_ACTIVE, _CANCELLED),
+        (_CANCELLED, _CREATED),
+        (_FAILED, _RETRY),
+        (_EXPIRED, _RETRY),
+    }
+)
+"""From which state to which; active to active is an extension."""
+
+_identity = attrgetter(
+    "id",
+    "name",
+    "priority",
+    "retry_delay",
+    "retry_backoff",
+    "retry_delay_max",
+    "created_on",
+    "singleton_key",
+    "singleton_on",
+    "parent",
+    "data",
+)
+_lease = attrgetter("attempt", "worker", "started_on")
+
+
+def _one_commit(change: Change, past: Past) -> bool:
+    """Tell whether several statements may have changed the row before anybody saw it."""
+    return any(call.invoked.transaction is not None for call in past.causes(change))
+
+
+@holds("only legal transitions", Change, number=2)
+def only_legal_transitions(event: Change, past: Past) -> None:
+    """A job's state changes along the edges of the state machine only, and what completed stays completed.
+
+    A transaction may insert a job and cancel it at once.
+    """
+    before, after = event.before, event.after
+    if after is None or event.table != "job":
+        return
+    was = None if before is None else before.state
+    if (was, after.state) in STEPS:
+        return
+    if was is None and after.state is _CANCELLED and _one_commit(event, past):
+        return
+    since = past.lives[after.id].since
+    raise Broken(f"{was or 'no row'} became {after.state}", job=after.id, since=since)
+
+
+@holds("no two leases overlap", Change, number=4)
+def no_two_leases_overlap(event: Change, past: Past) -> None:
+    """A job that one worker holds is claimed by no other: its attempt ends before the next one begins."""
+    before, after = event.before, event.after
+    if before is None or after is None or before.state is not _ACTIVE or after.state is not _ACTIVE:
+        return
+    if (
+        before.attempt != after.attempt
+        or before.worker != after.worker
+        or before.started_on != after.started_on
+    ):
+        raise Broken(
+            f"attempt {before.attempt} of worker {before.worker} was not over when attempt {after.attempt} of"
+            f" worker {after.worker} began",
+            job=after.id,
+            since=past.lives[after.id].claims[before.attempt].at
+            if before.attempt in past.lives[after.id].claims
+            else None,
+        )
+
+
+@holds("a job stays what it is", Change, number=1)
+def a_job_stays_what_it_is(event: Change, _past: Past) -> None:
+    """What was sent does not change with the job's life: its queue, payload, keys, priority, and policy."""
+    before, after = event.before, event.after
+    if before is None or after is None:
+        return
+    was, now = _identity(before), _identity(after)
+    if was != now:
+        told = next((old, new) for old, new in zip(was, now, strict=True) if old != new)
+        raise Broken(f"{told[0]!r} became {told[1]!r}", job=after.id)
+    if after.retry_limit != before.retry_limit:
+        revived = before.state in {_FAILED, _EXPIRED} and after.state is _RETRY
+        if not revived or after.retry_limit != max(before.retry_limit, before.retry_count + 1):
+            raise Broken(
+                f"retry_limit was {before.retry_limit} and became {after.retry_limit} after"
+                f" {before.retry_count} retries",
+                job=after.id,
+            )
+
+
+@holds("attempts are numbered by claims", Change, number=3)
+def attempts_are_numbered_by_claims(event: Change, _past: Past) -> None:
+    """Each claim is the next attempt of its job, and nothing else changes the number.
+
+    So a settlement that names an attempt can't hit another one.
+    """
+    before, after = event.before, event.after
+    if after is None or event.table != "job":
+        return
+    had = 0 if before is None else before.attempt
+    due = had + (after.state is _ACTIVE and (before is None or before.state is not _ACTIVE))
+    if after.attempt != due:
+        raise Broken(f"attempt is {after.attempt}, and should be {due}", job=after.id)
+
+
+@holds("only failures use retries", Change, number=25)
+def only_failures_use_retries(event: Change, _past: Past) -> None:
+    """A retry is used when a job that failed is claimed again.
+
+    A snooze, a release, a cancellation, a resumption use none.
+    """
+    before, after = event.before, event.after
+    if after is None or event.table != "job":
+        return
+    had = 0 if before is None else before.retry_count
+    due = had + (before is not None and before.state is _RETRY and after.state is _ACTIVE)
+    if after.retry_count != due:
+        was = "no row" if before is None else before.state
+        raise Broken(
+            f"{was} became {after.state} with {after.retry_count} retries used, and should with {due}",
+            job=after.id,
+        )
+
+
+@holds("each failed attempt is kept", Change, number=5)
+def each_failed_attempt_is_kept(event: Change, past: Past) -> None:
+    """An attempt that failed is in the job's history, and what did not fail is not (25 are kept)."""
+    before, after = event.before, event.after
+    if after is None or event.table != "job":
+        return
+    had = 0 if before is None else before.failures
+    failed = before is not None and before.state is _ACTIVE and after.state in {_RETRY, _FAILED, _EXPIRED}
+    due = min(had + failed, 25) if failed else had
+    if after.failures == due:
+        return
+    if after.failures == min(had + 1, 25) and after.state is _CANCELLED and _one_commit(event, past):
+        return  # it failed and was cancelled in one transaction
+    raise Broken(f"its history has {after.failures} attempts, and should have {due}", job=after.id)
+
+
+@holds("an ended job rests", Change, number=2)
+def an_ended_job_rests(event: Change, _past: Past) -> None:
+    """Each state has its marks: who ended has a time of its end, who runs has a start and a worker."""
+    after = event.after
+    if after is None:
+        return
+    if (after.completed_on is not None) is not (after.state in FINAL):
+        raise Broken(f"{after.state}, and completed_on is {after.completed_on}", job=after.id)
+    if after.state is _ACTIVE and (after.started_on is None or after.worker is None):
+        raise Broken(f"active, and started_on is {after.started_on} by {after.worker}", job=after.id)
+    if after.state not in FINAL and after.archived_on is not None:
+        raise Broken(f"{after.state}, and archived_on is {after.archived_on}", job=after.id)
