@@ -1,0 +1,101 @@
+"""Events as JSON and as lines: complete, the same in every process, and free of what breaks a terminal."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from tests.sim.report_samples import EPOCH, JOB, Script, overlap
+from zeke_queue.model import JobState, NewJob, Want
+from zeke_sim.history import EVENTS, Answered, Change, Fault, Invoked, Phase
+from zeke_sim.report import as_json
+
+OTHER = UUID("0195e0f4-8a1c-7c40-9d2e-00000000beef")
+
+
+def test_every_kind_of_event_has_a_word_of_its_own() -> None:
+    assert set(as_json.KINDS) == set(EVENTS)
+    assert len(set(as_json.KINDS.values())) == len(EVENTS)
+
+
+def test_a_whole_history_is_json() -> None:
+    events = json.loads(json.dumps(as_json.events(overlap()), allow_nan=False))
+    assert [event["at"] for event in events] == [event.at for event in overlap()]
+    assert {event["kind"] for event in events} >= {"change", "invoked", "answered", "fault", "effect", "told"}
+
+
+def test_a_fault_keeps_its_own_kind_beside_that_of_the_event() -> None:
+    told = as_json.event(Fault(1.0, "w1", "w1/settle/1", "lost", None))
+    assert (told["kind"], told["fault"]) == ("fault", "lost")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (JobState.ACTIVE, "active"),
+        (OTHER, str(OTHER)),
+        (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00+00:00"),
+        (timedelta(minutes=1), 60.0),
+        (b'{"a": "\xc3\xa4"}', '{"a": "ä"}'),
+        (b"\xff", "\\xff"),
+        (float("inf"), "inf"),
+        (True, True),
+        ({"b", "a"}, ["a", "b"]),
+        ({OTHER: 1}, {str(OTHER): 1}),
+        (Want("mail", 2), {"name": "mail", "free": 2}),
+        (NewJob(OTHER, "mail", priority=3), {"id": str(OTHER), "name": "mail", "priority": 3}),
+        (ValueError("no"), "ValueError: no"),
+        (object(), "<object>"),
+    ],
+)
+def test_a_value_becomes_json(value: object, told: object) -> None:
+    assert as_json.value(value) == told
+
+
+def test_a_change_says_what_differs() -> None:
+    script = Script()
+    script.insert(JOB, "mail.send")
+    script.change(JOB, JobState.ACTIVE, attempt=1)
+    script.archive(JOB)
+    new, claimed, gone, archived = as_json.events(script.events)
+    assert new["row"]["state"] == "created"
+    assert "output" not in new["row"], "a null needs no room"
+    assert claimed["was"] == {"state": "created", "attempt": 0}
+    assert claimed["set"] == {"state": "active", "attempt": 1}
+    assert (gone["table"], gone["state"]) == ("job", None)
+    assert (archived["table"], archived["row"]["archived_on"]) == ("archive", EPOCH.isoformat())
+
+
+def test_a_change_of_nothing_is_told_too() -> None:
+    nothing = Change(0.0, EPOCH, "job", None, None, None, 1)
+    assert as_json.event(nothing)["kind"] == "change"
+    assert as_json.line(nothing) == "job: nothing"
+
+
+def test_ids_are_found_at_any_depth() -> None:
+    call = Invoked(0.0, "api", 1, "insert", {"jobs": [NewJob(JOB, "mail")], "by": {OTHER: {JOB}}}, None)
+    assert list(as_json.ids(call)) == [JOB, OTHER, JOB]
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (Invoked(0.0, "w1", 1, "cancel", {"ids": [JOB]}, None), "cancel(ids=[91c2e4])"),
+        (Answered(0.0, "w1", 1, "cancel", "ok", {JOB}, None), "cancel → [91c2e4]"),
+        (Answered(0.0, "w1", 1, "cancel", "unknown", "cut", None), "cancel unknown: cut"),
+        (Phase(0.0, "quiet"), "phase quiet begins"),
+    ],
+)
+def test_a_line_says_an_event_with_short_ids(event: Invoked | Answered | Phase, line: str) -> None:
+    assert as_json.line(event) == line
+
+
+def test_a_line_moves_no_cursor_and_ends_somewhere() -> None:
+    call = Invoked(0.0, "w1", 1, "note", {"text": "\x1b[2J\n" + "long " * 1000}, None)
+    line = as_json.line(call)
+    assert line.isprintable()
+    assert len(line) <= as_json.LONG_TEXT
+    assert "\\x1b[2J\\n" in line

@@ -1,0 +1,86 @@
+"""A failure as a regression test: a module that pytest collects, and that replays this very plan."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+import zeke_sim
+from tests.sim.report_samples import failure
+from zeke_sim.history import Violation
+from zeke_sim.report import emit
+
+PLAN: dict[str, Any] = {
+    "version": 1,
+    "scenario": "storm",
+    "seed": 7,
+    "knobs": {},
+    "decisions": {
+        "it's": 'a "q" \n',
+        "both": 'it\'s "x"',
+        "none": None,
+        "yes": True,
+        "list": [1, 0.4, []],
+        "order/17": "w2",
+    },
+}
+
+
+def run(source: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Run the module's tests; what was given to ``replay``, once for each ``check``."""
+    checked: list[Any] = []
+
+    class Replayed:
+        def __init__(self, plan: Any) -> None:
+            self.plan = plan
+
+        def check(self) -> None:
+            checked.append(self.plan)
+
+    monkeypatch.setattr(zeke_sim, "replay", Replayed, raising=False)
+    module = ModuleType("test_emitted")
+    monkeypatch.setitem(sys.modules, "test_emitted", module)
+    exec(compile(source, "test_emitted.py", "exec"), module.__dict__)  # noqa: S102 - it is our own
+    for name, test in vars(module).items():
+        if name.startswith("test_"):
+            test()
+    return checked
+
+
+def test_it_replays_the_plan_that_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(emit.test(failure(plan=PLAN)), monkeypatch) == [PLAN]
+
+
+def test_it_replays_the_plan_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(emit.test(failure()), monkeypatch) == [".zeke/plans/storm-7.json"]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "seed", "name"),
+    [
+        ("storm", 7, "test_storm_unique_effects_seed_7"),
+        ("tests/shop.py::Böse Fälle", -1, "test_tests_shop_py_b_se_f_lle_unique_effects_seed_minus_1"),
+    ],
+)
+def test_its_name_tells_the_failure(scenario: str, seed: int, name: str) -> None:
+    tree = ast.parse(emit.test(failure(scenario=scenario, seed=seed)))
+    assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef)] == [name]
+
+
+def test_no_text_of_the_failure_becomes_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = '"""\nraise SystemExit("""\r\x0craise SystemExit\u2028\\'
+    shown = failure(
+        scenario=bad, sentence=bad, violation=Violation("rule", bad), plan={bad: bad}, strategy=bad
+    )
+    assert run(emit.test(shown), monkeypatch) == [{bad: bad}]
+
+
+def test_its_lines_are_short_where_the_plan_lets_them() -> None:
+    source = emit.test(failure(sentence="word " * 200, plan=PLAN))
+    assert max(len(line) for line in source.splitlines()) <= emit.WIDTH
+    assert not [line for line in source.splitlines() if line != line.rstrip()]
+    assert source.endswith(".check()\n")

@@ -1,0 +1,168 @@
+"""The page: it stands alone, takes no text for markup, and holds the whole failure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from tests.sim.report_samples import JOB, failure, long, overlap
+from zeke_sim.history import Ended, Violation
+from zeke_sim.report import html
+from zeke_sim.report.shown import Shown
+
+NASTY = "</script><script>alert(1)</script><!-- <style>{{data}}{{script}}\u2028&amp;'\""
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements with their attributes, and the text of each script and style."""
+
+    def __init__(self, shown: Shown) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(html.page(shown))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.texts.append((tag, ""))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.texts.append((f"/{tag}", ""))
+
+    def handle_data(self, data: str) -> None:
+        if self.texts:
+            tag, text = self.texts[-1]
+            self.texts[-1] = (tag, text + data)
+
+    def all(self, tag: str) -> list[str]:
+        return [text for name, text in self.texts if name == tag]
+
+    def data(self) -> dict[str, Any]:
+        return json.loads(self.all("script")[0])
+
+
+def nasty() -> Shown:
+    return failure(
+        scenario=NASTY,
+        strategy=NASTY,
+        sentence=NASTY,
+        command=NASTY,
+        violation=Violation(NASTY, NASTY, job=JOB),
+        history=overlap(json.dumps({"text": NASTY})),
+        decisions={NASTY: {"fault": NASTY}},
+        nodes=(NASTY,),
+    )
+
+
+@pytest.mark.parametrize("shown", [failure(), nasty()], ids=["plain", "nasty"])
+def test_no_text_becomes_markup(shown: Shown) -> None:
+    page, plain = Page(shown), Page(failure())
+    assert [tag for tag, _ in page.elements] == [tag for tag, _ in plain.elements]
+    assert page.all("script")[1] == plain.all("script")[1]
+    assert page.all("style") == plain.all("style")
+
+
+def test_nasty_text_arrives_as_it_was() -> None:
+    page = Page(nasty())
+    data = page.data()
+    row = next(event["row"] for event in data["events"] if event["kind"] == "change")
+    assert json.loads(row["data"]) == {"text": NASTY}
+    assert data["decisions"][0]["address"] == NASTY
+    assert data["events"][-1]["text"] == NASTY
+    assert [text for tag, text in page.texts if tag == "code"] == [NASTY]
+
+
+def test_half_a_surrogate_can_be_written() -> None:
+    half = Ended(5.0, "w1", "mail.send", JOB, 1, "returned", "\ud800")
+    shown = failure(history=[*overlap(), half], sentence="\ud800")
+    assert Page(shown).data()["events"][-2]["value"] == "\ud800"
+    assert html.page(shown).encode()
+
+
+def test_it_needs_no_network_and_runs_only_what_it_came_with() -> None:
+    page = Page(failure())
+    policy = next(a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy is not None
+    for tag, directive in (("script", "script-src"), ("style", "style-src")):
+        digest = base64.b64encode(hashlib.sha256(page.all(tag)[-1].encode()).digest()).decode()
+        assert f"{directive} 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    addresses = [a[name] for _, a in page.elements for name in ("src", "href", "action") if name in a]
+    assert addresses == ["data:,"]
+    assert re.findall(r"https?://|@import|url\(", html.page(failure())) == []
+    assert not [name for _, a in page.elements for name in a if name.startswith("on") or name == "style"]
+
+
+def test_every_place_of_the_frame_is_filled() -> None:
+    assert re.findall(r"\{\{\w+\}\}", html.page(failure())) == []
+
+
+def test_the_head_can_be_read_without_a_script() -> None:
+    told = " ".join(text for tag, text in Page(failure()).texts if tag not in {"script", "style"})
+    for part in (
+        "unique_effects",
+        "whatever dies",
+        "had the effect 'mail ann@example.org'",
+        "214 decisions → 3",
+    ):
+        assert part in told
+    assert "zeke sim replay .zeke/plans/storm-7.json" in told
+
+
+def test_what_the_script_looks_for_is_there() -> None:
+    page = Page(failure())
+    ids = [a["id"] for _, a in page.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    script = page.all("script")[1]
+    wanted = set(re.findall(r"""(?:\$|getElementById)\("(\w+)"\)""", script))
+    assert wanted
+    assert wanted <= set(ids)
+    colours = set(re.findall(r"theme\.(\w+)", script)) - {"hatched", "alarm"}
+    assert colours <= set(re.findall(r"--([\w-]+):", page.all("style")[0]))
+
+
+def test_it_holds_the_whole_failure() -> None:
+    data = Page(failure()).data()
+    assert len(data["events"]) == len(data["lines"]) == len(data["laneOf"]) == len(data["jobsOf"])
+    assert len(data["events"]) == len(overlap()) + 1, "the violation is an event of its own"
+    assert data["events"][-1]["kind"] == "violation"
+    assert data["lanes"] == ["api", "w1", "w2", "s1", "database"]
+    assert data["jobs"] == [[str(JOB), "91c2e4", "mail.send"]]
+    assert [(data["lanes"][lease["lane"]], lease["outcome"]) for lease in data["leases"]] == [
+        ("w1", "retry"),
+        ("w2", "open"),
+    ]
+    assert [(d["address"], data["events"][d["first"]]["kind"]) for d in data["decisions"]] == [
+        ("node/w1/1", "fault"),
+        ("s1/overdue/2", "fault"),
+        ("w2/settle/1", "fault"),
+    ]
+
+
+def test_a_decision_without_an_event_comes_last() -> None:
+    data = Page(failure(decisions={"order/17": "w2", "w2/settle/1": {"fault": "lost"}})).data()
+    assert [(d["address"], d["first"] is None) for d in data["decisions"]] == [
+        ("w2/settle/1", False),
+        ("order/17", True),
+    ]
+
+
+def test_a_violation_may_name_a_job_that_never_was() -> None:
+    data = Page(failure(history=[])).data()
+    assert data["jobs"] == [[str(JOB), "91c2e4", "unknown"]]
+    assert data["job"] == 0
+
+
+def test_a_long_history_makes_a_page_of_a_few_megabytes() -> None:
+    shown = failure(history=long(5000), violation=Violation("rule", "text", at=36_020.0))
+    page = html.page(shown)
+    assert len(page.encode()) < 4_000_000
+    knots = html.payload(shown)["knots"]
+    assert knots == sorted(knots)

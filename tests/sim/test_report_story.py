@@ -1,0 +1,147 @@
+"""What a history tells: leases, handler runs, calls, troubles, and a scale for times far apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.report_samples import JOB, Script, claim, long, overlap, settle
+from zeke_queue.model import JobState
+from zeke_sim.history import Began, Fault, Invoked, Lived, Phase
+from zeke_sim.report import story
+
+
+def test_a_lease_goes_from_its_claim_to_what_ended_it() -> None:
+    told = story.read(overlap(), ["api", "w1", "w2", "s1"])
+    assert [
+        (lease.node, lease.attempt, lease.since, lease.until, lease.outcome) for lease in told.leases
+    ] == [
+        ("w1", 1, 0.4, 3.2, "retry"),
+        ("w2", 2, 3.5, None, "open"),
+    ]
+    assert told.lanes == ["api", "w1", "w2", "s1", "database"]
+
+
+def test_a_lease_leads_to_its_events() -> None:
+    events = overlap()
+    for lease in story.read(events).leases:
+        assert events[lease.first].at == lease.since
+        assert lease.last is None or events[lease.last].at == lease.until
+
+
+def test_a_claim_of_a_job_that_is_held_ends_the_other_lease() -> None:
+    script = Script()
+    script.insert(JOB, "mail.send")
+    claim(script, "w1", JOB)
+    script.at = 2.0
+    claim(script, "w2", JOB)
+    script.at = 3.0
+    script.change(JOB, JobState.ACTIVE, priority=1)
+    script.at = 4.0
+    settle(script, "w2", JOB)
+    leases = story.read(script.history()).leases
+    assert [(lease.node, lease.until, lease.outcome) for lease in leases] == [
+        ("w1", 2.0, "active"),
+        ("w2", 4.0, "completed"),
+    ]
+
+
+def test_a_lease_whose_claim_is_not_known_lies_with_its_worker() -> None:
+    script = Script()
+    script.insert(JOB, "mail.send")
+    row = script.rows[JOB]
+    script.change(JOB, JobState.ACTIVE, attempt=1, worker=JOB)
+    assert story.read(script.history()).leases[0].node == "worker 91c2e4"
+    known = [Invoked(0.0, "w9", 1, "beat", {"worker": {"id": JOB}}, None), *script.history()]
+    assert story.read(known).leases[0].node == "w9"
+    assert row.worker is None
+
+
+def test_a_handler_ends_with_its_node() -> None:
+    begun = [Began(1.0, "w1", "mail.send", JOB, 1), Began(1.0, "w2", "mail.send", JOB, 2)]
+    works = story.read([*begun, Lived(2.0, "w1", "killed")]).works
+    assert [(work.node, work.until, work.how) for work in works] == [
+        ("w1", 2.0, "killed"),
+        ("w2", None, "open"),
+    ]
+
+
+def test_a_call_without_an_answer_stays_open() -> None:
+    events = overlap()
+    assert {call.outcome for call in story.read(events).calls} == {"ok", "unknown"}
+    cut = [event for event in events if event.at < 4.0]
+    assert [call.verb for call in story.read(cut).calls if call.outcome == "open"] == ["settle"]
+
+
+def test_a_node_is_down_until_it_starts_and_paused_until_it_resumes() -> None:
+    events = [
+        Lived(0.0, "w1", "started"),
+        Lived(1.0, "w1", "paused"),
+        Lived(2.0, "w1", "resumed"),
+        Lived(3.0, "w1", "cut"),
+        Lived(4.0, "w1", "joined"),
+        Lived(5.0, "w1", "stopping"),
+        Lived(6.0, "w1", "killed"),
+        Lived(7.0, "w1", "started"),
+        Lived(8.0, "w1", "paused"),
+        Lived(9.0, "w1", "killed"),
+    ]
+    spans = [(span.what, span.since, span.until) for span in story.read(events).spans]
+    assert spans == [
+        ("paused", 1.0, 2.0),
+        ("cut", 3.0, 4.0),
+        ("stopping", 5.0, 6.0),
+        ("down", 6.0, 7.0),
+        ("paused", 8.0, 9.0),
+        ("down", 9.0, None),
+    ]
+
+
+def test_a_phase_lasts_until_the_next() -> None:
+    phases = story.read([Phase(0.0, "faults"), Phase(5.0, "quiet"), Phase(9.0, "end")]).phases
+    assert [(phase.what, phase.until) for phase in phases] == [("faults", 5.0), ("quiet", 9.0), ("end", None)]
+
+
+@pytest.mark.parametrize("name", ["db", "database", ""])
+def test_faults_of_the_database_lie_in_its_lane(name: str) -> None:
+    told = story.read([Fault(0.0, name, "db/clock/1", "jump", float("inf"))], ["w1"])
+    assert told.lanes == ["w1", "database"]
+    assert told.faults[0].node == "database"
+    assert told.end == 0.0, "what never ends does not make the run endless"
+
+
+def test_events_know_their_jobs() -> None:
+    events = overlap()
+    told = story.read(events)
+    for event, touched in zip(events, told.touched, strict=True):
+        if isinstance(event, Began):
+            assert touched == [JOB]
+        if isinstance(event, Phase | Lived | Fault):
+            assert touched == []
+    assert told.jobs == {JOB: "mail.send"}
+
+
+def test_every_event_of_a_long_history_has_a_lane_and_every_lease_ends_after_it_begins() -> None:
+    events = long(2000)
+    told = story.read(events)
+    assert len(told.lane_of) == len(told.touched) == len(events)
+    assert set(told.lane_of) <= set(told.lanes)
+    assert all(lease.until is None or lease.until >= lease.since for lease in told.leases)
+
+
+def test_squeezing_keeps_order_and_makes_idle_time_short() -> None:
+    times = [0.0, 0.1, 0.2, 0.3, 86_400.0, 86_400.1]
+    knots = story.squeeze(times)
+    places = [story.placed(knots, time) for time in times]
+    assert places == sorted(places)
+    assert places[1] - places[0] == pytest.approx(0.1)
+    assert places[4] - places[3] < 20
+    assert story.placed(knots, 43_200.0) == pytest.approx((places[3] + places[4]) / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("times", [[], [1.0], [1.0, 1.0], [2.0, float("inf")]])
+def test_squeezing_needs_no_more_than_one_moment(times: list[float]) -> None:
+    knots = story.squeeze(times)
+    assert len(knots) == 2
+    assert knots[0][0] < knots[1][0]
+    assert story.placed(knots, -1.0) == knots[0][1]
+    assert story.placed(knots, 99.0) == knots[1][1]

@@ -1,0 +1,134 @@
+"""A failure on one screen: it fits, it says what matters, and nothing in it moves the cursor."""
+
+from __future__ import annotations
+
+import pytest
+from rich.cells import cell_len
+from rich.text import Text
+
+from tests.sim.report_samples import JOB, NODES, failure, long, overlap
+from zeke_sim.history import Fault, Violation
+from zeke_sim.report import text
+
+SENTENCE = "An effect with a key of its own happens at most once. " * 20
+
+
+def violation(**changes: object) -> Violation:
+    return Violation("unique_effects", str(changes.get("text", "twice")), since=3.8, at=4.7)
+
+
+CASES = {
+    "small": failure(),
+    "no job": failure(violation=violation()),
+    "no faults": failure(decisions={}),
+    "nothing shrunk": failure(shrink_seconds=None, decisions_before=3, replays=1, html_path=None),
+    "long words": failure(sentence=SENTENCE, violation=violation(text="x" * 5000)),
+    "wide letters": failure(
+        sentence="任务" * 200, nodes=tuple("节点名称很长" * 3 + str(n) for n in range(9))
+    ),
+    "many faults": failure(decisions={f"w1/claim/{n}": {"latency": n} for n in range(60)}),
+    "many lanes": failure(
+        nodes=tuple(f"worker-with-a-long-name-{n}" for n in range(30)),
+        history=[Fault(float(n), f"worker-with-a-long-name-{n}", f"n{n}", "kill", None) for n in range(30)],
+        decisions={f"n{n}": {"fault": "kill"} for n in range(30)},
+    ),
+    "empty": failure(history=[], decisions={}),
+    "long": failure(history=long(1500), violation=violation()),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_fits_one_screen(name: str) -> None:
+    lines = text.screen(CASES[name]).split("\n")
+    assert len(lines) <= text.LINES
+    assert max(cell_len(line) for line in lines) <= text.COLUMNS
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_colour_changes_no_letter(name: str) -> None:
+    coloured = text.screen(CASES[name], colour=True)
+    assert "\x1b[" in coloured
+    assert Text.from_ansi(coloured).plain == text.screen(CASES[name])
+
+
+def test_it_says_what_matters() -> None:
+    told = text.screen(failure())
+    for part in (
+        "unique_effects",
+        "An effect with a key of its own happens at most once, whatever dies, waits or is repeated.",
+        f"mail.send 91c2e4 ({JOB})",
+        "scenario storm, seed 7, strategy permuted",
+        "had the effect 'mail ann@example.org' at 4.7 s",
+        "214 decisions → 3, in 4.1 s, replayed 3 times",
+        "replay  zeke sim replay .zeke/plans/storm-7.json\n",
+        "a node/w1/1: pause, at 0.9, back 4.6",
+        ".zeke/plans/storm-7.html",
+    ):
+        assert part in told
+
+
+def test_the_time_line_shows_who_held_the_job_and_where_it_broke() -> None:
+    lines = text.screen(failure()).split("\n")
+    axis = next(n for n, line in enumerate(lines) if line.lstrip().startswith("0.4 s"))
+    first, second, third, broken = lines[axis + 1 : axis + 5]
+    assert first.split()[0] == "w1"
+    assert first.index("├1") == lines[axis].index("0.4 s")
+    assert first[lines[axis].index("3.2 s")] == "↻"
+    assert first[lines[axis].index("0.9 s")] == "a"
+    assert "~~~" in first, "it is paused"
+    assert first.rstrip().endswith("══"), "its handler goes on without a lease"
+    assert second.index("├2") == lines[axis].index("3.5 s")
+    assert third[lines[axis].index("3 s")] == "b"
+    assert broken.index("╰") == lines[axis].index("3.8 s")
+    assert broken.endswith("▲")
+
+
+def test_a_node_without_a_part_has_no_lane() -> None:
+    assert not [line for line in text.screen(failure()).split("\n") if line.startswith("  api ")]
+
+
+def test_what_must_be_copied_is_never_cut() -> None:
+    command = "zeke sim replay " + "deep/" * 40 + "plan.json"
+    assert f"  {command}\n" in text.screen(failure(command=command))
+    assert f"  {command}\n" in Text.from_ansi(text.screen(failure(command=command), colour=True)).plain
+
+
+@pytest.mark.parametrize("colour", [False, True])
+def test_nothing_in_it_moves_the_cursor(colour: bool) -> None:  # noqa: FBT001 - both ways of one sentence
+    bad = "\x1b]0;title\x07\r\n\x1b[2J"
+    shown = failure(
+        sentence=bad,
+        violation=violation(text=bad),
+        command=f"zeke {bad}",
+        html_path=bad,
+        decisions={bad: {"latency": bad}},
+        nodes=(*NODES, bad),
+        history=[*overlap(), Fault(4.0, bad, bad, "kill", None)],
+    )
+    told = Text.from_ansi(text.screen(shown, colour=colour)).plain
+    assert all(line.isprintable() for line in told.split("\n"))
+    assert len(told.split("\n")) <= text.LINES
+
+
+@pytest.mark.parametrize(
+    ("decision", "told"),
+    [
+        ("w2", "w2"),
+        ({"fault": "lost"}, "lost"),
+        ({"latency": 0.4}, "latency 0.4"),
+        ({"fault": "kill", "at": 3.2, "back": 1.0}, "kill, at 3.2, back 1.0"),
+    ],
+)
+def test_a_decision_is_told_in_words(decision: object, told: str) -> None:
+    assert text.decided(decision) == told
+
+
+@pytest.mark.parametrize(
+    ("before", "seconds", "replays", "told"),
+    [
+        (1, 0.04, 1, "1 decision → 3, in 0.0 s, replayed once"),
+        (214, None, 0, "3 decisions, not shrunk, not replayed"),
+    ],
+)
+def test_shrinking_is_told(before: int, seconds: float | None, replays: int, told: str) -> None:
+    assert failure(decisions_before=before, shrink_seconds=seconds, replays=replays).shrinking() == told

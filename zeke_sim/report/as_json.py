@@ -1,0 +1,255 @@
+"""Events as JSON values, and as lines to read.
+
+The same event gives the same JSON in every process: sets are sorted, and nothing is told by its address in
+memory. So two histories can be compared by it, which ``zeke sim diff`` does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import MISSING, fields, is_dataclass
+from datetime import date, datetime, timedelta
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, cast
+from uuid import UUID
+
+from zeke_sim import history
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+KINDS: Final[Mapping[type, str]] = {
+    history.Change: "change",
+    history.WorkerRow: "worker",
+    history.QueueRow: "queue",
+    history.ScheduleRow: "schedule",
+    history.Invoked: "invoked",
+    history.Answered: "answered",
+    history.Began: "began",
+    history.Ended: "ended",
+    history.Effect: "effect",
+    history.Told: "told",
+    history.Lived: "lived",
+    history.Fault: "fault",
+    history.Phase: "phase",
+}
+"""The word for each kind of event."""
+
+SHORT: Final = 6
+"""How many hex digits stand for a UUID. They are its last ones: a UUIDv7 begins with the time."""
+
+LONG_TEXT: Final = 160
+"""Characters of a value that a line shows."""
+
+
+def short(of: UUID) -> str:
+    """Abbreviate a UUID to the digits that differ."""
+    return of.hex[-SHORT:]
+
+
+def value(of: object) -> Any:
+    """Make a value JSON: what a call took or returned, of whatever type.
+
+    Named tuples and dataclasses become objects without the fields that have their defaults. Bytes are read
+    as UTF-8, errors become ``Type: text``, and what has no JSON becomes its type's name in ``<>``.
+    """
+    match of:
+        case None | bool() | str() if not isinstance(of, Enum):
+            told: Any = of
+        case Enum():
+            told = value(of.value)
+        case int():
+            told = int(of)
+        case float():
+            told = of if math.isfinite(of) else str(of)
+        case UUID() | BaseException():
+            told = str(of) if isinstance(of, UUID) else f"{type(of).__name__}: {of}"
+        case datetime() | date():
+            told = of.isoformat()
+        case timedelta():
+            told = of.total_seconds()
+        case bytes() | bytearray():
+            told = of.decode("utf-8", "backslashreplace")
+        case _:
+            told = _compound(of)
+    return told
+
+
+def _compound(of: object) -> Any:
+    if (named := _record(of)) is not None:
+        return {name: value(item) for name, item in named}
+    if isinstance(of, Mapping):
+        table = cast("Mapping[object, object]", of)
+        return {key if isinstance(key, str) else str(value(key)): value(item) for key, item in table.items()}
+    if isinstance(of, AbstractSet):
+        return sorted((value(item) for item in cast("AbstractSet[object]", of)), key=str)
+    if isinstance(of, Sequence):
+        return [value(item) for item in cast("Sequence[object]", of)]
+    return f"<{type(of).__name__}>"
+
+
+def _record(of: object) -> list[tuple[str, object]] | None:
+    """List the fields of a named tuple or a dataclass that differ from their defaults; None for others."""
+    names: Iterable[str]
+    defaults: Mapping[str, object]
+    if hasattr(of, "_fields") and hasattr(of, "_field_defaults"):
+        named = cast("Any", of)
+        names, defaults = named._fields, named._field_defaults
+    elif is_dataclass(of) and not isinstance(of, type):
+        names = [field.name for field in fields(of)]
+        defaults = {field.name: field.default for field in fields(of) if field.default is not MISSING}
+    else:
+        return None
+    items = [(name, cast("object", getattr(of, name))) for name in names]
+    return [(name, item) for name, item in items if name not in defaults or defaults[name] != item]
+
+
+def event(of: history.Event) -> dict[str, Any]:
+    """Make an event JSON: its ``kind``, ``at``, and its fields by their names; a fault's kind is ``fault``.
+
+    A change of a row is told by what differs: ``row`` is the whole of a row that came or went, without its
+    nulls; of one that stayed, ``was`` and ``set`` hold the columns that changed. ``job``, ``task``, ``state``
+    and ``attempt`` say which row it is and how it stands.
+    """
+    kind = KINDS[type(of)]
+    if isinstance(of, history.Change):
+        return {"kind": kind, **_change(of)}
+    told = {name: value(getattr(of, name)) for name in of._fields}
+    if isinstance(of, history.Fault):
+        told["fault"] = told.pop("kind")
+    return {"kind": kind, **told}
+
+
+def _change(of: history.Change) -> dict[str, Any]:
+    row = of.after or of.before
+    told: dict[str, Any] = {"at": of.at, "now": value(of.now), "table": of.table, "call": of.call}
+    told |= {"commit": of.commit}
+    if row is None:
+        return told
+    told |= {"job": value(row.id), "task": row.name, "attempt": row.attempt}
+    told["state"] = value(row.state) if of.after else None
+    if of.before is None or of.after is None:
+        columns = {name: value(getattr(row, name)) for name in row._fields}
+        told["row"] = {name: column for name, column in columns.items() if column is not None}
+        return told
+    differing = [name for name in row._fields if getattr(of.before, name) != getattr(of.after, name)]
+    told["was"] = {name: value(getattr(of.before, name)) for name in differing}
+    told["set"] = {name: value(getattr(of.after, name)) for name in differing}
+    return told
+
+
+def events(of: Iterable[history.Event]) -> list[dict[str, Any]]:
+    """Make a history JSON."""
+    return [event(one) for one in of]
+
+
+def ids(of: object) -> Iterator[UUID]:
+    """Find the UUIDs in an event or a value, at any depth; one that stands twice comes twice."""
+    if isinstance(of, UUID):
+        yield of
+    elif isinstance(of, (str, bytes, bytearray)):
+        return
+    elif isinstance(of, Mapping):
+        for key, item in cast("Mapping[object, object]", of).items():
+            yield from ids(key)
+            yield from ids(item)
+    elif isinstance(of, (Sequence, AbstractSet)):
+        for item in cast("Iterable[object]", of):
+            yield from ids(item)
+    elif (named := _record(of)) is not None:
+        for _, item in named:
+            yield from ids(item)
+
+
+def line(of: history.Event) -> str:
+    """Say an event in one line, without its time and its node; UUIDs are short."""
+    match of:
+        case history.Invoked(verb=verb, args=args):
+            told = f"{verb}({', '.join(f'{name}={_brief(item)}' for name, item in args.items())})"
+        case history.Answered(verb=verb, outcome=outcome, result=result):
+            told = f"{verb} → {_brief(result)}" if outcome == "ok" else f"{verb} {outcome}: {_brief(result)}"
+        case history.Began() | history.Ended() | history.Effect() | history.Told():
+            told = _handler_line(of)
+        case history.Lived(what=what):
+            told = what
+        case history.Fault(address=address, kind=kind, until=until):
+            told = f"{kind} at {address}{'' if until is None else f', until {until:.3f} s'}"
+        case history.Phase(phase=phase):
+            told = f"phase {phase} begins"
+        case _:
+            told = _row_line(of)
+    return _clipped(told)
+
+
+def _handler_line(of: history.Began | history.Ended | history.Effect | history.Told) -> str:
+    match of:
+        case history.Began(task=task, job=job, attempt=attempt):
+            return f"{task} {short(job)} begins attempt {attempt}"
+        case history.Ended(task=task, job=job, attempt=attempt, how=how, value=result):
+            told = "" if result is None else f" {_brief(result)}"
+            return f"{task} {short(job)} attempt {attempt} {how}{told}"
+        case history.Effect(job=job, key=key, alive=alive):
+            whose = "" if job is None else f" of {short(job)}"
+            return f"effect {key}{whose}{'' if alive else ' OF A DEAD NODE'}"
+        case history.Told(job=job, status=status, attempt=attempt):
+            return f"is told {short(job)} {status.value}, attempt {attempt}"
+
+
+def _row_line(of: history.Change | history.WorkerRow | history.QueueRow | history.ScheduleRow) -> str:
+    match of:
+        case history.Change():
+            return _change_line(of)
+        case history.WorkerRow(worker=worker, gone=gone):
+            return f"worker {short(worker)} {'is gone' if gone else 'beats'}"
+        case history.QueueRow(name=name, concurrency_limit=limit, paused_on=paused):
+            return f"queue {name}: limit {'none' if limit is None else limit}{', paused' if paused else ''}"
+        case history.ScheduleRow(name=name, before=before, after=after):
+            if after is None:
+                return f"schedule {name} dropped"
+            how = "new" if before is None else "written"
+            return f"schedule {name} {how}, next tick {_brief(after.next_tick)}"
+
+
+def _change_line(of: history.Change) -> str:
+    row = of.after or of.before
+    if row is None:
+        return f"{of.table}: nothing"
+    name = f"{row.name} {short(row.id)}"
+    if of.before is None:
+        return f"{of.table} + {name} {row.state.value}"
+    if of.after is None:
+        return f"{of.table} − {name} {row.state.value}"  # noqa: RUF001 - a minus sign, as wide as the plus
+    if of.before.state == of.after.state and of.before.attempt == of.after.attempt:
+        told = event(of)["set"]
+        return f"{name} {row.state.value}: " + ", ".join(f"{k} = {_brief(v)}" for k, v in told.items())
+    attempt = f", attempt {row.attempt}"
+    return f"{name} {of.before.state.value} → {row.state.value}{attempt}"
+
+
+def _brief(of: object) -> str:
+    """Say a value shortly: UUIDs abbreviated, objects as Python prints them without quotes around keys."""
+    match of:
+        case UUID():
+            told = short(of)
+        case None:
+            told = "none"
+        case str() if not isinstance(of, Enum):
+            told = of
+        case Mapping():
+            table = cast("Mapping[object, object]", of)
+            told = "{" + ", ".join(f"{_brief(k)}: {_brief(v)}" for k, v in table.items()) + "}"
+        case _ if (named := _record(of)) is not None:
+            told = f"{type(of).__name__}({', '.join(f'{k}={_brief(v)}' for k, v in named)})"
+        case Sequence() | AbstractSet() if not isinstance(of, (bytes, bytearray)):
+            items = [_brief(item) for item in cast("Iterable[object]", of)]
+            told = f"[{', '.join(sorted(items) if isinstance(of, AbstractSet) else items)}]"
+        case _:
+            told = str(value(of))
+    return _clipped(told)
+
+
+def _clipped(text: str) -> str:
+    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return text if len(text) <= LONG_TEXT else text[: LONG_TEXT - 1] + "…"

@@ -1,0 +1,78 @@
+"""A failure as a regression test: a module for pytest that replays the plan."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final, cast
+
+if TYPE_CHECKING:
+    from zeke_sim.report.shown import Shown
+
+INDENT: Final = "    "
+WIDTH: Final = 88
+"""Columns of the most usual formatter's lines."""
+
+
+def test(failure: Shown) -> str:
+    """Write the test's module. The plan stands in it if the failure has it, else it is read from its path."""
+    slug = _slug(failure)
+    plan = _literal(failure.plan_path if failure.plan is None else failure.plan)
+    broken = failure.violation
+    about = _comment(f"{broken.rule}: {failure.sentence} It was broken: {broken.text}")
+    return (
+        f'"""A failure of scenario {_plain(failure.scenario)} that must not come back."""\n\n'
+        "from zeke_sim import replay\n\n"
+        f"{about}\nPLAN = {plan}\n\n\n"
+        f"def test_{slug}() -> None:\n"
+        f'{INDENT}"""Replay the plan, and let every property judge it."""\n'
+        f"{INDENT}replay(PLAN).check()\n"
+    )
+
+
+def _slug(failure: Shown) -> str:
+    words = re.sub(r"[^a-z0-9]+", "_", f"{failure.scenario} {failure.violation.rule}".lower()).strip("_")
+    return f"{words}_seed_{failure.seed}".replace("-", "minus_")
+
+
+def _plain(text: str) -> str:
+    """Leave what may stand in a docstring."""
+    return re.sub(r"[^\w .,:-]", "_", text)
+
+
+def _comment(text: str) -> str:
+    """Write a text as a comment, wrapped; line breaks and control characters are made visible or spaces."""
+    words = "".join(c if c.isprintable() else " " for c in text).split()
+    lines, line = list[str](), "#"
+    for word in words:
+        if len(line) + 1 + len(word) > WIDTH and line != "#":
+            lines.append(line)
+            line = "#"
+        line += " " + word
+    return "\n".join([*lines, line])
+
+
+def _literal(value: object, indent: str = "") -> str:
+    """Write JSON values as Python that formatters leave as it is."""
+    inner = indent + INDENT
+    if isinstance(value, Mapping):
+        items = [
+            f"{inner}{_literal(key)}: {_literal(item, inner)},\n"
+            for key, item in cast("Mapping[str, object]", value).items()
+        ]
+        return f"{{\n{''.join(items)}{indent}}}" if items else "{}"
+    if isinstance(value, str):
+        return _string(value)
+    if isinstance(value, Sequence):
+        items = [f"{inner}{_literal(item, inner)},\n" for item in cast("Sequence[object]", value)]
+        return f"[\n{''.join(items)}{indent}]" if items else "[]"
+    return repr(value)
+
+
+def _string(value: str) -> str:
+    """Quote with double quotes, unless that takes more escapes."""
+    quoted = repr(value)
+    if quoted.startswith("'") and value.count('"') <= value.count("'"):
+        bare = quoted[1:-1].replace("\\'", "'").replace('"', '\\"')
+        return f'"{bare}"'
+    return quoted

@@ -1,0 +1,147 @@
+"""A failure as a page: one file that needs no network, and runs nothing but what it was written with.
+
+``timeline.html`` is the frame, ``timeline.css`` its looks, ``timeline.js`` draws the lanes and
+``inspector.js`` is the rest: keys, details, the table. The failure goes in as JSON, which the page never
+takes for markup.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+from html import escape
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_sim.report import as_json
+from zeke_sim.report import story as stories
+from zeke_sim.report.text import decided
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from zeke_sim.report.shown import Shown
+    from zeke_sim.report.story import Story
+
+DIGITS: Final = 9
+"""Decimals of a second in the drawing; the events keep theirs."""
+
+
+def page(failure: Shown) -> str:
+    """Write the page."""
+    style, script = _part("timeline.css"), _part("timeline.js") + _part("inspector.js")
+    broken = failure.violation
+    policy = (
+        f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    parts = {
+        "policy": escape(policy),
+        "title": escape(f"{broken.rule} · {failure.scenario} {failure.seed}"),
+        "style": style,
+        "rule": escape(broken.rule),
+        "sentence": escape(" ".join(failure.sentence.split())),
+        "broken": escape(broken.text),
+        "scenario": escape(failure.scenario),
+        "seed": str(failure.seed),
+        "strategy": escape(failure.strategy),
+        "shrunk": escape(failure.shrinking()),
+        "command": escape(failure.command),
+        "data": embedded(payload(failure)),
+        "script": script,
+    }
+    # In one pass, so that nothing that was put in is taken for a place to put something.
+    whole = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _part("timeline.html"))
+    # Half of a surrogate pair is no text, and could not be written to a file.
+    return whole.encode("utf-8", "backslashreplace").decode()
+
+
+def _part(name: str) -> str:
+    return files("zeke_sim.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}"
+
+
+def embedded(data: object) -> str:
+    """Write JSON that may stand within a script element: no text of it can end the element."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return text
+
+
+def payload(failure: Shown) -> dict[str, Any]:
+    """Gather what the page draws, with lanes and jobs by their numbers, and times in seconds.
+
+    ``events`` ends with one of its own kind, ``violation``, at which the history was stopped.
+    """
+    story = stories.read(failure.history, failure.nodes)
+    broken = failure.violation
+    lane = {name: number for number, name in enumerate(story.lanes)}
+    if broken.job is not None:
+        story.jobs.setdefault(broken.job, "unknown")
+    job = {id_: number for number, id_ in enumerate(story.jobs)}
+    of_job = [] if broken.job is None else [job[broken.job]]
+    violation: dict[str, Any] = {"kind": "violation", "at": broken.at, "since": broken.since}
+    violation |= {"rule": broken.rule, "text": broken.text}
+    return {
+        "epoch": failure.epoch.timestamp(),
+        "since": broken.since,
+        "at": broken.at,
+        "job": None if broken.job is None else job[broken.job],
+        "end": _time(max(story.end, broken.at)),
+        "knots": _knots(failure, story),
+        "lanes": story.lanes,
+        "jobs": [[str(id_), as_json.short(id_), task] for id_, task in story.jobs.items()],
+        "decisions": _decisions(failure, story),
+        "events": [*as_json.events(failure.history), violation],
+        "lines": [*(as_json.line(event) for event in failure.history), f"{broken.rule}: {broken.text}"],
+        "laneOf": [*(lane[name] for name in story.lane_of), lane[stories.DATABASE]],
+        "jobsOf": [*([job[id_] for id_ in touched] for touched in story.touched), of_job],
+        "leases": _rows(story.leases, lane, job),
+        "works": _rows(story.works, lane, job),
+        "calls": _rows(story.calls, lane, job),
+        "spans": _rows(story.spans, lane, job),
+        "phases": _rows(story.phases, lane, job),
+        "faults": _rows(story.faults, lane, job),
+    }
+
+
+def _rows(drawn: list[Any], lane: Mapping[str, int], job: Mapping[Any, int]) -> list[dict[str, Any]]:
+    """Write named tuples as objects, the node as ``lane`` and the job by their numbers."""
+    rows: list[dict[str, Any]] = []
+    for one in drawn:
+        row: dict[str, Any] = {name: getattr(one, name) for name in one._fields if name != "task"}
+        row["lane"] = lane[row.pop("node")]
+        row["since"] = _time(row["since"])
+        if (until := row.get("until")) is not None:
+            row["until"] = _time(until) if math.isfinite(until) else None
+        if "job" in row:
+            row["job"] = job[row["job"]]
+        rows.append(row)
+    return rows
+
+
+def _knots(failure: Shown, story: Story) -> list[list[float]]:
+    times = {0.0, story.end, failure.violation.since, failure.violation.at}
+    times |= {event.at for event in failure.history}
+    return [[_time(time), _time(place)] for time, place in stories.squeeze(times)]
+
+
+def _decisions(failure: Shown, story: Story) -> list[dict[str, Any]]:
+    """List the plan's decisions, those that are faults in the history with their events, in its order."""
+    first = {mark.address: mark.first for mark in reversed(story.faults)}
+    told = [
+        {"address": address, "text": decided(decision), "first": first.get(address)}
+        for address, decision in failure.decisions.items()
+    ]
+    return sorted(told, key=lambda one: math.inf if one["first"] is None else one["first"])
+
+
+def _time(time: float) -> float:
+    return round(time, DIGITS)

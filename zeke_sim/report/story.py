@@ -1,0 +1,304 @@
+"""What a history tells: who held which job and when, what ran, what was called, what went wrong.
+
+Every drawing is made from a ``Story``. Times are seconds since the run began; ``first`` and ``last`` are
+places in the history, by which a drawing leads to its events.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from itertools import pairwise
+from statistics import median
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from zeke_queue.model import JobState
+from zeke_sim import history
+from zeke_sim.report.as_json import ids, short
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from uuid import UUID
+
+DATABASE: Final = "database"
+"""The lane of what happens to rows, and to the database itself."""
+
+ALIASES: Final = frozenset({"", "db", "database", "storage", "postgres"})
+"""Names by which a history may mean the database."""
+
+DOWN: Final = {"killed": "down", "stopped": "down", "paused": "paused", "cut": "cut", "stopping": "stopping"}
+"""What a node is from an event of its life on."""
+
+UP: Final[Mapping[str, tuple[str, ...]]] = {
+    "started": ("down", "stopping"),
+    "killed": ("paused", "stopping"),
+    "stopped": ("paused", "stopping"),
+    "paused": (),
+    "resumed": ("paused",),
+    "cut": (),
+    "joined": ("cut",),
+    "stopping": (),
+}
+"""What a node is no longer from an event of its life on."""
+
+
+class Lease(NamedTuple):
+    """A worker held a job, from its claim to what ended it; ``until`` is None if nothing did.
+
+    ``outcome`` is the state that the job went to, ``gone`` if the row went, ``open`` if nothing ended it.
+    """
+
+    node: str
+    job: UUID
+    task: str
+    attempt: int
+    since: float
+    until: float | None
+    outcome: str
+    first: int
+    last: int | None
+
+
+class Work(NamedTuple):
+    """A handler ran. ``how`` is as the event says, ``killed`` if its node died, ``open`` if it runs still."""
+
+    node: str
+    job: UUID
+    task: str
+    attempt: int
+    since: float
+    until: float | None
+    how: str
+    first: int
+    last: int | None
+
+
+class Call(NamedTuple):
+    """A node called its storage. ``outcome`` is as the answer says, ``open`` if none came."""
+
+    node: str
+    call: int
+    verb: str
+    since: float
+    until: float | None
+    outcome: str
+    first: int
+    last: int | None
+
+
+class Span(NamedTuple):
+    """A node was not well: ``down``, ``paused``, ``cut``, or ``stopping``; or a phase of the run."""
+
+    node: str
+    what: str
+    since: float
+    until: float | None
+    first: int
+
+
+class Mark(NamedTuple):
+    """A fault, at an instant or until a time."""
+
+    node: str
+    address: str
+    kind: str
+    since: float
+    until: float | None
+    first: int
+
+
+@dataclass(slots=True)
+class Story:
+    """A history, read.
+
+    Attributes:
+        lanes: the nodes in order, the database last.
+        lane_of: the lane of each event.
+        jobs: the tasks' names by job, in the order in which the jobs appear.
+        touched: which jobs each event is about.
+        end: when the last thing happened.
+    """
+
+    lanes: list[str]
+    end: float = 0.0
+    lane_of: list[str] = field(default_factory=list[str])
+    jobs: dict[UUID, str] = field(default_factory=dict["UUID", str])
+    touched: list[list[UUID]] = field(default_factory=list["list[UUID]"])
+    leases: list[Lease] = field(default_factory=list[Lease])
+    works: list[Work] = field(default_factory=list[Work])
+    calls: list[Call] = field(default_factory=list[Call])
+    spans: list[Span] = field(default_factory=list[Span])
+    phases: list[Span] = field(default_factory=list[Span])
+    faults: list[Mark] = field(default_factory=list[Mark])
+
+
+def read(events: Sequence[history.Event], nodes: Iterable[str] = ()) -> Story:
+    """Read a history. ``nodes`` are the lanes to begin with; others are added as they appear."""
+    reader = _Reader(list(nodes))
+    for number, event in enumerate(events):
+        reader.take(number, event)
+    return reader.finish(events)
+
+
+class _Reader:
+    """Goes through the events once, and keeps what is open: leases by job, runs, calls, spans."""
+
+    def __init__(self, nodes: list[str]) -> None:
+        self.story = Story(lanes=[node for node in nodes if node not in ALIASES])
+        self.workers: dict[UUID, str] = {}
+        self.callers: dict[int, tuple[str, str]] = {}
+        self.leases: dict[UUID, Lease] = {}
+        self.works: dict[tuple[str, UUID, int], Work] = {}
+        self.calls: dict[int, Call] = {}
+        self.spans: dict[tuple[str, str], Span] = {}
+
+    def take(self, number: int, event: history.Event) -> None:
+        """Read the next event, which is the ``number``-th from 0."""
+        self.story.end = max(self.story.end, event.at)
+        match event:
+            case history.Change():
+                self._change(number, event)
+            case history.Invoked():
+                self._invoked(number, event)
+            case history.Answered():
+                self._answered(number, event)
+            case history.Began() | history.Ended():
+                self._worked(number, event)
+            case history.Lived():
+                self._lived(number, event)
+            case history.Fault():
+                self._fault(number, event)
+            case history.Phase():
+                self._phase(number, event)
+            case _:
+                pass
+        self.story.lane_of.append(self._lane(getattr(event, "node", DATABASE)))
+
+    def _invoked(self, number: int, event: history.Invoked) -> None:
+        self.callers[event.call] = (event.node, event.verb)
+        if event.verb in {"claim", "beat"}:
+            self.workers |= dict.fromkeys(ids(event.args.get("worker")), event.node)
+        lane = self._lane(event.node)
+        self.calls[event.call] = Call(lane, event.call, event.verb, event.at, None, "open", number, None)
+
+    def _answered(self, number: int, event: history.Answered) -> None:
+        call = self.calls.pop(event.call, None)
+        if call is None:
+            # The call itself is not in this part of the history.
+            lane = self._lane(event.node)
+            call = Call(lane, event.call, event.verb, event.at, None, "open", number, None)
+        self.story.calls.append(call._replace(until=event.at, outcome=event.outcome, last=number))
+
+    def _worked(self, number: int, event: history.Began | history.Ended) -> None:
+        key = (self._lane(event.node), event.job, event.attempt)
+        self.story.jobs[event.job] = event.task
+        if isinstance(event, history.Began):
+            self.works[key] = Work(
+                key[0], event.job, event.task, event.attempt, event.at, None, "open", number, None
+            )
+        elif work := self.works.pop(key, None):
+            self.story.works.append(work._replace(until=event.at, how=event.how, last=number))
+
+    def _fault(self, number: int, event: history.Fault) -> None:
+        if event.until is not None and math.isfinite(event.until):
+            self.story.end = max(self.story.end, event.until)
+        lane = self._lane(event.node)
+        self.story.faults.append(Mark(lane, event.address, event.kind, event.at, event.until, number))
+
+    def _phase(self, number: int, event: history.Phase) -> None:
+        phases = self.story.phases
+        if phases:
+            phases[-1] = phases[-1]._replace(until=event.at)
+        phases.append(Span(DATABASE, event.phase, event.at, None, number))
+
+    def _lane(self, node: str) -> str:
+        node = DATABASE if node in ALIASES else node
+        if node != DATABASE and node not in self.story.lanes:
+            self.story.lanes.append(node)
+        return node
+
+    def _change(self, number: int, event: history.Change) -> None:
+        row = event.after or event.before
+        if row is None:
+            return
+        self.story.jobs[row.id] = row.name
+        if event.table != "job":
+            return
+        before, after = _active(event.before), _active(event.after)
+        if before and after and (before.attempt, before.worker) == (after.attempt, after.worker):
+            return
+        if before and (lease := self.leases.pop(row.id, None)):
+            outcome = "gone" if event.after is None else event.after.state.value
+            self.story.leases.append(lease._replace(until=event.at, outcome=outcome, last=number))
+        if after:
+            node = self._holder(event, after)
+            self.leases[row.id] = Lease(
+                node, row.id, row.name, after.attempt, event.at, None, "open", number, None
+            )
+
+    def _holder(self, event: history.Change, row: history.Image) -> str:
+        """Name the node that took a lease: the caller of the claim, else whose worker the row names."""
+        node, verb = self.callers.get(-1 if event.call is None else event.call, ("", ""))
+        if verb != "claim" and row.worker is not None:
+            node = self.workers.get(row.worker) or f"worker {short(row.worker)}"
+        return self._lane(node)
+
+    def _lived(self, number: int, event: history.Lived) -> None:
+        node, at = self._lane(event.node), event.at
+        for what in UP[event.what]:
+            if span := self.spans.pop((node, what), None):
+                self.story.spans.append(span._replace(until=at))
+        if (what := DOWN.get(event.what)) and (node, what) not in self.spans:
+            self.spans[node, what] = Span(node, what, at, None, number)
+        if event.what == "killed":
+            for key in [key for key in self.works if key[0] == node]:
+                self.story.works.append(self.works.pop(key)._replace(until=at, how="killed", last=number))
+
+    def finish(self, events: Sequence[history.Event]) -> Story:
+        """Close the story; what nothing ended is open."""
+        story = self.story
+        story.leases += self.leases.values()
+        story.works += self.works.values()
+        story.calls += self.calls.values()
+        story.spans += self.spans.values()
+        for drawn in (story.leases, story.works, story.calls, story.spans):
+            drawn.sort(key=lambda one: (one.since, one.first))
+        story.lanes.append(DATABASE)
+        story.touched = [[job for job in dict.fromkeys(ids(event)) if job in story.jobs] for event in events]
+        return story
+
+
+def _active(row: history.Image | None) -> history.Image | None:
+    return row if row is not None and row.state is JobState.ACTIVE else None
+
+
+def squeeze(times: Iterable[float], whole: float = 8.0) -> list[tuple[float, float]]:
+    """Draw idle time short: pairs of a time and its place, between which one goes in a straight line.
+
+    A run may idle for a day between two bursts of milliseconds. Gaps up to ``whole`` times the usual one keep
+    their length, longer ones grow with their logarithm only.
+    """
+    moments = sorted({time for time in times if math.isfinite(time)})
+    if not moments:
+        return [(0.0, 0.0), (1.0, 1.0)]
+    gaps = [after - before for before, after in pairwise(moments)]
+    if not gaps:
+        return [(moments[0], 0.0), (moments[0] + 1.0, 1.0)]
+    whole *= median(gaps)
+    knots, place = [(moments[0], 0.0)], 0.0
+    for gap, moment in zip(gaps, moments[1:], strict=True):
+        place += gap if gap <= whole else whole * (1.0 + math.log(gap / whole))
+        knots.append((moment, place))
+    return knots
+
+
+def placed(knots: Sequence[tuple[float, float]], time: float) -> float:
+    """Find a time's place; beyond the ends it is that of the end."""
+    if time <= knots[0][0]:
+        return knots[0][1]
+    if time >= knots[-1][0]:
+        return knots[-1][1]
+    index = bisect_right(knots, time, key=lambda knot: knot[0])
+    (before, low), (after, high) = knots[index - 1], knots[index]
+    return low + (high - low) * (time - before) / (after - before)

@@ -1,0 +1,332 @@
+"""A failure on one screen: at most 24 lines of at most 100 columns.
+
+Only what must be copied whole, the command and the paths, may be longer than a line.
+
+The time line has a lane per node that took part. Time is drawn so that every moment that matters has its
+place, so equal lengths are not equal times; the axis says which they are.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from io import StringIO
+from itertools import groupby
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
+
+from zeke_sim.report import story as stories
+from zeke_sim.report.as_json import short, value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from zeke_sim.report.shown import Shown
+    from zeke_sim.report.story import Lease, Story
+
+LINES: Final = 24
+COLUMNS: Final = 100
+NAME: Final = 12
+"""Columns for the names of lanes."""
+WIDTH: Final = COLUMNS - NAME - 2
+LANES: Final = 6
+FAULTS: Final = 4
+MOMENTS: Final = 30
+"""Times that the time line gives a place of their own."""
+LETTERS: Final = "abcd"
+
+ENDS: Final = {
+    "completed": "✓",
+    "failed": "✗",
+    "expired": "✗",
+    "retry": "↻",
+    "created": "↺",
+    "cancelled": "⊘",
+    "gone": "∅",
+    "open": "",
+}
+"""How a lease ended, at the end of its bar."""
+
+BACKGROUND: Final = {"down": " ", "paused": "~", "cut": "/", "stopping": "."}
+STYLES: Final = {"rule": "bold red", "label": "dim", "bad": "red", "good": "green", "mark": "bold yellow"}
+
+
+class _Moment(NamedTuple):
+    """A fault on the time line, with its letter."""
+
+    letter: str
+    node: str
+    at: float
+
+
+def screen(failure: Shown, *, colour: bool = False) -> str:
+    """Tell a failure. With ``colour`` the text holds the escapes of a terminal."""
+    story = stories.read(failure.history, failure.nodes)
+    tail = _files(failure)
+    faults, moments = _faults(failure, story)
+    head = _head(failure, story)
+    spare = LINES - len(head) - len(faults) - len(tail) - 3
+    drawn = _timeline(failure, story, moments, min(LANES, spare))
+    text = Text("\n").join([*head, *drawn, *faults, *tail])
+    if not colour:
+        return text.plain
+    out = StringIO()
+    # Wider than any line, so that what must be copied whole is not broken.
+    console = Console(file=out, force_terminal=True, color_system="standard", width=10_000, highlight=False)
+    console.print(text, end="", soft_wrap=True)
+    return out.getvalue()
+
+
+def _head(failure: Shown, story: Story) -> list[Text]:
+    broken = failure.violation
+    lines = [_line("✗ ", (broken.rule, "rule"))]
+    lines += [_line("  ", (part, "")) for part in _wrapped(failure.sentence, COLUMNS - 2, 2)]
+    run = f"scenario {failure.scenario}, seed {failure.seed}, strategy {failure.strategy}"
+    if broken.job is None:
+        lines.append(_labelled("run", run))
+    else:
+        task = story.jobs.get(broken.job, "unknown")
+        lines.append(_labelled("job", f"{task} {short(broken.job)} ({broken.job})"))
+        lines.append(_labelled("run", run))
+    parts = _wrapped(broken.text, COLUMNS - 10, 3)
+    lines += [_labelled("broken" if n == 0 else "", part, "bad") for n, part in enumerate(parts)]
+    lines.append(_labelled("shrunk", failure.shrinking()))
+    return lines
+
+
+def _files(failure: Shown) -> list[Text]:
+    lines = [_line("  ", ("replay  ", "label"), (_clean(failure.command), "bold"))]
+    if failure.html_path is not None:
+        lines.append(_line("  ", ("page    ", "label"), (_clean(failure.html_path), "")))
+    return lines
+
+
+def _faults(failure: Shown, story: Story) -> tuple[list[Text], list[_Moment]]:
+    """List the decisions that are left, each with a letter if the time line has its place."""
+    if not failure.decisions:
+        return [_labelled("faults", "none is left: it breaks without any")], []
+    at = {mark.address: mark for mark in reversed(story.faults)}
+    lines: list[Text] = []
+    moments: list[_Moment] = []
+    # Faults before mere choices of order, which are many and have no place of their own.
+    ranked = sorted(failure.decisions.items(), key=lambda item: item[0] not in at)
+    shown = ranked if len(ranked) <= FAULTS else ranked[: FAULTS - 1]
+    for number, (address, decision) in enumerate(shown):
+        mark = at.get(address)
+        letter = LETTERS[len(moments)] if mark else "·"
+        told = f"{address}: {decided(decision)}"
+        if mark:
+            moments.append(_Moment(letter, mark.node, mark.since))
+            told += "" if ", at " in told else f", at {_seconds(mark.since)}"
+        label = "faults" if number == 0 else ""
+        lines.append(
+            _line("  ", (f"{label:8}", "label"), (letter, "mark"), (" " + _fit(told, COLUMNS - 12), ""))
+        )
+    if len(ranked) > len(shown):
+        lines.append(_labelled("", f"and {len(ranked) - len(shown)} more, in the plan"))
+    return lines, moments
+
+
+def decided(decision: object) -> str:
+    """Say a decision of a plan: ``latency 0.4``; ``kill, at 3.2, back 1.0``; ``w2``."""
+    told = value(decision)
+    if not isinstance(told, Mapping):
+        return str(told)
+    items = cast("Mapping[str, object]", told).items()
+    return ", ".join(str(item) if name == "fault" else f"{name} {item}" for name, item in items)
+
+
+def _timeline(failure: Shown, story: Story, moments: Sequence[_Moment], room: int) -> list[Text]:
+    """Draw the lanes that took part, at most ``room`` of them, between the axis and the violation."""
+    scale = _scale(failure, story, moments)
+    lanes = _lanes(failure, story, moments, scale)
+    shown = lanes[:room]
+    first = (failure.violation.at, failure.violation.since, *(moment.at for moment in moments))
+    lines = [Text(""), _line(" " * NAME, (scale.axis(first), "label"))]
+    for lane in shown:
+        name = f"  {_fit(lane, NAME - 3)}".ljust(NAME)
+        lines.append(_line((name, "bold"), *_styled(_lane(failure, story, lane, moments, scale))))
+    since, at = scale.column(failure.violation.since), scale.column(failure.violation.at)
+    told = f"broken at {_seconds(failure.violation.at)}"
+    bar = " " * since + ("╰" + "─" * (at - since - 1) if at > since else "") + "▲"
+    bar = f"{bar} {told}" if at + 3 + len(told) <= WIDTH else _before(bar, told, since)
+    quiet = len(story.lanes) - len(shown)
+    lines.append(_line(" " * NAME, (bar, "bad")))
+    if len(lanes) > len(shown):
+        lines.append(_labelled("", f"and {quiet} more lanes, on the page"))
+    else:
+        lines.append(
+            _line(
+                " " * NAME, ("├1 lease, attempt 1   ═ handler runs   ~ paused   ✓ ↻ ✗ how it ended", "label")
+            )
+        )
+    return lines
+
+
+def _before(bar: str, told: str, since: int) -> str:
+    """Write what is told before the bar, or inside of it where there is no room before."""
+    if since > len(told):
+        return bar[: since - len(told) - 1] + told + bar[since - 1 :]
+    return bar[: since + 2] + " " + told + " " + bar[since + 4 + len(told) :]
+
+
+class _Scale:
+    """Columns of times: each moment that matters has at least its own, the rest goes by length."""
+
+    def __init__(self, times: Iterable[float]) -> None:
+        self.knots = stories.squeeze(times, whole=1.0)
+        apart = min(3.0, WIDTH / (2.0 * len(self.knots)))
+        rest = WIDTH - 1 - apart * (len(self.knots) - 1)
+        whole = self.knots[-1][1] or 1.0
+        self.knots = [(time, n * apart + rest * place / whole) for n, (time, place) in enumerate(self.knots)]
+
+    def column(self, time: float | None) -> int:
+        return WIDTH - 1 if time is None else round(stories.placed(self.knots, time))
+
+    def shows(self, since: float, until: float | None) -> bool:
+        return since <= self.knots[-1][0] and (until is None or until >= self.knots[0][0])
+
+    def axis(self, first: Iterable[float]) -> str:
+        """Write times at their columns where there is room for them; those of ``first`` come first."""
+        written = " " * WIDTH
+        for time in (*first, *(knot[0] for knot in self.knots)):
+            label, column = _seconds(time), self.column(time)
+            column = min(column, WIDTH - len(label))
+            if not written[max(0, column - 2) : column + len(label) + 2].strip():
+                written = written[:column] + label + written[column + len(label) :]
+        return written.rstrip()
+
+
+def _scale(failure: Shown, story: Story, moments: Sequence[_Moment]) -> _Scale:
+    broken = failure.violation
+    times = [broken.since, broken.at, *(moment.at for moment in moments)]
+    for drawn in (*story.leases, *story.works):
+        if drawn.job == broken.job or (broken.job is None and drawn.since >= broken.since):
+            times += [drawn.since, *([] if drawn.until is None else [drawn.until])]
+    for span in story.spans if broken.job is not None else ():
+        if span.since <= broken.at:
+            times += [span.since, *([] if span.until is None else [span.until])]
+    # The last ones, since the end of the story is what broke.
+    before = sorted({time for time in times if time <= broken.at})[-MOMENTS:]
+    return _Scale([*before, *sorted({time for time in times if time > broken.at})[:3]])
+
+
+def _lanes(failure: Shown, story: Story, moments: Sequence[_Moment], scale: _Scale) -> list[str]:
+    """Choose the lanes with something to see: those of the job and of faults first, then by their order."""
+    job = failure.violation.job
+    first = {moment.node for moment in moments}
+    first |= {drawn.node for drawn in (*story.leases, *story.works) if drawn.job == job}
+    then = {drawn.node for drawn in (*story.leases, *story.spans) if scale.shows(drawn.since, drawn.until)}
+    chosen = [lane for lane in story.lanes if lane in first]
+    return chosen + [lane for lane in story.lanes if lane in then - first]
+
+
+def _lane(failure: Shown, story: Story, lane: str, moments: Sequence[_Moment], scale: _Scale) -> str:
+    """Draw a lane. What is drawn later lies on top: leases, handlers, the node's troubles, ends, faults."""
+    row = _Row(scale)
+    job = failure.violation.job
+    leases = [lease for lease in story.leases if lease.node == lane]
+    mine = [lease for lease in leases if lease.job == job]
+    for lease in leases:
+        if lease.job != job:
+            row.fill(lease.since, lease.until, "╌")
+    for lease in mine:
+        row.fill(lease.since, lease.until, "─")
+    for work in story.works:
+        if work.node == lane and work.job == job:
+            row.fill(work.since, work.until, "═", {"killed": "†", "raised": "x"}.get(work.how, ""))
+    for span in story.spans:
+        if span.node == lane:
+            row.fill(span.since, span.until, BACKGROUND[span.what], after=True)
+    for lease in mine:
+        row.ends(lease)
+    row.letters(moment for moment in moments if moment.node == lane)
+    return "".join(row.cells)
+
+
+class _Row:
+    """The characters of a lane."""
+
+    def __init__(self, scale: _Scale) -> None:
+        self.scale = scale
+        self.cells = ["·"] * WIDTH
+
+    def fill(
+        self, since: float, until: float | None, char: str, end: str = "", *, after: bool = False
+    ) -> None:
+        """Fill the columns of an interval, or those ``after`` its first, and put ``end`` at its last."""
+        if not self.scale.shows(since, until):
+            return
+        first, last = self.scale.column(since) + after, self.scale.column(until)
+        self.cells[first : last + 1] = char * (last + 1 - first)
+        self.cells[last] = end or self.cells[last]
+
+    def ends(self, lease: Lease) -> None:
+        """Mark where a lease begins, with its attempt, and how it ended."""
+        if not self.scale.shows(lease.since, lease.until):
+            return
+        first, last = self.scale.column(lease.since), self.scale.column(lease.until)
+        self.cells[last] = ENDS.get(lease.outcome) or self.cells[last]
+        self.cells[first] = "├"
+        attempt = str(lease.attempt)
+        if last > first + len(attempt):
+            self.cells[first + 1 : first + 1 + len(attempt)] = attempt
+
+    def letters(self, moments: Iterable[_Moment]) -> None:
+        """Mark faults, those of one column beside each other."""
+        taken: set[int] = set()
+        for moment in moments:
+            column = self.scale.column(moment.at)
+            column = next((n for n in range(column, WIDTH) if n not in taken), column)
+            taken.add(column)
+            self.cells[column] = moment.letter
+
+
+def _styled(cells: str) -> list[tuple[str, str]]:
+    """Part a lane into stretches of one style."""
+    styles = [
+        "mark" if cell in LETTERS else "good" if cell == "✓" else "bad" if cell in "✗†x" else
+        "label" if cell in "·╌~/." else "bold"
+        for cell in cells
+    ]  # fmt: skip
+    return [
+        ("".join(cell for cell, _ in group), style)
+        for style, group in groupby(zip(cells, styles, strict=True), key=lambda pair: pair[1])
+    ]
+
+
+def _labelled(label: str, told: str, style: str = "") -> Text:
+    return _line("  ", (f"{label:8}", "label"), (_fit(told, COLUMNS - 10), style))
+
+
+def _line(*parts: str | tuple[str, str]) -> Text:
+    line = Text()
+    for part in parts:
+        text, style = (part, "") if isinstance(part, str) else part
+        line.append(text, STYLES.get(style, style))
+    return line
+
+
+def _seconds(time: float) -> str:
+    return f"{time:.3f}".rstrip("0").rstrip(".") + " s"
+
+
+def _clean(text: str) -> str:
+    """Leave nothing that moves a cursor or rings a bell."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def _fit(text: str, columns: int) -> str:
+    text = _clean(" ".join(text.split()))
+    return text if cell_len(text) <= columns else set_cell_size(text, columns - 1).rstrip() + "…"
+
+
+def _wrapped(text: str, columns: int, lines: int) -> list[str]:
+    """Break a text into at most ``lines`` lines; what does not fit is cut."""
+    parts = textwrap.wrap(_clean(" ".join(text.split())), columns) or [""]
+    if len(parts) > lines:
+        parts = [*parts[: lines - 1], " ".join(parts[lines - 1 :])]
+    return [_fit(part, columns) for part in parts]

@@ -1,0 +1,554 @@
+// The lanes: where a time is, what is drawn there, and what lies under the pointer.
+
+const story = JSON.parse(document.getElementById("data").textContent);
+const $ = (id) => document.getElementById(id);
+const canvas = $("drawing"), ink = canvas.getContext("2d");
+const overview = $("overview"), strip = overview.getContext("2d");
+
+const AXIS = 26, ROW = 20, CALL = 6, MARKS = 14, PAD = 5;
+const LAST = story.events.length - 1;
+const OUTCOMES = ["completed", "retry", "created", "failed", "expired", "cancelled", "open"];
+const view = { from: 0, to: 1, squeezed: false, job: null, polls: false, chosen: LAST, over: null, cursor: null, scroll: 0 };
+let theme = {}, width = 0, height = 0, gutter = 96, layout = { lanes: [], height: 0 }, boxes = [];
+
+// Which events are only noise: looks that found nothing, and beats
+
+const NOISE = new Set(["beat", "idle", "wait_for_work", "now"]);
+const LOOKS = new Set(["claim", "overdue", "due_schedules", "archive", "purge", "events"]);
+const isEmpty = (result) => result == null || result === 0 || result === false
+  || (Array.isArray(result) && (result.length === 0 || (result.length === 2 && Array.isArray(result[1]) && !result[1].length)));
+const quiet = new Uint8Array(story.events.length);
+for (const call of story.calls) {
+  const answer = call.last == null ? null : story.events[call.last];
+  if (call.outcome === "ok" && (NOISE.has(call.verb) || (LOOKS.has(call.verb) && isEmpty(answer.result)))) {
+    quiet[call.first] = quiet[call.last] = 1;
+  }
+}
+story.events.forEach((event, n) => { if (event.kind === "worker" && !event.gone) quiet[n] = 1; });
+
+const concerns = (n) => view.job == null || story.jobsOf[n].includes(view.job)
+  || ["lived", "fault", "phase", "violation"].includes(story.events[n].kind);
+const shown = (n) => (view.polls || !quiet[n]) && concerns(n);
+
+// Time and place: the same, or with idle time drawn short
+
+function interpolate(value, from, to) {
+  const knots = story.knots;
+  let low = 0, high = knots.length - 1;
+  if (value <= knots[0][from]) return knots[0][to] + (value - knots[0][from]);
+  if (value >= knots[high][from]) return knots[high][to] + (value - knots[high][from]);
+  while (high - low > 1) {
+    const middle = (low + high) >> 1;
+    if (knots[middle][from] <= value) low = middle; else high = middle;
+  }
+  const [a, b] = [knots[low], knots[high]];
+  return a[to] + (b[to] - a[to]) * (value - a[from]) / (b[from] - a[from] || 1);
+}
+const place = (time) => view.squeezed ? interpolate(time, 0, 1) : time;
+const timeAt = (where) => view.squeezed ? interpolate(where, 1, 0) : where;
+const X = (time) => gutter + (place(time) - view.from) / (view.to - view.from) * (width - gutter);
+const timeOf = (x) => timeAt(view.from + (x - gutter) / (width - gutter) * (view.to - view.from));
+const whole = () => {
+  const [from, to] = [place(0), place(story.end)];
+  const room = (to - from || 1) * 0.02;
+  return [from - room, to + room];
+};
+
+function setView(from, to) {
+  const [low, high] = whole();
+  const span = Math.min(Math.max(to - from, 1e-5), high - low);
+  from = Math.max(low, Math.min(from, high - span));
+  view.from = from;
+  view.to = from + span;
+  redraw();
+}
+const showTimes = (since, until, room = 0.2) => {
+  const [from, to] = [place(since), place(until)];
+  const air = Math.max((to - from) * room, (whole()[1] - whole()[0]) * 1e-4);
+  setView(from - air, to + air);
+};
+function zoom(factor, x = (gutter + width) / 2) {
+  const part = Math.max(0, Math.min(1, (x - gutter) / (width - gutter)));
+  const middle = view.from + part * (view.to - view.from), span = (view.to - view.from) * factor;
+  setView(middle - part * span, middle + (1 - part) * span);
+}
+const pan = (share) => setView(view.from + share * (view.to - view.from), view.to + share * (view.to - view.from));
+
+// Words for times
+
+const number = (value, digits) => value.toFixed(digits).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
+function seconds(time, digits = 3) {
+  if (Math.abs(time) < 60) return `${number(time, digits)} s`;
+  const days = Math.floor(time / 86400), hours = Math.floor(time / 3600) % 24, minutes = Math.floor(time / 60) % 60;
+  const rest = number(time % 60, digits);
+  return [days && `${days} d`, hours && `${hours} h`, minutes && `${minutes} min`, rest !== "0" && `${rest} s`]
+    .filter(Boolean).join(" ");
+}
+const wall = (time) => new Date((story.epoch + time) * 1000).toISOString().replace("T", " ");
+
+// Layout: bars that overlap lie below each other
+
+function stack(items, rows) {
+  const ends = [];
+  for (const item of items) {
+    let row = ends.findIndex((end) => end <= item.since);
+    if (row < 0) row = ends.length < rows ? ends.length : ends.indexOf(Math.min(...ends));
+    ends[row] = Math.max(ends[row] ?? -1, item.until ?? story.end);
+    item.row = row;
+  }
+  return ends.length;
+}
+
+function bars(lane) {
+  const units = new Map();
+  for (const [kind, list] of [["lease", story.leases], ["work", story.works]]) {
+    for (const one of list) {
+      if (one.lane !== lane || (view.job != null && one.job !== view.job)) continue;
+      const key = `${one.job}/${one.attempt}/${kind === "lease" ? one.first : ""}`;
+      const loose = kind === "work" && [...units.keys()].findLast((k) => k.startsWith(`${one.job}/${one.attempt}/`));
+      const unit = units.get(loose || key) ?? { since: one.since, until: one.until, job: one.job, attempt: one.attempt, works: [] };
+      unit.since = Math.min(unit.since, one.since);
+      unit.until = unit.until == null || one.until == null ? null : Math.max(unit.until, one.until);
+      if (kind === "lease") unit.lease = one; else unit.works.push(one);
+      units.set(loose || key, unit);
+    }
+  }
+  return [...units.values()].sort((a, b) => a.since - b.since);
+}
+
+function arrange() {
+  let y = 0;
+  const marksOf = story.lanes.map(() => []), callsOf = story.lanes.map(() => []);
+  for (const call of story.calls) if (shown(call.first) || (call.last != null && shown(call.last))) callsOf[call.lane].push(call);
+  for (const fault of story.faults) marksOf[fault.lane].push({ ...fault, mark: "fault" });
+  story.events.forEach((event, n) => {
+    if (!shown(n)) return;
+    const mark = { effect: "effect", told: "told", change: "change", queue: "row", schedule: "row", worker: "row" }[event.kind];
+    if (mark) marksOf[story.laneOf[n]].push({ since: event.at, until: null, first: n, mark });
+  });
+  layout.lanes = story.lanes.map((name, lane) => {
+    const units = bars(lane), calls = callsOf[lane], marks = marksOf[lane];
+    const rows = stack(units, 40), callRows = stack(calls, 3);
+    const marked = marks.length ? MARKS : 0;
+    const troubled = story.spans.some((span) => span.lane === lane) ? 14 : 0;
+    const tall = Math.max(30, 2 * PAD + marked + rows * ROW + callRows * CALL + troubled);
+    const one = { name, y, tall, units, calls, marks, bars: y + PAD + marked, callsAt: y + PAD + marked + rows * ROW };
+    y += tall;
+    return one;
+  });
+  layout.height = y + AXIS;
+  resize();
+}
+
+function resize() {
+  const scale = window.devicePixelRatio || 1;
+  const pane = $("pane"), flows = getComputedStyle(pane).overflow === "visible";
+  width = pane.clientWidth;
+  height = flows ? layout.height : pane.clientHeight;
+  ink.font = `600 12px ${theme.sans}`;
+  gutter = Math.min(width * 0.25, Math.max(56, 24 + Math.max(...story.lanes.map((name) => ink.measureText(name).width))));
+  for (const [one, tall] of [[canvas, height], [overview, 34]]) {
+    one.width = Math.round(width * scale);
+    one.height = Math.round(tall * scale);
+    one.style.height = `${tall}px`;
+    one.getContext("2d").setTransform(scale, 0, 0, scale, 0, 0);
+  }
+  scrollTo(view.scroll);
+}
+function scrollTo(y) {
+  view.scroll = Math.max(0, Math.min(y, layout.height - height));
+  redraw();
+}
+
+// Drawing
+
+const NAMES = ["paper", "raised", "line", "ink", "soft", "faint", "accent", "select", "violation", "glow", "fault", "work",
+  "call", "down", "hatch", "gone", "phase-faults", "phase-quiet", "phase-end", "mono", "sans", ...OUTCOMES];
+function readTheme() {
+  const style = getComputedStyle(document.documentElement);
+  theme = Object.fromEntries(NAMES.map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+  theme.hatched = pattern(theme.hatch);
+  theme.alarm = pattern(theme.violation);
+}
+function pattern(colour) {
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = 6;
+  const brush = tile.getContext("2d");
+  brush.strokeStyle = colour;
+  brush.lineWidth = 1.2;
+  for (const shift of [-6, 0, 6]) {
+    brush.beginPath();
+    brush.moveTo(shift, 6);
+    brush.lineTo(shift + 6, 0);
+    brush.stroke();
+  }
+  return ink.createPattern(tile, "repeat");
+}
+
+let waiting = false;
+function redraw() {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(() => { waiting = false; draw(); drawOverview(); });
+}
+
+function draw() {
+  boxes = [];
+  ink.clearRect(0, 0, width, height);
+  ink.textBaseline = "middle";
+  ink.save();
+  ink.beginPath();
+  ink.rect(gutter, 0, width - gutter, height);
+  ink.clip();
+  for (const phase of story.phases) band(phase.since, phase.until, theme[`phase-${phase.what}`]);
+  drawInterval();
+  ink.save();
+  ink.translate(0, AXIS - view.scroll);
+  for (const lane of layout.lanes) {
+    if (lane.y + lane.tall >= view.scroll && lane.y - view.scroll < height) drawLane(lane);
+  }
+  ink.restore();
+  drawLines();
+  ink.restore();
+  drawNames();
+  drawAxis();
+  drawScroll();
+}
+
+function band(since, until, colour) {
+  const left = X(since), right = until == null ? width : X(until);
+  ink.fillStyle = colour || "transparent";
+  ink.fillRect(left, 0, right - left, height);
+}
+function drawInterval() {
+  const left = X(story.since), right = Math.max(X(story.at), left + 2);
+  ink.fillStyle = theme.glow;
+  ink.fillRect(left, 0, right - left, height);
+  boxes.push({ x0: right - 4, x1: right + 4, y0: 0, y1: AXIS, first: LAST });
+}
+function drawLines() {
+  ink.lineWidth = 1;
+  line(X(story.at), theme.violation);
+  if (X(story.at) - X(story.since) > 3) line(X(story.since), theme.violation, [3, 3]);
+  if (view.chosen != null && view.chosen !== LAST) line(X(story.events[view.chosen].at), theme.accent);
+  if (view.cursor != null) line(view.cursor, theme.faint, [2, 3]);
+}
+function line(x, colour, dash = []) {
+  ink.strokeStyle = colour;
+  ink.setLineDash(dash);
+  ink.beginPath();
+  ink.moveTo(Math.round(x) + 0.5, AXIS - 4);
+  ink.lineTo(Math.round(x) + 0.5, height);
+  ink.stroke();
+  ink.setLineDash([]);
+}
+
+function drawLane(lane) {
+  const index = layout.lanes.indexOf(lane);
+  for (const span of story.spans) if (span.lane === index) drawSpan(span, lane);
+  for (const unit of lane.units) drawUnit(unit, lane.bars + unit.row * ROW);
+  let seen = {};
+  for (const call of lane.calls) seen = drawCall(call, lane.callsAt + call.row * CALL, seen);
+  let last = -9;
+  for (const mark of lane.marks) last = drawMark(mark, lane.y + PAD + MARKS / 2 - 1, last);
+  ink.fillStyle = theme.line;
+  ink.fillRect(gutter, lane.y + lane.tall - 1, width - gutter, 1);
+}
+
+const SPANS = { down: "down", paused: "paused", cut: "cut off", stopping: "stopping" };
+function drawSpan(span, lane) {
+  const left = Math.max(X(span.since), gutter), right = Math.min(span.until == null ? width : X(span.until), width);
+  if (right < gutter || left > width) return;
+  ink.fillStyle = theme.down;
+  if (span.what !== "cut") ink.fillRect(left, lane.y, right - left, lane.tall - 1);
+  ink.fillStyle = theme.hatched;
+  if (span.what !== "stopping") ink.fillRect(left, lane.y, right - left, lane.tall - 1);
+  const length = span.until == null ? "" : ` ${seconds(span.until - span.since)}`;
+  caption(SPANS[span.what] + length, left + 6, lane.y + lane.tall - 9, right - left - 12, theme.soft, 11, true);
+  boxes.push({ x0: left, x1: right, y0: lane.y, y1: lane.y + lane.tall, first: span.first, low: true });
+}
+
+function caption(text, x, y, room, colour, size = 11, backed = false) {
+  if (room < 18) return 0;
+  ink.font = `${size}px ${theme.sans}`;
+  let wide = ink.measureText(text).width;
+  if (wide > room) {
+    const keep = Math.floor(text.length * (room - 8) / wide);
+    if (keep < 3) return 0;
+    text = `${text.slice(0, keep)}…`;
+    wide = ink.measureText(text).width;
+  }
+  if (backed) {
+    ink.fillStyle = theme.paper;
+    ink.fillRect(x - 3, y - size / 2 - 2, wide + 6, size + 4);
+  }
+  ink.fillStyle = colour;
+  ink.fillText(text, x, y);
+  return wide;
+}
+
+const ENDS = { completed: "✓", retry: "↻", failed: "✗", expired: "✗", cancelled: "⊘", created: "↺", gone: "∅" };
+function drawUnit(unit, y) {
+  const { lease } = unit, tall = ROW - 3;
+  if (X(unit.until ?? story.end) < gutter - 2 || X(unit.since) > width) return;
+  const first = lease ? lease.first : unit.works[0].first;
+  if (lease) {
+    const left = X(lease.since), right = Math.max(lease.until == null ? X(story.end) : X(lease.until), left + 2);
+    ink.fillStyle = theme[lease.outcome] ?? theme.gone;
+    rounded(left, y, right - left, tall, lease.until == null ? [3, 0, 0, 3] : 3);
+    ink.fill();
+    boxes.push({ x0: left, x1: right, y0: y, y1: y + tall, first: lease.first, last: lease.last, unit });
+  }
+  for (const work of unit.works) drawWork(work, lease, y, tall);
+  const [, id, task] = story.jobs[unit.job];
+  const left = Math.max(X(lease ? lease.since : unit.since), gutter) + 5;
+  const right = Math.min(X(lease ? lease.until ?? story.end : unit.until ?? story.end), width) - 4;
+  const end = lease ? ENDS[lease.outcome] : null;
+  if (end && right - left > 30) caption(end, right - 10, y + 7, 20, "#fff", 11);
+  caption(`${task} ${id} #${unit.attempt}`, left, y + 7, right - left - (end ? 14 : 0), lease ? "#fff" : theme.ink, 11);
+  if (chosenUnit(unit, first)) {
+    ink.strokeStyle = theme.ink;
+    ink.lineWidth = 2;
+    rounded(X(unit.since) - 1, y - 1, Math.max(X(unit.until ?? story.end) - X(unit.since), 2) + 2, tall + 2, 4);
+    ink.stroke();
+  }
+}
+function chosenUnit(unit, first) {
+  if (view.chosen == null) return false;
+  const event = story.events[view.chosen];
+  if (view.chosen === LAST) return unit.job === story.job;
+  return view.chosen === first || (unit.job === story.jobsOf[view.chosen][0] && story.jobsOf[view.chosen].length === 1
+    && (event.attempt == null || event.attempt === unit.attempt));
+}
+function drawWork(work, lease, y, tall) {
+  const left = X(work.since), right = Math.max(work.until == null ? X(story.end) : X(work.until), left + 1.5);
+  const ends = lease ? (lease.until == null ? right : X(lease.until)) : left;
+  ink.fillStyle = theme.work;
+  ink.globalAlpha = 0.75;
+  if (ends > left) ink.fillRect(left, y + tall - 4, Math.min(right, ends) - left, 2.5);
+  ink.globalAlpha = 1;
+  const free = Math.max(left, ends);
+  if (right > free + 0.5) { // It runs without a lease.
+    ink.fillStyle = theme.alarm;
+    ink.fillRect(free, y + 3, right - free, tall - 6);
+    ink.strokeStyle = theme.violation;
+    ink.lineWidth = 1;
+    ink.strokeRect(free + 0.5, y + 3.5, right - free - 1, tall - 7);
+    boxes.push({ x0: free, x1: right, y0: y, y1: y + tall, first: work.first, last: work.last, note: "runs without a lease" });
+  }
+  if (work.how === "raised" || work.how === "killed") {
+    ink.fillStyle = theme.violation;
+    ink.fillRect(right - 1.5, y + tall - 6, 3, 6);
+  }
+}
+function rounded(x, y, wide, tall, radius) {
+  ink.beginPath();
+  ink.roundRect(x, y, wide, tall, wide < 7 ? 1 : radius);
+}
+
+function drawCall(call, y, seen) {
+  const left = X(call.since), right = Math.max(call.until == null ? X(story.end) : X(call.until), left + 1.5);
+  if (right < gutter || left > width) return seen;
+  boxes.push({ x0: left - 1, x1: right + 1, y0: y, y1: y + CALL, first: call.first, last: call.last });
+  const key = `${y}${call.outcome}`;
+  // Thousands of calls within one pixel are one.
+  if (seen[key] != null && right - seen[key] < 0.7 && call.first !== view.chosen) return seen;
+  seen[key] = right;
+  ink.fillStyle = { ok: theme.call, failed: theme.failed, unknown: theme.alarm, open: theme.hatched }[call.outcome];
+  ink.fillRect(left, y, right - left, CALL - 2);
+  if (call.outcome === "unknown" || call.outcome === "open") {
+    ink.strokeStyle = call.outcome === "open" ? theme.faint : theme.violation;
+    ink.lineWidth = 1;
+    ink.strokeRect(left + 0.5, y + 0.5, Math.max(right - left - 1, 1), CALL - 3);
+  }
+  if (view.chosen != null && (call.first === view.chosen || call.last === view.chosen)) {
+    ink.strokeStyle = theme.ink;
+    ink.lineWidth = 1.5;
+    ink.strokeRect(left - 1.5, y - 1.5, right - left + 3, CALL + 1);
+  }
+  return seen;
+}
+
+function drawMark(mark, y, last) {
+  const x = X(mark.since), until = mark.until == null ? x : X(mark.until);
+  if (until < gutter - 6 || x > width + 6) return last;
+  const chosen = mark.first === view.chosen;
+  if (mark.mark === "fault" && until > x) {
+    ink.strokeStyle = theme.fault;
+    ink.lineWidth = 1.5;
+    ink.beginPath();
+    ink.moveTo(x, y);
+    ink.lineTo(until, y);
+    ink.moveTo(until, y - 4);
+    ink.lineTo(until, y + 4);
+    ink.stroke();
+  }
+  const event = story.events[mark.first];
+  const colours = { fault: theme.fault, effect: event.alive === false ? theme.violation : theme.ink, told: theme.accent,
+    change: theme[event.state === "active" ? "open" : event.state] ?? theme.gone, row: theme.faint };
+  ink.fillStyle = ink.strokeStyle = colours[mark.mark];
+  ink.lineWidth = 1.5;
+  ink.beginPath();
+  if (mark.mark === "fault") diamond(x, y, 5.5);
+  else if (mark.mark === "effect") { ink.moveTo(x - 4.5, y - 4); ink.lineTo(x + 4.5, y - 4); ink.lineTo(x, y + 4.5); ink.closePath(); }
+  else if (mark.mark === "told") ink.arc(x, y, 3, 0, 7);
+  else ink.rect(x - 1, y - 5, 2.5, event.table === "archive" ? 5 : 11);
+  if (mark.mark === "told") ink.stroke(); else ink.fill();
+  if (chosen) {
+    ink.strokeStyle = theme.ink;
+    ink.beginPath();
+    ink.arc(x, y, 8, 0, 7);
+    ink.stroke();
+  }
+  boxes.push({ x0: x - 5, x1: Math.max(x + 5, mark.mark === "fault" ? until : 0), y0: y - 7, y1: y + 7, first: mark.first });
+  if (mark.mark === "fault" && x > last + 6) {
+    const room = (view.to - view.from) / (whole()[1] - whole()[0]) < 0.9 || story.faults.length < 12 ? 130 : 0;
+    return x + 10 + caption(event.fault, x + 9, y, room, theme.fault, 11, true);
+  }
+  return last;
+}
+function diamond(x, y, size) {
+  ink.moveTo(x, y - size);
+  ink.lineTo(x + size, y);
+  ink.lineTo(x, y + size);
+  ink.lineTo(x - size, y);
+  ink.closePath();
+}
+
+function drawNames() {
+  ink.fillStyle = theme.raised;
+  ink.fillRect(0, 0, gutter, height);
+  ink.save();
+  ink.beginPath();
+  ink.rect(0, AXIS, gutter, height - AXIS);
+  ink.clip();
+  for (const lane of layout.lanes) {
+    const y = AXIS - view.scroll + lane.y;
+    ink.fillStyle = theme.line;
+    ink.fillRect(0, y + lane.tall - 1, gutter, 1);
+    ink.fillStyle = theme.ink;
+    ink.font = `600 12px ${theme.sans}`;
+    ink.fillText(lane.name, 12, y + Math.min(lane.tall / 2, 20), gutter - 16);
+  }
+  ink.restore();
+  ink.fillStyle = theme.line;
+  ink.fillRect(gutter - 1, 0, 1, height);
+}
+
+const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 604800, 2592000];
+function stepFor(raw) {
+  if (raw >= 1) return STEPS.find((step) => step >= raw) ?? Math.ceil(raw / 2592000) * 2592000;
+  const power = 10 ** Math.floor(Math.log10(raw));
+  return [1, 2, 5, 10].map((part) => part * power).find((step) => step >= raw * 0.999);
+}
+function drawAxis() {
+  ink.fillStyle = theme.raised;
+  ink.fillRect(gutter, 0, width - gutter, AXIS - 3);
+  ink.save();
+  ink.beginPath();
+  ink.rect(gutter, 0, width - gutter, AXIS);
+  ink.clip();
+  const flags = [X(story.at), ...(view.cursor == null ? [] : [view.cursor])];
+  for (let x = gutter; x < width;) {
+    // Where idle time is drawn short, the step changes with the place.
+    const step = stepFor(Math.max((timeOf(Math.min(x + 96, width)) - timeOf(x)), 1e-6) * 0.999);
+    const time = Math.ceil((timeOf(x) - 1e-9) / step) * step, at = X(time);
+    if (at > width + 60) break;
+    const free = flags.every((flag) => at > flag + 22 || at + 66 < flag);
+    if (time >= -1e-9 && at >= x - 1 && free) tick(at, seconds(Math.max(time, 0), Math.max(0, Math.ceil(-Math.log10(step)))));
+    x = Math.max(x + 40, at + 84);
+  }
+  if (view.squeezed) drawBreaks();
+  flag(X(story.at), "✗", theme.violation);
+  if (view.cursor != null && view.cursor > gutter) flag(view.cursor, seconds(timeOf(view.cursor), precision()), theme.soft);
+  ink.restore();
+  ink.fillStyle = theme.line;
+  ink.fillRect(0, AXIS - 3, width, 1);
+}
+const precision = () => Math.max(1, Math.min(6, Math.ceil(-Math.log10(Math.abs(timeOf(gutter + 1) - timeOf(gutter)) || 1)) + 1));
+function tick(x, text) {
+  ink.fillStyle = theme.line;
+  ink.fillRect(x, 14, 1, AXIS - 17);
+  ink.fillStyle = theme.soft;
+  ink.font = `11px ${theme.sans}`;
+  ink.fillText(text, x + 4, AXIS / 2 - 1);
+}
+function drawBreaks() {
+  const knots = story.knots;
+  for (let n = 1; n < knots.length; n++) {
+    const gap = knots[n][0] - knots[n - 1][0], drawn = knots[n][1] - knots[n - 1][1];
+    if (gap < drawn * 4) continue;
+    const left = X(knots[n - 1][0]), right = X(knots[n][0]);
+    if (right < gutter || left > width || right - left < 8) continue;
+    ink.fillStyle = theme.raised;
+    ink.fillRect(left, 0, right - left, AXIS - 3);
+    ink.fillStyle = theme.hatched;
+    ink.fillRect(left, 0, right - left, AXIS - 3);
+    caption(seconds(gap, gap > 60 ? 0 : 2), left + 6, AXIS / 2 - 1, right - left - 12, theme.ink, 11, true);
+  }
+}
+function flag(x, text, colour) {
+  ink.font = `600 11px ${theme.sans}`;
+  const wide = ink.measureText(text).width + 8, left = Math.max(gutter, Math.min(x - wide / 2, width - wide));
+  ink.fillStyle = colour;
+  ink.beginPath();
+  ink.roundRect(left, 3, wide, AXIS - 9, 3);
+  ink.fill();
+  ink.fillStyle = theme.paper;
+  ink.fillText(text, left + 4, AXIS / 2 - 1);
+}
+function drawScroll() {
+  if (layout.height <= height + 1) return;
+  const room = height - AXIS, tall = room * height / layout.height;
+  ink.fillStyle = theme.faint;
+  ink.beginPath();
+  ink.roundRect(width - 7, AXIS + view.scroll / (layout.height - height) * (room - tall), 4, tall, 2);
+  ink.fill();
+}
+
+// The whole run in one strip: how much happened, faults, the violation, and what part of it is shown
+
+function drawOverview() {
+  const [low, high] = whole(), tall = 34;
+  const at = (time) => gutter + (place(time) - low) / (high - low) * (width - gutter);
+  strip.clearRect(0, 0, width, tall);
+  strip.fillStyle = theme.raised;
+  strip.fillRect(0, 0, width, tall);
+  const bins = new Uint16Array(Math.ceil(width / 2) + 1);
+  story.events.forEach((event, n) => { if (shown(n)) bins[Math.floor(at(event.at) / 2)]++; });
+  const most = Math.max(1, ...bins);
+  strip.fillStyle = theme.call;
+  bins.forEach((count, n) => { if (count) strip.fillRect(n * 2, tall - 4 - Math.sqrt(count / most) * 20, 2, Math.sqrt(count / most) * 20 + 2); });
+  strip.fillStyle = theme.fault;
+  for (const fault of story.faults) strip.fillRect(at(fault.since) - 1, 2, 2.5, 6);
+  strip.fillStyle = theme.glow;
+  strip.fillRect(at(story.since), 0, Math.max(at(story.at) - at(story.since), 2), tall);
+  strip.fillStyle = theme.violation;
+  strip.fillRect(at(story.at) - 1, 0, 2, tall);
+  const left = gutter + (view.from - low) / (high - low) * (width - gutter);
+  const right = gutter + (view.to - low) / (high - low) * (width - gutter);
+  strip.globalAlpha = 0.6;
+  strip.fillStyle = theme.paper;
+  strip.fillRect(gutter, 0, left - gutter, tall);
+  strip.fillRect(right, 0, width - right, tall);
+  strip.globalAlpha = 1;
+  strip.strokeStyle = theme.accent;
+  strip.lineWidth = 1.5;
+  strip.strokeRect(left + 0.75, 1, Math.max(right - left - 1.5, 3), tall - 2.5);
+  strip.fillStyle = theme.soft;
+  strip.font = `11px ${theme.sans}`;
+  strip.textBaseline = "middle";
+  strip.fillText("whole run", 12, tall / 2, gutter - 16);
+}
+
+function under(x, y) {
+  const below = y - AXIS + view.scroll;
+  let low = null;
+  for (let n = boxes.length - 1; n >= 0; n--) {
+    const box = boxes[n], level = box.y1 <= AXIS && box.first === LAST ? y : below;
+    if (x < box.x0 || x > box.x1 || level < box.y0 || level > box.y1) continue;
+    if (!box.low) return box;
+    low ??= box;
+  }
+  return low;
+}
