@@ -1,0 +1,105 @@
+"""``python -m tests.torture``: run it, judge it, say what happened; exits 1 if a property did not hold."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.torture import judging
+from tests.torture.chaos import KINDS
+from tests.torture.cluster import Cluster
+from tests.torture.running import Outcome, Run, say
+from zeke_queue.clock import SystemClock
+
+TAIL = 35.0
+"""Seconds that the quiet phase takes about, of which a run of ``--seconds`` leaves so many."""
+
+SHORTEST = 10.0
+
+
+def main() -> int:
+    """Do what the command line asks for; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=90, help="about how long one run takes (90)")
+    parser.add_argument(
+        "--seed", type=int, default=1, help="of the first run; each further one takes the next (1)"
+    )
+    parser.add_argument("--hours", type=float, default=0, help="go on with further runs for so long")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="keep the histories here, also of good runs"
+    )
+    parser.add_argument("--judge", type=Path, metavar="FOLDER", help="judge a history that was kept, and end")
+    given = parser.parse_args()
+    if given.judge is not None:
+        return 0 if tell_verdict(given.judge) else 1
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    clock = SystemClock()
+    until, seed = clock.monotonic() + given.hours * 3600, given.seed
+    while True:
+        good = run_once(seed, max(SHORTEST, given.seconds - TAIL), given.keep)
+        if not good or clock.monotonic() >= until:
+            return 0 if good else 1
+        seed += 1
+
+
+def run_once(seed: int, seconds: float, keep: Path | None) -> bool:
+    """Run and judge once; the history is kept if that is asked for, or if something broke."""
+    if keep is None:
+        folder = Path(tempfile.mkdtemp(prefix="zeke-torture-"))
+    else:
+        folder = keep / f"seed-{seed}"
+        folder.mkdir(parents=True)
+    say(f"Seed {seed}: faults for {seconds:g} s, then quiet until all is drained; history in {folder}")
+    with Cluster.started() as cluster:
+        outcome = asyncio.run(Run(cluster, folder, seed, seconds).run())
+    tell(outcome)
+    good = tell_verdict(folder) and not outcome.complaints
+    for complaint in outcome.complaints:
+        say(f"FAILED: {complaint}")
+    if not good:
+        say(f"To repeat: python -m tests.torture --seed {seed} --seconds {seconds + TAIL:g}")
+        say(f"To judge again: python -m tests.torture --judge {folder}")
+    elif keep is None:
+        shutil.rmtree(folder)
+    return good
+
+
+def tell(outcome: Outcome) -> None:
+    """Say what happened."""
+    jobs = ", ".join(
+        f"{number} {word.replace('active', 'claims')}" for word, number in outcome.tally.most_common()
+    )
+    say(f"Jobs: {jobs}. Processes were started {outcome.starts} times.")
+    say("Faults: " + ", ".join(f"{number} {kind}" for kind, number in outcome.faults.most_common()))
+    if never := [kind for kind in KINDS if not outcome.faults[kind]]:
+        say(f"Never drawn: {', '.join(never)}")
+
+
+def tell_verdict(folder: Path) -> bool:
+    """Judge a history and say what came of it; returns whether all properties hold."""
+    violation = judging.judge(folder)
+    if violation is None:
+        say("All properties hold.")
+        return True
+    say(f"FAILED: {violation.rule}: {violation.text}")
+    say(
+        f"Between {violation.since:.3f} s and {violation.at:.3f} s,"
+        f" seed {judging.about(folder)['seed']}, history in {folder}"
+    )
+    if violation.job is not None:
+        say(f"The life of job {violation.job}:")
+        for line in judging.life(judging.read(folder), violation.job):
+            say(f"  {line}")
+    return False
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,238 @@
+"""The server of a run: a private one, whose log is decoded, and what is done to it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections import Counter
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from tests.torture.decoding import TABLES, Commit, lsn, read_change, read_commit
+from zeke_queue.clock import SystemClock
+from zeke_queue.storage.embedded import EmbeddedPostgres
+from zeke_queue.storage.postgres import migrate
+
+if TYPE_CHECKING:
+    import random  # noqa: TID251 - its type
+    from collections.abc import Iterator
+
+SLOT: Final = "torture"
+_BATCH: Final = 20_000
+_BETWEEN_TRIES: Final = 0.2
+_SETTINGS: Final = {
+    "wal_level": "logical",
+    "max_connections": "200",
+    "shared_buffers": "64MB",
+    # A backend whose process stands still keeps its locks, as it may anywhere; here nothing ends it either.
+    "deadlock_timeout": "200ms",
+    # After a crash the server is back sooner.
+    "checkpoint_timeout": "30s",
+    "log_min_messages": "warning",
+}
+_PEEK: Final = (
+    "select lsn::text, data from pg_logical_slot_peek_changes(%(slot)s, null, %(most)s,"
+    " 'include-timestamp', 'on', 'include-xids', 'on', 'skip-empty-xacts', 'on')"
+)
+_OPTIONS: Final = "-c timezone=UTC -c datestyle=ISO -c intervalstyle=iso_8601"
+_LEFT: Final = (
+    "select (select count(*) from pgboss.job) + (select count(*) from pgboss.archive),"
+    " (select coalesce(sum(attempt * 10 + array_position(enum_range(null::pgboss.job_state), state)), 0)"
+    " from pgboss.job)::bigint"
+)
+_BACKENDS: Final = (
+    "select pid from pg_stat_activity where datname = current_database() and application_name = 'zeke'"
+    " order by backend_start, pid"
+)
+
+_TABLE_OF_JOBS: Final = ("job", "archive")
+
+Mode = Literal["fast", "immediate"]
+
+
+class Cluster:
+    """A server and its one database, migrated, with a slot that decodes all that is done to it."""
+
+    def __init__(self, server: EmbeddedPostgres) -> None:
+        self._server = server
+        self._clock = SystemClock()
+        self.restarting = asyncio.Lock()
+
+    @property
+    def dsn(self) -> str:
+        """The way to the server that no fault is on."""
+        return self._server.dsn
+
+    @property
+    def socket(self) -> Path:
+        """Where the server listens."""
+        return Path(str(conninfo_to_dict(self.dsn)["host"]), ".s.PGSQL.5432")
+
+    def dsn_over(self, folder: Path) -> str:
+        """Return a connection string by way of a link that listens in a folder."""
+        parts = conninfo_to_dict(self.dsn)
+        return f"postgresql://{parts['user']}@/{parts['dbname']}?host={folder}"
+
+    @classmethod
+    @contextmanager
+    def started(cls) -> Iterator[Cluster]:
+        """Start a server that is gone at the end of the block."""
+        with EmbeddedPostgres.start(ephemeral=True, fsync=False, settings=_SETTINGS) as server:
+            migrate.migrate(server.dsn)
+            with psycopg.connect(server.dsn, autocommit=True) as connection:
+                for table in TABLES:
+                    connection.execute(f"alter table pgboss.{table} replica identity full".encode())
+                connection.execute("select pg_create_logical_replication_slot(%s, 'test_decoding')", [SLOT])
+            yield cls(server)
+
+    async def restart(self, mode: Mode) -> None:
+        """Restart the server; ``immediate`` is a crash."""
+        async with self.restarting:
+            await asyncio.to_thread(self._server.restart, mode)
+
+    async def kill_backend(self, draw: random.Random) -> bool:
+        """Kill -9 a server process of one connection; the server then restarts all the others.
+
+        Returns:
+            False if there was none.
+        """
+        async with self.restarting:
+            pid = await self._some_backend(draw)
+            if pid is None:
+                return False
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            await self.answers()
+            return True
+
+    async def disturb(self, draw: random.Random, *, end: bool) -> bool:
+        """Have the server cut a statement of one connection short, or end the connection."""
+        pid = await self._some_backend(draw)
+        if pid is None:
+            return False
+        with suppress(psycopg.OperationalError):
+            async with await self._connected() as connection:
+                function = "pg_terminate_backend" if end else "pg_cancel_backend"
+                await connection.execute(f"select {function}(%s)".encode(), [pid])
+            return True
+        return False
+
+    async def left(self) -> tuple[int, int]:
+        """Return how many jobs are left, live and archived, and a number that any step of one moves."""
+        async with await self._connected() as connection:
+            (row,) = await (await connection.execute(_LEFT.encode())).fetchall()
+        return row
+
+    async def answers(self) -> None:
+        """Wait until the server answers."""
+        while True:
+            with suppress(psycopg.OperationalError):
+                async with await self._connected():
+                    return
+            await self._clock.sleep(_BETWEEN_TRIES)
+
+    async def _some_backend(self, draw: random.Random) -> int | None:
+        try:
+            async with await self._connected() as connection:
+                found = await (await connection.execute(_BACKENDS.encode())).fetchall()
+        except psycopg.OperationalError:
+            return None
+        return draw.choice(found)[0] if found else None
+
+    async def _connected(self) -> psycopg.AsyncConnection:
+        return await psycopg.AsyncConnection.connect(
+            self.dsn, autocommit=True, application_name="torture", options=_OPTIONS
+        )
+
+
+class Decoder:
+    """Reads the slot, and keeps each commit once, as a line of a file.
+
+    A line is ``[lsn, time, [change, …]]``. What was read is looked at first and taken out of the slot later,
+    so that a crash in between loses nothing; what comes again is known by its place in the log.
+
+    Args:
+        cluster: whose slot.
+        path: the file.
+    """
+
+    def __init__(self, cluster: Cluster, path: Path) -> None:
+        self._cluster = cluster
+        self._file = path.open("a", encoding="utf-8")
+        self._clock = SystemClock()
+        self._done = 0
+        self.tally: Counter[str] = Counter()
+        """How many jobs were sent, claimed, ended in each state, archived, purged."""
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    async def run(self) -> None:
+        """Read on and on, through restarts, until cancelled."""
+        while True:
+            with suppress(psycopg.OperationalError):
+                await self.read()
+            await self._clock.sleep(0.5)
+
+    async def read(self) -> None:
+        """Read all that is in the slot by now."""
+        async with await self._cluster._connected() as connection:
+            while True:
+                cursor = await connection.execute(_PEEK.encode(), {"slot": SLOT, "most": _BATCH})
+                rows = await cursor.fetchall()
+                for commit in commits(rows):
+                    self._keep(commit)
+                if not rows:
+                    return
+                await connection.execute(
+                    "select pg_replication_slot_advance(%s, %s::pg_lsn)", [SLOT, rows[-1][0]]
+                )
+
+    def _keep(self, commit: Commit) -> None:
+        if commit.lsn <= self._done:
+            return
+        self._done = commit.lsn
+        self.tally.update(filter(None, map(happened, commit.rows)))
+        self._file.write(json.dumps([commit.lsn, commit.at.isoformat(), commit.rows]) + "\n")
+        self._file.flush()
+
+
+def commits(rows: list[tuple[str, str]]) -> Iterator[Commit]:
+    """Gather what the slot gave, a place in the log and a text a row, into commits."""
+    changes: list[str] = []
+    for place, text in rows:
+        if text.startswith("BEGIN"):
+            changes = []
+        elif (at := read_commit(text)) is not None:
+            yield Commit(lsn(place), at, changes)
+        else:
+            changes.append(text)
+
+
+def happened(text: str) -> str | None:
+    """Return in a word what a change, as the server printed it, was to a job."""
+    change = read_change(text)
+    if change is None or change.table not in _TABLE_OF_JOBS:
+        return None
+    table, old, new = change
+    if old is None:
+        return "sent" if table == "job" else "archived"
+    if new is None:
+        return "purged" if table == "archive" else None
+    return None if old["state"] == new["state"] else new["state"]
+
+
+def read_commits(path: Path) -> Iterator[Commit]:
+    """Read a file that a decoder wrote."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            place, at, rows = json.loads(line)
+            yield Commit(place, datetime.fromisoformat(at), rows)

@@ -1,0 +1,61 @@
+"""The history of a run, put together from what the server and the processes wrote, and judged."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from tests.torture.cluster import read_commits
+from tests.torture.decoding import Tables
+from tests.torture.recording import loads
+from tests.torture.tasks import LIMIT
+from zeke_sim.history import Rules, Violation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from uuid import UUID
+
+    from zeke_sim.history import Event
+
+
+def read(folder: Path) -> list[Event]:
+    """Return all events of a run in their order.
+
+    Commits stay in the order of the log. What processes wrote is put between them by time: all clocks are of
+    one machine, so a commit lies between the call that asked for it and its answer.
+    """
+    tables = Tables(datetime.fromisoformat(about(folder)["began"]))
+    events: list[Event] = []
+    for commit in read_commits(folder / "commits.jsonl"):
+        events += tables.events(commit)
+    for path in sorted(folder.glob("*.jsonl")):
+        if path.name not in ("commits.jsonl", "schedule.jsonl"):
+            with path.open(encoding="utf-8") as file:
+                # A line that is cut short is the last word of a process on a full disk; none other can be.
+                events += [loads(line) for line in file]
+    events.sort(key=lambda event: event.at)
+    return events
+
+
+def about(folder: Path) -> dict[str, Any]:
+    """Return what is noted of a run: its seed, when it began, what its parts were set to."""
+    return json.loads((folder / "about.json").read_text(encoding="utf-8"))
+
+
+def rules(folder: Path) -> Rules:
+    """Return what the run was set up with."""
+    # Nothing is judged by how quick a machine is, so the parts may be late by more than any run lasts.
+    return Rules(**about(folder)["rules"], slack=3600.0, limits={"limited": LIMIT})
+
+
+def judge(folder: Path) -> Violation | None:
+    """Return what broke first, if anything did."""
+    events = read(folder)
+    return None if events else Violation("history", "is empty")
+
+
+def life(events: list[Event], job: UUID) -> list[str]:
+    """Return everything that names a job, a line each."""
+    name = str(job)
+    return [line for event in events if name in (line := repr(event))]

@@ -1,0 +1,153 @@
+"""The processes of a run, and what is done to them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+from zeke_sim.history import Lived
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.torture.process import Part
+    from tests.torture.proxy import Link
+    from tests.torture.recording import Journal
+
+_KILLED = -signal.SIGKILL
+
+
+class Node:
+    """One process, which lives several times.
+
+    Args:
+        part: what it is, in its first life.
+        link: its way to the server.
+        journal: where its life is written down.
+        log: where its standard error goes.
+        root: the folder that it is run in.
+    """
+
+    def __init__(self, part: Part, link: Link, journal: Journal, log: Path, root: Path) -> None:
+        self.part = part
+        self.link = link
+        self._journal = journal
+        self._log = log
+        self._root = root
+        self._process: asyncio.subprocess.Process | None = None
+        self._stopped = False
+        self._lives = 0
+        self._changing = asyncio.Lock()
+        self.failed: list[str] = []
+        """Each life that ended with an error of its own."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.part.node
+
+    @property
+    def starts(self) -> int:
+        """How often it was started."""
+        return self._lives
+
+    async def start(self) -> None:
+        """Start it, unless it runs."""
+        async with self._changing:
+            if self._process is not None:
+                return
+            part = replace(self.part, life=self._lives)
+            self._lives += 1
+            with self._log.open("ab") as log:
+                self._process = await asyncio.create_subprocess_exec(
+                    *part.command(),
+                    cwd=self._root,
+                    stdin=asyncio.subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    # A group of its own, so that a key that is pressed reaches us alone, and what it starts
+                    # ends with it; in our session, so that the system wakes and ends it if we are killed.
+                    process_group=0,
+                )
+            self._lived("started")
+
+    async def kill(self) -> None:
+        """Kill it; returns when it is gone."""
+        async with self._changing:
+            if self._process is None:
+                return
+            self._signal(signal.SIGKILL)
+            code = await self._process.wait()
+            self._gone(code, "killed")
+
+    async def drain(self, patience: float | None = None) -> bool:
+        """Tell it to stop, and wait until it has.
+
+        Args:
+            patience: seconds after which it is killed; None waits for ever.
+
+        Returns:
+            Whether it stopped by itself.
+        """
+        async with self._changing:
+            if self._process is None:
+                return True
+            self._lived("stopping")
+            self._signal(signal.SIGTERM)
+            by_itself = True
+            try:
+                async with asyncio.timeout(patience):
+                    code = await self._process.wait()
+            except TimeoutError:
+                by_itself = False
+                self._signal(signal.SIGKILL)
+                code = await self._process.wait()
+            self._gone(code, "stopped" if by_itself else "killed")
+            return by_itself
+
+    def pause(self) -> bool:
+        """Have it stand still; False if it does so already, or is not there."""
+        if self._process is None or self._stopped:
+            return False
+        self._stopped = True
+        self._signal(signal.SIGSTOP)
+        self._lived("paused")
+        return True
+
+    def resume(self) -> None:
+        """Have it go on."""
+        if self._process is not None and self._stopped:
+            # Before it can do anything.
+            self._lived("resumed")
+            self._signal(signal.SIGCONT)
+        self._stopped = False
+
+    def look(self) -> None:
+        """Take note if it has ended by itself, which it should not."""
+        process = self._process
+        if process is not None and process.returncode is not None and not self._changing.locked():
+            self._gone(process.returncode, "stopped")
+            self.failed.append(f"{self.name} ended by itself")
+
+    def _gone(self, code: int, how: Literal["killed", "stopped"]) -> None:
+        self._process = None
+        self._stopped = False
+        self._lived(how)
+        if code not in (0, _KILLED):
+            self.failed.append(f"{self.name} ended with {code}; its log is {self._log}")
+
+    def _signal(self, number: signal.Signals) -> None:
+        process = self._process
+        if process is not None and process.returncode is None:
+            with suppress(ProcessLookupError):
+                if number is signal.SIGTERM:
+                    process.send_signal(number)
+                else:
+                    os.killpg(process.pid, number)
+
+    def _lived(self, what: Literal["started", "killed", "paused", "resumed", "stopping", "stopped"]) -> None:
+        self._journal.write(Lived(self._journal.at(), self.name, what))

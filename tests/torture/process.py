@@ -1,0 +1,137 @@
+"""One process of a run: a worker, a keeper (scheduler and supervisor), or a client.
+
+It is told what to be by one argument of JSON, and ends when its parent does: it reads its standard input,
+which the parent holds open.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import threading
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from tests.torture.clients import Client
+from tests.torture.recording import Journal, Recording
+from tests.torture.tasks import make_catalog
+from zeke_queue import log
+from zeke_queue.config import Settings
+from zeke_queue.errors import StorageUnavailable
+from zeke_queue.queue import Queue
+from zeke_queue.rng import SeededEntropy
+from zeke_queue.scheduler import Scheduler
+from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.supervisor import Supervisor
+from zeke_queue.worker import Worker
+from zeke_queue.worker.stopping import run_until_signalled
+
+if TYPE_CHECKING:
+    from zeke_queue.storage.store import Storage
+
+_BETWEEN_TRIES = 0.3
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a process is to be.
+
+    Attributes:
+        role: ``worker``, ``keeper`` or ``client``.
+        node: its name, which stays the same when it is started again.
+        life: how often it was started before.
+        dsn: its way to the server.
+        journal: the file in which it writes down what it does.
+        epoch: the monotonic clock's time at which the run began.
+        seed: of what it draws.
+        lease, poll, sweep, archive_after, delete_after: seconds, as worker and supervisor take them.
+        pace: seconds between two things that a client does.
+    """
+
+    role: str
+    node: str
+    life: int
+    dsn: str
+    journal: str
+    epoch: float
+    seed: int
+    lease: float = 3.0
+    poll: float = 0.5
+    sweep: float = 1.0
+    archive_after: float = 6.0
+    delete_after: float = 8.0
+    pace: float = 0.08
+
+    def command(self) -> list[str]:
+        """Return the command that runs the process."""
+        return [sys.executable, "-m", "tests.torture.process", json.dumps(asdict(self))]
+
+
+async def play(part: Part) -> None:
+    """Be what is asked for until SIGTERM."""
+    journal = Journal(Path(part.journal), part.node, part.epoch, part.life)
+    settings = Settings(
+        database_primary_url=None, jobs_archive_after=part.archive_after, jobs_delete_after=part.delete_after
+    )
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    while not stopping.is_set():
+        async with AsyncExitStack() as stack:
+            try:
+                storage = await stack.enter_async_context(PostgresStorage.open(part.dsn, max_size=5))
+            except StorageUnavailable:
+                # As whatever starts programs does: one whose database is away is started again.
+                await journal.clock.sleep(_BETWEEN_TRIES)
+                continue
+            queue = Queue(
+                make_catalog(journal), cast("Storage", Recording(storage, journal)), settings=settings
+            )
+            stack.push_async_callback(queue.close)
+            await _act(part, queue, journal, stopping)
+            return
+
+
+async def _act(part: Part, queue: Queue, journal: Journal, stopping: asyncio.Event) -> None:
+    if part.role == "worker":
+        worker = Worker(
+            queue, concurrency=6, poll=part.poll, lease=part.lease, beat=part.lease / 3, grace=1.0
+        )
+        if stopping.is_set():
+            return
+        await run_until_signalled(worker)
+        return
+    if part.role == "keeper":
+        duties = [Scheduler(queue, every=0.5), Supervisor(queue, every=part.sweep)]
+    else:
+        draw = SeededEntropy(part.seed).stream(f"{part.node}.{part.life}")
+        duties = [Client(queue, journal, draw, part.pace)]
+    running = [asyncio.ensure_future(duty.run()) for duty in duties]
+    stop = asyncio.ensure_future(stopping.wait())
+    # A duty that ends by itself has failed.
+    await asyncio.wait((stop, *running), return_when=asyncio.FIRST_COMPLETED)
+    for duty in duties:
+        duty.stop()
+    await asyncio.gather(*running)
+
+
+def _end_with_parent() -> None:
+    """End at once when the parent has gone, and this process's group with it."""
+
+    def read() -> None:
+        while os.read(0, 1):
+            pass
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=read, daemon=True).start()
+
+
+if __name__ == "__main__":
+    _end_with_parent()
+    log.configure_logging("json", "warning")
+    asyncio.run(play(Part(**json.loads(sys.argv[1]))))

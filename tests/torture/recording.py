@@ -1,0 +1,279 @@
+"""What each process writes down of itself: one line an event, on disk before what it tells of goes on.
+
+A line is one write to a file that is opened for appending, so a process that is killed leaves whole lines.
+Times are seconds on the machine's monotonic clock, which all processes share, since the run began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import itertools
+import json
+import os
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+import psycopg
+
+from zeke_queue import model
+from zeke_queue.clock import SystemClock
+from zeke_queue.errors import StorageError, StorageUnavailable, UsageError
+from zeke_queue.storage.store import Storage, Verbs
+from zeke_sim import history
+from zeke_sim.history import Answered, Began, Ended, Invoked, Told
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from pathlib import Path
+
+    from zeke_queue.context import JobContext
+    from zeke_queue.model import Job
+    from zeke_queue.storage.store import Transaction
+    from zeke_sim.history import Event
+
+PASSED_ON: Final = frozenset(
+    {"close", "count", "find", "foreign_cron_age", "now", "transaction", "wait_for_work", "watching"}
+)
+"""What is not written down: looks that no property reads, waits, and what ``Recording`` makes itself."""
+
+CALLS_OF_ONE: Final = 1_000_000
+"""Calls that one process may make before its numbers run into the next one's."""
+
+_TYPES: Final = {
+    name: value
+    for module in (model, history)
+    for name, value in vars(module).items()
+    if isinstance(value, type) and value.__module__ == module.__name__
+}
+
+
+def dumps(value: Any) -> str:
+    """Return an event, or any value of ``zeke_queue.model`` in it, as one line of JSON."""
+    return json.dumps(_packed(value), separators=(",", ":"))
+
+
+def loads(line: str) -> Any:
+    """Return what ``dumps`` made a line of."""
+    return _unpacked(json.loads(line))
+
+
+def _packed(value: Any) -> Any:
+    if value is None or type(value) in (bool, int, float, str):
+        return value
+    if isinstance(value, list):
+        return [_packed(one) for one in value]
+    if is_dataclass(value):
+        inside: Any = {field.name: _packed(getattr(value, field.name)) for field in fields(value)}
+    else:
+        pack = next((pack for kind, pack in _PACKERS if isinstance(value, kind)), None)
+        if pack is None:
+            return {"$": "other", "v": repr(value)}
+        inside = pack(value)
+    return {"$": type(value).__name__, "v": inside}
+
+
+_PACKERS: Final[tuple[tuple[type, Callable[[Any], Any]], ...]] = (
+    (Enum, lambda value: value.value),
+    (UUID, str),
+    (datetime, str),
+    (bytes, bytes.decode),
+    (set, lambda value: sorted(map(_packed, value), key=repr)),
+    (tuple, lambda value: [_packed(one) for one in value]),
+    (dict, lambda value: [[_packed(key), _packed(one)] for key, one in value.items()]),
+)
+
+_PLAIN: Final[dict[str, Callable[[Any], Any]]] = {
+    "UUID": UUID,
+    "datetime": datetime.fromisoformat,
+    "bytes": str.encode,
+    "set": lambda found: {_unpacked(one) for one in found},
+    "tuple": lambda found: tuple(_unpacked(one) for one in found),
+    "dict": lambda found: {_unpacked(key): _unpacked(one) for key, one in found},
+    "other": str,
+}
+
+
+def _unpacked(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_unpacked(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    name, found = value["$"], value["v"]
+    if name in _PLAIN:
+        return _PLAIN[name](found)
+    made = _TYPES[name]
+    if isinstance(found, dict):
+        return made(**{key: _unpacked(one) for key, one in found.items()})
+    if isinstance(found, list):
+        return made(*(_unpacked(one) for one in found))
+    return made(found)
+
+
+class Journal:
+    """What one process writes down.
+
+    Args:
+        path: the file, made if it is not there.
+        node: who writes.
+        epoch: the monotonic clock's time at which the run began.
+        life: which life of the node this is, from 0; numbers of calls follow from it.
+    """
+
+    def __init__(self, path: Path, node: str, epoch: float, life: int = 0) -> None:
+        self.node = node
+        self.clock = SystemClock()
+        self._epoch = epoch
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._numbers = itertools.count(life * CALLS_OF_ONE + 1)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+    def number(self) -> int:
+        """Return a number for a call or a transaction."""
+        return next(self._numbers)
+
+    def at(self) -> float:
+        """Return the seconds since the run began."""
+        return self.clock.monotonic() - self._epoch
+
+    def write(self, event: Event) -> None:
+        """Write an event down."""
+        os.write(self._file, (dumps(event) + "\n").encode())
+
+    def told(self, watch: int, job: Job) -> None:
+        """Write down that a watcher was told of a job."""
+        self.write(Told(self.at(), self.node, watch, job.id, job.status, job.attempt))
+
+    @contextmanager
+    def attempt(self, job: JobContext) -> Iterator[list[Any]]:
+        """Write down an attempt of a handler; what it returns it appends to the list."""
+        returned: list[Any] = []
+        self.write(Began(self.at(), self.node, job.task, job.id, job.attempt))
+        try:
+            yield returned
+        except BaseException as error:
+            how = "cancelled" if isinstance(error, asyncio.CancelledError) else "raised"
+            text = f"{type(error).__name__}: {error}"
+            self.write(Ended(self.at(), self.node, job.task, job.id, job.attempt, how, text))
+            raise
+        value = returned[0] if returned else None
+        self.write(Ended(self.at(), self.node, job.task, job.id, job.attempt, "returned", value))
+
+    async def call(
+        self, verb: str, args: dict[str, Any], made: Callable[[], Any], transaction: int | None
+    ) -> Any:
+        """Make a call of a storage, with a line before it is made and one after it was answered."""
+        call, issued = self.invoked(verb, args, transaction)
+        try:
+            result = await made()
+        except BaseException as error:
+            self.failed(call, verb, error, issued)
+            raise
+        self.write(Answered(self.at(), self.node, call, verb, "ok", result, issued))
+        return result
+
+    def invoked(self, verb: str, args: dict[str, Any], transaction: int | None) -> tuple[int, datetime]:
+        """Write down that a call begins; returns its number, and a time before which it can't be served."""
+        call, issued = self.number(), self.clock.now()
+        self.write(Invoked(self.at(), self.node, call, verb, args, transaction))
+        return call, issued
+
+    def failed(self, call: int, verb: str, error: BaseException, issued: datetime) -> None:
+        """Write down that a call raised."""
+        outcome = "failed" if nothing_was_done(error) else "unknown"
+        text = f"{type(error).__name__}: {error}"
+        self.write(Answered(self.at(), self.node, call, verb, outcome, text, issued))
+
+
+def nothing_was_done(error: BaseException) -> bool:
+    """Tell whether an error of a call leaves no doubt that the storage is as it was before.
+
+    A refusal by the server is such an error; that no answer came, or that nobody waited for it, is not.
+    """
+    if isinstance(error, StorageUnavailable):
+        return False
+    if isinstance(error, psycopg.Error):
+        return error.sqlstate is not None
+    return isinstance(error, UsageError | StorageError)
+
+
+class Recording:
+    """A storage whose calls are written down; everything else about it is the other storage's.
+
+    Args:
+        storage: what does the work.
+        journal: where the calls are written down.
+    """
+
+    def __init__(self, storage: Storage, journal: Journal) -> None:
+        self._storage = storage
+        self._journal = journal
+        for verb in recorded_verbs(Storage):
+            setattr(self, verb, _recorded(storage, verb, journal, None))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    @asynccontextmanager
+    async def transaction(self, connection: Any = None) -> AsyncIterator[RecordedTransaction]:
+        """Open a transaction, whose calls are written down as part of it, and so is its commit.
+
+        Where the block raises none is asked for, so none is written down; of one that was joined it is the
+        caller's.
+        """
+        number, journal = self._journal.number(), self._journal
+        committing: tuple[int, datetime] | None = None
+        try:
+            async with self._storage.transaction(connection) as transaction:
+                yield RecordedTransaction(transaction, journal, number)
+                if connection is None:
+                    committing = journal.invoked("commit", {}, number)
+        except BaseException as error:
+            if committing is not None:
+                journal.failed(committing[0], "commit", error, committing[1])
+            raise
+        if committing is not None:
+            call, issued = committing
+            journal.write(Answered(journal.at(), journal.node, call, "commit", "ok", None, issued))
+
+
+class RecordedTransaction:
+    """An open transaction whose calls are written down."""
+
+    def __init__(self, transaction: Transaction, journal: Journal, number: int) -> None:
+        self._transaction = transaction
+        for verb in recorded_verbs(Verbs):
+            setattr(self, verb, _recorded(transaction, verb, journal, number))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transaction, name)
+
+
+def recorded_verbs(protocol: type) -> list[str]:
+    """Return the verbs of a protocol whose calls are written down."""
+    verbs = {name for one in protocol.__mro__ for name in vars(one) if not name.startswith("_")}
+    return sorted(verbs - PASSED_ON)
+
+
+def _recorded(storage: Any, verb: str, journal: Journal, transaction: int | None) -> Callable[..., Any]:
+    # The protocol names the arguments; what a storage calls them is its own business.
+    signature = inspect.signature(getattr(Storage, verb))
+    method = getattr(storage, verb)
+
+    async def recorded(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(None, *args, **kwargs)
+        bound.apply_defaults()
+        named = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in itertools.islice(bound.arguments.items(), 1, None)
+        }
+        return await journal.call(verb, named, lambda: method(*args, **kwargs), transaction)
+
+    return recorded

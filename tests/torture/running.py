@@ -1,0 +1,316 @@
+"""A run: processes and a server, a phase in which faults are inflicted on them, and one that is quiet."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from collections import Counter
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, cast
+
+import psycopg
+
+from tests.torture import chaos
+from tests.torture.cluster import Cluster, Decoder
+from tests.torture.nodes import Node
+from tests.torture.process import Part
+from tests.torture.proxy import Link
+from tests.torture.recording import Journal, Recording
+from zeke_queue.clock import SystemClock
+from zeke_queue.rng import SeededEntropy
+from zeke_queue.storage.postgres import PostgresStorage
+from zeke_sim.history import Fault, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zeke_queue.storage.store import Storage
+
+ROOT: Final = Path(__file__).parents[2]
+CAST: Final = {
+    **dict.fromkeys(("w1", "w2", "w3"), "worker"),
+    **dict.fromkeys(("k1", "k2"), "keeper"),
+    **dict.fromkeys(("c1", "c2"), "client"),
+}
+"""The processes by name."""
+
+HARNESS: Final = "harness"
+"""Who heals everything, as a node of the history."""
+
+PATIENCE: Final = 120.0
+"""Seconds without any step until what is left counts as left for good: far more than any pause that a healthy
+run makes, whatever the machine."""
+
+_SECONDS_A_LINE: Final = 5.0
+
+
+@dataclass
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        folder: where its history is.
+        faults: how many of each kind were inflicted.
+        tally: what happened to jobs, by a word.
+        starts: how often processes were started.
+        complaints: what the run itself found, other than by properties.
+    """
+
+    folder: Path
+    faults: Counter[str] = field(default_factory=Counter[str])
+    tally: Counter[str] = field(default_factory=Counter[str])
+    starts: int = 0
+    complaints: list[str] = field(default_factory=list[str])
+
+
+class Run:
+    """One run on a server of its own.
+
+    Args:
+        cluster: the server.
+        folder: where the history is kept.
+        seed: of the schedule, and of what the clients do.
+        seconds: how long faults are inflicted.
+    """
+
+    def __init__(self, cluster: Cluster, folder: Path, seed: int, seconds: float) -> None:
+        self._cluster = cluster
+        self._folder = folder
+        self._seconds = seconds
+        self._seed = seed
+        self._clock = SystemClock()
+        self._epoch = self._clock.monotonic()
+        self._draw = SeededEntropy(seed).stream("harness")
+        self._journal = Journal(folder / f"{HARNESS}.jsonl", HARNESS, self._epoch, 900)
+        self._decoder = Decoder(cluster, folder / "commits.jsonl")
+        self._nodes: dict[str, Node] = {}
+        self._on_link: Counter[str] = Counter()
+        self._planned: Sequence[chaos.Planned] = []
+        self._phase = "starts"
+        self.outcome = Outcome(folder, tally=self._decoder.tally)
+        example = Part("worker", "", 0, "", "", self._epoch, seed)
+        self._lease = example.lease
+        about = {
+            "seed": seed,
+            "seconds": seconds,
+            "began": self._clock.now().isoformat(),
+            "rules": {
+                name: getattr(example, name)
+                for name in ("lease", "poll", "sweep", "archive_after", "delete_after")
+            },
+        }
+        (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
+
+    async def run(self) -> Outcome:
+        """Do all of it; whatever happens, what was started has ended afterwards."""
+        decoding = asyncio.ensure_future(self._decoder.run())
+        telling = asyncio.ensure_future(self._tell())
+        try:
+            async with AsyncExitStack() as stack:
+                await self._set_up(stack)
+                self._begin("faults")
+                await self._inflict_all()
+                self._begin("quiet")
+                await self._heal()
+                await self._settle_down()
+                self._begin("end")
+                await self._dismiss()
+        finally:
+            for task in (decoding, telling):
+                task.cancel()
+            await asyncio.gather(decoding, telling, return_exceptions=True)
+        await self._decoder.read()
+        self._decoder.close()
+        self._journal.close()
+        self.outcome.starts = sum(node.starts for node in self._nodes.values())
+        return self.outcome
+
+    async def _set_up(self, stack: AsyncExitStack) -> None:
+        sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zeke-links-")))
+        for name, role in CAST.items():
+            link = Link(self._cluster.socket, sockets / name)
+            await link.start()
+            stack.push_async_callback(link.stop)
+            part = Part(
+                role,
+                name,
+                0,
+                self._cluster.dsn_over(link.host),
+                str(self._folder / f"{name}.jsonl"),
+                self._epoch,
+                self._seed,
+            )
+            node = Node(part, link, self._journal, self._folder / f"{name}.log", ROOT)
+            stack.push_async_callback(node.kill)
+            self._nodes[name] = node
+        self._planned = chaos.schedule(self._seed, self._seconds, list(CAST), self._lease)
+        chaos.write(self._planned, self._folder / "schedule.jsonl")
+        for node in self._nodes.values():
+            await node.start()
+
+    def _begin(self, phase: Literal["faults", "quiet", "end"]) -> None:
+        self._phase = phase
+        self._journal.write(Phase(self._journal.at(), phase))
+
+    # The fault phase
+
+    async def _inflict_all(self) -> None:
+        began = self._clock.monotonic()
+        async with asyncio.TaskGroup() as faults:
+            for planned in self._planned:
+                await self._clock.sleep(began + planned.at - self._clock.monotonic())
+                faults.create_task(self._inflict(planned))
+                for node in self._nodes.values():
+                    node.look()
+            await self._clock.sleep(began + self._seconds - self._clock.monotonic())
+
+    async def _inflict(self, planned: chaos.Planned) -> None:
+        self.outcome.faults[planned.kind] += 1
+        at = self._journal.at()
+        until = at + planned.length if planned.length else None
+        self._journal.write(Fault(at, planned.node, planned.address, planned.kind, until))
+        if planned.node == "server":
+            await self._inflict_on_server(planned)
+        elif planned.kind in ("kill", "stop", "drain"):
+            await self._inflict_on_process(planned, self._nodes[planned.node])
+        else:
+            hit = [n for n in self._nodes.values() if planned.node in (chaos.ALL, n.name)]
+            await asyncio.gather(*(self._inflict_on_link(planned, node) for node in hit))
+
+    async def _inflict_on_server(self, planned: chaos.Planned) -> None:
+        match planned.kind:
+            case "restart-fast":
+                await self._cluster.restart("fast")
+            case "restart-immediate":
+                await self._cluster.restart("immediate")
+            case "kill-backend":
+                await self._cluster.kill_backend(self._draw)
+            case kind:
+                await self._cluster.disturb(self._draw, end=kind == "end-backend")
+
+    async def _inflict_on_process(self, planned: chaos.Planned, node: Node) -> None:
+        match planned.kind:
+            case "kill":
+                await node.kill()
+                await self._clock.sleep(planned.length)
+                await node.start()
+            case "stop":
+                if node.pause():
+                    await self._clock.sleep(planned.length)
+                    node.resume()
+            case _:
+                # One that is cut off can't say goodbye, and its owner would not wait for ever either.
+                if not await node.drain(patience=15.0):
+                    self.outcome.faults["drain, then kill"] += 1
+                await node.start()
+
+    async def _inflict_on_link(self, planned: chaos.Planned, node: Node) -> None:
+        link = node.link
+        self._on_link[node.name] += 1
+        try:
+            match planned.kind:
+                case "cut":
+                    link.cut()
+                case "cut-up":
+                    link.cut("up")
+                case "cut-down":
+                    link.cut("down")
+                case "drop":
+                    link.drop()
+                case "refuse":
+                    link.refuse()
+                    link.drop()
+                case "lose-answer":
+                    link.lose_answer(int(planned.size))
+                    return
+                case "half-close-up":
+                    link.half_close("up")
+                case "half-close-down":
+                    link.half_close("down")
+                case _:
+                    link.delay(lambda: self._draw.lognormvariate(0, 1.5) * planned.size)
+            await self._clock.sleep(planned.length)
+        finally:
+            self._on_link[node.name] -= 1
+            # Faults of one link that overlap all end with the last of them.
+            if not self._on_link[node.name] and planned.kind not in ("lose-answer", "drop"):
+                link.heal()
+
+    # The quiet phase
+
+    async def _heal(self) -> None:
+        """Mend everything: links, processes, the server; nobody sends any more, and nothing is paused."""
+        await self._cluster.answers()
+        for node in self._nodes.values():
+            node.link.heal()
+            node.resume()
+            await node.start()
+        clients = [node for node in self._nodes.values() if node.part.role == "client"]
+        await self._stop(clients)
+        async with PostgresStorage.open(self._cluster.dsn, max_size=2, listen=False) as plain:
+            storage = cast("Storage", Recording(plain, self._journal))
+            for schedule in await storage.schedules():
+                await storage.drop_schedule(schedule.name)
+            for queue in await storage.queues():
+                if queue.paused_on is not None:
+                    await storage.pause_queue(queue.name, paused=False)
+
+    async def _settle_down(self) -> None:
+        """Wait until every job has ended, was archived and purged; a standstill is a complaint."""
+        before, since = (-1, -1), self._clock.monotonic()
+        while True:
+            with suppress(psycopg.OperationalError):
+                left = await self._cluster.left()
+                if left[0] == 0:
+                    return
+                if left != before:
+                    before, since = left, self._clock.monotonic()
+                elif self._clock.monotonic() - since > PATIENCE:
+                    self.outcome.complaints.append(
+                        f"nothing has moved for {PATIENCE:g} s in the quiet phase; {left[0]} jobs are left"
+                    )
+                    return
+            for node in self._nodes.values():
+                node.look()
+            await self._clock.sleep(0.5)
+
+    async def _dismiss(self) -> None:
+        await self._stop(list(self._nodes.values()))
+        for node in self._nodes.values():
+            self.outcome.complaints += node.failed
+
+    async def _stop(self, nodes: Sequence[Node]) -> None:
+        stopped = await asyncio.gather(*(node.drain(PATIENCE) for node in nodes))
+        for node, by_itself in zip(nodes, stopped, strict=True):
+            if not by_itself:
+                self.outcome.complaints.append(
+                    f"{node.name} was told to stop {PATIENCE:g} s ago, and has not"
+                )
+
+    async def _tell(self) -> None:
+        while True:
+            await self._clock.sleep(_SECONDS_A_LINE)
+            tally, faults = self._decoder.tally, self.outcome.faults
+            words = (
+                "sent",
+                "active",
+                "retry",
+                "completed",
+                "failed",
+                "expired",
+                "cancelled",
+                "archived",
+                "purged",
+            )
+            jobs = ", ".join(f"{tally[word]} {word.replace('active', 'claims')}" for word in words)
+            say(f"{self._journal.at():5.0f} s  {self._phase:6}  {jobs}; {faults.total()} faults")
+
+
+def say(line: str) -> None:
+    """Tell whoever runs it."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
