@@ -145,14 +145,6 @@ MUTANTS = (
         "A job wakes the worker that went to sleep first, whether or not it is there any more.",
     ),
     Mutant(
-        "room-wakes-nobody",
-        SCOPE,
-        "self._tables.queue(row.name).concurrency_limit is not None:\n"
-        "            self._bells.queue(row.name)\n",
-        "self._tables.queue(row.name).concurrency_limit is not None:\n            pass\n",
-        "Nobody is told that a queue with a limit has room again.",
-    ),
-    Mutant(
         "paused-schedule-fires",
         SCHEDULES,
         "        if not plan.schedule.paused and _is_due(",

@@ -44,13 +44,6 @@ MUTANTS = (
         "A drain ends while jobs run.",
     ),
     Mutant(
-        "sleeps-without-a-last-look",
-        INTAKE,
-        "            if ask is None or await self._claim(ask):\n",
-        "            if ask is None:\n",
-        "A worker that goes to sleep does not look once more for what was sent before it could be woken.",
-    ),
-    Mutant(
         "settles-no-doubt-at-the-end",
         INTAKE,
         "        while self._unsure or not self._stopping.is_set():\n",
