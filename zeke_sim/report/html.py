@@ -1,8 +1,8 @@
 """A failure as a page: one file that needs no network, and runs nothing but what it was written with.
 
-``timeline.html`` is the frame, ``timeline.css`` its looks, ``timeline.js`` draws the lanes and
-``inspector.js`` is the rest: keys, details, the table. The failure goes in as JSON, which the page never
-takes for markup.
+``timeline.html`` is the frame and ``timeline.css`` its looks. ``scale.js`` knows times and their places,
+``timeline.js`` draws the lanes, and ``inspector.js`` is the rest: keys, details, the table. They make one
+script, in this order. The failure goes in as JSON, which the page never takes for markup.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from zeke_sim.report.shown import Shown
     from zeke_sim.report.story import Story
 
+SCRIPTS: Final = ("scale.js", "timeline.js", "inspector.js")
+
 DIGITS: Final = 9
 """Decimals of a second in the drawing; the events keep theirs."""
 
 
 def page(failure: Shown) -> str:
     """Write the page."""
-    style, script = _part("timeline.css"), _part("timeline.js") + _part("inspector.js")
+    style, script = _part("timeline.css"), "\n".join(_part(name) for name in SCRIPTS)
     broken = failure.violation
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "

@@ -34,11 +34,15 @@ function toViolation() {
   showTimes(Math.min(story.since, ...mine.slice(-2).map((lease) => lease.since)), story.at, 0.25);
   choose(LAST, { reveal: false });
 }
-function step(by, accepts) {
-  const from = view.chosen ?? (by > 0 ? -1 : story.events.length);
-  for (let n = from + by; n >= 0 && n < story.events.length; n += by) if (accepts(n)) return choose(n);
+function step(by, accepts, around = false) {
+  const from = view.chosen == null ? (by > 0 ? -1 : order.length) : order.indexOf(view.chosen);
+  const steps = around ? order.length : by > 0 ? order.length - 1 - from : from;
+  for (let k = 1; k <= steps; k++) {
+    const n = order[(from + by * k + order.length * 2) % order.length];
+    if (accepts(n)) return choose(n);
+  }
 }
-const stepFault = (by) => step(by, (n) => KINDS[n] === "fault" || n === LAST);
+const stepFault = (by) => step(by, (n) => KINDS[n] === "fault", true);
 
 // The details
 
@@ -97,7 +101,8 @@ function actions(n) {
     job == null ? null : element("button", { type: "button", textContent: view.job === job ? "All jobs" : "Only this job",
       onclick: () => filter(view.job === job ? null : job) }),
     other != null && other !== n ? jump(call.first === n ? `Answer after ${seconds(call.until - call.since)}` : "Its call", other) : null,
-    n > 0 ? jump("Previous", n - 1) : null, n < LAST ? jump("Next", n + 1) : null);
+    element("button", { type: "button", textContent: "Previous", onclick: KEYS.k }),
+    element("button", { type: "button", textContent: "Next", onclick: KEYS.j }));
 }
 function lifeOf(job) {
   const [id, , task] = story.jobs[job];
@@ -118,12 +123,11 @@ const TALL = 22;
 let found = [];
 function search() {
   const words = $("find").value.toLowerCase().split(/\s+/).filter(Boolean);
-  found = [];
-  story.events.forEach((_, n) => { if (shown(n) && words.every((word) => searchable[n].includes(word))) found.push(n); });
+  found = order.filter((n) => shown(n) && words.every((word) => searchable[n].includes(word)));
   $("spacer").style.height = `${found.length * TALL}px`;
   $("rows").setAttribute("aria-rowcount", found.length + 1);
   const hidden = view.polls ? 0 : quiet.reduce((sum, one) => sum + one, 0);
-  $("count").textContent = `${found.length} of ${story.events.length} events` + (hidden ? `, ${hidden} of empty polls and beats hidden` : "");
+  $("count").textContent = `${found.length} of ${story.events.length} events` + (hidden ? `, ${hidden} quiet hidden` : "");
   drawRows();
 }
 function drawRows() {
@@ -164,18 +168,20 @@ function scrollRows(n) {
 function filter(job) {
   view.job = job;
   $("job").value = job ?? "";
+  if (job != null) view.life = lifeSpan(job);
   refresh();
-  if (job != null && !$("job").options[$("job").selectedIndex]?.value) $("job").value = job;
-  details(view.chosen);
+  if (job != null) showTimes(...view.life, 0.1);
+  choose(view.chosen, { reveal: false });
 }
 function refresh() {
   arrange();
   search();
 }
 function squeeze(on) {
+  const [low, high] = whole(), all = view.to - view.from > (high - low) * 0.99;
   const [since, until] = [timeAt(view.from), timeAt(view.to)];
   view.squeezed = $("squeeze").checked = on;
-  setView(place(since), place(until));
+  if (all) setView(...whole()); else setView(place(since), place(until));
 }
 function polls(on) {
   view.polls = $("polls").checked = on;
@@ -241,16 +247,24 @@ function hover(point) {
   canvas.style.cursor = box ? "pointer" : "";
   tip.hidden = !box;
   if (box) {
-    const last = box.last != null && box.last !== box.first ? story.events[box.last] : null;
-    const took = last ? ` · ${seconds(last.at - story.events[box.first].at, 6)}` : "";
-    const ended = last ? (last.outcome && last.outcome !== "ok" ? ` · ${last.outcome}` : last.state ? ` · ${last.state}` : "") : "";
-    tip.textContent = `${box.note ? `${box.note}: ` : ""}${story.lines[box.first]}${took}${ended}`;
+    tip.textContent = told(box);
     const room = $("lanes").clientWidth - tip.offsetWidth - 8, below = $("pane").offsetTop + point[1] + 18;
     tip.style.left = `${Math.max(4, Math.min(point[0] + 14, room))}px`;
     tip.style.top = `${Math.min(below, Math.max(4, $("lanes").clientHeight - tip.offsetHeight - 4))}px`;
     if (view.chosen == null) details(box.first);
   }
   redraw();
+}
+
+function told(box) {
+  const first = story.events[box.first], last = box.last == null || box.last === box.first ? null : story.events[box.last];
+  const took = last ? seconds(last.at - first.at, 6) : "";
+  if (box.unit) {
+    const { lease, job, attempt } = box.unit, [, id, task] = story.jobs[job];
+    return `${task} ${id}, attempt ${attempt}: ` + (last ? `${took}, then ${lease.outcome}` : "never settled");
+  }
+  const end = last?.outcome && last.outcome !== "ok" ? `, ${last.outcome}` : "";
+  return `${box.note ? `${box.note}: ` : ""}${story.lines[box.first]}${took && `: ${took}${end}`}`;
 }
 
 function brush(event) {
@@ -283,7 +297,7 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   if (event.key === "Enter" && event.target === $("find") && found.length) {
-    choose(found.find((n) => n > (view.chosen === LAST ? -1 : view.chosen ?? -1)) ?? found[0]);
+    choose(found[(found.indexOf(view.chosen) + 1) % found.length]);
     return;
   }
   if (typing) return;

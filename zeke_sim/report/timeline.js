@@ -1,90 +1,10 @@
-// The lanes: where a time is, what is drawn there, and what lies under the pointer.
+// The lanes: what is drawn where, and what lies under the pointer.
 
-const story = JSON.parse(document.getElementById("data").textContent);
-const $ = (id) => document.getElementById(id);
 const canvas = $("drawing"), ink = canvas.getContext("2d");
 const overview = $("overview"), strip = overview.getContext("2d");
-
 const AXIS = 26, ROW = 20, CALL = 6, MARKS = 14, PAD = 5;
-const LAST = story.events.length - 1;
 const OUTCOMES = ["completed", "retry", "created", "failed", "expired", "cancelled", "open"];
-const view = { from: 0, to: 1, squeezed: false, job: null, polls: false, chosen: LAST, over: null, cursor: null, scroll: 0 };
-let theme = {}, width = 0, height = 0, gutter = 96, layout = { lanes: [], height: 0 }, boxes = [];
-
-// Which events are only noise: looks that found nothing, and beats
-
-const NOISE = new Set(["beat", "idle", "wait_for_work", "now"]);
-const LOOKS = new Set(["claim", "overdue", "due_schedules", "archive", "purge", "events"]);
-const isEmpty = (result) => result == null || result === 0 || result === false
-  || (Array.isArray(result) && (result.length === 0 || (result.length === 2 && Array.isArray(result[1]) && !result[1].length)));
-const quiet = new Uint8Array(story.events.length);
-for (const call of story.calls) {
-  const answer = call.last == null ? null : story.events[call.last];
-  if (call.outcome === "ok" && (NOISE.has(call.verb) || (LOOKS.has(call.verb) && isEmpty(answer.result)))) {
-    quiet[call.first] = quiet[call.last] = 1;
-  }
-}
-story.events.forEach((event, n) => { if (event.kind === "worker" && !event.gone) quiet[n] = 1; });
-
-const concerns = (n) => view.job == null || story.jobsOf[n].includes(view.job)
-  || ["lived", "fault", "phase", "violation"].includes(story.events[n].kind);
-const shown = (n) => (view.polls || !quiet[n]) && concerns(n);
-
-// Time and place: the same, or with idle time drawn short
-
-function interpolate(value, from, to) {
-  const knots = story.knots;
-  let low = 0, high = knots.length - 1;
-  if (value <= knots[0][from]) return knots[0][to] + (value - knots[0][from]);
-  if (value >= knots[high][from]) return knots[high][to] + (value - knots[high][from]);
-  while (high - low > 1) {
-    const middle = (low + high) >> 1;
-    if (knots[middle][from] <= value) low = middle; else high = middle;
-  }
-  const [a, b] = [knots[low], knots[high]];
-  return a[to] + (b[to] - a[to]) * (value - a[from]) / (b[from] - a[from] || 1);
-}
-const place = (time) => view.squeezed ? interpolate(time, 0, 1) : time;
-const timeAt = (where) => view.squeezed ? interpolate(where, 1, 0) : where;
-const X = (time) => gutter + (place(time) - view.from) / (view.to - view.from) * (width - gutter);
-const timeOf = (x) => timeAt(view.from + (x - gutter) / (width - gutter) * (view.to - view.from));
-const whole = () => {
-  const [from, to] = [place(0), place(story.end)];
-  const room = (to - from || 1) * 0.02;
-  return [from - room, to + room];
-};
-
-function setView(from, to) {
-  const [low, high] = whole();
-  const span = Math.min(Math.max(to - from, 1e-5), high - low);
-  from = Math.max(low, Math.min(from, high - span));
-  view.from = from;
-  view.to = from + span;
-  redraw();
-}
-const showTimes = (since, until, room = 0.2) => {
-  const [from, to] = [place(since), place(until)];
-  const air = Math.max((to - from) * room, (whole()[1] - whole()[0]) * 1e-4);
-  setView(from - air, to + air);
-};
-function zoom(factor, x = (gutter + width) / 2) {
-  const part = Math.max(0, Math.min(1, (x - gutter) / (width - gutter)));
-  const middle = view.from + part * (view.to - view.from), span = (view.to - view.from) * factor;
-  setView(middle - part * span, middle + (1 - part) * span);
-}
-const pan = (share) => setView(view.from + share * (view.to - view.from), view.to + share * (view.to - view.from));
-
-// Words for times
-
-const number = (value, digits) => value.toFixed(digits).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
-function seconds(time, digits = 3) {
-  if (Math.abs(time) < 60) return `${number(time, digits)} s`;
-  const days = Math.floor(time / 86400), hours = Math.floor(time / 3600) % 24, minutes = Math.floor(time / 60) % 60;
-  const rest = number(time % 60, digits);
-  return [days && `${days} d`, hours && `${hours} h`, minutes && `${minutes} min`, rest !== "0" && `${rest} s`]
-    .filter(Boolean).join(" ");
-}
-const wall = (time) => new Date((story.epoch + time) * 1000).toISOString().replace("T", " ");
+let theme = {}, layout = { lanes: [], height: 0 }, boxes = [];
 
 // Layout: bars that overlap lie below each other
 
@@ -200,7 +120,11 @@ function draw() {
   ink.beginPath();
   ink.rect(gutter, 0, width - gutter, height);
   ink.clip();
-  for (const phase of story.phases) band(phase.since, phase.until, theme[`phase-${phase.what}`]);
+  for (const phase of story.phases) {
+    band(phase.since, phase.until, theme[`phase-${phase.what}`]);
+    const left = Math.max(X(phase.since), gutter), right = phase.until == null ? width : X(phase.until);
+    if (height - AXIS > layout.height - AXIS + 14) caption(`phase: ${phase.what}`, left + 6, height - 10, right - left - 12, theme.soft);
+  }
   drawInterval();
   ink.save();
   ink.translate(0, AXIS - view.scroll);
@@ -448,19 +372,22 @@ function drawAxis() {
   ink.beginPath();
   ink.rect(gutter, 0, width - gutter, AXIS);
   ink.clip();
-  const flags = [X(story.at), ...(view.cursor == null ? [] : [view.cursor])];
+  const flags = [[X(story.at), "✗", theme.violation]];
+  if (view.cursor != null) flags.push([view.cursor, seconds(timeOf(view.cursor), precision()), theme.soft]);
+  ink.font = `600 11px ${theme.sans}`;
+  const taken = flags.map(([x, text]) => flagged(x, text));
   for (let x = gutter; x < width;) {
     // Where idle time is drawn short, the step changes with the place.
     const step = stepFor(Math.max((timeOf(Math.min(x + 96, width)) - timeOf(x)), 1e-6) * 0.999);
     const time = Math.ceil((timeOf(x) - 1e-9) / step) * step, at = X(time);
     if (at > width + 60) break;
-    const free = flags.every((flag) => at > flag + 22 || at + 66 < flag);
-    if (time >= -1e-9 && at >= x - 1 && free) tick(at, seconds(Math.max(time, 0), Math.max(0, Math.ceil(-Math.log10(step)))));
+    const text = seconds(Math.max(time, 0), Math.max(0, Math.ceil(-Math.log10(step))));
+    const free = taken.every(([left, right]) => at > right || at + ink.measureText(text).width + 6 < left);
+    if (time >= -1e-9 && at >= x - 1 && free) tick(at, text);
     x = Math.max(x + 40, at + 84);
   }
   if (view.squeezed) drawBreaks();
-  flag(X(story.at), "✗", theme.violation);
-  if (view.cursor != null && view.cursor > gutter) flag(view.cursor, seconds(timeOf(view.cursor), precision()), theme.soft);
+  for (const one of flags) flag(...one);
   ink.restore();
   ink.fillStyle = theme.line;
   ink.fillRect(0, AXIS - 3, width, 1);
@@ -487,12 +414,16 @@ function drawBreaks() {
     caption(seconds(gap, gap > 60 ? 0 : 2), left + 6, AXIS / 2 - 1, right - left - 12, theme.ink, 11, true);
   }
 }
+function flagged(x, text) {
+  const wide = ink.measureText(text).width + 8, left = Math.max(gutter, Math.min(x - wide / 2, width - wide));
+  return [left, left + wide];
+}
 function flag(x, text, colour) {
   ink.font = `600 11px ${theme.sans}`;
-  const wide = ink.measureText(text).width + 8, left = Math.max(gutter, Math.min(x - wide / 2, width - wide));
+  const [left, right] = flagged(x, text);
   ink.fillStyle = colour;
   ink.beginPath();
-  ink.roundRect(left, 3, wide, AXIS - 9, 3);
+  ink.roundRect(left, 3, right - left, AXIS - 9, 3);
   ink.fill();
   ink.fillStyle = theme.paper;
   ink.fillText(text, left + 4, AXIS / 2 - 1);
