@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO, cast
 
 import structlog
@@ -24,7 +25,7 @@ from zeke_queue.clock import SystemClock
 from zeke_queue.errors import BadOption
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
 
     from structlog.typing import FilteringBoundLogger, Processor
 
@@ -133,6 +134,17 @@ def settings() -> dict[str, str]:
     """Return format and level in force, for a child process to configure itself alike."""
     setup = _current[0]
     return {"format": setup.format, "level": next(name for name, n in LEVELS.items() if n == setup.level)}
+
+
+@contextmanager
+def silenced() -> Generator[None]:
+    """Write none of the runtime's lines in the block: a simulation has a history instead."""
+    before = _current[0]
+    _current[0] = before._replace(level=LEVELS["critical"])
+    try:
+        yield
+    finally:
+        _current[0] = before
 
 
 def enabled(level: str) -> bool:

@@ -38,6 +38,8 @@ T = TypeVar("T")
 MOMENT: Final = timedelta(milliseconds=1)
 """How much less than this two looks at one clock may differ from the time between them."""
 
+_QUEUE_OF_ONE: Final = "__pgboss__singleton_queue"
+_ENDED_BADLY: Final = frozenset({JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED})
 _CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 
 
@@ -61,6 +63,32 @@ class Broken(Exception):
         self.text = text
         self.job = job
         self.since = since
+
+
+class Place(NamedTuple):
+    """What only one job may have: a slot of time, or a key (of a slot, or by itself), in a queue."""
+
+    queue: str
+    slot: datetime | None
+    key: str | None
+
+
+def place_of(row: Image) -> Place | None:
+    """Return what a live row keeps others from having, or None.
+
+    A slot is taken by a job until it ends badly; so it stays taken when the job has completed. A key alone is
+    taken while the job waits or runs; one of pg-boss's singleton queues only while it waits.
+    """
+    key, slot, state = row.singleton_key, row.singleton_on, row.state
+    if key is None and slot is None:
+        return None
+    if slot is not None:
+        taken = state not in _ENDED_BADLY
+    elif key is not None and key.startswith(_QUEUE_OF_ONE):
+        taken = state is _CREATED or state is _RETRY
+    else:
+        taken = state is _CREATED or state is _RETRY or state is _ACTIVE
+    return Place(row.name, slot, key) if taken else None
 
 
 class Call:
@@ -101,6 +129,7 @@ class Life:
         claims: the change that began each attempt, by its number.
         began, ended: what its handlers did, by attempt.
         acknowledged: when the first send of it was acknowledged.
+        retries: how many retries it was sent with.
         failures, pardons: attempts that failed; and how often the job was given a retry that its policy does
             not count: revived, or cancelled while it waited for one.
         since: when the row came to its present state.
@@ -116,6 +145,7 @@ class Life:
         "failures",
         "outcomes",
         "pardons",
+        "retries",
         "row",
         "sends",
         "since",
@@ -133,6 +163,7 @@ class Life:
         self.began: dict[int, list[Began]] = {}
         self.ended: dict[int, list[Ended]] = {}
         self.acknowledged: float | None = None
+        self.retries = 0
         self.failures = 0
         self.pardons = 0
         self.since = 0.0
@@ -156,23 +187,53 @@ class Life:
 
 
 class Node:
-    """A process: whether it lives, runs, reaches the storage, and what it does."""
+    """A process: whether it lives, runs, reaches the storage, and what it does.
 
-    __slots__ = ("changed", "cut", "died", "duties", "paused", "state", "worker")
+    Attributes:
+        state: ``up``, ``stopping``, ``stopped`` or ``killed``.
+        changed: when any of this changed last.
+        running: the handlers that run in it; ``rested``: when the last of them ended.
+        duties: the verbs of a supervisor or a scheduler that it has called.
+    """
+
+    __slots__ = ("changed", "cut", "duties", "paused", "rested", "running", "state", "workers")
 
     def __init__(self) -> None:
+        self.start()
+
+    def start(self) -> None:
+        """Begin anew, as a process that was just started."""
         self.state = "up"
         self.paused = False
         self.cut = False
         self.changed = 0.0
-        self.died: float | None = None
-        self.worker: UUID | None = None
+        self.rested = 0.0
+        self.running: set[tuple[UUID, int]] = set()
+        self.workers: set[UUID] = set()
         self.duties: set[str] = set()
 
     @property
     def healthy(self) -> bool:
         """Whether it runs, and reaches the storage."""
         return self.state == "up" and not self.paused and not self.cut
+
+
+class Crew:
+    """A worker, as its calls and its jobs show it.
+
+    Attributes:
+        node: the process that it is in.
+        queues: those that it has claimed from.
+        holds: the active rows that are its; ``rested``: since when there are none, as far as there are none.
+    """
+
+    __slots__ = ("holds", "node", "queues", "rested")
+
+    def __init__(self) -> None:
+        self.node = ""
+        self.queues: set[str] = set()
+        self.holds: set[UUID] = set()
+        self.rested = 0.0
 
 
 class Past:
@@ -189,7 +250,11 @@ class Past:
         calls: every call by its number; ``transactions`` those of each transaction in order.
         workers: the rows of workers; ``beats`` all that each one had.
         queues: settings as they stand; ``limited``: when the limit changed last, and what it was before.
+        crews: workers by their id.
+        places: who has what only one job may have, and ``vacated`` when somebody had it last.
+        ruled_overdue: what each attempt that the storage called overdue was overdue by.
         phase: the present one, and ``since`` when each began.
+        attributed: whether it is known which call made which change.
     """
 
     def __init__(self, rules: Rules) -> None:
@@ -211,6 +276,11 @@ class Past:
         self.limited: dict[str, tuple[float, int | None]] = {}
         self.schedules: dict[str, Schedule] = {}
         self.nodes: defaultdict[str, Node] = defaultdict(Node)
+        self.crews: defaultdict[UUID, Crew] = defaultdict(Crew)
+        self.places: defaultdict[Place, dict[UUID, Image]] = defaultdict(dict)
+        self.vacated: dict[Place, float] = {}
+        self.ruled_overdue: defaultdict[tuple[UUID, int], set[str]] = defaultdict(set)
+        self.attributed = False
         self.faults: list[Fault] = []
         self._offsets: list[tuple[float, datetime]] = []
         self._scratch: dict[str, Any] = {}
@@ -261,7 +331,7 @@ class Past:
         if stamp == self.now:
             return True
         return self._shown(stamp, since) or any(
-            fault.at >= since and "clock" in fault.kind for fault in reversed(self.faults)
+            fault.at >= since and fault.kind == "db_clock" for fault in reversed(self.faults)
         )
 
     def _shown(self, stamp: datetime, since: float) -> bool:
@@ -301,28 +371,47 @@ class Past:
         if in_jobs:
             self._follow(event, life, before, after)
         if event.call is not None and (call := self.calls.get(event.call)) is not None:
+            self.attributed = True
             call.did.append(event)
 
     def _follow(self, event: Change, life: Life, before: Image | None, after: Image | None) -> None:
         """Bring the lines of waiting and running jobs up to date, and the counts of a life."""
         was = None if before is None else before.state
-        state = None if after is None else after.state
-        if was is not state:
-            life.since = event.at
         if before is not None:
-            if was is _ACTIVE:
-                self.active[before.name].pop(before.id, None)
-            elif was is _CREATED or was is _RETRY:
-                self.waiting[before.name].pop(before.id, None)
-        if after is None:
-            return
-        if state is _ACTIVE:
-            self.active[after.name][after.id] = after
-            if was is not _ACTIVE or before is None or before.attempt != after.attempt:
+            self._leave(event, before)
+        if after is not None:
+            self._enter(after)
+            if was is None:
+                life.failures = life.pardons = 0
+                life.retries = after.retry_limit
+            elif after.state is _ACTIVE and (was is not _ACTIVE or before.attempt != after.attempt):
                 life.claims[after.attempt] = event
-        elif state is _CREATED or state is _RETRY:
-            self.waiting[after.name][after.id] = after
-        _count(life, was, after)
+            _count(life, was, after)
+        if after is None or was is not after.state:
+            life.since = event.at
+
+    def _leave(self, event: Change, row: Image) -> None:
+        if row.state is _ACTIVE:
+            self.active[row.name].pop(row.id, None)
+            if row.worker is not None:
+                crew = self.crews[row.worker]
+                crew.holds.discard(row.id)
+                crew.rested = event.at
+        elif row.state is _CREATED or row.state is _RETRY:
+            self.waiting[row.name].pop(row.id, None)
+        if (place := place_of(row)) is not None:
+            self.places[place].pop(row.id, None)
+            self.vacated[place] = event.at
+
+    def _enter(self, row: Image) -> None:
+        if row.state is _ACTIVE:
+            self.active[row.name][row.id] = row
+            if row.worker is not None:
+                self.crews[row.worker].holds.add(row.id)
+        elif row.state is _CREATED or row.state is _RETRY:
+            self.waiting[row.name][row.id] = row
+        if (place := place_of(row)) is not None:
+            self.places[place][row.id] = row
 
     def _invoked(self, event: Invoked) -> None:
         call = Call(event)
@@ -339,16 +428,17 @@ class Past:
             for asked in args["extended"]:
                 self.lives[asked.id].extensions.setdefault(asked.attempt, []).append(Ask(call, asked))
         else:
-            self._busy(self.nodes[event.node], verb, args)
+            self._busy(event.node, verb, args)
 
-    def _busy(self, node: Node, verb: str, args: Mapping[str, Any]) -> None:
+    def _busy(self, name: str, verb: str, args: Mapping[str, Any]) -> None:
         """Note what a node is there for, by what it asks."""
-        if verb in {"claim", "leave", "idle"}:
-            node.worker = args["worker"]
-        elif verb == "beat":
-            node.worker = args["worker"].id
+        if verb == "claim":
+            crew = self.crews[args["worker"]]
+            crew.node = name
+            crew.queues.update([want.name for want in args["wants"]])
+            self.nodes[name].workers.add(args["worker"])
         elif verb in _DUTIES:
-            node.duties.add(verb)
+            self.nodes[name].duties.add(verb)
 
     def _asked_to_settle(self, call: Call) -> None:
         args = call.invoked.args
@@ -369,6 +459,9 @@ class Past:
             for earlier in self.transactions[call.invoked.transaction]:
                 if earlier.invoked.verb == "insert" and earlier.outcome == "ok":
                     self._acknowledge(earlier, event.at)
+        elif event.verb == "overdue":
+            for job in event.result:
+                self.ruled_overdue[job.id, job.attempt].add(job.reason)
 
     def _acknowledge(self, call: Call, at: float) -> None:
         result = None if call.answered is None else call.answered.result
@@ -380,9 +473,13 @@ class Past:
 
     def _began(self, event: Began) -> None:
         self.lives[event.job].began.setdefault(event.attempt, []).append(event)
+        self.nodes[event.node].running.add((event.job, event.attempt))
 
     def _ended(self, event: Ended) -> None:
         self.lives[event.job].ended.setdefault(event.attempt, []).append(event)
+        node = self.nodes[event.node]
+        node.running.discard((event.job, event.attempt))
+        node.rested = event.at
 
     def _worker_row(self, event: WorkerRow) -> None:
         self._saw(event.at, event.now)
@@ -409,17 +506,15 @@ class Past:
 
     def _lived(self, event: Lived) -> None:
         node, what = self.nodes[event.node], event.what
-        node.changed = event.at
         if what == "started":
-            node.state, node.paused, node.cut, node.worker = "up", False, False, None
+            node.start()
         elif what in {"paused", "resumed"}:
             node.paused = what == "paused"
         elif what in {"cut", "joined"}:
             node.cut = what == "cut"
         else:
             node.state = what
-            if what == "killed":
-                node.died = event.at
+        node.changed = event.at
 
     def _fault(self, event: Fault) -> None:
         self.faults.append(event)

@@ -170,6 +170,16 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
 
     # What simulations and the model test ask besides.
 
+    @property
+    def tables(self) -> Tables:
+        """The tables themselves, for who looks at rows from outside; nobody else changes them."""
+        return self._tables
+
+    @property
+    def bells(self) -> Bells:
+        """Who is woken by what, for who stands between a storage and those that sleep on it."""
+        return self._bells
+
     def next_due(self, queues: Sequence[str]) -> datetime | None:
         """Return when a claim on these queues can next succeed if nothing else happens, or None for never.
 

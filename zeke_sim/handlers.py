@@ -1,0 +1,112 @@
+"""The tasks of a catalog, with their handlers watched: what they do stays theirs, and the history is told."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+from typing import TYPE_CHECKING, Any
+
+from zeke_queue.catalog import Catalog
+from zeke_sim.history import Began, Ended
+from zeke_sim.loop import LANE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zeke_queue.context import JobContext
+    from zeke_queue.task import Task
+    from zeke_sim.node import Node
+    from zeke_sim.world import World
+
+
+def observed(catalog: Catalog, world: World) -> Catalog:
+    """Return a catalog of the same tasks and schedules, whose handlers tell the world what they do."""
+    watched = Catalog(
+        resources=catalog.resources,
+        defaults=catalog.defaults,
+        payload_cap=catalog.payload_cap,
+        output_cap=catalog.output_cap,
+    )
+    watched.include(catalog)
+    tasks = watched._tasks  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    aliases = watched._aliases  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    copies = {name: _observed(task, world) for name, task in tasks.items()}
+    aliases.update({alias: copies[task.name] for alias, task in aliases.items()})
+    tasks.update(copies)
+    return watched
+
+
+def current_node(world: World) -> Node:
+    """Return the node that running code belongs to."""
+    lane = LANE.get()
+    return world.nodes[lane.name if lane is not None else ""]
+
+
+def _observed(task: Task[Any, Any], world: World) -> Task[Any, Any]:
+    watched = copy.copy(task)
+    watched.takes_job = True
+    watched.handler = _async(task, world) if task.kind == "async" else _sync(task, world)
+    return watched
+
+
+def _async(task: Task[Any, Any], world: World) -> Callable[..., Any]:
+    handler, takes_job = task.handler, task.takes_job
+
+    @functools.wraps(handler)
+    async def watched(*arguments: Any) -> Any:
+        job: JobContext = arguments[-1]
+        watch = _Watch(world, task.name, job)
+        try:
+            result = await handler(*(arguments if takes_job else arguments[:-1]))
+        except asyncio.CancelledError:
+            watch.ended("cancelled", None)
+            raise
+        except BaseException as error:
+            watch.ended("raised", f"{type(error).__name__}: {error}")
+            raise
+        watch.ended("returned", result)
+        return result
+
+    return watched
+
+
+def _sync(task: Task[Any, Any], world: World) -> Callable[..., Any]:
+    handler, takes_job = task.handler, task.takes_job
+
+    @functools.wraps(handler)
+    def watched(*arguments: Any) -> Any:
+        job: JobContext = arguments[-1]
+        watch = _Watch(world, task.name, job)
+        try:
+            result = handler(*(arguments if takes_job else arguments[:-1]))
+        except BaseException as error:
+            watch.ended("raised", f"{type(error).__name__}: {error}")
+            raise
+        watch.ended("returned", result)
+        return result
+
+    return watched
+
+
+class _Watch:
+    """One attempt, as the world is told of it."""
+
+    __slots__ = ("_attempt", "_job", "_node", "_task", "_world")
+
+    def __init__(self, world: World, task: str, job: JobContext) -> None:
+        node = self._node = current_node(world)
+        self._world = world
+        self._task = task
+        self._job = job.id
+        self._attempt = job.attempt
+        world.running[job.id, job.attempt] = node.name
+        world.recorder.add(Began(world.time(), node.name, task, job.id, job.attempt))
+        world.handler_began(node, task, job.id, job.attempt)
+
+    def ended(self, how: Any, value: Any) -> None:
+        world = self._world
+        world.running.pop((self._job, self._attempt), None)
+        world.recorder.add(
+            Ended(world.time(), self._node.name, self._task, self._job, self._attempt, how, value)
+        )

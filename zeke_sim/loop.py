@@ -1,0 +1,291 @@
+"""An event loop in which time is a number: deterministic, without sockets, threads or waiting.
+
+When nothing is ready, time jumps to the next timer. Every callback belongs to a *lane*, which is a node of
+the simulated world, told by a context variable. Inside a lane callbacks run in the order in which asyncio
+promises them; between lanes whoever drives the loop chooses, since processes promise each other nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections import deque
+from contextvars import ContextVar, copy_context
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+
+from zeke_sim.errors import Livelock, Outside, Stalled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator, Sequence
+    from contextvars import Context
+
+T = TypeVar("T")
+
+INSTANT_MAX: Final = 50_000
+"""Callbacks at one instant after which something must be going round in circles."""
+
+TASKS_KEPT: Final = 256
+"""Tasks that are remembered before those that are done are forgotten."""
+
+
+class Lane:
+    """The callbacks of one node: in order, and all of them paused or dropped at once."""
+
+    __slots__ = ("dead", "name", "paused", "ready")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ready: deque[asyncio.Handle] = deque()
+        self.paused = False
+        self.dead = False
+
+    def __repr__(self) -> str:
+        return f"<Lane {self.name}>"
+
+
+LANE: ContextVar[Lane | None] = ContextVar("zeke_sim_lane", default=None)
+"""The lane that running code belongs to; None is the world's own."""
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """The loop.
+
+    Attributes:
+        root: the lane of the world itself.
+        choose: given two lanes or more that have something to run, in the order of their turns, returns the
+            place of the one that runs next. None takes turns.
+        jump: is told when nothing is ready, before time jumps; it may move timers.
+        ticks: callbacks that were run.
+        leaving: whether the world has ended, and only its tasks are left to be cancelled.
+    """
+
+    def __init__(self, start: float = 0.0) -> None:
+        super().__init__()
+        self.root = Lane("world")
+        self.choose: Callable[[Sequence[Lane]], int] | None = None
+        self.jump: Callable[[], None] | None = None
+        self.ticks = 0
+        self.leaving = False
+        self._now = start
+        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._sequence = 0
+        self._runnable: list[Lane] = []
+        self._instant_began = 0
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._tasks_limit = TASKS_KEPT
+        self.set_debug(enabled=False)
+
+    def time(self) -> float:
+        """Return virtual seconds."""
+        return self._now
+
+    # What asyncio asks of a loop.
+
+    def call_soon(
+        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
+        """Run a callback in its lane's next turn."""
+        lane = LANE.get() if context is None else context.get(LANE)
+        handle = asyncio.Handle(callback, args, self, context)
+        self._put(lane or self.root, handle)
+        return handle
+
+    call_soon_threadsafe = call_soon
+
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """Run a callback at a virtual time."""
+        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        self._sequence += 1
+        heapq.heappush(self._timers, (when, self._sequence, timer))
+        return timer
+
+    def create_task(
+        self, coro: Coroutine[Any, Any, T] | Generator[Any, None, T], **options: Any
+    ) -> asyncio.Task[T]:
+        """Make a task, and remember it, so that it lives as long as the world does."""
+        options.pop("eager_start", None)
+        task = asyncio.Task(coro, loop=self, **options)
+        tasks = self._tasks
+        tasks.append(task)
+        if len(tasks) > self._tasks_limit:
+            self._tasks = [one for one in tasks if not one.done()]
+            self._tasks_limit = max(TASKS_KEPT, 2 * len(self._tasks))
+        return task
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+        """Run a function at once, where a real loop would give it to a thread."""
+        del executor
+        future: asyncio.Future[T] = self.create_future()
+        try:
+            future.set_result(func(*args))
+        except Exception as error:  # noqa: BLE001 - whatever it raises belongs to who waits for it
+            future.set_exception(error)
+        return future
+
+    def _timer_handle_cancelled(self, _handle: asyncio.TimerHandle) -> None:
+        """Leave a cancelled timer where it is; it is dropped when its time comes."""
+
+    def _run_once(self) -> None:
+        runnable = self._runnable
+        while not self._stopping:
+            if not runnable:
+                self._advance()
+                continue
+            place = 0 if len(runnable) == 1 or self.choose is None else self.choose(runnable)
+            lane = runnable[place]
+            ready = lane.ready
+            handle = ready.popleft()
+            if not ready:
+                del runnable[place]
+            elif len(runnable) > 1:
+                del runnable[place]
+                runnable.append(lane)
+            if handle._cancelled:  # noqa: SLF001
+                continue
+            self.ticks += 1
+            if self.ticks - self._instant_began > INSTANT_MAX:
+                self._instant_began = self.ticks
+                raise Livelock(lane.name, self._now, INSTANT_MAX, handle)
+            handle._run()  # noqa: SLF001
+
+    # What a world does with lanes and time.
+
+    def context(self, lane: Lane) -> Context:
+        """Return a context whose callbacks belong to a lane."""
+        context = copy_context()
+        context.run(LANE.set, lane)
+        return context
+
+    def kill(self, lane: Lane) -> None:
+        """Drop all that a lane had to run, and whatever it will have; nothing of it is told."""
+        lane.dead = True
+        lane.ready.clear()
+        if lane in self._runnable:
+            self._runnable.remove(lane)
+
+    def pause(self, lane: Lane) -> None:
+        """Let a lane run nothing until it is resumed."""
+        lane.paused = True
+        if lane in self._runnable:
+            self._runnable.remove(lane)
+
+    def resume(self, lane: Lane) -> None:
+        """Let a paused lane go on, with all that became ready meanwhile."""
+        lane.paused = False
+        if lane.ready and not lane.dead and lane not in self._runnable:
+            self._runnable.append(lane)
+
+    def shift(self, lanes: set[Lane], seconds: float) -> None:
+        """Move all timers of these lanes so many seconds later."""
+        moved: list[tuple[float, int, asyncio.TimerHandle]] = []
+        for when, sequence, timer in self._timers:
+            if timer._cancelled:  # noqa: SLF001
+                continue
+            if timer._context.get(LANE) in lanes:  # noqa: SLF001
+                moved.append((when + seconds, sequence, timer))
+            else:
+                moved.append((when, sequence, timer))
+        heapq.heapify(moved)
+        self._timers = moved
+
+    def next_timer(self, but: set[Lane] | None = None) -> float | None:
+        """Return when the next timer rings, of all lanes but these; None if there is none."""
+        times = [
+            when
+            for when, _, timer in self._timers
+            if not timer._cancelled and (but is None or timer._context.get(LANE) not in but)  # noqa: SLF001
+        ]
+        return min(times, default=None)
+
+    def leave(self) -> None:
+        """End the world: cancel every task, those of dead nodes too, in the order of their making.
+
+        What their ``finally`` blocks do reaches nobody any more.
+        """
+        self.leaving = True
+        self._stopping = False  # what ended the world may have asked for it while nothing ran
+        self._runnable.clear()
+        self.root.ready.clear()
+        for _ in range(20):
+            pending = [task for task in self._tasks if not task.done()]
+            if not pending:
+                break
+            for task in pending:
+                task.cancel()
+            self.run_until_complete(self._settle())
+        for task in self._tasks:
+            if not task.done():
+                task._log_destroy_pending = False  # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue]
+            elif not task.cancelled():
+                task.exception()
+        self._tasks.clear()
+        self._timers.clear()
+
+    async def _settle(self) -> None:
+        for _ in range(50):
+            await asyncio.sleep(0)
+            if not self._runnable:
+                return
+
+    def _put(self, lane: Lane, handle: asyncio.Handle) -> None:
+        if self.leaving:
+            lane = self.root
+        ready = lane.ready
+        if not ready and not lane.paused and not lane.dead:
+            self._runnable.append(lane)
+        if not lane.dead:
+            ready.append(handle)
+
+    def _advance(self) -> None:
+        """Let time jump to the next timer, and make ready all whose time has come."""
+        if self.jump is not None:
+            self.jump()
+        timers = self._timers
+        while timers and timers[0][2]._cancelled:  # noqa: SLF001
+            heapq.heappop(timers)
+        if not timers:
+            raise Stalled(self._now)
+        if timers[0][0] > self._now:
+            self._now = timers[0][0]
+            self._instant_began = self.ticks
+        now = self._now
+        while timers and timers[0][0] <= now:
+            timer = heapq.heappop(timers)[2]
+            if not timer._cancelled:  # noqa: SLF001
+                lane = timer._context.get(LANE)  # noqa: SLF001
+                self._put(lane or self.root, timer)
+
+
+def _outside(name: str) -> Callable[..., NoReturn]:
+    def refuse(*_args: Any, **_kwargs: Any) -> NoReturn:
+        raise Outside(f"loop.{name}")
+
+    return refuse
+
+
+for _name in (
+    "add_reader",
+    "add_signal_handler",
+    "add_writer",
+    "connect_accepted_socket",
+    "connect_read_pipe",
+    "connect_write_pipe",
+    "create_connection",
+    "create_datagram_endpoint",
+    "create_server",
+    "create_unix_connection",
+    "create_unix_server",
+    "getaddrinfo",
+    "getnameinfo",
+    "sock_accept",
+    "sock_connect",
+    "sock_recv",
+    "sock_recvfrom",
+    "sock_sendall",
+    "sock_sendto",
+    "subprocess_exec",
+    "subprocess_shell",
+):
+    setattr(VirtualLoop, _name, _outside(_name))

@@ -1,0 +1,170 @@
+"""Nodes: the processes of a simulated world, each with a lane, clocks, and a way to the database."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from zeke_queue.queue import Queue
+from zeke_queue.rng import SeededEntropy
+from zeke_queue.scheduler import Scheduler
+from zeke_queue.supervisor import Supervisor
+from zeke_queue.worker import Worker
+from zeke_sim.client import SimStorage
+from zeke_sim.clock import VirtualClock
+from zeke_sim.errors import SimulationError
+from zeke_sim.history import Lived
+from zeke_sim.loop import Lane
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+    from contextvars import Context
+
+    from zeke_queue.catalog import Catalog
+    from zeke_queue.context import JobContext
+    from zeke_queue.model import Claimed
+    from zeke_queue.task import Task
+    from zeke_queue.worker.host import Host
+    from zeke_sim.world import World
+
+Link: TypeAlias = Literal["cut", "cut_out", "cut_in"]
+Main: TypeAlias = "Callable[[Node], Awaitable[None]]"
+
+
+class Node:
+    """One process, and those that are started in its place when it has died.
+
+    Attributes:
+        name: as the plan and the history call it.
+        role: worker, scheduler, supervisor or client.
+        incarnation: how many processes there were under this name.
+        dead: whether there is none at the moment.
+        link: what is wrong with its way to the database; None if nothing is.
+        queue: the process's own, on its storage, clock and entropy.
+        stop: tells the process to stop, as SIGTERM does; None if it does not listen.
+    """
+
+    storage: SimStorage
+    queue: Queue
+    context: Context
+    lane: Lane
+
+    def __init__(self, world: World, name: str, role: str, main: Main, catalog: Catalog) -> None:
+        self.world = world
+        self.name = name
+        self.role = role
+        self.catalog = catalog
+        self.clock = VirtualClock(world.loop, world.epoch)
+        self.incarnation = 0
+        self.dead = True
+        self.done = False
+        self.paused = False
+        self.link: Link | None = None
+        self.stop: Callable[[], None] | None = None
+        self._main = main
+        self._storage_counts: dict[str, int] = {}
+
+    def start(self) -> None:
+        """Start a process under this name."""
+        if not self.dead or self.world.over:
+            return
+        world = self.world
+        self.incarnation += 1
+        self.dead = False
+        self.stop = None
+        self.lane = Lane(self.name)
+        self.context = world.loop.context(self.lane)
+        self.clock.suspended = 0.0
+        entropy = SeededEntropy(world.seed_of(f"{self.name}/{self.incarnation}"))
+        self.storage = SimStorage(self, self._storage_counts)
+        self.queue = self.context.run(
+            lambda: Queue(
+                self.catalog, self.storage, clock=self.clock, entropy=entropy, settings=world.settings
+            )
+        )
+        world.recorder.add(Lived(world.time(), self.name, "started"))
+        task = world.loop.create_task(self._run(), name=f"{self.name}-main", context=self.context)
+        task.add_done_callback(self._ended, context=world.context)
+
+    async def _run(self) -> None:
+        await self._main(self)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        world = self.world
+        if world.over or self.dead:
+            return
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            world.crashed(self, error)
+            return
+        world.loop.kill(self.lane)
+        self.dead = True
+        world.recorder.add(Lived(world.time(), self.name, "stopped"))
+        if self.role == "client":
+            self.done = True
+        world.ended(self)
+
+
+class InlineExecutor:
+    """Runs sync handlers where they are called, and those of processes too; they take no virtual time."""
+
+    async def run_sync(self, call: Callable[[], Any]) -> Any:
+        """Run a function."""
+        return call()
+
+    async def run_process(self, task: Task[Any, Any], claimed: Claimed, job: JobContext, host: Host) -> Any:
+        """Run a task's handler."""
+        del host
+        payload = task.validate_json(claimed.data)
+        arguments: list[Any] = [payload] if task.takes_payload else []
+        if task.takes_job:
+            arguments.append(job)
+        result = task.handler(*arguments)
+        return await result if inspect.isawaitable(result) else result
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+def worker(**options: Any) -> Main:
+    """Return what a worker's process runs.
+
+    Args:
+        **options: of ``zeke_queue.Worker``.
+    """
+
+    async def main(node: Node) -> None:
+        running = Worker(node.queue, executor=InlineExecutor(), watchdog=None, **options)
+        node.stop = running.stop
+        await running.run()
+
+    return main
+
+
+def scheduler(**options: Any) -> Main:
+    """Return what a scheduler's process runs."""
+
+    async def main(node: Node) -> None:
+        running = Scheduler(node.queue, **options)
+        node.stop = running.stop
+        await running.run()
+
+    return main
+
+
+def supervisor(**options: Any) -> Main:
+    """Return what a supervisor's process runs."""
+
+    async def main(node: Node) -> None:
+        running = Supervisor(node.queue, **options)
+        node.stop = running.stop
+        await running.run()
+
+    return main
+
+
+def require_running(node: Node) -> None:
+    """Refuse to speak for a process that is not there."""
+    if node.dead:
+        raise SimulationError(f"node {node.name}: it is not running; start it first")

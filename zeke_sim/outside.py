@@ -1,0 +1,146 @@
+"""Keeps a simulation inside: what reaches for the real world fails at the call, and says what to do.
+
+Sockets, threads and subprocesses are seen by an audit hook, which nothing gets around; chance by the
+functions of the modules that give it. Both are there for good once the first world began, and look away
+outside of one.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from anyio._backends._asyncio import AsyncIOBackend
+
+from zeke_sim.errors import Outside
+from zeke_sim.loop import VirtualLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Generator
+
+    from zeke_sim.world import World
+
+_AUDITED: Final = {
+    "socket.__new__": "socket",
+    "socket.connect": "socket",
+    "socket.bind": "socket",
+    "socket.getaddrinfo": "socket",
+    "socket.gethostbyname": "socket",
+    "_thread.start_new_thread": "thread",
+    "_thread.start_joinable_thread": "thread",
+    "subprocess.Popen": "subprocess",
+    "os.fork": "subprocess",
+    "os.forkpty": "subprocess",
+    "os.posix_spawn": "subprocess",
+    "os.system": "subprocess",
+    "os.exec": "subprocess",
+    "time.sleep": "clock",
+}
+
+_CHANCE: Final = (
+    "betavariate",
+    "choice",
+    "choices",
+    "expovariate",
+    "gammavariate",
+    "gauss",
+    "getrandbits",
+    "lognormvariate",
+    "normalvariate",
+    "paretovariate",
+    "randbytes",
+    "randint",
+    "random",
+    "randrange",
+    "sample",
+    "shuffle",
+    "triangular",
+    "uniform",
+    "vonmisesvariate",
+    "weibullvariate",
+)
+
+
+class _State:
+    """Whether a world runs, in which thread, and what is allowed in it."""
+
+    def __init__(self) -> None:
+        self.thread: int | None = None
+        self.allowed: Collection[str] = ()
+        self.installed = False
+
+    def forbids(self, kind: str) -> bool:
+        """Whether the caller is inside of a world, where this is not allowed."""
+        return self.thread is not None and kind not in self.allowed and self.thread == threading.get_ident()
+
+
+_state: Final = _State()
+
+
+@contextmanager
+def closed(world: World, allow: Collection[str] = ()) -> Generator[None]:
+    """Keep what runs in the block inside of a world.
+
+    Args:
+        world: whose seed random numbers follow from where they are allowed.
+        allow: of ``socket``, ``thread``, ``subprocess``, ``clock`` and ``random``.
+    """
+    _install()
+    before = _state.thread, _state.allowed
+    _state.thread, _state.allowed = threading.get_ident(), allow
+    if "random" in allow:
+        random.seed(world.seed_of("random"))
+    try:
+        yield
+    finally:
+        _state.thread, _state.allowed = before
+
+
+def _audit(event: str, arguments: tuple[Any, ...]) -> None:
+    if _state.thread is not None and (kind := _AUDITED.get(event)) is not None and _state.forbids(kind):
+        raise Outside(f"{event}{arguments!r}"[:200], kind)
+
+
+def _install() -> None:
+    if _state.installed:
+        return
+    _state.installed = True
+    sys.addaudithook(_audit)
+    for name in _CHANCE:
+        setattr(random, name, _guarded(f"random.{name}", getattr(random, name)))
+    os.urandom = _guarded("os.urandom", os.urandom)
+    if hasattr(random, "_urandom"):
+        random._urandom = os.urandom  # type: ignore[attr-defined] # noqa: SLF001
+    _stay_inline()
+
+
+def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        if _state.thread is not None and _state.forbids("random"):
+            raise Outside(f"{name}()", "random")
+        return function(*args, **kwargs)
+
+    guarded.__name__ = name.rpartition(".")[2]
+    guarded.__doc__ = function.__doc__
+    guarded.__wrapped__ = function  # type: ignore[attr-defined]
+    return guarded
+
+
+def _stay_inline() -> None:
+    """Let anyio's threads be inline on a virtual loop: they are its own, which no loop sees."""
+    threaded: Any = getattr(AsyncIOBackend.run_sync_in_worker_thread, "__func__")  # noqa: B009
+
+    async def run(
+        cls: Any, func: Callable[..., Any], args: tuple[Any, ...], *rest: Any, **options: Any
+    ) -> Any:
+        import asyncio  # noqa: PLC0415 - what runs is asked for when it runs
+
+        if isinstance(asyncio.get_running_loop(), VirtualLoop):
+            return func(*args)
+        return await threaded(cls, func, args, *rest, **options)
+
+    setattr(AsyncIOBackend, "run_sync_in_worker_thread", classmethod(run))  # noqa: B010

@@ -1,0 +1,121 @@
+"""One run of a scenario: a seed or a plan in, a history and perhaps a violation out."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from zeke_queue import log
+from zeke_sim import outside
+from zeke_sim.draws import Decisions
+from zeke_sim.history import Violation
+from zeke_sim.judge import Judge
+from zeke_sim.recorder import lines
+from zeke_sim.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zeke_sim.history import Event
+    from zeke_sim.plan import Plan
+    from zeke_sim.properties import Property
+    from zeke_sim.scenario import Scenario
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        plan: makes this very run again.
+        events: the history.
+        violation: what broke, or None.
+        seconds: of virtual time.
+        ticks: callbacks that were run.
+        nodes: names of the nodes.
+    """
+
+    plan: Plan
+    events: Sequence[Event]
+    violation: Violation | None
+    seconds: float
+    ticks: int
+    nodes: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """A hash of the history: equal for equal runs, whatever interpreter they ran on."""
+        return digest(self.events)
+
+
+def run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None = None) -> Outcome:
+    """Run a scenario.
+
+    Args:
+        scenario: what to run.
+        plan: seed, knobs, and perhaps the decisions; without, they are drawn.
+        properties: what to judge by; all, and the scenario's own, by default.
+    """
+    decisions = Decisions(plan.seed, plan.decisions)
+    setup = scenario.build(decisions.draws("scenario"))
+    world: World | None = None
+    judge: Judge | None = None
+
+    def see(event: Event) -> None:
+        if world is not None:
+            world.see_change(event)
+        if judge is not None:
+            judge.see(event)
+
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        world = World(setup, decisions, plan.knobs, see)
+        chosen = scenario.properties if properties is None else properties
+        judge = Judge(world.rules(), properties=chosen)
+        with log.silenced(), outside.closed(world, scenario.allow):
+            world.run()
+        violation = world.recorder.violation
+        if violation is None:
+            violation = _verdict(judge, world.time())
+    finally:
+        if enabled:
+            gc.enable()
+    return Outcome(
+        plan=plan.with_decisions(decisions.made),
+        events=world.recorder.events,
+        violation=violation,
+        seconds=world.time(),
+        ticks=world.loop.ticks,
+        nodes=tuple(world.nodes),
+    )
+
+
+def _verdict(judge: Judge, at: float) -> Violation | None:
+    try:
+        judge.finish(at)
+    except Violation as violation:
+        return violation
+    return None
+
+
+def digest(events: Sequence[Event]) -> str:
+    """Return a hash of a history."""
+    hashed = blake2b(digest_size=16)
+    for line in lines(events):
+        hashed.update(line.encode())
+    return hashed.hexdigest()
+
+
+def first_difference(one: Sequence[Event], other: Sequence[Event]) -> tuple[int, Any, Any] | None:
+    """Return where two histories part: the place and the two events, None for one that has ended."""
+    for place, (left, right) in enumerate(zip(lines(one), lines(other), strict=False)):
+        if left != right:
+            return place, left, right
+    if len(one) != len(other):
+        place = min(len(one), len(other))
+        rest = next(iter(lines([*one[place : place + 1], *other[place : place + 1]])))
+        return (place, rest, None) if len(one) > place else (place, None, rest)
+    return None

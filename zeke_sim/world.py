@@ -1,0 +1,557 @@
+"""A simulated world: a database, nodes around it, virtual time, and what goes wrong.
+
+A run has a fault phase, then a quiet one in which all is healed and everything must drain, then a tail that
+is long enough for what has ended to be archived and deleted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.config import Settings
+from zeke_queue.model import FINAL
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_sim import node as nodes_of
+from zeke_sim.clock import VirtualClock
+from zeke_sim.elision import Elision
+from zeke_sim.errors import Livelock, SimulationError, Stalled
+from zeke_sim.faults import DATABASE, HANDLER, NODE, misfortunes
+from zeke_sim.handlers import observed
+from zeke_sim.history import Change, Fault, Lived, Phase, Rules, ScheduleRow, Violation
+from zeke_sim.loop import VirtualLoop
+from zeke_sim.node import Node
+from zeke_sim.recorder import Recorder
+from zeke_sim.transactions import OpenTransaction, Stepper
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+    from uuid import UUID
+
+    from zeke_queue.catalog import Catalog
+    from zeke_sim.draws import Decisions, Draws
+    from zeke_sim.faults import Knobs
+    from zeke_sim.history import Event
+    from zeke_sim.loop import Lane
+
+EPOCH: Final = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+"""A Monday morning: where virtual time begins, unless a scenario needs another day."""
+
+RESTART: Final = 1.0
+"""Seconds after which a killed process has a successor."""
+
+
+@dataclass(slots=True)
+class Setup:
+    """What a world is made of.
+
+    Attributes:
+        catalog: the tasks; each worker, scheduler and supervisor has it.
+        clients: programs that use the queue, by name: each is given a node, and runs once, while others fail.
+            They are not killed, but their statements meet every fault.
+        workers, schedulers, supervisors: how many of each.
+        worker: options of ``zeke_queue.Worker``.
+        others: further workers by name, with a catalog of their own: another version, say.
+        sweep, archive_after, delete_after: of the supervisors, in seconds.
+        phase: seconds of the fault phase.
+        quiet: seconds after which everything must have drained.
+        epoch: the time at which the world begins, aware.
+        settings: the deployment's.
+        kinds: the faults that make sense here, or None for all.
+        before: is told the world before it begins, to look on.
+    """
+
+    catalog: Catalog
+    clients: Mapping[str, Callable[[Node], Awaitable[None]]] = field(default_factory=dict[str, Any])
+    workers: int = 2
+    schedulers: int = 0
+    supervisors: int = 1
+    worker: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    others: Mapping[str, Catalog] = field(default_factory=dict[str, Any])
+    sweep: float = 5.0
+    archive_after: float = 60.0
+    delete_after: float = 60.0
+    phase: float = 60.0
+    quiet: float = 600.0
+    tail: float | None = None
+    epoch: datetime = EPOCH
+    settings: Settings | None = None
+    kinds: tuple[str, ...] | None = None
+    before: Callable[[World], None] | None = None
+
+
+class World:
+    """One run.
+
+    Args:
+        setup: what it is made of.
+        decisions: what goes wrong, drawn or given.
+        knobs: how often.
+        see: judges each event; raises ``Violation``.
+    """
+
+    def __init__(
+        self, setup: Setup, decisions: Decisions, knobs: Knobs, see: Callable[[Event], None]
+    ) -> None:
+        self.setup = setup
+        self.decisions = decisions
+        self.knobs = knobs
+        self.epoch = setup.epoch
+        self.settings = setup.settings or Settings()
+        self.loop = loop = VirtualLoop()
+        self.context = loop.context(loop.root)
+        self.database_clock = VirtualClock(loop, setup.epoch)
+        self.recorder = Recorder(loop.time, see, loop.stop)
+        self.skips = _Skips(self)
+        self.store = MemoryStorage(self.database_clock, entropy=self.skips, freedom=knobs.skip)
+        self.recorder.watch(self.store, self.database_clock)
+        self.nodes: dict[str, Node] = {}
+        self.transactions: dict[int, OpenTransaction] = {}
+        self.elision = Elision(self)
+        self.faulty = False
+        self.down = False
+        self.over = False
+        self.open_calls = 0
+        self.running: dict[tuple[UUID, int], str] = {}
+        self._calls = 0
+        self._transaction_numbers = 0
+        self._choices = 0
+        self._jobs: dict[UUID, int] = {}
+        self._progress = asyncio.Event()
+        self._priorities: dict[str, float] = {}
+        if knobs.order != "turns":
+            loop.choose = self._choose
+        if knobs.elide:
+            loop.jump = self.elision.jump
+        self._populate()
+
+    # What the parts of the world ask of it.
+
+    def time(self) -> float:
+        """Return the true time, in seconds since the run began."""
+        return self.loop.time()
+
+    def seed_of(self, address: str) -> int:
+        """Return a seed that follows from the run's."""
+        return self.decisions.draws(f"seed/{address}").seed()
+
+    def next_call(self) -> int:
+        """Return a number for a call."""
+        self._calls += 1
+        return self._calls
+
+    def next_transaction(self) -> int:
+        """Return a number for a transaction."""
+        self._transaction_numbers += 1
+        return self._transaction_numbers
+
+    @property
+    def locked(self) -> bool:
+        """Whether a statement may have to wait for another transaction."""
+        return bool(self.transactions)
+
+    def apply(
+        self, call: int, address: str, coroutine: Coroutine[Any, Any, Any]
+    ) -> tuple[BaseException | None, Any]:
+        """Apply a statement that waits for nobody, in one step; returns its error, and its result."""
+        recorder = self.recorder
+        recorder.call = call
+        self.skips.begin(address)
+        recorder.commit += 1
+        try:
+            coroutine.send(None)
+        except StopIteration as done:
+            return None, done.value
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            return error, None
+        finally:
+            recorder.call = None
+        coroutine.close()
+        raise SimulationError("a statement waited though nobody holds a lock")
+
+    def apply_later(
+        self, call: int, address: str, coroutine: Coroutine[Any, Any, Any], transaction: int | None
+    ) -> asyncio.Task[Any]:
+        """Apply a statement that may have to wait for a lock."""
+        self.skips.begin(address)
+        stepper = Stepper(self.recorder, call, coroutine)
+        task = self.loop.create_task(stepper.run(), context=self.context)
+        if transaction is not None and (opened := self.transactions.get(transaction)) is not None:
+            opened.statement = task
+        return task
+
+    def open_transaction(self, node: Node, number: int) -> OpenTransaction:
+        """Open a transaction on the server."""
+        opened = self.transactions[number] = OpenTransaction(self, node, number, self.store)
+        return opened
+
+    def end_transaction(self, number: int, after: float) -> None:
+        """Let the server roll a transaction back, once it notices that it should."""
+        if number in self.transactions:
+            self.later(after, self._roll_back, number)
+
+    def _roll_back(self, number: int) -> None:
+        opened = self.transactions.get(number)
+        if opened is not None:
+            opened.roll_back()
+
+    def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
+        """Let something happen in the world."""
+        self.loop.call_at(self.loop.time() + seconds, callback, *args, context=self.context)
+
+    def hit(self, node: Node | None, address: str, kind: str, seconds: float | None = None) -> None:
+        """Note that a fault was injected."""
+        now = self.time()
+        until = None if seconds is None else now + seconds
+        self.recorder.add(Fault(now, "db" if node is None else node.name, address, kind, until))
+
+    def cancelled_arrives(self, address: str) -> bool:
+        """Decide whether a statement whose caller was cancelled on the way is done all the same."""
+        return self.faulty and bool(
+            self.decisions.at(f"{address}/cancelled", lambda draws: True if draws.chance(0.5) else None)
+        )
+
+    def job_number(self, job: UUID) -> int:
+        """Return a job's number in the order in which jobs came to be."""
+        return self._jobs.setdefault(job, len(self._jobs))
+
+    # Nodes.
+
+    def kill(self, node: Node, back: float = RESTART) -> None:
+        """Kill a process: nothing of it runs any more; a successor starts after ``back`` seconds."""
+        if node.dead or self.over:
+            return
+        self.loop.kill(node.lane)
+        node.dead = True
+        node.paused = False
+        self.recorder.add(Lived(self.time(), node.name, "killed"))
+        for number, opened in list(self.transactions.items()):
+            if opened.node is node:
+                self.end_transaction(number, 0.0)
+        for key, where in list(self.running.items()):
+            if where == node.name:
+                del self.running[key]
+        self.later(back, node.start)
+
+    def pause(self, node: Node, seconds: float) -> None:
+        """Let a process stand still."""
+        if node.dead or node.paused:
+            return
+        node.paused = True
+        self.loop.pause(node.lane)
+        self.recorder.add(Lived(self.time(), node.name, "paused"))
+        self.later(seconds, self._resume, node, node.incarnation)
+
+    def _resume(self, node: Node, incarnation: int) -> None:
+        if node.paused and not node.dead and node.incarnation == incarnation:
+            node.paused = False
+            self.loop.resume(node.lane)
+            self.recorder.add(Lived(self.time(), node.name, "resumed"))
+
+    def drain(self, node: Node) -> None:
+        """Tell a process to stop, as SIGTERM does; a successor starts when it has."""
+        if not node.dead and not node.paused and node.stop is not None:
+            self.recorder.add(Lived(self.time(), node.name, "stopping"))
+            node.context.run(node.stop)
+
+    def cut(self, node: Node, how: Any) -> None:
+        """Cut a node off, or (None) join it again."""
+        if node.link != how:
+            node.link = how
+            self.recorder.add(Lived(self.time(), node.name, "joined" if how is None else "cut"))
+
+    def ended(self, node: Node) -> None:
+        """Hear that a process ended by itself: all but clients get a successor."""
+        self._progress.set()
+        if node.role != "client" and not self.over:
+            self.later(RESTART, node.start)
+
+    def crashed(self, node: Node, error: BaseException) -> None:
+        """Hear that a process failed, which is a violation: what is wrong outside must be survived."""
+        if isinstance(error, Violation):
+            self.recorder.fail(error)
+            return
+        rule = "a client's program ends" if node.role == "client" else "no part of the runtime crashes"
+        violation = Violation(rule, f"{node.name}: {type(error).__name__}: {error}", at=self.time())
+        violation.__cause__ = error
+        self.recorder.fail(violation)
+
+    # The run.
+
+    def run(self) -> None:
+        """Run it to its end, or to the first violation."""
+        asyncio.set_event_loop(self.loop)
+        try:
+            self.loop.call_soon(self._begin, context=self.context)
+            self.loop.run_forever()
+        except Livelock as error:
+            where = [
+                f" (running job {self.job_number(job)})"
+                for (job, _), n in self.running.items()
+                if n == error.lane
+            ]
+            text = str(Livelock(error.lane, error.at, 0, error.handle, "".join(where)))
+            self.recorder.fail(Violation("time passes", text, at=self.time()))
+        except Stalled as error:
+            self.recorder.fail(Violation("somebody can go on", str(error), at=self.time()))
+        finally:
+            self.over = self.recorder.closed = True
+            self.loop.jump = None
+            self.loop.leave()
+            asyncio.set_event_loop(None)
+            self.loop.close()
+
+    def _begin(self) -> None:
+        self.loop.create_task(self._direct(), name="director", context=self.context)
+
+    async def _direct(self) -> None:
+        try:
+            await self._phases()
+        except Violation as violation:
+            self.recorder.fail(violation)
+        except Exception as error:  # noqa: BLE001 - a fault of the simulator's own, which ends the run
+            violation = Violation("the simulator works", repr(error), at=self.time())
+            violation.__cause__ = error
+            self.recorder.fail(violation)
+        self.loop.stop()
+
+    async def _phases(self) -> None:
+        setup, clock = self.setup, self.database_clock
+        self.recorder.add(Phase(self.time(), "faults"))
+        for node in self.nodes.values():
+            node.start()
+        self.faulty = True
+        self._plan_misfortunes()
+        await clock.sleep(setup.phase)
+        self.faulty = False
+        self._heal()
+        self.recorder.add(Phase(self.time(), "quiet"))
+        deadline = self.time() + setup.quiet
+        while self.time() < deadline and not self._drained():
+            self._progress.clear()
+            await self._progressed(deadline - self.time())
+        tail = setup.tail
+        if tail is None:
+            tail = setup.archive_after + setup.delete_after + 4 * setup.sweep if setup.supervisors else 1.0
+        await clock.sleep(tail)
+        self.recorder.add(Phase(self.time(), "end"))
+
+    async def _progressed(self, seconds: float) -> None:
+        waiting = self.loop.create_task(self._progress.wait())
+        await asyncio.wait([waiting], timeout=seconds)
+        waiting.cancel()
+
+    def _drained(self) -> bool:
+        if any(node.role == "client" and not node.done for node in self.nodes.values()):
+            return False
+        counts = self.store.tables.counts.values()
+        return not any(number for states in counts for state, number in states.items() if state not in FINAL)
+
+    def see_change(self, event: Event) -> None:
+        """Take note of a change of a row."""
+        if isinstance(event, Change):
+            if event.before is None and event.table == "job" and event.after is not None:
+                self.job_number(event.after.id)
+            if event.after is None or event.after.completed_on is not None:
+                self._progress.set()
+            self.elision.see(event)
+        elif isinstance(event, ScheduleRow):
+            self.elision.see(event)
+
+    def rules(self) -> Rules:
+        """Return what the run is set up with."""
+        setup = self.setup
+        options = setup.worker
+        limits = {
+            queue.name: queue.concurrency_limit
+            for queue in setup.catalog.stored_queues()
+            if queue.concurrency_limit is not None
+        }
+        return Rules(
+            archive_after=setup.archive_after if setup.supervisors else None,
+            delete_after=setup.delete_after if setup.supervisors else None,
+            sweep=setup.sweep,
+            poll=options.get("poll", 2.0),
+            lease=options.get("lease", 15.0),
+            slack=1.0,
+            limits=limits,
+            strict_order=not self.knobs.skip,
+        )
+
+    def _populate(self) -> None:
+        setup = self.setup
+        catalog = observed(setup.catalog, self)
+        sweeping = {
+            "every": setup.sweep,
+            "archive_after": setup.archive_after,
+            "delete_after": setup.delete_after,
+        }
+        for number in range(1, setup.workers + 1):
+            self._add(f"w{number}", "worker", nodes_of.worker(**setup.worker), catalog)
+        for name, other in setup.others.items():
+            self._add(name, "worker", nodes_of.worker(**setup.worker), observed(other, self))
+        for number in range(1, setup.schedulers + 1):
+            self._add(f"s{number}", "scheduler", nodes_of.scheduler(), catalog)
+        for number in range(1, setup.supervisors + 1):
+            self._add(f"v{number}", "supervisor", nodes_of.supervisor(**sweeping), catalog)
+        for name, main in setup.clients.items():
+            self._add(name, "client", main, catalog)
+        if setup.before is not None:
+            setup.before(self)
+
+    def _add(self, name: str, role: str, main: nodes_of.Main, catalog: Catalog) -> None:
+        self.nodes[name] = Node(self, name, role, main, catalog)
+
+    def _choose(self, runnable: Sequence[Lane]) -> int:
+        self._choices += 1
+
+        def draw(draws: Draws) -> str | None:
+            if self.knobs.order == "permuted":
+                place = draws.below(len(runnable))
+            else:
+                place = self._first_by_priority(runnable, draws)
+            return runnable[place].name if place else None
+
+        name = self.decisions.at(f"order/{self._choices}", draw) if self.faulty else None
+        if name is None:
+            return 0
+        return next((place for place, lane in enumerate(runnable) if lane.name == name), 0)
+
+    def _first_by_priority(self, runnable: Sequence[Lane], draws: Draws) -> int:
+        """Choose as PCT does: the node with the highest priority, which now and then falls to the lowest."""
+        priorities = self._priorities
+        for lane in runnable:
+            if lane.name not in priorities:
+                priorities[lane.name] = self.decisions.draws(f"priority/{lane.name}").random()
+        best = max(range(len(runnable)), key=lambda place: priorities[runnable[place].name])
+        if draws.chance(0.02):
+            priorities[runnable[best].name] = min(priorities.values()) - 1.0
+        return best
+
+    # What goes wrong over time.
+
+    def _plan_misfortunes(self) -> None:
+        knobs, setup = self.knobs, self.setup
+        lease = float(setup.worker.get("lease", 15.0))
+        for node in self.nodes.values():
+            allowed = [kind for kind in knobs.kinds if kind in NODE]
+            if node.role == "client":
+                allowed = [kind for kind in allowed if kind in {"cut", "cut_out", "cut_in", "stall", "clock"}]
+            self._plan(f"node/{node.name}", node, allowed, knobs.node, lease)
+        self._plan("db", None, [kind for kind in knobs.kinds if kind in DATABASE], knobs.database, lease)
+
+    def _plan(self, address: str, node: Node | None, kinds: list[str], rate: float, lease: float) -> None:
+        """Plan the misfortunes of a node; each is a decision of its own, so that each can be left out."""
+        if self.decisions.given is None:
+            drawn = misfortunes(self.decisions.draws(address), kinds, rate, self.setup.phase, lease)
+            for number, one in enumerate(drawn):
+                self.decisions.made[f"{address}/{number}"] = one
+                self.later(one["at"], self._strike, f"{address}/{number}", node, one)
+        else:
+            for key, one in self.decisions.given.items():
+                if key.rpartition("/")[0] == address:
+                    self.decisions.made[key] = one
+                    self.later(one["at"], self._strike, key, node, one)
+
+    def _strike(self, address: str, node: Node | None, one: Mapping[str, Any]) -> None:
+        if not self.faulty:
+            return
+        kind, seconds = one["fault"], one.get("for")
+        self.hit(node, address, kind, seconds)
+        if node is None:
+            self._strike_database(kind, one)
+        elif kind == "kill":
+            self.kill(node, one["for"])
+        elif kind in {"pause", "stall"}:
+            self.pause(node, one["for"])
+        elif kind == "drain":
+            self.drain(node)
+        elif kind in {"cut", "cut_out", "cut_in"}:
+            self.cut(node, kind)
+            self.later(one["for"], self.cut, node, None)
+        elif kind == "clock":
+            node.clock.offset += one["by"]
+        elif kind == "drift":
+            _set_rate(node.clock, one["rate"], self.time())
+
+    def _strike_database(self, kind: str, one: Mapping[str, Any]) -> None:
+        if kind == "db_clock":
+            self.database_clock.offset += one["by"]
+            return
+        self.down = True
+        for number in list(self.transactions):
+            self._roll_back(number)
+        self.later(one["for"], self._come_up)
+
+    def _come_up(self) -> None:
+        self.down = False
+
+    def _heal(self) -> None:
+        self.down = False
+        for node in self.nodes.values():
+            self.cut(node, None)
+            if node.paused:
+                self._resume(node, node.incarnation)
+            if node.dead and not node.done:
+                node.start()
+            node.clock.offset = 0.0
+
+    def handler_began(self, node: Node, task: str, job: UUID, attempt: int) -> None:
+        """Decide whether the process dies in the middle of this attempt."""
+        if not self.faulty or not self.knobs.handler or "kill_handler" not in self.knobs.kinds:
+            return
+        address = f"handler/{task}/{self.job_number(job)}/{attempt}"
+
+        def draw(draws: Draws) -> dict[str, Any] | None:
+            if not draws.chance(self.knobs.handler):
+                return None
+            return {"fault": next(iter(HANDLER)), "after": round(draws.tail(0.3, 10.0), 3)}
+
+        decision = self.decisions.at(address, draw)
+        if decision is not None:
+            self.later(decision["after"], self._kill_handler, address, node, (job, attempt))
+
+    def _kill_handler(self, address: str, node: Node, which: tuple[UUID, int]) -> None:
+        if self.faulty and self.running.get(which) == node.name:
+            self.hit(node, address, "kill_handler")
+            self.kill(node)
+
+
+def _set_rate(clock: VirtualClock, rate: float, now: float) -> None:
+    """Let a clock go at another rate from now on, without going back."""
+    shown = clock.monotonic()
+    clock.rate = rate
+    clock.suspended = now - shown / rate
+
+
+class _Skips:
+    """Gives the store the chance by which its claims pass rows over: a decision each."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._address = ""
+        self._count = 0
+
+    def begin(self, address: str) -> None:
+        """Hear which statement asks from now on."""
+        self._address = address
+        self._count = 0
+
+    def stream(self, name: str) -> Any:
+        """Return itself, which is all the randomness that the store has."""
+        del name
+        return self
+
+    def random(self) -> float:
+        """Return 0 to pass a row over, 1 to take it."""
+        world = self._world
+        if not world.faulty:
+            return 1.0
+        self._count += 1
+        chance = world.knobs.skip
+        skip = world.decisions.at(
+            f"{self._address}/skip/{self._count}", lambda draws: True if draws.chance(chance) else None
+        )
+        return 0.0 if skip else 1.0
