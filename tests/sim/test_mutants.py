@@ -108,6 +108,29 @@ def test_a_name_that_no_mutant_has_is_told_with_those_that_there_are() -> None:
         table(["fifo"])
 
 
+def test_slips_that_are_seen_in_any_run_are_found_within_a_few_and_each_is_told_of() -> None:
+    names = ["claims-count-as-retries", "attempt-not-counted"]
+    told: list[Verdict] = []
+    verdicts = table(names, budget=15.0, told=told.append)
+    assert [verdict.name for verdict in verdicts] == names
+    assert sorted(map(str, told)) == sorted(map(str, verdicts))
+    for verdict in verdicts:
+        assert verdict.found, verdict
+        assert 1 <= verdict.runs <= 200
+        assert verdict.cpu > 0
+
+
+def test_a_process_that_ends_badly_has_found_nothing_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho nothing of use\necho out of memory >&2\nexit 137\n")
+    broken.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    (verdict,) = table(["attempt-not-counted"])
+    assert (verdict.found, verdict.error) == (False, "out of memory")
+
+
 def test_a_table_passes_where_all_were_found_in_time() -> None:
     found = Verdict(
         "one", found=True, cpu=100.0, runs=7, scenario="storm", seed=3, rule="limit", text="6 > 5"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zeke_sim.mutants.patching import Mutant
 
 BUDGET: Final = 20.0
-"""Seconds of search for one mutant."""
+"""Seconds of search for one mutant, of processor time."""
 
 CPU_MAX: Final = 300.0
 """Seconds of processor time for the whole table."""
@@ -168,14 +168,14 @@ def hunt(name: str, budget: float, sabotage: str | None = None) -> Verdict:
     install([mutant(name), *(one.breaks for one in SABOTAGES if one.breaks.name == sabotage)])
     from zeke_sim.search import find  # noqa: PLC0415 - it imports what has just been patched
 
-    finding = find(None, itertools.count(1), budget)
-    cpu = _cpu()
+    runs = itertools.count()
+    finding = find(None, itertools.count(1), budget, seen=lambda *_: next(runs))
     if finding is None:
-        return Verdict(name, found=False, cpu=cpu, sabotage=sabotage)
+        return Verdict(name, found=False, cpu=_cpu(), runs=next(runs), sabotage=sabotage)
     return Verdict(
         name,
         found=True,
-        cpu=cpu,
+        cpu=_cpu(),
         runs=finding.runs,
         scenario=finding.scenario,
         seed=finding.seed,
