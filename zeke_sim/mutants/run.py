@@ -168,10 +168,15 @@ def hunt(name: str, budget: float, sabotage: str | None = None) -> Verdict:
     install([mutant(name), *(one.breaks for one in SABOTAGES if one.breaks.name == sabotage)])
     from zeke_sim.search import find  # noqa: PLC0415 - it imports what has just been patched
 
-    runs = itertools.count()
-    finding = find(None, itertools.count(1), budget, seen=lambda *_: next(runs))
+    runs = 0
+
+    def seen(*_: object) -> None:
+        nonlocal runs
+        runs += 1
+
+    finding = find(None, itertools.count(1), budget, seen=seen)
     if finding is None:
-        return Verdict(name, found=False, cpu=_cpu(), runs=next(runs), sabotage=sabotage)
+        return Verdict(name, found=False, cpu=_cpu(), runs=runs, sabotage=sabotage)
     return Verdict(
         name,
         found=True,
