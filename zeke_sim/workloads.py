@@ -1,20 +1,32 @@
-"""Work for simulated worlds: tasks that do what their payload says, and clients that send at random."""
+"""Work for simulated worlds: tasks that do what their payload says, and clients that do things at random.
+
+All that a client does is drawn before it begins, so that a fault that is left out changes nothing else of it.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from uuid import UUID
 
 from pydantic import BaseModel
 
-from zeke_queue.errors import StorageError
+from zeke_queue.errors import JobNotFound, Refused, StorageError
+from zeke_queue.sending import SendOptions
 from zeke_queue.signals import Fail, Retry, Snooze
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from zeke_queue.context import JobContext
     from zeke_sim.draws import Draws
+    from zeke_sim.node import Main, Node
+
+Deed: TypeAlias = "Callable[[Node], Awaitable[object]]"
+"""One thing that a client does, by its node's queue; done again until the storage answers."""
+
+Known: TypeAlias = dict[int, UUID]
+"""The jobs that clients tell each other of, by the numbers under which they were to be sent."""
 
 
 class Step(BaseModel):
@@ -26,6 +38,9 @@ class Step(BaseModel):
             for ``after`` seconds.
         extend: seconds by which it moves its deadline first; 0 to leave it.
         progress: whether it tells how far it is.
+        swallow: seconds for which it goes on when it is cancelled, at most; then it ends in its way all the
+            same. 0 heeds the cancellation.
+        cleanup: seconds that it takes to heed one.
     """
 
     seconds: float = 0.0
@@ -33,6 +48,8 @@ class Step(BaseModel):
     after: float = 0.0
     extend: float = 0.0
     progress: bool = False
+    swallow: float = 0.0
+    cleanup: float = 0.0
 
 
 class Script(BaseModel):
@@ -49,7 +66,7 @@ async def act(script: Script, job: JobContext) -> dict[str, Any]:
     if step.extend:
         await job.extend(step.extend)
     if step.seconds:
-        await asyncio.sleep(step.seconds)
+        await _spend(step)
     if step.end == "raise":
         raise RuntimeError(f"attempt {job.attempt} fails, as its script says")
     if step.end == "retry":
@@ -61,8 +78,33 @@ async def act(script: Script, job: JobContext) -> dict[str, Any]:
     return {"attempt": job.attempt}
 
 
-def script(draws: Draws, *, longest: float = 5.0, steps: int = 3) -> Script:
-    """Draw a script, which ends well more often than not."""
+async def _spend(step: Step) -> None:
+    """Take the step's time, and meet a cancellation in its way; further ones are swallowed like the first."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + step.seconds
+    try:
+        await asyncio.sleep(step.seconds)
+    except asyncio.CancelledError:
+        if not step.swallow:
+            await asyncio.sleep(step.cleanup)
+            raise
+        until = min(until, loop.time() + step.swallow)
+    while (left := until - loop.time()) > 0:
+        try:
+            await asyncio.sleep(left)
+        except asyncio.CancelledError:
+            continue
+
+
+def script(draws: Draws, *, longest: float = 5.0, steps: int = 3, stubborn: float = 0.0) -> Script:
+    """Draw a script, which ends well more often than not.
+
+    Args:
+        draws: what from.
+        longest: seconds that a step takes at most.
+        steps: how many attempts it is for at most.
+        stubborn: the chance that a step meets a cancellation badly: goes on, or takes long to heed it.
+    """
     ends: tuple[Any, ...] = ("return", "return", "return", "raise", "raise", "retry", "fail", "snooze")
     drawn = [
         Step(
@@ -71,10 +113,19 @@ def script(draws: Draws, *, longest: float = 5.0, steps: int = 3) -> Script:
             after=round(draws.uniform(0.0, 5.0), 2),
             extend=draws.pick((0.0, 0.0, 0.0, 20.0)),
             progress=draws.chance(0.2),
+            **(_stubbornness(draws) if stubborn and draws.chance(stubborn) else {}),
         )
         for _ in range(1 + draws.below(steps))
     ]
     return Script(steps=drawn)
+
+
+def _stubbornness(draws: Draws) -> dict[str, Any]:
+    """Draw how badly a cancellation is met: swallowed for a while, or to the end, or heeded late."""
+    return {
+        "swallow": draws.pick((0.0, round(draws.uniform(0.0, 4.0), 2), 60.0)),
+        "cleanup": round(draws.uniform(0.0, 4.0), 2),
+    }
 
 
 async def through_faults(call: Callable[[], Awaitable[Any]], pause: float = 1.0, tries: int = 200) -> Any:
@@ -85,3 +136,58 @@ async def through_faults(call: Callable[[], Awaitable[Any]], pause: float = 1.0,
         except StorageError:
             await asyncio.sleep(pause)
     return await call()
+
+
+def doing(deeds: Sequence[tuple[float, Deed]]) -> Main:
+    """Return a client's program: each deed at its time, in seconds since the run began, or later."""
+
+    async def main(node: Node) -> None:
+        loop = asyncio.get_running_loop()
+        for at, deed in sorted(deeds, key=lambda planned: planned[0]):
+            if (left := at - loop.time()) > 0:
+                await asyncio.sleep(left)
+            await through_faults(lambda deed=deed: deed(node))
+
+    return main
+
+
+def sending(
+    known: Known, number: int, task: str, payload: object, options: SendOptions | None = None
+) -> Deed:
+    """Return the deed of sending a job, which has a number from then on unless it is refused.
+
+    Args:
+        known: where to note it.
+        number: the job's.
+        task: its name.
+        payload: its payload.
+        options: of ``Queue.send``.
+    """
+
+    async def send(node: Node) -> None:
+        job = await node.queue.send(task, payload, **(options or SendOptions()))
+        if job is not None:
+            known[number] = job
+
+    return send
+
+
+def tending(known: Known, number: int, what: Literal["cancel", "resume", "retry"]) -> Deed:
+    """Return the deed of cancelling, resuming or retrying the job of a number, if there is one by then."""
+
+    async def tend(node: Node) -> None:
+        job, queue = known.get(number), node.queue
+        if job is None:
+            return
+        do = {"cancel": queue.cancel, "resume": queue.resume, "retry": queue.retry}[what]
+        try:
+            await do(job)
+        except (JobNotFound, Refused):
+            return  # it was purged meanwhile, or another one has its place
+
+    return tend
+
+
+def own_id(draws: Draws) -> UUID:
+    """Draw an id for a job, so that sending it again is sending it once."""
+    return UUID(int=draws.seed() << 80 | draws.seed() << 20, version=4)
