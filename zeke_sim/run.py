@@ -17,6 +17,7 @@ from zeke_sim.world import World
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from zeke_sim.history import Event
     from zeke_sim.plan import Plan
@@ -35,6 +36,7 @@ class Outcome:
         seconds: of virtual time.
         ticks: callbacks that were run.
         nodes: names of the nodes.
+        epoch: the virtual time at 0.
     """
 
     plan: Plan
@@ -43,6 +45,7 @@ class Outcome:
     seconds: float
     ticks: int
     nodes: tuple[str, ...]
+    epoch: datetime
 
     @property
     def digest(self) -> str:
@@ -90,6 +93,7 @@ def run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None = 
         seconds=world.time(),
         ticks=world.loop.ticks,
         nodes=tuple(world.nodes),
+        epoch=world.epoch,
     )
 
 
