@@ -98,10 +98,12 @@ def schedule(
     draw = SeededEntropy(seed).stream("chaos")
     kinds = list(KINDS)
     weights = [_WEIGHTS.get(kind, _WEIGHT) for kind in kinds]
+    # Each once, so that a short run sees what it can, and then as it comes.
+    first = draw.sample(kinds, len(kinds))
     planned: list[Planned] = []
     at = draw.expovariate(1 / every)
     while at < seconds:
-        kind = draw.choices(kinds, weights)[0]
+        kind = first.pop() if first else draw.choices(kinds, weights)[0]
         node = "server" if kind in _OF_THE_SERVER else ALL if kind == "delay-all" else draw.choice(nodes)
         length = min(_length(draw, kind, lease), seconds - at)
         planned.append(Planned(len(planned), at, kind, node, length, _size(draw, kind)))

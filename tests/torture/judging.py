@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from tests.torture.attributing import attributed
 from tests.torture.cluster import read_commits
 from tests.torture.decoding import Tables
 from tests.torture.recording import loads
 from tests.torture.tasks import LIMIT
-from zeke_sim.history import Rules, Violation
+from zeke_sim.history import Change, Rules, Violation
+from zeke_sim.judge import Judge
+from zeke_sim.properties import ALL
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from uuid import UUID
 
     from zeke_sim.history import Event
+
+LEFT_OUT: Final[Mapping[str, str]] = {}
+"""Properties that are not judged here, by name, each with the reason."""
+
+PROPERTIES: Final = tuple(one for one in ALL if one.name not in LEFT_OUT)
 
 
 def read(folder: Path) -> list[Event]:
@@ -51,8 +60,17 @@ def rules(folder: Path) -> Rules:
 
 def judge(folder: Path) -> Violation | None:
     """Return what broke first, if anything did."""
-    events = read(folder)
-    return None if events else Violation("history", "is empty")
+    judge = Judge(rules(folder), properties=PROPERTIES)
+    events = list(attributed(read(folder)))
+    if not any(isinstance(event, Change) for event in events):
+        return Violation("history", "has no change of any job, so there is nothing to judge")
+    try:
+        for event in events:
+            judge.see(event)
+        judge.finish(events[-1].at)
+    except Violation as violation:
+        return violation
+    return None
 
 
 def life(events: list[Event], job: UUID) -> list[str]:

@@ -83,7 +83,8 @@ class Run:
         self._seconds = seconds
         self._seed = seed
         self._clock = SystemClock()
-        self._epoch = self._clock.monotonic()
+        # Read at once: by these two, what the server and what processes wrote are put together.
+        self._epoch, began = self._clock.monotonic(), self._clock.now()
         self._draw = SeededEntropy(seed).stream("harness")
         self._journal = Journal(folder / f"{HARNESS}.jsonl", HARNESS, self._epoch, 900)
         self._decoder = Decoder(cluster, folder / "commits.jsonl")
@@ -97,7 +98,7 @@ class Run:
         about = {
             "seed": seed,
             "seconds": seconds,
-            "began": self._clock.now().isoformat(),
+            "began": began.isoformat(),
             "rules": {
                 name: getattr(example, name)
                 for name in ("lease", "poll", "sweep", "archive_after", "delete_after")

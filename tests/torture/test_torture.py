@@ -226,7 +226,7 @@ class Broken(MemoryStorage):
 
     error: BaseException
 
-    async def cancel(self, ids: Any) -> Any:
+    async def cancel(self, ids: Any) -> Any:  # noqa: ARG002 - as the protocol has it
         raise self.error
 
 
@@ -453,6 +453,11 @@ NODES = ["w1", "k1"]
 def test_equal_seeds_give_equal_schedules_and_others_do_not() -> None:
     assert chaos.schedule(1, 60, NODES, 3) == chaos.schedule(1, 60, NODES, 3)
     assert chaos.schedule(1, 60, NODES, 3) != chaos.schedule(2, 60, NODES, 3)
+
+
+def test_a_minute_has_every_fault_once_at_least() -> None:
+    for seed in range(20):
+        assert {one.kind for one in chaos.schedule(seed, 60, NODES, 3)} == set(chaos.KINDS)
 
 
 def test_a_long_schedule_has_every_fault_and_ends_in_time() -> None:

@@ -1,0 +1,148 @@
+"""Which call made a change: the log does not say, but what was asked, when, and what was answered does.
+
+A change is a call's if the call asked for just that, began before the commit, and has no answer from before
+it. Where several remain that asked for different things, the change is nobody's that we know.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from zeke_queue.model import Completed, Failed, JobState, Released
+from zeke_sim.history import Answered, Change, Invoked
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from zeke_sim.history import Event, Image
+
+_ACTIVE, _CREATED, _RETRY = JobState.ACTIVE, JobState.CREATED, JobState.RETRY
+
+
+class _Asked(NamedTuple):
+    """Something that a call asked for, and until when it may have been done."""
+
+    call: int
+    since: float
+    until: float
+    what: Any
+    certain: bool
+
+
+class Attribution:
+    """The calls of a run, by what they asked for.
+
+    Args:
+        events: all of the run, in order.
+    """
+
+    def __init__(self, events: Iterable[Event]) -> None:
+        self._by: defaultdict[tuple[Any, ...], list[_Asked]] = defaultdict(list)
+        invoked: dict[int, Invoked] = {}
+        answered: dict[int, Answered] = {}
+        commits: dict[int, int] = {}
+        for event in events:
+            if isinstance(event, Invoked):
+                invoked[event.call] = event
+                if event.verb == "commit" and event.transaction is not None:
+                    commits[event.transaction] = event.call
+            elif isinstance(event, Answered):
+                answered[event.call] = event
+        for call in invoked.values():
+            answer = answered.get(call.call)
+            end = answer
+            if call.transaction is not None:
+                if call.transaction not in commits:
+                    continue  # it was rolled back, or its process died before it asked to commit
+                end = answered.get(commits[call.transaction])
+            if "failed" in {one.outcome for one in (answer, end) if one is not None}:
+                continue
+            until = end.at if end is not None and end.outcome == "ok" else math.inf
+            result = answer.result if answer is not None and answer.outcome == "ok" else None
+            for key, what, certain in _asks(call, result):
+                self._by[key].append(_Asked(call.call, call.at, until, what, certain))
+
+    def of(self, change: Change) -> int | None:
+        """Return the number of the call that made a change; None if it is not known."""
+        found = [
+            one
+            for key in _keys(change)
+            for one in self._by.get(key, ())
+            if one.since <= change.at <= one.until
+            and (one.what is None or _is_what_became(one.what, change.after))
+        ]
+        found = [one for one in found if one.certain] or found
+        if not found or any(one.what != found[0].what for one in found):
+            return None
+        # Without a word of what it asked for, one of several is any of them.
+        return found[0].call if found[0].what is not None or len(found) == 1 else None
+
+
+def attributed(events: list[Event]) -> Iterator[Event]:
+    """Yield the events, with each change's call where it is known."""
+    attribution = Attribution(events)
+    for event in events:
+        yield event._replace(call=attribution.of(event)) if isinstance(event, Change) else event
+
+
+def _asks(call: Invoked, result: Any) -> Iterator[tuple[tuple[Any, ...], Any, bool]]:
+    """Yield what a call asked for: a key by which changes look for it, details, and whether it was done.
+
+    Args:
+        call: the call.
+        result: its answer; None where there is none, or where it says nothing.
+    """
+    verb, args = call.verb, call.args
+    told = result is not None
+    if verb in _LISTS:
+        for one in (one for name in _LISTS[verb] for one in args[name]):
+            if verb == "insert":
+                yield (verb, one.id), ("insert", one.id), False
+            elif not told or one.id in result:
+                yield (verb, one.id, one.attempt), one if verb == "settle" else None, told
+    elif verb in ("cancel", "resume", "retry"):
+        yield from (((verb, job), None, told) for job in args["ids"] if not told or job in result)
+    elif verb == "claim":
+        yield from (((verb, one.id, one.attempt), None, True) for one in result or ())
+        if not told:
+            yield (verb, args["worker"]), None, False
+    elif verb in ("archive", "purge") and result != 0:
+        yield (verb,), None, False
+
+
+_LISTS: Final = {"insert": ("jobs",), "settle": ("completed", "failed", "released"), "extend": ("extended",)}
+
+
+def _keys(change: Change) -> Iterator[tuple[Any, ...]]:
+    """Yield the keys of what a change may have been asked for by."""
+    before, after = change.before, change.after
+    if change.table == "archive" or after is None:
+        yield ("purge",) if change.table == "archive" and after is None else ("archive",)
+    elif before is None:
+        yield "insert", after.id
+    elif after.state is _ACTIVE and before.state is not _ACTIVE:
+        yield "claim", after.id, after.attempt
+        yield "claim", after.worker
+    elif after.state is _ACTIVE:
+        yield "extend", after.id, after.attempt
+    elif after.state is JobState.CANCELLED:
+        yield "cancel", after.id
+    elif before.state is _ACTIVE:
+        yield "settle", after.id, after.attempt
+    else:
+        yield "resume" if after.state is _CREATED else "retry", after.id
+
+
+def _is_what_became(asked: Any, after: Image | None) -> bool:
+    """Tell whether an outcome leads to a row's state; anything else that was asked for does."""
+    if after is None:
+        return True
+    if isinstance(asked, Completed):
+        return after.state is JobState.COMPLETED
+    if isinstance(asked, Released):
+        return after.state is _CREATED or after.superseded
+    if isinstance(asked, Failed) and asked.retry_in is None:
+        return after.state is asked.final
+    return not isinstance(asked, Failed) or after.state is _RETRY or after.superseded
