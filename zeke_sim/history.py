@@ -263,6 +263,7 @@ class Rules(NamedTuple):
         slack: seconds that healthy parts may be late: the longest latency without a fault, a few times over.
         limits: concurrency limits that the catalog declares, by queue.
         strict_order: whether claims pass no due row over, as they may where rows are locked.
+        drift: by which part a node's clock goes too fast or too slow at most.
     """
 
     archive_after: float | None = None
@@ -273,6 +274,7 @@ class Rules(NamedTuple):
     slack: float = 1.0
     limits: Mapping[str, int] = {}
     strict_order: bool = False
+    drift: float = 0.05
 
 
 class Violation(Exception):
