@@ -72,6 +72,15 @@ def test_a_call_without_an_answer_stays_open() -> None:
     assert [call.verb for call in story.read(cut).calls if call.outcome == "open"] == ["settle"]
 
 
+def test_a_call_ends_with_its_node() -> None:
+    asked = [Invoked(1.0, node, call, "settle", {}, None) for call, node in enumerate(("w1", "w2"))]
+    calls = story.read([*asked, Lived(2.0, "w1", "killed")]).calls
+    assert [(call.node, call.until, call.outcome) for call in calls] == [
+        ("w1", 2.0, "killed"),
+        ("w2", None, "open"),
+    ]
+
+
 def test_a_node_is_down_until_it_starts_and_paused_until_it_resumes() -> None:
     events = [
         Lived(0.0, "w1", "started"),
@@ -84,6 +93,9 @@ def test_a_node_is_down_until_it_starts_and_paused_until_it_resumes() -> None:
         Lived(7.0, "w1", "started"),
         Lived(8.0, "w1", "paused"),
         Lived(9.0, "w1", "killed"),
+        Lived(10.0, "w1", "started"),
+        Lived(11.0, "w1", "stopping"),
+        Lived(12.0, "w1", "stopped"),
     ]
     spans = [(span.what, span.since, span.until) for span in story.read(events).spans]
     assert spans == [
@@ -92,7 +104,9 @@ def test_a_node_is_down_until_it_starts_and_paused_until_it_resumes() -> None:
         ("stopping", 5.0, 6.0),
         ("down", 6.0, 7.0),
         ("paused", 8.0, 9.0),
-        ("down", 9.0, None),
+        ("down", 9.0, 10.0),
+        ("stopping", 11.0, 12.0),
+        ("stopped", 12.0, None),
     ]
 
 

@@ -116,6 +116,8 @@ def test_nothing_in_it_moves_the_cursor(colour: bool) -> None:  # noqa: FBT001 -
         ("w2", "w2"),
         ({"fault": "lost"}, "lost"),
         ({"latency": 0.4}, "latency 0.4"),
+        ({"fault": "hung", "applied": True}, "hung, applied"),
+        ({"fault": "hung", "applied": False}, "hung, not applied"),
         ({"fault": "kill", "at": 3.2, "back": 1.0}, "kill, at 3.2, back 1.0"),
     ],
 )

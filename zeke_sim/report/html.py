@@ -16,6 +16,7 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_sim.faults import KINDS
 from zeke_sim.report import as_json
 from zeke_sim.report import story as stories
 from zeke_sim.report.text import decided
@@ -101,6 +102,7 @@ def payload(failure: Shown) -> dict[str, Any]:
         "lanes": story.lanes,
         "jobs": [[str(id_), as_json.short(id_), task] for id_, task in story.jobs.items()],
         "decisions": _decisions(failure, story),
+        "faultKinds": {mark.kind: KINDS[mark.kind] for mark in story.faults if mark.kind in KINDS},
         "events": [*as_json.events(failure.history), violation],
         "lines": [*(as_json.line(event) for event in failure.history), f"{broken.rule}: {broken.text}"],
         "laneOf": [*(lane[name] for name in story.lane_of), lane[stories.DATABASE]],

@@ -47,7 +47,8 @@ const stepFault = (by) => step(by, (n) => KINDS[n] === "fault", true);
 // The details
 
 const FIELDS = new Set(["kind", "at", "row", "was", "set"]);
-const text = (value) => typeof value === "string" ? value : JSON.stringify(value, null, 2);
+const tidy = (_, value) => typeof value === "number" ? Number(value.toPrecision(12)) : value;
+const text = (value) => typeof value === "string" ? value : JSON.stringify(value, tidy, 2);
 function pairs(table, className = "") {
   return element("dl", {}, ...Object.entries(table).flatMap(([name, value]) =>
     [element("dt", { textContent: name }), element("dd", { className, textContent: text(value) })]));
@@ -70,6 +71,8 @@ function details(n) {
     panel.append(element("p", { className: "broken", textContent: event.text }),
       pairs({ interval: `${seconds(event.since)} to ${seconds(event.at)}` }));
   } else if (event.set) changed(panel, event);
+  const about = KINDS[n] === "fault" && story.faultKinds[event.fault];
+  if (about) panel.append(element("p", { textContent: `${event.fault}: ${about}.` }));
   const rest = Object.fromEntries(Object.entries(event).filter(([name, value]) => !FIELDS.has(name) && value !== null));
   if (KINDS[n] !== "violation") panel.append(element("h3", { textContent: KINDS[n] }), pairs(rest));
   if (KINDS[n] === "change") panel.append(rowAt(n, event));

@@ -19,8 +19,10 @@ const isEmpty = (result) => result == null || result === 0 || result === false
 const quiet = new Uint8Array(story.events.length);
 for (const call of story.calls) {
   const answer = call.last == null ? null : story.events[call.last];
-  if (call.outcome === "ok" && (NOISE.has(call.verb) || (LOOKS.has(call.verb) && isEmpty(answer.result)))) {
-    quiet[call.first] = quiet[call.last] = 1;
+  const noise = NOISE.has(call.verb) && call.outcome !== "failed" && call.outcome !== "unknown";
+  if (noise || (call.outcome === "ok" && LOOKS.has(call.verb) && isEmpty(answer.result))) {
+    quiet[call.first] = 1;
+    if (answer?.kind === "answered") quiet[call.last] = 1;
   }
 }
 story.events.forEach((event, n) => { if (event.kind === "worker" && !event.gone) quiet[n] = 1; });

@@ -10,7 +10,6 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from itertools import pairwise
-from statistics import median
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zeke_queue.model import JobState
@@ -27,11 +26,17 @@ DATABASE: Final = "database"
 ALIASES: Final = frozenset({"", "db", "database", "storage", "postgres"})
 """Names by which a history may mean the database."""
 
-DOWN: Final = {"killed": "down", "stopped": "down", "paused": "paused", "cut": "cut", "stopping": "stopping"}
+DOWN: Final = {
+    "killed": "down",
+    "stopped": "stopped",
+    "paused": "paused",
+    "cut": "cut",
+    "stopping": "stopping",
+}
 """What a node is from an event of its life on."""
 
 UP: Final[Mapping[str, tuple[str, ...]]] = {
-    "started": ("down", "stopping"),
+    "started": ("down", "stopped", "stopping"),
     "killed": ("paused", "stopping"),
     "stopped": ("paused", "stopping"),
     "paused": (),
@@ -75,7 +80,7 @@ class Work(NamedTuple):
 
 
 class Call(NamedTuple):
-    """A node called its storage. ``outcome`` is as the answer says, ``open`` if none came."""
+    """A node called its storage. ``outcome`` is as the answer says, ``killed`` or ``open`` if none came."""
 
     node: str
     call: int
@@ -88,7 +93,7 @@ class Call(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A node was not well: ``down``, ``paused``, ``cut``, or ``stopping``; or a phase of the run."""
+    """A phase of the run, or a node's trouble: ``down``, ``stopped``, ``paused``, ``cut``, ``stopping``."""
 
     node: str
     what: str
@@ -254,6 +259,9 @@ class _Reader:
         if event.what == "killed":
             for key in [key for key in self.works if key[0] == node]:
                 self.story.works.append(self.works.pop(key)._replace(until=at, how="killed", last=number))
+            for call in [call for call in self.calls.values() if call.node == node]:
+                ended = self.calls.pop(call.call)._replace(until=at, outcome="killed", last=number)
+                self.story.calls.append(ended)
 
     def finish(self, events: Sequence[history.Event]) -> Story:
         """Close the story; what nothing ended is open."""
@@ -273,11 +281,11 @@ def _active(row: history.Image | None) -> history.Image | None:
     return row if row is not None and row.state is JobState.ACTIVE else None
 
 
-def squeeze(times: Iterable[float], whole: float = 8.0) -> list[tuple[float, float]]:
+def squeeze(times: Iterable[float], usual: float = 0.95) -> list[tuple[float, float]]:
     """Draw idle time short: pairs of a time and its place, between which one goes in a straight line.
 
-    A run may idle for a day between two bursts of milliseconds. Gaps up to ``whole`` times the usual one keep
-    their length, longer ones grow with their logarithm only.
+    A run may idle for a day between two bursts of milliseconds. Of the gaps between times the ``usual`` part
+    (0 to 1, the longest never) keeps its length, and longer ones grow with their logarithm only.
     """
     moments = sorted({time for time in times if math.isfinite(time)})
     if not moments:
@@ -285,7 +293,7 @@ def squeeze(times: Iterable[float], whole: float = 8.0) -> list[tuple[float, flo
     gaps = [after - before for before, after in pairwise(moments)]
     if not gaps:
         return [(moments[0], 0.0), (moments[0] + 1.0, 1.0)]
-    whole *= median(gaps)
+    whole = sorted(gaps)[min(max(len(gaps) - 2, 0), int(usual * len(gaps)))]
     knots, place = [(moments[0], 0.0)], 0.0
     for gap, moment in zip(gaps, moments[1:], strict=True):
         place += gap if gap <= whole else whole * (1.0 + math.log(gap / whole))

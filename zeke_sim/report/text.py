@@ -8,6 +8,7 @@ place, so equal lengths are not equal times; the axis says which they are.
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping
 from io import StringIO
@@ -50,7 +51,7 @@ ENDS: Final = {
 }
 """How a lease ended, at the end of its bar."""
 
-BACKGROUND: Final = {"down": " ", "paused": "~", "cut": "/", "stopping": "."}
+BACKGROUND: Final = {"down": " ", "stopped": " ", "paused": "~", "cut": "/", "stopping": "."}
 STYLES: Final = {"rule": "bold red", "label": "dim", "bad": "red", "good": "green", "mark": "bold yellow"}
 
 
@@ -111,8 +112,10 @@ def _faults(failure: Shown, story: Story) -> tuple[list[Text], list[_Moment]]:
     at = {mark.address: mark for mark in reversed(story.faults)}
     lines: list[Text] = []
     moments: list[_Moment] = []
-    # Faults before mere choices of order, which are many and have no place of their own.
-    ranked = sorted(failure.decisions.items(), key=lambda item: item[0] not in at)
+    # Faults in their order, then mere choices, which are many and have no place of their own.
+    ranked = sorted(
+        failure.decisions.items(), key=lambda item: at[item[0]].first if item[0] in at else math.inf
+    )
     shown = ranked if len(ranked) <= FAULTS else ranked[: FAULTS - 1]
     for number, (address, decision) in enumerate(shown):
         mark = at.get(address)
@@ -135,8 +138,13 @@ def decided(decision: object) -> str:
     told = value(decision)
     if not isinstance(told, Mapping):
         return str(told)
-    items = cast("Mapping[str, object]", told).items()
-    return ", ".join(str(item) if name == "fault" else f"{name} {item}" for name, item in items)
+    parts: list[str] = []
+    for name, item in cast("Mapping[str, object]", told).items():
+        if isinstance(item, bool):
+            parts.append(name if item else f"not {name}")
+        else:
+            parts.append(str(item) if name == "fault" else f"{name} {item}")
+    return ", ".join(parts)
 
 
 def _timeline(failure: Shown, story: Story, moments: Sequence[_Moment], room: int) -> list[Text]:
@@ -177,7 +185,7 @@ class _Scale:
     """Columns of times: each moment that matters has at least its own, the rest goes by length."""
 
     def __init__(self, times: Iterable[float]) -> None:
-        self.knots = stories.squeeze(times, whole=1.0)
+        self.knots = stories.squeeze(times, usual=0.5)
         apart = min(3.0, WIDTH / (2.0 * len(self.knots)))
         rest = WIDTH - 1 - apart * (len(self.knots) - 1)
         whole = self.knots[-1][1] or 1.0

@@ -39,7 +39,7 @@ function bars(lane) {
 function arrange() {
   let y = 0;
   const marksOf = story.lanes.map(() => []), callsOf = story.lanes.map(() => []);
-  for (const call of story.calls) if (shown(call.first) || (call.last != null && shown(call.last))) callsOf[call.lane].push(call);
+  for (const call of story.calls) if (shown(call.first) || (call.last != null && !quiet[call.first] && shown(call.last))) callsOf[call.lane].push(call);
   for (const fault of story.faults) marksOf[fault.lane].push({ ...fault, mark: "fault" });
   story.events.forEach((event, n) => {
     if (!shown(n)) return;
@@ -173,20 +173,20 @@ function drawLane(lane) {
   for (const unit of lane.units) drawUnit(unit, lane.bars + unit.row * ROW);
   let seen = {};
   for (const call of lane.calls) seen = drawCall(call, lane.callsAt + call.row * CALL, seen);
-  let last = -9;
-  for (const mark of lane.marks) last = drawMark(mark, lane.y + PAD + MARKS / 2 - 1, last);
+  const faults = lane.marks.filter((mark) => mark.mark === "fault").map((mark) => X(mark.since));
+  for (const [n, mark] of lane.marks.entries()) drawMark(mark, lane.y + PAD + MARKS / 2 - 1, (faults[n + 1] ?? Infinity) - X(mark.since));
   ink.fillStyle = theme.line;
   ink.fillRect(gutter, lane.y + lane.tall - 1, width - gutter, 1);
 }
 
-const SPANS = { down: "down", paused: "paused", cut: "cut off", stopping: "stopping" };
+const SPANS = { down: "down", stopped: "stopped", paused: "paused", cut: "cut off", stopping: "stopping" };
 function drawSpan(span, lane) {
   const left = Math.max(X(span.since), gutter), right = Math.min(span.until == null ? width : X(span.until), width);
   if (right < gutter || left > width) return;
   ink.fillStyle = theme.down;
   if (span.what !== "cut") ink.fillRect(left, lane.y, right - left, lane.tall - 1);
   ink.fillStyle = theme.hatched;
-  if (span.what !== "stopping") ink.fillRect(left, lane.y, right - left, lane.tall - 1);
+  if (!span.what.startsWith("stop")) ink.fillRect(left, lane.y, right - left, lane.tall - 1);
   const length = span.until == null ? "" : ` ${seconds(span.until - span.since)}`;
   caption(SPANS[span.what] + length, left + 6, lane.y + lane.tall - 9, right - left - 12, theme.soft, 11, true);
   boxes.push({ x0: left, x1: right, y0: lane.y, y1: lane.y + lane.tall, first: span.first, low: true });
@@ -278,10 +278,11 @@ function drawCall(call, y, seen) {
   // Thousands of calls within one pixel are one.
   if (seen[key] != null && right - seen[key] < 0.7 && call.first !== view.chosen) return seen;
   seen[key] = right;
-  ink.fillStyle = { ok: theme.call, failed: theme.failed, unknown: theme.alarm, open: theme.hatched }[call.outcome];
+  const unsettled = call.outcome === "open" || call.outcome === "killed";
+  ink.fillStyle = unsettled ? theme.hatched : { ok: theme.call, failed: theme.failed, unknown: theme.alarm }[call.outcome];
   ink.fillRect(left, y, right - left, CALL - 2);
-  if (call.outcome === "unknown" || call.outcome === "open") {
-    ink.strokeStyle = call.outcome === "open" ? theme.faint : theme.violation;
+  if (unsettled || call.outcome === "unknown") {
+    ink.strokeStyle = unsettled ? theme.faint : theme.violation;
     ink.lineWidth = 1;
     ink.strokeRect(left + 0.5, y + 0.5, Math.max(right - left - 1, 1), CALL - 3);
   }
@@ -293,9 +294,9 @@ function drawCall(call, y, seen) {
   return seen;
 }
 
-function drawMark(mark, y, last) {
+function drawMark(mark, y, apart) { // `apart`: pixels to the next fault, before which its name must end
   const x = X(mark.since), until = mark.until == null ? x : X(mark.until);
-  if (until < gutter - 6 || x > width + 6) return last;
+  if (until < gutter - 6 || x > width + 6) return;
   const chosen = mark.first === view.chosen;
   if (mark.mark === "fault" && until > x) {
     ink.strokeStyle = theme.fault;
@@ -325,11 +326,7 @@ function drawMark(mark, y, last) {
     ink.stroke();
   }
   boxes.push({ x0: x - 5, x1: Math.max(x + 5, mark.mark === "fault" ? until : 0), y0: y - 7, y1: y + 7, first: mark.first });
-  if (mark.mark === "fault" && x > last + 6) {
-    const room = (view.to - view.from) / (whole()[1] - whole()[0]) < 0.9 || story.faults.length < 12 ? 130 : 0;
-    return x + 10 + caption(event.fault, x + 9, y, room, theme.fault, 11, true);
-  }
-  return last;
+  if (mark.mark === "fault") caption(event.fault, x + 9, y, Math.min(apart - 20, 130), theme.fault, 11, true);
 }
 function diamond(x, y, size) {
   ink.moveTo(x, y - size);
@@ -375,18 +372,21 @@ function drawAxis() {
   const flags = [[X(story.at), "✗", theme.violation]];
   if (view.cursor != null) flags.push([view.cursor, seconds(timeOf(view.cursor), precision()), theme.soft]);
   ink.font = `600 11px ${theme.sans}`;
-  const taken = flags.map(([x, text]) => flagged(x, text));
+  const short = breaks(), taken = [...flags.map(([x, text]) => flagged(x, text)), ...short];
   for (let x = gutter; x < width;) {
     // Where idle time is drawn short, the step changes with the place.
     const step = stepFor(Math.max((timeOf(Math.min(x + 96, width)) - timeOf(x)), 1e-6) * 0.999);
     const time = Math.ceil((timeOf(x) - 1e-9) / step) * step, at = X(time);
-    if (at > width + 60) break;
+    if (at > x + 240) { // A long idle time comes next, by whose measure no round time is near.
+      x += 24;
+      continue;
+    }
     const text = seconds(Math.max(time, 0), Math.max(0, Math.ceil(-Math.log10(step))));
     const free = taken.every(([left, right]) => at > right || at + ink.measureText(text).width + 6 < left);
     if (time >= -1e-9 && at >= x - 1 && free) tick(at, text);
     x = Math.max(x + 40, at + 84);
   }
-  if (view.squeezed) drawBreaks();
+  for (const one of short) drawBreak(...one);
   for (const one of flags) flag(...one);
   ink.restore();
   ink.fillStyle = theme.line;
@@ -400,19 +400,21 @@ function tick(x, text) {
   ink.font = `11px ${theme.sans}`;
   ink.fillText(text, x + 4, AXIS / 2 - 1);
 }
-function drawBreaks() {
-  const knots = story.knots;
-  for (let n = 1; n < knots.length; n++) {
+// Where idle time is drawn at less than a quarter of its length, the axis says how long it is.
+function breaks() {
+  const knots = story.knots, found = [];
+  for (let n = 1; view.squeezed && n < knots.length; n++) {
     const gap = knots[n][0] - knots[n - 1][0], drawn = knots[n][1] - knots[n - 1][1];
     if (gap < drawn * 4) continue;
     const left = X(knots[n - 1][0]), right = X(knots[n][0]);
-    if (right < gutter || left > width || right - left < 8) continue;
-    ink.fillStyle = theme.raised;
-    ink.fillRect(left, 0, right - left, AXIS - 3);
-    ink.fillStyle = theme.hatched;
-    ink.fillRect(left, 0, right - left, AXIS - 3);
-    caption(seconds(gap, gap > 60 ? 0 : 2), left + 6, AXIS / 2 - 1, right - left - 12, theme.ink, 11, true);
+    if (right > gutter && left < width && right - left > 16) found.push([left, right, gap]);
   }
+  return found;
+}
+function drawBreak(left, right, gap) {
+  ink.fillStyle = theme.hatched;
+  ink.fillRect(left, 0, right - left, AXIS - 3);
+  caption(seconds(gap, gap > 60 ? 0 : 2), left + 6, AXIS / 2 - 1, right - left - 12, theme.ink, 11, true);
 }
 function flagged(x, text) {
   const wide = ink.measureText(text).width + 8, left = Math.max(gutter, Math.min(x - wide / 2, width - wide));
