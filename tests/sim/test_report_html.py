@@ -78,6 +78,13 @@ def test_nasty_text_arrives_as_it_was() -> None:
     assert [text for tag, text in page.texts if tag == "code"] == [NASTY]
 
 
+def test_json_within_a_script_element_has_no_character_that_markup_is_made_of() -> None:
+    # Browsers end a script at `</script` and a space or a slash too, which the parser above does not know.
+    text = html.embedded({NASTY: ["</script ", "</script/", "<!--<script"]})
+    assert re.findall("[<>&\u2028\u2029]", text) == []
+    assert json.loads(text) == {NASTY: ["</script ", "</script/", "<!--<script"]}
+
+
 def test_half_a_surrogate_can_be_written() -> None:
     half = Ended(5.0, "w1", "mail.send", JOB, 1, "returned", "\ud800")
     shown = failure(history=[*overlap(), half], sentence="\ud800")
