@@ -480,10 +480,19 @@ class World:
         if kind == "db_clock":
             self.database_clock.offset += one["by"]
             return
+        self._go_down(one["for"])
+
+    def go_away(self, seconds: float) -> None:
+        """Let the database go away for a time, as a part of the workload."""
+        if self.faulty:
+            self.hit(None, "workload/db", "restart", seconds)
+            self._go_down(seconds)
+
+    def _go_down(self, seconds: float) -> None:
         self.down = True
         for number in list(self.transactions):
             self._roll_back(number)
-        self.later(one["for"], self._come_up)
+        self.later(seconds, self._come_up)
 
     def _come_up(self) -> None:
         self.down = False
@@ -497,6 +506,7 @@ class World:
             if node.dead and not node.done:
                 node.start()
             node.clock.offset = 0.0
+            _set_rate(node.clock, 1.0, self.time())
 
     def handler_began(self, node: Node, task: str, job: UUID, attempt: int) -> None:
         """Decide whether the process dies in the middle of this attempt."""

@@ -1,0 +1,116 @@
+"""Concurrency limits, pauses and priorities of several queues over several workers.
+
+One task has a limit that it shares with its alias, under which another program sends; one has a limit of one;
+one has none. Jobs have priorities, some are due later, some fail and are retried. Meanwhile an operator
+lowers and raises limits, and pauses queues and resumes them, and workers that start declare the limits of the
+code again. In the end every queue goes on, so that all can drain.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.model import NewJob, QueueSettings
+from zeke_queue.sending import SendOptions
+from zeke_sim.scenario import Scenario
+from zeke_sim.workloads import Deed, Known, act, doing, own_id, script, sending
+from zeke_sim.world import Setup
+
+if TYPE_CHECKING:
+    from zeke_sim.draws import Draws
+    from zeke_sim.node import Node
+
+PHASE: Final = 30.0
+
+QUEUES: Final = ("narrow", "narrow-old", "single", "free")
+
+
+def build(draws: Draws) -> Setup:
+    """Three tasks in four queues, two or three workers, two senders, an operator."""
+    catalog = Catalog()
+    options: dict[str, Any] = {"retry_limit": 2, "retry_delay": 1, "expire_in": draws.pick((5.0, 30.0))}
+    catalog.task("narrow", aliases=["narrow-old"], concurrency_limit=2 + draws.below(2), **options)(act)
+    catalog.task("single", concurrency_limit=1, **options)(act)
+    catalog.task("free", **options)(act)
+
+    lease = draws.pick((3.0, 6.0))
+    return Setup(
+        catalog,
+        clients={"c1": _sender(draws), "c2": _sender(draws), "op": _operator(draws)},
+        workers=2 + draws.below(2),
+        worker={"concurrency": 1 + draws.below(3), "lease": lease, "beat": lease / 3, "grace": 2.0},
+        sweep=2.0,
+        phase=PHASE,
+        archive_after=20.0,
+        delete_after=20.0,
+    )
+
+
+def _sender(draws: Draws) -> Any:
+    known = Known()
+    return doing(
+        [
+            (draws.uniform(0.0, 0.6 * PHASE), _send(draws, known, number))
+            for number in range(4 + draws.below(5))
+        ]
+    )
+
+
+def _send(draws: Draws, known: Known, number: int) -> Deed:
+    queue, payload = draws.pick(QUEUES), script(draws, longest=4.0, steps=2)
+    priority = draws.pick((0, 0, 1, -1))
+    delay = draws.pick((0.0, 0.0, round(draws.uniform(0.0, 6.0), 2)))
+    if queue != "narrow-old":
+        return sending(known, number, queue, payload, SendOptions(priority=priority, delay=delay))
+    foreign = NewJob(
+        own_id(draws),
+        queue,
+        payload.model_dump_json(),
+        priority,
+        delay,
+        retry_limit=1,
+        expire_in=30.0,
+    )
+    return _as_another_program(foreign)
+
+
+def _as_another_program(job: NewJob) -> Deed:
+    """Insert a row under a name that this library would not send to: it sends to the task's own queue."""
+
+    async def insert(node: Node) -> None:
+        await node.queue.storage.insert([job])
+
+    return insert
+
+
+def _operator(draws: Draws) -> Any:
+    deeds = [(draws.uniform(0.0, 0.8 * PHASE), _measure(draws)) for _ in range(2 + draws.below(5))]
+    deeds += [(0.9 * PHASE, _pause(name, paused=False)) for name in QUEUES]
+    return doing(deeds)
+
+
+def _measure(draws: Draws) -> Deed:
+    queue = draws.pick(QUEUES)
+    if draws.chance(0.5):
+        return _limit(queue, draws.pick((1, 1, 2, 3, None)))
+    return _pause(queue, paused=draws.chance(0.6))
+
+
+def _limit(name: str, limit: int | None) -> Deed:
+    async def declare(node: Node) -> None:
+        await node.queue.storage.declare_queues([QueueSettings(name, limit)])
+
+    return declare
+
+
+def _pause(name: str, *, paused: bool) -> Deed:
+    async def pause(node: Node) -> None:
+        await node.queue.storage.pause_queue(name, paused=paused)
+
+    return pause
+
+
+SCENARIO = Scenario(
+    "limits", "concurrency limits that change, pauses and priorities, over several workers", build
+)

@@ -1,0 +1,99 @@
+"""Workers that are told to stop, and started again, while they are busy.
+
+Each worker is told to stop once or twice, as a deploy does, and has a grace of a few seconds. Its handlers
+end within the grace, after it, or ignore the cancellation that follows. Quick jobs come in bursts, so that
+some were claimed ahead and must be given back at once, and many outcomes wait to be stored. In some runs the
+database goes away at that very moment; in others a claim is under way. What the worker held waits again and
+has lost no retry, and no job is lost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.sending import Send
+from zeke_sim.scenario import Scenario
+from zeke_sim.workloads import Deed, Known, Script, Step, act, doing, script, sending
+from zeke_sim.world import Setup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zeke_sim.draws import Draws
+    from zeke_sim.node import Node
+    from zeke_sim.world import World
+
+PHASE: Final = 40.0
+
+
+def build(draws: Draws) -> Setup:
+    """Slow jobs and bursts of quick ones, and two workers that are told to stop in the midst of them."""
+    catalog = Catalog()
+    catalog.task("slow", retry_limit=draws.below(3), retry_delay=1, expire_in=draws.pick((8.0, 60.0)))(act)
+    catalog.task("quick", retry_limit=1, retry_delay=1, expire_in=draws.pick((3.0, 60.0)))(act)
+
+    known = Known()
+    deeds = [(draws.uniform(0.0, 0.7 * PHASE), _slow(draws, known, n)) for n in range(3 + draws.below(4))]
+    bursts = [draws.uniform(0.0, 0.7 * PHASE) for _ in range(1 + draws.below(3))]
+    deeds += [(at, _burst(draws)) for at in bursts]
+    stops = [(f"w{1 + n % 2}", _stop(draws, bursts)) for n in range(2 + draws.below(3))]
+    outage = (stops[0][1] + draws.uniform(-0.2, 1.0), draws.tail(2.0, 15.0)) if draws.chance(0.4) else None
+    lease = draws.pick((4.0, 6.0))
+    return Setup(
+        catalog,
+        clients={"c1": doing(deeds)},
+        worker={
+            "concurrency": 1 + draws.below(3),
+            "lease": lease,
+            "beat": lease / 4,
+            "grace": draws.pick((0.0, 0.5, 3.0)),
+        },
+        sweep=2.0,
+        phase=PHASE,
+        archive_after=20.0,
+        delete_after=20.0,
+        before=_planned(stops, outage),
+    )
+
+
+def _slow(draws: Draws, known: Known, number: int) -> Deed:
+    return sending(known, number, "slow", script(draws, longest=8.0, stubborn=0.5))
+
+
+def _burst(draws: Draws) -> Deed:
+    """Send quick jobs, of which some turn out to be slow, so that what was claimed ahead has to wait."""
+    several = [_quick(draws) for _ in range(4 + draws.below(10))]
+
+    async def send(node: Node) -> None:
+        await node.queue.send_many(several)
+
+    return send
+
+
+def _quick(draws: Draws) -> Send:
+    seconds = draws.pick((0.0, 0.0, 0.01, 0.05, round(draws.uniform(0.0, 5.0), 2)))
+    return Send("quick", Script(steps=[Step(seconds=seconds, end=draws.pick(("return", "return", "raise")))]))
+
+
+def _stop(draws: Draws, bursts: list[float]) -> float:
+    """Draw when a worker is told to stop: at any time, or right after a burst."""
+    if draws.chance(0.5):
+        return draws.pick(bursts) + draws.uniform(0.0, 1.0)
+    return draws.uniform(2.0, 0.9 * PHASE)
+
+
+def _planned(stops: list[tuple[str, float]], outage: tuple[float, float] | None) -> Callable[[World], Any]:
+    def plan(world: World) -> None:
+        for name, at in stops:
+            world.later(at, world.drain, world.nodes[name])
+        if outage is not None:
+            at, seconds = outage
+            world.later(at, world.go_away, round(seconds, 3))
+
+    return plan
+
+
+SCENARIO = Scenario(
+    "shutdown", "workers told to stop while they are busy, with or without the database", build
+)

@@ -1,0 +1,133 @@
+"""Places that only one job may have: singleton keys, and the slots of throttle and debounce.
+
+Two programs send at the same time, with two keys and slots of a few seconds between them, so that most of
+what they send meets something. Some sends give an id of their own, and are repeated, on purpose or for want
+of an answer; some send several jobs at once, which are in each other's way. Handlers fail, snooze, and are
+given back, and a third program cancels, resumes and retries what was sent, so that jobs come back to places
+that others have taken. Another program sends with a key that is held only while its job waits, as pg-boss's
+singleton queues do; a job of such a key that runs finds its place taken when it has to wait again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.model import NewJob
+from zeke_queue.sending import Send, SendOptions
+from zeke_sim.scenario import Scenario
+from zeke_sim.workloads import Deed, Known, act, doing, own_id, script, sending, tending
+from zeke_sim.world import Setup
+
+if TYPE_CHECKING:
+    from zeke_sim.draws import Draws
+    from zeke_sim.node import Node
+
+PHASE: Final = 40.0
+
+KEYS: Final = ("a", "b")
+WHILE_WAITING: Final = "__pgboss__singleton_queue"
+
+
+def build(draws: Draws) -> Setup:
+    """Two keys, two senders, somebody who takes jobs off and brings them back, two workers."""
+    catalog = Catalog()
+    catalog.task("one", retry_limit=2, retry_delay=1, expire_in=draws.pick((4.0, 30.0)))(act)
+
+    known = Known()
+    senders = {
+        name: doing([(_moment(draws), _send(draws, known, first + n)) for n in range(3 + draws.below(4))])
+        for name, first in (("c1", 0), ("c2", 100))
+    }
+    tends = [(_moment(draws, 0.9), _tend(draws, known)) for _ in range(4 + draws.below(6))]
+    lease = draws.pick((3.0, 6.0))
+    return Setup(
+        catalog,
+        clients={**senders, "c3": doing(tends)},
+        worker={"concurrency": 1 + draws.below(3), "lease": lease, "beat": lease / 3, "grace": 2.0},
+        sweep=2.0,
+        phase=PHASE,
+        archive_after=draws.pick((5.0, 20.0)),
+        delete_after=20.0,
+    )
+
+
+def _moment(draws: Draws, part: float = 0.7) -> float:
+    """Draw a time; whole seconds now and then, so that deeds of several programs meet."""
+    at = draws.uniform(0.0, part * PHASE)
+    return float(int(at)) if draws.chance(0.5) else at
+
+
+def _tend(draws: Draws, known: Known) -> Deed:
+    number = draws.below(5) + draws.pick((0, 100))
+    return tending(known, number, draws.pick(("cancel", "cancel", "resume", "retry")))
+
+
+def _send(draws: Draws, known: Known, number: int) -> Deed:
+    payload = script(draws, longest=4.0, steps=2)
+    how = draws.pick(("as pg-boss", "together", "alone", "alone"))
+    if how == "as pg-boss":
+        return _as_pgboss(known, number, _waits_alone(draws, payload.model_dump_json()))
+    options = _place(draws)
+    if how == "together":
+        several = [Send("one", payload, **options), Send("one", payload, **_place(draws))]
+        return _together(known, number, several)
+    if draws.chance(0.5):
+        options["id"] = own_id(draws)
+    send = sending(known, number, "one", payload, options)
+    return _again(send) if draws.chance(0.3) else send
+
+
+def _place(draws: Draws) -> SendOptions:
+    """Draw the place that a job is to have: a key, a slot, or a slot of a key; some start later."""
+    options = SendOptions()
+    slot = 3 + draws.below(10)
+    kind = draws.pick(("key", "key", "throttle", "debounce"))
+    if kind == "throttle":
+        options["throttle"] = slot
+    elif kind == "debounce":
+        options["debounce"] = slot
+    if kind == "key" or draws.chance(0.5):
+        options["singleton_key"] = draws.pick(KEYS)
+    if draws.chance(0.3):
+        options["delay"] = round(draws.uniform(0.0, 5.0), 2)
+    return options
+
+
+def _waits_alone(draws: Draws, data: str) -> NewJob:
+    return NewJob(own_id(draws), "one", data, retry_limit=2, expire_in=10.0, singleton_key=WHILE_WAITING)
+
+
+def _as_pgboss(known: Known, number: int, job: NewJob) -> Deed:
+    """Insert a row with a key that this library's sends refuse."""
+
+    async def insert(node: Node) -> None:
+        (inserted,) = await node.queue.storage.insert([job])
+        if inserted is not None:
+            known[number] = inserted
+
+    return insert
+
+
+def _together(known: Known, number: int, several: list[Send]) -> Deed:
+    async def send(node: Node) -> None:
+        for job in await node.queue.send_many(several):
+            if job is not None:
+                known[number] = job
+
+    return send
+
+
+def _again(deed: Deed) -> Any:
+    """Do a deed twice, as a program does that has forgotten that it did."""
+
+    async def twice(node: Node) -> None:
+        await deed(node)
+        await deed(node)
+
+    return twice
+
+
+SCENARIO = Scenario(
+    "unique", "jobs that are in each other's place: keys and slots, taken while others want back", build
+)
