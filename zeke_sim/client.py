@@ -111,6 +111,7 @@ class _Call:
     __slots__ = (
         "_address",
         "_calls",
+        "_counted",
         "_decision",
         "_do",
         "_done",
@@ -146,12 +147,15 @@ class _Call:
         self._incarnation = calls.node.incarnation
         self._gone = False
         self._done = False
+        # One that nobody answers for long does not make the world busy; but for a beat, of whose silence follows
+        # that a lease ends.
+        self._counted = verb == "beat" or self._fault not in {"hung", "pool", "conflict"}
 
     def start(self) -> None:
         """Send it."""
         node, world = self._calls.node, self._calls.world
         fault = self._fault
-        world.open_calls += 1
+        world.open_calls += self._counted
         if fault is not None:
             world.hit(node, self._address, fault, self._decision.get("for"))
         if world.down or node.link in {"cut", "cut_out"}:
@@ -164,7 +168,7 @@ class _Call:
         elif fault == "refused":
             self._later(self._decision.get("wait", SHORTEST), self._fail, "failed")
         elif fault == "kill_before":
-            world.open_calls -= 1
+            world.open_calls -= self._counted
             self._later(0.0, world.kill, node)
         elif fault == "hung" and not self._decision.get("applied"):
             self._later(self._decision["for"], self._fail, "unknown")
@@ -191,7 +195,7 @@ class _Call:
             self._fail("failed")
             return
         if self._gone and not world.cancelled_arrives(self._address):
-            world.open_calls -= 1
+            world.open_calls -= self._counted
             return
         self._apply()
 
@@ -248,7 +252,7 @@ class _Call:
     def _answer(self, outcome: str, result: Any, issued: datetime | None) -> None:
         """Hand the answer to the node, which hears it in its own time: a dead one never."""
         node, loop = self._calls.node, self._calls.world.loop
-        self._calls.world.open_calls -= 1
+        self._calls.world.open_calls -= self._counted
         if node.incarnation == self._incarnation and not node.dead and not self._waiter.done():
             loop.call_soon(self._hear, outcome, result, issued, context=node.context)
 

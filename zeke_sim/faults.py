@@ -119,7 +119,7 @@ def statement_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
         if kinds:
             decision["fault"] = kind = draws.pick(kinds)
             if kind in {"hung", "pool", "conflict"}:
-                decision["for"] = round(draws.tail(3.0, 40.0), 3)
+                decision["for"] = round(draws.tail(2.0, 30.0), 3)
             if kind == "late":
                 decision["wait"] = round(draws.tail(2.0, 30.0), 3)
             if kind == "hung":

@@ -122,7 +122,7 @@ def drawn(scenario: str, seed: int, draws: Draws, kinds: tuple[str, ...] | None 
         elide=not draws.chance(0.15),
     )
     if strategy == "storm":
-        knobs = knobs.but(statement=0.1, wake=0.3, handler=0.2, node=4.0, database=1.0, slow=0.3, skip=0.1)
+        knobs = knobs.but(statement=0.06, wake=0.3, handler=0.2, node=3.0, database=1.0, slow=0.2, skip=0.1)
     elif strategy == "swarm":
         knobs = knobs.but(
             kinds=tuple(kind for kind in allowed if draws.chance(0.3)), statement=0.15, node=3.0

@@ -1,7 +1,7 @@
 """Everything at once: retries, limits, unique keys, cron, children, transactions, people who interfere.
 
-Three workers, two schedulers and two supervisors share a database that is stormy; two clients send, and an
-operator looks after what they sent. What must hold is the same as in quiet weather.
+A few workers, schedulers and supervisors share a database that is stormy; two clients send, and an operator
+looks after what they sent. What must hold is the same as in quiet weather.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def _catalog(draws: Draws) -> Catalog:
         return
 
     del parent, tick
-    catalog.schedule("every-ten", "* * * * * */10", task="tick", catch_up=draws.pick(("skip", "once", "all")))
+    catalog.schedule(
+        "every-twenty", "* * * * * */20", task="tick", catch_up=draws.pick(("skip", "once", "all"))
+    )
     return catalog
 
 
@@ -60,20 +62,20 @@ def build(draws: Draws) -> Setup:
     return Setup(
         _catalog(draws),
         clients=programs,
-        workers=3,
-        schedulers=2,
-        supervisors=2,
+        workers=2 + draws.below(2),
+        schedulers=1 + draws.below(2),
+        supervisors=1 + draws.below(2),
         worker={
             "concurrency": 1 + draws.below(3),
             "lease": draws.pick((3.0, 6.0)),
             "beat": 1.5,
-            "poll": draws.pick((0.5, 2.0)),
+            "poll": draws.pick((2.0, 4.0)),
             "grace": draws.pick((0.5, 5.0)),
         },
-        sweep=draws.pick((2.0, 5.0)),
+        sweep=draws.pick((3.0, 5.0)),
         archive_after=draws.pick((5.0, 20.0)),
         delete_after=draws.pick((5.0, 20.0)),
-        phase=draws.pick((20.0, 40.0)),
+        phase=draws.pick((20.0, 30.0)),
     )
 
 
