@@ -43,7 +43,7 @@ def test_a_fault_keeps_its_own_kind_beside_that_of_the_event() -> None:
         (b"\xff", "\\xff"),
         (float("inf"), "inf"),
         (True, True),
-        ({"b", "a"}, ["a", "b"]),
+        ({f"{n:02}" for n in range(40)}, [f"{n:02}" for n in range(40)]),
         ({OTHER: 1}, {str(OTHER): 1}),
         (Want("mail", 2), {"name": "mail", "free": 2}),
         (NewJob(OTHER, "mail", priority=3), {"id": str(OTHER), "name": "mail", "priority": 3}),

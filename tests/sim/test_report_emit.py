@@ -72,7 +72,7 @@ def test_its_name_tells_the_failure(scenario: str, seed: int, name: str) -> None
 
 
 def test_no_text_of_the_failure_becomes_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    bad = '"""\nraise SystemExit("""\r\x0craise SystemExit\u2028\\'
+    bad = '"""\nraise SystemExit("""\r\x0craise SystemExit\u2028\0\x1b\\'
     shown = failure(
         scenario=bad, sentence=bad, violation=Violation("rule", bad), plan={bad: bad}, strategy=bad
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim.report_samples import JOB, Script, claim, long, overlap, settle
+from tests.sim.report_samples import JOB, WORKERS, Script, claim, long, overlap, settle
 from zeke_queue.model import JobState
 from zeke_sim.history import Began, Fault, Invoked, Lived, Phase
 from zeke_sim.report import story
@@ -43,6 +43,16 @@ def test_a_claim_of_a_job_that_is_held_ends_the_other_lease() -> None:
         ("w1", 2.0, "active"),
         ("w2", 4.0, "completed"),
     ]
+
+
+def test_two_workers_with_one_attempt_are_two_leases() -> None:
+    script = Script()
+    script.insert(JOB, "mail.send")
+    script.change(JOB, JobState.ACTIVE, attempt=1, worker=WORKERS["w1"])
+    script.at = 2.0
+    script.change(JOB, JobState.ACTIVE, attempt=1, worker=WORKERS["w2"])
+    leases = story.read(script.history()).leases
+    assert [(lease.attempt, lease.since, lease.until) for lease in leases] == [(1, 0.0, 2.0), (1, 2.0, None)]
 
 
 def test_a_lease_whose_claim_is_not_known_lies_with_its_worker() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from rich.cells import cell_len
 from rich.text import Text
 
 from tests.sim.report_samples import JOB, NODES, failure, long, overlap
-from zeke_sim.history import Fault, Violation
+from zeke_sim.history import Fault, Lived, Violation
 from zeke_sim.report import text
 
 SENTENCE = "An effect with a key of its own happens at most once. " * 20
@@ -83,6 +85,24 @@ def test_the_time_line_shows_who_held_the_job_and_where_it_broke() -> None:
     assert broken.endswith("▲")
 
 
+def test_a_handler_that_died_with_its_node_is_marked_and_the_node_is_gone() -> None:
+    killed = [event for event in overlap() if event.at < 2.0 and not isinstance(event, Fault)]
+    shown = failure(history=[*killed, Lived(2.0, "w1", "killed")], decisions={})
+    (lane,) = [line for line in text.screen(shown).split("\n") if line.startswith("  w1 ")]
+    assert "├1" in lane
+    assert "†" in lane
+    assert not lane.partition("†")[2].strip()
+
+
+def test_faults_of_one_instant_stand_beside_each_other() -> None:
+    both = [Fault(3.0, "w1", "a/1", "lost", None), Fault(3.0, "w1", "a/2", "lost", None)]
+    shown = failure(
+        history=[*overlap(), *both], decisions={"a/1": {"fault": "lost"}, "a/2": {"fault": "lost"}}
+    )
+    (lane,) = [line for line in text.screen(shown).split("\n") if line.startswith("  w1 ")]
+    assert "ab" in lane
+
+
 def test_a_node_without_a_part_has_no_lane() -> None:
     assert not [line for line in text.screen(failure()).split("\n") if line.startswith("  api ")]
 
@@ -105,7 +125,9 @@ def test_nothing_in_it_moves_the_cursor(colour: bool) -> None:  # noqa: FBT001 -
         nodes=(*NODES, bad),
         history=[*overlap(), Fault(4.0, bad, bad, "kill", None)],
     )
-    told = Text.from_ansi(text.screen(shown, colour=colour)).plain
+    told = text.screen(shown, colour=colour)
+    if colour:
+        told = re.sub(r"\x1b\[[0-9;]*m", "", told)
     assert all(line.isprintable() for line in told.split("\n"))
     assert len(told.split("\n")) <= text.LINES
 

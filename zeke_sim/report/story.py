@@ -152,7 +152,6 @@ class _Reader:
     def __init__(self, nodes: list[str]) -> None:
         self.story = Story(lanes=[node for node in nodes if node not in ALIASES])
         self.workers: dict[UUID, str] = {}
-        self.callers: dict[int, tuple[str, str]] = {}
         self.leases: dict[UUID, Lease] = {}
         self.works: dict[tuple[str, UUID, int], Work] = {}
         self.calls: dict[int, Call] = {}
@@ -181,7 +180,6 @@ class _Reader:
         self.story.lane_of.append(self._lane(getattr(event, "node", DATABASE)))
 
     def _invoked(self, number: int, event: history.Invoked) -> None:
-        self.callers[event.call] = (event.node, event.verb)
         if event.verb in {"claim", "beat"}:
             self.workers |= dict.fromkeys(ids(event.args.get("worker")), event.node)
         lane = self._lane(event.node)
@@ -237,17 +235,16 @@ class _Reader:
             outcome = "gone" if event.after is None else event.after.state.value
             self.story.leases.append(lease._replace(until=event.at, outcome=outcome, last=number))
         if after:
-            node = self._holder(event, after)
+            node = self._holder(after)
             self.leases[row.id] = Lease(
                 node, row.id, row.name, after.attempt, event.at, None, "open", number, None
             )
 
-    def _holder(self, event: history.Change, row: history.Image) -> str:
-        """Name the node that took a lease: the caller of the claim, else whose worker the row names."""
-        node, verb = self.callers.get(-1 if event.call is None else event.call, ("", ""))
-        if verb != "claim" and row.worker is not None:
-            node = self.workers.get(row.worker) or f"worker {short(row.worker)}"
-        return self._lane(node)
+    def _holder(self, row: history.Image) -> str:
+        """Name the node whose worker a row names; the worker itself if no node called itself so."""
+        if row.worker is None:
+            return DATABASE
+        return self._lane(self.workers.get(row.worker) or f"worker {short(row.worker)}")
 
     def _lived(self, number: int, event: history.Lived) -> None:
         node, at = self._lane(event.node), event.at

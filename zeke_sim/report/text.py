@@ -33,7 +33,6 @@ COLUMNS: Final = 100
 NAME: Final = 12
 """Columns for the names of lanes."""
 WIDTH: Final = COLUMNS - NAME - 2
-LANES: Final = 6
 FAULTS: Final = 4
 MOMENTS: Final = 30
 """Times that the time line gives a place of their own."""
@@ -69,8 +68,8 @@ def screen(failure: Shown, *, colour: bool = False) -> str:
     tail = _files(failure)
     faults, moments = _faults(failure, story)
     head = _head(failure, story)
-    spare = LINES - len(head) - len(faults) - len(tail) - 3
-    drawn = _timeline(failure, story, moments, min(LANES, spare))
+    room = LINES - len(head) - len(faults) - len(tail) - 3
+    drawn = _timeline(failure, story, moments, room)
     text = Text("\n").join([*head, *drawn, *faults, *tail])
     if not colour:
         return text.plain
