@@ -194,9 +194,22 @@ class Node:
         changed: when any of this changed last.
         running: the handlers that run in it; ``rested``: when the last of them ended.
         duties: the verbs of a supervisor or a scheduler that it has called.
+        open: when each of its calls that has no answer was made.
+        hampered: when the last call ended that took longer than it should, or failed.
     """
 
-    __slots__ = ("changed", "cut", "duties", "paused", "rested", "running", "state", "workers")
+    __slots__ = (
+        "changed",
+        "cut",
+        "duties",
+        "hampered",
+        "open",
+        "paused",
+        "rested",
+        "running",
+        "state",
+        "workers",
+    )
 
     def __init__(self) -> None:
         self.start()
@@ -211,11 +224,19 @@ class Node:
         self.running: set[tuple[UUID, int]] = set()
         self.workers: set[UUID] = set()
         self.duties: set[str] = set()
+        self.open: dict[int, float] = {}
+        self.hampered = 0.0
 
     @property
     def healthy(self) -> bool:
         """Whether it runs, and reaches the storage."""
         return self.state == "up" and not self.paused and not self.cut
+
+    def well_since(self, at: float, slack: float) -> float | None:
+        """Return since when nothing has come in its way; None if something does now, or a call hangs."""
+        if not self.healthy or any(at - made > slack for made in self.open.values()):
+            return None
+        return max(self.changed, self.hampered)
 
 
 class Crew:
@@ -224,16 +245,18 @@ class Crew:
     Attributes:
         node: the process that it is in.
         queues: those that it has claimed from.
-        holds: the active rows that are its; ``rested``: since when there are none, as far as there are none.
+        holds: the active rows that are its.
+        rested, busy: when it last had no such row any more, and when it last began to have some.
     """
 
-    __slots__ = ("holds", "node", "queues", "rested")
+    __slots__ = ("busy", "holds", "node", "queues", "rested")
 
     def __init__(self) -> None:
         self.node = ""
         self.queues: set[str] = set()
         self.holds: set[UUID] = set()
         self.rested = 0.0
+        self.busy = 0.0
 
 
 class Past:
@@ -251,6 +274,7 @@ class Past:
         workers: the rows of workers; ``beats`` all that each one had.
         queues: settings as they stand; ``limited``: when the limit changed last, and what it was before.
         crews: workers by their id.
+        made_room: when a job of a queue last ended or was given back.
         places: who has what only one job may have, and ``vacated`` when somebody had it last.
         ruled_overdue: what each attempt that the storage called overdue was overdue by.
         phase: the present one, and ``since`` when each began.
@@ -280,6 +304,7 @@ class Past:
         self.places: defaultdict[Place, dict[UUID, Image]] = defaultdict(dict)
         self.vacated: dict[Place, float] = {}
         self.ruled_overdue: defaultdict[tuple[UUID, int], set[str]] = defaultdict(set)
+        self.made_room: dict[str, float] = {}
         self.attributed = False
         self.faults: list[Fault] = []
         self._offsets: list[tuple[float, datetime]] = []
@@ -384,7 +409,7 @@ class Past:
             if was is None:
                 life.failures = life.pardons = 0
                 life.retries = after.retry_limit
-            elif after.state is _ACTIVE and (was is not _ACTIVE or before.attempt != after.attempt):
+            elif after.state is _ACTIVE and (before is None or before.attempt != after.attempt):
                 life.claims[after.attempt] = event
             _count(life, was, after)
         if after is None or was is not after.state:
@@ -393,6 +418,7 @@ class Past:
     def _leave(self, event: Change, row: Image) -> None:
         if row.state is _ACTIVE:
             self.active[row.name].pop(row.id, None)
+            self.made_room[row.name] = event.at
             if row.worker is not None:
                 crew = self.crews[row.worker]
                 crew.holds.discard(row.id)
@@ -407,7 +433,10 @@ class Past:
         if row.state is _ACTIVE:
             self.active[row.name][row.id] = row
             if row.worker is not None:
-                self.crews[row.worker].holds.add(row.id)
+                crew = self.crews[row.worker]
+                if not crew.holds:
+                    crew.busy = self.at
+                crew.holds.add(row.id)
         elif row.state is _CREATED or row.state is _RETRY:
             self.waiting[row.name][row.id] = row
         if (place := place_of(row)) is not None:
@@ -416,6 +445,7 @@ class Past:
     def _invoked(self, event: Invoked) -> None:
         call = Call(event)
         self.calls[event.call] = call
+        self.nodes[event.node].open[event.call] = event.at
         if event.transaction is not None:
             self.transactions[event.transaction].append(call)
         verb, args = event.verb, event.args
@@ -451,8 +481,13 @@ class Past:
         if call is None:
             return
         call.answered, call.outcome = event, event.outcome
+        node = self.nodes[event.node]
+        made = node.open.pop(event.call, None)
         if event.outcome != "ok":
+            node.hampered = event.at
             return
+        if made is not None and event.at - made > self.rules.slack:
+            node.hampered = event.at
         if event.verb == "insert" and call.invoked.transaction is None:
             self._acknowledge(call, event.at)
         elif event.verb == "commit" and call.invoked.transaction is not None:

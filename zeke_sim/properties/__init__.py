@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from typing import Final
 
-from zeke_sim.properties import claims, rows
+from zeke_sim.properties import claims, cron, expiry, liveness, nodes, retention, rows, sends, settling
 from zeke_sim.properties.holding import Property, holds
+from zeke_sim.properties.user import always, eventually, sometimes, unique_effects
 
-__all__ = ["ALL", "Property", "by_name", "holds"]
+__all__ = ["ALL", "Property", "always", "by_name", "eventually", "holds", "sometimes", "unique_effects"]
 
 ALL: Final[tuple[Property, ...]] = tuple(
-    value for module in (rows, claims) for value in vars(module).values() if isinstance(value, Property)
+    value
+    for module in (rows, claims, settling, sends, expiry, nodes, retention, cron, liveness)
+    for name, value in vars(module).items()
+    if isinstance(value, Property) and not name.startswith("_")
 )
 """Every property, in the order in which they are asked."""
 

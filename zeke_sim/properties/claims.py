@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zeke_queue.model import JobState
-from zeke_sim.history import Change
-from zeke_sim.past import Broken
+from zeke_sim.history import Answered, Change, Invoked
+from zeke_sim.past import Broken, Call
 from zeke_sim.properties.holding import holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from zeke_sim.history import Image
-    from zeke_sim.past import Call, Past
+    from zeke_sim.past import Past
 
 _ACTIVE = JobState.ACTIVE
 
@@ -132,3 +132,94 @@ def _open_cancellations(past: Past) -> Iterator[Call]:
     for calls in past.transactions.values():
         if calls[-1].outcome is None or calls[-1].invoked.verb != "commit":
             yield from (call for call in calls if call.invoked.verb == "cancel")
+
+
+@holds("a claim gives what it took", Answered, number=4)
+def a_claim_gives_what_it_took(event: Answered, past: Past) -> None:
+    """A claim's answer is the rows that it made active, in claim order; no more than it wants."""
+    if event.outcome != "ok" or event.verb != "claim" or not past.attributed:
+        return
+    call = past.calls[event.call]
+    rows = {change.after.id: change.after for change in call.did if change.after is not None}
+    last: tuple[int, object, int] | None = None
+    for job in event.result:
+        row = rows.pop(job.id, None)
+        if row is None:
+            raise Broken(f"the claim's answer has attempt {job.attempt}, and it did not claim it", job=job.id)
+        for field in _GIVEN:
+            if getattr(job, field) != getattr(row, field):
+                told, stored = getattr(job, field), getattr(row, field)
+                raise Broken(f"the claim's answer has {field} {told!r}, and the row {stored!r}", job=job.id)
+        data = None if job.data is None else job.data.decode()
+        if data != row.data:
+            raise Broken(f"the claim's answer has data {data}, and the row {row.data}", job=job.id)
+        place = -job.priority, job.start_after, job.id.int
+        if last is not None and place < last:
+            raise Broken(f"in the claim's answer it comes after {last}, and is {place}", job=job.id)
+        last = place
+    for job_id in rows:
+        raise Broken("a claim took it, and its answer does not have it", job=job_id)
+    _within_wants(event, call, past)
+
+
+_GIVEN: Final = (
+    "name",
+    "attempt",
+    "priority",
+    "retry_count",
+    "retry_limit",
+    "retry_delay",
+    "retry_backoff",
+    "retry_delay_max",
+    "expire_in",
+    "start_after",
+    "parent",
+)
+
+
+def _within_wants(event: Answered, call: Call, _past: Past) -> None:
+    limit, got = call.invoked.args["limit"], len(event.result)
+    if got > limit:
+        raise Broken(f"a claim of {limit} jobs took {got}", job=event.result[0].id)
+    counts: dict[str, int] = {}
+    for job in event.result:
+        counts[job.name] = counts.get(job.name, 0) + 1
+    wants = {want.name: want.free for want in call.invoked.args["wants"]}
+    for name, count in counts.items():
+        if count > wants.get(name, 0):
+            raise Broken(f"a claim of {wants.get(name, 0)} jobs of {name!r} took {count}")
+
+
+@holds("nothing is claimed from a paused queue", Change, Invoked, Answered, number=22)
+def nothing_is_claimed_from_a_paused_queue(event: Change | Invoked | Answered, past: Past) -> None:
+    """Once a pause is acknowledged, no claim that is made after that takes a job of the queue.
+
+    Until somebody asks to resume it.
+    """
+    paused = past.of("paused", dict[str, float])
+    if isinstance(event, Change):
+        row = claimed(event)
+        since = None if row is None else paused.get(row.name)
+        call = past.calls.get(event.call) if event.call is not None else None
+        if row is None or since is None or call is None or call.invoked.at <= since:
+            return
+        if not _may_have_been_resumed(row.name, past):
+            when = f"claimed by a call of {call.invoked.at:.3f} s"
+            raise Broken(f"{when}, and {row.name!r} is paused since {since:.3f} s", job=row.id, since=since)
+    elif event.verb == "pause_queue":
+        call = past.calls[event.call]
+        name = call.invoked.args["name"]
+        if not call.invoked.args["paused"]:
+            past.of("resumed", dict[str, list[Call]]).setdefault(name, []).append(call)
+            paused.pop(name, None)
+        elif isinstance(event, Answered) and event.outcome == "ok":
+            paused[name] = event.at
+
+
+def _may_have_been_resumed(name: str, past: Past) -> bool:
+    """Tell whether a call to resume a queue came in between, or one without an answer may have come late."""
+    resumed = past.of("resumed", dict[str, list[Call]]).get(name, [])
+    since = past.of("paused", dict[str, float])[name]
+    return any(call.outcome in {None, "unknown"} or call.answered is None for call in resumed) or any(
+        call.answered is not None and call.answered.at >= since for call in resumed
+    )

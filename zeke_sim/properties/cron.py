@@ -1,0 +1,174 @@
+"""Schedules: each occurrence is served once, by the policy for those that were missed."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, cast
+from uuid import UUID
+
+from zeke_queue.core import jsonb
+from zeke_queue.model import CatchUp
+from zeke_sim.history import Change, Invoked, ScheduleRow
+from zeke_sim.past import MOMENT, Broken, End
+from zeke_sim.properties.holding import holds
+from zeke_sim.properties.liveness import duty_since
+from zeke_sim.properties.occurrences import between, fields_of, following
+
+if TYPE_CHECKING:
+    from zeke_queue.model import NewJob, Schedule
+    from zeke_sim.past import Call, Past
+
+GRACE: Final = timedelta(seconds=60)
+"""How old an occurrence may be that a schedule which skips what it missed serves still."""
+
+PUT_OFF: Final = timedelta(seconds=60)
+"""For how long a schedule that can't be served is left alone."""
+
+AT_ONCE: Final = 1_000
+"""Ticks that one look serves at most."""
+
+
+@lru_cache(maxsize=1024)
+def _meta(meta: str | None) -> dict[str, Any]:
+    value = None if meta is None else jsonb.loads(meta)
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def tick_of(sent: NewJob) -> tuple[str, datetime] | None:
+    """Return of which schedule and which occurrence a job is; None if it is of none."""
+    meta = _meta(sent.meta) if sent.meta is not None and '"tick"' in sent.meta else {}
+    return (meta["schedule"], datetime.fromisoformat(meta["tick"])) if "schedule" in meta else None
+
+
+@holds("one job per tick", Change, number=12)
+def one_job_per_tick(event: Change, past: Past) -> None:
+    """An occurrence of a schedule has one job, whoever serves it, and however often."""
+    row = event.after
+    if event.table != "job" or event.before is not None or row is None:
+        return
+    known = past.of("ticks", dict[tuple[str, datetime], UUID])
+    for ask in past.lives[row.id].sends:
+        tick = tick_of(ask.what)
+        if tick is not None and known.setdefault(tick, row.id) != row.id:
+            raise Broken(f"{tick[0]!r} of {tick[1]} has job {known[tick]} already", job=row.id)
+
+
+@holds("ticks are served by the policy", Invoked, number=12)
+def ticks_are_served_by_the_policy(event: Invoked, past: Past) -> None:
+    """Who decides on occurrences of a schedule sends a job for each to be served, in the same transaction.
+
+    Those are, of all occurrences since the last one that was decided on: each (``all``), the latest
+    (``once``), or the latest if it is at most a minute old (``skip``); and none of a schedule that is new.
+    What is noted is the last occurrence that was decided on, and the next one.
+    """
+    if event.verb != "commit" or event.transaction is None:
+        return
+    calls = past.transactions[event.transaction]
+    served = [call for call in calls if call.invoked.verb == "serve_ticks"]
+    if not served:
+        return
+    found: dict[str, tuple[datetime, Schedule]] = {}
+    for call in calls:
+        if call.invoked.verb == "due_schedules" and call.outcome == "ok" and call.answered is not None:
+            now, schedules = call.answered.result
+            found.update({schedule.name: (now, schedule) for schedule in schedules})
+    sent = _sent(calls)
+    for call in served:
+        args = call.invoked.args
+        now, schedule = found[args["name"]]
+        _judge(schedule, now, args, sent.pop(schedule.name, set()))
+    for name, ticks in sent.items():
+        raise Broken(f"{name!r} sends {_listed(ticks)}, and notes nothing of it")
+
+
+def _sent(calls: list[Call]) -> dict[str, set[datetime]]:
+    """Return for which occurrences of which schedules a transaction sends jobs."""
+    sent: dict[str, set[datetime]] = {}
+    for call in calls:
+        if call.invoked.verb == "insert":
+            for job in call.invoked.args["jobs"]:
+                if (tick := tick_of(job)) is not None:
+                    sent.setdefault(tick[0], set()).add(tick[1])
+    return sent
+
+
+def _judge(schedule: Schedule, now: datetime, args: Any, sent: set[datetime]) -> None:
+    if fields_of(schedule.cron) is None:
+        return
+    last, noted, upcoming = schedule.last_tick, args["last_tick"], args["next_tick"]
+    name = f"{schedule.name!r} ({schedule.cron} in {schedule.zone}, {schedule.catch_up.value})"
+    put_off = upcoming is not None and upcoming <= now + PUT_OFF
+    if last is None:
+        if sent or noted != now:
+            raise Broken(f"{name} is new at {now}, and sends {_listed(sent)}, and notes {noted}")
+        due: set[datetime] = set()
+    else:
+        decided = list(between(schedule.cron, schedule.zone, last, noted))
+        due = _due(schedule, decided, now)
+        if noted < last or (noted != last and noted not in decided):
+            raise Broken(f"{name} notes {noted} after {last}, and has no occurrence then")
+        if noted > now:
+            raise Broken(f"{name} notes {noted}, and it is {now}")
+    if sent != due:
+        raise Broken(
+            f"{name} should have sent {_listed(due)} of what is after {last} up to {noted} at {now}, and sent"
+            f" {_listed(sent)}"
+        )
+    after = following(schedule.cron, schedule.zone, noted)
+    full = schedule.catch_up is CatchUp.ALL and bool(sent)
+    if after is not None and after <= now and not full and not (noted == last and put_off):
+        raise Broken(f"{name} notes {noted} at {now}, and has an occurrence at {after}")
+    if after is not None and (upcoming is None or upcoming > after) and not put_off:
+        raise Broken(f"{name} notes that it is next due at {upcoming}, and it is at {after}")
+
+
+def _due(schedule: Schedule, decided: list[datetime], now: datetime) -> set[datetime]:
+    if not decided:
+        return set()
+    if schedule.catch_up is CatchUp.ALL:
+        return set(decided)
+    if schedule.catch_up is CatchUp.SKIP and now - decided[-1] > GRACE:
+        return set()
+    return {decided[-1]}
+
+
+def _listed(ticks: set[datetime]) -> str:
+    if not ticks:
+        return "nothing"
+    shown = ", ".join(tick.isoformat() for tick in sorted(ticks)[:3])
+    return shown if len(ticks) <= 3 else f"{shown} and {len(ticks) - 3} more"  # noqa: PLR2004
+
+
+@holds("no tick is decided on twice", ScheduleRow, number=12)
+def no_tick_is_decided_on_twice(event: ScheduleRow, _past: Past) -> None:
+    """What was decided on stays so: a schedule's last tick never goes back, unless it starts anew.
+
+    It starts anew where its times or its zone are changed, or a pause ends.
+    """
+    before, after = event.before, event.after
+    if before is None or after is None or before.last_tick is None:
+        return
+    anew = (before.cron, before.zone) != (after.cron, after.zone) or (before.paused and not after.paused)
+    if anew:
+        if after.last_tick is not None:
+            raise Broken(f"{event.name!r} starts anew, and keeps its last tick, {after.last_tick}")
+    elif after.last_tick is None or after.last_tick < before.last_tick:
+        raise Broken(f"{event.name!r} had decided up to {before.last_tick}, and has up to {after.last_tick}")
+
+
+@holds("ticks are served in time", End, number=12)
+def ticks_are_served_in_time(event: End, past: Past) -> None:
+    """When nothing fails any more, a scheduler that runs leaves no occurrence undecided for long."""
+    since = duty_since("due_schedules", past)
+    if since is None or past.now is None:
+        return
+    for schedule in past.schedules.values():
+        if schedule.paused or fields_of(schedule.cron) is None or schedule.last_tick is None:
+            continue
+        tick = following(schedule.cron, schedule.zone, schedule.last_tick)
+        if tick is None:
+            continue
+        due = max(past.instant(tick), since) + PUT_OFF.total_seconds() + past.rules.slack
+        if event.at > due + MOMENT.total_seconds():
+            raise Broken(f"{schedule.name!r} is not served up to {schedule.last_tick}, and was due at {tick}")

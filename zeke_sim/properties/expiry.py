@@ -1,0 +1,150 @@
+"""Deadlines and leases: whose time is up, and whose is not."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.model import Failed, JobState
+from zeke_sim.history import Answered, Change
+from zeke_sim.past import MOMENT, Broken
+from zeke_sim.properties.holding import holds
+from zeke_sim.properties.settling import error_of, outcomes, settled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from zeke_queue.model import Overdue
+    from zeke_sim.past import Ask, Past
+
+_CENTURY: Final = 36_500 * 86_400.0
+
+
+@holds("nothing is overdue before its time", Answered, number=7)
+def nothing_is_overdue_before_its_time(event: Answered, past: Past) -> None:
+    """An attempt is called overdue when its deadline has passed, or its worker is gone or silent too long.
+
+    By the storage's clock: the deadline is expire_in after the claim, or what an extension made of it.
+    """
+    if event.outcome != "ok" or event.verb != "overdue" or event.issued is None:
+        return
+    since = past.calls[event.call].invoked.at
+    for job in event.result:
+        if job.reason == "deadline":
+            deadlines = list(_deadlines(job, since, past))
+            if not deadlines:
+                raise Broken(f"attempt {job.attempt} is called overdue, and does not run", job=job.id)
+            if min(deadlines) >= event.issued:
+                raise Broken(
+                    f"overdue at {event.issued}, and its deadline is {min(deadlines)}",
+                    job=job.id,
+                    since=since,
+                )
+        elif (until := _alive_until(job, since, past)) is not None and until >= event.issued:
+            raise Broken(
+                f"worker {job.worker} counts as dead at {event.issued}, and its lease ends at {until}",
+                job=job.id,
+                since=since,
+            )
+
+
+def _deadlines(job: Overdue, since: float, past: Past) -> Iterator[datetime]:
+    """Yield the deadlines that an attempt had at any time from ``since`` on."""
+    for row in past.lives[job.id].between(since, past.at):
+        if row is not None and row.attempt == job.attempt and row.started_on is not None:
+            yield row.started_on + timedelta(seconds=min(row.expire_in, _CENTURY))
+
+
+def _alive_until(job: Overdue, since: float, past: Past) -> datetime | None:
+    """Return when a worker's lease ends, as it stood when it was asked; None if it was not known.
+
+    Of several beats meanwhile, by the one that ends first.
+    """
+    ends: list[datetime] = []
+    for beat in reversed(past.beats.get(job.worker, ()) if job.worker is not None else ()):
+        if beat.gone or beat.beat_on is None:
+            return None
+        ends.append(beat.beat_on + timedelta(seconds=beat.lease))
+        if beat.at < since:
+            return min(ends)
+    return None
+
+
+@holds("nobody's time is cut short", Change, number=26)
+def nobodys_time_is_cut_short(event: Change, past: Past) -> None:
+    """An attempt is given up as lost or expired only when the storage called it overdue for that reason.
+
+    Or when its worker's own clock, which goes on evenly, has shown that its time is up.
+    """
+    rows = settled(event)
+    if rows is None:
+        return
+    before, _ = rows
+    for ask in outcomes(event, past):
+        if not isinstance(ask.what, Failed):
+            continue
+        kind = error_of(ask.what.output).get("type")
+        if kind not in {"Expired", "WorkerLost"} and ask.what.final is not JobState.EXPIRED:
+            continue
+        ruled = past.ruled_overdue.get((before.id, before.attempt), set())
+        if kind == "WorkerLost":
+            if "lease" not in ruled:
+                raise Broken(f"attempt {before.attempt} is called lost, and was not overdue", job=before.id)
+        elif "deadline" not in ruled:
+            _up(ask, event, past)
+
+
+def _up(ask: Ask, event: Change, past: Past) -> None:
+    """See that an attempt's time was up on its worker's clock when the worker said so."""
+    row = event.before
+    if row is None:
+        return
+    life = past.lives[row.id]
+    claim = life.claims.get(row.attempt)
+    call = past.calls.get(claim.call) if claim is not None and claim.call is not None else None
+    if claim is None or call is None or claim.after is None:
+        return
+    due = call.invoked.at + claim.after.expire_in / (1 + past.rules.drift)
+    for extension in life.extensions.get(row.attempt, ()):
+        extended = extension.call.invoked.at + _seconds(extension) / (1 + past.rules.drift)
+        due = extended if extension.call.outcome == "ok" else min(due, extended)
+    said = ask.call.invoked.at
+    if said < due - MOMENT.total_seconds():
+        raise Broken(
+            f"attempt {row.attempt} is called expired at {said:.3f} s, and has time until {due:.3f} s",
+            job=row.id,
+            since=call.invoked.at,
+        )
+
+
+def _seconds(extension: Ask) -> float:
+    what: Any = extension.what
+    return what.seconds
+
+
+@holds("an extension counts from now", Change, number=7)
+def an_extension_counts_from_now(event: Change, past: Past) -> None:
+    """An extension moves the deadline to so many seconds from when it was asked, and changes nothing else."""
+    before, after = event.before, event.after
+    if before is None or after is None or after.started_on is None:
+        return
+    if before.state is not JobState.ACTIVE or after.state is not JobState.ACTIVE:
+        return
+    if before._replace(expire_in=after.expire_in) != after:
+        column = next(
+            c for c in after._fields if c != "expire_in" and getattr(before, c) != getattr(after, c)
+        )
+        values = f"{getattr(before, column)!r} became {getattr(after, column)!r}"
+        raise Broken(f"while it ran {column} {values}", job=after.id)
+    causes = past.causes(event)
+    asks = [ask for ask in past.lives[after.id].extensions.get(after.attempt, ()) if ask.call in causes]
+    for ask in asks:
+        asked_on = after.started_on + timedelta(seconds=after.expire_in - _seconds(ask))
+        if past.stamped(asked_on, ask.call.invoked.at):
+            return
+    if asks:
+        ends = after.started_on + timedelta(seconds=after.expire_in)
+        raise Broken(
+            f"extended by {_seconds(asks[0])} s at {past.now}, and its deadline is {ends}", job=after.id
+        )

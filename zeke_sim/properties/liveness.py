@@ -1,0 +1,183 @@
+"""What happens in the end: once nothing fails any more, what is due is taken up, what hangs is given back."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.model import JobState
+from zeke_sim.history import Change
+from zeke_sim.past import Broken, End
+from zeke_sim.properties.claims import claimed
+from zeke_sim.properties.holding import holds
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zeke_sim.history import Image
+    from zeke_sim.past import Crew, Node, Past
+
+WORKER_RECOVERS: Final = 6.0
+"""Seconds after which a worker tries again at the latest, once what failed works."""
+
+DUTY_RECOVERS: Final = 31.0
+"""The same for supervisors and schedulers."""
+
+LOOKS: Final = 4
+"""How many looks a worker may need where rows may be passed over by chance."""
+
+
+def duty_since(verb: str, past: Past) -> float | None:
+    """Return since when somebody who does a duty has been at it undisturbed; None if nobody is."""
+    quiet = past.since.get("quiet")
+    if quiet is None:
+        return None
+    well = [node.well_since(past.at, past.rules.slack) for node in past.nodes.values() if verb in node.duties]
+    since = [one for one in well if one is not None]
+    return max(quiet, min(since)) + DUTY_RECOVERS if since else None
+
+
+@holds("due jobs are picked up", Change, End, number=16)
+def due_jobs_are_picked_up(event: Change | End, past: Past) -> None:
+    """When nothing fails any more, an idle worker claims what is due within its poll interval.
+
+    Whether it was woken or not. What it may not claim (paused, no room) is not due.
+    """
+    quiet = past.since.get("quiet")
+    if quiet is None:
+        return
+    if isinstance(event, End):
+        for queue in past.waiting.values():
+            for row in queue.values():
+                _in_time(row, past.lives[row.id].since, quiet, past)
+    elif claimed(event) is not None and event.before is not None:
+        _in_time(event.before, _waited_since(event, past), quiet, past)
+
+
+def _waited_since(event: Change, past: Past) -> float:
+    """Return when a job that has just been claimed began to wait."""
+    changes = iter(reversed(past.lives[event.before.id].changes)) if event.before is not None else iter(())
+    next(changes, None)
+    return next((change.at for change in changes), 0.0)
+
+
+def _in_time(row: Image, since: float, quiet: float, past: Past) -> None:
+    rules = past.rules
+    free = _open_since(row.name, past)
+    if free is None:
+        return
+    due = max(since, past.instant(row.start_after), quiet + WORKER_RECOVERS, free)
+    looks = 1 if rules.strict_order else LOOKS
+    most = looks * rules.poll * (1 + rules.drift) + rules.slack
+    if past.at <= due + most:
+        return
+    for crew in past.crews.values():
+        idle = _idle_since(crew, row, past)
+        if idle is not None and past.at > max(due, idle) + most:
+            raise Broken(
+                f"due since {due:.3f} s, and a worker on {crew.node} was idle since {idle:.3f} s; at"
+                f" {past.at:.3f} s more than {most:.3f} s have gone by",
+                job=row.id,
+                since=due,
+            )
+
+
+def _open_since(name: str, past: Past) -> float | None:
+    """Return since when a queue has admitted a claim; None if it does not now."""
+    queue = past.queues.get(name)
+    if queue is None:
+        return 0.0
+    limit = queue.concurrency_limit
+    if queue.paused_on is not None or limit == 0:
+        return None
+    if limit is None:
+        return queue.at
+    # As it was before what was claimed just now.
+    running = [row for row in past.active[name].values() if past.lives[row.id].since < past.at]
+    return past.at if len(running) >= limit else max(queue.at, past.made_room.get(name, 0.0))
+
+
+def _idle_since(crew: Crew, row: Image, past: Past) -> float | None:
+    """Return since when a worker has had nothing to do and could have claimed a job; None if it couldn't."""
+    node = past.nodes.get(crew.node)
+    if node is None or row.name not in crew.queues or node.running:
+        return None
+    well = node.well_since(past.at, past.rules.slack)
+    if well is None or (crew.holds and crew.busy < past.at) or not _is_of(crew, node, past):
+        return None
+    return max(crew.rested, node.rested, well + WORKER_RECOVERS)
+
+
+def _is_of(crew: Crew, node: Node, past: Past) -> bool:
+    """Tell whether a worker is one of those that run in a process now."""
+    return any(past.crews[worker] is crew for worker in node.workers)
+
+
+@holds("what nobody runs is given back", Change, End, number=17)
+def what_nobody_runs_is_given_back(event: Change | End, past: Past) -> None:
+    """When nothing fails any more, no job stays active after its time is up or its worker is gone.
+
+    Nor when its worker lives, and runs no handler for it any more.
+    """
+    quiet = past.since.get("quiet")
+    if quiet is None:
+        return
+    if isinstance(event, End):
+        for queue in past.active.values():
+            for row in queue.values():
+                _given_back(row, quiet, past)
+    elif _is_active(event.before) and not _is_active(event.after) and event.before is not None:
+        _given_back(event.before, quiet, past)
+
+
+def _is_active(row: Image | None) -> bool:
+    return row is not None and row.state is JobState.ACTIVE
+
+
+def _given_back(row: Image, quiet: float, past: Past) -> None:
+    if row.started_on is None:
+        return
+    rules = past.rules
+    swept = duty_since("overdue", past)
+    if swept is not None:
+        ends = min(past.instant(row.started_on) + row.expire_in, _lease_ends(row.worker, past))
+        allowed = max(ends, swept) + rules.sweep * (1 + rules.drift) + rules.slack
+        if past.at > allowed:
+            raise Broken(
+                f"overdue at {ends:.3f} s, and attempt {row.attempt} was active until {past.at:.3f} s,"
+                f" sweeps being {rules.sweep} s apart",
+                job=row.id,
+                since=ends,
+            )
+    _still_run(row, quiet, past)
+
+
+def _lease_ends(worker: UUID | None, past: Past) -> float:
+    """Return when a worker counts as dead, unless it beats again."""
+    beats = past.beats.get(worker) if worker is not None else None
+    if not beats:
+        return math.inf
+    last = beats[-1]
+    if last.gone or last.beat_on is None:
+        return last.at
+    return past.instant(last.beat_on) + last.lease
+
+
+def _still_run(row: Image, quiet: float, past: Past) -> None:
+    crew = past.crews.get(row.worker) if row.worker is not None else None
+    if crew is None or crew.node not in past.nodes:
+        return
+    node = past.nodes[crew.node]
+    well = node.well_since(past.at, past.rules.slack)
+    if well is None or row.worker not in node.workers or node.running:
+        return
+    claim = past.lives[row.id].claims.get(row.attempt)
+    since = max(0.0 if claim is None else claim.at, quiet, well, node.rested)
+    allowed = since + past.rules.lease + DUTY_RECOVERS
+    if past.at > allowed:
+        raise Broken(
+            f"{crew.node} has run no handler of attempt {row.attempt} since {since:.3f} s, and it was active"
+            f" until {past.at:.3f} s",
+            job=row.id,
+            since=since,
+        )

@@ -1,0 +1,94 @@
+"""What processes may do: the dead nothing, each attempt once; and what those who watch are told."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zeke_queue.model import STATUS_OF, JobState
+from zeke_sim.history import Began, Effect, Ended, Invoked, Told
+from zeke_sim.past import Broken
+from zeke_sim.properties.holding import holds
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zeke_queue.model import RunStatus
+    from zeke_sim.past import Past
+
+
+@holds("the dead do nothing", Effect, Invoked, Began, Ended, Told, number=18)
+def the_dead_do_nothing(event: Effect | Invoked | Began | Ended | Told, past: Past) -> None:
+    """Nothing of a process happens while it is dead or stands still: no effect, no call, no handler."""
+    node = past.nodes.get(event.node)
+    if isinstance(event, Effect) and not event.alive:
+        raise Broken(f"{event.node} is dead, and had the effect {event.key!r}", job=event.job)
+    if node is None or (node.state not in {"killed", "stopped"} and not node.paused):
+        return
+    how = "stands still" if node.paused else f"was {node.state}"
+    what = event.verb if isinstance(event, Invoked) else type(event).__name__.lower()
+    job = None if isinstance(event, Invoked) else event.job
+    raise Broken(
+        f"{event.node} {how} since {node.changed:.3f} s, and did {what}", job=job, since=node.changed
+    )
+
+
+@holds("each attempt runs once", Began, number=4)
+def each_attempt_runs_once(event: Began, past: Past) -> None:
+    """A handler runs for an attempt that was claimed, once, and in the process that claimed it."""
+    life = past.lives[event.job]
+    claim = life.claims.get(event.attempt)
+    if claim is None:
+        raise Broken(f"its handler began attempt {event.attempt}, which nobody claimed", job=event.job)
+    if len(life.began[event.attempt]) > 1:
+        first = life.began[event.attempt][0]
+        raise Broken(
+            f"attempt {event.attempt} began on {event.node}, and on {first.node} at {first.at:.3f} s",
+            job=event.job,
+            since=first.at,
+        )
+    call = past.calls.get(claim.call) if claim.call is not None else None
+    if call is not None and call.invoked.node != event.node:
+        raise Broken(
+            f"attempt {event.attempt} began on {event.node}, and {call.invoked.node} claimed it",
+            job=event.job,
+        )
+
+
+@holds("statuses never go back", Told, number=19)
+def statuses_never_go_back(event: Told, past: Past) -> None:
+    """Who watches a job is told its statuses in the order of its life, once each, none that it never had.
+
+    And nothing after a final one.
+    """
+    last = past.of("told", dict[int, tuple[int, int, "RunStatus"]])
+    stage = event.attempt, _rank(event.status)
+    before = last.get(event.watch)
+    if before is not None:
+        was, status = before[:2], before[2]
+        if stage < was or was[1] == _FINAL or status is event.status:
+            raise Broken(
+                f"told {event.status} of attempt {event.attempt} after {status} of attempt {was[0]}",
+                job=event.job,
+            )
+    last[event.watch] = (*stage, event.status)
+    if not _had(event.job, event.status, event.attempt, past):
+        raise Broken(f"told {event.status} of attempt {event.attempt}, which it never was", job=event.job)
+
+
+_FINAL = 2
+
+
+def _rank(status: RunStatus) -> int:
+    """Return how far a status is in an attempt: running, waiting for the next one, ended."""
+    if status is STATUS_OF[JobState.ACTIVE]:
+        return 0
+    return 1 if status is STATUS_OF[JobState.CREATED] else _FINAL
+
+
+def _had(job: UUID, status: RunStatus, attempt: int, past: Past) -> bool:
+    return any(
+        change.after is not None
+        and change.after.attempt == attempt
+        and STATUS_OF[change.after.state] is status
+        for change in past.lives[job].changes
+    )

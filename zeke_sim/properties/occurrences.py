@@ -1,0 +1,171 @@
+"""When a schedule should fire, found the plain way: by looking at every minute that a wall clock shows.
+
+It shares nothing with ``zeke_queue.core.cron``, which it is there to check. It is slow, so that days are kept
+once they were looked at.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import date
+
+HORIZON: Final = 366 * 9
+"""Days within which a schedule fires again; else it counts as one that does not."""
+
+_NAMES: Final = {
+    name: number
+    for names in (
+        ("sun", "mon", "tue", "wed", "thu", "fri", "sat"),
+        ("", "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"),
+    )
+    for number, name in enumerate(names)
+    if name
+}
+_DAY: Final = timedelta(days=1)
+_SECOND: Final = timedelta(seconds=1)
+_MINUTE: Final = 60
+
+
+class Fields(NamedTuple):
+    """A cron expression, as sets of numbers; weekdays from 0, which is Sunday, to 6."""
+
+    seconds: frozenset[int]
+    minutes: frozenset[int]
+    hours: frozenset[int]
+    days: frozenset[int]
+    months: frozenset[int]
+    weekdays: frozenset[int]
+    either: bool
+
+    def on(self, day: date) -> bool:
+        """Tell whether it fires on a day; where both kinds of days are named, either will do."""
+        if day.month not in self.months:
+            return False
+        by_day, by_weekday = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        return by_day or by_weekday if self.either else by_day and by_weekday
+
+    def at(self, wall: datetime) -> bool:
+        """Tell whether it fires at a time of the wall clock."""
+        return (
+            wall.second in self.seconds
+            and wall.minute in self.minutes
+            and wall.hour in self.hours
+            and self.on(wall.date())
+        )
+
+
+@lru_cache(maxsize=256)
+def fields_of(expr: str) -> Fields | None:
+    """Read an expression of lists, ranges, steps and names; None for one with more than those."""
+    words = expr.lower().split()
+    try:
+        minutes, hours, days, months, weekdays = (
+            _numbers(word, low, high)
+            for word, (low, high) in zip(words, ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7)), strict=False)
+        )
+        seconds = _numbers(words[5], 0, 59) if len(words) > 5 else frozenset({0})  # noqa: PLR2004
+    except ValueError:
+        return None
+    either = not words[2].startswith("*") and not words[4].startswith("*")
+    return Fields(seconds, minutes, hours, days, months, frozenset(day % 7 for day in weekdays), either)
+
+
+def _numbers(word: str, low: int, high: int) -> frozenset[int]:
+    found: set[int] = set()
+    for part in word.split(","):
+        span, _, step = part.partition("/")
+        first, _, last = span.partition("-")
+        if first == "*":
+            begin, end = low, high
+        else:
+            begin = _number(first)
+            end = _number(last) if last else (high if step else begin)
+        if begin < low or end > high or end < begin:
+            raise ValueError(word)
+        found.update(range(begin, end + 1, int(step) if step else 1))
+    return frozenset(found)
+
+
+def _number(word: str) -> int:
+    return _NAMES[word] if word in _NAMES else int(word)
+
+
+def between(expr: str, zone: str, after: datetime, until: datetime) -> Iterator[datetime]:
+    """Yield the occurrences later than one instant and not later than another, ascending, in UTC."""
+    day = after.astimezone(UTC).date()
+    last = until.astimezone(UTC).date()
+    while day <= last:
+        for tick in on_day(expr, zone, day):
+            if after < tick <= until:
+                yield tick
+        day += _DAY
+
+
+def following(expr: str, zone: str, after: datetime) -> datetime | None:
+    """Return the first occurrence later than an instant; None if there is none for years."""
+    first = after.astimezone(UTC).date()
+    for number in range(HORIZON):
+        for tick in on_day(expr, zone, first + number * _DAY):
+            if tick > after:
+                return tick
+    return None
+
+
+@lru_cache(maxsize=4096)
+def on_day(expr: str, zone: str, day: date) -> tuple[datetime, ...]:
+    """Return the occurrences on a day of UTC."""
+    fields = fields_of(expr)
+    if fields is None:
+        return ()
+    begin = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    where = ZoneInfo(zone)
+    offsets = {(begin + timedelta(hours=hours)).astimezone(where).utcoffset() for hours in range(-25, 26)}
+    if len(offsets) == 1:
+        offset = offsets.pop() or timedelta()
+        return tuple(_plain_day(fields, begin, offset))
+    return tuple(_odd_day(fields, begin, where))
+
+
+def _plain_day(fields: Fields, begin: datetime, offset: timedelta) -> Iterator[datetime]:
+    """Yield the occurrences of a day on which clocks go on evenly."""
+    days = {(begin + offset).date(), (begin + offset + _DAY - _SECOND).date()}
+    for day in sorted(days):
+        if not fields.on(day):
+            continue
+        for hour in sorted(fields.hours):
+            for minute in sorted(fields.minutes):
+                for second in sorted(fields.seconds):
+                    wall = datetime(day.year, day.month, day.day, hour, minute, second, tzinfo=UTC)
+                    if begin <= (tick := wall - offset) < begin + _DAY:
+                        yield tick
+
+
+def _odd_day(fields: Fields, begin: datetime, where: ZoneInfo) -> Iterator[datetime]:
+    """Yield the occurrences of a day near which clocks are changed, by looking at each moment of it.
+
+    A schedule of every hour fires whenever a clock shows a time of its own. One of certain hours fires when
+    its time is shown first, or, if clocks leave it out, at the moment to which they jump.
+    """
+    step = timedelta(seconds=1 if fields.seconds != frozenset({0}) else _MINUTE)
+    every_hour = len(fields.hours) == 24  # noqa: PLR2004
+    shown = (begin - step).astimezone(where)
+    moment = begin
+    while moment < begin + _DAY:
+        wall = moment.astimezone(where)
+        fires = fields.at(wall) and (every_hour or wall.fold == 0)
+        if not fires and not every_hour:
+            left_out = shown.replace(tzinfo=None) + step
+            now = wall.replace(tzinfo=None)
+            while left_out < now and not fires:
+                fires = fields.at(left_out)
+                left_out += step
+        if fires:
+            yield moment
+        shown = wall
+        moment += step

@@ -1,0 +1,130 @@
+"""Where ended jobs go: to the archive, and then away; in time, not early, and none is lost on the way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.model import FINAL
+from zeke_sim.history import Answered, Change
+from zeke_sim.past import Broken, End
+from zeke_sim.properties.holding import holds
+from zeke_sim.properties.liveness import duty_since
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zeke_sim.history import Image
+    from zeke_sim.past import Past
+
+_MOVING: Final = "nothing is lost"
+
+
+@holds("nothing is lost on the way to the archive", Change, Answered, End, number=1)
+def nothing_is_lost(event: Change | Answered | End, past: Past) -> None:
+    """A job is in one place: what leaves the job table is in the archive in the same commit, as it was.
+
+    And what is in the archive is not in the job table; it leaves the archive by being purged only.
+    """
+    moving = past.of(_MOVING, dict[int, list[Change]])
+    if moving and not (isinstance(event, Change) and event.commit in moving):
+        _landed(moving, past)
+    if isinstance(event, Change) and (
+        event.before is None if event.table == "archive" else event.after is None
+    ):
+        moving.setdefault(event.commit, []).append(event)
+
+
+def _landed(moving: dict[int, list[Change]], past: Past) -> None:
+    """See that what began to move has arrived, now that its commit is over."""
+    left: dict[UUID, Image] = {}
+    for change in (change for changes in moving.values() for change in changes):
+        row = change.before if change.table == "job" else change.after
+        if row is None:
+            continue
+        other = left.pop(row.id, None)
+        if other is None:
+            left[row.id] = row
+        elif row._replace(archived_on=None) != other._replace(archived_on=None):
+            column = next(
+                c for c in row._fields if c != "archived_on" and getattr(row, c) != getattr(other, c)
+            )
+            values = f"{getattr(other, column)!r} and {getattr(row, column)!r}"
+            raise Broken(f"{column} is not the same before and after it was archived: {values}", job=row.id)
+    moving.clear()
+    for job, row in left.items():
+        if job in past.live and job in past.archive:
+            raise Broken(f"it is both live ({past.live[job].state}) and archived", job=job)
+        if job not in past.archive and job not in past.live:
+            raise Broken(f"it was {row.state}, and is neither live nor archived", job=job)
+
+
+@holds("archived and purged not too early", Change, number=15)
+def not_too_early(event: Change, past: Past) -> None:
+    """Only ended jobs are archived, and only when they ended longer ago than they are kept.
+
+    Only archived ones are purged, and only when they were archived longer ago than those are kept.
+    """
+    before, after = event.before, event.after
+    if event.table == "archive" and before is None and after is not None:
+        kept = _kept(event, past, past.rules.archive_after)
+        if after.state not in FINAL or after.completed_on is None or after.archived_on is None:
+            raise Broken(f"archived on {after.archived_on}, and it is {after.state}", job=after.id)
+        age = (after.archived_on - after.completed_on).total_seconds()
+        if kept is not None and age < kept:
+            raise Broken(f"archived {age} s after its end, and it is kept for {kept} s", job=after.id)
+        call = past.calls.get(event.call) if event.call is not None else None
+        if call is not None and not past.stamped(after.archived_on, call.invoked.at):
+            raise Broken(f"archived_on is {after.archived_on}, and it is {past.now}", job=after.id)
+    elif event.table == "archive" and before is not None and after is None:
+        kept = _kept(event, past, past.rules.delete_after)
+        if kept is None or before.archived_on is None:
+            return
+        age = (event.now - before.archived_on).total_seconds()
+        if age < kept:
+            raise Broken(f"purged {age} s after it was archived, and it is kept for {kept} s", job=before.id)
+
+
+def _kept(event: Change, past: Past, default: float | None) -> float | None:
+    """Return for how many seconds the job was to be kept, as the call that moved it said."""
+    after = [call.invoked.args["after"] for call in past.causes(event) if "after" in call.invoked.args]
+    return after[0] if after else default
+
+
+@holds("archived and purged in time", Change, End, number=15)
+def in_time(event: Change | End, past: Past) -> None:
+    """When nothing fails any more, ended jobs are archived within a sweep of when they may be.
+
+    And archived ones are purged within a sweep.
+    """
+    rules = past.rules
+    if rules.archive_after is None or rules.delete_after is None or "quiet" not in past.since:
+        return
+    if isinstance(event, End):
+        for row in past.live.values():
+            if row.state in FINAL and row.completed_on is not None:
+                _late(row, past.instant(row.completed_on) + rules.archive_after, "archive", past)
+        for row in past.archive.values():
+            if row.archived_on is not None:
+                _late(row, past.instant(row.archived_on) + rules.delete_after, "purge", past)
+        return
+    row = event.before
+    if row is None or event.after is not None:
+        return
+    if event.table == "archive" and row.archived_on is not None:
+        _late(row, past.instant(row.archived_on) + rules.delete_after, "purge", past)
+    elif event.table == "job" and row.completed_on is not None:
+        _late(row, past.instant(row.completed_on) + rules.archive_after, "archive", past)
+
+
+def _late(row: Image, due: float, verb: str, past: Past) -> None:
+    since = duty_since(verb, past)
+    if since is None:
+        return
+    allowed = max(due, since) + past.rules.sweep * (1 + past.rules.drift) + past.rules.slack
+    if past.at > allowed:
+        raise Broken(
+            f"due to {verb} at {due:.3f} s, and {'still not done' if past.lives[row.id].row else 'done'} at"
+            f" {past.at:.3f} s, sweeps being {past.rules.sweep} s apart",
+            job=row.id,
+            since=due,
+        )

@@ -1,0 +1,225 @@
+"""What is sent: rows are what was asked for, what was acknowledged is there, and what was undone is not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from zeke_sim.history import Answered, Change
+from zeke_sim.past import Broken, Place, place_of
+from zeke_sim.properties.holding import holds
+from zeke_sim.properties.settling import normal
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zeke_queue.model import NewJob
+    from zeke_sim.history import Image
+    from zeke_sim.past import Ask, Call, Past
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ROUNDING: Final = timedelta(microseconds=2)
+
+
+def _is_new(event: Change) -> Image | None:
+    return event.after if event.table == "job" and event.before is None else None
+
+
+@holds("a rolled-back send is never seen", Change, number=20)
+def a_rolled_back_send_is_never_seen(event: Change, past: Past) -> None:
+    """A job appears only when somebody sent it, and not before the send's transaction is committed.
+
+    A send that is known to have failed, or whose transaction was never committed, leaves nothing.
+    """
+    row = _is_new(event)
+    if row is None:
+        return
+    sends = past.lives[row.id].sends
+    if not sends:
+        raise Broken("there is a row, and nobody sent it", job=row.id)
+    if not any(_may_be_seen(ask, past) for ask in sends):
+        told = ", ".join(_told(ask) for ask in sends)
+        raise Broken(
+            f"there is a row, and what sent it is {told}", job=row.id, since=sends[0].call.invoked.at
+        )
+
+
+def _may_be_seen(ask: Ask, past: Past) -> bool:
+    if ask.call.outcome == "failed":
+        return False
+    if ask.call.invoked.transaction is None:
+        return True
+    last = past.transactions[ask.call.invoked.transaction][-1]
+    return last.invoked.verb == "commit" and last.outcome != "failed"
+
+
+def _told(ask: Ask) -> str:
+    if ask.call.outcome == "failed":
+        return f"call {ask.call.invoked.call}, which failed"
+    return f"transaction {ask.call.invoked.transaction}, which was not committed"
+
+
+@holds("a row is what was sent", Change, number=1)
+def a_row_is_what_was_sent(event: Change, past: Past) -> None:
+    """A new job's row has what its send asked for, and begins its life: created, unclaimed, due when asked.
+
+    It was made at the storage's time, from which its delay and its slot count.
+    """
+    row = _is_new(event)
+    if row is None:
+        return
+    sends = past.lives[row.id].sends
+    causes = past.causes(event)
+    sends = [ask for ask in sends if ask.call in causes] if causes else sends
+    differences = [_difference(row, ask.what, ask.call, past) for ask in sends]
+    if differences and all(differences):
+        raise Broken(differences[0] or "", job=row.id)
+
+
+def _difference(row: Image, sent: NewJob, call: Call, past: Past) -> str | None:
+    """Say what is not as it was sent, or None."""
+    pairs = (
+        ("name", row.name, sent.name),
+        ("priority", row.priority, sent.priority),
+        ("retry_limit", row.retry_limit, sent.retry_limit),
+        ("retry_delay", row.retry_delay, sent.retry_delay),
+        ("retry_backoff", row.retry_backoff, sent.retry_backoff),
+        ("retry_delay_max", row.retry_delay_max, sent.retry_delay_max),
+        ("singleton_key", row.singleton_key, sent.singleton_key),
+        ("parent", row.parent, sent.parent),
+        ("data", row.data, normal(sent.data)),
+        ("attempt", row.attempt, 0),
+        ("retry_count", row.retry_count, 0),
+        ("singleton_on", row.singleton_on, _slot_of(sent, row.created_on)),
+    )
+    for field, is_now, asked in pairs:
+        if is_now != asked:
+            return f"{field} is {is_now!r}, and was sent as {asked!r}"
+    if abs(row.expire_in - sent.expire_in) > 0.000_01:  # noqa: PLR2004 - rounding
+        return f"expire_in is {row.expire_in}, and was sent as {sent.expire_in}"
+    starts = _start_of(sent, row.created_on)
+    if abs(row.start_after - starts) > _ROUNDING:
+        return f"start_after is {row.start_after}, and should be {starts}"
+    if not past.stamped(row.created_on, call.invoked.at):
+        return f"created_on is {row.created_on}, and it was sent at {past.now}"
+    return None
+
+
+def _slot_of(sent: NewJob, created_on: datetime) -> datetime | None:
+    """Return the start of the slot that a job is sent into: slots are whole lengths since 1970."""
+    if sent.slot_seconds is None:
+        return None
+    seconds = int((created_on - _EPOCH).total_seconds() // 1) + sent.slot_offset
+    return (_EPOCH + timedelta(seconds=seconds - seconds % sent.slot_seconds)).replace(tzinfo=None)
+
+
+def _start_of(sent: NewJob, created_on: datetime) -> datetime:
+    starts = sent.start_at or created_on + timedelta(seconds=sent.delay)
+    slot = _slot_of(sent, created_on)
+    if slot is None or sent.slot_offset <= 0:
+        return starts
+    return max(starts, slot.replace(tzinfo=UTC))
+
+
+@holds("a job is sent once", Change, number=14)
+def a_job_is_sent_once(event: Change, past: Past) -> None:
+    """A send whose id is that of a job, live or archived, makes no second one."""
+    row = _is_new(event)
+    if row is None:
+        return
+    changes = past.lives[row.id].changes
+    if len(changes) > 1 and (before := changes[-2]).after is not None:
+        raise Broken(f"it was sent again, and was {before.after.state} in {before.table}", job=row.id)
+
+
+@holds("one job per key and slot", Change, number=11)
+def one_job_per_key_and_slot(event: Change, past: Past) -> None:
+    """Of jobs with one singleton key one waits or runs, and of those in one slot one has not failed."""
+    row = event.after
+    if row is None or event.table != "job" or (place := place_of(row)) is None:
+        return
+    for other in past.places[place]:
+        if other != row.id:
+            raise Broken(f"it has {_named(place)}, and so has job {other}", job=row.id)
+
+
+def _named(place: Place) -> str:
+    parts = [f"key {place.key!r}"] if place.key is not None else []
+    parts += [f"the slot of {place.slot}"] if place.slot is not None else []
+    return f"{' in '.join(parts)} of {place.queue!r}"
+
+
+@holds("an acknowledged send is there", Answered, number=14)
+def an_acknowledged_send_is_there(event: Answered, past: Past) -> None:
+    """When a send is acknowledged its job is there, live or archived, for everyone to see.
+
+    Unless it was purged between the send's start and its answer.
+    """
+    if event.outcome != "ok" or event.verb not in {"insert", "commit"}:
+        return
+    call = past.calls[event.call]
+    transaction = call.invoked.transaction
+    inserts = [call]
+    if event.verb == "commit" and transaction is not None:
+        inserts = [one for one in past.transactions[transaction] if one.invoked.verb == "insert"]
+    elif transaction is not None:
+        return
+    for insert in inserts:
+        if insert.outcome != "ok" or insert.answered is None:
+            continue
+        jobs, ids = insert.invoked.args["jobs"], insert.answered.result
+        for sent, answered in zip(jobs, ids, strict=True):
+            _is_there(sent.id, answered, insert.invoked.at, past)
+
+
+def _is_there(sent: UUID, answered: UUID | None, since: float, past: Past) -> None:
+    if answered is None:
+        return
+    if answered != sent:
+        raise Broken(f"sent as {sent}, and acknowledged as {answered}", job=sent)
+    if past.lives[sent].row is None and not any(past.lives[sent].between(since, past.at)):
+        raise Broken("its send was acknowledged, and there is no row", job=sent, since=since)
+
+
+@holds("a refusal has a reason", Answered, number=11)
+def a_refusal_has_a_reason(event: Answered, past: Past) -> None:
+    """A send is refused only where another job had its key or its slot, at some time before the answer."""
+    if event.outcome != "ok" or event.verb != "insert" or None not in event.result:
+        return
+    call = past.calls[event.call]
+    if call.invoked.transaction is not None or event.issued is None:
+        return
+    for sent, answered in zip(call.invoked.args["jobs"], event.result, strict=True):
+        if answered is not None:
+            continue
+        # Near the end of a slot it is not known which of two it was.
+        slots = {_slot_of(sent, event.issued + timedelta(seconds=s)) for s in (0.0, past.rules.slack)}
+        places = [Place(sent.name, slot, sent.singleton_key) for slot in slots]
+        if not any(past.places.get(p) or past.vacated.get(p, -1.0) >= call.invoked.at for p in places):
+            raise Broken(f"refused, and nobody has {_named(places[0])}", job=sent.id, since=call.invoked.at)
+
+
+@holds("reads tell the truth", Answered, number=14)
+def reads_tell_the_truth(event: Answered, past: Past) -> None:
+    """Who asks for a job is told how its row stood at some time between the question and the answer."""
+    if event.outcome != "ok" or event.verb != "get":
+        return
+    call = past.calls[event.call]
+    since = call.invoked.at
+    for job_id in call.invoked.args["ids"]:
+        told = event.result.get(job_id)
+        rows = list(past.lives[job_id].between(since, event.at))
+        if told is None:
+            if None not in rows:
+                raise Broken("it is there, and was not found", job=job_id, since=since)
+            continue
+        seen = (told.state, told.attempt, told.retry_count, told.started_on, told.completed_on)
+        if not any(
+            row is not None
+            and seen == (row.state, row.attempt, row.retry_count, row.started_on, row.completed_on)
+            for row in rows
+        ):
+            stood = "no row" if rows[0] is None else f"{rows[0].state}, attempt {rows[0].attempt}"
+            raise Broken(
+                f"told is {told.state}, attempt {told.attempt}; it is {stood}", job=job_id, since=since
+            )

@@ -1,0 +1,336 @@
+"""How attempts end: who asked for it, and that it is what the handler did."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from zeke_queue.core import jsonb
+from zeke_queue.errors import NotJson
+from zeke_queue.model import Completed, Failed, JobState, Released
+from zeke_sim.history import Answered, Change
+from zeke_sim.past import Broken
+from zeke_sim.properties.holding import holds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from zeke_sim.history import Image
+    from zeke_sim.past import Ask, Past
+
+_CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
+
+FOR_GOOD: Final = frozenset({"Fail", "PayloadInvalid", "NotJson", "TooLarge"})
+"""Errors that a repetition would not mend, or that asked for none."""
+
+DOUBLINGS: Final = 16
+WAIT_MAX: Final = 2**31 - 1
+
+
+def outcomes(event: Change, past: Past) -> list[Ask]:
+    """Return the settlements of the attempt that a change ended, by which it may have been made."""
+    before = event.before
+    if before is None:
+        return []
+    asks = past.lives[before.id].outcomes.get(before.attempt, [])
+    causes = past.causes(event)
+    if causes:
+        return [ask for ask in asks if ask.call in causes]
+    return [ask for ask in asks if ask.call.outcome != "failed"]
+
+
+def settled(event: Change) -> tuple[Image, Image] | None:
+    """Return a row before and after a change that ended an attempt otherwise than by a cancellation."""
+    before, after = event.before, event.after
+    if before is None or after is None or event.table != "job":
+        return None
+    if before.state is not _ACTIVE or after.state is _ACTIVE or after.state is JobState.CANCELLED:
+        return None
+    return before, after
+
+
+@holds("a settlement is of the current attempt", Change, number=3)
+def a_settlement_is_of_the_current_attempt(event: Change, past: Past) -> None:
+    """An attempt ends as a settlement asks that names this very attempt, and its output is what that says."""
+    rows = settled(event)
+    if rows is None:
+        return
+    before, after = rows
+    asks = outcomes(event, past)
+    if any(_fits(ask.what, after) for ask in asks):
+        return
+    asked = ", ".join(_told(ask.what) for ask in asks) or f"nothing for attempt {before.attempt}"
+    others = [number for number in past.lives[after.id].outcomes if number != before.attempt]
+    if not asks and others:
+        asked += f" (but for {', '.join(map(str, others))})"
+    raise Broken(
+        f"attempt {before.attempt} became {after.state} with output {after.output}; asked was {asked}",
+        job=after.id,
+        since=past.lives[after.id].since,
+    )
+
+
+def _fits(outcome: Any, after: Image) -> bool:
+    state = after.state
+    if isinstance(outcome, Completed):
+        return state is JobState.COMPLETED and after.output == normal(outcome.output)
+    waits = isinstance(outcome, Released) or outcome.retry_in is not None
+    if after.superseded:
+        return waits and state is JobState.FAILED
+    if isinstance(outcome, Released):
+        return state is _CREATED
+    if after.output != normal(outcome.output):
+        return False
+    return state is (_RETRY if waits else outcome.final)
+
+
+def _told(outcome: Any) -> str:
+    if isinstance(outcome, Failed):
+        how = f"retry in {outcome.retry_in} s" if outcome.retry_in is not None else str(outcome.final)
+        return f"Failed({how}, {outcome.output})"
+    if isinstance(outcome, Completed):
+        return f"Completed({outcome.output})"
+    return f"Released({outcome.delay})"
+
+
+@holds("a handler returned what is stored", Change, number=13)
+def a_handler_returned_what_is_stored(event: Change, past: Past) -> None:
+    """A job is completed only when the handler of that very attempt returned: with what is its output now."""
+    rows = settled(event)
+    if rows is None or rows[1].state is not JobState.COMPLETED:
+        return
+    before, after = rows
+    ends = past.lives[after.id].ended.get(before.attempt, [])
+    returned = [end for end in ends if end.how == "returned"]
+    if not returned:
+        did = ", ".join(f"{end.how} {end.value}" for end in ends) or "did not end"
+        raise Broken(f"completed, and the handler of attempt {before.attempt} {did}", job=after.id)
+    values = [_written(end.value) for end in returned]
+    if after.output not in values:
+        raise Broken(f"output is {after.output}, and the handler returned {values[0]}", job=after.id)
+
+
+@holds("failures within the retry limit", Change, number=5)
+def failures_within_the_retry_limit(event: Change, past: Past) -> None:
+    """A job fails once more than its retry limit at most.
+
+    A revival gives it one more, and so does a cancellation that it was waiting for a retry at.
+    """
+    rows = settled(event)
+    if rows is None:
+        return
+    life = past.lives[rows[1].id]
+    most = life.retries + 1 + life.pardons
+    if life.failures > most:
+        raise Broken(f"it failed {life.failures} times, and may {most} times", job=rows[1].id)
+
+
+@holds("no retry is skipped", Change, number=5)
+def no_retry_is_skipped(event: Change, _past: Past) -> None:
+    """While retries are left a failed attempt is retried, and when none is left it is not.
+
+    But for failures that a repetition would not mend, or whose handler asked to fail for good.
+    """
+    rows = settled(event)
+    if rows is None:
+        return
+    before, after = rows
+    left = before.retry_limit - before.retry_count
+    if after.state is _RETRY and left <= 0:
+        raise Broken(f"retried after {before.retry_count} retries of {before.retry_limit}", job=after.id)
+    if after.state not in {JobState.FAILED, JobState.EXPIRED} or left <= 0 or after.superseded:
+        return
+    error = error_of(after.output)
+    if error.get("type") not in FOR_GOOD and "while_storing" not in error:
+        raise Broken(
+            f"given up after {before.retry_count} retries of {before.retry_limit}, for"
+            f" {error.get('type')}: {error.get('message')}",
+            job=after.id,
+        )
+
+
+@holds("retries wait as the policy says", Change, number=6)
+def retries_wait_as_the_policy_says(event: Change, past: Past) -> None:
+    """A failed attempt is retried after a wait within the bounds of the job's policy, or as it asked.
+
+    With backoff the wait is drawn from the upper half of a window that doubles with each retry, up to sixteen
+    times, and capped; without it is the delay. The row starts after just that wait.
+    """
+    rows = settled(event)
+    if rows is None or rows[1].state is not _RETRY:
+        return
+    before, after = rows
+    low, high = _bounds(before)
+    for ask in outcomes(event, past):
+        wait = ask.what.retry_in if isinstance(ask.what, Failed) else None
+        if wait is None:
+            continue
+        if not low <= wait <= high and error_of(ask.what.output).get("type") != "Retry":
+            raise Broken(
+                f"retried in {wait} s, and after {before.retry_count} retries it is {low} to {high} s",
+                job=after.id,
+            )
+        _starts_in(wait, after, ask.call.invoked.at, past)
+
+
+@holds("a snoozed job waits as asked", Change, number=25)
+def a_snoozed_job_waits_as_asked(event: Change, past: Past) -> None:
+    """A job that is given back is due after the delay that was asked for, and one brought back at once."""
+    before, after = event.before, event.after
+    if before is None or after is None or event.table != "job" or before.state is after.state:
+        return
+    if before.state is _ACTIVE and after.state is _CREATED:
+        for ask in outcomes(event, past):
+            if isinstance(ask.what, Released):
+                _starts_in(ask.what.delay, after, ask.call.invoked.at, past)
+    elif after.state is _CREATED or (after.state is _RETRY and before.state is not _ACTIVE):
+        for call in past.causes(event):
+            _starts_in(0.0, after, call.invoked.at, past)
+
+
+def _starts_in(wait: float, after: Image, since: float, past: Past) -> None:
+    if not past.stamped(after.start_after - timedelta(seconds=wait), since):
+        raise Broken(
+            f"start_after is {after.start_after}, and should be {wait} s from {past.now}", job=after.id
+        )
+
+
+def _bounds(row: Image) -> tuple[float, float]:
+    if not row.retry_backoff:
+        return float(row.retry_delay), float(row.retry_delay)
+    window = row.retry_delay * 2.0 ** min(DOUBLINGS, row.retry_count + 1)
+    cap = float(WAIT_MAX if row.retry_delay_max is None else min(row.retry_delay_max, WAIT_MAX))
+    return min(cap, window / 2), min(cap, window)
+
+
+@holds("nothing changes unasked", Change, number=3)
+def nothing_changes_unasked(event: Change, past: Past) -> None:
+    """What changes a job is the call that is there for it, and it names the job."""
+    row = event.after or event.before
+    causes = past.causes(event)
+    if row is None or not causes:
+        return
+    verb = _verb(event)
+    if not any(call.invoked.verb == verb and _names(call.invoked.args, row.id) for call in causes):
+        before = "no row" if event.before is None else event.before.state
+        after = "no row" if event.after is None else event.after.state
+        made = ", ".join(call.invoked.verb for call in causes)
+        raise Broken(f"{before} became {after} in {event.table} by {made}, and {verb} does that", job=row.id)
+
+
+def _verb(event: Change) -> str:
+    before, after = event.before, event.after
+    if event.table == "archive":
+        return "archive" if before is None else "purge"
+    if after is None:
+        return "archive"
+    if after.state is JobState.CANCELLED:
+        return "cancel"
+    if before is None:
+        return "insert"
+    if after.state is _ACTIVE:
+        return "extend" if before.state is _ACTIVE else "claim"
+    if before.state is _ACTIVE:
+        return "settle"
+    return "resume" if before.state is JobState.CANCELLED else "retry"
+
+
+def _names(args: Any, job: UUID) -> bool:
+    """Tell whether a call names a job; one that chooses jobs by itself names all."""
+    ids = args.get("ids")
+    if ids is not None:
+        return job in ids
+    named = _named(args)
+    return named is None or any(one.id == job for one in named)
+
+
+def _named(args: Any) -> Iterator[Any] | None:
+    lists = [args[key] for key in ("jobs", "extended", "completed", "failed", "released") if key in args]
+    return (one for some in lists for one in some) if lists else None
+
+
+@holds("answers tell what was done", Answered, number=14)
+def answers_tell_what_was_done(event: Answered, past: Past) -> None:
+    """A call's answer names the jobs that it changed, and no others; what it left alone it had to.
+
+    A settlement that is tried again may also name those that an earlier try has changed.
+    """
+    if event.outcome != "ok" or event.verb not in _ANSWERS or not past.attributed:
+        return
+    call = past.calls[event.call]
+    if call.invoked.transaction is not None:
+        return
+    args = call.invoked.args
+    did = {change.after.id for change in call.did if change.after is not None}
+    said: set[UUID] = event.result
+    for job in did - said:
+        raise Broken(f"{event.verb} changed it, and its answer does not say so", job=job)
+    for job in said - did:
+        if not _was_done(job, event, past):
+            raise Broken(f"{event.verb} says that it changed it, and nothing changed", job=job)
+    if event.verb in {"settle", "extend", "cancel"}:
+        for job, attempt in _asked(args):
+            if job not in said and _could(event.verb, job, attempt, event, past):
+                raise Broken(f"{event.verb} left attempt {attempt} alone, which was current", job=job)
+
+
+_ANSWERS: Final = frozenset({"settle", "extend", "cancel", "resume", "retry"})
+
+
+def _asked(args: Any) -> Iterator[tuple[UUID, int | None]]:
+    if "ids" in args:
+        yield from ((job, None) for job in args["ids"])
+    else:
+        yield from ((one.id, one.attempt) for one in _named(args) or ())
+
+
+def _was_done(job: UUID, event: Answered, past: Past) -> bool:
+    """Tell whether a job was already as the call asks: ended by an earlier try, or with just that deadline."""
+    call = past.calls[event.call].invoked
+    if event.verb != "extend" and not call.args.get("again"):
+        return False
+    attempt = dict(_asked(call.args)).get(job)
+    return any(
+        row is not None and row.attempt == attempt and (row.state is _ACTIVE) is (event.verb == "extend")
+        for row in past.lives[job].between(call.at, event.at)
+    )
+
+
+def _could(verb: str, job: UUID, attempt: int | None, event: Answered, past: Past) -> bool:
+    """Tell whether a job was in the reach of a call all the time from its start to its answer."""
+    since = past.calls[event.call].invoked.at
+    for row in past.lives[job].between(since, event.at):
+        if row is None or row.state not in {_CREATED, _RETRY, _ACTIVE}:
+            return False
+        if verb != "cancel" and (row.state is not _ACTIVE or row.attempt != attempt):
+            return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _normal(text: str) -> str:
+    return jsonb.normalise(text)
+
+
+def normal(text: str | None) -> str | None:
+    """Return JSON text as jsonb prints it."""
+    return None if text is None else _normal(text)
+
+
+@lru_cache(maxsize=4096)
+def error_of(output: str | None) -> dict[str, Any]:
+    """Return the error that an output tells of; an empty one if it tells of none."""
+    value = None if output is None else jsonb.loads(output)
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _written(value: Any) -> str | None:
+    """Return a handler's result as it is stored."""
+    if value is None:
+        return None
+    try:
+        return normal(jsonb.dumps(value))
+    except NotJson:
+        return "<no JSON>"
