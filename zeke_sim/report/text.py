@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from zeke_sim.report.shown import Shown
-    from zeke_sim.report.story import Lease, Story
+    from zeke_sim.report.story import Lease, Story, Work
 
 LINES: Final = 24
 COLUMNS: Final = 100
@@ -49,6 +49,9 @@ ENDS: Final = {
     "open": "",
 }
 """How a lease ended, at the end of its bar."""
+
+BAD: Final = {"killed": "†", "raised": "x"}
+"""How a handler ended, where it ended badly."""
 
 BACKGROUND: Final = {"down": " ", "stopped": " ", "paused": "~", "cut": "/", "stopping": "."}
 STYLES: Final = {"rule": "bold red", "label": "dim", "bad": "red", "good": "green", "mark": "bold yellow"}
@@ -242,12 +245,14 @@ def _lane(failure: Shown, story: Story, lane: str, moments: Sequence[_Moment], s
             row.fill(lease.since, lease.until, "╌")
     for lease in mine:
         row.fill(lease.since, lease.until, "─")
-    for work in story.works:
-        if work.node == lane and work.job == job:
-            row.fill(work.since, work.until, "═", {"killed": "†", "raised": "x"}.get(work.how, ""))
+    works = [work for work in story.works if work.node == lane and work.job == job]
+    for work in works:
+        row.fill(work.since, work.until, "═")
     for span in story.spans:
         if span.node == lane:
             row.fill(span.since, span.until, BACKGROUND[span.what], after=True)
+    for work in works:
+        row.end(work)
     for lease in mine:
         row.ends(lease)
     row.letters(moment for moment in moments if moment.node == lane)
@@ -261,15 +266,16 @@ class _Row:
         self.scale = scale
         self.cells = ["·"] * WIDTH
 
-    def fill(
-        self, since: float, until: float | None, char: str, end: str = "", *, after: bool = False
-    ) -> None:
-        """Fill the columns of an interval, or those ``after`` its first, and put ``end`` at its last."""
-        if not self.scale.shows(since, until):
-            return
-        first, last = self.scale.column(since) + after, self.scale.column(until)
-        self.cells[first : last + 1] = char * (last + 1 - first)
-        self.cells[last] = end or self.cells[last]
+    def fill(self, since: float, until: float | None, char: str, *, after: bool = False) -> None:
+        """Fill the columns of an interval, or those ``after`` its first."""
+        if self.scale.shows(since, until):
+            first, last = self.scale.column(since) + after, self.scale.column(until)
+            self.cells[first : last + 1] = char * (last + 1 - first)
+
+    def end(self, work: Work) -> None:
+        """Mark where a handler ended badly."""
+        if work.how in BAD and self.scale.shows(work.since, work.until):
+            self.cells[self.scale.column(work.until)] = BAD[work.how]
 
     def ends(self, lease: Lease) -> None:
         """Mark where a lease begins, with its attempt, and how it ended."""
