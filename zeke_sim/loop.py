@@ -70,6 +70,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._sequence = 0
         self._runnable: list[Lane] = []
+        self._lanes = [self.root]
         self._instant_began = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self._tasks_limit = TASKS_KEPT
@@ -154,14 +155,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def context(self, lane: Lane) -> Context:
         """Return a context whose callbacks belong to a lane."""
+        self._lanes.append(lane)
         context = copy_context()
         context.run(LANE.set, lane)
         return context
 
     def kill(self, lane: Lane) -> None:
-        """Drop all that a lane had to run, and whatever it will have; nothing of it is told."""
+        """Run nothing of a lane any more, neither what it had to run nor what it will have."""
         lane.dead = True
-        lane.ready.clear()
         if lane in self._runnable:
             self._runnable.remove(lane)
 
@@ -206,8 +207,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """
         self.leaving = True
         self._stopping = False  # what ended the world may have asked for it while nothing ran
+        # A task whose wake-up was dropped with its node can't even be cancelled until it has had it.
         self._runnable.clear()
-        self.root.ready.clear()
+        for lane in self._lanes:
+            left = list(lane.ready)
+            lane.ready.clear()
+            for handle in left:
+                self._put(self.root, handle)
         for _ in range(20):
             pending = [task for task in self._tasks if not task.done()]
             if not pending:
@@ -235,8 +241,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         ready = lane.ready
         if not ready and not lane.paused and not lane.dead:
             self._runnable.append(lane)
-        if not lane.dead:
-            ready.append(handle)
+        ready.append(handle)
 
     def _advance(self) -> None:
         """Let time jump to the next timer, and make ready all whose time has come."""
