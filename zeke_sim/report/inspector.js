@@ -140,7 +140,7 @@ function drawRows() {
   const rows = [];
   for (let k = first; k < last; k++) {
     const n = found[k], event = story.events[n];
-    const cells = [n, event.at.toFixed(3), nameOf(n), KINDS[n], story.lines[n]];
+    const cells = [n, event.at.toFixed(3), brief(nameOf(n)), KINDS[n], story.lines[n]];
     const mood = event.outcome === "unknown" || event.alive === false ? " unknown" : quiet[n] ? " quiet" : "";
     const row = element("div", { className: `row ${KINDS[n]}${mood}${n === view.chosen ? " chosen" : ""}`, id: `row${n}` },
       ...cells.map((cell, column) => {
@@ -328,6 +328,8 @@ function legend() {
 }
 function start() {
   readTheme();
+  const longest = Math.max(...story.lanes.map((name) => brief(name).length));
+  document.documentElement.style.setProperty("--node", `${longest + 1}ch`);
   const mine = (entry) => entry[1] === story.job ? 0 : 1;
   for (const [[, id, task], n] of story.jobs.map((job, n) => [job, n]).sort((a, b) => mine(a) - mine(b))) {
     $("job").append(element("option", { value: n, textContent: `${task} ${id}${n === story.job ? "  ✗" : ""}` }));

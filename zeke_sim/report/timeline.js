@@ -66,7 +66,7 @@ function resize() {
   width = pane.clientWidth;
   height = flows ? layout.height : pane.clientHeight;
   ink.font = `600 12px ${theme.sans}`;
-  gutter = Math.min(width * 0.25, Math.max(56, 24 + Math.max(...story.lanes.map((name) => ink.measureText(name).width))));
+  gutter = Math.min(width * 0.25, 200, Math.max(56, 24 + Math.max(...story.lanes.map((name) => ink.measureText(brief(name)).width))));
   for (const [one, tall] of [[canvas, height], [overview, 34]]) {
     one.width = Math.round(width * scale);
     one.height = Math.round(tall * scale);
@@ -192,9 +192,9 @@ function drawSpan(span, lane) {
   boxes.push({ x0: left, x1: right, y0: lane.y, y1: lane.y + lane.tall, first: span.first, low: true });
 }
 
-function caption(text, x, y, room, colour, size = 11, backed = false) {
+function caption(text, x, y, room, colour, size = 11, backed = false, weight = 400) {
   if (room < 18) return 0;
-  ink.font = `${size}px ${theme.sans}`;
+  ink.font = `${weight} ${size}px ${theme.sans}`;
   let wide = ink.measureText(text).width;
   if (wide > room) {
     const keep = Math.floor(text.length * (room - 8) / wide);
@@ -254,7 +254,9 @@ function drawWork(work, lease, y, tall) {
   const free = Math.max(left, ends);
   if (right > free + 0.5) { // It runs without a lease.
     ink.fillStyle = theme.alarm;
+    ink.globalAlpha = lease ? 1 : 0.35; // Where there was no lease at all, its name stands on it.
     ink.fillRect(free, y + 3, right - free, tall - 6);
+    ink.globalAlpha = 1;
     ink.strokeStyle = theme.violation;
     ink.lineWidth = 1;
     ink.strokeRect(free + 0.5, y + 3.5, right - free - 1, tall - 7);
@@ -347,9 +349,7 @@ function drawNames() {
     const y = AXIS - view.scroll + lane.y;
     ink.fillStyle = theme.line;
     ink.fillRect(0, y + lane.tall - 1, gutter, 1);
-    ink.fillStyle = theme.ink;
-    ink.font = `600 12px ${theme.sans}`;
-    ink.fillText(lane.name, 12, y + Math.min(lane.tall / 2, 20), gutter - 16);
+    caption(brief(lane.name), 12, y + Math.min(lane.tall / 2, 20), gutter - 18, theme.ink, 12, false, 600);
   }
   ink.restore();
   ink.fillStyle = theme.line;
