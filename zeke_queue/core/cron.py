@@ -246,9 +246,9 @@ def _offsets(wall: datetime, zone: ZoneInfo) -> tuple[timedelta, timedelta]:
 def _change(earlier: datetime, later: datetime, zone: ZoneInfo) -> datetime:
     """Return the first instant in (earlier, later] at which the zone has the offset that it has at the later.
 
-    Both are naive, in UTC.
+    Both are naive, in UTC, and may be in the middle of a second; zones change at whole ones.
     """
-    low, high = _utc(earlier), _utc(later)
+    low, high = _utc(earlier.replace(microsecond=0)), _utc(later.replace(microsecond=0))
     settled = high.astimezone(zone).utcoffset()
     while high - low > _SECOND:
         middle = low + (high - low) // _SECOND // 2 * _SECOND

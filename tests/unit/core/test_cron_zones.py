@@ -148,6 +148,24 @@ def test_a_day_that_was_left_out_is_one_tick_at_the_midnight_after_it() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("zone", "change", "expr"),
+    [
+        ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC), "0,30 * * * *"),
+        ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC), "* * * * * 0,1,30"),
+        ("Australia/Lord_Howe", datetime(2026, 4, 4, 15, tzinfo=UTC), "0 * * * *"),
+        ("Australia/Lord_Howe", datetime(2026, 4, 4, 15, tzinfo=UTC), "30 * * * *"),
+    ],
+)
+def test_the_ticks_after_a_fraction_of_a_second_are_those_after_its_second(
+    zone: str, change: datetime, expr: str
+) -> None:
+    cron = Cron.parse(expr, zone)
+    for before in (3 * MINUTE, 20 * MINUTE, 29 * MINUTE):
+        begin = change - before
+        assert ticks_of(cron, begin + timedelta(microseconds=682_821), 4) == ticks_of(cron, begin, 4)
+
+
 @given(st.integers(2000, 2100), st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]))
 @settings(max_examples=20)
 def test_a_daily_appointment_has_a_tick_a_day_in_every_year(year: int, zone: str) -> None:
