@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from zeke_queue import log
 from zeke_sim import outside
 from zeke_sim.draws import Decisions
+from zeke_sim.freezing import WorldTimes, showing
 from zeke_sim.history import Violation
 from zeke_sim.judge import Judge
 from zeke_sim.recorder import lines
@@ -78,7 +80,8 @@ def run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None = 
         world = World(setup, decisions, plan.knobs, see)
         chosen = scenario.properties if properties is None else properties
         judge = Judge(world.rules(), properties=chosen)
-        with log.silenced(), outside.closed(world, scenario.allow):
+        times = showing(WorldTimes(world)) if scenario.freeze else nullcontext()
+        with log.silenced(), times, outside.closed(world, scenario.allow):
             world.run()
         violation = world.recorder.violation
         if violation is None:

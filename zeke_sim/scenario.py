@@ -31,6 +31,7 @@ class Scenario:
         kinds: the faults that make sense in it; None for all.
         properties: what it is judged by.
         allow: what its handlers may reach for: see ``zeke_sim.outside.closed``.
+        freeze: whether handlers that read the machine's clocks see virtual time; for those of applications.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Scenario:
     kinds: tuple[str, ...] | None = None
     properties: Sequence[Property] = ALL
     allow: tuple[str, ...] = ()
+    freeze: bool = False
 
     def plan(self, seed: int) -> Plan:
         """Return the plan of a seed, whose decisions are not drawn yet."""

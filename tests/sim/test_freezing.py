@@ -1,0 +1,220 @@
+"""Handlers that read clocks by themselves see virtual time, and who comes after them the machine's."""
+
+# ruff: noqa: TID251, DTZ - the clocks themselves are what is tested
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, date, timedelta
+from datetime import datetime as datetime_by_name
+from time import monotonic as monotonic_by_name
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import TypeAdapter, create_model
+
+from zeke_queue import Catalog
+from zeke_sim.draws import Draws
+from zeke_sim.faults import NONE
+from zeke_sim.freezing import showing
+from zeke_sim.plan import Plan
+from zeke_sim.run import run
+from zeke_sim.scenario import Scenario
+from zeke_sim.world import EPOCH, Setup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zeke_sim.node import Node
+
+REAL_MONOTONIC = time.monotonic
+REAL_NOW = dt.datetime.now
+
+
+class Times:
+    """A clock that stands where it was put."""
+
+    def __init__(self, now: dt.datetime, monotonic: float = 5.0) -> None:
+        self._now = now
+        self._monotonic = monotonic
+
+    def now(self) -> dt.datetime:
+        return self._now
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+
+NOON = dt.datetime(2031, 5, 6, 12, 0, tzinfo=UTC)
+
+
+def scenario(handler: Callable[[], Any], *, freeze: bool = True) -> Scenario:
+    """A world in which one job runs this handler."""
+    catalog = Catalog()
+    catalog.task("look", retry_limit=0)(handler)
+
+    async def send(node: Node) -> None:
+        await asyncio.sleep(30)
+        await node.queue.send("look")
+
+    def build(_draws: Draws) -> Setup:
+        return Setup(catalog, clients={"c1": send}, workers=1, phase=1.0)
+
+    return Scenario("freezing", "one job", build, freeze=freeze)
+
+
+def simulate(handler: Callable[[], Any], *, freeze: bool = True) -> None:
+    outcome = run(scenario(handler, freeze=freeze), Plan("freezing", 1, "given", NONE))
+    assert outcome.violation is None
+
+
+def test_a_handler_sees_the_worlds_time_by_every_clock() -> None:
+    seen: dict[str, Any] = {}
+
+    def look() -> None:
+        seen["now"] = dt.datetime.now(UTC)
+        seen["by name"] = datetime_by_name.now(UTC)
+        seen["naive"] = dt.datetime.now()
+        seen["today"] = date.today()
+        seen["time"] = time.time()
+        seen["ns"] = time.time_ns()
+        seen["gmtime"] = time.gmtime()
+        seen["monotonic"] = time.monotonic()
+        seen["monotonic by name"] = monotonic_by_name()
+        seen["perf_counter"] = time.perf_counter()
+
+    simulate(look)
+    began = EPOCH + timedelta(seconds=30)
+    soon = timedelta(seconds=3)
+    assert began <= seen["now"] <= began + soon
+    assert seen["by name"] == seen["now"]
+    assert seen["naive"].replace(tzinfo=UTC) == seen["now"]
+    assert seen["today"] == EPOCH.date()
+    assert seen["time"] == pytest.approx(seen["now"].timestamp(), abs=1e-3)
+    assert seen["ns"] == pytest.approx(seen["time"] * 1e9, abs=1e6)
+    assert seen["gmtime"][:5] == seen["now"].timetuple()[:5]
+    assert 0 < seen["monotonic"] < 40
+    assert seen["monotonic by name"] == seen["perf_counter"] == seen["monotonic"]
+
+
+def test_time_passes_for_a_handler_that_sleeps() -> None:
+    seen: list[dt.datetime] = []
+
+    async def nap() -> None:
+        seen.append(dt.datetime.now(UTC))
+        await asyncio.sleep(3600)
+        seen.append(dt.datetime.now(UTC))
+
+    catalog = Catalog()
+    catalog.task("look", expire_in=7200)(nap)
+
+    async def send(node: Node) -> None:
+        await node.queue.send("look")
+
+    nap_scenario = Scenario(
+        "freezing",
+        "one job",
+        lambda _draws: Setup(catalog, clients={"c1": send}, workers=1, phase=1.0, quiet=8000.0),
+        freeze=True,
+    )
+    assert run(nap_scenario, Plan("freezing", 1, "given", NONE)).violation is None
+    assert seen[1] - seen[0] == timedelta(hours=1)
+
+
+def test_without_freezing_a_handler_sees_the_machines_time() -> None:
+    seen: list[dt.datetime] = []
+    before = REAL_NOW(UTC)
+    simulate(lambda: seen.append(dt.datetime.now(UTC)), freeze=False)
+    assert before <= seen[0] <= REAL_NOW(UTC)
+
+
+def test_after_a_simulation_every_clock_is_the_machines() -> None:
+    with showing(Times(NOON)):
+        assert dt.datetime.now(UTC) == NOON
+    for stands_in, real in (
+        (time.monotonic, REAL_MONOTONIC),
+        (monotonic_by_name, REAL_MONOTONIC),
+        (time.perf_counter, time.perf_counter),
+    ):
+        before = real()
+        assert before <= stands_in() <= real()
+    assert abs(time.time() - REAL_NOW(UTC).timestamp()) < 5
+    assert abs(dt.datetime.now(UTC) - REAL_NOW(UTC)) < timedelta(seconds=5)
+    assert abs(dt.datetime.today() - REAL_NOW()) < timedelta(seconds=5)
+    assert dt.datetime.fromtimestamp(0, UTC) == dt.datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def test_a_real_loop_sleeps_and_times_out_as_ever_after_a_simulation() -> None:
+    with showing(Times(NOON)):
+        pass
+
+    async def wait() -> str:
+        try:
+            await asyncio.wait_for(asyncio.Event().wait(), 0.01)
+        except TimeoutError:
+            return "timed out"
+        return "woken"
+
+    assert asyncio.run(wait()) == "timed out"
+
+
+def test_other_threads_see_the_machines_time() -> None:
+    seen: list[Any] = []
+    with showing(Times(NOON)):
+        thread = threading.Thread(target=lambda: seen.append((dt.datetime.now(UTC), time.monotonic())))
+        thread.start()
+        thread.join()
+        assert time.monotonic() == 5.0
+    now, monotonic = seen[0]
+    assert now != NOON
+    assert monotonic <= REAL_MONOTONIC()
+
+
+def test_the_times_of_an_inner_block_give_way_to_those_of_the_outer_one() -> None:
+    later = NOON + timedelta(days=1)
+    with showing(Times(NOON)):
+        with showing(Times(later)):
+            assert dt.datetime.now(UTC) == later
+        assert dt.datetime.now(UTC) == NOON
+
+
+def test_models_that_are_defined_later_have_dates() -> None:
+    with showing(Times(NOON)):
+        pass
+    # The stand-ins, as a module that is imported now has them.
+    late_model = create_model("Late", at=(dt.datetime, ...), on=(dt.date, ...))
+    late: Any = late_model.model_validate_json('{"at": "2031-05-06T12:00:00Z", "on": "2031-05-06"}')
+    assert late.at == NOON
+    assert TypeAdapter(datetime_by_name).validate_python("2031-05-06T12:00:00Z") == NOON
+
+
+LOCAL = """
+import datetime, time
+real = datetime.datetime
+before = real.now()
+from zeke_sim.freezing import showing
+class Times:
+    def now(self): return real(2031, 5, 6, 12, 0, tzinfo=datetime.UTC)
+    def monotonic(self): return 5.0
+with showing(Times()):
+    print(datetime.datetime.now().isoformat(), datetime.datetime.now(datetime.UTC).isoformat())
+after = datetime.datetime.now()
+print((after - before).total_seconds() < 60, datetime.datetime.fromtimestamp(0).hour)
+print(datetime.datetime(2026, 1, 1).timestamp(), datetime.datetime(2026, 1, 1).astimezone().utcoffset())
+"""
+
+
+def test_local_time_is_utc_in_a_world_and_the_machines_outside() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", LOCAL], env={"TZ": "Asia/Kolkata"}, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.splitlines() == [
+        "2031-05-06T12:00:00 2031-05-06T12:00:00+00:00",
+        "True 5",
+        "1767205800.0 5:30:00",
+    ]

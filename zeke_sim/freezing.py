@@ -1,0 +1,200 @@
+"""Lets code that reads clocks by itself see virtual time: ``datetime.now()``, ``time.time()`` and the like.
+
+freezegun does it, which puts stand-ins for the clocks into every module that has them. That takes most of a
+second, so it is done once a process, by the first world that asks for it, and for good. What the stand-ins
+show is decided here at each call: virtual time where a world is shown in the calling thread, and otherwise
+the machine's, so that whatever comes after a simulation finds its clocks as they were.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+from zeke_sim.clock import VirtualClock
+from zeke_sim.errors import SimulationError
+from zeke_sim.loop import LANE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from datetime import datetime, tzinfo
+
+    from zeke_sim.world import World
+
+
+class Times(Protocol):
+    """What can be shown: a ``zeke_queue.clock.Clock``, as far as it is looked at."""
+
+    def now(self) -> datetime:
+        """Return the wall clock's time, aware."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that never goes back."""
+        ...
+
+
+MACHINERY: Final = (
+    "_pytest.",
+    "asyncio.",
+    "concurrent.",
+    "execnet.",
+    "hypothesis.",
+    "logging",
+    "multiprocessing",
+    "pluggy.",
+    "psycopg",
+    "pytest_",
+    "queue",
+    "selectors",
+    "threading",
+    "xdist.",
+)
+"""Modules (by how their names begin) that measure time for themselves, not for the application."""
+
+
+class _Shown:
+    """What the clocks show: virtual times in one thread, the machine's elsewhere."""
+
+    def __init__(self) -> None:
+        self.times: Times | None = None
+        self.thread = 0
+        self.installed = False
+
+    def virtual(self) -> Times | None:
+        """Return where time comes from for the caller; None for the machine's own."""
+        return self.times if self.times is not None and self.thread == threading.get_ident() else None
+
+
+_shown: Final = _Shown()
+
+
+@contextmanager
+def showing(times: Times) -> Generator[None]:
+    """Show virtual times in the block, to the calling thread.
+
+    Raises:
+        SimulationError: freezegun is not installed.
+    """
+    _install()
+    before = _shown.times, _shown.thread
+    _shown.times, _shown.thread = times, threading.get_ident()
+    try:
+        yield
+    finally:
+        _shown.times, _shown.thread = before
+
+
+class WorldTimes:
+    """The times of a world: those of the node whose code asks, which may be wrong; else the true ones."""
+
+    def __init__(self, world: World) -> None:
+        self._nodes = world.nodes
+        self._true = VirtualClock(world.loop, world.epoch)
+
+    def _clock(self) -> VirtualClock:
+        lane = LANE.get()
+        node = None if lane is None else self._nodes.get(lane.name)
+        return self._true if node is None else node.clock
+
+    def now(self) -> datetime:
+        """Return the wall clock's time."""
+        return self._clock().now()
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that never goes back."""
+        return self._clock().monotonic()
+
+
+def _install() -> None:
+    if _shown.installed:
+        return
+    try:
+        import freezegun  # noqa: PLC0415 - most programs never need it
+        from freezegun import api  # noqa: PLC0415
+    except ImportError:
+        raise SimulationError(
+            "freeze: for handlers to see virtual time freezegun is needed; install zeke-queue[sim], or say "
+            "freeze=False if none of them reads a clock"
+        ) from None
+    patched = cast("Any", api)
+    freezegun.freeze_time(patched.real_datetime(2026, 1, 1), real_asyncio=True).start()
+    patched.freeze_factories[-1] = _naive
+    patched._should_use_real_time = _is_real  # noqa: SLF001
+    patched._get_fake_monotonic = _monotonic  # noqa: SLF001
+    patched._get_fake_monotonic_ns = lambda: int(_monotonic() * 1e9)  # noqa: SLF001
+    _let_through(patched)
+    _let_pydantic_know(patched)
+    _shown.installed = True
+
+
+def _naive() -> datetime:
+    """Return virtual time as freezegun keeps it: in UTC, without a zone."""
+    times = _shown.virtual()
+    if times is None:
+        raise SimulationError("nothing is shown")  # what asks looks first whether it is to see real time
+    return times.now().replace(tzinfo=None)
+
+
+def _monotonic() -> float:
+    times = _shown.virtual()
+    return 0.0 if times is None else times.monotonic()
+
+
+def _is_real() -> bool:
+    """Tell whether the caller of a stand-in is to see the machine's time."""
+    if _shown.virtual() is None:
+        return True
+    # This function, the stand-in, and who asked it.
+    name = sys._getframe(2).f_globals.get("__name__", "")  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return str(name).startswith(MACHINERY)
+
+
+def _let_through(patched: Any) -> None:
+    """Let the stand-ins for the classes be like the real ones outside of a world, in the local zone too."""
+    fake_datetime, fake_date = patched.FakeDatetime, patched.FakeDate
+    real, real_date = patched.real_datetime, patched.real_date
+    to_fake, to_fake_date = patched.datetime_to_fakedatetime, patched.date_to_fakedate
+    frozen: dict[str, Callable[..., Any]] = {
+        name: getattr(fake_datetime, name).__func__ for name in ("now", "today", "utcnow", "fromtimestamp")
+    }
+    frozen_date, frozen_timestamp = fake_date.today.__func__, fake_datetime.timestamp
+
+    def now(cls: Any, tz: tzinfo | None = None) -> Any:
+        return to_fake(real.now(tz)) if _is_real() else frozen["now"](cls, tz)
+
+    def today(cls: Any) -> Any:
+        return to_fake(real.today()) if _is_real() else frozen["today"](cls)
+
+    def utcnow(cls: Any) -> Any:
+        return to_fake(real.utcnow()) if _is_real() else frozen["utcnow"](cls)
+
+    def fromtimestamp(cls: Any, t: float, tz: tzinfo | None = None) -> Any:
+        return to_fake(real.fromtimestamp(t, tz)) if _is_real() else frozen["fromtimestamp"](cls, t, tz)
+
+    def timestamp(self: Any) -> float:
+        return real.timestamp(self) if _is_real() else frozen_timestamp(self)
+
+    def date_today(cls: Any) -> Any:
+        return to_fake_date(real_date.today()) if _is_real() else frozen_date(cls)
+
+    fake_datetime.now, fake_datetime.today = classmethod(now), classmethod(today)
+    fake_datetime.utcnow, fake_datetime.fromtimestamp = classmethod(utcnow), classmethod(fromtimestamp)
+    fake_datetime.timestamp = timestamp
+    fake_date.today = classmethod(date_today)
+
+
+def _let_pydantic_know(patched: Any) -> None:
+    """Let models that are defined from now on have fields of the stand-ins' types."""
+    from pydantic_core import core_schema  # noqa: PLC0415 - as freezegun
+
+    def of_datetime(_cls: Any, _source: Any, _handler: Any) -> Any:
+        return core_schema.datetime_schema()
+
+    def of_date(_cls: Any, _source: Any, _handler: Any) -> Any:
+        return core_schema.date_schema()
+
+    patched.FakeDate.__get_pydantic_core_schema__ = classmethod(of_date)
+    patched.FakeDatetime.__get_pydantic_core_schema__ = classmethod(of_datetime)
