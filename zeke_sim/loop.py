@@ -192,13 +192,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._timers = moved
 
     def next_timer(self, but: set[Lane] | None = None) -> float | None:
-        """Return when the next timer rings, of all lanes but these; None if there is none."""
-        times = [
-            when
-            for when, _, timer in self._timers
-            if not timer._cancelled and (but is None or timer._context.get(LANE) not in but)  # noqa: SLF001
-        ]
-        return min(times, default=None)
+        """Return when the next timer rings, of all lanes that live but these; None if there is none."""
+        soonest: float | None = None
+        for when, _, timer in self._timers:
+            if (soonest is not None and when >= soonest) or timer._cancelled:  # noqa: SLF001
+                continue
+            lane = timer._context.get(LANE)  # noqa: SLF001
+            if lane is None or not (lane.dead or (but is not None and lane in but)):
+                soonest = when
+        return soonest
 
     def leave(self) -> None:
         """End the world: cancel every task, those of dead nodes too, in the order of their making.

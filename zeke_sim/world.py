@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 EPOCH: Final = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 """A Monday morning: where virtual time begins, unless a scenario needs another day."""
 
+LONG: Final = 120.0
+"""Seconds; a longer fault phase has as many misfortunes as this, and always skips its calm stretches."""
+
 RESTART: Final = 1.0
 """Seconds after which a killed process has a successor."""
 
@@ -123,7 +126,7 @@ class World:
         self._priorities: dict[str, float] = {}
         if knobs.order != "turns":
             loop.choose = self._choose
-        if knobs.elide:
+        if knobs.elide or setup.phase > LONG:
             loop.jump = self.elision.jump
         self._populate()
 
@@ -445,7 +448,9 @@ class World:
     def _plan(self, address: str, node: Node | None, kinds: list[str], rate: float, lease: float) -> None:
         """Plan the misfortunes of a node; each is a decision of its own, so that each can be left out."""
         if self.decisions.given is None:
-            drawn = misfortunes(self.decisions.draws(address), kinds, rate, self.setup.phase, lease)
+            phase = self.setup.phase
+            rate *= min(1.0, LONG / phase)
+            drawn = misfortunes(self.decisions.draws(address), kinds, rate, phase, lease)
             for number, one in enumerate(drawn):
                 self.decisions.made[f"{address}/{number}"] = one
                 self.later(one["at"], self._strike, f"{address}/{number}", node, one)
