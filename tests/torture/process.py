@@ -44,6 +44,7 @@ class Part:
     Attributes:
         role: ``worker``, ``keeper`` or ``client``.
         node: its name, which stays the same when it is started again.
+        place: its number among all processes.
         life: how often it was started before.
         dsn: its way to the server.
         journal: the file in which it writes down what it does.
@@ -55,6 +56,7 @@ class Part:
 
     role: str
     node: str
+    place: int
     life: int
     dsn: str
     journal: str
@@ -74,7 +76,7 @@ class Part:
 
 async def play(part: Part) -> None:
     """Be what is asked for until SIGTERM."""
-    journal = Journal(Path(part.journal), part.node, part.epoch, part.life)
+    journal = Journal(Path(part.journal), part.node, part.epoch, part.place, part.life)
     settings = Settings(
         database_primary_url=None, jobs_archive_after=part.archive_after, jobs_delete_after=part.delete_after
     )

@@ -42,7 +42,9 @@ PASSED_ON: Final = frozenset(
 """What is not written down: looks that no property reads, waits, and what ``Recording`` makes itself."""
 
 CALLS_OF_ONE: Final = 1_000_000
-"""Calls that one process may make before its numbers run into the next one's."""
+"""Calls that one process may make before its numbers run into its next life's."""
+
+LIVES_OF_ONE: Final = 1_000
 
 _TYPES: Final = {
     name: value
@@ -121,15 +123,16 @@ class Journal:
         path: the file, made if it is not there.
         node: who writes.
         epoch: the monotonic clock's time at which the run began.
-        life: which life of the node this is, from 0; numbers of calls follow from it.
+        place: of the node among all that write; with ``life`` it makes its numbers its own.
+        life: which life of the node this is, from 0.
     """
 
-    def __init__(self, path: Path, node: str, epoch: float, life: int = 0) -> None:
+    def __init__(self, path: Path, node: str, epoch: float, place: int, life: int = 0) -> None:
         self.node = node
         self.clock = SystemClock()
         self._epoch = epoch
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-        self._numbers = itertools.count(life * CALLS_OF_ONE + 1)
+        self._numbers = itertools.count((place * LIVES_OF_ONE + life) * CALLS_OF_ONE + 1)
 
     def close(self) -> None:
         """Close the file."""

@@ -7,12 +7,10 @@ import json
 import sys
 import tempfile
 from collections import Counter
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
-
-import psycopg
 
 from tests.torture import chaos
 from tests.torture.cluster import Cluster, Decoder
@@ -86,14 +84,14 @@ class Run:
         # Read at once: by these two, what the server and what processes wrote are put together.
         self._epoch, began = self._clock.monotonic(), self._clock.now()
         self._draw = SeededEntropy(seed).stream("harness")
-        self._journal = Journal(folder / f"{HARNESS}.jsonl", HARNESS, self._epoch, 900)
+        self._journal = Journal(folder / f"{HARNESS}.jsonl", HARNESS, self._epoch, len(CAST))
         self._decoder = Decoder(cluster, folder / "commits.jsonl")
         self._nodes: dict[str, Node] = {}
         self._on_link: Counter[str] = Counter()
         self._planned: Sequence[chaos.Planned] = []
         self._phase = "starts"
         self.outcome = Outcome(folder, tally=self._decoder.tally)
-        example = Part("worker", "", 0, "", "", self._epoch, seed)
+        example = Part("worker", "", 0, 0, "", "", self._epoch, seed)
         self._lease = example.lease
         about = {
             "seed": seed,
@@ -132,13 +130,14 @@ class Run:
 
     async def _set_up(self, stack: AsyncExitStack) -> None:
         sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zeke-links-")))
-        for name, role in CAST.items():
+        for place, (name, role) in enumerate(CAST.items()):
             link = Link(self._cluster.socket, sockets / name)
             await link.start()
             stack.push_async_callback(link.stop)
             part = Part(
                 role,
                 name,
+                place,
                 0,
                 self._cluster.dsn_over(link.host),
                 str(self._folder / f"{name}.jsonl"),
@@ -244,40 +243,45 @@ class Run:
     # The quiet phase
 
     async def _heal(self) -> None:
-        """Mend everything: links, processes, the server; nobody sends any more, and nothing is paused."""
+        """Mend everything: links, processes, the server; and nobody sends any more."""
         await self._cluster.answers()
         for node in self._nodes.values():
             node.link.heal()
             node.resume()
             await node.start()
-        clients = [node for node in self._nodes.values() if node.part.role == "client"]
-        await self._stop(clients)
-        async with PostgresStorage.open(self._cluster.dsn, max_size=2, listen=False) as plain:
-            storage = cast("Storage", Recording(plain, self._journal))
-            for schedule in await storage.schedules():
-                await storage.drop_schedule(schedule.name)
-            for queue in await storage.queues():
-                if queue.paused_on is not None:
-                    await storage.pause_queue(queue.name, paused=False)
+        await self._stop([node for node in self._nodes.values() if node.part.role == "client"])
 
     async def _settle_down(self) -> None:
         """Wait until every job has ended, was archived and purged; a standstill is a complaint."""
         before, since = (-1, -1), self._clock.monotonic()
-        while True:
-            with suppress(psycopg.OperationalError):
+        async with PostgresStorage.open(self._cluster.dsn, max_size=2, listen=False) as plain:
+            storage = cast("Storage", Recording(plain, self._journal))
+            while True:
+                await self._calm(storage)
                 left = await self._cluster.left()
                 if left[0] == 0:
                     return
                 if left != before:
                     before, since = left, self._clock.monotonic()
                 elif self._clock.monotonic() - since > PATIENCE:
-                    self.outcome.complaints.append(
-                        f"nothing has moved for {PATIENCE:g} s in the quiet phase; {left[0]} jobs are left"
-                    )
+                    still = f"nothing has moved for {PATIENCE:g} s in the quiet phase"
+                    self.outcome.complaints.append(f"{still}; {left[0]} jobs are left")
                     return
-            for node in self._nodes.values():
-                node.look()
-            await self._clock.sleep(0.5)
+                for node in self._nodes.values():
+                    node.look()
+                await self._clock.sleep(0.5)
+
+    async def _calm(self, storage: Storage) -> None:
+        """Have nothing new come up, and nothing be paused.
+
+        Again and again: what was under way when all was healed, a scheduler that has just been started, may
+        declare and pause once more.
+        """
+        for schedule in await storage.schedules():
+            await storage.drop_schedule(schedule.name)
+        for queue in await storage.queues():
+            if queue.paused_on is not None:
+                await storage.pause_queue(queue.name, paused=False)
 
     async def _dismiss(self) -> None:
         await self._stop(list(self._nodes.values()))
