@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zeke_sim.draws import Draws
     from zeke_sim.plan import Plan
     from zeke_sim.properties import Property
-    from zeke_sim.world import Setup
+    from zeke_sim.setup import Setup
 
 
 @dataclass(frozen=True, slots=True)

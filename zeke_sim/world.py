@@ -7,14 +7,13 @@ is long enough for what has ended to be archived and deleted.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.config import Settings
 from zeke_queue.model import FINAL
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_sim import node as nodes_of
+from zeke_sim.choices import Order, Skips
 from zeke_sim.clock import VirtualClock
 from zeke_sim.elision import Elision
 from zeke_sim.errors import Livelock, SimulationError, Stalled
@@ -24,65 +23,21 @@ from zeke_sim.history import Change, Fault, Lived, Phase, Rules, ScheduleRow, Vi
 from zeke_sim.loop import VirtualLoop
 from zeke_sim.node import Node
 from zeke_sim.recorder import Recorder
+from zeke_sim.setup import LONG
 from zeke_sim.transactions import OpenTransaction, Stepper
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping
     from uuid import UUID
 
     from zeke_queue.catalog import Catalog
     from zeke_sim.draws import Decisions, Draws
     from zeke_sim.faults import Knobs
     from zeke_sim.history import Event
-    from zeke_sim.loop import Lane
-
-EPOCH: Final = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-"""A Monday morning: where virtual time begins, unless a scenario needs another day."""
-
-LONG: Final = 120.0
-"""Seconds; a longer fault phase has as many misfortunes as this, and always skips its calm stretches."""
+    from zeke_sim.setup import Setup
 
 RESTART: Final = 1.0
 """Seconds after which a killed process has a successor."""
-
-
-@dataclass(slots=True)
-class Setup:
-    """What a world is made of.
-
-    Attributes:
-        catalog: the tasks; each worker, scheduler and supervisor has it.
-        clients: programs that use the queue, by name: each is given a node, and runs once, while others fail.
-            They are not killed, but their statements meet every fault.
-        workers, schedulers, supervisors: how many of each.
-        worker: options of ``zeke_queue.Worker``.
-        others: further workers by name, with a catalog of their own: another version, say.
-        sweep, archive_after, delete_after: of the supervisors, in seconds.
-        phase: seconds of the fault phase.
-        quiet: seconds after which everything must have drained.
-        epoch: the time at which the world begins, aware.
-        settings: the deployment's.
-        kinds: the faults that make sense here, or None for all.
-        before: is told the world before it begins, to look on.
-    """
-
-    catalog: Catalog
-    clients: Mapping[str, Callable[[Node], Awaitable[None]]] = field(default_factory=dict[str, Any])
-    workers: int = 2
-    schedulers: int = 0
-    supervisors: int = 1
-    worker: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    others: Mapping[str, Catalog] = field(default_factory=dict[str, Any])
-    sweep: float = 5.0
-    archive_after: float = 60.0
-    delete_after: float = 60.0
-    phase: float = 60.0
-    quiet: float = 600.0
-    tail: float | None = None
-    epoch: datetime = EPOCH
-    settings: Settings | None = None
-    kinds: tuple[str, ...] | None = None
-    before: Callable[[World], None] | None = None
 
 
 class World:
@@ -107,7 +62,7 @@ class World:
         self.context = loop.context(loop.root)
         self.database_clock = VirtualClock(loop, setup.epoch)
         self.recorder = Recorder(loop.time, see, loop.stop)
-        self.skips = _Skips(self)
+        self.skips = Skips(self)
         self.store = MemoryStorage(self.database_clock, entropy=self.skips, freedom=knobs.skip)
         self.recorder.watch(self.store, self.database_clock)
         self.nodes: dict[str, Node] = {}
@@ -120,12 +75,10 @@ class World:
         self.running: dict[tuple[UUID, int], str] = {}
         self._calls = 0
         self._transaction_numbers = 0
-        self._choices = 0
         self._jobs: dict[UUID, int] = {}
         self._progress = asyncio.Event()
-        self._priorities: dict[str, float] = {}
         if knobs.order != "turns":
-            loop.choose = self._choose
+            loop.choose = Order(self).choose
         if knobs.elide or setup.phase > LONG:
             loop.jump = self.elision.jump
         self._populate()
@@ -407,32 +360,6 @@ class World:
     def _add(self, name: str, role: str, main: nodes_of.Main, catalog: Catalog) -> None:
         self.nodes[name] = Node(self, name, role, main, catalog)
 
-    def _choose(self, runnable: Sequence[Lane]) -> int:
-        self._choices += 1
-
-        def draw(draws: Draws) -> str | None:
-            if self.knobs.order == "permuted":
-                place = draws.below(len(runnable))
-            else:
-                place = self._first_by_priority(runnable, draws)
-            return runnable[place].name if place else None
-
-        name = self.decisions.at(f"order/{self._choices}", draw) if self.faulty else None
-        if name is None:
-            return 0
-        return next((place for place, lane in enumerate(runnable) if lane.name == name), 0)
-
-    def _first_by_priority(self, runnable: Sequence[Lane], draws: Draws) -> int:
-        """Choose as PCT does: the node with the highest priority, which now and then falls to the lowest."""
-        priorities = self._priorities
-        for lane in runnable:
-            if lane.name not in priorities:
-                priorities[lane.name] = self.decisions.draws(f"priority/{lane.name}").random()
-        best = max(range(len(runnable)), key=lambda place: priorities[runnable[place].name])
-        if draws.chance(0.02):
-            priorities[runnable[best].name] = min(priorities.values()) - 1.0
-        return best
-
     # What goes wrong over time.
 
     def _plan_misfortunes(self) -> None:
@@ -539,34 +466,3 @@ def _set_rate(clock: VirtualClock, rate: float, now: float) -> None:
     shown = clock.monotonic()
     clock.rate = rate
     clock.suspended = now - shown / rate
-
-
-class _Skips:
-    """Gives the store the chance by which its claims pass rows over: a decision each."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._address = ""
-        self._count = 0
-
-    def begin(self, address: str) -> None:
-        """Hear which statement asks from now on."""
-        self._address = address
-        self._count = 0
-
-    def stream(self, name: str) -> Any:
-        """Return itself, which is all the randomness that the store has."""
-        del name
-        return self
-
-    def random(self) -> float:
-        """Return 0 to pass a row over, 1 to take it."""
-        world = self._world
-        if not world.faulty:
-            return 1.0
-        self._count += 1
-        chance = world.knobs.skip
-        skip = world.decisions.at(
-            f"{self._address}/skip/{self._count}", lambda draws: True if draws.chance(chance) else None
-        )
-        return 0.0 if skip else 1.0

@@ -25,7 +25,7 @@ from zeke_sim.freezing import showing
 from zeke_sim.plan import Plan
 from zeke_sim.run import run
 from zeke_sim.scenario import Scenario
-from zeke_sim.world import EPOCH, Setup
+from zeke_sim.setup import EPOCH, Setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable

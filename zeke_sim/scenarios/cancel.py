@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.catalog import Catalog
 from zeke_queue.sending import SendOptions
 from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
 from zeke_sim.workloads import Deed, Known, act, doing, script, sending, tending
-from zeke_sim.world import Setup
 
 if TYPE_CHECKING:
     from zeke_sim.draws import Draws

@@ -19,8 +19,8 @@ from zeke_queue.catalog import Catalog
 from zeke_queue.core.cron import Cron
 from zeke_queue.storage.memory.tables import Plan
 from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
 from zeke_sim.workloads import act, doing, script
-from zeke_sim.world import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,8 @@ from zeke_queue.catalog import Catalog
 from zeke_queue.model import NewJob, QueueSettings
 from zeke_queue.sending import SendOptions
 from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
 from zeke_sim.workloads import Deed, Known, act, doing, own_id, script, sending
-from zeke_sim.world import Setup
 
 if TYPE_CHECKING:
     from zeke_sim.draws import Draws

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from zeke_queue.catalog import Catalog
 from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
 from zeke_sim.workloads import act, script, through_faults
-from zeke_sim.world import Setup
 
 if TYPE_CHECKING:
     from zeke_sim.draws import Draws

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.catalog import Catalog
 from zeke_queue.sending import Send
 from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
 from zeke_sim.workloads import Deed, Known, Script, Step, act, doing, script, sending
-from zeke_sim.world import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable

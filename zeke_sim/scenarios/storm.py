@@ -13,8 +13,8 @@ from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
 from zeke_queue.errors import JobNotFound, Refused, StorageError
 from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
 from zeke_sim.workloads import Script, act, script, through_faults
-from zeke_sim.world import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

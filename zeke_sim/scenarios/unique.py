@@ -16,8 +16,8 @@ from zeke_queue.catalog import Catalog
 from zeke_queue.model import NewJob
 from zeke_queue.sending import Send, SendOptions
 from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
 from zeke_sim.workloads import Deed, Known, act, doing, own_id, script, sending, tending
-from zeke_sim.world import Setup
 
 if TYPE_CHECKING:
     from zeke_sim.draws import Draws

@@ -1,0 +1,60 @@
+"""What a simulated world is made of, as a scenario or a test says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from zeke_queue.catalog import Catalog
+    from zeke_queue.config import Settings
+    from zeke_sim.node import Node
+    from zeke_sim.world import World
+
+EPOCH: Final = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+"""A Monday morning: where virtual time begins, unless a scenario needs another day."""
+
+LONG: Final = 120.0
+"""Seconds; a longer fault phase has as many misfortunes as this, and always skips its calm stretches."""
+
+
+@dataclass(slots=True)
+class Setup:
+    """What a world is made of.
+
+    Attributes:
+        catalog: the tasks; each worker, scheduler and supervisor has it.
+        clients: programs that use the queue, by name: each is given a node, and runs once, while others fail.
+            They are not killed, but their statements meet every fault.
+        workers, schedulers, supervisors: how many of each.
+        worker: options of ``zeke_queue.Worker``.
+        others: further workers by name, with a catalog of their own: another version, say.
+        sweep, archive_after, delete_after: of the supervisors, in seconds.
+        phase: seconds of the fault phase.
+        quiet: seconds after which everything must have drained.
+        epoch: the time at which the world begins, aware.
+        settings: the deployment's.
+        kinds: the faults that make sense here, or None for all.
+        before: is told the world before it begins, to look on.
+    """
+
+    catalog: Catalog
+    clients: Mapping[str, Callable[[Node], Awaitable[None]]] = field(default_factory=dict[str, Any])
+    workers: int = 2
+    schedulers: int = 0
+    supervisors: int = 1
+    worker: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    others: Mapping[str, Catalog] = field(default_factory=dict[str, Any])
+    sweep: float = 5.0
+    archive_after: float = 60.0
+    delete_after: float = 60.0
+    phase: float = 60.0
+    quiet: float = 600.0
+    tail: float | None = None
+    epoch: datetime = EPOCH
+    settings: Settings | None = None
+    kinds: tuple[str, ...] | None = None
+    before: Callable[[World], None] | None = None
