@@ -182,7 +182,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Move all timers of these lanes so many seconds later."""
         moved: list[tuple[float, int, asyncio.TimerHandle]] = []
         for when, sequence, timer in self._timers:
-            if timer._cancelled:  # noqa: SLF001
+            if _is_idle(timer):
                 continue
             if timer._context.get(LANE) in lanes:  # noqa: SLF001
                 moved.append((when + seconds, sequence, timer))
@@ -250,7 +250,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         if self.jump is not None:
             self.jump()
         timers = self._timers
-        while timers and timers[0][2]._cancelled:  # noqa: SLF001
+        while timers and _is_idle(timers[0][2]):
             heapq.heappop(timers)
         if not timers:
             raise Stalled(self._now)
@@ -263,6 +263,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if not timer._cancelled:  # noqa: SLF001
                 lane = timer._context.get(LANE)  # noqa: SLF001
                 self._put(lane or self.root, timer)
+
+
+def _is_idle(timer: asyncio.TimerHandle) -> bool:
+    """Tell whether a timer would do nothing, since it was cancelled or its lane is dead."""
+    lane: Lane | None = timer._context.get(LANE)  # noqa: SLF001
+    return timer.cancelled() or (lane is not None and lane.dead)
 
 
 def _outside(name: str) -> Callable[..., NoReturn]:
