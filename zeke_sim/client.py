@@ -128,13 +128,18 @@ class SimTransaction(_Verbs):
 
 
 class SimStorage(_Verbs):
-    """``zeke_queue.storage.store.Storage`` as one node reaches it."""
+    """``zeke_queue.storage.store.Storage`` as one node reaches it.
+
+    Attributes:
+        asleep: how many wait for work in it.
+    """
 
     def __init__(self, node: Node, counts: dict[str, int]) -> None:
         self._node = node
         self._world = node.world
         self._store = node.world.store
         self._counts = counts
+        self.asleep = 0
         super().__init__(Calls(node, counts), self._store)
 
     # The life of jobs.
@@ -207,6 +212,13 @@ class SimStorage(_Verbs):
 
     async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
         """Sleep until one of the queues may have work; the wake-up can be lost, late, or for nothing."""
+        self.asleep += 1
+        try:
+            return await self._wait_for_work(queues, timeout)
+        finally:
+            self.asleep -= 1
+
+    async def _wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
         node, world = self._node, self._world
         waits = self._counts["wake"] = self._counts.get("wake", 0) + 1
         decision: dict[str, Any] = {}

@@ -1,9 +1,11 @@
 """Skips stretches of time in which nothing would happen but heartbeats, looks and sweeps that find nothing.
 
-A world is calm when no job runs or is due, no statement is on its way, no process stands still or is cut off,
-and nothing is left to be done that is due by now. Until the next instant at which something is due, all that
-its processes would do changes nothing but the workers' heartbeats. So time jumps: the processes' monotonic
-clocks stand still meanwhile, and their timers move along. What comes then meets them just as it would have.
+A world is calm when no job runs or is due, no statement is on its way, nothing is left to be done that is due
+by now, and every process rests: it is dead, or sleeps as those do that found nothing to do; none stands still,
+is cut off, or waits for longer after a failure. Until the next instant at which something is due, all that its
+processes would do changes nothing but the workers' heartbeats. So time jumps, and the processes' timers move
+along; the monotonic clocks of workers, which hold leases, stand still. What comes then meets them as it would
+have.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import heapq
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_queue.model import FINAL
@@ -19,15 +22,20 @@ from zeke_sim.history import ScheduleRow
 if TYPE_CHECKING:
     from zeke_queue.model import Schedule
     from zeke_sim.history import Change
-    from zeke_sim.loop import Lane
     from zeke_sim.node import Node
     from zeke_sim.world import World
 
 SHORTEST: Final = 2.0
 """Seconds that are worth a jump."""
 
-AHEAD: Final = timedelta(seconds=1.1)
-"""How long before a tick schedulers are awake again: their looks are a second apart."""
+LOOK: Final = 1.0
+"""Seconds between a scheduler's looks."""
+
+LATER: Final = 1.1
+"""How much longer a sleep may be than usual, for clocks that go slowly."""
+
+AHEAD: Final = timedelta(seconds=LATER * LOOK)
+"""How long before a tick schedulers are awake again."""
 
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -80,28 +88,38 @@ class Elision:
         tables = world.store.tables
         if world.open_calls or tables.active or world.transactions or world.down or world.running:
             return
+        now, soonest = world.loop.time(), world.loop.soonest()
         resting = [node for node in world.nodes.values() if node.role != "client"]
-        if any(node.paused or node.link is not None for node in resting):
+        if not all(self._rests(node, soonest.get(node.lane, now) - now) for node in resting):
             return
         lanes = {node.lane for node in resting}
-        timer = world.loop.next_timer(but=lanes)
-        seconds = float("inf") if timer is None else timer - world.loop.time()
+        seconds = min((when for lane, when in soonest.items() if lane not in lanes), default=inf) - now
         if seconds < SHORTEST:
             return
-        now = world.database_clock.now()
-        seconds = min(seconds, self._until_due(now))
+        time = world.database_clock.now()
+        seconds = min(seconds, self._until_due(time))
         names = list(tables.lines)
         if seconds >= SHORTEST and names and (start := world.store.next_due(names)) is not None:
-            seconds = min(seconds, (start - now).total_seconds())
-        if SHORTEST <= seconds < float("inf"):
-            self._skip(seconds, resting, lanes)
+            seconds = min(seconds, (start - time).total_seconds())
+        if SHORTEST <= seconds < inf:
+            self._skip(seconds, resting)
+
+    def _rests(self, node: Node, pause: float) -> bool:
+        """Tell whether a process sleeps as usual; after a failure it would wait for longer, or for less."""
+        if node.dead:
+            return True
+        if node.paused or node.link is not None:
+            return False
+        if node.role == "worker":
+            return node.storage.asleep > 0
+        return pause <= LATER * (LOOK if node.role == "scheduler" else self._world.setup.sweep)
 
     def _until_due(self, now: datetime) -> float:
         """Return the seconds until there is something to do; 0 while it is due and not done."""
         duties = self._duties
         while duties and self._due(duties[0].what, duties[0].key) != duties[0].at:
             heapq.heappop(duties)
-        return max(0.0, (duties[0].at - now).total_seconds()) if duties else float("inf")
+        return max(0.0, (duties[0].at - now).total_seconds()) if duties else inf
 
     def _due(self, what: str, key: Any) -> datetime | None:
         """Return from when on something is to be done about a row as it stands; None if nothing ever is."""
@@ -119,15 +137,15 @@ class Elision:
         )
         return None if ended is None else ended + timedelta(seconds=wait)
 
-    def _skip(self, seconds: float, resting: list[Node], lanes: set[Lane]) -> None:
+    def _skip(self, seconds: float, resting: list[Node]) -> None:
         world = self._world
         self.jumped += seconds
-        world.loop.shift(lanes, seconds)
+        world.loop.shift({node.lane for node in resting}, seconds)
+        beaten: set[tuple[str, int]] = set()
         for node in resting:
-            node.clock.suspended += seconds
-        beaten = {
-            (node.name, node.incarnation) for node in resting if node.role == "worker" and not node.dead
-        }
+            if node.role == "worker" and not node.dead:
+                node.clock.suspended += seconds
+                beaten.add((node.name, node.incarnation))
         workers = world.store.tables.workers
         for key, row in list(workers.items()):
             if (row.host, row.pid) in beaten and row.beat_on is not None:

@@ -11,6 +11,7 @@ import asyncio
 import heapq
 from collections import deque
 from contextvars import ContextVar, copy_context
+from math import inf
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from zeke_sim.errors import Livelock, Outside, Stalled
@@ -191,16 +192,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         heapq.heapify(moved)
         self._timers = moved
 
-    def next_timer(self, but: set[Lane] | None = None) -> float | None:
-        """Return when the next timer rings, of all lanes that live but these; None if there is none."""
-        soonest: float | None = None
+    def soonest(self) -> dict[Lane, float]:
+        """Return when the next timer of each lane rings."""
+        found: dict[Lane, float] = {}
         for when, _, timer in self._timers:
-            if (soonest is not None and when >= soonest) or timer._cancelled:  # noqa: SLF001
-                continue
-            lane = timer._context.get(LANE)  # noqa: SLF001
-            if lane is None or not (lane.dead or (but is not None and lane in but)):
-                soonest = when
-        return soonest
+            if not _is_idle(timer):
+                lane = timer._context.get(LANE) or self.root  # noqa: SLF001
+                if when < found.get(lane, inf):
+                    found[lane] = when
+        return found
 
     def leave(self) -> None:
         """End the world: cancel every task, those of dead nodes too, in the order of their making.
