@@ -99,32 +99,32 @@ class _Verbs:
 
 
 class SimTransaction(_Verbs):
-    """An open transaction, as its node holds it."""
+    """An open transaction, as its node holds it.
+
+    What is to be done when it ends is done by the server, in the step that ends it, as the memory store
+    promises: whatever the node hears of that, and whether it lives by then.
+    """
 
     connection: None = None
 
     def __init__(self, calls: Calls, opened: MemoryTransaction, number: int) -> None:
         super().__init__(calls, opened, number)
-        self._applied: list[Callable[[], None]] = []
-        self._undone: list[Callable[[], None]] = []
+        self._opened = opened
+        self._number = number
 
     def on_commit(self, apply: Callable[[], None]) -> None:
-        """Call ``apply`` when the commit was answered."""
-        self._applied.append(apply)
+        """Call ``apply`` in the step that commits."""
+        self._require_open()
+        self._opened.on_commit(apply)
 
     def on_rollback(self, undo: Callable[[], None]) -> None:
-        """Call ``undo`` if it is not known to have committed."""
-        self._undone.append(undo)
+        """Call ``undo`` in the step that rolls back."""
+        self._require_open()
+        self._opened.on_rollback(undo)
 
-    def committed(self) -> None:
-        """Tell those who wait for the commit."""
-        for apply in self._applied:
-            apply()
-
-    def rolled_back(self) -> None:
-        """Tell those who have something to undo."""
-        for undo in reversed(self._undone):
-            undo()
+    def _require_open(self) -> None:
+        if self._number not in self._calls.world.transactions:
+            raise StorageUnavailable("The connection broke: the transaction is gone")
 
 
 class SimStorage(_Verbs):
@@ -156,16 +156,13 @@ class SimStorage(_Verbs):
         try:
             yield opened
         except BaseException:
-            opened.rolled_back()
             world.end_transaction(number, IDLE_IN_TRANSACTION if self._node.link else SHORTEST)
             raise
         try:
             await self._calls.call("commit", {}, server.commit, transaction=number)
         except BaseException:
-            opened.rolled_back()
             world.end_transaction(number, SHORTEST)
             raise
-        opened.committed()
 
     async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
         """Lease due jobs."""

@@ -1,11 +1,11 @@
 """Skips stretches of time in which nothing would happen but heartbeats, looks and sweeps that find nothing.
 
-A world is calm when no job runs or is due, no statement is on its way, nothing is left to be done that is due
-by now, and every process rests: it is dead, or sleeps as those do that found nothing to do; none stands still,
-is cut off, or waits for longer after a failure. Until the next instant at which something is due, all that its
-processes would do changes nothing but the workers' heartbeats. So time jumps, and the processes' timers move
-along; the monotonic clocks of workers, which hold leases, stand still. What comes then meets them as it would
-have.
+A world is calm when no job runs or is due, no statement is on its way, nothing is left to be done that is
+due by now, and every process rests: it is dead, or sleeps as those do that found nothing to do; none stands
+still, is cut off, or waits for longer after a failure. Until the next instant at which something is due, all
+that its processes would do changes nothing but the workers' heartbeats. So time jumps, and the processes'
+timers move along; the monotonic clocks of workers, which hold leases, stand still. What comes then meets them
+as it would have.
 """
 
 from __future__ import annotations
