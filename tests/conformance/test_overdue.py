@@ -137,6 +137,16 @@ async def test_an_extension_does_not_wait_for_who_takes_the_jobs_place(
         assert await soon(storage.extend([Extended(job.id, 1, 60)])) == {job.id}
 
 
+async def test_an_extension_waits_for_nobody_over_a_job_that_does_not_run(
+    storage: Storage, jobs: Driver
+) -> None:
+    mine, waiting = await jobs.running(), await jobs.send("post")
+    async with storage.transaction() as transaction:
+        assert await transaction.cancel([waiting]) == {waiting}
+        asked = [Extended(mine.id, 1, 60), Extended(waiting, 1, 60)]
+        assert await soon(storage.extend(asked)) == {mine.id}
+
+
 async def test_extending_nothing_extends_nothing(storage: Storage) -> None:
     assert await storage.extend([]) == set()
 

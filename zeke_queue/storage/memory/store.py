@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.core import jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.errors import UsageError
-from zeke_queue.model import Want
+from zeke_queue.model import JobState, Want
 from zeke_queue.storage.memory import settling
 from zeke_queue.storage.memory.claiming import choose
 from zeke_queue.storage.memory.locks import Locks
@@ -99,7 +99,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
         """Move deadlines of active jobs."""
         now = self._clock.now()
         if self._locks.any:
-            await self._locks.clear(lambda: [job_id for job_id, _, _ in extended])
+            await self._locks.clear(lambda: self._locks_of_extended(extended))
         return settling.extend(self._direct, now, extended)
 
     async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
@@ -238,6 +238,12 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_returning(ids, event))
         return settling.bring_back(self._direct, now, ids, event)
+
+    def _locks_of_extended(self, extended: Sequence[Extended]) -> Iterator[Lock]:
+        for job_id, attempt, _ in extended:
+            row = self._tables.jobs.get(job_id)
+            if row is not None and row.state is JobState.ACTIVE and row.attempt == attempt:
+                yield job_id
 
     def _locks_of_returning(self, ids: Sequence[UUID], event: Event) -> Iterator[Lock]:
         for job_id in ids:
