@@ -95,7 +95,7 @@ class Pair:
 
     def check(self) -> None:
         """Compare every row."""
-        expected, found = self.memory.dump(), self._run(self._dump())
+        expected, found = self.memory.dump(), self._run(every_row(self._connection))
         for table in Snapshot.__slots__:
             mine, theirs = getattr(expected, table), getattr(found, table)
             assert mine == theirs, f"{table}:\n  memory   {mine}\n  postgres {theirs}"
@@ -105,21 +105,6 @@ class Pair:
         found = self._run(_outcome(ask(self.postgres)))
         assert expected == found, f"{what}:\n  memory   {expected}\n  postgres {found}"
         return expected
-
-    async def _dump(self) -> Snapshot:
-        cursors = {table: self._connection.cursor(row_factory=dict_row) for table in ROWS}
-        async with self._connection.pipeline():
-            for table, cursor in cursors.items():
-                await cursor.execute(ROWS[table])
-        tables = {table: await cursor.fetchall() for table, cursor in cursors.items()}
-        return Snapshot(
-            jobs=list(map(_job, tables["jobs"])),
-            archive=list(map(_job, tables["archive"])),
-            schedules=list(map(_schedule, tables["schedules"])),
-            queues=[QueueSettings(**row) for row in tables["queues"]],
-            workers=list(map(_worker, tables["workers"])),
-            events=[JobEvent(**row) for row in tables["events"]],
-        )
 
 
 class Step:
@@ -132,6 +117,23 @@ class Step:
 
     def __repr__(self) -> str:
         return f"Step({self.verb!r}, {', '.join(map(repr, self.arguments))}{', outside=True' * self.outside})"
+
+
+async def every_row(connection: psycopg.AsyncConnection[Any]) -> Snapshot:
+    """Read every row from Postgres, past any storage."""
+    cursors = {table: connection.cursor(row_factory=dict_row) for table in ROWS}
+    async with connection.pipeline():
+        for table, cursor in cursors.items():
+            await cursor.execute(ROWS[table])
+    tables = {table: await cursor.fetchall() for table, cursor in cursors.items()}
+    return Snapshot(
+        jobs=list(map(_job, tables["jobs"])),
+        archive=list(map(_job, tables["archive"])),
+        schedules=list(map(_schedule, tables["schedules"])),
+        queues=[QueueSettings(**row) for row in tables["queues"]],
+        workers=list(map(_worker, tables["workers"])),
+        events=[JobEvent(**row) for row in tables["events"]],
+    )
 
 
 async def _transact(storage: Storage, steps: Sequence[Step], *, commit: bool) -> list[Any]:

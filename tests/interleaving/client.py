@@ -1,0 +1,116 @@
+"""A client of a script: a storage of its own behind a gate, every verb of which is noted."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from tests.interleaving.history import COMMIT, HOLD, ROLLBACK, History, Op
+from zeke_queue.errors import StorageUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from uuid import UUID
+
+    from tests.interleaving.gate import Gate
+    from tests.interleaving.waking import Ear
+    from zeke_queue.model import Claimed
+    from zeke_queue.storage.postgres import PostgresStorage
+
+LOCK_JOBS = "select id from pgboss.job where id = any(%s) order by id for update"
+"""What an application may do in its transaction beside our verbs."""
+
+
+class Abandoned(Exception):
+    """What a transaction is rolled back with."""
+
+
+class Client:
+    """One client of a run.
+
+    Attributes:
+        claimed: what its claims gave it and it has not settled.
+    """
+
+    def __init__(self, number: int, storage: PostgresStorage, gate: Gate, history: History, ear: Ear) -> None:
+        self.number = number
+        self.gate = gate
+        self.ear = ear
+        self.claimed: list[Claimed] = []
+        self._storage = storage
+        self._history = history
+        self._transactions = 0
+
+    async def do(self, verb: str, *arguments: Any, **options: Any) -> Any:
+        """Do a verb by itself."""
+        answer = await self._ask(
+            Op(self.number, verb, arguments, options),
+            lambda: getattr(self._storage, verb)(*arguments, **options),
+        )
+        if verb == "claim":
+            self.claimed.extend(answer)
+        return answer
+
+    @asynccontextmanager
+    async def transaction(self, *, commit: bool = True) -> AsyncIterator[ClientTransaction]:
+        """Open a transaction; one that the server undoes for the sake of another is left at that."""
+        number = self._transactions
+        self._transactions += 1
+        ended = Op(self.number, COMMIT if commit else ROLLBACK, transaction=number)
+        opening = self._storage.transaction()
+        opened = await opening.__aenter__()
+        try:
+            yield ClientTransaction(self, opened, number)
+            _abandon(not commit)
+        except BaseException as error:
+            raised, ended.verb = error, ROLLBACK
+            await self._ask(ended, lambda: _end(opening, raised))
+            if not isinstance(error, (Abandoned, StorageUnavailable)):
+                raise
+        else:
+            await self._ask(ended, lambda: opening.__aexit__(None, None, None))
+
+    async def _ask(self, op: Op, verb: Callable[[], Awaitable[Any]]) -> Any:
+        self.gate.op = op
+        try:
+            return await self._history.ask(op, verb())
+        finally:
+            self.gate.op = None
+
+
+class ClientTransaction:
+    """An open transaction of a client."""
+
+    def __init__(self, client: Client, opened: Any, number: int) -> None:
+        self._client = client
+        self._opened = opened
+        self._number = number
+
+    async def do(self, verb: str, *arguments: Any, **options: Any) -> Any:
+        """Do a verb in the transaction."""
+        return await self._client._ask(
+            Op(self._client.number, verb, arguments, options, self._number),
+            lambda: getattr(self._opened, verb)(*arguments, **options),
+        )
+
+    async def hold(self, *ids: UUID) -> None:
+        """Lock jobs by a statement of the application's."""
+        await self._client._ask(
+            Op(self._client.number, HOLD, ids, transaction=self._number),
+            lambda: self._hold(ids),
+        )
+
+    async def _hold(self, ids: Sequence[UUID]) -> None:
+        await self._opened.connection.execute(LOCK_JOBS, [list(ids)])
+
+
+async def _end(opening: AbstractAsyncContextManager[Any], error: BaseException) -> None:
+    """End a transaction's block by what was raised in it, which goes on past this."""
+    with suppress(type(error)):
+        await opening.__aexit__(type(error), error, error.__traceback__)
+
+
+def _abandon(abandoned: bool) -> None:  # noqa: FBT001 - it says what happens
+    if abandoned:
+        raise Abandoned

@@ -1,0 +1,185 @@
+"""Where each statement of a client stops until the scheduler lets it go.
+
+Everything that a connection of psycopg's sends passes ``AsyncConnection.wait``, so that is where a client is
+stopped: the storage is the real one, on a real pool, and only the class of the connection is another. What
+goes to the server in one round trip (a transaction of several statements) is taken apart here, since the
+server runs other clients' statements between them as it likes: no order is left out, and none is invented.
+
+What stops nobody: the beginning of a transaction and the settings in it, savepoints but for the return to
+one. They take no snapshot and no lock, so their order makes no difference.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from unittest.mock import patch
+
+import psycopg
+from psycopg.conninfo import make_conninfo
+
+from tests.interleaving.history import Op
+from zeke_queue.storage.postgres import PostgresStorage, session
+from zeke_queue.storage.postgres.connections import Connection
+from zeke_queue.storage.postgres.listening import Listener
+from zeke_queue.storage.postgres.session import Session
+from zeke_queue.storage.postgres.statements import VARIANTS, names, statement
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from psycopg.abc import PQGen
+
+    from tests.clocks import FrozenClock
+
+T = TypeVar("T")
+
+SCHEMA = "pgboss"
+DEADLOCK_TIMEOUT = "20ms"
+"""After how long the server looks for a deadlock: the clients wait for nothing else to pass."""
+
+UNDO = b"do $$ begin raise exception 'for the sake of another' using errcode = '40001'; end $$"
+"""Has the server undo a transaction as it does one that is in the way of others."""
+
+_UNSTOPPED = ("begin", "select set_config", "savepoint", "release")
+_LIMIT = re.compile(r"\blimit (\d+|\{limit\})")
+
+
+class Gate:
+    """One client's: at most one statement of its stands here, or is with the server.
+
+    Args:
+        changed: told when the client stops, or a statement of its has ended.
+        tick: counts, and returns the number of, a thing that happened.
+    """
+
+    def __init__(self, changed: Callable[[], None], tick: Callable[[], int]) -> None:
+        self._changed = changed
+        self._tick = tick
+        self._go: asyncio.Future[None] | None = None
+        self.is_open = True
+        self.stopped_at: str | None = None
+        self.running: str | None = None
+        self.pid = 0
+        self.op: Op | None = None
+        self.undone = 0
+        """How often the server undid a transaction of this client's for the sake of others."""
+        self.undoes_next = False
+
+    async def stop(self, name: str, pid: int) -> None:
+        """Stand until the scheduler lets this statement go."""
+        self.pid, self.stopped_at = pid, name
+        self._go = asyncio.get_running_loop().create_future()
+        self._changed()
+        await self._go
+
+    def let_go(self, *, undo: bool = False) -> str:
+        """Let the statement go that stands here, or have the server undo its transaction in its place.
+
+        Returns:
+            The statement's name.
+        """
+        assert self._go is not None
+        assert self.stopped_at is not None
+        self.running, self.stopped_at, self.undoes_next = self.stopped_at, None, undo
+        tick = self._tick()
+        if self.op is not None:
+            self.op.begin = tick if self.op.begin is None else self.op.begin
+            if not undo:
+                self.op.statements.append(self.running)
+        self._go.set_result(None)
+        return self.running
+
+    @property
+    def may_be_undone(self) -> bool:
+        """Tell whether the storage repeats what stands here if it is undone; callers repeat their own."""
+        ends = self.stopped_at in ("commit", "rollback")
+        return self.op is not None and self.op.transaction is None and not ends
+
+    def passed(self, error: BaseException | None) -> None:
+        """Note that the statement has ended, and how."""
+        if isinstance(error, psycopg.Error) and error.sqlstate in ("40P01", "40001"):
+            self.undone += 1
+            if self.op is not None:
+                self.op.undone = True
+        tick = self._tick()
+        if self.op is not None and not self.undoes_next:
+            self.op.ended.append(tick)
+        self.running = None
+        self._changed()
+
+
+class GatedConnection(Connection):
+    """A connection whose statements stop at a client's gate."""
+
+    gate: Gate
+
+    async def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
+        """Do what psycopg has to do, once it may."""
+        name = None if self.gate.is_open else name_of(gen)
+        if name is None:
+            return await super().wait(gen, *args, **kwargs)
+        await self.gate.stop(name, self.pgconn.backend_pid)
+        error: BaseException | None = None
+        if self.gate.undoes_next:
+            gen.close()
+            gen = cast("PQGen[T]", self._exec_command(UNDO))
+        try:
+            return await super().wait(gen, *args, **kwargs)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            self.gate.passed(error)
+
+    @asynccontextmanager
+    async def pipeline(self) -> AsyncIterator[Any]:
+        """Send each statement by itself."""
+        yield None
+
+
+def name_of(gen: Any) -> str | None:
+    """Return the name of the statement that a generator of psycopg's would send; None stops nobody."""
+    kind, values = gen.gi_code.co_name, gen.gi_frame.f_locals
+    if kind == "_execute_gen":
+        text = values["query"]
+        if name := _names().get(_key(text)):
+            return name
+        text = " ".join(str(text).split())
+        return None if text.startswith(_UNSTOPPED) else text
+    if kind == "_exit_gen":  # of a transaction
+        return "commit" if values["exc_type"] is None else "rollback"
+    return {"_commit_gen": "commit", "_rollback_gen": "rollback"}.get(kind)
+
+
+@cache
+def _names() -> dict[str, str]:
+    """Return the names of all statements by their text."""
+    return {_key(statement(name, SCHEMA)): name for name in (*names(), *VARIANTS)}
+
+
+def _key(text: Any) -> str:
+    """Return a statement's text with any limit that was written into it left out."""
+    return _LIMIT.sub("limit", str(text))
+
+
+@asynccontextmanager
+async def gated_storage(dsn: str, gate: Gate, clock: FrozenClock) -> AsyncIterator[PostgresStorage]:
+    """Open the storage of one client, on a connection of its own."""
+
+    class Mine(GatedConnection):
+        pass
+
+    Mine.gate = gate
+    dsn = make_conninfo(dsn, options=f"-c deadlock_timeout={DEADLOCK_TIMEOUT}")
+    with patch.object(session, "Connection", Mine):
+        opening = Session.open(dsn, schema=SCHEMA, min_size=1, max_size=1, prepare=True, now=clock.now)
+        opened = await opening.__aenter__()
+    try:
+        yield PostgresStorage(opened, Listener(dsn, SCHEMA, clock, enabled=False), clock)
+    finally:
+        gate.is_open = True
+        await opening.__aexit__(None, None, None)

@@ -1,0 +1,274 @@
+"""The memory storage, asked one verb at a time, and with the freedom that statements on a server have.
+
+It is the reference itself; added is what its own interface has no word for: to pass over the rows that
+somebody holds locked for a moment, to take a verb apart into rows of one transaction, and to refuse a verb
+that would have to wait (``Blocked``), so that another order is tried.
+"""
+
+from __future__ import annotations
+
+from heapq import heappush
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tests.interleaving.history import COMMIT, HOLD, ROLLBACK
+from zeke_queue.core.states import Event
+from zeke_queue.errors import StorageError, ZekeError
+from zeke_queue.storage.memory import MemoryStorage, schedules, settling
+from zeke_queue.storage.memory.claiming import choose
+from zeke_queue.storage.memory.rows import as_claimed
+from zeke_queue.storage.memory.transaction import MemoryTransaction
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Coroutine, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.model import Claimed, Extended, Overdue, QueueSettings, Schedule, Want
+    from zeke_queue.storage.memory.rows import Row
+
+
+class Blocked(Exception):
+    """Here the verb would have to wait for another transaction."""
+
+
+def at_once(answer: Coroutine[Any, Any, Any]) -> Any:
+    """Return an answer that comes without waiting, or the type of the error that comes instead.
+
+    Raises:
+        Blocked: it does not.
+    """
+    try:
+        answer.send(None)
+    except StopIteration as stop:
+        return stop.value
+    except ZekeError as error:
+        if type(error) is StorageError:  # a deadlock
+            raise Blocked from error
+        return type(error)
+    answer.close()
+    raise Blocked
+
+
+class Reference(MemoryStorage):
+    """The memory storage with the verbs of a transaction that Postgres does not name, but has."""
+
+    def begin(self) -> MemoryTransaction:
+        """Open a transaction; ``end`` ends it."""
+        return MemoryTransaction(self._tables, self._locks, self._clock)
+
+    def end(self, transaction: MemoryTransaction, how: str) -> None:
+        """Commit or roll back."""
+        assert how in (COMMIT, ROLLBACK)
+        if how == COMMIT:
+            transaction.commit(self._direct)
+        else:
+            transaction.rollback(self._direct)
+
+    def do(
+        self,
+        transaction: MemoryTransaction | None,
+        verb: str,
+        arguments: Sequence[Any],
+        options: dict[str, Any],
+        passed: Collection[Any],
+    ) -> Any:
+        """Do a verb, by itself or in a transaction.
+
+        Args:
+            passed: rows and schedules to pass over, besides those that are locked here.
+
+        Returns:
+            The answer, or the type of an error.
+
+        Raises:
+            Blocked: it would have to wait; then nothing has changed.
+        """
+        verbs = transaction or self
+        if verb in ("overdue", "due_schedules"):
+            return getattr(self, f"_{verb}")(verbs, arguments[0], passed)
+        if verb == "archive":
+            return self._archive(arguments[0], arguments[1], passed)
+        if transaction is not None and (mine := self._in_transaction.get(verb)) is not None:
+            return at_once(mine(self, transaction, arguments))
+        return at_once(getattr(verbs, verb)(*arguments, **options))
+
+    def take(
+        self,
+        transaction: MemoryTransaction,
+        wants: Sequence[Want],
+        limit: int,
+        worker: UUID,
+        *,
+        passed: Collection[UUID],
+        counted: Collection[UUID],
+    ) -> list[Claimed]:
+        """Claim in a transaction, whose end shows the claims to others.
+
+        Args:
+            passed: rows that were locked, and are passed over.
+            counted: those among them that use up the place which they would have had.
+        """
+        limited = [want.name for want in wants if self.is_limited(want.name)]
+        if any(self._locks.taken(_queue_lock(name), transaction._owner) for name in limited):
+            raise Blocked
+        for name in limited:
+            self._locks.take(_queue_lock(name), transaction._owner)
+        now, jobs = self._clock.now(), self._tables.jobs
+
+        def passes(job_id: UUID) -> bool:
+            return job_id not in counted and (job_id in passed or self._locks.taken(job_id))
+
+        chosen = choose(self._open(wants, now), jobs, limit, passes)
+        for row in chosen:
+            self._tables.lines[row.name].add(row)  # its place is given up by the commit
+        claimed: list[Claimed] = []
+        for row in [row for row in chosen if row.id not in counted]:
+            mine = transaction._pending.change(row)
+            mine.begin(worker, now)
+            transaction._pending.store(mine)
+            claimed.append(as_claimed(mine))
+        return claimed
+
+    def fingerprint(self) -> object:
+        """Return what tells it apart from others that had the same beginning."""
+        tables = self._tables
+        return (
+            frozenset(map(_fingerprint, tables.jobs.values())),
+            frozenset(tables.archive),
+            repr((tables.queues, tables.workers, tables.plans)),
+        )
+
+    def locked(self, ids: Collection[UUID]) -> set[UUID]:
+        """Return which of these jobs an open transaction has locked."""
+        return {job_id for job_id in ids if self._locks.taken(job_id)}
+
+    def due(self, names: Collection[str]) -> list[UUID]:
+        """Return the jobs of these queues whose time has come, whether or not there is room."""
+        now = self._clock.now()
+        rows = self._tables.jobs.values()
+        return [row.id for row in rows if row.waits and row.name in names and row.start_after <= now]
+
+    def is_limited(self, name: str) -> bool:
+        """Tell whether a queue has a concurrency limit."""
+        return self._tables.queue(name).concurrency_limit is not None
+
+    def is_paused(self, name: str) -> bool:
+        """Tell whether a queue is paused."""
+        return self._tables.queue(name).paused_on is not None
+
+    def gives_nothing(self, name: str) -> bool:
+        """Tell whether a queue is paused, full, or without a job that is due."""
+        room = self._tables.room(name)
+        return (room is not None and room <= 0) or not self.due([name])
+
+    async def declare_queues(self, queues: Sequence[QueueSettings]) -> None:
+        """Store limits, unless a claim has one of these queues locked."""
+        self._refuse_locked(*(queue.name for queue in queues))
+        await super().declare_queues(queues)
+
+    async def pause_queue(self, name: str, *, paused: bool) -> None:
+        """Pause a queue or let it go on, unless a claim has it locked."""
+        self._refuse_locked(name)
+        await super().pause_queue(name, paused=paused)
+
+    def _refuse_locked(self, *names: str) -> None:
+        if any(self._locks.taken(_queue_lock(name)) for name in names):
+            raise Blocked
+
+    def _overdue(
+        self, verbs: MemoryTransaction | Reference, limit: int, passed: Collection[UUID]
+    ) -> list[Overdue]:
+        scope, workers = verbs._scope, self._tables.workers
+
+        def passes(job_id: UUID) -> bool:
+            return job_id in passed or self._locks.taken(job_id, scope.owner)
+
+        found = settling.overdue(scope, self._clock.now(), workers, limit, passes)
+        for job in found:
+            scope.lock(job.id)
+        return found
+
+    def _due_schedules(
+        self, verbs: MemoryTransaction | Reference, limit: int, passed: Collection[str]
+    ) -> tuple[datetime, list[Schedule]]:
+        scope, now = verbs._scope, self._clock.now()
+
+        def passes(name: str) -> bool:
+            return name in passed or self._locks.taken(name, scope.owner)
+
+        due = schedules.due(scope, now, limit, passes)
+        for schedule in due:
+            scope.lock(schedule.name)
+        return now, due
+
+    def _archive(self, after: float, limit: int, passed: Collection[UUID]) -> int:
+        ended = self.ended(after)
+        moved = [row for row in ended if row.id not in passed and not self._locks.taken(row.id)][:limit]
+        for row in ended:
+            heappush(self._tables._ended, (row.completed_on, row.id.int, row.id))
+        for row in moved:
+            self._tables.bury(row, self._clock.now())
+        return len(moved)
+
+    def ended(self, after: float) -> list[Any]:
+        """Return the rows that ended so long ago, oldest first; they are no longer known as ended."""
+        return list(self._tables.ended_before(self._clock.now() - settling.timedelta(seconds=after)))
+
+    async def _resume_in(self, transaction: MemoryTransaction, arguments: Sequence[Any]) -> set[UUID]:
+        return await self._bring_back_in(transaction, arguments[0], Event.RESUME)
+
+    async def _retry_in(self, transaction: MemoryTransaction, arguments: Sequence[Any]) -> set[UUID]:
+        return await self._bring_back_in(transaction, arguments[0], Event.REVIVE)
+
+    async def _bring_back_in(
+        self, transaction: MemoryTransaction, ids: Sequence[UUID], event: Event
+    ) -> set[UUID]:
+        await self._locks.clear(lambda: self._locks_of_returning(ids, event), transaction._owner)
+        return settling.bring_back(transaction._scope, self._clock.now(), ids, event)
+
+    async def _extend_in(self, transaction: MemoryTransaction, arguments: Sequence[Any]) -> set[UUID]:
+        extended: Sequence[Extended] = arguments[0]
+        await self._locks.clear(lambda: self._locks_of_extended(extended), transaction._owner)
+        return settling.extend(transaction._scope, self._clock.now(), extended)
+
+    async def _hold_in(self, transaction: MemoryTransaction, ids: Sequence[UUID]) -> None:
+        there = [job_id for job_id in ids if job_id in self._tables.jobs]
+        await self._locks.clear(lambda: there, transaction._owner)
+        for job_id in there:
+            transaction._scope.lock(job_id)
+
+    _in_transaction: ClassVar[dict[str, Callable[..., Coroutine[Any, Any, Any]]]] = {
+        "resume": _resume_in,
+        "retry": _retry_in,
+        "extend": _extend_in,
+        HOLD: _hold_in,
+    }
+
+
+def transaction_fingerprint(transaction: MemoryTransaction) -> object:
+    """Return what a transaction has changed and locked."""
+    pending = transaction._pending
+    return (
+        frozenset(map(_fingerprint, pending._rows.values())),
+        tuple(pending._plans.values()).__repr__(),
+        frozenset(transaction._owner.locks),
+    )
+
+
+def _fingerprint(row: Row) -> object:
+    """Return what may have become of a job."""
+    return (
+        row.id,
+        row.state,
+        row.attempt,
+        row.retry_count,
+        row.retry_limit,
+        row.output,
+        row.worker,
+        row.expire_in,
+    )
+
+
+def _queue_lock(name: str) -> str:
+    """Return the lock of a queue's row, told apart from that of a schedule of the same name."""
+    return f"queue {name}"

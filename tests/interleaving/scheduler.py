@@ -1,0 +1,268 @@
+"""One statement at a time: who goes next, and how it is known that a statement has ended or is kept waiting.
+
+A statement that was let go is either answered, or kept waiting by another client. The second is what the
+server says (``pg_blocking_pids``, asked on a connection of its own), never what a time limit suggests, so a
+slow machine takes the same way as a quick one. Only when every client stands at its gate, has ended, or is
+kept waiting by one that stands, does the next statement go.
+
+Where the end of one transaction frees two that waited, the server says who is first, and a second run of the
+same choices may see the other order. Both are judged alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import psycopg
+
+from tests.interleaving.client import Client
+from tests.interleaving.gate import Gate, gated_storage
+from tests.interleaving.history import History
+from tests.interleaving.waking import Ear
+from zeke_queue.rng import SeededEntropy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from contextlib import AsyncExitStack
+
+    from tests.clocks import FrozenClock
+    from zeke_queue.storage.postgres import PostgresStorage
+
+BLOCKERS = "select pid, pg_blocking_pids(pid) from unnest(%s::int[]) as pid"
+
+_GLANCE_SECONDS = 0.001
+"""How long an answer is waited for before the server is asked who waits: it only spares a question."""
+
+_RUN_SECONDS = 60
+"""A run takes some hundredths of a second; one that takes so long will never end."""
+
+
+class Chooser(Protocol):
+    """Says whose statement goes next."""
+
+    def __call__(self, standing: Sequence[int]) -> int:
+        """Return one of the clients that stand at their gates."""
+        ...
+
+    def undoes(self) -> bool:
+        """Tell whether the server undoes the transaction instead, if it may be."""
+        ...
+
+
+class Drawn:
+    """Choices that follow from a seed: each client alike, or by ranks of which a few change on the way.
+
+    Ranks let one client run far ahead of another, which draws of equal chance seldom do.
+
+    Args:
+        undone: the chance of a statement that the server undoes its transaction instead, 0 to 1.
+    """
+
+    def __init__(self, seed: int, undone: float = 0.0) -> None:
+        self._random, self._chance = (
+            SeededEntropy(seed).stream("schedule"),
+            SeededEntropy(seed).stream("undo"),
+        )
+        self._undone = undone
+        self._by_rank = self._random.random() < 0.5
+        self._ranks: dict[int, float] = {}
+
+    def __call__(self, standing: Sequence[int]) -> int:
+        """Return one of the clients that stand at their gates."""
+        if not self._by_rank:
+            return self._random.choice(standing)
+        for client in standing:
+            self._ranks.setdefault(client, self._random.random())
+        first = max(standing, key=self._ranks.__getitem__)
+        if self._random.random() < 0.25:
+            self._ranks[first] = self._random.random() / 2
+        return first
+
+    def undoes(self) -> bool:
+        """Tell whether the server undoes the transaction instead, if it may be."""
+        return self._chance.random() < self._undone
+
+
+class Planned:
+    """Choices that are given, and after these always the first; notes what there was to choose from."""
+
+    def __init__(self, plan: Sequence[int]) -> None:
+        self._plan = list(plan)
+        self.made: list[tuple[int, int]] = []
+        """Of each choice, its place and the number of those that could be chosen."""
+
+    def __call__(self, standing: Sequence[int]) -> int:
+        """Return one of the clients that stand at their gates."""
+        place = self._plan[len(self.made)] if len(self.made) < len(self._plan) else 0
+        place = min(place, len(standing) - 1)
+        self.made.append((place, len(standing)))
+        return standing[place]
+
+    def undoes(self) -> bool:
+        """Leave that to the server."""
+        return False
+
+    def following(self) -> list[int] | None:
+        """Return the next plan, in the order of a tree walk, or None if this was the last."""
+        places = list(self.made)
+        while places:
+            place, number = places.pop()
+            if place + 1 < number:
+                return [*(before for before, _ in places), place + 1]
+        return None
+
+
+class Ran(NamedTuple):
+    """What happened in a run.
+
+    Attributes:
+        schedule: the statements in the order in which they were let go, each with its client's number.
+        waits: how often one was kept waiting by another client.
+        undone: how many transactions the server undid for the sake of others, but for what was planned.
+        errors: what clients raised that no storage should.
+    """
+
+    history: History
+    schedule: tuple[tuple[int, str], ...]
+    waits: int
+    undone: int
+    errors: tuple[BaseException, ...]
+
+
+class Scheduler:
+    """Runs scripts of several clients, statement by statement.
+
+    Args:
+        watch: a connection that asks the server who waits for whom.
+        ear: hears what is notified.
+    """
+
+    def __init__(self, watch: psycopg.AsyncConnection[Any], ear: Ear) -> None:
+        self.storages: list[PostgresStorage] = []
+        self.history = History()
+        self._gates: list[Gate] = []
+        self._watch = watch
+        self._ear = ear
+        self._changed = asyncio.Event()
+
+    async def open(self, stack: AsyncExitStack, dsn: str, clients: int, clock: FrozenClock) -> None:
+        """Open the storages of so many clients, which ``stack`` closes."""
+        for _ in range(clients):
+            gate = Gate(self._changed.set, self._next_tick)
+            self.storages.append(await stack.enter_async_context(gated_storage(dsn, gate, clock)))
+            self._gates.append(gate)
+
+    def _next_tick(self) -> int:
+        return self.history.next_tick()
+
+    async def run(self, scripts: Sequence[Sequence[Step]], choose: Chooser) -> Ran:
+        """Run each script by a client of its own, until all have ended."""
+        self.history = History()
+        gates = list(self._gates[: len(scripts)])
+        for gate in gates:
+            gate.is_open = False
+            gate.undone = 0
+        clients = [
+            Client(number, storage, gate, self.history, self._ear)
+            for number, (storage, gate) in enumerate(zip(self.storages, gates, strict=False))
+        ]
+        tasks = [
+            asyncio.ensure_future(_all(steps, client)) for steps, client in zip(scripts, clients, strict=True)
+        ]
+        for task in tasks:
+            task.add_done_callback(lambda _: self._changed.set())
+        schedule: list[tuple[int, str]] = []
+        waits = planned = 0
+        try:
+            async with asyncio.timeout(_RUN_SECONDS):
+                while True:
+                    waits += await self._settle(gates, tasks)
+                    standing = [number for number, gate in enumerate(gates) if gate.stopped_at is not None]
+                    if not standing:
+                        break
+                    chosen = choose(standing)
+                    gate = gates[chosen]
+                    undo = gate.may_be_undone and choose.undoes()
+                    planned += undo
+                    schedule.append((chosen, gate.let_go(undo=undo) + " (undone)" * undo))
+        except TimeoutError:
+            raise AssertionError(f"This never ended:\n{told(schedule)}\n{self.history}") from None
+        finally:
+            for gate in gates:
+                gate.is_open = True
+            for task in tasks:
+                task.cancel()
+            ended = await asyncio.gather(*tasks, return_exceptions=True)
+        errors = tuple(error for error in ended if error is not None)
+        undone = sum(gate.undone for gate in gates) - planned
+        return Ran(self.history, tuple(schedule), waits, undone, errors)
+
+    async def _settle(self, gates: Sequence[Gate], tasks: Sequence[asyncio.Future[None]]) -> int:
+        """Wait until each client stands, has ended, or is kept waiting; returns how many are so anew."""
+        while True:
+            self._changed.clear()
+            running = [gate for gate in gates if gate.running is not None]
+            at_rest = sum(
+                task.done() or gate.stopped_at is not None or gate.running is not None
+                for gate, task in zip(gates, tasks, strict=True)
+            )
+            if at_rest == len(gates):
+                if not running:
+                    return 0
+                if not await self._changes() and await self._all_wait(running, gates):
+                    return _note_waits(running)
+            elif not self._changed.is_set():
+                await self._changed.wait()
+
+    async def _changes(self) -> bool:
+        """Tell whether something happens at once."""
+        try:
+            async with asyncio.timeout(_GLANCE_SECONDS):
+                await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _all_wait(self, running: Sequence[Gate], gates: Sequence[Gate]) -> bool:
+        """Tell whether each of these is kept waiting, in the end by a client that stands at its gate."""
+        found = await (await self._watch.execute(BLOCKERS, [[gate.pid for gate in running]])).fetchall()
+        blockers: dict[int, list[int]] = dict(found)
+        standing = {gate.pid for gate in gates if gate.stopped_at is not None}
+
+        def waits_for_one_that_stands(pid: int, seen: frozenset[int]) -> bool:
+            # A circle is a deadlock, which the server breaks.
+            return pid not in seen and any(
+                other in standing or waits_for_one_that_stands(other, seen | {pid})
+                for other in blockers.get(pid, ())
+            )
+
+        return not self._changed.is_set() and all(
+            waits_for_one_that_stands(gate.pid, frozenset()) for gate in running
+        )
+
+
+class Step(Protocol):
+    """A step of a client's script."""
+
+    async def run(self, client: Client) -> None:
+        """Do it."""
+        ...
+
+
+async def _all(steps: Sequence[Step], client: Client) -> None:
+    for step in steps:
+        await step.run(client)
+
+
+def _note_waits(running: Sequence[Gate]) -> int:
+    """Note of the verbs in hand that they wait; returns of how many that is new."""
+    fresh = [gate.op for gate in running if gate.op is not None and not gate.op.waited]
+    for op in fresh:
+        op.waited = True
+    return len(fresh)
+
+
+def told(schedule: Sequence[tuple[int, str]]) -> str:
+    """Return a schedule as text."""
+    return " · ".join(f"{client} {name}" for client, name in schedule)

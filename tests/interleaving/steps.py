@@ -1,0 +1,164 @@
+"""What clients of a script do: verbs that are known beforehand, and those that follow from an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import chain
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from uuid import UUID
+
+from tests.interleaving.history import HOLD, brief
+from zeke_queue.model import Completed, Failed, JobState, NewJob, Released, Want
+
+if TYPE_CHECKING:
+    from tests.interleaving.client import Client, ClientTransaction
+    from tests.interleaving.scheduler import Step
+    from zeke_queue.model import Overdue
+
+ERROR = '{"type":"E","message":"boom","traceback":null}'
+
+Ending: TypeAlias = Literal["complete", "retry", "fail", "expire", "release"]
+
+
+class Do:
+    """A verb by itself, or in a transaction."""
+
+    def __init__(self, verb: str, *arguments: Any, **options: Any) -> None:
+        self.verb = verb
+        self.arguments = arguments
+        self.options = options
+
+    async def run(self, client: Client) -> None:
+        """Do it."""
+        await client.do(self.verb, *self.arguments, **self.options)
+
+    async def run_in(self, transaction: ClientTransaction) -> None:
+        """Do it in a transaction."""
+        if self.verb == HOLD:
+            await transaction.hold(*self.arguments)
+        else:
+            await transaction.do(self.verb, *self.arguments, **self.options)
+
+    def __repr__(self) -> str:
+        options = [f"{name}={brief(value)}" for name, value in self.options.items()]
+        return f"{self.verb}({', '.join([*map(brief, self.arguments), *options])})"
+
+
+class Transaction:
+    """Verbs in one transaction."""
+
+    def __init__(self, *steps: Do, commit: bool = True) -> None:
+        self.steps = steps
+        self.commit = commit
+
+    async def run(self, client: Client) -> None:
+        """Do them."""
+        async with client.transaction(commit=self.commit) as transaction:
+            for step in self.steps:
+                await step.run_in(transaction)
+
+    def __repr__(self) -> str:
+        return f"transaction{self.steps}" + ("" if self.commit else ", rolled back")
+
+
+@dataclass(frozen=True)
+class SettleClaimed:
+    """Settle all that this client has claimed, in one of the ways that there are."""
+
+    ending: Ending = "complete"
+
+    async def run(self, client: Client) -> None:
+        """Do it."""
+        claimed, client.claimed = client.claimed, []
+        if claimed:
+            await client.do("settle", *outcomes([(job.id, job.attempt) for job in claimed], self.ending))
+
+
+@dataclass(frozen=True)
+class GiveBack:
+    """What a supervisor does: find what is overdue, and give it back, in one transaction."""
+
+    limit: int = 10
+    ending: Ending = "retry"
+
+    async def run(self, client: Client) -> None:
+        """Do it."""
+        async with client.transaction() as transaction:
+            found: list[Overdue] = await transaction.do("overdue", self.limit)
+            if found:
+                settled = outcomes([(job.id, job.attempt) for job in found], self.ending)
+                await transaction.do("settle", *settled)
+
+
+@dataclass(frozen=True)
+class ServeTicks:
+    """What a scheduler does: lock what is due, send a job for each tick, and note it, in one transaction."""
+
+    limit: int = 10
+
+    async def run(self, client: Client) -> None:
+        """Do it; a tick's job has an id that follows from the schedule, as the scheduler's has."""
+        async with client.transaction() as transaction:
+            now, due = await transaction.do("due_schedules", self.limit)
+            for schedule in due:
+                tick = UUID(int=0x7000 + sum(schedule.name.encode()))
+                await transaction.do("insert", [NewJob(tick, schedule.task)])
+                await transaction.do("serve_ticks", schedule.name, now, now + timedelta(seconds=60))
+
+
+@dataclass(frozen=True)
+class FallAsleep:
+    """What a worker with nothing to do does: say that it sleeps, and claim once more."""
+
+    worker: UUID
+    queues: tuple[str, ...]
+
+    async def run(self, client: Client) -> None:
+        """Do it; what is notified from here on wakes the worker."""
+        await client.do("idle", self.worker, list(self.queues))
+        await client.ear.mark(f"asleep {client.number}")
+        await client.do("claim", self.worker, [Want(name, 10) for name in self.queues], 10)
+
+
+class Script(NamedTuple):
+    """What happens before, one verb after another, and then what each client does.
+
+    Attributes:
+        before: verbs, or seconds by which time moves on; it stands still while the clients are at it.
+    """
+
+    name: str
+    before: tuple[Do | float, ...]
+    clients: tuple[tuple[Step, ...], ...]
+
+    @property
+    def may_deadlock(self) -> bool:
+        """Tell whether locks may meet in any order.
+
+        An application's transaction takes them as it likes; and places that jobs hold are taken in the order
+        of ids by whoever returns to them, in that of their keys by who is new. Else the order of
+        ARCHITECTURE.md holds, and nobody is ever undone.
+        """
+        steps = [*self.before, *chain.from_iterable(self.clients)]
+        return any(isinstance(step, Transaction) for step in steps) or "key" in str(self)
+
+    def __str__(self) -> str:
+        before = "\n".join(f"  before: {step}" for step in self.before)
+        clients = "\n".join(
+            f"  client {number}: {', '.join(map(repr, steps))}" for number, steps in enumerate(self.clients)
+        )
+        return f"{self.name}\n{before}\n{clients}"
+
+
+def outcomes(
+    leases: list[tuple[UUID, int]], ending: Ending
+) -> tuple[list[Completed], list[Failed], list[Released]]:
+    """Return the arguments of ``settle`` by which these leases end in one way."""
+    if ending == "complete":
+        return [Completed(job_id, attempt, '{"n": 1}') for job_id, attempt in leases], [], []
+    if ending == "release":
+        return [], [], [Released(job_id, attempt) for job_id, attempt in leases]
+    final = JobState.EXPIRED if ending == "expire" else JobState.FAILED
+    retry_in = 0.0 if ending == "retry" else None
+    return [], [Failed(job_id, attempt, retry_in, ERROR, final) for job_id, attempt in leases], []

@@ -1,0 +1,47 @@
+"""Whatever the order in which the statements of several clients fall, memory allows what comes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.interleaving.arena import failure
+from tests.interleaving.conftest import PLANS
+from tests.interleaving.drawing import drawn
+from tests.interleaving.scheduler import Drawn, Planned
+from tests.interleaving.scripts import CLASSICS
+
+if TYPE_CHECKING:
+    from tests.interleaving.arena import Arena
+    from tests.interleaving.steps import Script
+
+UNDONE = 0.03
+"""The chance of a statement, in every other drawn script, that the server undoes its transaction instead."""
+
+
+@pytest.mark.parametrize("script", CLASSICS, ids=lambda script: script.name.replace(" ", "-"))
+async def test_memory_allows_every_interleaving_of(arena: Arena, script: Script) -> None:
+    plan: list[int] | None = []
+    for _ in range(PLANS):
+        choose = Planned(plan)
+        played = await arena.play(script, choose)
+        plan = [place for place, _ in choose.made]
+        assert played.wrong is None, failure(script, played, f"again: Planned({plan})")
+        plan = choose.following()
+        if plan is None:
+            return
+    for seed in range(PLANS):
+        played = await arena.play(script, Drawn(seed))
+        assert played.wrong is None, failure(script, played, f"again: Drawn({seed})")
+
+
+async def test_memory_allows_what_comes_of_drawn_scripts(
+    arena: Arena, seeds: range, *, telling: bool
+) -> None:
+    for seed in seeds:
+        script = drawn(seed)
+        played = await arena.play(script, Drawn(seed, UNDONE * (seed % 2)))
+        told = failure(script, played, f"again: pytest tests/interleaving --interleaving-seed {seed}")
+        assert played.wrong is None, told
+        assert not telling, told

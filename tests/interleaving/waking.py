@@ -1,0 +1,90 @@
+"""Whether everyone who fell asleep was woken by what came after: the judge of notifications.
+
+Who says that he is asleep, and then claims in vain, may sleep until he hears of work (TRAPS: "set asleep,
+commit, claim once more"). So what others then see of new work has to be told to him. Of two things he need
+not hear, since no statement can know of them, and his next look finds them: a row that his claim passed over
+because a transaction had it locked, which then left it as it was; and what a single statement did that had
+begun before he fell asleep, and waited.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import sql
+
+from tests.interleaving.history import COMMIT, Op
+from zeke_queue.storage.postgres.verbs import work_channel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from tests.interleaving.allowed import World
+
+CHANNEL = work_channel("pgboss")
+
+
+class Ear:
+    """Hears what is notified, in the order in which it was committed; marks come in this order too."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._connection = connection
+        self.heard: list[str] = []
+        connection.add_notify_handler(lambda notification: self.heard.append(notification.payload))
+
+    async def listen(self) -> None:
+        """Begin to listen."""
+        await self._connection.execute(sql.SQL("listen {}").format(sql.Identifier(CHANNEL)))
+
+    async def mark(self, name: str) -> None:
+        """Put a mark after all that was committed before."""
+        await self._connection.execute("select pg_notify(%s, %s)", [CHANNEL, name])
+
+    async def all(self) -> list[str]:
+        """Return what was heard since the last call."""
+        await self.mark("end")
+        while "end" not in self.heard:
+            await self._connection.execute("select 1")
+        heard, self.heard = self.heard[: self.heard.index("end")], []
+        return heard
+
+
+def never_woken(ops: Sequence[Op], heard: Sequence[str], end: World) -> str | None:
+    """Return who sleeps beside work that nobody told him of, or None."""
+    ends = {(op.client, op.transaction): op.end for op in ops if op.verb == COMMIT}
+    for client in {op.client for op in ops}:
+        own = [op for op in ops if op.client == client]
+        if len(own) < 2 or own[-2].verb != "idle" or own[-1].verb != "claim" or own[-1].answer != []:
+            continue
+        idle, claim = own[-2:]
+        since = heard[heard.index(f"asleep {client}") :]
+        for name in idle.arguments[1] or ():
+            if name in since or end.storage.gives_nothing(name) or end.storage.is_paused(name):
+                continue
+            due = set(end.storage.due([name]))
+            for op in ops:
+                shown = op.end if op.transaction is None else ends.get((op.client, op.transaction), 0)
+                missed = op.waited and op.transaction is None and (op.begin or 0) < idle.end
+                if shown > (claim.begin or 0) and not missed and _makes_work(op, name, due, end):
+                    return f"client {client} sleeps on {name!r}, and heard only {since}, not of {op}"
+    return None
+
+
+def _makes_work(op: Op, name: str, due: set[Any], end: World) -> bool:
+    """Tell whether a verb brought work that is still there, or room for it."""
+    if op.verb == "pause_queue":
+        return op.arguments[0] == name and not op.options["paused"]
+    if op.verb == "declare_queues":
+        return any(queue.name == name for queue in op.arguments[0])
+    if op.verb in ("insert", "resume", "retry"):
+        return bool(due & set(op.answer))
+    if op.verb in ("settle", "cancel"):
+        return bool(due & op.answer) or (end.storage.is_limited(name) and _of_queue(op.answer, name, end))
+    return False
+
+
+def _of_queue(ids: Iterable[Any], name: str, end: World) -> bool:
+    rows = end.storage.dump()
+    names = {job.id: job.name for job in (*rows.jobs, *rows.archive)}
+    return any(names.get(job_id) == name for job_id in ids)
