@@ -8,7 +8,18 @@ from __future__ import annotations
 
 from typing import Final
 
-from zeke_sim.properties import claims, cron, expiry, liveness, nodes, retention, rows, sends, settling
+from zeke_sim.properties import (
+    answers,
+    claims,
+    cron,
+    expiry,
+    liveness,
+    nodes,
+    retention,
+    rows,
+    sends,
+    settling,
+)
 from zeke_sim.properties.holding import Property, holds
 from zeke_sim.properties.user import always, eventually, sometimes, unique_effects
 
@@ -16,7 +27,7 @@ __all__ = ["ALL", "Property", "always", "by_name", "eventually", "holds", "somet
 
 ALL: Final[tuple[Property, ...]] = tuple(
     value
-    for module in (rows, claims, settling, sends, expiry, nodes, retention, cron, liveness)
+    for module in (rows, claims, settling, answers, sends, expiry, nodes, retention, cron, liveness)
     for name, value in vars(module).items()
     if isinstance(value, Property) and not name.startswith("_")
 )

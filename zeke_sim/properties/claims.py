@@ -134,10 +134,10 @@ def _open_cancellations(past: Past) -> Iterator[Call]:
             yield from (call for call in calls if call.invoked.verb == "cancel")
 
 
-@holds("a claim gives what it took", Answered, number=4)
+@holds("a claim gives what it took", Answered, number=4, verbs=("claim",))
 def a_claim_gives_what_it_took(event: Answered, past: Past) -> None:
     """A claim's answer is the rows that it made active, in claim order; no more than it wants."""
-    if event.outcome != "ok" or event.verb != "claim" or not past.attributed:
+    if event.outcome != "ok" or not past.attributed:
         return
     call = past.calls[event.call]
     rows = {change.after.id: change.after for change in call.did if change.after is not None}
@@ -190,7 +190,7 @@ def _within_wants(event: Answered, call: Call, _past: Past) -> None:
             raise Broken(f"a claim of {wants.get(name, 0)} jobs of {name!r} took {count}")
 
 
-@holds("nothing is claimed from a paused queue", Change, Invoked, Answered, number=22)
+@holds("nothing is claimed from a paused queue", Change, Invoked, Answered, number=22, verbs=("pause_queue",))
 def nothing_is_claimed_from_a_paused_queue(event: Change | Invoked | Answered, past: Past) -> None:
     """Once a pause is acknowledged, no claim that is made after that takes a job of the queue.
 
@@ -206,7 +206,7 @@ def nothing_is_claimed_from_a_paused_queue(event: Change | Invoked | Answered, p
         if not _may_have_been_resumed(row.name, past):
             when = f"claimed by a call of {call.invoked.at:.3f} s"
             raise Broken(f"{when}, and {row.name!r} is paused since {since:.3f} s", job=row.id, since=since)
-    elif event.verb == "pause_queue":
+    else:
         call = past.calls[event.call]
         name = call.invoked.args["name"]
         if not call.invoked.args["paused"]:

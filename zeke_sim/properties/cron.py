@@ -54,7 +54,7 @@ def one_job_per_tick(event: Change, past: Past) -> None:
             raise Broken(f"{tick[0]!r} of {tick[1]} has job {known[tick]} already", job=row.id)
 
 
-@holds("ticks are served by the policy", Invoked, number=12)
+@holds("ticks are served by the policy", Invoked, number=12, verbs=("commit",))
 def ticks_are_served_by_the_policy(event: Invoked, past: Past) -> None:
     """Who decides on occurrences of a schedule sends a job for each to be served, in the same transaction.
 
@@ -62,7 +62,7 @@ def ticks_are_served_by_the_policy(event: Invoked, past: Past) -> None:
     (``once``), or the latest if it is at most a minute old (``skip``); and none of a schedule that is new.
     What is noted is the last occurrence that was decided on, and the next one.
     """
-    if event.verb != "commit" or event.transaction is None:
+    if event.transaction is None:
         return
     calls = past.transactions[event.transaction]
     served = [call for call in calls if call.invoked.verb == "serve_ticks"]

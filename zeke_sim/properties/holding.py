@@ -20,12 +20,14 @@ class Property(NamedTuple):
         number: which property of SIMULATION.md's list it is part of; None for one of the user's own.
         events: the types of events by which it can break; ``past.End`` is for the end of the run.
         check: raises ``past.Broken`` where the event breaks it.
+        verbs: of calls and answers, those of these verbs only; of all if there are none.
     """
 
     name: str
     number: int | None
     events: tuple[type, ...]
     check: Check
+    verbs: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -33,10 +35,12 @@ class Property(NamedTuple):
         return (self.check.__doc__ or "").strip()
 
 
-def holds(name: str, *events: type, number: int | None = None) -> Callable[[Check], Property]:
+def holds(
+    name: str, *events: type, number: int | None = None, verbs: tuple[str, ...] = ()
+) -> Callable[[Check], Property]:
     """Make a property of a function that takes an event of these types, and the past with the event in it."""
 
     def make(check: Check) -> Property:
-        return Property(name, number, events, check)
+        return Property(name, number, events, check, verbs)
 
     return make

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.model import FINAL
-from zeke_sim.history import Answered, Change
+from zeke_sim.history import Change
 from zeke_sim.past import Broken, End
 from zeke_sim.properties.holding import holds
 from zeke_sim.properties.liveness import duty_since
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _MOVING: Final = "nothing is lost"
 
 
-@holds("nothing is lost on the way to the archive", Change, Answered, End, number=1)
-def nothing_is_lost(event: Change | Answered | End, past: Past) -> None:
+@holds("nothing is lost on the way to the archive", Change, End, number=1)
+def nothing_is_lost(event: Change | End, past: Past) -> None:
     """A job is in one place: what leaves the job table is in the archive in the same commit, as it was.
 
     And what is in the archive is not in the job table; it leaves the archive by being purged only.

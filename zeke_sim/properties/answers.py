@@ -1,0 +1,122 @@
+"""What calls do is what they were asked for, and what they answer is what they did."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.model import JobState
+from zeke_sim.history import Answered, Change
+from zeke_sim.past import Broken
+from zeke_sim.properties.holding import holds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from zeke_sim.past import Past
+
+_CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
+
+
+@holds("nothing changes unasked", Change, number=3)
+def nothing_changes_unasked(event: Change, past: Past) -> None:
+    """What changes a job is the call that is there for it, and it names the job."""
+    row = event.after or event.before
+    causes = past.causes(event)
+    if row is None or not causes:
+        return
+    verb = _verb(event)
+    if not any(call.invoked.verb == verb and _names(call.invoked.args, row.id) for call in causes):
+        before = "no row" if event.before is None else event.before.state
+        after = "no row" if event.after is None else event.after.state
+        made = ", ".join(call.invoked.verb for call in causes)
+        raise Broken(f"{before} became {after} in {event.table} by {made}, and {verb} does that", job=row.id)
+
+
+def _verb(event: Change) -> str:
+    """Return which verb makes such a change."""
+    before, after = event.before, event.after
+    if event.table == "archive" or after is None:
+        return "purge" if event.table == "archive" and before is not None else "archive"
+    if after.state is JobState.CANCELLED:
+        return "cancel"
+    if before is None:
+        return "insert"
+    if after.state is _ACTIVE:
+        return "extend" if before.state is _ACTIVE else "claim"
+    return _BACK.get(before.state, "settle")
+
+
+_BACK: Final = {JobState.CANCELLED: "resume", JobState.FAILED: "retry", JobState.EXPIRED: "retry"}
+
+
+def _names(args: Any, job: UUID) -> bool:
+    """Tell whether a call names a job; one that chooses jobs by itself names all."""
+    ids = args.get("ids")
+    if ids is not None:
+        return job in ids
+    named = _named(args)
+    return named is None or any(one.id == job for one in named)
+
+
+def _named(args: Any) -> Iterator[Any] | None:
+    lists = [args[key] for key in ("jobs", "extended", "completed", "failed", "released") if key in args]
+    return (one for some in lists for one in some) if lists else None
+
+
+_NAMING: Final = ("settle", "extend", "cancel", "resume", "retry")
+
+
+@holds("answers tell what was done", Answered, number=14, verbs=_NAMING)
+def answers_tell_what_was_done(event: Answered, past: Past) -> None:
+    """A call's answer names the jobs that it changed, and no others; what it left alone it had to.
+
+    A settlement that is tried again may also name those that an earlier try has changed.
+    """
+    if event.outcome != "ok" or not past.attributed:
+        return
+    call = past.calls[event.call]
+    if call.invoked.transaction is not None:
+        return
+    args = call.invoked.args
+    did = {change.after.id for change in call.did if change.after is not None}
+    said: set[UUID] = event.result
+    for job in did - said:
+        raise Broken(f"{event.verb} changed it, and its answer does not say so", job=job)
+    for job in said - did:
+        if not _was_done(job, event, past):
+            raise Broken(f"{event.verb} says that it changed it, and nothing changed", job=job)
+    if event.verb in {"settle", "extend", "cancel"}:
+        for job, attempt in _asked(args):
+            if job not in said and _could(event.verb, job, attempt, event, past):
+                raise Broken(f"{event.verb} left attempt {attempt} alone, which was current", job=job)
+
+
+def _asked(args: Any) -> Iterator[tuple[UUID, int | None]]:
+    if "ids" in args:
+        yield from ((job, None) for job in args["ids"])
+    else:
+        yield from ((one.id, one.attempt) for one in _named(args) or ())
+
+
+def _was_done(job: UUID, event: Answered, past: Past) -> bool:
+    """Tell whether a job was as the call asks already: ended by an earlier try, or of that very deadline."""
+    call = past.calls[event.call].invoked
+    if event.verb != "extend" and not call.args.get("again"):
+        return False
+    attempt = dict(_asked(call.args)).get(job)
+    return any(
+        row is not None and row.attempt == attempt and (row.state is _ACTIVE) is (event.verb == "extend")
+        for row in past.lives[job].between(call.at, event.at)
+    )
+
+
+def _could(verb: str, job: UUID, attempt: int | None, event: Answered, past: Past) -> bool:
+    """Tell whether a job was in the reach of a call all the time from its start to its answer."""
+    since = past.calls[event.call].invoked.at
+    for row in past.lives[job].between(since, event.at):
+        if row is None or row.state not in {_CREATED, _RETRY, _ACTIVE}:
+            return False
+        if verb != "cancel" and (row.state is not _ACTIVE or row.attempt != attempt):
+            return False
+    return True
