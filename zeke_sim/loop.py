@@ -12,7 +12,7 @@ import heapq
 from collections import deque
 from contextvars import ContextVar, copy_context
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
 
 from zeke_sim.errors import Livelock, Outside, Stalled
 
@@ -267,7 +267,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 def _is_idle(timer: asyncio.TimerHandle) -> bool:
     """Tell whether a timer would do nothing, since it was cancelled or its lane is dead."""
-    lane: Lane | None = timer._context.get(LANE)  # noqa: SLF001
+    lane = cast("Lane | None", timer._context.get(LANE))  # noqa: SLF001
     return timer.cancelled() or (lane is not None and lane.dead)
 
 
