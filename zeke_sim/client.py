@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.errors import UsageError
+from zeke_queue.errors import StorageUnavailable, UsageError
 from zeke_sim.calls import SHORTEST, Calls
 from zeke_sim.faults import wake_fault
 
