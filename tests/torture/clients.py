@@ -37,7 +37,9 @@ TASKS: Final = {
 }
 """What is sent, by how often."""
 
-PAUSED: Final = ("slow", "quick", "limited")
+PAUSED: Final = {"c1": ("slow", "quick"), "c2": ("limited", "failing")}
+"""Which queues a client pauses, so that nobody resumes what another one pauses."""
+
 _REMEMBERED: Final = 100
 _EXPECTED: Final = (StorageUnavailable, Refused, JobNotFound)
 """What the faults, and the rules of the queue, may answer with; anything else ends the client."""
@@ -66,6 +68,7 @@ class Client:
         self._doing: set[asyncio.Task[None]] = set()
         self._sent: deque[UUID] = deque(maxlen=_REMEMBERED)
         self._number = 0
+        self._pausing: set[str] = set()
 
     def stop(self) -> None:
         """Begin nothing more."""
@@ -184,10 +187,16 @@ class Client:
             await self._queue.retry(self._draw.choice(failed).id)
 
     async def _pause(self) -> None:
-        name = self._draw.choice(PAUSED)
-        await self._queue.storage.pause_queue(name, paused=True)
-        await self._journal.clock.sleep(self._draw.choice([0.2, 1.0, 2.0]))
-        await self._queue.storage.pause_queue(name, paused=False)
+        name = self._draw.choice(PAUSED[self._journal.node])
+        if name in self._pausing:
+            return
+        self._pausing.add(name)
+        try:
+            await self._queue.storage.pause_queue(name, paused=True)
+            await self._journal.clock.sleep(self._draw.choice([0.2, 1.0, 2.0]))
+            await self._queue.storage.pause_queue(name, paused=False)
+        finally:
+            self._pausing.discard(name)
 
     async def _watch(self) -> None:
         job_id = self._some()

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.torture.attributing import attributed
+from tests.torture.bounding import bounded
 from tests.torture.cluster import read_commits
 from tests.torture.decoding import Tables
 from tests.torture.recording import loads
@@ -22,10 +23,21 @@ if TYPE_CHECKING:
 
     from zeke_sim.history import Event
 
-LEFT_OUT: Final[Mapping[str, str]] = {}
+_LATE = "how late is too late depends on the machine; that all is drained in the end, the run sees to itself"
+
+LEFT_OUT: Final[Mapping[str, str]] = {
+    "due jobs are picked up": _LATE,
+    "what nobody runs is given back": _LATE,
+    "archived and purged in time": _LATE,
+    "ticks are served in time": _LATE,
+    "claims go in order": "rows that others hold locked for a moment are passed over, and locks are not seen",
+}
 """Properties that are not judged here, by name, each with the reason."""
 
 PROPERTIES: Final = tuple(one for one in ALL if one.name not in LEFT_OUT)
+
+SLACK: Final = 60.0
+"""Seconds within which what a statement did is committed; used where it is not known whose it was."""
 
 
 def read(folder: Path) -> list[Event]:
@@ -47,6 +59,12 @@ def read(folder: Path) -> list[Event]:
     return events
 
 
+def put_together(folder: Path) -> list[Event]:
+    """Return the events as properties take them: each change with its call, where that is known."""
+    began = datetime.fromisoformat(about(folder)["began"])
+    return bounded(list(attributed(read(folder))), began)
+
+
 def about(folder: Path) -> dict[str, Any]:
     """Return what is noted of a run: its seed, when it began, what its parts were set to."""
     return json.loads((folder / "about.json").read_text(encoding="utf-8"))
@@ -54,14 +72,13 @@ def about(folder: Path) -> dict[str, Any]:
 
 def rules(folder: Path) -> Rules:
     """Return what the run was set up with."""
-    # Nothing is judged by how quick a machine is, so the parts may be late by more than any run lasts.
-    return Rules(**about(folder)["rules"], slack=3600.0, limits={"limited": LIMIT})
+    return Rules(**about(folder)["rules"], slack=SLACK, limits={"limited": LIMIT})
 
 
 def judge(folder: Path) -> Violation | None:
     """Return what broke first, if anything did."""
     judge = Judge(rules(folder), properties=PROPERTIES)
-    events = list(attributed(read(folder)))
+    events = put_together(folder)
     if not any(isinstance(event, Change) for event in events):
         return Violation("history", "has no change of any job, so there is nothing to judge")
     try:

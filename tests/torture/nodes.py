@@ -9,6 +9,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+import psutil
+
 from zeke_sim.history import Lived
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ class Node:
         self._log = log
         self._root = root
         self._process: asyncio.subprocess.Process | None = None
-        self._stopped = False
+        self._stopped = self._noted = False
         self._lives = 0
         self._changing = asyncio.Lock()
         self.failed: list[str] = []
@@ -109,22 +111,28 @@ class Node:
             self._gone(code, "stopped" if by_itself else "killed")
             return by_itself
 
-    def pause(self) -> bool:
+    async def pause(self) -> bool:
         """Have it stand still; False if it does so already, or is not there."""
-        if self._process is None or self._stopped:
+        process = self._process
+        if process is None or self._stopped:
             return False
         self._stopped = True
         self._signal(signal.SIGSTOP)
-        self._lived("paused")
+        while process is self._process and self._stopped and not _stands_still(process.pid):
+            await self._journal.clock.sleep(0.001)
+        if process is self._process and self._stopped:
+            self._lived("paused")
+            self._noted = True
         return True
 
     def resume(self) -> None:
         """Have it go on."""
         if self._process is not None and self._stopped:
-            # Before it can do anything.
-            self._lived("resumed")
+            if self._noted:
+                # Before it can do anything.
+                self._lived("resumed")
             self._signal(signal.SIGCONT)
-        self._stopped = False
+        self._stopped = self._noted = False
 
     def look(self) -> None:
         """Take note if it has ended by itself, which it should not."""
@@ -135,7 +143,7 @@ class Node:
 
     def _gone(self, code: int, how: Literal["killed", "stopped"]) -> None:
         self._process = None
-        self._stopped = False
+        self._stopped = self._noted = False
         self._lived(how)
         if code not in (0, _KILLED):
             self.failed.append(f"{self.name} ended with {code}; its log is {self._log}")
@@ -151,3 +159,11 @@ class Node:
 
     def _lived(self, what: Literal["started", "killed", "paused", "resumed", "stopping", "stopped"]) -> None:
         self._journal.write(Lived(self._journal.at(), self.name, what))
+
+
+def _stands_still(pid: int) -> bool:
+    """Tell whether a process has stopped: the signal takes a moment to reach one that runs."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return True

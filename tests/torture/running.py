@@ -43,6 +43,9 @@ PATIENCE: Final = 120.0
 """Seconds without any step until what is left counts as left for good: far more than any pause that a healthy
 run makes, whatever the machine."""
 
+CLOCK_MOVED: Final = 0.005
+"""Seconds by which the wall clock may move against the monotonic one in a run."""
+
 _SECONDS_A_LINE: Final = 5.0
 
 
@@ -82,7 +85,7 @@ class Run:
         self._seed = seed
         self._clock = SystemClock()
         # Read at once: by these two, what the server and what processes wrote are put together.
-        self._epoch, began = self._clock.monotonic(), self._clock.now()
+        self._epoch, self._began = self._clock.monotonic(), self._clock.now()
         self._draw = SeededEntropy(seed).stream("harness")
         self._journal = Journal(folder / f"{HARNESS}.jsonl", HARNESS, self._epoch, len(CAST))
         self._decoder = Decoder(cluster, folder / "commits.jsonl")
@@ -96,7 +99,7 @@ class Run:
         about = {
             "seed": seed,
             "seconds": seconds,
-            "began": began.isoformat(),
+            "began": self._began.isoformat(),
             "rules": {
                 name: getattr(example, name)
                 for name in ("lease", "poll", "sweep", "archive_after", "delete_after")
@@ -124,6 +127,11 @@ class Run:
             await asyncio.gather(decoding, telling, return_exceptions=True)
         await self._decoder.read()
         self._decoder.close()
+        moved = (self._clock.now() - self._began).total_seconds() - (self._clock.monotonic() - self._epoch)
+        if abs(moved) > CLOCK_MOVED:
+            self.outcome.complaints.append(
+                f"the machine's clock was set by {moved:.3f} s, so this history is in no order; run it again"
+            )
         self._journal.close()
         self.outcome.starts = sum(node.starts for node in self._nodes.values())
         return self.outcome
@@ -199,7 +207,7 @@ class Run:
                 await self._clock.sleep(planned.length)
                 await node.start()
             case "stop":
-                if node.pause():
+                if await node.pause():
                     await self._clock.sleep(planned.length)
                     node.resume()
             case _:
