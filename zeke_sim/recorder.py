@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
 
 from zeke_queue.model import JobState
 from zeke_sim.history import Change, Image, QueueRow, ScheduleRow, Violation, WorkerRow
@@ -210,5 +213,23 @@ class Watched(dict[K, V]):
 
 
 def lines(events: Iterable[Event]) -> Iterable[str]:
-    """Return a history as text, a line an event: what two runs are compared by."""
-    return (f"{type(event).__name__}{tuple(event)!r}" for event in events)
+    """Return a history as text, a line an event: what two runs are compared by, on whatever interpreter."""
+    for event in events:
+        line = f"{type(event).__name__}{tuple(event)!r}"
+        if "traceback" in line:  # interpreters write theirs each in their own way
+            line = f"{type(event).__name__}{_untraced(tuple(event))!r}"
+        yield line
+
+
+def _untraced(value: Any) -> Any:
+    """Return a value with the tracebacks in it left out, for comparison."""
+    if isinstance(value, str) and value.startswith("{") and '"traceback"' in value:
+        return _untraced(json.loads(value))
+    if isinstance(value, Mapping):
+        members = cast("Mapping[Any, Any]", value)
+        return {key: "…" if key == "traceback" else _untraced(one) for key, one in members.items()}
+    if isinstance(value, tuple | list):
+        return [_untraced(one) for one in cast("Iterable[Any]", value)]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _untraced(getattr(value, one.name)) for one in fields(value)}
+    return value

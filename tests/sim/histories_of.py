@@ -1,0 +1,20 @@
+"""Prints digests of runs, to compare processes: ``python -m tests.sim.histories_of SCENARIO SEED …``."""
+
+from __future__ import annotations
+
+import sys
+
+from zeke_sim.run import run
+from zeke_sim.scenario import load
+
+
+def main() -> None:
+    name, *seeds = sys.argv[1:]
+    scenario = load(name)
+    for seed in seeds:
+        outcome = run(scenario, scenario.plan(int(seed)), ())
+        sys.stdout.write(f"{name} {seed} {len(outcome.events)} {outcome.digest}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Equal seeds give equal histories: in one process, in others with other hash seeds, and from a plan."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from zeke_sim.run import first_difference, run
+from zeke_sim.scenario import load, names
+from zeke_sim.shrink import divergence
+
+SEEDS = (0, 1, 2, 5, 11)
+
+
+@pytest.mark.parametrize("name", names())
+def test_a_seed_run_twice_gives_one_history(name: str) -> None:
+    scenario = load(name)
+    for seed in SEEDS:
+        one, other = (run(scenario, scenario.plan(seed), ()) for _ in range(2))
+        assert first_difference(one.events, other.events) is None
+        assert one.digest == other.digest
+
+
+@pytest.mark.parametrize("name", names())
+def test_the_decisions_of_a_run_make_it_again_without_drawing(name: str) -> None:
+    scenario = load(name)
+    for seed in SEEDS:
+        drawn = run(scenario, scenario.plan(seed), ())
+        assert drawn.plan.decisions
+        assert divergence(drawn, run(scenario, drawn.plan, ())) is None
+
+
+def test_other_seeds_give_other_histories() -> None:
+    scenario = load("retries")
+    assert len({run(scenario, scenario.plan(seed), ()).digest for seed in range(10)}) == 10
+
+
+def _digests(name: str, hash_seed: str, python: str = sys.executable) -> str:
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    command = [python, "-m", "tests.sim.histories_of", name, *map(str, SEEDS)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.mark.parametrize("name", names())
+def test_processes_with_other_hash_seeds_agree(name: str) -> None:
+    assert _digests(name, "1") == _digests(name, "2")
+
+
+def test_a_difference_is_told_by_the_first_event_that_differs() -> None:
+    scenario = load("retries")
+    plan = run(scenario, scenario.plan(3), ()).plan
+    fewer = dict(list((plan.decisions or {}).items())[1:])
+    told = divergence(run(scenario, plan, ()), run(scenario, plan.with_decisions(fewer), ()))
+    assert told is not None
+    assert told.startswith("event ")
+    assert " was " in told
