@@ -1,0 +1,196 @@
+"""How a history is put together: whose each change is, and what is known of when."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import pytest
+
+from tests.torture.attributing import attributed
+from tests.torture.bounding import SEEN_AT_LAST, bounded
+from tests.torture.judging import LEFT_OUT
+from zeke_queue.model import Completed, Failed, JobState, NewJob, Overdue, Want, WorkerInfo
+from zeke_sim.history import Answered, Change, Event, Image, Invoked, Lived
+from zeke_sim.properties import ALL
+
+BEGAN = datetime(2026, 1, 2, tzinfo=UTC)
+JOB, OTHER, WORKER = UUID(int=1), UUID(int=2), UUID(int=3)
+ROW = Image(
+    *(JOB, "a", JobState.CREATED, 0, 0, 0, 3, 1),
+    *(False, None, BEGAN, None, 60.0, BEGAN, None, None, None, None, None, None, None, None),
+    *(False, 0),
+)
+ACTIVE = ROW._replace(state=JobState.ACTIVE, attempt=1, worker=WORKER, started_on=BEGAN)
+DONE = ACTIVE._replace(state=JobState.COMPLETED)
+RETRY = ACTIVE._replace(state=JobState.RETRY)
+COMPLETED, FAILED = Completed(JOB, 1, None), Failed(JOB, 1, 1.0, "{}")
+
+
+def change(at: float, before: Image | None, after: Image | None, call: int | None = None) -> Change:
+    return Change(at, BEGAN + timedelta(seconds=at), "job", before, after, call, 1)
+
+
+def call(
+    number: int,
+    verb: str,
+    args: dict[str, Any],
+    times: tuple[float, float | None],
+    *,
+    outcome: Any = "ok",
+    result: Any = None,
+    transaction: int | None = None,
+) -> list[Event]:
+    """A call of w1, and its answer unless it has none."""
+    made, ended = times
+    invoked = Invoked(made, "w1", number, verb, args, transaction)
+    if ended is None:
+        return [invoked]
+    return [invoked, Answered(ended, "w1", number, verb, outcome, result, BEGAN + timedelta(seconds=made))]
+
+
+def settle(number: int, times: tuple[float, float | None], *asked: Any, **more: Any) -> list[Event]:
+    args = {"completed": (), "failed": (), "released": (), "again": False}
+    for outcome in asked:
+        args["completed" if isinstance(outcome, Completed) else "failed"] += (outcome,)
+    return call(number, "settle", args, times, **more)
+
+
+def whose(made: Change, *calls: list[Event]) -> int | None:
+    """The call that a change is attributed to."""
+    events = sorted([made, *(event for some in calls for event in some)], key=lambda event: event.at)
+    return next(event.call for event in attributed(events) if isinstance(event, Change))
+
+
+def test_an_insert_is_of_the_call_that_named_the_job() -> None:
+    jobs = {"jobs": (NewJob(JOB, "a"),)}
+    others = {"jobs": (NewJob(OTHER, "a"),)}
+    made = change(2, None, ROW)
+    assert whose(made, call(1, "insert", others, (1, 3)), call(2, "insert", jobs, (1, 3))) == 2
+    assert whose(made, call(1, "insert", jobs, (2.5, 3))) is None
+    assert whose(made, call(1, "insert", jobs, (1, 1.5), result=[JOB])) is None
+    assert whose(made, call(1, "insert", jobs, (1, 1.5), outcome="unknown")) == 1
+    assert whose(made, call(1, "insert", jobs, (1, None))) == 1
+    assert whose(made, call(1, "insert", jobs, (1, 3), outcome="failed")) is None
+
+
+def test_a_transactions_calls_count_up_to_its_commit_and_only_with_one() -> None:
+    sent = call(1, "insert", {"jobs": (NewJob(JOB, "a"),)}, (1, 1.5), transaction=7)
+    made = change(3, None, ROW)
+    assert whose(made, sent, call(2, "commit", {}, (2, 4), transaction=7)) == 1
+    assert whose(made, sent, call(2, "commit", {}, (2, 2.5), transaction=7)) is None
+    assert whose(made, sent, call(2, "commit", {}, (2, 2.5), transaction=7, outcome="unknown")) == 1
+    assert whose(made, sent) is None
+
+
+def test_a_claim_is_of_the_call_that_was_given_the_attempt() -> None:
+    args = {"worker": WORKER, "wants": (Want("a", 1),), "limit": 1}
+    made = change(2, ROW, ACTIVE)
+    given = cast("Any", ACTIVE)
+    assert (
+        whose(made, call(1, "claim", args, (1, 3), result=[]), call(2, "claim", args, (1, 3), result=[given]))
+        == 2
+    )
+    assert whose(made, call(1, "claim", args, (1, 3), outcome="unknown")) == 1
+    unknown = [call(number, "claim", args, (1, 3), outcome="unknown") for number in (1, 2)]
+    assert whose(made, *unknown) is None
+    stranger = {**args, "worker": OTHER}
+    assert whose(made, call(1, "claim", stranger, (1, None))) is None
+
+
+def test_a_settlement_is_of_a_call_that_asked_for_what_became() -> None:
+    made = change(2, ACTIVE, DONE)
+    failing, completing = settle(1, (1, None), FAILED), settle(2, (1, None), COMPLETED)
+    assert whose(made, failing, completing) == 2
+    assert whose(change(2, ACTIVE, RETRY), failing, completing) == 1
+    assert whose(made, settle(1, (1, 3), COMPLETED, result=set())) is None
+    answered = settle(3, (1, 3), COMPLETED, result={JOB})
+    assert whose(made, completing, answered) == 3
+
+
+def test_a_settlement_that_is_tried_again_is_the_first_tries_if_that_came_first() -> None:
+    first = settle(1, (1, 3), COMPLETED, outcome="unknown")
+    again = settle(2, (4, 5), COMPLETED, result={JOB})
+    assert whose(change(2, ACTIVE, DONE), first, again) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verb"),
+    [
+        (ROW, ROW._replace(state=JobState.CANCELLED), "cancel"),
+        (DONE._replace(state=JobState.CANCELLED), ROW, "resume"),
+        (DONE._replace(state=JobState.FAILED), RETRY, "retry"),
+    ],
+)
+def test_what_people_ask_for_is_of_the_call_that_did_it(before: Image, after: Image, verb: str) -> None:
+    others = [
+        call(number, other, {"ids": (JOB,)}, (1, 3), result={JOB})
+        for number, other in enumerate(("cancel", "resume", "retry"))
+        if other != verb
+    ]
+    mine = call(9, verb, {"ids": (JOB,)}, (1, 3), result={JOB})
+    assert whose(change(2, before, after), *others, mine) == 9
+    assert whose(change(2, before, after), call(9, verb, {"ids": (JOB,)}, (1, 3), result=set())) is None
+
+
+def test_of_two_sweeps_at_once_neither_is_known_to_have_moved_a_job() -> None:
+    sweeps = [call(number, "archive", {"after": 1.0, "limit": 9}, (1, 3), result=5) for number in (1, 2)]
+    assert whose(change(2, DONE, None), *sweeps) is None
+    assert whose(change(2, DONE, None), sweeps[0]) == 1
+
+
+# Bounds
+
+
+def looks(events: list[Event], verb: str) -> float:
+    return next(
+        event.at for event in bounded(events, BEGAN) if isinstance(event, Invoked) and event.verb == verb
+    )
+
+
+def test_a_look_may_miss_a_commit_until_its_call_is_answered() -> None:
+    insert = call(1, "insert", {"jobs": (NewJob(JOB, "a"),)}, (1, 3), result=[JOB])
+    events = [insert[0], change(2, None, ROW, 1), insert[1]]
+    asked = {"ids": (JOB,)}
+    assert looks([*events, *call(2, "get", asked, (2.5, 2.7), result={})], "get") == 2
+    assert looks([*events, *call(2, "get", asked, (3.5, 3.7), result={})], "get") == 3.5
+    assert looks([*events, *call(2, "get", {"ids": (OTHER,)}, (2.5, 2.7), result={})], "get") == 2.5
+
+
+def test_a_commit_without_an_answer_is_seen_before_long() -> None:
+    events: list[Event] = [change(2, None, ROW)]
+    for at, seen in ((2.5, 2), (3 + SEEN_AT_LAST, 3 + SEEN_AT_LAST)):
+        assert looks([*events, *call(2, "get", {"ids": (JOB,)}, (at, 99), result={})], "get") == seen
+
+
+def test_no_call_is_put_before_its_process_went_on() -> None:
+    events: list[Event] = [change(2, None, ROW), Lived(2.2, "w1", "resumed")]
+    assert looks([*events, *call(2, "cancel", {"ids": (JOB,)}, (2.5, 3), result=set())], "cancel") == 2.2
+
+
+def test_a_beat_that_is_under_way_may_be_missed() -> None:
+    beat = call(1, "beat", {"worker": WorkerInfo(WORKER, "here", 1, (), 3.0)}, (1, 3), result={})
+    overdue = Overdue(JOB, "a", 1, 0, 3, 1, False, None, "lease", WORKER)  # noqa: FBT003 - as the row has it
+    assert looks([*beat, *call(2, "overdue", {"limit": 9}, (2, 4), result=[overdue])], "overdue") == 1
+
+
+def issued(verb: str, args: dict[str, Any], times: tuple[float, float], result: Any) -> datetime | None:
+    events = bounded(call(1, verb, args, times, result=result), BEGAN)
+    return next(event.issued for event in events if isinstance(event, Answered))
+
+
+def test_what_was_overdue_was_so_at_the_answer_at_the_latest() -> None:
+    assert issued("overdue", {"limit": 9}, (1, 4), []) == BEGAN + timedelta(seconds=4)
+    assert issued("claim", {"worker": WORKER}, (1, 4), []) == BEGAN + timedelta(seconds=1)
+
+
+def test_a_send_whose_slot_may_have_passed_has_no_time() -> None:
+    jobs = {"jobs": (NewJob(JOB, "a", slot_seconds=3), NewJob(OTHER, "a"))}
+    assert issued("insert", jobs, (1, 2), [None, OTHER]) == BEGAN + timedelta(seconds=1)
+    assert issued("insert", jobs, (1, 4), [None, OTHER]) is None
+
+
+def test_what_is_left_out_is_a_property_and_has_a_reason() -> None:
+    assert set(LEFT_OUT) <= {one.name for one in ALL}
+    assert all(LEFT_OUT.values())
