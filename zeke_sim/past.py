@@ -190,6 +190,10 @@ class Past:
             self._enter(after)
             if was is None:
                 life.failures = life.pardons = 0
+                # An id that was purged may be sent again, and its attempts are counted from one again.
+                life.claims.clear()
+                life.began.clear()
+                life.ended.clear()
                 life.retries = after.retry_limit
             elif after.state is _ACTIVE and (before is None or before.attempt != after.attempt):
                 life.claims[after.attempt] = event
