@@ -1,0 +1,204 @@
+"""Programs that wait for jobs: for their results, for so long at most, or for each change of their status.
+
+Jobs fail and are retried, snooze, tell how far they are, and are cancelled, resumed and retried by others
+while they are watched, from two programs at once, several times in each. The storage goes away for moments,
+and for longer than a watcher is patient; notifications get lost where a program is cut off. Whoever gives up
+waiting because of that begins anew. A result is what the handler returned, a time-out does not come early,
+each line of progress comes once, and no status that a stream tells is one before the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout
+from zeke_queue.sending import SendOptions
+from zeke_sim.history import Ended, Told, Violation
+from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
+from zeke_sim.workloads import Known, act, doing, own_id, script, sending, tending, through_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from uuid import UUID
+
+    from zeke_queue.model import Job
+    from zeke_sim.draws import Draws
+    from zeke_sim.node import Main, Node
+    from zeke_sim.workloads import Deed
+
+PHASE: Final = 45.0
+
+TRIES: Final = 200
+"""How often a watcher begins anew at most."""
+
+GIVES_UP: Final = 3
+"""How many time-outs a program takes before it waits no longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """One watcher.
+
+    Attributes:
+        number: that no other of the world has.
+        at: when it begins, in seconds.
+        job: of which job.
+        how: for each change, for the result, or the looks of a progress bar.
+        timeout: seconds, of waits for the result.
+        leaves: seconds after which it loses interest; None for one that stays to the end.
+    """
+
+    number: int
+    at: float
+    job: UUID
+    how: Literal["stream", "result", "events"]
+    timeout: float
+    leaves: float | None
+
+
+def _watching(waits: list[Wait]) -> Main:
+    """Return a program in which several wait at the same time."""
+
+    async def main(node: Node) -> None:
+        async with asyncio.TaskGroup() as group:
+            for wait in waits:
+                group.create_task(_wait(node, wait))
+
+    return main
+
+
+async def _wait(node: Node, wait: Wait) -> None:
+    await asyncio.sleep(wait.at)
+    do = _HOW[wait.how]
+    # A program that was killed begins anew as well, and each of its streams is another one.
+    tries = itertools.count((1000 * wait.number + node.incarnation) * TRIES)
+    try:
+        await asyncio.wait_for(through_faults(lambda: do(node, wait, next(tries)), tries=TRIES), wait.leaves)
+    except (TimeoutError, JobNotFound):
+        return  # it lost interest, or the job is not there yet, or was purged
+
+
+async def _stream(node: Node, wait: Wait, stream: int) -> None:
+    """Note each status that is told; a stream that is begun anew is another one."""
+    world = node.world
+    async with aclosing(node.queue.watch(wait.job)) as changes:
+        async for job in changes:
+            world.recorder.add(Told(world.time(), node.name, stream, job.id, job.status, job.attempt))
+
+
+async def _result(node: Node, wait: Wait, _: int) -> None:
+    """Wait for the result a few times, and see that it and the time that it takes are right."""
+    run = await node.queue.run(wait.job)
+    for _round in range(GIVES_UP):
+        began = asyncio.get_running_loop().time()
+        try:
+            result = await run.result(wait.timeout)
+        except ResultTimeout:
+            waited = asyncio.get_running_loop().time() - began
+            if waited < wait.timeout - 1e-3:
+                raise Violation(
+                    "a time-out is not early",
+                    f"after {waited:.3f} s, and {wait.timeout} s were given",
+                    job=wait.job,
+                    at=node.world.time(),
+                ) from None
+            continue
+        except JobFailed as failed:
+            _see(node, wait, failed.job)
+            return
+        _see_result(node, wait, result)
+        return
+
+
+def _see_result(node: Node, wait: Wait, result: object) -> None:
+    """See that a result is one that the handler returned."""
+    ends = [event for event in node.world.recorder.events if isinstance(event, Ended)]
+    returned = [end.value for end in ends if end.job == wait.job and end.how == "returned"]
+    if result not in returned:
+        raise Violation(
+            "a result is what the handler returned",
+            f"{result!r}, and not of {returned}",
+            job=wait.job,
+            at=node.world.time(),
+        )
+
+
+def _see(node: Node, wait: Wait, job: Job) -> None:
+    """See that a job that failed for who waits for it has failed."""
+    if job.completed_on is None or job.id != wait.job:
+        raise Violation(
+            "who is told of a failure is told of its job", f"{job.id} is {job.state}", at=node.world.time()
+        )
+
+
+async def _events(node: Node, wait: Wait, _: int) -> None:
+    """Look at progress and log lines again and again, each line once and in order."""
+    seen = 0
+    while True:
+        events = await node.queue.storage.events(wait.job, seen)
+        if any(one.seq <= seen for one in events):
+            raise Violation("each event comes once", f"after {seen}: {events}", at=node.world.time())
+        if events:
+            seen = events[-1].seq
+        job = await node.queue.get(wait.job)
+        if job is None or job.completed_on is not None:
+            return
+        await asyncio.sleep(2.0)
+
+
+_HOW: Final[dict[str, Callable[[Node, Wait, int], Awaitable[None]]]] = {
+    "stream": _stream,
+    "result": _result,
+    "events": _events,
+}
+
+
+def _drawn(draws: Draws, number: int, jobs: list[UUID]) -> Wait:
+    return Wait(
+        number,
+        at=round(draws.uniform(0.0, 0.6 * PHASE), 2),
+        job=draws.pick(jobs),
+        how=draws.pick(("stream", "stream", "result", "result", "events")),
+        timeout=draws.pick((0.0, 0.5, 5.0, 20.0)),
+        leaves=draws.pick((None, None, round(draws.uniform(0.5, 20.0), 2))),
+    )
+
+
+def build(draws: Draws) -> Setup:
+    """A few jobs, one program that sends and changes its mind, two that watch."""
+    catalog = Catalog()
+    catalog.task("work", retry_limit=draws.below(3), retry_delay=1, expire_in=15.0)(act)
+    jobs = [own_id(draws) for _ in range(2 + draws.below(3))]
+    known = Known(enumerate(jobs))
+    deeds: list[tuple[float, Deed]] = [
+        (
+            draws.uniform(0.0, 0.4 * PHASE),
+            sending(known, number, "work", script(draws, longest=6.0), SendOptions(id=job)),
+        )
+        for number, job in enumerate(jobs)
+    ]
+    for _ in range(draws.below(6)):
+        what = draws.pick(("cancel", "resume", "retry", "retry"))
+        deeds.append((draws.uniform(0.1, 0.8) * PHASE, tending(known, draws.below(len(jobs)), what)))
+    waits = [_drawn(draws, number, jobs) for number in range(6 + draws.below(5))]
+    return Setup(
+        catalog,
+        clients={
+            "c1": doing(deeds),
+            "c2": _watching([wait for wait in waits if wait.number % 2]),
+            "c3": _watching([wait for wait in waits if not wait.number % 2]),
+        },
+        worker={"concurrency": 1 + draws.below(3), "lease": 6.0, "beat": 2.0, "grace": 3.0},
+        phase=PHASE,
+        archive_after=draws.pick((5.0, 20.0)),
+        delete_after=20.0,
+    )
+
+
+SCENARIO = Scenario("watch", "programs wait for results and follow jobs, whatever becomes of these", build)
