@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 Deed: TypeAlias = "Callable[[Node], Awaitable[object]]"
 """One thing that a client does, by its node's queue; done again until the storage answers."""
 
+Tending: TypeAlias = Literal["cancel", "resume", "retry"]
+
 Known: TypeAlias = dict[int, UUID]
 """The jobs that clients tell each other of, by the numbers under which they were to be sent."""
 
@@ -172,7 +174,7 @@ def sending(
     return send
 
 
-def tending(known: Known, number: int, what: Literal["cancel", "resume", "retry"]) -> Deed:
+def tending(known: Known, number: int, what: Tending) -> Deed:
     """Return the deed of cancelling, resuming or retrying the job of a number, if there is one by then."""
 
     async def tend(node: Node) -> None:

@@ -14,16 +14,16 @@ from zeke_queue.catalog import Catalog
 from zeke_queue.sending import SendOptions
 from zeke_sim.scenario import Scenario
 from zeke_sim.setup import Setup
-from zeke_sim.workloads import Deed, Known, act, doing, script, sending, tending
+from zeke_sim.workloads import Deed, Known, Tending, act, doing, script, sending, tending
 
 if TYPE_CHECKING:
     from zeke_sim.draws import Draws
 
-PHASE: Final = 45.0
+PHASE: Final = 40.0
 
 
 def build(draws: Draws) -> Setup:
-    """A handful of jobs, and more changes of mind than jobs."""
+    """A handful of jobs, and for each of them some changes of mind, by either of two programs."""
     catalog = Catalog()
     catalog.task(
         "work",
@@ -33,34 +33,43 @@ def build(draws: Draws) -> Setup:
     )(act)
 
     known = Known()
-    jobs = 3 + draws.below(4)
-    sends = [(draws.uniform(0.0, 0.5 * PHASE), _send(draws, known, number)) for number in range(jobs)]
-    minds = {
-        name: doing(
-            [(draws.uniform(0.0, PHASE), _tend(draws, known, jobs)) for _ in range(5 + draws.below(6))]
-        )
-        for name in ("c2", "c3")
-    }
+    archive_after = draws.pick((2.0, 5.0, 15.0))
+    plans: dict[str, list[tuple[float, Deed]]] = {"c1": [], "c2": [], "c3": []}
+    for number in range(3 + draws.below(4)):
+        at = draws.uniform(0.0, 0.6 * PHASE)
+        plans["c1"].append((at, _send(draws, known, number)))
+        for moment, what in _changes_of_mind(draws, at, archive_after):
+            plans[draws.pick(("c2", "c3"))].append((moment, tending(known, number, what)))
     lease = draws.pick((3.0, 6.0))
     return Setup(
         catalog,
-        clients={"c1": doing(sends), **minds},
+        clients={name: doing(plan) for name, plan in plans.items()},
         supervisors=1 + draws.below(2),
         worker={"concurrency": 1 + draws.below(3), "lease": lease, "beat": lease / 3, "grace": 2.0},
         sweep=draws.pick((1.0, 3.0)),
         phase=PHASE,
-        archive_after=draws.pick((2.0, 5.0, 15.0)),
+        archive_after=archive_after,
         delete_after=draws.pick((5.0, 20.0)),
     )
+
+
+def _changes_of_mind(draws: Draws, sent: float, kept: float) -> list[tuple[float, Tending]]:
+    """Draw what is done to a job, and when: also just as the archive takes it."""
+    changes: list[tuple[float, Tending]] = []
+    at = sent
+    for _ in range(draws.below(3)):
+        at += draws.uniform(0.0, 6.0)
+        changes.append((at, "cancel"))
+        at += draws.pick((draws.uniform(0.0, 3.0), kept + draws.uniform(0.0, 3.0)))
+        changes.append((at, "resume"))
+    again = (sent + draws.uniform(1.0, 12.0) + draws.pick((0.0, kept)) for _ in range(draws.below(3)))
+    changes.extend((moment, "retry") for moment in again)
+    return changes
 
 
 def _send(draws: Draws, known: Known, number: int) -> Deed:
     options = SendOptions(delay=round(draws.uniform(0.0, 8.0), 2)) if draws.chance(0.3) else None
     return sending(known, number, "work", script(draws, longest=8.0, stubborn=0.6), options)
-
-
-def _tend(draws: Draws, known: Known, jobs: int) -> Deed:
-    return tending(known, draws.below(jobs), draws.pick(("cancel", "cancel", "resume", "retry")))
 
 
 SCENARIO = Scenario(

@@ -27,7 +27,7 @@ QUEUES: Final = ("narrow", "narrow-old", "single", "free")
 
 
 def build(draws: Draws) -> Setup:
-    """Three tasks in four queues, two or three workers, two senders, an operator."""
+    """Three tasks in four queues, two workers, two senders, an operator."""
     catalog = Catalog()
     options: dict[str, Any] = {"retry_limit": 2, "retry_delay": 1, "expire_in": draws.pick((5.0, 30.0))}
     catalog.task("narrow", aliases=["narrow-old"], concurrency_limit=2 + draws.below(2), **options)(act)
@@ -38,7 +38,6 @@ def build(draws: Draws) -> Setup:
     return Setup(
         catalog,
         clients={"c1": _sender(draws), "c2": _sender(draws), "op": _operator(draws)},
-        workers=2 + draws.below(2),
         worker={"concurrency": 1 + draws.below(3), "lease": lease, "beat": lease / 3, "grace": 2.0},
         sweep=2.0,
         phase=PHASE,
@@ -52,7 +51,7 @@ def _sender(draws: Draws) -> Any:
     return doing(
         [
             (draws.uniform(0.0, 0.6 * PHASE), _send(draws, known, number))
-            for number in range(4 + draws.below(5))
+            for number in range(3 + draws.below(4))
         ]
     )
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from zeke_sim.node import Node
     from zeke_sim.world import World
 
-PHASE: Final = 40.0
+PHASE: Final = 30.0
 
 
 def build(draws: Draws) -> Setup:

@@ -10,14 +10,27 @@ singleton queues do; a job of such a key that runs finds its place taken when it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
 from zeke_queue.catalog import Catalog
 from zeke_queue.model import NewJob
 from zeke_queue.sending import Send, SendOptions
 from zeke_sim.scenario import Scenario
 from zeke_sim.setup import Setup
-from zeke_sim.workloads import Deed, Known, act, doing, own_id, script, sending, tending
+from zeke_sim.workloads import (
+    Deed,
+    Known,
+    Script,
+    Step,
+    Tending,
+    act,
+    doing,
+    own_id,
+    script,
+    sending,
+    tending,
+)
 
 if TYPE_CHECKING:
     from zeke_sim.draws import Draws
@@ -35,15 +48,17 @@ def build(draws: Draws) -> Setup:
     catalog.task("one", retry_limit=2, retry_delay=1, expire_in=draws.pick((4.0, 30.0)))(act)
 
     known = Known()
-    senders = {
-        name: doing([(_moment(draws), _send(draws, known, first + n)) for n in range(3 + draws.below(4))])
-        for name, first in (("c1", 0), ("c2", 100))
-    }
-    tends = [(_moment(draws, 0.9), _tend(draws, known)) for _ in range(4 + draws.below(6))]
+    plans: dict[str, list[tuple[float, Deed]]] = {"c1": [], "c2": [], "c3": []}
+    for number in range(5 + draws.below(5)):
+        at = _moment(draws)
+        for later, deed in _send(draws, known, number):
+            plans[draws.pick(("c1", "c2"))].append((at + later, deed))
+        for later, what in _tend(draws):
+            plans["c3"].append((at + later, tending(known, number, what)))
     lease = draws.pick((3.0, 6.0))
     return Setup(
         catalog,
-        clients={**senders, "c3": doing(tends)},
+        clients={name: doing(plan) for name, plan in plans.items()},
         worker={"concurrency": 1 + draws.below(3), "lease": lease, "beat": lease / 3, "grace": 2.0},
         sweep=2.0,
         phase=PHASE,
@@ -52,30 +67,38 @@ def build(draws: Draws) -> Setup:
     )
 
 
-def _moment(draws: Draws, part: float = 0.7) -> float:
-    """Draw a time; whole seconds now and then, so that deeds of several programs meet."""
-    at = draws.uniform(0.0, part * PHASE)
-    return float(int(at)) if draws.chance(0.5) else at
+def _moment(draws: Draws) -> float:
+    """Draw a time; every five seconds now and then, so that deeds of several programs meet."""
+    at = draws.uniform(0.0, 0.7 * PHASE)
+    return 5.0 * int(at / 5.0) if draws.chance(0.5) else at
 
 
-def _tend(draws: Draws, known: Known) -> Deed:
-    number = draws.below(5) + draws.pick((0, 100))
-    return tending(known, number, draws.pick(("cancel", "cancel", "resume", "retry")))
+def _tend(draws: Draws) -> list[tuple[float, Tending]]:
+    """Draw what is done to a job after it was sent: taken off, brought back, run again."""
+    tends: list[tuple[float, Tending]] = []
+    if draws.chance(0.4):
+        at = draws.uniform(0.0, 4.0)
+        tends.append((at, "cancel"))
+        tends.append((at + draws.uniform(0.0, 6.0), "resume"))
+    if draws.chance(0.4):
+        tends.append((draws.uniform(1.0, 12.0), "retry"))
+    return tends
 
 
-def _send(draws: Draws, known: Known, number: int) -> Deed:
+def _send(draws: Draws, known: Known, number: int) -> list[tuple[float, Deed]]:
+    """Draw how a job is sent, and when, in seconds from its moment."""
     payload = script(draws, longest=4.0, steps=2)
     how = draws.pick(("as pg-boss", "together", "alone", "alone"))
     if how == "as pg-boss":
-        return _as_pgboss(known, number, _waits_alone(draws, payload.model_dump_json()))
+        return _in_turn(draws, known, number)
     options = _place(draws)
     if how == "together":
         several = [Send("one", payload, **options), Send("one", payload, **_place(draws))]
-        return _together(known, number, several)
+        return [(0.0, _together(known, number, several))]
     if draws.chance(0.5):
         options["id"] = own_id(draws)
     send = sending(known, number, "one", payload, options)
-    return _again(send) if draws.chance(0.3) else send
+    return [(0.0, send)] + ([(draws.pick((0.0, 1.0)), send)] if draws.chance(0.3) else [])
 
 
 def _place(draws: Draws) -> SendOptions:
@@ -94,8 +117,19 @@ def _place(draws: Draws) -> SendOptions:
     return options
 
 
-def _waits_alone(draws: Draws, data: str) -> NewJob:
-    return NewJob(own_id(draws), "one", data, retry_limit=2, expire_in=10.0, singleton_key=WHILE_WAITING)
+def _in_turn(draws: Draws, known: Known, number: int) -> list[tuple[float, Deed]]:
+    """Send two jobs of a key that is held while they wait: the second, perhaps, while the first runs."""
+    first = Step(seconds=round(draws.uniform(0.5, 4.0), 2), end=draws.pick(("raise", "snooze", "return")))
+    scripts = Script(steps=[first]), script(draws, longest=4.0, steps=2)
+    jobs = [
+        NewJob(own_id(draws), "one", one.model_dump_json(), retry_limit=2, retry_delay=1, expire_in=10.0)
+        for one in scripts
+    ]
+    moments = (0.0, draws.uniform(0.0, 3.0))
+    return [
+        (moment, _as_pgboss(known, number, replace(job, singleton_key=WHILE_WAITING)))
+        for moment, job in zip(moments, jobs, strict=True)
+    ]
 
 
 def _as_pgboss(known: Known, number: int, job: NewJob) -> Deed:
@@ -116,16 +150,6 @@ def _together(known: Known, number: int, several: list[Send]) -> Deed:
                 known[number] = job
 
     return send
-
-
-def _again(deed: Deed) -> Any:
-    """Do a deed twice, as a program does that has forgotten that it did."""
-
-    async def twice(node: Node) -> None:
-        await deed(node)
-        await deed(node)
-
-    return twice
 
 
 SCENARIO = Scenario(
