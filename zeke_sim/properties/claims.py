@@ -99,10 +99,11 @@ def claims_go_in_order(event: Change, past: Past) -> None:
     mine = _order(event.before)
     taken: dict[str, int] = {}
     for change in call.did:
-        if change.after is not None:
+        if change.after is not None and change is not event:
             taken[change.after.name] = taken.get(change.after.name, 0) + 1
     for want in call.invoked.args["wants"]:
-        if taken.get(want.name, 0) >= want.free or not _has_room(want.name, past):
+        mine_of_it = int(want.name == row.name)
+        if taken.get(want.name, 0) >= want.free or not _has_room(want.name, mine_of_it, past):
             continue
         for other in past.waiting[want.name].values():
             if other.start_after <= row.started_on and _order(other) < mine and not _locked(other, past):
@@ -115,12 +116,13 @@ def _order(row: Image) -> tuple[int, object, int]:
     return -row.priority, row.start_after, row.id.int
 
 
-def _has_room(name: str, past: Past) -> bool:
+def _has_room(name: str, but: int, past: Past) -> bool:
+    """Tell whether a queue would admit a claim, if so many of its active jobs had not been claimed."""
     queue = past.queues.get(name)
     if queue is None:
         return True
     limit = queue.concurrency_limit
-    return queue.paused_on is None and (limit is None or len(past.active[name]) < limit)
+    return queue.paused_on is None and (limit is None or len(past.active[name]) - but < limit)
 
 
 def _locked(row: Image, past: Past) -> bool:
