@@ -93,8 +93,8 @@ def tell_verdict(folder: Path) -> bool:
     )
     if violation.job is not None:
         say(f"The life of job {violation.job}:")
-        for line in judging.life(judging.read(folder), violation.job):
-            say(f"  {line}")
+        for line in judging.life(judging.put_together(folder), violation):
+            say(line)
     return False
 
 

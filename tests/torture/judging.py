@@ -12,14 +12,14 @@ from tests.torture.cluster import read_commits
 from tests.torture.decoding import Tables
 from tests.torture.recording import loads
 from tests.torture.tasks import LIMIT
-from zeke_sim.history import Change, Rules, Violation
+from zeke_sim.history import Change, Fault, Lived, Rules, Violation
 from zeke_sim.judge import Judge
 from zeke_sim.properties import ALL
+from zeke_sim.report.as_json import ids, line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-    from uuid import UUID
 
     from zeke_sim.history import Event
 
@@ -90,7 +90,11 @@ def judge(folder: Path) -> Violation | None:
     return None
 
 
-def life(events: list[Event], job: UUID) -> list[str]:
-    """Return everything that names a job, a line each."""
-    name = str(job)
-    return [line for event in events if name in (line := repr(event))]
+def life(events: list[Event], violation: Violation) -> list[str]:
+    """Return all that names the job of a violation, and what went wrong in its interval, a line each."""
+    return [
+        f"{event.at:9.3f}  {getattr(event, 'node', ''):7}  {line(event)}"
+        for event in events
+        if violation.job in set(ids(event))
+        or (isinstance(event, Fault | Lived) and violation.since <= event.at <= violation.at)
+    ]

@@ -27,7 +27,18 @@ from zeke_queue.model import CatchUp, Claimed, Failed, JobState, NewJob, Schedul
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.store import Storage, Transaction
-from zeke_sim.history import Answered, Began, Change, Ended, Event, Invoked, QueueRow, ScheduleRow, WorkerRow
+from zeke_sim.history import (
+    Answered,
+    Began,
+    Change,
+    Ended,
+    Event,
+    Invoked,
+    QueueRow,
+    ScheduleRow,
+    Violation,
+    WorkerRow,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -483,4 +494,5 @@ def test_what_processes_wrote_stands_between_the_commits_by_time(tmp_path: Path,
     (tmp_path / "w1.jsonl").write_text(f"{dumps(began)}\n{dumps(ended)}\n")
     assert [type(one) for one in judging.read(tmp_path)] == [Change, Began, Change, Ended]
     assert judging.rules(tmp_path).lease == 3.0
-    assert len(judging.life(judging.read(tmp_path), JOB)) == 4
+    broken = Violation("a rule", "a text", job=JOB, at=4.0)
+    assert judging.life(judging.read(tmp_path), broken)[1] == "    2.000  w1       a 000001 begins attempt 1"
