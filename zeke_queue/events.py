@@ -15,7 +15,7 @@ from zeke_queue.core.failure import shown
 from zeke_queue.core.options import INT4_MAX
 from zeke_queue.errors import BadOption, JobNotFound, StorageUnavailable
 from zeke_queue.model import FINAL, JobState
-from zeke_queue.pacing import first
+from zeke_queue.pacing import end, first
 from zeke_queue.tending import require
 
 if TYPE_CHECKING:
@@ -134,9 +134,7 @@ class Watchers:
         self._closed = True
         watched, self._watched = self._watched, {}
         tasks = [*self._following, *([] if self._looking is None else [self._looking])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
         for job_id, one in watched.items():
             one.tell(_was_closed(job_id))
 

@@ -61,6 +61,20 @@ async def first(*coroutines: Coroutine[Any, Any, T]) -> T:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return next(task for task in tasks if task.done()).result()
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*tasks)
+
+
+async def end(*futures: asyncio.Future[Any]) -> None:
+    """Cancel what is not done, and wait until it is; what any of them raised is theirs.
+
+    ``asyncio.gather`` would do, but takes a step of the loop for what is done already on some Pythons and
+    none on others, and a simulation is to go alike on all of them.
+    """
+    ending = [future for future in futures if not future.done()]
+    for future in ending:
+        future.cancel()
+    if ending:
+        await asyncio.wait(ending)
+    for future in futures:
+        if not future.cancelled():
+            future.exception()  # it is heard, so that nobody reports it as lost

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from zeke_queue.core.idling import idle_wait
 from zeke_queue.errors import StorageError, StorageUnavailable
 from zeke_queue.model import Want
+from zeke_queue.pacing import end
 from zeke_queue.worker.bell import Bell
 from zeke_queue.worker.held import Held
 
@@ -234,8 +235,7 @@ class Intake:
             else:
                 self._slept += 1
         finally:
-            waiting.cancel()
-            await asyncio.gather(waiting, return_exceptions=True)
+            await end(waiting)
 
     async def _woken(self, waiting: asyncio.Future[bool]) -> bool:
         """Wait for a wake-up of either kind; False if none came in time."""
@@ -245,8 +245,7 @@ class Intake:
             looked, self._looked = self._looked, False
             return looked or (waiting.done() and waiting.result())
         finally:
-            ringing.cancel()
-            await asyncio.gather(ringing, return_exceptions=True)
+            await end(ringing)
 
     async def _say(self, *, asleep: bool) -> None:
         if asleep != self._asleep:

@@ -136,7 +136,8 @@ class Lanes:
         ending = [lane.task for lane in self._lanes if lane.held is None and lane.task is not None]
         while self._idle:
             self._wake()
-        await asyncio.gather(*ending, return_exceptions=True)
+        if ending:
+            await asyncio.wait(ending)
 
     def disband(self) -> None:
         """Cancel what is left of the lanes, and wait for nothing."""

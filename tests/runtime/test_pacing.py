@@ -1,0 +1,68 @@
+"""Ending what runs: it is over when the call returns, and nobody hears of what it raised."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+from zeke_queue.pacing import end, first
+
+
+async def _fail() -> None:
+    raise ValueError("its own business")
+
+
+async def test_what_is_ended_is_over_and_has_cleaned_up() -> None:
+    left: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            left.append("cleaned up")
+
+    task, began = asyncio.ensure_future(work()), asyncio.Event()
+    asyncio.get_running_loop().call_soon(began.set)
+    await began.wait()
+    await end(task)
+    assert task.cancelled()
+    assert left == ["cleaned up"]
+
+
+async def test_what_is_done_costs_no_step_of_the_loop() -> None:
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    done.set_result(None)
+    steps: list[str] = []
+    asyncio.get_running_loop().call_soon(steps.append, "a step")
+    await end(done)
+    assert steps == []
+
+
+async def test_what_it_raised_is_not_reported_as_lost() -> None:
+    reports: list[object] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _loop, context: reports.append(context))
+    task = asyncio.ensure_future(_fail())
+    await asyncio.wait([task])
+    await end(task)
+    del task
+    gc.collect()
+    assert reports == []
+
+
+async def test_the_first_to_end_decides() -> None:
+    async def never() -> str:
+        await asyncio.Event().wait()
+        return "never"
+
+    async def now() -> str:
+        return "now"
+
+    assert await first(now(), never()) == "now"
+
+
+async def test_the_first_to_end_may_fail() -> None:
+    with pytest.raises(ValueError, match="its own business"):
+        await first(_fail(), asyncio.Event().wait())
