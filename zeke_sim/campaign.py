@@ -1,0 +1,203 @@
+"""A campaign: many runs over several scenarios, in one process or more, with a ledger of what happened."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_sim.budget import Budget, Stopwatch
+from zeke_sim.faults import KINDS
+from zeke_sim.ledger import Ledger, expected
+from zeke_sim.plan import Plan
+from zeke_sim.run import run
+from zeke_sim.scenario import load, names
+from zeke_sim.search import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+BATCH: Final = 25
+"""Runs that a process makes before it reports."""
+
+EVERY: Final = 10.0
+"""Seconds between lines of progress."""
+
+
+@dataclass(slots=True)
+class Campaign:
+    """What came of a campaign.
+
+    Attributes:
+        runs: how many were made, by scenario.
+        found: the first that broke a property.
+        ledger: what happened in all of them.
+        events, virtual: how many events, and seconds of virtual time.
+        cpu, real: seconds of processor and of real time.
+    """
+
+    runs: dict[str, int] = field(default_factory=dict[str, int])
+    found: Finding | None = None
+    ledger: Ledger = field(default_factory=Ledger)
+    events: int = 0
+    virtual: float = 0.0
+    cpu: float = 0.0
+    real: float = 0.0
+
+    def summary(self) -> str:
+        """Say in two lines what was done."""
+        runs = sum(self.runs.values())
+        each = ", ".join(f"{name} {number}" for name, number in sorted(self.runs.items()))
+        speed = f"{runs / self.cpu:.0f} runs a processor second, " if self.cpu else ""
+        return (
+            f"{runs} runs ({each})\n"
+            f"{self.events} events in {self.virtual / 3600:.1f} virtual hours; {speed}{self.real:.1f} s; "
+            f"{'nothing broke' if self.found is None else 'a property broke'}"
+        )
+
+
+def search(
+    scenarios: Sequence[str] | None = None,
+    *,
+    start: int = 0,
+    seeds: int,
+    budget: float | None = None,
+    jobs: int = 1,
+    progress: Callable[[str], None] | None = None,
+) -> Campaign:
+    """Run seeds, dealt out to the scenarios in turn, until one breaks a property.
+
+    Args:
+        scenarios: names; all of them by default.
+        start: the first seed.
+        seeds: how many runs.
+        budget: seconds of real time at most.
+        jobs: processes at once.
+        progress: is told a line from time to time.
+
+    Raises:
+        SimulationError: there is no such scenario.
+    """
+    chosen = list(scenarios or names())
+    for name in chosen:
+        load(name)
+    batches = _batches(chosen, start, seeds)
+    campaign, watch = Campaign(), Stopwatch()
+    told = 0.0
+    answers = _here(batches) if jobs == 1 else _in_processes(batches, jobs)
+    for answer in answers:
+        _take(campaign, answer)
+        campaign.real = watch.seconds
+        if campaign.found is not None or (budget is not None and watch.seconds >= budget):
+            break
+        if progress is not None and watch.seconds - told >= EVERY:
+            told = watch.seconds
+            progress(f"{sum(campaign.runs.values())} of {seeds} runs, {told:.0f} s, nothing broke so far")
+    return campaign
+
+
+def _batches(chosen: Sequence[str], start: int, seeds: int) -> Iterator[list[tuple[str, int]]]:
+    """Yield batches of (scenario, seed)."""
+    every = ((name, seed) for seed in itertools.count(start) for name in chosen)
+    dealt = itertools.islice(every, seeds)
+    while batch := list(itertools.islice(dealt, BATCH)):
+        yield batch
+
+
+def _batch(runs: Sequence[tuple[str, int]]) -> dict[str, Any]:
+    """Make some runs, up to the first that breaks a property."""
+    budget, ledger = Budget(None), Ledger()
+    made: dict[str, int] = {}
+    answer: dict[str, Any] = {"events": 0, "virtual": 0.0, "found": None, "runs": made}
+    for name, seed in runs:
+        scenario = load(name)
+        outcome = run(scenario, scenario.plan(seed))
+        made[name] = made.get(name, 0) + 1
+        answer["events"] += len(outcome.events)
+        answer["virtual"] += outcome.seconds
+        ledger.take(outcome.events)
+        if outcome.violation is not None:
+            answer["found"] = outcome.plan.dumps()
+            break
+    answer["ledger"] = ledger.as_json()
+    answer["cpu"] = budget.used
+    return answer
+
+
+def _take(campaign: Campaign, answer: dict[str, Any]) -> None:
+    for name, number in answer["runs"].items():
+        campaign.runs[name] = campaign.runs.get(name, 0) + number
+    campaign.events += answer["events"]
+    campaign.virtual += answer["virtual"]
+    campaign.cpu += answer["cpu"]
+    campaign.ledger.merge(Ledger.from_json(answer["ledger"]))
+    if answer["found"] is not None:
+        plan = Plan.loads(answer["found"])
+        outcome = run(load(plan.scenario), plan)
+        if outcome.violation is not None:
+            campaign.found = Finding(
+                plan.scenario, plan.seed, outcome.violation, sum(campaign.runs.values()), outcome
+            )
+
+
+def _here(batches: Iterator[list[tuple[str, int]]]) -> Iterator[dict[str, Any]]:
+    return (_batch(batch) for batch in batches)
+
+
+def _in_processes(batches: Iterator[list[tuple[str, int]]], jobs: int) -> Iterator[dict[str, Any]]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        try:
+            waiting = {pool.submit(_batch, batch) for batch in itertools.islice(batches, 2 * jobs)}
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                waiting |= {pool.submit(_batch, batch) for batch in itertools.islice(batches, len(done))}
+                for future in done:
+                    yield future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+VERBS: Final = (
+    "archive",
+    "beat",
+    "cancel",
+    "claim",
+    "commit",
+    "declare_queues",
+    "declare_schedules",
+    "due_schedules",
+    "extend",
+    "get",
+    "idle",
+    "insert",
+    "leave",
+    "note",
+    "overdue",
+    "purge",
+    "resume",
+    "retry",
+    "serve_ticks",
+    "settle",
+)
+"""The storage's verbs that every search should see succeed, fail and stay unanswered."""
+
+UNREACHED: Final[Mapping[str, str]] = {}
+"""What a search need not reach, as the ledger calls it, with the reason."""
+
+
+def missing(ledger: Ledger) -> list[str]:
+    """Return what should have happened in a search over all scenarios, and never did."""
+    return ledger.never(expected(KINDS, VERBS, but=UNREACHED))
+
+
+def table(ledger: Ledger) -> str:
+    """Return the ledger as a table of lines: how often what happened."""
+    counts = ledger.as_json()
+    lines = [f"{ledger.runs} runs"]
+    for part in ("edges", "faults", "calls"):
+        lines.append(part)
+        lines += [f"  {number:>9}  {what}" for what, number in sorted(counts[part].items())]
+    return "\n".join(lines)

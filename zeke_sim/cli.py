@@ -1,0 +1,298 @@
+"""``zeke sim``: run scenarios, replay and shrink what broke, compare runs, and try the simulator itself.
+
+Every ``zeke`` command imports this module, so what a command needs is loaded when it runs.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from zeke_sim.plan import Plan
+    from zeke_sim.run import Outcome
+    from zeke_sim.scenario import Scenario
+    from zeke_sim.search import Finding
+
+BROKEN: Final = 1
+MISUSED: Final = 2
+
+sim = typer.Typer(
+    name="sim",
+    help=(
+        "Run jobs in a simulated world, where everything fails, and see what breaks.\n\n"
+        "`run` searches, `replay` and `shrink` take the plan of a failure, `diff` compares two runs, "
+        "`coverage` says what happened at all, `mutants` tries whether planted bugs are found."
+    ),
+    no_args_is_help=True,
+)
+
+Scenarios = Annotated[
+    list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Scenarios; all of them by default.")
+]
+Folder = Annotated[
+    Path, typer.Option("--folder", metavar="DIR", help="Where plans and pages of failures are written.")
+]
+PlanFile = Annotated[Path, typer.Argument(metavar="PLAN", help="A plan, as `zeke sim run` wrote it.")]
+
+
+def _seconds(text: str | None) -> float | None:
+    """Return how many seconds an option's text means, such as 90, 90s or 2m."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(s|m|h)?", text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no length of time; write 90s, 2m or 1h")
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600, None: 1}[match[2]]
+
+
+@sim.command("run")
+def run_(
+    scenarios: Scenarios = None,
+    *,
+    seeds: Annotated[int, typer.Option(min=1, help="How many runs, over all scenarios together.")] = 500,
+    start: Annotated[int, typer.Option("--from", min=0, help="The first seed.")] = 0,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Stop after this much real time: 90s, 2m.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes at once.")] = 1,
+    shrink: Annotated[bool, typer.Option(help="Shrink what is found.")] = True,
+    emit_test: Annotated[
+        Path | None, typer.Option("--emit-test", metavar="FILE", help="Write a regression test of a failure.")
+    ] = None,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Fail as well if something never happened that should have.")
+    ] = False,
+    folder: Folder = Path(".zeke-sim"),
+) -> None:
+    """Search for a run that breaks a property; exit with 1 if there is one."""
+    with _told():
+        from zeke_sim import campaign  # noqa: PLC0415
+
+        result = campaign.search(
+            scenarios or None,
+            start=start,
+            seeds=seeds,
+            budget=_seconds(budget),
+            jobs=jobs,
+            progress=lambda line: typer.echo(line, err=True),
+        )
+        typer.echo(result.summary())
+        if result.found is not None:
+            _show(result.found, shrink=shrink, folder=folder, emit_test=emit_test)
+            raise typer.Exit(BROKEN)
+        if complete:
+            missing = campaign.missing(result.ledger)
+            for line in missing:
+                typer.echo(f"never happened: {line}")
+            if missing:
+                raise typer.Exit(BROKEN)
+
+
+@sim.command()
+def replay(
+    plan: PlanFile,
+    *,
+    page: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the page with the time line there.")
+    ] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Print every event.")] = False,
+) -> None:
+    """Run a plan again, twice; exit with 1 if it breaks a property, or if the two runs differ."""
+    with _told():
+        from zeke_sim.report import as_json, html  # noqa: PLC0415
+        from zeke_sim.run import run  # noqa: PLC0415
+        from zeke_sim.scenario import load  # noqa: PLC0415
+        from zeke_sim.show import Written, shown  # noqa: PLC0415
+        from zeke_sim.shrink import Shrunk, divergence  # noqa: PLC0415
+
+        given = _read(plan)
+        scenario = load(given.scenario)
+        outcome = run(scenario, given)
+        if trace:
+            for event in outcome.events:
+                typer.echo(as_json.line(event))
+        differs = divergence(outcome, run(scenario, given))
+        if differs is not None:
+            typer.secho(f"The two runs of this plan differ: {differs}", err=True)
+            raise typer.Exit(BROKEN)
+        files = Written(plan, page or plan.with_suffix(".html"))
+        if outcome.violation is None:
+            typer.echo(f"Nothing breaks: {_counted(outcome)}, twice alike")
+            return
+        twice = Shrunk(outcome, len(given.decisions or {}), 0.0, 2)
+        told = shown(outcome, files, scenario.properties, twice)
+        files.page.write_text(html.page(told), encoding="utf-8")
+        typer.echo(_screen(told))
+        raise typer.Exit(BROKEN)
+
+
+@sim.command()
+def shrink(
+    plan: PlanFile,
+    *,
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Take so long at most.")] = "60s",
+    emit_test: Annotated[
+        Path | None, typer.Option("--emit-test", metavar="FILE", help="Write a regression test.")
+    ] = None,
+    folder: Folder = Path(".zeke-sim"),
+) -> None:
+    """Make a failing plan smaller; writes it into the folder."""
+    with _told():
+        from zeke_sim.run import run  # noqa: PLC0415
+        from zeke_sim.scenario import load  # noqa: PLC0415
+
+        given = _read(plan)
+        scenario = load(given.scenario)
+        outcome = run(scenario, given)
+        if outcome.violation is None:
+            typer.secho(f"{plan}: nothing breaks, so there is nothing to shrink", err=True)
+            raise typer.Exit(MISUSED)
+        _shrink_and_show(scenario, outcome, _seconds(budget) or 0.0, folder, emit_test)
+
+
+@sim.command()
+def diff(
+    one: PlanFile,
+    other: Annotated[
+        Path | None, typer.Argument(metavar="[PLAN]", help="Another plan; the same again by default.")
+    ] = None,
+    *,
+    around: Annotated[int, typer.Option(min=0, help="Events shown before the first difference.")] = 5,
+) -> None:
+    """Run two plans, or one twice, and show the first event in which they differ."""
+    with _told():
+        from zeke_sim.report import as_json  # noqa: PLC0415
+        from zeke_sim.run import first_difference, run  # noqa: PLC0415
+        from zeke_sim.scenario import load  # noqa: PLC0415
+
+        plans = [_read(one), _read(other or one)]
+        left, right = (run(load(plan.scenario), plan).events for plan in plans)
+        differs = first_difference(left, right)
+        if differs is None:
+            typer.echo(f"No difference in {len(left)} events")
+            return
+        place = differs[0]
+        for event in left[max(0, place - around) : place]:
+            typer.echo(f"  {as_json.line(event)}")
+        for sign, events in (("-", left), ("+", right)):
+            typer.echo(f"{sign} {as_json.line(events[place]) if place < len(events) else '(no more events)'}")
+        raise typer.Exit(BROKEN)
+
+
+@sim.command()
+def coverage(
+    scenarios: Scenarios = None,
+    *,
+    seeds: Annotated[int, typer.Option(min=1, help="How many runs, over all scenarios together.")] = 500,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes at once.")] = 1,
+) -> None:
+    """Say what happened in many runs: faults by phase, edges of the state machine, and what never did."""
+    with _told():
+        from zeke_sim import campaign  # noqa: PLC0415
+
+        result = campaign.search(
+            scenarios or None,
+            seeds=seeds,
+            jobs=jobs,
+            progress=lambda line: typer.echo(line, err=True),
+        )
+        typer.echo(campaign.table(result.ledger))
+        for line in campaign.missing(result.ledger):
+            typer.echo(f"never happened: {line}")
+
+
+@sim.command()
+def mutants(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[MUTANT]...", help="Which; all by default.")
+    ] = None,
+    *,
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Processor time for each.")] = "20s",
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes at once.")] = 2,
+) -> None:
+    """Plant bugs in the runtime, one at a time, and see each found; exit with 1 if one is not."""
+    with _told():
+        from zeke_sim.errors import SimulationError  # noqa: PLC0415
+        from zeke_sim.mutants.run import UnknownMutant, passed, summary, table  # noqa: PLC0415
+
+        try:
+            verdicts = table(names or None, _seconds(budget) or 0.0, jobs, told=typer.echo)
+        except UnknownMutant as error:
+            raise SimulationError(f"mutants: {error}") from None
+        typer.echo(summary(verdicts))
+        if not passed(verdicts):
+            raise typer.Exit(BROKEN)
+
+
+def _show(found: Finding, *, shrink: bool, folder: Path, emit_test: Path | None) -> None:
+    from zeke_sim.scenario import load  # noqa: PLC0415
+
+    scenario = load(found.scenario)
+    if shrink:
+        from zeke_sim.shrink import SECONDS  # noqa: PLC0415
+
+        _shrink_and_show(scenario, found.outcome, SECONDS, folder, emit_test)
+    else:
+        _write_and_show(scenario, found.outcome, folder, emit_test)
+
+
+def _shrink_and_show(
+    scenario: Scenario, outcome: Outcome, seconds: float, folder: Path, emit_test: Path | None
+) -> None:
+    from zeke_sim.shrink import shrink as shrunk  # noqa: PLC0415
+
+    typer.echo(f"found in {scenario.name}, seed {outcome.plan.seed}; shrinking …", err=True)
+    smaller = shrunk(scenario, outcome, seconds)
+    _write_and_show(scenario, smaller.outcome, folder, emit_test, smaller)
+    if smaller.unsteady is not None:
+        typer.secho(f"It does not replay alike: {smaller.unsteady}", err=True)
+
+
+def _write_and_show(
+    scenario: Scenario, outcome: Outcome, folder: Path, emit_test: Path | None, smaller: Any = None
+) -> None:
+    from zeke_sim.report import emit  # noqa: PLC0415
+    from zeke_sim.show import write  # noqa: PLC0415
+
+    _, told = write(outcome, folder, scenario.properties, smaller)
+    typer.echo(_screen(told))
+    if emit_test is not None:
+        emit_test.write_text(emit.test(told), encoding="utf-8")
+        typer.echo(f"regression test: {emit_test}")
+
+
+def _screen(told: Any) -> str:
+    import sys  # noqa: PLC0415
+
+    from zeke_sim.report import text  # noqa: PLC0415
+
+    return text.screen(told, colour=sys.stdout.isatty())
+
+
+def _counted(outcome: Outcome) -> str:
+    return f"{len(outcome.events)} events in {outcome.seconds:.1f} virtual seconds"
+
+
+def _read(path: Path) -> Plan:
+    from zeke_sim.plan import Plan  # noqa: PLC0415
+
+    return Plan.read(path)
+
+
+class _told:  # noqa: N801 - it is used as a block, like a function
+    """Tells a person what a misuse was, without a traceback."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        from zeke_sim.errors import SimulationError  # noqa: PLC0415
+
+        if isinstance(error, SimulationError | ModuleNotFoundError):
+            hint = "; install zeke-queue[sim,tasks]" if isinstance(error, ModuleNotFoundError) else ""
+            typer.secho(f"zeke sim: {error}{hint}", err=True)
+            raise typer.Exit(MISUSED) from None
