@@ -273,6 +273,16 @@ CLASSICS: Final = (
         ),
     ),
     Script(
+        "a transaction changes jobs that lie in another order than that of their ids",
+        (*begun(job(1)), insert(job(2)), claim(), settle("release", 1)),
+        (
+            (Transaction(by_ids("cancel", 1, 2)),),
+            (by_ids("cancel", 1, 2),),
+            (Transaction(hold(1)),),
+            (Transaction(settle("fail", 1, 2)),),
+        ),
+    ),
+    Script(
         "a verb that waits decides each row at its moment",
         begun(job(1), job(2), job(3)),
         (

@@ -136,12 +136,13 @@ class Script(NamedTuple):
     def may_deadlock(self) -> bool:
         """Tell whether locks may meet in any order.
 
-        An application's transaction takes them as it likes; and places that jobs hold are taken in the order
-        of ids by whoever returns to them, in that of their keys by who is new. Else the order of
-        ARCHITECTURE.md holds, and nobody is ever undone.
+        An application's transaction of several verbs takes them as it likes; and places that jobs hold are
+        taken in the order of ids by whoever returns to them, in that of their keys by who is new. Else the
+        order of ARCHITECTURE.md holds, and nobody is ever undone.
         """
-        steps = [*self.before, *chain.from_iterable(self.clients)]
-        return any(isinstance(step, Transaction) for step in steps) or "key" in str(self)
+        steps = chain.from_iterable(self.clients)
+        longer = any(isinstance(step, Transaction) and len(step.steps) > 1 for step in steps)
+        return longer or " key " in str(self)
 
     def __str__(self) -> str:
         before = "\n".join(f"  before: {step}" for step in self.before)

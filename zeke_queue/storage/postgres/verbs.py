@@ -88,6 +88,7 @@ class PostgresVerbs:
         number = len(completed) + len(failed) + len(released)
         if number == 0:
             return set()
+        await self._lock_in_order([outcome.id for outcome in (*completed, *failed, *released)])
         if number == len(completed):
             changed = await self._ids("complete", rows.of_completed(completed))
         else:
@@ -138,6 +139,7 @@ class PostgresVerbs:
 
     async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
         """Cancel jobs that wait or run."""
+        await self._lock_in_order(ids)
         return await self._ids("cancel", {"ids": list(ids)}) if ids else set()
 
     async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
@@ -171,6 +173,15 @@ class PostgresVerbs:
             except UniqueViolation:
                 continue
         return changed
+
+    async def _lock_in_order(self, ids: Sequence[UUID]) -> None:
+        """Lock jobs in the order of their ids, where the next statement may not.
+
+        In an application's transaction a statement is planned as any of its own, and goes through a table
+        that is small as the rows lie.
+        """
+        if self._runner.in_transaction and len(ids) > 1:
+            await self._runner.run("lock_jobs", {"ids": list(ids)})
 
     async def _in_transaction(self, work: Callable[[PostgresVerbs], Any]) -> Any:
         """Do something that takes several statements: in this transaction, or in one for it."""
