@@ -7,6 +7,7 @@ import os
 import signal
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import psutil
@@ -14,8 +15,6 @@ import psutil
 from zeke_sim.history import Lived
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.torture.process import Part
     from tests.torture.proxy import Link
     from tests.torture.recording import Journal
@@ -43,6 +42,7 @@ class Node:
         self._process: asyncio.subprocess.Process | None = None
         self._stopped = self._noted = False
         self._lives = 0
+        self._had_written = 0
         self._changing = asyncio.Lock()
         self.failed: list[str] = []
         """Each life that ended with an error of its own."""
@@ -63,6 +63,7 @@ class Node:
             if self._process is not None:
                 return
             part = replace(self.part, life=self._lives)
+            self._had_written = self._written()
             self._lives += 1
             with self._log.open("ab") as log:
                 self._process = await asyncio.create_subprocess_exec(
@@ -145,8 +146,14 @@ class Node:
         self._process = None
         self._stopped = self._noted = False
         self._lived(how)
+        if code == -signal.SIGTERM and self._written() == self._had_written:
+            return  # it was still being loaded, and did not listen to signals yet
         if code not in (0, _KILLED):
             self.failed.append(f"{self.name} ended with {code}; its log is {self._log}")
+
+    def _written(self) -> int:
+        path = Path(self.part.journal)
+        return path.stat().st_size if path.exists() else 0
 
     def _signal(self, number: signal.Signals) -> None:
         process = self._process
