@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from zeke_queue.errors import StorageUnavailable
 from zeke_queue.storage.memory.locks import Locks, Owner
 from zeke_tasks.store.model import (
     MESSAGE_CHARACTERS,
@@ -107,13 +108,14 @@ class MemoryRepository:
         self._clock = clock
         self._tables: Final = _Tables()
         self._locks = Locks()
-        self._open: dict[int, MemoryRows] = {}
+        # With the transaction itself, so that no other one has its id meanwhile.
+        self._open: dict[int, tuple[OpenTransaction, MemoryRows]] = {}
 
     def within(self, transaction: OpenTransaction) -> MemoryRows:
         """Return the verbs as part of a transaction; all calls for one transaction see the same."""
         key = id(transaction)
         if key not in self._open:
-            rows = self._open[key] = MemoryRows(self._tables, self._locks, self._clock)
+            rows = MemoryRows(self._tables, self._locks, self._clock)
 
             def commit() -> None:
                 del self._open[key]
@@ -125,7 +127,8 @@ class MemoryRepository:
 
             transaction.on_commit(commit)
             transaction.on_rollback(roll_back)
-        return self._open[key]
+            self._open[key] = transaction, rows
+        return self._open[key][1]
 
 
 class MemoryRows:
@@ -156,11 +159,20 @@ class MemoryRows:
         self._locks.release(self._owner)
 
     async def _lock(self, names: Iterable[str]) -> None:
-        """Keep others from writing what these names stand for, once they have ended."""
+        """Keep others from writing what these names stand for, once they have ended.
+
+        Raises:
+            StorageUnavailable: this transaction has ended; a server may end one behind its owner's back.
+        """
         wanted = sorted(set(names))
         for name in wanted:
             await self._locks.clear(lambda name=name: (name,), self._owner)
+            self._require_open()
             self._locks.take(name, self._owner)
+
+    def _require_open(self) -> None:
+        if self._owner.ended.is_set():
+            raise StorageUnavailable("The transaction of these rows has ended; open another one")
 
     async def ensure_source(self, id: UUID, source: NewSource) -> Source:  # noqa: A002 - the column's name
         """Add a source, or return the one of this type and url."""
@@ -298,6 +310,7 @@ class MemoryRows:
 
     async def take_up_forgotten_items(self, source_id: UUID, after: float) -> list[UUID]:
         """Touch and return pending items that were left alone; those that others work on are passed over."""
+        self._require_open()
         now = self._now()
         forgotten = [
             item
