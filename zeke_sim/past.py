@@ -199,7 +199,7 @@ class Past:
                 life.claims[after.attempt] = event
             _count(life, was, after)
         if after is None or was is not after.state:
-            life.since = event.at
+            life.earlier, life.since = life.since, event.at
 
     def _leave(self, event: Change, row: Image) -> None:
         if row.state is _ACTIVE:

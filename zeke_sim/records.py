@@ -111,7 +111,7 @@ class Life:
         retries: how many retries it was sent with.
         failures, pardons: attempts that failed; and how often the job was given a retry that its policy does
             not count: revived, or cancelled while it waited for one.
-        since: when the row came to its present state.
+        since: when the row came to its present state; ``earlier``: and to the one before that.
     """
 
     __slots__ = (
@@ -119,6 +119,7 @@ class Life:
         "began",
         "changes",
         "claims",
+        "earlier",
         "ended",
         "extensions",
         "failures",
@@ -146,6 +147,7 @@ class Life:
         self.failures = 0
         self.pardons = 0
         self.since = 0.0
+        self.earlier = 0.0
 
     def between(self, since: float, until: float) -> Iterator[Image | None]:
         """Yield how the job's row stood at any time from ``since`` on, the latest first; None is no row.

@@ -38,9 +38,9 @@ def by_name(name: str) -> Property:
     """Return the property of this name.
 
     Raises:
-        KeyError: there is none; the message has those that there are.
+        LookupError: there is none; the message has those that there are.
     """
     for one in ALL:
         if one.name == name:
             return one
-    raise KeyError(f"No property is called {name!r}; there are {', '.join(repr(one.name) for one in ALL)}")
+    raise LookupError(f"No property is called {name!r}; there are {', '.join(repr(one.name) for one in ALL)}")

@@ -51,14 +51,7 @@ def due_jobs_are_picked_up(event: Change | End, past: Past) -> None:
             for row in queue.values():
                 _in_time(row, past.lives[row.id].since, quiet, past)
     elif claimed(event) is not None and event.before is not None:
-        _in_time(event.before, _waited_since(event, past), quiet, past)
-
-
-def _waited_since(event: Change, past: Past) -> float:
-    """Return when a job that has just been claimed began to wait."""
-    changes = iter(reversed(past.lives[event.before.id].changes)) if event.before is not None else iter(())
-    next(changes, None)
-    return next((change.at for change in changes), 0.0)
+        _in_time(event.before, past.lives[event.before.id].earlier, quiet, past)
 
 
 def _in_time(row: Image, since: float, quiet: float, past: Past) -> None:

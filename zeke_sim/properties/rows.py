@@ -73,7 +73,7 @@ def only_legal_transitions(event: Change, past: Past) -> None:
         return
     if was is None and after.state is _CANCELLED and _one_commit(event, past):
         return
-    since = past.lives[after.id].since
+    since = past.lives[after.id].earlier
     raise Broken(f"{was or 'no row'} became {after.state}", job=after.id, since=since)
 
 

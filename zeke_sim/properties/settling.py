@@ -65,7 +65,7 @@ def a_settlement_is_of_the_current_attempt(event: Change, past: Past) -> None:
     raise Broken(
         f"attempt {before.attempt} became {after.state} with output {after.output}; asked was {asked}",
         job=after.id,
-        since=past.lives[after.id].since,
+        since=past.lives[after.id].earlier,
     )
 
 

@@ -1,0 +1,323 @@
+"""The judge: who is asked what, what is told of a violation, and that a right storage is never blamed."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.clocks import FrozenClock
+from tests.model import strategies as draw
+from tests.sim.histories import CANCELLED, History
+from zeke_queue.model import Completed, Extended, Failed, JobState, NewJob, Want
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_sim.history import Answered, Began, Change, Ended, Invoked, Rules, Violation
+from zeke_sim.judge import Judge
+from zeke_sim.past import Broken, End, Past
+from zeke_sim.properties import ALL, by_name, holds
+from zeke_sim.recorder import Recorder
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from zeke_queue.model import Claimed
+    from zeke_sim.history import Event
+
+
+def test_a_violation_tells_what_when_and_of_which_job() -> None:
+    h = History()
+    job = h.send()
+    h.wait(2)
+    h.by_hand("cancel", job, CANCELLED)
+    h.wait(3)
+    h.change(job, state=JobState.ACTIVE)
+    violation = h.verdict()
+    assert violation is not None
+    assert violation.rule == "only legal transitions"
+    assert violation.text == "cancelled became active"
+    assert violation.job == job
+    assert (violation.since, violation.at) == (pytest.approx(2.003), pytest.approx(5.004))
+    assert str(violation) == "only legal transitions: cancelled became active"
+
+
+def test_the_past_has_an_event_before_it_is_judged_and_the_first_to_fail_counts() -> None:
+    seen: list[str] = []
+
+    @holds("looks", Change)
+    def looks(event: Change, past: Past) -> None:
+        assert event.after is not None
+        assert past.live[event.after.id] is event.after
+        seen.append("looks")
+
+    @holds("fails", Change)
+    def fails(_event: Change, _past: Past) -> None:
+        raise Broken("no", since=1.0)
+
+    @holds("fails too", Change)
+    def fails_too(_event: Change, _past: Past) -> None:
+        seen.append("fails too")
+
+    h = History()
+    h.send()
+    violation = h.verdict(looks, fails, fails_too)
+    assert violation is not None
+    assert (violation.rule, violation.since, violation.job) == ("fails", 1.0, None)
+    assert seen == ["looks"]
+
+
+def test_a_property_of_verbs_is_asked_of_their_calls_only() -> None:
+    seen: list[str] = []
+
+    @holds("listens", Invoked, Answered, End, verbs=("get",))
+    def listens(event: Invoked | Answered | End, _past: Past) -> None:
+        seen.append("end" if isinstance(event, End) else f"{type(event).__name__} {event.verb}")
+
+    h = History()
+    h.send()
+    h.answer(h.invoke("get", ids=()), {})
+    h.verdict(listens)
+    assert seen == ["Invoked get", "Answered get", "end"]
+
+
+def test_every_property_has_a_name_of_its_own_a_sentence_and_a_number_of_the_list() -> None:
+    assert len({one.name for one in ALL}) == len(ALL)
+    assert [one.name for one in ALL if not one.sentence.endswith(".")] == []
+    theirs = {one.number for one in ALL}
+    assert theirs == set(range(1, 27)) - {21, 23, 24}
+
+
+def test_a_property_is_found_by_its_name() -> None:
+    assert by_name("one job per tick").number == 12
+    with pytest.raises(LookupError, match="No property is called 'x'; there are 'only legal transitions'"):
+        by_name("x")
+
+
+class Recorded:
+    """A memory storage whose every call and change goes to a judge, as a simulation's does."""
+
+    def __init__(self) -> None:
+        self.clock = FrozenClock()
+        self.at = 0.0
+        self.events: list[Event] = []
+        self.judge = Judge(Rules(strict_order=True))
+        self.store = MemoryStorage(self.clock)
+        self.recorder = Recorder(lambda: self.at, self.judge.see, lambda: None)
+        self.recorder.watch(self.store, self.clock)
+        self.calls = 0
+
+    def see(self, event: Event) -> None:
+        self.recorder.add(event)
+        self._raise()
+
+    def _raise(self) -> None:
+        if self.recorder.violation is not None:
+            raise self.recorder.violation
+
+    async def call(self, verb: str, *given: Any, transaction: Any = None, number: int | None = None) -> Any:
+        """Call a verb; the arguments go by the protocol's names."""
+        names, args = NAMES[verb], dict(zip(NAMES[verb], given, strict=False))
+        if verb == "settle":
+            args = {"completed": (), "failed": (), "released": (), "again": False} | args
+        options = {name: args[name] for name in names if name in ("again", "paused") and name in args}
+        plain = [value for name, value in args.items() if name not in options]
+        target = self.store if transaction is None else transaction
+        return await self._told(verb, args, lambda: getattr(target, verb)(*plain, **options), number)
+
+    async def _told(
+        self, verb: str, args: dict[str, Any], do: Callable[[], Awaitable[Any]], number: int | None
+    ) -> Any:
+        self.at += 0.001
+        self.calls += 1
+        call = self.calls
+        self.see(Invoked(self.at, "n", call, verb, args, number))
+        self.recorder.call, issued = call, self.clock.now()
+        self.recorder.commit += 1
+        try:
+            result = await do()
+        finally:
+            self.recorder.call = None
+        self._raise()
+        self.see(Answered(self.at, "n", call, verb, "ok", result, issued))
+        return result
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass; to go back is the storage's clock's affair alone."""
+        self.at += max(0.0, seconds)
+        self.clock.advance(seconds)
+
+    async def work(self, worker: UUID, endings: list[str]) -> list[tuple[UUID, int]]:
+        """Claim all there is, run it, and let the first few jobs end."""
+        wants = [Want(name, 100) for name in draw.NAMES]
+        claimed: list[Claimed] = await self.call("claim", worker, wants, 100)
+        for job in claimed:
+            self.see(Began(self.at, "n", job.name, job.id, job.attempt))
+            self.see(Ended(self.at, "n", job.name, job.id, job.attempt, "returned", {"n": 1.0}))
+        outcomes = [lawful(job, ending) for job, ending in zip(claimed, endings, strict=False)]
+        await self.call("settle", *draw.settlement(outcomes))
+        return [(job.id, job.attempt) for job in claimed]
+
+    async def transact(self, jobs: list[NewJob], cancelled: list[UUID], *, commit: bool) -> None:
+        """Insert and cancel in one transaction, which commits or not."""
+        self.calls += 1
+        number = self.calls
+        block = self.store.transaction()
+        opened = await block.__aenter__()
+        await self.call("insert", jobs, transaction=opened, number=number)
+        await self.call("cancel", cancelled, transaction=opened, number=number)
+        if commit:
+            await self._told("commit", {}, lambda: block.__aexit__(None, None, None), number)
+        else:
+            error = RuntimeError("no")
+            assert not await block.__aexit__(RuntimeError, error, None)
+
+    async def sweep(self) -> None:
+        """Give back what is overdue, as a supervisor does."""
+        self.calls += 1
+        number = self.calls
+        block = self.store.transaction()
+        opened = await block.__aenter__()
+        late = await self.call("overdue", 100, transaction=opened, number=number)
+        failed = [Failed(job.id, job.attempt, *verdict(job)) for job in late]
+        await self.call("settle", [], failed, [], transaction=opened, number=number)
+        await self._told("commit", {}, lambda: block.__aexit__(None, None, None), number)
+
+
+NAMES = {
+    "insert": ("jobs",),
+    "claim": ("worker", "wants", "limit"),
+    "settle": ("completed", "failed", "released", "again"),
+    "extend": ("extended",),
+    "beat": ("worker",),
+    "leave": ("worker",),
+    "cancel": ("ids",),
+    "resume": ("ids",),
+    "retry": ("ids",),
+    "archive": ("after", "limit"),
+    "purge": ("after", "limit"),
+    "get": ("ids",),
+    "overdue": ("limit",),
+    "pause_queue": ("name", "paused"),
+    "declare_queues": ("queues",),
+}
+
+ERROR = '{"type":"E","message":"boom","traceback":null}'
+FINAL_ERROR = '{"type":"Fail","message":"boom","traceback":null}'
+
+
+def shortest(job: Any) -> float | None:
+    """The shortest wait that the job's policy allows; None when no retry is left."""
+    if job.retry_count >= job.retry_limit:
+        return None
+    wait = float(job.retry_delay) * (2**job.retry_count if job.retry_backoff else 1)
+    return wait if job.retry_delay_max is None or not job.retry_backoff else min(wait, job.retry_delay_max)
+
+
+def verdict(job: Any) -> tuple[float | None, str, JobState]:
+    kind = "Expired" if job.reason == "deadline" else "WorkerLost"
+    final = JobState.EXPIRED if job.reason == "deadline" else JobState.FAILED
+    return shortest(job), ERROR.replace('"E"', f'"{kind}"'), final
+
+
+def lawful(job: Any, ending: str) -> Any:
+    """How a job ends that was just claimed, by its policy."""
+    if ending == "retried":
+        return Failed(job.id, job.attempt, shortest(job), ERROR)
+    if ending == "failed":
+        return Failed(job.id, job.attempt, None, FINAL_ERROR)
+    return draw.ended(job, ending)
+
+
+STEP = st.one_of(
+    st.tuples(st.just("insert"), st.lists(draw.new_jobs(st.just(UUID(int=0))), min_size=1, max_size=4)),
+    st.tuples(st.just("again"), st.integers(0, 9)),
+    st.tuples(st.just("work"), draw.workers, draw.endings),
+    st.tuples(st.just("stale"), st.integers(0, 9)),
+    st.tuples(st.sampled_from(["cancel", "resume", "retry", "get"]), st.lists(st.integers(0, 9), max_size=4)),
+    st.tuples(
+        st.just("transact"),
+        st.lists(draw.new_jobs(st.just(UUID(int=0))), max_size=2),
+        st.lists(st.integers(0, 9), max_size=2),
+        st.booleans(),
+    ),
+    st.tuples(st.just("beat"), draw.beats),
+    st.tuples(st.just("leave"), draw.workers),
+    st.tuples(st.just("sweep")),
+    st.tuples(st.just("retention"), st.sampled_from([0.5, 5.0])),
+    st.tuples(st.just("extend"), st.integers(0, 9), draw.seconds),
+    st.tuples(st.just("queues"), st.lists(draw.queue_settings, max_size=2, unique_by=lambda q: q.name)),
+    st.tuples(st.just("pause"), draw.names, st.booleans()),
+    st.tuples(st.just("time"), draw.steps_of_time),
+)
+
+
+async def take(recorded: Recorded, step: tuple[Any, ...], ids: list[UUID], claims: list[Any]) -> None:
+    """Take one step; numbers stand for jobs sent so far."""
+    kind, rest = step[0], step[1:]
+    chosen = [
+        ids[n % len(ids)] for part in rest if isinstance(part, list) for n in part if isinstance(n, int)
+    ]
+    if kind == "insert":
+        jobs = [with_id(job, ids) for job in rest[0]]
+        await recorded.call("insert", jobs)
+    elif kind == "again":
+        await recorded.call("insert", [NewJob(ids[rest[0] % len(ids)], "a")])
+    elif kind == "work":
+        claims += await recorded.work(*rest)
+    elif kind == "stale" and claims:
+        job, attempt = claims[rest[0] % len(claims)]
+        await recorded.call("settle", [Completed(job, attempt, '{"n":1.0}')], [], [], True)
+    elif kind in {"cancel", "resume", "retry", "get"}:
+        await recorded.call(kind, chosen)
+    elif kind == "transact":
+        await recorded.transact([with_id(job, ids) for job in rest[0]], chosen, commit=rest[2])
+    elif kind in {"beat", "leave"}:
+        await recorded.call(kind, *rest)
+    elif kind == "sweep":
+        await recorded.sweep()
+    elif kind == "retention":
+        await recorded.call("archive", rest[0], 100)
+        await recorded.call("purge", rest[0], 100)
+    elif kind == "extend" and claims:
+        job, attempt = claims[rest[0] % len(claims)]
+        await recorded.call("extend", [Extended(job, attempt, rest[1])])
+    elif kind == "queues":
+        await recorded.call("declare_queues", rest[0])
+    elif kind == "pause":
+        await recorded.call("pause_queue", *rest)
+    elif kind == "time":
+        recorded.advance(rest[0])
+
+
+def with_id(job: NewJob, ids: list[UUID]) -> NewJob:
+    ids.append(UUID(int=0x1000 + len(ids)))
+    return NewJob(**{field: getattr(job, field) for field in NewJob.__slots__} | {"id": ids[-1]})
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=st.lists(STEP, min_size=1, max_size=30))
+def test_a_right_storage_is_never_blamed(steps: list[tuple[Any, ...]]) -> None:
+    async def go() -> None:
+        recorded, ids, claims = Recorded(), [UUID(int=1)], list[Any]()
+        for step in steps:
+            await take(recorded, step, ids, claims)
+        recorded.judge.finish(recorded.at)
+
+    asyncio.run(go())
+
+
+def test_a_wrong_storage_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def go() -> None:
+        recorded = Recorded()
+        job = NewJob(UUID(int=5), "a", delay=60.0)
+        monkeypatch.setattr(
+            "zeke_queue.storage.memory.rows.timedelta", lambda seconds: timedelta(seconds=seconds / 2)
+        )
+        with pytest.raises(Violation, match="a row is what was sent: expire_in is 1800"):
+            await recorded.call("insert", [job])
+
+    asyncio.run(go())

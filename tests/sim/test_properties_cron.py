@@ -1,0 +1,240 @@
+"""Schedules: when they should fire, and histories in which they do, and don't."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.sim.histories import EPOCH, History
+from zeke_queue.core.cron import Cron
+from zeke_queue.model import CatchUp, NewJob, Schedule
+from zeke_sim.properties.occurrences import between, fields_of, following
+
+HOURLY = Schedule("s", "0 * * * *", "a", last_tick=EPOCH, next_tick=EPOCH + timedelta(hours=1))
+DISTANT = datetime(2026, 1, 1, tzinfo=UTC)
+
+ZONES = [
+    "UTC",
+    "Europe/Berlin",
+    "America/New_York",
+    "Australia/Lord_Howe",
+    "Asia/Kathmandu",
+    "Africa/Casablanca",
+]
+EXPRESSIONS = [
+    "* * * * *",
+    "*/5 * * * *",
+    "30 2 * * *",
+    "0 */6 * * *",
+    "15,45 1-3 * * sun",
+    "0 0 1,15 * *",
+    "0 12 13 * fri",
+    "59 23 31 dec *",
+    "0 * * * * */20",
+    "5/20 4 * feb-apr 1-5/2",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    expr=st.sampled_from(EXPRESSIONS),
+    zone=st.sampled_from(ZONES),
+    minutes=st.integers(0, 365 * 1440),
+    microseconds=st.sampled_from([0, 1, 682_821]),
+)
+def test_both_ways_to_find_the_next_occurrence_agree(
+    expr: str, zone: str, minutes: int, microseconds: int
+) -> None:
+    after = DISTANT + timedelta(minutes=minutes, microseconds=microseconds)
+    assert following(expr, zone, after) == Cron.parse(expr, zone).next_after(after)
+
+
+@pytest.mark.parametrize(
+    ("zone", "change"),
+    [
+        ("Europe/Berlin", datetime(2026, 3, 29, tzinfo=UTC)),
+        ("Europe/Berlin", datetime(2026, 10, 25, tzinfo=UTC)),
+        ("Australia/Lord_Howe", datetime(2026, 4, 4, 12, tzinfo=UTC)),
+        ("Australia/Lord_Howe", datetime(2026, 10, 3, 12, tzinfo=UTC)),
+    ],
+)
+@pytest.mark.parametrize("expr", EXPRESSIONS)
+def test_both_ways_agree_where_clocks_change(expr: str, zone: str, change: datetime) -> None:
+    cron, tick, ticks = Cron.parse(expr, zone), change, list[datetime]()
+    until = change + timedelta(hours=9)
+    while (found := cron.next_after(tick)) is not None and found <= until:
+        ticks.append(tick := found)
+    assert list(between(expr, zone, change, until)) == ticks
+
+
+def test_what_a_clock_leaves_out_fires_when_it_goes_on() -> None:
+    day = datetime(2026, 3, 29, tzinfo=UTC)
+    ticks = list(between("30 2 * * *", "Europe/Berlin", day, day + timedelta(days=1)))
+    assert ticks == [datetime(2026, 3, 29, 1, 0, tzinfo=UTC)]
+
+
+def test_what_a_clock_shows_twice_fires_once() -> None:
+    day = datetime(2026, 10, 25, tzinfo=UTC)
+    ticks = list(between("30 2 * * *", "Europe/Berlin", day, day + timedelta(days=1)))
+    assert ticks == [datetime(2026, 10, 25, 0, 30, tzinfo=UTC)]
+
+
+def test_an_expression_beyond_the_plain_ones_is_not_judged() -> None:
+    assert fields_of("0 0 L * *") is None
+    assert fields_of("0 0 * * fri#2") is None
+
+
+def tick_job(tick: datetime, name: str = "s", number: int = 1) -> NewJob:
+    meta = f'{{"schedule":"{name}","tick":"{tick.isoformat()}"}}'
+    return NewJob(UUID(int=number), "a", meta=meta)
+
+
+def serve(
+    h: History,
+    schedule: Schedule,
+    ticks: list[datetime],
+    last: datetime,
+    upcoming: datetime | None,
+    number: int = 1,
+) -> History:
+    """Let a scheduler serve ticks: what it should, or not."""
+    now = h.now + timedelta(milliseconds=1)
+    h.answer(h.invoke("due_schedules", "s1", number, limit=50), (now, [schedule]))
+    h.answer(h.invoke("serve_ticks", "s1", number, name=schedule.name, last_tick=last, next_tick=upcoming))
+    jobs = tuple(tick_job(tick, schedule.name, number * 100 + i) for i, tick in enumerate(ticks))
+    if jobs:
+        h.answer(h.invoke("insert", "s1", number, jobs=jobs), [job.id for job in jobs])
+    commit = h.invoke("commit", "s1", number)
+    h.schedule(schedule, replace(schedule, last_tick=last, next_tick=upcoming))
+    for job in jobs:
+        h.insert(job, commit)
+    h.answer(commit)
+    return h
+
+
+def hour(number: int) -> datetime:
+    return EPOCH + timedelta(hours=number)
+
+
+def after_hours(hours: float) -> History:
+    h = History()
+    h.wait(hours * 3600)
+    return h
+
+
+def test_every_policy_holds() -> None:
+    once, every = HOURLY, replace(HOURLY, catch_up=CatchUp.ALL)
+    skip = replace(HOURLY, catch_up=CatchUp.SKIP)
+    new = replace(HOURLY, last_tick=None, next_tick=None)
+    assert serve(after_hours(3.5), once, [hour(3)], hour(3), hour(4)).verdict() is None
+    assert serve(after_hours(3.5), every, [hour(1), hour(2), hour(3)], hour(3), hour(4)).verdict() is None
+    assert serve(after_hours(3.5), skip, [], hour(3), hour(4)).verdict() is None
+    assert serve(after_hours(3.001), skip, [hour(3)], hour(3), hour(4)).verdict() is None
+    h = after_hours(3.5)
+    assert serve(h, new, [], h.now + timedelta(milliseconds=1), hour(4)).verdict() is None
+
+
+@pytest.mark.parametrize(
+    ("policy", "hours", "ticks", "last"),
+    [
+        (CatchUp.ONCE, 3.5, [], 3),
+        (CatchUp.ONCE, 3.5, [2, 3], 3),
+        (CatchUp.ONCE, 3.5, [2], 2),
+        (CatchUp.ALL, 3.5, [3], 3),
+        (CatchUp.ALL, 3.5, [2, 3], 3),
+        (CatchUp.SKIP, 3.5, [3], 3),
+        (CatchUp.SKIP, 3.001, [], 3),
+        (CatchUp.ONCE, 2.5, [3], 3),
+        (CatchUp.ONCE, 0.5, [], -1),
+    ],
+)
+def test_ticks_that_are_not_by_the_policy(policy: CatchUp, hours: float, ticks: list[int], last: int) -> None:
+    schedule = replace(HOURLY, catch_up=policy)
+    h = serve(after_hours(hours), schedule, [hour(n) for n in ticks], hour(last), hour(last + 1))
+    assert h.breaks("ticks are served by the policy").startswith(f"'s' (0 * * * * in UTC, {policy})")
+
+
+def test_a_next_tick_that_is_too_late() -> None:
+    text = serve(after_hours(3.5), HOURLY, [hour(3)], hour(3), hour(5)).breaks(
+        "ticks are served by the policy"
+    )
+    assert text.endswith(f"notes that it is next due at {hour(5)}, and it is at {hour(4)}")
+
+
+def test_a_tick_that_is_no_occurrence() -> None:
+    tick = hour(3) + timedelta(minutes=1)
+    text = serve(after_hours(3.5), HOURLY, [tick], tick, hour(4)).breaks("ticks are served by the policy")
+    assert f"notes {tick} after {EPOCH}, and has no occurrence then" in text
+
+
+def test_a_tick_that_is_noted_without_its_job() -> None:
+    h = after_hours(1.1)
+    h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, [HOURLY]))
+    h.answer(h.invoke("serve_ticks", "s1", 1, name="s", last_tick=hour(1), next_tick=hour(2)))
+    h.invoke("commit", "s1", 1)
+    assert h.breaks("ticks are served by the policy").endswith("and sent nothing")
+
+
+def test_a_schedule_that_could_not_be_served_is_put_off() -> None:
+    h = after_hours(1.1)
+    assert serve(h, HOURLY, [], EPOCH, h.now + timedelta(seconds=60)).verdict() is None
+
+
+def test_a_tick_with_two_jobs() -> None:
+    h = History()
+    for number in (1, 2):
+        job = tick_job(hour(0), number=number)
+        h.insert(job, h.invoke("insert", jobs=(job,)))
+    assert h.breaks("one job per tick") == f"'s' of {hour(0)} has job {UUID(int=1)} already"
+
+
+@pytest.mark.parametrize(
+    ("after", "told"),
+    [
+        (replace(HOURLY, last_tick=hour(-1)), f"'s' had decided up to {EPOCH}, and has up to {hour(-1)}"),
+        (replace(HOURLY, last_tick=None), f"'s' had decided up to {EPOCH}, and has up to None"),
+        (replace(HOURLY, cron="5 * * * *"), f"'s' starts anew, and keeps its last tick, {EPOCH}"),
+    ],
+)
+def test_a_last_tick_that_is_not_kept(after: Schedule, told: str) -> None:
+    h = History()
+    h.schedule(HOURLY, after)
+    assert h.breaks("no tick is decided on twice") == told
+
+
+def test_edits_that_start_anew() -> None:
+    h = History()
+    h.schedule(HOURLY, replace(HOURLY, paused=True))
+    h.schedule(replace(HOURLY, paused=True), replace(HOURLY, last_tick=None, next_tick=None))
+    h.schedule(HOURLY, replace(HOURLY, zone="Europe/Berlin", last_tick=None))
+    h.schedule(HOURLY, None)
+    assert h.verdict() is None
+
+
+def test_a_schedule_that_nobody_serves_any_more() -> None:
+    h = History()
+    h.lived("s1", "started")
+    h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, []))
+    h.schedule(None, HOURLY)
+    h.phase("quiet")
+    h.wait(3600)
+    assert h.verdict() is None
+    h.wait(120)
+    text = h.breaks("ticks are served in time")
+    assert text == f"'s' is not served up to {EPOCH}, and was due at {hour(1)}"
+
+
+def test_a_paused_schedule_is_not_served() -> None:
+    h: Any = History()
+    h.lived("s1", "started")
+    h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, []))
+    h.schedule(None, replace(HOURLY, paused=True))
+    h.phase("quiet")
+    h.wait(7200)
+    assert h.verdict() is None
