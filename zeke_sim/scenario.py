@@ -57,12 +57,27 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Scenario:
-    """Return the scenario of a name.
+    """Return the scenario of a name, or one of somebody's own as ``module:attribute``.
 
     Raises:
         SimulationError: there is none.
     """
+    if ":" in name:
+        return _own(name)
     known = names()
     if name not in known:
         raise SimulationError(f"scenario: there is no {name!r}; there are {', '.join(known)}")
     return importlib.import_module(f"zeke_sim.scenarios.{name}").SCENARIO
+
+
+def _own(name: str) -> Scenario:
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SimulationError(f"scenario: {name!r} can't be loaded: {error}; give module:attribute") from None
+    if not isinstance(found, Scenario):
+        raise SimulationError(
+            f"scenario: {name!r} is a {type(found).__name__}; give a zeke_sim.scenario.Scenario"
+        )
+    return found

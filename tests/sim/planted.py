@@ -1,0 +1,23 @@
+"""A scenario with a property that is easily broken: that no answer to a claim is ever lost."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from zeke_sim.history import Answered
+from zeke_sim.past import Broken, Past
+from zeke_sim.properties import ALL, holds
+from zeke_sim.scenario import load
+
+
+@holds("no claim is left unanswered", Answered)
+def no_claim_is_left_unanswered(event: Answered, past: Past) -> None:
+    """Every claim is answered, which no network promises."""
+    del past
+    if event.verb == "claim" and event.outcome == "unknown":
+        raise Broken(f"claim {event.call} of {event.node} was left without an answer")
+
+
+SCENARIO = replace(
+    load("retries"), name="tests.sim.planted:SCENARIO", properties=(*ALL, no_claim_is_left_unanswered)
+)

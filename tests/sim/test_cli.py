@@ -1,0 +1,132 @@
+"""``zeke sim``: from a failure to its plan, its page, its regression test, and back."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.sim.planted import SCENARIO
+from zeke_sim.cli import sim
+from zeke_sim.plan import Plan
+
+
+def zeke_sim(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(sim, [str(one) for one in arguments], catch_exceptions=False)
+
+
+@pytest.fixture(scope="module")
+def failure(tmp_path_factory: pytest.TempPathFactory) -> tuple[Result, Path]:
+    folder = tmp_path_factory.mktemp("failures")
+    test = folder / "test_found.py"
+    result = zeke_sim(
+        "run", SCENARIO.name, "--seeds", "200", "--folder", folder / "plans", "--emit-test", test
+    )
+    return result, folder
+
+
+def plan_of(failure: tuple[Result, Path]) -> Path:
+    return next((failure[1] / "plans").glob("*.json"))
+
+
+def test_a_failure_fits_one_screen_and_says_how_to_replay_it(failure: tuple[Result, Path]) -> None:
+    result, _ = failure
+    assert result.exit_code == 1
+    screen = result.stdout
+    assert "no claim is left unanswered" in screen
+    assert "Every claim is answered, which no network promises." in screen
+    assert f"zeke sim replay {plan_of(failure)}" in screen
+    assert "replayed 3 times" in screen
+    assert len(screen.splitlines()) <= 30
+
+
+def test_beside_it_lie_a_plan_and_a_page(failure: tuple[Result, Path]) -> None:
+    plan = plan_of(failure)
+    assert Plan.read(plan).scenario == SCENARIO.name
+    page = plan.with_suffix(".html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "no claim is left unanswered" in page
+
+
+def test_the_plan_replays(failure: tuple[Result, Path], tmp_path: Path) -> None:
+    result = zeke_sim("replay", plan_of(failure), "--html", tmp_path / "page.html")
+    assert result.exit_code == 1
+    assert "no claim is left unanswered" in result.stdout
+    assert (tmp_path / "page.html").exists()
+
+
+def test_a_plan_that_breaks_nothing_replays_green(failure: tuple[Result, Path], tmp_path: Path) -> None:
+    harmless = tmp_path / "harmless.json"
+    harmless.write_text(Plan.read(plan_of(failure)).with_decisions({}).dumps(), encoding="utf-8")
+    result = zeke_sim("replay", harmless)
+    assert result.exit_code == 0
+    assert "Nothing breaks" in result.stdout
+    result = zeke_sim("shrink", harmless)
+    assert result.exit_code == 2
+    assert "nothing to shrink" in result.stderr
+
+
+def test_the_trace_shows_every_event(failure: tuple[Result, Path], tmp_path: Path) -> None:
+    result = zeke_sim("replay", plan_of(failure), "--trace", "--html", tmp_path / "page.html")
+    assert len(result.stdout.splitlines()) > 50
+
+
+def test_two_runs_of_one_plan_do_not_differ_and_two_plans_do(
+    failure: tuple[Result, Path], tmp_path: Path
+) -> None:
+    plan = plan_of(failure)
+    same = zeke_sim("diff", plan)
+    assert same.exit_code == 0
+    assert "No difference" in same.stdout
+    other = tmp_path / "other.json"
+    other.write_text(Plan.read(plan).with_decisions({}).dumps(), encoding="utf-8")
+    different = zeke_sim("diff", plan, other)
+    assert different.exit_code == 1
+    assert [line[0] for line in different.stdout.splitlines()[-2:]] == ["-", "+"]
+
+
+def test_the_regression_test_fails_as_long_as_the_bug_is_there(failure: tuple[Result, Path]) -> None:
+    test = failure[1] / "test_found.py"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "/dev/null", str(test)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1, done.stdout
+    assert "no claim is left unanswered" in done.stdout
+
+
+def test_shrinking_a_plan_again_leaves_it_small(failure: tuple[Result, Path], tmp_path: Path) -> None:
+    result = zeke_sim("shrink", plan_of(failure), "--folder", tmp_path)
+    assert result.exit_code == 0
+    assert len(Plan.read(next(tmp_path.glob("*.json"))).decisions or {}) == 1
+
+
+def test_a_quiet_search_says_what_it_did() -> None:
+    result = zeke_sim("run", "retries", "--seeds", "5")
+    assert result.exit_code == 0
+    assert "5 runs (retries 5)" in result.stdout
+    assert "nothing broke" in result.stdout
+
+
+def test_coverage_counts_what_happened_and_names_what_did_not() -> None:
+    result = zeke_sim("coverage", "retries", "--seeds", "10")
+    assert result.exit_code == 0
+    assert "created > active" in result.stdout
+    assert "never happened" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("run", "nowhere"), "there is no 'nowhere'"),
+        (("run", "retries", "--budget", "soon"), "is no length of time"),
+        (("replay", "nowhere.json"), "nowhere.json: No such file"),
+        (("mutants", "nobody"), "No mutant is called 'nobody'"),
+    ],
+)
+def test_misuse_is_told_in_a_line(arguments: tuple[str, ...], said: str) -> None:
+    result = zeke_sim(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,118 @@
+"""Searching, shrinking and replaying, on a property that is easily broken."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+
+from tests.sim.planted import SCENARIO
+from zeke_sim import campaign
+from zeke_sim.errors import SimulationError
+from zeke_sim.plan import STRATEGIES, Plan
+from zeke_sim.run import run
+from zeke_sim.scenario import load, names
+from zeke_sim.search import Finding, find
+from zeke_sim.shrink import REPLAYS, shrink
+
+NAME = SCENARIO.name
+RULE = "no claim is left unanswered"
+
+
+@pytest.fixture(scope="module")
+def found() -> Finding:
+    finding = find([NAME], itertools.count(), 60, shrink=True)
+    assert finding is not None
+    return finding
+
+
+def test_a_broken_property_is_found_and_named(found: Finding) -> None:
+    assert found.violation.rule == RULE
+    assert "left without an answer" in found.violation.text
+
+
+def test_the_run_stops_at_the_event_that_broke_it(found: Finding) -> None:
+    last = found.outcome.events[-1]
+    assert (last.at, getattr(last, "outcome", None)) == (found.violation.at, "unknown")
+
+
+def test_shrinking_leaves_one_fault_and_fails_in_the_same_way(found: Finding) -> None:
+    assert found.shrunk is not None
+    assert found.shrunk.before > 10
+    assert len(found.shrunk.outcome.plan.decisions or {}) == 1
+    assert found.shrunk.outcome.violation is not None
+    assert found.shrunk.outcome.violation.rule == RULE
+
+
+def test_what_was_shrunk_was_replayed_before_it_is_shown(found: Finding) -> None:
+    assert found.shrunk is not None
+    assert (found.shrunk.replays, found.shrunk.unsteady) == (REPLAYS, None)
+
+
+def test_a_shrunk_plan_without_its_one_decision_breaks_nothing(found: Finding) -> None:
+    assert found.shrunk is not None
+    assert run(SCENARIO, found.shrunk.outcome.plan.with_decisions({})).violation is None
+
+
+def test_shrinking_stops_when_its_time_is_up(found: Finding) -> None:
+    hurried = shrink(SCENARIO, found.outcome, seconds=0.0)
+    assert hurried.outcome is found.outcome
+    assert hurried.replays == REPLAYS
+
+
+def test_a_plan_is_the_same_run_after_it_went_through_json(found: Finding) -> None:
+    plan = Plan.loads(found.outcome.plan.dumps())
+    assert plan == found.outcome.plan
+    assert run(SCENARIO, plan).digest == found.outcome.digest
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "it is no plan"),
+        ("[]", "it is no plan"),
+        ("{}", "it is no plan"),
+        (json.dumps({"version": 99}), "a plan of version 99"),
+    ],
+)
+def test_what_is_no_plan_is_refused(text: str, said: str) -> None:
+    with pytest.raises(SimulationError, match=said):
+        Plan.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nowhere", "there is no 'nowhere'; there are"),
+        ("nowhere:SCENARIO", "can't be loaded"),
+        ("tests.sim.planted:RULE", "can't be loaded"),
+        ("zeke_sim.scenario:load", "is a function"),
+    ],
+)
+def test_a_scenario_that_is_none_is_refused(name: str, said: str) -> None:
+    with pytest.raises(SimulationError, match=said):
+        load(name)
+
+
+def test_every_strategy_gets_its_share_of_the_seeds() -> None:
+    scenario = load("retries")
+    drawn = [scenario.plan(seed).strategy for seed in range(1000)]
+    shares = [drawn.count(strategy) / 1000 for strategy in STRATEGIES]
+    assert shares == pytest.approx([0.4, 0.3, 0.2, 0.1], abs=0.05)
+
+
+def test_a_campaign_deals_its_runs_out_to_all_scenarios_and_finds_nothing() -> None:
+    result = campaign.search(seeds=4 * len(names()))
+    assert result.found is None, result.found
+    assert result.runs == dict.fromkeys(names(), 4)
+    assert f"{4 * len(names())} runs" in result.summary()
+    assert result.ledger.runs == 4 * len(names())
+
+
+def test_a_campaign_in_processes_finds_what_one_process_finds() -> None:
+    here, there = (campaign.search([NAME], seeds=60, jobs=jobs) for jobs in (1, 2))
+    assert here.found is not None
+    assert there.found is not None
+    assert here.found.violation.rule == there.found.violation.rule == RULE
+    assert there.found.outcome.digest == run(SCENARIO, SCENARIO.plan(there.found.seed)).digest
