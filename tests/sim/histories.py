@@ -241,7 +241,18 @@ class History:
         """Let a supervisor find a job overdue."""
         row = self.rows[job]
         call = self.invoke("overdue", "v1", limit=10)
-        found = Overdue(job, row.name, row.attempt, row.retry_count, 3, 1, True, None, reason, row.worker)
+        found = Overdue(
+            job,
+            row.name,
+            row.attempt,
+            row.retry_count,
+            row.retry_limit,
+            row.retry_delay,
+            row.retry_backoff,
+            row.retry_delay_max,
+            reason,
+            row.worker,
+        )
         self.answer(call, [found])
 
     # People.

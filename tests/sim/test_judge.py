@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -25,7 +26,7 @@ from zeke_sim.recorder import Recorder
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from zeke_queue.model import Claimed
+    from zeke_queue.model import Claimed, QueueSettings, WorkerInfo
     from zeke_sim.history import Event
 
 
@@ -217,7 +218,7 @@ def shortest(job: Any) -> float | None:
     return wait if job.retry_delay_max is None or not job.retry_backoff else min(wait, job.retry_delay_max)
 
 
-def verdict(job: Any) -> tuple[float | None, str, JobState]:
+def verdict(job: Any) -> tuple[float | None, str, Any]:
     kind = "Expired" if job.reason == "deadline" else "WorkerLost"
     final = JobState.EXPIRED if job.reason == "deadline" else JobState.FAILED
     return shortest(job), ERROR.replace('"E"', f'"{kind}"'), final
@@ -237,12 +238,16 @@ STEP = st.one_of(
     st.tuples(st.just("again"), st.integers(0, 9)),
     st.tuples(st.just("work"), draw.workers, draw.endings),
     st.tuples(st.just("stale"), st.integers(0, 9)),
-    st.tuples(st.sampled_from(["cancel", "resume", "retry", "get"]), st.lists(st.integers(0, 9), max_size=4)),
+    st.tuples(
+        st.just("by_hand"),
+        st.sampled_from(["cancel", "resume", "retry", "get"]),
+        st.lists(st.integers(0, 9), max_size=4),
+    ),
     st.tuples(
         st.just("transact"),
         st.lists(draw.new_jobs(st.just(UUID(int=0))), max_size=2),
         st.lists(st.integers(0, 9), max_size=2),
-        st.booleans(),
+        st.sampled_from(["commit", "roll back"]),
     ),
     st.tuples(st.just("beat"), draw.beats),
     st.tuples(st.just("leave"), draw.workers),
@@ -250,62 +255,83 @@ STEP = st.one_of(
     st.tuples(st.just("retention"), st.sampled_from([0.5, 5.0])),
     st.tuples(st.just("extend"), st.integers(0, 9), draw.seconds),
     st.tuples(st.just("queues"), st.lists(draw.queue_settings, max_size=2, unique_by=lambda q: q.name)),
-    st.tuples(st.just("pause"), draw.names, st.booleans()),
+    st.tuples(st.just("pause"), draw.names, st.sampled_from(["pause", "resume"])),
     st.tuples(st.just("time"), draw.steps_of_time),
 )
 
 
-async def take(recorded: Recorded, step: tuple[Any, ...], ids: list[UUID], claims: list[Any]) -> None:
-    """Take one step; numbers stand for jobs sent so far."""
-    kind, rest = step[0], step[1:]
-    chosen = [
-        ids[n % len(ids)] for part in rest if isinstance(part, list) for n in part if isinstance(n, int)
-    ]
-    if kind == "insert":
-        jobs = [with_id(job, ids) for job in rest[0]]
-        await recorded.call("insert", jobs)
-    elif kind == "again":
-        await recorded.call("insert", [NewJob(ids[rest[0] % len(ids)], "a")])
-    elif kind == "work":
-        claims += await recorded.work(*rest)
-    elif kind == "stale" and claims:
-        job, attempt = claims[rest[0] % len(claims)]
-        await recorded.call("settle", [Completed(job, attempt, '{"n":1.0}')], [], [], True)
-    elif kind in {"cancel", "resume", "retry", "get"}:
-        await recorded.call(kind, chosen)
-    elif kind == "transact":
-        await recorded.transact([with_id(job, ids) for job in rest[0]], chosen, commit=rest[2])
-    elif kind in {"beat", "leave"}:
-        await recorded.call(kind, *rest)
-    elif kind == "sweep":
-        await recorded.sweep()
-    elif kind == "retention":
-        await recorded.call("archive", rest[0], 100)
-        await recorded.call("purge", rest[0], 100)
-    elif kind == "extend" and claims:
-        job, attempt = claims[rest[0] % len(claims)]
-        await recorded.call("extend", [Extended(job, attempt, rest[1])])
-    elif kind == "queues":
-        await recorded.call("declare_queues", rest[0])
-    elif kind == "pause":
-        await recorded.call("pause_queue", *rest)
-    elif kind == "time":
-        recorded.advance(rest[0])
+class Driver:
+    """Takes the steps; numbers stand for jobs that were sent, or claimed, so far."""
 
+    def __init__(self) -> None:
+        self.recorded = Recorded()
+        self.call = self.recorded.call
+        self.ids = [UUID(int=1)]
+        self.claims: list[tuple[UUID, int]] = [(UUID(int=1), 1)]
 
-def with_id(job: NewJob, ids: list[UUID]) -> NewJob:
-    ids.append(UUID(int=0x1000 + len(ids)))
-    return NewJob(**{field: getattr(job, field) for field in NewJob.__slots__} | {"id": ids[-1]})
+    def sent(self, numbers: list[int]) -> list[UUID]:
+        return [self.ids[number % len(self.ids)] for number in numbers]
+
+    def with_ids(self, jobs: list[NewJob]) -> list[NewJob]:
+        begin = len(self.ids)
+        self.ids += [UUID(int=0x1000 + begin + place) for place in range(len(jobs))]
+        return [replace(job, id=job_id) for job, job_id in zip(jobs, self.ids[begin:], strict=True)]
+
+    async def insert(self, jobs: list[NewJob]) -> None:
+        await self.call("insert", self.with_ids(jobs))
+
+    async def again(self, number: int) -> None:
+        await self.call("insert", [NewJob(self.sent([number])[0], "a")])
+
+    async def work(self, worker: UUID, endings: list[str]) -> None:
+        self.claims += await self.recorded.work(worker, endings)
+
+    async def stale(self, number: int) -> None:
+        job, attempt = self.claims[number % len(self.claims)]
+        again = True
+        await self.call("settle", [Completed(job, attempt, '{"n":1.0}')], [], [], again)
+
+    async def by_hand(self, verb: str, numbers: list[int]) -> None:
+        await self.call(verb, self.sent(numbers))
+
+    async def transact(self, jobs: list[NewJob], numbers: list[int], end: str) -> None:
+        await self.recorded.transact(self.with_ids(jobs), self.sent(numbers), commit=end == "commit")
+
+    async def beat(self, worker: WorkerInfo) -> None:
+        await self.call("beat", worker)
+
+    async def leave(self, worker: UUID) -> None:
+        await self.call("leave", worker)
+
+    async def sweep(self) -> None:
+        await self.recorded.sweep()
+
+    async def retention(self, after: float) -> None:
+        await self.call("archive", after, 100)
+        await self.call("purge", after, 100)
+
+    async def extend(self, number: int, seconds: float) -> None:
+        job, attempt = self.claims[number % len(self.claims)]
+        await self.call("extend", [Extended(job, attempt, seconds)])
+
+    async def queues(self, queues: list[QueueSettings]) -> None:
+        await self.call("declare_queues", queues)
+
+    async def pause(self, name: str, pause: str) -> None:
+        await self.call("pause_queue", name, pause == "pause")
+
+    async def time(self, seconds: float) -> None:
+        self.recorded.advance(seconds)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(STEP, min_size=1, max_size=30))
 def test_a_right_storage_is_never_blamed(steps: list[tuple[Any, ...]]) -> None:
     async def go() -> None:
-        recorded, ids, claims = Recorded(), [UUID(int=1)], list[Any]()
-        for step in steps:
-            await take(recorded, step, ids, claims)
-        recorded.judge.finish(recorded.at)
+        driver = Driver()
+        for kind, *given_to_it in steps:
+            await getattr(driver, kind)(*given_to_it)
+        driver.recorded.judge.finish(driver.recorded.at)
 
     asyncio.run(go())
 

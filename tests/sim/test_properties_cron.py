@@ -101,10 +101,9 @@ def serve(
     ticks: list[datetime],
     last: datetime,
     upcoming: datetime | None,
-    number: int = 1,
 ) -> History:
     """Let a scheduler serve ticks: what it should, or not."""
-    now = h.now + timedelta(milliseconds=1)
+    number, now = 1, h.now + timedelta(milliseconds=1)
     h.answer(h.invoke("due_schedules", "s1", number, limit=50), (now, [schedule]))
     h.answer(h.invoke("serve_ticks", "s1", number, name=schedule.name, last_tick=last, next_tick=upcoming))
     jobs = tuple(tick_job(tick, schedule.name, number * 100 + i) for i, tick in enumerate(ticks))

@@ -1,4 +1,4 @@
-"""What is sent, what becomes of it, and where it goes: histories that hold, and ones that break each property."""
+"""What is sent, what is told of it, and where it goes: histories that hold, and ones that break them."""
 
 from __future__ import annotations
 

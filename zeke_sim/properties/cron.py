@@ -36,8 +36,13 @@ def _meta(meta: str | None) -> dict[str, Any]:
 
 
 def tick_of(sent: NewJob) -> tuple[str, datetime] | None:
-    """Return of which schedule and which occurrence a job is; None if it is of none."""
-    meta = _meta(sent.meta) if sent.meta is not None and '"tick"' in sent.meta else {}
+    """Return of which schedule and which occurrence a job is; None if it is of none.
+
+    The children of such a job carry its meta on.
+    """
+    if sent.meta is None or sent.parent is not None:
+        return None
+    meta = _meta(sent.meta) if '"tick"' in sent.meta else {}
     return (meta["schedule"], datetime.fromisoformat(meta["tick"])) if "schedule" in meta else None
 
 
