@@ -2,10 +2,10 @@
 
 The world begins near such a moment, in a zone that changes by an hour or by half of one, or in UTC on any
 day. Its schedules fire every few seconds or minutes, or at fixed hours, of which some are skipped by the
-clocks that night and some are shown twice; they leave missed ticks out, serve the last one, or serve all. Two
-schedulers serve them, which may both be away for many ticks, also for the whole of the night before the world
-begins. Meanwhile people edit schedules, pause them, resume them, drop them and make them again, and processes
-that are started anew declare what the code says of them.
+clocks that night and some are shown twice; they leave missed ticks out, serve the last one, or serve all.
+Two schedulers serve them, which may both be away for many ticks, also for the whole of the night before the
+world begins. Meanwhile people edit schedules, pause them, resume them, drop them and make them again, and
+processes that are started anew declare what the code says of them.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Jobs fail and are retried, snooze, tell how far they are, and are cancelled, resumed and retried by others
 while they are watched, from two programs at once, several times in each. The storage goes away for moments,
-and for longer than a watcher is patient; notifications get lost where a program is cut off. Whoever gives up
-waiting because of that begins anew. A result is what the handler returned, a time-out does not come early,
-each line of progress comes once, and no status that a stream tells is one before the last.
+and for longer than a watcher is patient; notifications get lost where a program is cut off. Whoever gives
+up waiting because of that begins anew. A result is what the handler returned, a time-out does not come
+early, each line of progress comes once, and no status that a stream tells is one before the last.
 """
 
 from __future__ import annotations
