@@ -37,7 +37,9 @@ def main() -> int:
     given = parser.parse_args()
     if given.judge is not None:
         return 0 if tell_verdict(given.judge) else 1
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Whoever started us may have us ignore them, and everything that was started must end with us.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     clock = SystemClock()
     until, seed = clock.monotonic() + given.hours * 3600, given.seed
     while True:

@@ -65,19 +65,26 @@ class Attribution:
                 self._by[key].append(_Asked(call.call, call.at, until, what, certain))
 
     def of(self, change: Change) -> int | None:
-        """Return the number of the call that made a change; None if it is not known."""
+        """Return the number of the call that made a change; None if it is not known.
+
+        To be asked for one change after the other, in order: what made one does not make another one of the
+        same kind, and of several that could have, the one that was answered first did.
+        """
         found = [
-            one
+            (key, one)
             for key in _keys(change)
             for one in self._by.get(key, ())
-            if one.since <= change.at <= one.until
-            and (one.what is None or _is_what_became(one.what, change.after))
+            if one.since <= change.at <= one.until and _is_what_became(one.what, change.after)
         ]
-        found = [one for one in found if one.certain] or found
-        if not found or any(one.what != found[0].what for one in found):
+        found = [(key, one) for key, one in found if one.certain] or found
+        if not found or any(one.what != found[0][1].what for _, one in found):
             return None
-        # Without a word of what it asked for, one of several is any of them.
-        return found[0].call if found[0].what is not None or len(found) == 1 else None
+        key, made = min(found, key=lambda pair: pair[1].until)
+        if len(found) > 1 and not made.certain and made.what is None:
+            return None  # without a word of what it asked for, any of them
+        if made.certain:
+            self._by[key].remove(made)
+        return made.call
 
 
 def attributed(events: list[Event]) -> Iterator[Event]:

@@ -134,6 +134,17 @@ def test_what_people_ask_for_is_of_the_call_that_did_it(before: Image, after: Im
     assert whose(change(2, before, after), call(9, verb, {"ids": (JOB,)}, (1, 3), result=set())) is None
 
 
+def test_each_of_several_calls_at_once_has_one_of_their_changes() -> None:
+    times = [(1, 5), (1, 9), (1, 3)]
+    retries = [
+        call(number, "retry", {"ids": (JOB,)}, when, result={JOB}) for number, when in enumerate(times)
+    ]
+    failed = DONE._replace(state=JobState.FAILED)
+    made = [change(at, failed, RETRY) for at in (2, 4, 8)]
+    events: list[Event] = sorted([*made, *(e for some in retries for e in some)], key=lambda e: e.at)
+    assert [e.call for e in attributed(events) if isinstance(e, Change)] == [2, 0, 1]
+
+
 def test_of_two_sweeps_at_once_neither_is_known_to_have_moved_a_job() -> None:
     sweeps = [call(number, "archive", {"after": 1.0, "limit": 9}, (1, 3), result=5) for number in (1, 2)]
     assert whose(change(2, DONE, None), *sweeps) is None
