@@ -17,7 +17,7 @@ Statements on a server have this freedom beyond such an order, each for a reason
 3. *A claim looks before it takes*: a limited queue that at some moment since the claim began had no room, no
    due job or a pause may be left out, since locking it would be a write for nothing. And one that comes back
    short may look again; it takes as often as its statement ran.
-4. *A verb that waited, or took more than one statement, is no single moment*: it goes row by row, in its
+4. *A verb that waited (for another, or inside), or took more than one statement, is no single moment*: it goes row by row, in its
    order (settlements by id, sends by name, key and position), each row decided at a moment of its own, all
    seen by others at the end. READ COMMITTED sees a row that it waited for as it became, but one that did not
    fit when the statement began stays out, whatever became of it meanwhile: so rows that a verb left alone,
@@ -150,7 +150,8 @@ class Search:
         self._lanes = [[op for op in history.ops if op.client == client] for client in clients]
         self._moves: list[list[Move]] = []
         self._needed: dict[Op, tuple[int, ...]] = {}
-        self._loose = {op: _may_be_locked(op, history.ops) for op in history.ops}
+        archived = {job.id for job in rows.archive}
+        self._loose = {op: _may_be_locked(op, history.ops, archived) for op in history.ops}
         self._world = World(before)
         self._stale = False
         self._in_vain: set[object] = set()
@@ -395,7 +396,7 @@ def _rows_of(op: Op) -> list[tuple[tuple[Any, ...], Any]]:
     return [(([job_id],), op.answer & {job_id}) for job_id in sorted(set(op.arguments[0]))]
 
 
-def _may_be_locked(op: Op, ops: Sequence[Op]) -> set[Any]:
+def _may_be_locked(op: Op, ops: Sequence[Op], archived: set[UUID]) -> set[Any]:
     """Return the rows and schedules that others may have held locked while a verb ran."""
     ends = {(end.client, end.transaction): end.end for end in ops if end.verb in (COMMIT, ROLLBACK)}
     locked: set[Any] = set()
@@ -407,6 +408,8 @@ def _may_be_locked(op: Op, ops: Sequence[Op]) -> set[Any]:
             locked |= _ids(other.answer)
             if other.waited or other.verb == HOLD or "lock_jobs" in other.statements:
                 locked |= _ids(other.arguments)
+            if other.verb == "archive":
+                locked |= archived
             if other.verb == "serve_ticks":
                 locked.add(other.arguments[0])
     return locked

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from psycopg import OperationalError
+
 from tests.interleaving.history import COMMIT, HOLD, ROLLBACK, History, Op
 from zeke_queue.errors import StorageUnavailable
 
@@ -102,7 +104,11 @@ class ClientTransaction:
         )
 
     async def _hold(self, ids: Sequence[UUID]) -> None:
-        await self._opened.connection.execute(LOCK_JOBS, [list(ids)])
+        try:
+            await self._opened.connection.execute(LOCK_JOBS, [list(ids)])
+        except OperationalError as error:
+            # An application knows by the driver's error that it has to repeat its transaction.
+            raise StorageUnavailable(str(error)) from error
 
 
 async def _end(opening: AbstractAsyncContextManager[Any], error: BaseException) -> None:

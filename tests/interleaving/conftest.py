@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from tests.database import Databases
 
-IN_CI = 600
+IN_CI = 450
 IN_A_PART = 150
-PLANS = 30
-"""Of a classic script's interleavings: so many are walked through one by one; if there are more, as many
-others are drawn."""
+PLANS = 25
+"""Of a classic script's interleavings: so many are walked through one by one, and as many others are drawn in
+which statements stop inside, too."""
 
 
 class Asked(NamedTuple):

@@ -5,6 +5,8 @@ stopped: the storage is the real one, on a real pool, and only the class of the 
 goes to the server in one round trip (a transaction of several statements) is taken apart here, since the
 server runs other clients' statements between them as it likes: no order is left out, and none is invented.
 
+One that was let go may stop once more, inside: ``brake`` says where.
+
 What stops nobody: the beginning of a transaction and the settings in it, savepoints but for the return to
 one. They take no snapshot and no lock, so their order makes no difference.
 """
@@ -68,6 +70,8 @@ class Gate:
         self.undone = 0
         """How often the server undid a transaction of this client's for the sake of others."""
         self.undoes_next = False
+        self.inside = False
+        """Whether a statement that was let go stands inside, at the first row that it writes."""
 
     async def stop(self, name: str, pid: int) -> None:
         """Stand until the scheduler lets this statement go."""
@@ -92,6 +96,11 @@ class Gate:
                 self.op.statements.append(self.running)
         self._go.set_result(None)
         return self.running
+
+    @property
+    def stands(self) -> bool:
+        """Tell whether the client goes on only when the scheduler says so."""
+        return self.stopped_at is not None or self.inside
 
     @property
     def may_be_undone(self) -> bool:

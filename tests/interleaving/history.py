@@ -34,7 +34,8 @@ class Op:
         end: the tick at which its last statement had ended.
         statements: the names of those that it ran, repeated ones too.
         ended: of each the tick at which it had ended.
-        waited: whether one of them was kept waiting by another client.
+        waited: whether one of them was kept waiting, by another client or inside.
+        kept: the names of those that another client kept waiting.
         undone: whether the server undid its transaction for the sake of another.
     """
 
@@ -49,6 +50,7 @@ class Op:
     statements: list[str] = field(default_factory=list[str])
     ended: list[int] = field(default_factory=list[int])
     waited: bool = False
+    kept: list[str] = field(default_factory=list[str])
     undone: bool = False
 
     def __str__(self) -> str:

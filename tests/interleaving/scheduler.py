@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import psycopg
 
+from tests.interleaving.brake import Brake
 from tests.interleaving.client import Client
 from tests.interleaving.gate import Gate, gated_storage
 from tests.interleaving.history import History
@@ -49,6 +50,10 @@ class Chooser(Protocol):
         """Tell whether the server undoes the transaction instead, if it may be."""
         ...
 
+    def brakes(self) -> bool:
+        """Tell whether the statement stops once more, inside."""
+        ...
+
 
 class Drawn:
     """Choices that follow from a seed: each client alike, or by ranks of which a few change on the way.
@@ -57,14 +62,14 @@ class Drawn:
 
     Args:
         undone: the chance of a statement that the server undoes its transaction instead, 0 to 1.
+        braked: the chance of a statement that it stops once more, inside.
     """
 
-    def __init__(self, seed: int, undone: float = 0.0) -> None:
-        self._random, self._chance = (
-            SeededEntropy(seed).stream("schedule"),
-            SeededEntropy(seed).stream("undo"),
-        )
-        self._undone = undone
+    def __init__(self, seed: int, *, undone: float = 0.0, braked: float = 0.0) -> None:
+        streams = SeededEntropy(seed)
+        self._random, self._chance = streams.stream("schedule"), streams.stream("undo")
+        self._braking = streams.stream("brake")
+        self._undone, self._braked = undone, braked
         self._by_rank = self._random.random() < 0.5
         self._ranks: dict[int, float] = {}
 
@@ -82,6 +87,10 @@ class Drawn:
     def undoes(self) -> bool:
         """Tell whether the server undoes the transaction instead, if it may be."""
         return self._chance.random() < self._undone
+
+    def brakes(self) -> bool:
+        """Tell whether the statement stops once more, inside."""
+        return self._braking.random() < self._braked
 
 
 class Planned:
@@ -101,6 +110,10 @@ class Planned:
 
     def undoes(self) -> bool:
         """Leave that to the server."""
+        return False
+
+    def brakes(self) -> bool:
+        """Stop at gates alone."""
         return False
 
     def following(self) -> list[int] | None:
@@ -142,12 +155,15 @@ class Scheduler:
         self.storages: list[PostgresStorage] = []
         self.history = History()
         self._gates: list[Gate] = []
+        self._tasks: list[asyncio.Future[None]] = []
         self._watch = watch
+        self._brake = Brake(watch)
         self._ear = ear
         self._changed = asyncio.Event()
 
     async def open(self, stack: AsyncExitStack, dsn: str, clients: int, clock: FrozenClock) -> None:
         """Open the storages of so many clients, which ``stack`` closes."""
+        await self._brake.install()
         for _ in range(clients):
             gate = Gate(self._changed.set, self._next_tick)
             self.storages.append(await stack.enter_async_context(gated_storage(dsn, gate, clock)))
@@ -159,61 +175,78 @@ class Scheduler:
     async def run(self, scripts: Sequence[Sequence[Step]], choose: Chooser) -> Ran:
         """Run each script by a client of its own, until all have ended."""
         self.history = History()
-        gates = list(self._gates[: len(scripts)])
+        gates = self._gates[: len(scripts)]
         for gate in gates:
-            gate.is_open = False
-            gate.undone = 0
+            gate.is_open, gate.undone = False, 0
         clients = [
             Client(number, storage, gate, self.history, self._ear)
             for number, (storage, gate) in enumerate(zip(self.storages, gates, strict=False))
         ]
-        tasks = [
+        self._tasks = [
             asyncio.ensure_future(_all(steps, client)) for steps, client in zip(scripts, clients, strict=True)
         ]
-        for task in tasks:
+        for task in self._tasks:
             task.add_done_callback(lambda _: self._changed.set())
         schedule: list[tuple[int, str]] = []
-        waits = planned = 0
         try:
             async with asyncio.timeout(_RUN_SECONDS):
-                while True:
-                    waits += await self._settle(gates, tasks)
-                    standing = [number for number, gate in enumerate(gates) if gate.stopped_at is not None]
-                    if not standing:
-                        break
-                    chosen = choose(standing)
-                    gate = gates[chosen]
-                    undo = gate.may_be_undone and choose.undoes()
-                    planned += undo
-                    schedule.append((chosen, gate.let_go(undo=undo) + " (undone)" * undo))
+                waits, planned = await self._let_go_one_by_one(gates, choose, schedule)
         except TimeoutError:
             raise AssertionError(f"This never ended:\n{told(schedule)}\n{self.history}") from None
         finally:
             for gate in gates:
                 gate.is_open = True
-            for task in tasks:
+                await self._brake.take_off(gate)
+            for task in self._tasks:
                 task.cancel()
-            ended = await asyncio.gather(*tasks, return_exceptions=True)
+            ended = await asyncio.gather(*self._tasks, return_exceptions=True)
         errors = tuple(error for error in ended if error is not None)
         undone = sum(gate.undone for gate in gates) - planned
         return Ran(self.history, tuple(schedule), waits, undone, errors)
 
-    async def _settle(self, gates: Sequence[Gate], tasks: Sequence[asyncio.Future[None]]) -> int:
+    async def _let_go_one_by_one(
+        self, gates: Sequence[Gate], choose: Chooser, schedule: list[tuple[int, str]]
+    ) -> tuple[int, int]:
+        """Let statements go until there are no more, and note which.
+
+        Returns:
+            How many verbs were kept waiting, and how many transactions the server was told to undo.
+        """
+        waits = planned = 0
+        while True:
+            waits += await self._settle(gates)
+            standing = [number for number, gate in enumerate(gates) if gate.stands]
+            if not standing:
+                return waits, planned
+            chosen = choose(standing)
+            gate = gates[chosen]
+            if gate.inside:
+                schedule.append((chosen, f"{gate.running} goes on"))
+                await self._brake.take_off(gate)
+                continue
+            undo = gate.may_be_undone and choose.undoes()
+            planned += undo
+            if choose.brakes():
+                await self._brake.put_on(gate)
+            else:
+                await self._brake.take_off(gate)
+            schedule.append((chosen, gate.let_go(undo=undo) + " (undone)" * undo))
+
+    async def _settle(self, gates: Sequence[Gate]) -> int:
         """Wait until each client stands, has ended, or is kept waiting; returns how many are so anew."""
         while True:
             self._changed.clear()
             running = [gate for gate in gates if gate.running is not None]
-            at_rest = sum(
+            at_rest = all(
                 task.done() or gate.stopped_at is not None or gate.running is not None
-                for gate, task in zip(gates, tasks, strict=True)
+                for gate, task in zip(gates, self._tasks, strict=True)
             )
-            if at_rest == len(gates):
-                if not running:
-                    return 0
-                if not await self._changes() and await self._all_wait(running, gates):
-                    return _note_waits(running)
-            elif not self._changed.is_set():
+            if not at_rest:
                 await self._changed.wait()
+            elif not running:
+                return 0
+            elif not await self._changes() and (waits := await self._waits(running, gates)) is not None:
+                return waits
 
     async def _changes(self) -> bool:
         """Tell whether something happens at once."""
@@ -224,11 +257,11 @@ class Scheduler:
             return False
         return True
 
-    async def _all_wait(self, running: Sequence[Gate], gates: Sequence[Gate]) -> bool:
-        """Tell whether each of these is kept waiting, in the end by a client that stands at its gate."""
+    async def _waits(self, running: Sequence[Gate], gates: Sequence[Gate]) -> int | None:
+        """Return how many are kept waiting anew, if each of these is, in the end by one that stands."""
         found = await (await self._watch.execute(BLOCKERS, [[gate.pid for gate in running]])).fetchall()
         blockers: dict[int, list[int]] = dict(found)
-        standing = {gate.pid for gate in gates if gate.stopped_at is not None}
+        standing = {gate.pid for gate in gates if gate.stopped_at is not None} | {self._brake.pid}
 
         def waits_for_one_that_stands(pid: int, seen: frozenset[int]) -> bool:
             # A circle is a deadlock, which the server breaks.
@@ -237,9 +270,20 @@ class Scheduler:
                 for other in blockers.get(pid, ())
             )
 
-        return not self._changed.is_set() and all(
-            waits_for_one_that_stands(gate.pid, frozenset()) for gate in running
-        )
+        if self._changed.is_set() or not all(waits_for_one_that_stands(g.pid, frozenset()) for g in running):
+            return None
+        return sum(self._note_wait(gate, blockers[gate.pid]) for gate in running)
+
+    def _note_wait(self, gate: Gate, blockers: Sequence[int]) -> bool:
+        """Note who keeps a statement waiting; tells whether the verb waits for another client anew."""
+        gate.inside = self._brake.pid in blockers
+        if gate.op is None or gate.running is None:
+            return False
+        gate.op.waited = True
+        if gate.inside or gate.op.kept[-1:] == [gate.running]:
+            return False
+        gate.op.kept.append(gate.running)
+        return True
 
 
 class Step(Protocol):
@@ -253,14 +297,6 @@ class Step(Protocol):
 async def _all(steps: Sequence[Step], client: Client) -> None:
     for step in steps:
         await step.run(client)
-
-
-def _note_waits(running: Sequence[Gate]) -> int:
-    """Note of the verbs in hand that they wait; returns of how many that is new."""
-    fresh = [gate.op for gate in running if gate.op is not None and not gate.op.waited]
-    for op in fresh:
-        op.waited = True
-    return len(fresh)
 
 
 def told(schedule: Sequence[tuple[int, str]]) -> str:
