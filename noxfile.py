@@ -1,4 +1,4 @@
-"""The project's commands, each in an environment of its own: demo, tests, lint, bench, constraints.
+"""The project's commands, each in an environment of its own: demo, tests, lint, sim, torture, bench.
 
 `nox` alone runs tests and lint. Sessions use the interpreter that nox runs on; `-P` names others, as in
 `nox -s tests -P 3.12 3.13`. What follows `--` goes on to the program: `nox -s tests -- --postgres 15`.
@@ -60,6 +60,27 @@ def lint(session: nox.Session) -> None:
     statements = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("zeke_*/**/*.sql"))
     session.run("sqlfluff", "lint", "--disable-progress-bar", *statements)
     session.run("pytest", "-q", "tests/test_tidy.py", "tests/test_public_api.py")
+
+
+@nox.session
+def sim(session: nox.Session) -> None:
+    """Search simulated worlds for a broken property; `-- --seeds 2000 --budget 120s` for a longer search.
+
+    By default 500 runs over all scenarios, of which everything that can happen must have happened. What
+    follows `--` goes to `zeke sim run`, or to another of its commands: `nox -s sim -- mutants`.
+    """
+    _install(session, extras="embedded,tasks,sim")
+    arguments = list(session.posargs)
+    if not arguments or arguments[0].startswith("-"):
+        arguments = ["run", "--jobs", "2", *(arguments or ["--seeds", "500", "--complete"])]
+    session.run("zeke", "sim", *arguments)
+
+
+@nox.session
+def torture(session: nox.Session) -> None:
+    """Run real processes on a real Postgres, kill and cut off both, and judge what came of it (90 s)."""
+    _install(session, "test")
+    session.run("python", "-m", "tests.torture", *session.posargs)
 
 
 @nox.session

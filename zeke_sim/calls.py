@@ -117,8 +117,8 @@ class _Call:
         self._incarnation = calls.node.incarnation
         self._gone = False
         self._done = False
-        # One that nobody answers for long does not make the world busy; but a beat does, since a lease ends of
-        # its silence.
+        # One that nobody answers for long does not make the world busy; but a beat does, since its silence
+        # ends a lease.
         self._counted = verb == "beat" or self._fault not in {"hung", "pool", "conflict"}
 
     def start(self) -> None:
@@ -176,7 +176,7 @@ class _Call:
             self._finish((StorageUnavailable(f"{self._verb}: the transaction is gone"), None), issued)
         elif world.locked:
             # It may have to wait for a lock, on the server, as long as it takes.
-            task = world.apply_later(self._number, self._address, self._do(), self._transaction)
+            task = world.apply_later(self._number, self._address, self._do, self._transaction)
             task.add_done_callback(lambda done: self._applied(done, issued), context=world.context)
         else:
             self._finish(world.apply(self._number, self._address, self._do()), issued)

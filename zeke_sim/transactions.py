@@ -8,7 +8,7 @@ from zeke_queue.errors import StorageUnavailable
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator
 
     from zeke_queue.storage.memory import MemoryStorage
     from zeke_queue.storage.memory.transaction import MemoryTransaction
@@ -69,17 +69,17 @@ def step(coroutine: Coroutine[Any, Any, Any]) -> Any:
 class Stepper:
     """Runs a statement that may wait, and says at each of its steps whose it is."""
 
-    def __init__(self, recorder: Recorder, call: int, coroutine: Coroutine[Any, Any, Any]) -> None:
+    def __init__(self, recorder: Recorder, call: int, do: Callable[[], Coroutine[Any, Any, Any]]) -> None:
         self._recorder = recorder
         self._call = call
-        self._coroutine = coroutine
+        self._do = do
 
     async def run(self) -> Any:
         """Run it to its end."""
         return await self
 
     def __await__(self) -> Generator[Any, Any, Any]:
-        recorder, coroutine = self._recorder, self._coroutine
+        recorder, coroutine = self._recorder, self._do()
         error: BaseException | None = None
         while True:
             recorder.call = self._call

@@ -128,11 +128,11 @@ class World:
         raise SimulationError("a statement waited though nobody holds a lock")
 
     def apply_later(
-        self, call: int, address: str, coroutine: Coroutine[Any, Any, Any], transaction: int | None
+        self, call: int, address: str, do: Callable[[], Coroutine[Any, Any, Any]], transaction: int | None
     ) -> asyncio.Task[Any]:
         """Apply a statement that may have to wait for a lock."""
         self.skips.begin(address)
-        stepper = Stepper(self.recorder, call, coroutine)
+        stepper = Stepper(self.recorder, call, do)
         task = self.loop.create_task(stepper.run(), context=self.context)
         if transaction is not None and (opened := self.transactions.get(transaction)) is not None:
             opened.statement = task

@@ -1,0 +1,347 @@
+"""Every kind of fault does what it says, at the address that a plan names, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, TypeVar
+
+import pytest
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.errors import StorageUnavailable
+from zeke_queue.model import JobState
+from zeke_sim.faults import KINDS, NONE
+from zeke_sim.history import Answered, Began, Change, Ended, Event, Fault, Invoked, Lived
+from zeke_sim.node import Node
+from zeke_sim.plan import Plan
+from zeke_sim.run import Outcome, run
+from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
+from zeke_sim.workloads import through_faults
+
+E = TypeVar("E", bound=Event)
+
+Program = Callable[[Node], Awaitable[None]]
+
+catalog = Catalog()
+
+
+@catalog.task("work", retry_limit=3, retry_delay=1, retry_backoff=False, expire_in=30)
+async def work() -> str:
+    await asyncio.sleep(2)
+    return "done"
+
+
+async def send(node: Node) -> None:
+    await node.queue.send("work")
+
+
+def played(decisions: dict[str, Any], program: Program = send, **setup: Any) -> Outcome:
+    """Run one client and one worker under these decisions; properties must hold all the same."""
+    made = {"workers": 1, "phase": 60.0, "worker": {"lease": 6.0, "beat": 2.0}, **setup}
+    scenario = Scenario("faults", "", lambda _draws: Setup(catalog, clients={"c1": program}, **made))
+    # A plan whose decisions are given draws nothing; the chances only say that faults are asked for at all.
+    knobs = NONE.but(kinds=tuple(KINDS), wake=1.0, handler=1.0, skip=0.5)
+    outcome = run(scenario, Plan("faults", 7, "given", knobs, decisions))
+    assert outcome.violation is None, outcome.violation
+    return outcome
+
+
+def of(kind: type[E], outcome: Outcome, **fields: Any) -> Iterator[E]:
+    return (
+        event
+        for event in outcome.events
+        if isinstance(event, kind) and all(getattr(event, name) == value for name, value in fields.items())
+    )
+
+
+def sole(kind: type[E], outcome: Outcome, **fields: Any) -> E:
+    (event,) = of(kind, outcome, **fields)
+    return event
+
+
+def attempts(outcome: Outcome) -> list[int]:
+    return [event.attempt for event in of(Began, outcome)]
+
+
+def completed(outcome: Outcome) -> list[float]:
+    """When the job was completed in the database."""
+    return [
+        event.at
+        for event in of(Change, outcome, table="job")
+        if event.after is not None and event.after.state is JobState.COMPLETED and event.before is not None
+    ]
+
+
+def test_without_faults_a_job_runs_once_and_at_once() -> None:
+    outcome = played({})
+    assert attempts(outcome) == [1]
+    assert not list(of(Fault, outcome))
+    assert completed(outcome)[0] == pytest.approx(2, abs=0.1)
+
+
+# Statements
+
+
+def test_a_refused_statement_does_nothing_and_says_so() -> None:
+    outcome = played({"c1/insert/1": {"fault": "refused"}})
+    refused = next(of(Answered, outcome, verb="insert"))
+    assert refused.outcome == "failed"
+    assert not list(of(Change, outcome, call=refused.call))
+
+
+def test_a_lost_answer_leaves_the_statement_done() -> None:
+    outcome = played({"c1/insert/1": {"fault": "lost"}})
+    lost, again = of(Answered, outcome, verb="insert")
+    assert (lost.outcome, again.outcome) == ("unknown", "ok")
+    assert sole(Change, outcome, call=lost.call).after is not None
+    assert not list(of(Change, outcome, call=again.call))
+    assert attempts(outcome) == [1]
+
+
+@pytest.mark.parametrize("applied", [True, False])
+def test_a_hung_statement_fails_late_whether_it_was_done_or_not(applied: bool) -> None:  # noqa: FBT001
+    outcome = played({"c1/insert/1": {"fault": "hung", "for": 9.0, "applied": applied}})
+    hung = next(of(Answered, outcome, verb="insert"))
+    assert hung.outcome == "unknown"
+    assert hung.at == pytest.approx(9.0, abs=0.01)
+    assert bool(list(of(Change, outcome, call=hung.call))) is applied
+
+
+def test_a_late_statement_is_done_late_and_answered() -> None:
+    outcome = played({"c1/insert/1": {"fault": "late", "wait": 8.0}})
+    late = sole(Answered, outcome, verb="insert")
+    assert (late.outcome, round(late.at)) == ("ok", 8)
+    assert sole(Change, outcome, call=late.call).at == pytest.approx(8.0, abs=0.01)
+
+
+@pytest.mark.parametrize("kind", ["pool", "conflict"])
+def test_a_statement_that_waits_in_vain_was_not_done(kind: str) -> None:
+    outcome = played({"c1/insert/1": {"fault": kind, "for": 4.0}})
+    failed = next(of(Answered, outcome, verb="insert"))
+    assert (failed.outcome, round(failed.at)) == ("failed", 4)
+    assert not list(of(Change, outcome, call=failed.call))
+
+
+def test_a_node_killed_before_its_statement_arrives_has_done_nothing() -> None:
+    outcome = played({"w1/settle/1": {"fault": "kill_before"}})
+    settlement = next(of(Invoked, outcome, verb="settle"))
+    assert not list(of(Answered, outcome, call=settlement.call))
+    assert not list(of(Change, outcome, call=settlement.call))
+    assert sole(Lived, outcome, what="killed").node == "w1"
+    assert attempts(outcome) == [1, 2]
+
+
+def test_a_node_killed_after_its_statement_arrived_has_done_it_and_never_heard() -> None:
+    outcome = played({"w1/settle/1": {"fault": "kill_after"}})
+    settlement = next(of(Invoked, outcome, verb="settle"))
+    assert not list(of(Answered, outcome, call=settlement.call))
+    assert sole(Change, outcome, call=settlement.call).after is not None
+    assert attempts(outcome) == [1]
+
+
+def test_a_slow_answer_is_only_slow() -> None:
+    outcome = played({"c1/insert/1": {"wait": 1.0, "back": 2.0}})
+    answer = sole(Answered, outcome, verb="insert")
+    assert (answer.outcome, answer.at) == ("ok", pytest.approx(3.0, abs=0.01))
+    assert sole(Change, outcome, call=answer.call).at == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("arrives", [True, None])
+def test_a_statement_whose_caller_went_away_may_be_done_or_not(arrives: bool | None) -> None:  # noqa: FBT001
+    async def impatient(node: Node) -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await node.queue.send("work")
+
+    decisions: dict[str, Any] = {"c1/insert/1": {"wait": 5.0}}
+    if arrives:
+        decisions["c1/insert/1/cancelled"] = True
+    outcome = played(decisions, impatient)
+    assert sole(Answered, outcome, verb="insert").outcome == "unknown"
+    assert attempts(outcome) == ([1] if arrives else [])
+
+
+def test_a_claim_may_pass_a_due_job_over() -> None:
+    outcome = played({f"w1/claim/{n}/skip/1": True for n in range(1, 8)})
+    assert next(of(Began, outcome)).at > 0.04
+
+
+# Waiting for work
+
+
+def _woken(outcome: Outcome) -> float:
+    return next(of(Began, outcome)).at
+
+
+async def send_later(node: Node) -> None:
+    await asyncio.sleep(10.5)
+    await through_faults(lambda: node.queue.send("work"))
+
+
+def _every_wait(decision: dict[str, Any]) -> dict[str, Any]:
+    return {f"w1/wake/{n}": decision for n in range(1, 30)}
+
+
+def test_a_lost_wake_up_costs_a_poll_at_most() -> None:
+    prompt, deaf = (_woken(played(waits, send_later)) for waits in ({}, _every_wait({"fault": "deaf"})))
+    assert prompt == pytest.approx(10.5, abs=0.02)
+    assert prompt + 0.02 < deaf <= prompt + 2.1
+
+
+def test_a_late_wake_up_is_late() -> None:
+    drowsy = _woken(played(_every_wait({"fault": "drowsy", "for": 0.7}), send_later))
+    assert drowsy == pytest.approx(11.2, abs=0.05)
+
+
+def test_a_wake_up_for_nothing_is_followed_by_a_look_for_nothing() -> None:
+    spurious = played(_every_wait({"fault": "spurious", "after": 0.5}), send_later)
+    assert _woken(spurious) == pytest.approx(10.5, abs=0.02)
+    assert len(list(of(Invoked, spurious, verb="claim"))) > len(
+        list(of(Invoked, played({}, send_later), verb="claim"))
+    )
+
+
+# Nodes
+
+
+def test_of_a_killed_process_nothing_goes_on_and_another_takes_its_place() -> None:
+    outcome = played({"node/w1/0": {"fault": "kill", "at": 1.0, "for": 3.0}})
+    killed = sole(Lived, outcome, what="killed")
+    first, second = of(Lived, outcome, node="w1", what="started")
+    assert (killed.at, first.at, second.at) == (1.0, 0.0, 4.0)
+    # The first attempt never ended, not even by a cancellation.
+    assert [event.attempt for event in of(Ended, outcome)] == [2]
+    assert not [event for event in of(Invoked, outcome, node="w1") if 1.0 < event.at < 4.0]
+
+
+def test_a_paused_process_goes_on_where_it_stood_and_its_outcome_is_fenced() -> None:
+    outcome = played({"node/w1/0": {"fault": "pause", "at": 1.0, "for": 20.0}}, workers=2)
+    assert attempts(outcome) == [1, 2]
+    assert not [event for event in of(Invoked, outcome, node="w1") if 1.0 < event.at < 21.0]
+    first, *_ = of(Ended, outcome, attempt=1)
+    assert first.at >= 21.0
+    assert len(completed(outcome)) == 1
+
+
+def test_a_stall_is_a_short_pause() -> None:
+    outcome = played({"node/w1/0": {"fault": "stall", "at": 1.0, "for": 2.5}})
+    assert attempts(outcome) == [1]
+    assert sole(Ended, outcome).at >= 3.5
+
+
+def test_a_drained_process_ends_its_jobs_and_then_itself() -> None:
+    outcome = played({"node/w1/0": {"fault": "drain", "at": 1.0, "for": 1.0}})
+    assert attempts(outcome) == [1]
+    assert sole(Lived, outcome, node="w1", what="stopped").at >= 2.0
+
+
+@pytest.mark.parametrize(("kind", "applied"), [("cut", False), ("cut_out", False), ("cut_in", True)])
+def test_a_node_that_is_cut_off_hears_nothing(kind: str, applied: bool) -> None:  # noqa: FBT001
+    async def send_when_cut(node: Node) -> None:
+        await asyncio.sleep(2)
+        with pytest.raises(StorageUnavailable):
+            await node.storage.insert([node.queue.sender.prepare("work", None, {}).job])
+
+    outcome = played({"node/c1/0": {"fault": kind, "at": 1.0, "for": 30.0}}, send_when_cut)
+    answer = sole(Answered, outcome, node="c1", verb="insert")
+    assert answer.outcome == "unknown"
+    assert bool(list(of(Change, outcome, call=answer.call))) is applied
+
+
+def test_a_node_that_is_cut_off_hears_no_wake_up() -> None:
+    outcome = played({"node/w1/0": {"fault": "cut", "at": 9.0, "for": 8.0}}, send_later)
+    assert _woken(outcome) > 17.0
+
+
+def test_a_clock_that_jumps_jumps_for_its_node_alone() -> None:
+    seen: list[float] = []
+
+    async def look(node: Node) -> None:
+        await asyncio.sleep(2)
+        seen.append((node.clock.now() - node.world.database_clock.now()).total_seconds())
+
+    played({"node/c1/0": {"fault": "clock", "at": 1.0, "by": 90.0}}, look)
+    assert seen == [90.0]
+
+
+def test_a_clock_that_drifts_neither_jumps_nor_goes_back() -> None:
+    seen: list[float] = []
+
+    async def look(node: Node) -> None:
+        for _ in range(4):
+            seen.append(node.clock.monotonic())
+            await asyncio.sleep(1)
+
+    played({"node/c1/0": {"fault": "drift", "at": 1.5, "rate": 1.5}}, look)
+    assert seen == pytest.approx([0, 1, 2.25, 3.75])
+
+
+# The database
+
+
+def test_a_database_that_goes_away_answers_nobody_and_comes_back() -> None:
+    outcome = played({"db/0": {"fault": "restart", "at": 10.0, "for": 5.0}}, send_later)
+    assert not [event for event in of(Change, outcome) if 10.0 < event.at < 15.0]
+    assert len(completed(outcome)) == 1
+
+
+def test_an_open_transaction_is_rolled_back_when_the_database_goes_away() -> None:
+    async def hold(node: Node) -> None:
+        async def send_slowly() -> None:
+            async with node.queue.transaction() as transaction:
+                await transaction.send("work")
+                await asyncio.sleep(5)
+
+        with pytest.raises(StorageUnavailable):
+            await send_slowly()
+
+    outcome = played({"db/0": {"fault": "restart", "at": 2.0, "for": 1.0}}, hold)
+    assert attempts(outcome) == []
+
+
+def test_a_database_clock_that_jumps_jumps_for_all_rows() -> None:
+    outcome = played({"db/0": {"fault": "db_clock", "at": 5.0, "by": 8.0}}, send_later)
+    sent = next(event for event in of(Change, outcome) if event.before is None)
+    assert (sent.now - outcome.epoch).total_seconds() == pytest.approx(18.5, abs=0.02)
+
+
+# Handlers
+
+
+def test_a_process_can_be_killed_in_the_middle_of_a_handler() -> None:
+    outcome = played({"handler/work/0/1": {"fault": "kill_handler", "after": 1.0}})
+    assert attempts(outcome) == [1, 2]
+    assert sole(Lived, outcome, what="killed").at == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_handler_that_has_ended_is_not_killed_any_more() -> None:
+    outcome = played({"handler/work/0/1": {"fault": "kill_handler", "after": 3.0}})
+    assert attempts(outcome) == [1]
+    assert not list(of(Lived, outcome, what="killed"))
+
+
+# Phases
+
+
+def test_no_fault_is_injected_once_the_quiet_phase_has_begun() -> None:
+    decisions: dict[str, Any] = {"node/w1/0": {"fault": "kill", "at": 50.0, "for": 1.0}}
+    decisions |= {f"w1/beat/{n}": {"fault": "refused"} for n in range(1, 60)}
+    outcome = played(decisions, phase=30.0)
+    faults = list(of(Fault, outcome))
+    assert faults
+    assert max(fault.at for fault in faults) <= 30.0
+
+
+def test_the_quiet_phase_heals_everything() -> None:
+    outcome = played(
+        {
+            "node/w1/0": {"fault": "kill", "at": 5.0, "for": 500.0},
+            "node/c1/0": {"fault": "cut", "at": 1.0, "for": 500.0},
+        },
+        send_later,
+        phase=30.0,
+    )
+    assert len(completed(outcome)) == 1
+    assert 30.0 < completed(outcome)[0] < 45.0
