@@ -28,6 +28,7 @@ KINDS: Final[Mapping[str, str]] = {
     "drop": "the connections of a process break",
     "refuse": "the connections of a process break, and new ones too, for a time",
     "lose-answer": "what a process asked for is done, but its connection breaks in place of the answer",
+    "lose-rows": "the same, in place of an answer that has rows: a claim's that took something, a send's",
     "half-close-up": "the server sees the end of a process's connections, the process does not",
     "half-close-down": "a process sees the end of its connections, the server does not",
     "delay": "everything between a process and the server is late",
@@ -42,7 +43,8 @@ _WEIGHTS: Final[Mapping[str, int]] = {
     "restart-fast": 1,
     "restart-immediate": 1,
     "kill-backend": 1,
-    "lose-answer": 9,
+    "lose-answer": 5,
+    "lose-rows": 9,
 }
 _WEIGHT: Final = 3
 _OF_THE_SERVER: Final = (
@@ -52,7 +54,7 @@ _OF_THE_SERVER: Final = (
     "end-backend",
     "cancel-statement",
 )
-_INSTANT: Final = ("drain", "drop", "lose-answer", *_OF_THE_SERVER)
+_INSTANT: Final = ("drain", "drop", "lose-answer", "lose-rows", *_OF_THE_SERVER)
 ALL: Final = "all"
 """Stands for all processes where a fault hits more than one."""
 
@@ -117,12 +119,12 @@ def _length(draw: random.Random, kind: str, lease: float) -> float:
     if kind == "kill":
         return draw.choice([0.0, 0.5, 2.0, lease + 2])
     if kind in ("stop", "cut", "cut-up", "cut-down"):
-        return draw.choice([0.3, 1.0, lease * 0.8, lease + 1, lease + 3])
+        return draw.choice([0.3, 1.0, lease * 0.8, lease + 1, lease + 3, lease + 6])
     return draw.choice([0.3, 1.0, 2.0, 4.0])
 
 
 def _size(draw: random.Random, kind: str) -> float:
-    if kind == "lose-answer":
+    if kind.startswith("lose"):
         return draw.choice([1, 1, 1, 2, 5])
     return draw.choice([0.003, 0.02, 0.2]) if kind.startswith("delay") else 0.0
 

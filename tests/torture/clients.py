@@ -120,7 +120,7 @@ class Client:
         except _EXPECTED:
             return
 
-    def _job(self) -> Send:
+    def _job(self, task: str | None = None) -> Send:
         self._number += 1
         draw, n = self._draw, self._number
         options: dict[str, Any] = {}
@@ -128,9 +128,11 @@ class Client:
             options["priority"] = draw.choice([-1, 1, 5])
         if draw.random() < 0.15:
             options["delay"] = draw.choice([0.3, 1, 2.5])
-        task = draw.choices(list(TASKS), list(TASKS.values()))[0]
+        task = task or draw.choices(list(TASKS), list(TASKS.values()))[0]
         work = draw.choice([0.0, 0.05, 0.2, 0.2, 0.6, 1.5])
         fails = draw.choice([0, 0, 1, 2, 9])
+        if task == "slow":
+            work = draw.choice([0.2, 1.0, 4.0])  # some longer than the lease, and many a fault
         if task == "expiring":
             work = draw.choice([0.2, 3.0])
         if task == "snoozing":
@@ -148,9 +150,10 @@ class Client:
         self._remember(await self._queue.send(job.task, job.payload, **job.options))
 
     async def _send_many(self) -> None:
-        for job_id in await self._queue.send_many(
-            [self._job() for _ in range(self._draw.choice([2, 5, 20]))]
-        ):
+        # Of one task, or mixed; a burst of one that is limited keeps its workers waiting for each other.
+        task = self._draw.choice([None, "limited", "limited", "slow"])
+        jobs = [self._job(task) for _ in range(self._draw.choice([2, 5, 20]))]
+        for job_id in await self._queue.send_many(jobs):
             self._remember(job_id)
 
     async def _send_together(self) -> None:

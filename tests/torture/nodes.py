@@ -146,10 +146,15 @@ class Node:
         self._process = None
         self._stopped = self._noted = False
         self._lived(how)
-        if code == -signal.SIGTERM and self._written() == self._had_written:
+        if code == -signal.SIGTERM and not self.works:
             return  # it was still being loaded, and did not listen to signals yet
         if code not in (0, _KILLED):
             self.failed.append(f"{self.name} ended with {code}; its log is {self._log}")
+
+    @property
+    def works(self) -> bool:
+        """Whether it has written anything down since it was started last."""
+        return self._written() > self._had_written
 
     def _written(self) -> int:
         path = Path(self.part.journal)

@@ -62,9 +62,9 @@ class Part:
     journal: str
     epoch: float
     seed: int
-    lease: float = 3.0
+    lease: float = 2.0
     poll: float = 0.5
-    sweep: float = 1.0
+    sweep: float = 0.7
     archive_after: float = 6.0
     delete_after: float = 8.0
     pace: float = 0.08

@@ -8,6 +8,7 @@ statements too, so a link cuts off a single process.
 from __future__ import annotations
 
 import asyncio
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -21,6 +22,8 @@ Way = Literal["up", "down"]
 WAYS: Final[tuple[Way, ...]] = ("up", "down")
 SOCKET: Final = ".s.PGSQL.5432"
 _CHUNK: Final = 65_536
+_ROWS: Final = re.compile(rb"C....(?:SELECT|INSERT 0|UPDATE|DELETE) [1-9]", re.DOTALL)
+"""A command that is complete, and of how many rows. Source: PostgreSQL's manual, message formats."""
 
 
 class _Pair:
@@ -61,6 +64,7 @@ class Link:
         self._tasks: set[asyncio.Task[None]] = set()
         self._refusing = False
         self._lost_answers = 0
+        self._with_rows = False
         self._latency: Callable[[], float] | None = None
         self._open = {way: asyncio.Event() for way in WAYS}
         for gate in self._open.values():
@@ -109,9 +113,15 @@ class Link:
         for pair in tuple(self._pairs):
             pair.abort()
 
-    def lose_answer(self, answers: int = 1) -> None:
-        """Break a connection where the server's next answer would come: it has done what it was asked."""
+    def lose_answer(self, answers: int = 1, *, with_rows: bool = False) -> None:
+        """Break a connection where the server's next answer would come: it has done what it was asked.
+
+        Args:
+            answers: how many, one after the other.
+            with_rows: pass on those that tell of no row.
+        """
         self._lost_answers += answers
+        self._with_rows = with_rows
 
     def half_close(self, way: Way) -> None:
         """End all connections one way; the other end's part is held until the link is healed."""
@@ -126,6 +136,9 @@ class Link:
         self._latency = None
         for gate in self._open.values():
             gate.set()
+
+    def _is_lost(self, data: bytes) -> bool:
+        return self._lost_answers > 0 and (not self._with_rows or _ROWS.search(data) is not None)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._serve(reader, writer))
@@ -156,7 +169,7 @@ class Link:
                 if self._latency is not None:
                     await self._clock.sleep(self._latency())
                 await self._open[way].wait()
-                if way == "down" and self._lost_answers > 0:
+                if way == "down" and self._is_lost(data):
                     self._lost_answers -= 1
                     pair.abort()
                     return

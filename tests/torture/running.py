@@ -159,6 +159,13 @@ class Run:
         chaos.write(self._planned, self._folder / "schedule.jsonl")
         for node in self._nodes.values():
             await node.start()
+        # Faults are for processes that work; how long one takes to be loaded depends on the machine.
+        while not all(node.works for node in self._nodes.values()):
+            for node in self._nodes.values():
+                node.look()
+                if node.failed:
+                    raise RuntimeError(f"{node.failed[0]}; nothing was done to it yet")
+            await self._clock.sleep(0.1)
 
     def _begin(self, phase: Literal["faults", "quiet", "end"]) -> None:
         self._phase = phase
@@ -232,8 +239,8 @@ class Run:
                 case "refuse":
                     link.refuse()
                     link.drop()
-                case "lose-answer":
-                    link.lose_answer(int(planned.size))
+                case "lose-answer" | "lose-rows":
+                    link.lose_answer(int(planned.size), with_rows=planned.kind == "lose-rows")
                     return
                 case "half-close-up":
                     link.half_close("up")
@@ -245,7 +252,7 @@ class Run:
         finally:
             self._on_link[node.name] -= 1
             # Faults of one link that overlap all end with the last of them.
-            if not self._on_link[node.name] and planned.kind not in ("lose-answer", "drop"):
+            if not self._on_link[node.name] and planned.kind not in ("lose-answer", "lose-rows", "drop"):
                 link.heal()
 
     # The quiet phase

@@ -62,7 +62,8 @@ def _plain_tasks(catalog: Catalog, journal: Journal, soon: dict[str, Any]) -> No
         return [script.n, job.attempt]
 
     catalog.task("quick", **soon)(_noted(journal, _at_once))
-    catalog.task("slow", **soon)(_noted(journal, slow))
+    # Retried at once: so what a worker that was cut off still says may meet the next attempt.
+    catalog.task("slow", retry_limit=3, retry_delay=0)(_noted(journal, slow))
     catalog.task("failing", **soon)(_noted(journal, failing))
     catalog.task("expiring", expire_in=EXPIRE_IN, retry_limit=1, retry_delay=1)(_noted(journal, slow))
     catalog.task("limited", concurrency_limit=LIMIT, **soon)(_noted(journal, slow))

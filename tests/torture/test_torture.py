@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 import tempfile
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -396,6 +396,16 @@ async def test_a_lost_answer_is_to_what_was_done(place: Place) -> None:
     assert await is_broken(connection)
     assert place.heard == b"ox"
     assert await ask(other, b"p") == b"P"
+
+
+async def test_an_answer_without_rows_is_passed_on_if_only_one_with_rows_is_to_be_lost(place: Place) -> None:
+    connection = await place.connect()
+    place.link.lose_answer(with_rows=True)
+    assert await ask(connection, b"C\0\0\0\rSELECT 0\0") == b"C\0\0\0\rSELECT 0\0"
+    connection[1].write(b"C\0\0\0\rSELECT 1\0")
+    with suppress(ConnectionError):
+        assert await connection[0].read(100) == b""
+    assert place.heard.endswith(b"SELECT 1\0")
 
 
 async def test_dropped_connections_break_and_new_ones_work(place: Place) -> None:
