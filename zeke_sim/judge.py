@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from zeke_sim.history import Answered, Invoked, Violation
+from zeke_sim.history import Answered, Change, Invoked, Violation
 from zeke_sim.past import Broken, End, Past
 from zeke_sim.properties import ALL
+from zeke_sim.properties.holding import Step
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from zeke_sim.history import Event, Rules
     from zeke_sim.properties import Property
+
+_CALLS: Final = (Answered, Invoked)
 
 
 class Judge:
@@ -28,9 +31,8 @@ class Judge:
 
     def __init__(self, rules: Rules, *, properties: Sequence[Property] = ALL) -> None:
         self.past = Past(rules)
-        self._take = self.past.take
         self._properties = tuple(properties)
-        self._asked: dict[object, tuple[Property, ...]] = {}
+        self._plans: dict[object, _Plan] = {}
 
     def see(self, event: Event) -> None:
         """Take an event in, and judge it.
@@ -38,8 +40,10 @@ class Judge:
         Raises:
             Violation: a property does not hold; the first one that was found.
         """
-        if isinstance(event, Answered | Invoked):
+        if isinstance(event, _CALLS):
             self._see(event, (type(event), event.verb))
+        elif isinstance(event, Change):
+            self._see(event, _step(event))
         else:
             self._see(event, type(event))
 
@@ -53,21 +57,38 @@ class Judge:
 
     def _see(self, event: Event | End, kind: object) -> None:
         past = self.past
-        self._take(event)
-        asked = self._asked.get(kind)
-        if asked is None:
-            asked = self._asked[kind] = tuple(one for one in self._properties if _asks(one, event))
-        for one in asked:
-            try:
+        plan = self._plans.get(kind)
+        if plan is None:
+            asked = tuple(one for one in self._properties if _asks(one, event))
+            plan = self._plans[kind] = _Plan(past.taking(type(event)), asked)
+        past.at = event.at
+        if plan.take is not None:
+            plan.take(event)
+        one = None
+        try:
+            for one in plan.asked:
                 one.check(event, past)
-            except Broken as broken:
-                raise Violation(
-                    one.name, broken.text, job=broken.job, since=broken.since, at=event.at
-                ) from None
+        except Broken as broken:
+            rule = "" if one is None else one.name
+            raise Violation(rule, broken.text, job=broken.job, since=broken.since, at=event.at) from None
+
+
+class _Plan(NamedTuple):
+    """What is done about events of one kind: how the past takes them in, and which properties are asked."""
+
+    take: Callable[[Any], None] | None
+    asked: tuple[Property, ...]
 
 
 def _asks(one: Property, event: Event | End) -> bool:
     """Tell whether a property asks for events like this one."""
     if type(event) not in one.events:
         return False
-    return not one.verbs or not isinstance(event, Answered | Invoked) or event.verb in one.verbs
+    if isinstance(event, Change):
+        return one.steps is None or one.steps(_step(event))
+    return not one.verbs or not isinstance(event, _CALLS) or event.verb in one.verbs
+
+
+def _step(event: Change) -> Step:
+    _, _, table, before, after, _, _ = event
+    return Step(table, None if before is None else before.state, None if after is None else after.state)

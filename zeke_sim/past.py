@@ -108,9 +108,13 @@ class Past:
     def take(self, event: Event | End) -> None:
         """Take an event in, before it is judged."""
         self.at = event.at
-        take = self._takes.get(type(event))
+        take = self.taking(type(event))
         if take is not None:
             take(event)
+
+    def taking(self, kind: type) -> Callable[[Any], None] | None:
+        """Return what takes in events of a kind, once ``at`` is theirs; None if they leave nothing here."""
+        return self._takes.get(kind)
 
     # What properties ask
 
@@ -251,7 +255,10 @@ class Past:
         if verb == "claim":
             crew = self.crews[args["worker"]]
             crew.node = name
-            crew.queues.update([want.name for want in args["wants"]])
+            wants = args["wants"]
+            if len(wants) > crew.widest:
+                crew.widest = len(wants)
+                crew.queues.update([want.name for want in wants])
             self.nodes[name].workers.add(args["worker"])
         elif verb in _DUTIES:
             self.nodes[name].duties.add(verb)

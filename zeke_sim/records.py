@@ -225,16 +225,17 @@ class Crew:
 
     Attributes:
         node: the process that it is in.
-        queues: those that it has claimed from.
+        queues: those that it has claimed from, when it wanted jobs of the most.
         holds: the active rows that are its.
         rested, busy: when it last had no such row any more, and when it last began to have some.
     """
 
-    __slots__ = ("busy", "holds", "node", "queues", "rested")
+    __slots__ = ("busy", "holds", "node", "queues", "rested", "widest")
 
     def __init__(self) -> None:
         self.node = ""
         self.queues: set[str] = set()
+        self.widest = 0
         self.holds: set[UUID] = set()
         self.rested = 0.0
         self.busy = 0.0

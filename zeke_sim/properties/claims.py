@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.model import JobState
 from zeke_sim.history import Answered, Change, Invoked
 from zeke_sim.past import Broken, Call
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.holding import holds, is_claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,21 +18,13 @@ if TYPE_CHECKING:
 _ACTIVE = JobState.ACTIVE
 
 
-def claimed(event: Change) -> Image | None:
-    """Return the row that a change made active, if it did."""
-    before, after = event.before, event.after
-    if after is None or after.state is not _ACTIVE or event.table != "job":
-        return None
-    return after if before is None or before.state is not _ACTIVE else None
-
-
-@holds("active jobs within the limit", Change, number=8)
+@holds("active jobs within the limit", Change, number=8, steps=is_claim)
 def active_within_the_limit(event: Change, past: Past) -> None:
     """At every commit as many jobs of a queue run as its concurrency limit allows, at most.
 
     A limit that is lowered binds new claims; claims that were under way when it was keep to the one before.
     """
-    row = claimed(event)
+    row = event.after
     if row is None:
         return
     count, limit = len(past.active[row.name]), _limit(row.name, event, past)
@@ -53,10 +45,10 @@ def _limit(name: str, event: Change, past: Past) -> int | None:
     return None if earlier is None else max(earlier, queue.concurrency_limit)
 
 
-@holds("nothing starts before its time", Change, number=10)
+@holds("nothing starts before its time", Change, number=10, steps=is_claim)
 def nothing_starts_before_its_time(event: Change, _past: Past) -> None:
     """A job is claimed at its start_after at the earliest, by the storage's clock."""
-    row = claimed(event)
+    row = event.after
     if row is None or event.before is None or row.started_on is None:
         return
     if event.before.start_after > row.started_on:
@@ -65,10 +57,10 @@ def nothing_starts_before_its_time(event: Change, _past: Past) -> None:
         )
 
 
-@holds("a claim begins the attempt's time", Change, number=7)
+@holds("a claim begins the attempt's time", Change, number=7, steps=is_claim)
 def a_claim_begins_the_time(event: Change, past: Past) -> None:
     """What a claim writes is of that very claim: its worker, and the time at which it was made."""
-    row = claimed(event)
+    row = event.after
     if row is None or row.started_on is None:
         return
     call = past.calls.get(event.call) if event.call is not None else None
@@ -84,13 +76,13 @@ def a_claim_begins_the_time(event: Change, past: Past) -> None:
             raise Broken(f"worker {call.invoked.args['worker']} claimed it for {row.worker}", job=row.id)
 
 
-@holds("claims go in order", Change, number=9)
+@holds("claims go in order", Change, number=9, steps=is_claim)
 def claims_go_in_order(event: Change, past: Past) -> None:
     """A claim takes what is due in the order of priority (highest first), start_after, and id.
 
     Over all the queues that it wants, and where nothing is passed over, as rows that are locked may be.
     """
-    row = claimed(event)
+    row = event.after
     if row is None or not past.rules.strict_order or event.call is None:
         return
     call = past.calls.get(event.call)
@@ -192,7 +184,15 @@ def _within_wants(event: Answered, call: Call, _past: Past) -> None:
             raise Broken(f"a claim of {wants.get(name, 0)} jobs of {name!r} took {count}")
 
 
-@holds("nothing is claimed from a paused queue", Change, Invoked, Answered, number=22, verbs=("pause_queue",))
+@holds(
+    "nothing is claimed from a paused queue",
+    Change,
+    Invoked,
+    Answered,
+    number=22,
+    verbs=("pause_queue",),
+    steps=is_claim,
+)
 def nothing_is_claimed_from_a_paused_queue(event: Change | Invoked | Answered, past: Past) -> None:
     """Once a pause is acknowledged, no claim that is made after that takes a job of the queue.
 
@@ -200,7 +200,7 @@ def nothing_is_claimed_from_a_paused_queue(event: Change | Invoked | Answered, p
     """
     paused = past.of("paused", dict[str, float])
     if isinstance(event, Change):
-        row = claimed(event)
+        row = event.after
         since = None if row is None else paused.get(row.name)
         call = past.calls.get(event.call) if event.call is not None else None
         if row is None or since is None or call is None or call.invoked.at <= since:

@@ -11,7 +11,7 @@ from zeke_queue.core import jsonb
 from zeke_queue.model import CatchUp
 from zeke_sim.history import Change, Invoked, ScheduleRow
 from zeke_sim.past import MOMENT, Broken, End
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.holding import holds, is_send
 from zeke_sim.properties.liveness import duty_since
 from zeke_sim.properties.occurrences import between, fields_of, following
 
@@ -46,7 +46,7 @@ def tick_of(sent: NewJob) -> tuple[str, datetime] | None:
     return (meta["schedule"], datetime.fromisoformat(meta["tick"])) if "schedule" in meta else None
 
 
-@holds("one job per tick", Change, number=12)
+@holds("one job per tick", Change, number=12, steps=is_send)
 def one_job_per_tick(event: Change, past: Past) -> None:
     """An occurrence of a schedule has one job, whoever serves it, and however often."""
     row = event.after

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.model import Failed, JobState
 from zeke_sim.history import Answered, Change
 from zeke_sim.past import MOMENT, Broken
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.holding import holds, is_end, is_extension
 from zeke_sim.properties.settling import error_of, outcomes, settled
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _alive_until(job: Overdue, since: float, past: Past) -> datetime | None:
     return None
 
 
-@holds("nobody's time is cut short", Change, number=26)
+@holds("nobody's time is cut short", Change, number=26, steps=is_end)
 def nobodys_time_is_cut_short(event: Change, past: Past) -> None:
     """An attempt is given up as lost or expired only when the storage called it overdue for that reason.
 
@@ -123,7 +123,7 @@ def _seconds(extension: Ask) -> float:
     return what.seconds
 
 
-@holds("an extension counts from now", Change, number=7)
+@holds("an extension counts from now", Change, number=7, steps=is_extension)
 def an_extension_counts_from_now(event: Change, past: Past) -> None:
     """An extension moves the deadline to so many seconds from when it was asked, and changes nothing else."""
     before, after = event.before, event.after

@@ -4,12 +4,48 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from zeke_queue.model import JobState
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zeke_sim.past import Past
 
     Check = Callable[[Any, Past], None]
+
+
+class Step(NamedTuple):
+    """From which state to which a row of a table goes; None is no row."""
+
+    table: str
+    was: JobState | None
+    now: JobState | None
+
+
+def is_send(step: Step) -> bool:
+    """Tell whether a job is new."""
+    return step.table == "job" and step.was is None
+
+
+def is_claim(step: Step) -> bool:
+    """Tell whether an attempt begins."""
+    return step.table == "job" and step.now is JobState.ACTIVE and step.was is not JobState.ACTIVE
+
+
+def is_end(step: Step) -> bool:
+    """Tell whether an attempt ends otherwise than by a cancellation."""
+    others = {None, JobState.ACTIVE, JobState.CANCELLED}
+    return step.table == "job" and step.was is JobState.ACTIVE and step.now not in others
+
+
+def is_extension(step: Step) -> bool:
+    """Tell whether an attempt goes on."""
+    return step.was is JobState.ACTIVE and step.now is JobState.ACTIVE
+
+
+def is_move(step: Step) -> bool:
+    """Tell whether a row comes to the archive, or goes from it or from the others."""
+    return step.table == "archive" or step.now is None
 
 
 class Property(NamedTuple):
@@ -21,6 +57,7 @@ class Property(NamedTuple):
         events: the types of events by which it can break; ``past.End`` is for the end of the run.
         check: raises ``past.Broken`` where the event breaks it.
         verbs: of calls and answers, those of these verbs only; of all if there are none.
+        steps: of changes of rows, those that take such a step only; of all if it is None.
     """
 
     name: str
@@ -28,6 +65,7 @@ class Property(NamedTuple):
     events: tuple[type, ...]
     check: Check
     verbs: tuple[str, ...] = ()
+    steps: Callable[[Step], bool] | None = None
 
     @property
     def sentence(self) -> str:
@@ -36,11 +74,15 @@ class Property(NamedTuple):
 
 
 def holds(
-    name: str, *events: type, number: int | None = None, verbs: tuple[str, ...] = ()
+    name: str,
+    *events: type,
+    number: int | None = None,
+    verbs: tuple[str, ...] = (),
+    steps: Callable[[Step], bool] | None = None,
 ) -> Callable[[Check], Property]:
     """Make a property of a function that takes an event of these types, and the past with the event in it."""
 
     def make(check: Check) -> Property:
-        return Property(name, number, events, check, verbs)
+        return Property(name, number, events, check, verbs, steps)
 
     return make

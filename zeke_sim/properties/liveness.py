@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.model import JobState
 from zeke_sim.history import Change
 from zeke_sim.past import Broken, End
-from zeke_sim.properties.claims import claimed
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.holding import holds, is_claim
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -37,7 +36,7 @@ def duty_since(verb: str, past: Past) -> float | None:
     return max(quiet, min(since)) + DUTY_RECOVERS if since else None
 
 
-@holds("due jobs are picked up", Change, End, number=16)
+@holds("due jobs are picked up", Change, End, number=16, steps=is_claim)
 def due_jobs_are_picked_up(event: Change | End, past: Past) -> None:
     """When nothing fails any more, an idle worker claims what is due within its poll interval.
 
@@ -50,7 +49,7 @@ def due_jobs_are_picked_up(event: Change | End, past: Past) -> None:
         for queue in past.waiting.values():
             for row in queue.values():
                 _in_time(row, past.lives[row.id].since, quiet, past)
-    elif claimed(event) is not None and event.before is not None:
+    elif event.before is not None:
         _in_time(event.before, past.lives[event.before.id].earlier, quiet, past)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.model import FINAL
 from zeke_sim.history import Change
 from zeke_sim.past import Broken, End
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.holding import holds, is_move
 from zeke_sim.properties.liveness import duty_since
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _landed(moving: dict[int, list[Change]], past: Past) -> None:
             raise Broken(f"it was {row.state}, and is neither live nor archived", job=job)
 
 
-@holds("archived and purged not too early", Change, number=15)
+@holds("archived and purged not too early", Change, number=15, steps=is_move)
 def not_too_early(event: Change, past: Past) -> None:
     """Only ended jobs are archived, and only when they ended longer ago than they are kept.
 
@@ -90,7 +90,7 @@ def _kept(event: Change, past: Past, default: float | None) -> float | None:
     return after[0] if after else default
 
 
-@holds("archived and purged in time", Change, End, number=15)
+@holds("archived and purged in time", Change, End, number=15, steps=is_move)
 def in_time(event: Change | End, past: Past) -> None:
     """When nothing fails any more, ended jobs are archived within a sweep of when they may be.
 

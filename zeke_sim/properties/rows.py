@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.model import FINAL, JobState
 from zeke_sim.history import Change
 from zeke_sim.past import Broken
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.holding import holds, is_extension
 
 if TYPE_CHECKING:
     from zeke_sim.past import Past
@@ -77,7 +77,7 @@ def only_legal_transitions(event: Change, past: Past) -> None:
     raise Broken(f"{was or 'no row'} became {after.state}", job=after.id, since=since)
 
 
-@holds("no two leases overlap", Change, number=4)
+@holds("no two leases overlap", Change, number=4, steps=is_extension)
 def no_two_leases_overlap(event: Change, past: Past) -> None:
     """A job that one worker holds is claimed by no other: its attempt ends before the next one begins."""
     before, after = event.before, event.after

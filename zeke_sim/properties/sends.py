@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_sim.history import Answered, Change
 from zeke_sim.past import Broken, Place, place_of
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.holding import holds, is_send
 from zeke_sim.properties.settling import normal
 
 if TYPE_CHECKING:
@@ -21,17 +21,13 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ROUNDING: Final = timedelta(microseconds=2)
 
 
-def _is_new(event: Change) -> Image | None:
-    return event.after if event.table == "job" and event.before is None else None
-
-
-@holds("a rolled-back send is never seen", Change, number=20)
+@holds("a rolled-back send is never seen", Change, number=20, steps=is_send)
 def a_rolled_back_send_is_never_seen(event: Change, past: Past) -> None:
     """A job appears only when somebody sent it, and not before the send's transaction is committed.
 
     A send that is known to have failed, or whose transaction was never committed, leaves nothing.
     """
-    row = _is_new(event)
+    row = event.after
     if row is None:
         return
     sends = past.lives[row.id].sends
@@ -59,13 +55,13 @@ def _told(ask: Ask) -> str:
     return f"transaction {ask.call.invoked.transaction}, which was not committed"
 
 
-@holds("a row is what was sent", Change, number=1)
+@holds("a row is what was sent", Change, number=1, steps=is_send)
 def a_row_is_what_was_sent(event: Change, past: Past) -> None:
     """A new job's row has what its send asked for, and begins its life: created, unclaimed, due when asked.
 
     It was made at the storage's time, from which its delay and its slot count.
     """
-    row = _is_new(event)
+    row = event.after
     if row is None:
         return
     sends = past.lives[row.id].sends
@@ -121,10 +117,10 @@ def _start_of(sent: NewJob, created_on: datetime) -> datetime:
     return max(starts, slot.replace(tzinfo=UTC))
 
 
-@holds("a job is sent once", Change, number=14)
+@holds("a job is sent once", Change, number=14, steps=is_send)
 def a_job_is_sent_once(event: Change, past: Past) -> None:
     """A send whose id is that of a job, live or archived, makes no second one."""
-    row = _is_new(event)
+    row = event.after
     if row is None:
         return
     changes = past.lives[row.id].changes

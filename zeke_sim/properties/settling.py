@@ -11,7 +11,7 @@ from zeke_queue.errors import NotJson
 from zeke_queue.model import Completed, Failed, JobState, Released
 from zeke_sim.history import Change
 from zeke_sim.past import Broken
-from zeke_sim.properties.holding import holds
+from zeke_sim.properties.holding import holds, is_end
 
 if TYPE_CHECKING:
     from zeke_sim.history import Image
@@ -39,16 +39,12 @@ def outcomes(event: Change, past: Past) -> list[Ask]:
 
 
 def settled(event: Change) -> tuple[Image, Image] | None:
-    """Return a row before and after a change that ended an attempt otherwise than by a cancellation."""
+    """Return a row before and after a change that ended an attempt."""
     before, after = event.before, event.after
-    if before is None or after is None or event.table != "job":
-        return None
-    if before.state is not _ACTIVE or after.state is _ACTIVE or after.state is JobState.CANCELLED:
-        return None
-    return before, after
+    return None if before is None or after is None else (before, after)
 
 
-@holds("a settlement is of the current attempt", Change, number=3)
+@holds("a settlement is of the current attempt", Change, number=3, steps=is_end)
 def a_settlement_is_of_the_current_attempt(event: Change, past: Past) -> None:
     """An attempt ends as a settlement asks that names this very attempt, and its output is what that says."""
     rows = settled(event)
@@ -92,7 +88,7 @@ def _told(outcome: Any) -> str:
     return f"Released({outcome.delay})"
 
 
-@holds("a handler returned what is stored", Change, number=13)
+@holds("a handler returned what is stored", Change, number=13, steps=is_end)
 def a_handler_returned_what_is_stored(event: Change, past: Past) -> None:
     """A job is completed only when the handler of that very attempt returned: with what is its output now."""
     rows = settled(event)
@@ -109,7 +105,7 @@ def a_handler_returned_what_is_stored(event: Change, past: Past) -> None:
         raise Broken(f"output is {after.output}, and the handler returned {values[0]}", job=after.id)
 
 
-@holds("failures within the retry limit", Change, number=5)
+@holds("failures within the retry limit", Change, number=5, steps=is_end)
 def failures_within_the_retry_limit(event: Change, past: Past) -> None:
     """A job fails once more than its retry limit at most.
 
@@ -124,7 +120,7 @@ def failures_within_the_retry_limit(event: Change, past: Past) -> None:
         raise Broken(f"it failed {life.failures} times, and may {most} times", job=rows[1].id)
 
 
-@holds("no retry is skipped", Change, number=5)
+@holds("no retry is skipped", Change, number=5, steps=is_end)
 def no_retry_is_skipped(event: Change, _past: Past) -> None:
     """While retries are left a failed attempt is retried, and when none is left it is not.
 
@@ -148,7 +144,7 @@ def no_retry_is_skipped(event: Change, _past: Past) -> None:
         )
 
 
-@holds("retries wait as the policy says", Change, number=6)
+@holds("retries wait as the policy says", Change, number=6, steps=is_end)
 def retries_wait_as_the_policy_says(event: Change, past: Past) -> None:
     """A failed attempt is retried after a wait within the bounds of the job's policy, or as it asked.
 
