@@ -26,7 +26,10 @@ def nothing_changes_unasked(event: Change, past: Past) -> None:
     if row is None or not causes:
         return
     verb = _verb(event)
-    if not any(call.invoked.verb == verb and _names(call.invoked.args, row.id) for call in causes):
+    for call in causes:
+        if call.invoked.verb == verb and _names(call.invoked.args, row.id):
+            break
+    else:
         before = "no row" if event.before is None else event.before.state
         after = "no row" if event.after is None else event.after.state
         made = ", ".join(call.invoked.verb for call in causes)
@@ -56,12 +59,16 @@ def _names(args: Any, job: UUID) -> bool:
     if ids is not None:
         return job in ids
     named = _named(args)
-    return named is None or any(one.id == job for one in named)
+    if named is None:
+        return True
+    return any(one.id == job for one in named)
 
 
-def _named(args: Any) -> Iterator[Any] | None:
-    lists = [args[key] for key in ("jobs", "extended", "completed", "failed", "released") if key in args]
-    return (one for some in lists for one in some) if lists else None
+def _named(args: Any) -> list[Any] | None:
+    """Return what a call asks by job, or None if it chooses jobs by itself."""
+    if "completed" in args or "failed" in args or "released" in args:
+        return [*args.get("completed", ()), *args.get("failed", ()), *args.get("released", ())]
+    return args.get("jobs", args.get("extended"))
 
 
 _NAMING: Final = ("settle", "extend", "cancel", "resume", "retry")

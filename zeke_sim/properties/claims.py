@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.model import JobState
@@ -140,9 +141,8 @@ def a_claim_gives_what_it_took(event: Answered, past: Past) -> None:
         row = rows.pop(job.id, None)
         if row is None:
             raise Broken(f"the claim's answer has attempt {job.attempt}, and it did not claim it", job=job.id)
-        for field in _GIVEN:
-            if getattr(job, field) != getattr(row, field):
-                told, stored = getattr(job, field), getattr(row, field)
+        for field, told, stored in zip(_GIVEN, _given(job), _given(row), strict=True):
+            if told != stored:
                 raise Broken(f"the claim's answer has {field} {told!r}, and the row {stored!r}", job=job.id)
         data = None if job.data is None else job.data.decode()
         if data != row.data:
@@ -169,6 +169,7 @@ _GIVEN: Final = (
     "start_after",
     "parent",
 )
+_given: Final = attrgetter(*_GIVEN)
 
 
 def _within_wants(event: Answered, call: Call, _past: Past) -> None:
