@@ -1,8 +1,8 @@
 """Keeps a simulation inside: what reaches for the real world fails at the call, and says what to do.
 
-Sockets, threads and subprocesses are seen by an audit hook, which nothing gets around; chance by the
-functions of the modules that give it. Both are there for good once the first world began, and look away
-outside of one.
+Sockets and subprocesses are seen by an audit hook, which nothing gets around; threads, sleeps and chance by
+the functions that give them, since before Python 3.13 no event tells of them. Both are there for good once
+the first world began, and look away outside of one.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import random
 import sys
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,7 @@ from zeke_sim.errors import Outside
 from zeke_sim.loop import VirtualLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Generator
+    from collections.abc import Callable, Collection, Generator, Mapping
 
     from zeke_sim.world import World
 
@@ -110,18 +111,40 @@ def _install() -> None:
         return
     _state.installed = True
     sys.addaudithook(_audit)
-    for name in _CHANCE:
-        setattr(random, name, _guarded(f"random.{name}", getattr(random, name)))
-    os.urandom = _guarded("os.urandom", os.urandom)
-    if hasattr(random, "_urandom"):
-        random._urandom = os.urandom  # type: ignore[attr-defined] # noqa: SLF001
+    guards: dict[Any, Any] = {
+        getattr(random, name): _guarded(f"random.{name}", getattr(random, name), "random") for name in _CHANCE
+    }
+    guards[os.urandom] = _seeded_where_allowed(_guarded("os.urandom", os.urandom, "random"))
+    guards[time.sleep] = _guarded("time.sleep", time.sleep, "clock")
+    _put_everywhere(guards)
+    setattr(threading.Thread, "start", _guarded("Thread.start", threading.Thread.start, "thread"))  # noqa: B010
     _stay_inline()
 
 
-def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+def _put_everywhere(guards: Mapping[Any, Any]) -> None:
+    """Put guards into every module that has what they guard, since many have it by its name alone."""
+    by_id = {id(function): guard for function, guard in guards.items()}
+    for module in list(sys.modules.values()):
+        members = getattr(module, "__dict__", {})
+        for name, value in list(members.items()):
+            if id(value) in by_id:
+                members[name] = by_id[id(value)]
+
+
+def _seeded_where_allowed(urandom: Callable[[int], bytes]) -> Callable[[int], bytes]:
+    """Let random bytes be repeatable where chance is allowed in a world: ids and secrets are made of them."""
+
+    def drawn(size: int, /) -> bytes:
+        inside = _state.thread is not None and _state.thread == threading.get_ident()
+        return random.randbytes(size) if inside and "random" in _state.allowed else urandom(size)  # noqa: S311
+
+    return drawn
+
+
+def _guarded(name: str, function: Callable[..., Any], kind: str) -> Callable[..., Any]:
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        if _state.thread is not None and _state.forbids("random"):
-            raise Outside(f"{name}()", "random")
+        if _state.thread is not None and _state.forbids(kind):
+            raise Outside(f"{name}()", kind)
         return function(*args, **kwargs)
 
     guarded.__name__ = name.rpartition(".")[2]

@@ -59,7 +59,7 @@ def scenario(handler: Callable[[], Any], *, freeze: bool = True) -> Scenario:
     catalog.task("look", retry_limit=0)(handler)
 
     async def send(node: Node) -> None:
-        await asyncio.sleep(30)
+        await node.clock.sleep(30)
         await node.queue.send("look")
 
     def build(_draws: Draws) -> Setup:
@@ -107,7 +107,7 @@ def test_time_passes_for_a_handler_that_sleeps() -> None:
 
     async def nap() -> None:
         seen.append(dt.datetime.now(UTC))
-        await asyncio.sleep(3600)
+        await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=3600)
         seen.append(dt.datetime.now(UTC))
 
     catalog = Catalog()
