@@ -84,7 +84,10 @@ def tell(outcome: Outcome) -> None:
 
 def tell_verdict(folder: Path) -> bool:
     """Judge a history and say what came of it; returns whether all properties hold."""
-    violation = judging.judge(folder)
+    events = judging.put_together(folder)
+    if never := judging.never(events):
+        say(f"Steps that no job took: {', '.join(never)}")
+    violation = judging.judge(events, judging.rules(folder))
     if violation is None:
         say("All properties hold.")
         return True
@@ -95,7 +98,7 @@ def tell_verdict(folder: Path) -> bool:
     )
     if violation.job is not None:
         say(f"The life of job {violation.job}:")
-        for line in judging.life(judging.put_together(folder), violation):
+        for line in judging.life(events, violation):
             say(line)
     return False
 

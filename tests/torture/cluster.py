@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 SLOT: Final = "torture"
 _BATCH: Final = 20_000
 _BETWEEN_TRIES: Final = 0.2
+_TRIES: Final = 300
 _SETTINGS: Final = {
     "wal_level": "logical",
     "max_connections": "200",
@@ -118,7 +120,7 @@ class Cluster:
         if pid is None:
             return False
         with suppress(psycopg.OperationalError):
-            async with await self._connected() as connection:
+            async with await self.connected() as connection:
                 function = "pg_terminate_backend" if end else "pg_cancel_backend"
                 await connection.execute(f"select {function}(%s)".encode(), [pid])
             return True
@@ -126,7 +128,7 @@ class Cluster:
 
     async def left(self) -> tuple[int, int]:
         """Return how many jobs are left, live and archived, and a number that any step of one moves."""
-        async with await self._connected() as connection:
+        async with await self.connected() as connection:
             (row,) = await (await connection.execute(_LEFT.encode())).fetchall()
         return row
 
@@ -134,19 +136,20 @@ class Cluster:
         """Wait until the server answers."""
         while True:
             with suppress(psycopg.OperationalError):
-                async with await self._connected():
+                async with await self.connected():
                     return
             await self._clock.sleep(_BETWEEN_TRIES)
 
     async def _some_backend(self, draw: random.Random) -> int | None:
         try:
-            async with await self._connected() as connection:
+            async with await self.connected() as connection:
                 found = await (await connection.execute(_BACKENDS.encode())).fetchall()
         except psycopg.OperationalError:
             return None
         return draw.choice(found)[0] if found else None
 
-    async def _connected(self) -> psycopg.AsyncConnection:
+    async def connected(self) -> psycopg.AsyncConnection:
+        """Return a connection of the run's own, which no fault hits but those of the server."""
         return await psycopg.AsyncConnection.connect(
             self.dsn, autocommit=True, application_name="torture", options=_OPTIONS
         )
@@ -182,9 +185,20 @@ class Decoder:
                 await self.read()
             await self._clock.sleep(0.5)
 
+    async def read_to_the_end(self) -> None:
+        """Read all that is left, once whoever reads now has let go of the slot."""
+        for tried in itertools.count(1):
+            try:
+                await self.read()
+                return
+            except psycopg.OperationalError:
+                if tried >= _TRIES:
+                    raise
+                await self._clock.sleep(_BETWEEN_TRIES)
+
     async def read(self) -> None:
         """Read all that is in the slot by now."""
-        async with await self._cluster._connected() as connection:
+        async with await self._cluster.connected() as connection:
             while True:
                 cursor = await connection.execute(_PEEK.encode(), {"slot": SLOT, "most": _BATCH})
                 rows = await cursor.fetchall()

@@ -15,6 +15,7 @@ from tests.torture.tasks import LIMIT
 from zeke_sim.history import Change, Fault, Lived, Rules, Violation
 from zeke_sim.judge import Judge
 from zeke_sim.properties import ALL
+from zeke_sim.properties.rows import STEPS
 from zeke_sim.report.as_json import ids, line
 
 if TYPE_CHECKING:
@@ -75,10 +76,9 @@ def rules(folder: Path) -> Rules:
     return Rules(**about(folder)["rules"], slack=SLACK, limits={"limited": LIMIT})
 
 
-def judge(folder: Path) -> Violation | None:
+def judge(events: list[Event], rules: Rules) -> Violation | None:
     """Return what broke first, if anything did."""
-    judge = Judge(rules(folder), properties=PROPERTIES)
-    events = put_together(folder)
+    judge = Judge(rules, properties=PROPERTIES)
     if not any(isinstance(event, Change) for event in events):
         return Violation("history", "has no change of any job, so there is nothing to judge")
     try:
@@ -88,6 +88,16 @@ def judge(folder: Path) -> Violation | None:
     except Violation as violation:
         return violation
     return None
+
+
+def never(events: list[Event]) -> list[str]:
+    """Return the steps of the state machine that no job took."""
+    taken = {
+        (None if change.before is None else change.before.state, change.after.state)
+        for change in events
+        if isinstance(change, Change) and change.table == "job" and change.after is not None
+    }
+    return sorted(f"{before or 'sent'} to {after}" for before, after in STEPS - taken)
 
 
 def life(events: list[Event], violation: Violation) -> list[str]:

@@ -125,7 +125,7 @@ class Run:
             for task in (decoding, telling):
                 task.cancel()
             await asyncio.gather(decoding, telling, return_exceptions=True)
-        await self._decoder.read()
+        await self._decoder.read_to_the_end()
         self._decoder.close()
         moved = (self._clock.now() - self._began).total_seconds() - (self._clock.monotonic() - self._epoch)
         if abs(moved) > CLOCK_MOVED:

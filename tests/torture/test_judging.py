@@ -8,12 +8,14 @@ from uuid import UUID
 
 import pytest
 
+from tests.torture import judging
 from tests.torture.attributing import attributed
 from tests.torture.bounding import SEEN_AT_LAST, bounded
 from tests.torture.judging import LEFT_OUT
 from zeke_queue.model import Completed, Failed, JobState, NewJob, Overdue, Want, WorkerInfo
-from zeke_sim.history import Answered, Change, Event, Image, Invoked, Lived
+from zeke_sim.history import Answered, Change, Event, Image, Invoked, Lived, Rules
 from zeke_sim.properties import ALL
+from zeke_sim.properties.rows import STEPS
 
 BEGAN = datetime(2026, 1, 2, tzinfo=UTC)
 JOB, OTHER, WORKER = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -200,6 +202,19 @@ def test_a_send_whose_slot_may_have_passed_has_no_time() -> None:
     jobs = {"jobs": (NewJob(JOB, "a", slot_seconds=3), NewJob(OTHER, "a"))}
     assert issued("insert", jobs, (1, 2), [None, OTHER]) == BEGAN + timedelta(seconds=1)
     assert issued("insert", jobs, (1, 4), [None, OTHER]) is None
+
+
+def test_the_steps_that_no_job_took_are_named() -> None:
+    told = judging.never([change(1, None, ROW), change(2, ROW, ACTIVE), change(3, ACTIVE, DONE)])
+    assert "active to completed" not in told
+    assert {"active to retry", "cancelled to created"} <= set(told)
+    assert len(told) == len(STEPS) - 3
+
+
+def test_a_history_that_breaks_a_property_is_judged_so() -> None:
+    rules = Rules()
+    assert judging.judge([change(1, None, ROW), change(2, ROW, DONE)], rules) is not None
+    assert str(judging.judge([], rules)) == "history: has no change of any job, so there is nothing to judge"
 
 
 def test_what_is_left_out_is_a_property_and_has_a_reason() -> None:
