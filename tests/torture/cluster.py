@@ -189,8 +189,7 @@ class Decoder:
         """Read all that is left, once whoever reads now has let go of the slot."""
         for tried in itertools.count(1):
             try:
-                await self.read()
-                return
+                return await self.read()
             except psycopg.OperationalError:
                 if tried >= _TRIES:
                     raise
