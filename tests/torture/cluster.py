@@ -189,11 +189,13 @@ class Decoder:
         """Read all that is left, once whoever reads now has let go of the slot."""
         for tried in itertools.count(1):
             try:
-                return await self.read()
+                await self.read()
             except psycopg.OperationalError:
                 if tried >= _TRIES:
                     raise
                 await self._clock.sleep(_BETWEEN_TRIES)
+            else:
+                return
 
     async def read(self) -> None:
         """Read all that is in the slot by now."""
