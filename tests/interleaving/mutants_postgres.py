@@ -1,0 +1,308 @@
+"""The Postgres storage broken on purpose, each time in one place: which test finds it, and how soon.
+
+``python -m tests.interleaving.mutants_postgres`` tries all, or those that are named, and ends with 1 if one
+is not found. ``--all`` asks every test of a mutant instead of the first that finds it. A mutant is a copy of
+the project in which one text stands instead of another.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tests.database import EMBEDDED, server
+from zeke_queue.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+ROOT: Final = Path(__file__).parents[2]
+STORE: Final = Path("zeke_queue/storage/postgres")
+COPIED: Final = ("zeke_queue", "zeke_tasks", "zeke_sim", "tests", "pyproject.toml")
+
+INTERLEAVING: Final = "tests/interleaving/test_interleavings.py"
+MODEL: Final = "tests/model/test_model.py"
+SECONDS: Final = 600
+"""How long one test may take until the mutant counts as not found by it."""
+
+
+class Mutant(NamedTuple):
+    """One way to break the storage.
+
+    Attributes:
+        file: below ``zeke_queue/storage/postgres``.
+        old: a text that stands in it once, and ``new`` what stands there instead.
+        judges: what pytest is given, in the order in which it is tried.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    judges: tuple[str, ...] = (INTERLEAVING,)
+
+
+BOTH: Final = (INTERLEAVING, MODEL)
+
+MUTANTS: Final = (
+    # Claims
+    Mutant("claim without SKIP LOCKED", "sql/claim.sql", "for update skip locked\n", "for update\n"),
+    Mutant("claim without any lock", "sql/claim.sql", "            for update skip locked\n", ""),
+    Mutant("claim without the queue's lock", "claiming.py", "if not locked:", "if True:"),
+    Mutant(
+        "count before the queue is locked",
+        "claiming.py",
+        'found = (await self._session.run_all(lock, Step("claim", parameters, literal)))[1]',
+        'found = (await self._session.run_all(Step("claim", parameters, literal), lock))[0]',
+    ),
+    Mutant(
+        "claim in one snapshot with the lock",
+        "session.py",
+        '"begin isolation level read committed"',
+        '"begin isolation level repeatable read"',
+    ),
+    Mutant(
+        "limit too high by one",
+        "sql/claim.sql",
+        "queue.concurrency_limit - (",
+        "queue.concurrency_limit + 1 - (",
+        BOTH,
+    ),
+    Mutant("claim from a paused queue", "sql/claim.sql", "queue.paused_on is null\n        and ", "", BOTH),
+    Mutant("new limits are never heard of", "claiming.py", "if marks or any(", "if marks and any(", BOTH),
+    Mutant(
+        "marks that are never gone without",
+        "claiming.py",
+        "if marks or any(",
+        "if any(",
+        ("tests/postgres/test_marks.py",),
+    ),
+    Mutant(
+        "marks that are trusted for ever",
+        "claiming.py",
+        "return name in self._marks and now < self._full_look_due.get(name, 0.0)",
+        "return name in self._marks",
+        ("tests/postgres/test_marks.py",),
+    ),
+    # Settlements
+    Mutant(
+        "complete without the fence",
+        "sql/complete.sql",
+        "        and job.attempt = outcome.attempt\n",
+        "",
+        BOTH,
+    ),
+    Mutant(
+        "settle without the fence", "sql/settle.sql", "        and job.attempt = outcome.attempt\n", "", BOTH
+    ),
+    Mutant(
+        "complete without the state",
+        "sql/complete.sql",
+        "        and job.state between 'active' and 'active'\n",
+        "",
+        BOTH,
+    ),
+    Mutant(
+        "settle without the state",
+        "sql/settle.sql",
+        "        and job.state between 'active' and 'active'\n",
+        "",
+        BOTH,
+    ),
+    Mutant("extend without the fence", "sql/extend.sql", "    and job.attempt = given.attempt\n", "", BOTH),
+    Mutant("settled twice is not mine", "verbs.py", "if again and len(changed) < number:", "if False:", BOTH),
+    Mutant(
+        "a taken place breaks the batch",
+        "verbs.py",
+        "                async with self._runner.atomic():\n                    return await",
+        "                if True:\n                    return await",
+        BOTH,
+    ),
+    Mutant(
+        "cancel what has ended",
+        "sql/cancel.sql",
+        "job.state between 'created' and 'active'",
+        "job.state between 'created' and 'completed'",
+        BOTH,
+    ),
+    Mutant(
+        "a batch in a transaction in any order",
+        "verbs.py",
+        "if self._runner.in_transaction and len(ids) > 1:",
+        "if False:",
+    ),
+    # Sends
+    Mutant("insert without ON CONFLICT", "sql/insert.sql", "    on conflict do nothing\n", "", BOTH),
+    Mutant("insert of one without ON CONFLICT", "sql/insert_one.sql", "on conflict do nothing\n", "", BOTH),
+    Mutant(
+        "a refused send is taken for one that was made",
+        "verbs.py",
+        "return [job.id if job.id in ids else None for job in jobs]",
+        "return [job.id for job in jobs]",
+        BOTH,
+    ),
+    Mutant(
+        "a send that is known is taken for refused",
+        "verbs.py",
+        "        if missing:\n",
+        "        if False:\n",
+        BOTH,
+    ),
+    # Sweeps and schedules
+    Mutant("overdue without any lock", "sql/overdue.sql", "for update of job skip locked\n", ""),
+    Mutant(
+        "overdue without SKIP LOCKED",
+        "sql/overdue.sql",
+        "for update of job skip locked\n",
+        "for update of job\n",
+    ),
+    Mutant(
+        "archive without SKIP LOCKED",
+        "sql/archive.sql",
+        "for update skip locked\n    ) as oldest",
+        "for update\n    ) as oldest",
+    ),
+    Mutant(
+        "archive takes waiting rows",
+        "sql/archive.sql",
+        "            and state > 'active'\n            and completedon\n",
+        "            and coalesce(completedon, createdon)\n",
+        BOTH,
+    ),
+    Mutant("schedules without any lock", "sql/due_schedules.sql", "for update skip locked\n", ""),
+    Mutant(
+        "schedules without SKIP LOCKED", "sql/due_schedules.sql", "for update skip locked\n", "for update\n"
+    ),
+    Mutant(
+        "retry of what ended well",
+        "sql/bring_back.sql",
+        " and job.state::text = any(%(from_states)s::text[])",
+        "",
+        BOTH,
+    ),
+    # Wake-ups
+    Mutant(
+        "wake-up of a transaction as if it ended at once",
+        "verbs.py",
+        '"always": runner.in_transaction,',
+        '"always": False,',
+    ),
+    Mutant(
+        "no wake-up for room in a limited queue",
+        "sql/complete.sql",
+        "ended.name = queue.name and queue.concurrency_limit is not null",
+        "ended.name = queue.name and queue.concurrency_limit is null",
+    ),
+    # The server
+    Mutant(
+        "no retry of what the server undid",
+        "failures.py",
+        '_SERIALIZATION: Final = ("40001", "40P01")',
+        '_SERIALIZATION: Final = ("40000",)',
+    ),
+    Mutant(
+        "the machine's clock",
+        "session.py",
+        '"now": None if now is None else now()}',
+        '"now": (now or __import__("zeke_queue.clock").clock.SystemClock().now)()}',
+        ("tests/postgres/test_server_clock.py",),
+    ),
+)
+
+
+class Found(NamedTuple):
+    """What was said of a mutant: the name of the test that failed, or None, and the seconds that it took."""
+
+    test: str | None
+    seconds: float
+
+
+def applied(mutant: Mutant, text: str) -> str:
+    """Return a file's text with the mutant's in the place of its own.
+
+    Raises:
+        ValueError: its own is not there, or more than once.
+    """
+    if text.count(mutant.old) != 1:
+        raise ValueError(
+            f"{mutant.name}: {mutant.old!r} stands {text.count(mutant.old)} times in {mutant.file}"
+        )
+    return text.replace(mutant.old, mutant.new)
+
+
+def judge(mutant: Mutant, judged_by: str, dsn: str) -> Found:
+    """Run a test over a mutant, on a server of which somebody may make databases."""
+    clock = SystemClock()
+    begun = clock.monotonic()
+    with tempfile.TemporaryDirectory(prefix="zeke-mutant-") as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / name, copy / name)
+        broken = copy / STORE / mutant.file
+        broken.write_text(applied(mutant, broken.read_text(encoding="utf-8")), encoding="utf-8")
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        environment = {**_environment(), "ZEKE_TEST_DSN": dsn, "PYTHONPATH": folder}
+        try:
+            ran = subprocess.run(
+                [*command, *judged_by.split()],
+                cwd=copy,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return Found(None, clock.monotonic() - begun)
+    failed = [line for line in ran.stdout.splitlines() if line.startswith(("FAILED ", "ERROR "))]
+    if ran.returncode not in (0, 1) or (ran.returncode == 1) != bool(failed):
+        raise RuntimeError(f"{mutant.name}: pytest ended with {ran.returncode}:\n{ran.stdout}{ran.stderr}")
+    test = failed[0].split(" ", 1)[1].partition(" - ")[0] if failed else None
+    return Found(test, clock.monotonic() - begun)
+
+
+def _environment() -> dict[str, str]:
+    return dict(os.environ)  # noqa: TID251 - handed on to another process
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Try mutants; returns 1 if one is not found."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="parts of the names of those to try")
+    parser.add_argument("--all", action="store_true", help="ask every test, not only the first that finds it")
+    asked = parser.parse_args(arguments)
+    chosen = [m for m in MUTANTS if not asked.names or any(part in m.name for part in asked.names)]
+    with server(EMBEDDED, f"mutants{os.getpid()}") as dsn:
+        lost = [mutant.name for mutant in chosen if not _report(mutant, dsn, every=asked.all)]
+    sys.stdout.write(f"{len(chosen) - len(lost)} of {len(chosen)} were found\n")
+    return 1 if lost else 0
+
+
+def _report(mutant: Mutant, dsn: str, *, every: bool) -> bool:
+    """Try one and print a line for each test that was asked; tells whether one found it."""
+    found = False
+    for result in _results(mutant, dsn):
+        sys.stdout.write(f"{result.seconds:6.1f} s  {mutant.name}: {result.test or 'NOT FOUND'}\n")
+        sys.stdout.flush()
+        found = found or result.test is not None
+        if found and not every:
+            break
+    return found
+
+
+def _results(mutant: Mutant, dsn: str) -> Iterable[Found]:
+    for judged_by in mutant.judges:
+        yield judge(mutant, judged_by, dsn)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
