@@ -107,7 +107,7 @@ def _shape(draws: Draws, night: Night) -> Shape:
     which = draws.random()
     if which < 0.5:  # noqa: PLR2004 - half of the worlds
         return Shape(moment - timedelta(seconds=draws.uniform(5.0, 45.0)), 60.0, None, seconds)
-    if which < 0.8:  # noqa: PLR2004
+    if which < 0.88:  # noqa: PLR2004
         before = night.change - draws.uniform(0.5, 1.5) * 2 * night.around
         after = night.change + draws.uniform(0.0, 1.5) * 2 * night.around
         return Shape(after, 40.0, before, minutes)

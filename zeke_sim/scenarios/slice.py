@@ -42,13 +42,13 @@ if TYPE_CHECKING:
     from zeke_tasks.store.memory import MemoryRows
     from zeke_tasks.web import Kind
 
-PHASE: Final = 45.0
+PHASE: Final = 30.0
 
-EPOCH: Final = datetime(2026, 3, 2, 8, 59, 40, tzinfo=UTC)
-"""Twenty seconds before the schedule has a tick."""
+EPOCH: Final = datetime(2026, 3, 2, 8, 59, 50, tzinfo=UTC)
+"""Ten seconds before the schedule has a tick."""
 
-PATIENCE: Final = 15.0
-"""Seconds after which Zeke's web client gives a server up."""
+PATIENCE: Final = 5.0
+"""Seconds after which the web client gives a server up."""
 
 RSS: Final = "application/rss+xml"
 
@@ -309,11 +309,11 @@ def _feeds(draws: Draws) -> tuple[list[Feed], dict[str, str]]:
 
 def _troubles(draws: Draws, *, of_feed: bool) -> list[tuple[Trouble, float]]:
     kinds: tuple[Trouble, ...] = ("busy", "silent", "broken", "moved") if of_feed else ("busy", "silent")
-    return [(draws.pick(kinds), round(draws.uniform(0.0, 8.0), 1)) for _ in range(draws.pick((0, 0, 1, 2)))]
+    return [(draws.pick(kinds), round(draws.uniform(0.0, 4.0), 1)) for _ in range(draws.pick((0, 0, 1, 2)))]
 
 
 def build(draws: Draws) -> Setup:
-    """Two or three feeds, two workers with all that a deployment has, and pulls at random."""
+    """Two or three feeds, one or two workers, and pulls at random."""
     feeds, pages = _feeds(draws)
     by_url = {url: feed for feed in feeds for url in (feed.url, feed.moved_to)}
     troubles = {feed.url: _troubles(draws, of_feed=True) for feed in feeds}
@@ -326,8 +326,8 @@ def build(draws: Draws) -> Setup:
     return Setup(
         site.catalog,
         clients={"c1": doing(deeds), "c2": site.look_after},
-        workers=2,
-        schedulers=1,
+        workers=1 + draws.below(2),
+        schedulers=draws.below(2),
         worker={"concurrency": 1 + draws.below(4), "lease": 6.0, "beat": 2.0, "grace": 3.0},
         phase=PHASE,
         archive_after=120.0,
