@@ -98,7 +98,9 @@ async def _spend(step: Step) -> None:
             continue
 
 
-def script(draws: Draws, *, longest: float = 5.0, steps: int = 3, stubborn: float = 0.0) -> Script:
+def script(
+    draws: Draws, *, longest: float = 5.0, steps: int = 3, stubborn: float = 0.0, hasty: int = 2
+) -> Script:
     """Draw a script, which ends well more often than not.
 
     Args:
@@ -106,11 +108,12 @@ def script(draws: Draws, *, longest: float = 5.0, steps: int = 3, stubborn: floa
         longest: seconds that a step takes at most.
         steps: how many attempts it is for at most.
         stubborn: the chance that a step meets a cancellation badly: goes on, or takes long to heed it.
+        hasty: how many steps take no time, to one that does.
     """
     ends: tuple[Any, ...] = ("return", "return", "return", "raise", "raise", "retry", "fail", "snooze")
     drawn = [
         Step(
-            seconds=draws.pick((0.0, 0.0, round(draws.uniform(0.0, longest), 2))),
+            seconds=draws.pick((*(0.0,) * hasty, round(draws.uniform(0.0, longest), 2))),
             end=draws.pick(ends),
             after=round(draws.uniform(0.0, 5.0), 2),
             extend=draws.pick((0.0, 0.0, 0.0, 20.0)),

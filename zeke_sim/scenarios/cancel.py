@@ -69,7 +69,7 @@ def _changes_of_mind(draws: Draws, sent: float, kept: float) -> list[tuple[float
 
 def _send(draws: Draws, known: Known, number: int) -> Deed:
     options = SendOptions(delay=round(draws.uniform(0.0, 8.0), 2)) if draws.chance(0.3) else None
-    return sending(known, number, "work", script(draws, longest=8.0, stubborn=0.6), options)
+    return sending(known, number, "work", script(draws, longest=8.0, stubborn=0.7, hasty=0), options)
 
 
 SCENARIO = Scenario(

@@ -33,6 +33,7 @@ def build(draws: Draws) -> Setup:
     catalog = Catalog()
     time = draws.pick((1.0, 2.0, 4.0))
     catalog.task("brief", expire_in=time, retry_limit=draws.below(3), retry_backoff=draws.chance(0.5))(act)
+    catalog.task("patient", expire_in=20.0, retry_limit=2, retry_delay=1)(act)
     catalog.task("hasty", expire_in=draws.pick((0.005, 0.05, 0.5)), retry_limit=1, retry_delay=1)(act)
 
     known = Known()
@@ -55,8 +56,8 @@ def build(draws: Draws) -> Setup:
 
 def _send(draws: Draws, known: Known, number: int, time: float) -> Any:
     steps = [_step(draws, time) for _ in range(1 + draws.below(3))]
-    options = SendOptions(expire_in=time / 2) if draws.chance(0.3) else None
-    task = "hasty" if draws.chance(0.2) else "brief"
+    options = SendOptions(expire_in=time / 2) if draws.chance(0.2) else None
+    task = draws.pick(("brief", "brief", "brief", "patient", "hasty"))
     return sending(known, number, task, Script(steps=steps), options)
 
 

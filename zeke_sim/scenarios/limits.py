@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 PHASE: Final = 30.0
 
-QUEUES: Final = ("narrow", "narrow-old", "single", "free")
+LIMITED: Final = ("narrow", "narrow-old", "single")
+QUEUES: Final = (*LIMITED, "free")
 
 
 def build(draws: Draws) -> Setup:
@@ -57,7 +58,7 @@ def _sender(draws: Draws) -> Any:
 
 
 def _send(draws: Draws, known: Known, number: int) -> Deed:
-    queue, payload = draws.pick(QUEUES), script(draws, longest=4.0, steps=2)
+    queue, payload = draws.pick(QUEUES), script(draws, longest=6.0, steps=2, hasty=1)
     priority = draws.pick((0, 0, 1, -1))
     delay = draws.pick((0.0, 0.0, round(draws.uniform(0.0, 6.0), 2)))
     if queue != "narrow-old":
@@ -84,16 +85,15 @@ def _as_another_program(job: NewJob) -> Deed:
 
 
 def _operator(draws: Draws) -> Any:
-    deeds = [(draws.uniform(0.0, 0.8 * PHASE), _measure(draws)) for _ in range(2 + draws.below(5))]
+    deeds = [(draws.uniform(0.0, 0.8 * PHASE), _measure(draws)) for _ in range(3 + draws.below(6))]
     deeds += [(0.9 * PHASE, _pause(name, paused=False)) for name in QUEUES]
     return doing(deeds)
 
 
 def _measure(draws: Draws) -> Deed:
-    queue = draws.pick(QUEUES)
-    if draws.chance(0.5):
-        return _limit(queue, draws.pick((1, 1, 2, 3, None)))
-    return _pause(queue, paused=draws.chance(0.6))
+    if draws.chance(0.6):
+        return _limit(draws.pick(LIMITED), draws.pick((1, 2, 3, None)))
+    return _pause(draws.pick(QUEUES), paused=draws.chance(0.6))
 
 
 def _limit(name: str, limit: int | None) -> Deed:

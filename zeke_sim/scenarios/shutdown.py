@@ -58,7 +58,7 @@ def build(draws: Draws) -> Setup:
 
 
 def _slow(draws: Draws, known: Known, number: int) -> Deed:
-    return sending(known, number, "slow", script(draws, longest=8.0, stubborn=0.5))
+    return sending(known, number, "slow", script(draws, longest=8.0, stubborn=0.5, hasty=0))
 
 
 def _burst(draws: Draws) -> Deed:

@@ -98,7 +98,14 @@ def _send(draws: Draws, known: Known, number: int) -> list[tuple[float, Deed]]:
     if draws.chance(0.5):
         options["id"] = own_id(draws)
     send = sending(known, number, "one", payload, options)
-    return [(0.0, send)] + ([(draws.pick((0.0, 1.0)), send)] if draws.chance(0.3) else [])
+    sends = [(0.0, send)]
+    if draws.chance(0.3):
+        sends.append((draws.pick((0.0, 1.0)), send))
+    if draws.chance(0.4):
+        rival = options.copy()
+        rival["id"] = None
+        sends.append((draws.uniform(1.0, 6.0), sending({}, number, "one", payload, rival)))
+    return sends
 
 
 def _place(draws: Draws) -> SendOptions:
