@@ -30,6 +30,7 @@ TASKS: Final = {
     "limited": 12,
     "unique": 10,
     "sync": 6,
+    "crunch": 3,
     "parent": 4,
     "snoozing": 4,
     "signalling": 4,
@@ -57,9 +58,11 @@ class Client:
         journal: where it writes down what it was told.
         draw: decides what it does.
         pace: seconds between two things, on average.
+        folder: of the history.
     """
 
-    def __init__(self, queue: Queue, journal: Journal, draw: random.Random, pace: float) -> None:
+    def __init__(self, queue: Queue, journal: Journal, draw: random.Random, pace: float, folder: str) -> None:
+        self._folder = folder
         self._queue = queue
         self._journal = journal
         self._draw = draw
@@ -143,7 +146,10 @@ class Client:
                 options["singleton_key"] = draw.choice("abc")
             if how != "key":
                 options["debounce" if how == "debounce" else "throttle"] = draw.choice([1, 3])
-        return Send(task, {"n": n, "work": work, "fails": fails}, **options)
+        script = {"n": n, "work": work, "fails": fails}
+        if task == "crunch":
+            script["folder"] = self._folder
+        return Send(task, script, **options)
 
     async def _send(self) -> None:
         job = self._job()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, cast
 
 from tests.torture.clients import Client
 from tests.torture.recording import Journal, Recording
-from tests.torture.tasks import make_catalog
+from tests.torture.tasks import about_worker, make_catalog
 from zeke_queue import log
 from zeke_queue.config import Settings
 from zeke_queue.errors import StorageUnavailable
@@ -101,6 +101,8 @@ async def play(part: Part) -> None:
 
 async def _act(part: Part, queue: Queue, journal: Journal, stopping: asyncio.Event) -> None:
     if part.role == "worker":
+        about = about_worker(Path(part.journal).parent, os.getpid())
+        about.write_text(json.dumps(asdict(part)), encoding="utf-8")
         worker = Worker(
             queue, concurrency=6, poll=part.poll, lease=part.lease, beat=part.lease / 3, grace=1.0
         )
@@ -112,7 +114,7 @@ async def _act(part: Part, queue: Queue, journal: Journal, stopping: asyncio.Eve
         duties = [Scheduler(queue, every=0.5), Supervisor(queue, every=part.sweep)]
     else:
         draw = SeededEntropy(part.seed).stream(f"{part.node}.{part.life}")
-        duties = [Client(queue, journal, draw, part.pace)]
+        duties = [Client(queue, journal, draw, part.pace, str(Path(part.journal).parent))]
     running = [asyncio.ensure_future(duty.run()) for duty in duties]
     stop = asyncio.ensure_future(stopping.wait())
     # A duty that ends by itself has failed.

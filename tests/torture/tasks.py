@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
 import threading
-from typing import TYPE_CHECKING, Any
+from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel
 
+from tests.torture.recording import Journal
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
 from zeke_queue.signals import Fail, Retry, Snooze
-
-if TYPE_CHECKING:
-    from tests.torture.recording import Journal
 
 LIMIT = 2
 """How many of the limited jobs run at once."""
@@ -22,11 +24,15 @@ EXPIRE_IN = 1.0
 
 
 class Script(BaseModel):
-    """What an attempt does: ``work`` for so many seconds, and fail as one of the first ``fails`` attempts."""
+    """What an attempt does: ``work`` for so many seconds, and fail as one of the first ``fails`` attempts.
+
+    A handler in a process of its own finds in ``folder`` what its worker is, and so where to write.
+    """
 
     n: int = 0
     work: float = 0.0
     fails: int = 0
+    folder: str = ""
 
 
 class Stumbled(Exception):
@@ -76,6 +82,22 @@ def _plain_tasks(catalog: Catalog, journal: Journal, soon: dict[str, Any]) -> No
         return "done"
 
     catalog.task("sync", **soon)(sync)
+    catalog.task("crunch", process=True, **soon)(crunch)
+
+
+def crunch(script: Script, job: JobContext) -> Any:
+    """Work in a process of its own, which writes into its worker's journal."""
+    part = json.loads(about_worker(Path(script.folder), os.getppid()).read_text(encoding="utf-8"))
+    journal = Journal(Path(part["journal"]), part["node"], part["epoch"], part["place"], part["life"])
+    with closing(journal), journal.attempt(job) as returned:
+        threading.Event().wait(script.work)
+        returned.append({"crunched": script.n})
+    return {"crunched": script.n}
+
+
+def about_worker(folder: Path, pid: int) -> Path:
+    """Return the file that says what the process of a number is."""
+    return folder / f"process-{pid}"
 
 
 def _odd_tasks(catalog: Catalog, journal: Journal, soon: dict[str, Any]) -> None:
