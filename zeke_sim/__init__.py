@@ -1,1 +1,39 @@
-"""A deterministic simulator for catalogs of ``zeke_queue``, and the harness that tests use it by."""
+"""A deterministic simulator for catalogs of ``zeke_queue``, and the harness that tests use it by.
+
+The public names, and nothing else. Each is loaded when it is first asked for, so that nothing is loaded or
+installed by those who don't use it: the pytest plugin imports this package in every run.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from zeke_sim.doubles import Scripted, Unscripted
+    from zeke_sim.errors import Outside, SimulationError
+    from zeke_sim.harness.facade import BlockingZeke, Zeke
+    from zeke_sim.replaying import replay
+
+__all__ = ["BlockingZeke", "Outside", "Scripted", "SimulationError", "Unscripted", "Zeke", "replay"]
+
+_HOMES: Final = {
+    "doubles": ["Scripted", "Unscripted"],
+    "errors": ["Outside", "SimulationError"],
+    "harness.facade": ["BlockingZeke", "Zeke"],
+    "replaying": ["replay"],
+}
+_HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module."""
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,207 @@
+"""What a test is told that asks the plugin for what there is not, or forgets something."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.plugging import application, run
+
+pytest_plugins = ["pytester"]
+
+BARE = "import pytest\n"
+
+
+def told(pytester: pytest.Pytester, tests: str, *arguments: str, conftest: str | None = None) -> str:
+    """Run tests of which none passes, and return what is printed."""
+    application(pytester, tests, conftest=conftest)
+    result = run(pytester, "-o", "asyncio_mode=auto", *arguments)
+    assert result.ret == 1
+    # Lines that pytest broke are of no interest, nor is how it marks errors.
+    return " ".join(" ".join(result.outlines).split())
+
+
+MARKERS = [
+    (
+        "zeke_catalog()",
+        "zeke_catalog: the marker takes one argument: 'module:name', or the catalog itself",
+    ),
+    ("zeke_catalog('shop')", "zeke_catalog: 'shop' names none; give 'module:name'"),
+    ("zeke_catalog(7)", "zeke_catalog: 7 names none; give 'module:name'"),
+    ("zeke_catalog('stop:catalog')", "zeke_catalog: 'stop:catalog': No module named 'stop'"),
+    ("zeke_catalog('shop:Order')", "and no catalog; name what Catalog() made"),
+    ("zeke_backend()", "zeke_backend: nothing is none; give 'memory' or 'postgres'"),
+    ("zeke_backend('mysql')", "zeke_backend: 'mysql' is none; give 'memory' or 'postgres'"),
+    ("zeke_options(7)", "zeke_options: name the options, as in zeke_options(start=…)"),
+    (
+        "zeke_options(begin=7)",
+        "zeke_options: begin: there is no such option; there are start, concurrency",
+    ),
+    ("zeke_options(start='soon')", "zeke_options: start: Invalid isoformat string: 'soon'"),
+    ("zeke_options(start='2026-01-01')", "is no instant; give an aware datetime, or text with a zone"),
+    ("zeke_options(concurrency=0)", "zeke_options: concurrency: 0 is out of range; give 1 or more"),
+    ("zeke_options(freeze=1)", "zeke_options: freeze: 1 is neither True nor False"),
+    ("zeke_options(allow='disk')", "allow: 'disk' is nothing that can be reached for; there are socket"),
+]
+
+
+def test_markers_that_say_something_wrong(pytester: pytest.Pytester) -> None:
+    tests = "\n".join(
+        f"@pytest.mark.{marker}\ndef test_{number}(zeke_sync):\n    pass\n"
+        for number, (marker, _) in enumerate(MARKERS)
+    )
+    said = told(pytester, f"import pytest\n\n{tests}")
+    assert [complaint for _, complaint in MARKERS if complaint not in said] == []
+    assert f"{len(MARKERS)} errors" in said
+
+
+@pytest.mark.parametrize(
+    ("conftest", "complaint"),
+    [
+        (BARE, "zeke: which catalog? Define a fixture zeke_catalog in conftest.py"),
+        (
+            BARE + "@pytest.fixture\ndef zeke_catalog():\n    return {}\n",
+            "zeke_catalog: {} is no catalog; return what Catalog() made",
+        ),
+    ],
+)
+def test_a_catalog_that_is_missing(pytester: pytest.Pytester, conftest: str, complaint: str) -> None:
+    assert complaint in told(pytester, "def test_it(zeke_sync):\n    pass\n", conftest=conftest)
+
+
+FORGETFUL = """
+async def test_it(zeke):
+    await zeke.send("receipt", {"number": 1})
+    zeke.drain()
+
+def test_sync(zeke):
+    zeke.send("receipt", {"number": 1})
+"""
+
+
+def test_a_call_that_is_not_awaited(pytester: pytest.Pytester) -> None:
+    said = told(pytester, FORGETFUL)
+    assert "zeke: called and not awaited, so that nothing was done:" in said
+    assert "zeke.drain() at" in said
+    assert "test_shop.py:3" in said
+    assert "zeke.send() at" in said
+    assert "take the fixture zeke_sync, which needs none" in said
+
+
+FAILING = [
+    (
+        "[zeke.send('receipt', {'number': n}, delay=90 * n) for n in (0, 1)]; zeke.assert_enqueued(*ONE)",
+        [
+            "expected a waiting job of task 'charge', whose payload has {\"number\":1}; there is none.",
+            "Waiting (2):",
+            'receipt {"number":0} due (job',
+            'receipt {"number":1} due in 90 s (job',
+            "No job of task 'charge' was sent in this test.",
+        ],
+    ),
+    (
+        "zeke.send('receipt', {'number': 1}); zeke.drain()\n    zeke.assert_enqueued('receipt')",
+        ["No job waits at all.", "Of that task in other states (1):", 'receipt {"number":1} completed'],
+    ),
+    (
+        "zeke.send('receipt', {'number': 1})\n    zeke.assert_enqueued('receipt', count=0)",
+        ["expected 0 waiting jobs of task 'receipt'; there is 1."],
+    ),
+    ("zeke.enqueued(prioritaet=1)", ["prioritaet: no job has it; there are payload, delay, archived_on"]),
+    ("zeke.enqueued('recipe')", ["No task is called 'recipe'; did you mean 'receipt'?"]),
+    ("zeke.jobs(state='done')", ["state: 'done' is not a valid JobState; give some of created"]),
+    ("zeke.next_tick('reports')", ["next_tick: there is no schedule 'reports'; there is report"]),
+    ("zeke.advance(hours=-1)", ["time only passes"]),
+    ("zeke.advance(to=zeke.now, hours=1)", ["advance: give either `to` or a span of time"]),
+    ("zeke.performed", ["performed: nothing was performed yet"]),
+    ("zeke.perform('gather')", ["the handler waits for the result of its child 'receipt'", "results={"]),
+]
+
+
+def test_what_a_failing_test_is_told(pytester: pytest.Pytester) -> None:
+    tests = "\n".join(
+        f"def test_{number}(zeke_sync):\n    zeke = zeke_sync\n    {body}\n"
+        for number, (body, _) in enumerate(FAILING)
+    )
+    said = told(pytester, f'ONE = "charge", {{"number": 1}}\n\n{tests}')
+    assert [one for _, complaints in FAILING for one in complaints if one not in said] == []
+    assert f"{len(FAILING)} failed" in said
+
+
+OUTSIDE = """
+import socket, subprocess, threading, time
+import pytest
+from zeke_queue import Catalog
+
+catalog = Catalog()
+pytestmark = pytest.mark.zeke_catalog(catalog)
+REACHES = {
+    "socket": socket.socket,
+    "thread": lambda: threading.Thread(target=print).start(),
+    "subprocess": lambda: subprocess.run(["true"]),
+    "clock": lambda: time.sleep(1),
+}
+
+@catalog.task("reach")
+def reach(kind: str) -> None:
+    REACHES[kind]()
+
+@pytest.mark.parametrize("kind", REACHES)
+def test_it(zeke_sync, kind):
+    zeke_sync.perform(reach, kind)
+"""
+
+
+def test_a_handler_that_reaches_outside_is_told_what_to_do(pytester: pytest.Pytester) -> None:
+    said = told(pytester, OUTSIDE)
+    assert said.count("reaches outside of the simulation; ") >= 4
+    assert "give the catalog a double of what speaks to the network" in said
+    assert "let the handler await asyncio.sleep, which takes virtual time" in said
+
+
+def test_a_wait_that_never_ends_is_told(pytester: pytest.Pytester) -> None:
+    said = told(
+        pytester,
+        """
+        import asyncio
+        import pytest
+        from zeke_queue import Catalog
+
+        catalog = Catalog()
+
+        @catalog.task("wait")
+        async def wait() -> None:
+            await asyncio.Event().wait()
+
+        @pytest.mark.zeke_catalog(catalog)
+        def test_it(zeke_sync):
+            zeke_sync.perform(wait)
+        """,
+    )
+    assert "This waits for something that never happens" in said
+
+
+def test_resources_that_reach_outside_fail_the_test_that_starts_the_worker(pytester: pytest.Pytester) -> None:
+    said = told(
+        pytester,
+        """
+        import socket
+        from contextlib import asynccontextmanager
+        import pytest
+        from zeke_queue import Catalog
+
+        @asynccontextmanager
+        async def resources():
+            yield socket.create_connection(("127.0.0.1", 9))
+
+        catalog = Catalog(resources=resources)
+
+        @catalog.task("nothing")
+        def nothing() -> None: ...
+
+        @pytest.mark.zeke_catalog(catalog)
+        def test_it(zeke_sync):
+            zeke_sync.send(nothing)
+            zeke_sync.drain()
+        """,
+    )
+    assert "give the catalog a double of what speaks to the network (resources=...)" in said

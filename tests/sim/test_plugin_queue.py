@@ -1,0 +1,240 @@
+"""The fixtures ``zeke`` and ``zeke_sync``: a task by itself, and a queue in virtual time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.sim.plugging import application, run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+pytest_plugins = ["pytester"]
+
+ASYNC = """
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from shop import Order, charge, gather, receipt, report
+from zeke_queue import JobFailed, NotJson, PayloadInvalid
+
+{mark}
+
+async def test_a_task_is_performed_by_itself(zeke):
+    assert await zeke.perform(charge, Order(number=1)) == {{"charged": 1}}
+    done = zeke.performed
+    (child,) = done.children
+    assert (child.task, child.payload, child.options) == ("receipt", {{"number": 1}}, {{"delay": 60}})
+    assert done.progress == [(0.5, "half way")]
+    (line,) = done.log
+    assert (line.level, line.message, line.fields["order"]) == ("info", "charging", 1)
+    assert zeke.jobs() == []
+    with pytest.raises(PayloadInvalid, match="number"):
+        await zeke.perform("charge", {{"number": "x"}})
+    with pytest.raises(RuntimeError, match="declined"):
+        await zeke.perform(charge, {{"number": 13}})
+    assert await zeke.perform(gather, results={{"receipt": "four"}}) == 4
+
+
+async def test_jobs_wait_until_the_test_lets_them_run(zeke):
+    await zeke.send(charge, Order(number=1))
+    (job,) = zeke.assert_enqueued(charge, {{"number": 1}}, count=1)
+    assert job.state == "created"
+    await zeke.drain()
+    assert zeke.job(job.id).output == {{"charged": 1}}
+    assert timedelta(seconds=30) <= zeke.now - datetime(2026, 3, 2, 9, tzinfo=UTC) < timedelta(seconds=31)
+    zeke.assert_enqueued(receipt, Order(number=1), parent=job.id)
+
+
+async def test_what_is_due_later_runs_at_that_very_instant(zeke):
+    await zeke.send(receipt, Order(number=1), delay=timedelta(hours=5))
+    zeke.assert_enqueued(receipt, delay=5 * 3600)
+    await zeke.advance(hours=4, minutes=59)
+    zeke.assert_enqueued(receipt, count=1)
+    await zeke.advance(minutes=2)
+    assert zeke.enqueued() == []
+    assert [job.output for job in zeke.jobs(receipt)] == ["2026-03-02T14:00:00+00:00"]
+    assert zeke.now == datetime(2026, 3, 2, 14, 1, tzinfo=UTC)
+
+
+async def test_a_handler_goes_on_over_several_calls(zeke):
+    await zeke.send(charge, Order(number=1))
+    await zeke.advance(seconds=20)
+    assert [job.state for job in zeke.jobs()] == ["active"]
+    await zeke.advance(seconds=10)
+    assert [job.state for job in zeke.jobs()] == ["completed", "created"]
+
+
+async def test_a_retry_waits_for_its_time(zeke):
+    run = await zeke.trigger(charge, Order(number=13))
+    await zeke.drain()
+    assert (await run.job()).state == "retry"
+    zeke.assert_enqueued(charge, delay=10, attempt=1)
+    with pytest.raises(JobFailed, match="declined"):
+        await run.result(timeout=60)
+    assert zeke.jobs(charge, state="failed")
+
+
+async def test_ticks_of_schedules(zeke):
+    assert await zeke.next_tick() == datetime(2026, 3, 3, 2, tzinfo=UTC)
+    assert await zeke.next_tick("report") == zeke.now.replace(second=0, microsecond=0)
+    assert [job.output for job in zeke.jobs(report)] == ["2026-03-03", "2026-03-04"]
+    await zeke.advance(days=365)
+    assert zeke.jobs("report")[-1].output == "2027-03-04"
+
+
+async def test_the_queue_is_for_the_code_under_test(zeke):
+    async with zeke.queue.transaction() as transaction:
+        await transaction.send(receipt, Order(number=1))
+    zeke.assert_enqueued(receipt, {{"number": 1}})
+    with pytest.raises(ZeroDivisionError):
+        async with zeke.queue.transaction() as transaction:
+            await transaction.send(receipt, Order(number=2))
+            1 / 0
+    zeke.assert_enqueued(receipt, {{"number": 2}}, count=0)
+    run = await zeke.queue.trigger(charge, Order(number=3))
+    assert [job.status async for job in run.watch()] == ["QUEUED", "EXECUTING", "COMPLETED"]
+    assert await run.result(timeout=1) == {{"charged": 3}}
+
+
+async def test_a_job_is_cancelled_and_time_is_what_the_code_under_test_sees(zeke):
+    run = await zeke.trigger(charge, Order(number=1))
+    await zeke.advance(seconds=10)
+    assert datetime.now(UTC) == zeke.now
+    assert await zeke.cancel(run)
+    await zeke.drain()
+    assert zeke.jobs(receipt) == []
+    with pytest.raises(JobFailed):
+        await zeke.result(run)
+"""
+
+SYNC = """
+from datetime import UTC, datetime
+
+from shop import Order, charge, receipt
+
+
+def test_a_test_that_is_not_async(zeke_sync):
+    assert zeke_sync.perform("receipt", Order(number=1)) == "2026-03-02T09:00:00+00:00"
+    run = zeke_sync.trigger(charge, Order(number=1))
+    zeke_sync.assert_enqueued(charge)
+    zeke_sync.drain()
+    assert zeke_sync.result(run) == {"charged": 1}
+    zeke_sync.advance(to=datetime(2026, 3, 2, 12, tzinfo=UTC))
+    assert [job.state for job in zeke_sync.jobs(receipt)] == ["completed"]
+    assert zeke_sync.next_tick().hour == 2
+    assert zeke_sync.send(receipt, {"number": 2}) in [job.id for job in zeke_sync.jobs(state="created")]
+"""
+
+
+@pytest.mark.parametrize(
+    ("mark", "arguments"),
+    [
+        ("", ["-o", "asyncio_mode=auto"]),
+        ("pytestmark = pytest.mark.asyncio", ["-o", "asyncio_mode=strict"]),
+        ("pytestmark = pytest.mark.anyio", ["-p", "no:asyncio"]),
+        ("", ["-o", "asyncio_mode=auto", "-n", "2"]),
+    ],
+    ids=["pytest-asyncio, auto", "pytest-asyncio, strict", "anyio", "xdist"],
+)
+def test_whatever_runs_async_tests(pytester: pytest.Pytester, mark: str, arguments: Sequence[str]) -> None:
+    backend = "\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n"
+    application(pytester, ASYNC.format(mark=mark + backend))
+    run(pytester, *arguments).assert_outcomes(passed=8)
+
+
+def test_sync_tests_have_a_fixture_of_their_own(pytester: pytest.Pytester) -> None:
+    application(pytester, SYNC)
+    run(pytester).assert_outcomes(passed=1)
+
+
+def test_random_numbers_are_the_same_in_each_run_and_leave_the_programs_own_alone(
+    pytester: pytest.Pytester,
+) -> None:
+    application(
+        pytester,
+        """
+        import random
+        from zeke_queue import Catalog
+        import pytest
+
+        drawing = Catalog()
+
+        @drawing.task("draw")
+        def draw() -> list[float]:
+            return [random.random(), random.random()]
+
+        @pytest.mark.zeke_catalog(drawing)
+        def test_draws(zeke_sync):
+            random.seed(1)
+            own = [random.random() for _ in range(2)]
+            random.seed(1)
+            drawn = []
+            for _ in range(2):
+                assert random.random() == own.pop(0)
+                drawn += zeke_sync.perform(draw)
+            assert len(set(drawn)) == 4
+            print("drawn", drawn)
+        """,
+    )
+    drawn = [[line for line in run(pytester, "-rP").outlines if line.startswith("drawn")] for _ in range(2)]
+    assert drawn[0]
+    assert drawn[0] == drawn[1]
+
+
+def test_a_test_begins_when_its_marker_says(pytester: pytest.Pytester) -> None:
+    application(
+        pytester,
+        """
+        from datetime import UTC, datetime
+        import pytest
+
+        @pytest.mark.zeke_options(start="2026-12-31T23:59:00+00:00", freeze=False)
+        def test_new_year(zeke_sync):
+            before = datetime.now(UTC)
+            zeke_sync.advance(minutes=1)
+            assert zeke_sync.now == datetime(2027, 1, 1, tzinfo=UTC)
+            assert before <= datetime.fromisoformat(zeke_sync.perform("receipt", {"number": 1}))
+        """,
+    )
+    run(pytester).assert_outcomes(passed=1)
+
+
+def test_resources_are_replaced_by_a_fixture(pytester: pytest.Pytester) -> None:
+    application(
+        pytester,
+        """
+        from contextlib import asynccontextmanager
+        import pytest
+        from zeke_queue import Catalog, JobContext
+
+        @asynccontextmanager
+        async def real():
+            yield "the real thing"
+
+        catalog = Catalog(resources=real)
+
+        @catalog.task("ask")
+        async def ask(job: JobContext) -> str:
+            return job.resources
+
+        pytestmark = pytest.mark.zeke_catalog(catalog)
+
+        def test_they_are_the_catalogs(zeke_sync):
+            assert zeke_sync.perform(ask) == "the real thing"
+
+        class TestDouble:
+            @pytest.fixture
+            def zeke_resources(self):
+                return "a double"
+
+            def test_they_are_the_fixtures(self, zeke_sync):
+                assert zeke_sync.perform(ask) == "a double"
+                run = zeke_sync.trigger(ask)
+                assert zeke_sync.result(run) == "a double"
+        """,
+    )
+    run(pytester).assert_outcomes(passed=2)

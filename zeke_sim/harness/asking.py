@@ -1,0 +1,172 @@
+"""What a test asks for by its markers and fixtures, and what it is told where that can't be had."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from contextlib import contextmanager
+from dataclasses import fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+from zlib import crc32
+
+import pytest
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.core.failure import shown
+from zeke_sim.errors import ADVICE
+from zeke_sim.harness.backends import Memory
+from zeke_sim.harness.facade import Zeke
+from zeke_sim.harness.stage import Options, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from zeke_sim.harness.backends import Backend
+
+NO_CATALOG = (
+    "zeke: which catalog? Define a fixture zeke_catalog in conftest.py that returns your application's, or "
+    "mark the test with @pytest.mark.zeke_catalog('module:name')"
+)
+
+
+def wrong(message: str) -> NoReturn:
+    """End a test because it asks for what there is not."""
+    pytest.fail(message, pytrace=False)
+
+
+def marked_catalog(request: pytest.FixtureRequest) -> Catalog:
+    """Return the catalog that a test's marker names."""
+    found = _from_marker(request)
+    return wrong(NO_CATALOG) if found is None else found
+
+
+def catalog_of(request: pytest.FixtureRequest) -> Catalog:
+    """Return a test's catalog: that of the marker nearest to it, else the fixture's."""
+    found = _from_marker(request)
+    return checked_catalog(request.getfixturevalue("zeke_catalog")) if found is None else found
+
+
+def checked_catalog(given: object) -> Catalog:
+    """Return a catalog, or say what there is instead."""
+    if inspect.iscoroutine(given) or inspect.isasyncgen(given):
+        if inspect.iscoroutine(given):
+            given.close()
+        wrong("zeke_catalog: the fixture is async; define it with def, and return the catalog")
+    if not isinstance(given, Catalog):
+        wrong(f"zeke_catalog: {shown(given)} is no catalog; return what Catalog() made")
+    return given
+
+
+def _from_marker(request: pytest.FixtureRequest) -> Catalog | None:
+    marker = request.node.get_closest_marker("zeke_catalog")
+    if marker is None:
+        return None
+    if len(marker.args) != 1 or marker.kwargs:
+        wrong("zeke_catalog: the marker takes one argument: 'module:name', or the catalog itself")
+    (which,) = marker.args
+    if isinstance(which, Catalog):
+        return which
+    module_name, _, name = which.partition(":") if isinstance(which, str) else ("", "", "")
+    if not module_name or not name:
+        wrong(f"zeke_catalog: {shown(which)} names none; give 'module:name', as in 'shop.tasks:catalog'")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        wrong(f"zeke_catalog: {which!r}: {error}; is the module on Python's path?")
+    if not isinstance(found := getattr(module, name, None), Catalog):
+        wrong(f"zeke_catalog: {which!r} is {shown(found)}, and no catalog; name what Catalog() made")
+    return found
+
+
+def options_of(request: pytest.FixtureRequest) -> Options:
+    """Return what a test's marker says of its stage; the marker nearest to it is the only one that counts."""
+    marker = request.node.get_closest_marker("zeke_options")
+    if marker is None:
+        return Options()
+    known = [one.name for one in fields(Options)]
+    if marker.args:
+        wrong(
+            f"zeke_options: name the options, as in zeke_options({known[0]}=…); there are {', '.join(known)}"
+        )
+    for name in marker.kwargs:
+        if name not in known:
+            wrong(f"zeke_options: {name}: there is no such option; there are {', '.join(known)}")
+    return _checked(**marker.kwargs)
+
+
+def _checked(
+    start: Any = None,
+    concurrency: Any = None,
+    allow: Any = (),
+    freeze: Any = True,  # noqa: FBT002
+) -> Options:
+    plain = Options()
+    if isinstance(start, str):
+        try:
+            start = datetime.fromisoformat(start)
+        except ValueError as error:
+            wrong(f"zeke_options: start: {error}; give a datetime, or text such as 2026-03-28T22:00:00+00:00")
+    if start is not None and (not isinstance(start, datetime) or start.tzinfo is None):
+        wrong(
+            f"zeke_options: start: {shown(start)} is no instant; give an aware datetime, or text with a zone"
+        )
+    if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
+        wrong(f"zeke_options: concurrency: {shown(concurrency)} is out of range; give 1 or more")
+    if not isinstance(freeze, bool):
+        wrong(f"zeke_options: freeze: {shown(freeze)} is neither True nor False; give one of them")
+    return Options(
+        start or plain.start, concurrency or plain.concurrency, (*plain.allow, *allowed(allow)), freeze
+    )
+
+
+def allowed(given: Any) -> tuple[str, ...]:
+    """Return what handlers may reach for."""
+    several = (given,) if isinstance(given, str) else tuple(given)
+    for one in several:
+        if one not in ADVICE:
+            wrong(f"allow: {shown(one)} is nothing that can be reached for; there are {', '.join(ADVICE)}")
+    return several
+
+
+def backend_of(request: pytest.FixtureRequest) -> Backend:
+    """Return where a test's jobs are kept."""
+    marker = request.node.get_closest_marker("zeke_backend")
+    if marker is None:
+        return Memory()
+    if len(marker.args) != 1 or marker.kwargs or marker.args[0] not in {"memory", "postgres"}:
+        given = ", ".join(map(shown, marker.args)) or "nothing"
+        wrong(f"zeke_backend: {given} is none; give 'memory' or 'postgres'")
+    if marker.args[0] == "memory":
+        return Memory()
+    return wrong("zeke_backend: postgres is not there yet")
+
+
+@contextmanager
+def stage(request: pytest.FixtureRequest, resources: Any) -> Generator[Stage]:
+    """Set up the stage of a test, and clear it away."""
+    made = Stage(
+        catalog_of(request),
+        backend_of(request),
+        options_of(request),
+        seed=crc32(request.node.nodeid.encode()),
+        resources=resources,
+    )
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def zeke(made: Stage) -> Generator[Zeke]:
+    """Hand out a stage, and see afterwards that the test awaited what it called."""
+    held = Zeke(made)
+    yield held
+    forgotten = held.forgotten()
+    if forgotten:
+        listed = "\n".join(f"  {call}" for call in forgotten)
+        wrong(
+            f"zeke: called and not awaited, so that nothing was done:\n{listed}\n"
+            "Write `await zeke.…`; in a test that is not async, take the fixture zeke_sync, which needs none"
+        )

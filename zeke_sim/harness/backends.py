@@ -1,0 +1,57 @@
+"""Where the jobs of a test are kept: in memory, or (``harness.postgres``) on a real Postgres."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from zeke_queue.storage.memory import MemoryStorage
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from zeke_queue.catalog import Catalog
+    from zeke_queue.clock import Clock
+    from zeke_queue.storage.store import Storage
+
+
+class Backend(Protocol):
+    """Gives a test its storage."""
+
+    def open(self, clock: Clock, catalog: Catalog) -> AbstractContextManager[Storage]:
+        """Open a storage with nothing in it, which goes by this clock."""
+        ...
+
+    def next_due(self) -> datetime | None:
+        """Return when a job or a tick of a schedule next comes due; None for never. Not what is due now."""
+        ...
+
+    def ring(self) -> None:
+        """Wake whoever sleeps until there is work."""
+        ...
+
+
+class Memory:
+    """Keeps jobs in memory."""
+
+    @contextmanager
+    def open(self, clock: Clock, catalog: Catalog) -> Generator[Storage]:
+        """Make a storage."""
+        self._clock = clock
+        self._store = store = MemoryStorage(clock)
+        self._names = tuple(catalog.served)
+        yield store
+
+    def next_due(self) -> datetime | None:
+        """Return when a job or a tick next comes due."""
+        now, store = self._clock.now(), self._store
+        ticks = [plan.schedule.next_tick for plan in store.tables.plans.values() if not plan.schedule.paused]
+        times = [store.next_due(self._names), *ticks]
+        return min((time for time in times if time is not None and time > now), default=None)
+
+    def ring(self) -> None:
+        """Wake the worker."""
+        for name in self._names:
+            self._store.bells.queue(name)

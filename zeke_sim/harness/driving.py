@@ -1,0 +1,58 @@
+"""Runs a virtual loop from within whatever runs a test: another loop, or none."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from zeke_queue.errors import UsageError
+from zeke_sim.errors import Stalled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from zeke_sim.loop import VirtualLoop
+
+T = TypeVar("T")
+
+
+def drive(loop: VirtualLoop, work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on a virtual loop until it has ended, while the loop that calls stands still.
+
+    Raises:
+        UsageError: it waits for something that will never happen.
+    """
+    outer = asyncio._get_running_loop()  # noqa: SLF001
+    task = _step_aside(outer)
+    asyncio._set_running_loop(None)  # noqa: SLF001
+    main = loop.create_task(work)
+    try:
+        return loop.run_until_complete(main)
+    except Stalled:
+        raise UsageError(
+            "This waits for something that never happens: nothing is left that could make it so. A job that "
+            "is waited for may be held by a paused queue, or by a limit that another job fills"
+        ) from None
+    finally:
+        if not main.done():
+            main.cancel()
+        asyncio._set_running_loop(outer)  # noqa: SLF001
+        _step_back(outer, task)
+
+
+def _step_aside(outer: asyncio.AbstractEventLoop | None) -> asyncio.Task[Any] | None:
+    """Let no task of the outer loop count as running: from 3.14 on a thread has one such task, not a loop."""
+    if outer is None or sys.version_info < (3, 12):
+        return None
+    return _swap(outer, None)
+
+
+def _step_back(outer: asyncio.AbstractEventLoop | None, task: asyncio.Task[Any] | None) -> None:
+    if outer is not None and sys.version_info >= (3, 12):
+        _swap(outer, task)
+
+
+def _swap(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> asyncio.Task[Any] | None:
+    swap = cast("Callable[..., Any]", getattr(asyncio.tasks, "_swap_current_task"))  # noqa: B009
+    return swap(loop, task)

@@ -1,0 +1,120 @@
+"""An application's queue in virtual time, which code on any loop can use."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from contextlib import asynccontextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from zeke_queue.queue import Queue
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine
+
+    from zeke_queue.catalog import Catalog
+    from zeke_queue.config import Settings
+    from zeke_queue.model import Job
+    from zeke_queue.rng import Entropy
+    from zeke_queue.storage.store import Storage
+    from zeke_sim.harness.stage import Stage
+
+
+class DrivenQueue(Queue):
+    """A ``zeke_queue.Queue`` for a test and the code that it calls.
+
+    On the virtual loop, where handlers run, it is what it is. On any other loop each call runs the virtual
+    one until it is answered. Who waits there for a job (``result``, ``watch``) lets time pass.
+    """
+
+    def __init__(
+        self, stage: Stage, catalog: Catalog, storage: Storage, entropy: Entropy, settings: Settings
+    ) -> None:
+        super().__init__(catalog, storage, clock=stage.clock, entropy=entropy, settings=settings)
+        self._stage = stage
+
+    @asynccontextmanager
+    async def transaction(self, *args: Any, **options: Any) -> AsyncGenerator[Any]:
+        """Open a transaction; see ``Queue.transaction``."""
+        block = super().transaction(*args, **options)
+        if self._on_stage():
+            async with block as transaction:
+                yield transaction
+            return
+        opened = self._stage.drive(block.__aenter__())
+        try:
+            yield Driven(opened, self._stage)
+        except BaseException as error:
+            if not self._stage.drive(block.__aexit__(type(error), error, error.__traceback__)):
+                raise
+        else:
+            self._stage.drive(block.__aexit__(None, None, None))
+
+    async def watch(self, job_id: Any) -> AsyncGenerator[Job]:
+        """Yield the job at each change of its status; see ``Queue.watch``."""
+        changes = super().watch(job_id)
+        if self._on_stage():
+            async for job in changes:
+                yield job
+            return
+        try:
+            while True:
+                try:
+                    job = self._stage.drive_working(_next(changes))
+                except _Over:
+                    return
+                yield job
+        finally:
+            self._stage.drive(changes.aclose())
+
+    def _on_stage(self) -> bool:
+        return asyncio._get_running_loop() is self._stage.loop  # noqa: SLF001
+
+
+class _Over(Exception):
+    """There is nothing more to come."""
+
+
+async def _next(changes: AsyncGenerator[Job]) -> Job:
+    try:
+        return await anext(changes)
+    except StopAsyncIteration:
+        raise _Over from None
+
+
+def _driven(plain: Callable[..., Coroutine[Any, Any, Any]], *, working: bool) -> Callable[..., Any]:
+    @wraps(plain)
+    async def driven(self: DrivenQueue, *args: Any, **options: Any) -> Any:
+        work = plain(self, *args, **options)
+        if self._on_stage():  # pyright: ignore[reportPrivateUsage]
+            return await work
+        stage = self._stage  # pyright: ignore[reportPrivateUsage]
+        return stage.drive_working(work) if working else stage.drive(work)
+
+    return driven
+
+
+for _name, _member in list(vars(Queue).items()):
+    if inspect.iscoroutinefunction(_member) and not _name.startswith("_"):
+        setattr(DrivenQueue, _name, _driven(_member, working=_name == "result"))
+
+
+class Driven:
+    """Something of the virtual loop, whose coroutines any loop can await."""
+
+    def __init__(self, target: Any, stage: Stage) -> None:
+        self._target = target
+        self._stage = stage
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._target, name)
+        if not inspect.iscoroutinefunction(attribute):
+            return attribute
+        stage = self._stage
+
+        @wraps(attribute)
+        async def driven(*args: Any, **options: Any) -> Any:
+            return stage.drive(attribute(*args, **options))
+
+        return driven

@@ -1,0 +1,82 @@
+"""The pytest plugin of ``zeke_sim``: fixtures and markers for tests of applications.
+
+pytest loads it wherever zeke_queue is installed, so it imports nothing but pytest until a test asks for
+one of its fixtures.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zeke_queue.catalog import Catalog
+    from zeke_sim.harness.facade import BlockingZeke, Zeke
+    from zeke_sim.harness.stage import Stage
+
+MARKERS: Final = (
+    'zeke_catalog("module:name"): the catalog of the fixtures zeke, zeke_sync and simulation.',
+    'zeke_backend("memory" or "postgres"): where the jobs of the fixtures zeke and zeke_sync are kept.',
+    "zeke_options(start=, concurrency=, allow=, freeze=): when a test of zeke or zeke_sync begins, how many "  # noqa: ISC004 - one marker
+    "jobs run at once, what handlers may reach for, and whether they see virtual time.",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    parser.getgroup("zeke").addoption(
+        "--zeke-postgres",
+        metavar="WHICH",
+        help="the Postgres of tests marked zeke_backend('postgres'): a connection string, embedded, "
+        "testcontainers, or auto (the default), which takes a container if a Docker engine answers and has "
+        "the image, and else the embedded server",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+@pytest.fixture
+def zeke_catalog(request: pytest.FixtureRequest) -> Catalog:
+    """The application's catalog: override this, or mark tests with ``zeke_catalog("module:name")``."""
+    from zeke_sim.harness import asking  # noqa: PLC0415 - nothing is loaded unless it is used
+
+    return asking.marked_catalog(request)
+
+
+@pytest.fixture
+def zeke_resources() -> Any:
+    """What handlers get as ``job.resources``: override this fixture; None for what the catalog makes."""
+    return None
+
+
+@pytest.fixture
+def _zeke_stage(request: pytest.FixtureRequest, zeke_resources: Any) -> Iterator[Stage]:
+    """Where ``zeke`` and ``zeke_sync`` of one test play."""
+    from zeke_sim.harness import asking  # noqa: PLC0415
+
+    with asking.stage(request, zeke_resources) as stage:
+        yield stage
+
+
+@pytest.fixture
+def zeke(_zeke_stage: Stage) -> Iterator[Zeke]:
+    """The application's tasks, queue and time, for async tests."""
+    from zeke_sim.harness import asking  # noqa: PLC0415
+
+    with asking.zeke(_zeke_stage) as held:
+        yield held
+
+
+@pytest.fixture
+def zeke_sync(_zeke_stage: Stage) -> BlockingZeke:
+    """The application's tasks, queue and time, for tests that are not async."""
+    from zeke_sim.harness.facade import BlockingZeke  # noqa: PLC0415
+
+    return BlockingZeke(_zeke_stage)
