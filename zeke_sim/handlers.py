@@ -5,24 +5,25 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from zeke_queue.catalog import Catalog
-from zeke_sim.history import Began, Ended
+from zeke_queue.task import Task
+from zeke_sim.history import Began, Effect, Ended
 from zeke_sim.loop import LANE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from zeke_queue.context import JobContext
-    from zeke_queue.task import Task
     from zeke_sim.node import Node
     from zeke_sim.world import World
 
 
 def observed(catalog: Catalog, world: World) -> Catalog:
     """Return a catalog of the same tasks and schedules, whose handlers tell the world what they do."""
-    watched = Catalog(
+    watched = _Watched(
         resources=catalog.resources,
         defaults=catalog.defaults,
         payload_cap=catalog.payload_cap,
@@ -32,9 +33,34 @@ def observed(catalog: Catalog, world: World) -> Catalog:
     tasks = watched._tasks  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     aliases = watched._aliases  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
     copies = {name: _observed(task, world) for name, task in tasks.items()}
+    watched.copies = {task: copies[name] for name, task in tasks.items()}
     aliases.update({alias: copies[task.name] for alias, task in aliases.items()})
     tasks.update(copies)
     return watched
+
+
+class _Watched(Catalog):
+    """A catalog of watched tasks, which are found by the application's own as well: handlers send by those."""
+
+    copies: Mapping[Task[Any, Any], Task[Any, Any]]
+
+    def get(self, which: str | Task[Any, Any]) -> Task[Any, Any]:
+        """Return a task; see ``Catalog.get``."""
+        return super().get(self.copies.get(which, which) if isinstance(which, Task) else which)
+
+
+def effect(key: str) -> None:
+    """Tell that the handler that runs has an effect on the world outside, such as a payment or a message.
+
+    Outside of a simulation it does nothing, so an application may call it anywhere, and a double of a client
+    in each of its calls.
+
+    Args:
+        key: says which effect it is: of two with one key, ``unique_effects`` allows one.
+    """
+    watch = _WATCH.get()
+    if watch is not None:
+        watch.effect(key)
 
 
 def current_node(world: World) -> Node:
@@ -57,6 +83,7 @@ def _async(task: Task[Any, Any], world: World) -> Callable[..., Any]:
     async def watched(*arguments: Any) -> Any:
         job: JobContext = arguments[-1]
         watch = _Watch(world, task.name, job)
+        token = _WATCH.set(watch)
         try:
             result = await handler(*(arguments if takes_job else arguments[:-1]))
         except asyncio.CancelledError:
@@ -65,6 +92,8 @@ def _async(task: Task[Any, Any], world: World) -> Callable[..., Any]:
         except BaseException as error:
             watch.ended("raised", f"{type(error).__name__}: {error}")
             raise
+        finally:
+            _WATCH.reset(token)
         watch.ended("returned", result)
         return result
 
@@ -78,11 +107,14 @@ def _sync(task: Task[Any, Any], world: World) -> Callable[..., Any]:
     def watched(*arguments: Any) -> Any:
         job: JobContext = arguments[-1]
         watch = _Watch(world, task.name, job)
+        token = _WATCH.set(watch)
         try:
             result = handler(*(arguments if takes_job else arguments[:-1]))
         except BaseException as error:
             watch.ended("raised", f"{type(error).__name__}: {error}")
             raise
+        finally:
+            _WATCH.reset(token)
         watch.ended("returned", result)
         return result
 
@@ -110,3 +142,12 @@ class _Watch:
         world.recorder.add(
             Ended(world.time(), self._node.name, self._task, self._job, self._attempt, how, value)
         )
+
+    def effect(self, key: str) -> None:
+        world, node = self._world, self._node
+        world.recorder.add(
+            Effect(world.time(), node.name, self._job, self._attempt, key, alive=not node.dead)
+        )
+
+
+_WATCH: ContextVar[_Watch | None] = ContextVar("zeke_sim_watch", default=None)

@@ -1,0 +1,96 @@
+"""Handlers of an application in a simulated world: they send by their tasks, and tell of their effects."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from zeke_queue import Catalog, JobContext
+from zeke_sim.faults import NONE
+from zeke_sim.handlers import effect
+from zeke_sim.history import Effect
+from zeke_sim.plan import Plan
+from zeke_sim.properties import ALL, unique_effects
+from zeke_sim.run import Outcome, run
+from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
+
+if TYPE_CHECKING:
+    from zeke_sim.draws import Draws
+    from zeke_sim.node import Node
+
+
+def simulate(catalog: Catalog, task: str) -> Outcome:
+    async def send(node: Node) -> None:
+        await node.queue.send(catalog.tasks[task])
+
+    def build(_draws: Draws) -> Setup:
+        return Setup(catalog, clients={"c1": send}, workers=1, phase=1.0)
+
+    scenario = Scenario("handlers", "one job", build, properties=(*ALL, unique_effects()))
+    return run(scenario, Plan("handlers", 1, "given", NONE))
+
+
+def test_a_task_is_sent_by_itself_as_applications_do() -> None:
+    catalog = Catalog()
+    ran: list[int] = []
+
+    @catalog.task("child")
+    def child() -> None:
+        ran.append(1)
+
+    @catalog.task("parent")
+    async def parent(job: JobContext) -> None:
+        await job.send(child)
+        run = await job.trigger(child)
+        await run.result(timeout=60)
+
+    assert simulate(catalog, "parent").violation is None
+    assert ran == [1, 1]
+
+
+def test_effects_are_of_the_attempt_that_has_them() -> None:
+    catalog = Catalog()
+
+    @catalog.task("pay", retry_limit=1, retry_delay=1, retry_backoff=False)
+    async def pay(job: JobContext) -> None:
+        effect(f"attempt {job.attempt}")
+        await asyncio.to_thread(effect, f"in a thread {job.attempt}")
+        if job.attempt == 1:
+            raise RuntimeError("once more")
+
+    outcome = simulate(catalog, "pay")
+    effects = [event for event in outcome.events if isinstance(event, Effect)]
+    assert [(one.key, one.attempt, one.node, one.alive) for one in effects] == [
+        ("attempt 1", 1, "w1", True),
+        ("in a thread 1", 1, "w1", True),
+        ("attempt 2", 2, "w1", True),
+        ("in a thread 2", 2, "w1", True),
+    ]
+    assert outcome.violation is None
+
+
+def test_an_effect_that_happens_twice_is_found() -> None:
+    catalog = Catalog()
+
+    @catalog.task("pay", retry_limit=1, retry_delay=1)
+    def pay(job: JobContext) -> None:
+        effect("paid")
+        if job.attempt == 1:
+            raise RuntimeError("once more")
+
+    violation = simulate(catalog, "pay").violation
+    assert violation is not None
+    assert violation.rule == "no effect twice"
+
+
+def test_outside_of_a_simulation_an_effect_is_nothing() -> None:
+    catalog = Catalog()
+
+    @catalog.task("pay")
+    def pay() -> None:
+        effect("paid")
+
+    outcome = simulate(catalog, "pay")
+    pay()
+    assert [event.key for event in outcome.events if isinstance(event, Effect)] == ["paid"]
