@@ -20,8 +20,8 @@ Statements on a server have this freedom beyond such an order, each for a reason
 4. *A verb that waited (for another, or inside), or took more than one statement, is no single moment*: it
    goes row by row, in its order (settlements by id, sends by name, key and position), each row decided at a
    moment of its own, all seen by others at the end. READ COMMITTED sees a row that it waited for as it
-   became, but one that did not fit when the statement began stays out, whatever became of it meanwhile: so rows
-   that a verb left alone, sends excepted, may be decided before all others.
+   became, but one that did not fit when the statement began stays out, whatever became of it meanwhile: so
+   rows that a verb left alone, sends excepted, may be decided before all others.
 
 What the server undoes for the sake of others (a deadlock, a lost race) the storage repeats, so an error is
 never allowed that the memory storage does not raise as well. Only in a transaction that the caller opened it

@@ -1,8 +1,9 @@
 """The Postgres storage broken on purpose, each time in one place: which test finds it, and how soon.
 
 ``python -m tests.interleaving.mutants_postgres`` tries all, or those that are named, and ends with 1 if one
-is not found. ``--all`` asks every test of a mutant instead of the first that finds it. A mutant is a copy of
-the project in which one text stands instead of another.
+is not found. ``--all`` asks every test of a mutant instead of the first that finds it, and ``--whole`` all of
+a test's cases instead of the likely ones. A mutant is a copy of the project in which one text stands instead
+of another.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tests.database import EMBEDDED, server
 from zeke_queue.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 ROOT: Final = Path(__file__).parents[2]
 STORE: Final = Path("zeke_queue/storage/postgres")
@@ -45,37 +46,69 @@ class Mutant(NamedTuple):
     file: str
     old: str
     new: str
-    judges: tuple[str, ...] = (INTERLEAVING,)
+    judges: tuple[str, ...]
 
 
-BOTH: Final = (INTERLEAVING, MODEL)
+def races(name: str) -> tuple[str, ...]:
+    """Return the interleavings of the scripts that have this in their names."""
+    return (f"{INTERLEAVING} -k {name}",)
+
+
+LIMIT: Final = races("two-claims-at-a-limit")
+DRAWN: Final = races("drawn")
 
 MUTANTS: Final = (
     # Claims
-    Mutant("claim without SKIP LOCKED", "sql/claim.sql", "for update skip locked\n", "for update\n"),
-    Mutant("claim without any lock", "sql/claim.sql", "            for update skip locked\n", ""),
-    Mutant("claim without the queue's lock", "claiming.py", "if not locked:", "if True:"),
+    Mutant(
+        "claim without SKIP LOCKED",
+        "sql/claim.sql",
+        "for update skip locked\n",
+        "for update\n",
+        races("claims-of-rows"),
+    ),
+    Mutant(
+        "claim without any lock",
+        "sql/claim.sql",
+        "            for update skip locked\n",
+        "",
+        races("claims-of-rows"),
+    ),
+    Mutant("claim without the queue's lock", "claiming.py", "if not locked:", "if True:", LIMIT),
     Mutant(
         "count before the queue is locked",
         "claiming.py",
         'found = (await self._session.run_all(lock, Step("claim", parameters, literal)))[1]',
         'found = (await self._session.run_all(Step("claim", parameters, literal), lock))[0]',
+        LIMIT,
     ),
     Mutant(
         "claim in one snapshot with the lock",
         "session.py",
         '"begin isolation level read committed"',
         '"begin isolation level repeatable read"',
+        LIMIT,
     ),
     Mutant(
         "limit too high by one",
         "sql/claim.sql",
         "queue.concurrency_limit - (",
         "queue.concurrency_limit + 1 - (",
-        BOTH,
+        (*LIMIT, MODEL),
     ),
-    Mutant("claim from a paused queue", "sql/claim.sql", "queue.paused_on is null\n        and ", "", BOTH),
-    Mutant("new limits are never heard of", "claiming.py", "if marks or any(", "if marks and any(", BOTH),
+    Mutant(
+        "claim from a paused queue",
+        "sql/claim.sql",
+        "queue.paused_on is null\n        and ",
+        "",
+        (*races("a-pause-against"), MODEL),
+    ),
+    Mutant(
+        "new limits are never heard of",
+        "claiming.py",
+        "if marks or any(",
+        "if marks and any(",
+        (*races("new-to"), *DRAWN),
+    ),
     Mutant(
         "marks that are never gone without",
         "claiming.py",
@@ -96,95 +129,142 @@ MUTANTS: Final = (
         "sql/complete.sql",
         "        and job.attempt = outcome.attempt\n",
         "",
-        BOTH,
+        (*races("an-old-attempt"), MODEL),
     ),
     Mutant(
-        "settle without the fence", "sql/settle.sql", "        and job.attempt = outcome.attempt\n", "", BOTH
+        "settle without the fence",
+        "sql/settle.sql",
+        "        and job.attempt = outcome.attempt\n",
+        "",
+        (*races("an-old-attempt"), MODEL),
+    ),
+    Mutant(
+        "extend without the fence",
+        "sql/extend.sql",
+        "    and job.attempt = given.attempt\n",
+        "",
+        (*races("an-old-attempt"), MODEL),
     ),
     Mutant(
         "complete without the state",
         "sql/complete.sql",
         "        and job.state between 'active' and 'active'\n",
         "",
-        BOTH,
+        (*races("cancelling-against"), MODEL),
     ),
     Mutant(
         "settle without the state",
         "sql/settle.sql",
         "        and job.state between 'active' and 'active'\n",
         "",
-        BOTH,
+        (*races("lives-after-all"), MODEL),
     ),
-    Mutant("extend without the fence", "sql/extend.sql", "    and job.attempt = given.attempt\n", "", BOTH),
-    Mutant("settled twice is not mine", "verbs.py", "if again and len(changed) < number:", "if False:", BOTH),
+    Mutant(
+        "settled twice is not mine",
+        "verbs.py",
+        "if again and len(changed) < number:",
+        "if False:",
+        (*races("cancelling-against"), MODEL),
+    ),
     Mutant(
         "a taken place breaks the batch",
         "verbs.py",
         "                async with self._runner.atomic():\n                    return await",
         "                if True:\n                    return await",
-        BOTH,
+        (*races("a-return"), MODEL),
     ),
     Mutant(
         "cancel what has ended",
         "sql/cancel.sql",
         "job.state between 'created' and 'active'",
         "job.state between 'created' and 'completed'",
-        BOTH,
+        (*races("cancelling-against"), MODEL),
     ),
     Mutant(
         "a batch in a transaction in any order",
         "verbs.py",
         "if self._runner.in_transaction and len(ids) > 1:",
         "if False:",
+        races("another-order-than"),
+    ),
+    Mutant(
+        "return of what ended otherwise",
+        "sql/bring_back.sql",
+        " and job.state::text = any(%(from_states)s::text[])",
+        "",
+        (*races("what-was-cancelled"), MODEL),
     ),
     # Sends
-    Mutant("insert without ON CONFLICT", "sql/insert.sql", "    on conflict do nothing\n", "", BOTH),
-    Mutant("insert of one without ON CONFLICT", "sql/insert_one.sql", "on conflict do nothing\n", "", BOTH),
+    Mutant(
+        "insert without ON CONFLICT",
+        "sql/insert.sql",
+        "    on conflict do nothing\n",
+        "",
+        (*races("batches-under-keys"), MODEL),
+    ),
+    Mutant(
+        "insert of one without ON CONFLICT",
+        "sql/insert_one.sql",
+        "on conflict do nothing\n",
+        "",
+        (*races("sends-under-one-key"), MODEL),
+    ),
     Mutant(
         "a refused send is taken for one that was made",
         "verbs.py",
         "return [job.id if job.id in ids else None for job in jobs]",
         "return [job.id for job in jobs]",
-        BOTH,
+        (*races("sends-under-one-key"), MODEL),
     ),
     Mutant(
         "a send that is known is taken for refused",
         "verbs.py",
         "        if missing:\n",
         "        if False:\n",
-        BOTH,
+        (*races("one-id-sent"), MODEL),
     ),
     # Sweeps and schedules
-    Mutant("overdue without any lock", "sql/overdue.sql", "for update of job skip locked\n", ""),
+    Mutant(
+        "overdue without any lock",
+        "sql/overdue.sql",
+        "for update of job skip locked\n",
+        "",
+        races("against-the-supervisor"),
+    ),
     Mutant(
         "overdue without SKIP LOCKED",
         "sql/overdue.sql",
         "for update of job skip locked\n",
         "for update of job\n",
+        races("against-the-supervisor"),
     ),
     Mutant(
         "archive without SKIP LOCKED",
         "sql/archive.sql",
         "for update skip locked\n    ) as oldest",
         "for update\n    ) as oldest",
+        races("two-archivings"),
     ),
     Mutant(
         "archive takes waiting rows",
         "sql/archive.sql",
         "            and state > 'active'\n            and completedon\n",
         "            and coalesce(completedon, createdon)\n",
-        BOTH,
-    ),
-    Mutant("schedules without any lock", "sql/due_schedules.sql", "for update skip locked\n", ""),
-    Mutant(
-        "schedules without SKIP LOCKED", "sql/due_schedules.sql", "for update skip locked\n", "for update\n"
+        (MODEL, "tests/conformance/test_retention.py"),
     ),
     Mutant(
-        "retry of what ended well",
-        "sql/bring_back.sql",
-        " and job.state::text = any(%(from_states)s::text[])",
+        "schedules without any lock",
+        "sql/due_schedules.sql",
+        "for update skip locked\n",
         "",
-        BOTH,
+        races("schedulers"),
+    ),
+    Mutant(
+        "schedules without SKIP LOCKED",
+        "sql/due_schedules.sql",
+        "for update skip locked\n",
+        "for update\n",
+        races("schedulers"),
     ),
     # Wake-ups
     Mutant(
@@ -192,12 +272,14 @@ MUTANTS: Final = (
         "verbs.py",
         '"always": runner.in_transaction,',
         '"always": False,',
+        races("falls-asleep"),
     ),
     Mutant(
         "no wake-up for room in a limited queue",
         "sql/complete.sql",
         "ended.name = queue.name and queue.concurrency_limit is not null",
         "ended.name = queue.name and queue.concurrency_limit is null",
+        races("falls-asleep"),
     ),
     # The server
     Mutant(
@@ -205,6 +287,7 @@ MUTANTS: Final = (
         "failures.py",
         '_SERIALIZATION: Final = ("40001", "40P01")',
         '_SERIALIZATION: Final = ("40000",)',
+        (*DRAWN, "tests/postgres/test_connect.py"),
     ),
     Mutant(
         "the machine's clock",
@@ -279,29 +362,28 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="parts of the names of those to try")
     parser.add_argument("--all", action="store_true", help="ask every test, not only the first that finds it")
+    parser.add_argument("--whole", action="store_true", help="try all of a test's cases, not the likely ones")
     asked = parser.parse_args(arguments)
     chosen = [m for m in MUTANTS if not asked.names or any(part in m.name for part in asked.names)]
     with server(EMBEDDED, f"mutants{os.getpid()}") as dsn:
-        lost = [mutant.name for mutant in chosen if not _report(mutant, dsn, every=asked.all)]
+        lost = [
+            mutant.name for mutant in chosen if not _report(mutant, dsn, every=asked.all, whole=asked.whole)
+        ]
     sys.stdout.write(f"{len(chosen) - len(lost)} of {len(chosen)} were found\n")
     return 1 if lost else 0
 
 
-def _report(mutant: Mutant, dsn: str, *, every: bool) -> bool:
+def _report(mutant: Mutant, dsn: str, *, every: bool, whole: bool) -> bool:
     """Try one and print a line for each test that was asked; tells whether one found it."""
     found = False
-    for result in _results(mutant, dsn):
+    for judged_by in mutant.judges:
+        result = judge(mutant, judged_by.partition(" -k ")[0] if whole else judged_by, dsn)
         sys.stdout.write(f"{result.seconds:6.1f} s  {mutant.name}: {result.test or 'NOT FOUND'}\n")
         sys.stdout.flush()
         found = found or result.test is not None
         if found and not every:
             break
     return found
-
-
-def _results(mutant: Mutant, dsn: str) -> Iterable[Found]:
-    for judged_by in mutant.judges:
-        yield judge(mutant, judged_by, dsn)
 
 
 if __name__ == "__main__":

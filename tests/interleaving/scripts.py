@@ -118,6 +118,11 @@ CLASSICS: Final = (
         ((limit(1), limit(1, "b")), (claim("a", "b"),), (claim("a", "b", worker=A),)),
     ),
     Script(
+        "a limit that is new to who claims",
+        (insert(job(1), job(2), job(3, "b")),),
+        ((limit(1),), (claim("a", "b"),)),
+    ),
+    Script(
         "a pause against claims",
         (limit(5), insert(job(1), job(2), job(3, "b"))),
         ((pause(), pause("b"), pause(paused=False)), (claim("a", "b", limit=1), claim("a", "b"))),
@@ -296,7 +301,7 @@ CLASSICS: Final = (
         (*begun(job(1)), settle("retry", 1)),
         (
             (claim(), SettleClaimed("complete")),
-            (settle("complete", 1), settle("fail", 1)),
+            (settle("complete", 1), settle("fail", 1), Do("extend", [Extended(job_id(1), 1, 500.0)])),
             (Transaction(hold(1)),),
         ),
     ),
