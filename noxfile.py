@@ -85,8 +85,11 @@ def torture(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure the queue against the raw limit of its statements; `-- --quick` for a smaller run."""
-    _install(session, "bench")
+    """Measure the queue against the raw limit of its statements, and the simulator beside its peers.
+
+    `-- sim` for one of the benches, `-- --quick` for a smaller run.
+    """
+    _install(session, "bench", extras="embedded,tasks,sim")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 

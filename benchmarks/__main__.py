@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m benchmarks [drain backlog send pick-up] [--quick]``.
+"""Run the benchmarks: ``python -m benchmarks [drain backlog send pick-up sim] [--quick]``.
 
 Exit code 1 if a bench fails to run or, with ``--strict``, if a target is missed. How fast a machine is
 decides nothing else: the figures are for people, who compare medians and ratios.
@@ -9,16 +9,32 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchmarks import bench_backlog, bench_drain, bench_pickup, bench_send, database, plot, report
+from benchmarks import (
+    bench_backlog,
+    bench_drain,
+    bench_pickup,
+    bench_send,
+    bench_sim,
+    database,
+    plot,
+    report,
+)
 
-BENCHES = {
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ON_POSTGRES = {
     "drain": bench_drain.run,
     "backlog": bench_backlog.run,
     "send": bench_send.run,
     "pick-up": bench_pickup.run,
 }
+ALONE = {"sim": bench_sim.run}
+BENCHES = (*ON_POSTGRES, *ALONE)
 
 
 def main() -> int:
@@ -47,20 +63,32 @@ def main() -> int:
         parser.error(f"no bench {unknown[0]!r}; there are {', '.join(BENCHES)}")
     if given.runs < 1:
         parser.error(f"--runs {given.runs}: give 1 or more")
-    figures: list[report.Figure] = []
-    kind = given.postgres if given.postgres in {"embedded", "testcontainers"} else "given"
-    with database.server(given.postgres) as dsn:
-        server = database.describe(kind, dsn) + (", quick: the figures say nothing" if given.quick else "")
-        for name in given.benches or BENCHES:
-            print(f"{name} …", flush=True)
-            measured = asyncio.run(BENCHES[name](dsn, 1 if given.quick else given.runs, quick=given.quick))
-            figures.extend(measured)
+    figures, server = _measure(given, given.benches or BENCHES)
     report.show(figures, server)
     report.keep(figures, server, given.out)
     plot.draw(figures, server, given.out.with_suffix(".svg"))
     print(f"written to {given.out}, and as a plot beside it")
     missed = [figure.name for figure in figures if figure.reached is False]
     return 1 if given.strict and missed else 0
+
+
+def _measure(given: argparse.Namespace, names: Sequence[str]) -> tuple[list[report.Figure], str]:
+    """Return the figures of some benches, and what they were measured on."""
+    figures: list[report.Figure] = []
+    runs = 1 if given.quick else given.runs
+    server, dsn = "no database", ""
+    with ExitStack() as stack:
+        if any(name in ON_POSTGRES for name in names):
+            kind = given.postgres if given.postgres in {"embedded", "testcontainers"} else "given"
+            dsn = stack.enter_context(database.server(given.postgres))
+            server = database.describe(kind, dsn)
+        for name in names:
+            print(f"{name} …", flush=True)
+            if name in ALONE:
+                figures.extend(ALONE[name](runs, quick=given.quick))
+            else:
+                figures.extend(asyncio.run(ON_POSTGRES[name](dsn, runs, quick=given.quick)))
+    return figures, server + (", quick: the figures say nothing" if given.quick else "")
 
 
 if __name__ == "__main__":

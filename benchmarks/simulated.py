@@ -1,0 +1,110 @@
+"""What is simulated for the benchmark ``sim``, each measure in a process of its own.
+
+``python -m benchmarks.simulated runs SCENARIO SEEDS`` and ``… searched|tested DAYS SCHEDULE…`` print JSON:
+the processor seconds that it took, without imports and a first run that warms up. ``searched`` is a world of
+the search, with a network and a full history that all properties judge; ``tested`` is ``zeke.advance``.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue import Catalog
+from zeke_queue.config import Settings
+from zeke_sim.faults import NONE
+from zeke_sim.harness.backends import Memory
+from zeke_sim.harness.stage import Options, Stage
+from zeke_sim.plan import Plan
+from zeke_sim.run import run
+from zeke_sim.scenario import Scenario, load
+from zeke_sim.setup import Setup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zeke_sim.draws import Draws
+
+DAY: Final = 86_400.0
+WARM_UP: Final = 1_000_000
+"""A seed beyond those that are measured."""
+
+
+def runs(name: str, seeds: int) -> Callable[[], None]:
+    """Return runs of a scenario as the search makes them, of the seeds from 0 on."""
+    scenario = load(name)
+
+    def measure(plans: list[Plan]) -> None:
+        for plan in plans:
+            broken = run(scenario, plan).violation
+            if broken is not None:
+                raise RuntimeError(f"{name}, seed {plan.seed}: {broken}")
+
+    measure([scenario.plan(WARM_UP)])
+    plans = [scenario.plan(seed) for seed in range(seeds)]
+    return lambda: measure(plans)
+
+
+def application(schedules: list[str]) -> Catalog:
+    """Return a catalog of a task a schedule, which does nothing."""
+    catalog = Catalog()
+
+    async def handler() -> None:
+        return
+
+    for number, expression in enumerate(schedules):
+        catalog.task(f"task-{number}")(handler)
+        catalog.schedule(f"task-{number}", expression)
+    return catalog
+
+
+def searched(days: float, schedules: list[str]) -> Callable[[], None]:
+    """Return a run without faults: a worker, a scheduler and a supervisor, as they are by default."""
+    settings = Settings()
+
+    def build(_draws: Draws) -> Setup:
+        return Setup(
+            application(schedules),
+            workers=1,
+            schedulers=1,
+            archive_after=settings.jobs_archive_after,
+            delete_after=settings.jobs_delete_after,
+            phase=days * DAY,
+            tail=0.0,
+        )
+
+    scenario = Scenario("cron-application", "schedules fire and their jobs run", build)
+
+    def measure() -> None:
+        outcome = run(scenario, Plan(scenario.name, 1, "none", NONE))
+        if outcome.violation is not None:
+            raise RuntimeError(str(outcome.violation))
+
+    return measure
+
+
+def tested(days: float, schedules: list[str]) -> Callable[[], None]:
+    """Return what ``zeke.advance`` does in a test: time passes, and what comes due is done."""
+    stage = Stage(application(schedules), Memory(), Options())
+    stage.advance(stage.clock.now() + timedelta(hours=1))
+    until = stage.clock.now() + timedelta(days=days)
+    return lambda: stage.advance(until)
+
+
+def main(what: str, *arguments: str) -> None:
+    """Prepare, then measure."""
+    measures: dict[str, Any] = {"searched": searched, "tested": tested}
+    if what == "runs":
+        measure = runs(arguments[0], int(arguments[1]))
+    else:
+        measure = measures[what](float(arguments[0]), list(arguments[1:]))
+    begun = time.process_time()
+    measure()
+    print(json.dumps(time.process_time() - begun))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
