@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 SHORTEST: Final = 0.0005
 """Seconds that a statement takes each way at least."""
 
+ON_THE_WAY: Final = 0.0003
+"""Seconds after which a statement is on its way for certain, and has not arrived."""
+
 RECONNECT: Final = 5.0
 """Seconds after which a statement that can't reach the database fails."""
 
@@ -128,6 +131,8 @@ class _Call:
         world.open_calls += self._counted
         if fault is not None:
             world.hit(node, self._address, fault, self._decision.get("for"))
+        for address, one in node.awaits.pop(self._verb, ()):
+            self._later(ON_THE_WAY, world.strike, address, node, one)
         if world.down or node.link in {"cut", "cut_out"}:
             self._later(
                 RECONNECT if node.link else SHORTEST, self._fail, "unknown" if node.link else "failed"

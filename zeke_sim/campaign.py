@@ -184,7 +184,18 @@ VERBS: Final = (
 )
 """The storage's verbs that every search should see succeed, fail and stay unanswered."""
 
-UNREACHED: Final[Mapping[str, str]] = {}
+_NO_CLAIM = "a worker that waits for work has no claim under way"
+_RUNNING = "it is drawn as a handler begins, and hits one that runs"
+
+UNREACHED: Final[Mapping[str, str]] = {
+    "faults: deaf in being claimed": _NO_CLAIM,
+    "faults: drowsy in being claimed": _NO_CLAIM,
+    "faults: spurious in being claimed": _NO_CLAIM,
+    "faults: kill_handler in waiting": _RUNNING,
+    "faults: kill_handler in being claimed": _RUNNING,
+    "faults: kill_handler in settling": _RUNNING,
+    "faults: kill_handler in idle": _RUNNING,
+}
 """What a search need not reach, as the ledger calls it, with the reason."""
 
 

@@ -59,6 +59,12 @@ HANDLER: Final[Mapping[str, str]] = {"kill_handler": "the process is killed in t
 KINDS: Final[Mapping[str, str]] = {**STATEMENT, **WAKE, **NODE, **DATABASE, **HANDLER}
 """Every kind of fault, with what it means."""
 
+AIMED: Final = frozenset({"kill", "pause", "cut", "cut_out", "cut_in", "drain"})
+"""Misfortunes that may wait for a moment at which they hurt."""
+
+AIMS: Final = ("claim", "settle", "settle", "insert", "commit", "beat")
+"""Statements on whose way such a moment is."""
+
 KILLS: Final = frozenset({"kill", "kill_before", "kill_after", "kill_handler"})
 
 
@@ -160,6 +166,10 @@ def misfortunes(
         rate: how many in a minute, on the average.
         phase: seconds of the fault phase.
         lease: seconds, which a pause outlives.
+
+    Returns:
+        Decisions: the ``fault``, ``at`` which second, ``for`` how many or ``by`` how much; with ``on`` it
+        waits from then for the node's next statement of that verb, and strikes while that is on its way.
     """
     drawn: list[dict[str, Any]] = []
     at = 0.0
@@ -168,20 +178,23 @@ def misfortunes(
         if at >= phase:
             break
         kind = draws.pick(kinds)
-        one: dict[str, Any] = {"fault": kind, "at": round(at, 3)}
-        if kind in {"kill", "drain"}:
-            one["for"] = round(draws.tail(1.0, 30.0), 3)
-        elif kind == "pause":
-            one["for"] = round(lease * draws.uniform(0.5, 3.0), 3)
-        elif kind == "stall":
-            one["for"] = round(draws.tail(1.0, lease / 2), 3)
-        elif kind in {"cut", "cut_out", "cut_in", "restart"}:
-            one["for"] = round(draws.tail(3.0, 3 * lease), 3)
-        elif kind == "clock":
-            one["by"] = round(draws.uniform(-120.0, 120.0), 3)
-        elif kind == "drift":
-            one["rate"] = round(draws.uniform(0.98, 1.02), 4)
-        elif kind == "db_clock":
-            one["by"] = round(draws.uniform(-2.0, 8.0), 3)
+        one: dict[str, Any] = {"fault": kind, "at": round(at, 3), **_extent(draws, kind, lease)}
+        if kind in AIMED and draws.chance(0.4):
+            one["on"] = draws.pick(AIMS)
         drawn.append(one)
     return drawn
+
+
+def _extent(draws: Draws, kind: str, lease: float) -> dict[str, float]:
+    """Draw how long a misfortune lasts, or how far it goes."""
+    if kind in {"kill", "drain"}:
+        return {"for": round(draws.tail(1.0, 30.0), 3)}
+    if kind == "pause":
+        return {"for": round(lease * draws.uniform(0.5, 3.0), 3)}
+    if kind == "stall":
+        return {"for": round(draws.tail(1.0, lease / 2), 3)}
+    if kind in {"clock", "db_clock"}:
+        return {"by": round(draws.uniform(-120.0, 120.0) if kind == "clock" else draws.uniform(-2.0, 8.0), 3)}
+    if kind == "drift":
+        return {"rate": round(draws.uniform(0.98, 1.02), 4)}
+    return {"for": round(draws.tail(3.0, 3 * lease), 3)}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 from collections import deque
+from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
@@ -222,7 +223,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 break
             for task in pending:
                 task.cancel()
-            self.run_until_complete(self._settle())
+            self._instant_began = self.ticks
+            with suppress(Livelock):  # what goes round in circles even now is left to itself
+                self.run_until_complete(self._settle())
         for task in self._tasks:
             if not task.done():
                 task._log_destroy_pending = False  # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue]

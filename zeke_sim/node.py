@@ -18,7 +18,7 @@ from zeke_sim.loop import Lane
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from contextvars import Context
 
     from zeke_queue.catalog import Catalog
@@ -42,6 +42,7 @@ class Node:
         dead: whether there is none at the moment.
         link: what is wrong with its way to the database; None if nothing is.
         queue: the process's own, on its storage, clock and entropy.
+        awaits: misfortunes that strike as its next statement of a verb is on its way.
         stop: tells the process to stop, as SIGTERM does; None if it does not listen.
     """
 
@@ -62,6 +63,7 @@ class Node:
         self.paused = False
         self.link: Link | None = None
         self.stop: Callable[[], None] | None = None
+        self.awaits: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
         self._main = main
         self._storage_counts: dict[str, int] = {}
 

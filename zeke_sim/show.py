@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -73,7 +74,7 @@ def write(
     """Write a failing run's plan and page into a folder; returns where, and what to show."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-    name = f"{outcome.plan.scenario}-{outcome.plan.seed}"
+    name = re.sub(r"[^\w.-]+", "-", f"{outcome.plan.scenario}-{outcome.plan.seed}")
     files = Written(folder / f"{name}.json", folder / f"{name}.html")
     told = shown(outcome, files, properties, shrunk)
     files.plan.write_text(outcome.plan.dumps() + "\n", encoding="utf-8")

@@ -334,6 +334,7 @@ class World:
             slack=1.0,
             limits=limits,
             strict_order=not self.knobs.skip,
+            grace=options.get("grace", 30.0),
         )
 
     def _populate(self) -> None:
@@ -388,6 +389,13 @@ class World:
                     self.later(one["at"], self._strike, key, node, one)
 
     def _strike(self, address: str, node: Node | None, one: Mapping[str, Any]) -> None:
+        if node is not None and "on" in one:
+            node.awaits.setdefault(one["on"], []).append((address, one))
+        else:
+            self.strike(address, node, one)
+
+    def strike(self, address: str, node: Node | None, one: Mapping[str, Any]) -> None:
+        """Let a misfortune happen now, unless all is to be quiet by now."""
         if not self.faulty:
             return
         kind, seconds = one["fault"], one.get("for")

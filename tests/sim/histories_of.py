@@ -1,4 +1,4 @@
-"""Prints digests of runs, to compare processes: ``python -m tests.sim.histories_of SCENARIO SEED …``."""
+"""Prints digests of runs, to compare processes: ``python -m tests.sim.histories_of SCENARIO,… SEED …``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from zeke_sim.scenario import load
 
 
 def main() -> None:
-    name, *seeds = sys.argv[1:]
-    scenario = load(name)
-    for seed in seeds:
-        outcome = run(scenario, scenario.plan(int(seed)), ())
-        sys.stdout.write(f"{name} {seed} {len(outcome.events)} {outcome.digest}\n")
+    names, *seeds = sys.argv[1:]
+    for name in names.split(","):
+        scenario = load(name)
+        for seed in seeds:
+            outcome = run(scenario, scenario.plan(int(seed)), ())
+            sys.stdout.write(f"{name} {seed} {len(outcome.events)} {outcome.digest}\n")
 
 
 if __name__ == "__main__":

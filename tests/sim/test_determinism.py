@@ -12,7 +12,7 @@ from zeke_sim.run import first_difference, run
 from zeke_sim.scenario import load, names
 from zeke_sim.shrink import divergence
 
-SEEDS = (0, 1, 2, 5, 11)
+SEEDS = (1, 2, 11)
 
 
 @pytest.mark.parametrize("name", names())
@@ -38,16 +38,15 @@ def test_other_seeds_give_other_histories() -> None:
     assert len({run(scenario, scenario.plan(seed), ()).digest for seed in range(10)}) == 10
 
 
-def _digests(name: str, hash_seed: str, python: str = sys.executable) -> str:
+def _digests(hash_seed: str) -> str:
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    command = [python, "-m", "tests.sim.histories_of", name, *map(str, SEEDS)]
+    command = [sys.executable, "-m", "tests.sim.histories_of", ",".join(names()), *map(str, SEEDS)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return done.stdout
 
 
-@pytest.mark.parametrize("name", names())
-def test_processes_with_other_hash_seeds_agree(name: str) -> None:
-    assert _digests(name, "1") == _digests(name, "2")
+def test_processes_with_other_hash_seeds_agree() -> None:
+    assert _digests("1").splitlines() == _digests("2").splitlines()
 
 
 def test_a_difference_is_told_by_the_first_event_that_differs() -> None:

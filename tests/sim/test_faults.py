@@ -278,6 +278,16 @@ def test_a_clock_that_drifts_neither_jumps_nor_goes_back() -> None:
     assert seen == pytest.approx([0, 1, 2.25, 3.75])
 
 
+def test_a_misfortune_can_wait_for_the_moment_at_which_it_hurts() -> None:
+    outcome = played({"node/w1/0": {"fault": "kill", "at": 0.5, "for": 1.0, "on": "settle"}})
+    settlement = next(of(Invoked, outcome, verb="settle"))
+    killed = sole(Lived, outcome, what="killed")
+    assert settlement.at < killed.at < settlement.at + 0.0005
+    # It was on its way, so it is done; nobody hears of it.
+    assert completed(outcome)[0] > killed.at
+    assert attempts(outcome) == [1]
+
+
 # The database
 
 
