@@ -1,38 +1,69 @@
-"""Jobs that fail and are tried again: by backoff, by what the handler asks for, until their limit."""
+"""Jobs that fail and are tried again: by backoff, by what the handler asks for, until their limit.
+
+The limit is the send's where it says one, be it none at all; else the task's.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 from zeke_queue.catalog import Catalog
+from zeke_queue.context import JobContext
+from zeke_sim.history import Change
+from zeke_sim.past import Broken
+from zeke_sim.properties import ALL, holds
 from zeke_sim.scenario import Scenario
 from zeke_sim.setup import Setup
-from zeke_sim.workloads import act, script, through_faults
+from zeke_sim.workloads import Script, act, script, through_faults
 
 if TYPE_CHECKING:
     from zeke_sim.draws import Draws
     from zeke_sim.node import Node
+    from zeke_sim.past import Past
+
+
+class Plea(Script):
+    """A script that also says how many retries its sender asked for; None if it left that to the task."""
+
+    retries: int | None = None
+
+
+@holds("a send's word counts", Change)
+def a_sends_word_counts(event: Change, _past: Past) -> None:
+    """A job may use as many retries as its sender asked for, none included."""
+    row = event.after
+    if row is None or event.before is not None or event.table != "job" or row.data is None:
+        return
+    asked = json.loads(row.data).get("retries")
+    if asked is not None and row.retry_limit != asked:
+        raise Broken(f"{asked} retries were asked for, and the job has {row.retry_limit}", job=row.id)
 
 
 def build(draws: Draws) -> Setup:
     """A handful of flaky jobs, two workers, a supervisor."""
     catalog = Catalog()
     backoff = draws.chance(0.7)
-    catalog.task(
+
+    @catalog.task(
         "flaky",
         retry_limit=draws.below(4),
         retry_delay=1 + draws.below(3),
         retry_backoff=backoff,
         retry_delay_max=draws.pick((None, 4, 1)) if backoff else None,
         expire_in=draws.pick((10.0, 30.0)),
-    )(act)
+    )
+    async def flaky(payload: Plea, job: JobContext) -> object:
+        return await act(payload, job)
+
+    del flaky
+    parcels = [_parcel(draws) for _ in range(3 + draws.below(6))]
 
     async def send(node: Node) -> None:
-        for _ in range(3 + draws.below(6)):
-            payload = script(draws)
-            await through_faults(lambda payload=payload: node.queue.send("flaky", payload))
-            await asyncio.sleep(draws.uniform(0.0, 6.0))
+        for pause, plea in parcels:
+            await through_faults(lambda plea=plea: _send(node, plea))
+            await asyncio.sleep(pause)
 
     return Setup(
         catalog,
@@ -44,4 +75,21 @@ def build(draws: Draws) -> Setup:
     )
 
 
-SCENARIO = Scenario("retries", "jobs that fail are tried again, by backoff, until their limit", build)
+def _parcel(draws: Draws) -> tuple[float, Plea]:
+    """Draw what is sent, and the seconds until the next."""
+    retries = draws.pick((None, None, None, 0, 1, 2))
+    return round(draws.uniform(0.0, 6.0), 2), Plea(steps=script(draws, steps=4).steps, retries=retries)
+
+
+async def _send(node: Node, plea: Plea) -> object:
+    if plea.retries is None:
+        return await node.queue.send("flaky", plea)
+    return await node.queue.send("flaky", plea, retry_limit=plea.retries)
+
+
+SCENARIO = Scenario(
+    "retries",
+    "jobs that fail are tried again, by backoff, until their limit",
+    build,
+    properties=(*ALL, a_sends_word_counts),
+)
