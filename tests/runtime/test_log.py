@@ -295,3 +295,13 @@ async def test_the_lines_of_a_handler_name_its_job(place: Place) -> None:
     assert told(stream, "half way", "taskId", "jobId", "attempt", "done") == [
         {"taskId": "work", "jobId": str(job.id), "attempt": 1, "done": 3}
     ]
+
+
+def test_inside_of_silence_the_runtime_writes_nothing_and_afterwards_as_before() -> None:
+    stream = configured()
+    with log.silenced():
+        log.get_logger().error("unheard")
+        assert not log.enabled("error")
+    log.get_logger().error("heard")
+    assert [line["message"] for line in map(json.loads, stream.getvalue().splitlines())] == ["heard"]
+    assert log.enabled("error")
