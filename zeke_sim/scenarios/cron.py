@@ -20,7 +20,7 @@ from zeke_queue.core.cron import Cron
 from zeke_queue.storage.memory.tables import Plan
 from zeke_sim.scenario import Scenario
 from zeke_sim.setup import Setup
-from zeke_sim.workloads import act, doing, script
+from zeke_sim.workloads import Script, Step, act, doing, script
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ NIGHTS: Final = (
 )
 """Gaps and overlaps, of an hour and of half an hour; and a night like any other."""
 
-POLICIES: Final = ("skip", "once", "all")
+POLICIES: Final = ("skip", "once", "all", "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +119,7 @@ class Plans:
 
     def __init__(self, draws: Draws, night: Night, shape: Shape) -> None:
         self._draws = draws
-        self._expressions = (*shape.often, *night.touched, *night.touched)
+        self._expressions = (*shape.often, *shape.often, *night.touched)
         self._zone = night.zone
 
     def definition(self) -> dict[str, Any]:
@@ -148,8 +148,9 @@ def _change(draws: Draws, plans: Plans, names: Sequence[str]) -> Deed:
         elif what == "edit":
             await queue.schedule(name, **given)
         else:
-            # One whose ticks a rule may refuse: of those that wait, there is one at a time.
-            await queue.schedule(f"{name}-too", **given, singleton_key=name)
+            # One whose ticks a rule refuses while the job of an earlier one waits or runs.
+            slow: dict[str, Any] = {**given, "payload": Script(steps=[Step(seconds=12.0)])}
+            await queue.schedule(f"{name}-too", **slow, singleton_key=name)
 
     return do
 
@@ -202,7 +203,7 @@ def build(draws: Draws) -> Setup:
         catalog.schedule(name, **plans.definition())
     phase = shape.phase
     deeds = [(draws.uniform(0.0, phase), _change(draws, plans, names)) for _ in range(draws.below(5))]
-    if draws.chance(0.4):
+    if draws.chance(0.5):
         deeds.append((draws.uniform(0.0, 0.6) * phase, _away(draws.uniform(0.2, 0.8) * phase)))
     missed = shape.missed
     return Setup(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from zeke_queue.catalog import Catalog
 from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout
+from zeke_queue.events import PATIENCE
 from zeke_queue.sending import SendOptions
 from zeke_sim.history import Ended, Told, Violation
 from zeke_sim.scenario import Scenario
@@ -170,6 +171,17 @@ def _drawn(draws: Draws, number: int, jobs: list[UUID]) -> Wait:
     )
 
 
+def _cut_off(name: str, seconds: float) -> Deed:
+    """Return the deed of cutting a program off from the database for a time."""
+
+    async def do(node: Node) -> None:
+        world = node.world
+        world.cut(world.nodes[name], "cut")
+        world.later(seconds, world.cut, world.nodes[name], None)
+
+    return do
+
+
 def build(draws: Draws) -> Setup:
     """A few jobs, one program that sends and changes its mind, two that watch."""
     catalog = Catalog()
@@ -186,6 +198,11 @@ def build(draws: Draws) -> Setup:
     for _ in range(draws.below(6)):
         what = draws.pick(("cancel", "resume", "retry", "retry"))
         deeds.append((draws.uniform(0.1, 0.8) * PHASE, tending(known, draws.below(len(jobs)), what)))
+    phase, kept = PHASE, draws.pick((5.0, 20.0))
+    if draws.chance(0.15):
+        # A program that can't reach the database for longer than those that wait in it are patient.
+        phase, kept = PHASE + 1.2 * PATIENCE, 3 * PATIENCE
+        deeds.append((draws.uniform(0.1, 0.6) * PHASE, _cut_off("c2", 1.2 * PATIENCE)))
     waits = [_drawn(draws, number, jobs) for number in range(6 + draws.below(5))]
     return Setup(
         catalog,
@@ -195,8 +212,8 @@ def build(draws: Draws) -> Setup:
             "c3": _watching([wait for wait in waits if not wait.number % 2]),
         },
         worker={"concurrency": 1 + draws.below(3), "lease": 6.0, "beat": 2.0, "grace": 3.0},
-        phase=PHASE,
-        archive_after=draws.pick((5.0, 20.0)),
+        phase=phase,
+        archive_after=kept,
         delete_after=20.0,
     )
 
