@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ADVICE: Final = {
     "socket": "give the catalog a double of what speaks to the network (resources=...)",
@@ -38,15 +41,23 @@ class Livelock(SimulationError):
 
     Attributes:
         lane: the node.
-        job: what ran there, if that is known.
+        at: the instant.
+        callbacks: how many there were.
+        last: what the last one ran.
     """
 
-    def __init__(self, lane: str, at: float, callbacks: int, handle: object, running: str = "") -> None:
-        super().__init__(
-            f"{callbacks} callbacks at one instant ({at:.3f} s) on node {lane}{running}: something there "
-            "does not let time pass, such as a handler that swallows its cancellation; the last was "
-            f"{handle!r}"
-        )
+    def __init__(self, lane: str, at: float, callbacks: int, last: str) -> None:
         self.lane = lane
         self.at = at
-        self.handle = handle
+        self.callbacks = callbacks
+        self.last = last
+        super().__init__(self.said([]))
+
+    def said(self, running: Sequence[str]) -> str:
+        """Say it, with what ran on the node."""
+        where = f"node {self.lane}" + (f", which runs {', '.join(running)}" if running else "")
+        return (
+            f"{self.callbacks} callbacks at one instant ({self.at:.3f} s) on {where}: something there does "
+            "not let time pass, such as a handler that swallows its cancellation; the last one ran "
+            f"{self.last}"
+        )

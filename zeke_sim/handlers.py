@@ -132,7 +132,7 @@ class _Watch:
         self._task = task
         self._job = job.id
         self._attempt = job.attempt
-        world.running[job.id, job.attempt] = node.name
+        world.running[job.id, job.attempt] = node.name, task
         world.recorder.add(Began(world.time(), node.name, task, job.id, job.attempt))
         world.handler_began(node, task, job.id, job.attempt)
 

@@ -8,12 +8,12 @@ promises them; between lanes whoever drives the loop chooses, since processes pr
 from __future__ import annotations
 
 import asyncio
-import heapq
 from collections import deque
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
+from heapq import heapify, heappop, heappush
 from math import inf
-from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from zeke_sim.errors import Livelock, Outside, Stalled
 
@@ -37,7 +37,7 @@ class Lane:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.ready: deque[asyncio.Handle] = deque()
+        self.ready: deque[Any] = deque()
         self.paused = False
         self.dead = False
 
@@ -47,6 +47,54 @@ class Lane:
 
 LANE: ContextVar[Lane | None] = ContextVar("zeke_sim_lane", default=None)
 """The lane that running code belongs to; None is the world's own."""
+
+
+class _Handle(asyncio.Handle):
+    """A handle that asks no loop whether it is being debugged, which costs more than it does."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, callback: Callable[..., object], args: tuple[Any, ...], loop: VirtualLoop, context: Context
+    ) -> None:
+        self._context = context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+
+
+class _Timer(asyncio.TimerHandle):
+    """A timer of a lane."""
+
+    __slots__ = ("lane",)
+
+    def __init__(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        args: tuple[Any, ...],
+        loop: VirtualLoop,
+        context: Context,
+    ) -> None:
+        self._context = context
+        self._loop = loop
+        self._callback = callback
+        self._args = args
+        self._cancelled = False
+        self._repr = None
+        self._source_traceback = None
+        self._when = when
+        self._scheduled = True
+        self.lane = context.get(LANE) or loop.root
+
+    def cancel(self) -> None:
+        """Let it ring no more; it stays where it is, and is dropped when its time comes."""
+        self._cancelled = True
+        self._callback: Any = None
+        self._args: Any = ()
 
 
 class VirtualLoop(asyncio.BaseEventLoop):
@@ -69,7 +117,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.ticks = 0
         self.leaving = False
         self._now = start
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
+        self._timers: list[tuple[float, int, _Timer]] = []
         self._sequence = 0
         self._runnable: list[Lane] = []
         self._lanes = [self.root]
@@ -88,9 +136,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.Handle:
         """Run a callback in its lane's next turn."""
-        lane = LANE.get() if context is None else context.get(LANE)
-        handle = asyncio.Handle(callback, args, self, context)
-        self._put(lane or self.root, handle)
+        if context is None:
+            context = copy_context()
+        handle = _Handle(callback, args, self, context)
+        lane = self.root if self.leaving else context.get(LANE) or self.root
+        ready = lane.ready
+        if not ready and not lane.paused and not lane.dead:
+            self._runnable.append(lane)
+        ready.append(handle)
         return handle
 
     call_soon_threadsafe = call_soon
@@ -99,9 +152,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         """Run a callback at a virtual time."""
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
+        timer = _Timer(when, callback, args, self, copy_context() if context is None else context)
         self._sequence += 1
-        heapq.heappush(self._timers, (when, self._sequence, timer))
+        heappush(self._timers, (when, self._sequence, timer))
         return timer
 
     def create_task(
@@ -127,9 +180,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
             future.set_exception(error)
         return future
 
-    def _timer_handle_cancelled(self, _handle: asyncio.TimerHandle) -> None:
-        """Leave a cancelled timer where it is; it is dropped when its time comes."""
-
     def _run_once(self) -> None:
         runnable = self._runnable
         while not self._stopping:
@@ -150,8 +200,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self.ticks += 1
             if self.ticks - self._instant_began > INSTANT_MAX:
                 self._instant_began = self.ticks
-                raise Livelock(lane.name, self._now, INSTANT_MAX, handle)
-            handle._run()  # noqa: SLF001
+                raise Livelock(lane.name, self._now, INSTANT_MAX, _ran(handle))
+            try:
+                handle._context.run(handle._callback, *handle._args)  # noqa: SLF001
+            except (KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:  # noqa: BLE001 - what a callback raises ends no loop
+                self._hear_of(error, handle)
+
+    def _hear_of(self, error: BaseException, handle: Any) -> None:
+        """Tell the exception handler, as asyncio's handles do."""
+        what = {"message": f"Exception in callback {handle!r}", "exception": error, "handle": handle}
+        self.call_exception_handler(what)
 
     # What a world does with lanes and time.
 
@@ -182,15 +242,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def shift(self, lanes: set[Lane], seconds: float) -> None:
         """Move all timers of these lanes so many seconds later."""
-        moved: list[tuple[float, int, asyncio.TimerHandle]] = []
+        moved: list[tuple[float, int, _Timer]] = []
         for when, sequence, timer in self._timers:
             if _is_idle(timer):
                 continue
-            if timer._context.get(LANE) in lanes:  # noqa: SLF001
+            if timer.lane in lanes:
                 moved.append((when + seconds, sequence, timer))
             else:
                 moved.append((when, sequence, timer))
-        heapq.heapify(moved)
+        heapify(moved)
         self._timers = moved
 
     def soonest(self) -> dict[Lane, float]:
@@ -198,7 +258,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         found: dict[Lane, float] = {}
         for when, _, timer in self._timers:
             if not _is_idle(timer):
-                lane = timer._context.get(LANE) or self.root  # noqa: SLF001
+                lane = timer.lane
                 if when < found.get(lane, inf):
                     found[lane] = when
         return found
@@ -254,7 +314,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self.jump()
         timers = self._timers
         while timers and _is_idle(timers[0][2]):
-            heapq.heappop(timers)
+            heappop(timers)
         if not timers:
             raise Stalled(self._now)
         if timers[0][0] > self._now:
@@ -262,16 +322,22 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._instant_began = self.ticks
         now = self._now
         while timers and timers[0][0] <= now:
-            timer = heapq.heappop(timers)[2]
+            timer = heappop(timers)[2]
             if not timer._cancelled:  # noqa: SLF001
-                lane = timer._context.get(LANE)  # noqa: SLF001
-                self._put(lane or self.root, timer)
+                self._put(timer.lane, timer)
 
 
-def _is_idle(timer: asyncio.TimerHandle) -> bool:
+def _is_idle(timer: _Timer) -> bool:
     """Tell whether a timer would do nothing, since it was cancelled or its lane is dead."""
-    lane = cast("Lane | None", timer._context.get(LANE))  # noqa: SLF001
-    return timer.cancelled() or (lane is not None and lane.dead)
+    return timer._cancelled or timer.lane.dead  # noqa: SLF001
+
+
+def _ran(handle: asyncio.Handle) -> str:
+    """Return the name of what a handle runs: of a task, its coroutine."""
+    callback: Any = handle._callback  # noqa: SLF001
+    task: Any = getattr(callback, "__self__", None)
+    ran = task.get_coro() if isinstance(task, asyncio.Task) else callback
+    return getattr(ran, "__qualname__", type(ran).__name__)
 
 
 def _outside(name: str) -> Callable[..., NoReturn]:
@@ -305,3 +371,6 @@ for _name in (
     "subprocess_shell",
 ):
     setattr(VirtualLoop, _name, _outside(_name))
+
+# Every future asks its loop for this; a function of the interpreter's own answers sooner than one in Python.
+setattr(VirtualLoop, "get_debug", bool)  # noqa: B010

@@ -72,7 +72,7 @@ class World:
         self.down = False
         self.over = False
         self.open_calls = 0
-        self.running: dict[tuple[UUID, int], str] = {}
+        self.running: dict[tuple[UUID, int], tuple[str, str]] = {}
         self._calls = 0
         self._transaction_numbers = 0
         self._jobs: dict[UUID, int] = {}
@@ -186,7 +186,7 @@ class World:
         for number, opened in list(self.transactions.items()):
             if opened.node is node:
                 self.end_transaction(number, 0.0)
-        for key, where in list(self.running.items()):
+        for key, (where, _) in list(self.running.items()):
             if where == node.name:
                 del self.running[key]
         self.later(back, node.start)
@@ -243,13 +243,8 @@ class World:
             self.loop.call_soon(self._begin, context=self.context)
             self.loop.run_forever()
         except Livelock as error:
-            where = [
-                f" (running job {self.job_number(job)})"
-                for (job, _), n in self.running.items()
-                if n == error.lane
-            ]
-            text = str(Livelock(error.lane, error.at, 0, error.handle, "".join(where)))
-            self.recorder.fail(Violation("time passes", text, at=self.time()))
+            there = sorted({task for where, task in self.running.values() if where == error.lane})
+            self.recorder.fail(Violation("time passes", error.said(there), at=self.time()))
         except Stalled as error:
             self.recorder.fail(Violation("somebody can go on", str(error), at=self.time()))
         finally:
@@ -464,7 +459,7 @@ class World:
             self.later(decision["after"], self._kill_handler, address, node, (job, attempt))
 
     def _kill_handler(self, address: str, node: Node, which: tuple[UUID, int]) -> None:
-        if self.faulty and self.running.get(which) == node.name:
+        if self.faulty and self.running.get(which, ("", ""))[0] == node.name:
             self.hit(node, address, "kill_handler")
             self.kill(node)
 

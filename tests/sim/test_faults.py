@@ -317,6 +317,32 @@ def test_a_database_clock_that_jumps_jumps_for_all_rows() -> None:
     assert (sent.now - outcome.epoch).total_seconds() == pytest.approx(18.5, abs=0.02)
 
 
+# Going round in circles
+
+spinning = Catalog()
+
+
+@spinning.task("spin", expire_in=5)
+async def spin() -> None:
+    while True:
+        try:
+            await asyncio.sleep(0)
+        except asyncio.CancelledError:
+            continue
+
+
+async def send_spin(node: Node) -> None:
+    await node.queue.send("spin")
+
+
+def test_a_handler_that_lets_no_time_pass_is_a_failure_that_names_it() -> None:
+    scenario = Scenario("spins", "", lambda _draws: Setup(spinning, clients={"c1": send_spin}, workers=1))
+    violation = run(scenario, Plan("spins", 1, "given", NONE, {})).violation
+    assert violation is not None
+    assert violation.rule == "time passes"
+    assert "on node w1, which runs spin: something there does not let time pass" in violation.text
+
+
 # Handlers
 
 
