@@ -40,7 +40,7 @@ def observed(catalog: Catalog, world: World) -> Catalog:
 
 
 class _Watched(Catalog):
-    """A catalog of watched tasks, which are found by the application's own as well: handlers send by those."""
+    """A catalog of watched tasks, found by the application's own as well: handlers send by those."""
 
     copies: Mapping[Task[Any, Any], Task[Any, Any]]
 
