@@ -20,12 +20,15 @@ from zeke_queue.model import FINAL
 from zeke_sim.history import ScheduleRow
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from zeke_queue.model import Schedule
     from zeke_sim.history import Change
+    from zeke_sim.loop import Lane
     from zeke_sim.node import Node
     from zeke_sim.world import World
 
-SHORTEST: Final = 2.0
+SHORTEST: Final = 0.5
 """Seconds that are worth a jump."""
 
 LOOK: Final = 1.0
@@ -34,14 +37,11 @@ LOOK: Final = 1.0
 LATER: Final = 1.1
 """How much longer a sleep may be than usual, for clocks that go slowly."""
 
-AHEAD: Final = timedelta(seconds=LATER * LOOK)
-"""How long before a tick schedulers are awake again."""
-
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Duty(NamedTuple):
-    """Something that a supervisor or a scheduler will have to do.
+    """Something that somebody will have to do.
 
     Attributes:
         at: from when on, by the database's clock.
@@ -65,22 +65,22 @@ class Elision:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._duties: list[Duty] = []
+        self._duties: dict[str, list[Duty]] = {"scheduler": [], "supervisor": []}
         self._number = 0
         self.jumped = 0.0
 
     def see(self, event: Change | ScheduleRow) -> None:
         """Note from when on there is something to do about a row."""
         if isinstance(event, ScheduleRow):
-            what, key = "schedule", event.name
+            whose, what, key = "scheduler", "schedule", event.name
         else:
             row = event.after
             if row is None or row.state not in FINAL:
                 return
-            what, key = event.table, row.id
+            whose, what, key = "supervisor", event.table, row.id
         if (at := self._due(what, key)) is not None:
             self._number += 1
-            heapq.heappush(self._duties, Duty(at, self._number, what, key))
+            heapq.heappush(self._duties[whose], Duty(at, self._number, what, key))
 
     def jump(self) -> None:
         """Let time jump, if the world is calm."""
@@ -90,44 +90,61 @@ class Elision:
             return
         now, soonest = world.loop.time(), world.loop.soonest()
         resting = [node for node in world.nodes.values() if node.role != "client"]
-        if not all(self._rests(node, soonest.get(node.lane, now) - now) for node in resting):
+        pauses = {node: soonest.get(node.lane, now) - now for node in resting if not node.dead}
+        if not all(self._rests(node, pause) for node, pause in pauses.items()):
             return
         lanes = {node.lane for node in resting}
         seconds = min((when for lane, when in soonest.items() if lane not in lanes), default=inf) - now
         if seconds < SHORTEST:
             return
         time = world.database_clock.now()
-        seconds = min(seconds, self._until_due(time))
         names = list(tables.lines)
-        if seconds >= SHORTEST and names and (start := world.store.next_due(names)) is not None:
+        if names and (start := world.store.next_due(names)) is not None:
             seconds = min(seconds, (start - time).total_seconds())
+        held: dict[Lane, float] = {}
+        for role in self._duties:
+            seconds = self._until_done(role, seconds, pauses, held)
         if SHORTEST <= seconds < inf:
-            self._skip(seconds, resting)
+            self._skip(seconds, held, list(pauses))
+
+    def _until_done(
+        self, role: str, seconds: float, pauses: Mapping[Node, float], held: dict[Lane, float]
+    ) -> float:
+        """Return the seconds until one of these processes does what is due next, or fewer.
+
+        Their next look before that is put off until it is due, and comes as much later as they would have
+        slept from now on.
+        """
+        mine = {node.lane: pause for node, pause in pauses.items() if node.role == role}
+        at = self._next(role) if mine else None
+        if at is None:
+            return seconds
+        put_off = max(0.0, (at - self._world.database_clock.now()).total_seconds())
+        held.update(dict.fromkeys(mine, put_off))
+        return min(seconds, put_off + min(mine.values()))
 
     def _rests(self, node: Node, pause: float) -> bool:
         """Tell whether a process sleeps as usual; after a failure it would wait for longer, or for less."""
-        if node.dead:
-            return True
         if node.paused or node.link is not None:
             return False
         if node.role == "worker":
             return node.storage.asleep > 0
         return pause <= LATER * (LOOK if node.role == "scheduler" else self._world.setup.sweep)
 
-    def _until_due(self, now: datetime) -> float:
-        """Return the seconds until there is something to do; 0 while it is due and not done."""
-        duties = self._duties
+    def _next(self, whose: str) -> datetime | None:
+        """Return from when on there is something to do for schedulers, or for supervisors; None for never."""
+        duties = self._duties[whose]
         while duties and self._due(duties[0].what, duties[0].key) != duties[0].at:
             heapq.heappop(duties)
-        return max(0.0, (duties[0].at - now).total_seconds()) if duties else inf
+        return duties[0].at if duties else None
 
     def _due(self, what: str, key: Any) -> datetime | None:
         """Return from when on something is to be done about a row as it stands; None if nothing ever is."""
         setup, tables = self._world.setup, self._world.store.tables
         if what == "schedule":
-            plan = tables.plans.get(key) if setup.schedulers else None
-            return None if plan is None else _awake_for(plan.schedule)
-        row = (tables.jobs if what == "job" else tables.archive).get(key) if setup.supervisors else None
+            plan = tables.plans.get(key)
+            return None if plan is None else _due_of(plan.schedule)
+        row = (tables.jobs if what == "job" else tables.archive).get(key)
         if row is None:
             return None
         ended, wait = (
@@ -137,13 +154,18 @@ class Elision:
         )
         return None if ended is None else ended + timedelta(seconds=wait)
 
-    def _skip(self, seconds: float, resting: list[Node]) -> None:
+    def _skip(self, seconds: float, held: Mapping[Lane, float], resting: list[Node]) -> None:
+        """Let so many seconds pass for processes that rest; some hold their breath for a part of them."""
         world = self._world
         self.jumped += seconds
-        world.loop.shift({node.lane for node in resting}, seconds)
+        lanes: dict[float, set[Lane]] = {}
+        for node in resting:
+            lanes.setdefault(min(seconds, held.get(node.lane, seconds)), set()).add(node.lane)
+        for later, together in lanes.items():
+            world.loop.shift(together, later)
         beaten: set[tuple[str, int]] = set()
         for node in resting:
-            if node.role == "worker" and not node.dead:
+            if node.role == "worker":
                 node.clock.suspended += seconds
                 beaten.add((node.name, node.incarnation))
         workers = world.store.tables.workers
@@ -152,10 +174,10 @@ class Elision:
                 workers[key] = replace(row, beat_on=row.beat_on + timedelta(seconds=seconds))
 
 
-def _awake_for(schedule: Schedule) -> datetime | None:
-    """Return from when on schedulers must be awake for a schedule; None if it fires no more."""
+def _due_of(schedule: Schedule) -> datetime | None:
+    """Return when a schedule is to be served next; None if it fires no more."""
     if schedule.paused:
         return None
     if schedule.next_tick is None:
         return None if schedule.last_tick is not None else _LONG_AGO  # it waits for its first look
-    return schedule.next_tick - AHEAD
+    return schedule.next_tick
