@@ -264,6 +264,7 @@ class Rules(NamedTuple):
         limits: concurrency limits that the catalog declares, by queue.
         strict_order: whether claims pass no due row over, as they may where rows are locked.
         drift: by which part a node's clock goes too fast or too slow at most.
+        grace: seconds that running handlers have when their worker is told to stop.
     """
 
     archive_after: float | None = None
@@ -275,6 +276,7 @@ class Rules(NamedTuple):
     limits: Mapping[str, int] = {}
     strict_order: bool = False
     drift: float = 0.05
+    grace: float = 30.0
 
 
 class Violation(Exception):

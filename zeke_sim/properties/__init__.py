@@ -13,6 +13,7 @@ from zeke_sim.properties import (
     claims,
     cron,
     expiry,
+    interruptions,
     liveness,
     nodes,
     retention,
@@ -27,7 +28,19 @@ __all__ = ["ALL", "Property", "always", "by_name", "eventually", "holds", "somet
 
 ALL: Final[tuple[Property, ...]] = tuple(
     value
-    for module in (rows, claims, settling, answers, sends, expiry, nodes, retention, cron, liveness)
+    for module in (
+        rows,
+        claims,
+        settling,
+        answers,
+        sends,
+        expiry,
+        interruptions,
+        nodes,
+        retention,
+        cron,
+        liveness,
+    )
     for name, value in vars(module).items()
     if isinstance(value, Property) and not name.startswith("_")
 )

@@ -1,0 +1,211 @@
+"""When handlers are interrupted: not without a reason, and no later than there is one."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from zeke_queue.model import JobState
+from zeke_sim.history import Answered, Ended, Lived, WorkerRow
+from zeke_sim.past import MOMENT, Broken
+from zeke_sim.properties.holding import holds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from uuid import UUID
+
+    from zeke_sim.history import Event
+    from zeke_sim.past import Ask, Past
+
+PROMPT: Final = 0.1
+"""Seconds within which a worker that runs does what it has a reason to do."""
+
+_STILL: Final = frozenset({"pause", "stall"})
+_SHORT: Final = MOMENT.total_seconds()
+
+
+class _Beat(NamedTuple):
+    """A heartbeat that was answered: when it was sent, when the answer came, and which jobs it names.
+
+    Where a calm stretch was skipped, the beat before it counts as sent that much later, and names no jobs.
+    """
+
+    asked: float
+    answered: float
+    holds: Mapping[UUID, int] | None
+
+
+class _Known:
+    """What the two properties keep: the beats of each worker, and since when nodes have been stopping."""
+
+    def __init__(self) -> None:
+        self.latest: Event | None = None
+        self.beats: dict[UUID, list[_Beat]] = {}
+        self.stops: dict[str, float] = {}
+
+
+def _known(past: Past) -> _Known:
+    return past.of("interruptions", _Known)
+
+
+@holds(
+    "nobody is interrupted without a reason", Answered, Lived, WorkerRow, Ended, number=26, verbs=("beat",)
+)
+def nobody_is_interrupted_without_a_reason(event: Answered | Lived | WorkerRow | Ended, past: Past) -> None:
+    """A handler is interrupted for a reason only: its time is up, or its job is not its worker's any more.
+
+    Or its worker ends and the grace is over, or had no heartbeat answered for as long as its lease.
+    """
+    if not isinstance(event, Ended):
+        _remember(event, past)
+    elif event.how == "cancelled" and not any(_reasons(event, past)):
+        raise Broken(
+            f"its handler was interrupted at {event.at:.3f} s, and has time until"
+            f" {_deadline(event, past, 1.0):.3f} s; the job is still its worker's, which goes on",
+            job=event.job,
+            since=past.lives[event.job].began[event.attempt][-1].at,
+        )
+
+
+def _remember(event: Answered | Lived | WorkerRow, past: Past) -> None:
+    """Take note of an event, for whichever of the two properties is asked first."""
+    known = _known(past)
+    if known.latest is event:
+        return
+    known.latest = event
+    if isinstance(event, WorkerRow):
+        rows, beats = past.beats[event.worker], known.beats.get(event.worker)
+        if beats and event.beat_on != event.now and (by := _shift(rows)) > 0:
+            beats.append(_Beat(beats[-1].asked + by, event.at, None))
+    elif isinstance(event, Answered):
+        if event.outcome == "ok":
+            call = past.calls[event.call].invoked
+            beat = _Beat(call.at, event.at, event.result)
+            known.beats.setdefault(call.args["worker"].id, []).append(beat)
+    elif event.what == "stopping":
+        known.stops.setdefault(event.node, event.at)
+    elif event.what == "started":
+        known.stops.pop(event.node, None)
+
+
+def _shift(rows: Sequence[WorkerRow]) -> float:
+    """Return how much later a worker's last beat was than the one before, in seconds."""
+    beats = [row.beat_on for row in rows[-2:] if row.beat_on is not None]
+    return (beats[1] - beats[0]).total_seconds() if len(beats) == len(("before", "after")) else 0.0
+
+
+def _reasons(event: Ended, past: Past) -> Iterator[bool]:
+    """Yield for each reason that there is whether it was one here."""
+    life, early = past.lives[event.job], 1 / (1 + past.rules.drift)
+    began, at = life.began[event.attempt][-1].at, event.at + _SHORT
+    yield at >= _deadline(event, past, early)
+    yield any(
+        row is None or row.state is not JobState.ACTIVE or row.attempt != event.attempt
+        for row in life.between(began, event.at)
+    )
+    stopped = _known(past).stops.get(event.node)
+    yield stopped is not None and at >= stopped + past.rules.grace * early
+    over = _lease_over(event, past, began, early)
+    yield over is not None and at >= over
+
+
+@holds("who has to end is told so", Answered, WorkerRow, Ended, number=26, verbs=("beat",))
+def who_has_to_end_is_told_so(event: Answered | WorkerRow | Ended, past: Past) -> None:
+    """A handler is interrupted at its deadline, and when its worker's lease is over or its job is another's.
+
+    The latter it is told by the first heartbeat after. How long it takes to heed that, its script says; a
+    process that stood still meanwhile could not do it in time.
+    """
+    if not isinstance(event, Ended):
+        _remember(event, past)
+        return
+    life = past.lives[event.job]
+    row, claim = life.row, life.claims.get(event.attempt)
+    if row is None or claim is None or event.attempt not in life.began:
+        return
+    heeds = _heeds(row.data, event.attempt)
+    if heeds is None or _stood_still(event.node, claim.at, past):
+        return
+    why, at = min(_told(event, past), key=lambda told: told[1])
+    if event.at > at + heeds + PROMPT:
+        raise Broken(
+            f"its handler went on until {event.at:.3f} s, and had to end at {at:.3f} s for {why}, which it"
+            f" heeds within {heeds} s",
+            job=event.job,
+            since=at,
+        )
+
+
+def _told(event: Ended, past: Past) -> Iterator[tuple[str, float]]:
+    """Yield when a handler was to be interrupted, and for what."""
+    late, began = 1 + past.rules.drift, past.lives[event.job].began[event.attempt][-1].at
+    yield "its deadline", _deadline(event, past, late)
+    if (over := _lease_over(event, past, began, late)) is not None:
+        yield "the end of the lease", over
+    for beat in _beats(event, past):
+        if beat.holds is not None and beat.asked > began and beat.holds.get(event.job) != event.attempt:
+            yield "the heartbeat that did not name it", beat.answered
+            return
+
+
+def _stood_still(node: str, since: float, past: Past) -> bool:
+    return any(
+        fault.node == node and fault.kind in _STILL and (fault.until is None or fault.until >= since)
+        for fault in past.faults
+    )
+
+
+@lru_cache(maxsize=4096)
+def _heeds(data: str | None, attempt: int) -> float | None:
+    """Return how many seconds a scripted attempt takes at most to end once interrupted; None of others."""
+    payload: Any = None if data is None else json.loads(data)
+    if not isinstance(payload, dict) or "steps" not in payload:
+        return None
+    steps = cast("list[dict[str, Any]]", payload["steps"])
+    if attempt > len(steps):
+        return 0.0
+    step = steps[attempt - 1]
+    return float(step.get("swallow") or step.get("cleanup") or 0.0)
+
+
+def _deadline(event: Ended, past: Past, pace: float) -> float:
+    """Return when an attempt's time is up on its worker's clock, if that takes this long for a second."""
+    life = past.lives[event.job]
+    claim = life.claims.get(event.attempt)
+    call = past.calls.get(claim.call) if claim is not None and claim.call is not None else None
+    if claim is None or call is None or claim.after is None:
+        return event.at
+    due = call.invoked.at + claim.after.expire_in * pace
+    for extension in life.extensions.get(event.attempt, ()):
+        due = _moved(due, extension, pace)
+    return due
+
+
+def _moved(due: float, extension: Ask, pace: float) -> float:
+    """Return a deadline after an extension, which counts from when it was asked for, once it is answered."""
+    asked: Any = extension.what
+    moved, answered = extension.call.invoked.at + asked.seconds * pace, extension.call.answered
+    if extension.call.outcome == "ok" and answered is not None and answered.result:
+        return max(moved, answered.at) if pace > 1 else moved
+    return max(due, moved) if pace > 1 else min(due, moved)
+
+
+def _beats(event: Ended, past: Past) -> list[_Beat]:
+    claim = past.lives[event.job].claims.get(event.attempt)
+    worker = None if claim is None or claim.after is None else claim.after.worker
+    return [] if worker is None else _known(past).beats.get(worker, [])
+
+
+def _lease_over(event: Ended, past: Past, began: float, pace: float) -> float | None:
+    """Return when the worker's lease ended first since the handler began, as no heartbeat was answered.
+
+    Its clock may take this long for a second, or the inverse of it, by which that was after the beginning.
+    """
+    lease = past.rules.lease
+    asked: float | None = None
+    for beat in [*_beats(event, past), _Beat(event.at, event.at, None)]:
+        if asked is not None and asked + lease * pace < beat.answered and asked + lease / pace >= began:
+            return asked + lease * pace
+        asked = beat.asked if asked is None else max(asked, beat.asked)
+    return None
