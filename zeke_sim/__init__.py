@@ -12,15 +12,38 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from zeke_sim.doubles import Scripted, Unscripted
     from zeke_sim.errors import Outside, SimulationError
+    from zeke_sim.handlers import effect
+    from zeke_sim.harness.client import Client
     from zeke_sim.harness.facade import BlockingZeke, Zeke
+    from zeke_sim.harness.trying import sometimes, test
+    from zeke_sim.properties.user import always, eventually, unique_effects
     from zeke_sim.replaying import replay
 
-__all__ = ["BlockingZeke", "Outside", "Scripted", "SimulationError", "Unscripted", "Zeke", "replay"]
+__all__ = [
+    "BlockingZeke",
+    "Client",
+    "Outside",
+    "Scripted",
+    "SimulationError",
+    "Unscripted",
+    "Zeke",
+    "always",
+    "effect",
+    "eventually",
+    "replay",
+    "sometimes",
+    "test",
+    "unique_effects",
+]
 
 _HOMES: Final = {
     "doubles": ["Scripted", "Unscripted"],
     "errors": ["Outside", "SimulationError"],
+    "handlers": ["effect"],
+    "harness.client": ["Client"],
     "harness.facade": ["BlockingZeke", "Zeke"],
+    "harness.trying": ["sometimes", "test"],
+    "properties.user": ["always", "eventually", "unique_effects"],
     "replaying": ["replay"],
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.catalog import Catalog
     from zeke_sim.harness.facade import BlockingZeke, Zeke
+    from zeke_sim.harness.simulating import Simulations
     from zeke_sim.harness.stage import Stage
 
 MARKERS: Final = (
@@ -27,7 +28,19 @@ MARKERS: Final = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
-    parser.getgroup("zeke").addoption(
+    group = parser.getgroup("zeke")
+    group.addoption(
+        "--zeke-seeds",
+        metavar="N",
+        type=int,
+        help="how many seeds each test of zeke_sim.test runs, whatever it says itself",
+    )
+    group.addoption(
+        "--zeke-plan",
+        metavar="FILE",
+        help="let tests of zeke_sim.test replay this plan, as a failure has written it to .zeke-sim",
+    )
+    group.addoption(
         "--zeke-postgres",
         metavar="WHICH",
         help="the Postgres of tests marked zeke_backend('postgres'): a connection string, embedded, "
@@ -72,6 +85,16 @@ def zeke(_zeke_stage: Stage) -> Iterator[Zeke]:
 
     with asking.zeke(_zeke_stage) as held:
         yield held
+
+
+@pytest.fixture
+def simulation(request: pytest.FixtureRequest) -> Iterator[Simulations]:
+    """Sets up simulated worlds, as in ``world = simulation(catalog, workers=3, faults="storm")``."""
+    from zeke_sim.harness.simulating import Simulations  # noqa: PLC0415
+
+    simulations = Simulations(request)
+    yield simulations
+    simulations.finish()
 
 
 @pytest.fixture

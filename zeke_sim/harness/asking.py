@@ -14,6 +14,7 @@ import pytest
 
 from zeke_queue.catalog import Catalog
 from zeke_queue.core.failure import shown
+from zeke_queue.errors import UsageError
 from zeke_sim.errors import ADVICE
 from zeke_sim.harness.backends import Memory
 from zeke_sim.harness.facade import Zeke
@@ -122,10 +123,24 @@ def _checked(
 
 def allowed(given: Any) -> tuple[str, ...]:
     """Return what handlers may reach for."""
+    try:
+        return checked_allowed(given)
+    except UsageError as error:
+        wrong(f"zeke_options: {error}")
+
+
+def checked_allowed(given: Any) -> tuple[str, ...]:
+    """Return what handlers may reach for.
+
+    Raises:
+        UsageError: there is no such thing.
+    """
     several = (given,) if isinstance(given, str) else tuple(given)
     for one in several:
         if one not in ADVICE:
-            wrong(f"allow: {shown(one)} is nothing that can be reached for; there are {', '.join(ADVICE)}")
+            raise UsageError(
+                f"allow: {shown(one)} is nothing that can be reached for; there are {', '.join(ADVICE)}"
+            )
     return several
 
 

@@ -1,0 +1,243 @@
+"""Whole worlds of an application: ``zeke_sim.test`` and the fixture ``simulation``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.sim.plugging import application, run
+from zeke_queue import Catalog, UsageError
+from zeke_sim import sometimes, test, unique_effects
+from zeke_sim.harness.simulating import TOGETHER, named, span
+from zeke_sim.properties import ALL
+
+pytest_plugins = ["pytester"]
+
+HEAD = """
+import asyncio
+import pytest
+import zeke_sim
+from pydantic import BaseModel
+from zeke_queue import Catalog, JobContext
+
+catalog = Catalog()
+
+class Order(BaseModel):
+    number: int
+
+@catalog.task("charge", retry_limit=5)
+async def charge(order: Order, job: JobContext) -> int:
+    await asyncio.sleep(2)
+    zeke_sim.effect(f"charge {order.number}")
+    await asyncio.sleep(1)
+    await job.send(receipt, order)
+    return order.number
+
+@catalog.task("receipt")
+def receipt(order: Order) -> str:
+    return f"receipt {order.number}"
+
+short = {"catalog": catalog, "days": 0.002}
+"""
+
+HOLDS = (
+    HEAD
+    + """
+made = []
+
+def double():
+    made.append([])
+    return made[-1]
+
+@zeke_sim.test(
+    seeds=3,
+    resources=double,
+    properties=[zeke_sim.sometimes("something happens", lambda past: True)],
+    **short,
+)
+async def test_orders_are_charged(zeke, tmp_path):
+    assert tmp_path.exists()
+    assert zeke.nodes == ("w1", "w2", "w3", "v1", "client")
+    assert zeke.resources == [] and zeke.resources is made[-1]
+    zeke.kill("w1", back=2)
+    zeke.pause("w2", 5)
+    zeke.cut("w3", 5)
+    run = await zeke.trigger(charge, Order(number=1))
+    began = zeke.now
+    await zeke.sleep(minutes=1)
+    assert 59 < (zeke.now - began).total_seconds() < 200
+    assert await zeke.result(run) == 1
+    assert (await zeke.wait(run)).status == "COMPLETED"
+    zeke.stop("w1")
+    late = await zeke.send(charge, Order(number=2), delay=3600)
+    assert not (await zeke.job(late)).output
+    assert await zeke.cancel(late)
+    assert (await zeke.wait(late)).status == "CANCELLED"
+    assert 0 <= zeke.random.random() < 1
+
+
+def test_each_run_has_resources_of_its_own():
+    assert len(made) == 3
+
+
+def test_the_queue_keeps_its_word(simulation):
+    world = simulation(catalog, workers=3, faults="storm", seeds=2)
+    world.send(charge, Order(number=7), times=10)
+    world.run(until="drained", within="2 days")
+    world.check("no job is lost", "no two leases overlap", "retries stay within their limit")
+
+
+def test_without_faults(simulation):
+    world = simulation(catalog, faults="none", seeds=1)
+    world.send("receipt", {"number": 7})
+    world.run()
+"""
+)
+
+BREAKS = (
+    HEAD
+    + """
+@zeke_sim.test(seeds=60, properties=[zeke_sim.unique_effects("no order is charged twice")], **short)
+async def test_no_order_is_charged_twice(zeke):
+    for number in range(3):
+        await zeke.send(charge, Order(number=number))
+
+
+@zeke_sim.test(seeds=60, faults=["kill_handler"], **short)
+async def test_the_first_attempt_is_enough(zeke):
+    job = await zeke.wait(await zeke.trigger(charge, Order(number=1)))
+    assert job.attempt == 1, "it took more"
+
+
+@zeke_sim.test(seeds=1, faults="none", **short)
+async def test_forgetful(zeke):
+    zeke.send(charge, Order(number=1))
+
+
+@zeke_sim.test(seeds=2, properties=[zeke_sim.sometimes("pigs fly", lambda past: False)], **short)
+async def test_never(zeke):
+    await zeke.sleep(1)
+
+
+@zeke_sim.test(seeds=1, **short)
+async def test_no_such_node(zeke):
+    zeke.kill("w9")
+
+
+def test_wrong_name(simulation):
+    world = simulation(catalog, faults="none", seeds=1)
+    world.send(receipt, Order(number=1))
+    world.run()
+    world.check("no job is lots")
+
+
+def test_checked_before_it_ran(simulation):
+    simulation(catalog).check()
+
+
+@catalog.task("stubborn")
+def stubborn() -> None:
+    from zeke_queue import Snooze
+    raise Snooze(60)
+
+
+def test_what_never_ends(simulation):
+    world = simulation(catalog, faults="none", seeds=1)
+    world.send(stubborn)
+    world.run(within="1 hour")
+"""
+)
+
+
+def test_worlds_in_which_everything_holds(pytester: pytest.Pytester) -> None:
+    application(pytester, HOLDS)
+    run(pytester).assert_outcomes(passed=4)
+
+
+def test_worlds_in_which_something_breaks(pytester: pytest.Pytester) -> None:
+    application(pytester, BREAKS)
+    result = run(pytester)
+    result.assert_outcomes(failed=8)
+    said = result.stdout.str()
+    for expected in (
+        "✗ no order is charged twice",
+        "replayed 3 times",
+        "replay  pytest test_shop.py::test_no_order_is_charged_twice --zeke-plan .zeke-sim/",
+        "page    .zeke-sim/test_shop-test_no_order_is_charged_twice-",
+        "✗ what the test asserts",
+        "it took more",
+        'assert job.attempt == 1, "it took more"',
+        "it called and did not await zeke.send() at",
+        "never happened in 2 runs, though it should sometimes: pigs fly",
+        "'w9': there is no such process; there are w1, w2, w3, v1",
+        "check: no property is called 'no job is lots'; did you mean 'no job is lost'",
+        "check: nothing was run yet; call run() before",
+        "✗ everything ends in time",
+        "1 jobs have not ended 1:00:00 after all was healed: job",
+    ):
+        assert expected in said
+    (plan,) = Path(pytester.path, ".zeke-sim").glob("test_shop-test_no_order_is_charged_twice-*.json")
+    assert json.loads(plan.read_text(encoding="utf-8"))["scenario"].endswith("test_no_order_is_charged_twice")
+    page = plan.with_suffix(".html").read_text(encoding="utf-8")
+    assert "no order is charged twice" in page
+    again = run(pytester, "test_shop.py::test_no_order_is_charged_twice", "--zeke-plan", str(plan))
+    again.assert_outcomes(failed=1)
+    assert "✗ no order is charged twice" in again.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ({"seeds": 0}, "seeds: 0 is out of range; give 1 or more"),
+        ({"days": 0}, "days: 0 is out of range"),
+        ({"workers": 0}, "workers: 0 is out of range"),
+        ({"faults": "all"}, "faults: 'all' is none of default, storm, none; or give kinds, as in"),
+        ({"faults": ["flood"]}, "faults: there is no kind 'flood'; there are refused, lost"),
+        ({"resources": 7}, "resources: 7 can't be called; give what makes them anew for each run"),
+        ({"allow": ["disk"]}, "allow: 'disk' is nothing that can be reached for"),
+        ({"catalog": {}}, "catalog: {} is no catalog; give what Catalog() made"),
+        (
+            {"worker": {}, "wrokers": 1},
+            "wrokers: there is no such argument; there are seeds, catalog, workers",
+        ),
+    ],
+)
+def test_arguments_that_make_no_sense(arguments: dict[str, object], complaint: str) -> None:
+    with pytest.raises(UsageError) as told:
+        test(**arguments)  # pyright: ignore[reportArgumentType]
+    assert complaint in str(told.value)
+
+
+def test_a_workload_that_is_not_async() -> None:
+    def workload() -> None:
+        """Do nothing."""
+
+    with pytest.raises(UsageError, match="is not async; write `async def`, and await what it calls"):
+        test(catalog=Catalog())(workload)
+
+
+def test_names_of_properties() -> None:
+    for name in (*TOGETHER, *(one.name for one in ALL)):
+        assert named(name)
+    with pytest.raises(UsageError, match="no property is called 'gravity'; There are: no job is lost"):
+        named("gravity")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("2 days", 172800), ("1 hour", 3600), ("90 seconds", 90), (5, 5)]
+)
+def test_spans(text: str | float, seconds: float) -> None:
+    assert span(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "2days", "-1 day", 0])
+def test_what_is_no_span(text: str | float) -> None:
+    with pytest.raises(UsageError, match="is no length of time; give '2 days'"):
+        span(text)
+
+
+def test_properties_of_ones_own_are_public() -> None:
+    assert unique_effects("no order twice").name == "no order twice"
+    assert sometimes("it rains", lambda past: True).name == "it rains"
