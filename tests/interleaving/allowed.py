@@ -57,7 +57,7 @@ MOVES_MAX = 20_000
 LOOKS = ("limited_queues", "ready", "known", "settled_before")
 """Statements of a verb that only look."""
 
-BY_ROW = ("settle", "cancel", "resume", "retry", "extend", "insert")
+BY_ROW = ("settle", "cancel", "resume", "retry", "extend", "insert", HOLD)
 
 
 class Move(NamedTuple):
@@ -393,6 +393,8 @@ def _rows_of(op: Op) -> list[tuple[tuple[Any, ...], Any]]:
     if op.verb == "extend":
         asked = sorted(op.arguments[0])
         return [(([one],), op.answer & {one.id}) for one in asked]
+    if op.verb == HOLD:
+        return [((job_id,), op.answer & {job_id}) for job_id in sorted(set(op.arguments))]
     return [(([job_id],), op.answer & {job_id}) for job_id in sorted(set(op.arguments[0]))]
 
 

@@ -103,9 +103,10 @@ class ClientTransaction:
             lambda: self._hold(ids),
         )
 
-    async def _hold(self, ids: Sequence[UUID]) -> None:
+    async def _hold(self, ids: Sequence[UUID]) -> set[UUID]:
         try:
-            await self._opened.connection.execute(LOCK_JOBS, [list(ids)])
+            found = await self._opened.connection.execute(LOCK_JOBS, [list(ids)])
+            return {row[0] for row in await found.fetchall()}
         except OperationalError as error:
             # An application knows by the driver's error that it has to repeat its transaction.
             raise StorageUnavailable(str(error)) from error

@@ -105,7 +105,7 @@ class Gate:
     @property
     def may_be_undone(self) -> bool:
         """Tell whether the storage repeats what stands here if it is undone; callers repeat their own."""
-        ends = self.stopped_at in ("commit", "rollback")
+        ends = self.stopped_at is None or self.stopped_at.startswith(("commit", "rollback"))
         return self.op is not None and self.op.transaction is None and not ends
 
     def passed(self, error: BaseException | None) -> None:

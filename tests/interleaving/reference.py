@@ -231,11 +231,12 @@ class Reference(MemoryStorage):
         await self._locks.clear(lambda: self._locks_of_extended(extended), transaction._owner)
         return settling.extend(transaction._scope, self._clock.now(), extended)
 
-    async def _hold_in(self, transaction: MemoryTransaction, ids: Sequence[UUID]) -> None:
-        there = [job_id for job_id in ids if job_id in self._tables.jobs]
+    async def _hold_in(self, transaction: MemoryTransaction, ids: Sequence[UUID]) -> set[UUID]:
+        there = [job_id for job_id in ids if transaction._scope.row(job_id) is not None]
         await self._locks.clear(lambda: there, transaction._owner)
         for job_id in there:
             transaction._scope.lock(job_id)
+        return set(there)
 
     _in_transaction: ClassVar[dict[str, Callable[..., Coroutine[Any, Any, Any]]]] = {
         "resume": _resume_in,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from tests.interleaving.history import HOLD
@@ -18,6 +18,9 @@ from tests.interleaving.steps import (
     outcomes,
 )
 from zeke_queue.model import Extended, NewJob, QueueSettings, Schedule, Want, WorkerInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 A: Final = UUID(int=0xA)
 B: Final = UUID(int=0xB)
@@ -86,6 +89,16 @@ def ended(ending: Ending, *jobs: NewJob) -> tuple[Do, ...]:
 
 TICK: Final = Do("put_schedule", Schedule("s", "* * * * *", task="a"))
 OTHER_TICK: Final = Do("put_schedule", Schedule("t", "* * * * *", task="b"))
+
+
+def _falling_asleep(
+    while_: str, *others: tuple[Do | Transaction, ...], before: tuple[Do, ...] = ()
+) -> Iterator[Script]:
+    """Yield scripts of a worker that falls asleep while one other does something that brings work."""
+    for number, steps in enumerate(others, 1):
+        name = f"a worker that falls asleep while {while_}, {number}"
+        yield Script(name, (beat(B), *before), ((FallAsleep(B, ("a",)),), steps))
+
 
 CLASSICS: Final = (
     Script(
@@ -320,32 +333,28 @@ CLASSICS: Final = (
             (Do("count"), Do("get", [job_id(1), job_id(3)])),
         ),
     ),
-    Script(
-        "a worker that falls asleep while jobs are sent",
-        (beat(B),),
-        (
-            (FallAsleep(B, ("a",)),),
-            (Transaction(insert(job(1))),),
-            (Transaction(insert(job(2), job(3))), insert(job(4, "b"))),
-        ),
+    *_falling_asleep(
+        "jobs are sent",
+        (insert(job(1)),),
+        (Transaction(insert(job(1))),),
+        (Transaction(insert(job(1), job(2))), insert(job(3, "b"))),
     ),
-    Script(
-        "a worker that falls asleep while jobs come back",
-        (beat(B), *ended("fail", job(1)), *begun(job(2)), insert(job(3)), by_ids("cancel", 3)),
-        (
-            (FallAsleep(B, ("a",)),),
-            (by_ids("retry", 1), Transaction(settle("release", 2))),
-            (by_ids("resume", 3), by_ids("cancel", 1)),
-        ),
+    *_falling_asleep(
+        "jobs come back",
+        (by_ids("retry", 1),),
+        (Transaction(settle("release", 2)),),
+        (settle("retry", 2),),
+        (by_ids("resume", 3), by_ids("cancel", 3)),
+        before=(*ended("fail", job(1)), *begun(job(2)), insert(job(3)), by_ids("cancel", 3)),
     ),
-    Script(
-        "a worker that falls asleep while a full queue gets room",
-        (beat(B), limit(1), *begun(job(1)), insert(job(2), job(3))),
-        (
-            (FallAsleep(B, ("a",)),),
-            (Transaction(settle("complete", 1)),),
-            (by_ids("cancel", 1), limit(2)),
-        ),
+    *_falling_asleep(
+        "a full queue gets room",
+        (settle("complete", 1),),
+        (Transaction(settle("complete", 1)),),
+        (settle("fail", 1),),
+        (Transaction(by_ids("cancel", 1)),),
+        (limit(2),),
+        before=(limit(1), *begun(job(1)), insert(job(2), job(3))),
     ),
     Script(
         "a worker that falls asleep beside a paused queue, and a place that is taken",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
+import psycopg
 import pytest
 
 from tests.postgres.sending import ANNA, Sender
@@ -11,21 +13,23 @@ from zeke_queue.clock import SystemClock
 from zeke_queue.model import Failed, JobFilter, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 
+Connection = psycopg.Connection[tuple[Any, ...]]
+
 AHEAD = timedelta(days=3)
 
 
 async def test_a_machine_whose_clock_is_days_ahead_leaves_no_time_of_its_own(
-    storage: PostgresStorage, jobs: Sender, monkeypatch: pytest.MonkeyPatch
+    storage: PostgresStorage, jobs: Sender, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = SystemClock.now
     monkeypatch.setattr(SystemClock, "now", lambda self: right(self) + AHEAD)
-    begun = await storage.now()
+    ((begun,),) = sql.execute("select now()").fetchall()
     await storage.beat(WorkerInfo(ANNA, "host", 1, ("load",), 15.0))
     sent = await jobs.send(3)
     claimed = await jobs.claim(2)
     await storage.settle(failed=[Failed(claimed[0].id, claimed[0].attempt, 60.0, '{"type": "E"}')])
     await storage.cancel([sent[2]])
-    ended = await storage.now()
+    ((ended,),) = sql.execute("select now()").fetchall()
     for job in await storage.find(JobFilter()):
         for time in (job.created_on, job.started_on, job.completed_on, job.start_after):
             assert time is None or begun <= time <= ended + timedelta(seconds=60)
