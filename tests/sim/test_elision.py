@@ -1,0 +1,168 @@
+"""Skipping calm time changes nothing that happens, but how long it takes to simulate it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.model import JobState
+from zeke_queue.sending import SendOptions
+from zeke_sim.faults import NONE
+from zeke_sim.history import Change, ScheduleRow
+from zeke_sim.plan import Plan
+from zeke_sim.run import run
+from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
+from zeke_sim.workloads import Known, act, doing, own_id, script, sending
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from zeke_sim.draws import Draws
+    from zeke_sim.history import Event
+    from zeke_sim.node import Node
+    from zeke_sim.run import Outcome
+
+POLL = 2.0
+SWEEP = 5.0
+LATENCY = 0.1
+
+
+def build(draws: Draws) -> Setup:
+    """Jobs that are due at once or much later, that fail and snooze; schedules; short retention."""
+    catalog = Catalog()
+    # A fixed delay, for what is drawn follows from the order in which workers come by.
+    catalog.task("work", retry_limit=2, retry_delay=draws.pick((1, 7, 40)), retry_backoff=False)(act)
+    for number, cron in enumerate(("* * * * * */40", "*/2 * * * *", "30 2 * * *")):
+        catalog.schedule(f"plan-{number}", cron, task="work", zone="Europe/Berlin", catch_up="all")
+    known = Known()
+    sends = [
+        sending(
+            known,
+            number,
+            "work",
+            script(draws, longest=10.0),
+            SendOptions(id=own_id(draws), delay=draws.pick((0.0, 30.0, 200.0))),
+        )
+        for number in range(6)
+    ]
+
+    async def pause(node: Node) -> None:
+        await node.queue.unschedule("plan-0")
+
+    deeds = [(draws.uniform(0.0, 100.0), deed) for deed in sends]
+    return Setup(
+        catalog,
+        clients={"c1": doing([*deeds, (draws.uniform(50.0, 110.0), pause)])},
+        workers=1,
+        schedulers=1,
+        worker={"poll": POLL, "concurrency": 20},
+        sweep=SWEEP,
+        archive_after=150.0,
+        delete_after=200.0,
+        phase=110.0,
+        epoch=datetime(2026, 3, 29, 0, 59, 20, tzinfo=UTC),
+        tail=700.0,
+    )
+
+
+def outcome(seed: int, *, elide: bool) -> Outcome:
+    scenario = Scenario("calm", "", build)
+    return run(scenario, Plan("calm", seed, "given", NONE.but(elide=elide)))
+
+
+Step = tuple[str, "JobState | None", "JobState | None", int]
+
+
+def lives(events: Sequence[Event]) -> dict[UUID, list[tuple[float, Step]]]:
+    """Return what happened to each job, with the times; an extension is not told, nor whatever was last."""
+    found: dict[UUID, list[tuple[float, Step]]] = defaultdict(list)
+    for event in events:
+        if isinstance(event, Change) and (row := event.after or event.before) is not None:
+            was, became = event.before and event.before.state, event.after and event.after.state
+            found[row.id].append((event.at, (event.table, was, became, row.attempt)))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_jobs_live_the_same_lives(seed: int) -> None:
+    calm, full = outcome(seed, elide=True), outcome(seed, elide=False)
+    assert (calm.violation, full.violation) == (None, None)
+    ours, theirs = lives(calm.events), lives(full.events)
+    end = min(calm.seconds, full.seconds) - SWEEP - POLL
+    common = [job for job, steps in theirs.items() if steps[0][0] < end and job in ours]
+    assert len(common) >= len(theirs) - 3
+    ended = 0
+    for job in common:
+        before = then_before = 0.0
+        for (at, step), (then, other) in zip(ours[job], theirs[job], strict=False):
+            assert step == other
+            # A job is taken within a poll interval, and what has ended is cleared up within a sweep.
+            swept = step[0] == "archive" or step[2] is None
+            assert abs((at - before) - (then - then_before)) <= (SWEEP if swept else POLL) + LATENCY
+            before, then_before = at, then
+        ended += ours[job][-1][1][2] is None
+    assert ended  # some went all the way, through the archive
+    assert calm.ticks < full.ticks / 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_ticks_are_served_the_same(seed: int) -> None:
+    def ticks(one: Outcome) -> list[tuple[str, datetime | None]]:
+        return [
+            (event.name, event.after.last_tick)
+            for event in one.events
+            if isinstance(event, ScheduleRow) and event.after is not None and event.before is not None
+        ]
+
+    calm, full = outcome(seed, elide=True), outcome(seed, elide=False)
+    until = min(calm.seconds, full.seconds) - POLL
+    limit = datetime(2026, 3, 29, 0, 59, 20, tzinfo=UTC) + timedelta(seconds=until)
+
+    def before_the_end(one: Outcome) -> list[tuple[str, datetime]]:
+        # A schedule starts from when it is first looked at, which is no occurrence.
+        return sorted((name, at) for name, at in ticks(one) if at and not at.microsecond and at < limit)
+
+    assert before_the_end(calm) == before_the_end(full)
+    assert ("plan-2", datetime(2026, 3, 29, 1, 0, tzinfo=UTC)) in before_the_end(calm)  # of the gap
+
+
+def test_a_week_of_two_schedules_is_simulated_whole_and_soon() -> None:
+    def week(draws: Draws) -> Setup:
+        del draws
+        catalog = Catalog()
+
+        @catalog.task("poll")
+        async def poll() -> None:
+            pass
+
+        catalog.schedule("poll", "*/5 * * * *")
+        catalog.schedule("report", "0 */6 * * *", task=poll)
+        return Setup(
+            catalog,
+            workers=1,
+            schedulers=1,
+            phase=7 * 86_400.0,
+            archive_after=3600.0,
+            delete_after=3600.0,
+            tail=1.0,
+        )
+
+    done = run(Scenario("week", "", week), Plan("week", 1, "given", NONE))
+    completed = [
+        event
+        for event in done.events
+        if isinstance(event, Change)
+        and event.table == "job"
+        and event.after is not None
+        and event.after.state is JobState.COMPLETED
+    ]
+    assert done.violation is None
+    assert len(completed) == 7 * 288 + 7 * 4
+    # What would be looks every second is some dozens of steps a tick.
+    assert done.ticks < 120 * len(completed)
