@@ -10,13 +10,15 @@ import math
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from zeke_queue.core import jsonb
 from zeke_queue.model import Completed, Failed, JobState, Released
 from zeke_sim.history import Answered, Change, Invoked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from datetime import datetime
 
-    from zeke_sim.history import Event, Image
+    from zeke_sim.history import Event
 
 _ACTIVE, _CREATED, _RETRY = JobState.ACTIVE, JobState.CREATED, JobState.RETRY
 
@@ -40,6 +42,7 @@ class Attribution:
 
     def __init__(self, events: Iterable[Event]) -> None:
         self._by: defaultdict[tuple[Any, ...], list[_Asked]] = defaultdict(list)
+        self._made: dict[tuple[tuple[Any, ...], int], int] = {}
         invoked: dict[int, Invoked] = {}
         answered: dict[int, Answered] = {}
         commits: dict[int, int] = {}
@@ -62,19 +65,22 @@ class Attribution:
             until = end.at if end is not None and end.outcome == "ok" else math.inf
             result = answer.result if answer is not None and answer.outcome == "ok" else None
             for key, what, certain in _asks(call, result):
-                self._by[key].append(_Asked(call.call, call.at, until, what, certain))
+                done = certain and until < math.inf
+                self._by[key].append(_Asked(call.call, call.at, until, what, done))
 
     def of(self, change: Change) -> int | None:
         """Return the number of the call that made a change; None if it is not known.
 
-        To be asked for one change after the other, in order: what made one does not make another one of the
-        same kind, and of several that could have, the one that was answered first did.
+        To be asked for one change after the other, in order: what made one commit does not make another one,
+        and of several that could have, the one that was answered first did.
         """
         found = [
             (key, one)
             for key in _keys(change)
             for one in self._by.get(key, ())
-            if one.since <= change.at <= one.until and _is_what_became(one.what, change.after)
+            if one.since <= change.at <= one.until
+            and self._made.get((key, one.call), change.commit) == change.commit
+            and _is_what_became(one, change)
         ]
         found = [(key, one) for key, one in found if one.certain] or found
         if not found or any(one.what != found[0][1].what for _, one in found):
@@ -83,7 +89,7 @@ class Attribution:
         if len(found) > 1 and not made.certain and made.what is None:
             return None  # without a word of what it asked for, any of them
         if made.certain:
-            self._by[key].remove(made)
+            self._made[key, made.call] = change.commit
         return made.call
 
 
@@ -116,7 +122,8 @@ def _asks(call: Invoked, result: Any) -> Iterator[tuple[tuple[Any, ...], Any, bo
         if not told:
             yield (verb, args["worker"]), None, False
     elif verb in ("archive", "purge") and result != 0:
-        yield (verb,), None, False
+        # It says how many it moved, and so that it moved some.
+        yield (verb,), None, told
 
 
 _LISTS: Final = {"insert": ("jobs",), "settle": ("completed", "failed", "released"), "extend": ("extended",)}
@@ -142,14 +149,31 @@ def _keys(change: Change) -> Iterator[tuple[Any, ...]]:
         yield "resume" if after.state is _CREATED else "retry", after.id
 
 
-def _is_what_became(asked: Any, after: Image | None) -> bool:
-    """Tell whether an outcome leads to a row's state; anything else that was asked for does."""
-    if after is None:
+def _is_what_became(asked: _Asked, change: Change) -> bool:
+    """Tell whether what was asked for leads to a row as it is: an outcome's state, output and delay."""
+    what, after = asked.what, change.after
+    if after is None or not isinstance(what, Completed | Failed | Released):
         return True
-    if isinstance(asked, Completed):
-        return after.state is JobState.COMPLETED
-    if isinstance(asked, Released):
-        return after.state is _CREATED or after.superseded
-    if isinstance(asked, Failed) and asked.retry_in is None:
-        return after.state is asked.final
-    return not isinstance(asked, Failed) or after.state is _RETRY or after.superseded
+    waits = what.delay if isinstance(what, Released) else what.retry_in if isinstance(what, Failed) else None
+    if waits is not None:
+        return after.superseded or (
+            after.state is (_CREATED if isinstance(what, Released) else _RETRY)
+            and (isinstance(what, Released) or _same(what.output, after.output))
+            and _was_decided(after.start_after, waits, asked, change)
+        )
+    ended = what.final if isinstance(what, Failed) else JobState.COMPLETED
+    return after.state is ended and not isinstance(what, Released) and _same(what.output, after.output)
+
+
+def _was_decided(start_after: datetime, waits: float, asked: _Asked, change: Change) -> bool:
+    """Tell whether the statement that set a start may have run between its call and the commit."""
+    early = (change.now - start_after).total_seconds() + waits
+    return -MOMENT <= early <= change.at - asked.since + MOMENT
+
+
+def _same(asked: str | None, stored: str | None) -> bool:
+    return (None if asked is None else jsonb.normalise(asked)) == stored
+
+
+MOMENT: Final = 0.005
+"""Seconds for what is rounded, and for commits that are put after their neighbours."""

@@ -188,16 +188,7 @@ class Tables:
             case "archive":
                 return self._job("archive", change, now)
             case "worker":
-                gone = change.new is None
-                beat = last["beat_on"]
-                return WorkerRow(
-                    self._at,
-                    now,
-                    UUID(last["id"]),
-                    None if gone or beat is None else instant(beat),
-                    seconds(last["lease"] or ""),
-                    gone,
-                )
+                return self._worker(change, last, now)
             case "queue":
                 limit, paused = last.get("concurrency_limit"), last.get("paused_on")
                 return QueueRow(
@@ -209,6 +200,15 @@ class Tables:
                 )
             case _:
                 return ScheduleRow(self._at, now, name or "", _schedule(change.old), _schedule(change.new))
+
+    def _worker(self, change: RowChange, row: Mapping[str, str | None], now: datetime) -> WorkerRow:
+        beat = None if change.new is None else _maybe(instant, row["beat_on"])
+        if beat is not None and (change.old is None or change.old["beat_on"] != row["beat_on"]):
+            now = (
+                beat  # of a beat it is known when the statement ran, which its commit is a little later than
+            )
+        length = seconds(row["lease"] or "")
+        return WorkerRow(self._at, now, UUID(row["id"]), beat, length, change.new is None)
 
     def _job(self, table: Any, change: RowChange, now: datetime) -> Change:
         return Change(self._at, now, table, _image(change.old), _image(change.new), None, self._commits)

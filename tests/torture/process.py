@@ -50,7 +50,7 @@ class Part:
         journal: the file in which it writes down what it does.
         epoch: the monotonic clock's time at which the run began.
         seed: of what it draws.
-        lease, poll, sweep, archive_after, delete_after: seconds, as worker and supervisor take them.
+        lease, poll, grace, sweep, archive_after, delete_after: seconds, as worker and supervisor take them.
         pace: seconds between two things that a client does.
     """
 
@@ -64,6 +64,7 @@ class Part:
     seed: int
     lease: float = 2.0
     poll: float = 0.5
+    grace: float = 1.0
     sweep: float = 0.7
     archive_after: float = 6.0
     delete_after: float = 8.0
@@ -104,7 +105,7 @@ async def _act(part: Part, queue: Queue, journal: Journal, stopping: asyncio.Eve
         about = about_worker(Path(part.journal).parent, os.getpid())
         about.write_text(json.dumps(asdict(part)), encoding="utf-8")
         worker = Worker(
-            queue, concurrency=6, poll=part.poll, lease=part.lease, beat=part.lease / 3, grace=1.0
+            queue, concurrency=6, poll=part.poll, lease=part.lease, beat=part.lease / 3, grace=part.grace
         )
         if stopping.is_set():
             return

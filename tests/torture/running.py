@@ -102,7 +102,7 @@ class Run:
             "began": self._began.isoformat(),
             "rules": {
                 name: getattr(example, name)
-                for name in ("lease", "poll", "sweep", "archive_after", "delete_after")
+                for name in ("lease", "poll", "grace", "sweep", "archive_after", "delete_after")
             },
         }
         (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")

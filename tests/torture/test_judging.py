@@ -26,7 +26,7 @@ ROW = Image(
 )
 ACTIVE = ROW._replace(state=JobState.ACTIVE, attempt=1, worker=WORKER, started_on=BEGAN)
 DONE = ACTIVE._replace(state=JobState.COMPLETED)
-RETRY = ACTIVE._replace(state=JobState.RETRY)
+RETRY = ACTIVE._replace(state=JobState.RETRY, start_after=BEGAN + timedelta(seconds=2.5), output="{}")
 COMPLETED, FAILED = Completed(JOB, 1, None), Failed(JOB, 1, 1.0, "{}")
 
 
@@ -111,6 +111,25 @@ def test_a_settlement_is_of_a_call_that_asked_for_what_became() -> None:
     assert whose(made, completing, answered) == 3
 
 
+def test_a_settlement_whose_commit_has_no_answer_gives_way_to_one_that_has() -> None:
+    verdict = Failed(JOB, 1, 1.0, '{"by": "k1"}')
+    supervisors = settle(1, (1, 1.5), verdict, result={JOB}, transaction=7)
+    commit = call(2, "commit", {}, (1.6, 9), transaction=7, outcome="unknown")
+    workers = settle(3, (1, 3), verdict._replace(retry_in=2.0), result={JOB})
+    after = RETRY._replace(output='{"by": "k1"}', start_after=BEGAN + timedelta(seconds=3.9))
+    assert whose(change(2, ACTIVE, after), supervisors, commit, workers) == 3
+
+
+@pytest.mark.parametrize(("output", "waits", "due"), [("2", 1.0, 2.9), ("1", 5.0, 6.9)])
+def test_a_settlement_is_of_the_call_whose_output_and_delay_it_has(
+    output: str, waits: float, due: float
+) -> None:
+    others = settle(1, (1, None), Failed(JOB, 1, 1.0, "1"))
+    mine = settle(2, (1, None), Failed(JOB, 1, waits, output))
+    after = RETRY._replace(output=output, start_after=BEGAN + timedelta(seconds=due))
+    assert whose(change(2, ACTIVE, after), others, mine) == 2
+
+
 def test_a_settlement_that_is_tried_again_is_the_first_tries_if_that_came_first() -> None:
     first = settle(1, (1, 3), COMPLETED, outcome="unknown")
     again = settle(2, (4, 5), COMPLETED, result={JOB})
@@ -147,10 +166,12 @@ def test_each_of_several_calls_at_once_has_one_of_their_changes() -> None:
     assert [e.call for e in attributed(events) if isinstance(e, Change)] == [2, 0, 1]
 
 
-def test_of_two_sweeps_at_once_neither_is_known_to_have_moved_a_job() -> None:
-    sweeps = [call(number, "archive", {"after": 1.0, "limit": 9}, (1, 3), result=5) for number in (1, 2)]
-    assert whose(change(2, DONE, None), *sweeps) is None
-    assert whose(change(2, DONE, None), sweeps[0]) == 1
+def test_a_sweep_moves_jobs_if_it_says_so_and_has_one_commit() -> None:
+    args = {"after": 1.0, "limit": 9}
+    sweeps = [call(n, "archive", args, (1, 3 + n), result=n) for n in range(3)]
+    commits = [change(2, DONE, None), change(2, DONE, None), change(3, DONE, None)._replace(commit=2)]
+    events: list[Event] = sorted([*commits, *(e for some in sweeps for e in some)], key=lambda e: e.at)
+    assert [e.call for e in attributed(events) if isinstance(e, Change)] == [1, 1, 2]
 
 
 # Bounds

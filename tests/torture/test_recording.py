@@ -1,0 +1,162 @@
+"""What processes write down: before a call and after it, and read again as it was."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.torture.recording import PASSED_ON, Journal, Recording, dumps, loads, recorded_verbs
+from zeke_queue.errors import BadOption, StorageUnavailable
+from zeke_queue.model import CatchUp, Claimed, Failed, JobState, NewJob, Schedule, Want
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.storage.store import Storage, Transaction
+from zeke_sim.history import (
+    Answered,
+    Event,
+    Invoked,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
+JOB, WORKER = UUID(int=1), UUID(int=2)
+
+COMMITTED = NOW + timedelta(seconds=2)
+
+
+def written(path: Path) -> list[Event]:
+    return [loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    return Journal(tmp_path / "w1.jsonl", "w1", 0.0, place=0, life=2)
+
+
+VALUES: list[Any] = [
+    Claimed._make((JOB, "a", b'{"a": 1}', 1, 0, 0, 3, 1, True, None, 60.0, NOW, None, None)),
+    Failed(JOB, 1, None, "{}", JobState.EXPIRED),
+    Schedule("s", "* * * * *", "a", options={"retry_limit": 1}, catch_up=CatchUp.ALL, last_tick=NOW),
+    NewJob(JOB, "a", data="1", start_at=NOW),
+    {JOB: 1},
+    {"a": {"b": None}},
+    {JOB, WORKER},
+    (Want("a", 1),),
+    [JOB, None],
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=[type(value).__name__ for value in VALUES])
+def test_what_is_written_is_read_again(value: Any) -> None:
+    event = Answered(1.5, "w1", 7, "claim", "ok", value, NOW)
+    line = dumps(event)
+    assert "\n" not in line
+    assert loads(line) == event
+    assert type(loads(line).result) is type(value)
+
+
+async def test_a_call_is_written_before_it_is_made_and_after_it_was_answered(
+    journal: Journal, tmp_path: Path
+) -> None:
+    storage = cast("Storage", Recording(MemoryStorage(FrozenClock()), journal))
+    assert await storage.insert([NewJob(JOB, "a")]) == [JOB]
+    await storage.pause_queue("a", paused=True)
+    invoked, answered, paused, _ = written(tmp_path / "w1.jsonl")
+    assert isinstance(invoked, Invoked)
+    assert isinstance(answered, Answered)
+    assert (invoked.node, invoked.verb, invoked.transaction) == ("w1", "insert", None)
+    assert invoked.args == {"jobs": (NewJob(JOB, "a"),)}
+    assert (answered.call, answered.outcome, answered.result) == (invoked.call, "ok", [JOB])
+    assert answered.issued is not None
+    assert invoked.at <= answered.at
+    assert cast("Invoked", paused).args == {"name": "a", "paused": True}
+
+
+class Broken(MemoryStorage):
+    """Fails as it is told to."""
+
+    error: BaseException
+
+    async def cancel(self, ids: Any) -> Any:  # noqa: ARG002 - as the protocol has it
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (StorageUnavailable("gone"), "unknown"),
+        (asyncio.CancelledError(), "unknown"),
+        (RuntimeError("a slip"), "unknown"),
+        (psycopg.OperationalError("the connection is lost"), "unknown"),
+        (BadOption("limit"), "failed"),
+        (psycopg.errors.UniqueViolation(), "failed"),
+    ],
+)
+async def test_only_a_refusal_is_a_certain_failure(
+    error: BaseException, outcome: str, journal: Journal, tmp_path: Path
+) -> None:
+    broken = Broken(FrozenClock())
+    broken.error = error
+    with pytest.raises(type(error)):
+        await cast("Storage", Recording(broken, journal)).cancel([JOB])
+    assert cast("Answered", written(tmp_path / "w1.jsonl")[-1]).outcome == outcome
+
+
+async def insert_and_break_off(storage: Storage) -> None:
+    async with storage.transaction() as transaction:
+        await transaction.insert([NewJob(WORKER, "a")])
+        raise StorageUnavailable
+
+
+async def test_a_transactions_calls_name_it_and_its_commit_is_a_call(
+    journal: Journal, tmp_path: Path
+) -> None:
+    storage = cast("Storage", Recording(MemoryStorage(FrozenClock()), journal))
+    async with storage.transaction() as transaction:
+        await transaction.insert([NewJob(JOB, "a")])
+    with pytest.raises(StorageUnavailable):
+        await insert_and_break_off(storage)
+    calls = [one for one in written(tmp_path / "w1.jsonl") if isinstance(one, Invoked)]
+    assert [call.verb for call in calls] == ["insert", "commit", "insert"]
+    assert calls[0].transaction == calls[1].transaction != calls[2].transaction
+
+
+class CommitLost(MemoryStorage):
+    """Has no answer to a commit."""
+
+    @asynccontextmanager
+    async def transaction(self, connection: Any = None) -> AsyncIterator[Transaction]:
+        async with super().transaction(connection) as opened:
+            yield opened
+        raise StorageUnavailable("gone")
+
+
+async def test_a_commit_without_an_answer_is_unknown(journal: Journal, tmp_path: Path) -> None:
+    with pytest.raises(StorageUnavailable):
+        async with cast(
+            "Storage", Recording(CommitLost(FrozenClock()), journal)
+        ).transaction() as transaction:
+            await transaction.cancel([JOB])
+    ended = cast("Answered", written(tmp_path / "w1.jsonl")[-1])
+    assert (ended.verb, ended.outcome) == ("commit", "unknown")
+
+
+def test_every_verb_is_written_down_or_passed_on_knowingly() -> None:
+    verbs = {name for name in dir(Storage) if not name.startswith("_")}
+    assert verbs - set(recorded_verbs(Storage)) == PASSED_ON
+    assert {"claim", "settle", "insert", "beat", "get", "put_schedule"} <= set(recorded_verbs(Storage))
+
+
+def test_no_two_calls_of_a_run_have_the_same_number(tmp_path: Path) -> None:
+    journals = [Journal(tmp_path / "w1.jsonl", "w1", 0.0, place, life) for place in (0, 1) for life in (0, 1)]
+    numbers = {journal.number() for _ in range(100) for journal in journals}
+    assert len(numbers) == 400
