@@ -10,16 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from zeke_sim.faults import KINDS
 from zeke_sim.mutants import TABLE, DoesNotApply, Mutant
 from zeke_sim.mutants.run import UnknownMutant, Verdict, passed, summary, table
-from zeke_sim.mutants.sabotage import SABOTAGES
+from zeke_sim.mutants.sabotage import FAULTS, PROPERTIES, SABOTAGES
+from zeke_sim.properties import ALL
 
 ROOT = Path(__file__).parents[2]
 EVERYTHING = [*TABLE, *(sabotage.breaks for sabotage in SABOTAGES)]
 
 
 def source_of(mutant: Mutant) -> str:
-    return (ROOT / mutant.module.replace(".", "/")).with_suffix(".py").read_text()
+    path = ROOT / mutant.module.replace(".", "/")
+    return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
 
 
 def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -55,6 +58,11 @@ def test_a_mutant_of_the_simulator_names_mutants_of_the_runtime() -> None:
         assert sabotage.breaks.module.startswith("zeke_sim."), sabotage.breaks.name
         assert sabotage.blinds, sabotage.breaks.name
         assert names.issuperset(sabotage.blinds), sabotage.breaks.name
+
+
+def test_what_is_broken_in_the_simulator_is_a_property_or_a_fault_that_there_is() -> None:
+    assert set(PROPERTIES) <= {one.name for one in ALL}
+    assert set(FAULTS) <= set(KINDS)
 
 
 def test_a_patch_is_seen_by_whoever_imports_the_module_and_nothing_is_written(tmp_path: Path) -> None:

@@ -235,6 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--budget", type=float, default=BUDGET, help="seconds of search for one mutant")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, for the whole table")
     parser.add_argument("--sabotage", help="a slip in the simulator to make besides")
+    parser.add_argument("--sabotages", action="store_true", help="make all of them, one at a time")
     given = parser.parse_args(arguments)
 
     def say(line: object) -> None:
@@ -245,6 +246,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verdict = hunt(given.name, given.budget, given.sabotage)
         say(json.dumps(verdict.as_json()))
         return 0 if verdict.found else 1
+    if given.sabotages:
+        unnoticed = [
+            name
+            for name, tried in sabotaged(None, given.budget, given.jobs, told=say).items()
+            if all(verdict.found for verdict in tried)
+        ]
+        say(f"dead weight: {'; '.join(unnoticed) or 'nothing'}")
+        return 1 if unnoticed else 0
     verdicts = table(None, given.budget, given.jobs, told=say)
     say(summary(verdicts))
     return 0 if passed(verdicts) else 1
