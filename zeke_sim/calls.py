@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from zeke_sim.node import Node
+    from zeke_sim.transactions import Stepper
 
 SHORTEST: Final = 0.0005
 """Seconds that a statement takes each way at least."""
@@ -179,21 +180,21 @@ class _Call:
         issued = world.database_clock.now()
         if self._transaction is not None and self._transaction not in world.transactions:
             self._finish((StorageUnavailable(f"{self._verb}: the transaction is gone"), None), issued)
-        elif world.locked:
-            # It may have to wait for a lock, on the server, as long as it takes.
-            task = world.apply_later(self._number, self._address, self._do, self._transaction)
-            task.add_done_callback(lambda done: self._applied(done, issued), context=world.context)
+            return
+        statement = world.apply(self._number, self._address, self._do())
+        if statement.ended:
+            self._finish((statement.error, statement.result), issued)
         else:
-            self._finish(world.apply(self._number, self._address, self._do()), issued)
+            task = world.go_on(statement, self._transaction)
+            task.add_done_callback(lambda _: self._applied(task, statement, issued), context=world.context)
 
-    def _applied(self, task: asyncio.Task[Any], issued: datetime) -> None:
+    def _applied(self, task: asyncio.Task[None], statement: Stepper, issued: datetime) -> None:
         if task.cancelled():
-            self._finish(
-                (StorageUnavailable(f"{self._verb}: the server ended the transaction"), None), issued
-            )
+            statement.close()
+            gone = StorageUnavailable(f"{self._verb}: the server ended the transaction")
+            self._finish((gone, None), issued)
         else:
-            error = task.exception()
-            self._finish((error, None if error else task.result()), issued)
+            self._finish((statement.error, statement.result), issued)
 
     def _finish(self, step: tuple[BaseException | None, Any], issued: datetime) -> None:
         node, world = self._calls.node, self._calls.world

@@ -8,7 +8,7 @@ from zeke_queue.errors import StorageUnavailable
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Coroutine, Generator
 
     from zeke_queue.storage.memory import MemoryStorage
     from zeke_queue.storage.memory.transaction import MemoryTransaction
@@ -67,31 +67,53 @@ def step(coroutine: Coroutine[Any, Any, Any]) -> Any:
 
 
 class Stepper:
-    """Runs a statement that may wait, and says at each of its steps whose it is."""
+    """Runs a statement that may wait, and says at each of its steps whose it is.
 
-    def __init__(self, recorder: Recorder, call: int, do: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    Attributes:
+        ended: whether it has ended, with a ``result`` or an ``error``.
+    """
+
+    __slots__ = ("_call", "_coroutine", "_recorder", "_waits_for", "ended", "error", "result")
+
+    def __init__(self, recorder: Recorder, call: int, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._recorder = recorder
         self._call = call
-        self._do = do
+        self._coroutine = coroutine
+        self._waits_for: Any = None
+        self.ended = False
+        self.error: BaseException | None = None
+        self.result: Any = None
 
-    async def run(self) -> Any:
-        """Run it to its end."""
-        return await self
+    def begin(self) -> None:
+        """Take the first step, with which most statements end."""
+        self._step(None)
 
-    def __await__(self) -> Generator[Any, Any, Any]:
-        recorder, coroutine = self._recorder, self._do()
-        error: BaseException | None = None
-        while True:
-            recorder.call = self._call
-            recorder.commit += 1
+    async def run(self) -> None:
+        """Go on to the end, once it waits."""
+        await self
+
+    def close(self) -> None:
+        """Give up a statement that nobody went on with."""
+        self._coroutine.close()
+
+    def _step(self, thrown: BaseException | None) -> None:
+        recorder, coroutine = self._recorder, self._coroutine
+        recorder.call = self._call
+        recorder.commit += 1
+        try:
+            self._waits_for = coroutine.send(None) if thrown is None else coroutine.throw(thrown)
+        except StopIteration as done:
+            self.ended, self.result = True, done.value
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            self.ended, self.error = True, error
+        finally:
+            recorder.call = None
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        while not self.ended:
+            thrown: BaseException | None = None
             try:
-                waits_for = coroutine.send(None) if error is None else coroutine.throw(error)
-            except StopIteration as done:
-                return done.value
-            finally:
-                recorder.call = None
-            error = None
-            try:
-                yield waits_for
-            except BaseException as thrown:  # noqa: BLE001 - it is passed on to the statement
-                error = thrown
+                yield self._waits_for
+            except BaseException as error:  # noqa: BLE001 - it is passed on to the statement
+                thrown = error
+            self._step(thrown)

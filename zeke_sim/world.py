@@ -108,32 +108,19 @@ class World:
         """Whether a statement may have to wait for another transaction."""
         return bool(self.transactions)
 
-    def apply(
-        self, call: int, address: str, coroutine: Coroutine[Any, Any, Any]
-    ) -> tuple[BaseException | None, Any]:
-        """Apply a statement that waits for nobody, in one step; returns its error, and its result."""
-        recorder = self.recorder
-        recorder.call = call
+    def apply(self, call: int, address: str, coroutine: Coroutine[Any, Any, Any]) -> Stepper:
+        """Apply a statement in one step, or only its first where it has to wait for another transaction."""
         self.skips.begin(address)
-        recorder.commit += 1
-        try:
-            coroutine.send(None)
-        except StopIteration as done:
-            return None, done.value
-        except Exception as error:  # noqa: BLE001 - it is the caller's
-            return error, None
-        finally:
-            recorder.call = None
-        coroutine.close()
-        raise SimulationError("a statement waited though nobody holds a lock")
+        applied = Stepper(self.recorder, call, coroutine)
+        applied.begin()
+        if not applied.ended and not self.locked:
+            applied.close()
+            raise SimulationError("a statement waited though nobody holds a lock")
+        return applied
 
-    def apply_later(
-        self, call: int, address: str, do: Callable[[], Coroutine[Any, Any, Any]], transaction: int | None
-    ) -> asyncio.Task[Any]:
-        """Apply a statement that may have to wait for a lock."""
-        self.skips.begin(address)
-        stepper = Stepper(self.recorder, call, do)
-        task = self.loop.create_task(stepper.run(), context=self.context)
+    def go_on(self, statement: Stepper, transaction: int | None) -> asyncio.Task[None]:
+        """Go on with a statement once it has its lock, on the server, as long as that takes."""
+        task = self.loop.create_task(statement.run(), context=self.context)
         if transaction is not None and (opened := self.transactions.get(transaction)) is not None:
             opened.statement = task
         return task
