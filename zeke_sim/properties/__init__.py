@@ -20,6 +20,7 @@ from zeke_sim.properties import (
     rows,
     sends,
     settling,
+    stopping,
 )
 from zeke_sim.properties.holding import Property, holds
 from zeke_sim.properties.user import always, eventually, sometimes, unique_effects
@@ -37,6 +38,7 @@ ALL: Final[tuple[Property, ...]] = tuple(
         expiry,
         interruptions,
         nodes,
+        stopping,
         retention,
         cron,
         liveness,

@@ -1,0 +1,87 @@
+"""What workers do that were told to stop: histories that hold, and ones that break each property."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.histories import History
+from zeke_queue.model import Completed
+
+BEGINS, ENDS = "who ends begins nothing", "who is told to stop ends in time"
+
+
+def _stopping(**rules: float) -> History:
+    """A worker that has looked for work, and is told to stop."""
+    h = History(**rules)
+    h.lived("w1", "started")
+    h.claim()
+    h.lived("w1", "stopping")
+    return h
+
+
+@pytest.mark.parametrize(("what", "holds"), [(None, False), ("killed", True), ("resumed", True)])
+def test_a_worker_that_goes_on_when_it_was_told_to_stop(what: str | None, *, holds: bool) -> None:
+    h = _stopping()
+    h.wait(1.0)
+    if what == "killed":
+        h.lived("w1", what)
+        h.lived("w1", "started")
+    elif what is not None:
+        h.lived("w1", what)
+    job = h.send()
+    h.claim(job)
+    h.run(job)
+    h.settle(job, Completed(job, 1, None))
+    if holds:
+        assert h.verdict() is None
+    else:
+        assert h.breaks(BEGINS) == "w1 was told to stop at 0.002 s, and began attempt 1 at 1.006 s"
+
+
+def test_what_begins_in_the_same_moment_is_begun() -> None:
+    h = History()
+    job = h.send()
+    h.claim(job)
+    h.lived("w1", "stopping")
+    h.run(job)
+    h.settle(job, Completed(job, 1, None))
+    assert h.verdict() is None
+
+
+def test_a_worker_that_ends_too_late() -> None:
+    h = _stopping(grace=2.0, drift=0.0)
+    h.wait(20.5)
+    h.lived("w1", "stopped")
+    assert h.breaks(ENDS) == "w1 was to end at 20.002 s, and ended at 20.502 s"
+
+
+def test_a_worker_that_does_not_end() -> None:
+    h = _stopping(grace=2.0, drift=0.0)
+    h.wait(20.5)
+    assert h.breaks(ENDS) == "w1 was to end at 20.002 s, and has not at 20.502 s"
+
+
+def test_a_worker_that_stood_still_has_that_much_longer() -> None:
+    h = _stopping(grace=2.0)
+    h.lived("w1", "paused")
+    h.wait(20.5)
+    h.lived("w1", "resumed")
+    h.wait(19.0)
+    h.lived("w1", "stopped")
+    assert h.verdict() is None
+
+
+def test_a_worker_that_was_killed_and_its_successor_need_not_end() -> None:
+    h = _stopping(grace=2.0)
+    h.lived("w1", "killed")
+    h.lived("w1", "started")
+    h.wait(30.0)
+    assert h.verdict() is None
+
+
+def test_who_is_no_worker_may_take_its_time() -> None:
+    h = History(grace=2.0)
+    h.lived("v1", "stopping")
+    h.wait(40.0)
+    h.lived("v1", "stopped")
+    assert h.verdict() is None
