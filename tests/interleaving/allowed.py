@@ -12,8 +12,9 @@ Statements on a server have this freedom beyond such an order, each for a reason
    may be: the rows that a verb of another client, whose locks overlap this one, answered with; and those that
    it named, if it waited or locked them all beforehand, since a row that it then found changed stays locked.
    None of these must be passed over, unless they are locked in the order that is tried.
-2. *A claim may lose the place of a row that it passes over*: it ranks the rows of several queues and
-   priorities before it locks them. So a locked row is either as if it were not there, or taken and lost.
+2. *A claim may keep the place of a row that it passes over*: it ranks the rows of several queues and
+   priorities before it locks them, to know how many it takes of each. So a locked row is either as if it were
+   not there, or its place goes to the next of the same queue and priority, or, if there is none, to nobody.
 3. *A claim looks before it takes*: a limited queue that at some moment since the claim began had no room, no
    due job or a pause may be left out, since locking it would be a write for nothing. And one that comes back
    short may look again; it takes as often as its statement ran.
@@ -80,7 +81,7 @@ class Way(NamedTuple):
 
     Attributes:
         left_out: limited queues that a claim leaves out.
-        counted: rows that a claim takes and loses.
+        counted: rows that a claim passes over, but keeps the places of.
         passed: rows that archiving passes over; of others the answer tells which.
     """
 

@@ -106,7 +106,8 @@ class Reference(MemoryStorage):
 
         Args:
             passed: rows that were locked, and are passed over.
-            counted: those among them that use up the place which they would have had.
+            counted: those among them that have their places kept: for the next job of the same queue and
+                priority, if there is one.
         """
         limited = [want.name for want in wants if self.is_limited(want.name)]
         if any(self._locks.taken(_queue_lock(name), transaction._owner) for name in limited):
@@ -122,12 +123,29 @@ class Reference(MemoryStorage):
         for row in chosen:
             self._tables.lines[row.name].add(row)  # its place is given up by the commit
         claimed: list[Claimed] = []
-        for row in [row for row in chosen if row.id not in counted]:
+        for row in self._instead(chosen, counted, passes):
             mine = transaction._pending.change(row)
             mine.begin(worker, now)
             transaction._pending.store(mine)
             claimed.append(as_claimed(mine))
         return claimed
+
+    def _instead(
+        self, chosen: list[Row], counted: Collection[UUID], passes: Callable[[UUID], bool]
+    ) -> list[Row]:
+        """Return what is taken where some that were chosen are locked."""
+        taken = [row for row in chosen if row.id not in counted]
+        for lost in (row for row in chosen if row.id in counted):
+            rest = [
+                row
+                for job_id in self.due([lost.name])
+                if (row := self._tables.jobs[job_id]) not in chosen
+                and row not in taken
+                and row.priority == lost.priority
+                and not passes(job_id)
+            ]
+            taken += sorted(rest, key=lambda row: (row.start_after, row.id))[:1]
+        return sorted(taken, key=lambda row: (-row.priority, row.start_after, row.id))
 
     def fingerprint(self) -> object:
         """Return what tells it apart from others that had the same beginning."""
