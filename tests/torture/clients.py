@@ -146,7 +146,7 @@ class Client:
                 options["singleton_key"] = draw.choice("abc")
             if how != "key":
                 options["debounce" if how == "debounce" else "throttle"] = draw.choice([1, 3])
-        script = {"n": n, "work": work, "fails": fails}
+        script = {"n": n, "work": work, "fails": fails, "send": self._journal.number()}
         if task == "crunch":
             script["folder"] = self._folder
         return Send(task, script, **options)

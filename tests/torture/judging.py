@@ -14,15 +14,18 @@ from tests.torture.recording import loads
 from tests.torture.tasks import LIMIT
 from zeke_sim.history import Change, Fault, Lived, Rules, Violation
 from zeke_sim.judge import Judge
-from zeke_sim.properties import ALL
+from zeke_sim.past import Broken
+from zeke_sim.properties import ALL, holds
 from zeke_sim.properties.rows import STEPS
 from zeke_sim.report.as_json import ids, line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+    from uuid import UUID
 
     from zeke_sim.history import Event
+    from zeke_sim.past import Past
 
 _LATE = "how late is too late depends on the machine; that all is drained in the end, the run sees to itself"
 
@@ -38,7 +41,20 @@ LEFT_OUT: Final[Mapping[str, str]] = {
 }
 """Properties that are not judged here, by name, each with the reason."""
 
-PROPERTIES: Final = tuple(one for one in ALL if one.name not in LEFT_OUT)
+
+@holds("a send is one job", Change, number=14)
+def a_send_is_one_job(event: Change, past: Past) -> None:
+    """What a client sends once is one job, however often the send had no answer and was repeated."""
+    row = event.after
+    if event.table != "job" or event.before is not None or row is None or row.data is None:
+        return
+    send = json.loads(row.data).get("send", 0)
+    known = past.of("sends of clients", dict[int, "UUID"])
+    if send and known.setdefault(send, row.id) != row.id:
+        raise Broken(f"of send {send}, which is job {known[send]} already", job=row.id)
+
+
+PROPERTIES: Final = (*(one for one in ALL if one.name not in LEFT_OUT), a_send_is_one_job)
 
 DRIFT: Final = 0.5
 """By which part of its length a time may seem to end early: a process may be held up between its own look at

@@ -26,6 +26,7 @@ EXPIRE_IN = 1.0
 class Script(BaseModel):
     """What an attempt does: ``work`` for so many seconds, and fail as one of the first ``fails`` attempts.
 
+    ``send`` is of the one send that a client made it for.
     A handler in a process of its own finds in ``folder`` what its worker is, and so where to write.
     """
 
@@ -33,6 +34,7 @@ class Script(BaseModel):
     work: float = 0.0
     fails: int = 0
     folder: str = ""
+    send: int = 0
 
 
 class Stumbled(Exception):

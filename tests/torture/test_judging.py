@@ -13,7 +13,8 @@ from tests.torture.attributing import attributed
 from tests.torture.bounding import SEEN_AT_LAST, bounded
 from tests.torture.judging import LEFT_OUT
 from zeke_queue.model import Completed, Failed, JobState, NewJob, Overdue, Want, WorkerInfo
-from zeke_sim.history import Answered, Change, Event, Image, Invoked, Lived, Rules
+from zeke_sim.history import Answered, Change, Event, Image, Invoked, Lived, Rules, Violation
+from zeke_sim.judge import Judge
 from zeke_sim.properties import ALL
 from zeke_sim.properties.rows import STEPS
 
@@ -236,6 +237,24 @@ def test_a_history_that_breaks_a_property_is_judged_so() -> None:
     rules = Rules()
     assert judging.judge([change(1, None, ROW), change(2, ROW, DONE)], rules) is not None
     assert str(judging.judge([], rules)) == "history: has no change of any job, so there is nothing to judge"
+
+
+def test_a_send_that_became_two_jobs_breaks_a_property() -> None:
+    rows = [ROW._replace(id=job, data='{"send": 5}') for job in (JOB, OTHER)]
+    sends = [
+        call(n, "insert", {"jobs": (NewJob(row.id, "a", data=row.data),)}, (n, n + 0.5), result=[row.id])
+        for n, row in enumerate(rows, 1)
+    ]
+    made = [change(n + 0.1, None, row) for n, row in enumerate(rows, 1)]
+    events: list[Event] = sorted([*made, *(e for some in sends for e in some)], key=lambda e: e.at)
+    judge = Judge(Rules(), properties=[judging.a_send_is_one_job])
+    with pytest.raises(Violation, match="of send 5"):
+        judge_all(judge, events)
+
+
+def judge_all(judge: Judge, events: list[Event]) -> None:
+    for event in events:
+        judge.see(event)
 
 
 def test_what_is_left_out_is_a_property_and_has_a_reason() -> None:
