@@ -55,6 +55,20 @@ MUTANTS = (
         "Every claim of a job has the same number, so that nothing fences a late settlement.",
     ),
     Mutant(
+        "attempt-counted-twice",
+        ROWS,
+        "        self.attempt += 1\n",
+        "        self.attempt += 1 + bool(self.attempt)\n",
+        "A job is told that it is tried for the third time when it is for the second.",
+    ),
+    Mutant(
+        "only-the-last-failure-kept",
+        ROWS,
+        "        self.history = (*self.history, attempt)[-HISTORY_KEPT:]\n",
+        "        self.history = (attempt,)\n",
+        "Of several attempts that failed a job's history has the last one.",
+    ),
+    Mutant(
         "start-kept-across-retries",
         ROWS,
         "        self.started_on, self.completed_on, self.worker = now, None, worker\n",
