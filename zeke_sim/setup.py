@@ -33,6 +33,7 @@ class Setup:
         worker: options of ``zeke_queue.Worker``.
         others: further workers by name, with a catalog of their own: another version, say.
         sweep, archive_after, delete_after: of the supervisors, in seconds.
+        batch: rows that a supervisor's statement takes at most.
         phase: seconds of the fault phase.
         quiet: seconds after which everything must have drained.
         epoch: the time at which the world begins, aware.
@@ -51,6 +52,7 @@ class Setup:
     sweep: float = 5.0
     archive_after: float = 60.0
     delete_after: float = 60.0
+    batch: int = 1000
     phase: float = 60.0
     quiet: float = 600.0
     tail: float | None = None

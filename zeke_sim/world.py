@@ -326,6 +326,7 @@ class World:
             "every": setup.sweep,
             "archive_after": setup.archive_after,
             "delete_after": setup.delete_after,
+            "batch": setup.batch,
         }
         for number in range(1, setup.workers + 1):
             self._add(f"w{number}", "worker", nodes_of.worker(**setup.worker), catalog)

@@ -50,6 +50,7 @@ def build(draws: Draws) -> Setup:
         phase=PHASE,
         archive_after=archive_after,
         delete_after=draws.pick((5.0, 20.0)),
+        batch=draws.pick((1, 2, 1000)),
     )
 
 

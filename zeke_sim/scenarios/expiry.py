@@ -51,6 +51,7 @@ def build(draws: Draws) -> Setup:
         phase=PHASE,
         archive_after=20.0,
         delete_after=20.0,
+        batch=draws.pick((1, 2, 1000)),
     )
 
 
