@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.catalog import Catalog
     from zeke_sim.harness.facade import BlockingZeke, Zeke
+    from zeke_sim.harness.servers import Databases
     from zeke_sim.harness.simulating import Simulations
     from zeke_sim.harness.stage import Stage
 
@@ -48,6 +49,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "the image, and else the embedded server",
     )
 
+    parser.addini("zeke_postgres", "what --zeke-postgres is by default")
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the markers."""
@@ -67,6 +70,15 @@ def zeke_catalog(request: pytest.FixtureRequest) -> Catalog:
 def zeke_resources() -> Any:
     """What handlers get as ``job.resources``: override this fixture; None for what the catalog makes."""
     return None
+
+
+@pytest.fixture(scope="session")
+def _zeke_databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
+    """Makes databases for tests marked ``zeke_backend("postgres")``, on the run's server."""
+    from zeke_sim.harness import asking  # noqa: PLC0415
+
+    with asking.databases(request.config) as databases:
+        yield databases
 
 
 @pytest.fixture
@@ -89,7 +101,7 @@ def zeke(_zeke_stage: Stage) -> Iterator[Zeke]:
 
 @pytest.fixture
 def simulation(request: pytest.FixtureRequest) -> Iterator[Simulations]:
-    """Sets up simulated worlds, as in ``world = simulation(catalog, workers=3, faults="storm")``."""
+    """Sets up simulated worlds, as ``simulation(catalog, workers=3, faults="storm")`` does."""
     from zeke_sim.harness.simulating import Simulations  # noqa: PLC0415
 
     simulations = Simulations(request)

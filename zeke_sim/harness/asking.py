@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 from contextlib import contextmanager
 from dataclasses import fields
 from datetime import datetime
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from zeke_sim.harness.backends import Backend
+    from zeke_sim.harness.servers import Databases
 
 NO_CATALOG = (
     "zeke: which catalog? Define a fixture zeke_catalog in conftest.py that returns your application's, or "
@@ -154,7 +156,24 @@ def backend_of(request: pytest.FixtureRequest) -> Backend:
         wrong(f"zeke_backend: {given} is none; give 'memory' or 'postgres'")
     if marker.args[0] == "memory":
         return Memory()
-    return wrong("zeke_backend: postgres is not there yet")
+    from zeke_sim.harness.bridge import Postgres  # noqa: PLC0415 - the driver is not loaded for tests in memory
+
+    return Postgres(request.getfixturevalue("_zeke_databases"))
+
+
+@contextmanager
+def databases(config: pytest.Config) -> Generator[Databases]:
+    """Start the server of a run, and yield what makes databases on it."""
+    from zeke_sim.harness.servers import Databases, server  # noqa: PLC0415 - as above
+
+    worker: dict[str, Any] = getattr(config, "workerinput", {})
+    run = str(worker.get("testrunuid") or f"process{os.getpid()}")
+    choice: str = config.getoption("--zeke-postgres") or config.getini("zeke_postgres") or "auto"
+    try:
+        with server(choice, run) as dsn:
+            yield Databases(dsn, f"{worker.get('workerid', 'main')}_{os.getpid()}")
+    except UsageError as error:
+        wrong(str(error))
 
 
 @contextmanager

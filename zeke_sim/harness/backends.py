@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 
 
 class Backend(Protocol):
-    """Gives a test its storage."""
+    """Gives a test its storage.
+
+    Attributes:
+        dsn: the connection string of its database, once it is open; None in memory.
+    """
+
+    dsn: str | None
 
     def open(self, clock: Clock, catalog: Catalog) -> AbstractContextManager[Storage]:
         """Open a storage with nothing in it, which goes by this clock."""
@@ -35,6 +41,8 @@ class Backend(Protocol):
 
 class Memory:
     """Keeps jobs in memory."""
+
+    dsn: str | None = None
 
     @contextmanager
     def open(self, clock: Clock, catalog: Catalog) -> Generator[Storage]:

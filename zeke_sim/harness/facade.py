@@ -76,6 +76,11 @@ class Looking:
         return self._stage.queue
 
     @property
+    def dsn(self) -> str | None:
+        """The connection string of the test's database; None in memory."""
+        return self._stage.dsn
+
+    @property
     def now(self) -> datetime:
         """The time in this test, aware, in UTC."""
         return self._stage.clock.now()

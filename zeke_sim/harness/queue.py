@@ -38,7 +38,7 @@ class DrivenQueue(Queue):
     async def transaction(self, *args: Any, **options: Any) -> AsyncGenerator[Any]:
         """Open a transaction; see ``Queue.transaction``."""
         block = super().transaction(*args, **options)
-        if self._on_stage():
+        if self._on_stage() or any(one is not None for one in (*args, options.get("connection"))):
             async with block as transaction:
                 yield transaction
             return
@@ -87,7 +87,8 @@ def _driven(plain: Callable[..., Coroutine[Any, Any, Any]], *, working: bool) ->
     @wraps(plain)
     async def driven(self: DrivenQueue, *args: Any, **options: Any) -> Any:
         work = plain(self, *args, **options)
-        if self._on_stage():  # pyright: ignore[reportPrivateUsage]
+        # A connection of the caller's belongs to the caller's loop.
+        if self._on_stage() or options.get("connection") is not None:  # pyright: ignore[reportPrivateUsage]
             return await work
         stage = self._stage  # pyright: ignore[reportPrivateUsage]
         return stage.drive_working(work) if working else stage.drive(work)

@@ -129,6 +129,12 @@ class Stage:
             self.drive(self._queue.declare())
         return self._queue
 
+    @property
+    def dsn(self) -> str | None:
+        """The connection string of the database; None in memory."""
+        _ = self.queue
+        return self._backend.dsn
+
     def seed_of(self, address: str) -> int:
         """Return a seed that follows from the test's."""
         return SeededEntropy(self._seed).stream(address).getrandbits(48)

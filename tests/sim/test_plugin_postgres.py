@@ -1,0 +1,101 @@
+"""The same tests of an application on a real Postgres, in virtual time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.sim.plugging import application, run
+from tests.sim.test_plugin_queue import ASYNC
+from zeke_queue import UsageError
+from zeke_sim.harness.servers import server
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+pytest_plugins = ["pytester"]
+
+ROWS = """
+import psycopg
+import pytest
+
+from shop import Order, catalog, charge, receipt
+from zeke_queue import JobContext
+
+pytestmark = pytest.mark.zeke_backend("postgres")
+
+
+@catalog.task("write")
+async def write(job: JobContext) -> int:
+    async with job.transaction() as transaction:
+        await transaction.connection.execute("create table if not exists written (number int)")
+        await transaction.connection.execute("insert into written values (%s), (%s)", [1, 2])
+        await transaction.send(receipt, Order(number=1))
+        async with transaction.connection.cursor() as cursor:
+            await cursor.execute("select number from written order by number")
+            return [row[0] async for row in cursor]
+
+
+async def test_a_handlers_own_rows_and_jobs_are_written_together(zeke):
+    run = await zeke.trigger(write)
+    assert await run.result(timeout=60) == [1, 2]
+    assert len(zeke.jobs(receipt, parent=run.id)) == 1
+    async with await psycopg.AsyncConnection.connect(zeke.dsn) as connection:
+        rows = await (await connection.execute("select count(*) from written")).fetchone()
+        assert rows == (2,)
+
+
+async def test_a_transaction_of_the_tests_own_is_joined(zeke):
+    async with await psycopg.AsyncConnection.connect(zeke.dsn) as connection:
+        await zeke.queue.send(receipt, Order(number=1), connection=connection)
+        assert zeke.jobs() == []
+    zeke.assert_enqueued(receipt, count=1)
+    await zeke.drain()
+    assert [job.state for job in zeke.jobs()] == ["completed"]
+
+
+async def test_each_test_has_a_database_of_its_own(zeke):
+    assert zeke.jobs() == []
+    async with zeke.queue.transaction() as transaction:
+        await transaction.connection.execute("create table own (number int)")
+        await transaction.send(receipt, Order(number=1))
+        await zeke.queue.send(receipt, Order(number=2), connection=transaction.connection)
+    zeke.assert_enqueued(receipt, count=2)
+
+
+async def test_limits_and_keys_are_the_servers(zeke):
+    assert await zeke.send(receipt, Order(number=1), singleton_key="one")
+    assert await zeke.send(receipt, Order(number=2), singleton_key="one") is None
+    await zeke.drain()
+    assert await zeke.send(receipt, Order(number=3), singleton_key="one")
+
+
+def test_sync(zeke_sync):
+    run = zeke_sync.trigger(charge, Order(number=1))
+    zeke_sync.drain()
+    assert zeke_sync.result(run) == {"charged": 1}
+    assert zeke_sync.dsn is not None
+"""
+
+
+@pytest.mark.parametrize("arguments", [[], ["-n", "2"]], ids=["alone", "xdist"])
+def test_virtual_time_on_a_real_server(pytester: pytest.Pytester, arguments: Sequence[str]) -> None:
+    application(pytester, ASYNC.format(mark='pytestmark = pytest.mark.zeke_backend("postgres")', days=10))
+    run(
+        pytester, "-o", "asyncio_mode=auto", "--zeke-postgres", "embedded", "--durations=5", *arguments
+    ).assert_outcomes(passed=8)
+
+
+def test_rows_of_the_applications_own(pytester: pytest.Pytester, postgres: str) -> None:
+    application(pytester, ROWS)
+    pytester.makeini(f"[pytest]\nzeke_postgres = {postgres}\n")
+    run(pytester, "-o", "asyncio_mode=auto").assert_outcomes(passed=5)
+
+
+def test_a_choice_that_is_none() -> None:
+    with (
+        pytest.raises(UsageError, match="--zeke-postgres: 'mysql' is none; give auto, embedded"),
+        server("mysql", "run"),
+    ):
+        raise AssertionError

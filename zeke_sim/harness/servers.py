@@ -1,0 +1,151 @@
+"""A real Postgres for tests, and a database of its own for each.
+
+Which one: a connection string, a container, the embedded server, or (``auto``) a container if a Docker engine
+answers and has the image, and else the embedded server. The processes of a run share an embedded one. A
+database is a copy of a migrated template, which is made once a server and version of the tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import subprocess
+import tempfile
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from zeke_queue.core.failure import shown
+from zeke_queue.errors import UsageError
+from zeke_queue.storage.embedded import EmbeddedPostgres
+from zeke_queue.storage.postgres import migrate
+from zeke_queue.storage.postgres.statements import migrations
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+IMAGE: Final = "postgres:18"
+
+CHOICES: Final = ("auto", "embedded", "testcontainers")
+
+_ENGINE_SECONDS: Final = 5.0
+
+_SETTINGS: Final = {"max_connections": "200", "shared_buffers": "64MB"}
+
+
+@contextmanager
+def server(choice: str, run: str) -> Generator[str]:
+    """Yield the connection string of a server on which databases may be created.
+
+    Args:
+        choice: a connection string, or one of ``CHOICES``.
+        run: names the run of the tests: its processes share an embedded server.
+
+    Raises:
+        UsageError: the choice is none.
+    """
+    if "://" in choice or "=" in choice:
+        yield choice
+        return
+    if choice not in CHOICES:
+        raise UsageError(
+            f"--zeke-postgres: {shown(choice)} is none; give {', '.join(CHOICES)}, or a connection string"
+        )
+    container = choice == "testcontainers" or (choice == "auto" and _docker(f"image inspect {IMAGE}"))
+    with _container() if container else _embedded(run) as dsn:
+        yield dsn
+
+
+@contextmanager
+def _embedded(run: str) -> Generator[str]:
+    shared = Path(tempfile.gettempdir(), f"zeke-sim-postgres-{run[:12]}")
+    with EmbeddedPostgres.start(shared, ephemeral=True, fsync=False, settings=_SETTINGS) as started:
+        yield started.dsn
+
+
+@contextmanager
+def _container() -> Generator[str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of a move within it, as it is imported
+        try:
+            from testcontainers.core.config import testcontainers_config  # noqa: PLC0415
+            from testcontainers.postgres import PostgresContainer  # noqa: PLC0415
+        except ImportError:
+            raise UsageError(
+                "--zeke-postgres: testcontainers is not installed; install it, or give embedded"
+            ) from None
+    # A second container removes what a killed run leaves; where its image is not at hand, there is none.
+    if not _docker(f"image inspect {testcontainers_config.ryuk_image}"):
+        testcontainers_config.ryuk_disabled = True
+    command = " ".join(f"-c {name}={value}" for name, value in ({"fsync": "off"} | _SETTINGS).items())
+    with PostgresContainer(IMAGE, driver=None).with_command(f"postgres {command}") as started:
+        yield started.get_connection_url()
+
+
+def _docker(arguments: str) -> bool:
+    try:
+        asked = subprocess.run(  # noqa: S603 - the command is ours
+            ["docker", *arguments.split()],  # noqa: S607 - wherever it is
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            timeout=_ENGINE_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return asked.returncode == 0
+
+
+class Databases:
+    """Makes databases on a server.
+
+    Args:
+        dsn: the server, as somebody who may create them.
+        process: names the process among those that share the server.
+    """
+
+    def __init__(self, dsn: str, process: str) -> None:
+        self._dsn = dsn
+        self._names = (f"zeke_sim_{process}_{number}" for number in itertools.count())
+        self._template: str | None = None
+
+    @contextmanager
+    def database(self) -> Generator[str]:
+        """Yield the connection string of a database with tables and no rows, which is dropped afterwards."""
+        name, template = sql.Identifier(next(self._names)), sql.Identifier(self._migrated())
+        drop = sql.SQL("drop database if exists {} with (force)").format(name)
+        with self._connected() as connection:
+            connection.execute(drop)
+            connection.execute(sql.SQL("create database {} template {}").format(name, template))
+        try:
+            yield make_conninfo(self._dsn, dbname=name.as_string(None).strip('"'))
+        finally:
+            with self._connected() as connection:
+                connection.execute(drop)
+
+    def _migrated(self) -> str:
+        """Return the template's name, which says what it was migrated to; whoever is first makes it."""
+        if self._template is None:
+            version = hashlib.sha256("".join(one.text for one in migrations()).encode()).hexdigest()[:12]
+            name = f"zeke_sim_template_{version}"
+            identifier = sql.Identifier(name)
+            with self._connected() as connection:
+                connection.execute("select pg_advisory_lock(hashtext('zeke_sim_template'))")
+                known = "select shobj_description(oid, 'pg_database') from pg_database where datname = %s"
+                if connection.execute(known, [name]).fetchone() != ("migrated",):
+                    connection.execute(sql.SQL("drop database if exists {} with (force)").format(identifier))
+                    connection.execute(sql.SQL("create database {} template template0").format(identifier))
+                    migrate.migrate(make_conninfo(self._dsn, dbname=name))
+                    connection.execute(sql.SQL("comment on database {} is 'migrated'").format(identifier))
+            self._template = name
+        return self._template
+
+    @contextmanager
+    def _connected(self) -> Generator[psycopg.Connection]:
+        with psycopg.connect(self._dsn, autocommit=True) as connection:
+            yield connection
