@@ -7,7 +7,9 @@ Every session installs within constraints.txt.
 
 from __future__ import annotations
 
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import nox
@@ -74,6 +76,21 @@ def sim(session: nox.Session) -> None:
     if not arguments or arguments[0].startswith("-"):
         arguments = ["run", "--jobs", "2", *(arguments or ["--seeds", "500", "--complete"])]
     session.run("zeke", "sim", *arguments)
+
+
+@nox.session
+def downstream(session: nox.Session) -> None:
+    """Run the tests of examples/downstream against the built wheel, as a project elsewhere would."""
+    example = ROOT / "examples" / "downstream"
+    asked = nox.project.dependency_groups(nox.project.load_toml(example / "pyproject.toml"), "test")
+    others = [one for one in asked if not one.startswith("zeke-queue")]
+    session.install("--constraint", "constraints.txt", ".[embedded,sim]", *others)
+    # A copy elsewhere, with the working tree out of sight.
+    with tempfile.TemporaryDirectory() as elsewhere:
+        shutil.copytree(example, elsewhere, dirs_exist_ok=True)
+        with session.chdir(elsewhere):
+            for arguments in ([], ["-n", "2"]):
+                session.run("pytest", *arguments, *session.posargs, env={"PYTHONSAFEPATH": "1"})
 
 
 @nox.session

@@ -1,6 +1,6 @@
 """Handlers that read clocks by themselves see virtual time, and who comes after them the machine's."""
 
-# ruff: noqa: TID251, DTZ - the clocks themselves are what is tested
+# ruff: noqa: DTZ002, DTZ005, DTZ011, TID251 - the clocks themselves are what is tested
 
 from __future__ import annotations
 
