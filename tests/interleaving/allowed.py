@@ -15,9 +15,10 @@ Statements on a server have this freedom beyond such an order, each for a reason
 2. *A claim may keep the place of a row that it passes over*: it ranks the rows of several queues and
    priorities before it locks them, to know how many it takes of each. So a locked row is either as if it were
    not there, or its place goes to the next of the same queue and priority, or, if there is none, to nobody.
-3. *A claim looks before it takes*: a limited queue that at some moment since the claim began had no room, no
-   due job or a pause may be left out, since locking it would be a write for nothing. And one that comes back
-   short may look again; it takes as often as its statement ran.
+3. *A claim looks before it takes*: a limited queue that at some moment while the claim ran had no room, no
+   due job or a pause may be left out, since locking it would be a write for nothing. One that comes back
+   short may look again, and takes as often as its statement ran; one that does not may have left out a queue
+   whose limit is new, of which a worker hears within a second.
 4. *A verb that waited (for another, or inside), or took more than one statement, is no single moment*: it
    goes row by row, in its order (settlements by id, sends by name, key and position), each row decided at a
    moment of its own, all seen by others at the end. READ COMMITTED sees a row that it waited for as it
@@ -66,7 +67,7 @@ class Move(NamedTuple):
 
     Attributes:
         kind: the verb whole; one row of it; the end of a verb that went by rows; one time that a claim takes,
-            which its end shows to others; a claim that only looked.
+            which its end shows to others; the last look of a claim.
         part: the arguments of the row, and the part of the answer that is the row's; of a claim, how often it
             takes after this.
     """
@@ -105,6 +106,7 @@ class World:
                 self.answers_before.append(self.storage.do(None, step.verb, step.arguments, step.options, ()))
         self.transactions: dict[object, MemoryTransaction] = {}
         self.taken: dict[Op, list[Claimed]] = {}
+        self.left_out: dict[Op, frozenset[str]] = {}
 
     def fingerprint(self) -> object:
         """Return what tells two worlds apart that came from the same beginning."""
@@ -112,6 +114,7 @@ class World:
             self.storage.fingerprint(),
             frozenset((key, transaction_fingerprint(t)) for key, t in self.transactions.items()),
             frozenset((op, tuple(job.id for job in jobs)) for op, jobs in self.taken.items()),
+            frozenset(self.left_out.items()),
         )
 
 
@@ -151,6 +154,13 @@ class Search:
         self._lanes = [[op for op in history.ops if op.client == client] for client in clients]
         self._moves: list[list[Move]] = []
         self._needed: dict[Op, tuple[int, ...]] = {}
+        limits = [*before, *history.ops]
+        self._new_limits = {
+            queue.name
+            for step in limits
+            if not isinstance(step, (int, float)) and step.verb == "declare_queues"
+            for queue in step.arguments[0]
+        }
         archived = {job.id for job in rows.archive}
         self._loose = {op: _may_be_locked(op, history.ops, archived) for op in history.ops}
         self._world = World(before)
@@ -231,7 +241,7 @@ class Search:
         storage = self._fresh().storage
         fresh: Seen = {}
         for op in looking:
-            names = {want.name for want in op.arguments[1] if storage.is_limited(want.name)}
+            names = {want.name for want in op.arguments[1]}
             fresh[op] = seen.get(op, frozenset()) | {name for name in names if storage.gives_nothing(name)}
         return {**seen, **fresh}
 
@@ -239,10 +249,16 @@ class Search:
         """Yield the ways in which a move can be made, the plain one first."""
         op, storage = move.op, self._fresh().storage
         if move.kind == "look":
-            if all(want.name in seen[op] for want in op.arguments[1]):
-                yield Way()
+            asked = frozenset(want.name for want in op.arguments[1])
+            missed = self._fresh().left_out.get(op, asked) - seen[op]
+            if len(op.answer) == op.arguments[2]:
+                missed -= self._new_limits
+            if missed:
+                self._note(
+                    f"{op}\n  took nothing of {set(missed)}, where memory has room and a job that is due"
+                )
             else:
-                self._note(f"{op}\n  did not take though, in memory, there is room and a job that is due")
+                yield Way()
             return
         yield Way()
         if op.verb == "archive":
@@ -251,12 +267,11 @@ class Search:
             return
         storage = self._fresh().storage
         names = {want.name for want in op.arguments[1]}
-        limited = {name for name in names if storage.is_limited(name)}
-        may_be_left_out = limited if move.part > 0 else limited & seen[op]
+        limited = {name for name in names if storage.is_limited(name) or name in self._new_limits}
         due = set(storage.due(names))
         passed = {job_id for job_id in due & self._loose[op] if job_id not in _ids(op.answer)}
         passed |= storage.locked(due)
-        for left_out in _subsets(may_be_left_out):
+        for left_out in _subsets(limited):
             for counted in _subsets(passed):
                 if left_out or counted:
                     yield Way(left_out, counted)
@@ -296,7 +311,7 @@ class Search:
         """Make a move; returns what came instead of the answer, or None if it is the same."""
         op, storage = move.op, world.storage
         if move.kind == "look":
-            return None if op.answer == [] else "[]"
+            return None if world.taken.get(op, []) == op.answer else brief(world.taken.get(op, []))
         if move.kind == "take":
             return self._take(world, move, way)
         undone = op.undone and op.transaction is not None and op.answer is StorageUnavailable
@@ -334,7 +349,7 @@ class Search:
             counted=way.counted,
         )
         together = sorted([*before, *taken], key=lambda job: (-job.priority, job.start_after, job.id))
-        world.taken[op] = together
+        world.taken[op], world.left_out[op] = together, way.left_out
         right = together == op.answer if more == 0 else all(job in op.answer for job in together)
         return None if right else brief(together)
 
@@ -352,10 +367,8 @@ def _moves_of(op: Op) -> list[list[Move]]:
     """Return the ways in which a verb is made up of moves."""
     if op.verb == "claim":
         times = op.statements.count("claim")
-        if times == 0:
-            return [[Move(op, "look")]]
         takes = [(Move(op, "take", more), Move(op, "end")) for more in range(times - 1, -1, -1)]
-        return [list(chain.from_iterable(takes))]
+        return [[*chain.from_iterable(takes), Move(op, "look")]]
     if op.verb not in BY_ROW or isinstance(op.answer, type) or not (op.waited or len(op.statements) > 1):
         return [[Move(op, "whole")]]
     rows, ends = _rows_of(op), [Move(op, "end")] if op.transaction is None else []
