@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Clock(Protocol):
@@ -38,3 +38,22 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """Sleep on the running event loop."""
         await asyncio.sleep(max(0.0, seconds))
+
+
+async def wait(clock: Clock, waiter: asyncio.Future[None], seconds: float) -> None:
+    """Wait for a future, which is done after so many seconds whoever else does it; zero or less only yields.
+
+    A clock that has a ``wait`` of its own, as the simulator's has, needs no task that sleeps meanwhile.
+    """
+    own: Any = getattr(clock, "wait", None)
+    if own is not None:
+        await own(waiter, seconds)
+        return
+    sleeper = asyncio.ensure_future(clock.sleep(seconds))
+    sleeper.add_done_callback(lambda _: None if waiter.done() else waiter.set_result(None))
+    try:
+        await waiter
+        if sleeper.done():
+            sleeper.result()  # a clock that fails is heard
+    finally:
+        sleeper.cancel()

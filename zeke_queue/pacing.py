@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from zeke_queue.clock import wait
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
@@ -33,21 +35,29 @@ class Pace:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._stopping = asyncio.Event()
+        self._stopped = False
+        self._waiter: asyncio.Future[None] | None = None
 
     @property
     def stopped(self) -> bool:
         """Whether the loop was told to stop."""
-        return self._stopping.is_set()
+        return self._stopped
 
     def stop(self) -> None:
         """Tell the loop to stop; a pause that it is in ends at once."""
-        self._stopping.set()
+        self._stopped = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     async def pause(self, seconds: float) -> None:
         """Pause for so long on the loop's clock, or until it is told to stop."""
-        if not self.stopped:
-            await first(self._clock.sleep(seconds), self._stopping.wait())
+        if self._stopped:
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await wait(self._clock, self._waiter, seconds)
+        finally:
+            self._waiter = None
 
 
 async def first(*coroutines: Coroutine[Any, Any, T]) -> T:

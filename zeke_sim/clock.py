@@ -53,13 +53,19 @@ class VirtualClock:
         if seconds <= 0:
             await _yield()
             return
+        await self.wait(self._loop.create_future(), seconds)
+
+    async def wait(self, waiter: asyncio.Future[None], seconds: float) -> None:
+        """Wait for a future, which is done after so many seconds at the latest; zero or less only yields."""
+        if seconds <= 0:
+            await _yield()
+            return
         loop = self._loop
         if loop.leaving:
             raise asyncio.CancelledError
-        future: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_at(loop.time() + max(seconds / self.rate, TICK), _wake, future)
+        timer = loop.call_at(loop.time() + max(seconds / self.rate, TICK), _wake, waiter)
         try:
-            await future
+            await waiter
         finally:
             timer.cancel()
 

@@ -239,13 +239,19 @@ class Intake:
 
     async def _woken(self, waiting: asyncio.Future[bool]) -> bool:
         """Wait for a wake-up of either kind; False if none came in time."""
-        ringing = asyncio.ensure_future(self._bell.wait())
+        listening = True
+
+        def ring(_: asyncio.Future[bool]) -> None:
+            if listening:
+                self._bell.ring()
+
+        waiting.add_done_callback(ring)
         try:
-            await asyncio.wait((waiting, ringing), return_when=asyncio.FIRST_COMPLETED)
+            await self._bell.wait()
             looked, self._looked = self._looked, False
             return looked or (waiting.done() and waiting.result())
         finally:
-            await end(ringing)
+            listening = False
 
     async def _say(self, *, asleep: bool) -> None:
         if asleep != self._asleep:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
+from zeke_queue.clock import wait
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
@@ -35,13 +37,9 @@ class Bell:
         """Return True once it has rung since the last call, False after ``timeout`` seconds."""
         if not self._rung and timeout > 0:
             self._waiter = asyncio.get_running_loop().create_future()
-            sleeper = asyncio.ensure_future(self._clock.sleep(timeout))
             try:
-                await asyncio.wait((self._waiter, sleeper), return_when=asyncio.FIRST_COMPLETED)
-                if sleeper.done():
-                    sleeper.result()  # a clock that fails is heard
+                await wait(self._clock, self._waiter, timeout)
             finally:
-                sleeper.cancel()
                 self._waiter = None
         rung, self._rung = self._rung, False
         return rung
