@@ -1,0 +1,50 @@
+"""docs/simulate.md says what the plugin has."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+import zeke_sim
+from tests.tidy import ROOT
+from zeke_sim.harness.client import Client
+from zeke_sim.harness.facade import BlockingZeke, Zeke
+from zeke_sim.harness.simulating import TOGETHER
+from zeke_sim.harness.stage import Options
+from zeke_sim.harness.trying import FAULTS, Worlds, test
+
+PAGE = (ROOT / "docs" / "simulate.md").read_text(encoding="utf-8")
+
+
+def public(kind: type) -> set[str]:
+    return {name for name in dir(kind) if not name.startswith("_")}
+
+
+def test_every_argument_of_a_test_is_in_its_table() -> None:
+    table = PAGE[PAGE.index("| | default | |") : PAGE.index("The workload's first argument")]
+    documented = {
+        name
+        for row in re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    }
+    assert documented == {"seeds", "catalog", *Worlds.__dataclass_fields__}
+    assert f"| `seeds` | `{inspect.signature(test).parameters['seeds'].default}` |" in table
+    assert f"| `days` | `{Worlds().days:g}` |" in table
+    assert f'| `faults` | `"{Worlds().faults}"` |' in table
+    assert all(f'"{word}"' in table for word in FAULTS)
+
+
+def test_both_ways_to_write_a_test_have_the_same_methods() -> None:
+    assert public(Zeke) - {"forgotten"} == public(BlockingZeke)
+
+
+def test_what_the_page_calls_is_there() -> None:
+    calls = set(re.findall(r"\bzeke\.(\w+)", PAGE))
+    assert calls <= public(Zeke) | public(Client) | {"queue", "random", "resources"}
+    assert set(re.findall(r"\bzeke_sim\.(\w+)", PAGE)) <= set(zeke_sim.__all__)
+    assert set(re.findall(r"zeke_options\((\w+)=", PAGE)) <= set(Options.__dataclass_fields__)
+    assert all(f'"{name}"' in PAGE for name in TOGETHER)
+
+
+def test_public_names_are_there() -> None:
+    assert [name for name in zeke_sim.__all__ if getattr(zeke_sim, name, None) is None] == []
