@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.database import Databases
 
-IN_CI = 450
+IN_CI = 300
 IN_A_PART = 150
 PLANS = 25
 """Of a classic script's interleavings: so many are walked through one by one, and as many others are drawn in
