@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_sim.history import Answered, Change, Invoked, Violation
@@ -32,6 +33,7 @@ class Judge:
     def __init__(self, rules: Rules, *, properties: Sequence[Property] = ALL) -> None:
         self.past = Past(rules)
         self._properties = tuple(properties)
+        self._asked = _asked_by(self._properties)
         self._plans: dict[object, _Plan] = {}
 
     def see(self, event: Event) -> None:
@@ -59,7 +61,10 @@ class Judge:
         past = self.past
         plan = self._plans.get(kind)
         if plan is None:
-            asked = tuple(one for one in self._properties if _asks(one, event))
+            asked = self._asked.get(kind)
+            if asked is None:
+                asked = tuple(one for one in self._properties if _asks(one, event))
+                self._asked[kind] = asked
             plan = self._plans[kind] = _Plan(past.taking(type(event)), asked)
         past.at = event.at
         if plan.take is not None:
@@ -78,6 +83,12 @@ class _Plan(NamedTuple):
 
     take: Callable[[Any], None] | None
     asked: tuple[Property, ...]
+
+
+@lru_cache(maxsize=16)
+def _asked_by(_properties: tuple[Property, ...], /) -> dict[object, tuple[Property, ...]]:
+    """Return which properties are asked, by kind of event: it is the same for all runs, which fill it."""
+    return {}
 
 
 def _asks(one: Property, event: Event | End) -> bool:
