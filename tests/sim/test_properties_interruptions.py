@@ -164,6 +164,25 @@ def test_a_lease_does_not_end_in_a_calm_stretch_that_was_skipped() -> None:
     assert h.verdict() is None
 
 
+def test_a_beat_may_be_under_way_while_a_calm_stretch_is_skipped() -> None:
+    h = History(lease=15.0)
+    worker = WORKERS["w1"]
+    info = WorkerInfo(worker, "w1", 1, ("a",), 15.0)
+    _beat(h)
+    call = h.invoke("beat", "w1", worker=info)
+    skipped = h.now + timedelta(seconds=12)
+    h.wait(1.0)
+    h.events.append(WorkerRow(h.at, h.now, worker, skipped, 15.0, gone=False))
+    h.wait(13.0)
+    h.answer(call, {})
+    job = h.send()
+    h.claim(job)
+    h.events.append(Began(h.at, "w1", "a", job, 1))
+    h.wait(6.0)
+    _ended(h, job)
+    assert "was interrupted at 20." in h.breaks(REASON)
+
+
 def test_a_handler_that_is_not_told_of_the_cancellation_of_its_job() -> None:
     h = History()
     job = _began(h, data=_script(seconds=40.0))

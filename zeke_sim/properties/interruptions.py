@@ -37,15 +37,17 @@ class _Beat(NamedTuple):
 
 
 class _Known:
-    """What the two properties keep: the beats of each worker, and since when nodes have been stopping."""
+    """What these properties keep: each worker's beats, the time that it skipped, and who stops since when."""
 
     def __init__(self) -> None:
         self.latest: Event | None = None
         self.beats: dict[UUID, list[_Beat]] = {}
+        self.skipped: dict[UUID, list[tuple[float, float]]] = {}
         self.stops: dict[str, float] = {}
 
 
-def _known(past: Past) -> _Known:
+def known_of(past: Past) -> _Known:
+    """Return what the properties of this kind keep, which ``remember`` is to be told of."""
     return past.of("interruptions", _Known)
 
 
@@ -58,31 +60,33 @@ def nobody_is_interrupted_without_a_reason(event: Answered | Lived | WorkerRow |
     Or its worker ends and the grace is over, or had no heartbeat answered for as long as its lease.
     """
     if not isinstance(event, Ended):
-        _remember(event, past)
+        remember(event, past)
     elif event.how == "cancelled" and not any(_reasons(event, past)):
         raise Broken(
             f"its handler was interrupted at {event.at:.3f} s, and has time until"
-            f" {_deadline(event, past, 1.0):.3f} s; the job is still its worker's, which goes on",
+            f" {deadline(event, past, 1.0):.3f} s; the job is still its worker's, which goes on",
             job=event.job,
             since=past.lives[event.job].began[event.attempt][-1].at,
         )
 
 
-def _remember(event: Answered | Lived | WorkerRow, past: Past) -> None:
-    """Take note of an event, for whichever of the two properties is asked first."""
-    known = _known(past)
+def remember(event: Answered | Lived | WorkerRow, past: Past) -> None:
+    """Take note of an event, for whichever of the properties is asked first."""
+    known = known_of(past)
     if known.latest is event:
         return
     known.latest = event
     if isinstance(event, WorkerRow):
         rows, beats = past.beats[event.worker], known.beats.get(event.worker)
         if beats and event.beat_on != event.now and (by := _shift(rows)) > 0:
-            beats.append(_Beat(beats[-1].asked + by, event.at, None))
+            beats.append(_Beat(max(beat.asked for beat in beats) + by, event.at, None))
+            known.skipped.setdefault(event.worker, []).append((event.at, by))
     elif isinstance(event, Answered):
         if event.outcome == "ok":
             call = past.calls[event.call].invoked
-            beat = _Beat(call.at, event.at, event.result)
-            known.beats.setdefault(call.args["worker"].id, []).append(beat)
+            worker = call.args["worker"].id
+            skipped = sum(by for at, by in known.skipped.get(worker, ()) if at >= call.at)
+            known.beats.setdefault(worker, []).append(_Beat(call.at + skipped, event.at, event.result))
     elif event.what == "stopping":
         known.stops.setdefault(event.node, event.at)
     elif event.what == "started":
@@ -99,14 +103,14 @@ def _reasons(event: Ended, past: Past) -> Iterator[bool]:
     """Yield for each reason that there is whether it was one here."""
     life, early = past.lives[event.job], 1 / (1 + past.rules.drift)
     began, at = life.began[event.attempt][-1].at, event.at + _SHORT
-    yield at >= _deadline(event, past, early)
+    yield at >= deadline(event, past, early)
     yield any(
         row is None or row.state is not JobState.ACTIVE or row.attempt != event.attempt
         for row in life.between(began, event.at)
     )
-    stopped = _known(past).stops.get(event.node)
+    stopped = known_of(past).stops.get(event.node)
     yield stopped is not None and at >= stopped + past.rules.grace * early
-    over = _lease_over(event, past, began, early)
+    over = lease_over(event, past, began, early)
     yield over is not None and at >= over
 
 
@@ -118,14 +122,14 @@ def who_has_to_end_is_told_so(event: Answered | WorkerRow | Ended, past: Past) -
     process that stood still meanwhile could not do it in time.
     """
     if not isinstance(event, Ended):
-        _remember(event, past)
+        remember(event, past)
         return
     life = past.lives[event.job]
     row, claim = life.row, life.claims.get(event.attempt)
     if row is None or claim is None or event.attempt not in life.began:
         return
-    heeds = _heeds(row.data, event.attempt)
-    if heeds is None or _stood_still(event.node, claim.at, past):
+    heeds = heeds_within(row.data, event.attempt)
+    if heeds is None or stood_still(event.node, claim.at, past):
         return
     why, at = min(_told(event, past), key=lambda told: told[1])
     if event.at > at + heeds + PROMPT:
@@ -140,8 +144,8 @@ def who_has_to_end_is_told_so(event: Answered | WorkerRow | Ended, past: Past) -
 def _told(event: Ended, past: Past) -> Iterator[tuple[str, float]]:
     """Yield when a handler was to be interrupted, and for what."""
     late, began = 1 + past.rules.drift, past.lives[event.job].began[event.attempt][-1].at
-    yield "its deadline", _deadline(event, past, late)
-    if (over := _lease_over(event, past, began, late)) is not None:
+    yield "its deadline", deadline(event, past, late)
+    if (over := lease_over(event, past, began, late)) is not None:
         yield "the end of the lease", over
     for beat in _beats(event, past):
         if beat.holds is not None and beat.asked > began and beat.holds.get(event.job) != event.attempt:
@@ -149,7 +153,8 @@ def _told(event: Ended, past: Past) -> Iterator[tuple[str, float]]:
             return
 
 
-def _stood_still(node: str, since: float, past: Past) -> bool:
+def stood_still(node: str, since: float, past: Past) -> bool:
+    """Tell whether a process stood still at some moment from ``since`` on."""
     return any(
         fault.node == node and fault.kind in _STILL and (fault.until is None or fault.until >= since)
         for fault in past.faults
@@ -157,7 +162,7 @@ def _stood_still(node: str, since: float, past: Past) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _heeds(data: str | None, attempt: int) -> float | None:
+def heeds_within(data: str | None, attempt: int) -> float | None:
     """Return how many seconds a scripted attempt takes at most to end once interrupted; None of others."""
     payload: Any = None if data is None else json.loads(data)
     if not isinstance(payload, dict) or "steps" not in payload:
@@ -169,7 +174,7 @@ def _heeds(data: str | None, attempt: int) -> float | None:
     return float(step.get("swallow") or step.get("cleanup") or 0.0)
 
 
-def _deadline(event: Ended, past: Past, pace: float) -> float:
+def deadline(event: Ended, past: Past, pace: float) -> float:
     """Return when an attempt's time is up on its worker's clock, if that takes this long for a second."""
     life = past.lives[event.job]
     claim = life.claims.get(event.attempt)
@@ -194,10 +199,10 @@ def _moved(due: float, extension: Ask, pace: float) -> float:
 def _beats(event: Ended, past: Past) -> list[_Beat]:
     claim = past.lives[event.job].claims.get(event.attempt)
     worker = None if claim is None or claim.after is None else claim.after.worker
-    return [] if worker is None else _known(past).beats.get(worker, [])
+    return [] if worker is None else known_of(past).beats.get(worker, [])
 
 
-def _lease_over(event: Ended, past: Past, began: float, pace: float) -> float | None:
+def lease_over(event: Ended, past: Past, began: float, pace: float) -> float | None:
     """Return when the worker's lease ended first since the handler began, as no heartbeat was answered.
 
     Its clock may take this long for a second, or the inverse of it, by which that was after the beginning.
