@@ -200,7 +200,7 @@ class _Call:
         node, world = self._calls.node, self._calls.world
         error, result = step
         fault = self._fault
-        if fault == "kill_after":
+        if fault == "kill_after" and node.incarnation == self._incarnation:
             world.kill(node)
         back = self._decision.get("back", SHORTEST)
         if fault == "hung":

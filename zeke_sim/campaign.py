@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_sim.budget import Budget, Stopwatch
 from zeke_sim.faults import KINDS
+from zeke_sim.history import Violation
 from zeke_sim.ledger import Ledger, expected
 from zeke_sim.plan import Plan
 from zeke_sim.run import run
@@ -120,6 +121,7 @@ def _batch(runs: Sequence[tuple[str, int]]) -> dict[str, Any]:
         ledger.take(outcome.events)
         if outcome.violation is not None:
             answer["found"] = outcome.plan.dumps()
+            answer["broke"] = str(outcome.violation)
             break
     answer["ledger"] = ledger.as_json()
     answer["cpu"] = budget.used
@@ -136,10 +138,19 @@ def _take(campaign: Campaign, answer: dict[str, Any]) -> None:
     if answer["found"] is not None:
         plan = Plan.loads(answer["found"])
         outcome = run(load(plan.scenario), plan)
-        if outcome.violation is not None:
-            campaign.found = Finding(
-                plan.scenario, plan.seed, outcome.violation, sum(campaign.runs.values()), outcome
-            )
+        violation = outcome.violation or _only_once(answer["broke"], outcome.seconds)
+        outcome = replace(outcome, violation=violation)
+        campaign.found = Finding(plan.scenario, plan.seed, violation, sum(campaign.runs.values()), outcome)
+
+
+def _only_once(broke: str, at: float) -> Violation:
+    """Return what is wrong with a run that broke something, and nothing when it was made again."""
+    return Violation(
+        "a plan makes the same run again",
+        f"in the search this broke: {broke}; its plan, run again, broke nothing, so that something in it is"
+        " left to chance, or stays from one run to the next",
+        at=at,
+    )
 
 
 def _here(batches: Iterator[list[tuple[str, int]]]) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.errors import StorageUnavailable, UsageError
+from zeke_queue.errors import StorageError, StorageUnavailable, UsageError
 from zeke_sim.calls import SHORTEST, Calls
 from zeke_sim.faults import wake_fault
 
@@ -111,6 +111,26 @@ class SimTransaction(_Verbs):
         super().__init__(calls, opened, number)
         self._opened = opened
         self._number = number
+        self.broken = False
+
+    async def _call(
+        self, verb: str, args: Mapping[str, Any], do: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Any:
+        self.require_whole(verb)
+        try:
+            return await super()._call(verb, args, do)
+        except StorageError:
+            self.broken = True
+            raise
+
+    def require_whole(self, verb: str) -> None:
+        """Refuse to go on after a statement that failed, with which the connection or the transaction went.
+
+        Raises:
+            StorageUnavailable: there was one.
+        """
+        if self.broken:
+            raise StorageUnavailable(f"{verb}: an earlier statement failed, and the transaction with it")
 
     def on_commit(self, apply: Callable[[], None]) -> None:
         """Call ``apply`` in the step that commits."""
@@ -155,6 +175,7 @@ class SimStorage(_Verbs):
         opened = SimTransaction(self._calls, server.opened, number)
         try:
             yield opened
+            opened.require_whole("commit")
         except BaseException:
             world.end_transaction(number, IDLE_IN_TRANSACTION if self._node.link else SHORTEST)
             raise
@@ -284,7 +305,7 @@ class SimStorage(_Verbs):
     async def _watching(self, job_id: UUID) -> AsyncGenerator[SimChanges]:
         await self._call("watch", {"job_id": job_id}, self._store.now)
         async with self._store.watching(job_id) as bell:
-            yield SimChanges(self._node, bell)
+            yield SimChanges(self._node, bell, self._counts)
 
     # Queues and schedules.
 
@@ -324,12 +345,38 @@ class SimStorage(_Verbs):
 
 
 class SimChanges:
-    """Tells a watcher of changes, unless its node is cut off."""
+    """Tells a watcher of changes; of one that happens while its node can't be reached nobody hears.
 
-    def __init__(self, node: Node, bell: Bell) -> None:
+    Args:
+        node: the watcher's.
+        bell: rings at each change.
+        counts: how many times a bell has rung under the node's name.
+    """
+
+    def __init__(self, node: Node, bell: Bell, counts: dict[str, int]) -> None:
         self._node = node
         self._bell = bell
+        self._counts = counts
 
     async def wait(self, timeout: float) -> bool:
         """Return True once the job may have changed, False after ``timeout`` seconds."""
-        return await self._bell.wait(timeout) and self._node.link is None
+        loop = self._node.world.loop
+        until = loop.time() + timeout
+        while await self._bell.wait(until - loop.time()):
+            if self._arrives():
+                return True
+        return False
+
+    def _arrives(self) -> bool:
+        node, world = self._node, self._node.world
+        if node.link is not None or world.down:
+            return False
+        if not world.faulty:
+            return True
+        count = self._counts["told"] = self._counts.get("told", 0) + 1
+        address = f"{node.name}/told/{count}"
+        decision = world.decisions.at(address, lambda draws: wake_fault(draws, world.knobs))
+        if decision is None or decision["fault"] != "deaf":
+            return True
+        world.hit(node, address, "deaf")
+        return False

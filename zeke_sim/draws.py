@@ -57,7 +57,7 @@ class Draws:
         return choices[int(self.random() * len(choices))]
 
     def tail(self, median: float, longest: float) -> float:
-        """Return seconds with a heavy tail: half of them below the median, none above the longest."""
+        """Return seconds with a heavy tail: a third of them below the median, none above the longest."""
         return min(longest, median * (1.0 / (1.0 - self.random()) - 0.5))
 
     def seed(self) -> int:

@@ -93,12 +93,15 @@ def closed(world: World, allow: Collection[str] = ()) -> Generator[None]:
     _install()
     before = _state.thread, _state.allowed
     _state.thread, _state.allowed = threading.get_ident(), allow
-    if "random" in allow:
+    chance = random.getstate() if "random" in allow else None
+    if chance is not None:
         random.seed(world.seed_of("random"))
     try:
         yield
     finally:
         _state.thread, _state.allowed = before
+        if chance is not None:
+            random.setstate(chance)
 
 
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import traceback
 from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from zeke_queue import log
 from zeke_sim import outside
 from zeke_sim.draws import Decisions
+from zeke_sim.errors import SimulationError
 from zeke_sim.freezing import WorldTimes, showing
 from zeke_sim.history import Violation
 from zeke_sim.judge import Judge
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from zeke_sim.plan import Plan
     from zeke_sim.properties import Property
     from zeke_sim.scenario import Scenario
+    from zeke_sim.setup import Setup
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +64,13 @@ def run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None = 
     Args:
         scenario: what to run.
         plan: seed, knobs, and perhaps the decisions; without, they are drawn.
-        properties: what to judge by; all, and the scenario's own, by default.
+        properties: what to judge by; those of the scenario by default.
+
+    Raises:
+        SimulationError: the scenario's parts can't be built.
     """
     decisions = Decisions(plan.seed, plan.decisions)
-    setup = scenario.build(decisions.draws("scenario"))
+    setup = _built(scenario, plan, decisions)
     world: World | None = None
     judge: Judge | None = None
 
@@ -84,6 +90,9 @@ def run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None = 
         with log.silenced(), times, outside.closed(world, scenario.allow):
             world.run()
         violation = world.recorder.violation
+        if violation is None and judge.past.phase != "end":
+            text = "something stopped the loop, which only the simulation may; let a handler return instead"
+            violation = Violation("a run goes on to its end", text, at=world.time())
         if violation is None:
             violation = _verdict(judge, world.time())
     finally:
@@ -98,6 +107,17 @@ def run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None = 
         nodes=tuple(world.nodes),
         epoch=world.epoch,
     )
+
+
+def _built(scenario: Scenario, plan: Plan, decisions: Decisions) -> Setup:
+    try:
+        return scenario.build(decisions.draws("scenario"))
+    except Exception as error:
+        *_, last = traceback.extract_tb(error.__traceback__)
+        raise SimulationError(
+            f"{scenario.name}, seed {plan.seed}: it can't be built: {type(error).__name__}: {error} (at"
+            f" {last.filename}:{last.lineno})"
+        ) from error
 
 
 def _verdict(judge: Judge, at: float) -> Violation | None:

@@ -2,6 +2,7 @@
 
 Delta debugging over the decisions by their addresses, after whole kinds of them were tried at once: orders,
 passed rows, delays. A decision that is left out is the ordinary case, and leaves the others as they are.
+A program that ended with an error must go on to end with an error of that kind.
 
 Source: Zeller and Hildebrandt, Simplifying and Isolating Failure-Inducing Input (2002), algorithm ddmin.
 """
@@ -81,7 +82,7 @@ class _Shrinking:
 
     def __init__(self, scenario: Scenario, failed: Outcome, budget: Budget) -> None:
         self._scenario = scenario
-        self._rule = failed.violation.rule if failed.violation is not None else ""
+        self._broke = _broke(failed)
         self._budget = budget
         self.best = failed
 
@@ -133,10 +134,18 @@ class _Shrinking:
         if self._budget.used_up:
             return False
         outcome = run(self._scenario, self.best.plan.with_decisions(decisions))
-        if outcome.violation is None or outcome.violation.rule != self._rule:
+        if outcome.violation is None or _broke(outcome) != self._broke:
             return False
         self.best = outcome
         return True
+
+
+def _broke(outcome: Outcome) -> tuple[str, type[BaseException] | None]:
+    """Return what a run broke: the rule, and of a program that ended with an error, which kind of error."""
+    violation = outcome.violation
+    if violation is None:
+        return "", None
+    return violation.rule, None if violation.__cause__ is None else type(violation.__cause__)
 
 
 def _parts(one: Any) -> dict[str, Any]:
