@@ -76,6 +76,11 @@ class Judge:
         except Broken as broken:
             rule = "" if one is None else one.name
             raise Violation(rule, broken.text, job=broken.job, since=broken.since, at=event.at) from None
+        except Exception as error:
+            # Who made the event would take it for an error of its own.
+            rule = "" if one is None else one.name
+            text = f"the property itself failed: {type(error).__name__}: {error}"
+            raise Violation(rule, text, at=event.at) from error
 
 
 class _Plan(NamedTuple):

@@ -1,0 +1,163 @@
+"""What unruly applications do to a simulation: they stop its loop, or are not the same from run to run."""
+
+from __future__ import annotations
+
+import asyncio
+import random  # noqa: TID251 - the stream of the program around the simulation
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.errors import StorageUnavailable
+from zeke_sim import campaign
+from zeke_sim.draws import Draws
+from zeke_sim.errors import SimulationError
+from zeke_sim.faults import NONE
+from zeke_sim.history import Change, Lived
+from zeke_sim.node import Node
+from zeke_sim.plan import Plan
+from zeke_sim.properties import ALL, always
+from zeke_sim.run import Outcome, run
+from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
+from zeke_sim.shrink import shrink
+
+NAME = "tests.sim.test_unruly:{}"
+
+
+async def work() -> None:
+    """Do nothing."""
+
+
+async def send(node: Node) -> None:
+    await node.queue.send("work")
+
+
+def scenario(
+    handler: Callable[[], Awaitable[None]] = work, client: Callable[[Node], Awaitable[None]] = send
+) -> Scenario:
+    def build(_draws: Draws) -> Setup:
+        catalog = Catalog()
+        catalog.task("work")(handler)
+        return Setup(catalog, clients={"c1": client}, workers=1, phase=15.0, quiet=30.0)
+
+    return Scenario("unruly", "", build)
+
+
+def played(one: Scenario, decisions: dict[str, object] | None = None) -> Outcome:
+    return run(one, Plan("unruly", 1, "given", NONE, decisions or {}))
+
+
+def test_a_handler_that_stops_the_loop_does_not_end_the_run_unseen() -> None:
+    async def stop() -> None:
+        asyncio.get_running_loop().stop()
+
+    violation = played(scenario(stop)).violation
+    assert violation is not None
+    assert "stopped the loop" in violation.text
+
+
+def test_chance_outside_of_a_simulation_goes_on_as_if_there_had_been_none() -> None:
+    before = random.getstate()
+    played(replace(scenario(), allow=("random",)))
+    assert random.getstate() == before
+
+
+def test_a_property_that_fails_itself_is_told_by_its_name() -> None:
+    def look(_past: object) -> bool:
+        raise KeyError("nobody")
+
+    broken = replace(scenario(), properties=(*ALL, always("somebody is there", look)))
+    violation = played(broken).violation
+    assert violation is not None
+    assert violation.rule == "somebody is there"
+    assert "KeyError: 'nobody'" in violation.text
+
+
+def test_a_statement_on_its_way_kills_no_other_process_than_its_own() -> None:
+    outcome = played(
+        scenario(),
+        {
+            "w1/claim/1": {"fault": "kill_after", "wait": 8.0},
+            "node/w1/0": {"fault": "kill", "at": 1.0, "for": 1.0},
+        },
+    )
+    lives = [event.what for event in outcome.events if isinstance(event, Lived) and event.node == "w1"]
+    assert lives == ["started", "killed", "started"]
+
+
+@pytest.mark.parametrize("fault", ["refused", "lost"])
+def test_a_transaction_is_lost_with_its_connection_whoever_goes_on_with_it(fault: str) -> None:
+    said: list[str] = []
+
+    async def go_on(node: Node) -> None:
+        try:
+            async with node.queue.transaction() as transaction:
+                try:
+                    await transaction.send("work")
+                except StorageUnavailable:
+                    await transaction.send("work")
+        except StorageUnavailable as error:
+            said.append(str(error))
+
+    outcome = played(scenario(client=go_on), {"c1/insert/1": {"fault": fault}})
+    assert outcome.violation is None, outcome.violation
+    assert len(said) == 1
+    # What was inserted is gone again.
+    changes = [event for event in outcome.events if isinstance(event, Change)]
+    assert sum(1 if one.before is None else -1 for one in changes if None in (one.before, one.after)) == 0
+
+
+def test_shrinking_keeps_to_the_error_that_a_program_ended_with() -> None:
+    async def fragile(node: Node) -> None:
+        try:
+            await node.storage.now()
+        except StorageUnavailable:
+            raise ValueError("no answer") from None
+        raise KeyError("it always ends badly")
+
+    one = scenario(client=fragile)
+    failed = played(one, {"c1/now/1": {"fault": "lost"}, "w1/claim/1": {"fault": "refused"}})
+    small = shrink(one, failed).outcome
+    assert list(small.plan.decisions or {}) == ["c1/now/1"]
+    assert small.violation is not None
+    assert "ValueError" in small.violation.text
+
+
+class _Changing:
+    """Worlds of which the first of a process is another one than those that follow."""
+
+    built = 0
+
+    def build(self, _draws: Draws) -> Setup:
+        self.built += 1
+        first = self.built == 1
+
+        async def main(_node: Node) -> None:
+            if first:
+                raise ValueError("only the first time")
+
+        return Setup(Catalog(), clients={"c1": main}, workers=0, supervisors=0, phase=5.0, quiet=30.0)
+
+
+CHANGING = Scenario(NAME.format("CHANGING"), "", _Changing().build)
+
+
+def test_a_failure_that_does_not_come_again_is_a_failure() -> None:
+    found = campaign.search([CHANGING.name], seeds=3).found
+    assert found is not None
+    assert "only the first time" in found.violation.text
+    assert "broke nothing" in found.violation.text
+    assert found.outcome.violation is found.violation
+
+
+def test_a_scenario_that_can_not_be_built_is_named_with_the_seed() -> None:
+    def build(_draws: Draws) -> Setup:
+        raise KeyError("nothing there")
+
+    with pytest.raises(
+        SimulationError, match=r"unruly, seed 1: .*KeyError: 'nothing there'.*test_unruly.py:"
+    ):
+        played(Scenario("unruly", "", build))
