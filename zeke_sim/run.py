@@ -69,6 +69,17 @@ def run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None = 
     Raises:
         SimulationError: the scenario's parts can't be built.
     """
+    # Garbage is collected when the world is gone: sooner, all of it would only be looked through, and kept.
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _run(scenario, plan, properties)
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None) -> Outcome:
     decisions = Decisions(plan.seed, plan.decisions)
     setup = _built(scenario, plan, decisions)
     world: World | None = None
@@ -80,24 +91,18 @@ def run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None = 
         if judge is not None:
             judge.see(event)
 
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        world = World(setup, decisions, plan.knobs, see)
-        chosen = scenario.properties if properties is None else properties
-        judge = Judge(world.rules(), properties=chosen)
-        times = showing(WorldTimes(world)) if scenario.freeze else nullcontext()
-        with log.silenced(), times, outside.closed(world, scenario.allow):
-            world.run()
-        violation = world.recorder.violation
-        if violation is None and judge.past.phase != "end":
-            text = "something stopped the loop, which only the simulation may; let a handler return instead"
-            violation = Violation("a run goes on to its end", text, at=world.time())
-        if violation is None:
-            violation = _verdict(judge, world.time())
-    finally:
-        if enabled:
-            gc.enable()
+    world = World(setup, decisions, plan.knobs, see)
+    chosen = scenario.properties if properties is None else properties
+    judge = Judge(world.rules(), properties=chosen)
+    times = showing(WorldTimes(world)) if scenario.freeze else nullcontext()
+    with log.silenced(), times, outside.closed(world, scenario.allow):
+        world.run()
+    violation = world.recorder.violation
+    if violation is None and judge.past.phase != "end":
+        text = "something stopped the loop, which only the simulation may; let a handler return instead"
+        violation = Violation("a run goes on to its end", text, at=world.time())
+    if violation is None:
+        violation = _verdict(judge, world.time())
     return Outcome(
         plan=plan.with_decisions(decisions.made),
         events=world.recorder.events,
