@@ -271,11 +271,18 @@ class World:
         while self.time() < deadline and not self._drained():
             self._progress.clear()
             await self._progressed(deadline - self.time())
+        self._see_that_clients_ended()
         tail = setup.tail
         if tail is None:
             tail = setup.archive_after + setup.delete_after + 4 * setup.sweep if setup.supervisors else 1.0
         await clock.sleep(tail)
         self.recorder.add(Phase(self.time(), "end"))
+
+    def _see_that_clients_ended(self) -> None:
+        for node in self.nodes.values():
+            if node.role == "client" and not node.done:
+                told = f"{node.name} goes on {self.setup.quiet:g} s after everything was healed"
+                raise Violation("a client's program ends", told, at=self.time())
 
     async def _progressed(self, seconds: float) -> None:
         waiting = self.loop.create_task(self._progress.wait())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_sim.history import Began, Lived
+from zeke_sim.history import Answered, Began, Invoked, Lived
 from zeke_sim.past import Broken, End
 from zeke_sim.properties.holding import holds
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 PROMPT: Final = 0.1
 """Seconds within which a worker that runs does what it is told."""
+
+PATIENCE: Final = 5.0
+"""Seconds for which a worker that ends tries what the storage does not answer, at least."""
 
 LAST_WORDS: Final = 18.0
 """Seconds beyond the grace: two for handlers that are interrupted, and five each for a claim that is under
@@ -74,3 +77,47 @@ def _ends(event: Lived, known: dict[str, float], past: Past) -> None:
         due = known.pop(event.node, event.at)
         if event.at > due:
             raise Broken(f"{event.node} was to end at {due:.3f} s, and ended at {event.at:.3f} s", since=due)
+
+
+@holds("nobody ends unasked", Lived, number=17)
+def nobody_ends_unasked(event: Lived, past: Past) -> None:
+    """A worker, a scheduler or a supervisor ends when it is told to, and goes on whatever fails around it."""
+    asked = past.of("asked to end", set[str])
+    if event.what == "stopping":
+        asked.add(event.node)
+    elif event.what == "started":
+        asked.discard(event.node)
+    elif event.what == "stopped" and event.node not in asked:
+        node = past.nodes[event.node]
+        if node.workers or node.duties:
+            raise Broken(f"{event.node} ended by itself, and nobody had told it to stop")
+
+
+@holds("who leaves holds nothing", Answered, Invoked, number=17, verbs=("claim", "settle", "beat", "leave"))
+def who_leaves_holds_nothing(event: Answered | Invoked, past: Past) -> None:
+    """A worker that says goodbye has settled or given back all that it held.
+
+    Unless it could not, since the storage has not answered for as long as it has patience at its end.
+    """
+    failing = past.of("failing", dict[str, float])
+    if isinstance(event, Answered):
+        if event.outcome != "ok":
+            failing.setdefault(event.node, past.calls[event.call].invoked.at)
+        elif event.verb != "claim":
+            failing.pop(event.node, None)
+        return
+    node = past.nodes[event.node]
+    if event.verb != "leave":
+        return
+    held = past.crews[event.args["worker"]].holds
+    since = min([failing.get(event.node, event.at), *node.open.values()])
+    stood_still = any(
+        fault.node == event.node and fault.kind in {"pause", "stall"} and fault.at > event.at - LAST_WORDS
+        for fault in past.faults
+    )
+    if held and event.at - since < PATIENCE / (1 + past.rules.drift) and not stood_still:
+        raise Broken(
+            f"{event.node} leaves, and still holds {len(held)}; the storage was not away for long",
+            job=min(held),
+            since=since,
+        )

@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from zeke_queue.catalog import Catalog
-from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout
+from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout, StorageError
 from zeke_queue.events import PATIENCE
 from zeke_queue.sending import SendOptions
-from zeke_sim.history import Ended, Told, Violation
+from zeke_sim.history import Answered, Ended, Invoked, Told, Violation
 from zeke_sim.scenario import Scenario
 from zeke_sim.setup import Setup
 from zeke_sim.workloads import Known, act, doing, own_id, script, sending, tending, through_faults
@@ -67,9 +67,12 @@ def _watching(waits: list[Wait]) -> Main:
     """Return a program in which several wait at the same time."""
 
     async def main(node: Node) -> None:
-        async with asyncio.TaskGroup() as group:
-            for wait in waits:
-                group.create_task(_wait(node, wait))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for wait in waits:
+                    group.create_task(_wait(node, wait))
+        except* Violation as broken:
+            raise broken.exceptions[0] from None
 
     return main
 
@@ -88,9 +91,35 @@ async def _wait(node: Node, wait: Wait) -> None:
 async def _stream(node: Node, wait: Wait, stream: int) -> None:
     """Note each status that is told; a stream that is begun anew is another one."""
     world = node.world
-    async with aclosing(node.queue.watch(wait.job)) as changes:
-        async for job in changes:
-            world.recorder.add(Told(world.time(), node.name, stream, job.id, job.status, job.attempt))
+    try:
+        async with aclosing(node.queue.watch(wait.job)) as changes:
+            async for job in changes:
+                world.recorder.add(Told(world.time(), node.name, stream, job.id, job.status, job.attempt))
+    except StorageError:
+        _see_patience(node, wait)
+        raise
+
+
+def _see_patience(node: Node, wait: Wait) -> None:
+    """See that a stream was not given up before nothing was heard for as long as watchers are patient."""
+    events, now = node.world.recorder.events, node.world.time()
+    asked = {event.call: event for event in events if isinstance(event, Invoked) and event.node == node.name}
+    since = 0.0
+    for event in events:
+        if isinstance(event, Answered) and event.call in asked and event.outcome == "ok":
+            call = asked[event.call]
+            if call.verb == "get" and wait.job in call.args["ids"]:
+                since = event.at
+    began = (
+        call.at
+        for call in asked.values()
+        if call.verb == "watch" and call.args["job_id"] == wait.job and call.at >= since
+    )
+    since = next(began, since)
+    if now - since < PATIENCE:
+        raise Violation(
+            "who waits is patient", f"after {now - since:.3f} s", job=wait.job, since=since, at=now
+        ) from None
 
 
 async def _result(node: Node, wait: Wait, _: int) -> None:
