@@ -145,6 +145,25 @@ def test_a_paused_lane_goes_on_with_all_that_was_due(loop: VirtualLoop) -> None:
     assert woken == [7.0]
 
 
+@pytest.mark.parametrize("stop", [VirtualLoop.pause, VirtualLoop.kill])
+def test_what_a_lane_was_about_to_run_does_not_run_once_it_stands_still(
+    loop: VirtualLoop, stop: Callable[[VirtualLoop, Lane], None]
+) -> None:
+    heard: list[str] = []
+    lane, other = Lane("node"), Lane("other")
+    context = loop.context(lane)
+
+    def begin() -> None:
+        loop.call_soon(stop, loop, lane, context=loop.context(other))
+        for word in ("before", "after"):
+            loop.call_soon(heard.append, word, context=context)
+
+    loop.call_at(1.0, begin)
+    loop.call_at(2.0, loop.stop)
+    loop.run_forever()
+    assert heard == []
+
+
 def test_what_nobody_will_ever_wake_is_told(loop: VirtualLoop) -> None:
     with pytest.raises(Stalled, match="everybody waits"):
         loop.run_until_complete(asyncio.Event().wait())
