@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from zeke_queue.catalog import Catalog
+from zeke_queue.signals import Retry, Snooze
 from zeke_queue.task import Task
 from zeke_sim.history import Began, Effect, Ended
 from zeke_sim.loop import LANE
@@ -90,7 +91,7 @@ def _async(task: Task[Any, Any], world: World) -> Callable[..., Any]:
             watch.ended("cancelled", None)
             raise
         except BaseException as error:
-            watch.ended("raised", f"{type(error).__name__}: {error}")
+            watch.ended("raised", f"{type(error).__name__}: {error}", _asked(error))
             raise
         finally:
             _WATCH.reset(token)
@@ -111,7 +112,7 @@ def _sync(task: Task[Any, Any], world: World) -> Callable[..., Any]:
         try:
             result = handler(*(arguments if takes_job else arguments[:-1]))
         except BaseException as error:
-            watch.ended("raised", f"{type(error).__name__}: {error}")
+            watch.ended("raised", f"{type(error).__name__}: {error}", _asked(error))
             raise
         finally:
             _WATCH.reset(token)
@@ -119,6 +120,13 @@ def _sync(task: Task[Any, Any], world: World) -> Callable[..., Any]:
         return result
 
     return watched
+
+
+def _asked(error: BaseException) -> float | None:
+    """Return the seconds that a handler asked for by what it raised."""
+    if isinstance(error, Snooze):
+        return error.seconds
+    return error.after if isinstance(error, Retry) else None
 
 
 class _Watch:
@@ -136,12 +144,10 @@ class _Watch:
         world.recorder.add(Began(world.time(), node.name, task, job.id, job.attempt))
         world.handler_began(node, task, job.id, job.attempt)
 
-    def ended(self, how: Any, value: Any) -> None:
-        world = self._world
+    def ended(self, how: Any, value: Any, asked: float | None = None) -> None:
+        world, node = self._world, self._node.name
         world.running.pop((self._job, self._attempt), None)
-        world.recorder.add(
-            Ended(world.time(), self._node.name, self._task, self._job, self._attempt, how, value)
-        )
+        world.recorder.add(Ended(world.time(), node, self._task, self._job, self._attempt, how, value, asked))
 
     def effect(self, key: str) -> None:
         world, node = self._world, self._node

@@ -97,13 +97,19 @@ class QueueRow(NamedTuple):
 
 
 class ScheduleRow(NamedTuple):
-    """A schedule's row was written, or dropped (``after`` is None)."""
+    """A schedule's row was written, or dropped (``after`` is None).
+
+    ``declared`` is what code declared last, as far as the row tells, and ``declared_before`` what it had
+    declared before this.
+    """
 
     at: float
     now: datetime
     name: str
     before: Schedule | None
     after: Schedule | None
+    declared: Schedule | None = None
+    declared_before: Schedule | None = None
 
 
 class Invoked(NamedTuple):
@@ -154,7 +160,10 @@ class Began(NamedTuple):
 
 
 class Ended(NamedTuple):
-    """A handler's attempt ended: it returned ``value``, or raised (``value`` is the error's text)."""
+    """A handler's attempt ended: it returned ``value``, or raised (``value`` is the error's text).
+
+    ``asked`` is the number of seconds that a ``Snooze`` or a ``Retry`` said; None if there was none.
+    """
 
     at: float
     node: str
@@ -163,6 +172,7 @@ class Ended(NamedTuple):
     attempt: int
     how: Literal["returned", "raised", "cancelled"]
     value: Any
+    asked: float | None = None
 
 
 class Effect(NamedTuple):
@@ -265,6 +275,7 @@ class Rules(NamedTuple):
         strict_order: whether claims pass no due row over, as they may where rows are locked.
         drift: by which part a node's clock goes too fast or too slow at most.
         grace: seconds that running handlers have when their worker is told to stop.
+        clients: nodes whose programs end by themselves; None if that is not known.
     """
 
     archive_after: float | None = None
@@ -277,6 +288,7 @@ class Rules(NamedTuple):
     strict_order: bool = False
     drift: float = 0.05
     grace: float = 30.0
+    clients: frozenset[str] | None = None
 
 
 class Violation(Exception):

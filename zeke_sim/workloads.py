@@ -6,7 +6,7 @@ All that a client does is drawn before it begins, so that a fault that is left o
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -31,6 +31,13 @@ Known: TypeAlias = dict[int, UUID]
 """The jobs that clients tell each other of, by the numbers under which they were to be sent."""
 
 
+UNSAID: Final = "-"
+"""What a step's result is that is left to the attempt."""
+
+RESULTS: Final[tuple[Any, ...]] = (UNSAID, UNSAID, 0, False, "", [], {}, None, 1.5, "text", [0], {"a": None})
+"""What handlers return: also what counts as false, and None, which is no result."""
+
+
 class Step(BaseModel):
     """What an attempt does: it takes so many seconds, and then ends in a way.
 
@@ -43,6 +50,7 @@ class Step(BaseModel):
         swallow: seconds for which it goes on when it is cancelled, at most; then it ends in its way all the
             same. 0 heeds the cancellation.
         cleanup: seconds that it takes to heed one.
+        result: what it returns; an object that has the attempt's number if it says nothing.
     """
 
     seconds: float = 0.0
@@ -52,6 +60,7 @@ class Step(BaseModel):
     progress: bool = False
     swallow: float = 0.0
     cleanup: float = 0.0
+    result: Any = UNSAID
 
 
 class Script(BaseModel):
@@ -60,7 +69,7 @@ class Script(BaseModel):
     steps: list[Step] = [Step()]
 
 
-async def act(script: Script, job: JobContext) -> dict[str, Any]:
+async def act(script: Script, job: JobContext) -> Any:
     """Do what the script says of this attempt."""
     step = script.steps[job.attempt - 1] if job.attempt <= len(script.steps) else Step()
     if step.progress:
@@ -77,7 +86,7 @@ async def act(script: Script, job: JobContext) -> dict[str, Any]:
         raise Fail("its script says so")
     if step.end == "snooze":
         raise Snooze(step.after)
-    return {"attempt": job.attempt}
+    return {"attempt": job.attempt} if step.result == UNSAID else step.result
 
 
 async def _spend(step: Step) -> None:
@@ -118,6 +127,7 @@ def script(
             after=round(draws.uniform(0.0, 5.0), 2),
             extend=draws.pick((0.0, 0.0, 0.0, 20.0)),
             progress=draws.chance(0.2),
+            result=draws.pick(RESULTS),
             **(_stubbornness(draws) if stubborn and draws.chance(stubborn) else {}),
         )
         for _ in range(1 + draws.below(steps))

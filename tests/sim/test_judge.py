@@ -110,6 +110,7 @@ class Recorded:
         self.recorder = Recorder(lambda: self.at, self.judge.see, lambda: None)
         self.recorder.watch(self.store, self.clock)
         self.calls = 0
+        self.said: dict[tuple[UUID, int], Any] = {}
 
     def see(self, event: Event) -> None:
         self.recorder.add(event)
@@ -155,10 +156,12 @@ class Recorded:
         """Claim all there is, run it, and let the first few jobs end."""
         wants = [Want(name, 100) for name in draw.NAMES]
         claimed: list[Claimed] = await self.call("claim", worker, wants, 100)
-        for job in claimed:
+        for place, job in enumerate(claimed):
+            how, value = DID[endings[place] if place < len(endings) else "completed"]
             self.see(Began(self.at, "n", job.name, job.id, job.attempt))
-            self.see(Ended(self.at, "n", job.name, job.id, job.attempt, "returned", {"n": 1.0}))
+            self.see(Ended(self.at, "n", job.name, job.id, job.attempt, how, value))
         outcomes = [lawful(job, ending) for job, ending in zip(claimed, endings, strict=False)]
+        self.said.update({(outcome.id, outcome.attempt): outcome for outcome in outcomes})
         await self.call("settle", *draw.settlement(outcomes))
         return [(job.id, job.attempt) for job in claimed]
 
@@ -208,6 +211,15 @@ NAMES = {
 
 ERROR = '{"type":"E","message":"boom","traceback":null}'
 FINAL_ERROR = '{"type":"Fail","message":"boom","traceback":null}'
+
+
+DID: dict[str, tuple[Any, Any]] = {
+    "completed": ("returned", {"n": 1.0}),
+    "released": ("raised", "Snooze: not now"),
+    "retried": ("raised", "E: boom"),
+    "failed": ("raised", "Fail: boom"),
+}
+"""What a handler does whose job ends in a way."""
 
 
 def shortest(job: Any) -> float | None:
@@ -288,8 +300,8 @@ class Driver:
 
     async def stale(self, number: int) -> None:
         job, attempt = self.claims[number % len(self.claims)]
-        again = True
-        await self.call("settle", [Completed(job, attempt, '{"n":1.0}')], [], [], again)
+        outcome, again = self.recorded.said.get((job, attempt), Completed(job, attempt, '{"n":1.0}')), True
+        await self.call("settle", *draw.settlement([outcome]), again)
 
     async def by_hand(self, verb: str, numbers: list[int]) -> None:
         await self.call(verb, self.sent(numbers))

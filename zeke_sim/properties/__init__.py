@@ -12,6 +12,7 @@ from zeke_sim.properties import (
     answers,
     claims,
     cron,
+    editing,
     expiry,
     interruptions,
     liveness,
@@ -21,6 +22,8 @@ from zeke_sim.properties import (
     sends,
     settling,
     stopping,
+    verdicts,
+    waking,
 )
 from zeke_sim.properties.holding import Property, holds
 from zeke_sim.properties.user import always, eventually, sometimes, unique_effects
@@ -33,6 +36,7 @@ ALL: Final[tuple[Property, ...]] = tuple(
         rows,
         claims,
         settling,
+        verdicts,
         answers,
         sends,
         expiry,
@@ -41,7 +45,9 @@ ALL: Final[tuple[Property, ...]] = tuple(
         stopping,
         retention,
         cron,
+        editing,
         liveness,
+        waking,
     )
     for name, value in vars(module).items()
     if isinstance(value, Property) and not name.startswith("_")

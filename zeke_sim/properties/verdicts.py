@@ -1,0 +1,167 @@
+"""What workers say of attempts is what their handlers did, and nothing is said of one that goes on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zeke_queue.core import jsonb
+from zeke_queue.errors import NotJson
+from zeke_queue.model import Completed, Failed, JobState, Released
+from zeke_sim.history import Answered, Ended, Invoked, Lived, WorkerRow
+from zeke_sim.past import MOMENT, Broken
+from zeke_sim.properties.holding import holds
+from zeke_sim.properties.interruptions import PROMPT, deadline, known_of, lease_over, remember, stood_still
+from zeke_sim.properties.settling import error_of, normal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zeke_sim.past import Past
+
+UNSTORABLE = frozenset({"NotJson", "TooLarge"})
+"""What a failure is called that stands for a result which can't be stored."""
+
+_SHORT = MOMENT.total_seconds()
+
+
+@holds(
+    "a settlement says what the handler did",
+    Invoked,
+    Answered,
+    Lived,
+    WorkerRow,
+    number=13,
+    verbs=("settle", "beat"),
+)
+def a_settlement_says_what_the_handler_did(event: Invoked | Answered | Lived | WorkerRow, past: Past) -> None:
+    """A worker says of an attempt what its handler did: returned, failed for good or not, put it off.
+
+    Of one whose time was up, that it expired. One that it gave up (as it ends, or its lease was over) it may
+    give back. Of a handler that goes on it says nothing before that.
+    """
+    if not isinstance(event, Invoked):
+        if not isinstance(event, Answered) or event.verb == "beat":
+            remember(event, past)
+        return
+    args = event.args
+    for key in ("completed", "failed", "released"):
+        for outcome in args.get(key, ()):
+            _judge(outcome, event, past)
+
+
+def _judge(outcome: Any, event: Invoked, past: Past) -> None:
+    error = error_of(outcome.output) if isinstance(outcome, Failed) else {}
+    if isinstance(outcome, Failed):
+        _ends_as_it_should(outcome, error)
+    if "while_storing" in error:
+        return
+    life = past.lives[outcome.id]
+    ends = [end for end in life.ended.get(outcome.attempt, ()) if end.node == event.node]
+    if ends:
+        _as_it_did(outcome, error, ends[-1], past)
+    elif any(began.node == event.node for began in life.began.get(outcome.attempt, ())):
+        now = Ended(event.at, event.node, "", outcome.id, outcome.attempt, "cancelled", None)
+        if (outcome.id, outcome.attempt) in past.nodes[event.node].running and not _gave_up(now, past):
+            raise Broken(
+                f"{type(outcome).__name__} is said of attempt {outcome.attempt}, whose handler goes on",
+                job=outcome.id,
+                since=life.began[outcome.attempt][-1].at,
+            )
+
+
+def _ends_as_it_should(outcome: Failed, error: dict[str, Any]) -> None:
+    """See that what took too long ends as that, and nothing else does."""
+    expired = error.get("type") == "Expired"
+    if expired is not (outcome.final is JobState.EXPIRED):
+        raise Broken(
+            f"attempt {outcome.attempt} failed of {error.get('type')}, and is to end as {outcome.final}",
+            job=outcome.id,
+        )
+
+
+def _as_it_did(outcome: Any, error: dict[str, Any], end: Ended, past: Past) -> None:
+    """See that an outcome is of what a handler did; which may be what its worker did not wait for."""
+    if isinstance(outcome, Failed) and error.get("type") == "Expired":
+        if end.at + _SHORT >= deadline(end, past, 1 / (1 + past.rules.drift)):
+            return
+    elif isinstance(outcome, Released) and _gave_up(end, past):
+        return
+    elif _too_late(end, past):
+        raise Broken(
+            f"{_shown(outcome, error)} is said of attempt {outcome.attempt}, which ended at {end.at:.3f} s"
+            f" and had time until {deadline(end, past, 1.0):.3f} s",
+            job=outcome.id,
+            since=end.at,
+        )
+    elif any(_is(outcome, error, end, past)):
+        return
+    asked = "" if end.asked is None else f" ({end.asked} s)"
+    raise Broken(
+        f"{_shown(outcome, error)} is said of attempt {outcome.attempt}, whose handler {end.how}"
+        f" {end.value!r}{asked}",
+        job=outcome.id,
+        since=end.at,
+    )
+
+
+def _is(outcome: Any, error: dict[str, Any], end: Ended, past: Past) -> Iterator[bool]:
+    """Yield whether an outcome is of what a handler did, in each way that there is."""
+    kind = str(end.value).partition(":")[0] if end.how == "raised" else end.how
+    if kind == "returned":
+        yield isinstance(outcome, Completed) and normal(outcome.output) == _written(end.value)
+        yield isinstance(outcome, Failed) and outcome.retry_in is None and error.get("type") in UNSTORABLE
+    elif kind == "Snooze":
+        yield isinstance(outcome, Released) and end.asked in {None, outcome.delay}
+    elif kind == "Fail":
+        yield isinstance(outcome, Failed) and outcome.retry_in is None and error.get("type") == kind
+    elif kind == "Retry":
+        yield isinstance(outcome, Failed) and error.get("type") == kind and _asked_for(outcome, end, past)
+    elif kind != "cancelled":
+        yield isinstance(outcome, Failed)
+
+
+def _asked_for(outcome: Failed, end: Ended, past: Past) -> bool:
+    """Tell whether a failure is retried after the seconds that its handler said, while a retry is left."""
+    claim = past.lives[end.job].claims.get(end.attempt)
+    if claim is None or claim.after is None:
+        return True
+    if claim.after.retry_count >= claim.after.retry_limit:
+        return outcome.retry_in is None
+    return outcome.retry_in is not None and end.asked in {None, outcome.retry_in}
+
+
+def _gave_up(end: Ended, past: Past) -> bool:
+    """Tell whether a worker may have given an attempt up by its end: as it ended itself, or its lease did."""
+    early = 1 / (1 + past.rules.drift)
+    stopped = known_of(past).stops.get(end.node)
+    if stopped is not None and end.at + _SHORT >= stopped + past.rules.grace * early:
+        return True
+    began = past.lives[end.job].began[end.attempt][-1].at
+    return lease_over(end, past, began, early) is not None
+
+
+def _too_late(end: Ended, past: Past) -> bool:
+    """Tell whether a handler went on past its deadline for certain, so that it was told of it."""
+    claim = past.lives[end.job].claims.get(end.attempt)
+    since = end.at if claim is None else claim.at
+    return end.at > deadline(end, past, 1 + past.rules.drift) + PROMPT and not stood_still(
+        end.node, since, past
+    )
+
+
+def _shown(outcome: Any, error: dict[str, Any]) -> str:
+    if isinstance(outcome, Failed):
+        return f"Failed({error.get('type')}, retry in {outcome.retry_in} s)"
+    if isinstance(outcome, Completed):
+        return f"Completed({outcome.output})"
+    return f"Released({outcome.delay})"
+
+
+def _written(value: Any) -> str | None:
+    """Return a handler's result as it is stored; None is none."""
+    if value is None:
+        return None
+    try:
+        return normal(jsonb.dumps(value))
+    except NotJson:
+        return "<no JSON>"
