@@ -15,7 +15,7 @@ from tests.runtime.workers.place import PATIENCE, Place, turns, until
 from zeke_queue.context import JobContext
 from zeke_queue.model import JobState
 from zeke_queue.worker import Worker
-from zeke_queue.worker.crew import HURRY
+from zeke_queue.worker.crew import HURRY, LAST_WORDS
 from zeke_queue.worker.link import LONGEST_PAUSE
 
 if TYPE_CHECKING:
@@ -245,6 +245,25 @@ async def test_a_claim_that_is_under_way_gives_its_jobs_back(place: Place) -> No
     answer.set()
     await running
     assert (slow.running, place.state(job_id)) == (0, CREATED)
+
+
+async def test_a_claim_that_is_answered_late_in_the_end_gives_its_jobs_back(place: Place) -> None:
+    """The worker has stopped waiting for it, but has not gone: outcomes may be on their way as long again."""
+    slow = Slow(place, retry_limit=0)
+    worker = place.worker()
+    running = start(worker)
+    await until(place.asleep)
+    answer = place.storage.held["claim"] = asyncio.Event()
+    job_id = await place.send(slow.task)
+    await until(lambda: place.state(job_id) is ACTIVE)
+    worker.stop()
+    await turns()
+    place.clock.advance(LAST_WORDS)
+    await turns()
+    answer.set()
+    await running
+    job = await place.job(job_id)
+    assert (slow.running, job.state, job.retry_count) == (0, CREATED, 0)
 
 
 async def test_a_claim_whose_answer_was_lost_gives_its_jobs_back_at_the_end(place: Place) -> None:

@@ -253,6 +253,8 @@ class Crew:
     async def _last_words(self) -> None:
         """Settle what is left, and say goodbye: what was not settled is overdue then."""
         await self._ended("settle", "claim")
+        # A claim that was answered only now has brought jobs after the settler had nothing left to do.
+        await self._holdings.settler.run()
         await self._notes.flush()
         # A beat that arrives after the goodbye would make the storage believe in a worker that is gone.
         await self._end("beat", "lease")
