@@ -1,0 +1,100 @@
+"""What is chosen and what is left out: which node goes first, and which decisions a shrunk plan keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from itertools import pairwise
+from typing import Any
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.errors import StorageUnavailable
+from zeke_sim.draws import Draws
+from zeke_sim.faults import NONE
+from zeke_sim.history import Answered
+from zeke_sim.node import Node
+from zeke_sim.plan import Plan
+from zeke_sim.run import Outcome, run
+from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
+from zeke_sim.shrink import shrink
+
+Program = Callable[[Node], Awaitable[None]]
+
+
+def scenario(programs: dict[str, Program]) -> Scenario:
+    def build(_draws: Draws) -> Setup:
+        return Setup(Catalog(), clients=programs, workers=0, supervisors=0, phase=20.0, quiet=30.0)
+
+    return Scenario("choices", "", build)
+
+
+def played(one: Scenario, decisions: dict[str, Any] | None, **knobs: Any) -> Outcome:
+    return run(one, Plan("choices", 5, "given", NONE.but(**knobs), decisions))
+
+
+def test_a_node_of_high_priority_goes_first_until_it_falls() -> None:
+    """Turns alternate; priorities let one node run on while it can, and now and then change which."""
+    heard: list[str] = []
+
+    async def talk(node: Node) -> None:
+        for _ in range(400):
+            heard.append(node.name)
+            await node.clock.sleep(0)
+
+    names = [f"c{number}" for number in range(1, 5)]
+    one = scenario(dict.fromkeys(names, talk))
+    played(one, None, order="turns")
+    turns, heard = heard, []
+    played(one, None, order="priorities")
+    switches = [sum(a != b for a, b in pairwise(said)) for said in (turns, heard)]
+    assert switches[0] > 1500
+    # Without falling there would be as many switches as nodes that come to their end.
+    assert len(names) < switches[1] < switches[0] / 5
+
+
+def test_an_answer_under_way_does_not_reach_a_node_that_was_cut_off_meanwhile() -> None:
+    async def ask(node: Node) -> None:
+        try:
+            await node.storage.now()
+        except StorageUnavailable:
+            return
+
+    decisions = {
+        "c1/now/1": {"back": 4.0},
+        "node/c1/0": {"fault": "cut_in", "at": 2.0, "for": 3.0},
+    }
+    answers = [
+        event for event in played(scenario({"c1": ask}), decisions).events if isinstance(event, Answered)
+    ]
+    assert [(event.verb, event.outcome) for event in answers] == [("now", "unknown")]
+
+
+def test_who_has_a_slow_clock_sleeps_for_longer() -> None:
+    woken: list[float] = []
+
+    async def sleep(node: Node) -> None:
+        await node.clock.sleep(1.0)
+        before = node.clock.monotonic()
+        await node.clock.sleep(4.0)
+        woken.extend([node.world.time(), node.clock.monotonic() - before])
+
+    one = scenario({"c1": sleep})
+    played(one, {"node/c1/0": {"fault": "drift", "at": 0.5, "rate": 0.5}})
+    (at, slept) = woken
+    assert abs(slept - 4.0) < 0.001
+    assert abs(at - 9.0) < 0.001
+
+
+async def _frail(node: Node) -> None:
+    for _ in range(8):
+        try:
+            await node.storage.now()
+        except StorageUnavailable:
+            raise ValueError("no answer") from None
+
+
+def test_a_shrunk_plan_keeps_of_a_fault_what_makes_it_one() -> None:
+    one = scenario({"c1": _frail})
+    failed = played(one, {"c1/now/2": {"back": 0.1}, "c1/now/3": {"fault": "lost", "wait": 0.5, "back": 0.3}})
+    assert failed.violation is not None
+    assert shrink(one, failed).outcome.plan.decisions == {"c1/now/3": {"fault": "lost"}}
