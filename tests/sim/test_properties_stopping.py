@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sim.histories import History
-from zeke_queue.model import Completed
+from tests.sim.histories import WORKERS, History
+from zeke_queue.model import Completed, Released, WorkerInfo
+from zeke_sim.properties import by_name
 
 BEGINS, ENDS = "who ends begins nothing", "who is told to stop ends in time"
+LEAVES = "who leaves holds nothing"
 
 
 def _stopping(**rules: float) -> History:
@@ -85,3 +87,39 @@ def test_who_is_no_worker_may_take_its_time() -> None:
     h.wait(40.0)
     h.lived("v1", "stopped")
     assert h.verdict() is None
+
+
+def _leaves(h: History, answer: str | None) -> History:
+    """A worker says goodbye a second after its last settlement was called, which was answered so."""
+    call = h.invoke("settle", "w1", completed=(), failed=(), released=(), again=False)
+    if answer is not None:
+        h.answer(call, set() if answer == "ok" else "away", answer)
+    h.wait(1.0)
+    h.invoke("leave", "w1", worker=WORKERS["w1"])
+    return h
+
+
+@pytest.mark.parametrize("answer", ["ok", "unknown"])
+def test_a_worker_that_leaves_jobs_behind(answer: str) -> None:
+    h = History()
+    h.claim(h.send())
+    assert _leaves(h, answer).breaks(LEAVES).startswith("w1 leaves, and still holds 1")
+
+
+def test_a_worker_that_leaves_when_the_storage_has_long_been_away() -> None:
+    for failed in ("unknown", None):
+        h = History()
+        h.claim(h.send())
+        call = h.invoke("beat", "w1", worker=WorkerInfo(WORKERS["w1"], "w1", 1, ("a",), 15.0))
+        h.wait(5.0)
+        if failed is not None:
+            h.answer(call, "away", failed)
+        assert _leaves(h, failed).verdict(by_name(LEAVES)) is None
+
+
+def test_a_worker_that_holds_nothing_may_leave() -> None:
+    h = History()
+    job = h.send()
+    h.claim(job)
+    h.settle(job, Released(job, 1))
+    assert _leaves(h, "ok").verdict(by_name(LEAVES)) is None

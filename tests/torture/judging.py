@@ -36,7 +36,9 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "ticks are served in time": _LATE,
     "who has to end is told so": _LATE,
     "who ends begins nothing": _LATE,
+    "who sleeps is woken": _LATE,
     "who is told to stop ends in time": _LATE,
+    "who leaves holds nothing": _LATE,
     "claims go in order": "rows that others hold locked for a moment are passed over, and locks are not seen",
 }
 """Properties that are not judged here, by name, each with the reason."""
@@ -86,7 +88,10 @@ def read(folder: Path) -> list[Event]:
 def put_together(folder: Path) -> list[Event]:
     """Return the events as properties take them: each change with its call, where that is known."""
     began = datetime.fromisoformat(about(folder)["began"])
-    return bounded(list(attributed(read(folder))), began)
+    events = bounded(list(attributed(read(folder))), began)
+    # Others use the machine too, so any process may stand still for a moment at any time.
+    nodes = sorted({event.node for event in events if isinstance(event, Lived)})
+    return [*(Fault(0.0, node, f"{node}/stall", "stall", None) for node in nodes), *events]
 
 
 def about(folder: Path) -> dict[str, Any]:
