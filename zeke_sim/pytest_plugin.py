@@ -58,6 +58,18 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", marker)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let a module's mark for async tests not be held against those of ``zeke_sim.test``, which are plain."""
+    if not hasattr(getattr(item, "function", None), "zeke_simulated"):
+        return
+    closest = item.get_closest_marker
+
+    def marker(name: str, default: Any = None) -> Any:
+        return default if name == "asyncio" else closest(name, default)
+
+    setattr(item, "get_closest_marker", marker)  # noqa: B010
+
+
 @pytest.fixture
 def zeke_catalog(request: pytest.FixtureRequest) -> Catalog:
     """The application's catalog: override this, or mark tests with ``zeke_catalog("module:name")``."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.sim.plugging import application, run
 from tests.sim.test_plugin_queue import ASYNC
 from zeke_queue import UsageError
+from zeke_sim.harness import servers
 from zeke_sim.harness.servers import server
 
 if TYPE_CHECKING:
@@ -99,3 +101,18 @@ def test_a_choice_that_is_none() -> None:
         server("mysql", "run"),
     ):
         raise AssertionError
+
+
+@pytest.mark.parametrize(("engine", "taken"), [(True, "container"), (False, "embedded")])
+def test_a_container_is_taken_if_an_engine_has_the_image(
+    monkeypatch: pytest.MonkeyPatch, *, engine: bool, taken: str
+) -> None:
+    monkeypatch.setattr(servers, "_docker", lambda arguments: engine)
+    monkeypatch.setattr(servers, "_container", lambda: nullcontext("container"))
+    monkeypatch.setattr(servers, "_embedded", lambda run: nullcontext("embedded"))
+    with server("auto", "run") as dsn:
+        assert dsn == taken
+    with server("testcontainers", "run") as dsn:
+        assert dsn == "container"
+    with server("postgresql://elsewhere/db", "run") as dsn:
+        assert dsn == "postgresql://elsewhere/db"

@@ -169,6 +169,7 @@ class Stage:
 
     def drive_working(self, work: Coroutine[Any, Any, T]) -> T:
         """Run something while the worker works, and what comes due is done."""
+        self._check(work)
         _ = self.queue
         try:
             return self._drive(self._accompanied(work))
@@ -188,13 +189,26 @@ class Stage:
         self.drive_working(self._drain())
 
     def _drive(self, work: Coroutine[Any, Any, T]) -> T:
-        if self._ended:
-            work.close()
-            raise UsageError("zeke: the test has ended; nothing can be done on its queue any more")
+        self._check(work)
         with self._inside():
             result = drive(self.loop, work)
         self._hear_of_failures()
         return result
+
+    def _check(self, work: Coroutine[Any, Any, Any]) -> None:
+        """See that something can be run now.
+
+        Raises:
+            UsageError: it can't.
+        """
+        wrong = None
+        if self._ended:
+            wrong = "zeke: the test has ended; nothing can be done on its queue any more"
+        elif asyncio._get_running_loop() is self.loop:  # noqa: SLF001
+            wrong = "zeke: it is the test's, and was called within a handler; there, send by the job"
+        if wrong is not None:
+            work.close()
+            raise UsageError(wrong)
 
     @contextmanager
     def _inside(self) -> Generator[None]:

@@ -46,6 +46,9 @@ DAY: Final = 86400.0
 FAULTS: Final = ("default", "storm", "none")
 """Words for which faults there are; a list of their kinds is the other way to say it."""
 
+SIMULATED: Final = "zeke_simulated"
+"""The attribute by which the plugin knows a test that runs worlds; it names it once more."""
+
 ASSERTED: Final = "what the test asserts"
 STORM: Final = {"statement": 0.06, "wake": 0.3, "handler": 0.2, "node": 3.0, "database": 1.0, "skip": 0.1}
 
@@ -277,12 +280,16 @@ def _made_test(
             f"zeke_sim.test: {value_shown(workload)} is not async; write `async def`, and await what it calls"
         )
     signature = inspect.signature(workload)
-    held, *fixtures = signature.parameters.values()
+    parameters = list(signature.parameters.values())
+    bound = [parameters.pop(0)] if parameters and parameters[0].name == "self" else []
+    if not parameters:
+        raise UsageError(
+            f"zeke_sim.test: {value_shown(workload)} takes nothing; its first argument is the world's client"
+        )
 
-    def simulated(request: pytest.FixtureRequest, **given: Any) -> None:
-
+    def simulated(*instance: Any, request: pytest.FixtureRequest, **given: Any) -> None:
         async def work(client: Client) -> None:
-            await workload(client, **given)
+            await workload(*instance, client, **given)
 
         hits: Counter[str] = Counter()
         node = request.node
@@ -298,14 +305,14 @@ def _made_test(
             hits=hits,
         )
 
-    del held
     asked = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     simulated.__name__ = workload.__name__
     simulated.__qualname__ = workload.__qualname__
     simulated.__module__ = workload.__module__
     simulated.__doc__ = workload.__doc__
-    others = [one for one in fixtures if one.name != "request"]
-    simulated.__signature__ = signature.replace(parameters=[asked, *others])
+    others = [one for one in parameters[1:] if one.name != "request"]
+    simulated.__signature__ = signature.replace(parameters=[*bound, asked, *others])
+    setattr(simulated, SIMULATED, True)
     setattr(simulated, "pytestmark", list(getattr(workload, "pytestmark", [])))  # noqa: B010
     return simulated
 
