@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 KINDS: Final[Mapping[str, str]] = {
     "kill": "kill -9 of a process, which is started again later",
-    "stop": "SIGSTOP of a process, for shorter or longer than the lease, then SIGCONT",
+    "pause": "SIGSTOP of a process, for shorter or longer than the lease, then SIGCONT",
     "drain": "SIGTERM to a process, which is started again when it has ended",
     "restart-fast": "the server is restarted in good order",
     "restart-immediate": "the server crashes, and recovers",
@@ -38,7 +38,7 @@ KINDS: Final[Mapping[str, str]] = {
 
 _WEIGHTS: Final[Mapping[str, int]] = {
     "kill": 8,
-    "stop": 7,
+    "pause": 7,
     "drain": 4,
     "restart-fast": 1,
     "restart-immediate": 1,
@@ -118,7 +118,7 @@ def _length(draw: random.Random, kind: str, lease: float) -> float:
         return 0.0
     if kind == "kill":
         return draw.choice([0.0, 0.5, 2.0, lease + 2])
-    if kind in ("stop", "cut", "cut-up", "cut-down"):
+    if kind in ("pause", "cut", "cut-up", "cut-down"):
         return draw.choice([0.3, 1.0, lease * 0.8, lease + 1, lease + 3, lease + 6])
     return draw.choice([0.3, 1.0, 2.0, 4.0])
 

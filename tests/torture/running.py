@@ -190,7 +190,7 @@ class Run:
         self._journal.write(Fault(at, planned.node, planned.address, planned.kind, until))
         if planned.node == "server":
             await self._inflict_on_server(planned)
-        elif planned.kind in ("kill", "stop", "drain"):
+        elif planned.kind in ("kill", "pause", "drain"):
             await self._inflict_on_process(planned, self._nodes[planned.node])
         else:
             hit = [n for n in self._nodes.values() if planned.node in (chaos.ALL, n.name)]
@@ -213,7 +213,7 @@ class Run:
                 await node.kill()
                 await self._clock.sleep(planned.length)
                 await node.start()
-            case "stop":
+            case "pause":
                 if await node.pause():
                     await self._clock.sleep(planned.length)
                     node.resume()

@@ -59,7 +59,7 @@ def test_a_long_schedule_has_every_fault_and_ends_in_time() -> None:
     assert {one.kind for one in planned} == set(chaos.KINDS)
     assert {one.node for one in planned} == {*NODES, "server", chaos.ALL}
     assert max(one.at + one.length for one in planned) <= 600
-    assert {one.length > 3 for one in planned if one.kind == "stop"} == {True, False}
+    assert {one.length > 3 for one in planned if one.kind == "pause"} == {True, False}
 
 
 @pytest.fixture
