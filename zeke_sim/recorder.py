@@ -128,7 +128,9 @@ class Recorder:
     def _plan_row(self, clock: Clock) -> Callable[[str, Plan | None, Plan | None], None]:
         def tell(key: str, before: Plan | None, after: Plan | None) -> None:
             was, is_now = before and before.schedule, after and after.schedule
-            self.add(ScheduleRow(self._time(), clock.now(), key, was, is_now))
+            declared, declared_before = after and after.declared, before and before.declared
+            now = clock.now()
+            self.add(ScheduleRow(self._time(), now, key, was, is_now, declared, declared_before))
 
         return tell
 

@@ -325,6 +325,7 @@ class World:
             limits=limits,
             strict_order=not self.knobs.skip,
             grace=options.get("grace", 30.0),
+            clients=frozenset(setup.clients),
         )
 
     def _populate(self) -> None:

@@ -137,7 +137,7 @@ class Plans:
 def _change(draws: Draws, plans: Plans, names: Sequence[str]) -> Deed:
     """Draw what somebody does about a schedule."""
     name, given = draws.pick(names), plans.definition()
-    what = draws.pick(("edit", "edit", "pause", "resume", "drop", "create", "create"))
+    what = draws.pick(("edit", "edit", "pause", "pause", "resume", "resume", "drop", "create"))
 
     async def do(node: Node) -> None:
         queue = node.queue
@@ -202,7 +202,9 @@ def build(draws: Draws) -> Setup:
     for name in names:
         catalog.schedule(name, **plans.definition())
     phase = shape.phase
-    deeds = [(draws.uniform(0.0, phase), _change(draws, plans, names)) for _ in range(draws.below(5))]
+    # Some people go on when nothing fails any more: then what they say must be heeded soon.
+    until = phase + draws.pick((0.0, 60.0))
+    deeds = [(draws.uniform(0.0, until), _change(draws, plans, names)) for _ in range(draws.below(7))]
     if draws.chance(0.5):
         deeds.append((draws.uniform(0.0, 0.6) * phase, _away(draws.uniform(0.2, 0.8) * phase)))
     missed = shape.missed

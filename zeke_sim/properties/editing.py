@@ -1,0 +1,105 @@
+"""What schedules keep through edits, pauses and redeployments, and that an edit is soon heeded."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from zeke_queue.core import jsonb
+from zeke_sim.history import Invoked, ScheduleRow
+from zeke_sim.past import Broken, End
+from zeke_sim.properties.cron import tick_of
+from zeke_sim.properties.holding import holds
+from zeke_sim.properties.liveness import duty_since
+
+if TYPE_CHECKING:
+    from zeke_queue.model import Schedule
+    from zeke_sim.past import Past
+
+EVERY: Final = 1.0
+"""Seconds between a scheduler's looks."""
+
+
+@holds("a paused schedule serves nothing", ScheduleRow, number=12)
+def a_paused_schedule_serves_nothing(event: ScheduleRow, _past: Past) -> None:
+    """While a schedule is paused, no occurrence of it is decided on."""
+    before, after = event.before, event.after
+    if before is None or after is None or not before.paused or not after.paused:
+        return
+    if after.last_tick is not None and after.last_tick != before.last_tick:
+        raise Broken(
+            f"{event.name!r} is paused, and had decided up to {before.last_tick}, and has up to"
+            f" {after.last_tick}"
+        )
+
+
+@holds("an edit outlives a redeploy", ScheduleRow, Invoked, number=12, verbs=("put_schedule",))
+def an_edit_outlives_a_redeploy(event: ScheduleRow | Invoked, past: Past) -> None:
+    """As long as code declares the same, a schedule changes only as somebody asked at run time."""
+    asked = past.of("asked schedules", dict[str, list[Any]])
+    if isinstance(event, Invoked):
+        schedule = event.args["schedule"]
+        asked.setdefault(schedule.name, []).append(_said(schedule))
+        return
+    before, after = event.before, event.after
+    if before is None or after is None or event.declared is None or _said(before) == _said(after):
+        return
+    if event.declared == event.declared_before and _said(after) not in asked.get(event.name, []):
+        raise Broken(
+            f"{event.name!r} was {before.cron} in {before.zone}{_paused(before)}, and is {after.cron} in"
+            f" {after.zone}{_paused(after)}, which nobody asked for; and code declares what it did"
+        )
+
+
+def _said(schedule: Schedule) -> tuple[object, ...]:
+    data = None if schedule.data is None else jsonb.normalise(schedule.data)
+    return schedule.cron, schedule.zone, schedule.task, data, schedule.catch_up, schedule.paused
+
+
+def _paused(schedule: Schedule) -> str:
+    return " (paused)" if schedule.paused else ""
+
+
+@holds("one occurrence has one id", Invoked, number=12, verbs=("insert",))
+def one_occurrence_has_one_id(event: Invoked, past: Past) -> None:
+    """Whoever sends an occurrence of a schedule, and however often, sends it under one id.
+
+    So one that was sent already, by somebody whose answer was lost, is not sent again.
+    """
+    known = past.of("ids of occurrences", dict[tuple[str, datetime], UUID])
+    for job in event.args["jobs"]:
+        tick = tick_of(job)
+        if tick is not None and known.setdefault(tick, job.id) != job.id:
+            raise Broken(f"{tick[0]!r} of {tick[1]} is sent as {job.id}, and was sent as {known[tick]}")
+
+
+@holds("an edit is heeded soon", ScheduleRow, End, number=12)
+def an_edit_is_heeded_soon(event: ScheduleRow | End, past: Past) -> None:
+    """When nothing fails any more, a schedule that starts anew is decided on within a scheduler's look."""
+    anew = past.of("schedules that start anew", dict[str, float])
+    if isinstance(event, End):
+        for name, written in anew.items():
+            _in_time(name, written, past)
+        return
+    written = anew.pop(event.name, None)
+    if event.after is None or event.after.paused:
+        return
+    if event.after.last_tick is None:
+        anew[event.name] = event.at if written is None or event.before is None else written
+        if event.before is not None and _said(event.before) != _said(event.after):
+            anew[event.name] = event.at
+    elif written is not None:
+        _in_time(event.name, written, past)
+
+
+def _in_time(name: str, written: float, past: Past) -> None:
+    since = duty_since("due_schedules", past)
+    if since is None:
+        return
+    most = max(written, since) + EVERY * (1 + past.rules.drift) + past.rules.slack
+    if past.at > most:
+        raise Broken(
+            f"{name!r} was written at {written:.3f} s, and nobody has looked at it by {past.at:.3f} s",
+            since=written,
+        )

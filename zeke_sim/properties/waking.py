@@ -1,0 +1,89 @@
+"""Whoever sleeps is woken: by each job that comes to be due on a queue that it sleeps on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.model import WAITING
+from zeke_sim.faults import WAKE
+from zeke_sim.history import Change, Fault, Invoked
+from zeke_sim.past import Broken, End
+from zeke_sim.properties.holding import holds
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zeke_sim.history import Image
+    from zeke_sim.past import Past
+
+PROMPT: Final = 0.3
+"""Seconds within which a worker that is woken looks."""
+
+ASLEEP: Final = 0.5
+"""Seconds without a job and a look after which a worker sleeps for certain, and does not only begin to."""
+
+
+class _Sleepers:
+    """Which nodes should look soon, and for what; and when each looked last.
+
+    Attributes:
+        called: since when, and for which job, by node.
+        looks: when a node invoked its last two claims.
+        faulty: when a wait for work of a node met a fault last; of the database, when it went away.
+    """
+
+    def __init__(self) -> None:
+        self.called: dict[str, tuple[float, UUID]] = {}
+        self.looks: dict[str, tuple[float, float]] = {}
+        self.faulty: dict[str, float] = {}
+
+
+@holds("who sleeps is woken", Change, Invoked, Fault, End, number=16)
+def who_sleeps_is_woken(event: Change | Invoked | Fault | End, past: Past) -> None:
+    """A worker that has nothing to do looks at once when a job comes to be due, unless the wake-up gets lost.
+
+    Every worker does that sleeps on the job's queue, since none can know whether another one is alive.
+    """
+    sleepers = past.of("sleepers", _Sleepers)
+    if isinstance(event, Fault):
+        if event.kind in WAKE or event.node == "db":
+            sleepers.faulty[event.node] = event.at if event.until is None else event.until
+        return
+    if isinstance(event, Invoked):
+        if event.verb == "claim":
+            sleepers.called.pop(event.node, None)
+            sleepers.looks[event.node] = (sleepers.looks.get(event.node, (0.0, 0.0))[1], event.at)
+    elif isinstance(event, Change) and event.table == "job":
+        row = event.after
+        if row is not None and row.state in WAITING and row.start_after <= event.now:
+            _call(row, event, sleepers, past)
+    for node, (since, job) in list(sleepers.called.items()):
+        if event.at > since + PROMPT:
+            del sleepers.called[node]
+            known = past.nodes[node]
+            well = known.well_since(past.at, past.rules.slack)
+            if well is not None and well <= since:
+                raise Broken(
+                    f"{node} slept at {since:.3f} s, and has not looked by {event.at:.3f} s", job=job
+                )
+
+
+def _call(row: Image, event: Change, sleepers: _Sleepers, past: Past) -> None:
+    """Expect of all workers that sleep on the row's queue that they look."""
+    queue = past.queues.get(row.name)
+    if queue is not None and (queue.paused_on is not None or queue.concurrency_limit is not None):
+        return
+    if sleepers.faulty.get("db", -1.0) >= event.at - ASLEEP:
+        return
+    for crew in past.crews.values():
+        node = past.nodes.get(crew.node)
+        if node is None or row.name not in crew.queues or crew.holds or node.running or node.open:
+            continue
+        if not any(past.crews[worker] is crew for worker in node.workers):
+            continue
+        before, last = sleepers.looks.get(crew.node, (event.at, event.at))
+        well = node.well_since(past.at, past.rules.slack)
+        # It pauses after what failed; a look since then shows that it is done with that.
+        calm = well is not None and well < last and max(crew.rested, node.rested) + ASLEEP < event.at
+        if calm and last + ASLEEP < event.at and sleepers.faulty.get(crew.node, -1.0) < before:
+            sleepers.called.setdefault(crew.node, (event.at, row.id))
