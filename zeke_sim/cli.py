@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BROKEN: Final = 1
 MISUSED: Final = 2
+UNHEARD_SHOWN: Final = 5
 
 sim = typer.Typer(
     name="sim",
@@ -122,6 +123,7 @@ def replay(
         files = Written(plan, page or plan.with_suffix(".html"))
         if outcome.violation is None:
             typer.echo(f"Nothing breaks: {_counted(outcome)}, twice alike")
+            _tell_of_the_unheard(given, outcome)
             return
         twice = Shrunk(outcome, len(given.decisions or {}), 0.0, 2)
         told = shown(outcome, files, scenario.properties, twice)
@@ -271,6 +273,15 @@ def _screen(told: Any) -> str:
     from zeke_sim.report import text  # noqa: PLC0415
 
     return text.screen(told, colour=sys.stdout.isatty())
+
+
+def _tell_of_the_unheard(given: Plan, outcome: Outcome) -> None:
+    """Say which decisions of a plan were never asked for, as those of another version of its scenario are."""
+    all_of_them = given.decisions or {}
+    left = [address for address in all_of_them if address not in (outcome.plan.decisions or {})]
+    if left:
+        shown = ", ".join(left[:UNHEARD_SHOWN]) + (" …" if len(left) > UNHEARD_SHOWN else "")
+        typer.echo(f"{len(left)} of {len(all_of_them)} decisions never came up: {shown}", err=True)
 
 
 def _counted(outcome: Outcome) -> str:

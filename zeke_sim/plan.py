@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_sim.errors import SimulationError
 from zeke_sim.faults import KINDS, NONE, Knobs
@@ -68,6 +68,7 @@ class Plan:
                 raise SimulationError(
                     f"{name}: it is a plan of version {version}, and this is {VERSION}; find the failure anew"
                 )
+            _check(given)
             return cls(
                 given["scenario"],
                 given["seed"],
@@ -88,12 +89,31 @@ class Plan:
             SimulationError: there is none.
         """
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             raise SimulationError(
                 f"{path}: {error.strerror}; give a file that `zeke sim run` wrote"
             ) from None
         return cls.loads(text, str(path))
+
+
+def _check(given: Any) -> None:
+    """See that a plan's values are of their types.
+
+    Raises:
+        ValueError: one is not; the message says which.
+    """
+    scenario, seed, decisions = given["scenario"], given["seed"], given["decisions"]
+    if not isinstance(scenario, str):
+        raise ValueError(f"scenario: {scenario!r} is no name")  # noqa: TRY004 - told like the others
+    if not isinstance(seed, int):
+        raise ValueError(f"seed: {seed!r} is no whole number")  # noqa: TRY004
+    if not isinstance(decisions, dict | None):
+        raise ValueError(f"decisions: they are a {type(decisions).__name__}")  # noqa: TRY004
+    for address, one in cast("dict[str, Any]", decisions or {}).items():
+        fault = cast("dict[str, Any]", one).get("fault") if isinstance(one, dict) else None
+        if fault is not None and fault not in KINDS:
+            raise ValueError(f"decisions: {address}: there is no fault {fault!r}")
 
 
 STRATEGIES: Final = ("permuted", "storm", "swarm", "fifo")

@@ -69,6 +69,25 @@ def test_a_plan_that_breaks_nothing_replays_green(failure: tuple[Result, Path], 
     assert "nothing to shrink" in result.stderr
 
 
+def test_decisions_that_never_came_up_are_told_of(failure: tuple[Result, Path], tmp_path: Path) -> None:
+    """As they are in the plan of a scenario that is another one by now."""
+    old = tmp_path / "old.json"
+    old.write_text(
+        Plan.read(plan_of(failure)).with_decisions({"w9/claim/1": {"fault": "lost"}}).dumps(),
+        encoding="utf-8",
+    )
+    result = zeke_sim("replay", old)
+    assert result.exit_code == 0
+    assert "1 of 1 decisions never came up: w9/claim/1" in result.stderr
+
+
+def test_a_file_that_is_no_text_is_no_plan(tmp_path: Path) -> None:
+    (tmp_path / "plan.json").write_bytes(b"\xff\xfe")
+    result = zeke_sim("replay", tmp_path / "plan.json")
+    assert result.exit_code == 2
+    assert "it is no plan" in result.stderr
+
+
 def test_the_trace_shows_every_event(failure: tuple[Result, Path], tmp_path: Path) -> None:
     result = zeke_sim("replay", plan_of(failure), "--trace", "--html", tmp_path / "page.html")
     assert len(result.stdout.splitlines()) > 50

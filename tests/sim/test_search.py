@@ -20,6 +20,11 @@ NAME = SCENARIO.name
 RULE = "no claim is left unanswered"
 
 
+def given(**changes: object) -> str:
+    plan = {"version": 1, "scenario": "retries", "seed": 7, "knobs": {}, "decisions": {}}
+    return json.dumps({**plan, **changes})
+
+
 @pytest.fixture(scope="module")
 def found() -> Finding:
     finding = find([NAME], itertools.count(), 60, shrink=True)
@@ -74,6 +79,13 @@ def test_a_plan_is_the_same_run_after_it_went_through_json(found: Finding) -> No
         ("[]", "it is no plan"),
         ("{}", "it is no plan"),
         (json.dumps({"version": 99}), "a plan of version 99"),
+        (given(seed="7"), "seed: '7' is no whole number"),
+        (given(scenario=5), "scenario: 5 is no name"),
+        (given(decisions=[]), "decisions: they are a list"),
+        (
+            given(decisions={"w1/claim/1": {"fault": "nope"}}),
+            "decisions: w1/claim/1: there is no fault 'nope'",
+        ),
     ],
 )
 def test_what_is_no_plan_is_refused(text: str, said: str) -> None:
