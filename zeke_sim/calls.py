@@ -229,8 +229,12 @@ class _Call:
         """Hand the answer to the node, which hears it in its own time: a dead one never."""
         node, loop = self._calls.node, self._calls.world.loop
         self._calls.world.open_calls -= self._counted
-        if node.incarnation == self._incarnation and not node.dead and not self._waiter.done():
+        if node.incarnation != self._incarnation or node.dead or self._waiter.done():
+            return
+        if node.lane.ready or node.lane.paused:
             loop.call_soon(self._hear, outcome, result, issued, context=node.context)
+        else:
+            self._hear(outcome, result, issued)  # it would be the next thing that the node does
 
     def _hear(self, outcome: Any, result: Any, issued: datetime | None) -> None:
         if self._waiter.done():
