@@ -230,8 +230,8 @@ def build(draws: Draws) -> Setup:
     phase, kept = PHASE, draws.pick((5.0, 20.0))
     if draws.chance(0.15):
         # A program that can't reach the database for longer than those that wait in it are patient.
-        phase, kept = PHASE + 1.2 * PATIENCE, 3 * PATIENCE
-        deeds.append((draws.uniform(0.1, 0.6) * PHASE, _cut_off("c2", 1.2 * PATIENCE)))
+        phase, kept = PHASE + 2 * PATIENCE, 4 * PATIENCE
+        deeds.append((draws.uniform(0.1, 0.3) * PHASE, _cut_off("c2", 2 * PATIENCE)))
     waits = [_drawn(draws, number, jobs) for number in range(6 + draws.below(5))]
     return Setup(
         catalog,
