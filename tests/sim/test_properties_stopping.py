@@ -123,3 +123,11 @@ def test_a_worker_that_holds_nothing_may_leave() -> None:
     h.claim(job)
     h.settle(job, Released(job, 1))
     assert _leaves(h, "ok").verdict(by_name(LEAVES)) is None
+
+
+def test_a_worker_whose_lease_was_over_may_leave_what_is_not_its_any_more() -> None:
+    h = History(lease=4.0)
+    h.beat()
+    h.claim(h.send())
+    h.wait(4.5)
+    assert _leaves(h, "ok").verdict(by_name(LEAVES)) is None

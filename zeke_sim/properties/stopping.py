@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Final
 
 from zeke_sim.history import Answered, Began, Invoked, Lived
@@ -9,6 +10,8 @@ from zeke_sim.past import Broken, End
 from zeke_sim.properties.holding import holds
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from zeke_sim.past import Past
 
 PROMPT: Final = 0.1
@@ -111,10 +114,12 @@ def nobody_ends_unasked(event: Lived, past: Past) -> None:
 def who_leaves_holds_nothing(event: Answered | Invoked, past: Past) -> None:
     """A worker that says goodbye has settled or given back all that it held.
 
-    Unless it could not, since the storage has not answered for as long as it has patience at its end.
+    Unless it could not, since the storage has not answered for as long as it has patience at its end; or its
+    lease was over while it ended, so that its jobs were no longer its to settle.
     """
     failing = past.of("failing", dict[str, float])
     if isinstance(event, Answered):
+        _beaten(event, past)
         if event.outcome != "ok":
             failing.setdefault(event.node, past.calls[event.call].invoked.at)
         elif event.verb != "claim":
@@ -129,9 +134,36 @@ def who_leaves_holds_nothing(event: Answered | Invoked, past: Past) -> None:
         fault.node == event.node and fault.kind in {"pause", "stall"} and fault.at > event.at - LAST_WORDS
         for fault in past.faults
     )
-    if held and event.at - since < PATIENCE / (1 + past.rules.drift) and not stood_still:
+    late = 1 + past.rules.drift
+    if _lapsed(event, past) > event.at - (LAST_WORDS + past.rules.grace) * late:
+        return
+    if held and event.at - since < PATIENCE / late and not stood_still:
         raise Broken(
             f"{event.node} leaves, and still holds {len(held)}; the storage was not away for long",
             job=min(held),
             since=since,
         )
+
+
+def _beaten(event: Answered, past: Past) -> None:
+    """Note when each worker last had a heartbeat answered, and when one came after the end of its lease."""
+    if event.verb != "beat" or event.outcome != "ok":
+        return
+    call = past.calls[event.call].invoked
+    asked, lapsed = past.of("asked and lapsed", _leases)
+    worker = call.args["worker"].id
+    if event.at - asked.get(worker, call.at) > past.rules.lease / (1 + past.rules.drift):
+        lapsed[worker] = event.at
+    asked[worker] = max(asked.get(worker, 0.0), call.at)
+
+
+def _lapsed(event: Invoked, past: Past) -> float:
+    """Return when a worker's lease was last seen to be over, perhaps now; long ago if it never was."""
+    asked, lapsed = past.of("asked and lapsed", _leases)
+    worker = event.args["worker"]
+    over = asked.get(worker, event.at) + past.rules.lease / (1 + past.rules.drift)
+    return event.at if event.at > over else lapsed.get(worker, -inf)
+
+
+def _leases() -> tuple[dict[UUID, float], dict[UUID, float]]:
+    return {}, {}
