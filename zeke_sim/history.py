@@ -13,10 +13,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
+    from zeke_queue.core.options import JobOptions
     from zeke_queue.model import JobState, RunStatus, Schedule
 
 
@@ -276,6 +277,10 @@ class Rules(NamedTuple):
         drift: by which part a node's clock goes too fast or too slow at most.
         grace: seconds that running handlers have when their worker is told to stop.
         clients: nodes whose programs end by themselves; None if that is not known.
+        shared: the limits of tasks with aliases, by all names of each; several where there are several
+            versions of the catalog.
+        options: what tasks say of their jobs, by queue; of each version.
+        duties: the verbs that a node is there to call, by its name; of those that are known.
     """
 
     archive_after: float | None = None
@@ -289,6 +294,9 @@ class Rules(NamedTuple):
     drift: float = 0.05
     grace: float = 30.0
     clients: frozenset[str] | None = None
+    shared: Mapping[tuple[str, ...], Sequence[int | None]] = {}
+    options: Mapping[str, Sequence[JobOptions]] = {}
+    duties: Mapping[str, tuple[str, ...]] = {}
 
 
 class Violation(Exception):

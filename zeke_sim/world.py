@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.catalog import Catalog
+    from zeke_queue.core.options import JobOptions
     from zeke_sim.draws import Decisions, Draws
     from zeke_sim.faults import Knobs
     from zeke_sim.history import Event
@@ -315,6 +316,13 @@ class World:
             for queue in setup.catalog.stored_queues()
             if queue.concurrency_limit is not None
         }
+        shared: dict[tuple[str, ...], list[int | None]] = {}
+        options_of: dict[str, list[JobOptions]] = {}
+        for catalog in (setup.catalog, *setup.others.values()):
+            for task in catalog.tasks.values():
+                options_of.setdefault(task.name, []).append(task.options)
+                if task.aliases:
+                    shared.setdefault((task.name, *task.aliases), []).append(task.concurrency_limit)
         return Rules(
             archive_after=setup.archive_after if setup.supervisors else None,
             delete_after=setup.delete_after if setup.supervisors else None,
@@ -326,6 +334,9 @@ class World:
             strict_order=not self.knobs.skip,
             grace=options.get("grace", 30.0),
             clients=frozenset(setup.clients),
+            shared=shared,
+            options=options_of,
+            duties={node.name: _DUTIES[node.role] for node in self.nodes.values() if node.role in _DUTIES},
         )
 
     def _populate(self) -> None:
@@ -465,6 +476,14 @@ class World:
 def _settings() -> Settings:
     """Return the settings of a deployment that says nothing, read once, since that takes milliseconds."""
     return Settings()
+
+
+_DUTIES: Final = {
+    "worker": ("claim",),
+    "scheduler": ("due_schedules",),
+    "supervisor": ("overdue", "archive", "purge"),
+}
+"""What the processes of a role are there to call."""
 
 
 def _set_rate(clock: VirtualClock, rate: float, now: float) -> None:

@@ -163,6 +163,30 @@ async def _pause(node: Node, name: str, *, paused: bool) -> None:
             await storage.put_schedule(replace(schedule, paused=paused))
 
 
+def _for_a_while(draws: Draws, name: str, until: float) -> list[tuple[float, Deed]]:
+    """Draw that somebody pauses a schedule for a while, or moves it to another zone, and back."""
+    began = draws.uniform(0.0, 0.5 * until)
+    ended = began + draws.uniform(1.0, 0.5 * until)
+    if draws.chance(0.6):
+        return [
+            (began, lambda node: _pause(node, name, paused=True)),
+            (ended, lambda node: _pause(node, name, paused=False)),
+        ]
+    zones = draws.pick(NIGHTS).zone, draws.pick(NIGHTS).zone
+    return [
+        (began, lambda node: _move(node, name, zones[0])),
+        (ended, lambda node: _move(node, name, zones[1])),
+    ]
+
+
+async def _move(node: Node, name: str, zone: str) -> None:
+    """Have a schedule's times read in another zone."""
+    storage = node.queue.storage
+    for schedule in await storage.schedules():
+        if schedule.name == name:
+            await storage.put_schedule(replace(schedule, zone=zone))
+
+
 def _away(seconds: float) -> Deed:
     """Return the deed of ending all schedulers for a time."""
 
@@ -205,6 +229,8 @@ def build(draws: Draws) -> Setup:
     # Some people go on when nothing fails any more: then what they say must be heeded soon.
     until = phase + draws.pick((0.0, 60.0))
     deeds = [(draws.uniform(0.0, until), _change(draws, plans, names)) for _ in range(draws.below(7))]
+    if draws.chance(0.6):
+        deeds += _for_a_while(draws, draws.pick(names), until)
     if draws.chance(0.5):
         deeds.append((draws.uniform(0.0, 0.6) * phase, _away(draws.uniform(0.2, 0.8) * phase)))
     missed = shape.missed

@@ -1,0 +1,63 @@
+"""What a catalog says counts: limits that a task's names share, and options of its schedules' jobs."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from zeke_sim.history import Invoked
+from zeke_sim.past import Broken
+from zeke_sim.properties.cron import tick_of
+from zeke_sim.properties.holding import holds
+
+if TYPE_CHECKING:
+    from zeke_queue.core.options import JobOptions
+    from zeke_queue.model import NewJob
+    from zeke_sim.past import Past
+
+
+@holds("a task's limit is shared out", Invoked, number=8, verbs=("declare_queues",))
+def a_tasks_limit_is_shared_out(event: Invoked, past: Past) -> None:
+    """What is declared for a task's name and its aliases is the task's limit, when it is added up."""
+    declared = {queue.name: queue.concurrency_limit for queue in event.args["queues"]}
+    for names, limits in past.rules.shared.items():
+        if not declared.keys() >= set(names):
+            continue
+        parts = [declared[name] for name in names]
+        whole = None if None in parts else sum(part for part in parts if part is not None)
+        if whole not in limits:
+            raise Broken(f"{', '.join(names)} get {parts} of a limit of {' or '.join(map(str, limits))}")
+
+
+@holds("a tick has its task's options", Invoked, number=12, verbs=("insert",))
+def a_tick_has_its_tasks_options(event: Invoked, past: Past) -> None:
+    """A schedule's job has the options of its task, where the schedule itself says nothing of them."""
+    for job in event.args["jobs"]:
+        tick = tick_of(job)
+        schedule = None if tick is None else past.schedules.get(tick[0])
+        known = past.rules.options.get(job.name)
+        if schedule is None or schedule.options or not known:
+            continue
+        differences = [_difference(job, options) for options in known]
+        if all(differences):
+            raise Broken(f"the job of {schedule.name!r} {differences[0]}", job=job.id)
+
+
+def _difference(job: NewJob, options: JobOptions) -> str | None:
+    """Say in what a job differs from what a task says of its jobs; None if in nothing."""
+    said = {
+        "priority": options.priority,
+        "retry_limit": options.retry_limit,
+        "retry_delay": _seconds(options.retry_delay),
+        "retry_backoff": options.retry_backoff,
+        "retry_delay_max": _seconds(options.retry_delay_max),
+        "expire_in": _seconds(options.expire_in),
+    }
+    for name, value in said.items():
+        if value is not None and getattr(job, name) != value:
+            return f"has {name} {getattr(job, name)}, and its task says {value}"
+    return None
+
+
+def _seconds(given: timedelta | float | None) -> float | None:
+    return given.total_seconds() if isinstance(given, timedelta) else given
