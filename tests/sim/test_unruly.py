@@ -11,6 +11,9 @@ import pytest
 
 from zeke_queue.catalog import Catalog
 from zeke_queue.errors import StorageUnavailable
+from zeke_queue.scheduler import Scheduler
+from zeke_queue.supervisor import Supervisor
+from zeke_queue.worker import Worker
 from zeke_sim import campaign
 from zeke_sim.draws import Draws
 from zeke_sim.errors import SimulationError
@@ -124,6 +127,26 @@ def test_shrinking_keeps_to_the_error_that_a_program_ended_with() -> None:
     assert list(small.plan.decisions or {}) == ["c1/now/1"]
     assert small.violation is not None
     assert "ValueError" in small.violation.text
+
+
+@pytest.mark.parametrize(
+    ("part", "node", "verb"),
+    [(Worker, "w1", "claim"), (Supervisor, "v1", "overdue"), (Scheduler, "s1", "due_schedules")],
+)
+def test_a_part_of_the_runtime_that_never_does_anything_is_found(
+    part: type[Worker | Supervisor | Scheduler], node: str, verb: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def sleep(_self: object) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(part, "run", sleep)
+    one = scenario()
+    lazy = replace(one, build=lambda draws: replace(one.build(draws), schedulers=1, quiet=60.0, phase=5.0))
+    violation = played(lazy).violation
+    assert violation is not None
+    assert violation.rule == "who is there for something does it"
+    assert violation.text.startswith(f"{node} ")
+    assert violation.text.endswith(f"never called {verb}")
 
 
 class _Changing:

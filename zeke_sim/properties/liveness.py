@@ -36,6 +36,29 @@ def duty_since(verb: str, past: Past) -> float | None:
     return max(quiet, min(since)) + DUTY_RECOVERS if since else None
 
 
+@holds("who is there for something does it", End, number=17)
+def who_is_there_for_something_does_it(_event: End, past: Past) -> None:
+    """When nothing fails any more, each worker claims, a scheduler looks for ticks, a supervisor sweeps.
+
+    Without this, one that never did would break no other property of this kind.
+    """
+    for name, verbs in past.rules.duties.items():
+        _begun(name, verbs, past)
+
+
+def _begun(name: str, verbs: tuple[str, ...], past: Past) -> None:
+    node = past.nodes[name]
+    well, quiet = node.well_since(past.at, past.rules.slack), past.since.get("quiet")
+    if well is None or quiet is None or node.hampered:
+        return  # whoever failed at its first calls may be about to try again, however much time is skipped
+    since = max(well, quiet)
+    allowed = DUTY_RECOVERS + past.rules.sweep * (1 + past.rules.drift) + past.rules.slack
+    for verb in verbs:
+        does = bool(node.workers) if verb == "claim" else verb in node.duties
+        if not does and past.at > since + allowed:
+            raise Broken(f"{name} is well since {since:.3f} s, and never called {verb}", since=since)
+
+
 @holds("due jobs are picked up", Change, End, number=16, steps=is_claim)
 def due_jobs_are_picked_up(event: Change | End, past: Past) -> None:
     """When nothing fails any more, an idle worker claims what is due within its poll interval.
