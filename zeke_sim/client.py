@@ -152,6 +152,7 @@ class SimStorage(_Verbs):
 
     Attributes:
         asleep: how many wait for work in it.
+        failing: whether what the node asked for last has failed.
     """
 
     def __init__(self, node: Node, counts: dict[str, int]) -> None:
@@ -160,7 +161,16 @@ class SimStorage(_Verbs):
         self._store = node.world.store
         self._counts = counts
         self.asleep = 0
+        self.failing = False
         super().__init__(Calls(node, counts), self._store)
+
+    async def _call(
+        self, verb: str, args: Mapping[str, Any], do: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Any:
+        self.failing = True
+        result = await super()._call(verb, args, do)
+        self.failing = False
+        return result
 
     # The life of jobs.
 
@@ -177,13 +187,16 @@ class SimStorage(_Verbs):
             yield opened
             opened.require_whole("commit")
         except BaseException:
+            self.failing = True
             world.end_transaction(number, IDLE_IN_TRANSACTION if self._node.link else SHORTEST)
             raise
         try:
             await self._calls.call("commit", {}, server.commit, transaction=number)
         except BaseException:
+            self.failing = True
             world.end_transaction(number, SHORTEST)
             raise
+        self.failing = False
 
     async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
         """Lease due jobs."""

@@ -129,7 +129,9 @@ class Elision:
             return False
         if node.role == "worker":
             return node.storage.asleep > 0
-        return pause <= LATER * (LOOK if node.role == "scheduler" else self._world.setup.sweep)
+        if node.role == "scheduler":
+            return not node.storage.failing and pause <= LATER * LOOK
+        return pause <= LATER * self._world.setup.sweep
 
     def _next(self, whose: str) -> datetime | None:
         """Return from when on there is something to do for schedulers, or for supervisors; None for never."""
