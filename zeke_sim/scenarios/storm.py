@@ -56,26 +56,26 @@ def build(draws: Draws) -> Setup:
     """Draw the traffic: what is sent when, and what the operator does."""
     sent: list[UUID] = []
     programs: dict[str, Any] = {
-        name: _sender([_parcel(draws) for _ in range(4 + draws.below(5))], sent) for name in ("c1", "c2")
+        name: _sender([_parcel(draws) for _ in range(3 + draws.below(4))], sent) for name in ("c1", "c2")
     }
-    programs["operator"] = _operator([_order(draws) for _ in range(3 + draws.below(6))], sent)
+    programs["operator"] = _operator([_order(draws) for _ in range(4 + draws.below(4))], sent)
     return Setup(
         _catalog(draws),
         clients=programs,
-        workers=2 + draws.below(2),
-        schedulers=1 + draws.below(2),
-        supervisors=1 + draws.below(2),
+        workers=2 + draws.chance(0.3),
+        schedulers=1 + draws.chance(0.3),
+        supervisors=1 + draws.chance(0.3),
         worker={
             "concurrency": 1 + draws.below(3),
-            "lease": draws.pick((3.0, 6.0)),
-            "beat": 1.5,
+            "lease": draws.pick((4.0, 6.0)),
+            "beat": 2.0,
             "poll": draws.pick((2.0, 4.0)),
             "grace": draws.pick((0.5, 5.0)),
         },
-        sweep=draws.pick((3.0, 5.0)),
-        archive_after=draws.pick((5.0, 20.0)),
-        delete_after=draws.pick((5.0, 20.0)),
-        phase=draws.pick((20.0, 30.0)),
+        sweep=draws.pick((2.0, 3.0)),
+        archive_after=draws.pick((2.0, 6.0)),
+        delete_after=draws.pick((1.0, 3.0)),
+        phase=draws.pick((15.0, 20.0)),
     )
 
 
@@ -91,13 +91,13 @@ def _parcel(draws: Draws) -> tuple[float, str, Script, dict[str, Any]]:
     if draws.chance(0.3):
         options["priority"] = draws.below(3)
     task = draws.pick(("quick", "quick", "limited", "limited", "brief", "parent"))
-    return round(draws.uniform(0.0, 5.0), 2), task, script(draws, longest=4.0), options
+    return round(draws.uniform(0.0, 4.0), 2), task, script(draws, longest=4.0), options
 
 
 def _order(draws: Draws) -> tuple[float, str, int]:
     """Draw what the operator does: how long before it, what, and to which of the jobs."""
     what = draws.pick(("cancel", "cancel", "retry", "resume", "pause", "unpause"))
-    return round(draws.uniform(0.5, 8.0), 2), what, draws.below(1000)
+    return round(draws.uniform(0.5, 4.0), 2), what, draws.below(1000)
 
 
 def _sender(
