@@ -227,7 +227,6 @@ class World:
 
     def run(self) -> None:
         """Run it to its end, or to the first violation."""
-        asyncio.set_event_loop(self.loop)
         try:
             self.loop.call_soon(self._begin, context=self.context)
             self.loop.run_forever()
@@ -240,7 +239,6 @@ class World:
             self.over = self.recorder.closed = True
             self.loop.jump = None
             self.loop.leave()
-            asyncio.set_event_loop(None)
             self.loop.close()
 
     def _begin(self) -> None:

@@ -62,6 +62,17 @@ def test_a_handler_that_stops_the_loop_does_not_end_the_run_unseen() -> None:
     assert "stopped the loop" in violation.text
 
 
+def test_the_event_loop_of_the_program_around_is_left_alone() -> None:
+    mine = asyncio.new_event_loop()
+    asyncio.set_event_loop(mine)
+    try:
+        assert played(scenario()).violation is None
+        assert asyncio.get_event_loop_policy().get_event_loop() is mine
+    finally:
+        asyncio.set_event_loop(None)
+        mine.close()
+
+
 def test_chance_outside_of_a_simulation_goes_on_as_if_there_had_been_none() -> None:
     before = random.getstate()
     played(replace(scenario(), allow=("random",)))
