@@ -11,7 +11,7 @@ from zeke_queue.errors import NotJson
 from zeke_queue.model import Completed, Failed, JobState, Released
 from zeke_sim.history import Change
 from zeke_sim.past import Broken
-from zeke_sim.properties.holding import holds, is_end
+from zeke_sim.properties.holding import holds, is_claim, is_end
 
 if TYPE_CHECKING:
     from zeke_sim.history import Image
@@ -118,6 +118,14 @@ def failures_within_the_retry_limit(event: Change, past: Past) -> None:
     most = life.retries + 1 + life.pardons
     if life.failures > most:
         raise Broken(f"it failed {life.failures} times, and may {most} times", job=rows[1].id)
+
+
+@holds("retries within the limit", Change, number=5, steps=is_claim)
+def retries_within_the_limit(event: Change, _past: Past) -> None:
+    """No attempt is a job's retry beyond its limit, which a revival raises if it must."""
+    row = event.after
+    if row is not None and row.retry_count > row.retry_limit:
+        raise Broken(f"attempt {row.attempt} is retry {row.retry_count} of {row.retry_limit}", job=row.id)
 
 
 @holds("no retry is skipped", Change, number=5, steps=is_end)

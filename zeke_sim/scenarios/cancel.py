@@ -3,11 +3,13 @@
 Two programs cancel, resume and retry jobs at random: such that wait, that run, that are just being settled,
 that have ended. Handlers heed the cancellation, clean up for some seconds, go on for a while, or never look,
 and their outcome comes when the job is cancelled, resumed, or running elsewhere. Ended jobs go to the archive
-after a few seconds, so that archiving meets those who want them back.
+after a few seconds, so that archiving meets those who want them back. A third program cancels within
+transactions, which it keeps open for a while, and reads what the handlers have told of the jobs.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.catalog import Catalog
@@ -18,6 +20,7 @@ from zeke_sim.workloads import Deed, Known, Tending, act, doing, script, sending
 
 if TYPE_CHECKING:
     from zeke_sim.draws import Draws
+    from zeke_sim.node import Node
 
 PHASE: Final = 40.0
 
@@ -40,6 +43,8 @@ def build(draws: Draws) -> Setup:
         plans["c1"].append((at, _send(draws, known, number)))
         for moment, what in _changes_of_mind(draws, at, archive_after):
             plans[draws.pick(("c2", "c3"))].append((moment, tending(known, number, what)))
+    plans["c4"] = [_look_back(draws, known) for _ in range(4 + draws.below(8))]
+    plans["c4"] += [_slowly(draws, known) for _ in range(draws.below(3))]
     lease = draws.pick((3.0, 6.0))
     return Setup(
         catalog,
@@ -52,6 +57,29 @@ def build(draws: Draws) -> Setup:
         delete_after=draws.pick((5.0, 20.0)),
         batch=draws.pick((1, 2, 1000)),
     )
+
+
+def _look_back(draws: Draws, known: Known) -> tuple[float, Deed]:
+    """Draw when all that is known of the jobs is read from the first line."""
+
+    async def read(node: Node) -> None:
+        for job in list(known.values()):
+            await node.queue.storage.events(job)
+
+    return draws.uniform(0.2, 1.5) * PHASE, read
+
+
+def _slowly(draws: Draws, known: Known) -> tuple[float, Deed]:
+    """Draw when a job is cancelled in a transaction, and for how long that is open."""
+    number, seconds = draws.below(6), round(draws.uniform(0.1, 3.0), 2)
+
+    async def cancel(node: Node) -> None:
+        if number in known:
+            async with node.queue.storage.transaction() as transaction:
+                await transaction.cancel([known[number]])
+                await asyncio.sleep(seconds)
+
+    return draws.uniform(0.1, 0.8) * PHASE, cancel
 
 
 def _changes_of_mind(draws: Draws, sent: float, kept: float) -> list[tuple[float, Tending]]:

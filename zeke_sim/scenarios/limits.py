@@ -2,8 +2,9 @@
 
 One task has a limit that it shares with its alias, under which another program sends; one has a limit of one;
 one has none. Jobs have priorities, some are due later, some fail and are retried. Meanwhile an operator
-lowers and raises limits, and pauses queues and resumes them, and workers that start declare the limits of the
-code again. In the end every queue goes on, so that all can drain.
+lowers and raises limits, pauses queues and resumes them, and cancels jobs that run, and workers that start
+declare the limits of the code again. In some runs one worker does all of it. In the end every queue goes on,
+so that all can drain.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from zeke_queue.model import NewJob, QueueSettings
 from zeke_queue.sending import SendOptions
 from zeke_sim.scenario import Scenario
 from zeke_sim.setup import Setup
-from zeke_sim.workloads import Deed, Known, act, doing, own_id, script, sending
+from zeke_sim.workloads import Deed, Known, act, doing, own_id, script, sending, tending
 
 if TYPE_CHECKING:
     from zeke_sim.draws import Draws
@@ -26,6 +27,9 @@ PHASE: Final = 30.0
 LIMITED: Final = ("narrow", "narrow-old", "single")
 QUEUES: Final = (*LIMITED, "free")
 
+SENDS: Final = 6
+"""How many jobs a sender sends at most."""
+
 
 def build(draws: Draws) -> Setup:
     """Three tasks in four queues, two workers, two senders, an operator."""
@@ -35,10 +39,16 @@ def build(draws: Draws) -> Setup:
     catalog.task("single", concurrency_limit=1, **options)(act)
     catalog.task("free", **options)(act)
 
+    known = Known()
     lease = draws.pick((3.0, 6.0))
     return Setup(
         catalog,
-        clients={"c1": _sender(draws), "c2": _sender(draws), "op": _operator(draws)},
+        clients={
+            "c1": _sender(draws, known, 0),
+            "c2": _sender(draws, known, SENDS),
+            "op": _operator(draws, known),
+        },
+        workers=draws.pick((1, 2, 2)),
         worker={"concurrency": 1 + draws.below(3), "lease": lease, "beat": lease / 3, "grace": 2.0},
         sweep=2.0,
         phase=PHASE,
@@ -47,12 +57,11 @@ def build(draws: Draws) -> Setup:
     )
 
 
-def _sender(draws: Draws) -> Any:
-    known = Known()
+def _sender(draws: Draws, known: Known, first: int) -> Any:
     return doing(
         [
-            (draws.uniform(0.0, 0.6 * PHASE), _send(draws, known, number))
-            for number in range(3 + draws.below(4))
+            (draws.uniform(0.0, 0.6 * PHASE), _send(draws, known, first + number))
+            for number in range(3 + draws.below(SENDS - 2))
         ]
     )
 
@@ -84,8 +93,12 @@ def _as_another_program(job: NewJob) -> Deed:
     return insert
 
 
-def _operator(draws: Draws) -> Any:
+def _operator(draws: Draws, known: Known) -> Any:
     deeds = [(draws.uniform(0.0, 0.8 * PHASE), _measure(draws)) for _ in range(3 + draws.below(6))]
+    deeds += [
+        (draws.uniform(0.1, 0.9) * PHASE, tending(known, draws.below(2 * SENDS), "cancel"))
+        for _ in range(draws.below(6))
+    ]
     deeds += [(0.9 * PHASE, _pause(name, paused=False)) for name in QUEUES]
     return doing(deeds)
 

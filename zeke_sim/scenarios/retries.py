@@ -1,6 +1,7 @@
-"""Jobs that fail and are tried again: by backoff, by what the handler asks for, until their limit.
+"""Jobs that fail and are tried again: by backoff, by what the handler asks for, until their limit, by hand.
 
-The limit is the send's where it says one, be it none at all; else the task's.
+The limit is the send's where it says one, be it none at all; else the task's. Some jobs fail again and again,
+and somebody retries them by hand, also when no retry is left.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ from zeke_sim.past import Broken
 from zeke_sim.properties import ALL, holds
 from zeke_sim.scenario import Scenario
 from zeke_sim.setup import Setup
-from zeke_sim.workloads import Script, act, script, through_faults
+from zeke_sim.workloads import (
+    Deed,
+    Known,
+    Script,
+    Step,
+    act,
+    doing,
+    script,
+    sending,
+    tending,
+    through_faults,
+)
 
 if TYPE_CHECKING:
     from zeke_sim.draws import Draws
@@ -58,6 +70,10 @@ def build(draws: Draws) -> Setup:
         return await act(payload, job)
 
     del flaky
+    limit = draws.pick((0, 1, 4, 5))
+    catalog.task("chronic", retry_limit=limit, retry_delay=1, retry_backoff=True, expire_in=60.0)(act)
+    known = Known()
+    deeds = [deed for number in range(1 + draws.below(2)) for deed in _hopeless(draws, known, number)]
     parcels = [_parcel(draws) for _ in range(3 + draws.below(6))]
 
     async def send(node: Node) -> None:
@@ -67,12 +83,21 @@ def build(draws: Draws) -> Setup:
 
     return Setup(
         catalog,
-        clients={"c1": send},
+        clients={"c1": send, "c2": doing(deeds)},
         worker={"concurrency": 1 + draws.below(3), "lease": 6.0, "beat": 2.0, "grace": 3.0},
         phase=40.0,
         archive_after=20.0,
         delete_after=20.0,
     )
+
+
+def _hopeless(draws: Draws, known: Known, number: int) -> list[tuple[float, Deed]]:
+    """Draw a job that fails at once, each time but the last, and when somebody retries it by hand."""
+    failing = Script(steps=[Step(end="raise") for _ in range(3 + draws.below(3))])
+    at = draws.uniform(0.0, 10.0)
+    again = [at + draws.uniform(0.5, 4.0) * (1 + place) for place in range(draws.below(4))]
+    deeds: list[tuple[float, Deed]] = [(moment, tending(known, number, "retry")) for moment in again]
+    return [(at, sending(known, number, "chronic", failing)), *deeds]
 
 
 def _parcel(draws: Draws) -> tuple[float, Plea]:

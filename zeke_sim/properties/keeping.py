@@ -1,0 +1,130 @@
+"""What a storage keeps, workers and lines, and for how long; and that it answers."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from zeke_sim.history import Answered, Invoked, Lived, WorkerRow
+from zeke_sim.past import Broken, End
+from zeke_sim.properties.holding import holds
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zeke_queue.model import JobEvent
+    from zeke_sim.past import Past
+
+KEPT: Final = timedelta(days=1)
+"""For how long a worker is known after its lease, unless it left."""
+
+PATIENCE: Final = 60.0
+"""Seconds after which every call of a process is answered that nothing comes in the way of any more."""
+
+RECOVERS: Final = 8.0
+"""Seconds within which a worker tries again what failed, once it works."""
+
+
+@holds("a worker is known until it leaves", WorkerRow, Invoked, number=17, verbs=("leave",))
+def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked, past: Past) -> None:
+    """A worker is forgotten when it says goodbye, or a day after its lease."""
+    left = past.of("left", set["UUID"])
+    if isinstance(event, Invoked):
+        left.add(event.args["worker"])
+        return
+    if not event.gone or event.worker in left:
+        return
+    beats = [beat.beat_on for beat in past.beats[event.worker] if beat.beat_on is not None and not beat.gone]
+    if beats and event.now < max(beats) + timedelta(seconds=event.lease) + KEPT - timedelta(minutes=1):
+        raise Broken(
+            f"worker {event.worker} is forgotten, and beat at {max(beats)}; it has not left", since=event.at
+        )
+
+
+@holds("every call is answered", End, number=16)
+def every_call_is_answered(event: End, past: Past) -> None:
+    """A statement is answered once nothing is in its way: no fault, no lock of an open transaction."""
+    quiet = past.since.get("quiet")
+    if quiet is None:
+        return
+    for name, node in past.nodes.items():
+        if not node.healthy:
+            continue
+        for call, made in node.open.items():
+            since = max(made, quiet, node.changed)
+            if event.at > since + PATIENCE:
+                verb = past.calls[call].invoked.verb
+                raise Broken(f"{name} has no answer to {verb} since {made:.3f} s", since=made)
+
+
+class _Lines:
+    """What was noted: lines on their way again by node, and which were read."""
+
+    def __init__(self) -> None:
+        self.dropped: dict[str, dict[tuple[UUID, int, str, str], float]] = {}
+        self.read: dict[UUID, set[int]] = {}
+
+
+def _key(line: JobEvent) -> tuple[UUID, int, str, str]:
+    return line.job_id, line.attempt, line.kind, line.data
+
+
+@holds("what was told is told again", Invoked, Answered, Lived, End, number=19, verbs=("note", "beat"))
+def what_was_told_is_told_again(event: Invoked | Answered | Lived | End, past: Past) -> None:
+    """Progress and log lines that the storage did not take are sent again, once it can be reached."""
+    dropped = past.of("lines", _Lines).dropped
+    if isinstance(event, End):
+        for node, lines in dropped.items():
+            _sent_again(node, lines, event.at, past)
+    elif isinstance(event, Lived):
+        if event.what not in {"cut", "joined", "paused", "resumed"}:
+            dropped.pop(event.node, None)  # who ends may leave lines behind
+    elif event.verb == "beat":
+        _sent_again(event.node, dropped.get(event.node, {}), event.at, past)
+    elif isinstance(event, Invoked):
+        lines = dropped.get(event.node)
+        if lines:
+            for line in event.args["events"]:
+                lines.pop(_key(line), None)
+    elif event.outcome != "ok" and past.nodes[event.node].state == "up":
+        lines = dropped.setdefault(event.node, {})
+        lines.update(dict.fromkeys(map(_key, past.calls[event.call].invoked.args["events"]), event.at))
+
+
+def _sent_again(name: str, lines: dict[tuple[UUID, int, str, str], float], at: float, past: Past) -> None:
+    well = past.nodes[name].well_since(at, past.rules.slack) if lines else None
+    if well is None:
+        return
+    for (job, attempt, kind, data), failed in lines.items():
+        since = max(well, failed)
+        if at > since + RECOVERS:
+            raise Broken(
+                f"{name} could not keep {kind} {data} of attempt {attempt} at {failed:.3f} s, and has not"
+                " tried again",
+                job=job,
+                since=failed,
+            )
+
+
+@holds("lines are kept as long as their job", Answered, number=19, verbs=("events",))
+def lines_are_kept_as_long_as_their_job(event: Answered, past: Past) -> None:
+    """What was read of a job's progress and log lines can be read again, until the job is purged."""
+    if event.outcome != "ok":
+        return
+    call = past.calls[event.call].invoked
+    job, after = call.args["job_id"], call.args["after"]
+    found = {line.seq for line in event.result}
+    read = past.of("lines", _Lines).read.setdefault(job, set())
+    lost = [seq for seq in sorted(read) if seq > after and seq not in found]
+    if lost and len(found) < _AT_ONCE and not _was_purged(job, past):
+        raise Broken(f"line {lost[0]} was read before, and is not there any more", job=job, since=call.at)
+    read.update(found)
+
+
+_AT_ONCE: Final = 1000
+"""Lines of one answer at most."""
+
+
+def _was_purged(job: UUID, past: Past) -> bool:
+    """Tell whether a job was purged at some time, and its lines with it."""
+    return any(change.table == "archive" and change.after is None for change in past.lives[job].changes)
