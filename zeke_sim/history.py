@@ -276,7 +276,6 @@ class Rules(NamedTuple):
         strict_order: whether claims pass no due row over, as they may where rows are locked.
         drift: by which part a node's clock goes too fast or too slow at most.
         grace: seconds that running handlers have when their worker is told to stop.
-        clients: nodes whose programs end by themselves; None if that is not known.
         shared: the limits of tasks with aliases, by all names of each; several where there are several
             versions of the catalog.
         options: what tasks say of their jobs, by queue; of each version.
@@ -293,7 +292,6 @@ class Rules(NamedTuple):
     strict_order: bool = False
     drift: float = 0.05
     grace: float = 30.0
-    clients: frozenset[str] | None = None
     shared: Mapping[tuple[str, ...], Sequence[int | None]] = {}
     options: Mapping[str, Sequence[JobOptions]] = {}
     duties: Mapping[str, tuple[str, ...]] = {}

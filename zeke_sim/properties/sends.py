@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from zeke_sim.history import Answered, Change
+from zeke_sim.history import Answered, Change, Invoked
 from zeke_sim.past import Broken, Place, place_of
 from zeke_sim.properties.holding import holds, is_send
 from zeke_sim.properties.settling import normal
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ROUNDING: Final = timedelta(microseconds=2)
+_OURS: Final = 7
+"""The version of the ids that the library makes; others are an application's own."""
+
+_REMEMBERED: Final = 8
+"""Sends of a node that are remembered: one that is repeated comes soon after."""
 
 
 @holds("a rolled-back send is never seen", Change, number=20, steps=is_send)
@@ -126,6 +132,27 @@ def a_job_is_sent_once(event: Change, past: Past) -> None:
     changes = past.lives[row.id].changes
     if len(changes) > 1 and (before := changes[-2]).after is not None:
         raise Broken(f"it was sent again, and was {before.after.state} in {before.table}", job=row.id)
+
+
+@holds("a repeated send is the same job", Invoked, number=14, verbs=("insert",))
+def a_repeated_send_is_the_same_job(event: Invoked, past: Past) -> None:
+    """Who repeats a send for want of an answer repeats its id: it is one job, however often it arrives."""
+    tried = past.of("sends that were tried", dict[str, list[Invoked]]).setdefault(event.node, [])
+    for job in event.args["jobs"]:
+        if (
+            job.fresh
+            or job.id.version != _OURS
+            or (job.id in past.lives and len(past.lives[job.id].sends) > 1)
+        ):
+            continue
+        for earlier in tried:
+            if past.calls[earlier.call].outcome not in {"failed", "unknown"}:
+                continue
+            for sent in earlier.args["jobs"]:
+                if sent.id != job.id and replace(sent, id=job.id, fresh=False) == job:
+                    raise Broken(f"it is sent again as {job.id}, and was sent as {sent.id}", job=job.id)
+    tried.append(event)
+    del tried[:-_REMEMBERED]
 
 
 @holds("one job per key and slot", Change, number=11)

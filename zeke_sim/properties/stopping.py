@@ -51,20 +51,6 @@ def who_ends_begins_nothing(event: Lived | Began, past: Past) -> None:
         stops[event.node] = max(stops[event.node], event.at)  # it hears of it now only
 
 
-@holds("nobody ends untold", Lived, number=17)
-def nobody_ends_untold(event: Lived, past: Past) -> None:
-    """A worker, a scheduler or a supervisor ends when it is told to, or is killed; nothing else ends it."""
-    told = past.of("told to end", set[str])
-    if event.what == "stopping":
-        told.add(event.node)
-    elif event.what in {"started", "killed"}:
-        told.discard(event.node)
-    elif event.what == "stopped":
-        clients = past.rules.clients
-        if clients is not None and event.node not in clients and event.node not in told:
-            raise Broken(f"{event.node} ended, and nobody had told it to")
-
-
 @holds("who is told to stop ends in time", Lived, End, number=17)
 def who_is_told_to_stop_ends_in_time(event: Lived | End, past: Past) -> None:
     """A worker that was told to stop ends soon after the grace, whatever its handlers and the database do.

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.catalog import Catalog
 from zeke_queue.model import NewJob
 from zeke_queue.sending import Send, SendOptions
+from zeke_sim.history import Answered, Invoked
+from zeke_sim.past import Broken, End, Past
+from zeke_sim.properties import ALL, holds
 from zeke_sim.scenario import Scenario
 from zeke_sim.setup import Setup
 from zeke_sim.workloads import (
@@ -111,12 +114,12 @@ def _send(draws: Draws, known: Known, number: int) -> list[tuple[float, Deed]]:
 def _place(draws: Draws) -> SendOptions:
     """Draw the place that a job is to have: a key, a slot, or a slot of a key; some start later."""
     options = SendOptions()
-    slot = 3 + draws.below(10)
+    half = 1 + draws.below(5)
     kind = draws.pick(("key", "key", "throttle", "debounce"))
     if kind == "throttle":
-        options["throttle"] = slot
+        options["throttle"] = 2 * half + 2
     elif kind == "debounce":
-        options["debounce"] = slot
+        options["debounce"] = 2 * half + 1  # odd ones are debounced, so that rows tell
     if kind == "key" or draws.chance(0.5):
         options["singleton_key"] = draws.pick(KEYS)
     if draws.chance(0.3):
@@ -159,6 +162,30 @@ def _together(known: Known, number: int, several: list[Send]) -> Deed:
     return send
 
 
+@holds("a debounced send goes into the next slot", Answered, Invoked, End, number=11, verbs=("insert",))
+def a_debounced_send_goes_into_the_next_slot(event: Answered | Invoked | End, past: Past) -> None:
+    """A debounced send that its slot refuses is tried in the slot that follows."""
+    refused = past.of("debounced sends that were refused", dict[str, NewJob])
+    if isinstance(event, End):
+        for node, job in refused.items():
+            raise Broken(f"{node} did not try {job.slot_seconds} s later", job=job.id)
+    elif isinstance(event, Invoked):
+        job = refused.pop(event.node, None)
+        if job is not None and not any(_follows(other, job) for other in event.args["jobs"]):
+            raise Broken(f"{event.node} went on, and did not try {job.slot_seconds} s later", job=job.id)
+    elif event.outcome == "ok" and event.result == [None]:
+        (job,) = past.calls[event.call].invoked.args["jobs"]
+        if job.slot_seconds is not None and job.slot_seconds % 2 and job.slot_offset == 0:
+            refused[event.node] = job
+
+
+def _follows(job: NewJob, refused: NewJob) -> bool:
+    return job.data == refused.data and job.slot_offset == refused.slot_seconds
+
+
 SCENARIO = Scenario(
-    "unique", "jobs that are in each other's place: keys and slots, taken while others want back", build
+    "unique",
+    "jobs that are in each other's place: keys and slots, taken while others want back",
+    build,
+    properties=(*ALL, a_debounced_send_goes_into_the_next_slot),
 )
