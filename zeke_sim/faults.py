@@ -36,7 +36,7 @@ WAKE: Final[Mapping[str, str]] = {
 
 NODE: Final[Mapping[str, str]] = {
     "kill": "the process is killed, and another one started in its place",
-    "pause": "the process stands still, for longer than its lease, and goes on",
+    "pause": "the process stands still, for about its lease or longer, and goes on",
     "stall": "the process stands still for a moment",
     "drain": "the process is told to stop (SIGTERM), and another one started in its place",
     "cut": "the node can't reach the database, nor the database the node",

@@ -62,6 +62,7 @@ class Node:
         self.done = False
         self.paused = False
         self.link: Link | None = None
+        self.cut_until = 0.0
         self.stop: Callable[[], None] | None = None
         self.awaits: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
         self._main = main

@@ -28,7 +28,8 @@ class Setup:
     Attributes:
         catalog: the tasks; each worker, scheduler and supervisor has it.
         clients: programs that use the queue, by name: each is given a node, and runs once, while others fail.
-            They are not killed, but their statements meet every fault.
+            No misfortune of a node kills them; but their statements meet every fault, and one that is killed
+            with its statement begins anew.
         workers, schedulers, supervisors: how many of each.
         worker: options of ``zeke_queue.Worker``.
         others: further workers by name, with a catalog of their own: another version, say.
@@ -36,9 +37,9 @@ class Setup:
         batch: rows that a supervisor's statement takes at most.
         phase: seconds of the fault phase.
         quiet: seconds after which everything must have drained.
+        tail: seconds after that, in which what ended is archived and deleted; None for as long as that takes.
         epoch: the time at which the world begins, aware.
         settings: the deployment's.
-        kinds: the faults that make sense here, or None for all.
         before: is told the world before it begins, to look on.
     """
 
@@ -58,5 +59,4 @@ class Setup:
     tail: float | None = None
     epoch: datetime = EPOCH
     settings: Settings | None = None
-    kinds: tuple[str, ...] | None = None
     before: Callable[[World], None] | None = None

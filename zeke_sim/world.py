@@ -72,6 +72,7 @@ class World:
         self.elision = Elision(self)
         self.faulty = False
         self.down = False
+        self._down_until = 0.0
         self.over = False
         self.open_calls = 0
         self.running: dict[tuple[UUID, int], tuple[str, str]] = {}
@@ -331,7 +332,6 @@ class World:
             limits=limits,
             strict_order=not self.knobs.skip,
             grace=options.get("grace", 30.0),
-            clients=frozenset(setup.clients),
             shared=shared,
             options=options_of,
             duties={node.name: _DUTIES[node.role] for node in self.nodes.values() if node.role in _DUTIES},
@@ -400,6 +400,8 @@ class World:
         if not self.faulty:
             return
         kind, seconds = one["fault"], one.get("for")
+        if node is not None and not _can_meet(node, kind):
+            return
         self.hit(node, address, kind, seconds)
         if node is None:
             self._strike_database(kind, one)
@@ -411,7 +413,8 @@ class World:
             self.drain(node)
         elif kind in {"cut", "cut_out", "cut_in"}:
             self.cut(node, kind)
-            self.later(one["for"], self.cut, node, None)
+            node.cut_until = max(node.cut_until, self.time() + one["for"])
+            self.later(one["for"], self._join, node)
         elif kind == "clock":
             node.clock.offset += one["by"]
         elif kind == "drift":
@@ -433,10 +436,16 @@ class World:
         self.down = True
         for number in list(self.transactions):
             self._roll_back(number)
+        self._down_until = max(self._down_until, self.time() + seconds)
         self.later(seconds, self._come_up)
 
     def _come_up(self) -> None:
-        self.down = False
+        if self.time() >= self._down_until:
+            self.down = False
+
+    def _join(self, node: Node) -> None:
+        if self.time() >= node.cut_until:
+            self.cut(node, None)
 
     def _heal(self) -> None:
         self.down = False
@@ -474,6 +483,13 @@ class World:
 def _settings() -> Settings:
     """Return the settings of a deployment that says nothing, read once, since that takes milliseconds."""
     return Settings()
+
+
+def _can_meet(node: Node, kind: str) -> bool:
+    """Tell whether a misfortune means anything to a node as it is: none that is not there can be stopped."""
+    if kind == "kill":
+        return not node.dead
+    return kind not in {"pause", "stall", "drain"} or not (node.dead or node.paused)
 
 
 _DUTIES: Final = {

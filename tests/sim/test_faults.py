@@ -381,3 +381,31 @@ def test_the_quiet_phase_heals_everything() -> None:
     )
     assert len(completed(outcome)) == 1
     assert 30.0 < completed(outcome)[0] < 45.0
+
+
+def test_a_misfortune_of_a_process_that_is_not_there_is_none() -> None:
+    kill = {"fault": "kill", "at": 1.0, "for": 10.0}
+    pause = {"fault": "pause", "at": 3.0, "for": 20.0}
+    outcome = played({"node/w1/0": kill, "node/w1/1": pause})
+    assert [event.kind for event in of(Fault, outcome)] == ["kill"]
+    assert not list(of(Lived, outcome, what="paused"))
+
+
+def test_of_two_cuts_the_longer_one_counts() -> None:
+    cuts = {
+        "node/w1/0": {"fault": "cut", "at": 1.0, "for": 30.0},
+        "node/w1/1": {"fault": "cut_in", "at": 2.0, "for": 3.0},
+    }
+    assert [event.at for event in of(Lived, played(cuts), node="w1", what="joined")] == [31.0]
+
+
+def test_a_database_that_goes_away_twice_comes_back_when_both_times_are_over() -> None:
+    outcome = played(
+        {
+            "db/0": {"fault": "restart", "at": 5.0, "for": 5.0},
+            "db/1": {"fault": "restart", "at": 8.0, "for": 20.0},
+        }
+    )
+    away = [event for event in of(Answered, outcome) if 10.5 < event.at < 28.0]
+    assert away
+    assert {event.outcome for event in away} == {"failed"}
