@@ -10,6 +10,7 @@ from tests.sim.histories import ERROR, History
 from zeke_queue.core.failure import error_record
 from zeke_queue.model import Completed, Failed, JobState, Released
 from zeke_sim.history import Began, Ended, Fault
+from zeke_sim.properties import by_name
 
 SAYS = "a settlement says what the handler did"
 EXPIRED = error_record("Expired", "too long")
@@ -161,3 +162,12 @@ def test_a_worker_whose_lease_was_over_gives_back_what_it_gave_up() -> None:
     h.wait(5.0)
     h.settle(job, Released(job, 1))
     assert h.verdict() is None
+
+
+def test_a_retry_beyond_the_limit() -> None:
+    for limit, holds in ((1, True), (0, False)):
+        h = History()
+        job = h.send(retry_limit=1)
+        h.fail(job)
+        h.claim(job, retry_limit=limit)
+        assert (h.verdict(by_name("retries within the limit")) is None) is holds

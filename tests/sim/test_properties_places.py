@@ -1,0 +1,88 @@
+"""What workers do with their places: histories that hold, and such as break it."""
+
+from __future__ import annotations
+
+from tests.sim.histories import WORKERS, History
+from zeke_queue.model import Completed, Released, Want
+from zeke_sim.history import Began
+
+BEGINS = "who has a free place begins what it claimed"
+ASKS = "who has room asks for work"
+
+
+def _ask(h: History, *names: str, limit: int = 1) -> None:
+    """Let a worker ask for jobs of some queues, and get none."""
+    wants = tuple(Want(name, limit) for name in names)
+    h.answer(h.invoke("claim", "w1", worker=WORKERS["w1"], wants=wants, limit=limit), [])
+
+
+def test_a_job_that_is_given_back_though_a_place_is_free() -> None:
+    h = History()
+    _ask(h, "a")
+    job = h.send()
+    h.claim(job)
+    h.wait(2.0)
+    h.settle(job, Released(job, 1))
+    assert h.breaks(BEGINS) == (
+        "w1 gives attempt 1 back and has not begun it since 0.006 s, though it runs 0 jobs and has 1 places"
+    )
+
+
+def test_a_job_that_is_given_back_since_no_place_is_free() -> None:
+    h = History()
+    _ask(h, "a")
+    job, other = h.send(), h.send()
+    h.claim(job, other)
+    h.events.append(Began(h.at, "w1", "a", other, 1))
+    h.wait(2.0)
+    h.settle(job, Released(job, 1))
+    assert h.verdict() is None
+
+
+def test_a_job_that_is_given_back_by_a_worker_that_ends() -> None:
+    h = History()
+    _ask(h, "a")
+    job = h.send()
+    h.claim(job)
+    h.lived("w1", "stopping")
+    h.wait(2.0)
+    h.settle(job, Released(job, 1))
+    assert h.verdict() is None
+
+
+def test_a_job_that_is_given_back_late_for_want_of_an_answer() -> None:
+    h = History()
+    _ask(h, "a")
+    job, other = h.send(), h.send()
+    h.claim(job, other)
+    h.events.append(Began(h.at, "w1", "a", other, 1))
+    h.wait(3.0)
+    h.answer(h.invoke("note", "w1", events=()), outcome="failed")
+    h.events.pop(-3)  # the other never began, and only the call that failed explains the delay
+    h.settle(job, Released(job, 1))
+    assert h.verdict() is None
+
+
+def test_a_task_that_a_worker_asks_no_jobs_of_any_more() -> None:
+    for names, holds in (("a",), False), (("a", "b"), True):
+        h = History(limits={"a": 1, "b": 1}, lease=3.0)
+        h.lived("w1", "started")
+        _ask(h, "a", "b")
+        h.wait(12.0)
+        _ask(h, *names)
+        assert (h.verdict() is None) is holds
+        if not holds:
+            assert h.breaks(ASKS) == "w1 asks for no job of 'b', and has held none since 0.000 s"
+
+
+def test_a_task_whose_limit_was_used_up_a_moment_ago() -> None:
+    h = History(limits={"a": 1, "b": 1}, lease=3.0)
+    _ask(h, "a", "b")
+    jobs = h.send("a"), h.send("b")
+    h.wait(11.0)
+    h.claim(*jobs)
+    for job in jobs:
+        h.run(job)
+        h.settle(job, Completed(job, 1, None))
+    _ask(h, "a")
+    assert h.verdict() is None
