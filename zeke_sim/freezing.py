@@ -8,6 +8,7 @@ the machine's, so that whatever comes after a simulation finds its clocks as the
 
 from __future__ import annotations
 
+import copyreg
 import sys
 import threading
 from contextlib import contextmanager
@@ -125,6 +126,7 @@ def _install() -> None:
     patched._should_use_real_time = _is_real  # noqa: SLF001
     patched._get_fake_monotonic = _monotonic  # noqa: SLF001
     patched._get_fake_monotonic_ns = lambda: int(_monotonic() * 1e9)  # noqa: SLF001
+    _keep_folds(patched)
     _let_through(patched)
     _let_pydantic_know(patched)
     _shown.installed = True
@@ -152,6 +154,37 @@ def _is_real() -> bool:
     return str(name).startswith(MACHINERY)
 
 
+def _keep_folds(patched: Any) -> None:
+    """Let stand-ins tell the two hours apart that clocks show twice in autumn: schedules go by that."""
+    fake = patched.FakeDatetime
+
+    def to_fake(real: datetime) -> Any:
+        return fake(
+            real.year,
+            real.month,
+            real.day,
+            real.hour,
+            real.minute,
+            real.second,
+            real.microsecond,
+            real.tzinfo,
+            fold=real.fold,
+        )
+
+    def as_pickled(real: datetime) -> Any:
+        return _unpickled, (real.replace(fold=0, tzinfo=None).isoformat(), real.tzinfo, real.fold)
+
+    patched.datetime_to_fakedatetime = to_fake
+    copyreg.dispatch_table[patched.real_datetime] = as_pickled
+    copyreg.dispatch_table[fake] = as_pickled
+
+
+def _unpickled(text: str, zone: tzinfo | None, fold: int) -> datetime:
+    import datetime as dt  # noqa: PLC0415 - the class that stands there now
+
+    return dt.datetime.fromisoformat(text).replace(tzinfo=zone, fold=fold)
+
+
 def _let_through(patched: Any) -> None:
     """Let the stand-ins for the classes be like the real ones outside of a world, in the local zone too."""
     fake_datetime, fake_date = patched.FakeDatetime, patched.FakeDate
@@ -163,7 +196,10 @@ def _let_through(patched: Any) -> None:
     frozen_date, frozen_timestamp = fake_date.today.__func__, fake_datetime.timestamp
 
     def now(cls: Any, tz: tzinfo | None = None) -> Any:
-        return to_fake(real.now(tz)) if _is_real() else frozen["now"](cls, tz)
+        if _is_real():
+            return to_fake(real.now(tz))
+        # By the zone itself, since a sum forgets which of two equal hours it is.
+        return frozen["now"](cls) if tz is None else to_fake(tz.fromutc(_naive().replace(tzinfo=tz)))
 
     def today(cls: Any) -> Any:
         return to_fake(real.today()) if _is_real() else frozen["today"](cls)

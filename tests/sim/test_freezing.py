@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import datetime as dt
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from datetime import UTC, date, timedelta
 from datetime import datetime as datetime_by_name
 from time import monotonic as monotonic_by_name
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import TypeAdapter, create_model
@@ -191,6 +193,20 @@ def test_models_that_are_defined_later_have_dates() -> None:
     late: Any = late_model.model_validate_json('{"at": "2031-05-06T12:00:00Z", "on": "2031-05-06"}')
     assert late.at == NOON
     assert TypeAdapter(datetime_by_name).validate_python("2031-05-06T12:00:00Z") == NOON
+
+
+def test_the_hour_that_clocks_show_twice_is_told_apart() -> None:
+    with showing(Times(NOON)):
+        pass
+    berlin = ZoneInfo("Europe/Berlin")
+    first = dt.datetime(2026, 10, 25, 0, 30, tzinfo=UTC)
+    again = first + timedelta(hours=1)
+    assert [first.astimezone(berlin).fold, again.astimezone(berlin).fold] == [0, 1]
+    assert again.astimezone(berlin).astimezone(UTC) == again
+    assert copy.copy(again.astimezone(berlin)).fold == 1
+    for shown in (first, again):
+        with showing(Times(shown)):
+            assert dt.datetime.now(berlin).astimezone(UTC) == shown
 
 
 LOCAL = """
