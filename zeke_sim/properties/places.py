@@ -34,8 +34,8 @@ def who_has_a_free_place_begins_what_it_claimed(event: Invoked | Answered, past:
         return
     if event.verb == "claim":
         places.setdefault(event.args["worker"], event.args["limit"])
-    elif not event.args["again"]:
-        for released in event.args["released"]:
+    elif not event.args.get("again"):
+        for released in event.args.get("released", ()):
             _was_begun(released.id, released.attempt, event, past)
 
 

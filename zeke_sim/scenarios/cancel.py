@@ -44,7 +44,12 @@ def build(draws: Draws) -> Setup:
         for moment, what in _changes_of_mind(draws, at, archive_after):
             plans[draws.pick(("c2", "c3"))].append((moment, tending(known, number, what)))
     plans["c4"] = [_look_back(draws, known) for _ in range(4 + draws.below(8))]
-    plans["c4"] += [_slowly(draws, known) for _ in range(draws.below(3))]
+    for number in range(draws.below(4)):
+        at, seconds = draws.uniform(0.1, 0.8) * PHASE, round(draws.uniform(0.5, 3.0), 2)
+        plans["c4"].append((at, _slowly(known, number, seconds)))
+        plans[draws.pick(("c2", "c3"))].append(
+            (at + draws.uniform(0.0, seconds), tending(known, number, "cancel"))
+        )
     lease = draws.pick((3.0, 6.0))
     return Setup(
         catalog,
@@ -69,9 +74,8 @@ def _look_back(draws: Draws, known: Known) -> tuple[float, Deed]:
     return draws.uniform(0.2, 1.5) * PHASE, read
 
 
-def _slowly(draws: Draws, known: Known) -> tuple[float, Deed]:
-    """Draw when a job is cancelled in a transaction, and for how long that is open."""
-    number, seconds = draws.below(6), round(draws.uniform(0.1, 3.0), 2)
+def _slowly(known: Known, number: int, seconds: float) -> Deed:
+    """Return the deed of cancelling a job in a transaction that is open for so many seconds."""
 
     async def cancel(node: Node) -> None:
         if number in known:
@@ -79,7 +83,7 @@ def _slowly(draws: Draws, known: Known) -> tuple[float, Deed]:
                 await transaction.cancel([known[number]])
                 await asyncio.sleep(seconds)
 
-    return draws.uniform(0.1, 0.8) * PHASE, cancel
+    return cancel
 
 
 def _changes_of_mind(draws: Draws, sent: float, kept: float) -> list[tuple[float, Tending]]:
