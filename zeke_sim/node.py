@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from zeke_queue.queue import Queue
 from zeke_queue.rng import SeededEntropy
@@ -30,6 +30,13 @@ if TYPE_CHECKING:
 
 Link: TypeAlias = Literal["cut", "cut_out", "cut_in"]
 Main: TypeAlias = "Callable[[Node], Awaitable[None]]"
+
+DUTIES: Final = {
+    "worker": ("claim",),
+    "scheduler": ("due_schedules",),
+    "supervisor": ("overdue", "archive", "purge"),
+}
+"""What the processes of a role are there to call."""
 
 
 class Node:
@@ -89,6 +96,12 @@ class Node:
         world.recorder.add(Lived(world.time(), self.name, "started"))
         task = world.loop.create_task(self._run(), name=f"{self.name}-main", context=self.context)
         task.add_done_callback(self._ended, context=world.context)
+
+    def can_meet(self, kind: str) -> bool:
+        """Tell whether a misfortune means anything as it is: what does not run can't be stopped."""
+        if kind == "kill":
+            return not self.dead
+        return kind not in {"pause", "stall", "drain"} or not (self.dead or self.paused)
 
     async def _run(self) -> None:
         await self._main(self)

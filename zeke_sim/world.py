@@ -22,7 +22,7 @@ from zeke_sim.faults import DATABASE, HANDLER, NODE, misfortunes
 from zeke_sim.handlers import observed
 from zeke_sim.history import Change, Fault, Lived, Phase, Rules, ScheduleRow, Violation
 from zeke_sim.loop import VirtualLoop
-from zeke_sim.node import Node
+from zeke_sim.node import DUTIES, Node
 from zeke_sim.recorder import Recorder
 from zeke_sim.setup import LONG
 from zeke_sim.transactions import OpenTransaction, Stepper
@@ -334,7 +334,7 @@ class World:
             grace=options.get("grace", 30.0),
             shared=shared,
             options=options_of,
-            duties={node.name: _DUTIES[node.role] for node in self.nodes.values() if node.role in _DUTIES},
+            duties={node.name: DUTIES[node.role] for node in self.nodes.values() if node.role in DUTIES},
         )
 
     def _populate(self) -> None:
@@ -400,7 +400,7 @@ class World:
         if not self.faulty:
             return
         kind, seconds = one["fault"], one.get("for")
-        if node is not None and not _can_meet(node, kind):
+        if node is not None and not node.can_meet(kind):
             return
         self.hit(node, address, kind, seconds)
         if node is None:
@@ -483,21 +483,6 @@ class World:
 def _settings() -> Settings:
     """Return the settings of a deployment that says nothing, read once, since that takes milliseconds."""
     return Settings()
-
-
-def _can_meet(node: Node, kind: str) -> bool:
-    """Tell whether a misfortune means anything to a node as it is: none that is not there can be stopped."""
-    if kind == "kill":
-        return not node.dead
-    return kind not in {"pause", "stall", "drain"} or not (node.dead or node.paused)
-
-
-_DUTIES: Final = {
-    "worker": ("claim",),
-    "scheduler": ("due_schedules",),
-    "supervisor": ("overdue", "archive", "purge"),
-}
-"""What the processes of a role are there to call."""
 
 
 def _set_rate(clock: VirtualClock, rate: float, now: float) -> None:
