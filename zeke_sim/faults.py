@@ -65,8 +65,6 @@ AIMED: Final = frozenset({"kill", "pause", "cut", "cut_out", "cut_in", "drain"})
 AIMS: Final = ("claim", "settle", "settle", "insert", "commit", "beat")
 """Statements on whose way such a moment is."""
 
-KILLS: Final = frozenset({"kill", "kill_before", "kill_after", "kill_handler"})
-
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
