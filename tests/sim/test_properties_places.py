@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from tests.sim.histories import WORKERS, History
 from zeke_queue.model import Completed, Released, Want
-from zeke_sim.history import Began
+from zeke_sim.history import Began, Fault
+from zeke_sim.properties import by_name
 
 BEGINS = "who has a free place begins what it claimed"
+ALIVE = "who begins a job is alive"
+KEEPS = "what is claimed is begun or given back"
 ASKS = "who has room asks for work"
 
 
@@ -50,6 +53,17 @@ def test_a_job_that_is_given_back_by_a_worker_that_ends() -> None:
     assert h.verdict() is None
 
 
+def test_a_job_that_is_given_back_since_the_lease_was_over() -> None:
+    h = History(lease=4.0)
+    h.beat(lease=4.0)
+    _ask(h, "a")
+    job = h.send()
+    h.claim(job)
+    h.wait(6.0)
+    h.settle(job, Released(job, 1))
+    assert h.verdict() is None
+
+
 def test_a_job_that_is_given_back_late_for_want_of_an_answer() -> None:
     h = History()
     _ask(h, "a")
@@ -85,4 +99,54 @@ def test_a_task_whose_limit_was_used_up_a_moment_ago() -> None:
         h.run(job)
         h.settle(job, Completed(job, 1, None))
     _ask(h, "a")
+    assert h.verdict() is None
+
+
+def test_a_job_that_is_begun_when_the_lease_is_over() -> None:
+    for waited, holds in ((1.0, True), (6.0, False)):
+        h = History(lease=4.0)
+        h.beat(lease=4.0)
+        job = h.send()
+        h.claim(job)
+        h.wait(waited)
+        h.run(job)
+        h.settle(job, Completed(job, 1, None))
+        assert (h.verdict() is None) is holds
+        if not holds:
+            assert h.breaks(ALIVE) == "w1 began attempt 1 at 6.006 s, and its lease was over at 4.201 s"
+
+
+def test_a_process_that_stood_still_begins_a_job_late() -> None:
+    h = History(lease=4.0)
+    h.beat(lease=4.0)
+    job = h.send()
+    h.claim(job)
+    h.events.append(Fault(h.at, "w1", "node/w1/0", "stall", h.at + 6.0))
+    h.wait(6.0)
+    h.run(job)
+    h.settle(job, Completed(job, 1, None))
+    assert h.verdict() is None
+
+
+def test_a_job_that_a_worker_holds_and_does_not_know_of() -> None:
+    for waited, holds in ((5.0, True), (30.0, False)):
+        h = History(lease=4.0)
+        h.lived("w1", "started")
+        job = h.send()
+        h.claim(job)
+        h.wait(waited)
+        assert (h.verdict(by_name(KEEPS)) is None) is holds
+        if not holds:
+            assert h.breaks(KEEPS) == (
+                "w1 has neither begun attempt 1 nor given it back from 0.003 s to 30.004 s"
+            )
+
+
+def test_a_job_of_a_worker_that_can_not_reach_the_storage() -> None:
+    h = History(lease=4.0)
+    h.lived("w1", "started")
+    job = h.send()
+    h.claim(job)
+    h.lived("w1", "cut")
+    h.wait(30.0)
     assert h.verdict() is None

@@ -1,18 +1,20 @@
-"""What workers do with their places: they begin what they claimed, and ask for what they have room for."""
+"""What workers do with their places: they begin what is claimed for them, and ask for what they can take."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from zeke_queue.model import JobState
-from zeke_sim.history import Answered, Change, Invoked
-from zeke_sim.past import Broken
+from zeke_sim.history import Answered, Began, Change, Ended, Invoked, WorkerRow
+from zeke_sim.past import Broken, End
 from zeke_sim.properties.holding import holds
+from zeke_sim.properties.interruptions import known_of, lease_over, remember, stood_still
 from zeke_sim.properties.liveness import WORKER_RECOVERS
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from zeke_sim.history import Image
     from zeke_sim.past import Past
     from zeke_sim.properties.holding import Step
 
@@ -20,21 +22,29 @@ PROMPT = 0.1
 """Seconds within which a worker begins what it has a free place for."""
 
 
-@holds("who has a free place begins what it claimed", Invoked, Answered, number=16, verbs=("claim", "settle"))
-def who_has_a_free_place_begins_what_it_claimed(event: Invoked | Answered, past: Past) -> None:
-    """A worker gives no job back unbegun while a place for it is free, unless it ends.
+@holds(
+    "who has a free place begins what it claimed",
+    Invoked,
+    Answered,
+    WorkerRow,
+    number=16,
+    verbs=("claim", "settle", "beat"),
+)
+def who_has_a_free_place_begins_what_it_claimed(event: Invoked | Answered | WorkerRow, past: Past) -> None:
+    """A worker gives no job back unbegun while a place for it is free, unless it ends, or its lease was over.
 
     How many places it has, its first claim says, for which all are free.
     """
     places = past.of("places", dict["UUID", int])
     settled = past.of("settled", dict[str, float])
-    if isinstance(event, Answered):
+    if isinstance(event, WorkerRow) or (isinstance(event, Answered) and event.verb == "beat"):
+        remember(event, past)
+    elif isinstance(event, Answered):
         if event.verb == "settle":
             settled[event.node] = event.at
-        return
-    if event.verb == "claim":
+    elif event.verb == "claim":
         places.setdefault(event.args["worker"], event.args["limit"])
-    elif not event.args.get("again"):
+    elif event.verb == "settle" and not event.args.get("again"):
         for released in event.args.get("released", ()):
             _was_begun(released.id, released.attempt, event, past)
 
@@ -48,6 +58,9 @@ def _was_begun(job: UUID, attempt: int, event: Invoked, past: Past) -> None:
     size = past.of("places", dict["UUID", int]).get(call.invoked.args["worker"], 0)
     if attempt in life.began or len(node.running) >= size or node.state != "up":
         return
+    now, early = Ended(event.at, event.node, "", job, attempt, "cancelled", None), 1 / (1 + past.rules.drift)
+    if lease_over(now, past, call.answered.at, early) is not None:
+        return
     since = max(node.rested, call.answered.at, node.changed, node.hampered)
     # While an outcome is stored the next ones wait, whatever was decided of them before.
     if (
@@ -59,6 +72,30 @@ def _was_begun(job: UUID, attempt: int, event: Invoked, past: Past) -> None:
             f" runs {len(node.running)} jobs and has {size} places",
             job=job,
             since=since,
+        )
+
+
+@holds("who begins a job is alive", Began, Answered, WorkerRow, number=26, verbs=("beat",))
+def who_begins_a_job_is_alive(event: Began | Answered | WorkerRow, past: Past) -> None:
+    """A worker begins no job once its lease is over, until another heartbeat is answered.
+
+    Its job may be another's by then. A process that stood still may not know how late it is.
+    """
+    if not isinstance(event, Began):
+        remember(event, past)
+        return
+    claim = past.lives[event.job].claims.get(event.attempt)
+    worker = None if claim is None or claim.after is None else claim.after.worker
+    beats = [] if worker is None else known_of(past).beats.get(worker, [])
+    if not beats or claim is None:
+        return
+    over = max(beat.asked for beat in beats) + past.rules.lease * (1 + past.rules.drift)
+    if event.at > over + PROMPT and not stood_still(event.node, claim.at, past):
+        raise Broken(
+            f"{event.node} began attempt {event.attempt} at {event.at:.3f} s, and its lease was over at"
+            f" {over:.3f} s",
+            job=event.job,
+            since=over,
         )
 
 
@@ -94,3 +131,39 @@ def who_has_room_asks_for_work(event: Invoked | Change, past: Past) -> None:
                 f"{event.node} asks for no job of {name!r}, and has held none since {since:.3f} s",
                 since=since,
             )
+
+
+@holds("what is claimed is begun or given back", Change, End, number=17, steps=_leaves)
+def what_is_claimed_is_begun_or_given_back(event: Change | End, past: Past) -> None:
+    """A worker that lives and reaches the storage begins what was claimed for it, or gives it back soon.
+
+    Also where it never heard of the claim, and however long the job's own time is.
+    """
+    if isinstance(event, Change):
+        if event.before is not None:
+            _not_kept(event.before, past)
+        return
+    for rows in past.active.values():
+        for row in rows.values():
+            _not_kept(row, past)
+
+
+def _not_kept(row: Image, past: Past) -> None:
+    life = past.lives[row.id]
+    crew = past.crews.get(row.worker) if row.worker is not None else None
+    claim = life.claims.get(row.attempt)
+    if crew is None or claim is None or row.attempt in life.began or crew.node not in past.nodes:
+        return
+    node = past.nodes[crew.node]
+    well = node.well_since(past.at, past.rules.slack)
+    if well is None or row.worker not in node.workers:
+        return
+    since = max(claim.at, well)
+    allowed = past.rules.lease + WORKER_RECOVERS
+    if past.at > since + allowed:
+        raise Broken(
+            f"{crew.node} has neither begun attempt {row.attempt} nor given it back from {since:.3f} s to"
+            f" {past.at:.3f} s",
+            job=row.id,
+            since=since,
+        )

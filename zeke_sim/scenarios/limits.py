@@ -2,9 +2,9 @@
 
 One task has a limit that it shares with its alias, under which another program sends; one has a limit of one;
 one has none. Jobs have priorities, some are due later, some fail and are retried. Meanwhile an operator
-lowers and raises limits, pauses queues and resumes them, and cancels jobs that run, and workers that start
-declare the limits of the code again. In some runs one worker does all of it. In the end every queue goes on,
-so that all can drain.
+lowers and raises limits, and pauses queues and resumes them, and workers that start declare the limits of the
+code again; jobs are cancelled while they run. In some runs one worker does all of it. In the end every queue
+goes on, so that all can drain.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def build(draws: Draws) -> Setup:
         clients={
             "c1": _sender(draws, known, 0),
             "c2": _sender(draws, known, SENDS),
-            "op": _operator(draws, known),
+            "op": _operator(draws),
         },
         workers=draws.pick((1, 2, 2)),
         worker={"concurrency": 1 + draws.below(3), "lease": lease, "beat": lease / 3, "grace": 2.0},
@@ -58,12 +58,14 @@ def build(draws: Draws) -> Setup:
 
 
 def _sender(draws: Draws, known: Known, first: int) -> Any:
-    return doing(
-        [
-            (draws.uniform(0.0, 0.6 * PHASE), _send(draws, known, first + number))
-            for number in range(3 + draws.below(SENDS - 2))
-        ]
-    )
+    """Draw what a program sends, and which of it somebody cancels a while later."""
+    deeds: list[tuple[float, Deed]] = []
+    for number in range(first, first + 3 + draws.below(SENDS - 2)):
+        at = draws.uniform(0.0, 0.6 * PHASE)
+        deeds.append((at, _send(draws, known, number)))
+        if draws.chance(0.4):
+            deeds.append((at + draws.uniform(0.5, 6.0), tending(known, number, "cancel")))
+    return doing(deeds)
 
 
 def _send(draws: Draws, known: Known, number: int) -> Deed:
@@ -93,12 +95,8 @@ def _as_another_program(job: NewJob) -> Deed:
     return insert
 
 
-def _operator(draws: Draws, known: Known) -> Any:
+def _operator(draws: Draws) -> Any:
     deeds = [(draws.uniform(0.0, 0.8 * PHASE), _measure(draws)) for _ in range(3 + draws.below(6))]
-    deeds += [
-        (draws.uniform(0.1, 0.9) * PHASE, tending(known, draws.below(2 * SENDS), "cancel"))
-        for _ in range(draws.below(6))
-    ]
     deeds += [(0.9 * PHASE, _pause(name, paused=False)) for name in QUEUES]
     return doing(deeds)
 
