@@ -5,23 +5,30 @@ end within the grace, after it, or ignore the cancellation that follows. Quick j
 some were claimed ahead and must be given back at once, and many outcomes wait to be stored. In some runs the
 database goes away at that very moment; in others a claim is under way. What the worker held waits again and
 has lost no retry, and no job is lost.
+
+In some runs another worker works off what is there, and ends when nothing is left to do for it: when it says
+so it runs nothing any more.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.catalog import Catalog
 from zeke_queue.sending import Send
+from zeke_queue.worker import Worker
+from zeke_sim.history import Lived, Violation
+from zeke_sim.node import InlineExecutor
 from zeke_sim.scenario import Scenario
 from zeke_sim.setup import Setup
 from zeke_sim.workloads import Deed, Known, Script, Step, act, doing, script, sending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from zeke_sim.draws import Draws
-    from zeke_sim.node import Node
+    from zeke_sim.node import Main, Node
     from zeke_sim.world import World
 
 PHASE: Final = 30.0
@@ -40,21 +47,41 @@ def build(draws: Draws) -> Setup:
     stops = [(f"w{1 + n % 2}", _stop(draws, bursts)) for n in range(2 + draws.below(3))]
     outage = (stops[0][1] + draws.uniform(-0.2, 1.0), draws.tail(2.0, 15.0)) if draws.chance(0.4) else None
     lease = draws.pick((4.0, 6.0))
+    worker = {
+        "concurrency": 1 + draws.below(3),
+        "lease": lease,
+        "beat": lease / 4,
+        "grace": draws.pick((0.0, 0.5, 3.0)),
+    }
+    drain = {"d1": _draining(draws.pick(bursts), worker)} if draws.chance(0.4) else {}
     return Setup(
         catalog,
-        clients={"c1": doing(deeds)},
-        worker={
-            "concurrency": 1 + draws.below(3),
-            "lease": lease,
-            "beat": lease / 4,
-            "grace": draws.pick((0.0, 0.5, 3.0)),
-        },
+        clients={"c1": doing(deeds), **drain},
+        worker=worker,
         sweep=2.0,
         phase=PHASE,
         archive_after=20.0,
         delete_after=20.0,
         before=_planned(stops, outage),
     )
+
+
+def _draining(at: float, options: Mapping[str, Any]) -> Main:
+    """Return a program that works off what is due from a time on, and ends."""
+
+    async def main(node: Node) -> None:
+        world = node.world
+        await asyncio.sleep(max(0.0, at - world.time()))
+        async with Worker(node.queue, executor=InlineExecutor(), watchdog=None, **options) as worker:
+            await worker.drain()
+            for (job, _attempt), (where, _task) in world.running.items():
+                if where == node.name:
+                    raise Violation(
+                        "who has drained runs nothing", "its handler goes on", job=job, at=world.time()
+                    )
+            world.recorder.add(Lived(world.time(), node.name, "stopping"))
+
+    return main
 
 
 def _slow(draws: Draws, known: Known, number: int) -> Deed:
