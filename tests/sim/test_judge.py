@@ -313,7 +313,8 @@ class Driver:
         await self.call("beat", worker)
 
     async def leave(self, worker: UUID) -> None:
-        await self.call("leave", worker)
+        if not self.recorded.judge.past.crews[worker].holds:  # a right worker settles first
+            await self.call("leave", worker)
 
     async def sweep(self) -> None:
         await self.recorded.sweep()

@@ -171,3 +171,15 @@ def test_a_retry_beyond_the_limit() -> None:
         h.fail(job)
         h.claim(job, retry_limit=limit)
         assert (h.verdict(by_name("retries within the limit")) is None) is holds
+
+
+def test_a_supervisor_in_the_same_process_gives_back_what_is_overdue() -> None:
+    for called, holds in ((True, True), (False, False)):
+        h = History()
+        job = _ended(h, "returned", None)
+        h.wait(20.0)
+        if called:
+            h.overdue(job, "lease")
+        lost = Failed(job, 1, 1.0, error_record("WorkerLost", "silent"))
+        h.invoke("settle", "w1", failed=(lost,))
+        assert (h.verdict(by_name(SAYS)) is None) is holds

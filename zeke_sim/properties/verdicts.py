@@ -53,7 +53,7 @@ def _judge(outcome: Any, event: Invoked, past: Past) -> None:
     error = error_of(outcome.output) if isinstance(outcome, Failed) else {}
     if isinstance(outcome, Failed):
         _ends_as_it_should(outcome, error)
-    if "while_storing" in error:
+    if "while_storing" in error or _was_overdue(outcome, error, past):
         return
     life = past.lives[outcome.id]
     ends = [end for end in life.ended.get(outcome.attempt, ()) if end.node == event.node]
@@ -67,6 +67,12 @@ def _judge(outcome: Any, event: Invoked, past: Past) -> None:
                 job=outcome.id,
                 since=life.began[outcome.attempt][-1].at,
             )
+
+
+def _was_overdue(outcome: Any, error: dict[str, Any], past: Past) -> bool:
+    """Tell whether a supervisor says it, maybe in the same process, of what the storage called overdue."""
+    ruled = past.ruled_overdue.get((outcome.id, outcome.attempt))
+    return bool(ruled) and error.get("type") in {"Expired", "WorkerLost"}
 
 
 def _ends_as_it_should(outcome: Failed, error: dict[str, Any]) -> None:
