@@ -49,14 +49,7 @@ def who_sleeps_is_woken(event: Change | Invoked | Fault | End, past: Past) -> No
         if event.kind in WAKE or event.node == "db":
             sleepers.faulty[event.node] = event.at if event.until is None else event.until
         return
-    if isinstance(event, Invoked):
-        if event.verb == "claim":
-            sleepers.called.pop(event.node, None)
-            sleepers.looks[event.node] = (sleepers.looks.get(event.node, (0.0, 0.0))[1], event.at)
-    elif isinstance(event, Change) and event.table == "job":
-        row = event.after
-        if row is not None and row.state in WAITING and row.start_after <= event.now:
-            _call(row, event, sleepers, past)
+    # First, since a look that comes too late is one that was missed, even if nothing else happened meanwhile.
     for node, (since, job) in list(sleepers.called.items()):
         if event.at > since + PROMPT:
             del sleepers.called[node]
@@ -66,6 +59,14 @@ def who_sleeps_is_woken(event: Change | Invoked | Fault | End, past: Past) -> No
                 raise Broken(
                     f"{node} slept at {since:.3f} s, and has not looked by {event.at:.3f} s", job=job
                 )
+    if isinstance(event, Invoked):
+        if event.verb == "claim":
+            sleepers.called.pop(event.node, None)
+            sleepers.looks[event.node] = (sleepers.looks.get(event.node, (0.0, 0.0))[1], event.at)
+    elif isinstance(event, Change) and event.table == "job":
+        row = event.after
+        if row is not None and row.state in WAITING and row.start_after <= event.now:
+            _call(row, event, sleepers, past)
 
 
 def _call(row: Image, event: Change, sleepers: _Sleepers, past: Past) -> None:
