@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from zeke_queue.model import JobState
@@ -42,8 +43,14 @@ class _Known:
     def __init__(self) -> None:
         self.latest: Event | None = None
         self.beats: dict[UUID, list[_Beat]] = {}
+        self.asked: dict[UUID, float] = {}
         self.skipped: dict[UUID, list[tuple[float, float]]] = {}
         self.stops: dict[str, float] = {}
+
+    def note(self, worker: UUID, beat: _Beat) -> None:
+        """Take note of a worker's beat, and of when the latest of them was sent."""
+        self.beats.setdefault(worker, []).append(beat)
+        self.asked[worker] = max(self.asked.get(worker, beat.asked), beat.asked)
 
 
 def known_of(past: Past) -> _Known:
@@ -79,14 +86,14 @@ def remember(event: Answered | Lived | WorkerRow, past: Past) -> None:
     if isinstance(event, WorkerRow):
         rows, beats = past.beats[event.worker], known.beats.get(event.worker)
         if beats and event.beat_on != event.now and (by := _shift(rows)) > 0:
-            beats.append(_Beat(max(beat.asked for beat in beats) + by, event.at, None))
+            known.note(event.worker, _Beat(known.asked[event.worker] + by, event.at, None))
             known.skipped.setdefault(event.worker, []).append((event.at, by))
     elif isinstance(event, Answered):
         if event.outcome == "ok":
             call = past.calls[event.call].invoked
             worker = call.args["worker"].id
-            skipped = sum(by for at, by in known.skipped.get(worker, ()) if at >= call.at)
-            known.beats.setdefault(worker, []).append(_Beat(call.at + skipped, event.at, event.result))
+            since = takewhile(lambda skip: skip[0] >= call.at, reversed(known.skipped.get(worker, ())))
+            known.note(worker, _Beat(call.at + sum(by for _, by in since), event.at, event.result))
     elif event.what == "stopping":
         known.stops.setdefault(event.node, event.at)
     elif event.what == "started":
