@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 PHASE: Final = 30.0
 
+AIMS: Final = ("now", "now", "answered", "unanswered")
+"""When a worker is told to stop: at a time, or with its next claim, whose answer comes or does not."""
+
 
 def build(draws: Draws) -> Setup:
     """Slow jobs and bursts of quick ones, and two workers that are told to stop in the midst of them."""
@@ -44,7 +47,7 @@ def build(draws: Draws) -> Setup:
     deeds = [(draws.uniform(0.0, 0.7 * PHASE), _slow(draws, known, n)) for n in range(3 + draws.below(4))]
     bursts = [draws.uniform(0.0, 0.7 * PHASE) for _ in range(1 + draws.below(3))]
     deeds += [(at, _burst(draws)) for at in bursts]
-    stops = [(f"w{1 + n % 2}", _stop(draws, bursts)) for n in range(2 + draws.below(3))]
+    stops = [(f"w{1 + n % 2}", _stop(draws, bursts), draws.pick(AIMS)) for n in range(2 + draws.below(3))]
     outage = (stops[0][1] + draws.uniform(-0.2, 1.0), draws.tail(2.0, 15.0)) if draws.chance(0.4) else None
     lease = draws.pick((4.0, 6.0))
     worker = {
@@ -110,15 +113,27 @@ def _stop(draws: Draws, bursts: list[float]) -> float:
     return draws.uniform(2.0, 0.9 * PHASE)
 
 
-def _planned(stops: list[tuple[str, float]], outage: tuple[float, float] | None) -> Callable[[World], Any]:
+def _planned(
+    stops: list[tuple[str, float, str]], outage: tuple[float, float] | None
+) -> Callable[[World], Any]:
     def plan(world: World) -> None:
-        for name, at in stops:
-            world.later(at, world.drain, world.nodes[name])
+        for name, at, aim in stops:
+            node = world.nodes[name]
+            if aim == "now":
+                world.later(at, world.drain, node)
+            else:
+                world.later(at, _with_a_claim, node, {"answered": ("drain",)}.get(aim, ("drain", "cut_in")))
         if outage is not None:
             at, seconds = outage
             world.later(at, world.go_away, round(seconds, 3))
 
     return plan
+
+
+def _with_a_claim(node: Node, faults: tuple[str, ...]) -> None:
+    """Let faults strike while the worker's next claim is on its way."""
+    waiting = node.awaits.setdefault("claim", [])
+    waiting.extend((f"workload/{node.name}/{kind}", {"fault": kind, "for": 0.4}) for kind in faults)
 
 
 SCENARIO = Scenario(
