@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from zeke_queue.catalog import Catalog
 from zeke_queue.signals import Retry, Snooze
 from zeke_queue.task import Task
 from zeke_sim.history import Began, Effect, Ended
-from zeke_sim.loop import LANE
+from zeke_sim.loop import HANDLER, LANE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -59,7 +58,7 @@ def effect(key: str) -> None:
     Args:
         key: says which effect it is: of two with one key, ``unique_effects`` allows one.
     """
-    watch = _WATCH.get()
+    watch = HANDLER.get()
     if watch is not None:
         watch.effect(key)
 
@@ -84,17 +83,20 @@ def _async(task: Task[Any, Any], world: World) -> Callable[..., Any]:
     async def watched(*arguments: Any) -> Any:
         job: JobContext = arguments[-1]
         watch = _Watch(world, task.name, job)
-        token = _WATCH.set(watch)
+        token = HANDLER.set(watch)
         try:
             result = await handler(*(arguments if takes_job else arguments[:-1]))
         except asyncio.CancelledError:
-            watch.ended("cancelled", None)
+            # One that raises it by itself, or of a task that it waits for, was not interrupted.
+            current = asyncio.current_task()
+            interrupted = current is not None and current.cancelling() > 0
+            watch.ended("cancelled" if interrupted else "raised", None if interrupted else "CancelledError: ")
             raise
         except BaseException as error:
             watch.ended("raised", f"{type(error).__name__}: {error}", _asked(error))
             raise
         finally:
-            _WATCH.reset(token)
+            HANDLER.reset(token)
         watch.ended("returned", result)
         return result
 
@@ -108,14 +110,14 @@ def _sync(task: Task[Any, Any], world: World) -> Callable[..., Any]:
     def watched(*arguments: Any) -> Any:
         job: JobContext = arguments[-1]
         watch = _Watch(world, task.name, job)
-        token = _WATCH.set(watch)
+        token = HANDLER.set(watch)
         try:
             result = handler(*(arguments if takes_job else arguments[:-1]))
         except BaseException as error:
             watch.ended("raised", f"{type(error).__name__}: {error}", _asked(error))
             raise
         finally:
-            _WATCH.reset(token)
+            HANDLER.reset(token)
         watch.ended("returned", result)
         return result
 
@@ -154,6 +156,3 @@ class _Watch:
         world.recorder.add(
             Effect(world.time(), node.name, self._job, self._attempt, key, alive=not node.dead)
         )
-
-
-_WATCH: ContextVar[_Watch | None] = ContextVar("zeke_sim_watch", default=None)

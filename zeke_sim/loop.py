@@ -49,6 +49,10 @@ LANE: ContextVar[Lane | None] = ContextVar("zeke_sim_lane", default=None)
 """The lane that running code belongs to; None is the world's own."""
 
 
+HANDLER: ContextVar[Any] = ContextVar("zeke_sim_handler", default=None)
+"""The handler that running code belongs to, be it a task that the handler made; None is the runtime's own."""
+
+
 class _Handle(asyncio.Handle):
     """A handle that asks no loop whether it is being debugged, which costs more than it does."""
 
@@ -67,9 +71,9 @@ class _Handle(asyncio.Handle):
 
 
 class _Timer(asyncio.TimerHandle):
-    """A timer of a lane."""
+    """A timer of a lane; its ``own``, or one that a handler left there."""
 
-    __slots__ = ("lane",)
+    __slots__ = ("lane", "own")
 
     def __init__(
         self,
@@ -89,6 +93,7 @@ class _Timer(asyncio.TimerHandle):
         self._when = when
         self._scheduled = True
         self.lane = context.get(LANE) or loop.root
+        self.own = context.get(HANDLER) is None
 
     def cancel(self) -> None:
         """Let it ring no more; it stays where it is, and is dropped when its time comes."""
@@ -106,6 +111,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             place of the one that runs next. None takes turns.
         jump: is told when nothing is ready, before time jumps; it may move timers.
         ticks: callbacks that were run.
+        refused: is told of each reach outside, whatever becomes of the error.
         leaving: whether the world has ended, and only its tasks are left to be cancelled.
     """
 
@@ -116,6 +122,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.jump: Callable[[], None] | None = None
         self.ticks = 0
         self.leaving = False
+        self.refused: Callable[[Outside], None] | None = None
         self._now = start
         self._timers: list[tuple[float, int, _Timer]] = []
         self._sequence = 0
@@ -241,12 +248,12 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._runnable.append(lane)
 
     def shift(self, lanes: set[Lane], seconds: float) -> None:
-        """Move all timers of these lanes so many seconds later."""
+        """Move all timers of these lanes so many seconds later, but for those that handlers left there."""
         moved: list[tuple[float, int, _Timer]] = []
         for when, sequence, timer in self._timers:
             if _is_idle(timer):
                 continue
-            if timer.lane in lanes:
+            if timer.lane in lanes and timer.own:
                 moved.append((when + seconds, sequence, timer))
             else:
                 moved.append((when, sequence, timer))
@@ -254,11 +261,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._timers = moved
 
     def soonest(self) -> dict[Lane, float]:
-        """Return when the next timer of each lane rings."""
+        """Return when the next timer of each lane rings; what handlers left counts as the world's."""
         found: dict[Lane, float] = {}
         for when, _, timer in self._timers:
             if not _is_idle(timer):
-                lane = timer.lane
+                lane = timer.lane if timer.own else self.root
                 if when < found.get(lane, inf):
                     found[lane] = when
         return found
@@ -341,8 +348,11 @@ def _ran(handle: asyncio.Handle) -> str:
 
 
 def _outside(name: str) -> Callable[..., NoReturn]:
-    def refuse(*_args: Any, **_kwargs: Any) -> NoReturn:
-        raise Outside(f"loop.{name}")
+    def refuse(loop: VirtualLoop, *_args: Any, **_kwargs: Any) -> NoReturn:
+        error = Outside(f"loop.{name}")
+        if loop.refused is not None:
+            loop.refused(error)
+        raise error
 
     return refuse
 

@@ -104,7 +104,10 @@ class Node:
         return kind not in {"pause", "stall", "drain"} or not (self.dead or self.paused)
 
     async def _run(self) -> None:
-        await self._main(self)
+        try:
+            await self._main(self)
+        except SystemExit as error:
+            raise SimulationError(f"it called sys.exit({error.code!r})") from error
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         world = self.world

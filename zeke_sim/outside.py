@@ -73,6 +73,7 @@ class _State:
         self.thread: int | None = None
         self.allowed: Collection[str] = ()
         self.installed = False
+        self.told: Callable[[Outside], None] | None = None
 
     def forbids(self, kind: str) -> bool:
         """Whether the caller is inside of a world, where this is not allowed."""
@@ -83,30 +84,40 @@ _state: Final = _State()
 
 
 @contextmanager
-def closed(world: World, allow: Collection[str] = ()) -> Generator[None]:
+def closed(
+    world: World, allow: Collection[str] = (), told: Callable[[Outside], None] | None = None
+) -> Generator[None]:
     """Keep what runs in the block inside of a world.
 
     Args:
         world: whose seed random numbers follow from where they are allowed.
         allow: of ``socket``, ``thread``, ``subprocess``, ``clock`` and ``random``.
+        told: is told of each reach outside, whatever becomes of the error.
     """
     _install()
-    before = _state.thread, _state.allowed
-    _state.thread, _state.allowed = threading.get_ident(), allow
+    before = _state.thread, _state.allowed, _state.told
+    _state.thread, _state.allowed, _state.told = threading.get_ident(), allow, told
     chance = random.getstate() if "random" in allow else None
     if chance is not None:
         random.seed(world.seed_of("random"))
     try:
         yield
     finally:
-        _state.thread, _state.allowed = before
+        _state.thread, _state.allowed, _state.told = before
         if chance is not None:
             random.setstate(chance)
 
 
+def _refused(error: Outside) -> Outside:
+    """Have the world told, since whoever reached outside may swallow the error."""
+    if _state.told is not None:
+        _state.told(error)
+    return error
+
+
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if _state.thread is not None and (kind := _AUDITED.get(event)) is not None and _state.forbids(kind):
-        raise Outside(f"{event}{arguments!r}"[:200], kind)
+        raise _refused(Outside(f"{event}{arguments!r}"[:200], kind))
 
 
 def _install() -> None:
@@ -147,7 +158,7 @@ def _seeded_where_allowed(urandom: Callable[[int], bytes]) -> Callable[[int], by
 def _guarded(name: str, function: Callable[..., Any], kind: str) -> Callable[..., Any]:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         if _state.thread is not None and _state.forbids(kind):
-            raise Outside(f"{name}()", kind)
+            raise _refused(Outside(f"{name}()", kind))
         return function(*args, **kwargs)
 
     guarded.__name__ = name.rpartition(".")[2]

@@ -80,6 +80,12 @@ class Recorder:
         self.call: int | None = None
         self.commit = 0
         self.closed = False
+        self._rows: tuple[Rows, ...] = ()
+
+    def compare(self) -> None:
+        """Write down what changed in a row without having been put in, which a right store never does."""
+        for rows in self._rows:
+            rows.compare()
 
     def add(self, event: Event) -> None:
         """Write an event, and have it judged."""
@@ -102,8 +108,9 @@ class Recorder:
     def watch(self, store: MemoryStorage, clock: Clock) -> None:
         """Look at every row of a store from now on."""
         tables = store.tables
-        tables.jobs = Rows(self, "job", clock)
-        tables.archive = Rows(self, "archive", clock)
+        tables.jobs = jobs = Rows(self, "job", clock)
+        tables.archive = archive = Rows(self, "archive", clock)
+        self._rows = (jobs, archive)
         tables.workers = Watched(self._worker_row(clock))
         tables.queues = Watched(self._queue_row(clock))
         tables.plans = Watched(self._plan_row(clock))

@@ -95,7 +95,7 @@ def _run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None) 
     chosen = scenario.properties if properties is None else properties
     judge = Judge(world.rules(), properties=chosen)
     times = showing(WorldTimes(world)) if scenario.freeze else nullcontext()
-    with log.silenced(), times, outside.closed(world, scenario.allow):
+    with log.silenced(), times, outside.closed(world, scenario.allow, world.reached_outside):
         world.run()
     violation = world.recorder.violation
     if violation is None and judge.past.phase != "end":

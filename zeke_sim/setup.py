@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_sim.errors import SimulationError
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
@@ -60,3 +62,21 @@ class Setup:
     epoch: datetime = EPOCH
     settings: Settings | None = None
     before: Callable[[World], None] | None = None
+
+    def check_names(self) -> None:
+        """Refuse names of clients and further workers that are taken, or would not fit into an address.
+
+        Raises:
+            SimulationError: one is.
+        """
+        taken = {
+            f"{letter}{number}"
+            for letter, many in (("w", self.workers), ("s", self.schedulers), ("v", self.supervisors))
+            for number in range(1, many + 1)
+        }
+        for name in (*self.others, *self.clients):
+            if name in taken or "/" in name or not name:
+                raise SimulationError(
+                    f"clients: {name!r} is another node's name, or has a slash; give another"
+                )
+            taken.add(name)

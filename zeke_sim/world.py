@@ -7,10 +7,8 @@ is long enough for what has ended to be archived and deleted.
 from __future__ import annotations
 
 import asyncio
-from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.config import Settings
 from zeke_queue.model import FINAL
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_sim import node as nodes_of
@@ -24,7 +22,7 @@ from zeke_sim.history import Change, Fault, Lived, Phase, Rules, ScheduleRow, Vi
 from zeke_sim.loop import VirtualLoop
 from zeke_sim.node import DUTIES, Node
 from zeke_sim.recorder import Recorder
-from zeke_sim.setup import LONG
+from zeke_sim.setup import LONG, default_settings
 from zeke_sim.transactions import OpenTransaction, Stepper
 
 if TYPE_CHECKING:
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from zeke_queue.catalog import Catalog
     from zeke_queue.core.options import JobOptions
     from zeke_sim.draws import Decisions, Draws
+    from zeke_sim.errors import Outside
     from zeke_sim.faults import Knobs
     from zeke_sim.history import Event
     from zeke_sim.setup import Setup
@@ -59,8 +58,10 @@ class World:
         self.decisions = decisions
         self.knobs = knobs
         self.epoch = setup.epoch
-        self.settings = setup.settings or _settings()
+        self.settings = setup.settings or default_settings()
+        setup.check_names()
         self.loop = loop = VirtualLoop()
+        loop.refused = self.reached_outside
         self.context = loop.context(loop.root)
         self.database_clock = VirtualClock(loop, setup.epoch)
         self.recorder = Recorder(loop.time, see, loop.stop)
@@ -214,6 +215,10 @@ class World:
         if node.role != "client" and not self.over:
             self.later(RESTART, node.start)
 
+    def reached_outside(self, error: Outside) -> None:
+        """Hear that something reached outside, which ends the world: nothing after it can be repeated."""
+        self.recorder.fail(Violation("nothing reaches outside", str(error), at=self.time()))
+
     def crashed(self, node: Node, error: BaseException) -> None:
         """Hear that a process failed, which is a violation: what is wrong outside must be survived."""
         if isinstance(error, Violation):
@@ -266,6 +271,7 @@ class World:
         await clock.sleep(setup.phase)
         self.faulty = False
         self._heal()
+        self.recorder.compare()
         self.recorder.add(Phase(self.time(), "quiet"))
         deadline = self.time() + setup.quiet
         while self.time() < deadline and not self._drained():
@@ -276,6 +282,7 @@ class World:
         if tail is None:
             tail = setup.archive_after + setup.delete_after + 4 * setup.sweep if setup.supervisors else 1.0
         await clock.sleep(tail)
+        self.recorder.compare()
         self.recorder.add(Phase(self.time(), "end"))
 
     def _see_that_clients_ended(self) -> None:
@@ -477,12 +484,6 @@ class World:
         if self.faulty and self.running.get(which, ("", ""))[0] == node.name:
             self.hit(node, address, "kill_handler")
             self.kill(node)
-
-
-@cache
-def _settings() -> Settings:
-    """Return the settings of a deployment that says nothing, read once, since that takes milliseconds."""
-    return Settings()
 
 
 def _set_rate(clock: VirtualClock, rate: float, now: float) -> None:

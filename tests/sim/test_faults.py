@@ -11,6 +11,7 @@ import pytest
 from zeke_queue.catalog import Catalog
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.model import JobState
+from zeke_sim.errors import SimulationError
 from zeke_sim.faults import KINDS, NONE
 from zeke_sim.history import Answered, Began, Change, Ended, Event, Fault, Invoked, Lived
 from zeke_sim.node import Node
@@ -356,6 +357,60 @@ def test_a_handler_that_has_ended_is_not_killed_any_more() -> None:
     outcome = played({"handler/work/0/1": {"fault": "kill_handler", "after": 3.0}})
     assert attempts(outcome) == [1]
     assert not list(of(Lived, outcome, what="killed"))
+
+
+def test_what_a_handler_left_behind_goes_on_in_its_own_time() -> None:
+    rang: list[float] = []
+    leaving = Catalog()
+
+    async def ring() -> None:
+        await asyncio.sleep(25)
+        rang.append(asyncio.get_running_loop().time())
+
+    @leaving.task("leave")
+    async def leave() -> None:
+        asyncio.ensure_future(ring())  # noqa: RUF006 - it is left behind on purpose
+
+    async def send_leave(node: Node) -> None:
+        await node.queue.send("leave")
+
+    for elide in (True, False):
+        scenario = Scenario("left", "", lambda _draws: Setup(leaving, clients={"c1": send_leave}, workers=1))
+        assert run(scenario, Plan("left", 1, "given", NONE.but(elide=elide), {})).violation is None
+    assert rang == pytest.approx([25, 25], abs=0.1)
+
+
+def test_a_handler_that_cancels_itself_was_not_interrupted() -> None:
+    rueful = Catalog()
+
+    @rueful.task("rue", retry_limit=0)
+    async def rue() -> None:
+        raise asyncio.CancelledError
+
+    async def send_rue(node: Node) -> None:
+        await node.queue.send("rue")
+
+    scenario = Scenario("rues", "", lambda _draws: Setup(rueful, clients={"c1": send_rue}, workers=1))
+    outcome = run(scenario, Plan("rues", 1, "given", NONE, {}))
+    assert outcome.violation is None, outcome.violation
+    assert sole(Ended, outcome).how == "raised"
+
+
+def test_a_program_that_exits_is_a_failure_of_that_program() -> None:
+    async def leave(_node: Node) -> None:
+        raise SystemExit(3)
+
+    scenario = Scenario("exits", "", lambda _draws: Setup(catalog, clients={"c1": leave}))
+    violation = run(scenario, Plan("exits", 1, "given", NONE, {})).violation
+    assert violation is not None
+    assert (violation.rule, "sys.exit(3)" in violation.text) == ("a client's program ends", True)
+
+
+@pytest.mark.parametrize("name", ["w1", "a/b"])
+def test_a_client_can_not_have_the_name_of_another_node(name: str) -> None:
+    scenario = Scenario("names", "", lambda _draws: Setup(catalog, clients={name: send}))
+    with pytest.raises(SimulationError, match="another node's name, or has a slash"):
+        run(scenario, Plan("names", 1, "given", NONE, {}))
 
 
 # Phases

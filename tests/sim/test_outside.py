@@ -57,7 +57,11 @@ def within(handler: Callable[[], Any], *, allow: tuple[str, ...] = ()) -> Any:
         return Setup(catalog, clients={"c1": send}, workers=1, phase=1.0)
 
     scenario = Scenario("outside", "one job", build, allow=allow)
-    assert run(scenario, Plan("outside", 1, "given", NONE)).violation is None
+    violation = run(scenario, Plan("outside", 1, "given", NONE)).violation
+    refused = any(isinstance(one, Outside) for one in came)
+    assert (violation is not None) is refused, violation
+    if violation is not None:
+        assert violation.rule == "nothing reaches outside"
     (result,) = came
     if isinstance(result, Exception):
         raise result
