@@ -225,7 +225,10 @@ class World:
             self.recorder.fail(error)
             return
         rule = "a client's program ends" if node.role == "client" else "no part of the runtime crashes"
-        violation = Violation(rule, f"{node.name}: {type(error).__name__}: {error}", at=self.time())
+        self._fail_of(error, rule, f"{node.name}: {type(error).__name__}: {error}")
+
+    def _fail_of(self, error: BaseException, rule: str, text: str) -> None:
+        violation = Violation(rule, text, at=self.time())
         violation.__cause__ = error
         self.recorder.fail(violation)
 
@@ -256,9 +259,7 @@ class World:
         except Violation as violation:
             self.recorder.fail(violation)
         except Exception as error:  # noqa: BLE001 - a fault of the simulator's own, which ends the run
-            violation = Violation("the simulator works", repr(error), at=self.time())
-            violation.__cause__ = error
-            self.recorder.fail(violation)
+            self._fail_of(error, "the simulator works", repr(error))
         self.loop.stop()
 
     async def _phases(self) -> None:
