@@ -23,6 +23,7 @@ from zeke_queue.cli.app import app as command_line
 from zeke_queue.config import Settings
 from zeke_queue.core.options import DEFAULTS
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_sim.cli import sim
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -176,10 +177,10 @@ def test_the_guide_lists_the_options_of_a_send_with_their_defaults() -> None:
 
 
 def _commands() -> dict[str, Any]:
-    """Each command of the queue's own by its words, as in ``job show``."""
+    """Each command of the queue and of the simulator by its words, as in ``job show``."""
     made: Any = get_command(command_line)
     found: dict[str, Any] = {}
-    for name, command in made.commands.items():
+    for name, command in (*made.commands.items(), ("sim", get_command(sim))):
         below = getattr(command, "commands", {})
         found |= {f"{name} {word}": one for word, one in below.items()} if below else {name: command}
     return found
