@@ -18,6 +18,7 @@ from tests.sim.histories import (
 )
 from zeke_queue.model import Completed, Extended, Failed, Want
 from zeke_sim.history import Answered, WorkerRow
+from zeke_sim.properties import by_name
 
 EXPIRED_ERROR = '{"type":"Expired","message":"m","traceback":null}'
 EXPIRED_STORED = '{"type": "Expired", "message": "m", "traceback": null}'
@@ -218,7 +219,7 @@ def test_leases_that_have_ended() -> None:
     h.wait(16)
     h.overdue(silent, "lease")
     h.settle(silent, Failed(silent, 1, 1.0, LOST_ERROR), output=LOST_STORED)
-    assert h.verdict() is None
+    assert h.verdict(by_name("nothing is overdue before its time")) is None
 
 
 def test_an_attempt_that_is_called_lost_by_nobody() -> None:

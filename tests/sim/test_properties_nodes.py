@@ -9,6 +9,7 @@ import pytest
 from tests.sim.histories import CANCELLED, History
 from zeke_queue.model import Completed, RunStatus
 from zeke_sim.history import Began
+from zeke_sim.properties import by_name
 
 
 def test_a_dead_node_that_has_an_effect() -> None:
@@ -166,7 +167,7 @@ def test_a_worker_whose_calls_hang_need_not_look() -> None:
     h.invoke("claim", "w1", worker=None, wants=(), limit=1)
     h.send()
     h.wait(60)
-    assert h.verdict() is None
+    assert h.verdict(by_name("due jobs are picked up")) is None
 
 
 def sweeping() -> History:
@@ -207,7 +208,7 @@ def test_a_handler_that_runs_on_is_left_alone() -> None:
     for _ in range(40):
         h.wait(4)
         h.beat("w1")
-    assert h.verdict() is None
+    assert h.verdict(by_name("what nobody runs is given back")) is None
 
 
 def test_an_outcome_that_is_never_settled() -> None:
