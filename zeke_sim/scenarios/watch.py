@@ -104,21 +104,24 @@ def _see_patience(node: Node, wait: Wait) -> None:
     """See that a stream was not given up before nothing was heard for as long as watchers are patient."""
     events, now = node.world.recorder.events, node.world.time()
     asked = {event.call: event for event in events if isinstance(event, Invoked) and event.node == node.name}
-    since = 0.0
+    watched, away = False, now
     for event in events:
-        if isinstance(event, Answered) and event.call in asked and event.outcome == "ok":
-            call = asked[event.call]
-            if call.verb == "get" and wait.job in call.args["ids"]:
-                since = event.at
-    began = (
-        call.at
-        for call in asked.values()
-        if call.verb == "watch" and call.args["job_id"] == wait.job and call.at >= since
-    )
-    since = next(began, since)
-    if now - since < PATIENCE:
+        if not isinstance(event, Answered) or event.call not in asked:
+            continue
+        call = asked[event.call]
+        if call.verb == "watch" and call.args["job_id"] == wait.job:
+            watched = event.outcome == "ok"
+        elif call.verb != "get" or wait.job not in call.args["ids"]:
+            continue
+        elif event.outcome == "ok":
+            # While nothing is watched, others have asked, for whom a stream does not look.
+            away = now if watched else away
+            continue
+        if event.outcome != "ok":
+            away = min(away, event.at)
+    if now - away < PATIENCE:
         raise Violation(
-            "who waits is patient", f"after {now - since:.3f} s", job=wait.job, since=since, at=now
+            "who waits is patient", f"after {now - away:.3f} s", job=wait.job, since=away, at=now
         ) from None
 
 
