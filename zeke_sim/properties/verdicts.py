@@ -92,7 +92,7 @@ def _as_it_did(outcome: Any, error: dict[str, Any], end: Ended, past: Past) -> N
             return
     elif isinstance(outcome, Released) and _gave_up(end, past):
         return
-    elif _too_late(end, past):
+    elif _too_late(end, past) and not _gave_up(end, past):
         raise Broken(
             f"{_shown(outcome, error)} is said of attempt {outcome.attempt}, which ended at {end.at:.3f} s"
             f" and had time until {deadline(end, past, 1.0):.3f} s",
