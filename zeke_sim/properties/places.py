@@ -61,6 +61,10 @@ def _was_begun(job: UUID, attempt: int, event: Invoked, past: Past) -> None:
     now, early = Ended(event.at, event.node, "", job, attempt, "cancelled", None), 1 / (1 + past.rules.drift)
     if lease_over(now, past, call.answered.at, early) is not None:
         return
+    beats = known_of(past).beats.get(call.invoked.args["worker"], [])
+    asked = max((beat.asked for beat in beats if beat.answered <= call.answered.at), default=event.at)
+    if asked + past.rules.lease * early <= call.answered.at:
+        return  # it was over before the claim was answered
     since = max(node.rested, call.answered.at, node.changed, node.hampered)
     # While an outcome is stored the next ones wait, whatever was decided of them before.
     if (
