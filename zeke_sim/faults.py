@@ -62,8 +62,13 @@ KINDS: Final[Mapping[str, str]] = {**STATEMENT, **WAKE, **NODE, **DATABASE, **HA
 AIMED: Final = frozenset({"kill", "pause", "cut", "cut_out", "cut_in", "drain"})
 """Misfortunes that may wait for a moment at which they hurt."""
 
-AIMS: Final = ("claim", "settle", "settle", "insert", "commit", "beat")
-"""Statements on whose way such a moment is."""
+AIMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "worker": ("claim", "settle", "beat", "handler", "handler"),
+    "scheduler": ("due_schedules", "insert", "commit"),
+    "supervisor": ("overdue", "settle", "commit"),
+    "client": ("insert",),
+}
+"""Statements of each role on whose way such a moment is, and (``handler``) the beginning of an attempt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +159,7 @@ def wake_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
 
 
 def misfortunes(
-    draws: Draws, kinds: Sequence[str], rate: float, phase: float, lease: float
+    draws: Draws, kinds: Sequence[str], rate: float, phase: float, lease: float, *, role: str = ""
 ) -> list[dict[str, Any]]:
     """Draw the misfortunes of a node, or of the database, over the fault phase.
 
@@ -164,6 +169,7 @@ def misfortunes(
         rate: how many in a minute, on the average.
         phase: seconds of the fault phase.
         lease: seconds, which a pause outlives.
+        role: of the node.
 
     Returns:
         Decisions: the ``fault``, ``at`` which second, ``for`` how many or ``by`` how much; with ``on`` it
@@ -178,7 +184,7 @@ def misfortunes(
         kind = draws.pick(kinds)
         one: dict[str, Any] = {"fault": kind, "at": round(at, 3), **_extent(draws, kind, lease)}
         if kind in AIMED and draws.chance(0.4):
-            one["on"] = draws.pick(AIMS)
+            one["on"] = draws.pick(AIMS[role])
         drawn.append(one)
     return drawn
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.model import FINAL
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_sim import node as nodes_of
+from zeke_sim.calls import ON_THE_WAY
 from zeke_sim.choices import Order, Skips
 from zeke_sim.clock import VirtualClock
 from zeke_sim.elision import Elision
@@ -387,7 +388,8 @@ class World:
         if self.decisions.given is None:
             phase = self.setup.phase
             rate *= min(1.0, LONG / phase)
-            drawn = misfortunes(self.decisions.draws(address), kinds, rate, phase, lease)
+            role = "" if node is None else node.role
+            drawn = misfortunes(self.decisions.draws(address), kinds, rate, phase, lease, role=role)
             for number, one in enumerate(drawn):
                 self.decisions.made[f"{address}/{number}"] = one
                 self.later(one["at"], self._strike, f"{address}/{number}", node, one)
@@ -467,7 +469,9 @@ class World:
             _set_rate(node.clock, 1.0, self.time())
 
     def handler_began(self, node: Node, task: str, job: UUID, attempt: int) -> None:
-        """Decide whether the process dies in the middle of this attempt."""
+        """Let strike what awaits an attempt, and decide whether the process dies in the middle of it."""
+        for address, one in node.awaits.pop("handler", ()):
+            self.later(ON_THE_WAY, self.strike, address, node, one)
         if not self.faulty or not self.knobs.handler or "kill_handler" not in self.knobs.kinds:
             return
         address = f"handler/{task}/{self.job_number(job)}/{attempt}"

@@ -289,6 +289,12 @@ def test_a_misfortune_can_wait_for_the_moment_at_which_it_hurts() -> None:
     assert attempts(outcome) == [1]
 
 
+def test_a_misfortune_can_wait_for_a_handler_to_begin() -> None:
+    outcome = played({"node/w1/0": {"fault": "pause", "at": 0.0, "for": 3.0, "on": "handler"}})
+    began = next(of(Began, outcome))
+    assert began.at < sole(Lived, outcome, what="paused").at < began.at + 0.001
+
+
 # The database
 
 
