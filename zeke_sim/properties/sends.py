@@ -23,6 +23,9 @@ _ROUNDING: Final = timedelta(microseconds=2)
 _OURS: Final = 7
 """The version of the ids that the library makes; others are an application's own."""
 
+_SOON: Final = 1.5
+"""Seconds after a lost answer by which the library has repeated a send."""
+
 _REMEMBERED: Final = 8
 """Sends of a node that are remembered: one that is repeated comes soon after."""
 
@@ -146,10 +149,13 @@ def a_repeated_send_is_the_same_job(event: Invoked, past: Past) -> None:
         ):
             continue
         for earlier in tried:
-            if past.calls[earlier.call].outcome not in {"failed", "unknown"}:
+            call = past.calls[earlier.call]
+            if call.outcome not in {"failed", "unknown"} or call.answered is None:
                 continue
+            if event.at > call.answered.at + _SOON:
+                continue  # an application may send the like again, which is another send
             for sent in earlier.args["jobs"]:
-                if sent.id != job.id and replace(sent, id=job.id, fresh=False) == job:
+                if sent.fresh and sent.id != job.id and replace(sent, id=job.id, fresh=False) == job:
                     raise Broken(f"it is sent again as {job.id}, and was sent as {sent.id}", job=job.id)
     tried.append(event)
     del tried[:-_REMEMBERED]
