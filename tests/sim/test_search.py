@@ -128,3 +128,17 @@ def test_a_campaign_in_processes_finds_what_one_process_finds() -> None:
     assert there.found is not None
     assert here.found.violation.rule == there.found.violation.rule == RULE
     assert there.found.outcome.digest == run(SCENARIO, SCENARIO.plan(there.found.seed)).digest
+
+
+def test_a_campaign_ends_when_its_time_is_up() -> None:
+    result = campaign.search(["retries"], seeds=200, budget=0.0)
+    assert 0 < sum(result.runs.values()) <= campaign.BATCH
+
+
+def test_a_long_campaign_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "EVERY", 0.0)
+    told: list[str] = []
+    campaign.search(["retries"], seeds=2 * campaign.BATCH, progress=told.append)
+    assert [line.partition(",")[0] for line in told] == [
+        f"{done} of {2 * campaign.BATCH} runs" for done in (campaign.BATCH, 2 * campaign.BATCH)
+    ]
