@@ -131,7 +131,7 @@ class _Call:
         fault = self._fault
         world.open_calls += self._counted
         if fault is not None:
-            world.hit(node, self._address, fault, self._decision.get("for"))
+            world.hit(node, self._address, fault, self._decision.get("for", self._decision.get("wait")))
         for address, one in node.awaits.pop(self._verb, ()):
             self._later(ON_THE_WAY, world.strike, address, node, one)
         if world.down or node.link in {"cut", "cut_out"}:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import StorageError, StorageUnavailable, UsageError
 from zeke_sim.calls import SHORTEST, Calls
-from zeke_sim.faults import wake_fault
+from zeke_sim.faults import told_fault, wake_fault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
@@ -388,8 +388,7 @@ class SimChanges:
             return True
         count = self._counts["told"] = self._counts.get("told", 0) + 1
         address = f"{node.name}/told/{count}"
-        decision = world.decisions.at(address, lambda draws: wake_fault(draws, world.knobs))
-        if decision is None or decision["fault"] != "deaf":
+        if world.decisions.at(address, lambda draws: told_fault(draws, world.knobs)) is None:
             return True
         world.hit(node, address, "deaf")
         return False

@@ -158,6 +158,13 @@ def wake_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
     return {"fault": kind}
 
 
+def told_fault(draws: Draws, knobs: Knobs) -> dict[str, Any] | None:
+    """Draw what happens to a notification of a change: it is lost, or (None) arrives."""
+    if not knobs.wake or "deaf" not in knobs.kinds or not draws.chance(knobs.wake):
+        return None
+    return {"fault": "deaf"}
+
+
 def misfortunes(
     draws: Draws, kinds: Sequence[str], rate: float, phase: float, lease: float, *, role: str = ""
 ) -> list[dict[str, Any]]:

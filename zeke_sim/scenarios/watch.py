@@ -195,7 +195,7 @@ _HOW: Final[dict[str, Callable[[Node, Wait, int], Awaitable[None]]]] = {
 def _drawn(draws: Draws, number: int, jobs: list[UUID]) -> Wait:
     return Wait(
         number,
-        at=round(draws.uniform(0.0, 0.6 * PHASE), 2),
+        at=round(draws.uniform(0.0, 0.4 * PHASE), 2),
         job=draws.pick(jobs),
         how=draws.pick(("stream", "stream", "result", "result", "events")),
         timeout=draws.pick((0.0, 0.5, 5.0, 20.0)),
@@ -223,7 +223,7 @@ def build(draws: Draws) -> Setup:
     deeds: list[tuple[float, Deed]] = [
         (
             draws.uniform(0.0, 0.4 * PHASE),
-            sending(known, number, "work", script(draws, longest=6.0), SendOptions(id=job)),
+            sending(known, number, "work", script(draws, longest=12.0, hasty=1), SendOptions(id=job)),
         )
         for number, job in enumerate(jobs)
     ]
