@@ -222,11 +222,23 @@ def test_a_schedule_that_nobody_serves_any_more() -> None:
     h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, []))
     h.schedule(None, HOURLY)
     h.phase("quiet")
-    h.wait(3600)
+    h.wait(3601)
     assert h.verdict() is None
-    h.wait(120)
+    h.wait(2)
     text = h.breaks("ticks are served in time")
     assert text == f"'s' is not served up to {EPOCH}, and was due at {hour(1)}"
+
+
+def test_a_schedule_that_could_not_be_served_and_was_put_off() -> None:
+    h = History()
+    h.lived("s1", "started")
+    h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, []))
+    h.phase("quiet")
+    h.schedule(None, replace(HOURLY, next_tick=EPOCH + timedelta(hours=1, seconds=60)))
+    h.wait(3660)
+    assert h.verdict() is None
+    h.wait(5)
+    assert h.breaks("ticks are served in time")
 
 
 def test_a_paused_schedule_is_not_served() -> None:

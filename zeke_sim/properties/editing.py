@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from zeke_queue.core import jsonb
 from zeke_sim.history import Invoked, ScheduleRow
 from zeke_sim.past import Broken, End
-from zeke_sim.properties.cron import tick_of
+from zeke_sim.properties.cron import EVERY, tick_of
 from zeke_sim.properties.holding import holds
 from zeke_sim.properties.liveness import duty_since
 
 if TYPE_CHECKING:
     from zeke_queue.model import Schedule
     from zeke_sim.past import Past
-
-EVERY: Final = 1.0
-"""Seconds between a scheduler's looks."""
 
 
 @holds("a paused schedule serves nothing", ScheduleRow, number=12)
