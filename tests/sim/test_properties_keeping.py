@@ -98,6 +98,15 @@ def test_a_line_that_is_gone() -> None:
     assert h.breaks(KEPT) == "line 1 was read before, and is not there any more"
 
 
+def test_a_line_that_is_not_in_an_answer_which_was_long_on_its_way() -> None:
+    h = History()
+    job = h.send()
+    call = h.invoke("events", job_id=job, after=0)
+    _read(h, job, 1)
+    h.answer(call, [])
+    assert h.verdict() is None
+
+
 def test_the_lines_of_a_job_that_was_purged() -> None:
     h = History()
     job = h.send()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.sim.histories import WORKERS, History
+from tests.sim.histories import CANCELLED, WORKERS, History
 from zeke_queue.core.failure import error_record
 from zeke_queue.model import Completed, Failed, Released, Want
 from zeke_sim.history import Began, Fault
@@ -89,6 +89,18 @@ def test_a_task_that_a_worker_asks_no_jobs_of_any_more() -> None:
         assert (h.verdict() is None) is holds
         if not holds:
             assert h.breaks(ASKS) == "w1 asks for no job of 'b', and has held none since 0.000 s"
+
+
+def test_what_a_worker_asks_for_that_has_not_heard_of_its_loss() -> None:
+    h = History(limits={"a": 1, "b": 1}, lease=3.0)
+    h.lived("w1", "started")
+    _ask(h, "a", "b")
+    job = h.send("c")
+    h.claim(job)
+    h.wait(12.0)
+    h.by_hand("cancel", job, CANCELLED)
+    _ask(h, "a")
+    assert h.verdict(by_name(ASKS)) is None
 
 
 def test_a_task_whose_limit_was_used_up_a_moment_ago() -> None:

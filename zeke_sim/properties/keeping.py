@@ -58,11 +58,11 @@ def every_call_is_answered(event: End, past: Past) -> None:
 
 
 class _Lines:
-    """What was noted: lines on their way again by node, and which were read."""
+    """What was noted: lines on their way again by node, and which were read, and when first."""
 
     def __init__(self) -> None:
         self.dropped: dict[str, dict[tuple[UUID, int, str, str], float]] = {}
-        self.read: dict[UUID, set[int]] = {}
+        self.read: dict[UUID, dict[int, float]] = {}
 
 
 def _key(line: JobEvent) -> tuple[UUID, int, str, str]:
@@ -114,11 +114,13 @@ def lines_are_kept_as_long_as_their_job(event: Answered, past: Past) -> None:
     call = past.calls[event.call].invoked
     job, after = call.args["job_id"], call.args["after"]
     found = {line.seq for line in event.result}
-    read = past.of("lines", _Lines).read.setdefault(job, set())
-    lost = [seq for seq in sorted(read) if seq > after and seq not in found]
+    read = past.of("lines", _Lines).read.setdefault(job, {})
+    # An answer may have been long on its way, and show less than later ones that were quicker.
+    lost = [seq for seq in sorted(read) if seq > after and seq not in found and read[seq] <= call.at]
     if lost and len(found) < _AT_ONCE and not _was_purged(job, past):
         raise Broken(f"line {lost[0]} was read before, and is not there any more", job=job, since=call.at)
-    read.update(found)
+    for seq in found:
+        read.setdefault(seq, event.at)
 
 
 _AT_ONCE: Final = 1000

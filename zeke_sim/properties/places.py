@@ -145,13 +145,18 @@ def _leaves(step: Step) -> bool:
 def who_has_room_asks_for_work(event: Invoked | Change, past: Past) -> None:
     """A worker that holds nothing asks for jobs of each of its tasks.
 
-    What it held of one counts for a while after, since it may hear late that it has lost it.
+    What it held of one counts for a while after, since it may hear late that it has lost it; and as long as
+    it knows of no loss, it may ask for what it takes beside a job.
     """
     held = past.of("held of a queue", dict[tuple["UUID", str], float])
+    lost = past.of("lost by a worker", dict["UUID", float])
     if isinstance(event, Change):
         before = event.before
         if before is not None and before.worker is not None:
             held[before.worker, before.name] = event.at
+            crew = past.crews.get(before.worker)
+            if crew is None or all(call.invoked.node != crew.node for call in past.causes(event)):
+                lost[before.worker] = event.at
         return
     worker, node = event.args["worker"], past.nodes[event.node]
     wanted = {want.name for want in event.args["wants"]}
@@ -163,7 +168,7 @@ def who_has_room_asks_for_work(event: Invoked | Change, past: Past) -> None:
     if well is None:
         return
     for name in missing:
-        since = max(well, held.get((worker, name), 0.0))
+        since = max(well, held.get((worker, name), 0.0), lost.get(worker, 0.0))
         if event.at > since + past.rules.lease + WORKER_RECOVERS:
             raise Broken(
                 f"{event.node} asks for no job of {name!r}, and has held none since {since:.3f} s",
