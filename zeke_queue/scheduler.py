@@ -96,6 +96,9 @@ class Scheduler:
         queue: its catalog's schedules are declared at the start, and its tasks' options hold for ticks.
         every: seconds between looks at most; an edit, or a tick that was not foreseen, is seen so much late.
             ``CatchUp.SKIP`` leaves out ticks that are more than a minute late.
+
+    Attributes:
+        behind: whether the last look left something that is due.
     """
 
     def __init__(self, queue: Queue, *, every: float = 1.0) -> None:
@@ -104,6 +107,7 @@ class Scheduler:
         self._every = every
         self._pace = Pace(queue.clock)
         self._upcoming = math.inf
+        self.behind = False
         self._stands_back = False
         self._log = get_logger()
 
@@ -144,11 +148,13 @@ class Scheduler:
         """
         sent: list[UUID] = []
         self._upcoming = math.inf
+        self.behind = True
         for _ in range(BATCHES):
             served = await self._serve()
             sent += served.sent
             self._upcoming = min(self._upcoming, served.upcoming)
             if not served.more or self._pace.stopped:
+                self.behind = served.more
                 break
         return sent
 

@@ -125,8 +125,8 @@ class Recorder:
         return tell
 
     def _queue_row(self, clock: Clock) -> Callable[[str, QueueSettings | None, QueueSettings | None], None]:
-        def tell(key: str, _before: QueueSettings | None, after: QueueSettings | None) -> None:
-            if after is not None:
+        def tell(key: str, before: QueueSettings | None, after: QueueSettings | None) -> None:
+            if after is not None and after != before:
                 at, now = self._time(), clock.now()
                 self.add(QueueRow(at, now, key, after.concurrency_limit, after.paused_on))
 

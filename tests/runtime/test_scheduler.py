@@ -258,6 +258,20 @@ async def test_more_ticks_than_one_look_takes_are_all_served(queue: Queue, clock
     assert len(await Scheduler(queue).tick()) == 2_500
 
 
+async def test_a_look_says_whether_it_left_ticks_that_are_due(
+    queue: Queue, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zeke_queue.scheduler.TICKS", 6)
+    monkeypatch.setattr("zeke_queue.scheduler.BATCHES", 1)
+    scheduler = Scheduler(queue)
+    await queue.storage.put_schedule(Schedule("clean", "* * * * *", "clean", catch_up=CatchUp.ALL))
+    await scheduler.tick()
+    assert not scheduler.behind
+    clock.advance(10 * MINUTE)
+    looks = [(len(await scheduler.tick()), scheduler.behind) for _ in range(2)]
+    assert looks == [(6, True), (4, False)]
+
+
 async def test_a_long_downtime_is_made_up_for_in_transactions_of_bounded_size(clock: FrozenClock) -> None:
     storage = Noted(clock)
     queue = Queue(mail_catalog(), storage, clock=clock)

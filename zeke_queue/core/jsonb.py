@@ -157,7 +157,7 @@ def normalise(text: str) -> str:
     except (ValueError, RecursionError):
         printed = None
     if printed is None or "\\u0000" in printed:
-        # Numbers that are no short integers and equal keys need care; a NUL or no JSON needs an error.
+        # Numbers of unusual spelling and equal keys need care; a NUL or no JSON needs an error.
         printed = _normalise_slowly(text)
     return _encodable(printed)
 
@@ -244,8 +244,16 @@ def _plain_only(number: str) -> NoReturn:
     raise ValueError(number)
 
 
+def _plain_float(number: str) -> float:
+    """Read a number that Python would print as it is spelt, and Postgres as well: no exponent, no zero."""
+    value = float(number)
+    if not value or "e" in number or repr(value) != number:
+        raise ValueError(number)
+    return value
+
+
 _PLAIN_DECODER: Final = json.JSONDecoder(
-    object_pairs_hook=_plain_object, parse_float=_plain_only, parse_constant=_plain_only
+    object_pairs_hook=_plain_object, parse_float=_plain_float, parse_constant=_plain_only
 )
 _PLAIN_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, check_circular=False)
 _EXACT_DECODER: Final = json.JSONDecoder(

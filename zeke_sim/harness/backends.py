@@ -35,7 +35,7 @@ class Backend(Protocol):
         ...
 
     def ring(self) -> None:
-        """Wake whoever sleeps until there is work."""
+        """Wake whoever sleeps until there is work, since some may have come due by itself."""
         ...
 
 
@@ -60,6 +60,8 @@ class Memory:
         return min((time for time in times if time is not None and time > now), default=None)
 
     def ring(self) -> None:
-        """Wake the worker."""
-        for name in self._names:
-            self._store.bells.queue(name)
+        """Wake the worker if a job is due."""
+        due = self._store.next_due(self._names)
+        if due is not None and due <= self._clock.now():
+            for name in self._names:
+                self._store.bells.queue(name)

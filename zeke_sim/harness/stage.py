@@ -299,12 +299,12 @@ class Stage:
     async def _settle(self) -> None:
         """Have done what is due at this instant, as far as it takes no time."""
         now = self.clock.now()
-        while await self._scheduler.tick():
+        self._backend.ring()
+        while await self._scheduler.tick() and self._scheduler.behind:
             pass
         if now - self._swept >= SWEEP:
             self._swept = now
             await self._supervisor.sweep()
-        self._backend.ring()
         await self._instant()
 
     async def _instant(self) -> None:
