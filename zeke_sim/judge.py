@@ -42,13 +42,12 @@ class Judge:
         Raises:
             Violation: a property does not hold; the first one that was found.
         """
-        of = type(event)
-        if of is Invoked or of is Answered:
-            self._see(event, (of, event.verb))
-        elif of is Change:
+        if isinstance(event, _CALLS):
+            self._see(event, (type(event), event.verb))
+        elif isinstance(event, Change):
             self._see(event, _step(event))
         else:
-            self._see(event, of)
+            self._see(event, type(event))
 
     def finish(self, at: float) -> None:
         """Judge what can be judged at the end only, after the last event.
