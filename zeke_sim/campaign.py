@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import signal
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,7 +20,7 @@ from zeke_sim.scenario import load, names
 from zeke_sim.search import Finding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 BATCH: Final = 25
 """Runs that a process makes before it reports."""
@@ -34,6 +36,7 @@ class Campaign:
     Attributes:
         runs: how many were made, by scenario.
         found: the first that broke a property.
+        interrupted: whether somebody ended it by Ctrl-C.
         ledger: what happened in all of them.
         events, virtual: how many events, and seconds of virtual time.
         cpu, real: seconds of processor and of real time.
@@ -41,21 +44,31 @@ class Campaign:
 
     runs: dict[str, int] = field(default_factory=dict[str, int])
     found: Finding | None = None
+    interrupted: bool = False
     ledger: Ledger = field(default_factory=Ledger)
     events: int = 0
     virtual: float = 0.0
     cpu: float = 0.0
     real: float = 0.0
 
+    @property
+    def made(self) -> int:
+        """How many runs were made."""
+        return sum(self.runs.values())
+
     def summary(self) -> str:
         """Say in two lines what was done."""
-        runs = sum(self.runs.values())
+        runs = self.made
         each = ", ".join(f"{name} {number}" for name, number in sorted(self.runs.items()))
+        by_scenario = f" ({each})" if each else ""
         speed = f"{runs / self.cpu:.0f} runs a processor second, " if self.cpu else ""
+        end = "nothing broke" if self.found is None else "a property broke"
+        if self.interrupted:
+            end = f"interrupted; {end} so far"
         return (
-            f"{runs} runs ({each})\n"
+            f"{runs} runs{by_scenario}\n"
             f"{self.events} events in {self.virtual / 3600:.1f} virtual hours; {speed}{self.real:.1f} s; "
-            f"{'nothing broke' if self.found is None else 'a property broke'}"
+            f"{end}"
         )
 
 
@@ -87,15 +100,18 @@ def search(
     batches = _batches(chosen, start, seeds)
     campaign, watch = Campaign(), Stopwatch()
     told = 0.0
-    answers = _here(batches) if jobs == 1 else _in_processes(batches, jobs)
-    for answer in answers:
-        _take(campaign, answer)
-        campaign.real = watch.seconds
-        if campaign.found is not None or (budget is not None and watch.seconds >= budget):
-            break
-        if progress is not None and watch.seconds - told >= EVERY:
-            told = watch.seconds
-            progress(f"{sum(campaign.runs.values())} of {seeds} runs, {told:.0f} s, nothing broke so far")
+    try:
+        with closing(_here(batches) if jobs == 1 else _in_processes(batches, jobs)) as answers:
+            for answer in answers:
+                _take(campaign, answer)
+                if campaign.found is not None or (budget is not None and watch.seconds >= budget):
+                    break
+                if progress is not None and watch.seconds - told >= EVERY:
+                    told = watch.seconds
+                    progress(f"{campaign.made} of {seeds} runs, {told:.0f} s, nothing broke so far")
+    except KeyboardInterrupt:
+        campaign.interrupted = True
+    campaign.real = watch.seconds
     return campaign
 
 
@@ -140,7 +156,7 @@ def _take(campaign: Campaign, answer: dict[str, Any]) -> None:
         outcome = run(load(plan.scenario), plan)
         violation = outcome.violation or _only_once(answer["broke"], outcome.seconds)
         outcome = replace(outcome, violation=violation)
-        campaign.found = Finding(plan.scenario, plan.seed, violation, sum(campaign.runs.values()), outcome)
+        campaign.found = Finding(plan.scenario, plan.seed, violation, campaign.made, outcome)
 
 
 def _only_once(broke: str, at: float) -> Violation:
@@ -153,22 +169,40 @@ def _only_once(broke: str, at: float) -> Violation:
     )
 
 
-def _here(batches: Iterator[list[tuple[str, int]]]) -> Iterator[dict[str, Any]]:
+def _here(batches: Iterator[list[tuple[str, int]]]) -> Generator[dict[str, Any]]:
     return (_batch(batch) for batch in batches)
 
 
-def _in_processes(batches: Iterator[list[tuple[str, int]]], jobs: int) -> Iterator[dict[str, Any]]:
+def _in_processes(batches: Iterator[list[tuple[str, int]]], jobs: int) -> Generator[dict[str, Any]]:
+    """Make batches in processes, which end at once when no more answers are wanted."""
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(jobs, mp_context=context) as pool:
         try:
-            waiting = {pool.submit(_batch, batch) for batch in itertools.islice(batches, 2 * jobs)}
+            with _deaf_to_interruption():
+                waiting = {pool.submit(_batch, batch) for batch in itertools.islice(batches, 2 * jobs)}
             while waiting:
                 done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
                 waiting |= {pool.submit(_batch, batch) for batch in itertools.islice(batches, len(done))}
                 for future in done:
                     yield future.result()
         finally:
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _deaf_to_interruption() -> Generator[None]:
+    """Let processes that are started here not hear of Ctrl-C, which is for the one that ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 VERBS: Final = (

@@ -5,7 +5,11 @@ Every ``zeke`` command imports this module, so what a command needs is loaded wh
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 
 BROKEN: Final = 1
 MISUSED: Final = 2
+INTERRUPTED: Final = 130
 UNHEARD_SHOWN: Final = 5
 
 sim = typer.Typer(
@@ -32,7 +37,11 @@ sim = typer.Typer(
 )
 
 Scenarios = Annotated[
-    list[str] | None, typer.Argument(metavar="[SCENARIO]...", help="Scenarios; all of them by default.")
+    list[str] | None,
+    typer.Argument(
+        metavar="[SCENARIO]...",
+        help="Some of those that come with it, or module:ATTRIBUTE; all of them by default.",
+    ),
 ]
 Folder = Annotated[
     Path, typer.Option("--folder", metavar="DIR", help="Where plans and pages of failures are written.")
@@ -73,6 +82,9 @@ def run_(
     with _told():
         from zeke_sim import campaign  # noqa: PLC0415
 
+        _writable(folder, ("--emit-test", emit_test))
+        for name in scenarios or ():
+            _load(name)
         result = campaign.search(
             scenarios or None,
             start=start,
@@ -85,6 +97,8 @@ def run_(
         if result.found is not None:
             _show(result.found, shrink=shrink, folder=folder, emit_test=emit_test)
             raise typer.Exit(BROKEN)
+        if result.interrupted:
+            raise typer.Exit(INTERRUPTED)
         if complete:
             missing = campaign.missing(result.ledger)
             for line in missing:
@@ -106,12 +120,13 @@ def replay(
     with _told():
         from zeke_sim.report import as_json, html  # noqa: PLC0415
         from zeke_sim.run import run  # noqa: PLC0415
-        from zeke_sim.scenario import load  # noqa: PLC0415
         from zeke_sim.show import Written, shown  # noqa: PLC0415
         from zeke_sim.shrink import Shrunk, divergence  # noqa: PLC0415
 
         given = _read(plan)
-        scenario = load(given.scenario)
+        files = Written(plan, page or plan.with_suffix(".html"))
+        _writable(None, ("--html", files.page))
+        scenario = _load(given.scenario)
         outcome = run(scenario, given)
         if trace:
             for event in outcome.events:
@@ -120,7 +135,6 @@ def replay(
         if differs is not None:
             typer.secho(f"The two runs of this plan differ: {differs}", err=True)
             raise typer.Exit(BROKEN)
-        files = Written(plan, page or plan.with_suffix(".html"))
         if outcome.violation is None:
             typer.echo(f"Nothing breaks: {_counted(outcome)}, twice alike")
             _tell_of_the_unheard(given, outcome)
@@ -145,10 +159,10 @@ def shrink(
     """Make a failing plan smaller; writes it into the folder."""
     with _told():
         from zeke_sim.run import run  # noqa: PLC0415
-        from zeke_sim.scenario import load  # noqa: PLC0415
 
         given = _read(plan)
-        scenario = load(given.scenario)
+        _writable(folder, ("--emit-test", emit_test))
+        scenario = _load(given.scenario)
         outcome = run(scenario, given)
         if outcome.violation is None:
             typer.secho(f"{plan}: nothing breaks, so there is nothing to shrink", err=True)
@@ -169,10 +183,9 @@ def diff(
     with _told():
         from zeke_sim.report import as_json  # noqa: PLC0415
         from zeke_sim.run import first_difference, run  # noqa: PLC0415
-        from zeke_sim.scenario import load  # noqa: PLC0415
 
         plans = [_read(one), _read(other or one)]
-        left, right = (run(load(plan.scenario), plan).events for plan in plans)
+        left, right = (run(_load(plan.scenario), plan).events for plan in plans)
         differs = first_difference(left, right)
         if differs is None:
             typer.echo(f"No difference in {len(left)} events")
@@ -196,6 +209,8 @@ def coverage(
     with _told():
         from zeke_sim import campaign  # noqa: PLC0415
 
+        for name in scenarios or ():
+            _load(name)
         result = campaign.search(
             scenarios or None,
             seeds=seeds,
@@ -205,6 +220,8 @@ def coverage(
         typer.echo(campaign.table(result.ledger))
         for line in campaign.missing(result.ledger):
             typer.echo(f"never happened: {line}")
+        if result.interrupted:
+            raise typer.Exit(INTERRUPTED)
 
 
 @sim.command()
@@ -231,9 +248,7 @@ def mutants(
 
 
 def _show(found: Finding, *, shrink: bool, folder: Path, emit_test: Path | None) -> None:
-    from zeke_sim.scenario import load  # noqa: PLC0415
-
-    scenario = load(found.scenario)
+    scenario = _load(found.scenario)
     if shrink:
         from zeke_sim.shrink import SECONDS  # noqa: PLC0415
 
@@ -248,7 +263,11 @@ def _shrink_and_show(
     from zeke_sim.shrink import shrink as shrunk  # noqa: PLC0415
 
     typer.echo(f"found in {scenario.name}, seed {outcome.plan.seed}; shrinking …", err=True)
-    smaller = shrunk(scenario, outcome, seconds)
+    try:
+        smaller = shrunk(scenario, outcome, seconds)
+    except KeyboardInterrupt:
+        _write_and_show(scenario, outcome, folder, emit_test)
+        raise
     _write_and_show(scenario, smaller.outcome, folder, emit_test, smaller)
     if smaller.unsteady is not None:
         typer.secho(f"It does not replay alike: {smaller.unsteady}", err=True)
@@ -267,9 +286,46 @@ def _write_and_show(
         typer.echo(f"regression test: {emit_test}")
 
 
-def _screen(told: Any) -> str:
-    import sys  # noqa: PLC0415
+def _writable(folder: Path | None = None, *files: tuple[str, Path | None]) -> None:
+    """See before a long search that what it finds can be written down.
 
+    Raises:
+        SimulationError: it can't; the message names the option.
+    """
+    for option, path in (("--folder", folder), *files):
+        if path is None:
+            continue
+        try:
+            _try_folder(path) if option == "--folder" else _try_file(path)
+        except OSError as error:
+            from zeke_sim.errors import SimulationError  # noqa: PLC0415
+
+            raise SimulationError(
+                f"{option}: {path} can't be written: {error.strerror}; give another place"
+            ) from None
+
+
+def _try_folder(folder: Path) -> None:
+    """Make a folder with a file in it, and leave nothing of them that was not there."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _try_file(folder / f".writable-{os.getpid()}")
+    finally:
+        for one in missing:
+            with suppress(OSError):
+                one.rmdir()
+
+
+def _try_file(file: Path) -> None:
+    """Open a file for writing, and leave it as it was."""
+    new = not file.exists()
+    file.open("a", encoding="utf-8").close()
+    if new:
+        file.unlink()
+
+
+def _screen(told: Any) -> str:
     from zeke_sim.report import text  # noqa: PLC0415
 
     return text.screen(told, colour=sys.stdout.isatty())
@@ -289,9 +345,41 @@ def _counted(outcome: Outcome) -> str:
 
 
 def _read(path: Path) -> Plan:
+    """Return a file's plan.
+
+    Raises:
+        SimulationError: it is none, or pytest has to run it.
+    """
+    from zeke_sim.errors import SimulationError  # noqa: PLC0415
     from zeke_sim.plan import Plan  # noqa: PLC0415
 
-    return Plan.read(path)
+    plan = Plan.read(path)
+    test = json.loads(path.read_text(encoding="utf-8")).get("test")
+    if isinstance(test, str):
+        raise SimulationError(f"{path}: it is a test's plan; replay it by pytest {test} --zeke-plan {path}")
+    return plan
+
+
+def _load(name: str) -> Scenario:
+    """Return a scenario; one of somebody's own is looked for in the current directory, too.
+
+    Raises:
+        SimulationError: there is none, or its module can't be imported.
+    """
+    from zeke_sim.errors import SimulationError  # noqa: PLC0415
+    from zeke_sim.scenario import load  # noqa: PLC0415
+
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        return load(name)
+    except (SimulationError, ImportError):
+        raise
+    except Exception as error:  # whatever a module of somebody else's raises
+        raise SimulationError(
+            f"scenario: {name!r} can't be loaded: {type(error).__name__}: {error}; mend its module"
+        ) from error
 
 
 class _told:  # noqa: N801 - it is used as a block, like a function
@@ -303,6 +391,9 @@ class _told:  # noqa: N801 - it is used as a block, like a function
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         from zeke_sim.errors import SimulationError  # noqa: PLC0415
 
+        if isinstance(error, KeyboardInterrupt):
+            typer.secho("zeke sim: interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
         if isinstance(error, SimulationError | ModuleNotFoundError):
             hint = "; install zeke-queue[sim,tasks]" if isinstance(error, ModuleNotFoundError) else ""
             typer.secho(f"zeke sim: {error}{hint}", err=True)

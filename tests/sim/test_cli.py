@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from tests.sim.planted import SCENARIO
+from zeke_sim import shrink
 from zeke_sim.cli import sim
 from zeke_sim.plan import Plan
 
@@ -149,3 +154,100 @@ def test_misuse_is_told_in_a_line(arguments: tuple[str, ...], said: str) -> None
     assert result.exit_code == 2
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def _below_a_file(folder: Path) -> Path:
+    (folder / "file").write_text("", encoding="utf-8")
+    return folder / "file" / "below"
+
+
+def _not_there(folder: Path) -> Path:
+    return folder / "nowhere" / "test_found.py"
+
+
+@pytest.mark.parametrize(("option", "place"), [("--folder", _below_a_file), ("--emit-test", _not_there)])
+def test_a_search_whose_finding_could_not_be_written_does_not_begin(
+    option: str, place: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    result = zeke_sim("run", "retries", "--seeds", "5", option, place(tmp_path))
+    assert result.exit_code == 2
+    assert f"{option}: {place(tmp_path)} can't be written" in result.stderr
+    assert "runs" not in result.stdout
+
+
+def test_a_search_that_finds_nothing_leaves_nothing_behind(tmp_path: Path) -> None:
+    options = ("--folder", tmp_path / "some" / "where", "--emit-test", tmp_path / "test_found.py")
+    assert zeke_sim("run", "retries", "--seeds", "1", *options).exit_code == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+SEARCH = """
+from zeke_sim import campaign
+from zeke_sim.cli import sim
+
+campaign.EVERY = 0.0
+sim(["run", "retries", "--jobs", "{jobs}", "--seeds", "1000000"])
+"""
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_search_that_is_interrupted_says_how_far_it_got(jobs: int) -> None:
+    command = [sys.executable, "-c", SEARCH.format(jobs=jobs)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as search:
+        assert search.stderr is not None
+        assert "of 1000000 runs" in search.stderr.readline()
+        os.killpg(search.pid, signal.SIGINT)
+        out, err = search.communicate()  # returns once all of its processes have let go of what they print to
+    assert search.returncode == 130
+    assert "interrupted; nothing broke so far" in out
+    assert "Traceback" not in err
+
+
+def test_a_failure_is_not_lost_when_its_shrinking_is_interrupted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shrink, "shrink", interrupted)
+    result = zeke_sim("run", SCENARIO.name, "--seeds", "200", "--folder", tmp_path)
+    assert result.exit_code == 130
+    assert "no claim is left unanswered" in result.stdout
+    assert len(list(tmp_path.glob("*.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1 / 0", "'own:MINE' can't be loaded: ZeroDivisionError: division by zero"),
+        ("import nowhere", "'own:MINE' can't be loaded: No module named 'nowhere'"),
+        ("MINE = 3", "give a zeke_sim.scenario.Scenario"),
+        ("from zeke_sim.scenarios.retries import SCENARIO as MINE", ""),
+    ],
+)
+def test_a_scenario_of_ones_own_is_found_where_one_is(text: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(text, encoding="utf-8")
+    # As an installed command, which has no folder of its own on its path, is run.
+    command = [sys.executable, "-P", "-c", "from zeke_sim.cli import sim; sim()"]
+    done = subprocess.run(
+        [*command, "run", "own:MINE", "--seeds", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == (2 if said else 0), done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_plan_that_a_test_wrote_is_left_to_pytest(failure: tuple[Result, Path], tmp_path: Path) -> None:
+    given = json.loads(plan_of(failure).read_text(encoding="utf-8"))
+    file = tmp_path / "plan.json"
+    file.write_text(json.dumps({**given, "test": "tests/test_shop.py::test_it"}), encoding="utf-8")
+    for command in ("replay", "shrink", "diff"):
+        result = zeke_sim(command, file)
+        assert result.exit_code == 2
+        assert f"pytest tests/test_shop.py::test_it --zeke-plan {file}" in result.stderr
