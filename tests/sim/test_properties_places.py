@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.sim.histories import CANCELLED, WORKERS, History
+from tests.sim.histories import CANCELLED, CREATED, WORKERS, History
 from zeke_queue.core.failure import error_record
 from zeke_queue.model import Completed, Failed, Released, Want
 from zeke_sim.history import Began, Fault
@@ -183,3 +183,21 @@ def test_two_handlers_of_one_job_at_once() -> None:
         assert (h.verdict(by_name(APART)) is None) is holds
         if not holds:
             assert h.breaks(APART) == "w2 began attempt 2 while w1 was at attempt 1"
+
+
+def test_a_handler_that_begins_late_of_a_job_that_was_cancelled_and_retried_meanwhile() -> None:
+    for cancelled in (True, False):
+        h = History(lease=4.0)
+        job = h.send(data='{"steps": []}')
+        h.claim(job, node="w2")
+        if cancelled:
+            h.by_hand("cancel", job, CANCELLED)
+            h.by_hand("retry", job, CREATED)
+        else:
+            h.fail(job, 0.0)
+        h.claim(job)
+        h.events.append(Began(h.at, "w1", "a", job, 2))
+        h.events.append(Began(h.at, "w2", "a", job, 1))
+        assert (h.verdict(by_name(APART)) is None) is cancelled
+        if not cancelled:
+            assert h.breaks(APART) == "w2 began attempt 1 while w1 was at attempt 2"

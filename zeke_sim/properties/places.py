@@ -108,12 +108,16 @@ def handlers_of_one_job_dont_overlap(event: Began, past: Past) -> None:
     """No handler of a job begins while another one of it goes on, in processes that run and keep time.
 
     Unless the job was cancelled meanwhile, its deadline moved without an answer, or its handler heeds late.
+    Of the two the one of the earlier attempt has to know better: the answer of its claim may come late.
     """
     for name, node in past.nodes.items():
         if node.paused or node.state not in {"up", "stopping"}:
             continue
         for job, attempt in node.running:
-            if job == event.job and attempt != event.attempt and not _is_excused(name, job, attempt, past):
+            if job != event.job or attempt == event.attempt:
+                continue
+            earlier = name if attempt < event.attempt else event.node
+            if not _is_excused(earlier, job, min(attempt, event.attempt), past):
                 raise Broken(
                     f"{event.node} began attempt {event.attempt} while {name} was at attempt {attempt}",
                     job=job,
