@@ -3,7 +3,8 @@
 freezegun does it, which puts stand-ins for the clocks into every module that has them. That takes most of a
 second, so it is done once a process, by the first world that asks for it, and for good. What the stand-ins
 show is decided here at each call: virtual time where a world is shown in the calling thread, and otherwise
-the machine's, so that whatever comes after a simulation finds its clocks as they were.
+the machine's, so that whatever comes after a simulation finds its clocks as they were. An application that
+freezes time by itself sees its own, in a world as well: what was frozen last is shown.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import copyreg
 import sys
 import threading
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from zeke_sim.clock import VirtualClock
@@ -63,6 +65,14 @@ class _Shown:
         self.times: Times | None = None
         self.thread = 0
         self.installed = False
+        self.stacks: list[tuple[list[Any], Any]] = []
+        """freezegun's, of all that was frozen, the last one on top; and what stands there for a world."""
+
+    @property
+    def by_another(self) -> bool:
+        """Whether what was frozen last is not ours."""
+        factories, ours = self.stacks[0]
+        return factories[-1] is not ours
 
     def virtual(self) -> Times | None:
         """Return where time comes from for the caller; None for the machine's own."""
@@ -82,10 +92,16 @@ def showing(times: Times) -> Generator[None]:
     _install()
     before = _shown.times, _shown.thread
     _shown.times, _shown.thread = times, threading.get_ident()
+    for stack, entry in _shown.stacks:
+        stack.append(entry)
     try:
         yield
     finally:
         _shown.times, _shown.thread = before
+        factories, _ = _shown.stacks[0]
+        ours = len(factories) - 1 - factories[::-1].index(_naive)
+        for stack, _ in _shown.stacks:
+            del stack[ours]
 
 
 class WorldTimes:
@@ -122,12 +138,19 @@ def _install() -> None:
         ) from None
     patched = cast("Any", api)
     freezegun.freeze_time(patched.real_datetime(2026, 1, 1), real_asyncio=True).start()
-    patched.freeze_factories[-1] = _naive
-    patched._should_use_real_time = _is_real  # noqa: SLF001
-    patched._get_fake_monotonic = _monotonic  # noqa: SLF001
-    patched._get_fake_monotonic_ns = lambda: int(_monotonic() * 1e9)  # noqa: SLF001
+    _shown.stacks = [
+        (patched.freeze_factories, _naive),
+        (patched.tz_offsets, timedelta(0)),
+        (patched.ignore_lists, ()),
+        (patched.tick_flags, False),
+    ]
+    for stack, entry in _shown.stacks:
+        # Whoever froze time before takes the topmost away when it ends.
+        del stack[-1]
+        stack.insert(0, entry)
     _keep_folds(patched)
-    _let_through(patched)
+    _let_through_functions(patched)
+    _let_through_classes(patched)
     _let_pydantic_know(patched)
     _shown.installed = True
 
@@ -140,18 +163,36 @@ def _naive() -> datetime:
     return times.now().replace(tzinfo=None)
 
 
-def _monotonic() -> float:
-    times = _shown.virtual()
-    return 0.0 if times is None else times.monotonic()
+def _let_through_functions(patched: Any) -> None:
+    """Let the stand-ins for functions show what is to be shown at each call."""
+    by_theirs, theirs, theirs_ns = (
+        patched._should_use_real_time,  # noqa: SLF001
+        patched._get_fake_monotonic,  # noqa: SLF001
+        patched._get_fake_monotonic_ns,  # noqa: SLF001
+    )
 
+    def is_real() -> bool:
+        """Tell whether the caller of a stand-in is to see the machine's time."""
+        if _shown.by_another:
+            return by_theirs()
+        if _shown.virtual() is None:
+            return True
+        # This function, the stand-in, and who asked it.
+        name = sys._getframe(2).f_globals.get("__name__", "")  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        return str(name).startswith(MACHINERY)
 
-def _is_real() -> bool:
-    """Tell whether the caller of a stand-in is to see the machine's time."""
-    if _shown.virtual() is None:
-        return True
-    # This function, the stand-in, and who asked it.
-    name = sys._getframe(2).f_globals.get("__name__", "")  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    return str(name).startswith(MACHINERY)
+    def monotonic() -> float:
+        times = _shown.virtual()
+        if _shown.by_another or times is None:
+            return theirs()
+        return times.monotonic()
+
+    def monotonic_ns() -> int:
+        return theirs_ns() if _shown.by_another else int(monotonic() * 1e9)
+
+    patched._should_use_real_time = is_real  # noqa: SLF001
+    patched._get_fake_monotonic = monotonic  # noqa: SLF001
+    patched._get_fake_monotonic_ns = monotonic_ns  # noqa: SLF001
 
 
 def _keep_folds(patched: Any) -> None:
@@ -185,36 +226,39 @@ def _unpickled(text: str, zone: tzinfo | None, fold: int) -> datetime:
     return dt.datetime.fromisoformat(text).replace(tzinfo=zone, fold=fold)
 
 
-def _let_through(patched: Any) -> None:
+def _let_through_classes(patched: Any) -> None:
     """Let the stand-ins for the classes be like the real ones outside of a world, in the local zone too."""
     fake_datetime, fake_date = patched.FakeDatetime, patched.FakeDate
     real, real_date = patched.real_datetime, patched.real_date
     to_fake, to_fake_date = patched.datetime_to_fakedatetime, patched.date_to_fakedate
+    is_real = patched._should_use_real_time  # noqa: SLF001
     frozen: dict[str, Callable[..., Any]] = {
         name: getattr(fake_datetime, name).__func__ for name in ("now", "today", "utcnow", "fromtimestamp")
     }
     frozen_date, frozen_timestamp = fake_date.today.__func__, fake_datetime.timestamp
 
     def now(cls: Any, tz: tzinfo | None = None) -> Any:
-        if _is_real():
+        if is_real():
             return to_fake(real.now(tz))
+        if tz is None or _shown.by_another:
+            return frozen["now"](cls, tz)
         # By the zone itself, since a sum forgets which of two equal hours it is.
-        return frozen["now"](cls) if tz is None else to_fake(tz.fromutc(_naive().replace(tzinfo=tz)))
+        return to_fake(tz.fromutc(_naive().replace(tzinfo=tz)))
 
     def today(cls: Any) -> Any:
-        return to_fake(real.today()) if _is_real() else frozen["today"](cls)
+        return to_fake(real.today()) if is_real() else frozen["today"](cls)
 
     def utcnow(cls: Any) -> Any:
-        return to_fake(real.utcnow()) if _is_real() else frozen["utcnow"](cls)
+        return to_fake(real.utcnow()) if is_real() else frozen["utcnow"](cls)
 
     def fromtimestamp(cls: Any, t: float, tz: tzinfo | None = None) -> Any:
-        return to_fake(real.fromtimestamp(t, tz)) if _is_real() else frozen["fromtimestamp"](cls, t, tz)
+        return to_fake(real.fromtimestamp(t, tz)) if is_real() else frozen["fromtimestamp"](cls, t, tz)
 
     def timestamp(self: Any) -> float:
-        return real.timestamp(self) if _is_real() else frozen_timestamp(self)
+        return real.timestamp(self) if is_real() else frozen_timestamp(self)
 
     def date_today(cls: Any) -> Any:
-        return to_fake_date(real_date.today()) if _is_real() else frozen_date(cls)
+        return to_fake_date(real_date.today()) if is_real() else frozen_date(cls)
 
     fake_datetime.now, fake_datetime.today = classmethod(now), classmethod(today)
     fake_datetime.utcnow, fake_datetime.fromtimestamp = classmethod(utcnow), classmethod(fromtimestamp)

@@ -1,6 +1,6 @@
 """Handlers that read clocks by themselves see virtual time, and who comes after them the machine's."""
 
-# ruff: noqa: DTZ002, DTZ005, DTZ011, TID251 - the clocks themselves are what is tested
+# ruff: noqa: DTZ002, DTZ003, DTZ005, DTZ011, TID251 - the clocks themselves are what is tested
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from freezegun import freeze_time
 from pydantic import TypeAdapter, create_model
 
 from zeke_queue import Catalog
@@ -234,3 +235,60 @@ def test_local_time_is_utc_in_a_world_and_the_machines_outside() -> None:
         "True 5",
         "1767205800.0 5:30:00",
     ]
+
+
+OWN = dt.datetime(2029, 2, 3, 4, 5, 6, tzinfo=UTC)
+
+
+def _own() -> list[Any]:
+    """What an application sees that has frozen its time by itself."""
+    return [dt.datetime.now(UTC), dt.datetime.utcnow(), datetime_by_name.now(), date.today(), time.time()]
+
+
+OWN_SEEN = [OWN, OWN.replace(tzinfo=None), OWN.replace(tzinfo=None), OWN.date(), OWN.timestamp()]
+
+
+def test_an_application_freezes_its_own_time_after_a_simulation() -> None:
+    with showing(Times(NOON)):
+        pass
+    with freeze_time(OWN) as frozen:
+        assert _own() == OWN_SEEN
+        began = time.monotonic()
+        frozen.tick(60)
+        assert time.monotonic() - began == 60
+        assert dt.datetime.now(UTC) - OWN == timedelta(minutes=1)
+    assert abs(dt.datetime.now(UTC) - REAL_NOW(UTC)) < timedelta(seconds=5)
+
+
+def test_an_application_freezes_its_own_time_in_a_simulation() -> None:
+    with showing(Times(NOON)):
+        with freeze_time(OWN):
+            assert _own() == OWN_SEEN
+        assert (dt.datetime.now(UTC), time.monotonic()) == (NOON, 5.0)
+
+
+FROZEN_BEFORE = """
+import datetime, time
+from freezegun import freeze_time
+real = datetime.datetime
+with freeze_time("2029-02-03"):
+    from zeke_sim.freezing import showing
+    class Times:
+        def now(self): return real(2031, 5, 6, 12, 0, tzinfo=datetime.UTC)
+        def monotonic(self): return 5.0
+    with showing(Times()):
+        print(datetime.datetime.now().isoformat(), time.monotonic())
+    print(datetime.datetime.now().isoformat())
+print(abs(datetime.datetime.now() - real.now()).total_seconds() < 60, time.time() > 1.7e9)
+"""
+
+
+def test_a_world_within_an_application_s_own_frozen_time_shows_its_own() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", FROZEN_BEFORE],
+        env={"TZ": "UTC"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout.splitlines() == ["2031-05-06T12:00:00 5.0", "2029-02-03T00:00:00", "True True"]
