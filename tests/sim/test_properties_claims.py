@@ -278,12 +278,34 @@ def test_an_extension_that_changes_something_else() -> None:
     assert h.breaks("an extension counts from now") == "while it ran output None became '1'"
 
 
+def test_an_extension_that_begins_the_attempt_anew() -> None:
+    h = History()
+    job = h.send()
+    h.claim(job)
+    h.wait(5)
+    h.extend(job, 20.0, started_on=h.now, expire_in=20.0)
+    assert h.breaks("no two leases overlap")
+
+
 def test_an_extension_to_the_same_deadline_changes_nothing() -> None:
     h = History()
     job = h.send()
     h.claim(job)
-    h.answer(h.invoke("extend", "w1", extended=(Extended(job, 1, 60.0),)), {job})
+    row = h.rows[job]
+    assert row.started_on is not None
+    h.wait(5)
+    left = row.started_on + timedelta(seconds=row.expire_in, milliseconds=-1) - h.now
+    h.answer(h.invoke("extend", "w1", extended=(Extended(job, 1, left.total_seconds()),)), {job})
     assert h.verdict() is None
+
+
+def test_an_extension_that_is_acknowledged_and_not_done() -> None:
+    h = History()
+    job = h.send()
+    h.claim(job)
+    h.answer(h.invoke("extend", "w1", extended=(Extended(job, 1, 90.0),)), {job})
+    text = h.breaks("answers tell what was done")
+    assert text == "extend says that it changed it, and nothing changed"
 
 
 def test_a_retry_by_hand_waits_for_nothing() -> None:

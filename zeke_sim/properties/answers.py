@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.model import JobState
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
 
+    from zeke_sim.history import Image, Invoked
     from zeke_sim.past import Past
 
 _CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
@@ -109,12 +111,22 @@ def _asked(args: Any) -> Iterator[tuple[UUID, int | None]]:
 def _was_done(job: UUID, event: Answered, past: Past) -> bool:
     """Tell whether a job was as the call asks already: ended by an earlier try, or of that very deadline."""
     call = past.calls[event.call].invoked
-    if event.verb != "extend" and not call.args.get("again"):
-        return False
+    rows = past.lives[job].between(call.at, event.at)
+    if event.verb == "extend":
+        return any(row is not None and _has_time(row, call, past) for row in rows)
     attempt = dict(_asked(call.args)).get(job)
+    return bool(call.args.get("again")) and any(
+        row is not None and row.attempt == attempt and row.state is not _ACTIVE for row in rows
+    )
+
+
+def _has_time(row: Image, call: Invoked, past: Past) -> bool:
+    """Tell whether a running job has as many seconds as a call asks for, from some moment since then on."""
     return any(
-        row is not None and row.attempt == attempt and (row.state is _ACTIVE) is (event.verb == "extend")
-        for row in past.lives[job].between(call.at, event.at)
+        (row.id, row.attempt, row.state) == (one.id, one.attempt, _ACTIVE)
+        and row.started_on is not None
+        and past.stamped(row.started_on + timedelta(seconds=row.expire_in - one.seconds), call.at)
+        for one in call.args["extended"]
     )
 
 
