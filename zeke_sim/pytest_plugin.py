@@ -6,6 +6,7 @@ one of its fixtures.
 
 from __future__ import annotations
 
+import argparse
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from zeke_sim.harness.stage import Stage
 
 MARKERS: Final = (
-    'zeke_catalog("module:name"): the catalog of the fixtures zeke, zeke_sync and simulation.',
+    "zeke_catalog(which): the catalog of the fixtures zeke, zeke_sync and simulation, as 'module:name'.",
     'zeke_backend("memory" or "postgres"): where the jobs of the fixtures zeke and zeke_sync are kept.',
     "zeke_options(start=, concurrency=, allow=, freeze=): when a test of zeke or zeke_sync begins, how many "  # noqa: ISC004 - one marker
     "jobs run at once, what handlers may reach for, and whether they see virtual time.",
@@ -33,7 +34,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--zeke-seeds",
         metavar="N",
-        type=int,
+        type=_seeds,
         help="how many seeds each test of zeke_sim.test runs, whatever it says itself",
     )
     group.addoption(
@@ -50,6 +51,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
     parser.addini("zeke_postgres", "what --zeke-postgres is by default")
+
+
+def _seeds(text: str) -> int:
+    """Return how many seeds an option's text means."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seeds; give 1 or more")
+    return int(text)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from tests.sim.plugging import application, run
 from zeke_queue import Catalog, UsageError
 from zeke_sim import sometimes, test, unique_effects
+from zeke_sim.cli import sim
 from zeke_sim.harness.simulating import TOGETHER, named, span
 from zeke_sim.properties import ALL
 
@@ -147,6 +149,20 @@ def test_what_never_ends(simulation):
     world = simulation(catalog, faults="none", seeds=1)
     world.send(stubborn)
     world.run(within="1 hour")
+
+
+@pytest.mark.parametrize("number", [7, 8])
+@zeke_sim.test(seeds=1, faults="none", **short)
+async def test_each(zeke, number):
+    assert number == 0
+"""
+)
+
+SENT = (
+    HEAD
+    + """
+def test_forgotten(simulation):
+    simulation(catalog).send(charge, Order(number=1))
 """
 )
 
@@ -159,7 +175,7 @@ def test_worlds_in_which_everything_holds(pytester: pytest.Pytester) -> None:
 def test_worlds_in_which_something_breaks(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
     result = run(pytester)
-    result.assert_outcomes(failed=8)
+    result.assert_outcomes(failed=10)
     said = result.stdout.str()
     for expected in (
         "✗ no order is charged twice",
@@ -176,6 +192,10 @@ def test_worlds_in_which_something_breaks(pytester: pytest.Pytester) -> None:
         "check: nothing was run yet; call run() before",
         "✗ everything ends in time",
         "1 jobs have not ended 1:00:00 after all was healed: job",
+        "A property of the test's own.",
+        "A workload's assertions hold, whatever goes wrong around it.",
+        "replay  pytest 'test_shop.py::test_each[7]' --zeke-plan .zeke-sim/test_shop-test_each-7--0.json",
+        "replay  pytest 'test_shop.py::test_each[8]' --zeke-plan .zeke-sim/test_shop-test_each-8--0.json",
     ):
         assert expected in said
     (plan,) = Path(pytester.path, ".zeke-sim").glob("test_shop-test_no_order_is_charged_twice-*.json")
@@ -185,6 +205,51 @@ def test_worlds_in_which_something_breaks(pytester: pytest.Pytester) -> None:
     again = run(pytester, "test_shop.py::test_no_order_is_charged_twice", "--zeke-plan", str(plan))
     again.assert_outcomes(failed=1)
     assert "✗ no order is charged twice" in again.stdout.str()
+    assert "replayed once" in again.stdout.str()
+    other = run(pytester, "test_shop.py::test_never", "--zeke-plan", str(plan))
+    other.assert_outcomes(failed=1)
+    assert "is a plan of test_shop:test_no_order_is_charged_twice, and this test is test_shop:test_never" in (
+        other.stdout.str()
+    )
+    shown = CliRunner().invoke(sim, ["replay", str(plan)])
+    assert shown.exit_code == 2
+    assert f"pytest test_shop.py::test_no_order_is_charged_twice --zeke-plan {plan}" in shown.stderr
+
+
+def test_a_file_that_is_no_plan(pytester: pytest.Pytester) -> None:
+    application(pytester, BREAKS)
+    pytester.makefile(".json", plan="no JSON")
+    for name in ("test_never", "test_what_never_ends"):
+        result = run(pytester, f"test_shop.py::{name}", "--zeke-plan", "plan.json")
+        result.assert_outcomes(failed=1)
+        said = result.stdout.str()
+        assert "--zeke-plan: plan.json: it is no plan: JSONDecodeError" in said
+        assert "plan.py" not in said  # whose lines are of no interest to whoever gave the file
+
+
+def test_a_world_replays_a_plan(pytester: pytest.Pytester) -> None:
+    application(pytester, BREAKS)
+    run(pytester, "test_shop.py::test_what_never_ends").assert_outcomes(failed=1)
+    (plan,) = Path(pytester.path, ".zeke-sim").glob("*.json")
+    again = run(pytester, "test_shop.py::test_what_never_ends", "--zeke-plan", str(plan))
+    again.assert_outcomes(failed=1)
+    assert "✗ everything ends in time" in again.stdout.str()
+    other = run(pytester, "test_shop.py::test_wrong_name", "--zeke-plan", str(plan))
+    assert "is a plan of test_shop.py::test_what_never_ends, and this test is" in other.stdout.str()
+
+
+def test_a_world_that_is_not_run(pytester: pytest.Pytester) -> None:
+    application(pytester, SENT)
+    result = run(pytester, "-k", "forgotten")
+    result.assert_outcomes(passed=1, errors=1)
+    assert "jobs were sent and the world was never run; call run(), and then check()" in result.stdout.str()
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "many"])
+def test_a_number_of_seeds_that_is_none(pytester: pytest.Pytester, text: str) -> None:
+    application(pytester, SENT)
+    result = run(pytester, f"--zeke-seeds={text}")
+    assert f"argument --zeke-seeds: {text!r} is no number of seeds; give 1 or more" in result.stderr.str()
 
 
 @pytest.mark.parametrize(
@@ -192,6 +257,13 @@ def test_worlds_in_which_something_breaks(pytester: pytest.Pytester) -> None:
     [
         ({"seeds": 0}, "seeds: 0 is out of range; give 1 or more"),
         ({"days": 0}, "days: 0 is out of range"),
+        ({"days": "2"}, "days: '2' is out of range; give a number above 0"),
+        ({"schedulers": -1}, "schedulers: -1 is out of range; give 0 or more"),
+        ({"start": "soon"}, "start: Invalid isoformat string: 'soon'; give a datetime, or text such as"),
+        ({"start": "2026-03-28"}, "start: '2026-03-28' is no instant; give an aware datetime"),
+        ({"worker": {"concurency": 1}}, "worker: concurency: there is no such option; there are concurrency"),
+        ({"properties": ["no job is lost"]}, "properties: 'no job is lost' is none; make one by zeke_sim."),
+        ({"properties": sometimes("it rains", bool)}, "is no list; give [Sometimes(name='it rains'"),
         ({"workers": 0}, "workers: 0 is out of range"),
         ({"faults": "all"}, "faults: 'all' is none of default, storm, none; or give kinds, as in"),
         ({"faults": ["flood"]}, "faults: there is no kind 'flood'; there are refused, lost"),

@@ -34,8 +34,10 @@ NO_CATALOG = (
 
 
 def wrong(message: str) -> NoReturn:
-    """End a test because it asks for what there is not."""
-    pytest.fail(message, pytrace=False)
+    """End a test because it asks for what there is not; what told of that is not shown once more."""
+    failure = pytest.fail.Exception(message, pytrace=False)
+    failure.__suppress_context__ = True
+    raise failure
 
 
 def marked_catalog(request: pytest.FixtureRequest) -> Catalog:
@@ -77,7 +79,9 @@ def _from_marker(request: pytest.FixtureRequest) -> Catalog | None:
         module = importlib.import_module(module_name)
     except ImportError as error:
         wrong(f"zeke_catalog: {which!r}: {error}; is the module on Python's path?")
-    if not isinstance(found := getattr(module, name, None), Catalog):
+    if not hasattr(module, name):
+        wrong(f"zeke_catalog: {which!r}: {module_name} has no {name!r}; name what Catalog() made")
+    if not isinstance(found := getattr(module, name), Catalog):
         wrong(f"zeke_catalog: {which!r} is {shown(found)}, and no catalog; name what Catalog() made")
     return found
 
@@ -105,22 +109,15 @@ def _checked(
     freeze: Any = True,  # noqa: FBT002
 ) -> Options:
     plain = Options()
-    if isinstance(start, str):
-        try:
-            start = datetime.fromisoformat(start)
-        except ValueError as error:
-            wrong(f"zeke_options: start: {error}; give a datetime, or text such as 2026-03-28T22:00:00+00:00")
-    if start is not None and (not isinstance(start, datetime) or start.tzinfo is None):
-        wrong(
-            f"zeke_options: start: {shown(start)} is no instant; give an aware datetime, or text with a zone"
-        )
+    try:
+        begins = plain.start if start is None else checked_start(start)
+    except UsageError as error:
+        wrong(f"zeke_options: {error}")
     if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
         wrong(f"zeke_options: concurrency: {shown(concurrency)} is out of range; give 1 or more")
     if not isinstance(freeze, bool):
         wrong(f"zeke_options: freeze: {shown(freeze)} is neither True nor False; give one of them")
-    return Options(
-        start or plain.start, concurrency or plain.concurrency, (*plain.allow, *allowed(allow)), freeze
-    )
+    return Options(begins, concurrency or plain.concurrency, (*plain.allow, *allowed(allow)), freeze)
 
 
 def allowed(given: Any) -> tuple[str, ...]:
@@ -129,6 +126,25 @@ def allowed(given: Any) -> tuple[str, ...]:
         return checked_allowed(given)
     except UsageError as error:
         wrong(f"zeke_options: {error}")
+
+
+def checked_start(given: Any) -> datetime:
+    """Return the time at which something begins.
+
+    Raises:
+        UsageError: it is no instant.
+    """
+    when = given
+    if isinstance(given, str):
+        try:
+            when = datetime.fromisoformat(given)
+        except ValueError as error:
+            raise UsageError(
+                f"start: {error}; give a datetime, or text such as 2026-03-28T22:00:00+00:00"
+            ) from None
+    if not isinstance(when, datetime) or when.tzinfo is None:
+        raise UsageError(f"start: {shown(given)} is no instant; give an aware datetime, or text with a zone")
+    return when
 
 
 def checked_allowed(given: Any) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.core.failure import shown
 from zeke_queue.errors import UsageError
 from zeke_queue.model import FINAL
-from zeke_sim.harness.asking import catalog_of, checked_catalog
+from zeke_sim.harness.asking import catalog_of, checked_catalog, wrong
 from zeke_sim.harness.trying import DAY, Trial, Worlds
 from zeke_sim.history import Change, Violation
 from zeke_sim.properties import ALL
@@ -99,6 +99,7 @@ class Simulations:
             range(start, start + number),
             request.node.nodeid,
             Path(request.config.rootpath),
+            given=request.config.getoption("--zeke-plan"),
         )
         self._made.append(made)
         return made
@@ -112,15 +113,25 @@ class Simulations:
 class Simulation:
     """A world that a test sets up by ``send``, runs by ``run``, and asks about by ``check``."""
 
-    def __init__(self, worlds: Worlds, catalog: Catalog, seeds: Sequence[int], test: str, root: Path) -> None:
+    def __init__(
+        self,
+        worlds: Worlds,
+        catalog: Catalog,
+        seeds: Sequence[int],
+        test: str,
+        root: Path,
+        *,
+        given: str | None = None,
+    ) -> None:
         self._worlds = worlds
         self._catalog = catalog
         self._seeds = seeds
         self._test = test
         self._root = root
+        self._given = given
         self._sends: list[tuple[str | Task[Any, Any], Any, int, dict[str, Any]]] = []
         self._plans: list[Plan] = []
-        self._checked = False
+        self._called = self._checked = False
         self._hits: Counter[str] = Counter()
         self._quiet = DAY
 
@@ -155,21 +166,25 @@ class Simulation:
             UsageError: an argument makes no sense, or it ran already.
             Failed: something can't go on, or jobs did not end in time.
         """
+        self._called = True
         if until != "drained":
             raise UsageError(f"until: {shown(until)} is nothing to wait for; give 'drained'")
         if self._plans:
             raise UsageError("run: this world ran already; set up another one by simulation(…)")
         self._quiet = span(within)
         scenario = self._scenario()
-        for seed in self._seeds:
-            plan = self._worlds.plan(scenario, seed)
+        if self._given is not None:
+            plans = [self._trial().given(self._given)]
+        else:
+            plans = [self._worlds.plan(scenario, seed) for seed in self._seeds]
+        for plan in plans:
             self._plans.append(plan)
             outcome = run(scenario, plan, properties=())
             if outcome.violation is None:
                 outcome = self._judged_by_its_end(outcome)
             if outcome.violation is not None:
                 self._checked = True
-                self._trial().fail(outcome, shrinks=False)
+                self._trial().fail_as_it_is(outcome)
 
     def check(self, *names: str) -> None:
         """See that properties held in every run; all of them by default.
@@ -189,10 +204,17 @@ class Simulation:
         for plan in self._plans:
             outcome = run(scenario, plan)
             if outcome.violation is not None:
-                Trial(self._worlds, scenario, self._test, self._root).fail(outcome)
+                trial = Trial(self._worlds, scenario, self._test, self._root)
+                (trial.fail if self._given is None else trial.fail_again)(outcome)
 
     def finish(self) -> None:
-        """Check everything if the test ran the world and checked nothing."""
+        """Check everything if the test ran the world and checked nothing.
+
+        Raises:
+            Failed: something does not hold, or the test sent jobs into a world that it never ran.
+        """
+        if self._sends and not self._called:
+            wrong("simulation: jobs were sent and the world was never run; call run(), and then check()")
         if self._plans and not self._checked:
             self.check()
 

@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import inspect
+import json
 import traceback
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
+from zlib import crc32
 
 import pytest
 
 from zeke_queue.catalog import Catalog
 from zeke_queue.core.failure import shown as value_shown
 from zeke_queue.errors import UsageError
+from zeke_sim.errors import SimulationError
 from zeke_sim.faults import KINDS, NONE
-from zeke_sim.harness.asking import catalog_of, checked_allowed
+from zeke_sim.harness.asking import catalog_of, checked_allowed, checked_start, wrong
 from zeke_sim.harness.client import Client
 from zeke_sim.harness.stage import with_resources
 from zeke_sim.history import Violation
 from zeke_sim.plan import Plan
-from zeke_sim.properties import ALL
+from zeke_sim.properties import ALL, Property
 from zeke_sim.properties import user as user_properties
 from zeke_sim.report import html, text
 from zeke_sim.run import run
 from zeke_sim.scenario import Scenario
 from zeke_sim.setup import EPOCH, Setup
 from zeke_sim.show import FOLDER, write
-from zeke_sim.shrink import shrink
+from zeke_sim.shrink import Shrunk, shrink
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping
     from datetime import datetime
 
     from zeke_sim.draws import Draws
     from zeke_sim.faults import Knobs
     from zeke_sim.node import Node
-    from zeke_sim.properties import Property
     from zeke_sim.run import Outcome
 
     Workload = Callable[..., Awaitable[object]]
@@ -51,6 +54,21 @@ SIMULATED: Final = "zeke_simulated"
 
 ASSERTED: Final = "what the test asserts"
 STORM: Final = {"statement": 0.06, "wake": 0.3, "handler": 0.2, "node": 3.0, "database": 1.0, "skip": 0.1}
+
+SENTENCES: Final = {
+    ASSERTED: "A workload's assertions hold, whatever goes wrong around it.",
+    "a client's program ends": "A workload ends, and without an error, once all is healed.",
+    "nothing reaches outside": "What runs in a world stays inside, so that its plan makes it again.",
+}
+"""What properties hold that no docstring tells of."""
+
+OWN: Final = "A property of the test's own."
+
+WORKER: Final = ("concurrency", "queues", "poll", "lease", "beat", "grace")
+"""Options of a worker that a test may choose."""
+
+LONGEST: Final = 40
+"""Characters of a parameter set's id that a plan's name has at most."""
 
 TRACED: Final = 4
 """Frames of a traceback that a failure shows at most."""
@@ -87,7 +105,7 @@ class Worlds:
         resources: makes what handlers get as ``job.resources``, anew for each run; None for the catalog's.
         allow: what handlers may reach for: see ``zeke_sim.outside.closed``.
         freeze: whether code that reads the machine's clocks sees virtual time.
-        start: the time at which a world begins, aware.
+        start: the time at which a world begins, aware, or as text.
         worker: options of its ``zeke_queue.Worker``; by default its concurrency is drawn.
     """
 
@@ -99,7 +117,7 @@ class Worlds:
     resources: Callable[[], Any] | None = None
     allow: Sequence[str] = ()
     freeze: bool = True
-    start: datetime = EPOCH
+    start: datetime | str = EPOCH
     worker: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
@@ -109,9 +127,10 @@ class Worlds:
             UsageError: it does not; the message names the field.
         """
         for name, value in (("workers", self.workers), ("schedulers", self.schedulers or 0)):
-            if type(value) is not int or value < (name == "workers"):
-                raise UsageError(f"{name}: {value_shown(value)} is out of range; give 1 or more")
-        if not self.days > 0:
+            least = int(name == "workers")
+            if type(value) is not int or value < least:
+                raise UsageError(f"{name}: {value_shown(value)} is out of range; give {least} or more")
+        if type(self.days) not in {int, float} or not self.days > 0:
             raise UsageError(f"days: {value_shown(self.days)} is out of range; give a number above 0")
         if isinstance(self.faults, str):
             if self.faults not in FAULTS:
@@ -127,7 +146,12 @@ class Worlds:
                 f"resources: {value_shown(self.resources)} can't be called; give what makes them anew for "
                 "each run"
             )
+        _check_properties(self.properties)
+        for name in self.worker:
+            if name not in WORKER:
+                raise UsageError(f"worker: {name}: there is no such option; there are {', '.join(WORKER)}")
         checked_allowed(self.allow)
+        checked_start(self.start)
 
     @property
     def kinds(self) -> tuple[str, ...] | None:
@@ -184,7 +208,7 @@ class Worlds:
                 phase=self.days * DAY,
                 quiet=(self.days + 1) * DAY,
                 tail=60.0,
-                epoch=self.start,
+                epoch=checked_start(self.start),
             )
 
         return Scenario(
@@ -196,6 +220,22 @@ class Worlds:
         """Return the plan of a seed."""
         plan = scenario.plan(seed)
         return replace(plan, knobs=self.knobs(plan.knobs))
+
+
+def _check_properties(given: Any) -> None:
+    """See that these are properties.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if isinstance(given, Property | Sometimes) or not isinstance(given, Sequence):
+        raise UsageError(f"properties: {value_shown(given)} is no list; give [{value_shown(given)}]")
+    for one in cast("Sequence[Any]", given):
+        if not isinstance(one, Property | Sometimes):
+            raise UsageError(
+                f"properties: {value_shown(one)} is none; make one by zeke_sim.always, eventually, sometimes "
+                "or unique_effects. What the queue promises is asked of every test"
+            )
 
 
 async def _worked(client: Client, workload: Callable[[Client], Awaitable[object]]) -> None:
@@ -269,6 +309,14 @@ def test(
     return decorate if function is None else decorate(function)
 
 
+def _parameters(node: pytest.Item) -> str:
+    """Return which of a test's sets of parameters this is, since each has plans of its own."""
+    chosen = getattr(node, "callspec", None)
+    if chosen is None:
+        return ""
+    return f"[{chosen.id if len(chosen.id) <= LONGEST else f'{crc32(chosen.id.encode()):08x}'}]"
+
+
 test.__test__ = False  # pyright: ignore[reportFunctionMemberAccess] - pytest takes what is called so for a test
 
 
@@ -294,7 +342,7 @@ def _made_test(
         hits: Counter[str] = Counter()
         node = request.node
         scenario = worlds.scenario(
-            f"{workload.__module__}:{workload.__qualname__}",
+            f"{workload.__module__}:{workload.__qualname__}{_parameters(node)}",
             catalog_of(request) if catalog is None else catalog,
             work,
             hits,
@@ -340,9 +388,9 @@ class Trial:
             Failed: a property broke, or what should happen sometimes never did.
         """
         if plan is not None:
-            outcome = run(self._scenario, Plan.read(Path(plan)))
+            outcome = run(self._scenario, self.given(plan))
             if outcome.violation is not None:
-                self.fail(outcome, shrinks=False)
+                self.fail_again(outcome)
             return
         for seed in range(seeds):
             outcome = run(self._scenario, self._worlds.plan(self._scenario, seed))
@@ -356,23 +404,54 @@ class Trial:
                 pytrace=False,
             )
 
-    def fail(self, outcome: Outcome, *, shrinks: bool = True) -> None:
+    def given(self, file: str) -> Plan:
+        """Return the plan that ``--zeke-plan`` names.
+
+        Raises:
+            Failed: it is none, or that of another test.
+        """
+        try:
+            plan = Plan.read(Path(file))
+        except SimulationError as error:
+            wrong(f"--zeke-plan: {error}")
+        if plan.scenario != self._scenario.name:
+            wrong(
+                f"--zeke-plan: {file} is a plan of {plan.scenario}, and this test is {self._scenario.name}; "
+                "run that one"
+            )
+        return plan
+
+    def fail(self, outcome: Outcome) -> None:
         """Shrink a failure, write it down, and show it."""
-        smaller = shrink(self._scenario, outcome) if shrinks else None
-        small = outcome if smaller is None else smaller.outcome
-        files, told = write(small, self._root / FOLDER, self._scenario.properties, smaller)
+        smaller = shrink(self._scenario, outcome)
+        self._show(smaller.outcome, smaller)
+
+    def fail_again(self, outcome: Outcome) -> None:
+        """Show a failure that a plan made again, and write it down."""
+        self._show(outcome, Shrunk(outcome, len(outcome.plan.decisions or {}), 0.0, 1))
+
+    def fail_as_it_is(self, outcome: Outcome) -> None:
+        """Write down a failure that can't be shrunk, and show it."""
+        self._show(outcome, None)
+
+    def _show(self, outcome: Outcome, smaller: Shrunk | None) -> None:
+        files, told = write(outcome, self._root / FOLDER, self._scenario.properties, smaller)
         plan = _relative(files.plan, self._root)
+        rule = told.violation.rule
         told = replace(
             told,
+            sentence=SENTENCES.get(rule, OWN if told.sentence == rule else told.sentence),
             command=f"pytest {_quoted(self._test)} --zeke-plan {plan}",
             plan_path=plan,
             html_path=_relative(files.page, self._root),
         )
+        marked = {**json.loads(outcome.plan.dumps()), "test": _quoted(self._test)}
+        files.plan.write_text(json.dumps(marked, indent=1) + "\n", encoding="utf-8")
         files.page.write_text(html.page(told), encoding="utf-8")
         lines = [text.screen(told)]
         if smaller is not None and smaller.unsteady is not None:
             lines.append(f"It does not replay alike: {smaller.unsteady}")
-        lines += _trace(small.violation)
+        lines += _trace(outcome.violation)
         pytest.fail("\n".join(lines), pytrace=False)
 
 
@@ -395,4 +474,4 @@ def _relative(path: Path, root: Path) -> str:
 
 
 def _quoted(test: str) -> str:
-    return f"'{test}'" if any(c in test for c in " []") else test
+    return f"'{test}'" if any(c in test for c in ' []$&;|<>()*?!`"\\') else test
