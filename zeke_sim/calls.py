@@ -178,14 +178,14 @@ class _Call:
     def _apply(self) -> None:
         world = self._calls.world
         issued = world.database_clock.now()
-        if self._transaction is not None and self._transaction not in world.transactions:
+        if self._transaction is not None and self._transaction not in world.server.transactions:
             self._finish((StorageUnavailable(f"{self._verb}: the transaction is gone"), None), issued)
             return
         statement = world.apply(self._number, self._address, self._do())
         if statement.ended:
             self._finish((statement.error, statement.result), issued)
         else:
-            task = world.go_on(statement, self._transaction)
+            task = world.server.go_on(statement, self._transaction)
             task.add_done_callback(lambda _: self._applied(task, statement, issued), context=world.context)
 
     def _applied(self, task: asyncio.Task[None], statement: Stepper, issued: datetime) -> None:

@@ -143,7 +143,7 @@ class SimTransaction(_Verbs):
         self._opened.on_rollback(undo)
 
     def _require_open(self) -> None:
-        if self._number not in self._calls.world.transactions:
+        if self._number not in self._calls.world.server.transactions:
             raise StorageUnavailable("The connection broke: the transaction is gone")
 
 
@@ -180,21 +180,23 @@ class SimStorage(_Verbs):
         if connection is not None:
             raise UsageError("connection: a simulation has none to join; leave it out")
         world = self._world
-        number = world.next_transaction()
-        server = world.open_transaction(self._node, number)
+        if world.down or self._node.link is not None:
+            # That it begins is seen only where it can't.
+            await self._call("begin", {}, self._store.now)
+        number, server = world.server.open(self._node)
         opened = SimTransaction(self._calls, server.opened, number)
         try:
             yield opened
             opened.require_whole("commit")
         except BaseException:
             self.failing = True
-            world.end_transaction(number, IDLE_IN_TRANSACTION if self._node.link else SHORTEST)
+            world.server.end(number, IDLE_IN_TRANSACTION if self._node.link else SHORTEST)
             raise
         try:
             await self._calls.call("commit", {}, server.commit, transaction=number)
         except BaseException:
             self.failing = True
-            world.end_transaction(number, SHORTEST)
+            world.server.end(number, SHORTEST)
             raise
         self.failing = False
 

@@ -86,7 +86,7 @@ class Elision:
         """Let time jump, if the world is calm."""
         world = self._world
         tables = world.store.tables
-        if world.open_calls or tables.active or world.transactions or world.down or world.running:
+        if world.open_calls or tables.active or world.server.transactions or world.down or world.running:
             return
         now, soonest = world.loop.time(), world.loop.soonest()
         resting = [node for node in world.nodes.values() if node.role != "client"]

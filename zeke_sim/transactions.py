@@ -1,4 +1,4 @@
-"""Transactions as the server holds them: until they commit, or it notices that their client is gone."""
+"""The server: its transactions until they end or lose their client, and statements that wait."""
 
 from __future__ import annotations
 
@@ -21,6 +21,63 @@ class _RolledBack(Exception):
     """Ends a transaction."""
 
 
+class Server:
+    """What the database's server has under way.
+
+    Attributes:
+        transactions: those that are open, by number.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._numbers = 0
+        self._waiting: dict[asyncio.Task[None], None] = {}
+        self.transactions: dict[int, OpenTransaction] = {}
+
+    def open(self, node: Node) -> tuple[int, OpenTransaction]:
+        """Open a transaction; returns its number as well."""
+        self._numbers += 1
+        opened = OpenTransaction(self, node, self._numbers, self._world.store)
+        self.transactions[self._numbers] = opened
+        return self._numbers, opened
+
+    def go_on(self, statement: Stepper, transaction: int | None) -> asyncio.Task[None]:
+        """Go on with a statement once it has its lock, as long as that takes."""
+        world = self._world
+        task = world.loop.create_task(statement.run(), context=world.context)
+        if transaction is not None and (opened := self.transactions.get(transaction)) is not None:
+            opened.statement = task
+        self._waiting[task] = None
+        task.add_done_callback(self._over, context=world.context)
+        return task
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._waiting.pop(task, None)
+
+    def end(self, number: int, after: float) -> None:
+        """Roll a transaction back, once the server notices that it should."""
+        if number in self.transactions:
+            self._world.later(after, self._roll_back, number)
+
+    def end_of(self, node: Node) -> None:
+        """Roll back what a process has open that died."""
+        for number, opened in list(self.transactions.items()):
+            if opened.node is node:
+                self.end(number, 0.0)
+
+    def restart(self) -> None:
+        """Leave nothing of what was under way."""
+        for task in list(self._waiting):
+            task.cancel()
+        for number in list(self.transactions):
+            self._roll_back(number)
+
+    def _roll_back(self, number: int) -> None:
+        opened = self.transactions.get(number)
+        if opened is not None:
+            opened.roll_back()
+
+
 class OpenTransaction:
     """One transaction on the server.
 
@@ -30,8 +87,8 @@ class OpenTransaction:
         statement: what is waiting for a lock in it, if something is.
     """
 
-    def __init__(self, world: World, node: Node, number: int, store: MemoryStorage) -> None:
-        self._world = world
+    def __init__(self, server: Server, node: Node, number: int, store: MemoryStorage) -> None:
+        self._server = server
         self._number = number
         self._block = store.transaction()
         self.node = node
@@ -40,13 +97,13 @@ class OpenTransaction:
 
     async def commit(self) -> None:
         """Make all of it visible at once."""
-        if self._world.transactions.pop(self._number, None) is None:
+        if self._server.transactions.pop(self._number, None) is None:
             raise StorageUnavailable("commit: the transaction is gone")
         await self._block.__aexit__(None, None, None)
 
     def roll_back(self) -> None:
         """Leave no trace."""
-        if self._world.transactions.pop(self._number, None) is None:
+        if self._server.transactions.pop(self._number, None) is None:
             return
         if self.statement is not None:
             self.statement.cancel()

@@ -24,7 +24,7 @@ from zeke_sim.loop import VirtualLoop
 from zeke_sim.node import DUTIES, Node
 from zeke_sim.recorder import Recorder
 from zeke_sim.setup import LONG, default_settings
-from zeke_sim.transactions import OpenTransaction, Stepper
+from zeke_sim.transactions import Server, Stepper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -70,7 +70,7 @@ class World:
         self.store = MemoryStorage(self.database_clock, entropy=self.skips, freedom=knobs.skip)
         self.recorder.watch(self.store, self.database_clock)
         self.nodes: dict[str, Node] = {}
-        self.transactions: dict[int, OpenTransaction] = {}
+        self.server = Server(self)
         self.elision = Elision(self)
         self.faulty = False
         self.down = False
@@ -79,7 +79,6 @@ class World:
         self.open_calls = 0
         self.running: dict[tuple[UUID, int], tuple[str, str]] = {}
         self._calls = 0
-        self._transaction_numbers = 0
         self._jobs: dict[UUID, int] = {}
         self._progress = asyncio.Event()
         if knobs.order != "turns":
@@ -103,47 +102,15 @@ class World:
         self._calls += 1
         return self._calls
 
-    def next_transaction(self) -> int:
-        """Return a number for a transaction."""
-        self._transaction_numbers += 1
-        return self._transaction_numbers
-
-    @property
-    def locked(self) -> bool:
-        """Whether a statement may have to wait for another transaction."""
-        return bool(self.transactions)
-
     def apply(self, call: int, address: str, coroutine: Coroutine[Any, Any, Any]) -> Stepper:
         """Apply a statement in one step, or only its first where it has to wait for another transaction."""
         self.skips.begin(address)
         applied = Stepper(self.recorder, call, coroutine)
         applied.begin()
-        if not applied.ended and not self.locked:
+        if not applied.ended and not self.server.transactions:
             applied.close()
             raise SimulationError("a statement waited though nobody holds a lock")
         return applied
-
-    def go_on(self, statement: Stepper, transaction: int | None) -> asyncio.Task[None]:
-        """Go on with a statement once it has its lock, on the server, as long as that takes."""
-        task = self.loop.create_task(statement.run(), context=self.context)
-        if transaction is not None and (opened := self.transactions.get(transaction)) is not None:
-            opened.statement = task
-        return task
-
-    def open_transaction(self, node: Node, number: int) -> OpenTransaction:
-        """Open a transaction on the server."""
-        opened = self.transactions[number] = OpenTransaction(self, node, number, self.store)
-        return opened
-
-    def end_transaction(self, number: int, after: float) -> None:
-        """Let the server roll a transaction back, once it notices that it should."""
-        if number in self.transactions:
-            self.later(after, self._roll_back, number)
-
-    def _roll_back(self, number: int) -> None:
-        opened = self.transactions.get(number)
-        if opened is not None:
-            opened.roll_back()
 
     def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
         """Let something happen in the world."""
@@ -175,9 +142,7 @@ class World:
         node.dead = True
         node.paused = False
         self.recorder.add(Lived(self.time(), node.name, "killed"))
-        for number, opened in list(self.transactions.items()):
-            if opened.node is node:
-                self.end_transaction(number, 0.0)
+        self.server.end_of(node)
         for key, (where, _) in list(self.running.items()):
             if where == node.name:
                 del self.running[key]
@@ -444,8 +409,7 @@ class World:
 
     def _go_down(self, seconds: float) -> None:
         self.down = True
-        for number in list(self.transactions):
-            self._roll_back(number)
+        self.server.restart()
         self._down_until = max(self._down_until, self.time() + seconds)
         self.later(seconds, self._come_up)
 

@@ -1,0 +1,113 @@
+"""The server by itself: with statements that wait, and transactions whose client has gone silent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.errors import StorageUnavailable
+from zeke_sim.faults import KINDS, NONE
+from zeke_sim.history import Answered, Change
+from zeke_sim.plan import Plan
+from zeke_sim.run import run
+from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
+
+if TYPE_CHECKING:
+    from zeke_sim.node import Main, Node
+    from zeke_sim.run import Outcome
+    from zeke_sim.world import World
+
+catalog = Catalog()
+
+
+@catalog.task("work", retry_limit=0)
+async def work() -> None:
+    return
+
+
+async def hold(node: Node) -> None:
+    """Send a job in a transaction, and keep it open for longer than the run is faulty."""
+    try:
+        async with node.queue.transaction() as transaction:
+            await transaction.send("work", singleton_key="one")
+            await node.clock.sleep(3.0)
+            await transaction.send("work")
+            await node.clock.sleep(60.0)
+    except StorageUnavailable:
+        return
+
+
+async def want(node: Node) -> None:
+    """Send a job that the transaction's is in the way of."""
+    await node.clock.sleep(1.0)
+    try:
+        await node.queue.send("work", singleton_key="one")
+    except StorageUnavailable:
+        return
+
+
+def played(decisions: dict[str, Any], *, before: Any = None, first: Main = hold) -> Outcome:
+    scenario = Scenario(
+        "server",
+        "",
+        lambda _draws: Setup(
+            catalog, clients={"c1": first, "c2": want}, workers=0, supervisors=0, phase=50.0, before=before
+        ),
+    )
+    outcome = run(scenario, Plan("server", 1, "given", NONE.but(kinds=tuple(KINDS)), decisions), [])
+    assert outcome.violation is None, outcome.violation
+    return outcome
+
+
+def answer(outcome: Outcome) -> tuple[str, float]:
+    """How the send that had to wait was answered first, and when."""
+    sent = [e for e in outcome.events if isinstance(e, Answered) and e.node == "c2" and e.verb == "insert"]
+    return sent[0].outcome, sent[0].at
+
+
+def test_a_statement_waits_as_long_as_the_transaction_in_its_way_goes_on() -> None:
+    outcome, at = answer(played({}))
+    assert outcome == "ok"
+    assert at > 60.0
+
+
+def test_a_restart_ends_statements_that_wait_and_does_not_do_them() -> None:
+    outcome = played({"db/0": {"fault": "restart", "at": 2.0, "for": 1.0}})
+    assert answer(outcome)[0] == "unknown"
+    assert all(event.at > 3.0 for event in outcome.events if isinstance(event, Change))
+
+
+def test_no_transaction_begins_while_the_database_is_away() -> None:
+    told: list[float] = []
+
+    async def begin(node: Node) -> None:
+        await node.clock.sleep(2.5)
+        with pytest.raises(StorageUnavailable):
+            async with node.queue.transaction():
+                told.append(-1.0)
+        told.append(node.world.time())
+
+    played({"db/0": {"fault": "restart", "at": 2.0, "for": 5.0}}, first=begin)
+    assert told == [pytest.approx(2.5, abs=0.01)]
+
+
+def test_the_server_ends_a_transaction_only_some_time_after_its_client_was_cut_off() -> None:
+    def cut(world: World) -> None:
+        world.later(2.0, world.cut, world.nodes["c1"], "cut")
+
+    outcome, at = answer(played({}, before=cut))
+    assert outcome == "ok"
+    # Its next statement goes out at 3 s, and gets no answer for 5 s; after that nothing is heard of it.
+    assert 17.0 < at < 20.0
+
+
+def test_a_transaction_ends_at_once_with_its_client_s_process() -> None:
+    def kill(world: World) -> None:
+        world.later(2.0, world.kill, world.nodes["c1"], 100.0)
+
+    outcome, at = answer(played({}, before=kill))
+    assert outcome == "ok"
+    assert 2.0 < at < 2.1
