@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import os
 import random
+import socket
 import sys
+import sysconfig
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from anyio._backends._asyncio import AsyncIOBackend
 
+import zeke_queue
+import zeke_sim
 from zeke_sim.errors import Outside
 from zeke_sim.loop import VirtualLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
+    from types import FrameType
 
     from zeke_sim.world import World
 
@@ -64,6 +70,20 @@ _CHANCE: Final = (
     "vonmisesvariate",
     "weibullvariate",
 )
+
+LONGEST: Final = 200
+"""Characters of a refused call that are shown."""
+
+_OURS: Final = tuple(
+    f"{Path(module.__file__).parent}{os.sep}" for module in (zeke_queue, zeke_sim) if module.__file__
+)
+"""Where the queue and its simulation are: who called outside stands before them."""
+
+_INSTALLED: Final = tuple(
+    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
+    | {str(Path(os.__file__).parent)}
+)
+"""Where Python's library and what was installed is: it reaches outside for somebody."""
 
 
 class _State:
@@ -108,16 +128,52 @@ def closed(
             random.setstate(chance)
 
 
-def _refused(error: Outside) -> Outside:
-    """Have the world told, since whoever reached outside may swallow the error."""
+def _refused(what: str, kind: str) -> Outside:
+    """Make the error, and have the world told of it, since whoever reached outside may swallow it."""
+    error = Outside(f"{what}{_whence()}", kind)
     if _state.told is not None:
         _state.told(error)
     return error
 
 
+def _whence() -> str:
+    """Say which line of the application reached outside, and what it called to do so."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    while frame is not None and frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    callers: list[FrameType] = []
+    while frame is not None and not frame.f_code.co_filename.startswith(_OURS):
+        callers.append(frame)
+        frame = frame.f_back
+    own = [n for n, one in enumerate(callers) if not one.f_code.co_filename.startswith((*_INSTALLED, "<"))]
+    # An application that is itself installed has nothing of its own elsewhere; its handler stands last.
+    own = own[:1] or [n for n, one in enumerate(callers) if "site-packages" in one.f_code.co_filename][-1:]
+    if not own:
+        return ""
+    caller = callers[own[0]]
+    by = ""
+    if own[0] > 0:
+        callee = callers[own[0] - 1]
+        by = f", by {callee.f_globals.get('__name__')}.{callee.f_code.co_name},"
+    return f"{by} at {_shortened(caller.f_code.co_filename)}:{caller.f_lineno} ({caller.f_code.co_name})"
+
+
+def _shortened(file: str) -> str:
+    here = f"{os.path.realpath(os.curdir)}{os.sep}"
+    return file.removeprefix(here)
+
+
 def _audit(event: str, arguments: tuple[Any, ...]) -> None:
     if _state.thread is not None and (kind := _AUDITED.get(event)) is not None and _state.forbids(kind):
-        raise _refused(Outside(f"{event}{arguments!r}"[:200], kind))
+        raise _refused(_called(event, arguments), kind)
+
+
+def _called(event: str, arguments: tuple[Any, ...]) -> str:
+    """Return a call as somebody would write it: without the socket itself, which stands first."""
+    name = "socket.socket" if event == "socket.__new__" else event
+    if arguments and isinstance(arguments[0], socket.socket):
+        arguments = arguments[1:]
+    return f"{name}({', '.join(map(repr, arguments))})"[:LONGEST]
 
 
 def _install() -> None:
@@ -158,7 +214,7 @@ def _seeded_where_allowed(urandom: Callable[[int], bytes]) -> Callable[[int], by
 def _guarded(name: str, function: Callable[..., Any], kind: str) -> Callable[..., Any]:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         if _state.thread is not None and _state.forbids(kind):
-            raise _refused(Outside(f"{name}()", kind))
+            raise _refused(f"{name}()", kind)
         return function(*args, **kwargs)
 
     guarded.__name__ = name.rpartition(".")[2]

@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import random
+import re
 import secrets
 import socket
 import subprocess
@@ -22,6 +24,7 @@ import anyio.to_thread
 import pytest
 
 from zeke_queue import Catalog
+from zeke_sim import outside
 from zeke_sim.errors import ADVICE, Outside
 from zeke_sim.faults import NONE
 from zeke_sim.plan import Plan
@@ -31,6 +34,7 @@ from zeke_sim.setup import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from zeke_sim.draws import Draws
     from zeke_sim.node import Node
@@ -120,6 +124,49 @@ def test_it_fails_at_the_call_and_says_what_to_do(kind: str, reach: Callable[[],
     with pytest.raises(Outside) as told:
         within(reach)
     assert f"reaches outside of the simulation; {ADVICE[kind]}" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("reach", "by"),
+    [
+        (lambda: socket.socket(socket.AF_INET), r"socket\.socket\(2, .*, by socket\.__init__,"),
+        (lambda: socket.create_connection(("127.0.0.1", 9)), r".*, by socket\.create_connection,"),
+        (lambda: random.random(), r"random\.random\(\)"),
+        (lambda: uuid.uuid4(), r"os\.urandom\(\), by uuid\.uuid4,"),
+        (_thread, r"Thread\.start\(\)"),
+    ],
+)
+def test_it_says_which_line_reached_outside_and_through_what(reach: Callable[[], Any], by: str) -> None:
+    with pytest.raises(Outside) as told:
+        within(reach)
+    line = reach.__code__.co_firstlineno + (reach.__name__ == "_thread") * 2
+    where = rf" at .*test_outside\.py:{line} \({re.escape(reach.__name__)}\): reaches outside"
+    assert re.match(by + where, str(told.value))
+
+
+def test_it_says_which_handler_of_an_installed_application_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    (folder / "installed_shop.py").write_text(
+        "import uuid\n\n\ndef handle():\n    return str(uuid.uuid4())\n", encoding="utf-8"
+    )
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setattr(outside, "_INSTALLED", (*outside._INSTALLED, str(tmp_path)))
+    handle = importlib.import_module("installed_shop").handle
+    catalog = Catalog()
+    catalog.task("handle")(handle)
+
+    async def send(node: Node) -> None:
+        await node.queue.send("handle")
+
+    def build(_draws: Draws) -> Setup:
+        return Setup(catalog, clients={"c1": send}, workers=1, phase=1.0)
+
+    violation = run(Scenario("installed", "one job", build), Plan("installed", 1, "given", NONE)).violation
+    assert violation is not None
+    assert "installed_shop.py:5 (handle)" in violation.text
 
 
 INLINE: list[tuple[str, Callable[[], Any]]] = [

@@ -34,8 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Generator
     from datetime import datetime
 
+    from zeke_sim.errors import Outside
     from zeke_sim.harness.backends import Backend
     from zeke_sim.world import World
+
+__tracebackhide__ = True  # of a failing test: its own lines say more
 
 T = TypeVar("T")
 
@@ -111,7 +114,9 @@ class Stage:
         self._queue: DrivenQueue | None = None
         self._stack = ExitStack()
         self._ended = False
+        self._reached: list[Outside] = []
         self.loop.jump = self._jump
+        self.loop.refused = self._reached.append
         if options.freeze:
             self._stack.enter_context(showing(self.clock))
 
@@ -190,9 +195,13 @@ class Stage:
 
     def _drive(self, work: Coroutine[Any, Any, T]) -> T:
         self._check(work)
+        self._reached.clear()
         with self._inside():
             result = drive(self.loop, work)
         self._hear_of_failures()
+        if self._reached:
+            # A handler that fails so would be retried, and one may swallow it: either hides it from the test.
+            raise self._reached[0]
         return result
 
     def _check(self, work: Coroutine[Any, Any, Any]) -> None:
@@ -215,7 +224,7 @@ class Stage:
         """Refuse what reaches outside, and give random numbers of the test's own."""
         before = random.getstate()
         try:
-            with outside.closed(cast("World", self), self.options.allow):
+            with outside.closed(cast("World", self), self.options.allow, self._reached.append):
                 if self._random is not None:
                     random.setstate(self._random)
                 try:
