@@ -78,6 +78,18 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     setattr(item, "get_closest_marker", marker)  # noqa: B010
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse markers that were meant for this plugin, and are none of its."""
+    known = [marker.partition("(")[0] for marker in MARKERS]
+    for marker in item.iter_markers():
+        if marker.name.startswith("zeke_") and marker.name not in known:
+            import difflib  # noqa: PLC0415 - as above
+
+            near = difflib.get_close_matches(marker.name, known, n=1, cutoff=0.75)
+            if near:
+                pytest.fail(f"{marker.name}: there is no such marker; did you mean {near[0]}?", pytrace=False)
+
+
 @pytest.fixture
 def zeke_catalog(request: pytest.FixtureRequest) -> Catalog:
     """The application's catalog: override this, or mark tests with ``zeke_catalog("module:name")``."""

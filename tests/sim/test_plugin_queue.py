@@ -40,13 +40,16 @@ async def test_a_task_is_performed_by_itself(zeke):
 
 
 async def test_jobs_wait_until_the_test_lets_them_run(zeke):
-    await zeke.send(charge, Order(number=1))
+    run = await zeke.trigger(charge, Order(number=1))
     (job,) = zeke.assert_enqueued(charge, {{"number": 1}}, count=1)
     assert job.state == "created"
+    assert zeke.job(run) == zeke.job(job) == zeke.job(run.id)
     await zeke.drain()
     assert zeke.job(job.id).output == {{"charged": 1}}
     assert timedelta(seconds=30) <= zeke.now - datetime(2026, 3, 2, 9, tzinfo=UTC) < timedelta(seconds=31)
-    zeke.assert_enqueued(receipt, Order(number=1), parent=job.id)
+    for parent in (job.id, job, run):
+        zeke.assert_enqueued(receipt, Order(number=1), parent=parent)
+        assert len(zeke.jobs(parent=parent)) == 1
 
 
 async def test_what_is_due_later_runs_at_that_very_instant(zeke):

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from zeke_queue.storage.store import Storage
     from zeke_sim.harness.servers import Databases
 
+__tracebackhide__ = True  # of a failing test: its own lines say more
+
 T = TypeVar("T")
 
 SCHEMA: Final = "pgboss"

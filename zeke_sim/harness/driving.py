@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from zeke_sim.loop import VirtualLoop
 
+__tracebackhide__ = True  # of a failing test: its own lines say more
+
 T = TypeVar("T")
 
 

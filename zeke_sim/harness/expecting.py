@@ -61,7 +61,9 @@ class Wanted:
         elif payload is not None:
             self._payload = jsonb.loads(jsonb.dumps(payload))
         self._delay = delay if delay is None or isinstance(delay, timedelta) else timedelta(seconds=delay)
-        self._criteria = criteria
+        self._criteria = {**criteria}
+        if "parent" in criteria:  # a run of it will do, too
+            self._criteria["parent"] = getattr(criteria["parent"], "id", criteria["parent"])
 
     def matches(self, job: Job, now: datetime) -> bool:
         """Tell whether a job is meant."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 from uuid import UUID
 
 from zeke_queue.errors import BadOption, UsageError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from zeke_sim.harness.performing import Performed
     from zeke_sim.harness.queue import DrivenQueue
     from zeke_sim.harness.stage import Stage
+
+__tracebackhide__ = True  # of a failing test: its own lines say more
 
 T = TypeVar("T")
 
@@ -97,7 +99,11 @@ class Looking:
         return self._performed[-1]
 
     def jobs(
-        self, task: str | Task[Any, Any] | None = None, *, state: Any = None, parent: UUID | None = None
+        self,
+        task: str | Task[Any, Any] | None = None,
+        *,
+        state: Any = None,
+        parent: UUID | Run | Job | None = None,
     ) -> list[Job]:
         """Return jobs as they stand, archived ones included, in the order in which they were sent.
 
@@ -107,16 +113,16 @@ class Looking:
             parent: the job that sent them.
         """
         name = None if task is None else self.catalog.get(task).name
-        which = JobFilter(() if name is None else (name,), states(state), parent, limit=PAGE)
+        which = JobFilter(() if name is None else (name,), states(state), _id(parent), limit=PAGE)
         return self._stage.drive(_all(self.queue, which))
 
-    def job(self, job_id: UUID) -> Job:
+    def job(self, which: Run | Job | UUID) -> Job:
         """Return a job as it stands.
 
         Raises:
             JobNotFound: there is none.
         """
-        return self._stage.drive(_job(self.queue, job_id))
+        return self._stage.drive(_job(self.queue, _id(which)))
 
     def enqueued(
         self,
@@ -250,11 +256,11 @@ class BlockingZeke(Looking):
         """Send a job, and return its run; see ``zeke_queue.Queue.trigger``."""
         return self._stage.drive(self.queue.trigger(task, payload, **options))
 
-    def result(self, which: Run | UUID, timeout: float | None = None) -> Any:
+    def result(self, which: Run | Job | UUID, timeout: float | None = None) -> Any:
         """Let time pass until a job has ended, and return its output; see ``zeke_queue.Queue.result``."""
         return self._stage.drive_working(self.queue.result(_id(which), timeout))
 
-    def cancel(self, which: Run | UUID) -> bool:
+    def cancel(self, which: Run | Job | UUID) -> bool:
         """Cancel a job; see ``zeke_queue.Queue.cancel``."""
         return self._stage.drive(self.queue.cancel(_id(which)))
 
@@ -330,11 +336,11 @@ class Zeke(Looking):
         """Send a job, and return its run; see ``zeke_queue.Queue.trigger``."""
         return self._call("trigger", lambda: self._blocking.trigger(task, payload, **options))
 
-    def result(self, which: Run | UUID, timeout: float | None = None) -> Pending[Any]:
+    def result(self, which: Run | Job | UUID, timeout: float | None = None) -> Pending[Any]:
         """Let time pass until a job has ended, and return its output; see ``zeke_queue.Queue.result``."""
         return self._call("result", lambda: self._blocking.result(which, timeout))
 
-    def cancel(self, which: Run | UUID) -> Pending[bool]:
+    def cancel(self, which: Run | Job | UUID) -> Pending[bool]:
         """Cancel a job; see ``zeke_queue.Queue.cancel``."""
         return self._call("cancel", lambda: self._blocking.cancel(which))
 
@@ -378,5 +384,13 @@ class Zeke(Looking):
         return pending
 
 
-def _id(which: Run | UUID) -> UUID:
-    return which if isinstance(which, UUID) else which.id
+@overload
+def _id(which: Run | Job | UUID) -> UUID: ...
+
+
+@overload
+def _id(which: None) -> None: ...
+
+
+def _id(which: Run | Job | UUID | None) -> UUID | None:
+    return which if which is None or isinstance(which, UUID) else which.id

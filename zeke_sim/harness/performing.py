@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from zeke_queue.clock import Clock
     from zeke_queue.task import Task
 
+__tracebackhide__ = True  # of a failing test: its own lines say more
+
 DEADLINE: Final = 3600.0
 """Seconds that an attempt has by default."""
 

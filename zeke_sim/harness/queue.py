@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from contextlib import asynccontextmanager
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.queue import Queue
 
@@ -19,6 +19,14 @@ if TYPE_CHECKING:
     from zeke_queue.rng import Entropy
     from zeke_queue.storage.store import Storage
     from zeke_sim.harness.stage import Stage
+
+
+__tracebackhide__ = True  # of a failing test: its own lines say more
+
+NO_CONNECTION: Final = (
+    "zeke: in memory a transaction has no connection; mark the test with "
+    "@pytest.mark.zeke_backend('postgres')"
+)
 
 
 class DrivenQueue(Queue):
@@ -38,6 +46,16 @@ class DrivenQueue(Queue):
     async def transaction(self, *args: Any, **options: Any) -> AsyncGenerator[Any]:
         """Open a transaction; see ``Queue.transaction``."""
         block = super().transaction(*args, **options)
+        try:
+            async with self._transaction(block, *args, **options) as transaction:
+                yield transaction
+        except AttributeError as error:
+            if error.obj is None and self._stage.dsn is None:
+                error.add_note(NO_CONNECTION)
+            raise
+
+    @asynccontextmanager
+    async def _transaction(self, block: Any, *args: Any, **options: Any) -> AsyncGenerator[Any]:
         if self._on_stage() or any(one is not None for one in (*args, options.get("connection"))):
             async with block as transaction:
                 yield transaction

