@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ import pytest
 from zeke_queue.catalog import Catalog
 from zeke_queue.model import JobState
 from zeke_queue.sending import SendOptions
-from zeke_sim.faults import NONE
+from zeke_sim.faults import KINDS, NONE
 from zeke_sim.history import Change, ScheduleRow
 from zeke_sim.plan import Plan
 from zeke_sim.run import run
@@ -20,13 +22,14 @@ from zeke_sim.setup import Setup
 from zeke_sim.workloads import Known, act, doing, own_id, script, sending
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from uuid import UUID
 
     from zeke_sim.draws import Draws
     from zeke_sim.history import Event
     from zeke_sim.node import Node
     from zeke_sim.run import Outcome
+    from zeke_sim.world import World
 
 POLL = 2.0
 SWEEP = 5.0
@@ -130,6 +133,82 @@ def test_ticks_are_served_the_same(seed: int) -> None:
 
     assert before_the_end(calm) == before_the_end(full)
     assert ("plan-2", datetime(2026, 3, 29, 1, 0, tzinfo=UTC)) in before_the_end(calm)  # of the gap
+
+
+async def _look(node: Node) -> None:
+    await node.queue.storage.get([])
+
+
+async def _hold(node: Node) -> None:
+    async with node.queue.transaction():
+        await node.clock.sleep(45)
+
+
+async def _send(node: Node) -> None:
+    await node.queue.send("long")
+
+
+async def _cancel(node: Node) -> None:
+    job = await node.queue.send("long")
+    await node.clock.sleep(1)
+    assert job is not None
+    await node.queue.cancel(job)
+
+
+PROGRAMS: dict[str, Callable[[Node], Awaitable[None]]] = {
+    "a statement is on its way": _look,
+    "a transaction is open": _hold,
+    "a job runs": _send,
+    "a handler goes on that was cancelled": _cancel,
+}
+"""What a client does."""
+
+MISFORTUNES: dict[str, Callable[[World], None]] = {
+    "a process stands still": lambda world: world.pause(world.nodes["w1"], 40.0),
+    "a process is cut off": lambda world: world.cut(world.nodes["w1"], "cut_in"),
+    "the database is away": lambda world: world.go_away(40.0),
+}
+"""What happens besides."""
+
+
+def _jumps(trouble: str) -> float:
+    """Return how many of the seconds from the 10th to the 40th are skipped, with trouble from the 5th on."""
+    catalog = Catalog()
+
+    @catalog.task("long", expire_in=100.0)
+    async def long() -> None:
+        for _ in range(9):
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=45)
+
+    async def program(node: Node) -> None:
+        await node.clock.sleep(5)
+        if trouble in PROGRAMS:
+            await PROGRAMS[trouble](node)
+
+    jumped: list[float] = []
+
+    def before(world: World) -> None:
+        if trouble in MISFORTUNES:
+            world.later(5.0, MISFORTUNES[trouble], world)
+        for at in (10.0, 40.0):
+            world.later(at, lambda: jumped.append(world.elision.jumped))
+
+    del long
+    setup = Setup(catalog, clients={"c1": program}, workers=2, schedulers=1, phase=60.0, before=before)
+    late = {"c1/get/1": {"fault": "late", "wait": 45.0}}
+    plan = Plan("calm", 1, "given", NONE.but(kinds=tuple(KINDS)), late)
+    assert run(Scenario("calm", "", lambda _draws: setup), plan).violation is None
+    return jumped[1] - jumped[0]
+
+
+def test_a_world_at_rest_skips_nearly_all() -> None:
+    assert _jumps("nothing") > 29.0
+
+
+@pytest.mark.parametrize("trouble", [*PROGRAMS, *MISFORTUNES])
+def test_no_time_is_skipped_while(trouble: str) -> None:
+    assert _jumps(trouble) == 0.0
 
 
 def test_a_week_of_two_schedules_is_simulated_whole_and_soon() -> None:
