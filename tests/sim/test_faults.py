@@ -13,7 +13,7 @@ from zeke_queue.errors import StorageUnavailable
 from zeke_queue.model import JobState
 from zeke_sim.errors import SimulationError
 from zeke_sim.faults import KINDS, NONE
-from zeke_sim.history import Answered, Began, Change, Ended, Event, Fault, Invoked, Lived
+from zeke_sim.history import Answered, Began, Change, Ended, Event, Fault, Invoked, Lived, WorkerRow
 from zeke_sim.node import Node
 from zeke_sim.plan import Plan
 from zeke_sim.run import Outcome, run
@@ -470,3 +470,9 @@ def test_a_database_that_goes_away_twice_comes_back_when_both_times_are_over() -
     away = [event for event in of(Answered, outcome) if 10.5 < event.at < 28.0]
     assert away
     assert {event.outcome for event in away} == {"failed"}
+
+
+def test_a_successor_draws_other_numbers_than_its_predecessor() -> None:
+    outcome = played({"node/w1/0": {"fault": "kill", "at": 5.0, "for": 2.0}})
+    workers = {event.worker: event for event in of(WorkerRow, outcome)}
+    assert len(workers) == 2
