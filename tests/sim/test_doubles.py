@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from zeke_sim import Scripted, Unscripted
@@ -37,6 +39,23 @@ async def test_an_answer_may_be_an_error_a_function_or_for_always() -> None:
     with pytest.raises(TimeoutError, match="late"):
         await bank.charge()
     bank.assert_all_used()
+
+
+async def test_a_function_may_be_async() -> None:
+    async def balance(account: int) -> int:
+        return account * 2
+
+    bank = Scripted("bank")
+    bank.on("balance").does(balance)
+    assert await bank.balance(2) == 4
+
+
+async def test_a_call_without_an_answer_is_told_of_though_somebody_caught_the_error() -> None:
+    bank = Scripted("bank")
+    with suppress(Unscripted):
+        await bank.charge(1)
+    with pytest.raises(AssertionError, match=r"bank: no answer was written for charge\(1\)"):
+        bank.assert_all_used()
 
 
 async def test_calls_are_recorded_and_told() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+__tracebackhide__ = True  # of a failing test: its own lines say more
 
 
 class Unscripted(AssertionError):
@@ -53,6 +56,7 @@ class Scripted:
         self._sync = sync
         self._effect = effect
         self._lines: list[Line] = []
+        self._refused: list[str] = []
         self.calls: list[Call] = []
 
     def on(self, method: str, *args: Any, **kwargs: Any) -> Line:
@@ -72,11 +76,13 @@ class Scripted:
         return [call for call in self.calls if call.method == method]
 
     def assert_all_used(self) -> None:
-        """See that every answer was used up.
+        """See that every answer was used up, and every call answered, in a job that is retried too.
 
         Raises:
             AssertionError: some were not.
         """
+        if self._refused:
+            raise AssertionError(f"{self._name}: no answer was written for {', '.join(self._refused)}")
         left = [str(line) for line in self._lines if not line.stays]
         if left:
             raise AssertionError(f"{self._name}: never called: {', '.join(left)}; {self._said()}")
@@ -89,7 +95,8 @@ class Scripted:
             return self._answer(Call(method, args, kwargs))
 
         async def call_async(*args: Any, **kwargs: Any) -> Any:
-            return self._answer(Call(method, args, kwargs))
+            answer = self._answer(Call(method, args, kwargs))
+            return await answer if inspect.isawaitable(answer) else answer
 
         return call if self._sync else call_async
 
@@ -99,6 +106,7 @@ class Scripted:
         if self._effect is not None:
             self._effect(call)
         if line is None:
+            self._refused.append(str(call))
             raise Unscripted(
                 f"{self._name}.{call}: no answer was written for this call; {self._expected()}. Write one "
                 f"with .on({call.method!r}, …).answers(…)"
@@ -143,7 +151,7 @@ class Line:
         return self
 
     def does(self, function: Callable[..., Any]) -> Line:
-        """Let the call return what a function of its arguments does."""
+        """Let the call return what a function of its arguments does, which may be async if the client is."""
         self._give = lambda call: function(*call.args, **call.kwargs)
         return self
 
