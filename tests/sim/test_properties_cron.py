@@ -185,14 +185,6 @@ def test_a_schedule_that_could_not_be_served_is_put_off() -> None:
     assert serve(h, HOURLY, [], EPOCH, h.now + timedelta(seconds=60)).verdict() is None
 
 
-def test_a_tick_with_two_jobs() -> None:
-    h = History()
-    for number in (1, 2):
-        job = tick_job(hour(0), number=number)
-        h.insert(job, h.invoke("insert", jobs=(job,)))
-    assert h.breaks("one job per tick") == f"'s' of {hour(0)} has job {UUID(int=1)} already"
-
-
 @pytest.mark.parametrize(
     ("after", "told"),
     [

@@ -1,4 +1,4 @@
-"""What a storage keeps, and that it answers: histories that hold, and such as break it."""
+"""What a storage keeps: histories that hold, and such as break it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 KNOWN = "a worker is known until it leaves"
-ANSWERED = "every call is answered"
 AGAIN = "what was told is told again"
 KEPT = "lines are kept as long as their job"
 
@@ -41,19 +40,6 @@ def test_a_worker_that_leaves_is_forgotten() -> None:
     _forgotten(h)
     h.answer(call)
     assert h.verdict() is None
-
-
-def test_a_statement_that_is_never_answered() -> None:
-    for waited, holds in ((5.0, True), (100.0, False)):
-        h = History()
-        h.lived("c1", "started")
-        h.phase("faults")
-        h.invoke("get", ids=())
-        h.phase("quiet")
-        h.wait(waited)
-        assert (h.verdict() is None) is holds
-        if not holds:
-            assert h.breaks(ANSWERED) == "c1 has no answer to get since 0.001 s"
 
 
 def _note(h: History, job: UUID, outcome: str = "ok") -> None:

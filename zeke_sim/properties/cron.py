@@ -5,13 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, cast
-from uuid import UUID
 
 from zeke_queue.core import jsonb
 from zeke_queue.model import CatchUp
-from zeke_sim.history import Change, Invoked, ScheduleRow
+from zeke_sim.history import Invoked, ScheduleRow
 from zeke_sim.past import MOMENT, Broken, End
-from zeke_sim.properties.holding import holds, is_send
+from zeke_sim.properties.holding import holds
 from zeke_sim.properties.liveness import duty_since
 from zeke_sim.properties.occurrences import between, fields_of, following
 
@@ -44,19 +43,6 @@ def tick_of(sent: NewJob) -> tuple[str, datetime] | None:
         return None
     meta = _meta(sent.meta) if '"tick"' in sent.meta else {}
     return (meta["schedule"], datetime.fromisoformat(meta["tick"])) if "schedule" in meta else None
-
-
-@holds("one job per tick", Change, number=12, steps=is_send)
-def one_job_per_tick(event: Change, past: Past) -> None:
-    """An occurrence of a schedule has one job, whoever serves it, and however often."""
-    row = event.after
-    if event.table != "job" or event.before is not None or row is None:
-        return
-    known = past.of("ticks", dict[tuple[str, datetime], UUID])
-    for ask in past.lives[row.id].sends:
-        tick = tick_of(ask.what)
-        if tick is not None and known.setdefault(tick, row.id) != row.id:
-            raise Broken(f"{tick[0]!r} of {tick[1]} has job {known[tick]} already", job=row.id)
 
 
 @holds("ticks are served by the policy", Invoked, number=12, verbs=("commit",))

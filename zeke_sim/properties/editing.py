@@ -62,7 +62,7 @@ def _paused(schedule: Schedule) -> str:
 def one_occurrence_has_one_id(event: Invoked, past: Past) -> None:
     """Whoever sends an occurrence of a schedule, and however often, sends it under one id.
 
-    So one that was sent already, by somebody whose answer was lost, is not sent again.
+    So it has one job: one that was sent already, by somebody whose answer was lost, is not sent again.
     """
     known = past.of("ids of occurrences", dict[tuple[str, datetime], UUID])
     for job in event.args["jobs"]:

@@ -1,4 +1,4 @@
-"""What a storage keeps, workers and lines, and for how long; and that it answers."""
+"""What a storage keeps, workers and lines, and for how long."""
 
 from __future__ import annotations
 
@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 KEPT: Final = timedelta(days=1)
 """For how long a worker is known after its lease, unless it left."""
 
-PATIENCE: Final = 60.0
-"""Seconds after which every call of a process is answered that nothing comes in the way of any more."""
-
 RECOVERS: Final = 8.0
 """Seconds within which a worker tries again what failed, once it works."""
 
@@ -39,22 +36,6 @@ def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked, past: Past) ->
         raise Broken(
             f"worker {event.worker} is forgotten, and beat at {max(beats)}; it has not left", since=event.at
         )
-
-
-@holds("every call is answered", End, number=16)
-def every_call_is_answered(event: End, past: Past) -> None:
-    """A statement is answered once nothing is in its way: no fault, no lock of an open transaction."""
-    quiet = past.since.get("quiet")
-    if quiet is None:
-        return
-    for name, node in past.nodes.items():
-        if not node.healthy:
-            continue
-        for call, made in node.open.items():
-            since = max(made, quiet, node.changed)
-            if event.at > since + PATIENCE:
-                verb = past.calls[call].invoked.verb
-                raise Broken(f"{name} has no answer to {verb} since {made:.3f} s", since=made)
 
 
 class _Lines:
