@@ -13,8 +13,8 @@ import pytest
 from zeke_sim.faults import KINDS
 from zeke_sim.mutants import TABLE, DoesNotApply, Mutant
 from zeke_sim.mutants.run import UnknownMutant, Verdict, passed, summary, table
-from zeke_sim.mutants.sabotage import FAULTS, PROPERTIES, SABOTAGES
-from zeke_sim.properties import ALL
+from zeke_sim.mutants.sabotage import FAULTS, FAULTS_KEPT, PROPERTIES, PROPERTIES_KEPT, SABOTAGES
+from zeke_sim.properties import ALL, by_name
 
 ROOT = Path(__file__).parents[2]
 EVERYTHING = [*TABLE, *(sabotage.breaks for sabotage in SABOTAGES)]
@@ -60,9 +60,22 @@ def test_a_mutant_of_the_simulator_names_mutants_of_the_runtime() -> None:
         assert names.issuperset(sabotage.blinds), sabotage.breaks.name
 
 
-def test_what_is_broken_in_the_simulator_is_a_property_or_a_fault_that_there_is() -> None:
-    assert set(PROPERTIES) <= {one.name for one in ALL}
-    assert set(FAULTS) <= set(KINDS)
+def test_every_property_and_kind_of_fault_is_broken_once_or_has_a_reason_to_stay() -> None:
+    asked, kinds = {one.name for one in ALL}, {kind for together in FAULTS for kind in together}
+    assert (set(PROPERTIES) & set(PROPERTIES_KEPT), kinds & set(FAULTS_KEPT)) == (set(), set())
+    assert set(PROPERTIES) | set(PROPERTIES_KEPT) == asked
+    assert kinds | set(FAULTS_KEPT) == set(KINDS)
+    assert all(reason for reason in (*PROPERTIES_KEPT.values(), *FAULTS_KEPT.values()))
+
+
+def test_a_property_that_stays_without_a_mutant_is_one_that_is_asked_for() -> None:
+    for name in PROPERTIES_KEPT:
+        assert PROPERTIES_KEPT[name].startswith(f"number {by_name(name).number}")
+
+
+def test_no_mutant_is_to_show_two_properties_to_be_needed() -> None:
+    shown = Counter(name for blinds in PROPERTIES.values() for name in blinds)
+    assert [name for name, n in shown.items() if n > 1] == []
 
 
 def test_a_patch_is_seen_by_whoever_imports_the_module_and_nothing_is_written(tmp_path: Path) -> None:

@@ -93,8 +93,8 @@ MUTANTS = (
         "poll-hardly-ever",
         "zeke_queue.core.idling",
         "if n < len(IDLE_LADDER) else poll",
-        "if n < len(IDLE_LADDER) else poll * 1000",
-        "An idle worker that misses a wake-up does not look by itself.",
+        "if n < len(IDLE_LADDER) else poll * 50",
+        "An idle worker that misses a wake-up hardly ever looks by itself.",
     ),
     Mutant(
         "once-catches-up-on-nothing",

@@ -31,6 +31,38 @@ MUTANTS = (
         "A job that is found past its deadline, or whose worker died, is retried without its backoff.",
     ),
     Mutant(
+        "lost-called-expired",
+        SUPERVISOR,
+        '        if job.reason == "deadline":\n            final',
+        "        if job.reason:\n            final",
+        "A job whose worker died ends as one whose time was up.",
+    ),
+    Mutant(
+        "housekeeping-an-hour-late",
+        SUPERVISOR,
+        "        due = dict.fromkeys(DUTIES, self._clock.monotonic())\n",
+        "        began = self._clock.monotonic()\n"
+        '        due = {name: began if name == "give_back" else began + 3600 for name in DUTIES}\n',
+        "A supervisor archives and purges for the first time an hour after it has begun.",
+    ),
+    Mutant(
+        "sweeps-by-the-wall-clock",
+        SUPERVISOR,
+        "        due = dict.fromkeys(DUTIES, self._clock.monotonic())\n"
+        "        while not self._pace.stopped:\n"
+        "            now = self._clock.monotonic()\n"
+        "            duties: list[Duty] = [name for name in DUTIES if due[name] <= now]\n"
+        "            swept = await self.sweep(duties)\n"
+        "            ended = self._clock.monotonic()\n",
+        "        due = dict.fromkeys(DUTIES, self._clock.now().timestamp())\n"
+        "        while not self._pace.stopped:\n"
+        "            now = self._clock.now().timestamp()\n"
+        "            duties: list[Duty] = [name for name in DUTIES if due[name] <= now]\n"
+        "            swept = await self.sweep(duties)\n"
+        "            ended = self._clock.now().timestamp()\n",
+        "A supervisor plans its sweeps by the wall clock, and waits where that is set back.",
+    ),
+    Mutant(
         "sweeps-stay-slow",
         SUPERVISOR,
         "failures[name] = failures[name] + 1 if name in swept.failed else 0\n",
@@ -97,17 +129,17 @@ MUTANTS = (
         "Who waits for a job is given up when the storage is away for a moment.",
     ),
     Mutant(
+        "told-again-after-an-outage",
+        EVENTS,
+        "                if watched.away_since is None:\n",
+        "                watched.latest = None\n                if watched.away_since is None:\n",
+        "Who watches a job is told the same status again when the storage was away for a moment.",
+    ),
+    Mutant(
         "watch-looks-once",
         EVENTS,
         "            await changes.wait(LOOKS[min(look, len(LOOKS) - 1)])\n",
         "            await changes.wait(LOOKS[look] if look < len(LOOKS) else 86_400.0)\n",
         "Who waits for a job, and is not told of its end, waits for a day.",
-    ),
-    Mutant(
-        "status-goes-back",
-        EVENTS,
-        "        if latest is not None and _stage(job) < _stage(latest):\n            return False\n",
-        "",
-        "A watcher is told of an earlier stage after a later one, where a look comes late.",
     ),
 )

@@ -41,6 +41,13 @@ MUTANTS = (
         "A job that was snoozed or released loses a retry when it is claimed again.",
     ),
     Mutant(
+        "snoozes-use-retries-up",
+        ROWS,
+        "        if self.state is JobState.RETRY:\n            self.retry_count",
+        "        if self.attempt and self.retry_count < self.retry_limit:\n            self.retry_count",
+        "A snooze uses a retry as long as there is one.",
+    ),
+    Mutant(
         "retries-never-counted",
         ROWS,
         "            self.retry_count += 1\n",
@@ -76,11 +83,39 @@ MUTANTS = (
         "The second attempt's time runs from the start of the first.",
     ),
     Mutant(
+        "time-runs-while-it-waits",
+        ROWS,
+        "        self.started_on, self.completed_on, self.worker = now, None, worker\n",
+        "        self.started_on, self.completed_on, self.worker = self.start_after, None, worker\n",
+        "An attempt's time runs from when its job was due, and not from its claim.",
+    ),
+    Mutant(
+        "brought-back-still-ended",
+        ROWS,
+        "        self.completed_on, self.worker = None, None\n",
+        "        self.worker = None\n",
+        "A job that is brought back keeps the time at which it had ended.",
+    ),
+    Mutant(
         "extended-from-the-start",
         ROWS,
         "        self.expire_in = now - (self.started_on or now) + timedelta(seconds=seconds)\n",
         "        self.expire_in = timedelta(seconds=seconds)\n",
         "An extended deadline counts from the attempt's start, and not from now.",
+    ),
+    Mutant(
+        "extension-begins-anew",
+        ROWS,
+        "        self.expire_in = now - (self.started_on or now) + timedelta(seconds=seconds)\n",
+        "        self.started_on, self.expire_in = now, timedelta(seconds=seconds)\n",
+        "An attempt that extends its time counts as begun anew.",
+    ),
+    Mutant(
+        "extension-only-acknowledged",
+        SETTLING,
+        "        row.extend(now, seconds)\n",
+        "",
+        "An extension is acknowledged, and not done.",
     ),
     Mutant(
         "failure-not-kept",
@@ -125,6 +160,20 @@ MUTANTS = (
         "            heads.append((entry, number, line, room))\n",
         "            heads.append(((0, *entry[1:]), number, line, room))\n",
         "Over several queues jobs are claimed by their time alone.",
+    ),
+    Mutant(
+        "one-comes-due-at-a-time",
+        CLAIMING,
+        "        while self._later and self._later[0][0] <= now:\n",
+        "        if self._later and self._later[0][0] <= now:\n",
+        "Of several jobs that have come to be due a claim sees the one that was due first.",
+    ),
+    Mutant(
+        "told-out-of-order",
+        STORE,
+        "        return claimed\n",
+        "        return sorted(claimed, key=lambda job: job.id)\n",
+        "A claim's answer is in the order of ids.",
     ),
     Mutant(
         "pause-ignored",
@@ -199,6 +248,31 @@ MUTANTS = (
         "        return Hold(RANK[JobState.EXPIRED], name, slot, key)\n",
         "        return Hold(RANK[JobState.COMPLETED], name, slot, key)\n",
         "A second job is let into a throttle slot whose job has completed.",
+    ),
+    Mutant(
+        "failed-keeps-its-slot",
+        UNIQUENESS,
+        "        return Hold(RANK[JobState.EXPIRED], name, slot, key)\n",
+        "        return Hold(len(RANK), name, slot, key)\n",
+        "A job that failed, expired or was cancelled keeps its throttle slot from others.",
+    ),
+    Mutant(
+        "new-job-ousts-the-holder",
+        SETTLING,
+        "        if not scope.known(row.id) and _in_the_way(scope, row, row.state) is None:\n"
+        "            scope.store(row)\n",
+        "        if scope.known(row.id):\n"
+        "            continue\n"
+        "        other = _in_the_way(scope, row, row.state)\n"
+        "        holder = None if other is None or scope.owner else scope.row(other)\n"
+        "        if holder is not None and holder.waits:\n"
+        "            holder = scope.change(holder)\n"
+        "            holder.end(JobState.CANCELLED, row.created_on)\n"
+        "            scope.store(holder)\n"
+        "            other = None\n"
+        "        if other is None:\n"
+        "            scope.store(row)\n",
+        "A send whose key or slot a job has that waits cancels that job, and takes its place.",
     ),
     Mutant(
         "insert-replaces",
@@ -276,6 +350,13 @@ MUTANTS = (
         "A job that is retried by hand uses more retries than it has.",
     ),
     Mutant(
+        "retry-by-hand-takes-retries",
+        SETTLING,
+        "            row.retry_limit = max(row.retry_limit, row.retry_count + 1)\n",
+        "            row.retry_limit = row.retry_count + 1\n",
+        "A job that is retried by hand has one retry left, however many it had.",
+    ),
+    Mutant(
         "output-not-written",
         SETTLING,
         "            row.output = output\n",
@@ -300,8 +381,8 @@ MUTANTS = (
         "dead-workers-unnoticed",
         SETTLING,
         "worker.beat_on + timedelta(seconds=worker.lease) < now\n",
-        "worker.beat_on + timedelta(seconds=worker.lease * 100) < now\n",
-        "The jobs of a worker that died are not given to others when its lease is over.",
+        "worker.beat_on + timedelta(seconds=worker.lease * 20) < now\n",
+        "The jobs of a worker that died are given to others when twenty of its leases are over.",
     ),
     Mutant(
         "living-workers-reaped",

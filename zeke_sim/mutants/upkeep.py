@@ -74,6 +74,13 @@ MUTANTS = (
         "A job that a transaction sends is there before the commit, and stays if there is none.",
     ),
     Mutant(
+        "answers-in-another-order",
+        VERBS,
+        "        return [row.id if self._scope.known(row.id) else None for row in rows]\n",
+        "        return [row.id if self._scope.known(row.id) else None for row in ordered]\n",
+        "Who sends several jobs is told their ids in another order.",
+    ),
+    Mutant(
         "archive-takes-revived",
         TABLES,
         "            if row is not None and row.state in FINAL and row.completed_on == ended:\n",
@@ -131,6 +138,13 @@ MUTANTS = (
         "A worker's beat makes the storage forget all the others, whose jobs are then given away.",
     ),
     Mutant(
+        "dead-workers-forgotten-at-once",
+        STORE,
+        "settling.is_dead(other, now - DEAD_KEPT)",
+        "settling.is_dead(other, now)",
+        "A worker is forgotten when its lease is over, though it may only stand still.",
+    ),
+    Mutant(
         "no-wake-up",
         SCOPE,
         "            if row.start_after <= self._clock.now():\n                self._bells.queue(row.name)\n",
@@ -164,6 +178,27 @@ MUTANTS = (
         "(before.cron, before.zone) != (schedule.cron, schedule.zone)",
         "before.cron != schedule.cron",
         "A schedule whose zone is edited serves the next tick by the old one.",
+    ),
+    Mutant(
+        "any-edit-starts-anew",
+        SCHEDULES,
+        "    if before is None or (before.cron, before.zone) != (schedule.cron, schedule.zone):\n",
+        "    if before is None or _definition(before) != definition:\n",
+        "A schedule starts anew whatever is edited of it, and forgets what it has missed.",
+    ),
+    Mutant(
+        "new-schedules-unseen",
+        SCHEDULES,
+        "        return schedule.last_tick is None\n",
+        "        return False\n",
+        "A schedule that is new, or starts anew, never begins.",
+    ),
+    Mutant(
+        "stale-ticks-never-due",
+        SCHEDULES,
+        "    return schedule.next_tick <= now\n",
+        "    return schedule.next_tick <= now and (now - schedule.next_tick).total_seconds() < 60\n",
+        "A schedule whose tick nobody served within a minute is never due again.",
     ),
     Mutant(
         "redeploy-undoes-edits",

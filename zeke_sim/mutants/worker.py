@@ -148,6 +148,19 @@ MUTANTS = (
         "A handler that extended its job is interrupted at the old deadline.",
     ),
     Mutant(
+        "tried-again-in-place",
+        "zeke_queue.worker.attempts",
+        "            return self._outcomes.returned(held, result)\n        except GeneratorExit:",
+        "            return self._outcomes.returned(held, result)\n"
+        "        except RuntimeError as error:\n"
+        "            if held.reason is not None or held.took:\n"
+        "                return self._outcomes.raised(held, error)\n"
+        "            held.took = 1.0\n"
+        "            return await self(held)\n"
+        "        except GeneratorExit:",
+        "A handler that raises is tried once more in the same attempt.",
+    ),
+    Mutant(
         "begins-while-it-ends",
         HOLDINGS,
         "        if self._closed:\n            for held in jobs:\n                self._release(held)\n"
@@ -161,6 +174,13 @@ MUTANTS = (
         "first(self._quiet(), self._clock.sleep(grace), hurry.wait())",
         "first(self._quiet(), self._clock.sleep(0), hurry.wait())",
         "A worker that is told to stop interrupts its handlers at once.",
+    ),
+    Mutant(
+        "patient-for-ever-at-its-end",
+        CREW,
+        "        await first(self._last_words(), self._patience(LAST_WORDS, hurry))\n",
+        "        await self._last_words()\n",
+        "A worker that ends waits for a storage that is away, however long that lasts.",
     ),
     Mutant(
         "goodbye-before-settling",
