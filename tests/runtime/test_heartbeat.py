@@ -152,3 +152,45 @@ async def test_what_a_handler_returns_after_its_job_was_taken_is_stored_nowhere(
     assert (await place.job(job_id)).state is CANCELLED
     assert "lease_lost" in lines.messages
     assert "job_completed" not in lines.messages
+
+
+# A beat that hangs
+
+
+async def test_a_beat_that_hangs_does_not_end_the_lease(place: Place) -> None:
+    work = Handler(place)
+    async with place.working(**BEATING) as worker:
+        job_id = await place.send(work.task)
+        await until(lambda: work.started)
+        hangs = place.storage.late["beat"] = asyncio.Event()
+        for _ in range(6):
+            beats = place.storage.calls.count("beat")
+            place.clock.advance(5)
+            await until(lambda beats=beats: place.storage.calls.count("beat") > beats)
+            place.storage.late.pop("beat", None)
+            await turns()
+        assert work.cancelled == []
+        hangs.set()
+        work.go.set()
+        await worker.drain()
+    assert (await place.job(job_id)).state is COMPLETED
+
+
+async def test_beats_that_all_hang_do_not_pile_up(place: Place, lines: Lines) -> None:
+    work = Handler(place)
+    async with place.working(**BEATING):
+        await place.send(work.task)
+        await until(lambda: work.started)
+        hang = place.storage.late["beat"] = asyncio.Event()
+        before = place.storage.calls.count("beat")
+        for _ in range(12):
+            place.clock.advance(5)
+            await turns()
+        assert 3 <= place.storage.calls.count("beat") - before <= 4  # one of them makes sure of claims
+        assert "lease_ended" in lines.messages
+        hang.set()
+        await turns()
+        place.clock.advance(5)
+        await turns()
+        assert place.storage.calls.count("beat") - before >= 4
+        work.go.set()

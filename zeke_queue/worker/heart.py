@@ -7,11 +7,14 @@ of theirs is settled. Outcomes that were handed over before are still tried, sin
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Final
 
 from zeke_queue import log
+from zeke_queue.clock import wait
 from zeke_queue.errors import StorageError, StorageUnavailable
 from zeke_queue.model import JobState, Released
+from zeke_queue.pacing import end
 from zeke_queue.worker.bell import Bell
 from zeke_queue.worker.held import SETTLING
 
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
     from zeke_queue.worker.held import Held
     from zeke_queue.worker.holdings import Holdings
     from zeke_queue.worker.link import Link
+
+HANGING_MAX: Final = 3
+"""Beats that may be under way at once."""
 
 
 class Heart:
@@ -109,23 +115,55 @@ class Heart:
             await self._storage.settle(released=unknown)
 
     async def run(self) -> None:
-        """Beat for ever; the first beat was somebody else's."""
+        """Beat for ever; the first beat was somebody else's.
+
+        A beat that is not answered by the time of the next one is left alone, since its connection may be
+        dead: the next one takes another.
+        """
         failures = 0
-        while True:
-            # While the storage is away it is asked more often: the lease runs.
-            await (self._link.pause(failures) if failures else self._clock.sleep(self._every))
-            self._holdings.tend()
-            try:
-                await self.beat()
-            except StorageUnavailable as error:
-                self._link.lost("beat", error)
-                failures += 1
-            except StorageError as error:
-                self._link.refused("beat", error)
-                failures += 1
-            else:
-                self._link.found()
-                failures = 0
+        hanging: list[asyncio.Task[bool]] = []
+        await self._clock.sleep(self._every)
+        try:
+            while True:
+                self._holdings.tend()
+                beat = asyncio.ensure_future(self._try())
+                hanging.append(beat)
+                await self._wait_for(beat)
+                if not beat.done():
+                    if len(hanging) == HANGING_MAX:
+                        await asyncio.wait(hanging, return_when=asyncio.FIRST_COMPLETED)
+                    hanging = [one for one in hanging if not one.done()]
+                    continue
+                hanging = [one for one in hanging if not one.done()]
+                failures = 0 if beat.result() else failures + 1
+                # While the storage is away it is asked more often: the lease runs.
+                await (self._link.pause(failures) if failures else self._clock.sleep(self._every))
+        finally:
+            await end(*hanging)
+
+    async def _try(self) -> bool:
+        """Beat once, and tell how that went; False if it failed."""
+        try:
+            await self.beat()
+        except StorageUnavailable as error:
+            self._link.lost("beat", error)
+            return False
+        except StorageError as error:
+            self._link.refused("beat", error)
+            return False
+        self._link.found()
+        return True
+
+    async def _wait_for(self, beat: asyncio.Task[bool]) -> None:
+        """Wait until a beat has ended, or it is time for the next one."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def ended(_: asyncio.Task[bool]) -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        beat.add_done_callback(ended)
+        await wait(self._clock, waiter, self._every)
 
     async def watch_lease(self) -> None:
         """Give up all jobs whenever the lease has ended."""
