@@ -162,6 +162,8 @@ class JobContext:
     async def extend(self, seconds: float | timedelta) -> None:
         """Move this attempt's deadline to ``seconds`` from now.
 
+        The row keeps how long the attempt then had in all, and a later attempt starts with as much.
+
         Raises:
             LeaseLost: the job is no longer this worker's.
             BadOption: the duration is not above zero, or longer than 68 years.
