@@ -83,8 +83,8 @@ MUTANTS = (
     Mutant(
         "heart-stops-in-an-outage",
         HEART,
-        '                self._link.lost("beat", error)\n                failures += 1\n',
-        '                self._link.lost("beat", error)\n                return\n',
+        "                failures = 0 if beat.result() else failures + 1\n",
+        "                if not beat.result():\n                    return\n                failures = 0\n",
         "A worker's heart stops for good when the storage is away for a moment.",
     ),
     Mutant(
