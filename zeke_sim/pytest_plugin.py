@@ -78,6 +78,14 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     setattr(item, "get_closest_marker", marker)  # noqa: B010
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Load the driver before clocks have stand-ins, which modules written in C complain about."""
+    if any(
+        mark.args == ("postgres",) for item in session.items for mark in item.iter_markers("zeke_backend")
+    ):
+        import psycopg  # noqa: F401, PLC0415 # pyright: ignore[reportUnusedImport]
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Refuse markers that were meant for this plugin, and are none of its."""
     known = [marker.partition("(")[0] for marker in MARKERS]

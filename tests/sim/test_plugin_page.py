@@ -5,13 +5,18 @@ from __future__ import annotations
 import inspect
 import re
 
+import pytest
+
 import zeke_sim
+from tests.sim.plugging import run
 from tests.tidy import ROOT
 from zeke_sim.harness.client import Client
 from zeke_sim.harness.facade import BlockingZeke, Zeke
 from zeke_sim.harness.simulating import TOGETHER
 from zeke_sim.harness.stage import Options
 from zeke_sim.harness.trying import FAULTS, Worlds, test
+
+pytest_plugins = ["pytester"]
 
 PAGE = (ROOT / "docs" / "simulate.md").read_text(encoding="utf-8")
 
@@ -44,6 +49,19 @@ def test_what_the_page_calls_is_there() -> None:
     assert set(re.findall(r"\bzeke_sim\.(\w+)", PAGE)) <= set(zeke_sim.__all__)
     assert set(re.findall(r"zeke_options\((\w+)=", PAGE)) <= set(Options.__dataclass_fields__)
     assert all(f'"{name}"' in PAGE for name in TOGETHER)
+
+
+def test_the_page_s_project_passes_its_tests(pytester: pytest.Pytester, dsn: str) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    files = {block.partition("\n")[0].removeprefix("# "): block for block in blocks if block.startswith("# ")}
+    assert sorted(files) == ["conftest.py", "shop/tasks.py"]
+    files["test_page.py"] = "\n".join(block for block in blocks if not block.startswith("# "))
+    for name, text in files.items():
+        file = pytester.path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    result = run(pytester, "-o", "asyncio_mode=auto", f"--zeke-postgres={dsn}", "--zeke-seeds=12")
+    result.assert_outcomes(passed=files["test_page.py"].count("def test_"))
 
 
 def test_public_names_are_there() -> None:
