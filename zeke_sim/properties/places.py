@@ -90,10 +90,10 @@ def who_begins_a_job_is_alive(event: Began | Answered | WorkerRow, past: Past) -
         return
     claim = past.lives[event.job].claims.get(event.attempt)
     worker = None if claim is None or claim.after is None else claim.after.worker
-    beats = [] if worker is None else known_of(past).beats.get(worker, [])
-    if not beats or claim is None:
+    asked = None if worker is None else known_of(past).asked.get(worker)
+    if asked is None or claim is None:
         return
-    over = max(beat.asked for beat in beats) + past.rules.lease * (1 + past.rules.drift)
+    over = asked + past.rules.lease * (1 + past.rules.drift)
     if event.at > over + PROMPT and not stood_still(event.node, claim.at, past):
         raise Broken(
             f"{event.node} began attempt {event.attempt} at {event.at:.3f} s, and its lease was over at"
