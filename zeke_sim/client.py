@@ -44,6 +44,9 @@ IDLE_IN_TRANSACTION: Final = 10.0
 """Seconds after which the server ends a transaction whose client has gone silent."""
 
 
+_TOLD_IN_TIME: Final = frozenset({"settle", "note"})
+
+
 class _Verbs:
     """The verbs that also work inside a transaction."""
 
@@ -153,6 +156,7 @@ class SimStorage(_Verbs):
     Attributes:
         asleep: how many wait for work in it.
         failing: whether what the node asked for last has failed.
+        owing: what the node tells the storage in its own time, and could not tell last.
     """
 
     def __init__(self, node: Node, counts: dict[str, int]) -> None:
@@ -162,14 +166,18 @@ class SimStorage(_Verbs):
         self._counts = counts
         self.asleep = 0
         self.failing = False
+        self.owing: set[str] = set()
         super().__init__(Calls(node, counts), self._store)
 
     async def _call(
         self, verb: str, args: Mapping[str, Any], do: Callable[[], Coroutine[Any, Any, Any]]
     ) -> Any:
         self.failing = True
+        if verb in _TOLD_IN_TIME:
+            self.owing.add(verb)
         result = await super()._call(verb, args, do)
         self.failing = False
+        self.owing.discard(verb)
         return result
 
     # The life of jobs.

@@ -2,10 +2,10 @@
 
 A world is calm when no job runs or is due, no statement is on its way, nothing is left to be done that is
 due by now, and every process rests: it is dead, or sleeps as those do that found nothing to do; none stands
-still, is cut off, or waits for longer after a failure. Until the next instant at which something is due, all
-that its processes would do changes nothing but the workers' heartbeats. So time jumps, and the processes'
-timers move along; the monotonic clocks of workers, which hold leases, stand still. What comes then meets them
-as it would have.
+still, is cut off, waits for longer after a failure, or has yet to tell what it could not. Until the next
+instant at which something is due, all that its processes would do changes nothing but the workers'
+heartbeats. So time jumps, and the processes' timers move along; the monotonic clocks of workers, which hold
+leases, stand still. What comes then meets them as it would have.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Elision:
         if node.paused or node.link is not None:
             return False
         if node.role == "worker":
-            return node.storage.asleep > 0
+            return node.storage.asleep > 0 and not node.storage.owing
         if node.role == "scheduler":
             return not node.storage.failing and pause <= LATER * LOOK
         return pause <= LATER * self._world.setup.sweep

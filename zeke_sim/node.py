@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 Link: TypeAlias = Literal["cut", "cut_out", "cut_in"]
 Main: TypeAlias = "Callable[[Node], Awaitable[None]]"
 
+RESTART: Final = 1.0
+"""Seconds after which a process that has ended has a successor, if nothing else is said."""
+
 DUTIES: Final = {
     "worker": ("claim",),
     "scheduler": ("due_schedules",),
@@ -50,6 +53,7 @@ class Node:
         link: what is wrong with its way to the database; None if nothing is.
         queue: the process's own, on its storage, clock and entropy.
         awaits: misfortunes that strike as its next statement of a verb is on its way.
+        back: seconds after which it has a successor once it has stopped.
         stop: tells the process to stop, as SIGTERM does; None if it does not listen.
     """
 
@@ -67,6 +71,7 @@ class Node:
         self.incarnation = 0
         self.dead = True
         self.done = False
+        self.back = RESTART
         self.paused = False
         self.link: Link | None = None
         self.cut_until = 0.0
@@ -83,6 +88,7 @@ class Node:
         self.incarnation += 1
         self.dead = False
         self.stop = None
+        self.back = RESTART
         self.lane = Lane(self.name)
         self.context = world.loop.context(self.lane)
         self.clock.suspended = 0.0

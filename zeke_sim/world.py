@@ -7,7 +7,7 @@ is long enough for what has ended to be archived and deleted.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from zeke_queue.model import FINAL
 from zeke_queue.storage.memory import MemoryStorage
@@ -21,7 +21,7 @@ from zeke_sim.faults import DATABASE, HANDLER, NODE, misfortunes
 from zeke_sim.handlers import observed
 from zeke_sim.history import Change, Fault, Lived, Phase, Rules, ScheduleRow, Violation
 from zeke_sim.loop import VirtualLoop
-from zeke_sim.node import DUTIES, Node
+from zeke_sim.node import DUTIES, RESTART, Node
 from zeke_sim.recorder import Recorder
 from zeke_sim.setup import LONG, default_settings
 from zeke_sim.transactions import Server, Stepper
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from zeke_sim.faults import Knobs
     from zeke_sim.history import Event
     from zeke_sim.setup import Setup
-
-RESTART: Final = 1.0
-"""Seconds after which a killed process has a successor."""
 
 
 class World:
@@ -163,9 +160,10 @@ class World:
             self.loop.resume(node.lane)
             self.recorder.add(Lived(self.time(), node.name, "resumed"))
 
-    def drain(self, node: Node) -> None:
-        """Tell a process to stop, as SIGTERM does; a successor starts when it has."""
+    def drain(self, node: Node, back: float = RESTART) -> None:
+        """Tell a process to stop, as SIGTERM does; a successor starts ``back`` seconds after it has."""
         if not node.dead and not node.paused and node.stop is not None:
+            node.back = back
             self.recorder.add(Lived(self.time(), node.name, "stopping"))
             node.context.run(node.stop)
 
@@ -179,7 +177,7 @@ class World:
         """Hear that a process ended by itself: all but clients get a successor."""
         self._progress.set()
         if node.role != "client" and not self.over:
-            self.later(RESTART, node.start)
+            self.later(node.back, node.start)
 
     def reached_outside(self, error: Outside) -> None:
         """Hear that something reached outside, which ends the world: nothing after it can be repeated."""
@@ -385,7 +383,7 @@ class World:
         elif kind in {"pause", "stall"}:
             self.pause(node, one["for"])
         elif kind == "drain":
-            self.drain(node)
+            self.drain(node, one["for"])
         elif kind in {"cut", "cut_out", "cut_in"}:
             self.cut(node, kind)
             node.cut_until = max(node.cut_until, self.time() + one["for"])

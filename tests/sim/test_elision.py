@@ -14,7 +14,7 @@ from zeke_queue.catalog import Catalog
 from zeke_queue.model import JobState
 from zeke_queue.sending import SendOptions
 from zeke_sim.faults import KINDS, NONE
-from zeke_sim.history import Change, ScheduleRow
+from zeke_sim.history import Change, Invoked, ScheduleRow
 from zeke_sim.plan import Plan
 from zeke_sim.run import run
 from zeke_sim.scenario import Scenario
@@ -209,6 +209,29 @@ def test_a_world_at_rest_skips_nearly_all() -> None:
 @pytest.mark.parametrize("trouble", [*PROGRAMS, *MISFORTUNES])
 def test_no_time_is_skipped_while(trouble: str) -> None:
     assert _jumps(trouble) == 0.0
+
+
+def test_an_outcome_that_could_not_be_stored_is_tried_again_soon() -> None:
+    catalog = Catalog()
+
+    @catalog.task("quick")
+    async def quick() -> None:
+        pass
+
+    async def program(node: Node) -> None:
+        job = await node.queue.send(quick)
+        await node.clock.sleep(2)
+        assert job is not None
+        await node.queue.cancel(job)
+
+    setup = Setup(catalog, clients={"c1": program}, workers=1, supervisors=0, phase=60.0)
+    hit = {"w1/settle/1": {"fault": "pool", "for": 5.0}}
+    plan = Plan("calm", 1, "given", NONE.but(kinds=tuple(KINDS)), hit)
+    done = run(Scenario("calm", "", lambda _draws: setup), plan)
+    assert done.violation is None
+    settled = [event.at for event in done.events if isinstance(event, Invoked) and event.verb == "settle"]
+    assert len(settled) == 2
+    assert settled[1] < 6.0
 
 
 def test_a_week_of_two_schedules_is_simulated_whole_and_soon() -> None:

@@ -232,6 +232,14 @@ def test_a_stall_is_a_short_pause() -> None:
     assert sole(Ended, outcome).at >= 3.5
 
 
+def test_a_drained_process_has_a_successor_after_as_long_as_the_plan_says() -> None:
+    outcome = played({"node/w1/0": {"fault": "drain", "at": 1.0, "for": 20.0}})
+    lived = [(event.what, event.at) for event in of(Lived, outcome, node="w1") if event.what != "stopping"]
+    (_, began), (stopped, ended), (started, again) = lived
+    assert (began, stopped, started) == (0.0, "stopped", "started")
+    assert again - ended == pytest.approx(20.0)
+
+
 def test_a_drained_process_ends_its_jobs_and_then_itself() -> None:
     outcome = played({"node/w1/0": {"fault": "drain", "at": 1.0, "for": 1.0}})
     assert attempts(outcome) == [1]
