@@ -145,6 +145,7 @@ def test_coverage_counts_what_happened_and_names_what_did_not() -> None:
     [
         (("run", "nowhere"), "there is no 'nowhere'"),
         (("run", "retries", "--budget", "soon"), "is no length of time"),
+        (("run", "retries", "--budget", "0s"), "is no length of time"),
         (("replay", "nowhere.json"), "nowhere.json: No such file"),
         (("mutants", "nobody"), "No mutant is called 'nobody'"),
     ],

@@ -188,7 +188,7 @@ class Looking:
             return
         length = timedelta(**span)
         if length < timedelta():
-            raise BadOption(f"advance: {length} goes back; time only passes")
+            raise BadOption(f"advance: {length.total_seconds():g} s goes back; time only passes")
         stage.advance(stage.clock.now() + length)
 
     def _next_tick(self, name: str | None) -> datetime:
