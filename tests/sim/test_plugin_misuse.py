@@ -116,7 +116,7 @@ FAILING = [
     ("zeke.enqueued('recipe')", ["No task is called 'recipe'; did you mean 'receipt'?"]),
     ("zeke.jobs(state='done')", ["state: 'done' is not a valid JobState; give some of created"]),
     ("zeke.next_tick('reports')", ["next_tick: there is no schedule 'reports'; there is report"]),
-    ("zeke.advance(hours=-1)", ["time only passes"]),
+    ("zeke.advance(hours=-1)", ["advance: -3600 s goes back; time only passes"]),
     ("zeke.advance(to=zeke.now, hours=1)", ["advance: give either `to` or a span of time"]),
     ("zeke.performed", ["performed: nothing was performed yet"]),
     ("zeke.perform('gather')", ["the handler waits for the result of its child 'receipt'", "results={"]),
@@ -254,7 +254,7 @@ def test_a_server_that_is_not_there(pytester: pytest.Pytester) -> None:
         "--zeke-postgres=postgresql://nobody@127.0.0.1:1/none",
     )
     assert "--zeke-postgres: connection failed: " in said
-    assert "bridge.py" not in said
+    assert "contextlib.py" not in said  # nor any other line that is not the test's
 
 
 def test_a_server_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

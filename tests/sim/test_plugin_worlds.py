@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -236,6 +238,18 @@ def test_a_world_replays_a_plan(pytester: pytest.Pytester) -> None:
     assert "✗ everything ends in time" in again.stdout.str()
     other = run(pytester, "test_shop.py::test_wrong_name", "--zeke-plan", str(plan))
     assert "is a plan of test_shop.py::test_what_never_ends, and this test is" in other.stdout.str()
+
+
+def test_a_failure_is_shown_where_the_project_can_t_be_written_to(pytester: pytest.Pytester) -> None:
+    application(pytester, BREAKS)
+    Path(pytester.path, ".zeke-sim").write_text("a file, and no folder", encoding="utf-8")
+    result = run(pytester, "test_shop.py::test_the_first_attempt_is_enough")
+    result.assert_outcomes(failed=1)
+    said = result.stdout.str()
+    assert "✗ what the test asserts" in said
+    (page,) = re.findall(r"page +(/.*\.html)", said)
+    assert Path(page).exists()
+    shutil.rmtree(Path(page).parent)
 
 
 def test_a_world_that_is_not_run(pytester: pytest.Pytester) -> None:

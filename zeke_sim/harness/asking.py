@@ -187,7 +187,9 @@ def databases(config: pytest.Config) -> Generator[Databases]:
     choice: str = config.getoption("--zeke-postgres") or config.getini("zeke_postgres") or "auto"
     try:
         with server(choice, run) as dsn:
-            yield Databases(dsn, f"{worker.get('workerid', 'main')}_{os.getpid()}")
+            made = Databases(dsn, f"{worker.get('workerid', 'main')}_{os.getpid()}")
+            made.check()
+            yield made
     except UsageError as error:
         wrong(str(error))
 

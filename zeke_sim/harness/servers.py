@@ -122,6 +122,15 @@ class Databases:
         self._names = (f"zeke_sim_{process}_{number}" for number in itertools.count())
         self._template: str | None = None
 
+    def check(self) -> None:
+        """See that the server answers.
+
+        Raises:
+            UsageError: it does not.
+        """
+        with self._connected():
+            pass
+
     @contextmanager
     def database(self) -> Generator[str]:
         """Yield the connection string of a database with tables and no rows, which is dropped afterwards."""

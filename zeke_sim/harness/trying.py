@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import tempfile
 import traceback
 from collections import Counter
 from collections.abc import Sequence
@@ -435,7 +436,11 @@ class Trial:
         self._show(outcome, None)
 
     def _show(self, outcome: Outcome, smaller: Shrunk | None) -> None:
-        files, told = write(outcome, self._root / FOLDER, self._scenario.properties, smaller)
+        try:
+            files, told = write(outcome, self._root / FOLDER, self._scenario.properties, smaller)
+        except OSError:  # the project's folder can't be written to, as in some continuous integrations
+            folder = Path(tempfile.mkdtemp(prefix="zeke-sim-"))
+            files, told = write(outcome, folder, self._scenario.properties, smaller)
         plan = _relative(files.plan, self._root)
         rule = told.violation.rule
         told = replace(
@@ -470,7 +475,7 @@ def _trace(violation: Violation | None) -> list[str]:
 
 
 def _relative(path: Path, root: Path) -> str:
-    return str(path.relative_to(root))
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def _quoted(test: str) -> str:
