@@ -59,6 +59,9 @@ STORM: Final = {"statement": 0.06, "wake": 0.3, "handler": 0.2, "node": 3.0, "da
 SENTENCES: Final = {
     ASSERTED: "A workload's assertions hold, whatever goes wrong around it.",
     "a client's program ends": "A workload ends, and without an error, once all is healed.",
+    "time passes": "A handler that goes on lets time pass.",
+    "somebody can go on": "Not everybody waits for somebody else.",
+    "everything ends in time": "So long after all was healed, every job has ended.",
     "nothing reaches outside": "What runs in a world stays inside, so that its plan makes it again.",
 }
 """What properties hold that no docstring tells of."""
@@ -442,10 +445,10 @@ class Trial:
             folder = Path(tempfile.mkdtemp(prefix="zeke-sim-"))
             files, told = write(outcome, folder, self._scenario.properties, smaller)
         plan = _relative(files.plan, self._root)
-        rule = told.violation.rule
+        rule, own = told.violation.rule, {one.name for one in self._worlds.properties}
         told = replace(
             told,
-            sentence=SENTENCES.get(rule, OWN if told.sentence == rule else told.sentence),
+            sentence=OWN if rule in own else SENTENCES.get(rule, told.sentence),
             command=f"pytest {_quoted(self._test)} --zeke-plan {plan}",
             plan_path=plan,
             html_path=_relative(files.page, self._root),
