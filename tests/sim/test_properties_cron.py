@@ -233,6 +233,16 @@ def test_a_schedule_that_could_not_be_served_and_was_put_off() -> None:
     assert h.breaks("ticks are served in time")
 
 
+def test_a_schedule_whose_next_occurrence_is_noted_and_not_that_it_was_decided_on() -> None:
+    h = History()
+    h.lived("s1", "started")
+    h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, []))
+    h.phase("quiet")
+    h.schedule(None, replace(HOURLY, next_tick=EPOCH + timedelta(hours=2)))
+    h.wait(3605)
+    assert h.breaks("ticks are served in time")
+
+
 def test_a_paused_schedule_is_not_served() -> None:
     h: Any = History()
     h.lived("s1", "started")

@@ -1,4 +1,4 @@
-"""What workers do that were told to stop: histories that hold, and ones that break each property."""
+"""What processes do that were told to stop: histories that hold, and ones that break each property."""
 
 from __future__ import annotations
 
@@ -47,6 +47,41 @@ def test_what_begins_in_the_same_moment_is_begun() -> None:
     h.lived("w1", "stopping")
     h.run(job)
     h.settle(job, Completed(job, 1, None))
+    assert h.verdict() is None
+
+
+def _sweeping(*verbs: str, fails: bool = False) -> History:
+    """A supervisor that is told to stop, and goes on to call what it is there for."""
+    h = History()
+    h.lived("v1", "started")
+    h.answer(h.invoke("archive", "v1", after=10.0, limit=10), 0)
+    h.lived("v1", "stopping")
+    for verb in verbs:
+        h.answer(
+            h.invoke(verb, "v1", after=10.0, limit=10), None if fails else 0, "failed" if fails else "ok"
+        )
+    return h
+
+
+def test_a_supervisor_that_was_told_to_stop_ends_its_round() -> None:
+    assert _sweeping("archive", "purge").verdict() is None
+
+
+def test_a_supervisor_that_goes_on_when_it_was_told_to_stop() -> None:
+    h = _sweeping("purge", "archive", "purge")
+    assert h.breaks(BEGINS) == "v1 was told to stop at 0.002 s, and asks for purge again"
+
+
+def test_a_supervisor_whose_calls_fail_may_try_them_again() -> None:
+    assert _sweeping("purge", "purge", fails=True).verdict() is None
+
+
+def test_a_process_that_took_the_place_of_one_that_stopped_goes_on() -> None:
+    h = _sweeping("purge")
+    h.lived("v1", "stopped")
+    h.lived("v1", "started")
+    for _ in range(2):
+        h.answer(h.invoke("purge", "v1", after=10.0, limit=10), 0)
     assert h.verdict() is None
 
 

@@ -86,6 +86,13 @@ MUTANTS = (
         "A scheduler ends when the storage is away for a moment.",
     ),
     Mutant(
+        "scheduler-goes-on",
+        SCHEDULER,
+        "        self._pace.stop()\n",
+        '        self._log.info("scheduler_stops")\n',
+        "A scheduler that is told to stop goes on.",
+    ),
+    Mutant(
         "scheduler-oversleeps",
         SCHEDULER,
         "        return min(self._every, max(self._upcoming, SHORTEST_PAUSE))\n",

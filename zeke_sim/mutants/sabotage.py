@@ -64,13 +64,13 @@ PROPERTIES: Final[Mapping[str, tuple[str, ...]]] = {
     "who has to end is told so": ("beat-ignores-what-is-gone",),
     "each attempt runs once": ("tried-again-in-place",),
     "statuses never go back": ("told-again-after-an-outage",),
-    "who ends begins nothing": ("begins-while-it-ends",),
+    "who ends begins nothing": ("begins-while-it-ends", "scheduler-goes-on"),
     "who is told to stop ends in time": ("patient-for-ever-at-its-end",),
     "nobody ends unasked": ("scheduler-ends-in-an-outage",),
     "who leaves holds nothing": ("stop-drops-outcomes",),
     "who has a free place begins what it claimed": ("interrupted-lane-lost",),
     "who begins a job is alive": ("claim-outlives-the-lease",),
-    "who has room asks for work": ("limit-leaks-lost-jobs",),
+    "who has room asks for work": ("limit-leaks-settled-jobs",),
     "what is claimed is begun or given back": ("doubt-forgotten",),
     "a worker is known until it leaves": ("dead-workers-forgotten-at-once",),
     "what was told is told again": ("notes-dropped-in-an-outage",),
@@ -123,13 +123,18 @@ FAULTS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
         "scheduler-ends-in-an-outage",
     ),
     ("hung", "late", "pool", "conflict", "pause"): ("failure-without-fence",),
-    ("kill", "kill_before", "kill_after", "kill_handler", "drain"): ("redeploy-ends-pauses",),
     ("deaf",): ("watch-looks-once",),
     ("clock",): ("sweeps-by-the-wall-clock",),
 }
 """Of kinds of faults that do the same to the runtime mutants that nothing else brings to light."""
 
 FAULTS_KEPT: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("kill", "kill_before", "kill_after", "kill_handler"),
+        "`shutdown` ends workers while the storage is away, which leaves behind what a kill does, and a"
+        " program in `cron` kills schedulers",
+    ),
+    "drain": "`deploy` and `shutdown` tell processes to stop by themselves",
     "drowsy": "what a wake-up that comes late shows, one that is lost shows as well",
     "spurious": "a wake-up for nothing is what all but one of those hear that are woken for one job",
     "stall": "a moment's standstill does not end a lease; what comes late of it, slow statements show, too",

@@ -163,7 +163,15 @@ def ticks_are_served_in_time(event: End, past: Past) -> None:
         tick = following(schedule.cron, schedule.zone, schedule.last_tick)
         if tick is None:
             continue
-        looked = max(tick, schedule.next_tick or tick)
-        due = max(past.instant(looked), since) + EVERY * (1 + past.rules.drift) + past.rules.slack
-        if event.at > due + MOMENT.total_seconds():
+        due = max(past.instant(_put_off(schedule) or tick), since)
+        allowed = EVERY * (1 + past.rules.drift) + past.rules.slack + MOMENT.total_seconds()
+        if event.at > due + allowed:
             raise Broken(f"{schedule.name!r} is not served up to {schedule.last_tick}, and was due at {tick}")
+
+
+def _put_off(schedule: Schedule) -> datetime | None:
+    """Return until when a schedule was put off: a time that is noted as its next one, and none of its own."""
+    noted = schedule.next_tick
+    if noted is None or following(schedule.cron, schedule.zone, noted - timedelta(seconds=1)) == noted:
+        return None
+    return noted

@@ -1,4 +1,4 @@
-"""What workers do that were told to stop: they begin nothing more, and end in time."""
+"""What processes do that were told to stop: they begin nothing more, and end in time."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ PROMPT: Final = 0.1
 PATIENCE: Final = 5.0
 """Seconds for which a worker that ends tries what the storage does not answer, at least."""
 
+DUTIES: Final = ("due_schedules", "overdue", "archive", "purge")
+"""What schedulers and supervisors are there for."""
+
 LAST_WORDS: Final = 18.0
 """Seconds beyond the grace: two for handlers that are interrupted, and five each for a claim that is under
 way, for the last settlements, and for what hangs; with one to spare.
@@ -30,25 +33,43 @@ def _stops(past: Past) -> dict[str, float]:
     return past.of("told to stop", dict[str, float])
 
 
-@holds("who ends begins nothing", Lived, Began, number=17)
-def who_ends_begins_nothing(event: Lived | Began, past: Past) -> None:
-    """A worker that was told to stop begins no handler any more."""
-    stops = _stops(past)
+@holds("who ends begins nothing", Lived, Began, Invoked, number=17, verbs=DUTIES)
+def who_ends_begins_nothing(event: Lived | Began | Invoked, past: Past) -> None:
+    """A process that was told to stop begins no handler any more, and does what it is there for once at most.
+
+    Unless a call of its fails: it may be about to try the parts of it one by one.
+    """
+    stops, known = _stops(past), past.of("done at the end", set[tuple[str, str]])
     if isinstance(event, Began):
-        since = stops.get(event.node)
-        if since is not None and event.at > since + PROMPT:
+        _begins(event, stops)
+    elif isinstance(event, Invoked):
+        since, done = stops.get(event.node), (event.node, event.verb)
+        if since is None or past.nodes[event.node].hampered >= since:
+            return
+        if done in known:
             raise Broken(
-                f"{event.node} was told to stop at {since:.3f} s, and began attempt {event.attempt} at"
-                f" {event.at:.3f} s",
-                job=event.job,
+                f"{event.node} was told to stop at {since:.3f} s, and asks for {event.verb} again",
                 since=since,
             )
+        known.add(done)
     elif event.what == "stopping":
         stops.setdefault(event.node, event.at)
     elif event.what in {"started", "killed"}:
         stops.pop(event.node, None)
+        known.difference_update([done for done in known if done[0] == event.node])
     elif event.what == "resumed" and event.node in stops:
         stops[event.node] = max(stops[event.node], event.at)  # it hears of it now only
+
+
+def _begins(event: Began, stops: dict[str, float]) -> None:
+    since = stops.get(event.node)
+    if since is not None and event.at > since + PROMPT:
+        raise Broken(
+            f"{event.node} was told to stop at {since:.3f} s, and began attempt {event.attempt} at"
+            f" {event.at:.3f} s",
+            job=event.job,
+            since=since,
+        )
 
 
 @holds("who is told to stop ends in time", Lived, End, number=17)
