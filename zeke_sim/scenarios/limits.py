@@ -63,7 +63,7 @@ def _sender(draws: Draws, known: Known, first: int) -> Any:
     for number in range(first, first + 3 + draws.below(SENDS - 2)):
         at = draws.uniform(0.0, 0.6 * PHASE)
         deeds.append((at, _send(draws, known, number)))
-        if draws.chance(0.4):
+        if draws.chance(0.6):
             deeds.append((at + draws.uniform(0.5, 6.0), tending(known, number, "cancel")))
     return doing(deeds)
 
