@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from tests.sim.histories import CANCELLED, CREATED, WORKERS, History
-from zeke_queue.core.failure import error_record
-from zeke_queue.model import Completed, Failed, Released, Want
+from tests.sim.histories import CANCELLED, WORKERS, History
+from zeke_queue.model import Completed, Released, Want
 from zeke_sim.history import Began, Fault
 from zeke_sim.properties import by_name
 
 BEGINS = "who has a free place begins what it claimed"
-APART = "handlers of one job don't overlap"
 ALIVE = "who begins a job is alive"
 KEEPS = "what is claimed is begun or given back"
 ASKS = "who has room asks for work"
@@ -164,40 +162,3 @@ def test_a_job_of_a_worker_that_can_not_reach_the_storage() -> None:
     h.lived("w1", "cut")
     h.wait(30.0)
     assert h.verdict() is None
-
-
-def test_two_handlers_of_one_job_at_once() -> None:
-    for fault, holds in ((None, False), ("stall", True)):
-        h = History(lease=4.0)
-        job = h.send(data='{"steps": []}')
-        h.beat(lease=4.0)
-        h.claim(job)
-        h.events.append(Began(h.at, "w1", "a", job, 1))
-        if fault is not None:
-            h.events.append(Fault(h.at, "w1", "node/w1/0", fault, h.at + 6.0))
-        h.wait(6.0)
-        h.overdue(job, "lease")
-        h.settle(job, Failed(job, 1, 0.0, error_record("WorkerLost", "silent")))
-        h.claim(job, node="w2")
-        h.events.append(Began(h.at, "w2", "a", job, 2))
-        assert (h.verdict(by_name(APART)) is None) is holds
-        if not holds:
-            assert h.breaks(APART) == "w2 began attempt 2 while w1 was at attempt 1"
-
-
-def test_a_handler_that_begins_late_of_a_job_that_was_cancelled_and_retried_meanwhile() -> None:
-    for cancelled in (True, False):
-        h = History(lease=4.0)
-        job = h.send(data='{"steps": []}')
-        h.claim(job, node="w2")
-        if cancelled:
-            h.by_hand("cancel", job, CANCELLED)
-            h.by_hand("retry", job, CREATED)
-        else:
-            h.fail(job, 0.0)
-        h.claim(job)
-        h.events.append(Began(h.at, "w1", "a", job, 2))
-        h.events.append(Began(h.at, "w2", "a", job, 1))
-        assert (h.verdict(by_name(APART)) is None) is cancelled
-        if not cancelled:
-            assert h.breaks(APART) == "w2 began attempt 1 while w1 was at attempt 2"

@@ -109,10 +109,6 @@ PROPERTIES_KEPT: Final[Mapping[str, str]] = {
     "the dead do nothing": (
         "number 18; no slip of the runtime brings a process back to life, so it judges the simulator itself"
     ),
-    "handlers of one job don't overlap": (
-        "number 4; in a simulation whoever goes on too long is seen before, and on a real Postgres, where how"
-        " late is too late is not judged, it is all that sees it"
-    ),
 }
 """Properties that no mutant of the table needs, and why they stay all the same."""
 

@@ -8,7 +8,7 @@ from zeke_queue.model import JobState
 from zeke_sim.history import Answered, Began, Change, Ended, Invoked, WorkerRow
 from zeke_sim.past import Broken, End
 from zeke_sim.properties.holding import holds
-from zeke_sim.properties.interruptions import heeds_within, known_of, lease_over, remember, stood_still
+from zeke_sim.properties.interruptions import known_of, lease_over, remember, stood_still
 from zeke_sim.properties.liveness import WORKER_RECOVERS
 
 if TYPE_CHECKING:
@@ -101,44 +101,6 @@ def who_begins_a_job_is_alive(event: Began | Answered | WorkerRow, past: Past) -
             job=event.job,
             since=over,
         )
-
-
-@holds("handlers of one job don't overlap", Began, number=4)
-def handlers_of_one_job_dont_overlap(event: Began, past: Past) -> None:
-    """No handler of a job begins while another one of it goes on, in processes that run and keep time.
-
-    Unless the job was cancelled meanwhile, its deadline moved without an answer, or its handler heeds late.
-    Of the two the one of the earlier attempt has to know better: the answer of its claim may come late.
-    """
-    for name, node in past.nodes.items():
-        if node.paused or node.state not in {"up", "stopping"}:
-            continue
-        for job, attempt in node.running:
-            if job != event.job or attempt == event.attempt:
-                continue
-            earlier = name if attempt < event.attempt else event.node
-            if not _is_excused(earlier, job, min(attempt, event.attempt), past):
-                raise Broken(
-                    f"{event.node} began attempt {event.attempt} while {name} was at attempt {attempt}",
-                    job=job,
-                    since=past.lives[job].began[attempt][-1].at,
-                )
-
-
-def _is_excused(name: str, job: UUID, attempt: int, past: Past) -> bool:
-    """Tell whether a process may not know yet that an attempt is over, or its handler not heed it."""
-    life = past.lives[job]
-    claim = life.claims.get(attempt)
-    if claim is None or claim.after is None or stood_still(name, claim.at, past):
-        return True
-    if any(fault.kind == "db_clock" or (fault.kind, fault.node) == ("drift", name) for fault in past.faults):
-        return True
-    if any(extension.call.outcome != "ok" for extension in life.extensions.get(attempt, ())):
-        return True
-    rows = life.between(claim.at, past.at)
-    if any(row is not None and row.state is JobState.CANCELLED for row in rows):
-        return True
-    return heeds_within(claim.after.data, attempt) != 0.0
 
 
 def _leaves(step: Step) -> bool:
