@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
+from zeke_queue.worker.stopping import STUCK_EXIT
 from zeke_sim.history import Lived
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class Node:
         self._changing = asyncio.Lock()
         self.failed: list[str] = []
         """Each life that ended with an error of its own."""
+        self.troubled = True
+        """Whether its way to the server may be cut, so that a handler within a statement can't heed in time."""
 
     @property
     def name(self) -> str:
@@ -148,6 +151,8 @@ class Node:
         self._lived(how)
         if code == -signal.SIGTERM and not self.works:
             return  # it was still being loaded, and did not listen to signals yet
+        if code == STUCK_EXIT and self.troubled:
+            return
         if code not in (0, _KILLED):
             self.failed.append(f"{self.name} ended with {code}; its log is {self._log}")
 

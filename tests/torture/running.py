@@ -169,6 +169,8 @@ class Run:
 
     def _begin(self, phase: Literal["faults", "quiet", "end"]) -> None:
         self._phase = phase
+        for node in self._nodes.values():
+            node.troubled = phase != "end"
         self._journal.write(Phase(self._journal.at(), phase))
 
     # The fault phase
