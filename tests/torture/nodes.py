@@ -48,7 +48,7 @@ class Node:
         self.failed: list[str] = []
         """Each life that ended with an error of its own."""
         self.troubled = True
-        """Whether its way to the server may be cut, so that a handler within a statement can't heed in time."""
+        """Whether its way to the server may be cut: a handler within a statement can't heed in time then."""
 
     @property
     def name(self) -> str:
