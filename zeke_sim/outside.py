@@ -14,6 +14,7 @@ import sys
 import sysconfig
 import threading
 import time
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -185,8 +186,10 @@ def _install() -> None:
         getattr(random, name): _guarded(f"random.{name}", getattr(random, name), "random") for name in _CHANCE
     }
     guards[os.urandom] = _seeded_where_allowed(_guarded("os.urandom", os.urandom, "random"))
+    guards[uuid.uuid1] = _guarded("uuid.uuid1", uuid.uuid1, "random")
     guards[time.sleep] = _guarded("time.sleep", time.sleep, "clock")
     _put_everywhere(guards)
+    random.Random.seed = _refusing_none(random.Random.seed)
     setattr(threading.Thread, "start", _guarded("Thread.start", threading.Thread.start, "thread"))  # noqa: B010
     _stay_inline()
 
@@ -209,6 +212,21 @@ def _seeded_where_allowed(urandom: Callable[[int], bytes]) -> Callable[[int], by
         return random.randbytes(size) if inside and "random" in _state.allowed else urandom(size)  # noqa: S311
 
     return drawn
+
+
+def _refusing_none(seed: Callable[..., None]) -> Callable[..., None]:
+    """Let a generator of random numbers be repeatable, which without a seed it is not."""
+
+    def seeded(self: random.Random, a: Any = None, *args: Any, **options: Any) -> None:
+        inside = a is None and _state.thread is not None and _state.thread == threading.get_ident()
+        # Of a temporary file nobody minds what it is called.
+        if inside and sys._getframe(2).f_globals.get("__name__") != "tempfile":  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            if _state.forbids("random"):
+                raise _refused("random.Random()", "random")
+            a = random.getrandbits(64)
+        seed(self, a, *args, **options)
+
+    return seeded
 
 
 def _guarded(name: str, function: Callable[..., Any], kind: str) -> Callable[..., Any]:

@@ -13,6 +13,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import uuid
@@ -114,6 +115,8 @@ REACHES: list[tuple[str, str, Callable[[], Any]]] = [
     ("SystemRandom", "random", lambda: random.SystemRandom().random()),
     ("os.urandom", "random", lambda: os.urandom(8)),
     ("uuid4", "random", uuid.uuid4),
+    ("uuid1", "random", lambda: uuid.uuid1()),
+    ("Random without a seed", "random", lambda: random.Random()),
     ("secrets", "random", secrets.token_hex),
     ("secrets.choice", "random", lambda: secrets.choice([1, 2])),
 ]
@@ -167,6 +170,32 @@ def test_it_says_which_handler_of_an_installed_application_it_was(
     violation = run(Scenario("installed", "one job", build), Plan("installed", 1, "given", NONE)).violation
     assert violation is not None
     assert "installed_shop.py:5 (handle)" in violation.text
+
+
+def test_a_generator_with_a_seed_is_let_be() -> None:
+    assert within(lambda: random.Random(7).random()) == random.Random(7).random()
+
+
+def test_a_generator_without_a_seed_is_the_same_in_each_run_where_chance_is_allowed() -> None:
+    def draw() -> float:
+        return random.Random().random()
+
+    assert within(draw, allow=("random",)) == within(draw, allow=("random",))
+
+
+def test_a_temporary_file_is_let_be() -> None:
+    def write() -> bytes:
+        with tempfile.TemporaryFile() as file:
+            file.write(b"x")
+            file.seek(0)
+            return file.read()
+
+    assert within(write) == b"x"
+
+
+def test_outside_of_a_world_a_generator_needs_no_seed() -> None:
+    within(lambda: None)
+    assert random.Random().random() != random.Random().random()
 
 
 INLINE: list[tuple[str, Callable[[], Any]]] = [
