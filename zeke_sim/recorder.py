@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from operator import attrgetter
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+_PLACE: Final = re.compile(r" at 0x[0-9a-f]+")
+"""Where in memory something lies, as Python shows what has no other name."""
 
 _COLUMNS: Final = attrgetter(
     "id",
@@ -227,7 +231,7 @@ def lines(events: Iterable[Event]) -> Iterable[str]:
         line = f"{type(event).__name__}{tuple(event)!r}"
         if "traceback" in line:  # interpreters write theirs each in their own way
             line = f"{type(event).__name__}{_untraced(tuple(event))!r}"
-        yield line
+        yield _PLACE.sub(" at 0x…", line) if " at 0x" in line else line
 
 
 def _untraced(value: Any) -> Any:
