@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_sim.budget import Budget, Stopwatch
 from zeke_sim.faults import KINDS
+from zeke_sim.harness.driving import Interruptible
 from zeke_sim.history import Violation
 from zeke_sim.ledger import Ledger, expected
 from zeke_sim.plan import Plan
@@ -123,14 +124,16 @@ def _batches(chosen: Sequence[str], start: int, seeds: int) -> Iterator[list[tup
         yield batch
 
 
-def _batch(runs: Sequence[tuple[str, int]]) -> dict[str, Any]:
-    """Make some runs, up to the first that breaks a property."""
+def _batch(runs: Sequence[tuple[str, int]], between: Callable[[], None] | None = None) -> dict[str, Any]:
+    """Make some runs, up to the first that breaks a property; ``between`` is called after each."""
     budget, ledger = Budget(None), Ledger()
     made: dict[str, int] = {}
     answer: dict[str, Any] = {"events": 0, "virtual": 0.0, "found": None, "runs": made}
     for name, seed in runs:
         scenario = load(name)
         outcome = run(scenario, scenario.plan(seed))
+        if between is not None:
+            between()
         made[name] = made.get(name, 0) + 1
         answer["events"] += len(outcome.events)
         answer["virtual"] += outcome.seconds
@@ -170,7 +173,9 @@ def _only_once(broke: str, at: float) -> Violation:
 
 
 def _here(batches: Iterator[list[tuple[str, int]]]) -> Generator[dict[str, Any]]:
-    return (_batch(batch) for batch in batches)
+    with Interruptible() as interruption:
+        for batch in batches:
+            yield _batch(batch, interruption.check)
 
 
 def _in_processes(batches: Iterator[list[tuple[str, int]]], jobs: int) -> Generator[dict[str, Any]]:

@@ -253,6 +253,35 @@ def test_a_failure_is_shown_where_the_project_can_t_be_written_to(pytester: pyte
     shutil.rmtree(Path(page).parent)
 
 
+INTERRUPTED = (
+    HEAD
+    + """
+import os, signal, weakref
+
+class Thing:
+    pass
+
+def interrupt(_):
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(10):
+        pass
+
+@zeke_sim.test(seeds=20, faults="none", **short)
+async def test_it(zeke):
+    thing = Thing()
+    gone = weakref.ref(thing, interrupt)
+    del thing
+    assert gone() is None
+"""
+)
+
+
+def test_an_interruption_that_the_interpreter_drops_is_heeded(pytester: pytest.Pytester) -> None:
+    application(pytester, INTERRUPTED)
+    result = run(pytester, "-W", "ignore")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+
+
 def test_a_world_that_is_not_run(pytester: pytest.Pytester) -> None:
     application(pytester, SENT)
     result = run(pytester, "-k", "forgotten")

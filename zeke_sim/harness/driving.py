@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
+import threading
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from zeke_queue.errors import UsageError
@@ -11,12 +13,50 @@ from zeke_sim.errors import Stalled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
+    from typing import Self
 
     from zeke_sim.loop import VirtualLoop
 
 __tracebackhide__ = True  # of a failing test: its own lines say more
 
 T = TypeVar("T")
+
+
+class Interruptible:
+    """Hears Ctrl-C in a block, and raises it at the next ``check`` where it was lost.
+
+    The interpreter drops what is raised within a weak reference's callback, and a world, whose tasks end all
+    the time, is within one often.
+    """
+
+    def __init__(self) -> None:
+        self._heard = False
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            before = signal.getsignal(signal.SIGINT)
+            if callable(before):
+                self._before = before
+                signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def check(self) -> None:
+        """Raise what was heard.
+
+        Raises:
+            KeyboardInterrupt: it was.
+        """
+        if self._heard:
+            raise KeyboardInterrupt
+
+    def _hear(self, number: int, frame: Any) -> None:
+        self._heard = True
+        self._before(number, frame)
 
 
 def drive(loop: VirtualLoop, work: Coroutine[Any, Any, T]) -> T:

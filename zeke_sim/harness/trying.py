@@ -22,6 +22,7 @@ from zeke_sim.errors import SimulationError
 from zeke_sim.faults import KINDS, NONE
 from zeke_sim.harness.asking import catalog_of, checked_allowed, checked_start, wrong
 from zeke_sim.harness.client import Client
+from zeke_sim.harness.driving import Interruptible
 from zeke_sim.harness.stage import with_resources
 from zeke_sim.history import Violation
 from zeke_sim.plan import Plan
@@ -396,10 +397,12 @@ class Trial:
             if outcome.violation is not None:
                 self.fail_again(outcome)
             return
-        for seed in range(seeds):
-            outcome = run(self._scenario, self._worlds.plan(self._scenario, seed))
-            if outcome.violation is not None:
-                self.fail(outcome)
+        with Interruptible() as interruption:
+            for seed in range(seeds):
+                outcome = run(self._scenario, self._worlds.plan(self._scenario, seed))
+                interruption.check()
+                if outcome.violation is not None:
+                    self.fail(outcome)
         never = [name for name, number in hits.items() if not number]
         if never:
             pytest.fail(
