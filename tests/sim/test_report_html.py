@@ -135,6 +135,42 @@ def test_what_the_script_looks_for_is_there() -> None:
     assert colours <= set(re.findall(r"--([\w-]+):", page.all("style")[0]))
 
 
+def brightness(colour: str) -> float:
+    """Return the relative luminance of a colour, as WCAG 2 defines it."""
+    shares = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    red, green, blue = (one / 12.92 if one <= 0.03928 else ((one + 0.055) / 1.055) ** 2.4 for one in shares)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((brightness(one), brightness(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_is_written_can_be_read(theme: str) -> None:
+    light, dark = Page(failure()).all("style")[0].split("@media (prefers-color-scheme: dark)")
+    colour = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light))
+    if theme == "dark":
+        colour |= dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", dark.partition("* {")[0]))
+    on = {name: colour[name] for name in ("paper", "raised", "select")}
+    written = {
+        (ink, ground): contrast(colour[ink], on[ground])
+        for ink in ("ink", "soft", "violation", "fault")
+        for ground in on
+    }
+    # Names of jobs stand in white on bars.
+    written |= {(bar, "white"): contrast(colour[bar], "#ffffff") for bar in ways_to_end()}
+    assert [pair for pair, found in written.items() if found < 4.5] == []
+    assert min(contrast(colour["edge"], on[ground]) for ground in ("paper", "raised")) >= 3
+
+
+def ways_to_end() -> list[str]:
+    """Return the ways in which a bar ends, as the script names them."""
+    (states,) = re.findall(r"const OUTCOMES = (\[.*?\]);", Page(failure()).all("script")[1])
+    return json.loads(states)
+
+
 def test_it_holds_the_whole_failure() -> None:
     data = Page(failure()).data()
     assert len(data["events"]) == len(data["lines"]) == len(data["laneOf"]) == len(data["jobsOf"])

@@ -14,6 +14,8 @@ function element(name, attributes = {}, ...children) {
 
 // Choosing an event
 
+const BEFORE = 20; // Events to see before a violation that is an instant.
+
 function choose(n, { reveal = true, scroll = true } = {}) {
   view.chosen = n;
   if (n != null && reveal) bringIntoView(n);
@@ -31,7 +33,12 @@ function bringIntoView(n) {
 }
 function toViolation() {
   const mine = story.leases.filter((lease) => lease.job === story.job && lease.since <= story.at);
-  showTimes(Math.min(story.since, ...mine.slice(-2).map((lease) => lease.since)), story.at, 0.25);
+  let since = Math.min(story.since, ...mine.slice(-2).map((lease) => lease.since));
+  if (since >= story.at) { // It has no length, and nothing of a job's life tells how it came: what happened last may.
+    const before = order.slice(0, order.indexOf(LAST)).filter((n) => shown(n) && story.events[n].at < story.at);
+    since = story.events[before.at(-BEFORE) ?? before[0] ?? LAST].at;
+  }
+  showTimes(since, story.at, 0.25);
   choose(LAST, { reveal: false });
 }
 function step(by, accepts, around = false) {
@@ -189,6 +196,7 @@ function squeeze(on) {
 function polls(on) {
   view.polls = $("polls").checked = on;
   refresh();
+  if (view.chosen != null) scrollRows(view.chosen);
 }
 
 // Pointer: drag moves, wheel zooms, two fingers do both
@@ -295,7 +303,11 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || $("keys").open) return;
   const typing = event.target.matches("input[type=search], select");
   if (event.key === "Escape") {
-    if (typing && $("find").value) { $("find").value = ""; search(); } else if (typing) event.target.blur();
+    if (typing && $("find").value) {
+      $("find").value = "";
+      search();
+      if (view.chosen != null) scrollRows(view.chosen);
+    } else if (typing) event.target.blur();
     else if (view.job != null) filter(null); else choose(null);
     return;
   }

@@ -85,7 +85,8 @@ const pan = (share) => setView(view.from + share * (view.to - view.from), view.t
 // Words for names and times
 
 const LONG = 22; // Nodes' names differ at their ends, so what is cut out is the middle.
-const brief = (name) => name.length <= LONG ? name : `${name.slice(0, LONG / 2 - 1)}…${name.slice(-LONG / 2)}`;
+const brief = (name, most = LONG) =>
+  name.length <= most ? name : `${name.slice(0, Math.ceil(most / 2) - 1)}…${name.slice(-Math.floor(most / 2))}`;
 
 const number = (value, digits) => value.toFixed(digits).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
 function seconds(time, digits = 3) {

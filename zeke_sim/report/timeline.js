@@ -349,11 +349,18 @@ function drawNames() {
     const y = AXIS - view.scroll + lane.y;
     ink.fillStyle = theme.line;
     ink.fillRect(0, y + lane.tall - 1, gutter, 1);
-    caption(brief(lane.name), 12, y + Math.min(lane.tall / 2, 20), gutter - 18, theme.ink, 12, false, 600);
+    caption(fitting(lane.name, gutter - 18), 12, y + Math.min(lane.tall / 2, 20), gutter - 18, theme.ink, 12, false, 600);
   }
   ink.restore();
   ink.fillStyle = theme.line;
   ink.fillRect(gutter - 1, 0, 1, height);
+}
+
+function fitting(name, room) {
+  let most = LONG;
+  ink.font = `600 12px ${theme.sans}`;
+  while (most > 4 && ink.measureText(brief(name, most)).width > room) most--;
+  return brief(name, most);
 }
 
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 604800, 2592000];
@@ -386,7 +393,7 @@ function drawAxis() {
     if (time >= -1e-9 && at >= x - 1 && free) tick(at, text);
     x = Math.max(x + 40, at + 84);
   }
-  for (const one of short) drawBreak(...one);
+  for (const one of short) drawBreak(...one, taken.slice(0, flags.length));
   for (const one of flags) flag(...one);
   ink.restore();
   ink.fillStyle = theme.line;
@@ -411,10 +418,15 @@ function breaks() {
   }
   return found;
 }
-function drawBreak(left, right, gap) {
+function drawBreak(left, right, gap, flags) {
   ink.fillStyle = theme.hatched;
   ink.fillRect(left, 0, right - left, AXIS - 3);
-  caption(seconds(gap, gap > 60 ? 0 : 2), left + 6, AXIS / 2 - 1, right - left - 12, theme.ink, 11, true);
+  let from = Math.max(left, gutter) + 6, to = Math.min(right, width) - 6;
+  for (const [begins, ends] of flags) { // A flag stands on it: its length goes to the side with more room.
+    if (ends < from || begins > to) continue;
+    if (to - ends > begins - from) from = ends + 6; else to = begins - 6;
+  }
+  caption(seconds(gap, gap > 60 ? 0 : 2), from, AXIS / 2 - 1, to - from, theme.ink, 11, true);
 }
 function flagged(x, text) {
   const wide = ink.measureText(text).width + 8, left = Math.max(gutter, Math.min(x - wide / 2, width - wide));
