@@ -1,7 +1,7 @@
 """Makes a failing plan small: decisions are left out as long as the same property breaks.
 
-Delta debugging over the decisions by their addresses. One that is left out is the ordinary case, and leaves
-the others as they are.
+Delta debugging over the decisions by their addresses, after whole kinds of them were tried at once: orders,
+passed rows, delays. A decision that is left out is the ordinary case, and leaves the others as they are.
 A program that ended with an error must go on to end with an error of that kind.
 
 Source: Zeller and Hildebrandt, Simplifying and Isolating Failure-Inducing Input (2002), algorithm ddmin.
@@ -57,6 +57,7 @@ def shrink(scenario: Scenario, failed: Outcome, seconds: float = SECONDS) -> Shr
     """
     budget = Budget(seconds)
     search = _Shrinking(scenario, failed, budget)
+    search.by_kinds()
     search.by_halves()
     search.of_details()
     small = search.best
@@ -88,6 +89,13 @@ class _Shrinking:
     @property
     def _decisions(self) -> dict[str, Any]:
         return dict(self.best.plan.decisions or {})
+
+    def by_kinds(self) -> None:
+        """Leave out all decisions of one kind at once: orders, say, which often mean something together only."""
+        for kind in (_is_order, _is_delay, _is_skip, _is_wake):
+            self._try_without(kind)
+        for fault in sorted({str(_fault(one)) for one in self._decisions.values()}):
+            self._try_without(lambda _, one, fault=fault: _fault(one) == fault)
 
     def by_halves(self) -> None:
         """Leave out parts, in ever smaller pieces, until no single decision can be missed."""
@@ -142,3 +150,23 @@ def _broke(outcome: Outcome) -> tuple[str, type[BaseException] | None]:
 
 def _parts(one: Any) -> dict[str, Any]:
     return cast("dict[str, Any]", one) if isinstance(one, dict) else {}
+
+
+def _fault(one: Any) -> str | None:
+    return _parts(one).get("fault")
+
+
+def _is_order(address: str, _one: Any) -> bool:
+    return address.startswith("order/")
+
+
+def _is_delay(_address: str, one: Any) -> bool:
+    return isinstance(one, dict) and "fault" not in one
+
+
+def _is_skip(address: str, _one: Any) -> bool:
+    return "/skip/" in address
+
+
+def _is_wake(address: str, _one: Any) -> bool:
+    return "/wake/" in address
