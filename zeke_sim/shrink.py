@@ -91,7 +91,7 @@ class _Shrinking:
         return dict(self.best.plan.decisions or {})
 
     def by_kinds(self) -> None:
-        """Leave out all decisions of one kind at once: orders, say, which often mean something together only."""
+        """Leave out all decisions of one kind at once: orders, say, often mean something together only."""
         for kind in (_is_order, _is_delay, _is_skip, _is_wake):
             self._try_without(kind)
         for fault in sorted({str(_fault(one)) for one in self._decisions.values()}):
