@@ -7,7 +7,7 @@ import os
 import threading
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -15,6 +15,9 @@ from tests.torture.recording import Journal
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
 from zeke_queue.signals import Fail, Retry, Snooze
+
+if TYPE_CHECKING:
+    from zeke_queue.core.options import JobOptions
 
 LIMIT = 2
 """How many of the limited jobs run at once."""
@@ -55,6 +58,12 @@ def make_catalog(journal: Journal) -> Catalog:
     ):
         catalog.schedule(name, cron, task="ticking", payload={"n": 1}, zone="UTC", catch_up=catch_up)
     return catalog
+
+
+def options() -> dict[str, list[JobOptions]]:
+    """Return what the tasks say of their jobs, by queue."""
+    with closing(Journal(Path(os.devnull), "", 0.0, 0)) as journal:
+        return {task.name: [task.options] for task in make_catalog(journal).tasks.values()}
 
 
 def _plain_tasks(catalog: Catalog, journal: Journal, soon: dict[str, Any]) -> None:

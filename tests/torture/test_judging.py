@@ -12,8 +12,9 @@ from tests.torture import judging
 from tests.torture.attributing import attributed
 from tests.torture.bounding import SEEN_AT_LAST, bounded
 from tests.torture.judging import LEFT_OUT
-from zeke_queue.model import Completed, Failed, JobState, NewJob, Overdue, Want, WorkerInfo
-from zeke_sim.history import Answered, Change, Event, Image, Invoked, Lived, Rules, Violation
+from tests.torture.tasks import options
+from zeke_queue.model import Completed, Failed, JobState, NewJob, Overdue, Schedule, Want, WorkerInfo
+from zeke_sim.history import Answered, Change, Event, Image, Invoked, Lived, Rules, ScheduleRow, Violation
 from zeke_sim.judge import Judge
 from zeke_sim.properties import ALL
 from zeke_sim.properties.rows import STEPS
@@ -250,6 +251,16 @@ def test_a_send_that_became_two_jobs_breaks_a_property() -> None:
     judge = Judge(Rules(), properties=[judging.a_send_is_one_job])
     with pytest.raises(Violation, match="of send 5"):
         judge_all(judge, events)
+
+
+def test_what_the_tasks_say_of_their_jobs_counts() -> None:
+    every = Schedule("every-2", "* * * * * */2", "ticking")
+    meta = '{"schedule": "every-2", "tick": "2026-01-02T00:00:02+00:00"}'
+    job = NewJob(JOB, "ticking", meta=meta, retry_limit=9, retry_delay=1)
+    sent = call(1, "insert", {"jobs": (job,)}, (2, 3), result=[JOB])
+    judge = Judge(Rules(options=options()), properties=judging.PROPERTIES)
+    with pytest.raises(Violation, match="retry_limit 9, and its task says 2"):
+        judge_all(judge, [ScheduleRow(1, BEGAN, "every-2", None, every), *sent])
 
 
 def judge_all(judge: Judge, events: list[Event]) -> None:
