@@ -46,8 +46,8 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "a task's limit is shared out": "no task has a second name here",
     "claims go in order": "rows that others hold locked for a moment are passed over, and locks are not seen",
 }
-"""Properties that are not judged here, by name, each with the reason: by these rules nothing could break them,
-or much that is no fault of ours."""
+"""Properties that are not judged here, by name, each with the reason: by these rules nothing could break
+them, or much that is no fault of ours."""
 
 
 @holds("a send is one job", Change, number=14)
