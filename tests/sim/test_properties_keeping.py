@@ -42,6 +42,15 @@ def test_a_worker_that_leaves_is_forgotten() -> None:
     assert h.verdict() is None
 
 
+def test_a_worker_that_is_known_though_it_has_left() -> None:
+    h = History()
+    h.beat()
+    h.answer(h.invoke("leave", "w1", worker=WORKERS["w1"]), outcome="failed")
+    assert h.verdict() is None
+    h.answer(h.invoke("leave", "w1", worker=WORKERS["w1"]))
+    assert h.breaks(KNOWN) == f"worker {WORKERS['w1']} has left, and is still known"
+
+
 def _note(h: History, job: UUID, outcome: str = "ok") -> None:
     line = JobEvent(job, 1, "log", '{"message": "x"}')
     h.answer(h.invoke("note", "w1", events=(line,)), outcome=outcome)

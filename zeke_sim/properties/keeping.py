@@ -22,12 +22,18 @@ RECOVERS: Final = 8.0
 """Seconds within which a worker tries again what failed, once it works."""
 
 
-@holds("a worker is known until it leaves", WorkerRow, Invoked, number=17, verbs=("leave",))
-def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked, past: Past) -> None:
+@holds("a worker is known until it leaves", WorkerRow, Invoked, Answered, number=17, verbs=("leave",))
+def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked | Answered, past: Past) -> None:
     """A worker is forgotten when it says goodbye, or a day after its lease."""
     left = past.of("left", set["UUID"])
     if isinstance(event, Invoked):
         left.add(event.args["worker"])
+        return
+    if isinstance(event, Answered):
+        worker = past.calls[event.call].invoked.args["worker"]
+        rows = past.beats.get(worker, [])
+        if event.outcome == "ok" and rows and not any(row.gone for row in rows):
+            raise Broken(f"worker {worker} has left, and is still known", since=event.at)
         return
     if not event.gone or event.worker in left:
         return
