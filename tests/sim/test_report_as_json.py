@@ -87,6 +87,7 @@ def test_ids_are_found_at_any_depth() -> None:
         (Answered(0.0, "w1", 1, "cancel", "ok", {JOB}, None), "cancel → [91c2e4]"),
         (Answered(0.0, "w1", 1, "cancel", "unknown", "cut", None), "cancel unknown: cut"),
         (Phase(0.0, "quiet"), "phase quiet begins"),
+        (Answered(0.0, "c1", 1, "get", "ok", [JobState.ACTIVE], None), "get → [active]"),
     ],
 )
 def test_a_line_says_an_event_with_short_ids(event: Invoked | Answered | Phase, line: str) -> None:

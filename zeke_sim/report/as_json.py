@@ -235,7 +235,9 @@ def _brief(of: object) -> str:
             told = short(of)
         case None:
             told = "none"
-        case str() if not isinstance(of, Enum):
+        case Enum():
+            told = _brief(of.value)
+        case str():
             told = of
         case Mapping():
             table = cast("Mapping[object, object]", of)
