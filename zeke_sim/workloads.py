@@ -71,13 +71,27 @@ class Script(BaseModel):
 
 async def act(script: Script, job: JobContext) -> Any:
     """Do what the script says of this attempt."""
-    step = script.steps[job.attempt - 1] if job.attempt <= len(script.steps) else Step()
+    step = _step(script, job)
     if step.progress:
         job.progress(0.5, "half way")
     if step.extend:
         await job.extend(step.extend)
     if step.seconds:
         await _spend(step)
+    return _ended(step, job)
+
+
+def act_at_once(script: Script, job: JobContext) -> Any:
+    """Do what the script says of this attempt, as far as it takes no time: in a thread or a process."""
+    return _ended(_step(script, job), job)
+
+
+def _step(script: Script, job: JobContext) -> Step:
+    return script.steps[job.attempt - 1] if job.attempt <= len(script.steps) else Step()
+
+
+def _ended(step: Step, job: JobContext) -> Any:
+    """End as the step says."""
     if step.end == "raise":
         raise RuntimeError(f"attempt {job.attempt} fails, as its script says")
     if step.end == "retry":

@@ -1,10 +1,10 @@
 """Concurrency limits, pauses and priorities of several queues over several workers.
 
 One task has a limit that it shares with its alias, under which another program sends; one has a limit of one;
-one has none. Jobs have priorities, some are due later, some fail and are retried. Meanwhile an operator
-lowers and raises limits, and pauses queues and resumes them, and workers that start declare the limits of the
-code again; jobs are cancelled while they run. In some runs one worker does all of it. In the end every queue
-goes on, so that all can drain.
+one has none, or one that is never reached. Jobs have priorities, some are due later, some fail and are
+retried. Meanwhile an operator lowers and raises limits, and pauses queues and resumes them, and workers that
+start declare the limits of the code again; jobs are cancelled while they run. In some runs one worker does
+all of it. In the end every queue goes on, so that all can drain.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def build(draws: Draws) -> Setup:
     options: dict[str, Any] = {"retry_limit": 2, "retry_delay": 1, "expire_in": draws.pick((5.0, 30.0))}
     catalog.task("narrow", aliases=["narrow-old"], concurrency_limit=2 + draws.below(2), **options)(act)
     catalog.task("single", concurrency_limit=1, **options)(act)
-    catalog.task("free", **options)(act)
+    catalog.task("free", concurrency_limit=draws.pick((None, None, 9)), **options)(act)
 
     known = Known()
     lease = draws.pick((3.0, 6.0))

@@ -1,7 +1,8 @@
 """Jobs that fail and are tried again: by backoff, by what the handler asks for, until their limit, by hand.
 
 The limit is the send's where it says one, be it none at all; else the task's. Some jobs fail again and again,
-and somebody retries them by hand, also when no retry is left.
+and somebody retries them by hand, also when no retry is left. Their handlers run on the loop, in threads or
+in processes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from zeke_sim.workloads import (
     Script,
     Step,
     act,
+    act_at_once,
     doing,
     script,
     sending,
@@ -70,8 +72,16 @@ def build(draws: Draws) -> Setup:
         return await act(payload, job)
 
     del flaky
-    limit = draws.pick((0, 1, 4, 5))
-    catalog.task("chronic", retry_limit=limit, retry_delay=1, retry_backoff=True, expire_in=60.0)(act)
+    limit, where = draws.pick((0, 1, 4, 5)), draws.pick(("loop", "thread", "process"))
+    chronic = catalog.task(
+        "chronic",
+        retry_limit=limit,
+        retry_delay=1,
+        retry_backoff=True,
+        expire_in=60.0,
+        process=where == "process",
+    )
+    chronic(act if where == "loop" else act_at_once)
     known = Known()
     deeds = [deed for number in range(1 + draws.below(2)) for deed in _hopeless(draws, known, number)]
     parcels = [_parcel(draws) for _ in range(3 + draws.below(6))]

@@ -51,7 +51,7 @@ class Wait:
         at: when it begins, in seconds.
         job: of which job.
         how: for each change, for the result, or the looks of a progress bar.
-        timeout: seconds, of waits for the result.
+        timeout: seconds, of waits for the result; None for as long as it takes.
         leaves: seconds after which it loses interest; None for one that stays to the end.
     """
 
@@ -59,7 +59,7 @@ class Wait:
     at: float
     job: UUID
     how: Literal["stream", "result", "events"]
-    timeout: float
+    timeout: float | None
     leaves: float | None
 
 
@@ -134,7 +134,7 @@ async def _result(node: Node, wait: Wait, _: int) -> None:
             result = await run.result(wait.timeout)
         except ResultTimeout:
             waited = asyncio.get_running_loop().time() - began
-            if waited < wait.timeout - 1e-3:
+            if wait.timeout is None or waited < wait.timeout - 1e-3:
                 raise Violation(
                     "a time-out is not early",
                     f"after {waited:.3f} s, and {wait.timeout} s were given",
@@ -198,7 +198,7 @@ def _drawn(draws: Draws, number: int, jobs: list[UUID]) -> Wait:
         at=round(draws.uniform(0.0, 0.4 * PHASE), 2),
         job=draws.pick(jobs),
         how=draws.pick(("stream", "stream", "result", "result", "events")),
-        timeout=draws.pick((0.0, 0.5, 5.0, 20.0)),
+        timeout=draws.pick((0.0, 0.5, 5.0, 20.0, None)),
         leaves=draws.pick((None, None, round(draws.uniform(0.5, 20.0), 2))),
     )
 
