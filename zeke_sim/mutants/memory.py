@@ -104,6 +104,13 @@ MUTANTS = (
         "An extended deadline counts from the attempt's start, and not from now.",
     ),
     Mutant(
+        "extensions-add-up",
+        ROWS,
+        "        self.expire_in = now - (self.started_on or now) + timedelta(seconds=seconds)\n",
+        "        self.expire_in += timedelta(seconds=seconds)\n",
+        "An extended deadline counts from the one before, and not from now.",
+    ),
+    Mutant(
         "extension-begins-anew",
         ROWS,
         "        self.expire_in = now - (self.started_on or now) + timedelta(seconds=seconds)\n",
@@ -310,6 +317,13 @@ MUTANTS = (
         "        state = TRANSITIONS.get((row.state, Event.COMPLETE))\n",
         "        state = JobState.COMPLETED\n",
         "A job that was cancelled or given back is completed by the worker that had it.",
+    ),
+    Mutant(
+        "expired-stored-as-failed",
+        SETTLING,
+        "        row.end(outcome.final, now)\n",
+        "        row.end(JobState.FAILED, now)\n",
+        "A job that has expired for good is stored as one that failed.",
     ),
     Mutant(
         "retry-without-delay",

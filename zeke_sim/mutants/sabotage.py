@@ -42,7 +42,7 @@ PROPERTIES: Final[Mapping[str, tuple[str, ...]]] = {
     "claims go in order": ("one-comes-due-at-a-time",),
     "a claim gives what it took": ("told-out-of-order",),
     "nothing is claimed from a paused queue": ("pause-ignored",),
-    "a settlement is of the current attempt": ("failure-without-fence",),
+    "a settlement is of the current attempt": ("expired-stored-as-failed",),
     "retries within the limit": ("revived-without-room",),
     "no retry is skipped": ("expiry-straight-to-failed",),
     "retries wait as the policy says": ("retry-without-delay",),
@@ -51,7 +51,6 @@ PROPERTIES: Final[Mapping[str, tuple[str, ...]]] = {
     "nothing changes unasked": ("new-job-ousts-the-holder",),
     "answers tell what was done": ("extension-only-acknowledged",),
     "a row is what was sent": ("delay-dropped",),
-    "a job is sent once": ("insert-forgets-archived",),
     "a repeated send is the same job": ("resent-as-another-job",),
     "one job per key and slot": ("singleton-free-while-active",),
     "an acknowledged send is there": ("answers-in-another-order",),
@@ -59,19 +58,18 @@ PROPERTIES: Final[Mapping[str, tuple[str, ...]]] = {
     "reads tell the truth": ("archived-not-found",),
     "nothing is overdue before its time": ("living-workers-reaped",),
     "nobody's time is cut short": ("lost-called-expired",),
-    "an extension counts from now": ("extended-from-the-start",),
+    "an extension counts from now": ("extensions-add-up",),
     "nobody is interrupted without a reason": ("beat-drops-new-claims",),
     "who has to end is told so": ("beat-ignores-what-is-gone",),
     "each attempt runs once": ("tried-again-in-place",),
     "statuses never go back": ("told-again-after-an-outage",),
-    "who ends begins nothing": ("begins-while-it-ends", "scheduler-goes-on"),
+    "who ends begins nothing": ("scheduler-goes-on",),
     "who is told to stop ends in time": ("patient-for-ever-at-its-end",),
     "nobody ends unasked": ("scheduler-ends-in-an-outage",),
     "who leaves holds nothing": ("stop-drops-outcomes",),
     "who has a free place begins what it claimed": ("interrupted-lane-lost",),
     "who begins a job is alive": ("claim-outlives-the-lease",),
-    "who has room asks for work": ("limit-leaks-settled-jobs",),
-    "what is claimed is begun or given back": ("doubt-forgotten",),
+    "who has room asks for work": ("limit-leaks-lost-jobs",),
     "a worker is known until it leaves": ("dead-workers-forgotten-at-once",),
     "what was told is told again": ("notes-dropped-in-an-outage",),
     "lines are kept as long as their job": ("purge-clears-all-notes",),
@@ -106,14 +104,21 @@ PROPERTIES_KEPT: Final[Mapping[str, str]] = {
         "number 20; in `transactions` and `slice` the application's own tables show the same, and elsewhere"
         " nothing does"
     ),
+    "a job is sent once": (
+        "number 14; in a simulation others see it some hundred runs later, when the second job is archived as"
+        " well, and no run on a real Postgres is as long as that"
+    ),
     "the dead do nothing": (
         "number 18; no slip of the runtime brings a process back to life, so it judges the simulator itself"
+    ),
+    "what is claimed is begun or given back": (
+        "number 17; in a simulation who leaves, and what nobody runs, show the same, and these two are not"
+        " judged on a real Postgres"
     ),
 }
 """Properties that no mutant of the table needs, and why they stay all the same."""
 
 FAULTS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
-    ("lost", "hung"): ("lost-claim-kept",),
     ("refused", "lost", "hung", "pool", "conflict"): ("told-again-after-an-outage",),
     ("refused", "lost", "hung", "pool", "conflict", "cut", "cut_out", "cut_in", "restart"): (
         "scheduler-ends-in-an-outage",
