@@ -302,7 +302,10 @@ class Driver:
         self.claims += await self.recorded.work(worker, endings)
 
     async def stale(self, number: int) -> None:
-        job, attempt = self.claims[number % len(self.claims)]
+        place = number % len(self.claims)
+        job, attempt = self.claims[place]
+        if place and (job, attempt) not in self.recorded.said:
+            return  # a right worker says nothing of a handler that never began
         outcome, again = self.recorded.said.get((job, attempt), Completed(job, attempt, '{"n":1.0}')), True
         await self.call("settle", *draw.settlement([outcome]), again)
 

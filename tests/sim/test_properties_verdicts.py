@@ -183,3 +183,27 @@ def test_a_supervisor_in_the_same_process_gives_back_what_is_overdue() -> None:
         lost = Failed(job, 1, 1.0, error_record("WorkerLost", "silent"))
         h.invoke("settle", "w1", failed=(lost,))
         assert (h.verdict(by_name(SAYS)) is None) is holds
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        (lambda job: Completed(job, 1, "1"), "Completed(1)"),
+        (lambda job: Failed(job, 1, None, ERROR), "Failed"),
+        (lambda job: Failed(job, 1, 1.0, EXPIRED, JobState.EXPIRED), None),
+        (lambda job: Failed(job, 1, None, error_record("PayloadInvalid", "n: missing")), None),
+        (lambda job: Released(job, 1), None),
+    ],
+)
+def test_what_is_said_of_an_attempt_that_never_began(outcome: Any, said: str | None) -> None:
+    h = History()
+    job = h.send()
+    h.beat()
+    h.claim(job)
+    h.settle(job, outcome(job))
+    if said is None:
+        assert h.verdict(by_name(SAYS)) is None
+    else:
+        told = h.breaks(SAYS)
+        assert told.startswith(said)
+        assert told.endswith("is said of attempt 1, whose handler never began")

@@ -14,6 +14,7 @@ from zeke_sim.history import Began, Fault
 from zeke_sim.properties import by_name
 
 WOKEN = "who sleeps is woken"
+RESTS = "who finds nothing rests"
 
 
 def _look(h: History, node: str = "w1", *names: str, outcome: Any = "ok") -> None:
@@ -280,3 +281,23 @@ def test_a_worker_that_meets_a_misfortune_before_it_looks(what: tuple[str, ...])
         h.lived("w1", one)
     h.wait(1.0)
     assert h.verdict(by_name(WOKEN)) is None
+
+
+@pytest.mark.parametrize(("pause", "rests"), [(0.0, False), (0.01, True)])
+def test_a_worker_that_never_rests(pause: float, rests: bool) -> None:  # noqa: FBT001
+    h = History()
+    for _ in range(500):
+        _look(h)
+        h.wait(pause)
+    assert (h.verdict(by_name(RESTS)) is None) is rests
+    if not rests:
+        assert h.breaks(RESTS).startswith("w1 asked 200 times since")
+
+
+def test_a_worker_that_finds_something_now_and_then_may_ask_at_once() -> None:
+    h = History()
+    for _ in range(4):
+        for _ in range(150):
+            _look(h)
+        h.claim(h.send())
+    assert h.verdict(by_name(RESTS)) is None

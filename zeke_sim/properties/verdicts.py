@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 UNSTORABLE = frozenset({"NotJson", "TooLarge"})
 """What a failure is called that stands for a result which can't be stored."""
 
+UNBEGUN = frozenset({"Expired", "PayloadInvalid"})
+"""What a failure is called that needs no handler: its time was over before, or its payload fits none."""
+
 _SHORT = MOMENT.total_seconds()
 
 
@@ -67,6 +70,13 @@ def _judge(outcome: Any, event: Invoked, past: Past) -> None:
                 job=outcome.id,
                 since=life.began[outcome.attempt][-1].at,
             )
+    elif outcome.attempt in life.claims and (
+        isinstance(outcome, Completed) or (isinstance(outcome, Failed) and error.get("type") not in UNBEGUN)
+    ):
+        raise Broken(
+            f"{_shown(outcome, error)} is said of attempt {outcome.attempt}, whose handler never began",
+            job=outcome.id,
+        )
 
 
 def _was_overdue(outcome: Any, error: dict[str, Any], past: Past) -> bool:

@@ -1,4 +1,4 @@
-"""Whoever sleeps is woken: by each job that comes to be due on a queue that it sleeps on."""
+"""When workers look: as soon as there is something to do that they sleep on, and not all the time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.model import WAITING
 from zeke_sim.faults import WAKE
-from zeke_sim.history import Change, Fault, Invoked
+from zeke_sim.history import Answered, Change, Fault, Invoked
 from zeke_sim.past import Broken, End
 from zeke_sim.properties.holding import holds
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 PROMPT: Final = 0.3
 """Seconds within which a worker that is woken looks."""
+
+LOOKS_MAX: Final = 200
+"""Claims within a second that find nothing: far more than wake-ups may cause."""
 
 ASLEEP: Final = 0.5
 """Seconds without a job and a look after which a worker sleeps for certain, and does not only begin to."""
@@ -88,3 +91,21 @@ def _call(row: Image, event: Change, sleepers: _Sleepers, past: Past) -> None:
         calm = well is not None and well < last and max(crew.rested, node.rested) + ASLEEP < event.at
         if calm and last + ASLEEP < event.at and sleepers.faulty.get(crew.node, -1.0) < before:
             sleepers.called.setdefault(crew.node, (event.at, row.id))
+
+
+@holds("who finds nothing rests", Answered, number=16, verbs=("claim",))
+def who_finds_nothing_rests(event: Answered, past: Past) -> None:
+    """A worker that is told again and again that there is nothing to do does not ask without a pause."""
+    empty = past.of("empty claims", dict[str, list[float]])
+    if event.outcome != "ok" or event.result:
+        empty.pop(event.node, None)
+        return
+    found = empty.setdefault(event.node, [])
+    found.append(event.at)
+    if len(found) < LOOKS_MAX:
+        return
+    if event.at - found[0] < 1.0:
+        raise Broken(
+            f"{event.node} asked {LOOKS_MAX} times since {found[0]:.3f} s, and found nothing each time"
+        )
+    del found[: LOOKS_MAX // 2]
