@@ -78,16 +78,27 @@ def _draining(at: float, options: Mapping[str, Any]) -> Main:
         await asyncio.sleep(max(0.0, at - world.time()))
         async with Worker(node.queue, executor=InlineExecutor(), watchdog=None, **options) as worker:
             await worker.drain()
-            for (job, attempt), (where, _task) in world.running.items():
-                row = world.store.tables.jobs.get(job)
-                # What was cancelled or lost is nobody's, though its handler may not heed that yet.
-                held = row is not None and (row.state, row.worker) == (JobState.ACTIVE, worker.id)
-                if where == node.name and held:
-                    said = f"{node.name} goes on with attempt {attempt}"
-                    raise Violation("who has drained runs nothing", said, job=job, at=world.time())
+            violation = _running(node, worker)
             world.recorder.add(Lived(world.time(), node.name, "stopping"))
+        # Raised here: an error within would have the worker interrupt what it runs, and break another rule.
+        if violation is not None:
+            raise violation
 
     return main
+
+
+def _running(node: Node, worker: Worker) -> Violation | None:
+    """Return what is to be said of who runs something of its own; None if it does not.
+
+    What was cancelled or lost is nobody's, though its handler may not heed that yet.
+    """
+    world = node.world
+    for (job, attempt), (where, _task) in world.running.items():
+        row = world.store.tables.jobs.get(job)
+        if where == node.name and row is not None and (row.state, row.worker) == (JobState.ACTIVE, worker.id):
+            said = f"{node.name} goes on with attempt {attempt}"
+            return Violation("who has drained runs nothing", said, job=job, at=world.time())
+    return None
 
 
 def _slow(draws: Draws, known: Known, number: int) -> Deed:

@@ -78,6 +78,7 @@ class Feed:
         url: where it is; ``moved_to`` where it goes.
         articles: all that it will ever list; ``shown`` how many it does at the moment.
         gone: whether it answers 404 for ever.
+        moved: whether it has moved, so that it sends on who asks where it was.
     """
 
     id: UUID
@@ -86,6 +87,7 @@ class Feed:
     articles: tuple[Article, ...]
     gone: bool
     shown: int = 1
+    moved: bool = False
 
     def body(self) -> bytes:
         """Return the feed as it stands."""
@@ -154,9 +156,10 @@ class Web:
 
 def _answer(url: str, feed: Feed, trouble: Trouble | None, etag: str | None) -> Fetched:
     tag = f'"{feed.shown}"'
-    if etag == tag and trouble is None:
+    feed.moved |= trouble == "moved"
+    moved = feed.moved_to if feed.moved and url != feed.moved_to else None
+    if etag == tag and trouble is None and moved is None:
         return _fetched(url, b"", RSS, etag=tag, not_modified=True)
-    moved = feed.moved_to if trouble == "moved" and url != feed.moved_to else None
     body = b"<html>We are mending our feed" if trouble == "broken" else feed.body()
     feed.shown = min(len(feed.articles), feed.shown + 1)
     return _fetched(url, body, RSS, etag=tag, moved_to=moved)
@@ -258,13 +261,15 @@ class Site:
             raise Violation("each article becomes one story", str(amiss), at=node.world.time()) from None
 
     async def _see(self, rows: MemoryRows) -> None:
-        """See that each article is an item, each item done, each text one story, each feed's health told."""
+        """See that each feed is known where it is, with its health, and each text as a story of its items."""
         told: dict[UUID, str] = {}
         for feed in self.feeds:
             source, health = await rows.source(feed.id), await rows.health(feed.id)
             expected = HealthStatus.ERROR if feed.gone else HealthStatus.OK
             if source is None or health is None or health.status is not expected:
                 raise _Amiss(f"{feed.url}: its health is {health}, and should be {expected}")
+            if source.url != (feed.moved_to if feed.moved else feed.url):
+                raise _Amiss(f"{feed.url}: it {'has' if feed.moved else 'has not'} moved, and is {source}")
             items = {item.external_id: item for item in await rows.items_of(feed.id)}
             articles = {} if feed.gone else {article.guid: article for article in feed.articles}
             if items.keys() != articles.keys():

@@ -22,7 +22,7 @@ from pydantic import BaseModel
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
 from zeke_queue.core import jsonb
-from zeke_queue.model import FINAL
+from zeke_queue.model import JobState
 from zeke_sim.history import Change, Effect
 from zeke_sim.past import Broken, End, Past
 from zeke_sim.properties import ALL, holds
@@ -177,17 +177,20 @@ def _compare(row: str, rows: dict[str, float], job: str, jobs: dict[str, list[fl
             raise Broken(f"{order}: {row} is of {at} s, and {job} of {times}", since=at)
 
 
-@holds("what was kept was told", End)
-def what_was_kept_was_told(event: End, past: Past) -> None:
-    """Each shipment that completed has its mark, so that its customer was told."""
-    del event
-    shipped = past.of("orders", _Seen).shipped
-    for life in past.lives.values():
-        last = life.changes[-1].before if life.changes and life.row is None else life.row
-        if last is not None and last.name == "ship" and last.state in FINAL and last.state == "completed":
-            order = _order_of(last.data)
-            if order not in shipped:
-                raise Broken(f"{order}: shipped, and not marked", job=last.id)
+@holds("what was kept was told", Effect, Change)
+def what_was_kept_was_told(event: Effect | Change, past: Past) -> None:
+    """A shipment that completes has its mark by then, so that its customer is told."""
+    marked = past.of("marked orders", set[str])
+    if isinstance(event, Effect):
+        order, _, state = event.key.partition(" is ")
+        if state == "shipped":
+            marked.add(order)
+        return
+    row = event.after
+    if row is not None and row.name == "ship" and row.state is JobState.COMPLETED:
+        order = _order_of(row.data)
+        if order not in marked:
+            raise Broken(f"{order}: shipped, and not marked", job=row.id)
 
 
 def _order_of(data: str | None) -> str:
