@@ -1,10 +1,11 @@
 """Concurrency limits, pauses and priorities of several queues over several workers.
 
 One task has a limit that it shares with its alias, under which another program sends; one has a limit of one;
-one has none, or one that is never reached. Jobs have priorities, some are due later, some fail and are
-retried. Meanwhile an operator lowers and raises limits, and pauses queues and resumes them, and workers that
-start declare the limits of the code again; jobs are cancelled while they run. In some runs one worker does
-all of it. In the end every queue goes on, so that all can drain.
+one has none, or one that is never reached. Most jobs are of one limited queue; they have priorities, some
+are due later, some fail and are retried. Meanwhile an operator raises limits and lowers them, also below what
+runs, and pauses queues and resumes them, and workers that start declare the limits of the code again; jobs
+are cancelled while they run. In some runs one worker does all of it. In the end every queue goes on, so that
+all can drain.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ def build(draws: Draws) -> Setup:
     catalog.task("single", concurrency_limit=1, **options)(act)
     catalog.task("free", concurrency_limit=draws.pick((None, None, 9)), **options)(act)
 
-    known = Known()
+    known, busy = Known(), draws.pick(LIMITED)
     lease = draws.pick((3.0, 6.0))
     return Setup(
         catalog,
         clients={
-            "c1": _sender(draws, known, 0),
-            "c2": _sender(draws, known, SENDS),
-            "op": _operator(draws),
+            "c1": _sender(draws, known, 0, busy),
+            "c2": _sender(draws, known, SENDS, busy),
+            "op": _operator(draws, busy),
         },
         workers=draws.pick((1, 2, 2)),
         worker={"concurrency": 1 + draws.below(3), "lease": lease, "beat": lease / 3, "grace": 2.0},
@@ -57,19 +58,19 @@ def build(draws: Draws) -> Setup:
     )
 
 
-def _sender(draws: Draws, known: Known, first: int) -> Any:
+def _sender(draws: Draws, known: Known, first: int, busy: str) -> Any:
     """Draw what a program sends, and which of it somebody cancels a while later."""
     deeds: list[tuple[float, Deed]] = []
     for number in range(first, first + 3 + draws.below(SENDS - 2)):
         at = draws.uniform(0.0, 0.6 * PHASE)
-        deeds.append((at, _send(draws, known, number)))
+        deeds.append((at, _send(draws, known, number, busy)))
         if draws.chance(0.6):
             deeds.append((at + draws.uniform(0.5, 6.0), tending(known, number, "cancel")))
     return doing(deeds)
 
 
-def _send(draws: Draws, known: Known, number: int) -> Deed:
-    queue, payload = draws.pick(QUEUES), script(draws, longest=6.0, steps=2, hasty=1)
+def _send(draws: Draws, known: Known, number: int, busy: str) -> Deed:
+    queue, payload = draws.pick((*QUEUES, busy, busy)), script(draws, longest=6.0, steps=2, hasty=1)
     priority = draws.pick((0, 0, 1, -1))
     delay = draws.pick((0.0, 0.0, round(draws.uniform(0.0, 6.0), 2)))
     if queue != "narrow-old":
@@ -95,8 +96,12 @@ def _as_another_program(job: NewJob) -> Deed:
     return insert
 
 
-def _operator(draws: Draws) -> Any:
-    deeds = [(draws.uniform(0.0, 0.8 * PHASE), _measure(draws)) for _ in range(3 + draws.below(6))]
+def _operator(draws: Draws, busy: str) -> Any:
+    deeds = [(draws.uniform(0.0, 0.8 * PHASE), _measure(draws)) for _ in range(2 + draws.below(5))]
+    for _ in range(draws.below(3)):
+        # There is room for several, and soon that is too much.
+        at = draws.uniform(0.0, 0.4 * PHASE)
+        deeds += [(at, _limit(busy, None)), (at + draws.uniform(2.0, 8.0), _limit(busy, 1))]
     deeds += [(0.9 * PHASE, _pause(name, paused=False)) for name in QUEUES]
     return doing(deeds)
 
