@@ -4,13 +4,15 @@ Jobs fail and are retried, snooze, tell how far they are, and are cancelled, res
 while they are watched, from two programs at once, several times in each. The storage goes away for moments,
 and for longer than a watcher is patient; notifications get lost where a program is cut off. Whoever gives
 up waiting because of that begins anew. A result is what the handler returned, a time-out does not come
-early, each line of progress comes once, and no status that a stream tells is one before the last.
+early, each line of progress comes once, no status that a stream tells is one before the last, and what the
+storage tells of is known at once where nothing was in the way.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
@@ -18,14 +20,15 @@ from typing import TYPE_CHECKING, Final, Literal
 from zeke_queue.catalog import Catalog
 from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout, StorageError
 from zeke_queue.events import PATIENCE
+from zeke_queue.model import JobState
 from zeke_queue.sending import SendOptions
-from zeke_sim.history import Answered, Ended, Invoked, Told, Violation
+from zeke_sim.history import Answered, Change, Ended, Fault, Invoked, Lived, Told, Violation
 from zeke_sim.scenario import Scenario
 from zeke_sim.setup import Setup
 from zeke_sim.workloads import Known, act, doing, own_id, script, sending, tending, through_faults
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from uuid import UUID
 
     from zeke_queue.model import Job
@@ -34,6 +37,12 @@ if TYPE_CHECKING:
     from zeke_sim.workloads import Deed
 
 PHASE: Final = 45.0
+
+PROMPT: Final = 0.1
+"""Seconds after which an answer is late."""
+
+LOOKED_BACK: Final = 15.0
+"""Seconds for which a trouble may hold up a watcher."""
 
 TRIES: Final = 200
 """How often a watcher begins anew at most."""
@@ -90,14 +99,49 @@ async def _wait(node: Node, wait: Wait) -> None:
 
 async def _stream(node: Node, wait: Wait, stream: int) -> None:
     """Note each status that is told; a stream that is begun anew is another one."""
-    world = node.world
+    world, began = node.world, node.world.time()
     try:
         async with aclosing(node.queue.watch(wait.job)) as changes:
             async for job in changes:
+                _see_promptness(node, job, began)
                 world.recorder.add(Told(world.time(), node.name, stream, job.id, job.status, job.attempt))
     except StorageError:
         _see_patience(node, wait)
         raise
+
+
+def _see_promptness(node: Node, job: Job, began: float) -> None:
+    """See that a change of which the storage tells is known at once, where nothing was in the way."""
+    now = node.world.time()
+    changed: float | None = None
+    for event in reversed(node.world.recorder.events):
+        if isinstance(event, Change) and event.after is not None and event.after.id == job.id:
+            if (event.after.state, event.after.attempt) != (job.state, job.attempt):
+                break
+            changed = event.at
+    # Of a claim nobody is told.
+    if job.state is JobState.ACTIVE or changed is None or now <= max(changed, began) + 2 * PROMPT:
+        return
+    if not any(_troubles(node, now - LOOKED_BACK)):
+        raise Violation(
+            "who watches is told at once", f"{now - changed:.3f} s late", job=job.id, since=changed, at=now
+        )
+
+
+def _troubles(node: Node, since: float) -> Iterator[bool]:
+    """Yield whether an event may have held up a program since a time."""
+    answered: dict[int, float] = {}
+    for event in reversed(node.world.recorder.events):
+        if isinstance(event, Fault):
+            yield event.node in {node.name, "db"} and max(event.at, event.until or 0.0) > since
+        elif isinstance(event, Lived):
+            yield event.node == node.name and event.at > since
+        elif isinstance(event, Answered):
+            answered[event.call] = event.at
+            yield event.node == node.name and event.outcome != "ok" and event.at > since
+        elif isinstance(event, Invoked) and event.node == node.name:
+            over = answered.get(event.call, math.inf)
+            yield over > max(event.at + PROMPT, since)
 
 
 def _see_patience(node: Node, wait: Wait) -> None:
