@@ -89,6 +89,7 @@ PROPERTIES: Final[Mapping[str, tuple[str, ...]]] = {
     "due jobs are picked up": ("poll-hardly-ever",),
     "what nobody runs is given back": ("dead-workers-unnoticed",),
     "who sleeps is woken": ("no-wake-up",),
+    "who finds nothing rests": ("never-rests",),
 }
 """Of each property mutants that nothing else sees."""
 

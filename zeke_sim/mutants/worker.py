@@ -37,6 +37,13 @@ MUTANTS = (
         "A worker begins jobs of a claim during which its lease ended.",
     ),
     Mutant(
+        "never-rests",
+        INTAKE,
+        "        self._looks = 0 if got else self._looks + 1\n",
+        "        self._looks = 0\n",
+        "A worker that finds nothing looks again at once.",
+    ),
+    Mutant(
         "drained-while-working",
         INTAKE,
         "            if idle:\n                self._tell_drained(askers)\n",
