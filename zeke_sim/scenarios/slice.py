@@ -52,6 +52,9 @@ PATIENCE: Final = 5.0
 
 RSS: Final = "application/rss+xml"
 
+STUBBORN: Final = 6
+"""Requests that a page is unwell for at most: more than the job that reads it tries by itself."""
+
 LOOK: Final = 5.0
 """Seconds between two looks of the people who retry what has failed."""
 
@@ -314,7 +317,8 @@ def _feeds(draws: Draws) -> tuple[list[Feed], dict[str, str]]:
 
 def _troubles(draws: Draws, *, of_feed: bool) -> list[tuple[Trouble, float]]:
     kinds: tuple[Trouble, ...] = ("busy", "silent", "broken", "moved") if of_feed else ("busy", "silent")
-    return [(draws.pick(kinds), round(draws.uniform(0.0, 4.0), 1)) for _ in range(draws.pick((0, 0, 1, 2)))]
+    many = draws.pick((0, 0, 1, 2) if of_feed else (0, 0, 0, 1, 1, 2, 2, STUBBORN))
+    return [(draws.pick(kinds), round(draws.uniform(0.0, 4.0), 1)) for _ in range(many)]
 
 
 def build(draws: Draws) -> Setup:
