@@ -110,7 +110,8 @@ def _judge(schedule: Schedule, now: datetime, args: Any, sent: set[datetime]) ->
     full = schedule.catch_up is CatchUp.ALL and bool(sent)
     if after is not None and after <= now and not full and not (noted == last and put_off):
         raise Broken(f"{name} notes {noted} at {now}, and has an occurrence at {after}")
-    if after is not None and (upcoming is None or upcoming > after) and not put_off:
+    # Of a new one no job is made, so that nothing can go wrong with it.
+    if upcoming != after and (last is None or not put_off):
         raise Broken(f"{name} notes that it is next due at {upcoming}, and it is at {after}")
 
 
