@@ -183,7 +183,11 @@ def test_a_tick_that_is_noted_without_its_job() -> None:
 def test_a_new_schedule_is_not_put_off() -> None:
     h = History()
     new = replace(HOURLY, last_tick=None, next_tick=None)
-    assert serve(h, new, [], h.now, h.now + timedelta(seconds=60)).breaks().startswith("'s' (0 * * * * in")
+    assert (
+        serve(h, new, [], h.now, h.now + timedelta(seconds=60))
+        .breaks("ticks are served by the policy")
+        .startswith("'s' (0 * * * * in")
+    )
 
 
 def test_a_schedule_that_could_not_be_served_is_put_off() -> None:
