@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from zeke_sim.faults import KINDS
 from zeke_sim.mutants import TABLE, DoesNotApply, Mutant
+from zeke_sim.mutants import run as mutants
 from zeke_sim.mutants.run import UnknownMutant, Verdict, passed, summary, table
 from zeke_sim.mutants.sabotage import FAULTS, FAULTS_KEPT, PROPERTIES, PROPERTIES_KEPT, SABOTAGES
 from zeke_sim.properties import ALL, by_name
@@ -152,13 +155,39 @@ def test_a_process_that_ends_badly_has_found_nothing_and_says_why(
     assert (verdict.found, verdict.error) == (False, "out of memory")
 
 
-def test_a_table_passes_where_all_were_found_in_time() -> None:
+def test_whoever_is_interrupted_waits_for_no_mutant_that_has_not_begun(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    permits, tried = threading.Semaphore(1), list[str]()
+
+    class Pool(ThreadPoolExecutor):
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as its base
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            permits.release(100)
+            super().shutdown(wait=wait)
+
+    def elsewhere(name: str, *_: object) -> Verdict:
+        permits.acquire()
+        tried.append(name)
+        return Verdict(name, found=True, cpu=1.0)
+
+    def interrupt(_: Verdict) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mutants, "ThreadPoolExecutor", Pool)
+    monkeypatch.setattr(mutants, "_elsewhere", elsewhere)
+    with pytest.raises(KeyboardInterrupt):
+        table(["attempt-not-counted"] * 40, jobs=1, told=interrupt)
+    assert len(tried) <= 2
+
+
+def test_a_table_passes_where_all_were_found() -> None:
     found = Verdict(
         "one", found=True, cpu=100.0, runs=7, scenario="storm", seed=3, rule="limit", text="6 > 5"
     )
     missed = Verdict("two", found=False, cpu=100.0, runs=9)
     slow = Verdict("three", found=True, cpu=201.0)
-    assert [passed([found]), passed([found, missed]), passed([found, slow])] == [True, False, False]
+    assert [passed([found]), passed([found, missed]), passed([found, slow])] == [True, False, True]
     assert summary([found, missed]) == "1 of 2 mutants found, 16 runs, 200 CPU s; not found: two"
     assert summary([found, slow]) == "2 of 2 mutants found, 7 runs, 301 CPU s (more than 300)"
     assert Verdict(**json.loads(json.dumps(found.as_json()))) == found

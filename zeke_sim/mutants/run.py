@@ -30,7 +30,7 @@ BUDGET: Final = 20.0
 """Seconds of search for one mutant, of processor time."""
 
 CPU_MAX: Final = 300.0
-"""Seconds of processor time for the whole table."""
+"""Seconds of processor time that the whole table should take at most."""
 
 PATIENCE: Final = 60.0
 """Seconds beyond its budget after which a process is ended: its search hangs."""
@@ -141,8 +141,8 @@ def summary(verdicts: Sequence[Verdict]) -> str:
 
 
 def passed(verdicts: Sequence[Verdict]) -> bool:
-    """Tell whether every mutant was found, in the time that there is for all of them."""
-    return all(one.found for one in verdicts) and sum(one.cpu for one in verdicts) <= CPU_MAX
+    """Tell whether every mutant was found; how soon, depends on the machine."""
+    return all(one.found for one in verdicts)
 
 
 def mutant(name: str) -> Mutant:
@@ -198,9 +198,14 @@ def _all(
 ) -> list[Verdict]:
     with ThreadPoolExecutor(max(jobs, 1)) as pool:
         futures = [pool.submit(_elsewhere, name, budget, sabotage) for name, sabotage in pairs]
-        for future in as_completed(futures):
-            if told is not None:
-                told(future.result())
+        try:
+            for future in as_completed(futures):
+                if told is not None:
+                    told(future.result())
+        except BaseException:
+            # Those that have not begun are not waited for.
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
         return [future.result() for future in futures]
 
 
