@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ADVICE: Final = {
-    "socket": "give the catalog a double of what speaks to the network (resources=...)",
+    "socket": (
+        "give the catalog a double of what speaks to the network (resources=..., or zeke_resources of a test)"
+    ),
     "thread": "a sync handler runs inline here, and so does asyncio.to_thread; start no threads of your own",
     "subprocess": "give the catalog a double of the program; process=True handlers run inline here",
     "clock": "let the handler await asyncio.sleep, which takes virtual time; a sync handler can't wait here",

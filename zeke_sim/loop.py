@@ -112,6 +112,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         jump: is told when nothing is ready, before time jumps; it may move timers.
         ticks: callbacks that were run.
         refused: is told of each reach outside, whatever becomes of the error.
+        whence: says which line reached outside.
         leaving: whether the world has ended, and only its tasks are left to be cancelled.
     """
 
@@ -123,6 +124,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.ticks = 0
         self.leaving = False
         self.refused: Callable[[Outside], None] | None = None
+        self.whence: Callable[[], str] = str
         self._now = start
         self._timers: list[tuple[float, int, _Timer]] = []
         self._sequence = 0
@@ -349,7 +351,8 @@ def _ran(handle: asyncio.Handle) -> str:
 
 def _outside(name: str) -> Callable[..., NoReturn]:
     def refuse(loop: VirtualLoop, *_args: Any, **_kwargs: Any) -> NoReturn:
-        error = Outside(f"loop.{name}")
+        kind = "subprocess" if name.startswith("subprocess") else "socket"
+        error = Outside(f"loop.{name}(){loop.whence()}", kind)
         if loop.refused is not None:
             loop.refused(error)
         raise error

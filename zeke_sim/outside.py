@@ -23,6 +23,7 @@ from anyio._backends._asyncio import AsyncIOBackend
 
 import zeke_queue
 import zeke_sim
+from zeke_sim import loop
 from zeke_sim.errors import Outside
 from zeke_sim.loop import VirtualLoop
 
@@ -80,6 +81,9 @@ _OURS: Final = tuple(
 )
 """Where the queue and its simulation are: who called outside stands before them."""
 
+_REFUSING: Final = frozenset({__file__, str(loop.__file__)})
+"""Where calls are refused."""
+
 _INSTALLED: Final = tuple(
     {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
     | {str(Path(os.__file__).parent)}
@@ -131,16 +135,16 @@ def closed(
 
 def _refused(what: str, kind: str) -> Outside:
     """Make the error, and have the world told of it, since whoever reached outside may swallow it."""
-    error = Outside(f"{what}{_whence()}", kind)
+    error = Outside(f"{what}{whence()}", kind)
     if _state.told is not None:
         _state.told(error)
     return error
 
 
-def _whence() -> str:
+def whence() -> str:
     """Say which line of the application reached outside, and what it called to do so."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    while frame is not None and frame.f_code.co_filename == __file__:
+    while frame is not None and frame.f_code.co_filename in _REFUSING:
         frame = frame.f_back
     callers: list[FrameType] = []
     while frame is not None and not frame.f_code.co_filename.startswith(_OURS):

@@ -76,7 +76,11 @@ class Plan:
                 Knobs.from_json(given["knobs"]),
                 given["decisions"],
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except KeyError as error:
+            raise SimulationError(
+                f"{name}: it is no plan, since it has no {error}; give one that `zeke sim run` wrote"
+            ) from None
+        except (ValueError, TypeError, AttributeError) as error:
             raise SimulationError(
                 f"{name}: it is no plan: {type(error).__name__}: {error}; give one that `zeke sim run` wrote"
             ) from None

@@ -49,12 +49,13 @@ class Replayed:
             ),
             None,
         )
+        under = "under these decisions:" if decisions else "under no decisions"
         raise AssertionError(
             "\n  ".join(
                 [
                     f"{violation.rule}: {violation.text}",
                     *([sentence] if sentence else []),
-                    f"at {violation.at:.3f} s of {self.outcome.plan.scenario}, under these decisions:",
+                    f"at {violation.at:.3f} s of {self.outcome.plan.scenario}, {under}",
                     *decisions[:DECISIONS_SHOWN],
                     *more,
                 ]

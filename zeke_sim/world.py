@@ -22,6 +22,7 @@ from zeke_sim.handlers import observed
 from zeke_sim.history import Change, Fault, Lived, Phase, Rules, ScheduleRow, Violation
 from zeke_sim.loop import VirtualLoop
 from zeke_sim.node import DUTIES, RESTART, Node
+from zeke_sim.outside import whence
 from zeke_sim.recorder import Recorder
 from zeke_sim.setup import LONG, default_settings
 from zeke_sim.transactions import Server, Stepper
@@ -59,7 +60,7 @@ class World:
         self.settings = setup.settings or default_settings()
         setup.check_names()
         self.loop = loop = VirtualLoop()
-        loop.refused = self.reached_outside
+        loop.refused, loop.whence = self.reached_outside, whence
         self.context = loop.context(loop.root)
         self.database_clock = VirtualClock(loop, setup.epoch)
         self.recorder = Recorder(loop.time, see, loop.stop)

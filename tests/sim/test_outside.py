@@ -105,7 +105,7 @@ REACHES: list[tuple[str, str, Callable[[], Any]]] = [
     ("Thread", "thread", _thread),
     ("ThreadPoolExecutor", "thread", _pool),
     ("subprocess.run", "subprocess", lambda: subprocess.run([sys.executable, "-c", ""], check=True)),
-    ("create_subprocess_exec", "socket", _subprocess),
+    ("create_subprocess_exec", "subprocess", _subprocess),
     ("os.fork", "subprocess", _fork),
     ("os.system", "subprocess", lambda: os.system("true")),  # noqa: S605
     ("time.sleep", "clock", lambda: vars(time)["sleep"](0.001)),
@@ -137,12 +137,13 @@ def test_it_fails_at_the_call_and_says_what_to_do(kind: str, reach: Callable[[],
         (lambda: random.random(), r"random\.random\(\)"),
         (lambda: uuid.uuid4(), r"os\.urandom\(\), by uuid\.uuid4,"),
         (_thread, r"Thread\.start\(\)"),
+        (_open_connection, r"loop\.\w+\(\), by asyncio\.\w+\.\w+,"),
     ],
 )
 def test_it_says_which_line_reached_outside_and_through_what(reach: Callable[[], Any], by: str) -> None:
     with pytest.raises(Outside) as told:
         within(reach)
-    line = reach.__code__.co_firstlineno + (reach.__name__ == "_thread") * 2
+    line = reach.__code__.co_firstlineno + {"_thread": 2, "_open_connection": 1}.get(reach.__name__, 0)
     where = rf" at .*test_outside\.py:{line} \({re.escape(reach.__name__)}\): reaches outside"
     assert re.match(by + where, str(told.value))
 

@@ -311,4 +311,4 @@ def test_resources_that_reach_outside_fail_the_test_that_starts_the_worker(pytes
             zeke_sync.drain()
         """,
     )
-    assert "give the catalog a double of what speaks to the network (resources=...)" in said
+    assert "give the catalog a double of what speaks to the network (resources=..., or zeke_resources" in said

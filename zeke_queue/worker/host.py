@@ -89,7 +89,10 @@ class WorkerHost:
         except RuntimeError:
             return asyncio.run_coroutine_threadsafe(work, self._loop).result()
         work.close()
-        raise RuntimeError("job.wait() is for handlers in threads; an async handler awaits instead")
+        raise RuntimeError(
+            "job.wait() is for handlers in threads: on the event loop itself nothing can be waited for; await"
+            " instead, in an async handler"
+        )
 
     def _family(self, job: JobContext, options: Mapping[str, Any]) -> dict[str, Any]:
         return {"parent": job.id, "meta": job.meta or None, **options}

@@ -97,6 +97,7 @@ class Stage:
         self.given_resources = resources
         self.options = options
         self.loop = VirtualLoop()
+        self.loop.whence = outside.whence
         self.clock = VirtualClock(self.loop, options.start)
         self._seed = seed
         self._backend = backend

@@ -34,7 +34,7 @@ def always(name: str, predicate: Predicate, *, on: tuple[type, ...] = (Change,))
     @holds(name, *on)
     def check(_event: Event, past: Past) -> None:
         if not _asked(predicate, past):
-            raise Broken(f"{name}: it is not so any more")
+            raise Broken("it is not so any more")
 
     return check
 
@@ -45,7 +45,7 @@ def eventually(name: str, predicate: Predicate) -> Property:
     @holds(name, End)
     def check(_event: End, past: Past) -> None:
         if not _asked(predicate, past):
-            raise Broken(f"{name}: it never came to be so")
+            raise Broken("it never came to be so")
 
     return check
 
