@@ -166,3 +166,25 @@ def test_a_worker_whose_lease_was_over_may_leave_what_is_not_its_any_more() -> N
     h.claim(h.send())
     h.wait(4.5)
     assert _leaves(h, "ok").verdict(by_name(LEAVES)) is None
+
+
+UNASKED = "nobody ends unasked"
+
+
+def test_a_process_that_ends_by_itself_before_it_did_anything() -> None:
+    for asked in (True, False):
+        h = History(duties={"w1": ("claim",)})
+        h.lived("w1", "started")
+        if asked:
+            h.lived("w1", "stopping")
+        h.lived("w1", "stopped")
+        assert (h.verdict(by_name(UNASKED)) is None) is asked
+        if not asked:
+            assert h.breaks(UNASKED) == "w1 ended by itself, and nobody had told it to stop"
+
+
+def test_a_program_that_ends_by_itself() -> None:
+    h = History(duties={"w1": ("claim",)})
+    h.lived("c1", "started")
+    h.lived("c1", "stopped")
+    assert h.verdict(by_name(UNASKED)) is None

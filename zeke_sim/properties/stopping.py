@@ -113,7 +113,7 @@ def nobody_ends_unasked(event: Lived, past: Past) -> None:
         asked.discard(event.node)
     elif event.what == "stopped" and event.node not in asked:
         node = past.nodes[event.node]
-        if node.workers or node.duties:
+        if node.workers or node.duties or event.node in past.rules.duties:
             raise Broken(f"{event.node} ended by itself, and nobody had told it to stop")
 
 
