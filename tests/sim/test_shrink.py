@@ -1,71 +1,120 @@
-"""Shrinking itself, over runs that are made up: which decisions a failure needs is known there."""
+"""What shrinking leaves: the decisions without which the same thing does not break, and no more of them."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+import itertools
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import pytest
-
-from zeke_sim import shrink as shrinking
-from zeke_sim.faults import NONE
-from zeke_sim.history import Violation
+from zeke_queue.catalog import Catalog
+from zeke_queue.errors import StorageError
+from zeke_sim.history import Began, Lived
+from zeke_sim.past import Broken, Past
 from zeke_sim.plan import Plan
-from zeke_sim.run import Outcome
-from zeke_sim.scenario import load
+from zeke_sim.properties import holds
+from zeke_sim.run import run
+from zeke_sim.scenario import Scenario, load
+from zeke_sim.setup import Setup
 from zeke_sim.shrink import shrink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from zeke_sim.scenario import Scenario
-
-ORDERS = {f"order/{n}": "w1" for n in range(400)}
-FAULTS = {f"w1/claim/{n}": {"fault": "lost", "back": 1.0} for n in range(40)}
+    from zeke_sim.draws import Draws
+    from zeke_sim.node import Node
+    from zeke_sim.run import Outcome
 
 
-class Runs:
-    """Runs that break by their decisions alone."""
-
-    def __init__(self, breaks: Callable[[Mapping[str, Any]], bool]) -> None:
-        self.breaks = breaks
-        self.made = 0
-
-    def run(self, scenario: Scenario | None, plan: Plan) -> Outcome:
-        del scenario
-        self.made += 1
-        violation = (
-            Violation("it holds", "it does not", at=1.0) if self.breaks(plan.decisions or {}) else None
-        )
-        return Outcome(plan, [], violation, 1.0, 1, (), datetime(2026, 3, 2, tzinfo=UTC))
+@holds("nothing runs", Began)
+def nothing_runs(event: Began, _past: Past) -> None:
+    """No handler begins, which takes no fault to break."""
+    raise Broken("a handler began", job=event.job)
 
 
-def shrunk(
-    breaks: Callable[[Mapping[str, Any]], bool], decisions: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> tuple[dict[str, Any], int]:
-    runs = Runs(breaks)
-    monkeypatch.setattr(shrinking, "run", runs.run)
-    failed = runs.run(None, Plan("retries", 1, "given", NONE, decisions))
-    small = shrink(load("retries"), failed)
-    return dict(small.outcome.plan.decisions or {}), runs.made
+@holds("nobody dies", Lived)
+def nobody_dies(event: Lived, _past: Past) -> None:
+    """No process is killed."""
+    if event.what == "killed":
+        raise Broken(f"{event.node} was killed")
 
 
-def test_two_faults_among_hundreds_are_found_in_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    needed = {"w1/claim/3", "w1/claim/31"}
-    left, runs = shrunk(lambda given: needed <= given.keys(), {**ORDERS, **FAULTS}, monkeypatch)
-    assert left == {address: {"fault": "lost"} for address in needed}
-    assert runs < 80
+def failing(scenario: Scenario) -> Outcome:
+    """Return the first run of a scenario that breaks something, and had decisions to make."""
+    runs = (run(scenario, scenario.plan(seed)) for seed in range(100))
+    return next(outcome for outcome in runs if outcome.violation and outcome.plan.decisions)
 
 
-def test_orders_that_matter_only_together_are_left_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(given: Mapping[str, Any]) -> bool:
-        orders = sum(address.startswith("order/") for address in given)
-        return "w1/claim/3" in given and orders in {0, len(ORDERS)}
-
-    left, runs = shrunk(breaks, {**ORDERS, **FAULTS}, monkeypatch)
-    assert left == {"w1/claim/3": {"fault": "lost"}}
-    assert runs < 80
+def test_what_breaks_without_any_fault_is_left_with_none() -> None:
+    scenario = replace(load("retries"), properties=(nothing_runs,))
+    shrunk = shrink(scenario, failing(scenario))
+    assert shrunk.outcome.plan.decisions == {}
+    assert shrunk.before > 0
 
 
-def test_what_fails_without_any_decision_has_none_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert shrunk(lambda _: True, {**ORDERS, **FAULTS}, monkeypatch)[0] == {}
+def test_a_fault_that_stays_has_no_more_to_it_than_it_needs() -> None:
+    scenario = replace(load("retries"), properties=(nobody_dies,))
+    found = [shrink(scenario, run(scenario, plan)) for plan in killing(scenario)]
+    assert len(found) > 1
+    for shrunk in found:
+        (decision,) = (shrunk.outcome.plan.decisions or {}).values()
+        assert decision["fault"].startswith("kill")
+        assert not {"back", "wait"} & set(decision)
+
+
+def killing(scenario: Scenario) -> list[Plan]:
+    """Return plans that kill a process, and say when it is back."""
+    outcomes = (run(scenario, scenario.plan(seed)) for seed in range(100))
+    return [
+        outcome.plan
+        for outcome in outcomes
+        if outcome.violation and any("back" in str(one) for one in (outcome.plan.decisions or {}).values())
+    ][:3]
+
+
+class Lost(Exception):
+    """A program was not answered."""
+
+
+class Done(Exception):
+    """A program was answered, and ends with an error all the same."""
+
+
+def ends_with_an_error(_draws: Draws) -> Setup:
+    """A program that ends with one error if the storage fails it, else with another."""
+
+    async def program(node: Node) -> None:
+        for _ in range(30):
+            try:
+                await node.queue.count()
+            except StorageError as error:
+                raise Lost from error
+            await node.queue.clock.sleep(0.2)
+        raise Done
+
+    return Setup(Catalog(), clients={"c1": program}, workers=0, supervisors=0, phase=10.0)
+
+
+def test_an_error_of_another_kind_is_another_failure() -> None:
+    scenario = Scenario("errors", "", ends_with_an_error, kinds=("refused",))
+    outcomes = (run(scenario, scenario.plan(seed)) for seed in range(300))
+    lost = next(o for o in outcomes if o.violation and isinstance(o.violation.__cause__, Lost))
+    small = shrink(scenario, lost).outcome
+    assert small.violation is not None
+    assert isinstance(small.violation.__cause__, Lost)
+    assert len(small.plan.decisions or {}) == 1
+
+
+def test_a_failure_that_does_not_replay_alike_is_told_with_the_first_event_that_differs() -> None:
+    numbers = itertools.count(100)  # which no seed knows
+
+    def build(draws: Draws) -> Setup:
+        async def look(node: Node) -> None:
+            await node.queue.count()
+
+        setup = load("retries").build(draws)
+        return replace(setup, clients={**setup.clients, f"c{next(numbers)}": look})
+
+    scenario = Scenario("unsteady", "", build, properties=(nothing_runs,))
+    shrunk = shrink(scenario, failing(scenario))
+    assert shrunk.unsteady is not None
+    assert re.match(r"event \d+ was .*c\d+.*, and is .*c\d+", shrunk.unsteady)
+    assert shrunk.replays == 0
