@@ -86,8 +86,30 @@ def test_what_a_clock_shows_twice_fires_once() -> None:
 
 
 def test_an_expression_beyond_the_plain_ones_is_not_judged() -> None:
-    assert fields_of("0 0 L * *") is None
-    assert fields_of("0 0 * * fri#2") is None
+    assert fields_of("0 0 15W * *") is None
+    assert fields_of("0 0 L * fri#2") is None
+
+
+@pytest.mark.parametrize(
+    ("expr", "days"),
+    [
+        ("0 9 L * *", ["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"]),
+        ("0 9 31 * *", ["2026-01-31", "2026-03-31", "2026-05-31"]),
+        ("0 9 * * 1#2", ["2026-01-12", "2026-02-09", "2026-03-09"]),
+        ("0 9 * * 1#5", ["2026-03-30", "2026-06-29"]),
+        ("0 9 * * L5", ["2026-01-30", "2026-02-27", "2026-03-27"]),
+        ("0 9 L,1 * *", ["2026-01-31", "2026-02-01", "2026-02-28", "2026-03-01"]),
+        ("0 9 13 * fri", ["2026-01-02", "2026-01-09", "2026-01-13", "2026-01-16"]),
+    ],
+)
+def test_days_of_the_month_and_their_places_in_it(expr: str, days: list[str]) -> None:
+    at, found = datetime(2026, 1, 1, 12, tzinfo=UTC), list[str]()
+    while len(found) < len(days):
+        tick = following(expr, "UTC", at)
+        assert tick is not None
+        found.append(tick.date().isoformat())
+        at = tick
+    assert found == days
 
 
 def tick_job(tick: datetime, name: str = "s", number: int = 1) -> NewJob:

@@ -33,7 +33,11 @@ _MINUTE: Final = 60
 
 
 class Fields(NamedTuple):
-    """A cron expression, as sets of numbers; weekdays from 0, which is Sunday, to 6."""
+    """A cron expression, as sets of numbers; weekdays from 0, which is Sunday, to 6.
+
+    ``last`` tells whether the month's last day is meant; ``nth`` are weekdays with their place in the month,
+    -1 for the last one.
+    """
 
     seconds: frozenset[int]
     minutes: frozenset[int]
@@ -42,12 +46,19 @@ class Fields(NamedTuple):
     months: frozenset[int]
     weekdays: frozenset[int]
     either: bool
+    last: bool
+    nth: frozenset[tuple[int, int]]
 
     def on(self, day: date) -> bool:
         """Tell whether it fires on a day; where both kinds of days are named, either will do."""
         if day.month not in self.months:
             return False
-        by_day, by_weekday = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        ends = (day + _DAY).day == 1
+        weekday, place = day.isoweekday() % 7, (day.day + 6) // 7
+        is_last = (day + 7 * _DAY).month != day.month
+        by_day = day.day in self.days or (self.last and ends)
+        by_weekday = weekday in self.weekdays or (weekday, place) in self.nth
+        by_weekday = by_weekday or (is_last and (weekday, -1) in self.nth)
         return by_day or by_weekday if self.either else by_day and by_weekday
 
     def at(self, wall: datetime) -> bool:
@@ -62,23 +73,49 @@ class Fields(NamedTuple):
 
 @lru_cache(maxsize=256)
 def fields_of(expr: str) -> Fields | None:
-    """Read an expression of lists, ranges, steps and names; None for one with more than those."""
+    """Read an expression; None for one that has more than lists, ranges, steps, names, ``L`` and ``#``."""
     words = expr.lower().split()
     try:
+        days_of, last = _without(words[2], {"l"})
+        weekdays_of, special = _without(words[4], {w for w in words[4].split(",") if "#" in w or w[0] == "l"})
+        nth = frozenset(map(_nth, special))
         minutes, hours, days, months, weekdays = (
             _numbers(word, low, high)
-            for word, (low, high) in zip(words, ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7)), strict=False)
+            for word, (low, high) in zip(
+                (words[0], words[1], days_of, words[3], weekdays_of),
+                ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7)),
+                strict=True,
+            )
         )
         seconds = _numbers(words[5], 0, 59) if len(words) > 5 else frozenset({0})  # noqa: PLR2004
     except ValueError:
         return None
     either = not words[2].startswith("*") and not words[4].startswith("*")
-    return Fields(seconds, minutes, hours, days, months, frozenset(day % 7 for day in weekdays), either)
+    if either and nth:
+        return None  # crons differ on what that means
+    weekdays = frozenset(day % 7 for day in weekdays)
+    return Fields(seconds, minutes, hours, days, months, weekdays, either, bool(last), nth)
+
+
+def _without(word: str, special: set[str]) -> tuple[str, list[str]]:
+    """Return a field without some of its parts, and those."""
+    parts = word.split(",")
+    return ",".join(part for part in parts if part not in special), [
+        part for part in parts if part in special
+    ]
+
+
+def _nth(part: str) -> tuple[int, int]:
+    """Read a weekday with its place in the month: ``1#2`` is its second Monday, ``l5`` its last Friday."""
+    if part[0] == "l":
+        return _number(part[1:]) % 7, -1
+    weekday, _, place = part.partition("#")
+    return _number(weekday) % 7, int(place)
 
 
 def _numbers(word: str, low: int, high: int) -> frozenset[int]:
     found: set[int] = set()
-    for part in word.split(","):
+    for part in word.split(",") if word else ():
         span, _, step = part.partition("/")
         first, _, last = span.partition("-")
         if first == "*":

@@ -79,6 +79,17 @@ NIGHTS: Final = (
 )
 """Gaps and overlaps, of an hour and of half an hour; and a night like any other."""
 
+SELDOM: Final = (
+    "0 9 L * *",
+    "0 9 15,31 * *",
+    "0 9 * * 1#2",
+    "30 6 * * L5",
+    "0 8 * 1-3,12 mon-fri",
+    "0 12 13 * fri",
+    "15 6 1-7/2 * *",
+)
+"""Expressions that fire so seldom that only what is noted of them can be wrong."""
+
 POLICIES: Final = ("skip", "once", "all", "all")
 
 
@@ -126,7 +137,7 @@ class Plans:
         """Draw what a schedule says; most are in the zone of the night."""
         draws = self._draws
         return {
-            "cron": draws.pick(self._expressions),
+            "cron": draws.pick(SELDOM) if draws.chance(0.1) else draws.pick(self._expressions),
             "zone": self._zone if draws.chance(0.85) else draws.pick(NIGHTS).zone,
             "catch_up": draws.pick(POLICIES),
             "task": "tick",
