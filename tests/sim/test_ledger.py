@@ -63,6 +63,18 @@ def test_faults_are_counted_by_what_they_hit() -> None:
     }
 
 
+def test_a_fault_of_a_node_hits_what_the_node_is_at() -> None:
+    h = History()
+    job = h.send()
+    h.claim(job)
+    h.events.append(Began(h.at, "w1", "a", job, 1))
+    for verb in ("extend", "note"):
+        fault(h, "w1", f"w1/{verb}/1", "lost")
+    h.invoke("settle", "w1", completed=(), failed=(), released=(), again=False)
+    fault(h, "w1", "node/w1/0", "pause")
+    assert ledger_of(h).faults == {"lost in running": 2, "pause in settling": 1}
+
+
 def test_calls_are_counted_by_how_they_ended() -> None:
     h = History()
     h.lived("w1", "started")

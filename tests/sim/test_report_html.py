@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.sim.report_samples import JOB, failure, long, overlap
-from zeke_sim.history import Ended, Violation
+from zeke_sim.history import Ended, Fault, Violation
 from zeke_sim.report import html
 from zeke_sim.report.shown import Shown
 
@@ -195,6 +195,12 @@ def test_a_decision_without_an_event_comes_last() -> None:
         ("w2/settle/1", False),
         ("order/17", True),
     ]
+
+
+def test_a_fault_may_last_for_ever() -> None:
+    for_ever = Fault(1.0, "db", "db/clock/1", "jump", float("inf"))
+    (fault,) = Page(failure(history=[for_ever], decisions={})).data()["faults"]
+    assert (fault["since"], fault["until"]) == (1.0, None)
 
 
 def test_a_violation_may_name_a_job_that_never_was() -> None:

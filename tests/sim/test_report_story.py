@@ -55,6 +55,16 @@ def test_two_workers_with_one_attempt_are_two_leases() -> None:
     assert [(lease.attempt, lease.since, lease.until) for lease in leases] == [(1, 0.0, 2.0), (1, 2.0, None)]
 
 
+def test_a_lease_ends_when_its_job_goes_to_the_archive() -> None:
+    script = Script()
+    script.insert(JOB, "mail.send")
+    claim(script, "w1", JOB)
+    script.at = 2.0
+    script.archive(JOB)
+    (lease,) = story.read(script.history()).leases
+    assert (lease.until, lease.outcome) == (2.0, "gone")
+
+
 def test_a_lease_whose_claim_is_not_known_lies_with_its_worker() -> None:
     script = Script()
     script.insert(JOB, "mail.send")

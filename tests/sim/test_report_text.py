@@ -8,7 +8,8 @@ import pytest
 from rich.cells import cell_len
 from rich.text import Text
 
-from tests.sim.report_samples import JOB, NODES, failure, long, overlap
+from tests.sim.report_samples import JOB, NODES, Script, claim, failure, long, overlap
+from zeke_queue.model import JobState
 from zeke_sim.history import Fault, Lived, Violation
 from zeke_sim.report import text
 
@@ -83,6 +84,21 @@ def test_the_time_line_shows_who_held_the_job_and_where_it_broke() -> None:
     assert third[lines[axis].index("3 s")] == "b"
     assert broken.index("╰") == lines[axis].index("3.8 s")
     assert broken.endswith("▲")
+
+
+def test_of_a_long_life_the_end_is_drawn() -> None:
+    script = Script()
+    script.insert(JOB, "mail.send")
+    for _ in range(60):
+        script.at += 1.0
+        claim(script, "w1", JOB)
+        script.at += 1.0
+        script.change(JOB, JobState.RETRY)
+    broken = Violation("unique_effects", "twice", job=JOB, since=119.0, at=120.0)
+    lines = text.screen(failure(history=script.history(), violation=broken, decisions={})).split("\n")
+    (lane,) = [line for line in lines if line.startswith("  w1 ")]
+    assert "├60" in lane
+    assert "├1─" not in lane
 
 
 def test_a_handler_that_died_with_its_node_is_marked_and_the_node_is_gone() -> None:

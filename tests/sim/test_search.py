@@ -37,6 +37,16 @@ def test_a_broken_property_is_found_and_named(found: Finding) -> None:
     assert "left without an answer" in found.violation.text
 
 
+def test_a_search_ends_when_its_time_is_up_and_tells_of_each_run() -> None:
+    told: list[int] = []
+    assert (
+        find(["retries"], itertools.count(), 0.3, seen=lambda _, outcome: told.append(outcome.plan.seed))
+        is None
+    )
+    assert told == list(range(len(told)))
+    assert told
+
+
 def test_the_run_stops_at_the_event_that_broke_it(found: Finding) -> None:
     last = found.outcome.events[-1]
     assert (last.at, getattr(last, "outcome", None)) == (found.violation.at, "unknown")

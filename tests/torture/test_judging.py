@@ -122,6 +122,13 @@ def test_a_settlement_whose_commit_has_no_answer_gives_way_to_one_that_has() -> 
     assert whose(change(2, ACTIVE, after), supervisors, commit, workers) == 3
 
 
+def test_a_settlement_that_was_surely_done_goes_before_one_that_may_have_been() -> None:
+    maybe = settle(1, (1, 3), FAILED, outcome="unknown")
+    surely = settle(2, (1, 3), FAILED._replace(retry_in=1.2), result={JOB})
+    after = RETRY._replace(start_after=BEGAN + timedelta(seconds=3))
+    assert whose(change(2, ACTIVE, after), maybe, surely) == 2
+
+
 @pytest.mark.parametrize(("output", "waits", "due"), [("2", 1.0, 2.9), ("1", 5.0, 6.9)])
 def test_a_settlement_is_of_the_call_whose_output_and_delay_it_has(
     output: str, waits: float, due: float

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -16,11 +15,10 @@ from zeke_sim.history import (
     Began,
     Change,
     Ended,
+    Fault,
+    Lived,
     Violation,
 )
-
-if TYPE_CHECKING:
-    pass
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
 JOB, WORKER = UUID(int=1), UUID(int=2)
@@ -60,6 +58,8 @@ def test_a_long_schedule_has_every_fault_and_ends_in_time() -> None:
     assert {one.node for one in planned} == {*NODES, "server", chaos.ALL}
     assert max(one.at + one.length for one in planned) <= 600
     assert {one.length > 3 for one in planned if one.kind == "pause"} == {True, False}
+    ends = [one.at + one.length for seed in range(40) for one in chaos.schedule(seed, 60, NODES, 3)]
+    assert 59 < max(ends) <= 60
 
 
 @pytest.fixture
@@ -81,5 +81,11 @@ def test_what_processes_wrote_stands_between_the_commits_by_time(tmp_path: Path,
     (tmp_path / "w1.jsonl").write_text(f"{dumps(began)}\n{dumps(ended)}\n")
     assert [type(one) for one in judging.read(tmp_path)] == [Change, Began, Change, Ended]
     assert judging.rules(tmp_path).lease == 3.0
+    w1, *_ = put_together = judging.put_together(tmp_path)
+    assert (len(put_together), type(w1)) == (4, Change), "nobody lived, as far as is known"
+    with (tmp_path / "w1.jsonl").open("a") as file:
+        file.write(f"{dumps(Lived(0.5, 'w1', 'started'))}\n")
+    stall, *_ = judging.put_together(tmp_path)
+    assert stall == Fault(0.0, "w1", "w1/stall", "stall", None), "it may stand still at any time"
     broken = Violation("a rule", "a text", job=JOB, at=4.0)
     assert judging.life(judging.read(tmp_path), broken)[1] == "    2.000  w1       a 000001 begins attempt 1"

@@ -1,0 +1,105 @@
+"""Work for simulated worlds: attempts do what their script says, programs what they planned, at its time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.sending import SendOptions
+from zeke_sim.draws import Decisions
+from zeke_sim.history import Began, Ended, Invoked
+from zeke_sim.run import run
+from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
+from zeke_sim.workloads import RESULTS, UNSAID, Known, Script, Step, act, doing, script, sending, tending
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zeke_sim.draws import Draws
+    from zeke_sim.history import Event
+    from zeke_sim.workloads import Deed
+
+
+def happened(*deeds: tuple[float, Deed], expire_in: float = 1.0) -> Sequence[Event]:
+    """Return the history of a calm world in which a program does some deeds."""
+
+    def build(_draws: Draws) -> Setup:
+        catalog = Catalog()
+        catalog.task("work", retry_limit=2, retry_delay=1, expire_in=expire_in)(act)
+        return Setup(catalog, clients={"c1": doing(deeds)}, workers=1, phase=20.0)
+
+    scenario = Scenario("calm", "", build, kinds=())
+    outcome = run(scenario, scenario.plan(1).with_decisions({}))
+    assert outcome.violation is None, outcome.violation
+    return outcome.events
+
+
+def attempts(*steps: Step, expire_in: float = 1.0) -> list[tuple[float, Ended]]:
+    """Run a job; return how long each attempt took, and how it ended."""
+    events = happened((1.0, sending(Known(), 0, "work", Script(steps=list(steps)))), expire_in=expire_in)
+    began = {event.attempt: event.at for event in events if isinstance(event, Began)}
+    return [(event.at - began[event.attempt], event) for event in events if isinstance(event, Ended)]
+
+
+@pytest.mark.parametrize("result", RESULTS)
+def test_an_attempt_returns_what_its_script_says(result: Any) -> None:
+    ((took, ended),) = attempts(Step(seconds=0.5, result=result))
+    assert took == pytest.approx(0.5, abs=0.01)
+    assert (ended.how, ended.value) == ("returned", {"attempt": 1} if result == UNSAID else result)
+
+
+def test_each_attempt_ends_as_its_own_step_says_and_one_beyond_them_returns() -> None:
+    ends = [ended for _, ended in attempts(Step(end="raise"), Step(end="retry", after=2.0))]
+    assert [(end.how, end.asked) for end in ends] == [("raised", None), ("raised", 2.0), ("returned", None)]
+    (failed,) = attempts(Step(end="fail"), Step())
+    assert failed[1].how == "raised"
+    assert [end.asked for _, end in attempts(Step(end="snooze", after=3.0))] == [3.0, None]
+
+
+@pytest.mark.parametrize(
+    ("step", "took", "how"),
+    [
+        (Step(seconds=9.0), 1.0, "cancelled"),
+        (Step(seconds=9.0, cleanup=2.0), 3.0, "cancelled"),
+        (Step(seconds=9.0, swallow=2.0), 3.0, "returned"),
+        (Step(seconds=4.0, swallow=60.0), 4.0, "returned"),
+        (Step(seconds=2.0, extend=5.0), 2.0, "returned"),
+    ],
+    ids=["at once", "after it cleaned up", "a while later", "never", "moved its deadline"],
+)
+def test_an_attempt_heeds_its_deadline_as_its_script_says(step: Step, took: float, how: str) -> None:
+    (first, *_) = attempts(step)
+    assert first[0] == pytest.approx(took, abs=0.05)
+    assert first[1].how == how
+
+
+def test_deeds_are_done_at_their_times_in_whatever_order_they_were_given() -> None:
+    known = Known()
+    deeds = [
+        (6.0, tending(known, 1, "cancel")),
+        (7.0, tending(known, 9, "cancel")),
+        (4.0, sending(known, 1, "work", Script(), SendOptions(delay=60.0))),
+        (2.0, sending(known, 0, "work", Script())),
+    ]
+    calls = [(event.verb, event.at) for event in happened(*deeds) if isinstance(event, Invoked)]
+    mine = [(verb, at) for verb, at in calls if verb in {"insert", "cancel"}]
+    assert [verb for verb, _ in mine] == ["insert", "insert", "cancel"], "nobody was sent as number 9"
+    assert [at for _, at in mine] == pytest.approx([2.0, 4.0, 6.0], abs=0.05)
+
+
+def test_scripts_are_drawn_as_hasty_and_stubborn_as_is_asked() -> None:
+    draws = Decisions(1).draws("scripts")
+
+    def steps(**how: Any) -> list[Step]:
+        return [step for _ in range(200) for step in script(draws, longest=3.0, **how).steps]
+
+    slow, usual, stubborn = steps(hasty=0), steps(), steps(stubborn=0.5)
+    assert sum(0 < step.seconds <= 3.0 for step in slow) / len(slow) > 0.99
+    assert sum(not step.seconds for step in usual) / len(usual) == pytest.approx(2 / 3, abs=0.1)
+    assert not any(step.swallow or step.cleanup for step in usual)
+    assert sum(bool(step.cleanup) for step in stubborn) / len(stubborn) == pytest.approx(0.5, abs=0.1)
+    assert {step.extend for step in usual} == {0.0, 20.0}
+    assert {step.end for step in usual} == {"return", "raise", "retry", "fail", "snooze"}
