@@ -89,7 +89,8 @@ async def test_an_async_handler_that_would_wait_for_itself_is_told_so(place: Pla
     async def wrong(job: JobContext) -> None:
         job.wait(job.send("wrong"))
 
-    assert "on the event loop itself nothing can be waited for" in (await place.run_one(wrong)).output["message"]
+    told = (await place.run_one(wrong)).output["message"]
+    assert "on the event loop itself nothing can be waited for" in told
 
 
 async def test_a_thread_keeps_its_lane_until_it_returns_and_its_late_result_counts_for_nothing(
