@@ -60,14 +60,19 @@ def never_woken(ops: Sequence[Op], heard: Sequence[str], end: World) -> str | No
         idle, claim = own[-2:]
         since = heard[heard.index(f"asleep {client}") :]
         for name in idle.arguments[1] or ():
-            if name in since or end.storage.gives_nothing(name) or end.storage.is_paused(name):
+            if end.storage.gives_nothing(name) or end.storage.is_paused(name):
                 continue
             due = set(end.storage.due([name]))
+            brought: dict[object, Op] = {}
             for op in ops:
                 shown = op.end if op.transaction is None else ends.get((op.client, op.transaction), 0)
                 missed = op.waited and op.transaction is None and (op.begin or 0) < idle.end
                 if shown > (claim.begin or 0) and not missed and _makes_work(op, name, due, end):
-                    return f"client {client} sleeps on {name!r}, and heard only {since}, not of {op}"
+                    brought[op if op.transaction is None else (op.client, op.transaction)] = op
+            # Each transaction tells once, however much it brought; none knows what comes of the others.
+            if since.count(name) < len(brought):
+                told = "\n  ".join(map(str, brought.values()))
+                return f"client {client} sleeps on {name!r}, and heard only {since} of\n  {told}"
     return None
 
 

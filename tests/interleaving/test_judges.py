@@ -1,0 +1,131 @@
+"""What judges interleavings finds what is wrong: in hand-made histories, and where locks meet on a server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.interleaving.allowed import Search, World
+from tests.interleaving.history import COMMIT, History, Op
+from tests.interleaving.scheduler import Drawn
+from tests.interleaving.scripts import B, by_ids, claim, hold, insert, job, job_id, limit
+from tests.interleaving.steps import Script, Transaction
+from tests.interleaving.waking import never_woken
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.interleaving.arena import Arena
+    from tests.interleaving.steps import Do
+    from zeke_queue.storage.memory import Snapshot
+
+WAITING = (insert(job(1), job(2)),)
+
+
+def done(*steps: Do) -> tuple[list[Any], Snapshot]:
+    """Do verbs one after the other; returns their answers, and what is there in the end."""
+    world = World(steps)
+    return world.answers_before, world.storage.dump()
+
+
+def asked(client: int, step: Do, answer: Any, ticks: tuple[int, int]) -> Op:
+    """A verb of one statement that lasted from one tick to another."""
+    begin, end = ticks
+    return Op(client, step.verb, step.arguments, step.options, None, answer, begin, end, [step.verb], [end])
+
+
+def allowed(before: Sequence[Do], rows: Snapshot, *ops: Op) -> bool:
+    history = History()
+    history.ops = list(ops)
+    return Search(before, history, rows).run().order is not None
+
+
+def test_what_two_were_given_is_not_allowed() -> None:
+    (_, first, rest), rows = done(*WAITING, claim(limit=1), claim())
+    assert allowed(WAITING, rows, asked(0, claim(limit=1), first, (1, 4)), asked(1, claim(), rest, (2, 3)))
+    assert not allowed(
+        WAITING, rows, asked(0, claim(limit=1), first, (1, 4)), asked(1, claim(), first, (2, 3))
+    )
+    assert not allowed(
+        WAITING, rows, asked(0, claim(limit=1), first, (1, 4)), asked(1, claim(), [*first, *rest], (2, 3))
+    )
+
+
+def test_more_than_a_limit_admits_is_not_allowed() -> None:
+    before = (limit(1), *WAITING)
+    (*_, one), full = done(*before, claim())
+    (_, both), too_full = done(*WAITING, claim())
+    assert allowed(before, full, asked(0, claim(), one, (1, 2)))
+    assert not allowed(before, too_full, asked(0, claim(), both, (1, 2)))
+
+
+def test_a_job_that_is_due_must_not_be_left() -> None:
+    (_, first), rows = done(*WAITING, claim(limit=1))
+    assert allowed(WAITING, rows, asked(0, claim(limit=1), first, (1, 2)))
+    assert not allowed(WAITING, rows, asked(0, claim(), first, (1, 2)))
+
+
+def test_an_answer_without_its_rows_is_not_allowed() -> None:
+    (_, first, rest), rows = done(*WAITING, claim(limit=1), claim())
+    assert not allowed(WAITING, rows, asked(0, claim(limit=1), first, (1, 2)))
+    assert not allowed(WAITING, done(*WAITING)[1], asked(0, claim(), [*first, *rest], (1, 2)))
+
+
+@pytest.mark.parametrize(("ticks", "right"), [((2, 4), True), ((4, 5), False)], ids=["at once", "after"])
+async def test_of_two_that_did_not_overlap_the_earlier_is_first(
+    ticks: tuple[int, int], *, right: bool
+) -> None:
+    cancel = by_ids("cancel", 1)
+    (_, claimed, cancelled), rows = done(*WAITING, claim(), cancel)
+    assert cancelled == {job_id(1)}
+    ops = asked(0, cancel, cancelled, (1, 3)), asked(1, claim(), claimed, ticks)
+    assert allowed(WAITING, rows, *ops) is right
+
+
+# Wake-ups
+
+
+def sleeper(heard: Sequence[str], *ops: Op) -> str | None:
+    """Judge somebody who sleeps on queue "a" from tick 3 on, beside a world with what others sent."""
+    falls_asleep = [
+        Op(0, "idle", (B, ["a"]), begin=0, end=1, answer=None),
+        Op(0, "claim", claim().arguments, begin=2, end=3, answer=[]),
+    ]
+    sent = [insert(*op.arguments[0]) for op in ops if op.verb == "insert"]
+    return never_woken([*falls_asleep, *ops], ["asleep 0", *heard], World(sent))
+
+
+def send(client: int, number: int, ticks: tuple[int, int], transaction: int | None = None) -> Op:
+    op = asked(client, insert(job(number)), [job_id(number)], ticks)
+    op.transaction = transaction
+    return op
+
+
+def test_who_is_told_of_nothing_sleeps_beside_work() -> None:
+    assert "sleeps on 'a'" in (sleeper([], send(1, 1, (4, 5))) or "")
+    assert "sleeps on 'a'" in (sleeper(["b"], send(1, 1, (4, 5))) or "")
+    assert sleeper(["a"], send(1, 1, (4, 5))) is None
+    assert sleeper([]) is None
+    assert sleeper([], send(1, 1, (1, 2))) is None, "his own look came later"
+
+
+def test_each_transaction_that_brings_work_has_to_tell() -> None:
+    one, other = send(1, 1, (4, 5)), send(2, 2, (6, 7))
+    assert sleeper(["a"], one, other) is not None
+    assert sleeper(["a", "a"], one, other) is None
+    together = send(1, 1, (4, 5), 0), send(1, 2, (6, 7), 0), Op(1, COMMIT, transaction=0, begin=8, end=9)
+    assert sleeper(["a"], *together) is None
+    assert sleeper([], *together) is not None
+
+
+# On a server
+
+
+async def test_locks_that_meet_are_told(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    crossed = (Transaction(hold(1), hold(2)),), (Transaction(hold(2), hold(1)),)
+    script = Script("two who lock in other orders", WAITING, crossed)
+    assert [(await arena.play(script, Drawn(seed))).wrong for seed in range(8)] == [None] * 8
+    monkeypatch.setattr(Script, "may_deadlock", property(lambda _: False))
+    told = [(await arena.play(script, Drawn(seed))).wrong for seed in range(8)]
+    assert any(one is not None and "were undone, though locks have an order" in one for one in told)
