@@ -6,8 +6,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tests.sim.histories import CANCELLED, WORKERS, History
-from zeke_queue.model import JobState, Released, WorkerInfo
+from zeke_queue.core.failure import error_record
+from zeke_queue.model import Failed, JobState, Released, WorkerInfo
 from zeke_sim.history import Began, Ended, Fault, WorkerRow
+from zeke_sim.properties import by_name
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -200,3 +202,16 @@ def test_handlers_without_a_script_take_what_time_they_will() -> None:
     _ended(h, job, "returned")
     h.overdue(job, "deadline")
     assert h.verdict() is None
+
+
+def test_an_extension_that_is_answered_when_the_time_is_up() -> None:
+    for late, holds in ((0.0, True), (0.5, False)):
+        h = History()
+        job = _began(h, expire_in=5.0)
+        h.wait(5.0 - 0.004 - late)
+        h.extend(job, 20.0)
+        h.wait(late)
+        _ended(h, job)
+        assert (h.verdict(by_name(REASON)) is None) is holds
+        h.settle(job, Failed(job, 1, 1.0, error_record("Expired", "too long"), JobState.EXPIRED))
+        assert (h.verdict(by_name("nobody's time is cut short")) is None) is holds

@@ -6,9 +6,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.model import Failed, JobState
-from zeke_sim.history import Answered, Change
+from zeke_sim.history import Answered, Change, Ended
 from zeke_sim.past import MOMENT, Broken
 from zeke_sim.properties.holding import holds, is_end, is_extension
+from zeke_sim.properties.interruptions import deadline
 from zeke_sim.properties.settling import error_of, outcomes, settled
 
 if TYPE_CHECKING:
@@ -101,23 +102,17 @@ def nobodys_time_is_cut_short(event: Change, past: Past) -> None:
 def _up(ask: Ask, event: Change, past: Past) -> None:
     """See that an attempt's time was up on its worker's clock when the worker said so."""
     row = event.before
-    if row is None:
+    claim = None if row is None else past.lives[row.id].claims.get(row.attempt)
+    if row is None or claim is None:
         return
-    life = past.lives[row.id]
-    claim = life.claims.get(row.attempt)
-    call = past.calls.get(claim.call) if claim is not None and claim.call is not None else None
-    if claim is None or call is None or claim.after is None:
-        return
-    due = call.invoked.at + claim.after.expire_in / (1 + past.rules.drift)
-    for extension in life.extensions.get(row.attempt, ()):
-        extended = extension.call.invoked.at + _seconds(extension) / (1 + past.rules.drift)
-        due = extended if extension.call.outcome == "ok" else min(due, extended)
     said = ask.call.invoked.at
+    now = Ended(said, ask.call.invoked.node, "", row.id, row.attempt, "cancelled", None)
+    due = deadline(now, past, 1 / (1 + past.rules.drift))
     if said < due - MOMENT.total_seconds():
         raise Broken(
             f"attempt {row.attempt} is called expired at {said:.3f} s, and has time until {due:.3f} s",
             job=row.id,
-            since=call.invoked.at,
+            since=claim.at,
         )
 
 

@@ -199,7 +199,10 @@ def _moved(due: float, extension: Ask, pace: float) -> float:
     asked: Any = extension.what
     moved, answered = extension.call.invoked.at + asked.seconds * pace, extension.call.answered
     if extension.call.outcome == "ok" and answered is not None and answered.result:
-        return max(moved, answered.at) if pace > 1 else moved
+        if pace > 1:
+            return max(moved, answered.at)
+        # An answer that comes when the time is up already may come too late.
+        return moved if answered.at + _SHORT < due else min(due, moved)
     return max(due, moved) if pace > 1 else min(due, moved)
 
 
