@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.interleaving import arena as playing
 from tests.interleaving.allowed import Search, World
 from tests.interleaving.history import COMMIT, History, Op
 from tests.interleaving.scheduler import Drawn
-from tests.interleaving.scripts import B, by_ids, claim, hold, insert, job, job_id, limit
+from tests.interleaving.scripts import B, begun, by_ids, claim, hold, insert, job, job_id, limit
 from tests.interleaving.steps import Script, Transaction
 from tests.interleaving.waking import never_woken
 
@@ -64,6 +65,21 @@ def test_a_job_that_is_due_must_not_be_left() -> None:
     (_, first), rows = done(*WAITING, claim(limit=1))
     assert allowed(WAITING, rows, asked(0, claim(limit=1), first, (1, 2)))
     assert not allowed(WAITING, rows, asked(0, claim(), first, (1, 2)))
+
+
+def test_a_limited_queue_with_room_must_not_be_left() -> None:
+    for most, right in ((1, True), (2, False)):
+        before = (limit(most), *begun(job(1)), insert(job(2)))
+        _, rows = done(*before)
+        assert allowed(before, rows, asked(0, claim(), [], (1, 2))) is right
+
+
+def test_an_answer_that_says_something_else_is_not_allowed() -> None:
+    cancel = by_ids("cancel", 1, 3)
+    (_, cancelled), rows = done(*WAITING, cancel)
+    assert allowed(WAITING, rows, asked(0, cancel, cancelled, (1, 2)))
+    for other in (set[Any](), {job_id(1), job_id(3)}):
+        assert not allowed(WAITING, rows, asked(0, cancel, other, (1, 2)))
 
 
 def test_an_answer_without_its_rows_is_not_allowed() -> None:
@@ -129,3 +145,14 @@ async def test_locks_that_meet_are_told(arena: Arena, monkeypatch: pytest.Monkey
     monkeypatch.setattr(Script, "may_deadlock", property(lambda _: False))
     told = [(await arena.play(script, Drawn(seed))).wrong for seed in range(8)]
     assert any(one is not None and "were undone, though locks have an order" in one for one in told)
+
+
+async def test_who_is_kept_waiting_though_nobody_should_be_is_told(
+    arena: Arena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel = by_ids("cancel", 1)
+    script = Script("one waits for the other", WAITING, ((Transaction(cancel),), (cancel,)))
+    assert [(await arena.play(script, Drawn(seed))).wrong for seed in range(4)] == [None] * 4
+    monkeypatch.setattr(playing, "NEVER_WAIT", frozenset({"cancel"}))
+    told = [(await arena.play(script, Drawn(seed))).wrong for seed in range(4)]
+    assert any(one is not None and "was kept waiting" in one for one in told)
