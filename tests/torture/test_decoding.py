@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from contextlib import ExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
+from typing import Any, cast
 
 import pytest
 
 from tests.torture.cluster import Cluster, Decoder, commits, happened, read_commits
 from tests.torture.decoding import Commit, Tables, read_change, seconds
+from tests.torture.samples import COMMITTED, JOB, JOB_TEXT, NOW, WORKER
 from zeke_queue.model import JobState, NewJob, Schedule, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_sim.history import (
@@ -20,27 +20,6 @@ from zeke_sim.history import (
     QueueRow,
     ScheduleRow,
     WorkerRow,
-)
-
-if TYPE_CHECKING:
-    pass
-
-NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
-JOB, WORKER = UUID(int=1), UUID(int=2)
-
-COMMITTED = NOW + timedelta(seconds=2)
-
-
-JOB_TEXT = (
-    f"id[uuid]:'{JOB}' name[text]:'it''s [text]:''x'' new-tuple: a' priority[integer]:-5"
-    " data[jsonb]:'{\"a\": \"b c\"}' state[pgboss.job_state]:'created' retrylimit[integer]:3"
-    " retrycount[integer]:0 retrydelay[integer]:1 retrybackoff[boolean]:true"
-    " startafter[timestamp with time zone]:'2026-01-02 03:04:05.678+00'"
-    " startedon[timestamp with time zone]:null singletonkey[text]:'null'"
-    " singletonon[timestamp without time zone]:'2026-01-02 03:04:00' expirein[interval]:'PT1M2.5S'"
-    " createdon[timestamp with time zone]:'2026-01-02 03:04:05.678+00'"
-    " completedon[timestamp with time zone]:null output[jsonb]:null attempt[integer]:0 worker[uuid]:null"
-    " parent[uuid]:null retrydelaymax[integer]:null history[jsonb]:null"
 )
 
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
-from uuid import UUID
 
 import psycopg
 import pytest
 
 from tests.clocks import FrozenClock
 from tests.torture.recording import PASSED_ON, Journal, Recording, dumps, loads, recorded_verbs
+from tests.torture.samples import JOB, NOW, WORKER
 from zeke_queue.errors import BadOption, StorageUnavailable
 from zeke_queue.model import CatchUp, Claimed, Failed, JobState, NewJob, Schedule, Want
 from zeke_queue.storage.memory import MemoryStorage
@@ -26,11 +25,6 @@ from zeke_sim.history import (
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-NOW = datetime(2026, 1, 2, 3, 4, 5, 678000, UTC)
-JOB, WORKER = UUID(int=1), UUID(int=2)
-
-COMMITTED = NOW + timedelta(seconds=2)
 
 
 def written(path: Path) -> list[Event]:

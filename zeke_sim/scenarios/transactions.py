@@ -1,8 +1,8 @@
 """Jobs and an application's own rows that are written together, or not at all.
 
-Shops place orders: each is a row, and a job to ship it, in one transaction, which may wait before it
-commits, or change its mind and roll back; it may also cancel an earlier order's job, or send under a key
-that another shop's open transaction has taken. Shipping an order marks its row and sends a child that
+Shops place orders: each is a row, and a job to ship it, in one transaction, which may wait before it commits,
+or change its mind and roll back; it may send under a key that another shop's open transaction has taken, and
+cancel an earlier order's job in another transaction. Shipping an order marks its row and sends a child that
 notifies the customer, in one transaction of the job; some attempts fail within it, after the send, and some
 after the commit. Answers of commits get lost, the server goes away with transactions open, processes die in
 them. Who does not know what came of a transaction does it again: all is keyed by the order, so that it is
