@@ -67,8 +67,6 @@ class Gate:
         self.running: str | None = None
         self.pid = 0
         self.op: Op | None = None
-        self.undone = 0
-        """How often the server undid a transaction of this client's for the sake of others."""
         self.undoes_next = False
         self.inside = False
         """Whether a statement that was let go stands inside, at the first row that it writes."""
@@ -110,10 +108,9 @@ class Gate:
 
     def passed(self, error: BaseException | None) -> None:
         """Note that the statement has ended, and how."""
-        if isinstance(error, psycopg.Error) and error.sqlstate in ("40P01", "40001"):
-            self.undone += 1
-            if self.op is not None:
-                self.op.undone = True
+        if isinstance(error, psycopg.Error) and error.sqlstate in ("40P01", "40001") and self.op is not None:
+            self.op.undone = True
+            self.op.deadlocked |= error.sqlstate == "40P01"
         tick = self._tick()
         if self.op is not None and not self.undoes_next:
             self.op.ended.append(tick)

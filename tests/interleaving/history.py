@@ -37,6 +37,8 @@ class Op:
         waited: whether one of them was kept waiting, by another client or inside.
         kept: the names of those that another client kept waiting.
         undone: whether the server undid its transaction for the sake of another.
+        deadlocked: whether that ended a deadlock.
+        kept_by: the verbs of others that kept it waiting, or of whose transactions they were.
     """
 
     client: int
@@ -52,6 +54,8 @@ class Op:
     waited: bool = False
     kept: list[str] = field(default_factory=list[str])
     undone: bool = False
+    deadlocked: bool = False
+    kept_by: set[Op] = field(default_factory=set["Op"], repr=False)
 
     def __str__(self) -> str:
         where = "" if self.transaction is None else f" in t{self.transaction}"

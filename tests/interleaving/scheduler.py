@@ -132,14 +132,12 @@ class Ran(NamedTuple):
     Attributes:
         schedule: the statements in the order in which they were let go, each with its client's number.
         waits: how often one was kept waiting by another client.
-        undone: how many transactions the server undid for the sake of others, but for what was planned.
         errors: what clients raised that no storage should.
     """
 
     history: History
     schedule: tuple[tuple[int, str], ...]
     waits: int
-    undone: int
     errors: tuple[BaseException, ...]
 
 
@@ -177,7 +175,7 @@ class Scheduler:
         self.history = History()
         gates = self._gates[: len(scripts)]
         for gate in gates:
-            gate.is_open, gate.undone = False, 0
+            gate.is_open = False
         clients = [
             Client(number, storage, gate, self.history, self._ear)
             for number, (storage, gate) in enumerate(zip(self.storages, gates, strict=False))
@@ -190,7 +188,7 @@ class Scheduler:
         schedule: list[tuple[int, str]] = []
         try:
             async with asyncio.timeout(_RUN_SECONDS):
-                waits, planned = await self._let_go_one_by_one(gates, choose, schedule)
+                waits = await self._let_go_one_by_one(gates, choose, schedule)
         except TimeoutError:
             raise AssertionError(f"This never ended:\n{told(schedule)}\n{self.history}") from None
         finally:
@@ -201,23 +199,18 @@ class Scheduler:
                 task.cancel()
             ended = await asyncio.gather(*self._tasks, return_exceptions=True)
         errors = tuple(error for error in ended if error is not None)
-        undone = sum(gate.undone for gate in gates) - planned
-        return Ran(self.history, tuple(schedule), waits, undone, errors)
+        return Ran(self.history, tuple(schedule), waits, errors)
 
     async def _let_go_one_by_one(
         self, gates: Sequence[Gate], choose: Chooser, schedule: list[tuple[int, str]]
-    ) -> tuple[int, int]:
-        """Let statements go until there are no more, and note which.
-
-        Returns:
-            How many verbs were kept waiting, and how many transactions the server was told to undo.
-        """
-        waits = planned = 0
+    ) -> int:
+        """Let statements go until there are no more; returns how often one was kept waiting."""
+        waits = 0
         while True:
             waits += await self._settle(gates)
             standing = [number for number, gate in enumerate(gates) if gate.stands]
             if not standing:
-                return waits, planned
+                return waits
             chosen = choose(standing)
             gate = gates[chosen]
             if gate.inside:
@@ -225,7 +218,6 @@ class Scheduler:
                 await self._brake.take_off(gate)
                 continue
             undo = gate.may_be_undone and choose.undoes()
-            planned += undo
             if choose.brakes():
                 await self._brake.put_on(gate)
             else:
@@ -261,6 +253,11 @@ class Scheduler:
         """Return how many are kept waiting anew, if each of these is, in the end by one that stands."""
         found = await (await self._watch.execute(BLOCKERS, [[gate.pid for gate in running]])).fetchall()
         blockers: dict[int, list[int]] = dict(found)
+        ops = {gate.pid: gate.op for gate in gates}
+        for gate in running:
+            if gate.op is not None:
+                others = (ops.get(pid) for pid in blockers.get(gate.pid, ()))
+                gate.op.kept_by.update(other for other in others if other is not None)
         standing = {gate.pid for gate in gates if gate.stopped_at is not None} | {self._brake.pid}
 
         def waits_for_one_that_stands(pid: int, seen: frozenset[int]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
@@ -131,18 +130,6 @@ class Script(NamedTuple):
     name: str
     before: tuple[Do | float, ...]
     clients: tuple[tuple[Step, ...], ...]
-
-    @property
-    def may_deadlock(self) -> bool:
-        """Tell whether locks may meet in any order.
-
-        An application's transaction of several verbs takes them as it likes; and places that jobs hold are
-        taken in the order of ids by whoever returns to them, in that of their keys by who is new. Else the
-        order of ARCHITECTURE.md holds, and nobody is ever undone.
-        """
-        steps = chain.from_iterable(self.clients)
-        longer = any(isinstance(step, Transaction) and len(step.steps) > 1 for step in steps)
-        return longer or " key " in str(self)
 
     def __str__(self) -> str:
         before = "\n".join(f"  before: {step}" for step in self.before)

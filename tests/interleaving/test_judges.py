@@ -9,8 +9,9 @@ import pytest
 from tests.interleaving import arena as playing
 from tests.interleaving.allowed import Search, World
 from tests.interleaving.history import COMMIT, History, Op
+from tests.interleaving.meeting import unexcused
 from tests.interleaving.scheduler import Drawn
-from tests.interleaving.scripts import B, begun, by_ids, claim, hold, insert, job, job_id, limit
+from tests.interleaving.scripts import B, begun, by_ids, claim, hold, insert, job, job_id, limit, settle
 from tests.interleaving.steps import Script, Transaction
 from tests.interleaving.waking import never_woken
 
@@ -135,16 +136,67 @@ def test_each_transaction_that_brings_work_has_to_tell() -> None:
     assert sleeper([], *together) is not None
 
 
+# Deadlocks
+
+
+KEYED = (insert(job(1, singleton_key="k"), job(2)),)
+OF_ITSELF = insert(job(9, singleton_key="z"))
+
+
+@pytest.mark.parametrize(
+    ("before", "step", "excused"),
+    [
+        (WAITING, by_ids("cancel", 2, 1), False),
+        (KEYED, by_ids("cancel", 2, 1), False),
+        (KEYED, settle("complete", 1, 2), False),
+        (WAITING, settle("retry", 1, 2), False),
+        (KEYED, settle("retry", 1, 2), True),
+        (KEYED, settle("release", 2, 1), True),
+        (KEYED, by_ids("retry", 2, 1), True),
+        (KEYED, by_ids("resume", 2), False),
+        (WAITING, insert(job(3, singleton_key="l")), True),
+        (WAITING, insert(job(3, slot_seconds=60)), True),
+        (WAITING, insert(job(3)), False),
+    ],
+    ids=str,
+)
+def test_a_deadlock_is_excused_by_who_takes_a_place(
+    before: tuple[Do, ...], step: Do, *, excused: bool
+) -> None:
+    victim, other = asked(0, by_ids("cancel", 1, 2), set(), (1, 5)), asked(1, step, set(), (2, 4))
+    third, alone = asked(2, by_ids("cancel", 2), set(), (2, 4)), asked(3, OF_ITSELF, [], (1, 6))
+    victim.deadlocked = True
+    victim.kept_by, third.kept_by, other.kept_by = {third}, {other}, {victim}
+    script = Script("", before, ())
+    assert unexcused(script, [victim, other, third, alone]) == ([] if excused else [victim])
+    victim.deadlocked = False
+    assert unexcused(script, [victim, other, third]) == []
+
+
+def test_a_deadlock_is_excused_by_a_transaction_of_several_verbs() -> None:
+    victim, other = (asked(n, by_ids("cancel", 1, 2), set(), (1, 5)) for n in (0, 1))
+    first = asked(1, by_ids("cancel", 2), set(), (0, 1))
+    victim.deadlocked, victim.kept_by = True, {other}
+    first.transaction = other.transaction = 0
+    commit = Op(1, COMMIT, transaction=0)
+    assert unexcused(Script("", WAITING, ()), [victim, other, commit]) == [victim]
+    assert unexcused(Script("", WAITING, ()), [first, victim, other, commit]) == []
+
+
 # On a server
 
 
 async def test_locks_that_meet_are_told(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
     crossed = (Transaction(hold(1), hold(2)),), (Transaction(hold(2), hold(1)),)
     script = Script("two who lock in other orders", WAITING, crossed)
-    assert [(await arena.play(script, Drawn(seed))).wrong for seed in range(8)] == [None] * 8
-    monkeypatch.setattr(Script, "may_deadlock", property(lambda _: False))
+    played = [await arena.play(script, Drawn(seed)) for seed in range(8)]
+    assert [one.wrong for one in played] == [None] * 8, "an application may"
+    met = [op for one in played for op in one.ran.history.ops if op.deadlocked]
+    assert met
+    assert all({other.client for other in op.kept_by} == {1 - op.client} for op in met)
+    monkeypatch.setattr(playing, "unexcused", lambda _, ops: [op for op in ops if op.deadlocked])
     told = [(await arena.play(script, Drawn(seed))).wrong for seed in range(8)]
-    assert any(one is not None and "were undone, though locks have an order" in one for one in told)
+    assert any(one is not None and "locks have an order, and met" in one for one in told)
 
 
 async def test_who_is_kept_waiting_though_nobody_should_be_is_told(

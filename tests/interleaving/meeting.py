@@ -1,0 +1,69 @@
+"""Whether a deadlock is a fault of ours: locks have an order (ARCHITECTURE.md), by which nobody is undone.
+
+Two things may meet in any order all the same. An application's transaction of several verbs takes locks as it
+likes. And places are taken in the order of ids by jobs that return to them, in that of their keys by new
+ones. So a deadlock is excused if one that had a part in it was of these; else it is told.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+from tests.interleaving.history import COMMIT, ROLLBACK
+from zeke_queue.model import Failed, NewJob, Released
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from uuid import UUID
+
+    from tests.interleaving.history import Op
+    from tests.interleaving.steps import Script
+
+
+def unexcused(script: Script, ops: Sequence[Op]) -> list[Op]:
+    """Return the verbs that the server undid to end a deadlock for which there is no excuse."""
+    several = Counter(_transaction(op) for op in ops if op.verb not in (COMMIT, ROLLBACK))
+    before = [step for step in script.before if not isinstance(step, (int, float))]
+    jobs = _found(NewJob, [*(step.arguments for step in before), *(op.arguments for op in ops)])
+    placed = {job.id for job in jobs if job.singleton_key is not None or job.slot_seconds}
+
+    def excuses(op: Op) -> bool:
+        return several[_transaction(op)] > 1 or not placed.isdisjoint(_taking_places(op))
+
+    return [op for op in ops if op.deadlocked and not any(map(excuses, _circle(op)))]
+
+
+def _circle(op: Op) -> set[Op]:
+    """Return whom a verb waited for, and whom those waited for, with itself."""
+    found, left = {op}, [op]
+    while left:
+        for other in left.pop().kept_by - found:
+            found.add(other)
+            left.append(other)
+    return found
+
+
+def _transaction(op: Op) -> object:
+    return op if op.transaction is None else (op.client, op.transaction)
+
+
+def _taking_places(op: Op) -> Iterable[UUID]:
+    """Return the jobs that a verb has take their places, as far as they have any."""
+    if op.verb == "insert":
+        return [job.id for job in op.arguments[0]]
+    if op.verb in ("resume", "retry"):
+        return op.arguments[0]
+    if op.verb == "settle":
+        failed = [one.id for one in _found(Failed, list(op.arguments)) if one.retry_in is not None]
+        return [*failed, *(one.id for one in _found(Released, list(op.arguments)))]
+    return ()
+
+
+def _found(kind: type, value: Any) -> Iterator[Any]:
+    """Yield what is of a kind in lists and tuples, at any depth."""
+    if isinstance(value, kind):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        yield from chain.from_iterable(_found(kind, one) for one in value)
