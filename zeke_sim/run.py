@@ -42,6 +42,7 @@ class Outcome:
         ticks: callbacks that were run.
         nodes: names of the nodes.
         epoch: the virtual time at 0.
+        deeds: what clients did or left out, by address.
     """
 
     plan: Plan
@@ -51,6 +52,7 @@ class Outcome:
     ticks: int
     nodes: tuple[str, ...]
     epoch: datetime
+    deeds: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -111,6 +113,7 @@ def _run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None) 
         ticks=world.loop.ticks,
         nodes=tuple(world.nodes),
         epoch=world.epoch,
+        deeds=tuple(world.deeds),
     )
 
 

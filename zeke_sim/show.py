@@ -47,7 +47,12 @@ def shown(
     violation = outcome.violation
     if violation is None:
         raise ValueError("nothing broke in this run")
-    decisions = dict(outcome.plan.decisions or {})
+    left_out = sum(deed in (outcome.plan.decisions or {}) for deed in outcome.deeds)
+    decisions = {
+        address: decision
+        for address, decision in (outcome.plan.decisions or {}).items()
+        if address not in outcome.deeds
+    }
     return Shown(
         scenario=outcome.plan.scenario,
         seed=outcome.plan.seed,
@@ -65,6 +70,8 @@ def shown(
         epoch=outcome.epoch,
         command=f"zeke sim replay {files.plan}",
         plan=json.loads(outcome.plan.dumps()),
+        deeds=len(outcome.deeds),
+        deeds_left_out=left_out,
     )
 
 

@@ -1,7 +1,8 @@
 """Makes a failing plan small: decisions are left out as long as the same property breaks.
 
 Delta debugging over the decisions by their addresses, after whole kinds of them were tried at once: orders,
-passed rows, delays. A decision that is left out is the ordinary case, and leaves the others as they are.
+passed rows, delays. A decision that is left out is the ordinary case, and leaves the others as they are. Then
+clients leave out what they do, a deed at a time.
 A program that ended with an error must go on to end with an error of that kind.
 
 Source: Zeller and Hildebrandt, Simplifying and Isolating Failure-Inducing Input (2002), algorithm ddmin.
@@ -59,6 +60,7 @@ def shrink(scenario: Scenario, failed: Outcome, seconds: float = SECONDS) -> Shr
     search = _Shrinking(scenario, failed, budget)
     search.by_kinds()
     search.by_halves()
+    search.of_deeds()
     search.of_details()
     small = search.best
     replays, unsteady = 0, None
@@ -90,6 +92,10 @@ class _Shrinking:
     def _decisions(self) -> dict[str, Any]:
         return dict(self.best.plan.decisions or {})
 
+    def _wrong(self) -> list[str]:
+        """Return what goes wrong, or out of order; the other decisions leave deeds out."""
+        return [address for address in self._decisions if address not in self.best.deeds]
+
     def by_kinds(self) -> None:
         """Leave out all decisions of one kind at once: orders, say, often mean something together only."""
         for kind in (_is_order, _is_delay, _is_skip, _is_wake):
@@ -100,8 +106,7 @@ class _Shrinking:
     def by_halves(self) -> None:
         """Leave out parts, in ever smaller pieces, until no single decision can be missed."""
         pieces = 2
-        while len(self._decisions) >= 2 and not self._budget.used_up:  # noqa: PLR2004
-            addresses = list(self._decisions)
+        while len(addresses := self._wrong()) >= 2 and not self._budget.used_up:  # noqa: PLR2004
             size = max(1, len(addresses) // pieces)
             smaller = False
             for start in range(0, len(addresses), size):
@@ -115,8 +120,17 @@ class _Shrinking:
                 break
             else:
                 pieces = min(len(addresses), pieces * 2)
-        if len(self._decisions) == 1:
-            self._try_without(lambda _address, _one: True)
+        if len(addresses) == 1:
+            self._try_without(lambda address, _: address in addresses)
+
+    def of_deeds(self) -> None:
+        """Have clients leave out what the failure does without, and then what goes wrong for nothing."""
+        before = self.best
+        for address in reversed(self.best.deeds):
+            if address not in self._decisions:
+                self._try({**self._decisions, address: True})
+        if self.best is not before:
+            self.by_halves()
 
     def of_details(self) -> None:
         """Leave out the delays of faults that stay."""

@@ -172,7 +172,9 @@ def doing(deeds: Sequence[tuple[float, Deed]]) -> Main:
 
     async def main(node: Node) -> None:
         loop = asyncio.get_running_loop()
-        for at, deed in sorted(deeds, key=lambda planned: planned[0]):
+        for number, (at, deed) in enumerate(sorted(deeds, key=lambda planned: planned[0])):
+            if node.world.leaves_out(f"deed/{node.name}/{number}"):
+                continue
             if (left := at - loop.time()) > 0:
                 await asyncio.sleep(left)
             await through_faults(lambda deed=deed: deed(node))

@@ -76,6 +76,7 @@ class World:
         self.over = False
         self.open_calls = 0
         self.running: dict[tuple[UUID, int], tuple[str, str]] = {}
+        self.deeds: dict[str, None] = {}
         self._calls = 0
         self._jobs: dict[UUID, int] = {}
         self._progress = asyncio.Event()
@@ -129,6 +130,15 @@ class World:
     def job_number(self, job: UUID) -> int:
         """Return a job's number in the order in which jobs came to be."""
         return self._jobs.setdefault(job, len(self._jobs))
+
+    def leaves_out(self, deed: str) -> bool:
+        """Decide whether a client leaves a deed out; in a run that is drawn it does all of them.
+
+        Args:
+            deed: its address: ``deed/``, the client's name, and which one it is.
+        """
+        self.deeds[deed] = None
+        return bool(self.decisions.at(deed, lambda _: None))
 
     # Nodes.
 

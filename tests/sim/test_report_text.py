@@ -172,3 +172,8 @@ def test_a_decision_is_told_in_words(decision: object, told: str) -> None:
 )
 def test_shrinking_is_told(before: int, seconds: float | None, replays: int, told: str) -> None:
     assert failure(decisions_before=before, shrink_seconds=seconds, replays=replays).shrinking() == told
+
+
+def test_what_clients_left_out_is_told() -> None:
+    told = failure(decisions_before=20, shrink_seconds=1.0, replays=3, deeds=12, deeds_left_out=9).shrinking()
+    assert ", 12 deeds → 3, in 1.0 s" in told

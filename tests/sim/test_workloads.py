@@ -103,3 +103,18 @@ def test_scripts_are_drawn_as_hasty_and_stubborn_as_is_asked() -> None:
     assert sum(bool(step.cleanup) for step in stubborn) / len(stubborn) == pytest.approx(0.5, abs=0.1)
     assert {step.extend for step in usual} == {0.0, 20.0}
     assert {step.end for step in usual} == {"return", "raise", "retry", "fail", "snooze"}
+
+
+def test_a_program_leaves_out_the_deeds_that_a_plan_names() -> None:
+    def build(_draws: Draws) -> Setup:
+        catalog = Catalog()
+        catalog.task("work")(act)
+        known = Known()
+        sends = [(1.0 + number, sending(known, number, "work", Script())) for number in range(3)]
+        return Setup(catalog, clients={"c1": doing(sends)}, workers=1, phase=5.0)
+
+    scenario = Scenario("calm", "", build, kinds=())
+    outcome = run(scenario, scenario.plan(1).with_decisions({"deed/c1/1": True}))
+    assert outcome.deeds == ("deed/c1/0", "deed/c1/1", "deed/c1/2")
+    sent = [event.at for event in outcome.events if isinstance(event, Invoked) and event.verb == "insert"]
+    assert sent == [1.0, 3.0]

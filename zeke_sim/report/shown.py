@@ -32,6 +32,8 @@ class Shown:
         nodes: the nodes' names, in the order of their lanes.
         epoch: the virtual time at 0, aware.
         command: one line for a shell that replays the plan.
+        deeds: how many things the clients of the run do, or leave out.
+        deeds_left_out: how many of them they leave out, since it fails without.
         plan: the whole plan as JSON values, for a test that needs no file; None if only its path is known.
     """
 
@@ -51,6 +53,8 @@ class Shown:
     epoch: datetime
     command: str
     plan: Mapping[str, object] | None = None
+    deeds: int = 0
+    deeds_left_out: int = 0
 
     def shrinking(self) -> str:
         """What shrinking did: ``214 decisions → 3, in 4.1 s, replayed 3 times``."""
@@ -59,6 +63,9 @@ class Shown:
         if self.shrink_seconds is None:
             told = f"{left} decision{'' if left == 1 else 's'}, not shrunk"
         else:
-            told += f" → {left}, in {self.shrink_seconds:.1f} s"
+            told += f" → {left}"
+            if self.deeds_left_out:
+                told += f", {self.deeds} deeds → {self.deeds - self.deeds_left_out}"
+            told += f", in {self.shrink_seconds:.1f} s"
         times = {0: "not replayed", 1: "replayed once", 2: "replayed twice"}
         return f"{told}, {times.get(self.replays, f'replayed {self.replays} times')}"

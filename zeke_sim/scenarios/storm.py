@@ -104,8 +104,10 @@ def _sender(
     parcels: list[tuple[float, str, Script, dict[str, Any]]], sent: list[UUID]
 ) -> Callable[[Node], Awaitable[None]]:
     async def send(node: Node) -> None:
-        for before, task, payload, options in parcels:
+        for number, (before, task, payload, options) in enumerate(parcels):
             await asyncio.sleep(before)
+            if node.world.leaves_out(f"deed/{node.name}/{number}"):
+                continue
             job = await through_faults(
                 lambda task=task, payload=payload, options=options: node.queue.send(task, payload, **options)
             )
@@ -117,8 +119,10 @@ def _sender(
 
 def _operator(orders: list[tuple[float, str, int]], sent: list[UUID]) -> Callable[[Node], Awaitable[None]]:
     async def operate(node: Node) -> None:
-        for before, what, which in orders:
+        for number, (before, what, which) in enumerate(orders):
             await asyncio.sleep(before)
+            if node.world.leaves_out(f"deed/{node.name}/{number}"):
+                continue
             if what in {"pause", "unpause"}:
                 await _pause(node, paused=what == "pause")
             elif sent:

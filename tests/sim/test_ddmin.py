@@ -1,0 +1,88 @@
+"""Shrinking over runs that are made up, of which it is known which decisions and deeds a failure needs."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from zeke_sim import shrink as shrinking
+from zeke_sim.faults import NONE
+from zeke_sim.history import Violation
+from zeke_sim.plan import Plan
+from zeke_sim.run import Outcome
+from zeke_sim.scenario import load
+from zeke_sim.shrink import shrink
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from zeke_sim.scenario import Scenario
+
+ORDERS = {f"order/{n}": "w1" for n in range(400)}
+FAULTS = {f"w1/claim/{n}": {"fault": "lost", "back": 1.0} for n in range(40)}
+DEEDS = tuple(f"deed/c1/{n}" for n in range(5))
+
+
+class Runs:
+    """Runs that break by their decisions alone."""
+
+    def __init__(self, breaks: Callable[[Mapping[str, Any]], bool]) -> None:
+        self.breaks = breaks
+        self.made = 0
+
+    def run(self, scenario: Scenario | None, plan: Plan) -> Outcome:
+        del scenario
+        self.made += 1
+        violation = (
+            Violation("it holds", "it does not", at=1.0) if self.breaks(plan.decisions or {}) else None
+        )
+        return Outcome(plan, [], violation, 1.0, 1, (), datetime(2026, 3, 2, tzinfo=UTC), DEEDS)
+
+
+def shrunk(
+    breaks: Callable[[Mapping[str, Any]], bool], decisions: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> tuple[dict[str, Any], int]:
+    runs = Runs(breaks)
+    monkeypatch.setattr(shrinking, "run", runs.run)
+    failed = runs.run(None, Plan("retries", 1, "given", NONE, decisions))
+    small = shrink(load("retries"), failed)
+    return dict(small.outcome.plan.decisions or {}), runs.made
+
+
+def test_two_faults_among_hundreds_are_found_in_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = {"w1/claim/3", "w1/claim/31"}
+    left, runs = shrunk(lambda given: needed <= given.keys(), {**ORDERS, **FAULTS}, monkeypatch)
+    assert left == {address: {"fault": "lost"} for address in needed} | dict.fromkeys(DEEDS, True)
+    assert runs < 80
+
+
+def test_orders_that_matter_only_together_are_left_out_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(given: Mapping[str, Any]) -> bool:
+        orders = sum(address.startswith("order/") for address in given)
+        return "w1/claim/3" in given and orders in {0, len(ORDERS)}
+
+    left, runs = shrunk(breaks, {**ORDERS, **FAULTS}, monkeypatch)
+    assert left == {"w1/claim/3": {"fault": "lost"}} | dict.fromkeys(DEEDS, True)
+    assert runs < 80
+
+
+def test_what_fails_without_any_decision_has_none_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert shrunk(lambda _: True, {**ORDERS, **FAULTS}, monkeypatch)[0] == dict.fromkeys(DEEDS, True)
+
+
+def test_deeds_that_a_failure_needs_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(given: Mapping[str, Any]) -> bool:
+        return "w1/claim/3" in given and not {"deed/c1/1", "deed/c1/4"} & given.keys()
+
+    left, _ = shrunk(breaks, FAULTS, monkeypatch)
+    assert left.keys() == {"w1/claim/3", "deed/c1/0", "deed/c1/2", "deed/c1/3"}
+
+
+def test_a_fault_that_only_a_deed_needed_goes_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(given: Mapping[str, Any]) -> bool:
+        return "w1/claim/3" in given and ("w1/claim/7" in given or "deed/c1/2" in given)
+
+    left, _ = shrunk(breaks, FAULTS, monkeypatch)
+    assert [address for address in left if "claim" in address] == ["w1/claim/3"]
