@@ -136,6 +136,18 @@ def test_each_transaction_that_brings_work_has_to_tell() -> None:
     assert sleeper([], *together) is not None
 
 
+def test_a_job_that_only_passed_by_counts_once() -> None:
+    released = settle("release", 1)
+    cancelled, back, again = (
+        asked(n, step, {job_id(1)}, (2 * n + 2, 2 * n + 3))
+        for n, step in enumerate((by_ids("cancel", 1), released, by_ids("resume", 1)), 1)
+    )
+    sent = send(4, 1, (0, 1))
+    assert sleeper(["a"], sent, cancelled, again) is None, "who cancels brings nothing"
+    assert sleeper(["a"], sent, cancelled, back, again) is not None
+    assert sleeper(["a", "a"], sent, cancelled, back, again) is None
+
+
 # Deadlocks
 
 

@@ -9,6 +9,7 @@ begun before he fell asleep, and waited.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -18,7 +19,8 @@ from tests.interleaving.history import COMMIT, Op
 from zeke_queue.storage.postgres.verbs import work_channel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
+    from uuid import UUID
 
     from tests.interleaving.allowed import World
 
@@ -64,16 +66,36 @@ def never_woken(ops: Sequence[Op], heard: Sequence[str], end: World) -> str | No
                 continue
             due = set(end.storage.due([name]))
             brought: dict[object, Op] = {}
+            surely: set[object] = set()
             for op in ops:
                 shown = op.end if op.transaction is None else ends.get((op.client, op.transaction), 0)
                 missed = op.waited and op.transaction is None and (op.begin or 0) < idle.end
                 if shown > (claim.begin or 0) and not missed and _makes_work(op, name, due, end):
-                    brought[op if op.transaction is None else (op.client, op.transaction)] = op
+                    transaction = op if op.transaction is None else (op.client, op.transaction)
+                    brought[transaction] = op
+                    if not due.isdisjoint(_made_due(op, ops)):
+                        surely.add(transaction)
             # Each transaction tells once, however much it brought; none knows what comes of the others.
-            if since.count(name) < len(brought):
+            if since.count(name) < len(surely) or (brought and name not in since):
                 told = "\n  ".join(map(str, brought.values()))
                 return f"client {client} sleeps on {name!r}, and heard only {since} of\n  {told}"
     return None
+
+
+def _made_due(op: Op, ops: Sequence[Op]) -> Collection[UUID]:
+    """Return the jobs that wait, due at once, by what this verb did: for certain, and not by another send."""
+    if op.verb == "insert":
+        sent = Counter(job.id for other in ops if other.verb == "insert" for job in other.arguments[0])
+        return [job_id for job_id in op.answer if sent[job_id] == 1]
+    if op.verb in ("resume", "retry"):
+        return op.answer
+    if op.verb == "settle":
+        _, failed, released = (*op.arguments, (), ())[:3]
+        again = [one.id for one in failed if one.retry_in == 0] + [
+            one.id for one in released if one.delay == 0
+        ]
+        return op.answer & set(again)
+    return ()
 
 
 def _makes_work(op: Op, name: str, due: set[Any], end: World) -> bool:
