@@ -185,6 +185,15 @@ def test_a_supervisor_in_the_same_process_gives_back_what_is_overdue() -> None:
         assert (h.verdict(by_name(SAYS)) is None) is holds
 
 
+def test_what_is_said_late_of_a_job_that_another_of_its_id_has_followed() -> None:
+    h = History()
+    job = h.send()
+    h.beat("w2")
+    h.claim(job, node="w2")
+    h.invoke("settle", "w1", completed=(Completed(job, 1, "1"),), failed=(), released=(), again=True)
+    assert h.verdict(by_name(SAYS)) is None
+
+
 @pytest.mark.parametrize(
     ("outcome", "said"),
     [

@@ -70,13 +70,25 @@ def _judge(outcome: Any, event: Invoked, past: Past) -> None:
                 job=outcome.id,
                 since=life.began[outcome.attempt][-1].at,
             )
-    elif outcome.attempt in life.claims and (
+    elif _claimed(outcome, event, past) and (
         isinstance(outcome, Completed) or (isinstance(outcome, Failed) and error.get("type") not in UNBEGUN)
     ):
         raise Broken(
             f"{_shown(outcome, error)} is said of attempt {outcome.attempt}, whose handler never began",
             job=outcome.id,
         )
+
+
+def _claimed(outcome: Any, event: Invoked, past: Past) -> bool:
+    """Tell whether who speaks claimed the attempt; else it speaks of an earlier job of this id.
+
+    Which it also may who speaks again, and was judged when it spoke first.
+    """
+    if event.args.get("again"):
+        return False
+    claim = past.lives[outcome.id].claims.get(outcome.attempt)
+    call = past.calls.get(claim.call) if claim is not None and claim.call is not None else None
+    return call is not None and call.invoked.node == event.node
 
 
 def _was_overdue(outcome: Any, error: dict[str, Any], past: Past) -> bool:
