@@ -51,6 +51,14 @@ def test_a_worker_that_is_known_though_it_has_left() -> None:
     assert h.breaks(KNOWN) == f"worker {WORKERS['w1']} has left, and is still known"
 
 
+def test_a_beat_that_overtakes_the_goodbye() -> None:
+    h = History()
+    call = h.invoke("leave", "w1", worker=WORKERS["w1"])
+    h.beat()
+    h.answer(call)
+    assert h.verdict() is None
+
+
 def _note(h: History, job: UUID, outcome: str = "ok") -> None:
     line = JobEvent(job, 1, "log", '{"message": "x"}')
     h.answer(h.invoke("note", "w1", events=(line,)), outcome=outcome)

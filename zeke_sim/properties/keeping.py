@@ -30,9 +30,11 @@ def a_worker_is_known_until_it_leaves(event: WorkerRow | Invoked | Answered, pas
         left.add(event.args["worker"])
         return
     if isinstance(event, Answered):
-        worker = past.calls[event.call].invoked.args["worker"]
-        rows = past.beats.get(worker, [])
-        if event.outcome == "ok" and rows and not any(row.gone for row in rows):
+        goodbye = past.calls[event.call].invoked
+        worker, rows = goodbye.args["worker"], past.beats.get(goodbye.args["worker"], [])
+        # A beat that was on its way may come after.
+        known = rows and rows[-1].at <= goodbye.at and not any(row.gone for row in rows)
+        if event.outcome == "ok" and known:
             raise Broken(f"worker {worker} has left, and is still known", since=event.at)
         return
     if not event.gone or event.worker in left:
