@@ -74,7 +74,7 @@ class Arena:
         if ran.errors:
             return Played(ran, f"a client raised {ran.errors!r}", 0)
         if met := unexcused(script, ran.history.ops):
-            return Played(ran, f"locks have an order, and met: {'; '.join(map(str, met))}", 0)
+            return Played(ran, f"locks have an order, and the server undid: {'; '.join(map(str, met))}", 0)
         kept = [str(op) for op in ran.history.ops if not NEVER_WAIT.isdisjoint(op.kept)]
         if kept:
             return Played(

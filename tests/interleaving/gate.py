@@ -111,6 +111,7 @@ class Gate:
         if isinstance(error, psycopg.Error) and error.sqlstate in ("40P01", "40001") and self.op is not None:
             self.op.undone = True
             self.op.deadlocked |= error.sqlstate == "40P01"
+            self.op.outrun |= error.sqlstate == "40001" and not self.undoes_next
         tick = self._tick()
         if self.op is not None and not self.undoes_next:
             self.op.ended.append(tick)

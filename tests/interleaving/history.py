@@ -38,6 +38,7 @@ class Op:
         kept: the names of those that another client kept waiting.
         undone: whether the server undid its transaction for the sake of another.
         deadlocked: whether that ended a deadlock.
+        outrun: whether it was since a row had changed that it saw, which no plan of ours asked for.
         kept_by: the verbs of others that kept it waiting, or of whose transactions they were.
     """
 
@@ -55,6 +56,7 @@ class Op:
     kept: list[str] = field(default_factory=list[str])
     undone: bool = False
     deadlocked: bool = False
+    outrun: bool = False
     kept_by: set[Op] = field(default_factory=set["Op"], repr=False)
 
     def __str__(self) -> str:

@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 
 
 def unexcused(script: Script, ops: Sequence[Op]) -> list[Op]:
-    """Return the verbs that the server undid to end a deadlock for which there is no excuse."""
+    """Return the verbs that the server undid without an excuse.
+
+    That is to end a deadlock in which none had a part that may; or since another had changed a row, which at
+    the isolation that all verbs are made for, read committed, undoes nobody.
+    """
     several = Counter(_transaction(op) for op in ops if op.verb not in (COMMIT, ROLLBACK))
     before = [step for step in script.before if not isinstance(step, (int, float))]
     jobs = _found(NewJob, [*(step.arguments for step in before), *(op.arguments for op in ops)])
@@ -32,7 +36,7 @@ def unexcused(script: Script, ops: Sequence[Op]) -> list[Op]:
     def excuses(op: Op) -> bool:
         return several[_transaction(op)] > 1 or not placed.isdisjoint(_taking_places(op))
 
-    return [op for op in ops if op.deadlocked and not any(map(excuses, _circle(op)))]
+    return [op for op in ops if op.outrun or (op.deadlocked and not any(map(excuses, _circle(op))))]
 
 
 def _circle(op: Op) -> set[Op]:

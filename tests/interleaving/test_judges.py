@@ -208,7 +208,7 @@ async def test_locks_that_meet_are_told(arena: Arena, monkeypatch: pytest.Monkey
     assert all({other.client for other in op.kept_by} == {1 - op.client} for op in met)
     monkeypatch.setattr(playing, "unexcused", lambda _, ops: [op for op in ops if op.deadlocked])
     told = [(await arena.play(script, Drawn(seed))).wrong for seed in range(8)]
-    assert any(one is not None and "locks have an order, and met" in one for one in told)
+    assert any(one is not None and "locks have an order, and the server undid" in one for one in told)
 
 
 async def test_who_is_kept_waiting_though_nobody_should_be_is_told(

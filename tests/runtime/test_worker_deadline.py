@@ -174,5 +174,6 @@ async def test_a_handler_that_goes_on_after_its_cancellation_is_cancelled_again_
         for times in (1, 2, 3):
             place.clock.advance(60)
             await until(lambda at=times: asked == at)
+            await turns()
         await worker.drain()
     assert "cancellation_ignored" in lines.messages
