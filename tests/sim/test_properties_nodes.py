@@ -152,6 +152,16 @@ def test_jobs_that_need_not_be_picked_up() -> None:
     assert h.verdict() is None
 
 
+def test_a_job_that_a_transaction_keeps_locked_need_not_be_picked_up() -> None:
+    for transaction, holds in ((7, True), (None, False)):
+        h = idle()
+        job = h.send()
+        h.invoke("cancel", transaction=transaction, ids=(job,))
+        h.wait(60)
+        h.beat("w1")
+        assert (h.verdict(by_name("due jobs are picked up")) is None) is holds
+
+
 def test_a_busy_worker_need_not_look() -> None:
     h = idle()
     job = h.send()

@@ -63,7 +63,7 @@ def _begun(name: str, verbs: tuple[str, ...], past: Past) -> None:
 def due_jobs_are_picked_up(event: Change | End, past: Past) -> None:
     """When nothing fails any more, an idle worker claims what is due within its poll interval.
 
-    Whether it was woken or not. What it may not claim (paused, no room) is not due.
+    Whether it was woken or not. What it may not claim (paused, no room, locked) is not due.
     """
     quiet = past.since.get("quiet")
     if quiet is None:
@@ -84,7 +84,7 @@ def _in_time(row: Image, since: float, quiet: float, past: Past) -> None:
     due = max(since, past.instant(row.start_after), quiet + WORKER_RECOVERS, free)
     looks = 1 if rules.strict_order else LOOKS
     most = looks * rules.poll * (1 + rules.drift) + rules.slack
-    if past.at <= due + most:
+    if past.at <= due + most or past.at <= (due := max(due, _locked_until(row.id, past))) + most:
         return
     for crew in past.crews.values():
         idle = _idle_since(crew, row, past)
@@ -95,6 +95,16 @@ def _in_time(row: Image, since: float, quiet: float, past: Past) -> None:
                 job=row.id,
                 since=due,
             )
+
+
+def _locked_until(job: UUID, past: Past) -> float:
+    """Return until when transactions that were to change a job may have kept it locked; 0 if none did."""
+    until = 0.0
+    for calls in past.transactions.values():
+        if any(job in call.invoked.args.get("ids", ()) for call in calls):
+            ended = [past.at if call.answered is None else call.answered.at for call in calls]
+            until = max(until, *ended)
+    return until
 
 
 def _open_since(name: str, past: Past) -> float | None:

@@ -148,6 +148,8 @@ def _see_patience(node: Node, wait: Wait) -> None:
     """See that a stream was not given up before nothing was heard for as long as watchers are patient."""
     events, now = node.world.recorder.events, node.world.time()
     asked = {event.call: event for event in events if isinstance(event, Invoked) and event.node == node.name}
+    over = {event.call: event.at for event in events if isinstance(event, Answered)}
+    looks = [call for call in asked.values() if call.verb == "get" and wait.job in call.args["ids"]]
     watched, away = False, now
     for event in events:
         if not isinstance(event, Answered) or event.call not in asked:
@@ -158,8 +160,9 @@ def _see_patience(node: Node, wait: Wait) -> None:
         elif call.verb != "get" or wait.job not in call.args["ids"]:
             continue
         elif event.outcome == "ok":
-            # While nothing is watched, others have asked, for whom a stream does not look.
-            away = now if watched else away
+            # Others ask too, for whom a stream does not look: while nothing is watched, or besides its look.
+            another = any(one.call < event.call and over.get(one.call, now) > event.at for one in looks)
+            away = now if watched and not another else away
             continue
         if event.outcome != "ok":
             away = min(away, event.at)
