@@ -150,22 +150,23 @@ def _see_patience(node: Node, wait: Wait) -> None:
     asked = {event.call: event for event in events if isinstance(event, Invoked) and event.node == node.name}
     over = {event.call: event.at for event in events if isinstance(event, Answered)}
     looks = [call for call in asked.values() if call.verb == "get" and wait.job in call.args["ids"]]
-    watched, away = False, now
+    watched, away = math.inf, now
     for event in events:
         if not isinstance(event, Answered) or event.call not in asked:
             continue
         call = asked[event.call]
         if call.verb == "watch" and call.args["job_id"] == wait.job:
-            watched = event.outcome == "ok"
+            watched = event.at if event.outcome == "ok" else math.inf
         elif call.verb != "get" or wait.job not in call.args["ids"]:
             continue
         elif event.outcome == "ok":
-            # Others ask too, for whom a stream does not look: while nothing is watched, or besides its look.
+            # Others ask too, for whom a stream does not look: before it watches, or besides its own look.
             another = any(one.call < event.call and over.get(one.call, now) > event.at for one in looks)
-            away = now if watched and not another else away
+            away = now if watched <= call.at and not another else away
             continue
         if event.outcome != "ok":
-            away = min(away, event.at)
+            # After a look that failed the stream watches anew.
+            away, watched = min(away, event.at), math.inf
     if now - away < PATIENCE:
         raise Violation(
             "who waits is patient", f"after {now - away:.3f} s", job=wait.job, since=away, at=now
