@@ -80,7 +80,7 @@ def run_(
 ) -> None:
     """Search for a run that breaks a property; exit with 1 if there is one."""
     with _told():
-        from zeke_sim import campaign  # noqa: PLC0415
+        from zeke_sim import campaign
 
         _writable(folder, ("--emit-test", emit_test))
         for name in scenarios or ():
@@ -118,10 +118,10 @@ def replay(
 ) -> None:
     """Run a plan again, twice; exit with 1 if it breaks a property, or if the two runs differ."""
     with _told():
-        from zeke_sim.report import as_json, html  # noqa: PLC0415
-        from zeke_sim.run import run  # noqa: PLC0415
-        from zeke_sim.show import Written, shown  # noqa: PLC0415
-        from zeke_sim.shrink import Shrunk, divergence  # noqa: PLC0415
+        from zeke_sim.report import as_json, html
+        from zeke_sim.run import run
+        from zeke_sim.show import Written, shown
+        from zeke_sim.shrink import Shrunk, divergence
 
         given = _read(plan)
         files = Written(plan, page or plan.with_suffix(".html"))
@@ -158,7 +158,7 @@ def shrink(
 ) -> None:
     """Make a failing plan smaller; writes it into the folder."""
     with _told():
-        from zeke_sim.run import run  # noqa: PLC0415
+        from zeke_sim.run import run
 
         given = _read(plan)
         _writable(folder, ("--emit-test", emit_test))
@@ -181,8 +181,8 @@ def diff(
 ) -> None:
     """Run two plans, or one twice, and show the first event in which they differ."""
     with _told():
-        from zeke_sim.report import as_json  # noqa: PLC0415
-        from zeke_sim.run import first_difference, run  # noqa: PLC0415
+        from zeke_sim.report import as_json
+        from zeke_sim.run import first_difference, run
 
         plans = [_read(one), _read(other or one)]
         left, right = (run(_load(plan.scenario), plan).events for plan in plans)
@@ -207,7 +207,7 @@ def coverage(
 ) -> None:
     """Say what happened in many runs: faults by phase, edges of the state machine, and what never did."""
     with _told():
-        from zeke_sim import campaign  # noqa: PLC0415
+        from zeke_sim import campaign
 
         for name in scenarios or ():
             _load(name)
@@ -235,8 +235,8 @@ def mutants(
 ) -> None:
     """Plant bugs in the runtime, one at a time, and see each found; exit with 1 if one is not."""
     with _told():
-        from zeke_sim.errors import SimulationError  # noqa: PLC0415
-        from zeke_sim.mutants.run import UnknownMutant, passed, summary, table  # noqa: PLC0415
+        from zeke_sim.errors import SimulationError
+        from zeke_sim.mutants.run import UnknownMutant, passed, summary, table
 
         try:
             verdicts = table(names or None, _seconds(budget) or 0.0, jobs, told=typer.echo)
@@ -250,7 +250,7 @@ def mutants(
 def _show(found: Finding, *, shrink: bool, folder: Path, emit_test: Path | None) -> None:
     scenario = _load(found.scenario)
     if shrink:
-        from zeke_sim.shrink import SECONDS  # noqa: PLC0415
+        from zeke_sim.shrink import SECONDS
 
         _shrink_and_show(scenario, found.outcome, SECONDS, folder, emit_test)
     else:
@@ -260,7 +260,7 @@ def _show(found: Finding, *, shrink: bool, folder: Path, emit_test: Path | None)
 def _shrink_and_show(
     scenario: Scenario, outcome: Outcome, seconds: float, folder: Path, emit_test: Path | None
 ) -> None:
-    from zeke_sim.shrink import shrink as shrunk  # noqa: PLC0415
+    from zeke_sim.shrink import shrink as shrunk
 
     typer.echo(f"found in {scenario.name}, seed {outcome.plan.seed}; shrinking …", err=True)
     try:
@@ -276,8 +276,8 @@ def _shrink_and_show(
 def _write_and_show(
     scenario: Scenario, outcome: Outcome, folder: Path, emit_test: Path | None, smaller: Any = None
 ) -> None:
-    from zeke_sim.report import emit  # noqa: PLC0415
-    from zeke_sim.show import write  # noqa: PLC0415
+    from zeke_sim.report import emit
+    from zeke_sim.show import write
 
     _, told = write(outcome, folder, scenario.properties, smaller)
     typer.echo(_screen(told))
@@ -298,7 +298,7 @@ def _writable(folder: Path | None = None, *files: tuple[str, Path | None]) -> No
         try:
             _try_folder(path) if option == "--folder" else _try_file(path)
         except OSError as error:
-            from zeke_sim.errors import SimulationError  # noqa: PLC0415
+            from zeke_sim.errors import SimulationError
 
             raise SimulationError(
                 f"{option}: {path} can't be written: {error.strerror}; give another place"
@@ -326,7 +326,7 @@ def _try_file(file: Path) -> None:
 
 
 def _screen(told: Any) -> str:
-    from zeke_sim.report import text  # noqa: PLC0415
+    from zeke_sim.report import text
 
     return text.screen(told, colour=sys.stdout.isatty())
 
@@ -350,8 +350,8 @@ def _read(path: Path) -> Plan:
     Raises:
         SimulationError: it is none, or pytest has to run it.
     """
-    from zeke_sim.errors import SimulationError  # noqa: PLC0415
-    from zeke_sim.plan import Plan  # noqa: PLC0415
+    from zeke_sim.errors import SimulationError
+    from zeke_sim.plan import Plan
 
     plan = Plan.read(path)
     test = json.loads(path.read_text(encoding="utf-8")).get("test")
@@ -366,8 +366,8 @@ def _load(name: str) -> Scenario:
     Raises:
         SimulationError: there is none, or its module can't be imported.
     """
-    from zeke_sim.errors import SimulationError  # noqa: PLC0415
-    from zeke_sim.scenario import load  # noqa: PLC0415
+    from zeke_sim.errors import SimulationError
+    from zeke_sim.scenario import load
 
     here = str(Path.cwd())
     if here not in sys.path:
@@ -389,7 +389,7 @@ class _told:  # noqa: N801 - it is used as a block, like a function
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from zeke_sim.errors import SimulationError  # noqa: PLC0415
+        from zeke_sim.errors import SimulationError
 
         if isinstance(error, KeyboardInterrupt):
             typer.secho("zeke sim: interrupted", err=True)

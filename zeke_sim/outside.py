@@ -100,9 +100,14 @@ class _State:
         self.installed = False
         self.told: Callable[[Outside], None] | None = None
 
+    @property
+    def inside(self) -> bool:
+        """Whether the caller is inside of a world."""
+        return self.thread is not None and self.thread == threading.get_ident()
+
     def forbids(self, kind: str) -> bool:
         """Whether the caller is inside of a world, where this is not allowed."""
-        return self.thread is not None and kind not in self.allowed and self.thread == threading.get_ident()
+        return kind not in self.allowed and self.inside
 
 
 _state: Final = _State()
@@ -212,8 +217,7 @@ def _seeded_where_allowed(urandom: Callable[[int], bytes]) -> Callable[[int], by
     """Let random bytes be repeatable where chance is allowed in a world: ids and secrets are made of them."""
 
     def drawn(size: int, /) -> bytes:
-        inside = _state.thread is not None and _state.thread == threading.get_ident()
-        return random.randbytes(size) if inside and "random" in _state.allowed else urandom(size)  # noqa: S311
+        return random.randbytes(size) if _state.inside and "random" in _state.allowed else urandom(size)  # noqa: S311
 
     return drawn
 
@@ -222,9 +226,8 @@ def _refusing_none(seed: Callable[..., None]) -> Callable[..., None]:
     """Let a generator of random numbers be repeatable, which without a seed it is not."""
 
     def seeded(self: random.Random, a: Any = None, *args: Any, **options: Any) -> None:
-        inside = a is None and _state.thread is not None and _state.thread == threading.get_ident()
         # Of a temporary file nobody minds what it is called.
-        if inside and sys._getframe(2).f_globals.get("__name__") != "tempfile":  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        if a is None and _state.inside and sys._getframe(2).f_globals.get("__name__") != "tempfile":  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
             if _state.forbids("random"):
                 raise _refused("random.Random()", "random")
             a = random.getrandbits(64)

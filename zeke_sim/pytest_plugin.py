@@ -83,7 +83,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     if any(
         mark.args == ("postgres",) for item in session.items for mark in item.iter_markers("zeke_backend")
     ):
-        import psycopg  # noqa: F401, PLC0415 # pyright: ignore[reportUnusedImport]
+        import psycopg  # noqa: F401, PLC0415 - to have it loaded # pyright: ignore[reportUnusedImport]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -106,7 +106,7 @@ class _Shrinking:
     def by_halves(self) -> None:
         """Leave out parts, in ever smaller pieces, until no single decision can be missed."""
         pieces = 2
-        while len(addresses := self._wrong()) >= 2 and not self._budget.used_up:  # noqa: PLR2004
+        while len(addresses := self._wrong()) > 1 and not self._budget.used_up:
             size = max(1, len(addresses) // pieces)
             smaller = False
             for start in range(0, len(addresses), size):

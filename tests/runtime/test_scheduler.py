@@ -258,14 +258,20 @@ async def test_more_ticks_than_one_look_takes_are_all_served(queue: Queue, clock
     assert len(await Scheduler(queue).tick()) == 2_500
 
 
-async def test_a_look_says_whether_it_left_ticks_that_are_due(
-    queue: Queue, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def six_ticks_a_look(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
+    """A scheduler that has begun with a schedule of every minute, and catches up on six ticks a look."""
     monkeypatch.setattr("zeke_queue.scheduler.TICKS", 6)
     monkeypatch.setattr("zeke_queue.scheduler.BATCHES", 1)
     scheduler = Scheduler(queue)
     await queue.storage.put_schedule(Schedule("clean", "* * * * *", "clean", catch_up=CatchUp.ALL))
     await scheduler.tick()
+    return scheduler
+
+
+async def test_a_look_says_whether_it_left_ticks_that_are_due(
+    queue: Queue, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = await six_ticks_a_look(queue, monkeypatch)
     assert not scheduler.behind
     clock.advance(10 * MINUTE)
     looks = [(len(await scheduler.tick()), scheduler.behind) for _ in range(2)]
@@ -377,11 +383,7 @@ async def test_a_defect_that_one_schedule_meets_does_not_keep_the_others(
 async def test_a_schedule_that_catches_up_on_a_year_does_not_keep_others_waiting(
     queue: Queue, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zeke_queue.scheduler.TICKS", 6)
-    monkeypatch.setattr("zeke_queue.scheduler.BATCHES", 1)
-    scheduler = Scheduler(queue)
-    await queue.storage.put_schedule(Schedule("clean", "* * * * *", "clean", catch_up=CatchUp.ALL))
-    await scheduler.tick()
+    scheduler = await six_ticks_a_look(queue, monkeypatch)
     clock.advance(10 * MINUTE)
     for name in ("x", "y"):
         await queue.storage.put_schedule(Schedule(name, "* * * * *", "mail"))

@@ -284,7 +284,7 @@ def test_a_worker_that_meets_a_misfortune_before_it_looks(what: tuple[str, ...])
 
 
 @pytest.mark.parametrize(("pause", "rests"), [(0.0, False), (0.01, True)])
-def test_a_worker_that_never_rests(pause: float, rests: bool) -> None:  # noqa: FBT001
+def test_a_worker_that_never_rests(pause: float, *, rests: bool) -> None:
     h = History()
     for _ in range(500):
         _look(h)

@@ -55,7 +55,7 @@ def finds(scenario: str, *rules: str) -> bool:
 @pytest.mark.parametrize(
     ("asked", "limit", "right"), [(0, 3, False), (2, 3, False), (3, 3, True), (None, 3, True)]
 )
-def test_a_sends_word_counts(asked: int | None, limit: int, right: bool) -> None:  # noqa: FBT001 - what is expected
+def test_a_sends_word_counts(asked: int | None, limit: int, *, right: bool) -> None:
     h = History()
     h.send(data=f'{{"retries": {"null" if asked is None else asked}}}', retry_limit=limit)
     assert holds(h, a_sends_word_counts) is right
@@ -130,7 +130,7 @@ def test_an_order_and_its_job_are_one() -> None:
 
 
 @pytest.mark.parametrize("archived", [False, True])
-def test_what_was_kept_was_told(archived: bool) -> None:  # noqa: FBT001 - both ways of one sentence
+def test_what_was_kept_was_told(*, archived: bool) -> None:
     def shipped(state: JobState, *, marked: bool) -> History:
         h = History()
         job = ordered(h)
@@ -156,7 +156,7 @@ def test_what_was_kept_was_told(archived: bool) -> None:  # noqa: FBT001 - both 
 @pytest.mark.parametrize(
     ("following", "right"), [(5.0, True), (10.0, False), (None, False)], ids=["next", "another", "none"]
 )
-def test_a_debounced_send_goes_into_the_next_slot(following: float | None, right: bool) -> None:  # noqa: FBT001
+def test_a_debounced_send_goes_into_the_next_slot(following: float | None, *, right: bool) -> None:
     h = History()
     first = h.new(slot_seconds=5, slot_offset=0, data="1")
     h.answer(h.invoke("insert", jobs=(first,)), [None])

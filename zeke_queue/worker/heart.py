@@ -127,14 +127,12 @@ class Heart:
             while True:
                 self._holdings.tend()
                 beat = asyncio.ensure_future(self._try())
-                hanging.append(beat)
+                hanging = [*(one for one in hanging if not one.done()), beat]
                 await self._wait_for(beat)
                 if not beat.done():
                     if len(hanging) == HANGING_MAX:
                         await asyncio.wait(hanging, return_when=asyncio.FIRST_COMPLETED)
-                    hanging = [one for one in hanging if not one.done()]
                     continue
-                hanging = [one for one in hanging if not one.done()]
                 failures = 0 if beat.result() else failures + 1
                 # While the storage is away it is asked more often: the lease runs.
                 await (self._link.pause(failures) if failures else self._clock.sleep(self._every))
