@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from zeke_queue.catalog import Catalog
     from zeke_sim.harness.facade import BlockingZeke, Zeke
@@ -96,6 +96,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             near = difflib.get_close_matches(marker.name, known, n=1, cutoff=0.75)
             if near:
                 pytest.fail(f"{marker.name}: there is no such marker; did you mean {near[0]}?", pytrace=False)
+
+
+@pytest.hookimpl(hookwrapper=True)  # and no newer kind, which an older pytest would not load
+def pytest_runtest_makereport(call: pytest.CallInfo[Any]) -> Generator[None, Any]:
+    """Let a failure that fills a screen be listed by its first line; in CI, pytest would list it whole."""
+    result = yield
+    headline = getattr(call.excinfo.value, "zeke_headline", None) if call.excinfo else None
+    crash = getattr(result.get_result().longrepr, "reprcrash", None) if headline else None
+    if crash is not None:
+        crash.message = headline
 
 
 @pytest.fixture

@@ -1,16 +1,16 @@
-"""What the tasks need of the world: a repository, the web, a clock, and somewhere to compute.
+"""What the tasks need of the world: a repository, the web, a clock, and somewhere to read documents.
 
 ``Catalog(resources=…)`` makes it once a worker; the demo, tests and simulations give another one there.
 """
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from zeke_queue.clock import SystemClock
+from zeke_tasks.readers import Readers
 from zeke_tasks.store.postgres import PostgresRepository
 from zeke_tasks.web import WebClient
 from zeke_tasks.web.libraries import load_parsers
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from zeke_tasks.store.repository import Repository
     from zeke_tasks.web import Fetcher, WebOptions
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Compute(Protocol):
-    """Runs a function that keeps a processor busy."""
+    """Runs a function that reads a document, which keeps a processor busy; `Readers` is one."""
 
-    async def __call__(self, function: Callable[[], T], /) -> T:
-        """Return what the function returns."""
+    async def __call__(self, function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
+        """Return what the function returns, or raise what it raises.
+
+        Raises:
+            Unreadable: the document is too much for the parsers.
+        """
         ...
 
 
-async def in_thread(function: Callable[[], T], /) -> T:
-    """Run a function in a thread, so that the event loop goes on meanwhile."""
-    return await asyncio.to_thread(function)
-
-
-async def inline(function: Callable[[], T], /) -> T:
-    """Run a function where it is called: for tests and simulations, where threads would bring chance in."""
-    return function()
+async def inline(function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
+    """Call a function where it stands: for tests and simulations, where processes would bring chance in."""
+    return function(*args, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Context:
     repository: Repository
     web: Fetcher
     clock: Clock
-    compute: Compute = in_thread
+    compute: Compute
 
 
 def context_of(job: JobContext) -> Context:
@@ -77,7 +77,7 @@ async def open_context(options: WebOptions | None = None) -> AsyncGenerator[Cont
     Raises:
         ImportError: a parser is not installed whole; a worker without it should not take jobs.
     """
-    await in_thread(load_parsers)
     clock = SystemClock()
-    async with WebClient(options, clock=clock) as web:
-        yield Context(PostgresRepository(), web, clock)
+    async with Readers() as readers, WebClient(options, clock=clock) as web:
+        await readers(load_parsers)
+        yield Context(PostgresRepository(), web, clock, readers)

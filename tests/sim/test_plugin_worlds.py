@@ -253,6 +253,17 @@ def test_a_failure_is_shown_where_the_project_can_t_be_written_to(pytester: pyte
     shutil.rmtree(Path(page).parent)
 
 
+@pytest.mark.parametrize("more", [[], ["-n", "1"]])
+def test_a_failure_is_shown_once_where_pytest_lists_failures_whole(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    monkeypatch.setenv("CI", "true")
+    application(pytester, BREAKS)
+    said = run(pytester, "test_shop.py::test_the_first_attempt_is_enough", *more).stdout.str()
+    assert len(re.findall("page +[^ ]+[.]html", said)) == 1
+    assert re.search("FAILED test_shop.py::test_\\w+ - ✗ what the test asserts\n", said)
+
+
 INTERRUPTED = (
     HEAD
     + """

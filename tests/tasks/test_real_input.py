@@ -23,6 +23,7 @@ from zeke_queue.worker import Worker
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request, serve_directory
+from zeke_tasks.readers import Readers
 from zeke_tasks.report import findings
 from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.model import HealthStatus, ItemStatus, NewSource, SourceType
@@ -67,8 +68,8 @@ class World:
         @asynccontextmanager
         async def resources() -> AsyncGenerator[Context]:
             options = WebOptions(allow=("127.0.0.1/32",), gap=0.0, per_host=8)
-            async with WebClient(options, clock=clock) as web:
-                yield Context(repository, web, clock)
+            async with Readers() as readers, WebClient(options, clock=clock) as web:
+                yield Context(repository, web, clock, readers)
 
         self.queue = Queue(build_catalog(resources, scheduled=False), storage, settings=Settings.load())
 

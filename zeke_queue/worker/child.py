@@ -1,22 +1,15 @@
-"""What a child process runs: it looks tasks up, runs their handlers one at a time, and ends with its parent.
+"""What a child process runs for handlers: it looks tasks up and runs them one at a time.
 
-Started as ``python -m zeke_queue.worker.child FD``. Messages both ways are JSON with their length in front.
+Messages both ways are JSON.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import importlib
 import inspect
 import math
-import os
-import queue
 import runpy
-import signal
-import socket
-import sys
-import threading
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
@@ -29,6 +22,7 @@ from zeke_queue.core import jsonb
 from zeke_queue.core.failure import MESSAGE_MAX, clean, error_output, plain
 from zeke_queue.errors import NotJson, UsageError
 from zeke_queue.model import Claimed
+from zeke_queue.parent import serve
 from zeke_queue.signals import Fail, Retry, Snooze
 from zeke_queue.task import Task
 
@@ -39,13 +33,10 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from zeke_queue.context import JobHost
+    from zeke_queue.parent import Parent
 
-LENGTH_BYTES: Final = 4
 _MESSAGE_DEPTH: Final = 3
 """Levels of a message that are its own; what is below a handler gave."""
-
-DIE_WITH_PARENT: Final = 1
-"""``PR_SET_PDEATHSIG``. Source: prctl(2)."""
 
 
 class ChildHost:
@@ -53,19 +44,19 @@ class ChildHost:
 
     resources: Any = None
 
-    def __init__(self, pipe: Pipe) -> None:
-        self._pipe = pipe
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
 
     def progress(self, job: JobContext, value: float, message: str | None) -> None:
         """Send progress to the parent."""
         del job
-        self._pipe.send({"progress": [value, message]})
+        self._parent.send(_encoded({"progress": [value, message]}))
 
     def logger(self, job: JobContext) -> FilteringBoundLogger:
         """Return a logger that prints here and keeps lines there."""
 
         def keep(level: str, message: str, fields: Mapping[str, Any]) -> None:
-            self._pipe.send({"line": [level, message, dict(fields)]})
+            self._parent.send(_encoded({"line": [level, message, dict(fields)]}))
 
         return log.job_logger(keep, taskId=job.task, jobId=str(job.id), attempt=job.attempt)
 
@@ -74,28 +65,6 @@ class ChildHost:
             f"job.{name} needs the worker's connection, which a handler in a process has not; return what "
             "is needed, and let an async handler do it"
         )
-
-
-class Pipe:
-    """Messages to and from the parent."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._reading = connection.makefile("rb")
-        self._lock = threading.Lock()
-
-    def send(self, message: dict[str, Any]) -> None:
-        """Send a message whole, whichever thread calls."""
-        data = _encoded(message)
-        with self._lock:
-            self._connection.sendall(len(data).to_bytes(LENGTH_BYTES) + data)
-
-    def receive(self) -> dict[str, Any] | None:
-        """Wait for a message; None when the parent is gone."""
-        length = self._reading.read(LENGTH_BYTES)
-        if len(length) < LENGTH_BYTES:
-            return None
-        return from_json(self._reading.read(int.from_bytes(length)))
 
 
 def _encoded(message: dict[str, Any]) -> bytes:
@@ -117,38 +86,7 @@ def _mended(part: Any, depth: int) -> Any:
 
 def main() -> None:
     """Serve the parent until it is gone."""
-    pipe = Pipe(socket.socket(fileno=int(sys.argv[1])))
-    hello = pipe.receive()
-    if hello is None:
-        return
-    _die_with(hello["parent"])
-    sys.path[:] = hello["path"]
-    log.configure_logging(**hello["log"])
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # A terminal and some supervisors signal the whole group; the parent decides when its children end.
-        signal.signal(number, _stay)
-    requests: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-
-    def read() -> None:
-        while (request := pipe.receive()) is not None:
-            requests.put(request)
-        os._exit(0)  # the parent is gone, and a handler may be busy in the main thread
-
-    threading.Thread(target=read, name="zeke-parent", daemon=True).start()
-    host = ChildHost(pipe)
-    while True:
-        answer = _answer(requests.get(), host)
-        _flush()
-        pipe.send(answer)
-
-
-def _flush() -> None:
-    """Let out what a handler printed: into a pipe it would wait for more, and be lost with the process."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):
-            continue  # it is closed, or the handler's own: a job must not fail for want of a line
+    serve(lambda message, parent: _encoded(_answer(from_json(message), ChildHost(parent))))
 
 
 def _answer(request: dict[str, Any], host: ChildHost) -> dict[str, Any]:
@@ -231,18 +169,6 @@ def _look_up(module: str | None, file: str | None, name: str, task: str) -> Task
 
 _UNKNOWN: Final = datetime.min.replace(tzinfo=UTC)
 _known: dict[tuple[str | None, str | None, str, str], Task[Any, Any]] = {}
-
-
-def _stay(_number: int, _frame: object) -> None:
-    """Hear a signal and go on."""
-
-
-def _die_with(parent: int) -> None:
-    """Ask the kernel to end this process with its parent, where it can; the closed pipe does it elsewhere."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(0)
 
 
 if __name__ == "__main__":

@@ -40,6 +40,18 @@ def wrong(message: str) -> NoReturn:
     raise failure
 
 
+class Shown(pytest.fail.Exception):
+    """A failure that fills a screen, whose first line says what it is."""
+
+    def __init__(self, screen: str) -> None:
+        super().__init__(screen, pytrace=False)
+
+    @property
+    def zeke_headline(self) -> str:
+        """What a list of failures says of it."""
+        return (self.msg or "").partition("\n")[0]
+
+
 def marked_catalog(request: pytest.FixtureRequest) -> Catalog:
     """Return the catalog that a test's marker names."""
     found = _from_marker(request)

@@ -20,7 +20,7 @@ from zeke_queue.core.failure import shown as value_shown
 from zeke_queue.errors import UsageError
 from zeke_sim.errors import SimulationError
 from zeke_sim.faults import KINDS, NONE
-from zeke_sim.harness.asking import catalog_of, checked_allowed, checked_start, wrong
+from zeke_sim.harness.asking import Shown, catalog_of, checked_allowed, checked_start, wrong
 from zeke_sim.harness.client import Client
 from zeke_sim.harness.driving import Interruptible
 from zeke_sim.harness.stage import with_resources
@@ -463,7 +463,7 @@ class Trial:
         if smaller is not None and smaller.unsteady is not None:
             lines.append(f"It does not replay alike: {smaller.unsteady}")
         lines += _trace(outcome.violation)
-        pytest.fail("\n".join(lines), pytrace=False)
+        raise Shown("\n".join(lines))
 
 
 def _trace(violation: Violation | None) -> list[str]:

@@ -31,6 +31,7 @@ from zeke_tasks.ingest.recognise import Foretold, feed_of
 from zeke_tasks.ingest.source import CHUNK, new_place
 from zeke_tasks.payloads import FetchContent, IngestSource
 from zeke_tasks.progress import display, standing
+from zeke_tasks.readers import Readers, Unreadable
 from zeke_tasks.report import Outcome, failures_table, findings, stories_table, urls_table, wide_console
 from zeke_tasks.store.model import URL_CHARACTERS, ItemStatus, NewItem, NewSource, SourceType, item_id
 from zeke_tasks.store.postgres import PostgresRepository
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.config import Settings
     from zeke_queue.model import Job
+    from zeke_tasks.context import Compute
     from zeke_tasks.report import Finding
     from zeke_tasks.store.model import Source
     from zeke_tasks.store.repository import Repository
@@ -98,16 +100,16 @@ async def ingest(
     # This machine needs none of the politeness that strangers' servers are shown.
     options = WebOptions(allow=LOOPBACK, gap=0.0) if allow_private else WebOptions()
     clock, repository = SystemClock(), PostgresRepository()
-    async with WebClient(options, clock=clock) as client:
+    async with Readers() as readers, WebClient(options, clock=clock) as client:
         web = Foretold(client)
 
         @asynccontextmanager
         async def resources() -> AsyncGenerator[Context]:
-            yield Context(repository, web, clock)
+            yield Context(repository, web, clock, readers)
 
         catalog = build_catalog(resources, scheduled=False)
         async with Queue.connect(catalog, settings=settings) as queue:
-            intake = Intake(queue, repository, web)
+            intake = Intake(queue, repository, web, readers)
             taken = await asyncio.gather(*(intake.take(url) for url in dict.fromkeys(urls)))
             async with Worker(queue, queues=QUEUES, grace=2.0):
                 jobs = await _watch(queue, repository, taken, timeout, console or Console(quiet=True))
@@ -145,10 +147,11 @@ def _place(url: str) -> str:
 class Intake:
     """Decides what URLs are, stores them, and sends the jobs that read them."""
 
-    def __init__(self, queue: Queue, repository: Repository, web: Foretold) -> None:
+    def __init__(self, queue: Queue, repository: Repository, web: Foretold, compute: Compute) -> None:
         self._queue = queue
         self._repository = repository
         self._web = web
+        self._compute = compute
         self._new_id = Ids(queue.clock, SystemEntropy())
 
     async def take(self, url: str) -> Taken:
@@ -156,9 +159,11 @@ class Intake:
         try:
             place = _place(url)
             fetched = await self._web.look(place)
-            feed = await asyncio.to_thread(feed_of, fetched)
+            feed = await self._compute(feed_of, fetched)
         except WebError as error:
             return Taken(url, error=_with_advice(error, url))
+        except Unreadable as error:
+            return Taken(url, error=str(error))
         return await (self._page(url, place) if feed is None else self._feed(url, fetched, feed))
 
     async def _feed(self, url: str, fetched: Fetched, feed: Feed) -> Taken:

@@ -10,9 +10,10 @@ from zeke_queue.sending import Send
 from zeke_tasks.context import context_of
 from zeke_tasks.ingest.pace import after_failure, after_success
 from zeke_tasks.payloads import FetchContent, IngestSource
+from zeke_tasks.readers import Unreadable
 from zeke_tasks.store.model import URL_CHARACTERS, HealthStatus, NewItem, SourceType
 from zeke_tasks.verdicts import verdict
-from zeke_tasks.web import Transient, WebError, canonicalise_url, parse_feed
+from zeke_tasks.web import FeedError, Transient, WebError, canonicalise_url, parse_feed
 
 if TYPE_CHECKING:
     from zeke_tasks.store.model import Health, Source
@@ -69,7 +70,10 @@ async def _read(job: JobContext, url: str, health: Health | None) -> tuple[Fetch
     )
     if fetched.not_modified:
         return fetched, None
-    feed = await context.compute(lambda: parse_feed(fetched.body, fetched.content_type, fetched.final_url))
+    try:
+        feed = await context.compute(parse_feed, fetched.body, fetched.content_type, fetched.final_url)
+    except Unreadable as error:
+        raise FeedError(fetched.final_url, str(error)) from error
     return fetched, feed
 
 

@@ -1,7 +1,8 @@
 """Fetch URLs that come from users, and read the feeds and articles found there.
 
 ``WebClient.fetch`` returns bytes and never parses; ``parse_feed`` and ``extract_article`` parse and never
-fetch. They are plain functions that take milliseconds: call them in a thread, so that the event loop goes on.
+fetch. They are plain functions that take milliseconds: `zeke_tasks.readers` calls them in processes, so that
+the event loop goes on, and since the parsers do not bear threads.
 """
 
 from __future__ import annotations

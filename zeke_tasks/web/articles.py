@@ -51,7 +51,7 @@ class Article:
 def extract_article(
     body: bytes, url: str, charset: str | None = None, *, now: datetime | None = None
 ) -> Article | None:
-    """Extract the article of a page. Takes some 10 to 50 milliseconds: call it in a thread.
+    """Extract the article of a page. Takes some 10 to 50 milliseconds: let `Readers` call it, and no threads.
 
     Args:
         body: the page, decompressed.

@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from zeke_queue.errors import ZekeError
 from zeke_tasks.web.text import without_controls
 
@@ -33,6 +35,10 @@ class WebError(ZekeError):
         self.reason = without_controls(reason)
         self.status = status
         super().__init__(f"{self.url}: {self.reason}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is pickled by the arguments of its base, which its own constructor does not take.
+        return _again, (type(self), self.args, self.__dict__)
 
 
 class Transient(WebError):
@@ -81,3 +87,10 @@ class FeedError(Permanent):
 
 class PageError(Permanent):
     """The body is no page that can be read; a page without text is none of these."""
+
+
+def _again(kind: type[WebError], args: tuple[Any, ...], fields: dict[str, Any]) -> WebError:
+    """Make an error that was pickled."""
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error

@@ -39,7 +39,7 @@ _PREFIXED_ITEM = re.compile(r"<([A-Za-z][\w.-]*):(?:item|entry)\b")
 
 
 def parse_feed(body: bytes, content_type: str, url: str) -> Feed:
-    """Read a feed. Takes milliseconds to a second: call it in a thread.
+    """Read a feed. Takes milliseconds to a second: let `Readers` call it, and no threads.
 
     Args:
         body: the document, decompressed.

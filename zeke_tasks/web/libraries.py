@@ -1,7 +1,8 @@
 """The parsers that carry no types, each behind a function that has them.
 
 They take a second to import, which a command that only sends a job should not wait for; so they are imported
-when a worker opens its resources, or else when one is first needed.
+when one is first needed. They must not be used by several threads of a process: lxml has ended processes for
+that. `readers` gives each document to a process that reads one at a time.
 """
 # pyright: reportMissingTypeStubs=false
 
@@ -11,7 +12,6 @@ import errno
 import importlib
 import io
 import logging
-import threading
 from collections.abc import Mapping
 from datetime import date
 from types import ModuleType
@@ -20,7 +20,6 @@ from typing import Any, Final, Protocol, cast
 # What a fragment is wrapped in, so that it has one root and text at its start is not lost.
 _WRAPPER = "div"
 
-_IMPORTING: Final = threading.Lock()
 # What a date that no clock can show raises; it is the document that has it.
 _OF_A_DATE: Final = frozenset({None, errno.EINVAL, errno.EOVERFLOW})
 
@@ -49,13 +48,7 @@ def is_of_this_machine(error: Exception) -> bool:
 
 
 def _library(name: str) -> Any:
-    """Import a library, in one thread at a time.
-
-    A thread that waits for another's import is given the module as that leaves it, and where the import fails
-    that is half a module, which lacks a name for no reason that anybody could see.
-    """
-    with _IMPORTING:
-        return importlib.import_module(name)
+    return importlib.import_module(name)
 
 
 class Parsed(Protocol):

@@ -1,0 +1,78 @@
+"""What documents do to those who read them: functions for a process that reads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any, NoReturn
+
+from zeke_tasks.web import AddressRefused, Transient
+
+
+class Odd(Exception):
+    """An exception that pickle can't make again."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(f"{one} and {two}")
+
+
+def where() -> int:
+    """Return the process that reads."""
+    return os.getpid()
+
+
+def die(number: int) -> None:
+    """End the process by a signal."""
+    os.kill(os.getpid(), number)
+    threading.Event().wait()
+
+
+def die_once(number: int, mark: str) -> int:
+    """End the process by a signal, the first time only."""
+    if not Path(mark).exists():
+        Path(mark).touch()
+        die(number)
+    return os.getpid()
+
+
+def leave(code: int) -> None:
+    """End the process with an exit code."""
+    os._exit(code)
+
+
+def hang(mark: str) -> None:
+    """Tell who hangs, and read for ever; signals that ask to end are not heard."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    half = Path(mark).with_suffix(".half")
+    half.write_text(str(os.getpid()))
+    half.rename(mark)
+    threading.Event().wait()
+
+
+def wait_for(mark: str) -> None:
+    """Read until a file is there."""
+    while not Path(mark).exists():
+        threading.Event().wait(0.01)
+
+
+def grow(size: int) -> int:
+    """Take that many bytes of memory."""
+    return len(bytearray(size))
+
+
+def fail(how: str) -> NoReturn:
+    """Raise an error of some kind."""
+    errors: dict[str, Exception] = {
+        "transient": Transient("https://a.example/", "busy", status=503, retry_after=7.0),
+        "refused": AddressRefused("https://a.example/", "10.0.0.1", "it is private"),
+        "odd": Odd("this", "that"),
+        "unknown": KeyError("bees"),
+    }
+    raise errors[how]
+
+
+def strange() -> Any:
+    """Return what can't leave the process."""
+    return threading.Lock()
