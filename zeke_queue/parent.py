@@ -59,7 +59,6 @@ def serve(answer: Callable[[bytes, Parent], bytes]) -> None:
         return
     told = from_json(hello)
     _die_with(told["parent"])
-    sys.path[:] = told["path"]
     log.configure_logging(**told["log"])
     for number in (signal.SIGINT, signal.SIGTERM):
         # A terminal and some supervisors signal the whole group; the parent decides when its children end.

@@ -103,8 +103,8 @@ def pytest_runtest_makereport(call: pytest.CallInfo[Any]) -> Generator[None, Any
     """Let a failure that fills a screen be listed by its first line; in CI, pytest would list it whole."""
     result = yield
     headline = getattr(call.excinfo.value, "zeke_headline", None) if call.excinfo else None
-    crash = getattr(result.get_result().longrepr, "reprcrash", None) if headline else None
-    if crash is not None:
+    crash = getattr(result.get_result().longrepr, "reprcrash", None)
+    if isinstance(headline, str) and crash is not None:
         crash.message = headline
 
 

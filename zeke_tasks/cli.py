@@ -44,15 +44,13 @@ def ingest(
 
     with _extra():
         from zeke_tasks.ingest import command  # noqa: PLC0415
-        from zeke_tasks.web.libraries import load_parsers  # noqa: PLC0415
-
-        load_parsers()
     command.check_urls(urls)
     # What goes wrong stands in the tables; the jobs' log lines would break into the progress display.
     log.configure_logging(level="critical")
     options = options_of(context)
     with ExitStack() as stack:
         settings = _on_embedded(options.settings(), stack) if embedded else _checked(options.settings())
+        stack.enter_context(_extra())
         outcomes, found = asyncio.run(
             # Progress goes to standard error: with --json, standard output is for programs.
             command.ingest(

@@ -13,7 +13,6 @@ from zeke_queue.clock import SystemClock
 from zeke_tasks.readers import Readers
 from zeke_tasks.store.postgres import PostgresRepository
 from zeke_tasks.web import WebClient
-from zeke_tasks.web.libraries import load_parsers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -79,5 +78,5 @@ async def open_context(options: WebOptions | None = None) -> AsyncGenerator[Cont
     """
     clock = SystemClock()
     async with Readers() as readers, WebClient(options, clock=clock) as web:
-        await readers(load_parsers)
+        await readers.start()
         yield Context(PostgresRepository(), web, clock, readers)

@@ -1,12 +1,16 @@
 """What a process of `readers` runs: functions that it is told, one at a time, within limits.
 
-Messages both ways are pickled: (function, arguments, options) one way, (whether it raised, what) the other.
+Messages both ways are pickled: (function, arguments, options) one way; (what it returned, what it raised, the
+traceback) the other.
 """
 
 from __future__ import annotations
 
 import pickle
+import signal
 import sys
+import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from zeke_queue.errors import UsageError
@@ -19,7 +23,14 @@ if TYPE_CHECKING:
 def main() -> None:
     """Serve the parent until it is gone."""
     _limit_memory(int(sys.argv[2]))
-    serve(_answer)
+    seconds = float(sys.argv[3])
+
+    def answer(request: bytes, _: Parent) -> bytes:
+        # SIGPROF, which nothing here hears, ends the process wherever it is, in C too.
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        return _answer(request)
+
+    serve(answer)
 
 
 def _limit_memory(most: int) -> None:
@@ -30,37 +41,35 @@ def _limit_memory(most: int) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
-def _answer(request: bytes, parent: Parent) -> bytes:
-    del parent
+def _answer(request: bytes) -> bytes:
     try:
         function, args, options = pickle.loads(request)  # noqa: S301 - it is our own parent's
-        value = function(*args, **options)
-    except MemoryError as error:
-        # What is left may not do for the traceback of it.
-        return _pickled(raised=True, value=MemoryError(str(error)))
+        return _returned(function(*args, **options))
+    except MemoryError:
+        # What is left may not do for more.
+        return pickle.dumps((None, MemoryError(), ""))
     except BaseException as error:  # noqa: BLE001 - whatever it is, it is raised where the call was made
-        return _pickled(raised=True, value=error)
-    return _pickled(raised=False, value=value)
+        return _raised(error)
 
 
-def _pickled(*, raised: bool, value: Any) -> bytes:
-    """Pickle an answer; what can't cross is told as an error that can."""
+def _returned(value: Any) -> bytes:
     try:
-        data = pickle.dumps((raised, value), pickle.HIGHEST_PROTOCOL)
-        if raised:
-            # An exception's own constructor may refuse what pickle gives it.
+        return pickle.dumps((value, None, ""), pickle.HIGHEST_PROTOCOL)
+    except MemoryError:
+        raise
+    except Exception as error:
+        kind = type(value).__name__
+        raise UsageError(f"The result, of type {kind}, can't be sent to another process: {error}") from error
+
+
+def _raised(error: BaseException) -> bytes:
+    """Pickle an exception, or one that tells of it if it can't be sent, or would end the parent."""
+    told = "".join(traceback.format_exception(error))
+    if isinstance(error, Exception):
+        with suppress(Exception):  # its own code may raise anything
+            data = pickle.dumps((None, error, told), pickle.HIGHEST_PROTOCOL)
+            # Its own constructor may refuse what pickle gives it.
             pickle.loads(data)  # noqa: S301
-    except Exception as error:  # noqa: BLE001 - a value's own code may raise anything
-        return pickle.dumps((True, _untold(raised=raised, value=value, why=error)), pickle.HIGHEST_PROTOCOL)
-    return data
-
-
-def _untold(*, raised: bool, value: Any, why: Exception) -> UsageError:
-    kind = type(value).__name__
-    if raised:
-        return UsageError(f"{kind}: {value} (which can't be sent to another process: {why})")
-    return UsageError(f"The result, of type {kind}, can't be sent to another process: {why}")
-
-
-if __name__ == "__main__":
-    main()
+            return data
+    stand_in = UsageError(f"{type(error).__name__}: {error}")
+    return pickle.dumps((None, stand_in, told), pickle.HIGHEST_PROTOCOL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,6 +17,10 @@ class Odd(Exception):
 
     def __init__(self, one: str, two: str) -> None:
         super().__init__(f"{one} and {two}")
+
+
+def nothing() -> None:
+    """Prepare a process that needs no parsers, which take a second to import."""
 
 
 def where() -> int:
@@ -55,6 +60,32 @@ def wait_for(mark: str) -> None:
     """Read until a file is there."""
     while not Path(mark).exists():
         threading.Event().wait(0.01)
+
+
+def spin() -> NoReturn:
+    """Keep a processor busy for ever."""
+    while True:
+        sum(range(1000))
+
+
+def stop_short(code: int) -> NoReturn:
+    """Ask the program to end."""
+    sys.exit(code)
+
+
+_kept: list[bytearray] = []
+
+
+def keep(size: int) -> int:
+    """Take that many bytes of memory and never give them back."""
+    _kept.append(bytearray(size))
+    return os.getpid()
+
+
+def break_off() -> NoReturn:
+    """End the process as a library does that this machine can't run."""
+    os.kill(os.getpid(), signal.SIGILL)
+    raise AssertionError
 
 
 def grow(size: int) -> int:

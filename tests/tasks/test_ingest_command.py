@@ -21,13 +21,14 @@ from zeke_tasks import cli
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request
 from zeke_tasks.ingest.command import ingest
 from zeke_tasks.ingest.recognise import feed_of
+from zeke_tasks.readers import ReaderKilled, Readers
 from zeke_tasks.store.model import ItemStatus
 from zeke_tasks.store.postgres import migrate
 from zeke_tasks.stories.fetch_content import fetch_content
-from zeke_tasks.web import FeedError
+from zeke_tasks.web import FeedError, WebClient
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from zeke_tasks.report import Finding, Outcome
@@ -183,7 +184,9 @@ async def test_pages_of_a_feed_that_failed_are_tried_again_when_it_is_asked_for(
 async def test_a_fault_of_this_machine_is_said_and_once_mended_all_is_read(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / "trafilatura.py").write_text("import no_lxml_html_clean", encoding="utf-8")
+    # It loads, and lacks something when it is used.
+    late = "def bare_extraction(*_, **__):\n    import no_lxml_html_clean"
+    (tmp_path / "trafilatura.py").write_text(late, encoding="utf-8")
     async with Site() as site:
         with monkeypatch.context() as broken:
             # For the processes that read: this one has it already.
@@ -195,6 +198,23 @@ async def test_a_fault_of_this_machine_is_said_and_once_mended_all_is_read(
         again, found = await _ingest(settings, site.url("/feed"))
     assert "no_lxml_html_clean" in (first[0].error or "")
     assert (again[0].items, again[0].stories, again[0].error) == (2, 2, None)
+    assert _titles(found) == {"Bees", "Birds"}
+
+
+async def test_what_can_t_be_read_is_said_of_its_url_alone(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = Readers.__call__
+
+    async def killed(readers: Readers, function: Callable[..., object], *args: object) -> object:
+        if any(str(getattr(argument, "url", "")).endswith("/trees") for argument in args):
+            raise ReaderKilled("killed, for want of memory")
+        return await call(readers, function, *args)
+
+    monkeypatch.setattr(Readers, "__call__", killed)
+    async with Site() as site:
+        outcomes, found = await _ingest(settings, site.url("/trees"), site.url("/feed"))
+    assert [outcome.error for outcome in outcomes] == ["killed, for want of memory", None]
     assert _titles(found) == {"Bees", "Birds"}
 
 
@@ -308,12 +328,12 @@ def test_missing_tables_are_said_before_anything_is_fetched(empty_dsn: str) -> N
 
 
 def test_a_library_that_is_not_installed_whole_is_said_before_anything_is_fetched(
-    monkeypatch: pytest.MonkeyPatch,
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(
-        "zeke_tasks.web.libraries.load_parsers", Mock(side_effect=ImportError("no lxml_html_clean"))
-    )
-    code, _, error = _zeke(None, "https://a.example/feed")
+    monkeypatch.setattr(WebClient, "fetch", Mock(side_effect=AssertionError("fetched")))
+    (tmp_path / "trafilatura.py").write_text("raise ImportError('no lxml_html_clean')", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    code, _, error = _zeke(settings.require_database(), "https://a.example/feed")
     assert code == 1
     assert "no lxml_html_clean" in str(error)
     assert "zeke-queue[tasks" in str(error)

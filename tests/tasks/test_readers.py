@@ -3,37 +3,48 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
-from typing import TYPE_CHECKING
+import sys
+import types
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import psutil
 import pytest
 
-from tests.runtime.workers.place import turns, until
+from tests.runtime.workers.place import until
 from tests.tasks import strange_reading
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, feed, page
-from zeke_queue.children import ChildEnded
+from zeke_queue.children import ChildEnded, Children
+from zeke_queue.core.failure import error_output
 from zeke_queue.errors import UsageError
 from zeke_queue.signals import Fail
 from zeke_tasks.context import Context
-from zeke_tasks.readers import Readers, Unreadable
+from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
 from zeke_tasks.store.model import HealthStatus, ItemStatus
 from zeke_tasks.web import AddressRefused, Transient, extract_article
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
     from tests.tasks.domain import Domain
+    from zeke_queue.children import Child
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ROOT = Path(__file__).parents[2]
 FEED, PAGE, OTHER = "https://a.example/feed", "https://a.example/1", "https://a.example/2"
 
 
 @pytest.fixture
 async def readers() -> AsyncIterator[Readers]:
-    async with Readers(2) as readers:
+    async with Readers(2, prepare=strange_reading.nothing) as readers:
         yield readers
 
 
@@ -42,9 +53,10 @@ async def test_a_document_is_read_by_a_process_that_reads_the_next_one_too(reade
     assert first == second != os.getpid()
 
 
-async def test_real_pages_are_read_as_they_are_here(readers: Readers, input_directory: Path) -> None:
+async def test_real_pages_are_read_as_they_are_here(input_directory: Path) -> None:
     pages = [path.read_bytes() for path in sorted((input_directory / "pages").iterdir())]
-    found = await asyncio.gather(*(readers(extract_article, body, PAGE) for body in pages))
+    async with Readers() as readers:
+        found = await asyncio.gather(*(readers(extract_article, body, PAGE) for body in pages))
     assert found == [extract_article(body, PAGE) for body in pages]
     assert all(found)
 
@@ -56,8 +68,15 @@ async def test_errors_arrive_as_they_were_raised(readers: Readers) -> None:
     with pytest.raises(AddressRefused, match=r"10\.0\.0\.1") as refused:
         await readers(strange_reading.fail, "refused")
     assert refused.value.address == "10.0.0.1"
-    with pytest.raises(KeyError, match="bees"):
+    with pytest.raises(KeyError, match="bees") as unknown:
         await readers(strange_reading.fail, "unknown")
+    # Whoever reads the job's history sees where in the other process it was.
+    assert "strange_reading.py" in json.loads(error_output(unknown.value))["traceback"]
+
+
+async def test_what_would_end_this_program_is_an_error_here(readers: Readers) -> None:
+    with pytest.raises(UsageError, match="SystemExit: 3"):
+        await readers(strange_reading.stop_short, 3)
 
 
 async def test_what_can_t_cross_is_said(readers: Readers) -> None:
@@ -67,6 +86,8 @@ async def test_what_can_t_cross_is_said(readers: Readers) -> None:
         await readers(strange_reading.strange)
     with pytest.raises(UsageError, match="Odd: this and that"):
         await readers(strange_reading.fail, "odd")
+    with pytest.raises(UsageError, match="main module"):
+        await readers(types.FunctionType(strange_reading.nothing.__code__, {"__name__": "__main__"}))
     assert await readers(strange_reading.where) != os.getpid()
 
 
@@ -89,48 +110,105 @@ async def test_a_crash_that_does_not_come_again_costs_nothing(readers: Readers, 
     assert mark.exists()
 
 
-async def test_what_ends_a_reader_from_outside_is_not_the_documents_fault(readers: Readers) -> None:
-    with pytest.raises(ChildEnded, match="SIGKILL"):
+async def test_what_ends_a_reader_from_outside_is_not_the_documents_fault(
+    readers: Readers, tmp_path: Path
+) -> None:
+    with pytest.raises(ReaderKilled, match="more memory"):
         await readers(strange_reading.die, signal.SIGKILL)
+    assert await readers(strange_reading.die_once, signal.SIGKILL, str(tmp_path / "killed")) != os.getpid()
     with pytest.raises(ChildEnded, match="exit code 3"):
         await readers(strange_reading.leave, 3)
 
 
-async def test_a_document_that_takes_too_long_is_unreadable_and_its_reader_is_gone(tmp_path: Path) -> None:
-    mark = tmp_path / "pid"
-    async with Readers(1, seconds=1.0) as readers:
-        with pytest.raises(Unreadable, match="more than 1 seconds"):
-            await readers(strange_reading.hang, str(mark))
-        pid = int(mark.read_text())
+async def test_a_process_that_can_t_be_prepared_blames_no_document() -> None:
+    async with Readers(1, prepare=strange_reading.break_off) as readers:
+        with pytest.raises(ChildEnded, match="SIGILL"):
+            await readers(strange_reading.where)
+        with pytest.raises(ChildEnded, match="SIGILL"):
+            await readers.start()
+    async with Readers(1, prepare=partial(strange_reading.fail, "unknown")) as readers:
+        with pytest.raises(KeyError, match="bees"):
+            await readers.start()
+
+
+async def test_a_document_that_takes_too_much_of_a_processor_is_unreadable() -> None:
+    async with Readers(1, seconds=1.0, prepare=strange_reading.nothing) as readers:
+        pid = await readers(strange_reading.where)
+        with pytest.raises(Unreadable, match="more than 1 seconds of processor time"):
+            await readers(strange_reading.spin)
         await until(lambda: not psutil.pid_exists(pid))
         assert await readers(strange_reading.where) != pid
 
 
-async def test_waiting_for_a_reader_is_no_reading_time(tmp_path: Path) -> None:
-    mark = tmp_path / "go"
-    async with Readers(1, seconds=5.0) as readers:
-        # The process is there, so that its start is not counted either.
-        await readers(strange_reading.where)
-        first = asyncio.create_task(readers(strange_reading.wait_for, str(mark)))
-        second = asyncio.create_task(readers(strange_reading.where))
-        await turns()
-        assert not second.done()
-        mark.touch()
-        await first
-        assert await second != os.getpid()
+async def test_a_reader_that_does_nothing_is_given_up(tmp_path: Path) -> None:
+    mark = tmp_path / "pid"
+    async with Readers(1, patience=0.5, prepare=strange_reading.nothing) as readers:
+        with pytest.raises(Unreadable, match=r"more than 0.5 seconds"):
+            await readers(strange_reading.hang, str(mark))
+    await until(lambda: not psutil.pid_exists(int(mark.read_text())))
+
+
+async def test_waiting_for_a_reader_is_no_reading_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    loop = asyncio.get_running_loop()
+    async with Readers(1, patience=1.0, prepare=strange_reading.nothing) as readers:
+        await readers.start()
+        take = Children.child
+
+        @asynccontextmanager
+        async def taken_late(children: Children, *, fresh: bool) -> AsyncGenerator[Child]:
+            async with take(children, fresh=fresh) as child:
+                now = loop.time()
+                await until(lambda: loop.time() > now + 1.2)
+                yield child
+
+        monkeypatch.setattr(Children, "child", taken_late)
+        assert await readers(strange_reading.where) != os.getpid()
 
 
 async def test_memory_has_a_limit() -> None:
-    async with Readers(1, memory=1024**3) as readers:
+    async with Readers(1, memory=1024**3, prepare=strange_reading.nothing) as readers:
         assert await readers(strange_reading.grow, 1024**2) == 1024**2
         with pytest.raises(Unreadable, match="more than 1024 MiB of memory"):
             await readers(strange_reading.grow, 2 * 1024**3)
         assert await readers(strange_reading.grow, 1024**2) == 1024**2
 
 
+async def test_a_document_does_not_pay_for_the_memory_of_those_before_it() -> None:
+    async with Readers(2, memory=1024**3, prepare=strange_reading.nothing) as readers:
+        kept = await asyncio.gather(*(readers(strange_reading.keep, 700 * 1024**2) for _ in range(2)))
+        assert len(set(kept)) == 2
+        assert await readers(strange_reading.grow, 500 * 1024**2) == 500 * 1024**2
+
+
+async def test_a_limit_of_the_systems_own_is_kept_to() -> None:
+    script = """
+import asyncio, resource
+from tests.tasks import strange_reading
+from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
+
+async def read():
+    async with Readers(1, prepare=strange_reading.nothing) as readers:
+        print(await readers(strange_reading.grow, 10))
+        try:
+            await readers(strange_reading.grow, 900 * 1024**2)
+        except Unreadable as error:
+            print(error)
+
+resource.setrlimit(resource.RLIMIT_AS, (800 * 1024**2, 800 * 1024**2))
+asyncio.run(read())
+"""
+    done = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", script, stdout=asyncio.subprocess.PIPE, cwd=ROOT
+    )
+    out, _ = await done.communicate()
+    assert out.decode().splitlines() == ["10", "reading it takes more than 800 MiB of memory"]
+
+
 async def test_a_reader_is_killed_when_nobody_waits_any_more(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
-    async with Readers(1) as readers:
+    async with Readers(1, prepare=strange_reading.nothing) as readers:
         reading = asyncio.create_task(readers(strange_reading.hang, str(mark)))
         await until(mark.exists)
         reading.cancel()
@@ -140,40 +218,56 @@ async def test_a_reader_is_killed_when_nobody_waits_any_more(tmp_path: Path) -> 
 
 
 async def test_readers_end_with_their_context() -> None:
-    async with Readers(1) as readers:
+    async with Readers(1, prepare=strange_reading.nothing) as readers:
         pid = await readers(strange_reading.where)
         assert psutil.pid_exists(pid)
     assert not psutil.pid_exists(pid)
 
 
-async def _too_much(_function: Callable[..., object], *_args: object, **_options: object) -> object:
-    raise Unreadable("reading it ends the process that does it, by signal SIGSEGV")
+class Failing:
+    """A reader that fails on what stands at one URL, and reads all else."""
+
+    def __init__(self, error: Exception, url: str) -> None:
+        self._error = error
+        self._url = url
+
+    async def __call__(self, function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
+        if any(self._url in (argument, getattr(argument, "url", None)) for argument in args):
+            raise self._error
+        return function(*args, **options)
 
 
-async def test_a_page_that_can_t_be_read_ends_its_item_and_not_those_beside_it(in_memory: Domain) -> None:
+@pytest.mark.parametrize(
+    ("error", "status", "attempts"),
+    [
+        (Unreadable("the parsers crash on it"), ItemStatus.FAILED, 1),
+        (ReaderKilled("it was killed"), ItemStatus.PENDING, 1),
+        (ChildEnded(3), ItemStatus.PENDING, 0),
+    ],
+)
+async def test_a_page_that_can_t_be_read_holds_up_its_own_item_alone(
+    in_memory: Domain, error: Exception, status: ItemStatus, attempts: int
+) -> None:
     web = ScriptedWeb()
     web.put(FEED, feed(("One", PAGE), ("Two", OTHER)))
     web.put(PAGE, page("One", "bees"))
     web.put(OTHER, page("Two", "wasps"))
     jobs = Jobs(in_memory, web)
-    inline = jobs.resources.compute
-
-    async def read(function: Callable[..., object], *args: object, **options: object) -> object:
-        if any(getattr(argument, "url", None) == PAGE for argument in args):
-            return await _too_much(function)
-        return await inline(function, *args, **options)
-
-    jobs.resources = Context(in_memory.repository, web, in_memory.clock, read)  # pyright: ignore[reportArgumentType]
+    jobs.resources = Context(in_memory.repository, web, in_memory.clock, Failing(error, PAGE))
     source = await in_memory.source(FEED)
     await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})
     async with in_memory.rows() as rows:
         items = [item.id for item in await rows.items_of(source.id)]
-    await jobs.run("fetch-content", {"rawItemIds": items})
+    if status is ItemStatus.FAILED:
+        await jobs.run("fetch-content", {"rawItemIds": items})
+    else:
+        with pytest.raises(type(error)):
+            await jobs.run("fetch-content", {"rawItemIds": items})
     async with in_memory.rows() as rows:
-        found = {item.url: (item.status, item.error) for item in await rows.items(items)}
+        found = {item.url: (item.status, item.attempts, item.error) for item in await rows.items(items)}
     assert found == {
-        PAGE: (ItemStatus.FAILED, "reading it ends the process that does it, by signal SIGSEGV"),
-        OTHER: (ItemStatus.PROCESSED, None),
+        PAGE: (status, attempts, str(error) if attempts else None),
+        OTHER: (ItemStatus.PROCESSED, 1, None),
     }
 
 
@@ -181,7 +275,8 @@ async def test_a_feed_that_can_t_be_read_fails_for_good_and_says_so(in_memory: D
     web = ScriptedWeb()
     web.put(FEED, feed(("One", PAGE)))
     jobs = Jobs(in_memory, web)
-    jobs.resources = Context(in_memory.repository, web, in_memory.clock, _too_much)  # pyright: ignore[reportArgumentType]
+    reader = Failing(Unreadable("the parsers crash on it, with signal SIGSEGV"), FEED)
+    jobs.resources = Context(in_memory.repository, web, in_memory.clock, reader)
     source = await in_memory.source(FEED)
     with pytest.raises(Fail, match="SIGSEGV"):
         await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})

@@ -169,7 +169,3 @@ def _look_up(module: str | None, file: str | None, name: str, task: str) -> Task
 
 _UNKNOWN: Final = datetime.min.replace(tzinfo=UTC)
 _known: dict[tuple[str | None, str | None, str, str], Task[Any, Any]] = {}
-
-
-if __name__ == "__main__":
-    main()

@@ -58,7 +58,7 @@ async def _call(child: Child, request: dict[str, Any], job: JobContext, host: Ho
             message = jsonb.loads(await child.receive())
         except ChildEnded as ended:
             raise ProcessCrashed(
-                f"The process that ran task {job.task!r} ended with {ended} before its handler did"
+                f"The process that ran task {job.task!r} ended with {ended.how} before its handler did"
             ) from None
         if "progress" in message:
             host.progress(job, *message["progress"])

@@ -17,6 +17,7 @@ from uuid import UUID
 
 from rich.console import Console
 
+from zeke_queue.children import ChildEnded
 from zeke_queue.clock import SystemClock
 from zeke_queue.errors import Refused, UsageError
 from zeke_queue.model import FINAL, JobFilter, JobState, QueueCount
@@ -31,7 +32,7 @@ from zeke_tasks.ingest.recognise import Foretold, feed_of
 from zeke_tasks.ingest.source import CHUNK, new_place
 from zeke_tasks.payloads import FetchContent, IngestSource
 from zeke_tasks.progress import display, standing
-from zeke_tasks.readers import Readers, Unreadable
+from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
 from zeke_tasks.report import Outcome, failures_table, findings, stories_table, urls_table, wide_console
 from zeke_tasks.store.model import URL_CHARACTERS, ItemStatus, NewItem, NewSource, SourceType, item_id
 from zeke_tasks.store.postgres import PostgresRepository
@@ -96,11 +97,15 @@ async def ingest(
 
     Returns:
         What became of each URL, and the items that were read.
+
+    Raises:
+        ImportError: a parser is not installed whole; nothing was fetched.
     """
     # This machine needs none of the politeness that strangers' servers are shown.
     options = WebOptions(allow=LOOPBACK, gap=0.0) if allow_private else WebOptions()
     clock, repository = SystemClock(), PostgresRepository()
     async with Readers() as readers, WebClient(options, clock=clock) as client:
+        await readers.start()
         web = Foretold(client)
 
         @asynccontextmanager
@@ -162,7 +167,7 @@ class Intake:
             feed = await self._compute(feed_of, fetched)
         except WebError as error:
             return Taken(url, error=_with_advice(error, url))
-        except Unreadable as error:
+        except (Unreadable, ReaderKilled, ChildEnded) as error:
             return Taken(url, error=str(error))
         return await (self._page(url, place) if feed is None else self._feed(url, fetched, feed))
 

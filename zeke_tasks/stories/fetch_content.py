@@ -15,7 +15,7 @@ from zeke_queue.context import JobContext
 from zeke_queue.signals import Retry
 from zeke_tasks.context import context_of
 from zeke_tasks.payloads import FetchContent
-from zeke_tasks.readers import Unreadable
+from zeke_tasks.readers import ReaderKilled, Unreadable
 from zeke_tasks.store.model import ItemStatus
 from zeke_tasks.stories.keep import Reading, keep
 from zeke_tasks.stories.read import read_body, read_page
@@ -100,7 +100,7 @@ async def _finish(job: JobContext, item: RawItem) -> Exception | None:
     except (Permanent, Unreadable) as error:
         await _settle(job, item, ItemStatus.FAILED, str(error))
         return None
-    except Transient as error:
+    except (Transient, ReaderKilled) as error:
         job.logger.warning("item failed", rawItemId=str(item.id), url=item.url, error=str(error))
         last = item.attempts + 1 >= ITEM_ATTEMPTS
         await _settle(job, item, ItemStatus.FAILED if last else ItemStatus.PENDING, str(error))

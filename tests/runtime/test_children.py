@@ -1,0 +1,189 @@
+"""A pool of child processes: turns in order, none lost, none left."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from tests.runtime.workers.place import turns, until
+from zeke_queue.children import ChildEnded, Children
+from zeke_queue.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from zeke_queue.children import Child
+
+ECHO = "tests.runtime.workers.echo"
+
+
+@pytest.fixture
+async def children() -> AsyncIterator[Children]:
+    children = Children(ECHO, most=1)
+    yield children
+    await children.close()
+
+
+async def ask(children: Children, message: bytes = b"who", *, fresh: bool = False) -> bytes:
+    """Ask a child and return its answer."""
+    async with children.child(fresh=fresh) as child:
+        child.send(message)
+        return await child.receive()
+
+
+def mine() -> list[psutil.Process]:
+    """Return the child processes of this one that run the echo."""
+    found: list[psutil.Process] = []
+    for process in psutil.Process().children():
+        try:
+            found += [process] if ECHO in process.cmdline() else []
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+async def test_large_messages_go_both_ways(children: Children) -> None:
+    message = bytes(range(256)) * 2**12
+    assert await ask(children, message) == message
+
+
+async def test_a_child_finds_modules_where_its_parent_does(
+    children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As in a directory of somebody's scripts, where a worker is started.
+    (tmp_path / "queue.py").write_text("raise SystemExit(9)", encoding="utf-8")
+    (tmp_path / "json.py").write_text("raise SystemExit(9)", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert (await ask(children, b"where")).decode().splitlines() == sys.path
+
+
+async def test_turns_come_in_order(children: Children) -> None:
+    order: list[int] = []
+
+    async def one(number: int) -> None:
+        async with children.child() as child:
+            order.append(number)
+            child.send(b"")
+            await child.receive()
+
+    async with asyncio.TaskGroup() as group:
+        first = [group.create_task(one(number)) for number in range(4)]
+        await first[0]
+        group.create_task(one(4))
+    assert order == [0, 1, 2, 3, 4]
+
+
+async def test_who_no_longer_waits_for_a_turn_takes_none_away(children: Children) -> None:
+    async with children.child():
+        waiting = [asyncio.create_task(ask(children)) for _ in range(3)]
+        await turns()
+        waiting[0].cancel()
+        waiting[1].cancel()
+    assert await waiting[2] == await ask(children)
+
+
+@pytest.mark.parametrize("after", range(0, 40, 3))
+async def test_no_child_is_left_by_a_cancellation_wherever_it_comes(after: int) -> None:
+    children = Children(ECHO, most=1)
+    asking = asyncio.create_task(ask(children))
+    await turns(after)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await children.close()
+    await until(lambda: not mine())
+
+
+async def test_nobody_gets_a_child_of_a_pool_that_is_closed(children: Children) -> None:
+    async with children.child():
+        waiting = asyncio.create_task(ask(children))
+        await turns()
+        await children.close()
+    with pytest.raises(UsageError, match="closed"):
+        await waiting
+    with pytest.raises(UsageError, match="closed"):
+        await ask(children)
+    assert not mine()
+
+
+async def test_a_child_that_died_while_it_was_idle_is_not_asked(children: Children) -> None:
+    pid = int(await ask(children))
+    psutil.Process(pid).kill()
+    await until(lambda: not psutil.pid_exists(pid))
+    assert int(await ask(children)) != pid
+
+
+async def test_a_fresh_child_takes_the_place_of_an_idle_one(children: Children) -> None:
+    first = int(await ask(children))
+    second = int(await ask(children, fresh=True))
+    assert first != second
+    assert int(await ask(children)) == second
+    await until(lambda: [process.pid for process in mine()] == [second])
+
+
+async def test_a_fresh_child_takes_the_place_of_one_alone() -> None:
+    children = Children(ECHO, most=2)
+    pids = {int(pid) for pid in await asyncio.gather(ask(children), ask(children))}
+    assert len(pids) == 2
+    third = int(await ask(children, fresh=True))
+    await until(lambda: len(mine()) == 2)
+    assert {process.pid for process in mine()} < pids | {third}
+    await children.close()
+
+
+async def test_a_child_makes_way_for_another_after_so_many_exchanges() -> None:
+    children = Children(ECHO, most=1, exchanges=2)
+    pids = [int(await ask(children)) for _ in range(5)]
+    assert (pids[0], pids[2]) == (pids[1], pids[3])
+    assert len(set(pids)) == 3
+    await children.close()
+
+
+async def test_a_child_is_prepared_before_anybody_gets_it() -> None:
+    prepared: list[Child] = []
+
+    async def prepare(child: Child) -> None:
+        child.send(b"ready?")
+        assert await child.receive() == b"ready?"
+        prepared.append(child)
+
+    children = Children(ECHO, most=1, prepare=prepare)
+    async with children.child() as child:
+        assert prepared == [child]
+    await children.close()
+
+
+async def test_a_child_that_can_t_be_prepared_is_nobodys() -> None:
+    async def fail(_: Child) -> None:
+        raise LookupError("no library")
+
+    children = Children(ECHO, most=1, prepare=fail)
+    for _ in range(2):
+        with pytest.raises(LookupError, match="no library"):
+            await ask(children)
+    await children.close()
+    assert not mine()
+
+
+async def test_a_module_that_is_not_there_ends_the_child() -> None:
+    children = Children("tests.runtime.workers.nowhere", most=1)
+    with pytest.raises(
+        ChildEnded, match="exit code 1 before it had answered; what it wrote to standard error"
+    ):
+        await ask(children)
+    await children.close()
+
+
+async def test_no_descriptors_are_left() -> None:
+    descriptors = psutil.Process().num_fds
+    children = Children(ECHO, most=1, exchanges=1)
+    await ask(children)
+    before = descriptors()
+    for _ in range(5):
+        await ask(children)
+    await until(lambda: descriptors() <= before)
+    await children.close()

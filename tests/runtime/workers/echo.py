@@ -1,0 +1,21 @@
+"""A child process that gives back what it gets."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from zeke_queue.parent import Parent, serve
+
+
+def main() -> None:
+    """Serve the parent until it is gone."""
+    serve(_answer)
+
+
+def _answer(message: bytes, _: Parent) -> bytes:
+    if message == b"who":
+        return str(os.getpid()).encode()
+    if message == b"where":
+        return "\n".join(sys.path).encode()
+    return message
