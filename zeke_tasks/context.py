@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from zeke_queue.clock import SystemClock
-from zeke_tasks.readers import Readers
+from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
 from zeke_tasks.store.postgres import PostgresRepository
-from zeke_tasks.web import WebClient
+from zeke_tasks.web import Permanent, Transient, WebClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -34,8 +34,32 @@ class Compute(Protocol):
 
         Raises:
             Unreadable: the document is too much for the parsers.
+            ReaderKilled: the machine had too little for it, as it seems.
         """
         ...
+
+
+async def read(
+    compute: Compute, what: str, function: Callable[P, T], /, *args: P.args, **options: P.kwargs
+) -> T:
+    """Read a document, whatever it does to its reader.
+
+    Args:
+        compute: who reads it.
+        what: its URL, or how else it is called where its errors are shown.
+        function: what to call with the rest.
+
+    Raises:
+        Permanent: it is too much for the parsers.
+        Transient: its reader was killed, which another time may not be.
+        WebError: what the function raises.
+    """
+    try:
+        return await compute(function, *args, **options)
+    except Unreadable as error:
+        raise Permanent(what, str(error)) from error
+    except ReaderKilled as error:
+        raise Transient(what, str(error)) from error
 
 
 async def inline(function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:

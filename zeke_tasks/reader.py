@@ -69,7 +69,7 @@ def _raised(error: BaseException) -> bytes:
         with suppress(Exception):  # its own code may raise anything
             data = pickle.dumps((None, error, told), pickle.HIGHEST_PROTOCOL)
             # Its own constructor may refuse what pickle gives it.
-            pickle.loads(data)  # noqa: S301
+            pickle.loads(data)  # noqa: S301 - it was written a line above
             return data
     stand_in = UsageError(f"{type(error).__name__}: {error}")
     return pickle.dumps((None, stand_in, told), pickle.HIGHEST_PROTOCOL)

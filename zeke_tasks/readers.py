@@ -49,7 +49,7 @@ _OF_CODE: Final = frozenset(
 
 
 class Unreadable(ZekeError):
-    """A document is too much for the parsers: they crash on it, or need too much time or memory."""
+    """The document is too much for the parsers: they crash on it, or need too much time or memory."""
 
 
 class ReaderKilled(ZekeError):

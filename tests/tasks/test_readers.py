@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import types
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -23,7 +23,7 @@ from tests.tasks.scripted_web import ScriptedWeb, feed, page
 from zeke_queue.children import ChildEnded, Children
 from zeke_queue.core.failure import error_output
 from zeke_queue.errors import UsageError
-from zeke_queue.signals import Fail
+from zeke_queue.signals import Fail, Retry
 from zeke_tasks.context import Context
 from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
 from zeke_tasks.store.model import HealthStatus, ItemStatus
@@ -238,15 +238,15 @@ class Failing:
 
 
 @pytest.mark.parametrize(
-    ("error", "status", "attempts"),
+    ("error", "status", "attempts", "raised"),
     [
-        (Unreadable("the parsers crash on it"), ItemStatus.FAILED, 1),
-        (ReaderKilled("it was killed"), ItemStatus.PENDING, 1),
-        (ChildEnded(3), ItemStatus.PENDING, 0),
+        (Unreadable("the parsers crash on it"), ItemStatus.FAILED, 1, None),
+        (ReaderKilled("it was killed"), ItemStatus.PENDING, 1, Retry),
+        (ChildEnded(3), ItemStatus.PENDING, 0, ChildEnded),
     ],
 )
 async def test_a_page_that_can_t_be_read_holds_up_its_own_item_alone(
-    in_memory: Domain, error: Exception, status: ItemStatus, attempts: int
+    in_memory: Domain, error: Exception, status: ItemStatus, attempts: int, raised: type[Exception] | None
 ) -> None:
     web = ScriptedWeb()
     web.put(FEED, feed(("One", PAGE), ("Two", OTHER)))
@@ -258,30 +258,36 @@ async def test_a_page_that_can_t_be_read_holds_up_its_own_item_alone(
     await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})
     async with in_memory.rows() as rows:
         items = [item.id for item in await rows.items_of(source.id)]
-    if status is ItemStatus.FAILED:
+    with pytest.raises(raised) if raised else nullcontext():
         await jobs.run("fetch-content", {"rawItemIds": items})
-    else:
-        with pytest.raises(type(error)):
-            await jobs.run("fetch-content", {"rawItemIds": items})
     async with in_memory.rows() as rows:
         found = {item.url: (item.status, item.attempts, item.error) for item in await rows.items(items)}
     assert found == {
-        PAGE: (status, attempts, str(error) if attempts else None),
+        PAGE: (status, attempts, f"{PAGE}: {error}" if attempts else None),
         OTHER: (ItemStatus.PROCESSED, 1, None),
     }
 
 
-async def test_a_feed_that_can_t_be_read_fails_for_good_and_says_so(in_memory: Domain) -> None:
+@pytest.mark.parametrize(
+    ("error", "verdict"),
+    [
+        (Unreadable("the parsers crash on it, with signal SIGSEGV"), Fail),
+        # It counts against the feed, so that one that always ends so is asked for less often.
+        (ReaderKilled("it was killed, with signal SIGKILL"), Retry),
+    ],
+)
+async def test_a_feed_that_can_t_be_read_says_so(
+    in_memory: Domain, error: Exception, verdict: type[Exception]
+) -> None:
     web = ScriptedWeb()
     web.put(FEED, feed(("One", PAGE)))
     jobs = Jobs(in_memory, web)
-    reader = Failing(Unreadable("the parsers crash on it, with signal SIGSEGV"), FEED)
-    jobs.resources = Context(in_memory.repository, web, in_memory.clock, reader)
+    jobs.resources = Context(in_memory.repository, web, in_memory.clock, Failing(error, FEED))
     source = await in_memory.source(FEED)
-    with pytest.raises(Fail, match="SIGSEGV"):
+    with pytest.raises(verdict, match=str(error)):
         await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})
     async with in_memory.rows() as rows:
         health = await rows.health(source.id)
     assert health is not None
     assert health.status is HealthStatus.ERROR
-    assert "SIGSEGV" in (health.message or "")
+    assert health.message == f"{FEED}: {error}"

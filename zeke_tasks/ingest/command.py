@@ -27,12 +27,12 @@ from zeke_queue.sending import Send
 from zeke_queue.signals import Retry
 from zeke_queue.worker import Worker
 from zeke_tasks.catalog import build_catalog
-from zeke_tasks.context import Context
+from zeke_tasks.context import Context, read
 from zeke_tasks.ingest.recognise import Foretold, feed_of
 from zeke_tasks.ingest.source import CHUNK, new_place
 from zeke_tasks.payloads import FetchContent, IngestSource
 from zeke_tasks.progress import display, standing
-from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
+from zeke_tasks.readers import Readers
 from zeke_tasks.report import Outcome, failures_table, findings, stories_table, urls_table, wide_console
 from zeke_tasks.store.model import URL_CHARACTERS, ItemStatus, NewItem, NewSource, SourceType, item_id
 from zeke_tasks.store.postgres import PostgresRepository
@@ -164,10 +164,10 @@ class Intake:
         try:
             place = _place(url)
             fetched = await self._web.look(place)
-            feed = await self._compute(feed_of, fetched)
+            feed = await read(self._compute, place, feed_of, fetched)
         except WebError as error:
             return Taken(url, error=_with_advice(error, url))
-        except (Unreadable, ReaderKilled, ChildEnded) as error:
+        except ChildEnded as error:
             return Taken(url, error=str(error))
         return await (self._page(url, place) if feed is None else self._feed(url, fetched, feed))
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
 from zeke_queue.sending import Send
-from zeke_tasks.context import context_of
+from zeke_tasks.context import context_of, read
 from zeke_tasks.ingest.pace import after_failure, after_success
 from zeke_tasks.payloads import FetchContent, IngestSource
-from zeke_tasks.readers import Unreadable
 from zeke_tasks.store.model import URL_CHARACTERS, HealthStatus, NewItem, SourceType
 from zeke_tasks.verdicts import verdict
-from zeke_tasks.web import FeedError, Transient, WebError, canonicalise_url, parse_feed
+from zeke_tasks.web import Transient, WebError, canonicalise_url, parse_feed
 
 if TYPE_CHECKING:
     from zeke_tasks.store.model import Health, Source
@@ -70,10 +69,8 @@ async def _read(job: JobContext, url: str, health: Health | None) -> tuple[Fetch
     )
     if fetched.not_modified:
         return fetched, None
-    try:
-        feed = await context.compute(parse_feed, fetched.body, fetched.content_type, fetched.final_url)
-    except Unreadable as error:
-        raise FeedError(fetched.final_url, str(error)) from error
+    place = fetched.final_url
+    feed = await read(context.compute, place, parse_feed, fetched.body, fetched.content_type, place)
     return fetched, feed
 
 

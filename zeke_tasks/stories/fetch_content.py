@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
 from zeke_queue.signals import Retry
-from zeke_tasks.context import context_of
+from zeke_tasks.context import context_of, read
 from zeke_tasks.payloads import FetchContent
-from zeke_tasks.readers import ReaderKilled, Unreadable
 from zeke_tasks.store.model import ItemStatus
 from zeke_tasks.stories.keep import Reading, keep
 from zeke_tasks.stories.read import read_body, read_page
@@ -97,10 +96,10 @@ async def _finish(job: JobContext, item: RawItem) -> Exception | None:
     """Read one item and write down what came of it; returns the error that left it to be tried again."""
     try:
         reading = await _read(job, item)
-    except (Permanent, Unreadable) as error:
+    except Permanent as error:
         await _settle(job, item, ItemStatus.FAILED, str(error))
         return None
-    except (Transient, ReaderKilled) as error:
+    except Transient as error:
         job.logger.warning("item failed", rawItemId=str(item.id), url=item.url, error=str(error))
         last = item.attempts + 1 >= ITEM_ATTEMPTS
         await _settle(job, item, ItemStatus.FAILED if last else ItemStatus.PENDING, str(error))
@@ -123,9 +122,9 @@ async def _read(job: JobContext, item: RawItem) -> Reading | None:
     context = context_of(job)
     body, now = item.body, context.clock.now()
     if item.url is None:
-        return await context.compute(read_body, body) if body else None
+        return await read(context.compute, item.external_id, read_body, body) if body else None
     fetched = await context.web.fetch(item.url, kind="page")
-    return await context.compute(read_page, fetched, now)
+    return await read(context.compute, fetched.final_url, read_page, fetched, now)
 
 
 async def _settle(job: JobContext, item: RawItem, status: ItemStatus, error: str | None = None) -> None:
