@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from pydantic_core import to_json
 
 from tests.runtime.workers.place import turns, until
-from zeke_queue.children import ChildEnded, Children
+from zeke_queue import log
+from zeke_queue.children import LENGTH_BYTES, ChildEnded, Children
 from zeke_queue.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from zeke_queue.children import Child
 
+ROOT = Path(__file__).parents[2]
 ECHO = "tests.runtime.workers.echo"
 
 
@@ -87,7 +93,7 @@ async def test_who_no_longer_waits_for_a_turn_takes_none_away(children: Children
     assert await waiting[2] == await ask(children)
 
 
-@pytest.mark.parametrize("after", range(0, 40, 3))
+@pytest.mark.parametrize("after", range(24))
 async def test_no_child_is_left_by_a_cancellation_wherever_it_comes(after: int) -> None:
     children = Children(ECHO, most=1)
     asking = asyncio.create_task(ask(children))
@@ -95,7 +101,7 @@ async def test_no_child_is_left_by_a_cancellation_wherever_it_comes(after: int) 
     asking.cancel()
     await asyncio.gather(asking, return_exceptions=True)
     await children.close()
-    await until(lambda: not mine())
+    assert not mine()
 
 
 async def test_nobody_gets_a_child_of_a_pool_that_is_closed(children: Children) -> None:
@@ -176,6 +182,21 @@ async def test_a_module_that_is_not_there_ends_the_child() -> None:
     ):
         await ask(children)
     await children.close()
+
+
+def test_a_child_ends_with_its_pipe_whatever_it_does() -> None:
+    """As where no system tells it that its parent is gone."""
+    ours, theirs = socket.socketpair()
+    begin = f"import sys; from {ECHO} import main; main()"
+    with theirs:
+        fd = theirs.fileno()
+        process = subprocess.Popen([sys.executable, "-c", begin, str(fd)], pass_fds=(fd,), cwd=ROOT)
+    with ours, process:
+        for message in (to_json({"log": log.settings(), "parent": os.getpid()}), b"still there?", b"wait"):
+            ours.sendall(len(message).to_bytes(LENGTH_BYTES) + message)
+        assert ours.recv(100).endswith(b"still there?")
+        ours.close()
+        assert process.wait(20) == 0
 
 
 async def test_no_descriptors_are_left() -> None:

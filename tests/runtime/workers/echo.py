@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 
 from zeke_queue.parent import Parent, serve
 
@@ -18,4 +19,6 @@ def _answer(message: bytes, _: Parent) -> bytes:
         return str(os.getpid()).encode()
     if message == b"where":
         return "\n".join(sys.path).encode()
+    if message == b"wait":
+        threading.Event().wait()
     return message
