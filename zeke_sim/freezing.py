@@ -166,9 +166,9 @@ def _naive() -> datetime:
 def _let_through_functions(patched: Any) -> None:
     """Let the stand-ins for functions show what is to be shown at each call."""
     by_theirs, theirs, theirs_ns = (
-        patched._should_use_real_time,  # noqa: SLF001
-        patched._get_fake_monotonic,  # noqa: SLF001
-        patched._get_fake_monotonic_ns,  # noqa: SLF001
+        patched._should_use_real_time,
+        patched._get_fake_monotonic,
+        patched._get_fake_monotonic_ns,
     )
 
     def is_real() -> bool:
@@ -178,7 +178,7 @@ def _let_through_functions(patched: Any) -> None:
         if _shown.virtual() is None:
             return True
         # This function, the stand-in, and who asked it.
-        name = sys._getframe(2).f_globals.get("__name__", "")  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        name = sys._getframe(2).f_globals.get("__name__", "")  # pyright: ignore[reportPrivateUsage]
         return str(name).startswith(MACHINERY)
 
     def monotonic() -> float:
@@ -190,9 +190,9 @@ def _let_through_functions(patched: Any) -> None:
     def monotonic_ns() -> int:
         return theirs_ns() if _shown.by_another else int(monotonic() * 1e9)
 
-    patched._should_use_real_time = is_real  # noqa: SLF001
-    patched._get_fake_monotonic = monotonic  # noqa: SLF001
-    patched._get_fake_monotonic_ns = monotonic_ns  # noqa: SLF001
+    patched._should_use_real_time = is_real
+    patched._get_fake_monotonic = monotonic
+    patched._get_fake_monotonic_ns = monotonic_ns
 
 
 def _keep_folds(patched: Any) -> None:
@@ -231,7 +231,7 @@ def _let_through_classes(patched: Any) -> None:
     fake_datetime, fake_date = patched.FakeDatetime, patched.FakeDate
     real, real_date = patched.real_datetime, patched.real_date
     to_fake, to_fake_date = patched.datetime_to_fakedatetime, patched.date_to_fakedate
-    is_real = patched._should_use_real_time  # noqa: SLF001
+    is_real = patched._should_use_real_time
     frozen: dict[str, Callable[..., Any]] = {
         name: getattr(fake_datetime, name).__func__ for name in ("now", "today", "utcnow", "fromtimestamp")
     }

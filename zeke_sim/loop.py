@@ -204,14 +204,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
             elif len(runnable) > 1:
                 del runnable[place]
                 runnable.append(lane)
-            if handle._cancelled:  # noqa: SLF001
+            if handle._cancelled:
                 continue
             self.ticks += 1
             if self.ticks - self._instant_began > INSTANT_MAX:
                 self._instant_began = self.ticks
                 raise Livelock(lane.name, self._now, INSTANT_MAX, _ran(handle))
             try:
-                handle._context.run(handle._callback, *handle._args)  # noqa: SLF001
+                handle._context.run(handle._callback, *handle._args)
             except (KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:  # noqa: BLE001 - what a callback raises ends no loop
@@ -297,7 +297,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 self.run_until_complete(self._settle())
         for task in self._tasks:
             if not task.done():
-                task._log_destroy_pending = False  # noqa: SLF001 # pyright: ignore[reportAttributeAccessIssue]
+                task._log_destroy_pending = False  # pyright: ignore[reportAttributeAccessIssue]
             elif not task.cancelled():
                 task.exception()
         self._tasks.clear()
@@ -332,18 +332,18 @@ class VirtualLoop(asyncio.BaseEventLoop):
         now = self._now
         while timers and timers[0][0] <= now:
             timer = heappop(timers)[2]
-            if not timer._cancelled:  # noqa: SLF001
+            if not timer._cancelled:
                 self._put(timer.lane, timer)
 
 
 def _is_idle(timer: _Timer) -> bool:
     """Tell whether a timer would do nothing, since it was cancelled or its lane is dead."""
-    return timer._cancelled or timer.lane.dead  # noqa: SLF001
+    return timer._cancelled or timer.lane.dead
 
 
 def _ran(handle: asyncio.Handle) -> str:
     """Return the name of what a handle runs: of a task, its coroutine."""
-    callback: Any = handle._callback  # noqa: SLF001
+    callback: Any = handle._callback
     task: Any = getattr(callback, "__self__", None)
     ran = task.get_coro() if isinstance(task, asyncio.Task) else callback
     return getattr(ran, "__qualname__", type(ran).__name__)

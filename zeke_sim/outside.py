@@ -148,7 +148,7 @@ def _refused(what: str, kind: str) -> Outside:
 
 def whence() -> str:
     """Say which line of the application reached outside, and what it called to do so."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame is not None and frame.f_code.co_filename in _REFUSING:
         frame = frame.f_back
     callers: list[FrameType] = []
@@ -227,7 +227,7 @@ def _refusing_none(seed: Callable[..., None]) -> Callable[..., None]:
 
     def seeded(self: random.Random, a: Any = None, *args: Any, **options: Any) -> None:
         # Of a temporary file nobody minds what it is called.
-        if a is None and _state.inside and sys._getframe(2).f_globals.get("__name__") != "tempfile":  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        if a is None and _state.inside and sys._getframe(2).f_globals.get("__name__") != "tempfile":  # pyright: ignore[reportPrivateUsage]
             if _state.forbids("random"):
                 raise _refused("random.Random()", "random")
             a = random.getrandbits(64)

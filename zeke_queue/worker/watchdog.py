@@ -59,7 +59,7 @@ class Watchdog:
                 self._alive.wait()
 
     def _report(self) -> None:
-        frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]
         frame = frames.get(self._loop_thread)
         stack = "".join(traceback.format_stack(frame, FRAMES_MAX)) if frame is not None else None
         held = self._lanes.job_of(asyncio.current_task(self._loop))

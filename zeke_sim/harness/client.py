@@ -163,7 +163,7 @@ class Client:
         return self._asked(name, lambda: through_faults(call, tries=TRIES))
 
     def _asked(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> Asked[T]:
-        frame = sys._getframe(2)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
         if frame.f_globals.get("__name__") == __name__:
             frame = frame.f_back or frame
         asked = Asked(make, f"zeke.{name}() at {frame.f_code.co_filename}:{frame.f_lineno}")

@@ -65,9 +65,9 @@ def drive(loop: VirtualLoop, work: Coroutine[Any, Any, T]) -> T:
     Raises:
         UsageError: it waits for something that will never happen.
     """
-    outer = asyncio._get_running_loop()  # noqa: SLF001
+    outer = asyncio._get_running_loop()
     task = _step_aside(outer)
-    asyncio._set_running_loop(None)  # noqa: SLF001
+    asyncio._set_running_loop(None)
     main = loop.create_task(work)
     try:
         return loop.run_until_complete(main)
@@ -79,7 +79,7 @@ def drive(loop: VirtualLoop, work: Coroutine[Any, Any, T]) -> T:
     finally:
         if not main.done():
             main.cancel()
-        asyncio._set_running_loop(outer)  # noqa: SLF001
+        asyncio._set_running_loop(outer)
         _step_back(outer, task)
 
 

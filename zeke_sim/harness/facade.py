@@ -377,7 +377,7 @@ class Zeke(Looking):
         return [call.what for call in self._calls if not call.awaited]
 
     def _call(self, name: str, call: Callable[[], T]) -> Pending[T]:
-        frame = sys._getframe(2)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
         where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
         pending = Pending(call, f"zeke.{name}() at {where}")
         self._calls.append(pending)

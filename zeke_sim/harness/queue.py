@@ -87,7 +87,7 @@ class DrivenQueue(Queue):
             self._stage.drive(changes.aclose())
 
     def _on_stage(self) -> bool:
-        return asyncio._get_running_loop() is self._stage.loop  # noqa: SLF001
+        return asyncio._get_running_loop() is self._stage.loop
 
 
 class _Over(Exception):

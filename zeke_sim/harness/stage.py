@@ -159,13 +159,13 @@ class Stage:
             self._stack.close()
 
     def _leave(self) -> None:
-        outer = asyncio._get_running_loop()  # noqa: SLF001
-        asyncio._set_running_loop(None)  # noqa: SLF001
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
         try:
             self.loop.leave()
             self.loop.close()
         finally:
-            asyncio._set_running_loop(outer)  # noqa: SLF001
+            asyncio._set_running_loop(outer)
 
     # Running.
 
@@ -214,7 +214,7 @@ class Stage:
         wrong = None
         if self._ended:
             wrong = "zeke: the test has ended; nothing can be done on its queue any more"
-        elif asyncio._get_running_loop() is self.loop:  # noqa: SLF001
+        elif asyncio._get_running_loop() is self.loop:
             wrong = "zeke: it is the test's, and was called within a handler; there, send by the job"
         if wrong is not None:
             work.close()
