@@ -6,11 +6,14 @@ dropped, as the original did, so that a newer client can talk to an older worker
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+from zeke_tasks.store.highlights import Origin, ReadingState
+from zeke_tasks.store.playbooks import TriggerSource
 
 
 class Payload(BaseModel):
@@ -41,3 +44,118 @@ class FetchContent(Payload):
     """``fetch-content``."""
 
     raw_item_ids: Annotated[list[UUID], Field(min_length=1)]
+
+
+class IngestOneoff(Payload):
+    """``ingest-oneoff``: a page that somebody named; the priority becomes that of the jobs that read it."""
+
+    url: Annotated[str, Field(min_length=1, max_length=2048)]
+    requested_by: UUID | None = None
+    priority: Literal["normal", "high"] = "normal"
+
+
+class UploadedItem(Payload):
+    """An item of ``ingest-from-upload``: its text, or the url where it can be read."""
+
+    external_id: Annotated[str, Field(min_length=1)]
+    url: str | None = None
+    title: str | None = None
+    text: str | None = None
+    metadata: dict[str, Any] | None = None
+
+
+class IngestFromUpload(Payload):
+    """``ingest-from-upload``."""
+
+    source_id: UUID
+    items: Annotated[list[UploadedItem], Field(min_length=1)]
+    uploaded_by: UUID | None = None
+
+
+class LinkSourceToStory(Payload):
+    """``link-source-to-story``."""
+
+    source_id: UUID
+    story_id: UUID
+
+
+class AnalyzeStory(Payload):
+    """``analyze-story``: ``auto`` leaves a story alone that a model has analysed already."""
+
+    story_id: UUID
+    trigger: Literal["auto", "manual", "retry"]
+
+
+class SummarizeStory(Payload):
+    """``summarize-story``: ``auto`` leaves a story alone that has a summary."""
+
+    story_id: UUID
+    mode: Literal["auto", "force"]
+
+
+class UpdateStoryStatus(Payload):
+    """``update-story-status``: for one team, or for every team that subscribes to the story's source."""
+
+    story_id: UUID
+    team_id: UUID | None = None
+    state: ReadingState
+
+
+class ExtractHighlights(Payload):
+    """``extract-highlights``: no user is the system, no team everybody."""
+
+    story_id: UUID
+    user_id: UUID | None = None
+    team_id: UUID | None = None
+
+
+class ScoreRelevance(Payload):
+    """``score-relevance``."""
+
+    story_id: UUID
+
+
+class Insight(Payload):
+    """An insight that a person or an assistant wrote about a story."""
+
+    title: str | None = None
+    summary: Annotated[str, Field(min_length=1)]
+    quote: str | None = None
+    tags: list[str] | None = None
+    metadata: dict[str, Any] | None = None
+    origin: Origin
+
+
+class DedupeInsights(Payload):
+    """``dedupe-insights``: insights of a team, or of no team for everybody."""
+
+    story_id: UUID
+    team_id: UUID | None = None
+    created_by: UUID
+    insights: Annotated[list[Insight], Field(min_length=1)]
+
+
+class AttachInsightToStory(Payload):
+    """``attach-insight-to-story``."""
+
+    story_id: UUID
+    team_id: UUID | None = None
+    created_by: UUID
+    insight: Insight
+
+
+class GenerateBrief(Payload):
+    """``generate-brief``: only ``regenerate`` and ``manual`` write briefs anew where there are some."""
+
+    story_id: UUID
+    reason: Literal["new_story", "manual", "regenerate"]
+
+
+class PlaybookRun(Payload):
+    """``playbook-run``."""
+
+    playbook_id: UUID
+    team_id: UUID
+    triggered_by: UUID | None = None
+    trigger_source: TriggerSource
+    metadata: dict[str, Any] | None = None

@@ -19,7 +19,7 @@ from uuid import UUID, uuid5
 from zeke_queue.core import jsonb
 from zeke_queue.errors import BadOption, NotJson
 
-_IDS: Final = UUID("0c9e7e3c-6d4b-5a56-9b43-2f6f5f1f8a10")
+IDS: Final = UUID("0c9e7e3c-6d4b-5a56-9b43-2f6f5f1f8a10")
 KEY_CHARACTERS: Final = 512
 URL_CHARACTERS: Final = 2048
 MESSAGE_CHARACTERS: Final = 512
@@ -92,7 +92,7 @@ def external_key(identity: str) -> str:
     return "sha256:" + hashlib.sha256(identity.encode()).hexdigest()
 
 
-def _two_decimals(number: float) -> float:
+def two_decimals(number: float) -> float:
     """Round as Postgres does on the way from double precision, of which it takes 15 digits, to numeric."""
     return float(Decimal(f"{number:.15g}").quantize(Decimal("0.01"), ROUND_HALF_UP))
 
@@ -128,7 +128,7 @@ class NewSource:
         if self.authority_score is not None and not 0 <= self.authority_score <= 1:
             raise BadOption(f"authority_score is {self.authority_score}; it goes from 0 to 1.")
         if self.authority_score is not None:
-            object.__setattr__(self, "authority_score", _two_decimals(self.authority_score))
+            object.__setattr__(self, "authority_score", two_decimals(self.authority_score))
         if not 1 <= self.check_frequency_hours <= HOURS_MAX:
             raise BadOption(
                 f"check_frequency_hours is {self.check_frequency_hours}; it goes from 1 to {HOURS_MAX}."
@@ -266,7 +266,7 @@ class NewStory:
     @property
     def id(self) -> UUID:
         """The id of the row, which follows from the text: whoever makes the story, it is the same one."""
-        return uuid5(_IDS, f"story/{self.content_hash}")
+        return uuid5(IDS, f"story/{self.content_hash}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,4 +288,4 @@ class Story:
 
 def item_id(source_id: UUID, external_id: str) -> UUID:
     """Return the id of a raw item, which follows from its source and its identity there."""
-    return uuid5(_IDS, f"item/{source_id}/{external_id}")
+    return uuid5(IDS, f"item/{source_id}/{external_id}")

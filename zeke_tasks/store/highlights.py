@@ -1,0 +1,179 @@
+"""Highlights and insights as values, and what a team makes of them and of stories.
+
+An insight is a highlight that somebody wrote; a highlight of no team is everybody's.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+from zeke_queue.core import jsonb
+from zeke_queue.errors import BadOption
+from zeke_tasks.store.model import IDS, storable, two_decimals
+
+
+class HighlightKind(enum.StrEnum):
+    """What a highlight shows."""
+
+    CODE_EXAMPLE = "code_example"
+    CODE_CHANGE = "code_change"
+    API_CHANGE = "api_change"
+    METRIC = "metric"
+    INSIGHT = "insight"
+    ACTION = "action"
+    QUOTE = "quote"
+    QUESTION = "question"
+
+
+class Origin(enum.StrEnum):
+    """Who made a highlight: a rule of ours, or an assistant that works with a team."""
+
+    SYSTEM = "system"
+    ASSISTANT = "assistant"
+
+
+class ReadingState(enum.StrEnum):
+    """How far a team is with a story."""
+
+    UNREAD = "unread"
+    READ = "read"
+    ARCHIVED = "archived"
+
+
+def highlight_key(summary: str, quote: str | None) -> str:
+    """Return what two highlights have in common that say the same.
+
+    It is the sha256 of summary and quote, trimmed and in lower case, with a bar between them.
+
+    >>> highlight_key(" Faster ", None) == highlight_key("faster", "")
+    True
+    """
+    said = f"{storable(summary).strip().lower()}|{storable(quote or '').strip().lower()}"
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class NewHighlight:
+    """A highlight to be added; of one story and team (or of none), one a key.
+
+    Attributes:
+        team_id: whose it is; None is everybody's.
+        confidence: 0 to 1, kept to two decimals.
+        tags: kept once each, in order.
+        references: URLs that the highlight rests on, kept once each, in order.
+        metadata: what can be written as JSON.
+
+    Raises:
+        BadOption: the confidence is out of its range.
+    """
+
+    story_id: UUID
+    team_id: UUID | None
+    kind: HighlightKind
+    summary: str
+    confidence: float
+    title: str | None = None
+    quote: str | None = None
+    origin: Origin = Origin.SYSTEM
+    created_by: UUID | None = None
+    tags: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        for name in ("summary", "title", "quote"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, storable(value))
+        for name in ("tags", "references"):
+            kept = dict.fromkeys(storable(value) for value in getattr(self, name))
+            object.__setattr__(self, name, tuple(kept))
+        if not 0 <= self.confidence <= 1:
+            raise BadOption(f"confidence is {self.confidence}; it goes from 0 to 1.")
+        object.__setattr__(self, "confidence", two_decimals(self.confidence))
+        metadata = jsonb.loads(jsonb.normalise(jsonb.dumps(dict(self.metadata))))
+        object.__setattr__(self, "metadata", metadata)
+
+    @property
+    def key(self) -> str:
+        """What this highlight has in common with one that says the same."""
+        return highlight_key(self.summary, self.quote)
+
+    @property
+    def id(self) -> UUID:
+        """The id of the row, which follows from story, team and key."""
+        return uuid5(IDS, f"highlight/{self.story_id}/{self.team_id or ''}/{self.key}")
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """How relevant a highlight is, and why.
+
+    Attributes:
+        value: 0 to 1, kept to two decimals.
+        matches: the keywords that were found.
+        breakdown: each part of the sum by its name.
+    """
+
+    value: float
+    matches: tuple[str, ...]
+    breakdown: Mapping[str, float]
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.value <= 1:
+            raise BadOption(f"value is {self.value}; it goes from 0 to 1.")
+        object.__setattr__(self, "value", two_decimals(self.value))
+        object.__setattr__(self, "breakdown", dict(self.breakdown))
+
+
+@dataclass(frozen=True, slots=True)
+class Highlight:
+    """A highlight as it is stored.
+
+    Attributes:
+        score: None until it is scored; ``scored_at`` is when the score last changed.
+        tags, references: in alphabetical order.
+    """
+
+    id: UUID
+    story_id: UUID
+    team_id: UUID | None
+    kind: HighlightKind
+    title: str | None
+    summary: str
+    quote: str | None
+    key: str
+    confidence: float
+    origin: Origin
+    created_by: UUID | None
+    metadata: Mapping[str, Any]
+    tags: tuple[str, ...]
+    references: tuple[str, ...]
+    score: Score | None
+    scored_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TeamStory:
+    """How far a team is with a story; unique by team and story."""
+
+    team_id: UUID
+    story_id: UUID
+    state: ReadingState
+    last_viewed_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TeamHighlight:
+    """What a team does with a highlight; unique by team and highlight."""
+
+    team_id: UUID
+    highlight_id: UUID
+    pinned: bool = False
+    dismissed: bool = False

@@ -1,0 +1,157 @@
+"""Playbooks, their runs and what happened in these, as values."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from zeke_queue.core import jsonb
+from zeke_queue.errors import BadOption
+from zeke_tasks.store.model import storable
+
+
+class PlaybookStatus(enum.StrEnum):
+    """How far a playbook is; a draft becomes active with its first run."""
+
+    DRAFT = "draft"
+    ACTIVE = "active"
+    ARCHIVED = "archived"
+
+
+class RunStatus(enum.StrEnum):
+    """How far a run is."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class TriggerSource(enum.StrEnum):
+    """What started a run."""
+
+    DASHBOARD = "dashboard"
+    API = "api"
+    SCHEDULE = "schedule"
+    SYSTEM = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of a playbook: a registered task, and its payload.
+
+    Attributes:
+        name: unique within its playbook; later steps name its output by it.
+        task: a name or an alias of the catalog's.
+        input: a JSON object, in which ``{"$from": "steps.NAME.output.PATH"}`` stands for what an earlier
+            step returned, and ``{"$from": "run.metadata.PATH"}`` for what the run was started with.
+    """
+
+    name: str
+    task: str
+    input: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        for name in ("name", "task"):
+            value = storable(getattr(self, name))
+            if not value:
+                raise BadOption(f"{name} of a step is empty; give it one.")
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "input", _json(self.input))
+
+
+@dataclass(frozen=True, slots=True)
+class Playbook:
+    """A series of steps that a team runs as one.
+
+    Raises:
+        BadOption: two steps have one name.
+    """
+
+    id: UUID
+    team_id: UUID
+    name: str
+    steps: Sequence[Step]
+    status: PlaybookStatus = PlaybookStatus.DRAFT
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", storable(self.name))
+        object.__setattr__(self, "steps", tuple(self.steps))
+        names = [step.name for step in self.steps]
+        for name in names:
+            if names.count(name) > 1:
+                raise BadOption(
+                    f"steps: {name!r} names {names.count(name)} steps; give each a name of its own."
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to be made: one a job, whose id it has."""
+
+    id: UUID
+    playbook_id: UUID
+    team_id: UUID
+    trigger_source: TriggerSource
+    triggered_by: UUID | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "metadata", _json(self.metadata))
+
+
+@dataclass(frozen=True, slots=True)
+class PlaybookRun:
+    """A run as it is stored.
+
+    Attributes:
+        id: that of its job.
+        resumed: how often it was taken up again after it had failed or was cancelled.
+        outputs: what each step that is done returned, by the step's name.
+        error: what the step that failed said, at most 512 characters.
+    """
+
+    id: UUID
+    playbook_id: UUID
+    team_id: UUID
+    trigger_source: TriggerSource
+    triggered_by: UUID | None
+    metadata: Mapping[str, Any]
+    status: RunStatus
+    resumed: int
+    outputs: Mapping[str, Any]
+    error: str | None
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """Something that happened in a run.
+
+    Attributes:
+        kind: ``run.created``, ``run.started``, ``step.started``, ``step.completed``, ``step.failed``,
+            ``run.completed``, ``run.failed``, ``run.resumed`` or ``run.cancelled``.
+        step: the name of the step it is about.
+        round: how often the run had been resumed then; an event is unique by run, round, kind and step.
+        data: a JSON object.
+    """
+
+    run_id: UUID
+    round: int
+    kind: str
+    step: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", _json(self.data))
+
+
+def _json(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    return jsonb.loads(jsonb.normalise(jsonb.dumps(dict(value))))
