@@ -1,8 +1,7 @@
 """What the tasks ask of the domain's store, inside the queue's transaction.
 
 Rows and the jobs that follow from them are written in one transaction, so a repository has no transactions of
-its
-own: it joins the queue's::
+its own: it joins the queue's::
 
     async with job.transaction() as transaction:
         rows = job.resources.repository.within(transaction)
@@ -16,6 +15,8 @@ then. Durations come in and the store adds its own clock, as in the queue.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
+
+from zeke_tasks.store.verbs import HighlightRows, PlaybookRows, StoryRows, TeamRows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -53,7 +54,7 @@ class OpenTransaction(Protocol):
         ...
 
 
-class Rows(Protocol):
+class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, Protocol):
     """The verbs, within one transaction: they see what it wrote, and others see it once it has committed."""
 
     async def ensure_source(self, id: UUID, source: NewSource) -> Source:  # noqa: A002 - the column's name
@@ -75,6 +76,14 @@ class Rows(Protocol):
             types: which types.
             due_in: only those whose next check is due within this many seconds from now; None for all.
         """
+        ...
+
+    async def every_source(self) -> list[Source]:
+        """Return all sources, those that are not active too, by type, then name, then id."""
+        ...
+
+    async def set_active(self, source_id: UUID, *, active: bool) -> bool:
+        """Let a source be checked, or not any more; False, and nothing is changed, if it is so already."""
         ...
 
     async def move_source(self, source_id: UUID, url: str) -> bool:
