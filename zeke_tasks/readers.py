@@ -43,7 +43,7 @@ DOCUMENTS: Final = 1000
 """Documents after which a process makes way for another, with whatever it has not given back."""
 
 _OF_CODE: Final = frozenset(
-    getattr(signal, name, None) for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE")
+    getattr(signal, name, None) for name in ("SIGSEGV", "SIGABRT", "SIGBUS", "SIGILL", "SIGFPE", "SIGTRAP")
 )
 """Signals that end a process for what its code does."""
 

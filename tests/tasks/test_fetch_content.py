@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
 from tests.tasks.jobs import Jobs
+from tests.tasks.pdfs import pdf
 from tests.tasks.scripted_web import ScriptedWeb, fetched, page
 from zeke_queue.errors import PayloadInvalid
 from zeke_queue.signals import Retry
@@ -112,7 +113,6 @@ async def test_an_entry_without_a_page_is_told_by_its_own_text(jobs: Jobs, web: 
     [
         "<html><body></body></html>",
         "",
-        fetched(ONE, "%PDF-1.7", content_type="application/pdf"),
         fetched(ONE, "GIF89a", content_type="image/gif"),
     ],
 )
@@ -120,6 +120,34 @@ async def test_a_page_without_text_says_so_and_is_done(jobs: Jobs, web: Scripted
     item_id = await _item(jobs, ONE)
     web.put(ONE, answer)
     assert await _fetch(jobs, item_id) == {"items": {"no_text_extracted": 1}, "stories": 0}
+
+
+async def test_a_pdf_becomes_a_story_of_its_kind(jobs: Jobs, web: ScriptedWeb) -> None:
+    item_id = await _item(jobs, ONE)
+    body = pdf(["On Bees", "Bees make honey."], info={"Title": "On Bees", "CreationDate": "D:20200102"})
+    web.put(ONE, replace(fetched(ONE, content_type="application/pdf"), body=body))
+    assert await _fetch(jobs, item_id) == {"items": {"processed": 1}, "stories": 1}
+    async with jobs.domain.rows() as rows:
+        content = await rows.content(item_id)
+    story = (await jobs.domain.stories(item_id))[item_id]
+    assert content is not None
+    assert content.text.split() == ["On", "Bees", "Bees", "make", "honey."]
+    assert (content.html_url, content.pdf_url) == (None, ONE)
+    assert (story.kind, story.title, story.url) == (Kind.PDF, "On Bees", ONE)
+    assert story.published_at == datetime(2020, 1, 2, tzinfo=UTC)
+    assert (await jobs.domain.look(item_id)).kind is Kind.ARTICLE
+
+
+async def test_a_pdf_that_was_scanned_has_no_text_and_one_that_is_broken_fails(
+    jobs: Jobs, web: ScriptedWeb
+) -> None:
+    scanned, broken, locked = [await _item(jobs, url) for url in (ONE, TWO, THREE)]
+    for url, body in ((ONE, pdf([])), (TWO, b"%PDF-1.7"), (THREE, pdf(["Bees"], locked=True))):
+        web.put(url, replace(fetched(url, content_type="application/pdf"), body=body))
+    told = await _fetch(jobs, scanned, broken, locked)
+    assert told == {"items": {"no_text_extracted": 1, "failed": 2}, "stories": 0}
+    assert "broken" in str((await jobs.domain.look(broken)).error)
+    assert "password" in str((await jobs.domain.look(locked)).error)
 
 
 async def test_an_entry_with_neither_page_nor_text_has_no_text(jobs: Jobs) -> None:

@@ -91,7 +91,7 @@ async def test_what_can_t_cross_is_said(readers: Readers) -> None:
     assert await readers(strange_reading.where) != os.getpid()
 
 
-@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
+@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGTRAP])
 async def test_a_document_that_ends_its_reader_twice_is_unreadable_and_no_other(
     readers: Readers, number: signal.Signals
 ) -> None:

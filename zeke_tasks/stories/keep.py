@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from zeke_tasks.store.model import Content, NewStory
+from zeke_tasks.store.model import Content, Kind, NewStory
 from zeke_tasks.web import content_hash
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class Reading:
         content_hash: of the text.
         url: where it was read, if it was on the web.
         title, published_at, language: what the text itself says; None where it doesn't.
+        kind: what it turned out to be, whatever the item was taken for; None if it is what the item says.
+        transcript_vtt, duration_seconds, view_count: of a video.
     """
 
     text: str
@@ -33,6 +35,10 @@ class Reading:
     title: str | None = None
     published_at: datetime | None = None
     language: str | None = None
+    kind: Kind | None = None
+    transcript_vtt: str | None = None
+    duration_seconds: int | None = None
+    view_count: int | None = None
     content_hash: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -52,12 +58,17 @@ async def keep(rows: Rows, item: RawItem, reading: Reading) -> Kept:
     What follows from a story (its analysis) is sent by the caller in the same transaction, so that no story
     stays without it.
     """
+    is_pdf = reading.kind is Kind.PDF
     content = Content(
         raw_item_id=item.id,
         text=reading.text,
         content_hash=reading.content_hash,
         language=reading.language,
-        html_url=reading.url,
+        html_url=None if is_pdf else reading.url,
+        pdf_url=reading.url if is_pdf else None,
+        transcript_vtt=reading.transcript_vtt,
+        duration_seconds=reading.duration_seconds,
+        view_count=reading.view_count,
     )
     await rows.put_content(content)
     title = item.title or reading.title or " ".join(reading.text[: 2 * TITLE_CHARACTERS].split())
@@ -65,7 +76,7 @@ async def keep(rows: Rows, item: RawItem, reading: Reading) -> Kept:
         NewStory(
             content_id=item.id,
             content_hash=content.content_hash,
-            kind=item.kind,
+            kind=reading.kind or item.kind,
             primary_source_id=item.source_id,
             title=title[:TITLE_CHARACTERS],
             url=reading.url or item.url,

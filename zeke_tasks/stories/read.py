@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from zeke_tasks.store.model import Kind
 from zeke_tasks.stories.keep import Reading
 from zeke_tasks.web import canonicalise_url, extract_article
 from zeke_tasks.web.fragments import lined_text
+from zeke_tasks.web.pdf import is_pdf, read_pdf
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -18,12 +20,17 @@ _YET_A_PAGE: Final = ("html", "xml", "octet-stream")
 
 
 def read_page(fetched: Fetched, now: datetime) -> Reading | None:
-    """Return the article of a page; None if there is none, or the body is a picture, a PDF and the like.
+    """Return the article of a page, or a PDF's text; None if there is none, or it is a picture and the like.
 
     Args:
         now: dates after it are none that a page was published at.
+
+    Raises:
+        PageError: the page can't be read, the PDF is broken or needs a password.
     """
     media_type = fetched.content_type.partition(";")[0].strip().lower()
+    if is_pdf(fetched.body, media_type):
+        return _read_pdf(fetched, now)
     if media_type.partition("/")[0] in _NO_PAGE and not media_type.endswith(_YET_A_PAGE):
         return None
     article = extract_article(fetched.body, fetched.final_url, fetched.charset, now=now)
@@ -35,6 +42,19 @@ def read_page(fetched: Fetched, now: datetime) -> Reading | None:
         title=article.title,
         published_at=article.published_at,
         language=article.language,
+    )
+
+
+def _read_pdf(fetched: Fetched, now: datetime) -> Reading | None:
+    pdf = read_pdf(fetched.body, fetched.final_url, now=now)
+    if pdf is None:
+        return None
+    return Reading(
+        text=pdf.text,
+        url=canonicalise_url(fetched.final_url),
+        title=pdf.title,
+        published_at=pdf.published_at,
+        kind=Kind.PDF,
     )
 
 

@@ -30,7 +30,7 @@ def load_parsers() -> None:
     Raises:
         ImportError: one of them, or something that it needs, is not installed whole.
     """
-    for name in ("feedparser", "lxml.html", "trafilatura"):
+    for name in ("feedparser", "lxml.html", "pypdfium2", "trafilatura"):
         _library(name)
 
 
