@@ -57,7 +57,8 @@ class Analysis:
     citations: Sequence[Mapping[str, Any]] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "why_it_matters", storable(self.why_it_matters))
+        for name in ("why_it_matters", "model", "prompt_version"):
+            object.__setattr__(self, name, storable(getattr(self, name)))
         if not 0 <= self.chili <= CHILI_MAX:
             raise BadOption(f"chili is {self.chili}; it goes from 0 to {CHILI_MAX}.")
         if not 0 <= self.confidence <= 1:
@@ -132,6 +133,7 @@ class Embedding:
         if not all(map(math.isfinite, vector)):
             raise BadOption("vector has a number that single precision can't hold.")
         object.__setattr__(self, "vector", vector)
+        object.__setattr__(self, "model", storable(self.model))
 
     @property
     def dimensions(self) -> int:
@@ -146,6 +148,9 @@ class Spending:
     Attributes:
         purpose: what was asked, such as ``analysis`` or ``embedding``.
         cost_usd: None where the model's price is not known.
+
+    Raises:
+        BadOption: a number is less than zero, or the cost is not finite.
     """
 
     job_id: UUID
@@ -156,3 +161,11 @@ class Spending:
     input_tokens: int
     output_tokens: int
     cost_usd: float | None
+
+    def __post_init__(self) -> None:
+        for name in ("purpose", "task", "model"):
+            object.__setattr__(self, name, storable(getattr(self, name)))
+        for name in ("attempt", "input_tokens", "output_tokens", "cost_usd"):
+            number = getattr(self, name)
+            if number is not None and not 0 <= number < math.inf:
+                raise BadOption(f"{name} is {number}; it is a number from 0 on.")

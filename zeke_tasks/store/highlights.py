@@ -119,6 +119,10 @@ class Score:
         value: 0 to 1, kept to two decimals.
         matches: the keywords that were found.
         breakdown: each part of the sum by its name.
+
+    Raises:
+        BadOption: the value is out of its range.
+        NotJson: a part is no finite number.
     """
 
     value: float
@@ -129,7 +133,9 @@ class Score:
         if not 0 <= self.value <= 1:
             raise BadOption(f"value is {self.value}; it goes from 0 to 1.")
         object.__setattr__(self, "value", two_decimals(self.value))
-        object.__setattr__(self, "breakdown", dict(self.breakdown))
+        object.__setattr__(self, "matches", tuple(storable(word) for word in self.matches))
+        breakdown = jsonb.loads(jsonb.normalise(jsonb.dumps(dict(self.breakdown))))
+        object.__setattr__(self, "breakdown", breakdown)
 
 
 @dataclass(frozen=True, slots=True)

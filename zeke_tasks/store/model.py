@@ -80,6 +80,15 @@ def storable(text: str) -> str:
     return _UNSTORABLE.sub("", text)
 
 
+def json_text(value: Any) -> str:
+    """Write a value as Postgres prints it once it is stored as jsonb.
+
+    Raises:
+        NotJson: it can't be written as JSON.
+    """
+    return jsonb.normalise(jsonb.dumps(value))
+
+
 def external_key(identity: str) -> str:
     """Return an item's identity as it is kept: short ones as they are, long ones as their sha256.
 
@@ -92,9 +101,18 @@ def external_key(identity: str) -> str:
     return "sha256:" + hashlib.sha256(identity.encode()).hexdigest()
 
 
-def two_decimals(number: float) -> float:
+def decimals(number: float, places: int) -> float:
     """Round as Postgres does on the way from double precision, of which it takes 15 digits, to numeric."""
-    return float(Decimal(f"{number:.15g}").quantize(Decimal("0.01"), ROUND_HALF_UP))
+    return float(Decimal(f"{number:.15g}").quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP))
+
+
+def two_decimals(number: float) -> float:
+    """Round to what a column of two decimals holds.
+
+    >>> two_decimals(0.125)
+    0.13
+    """
+    return decimals(number, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +284,7 @@ class NewStory:
     @property
     def id(self) -> UUID:
         """The id of the row, which follows from the text: whoever makes the story, it is the same one."""
-        return uuid5(IDS, f"story/{self.content_hash}")
+        return story_id(self.content_hash)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +302,11 @@ class Story:
     url: str | None
     published_at: datetime | None
     status: StoryStatus
+
+
+def story_id(content_hash: str) -> UUID:
+    """Return the id of the story that tells a text of this hash."""
+    return uuid5(IDS, f"story/{content_hash}")
 
 
 def item_id(source_id: UUID, external_id: str) -> UUID:

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from zeke_queue.core import jsonb
 from zeke_queue.errors import BadOption
-from zeke_tasks.store.model import storable
+from zeke_tasks.store.model import KEY_CHARACTERS, storable
 
 
 class PlaybookStatus(enum.StrEnum):
@@ -46,7 +46,7 @@ class Step:
     """A step of a playbook: a registered task, and its payload.
 
     Attributes:
-        name: unique within its playbook; later steps name its output by it.
+        name: unique within its playbook, at most 512 characters; later steps name its output by it.
         task: a name or an alias of the catalog's.
         input: a JSON object, in which ``{"$from": "steps.NAME.output.PATH"}`` stands for what an earlier
             step returned, and ``{"$from": "run.metadata.PATH"}`` for what the run was started with.
@@ -62,6 +62,8 @@ class Step:
             if not value:
                 raise BadOption(f"{name} of a step is empty; give it one.")
             object.__setattr__(self, name, value)
+        if len(self.name) > KEY_CHARACTERS:
+            raise BadOption(f"name of a step has {len(self.name)} characters; {KEY_CHARACTERS} at most.")
         object.__setattr__(self, "input", _json(self.input))
 
 
@@ -140,6 +142,7 @@ class RunEvent:
         step: the name of the step it is about.
         round: how often the run had been resumed then; an event is unique by run, round, kind and step.
         data: a JSON object.
+        at: when it was put, by the store's clock; what is given here is not looked at.
     """
 
     run_id: UUID
@@ -150,7 +153,19 @@ class RunEvent:
     at: datetime | None = None
 
     def __post_init__(self) -> None:
+        if self.step is not None:
+            object.__setattr__(self, "step", storable(self.step))
         object.__setattr__(self, "data", _json(self.data))
+
+
+def require_end(status: RunStatus) -> None:
+    """See that a run can end so.
+
+    Raises:
+        BadOption: it can't.
+    """
+    if status in {RunStatus.PENDING, RunStatus.RUNNING}:
+        raise BadOption(f"status is {status}; a run ends succeeded, failed or cancelled.")
 
 
 def _json(value: Mapping[str, Any]) -> Mapping[str, Any]:

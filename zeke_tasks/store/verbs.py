@@ -3,9 +3,9 @@
 They keep the same promises as those on sources and stories: each is safe to repeat, a repeated one changes no
 row (not even the time that a row was changed), and times come from the store's clock.
 
-Whatever belongs to a story is written under the story's lock: its summary and source, what is thought of it,
-its highlights and their scores, how far teams are with it. So transactions that take one story each never wait
-for each other in a circle, and one that takes several takes them in the order of their ids.
+Whatever belongs to a story is written under the story's lock: its summary and source, what is thought of
+it, its highlights and their scores, how far teams are with it. So transactions that take one story each never
+wait for each other in a circle, and one that takes several takes them in the order of their ids.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class StoryRows(Protocol):
         ...
 
     async def put_analysis(self, story_id: UUID, analysis: Analysis) -> bool:
-        """Keep an analysis of a story, in place of an earlier one; the story is ``analyzed``, its briefs stay.
+        """Keep an analysis of a story in place of an earlier one; the story is ``analyzed``, its briefs stay.
 
         Returns:
             False, and nothing is changed, if it is a stub's and a model's is there, or there is no story.

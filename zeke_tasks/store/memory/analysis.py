@@ -1,0 +1,123 @@
+"""What is thought of stories, in memory: overlays, embeddings, and what the AI cost."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from zeke_tasks.store.analysis import AnalysisState, Embedding, Overlay
+from zeke_tasks.store.memory.scope import Scope
+from zeke_tasks.store.memory.tables import Placed
+from zeke_tasks.store.model import StoryStatus, decimals, json_text
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zeke_tasks.store.analysis import Analysis, Brief, Spending
+
+
+class MemoryAnalysis(Scope):
+    """The verbs on overlays, embeddings and spending."""
+
+    async def put_analysis(self, story_id: UUID, analysis: Analysis) -> bool:
+        """Keep an analysis, unless it is a stub's and a model's is there."""
+        story = (await self._lock_stories([story_id])).get(story_id)
+        old = self._overlays.get(story_id) or _nothing_yet(story_id)
+        is_model = old.analysis_state is AnalysisState.COMPLETED
+        if story is None or (is_model and analysis.state is AnalysisState.STUB):
+            return False
+        new = replace(
+            old,
+            why_it_matters=analysis.why_it_matters,
+            chili=analysis.chili,
+            confidence=analysis.confidence,
+            citations=tuple(analysis.citations),
+            analysis_state=analysis.state,
+            model=analysis.model,
+            prompt_version=analysis.prompt_version,
+        )
+        if new != old or json_text(new.citations) != json_text(old.citations):
+            self._overlays.put(story_id, replace(new, analysed_at=self._now()))
+        self._stories.put(story_id, replace(story, status=StoryStatus.ANALYZED))
+        return True
+
+    async def put_brief(self, story_id: UUID, brief: Brief) -> bool:
+        """Keep the briefs of a story that has been analysed."""
+        story = (await self._lock_stories([story_id])).get(story_id)
+        old = self._overlays.get(story_id)
+        if story is None or old is None:
+            return False
+        new = replace(
+            old,
+            brief_one_liner=brief.one_liner,
+            brief_two_liner=brief.two_liner,
+            brief_elevator=brief.elevator,
+            time_saved_seconds=brief.time_saved_seconds,
+        )
+        if new != old:
+            self._overlays.put(story_id, replace(new, briefed_at=self._now()))
+        return True
+
+    async def overlay(self, story_id: UUID) -> Overlay | None:
+        """Return what is thought of a story."""
+        return self._overlays.get(story_id)
+
+    async def put_embedding(self, story_id: UUID, embedding: Embedding) -> None:
+        """Keep an embedding in place of one of the same model and number of dimensions."""
+        if story_id in await self._lock_stories([story_id]):
+            key = (story_id, embedding.model, embedding.dimensions)
+            self._embeddings.put(key, Placed(story_id, embedding))
+
+    async def embeddings(self, story_id: UUID) -> list[Embedding]:
+        """Return the embeddings of a story, by model, then dimensions."""
+        found = (placed.embedding for placed in self._embeddings.of(story_id))
+        return sorted(found, key=lambda one: (one.model, one.dimensions))
+
+    async def nearest(self, embedding: Embedding, limit: int) -> list[tuple[UUID, float]]:
+        """Return stories by how near they are."""
+        alike = (
+            placed
+            for placed in self._embeddings.values()
+            if (placed.embedding.model, placed.embedding.dimensions)
+            == (embedding.model, embedding.dimensions)
+        )
+        found = [(placed.story_id, _distance(placed.embedding, embedding)) for placed in alike]
+        return sorted(found, key=lambda pair: (pair[1], pair[0]))[:limit]
+
+    async def note_spending(self, spending: Spending) -> None:
+        """Keep what a call took, once."""
+        key = (spending.job_id, spending.attempt, spending.purpose)
+        await self._lock([f"spending {key}"])
+        if self._spending.get(key) is None:
+            self._spending.put(key, spending)
+
+    async def spending(self, job_id: UUID | None = None) -> list[Spending]:
+        """Return what was spent, by job, attempt and purpose."""
+        found = self._spending.values() if job_id is None else self._spending.of(job_id)
+        return sorted(found, key=lambda one: (one.job_id, one.attempt, one.purpose))
+
+
+def _nothing_yet(story_id: UUID) -> Overlay:
+    return Overlay(
+        story_id=story_id,
+        why_it_matters=None,
+        chili=None,
+        confidence=None,
+        citations=(),
+        analysis_state=AnalysisState.PENDING,
+        model=None,
+        prompt_version=None,
+        brief_one_liner=None,
+        brief_two_liner=None,
+        brief_elevator=None,
+        time_saved_seconds=None,
+        analysed_at=None,
+        briefed_at=None,
+    )
+
+
+def _distance(one: Embedding, other: Embedding) -> float:
+    both = sum(x * y for x, y in zip(one.vector, other.vector, strict=True))
+    lengths = math.hypot(*one.vector) * math.hypot(*other.vector)
+    return 1.0 if lengths == 0 else decimals(1 - both / lengths, 6)

@@ -1,0 +1,61 @@
+"""The store itself, and the verbs of one transaction put together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.storage.memory.locks import Locks
+from zeke_tasks.store.memory.analysis import MemoryAnalysis
+from zeke_tasks.store.memory.highlights import MemoryHighlights
+from zeke_tasks.store.memory.items import MemoryItems
+from zeke_tasks.store.memory.playbooks import MemoryPlaybooks
+from zeke_tasks.store.memory.sources import MemorySources
+from zeke_tasks.store.memory.stories import MemoryStories
+from zeke_tasks.store.memory.tables import Tables
+from zeke_tasks.store.memory.teams import MemoryTeams
+
+if TYPE_CHECKING:
+    from zeke_queue.clock import Clock
+    from zeke_tasks.store.repository import OpenTransaction
+
+
+class MemoryRows(
+    MemorySources,
+    MemoryItems,
+    MemoryStories,
+    MemoryAnalysis,
+    MemoryHighlights,
+    MemoryTeams,
+    MemoryPlaybooks,
+):
+    """The verbs over one transaction's layers; what each does is said in ``Rows``."""
+
+
+class MemoryRepository:
+    """The store; what it keeps is gone with the object."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._tables: Final = Tables()
+        self._locks = Locks()
+        # With the transaction itself, so that no other one has its id meanwhile.
+        self._open: dict[int, tuple[OpenTransaction, MemoryRows]] = {}
+
+    def within(self, transaction: OpenTransaction) -> MemoryRows:
+        """Return the verbs as part of a transaction; all calls for one transaction see the same."""
+        key = id(transaction)
+        if key not in self._open:
+            rows = MemoryRows(self._tables, self._locks, self._clock)
+
+            def commit() -> None:
+                del self._open[key]
+                rows.commit()
+
+            def roll_back() -> None:
+                del self._open[key]
+                rows.roll_back()
+
+            transaction.on_commit(commit)
+            transaction.on_rollback(roll_back)
+            self._open[key] = transaction, rows
+        return self._open[key][1]

@@ -1,0 +1,88 @@
+"""What every verb works with: the tables as its transaction sees them, locks, and the clock."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from zeke_queue.errors import StorageUnavailable
+from zeke_queue.storage.memory.locks import Locks, Owner
+from zeke_tasks.store.memory.tables import Layer, Table, Tables
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from uuid import UUID
+
+    from zeke_queue.clock import Clock
+    from zeke_tasks.store.model import Story
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Scope:
+    """One transaction's layer over each table."""
+
+    def __init__(self, tables: Tables, locks: Locks, clock: Clock) -> None:
+        self._layers: list[Layer[Any, Any]] = []
+        self._sources = self._over(tables.sources)
+        self._places = self._over(tables.places)
+        self._checks = self._over(tables.checks)
+        self._items = self._over(tables.items)
+        self._contents = self._over(tables.contents)
+        self._stories = self._over(tables.stories)
+        self._told = self._over(tables.told)
+        self._overlays = self._over(tables.overlays)
+        self._embeddings = self._over(tables.embeddings)
+        self._spending = self._over(tables.spending)
+        self._highlights = self._over(tables.highlights)
+        self._connections = self._over(tables.connections)
+        self._team_stories = self._over(tables.team_stories)
+        self._team_highlights = self._over(tables.team_highlights)
+        self._playbooks = self._over(tables.playbooks)
+        self._runs = self._over(tables.runs)
+        self._events = self._over(tables.events)
+        self._event_numbers = tables.event_numbers
+        self._locks = locks
+        self._owner = Owner()
+        self._now = clock.now
+
+    def _over(self, table: Table[K, V]) -> Layer[K, V]:
+        layer = Layer(table)
+        self._layers.append(layer)
+        return layer
+
+    def commit(self) -> None:
+        """Let everybody see what was written."""
+        for layer in self._layers:
+            layer.commit()
+        self._locks.release(self._owner)
+
+    def roll_back(self) -> None:
+        """Forget what was written."""
+        self._locks.release(self._owner)
+
+    async def _lock(self, names: Iterable[str]) -> None:
+        """Keep others from writing what these names stand for, once they have ended.
+
+        Raises:
+            StorageUnavailable: this transaction has ended; a server may end one behind its owner's back.
+        """
+        wanted = sorted(set(names))
+        for name in wanted:
+            await self._locks.clear(lambda name=name: (name,), self._owner)
+            self._require_open()
+            self._locks.take(name, self._owner)
+
+    def _require_open(self) -> None:
+        if self._owner.ended.is_set():
+            raise StorageUnavailable("The transaction of these rows has ended; open another one")
+
+    async def _lock_stories(self, ids: Collection[UUID]) -> dict[UUID, Story]:
+        """Lock those stories that exist, in the order of their ids, and return them as they then are.
+
+        As in Postgres, a story that another transaction is making is not there yet, and not waited for.
+        """
+        self._require_open()
+        await self._lock(f"story row {key}" for key in ids if self._stories.get(key) is not None)
+        found = {key: self._stories.get(key) for key in sorted(set(ids))}
+        return {key: story for key, story in found.items() if story is not None}

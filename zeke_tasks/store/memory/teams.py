@@ -1,0 +1,72 @@
+"""What teams read and what they make of it, in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zeke_tasks.store.highlights import ReadingState, TeamStory
+from zeke_tasks.store.memory.scope import Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from uuid import UUID
+
+    from zeke_tasks.store.highlights import TeamHighlight
+
+
+class MemoryTeams(Scope):
+    """The verbs on teams."""
+
+    async def connect(self, team_id: UUID, source_id: UUID) -> bool:
+        """Subscribe a team to a source."""
+        self._require_open()
+        if self._sources.get(source_id) is None:
+            return False
+        pair = (team_id, source_id)
+        await self._lock([f"connection {pair}"])
+        if self._connections.get(pair) is not None:
+            return False
+        self._connections.put(pair, pair)
+        return True
+
+    async def teams_of(self, source_id: UUID) -> list[UUID]:
+        """Return the teams that subscribe to a source, by id."""
+        return sorted(team for team, _ in self._connections.of(source_id))
+
+    async def set_reading_state(
+        self, story_id: UUID, team_ids: Collection[UUID], state: ReadingState
+    ) -> list[UUID]:
+        """Say how far teams are with a story."""
+        if story_id not in await self._lock_stories([story_id]):
+            return []
+        changed: list[UUID] = []
+        for team in sorted(set(team_ids)):
+            old = self._team_stories.get((team, story_id))
+            if old is not None and old.state is state:
+                continue
+            viewed = old.last_viewed_at if old else None
+            if state is ReadingState.READ:
+                viewed = self._now()
+            self._team_stories.put((team, story_id), TeamStory(team, story_id, state, viewed))
+            changed.append(team)
+        return changed
+
+    async def reading_states(self, story_id: UUID) -> list[TeamStory]:
+        """Return how far teams are with a story, by team."""
+        return sorted(self._team_stories.of(story_id), key=lambda one: one.team_id)
+
+    async def put_team_highlight(self, state: TeamHighlight) -> bool:
+        """Keep what a team does with a highlight, unless it has a state there."""
+        self._require_open()
+        if self._highlights.get(state.highlight_id) is None:
+            return False
+        key = (state.team_id, state.highlight_id)
+        await self._lock([f"team highlight {key}"])
+        if self._team_highlights.get(key) is not None:
+            return False
+        self._team_highlights.put(key, state)
+        return True
+
+    async def team_highlights(self, team_id: UUID) -> list[TeamHighlight]:
+        """Return what a team does with highlights, by highlight."""
+        return sorted(self._team_highlights.of(team_id), key=lambda one: one.highlight_id)
