@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.rng import Ids, SeededEntropy
-from zeke_tasks.store.model import Content, NewItem, NewSource, NewStory, SourceType
+from zeke_tasks.store.model import Content, Kind, NewItem, NewSource, NewStory, SourceType, item_id
 from zeke_tasks.web import content_hash
 
 if TYPE_CHECKING:
@@ -15,8 +16,15 @@ if TYPE_CHECKING:
 
     from tests.clocks import FrozenClock
     from zeke_queue.storage.store import Storage, Transaction
-    from zeke_tasks.store.model import Kind, RawItem, Source, Story
+    from zeke_tasks.store.model import RawItem, Source, Story
     from zeke_tasks.store.repository import Repository, Rows
+
+
+CHECKED: Final = ("last_success_at", "last_error_at", "next_check_at", "failing_for")
+"""Times that move each time that a source is checked, whether or not there was anything new."""
+
+STAMPED: Final = ("analysed_at", "briefed_at", "scored_at", "last_viewed_at", "started_at", "ended_at", "at")
+"""Times at which a row changed."""
 
 
 class _Undo(Exception):
@@ -77,6 +85,40 @@ class Domain:
             await rows.put_content(content)
             return await rows.ensure_story(story_of(content, item.source_id, item.kind))
 
+    async def told_story(self, text: str = "Some text.", source: Source | None = None, **about: Any) -> Story:
+        """Make an item of a source, its content of this text and the story of it, and return the story.
+
+        Args:
+            text: what the story tells.
+            source: whose item it is; a feed if none is given, the same each time.
+            about: fields of ``NewStory`` (title, url, kind, published_at).
+        """
+        source = source or await self.source()
+        new = NewItem(external_id=content_hash(text), kind=about.get("kind", Kind.ARTICLE))
+        content = content_of(item_id(source.id, new.external_id), text)
+        async with self.rows() as rows:
+            await rows.put_items(source.id, [new])
+            await rows.put_content(content)
+            key, _ = await rows.ensure_story(replace(story_of(content, source.id, new.kind), **about))
+            story = await rows.story(key)
+        assert story is not None
+        return story
+
+    async def everything(self, *, times: bool = True) -> dict[str, list[Any]]:
+        """Return every row of every table, the same for the same rows, whichever store it is.
+
+        Of a source's health there is what was found, and not when. A team whose only rows are what it does
+        with highlights of others, and that subscribes to nothing, is not found.
+
+        Args:
+            times: whether the times at which rows changed are there; without them what was done once in a
+                history is equal to what was done once in another one.
+        """
+        without = CHECKED if times else (*CHECKED, *STAMPED)
+        async with self.rows() as rows:
+            found = await _all_rows(rows)
+        return {table: [_without(without, row) for row in kept] for table, kept in found.items()}
+
     async def stories(self, *items: UUID) -> dict[UUID, Story]:
         """Return the stories that tell these items."""
         async with self.rows() as rows:
@@ -97,3 +139,39 @@ def story_of(content: Content, source_id: UUID, kind: Kind, title: str = "A titl
         primary_source_id=source_id,
         title=title,
     )
+
+
+async def _all_rows(rows: Rows) -> dict[str, list[Any]]:
+    sources = await rows.every_source()
+    items = [item for source in sources for item in await rows.items_of(source.id)]
+    stories = sorted(await rows.newest_stories(1_000_000), key=lambda story: story.id)
+    highlights = [one for story in stories for one in await rows.highlights(story.id)]
+    reading = [one for story in stories for one in await rows.reading_states(story.id)]
+    connections = [(team, source.id) for source in sources for team in await rows.teams_of(source.id)]
+    teams = {team for team, _ in connections} | {one.team_id for one in reading}
+    teams |= {one.team_id for one in highlights if one.team_id is not None}
+    playbooks = await rows.every_playbook()
+    runs = [run for playbook in playbooks for run in await rows.runs_of(playbook.id)]
+    return {
+        "sources": sources,
+        "source_health": [one for source in sources if (one := await rows.health(source.id))],
+        "source_connections": connections,
+        "raw_items": items,
+        "contents": [one for item in items if (one := await rows.content(item.id))],
+        "stories": stories,
+        "story_overlays": [one for story in stories if (one := await rows.overlay(story.id))],
+        "story_embeddings": [(story.id, one) for story in stories for one in await rows.embeddings(story.id)],
+        "ai_spending": await rows.spending(),
+        "highlights": highlights,
+        "team_story_states": reading,
+        "team_highlight_states": [one for team in sorted(teams) for one in await rows.team_highlights(team)],
+        "playbooks": playbooks,
+        "playbook_runs": runs,
+        "playbook_run_events": [one for run in runs for one in await rows.run_events(run.id)],
+    }
+
+
+def _without(names: tuple[str, ...], row: Any) -> Any:
+    if not is_dataclass(row):
+        return row
+    return {field.name: getattr(row, field.name) for field in fields(row) if field.name not in names}
