@@ -6,12 +6,25 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from zeke_queue.core import jsonb
 from zeke_queue.errors import BadOption
 from zeke_tasks.store.model import KEY_CHARACTERS, storable
+
+EVENT_KINDS: Final = (
+    "run.created",
+    "run.started",
+    "run.resumed",
+    "run.completed",
+    "run.failed",
+    "run.cancelled",
+    "step.started",
+    "step.completed",
+    "step.failed",
+)
+"""What can happen in a run."""
 
 
 class PlaybookStatus(enum.StrEnum):
@@ -137,12 +150,14 @@ class RunEvent:
     """Something that happened in a run.
 
     Attributes:
-        kind: ``run.created``, ``run.started``, ``step.started``, ``step.completed``, ``step.failed``,
-            ``run.completed``, ``run.failed``, ``run.resumed`` or ``run.cancelled``.
+        kind: one of ``EVENT_KINDS``.
         step: the name of the step it is about.
         round: how often the run had been resumed then; an event is unique by run, round, kind and step.
         data: a JSON object.
         at: when it was put, by the store's clock; what is given here is not looked at.
+
+    Raises:
+        BadOption: there is no such kind.
     """
 
     run_id: UUID
@@ -153,6 +168,8 @@ class RunEvent:
     at: datetime | None = None
 
     def __post_init__(self) -> None:
+        if self.kind not in EVENT_KINDS:
+            raise BadOption(f"kind is {self.kind!r}; it is one of {', '.join(EVENT_KINDS)}.")
         if self.step is not None:
             object.__setattr__(self, "step", storable(self.step))
         object.__setattr__(self, "data", _json(self.data))

@@ -1,4 +1,4 @@
-insert into zeke.contents (
+insert into zeke.contents as known (
     raw_item_id,
     text,
     content_hash,
@@ -38,3 +38,26 @@ set
     duration_seconds = excluded.duration_seconds,
     view_count = excluded.view_count,
     updated_at = excluded.updated_at
+where
+    (
+        known.text,
+        known.content_hash,
+        known.language,
+        known.html_url,
+        known.pdf_url,
+        known.audio_url,
+        known.transcript_vtt,
+        known.duration_seconds,
+        known.view_count
+    )
+    is distinct from (
+        excluded.text,
+        excluded.content_hash,
+        excluded.language,
+        excluded.html_url,
+        excluded.pdf_url,
+        excluded.audio_url,
+        excluded.transcript_vtt,
+        excluded.duration_seconds,
+        excluded.view_count
+    )

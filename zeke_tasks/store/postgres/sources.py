@@ -1,0 +1,112 @@
+"""Sources and their health, on Postgres."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from psycopg import errors
+from psycopg.types.json import Jsonb
+
+from zeke_tasks.store.model import URL_CHARACTERS, Health, HealthStatus, Source, SourceType
+from zeke_tasks.store.postgres.session import Session
+from zeke_tasks.store.postgres.session import message as cut
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from uuid import UUID
+
+    from zeke_tasks.store.model import NewSource
+
+
+class PostgresSources(Session):
+    """The verbs on sources."""
+
+    async def ensure_source(self, id: UUID, source: NewSource) -> Source:  # noqa: A002 - the column's name
+        """Add a source, or return the one of this type and url."""
+        added = await self._run(
+            "ensure_source",
+            id=id,
+            type=source.type,
+            name=source.name,
+            url=source.url,
+            authority_score=source.authority_score,
+            is_active=source.is_active,
+            check_frequency_hours=source.check_frequency_hours,
+            metadata=Jsonb(dict(source.metadata)),
+        )
+        if added:
+            found = await self._run("source", id=id)
+        else:
+            found = await self._run("known_source", id=id, type=source.type, url=source.url)
+        return _source(found[0])
+
+    async def source(self, source_id: UUID) -> Source | None:
+        """Return a source."""
+        rows = await self._run("source", id=source_id)
+        return _source(rows[0]) if rows else None
+
+    async def health(self, source_id: UUID) -> Health | None:
+        """Return a source's health."""
+        rows = await self._run("health", source_id=source_id)
+        return _health(rows[0]) if rows else None
+
+    async def sources(self, types: Collection[SourceType], *, due_in: float | None = None) -> list[Source]:
+        """Return active sources with a url, the one that waits longest first."""
+        rows = await self._run("sources", types=[kind.value for kind in types], due_in=due_in)
+        return [_source(row) for row in rows]
+
+    async def every_source(self) -> list[Source]:
+        """Return all sources, by type, then name, then id."""
+        return [_source(row) for row in await self._run("every_source")]
+
+    async def set_active(self, source_id: UUID, *, active: bool) -> bool:
+        """Let a source be checked, or not any more."""
+        return bool(await self._run("set_active", id=source_id, active=active))
+
+    async def move_source(self, source_id: UUID, url: str) -> bool:
+        """Give a source a new url, unless another has it."""
+        if len(url) > URL_CHARACTERS:
+            return False
+        try:
+            # A savepoint: the refusal must not take down the transaction that asks.
+            async with self._connection.transaction():
+                return bool(await self._run("move_source", id=source_id, url=url))
+        except errors.UniqueViolation:
+            return False
+
+    async def record_success(
+        self,
+        source_id: UUID,
+        *,
+        next_check_in: float,
+        etag: str | None,
+        last_modified: str | None,
+        status: HealthStatus,
+        message: str | None = None,
+    ) -> None:
+        """Write down that a check went well."""
+        await self._run(
+            "record_success",
+            source_id=source_id,
+            status=status,
+            message=cut(message),
+            next_check_in=next_check_in,
+            etag=etag,
+            last_modified=last_modified,
+        )
+
+    async def record_failure(self, source_id: UUID, *, next_check_in: float, message: str) -> None:
+        """Write down that a check failed."""
+        await self._run(
+            "record_failure", source_id=source_id, message=cut(message), next_check_in=next_check_in
+        )
+
+
+def _source(row: dict[str, Any]) -> Source:
+    row["type"] = SourceType(row["type"])
+    return Source(**row)
+
+
+def _health(row: dict[str, Any]) -> Health:
+    row["status"] = HealthStatus(row["status"])
+    return Health(**row)

@@ -1,0 +1,4 @@
+select id
+from zeke.playbooks
+where id = %(id)s
+for no key update

@@ -1,0 +1,15 @@
+select
+    id,
+    content_id,
+    content_hash,
+    kind,
+    cluster_id,
+    primary_source_id,
+    title,
+    summary,
+    url,
+    published_at,
+    status
+from zeke.stories
+order by published_at desc nulls last, id asc
+limit %(limit)s

@@ -1,0 +1,15 @@
+insert into zeke.ai_spending (
+    job_id, attempt, purpose, task, model, input_tokens, output_tokens, cost_usd, created_at
+)
+values (
+    %(job_id)s,
+    %(attempt)s,
+    %(purpose)s,
+    %(task)s,
+    %(model)s,
+    %(input_tokens)s,
+    %(output_tokens)s,
+    %(cost_usd)s,
+    coalesce(%(now)s::timestamptz, statement_timestamp())
+)
+on conflict do nothing

@@ -1,0 +1,2 @@
+delete from zeke.playbook_steps
+where playbook_id = %(id)s

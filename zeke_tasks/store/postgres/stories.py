@@ -1,0 +1,74 @@
+"""Stories, on Postgres."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zeke_tasks.store.model import Content, storable
+from zeke_tasks.store.postgres.session import Session
+from zeke_tasks.store.postgres.session import story as as_story
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from uuid import UUID
+
+    from zeke_tasks.store.model import NewStory, Story
+
+
+class PostgresStories(Session):
+    """The verbs on stories themselves."""
+
+    async def ensure_story(self, story: NewStory) -> tuple[UUID, bool]:
+        """Make a story, or find the one that tells the same text or was made of the same content."""
+        added = await self._run(
+            "add_story",
+            id=story.id,
+            content_id=story.content_id,
+            content_hash=story.content_hash,
+            kind=story.kind,
+            primary_source_id=story.primary_source_id,
+            title=story.title,
+            url=story.url,
+            published_at=story.published_at,
+        )
+        if added:
+            return added[0]["id"], True
+        known = await self._run("story_of_text", content_hash=story.content_hash, content_id=story.content_id)
+        return known[0]["id"], False
+
+    async def stories_of(self, item_ids: Collection[UUID]) -> dict[UUID, Story]:
+        """Return the stories that tell the texts of some items."""
+        rows = await self._run("stories_of", item_ids=list(item_ids))
+        return {row.pop("raw_item_id"): as_story(row) for row in rows}
+
+    async def story(self, story_id: UUID) -> Story | None:
+        """Return a story."""
+        rows = await self._run("story", id=story_id)
+        return as_story(rows[0]) if rows else None
+
+    async def lock_story(self, story_id: UUID) -> Story | None:
+        """Return a story, which nobody else can lock until the transaction ends."""
+        return (await self._lock_stories([story_id])).get(story_id)
+
+    async def newest_stories(self, limit: int) -> list[Story]:
+        """Return stories, the one that was published last first."""
+        return [as_story(row) for row in await self._run("newest_stories", limit=limit)]
+
+    async def text_of(self, story_id: UUID) -> Content | None:
+        """Return the text that a story was made of."""
+        rows = await self._run("text_of", story_id=story_id)
+        return Content(**rows[0]) if rows else None
+
+    async def set_summary(self, story_id: UUID, summary: str, *, replace: bool) -> bool:
+        """Give a story a summary."""
+        story = await self.lock_story(story_id)
+        if story is None or (story.summary is not None and not replace):
+            return False
+        await self._run("set_summary", id=story_id, summary=storable(summary))
+        return True
+
+    async def link_source(self, story_id: UUID, source_id: UUID) -> bool:
+        """Make a source the story's primary one."""
+        if await self.lock_story(story_id) is None:
+            return False
+        return bool(await self._run("link_source", id=story_id, source_id=source_id))

@@ -1,0 +1,58 @@
+"""What teams read and what they make of it, on Postgres."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zeke_tasks.store.highlights import ReadingState, TeamHighlight, TeamStory
+from zeke_tasks.store.postgres.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from uuid import UUID
+
+
+class PostgresTeams(Session):
+    """The verbs on teams."""
+
+    async def connect(self, team_id: UUID, source_id: UUID) -> bool:
+        """Subscribe a team to a source."""
+        return bool(await self._run("connect", team_id=team_id, source_id=source_id))
+
+    async def teams_of(self, source_id: UUID) -> list[UUID]:
+        """Return the teams that subscribe to a source, by id."""
+        return [row["team_id"] for row in await self._run("teams_of", source_id=source_id)]
+
+    async def set_reading_state(
+        self, story_id: UUID, team_ids: Collection[UUID], state: ReadingState
+    ) -> list[UUID]:
+        """Say how far teams are with a story."""
+        rows = await self._run(
+            "set_reading_state", story_id=story_id, team_ids=sorted(set(team_ids)), state=state
+        )
+        return sorted(row["team_id"] for row in rows)
+
+    async def reading_states(self, story_id: UUID) -> list[TeamStory]:
+        """Return how far teams are with a story, by team."""
+        rows = await self._run("reading_states", story_id=story_id)
+        return [_team_story(row) for row in rows]
+
+    async def put_team_highlight(self, state: TeamHighlight) -> bool:
+        """Keep what a team does with a highlight, unless it has a state there."""
+        added = await self._run(
+            "put_team_highlight",
+            team_id=state.team_id,
+            highlight_id=state.highlight_id,
+            pinned=state.pinned,
+            dismissed=state.dismissed,
+        )
+        return bool(added)
+
+    async def team_highlights(self, team_id: UUID) -> list[TeamHighlight]:
+        """Return what a team does with highlights, by highlight."""
+        return [TeamHighlight(**row) for row in await self._run("team_highlights", team_id=team_id)]
+
+
+def _team_story(row: dict[str, Any]) -> TeamStory:
+    row["state"] = ReadingState(row["state"])
+    return TeamStory(**row)
