@@ -1,0 +1,1 @@
+"""Highlights, their scores, and the insights of teams."""

@@ -1,0 +1,170 @@
+"""What the rules find in a text, and what they leave alone."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zeke_tasks.insights.rules import (
+    CODE_CHARACTERS,
+    CONFIDENCE,
+    MOST_OF_A_KIND,
+    SUMMARY_CHARACTERS,
+    TEXT_CHARACTERS_MIN,
+    find_highlights,
+    kind_of,
+)
+from zeke_tasks.store.highlights import HighlightKind
+from zeke_tasks.web.text import one_line
+
+API, CODE, EXAMPLE, METRIC = (
+    HighlightKind.API_CHANGE,
+    HighlightKind.CODE_CHANGE,
+    HighlightKind.CODE_EXAMPLE,
+    HighlightKind.METRIC,
+)
+FILLER = "This paragraph says nothing in particular, and it says so at some length. " * 4
+
+PYTHON = "def wait(failures):\n    window = 2 ** failures\n\treturn window / 2"
+QUERY = "select id\n  from job\n where state = 'waiting'\n limit 20"
+SHELL = "$ python -m pip install zeke"
+
+pieces = st.sampled_from(
+    [
+        "We rewrote the parser in Rust.",
+        "The v1 API is deprecated.",
+        "It is 3 times faster.",
+        "Nothing in particular is said here.",
+        PYTHON,
+        QUERY,
+        SHELL,
+        "```",
+        "| a | 5% |",
+        "  indented",
+        "",
+    ]
+) | st.text(max_size=80)
+texts = st.lists(pieces, max_size=40).map("\n".join)
+
+
+def found_in(text: str) -> list[tuple[HighlightKind, str]]:
+    return [(found.kind, found.quote) for found in find_highlights(f"{FILLER}\n{text}\n{FILLER}")]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "kind"),
+    [
+        ("The new index cuts the median latency from 40 ms to 2 ms.", METRIC),
+        ("Memory use drops by 37.5 % on the large instance.", METRIC),
+        ("Builds are 2.4x faster than before.", METRIC),
+        ("It costs $0.15 per million tokens at the moment.", METRIC),
+        ("A single node handles 12,000 requests per second.", METRIC),
+        ("It takes 5 seconds to read this.", None),
+        ("The meeting was in 2024 and had 12 guests.", None),
+        ("The v1 endpoints are deprecated and go away in March.", API),
+        ("This is a breaking change for all callers.", API),
+        ("The search API now returns results in pages.", API),
+        ("A new parameter of the SDK sets the limit.", API),
+        ("The API is described in the handbook.", None),
+        ("We rewrote the parser in Rust over the summer.", CODE),
+        ("This commit removes the old implementation.", CODE),
+        ("Version 3 renames the module, and fixes nothing else.", CODE),
+        ("We reviewed documentation changes and bugs.", None),
+        ("They moved to Berlin last year.", None),
+        ("It was a sunny morning, and the birds sang.", None),
+        ("5% more.", None),
+    ],
+)
+def test_a_sentence_is_of_the_kind_that_it_speaks_of(sentence: str, kind: HighlightKind | None) -> None:
+    assert kind_of(sentence) is kind
+    assert found_in(sentence) == ([(kind, sentence)] if kind else [])
+
+
+def test_of_several_rules_the_surest_has_a_sentence() -> None:
+    assert kind_of("The new API is 30% faster, since we rewrote the parser.") is METRIC
+    assert kind_of("We rewrote the parser, and the old API is deprecated.") is API
+
+
+@pytest.mark.parametrize("code", [PYTHON, QUERY, SHELL, "const a = 1;\nlet b = a;", "<ul>\n  <li>\n</ul>"])
+def test_lines_of_code_are_one_example_told_by_the_sentence_before_them(code: str) -> None:
+    (found,) = find_highlights(f"{FILLER}\nThis is how it is done:\n{code}\nAnd so on. {FILLER}")
+    assert (found.kind, found.summary, found.quote) == (EXAMPLE, "This is how it is done:", code)
+
+
+def test_what_stands_between_fences_is_code_whatever_it_looks_like() -> None:
+    assert found_in("```text\nbuzz buzz\nbuzz\n```") == [(EXAMPLE, "buzz buzz\nbuzz")]
+    assert found_in("```\n\n```") == []
+
+
+def test_code_that_nothing_stands_before_tells_itself() -> None:
+    (found,) = find_highlights(f"{PYTHON}\n{'# bees' * 40}")
+    assert found.summary.startswith("def wait(failures): window = 2 ** failures")
+
+
+@pytest.mark.parametrize(
+    "prose",
+    ["From Berlin (Germany)", "import duties rise", "- one\n- two", "| 50% | x = 1; |", "Note:\nThis."],
+)
+def test_prose_lists_and_tables_are_no_code(prose: str) -> None:
+    assert found_in(prose) == []
+
+
+def test_one_line_alone_is_not_taken_for_code_unless_it_is_a_command() -> None:
+    assert found_in("x = 1") == []
+    assert found_in("$ ls -l") == [(EXAMPLE, "$ ls -l")]
+
+
+def test_a_quote_is_found_once() -> None:
+    line = "We rewrote the parser in Rust."
+    assert found_in(f"{line}\n{line.upper()}\nWe  rewrote the parser in Rust. ") == [(CODE, line)]
+
+
+def test_a_page_full_of_figures_has_a_bounded_number() -> None:
+    many = "\n".join(f"Sales rose by {number}% in the last year." for number in range(3 * MOST_OF_A_KIND))
+    assert len(found_in(many)) == MOST_OF_A_KIND
+    assert found_in(f"{many}\nWe rewrote the parser in Rust.")[-1][0] is CODE
+
+
+def test_a_short_text_has_nothing_in_particular_to_say() -> None:
+    line = "Sales rose by 5% in the last year."
+    assert find_highlights(line.ljust(TEXT_CHARACTERS_MIN - 1)) == []
+    assert len(find_highlights(line.ljust(TEXT_CHARACTERS_MIN))) == 1
+
+
+def test_long_code_is_quoted_by_whole_lines() -> None:
+    (found,) = find_highlights("\n".join(f"call_number({number})" for number in range(500)))
+    assert len(found.quote) <= CODE_CHARACTERS
+    assert found.quote.endswith(")")
+
+
+@given(texts)
+def test_what_is_found_stands_in_the_text(text: str) -> None:
+    for found in find_highlights(text):
+        assert one_line(found.quote) in one_line(text)
+
+
+@given(texts)
+def test_what_is_found_can_be_kept_and_no_quote_is_there_twice(text: str) -> None:
+    found = find_highlights(text)
+    quotes = [one_line(one.quote).lower() for one in found]
+    assert len(set(quotes)) == len(quotes)
+    for one in found:
+        assert one.quote.strip()
+        assert 0 < len(one.summary) <= SUMMARY_CHARACTERS
+        assert one.confidence == CONFIDENCE[one.kind]
+
+
+@given(texts, st.integers(0, 40))
+def test_what_stands_before_takes_nothing_away(text: str, lines: int) -> None:
+    """More prose at the start changes nothing of what is found after it."""
+    after = {one.quote for one in find_highlights(f"{FILLER}\n{text}")}
+    assert {one.quote for one in find_highlights(f"{FILLER}\n{'And so on.' * lines}\n{text}")} == after
+
+
+@pytest.mark.parametrize(
+    "unit", ["```\n", "x()\ny\n", "5" * 99, "5.", "$ ", "(" * 150 + "\n", "from a to ", "\t", "-\n", "a b. "]
+)
+def test_a_hostile_text_takes_time_that_grows_with_its_length(unit: str) -> None:
+    # Time is no measure on a busy machine: this has to end, which in quadratic time it would not.
+    assert len(find_highlights(unit * (400_000 // len(unit)))) <= len(CONFIDENCE) * MOST_OF_A_KIND

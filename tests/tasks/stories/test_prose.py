@@ -1,0 +1,116 @@
+"""Sentences are told apart, texts are cut between them or between words, and reading takes its time."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zeke_tasks.prose import ELLIPSIS, WORDS_PER_MINUTE, reading_seconds, sentences, shorten
+
+prose = st.text(
+    st.sampled_from("abc XY.!?…,;\"')]}»”\n\r\t 。！日本é1-–" + "\u2028\u00a0\U0001f600"),  # noqa: RUF001
+    max_size=300,
+) | st.text(max_size=300)
+
+
+def unspaced(text: str) -> str:
+    return "".join(text.replace("\0", "").split())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("One. Two! Three?", ["One.", "Two!", "Three?"]),
+        ("One.\nTwo\n\nThree", ["One.", "Two", "Three"]),
+        ("Title \nText.", ["Title", "Text."]),
+        ("It is 3.5 times as fast. Really.", ["It is 3.5 times as fast.", "Really."]),
+        ("It cost, e.g. in March, more.", ["It cost, e.g. in March, more."]),
+        ("Dr. Who met Mr. J. R. Smith vs. Bob.", ["Dr. Who met Mr. J. R. Smith vs. Bob."]),
+        ("In the U.S. Congress met.", ["In the U.S. Congress met."]),
+        ("Is it? I said no. Then yes.", ["Is it?", "I said no.", "Then yes."]),
+        ("He said “Go.” She went.", ["He said “Go.”", "She went."]),
+        ("(This one.) That one.", ["(This one.)", "That one."]),
+        ("Wait... What? Oh… Well.", ["Wait...", "What?", "Oh…", "Well."]),
+        ("See zeke.md for more. Done.", ["See zeke.md for more.", "Done."]),
+        ("蜂が踊る。花が咲く。", ["蜂が踊る。", "花が咲く。"]),
+        ("", []),
+        (" \n ", []),
+        ("No end", ["No end"]),
+    ],
+)
+def test_sentences_end_where_a_reader_ends_them(text: str, expected: list[str]) -> None:
+    assert sentences(text) == expected
+
+
+@given(prose)
+def test_no_letter_is_lost_between_sentences(text: str) -> None:
+    found = sentences(text)
+    assert all(found)
+    printable = "".join(one for one in text if one.isspace() or one.isprintable())
+    if printable == text:
+        assert unspaced("".join(found)) == unspaced(text)
+
+
+@given(prose)
+def test_a_sentence_is_one_line_and_is_split_no_further(text: str) -> None:
+    for sentence in sentences(text):
+        assert len(sentence.splitlines()) == 1
+        assert sentences(sentence) == [sentence]
+
+
+@given(prose, st.integers(1, 80))
+def test_a_text_that_is_cut_fits_and_is_how_it_began(text: str, limit: int) -> None:
+    cut = shorten(text, limit)
+    assert len(cut) <= limit
+    if len(text.strip()) <= limit:
+        assert cut == text.strip()
+    else:
+        assert text.strip().startswith(cut.removesuffix(ELLIPSIS))
+        assert cut.endswith(ELLIPSIS) or cut in text
+
+
+@given(prose, st.integers(1, 80))
+def test_what_is_cut_stays_as_it_is_if_it_is_cut_again(text: str, limit: int) -> None:
+    cut = shorten(text, limit)
+    assert shorten(cut, limit) == cut
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "expected"),
+    [
+        ("Bees dance. They do so to tell where flowers are.", 20, "Bees dance."),
+        ("Yes. They do so to tell where flowers are.", 20, "Yes. They do so to…"),
+        ("They dance, – to tell where flowers are", 15, "They dance…"),
+        ("Well, Dr. Bee said so", 12, "Well, Dr.…"),
+        ("https://a.example/a/very/long/path", 10, "https://a…"),
+        ("See https://a.example/a/very/long/path", 12, "See https:/…"),
+        ("One thing.\nAnother thing of note", 20, "One thing."),
+    ],
+)
+def test_a_text_is_cut_between_sentences_or_words_where_it_can_be(
+    text: str, limit: int, expected: str
+) -> None:
+    assert shorten(text, limit) == expected
+
+
+def test_reading_takes_a_minute_for_as_many_words_as_people_read_in_one() -> None:
+    assert reading_seconds("word " * WORDS_PER_MINUTE) == pytest.approx(60)
+    assert reading_seconds("") == 0
+
+
+def test_a_script_without_blanks_is_read_character_by_character() -> None:
+    assert reading_seconds("蜂が踊る") == reading_seconds("four words of English")
+
+
+@given(prose, prose)
+def test_more_text_takes_longer(one: str, other: str) -> None:
+    assert reading_seconds(f"{one}\n{other}") == pytest.approx(reading_seconds(one) + reading_seconds(other))
+
+
+@pytest.mark.parametrize("unit", [".", ". ", "a.", "?!", '."', "…\n", "\n", " ", "。", "a", "A. "])
+def test_a_hostile_text_takes_time_that_grows_with_its_length(unit: str) -> None:
+    # Time is no measure on a busy machine: this has to end, which in quadratic time it would not.
+    text = unit * (400_000 // len(unit)) + "x"
+    assert sum(map(len, sentences(text))) <= len(text)
+    assert len(shorten(text, 100)) <= 100

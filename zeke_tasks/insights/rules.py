@@ -1,0 +1,339 @@
+"""Find what is worth highlighting in a text by rules: code, and sentences on changes, interfaces and figures.
+
+The rules are for English and for articles on software, as the extractor leaves them: a paragraph a line, and
+code, lists and tables with their own lines.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from zeke_tasks.prose import sentences, shorten
+from zeke_tasks.store.highlights import HighlightKind
+from zeke_tasks.web.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+TEXT_CHARACTERS_MIN: Final = 200
+"""Below this a text has nothing in particular to say."""
+
+TEXT_CHARACTERS_MAX: Final = 200_000
+"""How much of a text is looked at: some 35,000 words."""
+
+MOST_OF_A_KIND: Final = 20
+"""How many highlights of one kind are taken: nobody reads more, and some pages are all figures."""
+
+CONFIDENCE: Final = {
+    HighlightKind.CODE_EXAMPLE: 0.85,
+    HighlightKind.METRIC: 0.85,
+    HighlightKind.API_CHANGE: 0.8,
+    HighlightKind.CODE_CHANGE: 0.75,
+}
+"""How sure a rule is, the surest first: of several that find one quote, that one has it."""
+
+SUMMARY_CHARACTERS: Final = 280
+CODE_CHARACTERS: Final = 1_000
+SENTENCE_CHARACTERS: Final = (20, 600)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a rule found; the quote stands in the text as it is, but for white space."""
+
+    kind: HighlightKind
+    summary: str
+    quote: str
+
+    @property
+    def confidence(self) -> float:
+        """How sure the rule is."""
+        return CONFIDENCE[self.kind]
+
+
+def _words(*patterns: str) -> re.Pattern[str]:
+    return re.compile(rf"\b(?:{'|'.join(patterns)})\b", re.IGNORECASE)
+
+
+_CHANGED = _words(
+    "add(?:s|ed)",
+    "changed",
+    "deleted",
+    "dropped",
+    "fixed",
+    "introduc(?:es|ed)",
+    "merg(?:es|ed)",
+    "migrated",
+    "moved",
+    "patched",
+    "ported",
+    "refactor(?:s|ed|ing)?",
+    "remov(?:es|ed)",
+    "renam(?:es|ed)",
+    "replac(?:es|ed)",
+    "revert(?:s|ed)",
+    "rewrites?",
+    "rewrote",
+    "rewritten",
+    "split",
+    "switched",
+    "upgraded",
+)
+_CODE = _words(
+    "bugs?",
+    "class(?:es)?",
+    "code ?bases?",
+    "commits?",
+    "compilers?",
+    "dependenc(?:y|ies)",
+    "functions?",
+    "implementations?",
+    "indexe?s?",
+    "librar(?:y|ies)",
+    "methods?",
+    "migrations?",
+    "modules?",
+    "packages?",
+    "parsers?",
+    "patch(?:es)?",
+    "pull requests?",
+    "regressions?",
+    "repositor(?:y|ies)",
+    "schemas?",
+    "source code",
+    "test suites?",
+)
+_INTERFACE = _words(
+    r"APIs?",
+    "arguments?",
+    "CLI",
+    "command[- ]line (?:flags?|options?)",
+    "endpoints?",
+    "function signatures?",
+    "GraphQL",
+    "JSON (?:format|response|schema)",
+    "parameters?",
+    "rate limits?",
+    "request headers?",
+    "response format",
+    "SDKs?",
+    "status codes?",
+    "webhooks?",
+)
+_INTERFACE_CHANGED = _words(
+    "added",
+    "adds",
+    "backwards?[- ](?:in)?compatible",
+    "chang(?:es|ed)",
+    "generally available",
+    "introduc(?:es|ed)",
+    "launch(?:es|ed)",
+    "new",
+    "no longer",
+    "now",
+    "remov(?:es|ed)",
+    "renam(?:es|ed)",
+    "replac(?:es|ed)",
+    "requires?",
+    "retir(?:es|ed)",
+    "shut(?:s|ting)? down",
+    "sunset(?:s|ting)?",
+)
+_BREAKING = _words("breaking changes?", "deprecat(?:e|es|ed|ing|ion)")
+
+_SHARE = re.compile(
+    r"\d[\d.,]*\s?(?:%|percent\b|percentage points?\b)"
+    r"|\b\d[\d.,]*\s?(?:x|\u00d7|times|-?fold)\s+(?:as|better|cheaper|faster|fewer|higher|larger|less|longer|lower"
+    r"|more|quicker|shorter|slower|smaller)\b",
+    re.IGNORECASE,
+)
+_AMOUNT = re.compile(
+    r"[$€£]\s?\d[\d.,]*"
+    r"|\b\d[\d.,]*\s?(?:ns|[µμ]s|ms|s|(?:micro|milli)?seconds?|minutes?|hours?|[KMGT]i?B|bytes|(?:kilo|mega"
+    r"|giga|tera)bytes|tokens?|parameters|requests?|queries|rows|jobs|users|customers|[kmb]n?|thousand|million"
+    r"|billion|trillion|fps|rps|qps)\b",
+    re.IGNORECASE,
+)
+_COMPARED = _words(
+    "accuracy",
+    "at least",
+    "at most",
+    "averag(?:e|es|ed|ing)",
+    "benchmarks?",
+    "cheaper",
+    "costs?",
+    r"cut(?:s|ting)?",
+    "doubl(?:es|ed)",
+    "drop(?:s|ped)",
+    "fast(?:er|est)",
+    "fell",
+    "from [^.]{1,60} to",
+    "grew",
+    "grow(?:s|n)",
+    "handles?",
+    "halv(?:es|ed)",
+    "improv(?:es|ed|ing|ements?)",
+    "increas(?:es|ed|ing)",
+    "instead of",
+    "latency",
+    "less than",
+    "measured",
+    "median",
+    "memory",
+    "more than",
+    r"p\d\d",
+    "per (?:day|hour|minute|month|second|million|request|token|user)",
+    "pric(?:es?|ed|ing)",
+    "quick(?:er|est)",
+    "rais(?:es|ed)",
+    "reduc(?:es|ed|ing|tions?)",
+    "revenue",
+    "rose",
+    "saves?",
+    "slow(?:er|est)",
+    "throughput",
+    "up to",
+)
+
+_FENCE = re.compile(r"\s*(?:```|~~~)")
+_PROMPT = re.compile(r"\s*(?:\$|>>>) \S")
+_CODE_LINE = re.compile(
+    r"\s*(?:"
+    + "|".join(
+        (
+            # Definitions and imports.
+            r"(?:async )?def \w+\(",
+            r"class \w+(?: extends \w+)?[:({ ]*$",
+            r"class \w+\(",
+            r"from [\w.]+ import \w",
+            r"import [\w.{*\"'][^ ]*(?: as \w+| from .+|, .+|.*\})?;?$",
+            r"package \w+;?$",
+            r"#include\b",
+            r"(?:(?:export|pub|public|private|async) )*(?:function|fn|func|struct|enum)[ *]*\w*\s*[(<{]",
+            r"(?:export )?(?:const|let|var|val) [\w\[{][^=]*=",
+            # Statements.
+            r"return\b[^.]*;?$",
+            r"(?:if|for|while|switch|catch) ?\(.*\) ?\{?$",
+            r"(?:if|elif|else|for|while|with|try|except)\b.*:$",
+            r"@\w[\w.]*(?:\(.*\))?$",
+            r"[\w.\[\]\"']+ ?(?::?=|\+=|-=) ?\S",
+            r"[\w.]+\(.*\);?$",
+            *(
+                rf"(?:{verb}|{verb.upper()}) [\w*\"(]"
+                for verb in ("select", "insert into", "update", "delete from", "alter table", "with")
+            ),
+            r"(?:create|CREATE) (?:(?:unique|UNIQUE) )?(?:table|index|TABLE|INDEX) \w",
+            # Commands.
+            r"(?:apt|brew|cargo|curl|docker|git|go|kubectl|npm|pip|pnpm|python3?|uv) [a-z-][\w.:/=@ -]*$",
+            # Changes.
+            r"@@ -\d",
+            r"[+-] {2,}\S",
+            # What lines of many languages end with, and what stands on lines of its own.
+            r"\S.*(?:[;{]|=>|\\|&&|\|\|)$",
+            r"[)\]}]+[;,]?$",
+            r"</?\w[^<>]*>$",
+            r"//|/\*",
+        )
+    )
+    + ")"
+)
+_LONGEST_CODE_LINE: Final = 200
+_INDENTED = re.compile(r"\s+\S")
+_TABLE_ROW = re.compile(r"\s*\|")
+
+
+def find_highlights(text: str) -> list[Found]:
+    """Return what the rules find in a text, in its order, each quote once.
+
+    Nothing is found in texts of less than 200 characters; of longer ones the first 200,000 are looked at.
+    """
+    if len(text) < TEXT_CHARACTERS_MIN:
+        return []
+    left = dict.fromkeys(CONFIDENCE, MOST_OF_A_KIND)
+    found: dict[str, Found] = {}
+    for one in _look(text[:TEXT_CHARACTERS_MAX].splitlines()):
+        quote = one_line(one.quote).lower()
+        if quote not in found and left[one.kind]:
+            left[one.kind] -= 1
+            found[quote] = one
+    return list(found.values())
+
+
+def _look(lines: Sequence[str]) -> Iterator[Found]:
+    """Yield what is found; lines of code are taken together, and told by the sentence before them."""
+    position, told = 0, ""
+    while position < len(lines):
+        code, after = _code_at(lines, position)
+        if code:
+            quote = _whole_lines(code)
+            summary = shorten(told or one_line(quote), SUMMARY_CHARACTERS)
+            yield Found(HighlightKind.CODE_EXAMPLE, summary, quote)
+        if after == position:
+            after += 1
+            for sentence in () if _TABLE_ROW.match(lines[position]) else sentences(lines[position]):
+                told = sentence
+                if (kind := kind_of(sentence)) is not None:
+                    yield Found(kind, shorten(sentence, SUMMARY_CHARACTERS), sentence)
+        position = after
+
+
+def kind_of(sentence: str) -> HighlightKind | None:
+    """Return what a sentence is about, by the rule that is surest; None if it is nothing in particular.
+
+    >>> kind_of("The new index cuts the median latency from 40 ms to 2 ms.")
+    <HighlightKind.METRIC: 'metric'>
+    >>> kind_of("The v1 endpoints are deprecated and will be removed in March.")
+    <HighlightKind.API_CHANGE: 'api_change'>
+    >>> kind_of("We rewrote the parser in Rust.")
+    <HighlightKind.CODE_CHANGE: 'code_change'>
+    >>> kind_of("It was a sunny morning, and the birds sang.")
+    """
+    shortest, longest = SENTENCE_CHARACTERS
+    if not shortest <= len(sentence) <= longest:
+        return None
+    if _SHARE.search(sentence) or (_AMOUNT.search(sentence) and _COMPARED.search(sentence)):
+        return HighlightKind.METRIC
+    if _BREAKING.search(sentence) or (_INTERFACE.search(sentence) and _INTERFACE_CHANGED.search(sentence)):
+        return HighlightKind.API_CHANGE
+    if _CHANGED.search(sentence) and _CODE.search(sentence):
+        return HighlightKind.CODE_CHANGE
+    return None
+
+
+def _code_at(lines: Sequence[str], position: int) -> tuple[list[str], int]:
+    """Return the lines of code that begin at a line, and the position of what comes after them.
+
+    Where no code begins, that is the line itself.
+    """
+    end = position + 1
+    if _FENCE.match(lines[position]):
+        while end < len(lines) and not _FENCE.match(lines[end]):
+            end += 1
+        inside = list(lines[position + 1 : end])
+        return (inside if any(map(str.strip, inside)) else []), end + 1
+    if not _is_code(lines[position]):
+        return [], position
+    while end < len(lines) and (_is_code(lines[end]) or _INDENTED.match(lines[end])):
+        end += 1
+    # A line alone may be a sentence that looks like code; a prompt is none, and two lines seldom are.
+    if end == position + 1 and not _PROMPT.match(lines[position]):
+        return [], position
+    return list(lines[position:end]), end
+
+
+def _is_code(line: str) -> bool:
+    return len(line) <= _LONGEST_CODE_LINE and bool(_PROMPT.match(line) or _CODE_LINE.match(line))
+
+
+def _whole_lines(code: Sequence[str]) -> str:
+    """Return as many of the lines, whole, as a quote holds; of the first one its beginning at least."""
+    kept: list[str] = []
+    left = CODE_CHARACTERS
+    for line in code:
+        left -= len(line) + 1
+        if left < 0:
+            break
+        kept.append(line.rstrip())
+    return "\n".join(kept).strip("\n") or code[0][:CODE_CHARACTERS]
