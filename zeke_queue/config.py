@@ -10,7 +10,7 @@ The connection string and the API key are secrets: they are in no ``repr``, no l
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -40,7 +40,31 @@ _DATABASE_MISSING: Final = (
 )
 
 
-class Settings(BaseSettings):
+class Variables(BaseSettings):
+    """A class of settings, of which each package may have its own: a field in upper case is its variable."""
+
+    model_config = SettingsConfigDict(
+        env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=False
+    )
+
+    @classmethod
+    def load(cls, **values: Any) -> Self:
+        """Read the settings from the environment.
+
+        Args:
+            **values: what is given in code or on the command line, by field; it wins over the environment.
+
+        Raises:
+            BadSetting: a value can't be read or is out of range; the message names the variable.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            # The chained error would bring the value along, and with it a password.
+            raise BadSetting("; ".join(_complaint(cls, detail) for detail in error.errors())) from None
+
+
+class Settings(Variables):
     """What a deployment decides. Durations are seconds.
 
     Attributes:
@@ -63,10 +87,6 @@ class Settings(BaseSettings):
         log_level: the least that is logged.
     """
 
-    model_config = SettingsConfigDict(
-        env_ignore_empty=True, extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=False
-    )
-
     database_primary_url: SecretStr | None = None
     jobs_cron_tz: str = "UTC"
     openai_api_key: SecretStr | None = None
@@ -86,20 +106,13 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
-    def load(cls, **values: Any) -> Settings:
-        """Read the settings from the environment.
-
-        Args:
-            **values: what is given in code or on the command line, by field; it wins over the environment.
+    def load(cls, **values: Any) -> Self:
+        """Read the settings from the environment, as any class of settings does, and see that they agree.
 
         Raises:
-            BadSetting: a value can't be read or is out of range; the message names the variable.
+            BadSetting: as above, or two settings contradict each other.
         """
-        try:
-            settings = cls(**values)
-        except ValidationError as error:
-            # The chained error would bring the value along, and with it a password.
-            raise BadSetting("; ".join(_complaint(detail) for detail in error.errors())) from None
+        settings = super().load(**values)
         if settings.jobs_beat * 2 > settings.jobs_lease:
             raise BadSetting(
                 f"JOBS_BEAT ({settings.jobs_beat:g} s) is more than half of JOBS_LEASE"
@@ -186,14 +199,14 @@ def _check_conninfo(text: str) -> None:
         raise ValueError(f"a port is out of range; give 1 to {_LAST_PORT}")
 
 
-def _complaint(detail: ErrorDetails) -> str:
+def _complaint(settings: type[Variables], detail: ErrorDetails) -> str:
     """Say what is wrong with one variable; pydantic's sentence, without the value."""
     variable = str(detail["loc"][0]).upper() if detail["loc"] else "The settings"
     reason = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":
-        known = ", ".join(name.upper() for name in Settings.model_fields)
+        known = ", ".join(name.upper() for name in settings.model_fields)
         return f"{variable} is no setting; there are {known}"
-    field = Settings.model_fields.get(variable.lower())
+    field = settings.model_fields.get(variable.lower())
     advice = (
         "change it" if field is None or field.default is None else "change it, or unset it for the default"
     )
