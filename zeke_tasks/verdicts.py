@@ -1,22 +1,59 @@
-"""What an error of the web means for the job that met it."""
+"""What an error of the web or of the AI means for the job that met it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
-from zeke_queue.signals import Fail, Retry
+from zeke_queue.signals import Fail, Retry, Snooze
+from zeke_tasks.ai.errors import AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
 from zeke_tasks.web import Permanent, Transient
 
 if TYPE_CHECKING:
+    from structlog.typing import FilteringBoundLogger
+
     from zeke_queue.signals import Signal
 
+AI_WAIT: Final = 60.0
+"""Seconds that a job waits for a rate limit if nobody says how long."""
 
-def verdict(error: Exception) -> Signal | None:
-    """Return the signal to raise: try again, or give up; None if the error should be raised as it is."""
+AI_BAD_ANSWERS: Final = 2
+"""Retries after which a job that gets an answer of no use gives up: it costs money each time."""
+
+
+class Job(Protocol):
+    """What is asked of a job; `JobContext` is one."""
+
+    @property
+    def retry_count(self) -> int:
+        """How many retries were used up."""
+        ...
+
+    @property
+    def logger(self) -> FilteringBoundLogger:
+        """Where a wait is told."""
+        ...
+
+
+def verdict(error: Exception, job: Job | None = None) -> Signal | None:
+    """Return the signal to raise: try again, wait, or give up; None if the error should be raised as it is.
+
+    Args:
+        error: what was met.
+        job: whose handler met it. Its retries bound how often an AI is asked again, and a wait is told in its
+            log, since a snooze keeps no reason. Without a job only the retry policy bounds.
+    """
     match error:
-        case Transient():
+        case Transient() | AIUnavailable():
             return Retry(after=error.retry_after, reason=str(error))
-        case Permanent():
+        case Permanent() | AIRejected():
             return Fail(str(error))
+        case AIRateLimited():
+            seconds = AI_WAIT if error.retry_after is None else error.retry_after
+            if job is not None:
+                job.logger.warning("AI put off", reason=error.reason, seconds=round(seconds, 3))
+            return Snooze(seconds)
+        case AIRefused() | AIMalformed():
+            again = job is None or job.retry_count < AI_BAD_ANSWERS
+            return Retry(reason=str(error)) if again else Fail(str(error))
         case _:
             return None

@@ -1,0 +1,1 @@
+"""Asking an AI: OpenAI on loopback, and those that are none."""

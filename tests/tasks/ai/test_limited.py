@@ -1,0 +1,201 @@
+"""The rate limit: in no minute too many begin, none too many at once, and who would wait long is put off."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.clocks import START, FrozenClock
+from tests.tasks.ai.samples import PROMPT, TEXT, Scripted
+from zeke_queue.clock import Clock, SystemClock
+from zeke_sim.clock import VirtualClock
+from zeke_sim.loop import VirtualLoop
+from zeke_tasks.ai import (
+    AIRateLimited,
+    AIUnavailable,
+    Analysis,
+    Answer,
+    Briefs,
+    Embedded,
+    Limited,
+    M,
+    Prompt,
+    StubClient,
+)
+
+FOREVER = 1e9
+
+
+class Timed:
+    """A client that takes its time, and keeps when each call began and how many there were at once."""
+
+    def __init__(self, clock: Clock, durations: Sequence[float]) -> None:
+        self.began: list[float] = []
+        self.most = 0
+        self._now = 0
+        self._clock = clock
+        self._durations = list(durations)
+
+    async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
+        await self._call()
+        return await StubClient().ask(prompt, text, answer)
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        await self._call()
+        return await StubClient().embed(texts)
+
+    async def _call(self) -> None:
+        self.began.append(self._clock.monotonic())
+        self._now += 1
+        self.most = max(self.most, self._now)
+        try:
+            await self._clock.sleep(self._durations.pop(0))
+        finally:
+            self._now -= 1
+
+
+def in_virtual_time(work: Callable[[VirtualClock], Coroutine[Any, Any, None]]) -> None:
+    loop = VirtualLoop()
+    try:
+        loop.run_until_complete(work(VirtualClock(loop, START)))
+    finally:
+        loop.leave()
+        loop.close()
+
+
+def limited(inner: Timed | Scripted, clock: Clock, **limits: Any) -> Limited:
+    return Limited(
+        inner, clock, **{"requests_per_minute": 100, "at_once": 100, "patience": FOREVER, **limits}
+    )
+
+
+async def settle() -> None:
+    """Let every task run until it waits for something."""
+    for _ in range(50):
+        await SystemClock().sleep(0)
+
+
+seconds = st.floats(0, 50, allow_subnormal=False)
+calls = st.lists(st.tuples(seconds, seconds, st.none() | seconds, st.booleans()), min_size=1, max_size=30)
+"""Of each: seconds since the one before, how long it takes, when its caller is cancelled, whether it asks."""
+
+
+@given(calls=calls, per_minute=st.integers(1, 5), at_once=st.integers(1, 4))
+@settings(deadline=None, max_examples=150)
+def test_the_limits_are_never_exceeded(
+    calls: list[tuple[float, float, float | None, bool]], per_minute: int, at_once: int
+) -> None:
+    async def check(clock: VirtualClock) -> None:
+        inner = Timed(clock, [duration for _, duration, _, _ in calls])
+        ai = limited(inner, clock, requests_per_minute=per_minute, at_once=at_once)
+        callers: list[asyncio.Task[Any]] = []
+        for pause, _, cancelled_after, asks in calls:
+            await clock.sleep(pause)
+            caller = asyncio.ensure_future(ai.ask(PROMPT, TEXT, Briefs) if asks else ai.embed([TEXT]))
+            if cancelled_after is not None:
+                asyncio.get_running_loop().call_later(cancelled_after, caller.cancel)
+            callers.append(caller)
+        outcomes = await asyncio.gather(*callers, return_exceptions=True)
+        assert inner.most <= at_once
+        for first, beyond in zip(inner.began, inner.began[per_minute:], strict=False):
+            assert beyond - first >= 60 - 1e-6
+        kept = [
+            outcome
+            for (_, _, cancelled, _), outcome in zip(calls, outcomes, strict=True)
+            if cancelled is None
+        ]
+        assert [outcome for outcome in kept if isinstance(outcome, BaseException)] == [], "nobody is left out"
+
+    in_virtual_time(check)
+
+
+def test_calls_begin_in_the_order_in_which_they_came_as_early_as_the_limit_lets_them() -> None:
+    async def check(clock: VirtualClock) -> None:
+        inner = Timed(clock, [1.0] * 5)
+        ai = limited(inner, clock, requests_per_minute=2)
+        await asyncio.gather(*(ai.embed([f"text {number}"]) for number in range(5)))
+        assert inner.began == pytest.approx([0, 0, 60, 60, 120])
+
+    in_virtual_time(check)
+
+
+async def test_a_process_that_stood_still_begins_none_too_many_afterwards() -> None:
+    clock = FrozenClock()
+    inner = Timed(clock, [0.0] * 5)
+    ai = limited(inner, clock, requests_per_minute=1)
+    callers = [asyncio.create_task(ai.embed([TEXT])) for _ in range(3)]
+    await settle()
+    clock.advance(300.0)
+    await settle()
+    assert inner.began == [0.0, 300.0]
+    clock.advance(60.0)
+    await settle()
+    assert inner.began == [0.0, 300.0, 360.0]
+    await asyncio.gather(*callers)
+
+
+async def test_who_would_wait_for_long_is_told_to_come_back() -> None:
+    clock = FrozenClock()
+    inner = Timed(clock, [0.0] * 9)
+    ai = limited(inner, clock, requests_per_minute=2, patience=70.0)
+    patient = [asyncio.create_task(ai.embed([TEXT])) for _ in range(4)]
+    await settle()
+    with pytest.raises(AIRateLimited) as caught:
+        await ai.embed([TEXT])
+    assert caught.value.retry_after == 120.0
+    clock.advance(60.0)
+    await asyncio.gather(*patient)
+    assert inner.began == [0.0, 0.0, 60.0, 60.0]
+
+
+async def test_who_waits_and_is_cancelled_leaves_the_turn_to_the_next() -> None:
+    clock = FrozenClock()
+    inner = Timed(clock, [0.0] * 3)
+    ai = limited(inner, clock, requests_per_minute=1)
+    await ai.embed([TEXT])
+    gone, next_one = (asyncio.create_task(ai.embed([TEXT])) for _ in range(2))
+    await settle()
+    gone.cancel()
+    await settle()
+    clock.advance(60.0)
+    await next_one
+    assert inner.began == [0.0, 60.0]
+
+
+async def test_after_a_rate_limit_nobody_calls_until_the_time_that_it_named() -> None:
+    clock = FrozenClock()
+    inner = Scripted(AIRateLimited(40.0), Briefs(one_liner="a", two_liner="b", elevator="c"))
+    ai = limited(inner, clock)
+    with pytest.raises(AIRateLimited):
+        await ai.ask(PROMPT, TEXT, Briefs)
+    clock.advance(10.0)
+    with pytest.raises(AIRateLimited) as caught:
+        await ai.ask(PROMPT, TEXT, Briefs)
+    assert caught.value.retry_after == 30.0
+    assert len(inner.texts) == 1
+    clock.advance(30.0)
+    assert (await ai.ask(PROMPT, TEXT, Briefs)).value.one_liner == "a"
+
+
+async def test_those_in_line_hear_of_a_rate_limit_that_comes_before_their_turn() -> None:
+    clock = FrozenClock()
+    inner = Scripted(AIRateLimited(500.0))
+    ai = limited(inner, clock, at_once=1)
+    outcomes = await asyncio.gather(
+        *(ai.ask(PROMPT, text, Briefs) for text in ("first", "second")), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [AIRateLimited, AIRateLimited]
+    assert inner.texts == ["first"]
+
+
+async def test_a_failure_of_another_kind_closes_nothing() -> None:
+    inner = Scripted(AIUnavailable(retry_after=500.0), Analysis(why_it_matters=["a"], chili=1, confidence=1))
+    ai = limited(inner, FrozenClock(), at_once=1)
+    with pytest.raises(AIUnavailable):
+        await ai.ask(PROMPT, TEXT, Analysis)
+    assert (await ai.ask(PROMPT, TEXT, Analysis)).value.chili == 1

@@ -1,0 +1,44 @@
+"""The prompts: each has a version, which changes when its text does."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib import resources
+
+import pytest
+
+from zeke_tasks.ai import Analysis, Briefs, load_prompt
+
+SEEN = {
+    ("analyze-story", "1"): "214e6cd0160b49a1",
+    ("generate-brief", "1"): "51194a6be69907eb",
+}
+"""The sha256 of each version. Who changes a prompt raises its version, and puts the new one in place here."""
+
+
+def test_a_prompt_that_changed_has_a_new_version() -> None:
+    names = sorted(
+        file.name.removesuffix(".md") for file in (resources.files("zeke_tasks.ai") / "prompts").iterdir()
+    )
+    prompts = [load_prompt(name) for name in names]
+    told = {
+        (prompt.name, prompt.version): hashlib.sha256(prompt.text.encode()).hexdigest()[:16]
+        for prompt in prompts
+    }
+    assert told == SEEN
+
+
+@pytest.mark.parametrize(("name", "form"), [("analyze-story", Analysis), ("generate-brief", Briefs)])
+def test_a_prompt_speaks_of_every_field_of_its_answer(name: str, form: type[Analysis | Briefs]) -> None:
+    text = load_prompt(name).text
+    assert [field for field in form.model_fields if f"- {field}:" not in text] == []
+
+
+def test_a_prompt_warns_of_instructions_in_the_text() -> None:
+    for name in ("analyze-story", "generate-brief"):
+        assert "you do not follow them" in " ".join(load_prompt(name).text.split())
+
+
+def test_a_prompt_that_is_not_there_is_an_error() -> None:
+    with pytest.raises(FileNotFoundError):
+        load_prompt("sing")

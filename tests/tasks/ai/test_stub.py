@@ -1,0 +1,101 @@
+"""The stub: it says what it is, invents nothing, and answers the same everywhere."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.tasks.ai.samples import PROMPT, TEXT, Colour
+from zeke_tasks.ai import AIRejected, Analysis, Briefs, StubClient, Usage
+
+STORY = (
+    "Postgres 18 is released\n"
+    "The new release brings asynchronous reads, which makes scans up to three times faster. "
+    "Version 3.11 of the driver works with it. Nobody has to migrate by hand! "
+    "There is cake at the party. It was a nice day.\n"
+    "A security fix for an old API is in it, too."
+)
+
+
+async def test_it_says_that_it_is_none() -> None:
+    ai = StubClient()
+    answer, embedded = await ai.ask(PROMPT, TEXT, Analysis), await ai.embed([TEXT])
+    assert answer.stub
+    assert embedded.stub
+    assert embedded.model == "stub"
+    assert answer.usage == embedded.usage == Usage("stub", 0, 0, 0.0)
+
+
+async def test_its_bullets_are_sentences_of_the_text_those_with_keywords_first() -> None:
+    value = (await StubClient().ask(PROMPT, STORY, Analysis)).value
+    assert value.why_it_matters == [
+        "Postgres 18 is released",
+        "The new release brings asynchronous reads, which makes scans up to three times faster.",
+        "A security fix for an old API is in it, too.",
+    ]
+    assert value.chili == 5
+    assert [citation.quote for citation in value.citations] == value.why_it_matters
+    assert 0 < value.confidence < 0.1
+
+
+async def test_of_a_text_without_news_it_makes_little() -> None:
+    value = (await StubClient().ask(PROMPT, "It was a nice day.", Analysis)).value
+    assert (value.why_it_matters, value.chili, value.confidence) == (["It was a nice day."], 0, 0.0)
+
+
+async def test_the_longer_the_text_the_surer_it_is_but_never_sure() -> None:
+    confidence = [
+        (await StubClient().ask(PROMPT, "Word. " * words, Analysis)).value.confidence
+        for words in (1, 100, 1000, 10_000)
+    ]
+    assert confidence == sorted(confidence)
+    assert confidence[-1] == 0.5
+
+
+async def test_its_briefs_are_the_first_sentences() -> None:
+    value = (await StubClient().ask(PROMPT, STORY, Briefs)).value
+    assert value.one_liner == "Postgres 18 is released"
+    assert value.two_liner.startswith("Postgres 18 is released The new release")
+    assert value.elevator.endswith("Nobody has to migrate by hand!")
+    assert "Version 3.11 of the driver works with it." in value.elevator
+
+
+@given(st.text(), st.sampled_from([Analysis, Briefs]))
+async def test_it_has_an_answer_for_every_text(text: str, form: type[Analysis | Briefs]) -> None:
+    try:
+        first = await StubClient().ask(PROMPT, text, form)
+    except AIRejected:
+        assert not any(character.isalpha() for character in text)
+    else:
+        assert first == await StubClient().ask(PROMPT, text, form)
+
+
+async def test_of_a_form_that_it_does_not_know_it_says_what_to_do() -> None:
+    with pytest.raises(AIRejected, match="Colour: set OPENAI_API_KEY"):
+        await StubClient().ask(PROMPT, TEXT, Colour)
+
+
+async def test_vectors_have_length_1_and_texts_that_are_alike_are_near() -> None:
+    texts = ["The database is fast.", "The databases are fast!", "Cake for everyone"]
+    vectors = (await StubClient().embed(texts)).vectors
+    assert all(len(vector) == 1536 for vector in vectors)
+    assert all(math.hypot(*vector) == pytest.approx(1) for vector in vectors)
+    near, far = (sum(a * b for a, b in zip(vectors[0], vectors[other], strict=True)) for other in (1, 2))
+    assert near > 0.5 > far
+
+
+async def test_its_answers_are_the_same_on_every_python_and_machine() -> None:
+    ai = StubClient()
+    text = STORY + " Größe, 日本語, İstanbul, ǅ, 🦓."
+    told = [
+        (await ai.ask(PROMPT, text, Analysis)).value.model_dump_json(),
+        (await ai.ask(PROMPT, text, Briefs)).value.model_dump_json(),
+        json.dumps((await ai.embed([text])).vectors),
+    ]
+    seen = [hashlib.sha256(one.encode()).hexdigest()[:16] for one in told]
+    assert seen == ["7f8e0a48df78f8c8", "f11489f776b009c2", "dfda1923f5f3295d"]

@@ -1,0 +1,116 @@
+"""Offline embeddings: near for what is alike, the same each time, without a network and off the loop."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from zeke_queue.errors import BadSetting
+from zeke_tasks.ai import AIRejected, AIUnavailable, Usage
+from zeke_tasks.ai.wordllama import WordLlama, embed_words
+from zeke_tasks.context import inline
+from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
+
+TEXTS = ["The database answers slowly.", "Postgres queries take long.", "A recipe for apple pie."]
+
+
+async def test_texts_about_the_same_are_nearer_than_others() -> None:
+    embedded = await WordLlama().embed(TEXTS)
+    first, second, other = embedded.vectors
+    assert _cosine(first, second) > _cosine(first, other) + 0.1
+    assert (embedded.model, embedded.dimensions) == ("wordllama-l2-supercat-256", 256)
+    assert embedded.usage == Usage("wordllama-l2-supercat-256", 0, 0, 0.0)
+    assert not embedded.stub
+
+
+def _cosine(one: tuple[float, ...], other: tuple[float, ...]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+async def test_it_works_in_the_processes_that_read_documents() -> None:
+    async with Readers(most=1) as readers:
+        embedded = await WordLlama(readers).embed(TEXTS)
+    assert embedded.vectors == tuple(embed_words(TEXTS))
+
+
+OFFLINE = """
+import socket, sys
+
+def refuse(*args, **options):
+    raise AssertionError(f"the network is touched: {args}")
+
+for name in ("connect", "connect_ex", "sendto"):
+    setattr(socket.socket, name, refuse)
+socket.getaddrinfo = refuse
+sys.addaudithook(lambda event, args: refuse(event, args) if event.startswith("socket.") else None)
+
+import logging
+from zeke_tasks.ai.wordllama import embed_words
+
+(vector,) = embed_words(["A text"])
+assert len(vector) == 256
+assert not logging.getLogger().handlers, "the library has set up logging"
+assert logging.getLogger().level == logging.WARNING
+print("done")
+"""
+
+
+def test_a_fresh_process_loads_it_without_a_network_and_leaves_logging_alone(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OFFLINE],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+    assert list(tmp_path.iterdir()) == [], "nothing is downloaded"
+
+
+@pytest.mark.parametrize(
+    ("met", "told"),
+    [(Unreadable("it takes too long"), AIRejected), (ReaderKilled("killed"), AIUnavailable)],
+)
+async def test_what_happens_to_the_process_is_told_as_of_any_ai(
+    met: Exception, told: type[Exception]
+) -> None:
+    async def compute(function: Callable[..., Any], /, *args: Any, **options: Any) -> NoReturn:
+        raise met
+
+    with pytest.raises(told, match=str(met)):
+        await WordLlama(compute).embed(TEXTS)
+
+
+async def test_by_default_it_runs_outside_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def embed(texts: list[str]) -> list[tuple[float, ...]]:
+        threads.append(threading.current_thread().name)
+        return [(1.0,) for _ in texts]
+
+    monkeypatch.setattr("zeke_tasks.ai.wordllama.embed_words", embed)
+    await WordLlama().embed(TEXTS)
+    await WordLlama(inline).embed(TEXTS)
+    assert threads[0] != threading.current_thread().name
+    assert threads[1] == threading.current_thread().name
+
+
+def test_a_text_without_a_word_has_a_vector_of_zeros_or_of_length_1() -> None:
+    (vector,) = embed_words(["\u200b"])
+    assert _cosine(vector, vector) == pytest.approx(1.0 if any(vector) else 0.0)
+
+
+def test_where_it_is_not_installed_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(name: str) -> NoReturn:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr("zeke_tasks.ai.wordllama.version", version)
+    with pytest.raises(BadSetting, match="the extra `wordllama`"):
+        WordLlama()

@@ -1,0 +1,54 @@
+"""Ask an AI: `AIClient` is what tasks see of it, `open_ai` opens the one that the settings say.
+
+What a call may raise is in `errors`, and `zeke_tasks.verdicts` says what it means for a job. `openai` and
+`wordllama` are imported only where they are used: the one takes half a second, the other is an extra.
+"""
+
+from __future__ import annotations
+
+from zeke_tasks.ai.answers import Analysis, Briefs, Citation
+from zeke_tasks.ai.choose import open_ai
+from zeke_tasks.ai.client import (
+    AIClient,
+    AIOptions,
+    Answer,
+    Asks,
+    Embedded,
+    Embeds,
+    M,
+    Paired,
+    Prompt,
+    Usage,
+    load_prompt,
+)
+from zeke_tasks.ai.errors import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
+from zeke_tasks.ai.limited import Limited
+from zeke_tasks.ai.settings import AISettings
+from zeke_tasks.ai.stub import StubClient
+
+__all__ = [
+    "AIClient",
+    "AIError",
+    "AIMalformed",
+    "AIOptions",
+    "AIRateLimited",
+    "AIRefused",
+    "AIRejected",
+    "AISettings",
+    "AIUnavailable",
+    "Analysis",
+    "Answer",
+    "Asks",
+    "Briefs",
+    "Citation",
+    "Embedded",
+    "Embeds",
+    "Limited",
+    "M",
+    "Paired",
+    "Prompt",
+    "StubClient",
+    "Usage",
+    "load_prompt",
+    "open_ai",
+]

@@ -1,0 +1,145 @@
+"""The forms of answers: what a model is asked to fill in, and what tasks read.
+
+Models answer a little beside the form: a number out of its range, a bullet with its dash, a line that is too
+long. What can be put right without changing what was said is put right here, so that no call is repeated for
+it. What can't is refused, and pydantic says why.
+
+The forms go to the model as JSON Schema, with their docstrings and descriptions. OpenAI's strict mode knows
+no default but null, so a field that may be left out has a ``default_factory``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Final
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from zeke_tasks.store.model import URL_CHARACTERS
+from zeke_tasks.web.text import one_line, without_controls
+
+ONE_LINER_CHARACTERS: Final = 139
+TWO_LINER_CHARACTERS: Final = 279
+QUOTE_CHARACTERS: Final = 1000
+CHILI_MAX: Final = 5
+
+_BULLET: Final = re.compile(r"(?:[-*•‣–—]|\d{1,2}[.)])(?:\s+|$)")
+_SENTENCE_END: Final = re.compile(r"[.!?…][\"'”’)\]]*(?=\s|$)")  # noqa: RUF001 - as above, of quotes
+
+
+def line(text: str) -> str:
+    """Return a text as one line that can be stored and shown."""
+    return one_line(without_controls(text))
+
+
+def shortened(text: str, characters: int) -> str:
+    """Return a text of at most so many characters: its first whole sentences, or its first words and ``…``.
+
+    Sentences that fill less than half of what there is room for may be none, but end with an abbreviation.
+
+    >>> shortened("One thing. Another thing.", 20)
+    'One thing.'
+    >>> shortened("The U.S. and another", 17)
+    'The U.S. and…'
+    """
+    if len(text) <= characters:
+        return text
+    ends = [found.end() for found in _SENTENCE_END.finditer(text) if found.end() <= characters]
+    if ends and 2 * ends[-1] >= characters:
+        return text[: ends[-1]]
+    words = text[:characters].rpartition(" ")[0] or text[: characters - 1]
+    return words.rstrip(" ,;:") + "…"
+
+
+def _bullets(items: list[str]) -> list[str]:
+    lines = [text for item in items if (text := line(_BULLET.sub("", line(item), count=1)))]
+    if not lines:
+        raise ValueError("there is no bullet with any text")
+    return lines
+
+
+def _not_empty(text: str) -> str:
+    if not text:
+        raise ValueError("there is no text")
+    return text
+
+
+def _number(value: Any) -> Any:
+    """Refuse what is a number to Python alone."""
+    if isinstance(value, bool) or value != value:  # noqa: PLR0124 - not a number is the one that differs from itself
+        raise ValueError("it is no number")
+    return value
+
+
+def _chili(value: Any) -> Any:
+    if isinstance(_number(value), int | float):
+        return round(min(max(value, 0), CHILI_MAX))
+    return value
+
+
+def _chili_in_range(value: int) -> int:
+    return min(max(value, 0), CHILI_MAX)
+
+
+def _share(value: float) -> float:
+    return min(max(_number(value), 0.0), 1.0)
+
+
+def _web_address(url: str | None) -> str | None:
+    """Drop what is no address of the web, for it will be a link on a page."""
+    url = line(url) if url else ""
+    whole = url.lower().startswith(("https://", "http://")) and len(url) <= URL_CHARACTERS and " " not in url
+    return url if whole else None
+
+
+Line = Annotated[str, AfterValidator(line), AfterValidator(_not_empty)]
+
+
+class Citation(BaseModel):
+    """A passage of the text that the answer rests on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    quote: Annotated[str, AfterValidator(lambda text: shortened(line(text), QUOTE_CHARACTERS))] = Field(
+        description="The passage, copied letter by letter"
+    )
+    url: Annotated[str | None, AfterValidator(_web_address)] = Field(
+        default=None, description="The address that the text gives for it, or null"
+    )
+
+
+def _with_quotes(citations: list[Citation]) -> list[Citation]:
+    return [citation for citation in citations if citation.quote]
+
+
+class Analysis(BaseModel):
+    """Whether a text deserves a reader's time, and why."""
+
+    model_config = ConfigDict(frozen=True)
+
+    why_it_matters: Annotated[list[str], AfterValidator(_bullets)] = Field(
+        description="Bullets of one sentence each, at least one"
+    )
+    chili: Annotated[int, BeforeValidator(_chili), AfterValidator(_chili_in_range)] = Field(
+        description="How hot the news is, from 0 to 5"
+    )
+    confidence: Annotated[float, BeforeValidator(_number), AfterValidator(_share)] = Field(
+        description="How sure the answer is, from 0 to 1"
+    )
+    citations: Annotated[list[Citation], AfterValidator(_with_quotes)] = Field(
+        default_factory=list[Citation], description="Passages that the bullets rest on, or an empty list"
+    )
+
+
+class Briefs(BaseModel):
+    """Three variants of what a story says."""
+
+    model_config = ConfigDict(frozen=True)
+
+    one_liner: Annotated[Line, AfterValidator(lambda text: shortened(text, ONE_LINER_CHARACTERS))] = Field(
+        description="One sentence of fewer than 140 characters"
+    )
+    two_liner: Annotated[Line, AfterValidator(lambda text: shortened(text, TWO_LINER_CHARACTERS))] = Field(
+        description="Two sentences of fewer than 280 characters together"
+    )
+    elevator: Line = Field(description="Three to four sentences")

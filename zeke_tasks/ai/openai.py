@@ -1,0 +1,294 @@
+"""Ask OpenAI, or a server that speaks its API, by the official SDK.
+
+The SDK sends, and makes the schema of the answer (``responses.parse``). Its retries are off, for a job that
+waits in the queue holds no worker's place. The body is read here and not by the SDK, which takes an answer
+that was cut off, or a page of a proxy, for one that it can't parse, and forgets why.
+
+Importing it takes half a second, which a process that asks no AI should not wait for; so only
+`zeke_tasks.ai.choose` imports this module, when it is needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar, cast
+
+import httpx2
+import openai
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zeke_queue.clock import Clock, SystemClock
+from zeke_tasks.ai.client import AIOptions, Answer, Embedded, M, Prompt, Usage, to_ask, to_embed
+from zeke_tasks.ai.errors import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
+from zeke_tasks.ai.prices import cost
+from zeke_tasks.ai.statuses import failure
+
+T = TypeVar("T")
+
+_KEY_CHARACTERS: Final = 8
+"""A shorter key is none, but a word for a server that takes any, and may stand in any sentence."""
+
+_FAILED_BY: Final[dict[str, type[AIError]]] = {
+    "rate_limit_exceeded": AIRateLimited,
+    "invalid_prompt": AIRefused,
+    "bio_policy": AIRefused,
+    "misalignment_policy_violation": AIRefused,
+    "data_residency_mismatch": AIRejected,
+}
+
+
+class _Loose(BaseModel):
+    """The little of a body that is read; servers add what they like, and leave out what they don't have."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class _Part(_Loose):
+    type: str
+    text: str | None = None
+    refusal: str | None = None
+
+
+class _Message(_Loose):
+    phase: str | None = None
+    content: list[_Part] | None = None
+
+
+class _Details(_Loose):
+    cached_tokens: int | None = None
+
+
+class _Tokens(_Loose):
+    input_tokens: int
+    output_tokens: int
+    input_tokens_details: _Details | None = None
+
+
+class _Trouble(_Loose):
+    code: str | None = None
+    message: str | None = None
+    reason: str | None = None
+
+
+class _Response(_Loose):
+    status: str | None = None
+    model: str | None = None
+    output: list[dict[str, Any]]
+    usage: _Tokens | None = None
+    error: _Trouble | None = None
+    incomplete_details: _Trouble | None = None
+
+
+class _Vector(_Loose):
+    index: int
+    embedding: list[float] = Field(min_length=1)
+
+
+class _EmbeddedTokens(_Loose):
+    prompt_tokens: int
+
+
+class _Embeddings(_Loose):
+    model: str | None = None
+    data: list[_Vector]
+    usage: _EmbeddedTokens | None = None
+
+
+B = TypeVar("B", bound=_Loose)
+
+
+class OpenAIClient:
+    """Asks OpenAI. An async context manager.
+
+    Proxies of the environment are not used, and redirects are not followed, for the key would go along.
+
+    Args:
+        key: the API key.
+        options: which models, where, and within which limits.
+        clock: tells the time, for a server that names a date to come back at.
+    """
+
+    def __init__(self, key: str, options: AIOptions | None = None, *, clock: Clock | None = None) -> None:
+        self._key = key
+        self._options = options or AIOptions()
+        self._clock = clock or SystemClock()
+        # The time-out is ours, over the whole request; the library's are for each read.
+        self._http = httpx2.AsyncClient(timeout=None, trust_env=False, follow_redirects=False)
+        self._sdk = openai.AsyncOpenAI(
+            api_key=key,
+            base_url=self._options.base_url,
+            timeout=None,
+            max_retries=0,
+            http_client=self._http,
+        )
+
+    async def __aenter__(self) -> Self:
+        """Start; connections are opened when they are needed."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
+        """Ask the model for an answer of this form; see `Asks.ask` for what is raised."""
+        material = to_ask(text)
+        options = self._options
+        body = await self._body(
+            options.model,
+            lambda: self._sdk.responses.with_raw_response.parse(
+                model=options.model,
+                instructions=prompt.text,
+                input=material,
+                text_format=answer,
+                max_output_tokens=options.max_output_tokens,
+                store=False,
+            ),
+        )
+        response = _read(_Response, body)
+        usage = self._usage(response)
+        try:
+            return Answer(_value(_answered(response), answer), usage, stub=False)
+        except AIError as error:
+            # What can't be used is paid for as well.
+            error.usage = usage if response.usage else None
+            raise
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """Have the embedding model make vectors; see `Embeds.embed` for what is raised."""
+        cut = to_embed(texts)
+        model = self._options.embedding_model
+        body = await self._body(
+            model,
+            lambda: self._sdk.embeddings.with_raw_response.create(
+                model=model,
+                input=cut,
+                # Not every server knows the SDK's own choice, base64.
+                encoding_format="float",
+            ),
+        )
+        response = _read(_Embeddings, body)
+        vectors = _vectors(response, len(cut))
+        tokens = response.usage.prompt_tokens if response.usage else 0
+        answered = response.model or model
+        dollars = cost(self._options.prices, (answered, model), fresh=tokens) if response.usage else None
+        return Embedded(vectors, model, len(vectors[0]), Usage(answered, tokens, 0, dollars), stub=False)
+
+    async def _body(self, model: str, send: Callable[[], Awaitable[Any]]) -> str:
+        """Send a request and return the body of its answer, if that is a success."""
+        seconds = self._options.timeout
+        try:
+            async with asyncio.timeout(seconds):
+                raw = await send()
+        except TimeoutError as error:
+            raise AIUnavailable(f"the AI gave no whole answer within {seconds:g} seconds") from error
+        except openai.APIStatusError as error:
+            raise failure(
+                error.status_code,
+                error.response.headers,
+                code=error.code,
+                said=self._said(error),
+                model=model,
+                now=self._clock.now(),
+            ) from error
+        except openai.APIConnectionError as error:
+            why = str(error.__cause__ or error) or type(error.__cause__).__name__
+            raise AIUnavailable(f"the AI at {self._options.base_url} can't be reached: {why}") from error
+        return str(raw.http_response.text)
+
+    def _said(self, error: openai.APIStatusError) -> str:
+        """Return the server's own words, if it has any, without the key."""
+        body: Any = error.body
+        said = cast("dict[str, Any]", body).get("message") if isinstance(body, dict) else body
+        # A page is the answer of a proxy, and says nothing in a line.
+        words = said if isinstance(said, str) and not said.lstrip().startswith("<") else ""
+        return words.replace(self._key, "…") if len(self._key) >= _KEY_CHARACTERS else words
+
+    def _usage(self, response: _Response) -> Usage:
+        asked = self._options.model
+        answered = response.model or asked
+        if (used := response.usage) is None:
+            return Usage(answered, 0, 0, None)
+        cached = (used.input_tokens_details.cached_tokens or 0) if used.input_tokens_details else 0
+        dollars = cost(
+            self._options.prices,
+            (answered, asked),
+            fresh=used.input_tokens - cached,
+            cached=cached,
+            output=used.output_tokens,
+        )
+        return Usage(answered, used.input_tokens, used.output_tokens, dollars)
+
+
+def _read(form: type[B], body: str) -> B:
+    try:
+        return form.model_validate_json(body)
+    except ValidationError as error:
+        raise AIMalformed(f"the server's answer is none of the API: {_first(error)}") from error
+
+
+def _answered(response: _Response) -> str:
+    """Return the text that the model gave as its answer.
+
+    Raises:
+        AIError: there is none, or it is not whole; which one depends on why.
+    """
+    if response.error is not None or response.status == "failed":
+        trouble = response.error or _Trouble()
+        said = f"the model failed: {trouble.message or trouble.code or 'it does not say why'}"
+        kind = _FAILED_BY.get(trouble.code or "", AIUnavailable)
+        raise kind(reason=said)
+    if response.status == "incomplete":
+        why = (response.incomplete_details.reason if response.incomplete_details else None) or "unknown"
+        if why == "content_filter":
+            raise AIRefused("a content filter ended the answer")
+        raise AIMalformed(f"the answer is not whole: it ended for {why}")
+    if response.status not in {None, "completed"}:
+        raise AIUnavailable(f"the answer is not there yet: its status is {response.status}")
+    parts = [part for message in _messages(response) for part in message.content or []]
+    if refusal := " ".join(part.refusal for part in parts if part.refusal):
+        raise AIRefused(f"the model refuses to answer: {refusal}")
+    return "".join(part.text or "" for part in parts if part.type == "output_text")
+
+
+def _messages(response: _Response) -> list[_Message]:
+    """Return the messages that are the answer; models also tell what they think and do on the way."""
+    try:
+        messages = [
+            _Message.model_validate(item) for item in response.output if item.get("type") == "message"
+        ]
+    except ValidationError as error:
+        raise AIMalformed(f"the server's answer is none of the API: {_first(error)}") from error
+    return [message for message in messages if message.phase in {None, "final_answer"}]
+
+
+def _value(text: str, answer: type[M]) -> M:
+    if not text.strip():
+        raise AIMalformed("the answer is empty")
+    try:
+        return answer.model_validate_json(text)
+    except ValidationError as error:
+        raise AIMalformed(f"the answer is no {answer.__name__}: {_first(error)}") from error
+
+
+def _vectors(response: _Embeddings, wanted: int) -> tuple[tuple[float, ...], ...]:
+    """Return the vectors in the order of the texts, which the server need not keep."""
+    ordered = sorted(response.data, key=lambda vector: vector.index)
+    if [vector.index for vector in ordered] != list(range(wanted)):
+        raise AIMalformed(f"the server gave {len(ordered)} vectors for {wanted} texts")
+    vectors = tuple(tuple(vector.embedding) for vector in ordered)
+    if len({len(vector) for vector in vectors}) > 1:
+        raise AIMalformed("the server gave vectors of different lengths")
+    return vectors
+
+
+def _first(error: ValidationError) -> str:
+    """Say what does not fit first, and in which place; not with which value, which may be long."""
+    detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    place = ".".join(map(str, detail["loc"]))
+    reason = detail["msg"].removeprefix("Value error, ")
+    return f"{place}: {reason}" if place else reason

@@ -1,0 +1,86 @@
+"""What tokens cost, by the list prices in ``prices.json`` and a file of one's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from zeke_queue.errors import BadSetting
+
+# A model answers under the name of its snapshot: gpt-5-nano-2025-08-07.
+_SNAPSHOT: Final = re.compile(r"-\d{4}-\d{2}-\d{2}$", re.ASCII)
+
+
+class Price(BaseModel):
+    """What a million tokens cost, in US dollars.
+
+    Attributes:
+        input: of prompt and text.
+        cached_input: of those that the server still had from an earlier request; None for the same.
+        output: of the answer.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: float = Field(ge=0, allow_inf_nan=False)
+    cached_input: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+    output: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+
+
+class _File(BaseModel):
+    models: dict[str, Price]
+
+
+def load_prices(path: Path | None = None) -> dict[str, Price]:
+    """Return the list prices by model, with those of a file on top.
+
+    Raises:
+        BadSetting: the file can't be read, or is of another form.
+    """
+    listed = _File.model_validate_json((resources.files("zeke_tasks.ai") / "prices.json").read_bytes())
+    if path is None:
+        return listed.models
+    try:
+        own = _File.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise BadSetting(f"ZEKE_AI_PRICES: {path} can't be read: {error.strerror}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"])) or "the file"
+        raise BadSetting(
+            f"ZEKE_AI_PRICES: {path} is no list of prices: {place}: {first['msg']}; write"
+            ' {"models": {"NAME": {"input": 0.05, "cached_input": 0.005, "output": 0.4}}},'
+            " in US dollars for a million tokens"
+        ) from error
+    return {**listed.models, **own.models}
+
+
+def cost(
+    prices: Mapping[str, Price], models: tuple[str, ...], *, fresh: int, cached: int = 0, output: int = 0
+) -> float | None:
+    """Return what a call cost in US dollars, or None if no price is known.
+
+    Args:
+        prices: by model.
+        models: the names that the model goes by; the first that has a price counts.
+        fresh: tokens that the model read for the first time.
+        cached: tokens of the input that the server still had.
+        output: tokens that the model wrote.
+
+    >>> prices = {"m": Price(input=0.05, cached_input=0.005, output=0.4)}
+    >>> cost(prices, ("m-2025-08-07",), fresh=1000, output=500)
+    0.00025
+    """
+    names = [name for model in models for name in (model, _SNAPSHOT.sub("", model))]
+    price = next((prices[name] for name in names if name in prices), None)
+    if price is None:
+        return None
+    again = price.input if price.cached_input is None else price.cached_input
+    dollars = (fresh * price.input + cached * again + output * price.output) / 1e6
+    # What is left of the division is far below the price of one token.
+    return round(dollars, 10)

@@ -1,0 +1,105 @@
+"""The settings of the AI, which are environment variables like those of the queue."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from pydantic import Field, SecretStr, field_validator
+
+from zeke_queue.config import Variables
+from zeke_queue.errors import BadSetting
+
+_KEY_MISSING: Final = (
+    "OPENAI_API_KEY is not set, and {variable}=openai needs it. Set it to a key of OpenAI's, or to any word"
+    " if OPENAI_BASE_URL names a server of your own that takes every key. {otherwise}"
+)
+
+
+class AISettings(Variables):
+    """What a deployment decides about the AI. Durations are seconds.
+
+    Attributes:
+        zeke_ai: who answers: ``openai``; ``stub``, which is no AI; or ``auto`` for OpenAI if there is a key.
+        zeke_embeddings: who embeds: ``openai``, ``stub``, ``wordllama`` (offline, an extra), or ``auto`` for
+            whoever answers.
+        openai_api_key: the key; a secret.
+        openai_base_url: where the API is; another server that speaks it will do.
+        openai_model: the model that answers.
+        openai_embedding_model: the model that embeds.
+        zeke_ai_timeout: how long one request may take.
+        zeke_ai_per_minute: requests that one worker begins within a minute at most.
+        zeke_ai_at_once: requests of one worker that are under way at a time at most.
+        zeke_ai_prices: a file with prices of models, on top of the list prices that are known.
+    """
+
+    zeke_ai: Literal["auto", "openai", "stub"] = "auto"
+    zeke_embeddings: Literal["auto", "openai", "stub", "wordllama"] = "auto"
+    openai_api_key: SecretStr | None = None
+    openai_base_url: str = "https://api.openai.com/v1"
+    openai_model: str = Field(default="gpt-5-nano", min_length=1)
+    openai_embedding_model: str = Field(default="text-embedding-3-small", min_length=1)
+    zeke_ai_timeout: float = Field(default=60.0, gt=0, le=3600)
+    zeke_ai_per_minute: int = Field(default=300, ge=1, le=1_000_000)
+    zeke_ai_at_once: int = Field(default=8, ge=1, le=1000)
+    zeke_ai_prices: Path | None = None
+
+    @property
+    def asks(self) -> Literal["openai", "stub"]:
+        """Who answers."""
+        if self.zeke_ai == "auto":
+            return "stub" if self.openai_api_key is None else "openai"
+        return self.zeke_ai
+
+    @property
+    def embeds(self) -> Literal["openai", "stub", "wordllama"]:
+        """Who embeds."""
+        return self.asks if self.zeke_embeddings == "auto" else self.zeke_embeddings
+
+    def require_key(self) -> str:
+        """Return the API key.
+
+        Raises:
+            BadSetting: it is not set, although a setting says OpenAI.
+        """
+        if self.openai_api_key is not None:
+            return self.openai_api_key.get_secret_value()
+        if self.zeke_ai == "openai":
+            raise BadSetting(
+                _KEY_MISSING.format(
+                    variable="ZEKE_AI",
+                    otherwise="To do without an AI, set ZEKE_AI=stub; what comes of it is marked as such.",
+                )
+            )
+        raise BadSetting(
+            _KEY_MISSING.format(
+                variable="ZEKE_EMBEDDINGS",
+                otherwise="To do without, set ZEKE_EMBEDDINGS=stub, or wordllama.",
+            )
+        )
+
+    @field_validator("openai_api_key")
+    @classmethod
+    def _fits_into_a_header(cls, key: SecretStr | None) -> SecretStr | None:
+        if key is None:
+            return None
+        text = key.get_secret_value().strip()
+        if not text:
+            return None
+        if not (text.isascii() and text.isprintable() and " " not in text):
+            raise ValueError("it holds blanks, control characters or letters that no key has")
+        return SecretStr(text)
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _is_a_url(cls, url: str) -> str:
+        url = url.strip()
+        scheme, _, rest = url.partition("://")
+        if scheme.lower() not in {"http", "https"} or not rest or " " in url:
+            raise ValueError("it is no URL; write one like https://api.openai.com/v1")
+        return url
+
+    @field_validator("zeke_ai", "zeke_embeddings", mode="before")
+    @classmethod
+    def _folds_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value

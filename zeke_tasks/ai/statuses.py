@@ -1,0 +1,88 @@
+"""What an answer without success means for the job that asked, and how long it should wait."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Final
+
+from zeke_tasks.ai.errors import AIError, AIRateLimited, AIRefused, AIRejected, AIUnavailable
+from zeke_tasks.web.answers import seconds_to_wait
+
+WAIT_MAX: Final = 6 * 3600.0
+"""Seconds that a server may make us wait at most."""
+
+WAIT_FOR_CREDIT: Final = 15 * 60.0
+"""Seconds until it is tried again whether an account has credit, if the server does not say."""
+
+_TOO_MANY: Final = 429
+_SERVER_ERROR: Final = 500
+_LATER: Final = frozenset({408, 409, 425})
+_FILTERED: Final = frozenset({"content_filter", "content_policy_violation", "invalid_prompt"})
+_NO_CREDIT: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached"})
+
+_REDIRECTS: Final = range(300, 400)
+_ADVICE: Final = {
+    401: "the AI does not accept the API key: set OPENAI_API_KEY to a valid one",
+    403: "the API key has no right to this: give it the right to use the model {model}, or set another",
+    404: "there is no model {model}, or no API at this address: set OPENAI_MODEL, OPENAI_EMBEDDING_MODEL or"
+    " OPENAI_BASE_URL",
+}
+
+
+def failure(
+    status: int,
+    headers: Mapping[str, str],
+    *,
+    code: str | None,
+    said: str,
+    model: str,
+    now: datetime,
+) -> AIError:
+    """Return the error that an answer without success stands for.
+
+    Args:
+        status: the HTTP status, 300 or more.
+        headers: by name, whatever the case.
+        code: the API's own name of the error.
+        said: the server's words, without the key; ``""`` if it said nothing.
+        model: which model was asked.
+        now: the time, for a header that names a date.
+    """
+    wait = retry_after(headers, now)
+    words = f" ({said})" if said else ""
+    if code in _NO_CREDIT:
+        reason = "the account has no credit left: pay in, or raise its limit"
+        return AIRateLimited(WAIT_FOR_CREDIT if wait is None else wait, reason + words)
+    if status == _TOO_MANY:
+        return AIRateLimited(wait, f"the AI's rate limit is reached{words}")
+    if status >= _SERVER_ERROR or status in _LATER:
+        return AIUnavailable(f"the AI answered {status}{words}", retry_after=wait)
+    if code in _FILTERED:
+        return AIRefused(f"a filter refuses the text{words}")
+    if status in _REDIRECTS:
+        return AIRejected(f"the server redirects ({status}), which is not followed: set OPENAI_BASE_URL anew")
+    advice = _ADVICE.get(status, "the AI answered {status}, and would again")
+    return AIRejected(advice.format(model=model, status=status) + words)
+
+
+def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
+    """Read how long to wait: ``retry-after-ms``, else ``retry-after``, as seconds or as a date.
+
+    Args:
+        headers: by name, whatever the case.
+        now: the time, aware.
+
+    Returns:
+        Seconds from 0 to six hours, or None if the server did not say.
+    """
+    for name, seconds in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        try:
+            wait = float(headers[name]) * seconds
+        except (KeyError, ValueError):
+            continue
+        if wait >= 0 and math.isfinite(wait):
+            return min(wait, WAIT_MAX)
+    said = headers.get("retry-after")
+    return None if said is None else seconds_to_wait(said, now=now, max_wait=WAIT_MAX)

@@ -1,0 +1,125 @@
+"""Answer without an AI: sentences of the text, counted words, and vectors of its characters.
+
+It lets everything run without a key, in demos, tests and simulations. It invents nothing and says what it
+is: ``stub`` is set, the model is called ``stub``, and it costs nothing. The same text has the same answer on
+every machine and every Python, so only ASCII is told apart here, for what is a letter is Unicode's to change.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from string import ascii_lowercase, ascii_uppercase
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from zeke_tasks.ai.answers import (
+    CHILI_MAX,
+    ONE_LINER_CHARACTERS,
+    TWO_LINER_CHARACTERS,
+    Analysis,
+    Briefs,
+    line,
+    shortened,
+)
+from zeke_tasks.ai.client import QUESTION_CHARACTERS, Answer, Embedded, M, Prompt, Usage, to_ask, to_embed
+from zeke_tasks.ai.errors import AIRejected
+
+MODEL: Final = "stub"
+DIMENSIONS: Final = 1536
+BULLETS: Final = 3
+BULLET_CHARACTERS: Final = 240
+CONFIDENCE_MAX: Final = 0.5
+"""Counting words is no reading, however long the text is."""
+
+# fmt: off
+KEYWORDS: Final[frozenset[str]] = frozenset({
+    "announce", "announced", "api", "benchmark", "breaking", "bug", "deprecated", "faster", "fix", "improve",
+    "launch", "latency", "migrate", "model", "new", "open-source", "performance", "release", "released",
+    "research", "security", "upgrade", "vulnerability",
+})
+# fmt: on
+"""Words that news for people who build software tends to hold."""
+
+_WORD: Final = re.compile(r"[a-z][a-z0-9-]*[a-z0-9]")
+_SENTENCE: Final = re.compile(r"[^\n.!?]+(?:[.!?]+(?=[^ \n])[^\n.!?]+)*[.!?]*")
+_LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
+_USAGE: Final = Usage(MODEL, 0, 0, 0.0)
+
+
+class StubClient:
+    """A client that is no AI."""
+
+    async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
+        """Answer with what can be counted and quoted; the prompt is not looked at.
+
+        Raises:
+            AIRejected: there is no text, or the form of the answer is neither of the two it knows.
+        """
+        text = to_ask(text)
+        sentences = _sentences(text) or [line(text)]
+        if issubclass(answer, Analysis):
+            fields = _analysis(text, sentences)
+        elif issubclass(answer, Briefs):
+            fields = _briefs(sentences)
+        else:
+            raise AIRejected(
+                f"without an AI there are analyses and briefs alone, and {prompt.name} asks for"
+                f" {answer.__name__}: set OPENAI_API_KEY"
+            )
+        try:
+            return Answer(answer.model_validate(fields), _USAGE, stub=True)
+        except ValidationError as error:
+            raise AIRejected("there is nothing in the text that can be quoted") from error
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """Return vectors of length 1 that are near to each other where texts share many groups of letters.
+
+        Raises:
+            AIRejected: there are none or too many, or one is empty.
+        """
+        vectors = tuple(_vector(text) for text in to_embed(texts))
+        return Embedded(vectors, MODEL, DIMENSIONS, _USAGE, stub=True)
+
+
+def _sentences(text: str) -> list[str]:
+    """Return the sentences of a text; the end of a line ends one too, as of titles and bullets."""
+    return [sentence for part in _SENTENCE.findall(text) if (sentence := line(part))]
+
+
+def _keywords(text: str) -> frozenset[str]:
+    return KEYWORDS.intersection(_WORD.findall(text.translate(_LOWER)))
+
+
+def _analysis(text: str, sentences: list[str]) -> dict[str, Any]:
+    """Pick the sentences that hold most keywords, in their order; the more keywords in all, the hotter."""
+    places = sorted(range(len(sentences)), key=lambda place: (-len(_keywords(sentences[place])), place))
+    picked = [shortened(sentences[place], BULLET_CHARACTERS) for place in sorted(places[:BULLETS])]
+    return {
+        "why_it_matters": picked,
+        "chili": min(CHILI_MAX, len(_keywords(text))),
+        "confidence": round(CONFIDENCE_MAX * len(text) / QUESTION_CHARACTERS, 2),
+        "citations": [{"quote": sentence} for sentence in picked],
+    }
+
+
+def _briefs(sentences: list[str]) -> dict[str, Any]:
+    return {
+        "one_liner": shortened(sentences[0], ONE_LINER_CHARACTERS),
+        "two_liner": shortened(" ".join(sentences[:2]), TWO_LINER_CHARACTERS),
+        "elevator": " ".join(sentences[:4]),
+    }
+
+
+def _vector(text: str) -> tuple[float, ...]:
+    """Return a vector that counts each group of three characters at a place that their codes name."""
+    codes = [ord(character) for character in f" {text.translate(_LOWER)} "]
+    counts = Counter(
+        (first * 961 + second * 31 + third) % DIMENSIONS
+        for first, second, third in zip(codes, codes[1:], codes[2:], strict=False)
+    )
+    length = math.sqrt(sum(count * count for count in counts.values()))
+    return tuple(counts[place] / length for place in range(DIMENSIONS))

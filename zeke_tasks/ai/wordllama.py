@@ -1,0 +1,110 @@
+"""Embed offline, by wordllama: vectors of 256 numbers from a table of words, which its package brings along.
+
+They say less than a model's do, and more than letters: texts about the same things are near to each other.
+Nothing is downloaded, and no text leaves the machine.
+"""
+# pyright: reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar, cast
+
+from zeke_queue.errors import BadSetting
+from zeke_tasks.ai.client import Embedded, Usage, to_embed
+from zeke_tasks.ai.errors import AIRejected, AIUnavailable
+from zeke_tasks.readers import ReaderKilled, Unreadable
+
+if TYPE_CHECKING:
+    from zeke_tasks.context import Compute
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MODEL: Final = "wordllama-l2-supercat-256"
+DIMENSIONS: Final = 256
+
+
+class _Words(Protocol):
+    """The little of the library that is used."""
+
+    def embed(self, texts: list[str]) -> Any: ...
+
+
+async def in_a_thread(function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
+    """Call a function in a thread, so that the event loop goes on."""
+    return await asyncio.to_thread(function, *args, **options)
+
+
+class WordLlama:
+    """Embeds by wordllama.
+
+    Args:
+        compute: where its table of words is kept and used: threads, or processes that read documents.
+
+    Raises:
+        BadSetting: it is not installed.
+    """
+
+    def __init__(self, compute: Compute = in_a_thread) -> None:
+        try:
+            version("wordllama")
+        except PackageNotFoundError as error:
+            raise BadSetting(
+                "ZEKE_EMBEDDINGS=wordllama needs a package that is not installed: the extra `wordllama`"
+            ) from error
+        self._compute = compute
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """Return vectors of length 1, made outside the event loop; see `Embeds.embed` for what is raised."""
+        cut = to_embed(texts)
+        try:
+            vectors = await self._compute(embed_words, cut)
+        except Unreadable as error:
+            raise AIRejected(f"the text can't be embedded: {error}") from error
+        except ReaderKilled as error:
+            raise AIUnavailable(f"the process that embeds was killed: {error}") from error
+        return Embedded(tuple(vectors), MODEL, DIMENSIONS, Usage(MODEL, 0, 0, 0.0), stub=False)
+
+
+def embed_words(texts: list[str]) -> list[tuple[float, ...]]:
+    """Return a vector of length 1 for each text; all zeros for one without a word that is known.
+
+    The first call in a process loads the table of words, which takes some tenths of a second.
+    """
+    words = _words()
+    # One by one, for texts of a batch are padded to one length, which changes the last digits of their sums.
+    return [_normalised(words.embed([text])[0].tolist()) for text in texts]
+
+
+def _normalised(vector: list[float]) -> tuple[float, ...]:
+    length = math.sqrt(math.fsum(number * number for number in vector))
+    return tuple(number / length for number in vector) if length else tuple(vector)
+
+
+@cache
+def _words() -> _Words:
+    _leave_logging_alone()
+    library = importlib.import_module("wordllama")
+    # Told so, it finds all of its own files, and may not look for them elsewhere: it would go to a hub.
+    folder = Path(cast("str", library.__file__)).parent
+    return cast("_Words", library.WordLlama.load(cache_dir=folder, disable_download=True))
+
+
+def _leave_logging_alone() -> None:
+    """Import the part of the library that sets up logging for the whole process, and undo that."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    root.addHandler(logging.NullHandler())
+    try:
+        importlib.import_module("wordllama.inference")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
