@@ -1,0 +1,1 @@
+"""Videos and their captions, without the network: scripted answers stand for YouTube's."""

@@ -1,0 +1,220 @@
+"""Searches by YouTube's Data API: what is asked, what is understood, and what each refusal means."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from tests.tasks.scripted_web import fetched
+from zeke_tasks.web import Permanent, Transient, WebError
+from zeke_tasks.youtube import Video, watch_url
+from zeke_tasks.youtube.search import QUOTA_USED_UP, YouTubeSearch, seconds_of
+
+if TYPE_CHECKING:
+    from zeke_tasks.web import Fetched, Kind
+
+KEY = "AIza+/secret"
+ONE, TWO, THREE = "A" * 11, "B" * 11, "C" * 11
+
+
+class Api:
+    """An API that answers each of its two questions as given, and remembers what it was asked."""
+
+    def __init__(self, search: str | Exception, videos: str | Exception = "{}") -> None:
+        self._answers = {"search": search, "videos": videos}
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        self.urls: list[str] = []
+
+    async def fetch(
+        self, url: str, *, kind: Kind, etag: str | None = None, last_modified: str | None = None
+    ) -> Fetched:
+        parts = urlsplit(url)
+        assert (kind, etag, last_modified) == ("page", None, None)
+        assert (parts.scheme, parts.netloc) == ("https", "www.googleapis.com")
+        what = parts.path.removeprefix("/youtube/v3/")
+        self.asked.append((what, {name: values[0] for name, values in parse_qs(parts.query).items()}))
+        self.urls.append(url)
+        answer = self._answers[what]
+        if isinstance(answer, Exception):
+            raise answer
+        return fetched(url, answer, content_type="application/json; charset=UTF-8")
+
+
+def found(*ids: object) -> str:
+    return json.dumps({"items": [{"id": {"kind": "youtube#video", "videoId": one}} for one in ids]})
+
+
+def item(video_id: str, **snippet: Any) -> dict[str, Any]:
+    return {
+        "id": video_id,
+        "snippet": {
+            "publishedAt": "2026-01-05T12:00:06Z",
+            "title": "Why <i> & hum",
+            "description": "First line\n\nSecond\x00",
+            "channelTitle": "The Bees",
+            "liveBroadcastContent": "none",
+            **snippet,
+        },
+        "contentDetails": {"duration": "PT1H2M3S"},
+        "statistics": {"viewCount": "1234"},
+    }
+
+
+def told(*items: dict[str, Any]) -> str:
+    return json.dumps({"items": items})
+
+
+async def search(api: Api, limit: int = 10) -> list[Video]:
+    return await YouTubeSearch(api, SecretStr(KEY)).search(
+        "bees & honey", order="viewCount", duration="medium", limit=limit
+    )
+
+
+async def test_a_search_finds_videos_in_their_order() -> None:
+    api = Api(found(TWO, ONE), told(item(ONE), item(TWO, title="Two")))
+    two, one = await search(api)
+    assert (two.id, two.title) == (TWO, "Two")
+    assert one == Video(
+        id=ONE,
+        title="Why <i> & hum",
+        url=watch_url(ONE),
+        description="First line\n\nSecond",
+        channel="The Bees",
+        published_at=datetime(2026, 1, 5, 12, 0, 6, tzinfo=UTC),
+        duration_seconds=3723,
+        view_count=1234,
+    )
+
+
+async def test_what_is_asked_for() -> None:
+    api = Api(found(TWO, ONE), told(item(ONE)))
+    await search(api, limit=7)
+    assert api.asked == [
+        (
+            "search",
+            {
+                "part": "snippet",
+                "type": "video",
+                "q": "bees & honey",
+                "order": "viewCount",
+                "videoDuration": "medium",
+                "maxResults": "7",
+                "key": KEY,
+            },
+        ),
+        (
+            "videos",
+            {
+                "part": "snippet,contentDetails,statistics",
+                "id": f"{TWO},{ONE}",
+                "maxResults": "50",
+                "key": KEY,
+            },
+        ),
+    ]
+
+
+async def test_a_search_that_finds_nothing_asks_no_more() -> None:
+    api = Api(found())
+    assert await search(api) == []
+    assert len(api.asked) == 1
+
+
+async def test_what_is_live_to_come_gone_or_told_twice_is_left_out() -> None:
+    api = Api(
+        found(ONE, TWO, ONE, THREE, "no id", None),
+        told(item(ONE), item(TWO, liveBroadcastContent="upcoming"), item("no id")),
+    )
+    assert [video.id for video in await search(api)] == [ONE]
+
+
+async def test_no_more_are_returned_than_were_asked_for() -> None:
+    assert len(await search(Api(found(ONE, TWO, THREE), told(item(ONE), item(TWO))), limit=1)) == 1
+
+
+@pytest.mark.parametrize("limit", [0, 51, -1])
+async def test_a_limit_that_the_api_does_not_know_is_refused(limit: int) -> None:
+    with pytest.raises(ValueError, match="1 to 50"):
+        await search(Api(found()), limit)
+
+
+async def test_what_is_not_said_is_none() -> None:
+    (video,) = await search(Api(found(ONE), told({"id": ONE})))
+    assert video == Video(id=ONE, title="", url=watch_url(ONE))
+
+
+@pytest.mark.parametrize("answer", ["[]", "null", '{"items": 3}', '{"items": [3, {"id": 4}, {"id": {}}]}'])
+async def test_an_answer_of_another_form_finds_nothing(answer: str) -> None:
+    assert await search(Api(answer)) == []
+
+
+LEAK = f"https://www.googleapis.com/youtube/v3/search?key={KEY}"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "reason", "wait"),
+    [
+        (Permanent(LEAK, "the server answered 403 Forbidden", status=403), Transient, "units", QUOTA_USED_UP),
+        (Permanent(LEAK, "the server answered 400", status=400), Permanent, "YOUTUBE_API_KEY", None),
+        (Permanent(LEAK, "the server answered 404", status=404), Permanent, "404", None),
+        (Transient(LEAK, "busy", status=503, retry_after=7.0), Transient, "busy", 7.0),
+        (Permanent(LEAK, f"can't ask for {LEAK}"), Permanent, "can't ask", None),
+    ],
+)
+async def test_a_refusal_says_what_to_do_and_not_the_key(
+    error: WebError, kind: type[WebError], reason: str, wait: float | None
+) -> None:
+    with pytest.raises(kind, match=reason) as raised:
+        await search(Api(error))
+    assert raised.value.status == error.status
+    assert getattr(raised.value, "retry_after", None) == wait
+    shown = [str(raised.value), raised.value.url, repr(raised.value.__cause__), repr(raised.value.__dict__)]
+    assert not any(KEY in text for text in shown)
+    assert raised.value.__suppress_context__
+
+
+async def test_an_answer_that_is_no_json_may_be_one_later() -> None:
+    with pytest.raises(Transient, match="no JSON") as raised:
+        await search(Api("<html>"))
+    assert KEY not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("PT0S", 0),
+        ("PT59S", 59),
+        ("PT4M", 240),
+        ("PT1H", 3600),
+        ("P1DT2H3M4S", 93784),
+        ("P0D", 0),
+        ("P2W", 1209600),
+        ("PT1.9S", 1),
+        ("PT90M90S", 5490),
+        ("", None),
+        ("P", None),
+        ("PT", None),
+        ("P1M", None),
+        ("P1Y", None),
+        ("PT1S2M", None),
+        ("1:02", None),
+        ("PT-5S", None),
+        ("PT\u0661S", None),
+        ("P999999D", None),
+        ("PT" + "9" * 5000 + "S", None),
+    ],
+)
+def test_durations_are_read(written: str, seconds: int | None) -> None:
+    assert seconds_of(written) == seconds
+
+
+@given(st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
+def test_a_duration_is_the_sum_of_its_parts(hours: int, minutes: int, seconds: int) -> None:
+    assert seconds_of(f"PT{hours}H{minutes}M{seconds}S") == hours * 3600 + minutes * 60 + seconds

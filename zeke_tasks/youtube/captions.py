@@ -1,0 +1,210 @@
+"""Captions by youtube-transcript-api, which asks YouTube as its own player does and needs no key.
+
+The library uses requests, so it does not go through our web client's guard. It needs none: it gets a session
+that speaks TLS to YouTube's own hosts and to no other, whatever YouTube answers or redirects to. A name that
+leads elsewhere has no certificate for them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+from xml.etree.ElementTree import ParseError
+
+import anyio
+import anyio.to_thread
+import requests
+from defusedxml.common import DefusedXmlException
+from youtube_transcript_api import (
+    AgeRestricted,
+    CouldNotRetrieveTranscript,
+    FetchedTranscript,
+    InvalidVideoId,
+    NoTranscriptFound,
+    RequestBlocked,
+    Transcript,
+    TranscriptsDisabled,
+    VideoUnavailable,
+    VideoUnplayable,
+    YouTubeRequestFailed,
+    YouTubeTranscriptApi,
+)
+
+from zeke_queue.clock import Clock, SystemClock
+from zeke_tasks.web.errors import Permanent, Transient, WebError
+from zeke_tasks.web.libraries import is_of_this_machine
+from zeke_tasks.web.politeness import Turns
+from zeke_tasks.web.text import one_line, printable
+from zeke_tasks.web.urls import parse_http_url
+from zeke_tasks.youtube.model import Captions, Cue, is_video_id, watch_url
+
+LANGUAGES: Final = ("en",)
+"""What is read if a video has it; else what it has."""
+
+TIMEOUT: Final = (5.0, 15.0)
+"""Seconds to connect, and to wait for more of an answer."""
+
+PATIENCE: Final = 60.0
+"""Seconds for a video's captions, which take three to five requests."""
+
+GAP: Final = 1.0
+"""Seconds between two videos. Who asks faster is taken for a machine, and blocked."""
+
+BLOCKED: Final = 3600.0
+"""Seconds to leave YouTube alone once it blocks us."""
+
+_HOST: Final = "youtube.com"
+_REDIRECTS: Final = 5
+
+
+class HostRefused(requests.RequestException):
+    """The library, or an answer of YouTube's, wants to go elsewhere."""
+
+
+class YouTubeSession(requests.Session):
+    """A session that asks YouTube only, over TLS, with time-outs, and past the environment's proxies."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.max_redirects = _REDIRECTS
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send one request; each redirect comes through here too.
+
+        Raises:
+            HostRefused: it is for another host, or not for https; nothing was sent.
+        """
+        try:
+            target = parse_http_url(request.url or "")
+        except WebError as error:
+            raise HostRefused(str(error)) from None
+        name = target.hostname
+        if target.protocol != "https:" or target.port or not (name == _HOST or name.endswith(f".{_HOST}")):
+            raise HostRefused(f"{target.origin} is not asked for captions, only https://www.{_HOST} is")
+        return super().send(request, **{**kwargs, "timeout": TIMEOUT})
+
+
+class YouTubeCaptions:
+    """Gets captions from YouTube; a `CaptionSource`.
+
+    One video at a time is asked for, each in a thread, since the library waits.
+
+    Args:
+        languages: those that are read if there are several, best first; ``en`` is also ``en-GB``. Of one
+            language, captions that people wrote come before those of a machine.
+        clock: tells the time and sleeps between two videos.
+        session: makes what the library asks with.
+    """
+
+    def __init__(
+        self,
+        languages: Sequence[str] = LANGUAGES,
+        *,
+        clock: Clock | None = None,
+        session: Callable[[], requests.Session] = YouTubeSession,
+    ) -> None:
+        self._languages = [language.lower() for language in languages]
+        self._turns = Turns(clock or SystemClock(), per_host=1, gap=GAP)
+        self._session = session
+
+    async def captions(self, video_id: str) -> Captions | None:
+        """Return a video's captions, or None if it has none.
+
+        Raises:
+            Transient: YouTube does not answer, blocks us, or answers what the library doesn't understand,
+                which a new version of it may.
+            Permanent: there is no such video, or it is shown to some only.
+        """
+        url = watch_url(video_id)
+        if not is_video_id(video_id):
+            raise Permanent(url, f"{video_id!r} is no video's id, which has eleven letters, digits, - and _")
+        async with self._turns.turn(_HOST):
+            with anyio.move_on_after(PATIENCE):
+                # Whoever is cancelled does not wait for the thread; its time-outs end it.
+                return await anyio.to_thread.run_sync(self._ask, video_id, abandon_on_cancel=True)
+        raise Transient(url, f"no captions within {PATIENCE:g} seconds")
+
+    def _ask(self, video_id: str) -> Captions | None:
+        with self._session() as session:
+            try:
+                listed = YouTubeTranscriptApi(http_client=session).list(video_id)
+                chosen = self._choose(listed)
+                return _captions(chosen.fetch()) if chosen else None
+            except (TranscriptsDisabled, NoTranscriptFound):
+                return None
+            except Exception as error:
+                if (ours := _our_error(video_id, error)) is None:
+                    raise
+                raise ours from error
+
+    def _choose(self, listed: Iterable[Transcript]) -> Transcript | None:
+        return min(listed, key=lambda one: (self._rank(one.language_code), one.is_generated), default=None)
+
+    def _rank(self, language: str) -> int:
+        spoken = language.lower()
+        for rank, wanted in enumerate(self._languages):
+            if spoken == wanted or spoken.startswith(f"{wanted}-"):
+                return rank
+        return len(self._languages)
+
+
+def _captions(found: FetchedTranscript) -> Captions:
+    cues = [
+        Cue(snippet.start, snippet.duration, text)
+        for snippet in found
+        if (text := printable(snippet.text).strip())
+        and _is_time(snippet.start)
+        and _is_time(snippet.duration)
+    ]
+    cues.sort(key=lambda cue: cue.start)
+    return Captions(found.language_code, found.is_generated, tuple(cues))
+
+
+def _is_time(seconds: float) -> bool:
+    return math.isfinite(seconds) and seconds >= 0
+
+
+def _our_error(video_id: str, error: Exception) -> WebError | None:
+    """Return what an error means for the job; None if it is this machine's."""
+    url = watch_url(video_id)
+    match error:
+        case CouldNotRetrieveTranscript():
+            return _refusal(url, error)
+        case requests.RequestException():
+            return Transient(url, f"the connection to YouTube failed: {type(error).__name__}: {error}")
+        case ParseError() | DefusedXmlException():
+            return Transient(url, f"YouTube's answer is no captions: {type(error).__name__}: {error}")
+        case _ if is_of_this_machine(error):
+            return None
+        case _:
+            # The library expects none of what it fails on when YouTube changes what it answers.
+            return Transient(url, f"YouTube's answer is not understood: {type(error).__name__}: {error}")
+
+
+def _refusal(url: str, error: CouldNotRetrieveTranscript) -> WebError:
+    """Return what YouTube's refusal means for the job."""
+    match error:
+        case InvalidVideoId() | VideoUnavailable():
+            return Permanent(url, "the video is not available")
+        case AgeRestricted():
+            return Permanent(url, "the video is shown to those only who prove their age")
+        case VideoUnplayable():
+            return _unplayable(url, error)
+        case RequestBlocked():
+            reason = "YouTube blocks requests from this machine's address"
+            return Transient(url, reason, retry_after=BLOCKED)
+        case YouTubeRequestFailed():
+            return Transient(url, one_line(f"YouTube refused the request: {error.reason}"))
+        case _:
+            return Transient(url, f"no captions can be got now: {one_line(error.cause)}")
+
+
+def _unplayable(url: str, error: VideoUnplayable) -> WebError:
+    """Return what a video that can't be played means: one that is still to come can be, later."""
+    reason = one_line(" ".join([error.reason or "no reason given", *error.sub_reasons]))
+    said = f"the video can't be played: {reason}"
+    if any(word in reason.lower() for word in ("live event", "premiere", "begin")):
+        return Transient(url, said, retry_after=BLOCKED)
+    return Permanent(url, said)

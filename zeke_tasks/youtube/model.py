@@ -1,0 +1,208 @@
+"""Videos and their captions as values, and the protocols of those who find them."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Literal, Protocol
+from urllib.parse import parse_qs
+
+from zeke_tasks.web.errors import UrlRefused
+from zeke_tasks.web.text import one_line
+from zeke_tasks.web.urls import parse_http_url
+
+Order = Literal["relevance", "date", "viewCount", "rating"]
+Duration = Literal["any", "short", "medium", "long"]
+
+HOSTS: Final = frozenset({"youtube.com", "www.youtube.com", "m.youtube.com", "music.youtube.com"})
+_SHORT_HOST: Final = "youtu.be"
+_ID: Final = re.compile(r"[\w-]{11}", re.ASCII)
+_PATH_OF_VIDEO: Final = re.compile(r"/(?:shorts|live|embed|v)/([^/]+)/?")
+
+PAUSE: Final = 3.0
+"""Seconds without a word after which a new paragraph begins."""
+
+PARAGRAPH: Final = 600
+"""Characters after which a paragraph ends with the next sentence."""
+
+LONGEST: Final = 1500
+"""Characters after which it ends anyway: what a machine wrote down has no sentences."""
+
+_SENTENCE_END: Final = re.compile(r"[.!?]\W*\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Video:
+    """A video as a feed or a search tells of it.
+
+    Attributes:
+        id: eleven characters, in which case matters.
+        title: plain text on one line.
+        url: the page on which it is watched, the same wherever the video was found.
+        description: plain text, lines as its author set them; may be empty.
+        channel: the name of whose it is, or None.
+        published_at: aware, UTC; None if it can't be told.
+        duration_seconds, view_count: None if it was not said.
+    """
+
+    id: str
+    title: str
+    url: str
+    description: str = ""
+    channel: str | None = None
+    published_at: datetime | None = None
+    duration_seconds: int | None = None
+    view_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cue:
+    """What is said from one moment on.
+
+    Attributes:
+        start, duration: seconds, finite and not negative; cues may overlap.
+        text: plain text, of one or more lines.
+    """
+
+    start: float
+    duration: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """What is said in a video.
+
+    Attributes:
+        language: such as ``en`` or ``pt-BR``.
+        generated: whether a machine wrote it down.
+        cues: in the order of their time.
+    """
+
+    language: str
+    generated: bool
+    cues: tuple[Cue, ...]
+
+    @property
+    def text(self) -> str:
+        """All of it as plain text, a paragraph a line; ``""`` if nobody says anything."""
+        return "\n".join(_paragraphs(self.cues))
+
+    @property
+    def vtt(self) -> str:
+        """All of it as WebVTT.
+
+        Source: https://www.w3.org/TR/webvtt1/.
+        """
+        blocks = [f"WEBVTT\nKind: captions\nLanguage: {one_line(self.language)}"]
+        for cue in self.cues:
+            begin = round(cue.start * 1000)
+            end = max(begin + 1, round((cue.start + cue.duration) * 1000))
+            # A blank line would end the cue, and a tag be one.
+            lines = [html.escape(one_line(line), quote=False) for line in cue.text.splitlines()]
+            words = "\n".join(line for line in lines if line)
+            if words:
+                blocks.append(f"{_timestamp(begin)} --> {_timestamp(end)}\n{words}")
+        return "\n\n".join(blocks) + "\n"
+
+
+class CaptionSource(Protocol):
+    """Who knows what is said in a video."""
+
+    async def captions(self, video_id: str) -> Captions | None:
+        """Return a video's captions, or None if it has none.
+
+        Raises:
+            Transient: it may work later; nobody answered, or it refuses to for now.
+            Permanent: there is no such video, or it is shown to some only.
+        """
+        ...
+
+
+class VideoSearch(Protocol):
+    """Who finds videos by words."""
+
+    async def search(self, query: str, *, order: Order, duration: Duration, limit: int) -> list[Video]:
+        """Return videos that can be watched, best first.
+
+        Args:
+            query: words, as people write them.
+            order: what "best" means.
+            duration: below four minutes, up to twenty, above.
+            limit: how many at most, from 1 to 50.
+
+        Raises:
+            Transient: it may work later.
+            Permanent: the question, or the key that it is asked with, is refused.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class YouTube:
+    """What the tasks need of YouTube beside the web.
+
+    Attributes:
+        search: None if no key was given, without which nobody may search.
+    """
+
+    captions: CaptionSource
+    search: VideoSearch | None = None
+
+
+def watch_url(video_id: str) -> str:
+    """Return the one spelling of a video's page."""
+    return f"https://www.youtube.com/watch?v={video_id}"
+
+
+def video_id_of(url: str) -> str | None:
+    """Return the id of the video that a URL shows, or None if it is none of a video's.
+
+    >>> video_id_of("https://youtu.be/dQw4w9WgXcQ?t=42")
+    'dQw4w9WgXcQ'
+    """
+    try:
+        parsed = parse_http_url(url)
+    except UrlRefused:
+        return None
+    if parsed.hostname == _SHORT_HOST:
+        named = parsed.pathname.strip("/")
+    elif parsed.hostname not in HOSTS:
+        return None
+    elif parsed.pathname == "/watch":
+        named = parse_qs(parsed.search.removeprefix("?")).get("v", [""])[0]
+    else:
+        found = _PATH_OF_VIDEO.fullmatch(parsed.pathname)
+        named = found.group(1) if found else ""
+    return named if _ID.fullmatch(named) else None
+
+
+def is_video_id(text: str) -> bool:
+    """Return whether a text has the form of a video's id."""
+    return _ID.fullmatch(text) is not None
+
+
+def _paragraphs(cues: Sequence[Cue]) -> Iterator[str]:
+    paragraph, end = "", 0.0
+    for cue in cues:
+        words = one_line(cue.text)
+        if not words:
+            continue
+        full = len(paragraph) >= PARAGRAPH and _SENTENCE_END.search(paragraph)
+        if paragraph and (full or len(paragraph) >= LONGEST or cue.start - end >= PAUSE):
+            yield paragraph
+            paragraph = ""
+        paragraph = f"{paragraph} {words}".lstrip()
+        end = cue.start + cue.duration
+    if paragraph:
+        yield paragraph
+
+
+def _timestamp(milliseconds: int) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02}:{minutes:02}:{seconds:02}.{rest:03}"
