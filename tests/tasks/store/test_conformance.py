@@ -147,6 +147,27 @@ async def test_a_source_does_not_move_to_where_no_row_can_follow(domain: Domain)
         assert await rows.source(source.id) == source
 
 
+async def test_every_source_is_listed_by_type_name_and_id(domain: Domain) -> None:
+    b = await domain.source("https://a.example/1", name="b", is_active=False)
+    upper = await domain.source("https://a.example/2", name="B")
+    a, twin = [await domain.source(f"https://a.example/{n}", name="a") for n in (3, 4)]
+    manual = await domain.source(None, name="z", type=SourceType.MANUAL)
+    async with domain.rows() as rows:
+        assert await rows.every_source() == [manual, upper, a, twin, b]
+
+
+async def test_a_source_is_let_rest_and_taken_up_again_once(domain: Domain) -> None:
+    source = await domain.source()
+    async with domain.rows() as rows:
+        assert not await rows.set_active(source.id, active=True)
+        assert await rows.set_active(source.id, active=False)
+        assert not await rows.set_active(source.id, active=False)
+        assert await rows.sources([SourceType.RSS]) == []
+        assert await rows.set_active(source.id, active=True)
+        assert await rows.sources([SourceType.RSS]) == [source]
+        assert not await rows.set_active(NOBODY, active=True)
+
+
 @pytest.mark.parametrize(("given", "kept"), [(0.125, 0.13), (0.375, 0.38), (0.005, 0.01), (0.855, 0.86)])
 async def test_an_authority_is_rounded_as_its_column_does(domain: Domain, given: float, kept: float) -> None:
     assert (await domain.source(authority_score=given)).authority_score == kept

@@ -1,0 +1,296 @@
+"""What the domain's store answers about what is thought of stories, whichever it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from zeke_queue.errors import BadOption, NotJson
+from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Overlay, Spending
+from zeke_tasks.store.model import StoryStatus
+
+if TYPE_CHECKING:
+    from tests.tasks.domain import Domain
+    from zeke_tasks.store.model import Story
+
+NOBODY = UUID(int=7)
+MODELS = Analysis(
+    why_it_matters="It is faster.\nIt is smaller.",
+    chili=3,
+    confidence=0.855,
+    state=AnalysisState.COMPLETED,
+    model="gpt-5-nano",
+    prompt_version="2",
+    citations=[{"url": "https://a.example/", "n": 1}],
+)
+STUBS = replace(MODELS, why_it_matters="It is.", state=AnalysisState.STUB, model="stub")
+BRIEF = Brief("One.", "One. Two.", "One. Two. Three.", 170)
+
+
+async def _overlay(domain: Domain, story: Story) -> Overlay:
+    async with domain.rows() as rows:
+        found = await rows.overlay(story.id)
+    assert found is not None
+    return found
+
+
+# Overlays
+
+
+async def test_an_analysis_is_kept_and_the_story_is_analyzed(domain: Domain) -> None:
+    story = await domain.told_story()
+    now = domain.clock.now()
+    async with domain.rows() as rows:
+        assert await rows.overlay(story.id) is None
+        assert await rows.put_analysis(story.id, MODELS)
+        assert await rows.story(story.id) == replace(story, status=StoryStatus.ANALYZED)
+    overlay = await _overlay(domain, story)
+    assert (overlay.story_id, overlay.why_it_matters) == (story.id, "It is faster.\nIt is smaller.")
+    assert (overlay.chili, overlay.confidence, overlay.citations) == (3, 0.86, tuple(MODELS.citations))
+    assert (overlay.analysis_state, overlay.model, overlay.prompt_version) == (
+        AnalysisState.COMPLETED,
+        "gpt-5-nano",
+        "2",
+    )
+    assert (overlay.analysed_at, overlay.briefed_at, overlay.brief_elevator) == (now, None, None)
+
+
+async def test_the_same_analysis_again_changes_nothing(domain: Domain) -> None:
+    story = await domain.told_story()
+    async with domain.rows() as rows:
+        await rows.put_analysis(story.id, MODELS)
+    before = await domain.everything()
+    domain.clock.advance(60)
+    async with domain.rows() as rows:
+        assert await rows.put_analysis(story.id, MODELS)
+    assert await domain.everything() == before
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"why_it_matters": "Otherwise."},
+        {"chili": 4},
+        {"confidence": 0.85},
+        {"citations": [{"url": "https://a.example/", "n": True}]},
+        {"model": "gpt-5"},
+        {"prompt_version": "3"},
+    ],
+)
+async def test_another_analysis_takes_the_place_of_an_earlier_one(
+    domain: Domain, about: dict[str, Any]
+) -> None:
+    story = await domain.told_story()
+    other = replace(MODELS, **about)
+    async with domain.rows() as rows:
+        await rows.put_analysis(story.id, MODELS)
+        await rows.put_brief(story.id, BRIEF)
+    domain.clock.advance(60)
+    async with domain.rows() as rows:
+        assert await rows.put_analysis(story.id, other)
+    overlay = await _overlay(domain, story)
+    assert {name: getattr(overlay, name) for name in about} == {name: getattr(other, name) for name in about}
+    assert overlay.analysed_at == domain.clock.now()
+    assert (overlay.brief_one_liner, overlay.time_saved_seconds) == ("One.", 170)
+
+
+async def test_a_stub_gives_way_to_a_model_and_not_the_other_way_round(domain: Domain) -> None:
+    story = await domain.told_story()
+    async with domain.rows() as rows:
+        assert await rows.put_analysis(story.id, STUBS)
+        assert await rows.put_analysis(story.id, replace(STUBS, chili=1))
+        assert await rows.put_analysis(story.id, MODELS)
+        assert not await rows.put_analysis(story.id, STUBS)
+    overlay = await _overlay(domain, story)
+    assert (overlay.analysis_state, overlay.model, overlay.chili) == (
+        AnalysisState.COMPLETED,
+        "gpt-5-nano",
+        3,
+    )
+
+
+async def test_nothing_is_thought_of_a_story_that_is_not_there(domain: Domain) -> None:
+    async with domain.rows() as rows:
+        assert not await rows.put_analysis(NOBODY, MODELS)
+        assert not await rows.put_brief(NOBODY, BRIEF)
+        await rows.put_embedding(NOBODY, Embedding("m", (1.0,)))
+        assert await rows.overlay(NOBODY) is None
+        assert await rows.embeddings(NOBODY) == []
+
+
+async def test_a_brief_is_kept_once_the_story_was_analysed(domain: Domain) -> None:
+    story = await domain.told_story()
+    async with domain.rows() as rows:
+        assert not await rows.put_brief(story.id, BRIEF)
+        assert await rows.overlay(story.id) is None
+        await rows.put_analysis(story.id, MODELS)
+    domain.clock.advance(60)
+    briefed_at = domain.clock.now()
+    for _ in range(2):
+        async with domain.rows() as rows:
+            assert await rows.put_brief(story.id, BRIEF)
+        domain.clock.advance(60)
+    overlay = await _overlay(domain, story)
+    assert (overlay.brief_one_liner, overlay.brief_two_liner, overlay.brief_elevator) == (
+        "One.",
+        "One. Two.",
+        "One. Two. Three.",
+    )
+    assert (overlay.time_saved_seconds, overlay.briefed_at) == (170, briefed_at)
+
+
+async def test_another_brief_takes_the_place_of_an_earlier_one(domain: Domain) -> None:
+    story = await domain.told_story()
+    async with domain.rows() as rows:
+        await rows.put_analysis(story.id, MODELS)
+        await rows.put_brief(story.id, BRIEF)
+    domain.clock.advance(60)
+    async with domain.rows() as rows:
+        assert await rows.put_brief(story.id, replace(BRIEF, time_saved_seconds=-5))
+    overlay = await _overlay(domain, story)
+    assert (overlay.time_saved_seconds, overlay.briefed_at) == (-5, domain.clock.now())
+
+
+@pytest.mark.parametrize(
+    ("about", "field"),
+    [
+        ({"chili": 6}, "chili"),
+        ({"chili": -1}, "chili"),
+        ({"confidence": 1.01}, "confidence"),
+        ({"confidence": math.nan}, "confidence"),
+        ({"state": AnalysisState.PENDING}, "state"),
+    ],
+)
+def test_an_analysis_out_of_range_is_refused_by_field(about: dict[str, Any], field: str) -> None:
+    with pytest.raises(BadOption, match=field):
+        replace(MODELS, **about)
+
+
+def test_citations_that_are_no_json_are_refused() -> None:
+    with pytest.raises(NotJson, match="object"):
+        replace(MODELS, citations=[{"a": object()}])
+
+
+# Embeddings
+
+
+async def test_an_embedding_comes_back_in_single_precision_and_no_less(domain: Domain) -> None:
+    story = await domain.told_story()
+    given = (0.1, -1 / 3, 1e-45, 3.4028234e38, 0.0, 16777217.0, 123456.79)
+    embedding = Embedding("m", given)
+    async with domain.rows() as rows:
+        await rows.put_embedding(story.id, embedding)
+        assert await rows.embeddings(story.id) == [embedding]
+    assert embedding.vector != given
+    assert embedding.vector == pytest.approx(given, rel=1e-7)
+
+
+async def test_a_story_has_one_embedding_a_model_and_number_of_dimensions(domain: Domain) -> None:
+    story = await domain.told_story()
+    async with domain.rows() as rows:
+        for model, vector in [("b", (1.0,)), ("a", (1.0, 2.0)), ("a", (3.0,)), ("B", (4.0,)), ("a", (5.0,))]:
+            await rows.put_embedding(story.id, Embedding(model, vector))
+        assert await rows.embeddings(story.id) == [
+            Embedding("B", (4.0,)),
+            Embedding("a", (5.0,)),
+            Embedding("a", (1.0, 2.0)),
+            Embedding("b", (1.0,)),
+        ]
+
+
+async def test_an_embedding_may_have_as_many_dimensions_as_a_model_of_openai_gives(domain: Domain) -> None:
+    story = await domain.told_story()
+    embedding = Embedding("text-embedding-3-small", tuple(1 / (n + 1) for n in range(1536)))
+    async with domain.rows() as rows:
+        await rows.put_embedding(story.id, embedding)
+        assert await rows.embeddings(story.id) == [embedding]
+        assert await rows.nearest(embedding, 1) == [(story.id, 0.0)]
+
+
+@pytest.mark.parametrize("vector", [(), (math.nan,), (math.inf,), (1e39,), (0.0,) * 16_001])
+def test_a_vector_that_no_store_could_keep_is_refused(vector: tuple[float, ...]) -> None:
+    with pytest.raises(BadOption, match="vector"):
+        Embedding("m", vector)
+
+
+async def _embedded(domain: Domain, *vectors: tuple[float, ...]) -> list[UUID]:
+    stories = [(await domain.told_story(str(n))).id for n in range(len(vectors))]
+    async with domain.rows() as rows:
+        for story_id, vector in zip(stories, vectors, strict=True):
+            await rows.put_embedding(story_id, Embedding("m", vector))
+    return stories
+
+
+async def test_the_nearest_story_is_the_one_in_the_same_direction(domain: Domain) -> None:
+    opposite, near, across, same = await _embedded(domain, (-2.0, 0.0), (1.0, 1.0), (0.0, 3.0), (5.0, 0.0))
+    async with domain.rows() as rows:
+        found = await rows.nearest(Embedding("m", (1.0, 0.0)), 10)
+        assert found == [(same, 0.0), (near, 0.292893), (across, 1.0), (opposite, 2.0)]
+        assert await rows.nearest(Embedding("m", (1.0, 0.0)), 2) == found[:2]
+
+
+async def test_stories_that_are_equally_near_go_by_id(domain: Domain) -> None:
+    # In single precision these are not quite in one direction.
+    stories = await _embedded(domain, (0.3, 0.9), (0.1, 0.3), (3.0, 9.0), (1 / 3, 1.0))
+    async with domain.rows() as rows:
+        found = await rows.nearest(Embedding("m", (1.0, 3.0)), 10)
+    assert found == [(story_id, 0.0) for story_id in sorted(stories)]
+
+
+async def test_only_embeddings_of_the_same_model_and_dimensions_are_near(domain: Domain) -> None:
+    story = await domain.told_story()
+    async with domain.rows() as rows:
+        await rows.put_embedding(story.id, Embedding("other", (1.0, 0.0)))
+        await rows.put_embedding(story.id, Embedding("m", (1.0, 0.0, 0.0)))
+        assert await rows.nearest(Embedding("m", (1.0, 0.0)), 10) == []
+
+
+async def test_what_has_no_direction_is_between_all_others(domain: Domain) -> None:
+    zero, back = await _embedded(domain, (0.0, 0.0), (-1.0, 0.0))
+    async with domain.rows() as rows:
+        assert await rows.nearest(Embedding("m", (1.0, 0.0)), 10) == [(zero, 1.0), (back, 2.0)]
+        nowhere = await rows.nearest(Embedding("m", (0.0, 0.0)), 10)
+    assert nowhere == [(story_id, 1.0) for story_id in sorted([zero, back])]
+
+
+# Spending
+
+
+def _spending(job: int = 1, attempt: int = 1, purpose: str = "analysis", **about: Any) -> Spending:
+    given: dict[str, Any] = {
+        "task": "analyze-story",
+        "model": "gpt-5-nano",
+        "input_tokens": 2_000,
+        "output_tokens": 300,
+        "cost_usd": 0.00022,
+        **about,
+    }
+    return Spending(job_id=UUID(int=job), attempt=attempt, purpose=purpose, **given)
+
+
+async def test_what_was_spent_is_noted_once_a_job_attempt_and_purpose(domain: Domain) -> None:
+    first = _spending()
+    others = [
+        _spending(purpose="embedding", cost_usd=None),
+        _spending(attempt=2),
+        _spending(job=2, purpose="B"),
+        _spending(job=2, purpose="a", input_tokens=0, output_tokens=0, cost_usd=1e-12),
+    ]
+    async with domain.rows() as rows:
+        for spending in [*reversed(others), first, _spending(cost_usd=5.0)]:
+            await rows.note_spending(spending)
+        assert await rows.spending() == [first, *others]
+        assert await rows.spending(UUID(int=1)) == [first, *others[:2]]
+        assert await rows.spending(NOBODY) == []
+
+
+@pytest.mark.parametrize(
+    "about", [{"input_tokens": -1}, {"output_tokens": -1}, {"cost_usd": -0.1}, {"cost_usd": math.nan}]
+)
+def test_spending_is_never_less_than_nothing(about: dict[str, Any]) -> None:
+    with pytest.raises(BadOption, match=next(iter(about))):
+        _spending(**about)

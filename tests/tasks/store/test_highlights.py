@@ -1,0 +1,271 @@
+"""What the domain's store answers about highlights and what teams make of them, whichever it is."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from zeke_queue.errors import BadOption, NotJson
+from zeke_tasks.store.highlights import (
+    HighlightKind,
+    NewHighlight,
+    Origin,
+    ReadingState,
+    Score,
+    TeamHighlight,
+    TeamStory,
+)
+
+if TYPE_CHECKING:
+    from tests.tasks.domain import Domain
+    from zeke_tasks.store.model import Story
+
+NOBODY = UUID(int=7)
+TEAM, OTHERS = UUID(int=21), UUID(int=22)
+SCORE = Score(0.735, ("latency", "cache"), {"keywords": 0.16, "kind": 0.27})
+
+
+def _new(story: Story, team: UUID | None = TEAM, summary: str = "Faster", **about: Any) -> NewHighlight:
+    given: dict[str, Any] = {"kind": HighlightKind.METRIC, "confidence": 0.85, **about}
+    return NewHighlight(story_id=story.id, team_id=team, summary=summary, **given)
+
+
+async def _put(domain: Domain, *highlights: NewHighlight) -> list[UUID]:
+    async with domain.rows() as rows:
+        return await rows.put_highlights(highlights)
+
+
+# Highlights
+
+
+async def test_a_highlight_is_kept_as_it_was_given(domain: Domain) -> None:
+    story = await domain.told_story()
+    new = _new(
+        story,
+        kind=HighlightKind.INSIGHT,
+        summary="Löwen sind\x00 schnell",
+        title="Lions",
+        quote="50 km/h",
+        confidence=0.855,
+        origin=Origin.ASSISTANT,
+        created_by=NOBODY,
+        tags=("b", "a", "b", "Z"),
+        references=("https://b.example/", "https://a.example/" + "x" * 5000, "https://b.example/"),
+        metadata={"line": 3, "ö": [True, None]},
+    )
+    assert await _put(domain, new) == [new.id]
+    async with domain.rows() as rows:
+        (kept,) = await rows.highlights(story.id)
+    assert (kept.id, kept.story_id, kept.team_id, kept.key) == (new.id, story.id, TEAM, new.key)
+    assert (kept.kind, kept.title, kept.quote) == (HighlightKind.INSIGHT, "Lions", "50 km/h")
+    assert (kept.summary, kept.confidence) == ("Löwen sind schnell", 0.86)
+    assert (kept.origin, kept.created_by) == (Origin.ASSISTANT, NOBODY)
+    assert kept.tags == ("Z", "a", "b")
+    assert kept.references == ("https://a.example/" + "x" * 5000, "https://b.example/")
+    assert kept.metadata == {"line": 3, "ö": [True, None]}
+    assert (kept.score, kept.scored_at) == (None, None)
+
+
+async def test_new_highlights_are_told_in_the_order_given_and_listed_by_id(domain: Domain) -> None:
+    story, other = await domain.told_story("one"), await domain.told_story("other")
+    news = [_new(story, summary=str(n)) for n in range(6)]
+    elsewhere = _new(other)
+    added = await _put(domain, *news[:3], elsewhere, *news[3:])
+    assert added == [*(new.id for new in news[:3]), elsewhere.id, *(new.id for new in news[3:])]
+    async with domain.rows() as rows:
+        assert [one.id for one in await rows.highlights(story.id)] == sorted(new.id for new in news)
+        assert [one.id for one in await rows.highlights(other.id)] == [elsewhere.id]
+        assert await rows.highlights(NOBODY) == []
+
+
+async def test_a_key_that_the_story_has_for_the_team_is_left_out(domain: Domain) -> None:
+    story, other = await domain.told_story("one"), await domain.told_story("other")
+    first = _new(story, tags=("first",))
+    again = _new(
+        story, summary=" FASTER ", title="again", tags=("again",), references=("https://a.example/",)
+    )
+    news = [_new(story, OTHERS), _new(other)]
+    await _put(domain, first)
+    assert await _put(domain, again, *news) == [new.id for new in news]
+    async with domain.rows() as rows:
+        kept = {one.id: one for one in await rows.highlights(story.id)}
+    assert set(kept) == {first.id, news[0].id}
+    assert (kept[first.id].title, kept[first.id].tags, kept[first.id].references) == (None, ("first",), ())
+
+
+async def test_what_everybody_has_is_new_to_no_team(domain: Domain) -> None:
+    story = await domain.told_story()
+    everybodys = _new(story, None)
+    assert await _put(domain, everybodys) == [everybodys.id]
+    assert await _put(domain, _new(story, TEAM), everybodys) == []
+
+
+async def test_what_a_team_has_is_still_new_to_everybody(domain: Domain) -> None:
+    story = await domain.told_story()
+    teams, everybodys = _new(story, TEAM), _new(story, None)
+    assert await _put(domain, teams) == [teams.id]
+    assert await _put(domain, everybodys) == [everybodys.id]
+    assert await _put(domain, _new(story, OTHERS)) == []
+
+
+async def test_of_two_in_one_call_the_first_counts(domain: Domain) -> None:
+    story = await domain.told_story()
+    teams, everybodys, late = _new(story), _new(story, None), _new(story, OTHERS)
+    twin = _new(story, title="twin", tags=("twin",))
+    assert await _put(domain, teams, twin, everybodys, late) == [teams.id, everybodys.id]
+    async with domain.rows() as rows:
+        kept = {one.id: one for one in await rows.highlights(story.id)}
+    assert (kept[teams.id].title, kept[teams.id].tags) == (None, ())
+
+
+async def test_what_a_team_wants_after_everybody_in_one_call_is_left_out(domain: Domain) -> None:
+    story = await domain.told_story()
+    everybodys = _new(story, None)
+    assert await _put(domain, everybodys, _new(story)) == [everybodys.id]
+
+
+async def test_highlights_of_a_story_that_is_not_there_are_left_out(domain: Domain) -> None:
+    story = await domain.told_story()
+    new = _new(story)
+    assert await _put(domain, replace(new, story_id=NOBODY), new) == [new.id]
+    assert await _put(domain) == []
+
+
+async def test_keys_are_known_to_a_team_that_has_them_and_those_of_everybody_to_all(domain: Domain) -> None:
+    story = await domain.told_story()
+    everybodys, teams = _new(story, None, "everybody's"), _new(story, TEAM, "the team's")
+    await _put(domain, everybodys, teams)
+    keys = [everybodys.key, teams.key, "0" * 64]
+    async with domain.rows() as rows:
+        assert await rows.known_keys(story.id, TEAM, keys) == {everybodys.key, teams.key}
+        assert await rows.known_keys(story.id, OTHERS, keys) == {everybodys.key}
+        assert await rows.known_keys(story.id, None, keys) == {everybodys.key}
+        assert await rows.known_keys(story.id, TEAM, [teams.key]) == {teams.key}
+        assert await rows.known_keys(story.id, TEAM, []) == set()
+        assert await rows.known_keys(NOBODY, TEAM, keys) == set()
+
+
+@pytest.mark.parametrize("confidence", [-0.01, 1.01, math.nan])
+def test_a_confidence_out_of_range_is_refused(confidence: float) -> None:
+    with pytest.raises(BadOption, match="confidence"):
+        NewHighlight(NOBODY, None, HighlightKind.QUOTE, "summary", confidence)
+
+
+# Scores
+
+
+async def test_a_score_is_kept_with_its_reasons(domain: Domain) -> None:
+    story = await domain.told_story()
+    (key,) = await _put(domain, _new(story))
+    async with domain.rows() as rows:
+        assert await rows.put_score(key, SCORE)
+        (scored,) = await rows.highlights(story.id)
+    assert scored.score == SCORE
+    assert scored.score.value == 0.74
+    assert scored.scored_at == domain.clock.now()
+
+
+async def test_the_same_score_again_changes_nothing(domain: Domain) -> None:
+    story = await domain.told_story()
+    (key,) = await _put(domain, _new(story))
+    async with domain.rows() as rows:
+        await rows.put_score(key, SCORE)
+    before = await domain.everything()
+    domain.clock.advance(60)
+    async with domain.rows() as rows:
+        assert not await rows.put_score(key, SCORE)
+        assert not await rows.put_score(NOBODY, SCORE)
+    assert await domain.everything() == before
+
+
+@pytest.mark.parametrize(
+    "about", [{"value": 0.73}, {"matches": ("cache", "latency")}, {"breakdown": {"keywords": 0.16}}]
+)
+async def test_another_score_takes_the_place_of_an_earlier_one(domain: Domain, about: dict[str, Any]) -> None:
+    story = await domain.told_story()
+    (key,) = await _put(domain, _new(story))
+    async with domain.rows() as rows:
+        await rows.put_score(key, SCORE)
+    domain.clock.advance(60)
+    async with domain.rows() as rows:
+        assert await rows.put_score(key, replace(SCORE, **about))
+        (scored,) = await rows.highlights(story.id)
+    assert scored.score == replace(SCORE, **about)
+    assert scored.scored_at == domain.clock.now()
+
+
+def test_a_score_that_is_none_is_refused() -> None:
+    with pytest.raises(BadOption, match="value"):
+        Score(1.01, (), {})
+    with pytest.raises(NotJson, match="a"):
+        Score(1.0, (), {"a": math.inf})
+
+
+# Teams
+
+
+async def test_a_team_subscribes_to_a_source_once(domain: Domain) -> None:
+    source, other = await domain.source(), await domain.source("https://b.example/feed")
+    async with domain.rows() as rows:
+        assert await rows.connect(OTHERS, source.id)
+        assert await rows.connect(TEAM, source.id)
+        assert not await rows.connect(TEAM, source.id)
+        assert await rows.connect(TEAM, other.id)
+        assert not await rows.connect(TEAM, NOBODY)
+        assert await rows.teams_of(source.id) == [TEAM, OTHERS]
+        assert await rows.teams_of(other.id) == [TEAM]
+        assert await rows.teams_of(NOBODY) == []
+
+
+async def test_teams_read_a_story_and_when_they_did_is_stamped(domain: Domain) -> None:
+    story = await domain.told_story()
+    viewed = domain.clock.now()
+    async with domain.rows() as rows:
+        assert await rows.set_reading_state(story.id, [OTHERS, TEAM, TEAM], ReadingState.READ) == [
+            TEAM,
+            OTHERS,
+        ]
+    domain.clock.advance(60)
+    async with domain.rows() as rows:
+        assert await rows.set_reading_state(story.id, [TEAM, OTHERS], ReadingState.READ) == []
+        assert await rows.set_reading_state(story.id, [TEAM], ReadingState.ARCHIVED) == [TEAM]
+        assert await rows.reading_states(story.id) == [
+            TeamStory(TEAM, story.id, ReadingState.ARCHIVED, viewed),
+            TeamStory(OTHERS, story.id, ReadingState.READ, viewed),
+        ]
+        assert await rows.set_reading_state(story.id, [TEAM, OTHERS], ReadingState.READ) == [TEAM]
+        assert (await rows.reading_states(story.id))[0].last_viewed_at == domain.clock.now()
+
+
+async def test_a_story_that_was_never_read_was_never_viewed(domain: Domain) -> None:
+    story, other = await domain.told_story("one"), await domain.told_story("other")
+    async with domain.rows() as rows:
+        assert await rows.set_reading_state(story.id, [TEAM], ReadingState.UNREAD) == [TEAM]
+        assert await rows.set_reading_state(story.id, [], ReadingState.READ) == []
+        assert await rows.reading_states(story.id) == [TeamStory(TEAM, story.id, ReadingState.UNREAD, None)]
+        assert await rows.reading_states(other.id) == []
+
+
+async def test_nobody_reads_a_story_that_is_not_there(domain: Domain) -> None:
+    async with domain.rows() as rows:
+        assert await rows.set_reading_state(NOBODY, [TEAM], ReadingState.READ) == []
+        assert await rows.reading_states(NOBODY) == []
+
+
+async def test_what_a_team_does_with_a_highlight_is_kept_once(domain: Domain) -> None:
+    story = await domain.told_story()
+    keys = sorted(await _put(domain, _new(story, summary="a"), _new(story, summary="b")))
+    one, two = TeamHighlight(TEAM, keys[0], pinned=True), TeamHighlight(TEAM, keys[1], dismissed=True)
+    async with domain.rows() as rows:
+        assert await rows.put_team_highlight(two)
+        assert await rows.put_team_highlight(one)
+        assert not await rows.put_team_highlight(TeamHighlight(TEAM, keys[0]))
+        assert await rows.put_team_highlight(TeamHighlight(OTHERS, keys[0]))
+        assert not await rows.put_team_highlight(TeamHighlight(TEAM, NOBODY))
+        assert await rows.team_highlights(TEAM) == [one, two]
+        assert await rows.team_highlights(OTHERS) == [TeamHighlight(OTHERS, keys[0])]
+        assert await rows.team_highlights(NOBODY) == []

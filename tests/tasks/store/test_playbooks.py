@@ -1,0 +1,313 @@
+"""What the domain's store answers about playbooks and their runs, whichever it is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from zeke_queue.errors import BadOption, NotJson, UsageError
+from zeke_tasks.store.playbooks import (
+    NewRun,
+    Playbook,
+    PlaybookRun,
+    PlaybookStatus,
+    RunEvent,
+    RunStatus,
+    Step,
+    TriggerSource,
+)
+
+if TYPE_CHECKING:
+    from tests.tasks.domain import Domain
+
+NOBODY = UUID(int=7)
+TEAM, OTHERS = UUID(int=21), UUID(int=22)
+STEPS = [Step("ingest", "ingest-oneoff", {"url": "https://a.example/"}), Step("pull", "ingest-pull")]
+PLAYBOOK = Playbook(UUID(int=31), TEAM, "Daily", STEPS)
+RUN = NewRun(UUID(int=41), PLAYBOOK.id, TEAM, TriggerSource.API, NOBODY, {"topic": "ö"})
+
+
+# Playbooks
+
+
+async def _kept(domain: Domain, playbook: Playbook = PLAYBOOK) -> Playbook | None:
+    async with domain.rows() as rows:
+        return await rows.playbook(playbook.id, playbook.team_id)
+
+
+async def _put(domain: Domain, *playbooks: Playbook) -> None:
+    async with domain.rows() as rows:
+        for playbook in playbooks:
+            await rows.put_playbook(playbook)
+
+
+async def test_a_playbook_is_its_teams(domain: Domain) -> None:
+    await _put(domain, PLAYBOOK)
+    async with domain.rows() as rows:
+        assert await rows.playbook(PLAYBOOK.id, TEAM) == PLAYBOOK
+        assert await rows.playbook(PLAYBOOK.id, OTHERS) is None
+        assert await rows.playbook(NOBODY, TEAM) is None
+
+
+async def test_playbooks_of_all_teams_are_listed_by_id(domain: Domain) -> None:
+    second = Playbook(UUID(int=32), OTHERS, "Weekly", [], PlaybookStatus.ARCHIVED)
+    await _put(domain, second, PLAYBOOK)
+    async with domain.rows() as rows:
+        assert await rows.every_playbook() == [PLAYBOOK, second]
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"name": "Nightly"},
+        {"team_id": OTHERS},
+        {"status": PlaybookStatus.ARCHIVED},
+        {"steps": []},
+        {"steps": STEPS[::-1]},
+        {"steps": [*STEPS, Step("more", "ingest-pull", {"reason": "manual"})]},
+        {"steps": [Step("ingest", "ingest-oneoff", {"url": "https://b.example/"}), STEPS[1]]},
+        {"steps": [Step("ingest", "ingest-oneoff", {"url": True}), STEPS[1]]},
+    ],
+)
+async def test_a_playbook_takes_the_place_of_what_it_was(domain: Domain, about: dict[str, Any]) -> None:
+    other = replace(PLAYBOOK, **about)
+    await _put(domain, PLAYBOOK, other)
+    assert await _kept(domain, other) == other
+
+
+async def test_of_two_inputs_that_are_equal_to_python_and_not_to_json_the_later_is_kept(
+    domain: Domain,
+) -> None:
+    one, true = (replace(PLAYBOOK, steps=[Step("a", "b", {"n": n})]) for n in (1, True))
+    await _put(domain, one, true)
+    kept = await _kept(domain)
+    assert kept is not None
+    assert kept.steps[0].input["n"] is True
+
+
+async def test_the_same_playbook_again_stays_as_it_is(domain: Domain) -> None:
+    await _put(domain, PLAYBOOK, PLAYBOOK)
+    assert await _kept(domain) == PLAYBOOK
+
+
+async def test_a_draft_becomes_active_once(domain: Domain) -> None:
+    done = Playbook(UUID(int=32), TEAM, "Done", [], PlaybookStatus.ARCHIVED)
+    await _put(domain, PLAYBOOK, done)
+    async with domain.rows() as rows:
+        assert await rows.activate_playbook(PLAYBOOK.id)
+        assert not await rows.activate_playbook(PLAYBOOK.id)
+        assert not await rows.activate_playbook(done.id)
+        assert not await rows.activate_playbook(NOBODY)
+    assert await _kept(domain) == replace(PLAYBOOK, status=PlaybookStatus.ACTIVE)
+    assert await _kept(domain, done) == done
+
+
+def test_steps_of_one_name_are_refused() -> None:
+    with pytest.raises(BadOption, match="'pull' names 2 steps"):
+        replace(PLAYBOOK, steps=[STEPS[1], *STEPS])
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [({"name": "\x00"}, "name .* empty"), ({"task": ""}, "task .* empty"), ({"name": "x" * 513}, "513")],
+)
+def test_a_step_without_name_or_task_or_with_too_long_a_name_is_refused(
+    about: dict[str, str], said: str
+) -> None:
+    with pytest.raises(BadOption, match=said):
+        Step(**{"name": "a", "task": "b", **about})
+
+
+# Runs
+
+
+@pytest.fixture
+async def run(domain: Domain) -> PlaybookRun:
+    """A run that is pending."""
+    async with domain.rows() as rows:
+        await rows.put_playbook(PLAYBOOK)
+        made, new = await rows.ensure_run(RUN)
+    assert new
+    return made
+
+
+async def _run(domain: Domain) -> PlaybookRun:
+    async with domain.rows() as rows:
+        found = await rows.run(RUN.id)
+    assert found is not None
+    return found
+
+
+async def test_a_run_is_made_once_and_pending(domain: Domain, run: PlaybookRun) -> None:
+    assert (run.id, run.playbook_id, run.team_id) == (RUN.id, PLAYBOOK.id, TEAM)
+    assert (run.trigger_source, run.triggered_by, run.metadata) == (TriggerSource.API, NOBODY, {"topic": "ö"})
+    assert (run.status, run.resumed, run.outputs, run.error) == (RunStatus.PENDING, 0, {}, None)
+    assert (run.started_at, run.ended_at) == (None, None)
+    async with domain.rows() as rows:
+        other = replace(RUN, trigger_source=TriggerSource.SCHEDULE, metadata={})
+        assert await rows.ensure_run(other) == (run, False)
+        assert await rows.run(RUN.id) == run
+        assert await rows.lock_run(RUN.id) == run
+
+
+async def test_runs_of_a_playbook_are_listed_by_id(domain: Domain, run: PlaybookRun) -> None:
+    async with domain.rows() as rows:
+        first, _ = await rows.ensure_run(replace(RUN, id=UUID(int=40)))
+        await rows.put_playbook(replace(PLAYBOOK, id=NOBODY))
+        other, _ = await rows.ensure_run(replace(RUN, id=UUID(int=42), playbook_id=NOBODY))
+        assert await rows.runs_of(PLAYBOOK.id) == [first, run]
+        assert await rows.runs_of(NOBODY) == [other]
+        assert await rows.runs_of(UUID(int=8)) == []
+
+
+async def test_no_run_is_made_of_a_playbook_that_is_not_there(domain: Domain) -> None:
+    async with domain.rows() as rows:
+        with pytest.raises(UsageError, match=str(PLAYBOOK.id)):
+            await rows.ensure_run(RUN)
+        assert await rows.run(RUN.id) is None
+
+
+async def test_a_run_that_is_not_there_goes_nowhere(domain: Domain) -> None:
+    async with domain.rows() as rows:
+        assert await rows.run(NOBODY) is None
+        assert await rows.lock_run(NOBODY) is None
+        assert not await rows.begin_run(NOBODY)
+        assert not await rows.resume_run(NOBODY)
+        assert not await rows.end_run(NOBODY, RunStatus.FAILED)
+        await rows.put_output(NOBODY, "step", 1)
+        assert not await rows.put_run_event(RunEvent(NOBODY, 0, "run.created"))
+        assert await rows.run_events(NOBODY) == []
+
+
+async def test_a_run_begins_once(domain: Domain, run: PlaybookRun) -> None:
+    begun = domain.clock.now()
+    async with domain.rows() as rows:
+        assert await rows.begin_run(RUN.id)
+    domain.clock.advance(60)
+    async with domain.rows() as rows:
+        assert not await rows.begin_run(RUN.id)
+        assert not await rows.resume_run(RUN.id)
+    assert await _run(domain) == replace(run, status=RunStatus.RUNNING, started_at=begun)
+
+
+@pytest.mark.parametrize("status", [RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED])
+@pytest.mark.parametrize("begun", [True, False])
+async def test_a_run_ends_once(domain: Domain, run: PlaybookRun, status: RunStatus, *, begun: bool) -> None:
+    async with domain.rows() as rows:
+        assert await rows.begin_run(RUN.id) if begun else run.status is RunStatus.PENDING
+    domain.clock.advance(60)
+    ended = domain.clock.now()
+    async with domain.rows() as rows:
+        assert await rows.end_run(RUN.id, status, "ä\x00" * 600)
+    domain.clock.advance(60)
+    async with domain.rows() as rows:
+        assert not await rows.end_run(RUN.id, RunStatus.FAILED, "late")
+        assert not await rows.begin_run(RUN.id)
+    after = await _run(domain)
+    assert (after.status, after.error, after.ended_at) == (status, "ä" * 512, ended)
+    assert (after.started_at is not None) is begun
+
+
+@pytest.mark.parametrize("status", [RunStatus.PENDING, RunStatus.RUNNING])
+async def test_a_run_does_not_end_by_going_on(domain: Domain, run: PlaybookRun, status: RunStatus) -> None:
+    async with domain.rows() as rows:
+        with pytest.raises(BadOption, match="status"):
+            await rows.end_run(run.id, status)
+
+
+@pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.CANCELLED])
+async def test_a_run_that_failed_or_was_cancelled_is_resumed(
+    domain: Domain, run: PlaybookRun, status: RunStatus
+) -> None:
+    begun = domain.clock.now()
+    for times in (1, 2):
+        async with domain.rows() as rows:
+            await rows.begin_run(RUN.id)
+            await rows.put_output(RUN.id, "ingest", {"a": 1})
+            await rows.end_run(RUN.id, status, "boom")
+        domain.clock.advance(60)
+        async with domain.rows() as rows:
+            assert await rows.resume_run(RUN.id)
+            assert not await rows.resume_run(RUN.id)
+        assert await _run(domain) == replace(
+            run, status=RunStatus.RUNNING, resumed=times, started_at=begun, outputs={"ingest": {"a": 1}}
+        )
+
+
+async def test_a_run_that_was_cancelled_before_it_began_begins_when_it_is_resumed(
+    domain: Domain, run: PlaybookRun
+) -> None:
+    async with domain.rows() as rows:
+        await rows.end_run(run.id, RunStatus.CANCELLED)
+    domain.clock.advance(60)
+    async with domain.rows() as rows:
+        assert await rows.resume_run(run.id)
+    assert (await _run(domain)).started_at == domain.clock.now()
+
+
+async def test_a_run_that_succeeded_is_not_resumed(domain: Domain, run: PlaybookRun) -> None:
+    async with domain.rows() as rows:
+        await rows.end_run(run.id, RunStatus.SUCCEEDED)
+        assert not await rows.resume_run(run.id)
+
+
+async def test_what_a_step_returned_is_kept_once(domain: Domain, run: PlaybookRun) -> None:
+    async with domain.rows() as rows:
+        await rows.put_output(run.id, "null", None)
+        await rows.put_output(run.id, "object", {"b": (1, 2.0), 3: "ö"})
+        await rows.put_output(run.id, "null", "late")
+        await rows.put_output(run.id, "object", {})
+    assert (await _run(domain)).outputs == {"null": None, "object": {"b": [1, 2.0], "3": "ö"}}
+
+
+async def test_what_is_no_json_is_no_output(domain: Domain, run: PlaybookRun) -> None:
+    async with domain.rows() as rows:
+        with pytest.raises(NotJson):
+            await rows.put_output(run.id, "step", object())
+        await rows.put_output(run.id, "step", 1)
+    assert (await _run(domain)).outputs == {"step": 1}
+
+
+# Events
+
+
+async def test_events_of_a_run_come_in_the_order_in_which_they_were_put(
+    domain: Domain, run: PlaybookRun
+) -> None:
+    given = [
+        RunEvent(run.id, 0, "run.started"),
+        RunEvent(run.id, 0, "run.created", data={"by": "ö"}),
+        RunEvent(run.id, 0, "step.started", "b"),
+        RunEvent(run.id, 0, "step.started", "a"),
+        RunEvent(run.id, 0, "step.failed", "a", {"error": "boom"}),
+        RunEvent(run.id, 1, "step.started", "a"),
+    ]
+    put: list[RunEvent] = []
+    for event in given:
+        async with domain.rows() as rows:
+            assert await rows.put_run_event(event)
+        put.append(replace(event, at=domain.clock.now()))
+        domain.clock.advance(1)
+    async with domain.rows() as rows:
+        assert await rows.run_events(run.id) == put
+
+
+async def test_an_event_is_kept_once_a_run_round_kind_and_step(domain: Domain, run: PlaybookRun) -> None:
+    async with domain.rows() as rows:
+        other, _ = await rows.ensure_run(replace(RUN, id=NOBODY))
+        first = RunEvent(run.id, 0, "run.started", data={"n": 1})
+        assert await rows.put_run_event(first)
+        assert not await rows.put_run_event(replace(first, data={"n": 2}))
+        assert await rows.put_run_event(replace(first, round=1))
+        assert await rows.put_run_event(replace(first, kind="run.failed"))
+        assert await rows.put_run_event(replace(first, step=""))
+        assert await rows.put_run_event(replace(first, run_id=other.id))
+        assert [event.data for event in await rows.run_events(run.id)] == [{"n": 1}] * 4
+
+
+def test_an_event_of_a_kind_that_there_is_not_is_refused() -> None:
+    with pytest.raises(BadOption, match=r"run\.paused"):
+        RunEvent(NOBODY, 0, "run.paused")
