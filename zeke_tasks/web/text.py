@@ -33,7 +33,7 @@ _WESTERN = "cp1252"
 # Python's names of the encodings that documents use. Its other codecs (utf-7, idna, unicode_escape, hex, …)
 # are no charsets, and some are dangerous.
 _CHARSETS = re.compile(
-    r"utf-8|cp(?:125[0-8]|437|8\d\d|9\d\d|10\d\d|1[14]\d\d)|iso8859-(?:[2-9]|1\d)|koi8-[rut]|mac-\w+|tis-620"
+    r"utf-8|cp(?:125[0-8]|437|7[237]\d|8\d\d|9\d\d|10\d\d|1[14]\d\d)|iso8859-(?:[2-9]|1\d)|koi8-[rut]|mac-\w+|tis-620"
     r"|gbk|gb18030|hz|big5(?:hkscs)?|euc_\w+|shift_jis\w*|iso2022_\w+|johab|ptcp154|kz1048"
 )
 # What browsers read in place of what is claimed, because it holds all of it and more.
@@ -52,10 +52,12 @@ _SUPERSETS = {
 # Names that browsers know and Python does not, beside those that begin with "x-". Source: WHATWG Encoding.
 _NAMES = {
     "cn-big5": "big5",
+    "csmacintosh": "mac-roman",
     "dos-874": "cp874",
     "gb_2312-80": "gb2312",
     "iso-8859-8-i": "iso8859-8",
     "ks_c_5601-1989": "euc_kr",
+    "mac": "mac-roman",
     "sun_eu_greek": "iso8859-7",
     "unicode-1-1-utf-8": "utf-8",
     "windows-31j": "cp932",

@@ -114,6 +114,10 @@ def test_a_broken_byte_does_not_take_a_whole_document_from_its_charset(
     ("label", "codec", "text"),
     [
         ("windows-874", "cp874", "สวัสดี"),
+        ("cp737", "cp737", "καλημέρα"),
+        ("cspc775baltic", "cp775", "Ćłū"),
+        ("mac", "mac-roman", "Größe"),
+        ("csMacintosh", "mac-roman", "Größe"),
         ("ISO-8859-11", "cp874", "“สวัสดี”"),
         ("x-sjis", "cp932", "①こんにちは"),
         ("Windows-31J", "cp932", "①こんにちは"),

@@ -1,0 +1,450 @@
+"""feedparser's own test files, read by our reader: how many agree, and what the others disagree about.
+
+::
+
+    pip download --no-binary :all: --no-deps feedparser==6.0.14 && tar xzf feedparser-6.0.14.tar.gz
+    python -m tests.tasks.web.feedparser_corpus feedparser-6.0.14 [--all]
+
+Each file says in a comment what feedparser should make of it: ``not bozo and entries[0]['title'] == 'x'``.
+Each part of that which concerns what our reader gives is compared with what it gives. A file that expects
+nothing but what it does not give, such as tags or textinput elements, says nothing of it.
+
+Many files have an entry of a single field, such as a date. One without link, title and text says nothing to a
+reader, and ours leaves it out; such a file is read again with a title in each entry. The exit code is 1 if a
+file disagrees for no reason that is known.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import calendar
+import codecs
+import re
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urljoin
+
+from zeke_tasks.web import Feed, FeedError, parse_feed
+from zeke_tasks.web.text import charset_of, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from zeke_tasks.web import Entry
+
+ORIGIN = "http://127.0.0.1:8097/tests/"
+"""Where the files are said to be; some expect links that begin with it. Nobody is asked there."""
+
+EXPECT = re.compile(r"Description:\s*.*?\s*Expect:\s*(.*?)\s*-->")
+HEADER = re.compile(rb"^Header:\s+([^:]+):(.+)$", re.MULTILINE)
+SKIP = re.compile(r"SkipUnless:\s*__import__\('codecs'\)\.lookup\('([^']+)'\)")
+ENTRY = re.compile(rb"(<(?:\w+:)?(?:entry|item)(?: [^<>]*)?(?<!/)>)")
+EBCDIC = "<?xml".encode("cp500")
+FOLDERS = ("wellformed", "illformed", "encoding", "entities")
+
+REASONS = (
+    ("wellformed/cdf/*", "*", "CDF, a format of 1997, is not read"),
+    (
+        "illformed/chardet/*",
+        "*",
+        "an encoding that nobody names is not guessed: it is UTF-8, else Windows-1252",
+    ),
+    (
+        "encoding/*",
+        "damage",
+        "a false claim about the encoding is no damage where the bytes tell the right one",
+    ),
+    (
+        "encoding/bozo_linenoise.xml",
+        "text",
+        "a broken byte does not make all of a UTF-8 document Windows-1252",
+    ),
+    ("encoding/x80_*", "a feed at all", "EBCDIC, in which no feed is known, is not read"),
+    ("wellformed/*content_location*", "*", "Content-Location is no base of links (RFC 9110)"),
+    ("*", "identity", "an identity is kept as it is written, so that it stays when the feed moves"),
+    (
+        "wellformed/sanitize/entry_title_on*",
+        "title",
+        "a title is plain text, so one that is a picture is none",
+    ),
+    ("wellformed/rss/item_description_not_a_doctype.xml", "text", "relative links are made absolute"),
+    (
+        "wellformed/rss/item_description_and_summary.xml",
+        "text",
+        "of the forms of an entry's text the longest is given",
+    ),
+)
+"""By the file's name and what it disagrees about: why it does; the first that fits."""
+
+
+class Verdict(StrEnum):
+    """What came of a file."""
+
+    AGREES = "agrees"
+    PADDED = "agrees, once its entries have a title"
+    REFUSED = "refused, for it declares entities"
+    DISAGREES = "disagrees"
+    BESIDE = "about what our reader does not give"
+    SKIPPED = "in an encoding that this Python does not know"
+
+
+class Claim(NamedTuple):
+    """One part of what a file expects: of what, and which value."""
+
+    path: tuple[str | int, ...]
+    value: Any
+
+    def __str__(self) -> str:
+        first, *rest = self.path
+        return str(first) + "".join(f"[{step!r}]" for step in rest) + f" == {self.value!r}"
+
+
+class Compared(NamedTuple):
+    """A claim beside what we give: under the name of which field, whether we agree, and what that is."""
+
+    field: str
+    agrees: bool
+    got: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a file, and of the first part of what it expects that disagrees."""
+
+    name: str
+    verdict: Verdict
+    field: str = ""
+    claim: Claim | None = None
+    got: Any = None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it disagrees, if that is known."""
+        for names, fields, reason in REASONS:
+            if fnmatchcase(self.name, names) and fnmatchcase(self.field, fields):
+                return reason
+        return None
+
+
+class Document(NamedTuple):
+    """A file as we read it.
+
+    Attributes:
+        feed: the feed, or why it is none.
+    """
+
+    body: bytes
+    decoded: str
+    url: str
+    feed: Feed | FeedError
+
+
+def examine(path: Path, name: str) -> Outcome:
+    """Read one file, and compare."""
+    body = path.read_bytes()
+    text = _plain(body)
+    if (needed := SKIP.search(text)) and not _is_known(needed.group(1)):
+        return Outcome(name, Verdict.SKIPPED)
+    expected = EXPECT.search(text)
+    claims = list(_claims(ast.parse(expected.group(1), mode="eval").body)) if expected else []
+    document = _read(body, name)
+    if isinstance(document.feed, FeedError) and "declares entities" in document.feed.reason:
+        return Outcome(name, Verdict.REFUSED)
+    outcome = _judge(name, claims, document)
+    if outcome.field != "entries":
+        return outcome
+    padded = _judge(name, claims, _read(ENTRY.sub(rb"\1<title>x</title>", body), name))
+    return Outcome(name, Verdict.PADDED) if padded.verdict is Verdict.AGREES else padded
+
+
+def _read(body: bytes, name: str) -> Document:
+    headers = {key.decode().lower(): value.decode().strip() for key, value in HEADER.findall(body)}
+    content_type, url = headers.get("content-type", ""), urljoin(ORIGIN, name)
+    try:
+        feed: Feed | FeedError = parse_feed(body, content_type, url)
+    except FeedError as error:
+        feed = error
+    return Document(body, decode(body, charset_of(content_type)), url, feed)
+
+
+def _judge(name: str, claims: list[Claim], document: Document) -> Outcome:
+    """Compare all claims; the first that disagrees counts, that a document is sound last."""
+    compared = [(claim, _compare(claim, document)) for claim in claims]
+    known = [(claim, found) for claim, found in compared if found is not None]
+    known.sort(key=lambda one: one[1].field == "damage")
+    for claim, found in known:
+        if not found.agrees:
+            return Outcome(name, Verdict.DISAGREES, found.field, claim, found.got)
+    fields = {found.field for _, found in known}
+    beside = not fields or (fields == {"damage"} and len(known) < len(compared))
+    return Outcome(name, Verdict.BESIDE if beside else Verdict.AGREES)
+
+
+def _is_known(encoding: str) -> bool:
+    try:
+        codecs.lookup(encoding)
+    except LookupError:
+        return False
+    return True
+
+
+def _plain(body: bytes) -> str:
+    """Return a file as far as is needed to find what it expects: in UTF-16 and -32 every other byte is 0."""
+    if body.startswith(EBCDIC):
+        return body.decode("cp500")
+    return body.replace(b"\0", b"").decode("utf-8", "replace")
+
+
+def _claims(node: ast.expr) -> Iterator[Claim]:
+    """Yield the parts of an expectation; one that is no comparison with a value has the path ``?``."""
+    match node:
+        case ast.BoolOp(op=ast.And(), values=values):
+            for value in values:
+                yield from _claims(value)
+        case ast.UnaryOp(op=ast.Not(), operand=ast.Name(id=name)):
+            yield Claim((name,), value=False)
+        case ast.Name(id=name):
+            yield Claim((name,), value=True)
+        case ast.Constant(value=1):
+            yield Claim(("read",), value=True)
+        case ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]):
+            try:
+                yield Claim(_path(left), _literal(right))
+            except ValueError:
+                yield Claim(("?",), ast.unparse(node))
+        case _:
+            yield Claim(("?",), ast.unparse(node))
+
+
+def _path(node: ast.expr) -> tuple[str | int, ...]:
+    match node:
+        case ast.Name(id=name):
+            return (name,)
+        case ast.Subscript(value=value, slice=ast.Constant(value=str() | int() as step)):
+            return (*_path(value), step)
+        case ast.Attribute(value=value, attr=name):
+            return (*_path(value), name)
+        case ast.Call(func=ast.Name(id="len"), args=[ast.Name(id="entries")]):
+            return ("len(entries)",)
+        case _:
+            raise ValueError(ast.unparse(node))
+
+
+def _literal(node: ast.expr) -> Any:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return _literal(node.left) + _literal(node.right)
+    return ast.literal_eval(node)
+
+
+def _compare(claim: Claim, document: Document) -> Compared | None:
+    """Return what we give beside what a claim expects; None if our reader does not give such a thing."""
+    feed, value = document.feed, claim.value
+    if claim.path == ("bozo",):
+        damage = feed.reason if isinstance(feed, FeedError) else feed.damage
+        return Compared("damage", (damage is not None) == value, damage)
+    if claim.path == ("encoding",):
+        return _encoding(value, document)
+    if isinstance(feed, FeedError):
+        known = claim.path[0] in {"entries", "feed", "read", "version"}
+        return Compared("a feed at all", value in ({}, "", 0, False), feed.reason) if known else None
+    if claim.path[0] == "entries" and len(claim.path) > 1:
+        return _compare_entry(claim, feed, document.url)
+    compare = FEED.get(claim.path)
+    return compare(value, feed, document.url) if compare else None
+
+
+def _compare_entry(claim: Claim, feed: Feed, url: str) -> Compared | None:
+    _, number, *rest = claim.path
+    compare = ENTRIES.get(tuple("*" if isinstance(step, int) else step for step in rest))
+    if compare is None or not isinstance(number, int):
+        return None
+    if number >= len(feed.entries):
+        return Compared("entries", agrees=False, got=len(feed.entries))
+    return compare(claim.value, feed.entries[number], url)
+
+
+def _encoding(name: str, document: Document) -> Compared | None:
+    """Compare what we decoded with what the encoding makes of it."""
+    try:
+        meant = document.body.decode(name, "replace")
+    except LookupError:
+        return None
+    agrees = _squeezed(meant.lstrip("\ufeff")) == _squeezed(document.decoded)
+    return Compared("encoding", agrees, document.decoded[:80])
+
+
+def _count(value: Any, feed: Feed, _: str) -> Compared:
+    return Compared("number of entries", len(feed.entries) == int(value), len(feed.entries))
+
+
+def _feed_title(value: Any, feed: Feed, _: str) -> Compared:
+    return Compared("feed's title", _same_text(value, feed.title), feed.title)
+
+
+def _feed_link(value: Any, feed: Feed, url: str) -> Compared:
+    return Compared("feed's link", _same_link(value, feed.url, url), feed.url)
+
+
+def _title(value: Any, entry: Entry, _: str) -> Compared:
+    return Compared("title", _same_text(value, entry.title), entry.title)
+
+
+def _text_of(value: Any, entry: Entry, _: str) -> Compared:
+    # Where an entry has several forms of its text, what we give of its summary is plain.
+    plain = isinstance(value, str) and "<" not in value and _same_text(value, entry.summary)
+    agrees = _same_html(value, entry.content) or plain
+    return Compared("text", agrees, entry.content)
+
+
+def _content(value: Any, entry: Entry, _: str) -> Compared:
+    return Compared("text", _same_html(value, entry.content), entry.content)
+
+
+def _link(value: Any, entry: Entry, url: str) -> Compared:
+    return Compared("link", _same_link(value, entry.url, url), entry.url)
+
+
+def _identity(value: Any, entry: Entry, _: str) -> Compared:
+    return Compared("identity", value == entry.external_id, entry.external_id)
+
+
+def _date(value: Any, entry: Entry, _: str) -> Compared:
+    moment = datetime.fromtimestamp(calendar.timegm(value), UTC) if value else None
+    return Compared("date", moment == entry.published_at, entry.published_at)
+
+
+def _author(value: Any, entry: Entry, _: str) -> Compared:
+    return Compared("author", value in entry.authors, entry.authors)
+
+
+def _at_all(_: Any, feed: Feed, __: str) -> Compared:
+    return Compared("a feed at all", agrees=True, got=feed.version)
+
+
+def _version(value: Any, feed: Feed, _: str) -> Compared:
+    return Compared("version", value == feed.version, feed.version)
+
+
+FEED: dict[tuple[str | int, ...], Callable[[Any, Feed, str], Compared]] = {
+    ("read",): _at_all,
+    ("version",): _version,
+    ("entries",): _count,
+    ("len(entries)",): _count,
+    ("feed", "title"): _feed_title,
+    ("feed", "title_detail", "value"): _feed_title,
+    ("feed", "link"): _feed_link,
+}
+"""What our reader gives of a feed, under feedparser's names."""
+
+ENTRIES: dict[tuple[str, ...], Callable[[Any, Entry, str], Compared]] = {
+    ("title",): _title,
+    ("title_detail", "value"): _title,
+    ("description",): _text_of,
+    ("summary",): _text_of,
+    ("description_detail", "value"): _text_of,
+    ("summary_detail", "value"): _text_of,
+    ("content", "*", "value"): _content,
+    ("link",): _link,
+    ("id",): _identity,
+    ("guid",): _identity,
+    ("published_parsed",): _date,
+    ("updated_parsed",): _date,
+    ("created_parsed",): _date,
+    ("author_detail", "name"): _author,
+    ("authors", "*", "name"): _author,
+}
+"""What it gives of an entry."""
+
+
+def _same_text(expected: Any, got: str) -> bool:
+    """Return whether two texts are equal but for blanks, either of them plain or as HTML."""
+    return isinstance(expected, str) and _squeezed(got) in {_squeezed(expected), _squeezed(_text(expected))}
+
+
+def _same_html(expected: Any, got: str) -> bool:
+    """Return whether two fragments are equal, one as it is or with its text escaped as HTML."""
+    if not isinstance(expected, str):
+        return False
+    escaped = expected.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return got.strip() in {expected.strip(), escaped.strip()}
+
+
+def _same_link(expected: Any, got: str | None, base: str) -> bool:
+    """Return whether two links lead to one page; ours has its host in small letters."""
+    return isinstance(expected, str) and urljoin(base, expected).lower() == (got or "").lower()
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+class _Text(HTMLParser):
+    """Collects the text of a fragment."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.text = ""
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def _text(fragment: str) -> str:
+    parser = _Text()
+    parser.feed(fragment)
+    parser.close()
+    return parser.text
+
+
+def files(tests: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files of a folder of tests such as feedparser's, with their names in it."""
+    for folder in FOLDERS:
+        for path in sorted((tests / folder).rglob("*.xml")):
+            yield path, path.relative_to(tests).as_posix()
+
+
+def main() -> int:
+    """Read all files of a source distribution, and tell."""
+    parser = argparse.ArgumentParser(prog="python -m tests.tasks.web.feedparser_corpus")
+    parser.add_argument("root", type=Path, help="the unpacked source distribution")
+    parser.add_argument("--all", action="store_true", help="show each file that disagrees")
+    given = parser.parse_args()
+    outcomes = [examine(path, name) for path, name in files(given.root / "tests")]
+    if not outcomes:
+        parser.error(f"{given.root} has no tests/wellformed; give the unpacked source distribution")
+    print(report(outcomes, whole=given.all))  # noqa: T201 - a command talks to who runs it
+    return int(any(one.verdict is Verdict.DISAGREES and one.reason is None for one in outcomes))
+
+
+def report(outcomes: list[Outcome], *, whole: bool) -> str:
+    """Return the counts, with the reasons; and if ``whole`` each file that disagrees."""
+    verdicts = Counter(outcome.verdict for outcome in outcomes)
+    lines = [f"{len(outcomes):5} files", *(f"{verdicts[verdict]:5} {verdict}" for verdict in Verdict)]
+    apart = [outcome for outcome in outcomes if outcome.verdict is Verdict.DISAGREES]
+    reasons = Counter(outcome.reason or f"for no known reason about {outcome.field}" for outcome in apart)
+    lines += [
+        "",
+        "Why files disagree:",
+        *(f"{number:5} {reason}" for reason, number in reasons.most_common()),
+    ]
+    if whole:
+        for outcome in apart:
+            lines += [
+                "",
+                f"{outcome.name}: {outcome.field}",
+                f"  expects {outcome.claim}",
+                f"  got {outcome.got!r}",
+            ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
