@@ -15,8 +15,8 @@ from zeke_tasks.ai.errors import AIRateLimited
 WINDOW: Final = 60.0
 """Seconds in any of which there are no more calls than the limit says."""
 
-_INSTANT: Final = 1e-6
-"""Seconds that no clock tells apart, and that differences of times are wrong by."""
+_INSTANT: Final = 1e-9
+"""Seconds that no clock tells apart, and that differences of times may be wrong by."""
 
 
 class Limited:

@@ -182,15 +182,56 @@ async def test_after_a_rate_limit_nobody_calls_until_the_time_that_it_named() ->
     assert (await ai.ask(PROMPT, TEXT, Briefs)).value.one_liner == "a"
 
 
+class Overrun(Timed):
+    """A client that says after a while that its limit is reached."""
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:  # noqa: ARG002 - a client
+        await self._call()
+        raise AIRateLimited(500.0)
+
+
 async def test_those_in_line_hear_of_a_rate_limit_that_comes_before_their_turn() -> None:
     clock = FrozenClock()
-    inner = Scripted(AIRateLimited(500.0))
+    inner = Overrun(clock, [5.0, 5.0])
     ai = limited(inner, clock, at_once=1)
-    outcomes = await asyncio.gather(
-        *(ai.ask(PROMPT, text, Briefs) for text in ("first", "second")), return_exceptions=True
-    )
-    assert [type(outcome) for outcome in outcomes] == [AIRateLimited, AIRateLimited]
-    assert inner.texts == ["first"]
+    callers = [asyncio.create_task(ai.embed([TEXT])) for _ in range(2)]
+    await settle()
+    clock.advance(5.0)
+    outcomes = await asyncio.gather(*callers, return_exceptions=True)
+    assert [outcome.retry_after for outcome in outcomes if isinstance(outcome, AIRateLimited)] == [500, 500]
+    assert inner.began == [0.0]
+
+
+def test_who_comes_as_a_turn_is_free_stands_behind_those_who_wait_for_it() -> None:
+    async def check(clock: VirtualClock) -> None:
+        inner, order = Timed(clock, [0.0] * 3), list[str]()
+        ai = limited(inner, clock, requests_per_minute=1)
+
+        async def call(name: str, after: float) -> None:
+            await clock.sleep(after)
+            await ai.embed([TEXT])
+            order.append(name)
+
+        await asyncio.gather(call("late", 60.0), call("first", 0.0), call("second", 1.0))
+        assert order == ["first", "second", "late"]
+
+    in_virtual_time(check)
+
+
+class Hasty(FrozenClock):
+    """A clock whose sleepers wake too early."""
+
+    async def sleep(self, seconds: float) -> None:
+        self.advance(max(seconds / 2, 1.0))
+
+
+async def test_a_clock_that_wakes_too_early_begins_no_call_too_early() -> None:
+    clock = Hasty()
+    inner = Timed(clock, [0.0, 0.0])
+    ai = limited(inner, clock, requests_per_minute=1)
+    await ai.embed([TEXT])
+    await ai.embed([TEXT])
+    assert inner.began[1] - inner.began[0] >= 60
 
 
 async def test_a_failure_of_another_kind_closes_nothing() -> None:
