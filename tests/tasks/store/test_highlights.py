@@ -165,7 +165,7 @@ async def test_a_score_is_kept_with_its_reasons(domain: Domain) -> None:
         assert await rows.put_score(key, SCORE)
         (scored,) = await rows.highlights(story.id)
     assert scored.score == SCORE
-    assert scored.score.value == 0.74
+    assert SCORE.value == 0.74
     assert scored.scored_at == domain.clock.now()
 
 

@@ -115,10 +115,10 @@ def test_steps_of_one_name_are_refused() -> None:
     [({"name": "\x00"}, "name .* empty"), ({"task": ""}, "task .* empty"), ({"name": "x" * 513}, "513")],
 )
 def test_a_step_without_name_or_task_or_with_too_long_a_name_is_refused(
-    about: dict[str, str], said: str
+    about: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(BadOption, match=said):
-        Step(**{"name": "a", "task": "b", **about})
+        replace(STEPS[0], **about)
 
 
 # Runs

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
 
 import pytest
 
 from tests.tasks.domain import Domain, content_of, story_of
 from zeke_queue.model import NewJob
+from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Spending
+from zeke_tasks.store.highlights import HighlightKind, NewHighlight, ReadingState, Score, TeamHighlight
 from zeke_tasks.store.model import ItemStatus, Kind, NewItem, NewSource, SourceType, item_id
+from zeke_tasks.store.playbooks import NewRun, Playbook, RunEvent, RunStatus, Step, TriggerSource
+from zeke_tasks.store.repository import Rows
 
 HOUR = 3600.0
+TEAM, OTHERS = UUID(int=21), UUID(int=22)
+MODELS = Analysis("It is faster.", 3, 0.5, AnalysisState.COMPLETED, "gpt-5-nano", "1")
+STUBS = replace(MODELS, state=AnalysisState.STUB, model="stub")
+BRIEF = Brief("One.", "Two.", "Three.", 60)
+VECTOR = Embedding("m", (1.0, 2.0))
+SCORE = Score(0.5, ("a",), {"kind": 0.5})
+SPENDING = Spending(UUID(int=51), 1, "analysis", "analyze-story", "m", 1, 2, None)
+PLAYBOOK = Playbook(UUID(int=31), TEAM, "Daily", [Step("a", "ingest-pull"), Step("b", "ingest-pull")])
+RUN = NewRun(UUID(int=41), PLAYBOOK.id, TEAM, TriggerSource.API)
+EVENT = RunEvent(RUN.id, 0, "run.created")
 
 
 async def test_rows_and_jobs_are_written_together(domain: Domain) -> None:
@@ -125,6 +143,252 @@ async def test_two_writers_of_the_same_items_do_not_wait_for_each_other(
     await asyncio.gather(one, other)
     async with domain.rows() as rows:
         assert [item.title for item in await rows.items_of(source.id)] == ["later"] * 3
+
+
+# What follows from a story
+
+
+def _highlight(story_id: UUID, team: UUID | None = TEAM, summary: str = "Faster") -> NewHighlight:
+    return NewHighlight(story_id, team, HighlightKind.METRIC, summary, 0.85, tags=("a",))
+
+
+@pytest.fixture
+async def story_id(domain: Domain) -> UUID:
+    """A story that was analysed."""
+    story = await domain.told_story()
+    async with domain.rows() as rows:
+        await rows.put_analysis(story.id, STUBS)
+    return story.id
+
+
+async def test_what_a_transaction_writes_is_unseen_until_it_commits_and_gone_if_it_does_not(
+    domain: Domain, story_id: UUID
+) -> None:
+    source, story = await domain.source(), await domain.told_story("another")
+    async with domain.rows() as rows:
+        await rows.put_highlights([_highlight(story_id)])
+        await rows.put_playbook(PLAYBOOK)
+    before = await domain.everything()
+    async with domain.undone() as (_, rows):
+        await rows.set_active(source.id, active=False)
+        await rows.set_summary(story_id, "short", replace=True)
+        await rows.put_analysis(story_id, MODELS)
+        await rows.put_analysis(story.id, MODELS)
+        await rows.put_brief(story_id, BRIEF)
+        await rows.put_embedding(story_id, VECTOR)
+        await rows.note_spending(SPENDING)
+        (new,) = await rows.put_highlights([_highlight(story_id, OTHERS)])
+        await rows.put_score(_highlight(story_id).id, SCORE)
+        await rows.connect(TEAM, source.id)
+        await rows.set_reading_state(story_id, [TEAM], ReadingState.READ)
+        await rows.put_team_highlight(TeamHighlight(TEAM, new))
+        await rows.put_playbook(replace(PLAYBOOK, steps=PLAYBOOK.steps[:1]))
+        await rows.activate_playbook(PLAYBOOK.id)
+        await rows.ensure_run(RUN)
+        await rows.begin_run(RUN.id)
+        await rows.put_output(RUN.id, "a", 1)
+        await rows.put_run_event(EVENT)
+        await rows.end_run(RUN.id, RunStatus.SUCCEEDED)
+        assert await domain.everything() == before
+    assert await domain.everything() == before
+
+
+Verb = Callable[[Rows, UUID], Awaitable[Any]]
+UNDER_THE_STORYS_LOCK: dict[str, Verb] = {
+    "lock_story": lambda rows, story_id: rows.lock_story(story_id),
+    "set_summary": lambda rows, story_id: rows.set_summary(story_id, "short", replace=False),
+    "link_source": lambda rows, story_id: rows.link_source(story_id, UUID(int=1)),
+    "put_analysis": lambda rows, story_id: rows.put_analysis(story_id, MODELS),
+    "put_brief": lambda rows, story_id: rows.put_brief(story_id, BRIEF),
+    "put_embedding": lambda rows, story_id: rows.put_embedding(story_id, VECTOR),
+    "put_highlights": lambda rows, story_id: rows.put_highlights([_highlight(story_id)]),
+    "put_score": lambda rows, story_id: rows.put_score(_highlight(story_id, None).id, SCORE),
+    "set_reading_state": lambda rows, story_id: rows.set_reading_state(story_id, [TEAM], ReadingState.READ),
+}
+
+
+@pytest.mark.parametrize("verb", UNDER_THE_STORYS_LOCK)
+async def test_who_writes_what_belongs_to_a_story_waits_for_its_lock(
+    domain: Domain, story_id: UUID, verb: str
+) -> None:
+    async with domain.rows() as rows:
+        await rows.put_highlights([_highlight(story_id, None)])
+    async with domain.rows() as rows:
+        assert await rows.lock_story(story_id)
+        late = asyncio.create_task(_by_itself(domain, UNDER_THE_STORYS_LOCK[verb], story_id))
+        await _a_moment(late)
+        assert not late.done()
+        # Whoever merely looks is not kept waiting.
+        await domain.everything()
+    await late
+
+
+async def _by_itself(domain: Domain, verb: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    async with domain.rows() as rows:
+        return await verb(rows, *arguments)
+
+
+async def test_who_wants_a_story_that_is_only_being_made_finds_none(domain: Domain) -> None:
+    item = await domain.look(await domain.item(await domain.source()))
+    content = content_of(item.id, "text")
+    new = story_of(content, item.source_id, item.kind)
+    async with domain.rows() as rows:
+        await rows.put_content(content)
+        await rows.ensure_story(new)
+        async with domain.rows() as others:
+            assert await others.lock_story(new.id) is None
+            assert await others.put_highlights([_highlight(new.id)]) == []
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["committed", "undone"])
+async def test_what_one_adds_for_everybody_another_adds_for_no_team(
+    domain: Domain, story_id: UUID, *, commits: bool
+) -> None:
+    late_one, other = _highlight(story_id, TEAM), _highlight(story_id, TEAM, "b")
+    async with domain.transaction() if commits else domain.undone() as (_, rows):
+        await rows.put_highlights([_highlight(story_id, None)])
+        late = asyncio.create_task(
+            _by_itself(domain, lambda others: others.put_highlights([late_one, other]))
+        )
+        await _a_moment(late)
+        assert not late.done()
+    assert (late_one.id in await late) is not commits
+    async with domain.rows() as rows:
+        assert len(await rows.highlights(story_id)) == 2
+
+
+async def test_two_who_write_highlights_of_the_same_stories_do_not_wait_in_a_circle(domain: Domain) -> None:
+    stories = sorted([(await domain.told_story(text)).id for text in "abc"])
+    first, middle, last = (_highlight(story_id) for story_id in stories)
+
+    async def put(rows: Rows, *highlights: NewHighlight) -> list[UUID]:
+        return await rows.put_highlights(highlights)
+
+    async with domain.rows() as rows:
+        await rows.put_highlights([middle])
+        # The one has the first story and waits for the middle one; would the other take the last before the
+        # first, each would wait for the other once the middle one is free.
+        one = asyncio.create_task(_by_itself(domain, put, last, middle, first))
+        await _a_moment(one)
+        other = asyncio.create_task(_by_itself(domain, put, last, first))
+        await _a_moment(other)
+    assert await one == [last.id, first.id]
+    assert await other == []
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["committed", "undone"])
+async def test_a_stub_that_waited_for_a_model_gives_way_to_it(
+    domain: Domain, story_id: UUID, *, commits: bool
+) -> None:
+    async with domain.transaction() if commits else domain.undone() as (_, rows):
+        await rows.put_analysis(story_id, MODELS)
+        late = asyncio.create_task(
+            _by_itself(domain, lambda others: others.put_analysis(story_id, replace(STUBS, chili=1)))
+        )
+        await _a_moment(late)
+    assert await late is not commits
+    async with domain.rows() as rows:
+        overlay = await rows.overlay(story_id)
+    assert overlay is not None
+    assert overlay.chili == (3 if commits else 1)
+
+
+async def test_a_brief_that_waited_for_the_analysis_is_kept(domain: Domain) -> None:
+    story = await domain.told_story()
+    async with domain.rows() as rows:
+        await rows.put_analysis(story.id, MODELS)
+        late = asyncio.create_task(_by_itself(domain, lambda others: others.put_brief(story.id, BRIEF)))
+        await _a_moment(late)
+    assert await late
+
+
+async def _is_new(made: Awaitable[tuple[Any, bool]]) -> bool:
+    return (await made)[1]
+
+
+async def _connect(rows: Rows) -> bool:
+    (source,) = await rows.every_source()
+    return await rows.connect(TEAM, source.id)
+
+
+async def _see(rows: Rows) -> bool:
+    (story,) = await rows.newest_stories(1)
+    (highlight,) = await rows.highlights(story.id)
+    return await rows.put_team_highlight(TeamHighlight(TEAM, highlight.id))
+
+
+async def _read(rows: Rows) -> list[UUID]:
+    (story,) = await rows.newest_stories(1)
+    return await rows.set_reading_state(story.id, [OTHERS, TEAM], ReadingState.READ)
+
+
+ONCE: dict[str, tuple[Callable[[Rows], Awaitable[Any]], Any]] = {
+    "run": (lambda rows: _is_new(rows.ensure_run(RUN)), False),
+    "end": (lambda rows: rows.end_run(UUID(int=42), RunStatus.FAILED), False),
+    "begin": (lambda rows: rows.begin_run(UUID(int=42)), False),
+    "event": (lambda rows: rows.put_run_event(replace(EVENT, run_id=UUID(int=42))), False),
+    "activate": (lambda rows: rows.activate_playbook(PLAYBOOK.id), False),
+    "connect": (_connect, False),
+    "spending": (lambda rows: rows.note_spending(SPENDING), None),
+    "output": (lambda rows: rows.put_output(UUID(int=42), "a", 1), None),
+    "team highlight": (_see, False),
+    "reading": (_read, []),
+}
+
+
+@pytest.mark.parametrize("commits", [True, False], ids=["committed", "undone"])
+@pytest.mark.parametrize("what", ONCE)
+async def test_of_two_that_do_it_at_once_one_does(
+    domain: Domain, story_id: UUID, what: str, *, commits: bool
+) -> None:
+    verb, nothing = ONCE[what]
+    async with domain.rows() as rows:
+        await rows.put_highlights([_highlight(story_id)])
+        await rows.put_playbook(PLAYBOOK)
+        await rows.ensure_run(replace(RUN, id=UUID(int=42)))
+    async with domain.transaction() if commits else domain.undone() as (_, rows):
+        first = await verb(rows)
+        late = asyncio.create_task(_by_itself(domain, verb))
+        await _a_moment(late)
+        assert not late.done()
+    assert await late == (nothing if commits else first)
+    once = await domain.everything()
+    assert await _by_itself(domain, verb) == nothing
+    assert await domain.everything() == once
+
+
+async def test_of_two_that_keep_a_playbook_at_once_the_later_one_is_kept_whole(domain: Domain) -> None:
+    other = replace(PLAYBOOK, name="Nightly", steps=[Step("b", "ingest-pull"), Step("c", "ingest-pull")])
+    async with domain.rows() as rows:
+        await rows.put_playbook(PLAYBOOK)
+        late = asyncio.create_task(_by_itself(domain, lambda others: others.put_playbook(other)))
+        await _a_moment(late)
+        assert not late.done()
+    await late
+    async with domain.rows() as rows:
+        await rows.put_playbook(PLAYBOOK)
+        late = asyncio.create_task(_by_itself(domain, lambda others: others.put_playbook(other)))
+        await _a_moment(late)
+        assert not late.done()
+    await late
+    async with domain.rows() as rows:
+        assert await rows.playbook(PLAYBOOK.id, TEAM) == other
+
+
+async def test_who_locks_a_run_sees_what_became_of_it(domain: Domain) -> None:
+    async with domain.rows() as rows:
+        await rows.put_playbook(PLAYBOOK)
+        await rows.ensure_run(RUN)
+    async with domain.rows() as rows:
+        assert await rows.lock_run(RUN.id)
+        late = asyncio.create_task(_by_itself(domain, lambda others: others.lock_run(RUN.id)))
+        await _a_moment(late)
+        assert not late.done()
+        # An event is written beside the run, whoever holds that.
+        assert await _by_itself(domain, lambda others: others.put_run_event(EVENT))
+        await rows.begin_run(RUN.id)
+    run = await late
+    assert run.status is RunStatus.RUNNING
 
 
 async def _a_moment(task: asyncio.Task[object]) -> None:
