@@ -9,11 +9,13 @@ from zeke_tasks.stories.keep import Reading
 from zeke_tasks.web import canonicalise_url, extract_article
 from zeke_tasks.web.fragments import lined_text
 from zeke_tasks.web.pdf import is_pdf, read_pdf
+from zeke_tasks.youtube import video_text
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from zeke_tasks.web import Fetched
+    from zeke_tasks.youtube import Captions, Video
 
 _NO_PAGE: Final = frozenset({"application", "audio", "font", "image", "model", "video"})
 _YET_A_PAGE: Final = ("html", "xml", "octet-stream")
@@ -62,3 +64,18 @@ def read_body(html: str) -> Reading | None:
     """Return the text that came with a feed's entry, one line a paragraph; None if there is none in it."""
     text = lined_text(html)
     return Reading(text=text) if text else None
+
+
+def read_video(video: Video, captions: Captions | None) -> Reading:
+    """Return the text of a video, with its captions as they are stored if it has any."""
+    return Reading(
+        text=video_text(video, captions),
+        url=video.url,
+        title=video.title or None,
+        published_at=video.published_at,
+        language=captions.language.lower() if captions else None,
+        kind=Kind.VIDEO,
+        transcript_vtt=captions.vtt if captions else None,
+        duration_seconds=video.duration_seconds,
+        view_count=video.view_count,
+    )
