@@ -54,6 +54,7 @@ PUBLIC = [
     "TooOld",
     "UnknownTask",
     "UsageError",
+    "Wait",
     "Worker",
     "ZekeError",
     "configure_logging",

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from zeke_queue.run import Run
     from zeke_queue.scheduler import Scheduler
     from zeke_queue.sending import Send, SendOptions
-    from zeke_queue.signals import Fail, Retry, Snooze
+    from zeke_queue.signals import Fail, Retry, Snooze, Wait
     from zeke_queue.supervisor import Supervisor
     from zeke_queue.task import Task
     from zeke_queue.transaction import QueueTransaction
@@ -94,6 +94,7 @@ __all__ = [
     "TooOld",
     "UnknownTask",
     "UsageError",
+    "Wait",
     "Worker",
     "ZekeError",
     "configure_logging",
@@ -111,7 +112,7 @@ _HOMES: Final = {
     "run": ["Run"],
     "scheduler": ["Scheduler"],
     "sending": ["Send", "SendOptions"],
-    "signals": ["Fail", "Retry", "Snooze"],
+    "signals": ["Fail", "Retry", "Snooze", "Wait"],
     "supervisor": ["Supervisor"],
     "task": ["Task"],
     "transaction": ["QueueTransaction"],

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid5
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import shown
 from zeke_queue.core.options import INT4_MAX
 from zeke_queue.errors import BadOption
+from zeke_queue.model import FINAL
+from zeke_queue.signals import Wait
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine, Generator, Mapping
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from zeke_queue.model import Claimed
+    from zeke_queue.model import Claimed, Job
 
 
 class Child(Protocol):
@@ -67,6 +70,16 @@ class JobHost(Protocol):
         """Send a child, and return its run."""
         ...
 
+    async def child(
+        self, job: JobContext, task: Any, payload: Any, key: str, options: Mapping[str, Any]
+    ) -> Child:
+        """Send a child that the job waits for, if it was not sent yet; it is cancelled with the job."""
+        ...
+
+    async def look(self, job: JobContext, job_id: UUID) -> Job:
+        """Return a job as it is stored."""
+        ...
+
     def transaction(self, job: JobContext, connection: Any) -> AbstractAsyncContextManager[Any]:
         """Open a transaction whose jobs are children."""
         ...
@@ -91,6 +104,7 @@ class JobContext:
     """
 
     __slots__ = (
+        "_children",
         "_host",
         "_logger",
         "_meta",
@@ -114,6 +128,7 @@ class JobContext:
         self.cancelled = False
         self._raw_meta = claimed.meta
         self._host = host
+        self._children: set[str] | None = None
         self._meta: Mapping[str, Any] | None = None
         self._logger: FilteringBoundLogger | None = None
 
@@ -180,6 +195,67 @@ class JobContext:
     async def trigger(self, task: Any, payload: Any = None, **options: Any) -> Child:
         """Send a child and return its ``Run``: as ``Queue.trigger``, parent set and ``meta`` carried on."""
         return await self._host.trigger(self, task, payload, options)
+
+    def child_id(self, key: str) -> UUID:
+        """Return the id of a job that this one sends once, however often it runs.
+
+        A job that is sent under it again, after a crash say, is the one that is there already::
+
+            await transaction.send("generate-brief", brief, id=job.child_id("brief"))
+
+        Args:
+            key: what tells it from the other jobs that this one sends.
+        """
+        if not isinstance(key, str) or not key:  # pyright: ignore[reportUnnecessaryIsInstance] - handlers may be untyped
+            raise BadOption(f"key: {shown(key)} is no key; give a text that tells the child from others")
+        return uuid5(self.id, key)
+
+    async def child(self, task: Any, payload: Any = None, *, key: str | None = None, **options: Any) -> Child:
+        """Send a job whose outcome this one needs, once, however often this one runs; return its ``Run``.
+
+        It is cancelled along with this job. Send several to have them run side by side, and then ask for the
+        ``outcome`` of each.
+
+        Args:
+            task: as ``Queue.trigger`` takes it, like ``payload`` and ``options``.
+            key: what tells it from the other children of this job; the task's name by default, so a second
+                child of one task needs a key of its own.
+
+        Raises:
+            LeaseLost: this job is no longer the worker's: it was cancelled, say. Nothing was sent.
+            BadOption: the key was used already in this attempt, or is none.
+            Refused: a uniqueness rule refused the child.
+            UsageError: as ``Queue.send``.
+        """
+        name = key if key is not None else str(getattr(task, "name", task))
+        if self._children is None:
+            self._children = set()
+        if name in self._children:
+            raise BadOption(f"key: {name!r} names a child of this attempt already; each needs one of its own")
+        child = await self._host.child(self, task, payload, name, options)
+        self._children.add(name)
+        return child
+
+    async def outcome(self, child: Child | UUID) -> Job:
+        """Return a job that has ended, in whatever state; until then, end this attempt and wait for it.
+
+        Raises:
+            Wait: it has not ended. The worker takes it from there: let it through.
+            JobNotFound: there is no such job.
+        """
+        signal = Wait(child)
+        found = await self._host.look(self, signal.child)
+        if found.state not in FINAL:
+            raise signal
+        return found
+
+    async def call(self, task: Any, payload: Any = None, *, key: str | None = None, **options: Any) -> Job:
+        """Run another task as a child and return it once it has ended, in whatever state.
+
+        ``child`` and ``outcome`` in one; until the child has ended this attempt ends, and no place is held.
+        What the handler did before is done again when it goes on, so it must bear that, as any handler must.
+        """
+        return await self.outcome(await self.child(task, payload, key=key, **options))
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[Any]:
         """Open a transaction as ``Queue.transaction`` does; jobs sent in it are children of this one."""

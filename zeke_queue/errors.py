@@ -121,7 +121,15 @@ class JobNotFound(ZekeError, LookupError):
 
 
 class LeaseLost(ZekeError):
-    """The job is no longer this worker's: it expired, was cancelled, or was given to another."""
+    """The job is no longer this worker's: it expired, was cancelled, or was given to another.
+
+    Args:
+        job_id: the job.
+    """
+
+    def __init__(self, job_id: UUID | None) -> None:
+        super().__init__(f"Job {job_id} is no longer this worker's; stop, nothing it does will be stored")
+        self.job_id = job_id
 
 
 class ResultTimeout(ZekeError, TimeoutError):

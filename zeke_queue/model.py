@@ -175,6 +175,14 @@ class Released(NamedTuple):
     delay: float = 0.0
 
 
+class Waiting(NamedTuple):
+    """A job goes back to waiting until another one, its ``child``, has ended; no retry is used up."""
+
+    id: UUID
+    attempt: int
+    child: UUID
+
+
 class Extended(NamedTuple):
     """A job's deadline moves to ``seconds`` from now."""
 
@@ -214,7 +222,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job as it is stored, live or archived; a value, which does not change when the job does."""
+    """A job as it is stored, live or archived; a value, which does not change when the job does.
+
+    Attributes:
+        waits_for: the job at whose end this one goes on; None if it waits for none.
+        awaited: whether another job waits for this one's end, or did.
+    """
 
     id: UUID
     name: str
@@ -241,6 +254,8 @@ class Job:
     group_key: str | None
     parent: UUID | None
     meta: Mapping[str, Any] | None
+    waits_for: UUID | None = None
+    awaited: bool = False
     history: tuple[Attempt, ...] = ()
     archived_on: datetime | None = None
 

@@ -7,7 +7,6 @@ answer was lost is repeated under the same id, and is one job all the same.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.clock import SystemClock
@@ -25,6 +24,7 @@ from zeke_queue.sending import (
     check_schedule_name,
     check_uuid,
     insert,
+    insert_surely,
 )
 from zeke_queue.tending import bring_back, check_id, require
 from zeke_queue.transaction import QueueTransaction
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
     from zeke_queue.sending import JobOptionsGiven, Prepared, Send, SendOptions
     from zeke_queue.storage.store import Storage
     from zeke_queue.task import Task
-
-INSERT_WAITS: Final = (0.2, 0.8)
-"""Seconds before an insert whose answer was lost is repeated, then given up; a restart takes about one."""
 
 HOLDER_WAIT: Final = 1.0
 """Seconds for which the job in the way of a refused one is looked for.
@@ -300,14 +297,7 @@ class Queue:
         return await insert(prepared, self._insert)
 
     async def _insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
-        """Insert, and repeat what had no answer: under the same ids it is done once."""
-        for wait in INSERT_WAITS:
-            try:
-                return await self.storage.insert(jobs)
-            except StorageUnavailable:
-                await self.clock.sleep(wait)
-                jobs = [replace(job, fresh=False) for job in jobs]  # it may be there by now
-        return await self.storage.insert(jobs)
+        return await insert_surely(jobs, self.storage.insert, self.clock)
 
     # Looking and waiting
 
@@ -371,7 +361,7 @@ class Queue:
     # Looking after jobs
 
     async def cancel(self, job_id: UUID) -> bool:
-        """Cancel a job at once and for good; one that runs is told to stop.
+        """Cancel a job at once and for good, with the children it waits for; one that runs is told to stop.
 
         Returns:
             False if it had ended already.

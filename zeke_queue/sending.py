@@ -18,7 +18,7 @@ from zeke_queue.core.cron import Cron
 from zeke_queue.core.failure import shown
 from zeke_queue.core.names import queue_name
 from zeke_queue.core.options import DEFAULTS, INT4_MAX, JobOptions, another, merge, new_job, next_slot
-from zeke_queue.errors import BadName, BadOption, TooLarge, UnknownTask, UsageError
+from zeke_queue.errors import BadName, BadOption, StorageUnavailable, TooLarge, UnknownTask, UsageError
 from zeke_queue.model import CatchUp, JobFilter, JobState
 from zeke_queue.rng import Ids
 from zeke_queue.task import check_description
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from zeke_queue.task import Task
 
     Insert = Callable[[Sequence[NewJob]], Awaitable[list[UUID | None]]]
+
+INSERT_WAITS: Final = (0.2, 0.8)
+"""Seconds before an insert whose answer was lost is repeated, then given up; a restart takes about one."""
 
 _ADDRESS: Final = frozenset({"id", "external", "parent", "meta"})
 """Options of a send that no other layer has."""
@@ -441,3 +444,18 @@ async def insert(prepared: Sequence[Prepared], put: Insert) -> list[UUID | None]
         for place, got in zip(again, await put([next_slot(prepared[p].job) for p in again]), strict=True):
             ids[place] = got
     return ids
+
+
+async def insert_surely(jobs: Sequence[NewJob], put: Insert, clock: Clock) -> list[UUID | None]:
+    """Insert jobs, and repeat what had no answer: under the same ids it is done once.
+
+    Raises:
+        StorageUnavailable: the last try had no answer either.
+    """
+    for wait in INSERT_WAITS:
+        try:
+            return await put(jobs)
+        except StorageUnavailable:
+            await clock.sleep(wait)
+            jobs = [replace(job, fresh=False) for job in jobs]  # it may be there by now
+    return await put(jobs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 from zeke_queue.core.failure import shown
 from zeke_queue.core.retry import WAIT_MAX
@@ -10,7 +11,7 @@ from zeke_queue.errors import BadOption
 
 
 class Signal(Exception):
-    """What the three signals have in common: they are instructions, not errors."""
+    """What the four signals have in common: they are instructions, not errors."""
 
 
 class Retry(Signal):
@@ -57,6 +58,27 @@ class Snooze(Signal):
     def __init__(self, seconds: float | timedelta) -> None:
         self.seconds = _seconds(seconds, "seconds")
         super().__init__(f"Snoozed for {self.seconds:g} s")
+
+
+class Wait(Signal):
+    """Go on when another job has ended, however it ended, and hold no place meanwhile.
+
+    The handler runs again from its beginning then, which uses up no retry. ``JobContext.outcome`` raises it
+    where it is needed.
+
+    Args:
+        child: the job, or its id; one that has ended, or that there is none of, is not waited for.
+
+    Raises:
+        BadOption: ``child`` is neither a job nor an id.
+    """
+
+    def __init__(self, child: object) -> None:
+        found = getattr(child, "id", child)
+        if not isinstance(found, UUID):
+            raise BadOption(f"child: {shown(child)} is no job; give what job.child returned, or its id")
+        self.child = found
+        super().__init__(f"Waits for job {found}")
 
 
 def _seconds(value: object, field: str) -> float:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from zeke_queue.model import Overdue
     from zeke_queue.queue import Queue
 
-Duty: TypeAlias = Literal["give_back", "archive", "purge"]
+Duty: TypeAlias = Literal["give_back", "wake", "archive", "purge"]
 
-DUTIES: Final[tuple[Duty, ...]] = ("give_back", "archive", "purge")
+DUTIES: Final[tuple[Duty, ...]] = ("give_back", "wake", "archive", "purge")
 """What there is to do in a sweep, in this order."""
 
 BATCHES: Final = 20
@@ -41,6 +41,7 @@ class Swept:
     Attributes:
         expired: jobs past their deadline that were given back or ended.
         reaped: jobs of dead workers that were given back or ended.
+        woken: jobs whose child had ended without their being told, and that go on.
         archived: ended jobs that were moved to the archive.
         purged: archived jobs that were deleted.
         failed: the duties that could not be done to the end; the log says why.
@@ -48,6 +49,7 @@ class Swept:
 
     expired: int = 0
     reaped: int = 0
+    woken: int = 0
     archived: int = 0
     purged: int = 0
     failed: tuple[str, ...] = ()
@@ -109,13 +111,17 @@ class Supervisor:
             duties: which of ``DUTIES``.
         """
         given_back: list[Overdue] = []
-        moved = {"archive": 0, "purge": 0}
+        moved = {"wake": 0, "archive": 0, "purge": 0}
         stuck: set[UUID] = set()
 
         async def give_back() -> bool:
             found, changed = await self._give_back(stuck)
             given_back.extend(changed)
             return found >= self._batch and len(stuck) < STUCK_MAX
+
+        async def wake() -> bool:
+            moved["wake"] += (rows := await self._storage.wake_parents(self._batch))
+            return rows >= self._batch
 
         async def archive() -> bool:
             moved["archive"] += (rows := await self._storage.archive(self._archive_after, self._batch))
@@ -125,11 +131,16 @@ class Supervisor:
             moved["purge"] += (rows := await self._storage.purge(self._delete_after, self._batch))
             return rows >= self._batch
 
-        doing = dict(zip(DUTIES, (give_back, archive, purge), strict=True))
+        doing = dict(zip(DUTIES, (give_back, wake, archive, purge), strict=True))
         failed = [name for name in duties if not await self._do(name, doing[name])]
         expired = sum(job.reason == "deadline" for job in given_back)
         return Swept(
-            expired, len(given_back) - expired, moved["archive"], moved["purge"], failed=tuple(failed)
+            expired=expired,
+            reaped=len(given_back) - expired,
+            woken=moved["wake"],
+            archived=moved["archive"],
+            purged=moved["purge"],
+            failed=tuple(failed),
         )
 
     async def _do(self, name: str, duty: Callable[[], Awaitable[bool]]) -> bool:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         QueueSettings,
         Released,
         Schedule,
+        Waiting,
         Want,
         WorkerInfo,
     )
@@ -212,6 +213,20 @@ class SimStorage(_Verbs):
         """Lease due jobs."""
         args = {"worker": worker, "wants": tuple(wants), "limit": limit}
         return await self._call("claim", args, lambda: self._store.claim(worker, wants, limit))
+
+    async def spawn(self, child: NewJob, attempt: int) -> UUID | None:
+        """Insert a job that its parent waits for."""
+        args = {"child": child, "attempt": attempt}
+        return await self._call("spawn", args, lambda: self._store.spawn(child, attempt))
+
+    async def suspend(self, waiting: Sequence[Waiting], *, again: bool = False) -> set[UUID]:
+        """Let active jobs wait for the end of others."""
+        args = {"waiting": tuple(waiting), "again": again}
+        return await self._call("suspend", args, lambda: self._store.suspend(waiting, again=again))
+
+    async def wake_parents(self, limit: int) -> int:
+        """Let jobs go on that were not told of their child's end."""
+        return await self._call("wake_parents", {"limit": limit}, lambda: self._store.wake_parents(limit))
 
     async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
         """Move deadlines."""

@@ -88,6 +88,8 @@ class Elision:
         tables = world.store.tables
         if world.open_calls or tables.active or world.server.transactions or world.down or world.running:
             return
+        if any(tables.overlooked()):
+            return
         now, soonest = world.loop.time(), world.loop.soonest()
         resting = [node for node in world.nodes.values() if node.role != "client"]
         pauses = {node: soonest.get(node.lane, now) - now for node in resting if not node.dead}

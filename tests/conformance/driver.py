@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
-from zeke_queue.model import Completed, Failed, JobState, NewJob, Released, Want, WorkerInfo
+from zeke_queue.model import Completed, Failed, JobState, NewJob, Released, Waiting, Want, WorkerInfo
 from zeke_queue.rng import Ids, SeededEntropy
 
 if TYPE_CHECKING:
@@ -86,6 +86,16 @@ class Driver:
     async def release(self, job: Claimed, delay: float = 0.0, **how: Any) -> bool:
         """Give a job back; tell whether it was still ours."""
         return await self.storage.settle(released=[Released(job.id, job.attempt, delay)], **how) == {job.id}
+
+    async def spawn(self, parent: Claimed, name: str = "errand", **options: Any) -> UUID:
+        """Send a child that its parent is going to wait for, which must not be refused; returns its id."""
+        child = self.new(name, parent=parent.id, **options)
+        assert await self.storage.spawn(child, parent.attempt) == child.id
+        return child.id
+
+    async def wait_for(self, child: UUID, parent: Claimed, **how: Any) -> bool:
+        """Let a running job wait for another one; tell whether it was still ours."""
+        return await self.storage.suspend([Waiting(parent.id, parent.attempt, child)], **how) == {parent.id}
 
     async def ended(self, state: JobState, name: str = "mail", **options: Any) -> UUID:
         """Send a job and bring it to a final state; returns its id."""

@@ -27,6 +27,8 @@ COLUMNS = {
     "completedon": "completed_on",
     "keepuntil": "keep_until",
     "groupkey": "group_key",
+    "waitsfor": "waits_for",
+    "awaited": "awaited",
     **{n: n for n in ("id", "name", "priority", "state", "attempt", "worker", "policy", "parent")},
 }
 

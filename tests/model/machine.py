@@ -13,7 +13,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from tests.clocks import START
 from tests.model import strategies as draw
 from tests.model.pair import Pair, Step
-from zeke_queue.model import FINAL, Extended, Failed, Job, JobState, NewJob, Want
+from zeke_queue.model import FINAL, Extended, Failed, Job, JobState, NewJob, Waiting, Want
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -167,6 +167,46 @@ class StorageMachine(RuleBasedStateMachine):
         if early:
             self.pair.both("settle", *draw.settlement(settled))
         return multiple(*came)
+
+    @rule(
+        target=ids,
+        worker=draw.workers,
+        job=draw.new_jobs(ANY_ID),
+        stranger=ids,
+        order=st.permutations(["wait", "end", "cancel", "again"]),
+        ending=draw.late,
+    )
+    def families(self, worker: UUID, job: NewJob, stranger: UUID, order: list[str], ending: str) -> Any:
+        """Claim all, give some a child, and let them wait for it, or for anything, while it ends."""
+        parents = self.pair.both("claim", worker, ALL, 100)[:3]
+        children = self.with_ids([replace(job, parent=parent.id) for parent in parents])
+        for parent, child in zip(parents, children, strict=True):
+            self.pair.both("spawn", child, parent.attempt)
+            self.pair.both("spawn", child, parent.attempt + 1)
+        waiting = [Waiting(p.id, p.attempt, c.id) for p, c in zip(parents, children, strict=True)][:2]
+        waiting += [Waiting(p.id, p.attempt, stranger) for p in parents[2:]]
+        for step in order[:3]:
+            if step in {"wait", "again"}:
+                self.pair.both("suspend", waiting, again=step == "again")
+            elif step == "cancel":
+                self.pair.both("cancel", [parent.id for parent in parents[:1]])
+            else:
+                claimed = self.pair.both("claim", worker, ALL, 2)
+                self.pair.both("settle", *draw.settlement([draw.ended(one, ending) for one in claimed]))
+            self.pair.check()
+        return multiple(*(child.id for child in children))
+
+    @rule(worker=draw.workers, commit=st.booleans(), verb=st.sampled_from(["cancel", "settle"]))
+    def children_end(self, worker: UUID, commit: bool, verb: str) -> None:  # noqa: FBT001 - drawn by name
+        """End what others wait for, in a transaction."""
+        waiting = {job.waits_for for job in self.pair.memory.dump().jobs if job.waits_for is not None}
+        if verb == "cancel":
+            self.pair.in_transaction([Step("cancel", sorted(waiting))], commit=commit)
+        else:
+            held = [job for job in self.pair.both("claim", worker, ALL, 100) if job.id in waiting]
+            done = draw.settlement([draw.ended(job, "failed") for job in held])
+            self.pair.in_transaction([Step("settle", *done)], commit=commit)
+        self.pair.both("wake_parents", 1)
 
     @rule(extended=draw.extensions(claims), events=draw.events(claims))
     def extend_and_note(self, extended: list[Extended], events: list[JobEvent]) -> None:

@@ -27,7 +27,7 @@ WAITING = 20_000
 DEFERRED = 50_000
 ROUNDED = 10  # up to PostgreSQL 17 the rows of a repeated scan are a rounded mean
 BEAT = {"worker": ANNA, "host": "h", "pid": 1, "queues": ["mail"], "lease": 15.0}
-WITH_LIMIT = {"claim", "overdue", "archive", "purge"}
+WITH_LIMIT = {"claim", "overdue", "archive", "purge", "wake_overlooked"}
 
 FILL = """
     insert into pgboss.job (id, name, priority, startafter, createdon)
@@ -69,6 +69,9 @@ def sql(dsn: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
         explain(connection, "overdue", {}, limit=1000)
         explain(connection, "archive", {"after": 0.0}, limit=100)
         explain(connection, "purge", {"after": 0.0}, limit=100)
+        explain(connection, "wake_parents", {"ids": [ANNA]})
+        explain(connection, "wake_overlooked", {}, limit=100)
+        explain(connection, "children", {"ids": [ANNA]})
         explain(connection, "insert", rows.of_new_jobs([NewJob(ANNA, "mail")]))
         explain(connection, "insert_one", rows.of_new_job(NewJob(ANNA, "mail")))
         explain(connection, "insert_plain", rows.of_new_job(NewJob(ANNA, "mail")))
@@ -255,3 +258,27 @@ def test_a_send_looks_at_no_other_job(busy: Connection, jobs: Sender) -> None:
     ):
         assert plan.scans() == []
         assert plan.pages < 120
+
+
+# Jobs that wait for others
+
+
+def test_looking_for_who_waits_reads_those_and_nothing_else(busy: Connection) -> None:
+    busy.execute(
+        "update pgboss.job set waitsfor = gen_random_uuid(), startafter = startafter + interval '100 years'"
+        " where name = 'post'"
+    )
+    (waiting,) = busy.execute("select waitsfor from pgboss.job where name = 'post' limit 1").fetchall()
+    plan = explain(busy, "wake_parents", {"ids": [waiting[0], ANNA]})
+    assert plan.full_scans() == []
+    assert plan.most_read() <= 2 + ROUNDED
+    plan = explain(busy, "wake_overlooked", {}, limit=100)
+    assert plan.full_scans() == []
+    assert plan.most_read() <= 1000 + ROUNDED
+
+
+def test_looking_for_children_costs_a_few_pages(busy: Connection) -> None:
+    busy.execute("update pgboss.job set parent = %s, awaited = true where name = 'post'", [ANNA])
+    plan = explain(busy, "children", {"ids": [ANNA]})
+    assert plan.full_scans() == []
+    assert plan.most_read() <= 1000 + ROUNDED

@@ -23,8 +23,8 @@ from zeke_queue.errors import (
     UnknownTask,
 )
 from zeke_queue.model import Job, JobFilter, JobState
-from zeke_queue.queue import INSERT_WAITS, Queue
-from zeke_queue.sending import Send, SendOptions
+from zeke_queue.queue import Queue
+from zeke_queue.sending import INSERT_WAITS, Send, SendOptions
 from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:

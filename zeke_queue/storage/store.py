@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         QueueSettings,
         Released,
         Schedule,
+        Waiting,
         Want,
         WorkerInfo,
     )
@@ -86,7 +87,11 @@ class Verbs(Protocol):
         ...
 
     async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Cancel jobs that wait or run, at once and for good; returns those that were."""
+        """Cancel jobs that wait or run, at once and for good, and the children that they wait for.
+
+        Returns:
+            The ids of all that were cancelled, the children's too.
+        """
         ...
 
     async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
@@ -154,6 +159,42 @@ class Store(Verbs, Protocol):
         Args:
             wants: queues, and how many of each at most.
             limit: how many jobs at most in all, at least 1.
+        """
+        ...
+
+    async def spawn(self, child: NewJob, attempt: int) -> UUID | None:
+        """Insert a job for whose end its parent is going to wait, as ``insert`` does.
+
+        Args:
+            child: the job; its parent is cancelled only along with it.
+            attempt: the parent's.
+
+        Returns:
+            The child's id, whether it is new or there already; None where a uniqueness rule refused it.
+
+        Raises:
+            LeaseLost: the parent is not active at this attempt; nothing was inserted.
+        """
+        ...
+
+    async def suspend(self, waiting: Sequence[Waiting], *, again: bool = False) -> set[UUID]:
+        """Let active jobs wait, each until its child has ended; each is written by itself, in a transaction.
+
+        One whose child has ended already, or is not there, is due at once. One that can't return to waiting
+        ends failed, as in ``settle``.
+
+        Args:
+            again: an earlier try had no answer. Then a job that waits already, at the same attempt, counts.
+
+        Returns:
+            The ids that were changed. An id that is missing was not this caller's any more.
+        """
+        ...
+
+    async def wake_parents(self, limit: int) -> int:
+        """Let jobs go on whose child has ended, or is gone, and that have not been told; returns how many.
+
+        The end of a child wakes its parent. This is for what a crash, or another program, kept from it.
         """
         ...
 

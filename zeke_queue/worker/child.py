@@ -23,7 +23,7 @@ from zeke_queue.core.failure import MESSAGE_MAX, clean, error_output, plain
 from zeke_queue.errors import NotJson, UsageError
 from zeke_queue.model import Claimed
 from zeke_queue.parent import serve
-from zeke_queue.signals import Fail, Retry, Snooze
+from zeke_queue.signals import Fail, Retry, Snooze, Wait
 from zeke_queue.task import Task
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ def _answer(request: dict[str, Any], host: ChildHost) -> dict[str, Any]:
         return {"fail": asked.reason}
     except Snooze as asked:
         return {"snooze": asked.seconds}
+    except Wait as asked:
+        return {"wait": str(asked.child)}
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its job's failure, SystemExit too
         return _failure(error)
     return _written(result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from zeke_queue.context import JobContext
-from zeke_queue.model import Completed, Failed, Released
+from zeke_queue.model import Completed, Failed, Released, Waiting
 
 if TYPE_CHECKING:
     from zeke_queue.context import JobHost
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from zeke_queue.task import Task
     from zeke_queue.worker.lanes import Lane
 
-Outcome = Completed | Failed | Released
+Outcome = Completed | Failed | Released | Waiting
 
 Reason = Literal["expired", "lost", "shutdown"]
 """Why a handler was interrupted: its time was up; the job is another's or was cancelled; the worker ends."""

@@ -9,16 +9,20 @@ from zeke_queue import log
 from zeke_queue.context import JobHost
 from zeke_queue.errors import LeaseLost
 from zeke_queue.model import Extended
+from zeke_queue.sending import insert, insert_surely
+from zeke_queue.tending import require
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
     from structlog.typing import FilteringBoundLogger
 
     from zeke_queue.context import Child, JobContext
+    from zeke_queue.model import Job, NewJob
     from zeke_queue.queue import Queue
+    from zeke_queue.sending import SendOptions
     from zeke_queue.worker.bell import Alarm
     from zeke_queue.worker.held import WorkerContext
     from zeke_queue.worker.lanes import Lanes
@@ -66,7 +70,7 @@ class WorkerHost:
         asked = self._queue.clock.monotonic()
         if not await self._queue.storage.extend([Extended(job.id, job.attempt, seconds)]):
             self._lanes.interrupt(held, "lost")
-            raise LeaseLost(f"Job {job.id} is no longer this worker's; stop, nothing it does will be stored")
+            raise LeaseLost(job.id)
         held.deadline = job.deadline = asked + seconds
         self._deadlines.set(held.deadline)
 
@@ -77,6 +81,25 @@ class WorkerHost:
     async def trigger(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> Child:
         """Send a child, and return its run."""
         return await self._queue.trigger(task, payload, **self._family(job, options))
+
+    async def child(
+        self, job: JobContext, task: Any, payload: Any, key: str, options: Mapping[str, Any]
+    ) -> Child:
+        """Send a child that the job waits for, once."""
+        queue = self._queue
+        told = {**self._family(job, options), "id": job.child_id(key), "parent": job.id}
+        prepared = queue.sender.prepare(task, payload, cast("SendOptions", told))
+
+        async def spawn(jobs: Sequence[NewJob]) -> list[UUID | None]:
+            return [await queue.storage.spawn(child, job.attempt) for child in jobs]
+
+        (child_id,) = await insert([prepared], lambda jobs: insert_surely(jobs, spawn, queue.clock))
+        return await queue.run_of(prepared, child_id)
+
+    async def look(self, job: JobContext, job_id: UUID) -> Job:
+        """Return a job as it is stored."""
+        del job
+        return await require(self._queue.storage, job_id)
 
     def transaction(self, job: JobContext, connection: Any) -> AbstractAsyncContextManager[Any]:
         """Open a transaction whose jobs are children."""

@@ -13,8 +13,8 @@ from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output, error_record
 from zeke_queue.core.retry import verdict
 from zeke_queue.errors import NotJson, PayloadInvalid, TooLarge
-from zeke_queue.model import Completed, Failed, JobState, Released, RetryPolicy
-from zeke_queue.signals import Fail, Retry, Snooze
+from zeke_queue.model import Completed, Failed, JobState, Released, RetryPolicy, Waiting
+from zeke_queue.signals import Fail, Retry, Snooze, Wait
 from zeke_queue.worker.executor import Encoded, RemoteFailure
 
 if TYPE_CHECKING:
@@ -68,9 +68,7 @@ class Outcomes:
         if held.reason == "shutdown":
             # What it raised may be what the cancellation turned into on its way; the next worker will see.
             return Released(claimed.id, claimed.attempt)
-        if isinstance(error, Snooze):
-            return Released(claimed.id, claimed.attempt, error.seconds)
-        return self._failed(claimed, error)
+        return self._given_back(claimed, error) or self._failed(claimed, error)
 
     def abandoned(self, held: Held) -> Outcome:
         """Judge a handler that does not end though the worker does: a failure only if its time was up."""
@@ -95,6 +93,19 @@ class Outcomes:
             EXPIRED_TYPE, f"The attempt took longer than {claimed.expire_in:g} s (expire_in)"
         )
         return Failed(claimed.id, claimed.attempt, self._verdict(claimed), output, JobState.EXPIRED)
+
+    def _given_back(self, claimed: Claimed, error: BaseException) -> Outcome | None:
+        """Judge a handler that asked to go on later; None if it didn't."""
+        match error:
+            case Snooze():
+                return Released(claimed.id, claimed.attempt, error.seconds)
+            case Wait() if error.child == claimed.id:
+                output = error_record("Wait", "The job waits for itself, which it would for ever")
+                return Failed(claimed.id, claimed.attempt, None, output)
+            case Wait():
+                return Waiting(claimed.id, claimed.attempt, error.child)
+            case _:
+                return None
 
     def _failed(self, claimed: Claimed, error: BaseException) -> Failed:
         retry_in = self._verdict(claimed)

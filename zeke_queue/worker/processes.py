@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sys
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from pydantic_core import to_json
 
 from zeke_queue.children import ChildEnded, Children
 from zeke_queue.core import jsonb
-from zeke_queue.signals import Fail, Retry, Snooze
+from zeke_queue.signals import Fail, Retry, Snooze, Wait
 from zeke_queue.worker.executor import Encoded, ProcessCrashed, RemoteFailure
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def _result(answer: dict[str, Any]) -> Encoded:
             raise Fail(reason)
         case {"snooze": seconds}:
             raise Snooze(seconds)
+        case {"wait": child}:
+            raise Wait(UUID(child))
         case {"error": output, "message": message}:
             raise RemoteFailure(message, output)
         case _:

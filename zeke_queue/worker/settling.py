@@ -18,7 +18,7 @@ from zeke_queue import log
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output
 from zeke_queue.errors import StorageError, StorageUnavailable
-from zeke_queue.model import Completed, Failed, Released
+from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_queue.worker.bell import Bell
 
 if TYPE_CHECKING:
@@ -162,6 +162,8 @@ class Settler:
             [outcome for outcome in outcomes if type(outcome) is Released],
             again=again,
         )
+        if waiting := [outcome for outcome in outcomes if type(outcome) is Waiting]:
+            changed |= await self._storage.suspend(waiting, again=again)
         if self._tells or failed or len(changed) < len(batch):
             for held in batch:
                 self._tell(held, stored=held.claimed.id in changed)
@@ -192,3 +194,5 @@ class Settler:
         elif isinstance(outcome, Released):
             event = "job_snoozed" if outcome.delay and held.reason is None else "job_released"
             self._logger.info(event, **fields, delay=outcome.delay)
+        elif isinstance(outcome, Waiting):
+            self._logger.info("job_waits", **fields, childId=str(outcome.child))

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zeke_queue import log
 from zeke_queue.context import JobContext
 from zeke_queue.core import jsonb
-from zeke_queue.errors import UsageError
-from zeke_queue.model import Claimed
+from zeke_queue.core.failure import error_output
+from zeke_queue.errors import JobNotFound, UsageError
+from zeke_queue.model import Claimed, JobState, NewJob
 from zeke_queue.rng import Ids, SeededEntropy
 from zeke_queue.sending import Sender
+from zeke_queue.storage.memory.rows import as_job, fresh
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.catalog import Catalog
     from zeke_queue.clock import Clock
+    from zeke_queue.model import Job
     from zeke_queue.task import Task
 
 __tracebackhide__ = True  # of a failing test: its own lines say more
@@ -105,8 +108,9 @@ class RecordedChild:
 class RecordingHost:
     """Stands behind the context of a handler that runs without a queue, and writes down what it does."""
 
-    def __init__(self, sender: Sender, resources: Any, results: Mapping[str, Any]) -> None:
+    def __init__(self, sender: Sender, resources: Any, results: Mapping[str, Any], clock: Clock) -> None:
         self._sender = sender
+        self._clock = clock
         self._results = results
         self.resources = resources
         self.performed: Performed | None = None
@@ -149,6 +153,35 @@ class RecordingHost:
         await self.send(job, task, payload, options)
         sent = self._record().children[-1]
         return RecordedChild(sent.id, sent.task, self._results)
+
+    async def child(
+        self, job: JobContext, task: Any, payload: Any, key: str, options: Mapping[str, Any]
+    ) -> RecordedChild:
+        """Note a child, once a key."""
+        known = {sent.id: sent for sent in self._record().children}
+        sent = known.get(job.child_id(key))
+        if sent is not None:
+            return RecordedChild(sent.id, sent.task, self._results)
+        return await self.trigger(job, task, payload, {**options, "id": job.child_id(key)})
+
+    async def look(self, job: JobContext, job_id: UUID) -> Job:
+        """Return a child as one that has ended, with what the test says of it."""
+        sent = next((sent for sent in self._record().children if sent.id == job_id), None)
+        if sent is None:
+            raise JobNotFound(f"No job has the id {job_id}: the handler sent no such child")
+        data = None if sent.payload is None else jsonb.dumps(sent.payload)
+        row = fresh(NewJob(sent.id, sent.task, data, parent=job.id), self._clock.now())
+        try:
+            result = await RecordedChild(sent.id, sent.task, self._results).result()
+        except UsageError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the test gave it, as what the child fails with
+            row.end(JobState.FAILED, self._clock.now())
+            row.output = error_output(error)
+        else:
+            row.end(JobState.COMPLETED, self._clock.now())
+            row.output = None if result is None else jsonb.dumps(result)
+        return as_job(row)
 
     def transaction(self, job: JobContext, connection: Any) -> AbstractAsyncContextManager[Any]:
         """Refuse: there is no database."""
@@ -220,7 +253,7 @@ async def perform(
     async with AsyncExitStack() as stack:
         make = catalog.resources
         resources = None if make is None else await stack.enter_async_context(make())
-        host = RecordingHost(sender, resources, results or {})
+        host = RecordingHost(sender, resources, results or {}, clock)
         job = JobContext(claimed, task.name, host, clock.monotonic() + DEADLINE)
         host.performed = Performed(task.name, job)
         performed.append(host.performed)

@@ -15,6 +15,8 @@ CALLS = frozenset(
     {
         "claim",
         "settle",
+        "suspend",
+        "spawn",
         "beat",
         "leave",
         "idle",

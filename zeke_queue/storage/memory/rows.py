@@ -59,6 +59,8 @@ class Row:
     parent: UUID | None
     meta: str | None
     hold: Hold | None
+    waits_for: UUID | None = None
+    awaited: bool = False
     history: tuple[Attempt, ...] = ()
     archived_on: datetime | None = None
 
@@ -79,8 +81,17 @@ class Row:
         """Return to waiting, to start after so many seconds."""
         self.state = state
         self.start_after = now + timedelta(seconds=seconds)
-        self.completed_on, self.worker = None, None
+        self.completed_on, self.worker, self.waits_for = None, None, None
         self.keep_until = now + A_CENTURY
+
+    def wait_for(self, child: UUID, state: JobState, now: datetime) -> None:
+        """Return to waiting until another job has ended: no claim finds it before."""
+        self.wait(state, now)
+        self.start_after, self.waits_for = now + A_CENTURY, child
+
+    def wake(self, now: datetime) -> None:
+        """Be due, for what was waited for has ended."""
+        self.start_after, self.waits_for = now, None
 
     def end(self, state: JobState, now: datetime) -> None:
         """Reach a final state; the worker stays, as the one who held the job last."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from zeke_queue.model import JobState
+from zeke_queue.model import FINAL, JobState
 from zeke_queue.storage.memory.uniqueness import held_in
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from zeke_queue.storage.memory.tables import Plan, Tables
     from zeke_queue.storage.memory.uniqueness import Hold
     from zeke_queue.storage.memory.waking import Bells
+
+
+def _id(row: Row) -> UUID:
+    return row.id
 
 
 class Scope(Protocol):
@@ -45,6 +49,14 @@ class Scope(Protocol):
 
     def holder(self, hold: Hold) -> UUID | None:
         """Return the job that has what only one may have."""
+        ...
+
+    def waiting_for(self, job_id: UUID) -> list[Row]:
+        """Return the rows that wait for a job's end, by id, to look at."""
+        ...
+
+    def awaited_children(self, job_id: UUID) -> list[Row]:
+        """Return the rows that have not ended and whose parent, this job, waits for them, by id."""
         ...
 
     def change(self, row: Row) -> Row:
@@ -101,6 +113,14 @@ class Direct:
     def active(self) -> Iterable[Row]:
         """Return the active rows."""
         return self._tables.active.values()
+
+    def waiting_for(self, job_id: UUID) -> list[Row]:
+        """Return the rows that wait for a job's end."""
+        return sorted(self._tables.waiting_for(job_id), key=_id)
+
+    def awaited_children(self, job_id: UUID) -> list[Row]:
+        """Return a job's children that it waits for."""
+        return sorted(self._tables.awaited_children(job_id), key=_id)
 
     def change(self, row: Row) -> Row:
         """Take the row out of the indexes, to be stored again when it has changed."""
@@ -162,6 +182,16 @@ class Pending:
     def holder(self, hold: Hold) -> UUID | None:
         """Return the holder as this transaction left it."""
         return self._held[hold] if hold in self._held else self._tables.held.get(hold)
+
+    def waiting_for(self, job_id: UUID) -> list[Row]:
+        """Return the rows that wait for a job's end, as this transaction left them: none begins to in one."""
+        rows = (self._rows.get(row.id, row) for row in self._tables.waiting_for(job_id))
+        return sorted((row for row in rows if row.waits_for == job_id), key=_id)
+
+    def awaited_children(self, job_id: UUID) -> list[Row]:
+        """Return a job's children that it waits for: none becomes one in a transaction."""
+        rows = (self._rows.get(row.id, row) for row in self._tables.awaited_children(job_id))
+        return sorted((row for row in rows if row.state not in FINAL), key=_id)
 
     def change(self, row: Row) -> Row:
         """Lock the row and what it holds, and return a copy, or the copy that was made before."""

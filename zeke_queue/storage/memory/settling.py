@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from zeke_queue.core import failure, jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
-from zeke_queue.model import JobState, Overdue, Released
+from zeke_queue.model import FINAL, JobState, Overdue, Released
 from zeke_queue.storage.memory.rows import A_CENTURY
 from zeke_queue.storage.memory.uniqueness import held_in
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Completed, Extended, Failed, WorkerInfo
+    from zeke_queue.model import Completed, Extended, Failed, Waiting, WorkerInfo
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.scope import Scope
 
@@ -86,6 +86,61 @@ def give_back(
     return changed
 
 
+def suspend(scope: Scope, now: datetime, waiting: Iterable[Waiting], *, again: bool) -> set[UUID]:
+    """Let active jobs wait for others, the lower id first."""
+    changed: set[UUID] = set()
+    for job_id, attempt, child_id in sorted(waiting):
+        row = scope.row(job_id)
+        if row is None or row.attempt != attempt:
+            continue
+        if row.state is not JobState.ACTIVE:
+            released = Released(job_id, attempt)
+            if again and _was_given_back(row, released, ""):
+                changed.add(job_id)
+            continue
+        child = scope.row(child_id)
+        if child is not None and child.id != job_id and child.state not in FINAL:
+            if not child.awaited:
+                await_end(scope, child)
+            _suspend(scope, row, child_id, now)
+        else:
+            row = scope.change(row)
+            _release(scope, row, Released(job_id, attempt), now)
+            scope.store(row)
+        changed.add(job_id)
+    return changed
+
+
+def _suspend(scope: Scope, row: Row, child_id: UUID, now: datetime) -> None:
+    state = TRANSITIONS[row.state, Event.RELEASE]
+    row = scope.change(row)
+    if (other := _in_the_way(scope, row, state)) is not None:
+        _supersede(row, other, None, now)
+    else:
+        row.wait_for(child_id, state, now)
+    scope.store(row)
+
+
+def await_end(scope: Scope, row: Row) -> None:
+    """Mark a row as one for whose end another job waits."""
+    row = scope.change(row)
+    row.awaited = True
+    scope.store(row)
+
+
+def wake(scope: Scope, now: datetime, ended: Iterable[UUID], passed: Callable[[UUID], bool]) -> None:
+    """Let jobs go on that wait for those which have ended, but for those that others have locked."""
+    for job_id in ended:
+        child = scope.row(job_id)
+        if child is None or not child.awaited or child.state not in FINAL:
+            continue
+        for parent in scope.waiting_for(job_id):
+            if not passed(parent.id):
+                row = scope.change(parent)
+                row.wake(now)
+                scope.store(row)
+
+
 def _fail(scope: Scope, row: Row, outcome: Failed, error: str, now: datetime) -> None:
     if outcome.retry_in is None:
         row.remember(outcome.final, error, now)
@@ -138,15 +193,19 @@ def _superseded(row: Row) -> bool:
 
 
 def cancel(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
-    """End jobs that wait or run; their output stays as it was."""
+    """End jobs that wait or run, and the children they wait for; their output stays as it was."""
     changed: set[UUID] = set()
-    for job_id in ids:
+    asked = list(ids)
+    while asked:
+        job_id = asked.pop()
         row = scope.row(job_id)
         if row is not None and (state := TRANSITIONS.get((row.state, Event.CANCEL))) is not None:
             row = scope.change(row)
             row.end(state, now)
+            row.waits_for = None
             scope.store(row)
             changed.add(job_id)
+            asked += (child.id for child in scope.awaited_children(job_id))
     return changed
 
 

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
-from zeke_queue.errors import UsageError
+from zeke_queue.errors import LeaseLost, UsageError
 from zeke_queue.model import JobState, Want
 from zeke_queue.storage.memory import settling
 from zeke_queue.storage.memory.claiming import choose
 from zeke_queue.storage.memory.locks import Locks
 from zeke_queue.storage.memory.reading import MemoryReader
-from zeke_queue.storage.memory.rows import as_claimed, as_job, planted
+from zeke_queue.storage.memory.rows import as_claimed, as_job, fresh, planted
 from zeke_queue.storage.memory.schedules import MemoryAdmin
 from zeke_queue.storage.memory.scope import Direct
 from zeke_queue.storage.memory.tables import Tables
@@ -34,7 +34,17 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.clock import Clock
-    from zeke_queue.model import Claimed, Extended, Job, JobEvent, QueueSettings, Schedule, WorkerInfo
+    from zeke_queue.model import (
+        Claimed,
+        Extended,
+        Job,
+        JobEvent,
+        NewJob,
+        QueueSettings,
+        Schedule,
+        Waiting,
+        WorkerInfo,
+    )
     from zeke_queue.rng import Entropy
     from zeke_queue.storage.memory.claiming import Line
     from zeke_queue.storage.memory.locks import Lock
@@ -94,6 +104,38 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
             self._direct.store(row)
             claimed.append(as_claimed(row))
         return claimed
+
+    async def spawn(self, child: NewJob, attempt: int) -> UUID | None:
+        """Insert a job that its parent waits for, if that is active at this attempt."""
+        parent, row = child.parent, fresh(child, self._clock.now())
+        if self._locks.any and parent is not None:
+            await self._locks.clear(lambda: [parent, *self._locks_of_new([row])])
+        held = None if parent is None else self._tables.active.get(parent)
+        if held is None or held.attempt != attempt:
+            raise LeaseLost(parent)
+        settling.insert(self._direct, [row])
+        if (inserted := self._tables.jobs.get(child.id)) is not None and not inserted.awaited:
+            settling.await_end(self._direct, inserted)
+        return child.id if self._tables.known(child.id) else None
+
+    async def suspend(self, waiting: Sequence[Waiting], *, again: bool = False) -> set[UUID]:
+        """Let active jobs wait for the end of others."""
+        now = self._clock.now()
+        if self._locks.any:
+            await self._locks.clear(lambda: self._locks_of_waiting(waiting))
+        return settling.suspend(self._direct, now, waiting, again=again)
+
+    async def wake_parents(self, limit: int) -> int:
+        """Let jobs go on whose child has ended without their having been told."""
+        check_limit(limit)
+        now = self._clock.now()
+        free = (row for row in self._tables.overlooked() if not self._locks.taken(row.id))
+        found = sorted(free, key=lambda row: row.id)[:limit]
+        for row in found:
+            parent = self._direct.change(row)
+            parent.wake(now)
+            self._direct.store(parent)
+        return len(found)
 
     async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
         """Move deadlines of active jobs."""
@@ -244,6 +286,15 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
             row = self._tables.jobs.get(job_id)
             if row is not None and row.state is JobState.ACTIVE and row.attempt == attempt:
                 yield job_id
+
+    def _locks_of_waiting(self, waiting: Sequence[Waiting]) -> Iterator[Lock]:
+        for job_id, attempt, child in waiting:
+            row = self._tables.jobs.get(job_id)
+            if row is not None and row.state is JobState.ACTIVE and row.attempt == attempt:
+                yield job_id
+                yield child
+                if row.hold is not None:
+                    yield row.hold
 
     def _locks_of_returning(self, ids: Sequence[UUID], event: Event) -> Iterator[Lock]:
         for job_id in ids:

@@ -17,7 +17,7 @@ from zeke_queue.storage.memory.claiming import Line
 from zeke_queue.storage.memory.uniqueness import held_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
     from uuid import UUID
 
@@ -49,6 +49,8 @@ class Tables:
         self.held: dict[Hold, UUID] = {}
         self.lines: defaultdict[str, Line] = defaultdict(Line)
         self.active: dict[UUID, Row] = {}
+        self.waiting: dict[UUID, dict[UUID, Row]] = {}
+        self._children: dict[UUID, dict[UUID, Row]] = {}
         self.counts: defaultdict[str, dict[JobState, int]] = defaultdict(dict)
         self._held_by: defaultdict[UUID | None, dict[UUID, Row]] = defaultdict(dict)
         self._ended: list[tuple[datetime, int, UUID]] = []
@@ -68,6 +70,10 @@ class Tables:
             del held[row.id]
             if not held:
                 del self._held_by[row.worker]
+        if row.waits_for is not None:
+            _drop(self.waiting, row.waits_for, row.id)
+        if row.awaited and row.parent is not None:
+            _drop(self._children, row.parent, row.id)
 
     def put_in(self, row: Row) -> None:
         """Store a live row as it now is, new or changed."""
@@ -82,6 +88,10 @@ class Tables:
             self.active[row.id] = self._held_by[row.worker][row.id] = row
         elif row.completed_on is not None:
             heappush(self._ended, (row.completed_on, row.id.int, row.id))
+        if row.waits_for is not None and row.waits:
+            self.waiting.setdefault(row.waits_for, {})[row.id] = row
+        if row.awaited and row.parent is not None and state not in FINAL:
+            self._children.setdefault(row.parent, {})[row.id] = row
 
     def known(self, job_id: UUID) -> bool:
         """Tell whether a job of this id is live or archived."""
@@ -90,6 +100,21 @@ class Tables:
     def held_by(self, worker: UUID) -> dict[UUID, Row]:
         """Return the active rows of a worker."""
         return self._held_by.get(worker, {})
+
+    def waiting_for(self, job_id: UUID) -> Iterable[Row]:
+        """Return the rows that wait for a job's end."""
+        return self.waiting.get(job_id, {}).values()
+
+    def overlooked(self) -> Iterator[Row]:
+        """Yield the rows that wait for the end of a job that has ended, or is gone."""
+        for job_id, parents in self.waiting.items():
+            child = self.jobs.get(job_id)
+            if child is None or child.state in FINAL:
+                yield from parents.values()
+
+    def awaited_children(self, job_id: UUID) -> Iterable[Row]:
+        """Return the rows that have not ended and whose parent, this job, waits for them."""
+        return self._children.get(job_id, {}).values()
 
     def room(self, name: str) -> int | None:
         """Return how many more jobs of a queue may become active: None is any number."""
@@ -139,3 +164,10 @@ class Tables:
             row = self.archive.get(job_id)
             if row is not None and row.archived_on == archived:
                 yield row
+
+
+def _drop(index: dict[UUID, dict[UUID, Row]], key: UUID, job_id: UUID) -> None:
+    rows = index.get(key, {})
+    rows.pop(job_id, None)
+    if not rows:
+        index.pop(key, None)

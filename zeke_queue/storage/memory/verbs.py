@@ -14,7 +14,7 @@ from zeke_queue.storage.memory import schedules, settling
 from zeke_queue.storage.memory.rows import fresh, normal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -63,7 +63,9 @@ class MemoryVerbs:
                 lambda: self._locks_of_settled([*completed, *failed, *released]), self._scope.owner
             )
         changed = settling.complete(self._scope, now, completions, again=again)
-        return changed | settling.give_back(self._scope, now, failures, released, again=again)
+        changed |= settling.give_back(self._scope, now, failures, released, again=again)
+        self._wake(now, changed)
+        return changed
 
     async def overdue(self, limit: int) -> list[Overdue]:
         """Find active jobs past their deadline or held by a dead worker, and lock them."""
@@ -82,7 +84,9 @@ class MemoryVerbs:
         now = self._begin()
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_unended(ids), self._scope.owner)
-        return settling.cancel(self._scope, now, ids)
+        cancelled = settling.cancel(self._scope, now, ids)
+        self._wake(now, cancelled)
+        return cancelled
 
     async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
         """Lock schedules whose next tick is due or not known; returns the time to decide by, and them."""
@@ -100,6 +104,11 @@ class MemoryVerbs:
         if self._locks.any:
             await self._locks.clear(lambda: [name], self._scope.owner)
         schedules.serve(self._scope, name, last_tick, next_tick)
+
+    def _wake(self, now: datetime, changed: Iterable[UUID]) -> None:
+        """Let jobs go on that wait for those of these which have ended."""
+        owner = self._scope.owner
+        settling.wake(self._scope, now, sorted(changed), lambda job_id: self._locks.taken(job_id, owner))
 
     def _begin(self) -> datetime:
         """Return the statement's time, before it waits for anything, as ``statement_timestamp`` is."""
@@ -126,6 +135,9 @@ class MemoryVerbs:
             row = self._scope.row(job_id)
             if row is not None and row.state not in FINAL:
                 yield job_id
+                yield from self._locks_of_unended(
+                    [child.id for child in self._scope.awaited_children(job_id)]
+                )
 
 
 def _insert_order(row: Row) -> tuple[str, str]:

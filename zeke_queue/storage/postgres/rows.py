@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
     from psycopg.abc import AdaptContext, Buffer
 
-    from zeke_queue.model import Completed, Extended, Failed, NewJob, Released
+    from zeke_queue.model import Completed, Extended, Failed, NewJob, Released, Waiting
 
 Row = tuple[Any, ...]
 
@@ -164,6 +164,7 @@ class Outcomes:
         completed: Iterable[Completed] = (),
         failed: Iterable[Failed] = (),
         released: Iterable[Released] = (),
+        waiting: Iterable[Waiting] = (),
     ) -> None:
         self.rows: list[tuple[UUID, int, str, int | None, str | None, bool]] = [
             *((c.id, c.attempt, "completed", None, c.output, False) for c in completed),
@@ -179,6 +180,7 @@ class Outcomes:
                 for f in failed
             ),
             *((r.id, r.attempt, "created", microseconds(r.delay), None, False) for r in released),
+            *((w.id, w.attempt, "created", 0, None, False) for w in waiting),
         ]
 
     @property

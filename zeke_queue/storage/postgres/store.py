@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from zeke_queue.clock import SystemClock
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.clock import Clock
-    from zeke_queue.model import Claimed, Extended, JobEvent, NewJob, Want, WorkerInfo
+    from zeke_queue.model import Claimed, Extended, JobEvent, NewJob, Waiting, Want, WorkerInfo
     from zeke_queue.storage.postgres.transaction import PostgresTransaction
 
 
@@ -100,6 +101,24 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
     async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
         """Lease due jobs of several queues at once, in claim order."""
         return await self._claims.claim(worker, wants, check_limit(limit))
+
+    async def spawn(self, child: NewJob, attempt: int) -> UUID | None:
+        """Insert a job that its parent waits for."""
+        return await self._in_transaction(lambda verbs: verbs.insert_child(child, attempt))
+
+    async def suspend(self, waiting: Sequence[Waiting], *, again: bool = False) -> set[UUID]:
+        """Let active jobs wait for the end of others, each in a transaction of its own."""
+        changed: set[UUID] = set()
+        for one in sorted(waiting):
+            changed |= await self._in_transaction(partial(PostgresVerbs.suspend_one, waiting=one))
+        if again and len(changed) < len(waiting):
+            asked = rows.Outcomes(waiting=[one for one in waiting if one.id not in changed]).parameters()
+            changed |= {row[0] for row in await self._session.run("settled_before", asked)}
+        return changed
+
+    async def wake_parents(self, limit: int) -> int:
+        """Let jobs go on whose child has ended without their having been told."""
+        return len(await self._session.run("wake_overlooked", self._channels, limit=check_limit(limit)))
 
     async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
         """Move deadlines of active jobs."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg.errors import UniqueViolation
 
 from zeke_queue.core import failure, jsonb
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import BadOption, LeaseLost
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.rows import Outcomes
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.model import Completed, Failed, NewJob, Overdue, Released, Schedule
+    from zeke_queue.model import Completed, Failed, NewJob, Overdue, Released, Schedule, Waiting
+    from zeke_queue.storage.postgres.rows import Row
     from zeke_queue.storage.postgres.session import Runner
 
 _HOLDER_LOOKS: Final = 3
@@ -95,7 +96,8 @@ class PostgresVerbs:
             changed = await self._settle(Outcomes(completed, failed, released))
         if again and len(changed) < number:
             asked = Outcomes(completed, failed, released).parameters()
-            changed.update(row[0] for row in await self._runner.run("settled_before", asked))
+            # An earlier try may have ended a job and not come to wake who waits for it.
+            changed |= await self._woken_for(await self._runner.run("settled_before", asked))
         return changed
 
     async def _settle(self, outcomes: Outcomes) -> set[UUID]:
@@ -138,9 +140,45 @@ class PostgresVerbs:
         return [rows.overdue(row) for row in await self._runner.run("overdue", limit=check_limit(limit))]
 
     async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Cancel jobs that wait or run."""
-        await self._lock_in_order(ids)
-        return await self._ids("cancel", {"ids": list(ids)}) if ids else set()
+        """Cancel jobs that wait or run, and the children that they wait for."""
+        return await self._in_transaction(lambda verbs: verbs.cancel_families(ids)) if ids else set()
+
+    async def cancel_families(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Cancel jobs and, generation by generation, the children that those wait for, in a transaction.
+
+        A child that is sent meanwhile locks its parent first, so either it is found here, or it finds its
+        parent cancelled.
+        """
+        cancelled: set[UUID] = set()
+        asked = list(ids)
+        while asked:
+            await self._lock_in_order(asked)
+            these = await self._ids("cancel", {"ids": asked})
+            cancelled |= these
+            found = await self._runner.run("children", {"ids": list(these)}) if these else []
+            asked = [row[0] for row in found]
+        return cancelled
+
+    async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
+        """Insert a job that its parent waits for, in a transaction, if that is active at this attempt."""
+        held = await self._runner.run("hold_parent", {"id": child.parent, "attempt": attempt})
+        if not held:
+            raise LeaseLost(child.parent)
+        (inserted,) = await self.insert([child])
+        if inserted is not None:
+            await self._runner.run("await", {"id": inserted})
+        return inserted
+
+    async def suspend_one(self, waiting: Waiting) -> set[UUID]:
+        """Let a job wait for another one, in a transaction; the parent is locked before its child."""
+        await self._runner.run("lock_jobs", {"ids": [waiting.id]})
+        await self._runner.run("lock_jobs", {"ids": [waiting.child]})
+        outcomes = Outcomes(waiting=[waiting])
+        try:
+            async with self._runner.atomic():
+                return await self._ids("suspend", waiting._asdict())
+        except UniqueViolation:
+            return await self._settle_one(outcomes)
 
     async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
         """Lock schedules whose next tick is due or not known."""
@@ -189,7 +227,18 @@ class PostgresVerbs:
 
     async def _ids(self, name: str, parameters: dict[str, Any]) -> set[UUID]:
         """Run a statement that changes jobs and tells who waits for that; returns the ids that it changed."""
-        return {row[0] for row in await self._runner.run(name, parameters | self._channels)}
+        return await self._woken_for(await self._runner.run(name, parameters | self._channels))
+
+    async def _woken_for(self, changed: Sequence[Row]) -> set[UUID]:
+        """Wake jobs that wait for those which have ended; returns the ids of all that were changed.
+
+        A statement sees what stood when it began, and a parent may have begun to wait for a job that this one
+        ended while it waited for the lock, so it takes one more. Should that one be lost, a sweep makes good.
+        """
+        awaited = [row[0] for row in changed if len(row) > 1 and row[1] is True]
+        if awaited:
+            await self._runner.run("wake_parents", {"ids": awaited} | self._channels)
+        return {row[0] for row in changed}
 
 
 def check_limit(limit: int, most: int | None = None) -> int:

@@ -49,7 +49,7 @@ archived as (
         keepuntil,
         on_complete,
         output,
-        attempt, worker, policy, groupkey, parent, meta, retrydelaymax, history, archivedon
+        attempt, worker, policy, groupkey, parent, meta, retrydelaymax, waitsfor, awaited, history, archivedon
     )
     select
         id,
@@ -78,6 +78,8 @@ archived as (
         parent,
         meta,
         retrydelaymax,
+        waitsfor,
+        awaited,
         history,
         coalesce(%(now)s::timestamptz, statement_timestamp())
     from gone

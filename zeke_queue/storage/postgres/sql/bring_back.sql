@@ -8,6 +8,7 @@ with done as (
         completedon = null,
         keepuntil = coalesce(%(now)s::timestamptz, statement_timestamp()) + interval '876000 hours',
         worker = null,
+        waitsfor = null,
         retrylimit = case
             when %(state)s::{schema}.job_state = 'retry' then greatest(job.retrylimit, job.retrycount + 1)
             else job.retrylimit

@@ -4,13 +4,14 @@ with done as (
     update {schema}.job
     set
         state = 'cancelled',
-        completedon = coalesce(%(now)s::timestamptz, statement_timestamp())
+        completedon = coalesce(%(now)s::timestamptz, statement_timestamp()),
+        waitsfor = null
     from (
         select * from unnest(%(ids)s::uuid[]) as asked (id)
         order by asked.id
     ) as given
     where job.id = any(array[given.id]) and job.state between 'created' and 'active'
-    returning job.id, job.name
+    returning job.id, job.name, job.awaited
 ),
 
 told as (
@@ -46,6 +47,7 @@ woken as (
 
 select
     id,
+    awaited,
     (select count(*) from told) as told,
     (select count(*) from woken) as woken
 from done

@@ -26,7 +26,7 @@ with done as (
         job.id = any(array[outcome.id])
         and job.attempt = outcome.attempt
         and job.state between 'active' and 'active'
-    returning job.id, job.name
+    returning job.id, job.name, job.awaited
 ),
 
 told as (
@@ -62,6 +62,7 @@ woken as (
 
 select
     id,
+    awaited,
     (select count(*) from told) as told,
     (select count(*) from woken) as woken
 from done

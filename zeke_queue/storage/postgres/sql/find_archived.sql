@@ -3,7 +3,8 @@
 select
     id, name, state::text, data, priority, attempt, retrycount, retrylimit, retrydelay, retrybackoff,
     retrydelaymax, startafter, startedon, singletonkey, singletonon, extract(epoch from expirein)::float8,
-    createdon, completedon, keepuntil, output, worker, policy, groupkey, parent, meta, history,
+    createdon, completedon, keepuntil, output, worker, policy, groupkey, parent, meta, waitsfor, awaited,
+    history,
     archivedon
 from {schema}.archive
 where

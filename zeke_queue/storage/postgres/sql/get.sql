@@ -1,7 +1,8 @@
 select
     id, name, state::text, data, priority, attempt, retrycount, retrylimit, retrydelay, retrybackoff,
     retrydelaymax, startafter, startedon, singletonkey, singletonon, extract(epoch from expirein)::float8,
-    createdon, completedon, keepuntil, output, worker, policy, groupkey, parent, meta, history,
+    createdon, completedon, keepuntil, output, worker, policy, groupkey, parent, meta, waitsfor, awaited,
+    history,
     null::timestamptz as archivedon
 from {schema}.job
 where id = any(%(ids)s::uuid[])
@@ -9,6 +10,7 @@ union all
 select
     id, name, state::text, data, priority, attempt, retrycount, retrylimit, retrydelay, retrybackoff,
     retrydelaymax, startafter, startedon, singletonkey, singletonon, extract(epoch from expirein)::float8,
-    createdon, completedon, keepuntil, output, worker, policy, groupkey, parent, meta, history, archivedon
+    createdon, completedon, keepuntil, output, worker, policy, groupkey, parent, meta, waitsfor, awaited,
+    history, archivedon
 from {schema}.archive
 where id = any(%(ids)s::uuid[])

@@ -58,7 +58,8 @@ with done as (
         job.id = any(array[outcome.id])
         and job.attempt = outcome.attempt
         and job.state between 'active' and 'active'
-    returning job.id, job.name, job.startafter, job.state
+    returning
+        job.id, job.name, job.startafter, job.state, job.awaited and job.state > 'active' as awaited
 ),
 
 told as (
@@ -99,6 +100,7 @@ woken as (
 
 select
     id,
+    awaited,
     (select count(*) from told) as told,
     (select count(*) from woken) as woken
 from done

@@ -1,5 +1,7 @@
 -- Returns the jobs that already are as these outcomes ask, at the same attempt.
-select job.id
+select
+    job.id,
+    job.awaited and outcome.ended as awaited
 from (
     select
         given.id,

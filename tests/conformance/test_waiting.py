@@ -1,0 +1,345 @@
+"""Jobs that wait for others: sent once, waited for without holding a place, woken, cancelled together."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from uuid import UUID
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.conformance.driver import ANNA, BERT, BOOM, Driver, is_kept_waiting, rolled_back, soon
+from tests.conformance.planting import Plant
+from zeke_queue.errors import BadOption, LeaseLost
+from zeke_queue.model import Failed, JobState, QueueSettings, Waiting
+from zeke_queue.storage.store import Storage
+
+CENTURY = timedelta(days=36_500)
+
+
+async def test_a_job_that_waits_returns_to_created_and_is_out_of_reach(
+    jobs: Driver, clock: FrozenClock
+) -> None:
+    parent = await jobs.running()
+    child = await jobs.spawn(parent)
+    clock.advance(3)
+    assert await jobs.wait_for(child, parent)
+    stored = await jobs.look(parent.id)
+    assert (stored.state, stored.waits_for, stored.worker) == (JobState.CREATED, child, None)
+    assert (stored.start_after, stored.keep_until) == (clock.now() + CENTURY, clock.now() + CENTURY)
+    assert (stored.retry_count, stored.attempt, stored.completed_on) == (0, 1, None)
+    clock.advance(3600)
+    assert await jobs.claim() == []
+
+
+@pytest.mark.parametrize("end", [JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED])
+async def test_the_end_of_the_child_wakes_its_parent_whatever_end_it_is(
+    storage: Storage, jobs: Driver, clock: FrozenClock, end: JobState
+) -> None:
+    parent = await jobs.running()
+    child = await jobs.spawn(parent)
+    assert await jobs.wait_for(child, parent)
+    clock.advance(60)
+    held = await jobs.claim_one("errand")
+    if end is JobState.CANCELLED:
+        assert await storage.cancel([child]) == {child}
+    elif end is JobState.COMPLETED:
+        assert await jobs.complete(held)
+    else:
+        assert await jobs.fail(held, final=end)
+    stored = await jobs.look(parent.id)
+    assert (stored.state, stored.waits_for, stored.start_after) == (JobState.CREATED, None, clock.now())
+    again = await jobs.claim_one()
+    assert (again.id, again.attempt, again.retry_count) == (parent.id, 2, 0)
+
+
+async def test_a_child_that_is_tried_again_wakes_nobody(jobs: Driver) -> None:
+    parent = await jobs.running()
+    child = await jobs.spawn(parent)
+    assert await jobs.wait_for(child, parent)
+    assert await jobs.fail(await jobs.claim_one("errand"), retry_in=0)
+    assert await jobs.release(await jobs.claim_one("errand"))
+    assert (await jobs.look(parent.id)).waits_for == child
+    assert await jobs.claim() == []
+
+
+async def test_who_waits_for_a_job_that_has_ended_is_due_at_once(jobs: Driver, clock: FrozenClock) -> None:
+    parent = await jobs.running()
+    child = await jobs.spawn(parent)
+    assert await jobs.complete(await jobs.claim_one("errand"))
+    assert await jobs.wait_for(child, parent)
+    stored = await jobs.look(parent.id)
+    assert (stored.state, stored.waits_for, stored.start_after) == (JobState.CREATED, None, clock.now())
+
+
+async def test_who_waits_for_a_job_that_is_not_there_or_for_itself_is_due_at_once(jobs: Driver) -> None:
+    for which in ("nobody", "itself"):
+        parent = await jobs.running()
+        assert await jobs.wait_for(jobs.new_id() if which == "nobody" else parent.id, parent)
+        assert (await jobs.claim_one()).id == parent.id
+
+
+async def test_several_may_wait_for_one_job_that_is_nobodys_child(jobs: Driver) -> None:
+    errand = await jobs.send("errand")
+    first, second = await jobs.running(), await jobs.running()
+    assert await jobs.wait_for(errand, second)
+    assert await jobs.wait_for(errand, first)
+    stored = await jobs.look(errand)
+    assert stored.awaited is True
+    assert await jobs.complete(await jobs.claim_one("errand"))
+    assert {job.id for job in await jobs.claim()} == {first.id, second.id}
+
+
+async def test_a_child_is_sent_once_and_marked(storage: Storage, jobs: Driver) -> None:
+    parent = await jobs.running()
+    child = jobs.new("errand", parent=parent.id, data='{"n": 1}')
+    assert await storage.spawn(child, 1) == child.id
+    assert await storage.spawn(child, 1) == child.id
+    stored = await jobs.look(child.id)
+    assert (stored.parent, stored.awaited, stored.data) == (parent.id, True, {"n": 1})
+    assert len(await jobs.claim("errand")) == 1
+
+
+async def test_a_child_that_was_archived_is_not_sent_again(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    parent = await jobs.running()
+    child = jobs.new("errand", parent=parent.id)
+    assert await storage.spawn(child, 1) == child.id
+    assert await jobs.complete(await jobs.claim_one("errand"))
+    clock.advance(10)
+    assert await storage.archive(5, 10) == 1
+    assert await storage.spawn(child, 1) == child.id
+    assert await jobs.claim("errand") == []
+    stored = await jobs.look(child.id)
+    assert stored.awaited is True
+    assert await jobs.wait_for(child.id, parent)
+    assert (await jobs.look(parent.id)).waits_for is None
+
+
+async def test_a_child_that_a_rule_refuses_is_not_sent(storage: Storage, jobs: Driver) -> None:
+    parent = await jobs.running()
+    await jobs.send("errand", singleton_key="k")
+    child = jobs.new("errand", parent=parent.id, singleton_key="k")
+    assert await storage.spawn(child, 1) is None
+
+
+@pytest.mark.parametrize("case", ["cancelled", "given to another", "settled", "unknown", "no parent"])
+async def test_who_has_lost_the_parent_sends_no_child(storage: Storage, jobs: Driver, case: str) -> None:
+    parent = await jobs.running()
+    if case == "cancelled":
+        await storage.cancel([parent.id])
+    elif case == "given to another":
+        assert await jobs.release(parent)
+        await jobs.claim_one(worker=BERT)
+    elif case == "settled":
+        assert await jobs.complete(parent)
+    whose = {"unknown": jobs.new_id(), "no parent": None}.get(case, parent.id)
+    child = jobs.new("errand", parent=whose)
+    with pytest.raises(LeaseLost):
+        await storage.spawn(child, parent.attempt)
+    assert await jobs.claim("errand") == []
+
+
+@pytest.mark.parametrize("case", ["cancelled", "given to another", "settled", "waiting already", "unknown"])
+async def test_a_wait_is_fenced(storage: Storage, jobs: Driver, case: str) -> None:
+    parent = await jobs.running()
+    child = await jobs.spawn(parent)
+    if case == "cancelled":
+        await storage.cancel([parent.id])
+    elif case == "given to another":
+        assert await jobs.release(parent)
+        await jobs.claim_one(worker=BERT)
+    elif case == "settled":
+        assert await jobs.complete(parent)
+    elif case == "waiting already":
+        assert await jobs.wait_for(child, parent)
+    which = jobs.new_id() if case == "unknown" else parent.id
+    before = await storage.get([parent.id, child])
+    assert await storage.suspend([Waiting(which, parent.attempt, child)]) == set()
+    assert await storage.get([parent.id, child]) == before
+
+
+async def test_a_wait_whose_answer_was_lost_counts_when_it_is_said_again(jobs: Driver) -> None:
+    parent = await jobs.running()
+    child = await jobs.spawn(parent)
+    assert await jobs.wait_for(child, parent)
+    assert await jobs.wait_for(child, parent, again=True)
+    assert await jobs.complete(await jobs.claim_one("errand"))
+    assert await jobs.wait_for(child, parent, again=True)
+    await jobs.claim_one()
+    assert not await jobs.wait_for(child, parent, again=True)
+
+
+async def test_an_end_whose_answer_was_lost_wakes_all_the_same(jobs: Driver) -> None:
+    parent = await jobs.running()
+    child = await jobs.spawn(parent)
+    assert await jobs.wait_for(child, parent)
+    held = await jobs.claim_one("errand")
+    assert await jobs.complete(held, "1")
+    assert await jobs.complete(held, "1", again=True)
+    assert (await jobs.claim_one()).id == parent.id
+
+
+async def test_a_job_that_waits_takes_no_place_of_a_limit(storage: Storage, jobs: Driver) -> None:
+    await storage.declare_queues([QueueSettings("mail", 1)])
+    parent = await jobs.running()
+    other = await jobs.send()
+    assert await jobs.claim() == []
+    assert await jobs.wait_for(await jobs.spawn(parent), parent)
+    assert (await jobs.claim_one()).id == other
+
+
+async def test_a_job_that_cannot_wait_again_ends_failed_and_says_who_took_its_place(
+    storage: Storage, jobs: Driver
+) -> None:
+    parent = await jobs.running(singleton_key="__pgboss__singleton_queue")
+    child = await jobs.spawn(parent)
+    rival = await jobs.send(singleton_key="__pgboss__singleton_queue")
+    assert await jobs.wait_for(child, parent)
+    stored = await jobs.look(parent.id)
+    assert (stored.state, stored.output["superseded_by"]) == (JobState.FAILED, str(rival))
+    assert stored.waits_for is None
+
+
+async def test_cancelling_a_job_cancels_the_children_that_it_waits_for(
+    storage: Storage, jobs: Driver
+) -> None:
+    parent = await jobs.running()
+    waiting, running = await jobs.spawn(parent, "later"), await jobs.spawn(parent)
+    held = await jobs.claim_one("errand")
+    other = await jobs.send("errand", parent=parent.id)
+    assert await jobs.wait_for(running, parent)
+    assert await storage.cancel([parent.id]) == {parent.id, waiting, running}
+    assert (await jobs.look(parent.id)).waits_for is None
+    assert (await jobs.look(other)).state is JobState.CREATED
+    assert not await jobs.complete(held)
+
+
+async def test_cancelling_goes_down_the_generations_and_not_beside(storage: Storage, jobs: Driver) -> None:
+    parent = await jobs.running()
+    child_id = await jobs.spawn(parent)
+    child = await jobs.claim_one("errand")
+    grandchild = await jobs.spawn(child, "small errand")
+    assert await jobs.wait_for(grandchild, child)
+    assert await jobs.wait_for(child_id, parent)
+    stranger = await jobs.running("stranger")
+    assert await jobs.wait_for(child_id, stranger)
+    assert await storage.cancel([parent.id]) == {parent.id, child_id, grandchild}
+    assert (await jobs.claim_one("stranger")).id == stranger.id
+
+
+async def test_a_job_that_has_ended_takes_no_children_along(storage: Storage, jobs: Driver) -> None:
+    parent = await jobs.running()
+    child = await jobs.spawn(parent)
+    assert await jobs.complete(parent)
+    assert await storage.cancel([parent.id]) == set()
+    assert (await jobs.look(child)).state is JobState.CREATED
+
+
+async def test_a_job_that_waited_and_was_cancelled_is_due_at_once_when_resumed(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    parent = await jobs.running()
+    child = await jobs.spawn(parent)
+    assert await jobs.wait_for(child, parent)
+    assert await storage.cancel([parent.id]) == {parent.id, child}
+    clock.advance(10)
+    assert await storage.resume([parent.id]) == {parent.id}
+    stored = await jobs.look(parent.id)
+    assert (stored.waits_for, stored.start_after) == (None, clock.now())
+
+
+async def test_a_sweep_wakes_those_whose_child_ended_unheard(
+    storage: Storage, jobs: Driver, plant: Plant, clock: FrozenClock
+) -> None:
+    ids: list[tuple[UUID, UUID]] = []
+    for _ in range(3):
+        parent = await jobs.running()
+        child = await jobs.spawn(parent)
+        assert await jobs.wait_for(child, parent)
+        ids.append((parent.id, child))
+    for _, child in ids[:2]:
+        # As pg-boss 9 completes a job, which knows nothing of those that wait.
+        ended = replace(await jobs.look(child), state=JobState.COMPLETED, completed_on=clock.now())
+        await plant(ended)
+    assert await jobs.claim() == []
+    clock.advance(1)
+    assert await storage.wake_parents(1) == 1
+    assert await storage.wake_parents(100) == 1
+    assert await storage.wake_parents(100) == 0
+    assert [job.id for job in await jobs.claim()] == [parent for parent, _ in ids[:2]]
+    with pytest.raises(BadOption):
+        await storage.wake_parents(0)
+
+
+async def test_the_end_of_a_child_in_a_transaction_wakes_with_its_commit(
+    storage: Storage, jobs: Driver
+) -> None:
+    parent = await jobs.running()
+    child = await jobs.spawn(parent)
+    assert await jobs.wait_for(child, parent)
+    held = await jobs.claim_one("errand")
+    failed = [Failed(held.id, held.attempt, None, BOOM)]
+    async with rolled_back(storage) as transaction:
+        assert await transaction.settle(failed=failed) == {child}
+    assert (await jobs.look(parent.id)).waits_for == child
+    async with storage.transaction() as transaction:
+        assert await transaction.settle(failed=failed) == {child}
+        assert await jobs.claim() == []
+    assert (await jobs.claim_one()).id == parent.id
+
+
+async def test_cancelling_in_a_transaction_takes_children_along(storage: Storage, jobs: Driver) -> None:
+    parent = await jobs.running()
+    child = await jobs.spawn(parent)
+    assert await jobs.wait_for(child, parent)
+    async with rolled_back(storage) as transaction:
+        assert await transaction.cancel([parent.id]) == {parent.id, child}
+    assert await jobs.states([parent.id, child]) == [JobState.CREATED, JobState.CREATED]
+    assert (await jobs.look(parent.id)).waits_for == child
+    async with storage.transaction() as transaction:
+        assert await transaction.cancel([parent.id]) == {parent.id, child}
+    assert await jobs.states([parent.id, child]) == [JobState.CANCELLED, JobState.CANCELLED]
+
+
+async def test_who_begins_to_wait_while_a_transaction_ends_the_child_learns_of_it(
+    storage: Storage, jobs: Driver
+) -> None:
+    parent = await jobs.running()
+    child = await jobs.spawn(parent)
+    async with storage.transaction() as transaction:
+        assert await transaction.cancel([child]) == {child}
+        waits = asyncio.ensure_future(jobs.wait_for(child, parent))
+        assert await is_kept_waiting(waits)
+    assert await soon(waits)
+    assert (await jobs.claim_one()).id == parent.id
+
+
+async def test_a_child_that_is_sent_while_its_parent_is_cancelled_is_not_sent(
+    storage: Storage, jobs: Driver
+) -> None:
+    parent = await jobs.running()
+    child = jobs.new("errand", parent=parent.id)
+    async with storage.transaction() as transaction:
+        assert await transaction.cancel([parent.id]) == {parent.id}
+        sends = asyncio.ensure_future(storage.spawn(child, 1))
+        assert await is_kept_waiting(sends)
+    with pytest.raises(LeaseLost):
+        await soon(sends)
+    assert await jobs.claim("errand") == []
+
+
+async def test_the_woken_are_told(storage: Storage, jobs: Driver) -> None:
+    await jobs.beat(ANNA)
+    parent = await jobs.running()
+    child = await jobs.spawn(parent)
+    assert await jobs.wait_for(child, parent)
+    held = await jobs.claim_one("errand")
+    await storage.idle(ANNA, ["mail"])
+    sleeps = asyncio.ensure_future(storage.wait_for_work(["mail"], 60))
+    assert await is_kept_waiting(sleeps)
+    assert await jobs.complete(held)
+    assert await soon(sleeps)

@@ -1,0 +1,222 @@
+"""Handlers that run other tasks and go on with what came of them."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.runtime.workers.faulty import Faulty
+from tests.runtime.workers.place import Place, turns, until
+from zeke_queue.context import JobContext
+from zeke_queue.errors import BadOption
+from zeke_queue.model import JobState
+from zeke_queue.signals import Fail, Snooze, Wait
+from zeke_queue.supervisor import Supervisor
+
+
+@pytest.fixture
+def place() -> Place:
+    return Place()
+
+
+async def test_a_handler_goes_on_with_what_its_child_returned(place: Place) -> None:
+    runs: list[int] = []
+
+    @place.catalog.task("double")
+    async def double(payload: int) -> int:
+        return payload * 2
+
+    @place.catalog.task("parent")
+    async def parent(job: JobContext) -> Any:
+        runs.append(job.attempt)
+        return (await job.call(double, 21)).output
+
+    job = await place.run_one(parent)
+    assert (job.state, job.output, job.retry_count, runs) == (JobState.COMPLETED, 42, 0, [1, 2])
+    assert job.history == ()
+
+
+@pytest.mark.parametrize("limited", [True, False])
+async def test_waiting_holds_no_place_so_even_one_place_is_enough(place: Place, *, limited: bool) -> None:
+    @place.catalog.task("count-down", concurrency_limit=1 if limited else None)
+    async def count_down(payload: int, job: JobContext) -> int:
+        if payload == 0:
+            return 0
+        return 1 + (await job.call("count-down", payload - 1)).output
+
+    job_id = await place.send(count_down, 5)
+    await place.drain(concurrency=1)
+    assert (await place.job(job_id)).output == 5
+
+
+async def test_children_run_side_by_side_and_each_outcome_is_seen(place: Place) -> None:
+    running: list[int] = []
+    most: list[int] = []
+
+    @place.catalog.task("part", retry_limit=0)
+    async def part(payload: int) -> int:
+        running.append(payload)
+        most.append(len(running))
+        await turns(5)
+        running.remove(payload)
+        if payload == 2:
+            raise Fail("no twos")
+        return payload
+
+    @place.catalog.task("whole")
+    async def whole(job: JobContext) -> list[Any]:
+        children = [await job.child(part, number, key=f"part/{number}") for number in range(4)]
+        outcomes = [await job.outcome(child) for child in children]
+        return [outcome.output if outcome.state is JobState.COMPLETED else None for outcome in outcomes]
+
+    job = await place.run_one(whole)
+    assert job.output == [0, 1, None, 3]
+    assert max(most) == 4
+
+
+async def test_a_child_is_sent_once_however_often_its_parent_runs(place: Place) -> None:
+    sent: list[UUID] = []
+
+    @place.catalog.task("child")
+    async def child() -> None: ...
+
+    @place.catalog.task("parent", retry_delay=0)
+    async def parent(job: JobContext) -> None:
+        run = await job.child(child)
+        sent.append(run.id)
+        if len(sent) == 1:
+            raise ValueError("the first attempt breaks")
+        if len(sent) == 2:
+            raise Snooze(0)
+        await job.outcome(run.id)
+
+    job = await place.run_one(parent)
+    assert job.state is JobState.COMPLETED
+    assert len(set(sent)) == 1
+    assert (await place.job(sent[0])).attempt == 1
+
+
+async def test_two_children_of_one_key_are_refused(place: Place) -> None:
+    @place.catalog.task("child")
+    async def child(payload: int) -> None: ...
+
+    @place.catalog.task("parent", retry_limit=0)
+    async def parent(job: JobContext) -> None:
+        await job.child(child, 1)
+        await job.child(child, 2)
+
+    job = await place.run_one(parent)
+    assert job.output["type"].endswith(BadOption.__name__)
+    assert job.output["message"].startswith("key: 'child' names a child of this attempt already")
+
+
+@pytest.mark.parametrize("key", ["", 5])
+async def test_a_key_that_is_none_is_refused(place: Place, key: Any) -> None:
+    @place.catalog.task("parent", retry_limit=0)
+    async def parent(job: JobContext) -> None:
+        job.child_id(key)
+
+    job = await place.run_one(parent)
+    assert job.output["message"].startswith("key: ")
+
+
+async def test_a_wait_for_nothing_is_refused(place: Place) -> None:
+    for wrong in (None, "text", 5):
+        with pytest.raises(BadOption, match="child: "):
+            Wait(wrong)
+
+    @place.catalog.task("narcissus")
+    async def narcissus(job: JobContext) -> None:
+        raise Wait(job.id)
+
+    job = await place.run_one(narcissus)
+    assert (job.state, job.output["message"]) == (
+        JobState.FAILED,
+        "The job waits for itself, which it would for ever",
+    )
+
+
+async def test_cancelling_the_parent_stops_the_child_that_runs(place: Place) -> None:
+    stopped: list[str] = []
+
+    @place.catalog.task("child")
+    async def child() -> None:
+        try:
+            await turns(100_000)
+        except BaseException as error:
+            stopped.append(type(error).__name__)
+            raise
+
+    @place.catalog.task("parent")
+    async def parent(job: JobContext) -> None:
+        await job.call(child)
+
+    job_id = await place.send(parent)
+    async with place.working(beat=0.01):
+        await until(lambda: place.active("child"))
+        await until(lambda: place.state(job_id) is JobState.CREATED)
+        assert await place.queue.cancel(job_id)
+        place.hurry()
+        await until(lambda: stopped)
+        place.stop_hurrying()
+    assert stopped == ["CancelledError"]
+
+
+async def test_a_sync_handler_calls_through_its_job(place: Place) -> None:
+    @place.catalog.task("double")
+    async def double(payload: int) -> int:
+        return payload * 2
+
+    @place.catalog.task("parent")
+    def parent(job: JobContext) -> Any:
+        return job.wait(job.call(double, 4)).output
+
+    assert (await place.run_one(parent)).output == 8
+
+
+async def test_a_wait_whose_answer_is_lost_is_said_again(place: Place) -> None:
+    faulty = Faulty(place.clock)
+    place = Place(place.catalog, place.clock, faulty)
+
+    @place.catalog.task("child")
+    async def child() -> int:
+        return 1
+
+    @place.catalog.task("parent")
+    async def parent(job: JobContext) -> Any:
+        return (await job.call(child)).output
+
+    faulty.cut = {"suspend": "after"}
+    job_id = await place.send(parent)
+    async with place.working():
+        await until(lambda: faulty.calls.count("suspend") > 0)
+        assert place.state(job_id) is JobState.CREATED
+        faulty.mend()
+        place.hurry()
+        await until(lambda: place.state(job_id) is JobState.COMPLETED)
+        place.stop_hurrying()
+    job = await place.job(job_id)
+    assert (job.output, job.retry_count, job.history) == (1, 0, ())
+
+
+async def test_a_supervisor_wakes_who_was_overlooked(place: Place) -> None:
+    @place.catalog.task("child")
+    async def child() -> int:
+        return 7
+
+    @place.catalog.task("parent")
+    async def parent(job: JobContext) -> Any:
+        return (await job.call(child)).output
+
+    job_id = await place.send(parent)
+    waking = place.storage._wake
+    place.storage._wake = lambda *_: None  # as if the process had ended between the two statements
+    await place.drain()
+    place.storage._wake = waking
+    assert (await place.job(job_id)).state is JobState.CREATED
+    swept = await Supervisor(place.queue).sweep()
+    assert (swept.woken, swept.failed) == (1, ())
+    await place.drain()
+    assert (await place.job(job_id)).output == 7

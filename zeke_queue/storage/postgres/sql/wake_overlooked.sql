@@ -1,0 +1,40 @@
+-- Lets jobs go on whose child has ended, or is gone, without their having been told.
+with done as (
+    update {schema}.job
+    set startafter = coalesce(%(now)s::timestamptz, statement_timestamp()), waitsfor = null
+    from (
+        select waiting.id
+        from {schema}.job as waiting
+        where
+            waiting.waitsfor is not null
+            and waiting.state < 'active'
+            and not exists (
+                select from {schema}.job as child
+                where child.id = waiting.waitsfor and child.state < 'completed'
+            )
+        order by waiting.id
+        limit {limit}
+        for no key update skip locked
+    ) as parent
+    where job.id = parent.id
+    returning job.id, job.name
+),
+
+woken as (
+    select pg_notify(%(work_channel)s, due.name)
+    from (select distinct name from done) as due
+    where
+        %(always)s::bool
+        or exists (
+            select from {schema}.worker
+            where
+                worker.asleep
+                and due.name = any(worker.queues)
+                and worker.beat_on + worker.lease >= coalesce(%(now)s::timestamptz, statement_timestamp())
+        )
+)
+
+select
+    id,
+    (select count(*) from woken) as woken
+from done
