@@ -2,19 +2,37 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zeke_queue.catalog import Catalog
+from zeke_tasks.briefs import generate
 from zeke_tasks.context import open_context
 from zeke_tasks.ingest import pull, source
+from zeke_tasks.insights import attach, dedupe, extract, score
 from zeke_tasks.payloads import IngestPull
-from zeke_tasks.stories import fetch_content
+from zeke_tasks.stories import analyze, fetch_content, link_source, summarize, update_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
     from zeke_tasks.context import Context
+
+MODULES: Final = (
+    pull,
+    source,
+    fetch_content,
+    link_source,
+    analyze,
+    summarize,
+    update_status,
+    extract,
+    score,
+    dedupe,
+    attach,
+    generate,
+)
+"""Those of the tasks, each with a catalog of its own."""
 
 
 def build_catalog(
@@ -27,7 +45,7 @@ def build_catalog(
         scheduled: whether the schedules are declared too.
     """
     built = Catalog(resources=resources)
-    for module in (pull, source, fetch_content):
+    for module in MODULES:
         built.include(module.tasks)
     if scheduled:
         built.schedule(

@@ -1,4 +1,4 @@
-"""What the tasks need of the world: a repository, the web, a clock, and somewhere to read documents.
+"""What the tasks need of the world: a repository, the web, a clock, an AI, and somewhere to read documents.
 
 ``Catalog(resources=…)`` makes it once a worker; the demo, tests and simulations give another one there.
 """
@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
 from zeke_queue.clock import SystemClock
+from zeke_tasks.ai.choose import open_ai
+from zeke_tasks.ai.settings import AISettings
+from zeke_tasks.insights.keywords import DEFAULT_KEYWORDS, KeywordSettings
 from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
 from zeke_tasks.store.postgres import PostgresRepository
 from zeke_tasks.web import Permanent, Transient, WebClient
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.clock import Clock
     from zeke_queue.context import JobContext
+    from zeke_tasks.ai.client import AIClient
     from zeke_tasks.store.repository import Repository
     from zeke_tasks.web import Fetcher, WebOptions
 
@@ -69,12 +73,19 @@ async def inline(function: Callable[P, T], /, *args: P.args, **options: P.kwargs
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the tasks read as ``job.resources``."""
+    """What the tasks read as ``job.resources``.
+
+    Attributes:
+        compute: where documents are read.
+        keywords: words that make a highlight relevant, see ``zeke_tasks.insights.relevance``.
+    """
 
     repository: Repository
     web: Fetcher
     clock: Clock
     compute: Compute
+    ai: AIClient
+    keywords: tuple[str, ...] = field(default=DEFAULT_KEYWORDS, kw_only=True)
 
 
 def context_of(job: JobContext) -> Context:
@@ -98,9 +109,14 @@ async def open_context(options: WebOptions | None = None) -> AsyncGenerator[Cont
         options: how to fetch; the defaults are those of production.
 
     Raises:
+        BadSetting: a setting of the tasks can't be read, or says OpenAI and there is no key.
         ImportError: a parser is not installed whole; a worker without it should not take jobs.
     """
-    clock = SystemClock()
-    async with Readers() as readers, WebClient(options, clock=clock) as web:
+    clock, settings, keywords = SystemClock(), AISettings.load(), KeywordSettings.load().keywords
+    async with (
+        Readers() as readers,
+        WebClient(options, clock=clock) as web,
+        open_ai(settings, clock, compute=readers) as ai,
+    ):
         await readers.start()
-        yield Context(PostgresRepository(), web, clock, readers)
+        yield Context(PostgresRepository(), web, clock, readers, ai, keywords=keywords)

@@ -13,6 +13,8 @@ from zeke_queue.config import Settings
 from zeke_queue.context import JobContext
 from zeke_queue.model import Claimed, JobFilter
 from zeke_queue.queue import Queue
+from zeke_queue.tending import require
+from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context, inline
 
@@ -25,29 +27,39 @@ if TYPE_CHECKING:
 
     from tests.tasks.domain import Domain
     from zeke_queue.model import Job
+    from zeke_tasks.ai.client import AIClient
     from zeke_tasks.web import Fetcher
 
 
 class Jobs:
-    """Runs the catalog's handlers on a domain store and a web."""
+    """Runs the catalog's handlers on a domain store, a web and an AI."""
 
-    def __init__(self, domain: Domain, web: Fetcher) -> None:
+    def __init__(self, domain: Domain, web: Fetcher, ai: AIClient | None = None) -> None:
         self.domain = domain
-        self.resources = Context(domain.repository, web, domain.clock, inline)
+        self.resources = Context(domain.repository, web, domain.clock, inline, ai or StubClient())
         self.queue = Queue(
             build_catalog(scheduled=False), domain.storage, clock=domain.clock, settings=Settings.load()
         )
 
-    async def run(self, task: str, payload: Any = None) -> Any:
-        """Run a task's handler once; returns or raises what it does."""
+    async def run(
+        self, task: str, payload: Any = None, *, job_id: UUID | None = None, retries: int = 0
+    ) -> Any:
+        """Run a task's handler once; returns or raises what it does.
+
+        Args:
+            task: its name.
+            payload: what fits it.
+            job_id: of the job; a new one by default. To run a job again, say it each time.
+            retries: how many it has used up.
+        """
         found = self.queue.catalog.get(task)
         claimed = Claimed(
-            id=self.domain.new_id(),
+            id=job_id or self.domain.new_id(),
             name=found.name,
             data=None,
-            attempt=1,
+            attempt=retries + 1,
             priority=0,
-            retry_count=0,
+            retry_count=retries,
             retry_limit=3,
             retry_delay=1,
             retry_backoff=True,
@@ -83,6 +95,16 @@ class Jobs:
     async def trigger(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> Any:
         """Send a child, and return its run."""
         return await self.queue.trigger(task, payload, **{"parent": job.id, **options})  # type: ignore[arg-type]
+
+    async def child(
+        self, job: JobContext, task: Any, payload: Any, key: str, options: Mapping[str, Any]
+    ) -> Any:
+        """Send a child that the job waits for."""
+        return await self.trigger(job, task, payload, {"id": job.child_id(key), **options})
+
+    async def look(self, job: JobContext, job_id: UUID) -> Job:
+        """Return a job as it is stored."""
+        return await require(self.domain.storage, job_id)
 
     def transaction(self, job: JobContext, connection: Any = None) -> AbstractAsyncContextManager[Any]:
         """Open a transaction whose jobs are children."""

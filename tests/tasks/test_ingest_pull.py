@@ -79,11 +79,6 @@ def test_the_catalog_pulls_every_five_minutes() -> None:
     assert json.loads(schedule.data or "") == {"reason": "schedule"}
 
 
-def test_the_catalog_has_the_limits_of_the_original() -> None:
-    limits = {name: task.concurrency_limit for name, task in build_catalog().tasks.items()}
-    assert limits == {"ingest-pull": 1, "ingest-source": 5, "fetch-content": 3}
-
-
 # Pace
 
 

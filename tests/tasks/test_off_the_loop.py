@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, feed, page
-from zeke_tasks.context import Context
 from zeke_tasks.stories import read
 from zeke_tasks.web import articles, feeds
 
@@ -66,7 +66,7 @@ async def test_parsing_extracting_and_hashing_leave_the_loop_alone(
     web.put(PAGE, page("One", "bees"))
     jobs = Jobs(in_memory, web)
     watched = Watched(monkeypatch)
-    jobs.resources = Context(in_memory.repository, web, in_memory.clock, watched.compute)
+    jobs.resources = replace(jobs.resources, compute=watched.compute)
     watched.watch(feeds, "parse_xml_feed")
     watched.watch(articles, "extract_text")
     watched.watch(articles, "sha256")

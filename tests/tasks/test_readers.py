@@ -9,6 +9,7 @@ import signal
 import sys
 import types
 from contextlib import asynccontextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -24,7 +25,6 @@ from zeke_queue.children import ChildEnded, Children
 from zeke_queue.core.failure import error_output
 from zeke_queue.errors import UsageError
 from zeke_queue.signals import Fail, Retry
-from zeke_tasks.context import Context
 from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
 from zeke_tasks.store.model import HealthStatus, ItemStatus
 from zeke_tasks.web import AddressRefused, Transient, extract_article
@@ -253,7 +253,7 @@ async def test_a_page_that_can_t_be_read_holds_up_its_own_item_alone(
     web.put(PAGE, page("One", "bees"))
     web.put(OTHER, page("Two", "wasps"))
     jobs = Jobs(in_memory, web)
-    jobs.resources = Context(in_memory.repository, web, in_memory.clock, Failing(error, PAGE))
+    jobs.resources = replace(jobs.resources, compute=Failing(error, PAGE))
     source = await in_memory.source(FEED)
     await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})
     async with in_memory.rows() as rows:
@@ -282,7 +282,7 @@ async def test_a_feed_that_can_t_be_read_says_so(
     web = ScriptedWeb()
     web.put(FEED, feed(("One", PAGE)))
     jobs = Jobs(in_memory, web)
-    jobs.resources = Context(in_memory.repository, web, in_memory.clock, Failing(error, FEED))
+    jobs.resources = replace(jobs.resources, compute=Failing(error, FEED))
     source = await in_memory.source(FEED)
     with pytest.raises(verdict, match=str(error)):
         await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})

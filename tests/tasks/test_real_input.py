@@ -20,6 +20,7 @@ from zeke_queue.queue import Queue
 from zeke_queue.rng import Ids, SystemEntropy
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.worker import Worker
+from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request, serve_directory
@@ -69,7 +70,7 @@ class World:
         async def resources() -> AsyncGenerator[Context]:
             options = WebOptions(allow=("127.0.0.1/32",), gap=0.0, per_host=8)
             async with Readers() as readers, WebClient(options, clock=clock) as web:
-                yield Context(repository, web, clock, readers)
+                yield Context(repository, web, clock, readers, StubClient())
 
         self.queue = Queue(build_catalog(resources, scheduled=False), storage, settings=Settings.load())
 

@@ -23,6 +23,7 @@ from zeke_sim.history import Violation
 from zeke_sim.scenario import Scenario
 from zeke_sim.setup import Setup
 from zeke_sim.workloads import doing, own_id, through_faults
+from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context, inline
 from zeke_tasks.payloads import IngestPull
@@ -210,7 +211,7 @@ class Site:
     @asynccontextmanager
     async def resources(self) -> AsyncGenerator[Context]:
         """Give a worker what its handlers need."""
-        yield Context(self.repository, self.web, current_node(self.world).clock, inline)
+        yield Context(self.repository, self.web, current_node(self.world).clock, inline, StubClient())
 
     def rows(self, transaction: QueueTransaction) -> MemoryRows:
         """Return the domain's rows in a transaction."""

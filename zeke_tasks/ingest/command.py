@@ -26,6 +26,8 @@ from zeke_queue.rng import Ids, SystemEntropy
 from zeke_queue.sending import Send
 from zeke_queue.signals import Retry
 from zeke_queue.worker import Worker
+from zeke_tasks.ai.choose import open_ai
+from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context, read
 from zeke_tasks.ingest.recognise import Foretold, feed_of
@@ -103,14 +105,18 @@ async def ingest(
     """
     # This machine needs none of the politeness that strangers' servers are shown.
     options = WebOptions(allow=LOOPBACK, gap=0.0) if allow_private else WebOptions()
-    clock, repository = SystemClock(), PostgresRepository()
-    async with Readers() as readers, WebClient(options, clock=clock) as client:
+    clock, repository, ai_settings = SystemClock(), PostgresRepository(), AISettings.load()
+    async with (
+        Readers() as readers,
+        WebClient(options, clock=clock) as client,
+        open_ai(ai_settings, clock, compute=readers) as ai,
+    ):
         await readers.start()
         web = Foretold(client)
 
         @asynccontextmanager
         async def resources() -> AsyncGenerator[Context]:
-            yield Context(repository, web, clock, readers)
+            yield Context(repository, web, clock, readers, ai)
 
         catalog = build_catalog(resources, scheduled=False)
         async with Queue.connect(catalog, settings=settings) as queue:

@@ -14,16 +14,19 @@ from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
 from zeke_queue.signals import Retry
 from zeke_tasks.context import context_of, read
-from zeke_tasks.payloads import FetchContent
-from zeke_tasks.store.model import ItemStatus
+from zeke_tasks.payloads import AnalyzeStory, FetchContent
+from zeke_tasks.store.model import ItemStatus, StoryStatus
 from zeke_tasks.stories.keep import Reading, keep
 from zeke_tasks.stories.read import read_body, read_page
 from zeke_tasks.web import Permanent, Transient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from uuid import UUID
 
+    from zeke_queue.transaction import QueueTransaction
     from zeke_tasks.store.model import RawItem
+    from zeke_tasks.store.repository import Rows
 
 tasks = Catalog()
 
@@ -137,4 +140,22 @@ async def _keep(job: JobContext, item: RawItem, reading: Reading) -> None:
         rows = context_of(job).repository.within(transaction)
         # First the item, whose row then is locked: of two jobs with one item, one goes on.
         if await rows.finish_item(item.id, ItemStatus.PROCESSED):
-            await keep(rows, item, reading)
+            story_id, new = await keep(rows, item, reading)
+            if new or await _is_to_be_analysed(rows, story_id):
+                await _send_analysis(transaction, job, story_id)
+
+
+async def _is_to_be_analysed(rows: Rows, story_id: UUID) -> bool:
+    """Tell whether nobody has analysed a story yet: the job that was to do it may have failed for good."""
+    story = await rows.story(story_id)
+    return story is not None and story.status is StoryStatus.NEW
+
+
+async def _send_analysis(transaction: QueueTransaction, job: JobContext, story_id: UUID) -> None:
+    """Have a story analysed, unless a job that does so waits or runs already."""
+    await transaction.send(
+        "analyze-story",
+        AnalyzeStory(story_id=story_id, trigger="auto"),
+        id=job.child_id(f"analyze-story/{story_id}"),
+        singleton_key=str(story_id),
+    )

@@ -1,0 +1,182 @@
+"""``generate-brief``: what is kept of a brief, and when nobody is asked for one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from tests.tasks.jobs import Jobs
+from tests.tasks.scripted_ai import ANALYSIS, BRIEFS, ScriptedAI
+from tests.tasks.scripted_web import ScriptedWeb
+from zeke_queue.signals import Fail, Retry, Signal
+from zeke_tasks.ai.errors import AIUnavailable
+from zeke_tasks.ai.stub import StubClient
+
+if TYPE_CHECKING:
+    from tests.tasks.domain import Domain
+    from zeke_tasks.store.analysis import Overlay
+    from zeke_tasks.store.model import Story
+
+JOB = UUID(int=7)
+TEXT = "Bees dance. It tells other bees where the flowers are. " * 20
+OTHER = BRIEFS.model_copy(update={"one_liner": "They dance."})
+
+
+async def brief(jobs: Jobs, story: Story, reason: str = "new_story", **how: Any) -> dict[str, Any]:
+    return await jobs.run("generate-brief", {"storyId": story.id, "reason": reason}, **how)
+
+
+async def analyzed(jobs: Jobs) -> Story:
+    """Return a story that was analysed."""
+    story = await jobs.domain.told_story(TEXT, title="On bees")
+    await jobs.run("analyze-story", {"storyId": story.id, "trigger": "manual"})
+    if isinstance(jobs.resources.ai, ScriptedAI):
+        jobs.resources.ai.asked.clear()
+    return story
+
+
+async def overlay_of(domain: Domain, story: Story) -> Overlay:
+    async with domain.rows() as rows:
+        overlay = await rows.overlay(story.id)
+    assert overlay is not None
+    return overlay
+
+
+async def test_a_brief_has_three_variants_and_the_time_it_saves(jobs: Jobs) -> None:
+    story = await analyzed(jobs)
+    told = await brief(jobs, story)
+    assert told == {
+        "storyId": story.id,
+        "briefOneLiner": BRIEFS.one_liner,
+        "briefTwoLiner": BRIEFS.two_liner,
+        "briefElevator": BRIEFS.elevator,
+        # 200 words less 7, at 238 a minute.
+        "timeSavedSeconds": 49,
+    }
+    overlay = await overlay_of(jobs.domain, story)
+    assert (overlay.brief_one_liner, overlay.brief_two_liner) == (BRIEFS.one_liner, BRIEFS.two_liner)
+    assert (overlay.brief_elevator, overlay.time_saved_seconds) == (BRIEFS.elevator, 49)
+    assert overlay.why_it_matters == "\n".join(ANALYSIS.why_it_matters)
+
+
+async def test_the_ai_is_shown_why_the_story_matters_first(jobs: Jobs, ai: ScriptedAI) -> None:
+    await brief(jobs, await analyzed(jobs))
+    ((what, text),) = ai.asked
+    assert what == "generate-brief"
+    assert text.split("\n\n") == ["Bees dance.\nOthers follow.", "On bees", TEXT]
+
+
+async def test_a_story_that_was_not_analysed_has_nothing_to_be_brief_about(
+    jobs: Jobs, ai: ScriptedAI
+) -> None:
+    story = await jobs.domain.told_story(TEXT)
+    with pytest.raises(Fail, match=r"no why_it_matters.*analyze-story"):
+        await brief(jobs, story)
+    assert ai.asked == []
+
+
+async def test_a_story_that_is_not_there_is_named(jobs: Jobs) -> None:
+    with pytest.raises(Fail, match=f"no story {JOB}"):
+        await jobs.run("generate-brief", {"storyId": JOB, "reason": "manual"})
+
+
+async def test_a_new_story_gets_one_brief(jobs: Jobs, ai: ScriptedAI) -> None:
+    story = await analyzed(jobs)
+    first = await brief(jobs, story)
+    before = await jobs.domain.everything()
+    ai.put("generate-brief", OTHER)
+    jobs.domain.clock.advance(60)
+    assert await brief(jobs, story) == first
+    assert await jobs.domain.everything() == before
+    assert len(ai.asked) == 1
+
+
+@pytest.mark.parametrize("reason", ["manual", "regenerate"])
+async def test_a_brief_is_written_anew_if_that_is_wanted(jobs: Jobs, ai: ScriptedAI, reason: str) -> None:
+    story = await analyzed(jobs)
+    await brief(jobs, story)
+    ai.put("generate-brief", OTHER)
+    assert (await brief(jobs, story, reason))["briefOneLiner"] == "They dance."
+    assert (await overlay_of(jobs.domain, story)).brief_one_liner == "They dance."
+
+
+async def test_a_variant_that_is_too_long_is_cut(jobs: Jobs, ai: ScriptedAI) -> None:
+    ai.put("generate-brief", BRIEFS.model_copy(update={"elevator": f"{BRIEFS.elevator} Four. Five. Six."}))
+    told = await brief(jobs, await analyzed(jobs))
+    assert told["briefElevator"] == f"{BRIEFS.elevator} Four."
+
+
+@pytest.mark.parametrize(("retries", "verdict"), [(0, Retry), (1, Retry), (2, Fail)])
+async def test_one_that_is_too_short_is_asked_for_again_a_few_times(
+    jobs: Jobs, ai: ScriptedAI, retries: int, verdict: type[Signal]
+) -> None:
+    ai.put("generate-brief", BRIEFS.model_copy(update={"elevator": "Bees dance."}))
+    story = await analyzed(jobs)
+    with pytest.raises(verdict, match="elevator has 1 of 3 sentences"):
+        await brief(jobs, story, job_id=JOB, retries=retries)
+    assert (await overlay_of(jobs.domain, story)).brief_one_liner is None
+    async with jobs.domain.rows() as rows:
+        assert [(one.purpose, one.attempt) for one in await rows.spending(JOB)] == [("brief", retries + 1)]
+
+
+async def test_an_ai_that_is_away_is_asked_later(jobs: Jobs, ai: ScriptedAI) -> None:
+    ai.put("generate-brief", AIUnavailable(retry_after=9.0))
+    story = await analyzed(jobs)
+    with pytest.raises(Retry) as raised:
+        await brief(jobs, story, job_id=JOB)
+    assert raised.value.after == 9
+    async with jobs.domain.rows() as rows:
+        assert await rows.spending(JOB) == []
+
+
+async def test_what_a_brief_took_is_kept_for_the_job(jobs: Jobs) -> None:
+    story = await analyzed(jobs)
+    await brief(jobs, story, job_id=JOB)
+    async with jobs.domain.rows() as rows:
+        (spent,) = await rows.spending(JOB)
+    assert (spent.purpose, spent.task, spent.attempt, spent.input_tokens) == (
+        "brief",
+        "generate-brief",
+        1,
+        100,
+    )
+
+
+async def test_a_brief_of_what_is_thought_no_more_is_not_kept(jobs: Jobs, ai: ScriptedAI) -> None:
+    story = await analyzed(jobs)
+
+    async def think_again() -> None:
+        ai.before = None
+        await jobs.run("analyze-story", {"storyId": story.id, "trigger": "manual"})
+
+    ai.put("analyze-story", ANALYSIS.model_copy(update={"why_it_matters": ["They buzz."]}))
+    ai.before = think_again
+    with pytest.raises(Retry, match="analysed anew"):
+        await brief(jobs, story, job_id=JOB)
+    assert (await overlay_of(jobs.domain, story)).brief_one_liner is None
+    async with jobs.domain.rows() as rows:
+        assert len(await rows.spending(JOB)) == 1
+    await brief(jobs, story, job_id=JOB, retries=1)
+    assert (await overlay_of(jobs.domain, story)).brief_one_liner == BRIEFS.one_liner
+
+
+async def test_without_an_ai_a_brief_is_what_can_be_quoted(domain: Domain) -> None:
+    jobs = Jobs(domain, ScriptedWeb(), StubClient())
+    story = await domain.told_story("Buzz.")
+    await jobs.run("analyze-story", {"storyId": story.id, "trigger": "auto"})
+    told = await brief(jobs, story)
+    assert told["briefOneLiner"]
+    assert told["timeSavedSeconds"] == 0
+    async with domain.rows() as rows:
+        assert await rows.spending() == []
+
+
+@pytest.mark.parametrize("reason", ["manual", "regenerate"])
+async def test_the_stub_never_takes_the_place_of_a_model(jobs: Jobs, reason: str) -> None:
+    story = await analyzed(jobs)
+    first = await brief(jobs, story)
+    before = await jobs.domain.everything()
+    assert await brief(Jobs(jobs.domain, ScriptedWeb(), StubClient()), story, reason) == first
+    assert await jobs.domain.everything() == before

@@ -1,0 +1,118 @@
+"""The limits of a brief's variants, and what is cut to keep them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zeke_tasks.briefs.variants import Unfit, fit, time_saved
+from zeke_tasks.prose import WORDS_PER_MINUTE, sentences
+from zeke_tasks.store.analysis import Brief
+
+ONE = "Bees dance."
+TWO = "Bees dance. They tell where flowers are, and how far it is to get there, in a way that others follow."
+THREE = "Bees dance. They tell where flowers are. Others follow."
+
+sentence = st.sampled_from(
+    [ONE, "They tell where flowers are, and how far it is.", "Buzz!", f"{'Word ' * 40}word."]
+)
+told = st.lists(sentence, max_size=6).map(" ".join) | st.text(max_size=400)
+
+
+def fitted(one: str = ONE, two: str = TWO, three: str = THREE, *, few: bool = False) -> Brief:
+    return fit(one, two, three, story="word " * 1000, few=few)
+
+
+def test_what_keeps_the_limits_stays_as_it_is() -> None:
+    brief = fitted()
+    assert (brief.one_liner, brief.two_liner, brief.elevator) == (ONE, TWO, THREE)
+
+
+def test_every_variant_is_on_one_line() -> None:
+    brief = fitted(f" {ONE}\n", TWO.replace(" ", "\n"), THREE.replace(". ", ".\n\n"))
+    assert (brief.one_liner, brief.two_liner, brief.elevator) == (ONE, TWO, THREE)
+
+
+def test_a_line_that_is_too_long_loses_its_last_sentences_or_words() -> None:
+    long = "This sentence is half as long as a line may be, to a character or two. "
+    assert fitted(one=long + long).one_liner == long.strip()
+    cut = fitted(one="word " * 50).one_liner
+    assert len(cut) < 140
+    assert cut.endswith("word…")
+
+
+def test_two_sentences_are_two_and_have_less_than_280_characters() -> None:
+    assert fitted(two=f"{TWO} One more.").two_liner == TWO
+    cut = fitted(two=f"{ONE} {'Word ' * 80}").two_liner
+    assert len(cut) < 280
+    assert cut.startswith(ONE)
+    assert len(sentences(cut)) == 2
+
+
+def test_one_sentence_is_enough_for_two_if_it_takes_the_room_of_both() -> None:
+    long = f"{'word ' * 40}word."
+    assert fitted(two=f"{long} {'Word ' * 40}").two_liner == long
+
+
+def test_an_elevator_has_four_sentences_at_most() -> None:
+    assert fitted(three=f"{THREE} Four. Five.").elevator == f"{THREE} Four."
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "three", "complaint"),
+    [
+        (ONE, ONE, THREE, "two_liner has one sentence"),
+        (ONE, TWO, f"{ONE} Two.", "elevator has 2 of 3 sentences"),
+        (" \n", TWO, THREE, "one_liner is empty"),
+        (ONE, "", THREE, "two_liner is empty"),
+        (ONE, TWO, "", "elevator is empty"),
+    ],
+)
+def test_too_little_can_not_be_mended_and_says_so(one: str, two: str, three: str, complaint: str) -> None:
+    with pytest.raises(Unfit, match=complaint):
+        fitted(one, two, three)
+
+
+def test_where_there_is_no_more_to_be_quoted_few_sentences_are_enough() -> None:
+    brief = fitted(two=ONE, three=ONE, few=True)
+    assert (brief.two_liner, brief.elevator) == (ONE, ONE)
+    with pytest.raises(Unfit):
+        fitted(two="", few=True)
+
+
+@given(told, told, told)
+def test_whatever_was_written_is_within_the_limits_or_refused(one: str, two: str, three: str) -> None:
+    try:
+        brief = fitted(one, two, three)
+    except Unfit as unfit:
+        assert str(unfit)  # noqa: PT017 - both ends are right, and which one comes the next test says
+        return
+    assert 0 < len(brief.one_liner) < 140
+    assert 0 < len(brief.two_liner) < 280
+    assert len(sentences(brief.two_liner)) <= 2
+    assert 3 <= len(sentences(brief.elevator)) <= 4
+
+
+@given(st.lists(sentence, min_size=4, max_size=8).map(" ".join))
+def test_what_has_enough_is_never_refused(text: str) -> None:
+    assert fitted(text, text, text).elevator
+
+
+@given(told, told, told)
+def test_what_is_fitted_stays_as_it_is_if_it_is_fitted_again(one: str, two: str, three: str) -> None:
+    try:
+        brief = fitted(one, two, three, few=True)
+    except Unfit:
+        return
+    assert fitted(brief.one_liner, brief.two_liner, brief.elevator, few=True) == brief
+
+
+def test_the_time_saved_is_what_the_story_takes_longer_to_read() -> None:
+    minute = "word " * WORDS_PER_MINUTE
+    assert time_saved(minute * 3, minute) == 120
+    assert fit(ONE, TWO, THREE, story=minute).time_saved_seconds == 58
+
+
+def test_no_time_is_lost_with_a_brief() -> None:
+    assert time_saved("Short.", "A brief that is longer than its story, as some are.") == 0

@@ -1,0 +1,104 @@
+"""``extract-highlights``: what is kept, and that scoring follows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from zeke_queue.signals import Fail
+from zeke_tasks.store.highlights import Highlight, HighlightKind, NewHighlight, Origin
+
+if TYPE_CHECKING:
+    from tests.tasks.jobs import Jobs
+    from tests.tasks.scripted_ai import ScriptedAI
+    from zeke_tasks.store.model import Story
+
+JOB, USER, TEAM = (UUID(int=number) for number in (7, 8, 9))
+FASTER = "The new parser is 3 times faster."
+REWRITTEN = "We rewrote the parser in Rust."
+TEXT = f"{FASTER} {REWRITTEN}\n{'Nothing in particular is said here. ' * 8}"
+
+
+async def extract(jobs: Jobs, story: Story, *, job_id: UUID | None = None, **more: Any) -> dict[str, Any]:
+    return await jobs.run("extract-highlights", {"storyId": story.id, **more}, job_id=job_id)
+
+
+async def highlights(jobs: Jobs, story: Story) -> dict[UUID, Highlight]:
+    async with jobs.domain.rows() as rows:
+        return {one.id: one for one in await rows.highlights(story.id)}
+
+
+async def test_highlights_are_kept_in_the_order_of_the_text(jobs: Jobs, ai: ScriptedAI) -> None:
+    story = await jobs.domain.told_story(TEXT, url="https://a.example/bees")
+    told = await extract(jobs, story)
+    kept = await highlights(jobs, story)
+    assert told == {"storyId": story.id, "highlightIds": told["highlightIds"], "count": 2}
+    first, second = (kept[highlight_id] for highlight_id in told["highlightIds"])
+    assert (first.kind, first.quote, first.confidence) == (HighlightKind.METRIC, FASTER, 0.85)
+    assert (second.kind, second.quote, second.confidence) == (HighlightKind.CODE_CHANGE, REWRITTEN, 0.75)
+    for one in (first, second):
+        assert (one.team_id, one.created_by, one.origin) == (None, None, Origin.SYSTEM)
+        assert (one.references, one.score) == (("https://a.example/bees",), None)
+    assert ai.asked == []
+
+
+async def test_they_are_the_user_s_and_the_team_s_that_asked(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story(TEXT)
+    await extract(jobs, story, userId=USER, teamId=TEAM)
+    kept = await highlights(jobs, story)
+    assert {(one.created_by, one.team_id) for one in kept.values()} == {(USER, TEAM)}
+
+
+@pytest.mark.parametrize("text", [TEXT, FASTER, "Nothing in particular is said here. " * 8])
+async def test_scoring_follows_whatever_was_found(jobs: Jobs, text: str) -> None:
+    story = await jobs.domain.told_story(text)
+    await extract(jobs, story, job_id=JOB)
+    (sent,) = await jobs.sent("score-relevance")
+    assert sent.data == {"storyId": str(story.id)}
+
+
+async def test_a_short_text_is_passed_over(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story(FASTER)
+    assert await extract(jobs, story) == {"storyId": story.id, "highlightIds": [], "count": 0}
+
+
+async def test_a_job_that_runs_again_says_the_same_and_writes_nothing(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story(TEXT)
+    told = await extract(jobs, story, job_id=JOB)
+    before = await jobs.domain.everything()
+    assert await extract(jobs, story, job_id=JOB) == told
+    assert await jobs.domain.everything() == before
+    assert len(await jobs.sent("score-relevance")) == 1
+
+
+async def test_another_job_finds_nothing_new_either(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story(TEXT)
+    told = await extract(jobs, story)
+    before = await jobs.domain.everything()
+    assert await extract(jobs, story) == told
+    assert await jobs.domain.everything() == before
+
+
+async def test_what_everybody_has_no_team_gets_again(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story(TEXT)
+    told = await extract(jobs, story)
+    assert (await extract(jobs, story, teamId=TEAM))["highlightIds"] == told["highlightIds"]
+    assert len(await highlights(jobs, story)) == 2
+
+
+async def test_what_another_team_has_is_no_business_of_this_one(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story(TEXT)
+    async with jobs.domain.rows() as rows:
+        theirs = NewHighlight(story.id, USER, HighlightKind.METRIC, FASTER, 0.85, quote=FASTER)
+        assert await rows.put_highlights([theirs])
+    told = await extract(jobs, story, teamId=TEAM)
+    assert told["count"] == 2
+    assert theirs.id not in told["highlightIds"]
+
+
+async def test_a_story_that_is_not_there_is_named(jobs: Jobs) -> None:
+    with pytest.raises(Fail, match=f"no story {JOB}"):
+        await jobs.run("extract-highlights", {"storyId": JOB})
+    assert await jobs.sent("score-relevance") == []

@@ -1,0 +1,168 @@
+"""``dedupe-insights`` and ``attach-insight-to-story``: what people and assistants find, once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from zeke_queue.signals import Fail
+from zeke_tasks.store.highlights import Highlight, HighlightKind, NewHighlight, Origin, TeamHighlight
+
+if TYPE_CHECKING:
+    from tests.tasks.jobs import Jobs
+    from zeke_tasks.store.model import Story
+
+JOB, TEAM, OTHER, USER = (UUID(int=number) for number in (7, 8, 9, 10))
+
+
+def insight(summary: str = "Bees dance.", **about: Any) -> dict[str, Any]:
+    return {"summary": summary, "origin": "assistant", **about}
+
+
+async def dedupe(jobs: Jobs, story: Story, *insights: dict[str, Any], **more: Any) -> dict[str, Any]:
+    how = {"job_id": more.pop("job_id", None)}
+    payload = {"storyId": story.id, "teamId": TEAM, "createdBy": USER, "insights": insights, **more}
+    return await jobs.run("dedupe-insights", payload, **how)
+
+
+async def attach(jobs: Jobs, story: Story, what: dict[str, Any], **more: Any) -> dict[str, Any]:
+    how = {"job_id": more.pop("job_id", None)}
+    payload = {"storyId": story.id, "teamId": TEAM, "createdBy": USER, "insight": what, **more}
+    return await jobs.run("attach-insight-to-story", payload, **how)
+
+
+async def sent(jobs: Jobs) -> list[str]:
+    """Return the summaries of the insights that are to be attached."""
+    return [job.data["insight"]["summary"] for job in await jobs.sent("attach-insight-to-story")]
+
+
+async def highlights(jobs: Jobs, story: Story) -> list[Highlight]:
+    async with jobs.domain.rows() as rows:
+        return await rows.highlights(story.id)
+
+
+async def put(jobs: Jobs, story: Story, summary: str, team_id: UUID | None) -> None:
+    async with jobs.domain.rows() as rows:
+        known = NewHighlight(story.id, team_id, HighlightKind.INSIGHT, summary, 1.0)
+        assert await rows.put_highlights([known])
+
+
+async def test_new_insights_are_to_be_attached_each_by_a_job(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story()
+    one = insight(title="On bees", quote="they dance", tags=["bees"], metadata={"page": 3})
+    told = await dedupe(jobs, story, one, insight("Others follow."))
+    assert told == {"storyId": story.id, "sent": 2, "dropped": 0}
+    assert sorted(await sent(jobs)) == ["Bees dance.", "Others follow."]
+    (job,) = [job for job in await jobs.sent("attach-insight-to-story") if job.data["insight"]["quote"]]
+    assert job.data == {
+        "storyId": str(story.id),
+        "teamId": str(TEAM),
+        "createdBy": str(USER),
+        "insight": one,
+    }
+
+
+async def test_what_the_team_or_everybody_has_is_dropped(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story()
+    await put(jobs, story, "The team has it.", TEAM)
+    await put(jobs, story, "Everybody has it.", None)
+    await put(jobs, story, "Another team has it.", OTHER)
+    summaries = [" the TEAM has it. ", "everybody has it.", "Another team has it."]
+    assert (await dedupe(jobs, story, *map(insight, summaries)))["dropped"] == 2
+    assert await sent(jobs) == ["Another team has it."]
+
+
+async def test_one_that_is_there_twice_counts_once(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story()
+    told = await dedupe(jobs, story, insight(), insight(" BEES dance."), insight(quote="they dance"))
+    assert (told["sent"], told["dropped"]) == (2, 1)
+    assert sorted(await sent(jobs)) == ["Bees dance.", "Bees dance."]
+
+
+async def test_a_job_that_runs_again_sends_nothing_twice(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story()
+    told = await dedupe(jobs, story, insight(), insight("Others follow."), job_id=JOB)
+    assert await dedupe(jobs, story, insight(), insight("Others follow."), job_id=JOB) == told
+    assert len(await sent(jobs)) == 2
+
+
+async def test_an_insight_is_attached_with_all_that_was_said(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story()
+    what = insight(title="On bees", quote="they dance", tags=["zoo", "bees", "zoo"], metadata={"page": 3})
+    told = await attach(jobs, story, what)
+    (kept,) = await highlights(jobs, story)
+    assert told == {"storyId": story.id, "highlightId": kept.id, "attached": True}
+    assert (kept.kind, kept.title, kept.summary) == (HighlightKind.INSIGHT, "On bees", "Bees dance.")
+    assert (kept.quote, kept.tags, kept.metadata) == ("they dance", ("bees", "zoo"), {"page": 3})
+    assert (kept.team_id, kept.created_by, kept.origin) == (TEAM, USER, Origin.ASSISTANT)
+    async with jobs.domain.rows() as rows:
+        assert await rows.team_highlights(TEAM) == [TeamHighlight(TEAM, kept.id)]
+
+
+async def test_it_is_scored_as_other_highlights_are(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story()
+    await attach(jobs, story, insight())
+    (job,) = await jobs.sent("score-relevance")
+    assert job.data == {"storyId": str(story.id)}
+
+
+async def test_without_a_team_it_is_everybodys(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story()
+    await dedupe(jobs, story, insight(), teamId=None)
+    (job,) = await jobs.sent("attach-insight-to-story")
+    await jobs.run("attach-insight-to-story", job.data)
+    assert [one.team_id for one in await highlights(jobs, story)] == [None]
+    assert (await dedupe(jobs, story, insight()))["dropped"] == 1
+
+
+@pytest.mark.parametrize("job_id", [JOB, None])
+async def test_an_insight_is_attached_once(jobs: Jobs, job_id: UUID | None) -> None:
+    story = await jobs.domain.told_story()
+    told = await attach(jobs, story, insight(), job_id=job_id)
+    before = await jobs.domain.everything()
+    again = await attach(jobs, story, insight(" bees DANCE."), job_id=job_id)
+    assert again == {**told, "attached": False}
+    assert await jobs.domain.everything() == before
+    assert len(await jobs.sent("score-relevance")) == 1
+
+
+async def test_what_everybody_has_is_not_the_team_s_as_well(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story()
+    await put(jobs, story, "Bees dance.", None)
+    (known,) = await highlights(jobs, story)
+    assert await attach(jobs, story, insight()) == {
+        "storyId": story.id,
+        "highlightId": known.id,
+        "attached": False,
+    }
+    assert await highlights(jobs, story) == [known]
+
+
+async def test_what_a_team_dismissed_stays_dismissed(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story()
+    new = NewHighlight(story.id, TEAM, HighlightKind.INSIGHT, "Bees dance.", 1.0)
+    async with jobs.domain.rows() as rows:
+        await rows.put_highlights([new])
+        await rows.put_team_highlight(TeamHighlight(TEAM, new.id, dismissed=True))
+    await attach(jobs, story, insight())
+    async with jobs.domain.rows() as rows:
+        assert await rows.team_highlights(TEAM) == [TeamHighlight(TEAM, new.id, dismissed=True)]
+
+
+async def test_the_original_s_names_are_served_too(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story()
+    common = {"storyId": story.id, "createdBy": USER}
+    assert (await jobs.run("insights-dedupe", {**common, "insights": [insight()]}))["sent"] == 1
+    assert (await jobs.run("insights-attach-to-story", {**common, "insight": insight()}))["attached"] is True
+
+
+@pytest.mark.parametrize(
+    ("task", "more"),
+    [("dedupe-insights", {"insights": [insight()]}), ("attach-insight-to-story", {"insight": insight()})],
+)
+async def test_a_story_that_is_not_there_is_named(jobs: Jobs, task: str, more: dict[str, Any]) -> None:
+    with pytest.raises(Fail, match=f"no story {JOB}"):
+        await jobs.run(task, {"storyId": JOB, "createdBy": USER, **more})
+    assert await sent(jobs) == []

@@ -1,0 +1,165 @@
+"""The score of a highlight: its four parts, and their sum."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_HALF_UP, Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zeke_queue.errors import BadSetting
+from zeke_tasks.insights.keywords import DEFAULT_KEYWORDS, KeywordSettings
+from zeke_tasks.insights.relevance import age_in_days, matches_in, score
+from zeke_tasks.store.highlights import HighlightKind, Score
+
+WORDS = ("bees", "wasps", "ants", "flies", "moths", "bugs")
+
+kinds = st.sampled_from(HighlightKind)
+authorities = st.none() | st.integers(0, 100).map(lambda hundredths: hundredths / 100)
+ages = st.none() | st.integers(-100, 400)
+
+
+def scored(
+    kind: HighlightKind = HighlightKind.METRIC,
+    found: int = 0,
+    authority: float | None = 0.5,
+    age_days: int | None = 0,
+) -> Score:
+    return score(kind, " ".join(WORDS[:found]), keywords=WORDS, authority=authority, age_days=age_days)
+
+
+@pytest.mark.parametrize(
+    ("kind", "worth"),
+    [
+        (HighlightKind.CODE_CHANGE, 0.3),
+        (HighlightKind.API_CHANGE, 0.285),
+        (HighlightKind.METRIC, 0.27),
+        (HighlightKind.CODE_EXAMPLE, 0.255),
+        (HighlightKind.INSIGHT, 0.24),
+        (HighlightKind.ACTION, 0.225),
+        (HighlightKind.QUOTE, 0.18),
+        (HighlightKind.QUESTION, 0.15),
+    ],
+)
+def test_a_kind_has_its_worth(kind: HighlightKind, worth: float) -> None:
+    assert scored(kind).breakdown["kind"] == worth
+
+
+@pytest.mark.parametrize(("found", "worth"), [(0, 0.0), (1, 0.08), (4, 0.32), (5, 0.4), (6, 0.4)])
+def test_five_keywords_are_enough(found: int, worth: float) -> None:
+    result = scored(found=found)
+    assert result.breakdown["keywords"] == worth
+    assert result.matches == WORDS[:found]
+
+
+@pytest.mark.parametrize(("authority", "worth"), [(0.0, 0.0), (0.55, 0.11), (1.0, 0.2), (None, 0.14)])
+def test_a_source_of_which_nothing_is_known_has_an_authority_of_seven_tenths(
+    authority: float | None, worth: float
+) -> None:
+    assert scored(authority=authority).breakdown["authority"] == worth
+
+
+@pytest.mark.parametrize(
+    ("age", "worth"),
+    [(-5, 0.1), (0, 0.1), (3, 0.095), (29, 0.0517), (30, 0.05), (31, 0.05), (4000, 0.05), (None, 0.05)],
+)
+def test_a_story_is_less_fresh_each_day_for_thirty_days(age: int | None, worth: float) -> None:
+    assert scored(age_days=age).breakdown["freshness"] == worth
+
+
+def test_a_sum_that_is_half_way_is_rounded_up() -> None:
+    # 0.24 + 0.285 + 0.1 + 0.1 = 0.725, for which a sum of floats may come out a little too low.
+    assert scored(HighlightKind.API_CHANGE, found=3).value == 0.73
+    # 0.08 + 0.255 + 0.06 + 0.1 = 0.495
+    assert scored(HighlightKind.CODE_EXAMPLE, found=1, authority=0.3).value == 0.5
+
+
+def test_the_best_score_is_one_and_the_worst_a_fifth() -> None:
+    assert scored(HighlightKind.CODE_CHANGE, found=5, authority=1.0).value == 1.0
+    assert scored(HighlightKind.QUESTION, authority=0.0, age_days=60).value == 0.2
+
+
+@given(kinds, st.integers(0, 6), authorities, ages)
+def test_the_score_is_the_sum_of_its_parts(
+    kind: HighlightKind, found: int, authority: float | None, age: int | None
+) -> None:
+    result = scored(kind, found, authority, age)
+    assert abs(result.value - sum(result.breakdown.values())) <= 0.005 + 4 * 0.00005
+    assert 0 <= result.value <= 1
+    if age is None or age >= 30 or age <= 0 or age % 3 == 0:
+        # Then the parts are not rounded, and their sum says it to the last digit.
+        exact = sum((Decimal(repr(part)) for part in result.breakdown.values()), Decimal(0))
+        assert result.value == float(exact.quantize(Decimal("0.01"), ROUND_HALF_UP))
+
+
+@given(kinds, st.integers(0, 5), authorities, st.integers(-10, 100))
+def test_more_keywords_and_fewer_days_never_make_it_less(
+    kind: HighlightKind, found: int, authority: float | None, age: int
+) -> None:
+    value = scored(kind, found, authority, age).value
+    assert scored(kind, found + 1, authority, age).value >= value
+    assert scored(kind, found, authority, age - 1).value >= value
+
+
+def test_days_are_whole_so_that_a_score_stays_for_one() -> None:
+    published = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    ages = [age_in_days(published, published + timedelta(hours=hours)) for hours in (0, 23.9, 24, 47, -1)]
+    assert ages == [0, 0, 1, 1, -1]
+    assert age_in_days(None, published) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "keyword", "there"),
+    [
+        ("A RUST tool", "Rust", True),
+        ("rusty trusts", "rust", False),
+        ("Rust-based", "rust", True),
+        ("in C++, and", "C++", True),
+        ("in C+++", "C++", True),
+        ("on Node.js", "node.js", True),
+        ("on nodeXjs", "node.js", False),
+        ("a language\n model", "Language  model", True),
+        ("a languagemodel", "language model", False),
+        ("snake_case", "snake", False),
+        ("Straße", "strasse", False),
+        ("Été", "été", True),
+        ("anything", "", False),
+        ("anything", " ", False),
+    ],
+)
+def test_a_keyword_is_found_as_a_whole_word_in_upper_or_lower_case(
+    text: str, keyword: str, *, there: bool
+) -> None:
+    assert bool(matches_in(text, [keyword])) is there
+
+
+def test_matches_are_in_the_order_of_the_keywords_and_there_once() -> None:
+    assert matches_in("b c a A b", ["a", "b", "A", "c", "d"]) == ("a", "b", "c")
+
+
+@given(st.text(max_size=100), st.lists(st.text(max_size=10), max_size=10))
+def test_any_keyword_can_be_looked_for_in_any_text(text: str, keywords: list[str]) -> None:
+    assert set(matches_in(text, keywords)) <= set(keywords)
+
+
+@given(st.lists(st.sampled_from(DEFAULT_KEYWORDS), min_size=1, max_size=5, unique=True))
+def test_each_of_our_own_keywords_is_found(words: list[str]) -> None:
+    assert set(words) <= set(matches_in(", ".join(words), DEFAULT_KEYWORDS))
+
+
+def test_our_own_keywords_are_each_there_once() -> None:
+    assert len({word.casefold() for word in DEFAULT_KEYWORDS}) == len(DEFAULT_KEYWORDS)
+
+
+def test_a_deployment_names_its_own_keywords(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert KeywordSettings.load().keywords == DEFAULT_KEYWORDS
+    monkeypatch.setenv("ZEKE_KEYWORDS", " bees, honey  bees,,bees ")
+    assert KeywordSettings.load().keywords == ("bees", "honey bees")
+
+
+def test_keywords_without_a_word_are_refused_by_the_variables_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZEKE_KEYWORDS", " , ")
+    with pytest.raises(BadSetting, match=r"ZEKE_KEYWORDS.*no words"):
+        KeywordSettings.load()

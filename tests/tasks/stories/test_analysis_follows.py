@@ -1,0 +1,97 @@
+"""``fetch-content`` has each story analysed that nobody has analysed yet, once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from tests.tasks.jobs import Jobs
+from tests.tasks.scripted_web import ScriptedWeb, page
+from zeke_queue.model import JobState
+from zeke_queue.signals import Retry
+from zeke_tasks.web import Transient
+
+if TYPE_CHECKING:
+    from tests.tasks.domain import Domain
+    from tests.tasks.scripted_ai import ScriptedAI
+
+ONE, TWO = "https://a.example/1", "https://a.example/2"
+JOB = UUID(int=7)
+
+
+@pytest.fixture
+def web() -> ScriptedWeb:
+    web = ScriptedWeb()
+    web.put(ONE, page("A", "bees"))
+    web.put(TWO, page("A", "bees"))
+    return web
+
+
+@pytest.fixture
+def jobs(domain: Domain, ai: ScriptedAI, web: ScriptedWeb) -> Jobs:
+    return Jobs(domain, web, ai)
+
+
+async def item(jobs: Jobs, url: str) -> UUID:
+    return await jobs.domain.item(await jobs.domain.source(), url, url=url)
+
+
+async def fetch(jobs: Jobs, *items: UUID, job_id: UUID | None = None) -> None:
+    await jobs.run("fetch-content", {"rawItemIds": items}, job_id=job_id)
+
+
+async def test_a_new_story_is_to_be_analysed(jobs: Jobs) -> None:
+    one = await item(jobs, ONE)
+    await fetch(jobs, one)
+    story = (await jobs.domain.stories(one))[one]
+    (sent,) = await jobs.sent("analyze-story")
+    assert sent.data == {"storyId": str(story.id), "trigger": "auto"}
+
+
+async def test_a_text_that_two_items_tell_is_analysed_once(jobs: Jobs) -> None:
+    await fetch(jobs, await item(jobs, ONE), await item(jobs, TWO))
+    assert len(await jobs.sent("analyze-story")) == 1
+
+
+async def test_a_job_that_waits_is_enough_for_another_item(jobs: Jobs) -> None:
+    await fetch(jobs, await item(jobs, ONE))
+    await fetch(jobs, await item(jobs, TWO))
+    assert len(await jobs.sent("analyze-story")) == 1
+
+
+async def test_a_story_whose_analysis_was_given_up_has_another_chance(jobs: Jobs) -> None:
+    await fetch(jobs, await item(jobs, ONE))
+    (first,) = await jobs.sent("analyze-story")
+    assert await jobs.queue.cancel(first.id)
+    await fetch(jobs, await item(jobs, TWO))
+    assert [job.state for job in await jobs.sent("analyze-story")] == [JobState.CANCELLED, JobState.CREATED]
+
+
+async def test_a_story_that_was_analysed_is_left_alone(jobs: Jobs) -> None:
+    one = await item(jobs, ONE)
+    await fetch(jobs, one)
+    (first,) = await jobs.sent("analyze-story")
+    await jobs.run("analyze-story", first.data)
+    assert await jobs.queue.cancel(first.id)
+    await fetch(jobs, await item(jobs, TWO))
+    assert len(await jobs.sent("analyze-story")) == 1
+
+
+async def test_a_page_without_a_story_has_nothing_to_be_analysed(jobs: Jobs, web: ScriptedWeb) -> None:
+    web.put(ONE, "<html></html>")
+    await fetch(jobs, await item(jobs, ONE))
+    assert await jobs.sent("analyze-story") == []
+
+
+async def test_an_item_that_is_left_keeps_no_other_story_from_its_analysis(
+    jobs: Jobs, web: ScriptedWeb
+) -> None:
+    web.put(TWO, Transient(TWO, "no answer"), page("B", "birds"))
+    items = [await item(jobs, url) for url in (ONE, TWO)]
+    with pytest.raises(Retry, match="no answer"):
+        await fetch(jobs, *items, job_id=JOB)
+    assert len(await jobs.sent("analyze-story")) == 1
+    await fetch(jobs, *items, job_id=JOB)
+    assert len(await jobs.sent("analyze-story")) == 2

@@ -1,0 +1,293 @@
+"""``analyze-story``: what is kept of an analysis, what follows from it, and when nobody is asked."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from tests.tasks.jobs import Jobs
+from tests.tasks.scripted_ai import ANALYSIS, ASKED, EMBEDDED, VECTOR, ScriptedAI
+from tests.tasks.scripted_web import ScriptedWeb
+from zeke_queue.signals import Fail, Retry, Signal, Snooze
+from zeke_tasks.ai.answers import Citation
+from zeke_tasks.ai.errors import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
+from zeke_tasks.ai.stub import StubClient
+from zeke_tasks.store.analysis import AnalysisState, Embedding, Spending
+from zeke_tasks.store.model import StoryStatus
+from zeke_tasks.stories.analyze import PROMPT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from tests.tasks.domain import Domain
+    from zeke_queue.context import JobContext
+    from zeke_tasks.store.analysis import Overlay
+    from zeke_tasks.store.model import Story
+
+JOB = UUID(int=7)
+TEXT = "Bees dance. It tells other bees where the flowers are."
+
+
+async def analyze(jobs: Jobs, story: Story, trigger: str = "auto", **how: Any) -> dict[str, Any]:
+    return await jobs.run("analyze-story", {"storyId": story.id, "trigger": trigger}, **how)
+
+
+async def overlay_of(domain: Domain, story: Story) -> Overlay:
+    async with domain.rows() as rows:
+        overlay = await rows.overlay(story.id)
+    assert overlay is not None
+    return overlay
+
+
+async def follows(jobs: Jobs) -> list[tuple[str, Any]]:
+    """Return the jobs that were sent, by task, with their payloads."""
+    tasks = ("generate-brief", "extract-highlights", "score-relevance")
+    return [(task, job.data) for task in tasks for job in await jobs.sent(task)]
+
+
+async def test_an_analysis_is_kept_with_where_it_places_the_story(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story(TEXT)
+    assert await analyze(jobs, story) == {
+        "storyId": story.id,
+        "analysisState": "completed",
+        "chili": 3,
+        "skipped": False,
+    }
+    overlay = await overlay_of(jobs.domain, story)
+    assert overlay.why_it_matters == "Bees dance.\nOthers follow."
+    assert (overlay.chili, overlay.confidence, overlay.citations) == (3, 0.8, ())
+    assert overlay.analysis_state is AnalysisState.COMPLETED
+    assert (overlay.model, overlay.prompt_version) == (ASKED.model, PROMPT.version)
+    async with jobs.domain.rows() as rows:
+        assert await rows.embeddings(story.id) == [Embedding(EMBEDDED.model, VECTOR)]
+        now = await rows.story(story.id)
+    assert now == replace(story, status=StoryStatus.ANALYZED)
+
+
+async def test_citations_are_kept_as_they_were_given(jobs: Jobs, ai: ScriptedAI) -> None:
+    cited = [Citation(quote="Bees dance.", url="https://a.example/"), Citation(quote="It tells")]
+    ai.put("analyze-story", ANALYSIS.model_copy(update={"citations": cited}))
+    story = await jobs.domain.told_story(TEXT)
+    await analyze(jobs, story)
+    assert (await overlay_of(jobs.domain, story)).citations == (
+        {"quote": "Bees dance.", "url": "https://a.example/"},
+        {"quote": "It tells", "url": None},
+    )
+
+
+async def test_the_ai_is_shown_title_and_text(jobs: Jobs, ai: ScriptedAI) -> None:
+    await analyze(jobs, await jobs.domain.told_story(TEXT, title="On bees"))
+    assert sorted(ai.asked) == [
+        ("analyze-story", f"On bees\n\n{TEXT}"),
+        ("embed", f"On bees\n\n{TEXT}"),
+    ]
+
+
+async def test_briefs_and_highlights_follow_and_scoring_does_not(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story(TEXT)
+    await analyze(jobs, story)
+    assert await follows(jobs) == [
+        ("generate-brief", {"storyId": str(story.id), "reason": "new_story"}),
+        ("extract-highlights", {"storyId": str(story.id), "userId": None, "teamId": None}),
+    ]
+
+
+async def test_what_each_call_took_is_kept_for_the_job(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story(TEXT)
+    await analyze(jobs, story, job_id=JOB, retries=1)
+    async with jobs.domain.rows() as rows:
+        spent = await rows.spending(JOB)
+    common = {"job_id": JOB, "attempt": 2, "task": "analyze-story"}
+    assert spent == [
+        Spending(
+            **common,
+            purpose="analysis",
+            model=ASKED.model,
+            input_tokens=100,
+            output_tokens=20,
+            cost_usd=0.001,
+        ),
+        Spending(
+            **common,
+            purpose="embedding",
+            model=EMBEDDED.model,
+            input_tokens=100,
+            output_tokens=0,
+            cost_usd=0.0001,
+        ),
+    ]
+
+
+async def test_no_transaction_is_open_while_the_ai_thinks(domain: Domain, ai: ScriptedAI) -> None:
+    class Watched(Jobs):
+        """Counts the transactions that are open."""
+
+        open = 0
+
+        @asynccontextmanager
+        async def transaction(self, job: JobContext, connection: Any = None) -> AsyncGenerator[Any]:
+            self.open += 1
+            async with super().transaction(job, connection) as transaction:
+                yield transaction
+            self.open -= 1
+
+    jobs = Watched(domain, ScriptedWeb(), ai)
+    seen: list[int] = []
+
+    async def see() -> None:
+        seen.append(jobs.open)
+
+    ai.before = see
+    await analyze(jobs, await domain.told_story(TEXT))
+    assert seen == [0, 0]
+    assert jobs.open == 0
+
+
+@pytest.mark.parametrize("trigger", ["auto", "retry"])
+async def test_what_a_model_has_analysed_is_left_alone(jobs: Jobs, ai: ScriptedAI, trigger: str) -> None:
+    story = await jobs.domain.told_story(TEXT)
+    await analyze(jobs, story)
+    before, sent = await jobs.domain.everything(), await follows(jobs)
+    ai.asked.clear()
+    jobs.domain.clock.advance(60)
+    assert (await analyze(jobs, story, trigger))["skipped"] is True
+    assert ai.asked == []
+    assert await jobs.domain.everything() == before
+    assert await follows(jobs) == sent
+
+
+async def test_a_person_may_have_it_analysed_again(jobs: Jobs, ai: ScriptedAI) -> None:
+    story = await jobs.domain.told_story(TEXT)
+    await analyze(jobs, story)
+    ai.put("analyze-story", ANALYSIS.model_copy(update={"chili": 5}))
+    assert (await analyze(jobs, story, "manual"))["chili"] == 5
+    assert (await overlay_of(jobs.domain, story)).chili == 5
+    reasons = [job.data["reason"] for job in await jobs.sent("generate-brief")]
+    assert reasons == ["new_story", "regenerate"]
+
+
+async def test_another_prompt_is_a_reason_to_ask_again(
+    jobs: Jobs, ai: ScriptedAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = await jobs.domain.told_story(TEXT)
+    await analyze(jobs, story)
+    ai.asked.clear()
+    monkeypatch.setattr("zeke_tasks.stories.analyze.PROMPT", replace(PROMPT, version="next"))
+    await analyze(jobs, story)
+    assert len(ai.asked) == 2
+    assert (await overlay_of(jobs.domain, story)).prompt_version == "next"
+
+
+async def test_without_an_ai_it_says_so(domain: Domain) -> None:
+    jobs = Jobs(domain, ScriptedWeb(), StubClient())
+    story = await domain.told_story(TEXT)
+    assert (await analyze(jobs, story))["analysisState"] == "stub"
+    overlay = await overlay_of(domain, story)
+    assert overlay.analysis_state is AnalysisState.STUB
+    assert overlay.model == "stub"
+    assert overlay.why_it_matters
+    assert len(await follows(jobs)) == 2
+    async with domain.rows() as rows:
+        assert await rows.spending() == []
+        assert [embedding.model for embedding in await rows.embeddings(story.id)] == ["stub"]
+
+
+async def test_without_an_ai_a_second_run_changes_nothing(domain: Domain) -> None:
+    jobs = Jobs(domain, ScriptedWeb(), StubClient())
+    story = await domain.told_story(TEXT)
+    await analyze(jobs, story)
+    before = await domain.everything()
+    domain.clock.advance(60)
+    assert (await analyze(jobs, story))["skipped"] is True
+    assert await domain.everything() == before
+    assert len(await follows(jobs)) == 2
+
+
+async def test_a_model_takes_the_place_of_the_stub(domain: Domain, jobs: Jobs) -> None:
+    story = await domain.told_story(TEXT)
+    await analyze(Jobs(domain, ScriptedWeb(), StubClient()), story)
+    assert (await analyze(jobs, story))["analysisState"] == "completed"
+    assert (await overlay_of(domain, story)).model == ASKED.model
+    assert [job.data["reason"] for job in await jobs.sent("generate-brief")] == ["new_story", "regenerate"]
+
+
+@pytest.mark.parametrize("trigger", ["auto", "manual"])
+async def test_the_stub_never_takes_the_place_of_a_model(domain: Domain, jobs: Jobs, trigger: str) -> None:
+    story = await domain.told_story(TEXT)
+    await analyze(jobs, story)
+    before = await domain.everything()
+    told = await analyze(Jobs(domain, ScriptedWeb(), StubClient()), story, trigger)
+    assert (told["analysisState"], told["skipped"]) == ("completed", True)
+    assert await domain.everything() == before
+    assert len(await follows(jobs)) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "retries", "verdict"),
+    [
+        (AIUnavailable(), 0, Retry),
+        (AIRateLimited(30.0), 0, Snooze),
+        (AIMalformed("it is no JSON"), 0, Retry),
+        (AIRefused("it does not want to"), 2, Fail),
+        (AIRejected("the model is not known"), 0, Fail),
+    ],
+)
+async def test_an_ai_that_fails_says_what_becomes_of_the_job(
+    jobs: Jobs, ai: ScriptedAI, error: AIError, retries: int, verdict: type[Signal]
+) -> None:
+    ai.put("analyze-story", error)
+    story = await jobs.domain.told_story(TEXT)
+    with pytest.raises(verdict):
+        await analyze(jobs, story, job_id=JOB, retries=retries)
+    async with jobs.domain.rows() as rows:
+        assert await rows.overlay(story.id) is None
+        # The call before it succeeded, and is paid for.
+        assert [one.purpose for one in await rows.spending(JOB)] == ["embedding"]
+    assert await follows(jobs) == []
+
+
+async def test_nothing_is_noted_of_calls_that_all_failed(jobs: Jobs, ai: ScriptedAI) -> None:
+    ai.put("embed", AIUnavailable(retry_after=5.0))
+    story = await jobs.domain.told_story(TEXT)
+    with pytest.raises(Retry) as raised:
+        await analyze(jobs, story)
+    assert raised.value.after == 5
+    async with jobs.domain.rows() as rows:
+        assert await rows.spending() == []
+
+
+async def test_of_two_jobs_the_first_counts_and_both_are_paid_for(jobs: Jobs, ai: ScriptedAI) -> None:
+    story = await jobs.domain.told_story(TEXT)
+
+    async def overtake() -> None:
+        ai.before = None
+        await analyze(jobs, story)
+
+    ai.put(
+        "analyze-story", ANALYSIS.model_copy(update={"chili": 1}), ANALYSIS.model_copy(update={"chili": 5})
+    )
+    ai.before = overtake
+    assert (await analyze(jobs, story, job_id=JOB))["skipped"] is True
+    assert (await overlay_of(jobs.domain, story)).chili == 1
+    assert len(await follows(jobs)) == 2
+    async with jobs.domain.rows() as rows:
+        assert len(await rows.spending(JOB)) == 2
+
+
+async def test_a_job_that_runs_again_sends_nothing_twice(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story(TEXT)
+    await analyze(jobs, story, "manual", job_id=JOB)
+    before = await jobs.domain.everything()
+    await analyze(jobs, story, "manual", job_id=JOB)
+    assert await jobs.domain.everything() == before
+    assert len(await follows(jobs)) == 2
+
+
+async def test_a_story_that_is_not_there_is_named(jobs: Jobs, ai: ScriptedAI) -> None:
+    with pytest.raises(Fail, match=f"no story {JOB}"):
+        await jobs.run("analyze-story", {"storyId": JOB, "trigger": "auto"})
+    assert ai.asked == []

@@ -1,0 +1,37 @@
+"""``link-source-to-story``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+
+from zeke_queue.signals import Fail
+
+if TYPE_CHECKING:
+    from tests.tasks.jobs import Jobs
+
+NOBODY = UUID(int=7)
+
+
+async def test_a_story_gets_another_primary_source(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story()
+    other = await jobs.domain.source("https://b.example/feed")
+    payload = {"sourceId": other.id, "storyId": story.id}
+    assert await jobs.run("link-source-to-story", payload) == payload
+    before = await jobs.domain.everything()
+    async with jobs.domain.rows() as rows:
+        now = await rows.story(story.id)
+    assert now is not None
+    assert now.primary_source_id == other.id
+    assert await jobs.run("link-source-to-story", payload) == payload
+    assert await jobs.domain.everything() == before
+
+
+async def test_what_is_not_there_is_named(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story()
+    with pytest.raises(Fail, match=f"no source {NOBODY}"):
+        await jobs.run("link-source-to-story", {"sourceId": NOBODY, "storyId": story.id})
+    with pytest.raises(Fail, match=f"no story {NOBODY}"):
+        await jobs.run("link-source-to-story", {"sourceId": story.primary_source_id, "storyId": NOBODY})

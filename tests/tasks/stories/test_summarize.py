@@ -1,0 +1,83 @@
+"""``summarize-story``: from what a summary is made, and when it is made anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from zeke_queue.signals import Fail
+from zeke_tasks.store.analysis import Analysis, AnalysisState
+from zeke_tasks.stories.summarize import SUMMARY_CHARACTERS
+
+if TYPE_CHECKING:
+    from tests.tasks.jobs import Jobs
+    from tests.tasks.scripted_ai import ScriptedAI
+    from zeke_tasks.store.model import Story
+
+
+async def summarize(jobs: Jobs, story: Story, mode: str = "auto") -> dict[str, Any]:
+    told = await jobs.run("summarize-story", {"storyId": story.id, "mode": mode})
+    async with jobs.domain.rows() as rows:
+        now = await rows.story(story.id)
+    assert now is not None
+    assert told == {"storyId": story.id, "summary": now.summary, "written": told["written"]}
+    return told
+
+
+async def think(jobs: Jobs, story: Story, why_it_matters: str) -> None:
+    thought = Analysis(why_it_matters, 1, 0.5, AnalysisState.COMPLETED, "gpt-5-nano", "1")
+    async with jobs.domain.rows() as rows:
+        assert await rows.put_analysis(story.id, thought)
+
+
+async def test_a_story_is_summed_up_by_why_it_matters(jobs: Jobs, ai: ScriptedAI) -> None:
+    story = await jobs.domain.told_story("Some text.")
+    await think(jobs, story, "Bees dance.\nOthers follow.")
+    assert (await summarize(jobs, story))["summary"] == "Bees dance.\nOthers follow."
+    assert ai.asked == []
+
+
+async def test_one_that_was_not_analysed_by_its_title_and_how_it_begins(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story("They dance.", title="On bees")
+    assert (await summarize(jobs, story))["summary"] == "On bees — They dance."
+
+
+@pytest.mark.parametrize("long", ["word " * 200, "Word. " * 200, "w" * 1000])
+async def test_a_summary_has_320_characters_at_most(jobs: Jobs, long: str) -> None:
+    story = await jobs.domain.told_story(long, title="T")
+    summary = (await summarize(jobs, story))["summary"]
+    assert len(summary) <= SUMMARY_CHARACTERS == 320
+    assert f"T — {long}".startswith(summary.removesuffix("…"))
+    assert len(summary) > 300
+    await think(jobs, story, long)
+    assert len((await summarize(jobs, story, "force"))["summary"]) <= SUMMARY_CHARACTERS
+
+
+async def test_a_summary_that_is_there_stays_unless_it_is_forced(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story("They dance.", title="On bees")
+    assert (await summarize(jobs, story))["written"] is True
+    await think(jobs, story, "Bees dance.")
+    assert (await summarize(jobs, story))["written"] is False
+    assert (await summarize(jobs, story))["summary"] == "On bees — They dance."
+    assert (await summarize(jobs, story, "force"))["summary"] == "Bees dance."
+
+
+@pytest.mark.parametrize("mode", ["auto", "force"])
+async def test_a_second_run_changes_nothing(jobs: Jobs, mode: str) -> None:
+    story = await jobs.domain.told_story("They dance.")
+    await summarize(jobs, story, mode)
+    before = await jobs.domain.everything()
+    await summarize(jobs, story, mode)
+    assert await jobs.domain.everything() == before
+
+
+async def test_the_original_s_name_is_served_too(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story()
+    assert (await jobs.run("story-summarize", {"storyId": story.id, "mode": "auto"}))["written"] is True
+
+
+async def test_a_story_that_is_not_there_is_named(jobs: Jobs) -> None:
+    with pytest.raises(Fail, match=f"no story {UUID(int=7)}"):
+        await jobs.run("summarize-story", {"storyId": UUID(int=7), "mode": "auto"})

@@ -1,0 +1,93 @@
+"""``update-story-status``: whose state it changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from zeke_queue.errors import PayloadInvalid
+from zeke_queue.signals import Fail
+from zeke_tasks.store.highlights import ReadingState, TeamStory
+
+if TYPE_CHECKING:
+    from tests.tasks.jobs import Jobs
+    from zeke_tasks.store.model import Story
+
+ONE, TWO, THREE = (UUID(int=number) for number in (1, 2, 3))
+
+
+async def update(jobs: Jobs, story: Story, state: str, **more: Any) -> dict[str, Any]:
+    return await jobs.run("update-story-status", {"storyId": story.id, "state": state, **more})
+
+
+async def states(jobs: Jobs, story: Story) -> list[TeamStory]:
+    async with jobs.domain.rows() as rows:
+        return await rows.reading_states(story.id)
+
+
+async def subscribed(jobs: Jobs, *teams: UUID) -> Story:
+    """Return a story of a source that teams subscribe to."""
+    story = await jobs.domain.told_story()
+    async with jobs.domain.rows() as rows:
+        for team in teams:
+            assert await rows.connect(team, story.primary_source_id)
+    return story
+
+
+async def test_a_team_that_is_named_is_the_only_one(jobs: Jobs) -> None:
+    story = await subscribed(jobs, ONE, TWO)
+    told = await update(jobs, story, "archived", teamId=THREE)
+    assert told == {"storyId": story.id, "teamIds": [THREE], "state": "archived", "teams": 1, "changed": 1}
+    assert await states(jobs, story) == [TeamStory(THREE, story.id, ReadingState.ARCHIVED, None)]
+
+
+async def test_without_one_it_is_every_team_that_subscribes_to_the_source(jobs: Jobs) -> None:
+    story = await subscribed(jobs, ONE, TWO)
+    other = await jobs.domain.source("https://b.example/feed")
+    async with jobs.domain.rows() as rows:
+        await rows.connect(THREE, other.id)
+    assert (await update(jobs, story, "read"))["teamIds"] == [ONE, TWO]
+    now = jobs.domain.clock.now()
+    assert await states(jobs, story) == [
+        TeamStory(team, story.id, ReadingState.READ, now) for team in (ONE, TWO)
+    ]
+
+
+async def test_only_reading_stamps_when_it_was_viewed(jobs: Jobs) -> None:
+    story = await subscribed(jobs, ONE)
+    await update(jobs, story, "read")
+    read_at = jobs.domain.clock.now()
+    jobs.domain.clock.advance(60)
+    await update(jobs, story, "unread")
+    assert await states(jobs, story) == [TeamStory(ONE, story.id, ReadingState.UNREAD, read_at)]
+
+
+async def test_a_second_run_changes_nothing(jobs: Jobs) -> None:
+    story = await subscribed(jobs, ONE, TWO)
+    await update(jobs, story, "read")
+    before = await jobs.domain.everything()
+    jobs.domain.clock.advance(60)
+    told = await update(jobs, story, "read")
+    assert (told["teams"], told["changed"]) == (2, 0)
+    assert await jobs.domain.everything() == before
+
+
+async def test_a_story_that_nobody_subscribes_to_is_nobodys(jobs: Jobs) -> None:
+    story = await subscribed(jobs)
+    assert (await update(jobs, story, "read"))["teamIds"] == []
+    assert await states(jobs, story) == []
+
+
+async def test_the_original_s_name_is_served_too(jobs: Jobs) -> None:
+    story = await subscribed(jobs, ONE)
+    payload = {"storyId": story.id, "state": "read"}
+    assert (await jobs.run("story-update-status", payload))["teamIds"] == [ONE]
+
+
+async def test_what_is_not_there_or_no_state_is_refused(jobs: Jobs) -> None:
+    with pytest.raises(Fail, match=f"no story {THREE}"):
+        await jobs.run("update-story-status", {"storyId": THREE, "state": "read"})
+    with pytest.raises(PayloadInvalid, match="state"):
+        await jobs.run("update-story-status", {"storyId": THREE, "state": "burnt"})

@@ -1,0 +1,48 @@
+"""The catalog: which tasks there are, under which names, and how many of each run at once."""
+
+from __future__ import annotations
+
+from zeke_tasks.catalog import build_catalog
+
+LIMITS = {
+    "analyze-story": 5,
+    "attach-insight-to-story": 3,
+    "dedupe-insights": 5,
+    "extract-highlights": 10,
+    "fetch-content": 3,
+    "generate-brief": 10,
+    "ingest-pull": 1,
+    "ingest-source": 5,
+    "link-source-to-story": 5,
+    "score-relevance": 20,
+    "summarize-story": 4,
+    "update-story-status": 8,
+}
+ALIASES = {
+    "insights-attach-to-story": "attach-insight-to-story",
+    "insights-dedupe": "dedupe-insights",
+    "story-summarize": "summarize-story",
+    "story-update-status": "update-story-status",
+}
+
+
+def test_the_tasks_have_the_limits_of_the_original() -> None:
+    assert {name: task.concurrency_limit for name, task in build_catalog().tasks.items()} == LIMITS
+
+
+def test_the_limits_of_a_task_s_names_are_together_its_own() -> None:
+    catalog = build_catalog()
+    together = dict.fromkeys(LIMITS, 0)
+    for queue in catalog.stored_queues():
+        together[catalog.get(queue.name).name] += queue.concurrency_limit or 0
+    assert together == LIMITS
+
+
+def test_the_names_that_the_original_had_in_code_are_served_too() -> None:
+    catalog = build_catalog()
+    aliases = {alias: task.name for task in catalog.tasks.values() for alias in task.aliases}
+    assert aliases == ALIASES
+
+
+def test_each_task_says_what_it_does() -> None:
+    assert all(task.description for task in build_catalog().tasks.values())

@@ -1,0 +1,92 @@
+"""``generate-brief``: have the AI tell a story in one line, in two sentences, and in a short paragraph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.context import JobContext
+from zeke_queue.signals import Fail, Retry
+from zeke_tasks.ai.answers import Briefs
+from zeke_tasks.ai.client import load_prompt
+from zeke_tasks.ai.errors import AIMalformed
+from zeke_tasks.asking import asking
+from zeke_tasks.briefs.variants import Unfit, fit
+from zeke_tasks.context import context_of
+from zeke_tasks.payloads import GenerateBrief
+from zeke_tasks.store.analysis import AnalysisState, Brief
+from zeke_tasks.stories.require import require_story, text_of
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zeke_tasks.store.analysis import Overlay
+
+tasks = Catalog()
+
+PROMPT: Final = load_prompt("generate-brief")
+
+
+@tasks.task("generate-brief", concurrency_limit=10)
+async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, Any]:
+    """Have the AI tell a story in few words; where that was done already, only if it is to be done anew."""
+    repository = context_of(job).repository
+    async with job.transaction() as transaction:
+        rows = repository.within(transaction)
+        story = await require_story(rows, payload.story_id)
+        overlay = await rows.overlay(story.id)
+        text = await text_of(rows, story.id)
+    if overlay is None or not overlay.why_it_matters:
+        raise Fail(
+            f"Story {story.id} has no why_it_matters, which a brief is made of; send analyze-story, which"
+            " has a brief written at its end"
+        )
+    if (known := _brief_of(overlay)) is not None and payload.reason == "new_story":
+        return _told(job, story.id, known, written=False)
+    question = f"{overlay.why_it_matters}\n\n{story.title}\n\n{text}"
+    async with asking(job) as ai:
+        answer = await ai.ask("brief", PROMPT, question, Briefs)
+        said = answer.value
+        try:
+            brief = fit(said.one_liner, said.two_liner, said.elevator, story=text, few=answer.stub)
+        except Unfit as unfit:
+            raise AIMalformed(f"The brief can't be used: {unfit}") from unfit
+    async with job.transaction() as transaction:
+        rows = repository.within(transaction)
+        # From here on nobody else can change what is thought of it.
+        await rows.lock_story(story.id)
+        now = await rows.overlay(story.id)
+        await ai.note(rows)
+        outdated = now is None or now.why_it_matters != overlay.why_it_matters
+        kept = _kept(now, stub=answer.stub)
+        if not outdated and kept is None:
+            await rows.put_brief(story.id, brief)
+    if outdated:
+        raise Retry(reason="The story was analysed anew meanwhile, and its brief is to tell what it says now")
+    return _told(job, story.id, kept or brief, written=kept is None)
+
+
+def _kept(overlay: Overlay | None, *, stub: bool) -> Brief | None:
+    """Return the brief that stays whatever is written now: a stub's does not take the place of a model's."""
+    if overlay is None or not stub or overlay.analysis_state is not AnalysisState.COMPLETED:
+        return None
+    return _brief_of(overlay)
+
+
+def _brief_of(overlay: Overlay) -> Brief | None:
+    one, two, elevator = overlay.brief_one_liner, overlay.brief_two_liner, overlay.brief_elevator
+    if one is None or two is None or elevator is None:
+        return None
+    return Brief(one, two, elevator, overlay.time_saved_seconds or 0)
+
+
+def _told(job: JobContext, story_id: UUID, brief: Brief, *, written: bool) -> dict[str, Any]:
+    saved = brief.time_saved_seconds
+    job.logger.info("brief generated", storyId=str(story_id), written=written, timeSavedSeconds=saved)
+    return {
+        "storyId": story_id,
+        "briefOneLiner": brief.one_liner,
+        "briefTwoLiner": brief.two_liner,
+        "briefElevator": brief.elevator,
+        "timeSavedSeconds": saved,
+    }

@@ -1,0 +1,30 @@
+"""The story that a job is about."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zeke_queue.signals import Fail
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zeke_tasks.store.model import Story
+    from zeke_tasks.store.repository import Rows
+
+
+async def require_story(rows: Rows, story_id: UUID) -> Story:
+    """Return a story.
+
+    Raises:
+        Fail: there is none of this id, and no retry would bring it.
+    """
+    if (story := await rows.story(story_id)) is None:
+        raise Fail(f"There is no story {story_id}; see where the job got this storyId from")
+    return story
+
+
+async def text_of(rows: Rows, story_id: UUID) -> str:
+    """Return the text of a story that exists; empty if it was removed."""
+    content = await rows.text_of(story_id)
+    return content.text if content else ""

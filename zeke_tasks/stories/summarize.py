@@ -1,0 +1,44 @@
+"""``summarize-story``: give a story a summary of a few lines, from what is known of it; no AI is asked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.context import JobContext
+from zeke_tasks.context import context_of
+from zeke_tasks.payloads import SummarizeStory
+from zeke_tasks.prose import shorten
+from zeke_tasks.stories.require import require_story, text_of
+
+if TYPE_CHECKING:
+    from zeke_tasks.store.model import Story
+    from zeke_tasks.store.repository import Rows
+
+tasks = Catalog()
+
+SUMMARY_CHARACTERS: Final = 320
+
+
+@tasks.task("summarize-story", concurrency_limit=4, aliases=("story-summarize",))
+async def summarize_story(payload: SummarizeStory, job: JobContext) -> dict[str, Any]:
+    """Give a story a summary: why it matters if that is known, else how it begins."""
+    async with job.transaction() as transaction:
+        rows = context_of(job).repository.within(transaction)
+        story = await require_story(rows, payload.story_id)
+        summary, replace = story.summary, payload.mode == "force"
+        written = False
+        if replace or not summary:
+            summary = await _summary(rows, story)
+            written = await rows.set_summary(story.id, summary, replace=replace)
+    job.logger.info("story summarized", storyId=str(story.id), mode=payload.mode, written=written)
+    return {"storyId": story.id, "summary": summary, "written": written}
+
+
+async def _summary(rows: Rows, story: Story) -> str:
+    overlay = await rows.overlay(story.id)
+    if overlay is not None and overlay.why_it_matters:
+        return shorten(overlay.why_it_matters, SUMMARY_CHARACTERS)
+    # Of a long text no more than this can be left.
+    beginning = (await text_of(rows, story.id))[: 2 * SUMMARY_CHARACTERS]
+    return shorten(f"{story.title} — {beginning}", SUMMARY_CHARACTERS)

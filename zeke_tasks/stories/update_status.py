@@ -1,0 +1,26 @@
+"""``update-story-status``: say how far one team is with a story, or every team that reads its source."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.context import JobContext
+from zeke_tasks.context import context_of
+from zeke_tasks.payloads import UpdateStoryStatus
+from zeke_tasks.stories.require import require_story
+
+tasks = Catalog()
+
+
+@tasks.task("update-story-status", concurrency_limit=8, aliases=("story-update-status",))
+async def update_story_status(payload: UpdateStoryStatus, job: JobContext) -> dict[str, Any]:
+    """Say how far teams are with a story."""
+    async with job.transaction() as transaction:
+        rows = context_of(job).repository.within(transaction)
+        story = await require_story(rows, payload.story_id)
+        teams = [payload.team_id] if payload.team_id else await rows.teams_of(story.primary_source_id)
+        changed = await rows.set_reading_state(story.id, teams, payload.state)
+    told = {"state": payload.state.value, "teams": len(teams), "changed": len(changed)}
+    job.logger.info("story status updated", storyId=str(story.id), **told)
+    return {"storyId": story.id, "teamIds": teams, **told}
