@@ -180,7 +180,7 @@ def _text(document: _Document) -> str:
         except Exception as error:
             if is_of_this_machine(error):
                 raise
-            # The library raises RuntimeErrors. A page that is broken says nothing of those beside it.
+            # A page that is broken says nothing of those beside it.
             failed = error
             continue
         pages.append(page)
@@ -221,8 +221,12 @@ def _lines(document: _Document, number: int) -> list[_Line]:
         ]
 
 
-def _place(page: _TextPage, index: int) -> _Place:
-    left, bottom, _, _ = page.get_charbox(index, loose=True)
+def _place(page: _TextPage, index: int) -> _Place | None:
+    """Return where a character stands, if the library, whose errors are RuntimeErrors, can tell."""
+    try:
+        left, bottom, _, _ = page.get_charbox(index, loose=True)
+    except RuntimeError:
+        return None
     return _Place(left, bottom)
 
 

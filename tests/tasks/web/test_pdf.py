@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+import pypdfium2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +82,7 @@ def test_rows_of_a_table_and_items_of_a_list_stay_apart() -> None:
         (("an Anglo-", "Saxon word"), "an Anglo-Saxon word"),
         (("a well-known fact is well-", "known"), "a well-known fact is well-known"),
         (("we cooperate, and well-off co-", "operate"), "we cooperate, and well-off cooperate"),
+        (("they co-operate or cooperate, so co-", "operate"), "they co-operate or cooperate, so cooperate"),
         (("a soft\xad", "ly set word"), "a softly set word"),
     ],
 )
@@ -190,8 +192,18 @@ def test_a_document_that_lost_its_table_of_objects_is_read_all_the_same() -> Non
 
 
 def test_a_page_that_is_broken_says_nothing_of_those_beside_it() -> None:
-    body = pdf(["One"], ["Two"]).replace(b"4 0 obj\n<</Type/Page/", b"4 0 obj\n<</Typ_/P_ge/")
-    assert found(body).text.endswith("Two")
+    body = pdf(["One"], ["Two"], ["Three"])
+    assert found(body.replace(b"Kids[4 0 R 6 0 R", b"Kids[4 0 R 3 0 R")).text == "One\nThree"
+    with pytest.raises(PageError, match="Failed to load page"):
+        read_pdf(body.replace(b"Kids[4 0 R 6 0 R 8 0 R", b"Kids[3 0 R 3 0 R 3 0 R"), URL)
+
+
+def test_text_whose_place_nobody_knows_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: object, **__: object) -> NoReturn:
+        raise pypdfium2.PdfiumError("Failed to get charbox.")
+
+    monkeypatch.setattr(pypdfium2.PdfTextPage, "get_charbox", unknown)
+    assert lines(*LINES) == PARAGRAPHS
 
 
 def test_only_so_many_pages_and_characters_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
