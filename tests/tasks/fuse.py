@@ -1,4 +1,4 @@
-"""A fuse that ends a handler at a chosen point: before or after any statement, any commit, any fetch."""
+"""A fuse that ends a handler at a chosen point: before or after any statement, commit, fetch or question."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from tests.tasks.domain import Domain
     from zeke_queue.context import JobContext
+    from zeke_tasks.ai.client import AIClient
     from zeke_tasks.web import Fetcher
 
 
@@ -79,13 +80,14 @@ class BurningRepository:
 class BurningJobs(Jobs):
     """Runs handlers with a fuse in everything that they touch."""
 
-    def __init__(self, domain: Domain, web: Fetcher, fuse: Fuse) -> None:
-        super().__init__(domain, web)
+    def __init__(self, domain: Domain, web: Fetcher, fuse: Fuse, ai: AIClient | None = None) -> None:
+        super().__init__(domain, web, ai)
         self._fuse = fuse
         self.resources = replace(
             self.resources,
             repository=BurningRepository(domain.repository, fuse),
             web=Burning(web, fuse, "fetch"),
+            ai=Burning(self.resources.ai, fuse, "ask", "embed"),
         )
 
     @asynccontextmanager

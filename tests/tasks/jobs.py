@@ -104,6 +104,7 @@ class Jobs:
 
     async def look(self, job: JobContext, job_id: UUID) -> Job:
         """Return a job as it is stored."""
+        del job
         return await require(self.domain.storage, job_id)
 
     def transaction(self, job: JobContext, connection: Any = None) -> AbstractAsyncContextManager[Any]:
