@@ -1,0 +1,63 @@
+"""What a step's input becomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zeke_tasks.playbooks.flow import REFERENCE, BadReference, fill
+
+KNOWN: dict[str, Any] = {
+    "steps": {"find": {"output": {"ids": ["a", "b"], "none": None, "": 1}}, "text": {"output": "words"}},
+    "run": {"metadata": {"deep": {"er": [{"x": 5}]}}},
+}
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text().filter(lambda key: key != REFERENCE), inner),
+)
+
+
+@given(json)
+def test_what_refers_to_nothing_stays_as_it_is(value: Any) -> None:
+    assert fill(value, KNOWN) == value
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("steps.find.output.ids", ["a", "b"]),
+        ("steps.find.output.ids.1", "b"),
+        ("steps.find.output.none", None),
+        ("steps.find.output.", 1),
+        ("steps.text.output", "words"),
+        ("run.metadata.deep.er.0.x", 5),
+    ],
+)
+def test_a_reference_stands_for_what_it_names(path: str, value: Any) -> None:
+    assert fill({"a": [{REFERENCE: path}], "b": 1}, KNOWN) == {"a": [value], "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("steps.nobody.output", "names 'nobody', but steps has find, text"),
+        ("steps.find.output.ids.2", "names '2', but steps.find.output.ids is a list of 2"),
+        ("steps.find.output.ids.-1", "names '-1', but steps.find.output.ids is a list of 2"),
+        ("steps.text.output.0", "names '0', but steps.text.output is str, which has no members"),
+        ("stepz", "names 'stepz', but it has run, steps"),
+        ("", "is no path"),
+        (5, "is no path"),
+    ],
+)
+def test_a_reference_to_nothing_says_what_there_is(path: Any, said: str) -> None:
+    with pytest.raises(BadReference, match=said):
+        fill({REFERENCE: path}, KNOWN)
+
+
+def test_an_object_with_more_than_the_reference_is_an_object() -> None:
+    both = {REFERENCE: "steps.text.output", "more": 1}
+    assert fill(both, KNOWN) == both

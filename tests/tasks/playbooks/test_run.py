@@ -1,0 +1,314 @@
+"""``playbook-run``: steps one after the other, outputs that flow on, and going on after whatever happened."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel
+
+from tests.tasks.jobs import Jobs
+from tests.tasks.scripted_web import ScriptedWeb
+from zeke_queue.catalog import Catalog
+from zeke_queue.config import Settings
+from zeke_queue.model import JobFilter, JobState
+from zeke_queue.queue import Queue
+from zeke_queue.rng import SeededEntropy
+from zeke_queue.signals import Fail
+from zeke_queue.worker import Worker
+from zeke_tasks.playbooks import run as playbook_run
+from zeke_tasks.playbooks.cancel import cancel_run
+from zeke_tasks.store.playbooks import Playbook, PlaybookStatus, RunStatus, Step
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.tasks.domain import Domain
+    from zeke_queue.model import Job
+    from zeke_tasks.context import Context
+    from zeke_tasks.store.playbooks import PlaybookRun
+
+TEAM = UUID(int=7)
+PLAYBOOK = UUID(int=8)
+
+COMPLETED, FAILED, CANCELLED = JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED
+
+
+class Numbers(BaseModel):
+    numbers: list[int]
+
+
+class Stage:
+    """A queue whose catalog has ``playbook-run`` and some steps to run."""
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain = domain
+        self.broken = True
+        self.ran: list[str] = []
+        context = Jobs(domain, ScriptedWeb()).resources
+
+        @asynccontextmanager
+        async def resources() -> AsyncIterator[Context]:
+            yield context
+
+        catalog = Catalog(resources=resources)
+        catalog.include(playbook_run.tasks)
+
+        @catalog.task("sum")
+        async def total(payload: Numbers) -> dict[str, int]:
+            self.ran.append("sum")
+            return {"sum": sum(payload.numbers)}
+
+        @catalog.task("brittle", retry_limit=0)
+        async def brittle(payload: Numbers) -> dict[str, list[int]]:
+            self.ran.append("brittle")
+            if self.broken:
+                raise Fail("it broke")
+            return {"numbers": [number * 10 for number in payload.numbers]}
+
+        @catalog.task("nothing")
+        async def nothing() -> None:
+            self.ran.append("nothing")
+
+        _ = total, brittle, nothing
+        self.queue = Queue(
+            catalog,
+            domain.storage,
+            clock=domain.clock,
+            entropy=SeededEntropy(1),
+            settings=Settings.load(),
+        )
+
+    async def put(self, *steps: Step, **about: Any) -> None:
+        """Keep the playbook."""
+        async with self.domain.rows() as rows:
+            await rows.put_playbook(Playbook(PLAYBOOK, TEAM, "A playbook", steps, **about))
+
+    async def start(self, **about: Any) -> UUID:
+        """Start a run; returns its id."""
+        payload = {"playbookId": PLAYBOOK, "teamId": TEAM, "triggerSource": "api", **about}
+        job_id = await self.queue.send("playbook-run", payload, retry_delay=0)
+        assert job_id is not None
+        return job_id
+
+    async def drain(self, **options: Any) -> None:
+        """Let a worker do all that is due."""
+        calm: dict[str, Any] = {"watchdog": None, "lease": 1e9, "beat": 1e8}
+        await Worker(self.queue, **calm, **options).drain()
+
+    async def job(self, job_id: UUID) -> Job:
+        """Return a job."""
+        found = await self.queue.get(job_id)
+        assert found is not None
+        return found
+
+    async def run(self, job_id: UUID) -> PlaybookRun:
+        """Return a run."""
+        async with self.domain.rows() as rows:
+            found = await rows.run(job_id)
+        assert found is not None
+        return found
+
+    async def events(self, job_id: UUID) -> list[str]:
+        """Return what happened in a run, in words."""
+        async with self.domain.rows() as rows:
+            found = await rows.run_events(job_id)
+        return [event.kind if event.step is None else f"{event.kind} {event.step}" for event in found]
+
+
+@pytest.fixture
+def stage(domain: Domain) -> Stage:
+    return Stage(domain)
+
+
+FIRST = Step("first", "sum", {"numbers": [1, 2]})
+SECOND = Step("second", "sum", {"numbers": [{"$from": "steps.first.output.sum"}, 10]})
+
+
+async def test_outputs_flow_on_and_all_is_written_down(stage: Stage) -> None:
+    await stage.put(FIRST, SECOND)
+    run_id = await stage.start(metadata={"why": "a test"}, triggeredBy=str(UUID(int=9)))
+    await stage.drain(concurrency=1)
+    job, run = await stage.job(run_id), await stage.run(run_id)
+    assert (job.state, job.retry_count, job.history) == (COMPLETED, 0, ())
+    assert job.output == {
+        "runId": str(run_id),
+        "playbookId": str(PLAYBOOK),
+        "status": "succeeded",
+        "outputs": {"first": {"sum": 3}, "second": {"sum": 13}},
+    }
+    assert (run.status, run.resumed, run.error) == (RunStatus.SUCCEEDED, 0, None)
+    assert (run.metadata, run.triggered_by, run.trigger_source) == ({"why": "a test"}, UUID(int=9), "api")
+    assert await stage.events(run_id) == [
+        "run.created",
+        "run.started",
+        "step.started first",
+        "step.completed first",
+        "step.started second",
+        "step.completed second",
+        "run.completed",
+    ]
+    async with stage.domain.rows() as rows:
+        playbook = await rows.playbook(PLAYBOOK, TEAM)
+    assert playbook is not None
+    assert playbook.status is PlaybookStatus.ACTIVE
+
+
+async def test_what_the_run_was_started_with_flows_on_too(stage: Stage) -> None:
+    await stage.put(Step("only", "sum", {"numbers": {"$from": "run.metadata.numbers"}}))
+    run_id = await stage.start(metadata={"numbers": [4, 5]})
+    await stage.drain()
+    assert (await stage.job(run_id)).output["outputs"] == {"only": {"sum": 9}}
+
+
+async def test_a_step_that_returns_nothing_is_not_run_again(stage: Stage) -> None:
+    await stage.put(Step("idle", "nothing"), FIRST)
+    run_id = await stage.start()
+    await stage.drain()
+    assert (await stage.job(run_id)).output["outputs"] == {"idle": None, "first": {"sum": 3}}
+    assert stage.ran == ["nothing", "sum"]
+
+
+async def test_a_playbook_without_steps_succeeds_at_once(stage: Stage) -> None:
+    await stage.put()
+    run_id = await stage.start()
+    await stage.drain()
+    assert await stage.events(run_id) == ["run.created", "run.started", "run.completed"]
+
+
+@pytest.mark.parametrize("case", ["unknown", "another team's", "archived"])
+async def test_a_playbook_that_cannot_be_run_fails_for_good(stage: Stage, case: str) -> None:
+    status = PlaybookStatus.ARCHIVED if case == "archived" else PlaybookStatus.DRAFT
+    await stage.put(FIRST, status=status)
+    team = UUID(int=6) if case == "another team's" else TEAM
+    playbook = UUID(int=5) if case == "unknown" else PLAYBOOK
+    job_id = await stage.start(playbookId=playbook, teamId=team)
+    await stage.drain()
+    job = await stage.job(job_id)
+    assert (job.state, len(job.history)) == (FAILED, 1)
+    if case == "archived":
+        assert "archived" in job.output["message"]
+    else:
+        assert job.output["message"] == f"Playbook {playbook} not found for team {team}"
+    async with stage.domain.rows() as rows:
+        assert await rows.run(job_id) is None
+
+
+async def test_a_run_that_failed_is_resumed_at_the_step_where_it_stopped(stage: Stage) -> None:
+    await stage.put(FIRST, Step("break", "brittle", {"numbers": [1]}), SECOND)
+    run_id = await stage.start()
+    await stage.drain()
+    job, run = await stage.job(run_id), await stage.run(run_id)
+    said = "Step 'break' (brittle) failed: it broke"
+    assert (job.state, job.output["message"]) == (FAILED, f"{said}. Retry the job to go on with this step")
+    assert (run.status, run.error, run.outputs) == (RunStatus.FAILED, said, {"first": {"sum": 3}})
+    stage.broken = False
+    assert await stage.queue.retry(run_id)
+    await stage.drain()
+    run = await stage.run(run_id)
+    assert (run.status, run.resumed, run.error) == (RunStatus.SUCCEEDED, 1, None)
+    assert stage.ran == ["sum", "brittle", "brittle", "sum"]
+    assert (await stage.events(run_id))[-6:] == [
+        "run.resumed",
+        "step.started break",
+        "step.completed break",
+        "step.started second",
+        "step.completed second",
+        "run.completed",
+    ]
+
+
+async def test_a_playbook_that_was_mended_meanwhile_goes_on_as_it_is_now(stage: Stage) -> None:
+    await stage.put(FIRST, Step("break", "brittle", {"numbers": [1]}))
+    run_id = await stage.start()
+    await stage.drain()
+    await stage.put(FIRST, SECOND)
+    assert await stage.queue.retry(run_id)
+    await stage.drain()
+    assert (await stage.job(run_id)).output["outputs"] == {"first": {"sum": 3}, "second": {"sum": 13}}
+
+
+async def test_a_playbook_that_is_edited_while_it_runs_does_not_change_the_run(stage: Stage) -> None:
+    await stage.put(FIRST, SECOND)
+    run_id = await stage.start()
+    await stage.drain(queues=["playbook-run"])
+    await stage.put(FIRST)
+    await stage.drain()
+    assert list((await stage.job(run_id)).output["outputs"]) == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        (Step("x", "no-such-task"), "no-such-task"),
+        (Step("x", "sum", {"numbers": "many"}), "numbers"),
+        (
+            Step("x", "sum", {"numbers": {"$from": "steps.later.output"}}),
+            "names 'later', but steps has nothing",
+        ),
+    ],
+)
+async def test_a_step_that_cannot_be_run_fails_the_run_and_says_why(
+    stage: Stage, step: Step, said: str
+) -> None:
+    await stage.put(step)
+    run_id = await stage.start()
+    await stage.drain()
+    job, run = await stage.job(run_id), await stage.run(run_id)
+    assert (job.state, run.status) == (FAILED, RunStatus.FAILED)
+    assert said in job.output["message"]
+    assert (await stage.events(run_id))[-3:] == ["step.started x", "step.failed x", "run.failed x"]
+
+
+async def test_cancelling_a_run_cancels_its_step_and_resuming_goes_on_with_it(stage: Stage) -> None:
+    await stage.put(FIRST, SECOND)
+    run_id = await stage.start()
+    await stage.drain(queues=["playbook-run"])
+    (child,) = await stage.domain.storage.find(JobFilter(parent=run_id))
+    assert await cancel_run(stage.queue, stage.domain.repository, run_id)
+    assert not await cancel_run(stage.queue, stage.domain.repository, run_id)
+    assert (await stage.job(child.id)).state is CANCELLED
+    assert (await stage.run(run_id)).status is RunStatus.CANCELLED
+    await stage.drain()
+    assert stage.ran == []
+    assert await stage.queue.resume(run_id)
+    await stage.drain()
+    run = await stage.run(run_id)
+    assert (run.status, run.resumed, stage.ran) == (RunStatus.SUCCEEDED, 1, ["sum", "sum"])
+    assert "run.cancelled" in await stage.events(run_id)
+
+
+async def test_nobody_cancels_what_is_not_there(stage: Stage) -> None:
+    assert not await cancel_run(stage.queue, stage.domain.repository, UUID(int=1))
+
+
+async def test_a_step_whose_job_was_cancelled_fails_the_run(stage: Stage) -> None:
+    await stage.put(FIRST)
+    run_id = await stage.start()
+    await stage.drain(queues=["playbook-run"])
+    (child,) = await stage.domain.storage.find(JobFilter(parent=run_id))
+    assert await stage.queue.cancel(child.id)
+    await stage.drain()
+    assert (await stage.run(run_id)).error == "Step 'first' (sum) failed: its job was cancelled"
+
+
+async def test_a_run_may_run_another_playbook_though_each_has_one_place(stage: Stage) -> None:
+    inner = UUID(int=80)
+    async with stage.domain.rows() as rows:
+        await rows.put_playbook(Playbook(inner, TEAM, "Inner", [FIRST]))
+    given = {"playbookId": str(inner), "teamId": str(TEAM), "triggerSource": "system"}
+    await stage.put(Step("inner", "playbook-run", given))
+    run_id = await stage.start()
+    await stage.drain(concurrency=1)
+    outputs = (await stage.job(run_id)).output["outputs"]
+    assert outputs["inner"]["outputs"] == {"first": {"sum": 3}}
+
+
+async def test_no_place_is_held_while_a_step_runs(stage: Stage) -> None:
+    await stage.put(FIRST)
+    runs = [await stage.start() for _ in range(5)]
+    await stage.drain(queues=["playbook-run"])
+    waiting = [await stage.job(run_id) for run_id in runs]
+    assert all(job.waits_for is not None for job in waiting)

@@ -1,0 +1,1 @@
+"""Playbooks: series of tasks that a team runs as one."""
