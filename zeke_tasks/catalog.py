@@ -10,6 +10,7 @@ from zeke_tasks.context import open_context
 from zeke_tasks.ingest import pull, source
 from zeke_tasks.insights import attach, dedupe, extract, score
 from zeke_tasks.payloads import IngestPull
+from zeke_tasks.playbooks import run
 from zeke_tasks.stories import analyze, fetch_content, link_source, summarize, update_status
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ MODULES: Final = (
     dedupe,
     attach,
     generate,
+    run,
 )
 """Those of the tasks, each with a catalog of its own."""
 

@@ -30,9 +30,8 @@ async def cancel_run(queue: Queue, repository: Repository, run_id: UUID) -> bool
     async with queue.storage.transaction() as transaction:
         rows = repository.within(transaction)
         await transaction.cancel([run_id])
-        if (run := await rows.lock_run(run_id)) is None or not await rows.end_run(
-            run_id, RunStatus.CANCELLED
-        ):
+        run = await rows.lock_run(run_id)
+        if run is None or not await rows.end_run(run_id, RunStatus.CANCELLED):
             return False
         await rows.put_run_event(RunEvent(run_id=run_id, round=run.resumed, kind="run.cancelled"))
         return True

@@ -35,7 +35,7 @@ def fill(template: Any, known: Mapping[str, Any]) -> Any:
     """
     if isinstance(template, Mapping):
         members = cast("Mapping[str, Any]", template)
-        if members.keys() == {REFERENCE}:
+        if len(members) == 1 and REFERENCE in members:
             return look_up(members[REFERENCE], known)
         return {key: fill(value, known) for key, value in members.items()}
     if isinstance(template, list):

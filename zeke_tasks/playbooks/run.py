@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
@@ -156,8 +156,11 @@ async def _failed(playing: _Playing, step: Step, job: JobContext, why: str) -> F
 def _why(outcome: Job) -> str:
     if outcome.state is JobState.CANCELLED:
         return "its job was cancelled"
-    error = cast("dict[str, Any]", outcome.output) if isinstance(outcome.output, dict) else {}
-    return str(error.get("message") or f"its job {outcome.state}")
+    match outcome.output:
+        case {"message": str(message)}:
+            return message
+        case _:
+            return f"its job {outcome.state}"
 
 
 async def _complete(playing: _Playing, job: JobContext) -> dict[str, Any]:
