@@ -16,7 +16,7 @@ from tests.tasks.scripted_web import ScriptedWeb, fetched, page
 from zeke_queue.errors import PayloadInvalid
 from zeke_queue.signals import Retry
 from zeke_tasks.store.model import ItemStatus, Kind
-from zeke_tasks.stories.fetch_content import ITEM_ATTEMPTS
+from zeke_tasks.stories.items import ITEM_ATTEMPTS
 from zeke_tasks.web import Permanent, Transient, content_hash
 
 if TYPE_CHECKING:

@@ -1,161 +1,35 @@
-"""``fetch-content``: read the pages of raw items, and turn each text into a story.
-
-Every item has a status, attempts and an error of its own, and is finished in a transaction of its own: a run
-that is killed, or that leaves items to be tried again, does only those again.
-"""
+"""``fetch-content``: read the pages of raw items, and turn each text into a story."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
-from zeke_queue.signals import Retry
 from zeke_tasks.context import context_of, read
-from zeke_tasks.payloads import AnalyzeStory, FetchContent
-from zeke_tasks.store.model import ItemStatus, StoryStatus
-from zeke_tasks.stories.keep import Reading, keep
+from zeke_tasks.payloads import FetchContent
+from zeke_tasks.stories.items import work_off
 from zeke_tasks.stories.read import read_body, read_page
-from zeke_tasks.web import Permanent, Transient
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from uuid import UUID
-
-    from zeke_queue.transaction import QueueTransaction
     from zeke_tasks.store.model import RawItem
-    from zeke_tasks.store.repository import Rows
+    from zeke_tasks.stories.keep import Reading
 
 tasks = Catalog()
-
-AT_ONCE: Final = 4
-"""Items of one job that are read at once; how many requests one host gets is the web client's business."""
-
-ITEM_ATTEMPTS: Final = 8
-"""Attempts after which an item that still can't be read has failed: those of two jobs."""
 
 
 @tasks.task("fetch-content", concurrency_limit=3)
 async def fetch_content(payload: FetchContent, job: JobContext) -> dict[str, Any]:
-    """Read the pages of raw items, and turn each text into a story.
+    """Read the pages of raw items, and turn each text into a story."""
+    context = context_of(job)
 
-    An error that is none of the web's is raised as it is, once the other items are done: it tells of this
-    machine or of our code, and who runs them should see it.
-    """
-    repository = context_of(job).repository
-    async with job.transaction() as transaction:
-        items = await repository.within(transaction).items(payload.raw_item_ids)
-    left = await _work_off(job, [item for item in items if item.status is ItemStatus.PENDING])
-    if left:
-        raise _failure_of(left, len(items))
-    async with job.transaction() as transaction:
-        rows = repository.within(transaction)
-        statuses = Counter(item.status.value for item in await rows.items(payload.raw_item_ids))
-        stories = await rows.stories_of(payload.raw_item_ids)
-    told = {"items": dict(statuses), "stories": len({story.id for story in stories.values()})}
+    async def reads(item: RawItem) -> Reading | None:
+        body, now = item.body, context.clock.now()
+        if item.url is None:
+            return await read(context.compute, item.external_id, read_body, body) if body else None
+        fetched = await context.web.fetch(item.url, kind="page")
+        return await read(context.compute, fetched.final_url, read_page, fetched, now)
+
+    told = await work_off(job, payload.raw_item_ids, reads)
     job.logger.info("content fetched", **told)
     return told
-
-
-def _failure_of(left: Sequence[Exception], of: int) -> Exception:
-    """Return what the job fails with if these errors left some of its items to be tried again."""
-    waits: list[float] = []
-    for error in left:
-        if not isinstance(error, Transient):
-            return error
-        waits.append(error.retry_after or 0.0)
-    reason = f"{len(left)} of {of} items are left to try again; the first: {left[0]}"
-    return Retry(after=max(waits) or None, reason=reason)
-
-
-async def _work_off(job: JobContext, items: Sequence[RawItem]) -> list[Exception]:
-    """Read some items, a few at once; returns the errors that left some to be tried again."""
-    left: list[Exception] = []
-    waiting = iter(items)
-    done = 0
-
-    async def work(waiting: Iterator[RawItem]) -> None:
-        nonlocal done
-        for item in waiting:
-            if (again := await _finish(job, item)) is not None:
-                left.append(again)
-            done += 1
-            await job.progress(done / len(items), item.title)
-
-    try:
-        async with asyncio.TaskGroup() as group:
-            for _ in range(min(AT_ONCE, len(items))):
-                group.create_task(work(waiting))
-    except ExceptionGroup as several:
-        # The first is what the job should be seen to fail with; a group has no message that says what
-        # happened.
-        raise several.exceptions[0] from several
-    return left
-
-
-async def _finish(job: JobContext, item: RawItem) -> Exception | None:
-    """Read one item and write down what came of it; returns the error that left it to be tried again."""
-    try:
-        reading = await _read(job, item)
-    except Permanent as error:
-        await _settle(job, item, ItemStatus.FAILED, str(error))
-        return None
-    except Transient as error:
-        job.logger.warning("item failed", rawItemId=str(item.id), url=item.url, error=str(error))
-        last = item.attempts + 1 >= ITEM_ATTEMPTS
-        await _settle(job, item, ItemStatus.FAILED if last else ItemStatus.PENDING, str(error))
-        return None if last else error
-    except Exception as error:  # noqa: BLE001 - the job raises it
-        # It says nothing of the page, so the item stays as it was, and none of its attempts is used up. The
-        # others are still tried, for it may be this page alone that our code is not up to.
-        reason = f"{type(error).__name__}: {error}"
-        job.logger.warning("item not read", rawItemId=str(item.id), url=item.url, error=reason)
-        return error
-    if reading is None:
-        await _settle(job, item, ItemStatus.NO_TEXT)
-    else:
-        await _keep(job, item, reading)
-    return None
-
-
-async def _read(job: JobContext, item: RawItem) -> Reading | None:
-    """Fetch an item's page and extract its text, or that of its feed's entry; None if there is no text."""
-    context = context_of(job)
-    body, now = item.body, context.clock.now()
-    if item.url is None:
-        return await read(context.compute, item.external_id, read_body, body) if body else None
-    fetched = await context.web.fetch(item.url, kind="page")
-    return await read(context.compute, fetched.final_url, read_page, fetched, now)
-
-
-async def _settle(job: JobContext, item: RawItem, status: ItemStatus, error: str | None = None) -> None:
-    async with job.transaction() as transaction:
-        await context_of(job).repository.within(transaction).finish_item(item.id, status, error)
-
-
-async def _keep(job: JobContext, item: RawItem, reading: Reading) -> None:
-    async with job.transaction() as transaction:
-        rows = context_of(job).repository.within(transaction)
-        # First the item, whose row then is locked: of two jobs with one item, one goes on.
-        if await rows.finish_item(item.id, ItemStatus.PROCESSED):
-            story_id, new = await keep(rows, item, reading)
-            if new or await _is_to_be_analysed(rows, story_id):
-                await _send_analysis(transaction, job, story_id)
-
-
-async def _is_to_be_analysed(rows: Rows, story_id: UUID) -> bool:
-    """Tell whether nobody has analysed a story yet: the job that was to do it may have failed for good."""
-    story = await rows.story(story_id)
-    return story is not None and story.status is StoryStatus.NEW
-
-
-async def _send_analysis(transaction: QueueTransaction, job: JobContext, story_id: UUID) -> None:
-    """Have a story analysed, unless a job that does so waits or runs already."""
-    await transaction.send(
-        "analyze-story",
-        AnalyzeStory(story_id=story_id, trigger="auto"),
-        id=job.child_id(f"analyze-story/{story_id}"),
-        singleton_key=str(story_id),
-    )
