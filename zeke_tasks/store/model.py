@@ -171,6 +171,11 @@ class Source:
     check_frequency_hours: int
     metadata: Mapping[str, Any]
 
+    @property
+    def has_place(self) -> bool:
+        """Whether there is something to check: a url, or for a search its words, which need none."""
+        return self.url is not None or self.type is SourceType.YOUTUBE_SEARCH
+
 
 @dataclass(frozen=True, slots=True)
 class Health:
@@ -202,7 +207,8 @@ class NewItem:
 
     Attributes:
         external_id: its identity within its source (see ``external_key``).
-        body: HTML that came with a feed's entry, kept only for an entry that has no url to fetch.
+        body: what came with it and is needed to read it: the HTML of a feed's entry that has no url to
+            fetch; what is known of a video, as JSON.
     """
 
     external_id: str

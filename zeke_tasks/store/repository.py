@@ -70,7 +70,9 @@ class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, Protocol):
         ...
 
     async def sources(self, types: Collection[SourceType], *, due_in: float | None = None) -> list[Source]:
-        """Return active sources of some types that have a url, the one that waits longest first.
+        """Return active sources of some types that have a place, the one that waits longest first.
+
+        A search needs no url; any other source without one is nothing that could be checked.
 
         Args:
             types: which types.

@@ -99,6 +99,14 @@ async def test_active_sources_of_a_type_with_a_url_are_pulled(domain: Domain) ->
         assert await rows.sources([]) == []
 
 
+async def test_a_search_needs_no_url_to_be_pulled(domain: Domain) -> None:
+    search = await domain.source(None, type=SourceType.YOUTUBE_SEARCH, metadata={"query": "bees"})
+    await domain.source(None, type=SourceType.YOUTUBE_CHANNEL)
+    await domain.source(None, type=SourceType.YOUTUBE_SEARCH, is_active=False)
+    async with domain.rows() as rows:
+        assert await rows.sources([SourceType.YOUTUBE_CHANNEL, SourceType.YOUTUBE_SEARCH]) == [search]
+
+
 async def test_the_source_that_waits_longest_comes_first(domain: Domain) -> None:
     late, early, never = [await domain.source(f"https://a.example/{n}") for n in range(3)]
     await _checked(domain, late, next_check_in=2 * HOUR)

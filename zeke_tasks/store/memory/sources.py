@@ -66,11 +66,11 @@ class MemorySources(Scope):
         return replace(check.health, failing_for=(self._now() - check.failing_since).total_seconds())
 
     async def sources(self, types: Collection[SourceType], *, due_in: float | None = None) -> list[Source]:
-        """Return active sources with a url, the one that waits longest first."""
+        """Return active sources that have a place, the one that waits longest first."""
         until = None if due_in is None else self._now() + timedelta(seconds=due_in)
         found: list[tuple[datetime, UUID, Source]] = []
         for source in self._sources.values():
-            if source.is_active and source.url is not None and source.type in types:
+            if source.is_active and source.has_place and source.type in types:
                 check = self._checks.get(source.id)
                 due = _NEVER_CHECKED if check is None else check.health.next_check_at
                 if until is None or due <= until:

@@ -51,7 +51,7 @@ class PostgresSources(Session):
         return _health(rows[0]) if rows else None
 
     async def sources(self, types: Collection[SourceType], *, due_in: float | None = None) -> list[Source]:
-        """Return active sources with a url, the one that waits longest first."""
+        """Return active sources that have a place, the one that waits longest first."""
         rows = await self._run("sources", types=[kind.value for kind in types], due_in=due_in)
         return [_source(row) for row in rows]
 

@@ -11,7 +11,7 @@ from zeke.sources as source
 left join zeke.source_health as health on source.id = health.source_id
 where
     source.is_active
-    and source.url is not null
+    and (source.url is not null or source.type = 'youtube_search')
     and source.type = any(%(types)s::text[])
     and (
         %(due_in)s::float8 is null
