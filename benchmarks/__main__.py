@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m benchmarks [drain backlog send pick-up reading sim] [--quick]``.
+"""Run the benchmarks: ``python -m benchmarks [drain backlog send pick-up pipeline reading sim] [--quick]``.
 
 Exit code 1 if a bench fails to run or, with ``--strict``, if a target is missed. How fast a machine is
 decides nothing else: the figures are for people, who compare medians and ratios.
@@ -17,6 +17,7 @@ from benchmarks import (
     bench_backlog,
     bench_drain,
     bench_pickup,
+    bench_pipeline,
     bench_reading,
     bench_send,
     bench_sim,
@@ -33,6 +34,7 @@ ON_POSTGRES = {
     "backlog": bench_backlog.run,
     "send": bench_send.run,
     "pick-up": bench_pickup.run,
+    "pipeline": bench_pipeline.run,
 }
 ALONE = {"reading": bench_reading.run, "sim": bench_sim.run}
 BENCHES = (*ON_POSTGRES, *ALONE)
