@@ -11,8 +11,8 @@ import pytest
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import Asked, ScriptedWeb, feed, fetched
 from zeke_queue.signals import Fail, Retry
+from zeke_tasks.ingest.content import FORGOTTEN_AFTER
 from zeke_tasks.ingest.pace import HOUR
-from zeke_tasks.ingest.source import FORGOTTEN_AFTER
 from zeke_tasks.store.model import HealthStatus, ItemStatus, SourceType
 from zeke_tasks.web import Permanent, Transient, WebOptions
 

@@ -30,8 +30,9 @@ from zeke_tasks.ai.choose import open_ai
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context, read
+from zeke_tasks.ingest.checks import new_place
+from zeke_tasks.ingest.content import CHUNK
 from zeke_tasks.ingest.recognise import Foretold, feed_of
-from zeke_tasks.ingest.source import CHUNK, new_place
 from zeke_tasks.payloads import FetchContent, IngestSource
 from zeke_tasks.progress import display, standing
 from zeke_tasks.readers import Readers

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
-from zeke_queue.sending import Send
 from zeke_tasks.context import context_of, read
-from zeke_tasks.ingest.pace import after_failure, after_success
-from zeke_tasks.payloads import FetchContent, IngestSource
-from zeke_tasks.store.model import URL_CHARACTERS, HealthStatus, NewItem, SourceType
-from zeke_tasks.verdicts import verdict
-from zeke_tasks.web import Transient, WebError, canonicalise_url, parse_feed
+from zeke_tasks.ingest.checks import checking, move, record_success
+from zeke_tasks.ingest.content import FORGOTTEN_AFTER, send_to_be_read
+from zeke_tasks.payloads import IngestSource
+from zeke_tasks.store.model import HealthStatus, NewItem, SourceType
+from zeke_tasks.web import parse_feed
 
 if TYPE_CHECKING:
     from zeke_tasks.store.model import Health, Source
-    from zeke_tasks.store.repository import Rows
     from zeke_tasks.web import Entry, Feed, Fetched
 
 tasks = Catalog()
-
-CHUNK: Final = 20
-"""Items of one ``fetch-content`` job."""
-
-FORGOTTEN_AFTER: Final = 12 * 3600.0
-"""Seconds after which an item that is still pending is sent again: longer than any wait of its job can be."""
 
 
 @tasks.task("ingest-source", concurrency_limit=5)
@@ -39,14 +31,8 @@ async def ingest_source(payload: IngestSource, job: JobContext) -> dict[str, Any
     if source is None or source.url is None or reason:
         job.logger.info("source skipped", sourceId=str(payload.source_id), reason=reason)
         return {"sourceId": payload.source_id, "skipped": reason}
-    try:
+    async with checking(job, source):
         fetched, feed = await _read(job, source.url, health)
-    except WebError as error:
-        # Any other error is this machine's or ours, and says nothing of the feed: it fails the job as it is.
-        await _record_failure(job, source, error)
-        if (signal := verdict(error)) is not None:
-            raise signal from error
-        raise
     return await _record(job, source, health, fetched, feed)
 
 
@@ -81,23 +67,18 @@ async def _record(
     entries = feed.entries if feed else ()
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
-        stays = await _move(rows, source, fetched)
+        stays = await move(rows, source, fetched)
         warning = stays or (feed.damage if feed else _last_warning(health))
         new = await rows.put_items(source.id, [_item(entry) for entry in entries])
         forgotten = await rows.take_up_forgotten_items(source.id, FORGOTTEN_AFTER)
-        unread = [*new, *forgotten]
-        await transaction.send_many(
-            Send("fetch-content", FetchContent(raw_item_ids=unread[start : start + CHUNK]))
-            for start in range(0, len(unread), CHUNK)
-        )
-        await rows.record_success(
-            source.id,
-            next_check_in=after_success(source),
+        await send_to_be_read(transaction, job, [*new, *forgotten])
+        await record_success(
+            rows,
+            source,
+            warning=warning,
             # Without validators, the next check reads all of it again and sees whether it still can't move.
             etag=None if stays else fetched.etag,
             last_modified=None if stays else fetched.last_modified,
-            status=HealthStatus.WARN if warning else HealthStatus.OK,
-            message=warning,
         )
     told = {"entries": len(entries), "new": len(new), "notModified": fetched.not_modified}
     job.logger.info("source ingested", sourceId=str(source.id), url=source.url, **told)
@@ -107,38 +88,6 @@ async def _record(
 def _last_warning(health: Health | None) -> str | None:
     """Return what was said of a feed when it was parsed last; what has not changed is as odd as it was."""
     return health.message if health and health.status is HealthStatus.WARN else None
-
-
-def new_place(fetched: Fetched) -> str | None:
-    """Return the url that a feed moved to for good, in the one spelling; None if there is none to be kept."""
-    if fetched.permanent_url is None:
-        return None
-    place = canonicalise_url(fetched.permanent_url)
-    return place if len(place) <= URL_CHARACTERS else None
-
-
-async def _move(rows: Rows, source: Source, fetched: Fetched) -> str | None:
-    """Save where the feed moved for good; returns a warning if that can't be done."""
-    if fetched.permanent_url is None:
-        return None
-    if (place := new_place(fetched)) is None:
-        return f"It moved to a url of more than {URL_CHARACTERS} characters, the most that are kept."
-    if await rows.move_source(source.id, place):
-        return None
-    return f"It moved to {place}, which another source has already: remove one of the two."
-
-
-async def _record_failure(job: JobContext, source: Source, error: WebError) -> None:
-    retry_after = error.retry_after if isinstance(error, Transient) else None
-    async with job.transaction() as transaction:
-        rows = context_of(job).repository.within(transaction)
-        health = await rows.health(source.id)
-        await rows.record_failure(
-            source.id,
-            next_check_in=after_failure(source, health.failing_for if health else None, retry_after),
-            message=str(error),
-        )
-    job.logger.warning("source failed", sourceId=str(source.id), url=source.url, error=str(error))
 
 
 def _item(entry: Entry) -> NewItem:

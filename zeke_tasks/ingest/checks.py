@@ -1,0 +1,112 @@
+"""What a check of a source has taught: how it is, when it is due again, and where it moved for good."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from zeke_tasks.context import context_of
+from zeke_tasks.ingest.pace import after_failure, after_success
+from zeke_tasks.store.model import URL_CHARACTERS, HealthStatus
+from zeke_tasks.verdicts import verdict
+from zeke_tasks.web import Transient, WebError, canonicalise_url
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from zeke_queue.context import JobContext
+    from zeke_tasks.store.model import Source
+    from zeke_tasks.store.repository import Rows
+    from zeke_tasks.web import Fetched
+
+
+@asynccontextmanager
+async def checking(job: JobContext, source: Source) -> AsyncGenerator[None]:
+    """Hold against a source what goes wrong with the web while it is checked, and end the job as that says.
+
+    Any other error is this machine's or ours, and says nothing of the source: it fails the job as it is.
+
+    Raises:
+        Retry: it may work later.
+        Fail: it will not, unless somebody changes the source.
+    """
+    try:
+        yield
+    except WebError as error:
+        retry_after = error.retry_after if isinstance(error, Transient) else None
+        await record_failure(job, source, str(error), retry_after)
+        if (signal := verdict(error)) is not None:
+            raise signal from error
+        raise
+
+
+async def record_failure(
+    job: JobContext, source: Source, message: str, retry_after: float | None = None
+) -> None:
+    """Write down why a source could not be checked, in a transaction of its own.
+
+    Args:
+        job: the check.
+        source: what was to be checked.
+        message: why, for people.
+        retry_after: seconds that its server asked for.
+    """
+    async with job.transaction() as transaction:
+        rows = context_of(job).repository.within(transaction)
+        health = await rows.health(source.id)
+        await rows.record_failure(
+            source.id,
+            next_check_in=after_failure(source, health.failing_for if health else None, retry_after),
+            message=message,
+        )
+    job.logger.warning("source failed", sourceId=str(source.id), url=source.url, error=message)
+
+
+async def record_success(
+    rows: Rows,
+    source: Source,
+    *,
+    warning: str | None = None,
+    etag: str | None = None,
+    last_modified: str | None = None,
+) -> None:
+    """Write down that a source was checked, in the transaction that keeps what was found.
+
+    Args:
+        rows: the transaction's.
+        source: what was checked.
+        warning: what is to be said of it all the same, for people.
+        etag: the validator to give to the next check, likewise ``last_modified``.
+    """
+    await rows.record_success(
+        source.id,
+        next_check_in=after_success(source),
+        etag=etag,
+        last_modified=last_modified,
+        status=HealthStatus.WARN if warning else HealthStatus.OK,
+        message=warning,
+    )
+
+
+def new_place(fetched: Fetched) -> str | None:
+    """Return the url that a feed moved to for good, in the one spelling; None if there is none to be kept."""
+    if fetched.permanent_url is None:
+        return None
+    place = canonicalise_url(fetched.permanent_url)
+    return place if len(place) <= URL_CHARACTERS else None
+
+
+async def move(rows: Rows, source: Source, fetched: Fetched) -> str | None:
+    """Save where a feed moved for good; returns a warning if that can't be done."""
+    if fetched.permanent_url is None:
+        return None
+    if (place := new_place(fetched)) is None:
+        return f"It moved to a url of more than {URL_CHARACTERS} characters, the most that are kept."
+    return await settle(rows, source, place)
+
+
+async def settle(rows: Rows, source: Source, place: str) -> str | None:
+    """Save where a source is from now on; returns a warning if another one is there."""
+    if await rows.move_source(source.id, place):
+        return None
+    return f"It moved to {place}, which another source has already: remove one of the two."
