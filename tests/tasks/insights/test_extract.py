@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from zeke_queue.signals import Fail
-from zeke_tasks.store.highlights import Highlight, HighlightKind, NewHighlight, Origin
+from zeke_tasks.store.highlights import Highlight, HighlightKind, Origin
 
 if TYPE_CHECKING:
     from tests.tasks.jobs import Jobs
@@ -90,12 +90,10 @@ async def test_what_everybody_has_no_team_gets_again(jobs: Jobs) -> None:
 
 async def test_what_another_team_has_is_no_business_of_this_one(jobs: Jobs) -> None:
     story = await jobs.domain.told_story(TEXT)
-    async with jobs.domain.rows() as rows:
-        theirs = NewHighlight(story.id, USER, HighlightKind.METRIC, FASTER, 0.85, quote=FASTER)
-        assert await rows.put_highlights([theirs])
-    told = await extract(jobs, story, teamId=TEAM)
-    assert told["count"] == 2
-    assert theirs.id not in told["highlightIds"]
+    ours = await extract(jobs, story, teamId=TEAM)
+    theirs = await extract(jobs, story, teamId=USER)
+    assert ours["count"] == theirs["count"] == 2
+    assert set(ours["highlightIds"]).isdisjoint(theirs["highlightIds"])
 
 
 async def test_a_story_that_is_not_there_is_named(jobs: Jobs) -> None:
