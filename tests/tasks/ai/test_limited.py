@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -27,6 +27,8 @@ from zeke_tasks.ai import (
     Prompt,
     StubClient,
 )
+
+T = TypeVar("T")
 
 FOREVER = 1e9
 
@@ -80,19 +82,29 @@ async def settle() -> None:
         await SystemClock().sleep(0)
 
 
+async def at_once(work: Coroutine[Any, Any, T]) -> T:
+    """Return what comes of something that waits for no clock."""
+    task = asyncio.ensure_future(work)
+    await settle()
+    if not task.done():
+        task.cancel()
+        pytest.fail("it waits")
+    return await task
+
+
 seconds = st.floats(0, 50, allow_subnormal=False)
 calls = st.lists(st.tuples(seconds, seconds, st.none() | seconds, st.booleans()), min_size=1, max_size=30)
 """Of each: seconds since the one before, how long it takes, when its caller is cancelled, whether it asks."""
 
 
-@given(calls=calls, per_minute=st.integers(1, 5), at_once=st.integers(1, 4))
+@given(calls=calls, per_minute=st.integers(1, 5), most=st.integers(1, 4))
 @settings(deadline=None, max_examples=150)
 def test_the_limits_are_never_exceeded(
-    calls: list[tuple[float, float, float | None, bool]], per_minute: int, at_once: int
+    calls: list[tuple[float, float, float | None, bool]], per_minute: int, most: int
 ) -> None:
     async def check(clock: VirtualClock) -> None:
         inner = Timed(clock, [duration for _, duration, _, _ in calls])
-        ai = limited(inner, clock, requests_per_minute=per_minute, at_once=at_once)
+        ai = limited(inner, clock, requests_per_minute=per_minute, at_once=most)
         callers: list[asyncio.Task[Any]] = []
         for pause, _, cancelled_after, asks in calls:
             await clock.sleep(pause)
@@ -101,7 +113,7 @@ def test_the_limits_are_never_exceeded(
                 asyncio.get_running_loop().call_later(cancelled_after, caller.cancel)
             callers.append(caller)
         outcomes = await asyncio.gather(*callers, return_exceptions=True)
-        assert inner.most <= at_once
+        assert inner.most <= most
         for first, beyond in zip(inner.began, inner.began[per_minute:], strict=False):
             assert beyond - first >= 60 - 1e-6
         kept = [
@@ -146,7 +158,7 @@ async def test_who_would_wait_for_long_is_told_to_come_back() -> None:
     patient = [asyncio.create_task(ai.embed([TEXT])) for _ in range(4)]
     await settle()
     with pytest.raises(AIRateLimited) as caught:
-        await ai.embed([TEXT])
+        await at_once(ai.embed([TEXT]))
     assert caught.value.retry_after == 120.0
     clock.advance(60.0)
     await asyncio.gather(*patient)
@@ -196,7 +208,9 @@ async def test_those_in_line_hear_of_a_rate_limit_that_comes_before_their_turn()
     ai = limited(inner, clock, at_once=1)
     callers = [asyncio.create_task(ai.embed([TEXT])) for _ in range(2)]
     await settle()
-    clock.advance(5.0)
+    for _ in callers:
+        clock.advance(5.0)
+        await settle()
     outcomes = await asyncio.gather(*callers, return_exceptions=True)
     assert [outcome.retry_after for outcome in outcomes if isinstance(outcome, AIRateLimited)] == [500, 500]
     assert inner.began == [0.0]
@@ -232,6 +246,29 @@ async def test_a_clock_that_wakes_too_early_begins_no_call_too_early() -> None:
     await ai.embed([TEXT])
     await ai.embed([TEXT])
     assert inner.began[1] - inner.began[0] >= 60
+
+
+async def test_who_comes_after_a_rate_limit_is_told_at_once_and_not_when_the_turn_comes() -> None:
+    ai = limited(Scripted(AIRateLimited(500.0)), FrozenClock(), requests_per_minute=1)
+    with pytest.raises(AIRateLimited):
+        await ai.ask(PROMPT, TEXT, Briefs)
+    with pytest.raises(AIRateLimited):
+        await at_once(ai.ask(PROMPT, TEXT, Briefs))
+
+
+async def test_those_who_left_the_line_keep_nobody_from_it() -> None:
+    clock = FrozenClock()
+    inner = Timed(clock, [5.0, 0.0])
+    ai = limited(inner, clock, requests_per_minute=2, at_once=1, patience=10.0)
+    first, *gone = (asyncio.create_task(ai.embed([TEXT])) for _ in range(3))
+    await settle()
+    for caller in gone:
+        caller.cancel()
+    last = asyncio.create_task(ai.embed([TEXT]))
+    await settle()
+    clock.advance(5.0)
+    await asyncio.gather(first, last)
+    assert inner.began == [0.0, 5.0]
 
 
 async def test_a_failure_of_another_kind_closes_nothing() -> None:

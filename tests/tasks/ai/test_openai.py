@@ -61,6 +61,7 @@ async def test_the_request_carries_prompt_text_model_and_the_form_of_the_answer(
     assert asked.body["instructions"] == PROMPT.text
     assert asked.body["input"] == TEXT
     assert asked.body["store"] is False
+    assert asked.body["max_output_tokens"] == 8000
     form = asked.body["text"]["format"]
     assert (form["type"], form["name"], form["strict"]) == ("json_schema", "Analysis", True)
     assert set(form["schema"]["properties"]) == {"why_it_matters", "chili", "confidence", "citations"}
@@ -120,6 +121,16 @@ async def test_half_a_character_is_not_sent(server: OpenAIServer) -> None:
     assert server.asked[0].body["input"] == "ab"
 
 
+async def test_proxies_of_the_environment_are_not_used(
+    server: OpenAIServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with OpenAIServer() as closed:
+        nowhere = closed.base_url
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, nowhere.removesuffix("/v1"))
+    assert (await ask(server, response(ANALYSIS_TEXT))).value.chili == 3
+
+
 async def test_other_models_can_be_asked(server: OpenAIServer) -> None:
     server.will_say(response(ANALYSIS_TEXT), embeddings([1.0]))
     async with client(server, model="llama", embedding_model="nomic") as ai:
@@ -150,6 +161,12 @@ async def test_a_price_of_ones_own_counts(server: OpenAIServer) -> None:
     prices = {"llama": Price(input=10, output=20)}
     answer = await ask(server, response(ANALYSIS_TEXT, model="llama"), model="llama", prices=prices)
     assert answer.usage.cost_usd == pytest.approx((1200 * 10 + 300 * 20) / 1e6)
+
+
+async def test_a_snapshot_of_a_model_costs_what_the_model_does(server: OpenAIServer) -> None:
+    name = "gpt-5-nano-2025-08-07"
+    answer = await ask(server, response(ANALYSIS_TEXT, model=name), model=name)
+    assert answer.usage.cost_usd == pytest.approx(0.000135)
 
 
 async def test_a_server_that_counts_no_tokens_gives_no_cost(server: OpenAIServer) -> None:
