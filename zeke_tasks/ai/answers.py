@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from zeke_tasks.prose import shorten
 from zeke_tasks.store.model import URL_CHARACTERS
 from zeke_tasks.web.text import one_line, without_controls
 
@@ -24,31 +25,11 @@ QUOTE_CHARACTERS: Final = 1000
 CHILI_MAX: Final = 5
 
 _BULLET: Final = re.compile(r"(?:[-*•‣–—]|\d{1,2}[.)])(?:\s+|$)")
-_SENTENCE_END: Final = re.compile(r"[.!?…][\"'”’)\]]*(?=\s|$)")  # noqa: RUF001 - as above, of quotes
 
 
 def line(text: str) -> str:
     """Return a text as one line that can be stored and shown."""
     return one_line(without_controls(text))
-
-
-def shortened(text: str, characters: int) -> str:
-    """Return a text of at most so many characters: its first whole sentences, or its first words and ``…``.
-
-    Sentences that fill less than half of what there is room for may be none, but end with an abbreviation.
-
-    >>> shortened("One thing. Another thing.", 20)
-    'One thing.'
-    >>> shortened("The U.S. and another", 17)
-    'The U.S. and…'
-    """
-    if len(text) <= characters:
-        return text
-    ends = [found.end() for found in _SENTENCE_END.finditer(text) if found.end() <= characters]
-    if ends and 2 * ends[-1] >= characters:
-        return text[: ends[-1]]
-    words = text[:characters].rpartition(" ")[0] or text[: characters - 1]
-    return words.rstrip(" ,;:") + "…"
 
 
 def _bullets(items: list[str]) -> list[str]:
@@ -100,7 +81,7 @@ class Citation(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    quote: Annotated[str, AfterValidator(lambda text: shortened(line(text), QUOTE_CHARACTERS))] = Field(
+    quote: Annotated[str, AfterValidator(lambda text: shorten(line(text), QUOTE_CHARACTERS))] = Field(
         description="The passage, copied letter by letter"
     )
     url: Annotated[str | None, AfterValidator(_web_address)] = Field(
@@ -136,10 +117,10 @@ class Briefs(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    one_liner: Annotated[Line, AfterValidator(lambda text: shortened(text, ONE_LINER_CHARACTERS))] = Field(
+    one_liner: Annotated[Line, AfterValidator(lambda text: shorten(text, ONE_LINER_CHARACTERS))] = Field(
         description="One sentence of fewer than 140 characters"
     )
-    two_liner: Annotated[Line, AfterValidator(lambda text: shortened(text, TWO_LINER_CHARACTERS))] = Field(
+    two_liner: Annotated[Line, AfterValidator(lambda text: shorten(text, TWO_LINER_CHARACTERS))] = Field(
         description="Two sentences of fewer than 280 characters together"
     )
     elevator: Line = Field(description="Three to four sentences")

@@ -102,7 +102,8 @@ B = TypeVar("B", bound=_Loose)
 class OpenAIClient:
     """Asks OpenAI. An async context manager.
 
-    Proxies of the environment are not used, and redirects are not followed, for the key would go along.
+    Proxies of the environment are not used, and redirects are not followed, for the key would go along. The
+    SDK itself reads OPENAI_ORG_ID, OPENAI_PROJECT_ID and OPENAI_CUSTOM_HEADERS.
 
     Args:
         key: the API key.

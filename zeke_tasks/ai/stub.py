@@ -2,7 +2,7 @@
 
 It lets everything run without a key, in demos, tests and simulations. It invents nothing and says what it
 is: ``stub`` is set, the model is called ``stub``, and it costs nothing. The same text has the same answer on
-every machine and every Python, so only ASCII is told apart here, for what is a letter is Unicode's to change.
+every machine, and on every Python that knows its characters.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from zeke_tasks.ai.answers import (
     TWO_LINER_CHARACTERS,
     Analysis,
     Briefs,
-    line,
-    shortened,
 )
 from zeke_tasks.ai.client import QUESTION_CHARACTERS, Answer, Embedded, M, Prompt, Usage, to_ask, to_embed
 from zeke_tasks.ai.errors import AIRejected
+from zeke_tasks.prose import sentences, shorten
 
 MODEL: Final = "stub"
 DIMENSIONS: Final = 1536
 BULLETS: Final = 3
 BULLET_CHARACTERS: Final = 240
+ELEVATOR_CHARACTERS: Final = 1000
 CONFIDENCE_MAX: Final = 0.5
 """Counting words is no reading, however long the text is."""
 
@@ -45,7 +45,6 @@ KEYWORDS: Final[frozenset[str]] = frozenset({
 """Words that news for people who build software tends to hold."""
 
 _WORD: Final = re.compile(r"[a-z][a-z0-9-]*[a-z0-9]")
-_SENTENCE: Final = re.compile(r"[^\n.!?]+(?:[.!?]+(?=[^ \n])[^\n.!?]+)*[.!?]*")
 _LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 _USAGE: Final = Usage(MODEL, 0, 0, 0.0)
 
@@ -60,11 +59,11 @@ class StubClient:
             AIRejected: there is no text, or the form of the answer is neither of the two it knows.
         """
         text = to_ask(text)
-        sentences = _sentences(text) or [line(text)]
+        quotes = sentences(text)
         if issubclass(answer, Analysis):
-            fields = _analysis(text, sentences)
+            fields = _analysis(text, quotes)
         elif issubclass(answer, Briefs):
-            fields = _briefs(sentences)
+            fields = _briefs(quotes)
         else:
             raise AIRejected(
                 f"without an AI there are analyses and briefs alone, and {prompt.name} asks for"
@@ -85,32 +84,28 @@ class StubClient:
         return Embedded(vectors, MODEL, DIMENSIONS, _USAGE, stub=True)
 
 
-def _sentences(text: str) -> list[str]:
-    """Return the sentences of a text; the end of a line ends one too, as of titles and bullets."""
-    return [sentence for part in _SENTENCE.findall(text) if (sentence := line(part))]
-
-
 def _keywords(text: str) -> frozenset[str]:
     return KEYWORDS.intersection(_WORD.findall(text.translate(_LOWER)))
 
 
-def _analysis(text: str, sentences: list[str]) -> dict[str, Any]:
+def _analysis(text: str, quotes: list[str]) -> dict[str, Any]:
     """Pick the sentences that hold most keywords, in their order; the more keywords in all, the hotter."""
-    places = sorted(range(len(sentences)), key=lambda place: (-len(_keywords(sentences[place])), place))
-    picked = [shortened(sentences[place], BULLET_CHARACTERS) for place in sorted(places[:BULLETS])]
+    places = sorted(range(len(quotes)), key=lambda place: (-len(_keywords(quotes[place])), place))
+    picked = [shorten(quotes[place], BULLET_CHARACTERS) for place in sorted(places[:BULLETS])]
     return {
         "why_it_matters": picked,
         "chili": min(CHILI_MAX, len(_keywords(text))),
         "confidence": round(CONFIDENCE_MAX * len(text) / QUESTION_CHARACTERS, 2),
-        "citations": [{"quote": sentence} for sentence in picked],
+        "citations": [{"quote": quote} for quote in picked],
     }
 
 
-def _briefs(sentences: list[str]) -> dict[str, Any]:
+def _briefs(quotes: list[str]) -> dict[str, Any]:
     return {
-        "one_liner": shortened(sentences[0], ONE_LINER_CHARACTERS),
-        "two_liner": shortened(" ".join(sentences[:2]), TWO_LINER_CHARACTERS),
-        "elevator": " ".join(sentences[:4]),
+        "one_liner": shorten(quotes[0], ONE_LINER_CHARACTERS),
+        "two_liner": shorten(" ".join(quotes[:2]), TWO_LINER_CHARACTERS),
+        # A transcript may have no full stop at all.
+        "elevator": shorten(" ".join(quotes[:4]), ELEVATOR_CHARACTERS),
     }
 
 

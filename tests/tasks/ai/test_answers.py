@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from tests.tasks.ai.samples import ANALYSIS, BRIEFS
 from zeke_tasks.ai import Analysis, Briefs
-from zeke_tasks.ai.answers import shortened
 from zeke_tasks.store.model import storable
 
 
@@ -102,26 +101,3 @@ def test_briefs_are_lines_within_their_lengths() -> None:
 def test_a_brief_that_says_nothing_is_refused(field: str) -> None:
     with pytest.raises(ValidationError, match="no text"):
         Briefs.model_validate({**BRIEFS, field: " \n"})
-
-
-@pytest.mark.parametrize(
-    ("text", "characters", "kept"),
-    [
-        ("Short.", 20, "Short."),
-        ("One thing. Another thing. A third.", 26, "One thing. Another thing."),
-        ("No. But then it goes on and on", 20, "No. But then it…"),
-        ("He said “yes.” And she did too", 15, "He said “yes.”"),
-        ("One thing, and another", 11, "One thing…"),
-        ("Unbreakable", 5, "Unbr…"),
-        ("3.11 is out and fast", 12, "3.11 is out…"),
-    ],
-)
-def test_a_text_is_shortened_at_a_sentence_or_a_word(text: str, characters: int, kept: str) -> None:
-    assert shortened(text, characters) == kept
-
-
-@given(st.text(), st.integers(2, 50))
-def test_a_shortened_text_is_short_and_begins_as_the_text_does(text: str, characters: int) -> None:
-    kept = shortened(text, characters)
-    assert len(kept) <= characters
-    assert text.startswith(kept.removesuffix("…"))

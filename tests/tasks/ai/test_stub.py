@@ -65,6 +65,13 @@ async def test_its_briefs_are_the_first_sentences() -> None:
     assert "Version 3.11 of the driver works with it." in value.elevator
 
 
+async def test_of_a_text_without_full_stops_it_quotes_no_more_than_can_be_read() -> None:
+    ai, text = StubClient(), "and then they said " * 1000
+    assert len((await ai.ask(PROMPT, text, Briefs)).value.elevator) <= 1000
+    (bullet,) = (await ai.ask(PROMPT, text, Analysis)).value.why_it_matters
+    assert len(bullet) <= 240
+
+
 @given(st.text(), st.sampled_from([Analysis, Briefs]))
 async def test_it_has_an_answer_for_every_text(text: str, form: type[Analysis | Briefs]) -> None:
     try:
