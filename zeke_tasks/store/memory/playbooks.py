@@ -124,11 +124,12 @@ class MemoryPlaybooks(Scope):
 
     async def put_output(self, run_id: UUID, step: str, output: Any) -> None:
         """Keep what a step of a run returned, once."""
-        kept = jsonb.loads(json_text(output))
-        step = storable(step)
+        kept, step = jsonb.loads(json_text(output)), storable(step)
         run = await self.lock_run(run_id)
         if run is not None and step not in run.outputs:
-            self._runs.put(run_id, replace(run, outputs={**run.outputs, step: kept}))
+            # Sorted as jsonb sorts them.
+            outputs = jsonb.loads(json_text({**run.outputs, step: kept}))
+            self._runs.put(run_id, replace(run, outputs=outputs))
 
     async def put_run_event(self, event: RunEvent) -> bool:
         """Keep an event, once."""
