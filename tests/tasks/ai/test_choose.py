@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -203,6 +204,6 @@ def test_the_sdk_is_not_imported_where_no_ai_is_asked() -> None:
         capture_output=True,
         text=True,
         check=False,
-        env={"PYTHONPATH": ":".join(sys.path)},
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -68,7 +69,7 @@ def test_a_fresh_process_loads_it_without_a_network_and_leaves_logging_alone(tmp
         capture_output=True,
         text=True,
         check=False,
-        env={"HOME": str(tmp_path), "PYTHONPATH": ":".join(sys.path)},
+        env={"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
     assert list(tmp_path.iterdir()) == [], "nothing is downloaded"
