@@ -52,7 +52,7 @@ class Asking:
             await rows.note_spending(spending)
 
     @property
-    def cost(self) -> bool:
+    def has_spent(self) -> bool:
         """Whether any call is to be written down; those of a stub are not."""
         return bool(self._spent)
 
@@ -86,7 +86,7 @@ async def asking(job: JobContext) -> AsyncGenerator[Asking]:
     try:
         yield ai
     except AIError as error:
-        if ai.cost:
+        if ai.has_spent:
             async with job.transaction() as transaction:
                 await ai.note(context_of(job).repository.within(transaction))
         if (signal := verdict(error, job)) is not None:
