@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LOCK: Final = "select pg_advisory_xact_lock(hashtextextended('zeke.migration', 0))"
-_TABLE: Final = """\
+_SCHEMA: Final = """\
 create schema if not exists zeke;
 
+"""
+_TABLE: Final = """\
 create table if not exists zeke.migration (
     number integer primary key,
     name text not null,
@@ -65,7 +67,7 @@ def migrations() -> Sequence[Migration]:
 
 def sql() -> str:
     """Return all that ``migrate`` runs on a database that has none of it, to be read or run by hand."""
-    return "\n".join(["begin;\n", _TABLE, *(step.whole for step in migrations()), "commit;\n"])
+    return "\n".join(["begin;\n", _SCHEMA + _TABLE, *(step.whole for step in migrations()), "commit;\n"])
 
 
 def migrate(dsn: str) -> list[str]:
@@ -82,6 +84,8 @@ def migrate(dsn: str) -> list[str]:
         with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction():
             connection.execute(_LOCK)
             # Not "if not exists" first: that asks for the right to create even where nothing is created.
+            if connection.execute("select to_regnamespace('zeke')").fetchone() == (None,):
+                connection.execute(_SCHEMA)
             if connection.execute("select to_regclass('zeke.migration')").fetchone() == (None,):
                 connection.execute(_TABLE)
             missing = _missing(connection)

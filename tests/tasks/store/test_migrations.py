@@ -1,0 +1,128 @@
+"""The tables of schema zeke on a database that has rows already, or little to offer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from tests.clocks import START, FrozenClock
+from tests.database import database_name
+from tests.tasks.domain import Domain
+from zeke_queue.storage.postgres import PostgresStorage
+from zeke_tasks.store.analysis import Analysis, AnalysisState, Embedding
+from zeke_tasks.store.postgres import PostgresRepository, migrate
+from zeke_tasks.store.postgres.repository import PostgresRows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ANALYSIS = Analysis("It is faster.", 3, 0.5, AnalysisState.COMPLETED, "gpt-5-nano", "1")
+VECTOR = Embedding("m", (0.1, 1.0))
+OF_THE_FIRST = """
+insert into zeke.sources (id, type, name, url, created_at, updated_at)
+values (lpad('1', 32, '0')::uuid, 'rss', 'A feed', 'https://a.example/feed', now(), now());
+insert into zeke.raw_items (id, source_id, external_id, kind, created_at, updated_at)
+values (lpad('2', 32, '0')::uuid, lpad('1', 32, '0')::uuid, '1', 'article', now(), now());
+insert into zeke.contents (raw_item_id, text, content_hash, created_at, updated_at)
+values (lpad('2', 32, '0')::uuid, 'The text.', repeat('0', 64), now(), now());
+insert into zeke.stories
+(id, content_id, content_hash, kind, primary_source_id, title, created_at, updated_at)
+values (
+    lpad('3', 32, '0')::uuid,
+    lpad('2', 32, '0')::uuid,
+    repeat('0', 64),
+    'article',
+    lpad('1', 32, '0')::uuid,
+    'A title',
+    now(),
+    now()
+);
+"""
+STORY = UUID(int=3)
+
+
+async def test_rows_of_the_first_version_stay_and_can_be_analysed(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(migrate._SCHEMA + migrate._TABLE)
+        connection.execute(migrate.migrations()[0].whole)
+        connection.execute(OF_THE_FIRST)
+        before = connection.execute("select * from zeke.stories").fetchall()
+    assert migrate.migrate(dsn) == ["stories_to_runs"]
+    clock = FrozenClock()
+    async with PostgresStorage.open(dsn, min_size=1, max_size=2, now=clock.now) as storage:
+        domain = Domain(storage, PostgresRepository(clock.now), clock)
+        async with domain.rows() as rows:
+            story, text = await rows.story(STORY), await rows.text_of(STORY)
+            assert await rows.put_analysis(STORY, ANALYSIS)
+            assert await rows.put_highlights([]) == []
+    with psycopg.connect(dsn) as connection:
+        after = connection.execute("select * from zeke.stories").fetchall()
+    assert story is not None
+    assert text is not None
+    assert (story.title, text.text) == ("A title", "The text.")
+    assert len(after) == len(before) == 1
+
+
+async def test_the_version_before_works_on_the_tables_of_this_one(dsn: str) -> None:
+    migrate.migrate(dsn)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(OF_THE_FIRST)
+        assert connection.execute("select count(*) from zeke.stories").fetchone() == (1,)
+
+
+def _embeddings_kept_as(connection: psycopg.Connection) -> str:
+    kept = "select typbasetype::regtype::text from pg_type where oid = 'zeke.embedding'::regtype"
+    row = connection.execute(kept).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def test_embeddings_are_kept_by_pgvector_where_the_server_has_it(dsn: str) -> None:
+    migrate.migrate(dsn)
+    with psycopg.connect(dsn) as connection:
+        has = connection.execute("select from pg_available_extensions where name = 'vector'").fetchone()
+        assert _embeddings_kept_as(connection) == ("real[]" if has is None else "vector")
+
+
+@pytest.fixture
+def dsn_of_the_schemas_owner(dsn: str) -> Iterator[str]:
+    """The DSN of a role that owns the schema zeke, and may create nothing else in the database."""
+    name = f"{database_name(dsn)}_narrow"
+    role = sql.Identifier(name)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(sql.SQL("create role {}").format(role))
+        connection.execute(sql.SQL("create schema zeke authorization {}").format(role))
+        yield make_conninfo(dsn, options=f"-c role={name}")
+        connection.execute(sql.SQL("drop owned by {} cascade").format(role))
+        connection.execute(sql.SQL("drop role {}").format(role))
+
+
+async def test_a_role_that_may_not_create_pgvector_keeps_embeddings_as_arrays(
+    dsn_of_the_schemas_owner: str,
+) -> None:
+    migrate.migrate(dsn_of_the_schemas_owner)
+    with psycopg.connect(dsn_of_the_schemas_owner, autocommit=True) as connection:
+        assert _embeddings_kept_as(connection) == "real[]"
+        connection.execute(OF_THE_FIRST)
+    await _embed_and_look(dsn_of_the_schemas_owner)
+
+
+async def test_where_pgvector_is_found_does_not_depend_on_the_search_path(dsn: str) -> None:
+    migrate.migrate(dsn)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(OF_THE_FIRST)
+    await _embed_and_look(make_conninfo(dsn, options="-c search_path=pg_catalog -c extra_float_digits=-3"))
+
+
+async def _embed_and_look(dsn: str) -> None:
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        rows = PostgresRows(connection, lambda: START)
+        await rows.put_embedding(STORY, Embedding("m", (1.0, 1.0)))
+        await rows.put_embedding(STORY, VECTOR)
+        assert await rows.embeddings(STORY) == [VECTOR]
+        assert await rows.nearest(VECTOR, 1) == [(STORY, 0.0)]
