@@ -24,11 +24,16 @@ from zeke_queue.config import Settings
 from zeke_queue.core.options import DEFAULTS
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_sim.cli import sim
+from zeke_tasks.ai.settings import AISettings
+from zeke_tasks.insights.keywords import KeywordSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
     from types import CodeType
+
+
+SETTINGS = (Settings, AISettings, KeywordSettings)
 
 
 def _variables(page: str) -> dict[str, str]:
@@ -40,11 +45,12 @@ def _variables(page: str) -> dict[str, str]:
 def _defaults() -> dict[str, str]:
     """Each setting's variable with its default, as a page would write it."""
     written: dict[str, str] = {}
-    for name, setting in Settings.model_fields.items():
+    for name, setting in [field for settings in SETTINGS for field in settings.model_fields.items()]:
         value = setting.default
         text = f"{value:g}" if isinstance(value, float) and value < 1e5 else str(value).removesuffix(".0")
-        written[name.upper()] = f"`{str(value).lower() if isinstance(value, bool) else text}`"
-    return {**written, "DATABASE_PRIMARY_URL": "required", "OPENAI_API_KEY": "not set"}
+        shown = f"`{str(value).lower() if isinstance(value, bool) else text}`"
+        written[name.upper()] = "not set" if value is None else shown
+    return {**written, "DATABASE_PRIMARY_URL": "required"}
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
@@ -59,9 +65,8 @@ def test_the_readme_names_settings_that_exist_with_their_defaults() -> None:
 
 def test_the_pages_name_no_other_variable_of_ours() -> None:
     for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
-        named = set(
-            re.findall(r"\b((?:JOBS|LOG|DATABASE|OPENAI)_[A-Z_]+)\b", page.read_text(encoding="utf-8"))
-        )
+        text = page.read_text(encoding="utf-8")
+        named = set(re.findall(r"\b((?:JOBS|LOG|DATABASE|OPENAI|YOUTUBE)_[A-Z_]+)\b", text))
         assert named <= _defaults().keys(), page.name
 
 

@@ -70,7 +70,6 @@ class Settings(Variables):
     Attributes:
         database_primary_url: the Postgres that keeps the jobs, as a URL or as libpq's ``key=value`` pairs.
         jobs_cron_tz: the IANA zone of schedules that name none.
-        openai_api_key: for AI tasks.
         jobs_schema: the schema of the tables.
         jobs_concurrency: jobs that one worker runs at once.
         jobs_poll: how long an idle worker waits at most before it looks by itself.
@@ -89,7 +88,6 @@ class Settings(Variables):
 
     database_primary_url: SecretStr | None = None
     jobs_cron_tz: str = "UTC"
-    openai_api_key: SecretStr | None = None
     jobs_schema: str = "pgboss"
     jobs_concurrency: int = Field(default=10, ge=1, le=10_000)
     jobs_poll: float = Field(default=2.0, gt=0, le=3600)

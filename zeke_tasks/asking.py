@@ -36,7 +36,12 @@ class Asking:
 
     async def ask(self, purpose: str, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
         """Ask, as ``AIClient.ask`` does."""
-        answered = await self._ai.ask(prompt, text, answer)
+        try:
+            answered = await self._ai.ask(prompt, text, answer)
+        except AIError as error:
+            if error.usage is not None:
+                self._count(purpose, error.usage, stub=False)
+            raise
         self._count(purpose, answered.usage, stub=answered.stub)
         return answered
 
@@ -77,7 +82,8 @@ class Asking:
 async def asking(job: JobContext) -> AsyncGenerator[Asking]:
     """Ask an AI in a block, and use the answers after it.
 
-    The block may raise an ``AIError`` of its own, for an answer that is of no use after all.
+    The block may raise an ``AIError`` of its own, for an answer that is of no use after all. One that the
+    client could not use is counted too, for it costs as much.
 
     Raises:
         Signal: what an ``AIError`` means for the job.

@@ -19,14 +19,11 @@ DSN = f"postgresql://zeke:{SECRET}@db.example:5432/zeke"
 def test_the_variables_of_the_document_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_PRIMARY_URL", DSN)
     monkeypatch.setenv("JOBS_CRON_TZ", "Europe/Berlin")
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-1")
 
     settings = Settings.load()
 
     assert settings.require_database() == DSN
     assert settings.jobs_cron_tz == "Europe/Berlin"
-    assert settings.openai_api_key is not None
-    assert settings.openai_api_key.get_secret_value() == "sk-1"
 
 
 def test_what_is_not_set_is_as_the_document_says() -> None:

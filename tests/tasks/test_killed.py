@@ -1,88 +1,50 @@
-"""A task that is killed between any two statements and run again leaves what one run leaves."""
+"""A task that is killed between any two statements and run again leaves what one run leaves, whichever it is.
+
+And one that is sent twice leaves what it leaves when it is sent once.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from tests.clocks import FrozenClock
+from tests.tasks import beginnings, beginnings_feeds, beginnings_playbook
+from tests.tasks.beginnings_feeds import web
 from tests.tasks.domain import Domain
 from tests.tasks.fuse import BurningJobs, Fuse, Killed
 from tests.tasks.jobs import Jobs
-from tests.tasks.scripted_web import ScriptedWeb, feed, page
-from zeke_queue.model import JobFilter
+from tests.tasks.scripted_ai import ScriptedAI
+from zeke_queue.core import jsonb
+from zeke_queue.model import Completed, JobFilter, Want
+from zeke_queue.signals import Wait
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_tasks.catalog import build_catalog
 from zeke_tasks.store.memory import MemoryRepository
-from zeke_tasks.store.model import SourceType
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-FEED = "https://a.example/feed"
-PAGES = {f"https://a.example/{topic}": page(topic, topic) for topic in ("bees", "birds", "trees")}
-SAME = "https://a.example/bees-again"
+    Begin = Callable[[Domain], Awaitable[tuple[str, dict[str, Any]]]]
 
-Start = tuple[str, dict[str, Any]]
+BEGINNINGS: Final = (
+    *beginnings.BEGINNINGS,
+    *beginnings_feeds.BEGINNINGS,
+    *beginnings_playbook.BEGINNINGS,
+)
 
+JOB: Final = UUID(int=0xB)
+"""The job that is run: the same one again, as after a crash."""
 
-def web() -> ScriptedWeb:
-    """A feed of six pages: three texts, one of them twice, one that is missing, and one without text."""
-    scripted = ScriptedWeb()
-    entries = [(url, url) for url in (*PAGES, SAME, "https://a.example/missing", "https://a.example/empty")]
-    scripted.put(FEED, feed(*entries))
-    for url, body in PAGES.items():
-        scripted.put(url, body)
-    scripted.put(SAME, PAGES["https://a.example/bees"])
-    scripted.put("https://a.example/empty", "<html></html>")
-    return scripted
+WORKER: Final = UUID(int=0xA)
 
+MADE_OF: Final = ("content_id", "title", "url")
 
-async def begin_pull(domain: Domain) -> Start:
-    await domain.source(FEED)
-    await domain.source("https://b.example/feed")
-    return "ingest-pull", {}
-
-
-async def begin_source(domain: Domain) -> Start:
-    source = await domain.source(FEED)
-    return "ingest-source", {"sourceId": source.id, "reason": "schedule"}
-
-
-async def begin_content(domain: Domain) -> Start:
-    jobs = Jobs(domain, web())
-    task, payload = await begin_source(domain)
-    await jobs.run(task, payload)
-    async with domain.rows() as rows:
-        items = await rows.items_of(payload["sourceId"])
-    return "fetch-content", {"rawItemIds": [item.id for item in items]}
-
-
-async def everything(domain: Domain) -> list[Any]:
-    """Return every row of the domain, and every job by name and payload."""
-    found: list[Any] = []
-    async with domain.rows() as rows:
-        for source in await rows.sources(SourceType):
-            items = await rows.items_of(source.id)
-            ids = [item.id for item in items]
-            found += [source, await rows.health(source.id), items]
-            found.append([await rows.content(item) for item in ids])
-            # Which of two items with one text its story is made of, chance decides.
-            found.append({item: story.id for item, story in (await rows.stories_of(ids)).items()})
-    jobs = await domain.storage.find(JobFilter(limit=1000))
-    return [found, sorted((job.name, str(job.data)) for job in jobs)]
-
-
-async def run(domain: Domain, begin: Callable[[Domain], Awaitable[Start]], *fuses: Fuse) -> list[Any]:
-    """Start from nothing, run the task once a fuse, and return what is left; the last one must hold."""
-    task, payload = await begin(domain)
-    scripted = web()
-    for fuse in fuses[:-1]:
-        with pytest.raises((Killed, BaseExceptionGroup)):
-            await BurningJobs(domain, scripted, fuse).run(task, payload)
-    await BurningJobs(domain, scripted, fuses[-1]).run(task, payload)
-    return await everything(domain)
+POINTS_ON_POSTGRES: Final = 12
+"""At how many points, at least, a job is killed there; in memory at each."""
 
 
 def in_memory() -> Domain:
@@ -90,47 +52,109 @@ def in_memory() -> Domain:
     return Domain(MemoryStorage(clock), MemoryRepository(clock), clock)
 
 
-tasks = pytest.mark.parametrize("begin", [begin_pull, begin_source, begin_content])
+async def everything(domain: Domain) -> dict[str, list[Any]]:
+    """Return every row of the domain, and every job by name and payload.
+
+    Which of two items with one text its story is made of, and called after, chance decides.
+    """
+    found = await domain.everything(times=False)
+    stories = [{name: row[name] for name in row if name not in MADE_OF} for row in found["stories"]]
+    jobs = await domain.storage.find(JobFilter(limit=1000))
+    return {**found, "stories": stories, "jobs": sorted((job.name, str(job.data)) for job in jobs)}
 
 
-@tasks
-async def test_killed_anywhere_in_memory(begin: Callable[[Domain], Awaitable[Start]]) -> None:
+async def finish(jobs: Jobs, task: str, payload: dict[str, Any], job_id: UUID) -> Any:
+    """Run a job until it has ended; what it waits for is run, and it goes on."""
+    while True:
+        try:
+            return await jobs.run(task, payload, job_id=job_id)
+        except Wait as wait:
+            await _run_child(Jobs(jobs.domain, web(), ScriptedAI()), wait.child)
+
+
+async def _run_child(jobs: Jobs, child_id: UUID) -> None:
+    storage = jobs.domain.storage
+    name = (await storage.get([child_id]))[child_id].name
+    claimed = {job.id: job for job in await storage.claim(WORKER, [Want(name, 100)], 100)}
+    job = claimed[child_id]
+    output = await jobs.run(name, jsonb.loads(job.data or b"null"), job_id=child_id)
+    assert await storage.settle([Completed(child_id, job.attempt, jsonb.dumps(output))]) == {child_id}
+
+
+async def run(domain: Domain, begin: Begin, *fuses: Fuse) -> dict[str, list[Any]]:
+    """Start from nothing, run the job once a fuse, and return what is left; the last fuse must hold."""
+    task, payload = await begin(domain)
+    # One web and one AI for all runs: what they said to the one that was killed, they have said.
+    pages, ai = web(), ScriptedAI()
+    for fuse in fuses[:-1]:
+        with pytest.raises((Killed, BaseExceptionGroup)):
+            await finish(BurningJobs(domain, pages, fuse, ai), task, payload, JOB)
+    await finish(BurningJobs(domain, pages, fuses[-1], ai), task, payload, JOB)
+    return await everything(domain)
+
+
+each = pytest.mark.parametrize("begin", BEGINNINGS, ids=lambda begin: begin.__name__.removeprefix("begin_"))
+
+
+async def test_each_of_the_seventeen_tasks_is_begun_somewhere() -> None:
+    begun = {(await begin(in_memory()))[0] for begin in BEGINNINGS}
+    tasks = build_catalog().tasks
+    assert begun == tasks.keys()
+    assert len(tasks) == 17
+
+
+@each
+async def test_killed_anywhere_in_memory(begin: Begin) -> None:
     whole = Fuse()
     once = await run(in_memory(), begin, whole)
-    assert whole.passed > 5
+    assert whole.passed > 3
     for point in range(whole.passed):
         assert await run(in_memory(), begin, Fuse(point), Fuse()) == once, point
 
 
-@tasks
-async def test_killed_again_and_again_in_memory(begin: Callable[[Domain], Awaitable[Start]]) -> None:
+@each
+async def test_killed_again_and_again_in_memory(begin: Begin) -> None:
     whole = Fuse()
     once = await run(in_memory(), begin, whole)
     for point in range(0, whole.passed // 2, 3):
         assert await run(in_memory(), begin, Fuse(point), Fuse(point // 2), Fuse()) == once, point
 
 
-@tasks
-async def test_killed_anywhere_on_postgres(
-    begin: Callable[[Domain], Awaitable[Start]], on_postgres: Domain, dsn: str
-) -> None:
+@each
+async def test_killed_anywhere_on_postgres(begin: Begin, on_postgres: Domain, dsn: str) -> None:
     def emptied() -> Domain:
         with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute("truncate zeke.sources, pgboss.job cascade")
+            found = connection.execute(
+                "select format('%I.%I', schemaname, tablename) from pg_tables"
+                " where schemaname = 'zeke' and tablename not like '%migration%'"
+            ).fetchall()
+            tables = ", ".join(name for (name,) in found)
+            connection.execute(f"truncate pgboss.job, {tables} cascade".encode())
         return Domain(on_postgres.storage, on_postgres.repository, on_postgres.clock)
 
     whole = Fuse()
     once = await run(emptied(), begin, whole)
-    for point in range(whole.passed):
+    for point in range(0, whole.passed, max(1, whole.passed // POINTS_ON_POSTGRES)):
         assert await run(emptied(), begin, Fuse(point), Fuse()) == once, point
 
 
-@tasks
-async def test_run_twice_leaves_the_same(begin: Callable[[Domain], Awaitable[Start]]) -> None:
-    once = await run(in_memory(), begin, Fuse())
-    domain = in_memory()
-    task, payload = await begin(domain)
-    jobs = Jobs(domain, web())
-    await jobs.run(task, payload)
-    await jobs.run(task, payload)
-    assert await everything(domain) == once
+@each
+async def test_sent_twice_leaves_what_one_leaves(begin: Begin) -> None:
+    """The second job may do the work of the first again; of that, what it cost is kept, and nothing else."""
+    once, twice = in_memory(), in_memory()
+    for domain, times in ((once, 1), (twice, 2)):
+        task, payload = await begin(domain)
+        for number in range(times):
+            jobs = Jobs(domain, web(), ScriptedAI())
+            await finish(jobs, task, payload, UUID(int=0xB + number))
+    rows_of_one, rows_of_both = await once.everything(), await twice.everything()
+    if task == "playbook-run":
+        # Each job is a run of its own, and what its steps do is what those of the other do.
+        rows_of_one, rows_of_both = (_without_runs(rows) for rows in (rows_of_one, rows_of_both))
+    for spent in (rows_of_one, rows_of_both):
+        del spent["ai_spending"]
+    assert rows_of_both == rows_of_one
+
+
+def _without_runs(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    return {table: kept for table, kept in rows.items() if not table.startswith("playbook_run")}

@@ -14,6 +14,7 @@ from tests.tasks.scripted_ai import ANALYSIS, ASKED, EMBEDDED, VECTOR, ScriptedA
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.signals import Fail, Retry, Signal, Snooze
 from zeke_tasks.ai.answers import Citation
+from zeke_tasks.ai.client import Usage
 from zeke_tasks.ai.errors import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.store.analysis import AnalysisState, Embedding, Spending
@@ -248,6 +249,18 @@ async def test_an_ai_that_fails_says_what_becomes_of_the_job(
         # The call before it succeeded, and is paid for.
         assert [one.purpose for one in await rows.spending(JOB)] == ["embedding"]
     assert await follows(jobs) == []
+
+
+async def test_what_an_answer_cost_that_can_t_be_used_is_kept(jobs: Jobs, ai: ScriptedAI) -> None:
+    error = AIMalformed("it is no Analysis")
+    error.usage = Usage("gpt-5-nano", 90, 10, 0.5)
+    ai.put("analyze-story", error)
+    story = await jobs.domain.told_story(TEXT)
+    with pytest.raises(Retry):
+        await analyze(jobs, story, job_id=JOB)
+    async with jobs.domain.rows() as rows:
+        spent = {one.purpose: one.cost_usd for one in await rows.spending(JOB)}
+    assert spent == {"analysis": 0.5, "embedding": EMBEDDED.cost_usd}
 
 
 async def test_nothing_is_noted_of_calls_that_all_failed(jobs: Jobs, ai: ScriptedAI) -> None:

@@ -1,0 +1,52 @@
+"""Where the tasks begin that read feeds and pages, and the web that they find."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.tasks.jobs import Jobs
+from tests.tasks.scripted_web import ScriptedWeb, feed, page
+
+if TYPE_CHECKING:
+    from tests.tasks.domain import Domain
+
+FEED = "https://a.example/feed"
+PAGES = {f"https://a.example/{topic}": page(topic, topic) for topic in ("bees", "birds", "trees")}
+SAME = "https://a.example/bees-again"
+
+Start = tuple[str, dict[str, Any]]
+
+
+def web() -> ScriptedWeb:
+    """A feed of six pages: three texts, one of them twice, one that is missing, and one without text."""
+    scripted = ScriptedWeb()
+    entries = [(url, url) for url in (*PAGES, SAME, "https://a.example/missing", "https://a.example/empty")]
+    scripted.put(FEED, feed(*entries))
+    for url, body in PAGES.items():
+        scripted.put(url, body)
+    scripted.put(SAME, PAGES["https://a.example/bees"])
+    scripted.put("https://a.example/empty", "<html></html>")
+    return scripted
+
+
+async def begin_pull(domain: Domain) -> Start:
+    await domain.source(FEED)
+    await domain.source("https://b.example/feed")
+    return "ingest-pull", {}
+
+
+async def begin_source(domain: Domain) -> Start:
+    source = await domain.source(FEED)
+    return "ingest-source", {"sourceId": source.id, "reason": "schedule"}
+
+
+async def begin_content(domain: Domain) -> Start:
+    jobs = Jobs(domain, web())
+    task, payload = await begin_source(domain)
+    await jobs.run(task, payload)
+    async with domain.rows() as rows:
+        items = await rows.items_of(payload["sourceId"])
+    return "fetch-content", {"rawItemIds": [item.id for item in items]}
+
+
+BEGINNINGS: Final = (begin_pull, begin_source, begin_content)
