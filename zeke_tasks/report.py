@@ -4,25 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from zeke_queue.model import STATUS_OF, RunStatus
+from zeke_queue.model import STATUS_OF, JobState, RunStatus
+from zeke_queue.signals import Fail, Retry
 from zeke_tasks.store.model import ItemStatus
-from zeke_tasks.web.text import without_controls
+from zeke_tasks.words import printable_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from uuid import UUID
 
-    from zeke_queue.model import QueueCount
+    from zeke_queue.model import Job, QueueCount
     from zeke_queue.queue import Queue
     from zeke_tasks.store.model import RawItem, Source, Story
     from zeke_tasks.store.repository import Repository
+
+_LOST: Final = (JobState.FAILED, JobState.EXPIRED)
+_VERDICTS: Final = (Fail.__name__, Retry.__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +91,6 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(width=160)
 
 
-def stories_table(found: Iterable[Finding]) -> Table:
-    """Return a table of the stories, each once, with every source that carries it."""
-    carriers: dict[UUID, list[str]] = {}
-    stories: dict[UUID, Story] = {}
-    for finding in found:
-        if (story := finding.story) is not None:
-            stories[story.id] = story
-            names = carriers.setdefault(story.id, [])
-            if finding.source.name not in names:
-                names.append(finding.source.name)
-    table = _table(f"Stories ({len(stories)})", "Title", "Published", "From", "URL")
-    for key, story in stories.items():
-        day = story.published_at.date().isoformat() if story.published_at else "–"
-        table.add_row(*map(_cell, (story.title, day, ", ".join(carriers[key]), story.url or "–")))
-    return table
-
-
 def failures_table(found: Iterable[Finding]) -> Table | None:
     """Return a table of the items that became no story, with the reason; None if there are none."""
     table = _table("Not read", "Title", "From", "Reason")
@@ -115,6 +102,15 @@ def failures_table(found: Iterable[Finding]) -> Table | None:
     return table if table.row_count else None
 
 
+def carriers(found: Iterable[Finding]) -> dict[UUID, list[str]]:
+    """Return the names of the sources that carry each story, by the story's id."""
+    names: dict[UUID, dict[str, None]] = {}
+    for finding in found:
+        if finding.story is not None:
+            names.setdefault(finding.story.id, {})[finding.source.name] = None
+    return {story_id: list(each) for story_id, each in names.items()}
+
+
 def urls_table(outcomes: Iterable[Outcome]) -> Table:
     """Return a table of what became of each URL."""
     table = _table("URLs", "URL", "Is", "Read", "Stories", "Result")
@@ -124,6 +120,25 @@ def urls_table(outcomes: Iterable[Outcome]) -> Table:
         counts = (str(outcome.items), str(outcome.stories)) if outcome.what else ("–", "–")
         table.add_row(_cell(outcome.url), outcome.what or "–", *counts, result)
     return table
+
+
+def failed_jobs_table(jobs: Iterable[Job]) -> Table | None:
+    """Return a table of the jobs that failed for good, with the reason; None if there are none."""
+    table = _table("Failed jobs", "Queue", "Id", "Reason")
+    for job in jobs:
+        if job.state in _LOST:
+            table.add_row(_cell(job.name), str(job.id), _cell(why_it_failed(job)))
+    return table if table.row_count else None
+
+
+def why_it_failed(job: Job) -> str:
+    """Return what a job that failed for good said last."""
+    said: Any = job.output
+    output = cast("dict[str, Any]", said) if isinstance(said, dict) else {}
+    # What is no error but a verdict says all in its message.
+    parts = ("message",) if output.get("type") in _VERDICTS else ("type", "message")
+    told = ": ".join(str(output[part]) for part in parts if output.get(part))
+    return told or f"its job ended {job.state.value}"
 
 
 def jobs_table(counts: Iterable[QueueCount]) -> Table:
@@ -141,7 +156,7 @@ def jobs_table(counts: Iterable[QueueCount]) -> Table:
 
 def _cell(words: str) -> Text:
     """Return a stranger's words as they are: no markup, and nothing that steers a terminal."""
-    return Text(without_controls(words))
+    return Text(printable_words(words))
 
 
 def _table(title: str, *columns: str) -> Table:

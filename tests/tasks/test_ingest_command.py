@@ -17,7 +17,7 @@ from zeke_queue.cli.session import Options
 from zeke_queue.config import Settings
 from zeke_queue.errors import UsageError
 from zeke_queue.log import LEVELS
-from zeke_tasks import cli
+from zeke_tasks.cli.intake import ingest as ingest_command
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request
 from zeke_tasks.ingest.command import ingest
 from zeke_tasks.ingest.recognise import feed_of
@@ -71,7 +71,8 @@ class Site:
 async def _ingest(
     settings: Settings, *urls: str, timeout: float = 60.0
 ) -> tuple[Sequence[Outcome], Sequence[Finding]]:
-    return await ingest(urls, settings, allow_private=True, timeout=timeout)
+    came = await ingest(urls, settings, allow_private=True, timeout=timeout)
+    return came.outcomes, came.found
 
 
 def _titles(found: Sequence[Finding]) -> set[str]:
@@ -246,7 +247,7 @@ async def test_what_takes_longer_than_the_time_is_said(settings: Settings) -> No
 
 async def test_without_allow_private_this_machine_is_not_fetched(settings: Settings) -> None:
     async with Site() as site:
-        outcomes, _ = await ingest([site.url("/feed")], settings, timeout=5)
+        outcomes = (await ingest([site.url("/feed")], settings, timeout=5)).outcomes
         assert site.server.hits == {}
     assert "127.0.0.1" in (outcomes[0].error or "")
     assert "--allow-private" in (outcomes[0].error or "")
@@ -279,7 +280,7 @@ def _zeke(dsn: str | None, *arguments: str, as_json: bool = False) -> tuple[int,
     def options(context: typer.Context) -> None:
         context.obj = Options(database=dsn, json=as_json)
 
-    root.command("ingest")(cli.ingest)
+    root.command("ingest")(ingest_command)
     result = CliRunner().invoke(root, ["ingest", *arguments])
     return result.exit_code, result.stdout, result.exception
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from rich.console import Console
 
-from zeke_tasks.report import Finding, Outcome, failures_table, stories_table, urls_table
+from zeke_tasks.report import Finding, Outcome, failures_table, urls_table
 from zeke_tasks.store.model import ItemStatus, Kind, RawItem, Source, SourceType, Story, StoryStatus
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ def finding(words: str, *, told: bool) -> Finding:
 
 @pytest.mark.parametrize("words", HOSTILE)
 def test_words_are_no_markup(words: str) -> None:
-    assert drawn(stories_table([finding(words, told=True)])).count(words) == 3
     assert drawn(failures_table([finding(words, told=False)])).count(words) == 3
     assert drawn(urls_table([Outcome(words, "feed", 1, 1, words)])).count(words) == 2
 
@@ -56,7 +55,6 @@ def test_words_are_no_markup(words: str) -> None:
 def test_words_cannot_steer_the_terminal(control: str) -> None:
     words = f"before{control}after"
     for table in (
-        stories_table([finding(words, told=True)]),
         failures_table([finding(words, told=False)]),
         urls_table([Outcome(words, "feed", 1, 1, words)]),
     ):

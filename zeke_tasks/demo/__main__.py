@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from zeke_tasks.cli import demo
+from zeke_tasks.cli.demo import demo
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command()(demo)

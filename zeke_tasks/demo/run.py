@@ -1,4 +1,4 @@
-"""From two feeds to a table of stories, on a database of its own, by workers that may be killed."""
+"""From two feeds to stories told in few words, on a database of its own, by workers that may be killed."""
 
 from __future__ import annotations
 
@@ -15,26 +15,39 @@ from zeke_queue import log
 from zeke_queue.clock import SystemClock
 from zeke_queue.config import Settings
 from zeke_queue.errors import ZekeError
+from zeke_queue.model import JobFilter, JobState
 from zeke_queue.queue import Queue
 from zeke_queue.rng import Ids, SystemEntropy
 from zeke_queue.storage import postgres
 from zeke_queue.storage.embedded import EmbeddedPostgres
+from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.demo.children import Child, Children
 from zeke_tasks.demo.worker import demo_catalog
 from zeke_tasks.demo_site import DemoSite
 from zeke_tasks.progress import display, standing
-from zeke_tasks.report import failures_table, findings, jobs_table, stories_table, wide_console
+from zeke_tasks.report import (
+    carriers,
+    failed_jobs_table,
+    failures_table,
+    findings,
+    jobs_table,
+    wide_console,
+)
 from zeke_tasks.store.model import NewSource, SourceType
 from zeke_tasks.store.postgres import PostgresRepository, migrate
+from zeke_tasks.stories.view import views
+from zeke_tasks.telling import tell_stories, tell_who_said_it, who_answers
 from zeke_tasks.web import canonicalise_url
+from zeke_tasks.words import printable_words
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_tasks.report import Finding
+    from zeke_tasks.stories.view import StoryView
 
-LONGEST: Final = 120.0
-"""Seconds after which the demo gives up."""
+LONGEST: Final = {"stub": 120.0, "openai": 900.0}
+"""Seconds after which the demo gives up, by who answers: a model takes its time, and has a rate limit."""
 
 LOOK_EVERY: Final = 0.2
 
@@ -48,9 +61,12 @@ class Demo:
         self._gap = gap
         self._clock = SystemClock()
         self._repository = PostgresRepository()
+        self._ai = AISettings.load()
 
     async def run(self, *, keep: bool) -> int:
-        """Run it; returns the exit code: 0 if every story that the site has was found."""
+        """Run it; returns the exit code: 0 if every story that the site has was found and told."""
+        if self._ai.asks == "openai":
+            self._ai.require_key()
         async with AsyncExitStack() as stack:
             server = await asyncio.to_thread(EmbeddedPostgres.start, ephemeral=True, fsync=False)
             stack.push_async_callback(asyncio.to_thread, server.stop)
@@ -59,6 +75,7 @@ class Demo:
             await asyncio.to_thread(postgres.migrate.migrate, server.dsn, settings.jobs_schema)
             await asyncio.to_thread(migrate.migrate, server.dsn)
             self._say(f"Database {server.dsn}", f"Data directory {server.directory}", f"Site {site.base_url}")
+            self._say(who_answers(self._ai))
             queue = await stack.enter_async_context(Queue.connect(demo_catalog(self._gap), settings=settings))
             sources = await self._add_sources(queue, site)
             command = ["-m", "zeke_tasks.demo.worker", server.dsn, str(self._gap)]
@@ -69,15 +86,16 @@ class Demo:
             crew = await stack.enter_async_context(Children(children, self._say, self._clock))
             await queue.trigger("ingest-pull", {"reason": "manual"})
             found = await self._watch(queue, crew, sources)
-            await self._report(queue, found)
-            missing = _missing(site, found)
-            if missing:
+            seen = await self._report(queue, found)
+            if missing := _missing(site, found):
                 self._say(f"These pages became no story: {', '.join(missing)}")
+            if untold := [one.story.title for one in seen if not _is_told(one)]:
+                self._say(f"These stories have no brief: {', '.join(map(printable_words, untold))}")
             if keep:
                 await self._wait(server.dsn)
             else:
                 self._say("The database goes with the demo. With --keep it stays up, to be looked at.")
-            return 1 if missing else 0
+            return 1 if missing or untold else 0
 
     async def _add_sources(self, queue: Queue, site: DemoSite) -> list[UUID]:
         new_id = Ids(self._clock, SystemEntropy())
@@ -94,7 +112,7 @@ class Demo:
     async def _watch(self, queue: Queue, crew: Children, sources: list[UUID]) -> list[Finding]:
         """Show how far it is until no job waits or runs; returns what was found."""
         with display(self._console) as shown:
-            async with asyncio.timeout(LONGEST):
+            async with asyncio.timeout(LONGEST[self._ai.asks]):
                 while True:
                     # Jobs first: whatever a job that has ended wrote is there when the rows are read.
                     counts = await queue.count()
@@ -106,16 +124,27 @@ class Demo:
                     crew.check()
                     await self._clock.sleep(LOOK_EVERY)
 
-    async def _report(self, queue: Queue, found: list[Finding]) -> None:
+    async def _report(self, queue: Queue, found: list[Finding]) -> list[StoryView]:
+        """Print what was found, who told it, and the jobs; returns the stories."""
+        async with queue.transaction() as transaction:
+            rows = self._repository.within(transaction)
+            seen = await views(rows, (finding.story for finding in found if finding.story))
+            spent = await rows.spending()
+        lost = await queue.find(JobFilter(states=(JobState.FAILED, JobState.EXPIRED), limit=1000))
         self._console.print()
-        self._console.print(stories_table(found))
-        if (failures := failures_table(found)) is not None:
-            self._console.print(failures)
-        self._console.print(jobs_table(await queue.count()))
+        tell_stories(self._console, seen, carriers(found))
+        self._console.print()
+        tell_who_said_it(self._console, seen, spent)
+        self._console.print()
+        for table in (failures_table(found), failed_jobs_table(lost), jobs_table(await queue.count())):
+            if table is not None:
+                self._console.print(table)
+        return seen
 
     async def _wait(self, dsn: str) -> None:
         self._say(
             "The database stays up until you press Ctrl-C. Look at it from a second terminal:",
+            f"  zeke --database '{dsn}' stories",
             f"  zeke --database '{dsn}' doctor",
         )
         await asyncio.Event().wait()
@@ -129,6 +158,10 @@ def _missing(site: DemoSite, found: list[Finding]) -> list[str]:
     """Return the pages of the site that became no story."""
     told = {canonicalise_url(f.item.url) for f in found if f.item.url and f.story is not None}
     return [url for url in site.page_urls if url not in told]
+
+
+def _is_told(seen: StoryView) -> bool:
+    return seen.overlay is not None and seen.overlay.brief_one_liner is not None
 
 
 def main(workers: int, gap: float, *, keep: bool) -> int:
@@ -145,11 +178,12 @@ def main(workers: int, gap: float, *, keep: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.default_int_handler)
     try:
-        return asyncio.run(Demo(wide_console(), workers, gap).run(keep=keep))
+        shown = Demo(wide_console(), workers, gap)
+        return asyncio.run(shown.run(keep=keep))
     except KeyboardInterrupt:
         return 0 if keep else 130
     except TimeoutError:
-        told = f"The demo did not end within {LONGEST:g} seconds."
+        told = "The demo did not end in its time: see the workers' logs in the data directory, with --keep."
     except ZekeError as error:
         told = str(error)
     typer.secho(told, err=True, fg="red")

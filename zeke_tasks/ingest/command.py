@@ -1,60 +1,44 @@
-"""``zeke ingest URL…``: take in a user's own feeds and articles, and show what came of them.
-
-The jobs are the catalog's and are kept in the queue as all others; a worker in this process runs them. What
-is left when the time is up, a worker elsewhere goes on with.
-"""
+"""``zeke ingest URL…``: take in a user's own feeds and articles, and show what came of them."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from rich.console import Console
-
 from zeke_queue.children import ChildEnded
-from zeke_queue.clock import SystemClock
 from zeke_queue.errors import Refused, UsageError
-from zeke_queue.model import FINAL, JobFilter, JobState, QueueCount
-from zeke_queue.queue import Queue
-from zeke_queue.rng import Ids, SystemEntropy
+from zeke_queue.model import FINAL, JobFilter, JobState
 from zeke_queue.sending import Send
-from zeke_queue.signals import Retry
-from zeke_queue.worker import Worker
-from zeke_tasks.ai.choose import open_ai
-from zeke_tasks.ai.settings import AISettings
-from zeke_tasks.catalog import build_catalog
-from zeke_tasks.context import Context, read
+from zeke_tasks.context import read
+from zeke_tasks.errand import READING, Errand, open_errand
 from zeke_tasks.ingest.checks import new_place
 from zeke_tasks.ingest.content import CHUNK
-from zeke_tasks.ingest.recognise import Foretold, feed_of
+from zeke_tasks.ingest.oneoff import place_of
+from zeke_tasks.ingest.oneoff import source_id as page_source_id
+from zeke_tasks.ingest.recognise import feed_of
 from zeke_tasks.payloads import FetchContent, IngestSource
-from zeke_tasks.progress import display, standing
-from zeke_tasks.readers import Readers
-from zeke_tasks.report import Outcome, failures_table, findings, stories_table, urls_table, wide_console
-from zeke_tasks.store.model import URL_CHARACTERS, ItemStatus, NewItem, NewSource, SourceType, item_id
-from zeke_tasks.store.postgres import PostgresRepository
-from zeke_tasks.web import AddressRefused, UrlRefused, WebClient, WebError, WebOptions, canonicalise_url
+from zeke_tasks.report import Outcome, findings, why_it_failed
+from zeke_tasks.store.model import ItemStatus, NewItem, NewSource, SourceType, item_id
+from zeke_tasks.stories.view import views
+from zeke_tasks.web import AddressRefused, UrlRefused, WebError, WebOptions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Sequence
+    from collections.abc import Sequence
+
+    from rich.console import Console
 
     from zeke_queue.config import Settings
     from zeke_queue.model import Job
-    from zeke_tasks.context import Compute
     from zeke_tasks.report import Finding
+    from zeke_tasks.store.analysis import Spending
     from zeke_tasks.store.model import Source
-    from zeke_tasks.store.repository import Repository
+    from zeke_tasks.stories.view import StoryView
     from zeke_tasks.web import Feed, Fetched
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
-LOOK_EVERY: Final = 0.2
-QUEUES: Final = ("ingest-source", "fetch-content")
 LIVING: Final = tuple(state for state in JobState if state not in FINAL)
 
 
@@ -67,7 +51,7 @@ class Taken:
         what: ``feed`` or ``article``; None if it could not be fetched.
         source_id: the source that it is, or that it belongs to.
         item_id: the article.
-        job_id: the job that reads it; None if there is nothing to be read.
+        job_id: the job that reads it, or that goes on with its story; None if there is nothing to do.
         again: the jobs that read what was left of a feed's earlier items.
         error: why it was not taken.
     """
@@ -81,6 +65,25 @@ class Taken:
     error: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What came of some URLs.
+
+    Attributes:
+        outcomes: of each URL.
+        found: the items that were read.
+        stories: those that tell them, with what is known of each.
+        jobs: all that were waited for.
+        spent: what the AI took for them.
+    """
+
+    outcomes: list[Outcome]
+    found: list[Finding]
+    stories: list[StoryView]
+    jobs: list[Job]
+    spent: list[Spending]
+
+
 async def ingest(
     urls: Sequence[str],
     settings: Settings,
@@ -88,8 +91,8 @@ async def ingest(
     allow_private: bool = False,
     timeout: float = 120.0,
     console: Console | None = None,
-) -> tuple[list[Outcome], list[Finding]]:
-    """Take in feeds and articles.
+) -> Ingested:
+    """Take in feeds and articles, and have their stories analysed.
 
     Args:
         urls: feeds and articles in any order; one that is given twice is taken once.
@@ -98,34 +101,26 @@ async def ingest(
         timeout: seconds to wait for the jobs at most.
         console: where to show how far it is; None to show nothing.
 
-    Returns:
-        What became of each URL, and the items that were read.
-
     Raises:
         ImportError: a parser is not installed whole; nothing was fetched.
     """
     # This machine needs none of the politeness that strangers' servers are shown.
     options = WebOptions(allow=LOOPBACK, gap=0.0) if allow_private else WebOptions()
-    clock, repository, ai_settings = SystemClock(), PostgresRepository(), AISettings.load()
-    async with (
-        Readers() as readers,
-        WebClient(options, clock=clock) as client,
-        open_ai(ai_settings, clock, compute=readers) as ai,
-    ):
-        await readers.start()
-        web = Foretold(client)
-
-        @asynccontextmanager
-        async def resources() -> AsyncGenerator[Context]:
-            yield Context(repository, web, clock, readers, ai)
-
-        catalog = build_catalog(resources, scheduled=False)
-        async with Queue.connect(catalog, settings=settings) as queue:
-            intake = Intake(queue, repository, web, readers)
-            taken = await asyncio.gather(*(intake.take(url) for url in dict.fromkeys(urls)))
-            async with Worker(queue, queues=QUEUES, grace=2.0):
-                jobs = await _watch(queue, repository, taken, timeout, console or Console(quiet=True))
-            return await _outcomes(queue, repository, taken, jobs)
+    async with open_errand(settings, options) as errand:
+        intake = Intake(errand)
+        taken = await asyncio.gather(*(intake.take(url) for url in dict.fromkeys(urls)))
+        roots = [job_id for one in taken for job_id in (one.job_id, *one.again) if job_id is not None]
+        jobs = await errand.run(
+            roots,
+            tasks=READING,
+            timeout=timeout,
+            console=console,
+            items=lambda jobs: _found(errand, taken, jobs),
+        )
+        found = await _found(errand, taken, jobs)
+        async with errand.rows() as rows:
+            stories = await views(rows, (finding.story for finding in found if finding.story))
+        return Ingested(_outcomes(taken, jobs, found), found, stories, jobs, await errand.spending(jobs))
 
 
 def check_urls(urls: Sequence[str]) -> None:
@@ -137,39 +132,28 @@ def check_urls(urls: Sequence[str]) -> None:
     wrong: list[str] = []
     for url in urls:
         try:
-            _place(url)
+            place_of(url)
         except UrlRefused as refused:
             wrong.append(str(refused))
     if wrong:
         raise UsageError(f"URL: {'; '.join(wrong)}. Nothing was taken in: correct it, or leave it out.")
 
 
-def _place(url: str) -> str:
-    """Return the form of a URL by which it is known and kept.
-
-    Raises:
-        UrlRefused: it is none that is fetched, or is too long to be kept.
-    """
-    place = canonicalise_url(url)
-    if len(place) > URL_CHARACTERS:
-        raise UrlRefused(f"{place[:80]}…", f"has {len(place)} characters; {URL_CHARACTERS} at most are kept")
-    return place
-
-
 class Intake:
     """Decides what URLs are, stores them, and sends the jobs that read them."""
 
-    def __init__(self, queue: Queue, repository: Repository, web: Foretold, compute: Compute) -> None:
-        self._queue = queue
-        self._repository = repository
-        self._web = web
-        self._compute = compute
-        self._new_id = Ids(queue.clock, SystemEntropy())
+    def __init__(self, errand: Errand) -> None:
+        self._errand = errand
+        self._queue = errand.queue
+        self._repository = errand.context.repository
+        self._web = errand.web
+        self._compute = errand.context.compute
+        self._new_id = errand.new_id
 
     async def take(self, url: str) -> Taken:
         """Take in one URL."""
         try:
-            place = _place(url)
+            place = place_of(url)
             fetched = await self._web.look(place)
             feed = await read(self._compute, place, feed_of, fetched)
         except WebError as error:
@@ -234,68 +218,37 @@ class Intake:
         async with self._queue.transaction() as transaction:
             rows = self._repository.within(transaction)
             site = urlsplit(place).hostname or place
-            source = await rows.ensure_source(self._new_id(), NewSource(SourceType.MANUAL, site, place))
+            source = await rows.ensure_source(
+                page_source_id(place), NewSource(SourceType.MANUAL, site, place)
+            )
             new = await rows.put_items(source.id, [NewItem(external_id=place, url=place)])
             key = item_id(source.id, NewItem(external_id=place).external_id)
             # Whoever asks for a page once more wants it tried once more.
             await rows.reopen_items([key])
             (item,) = await rows.items([key])
+            story = (await rows.stories_of([key])).get(key)
             job_id = None
             if new or item.status is ItemStatus.PENDING:
                 job_id = await transaction.send("fetch-content", FetchContent(raw_item_ids=[key]))
+        if job_id is None and story is not None:
+            job_id = await self._errand.have_told(story.id)
         return Taken(url, "article", source.id, key, job_id)
 
 
-async def _watch(
-    queue: Queue, repository: Repository, taken: Sequence[Taken], timeout: float, console: Console
-) -> list[Job]:
-    """Show how far the jobs are until they have ended or the time is up; returns them, children included."""
-    until = queue.clock.monotonic() + timeout
-    roots = [job_id for one in taken for job_id in (one.job_id, *one.again) if job_id is not None]
-    with display(console) as shown:
-        while True:
-            jobs = await _family(queue, roots)
-            shown.show(standing(_counts(jobs), await _found(queue, repository, taken, jobs)))
-            left = until - queue.clock.monotonic()
-            soon = queue.clock.now() + timedelta(seconds=left)
-            # A job that waits longer than we do is not waited for either.
-            if left <= 0 or all(job.state in FINAL or job.start_after > soon for job in jobs):
-                return jobs
-            await queue.clock.sleep(LOOK_EVERY)
-
-
-async def _family(queue: Queue, roots: Collection[UUID]) -> list[Job]:
-    """Return jobs and their children. Parents first: the children of one that has ended are all there."""
-    found = await queue.storage.get(list(roots))
-    children = [await queue.find(JobFilter(parent=root, limit=1000)) for root in roots]
-    return [*found.values(), *(child for each in children for child in each)]
-
-
-def _counts(jobs: Sequence[Job]) -> list[QueueCount]:
-    states: dict[str, Counter[JobState]] = {}
-    for job in jobs:
-        states.setdefault(job.name, Counter())[job.state] += 1
-    return [QueueCount(name, counter) for name, counter in states.items()]
-
-
-async def _found(
-    queue: Queue, repository: Repository, taken: Sequence[Taken], jobs: Sequence[Job]
-) -> list[Finding]:
+async def _found(errand: Errand, taken: Sequence[Taken], jobs: Sequence[Job]) -> list[Finding]:
     """Return the items that these jobs are about, and the articles that were asked for."""
     ids = {UUID(key) for job in jobs for key in _item_ids(job.data)}
     ids |= {one.item_id for one in taken if one.item_id is not None}
     sources = list(dict.fromkeys(one.source_id for one in taken if one.source_id is not None))
-    return [finding for finding in await findings(queue, repository, sources) if finding.item.id in ids]
+    known = await findings(errand.queue, errand.context.repository, sources)
+    return [finding for finding in known if finding.item.id in ids]
 
 
 def _item_ids(data: Any) -> list[str]:
     return cast("dict[str, Any]", data).get("rawItemIds", []) if isinstance(data, dict) else []
 
 
-async def _outcomes(
-    queue: Queue, repository: Repository, taken: Sequence[Taken], jobs: Sequence[Job]
-) -> tuple[list[Outcome], list[Finding]]:
-    found = await _found(queue, repository, taken, jobs)
+def _outcomes(taken: Sequence[Taken], jobs: Sequence[Job], found: Sequence[Finding]) -> list[Outcome]:
     by_id = {job.id: job for job in jobs}
     outcomes: list[Outcome] = []
     for one in taken:
@@ -311,7 +264,7 @@ async def _outcomes(
                 one.error or _job_error(job) or _reading_error(jobs, mine) or _page_error(one, mine),
             )
         )
-    return outcomes, found
+    return outcomes
 
 
 def _job_error(job: Job | None) -> str | None:
@@ -331,11 +284,7 @@ def _reading_error(jobs: Sequence[Job], mine: Sequence[Finding]) -> str | None:
     for job in jobs:
         ended_badly = job.state in FINAL and job.state is not JobState.COMPLETED
         if ended_badly and left.intersection(_item_ids(job.data)):
-            output: dict[str, Any] = job.output or {}
-            # What is no error but a verdict says all in its message.
-            parts = ("message",) if output.get("type") == Retry.__name__ else ("type", "message")
-            told = ": ".join(str(output[part]) for part in parts if output.get(part))
-            return f"not all of it was read: {told or f'a job ended {job.state.value}'}"
+            return f"not all of it was read: {why_it_failed(job)}"
     return None
 
 
@@ -354,14 +303,3 @@ def _page_error(one: Taken, mine: Sequence[Finding]) -> str | None:
     if one.what != "article" or any(finding.story for finding in mine):
         return None
     return mine[0].outcome if mine else "it was not read"
-
-
-def show(outcomes: Sequence[Outcome], found: Sequence[Finding]) -> None:
-    """Print what was found, for people."""
-    console = wide_console()
-    if any(finding.story for finding in found):
-        console.print(stories_table(found))
-    from_feeds = [finding for finding in found if finding.source.type is SourceType.RSS]
-    if (failures := failures_table(from_feeds)) is not None:
-        console.print(failures)
-    console.print(urls_table(outcomes))

@@ -1,0 +1,79 @@
+"""Ids as people give them: whole, or their beginning, as lists show it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from zeke_queue.errors import BadOption, ZekeError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_DIGITS: Final = re.compile(r"[0-9a-f]{1,31}")
+_SHOWN: Final = 5
+
+
+class Abbreviation:
+    """An id, or the beginning of one.
+
+    Args:
+        text: as it was given.
+        what: of what it is, as ``story``.
+        plural: of several of these.
+        listing: the command that lists them.
+
+    Raises:
+        BadOption: it is neither.
+    """
+
+    def __init__(self, text: str, what: str, plural: str, listing: str) -> None:
+        self._what = what
+        self._plural = plural
+        self._listing = listing
+        self._text = text.strip()
+        self._digits = self._text.replace("-", "").lower()
+        self.whole: UUID | None = None
+        try:
+            self.whole = UUID(self._text)
+        except ValueError:
+            if not _DIGITS.fullmatch(self._digits):
+                raise BadOption(
+                    f"ID: {text!r} is no id of a {what}: give a UUID, or the beginning of one, such as"
+                    f" 3f2a9c1b (`{listing}` lists them)."
+                ) from None
+
+    def among(self, known: Iterable[tuple[UUID, str]], where: str = "") -> UUID:
+        """Return the one id that begins so; a whole id is returned as it is.
+
+        Args:
+            known: ids, each with what it is called.
+            where: which ones were looked at, if it is not all of them, as ``of the newest 1,000``.
+
+        Raises:
+            ZekeError: none begins so, or several do.
+        """
+        if self.whole is not None:
+            return self.whole
+        found = [(each, name) for each, name in known if each.hex.startswith(self._digits)]
+        if len(found) == 1:
+            return found[0][0]
+        if not found:
+            raise ZekeError(
+                f"No {self._what}{f' {where}' if where else ''} has an id that begins with {self._text!r};"
+                f" `{self._listing}` lists those that there are."
+            )
+        named = "; ".join(f"{each} ({name[:60]})" for each, name in found[:_SHOWN])
+        more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise ZekeError(
+            f"{len(found)} {self._plural} have ids that begin with {self._text!r}: {named}{more}."
+            " Give more of it."
+        )
+
+    def missing(self) -> ZekeError:
+        """Return what to raise if there is none of this id."""
+        return ZekeError(
+            f"No {self._what} has the id {self.whole or self._text};"
+            f" `{self._listing}` lists those that there are."
+        )

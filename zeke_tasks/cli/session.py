@@ -1,0 +1,125 @@
+"""What the catalog's commands have in common: the database with the domain's tables, and the extras."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from zeke_queue.cli.session import Options, open_queue, open_to_look, options_of
+from zeke_queue.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+    from typing import Any
+
+    from zeke_queue.config import Settings
+    from zeke_tasks.store.repository import Repository, Rows
+
+    Command = Callable[[Options, Settings], Coroutine[Any, Any, int]]
+
+EmbeddedOption = Annotated[
+    bool, typer.Option("--embedded", help="Use a private Postgres of your own; it is kept.")
+]
+
+
+@contextmanager
+def extras() -> Generator[None]:
+    """Say what to install if an import fails.
+
+    Raises:
+        UsageError: one did.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"{error.name!r} is missing: install the extras, as in pip install 'zeke-queue[tasks,embedded]'."
+        ) from error
+    except ImportError as error:
+        # The library is there, and something that it needs is not.
+        raise UsageError(
+            f"A library can't be imported: {' '.join(str(error).split())}."
+            " Install the extras again, as in pip install --upgrade 'zeke-queue[tasks,embedded]'."
+        ) from error
+
+
+def on_database(context: typer.Context, command: Command, *, embedded: bool) -> None:
+    """Run a command's coroutine on a database that has the domain's tables.
+
+    Args:
+        context: has the shared options.
+        command: is given these and the settings; what it returns other than 0 becomes the exit code.
+        embedded: whether the database is the user's private Postgres, for the time of the command.
+
+    Raises:
+        UsageError: ``--embedded`` and ``--database`` are both given, or an extra is missing.
+        SchemaMismatch: the tables are missing, or too old.
+    """
+    from zeke_queue import log  # noqa: PLC0415 - see the package
+
+    # What goes wrong is told in the command's own words; the jobs' log lines would break into them.
+    log.configure_logging(level="critical")
+    options = options_of(context)
+    if embedded and options.database is not None:
+        raise UsageError(
+            "--embedded starts a Postgres of its own, so --database has no use: leave out one of them"
+        )
+    with ExitStack() as stack:
+        stack.enter_context(extras())
+        settings = _on_embedded(options.settings(), stack) if embedded else _checked(options.settings())
+        code = asyncio.run(command(options, settings))
+    if code:
+        raise typer.Exit(code)
+
+
+def _on_embedded(settings: Settings, stack: ExitStack) -> Settings:
+    """Start the user's private Postgres for the time of the command, and bring its tables up to date."""
+    from zeke_queue.storage import postgres  # noqa: PLC0415 - see the package
+    from zeke_queue.storage.embedded import EmbeddedPostgres  # noqa: PLC0415
+    from zeke_tasks.store.postgres import migrate  # noqa: PLC0415
+
+    server = stack.enter_context(EmbeddedPostgres.start())
+    postgres.migrate.migrate(server.dsn, settings.jobs_schema)
+    migrate.migrate(server.dsn)
+    return settings.on_database(server.dsn)
+
+
+def _checked(settings: Settings) -> Settings:
+    """See that the domain's tables are there; the queue's are checked when it opens."""
+    from zeke_tasks.store.postgres import migrate  # noqa: PLC0415 - see the package
+
+    asyncio.run(migrate.check(settings.require_database()))
+    return settings
+
+
+@asynccontextmanager
+async def rows_to_look_at(settings: Settings) -> AsyncGenerator[Rows]:
+    """Open the domain's rows, which a role can do that may read the tables and no more."""
+    async with open_to_look(_options(settings)) as queue, queue.transaction() as transaction:
+        yield _repository().within(transaction)
+
+
+@asynccontextmanager
+async def rows_to_change(settings: Settings) -> AsyncGenerator[Rows]:
+    """Open the domain's rows in a transaction that commits with the block."""
+    async with open_queue(_options(settings)) as queue, queue.transaction() as transaction:
+        yield _repository().within(transaction)
+
+
+def _options(settings: Settings) -> Options:
+    return Options(database=settings.require_database(), schema=settings.jobs_schema)
+
+
+def _repository() -> Repository:
+    from zeke_tasks.store.postgres import PostgresRepository  # noqa: PLC0415 - see the package
+
+    return PostgresRepository()
+
+
+def progress_console() -> Console:
+    """Return where progress goes: to standard error, since standard output may be for programs."""
+    return Console(stderr=True)

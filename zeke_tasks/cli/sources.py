@@ -1,0 +1,281 @@
+"""``zeke sources add | list | health | pause | resume``: what is read, how often, and how well that goes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import urlsplit
+
+import typer
+from rich.text import Text
+
+from zeke_queue.cli.render import Column, length, moment, print_json, print_table
+from zeke_queue.errors import BadOption
+from zeke_tasks.cli.ids import Abbreviation
+from zeke_tasks.cli.session import EmbeddedOption, on_database, rows_to_change, rows_to_look_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
+    from zeke_queue.cli.session import Options
+    from zeke_queue.config import Settings
+    from zeke_tasks.store.model import Health, NewSource, Source
+
+sources_app = typer.Typer(
+    help="List what is read regularly, add to it, see how it is, or pause it.", no_args_is_help=True
+)
+
+IdArgument = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The source's id, or its beginning (`zeke sources list` has them)."),
+]
+
+READ: Final = ("rss", "youtube_channel")
+"""The types that can be added here: those that are read by their url."""
+
+_COLOURS: Final = {"ok": "green", "warn": "yellow", "error": "red"}
+
+
+@sources_app.command("add")
+def add(
+    context: typer.Context,
+    url: Annotated[str, typer.Argument(metavar="URL", help="The feed, or the channel of YouTube's.")],
+    *,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--type",
+            metavar="TYPE",
+            help=f"{' or '.join(READ)}; the url tells it.",
+            show_default=False,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What people call it; the url's host by default.")
+    ] = None,
+    every: Annotated[
+        int, typer.Option("--every", metavar="HOURS", help="Hours between two checks, 1 to 8760 (a year).")
+    ] = 1,
+    authority: Annotated[
+        float | None,
+        typer.Option(metavar="SCORE", help="How much its word counts, 0 to 1; scoring takes 0.7 by default."),
+    ] = None,
+    embedded: EmbeddedOption = False,
+) -> None:
+    """Add a source; workers check it regularly from then on."""
+
+    async def command(options: Options, settings: Settings) -> int:
+        new_id, wanted = _wanted(url, kind, name, every, authority)
+        async with rows_to_change(settings) as rows:
+            source = await rows.ensure_source(new_id, wanted)
+        added = source.id == new_id
+        if options.json:
+            print_json({**_value(source), "added": added})
+        elif added:
+            typer.echo(f"{source.id}")
+            typer.echo(
+                "Workers check it within five minutes; `zeke sources health` says how it went.", err=True
+            )
+        else:
+            typer.echo(f"{source.id}")
+            typer.echo("It is a source already; nothing was changed.", err=True)
+        return 0
+
+    on_database(context, command, embedded=embedded)
+
+
+def _wanted(
+    url: str, kind: str | None, name: str | None, every: int, authority: float | None
+) -> tuple[Any, NewSource]:
+    """Return what is to be added, with a new id.
+
+    Raises:
+        BadOption: an option is out of its range.
+        UrlRefused: the url is none that is fetched.
+    """
+    from zeke_queue.clock import SystemClock  # noqa: PLC0415 - see the package
+    from zeke_queue.rng import Ids, SystemEntropy  # noqa: PLC0415
+    from zeke_tasks.store.model import HOURS_MAX, NewSource, SourceType  # noqa: PLC0415
+    from zeke_tasks.web import UrlRefused, canonicalise_url  # noqa: PLC0415
+
+    try:
+        place = canonicalise_url(url)
+    except UrlRefused as refused:
+        raise BadOption(f"URL: {refused}") from refused
+    host = urlsplit(place).hostname or place
+    if kind is None:
+        kind = "youtube_channel" if host.removeprefix("www.").removeprefix("m.") == "youtube.com" else "rss"
+    if kind not in READ:
+        raise BadOption(f"--type: {kind!r} is no type that is read by its url; give {' or '.join(READ)}.")
+    if not 1 <= every <= HOURS_MAX:
+        raise BadOption(f"--every: {every} is out of range; give hours from 1 to {HOURS_MAX}.")
+    if authority is not None and not 0 <= authority <= 1:
+        raise BadOption(f"--authority: {authority:g} is out of range; give a number from 0 to 1.")
+    new = NewSource(
+        SourceType(kind), name or host, place, authority_score=authority, check_frequency_hours=every
+    )
+    return Ids(SystemClock(), SystemEntropy())(), new
+
+
+@sources_app.command("list")
+def list_sources(context: typer.Context, *, embedded: EmbeddedOption = False) -> None:
+    """List the sources."""
+
+    async def command(options: Options, settings: Settings) -> int:
+        async with rows_to_look_at(settings) as rows:
+            found = await rows.every_source()
+        if options.json:
+            print_json([_value(source) for source in found])
+        elif not found:
+            typer.echo("No sources yet: `zeke sources add URL` adds one.")
+        else:
+            _print_sources(found)
+        return 0
+
+    on_database(context, command, embedded=embedded)
+
+
+def _print_sources(found: list[Source]) -> None:
+    columns = (
+        Column("id"),
+        Column("type"),
+        Column("name", least=12),
+        Column("every", right=True, least=0),
+        Column("authority", right=True, least=0),
+        Column("url", least=0),
+        Column(""),
+    )
+    short = _short(found)
+    rows = [
+        (
+            short[source.id],
+            source.type,
+            _words(source.name),
+            f"{source.check_frequency_hours} h",
+            "–" if source.authority_score is None else f"{source.authority_score:.2f}",
+            _words(source.url or "–"),
+            "" if source.is_active else Text("paused", style="yellow"),
+        )
+        for source in found
+    ]
+    print_table(columns, rows)
+
+
+@sources_app.command("health")
+def health(context: typer.Context, *, embedded: EmbeddedOption = False) -> None:
+    """Say of each source how its last check went, and when it is checked next; times are UTC."""
+
+    async def command(options: Options, settings: Settings) -> int:
+        async with rows_to_look_at(settings) as rows:
+            found = [(source, await rows.health(source.id)) for source in await rows.every_source()]
+        if options.json:
+            print_json([{**_value(source), "health": _health_value(known)} for source, known in found])
+        elif not found:
+            typer.echo("No sources yet: `zeke sources add URL` adds one.")
+        else:
+            _print_health(found)
+        return 0
+
+    on_database(context, command, embedded=embedded)
+
+
+def _print_health(found: list[tuple[Source, Health | None]]) -> None:
+    columns = (
+        Column("id"),
+        Column("name", least=12),
+        Column("is"),
+        Column("last success", least=0),
+        Column("failing for", right=True, least=0),
+        Column("next check", least=0),
+        Column("says", least=0),
+    )
+    short = _short(source for source, _ in found)
+    print_table(columns, [(short[source.id], *_health_cells(source, known)) for source, known in found])
+
+
+def _health_cells(source: Source, known: Health | None) -> tuple[Any, ...]:
+    name = _words(source.name)
+    paused = Text("paused", style="yellow")
+    if known is None:
+        return name, "unchecked" if source.is_active else paused, "–", "–", "–", "–"
+    return (
+        name,
+        Text(known.status.value, style=_COLOURS[known.status]) if source.is_active else paused,
+        moment(known.last_success_at),
+        "–" if known.failing_for is None else length(known.failing_for),
+        moment(known.next_check_at) if source.is_active else "–",
+        _words(known.message or "–"),
+    )
+
+
+def _pause(context: typer.Context, text: str, *, active: bool, embedded: bool) -> None:
+    wanted = Abbreviation(text, "source", "sources", "zeke sources list")
+
+    async def command(options: Options, settings: Settings) -> int:
+        async with rows_to_change(settings) as rows:
+            known = [(one.id, one.name) for one in await rows.every_source()] if not wanted.whole else []
+            source = await rows.source(wanted.among(known))
+            if source is None:
+                raise wanted.missing()
+            changed = await rows.set_active(source.id, active=active)
+        if options.json:
+            print_json({"id": source.id, "name": source.name, "active": active, "changed": changed})
+            return 0
+        already = "" if changed else " already"
+        after = "is checked again" if active else "is paused"
+        how = "" if active else f"; `zeke sources resume {source.id}` lets it be checked again"
+        typer.echo(f"{_words(source.name)} {after}{already}{how}.")
+        return 0
+
+    on_database(context, command, embedded=embedded)
+
+
+@sources_app.command("pause")
+def pause(context: typer.Context, source_id: IdArgument, *, embedded: EmbeddedOption = False) -> None:
+    """Let a source not be checked until it is resumed; its stories stay."""
+    _pause(context, source_id, active=False, embedded=embedded)
+
+
+@sources_app.command("resume")
+def resume(context: typer.Context, source_id: IdArgument, *, embedded: EmbeddedOption = False) -> None:
+    """Let a paused source be checked again."""
+    _pause(context, source_id, active=True, embedded=embedded)
+
+
+def _short(sources: Iterable[Source]) -> dict[UUID, str]:
+    from zeke_tasks.words import abbreviated  # noqa: PLC0415 - see the package
+
+    return abbreviated(source.id for source in sources)
+
+
+def _words(text: str) -> str:
+    from zeke_tasks.words import printable_words  # noqa: PLC0415 - see the package
+
+    return printable_words(text)
+
+
+def _value(source: Source) -> dict[str, Any]:
+    """Return a source as programs are told it."""
+    return {
+        "id": source.id,
+        "type": source.type,
+        "name": source.name,
+        "url": source.url,
+        "authorityScore": source.authority_score,
+        "active": source.is_active,
+        "checkFrequencyHours": source.check_frequency_hours,
+        "metadata": dict(source.metadata),
+    }
+
+
+def _health_value(known: Health | None) -> dict[str, Any] | None:
+    if known is None:
+        return None
+    return {
+        "status": known.status,
+        "message": known.message,
+        "lastSuccessAt": known.last_success_at,
+        "lastErrorAt": known.last_error_at,
+        "failingForSeconds": known.failing_for,
+        "nextCheckAt": known.next_check_at,
+    }

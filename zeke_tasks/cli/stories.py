@@ -1,0 +1,189 @@
+"""``zeke stories``, ``zeke story ID``, ``zeke brief ID``: what was found, and what it says in few words."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+from zeke_queue.cli.render import Column, console, print_json, print_table
+from zeke_queue.errors import ZekeError
+from zeke_tasks.cli.ids import Abbreviation
+from zeke_tasks.cli.session import EmbeddedOption, on_database, progress_console, rows_to_look_at
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zeke_queue.cli.session import Options
+    from zeke_queue.config import Settings
+    from zeke_tasks.store.repository import Rows
+    from zeke_tasks.stories.view import StoryView
+
+LOOKED_AT: Final = 10_000
+"""How many stories, the newest, are looked through for one whose id begins as it was given."""
+
+IdArgument = Annotated[
+    str, typer.Argument(metavar="ID", help="The story's id, or its beginning (`zeke stories` lists them).")
+]
+TimeoutOption = Annotated[
+    float, typer.Option(metavar="SECONDS", min=1.0, help="Wait for the result that long at most.")
+]
+
+
+def list_stories(
+    context: typer.Context,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", metavar="NUMBER", min=1, max=1000, help="How many at most.")
+    ] = 20,
+    *,
+    embedded: EmbeddedOption = False,
+) -> None:
+    """List stories, the one that was published last first."""
+
+    async def command(options: Options, settings: Settings) -> int:
+        from zeke_tasks.stories.view import story_value, views  # noqa: PLC0415 - see the package
+
+        async with rows_to_look_at(settings) as rows:
+            found = await views(rows, await rows.newest_stories(limit))
+        if options.json:
+            print_json([story_value(seen) for seen in found])
+        elif not found:
+            typer.echo("No stories yet: `zeke ingest URL` or `zeke upload FILE` takes some in.")
+        else:
+            _print_list(found)
+        return 0
+
+    on_database(context, command, embedded=embedded)
+
+
+def _print_list(found: Sequence[StoryView]) -> None:
+    from zeke_tasks.words import abbreviated, printable_words  # noqa: PLC0415 - see the package
+
+    columns = (
+        Column("id"),
+        Column("published"),
+        Column("chili"),
+        Column("title", least=20),
+        Column("in one line", least=0),
+        Column("source", least=0),
+    )
+    short = abbreviated(seen.story.id for seen in found)
+    rows = [
+        (
+            short[seen.story.id],
+            f"{seen.story.published_at:%Y-%m-%d}" if seen.story.published_at else "–",
+            _chili(seen),
+            printable_words(seen.story.title),
+            printable_words((seen.overlay and seen.overlay.brief_one_liner) or "–"),
+            printable_words(seen.source.name) if seen.source else "–",
+        )
+        for seen in found
+    ]
+    print_table(columns, rows)
+
+
+def _chili(seen: StoryView) -> str:
+    return f"{seen.overlay.chili}/5" if seen.overlay and seen.overlay.chili is not None else "–"
+
+
+def story(context: typer.Context, story_id: IdArgument, *, embedded: EmbeddedOption = False) -> None:
+    """Show a story: why it matters, its briefs, its highlights, and the stories nearest to it."""
+    wanted = _story(story_id)
+
+    async def command(options: Options, settings: Settings) -> int:
+        from zeke_tasks.stories.view import neighbours, story_value  # noqa: PLC0415 - see the package
+        from zeke_tasks.telling import tell_story  # noqa: PLC0415
+
+        async with rows_to_look_at(settings) as rows:
+            seen = await _find(rows, wanted)
+            near = await neighbours(rows, seen.story.id)
+        if options.json:
+            print_json(story_value(seen, near))
+        else:
+            tell_story(console(), seen, near)
+        return 0
+
+    on_database(context, command, embedded=embedded)
+
+
+def brief(
+    context: typer.Context,
+    story_id: IdArgument,
+    *,
+    regenerate: Annotated[
+        bool, typer.Option("--regenerate", help="Have it written anew first, and wait for that.")
+    ] = False,
+    timeout: TimeoutOption = 120.0,
+    embedded: EmbeddedOption = False,
+) -> None:
+    """Show a story's brief: in one line, in two sentences, in a short paragraph, and the time it saves."""
+    wanted = _story(story_id)
+
+    async def command(options: Options, settings: Settings) -> int:
+        from zeke_tasks.stories.view import brief_value  # noqa: PLC0415 - see the package
+        from zeke_tasks.telling import tell_brief, who  # noqa: PLC0415
+
+        async with rows_to_look_at(settings) as rows:
+            seen = await _find(rows, wanted)
+        if regenerate:
+            seen = await _regenerated(settings, seen, timeout)
+        value = brief_value(seen)
+        if value is None:
+            raise ZekeError(
+                f"Story {seen.story.id} has no brief yet: a worker writes it once the story was analysed, or"
+                f" have it written now by `zeke brief {seen.story.id} --regenerate`."
+            )
+        if options.json:
+            state = seen.overlay and seen.overlay.analysis_state
+            told = {"storyId": seen.story.id, "title": seen.story.title, "analysisState": state}
+            print_json({**told, **value})
+        else:
+            from zeke_tasks.words import wrapped  # noqa: PLC0415 - see the package
+
+            out = console()
+            wrapped(out, seen.story.title, style="bold")
+            wrapped(out, f"analysed {who(seen.overlay) or 'not yet'}", "  ")
+            tell_brief(out, seen)
+        return 0
+
+    on_database(context, command, embedded=embedded)
+
+
+def _story(text: str) -> Abbreviation:
+    return Abbreviation(text, "story", "stories", "zeke stories")
+
+
+async def _find(rows: Rows, wanted: Abbreviation) -> StoryView:
+    """Return the story that was asked for.
+
+    Raises:
+        ZekeError: there is none, or several may be meant.
+    """
+    from zeke_tasks.stories.view import view  # noqa: PLC0415 - see the package
+
+    known = [] if wanted.whole else [(one.id, one.title) for one in await rows.newest_stories(LOOKED_AT)]
+    found = await rows.story(
+        wanted.among(known, f"of the newest {LOOKED_AT:,}" if len(known) == LOOKED_AT else "")
+    )
+    if found is None:
+        raise wanted.missing()
+    return await view(rows, found)
+
+
+async def _regenerated(settings: Settings, seen: StoryView, timeout: float) -> StoryView:
+    """Have a story's brief written anew, or the story analysed if it was not; return what is known then.
+
+    Raises:
+        ZekeError: that failed, or takes longer.
+    """
+    from zeke_tasks.errand import TELLING, open_errand, require_done  # noqa: PLC0415 - see the package
+    from zeke_tasks.stories.view import view  # noqa: PLC0415
+
+    async with open_errand(settings) as errand:
+        job_id = await errand.have_told(seen.story.id, anew=True)
+        jobs = await errand.run(
+            [job_id] if job_id else [], tasks=TELLING, timeout=timeout, console=progress_console()
+        )
+        require_done(jobs, timeout)
+        async with errand.rows() as rows:
+            return await view(rows, seen.story)

@@ -1,0 +1,207 @@
+"""Work that a command has done while somebody waits: it sends jobs, runs them, and shows how far they are.
+
+The jobs are the catalog's and are kept in the queue as all others. What is left when the time is up, a worker
+elsewhere goes on with.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from rich.console import Console
+
+from zeke_queue.errors import Refused, ZekeError
+from zeke_queue.model import FINAL, JobState
+from zeke_queue.queue import Queue
+from zeke_queue.rng import Ids, SystemEntropy
+from zeke_queue.supervisor import Supervisor
+from zeke_queue.worker import Worker
+from zeke_tasks.ai.settings import AISettings
+from zeke_tasks.catalog import build_catalog
+from zeke_tasks.context import open_context
+from zeke_tasks.following import Family, counts_of, follow
+from zeke_tasks.ingest.recognise import Foretold
+from zeke_tasks.payloads import AnalyzeStory, GenerateBrief
+from zeke_tasks.progress import display, standing
+from zeke_tasks.report import why_it_failed
+from zeke_tasks.store.analysis import AnalysisState
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+    from uuid import UUID
+
+    from zeke_queue.config import Settings
+    from zeke_queue.model import Job
+    from zeke_tasks.context import Context
+    from zeke_tasks.report import Finding
+    from zeke_tasks.store.analysis import Spending
+    from zeke_tasks.store.repository import Rows
+    from zeke_tasks.web import WebOptions
+
+    FindsItems = Callable[[Sequence[Job]], Awaitable[list[Finding]]]
+    """Returns the items that some jobs are about, with what has become of them."""
+
+ASKING: Final = ("analyze-story", "generate-brief")
+"""The queues whose jobs ask the AI."""
+
+TELLING: Final = (*ASKING, "extract-highlights", "score-relevance")
+"""The queues whose jobs make of a story what is told of it."""
+
+READING: Final = ("ingest-source", "fetch-content", *TELLING)
+"""The queues whose jobs take in feeds and pages, and make stories of them."""
+
+TEND_EVERY: Final = 5.0
+
+GRACE: Final = 2.0
+"""Seconds that a job may go on once nobody waits for it any more."""
+
+
+class Errand:
+    """A queue, and what its jobs need, in this process.
+
+    Attributes:
+        queue: takes the jobs.
+        context: what they get as ``job.resources``; its web is ``web``.
+        web: gives what a look at a URL brought to the job that reads it.
+        asks_ai: whether an AI is asked, and no stub.
+        new_id: makes ids for rows.
+    """
+
+    def __init__(self, queue: Queue, context: Context, web: Foretold) -> None:
+        self.queue = queue
+        self.context = context
+        self.web = web
+        self.asks_ai = AISettings.load().asks != "stub"
+        self.new_id = Ids(queue.clock, SystemEntropy())
+
+    @asynccontextmanager
+    async def rows(self) -> AsyncGenerator[Rows]:
+        """Open a transaction on the domain's rows."""
+        async with self.queue.transaction() as transaction:
+            yield self.context.repository.within(transaction)
+
+    async def run(
+        self,
+        roots: Collection[UUID],
+        *,
+        tasks: Collection[str],
+        timeout: float,
+        console: Console | None = None,
+        items: FindsItems | None = None,
+    ) -> list[Job]:
+        """Run jobs and all that follows from them, and show how far they are.
+
+        Args:
+            roots: the jobs.
+            tasks: the names of theirs and of those that follow: only such jobs are run here.
+            timeout: seconds after which nobody waits any more.
+            console: where to show it; None to show nothing.
+            items: finds the items that are shown as being read; none by default.
+
+        Returns:
+            The jobs as they are then, parents before their children. Not all of them need have ended.
+        """
+        jobs: list[Job] = []
+        tending = asyncio.create_task(self._tend())
+        try:
+            async with Worker(self.queue, queues=sorted(tasks), grace=GRACE):
+                with display(console or Console(quiet=True)) as shown:
+                    async for jobs in follow(Family(self.queue, roots), self.queue, timeout):
+                        found = await items(jobs) if items is not None else []
+                        shown.show(standing(counts_of(jobs), found))
+        finally:
+            tending.cancel()
+            await asyncio.wait([tending])
+        return jobs
+
+    async def _tend(self) -> None:
+        """Give back what a worker held that was killed, such as an earlier command's: it is waited for.
+
+        Archiving is left to the workers: how long rows are kept is their deployment's to say.
+        """
+        supervisor = Supervisor(self.queue)
+        while True:
+            await supervisor.sweep(("give_back", "wake"))
+            await self.queue.clock.sleep(TEND_EVERY)
+
+    async def have_told(self, story_id: UUID, *, anew: bool = False) -> UUID | None:
+        """Have what is missing of a story's analysis and briefs made, unless a job does so already.
+
+        Args:
+            story_id: the story, which exists.
+            anew: whether its brief is to be made again although it is there, and its analysis too if that is
+                a stub's and there is an AI now.
+
+        Returns:
+            The job to wait for; None if nothing is missing.
+        """
+        async with self.rows() as rows:
+            overlay = await rows.overlay(story_id)
+        state = overlay.analysis_state if overlay else AnalysisState.PENDING
+        outdated = anew and state is AnalysisState.STUB and self.asks_ai
+        if overlay is None or not overlay.why_it_matters or outdated:
+            analysis = AnalyzeStory(story_id=story_id, trigger="auto")
+            try:
+                return (await self.queue.trigger("analyze-story", analysis, singleton_key=str(story_id))).id
+            except Refused as refused:
+                return refused.holder
+        if anew or overlay.brief_one_liner is None:
+            brief = GenerateBrief(story_id=story_id, reason="regenerate" if anew else "new_story")
+            return (await self.queue.trigger("generate-brief", brief)).id
+        return None
+
+    async def spending(self, jobs: Sequence[Job]) -> list[Spending]:
+        """Return what the AI took for some jobs."""
+        async with self.rows() as rows:
+            return [one for job in jobs if job.name in ASKING for one in await rows.spending(job.id)]
+
+
+@asynccontextmanager
+async def open_errand(settings: Settings, options: WebOptions | None = None) -> AsyncGenerator[Errand]:
+    """Open a queue and what its jobs need.
+
+    Args:
+        settings: name the database.
+        options: how to fetch.
+
+    Raises:
+        ImportError: a parser is not installed whole.
+        BadSetting: a setting of the tasks can't be read, or says OpenAI and there is no key.
+        StorageError: the database can't be worked with.
+    """
+    async with open_context(options) as opened:
+        web = Foretold(opened.web)
+        context = replace(opened, web=web)
+
+        @asynccontextmanager
+        async def resources() -> AsyncGenerator[Context]:
+            yield context
+
+        async with Queue.connect(build_catalog(resources, scheduled=False), settings=settings) as queue:
+            yield Errand(queue, context, web)
+
+
+def require_done(jobs: Sequence[Job], timeout: float) -> None:
+    """See that jobs that were waited for have done what they were to do.
+
+    Args:
+        jobs: as ``Errand.run`` returned them.
+        timeout: how long they were waited for.
+
+    Raises:
+        ZekeError: one failed or was cancelled, or has not ended; the message says why, and how to go on.
+    """
+    for job in jobs:
+        if job.state in FINAL and job.state is not JobState.COMPLETED:
+            raise ZekeError(f"{job.name} failed: {why_it_failed(job)} (zeke job show {job.id})")
+    for job in jobs:
+        if job.state not in FINAL:
+            last = job.history[-1].error.get("message") if job.history else None
+            told = f"; its last attempt failed: {last}" if last else ""
+            raise ZekeError(
+                f"{job.name} did not end within {timeout:g} s{told}. A worker goes on with it"
+                f" (zeke job show {job.id}); or give it longer by --timeout."
+            )
