@@ -75,6 +75,11 @@ async def test_the_version_before_works_on_the_tables_of_this_one(dsn: str) -> N
         assert connection.execute("select count(*) from zeke.stories").fetchone() == (1,)
 
 
+def _has_pgvector(connection: psycopg.Connection) -> bool:
+    has = connection.execute("select from pg_available_extensions where name = 'vector'")
+    return has.fetchone() is not None
+
+
 def _embeddings_kept_as(connection: psycopg.Connection) -> str:
     kept = "select typbasetype::regtype::text from pg_type where oid = 'zeke.embedding'::regtype"
     row = connection.execute(kept).fetchone()
@@ -85,8 +90,7 @@ def _embeddings_kept_as(connection: psycopg.Connection) -> str:
 def test_embeddings_are_kept_by_pgvector_where_the_server_has_it(dsn: str) -> None:
     migrate.migrate(dsn)
     with psycopg.connect(dsn) as connection:
-        has = connection.execute("select from pg_available_extensions where name = 'vector'").fetchone()
-        assert _embeddings_kept_as(connection) == ("real[]" if has is None else "vector")
+        assert _embeddings_kept_as(connection) == ("vector" if _has_pgvector(connection) else "real[]")
 
 
 @pytest.fixture
@@ -103,10 +107,12 @@ def dsn_of_the_schemas_owner(dsn: str) -> Iterator[str]:
 
 
 async def test_a_role_that_may_not_create_pgvector_keeps_embeddings_as_arrays(
-    dsn_of_the_schemas_owner: str,
+    dsn_of_the_schemas_owner: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     migrate.migrate(dsn_of_the_schemas_owner)
+    said = capsys.readouterr().err
     with psycopg.connect(dsn_of_the_schemas_owner, autocommit=True) as connection:
+        assert ("pgvector" in said) is _has_pgvector(connection)
         assert _embeddings_kept_as(connection) == "real[]"
         connection.execute(OF_THE_FIRST)
     await _embed_and_look(dsn_of_the_schemas_owner)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple, cast
 import psycopg
 from psycopg import errors
 
+from zeke_queue import log
 from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def migrate(dsn: str) -> list[str]:
     """
     try:
         with psycopg.connect(dsn, autocommit=True) as connection, connection.transaction():
+            connection.add_notice_handler(_hand_on)
             connection.execute(_LOCK)
             # Not "if not exists" first: that asks for the right to create even where nothing is created.
             if connection.execute("select to_regnamespace('zeke')").fetchone() == (None,):
@@ -122,6 +124,12 @@ def _check(dsn: str) -> None:
     if missing:
         names = ", ".join(step.name for step in missing)
         raise SchemaMismatch(f"The schema zeke lacks {names}: run `zeke migrate`.")
+
+
+def _hand_on(notice: errors.Diagnostic) -> None:
+    """Log what a migration warns of; that something is there already, and so left as it is, is no news."""
+    if notice.severity_nonlocalized == "WARNING":
+        log.get_logger().warning(notice.message_primary or "")
 
 
 def _missing(connection: psycopg.Connection) -> list[Migration]:

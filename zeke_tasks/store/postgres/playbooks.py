@@ -38,8 +38,6 @@ class PostgresPlaybooks(Session):
             "status": playbook.status,
         }
         if not await self._run("add_playbook", **about):
-            # A statement of its own: one that waits for a lock goes on with the steps that it saw before.
-            await self._run("lock_playbook", id=playbook.id)
             (known,) = await self._run("playbook", id=playbook.id)
             if _comparable(_playbook(known)) == _comparable(playbook):
                 return

@@ -43,7 +43,7 @@ begin
         begin
             create extension if not exists vector;
         exception when insufficient_privilege or invalid_schema_name or undefined_file then
-            raise notice 'embeddings are kept as real[], for pgvector can''t be created: %', sqlerrm;
+            raise warning 'Embeddings are kept as real[], for pgvector can''t be created: %', sqlerrm;
         end;
     end if;
     select namespace.nspname into home
