@@ -26,6 +26,7 @@ from zeke_queue.storage.memory import MemoryStorage
 from zeke_sim.cli import sim
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.insights.keywords import KeywordSettings
+from zeke_tasks.youtube.settings import YouTubeSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
 
-SETTINGS = (Settings, AISettings, KeywordSettings)
+SETTINGS = (Settings, AISettings, KeywordSettings, YouTubeSettings)
 
 
 def _variables(page: str) -> dict[str, str]:

@@ -16,6 +16,8 @@ from zeke_tasks.insights.keywords import DEFAULT_KEYWORDS, KeywordSettings
 from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
 from zeke_tasks.store.postgres import PostgresRepository
 from zeke_tasks.web import Permanent, Transient, WebClient
+from zeke_tasks.youtube.choose import open_youtube
+from zeke_tasks.youtube.settings import YouTubeSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from zeke_tasks.ai.client import AIClient
     from zeke_tasks.store.repository import Repository
     from zeke_tasks.web import Fetcher, WebOptions
+    from zeke_tasks.youtube import YouTube
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,6 +81,7 @@ class Context:
     Attributes:
         compute: where documents are read.
         keywords: words that make a highlight relevant, see ``zeke_tasks.insights.relevance``.
+        youtube: captions and searches; None where no channel or search is checked.
     """
 
     repository: Repository
@@ -86,6 +90,7 @@ class Context:
     compute: Compute
     ai: AIClient
     keywords: tuple[str, ...] = field(default=DEFAULT_KEYWORDS, kw_only=True)
+    youtube: YouTube | None = field(default=None, kw_only=True)
 
 
 def context_of(job: JobContext) -> Context:
@@ -113,10 +118,12 @@ async def open_context(options: WebOptions | None = None) -> AsyncGenerator[Cont
         ImportError: a parser is not installed whole; a worker without it should not take jobs.
     """
     clock, settings, keywords = SystemClock(), AISettings.load(), KeywordSettings.load().keywords
+    videos = YouTubeSettings.load()
     async with (
         Readers() as readers,
         WebClient(options, clock=clock) as web,
         open_ai(settings, clock, compute=readers) as ai,
     ):
         await readers.start()
-        yield Context(PostgresRepository(), web, clock, readers, ai, keywords=keywords)
+        youtube = open_youtube(videos, web, clock)
+        yield Context(PostgresRepository(), web, clock, readers, ai, keywords=keywords, youtube=youtube)

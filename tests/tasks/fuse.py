@@ -7,6 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tests.tasks.jobs import Jobs
+from tests.tasks.scripted_youtube import scripted_youtube
+from zeke_tasks.youtube import YouTube
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -80,8 +82,18 @@ class BurningRepository:
 class BurningJobs(Jobs):
     """Runs handlers with a fuse in everything that they touch."""
 
-    def __init__(self, domain: Domain, web: Fetcher, fuse: Fuse, ai: AIClient | None = None) -> None:
-        super().__init__(domain, web, ai)
+    def __init__(
+        self,
+        domain: Domain,
+        web: Fetcher,
+        fuse: Fuse,
+        ai: AIClient | None = None,
+        youtube: YouTube | None = None,
+    ) -> None:
+        youtube = youtube or scripted_youtube()
+        captions: Any = Burning(youtube.captions, fuse, "captions")
+        search: Any = Burning(youtube.search, fuse, "search")
+        super().__init__(domain, web, ai, YouTube(captions, search))
         self._fuse = fuse
         self.resources = replace(
             self.resources,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.tasks.scripted_youtube import scripted_youtube
 from zeke_queue import log
 from zeke_queue.config import Settings
 from zeke_queue.context import JobContext
@@ -29,14 +30,24 @@ if TYPE_CHECKING:
     from zeke_queue.model import Job
     from zeke_tasks.ai.client import AIClient
     from zeke_tasks.web import Fetcher
+    from zeke_tasks.youtube import YouTube
 
 
 class Jobs:
-    """Runs the catalog's handlers on a domain store, a web and an AI."""
+    """Runs the catalog's handlers on a domain store, a web, an AI and YouTube."""
 
-    def __init__(self, domain: Domain, web: Fetcher, ai: AIClient | None = None) -> None:
+    def __init__(
+        self, domain: Domain, web: Fetcher, ai: AIClient | None = None, youtube: YouTube | None = None
+    ) -> None:
         self.domain = domain
-        self.resources = Context(domain.repository, web, domain.clock, inline, ai or StubClient())
+        self.resources = Context(
+            domain.repository,
+            web,
+            domain.clock,
+            inline,
+            ai or StubClient(),
+            youtube=youtube or scripted_youtube(),
+        )
         self.queue = Queue(
             build_catalog(scheduled=False), domain.storage, clock=domain.clock, settings=Settings.load()
         )
