@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.catalog import Catalog
 from zeke_tasks.briefs import generate
 from zeke_tasks.context import open_context
-from zeke_tasks.ingest import pull, source
+from zeke_tasks.ingest import oneoff, pull, pull_youtube, source, upload, youtube
 from zeke_tasks.insights import attach, dedupe, extract, score
 from zeke_tasks.payloads import IngestPull
 from zeke_tasks.playbooks import run
@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 MODULES: Final = (
     pull,
     source,
+    pull_youtube,
+    youtube,
+    oneoff,
+    upload,
     fetch_content,
     link_source,
     analyze,
@@ -52,6 +56,12 @@ def build_catalog(
     if scheduled:
         built.schedule(
             "ingest-pull", "*/5 * * * *", payload=IngestPull(), description="Check the feeds that are due"
+        )
+        built.schedule(
+            "ingest-pull-youtube",
+            "0 */6 * * *",
+            payload=IngestPull(),
+            description="Check the channels and searches of YouTube that are due",
         )
     return built
 

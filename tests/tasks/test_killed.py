@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from tests.clocks import FrozenClock
-from tests.tasks import beginnings, beginnings_feeds, beginnings_playbook
+from tests.tasks import beginnings, beginnings_feeds, beginnings_ingest, beginnings_playbook
 from tests.tasks.beginnings_feeds import web
 from tests.tasks.domain import Domain
 from tests.tasks.fuse import BurningJobs, Fuse, Killed
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 BEGINNINGS: Final = (
     *beginnings.BEGINNINGS,
     *beginnings_feeds.BEGINNINGS,
+    *beginnings_ingest.BEGINNINGS,
     *beginnings_playbook.BEGINNINGS,
 )
 

@@ -102,11 +102,6 @@ async def move(rows: Rows, source: Source, fetched: Fetched) -> str | None:
         return None
     if (place := new_place(fetched)) is None:
         return f"It moved to a url of more than {URL_CHARACTERS} characters, the most that are kept."
-    return await settle(rows, source, place)
-
-
-async def settle(rows: Rows, source: Source, place: str) -> str | None:
-    """Save where a source is from now on; returns a warning if another one is there."""
     if await rows.move_source(source.id, place):
         return None
     return f"It moved to {place}, which another source has already: remove one of the two."

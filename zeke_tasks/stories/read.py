@@ -66,6 +66,11 @@ def read_body(html: str) -> Reading | None:
     return Reading(text=text) if text else None
 
 
+def read_text(text: str, url: str | None = None) -> Reading:
+    """Return a text that somebody brought, as it is, with the page where it stands if there is one."""
+    return Reading(text=text, url=url)
+
+
 def read_video(video: Video, captions: Captions | None) -> Reading:
     """Return the text of a video, with its captions as they are stored if it has any."""
     return Reading(

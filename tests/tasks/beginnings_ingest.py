@@ -1,0 +1,60 @@
+"""Where the tasks begin that take in what people name or bring, and videos."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.tasks.jobs import Jobs
+from tests.tasks.scripted_web import ScriptedWeb
+from zeke_tasks.store.model import SourceType
+
+if TYPE_CHECKING:
+    from tests.tasks.domain import Domain
+
+Start = tuple[str, dict[str, Any]]
+
+CHANNEL: Final = "https://www.youtube.com/channel/UCabcdefghijklmnopqrstuv"
+PAGE: Final = "https://a.example/bees"
+
+
+async def begin_youtube_pull(domain: Domain) -> Start:
+    await domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
+    await domain.source(None, type=SourceType.YOUTUBE_SEARCH, metadata={"query": "bees"})
+    return "ingest-pull-youtube", {}
+
+
+async def begin_youtube(domain: Domain) -> Start:
+    """A search that finds three videos, two of them with captions."""
+    about = {"type": SourceType.YOUTUBE_SEARCH, "metadata": {"query": "bees", "order": "date"}}
+    source = await domain.source(None, **about)
+    return "ingest-from-youtube", {"sourceId": source.id, "reason": "schedule"}
+
+
+async def begin_oneoff(domain: Domain) -> Start:
+    return "ingest-oneoff", {"url": f"{PAGE}?utm_source=mail", "priority": "high"}
+
+
+async def begin_oneoff_again(domain: Domain) -> Start:
+    """The page was named before, and is still to be read."""
+    task, payload = await begin_oneoff(domain)
+    await Jobs(domain, ScriptedWeb()).run(task, payload)
+    return task, payload
+
+
+async def begin_upload(domain: Domain) -> Start:
+    """Two texts and one of them again, pages for two chunks, and what is neither."""
+    source = await domain.source(None, type=SourceType.MANUAL)
+    texts = [("1", "Bees make honey."), ("2", "Birds sing."), ("3", "Bees  make honey.")]
+    items: list[dict[str, Any]] = [{"externalId": name, "text": text} for name, text in texts]
+    items += [{"externalId": f"page {number}", "url": f"{PAGE}/{number}"} for number in range(21)]
+    items += [{"externalId": "nothing"}, {"externalId": "a file", "url": "file:///bees"}]
+    return "ingest-from-upload", {"sourceId": source.id, "items": items}
+
+
+BEGINNINGS: Final = (
+    begin_youtube_pull,
+    begin_youtube,
+    begin_oneoff,
+    begin_oneoff_again,
+    begin_upload,
+)

@@ -1,0 +1,1 @@
+"""The tasks that take things in."""

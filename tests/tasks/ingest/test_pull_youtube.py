@@ -1,0 +1,43 @@
+"""``ingest-pull-youtube``: channels and searches, and no feeds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zeke_tasks.catalog import build_catalog
+from zeke_tasks.store.model import SourceType
+
+if TYPE_CHECKING:
+    from tests.tasks.jobs import Jobs
+
+CHANNEL = "https://www.youtube.com/channel/UCabcdefghijklmnopqrstuv"
+
+
+async def test_channels_and_searches_are_checked_and_feeds_are_not(jobs: Jobs) -> None:
+    channel = await jobs.domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
+    search = await jobs.domain.source(None, type=SourceType.YOUTUBE_SEARCH, metadata={"query": "bees"})
+    await jobs.domain.source("https://a.example/feed")
+    assert await jobs.run("ingest-pull-youtube") == {"due": 2, "sent": 2}
+    sent = await jobs.sent("ingest-from-youtube")
+    assert {job.data["sourceId"] for job in sent} == {str(channel.id), str(search.id)}
+    assert await jobs.sent("ingest-source") == []
+
+
+async def test_a_source_that_still_waits_is_not_sent_again(jobs: Jobs) -> None:
+    await jobs.domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
+    await jobs.run("ingest-pull-youtube")
+    assert await jobs.run("ingest-pull-youtube") == {"due": 1, "sent": 0}
+
+
+async def test_only_a_manual_pull_takes_sources_that_are_not_due(jobs: Jobs) -> None:
+    source = await jobs.domain.source(None, type=SourceType.YOUTUBE_SEARCH, metadata={"query": "bees"})
+    await jobs.run("ingest-from-youtube", {"sourceId": source.id, "reason": "schedule"})
+    assert await jobs.run("ingest-pull-youtube") == {"due": 0, "sent": 0}
+    assert await jobs.run("ingest-pull-youtube", {"reason": "manual"}) == {"due": 1, "sent": 1}
+
+
+def test_the_catalog_pulls_every_six_hours() -> None:
+    schedules = {each.name: each for each in build_catalog().stored_schedules("UTC")}
+    schedule = schedules["ingest-pull-youtube"]
+    assert (schedule.task, schedule.cron) == ("ingest-pull-youtube", "0 */6 * * *")
+    assert schedule.description

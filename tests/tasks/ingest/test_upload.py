@@ -1,0 +1,189 @@
+"""``ingest-from-upload``: texts become stories at once, urls are to be read, and what is neither says so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from tests.tasks.scripted_web import page
+from zeke_queue.errors import PayloadInvalid
+from zeke_queue.signals import Fail
+from zeke_tasks.ingest.content import CHUNK, FORGOTTEN_AFTER
+from zeke_tasks.store.model import ItemStatus, SourceType
+
+if TYPE_CHECKING:
+    from tests.tasks.jobs import Jobs
+    from tests.tasks.scripted_web import ScriptedWeb
+    from zeke_tasks.store.model import Content, RawItem, Source, Story
+
+PAGE = "https://a.example/bees"
+JOB = UUID(int=7)
+
+
+def _item(name: str, **about: Any) -> dict[str, Any]:
+    return {"externalId": name, **about}
+
+
+async def _source(jobs: Jobs) -> Source:
+    return await jobs.domain.source(None, type=SourceType.MANUAL, name="An upload")
+
+
+async def _upload(
+    jobs: Jobs, source: Source | UUID, *items: dict[str, Any], job_id: UUID | None = None
+) -> dict[str, Any]:
+    source_id = source if isinstance(source, UUID) else source.id
+    return await jobs.run("ingest-from-upload", {"sourceId": source_id, "items": items}, job_id=job_id)
+
+
+async def _rows(jobs: Jobs, source: Source) -> dict[str, RawItem]:
+    async with jobs.domain.rows() as rows:
+        return {item.external_id: item for item in await rows.items_of(source.id)}
+
+
+async def _told(jobs: Jobs, item: RawItem) -> tuple[Story, Content]:
+    async with jobs.domain.rows() as rows:
+        content = await rows.content(item.id)
+    assert content is not None
+    return (await jobs.domain.stories(item.id))[item.id], content
+
+
+async def _chunks(jobs: Jobs) -> list[list[str]]:
+    return [job.data["rawItemIds"] for job in await jobs.sent("fetch-content")]
+
+
+async def test_a_text_becomes_a_story_that_is_to_be_analysed(jobs: Jobs) -> None:
+    source = await _source(jobs)
+    told = await _upload(jobs, source, _item("1", title=" On\n bees ", text="Bees make honey.", url=PAGE))
+    assert told == {
+        "sourceId": source.id,
+        "new": 1,
+        "pages": 0,
+        "stories": 1,
+        "items": {"processed": 1},
+        "unreadable": [],
+    }
+    item = (await _rows(jobs, source))["1"]
+    story, content = await _told(jobs, item)
+    assert (item.status, content.text, content.html_url) == (ItemStatus.PROCESSED, "Bees make honey.", PAGE)
+    assert (story.title, story.url, story.primary_source_id) == ("On bees", PAGE, source.id)
+    (job,) = await jobs.sent("analyze-story")
+    assert job.data == {"storyId": str(story.id), "trigger": "auto"}
+    assert await _chunks(jobs) == []
+
+
+async def test_a_text_without_a_title_is_called_by_how_it_begins(jobs: Jobs) -> None:
+    source = await _source(jobs)
+    await _upload(jobs, source, _item("1", text="Bees\nmake honey."))
+    story, _ = await _told(jobs, (await _rows(jobs, source))["1"])
+    assert story.title == "Bees make honey."
+
+
+async def test_one_text_in_two_items_is_one_story(jobs: Jobs) -> None:
+    source = await _source(jobs)
+    told = await _upload(jobs, source, _item("1", text="Bees."), _item("2", text=" Bees. "))
+    assert (told["stories"], told["items"]) == (1, {"processed": 2})
+    assert len(await jobs.sent("analyze-story")) == 1
+
+
+async def test_urls_are_to_be_read_in_chunks(jobs: Jobs) -> None:
+    source = await _source(jobs)
+    items = [_item(str(number), url=f"https://a.example/{number}") for number in range(2 * CHUNK + 5)]
+    told = await _upload(jobs, source, *items)
+    assert (told["new"], told["pages"], told["stories"]) == (45, 45, 0)
+    chunks = await _chunks(jobs)
+    assert sorted(map(len, chunks)) == [5, CHUNK, CHUNK]
+    assert {key for chunk in chunks for key in chunk} == {
+        str(item.id) for item in (await _rows(jobs, source)).values()
+    }
+
+
+async def test_an_item_with_nothing_to_read_says_so_and_holds_up_no_other(jobs: Jobs) -> None:
+    source = await _source(jobs)
+    told = await _upload(
+        jobs,
+        source,
+        _item("nothing"),
+        _item("blank", text=" \n\t"),
+        _item("a file", url="file:///etc/passwd"),
+        _item("a text", text="Bees."),
+        _item("a page", url=PAGE),
+    )
+    assert told["items"] == {"no_text_extracted": 2, "failed": 1, "processed": 1, "pending": 1}
+    unreadable = {one["externalId"]: (one["status"], one["error"]) for one in told["unreadable"]}
+    assert unreadable.keys() == {"nothing", "blank", "a file"}
+    assert unreadable["nothing"] == unreadable["blank"] == ("no_text_extracted", None)
+    assert unreadable["a file"][0] == "failed"
+    assert "only http and https" in unreadable["a file"][1]
+
+
+async def test_a_text_whose_url_is_none_is_a_story_without_one(jobs: Jobs) -> None:
+    source = await _source(jobs)
+    told = await _upload(jobs, source, _item("1", text="Bees.", url="file:///home/bees.txt"))
+    assert told["items"] == {"processed": 1}
+    story, _ = await _told(jobs, (await _rows(jobs, source))["1"])
+    assert story.url is None
+
+
+async def test_items_that_are_brought_again_are_known(jobs: Jobs) -> None:
+    source = await _source(jobs)
+    items = (_item("1", text="Bees."), _item("2", url=PAGE), _item("3"))
+    first = await _upload(jobs, source, *items)
+    again = await _upload(jobs, source, *items)
+    assert {**again, "new": 3, "pages": 1} == first
+    assert (again["new"], again["pages"]) == (0, 0)
+    assert len(await _chunks(jobs)) == len(await jobs.sent("analyze-story")) == 1
+
+
+async def test_the_same_job_run_again_sends_nothing_twice(jobs: Jobs) -> None:
+    source = await _source(jobs)
+    for _ in range(2):
+        await _upload(jobs, source, _item("1", text="Bees."), _item("2", url=PAGE), job_id=JOB)
+    assert len(await _chunks(jobs)) == len(await jobs.sent("analyze-story")) == 1
+
+
+async def test_of_two_items_with_one_identity_the_first_counts(jobs: Jobs) -> None:
+    source = await _source(jobs)
+    told = await _upload(jobs, source, _item("1", text="Bees."), _item("1", text="Birds."))
+    assert told["items"] == {"processed": 1}
+    _, content = await _told(jobs, (await _rows(jobs, source))["1"])
+    assert content.text == "Bees."
+
+
+async def test_a_page_that_could_not_be_read_may_be_brought_as_a_text(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await _source(jobs)
+    await _upload(jobs, source, _item("1", url=PAGE), _item("2"))
+    for job in await jobs.sent("fetch-content"):
+        await jobs.run("fetch-content", job.data)
+    assert (await _rows(jobs, source))["1"].status is ItemStatus.FAILED
+    web.put(PAGE, page("Too late", "bees"))
+    told = await _upload(jobs, source, _item("1", url=PAGE, text="Bees."), _item("2", text="Birds."))
+    assert (told["items"], told["pages"], told["stories"]) == ({"processed": 2}, 0, 2)
+
+
+async def test_a_page_whose_job_was_lost_is_read_with_the_next_upload(jobs: Jobs) -> None:
+    source = await _source(jobs)
+    await _upload(jobs, source, _item("1", url=PAGE))
+    jobs.domain.clock.advance(FORGOTTEN_AFTER + 1)
+    told = await _upload(jobs, source, _item("2", text="Bees."))
+    assert (told["new"], told["pages"]) == (1, 1)
+    first, again = await _chunks(jobs)
+    assert first == again
+
+
+async def test_a_text_that_postgres_cannot_hold_is_kept_without_what_it_cannot(jobs: Jobs) -> None:
+    source = await _source(jobs)
+    await _upload(jobs, source, _item("1", title="A\x00", text="Be\x00es.", metadata={"by": "a\x00"}))
+    _, content = await _told(jobs, (await _rows(jobs, source))["1"])
+    assert content.text == "Bees."
+
+
+async def test_a_source_that_is_missing_fails_for_good(jobs: Jobs) -> None:
+    with pytest.raises(Fail, match="There is no source"):
+        await _upload(jobs, UUID(int=1), _item("1", text="Bees."))
+
+
+async def test_no_items_are_refused_by_field(jobs: Jobs) -> None:
+    with pytest.raises(PayloadInvalid, match="items"):
+        await _upload(jobs, await _source(jobs))

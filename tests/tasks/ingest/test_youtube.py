@@ -1,0 +1,417 @@
+"""``ingest-from-youtube``: what channels and searches become, and what is known of them afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.tasks.domain import Domain
+from tests.tasks.fuse import BurningJobs, Fuse, Killed
+from tests.tasks.scripted_web import Asked, ScriptedWeb, fetched
+from zeke_queue.signals import Fail, Retry
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, video, videos
+from zeke_tasks.ingest.pace import HOUR
+from zeke_tasks.ingest.videos import item_of, video_of
+from zeke_tasks.store.memory import MemoryRepository
+from zeke_tasks.store.model import HealthStatus, ItemStatus, Kind, SourceType
+from zeke_tasks.web import Permanent, Transient
+from zeke_tasks.youtube import YouTube, video_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.tasks.jobs import Jobs
+    from zeke_tasks.store.model import Health, RawItem, Source
+    from zeke_tasks.web import Fetched
+    from zeke_tasks.youtube import Video
+
+ID = "UCabcdefghijklmnopqrstuv"
+CHANNEL = f"https://www.youtube.com/channel/{ID}"
+FEED = f"https://www.youtube.com/feeds/videos.xml?channel_id={ID}"
+HANDLE = "https://www.youtube.com/@bees"
+DAY = timedelta(days=1)
+JOB = UUID(int=7)
+
+
+async def _channel(jobs: Jobs, url: str = CHANNEL) -> Source:
+    return await jobs.domain.source(url, type=SourceType.YOUTUBE_CHANNEL)
+
+
+async def _search(jobs: Jobs, **metadata: Any) -> Source:
+    return await jobs.domain.source(None, type=SourceType.YOUTUBE_SEARCH, metadata=metadata)
+
+
+async def _ingest(jobs: Jobs, source: Source | UUID) -> dict[str, Any]:
+    source_id = source if isinstance(source, UUID) else source.id
+    return await jobs.run("ingest-from-youtube", {"sourceId": source_id, "reason": "schedule"})
+
+
+def _listed(jobs: Jobs, count: int, every: timedelta = DAY / 2) -> list[Video]:
+    """Return a channel's videos as its feed tells of them, the newest first."""
+    found = videos(count, newest=jobs.domain.clock.now() - timedelta(minutes=5), every=every)
+    return [replace(one, duration_seconds=None) for one in found]
+
+
+def _put(web: ScriptedWeb, listed: Sequence[Video], **about: Any) -> None:
+    web.put(FEED, fetched(FEED, channel_feed("The Bees", listed).decode(), **about))
+
+
+async def _items(jobs: Jobs, source: Source) -> dict[str, RawItem]:
+    async with jobs.domain.rows() as rows:
+        return {item.external_id: item for item in await rows.items_of(source.id)}
+
+
+async def _health(jobs: Jobs, source: Source) -> Health:
+    async with jobs.domain.rows() as rows:
+        health = await rows.health(source.id)
+    assert health is not None
+    return health
+
+
+# Channels
+
+
+async def test_each_new_video_becomes_a_story_that_is_to_be_analysed(
+    jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
+) -> None:
+    source = await _channel(jobs)
+    _put(web, listed := _listed(jobs, 2))
+    assert await _ingest(jobs, source) == {
+        "sourceId": source.id,
+        "videos": 2,
+        "new": 2,
+        "notModified": False,
+        "items": {"processed": 2},
+        "stories": 2,
+    }
+    items = await _items(jobs, source)
+    assert items.keys() == {one.id for one in listed} == set(captions.asked)
+    first = items[listed[0].id]
+    assert (first.kind, first.title, first.url) == (Kind.VIDEO, listed[0].title, listed[0].url)
+    async with jobs.domain.rows() as rows:
+        content = await rows.content(first.id)
+    spoken = await captions.captions(listed[0].id)
+    assert content is not None
+    assert spoken is not None
+    assert content.text == video_text(listed[0], spoken)
+    assert all(f"{name}\n" in content.text for name in ("VIDEO INFORMATION", "CAPTION", "TRANSCRIPT"))
+    assert (content.transcript_vtt, content.view_count) == (spoken.vtt, listed[0].view_count)
+    story = (await jobs.domain.stories(first.id))[first.id]
+    assert (story.kind, story.title, story.published_at) == (
+        Kind.VIDEO,
+        listed[0].title,
+        listed[0].published_at,
+    )
+    sent = [job.data for job in await jobs.sent("analyze-story")]
+    assert {"storyId": str(story.id), "trigger": "auto"} in sent
+    assert len(sent) == 2
+
+
+async def test_of_a_channel_the_newest_ten_of_a_week_are_taken(jobs: Jobs, web: ScriptedWeb) -> None:
+    busy, slow = await _channel(jobs), await _channel(jobs, "https://youtube.com/user/bees")
+    _put(web, listed := _listed(jobs, 15, every=DAY / 10))
+    seldom = "https://www.youtube.com/feeds/videos.xml?user=bees"
+    web.put(seldom, channel_feed("The Bees", _listed(jobs, 5, every=3 * DAY)).decode())
+    assert (await _ingest(jobs, busy))["videos"] == 10
+    assert (await _items(jobs, busy)).keys() == {one.id for one in listed[:10]}
+    assert (await _ingest(jobs, slow))["videos"] == 3
+
+
+async def test_videos_that_are_known_are_not_asked_for_again(
+    jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
+) -> None:
+    source = await _channel(jobs)
+    _put(web, _listed(jobs, 2))
+    await _ingest(jobs, source)
+    captions.asked.clear()
+    assert (await _ingest(jobs, source))["new"] == 0
+    assert captions.asked == []
+    assert len(await jobs.sent("analyze-story")) == 2
+
+
+async def test_what_is_not_modified_is_not_read_again(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await _channel(jobs)
+    told = channel_feed("The Bees", _listed(jobs, 2)).decode()
+    web.put(FEED, fetched(FEED, told, etag='"1"'), fetched(FEED, not_modified=True, etag='"1"'))
+    await _ingest(jobs, source)
+    again = await _ingest(jobs, source)
+    assert (again["videos"], again["notModified"], again["items"]) == (0, True, {})
+    assert web.asked == [Asked(FEED, "feed", None, None), Asked(FEED, "feed", '"1"', None)]
+
+
+async def test_the_channel_of_a_page_is_found_and_kept(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await _channel(jobs, HANDLE)
+    web.put(HANDLE, f'<link rel="canonical" href="{CHANNEL}">')
+    _put(web, _listed(jobs, 1))
+    assert (await _ingest(jobs, source))["new"] == 1
+    await _ingest(jobs, source)
+    assert [asked.url for asked in web.asked] == [HANDLE, FEED, FEED]
+    assert (await _health(jobs, source)).status is HealthStatus.OK
+
+
+async def test_a_page_of_a_channel_that_is_another_source_says_so(jobs: Jobs, web: ScriptedWeb) -> None:
+    await _channel(jobs, FEED)
+    source = await _channel(jobs, HANDLE)
+    web.put(HANDLE, f'<link rel="canonical" href="{CHANNEL}">')
+    _put(web, _listed(jobs, 1), etag='"1"')
+    assert (await _ingest(jobs, source))["new"] == 1
+    health = await _health(jobs, source)
+    assert (health.status, health.etag) == (HealthStatus.WARN, None)
+    assert FEED in (health.message or "")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"), [("https://a.example/bees", "no page of YouTube's"), (HANDLE, "names no channel")]
+)
+async def test_a_url_that_leads_to_no_channel_fails_for_good(
+    jobs: Jobs, web: ScriptedWeb, url: str, why: str
+) -> None:
+    source = await _channel(jobs, url)
+    web.put(HANDLE, "<html></html>")
+    with pytest.raises(Fail, match=why):
+        await _ingest(jobs, source)
+    assert why in ((await _health(jobs, source)).message or "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Permanent(FEED, "the server answered 404 Not Found", status=404),
+        Transient(FEED, "the server answered 500", status=500),
+    ],
+)
+async def test_what_youtube_answers_at_times_is_tried_again_and_a_channel_that_heals_is_well(
+    jobs: Jobs, web: ScriptedWeb, error: Exception
+) -> None:
+    source = await _channel(jobs)
+    told = fetched(FEED, channel_feed("The Bees", _listed(jobs, 1)).decode())
+    web.put(FEED, error, told)
+    with pytest.raises(Retry):
+        await _ingest(jobs, source)
+    health = await _health(jobs, source)
+    assert health.status is HealthStatus.ERROR
+    assert health.next_check_at == jobs.domain.clock.now() + timedelta(hours=1)
+    assert (await _ingest(jobs, source))["new"] == 1
+    assert (await _health(jobs, source)).status is HealthStatus.OK
+
+
+async def test_a_feed_that_is_none_fails_for_good(jobs: Jobs, web: ScriptedWeb) -> None:
+    source = await _channel(jobs)
+    web.put(FEED, "<html></html>")
+    with pytest.raises(Fail, match="no channel's feed"):
+        await _ingest(jobs, source)
+
+
+# Captions
+
+
+async def test_a_video_without_captions_is_told_by_what_its_author_wrote(
+    jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
+) -> None:
+    source = await _channel(jobs)
+    told, silent = _listed(jobs, 2)
+    silent = replace(silent, description="")
+    _put(web, [told, silent])
+    captions.put(told.id, None)
+    captions.put(silent.id, None)
+    assert (await _ingest(jobs, source))["items"] == {"processed": 1, "no_text_extracted": 1}
+    items = await _items(jobs, source)
+    async with jobs.domain.rows() as rows:
+        content = await rows.content(items[told.id].id)
+    assert content is not None
+    assert (content.text, content.transcript_vtt) == (video_text(told, None), None)
+    assert items[silent.id].status is ItemStatus.NO_TEXT
+
+
+async def test_captions_that_can_not_be_got_now_leave_their_video_to_be_tried_again(
+    jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
+) -> None:
+    source = await _channel(jobs)
+    one, other = _listed(jobs, 2)
+    told = fetched(FEED, channel_feed("The Bees", [one, other]).decode(), etag='"1"')
+    web.put(FEED, told, fetched(FEED, not_modified=True, etag='"1"'))
+    captions.put(other.id, Transient(other.url, "YouTube blocks us", retry_after=3600))
+    with pytest.raises(Retry, match="1 of 2 items are left") as raised:
+        await _ingest(jobs, source)
+    assert raised.value.after == 3600
+    items = await _items(jobs, source)
+    assert (items[one.id].status, items[other.id].status) == (ItemStatus.PROCESSED, ItemStatus.PENDING)
+    assert (items[other.id].attempts, "blocks us" in (items[other.id].error or "")) == (1, True)
+    assert (await _health(jobs, source)).status is HealthStatus.OK
+
+    # The feed does not tell of the video again, and it is read with all that was told of it.
+    jobs.domain.clock.advance(HOUR)
+    spoken = await ScriptedCaptions().captions(other.id)
+    captions.put(other.id, spoken)
+    assert (await _ingest(jobs, source))["items"] == {"processed": 1}
+    async with jobs.domain.rows() as rows:
+        content = await rows.content(items[other.id].id)
+    assert content is not None
+    assert content.text == video_text(other, spoken)
+
+
+async def test_a_video_that_is_shown_to_some_only_fails_and_the_others_do_not(
+    jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
+) -> None:
+    source = await _channel(jobs)
+    _put(web, listed := _listed(jobs, 2))
+    captions.put(listed[0].id, Permanent(listed[0].url, "the video is shown to some only"))
+    assert (await _ingest(jobs, source))["items"] == {"failed": 1, "processed": 1}
+
+
+# Searches
+
+
+async def test_what_a_search_finds_becomes_stories(
+    jobs: Jobs, search: ScriptedSearch, web: ScriptedWeb
+) -> None:
+    source = await _search(jobs, query="bees", order="date", duration="long", team="somebody else's")
+    now = jobs.domain.clock.now()
+    found = [
+        replace(video(number, published_at=now - number * 100 * DAY), duration_seconds=1500)
+        for number in range(12)
+    ]
+    search.put("bees", replace(video(20, published_at=now), duration_seconds=60), *found)
+    told = await _ingest(jobs, source)
+    assert (told["videos"], told["new"], told["items"]) == (10, 10, {"processed": 10})
+    items = await _items(jobs, source)
+    assert items.keys() == {one.id for one in found[:10]}
+    async with jobs.domain.rows() as rows:
+        content = await rows.content(items[found[0].id].id)
+    assert content is not None
+    assert content.duration_seconds == 1500
+    assert (await _health(jobs, source)).status is HealthStatus.OK
+    assert web.asked == []
+
+
+async def test_a_video_of_a_channel_that_a_search_finds_too_is_one_story(
+    jobs: Jobs, web: ScriptedWeb, search: ScriptedSearch
+) -> None:
+    (one,) = _listed(jobs, 1)
+    _put(web, [one])
+    search.put("bees", replace(one, duration_seconds=700, view_count=1))
+    await _ingest(jobs, await _channel(jobs))
+    await _ingest(jobs, await _search(jobs, query="bees"))
+    async with jobs.domain.rows() as rows:
+        assert len(await rows.newest_stories(10)) == 1
+    assert len(await jobs.sent("analyze-story")) == 1
+
+
+async def test_a_search_that_fails_is_retried_when_youtube_says(jobs: Jobs) -> None:
+    busy = ScriptedSearch(retry_after=3600)
+    busy.fail("bees")
+    jobs.resources = replace(jobs.resources, youtube=YouTube(ScriptedCaptions(), busy))
+    source = await _search(jobs, query="bees")
+    with pytest.raises(Retry) as raised:
+        await _ingest(jobs, source)
+    assert raised.value.after == 3600
+    assert (await _health(jobs, source)).status is HealthStatus.ERROR
+
+
+async def test_a_search_without_a_key_says_what_to_set_and_is_no_failed_job(jobs: Jobs) -> None:
+    jobs.resources = replace(jobs.resources, youtube=YouTube(ScriptedCaptions()))
+    source = await _search(jobs, query="bees")
+    assert "YOUTUBE_API_KEY" in (await _ingest(jobs, source))["skipped"]
+    health = await _health(jobs, source)
+    assert health.status is HealthStatus.ERROR
+    assert "YOUTUBE_API_KEY" in (health.message or "")
+    assert health.next_check_at == jobs.domain.clock.now() + timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "field"),
+    [
+        ({}, "query"),
+        ({"query": ""}, "query"),
+        ({"query": "bees", "order": "best"}, "order"),
+        ({"query": "bees", "duration": 4}, "duration"),
+    ],
+)
+async def test_a_search_that_says_not_what_to_search_is_told_so(
+    jobs: Jobs, search: ScriptedSearch, metadata: dict[str, Any], field: str
+) -> None:
+    source = await _search(jobs, **metadata)
+    assert f"{field}: " in (await _ingest(jobs, source))["skipped"]
+    assert f"{field}: " in ((await _health(jobs, source)).message or "")
+    assert search.asked == []
+
+
+async def test_a_search_may_leave_out_all_but_its_words(jobs: Jobs, search: ScriptedSearch) -> None:
+    search.put("bees", video(1, published_at=jobs.domain.clock.now()))
+    assert (await _ingest(jobs, await _search(jobs, query="bees", order=None)))["new"] == 1
+
+
+# What is none of the two
+
+
+async def test_what_is_no_source_of_videos_is_left_alone(jobs: Jobs, web: ScriptedWeb) -> None:
+    no_url = await jobs.domain.source(None, type=SourceType.YOUTUBE_CHANNEL)
+    feed = await jobs.domain.source("https://a.example/feed")
+    for source in (UUID(int=1), no_url, feed):
+        assert (await _ingest(jobs, source))["skipped"]
+    assert web.asked == []
+
+
+async def test_a_worker_without_youtube_says_so(jobs: Jobs) -> None:
+    jobs.resources = replace(jobs.resources, youtube=None)
+    source = await _channel(jobs)
+    assert "no YouTube" in (await _ingest(jobs, source))["skipped"]
+    assert (await _health(jobs, source)).status is HealthStatus.ERROR
+
+
+async def test_the_name_that_the_original_had_in_code_is_served_too(jobs: Jobs) -> None:
+    payload = {"sourceId": UUID(int=1), "reason": "manual"}
+    assert "skipped" in await jobs.run("ingest-youtube-channel", payload)
+
+
+async def test_an_item_gives_back_the_video_that_it_was_made_of(jobs: Jobs) -> None:
+    source = await _channel(jobs)
+    now = jobs.domain.clock.now()
+    for one in (video(1, published_at=now), replace(video(2, published_at=now), channel=None, title="")):
+        new = item_of(one)
+        about = {"kind": new.kind, "url": new.url, "title": new.title}
+        key = await jobs.domain.item(
+            source, new.external_id, published_at=new.published_at, body=new.body, **about
+        )
+        assert video_of(await jobs.domain.look(key)) == one
+
+
+# Killed
+
+
+class Validating(ScriptedWeb):
+    """A web that goes by validators: what was told once is not told again to who has it."""
+
+    async def fetch(self, url: str, **how: Any) -> Fetched:
+        answer = await super().fetch(url, **how)
+        known = answer.etag is not None and answer.etag == how.get("etag")
+        return fetched(url, not_modified=True, etag=answer.etag) if known else answer
+
+
+async def test_a_channel_that_is_killed_anywhere_is_read_as_one_that_is_not() -> None:
+    async def run(*fuses: Fuse) -> dict[str, list[Any]]:
+        clock, web = FrozenClock(), Validating()
+        domain = Domain(MemoryStorage(clock), MemoryRepository(clock), clock)
+        listed = videos(3, newest=clock.now(), every=DAY)
+        web.put(HANDLE, f'<link rel="canonical" href="{CHANNEL}">')
+        _put(web, listed, etag='"1"')
+        source = await domain.source(HANDLE, type=SourceType.YOUTUBE_CHANNEL)
+        payload = {"sourceId": source.id, "reason": "manual"}
+        for fuse in fuses[:-1]:
+            with pytest.raises((Killed, BaseExceptionGroup)):
+                await BurningJobs(domain, web, fuse).run("ingest-from-youtube", payload, job_id=JOB)
+            clock.advance(1)
+        await BurningJobs(domain, web, fuses[-1]).run("ingest-from-youtube", payload, job_id=JOB)
+        return await domain.everything(times=False)
+
+    whole = Fuse()
+    once = await run(whole)
+    assert len(once["stories"]) == 3
+    for point in range(whole.passed):
+        assert await run(Fuse(point), Fuse()) == once, point

@@ -1,0 +1,18 @@
+"""``ingest-pull-youtube``: find the channels and searches that are due, and have each of them checked."""
+
+from __future__ import annotations
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.context import JobContext
+from zeke_tasks.ingest.pull import pull
+from zeke_tasks.payloads import IngestPull
+from zeke_tasks.store.model import SourceType
+
+tasks = Catalog()
+
+
+@tasks.task("ingest-pull-youtube", concurrency_limit=1)
+async def ingest_pull_youtube(payload: IngestPull, job: JobContext) -> dict[str, int]:
+    """Have every channel and every search checked that is due."""
+    types = (SourceType.YOUTUBE_CHANNEL, SourceType.YOUTUBE_SEARCH)
+    return await pull(payload, job, types, into="ingest-from-youtube")

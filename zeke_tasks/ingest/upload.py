@@ -1,0 +1,125 @@
+"""``ingest-from-upload``: take in items that somebody brings, with their text or with the url to read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.context import JobContext
+from zeke_queue.signals import Fail
+from zeke_tasks.context import context_of, read
+from zeke_tasks.ingest.content import FORGOTTEN_AFTER, send_to_be_read
+from zeke_tasks.ingest.oneoff import place_of
+from zeke_tasks.payloads import IngestFromUpload
+from zeke_tasks.store.model import ItemStatus, NewItem, item_id
+from zeke_tasks.stories.items import work_off
+from zeke_tasks.stories.read import read_text
+from zeke_tasks.web import UrlRefused
+from zeke_tasks.web.text import one_line, printable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from zeke_tasks.payloads import UploadedItem
+    from zeke_tasks.store.model import RawItem
+    from zeke_tasks.store.repository import Rows
+    from zeke_tasks.stories.keep import Reading
+
+tasks = Catalog()
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An item as it is taken in.
+
+    Attributes:
+        item: as it is kept.
+        text: what it says; ``""`` if that is still to be read.
+        refused: why its url is not fetched, or None.
+    """
+
+    item: NewItem
+    text: str
+    refused: str | None
+
+
+@tasks.task("ingest-from-upload", concurrency_limit=2)
+async def ingest_from_upload(payload: IngestFromUpload, job: JobContext) -> dict[str, Any]:
+    """Take in items that somebody brings: text becomes a story at once, a url is to be read.
+
+    An item with neither is ``no_text_extracted``, one whose url is not fetched ``failed``; they hold up no
+    others. An item that had failed, or had no text, and is brought again with one is read. The metadata of an
+    item has no place among its rows: it stays with the job.
+    """
+    context = context_of(job)
+    uploads = _uploads(payload)
+    texts = {key: upload.text for key, upload in uploads.items() if upload.text}
+    async with job.transaction() as transaction:
+        rows = context.repository.within(transaction)
+        if await rows.source(payload.source_id) is None:
+            raise Fail(f"There is no source {payload.source_id}; add it first, or name another one")
+        new = await rows.put_items(payload.source_id, [upload.item for upload in uploads.values()])
+        await rows.reopen_items(texts)
+        forgotten = await rows.take_up_forgotten_items(payload.source_id, FORGOTTEN_AFTER)
+        pages = await _pages(rows, uploads, [*new, *forgotten])
+        await send_to_be_read(transaction, job, pages)
+
+    async def reads(item: RawItem) -> Reading:
+        return await read(context.compute, item.external_id, read_text, texts[item.id], item.url)
+
+    stories = (await work_off(job, texts, reads))["stories"]
+    async with job.transaction() as transaction:
+        items = await context.repository.within(transaction).items(uploads)
+    told = {
+        "new": len(new),
+        "pages": len(pages),
+        "stories": stories,
+        "items": dict(Counter(item.status.value for item in items)),
+    }
+    uploaded_by = str(payload.uploaded_by) if payload.uploaded_by else None
+    job.logger.info("upload taken in", sourceId=str(payload.source_id), uploadedBy=uploaded_by, **told)
+    unreadable = [
+        {"externalId": item.external_id, "status": item.status.value, "error": item.error}
+        for item in items
+        if item.status in {ItemStatus.NO_TEXT, ItemStatus.FAILED}
+    ]
+    return {"sourceId": payload.source_id, **told, "unreadable": unreadable}
+
+
+async def _pages(rows: Rows, uploads: Mapping[UUID, Upload], pending: Sequence[UUID]) -> list[UUID]:
+    """Return those of some pending items whose page is to be read; finish those that have nothing to read."""
+    items = {item.id: item for item in await rows.items(pending)}
+    pages: list[UUID] = []
+    for key in dict.fromkeys(pending):
+        upload = uploads.get(key)
+        if upload is not None and upload.text:
+            continue
+        if items[key].url is not None:
+            pages.append(key)
+        elif upload is not None:
+            status = ItemStatus.FAILED if upload.refused else ItemStatus.NO_TEXT
+            await rows.finish_item(key, status, upload.refused)
+    return pages
+
+
+def _uploads(payload: IngestFromUpload) -> dict[UUID, Upload]:
+    """Return the items by the ids of their rows; of two with one identity the first counts."""
+    uploads: dict[UUID, Upload] = {}
+    for given in payload.items:
+        upload = _upload(given)
+        uploads.setdefault(item_id(payload.source_id, upload.item.external_id), upload)
+    return uploads
+
+
+def _upload(given: UploadedItem) -> Upload:
+    text, url, refused = printable(given.text or "").strip(), None, None
+    if given.url:
+        try:
+            url = place_of(given.url)
+        except UrlRefused as error:
+            refused = str(error)
+    title = one_line(given.title or "") or None
+    return Upload(NewItem(external_id=given.external_id, url=url, title=title), text, refused)

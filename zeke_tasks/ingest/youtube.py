@@ -1,0 +1,220 @@
+"""``ingest-from-youtube``: find what is new in a channel or a search, and turn each video into a story."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, Field, ValidationError
+
+from zeke_queue.catalog import Catalog
+from zeke_queue.context import JobContext
+from zeke_tasks.context import context_of, read
+from zeke_tasks.ingest.checks import checking, record_failure, record_success
+from zeke_tasks.ingest.videos import item_of, video_of
+from zeke_tasks.payloads import IngestSource
+from zeke_tasks.store.model import SourceType, item_id
+from zeke_tasks.stories.items import work_off
+from zeke_tasks.stories.read import read_video
+from zeke_tasks.web import Permanent, WebError
+from zeke_tasks.youtube import (
+    Duration,
+    Order,
+    channel_error,
+    channel_feed_url,
+    feed_url_on_page,
+    newest,
+    parse_channel_feed,
+)
+from zeke_tasks.youtube.channels import NEWEST, is_youtube
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from zeke_tasks.context import Context
+    from zeke_tasks.store.model import Health, RawItem, Source
+    from zeke_tasks.stories.keep import Reading
+    from zeke_tasks.web import Fetched
+    from zeke_tasks.youtube import Video, YouTube
+
+tasks = Catalog()
+
+TYPES: Final = (SourceType.YOUTUBE_CHANNEL, SourceType.YOUTUBE_SEARCH)
+
+
+class Search(BaseModel):
+    """The metadata of a search source; anything else in it is somebody else's."""
+
+    query: str = Field(min_length=1)
+    order: Order = "relevance"
+    duration: Duration = "any"
+
+
+class Lacking(Exception):
+    """A source, or this worker, lacks what a check needs; the message says what, to people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a check has found.
+
+    Attributes:
+        videos: those that it is about, best or newest first.
+        feed: what a channel's feed answered; None for a search.
+        place: where the feed is, if the source's url is a page that led to it.
+    """
+
+    videos: Sequence[Video]
+    feed: Fetched | None = None
+    place: str | None = None
+
+
+@tasks.task("ingest-from-youtube", aliases=("ingest-youtube-channel",), concurrency_limit=3)
+async def ingest_from_youtube(payload: IngestSource, job: JobContext) -> dict[str, Any]:
+    """Find what is new in a channel or a search, and turn each video into a story.
+
+    The text of a video has its captions. One without captions is told by what its author wrote below it, if
+    there is anything: captions that come later are not waited for.
+    """
+    context = context_of(job)
+    async with job.transaction() as transaction:
+        rows = context.repository.within(transaction)
+        source = await rows.source(payload.source_id)
+        health = await rows.health(payload.source_id)
+    reason = _not_youtube(source)
+    if source is None or reason:
+        job.logger.info("source skipped", sourceId=str(payload.source_id), reason=reason)
+        return {"sourceId": payload.source_id, "skipped": reason}
+    try:
+        youtube = _youtube_of(context)
+        async with checking(job, source):
+            if source.type is SourceType.YOUTUBE_SEARCH:
+                found = await _search(youtube, source)
+            else:
+                found = await _channel(context, source, health)
+    except Lacking as lacking:
+        # It is written down where people look, for nothing else will tell them why no video comes.
+        await record_failure(job, source, str(lacking))
+        return {"sourceId": source.id, "skipped": str(lacking)}
+    item_ids, new = await _record(job, source, found)
+
+    async def reads(item: RawItem) -> Reading | None:
+        return await _read(context, youtube, item)
+
+    told: dict[str, Any] = {
+        "videos": len(found.videos),
+        "new": new,
+        "notModified": found.feed is not None and found.feed.not_modified,
+        **await work_off(job, item_ids, reads),
+    }
+    job.logger.info("videos ingested", sourceId=str(source.id), url=source.url, **told)
+    return {"sourceId": source.id, **told}
+
+
+def _not_youtube(source: Source | None) -> str | None:
+    if source is None:
+        return "there is no such source"
+    if source.type not in TYPES:
+        return f"its type is {source.type}, neither {' nor '.join(TYPES)}"
+    return None if source.has_place else "it has no url"
+
+
+def _youtube_of(context: Context) -> YouTube:
+    if context.youtube is None:
+        raise Lacking("This worker was given no YouTube to ask.")
+    return context.youtube
+
+
+async def _search(youtube: YouTube, source: Source) -> Found:
+    """Search for the words of a source."""
+    said = {name: value for name, value in source.metadata.items() if value is not None}
+    try:
+        search = Search.model_validate(said)
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise Lacking(
+            f"The metadata of a search needs a query, and may have order and duration: {wrong}."
+        ) from None
+    if youtube.search is None:
+        raise Lacking("YOUTUBE_API_KEY is not set, and searches need a key of the YouTube Data API.")
+    return Found(
+        await youtube.search.search(search.query, order=search.order, duration=search.duration, limit=NEWEST)
+    )
+
+
+async def _channel(context: Context, source: Source, health: Health | None) -> Found:
+    """Read the feed of a channel or playlist: its newest videos, or none if it has not changed."""
+    url = source.url or ""
+    feed_url, place = channel_feed_url(url), None
+    if feed_url is None:
+        feed_url = place = await _feed_url_of(context, url)
+    try:
+        fetched = await context.web.fetch(
+            feed_url,
+            kind="feed",
+            etag=health.etag if health else None,
+            last_modified=health.last_modified if health else None,
+        )
+    except WebError as error:
+        raise channel_error(error) from error
+    if fetched.not_modified:
+        return Found((), fetched, place)
+    where = fetched.final_url
+    channel = await read(
+        context.compute, where, parse_channel_feed, fetched.body, fetched.content_type, where
+    )
+    return Found(newest(channel.videos, context.clock.now()), fetched, place)
+
+
+async def _feed_url_of(context: Context, url: str) -> str:
+    """Return the feed of the channel that a page belongs to, such as that of a ``@handle``.
+
+    Raises:
+        Permanent: it is no page of YouTube's, or belongs to no channel.
+    """
+    if not is_youtube(url):
+        raise Permanent(url, "is no page of YouTube's; give the URL of a channel or a playlist")
+    page = await context.web.fetch(url, kind="page")
+    found = channel_feed_url(page.final_url) or await read(
+        context.compute, page.final_url, feed_url_on_page, page.body, page.charset
+    )
+    if found is None:
+        raise Permanent(page.final_url, "names no channel; give the URL of a channel or a playlist")
+    return found
+
+
+async def _record(job: JobContext, source: Source, found: Found) -> tuple[list[UUID], int]:
+    """Keep what was found in one transaction.
+
+    Returns:
+        The items to be read, which are those that were found and those that were left of earlier checks; and
+        how many are new.
+    """
+    items = [item_of(video) for video in found.videos]
+    async with job.transaction() as transaction:
+        rows = context_of(job).repository.within(transaction)
+        warning = None
+        if found.place and not await rows.move_source(source.id, found.place):
+            warning = f"Its feed is {found.place}, which another source has already: remove one of the two."
+        new = await rows.put_items(source.id, items)
+        left = await rows.take_up_forgotten_items(source.id, 0.0)
+        await record_success(
+            rows,
+            source,
+            warning=warning,
+            # Without validators, the next check reads all of it again and sees whether it still can't move.
+            etag=found.feed.etag if found.feed and not warning else None,
+            last_modified=found.feed.last_modified if found.feed and not warning else None,
+        )
+    listed = [item_id(source.id, item.external_id) for item in items]
+    return list(dict.fromkeys([*listed, *left])), len(new)
+
+
+async def _read(context: Context, youtube: YouTube, item: RawItem) -> Reading | None:
+    """Get a video's captions, and return its text; None if it says nothing."""
+    video = video_of(item)
+    captions = await youtube.captions.captions(video.id)
+    if not video.description and not (captions and captions.text):
+        return None
+    return await read(context.compute, video.url, read_video, video, captions)
