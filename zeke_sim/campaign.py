@@ -231,6 +231,9 @@ VERBS: Final = (
     "retry",
     "serve_ticks",
     "settle",
+    "spawn",
+    "suspend",
+    "wake_parents",
 )
 """The storage's verbs that every search should see succeed, fail and stay unanswered."""
 

@@ -45,7 +45,7 @@ IDLE_IN_TRANSACTION: Final = 10.0
 """Seconds after which the server ends a transaction whose client has gone silent."""
 
 
-_TOLD_IN_TIME: Final = frozenset({"settle", "note"})
+_TOLD_IN_TIME: Final = frozenset({"settle", "suspend", "note"})
 
 
 class _Verbs:

@@ -53,6 +53,8 @@ class Image(NamedTuple):
     archived_on: datetime | None
     superseded: bool
     failures: int
+    waits_for: UUID | None = None
+    awaited: bool = False
 
 
 class Change(NamedTuple):

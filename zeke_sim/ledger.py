@@ -30,6 +30,8 @@ _PHASE_OF: Final[Mapping[str, str]] = {
     "extend": "running",
     "note": "running",
     "settle": "settling",
+    "spawn": "running",
+    "suspend": "settling",
 }
 
 
@@ -185,7 +187,7 @@ class _Run:
                 return "running"
         known = event.node in self._running or any(node == event.node for node, _ in self._open.values())
         verbs = {verb for node, verb in self._open.values() if node == event.node or not known}
-        if "settle" in verbs:
+        if not verbs.isdisjoint(("settle", "suspend")):
             return "settling"
         if self._running[event.node] > 0 or (not known and any(n > 0 for n in self._running.values())):
             return "running"

@@ -37,7 +37,7 @@ RESTART: Final = 1.0
 DUTIES: Final = {
     "worker": ("claim",),
     "scheduler": ("due_schedules",),
-    "supervisor": ("overdue", "archive", "purge"),
+    "supervisor": ("overdue", "wake_parents", "archive", "purge"),
 }
 """What the processes of a role are there to call."""
 

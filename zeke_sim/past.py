@@ -24,7 +24,20 @@ from zeke_sim.history import (
     ScheduleRow,
     WorkerRow,
 )
-from zeke_sim.records import MOMENT, Ask, Broken, Call, Crew, End, Life, Node, Place, place_of
+from zeke_sim.records import (
+    MOMENT,
+    Ask,
+    Broken,
+    Call,
+    Crew,
+    End,
+    Life,
+    Node,
+    Place,
+    ids_answered,
+    is_of_waiting,
+    place_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,7 +47,21 @@ if TYPE_CHECKING:
     from zeke_queue.model import Schedule
     from zeke_sim.history import Event, Image, Rules
 
-__all__ = ["MOMENT", "Ask", "Broken", "Call", "Crew", "End", "Life", "Node", "Past", "Place", "place_of"]
+__all__ = [
+    "MOMENT",
+    "Ask",
+    "Broken",
+    "Call",
+    "Crew",
+    "End",
+    "Life",
+    "Node",
+    "Past",
+    "Place",
+    "ids_answered",
+    "is_of_waiting",
+    "place_of",
+]
 
 T = TypeVar("T")
 
@@ -124,6 +151,15 @@ class Past:
         if kept is None:
             kept = self._scratch[name] = make()
         return kept
+
+    def ancestors(self, job: UUID) -> set[UUID]:
+        """Return whose child a job is, and whose child that one is, and so on."""
+        found: set[UUID] = set()
+        row = self.lives[job].row if job in self.lives else None
+        while row is not None and row.parent is not None and row.parent not in found:
+            found.add(row.parent)
+            row = self.lives[row.parent].row if row.parent in self.lives else None
+        return found
 
     def causes(self, change: Change) -> list[Call]:
         """Return the calls that may have made a change: one, or those of its transaction; none if unknown."""
@@ -242,7 +278,9 @@ class Past:
         if verb == "insert":
             for job in args["jobs"]:
                 self.lives[job.id].sends.append(Ask(call, job))
-        elif verb == "settle":
+        elif verb == "spawn":
+            self.lives[args["child"].id].sends.append(Ask(call, args["child"]))
+        elif verb in _SETTLING:
             self._asked_to_settle(call)
         elif verb == "extend":
             for asked in args["extended"]:
@@ -265,7 +303,7 @@ class Past:
 
     def _asked_to_settle(self, call: Call) -> None:
         args = call.invoked.args
-        for key in ("completed", "failed", "released"):
+        for key in ("completed", "failed", "released", "waiting"):
             for outcome in args.get(key, ()):
                 self.lives[outcome.id].outcomes.setdefault(outcome.attempt, []).append(Ask(call, outcome))
 
@@ -281,7 +319,7 @@ class Past:
             return
         if made is not None and event.at - made > self.rules.slack:
             node.hampered = event.at
-        if event.verb == "insert" and call.invoked.transaction is None:
+        if event.verb in _SENDING and call.invoked.transaction is None:
             self._acknowledge(call, event.at)
         elif event.verb == "commit" and call.invoked.transaction is not None:
             for earlier in self.transactions[call.invoked.transaction]:
@@ -292,12 +330,10 @@ class Past:
                 self.ruled_overdue[job.id, job.attempt].add(job.reason)
 
     def _acknowledge(self, call: Call, at: float) -> None:
-        result = None if call.answered is None else call.answered.result
-        for job_id in result or ():
-            if job_id is not None:
-                life = self.lives[job_id]
-                if life.acknowledged is None:
-                    life.acknowledged = at
+        for job_id in ids_answered(call):
+            life = self.lives[job_id]
+            if life.acknowledged is None:
+                life.acknowledged = at
 
     def _began(self, event: Began) -> None:
         self.lives[event.job].began.setdefault(event.attempt, []).append(event)
@@ -370,6 +406,8 @@ def _count(life: Life, was: JobState | None, after: Image) -> None:
         life.pardons += 1
 
 
-_DUTIES: Final = frozenset({"overdue", "archive", "purge", "due_schedules"})
+_DUTIES: Final = frozenset({"overdue", "wake_parents", "archive", "purge", "due_schedules"})
+_SENDING: Final = frozenset({"insert", "spawn"})
+_SETTLING: Final = frozenset({"settle", "suspend"})
 _FAILED: Final = frozenset({JobState.FAILED, JobState.EXPIRED})
 _FAILING: Final = frozenset({JobState.RETRY, JobState.FAILED, JobState.EXPIRED})

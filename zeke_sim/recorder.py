@@ -53,8 +53,11 @@ _COLUMNS: Final = attrgetter(
     "output",
     "archived_on",
     "history",
+    "waits_for",
+    "awaited",
 )
 _EXPIRE_IN: Final = 12
+_HISTORY: Final = 22
 
 
 class Recorder:
@@ -162,9 +165,10 @@ def image(row: Row) -> Image:
         (
             *columns[:_EXPIRE_IN],
             columns[_EXPIRE_IN].total_seconds(),
-            *columns[_EXPIRE_IN + 1 : -1],
+            *columns[_EXPIRE_IN + 1 : _HISTORY],
             row.state is JobState.FAILED and row.output is not None and '"superseded_by"' in row.output,
-            len(columns[-1]),
+            len(columns[_HISTORY]),
+            *columns[_HISTORY + 1 :],
         )
     )
 

@@ -88,6 +88,21 @@ class Call:
         self.did: list[Change] = []
 
 
+def ids_answered(call: Call) -> list[UUID]:
+    """Return the ids of the jobs that a send was told are there; none before its answer."""
+    result = None if call.answered is None else call.answered.result
+    told = [result] if call.invoked.verb == "spawn" else result or []
+    return [job for job in told if job is not None]
+
+
+def is_of_waiting(change: Change) -> bool:
+    """Tell whether all that a change did is that a job is waited for, or waits for another no more."""
+    before, after = change.before, change.after
+    if before is None or after is None or before.state is not after.state:
+        return False
+    return before.awaited is not after.awaited or before.waits_for != after.waits_for
+
+
 class Ask(NamedTuple):
     """Somebody asked for something to be done to a job: ``what`` is a NewJob, an outcome, or an extension."""
 

@@ -37,7 +37,19 @@ T = TypeVar("T")
 SCHEMA: Final = "pgboss"
 
 WORK: Final = frozenset(
-    {"cancel", "declare_queues", "insert", "leave", "pause_queue", "resume", "retry", "settle"}
+    {
+        "cancel",
+        "declare_queues",
+        "insert",
+        "leave",
+        "pause_queue",
+        "resume",
+        "retry",
+        "settle",
+        "spawn",
+        "suspend",
+        "wake_parents",
+    }
 )
 """Verbs after which there may be more to claim than before."""
 

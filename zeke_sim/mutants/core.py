@@ -173,9 +173,9 @@ MUTANTS = (
     ),
     Mutant(
         "resent-as-another-job",
-        "zeke_queue.queue",
+        "zeke_queue.sending",
         "jobs = [replace(job, fresh=False) for job in jobs]",
-        "jobs = [replace(job, id=self.sender.new_id(), fresh=False) for job in jobs]",
+        "jobs = [replace(job, id=type(job.id)(int=job.id.int + 1), fresh=False) for job in jobs]",
         "A send whose answer was lost is repeated under another id, and there are two jobs.",
     ),
 )

@@ -92,8 +92,8 @@ MUTANTS = (
     Mutant(
         "brought-back-still-ended",
         ROWS,
-        "        self.completed_on, self.worker = None, None\n",
-        "        self.worker = None\n",
+        "        self.completed_on, self.worker, self.waits_for = None, None, None\n",
+        "        self.worker, self.waits_for = None, None\n",
         "A job that is brought back keeps the time at which it had ended.",
     ),
     Mutant(

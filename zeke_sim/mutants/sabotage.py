@@ -90,6 +90,14 @@ PROPERTIES: Final[Mapping[str, tuple[str, ...]]] = {
     "what nobody runs is given back": ("dead-workers-unnoticed",),
     "who sleeps is woken": ("no-wake-up",),
     "who finds nothing rests": ("never-rests",),
+    "who waits for another job holds nothing": ("cancelled-still-waits",),
+    "a wait is what was asked for": ("waits-for-what-has-ended",),
+    "nobody goes on too early": ("wakes-at-a-retry",),
+    "the end of a job wakes who waits for it": ("cancel-wakes-nobody",),
+    "nobody waits for a job that has ended": ("sweep-wakes-nobody",),
+    "children end with their parent": ("cancel-leaves-children",),
+    "who has lost nothing is not told so": ("fence-of-the-first-attempt",),
+    "a lost job has no more children": ("child-of-a-lost-job",),
 }
 """Of each property mutants that nothing else sees."""
 

@@ -265,9 +265,8 @@ MUTANTS = (
     Mutant(
         "snooze-is-a-failure",
         OUTCOMES,
-        "        if isinstance(error, Snooze):\n"
-        "            return Released(claimed.id, claimed.attempt, error.seconds)\n",
-        "",
+        "                return Released(claimed.id, claimed.attempt, error.seconds)\n",
+        "                return None\n",
         "A handler that puts its job off loses a retry.",
     ),
     Mutant(

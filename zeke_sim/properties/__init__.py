@@ -1,7 +1,7 @@
 """What must hold of every run: SIMULATION.md's list, as far as the runtime has what it speaks of.
 
 Left out, because there is nothing yet that could break them: limits per key (8), rates (21), dead letters
-(23), strict order per key (24), and waiting for a child.
+(23), and strict order per key (24).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from zeke_sim.properties import (
     settling,
     stopping,
     verdicts,
+    waiting,
     waking,
 )
 from zeke_sim.properties.holding import Property, holds
@@ -54,6 +55,7 @@ ALL: Final[tuple[Property, ...]] = tuple(
         editing,
         liveness,
         waking,
+        waiting,
     )
     for name, value in vars(module).items()
     if isinstance(value, Property) and not name.startswith("_")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.model import JobState
 from zeke_sim.history import Answered, Change
-from zeke_sim.past import Broken
+from zeke_sim.past import Broken, is_of_waiting
 from zeke_sim.properties.holding import holds
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_sim.history import Image, Invoked
-    from zeke_sim.past import Past
+    from zeke_sim.past import Call, Past
 
 _CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 
@@ -27,60 +27,80 @@ def nothing_changes_unasked(event: Change, past: Past) -> None:
     causes = past.causes(event)
     if row is None or not causes:
         return
-    verb = _verb(event)
+    verbs = _verbs(event)
     for call in causes:
-        if call.invoked.verb == verb and _names(call.invoked.args, row.id):
+        if call.invoked.verb in verbs and _names(call, event, row.id, past):
             break
     else:
         before = "no row" if event.before is None else event.before.state
         after = "no row" if event.after is None else event.after.state
         made = ", ".join(call.invoked.verb for call in causes)
-        raise Broken(f"{before} became {after} in {event.table} by {made}, and {verb} does that", job=row.id)
+        does = " or ".join(verbs)
+        raise Broken(f"{before} became {after} in {event.table} by {made}, and {does} does that", job=row.id)
 
 
-def _verb(event: Change) -> str:
-    """Return which verb makes such a change."""
+def _verbs(event: Change) -> tuple[str, ...]:
+    """Return which verbs make such a change."""
     before, after = event.before, event.after
     if event.table == "archive" or after is None:
-        return "purge" if event.table == "archive" and before is not None else "archive"
-    if after.state is JobState.CANCELLED:
-        return "cancel"
+        return ("purge" if event.table == "archive" and before is not None else "archive",)
     if before is None:
-        return "insert"
+        return ("cancel",) if after.state is JobState.CANCELLED else ("insert", "spawn")
+    if is_of_waiting(event):
+        return _MARKS if before.awaited is not after.awaited else _WAKES
+    if after.state is JobState.CANCELLED:
+        return ("cancel",)
     if after.state is _ACTIVE:
-        return "extend" if before.state is _ACTIVE else "claim"
-    return _BACK.get(before.state, "settle")
+        return ("extend" if before.state is _ACTIVE else "claim",)
+    return _BACK.get(before.state, ("settle", "suspend") if after.state is not _RETRY else ("settle",))
 
 
-_BACK: Final = {JobState.CANCELLED: "resume", JobState.FAILED: "retry", JobState.EXPIRED: "retry"}
+_BACK: Final = {JobState.CANCELLED: ("resume",), JobState.FAILED: ("retry",), JobState.EXPIRED: ("retry",)}
+
+_MARKS: Final = ("spawn", "suspend")
+"""Who notes of a job that another one waits for it."""
+
+_WAKES: Final = ("settle", "suspend", "cancel", "wake_parents")
+"""Who lets a job go on that waits: who ends the other one, and who looks for those that were forgotten."""
 
 
-def _names(args: Any, job: UUID) -> bool:
-    """Tell whether a call names a job; one that chooses jobs by itself names all."""
+def _names(call: Call, event: Change, job: UUID, past: Past) -> bool:
+    """Tell whether a call names a job; one that chooses jobs by itself names all.
+
+    Who names a job names who waits for it, and, to cancel it, the children that it waits for.
+    """
+    args, before = call.invoked.args, event.before
+    if is_of_waiting(event) and before is not None and before.waits_for is not None:
+        job = before.waits_for
     ids = args.get("ids")
     if ids is not None:
-        return job in ids
+        row = past.lives[job].row
+        taken_along = call.invoked.verb == "cancel" and row is not None and row.awaited
+        return job in ids or (taken_along and not past.ancestors(job).isdisjoint(ids))
     named = _named(args)
     if named is None:
         return True
-    return any(one.id == job for one in named)
+    return any(job in {one.id, getattr(one, "child", one.id)} for one in named)
 
 
 def _named(args: Any) -> list[Any] | None:
     """Return what a call asks by job, or None if it chooses jobs by itself."""
     if "completed" in args or "failed" in args or "released" in args:
         return [*args.get("completed", ()), *args.get("failed", ()), *args.get("released", ())]
-    return args.get("jobs", args.get("extended"))
+    if "child" in args:
+        return [args["child"]]
+    return args.get("jobs", args.get("extended", args.get("waiting")))
 
 
-_NAMING: Final = ("settle", "extend", "cancel", "resume", "retry")
+_NAMING: Final = ("settle", "suspend", "extend", "cancel", "resume", "retry")
 
 
 @holds("answers tell what was done", Answered, number=14, verbs=_NAMING)
 def answers_tell_what_was_done(event: Answered, past: Past) -> None:
     """A call's answer names the jobs that it changed, and no others; what it left alone it had to.
 
-    A settlement that is tried again may also name those that an earlier try has changed.
+    A settlement that is tried again may also name those that an earlier try has changed; of those who waited
+    for what it ended, and go on, it says nothing.
     """
     if event.outcome != "ok" or not past.attributed:
         return
@@ -88,14 +108,14 @@ def answers_tell_what_was_done(event: Answered, past: Past) -> None:
     if call.invoked.transaction is not None:
         return
     args = call.invoked.args
-    did = {change.after.id for change in call.did if change.after is not None}
+    did = {change.after.id for change in call.did if change.after is not None and not is_of_waiting(change)}
     said: set[UUID] = event.result
     for job in did - said:
         raise Broken(f"{event.verb} changed it, and its answer does not say so", job=job)
     for job in said - did:
         if not _was_done(job, event, past):
             raise Broken(f"{event.verb} says that it changed it, and nothing changed", job=job)
-    if event.verb in {"settle", "extend", "cancel"}:
+    if event.verb in {"settle", "suspend", "extend", "cancel"}:
         for job, attempt in _asked(args):
             if job not in said and _could(event.verb, job, attempt, event, past):
                 raise Broken(f"{event.verb} left attempt {attempt} alone, which was current", job=job)

@@ -120,7 +120,10 @@ def _has_room(name: str, but: int, past: Past) -> bool:
 
 def _locked(row: Image, past: Past) -> bool:
     """Tell whether an open transaction may hold the row: it cancels it, and has not ended."""
-    return any(row.id in call.invoked.args["ids"] for call in _open_cancellations(past))
+    return any(
+        row.id in call.invoked.args["ids"] or not past.ancestors(row.id).isdisjoint(call.invoked.args["ids"])
+        for call in _open_cancellations(past)
+    )
 
 
 def _open_cancellations(past: Past) -> Iterator[Call]:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _CENTURY: Final = 36_500 * 86_400.0
 
-_MOVES: Final = frozenset({"expire_in", "attempt", "worker", "started_on"})
-"""What may change while a job runs; of the last three that tells of another lease."""
+_MOVES: Final = frozenset({"expire_in", "attempt", "worker", "started_on", "awaited"})
+"""What may change while a job runs; that a worker, an attempt or its start do, tells of another lease."""
 
 
 @holds("nothing is overdue before its time", Answered, number=7, verbs=("overdue",))

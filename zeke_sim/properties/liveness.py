@@ -99,9 +99,9 @@ def _in_time(row: Image, since: float, quiet: float, past: Past) -> None:
 
 def _locked_until(job: UUID, past: Past) -> float:
     """Return until when transactions that were to change a job may have kept it locked; 0 if none did."""
-    until = 0.0
+    until, family = 0.0, {job, *past.ancestors(job)}
     for calls in past.transactions.values():
-        if any(job in call.invoked.args.get("ids", ()) for call in calls):
+        if any(not family.isdisjoint(call.invoked.args.get("ids", ())) for call in calls):
             ended = [past.at if call.answered is None else call.answered.at for call in calls]
             until = max(until, *ended)
     return until

@@ -28,7 +28,7 @@ PROMPT = 0.1
     Answered,
     WorkerRow,
     number=16,
-    verbs=("claim", "settle", "beat"),
+    verbs=("claim", "settle", "suspend", "beat"),
 )
 def who_has_a_free_place_begins_what_it_claimed(event: Invoked | Answered | WorkerRow, past: Past) -> None:
     """A worker gives no job back unbegun while a place for it is free, unless it ends, or its lease was over.
@@ -40,7 +40,7 @@ def who_has_a_free_place_begins_what_it_claimed(event: Invoked | Answered | Work
     if isinstance(event, WorkerRow) or (isinstance(event, Answered) and event.verb == "beat"):
         remember(event, past)
     elif isinstance(event, Answered):
-        if event.verb == "settle":
+        if event.verb in {"settle", "suspend"}:
             settled[event.node] = event.at
     elif event.verb == "claim":
         places.setdefault(event.args["worker"], event.args["limit"])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.model import FINAL, JobState
 from zeke_sim.history import Change
-from zeke_sim.past import Broken
+from zeke_sim.past import Broken, is_of_waiting
 from zeke_sim.properties.holding import holds, is_extension
 
 if TYPE_CHECKING:
@@ -63,13 +63,13 @@ def _one_commit(change: Change, past: Past) -> bool:
 def only_legal_transitions(event: Change, past: Past) -> None:
     """A job's state changes along the edges of the state machine only, and what completed stays completed.
 
-    A transaction may insert a job and cancel it at once.
+    A transaction may insert a job and cancel it at once. That it is waited for, or waits no more, is no step.
     """
     before, after = event.before, event.after
     if after is None or event.table != "job":
         return
     was = None if before is None else before.state
-    if (was, after.state) in STEPS:
+    if (was, after.state) in STEPS or is_of_waiting(event):
         return
     if was is None and after.state is _CANCELLED and _one_commit(event, past):
         return

@@ -12,6 +12,7 @@ from zeke_sim.properties.holding import holds, is_send
 from zeke_sim.properties.settling import normal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from zeke_queue.model import NewJob
@@ -178,7 +179,7 @@ def _named(place: Place) -> str:
     return f"{' in '.join(parts)} of {place.queue!r}"
 
 
-@holds("an acknowledged send is there", Answered, number=14, verbs=("insert", "commit"))
+@holds("an acknowledged send is there", Answered, number=14, verbs=("insert", "spawn", "commit"))
 def an_acknowledged_send_is_there(event: Answered, past: Past) -> None:
     """When a send is acknowledged its job is there, live or archived, for everyone to see.
 
@@ -196,9 +197,18 @@ def an_acknowledged_send_is_there(event: Answered, past: Past) -> None:
     for insert in inserts:
         if insert.outcome != "ok" or insert.answered is None:
             continue
-        jobs, ids = insert.invoked.args["jobs"], insert.answered.result
-        for sent, answered in zip(jobs, ids, strict=True):
+        for sent, answered in zip(_sent(insert), _answers(insert), strict=True):
             _is_there(sent.id, answered, insert.invoked.at, past)
+
+
+def _sent(call: Call) -> Sequence[NewJob]:
+    args = call.invoked.args
+    return (args["child"],) if call.invoked.verb == "spawn" else args["jobs"]
+
+
+def _answers(call: Call) -> Sequence[UUID | None]:
+    result = None if call.answered is None else call.answered.result
+    return (result,) if call.invoked.verb == "spawn" else result or ()
 
 
 def _is_there(sent: UUID, answered: UUID | None, since: float, past: Past) -> None:
@@ -210,15 +220,15 @@ def _is_there(sent: UUID, answered: UUID | None, since: float, past: Past) -> No
         raise Broken("its send was acknowledged, and there is no row", job=sent, since=since)
 
 
-@holds("a refusal has a reason", Answered, number=11, verbs=("insert",))
+@holds("a refusal has a reason", Answered, number=11, verbs=("insert", "spawn"))
 def a_refusal_has_a_reason(event: Answered, past: Past) -> None:
     """A send is refused only where another job had its key or its slot, at some time before the answer."""
-    if event.outcome != "ok" or None not in event.result:
+    if event.outcome != "ok":
         return
     call = past.calls[event.call]
     if call.invoked.transaction is not None or event.issued is None:
         return
-    for sent, answered in zip(call.invoked.args["jobs"], event.result, strict=True):
+    for sent, answered in zip(_sent(call), _answers(call), strict=True):
         if answered is not None:
             continue
         # Near the end of a slot it is not known which of two it was.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_queue.core import jsonb
 from zeke_queue.errors import NotJson
-from zeke_queue.model import Completed, Failed, JobState, Released
+from zeke_queue.model import Completed, Failed, JobState, Released, Waiting
 from zeke_sim.history import Change
 from zeke_sim.past import Broken
 from zeke_sim.properties.holding import holds, is_claim, is_end
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 
-FOR_GOOD: Final = frozenset({"Fail", "PayloadInvalid", "NotJson", "TooLarge"})
+FOR_GOOD: Final = frozenset({"Fail", "PayloadInvalid", "NotJson", "TooLarge", "Wait"})
 """Errors that a repetition would not mend, or that asked for none."""
 
 DOUBLINGS: Final = 16
@@ -69,10 +69,11 @@ def _fits(outcome: Any, after: Image) -> bool:
     state = after.state
     if isinstance(outcome, Completed):
         return state is JobState.COMPLETED and after.output == normal(outcome.output)
-    waits = isinstance(outcome, Released) or outcome.retry_in is not None
+    given_back = isinstance(outcome, Released | Waiting)
+    waits = given_back or outcome.retry_in is not None
     if after.superseded:
         return waits and state is JobState.FAILED
-    if isinstance(outcome, Released):
+    if given_back:
         return state is _CREATED
     if after.output != normal(outcome.output):
         return False
@@ -85,6 +86,8 @@ def _told(outcome: Any) -> str:
         return f"Failed({how}, {outcome.output})"
     if isinstance(outcome, Completed):
         return f"Completed({outcome.output})"
+    if isinstance(outcome, Waiting):
+        return f"Waiting({outcome.child})"
     return f"Released({outcome.delay})"
 
 

@@ -20,8 +20,10 @@ PROMPT: Final = 0.1
 PATIENCE: Final = 5.0
 """Seconds for which a worker that ends tries what the storage does not answer, at least."""
 
-DUTIES: Final = ("due_schedules", "overdue", "archive", "purge")
+DUTIES: Final = ("due_schedules", "overdue", "wake_parents", "archive", "purge")
 """What schedulers and supervisors are there for."""
+
+_HOLDING: Final = ("claim", "settle", "suspend", "beat", "leave")
 
 LAST_WORDS: Final = 18.0
 """Seconds beyond the grace: two for handlers that are interrupted, and five each for a claim that is under
@@ -117,7 +119,7 @@ def nobody_ends_unasked(event: Lived, past: Past) -> None:
             raise Broken(f"{event.node} ended by itself, and nobody had told it to stop")
 
 
-@holds("who leaves holds nothing", Answered, Invoked, number=17, verbs=("claim", "settle", "beat", "leave"))
+@holds("who leaves holds nothing", Answered, Invoked, number=17, verbs=_HOLDING)
 def who_leaves_holds_nothing(event: Answered | Invoked, past: Past) -> None:
     """A worker that says goodbye has settled or given back all that it held.
 

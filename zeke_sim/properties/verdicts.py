@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from zeke_queue.core import jsonb
 from zeke_queue.errors import NotJson
-from zeke_queue.model import Completed, Failed, JobState, Released
+from zeke_queue.model import Completed, Failed, JobState, Released, Waiting
 from zeke_sim.history import Answered, Ended, Invoked, Lived, WorkerRow
 from zeke_sim.past import MOMENT, Broken
 from zeke_sim.properties.holding import holds
@@ -34,10 +34,10 @@ _SHORT = MOMENT.total_seconds()
     Lived,
     WorkerRow,
     number=13,
-    verbs=("settle", "beat"),
+    verbs=("settle", "suspend", "beat"),
 )
 def a_settlement_says_what_the_handler_did(event: Invoked | Answered | Lived | WorkerRow, past: Past) -> None:
-    """A worker says of an attempt what its handler did: returned, failed for good or not, put it off.
+    """A worker says of an attempt what its handler did: returned, failed for good or not, put it off, waits.
 
     Of one whose time was up, that it expired. One that it gave up (as it ends, or its lease was over) it may
     give back. Of a handler that goes on it says nothing before that.
@@ -47,7 +47,7 @@ def a_settlement_says_what_the_handler_did(event: Invoked | Answered | Lived | W
             remember(event, past)
         return
     args = event.args
-    for key in ("completed", "failed", "released"):
+    for key in ("completed", "failed", "released", "waiting"):
         for outcome in args.get(key, ()):
             _judge(outcome, event, past)
 
@@ -71,7 +71,8 @@ def _judge(outcome: Any, event: Invoked, past: Past) -> None:
                 since=life.began[outcome.attempt][-1].at,
             )
     elif _claimed(outcome, event, past) and (
-        isinstance(outcome, Completed) or (isinstance(outcome, Failed) and error.get("type") not in UNBEGUN)
+        isinstance(outcome, Completed | Waiting)
+        or (isinstance(outcome, Failed) and error.get("type") not in UNBEGUN)
     ):
         raise Broken(
             f"{_shown(outcome, error)} is said of attempt {outcome.attempt}, whose handler never began",
@@ -140,6 +141,9 @@ def _is(outcome: Any, error: dict[str, Any], end: Ended, past: Past) -> Iterator
         yield isinstance(outcome, Failed) and outcome.retry_in is None and error.get("type") in UNSTORABLE
     elif kind == "Snooze":
         yield isinstance(outcome, Released) and end.asked in {None, outcome.delay}
+    elif kind == "Wait":
+        yield isinstance(outcome, Waiting) and str(outcome.child) in str(end.value)
+        yield isinstance(outcome, Failed) and str(outcome.id) in str(end.value)
     elif kind == "Fail":
         yield isinstance(outcome, Failed) and outcome.retry_in is None and error.get("type") == kind
     elif kind == "Retry":
@@ -182,6 +186,8 @@ def _shown(outcome: Any, error: dict[str, Any]) -> str:
         return f"Failed({error.get('type')}, retry in {outcome.retry_in} s)"
     if isinstance(outcome, Completed):
         return f"Completed({outcome.output})"
+    if isinstance(outcome, Waiting):
+        return f"Waiting({outcome.child})"
     return f"Released({outcome.delay})"
 
 

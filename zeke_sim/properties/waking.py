@@ -67,8 +67,9 @@ def who_sleeps_is_woken(event: Change | Invoked | Fault | End, past: Past) -> No
             sleepers.called.pop(event.node, None)
             sleepers.looks[event.node] = (sleepers.looks.get(event.node, (0.0, 0.0))[1], event.at)
     elif isinstance(event, Change) and event.table == "job":
-        row = event.after
-        if row is not None and row.state in WAITING and row.start_after <= event.now:
+        row, before = event.after, event.before
+        marked = before is not None and row is not None and before._replace(awaited=row.awaited) == row
+        if row is not None and row.state in WAITING and row.start_after <= event.now and not marked:
             _call(row, event, sleepers, past)
 
 

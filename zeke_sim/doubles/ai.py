@@ -1,0 +1,178 @@
+"""An AI that a test or a simulation writes: it answers as told, and remembers what it was asked.
+
+Who tells it nothing has answers that follow from the text alone, as the stub's do; but they count as a
+model's, so that tasks go the way that they go with one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
+
+from zeke_queue.clock import SystemClock
+from zeke_tasks.ai.answers import Briefs
+from zeke_tasks.ai.client import Answer, Embedded, Usage, to_ask, to_embed
+from zeke_tasks.ai.errors import AIError, AIMalformed
+from zeke_tasks.ai.stub import StubClient
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from pydantic import BaseModel
+
+    from zeke_tasks.ai.client import M, Prompt
+
+MODEL: Final = "scripted"
+DIMENSIONS: Final = 8
+EMBED: Final = "embed"
+"""What a call for vectors is called among prompts."""
+
+_TOKEN: Final = 4
+"""Characters that a token has, as far as anybody counts here."""
+
+_SENTENCES: Final = ("There is more to it.", "Whoever wants to know, reads on.", "That is all.")
+
+
+class Asked(NamedTuple):
+    """A call: the prompt's name, or ``embed``, the text, and when it came, by the running loop."""
+
+    what: str
+    text: str
+    at: float = 0.0
+
+
+Said: TypeAlias = "BaseModel | Mapping[str, Any] | Sequence[float] | Exception | None"
+"""An answer, its fields, a vector, what the call raises, or None for what it answers by itself."""
+
+Says: TypeAlias = "Said | Callable[[str], Said]"
+
+
+class _Lines(NamedTuple):
+    """Answers to one kind of call whose text has some words in it."""
+
+    about: str
+    answers: list[Says]
+
+
+class ScriptedAI:
+    """Answers each call with what was put for it; a ``zeke_tasks.ai.AIClient``.
+
+    ::
+
+        ai = ScriptedAI()
+        ai.put("analyze-story", AIRateLimited(30), {"why_it_matters": ["Bees dance."], "chili": 3, …})
+        ai.put("generate-brief", AIRefused("no"), about="wasps")
+
+    Of several answers each is given once, and the last one for ever.
+
+    Args:
+        model: what it calls itself.
+        stub: whether its answers count as those of no AI.
+        late: seconds that each answer takes, by the running loop: in a simulation virtual ones.
+
+    Attributes:
+        asked: the calls so far, those too that failed.
+        before: is awaited before each answer, such as to let something happen meanwhile.
+    """
+
+    def __init__(self, *, model: str = MODEL, stub: bool = False, late: float = 0.0) -> None:
+        self._model = model
+        self._stub = stub
+        self._late = late
+        self._lines: dict[str, list[_Lines]] = {}
+        self.asked: list[Asked] = []
+        self.before: Callable[[], Awaitable[None]] | None = None
+
+    def put(self, what: str, *answers: Says, about: str = "") -> None:
+        """Say what a kind of call is answered with, in place of what was said before.
+
+        Args:
+            what: the name of a prompt, or ``embed``.
+            *answers: see ``Said``, or functions that make one of the text.
+            about: only calls whose text has this in it; of two that fit, the one that was put last answers.
+        """
+        lines = [line for line in self._lines.get(what, []) if line.about != about]
+        self._lines[what] = [_Lines(about, list(answers) or [None]), *lines]
+
+    def calls(self, what: str) -> list[str]:
+        """Return the texts of the calls of a kind."""
+        return [one.text for one in self.asked if one.what == what]
+
+    async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
+        """Answer as was put; without, by the text.
+
+        Raises:
+            AIError: it was put, or the answer that was put does not fit the form.
+        """
+        text = to_ask(text)
+        said = await self._next(prompt.name, text)
+        value = await _by_itself(prompt, text, answer) if said is None else _in_form(prompt, said, answer)
+        return Answer(value, self._usage(text, len(value.model_dump_json())), stub=self._stub)
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """Return a vector for each text as was put; without, one that follows from the text.
+
+        Raises:
+            AIError: it was put.
+        """
+        vectors: list[tuple[float, ...]] = []
+        for text in to_embed(texts):
+            said = await self._next(EMBED, text)
+            if said is not None and not isinstance(said, Sequence):
+                raise TypeError(f"embed was put {type(said).__name__}; put numbers, or an error")
+            vectors.append(_vector(text) if said is None else tuple(said))
+        usage = self._usage("".join(texts), 0)
+        return Embedded(tuple(vectors), self._model, len(vectors[0]), usage, stub=self._stub)
+
+    async def _next(self, what: str, text: str) -> Said:
+        self.asked.append(Asked(what, text, asyncio.get_running_loop().time()))
+        if self.before is not None:
+            await self.before()
+        if self._late:
+            await SystemClock().sleep(self._late)
+        line = next((one for one in self._lines.get(what, []) if one.about in text), None)
+        if line is None:
+            return None
+        said = line.answers.pop(0) if len(line.answers) > 1 else line.answers[0]
+        if callable(said):
+            said = said(text)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    def _usage(self, text: str, written: int) -> Usage:
+        return Usage(self._model, len(text) // _TOKEN, written // _TOKEN, 0.0)
+
+
+def _in_form(prompt: Prompt, said: Said, form: type[M]) -> M:
+    if isinstance(said, form):
+        return said
+    if not isinstance(said, Mapping):
+        given = type(said).__name__
+        raise TypeError(f"{prompt.name} was put {given}; put a {form.__name__}, its fields, or an error")
+    try:
+        return form.model_validate(said)
+    except ValueError as error:
+        raise AIMalformed(f"the answer is no {form.__name__}: {error}") from error
+
+
+async def _by_itself(prompt: Prompt, text: str, form: type[M]) -> M:
+    """Return what follows from a text: as the stub says, in as many sentences as a model is asked for."""
+    try:
+        value = (await StubClient().ask(prompt, text, form)).value
+    except AIError as error:
+        raise TypeError(
+            f"{prompt.name} asks for a {form.__name__}, which has to be written: put it by "
+            f".put({prompt.name!r}, …)"
+        ) from error
+    if isinstance(value, Briefs):
+        more = " ".join(_SENTENCES)
+        fields = {"two_liner": f"{value.one_liner} {_SENTENCES[0]}", "elevator": f"{value.one_liner} {more}"}
+        return form.model_validate({**value.model_dump(), **fields})
+    return value
+
+
+def _vector(text: str) -> tuple[float, ...]:
+    return tuple(byte / 255 for byte in sha256(text.encode()).digest()[:DIMENSIONS])

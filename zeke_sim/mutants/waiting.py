@@ -1,0 +1,208 @@
+"""Slips in what lets jobs wait for others: sending children, suspending, waking, cancelling together."""
+
+from __future__ import annotations
+
+from zeke_sim.mutants.patching import Mutant
+
+ROWS = "zeke_queue.storage.memory.rows"
+SETTLING = "zeke_queue.storage.memory.settling"
+STORE = "zeke_queue.storage.memory.store"
+TABLES = "zeke_queue.storage.memory.tables"
+VERBS = "zeke_queue.storage.memory.verbs"
+CONTEXT = "zeke_queue.context"
+
+MUTANTS = (
+    Mutant(
+        "wakes-only-one",
+        SETTLING,
+        "        for parent in scope.waiting_for(job_id):\n",
+        "        for parent in scope.waiting_for(job_id)[:1]:\n",
+        "Of several that wait for one job only the first goes on at its end.",
+    ),
+    Mutant(
+        "wakes-at-a-retry",
+        SETTLING,
+        "        if child is None or not child.awaited or child.state not in FINAL:\n",
+        "        if child is None or not child.awaited:\n",
+        "Who waits for a job goes on when that has failed for the first time, and is to be retried.",
+    ),
+    Mutant(
+        "cancel-wakes-nobody",
+        VERBS,
+        "        self._wake(now, cancelled)\n",
+        "",
+        "Who waits for a job does not hear that it was cancelled.",
+    ),
+    Mutant(
+        "cancel-leaves-children",
+        SETTLING,
+        "            asked += (child.id for child in scope.awaited_children(job_id))\n",
+        "",
+        "The children of a job that is cancelled go on, though nobody waits for them any more.",
+    ),
+    Mutant(
+        "cancel-leaves-grandchildren",
+        SETTLING,
+        "            asked += (child.id for child in scope.awaited_children(job_id))\n",
+        "            asked += (child.id for child in scope.awaited_children(job_id) if job_id in ids)\n",
+        "The children of a job that is cancelled are, and theirs go on.",
+    ),
+    Mutant(
+        "cancel-takes-all-children",
+        TABLES,
+        "        if row.awaited and row.parent is not None and state not in FINAL:\n",
+        "        if row.parent is not None and state not in FINAL:\n",
+        "Jobs that were sent by one that is cancelled are cancelled, too, where nobody waits for them.",
+    ),
+    Mutant(
+        "cancelled-still-waits",
+        SETTLING,
+        "            row.end(state, now)\n            row.waits_for = None\n",
+        "            row.end(state, now)\n",
+        "A job that was cancelled while it waited waits on.",
+    ),
+    Mutant(
+        "wait-without-fence",
+        SETTLING,
+        "        if row is None or row.attempt != attempt:\n"
+        "            continue\n"
+        "        if row.state is not JobState.ACTIVE:\n"
+        "            released",
+        "        if row is None:\n"
+        "            continue\n"
+        "        if row.state is not JobState.ACTIVE:\n"
+        "            released",
+        "A worker that lost a job lets it wait, though another worker runs it by now.",
+    ),
+    Mutant(
+        "waits-for-what-has-ended",
+        SETTLING,
+        "        if child is not None and child.id != job_id and child.state not in FINAL:\n"
+        "            if not child.awaited:\n",
+        "        if child is not None and child.id != job_id:\n            if not child.awaited:\n",
+        "A job waits for one that ended while it was about to.",
+    ),
+    Mutant(
+        "wait-unmarked",
+        SETTLING,
+        "            if not child.awaited:\n",
+        "            if not child.awaited and child.parent == job_id:\n",
+        "The end of a job that is nobody's child is not noticed by who waits for it.",
+    ),
+    Mutant(
+        "wait-counts-as-retry",
+        SETTLING,
+        "        row.wait_for(child_id, state, now)\n",
+        "        row.wait_for(child_id, JobState.RETRY, now)\n",
+        "A job that has waited for another one has a retry less.",
+    ),
+    Mutant(
+        "wait-without-rest",
+        ROWS,
+        "        self.start_after, self.waits_for = now + A_CENTURY, child\n",
+        "        self.waits_for = child\n",
+        "A job that waits for another one is claimed at once, again and again.",
+    ),
+    Mutant(
+        "woken-still-waits",
+        ROWS,
+        "        self.start_after, self.waits_for = now, None\n",
+        "        self.start_after = now\n",
+        "A job that goes on is noted as one that waits.",
+    ),
+    Mutant(
+        "woken-in-a-century",
+        ROWS,
+        "        self.start_after, self.waits_for = now, None\n",
+        "        self.waits_for = None\n",
+        "A job that waits no more is as late as if it did.",
+    ),
+    Mutant(
+        "child-of-a-lost-job",
+        STORE,
+        "        if held is None or held.attempt != attempt:\n            raise LeaseLost(parent)\n",
+        "",
+        "A handler whose job was cancelled, or is another worker's, sends children.",
+    ),
+    Mutant(
+        "child-past-a-lock",
+        STORE,
+        "        if self._locks.any and parent is not None:\n"
+        "            await self._locks.clear(lambda: [parent, *self._locks_of_new([row])])\n",
+        "",
+        "A child is sent while its parent is being cancelled, and goes on without it.",
+    ),
+    Mutant(
+        "child-unmarked",
+        STORE,
+        "            settling.await_end(self._direct, inserted)\n",
+        "            pass\n",
+        "A job that is cancelled before it waits for its children leaves them behind.",
+    ),
+    Mutant(
+        "sweep-wakes-nobody",
+        STORE,
+        "        for row in found:\n"
+        "            parent = self._direct.change(row)\n"
+        "            parent.wake(now)\n"
+        "            self._direct.store(parent)\n",
+        "",
+        "Who was overlooked when a job ended waits for ever.",
+    ),
+    Mutant(
+        "sweep-wakes-everybody",
+        TABLES,
+        "            if child is None or child.state in FINAL:\n                yield from",
+        "            if child is not None:\n                yield from",
+        "A sweep lets jobs go on whose children have not ended.",
+    ),
+    Mutant(
+        "no-sweep-for-who-waits",
+        "zeke_queue.supervisor",
+        '            moved["wake"] += (rows := await self._storage.wake_parents(self._batch))\n',
+        '            moved["wake"] += (rows := 0)\n',
+        "No supervisor looks for those who were overlooked.",
+    ),
+    Mutant(
+        "child-sent-anew",
+        CONTEXT,
+        "        return uuid5(self.id, key)\n",
+        '        return uuid5(self.id, f"{key}/{self.attempt}")\n',
+        "Each attempt sends children of its own.",
+    ),
+    Mutant(
+        "goes-on-without-an-outcome",
+        CONTEXT,
+        "        if found.state not in FINAL:\n            raise signal\n",
+        "        if found.state not in FINAL and not found.attempt:\n            raise signal\n",
+        "A handler is told the outcome of a child that has begun, and has not ended.",
+    ),
+    Mutant(
+        "wait-is-a-failure",
+        "zeke_queue.worker.outcomes",
+        "                return Waiting(claimed.id, claimed.attempt, error.child)\n",
+        "                return None\n",
+        "A handler that waits for a child fails.",
+    ),
+    Mutant(
+        "wait-is-a-snooze",
+        "zeke_queue.worker.outcomes",
+        "                return Waiting(claimed.id, claimed.attempt, error.child)\n",
+        "                return Released(claimed.id, claimed.attempt, 1.0)\n",
+        "A handler that waits for a child runs once a second until that has ended.",
+    ),
+    Mutant(
+        "waits-dropped",
+        "zeke_queue.worker.settling",
+        "            changed |= await self._storage.suspend(waiting, again=again)\n",
+        "            changed |= {outcome.id for outcome in waiting}\n",
+        "That a job waits is not stored, and it counts as one that runs.",
+    ),
+    Mutant(
+        "fence-of-the-first-attempt",
+        "zeke_queue.worker.host",
+        "            return [await queue.storage.spawn(child, job.attempt) for child in jobs]\n",
+        "            return [await queue.storage.spawn(child, 1) for child in jobs]\n",
+        "Only a job's first attempt can send children.",
+    ),
+)

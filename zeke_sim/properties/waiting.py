@@ -1,0 +1,259 @@
+"""Jobs that wait for others: they hold nothing meanwhile, and go on when those have ended, and not before."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.model import FINAL, JobState, Waiting
+from zeke_sim.history import Answered, Change, Ended, Invoked
+from zeke_sim.past import Broken, End
+from zeke_sim.properties.holding import holds, is_end, is_send
+from zeke_sim.properties.liveness import duty_since
+from zeke_sim.properties.settling import outcomes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+    from zeke_sim.history import Event, Image
+    from zeke_sim.past import Ask, Past
+
+_CREATED, _ACTIVE, _CANCELLED = JobState.CREATED, JobState.ACTIVE, JobState.CANCELLED
+
+FAR: Final = timedelta(days=36_000)
+"""So far ahead is what waits for another job: about a century, by which nothing comes due by itself."""
+
+ROLLED_BACK: Final = 15.0
+"""Seconds after its last answer by which a transaction that does not commit has ended, and its locks."""
+
+
+@holds("who waits for another job holds nothing", Change, number=25)
+def who_waits_for_another_job_holds_nothing(event: Change, _past: Past) -> None:
+    """A job that waits for another one is created, and no worker's; nobody claims it while it waits."""
+    before, after = event.before, event.after
+    if after is None:
+        return
+    if after.waits_for is not None and (after.state is not _CREATED or after.worker is not None):
+        raise Broken(
+            f"{after.state}, of worker {after.worker}, and waits for {after.waits_for}", job=after.id
+        )
+    if after.state is _ACTIVE and before is not None and before.waits_for is not None:
+        raise Broken(f"claimed, and waits for {before.waits_for}", job=after.id)
+
+
+@holds("a wait is what was asked for", Change, number=25, steps=is_end)
+def a_wait_is_what_was_asked_for(event: Change, past: Past) -> None:
+    """Who asks to wait for another job waits for just that one; if it has ended, the job is due at once."""
+    after = event.after
+    if after is None or after.state is not _CREATED:
+        return
+    asks = outcomes(event, past)
+    if not asks:
+        return
+    differences = [_difference(ask, after, past) for ask in asks]
+    if all(differences):
+        raise Broken(differences[0] or "", job=after.id)
+
+
+def _difference(ask: Ask, after: Image, past: Past) -> str | None:
+    """Say what is not as it was asked for; None if all is."""
+    what: Any = ask.what
+    awaited = past.live.get(what.child) if isinstance(what, Waiting) and what.child != after.id else None
+    waited = None if awaited is None or awaited.state in FINAL else awaited.id
+    if after.waits_for != waited:
+        return f"it waits for {after.waits_for}, and should for {waited}"
+    if waited is None:
+        at_once = not isinstance(what, Waiting) or past.stamped(after.start_after, ask.call.invoked.at)
+        return None if at_once else f"nothing is left to wait for, and it starts at {after.start_after}"
+    if past.now is not None and after.start_after < past.now + FAR:
+        return f"it waits for {waited}, and starts at {after.start_after}"
+    return None
+
+
+@holds("nobody goes on too early", Change, number=10)
+def nobody_goes_on_too_early(event: Change, past: Past) -> None:
+    """A job that waits goes on when the other one has ended, or is gone, and is due at that moment."""
+    before, after = event.before, event.after
+    if before is None or after is None or before.waits_for is None or after.state is not _CREATED:
+        return
+    if after.waits_for == before.waits_for:
+        if after.start_after != before.start_after:
+            raise Broken(f"it waits for {after.waits_for}, and starts at {after.start_after}", job=after.id)
+        return
+    child = past.live.get(before.waits_for)
+    if after.waits_for is not None or (child is not None and child.state not in FINAL):
+        state = "gone" if child is None else child.state
+        raise Broken(f"it waited for {before.waits_for}, which is {state}, and goes on", job=after.id)
+    calls = [call.invoked.at for call in past.causes(event)]
+    if calls and not past.stamped(after.start_after, min(calls)):
+        raise Broken(f"it goes on at {past.now}, and starts at {after.start_after}", job=after.id)
+
+
+class _Waits:
+    """Who waits for whom, whose end was seen when, and whose children were sent as such.
+
+    Attributes:
+        parents: who waits for a job, and since when.
+        ended: when a job ended, or went.
+        children: of a job, those that it asked to have sent, to wait for them.
+        went_on: since when the job of the latest change had waited in vain, if it waits no more.
+    """
+
+    def __init__(self) -> None:
+        self.parents: dict[UUID, dict[UUID, float]] = {}
+        self.ended: dict[UUID, float] = {}
+        self.children: dict[UUID, dict[UUID, None]] = {}
+        self.went_on: float | None = None
+        self._latest: Event | None = None
+
+    def see(self, event: Change | Invoked) -> None:
+        """Take note of an event, for whichever of the properties is asked first."""
+        if self._latest is event:
+            return
+        self._latest, self.went_on = event, None
+        if isinstance(event, Invoked):
+            child = event.args["child"]
+            self.children.setdefault(child.parent, {})[child.id] = None
+        elif event.table == "job" and (row := event.after or event.before) is not None:
+            self._change(row.id, event)
+
+    def _change(self, job: UUID, event: Change) -> None:
+        was = None if event.before is None else event.before.waits_for
+        now = None if event.after is None else event.after.waits_for
+        if was is not None and was != now:
+            self.went_on = dict(self.in_vain(was)).get(job)
+            self.parents.get(was, {}).pop(job, None)
+        if now is not None and was != now:
+            self.parents.setdefault(now, {})[job] = event.at
+        if event.after is None or event.after.state in FINAL:
+            self.ended.setdefault(job, event.at)
+        else:
+            self.ended.pop(job, None)
+
+    def in_vain(self, child: UUID) -> Iterator[tuple[UUID, float]]:
+        """Yield who waits for a job that has ended, or is gone, and since when in vain."""
+        ended = self.ended.get(child)
+        if ended is not None:
+            for parent, since in self.parents.get(child, {}).items():
+                yield parent, max(since, ended)
+
+
+_ENDING: Final = ("settle", "suspend", "cancel", "commit")
+
+
+@holds("the end of a job wakes who waits for it", Change, Answered, number=16, verbs=_ENDING)
+def the_end_of_a_job_wakes_who_waits_for_it(event: Change | Answered, past: Past) -> None:
+    """When it is answered that a job has ended, nobody waits for it any more.
+
+    But for who was passed over, since a transaction that cancels it may have had it locked.
+    """
+    waits = past.of("waits", _Waits)
+    if isinstance(event, Change):
+        waits.see(event)
+        return
+    ended = [row.id for row in _did(event, past) if row.state in FINAL]
+    for parent, since in (found for job in ended for found in waits.in_vain(job)):
+        if _locked_until(parent, past) < since:
+            raise Broken(f"it waits for a job that ended at {since:.3f} s", job=parent, since=since)
+
+
+def _did(event: Answered, past: Past) -> Iterator[Image]:
+    """Yield the rows that a call, or the transaction that it commits, has changed, once that is certain."""
+    call = past.calls[event.call]
+    if event.outcome != "ok" or (call.invoked.transaction is not None and event.verb != "commit"):
+        return
+    number = call.invoked.transaction
+    for one in [call] if number is None else past.transactions[number]:
+        for change in one.did:
+            if change.after is not None:
+                yield change.after
+
+
+def _locked_until(job: UUID, past: Past) -> float:
+    """Return until when transactions that cancel a job, or whose child it is, may have it locked."""
+    until, family = -1.0, {job, *past.ancestors(job)}
+    for calls in past.transactions.values():
+        if any(not family.isdisjoint(call.invoked.args.get("ids", ())) for call in calls):
+            last = calls[-1]
+            ended = past.at if last.answered is None else last.answered.at
+            until = max(until, ended if last.invoked.verb == "commit" else ended + ROLLED_BACK)
+    return until
+
+
+@holds("nobody waits for a job that has ended", Change, End, number=17)
+def nobody_waits_for_a_job_that_has_ended(event: Change | End, past: Past) -> None:
+    """When nothing fails any more, who waits for a job that has ended, or is gone, goes on within a sweep."""
+    waits = past.of("waits", _Waits)
+    if isinstance(event, End):
+        for child in list(waits.parents):
+            for parent, since in waits.in_vain(child):
+                _goes_on(parent, since, past)
+        return
+    waits.see(event)
+    if waits.went_on is not None and event.before is not None:
+        _goes_on(event.before.id, waits.went_on, past)
+
+
+def _goes_on(job: UUID, since: float, past: Past) -> None:
+    swept = duty_since("wake_parents", past)
+    if swept is None:
+        return
+    rules = past.rules
+    due = max(since, swept, _locked_until(job, past)) + rules.sweep * (1 + rules.drift) + rules.slack
+    if past.at > due:
+        raise Broken(
+            f"it waits for a job that ended at {since:.3f} s, until {past.at:.3f} s, sweeps being"
+            f" {rules.sweep} s apart",
+            job=job,
+            since=since,
+        )
+
+
+@holds("children end with their parent", Invoked, Answered, number=14, verbs=("spawn", "cancel", "commit"))
+def children_end_with_their_parent(event: Invoked | Answered, past: Past) -> None:
+    """When it is answered that a job was cancelled, so were the children that it had sent to wait for.
+
+    Whether or not it has come to wait for them; and those that had ended stay as they are.
+    """
+    waits = past.of("waits", _Waits)
+    if isinstance(event, Invoked):
+        if event.verb == "spawn":
+            waits.see(event)
+        return
+    for row in _did(event, past):
+        if row.state is not _CANCELLED:
+            continue
+        at = past.lives[row.id].since if past.live.get(row.id) == row else past.calls[event.call].invoked.at
+        for child in waits.children.get(row.id, ()):
+            rows = list(past.lives[child].between(at, event.at))
+            if all(one is not None and one.state not in FINAL for one in rows):
+                raise Broken(f"its parent {row.id} was cancelled, and it was not", job=child, since=at)
+
+
+@holds("who has lost nothing is not told so", Ended, number=4)
+def who_has_lost_nothing_is_not_told_so(event: Ended, past: Past) -> None:
+    """A handler is refused what only the holder of its job may do, only once the job was lost."""
+    if event.how != "raised" or not str(event.value).startswith("LeaseLost:"):
+        return
+    life = past.lives[event.job]
+    began = life.began[event.attempt][-1].at
+    rows = list(life.between(began, event.at))
+    if all(row is not None and row.state is _ACTIVE and row.attempt == event.attempt for row in rows):
+        raise Broken(
+            f"attempt {event.attempt} is told that its job is lost, and holds it since {began:.3f} s",
+            job=event.job,
+            since=began,
+        )
+
+
+@holds("a lost job has no more children", Change, number=4, steps=is_send)
+def a_lost_job_has_no_more_children(event: Change, past: Past) -> None:
+    """A child that is to be waited for is sent only while its parent runs, in the attempt that asks."""
+    row, causes = event.after, past.causes(event)
+    if row is None or row.parent is None or not causes or causes[0].invoked.verb != "spawn":
+        return
+    attempt, parent = causes[0].invoked.args["attempt"], past.live.get(row.parent)
+    if parent is None or parent.state is not _ACTIVE or parent.attempt != attempt:
+        stands = "gone" if parent is None else f"{parent.state}, attempt {parent.attempt}"
+        raise Broken(f"sent by attempt {attempt} of {row.parent}, which is {stands}", job=row.id)
