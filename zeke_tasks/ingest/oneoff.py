@@ -46,10 +46,10 @@ async def ingest_oneoff(payload: IngestOneoff, job: JobContext) -> dict[str, Any
         priority = PRIORITIES[payload.priority]
         await send_to_be_read(transaction, job, [*new, *forgotten], priority=priority)
         known = await _known(rows, source, item_id(source.id, page.external_id))
-    told = {"url": place, "new": bool(new), **known}
+    told = {"new": bool(new), "status": known["status"], "priority": payload.priority}
     requested_by = str(payload.requested_by) if payload.requested_by else None
-    job.logger.info("page taken in", requestedBy=requested_by, priority=payload.priority, **_shown(told))
-    return told
+    job.logger.info("page taken in", url=place, requestedBy=requested_by, **told)
+    return {"url": place, "new": bool(new), **known}
 
 
 def place_of(url: str) -> str:
@@ -89,8 +89,3 @@ async def _known(rows: Rows, source: Source, key: UUID) -> dict[str, Any]:
         "error": item.error,
         "storyId": story.id if story else None,
     }
-
-
-def _shown(told: dict[str, Any]) -> dict[str, Any]:
-    """Return values as a log line takes them."""
-    return {name: str(value) if isinstance(value, UUID) else value for name, value in told.items()}
