@@ -34,6 +34,7 @@ BEGINNINGS: Final = (
     *beginnings.BEGINNINGS,
     *beginnings_feeds.BEGINNINGS,
     *beginnings_ingest.BEGINNINGS,
+    *beginnings_ingest.BEGINNINGS,
     *beginnings_playbook.BEGINNINGS,
 )
 
