@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel, Field, ValidationError
@@ -14,11 +15,12 @@ from zeke_tasks.ingest.checks import checking, record_failure, record_success
 from zeke_tasks.ingest.videos import item_of, video_of
 from zeke_tasks.payloads import IngestSource
 from zeke_tasks.store.model import SourceType, item_id
-from zeke_tasks.stories.items import work_off
+from zeke_tasks.stories.items import NotYet, work_off
 from zeke_tasks.stories.read import read_video
 from zeke_tasks.web import Permanent, WebError
 from zeke_tasks.youtube import (
     Duration,
+    NotOutYet,
     Order,
     channel_error,
     channel_feed_url,
@@ -26,7 +28,7 @@ from zeke_tasks.youtube import (
     newest,
     parse_channel_feed,
 )
-from zeke_tasks.youtube.channels import NEWEST, is_youtube
+from zeke_tasks.youtube.channels import NEWEST, RECENT, is_youtube
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +41,9 @@ if TYPE_CHECKING:
     from zeke_tasks.youtube import Video, YouTube
 
 tasks = Catalog()
+
+CAPTIONS_WITHIN: Final = timedelta(hours=12)
+"""How long after a video was published its captions are waited for."""
 
 TYPES: Final = (SourceType.YOUTUBE_CHANNEL, SourceType.YOUTUBE_SEARCH)
 
@@ -74,8 +79,9 @@ class Found:
 async def ingest_from_youtube(payload: IngestSource, job: JobContext) -> dict[str, Any]:
     """Find what is new in a channel or a search, and turn each video into a story.
 
-    The text of a video has its captions. One without captions is told by what its author wrote below it, if
-    there is anything: captions that come later are not waited for.
+    The text of a video has its captions, which a machine writes down some time after it was published: each
+    check looks for them until half a day has gone by. After that, a video without captions is told by what
+    its author wrote below it, if there is anything.
     """
     context = context_of(job)
     async with job.transaction() as transaction:
@@ -212,9 +218,21 @@ async def _record(job: JobContext, source: Source, found: Found) -> tuple[list[U
 
 
 async def _read(context: Context, youtube: YouTube, item: RawItem) -> Reading | None:
-    """Get a video's captions, and return its text; None if it says nothing."""
-    video = video_of(item)
-    captions = await youtube.captions.captions(video.id)
+    """Get a video's captions, and return its text; None if it says nothing.
+
+    Raises:
+        NotYet: it is still to come, or its captions may be.
+    """
+    video, now = video_of(item), context.clock.now()
+    age = now - (video.published_at or datetime.min.replace(tzinfo=UTC))
+    try:
+        captions = await youtube.captions.captions(video.id)
+    except NotOutYet as error:
+        if age < RECENT:
+            raise NotYet(str(error)) from error
+        raise
+    if captions is None and age < CAPTIONS_WITHIN:
+        raise NotYet("Its captions may still come")
     if not video.description and not (captions and captions.text):
         return None
     return await read(context.compute, video.url, read_video, video, captions)

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     from zeke_tasks.store.repository import Rows
 
     Reads = Callable[[RawItem], Awaitable[Reading | None]]
-    """Reads an item; None if there is no text. What it raises is `work_off`'s to judge."""
+    """Reads an item; None if there is no text. What it raises, `NotYet` too, is `work_off`'s to judge."""
+
+
+class NotYet(Exception):
+    """There is nothing to read of an item yet. It stays as it was, for whoever checks its source next."""
+
 
 AT_ONCE: Final = 4
 """Items of one job that are read at once; how many requests one host gets is the web client's business."""
@@ -105,6 +110,9 @@ async def _finish(job: JobContext, item: RawItem, reads: Reads) -> Exception | N
     """Read one item and write down what came of it; returns the error that left it to be tried again."""
     try:
         reading = await reads(item)
+    except NotYet as reason:
+        job.logger.info("item put off", rawItemId=str(item.id), url=item.url, reason=str(reason))
+        return None
     except Permanent as error:
         await _settle(job, item, ItemStatus.FAILED, str(error))
         return None

@@ -37,7 +37,7 @@ from zeke_tasks.web.libraries import is_of_this_machine
 from zeke_tasks.web.politeness import Turns
 from zeke_tasks.web.text import one_line, printable
 from zeke_tasks.web.urls import parse_http_url
-from zeke_tasks.youtube.model import Captions, Cue, is_video_id, watch_url
+from zeke_tasks.youtube.model import Captions, Cue, NotOutYet, is_video_id, watch_url
 
 LANGUAGES: Final = ("en",)
 """What is read if a video has it; else what it has."""
@@ -113,6 +113,7 @@ class YouTubeCaptions:
         """Return a video's captions, or None if it has none.
 
         Raises:
+            NotOutYet: the video is a premiere or a live event that is still to come, or goes on.
             Transient: YouTube does not answer, blocks us, or answers what the library doesn't understand,
                 which a new version of it may.
             Permanent: there is no such video, or it is shown to some only.
@@ -206,5 +207,5 @@ def _unplayable(url: str, error: VideoUnplayable) -> WebError:
     reason = one_line(" ".join([error.reason or "no reason given", *error.sub_reasons]))
     said = f"the video can't be played: {reason}"
     if any(word in reason.lower() for word in ("live event", "premiere", "begin")):
-        return Transient(url, said, retry_after=BLOCKED)
+        return NotOutYet(url, said, retry_after=BLOCKED)
     return Permanent(url, said)

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Final, Literal, Protocol
 from urllib.parse import parse_qs
 
-from zeke_tasks.web.errors import UrlRefused
+from zeke_tasks.web.errors import Transient, UrlRefused
 from zeke_tasks.web.text import one_line
 from zeke_tasks.web.urls import parse_http_url
 
@@ -109,6 +109,10 @@ class Captions:
         return "\n\n".join(blocks) + "\n"
 
 
+class NotOutYet(Transient):
+    """A video is still to come, or goes on: a premiere, a live event. It can be watched when it is over."""
+
+
 class CaptionSource(Protocol):
     """Who knows what is said in a video."""
 
@@ -116,6 +120,7 @@ class CaptionSource(Protocol):
         """Return a video's captions, or None if it has none.
 
         Raises:
+            NotOutYet: the video is still to come.
             Transient: it may work later; nobody answered, or it refuses to for now.
             Permanent: there is no such video, or it is shown to some only.
         """

@@ -21,7 +21,7 @@ from zeke_tasks.ingest.videos import item_of, video_of
 from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.model import HealthStatus, ItemStatus, Kind, SourceType
 from zeke_tasks.web import Permanent, Transient
-from zeke_tasks.youtube import YouTube, video_text
+from zeke_tasks.youtube import NotOutYet, YouTube, video_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -215,7 +215,7 @@ async def test_a_video_without_captions_is_told_by_what_its_author_wrote(
     jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
 ) -> None:
     source = await _channel(jobs)
-    told, silent = _listed(jobs, 2)
+    told, silent = _listed(jobs, 3)[1:]
     silent = replace(silent, description="")
     _put(web, [told, silent])
     captions.put(told.id, None)
@@ -227,6 +227,50 @@ async def test_a_video_without_captions_is_told_by_what_its_author_wrote(
     assert content is not None
     assert (content.text, content.transcript_vtt) == (video_text(told, None), None)
     assert items[silent.id].status is ItemStatus.NO_TEXT
+
+
+async def test_captions_are_waited_for_until_half_a_day_has_gone_by(
+    jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
+) -> None:
+    source = await _channel(jobs)
+    late, never = (replace(one, published_at=jobs.domain.clock.now()) for one in _listed(jobs, 2))
+    told = fetched(FEED, channel_feed("The Bees", [late, never]).decode(), etag='"1"')
+    web.put(FEED, told, fetched(FEED, not_modified=True, etag='"1"'))
+    captions.put(late.id, None)
+    captions.put(never.id, None)
+    assert (await _ingest(jobs, source))["items"] == {"pending": 2}
+    spoken = await ScriptedCaptions().captions(late.id)
+    captions.put(late.id, spoken)
+    jobs.domain.clock.advance(6 * HOUR)
+    assert (await _ingest(jobs, source))["items"] == {"processed": 1, "pending": 1}
+    jobs.domain.clock.advance(6 * HOUR)
+    assert (await _ingest(jobs, source))["items"] == {"processed": 1}
+    items = await _items(jobs, source)
+    async with jobs.domain.rows() as rows:
+        contents = [await rows.content(items[one.id].id) for one in (late, never)]
+    assert [content and content.text for content in contents] == [
+        video_text(late, spoken),
+        video_text(never, None),
+    ]
+    assert {item.attempts for item in items.values()} == {1}
+
+
+async def test_a_video_that_is_still_to_come_is_looked_at_with_each_check_for_a_week(
+    jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
+) -> None:
+    source = await _channel(jobs)
+    (premiere,) = _listed(jobs, 1)
+    told = fetched(FEED, channel_feed("The Bees", [premiere]).decode(), etag='"1"')
+    web.put(FEED, told, fetched(FEED, not_modified=True, etag='"1"'))
+    captions.put(premiere.id, NotOutYet(premiere.url, "a premiere", retry_after=3600))
+    for _ in range(3):
+        assert (await _ingest(jobs, source))["items"] == {"pending": 1}
+        jobs.domain.clock.advance(48 * HOUR)
+    jobs.domain.clock.advance(48 * HOUR)
+    assert (await _items(jobs, source))[premiere.id].attempts == 0
+    with pytest.raises(Retry, match="a premiere"):
+        await _ingest(jobs, source)
+    assert (await _items(jobs, source))[premiere.id].attempts == 1
 
 
 async def test_captions_that_can_not_be_got_now_leave_their_video_to_be_tried_again(

@@ -14,7 +14,7 @@ from requests.models import Response
 
 from tests.clocks import FrozenClock
 from zeke_tasks.web import Permanent, Transient
-from zeke_tasks.youtube import Captions, Cue, watch_url
+from zeke_tasks.youtube import Captions, Cue, NotOutYet, watch_url
 from zeke_tasks.youtube import captions as module
 from zeke_tasks.youtube.captions import BLOCKED, GAP, TIMEOUT, HostRefused, YouTubeCaptions, YouTubeSession
 
@@ -194,6 +194,17 @@ async def test_what_may_be_otherwise_later_is_tried_again(
     with pytest.raises(Transient, match=rf"(?i){reason}") as raised:
         await source(scripted).captions(ID)
     assert (raised.value.url, raised.value.retry_after) == (URL, wait)
+
+
+@pytest.mark.parametrize(
+    "reason", ["This live event will begin in 2 hours.", "Premieres in 3 days", "Begins soon"]
+)
+async def test_a_video_that_is_still_to_come_is_known_from_one_that_fails(reason: str) -> None:
+    with pytest.raises(NotOutYet):
+        await source(youtube(played=unplayable("LIVE_STREAM_OFFLINE", reason))).captions(ID)
+    with pytest.raises(Transient) as raised:
+        await source(youtube(watch=Answer(status=500))).captions(ID)
+    assert not isinstance(raised.value, NotOutYet)
 
 
 async def test_what_this_machine_lacks_is_said_as_it_is() -> None:
