@@ -41,7 +41,7 @@ class Finding:
     def outcome(self) -> str:
         """What became of the item, in a few words."""
         if self.item.status is ItemStatus.NO_TEXT:
-            return "no text was found on the page"
+            return "no text was found on the page" if self.item.url else "it has no text"
         if self.item.status is ItemStatus.PENDING:
             return f"not yet: {self.item.error}" if self.item.error else "not yet"
         return self.item.error or self.item.status.value

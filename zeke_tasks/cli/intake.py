@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from zeke_queue.cli.render import print_json
+from zeke_queue.errors import BadOption
+from zeke_queue.model import FINAL, JobState
 from zeke_tasks.cli.session import EmbeddedOption, extras, on_database, progress_console
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zeke_queue.cli.session import Options
     from zeke_queue.config import Settings
-    from zeke_tasks.ingest.command import Ingested
-    from zeke_tasks.report import Finding
+    from zeke_queue.model import Job
+    from zeke_tasks.report import Finding, Outcome
+    from zeke_tasks.store.analysis import Spending
+    from zeke_tasks.stories.view import StoryView
 
 TimeoutOption = Annotated[
     float, typer.Option(metavar="SECONDS", min=1.0, help="Wait for the result that long at most.")
@@ -41,43 +48,97 @@ def ingest(
             urls, settings, allow_private=allow_private, timeout=timeout, console=progress_console()
         )
         if options.json:
-            print_json(_value(came))
+            outcomes = [asdict(outcome) for outcome in came.outcomes]
+            print_json({"urls": outcomes, "items": _items_value(came.found, came.stories)})
         else:
-            _show(came)
+            _show(came.found, came.stories, came.spent)
+            # What became of an article stands with its URL.
+            from_feeds = [finding for finding in came.found if finding.source.type == "rss"]
+            told = [job for job in came.jobs if job.name not in ("ingest-source", "fetch-content")]
+            _show_tables(from_feeds, told, came.outcomes)
         return 1 if any(outcome.error for outcome in came.outcomes) else 0
 
     on_database(context, command, embedded=embedded)
 
 
-def _show(came: Ingested) -> None:
-    """Print what was found, for people."""
+def upload(
+    context: typer.Context,
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE",
+            help="Text, Markdown, HTML or PDF, or items as JSON or JSONL.",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+        ),
+    ],
+    *,
+    source: Annotated[
+        str, typer.Option(metavar="NAME", help="What they come from; it is made if there is none.")
+    ] = "Uploads",
+    embedded: EmbeddedOption = False,
+    timeout: TimeoutOption = 120.0,
+) -> None:
+    """Take in files of your own, and show the stories that they tell, in few words each.
+
+    An item of a JSON file has externalId, and text or url, and may have title and metadata.
+    """
+    if not source.strip():
+        raise BadOption("--source: the name is empty; give the source one, or leave the option out.")
+
+    async def command(options: Options, settings: Settings) -> int:
+        from zeke_tasks.ingest.uploading import upload as take_in  # noqa: PLC0415 - see the package
+
+        came = await take_in(
+            files, settings, source_name=source.strip(), timeout=timeout, console=progress_console()
+        )
+        untold = [finding for finding in came.found if finding.story is None]
+        lost = [job for job in came.jobs if job.state in FINAL and job.state is not JobState.COMPLETED]
+        if options.json:
+            about = {"id": came.source.id, "name": came.source.name}
+            print_json({"source": about, "items": _items_value(came.found, came.stories)})
+        else:
+            _show(came.found, came.stories, came.spent)
+            _show_tables(came.found, lost)
+        return 1 if untold or lost else 0
+
+    on_database(context, command, embedded=embedded)
+
+
+def _show(found: Sequence[Finding], stories: Sequence[StoryView], spent: Sequence[Spending]) -> None:
+    """Print stories for people, and who told them."""
+    from zeke_tasks.report import carriers, wide_console  # noqa: PLC0415 - see the package
+    from zeke_tasks.telling import tell_stories, tell_who_said_it  # noqa: PLC0415
+
+    if stories:
+        out = wide_console()
+        tell_stories(out, stories, carriers(found))
+        out.print()
+        tell_who_said_it(out, stories, spent)
+        out.print()
+
+
+def _show_tables(found: Sequence[Finding], lost: Sequence[Job], outcomes: Sequence[Outcome] = ()) -> None:
+    """Print what was not read, which jobs failed, and what became of URLs."""
     from zeke_tasks.report import (  # noqa: PLC0415 - see the package
-        carriers,
         failed_jobs_table,
         failures_table,
         urls_table,
         wide_console,
     )
-    from zeke_tasks.store.model import SourceType  # noqa: PLC0415
-    from zeke_tasks.telling import tell_stories, tell_who_said_it  # noqa: PLC0415
 
-    out = wide_console()
-    if came.stories:
-        tell_stories(out, came.stories, carriers(came.found))
-        out.print()
-        tell_who_said_it(out, came.stories, came.spent)
-        out.print()
-    from_feeds = [finding for finding in came.found if finding.source.type is SourceType.RSS]
-    told = [job for job in came.jobs if job.name not in ("ingest-source", "fetch-content")]
-    for table in (failures_table(from_feeds), failed_jobs_table(told), urls_table(came.outcomes)):
+    tables = [failures_table(found), failed_jobs_table(lost), urls_table(outcomes) if outcomes else None]
+    for table in tables:
         if table is not None:
-            out.print(table)
+            wide_console().print(table)
 
 
-def _value(came: Ingested) -> dict[str, Any]:
+def _items_value(found: Sequence[Finding], stories: Sequence[StoryView]) -> list[dict[str, Any]]:
+    """Return items as programs are told them, each with the brief of its story."""
     from zeke_tasks.stories.view import brief_value  # noqa: PLC0415 - see the package
 
-    briefs = {seen.story.id: brief_value(seen) for seen in came.stories}
+    briefs = {seen.story.id: brief_value(seen) for seen in stories}
 
     def item(finding: Finding) -> dict[str, Any]:
         story = finding.story
@@ -93,7 +154,4 @@ def _value(came: Ingested) -> dict[str, Any]:
             "brief": briefs.get(story.id) if story else None,
         }
 
-    return {
-        "urls": [asdict(outcome) for outcome in came.outcomes],
-        "items": [item(finding) for finding in came.found],
-    }
+    return [item(finding) for finding in found]

@@ -109,10 +109,12 @@ def _wanted(
         raise BadOption(f"--type: {kind!r} is no type that is read by its url; give {' or '.join(READ)}.")
     if not 1 <= every <= HOURS_MAX:
         raise BadOption(f"--every: {every} is out of range; give hours from 1 to {HOURS_MAX}.")
+    if name is not None and not name.strip():
+        raise BadOption("--name: it is empty; give the source one, or leave the option out.")
     if authority is not None and not 0 <= authority <= 1:
         raise BadOption(f"--authority: {authority:g} is out of range; give a number from 0 to 1.")
     new = NewSource(
-        SourceType(kind), name or host, place, authority_score=authority, check_frequency_hours=every
+        SourceType(kind), (name or host).strip(), place, authority_score=authority, check_frequency_hours=every
     )
     return Ids(SystemClock(), SystemEntropy())(), new
 

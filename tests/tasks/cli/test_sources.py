@@ -1,0 +1,105 @@
+"""``zeke sources``: added, listed, looked after, paused."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zeke_tasks.store.model import HealthStatus
+
+if TYPE_CHECKING:
+    from tests.tasks.cli.conftest import Zeke
+    from tests.tasks.domain import Domain
+
+FEED = "https://a.example/feed.xml"
+
+
+async def test_a_source_is_added_once(zeke: Zeke) -> None:
+    given = ("sources", "add", FEED, "--name", "A blog", "--every", "6", "--authority", "0.9")
+    first, again = await zeke.json(*given), await zeke.json("sources", "add", f"{FEED}#top")
+    assert (first["added"], again["added"]) == (True, False)
+    assert first["id"] == again["id"]
+    (listed,) = await zeke.json("sources", "list")
+    told = {name: listed[name] for name in ("type", "name", "url", "checkFrequencyHours", "authorityScore")}
+    assert told == {
+        "type": "rss",
+        "name": "A blog",
+        "url": FEED,
+        "checkFrequencyHours": 6,
+        "authorityScore": 0.9,
+    }
+
+
+async def test_a_channel_is_known_by_its_host_and_a_name_is_found_if_none_is_given(zeke: Zeke) -> None:
+    await zeke.good("sources", "add", "https://www.youtube.com/@someone")
+    (listed,) = await zeke.json("sources", "list")
+    assert (listed["type"], listed["name"]) == ("youtube_channel", "www.youtube.com")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        (("ftp://a.example/feed",), "URL"),
+        (("notaurl",), "URL"),
+        ((FEED, "--every", "0"), "--every"),
+        ((FEED, "--every", "9000"), "--every"),
+        ((FEED, "--authority", "1.5"), "--authority"),
+        ((FEED, "--authority", "nan"), "--authority"),
+        ((FEED, "--type", "manual"), "--type"),
+        ((FEED, "--name", " "), "--name"),
+    ],
+)
+async def test_what_can_t_be_added_is_refused_with_the_option(
+    zeke: Zeke, wrong: tuple[str, ...], named: str
+) -> None:
+    assert f"zeke: {named}: " in await zeke.fails("sources", "add", *wrong, code=2)
+    assert await zeke.json("sources", "list") == []
+
+
+async def test_health_says_how_the_last_check_went(zeke: Zeke, on_postgres: Domain) -> None:
+    well, ill, new = [await on_postgres.source(f"https://{n}.example/", name=n) for n in ("a", "b", "c")]
+    async with on_postgres.rows() as rows:
+        await rows.record_success(
+            well.id, next_check_in=60, etag=None, last_modified=None, status=HealthStatus.OK
+        )
+        await rows.record_failure(ill.id, next_check_in=60, message="the server \x1b[31manswered 500")
+    shown = (await zeke.good("sources", "health")).splitlines()
+    assert [line.split()[1:3] for line in shown[1:]] == [["a", "ok"], ["b", "error"], ["c", "unchecked"]]
+    assert "the server [31manswered 500" in shown[2]
+    known = {one["id"]: one["health"] for one in await zeke.json("sources", "health")}
+    assert known[str(ill.id)]["status"] == "error"
+    assert known[str(new.id)] is None
+
+
+async def test_ids_are_shown_as_long_as_it_takes_to_tell_them_apart(zeke: Zeke, on_postgres: Domain) -> None:
+    # They were made in the same second, and begin with the time.
+    made = [await on_postgres.source(f"https://{n}.example/", name=str(n)) for n in range(3)]
+    shown = [line.split()[0] for line in (await zeke.good("sources", "list")).splitlines()[1:]]
+    assert len(set(shown)) == 3
+    await zeke.good("sources", "pause", shown[1])
+    paused = [one["name"] for one in await zeke.json("sources", "list") if not one["active"]]
+    assert paused == [made[1].name]
+
+
+async def test_a_source_is_paused_and_resumed(zeke: Zeke, on_postgres: Domain) -> None:
+    source = await on_postgres.source()
+    assert "is paused; " in await zeke.good("sources", "pause", str(source.id))
+    assert "is paused already" in await zeke.good("sources", "pause", str(source.id))
+    assert "paused" in await zeke.good("sources", "list")
+    assert "paused" in await zeke.good("sources", "health")
+    resumed = await zeke.json("sources", "resume", str(source.id)[:12])
+    assert resumed == {"id": str(source.id), "name": "A feed", "active": True, "changed": True}
+
+
+async def test_what_names_no_source_is_refused_in_words(zeke: Zeke, on_postgres: Domain) -> None:
+    await on_postgres.source()
+    assert "zeke sources list" in await zeke.fails("sources", "pause", "blog", code=2)
+    assert "'ff'" in await zeke.fails("sources", "resume", "ff", code=1)
+    nobody = "00000000-0000-0000-0000-000000000000"
+    assert nobody in await zeke.fails("sources", "pause", nobody, code=1)
+
+
+async def test_without_sources_it_says_how_to_add_one(zeke: Zeke) -> None:
+    assert "zeke sources add URL" in await zeke.good("sources", "list")
+    assert "zeke sources add URL" in await zeke.good("sources", "health")

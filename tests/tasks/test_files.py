@@ -1,0 +1,100 @@
+"""What a user's files hold, and why one can't be read."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from tests.tasks.pdfs import pdf
+from tests.tasks.scripted_web import page
+from zeke_queue.errors import UsageError
+from zeke_queue.task import PAYLOAD_CAP
+from zeke_tasks.ingest.files import chunks, read_file
+from zeke_tasks.payloads import IngestFromUpload, UploadedItem
+
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
+NOTES = "Some remarks first.\n\n# Queues in tables #\n\nA queue in a table is enough for most teams.\n"
+ITEMS = [
+    {"externalId": "1", "title": "Bees", "text": "Bees make honey.", "metadata": {"a": 1}},
+    {"externalId": "2", "url": "https://a.example/birds"},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "title", "words"),
+    [
+        ("notes.md", NOTES.encode(), "Queues in tables", "enough for most teams"),
+        ("notes.txt", "Käse.".encode("utf-16"), "notes", "Käse."),
+        ("notes", "Käse.".encode("cp1252"), "notes", "Käse."),
+        ("bees.html", page("Bees", "bees").encode(), "Bees", "bees"),
+        ("bees", page("Bees", "bees").encode(), "Bees", "bees"),
+        ("paper.pdf", pdf(["Birds sing."]), "paper", "Birds sing."),
+        ("paper", pdf(["Birds sing."], info={"Title": "Of birds"}), "Of birds", "Birds sing."),
+    ],
+)
+def test_a_document_is_one_item_with_its_text(name: str, body: bytes, title: str, words: str) -> None:
+    (item,) = read_file(name, body, NOW)
+    assert item.title == title
+    assert words in (item.text or "")
+    # Whatever its file is called, it is the same item.
+    assert item.external_id == read_file(f"other-{name}", body, NOW)[0].external_id
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("items.json", json.dumps(ITEMS)),
+        ("items.json", json.dumps({"items": ITEMS})),
+        ("items.jsonl", "\n\n".join(map(json.dumps, ITEMS))),
+        ("ITEMS.NDJSON", "\n".join(map(json.dumps, ITEMS))),
+    ],
+)
+def test_items_are_those_of_the_task(name: str, text: str) -> None:
+    assert read_file(name, text.encode(), NOW) == [UploadedItem.model_validate(item) for item in ITEMS]
+
+
+def test_a_single_object_is_an_item() -> None:
+    assert len(read_file("item.json", json.dumps(ITEMS[0]).encode(), NOW)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "words"),
+    [
+        ("a.json", b"{", "a.json is no JSON"),
+        ("a.json", b"[" * 100_000, "a.json is no JSON"),
+        ("a.json", b"[]", "holds no items"),
+        ("a.json", b'[{"externalId": "1"}, 7]', "item 2: the item: "),
+        ("a.jsonl", b'{"externalId": "1"}\n\n{"text": "b"}', "line 3: externalId: "),
+        ("a.jsonl", b'{"externalId": "1"}\n{', "line 2 is no JSON"),
+        ("a.txt", b" \n", "has no text"),
+        ("a.txt", bytes(range(256)) * 8, "is no text: give text, Markdown"),
+        ("a.html", b"<html><body></body></html>", "has no text"),
+        ("a.pdf", b"%PDF-1.7 broken", "a.pdf: "),
+    ],
+)
+def test_what_can_t_be_read_is_said_with_its_place(name: str, body: bytes, words: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        read_file(name, body, NOW)
+    assert words in str(refused.value)
+    assert "Nothing was uploaded" in str(refused.value)
+
+
+def _item(number: int, text: str) -> UploadedItem:
+    return UploadedItem(external_id=str(number), text=text)
+
+
+def test_items_are_parted_into_what_a_job_takes() -> None:
+    items = [_item(number, "é" * 100_000) for number in range(12)]
+    parts = chunks(items, ["a.json"] * 12)
+    assert [item for part in parts for item in part] == items
+    assert len(parts) == 3
+    for part in parts:
+        payload = IngestFromUpload(source_id="00000000-0000-0000-0000-000000000001", items=part)  # type: ignore[arg-type]
+        assert len(payload.model_dump_json(by_alias=True).encode()) <= PAYLOAD_CAP
+
+
+def test_an_item_that_no_job_takes_is_refused_with_its_file() -> None:
+    with pytest.raises(UsageError, match=r"b\.txt.*too large"):
+        chunks([_item(1, "a"), _item(2, "a" * PAYLOAD_CAP)], ["a.txt", "b.txt"])

@@ -1,0 +1,59 @@
+"""Strangers' words on a terminal."""
+
+from __future__ import annotations
+
+import io
+from uuid import UUID
+
+import pytest
+from rich.console import Console
+
+from zeke_tasks.words import abbreviated, printable_words, wrapped
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("as they are", "as they are"),
+        (" red\x1b[31m\nand soft\u00adly ", "red [31m and softly"),
+        ("a\u00a0b\u2028c", "a b c"),
+        ("exe.\u202etxt", "exe.txt"),
+        ("half \ud83d of it", "half of it"),
+        (
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+            "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
+        ),
+        ("日本語", "日本語"),
+    ],
+)
+def test_words_become_a_line_that_a_terminal_does_not_obey(words: str, shown: str) -> None:
+    assert printable_words(words) == shown
+
+
+def _printed(words: str, width: int, first: str = "", rest: str | None = None) -> list[str]:
+    out = Console(file=io.StringIO(), width=width)
+    wrapped(out, words, first, rest)
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue().splitlines()
+
+
+def test_a_paragraph_keeps_to_its_width_and_its_indent() -> None:
+    words = "[bold]One two[/bold] three four five six seven eight nine ten eleven twelve"
+    lines = _printed(words, 32, "  • ")
+    assert len(lines) > 2
+    assert all(len(line) <= 32 for line in lines)
+    assert [line[:4] for line in lines] == ["  • ", *["    "] * (len(lines) - 1)]
+    assert " ".join(line[4:] for line in lines) == words
+
+
+def test_wide_letters_keep_to_the_width_too() -> None:
+    assert all(len(line) <= 2 + 15 for line in _printed("語" * 40, 32, "  "))
+
+
+def test_an_id_is_as_long_as_it_takes() -> None:
+    far, near, twin = UUID(int=1 << 127), UUID(int=1 << 64), UUID(int=3 << 64)
+    assert abbreviated([far]) == {far: "80000000"}
+    short = abbreviated([far, near, twin])
+    assert len(set(short.values())) == 3
+    assert all(str(each).startswith(text) for each, text in short.items())
+    assert abbreviated([]) == {}

@@ -1,0 +1,156 @@
+"""What a user's files hold: a document each, or a list of items as ``ingest-from-upload`` takes them."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from pydantic import ValidationError
+
+from zeke_queue.errors import UsageError
+from zeke_queue.task import PAYLOAD_CAP
+from zeke_tasks.payloads import UploadedItem
+from zeke_tasks.web import PageError, content_hash, extract_article
+from zeke_tasks.web.pdf import is_pdf, read_pdf
+from zeke_tasks.web.text import decode, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from datetime import datetime
+
+TITLE_CHARACTERS: Final = 300
+
+_ROOM: Final = PAYLOAD_CAP - 4096
+"""Bytes of items that one job takes; the rest is for what stands around them."""
+
+_PAGE: Final = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
+_HEADING: Final = re.compile(r"#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
+_SNIFFED: Final = 8192
+_CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_LISTS: Final = (".json",)
+_LINES: Final = (".jsonl", ".ndjson")
+
+
+def read_file(name: str, body: bytes, now: datetime) -> list[UploadedItem]:
+    """Return the items of a file; the name's ending says what it is, and of a document the body, too.
+
+    Takes as long as its parser: to be run outside the event loop.
+
+    Args:
+        name: of the file.
+        body: all of it.
+        now: no date after it is believed.
+
+    Raises:
+        UsageError: it can't be read; the message says where in it, and why.
+    """
+    ending = PurePath(name).suffix.lower()
+    if ending in _LISTS or ending in _LINES:
+        return _items(name, body, by_line=ending in _LINES)
+    try:
+        title, text = _document(name, body, ending, now)
+    except PageError as error:
+        raise UsageError(f"{name}: {error.reason}. Nothing was uploaded.") from error
+    text = text.strip()
+    if not text:
+        raise UsageError(
+            f"{name} has no text; a PDF that was scanned, say, is all pictures. Nothing was uploaded."
+        )
+    # The same text is the same item, whatever its file is called.
+    return [UploadedItem(external_id=content_hash(text), title=title[:TITLE_CHARACTERS], text=text)]
+
+
+def _document(name: str, body: bytes, ending: str, now: datetime) -> tuple[str, str]:
+    """Return title and text of a document."""
+    stem = PurePath(name).stem
+    if is_pdf(body, "application/pdf" if ending == ".pdf" else ""):
+        pdf = read_pdf(body, name, now=now)
+        return (pdf.title or stem, pdf.text) if pdf else (stem, "")
+    if ending in {".html", ".htm", ".xhtml"} or _PAGE.match(body):
+        article = extract_article(body, name, now=now)
+        return (article.title or stem, article.text) if article else (stem, "")
+    if _is_binary(body):
+        raise UsageError(
+            f"{name} is no text: give text, Markdown, HTML or PDF, or items as JSON or JSONL."
+            " Nothing was uploaded."
+        )
+    text = decode(body, None)
+    heading = _HEADING.search(text)
+    return (one_line(heading[1]) if heading else stem), text
+
+
+def _is_binary(body: bytes) -> bool:
+    """Tell whether a body is full of controls, as no text is but one in a wide encoding, which says so."""
+    start = body[:_SNIFFED]
+    return not start.startswith(_MARKS) and 50 * len(_CONTROLS.findall(start)) > len(start)
+
+
+def _items(name: str, body: bytes, *, by_line: bool) -> list[UploadedItem]:
+    text = decode(body, None)
+    given = list(_by_line(name, text)) if by_line else list(_listed(name, text))
+    items: list[UploadedItem] = []
+    for where, value in given:
+        try:
+            items.append(UploadedItem.model_validate(value))
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "the item"
+            raise UsageError(
+                f"{name}, {where}: {field}: {first['msg']}. An item is an object with externalId, and text or"
+                " url, and may have title and metadata. Nothing was uploaded."
+            ) from error
+    if not items:
+        raise UsageError(f"{name} holds no items. Nothing was uploaded.")
+    return items
+
+
+def _by_line(name: str, text: str) -> Iterable[tuple[str, Any]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            yield f"line {number}", _json(f"{name}, line {number}", line)
+
+
+def _listed(name: str, text: str) -> Iterable[tuple[str, Any]]:
+    value = _json(name, text)
+    if isinstance(value, dict):
+        value = cast("dict[str, Any]", value).get("items", cast("Any", value))
+    values = cast("list[Any]", value) if isinstance(value, list) else [value]
+    return [(f"item {number}", each) for number, each in enumerate(values, 1)]
+
+
+def _json(where: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{where} is no JSON: {error}. Nothing was uploaded.") from error
+
+
+def chunks(items: Sequence[UploadedItem], names: Sequence[str]) -> list[list[UploadedItem]]:
+    """Part items into what one job takes each.
+
+    Args:
+        items: in their order.
+        names: where each was read, for messages.
+
+    Raises:
+        UsageError: one is too large for any job.
+    """
+    parts: list[list[UploadedItem]] = []
+    left = 0
+    for item, name in zip(items, names, strict=True):
+        size = len(item.model_dump_json(by_alias=True).encode()) + 1
+        if size > _ROOM:
+            raise UsageError(
+                f"{name}: an item of {size:,} bytes is too large; {_ROOM:,} at most are taken, so split it."
+                " Nothing was uploaded."
+            )
+        if not parts or size > left:
+            parts.append([])
+            left = _ROOM
+        parts[-1].append(item)
+        left -= size
+    return parts
