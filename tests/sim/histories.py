@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from zeke_queue.core import jsonb
@@ -18,6 +18,7 @@ from zeke_queue.model import (
     Released,
     RunStatus,
     Schedule,
+    Waiting,
     Want,
     WorkerInfo,
 )
@@ -42,10 +43,14 @@ from zeke_sim.history import (
 from zeke_sim.judge import Judge
 from zeke_sim.properties import ALL, Property, by_name
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 EPOCH = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 WORKERS = {"w1": UUID(int=0xA1), "w2": UUID(int=0xA2)}
 ERROR = '{"type":"E","message":"boom","traceback":null}'
 ERROR_STORED = '{"type": "E", "message": "boom", "traceback": null}'
+CENTURY = timedelta(days=36_500)
 CREATED, RETRY, ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 COMPLETED, FAILED = JobState.COMPLETED, JobState.FAILED
 CANCELLED, EXPIRED = JobState.CANCELLED, JobState.EXPIRED
@@ -192,12 +197,16 @@ class History:
         self.at += 1.0
         self.events.append(Ended(self.at, node, row.name, job, row.attempt, how, value))
 
-    def settle(self, job: UUID, outcome: Completed | Failed | Released, **columns: Any) -> int:
-        """Settle an attempt, rightly but for the columns that are given."""
+    def settle(
+        self, job: UUID, outcome: Completed | Failed | Released, *, wakes: Iterable[UUID] = (), **columns: Any
+    ) -> int:
+        """Settle an attempt, rightly but for the columns that are given, and wake who waits for its end."""
         kinds: dict[type, str] = {Completed: "completed", Failed: "failed", Released: "released"}
         args: dict[str, Any] = {"completed": (), "failed": (), "released": (), "again": False}
         call = self.invoke("settle", "w1", **{**args, kinds[type(outcome)]: (outcome,)})
         self.change(job, call, **{**self._settled(job, outcome), **columns})
+        for parent in wakes:
+            self.wake(parent, call)
         self.answer(call, {job})
         return call
 
@@ -237,6 +246,31 @@ class History:
         self.change(job, call, **{"expire_in": ends, **columns})
         self.answer(call, {job})
 
+    # Jobs that wait for others.
+
+    def spawn(self, parent: UUID, attempt: int | None = None, **options: Any) -> UUID:
+        """Send a child that its parent, which runs, is going to wait for."""
+        sent = self.new(parent=parent, **options)
+        call = self.invoke("spawn", "w1", child=sent, attempt=attempt or self.rows[parent].attempt)
+        self.insert(sent, call)
+        self.change(sent.id, call, awaited=True)
+        self.answer(call, sent.id)
+        return sent.id
+
+    def suspend(self, job: UUID, child: UUID, **columns: Any) -> None:
+        """Let the handler of a job that runs ask for another one's end, and the job wait for that."""
+        self.run(job, "raised", f"Wait: Waits for job {child}")
+        waiting = Waiting(job, self.rows[job].attempt, child)
+        call = self.invoke("suspend", "w1", waiting=(waiting,), again=False)
+        rests = CENTURY if columns.get("waits_for", child) is not None else timedelta()
+        right = {"state": CREATED, "worker": None, "waits_for": child, "start_after": self.now + rests}
+        self.change(job, call, **{**right, **columns})
+        self.answer(call, {job})
+
+    def wake(self, job: UUID, call: int | None = None, **columns: Any) -> None:
+        """Let a job go on that waits, by the call that ends the other one."""
+        self.change(job, call, **{"waits_for": None, "start_after": self.now, **columns})
+
     def overdue(self, job: UUID, reason: Any) -> None:
         """Let a supervisor find a job overdue."""
         row = self.rows[job]
@@ -264,6 +298,8 @@ class History:
         right: dict[str, Any] = {"state": state, "completed_on": self.now if ended else None}
         if not ended:
             right |= {"start_after": self.now, "worker": None}
+        elif self.rows[job].waits_for is not None:
+            right["waits_for"] = None
         self.change(job, call, **{**right, **columns})
         self.answer(call, {job})
 

@@ -91,7 +91,7 @@ PROPERTIES: Final[Mapping[str, tuple[str, ...]]] = {
     "who sleeps is woken": ("no-wake-up",),
     "who finds nothing rests": ("never-rests",),
     "who waits for another job holds nothing": ("cancelled-still-waits",),
-    "a wait is what was asked for": ("waits-for-what-has-ended",),
+    "a wait is what was asked for": ("late-for-nothing",),
     "nobody goes on too early": ("wakes-at-a-retry",),
     "the end of a job wakes who waits for it": ("cancel-wakes-nobody",),
     "nobody waits for a job that has ended": ("sweep-wakes-nobody",),

@@ -83,6 +83,13 @@ MUTANTS = (
         "A job waits for one that ended while it was about to.",
     ),
     Mutant(
+        "late-for-nothing",
+        SETTLING,
+        "            _release(scope, row, Released(job_id, attempt), now)\n",
+        "            _release(scope, row, Released(job_id, attempt, 5.0), now)\n",
+        "A job that was about to wait for one that has ended by then is held up for a while.",
+    ),
+    Mutant(
         "wait-unmarked",
         SETTLING,
         "            if not child.awaited:\n",

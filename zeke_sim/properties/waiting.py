@@ -75,7 +75,7 @@ def _difference(ask: Ask, after: Image, past: Past) -> str | None:
 def nobody_goes_on_too_early(event: Change, past: Past) -> None:
     """A job that waits goes on when the other one has ended, or is gone, and is due at that moment."""
     before, after = event.before, event.after
-    if before is None or after is None or before.waits_for is None or after.state is not _CREATED:
+    if before is None or after is None or before.waits_for is None or before.state is not after.state:
         return
     if after.waits_for == before.waits_for:
         if after.start_after != before.start_after:
@@ -88,6 +88,10 @@ def nobody_goes_on_too_early(event: Change, past: Past) -> None:
     calls = [call.invoked.at for call in past.causes(event)]
     if calls and not past.stamped(after.start_after, min(calls)):
         raise Broken(f"it goes on at {past.now}, and starts at {after.start_after}", job=after.id)
+
+
+def _awaited_by(row: Image | None) -> UUID | None:
+    return None if row is None or row.state in FINAL else row.waits_for
 
 
 class _Waits:
@@ -119,8 +123,7 @@ class _Waits:
             self._change(row.id, event)
 
     def _change(self, job: UUID, event: Change) -> None:
-        was = None if event.before is None else event.before.waits_for
-        now = None if event.after is None else event.after.waits_for
+        was, now = _awaited_by(event.before), _awaited_by(event.after)
         if was is not None and was != now:
             self.went_on = dict(self.in_vain(was)).get(job)
             self.parents.get(was, {}).pop(job, None)
