@@ -120,7 +120,7 @@ async def test_an_item_with_nothing_to_read_says_so_and_holds_up_no_other(jobs: 
 
 async def test_a_text_whose_url_is_none_is_a_story_without_one(jobs: Jobs) -> None:
     source = await _source(jobs)
-    told = await _upload(jobs, source, _item("1", text="Bees.", url="file:///home/bees.txt"))
+    told = await _upload(jobs, source, _item("1", text="Bees.", url="file:///bees.txt"))
     assert told["items"] == {"processed": 1}
     story, _ = await _told(jobs, (await _rows(jobs, source))["1"])
     assert story.url is None
