@@ -131,4 +131,7 @@ async def _embed_and_look(dsn: str) -> None:
         await rows.put_embedding(STORY, Embedding("m", (1.0, 1.0)))
         await rows.put_embedding(STORY, VECTOR)
         assert await rows.embeddings(STORY) == [VECTOR]
-        assert await rows.nearest(VECTOR, 1) == [(STORY, 0.0)]
+        for looked_for, distance in [(VECTOR.vector, 0.0), ((-0.1, -1.0), 2.0), ((10.0, -1.0), 1.0)]:
+            assert await rows.nearest(Embedding("m", looked_for), 1) == [(STORY, distance)]
+        assert await rows.nearest(Embedding("m", (1.0, 1.0)), 1) == [(STORY, 0.226043)]
+        assert await rows.nearest(Embedding("m", (0.0, 0.0)), 1) == [(STORY, 1.0)]
