@@ -1,8 +1,9 @@
-"""The demo as a user runs it: it finds every story, also when a worker is killed in the middle."""
+"""The demo as a user runs it: it tells every story, also when a worker is killed in the middle."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from tests.tasks.ai.server import OpenAIServer, Said, embeddings, error, response
 from zeke_queue.clock import SystemClock
 from zeke_tasks.demo.children import RESTARTS, Child, ChildKeepsDying, Children
 
@@ -21,6 +23,22 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 STORIES = 12
+WITH_KEY = {"OPENAI_API_KEY": "sk-any"}
+ANALYSIS = json.dumps(
+    {
+        "why_it_matters": ["It is so."],
+        "chili": 4,
+        "confidence": 0.8,
+        "citations": [{"quote": "so", "url": None}],
+    }
+)
+BRIEFS = json.dumps(
+    {
+        "one_liner": "The model says so.",
+        "two_liner": "It says one thing. And another.",
+        "elevator": "It says one thing. And another. And a third.",
+    }
+)
 
 _WHO_FETCHES = """
     select worker.pid from pgboss.job inner join pgboss.worker on job.worker = worker.id
@@ -29,11 +47,18 @@ _WHO_FETCHES = """
 
 
 @asynccontextmanager
-async def demo(*options: str) -> AsyncGenerator[asyncio.subprocess.Process]:
-    """Run the demo; it is ended with the block if it has not ended by then."""
+async def demo(*options: str, **env: str) -> AsyncGenerator[asyncio.subprocess.Process]:
+    """Run the demo; it is ended with the block if it has not ended by then.
+
+    Whatever AI the machine is set up for is not asked, but the one that ``env`` says.
+    """
+    ours = ("OPENAI_", "ZEKE_")
+    own = os.environ.items()  # noqa: TID251 - the demo is a user's program, and inherits the user's environment
+    inherited = {name: value for name, value in own if not name.startswith(ours)}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "zeke_tasks.demo", *options),
         cwd=ROOT,
+        env=inherited | env,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -66,6 +91,10 @@ async def test_the_demo_ends_whole_although_a_worker_is_killed_at_its_work() -> 
     assert f"(pid {killed}) was killed by signal 9; started again as pid" in told
     assert code == 0, told
     assert f"Stories ({STORIES})" in told
+    assert "No AI reads the stories" in told
+    assert f"analyses {STORIES}/{STORIES}, briefs {STORIES}/{STORIES}, jobs 0 running and 0 waiting" in told
+    assert told.count("  one line ") == told.count("  two lines ") == STORIES
+    assert "code_example: " in told
     assert "Traceback" not in told
     assert "--keep" in said[-1]
 
@@ -78,6 +107,53 @@ def _kill_one_that_fetches(dsn: str) -> int:
         return 0
     os.kill(row[0], signal.SIGKILL)
     return row[0]
+
+
+class Model(OpenAIServer):
+    """A server of models that answer whatever they are asked, all alike."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._script = self
+
+    def popleft(self) -> Said:
+        """Answer the last request."""
+        asked = self.asked[-1]
+        if asked.path.endswith("/embeddings"):
+            return embeddings([1.0] * 1536)
+        return response(BRIEFS if "one_liner" in json.dumps(asked.body["text"]) else ANALYSIS)
+
+
+async def test_with_a_key_a_model_tells_the_stories_and_its_cost_is_said() -> None:
+    async with Model() as model, demo("--gap", "0", **WITH_KEY, OPENAI_BASE_URL=model.base_url) as process:
+        told = "\n".join([line async for line in _lines(process)])
+        code = await process.wait()
+    assert code == 0, told
+    assert "gpt-5-nano at 127.0.0.1 reads the stories" in told
+    assert "chili 4/5" in told
+    assert told.count("The model says so.") == STORIES
+    assert "Analysed by gpt-5-nano-2025-08-07." in told
+    assert f"gpt-5-nano-2025-08-07: {2 * STORIES} calls, 28,800 tokens in and 7,200 out, $" in told
+    assert f"text-embedding-3-small: {STORIES} calls, " in told
+
+
+async def test_a_key_that_is_refused_is_said_with_each_job() -> None:
+    refused = OpenAIServer(*[error(401, "Incorrect API key provided")] * 100)
+    async with refused as server, demo("--gap", "0", **WITH_KEY, OPENAI_BASE_URL=server.base_url) as process:
+        told = "\n".join([line async for line in _lines(process)])
+        code = await process.wait()
+    assert code == 1, told
+    assert f"Stories ({STORIES})" in told
+    assert "Failed jobs" in told
+    assert "Incorrect API key provided" in told, told
+    assert "These stories have no brief: " in told
+
+
+async def test_without_the_key_that_is_needed_it_does_not_begin() -> None:
+    async with demo(ZEKE_AI="openai") as process:
+        (told,) = [line async for line in _lines(process)]
+        assert await process.wait() == 1
+    assert "OPENAI_API_KEY is not set" in told
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
