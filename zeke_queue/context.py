@@ -98,6 +98,7 @@ class JobContext:
         attempt: how often the job was claimed, this time included.
         retry_count: how many retries were used up, from 0.
         parent: the job that triggered this one.
+        priority: the job's; what it sends has that of its task unless it says ``priority=job.priority``.
         deadline: on the worker's monotonic clock, when this attempt expires.
         cancelled: whether the job should stop: it was cancelled, its time is up, or the worker ends. An async
             handler gets ``CancelledError``; a handler in a thread has to look here from time to time.
@@ -114,6 +115,7 @@ class JobContext:
         "deadline",
         "id",
         "parent",
+        "priority",
         "retry_count",
         "task",
     )
@@ -124,6 +126,7 @@ class JobContext:
         self.attempt = claimed.attempt
         self.retry_count = claimed.retry_count
         self.parent = claimed.parent
+        self.priority = claimed.priority
         self.deadline = deadline
         self.cancelled = False
         self._raw_meta = claimed.meta

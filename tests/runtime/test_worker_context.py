@@ -41,12 +41,24 @@ async def test_a_context_tells_what_the_job_is(place: Place) -> None:
     @place.catalog.task("tell", aliases=["told"])
     async def tell(job: JobContext) -> None:
         seen.update(
-            id=job.id, task=job.task, attempt=job.attempt, meta=dict(job.meta), cancelled=job.cancelled
+            id=job.id,
+            task=job.task,
+            attempt=job.attempt,
+            priority=job.priority,
+            meta=dict(job.meta),
+            cancelled=job.cancelled,
         )
 
-    job_id = await place.send(tell, meta={"trace": "abc"})
+    job_id = await place.send(tell, meta={"trace": "abc"}, priority=3)
     await place.drain()
-    assert seen == {"id": job_id, "task": "tell", "attempt": 1, "meta": {"trace": "abc"}, "cancelled": False}
+    assert seen == {
+        "id": job_id,
+        "task": "tell",
+        "attempt": 1,
+        "priority": 3,
+        "meta": {"trace": "abc"},
+        "cancelled": False,
+    }
 
 
 async def test_children_know_their_parent_and_carry_its_meta(place: Place) -> None:

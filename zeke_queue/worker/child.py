@@ -132,14 +132,14 @@ def _run(task: Task[Any, Any], request: dict[str, Any], host: ChildHost) -> Any:
 
 def _claimed(request: dict[str, Any]) -> Claimed:
     """Rebuild as much of the claim as a context shows."""
-    job_id, attempt, retry_count, parent = request["job"]
+    job_id, attempt, retry_count, priority, parent = request["job"]
     meta = request["meta"]
     return Claimed(
         id=UUID(job_id),
         name=request["task"],
         data=None,
         attempt=attempt,
-        priority=0,
+        priority=priority,
         retry_count=retry_count,
         retry_limit=0,
         retry_delay=0,

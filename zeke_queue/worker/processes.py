@@ -83,6 +83,7 @@ def _request(task: Task[Any, Any], claimed: Claimed) -> dict[str, Any]:
             str(claimed.id),
             claimed.attempt,
             claimed.retry_count,
+            claimed.priority,
             None if claimed.parent is None else str(claimed.parent),
         ],
         "data": None if claimed.data is None else claimed.data.decode(),

@@ -45,7 +45,9 @@ async def extract_highlights(payload: ExtractHighlights, job: JobContext) -> dic
         new = await rows.put_highlights(highlights)
         known = await ids_by_key(rows, story.id, payload.team_id)
         score = ScoreRelevance(story_id=story.id)
-        await transaction.send("score-relevance", score, id=job.child_id("score-relevance"))
+        await transaction.send(
+            "score-relevance", score, id=job.child_id("score-relevance"), priority=job.priority
+        )
     # A second run finds what the first one wrote, and says the same.
     ids = list(dict.fromkeys(known[highlight.key] for highlight in highlights if highlight.key in known))
     job.logger.info("highlights extracted", storyId=str(story.id), found=len(ids), new=len(new))

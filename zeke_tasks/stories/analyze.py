@@ -88,9 +88,11 @@ async def _send_what_follows(
 ) -> None:
     """Send the jobs that go on from an analysis. Scoring is not among them: it follows the extraction."""
     brief = GenerateBrief(story_id=story_id, reason="regenerate" if anew else "new_story")
-    await transaction.send("generate-brief", brief, id=job.child_id("generate-brief"))
+    await transaction.send("generate-brief", brief, id=job.child_id("generate-brief"), priority=job.priority)
     extract = ExtractHighlights(story_id=story_id)
-    await transaction.send("extract-highlights", extract, id=job.child_id("extract-highlights"))
+    await transaction.send(
+        "extract-highlights", extract, id=job.child_id("extract-highlights"), priority=job.priority
+    )
 
 
 def _told(job: JobContext, story_id: UUID, overlay: Overlay | None, *, skipped: bool) -> dict[str, Any]:

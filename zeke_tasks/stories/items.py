@@ -162,4 +162,5 @@ async def _send_analysis(transaction: QueueTransaction, job: JobContext, story_i
         AnalyzeStory(story_id=story_id, trigger="auto"),
         id=job.child_id(f"analyze-story/{story_id}"),
         singleton_key=str(story_id),
+        priority=job.priority,
     )
