@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import urlsplit
+from uuid import uuid5
 
 import typer
 from rich.text import Text
@@ -30,8 +31,8 @@ IdArgument = Annotated[
     typer.Argument(metavar="ID", help="The source's id, or its beginning (`zeke sources list` has them)."),
 ]
 
-READ: Final = ("rss", "youtube_channel")
-"""The types that can be added here: those that are read by their url."""
+READ: Final = ("rss", "youtube_channel", "youtube_search")
+"""The types that can be added here: those that are read regularly."""
 
 _COLOURS: Final = {"ok": "green", "warn": "yellow", "error": "red"}
 
@@ -39,14 +40,17 @@ _COLOURS: Final = {"ok": "green", "warn": "yellow", "error": "red"}
 @sources_app.command("add")
 def add(
     context: typer.Context,
-    url: Annotated[str, typer.Argument(metavar="URL", help="The feed, or the channel of YouTube's.")],
+    url: Annotated[
+        str,
+        typer.Argument(metavar="URL", help="The feed, YouTube's channel, or words to search there."),
+    ],
     *,
     kind: Annotated[
         str | None,
         typer.Option(
             "--type",
             metavar="TYPE",
-            help=f"{' or '.join(READ)}; the url tells it.",
+            help=f"{', '.join(READ[:2])} or {READ[2]}; the url tells the first two.",
             show_default=False,
         ),
     ] = None,
@@ -67,8 +71,9 @@ def add(
     async def command(options: Options, settings: Settings) -> int:
         new_id, wanted = _wanted(url, kind, name, every, authority)
         async with rows_to_change(settings) as rows:
+            known = await rows.source(new_id) is not None
             source = await rows.ensure_source(new_id, wanted)
-        added = source.id == new_id
+        added = source.id == new_id and not known
         if options.json:
             print_json({**_value(source), "added": added})
         elif added:
@@ -86,37 +91,62 @@ def add(
 
 def _wanted(
     url: str, kind: str | None, name: str | None, every: int, authority: float | None
-) -> tuple[Any, NewSource]:
-    """Return what is to be added, with a new id.
+) -> tuple[UUID, NewSource]:
+    """Return what is to be added, with the id that it has if it is new.
 
     Raises:
-        BadOption: an option is out of its range.
-        UrlRefused: the url is none that is fetched.
+        BadOption: an argument or an option is out of its range.
     """
+    from zeke_tasks.store.model import HOURS_MAX, NewSource, SourceType  # noqa: PLC0415 - see the package
+
+    if kind is not None and kind not in READ:
+        raise BadOption(
+            f"--type: {kind!r} is no type that is read regularly; give {', '.join(READ[:-1])} or {READ[-1]}."
+        )
+    if not 1 <= every <= HOURS_MAX:
+        raise BadOption(f"--every: {every} is out of range; give hours from 1 to {HOURS_MAX}.")
+    if authority is not None and not 0 <= authority <= 1:
+        raise BadOption(f"--authority: {authority:g} is out of range; give a number from 0 to 1.")
+    if name is not None and not name.strip():
+        raise BadOption("--name: it is empty; give the source one, or leave the option out.")
+    new_id, read_as, place, called = _search(url) if kind == "youtube_search" else _place(url, kind)
+    metadata = {} if place else {"query": called}
+    new = NewSource(
+        SourceType(read_as),
+        (name or called).strip(),
+        place,
+        authority_score=authority,
+        check_frequency_hours=every,
+        metadata=metadata,
+    )
+    return new_id, new
+
+
+def _place(url: str, kind: str | None) -> tuple[UUID, str, str | None, str]:
+    """Return a new id, the type of what a url leads to, the url's one spelling, and a name for it."""
     from zeke_queue.clock import SystemClock  # noqa: PLC0415 - see the package
     from zeke_queue.rng import Ids, SystemEntropy  # noqa: PLC0415
-    from zeke_tasks.store.model import HOURS_MAX, NewSource, SourceType  # noqa: PLC0415
-    from zeke_tasks.web import UrlRefused, canonicalise_url  # noqa: PLC0415
+    from zeke_tasks.ingest.oneoff import place_of  # noqa: PLC0415
+    from zeke_tasks.web import UrlRefused  # noqa: PLC0415
 
     try:
-        place = canonicalise_url(url)
+        place = place_of(url)
     except UrlRefused as refused:
         raise BadOption(f"URL: {refused}") from refused
     host = urlsplit(place).hostname or place
     if kind is None:
         kind = "youtube_channel" if host.removeprefix("www.").removeprefix("m.") == "youtube.com" else "rss"
-    if kind not in READ:
-        raise BadOption(f"--type: {kind!r} is no type that is read by its url; give {' or '.join(READ)}.")
-    if not 1 <= every <= HOURS_MAX:
-        raise BadOption(f"--every: {every} is out of range; give hours from 1 to {HOURS_MAX}.")
-    if name is not None and not name.strip():
-        raise BadOption("--name: it is empty; give the source one, or leave the option out.")
-    if authority is not None and not 0 <= authority <= 1:
-        raise BadOption(f"--authority: {authority:g} is out of range; give a number from 0 to 1.")
-    new = NewSource(
-        SourceType(kind), (name or host).strip(), place, authority_score=authority, check_frequency_hours=every
-    )
-    return Ids(SystemClock(), SystemEntropy())(), new
+    return Ids(SystemClock(), SystemEntropy())(), kind, place, host
+
+
+def _search(query: str) -> tuple[UUID, str, None, str]:
+    """Return the id of a search, which follows from its words, its type, no url, and the words."""
+    from zeke_tasks.store.model import IDS, storable  # noqa: PLC0415 - see the package
+
+    words = " ".join(storable(query).split())
+    if not words or "://" in words:
+        raise BadOption(f"URL: {query!r} is nothing to search; with --type youtube_search give words.")
+    return uuid5(IDS, f"source/youtube_search/{words}"), "youtube_search", None, words
 
 
 @sources_app.command("list")

@@ -37,6 +37,15 @@ async def test_a_channel_is_known_by_its_host_and_a_name_is_found_if_none_is_giv
     assert (listed["type"], listed["name"]) == ("youtube_channel", "www.youtube.com")
 
 
+async def test_a_search_is_added_by_its_words_once(zeke: Zeke) -> None:
+    given = ("sources", "add", " postgres  queues", "--type", "youtube_search")
+    first, again = await zeke.json(*given), await zeke.json(*given)
+    assert (first["added"], again["added"], first["id"] == again["id"]) == (True, False, True)
+    (listed,) = await zeke.json("sources", "list")
+    assert (listed["name"], listed["url"]) == ("postgres queues", None)
+    assert listed["metadata"] == {"query": "postgres queues"}
+
+
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
@@ -47,6 +56,8 @@ async def test_a_channel_is_known_by_its_host_and_a_name_is_found_if_none_is_giv
         ((FEED, "--authority", "1.5"), "--authority"),
         ((FEED, "--authority", "nan"), "--authority"),
         ((FEED, "--type", "manual"), "--type"),
+        ((FEED, "--type", "youtube_search"), "URL"),
+        ((" ", "--type", "youtube_search"), "URL"),
         ((FEED, "--name", " "), "--name"),
     ],
 )
