@@ -168,8 +168,8 @@ async def _by_itself(prompt: Prompt, text: str, form: type[M]) -> M:
             f".put({prompt.name!r}, …)"
         ) from error
     if isinstance(value, Briefs):
-        more = " ".join(_SENTENCES)
-        fields = {"two_liner": f"{value.one_liner} {_SENTENCES[0]}", "elevator": f"{value.one_liner} {more}"}
+        first = value.one_liner.rstrip(".!?…") + "."
+        fields = {"two_liner": f"{first} {_SENTENCES[0]}", "elevator": " ".join((first, *_SENTENCES))}
         return form.model_validate({**value.model_dump(), **fields})
     return value
 

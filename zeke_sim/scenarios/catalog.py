@@ -1,0 +1,126 @@
+"""Zeke's whole catalog at work in a newsroom, over a web, an AI and a YouTube that fail as these do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from zeke_sim.newsroom.channels import draw_tube
+from zeke_sim.newsroom.feeds import DAY, draw_feeds
+from zeke_sim.newsroom.minds import draw_mind
+from zeke_sim.newsroom.office import Office
+from zeke_sim.newsroom.people import draw_deeds, draw_people
+from zeke_sim.scenario import Scenario
+from zeke_sim.setup import Setup
+from zeke_sim.workloads import doing
+
+if TYPE_CHECKING:
+    from zeke_sim.draws import Draws
+    from zeke_sim.plan import Plan
+    from zeke_sim.workloads import Deed
+
+EPOCH: Final = datetime(2026, 3, 2, 8, 59, 50, tzinfo=UTC)
+"""Ten seconds before a schedule has a tick."""
+
+
+class Size(NamedTuple):
+    """How large a newsroom is.
+
+    Attributes:
+        feeds, channels, searches: how many of each it subscribes to.
+        days: for how long things go wrong there.
+        per_day: articles that a feed has in a day.
+        videos: those of a channel in a day.
+        hours: between two checks of a source.
+        deeds: what people do there.
+    """
+
+    feeds: int
+    channels: int
+    searches: int
+    days: float
+    per_day: float
+    videos: float
+    hours: int
+    deeds: int
+
+
+SMALL: Final = (
+    Size(2, 0, 0, 0.04, 60.0, 1.0, 1, 10),
+    Size(2, 1, 1, 0.04, 60.0, 60.0, 1, 20),
+    Size(3, 1, 0, 0.1, 30.0, 30.0, 1, 10),
+    Size(3, 1, 1, 0.3, 8.0, 8.0, 6, 10),
+)
+"""Newsrooms of an hour up to one of seven, which is longer than the time between two checks."""
+
+WHOLE_SIZE: Final = Size(44, 5, 1, 14.0, 1.0, 1.0, 6, 200)
+"""Fifty sources that are checked every six hours, over two weeks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Newsroom(Scenario):
+    """A scenario of days, in which as much goes wrong in all as elsewhere in minutes.
+
+    Attributes:
+        share: of what goes wrong elsewhere with a statement, a wake-up or a handler, how much does here.
+    """
+
+    share: float = 0.1
+
+    def plan(self, seed: int) -> Plan:
+        """Return the plan of a seed, with fewer faults a statement."""
+        plan = Scenario.plan(self, seed)
+        knobs, share = plan.knobs, self.share
+        calmer = knobs.but(
+            statement=knobs.statement * share,
+            wake=knobs.wake * share,
+            handler=knobs.handler * share,
+            slow=knobs.slow * share,
+        )
+        return replace(plan, knobs=calmer)
+
+
+def build(draws: Draws) -> Setup:
+    """Build a small newsroom."""
+    return _build(draws, draws.pick(SMALL))
+
+
+def build_whole(draws: Draws) -> Setup:
+    """Build a newsroom of fifty sources, for two weeks."""
+    return _build(draws, WHOLE_SIZE)
+
+
+def _build(draws: Draws, size: Size) -> Setup:
+    phase = size.days * DAY
+    feeds = draw_feeds(draws, size.feeds, phase, size.per_day)
+    articles = [article for feed in feeds if not feed.gone for article in feed.articles]
+    tube = draw_tube(draws, size.channels, size.searches, phase=phase, per_day=size.videos, epoch=EPOCH)
+    people = draw_people(draws)
+    mind = draw_mind(draws, sorted({article.topic for article in articles}), phase)
+    office = Office(feeds, tube, mind, people, phase=phase, hours=size.hours, draws=draws)
+    deeds = draw_deeds(draws, people, lambda: office.repository, articles, size.deeds)
+    times: list[tuple[float, Deed]] = [(draws.uniform(1.0, 0.95 * phase), deed) for deed in deeds]
+    keyless = draws.chance(0.3)
+    return Setup(
+        office.catalog(),
+        clients={"c1": doing([(0.0, office.subscribe), *times]), "c2": office.look_after},
+        workers=2 if keyless else 3,
+        others={"keyless": office.catalog(key=False)} if keyless else {},
+        schedulers=2,
+        worker={"concurrency": draws.pick((2, 4, 8)), "lease": 15.0, "beat": 5.0, "grace": 5.0},
+        phase=phase,
+        quiet=2 * DAY,
+        tail=60.0,
+        archive_after=DAY,
+        delete_after=DAY,
+        epoch=EPOCH,
+        before=office.settle_in,
+    )
+
+
+SCENARIO: Final = Newsroom("catalog", "all tasks of the catalog, in a newsroom over days", build)
+
+WHOLE: Final = Newsroom(
+    "zeke_sim.scenarios.catalog:WHOLE", "the same with fifty sources, over two weeks", build_whole, share=0.02
+)
