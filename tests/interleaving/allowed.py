@@ -8,9 +8,10 @@ Where it would have to wait, the order is not one.
 
 Statements on a server have this freedom beyond such an order, each for a reason, and no other:
 
-1. *Rows that are locked are passed over* (SKIP LOCKED), by claims, sweeps, schedulers and archiving. Locked
-   may be: the rows that a verb of another client, whose locks overlap this one, answered with; and those that
-   it named, if it waited or locked them all beforehand, since a row that it then found changed stays locked.
+1. *Rows that are locked are passed over* (SKIP LOCKED), by claims, sweeps, schedulers and archiving, and in a
+   transaction, of those that wait for a job, by who ends it. Locked may be: the rows that a verb of another
+   client, whose locks overlap this one, answered with; and those that it named, if it waited or locked them
+   all beforehand, since a row that it then found changed stays locked.
    None of these must be passed over, unless they are locked in the order that is tried.
 2. *A claim may keep the place of a row that it passes over*: it ranks the rows of several queues and
    priorities before it locks them, to know how many it takes of each. So a locked row is either as if it were
@@ -56,7 +57,7 @@ Seen = dict[Op, frozenset[str]]
 MOVES_MAX = 20_000
 """An order is found after some dozens; a search that is longer has to be heard of."""
 
-LOOKS = ("limited_queues", "ready", "known", "settled_before")
+LOOKS = ("limited_queues", "ready", "known", "settled_before", "children")
 """Statements of a verb that only look."""
 
 BY_ROW = ("settle", "cancel", "resume", "retry", "extend", "insert", HOLD)
@@ -66,14 +67,15 @@ class Move(NamedTuple):
     """One step of an order.
 
     Attributes:
-        kind: the verb whole; one row of it; the end of a verb that went by rows; one time that a claim takes,
-            which its end shows to others; the last look of a claim.
+        kind: the verb whole; one row of it; the end of a verb that went by rows; the wake of those who wait
+            for what it ended; one time that a claim takes, which its end shows to others; the last look of a
+            claim.
         part: the arguments of the row, and the part of the answer that is the row's; of a claim, how often it
             takes after this.
     """
 
     op: Op
-    kind: Literal["whole", "row", "end", "take", "look"]
+    kind: Literal["whole", "row", "end", "wake", "take", "look"]
     part: Any = None
 
 
@@ -83,7 +85,8 @@ class Way(NamedTuple):
     Attributes:
         left_out: limited queues that a claim leaves out.
         counted: rows that a claim passes over, but keeps the places of.
-        passed: rows that archiving passes over; of others the answer tells which.
+        passed: rows that archiving passes over, and waiting ones that who ends a job does; of others the
+            answer tells which.
     """
 
     left_out: frozenset[str] = frozenset()
@@ -263,6 +266,9 @@ class Search:
         yield Way()
         if op.verb == "archive":
             yield from (Way(passed=passed) for passed in _subsets(self._loose[op]) if passed)
+        passes = op.verb == "cancel" or (op.verb == "settle" and op.transaction is not None)
+        if passes and (waiting := storage.waiting() & self._loose[op]):
+            yield from (Way(passed=passed) for passed in _subsets(waiting) if passed)
         if move.kind != "take":
             return
         storage = self._fresh().storage
@@ -314,6 +320,9 @@ class Search:
             return None if world.taken.get(op, []) == op.answer else brief(world.taken.get(op, []))
         if move.kind == "take":
             return self._take(world, move, way)
+        if move.kind == "wake":
+            storage.wake(op.answer)
+            return None
         undone = op.undone and op.transaction is not None and op.answer is StorageUnavailable
         if move.kind == "end" or undone or op.verb in (COMMIT, ROLLBACK):
             transaction = world.transactions.pop(_key(op), None)
@@ -325,9 +334,12 @@ class Search:
         if not by_itself and transaction is None:
             transaction = world.transactions[_key(op)] = storage.begin()
         arguments, expected = (op.arguments, op.answer) if move.part is None else move.part
-        passed = way.passed if op.verb == "archive" else self._loose[op] - _ids(expected)
+        told = op.verb in ("archive", "settle", "cancel")
+        passed = way.passed if told else self._loose[op] - _ids(expected)
+        if _wakes_later(op):
+            passed = storage.waiting()
         answer = storage.do(transaction, op.verb, arguments, op.options, passed)
-        return None if answer == expected else brief(answer)
+        return None if _agree(answer, expected, move) else brief(answer)
 
     def _take(self, world: World, move: Move, way: Way) -> str | None:
         op, more = move.op, move.part
@@ -363,6 +375,13 @@ class Search:
         return True
 
 
+def _agree(answer: Any, expected: Any, move: Move) -> bool:
+    """Tell whether memory answers as the server did; a row that is cancelled may take children along."""
+    if move.op.verb != "cancel" or move.kind != "row":
+        return answer == expected
+    return answer <= move.op.answer and (answer >= expected or len(move.op.arguments[0]) > 1)
+
+
 def _moves_of(op: Op) -> list[list[Move]]:
     """Return the ways in which a verb is made up of moves."""
     if op.verb == "claim":
@@ -372,11 +391,18 @@ def _moves_of(op: Op) -> list[list[Move]]:
     if op.verb not in BY_ROW or isinstance(op.answer, type) or not (op.waited or len(op.statements) > 1):
         return [[Move(op, "whole")]]
     rows, ends = _rows_of(op), [Move(op, "end")] if op.transaction is None else []
+    ends += [Move(op, "wake")] if _wakes_later(op) else []
     out = [n for n, (_, answer) in enumerate(rows) if not answer]
-    return [
+    at_once = [[Move(op, "whole")]] if op.verb == "cancel" else []
+    return at_once + [
         [*(Move(op, "row", rows[n]) for n in sorted(range(len(rows)), key=lambda n: n not in early)), *ends]
         for early in _subsets(out)
     ]
+
+
+def _wakes_later(op: Op) -> bool:
+    """Tell whether a verb ended jobs by one statement, and let those go on who wait for them by the next."""
+    return op.verb == "settle" and op.transaction is None and "wake_parents_for_sure" in op.statements
 
 
 def _likely_tick(move: Move) -> int:
@@ -422,7 +448,7 @@ def _may_be_locked(op: Op, ops: Sequence[Op], archived: set[UUID]) -> set[Any]:
             until = ends.get((other.client, other.transaction), op.end)
         if other.client != op.client and (other.begin or 0) < op.end and (op.begin or 0) < until:
             locked |= _ids(other.answer)
-            if other.waited or other.verb == HOLD or "lock_jobs" in other.statements:
+            if other.waited or other.verb in (HOLD, "spawn") or "lock_jobs" in other.statements:
                 locked |= _ids(other.arguments)
             if other.verb == "archive":
                 locked |= archived
@@ -438,7 +464,7 @@ def _ids(value: Any) -> set[Any]:
     if hasattr(value, "cron"):
         return {value.name}
     if hasattr(value, "id"):
-        return {value.id}
+        return {value.id} | {getattr(value, name) for name in ("child", "parent") if hasattr(value, name)}
     if isinstance(value, (list, tuple, set, frozenset)):
         return set(chain.from_iterable(map(_ids, value)))
     return set()

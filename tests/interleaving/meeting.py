@@ -1,8 +1,9 @@
 """Whether a deadlock is a fault of ours: locks have an order (ARCHITECTURE.md), by which nobody is undone.
 
-Two things may meet in any order all the same. An application's transaction of several verbs takes locks as it
-likes. And places are taken in the order of ids by jobs that return to them, in that of their keys by new
-ones. So a deadlock is excused if one that had a part in it was of these; else it is told.
+Three things may meet in any order all the same. An application's transaction of several verbs takes locks as
+it likes. Places are taken in the order of ids by jobs that return to them, in that of their keys by new ones.
+And a job is locked before the one that it waits for, or that is cancelled with it, whichever id is lower. So
+a deadlock is excused if one that had a part in it was of these; else it is told.
 """
 
 from __future__ import annotations
@@ -31,10 +32,13 @@ def unexcused(script: Script, ops: Sequence[Op]) -> list[Op]:
     several = Counter(_transaction(op) for op in ops if op.verb not in (COMMIT, ROLLBACK))
     before = [step for step in script.before if not isinstance(step, (int, float))]
     jobs = _found(NewJob, [*(step.arguments for step in before), *(op.arguments for op in ops)])
+    jobs = list(jobs)
     placed = {job.id for job in jobs if job.singleton_key is not None or job.slot_seconds}
+    families = any(job.parent is not None for job in jobs)
 
     def excuses(op: Op) -> bool:
-        return several[_transaction(op)] > 1 or not placed.isdisjoint(_taking_places(op))
+        downwards = op.verb == "suspend" or (families and op.verb == "cancel")
+        return downwards or several[_transaction(op)] > 1 or not placed.isdisjoint(_taking_places(op))
 
     return [op for op in ops if op.outrun or (op.deadlocked and not any(map(excuses, _circle(op))))]
 

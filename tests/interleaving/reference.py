@@ -7,8 +7,10 @@ that would have to wait (``Blocked``), so that another order is tried.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from heapq import heappush
 from typing import TYPE_CHECKING, Any, ClassVar
+from unittest.mock import patch
 
 from tests.interleaving.history import COMMIT, HOLD, ROLLBACK
 from zeke_queue.core.states import Event
@@ -19,7 +21,7 @@ from zeke_queue.storage.memory.rows import as_claimed
 from zeke_queue.storage.memory.transaction import MemoryTransaction
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Coroutine, Sequence
+    from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -84,6 +86,9 @@ class Reference(MemoryStorage):
             Blocked: it would have to wait; then nothing has changed.
         """
         verbs = transaction or self
+        if verb in ("settle", "cancel"):
+            with self._overlooking(verbs, passed):
+                return at_once(getattr(verbs, verb)(*arguments, **options))
         if verb in ("overdue", "due_schedules"):
             return getattr(self, f"_{verb}")(verbs, arguments[0], passed)
         if verb == "archive":
@@ -91,6 +96,35 @@ class Reference(MemoryStorage):
         if transaction is not None and (mine := self._in_transaction.get(verb)) is not None:
             return at_once(mine(self, transaction, arguments))
         return at_once(getattr(verbs, verb)(*arguments, **options))
+
+    @contextmanager
+    def _overlooking(self, verbs: MemoryTransaction | Reference, passed: Collection[Any]) -> Iterator[None]:
+        """Have who ends a job pass over some that wait for it, as if others had them locked."""
+        if not passed:
+            yield
+            return
+        scope = verbs._scope
+
+        async def wake(changed: Iterable[UUID]) -> None:
+            settling.wake(
+                scope,
+                self._clock.now(),
+                sorted(changed),
+                lambda job: job in passed or self._locks.taken(job, scope.owner),
+            )
+
+        with patch.object(verbs, "_wake", wake):
+            yield
+
+    def wake(self, ended: Collection[UUID]) -> None:
+        """Let those go on who wait for jobs that have ended.
+
+        Raises:
+            Blocked: one of them is locked.
+        """
+        if any(self._locks.taken(row.id) for job_id in ended for row in self._direct.waiting_for(job_id)):
+            raise Blocked
+        settling.wake(self._direct, self._clock.now(), sorted(ended), lambda _: False)
 
     def take(
         self,
@@ -159,6 +193,10 @@ class Reference(MemoryStorage):
     def locked(self, ids: Collection[UUID]) -> set[UUID]:
         """Return which of these jobs an open transaction has locked."""
         return {job_id for job_id in ids if self._locks.taken(job_id)}
+
+    def waiting(self) -> set[UUID]:
+        """Return the jobs that wait for the end of others."""
+        return {row.id for row in self._tables.jobs.values() if row.waits_for is not None and row.waits}
 
     def due(self, names: Collection[str]) -> list[UUID]:
         """Return the jobs of these queues whose time has come, whether or not there is room."""
@@ -285,6 +323,9 @@ def _fingerprint(row: Row) -> object:
         row.output,
         row.worker,
         row.expire_in,
+        row.start_after,
+        row.waits_for,
+        row.awaited,
     )
 
 

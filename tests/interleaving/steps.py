@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
 from tests.interleaving.history import HOLD, brief
+from zeke_queue.errors import LeaseLost
 from zeke_queue.model import Completed, Failed, JobState, NewJob, Released, Want
 
 if TYPE_CHECKING:
@@ -118,6 +120,19 @@ class FallAsleep:
         await client.do("idle", self.worker, list(self.queues))
         await client.ear.mark(f"asleep {client.number}")
         await client.do("claim", self.worker, [Want(name, 10) for name in self.queues], 10)
+
+
+@dataclass(frozen=True)
+class Spawn:
+    """What a handler does that needs another job's outcome: send it, unless its own job is lost by now."""
+
+    child: NewJob
+    attempt: int = 1
+
+    async def run(self, client: Client) -> None:
+        """Do it."""
+        with suppress(LeaseLost):
+            await client.do("spawn", self.child, self.attempt)
 
 
 class Script(NamedTuple):

@@ -9,6 +9,7 @@ import pytest
 from tests.interleaving.arena import failure
 from tests.interleaving.conftest import PLANS
 from tests.interleaving.drawing import drawn
+from tests.interleaving.families import FAMILIES
 from tests.interleaving.scheduler import Drawn, Planned
 from tests.interleaving.scripts import CLASSICS
 
@@ -24,7 +25,7 @@ UNDONE = 0.03
 """The chance of a statement, in every other drawn script, that the server undoes its transaction instead."""
 
 
-@pytest.mark.parametrize("script", CLASSICS, ids=lambda script: script.name.replace(" ", "-"))
+@pytest.mark.parametrize("script", [*CLASSICS, *FAMILIES], ids=lambda script: script.name.replace(" ", "-"))
 async def test_memory_allows_every_interleaving_of(arena: Arena, script: Script) -> None:
     for seed in range(PLANS):
         played = await arena.play(script, Drawn(seed, braked=OFTEN))

@@ -11,7 +11,13 @@ marked as (
     update {schema}.job
     set awaited = true
     from living
-    where job.id = living.id and not job.awaited
+    where
+        job.id = living.id
+        and not job.awaited
+        and exists (
+            select from {schema}.job as parent
+            where parent.id = %(id)s::uuid and parent.attempt = %(attempt)s::int and parent.state = 'active'
+        )
 ),
 
 done as (
