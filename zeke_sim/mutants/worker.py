@@ -265,7 +265,7 @@ MUTANTS = (
     Mutant(
         "snooze-is-a-failure",
         OUTCOMES,
-        "                return Released(claimed.id, claimed.attempt, error.seconds)\n",
+        "                return Released(claimed.id, claimed.attempt, seconds)\n",
         "                return None\n",
         "A handler that puts its job off loses a retry.",
     ),

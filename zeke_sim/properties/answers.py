@@ -67,7 +67,7 @@ _WAKES: Final = ("settle", "suspend", "cancel", "wake_parents")
 def _names(call: Call, event: Change, job: UUID, past: Past) -> bool:
     """Tell whether a call names a job; one that chooses jobs by itself names all.
 
-    Who names a job names who waits for it, and, to cancel it, the children that it waits for.
+    Who names a job names who waits for it, and, to cancel or resume it, the children that it waits for.
     """
     args, before = call.invoked.args, event.before
     if is_of_waiting(event) and before is not None and before.waits_for is not None:
@@ -75,7 +75,7 @@ def _names(call: Call, event: Change, job: UUID, past: Past) -> bool:
     ids = args.get("ids")
     if ids is not None:
         row = past.lives[job].row
-        taken_along = call.invoked.verb == "cancel" and row is not None and row.awaited
+        taken_along = call.invoked.verb in {"cancel", "resume"} and row is not None and row.awaited
         return job in ids or (taken_along and not past.ancestors(job).isdisjoint(ids))
     named = _named(args)
     if named is None:

@@ -146,7 +146,7 @@ def build(draws: Draws) -> Setup:
             concurrency_limit=draws.pick((None, 1, 1, 2)),
             retry_limit=draws.below(3),
             retry_delay=1,
-            expire_in=draws.pick((4.0, 15.0)),
+            expire_in=draws.pick((2.0, 4.0, 15.0) if name == "branch" else (6.0, 15.0)),
         )(call)
     known = Known()
     plans: dict[str, list[tuple[float, Deed]]] = {"c1": [], "c2": [], "c3": []}
@@ -154,15 +154,20 @@ def build(draws: Draws) -> Setup:
     lonely = Part(then=Script(steps=[Step(seconds=slow), *script(draws).steps]))
     plans["c1"].append((sent, sending(known, -1, "leaf", lonely, SendOptions(id=friend))))
     for number in range(1 + draws.below(2)):
-        near = draws.chance(0.4)
+        near = draws.chance(0.6)
         at = sent + draws.uniform(0.0, 2.0) if near else draws.uniform(0.0, 0.5 * PHASE)
         tree = _part(draws, DEEP, friend, near=near)
         plans["c1"].append((at, sending(known, number, _task(tree), tree)))
         if near and draws.chance(0.7):
             # So that the friend ends while the tree is locked, which then goes on as if nothing had been.
-            plans["c2"].append((at + draws.uniform(0.0, 2.0), _slowly(known, number, 8.0, commit=False)))
+            held = at + draws.uniform(0.0, 2.0)
+            plans["c2"].append((held, _slowly(known, number, 8.0, commit=False)))
+            plans["c3"].append((held + draws.uniform(0.5, 4.0), _slowly(known, -1, 0.1, commit=True)))
+        elif draws.chance(0.3):
+            # So that it sends children while it is being cancelled.
+            plans["c3"].append((at + draws.uniform(0.0, 2.0), _slowly(known, number, 3.0, commit=True)))
         for _ in range(draws.below(4)):
-            moment = at + draws.uniform(0.0, 20.0)
+            moment = at + draws.uniform(0.0, 12.0)
             plans[draws.pick(("c2", "c3"))] += _changes_of_mind(draws, known, number, moment)
     lease = draws.pick((3.0, 6.0))
     return Setup(
@@ -180,14 +185,14 @@ def build(draws: Draws) -> Setup:
 
 def _part(draws: Draws, deep: int, friend: UUID, key: int | None = None, *, near: bool = False) -> Part:
     """Draw a job with the generations below it; one that is ``near`` its friend waits for that one first."""
-    parts = 0 if deep == 1 else draws.pick((1, 1, 2, 3) if key is None else (0, 0, 1, 2))
+    parts = 0 if deep == 1 else draws.pick((1, 2, 2, 3) if key is None else (0, 1, 1, 2))
     early = draws.chance(0.4) and not near
     return Part(
         first=script(draws, longest=8.0, steps=2, stubborn=0.3) if early else None,
         then=script(draws, longest=6.0, steps=3),
         key=key,
         how=draws.pick(("calls", "sends")),
-        pause=draws.pick((0.0, 0.0, round(draws.uniform(0.0, 2.0), 2))),
+        pause=draws.pick((0.0, round(draws.uniform(0.0, 3.0), 2))),
         parts=tuple(_part(draws, deep - 1, friend, number) for number in range(parts)),
         friend=friend if near or draws.chance(0.15) else None,
         aside=draws.chance(0.15),
@@ -198,7 +203,7 @@ def _changes_of_mind(draws: Draws, known: Known, number: int, at: float) -> list
     """Draw what is done to a tree, or to a child of its: cancelled, and brought back later, or retried."""
     what = draws.pick(("root", "root", "child", "slowly", "slowly", "retry"))
     if what == "slowly":
-        seconds, commit = round(draws.uniform(0.5, 8.0), 2), draws.chance(0.3)
+        seconds, commit = round(draws.uniform(0.5, 8.0), 2), draws.chance(0.6)
         return [(at, _slowly(known, number, seconds, commit=commit))]
     if what == "child":
         return [(at, _cancel_child(known, number, str(draws.below(2))))]
