@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from zeke_queue.catalog import Catalog
+    from zeke_sim.doubles.ai import ScriptedAI
+    from zeke_sim.doubles.web import ScriptedWeb
     from zeke_sim.harness.facade import BlockingZeke, Zeke
     from zeke_sim.harness.servers import Databases
     from zeke_sim.harness.simulating import Simulations
@@ -120,6 +122,22 @@ def zeke_catalog(request: pytest.FixtureRequest) -> Catalog:
 def zeke_resources() -> Any:
     """What handlers get as ``job.resources``: override this fixture; None for what the catalog makes."""
     return None
+
+
+@pytest.fixture
+def zeke_ai() -> ScriptedAI:
+    """An AI for tests of ``zeke_tasks``: it answers as the test says, and remembers what it was asked."""
+    from zeke_sim.harness import tasks  # noqa: PLC0415
+
+    return tasks.scripted_ai()
+
+
+@pytest.fixture
+def zeke_web() -> ScriptedWeb:
+    """A web for tests of ``zeke_tasks``: it answers as the test says, and remembers what was fetched."""
+    from zeke_sim.harness import tasks  # noqa: PLC0415
+
+    return tasks.scripted_web()
 
 
 @pytest.fixture(scope="session")

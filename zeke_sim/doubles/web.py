@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from zeke_queue.clock import SystemClock
 from zeke_tasks.web import Fetched, Permanent, Transient
 from zeke_tasks.web.answers import MOVED_FOR_GOOD, NOT_MODIFIED, REDIRECTS, failure, is_success
+from zeke_tasks.web.libraries import load_parsers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,6 +101,8 @@ class ScriptedWeb:
     """
 
     def __init__(self, clock: Clock | None = None) -> None:
+        # What reads pages is loaded now: to do so later would reach outside of a simulation.
+        load_parsers()
         self._clock = clock or SystemClock()
         self._answers: dict[str, list[Answers]] = {}
         self._counts: dict[str, int] = {}

@@ -22,7 +22,6 @@ from zeke_tasks.store.analysis import AnalysisState
 from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.model import NewSource, SourceType
 from zeke_tasks.store.playbooks import RunStatus
-from zeke_tasks.web.libraries import load_parsers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -93,7 +92,6 @@ class Office:
         self.web = ScriptedWeb()
         self._hours = hours
         self._draws = draws
-        load_parsers()
 
     def catalog(self, *, key: bool = True) -> Catalog:
         """Return the catalog for workers that have a key for the AI, or for such as have none."""

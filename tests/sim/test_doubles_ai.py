@@ -1,0 +1,103 @@
+"""A scripted AI answers as it was told, and by the text where it was told nothing."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import BaseModel
+
+from zeke_sim.doubles.ai import DIMENSIONS, EMBED, ScriptedAI
+from zeke_tasks.ai import AIMalformed, AIRateLimited, AIRefused, AIRejected, Analysis, Briefs, Prompt
+from zeke_tasks.briefs.variants import fit
+
+ANALYZE = Prompt("analyze-story", "1", "Say why it matters.")
+BRIEF = Prompt("generate-brief", "1", "Be brief.")
+BEES = "Bees dance. The dance shows where flowers are. A new benchmark is faster."
+
+
+@pytest.fixture
+def ai() -> ScriptedAI:
+    return ScriptedAI()
+
+
+async def test_without_a_script_its_answers_follow_from_the_text(ai: ScriptedAI) -> None:
+    one, same = await ai.ask(ANALYZE, BEES, Analysis), await ScriptedAI().ask(ANALYZE, BEES, Analysis)
+    other = await ai.ask(ANALYZE, "Wasps sting.", Analysis)
+    assert one == same
+    assert one.value != other.value
+    assert not one.stub
+    assert one.usage.model == "scripted"
+
+
+@pytest.mark.parametrize("text", [BEES, "Bees", "Bees dance"])
+async def test_its_briefs_can_be_used_whatever_the_text(ai: ScriptedAI, text: str) -> None:
+    said = (await ai.ask(BRIEF, text, Briefs)).value
+    brief = fit(said.one_liner, said.two_liner, said.elevator, story=text)
+    assert brief.one_liner.startswith("Bees")
+
+
+async def test_vectors_follow_from_the_texts(ai: ScriptedAI) -> None:
+    embedded = await ai.embed([BEES, "Wasps", BEES])
+    assert embedded.dimensions == DIMENSIONS
+    assert embedded.vectors[0] == embedded.vectors[2] != embedded.vectors[1]
+    assert ai.calls(EMBED) == [BEES, "Wasps", BEES]
+
+
+async def test_each_answer_is_given_once_and_the_last_one_for_ever(ai: ScriptedAI) -> None:
+    fields = {"why_it_matters": ["It does."], "chili": 3, "confidence": 0.5}
+    ai.put("analyze-story", AIRateLimited(30), fields, Analysis.model_validate({**fields, "chili": 5}))
+    with pytest.raises(AIRateLimited):
+        await ai.ask(ANALYZE, BEES, Analysis)
+    assert [(await ai.ask(ANALYZE, BEES, Analysis)).value.chili for _ in range(3)] == [3, 5, 5]
+    assert ai.calls("analyze-story") == [BEES] * 4
+
+
+async def test_none_stands_for_what_it_answers_by_itself(ai: ScriptedAI) -> None:
+    by_itself = await ai.ask(ANALYZE, BEES, Analysis)
+    ai.put("analyze-story", AIRefused("no"), None)
+    with pytest.raises(AIRefused):
+        await ai.ask(ANALYZE, BEES, Analysis)
+    assert await ai.ask(ANALYZE, BEES, Analysis) == by_itself
+
+
+async def test_an_answer_may_be_for_some_texts_alone(ai: ScriptedAI) -> None:
+    ai.put(EMBED, (1.0, 0.0))
+    ai.put(EMBED, AIRefused("no"), (0.0, 1.0), about="Wasps")
+    assert (await ai.embed([BEES])).vectors == ((1.0, 0.0),)
+    with pytest.raises(AIRefused):
+        await ai.embed(["Wasps sting."])
+    assert (await ai.embed(["Wasps sting.", BEES])).vectors == ((0.0, 1.0), (1.0, 0.0))
+
+
+async def test_a_function_answers_by_the_text(ai: ScriptedAI) -> None:
+    ai.put(EMBED, lambda text: (float(len(text)),))
+    assert (await ai.embed(["four"])).vectors == ((4.0,),)
+
+
+async def test_fields_that_do_not_fit_are_a_malformed_answer(ai: ScriptedAI) -> None:
+    ai.put("analyze-story", {"chili": 3})
+    with pytest.raises(AIMalformed):
+        await ai.ask(ANALYZE, BEES, Analysis)
+
+
+async def test_what_no_client_takes_it_does_not_take(ai: ScriptedAI) -> None:
+    with pytest.raises(AIRejected):
+        await ai.ask(ANALYZE, " ", Analysis)
+
+
+async def test_a_form_that_it_does_not_know_has_to_be_written(ai: ScriptedAI) -> None:
+    class Verdict(BaseModel):
+        good: bool
+
+    with pytest.raises(TypeError, match=r"put\('judge', …\)"):
+        await ai.ask(Prompt("judge", "1", "Judge."), BEES, Verdict)
+    ai.put("judge", {"good": True})
+    assert (await ai.ask(Prompt("judge", "1", "Judge."), BEES, Verdict)).value == Verdict(good=True)
+
+
+async def test_what_was_put_and_is_no_answer_is_told_to_the_test(ai: ScriptedAI) -> None:
+    ai.put("analyze-story", (1.0,))
+    ai.put(EMBED, {"chili": 3})
+    with pytest.raises(TypeError, match="put a Analysis"):
+        await ai.ask(ANALYZE, BEES, Analysis)
+    with pytest.raises(TypeError, match="put numbers"):
+        await ai.embed([BEES])

@@ -1,0 +1,125 @@
+"""A scripted web answers as it was told, and what a server's reply means is what it means in production."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from zeke_sim.doubles.web import TIMEOUT, Asked, Reply, ScriptedWeb, busy, feed, fetched, moved, page, silent
+from zeke_sim.loop import VirtualLoop
+from zeke_tasks.web import Permanent, Transient, parse_feed
+
+A, B, C = "https://a.example/", "https://b.example/", "https://c.example/"
+
+
+@pytest.fixture
+def web() -> ScriptedWeb:
+    return ScriptedWeb()
+
+
+async def test_each_answer_is_given_once_and_the_last_one_for_ever(web: ScriptedWeb) -> None:
+    web.put(A, "one", b"two")
+    assert [(await web.fetch(A, kind="page")).body for _ in range(3)] == [b"one", b"two", b"two"]
+
+
+async def test_what_was_put_anew_takes_the_place_of_what_was_there(web: ScriptedWeb) -> None:
+    web.put(A, "one")
+    web.put(A, "other")
+    assert (await web.fetch(A, kind="page")).body == b"other"
+
+
+async def test_a_url_that_nobody_put_is_missing(web: ScriptedWeb) -> None:
+    with pytest.raises(Permanent) as caught:
+        await web.fetch(A, kind="page")
+    assert caught.value.status == 404
+
+
+async def test_it_knows_what_it_was_asked(web: ScriptedWeb) -> None:
+    web.put(A, "one")
+    await web.fetch(A, kind="feed", etag='"1"', last_modified="yesterday")
+    await web.fetch(A, kind="page")
+    assert web.asked == [Asked(A, "feed", '"1"', "yesterday", 1), Asked(A, "page", None, None, 2)]
+    assert web.requests(B) == []
+
+
+async def test_a_function_answers_by_the_request(web: ScriptedWeb) -> None:
+    web.put(A, lambda asked: f"request {asked.number}")
+    assert [(await web.fetch(A, kind="page")).body for _ in range(2)] == [b"request 1", b"request 2"]
+
+
+async def test_an_error_is_raised_as_it_is_and_what_was_fetched_is_given_as_it_is(web: ScriptedWeb) -> None:
+    error, answer = Transient(A, "no"), fetched(A, "one", etag='"1"')
+    web.put(A, error, answer)
+    with pytest.raises(Transient) as caught:
+        await web.fetch(A, kind="page")
+    assert caught.value is error
+    assert await web.fetch(A, kind="page") == answer
+
+
+async def test_who_has_it_already_gets_nothing(web: ScriptedWeb) -> None:
+    web.put(A, Reply(body="one", etag='"1"', last_modified="yesterday"))
+    first = await web.fetch(A, kind="feed")
+    again = await web.fetch(A, kind="feed", etag=first.etag)
+    by_date = await web.fetch(A, kind="feed", last_modified=first.last_modified)
+    other = await web.fetch(A, kind="feed", etag='"0"')
+    assert [one.not_modified for one in (first, again, by_date, other)] == [False, True, True, False]
+    assert (again.status, again.body, again.etag) == (304, b"", '"1"')
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind", "wait"),
+    [
+        (busy(retry_after=30), Transient, 30.0),
+        (busy(status=429), Transient, None),
+        (Reply(status=500), Transient, None),
+        (Reply(status=410), Permanent, None),
+    ],
+)
+async def test_a_status_means_what_it_means_in_production(
+    web: ScriptedWeb, reply: Reply, kind: type[Exception], wait: float | None
+) -> None:
+    web.put(A, reply)
+    with pytest.raises(kind) as caught:
+        await web.fetch(A, kind="page")
+    assert getattr(caught.value, "status", None) == reply.status
+    assert getattr(caught.value, "retry_after", None) == wait
+
+
+async def test_a_redirect_is_followed_and_for_good_only_if_each_is(web: ScriptedWeb) -> None:
+    web.put(A, moved(B), moved(B, status=302))
+    web.put(B, moved(C, status=308))
+    web.put(C, "there")
+    for_good, for_now = await web.fetch(A, kind="page"), await web.fetch(A, kind="page")
+    assert (for_good.url, for_good.body, for_good.permanent_url) == (A, b"there", C)
+    assert (for_now.body, for_now.permanent_url) == (b"there", None)
+
+
+async def test_redirects_in_a_circle_end(web: ScriptedWeb) -> None:
+    web.put(A, moved(B))
+    web.put(B, moved(A))
+    with pytest.raises(Permanent, match="redirects"):
+        await web.fetch(A, kind="page")
+
+
+def test_a_late_reply_takes_virtual_time_and_a_silent_server_is_given_up() -> None:
+    loop, web, times = VirtualLoop(), ScriptedWeb(), []
+    web.put(A, Reply(body="one", late=5), silent())
+
+    async def ask() -> None:
+        assert (await web.fetch(A, kind="page")).body == b"one"
+        times.append(loop.time())
+        with pytest.raises(Transient, match="no whole answer"):
+            await web.fetch(A, kind="page")
+        times.append(loop.time())
+
+    asyncio.set_event_loop(None)
+    loop.run_until_complete(ask())
+    loop.close()
+    assert times == [5, 5 + TIMEOUT]
+
+
+def test_its_feeds_and_pages_are_read_as_such() -> None:
+    read = parse_feed(feed(("Bees", A), ("Wasps", "")).encode(), "application/rss+xml", B)
+    assert [(entry.title, entry.url) for entry in read.entries] == [("Bees", A), ("Wasps", None)]
+    assert "bees" in page("Bees", "bees")
