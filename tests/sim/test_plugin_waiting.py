@@ -1,0 +1,89 @@
+"""Handlers that run other tasks, tested by their developers: by themselves, in virtual time, on a Postgres."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.sim.plugging import application, run
+
+pytest_plugins = ["pytester"]
+
+TESTS = """
+from datetime import timedelta
+
+import pytest
+
+from shop import Order, catalog, charge
+from zeke_queue import JobContext, JobNotFound, JobState, UsageError, Wait
+
+{mark}
+
+
+@catalog.task("bill")
+async def bill(order: Order, job: JobContext) -> dict[str, object]:
+    charged = await job.call(charge, order, retry_limit=0)
+    return {{"state": str(charged.state), "output": charged.output, "child": str(charged.id)}}
+
+
+@catalog.task("bills")
+async def bills(job: JobContext) -> list[str]:
+    runs = [await job.child(charge, Order(number=n), key=f"order/{{n}}", retry_limit=0) for n in (1, 13)]
+    return [str((await job.outcome(run)).state) for run in runs]
+
+
+async def test_a_child_that_is_performed_has_the_result_that_the_test_gives(zeke):
+    given = {{"charge": {{"charged": 1}}}}
+    said = await zeke.perform(bill, Order(number=1), results=given)
+    (child,) = zeke.performed.children
+    assert (child.task, child.payload) == ("charge", {{"number": 1}})
+    assert said == {{"state": "completed", "output": given["charge"], "child": str(child.id)}}
+    assert child.id == zeke.performed.job.child_id("charge")
+
+
+async def test_a_child_that_fails_is_an_outcome_as_well(zeke):
+    said = await zeke.perform(bill, Order(number=1), results={{"charge": RuntimeError("declined")}})
+    assert said["state"] == "failed"
+    assert said["output"]["message"] == "declined"
+    assert await zeke.perform(bills, results={{"charge": None}}) == ["completed", "completed"]
+
+
+async def test_a_child_whose_result_nobody_gave_is_told(zeke):
+    with pytest.raises(UsageError, match="waits for the result of its child 'charge'"):
+        await zeke.perform(bill, Order(number=1))
+
+
+async def test_a_parent_waits_and_goes_on(zeke):
+    run = await zeke.trigger(bill, Order(number=7))
+    await zeke.advance(seconds=5)
+    waiting = zeke.job(run)
+    (child,) = zeke.jobs(charge, parent=run)
+    assert (waiting.state, waiting.waits_for, child.state) == (JobState.CREATED, child.id, JobState.ACTIVE)
+    await zeke.drain()
+    job = zeke.job(run)
+    assert (job.state, job.attempt, job.retry_count) == (JobState.COMPLETED, 2, 0)
+    assert job.output == {{"state": "completed", "output": {{"charged": 7}}, "child": str(child.id)}}
+
+
+async def test_time_passes_until_the_parent_has_a_result(zeke):
+    before = zeke.now
+    run = await zeke.trigger(bills)
+    assert await zeke.result(run) == ["completed", "failed"]
+    assert zeke.now - before < timedelta(minutes=5)
+
+
+async def test_children_are_cancelled_with_their_parent(zeke):
+    run = await zeke.trigger(bills)
+    await zeke.advance(seconds=5)
+    assert await zeke.cancel(run)
+    await zeke.drain()
+    (child,) = zeke.jobs(charge, parent=run, state="cancelled")
+    assert zeke.job(run).state is JobState.CANCELLED
+    assert zeke.jobs(state="created") == []
+"""
+
+
+@pytest.mark.parametrize("backend", ["memory", "postgres"])
+def test_handlers_that_wait_for_others(pytester: pytest.Pytester, postgres: str, backend: str) -> None:
+    application(pytester, TESTS.format(mark=f'pytestmark = pytest.mark.zeke_backend("{backend}")'))
+    pytester.makeini(f"[pytest]\nzeke_postgres = {postgres}\n")
+    run(pytester, "-o", "asyncio_mode=auto").assert_outcomes(passed=6)
