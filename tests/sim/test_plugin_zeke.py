@@ -1,4 +1,4 @@
-"""The fixtures for tests of Zeke's own tasks: in plain tests, in virtual time, in worlds, without the extra."""
+"""The fixtures for tests of Zeke's own tasks: in plain tests, virtual time, worlds, and without the extra."""
 
 from __future__ import annotations
 
