@@ -1,4 +1,4 @@
-"""Handlers that run other tasks, tested by their developers: by themselves, in virtual time, on a Postgres."""
+"""Handlers that run other tasks, tested by their developers: by themselves, and with a queue of each kind."""
 
 from __future__ import annotations
 

@@ -11,8 +11,9 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_queue.core import jsonb
-from zeke_queue.model import Completed, Failed, JobState, Released
+from zeke_queue.model import Completed, Failed, JobState, Released, Waiting
 from zeke_sim.history import Answered, Change, Invoked
+from zeke_sim.past import is_of_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -114,9 +115,13 @@ def _asks(call: Invoked, result: Any) -> Iterator[tuple[tuple[Any, ...], Any, bo
             if verb == "insert":
                 yield (verb, one.id), ("insert", one.id), False
             elif not told or one.id in result:
-                yield (verb, one.id, one.attempt), one if verb == "settle" else None, told
+                what = "extend" if verb == "extend" else "settle"
+                yield (what, one.id, one.attempt), one if what == "settle" else None, told
+    elif verb == "spawn":
+        yield ("insert", args["child"].id), ("insert", args["child"].id), False
     elif verb in ("cancel", "resume", "retry"):
-        yield from (((verb, job), None, told) for job in args["ids"] if not told or job in result)
+        # Told is also which children were taken along.
+        yield from (((verb, job), None, told) for job in (result if told else args["ids"]))
     elif verb == "claim":
         yield from (((verb, one.id, one.attempt), None, True) for one in result or ())
         if not told:
@@ -126,12 +131,19 @@ def _asks(call: Invoked, result: Any) -> Iterator[tuple[tuple[Any, ...], Any, bo
         yield (verb,), None, told
 
 
-_LISTS: Final = {"insert": ("jobs",), "settle": ("completed", "failed", "released"), "extend": ("extended",)}
+_LISTS: Final = {
+    "insert": ("jobs",),
+    "settle": ("completed", "failed", "released"),
+    "suspend": ("waiting",),
+    "extend": ("extended",),
+}
 
 
 def _keys(change: Change) -> Iterator[tuple[Any, ...]]:
     """Yield the keys of what a change may have been asked for by."""
     before, after = change.before, change.after
+    if is_of_waiting(change):
+        return  # whoever ended a child, or is to wait for it, does that besides
     if change.table == "archive" or after is None:
         yield ("purge",) if change.table == "archive" and after is None else ("archive",)
     elif before is None:
@@ -152,6 +164,8 @@ def _keys(change: Change) -> Iterator[tuple[Any, ...]]:
 def _is_what_became(asked: _Asked, change: Change) -> bool:
     """Tell whether what was asked for leads to a row as it is: an outcome's state, output and delay."""
     what, after = asked.what, change.after
+    if isinstance(what, Waiting) and after is not None:
+        return after.superseded or (after.state is _CREATED and after.waits_for in {what.child, None})
     if after is None or not isinstance(what, Completed | Failed | Released):
         return True
     waits = what.delay if isinstance(what, Released) else what.retry_in if isinstance(what, Failed) else None

@@ -32,6 +32,7 @@ TASKS: Final = {
     "sync": 6,
     "crunch": 3,
     "parent": 4,
+    "calling": 6,
     "snoozing": 4,
     "signalling": 4,
     "extending": 3,

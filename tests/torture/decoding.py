@@ -246,6 +246,8 @@ def _image(row: Row | None) -> Image | None:
         archived_on=_maybe(instant, get("archivedon")),
         superseded=output is not None and _has_key(output, "superseded_by"),
         failures=0 if history is None else len(jsonb.loads(history)),
+        waits_for=_maybe(UUID, get("waitsfor")),
+        awaited=get("awaited") == "true",
     )
 
 

@@ -43,6 +43,8 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "an edit is heeded soon": _LATE,
     "who begins a job is alive": _LATE,
     "who has a free place begins what it claimed": _LATE,
+    "nobody waits for a job that has ended": _LATE,
+    "the end of a job wakes who waits for it": "who is locked is passed over, and locks are not seen",
     "a task's limit is shared out": "no task has a second name here",
     "claims go in order": "rows that others hold locked for a moment are passed over, and locks are not seen",
 }
@@ -108,7 +110,8 @@ def about(folder: Path) -> dict[str, Any]:
 def rules(folder: Path) -> Rules:
     """Return what the run was set up with."""
     noted = about(folder)["rules"]
-    return Rules(**noted, slack=SLACK, drift=DRIFT, limits={"limited": LIMIT}, options=options())
+    limits = dict.fromkeys(("limited", "calling"), LIMIT)
+    return Rules(**noted, slack=SLACK, drift=DRIFT, limits=limits, options=options())
 
 
 def judge(events: list[Event], rules: Rules) -> Violation | None:

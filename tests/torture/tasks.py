@@ -121,6 +121,14 @@ def _odd_tasks(catalog: Catalog, journal: Journal, soon: dict[str, Any]) -> None
         await job.send("quick", {"n": -script.n})
         return None
 
+    async def calling(script: Script, job: JobContext) -> Any:
+        child = {"n": script.n, "work": script.work, "fails": script.fails}
+        runs = [await job.child(task, child, key=task) for task in ("quick", "failing")]
+        if job.attempt <= script.fails % 3:
+            raise Stumbled("after its children were sent, which stay")
+        seen = [str((await job.outcome(run)).state) for run in runs]
+        return [*seen, str((await job.call("limited", {"n": script.n})).state)]
+
     async def snoozing(script: Script, job: JobContext) -> Any:
         if job.attempt <= script.fails:
             raise Snooze(0.4)
@@ -137,6 +145,7 @@ def _odd_tasks(catalog: Catalog, journal: Journal, soon: dict[str, Any]) -> None
         return script.n
 
     catalog.task("parent", **soon)(_noted(journal, parent))
+    catalog.task("calling", concurrency_limit=LIMIT, **soon)(_noted(journal, calling))
     catalog.task("snoozing", **soon)(_noted(journal, snoozing))
     catalog.task("signalling", **soon)(_noted(journal, signalling))
     catalog.task("extending", expire_in=EXPIRE_IN, retry_limit=2, retry_delay=1)(_noted(journal, extending))
