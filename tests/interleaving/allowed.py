@@ -57,7 +57,7 @@ Seen = dict[Op, frozenset[str]]
 MOVES_MAX = 20_000
 """An order is found after some dozens; a search that is longer has to be heard of."""
 
-LOOKS = ("limited_queues", "ready", "known", "settled_before", "children")
+LOOKS = ("limited_queues", "ready", "known", "settled_before", "children", "cancelled_along")
 """Statements of a verb that only look."""
 
 BY_ROW = ("settle", "cancel", "resume", "retry", "extend", "insert", HOLD)
@@ -464,7 +464,8 @@ def _ids(value: Any) -> set[Any]:
     if hasattr(value, "cron"):
         return {value.name}
     if hasattr(value, "id"):
-        return {value.id} | {getattr(value, name) for name in ("child", "parent") if hasattr(value, name)}
+        others = (getattr(value, name, None) for name in ("child", "parent"))
+        return {value.id, *(other for other in others if other is not None)}
     if isinstance(value, (list, tuple, set, frozenset)):
         return set(chain.from_iterable(map(_ids, value)))
     return set()

@@ -24,7 +24,7 @@ CLIENTS_MAX = 4
 
 _SKIP = ("claim", "overdue", "archive", "due_schedules", "wake_parents", "wake_overlooked")
 _LOOK = ("ready", "limited_queues", "known", "settled_before", "in_the_way", "now", "count", "get")
-_FAMILY = ("children",)
+_FAMILY = ("children", "cancelled_along")
 NEVER_WAIT = frozenset((*_SKIP, *_LOOK, *_FAMILY))
 """Statements that no other client keeps waiting, whatever it has locked."""
 

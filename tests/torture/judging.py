@@ -110,7 +110,7 @@ def about(folder: Path) -> dict[str, Any]:
 def rules(folder: Path) -> Rules:
     """Return what the run was set up with."""
     noted = about(folder)["rules"]
-    limits = dict.fromkeys(("limited", "calling"), LIMIT)
+    limits: dict[str, int] = dict.fromkeys(("limited", "calling"), LIMIT)
     return Rules(**noted, slack=SLACK, drift=DRIFT, limits=limits, options=options())
 
 
