@@ -17,11 +17,14 @@ from zeke_queue.cli.session import Options
 from zeke_queue.config import Settings
 from zeke_queue.errors import UsageError
 from zeke_queue.log import LEVELS
+from zeke_queue.model import JobState
 from zeke_tasks.cli.intake import ingest as ingest_command
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request
+from zeke_tasks.errand import READING
 from zeke_tasks.ingest.command import ingest
 from zeke_tasks.ingest.recognise import feed_of
 from zeke_tasks.readers import ReaderKilled, Readers
+from zeke_tasks.store.analysis import AnalysisState
 from zeke_tasks.store.model import ItemStatus
 from zeke_tasks.store.postgres import migrate
 from zeke_tasks.stories.fetch_content import fetch_content
@@ -90,6 +93,35 @@ async def test_feeds_and_articles_are_told_apart_and_read(settings: Settings) ->
     assert _titles(found) == {"Bees", "Birds", "Trees"}
     # What the look at a URL brought is what its job reads.
     assert hits == {"/feed": 1, "/bees": 1, "/birds": 1, "/trees": 1}
+
+
+async def test_the_stories_are_analysed_and_told_before_it_ends(settings: Settings) -> None:
+    async with Site() as site:
+        came = await ingest([site.url("/feed"), site.url("/trees")], settings, allow_private=True)
+    assert len(came.stories) == 3
+    for seen in came.stories:
+        assert seen.overlay is not None
+        assert seen.overlay.analysis_state is AnalysisState.STUB
+        assert seen.overlay.brief_one_liner
+        assert all(highlight.score for highlight in seen.highlights)
+    assert {job.state for job in came.jobs} == {JobState.COMPLETED}
+    assert {job.name for job in came.jobs} == set(READING)
+    assert came.spent == []
+
+
+async def test_a_page_whose_analysis_was_lost_is_analysed_when_it_is_asked_for_again(
+    settings: Settings,
+) -> None:
+    async with Site() as site:
+        first = await ingest([site.url("/trees")], settings, allow_private=True)
+        with psycopg.connect(settings.require_database()) as connection:
+            connection.execute("delete from zeke.story_overlays")
+            connection.execute("delete from pgboss.job where name = 'analyze-story'")
+        again = await ingest([site.url("/trees")], settings, allow_private=True)
+    assert [seen.story.id for seen in again.stories] == [seen.story.id for seen in first.stories]
+    assert [seen.overlay is not None and seen.overlay.brief_one_liner for seen in again.stories] == [
+        seen.overlay is not None and seen.overlay.brief_one_liner for seen in first.stories
+    ]
 
 
 async def test_a_second_time_there_is_nothing_new_in_a_feed_and_an_article_is_shown_again(

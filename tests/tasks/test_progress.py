@@ -1,0 +1,69 @@
+"""How far a run has come, as people see it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from uuid import UUID
+
+from rich.console import Console
+
+from tests.tasks.test_report import finding
+from zeke_queue.model import JobState, QueueCount
+from zeke_tasks.progress import Part, display, standing
+from zeke_tasks.report import Finding
+from zeke_tasks.store.model import ItemStatus
+
+COUNTS = [
+    QueueCount("ingest-source", {JobState.COMPLETED: 1, JobState.RETRY: 1}),
+    QueueCount("ingest-from-youtube", {JobState.FAILED: 1}),
+    QueueCount("fetch-content", {JobState.ACTIVE: 1}),
+    QueueCount("analyze-story", {JobState.COMPLETED: 2, JobState.CREATED: 3, JobState.FAILED: 1}),
+    QueueCount("generate-brief", {JobState.COMPLETED: 1, JobState.ACTIVE: 1}),
+]
+
+
+def _found() -> list[Finding]:
+    told = finding("a", told=True)
+    waits = finding("b", told=False)
+    return [told, replace(waits, item=replace(waits.item, id=UUID(int=2), status=ItemStatus.PENDING))]
+
+
+def test_jobs_and_items_are_summed_up() -> None:
+    now = standing(COUNTS, _found())
+    assert (now.feeds, now.items, now.stories) == (Part(2, 3), Part(1, 2), 1)
+    # A failed analysis is none, and each that is still to come will have a brief written.
+    assert (now.analyses, now.briefs) == (Part(2, 6), Part(1, 5))
+    assert (now.waiting, now.active, now.failed) == (4, 2, 2)
+    assert not now.quiet
+
+
+def test_it_is_quiet_once_no_job_waits_or_runs() -> None:
+    ended = [QueueCount("fetch-content", {JobState.COMPLETED: 1, JobState.FAILED: 1, JobState.CANCELLED: 1})]
+    assert standing(ended, []).quiet
+    for state in (JobState.CREATED, JobState.RETRY, JobState.ACTIVE):
+        assert not standing([*ended, QueueCount("any", {state: 1})], []).quiet
+
+
+def _shown(*, terminal: bool) -> str:
+    console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
+    with display(console) as shown:
+        shown.show(standing([], []))
+        for _ in range(2):
+            shown.show(standing(COUNTS, _found()))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def test_where_no_terminal_is_each_change_is_a_line_of_what_there_is() -> None:
+    assert _shown(terminal=False).splitlines() == [
+        "jobs 0 running and 0 waiting",
+        "feeds 2/3, items 1/2, stories 1, analyses 2/6, briefs 1/5, jobs 2 running and 4 waiting, 2 failed",
+    ]
+
+
+def test_on_a_terminal_each_part_has_a_bar() -> None:
+    shown = _shown(terminal=True)
+    for name in ("Feeds", "Items", "Analyses", "Briefs"):
+        assert name in shown
+    assert "2 jobs running, 2 failed" in shown
