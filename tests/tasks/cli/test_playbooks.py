@@ -1,0 +1,80 @@
+"""``zeke playbook``: kept, listed, run, looked at, cancelled."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.tasks.cli.conftest import Zeke
+    from tests.tasks.domain import Domain
+
+TEAM = "00000000-0000-4000-8000-000000000001"
+STEPS = [
+    {
+        "name": "analysis",
+        "task": "analyze-story",
+        "input": {"storyId": {"$from": "run.metadata.storyId"}, "trigger": "auto"},
+    },
+    {
+        "name": "summary",
+        "task": "summarize-story",
+        "input": {"storyId": {"$from": "steps.analysis.output.storyId"}, "mode": "force"},
+    },
+]
+
+
+def _file(folder: Path, **more: Any) -> str:
+    file = folder / "playbook.json"
+    file.write_text(json.dumps({"teamId": TEAM, "name": "Digest", "steps": STEPS, **more}), encoding="utf-8")
+    return str(file)
+
+
+async def test_a_playbook_is_kept_and_run_to_its_end(zeke: Zeke, on_postgres: Domain, tmp_path: Path) -> None:
+    story = await on_postgres.told_story("A queue in a table is enough for most teams.")
+    added = await zeke.json("playbook", "add", _file(tmp_path))
+    assert "analysis → summary" in await zeke.good("playbook", "list")
+    about = json.dumps({"storyId": str(story.id)})
+    done = await zeke.json("playbook", "run", added["id"][:8], "--metadata", about)
+    assert done["status"] == "succeeded"
+    assert done["outputs"]["summary"]["written"]
+    shown = await zeke.good("playbook", "show", done["id"])
+    assert "step.completed summary" in shown
+    said = await zeke.fails("playbook", "cancel", done["id"], code=1)
+    assert "has succeeded" in said
+
+
+async def test_a_run_that_fails_says_at_which_step(zeke: Zeke, tmp_path: Path) -> None:
+    added = await zeke.json("playbook", "add", _file(tmp_path))
+    result = await zeke("playbook", "run", added["id"])
+    assert result.exit_code == 1
+    assert "step.failed analysis" in result.stdout
+    assert "run.metadata.storyId" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"teamId": "team"}, "teamId: "),
+        ({"steps": [{"name": "a"}]}, "steps.0.task: "),
+        ({"steps": [{"name": "a", "task": "summarise"}]}, "summarise"),
+        ({"steps": [STEPS[0], STEPS[0]]}, "analysis"),
+    ],
+)
+async def test_what_is_no_playbook_is_refused_in_words(
+    zeke: Zeke, tmp_path: Path, more: dict[str, Any], words: str
+) -> None:
+    assert words in await zeke.fails("playbook", "add", _file(tmp_path, **more), code=2)
+    assert await zeke.json("playbook", "list") == []
+
+
+async def test_what_names_no_run_or_playbook_is_refused_in_words(zeke: Zeke, tmp_path: Path) -> None:
+    added = await zeke.json("playbook", "add", _file(tmp_path))
+    assert "zeke playbook list" in await zeke.fails("playbook", "run", "ff", code=1)
+    assert "no id of a run" in await zeke.fails("playbook", "show", "last", code=2)
+    assert TEAM in await zeke.fails("playbook", "cancel", TEAM, code=1)
+    assert "--metadata" in await zeke.fails("playbook", "run", added["id"], "--metadata", "[]", code=2)

@@ -1,0 +1,284 @@
+"""``zeke playbook add | list | run | show | cancel``: series of tasks that a team runs as one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+from uuid import UUID
+
+import typer
+
+from zeke_queue.cli.render import Column, console, moment, print_json, print_table
+from zeke_queue.errors import BadOption, ZekeError
+from zeke_tasks.cli.ids import Abbreviation
+from zeke_tasks.cli.session import (
+    EmbeddedOption,
+    on_database,
+    progress_console,
+    rows_to_change,
+    rows_to_look_at,
+)
+
+if TYPE_CHECKING:
+    from zeke_queue.cli.session import Options
+    from zeke_queue.config import Settings
+    from zeke_tasks.store.playbooks import Playbook, PlaybookRun, RunEvent
+    from zeke_tasks.store.repository import Rows
+
+playbook_app = typer.Typer(
+    help="Keep a playbook, run it, look at a run, or cancel one.", no_args_is_help=True
+)
+
+PlaybookArgument = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The playbook's id or its beginning; `zeke playbook list` has it."),
+]
+RunArgument = Annotated[str, typer.Argument(metavar="RUN", help="The run's id, which `run` prints.")]
+
+
+@playbook_app.command("add")
+def add(
+    context: typer.Context,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE", help="JSON: teamId, name, steps.", exists=True, dir_okay=False, readable=True
+        ),
+    ],
+    *,
+    embedded: EmbeddedOption = False,
+) -> None:
+    """Keep a playbook: JSON with teamId, name, steps (name, task, input), and its id if it has one."""
+
+    async def command(options: Options, settings: Settings) -> int:
+        from zeke_tasks.catalog import catalog  # noqa: PLC0415 - see the package
+
+        playbook = _read(file)
+        for step in playbook.steps:
+            # Raises, naming those that are near, if there is no such task.
+            catalog.get(step.task)
+        async with rows_to_change(settings) as rows:
+            await rows.put_playbook(playbook)
+        if options.json:
+            print_json(_value(playbook))
+        else:
+            typer.echo(f"{playbook.id}")
+        return 0
+
+    on_database(context, command, embedded=embedded)
+
+
+def _read(file: Path) -> Playbook:
+    """Read a playbook.
+
+    Raises:
+        BadOption: it is none; the message says where, and what was wrong.
+    """
+    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - see the package
+
+    from zeke_queue.clock import SystemClock  # noqa: PLC0415
+    from zeke_queue.rng import Ids, SystemEntropy  # noqa: PLC0415
+    from zeke_tasks.store.playbooks import Playbook  # noqa: PLC0415
+
+    try:
+        given: dict[str, Any] = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, TypeError, ValueError, RecursionError) as error:
+        raise BadOption(f"FILE: {file.name} holds no JSON object: {error}.") from error
+    given.setdefault("id", str(Ids(SystemClock(), SystemEntropy())()))
+    given["team_id"] = given.pop("teamId", None)
+    try:
+        return TypeAdapter(Playbook).validate_python(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])).replace("team_id", "teamId") or "the playbook"
+        raise BadOption(
+            f"FILE: {file.name}: {field}: {first['msg']}. A playbook has teamId, name, and steps with name,"
+            " task and input."
+        ) from error
+
+
+@playbook_app.command("list")
+def list_playbooks(context: typer.Context, *, embedded: EmbeddedOption = False) -> None:
+    """List the playbooks of all teams."""
+
+    async def command(options: Options, settings: Settings) -> int:
+        from zeke_tasks.words import abbreviated, printable_words  # noqa: PLC0415 - see the package
+
+        async with rows_to_look_at(settings) as rows:
+            found = await rows.every_playbook()
+        if options.json:
+            print_json([_value(playbook) for playbook in found])
+        elif not found:
+            typer.echo("No playbooks yet: `zeke playbook add FILE` keeps one.")
+        else:
+            short = abbreviated(playbook.id for playbook in found)
+            columns = (Column("id"), Column("status"), Column("name", least=12), Column("steps", least=0))
+            print_table(
+                columns,
+                [
+                    (
+                        short[one.id],
+                        one.status,
+                        printable_words(one.name),
+                        " → ".join(s.name for s in one.steps),
+                    )
+                    for one in found
+                ],
+            )
+        return 0
+
+    on_database(context, command, embedded=embedded)
+
+
+@playbook_app.command("run")
+def run(
+    context: typer.Context,
+    playbook_id: PlaybookArgument,
+    *,
+    metadata: Annotated[
+        str | None,
+        typer.Option(metavar="JSON", help="An object that steps can refer to, as run.metadata.…"),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=1.0, help="Wait for the result that long at most.")
+    ] = 120.0,
+    embedded: EmbeddedOption = False,
+) -> None:
+    """Run a playbook, wait for it, and show what became of each step."""
+    from zeke_queue.cli.session import parse_json  # noqa: PLC0415 - see the package
+
+    wanted = Abbreviation(playbook_id, "playbook", "playbooks", "zeke playbook list")
+    about: Any = parse_json(metadata, "--metadata")
+    if not isinstance(about, dict | None):
+        raise BadOption('--metadata: it is no object; give one, as {"storyId": "…"}.')
+
+    async def command(options: Options, settings: Settings) -> int:
+        from zeke_tasks.errand import open_errand  # noqa: PLC0415 - see the package
+        from zeke_tasks.payloads import PlaybookRun as Asked  # noqa: PLC0415
+        from zeke_tasks.store.playbooks import RunStatus, TriggerSource  # noqa: PLC0415
+
+        async with open_errand(settings) as errand:
+            async with errand.rows() as rows:
+                playbook = await _find(rows, wanted)
+            asked = Asked(
+                playbook_id=playbook.id,
+                team_id=playbook.team_id,
+                trigger_source=TriggerSource.API,
+                metadata=cast("dict[str, Any] | None", about),
+            )
+            job = await errand.queue.trigger("playbook-run", asked)
+            typer.echo(f"run {job.id}", err=True)
+            await errand.run(
+                [job.id], tasks=errand.queue.catalog.tasks, timeout=timeout, console=progress_console()
+            )
+            async with errand.rows() as rows:
+                done, events = await rows.run(job.id), await rows.run_events(job.id)
+        if done is None:
+            raise ZekeError(f"The run has not begun; a worker goes on with it (zeke job show {job.id}).")
+        _show(done, events, options)
+        return 0 if done.status is RunStatus.SUCCEEDED else 1
+
+    on_database(context, command, embedded=embedded)
+
+
+async def _find(rows: Rows, wanted: Abbreviation) -> Playbook:
+    playbooks = {playbook.id: playbook for playbook in await rows.every_playbook()}
+    found = playbooks.get(wanted.among((each.id, each.name) for each in playbooks.values()))
+    if found is None:
+        raise wanted.missing()
+    return found
+
+
+@playbook_app.command("show")
+def show(context: typer.Context, run_id: RunArgument, *, embedded: EmbeddedOption = False) -> None:
+    """Show what became of a run, and when; times are UTC."""
+
+    async def command(options: Options, settings: Settings) -> int:
+        async with rows_to_look_at(settings) as rows:
+            found = await _run(rows, run_id)
+            _show(found, await rows.run_events(found.id), options)
+        return 0
+
+    on_database(context, command, embedded=embedded)
+
+
+async def _run(rows: Rows, text: str) -> PlaybookRun:
+    """Return a run.
+
+    Raises:
+        ZekeError: there is none of this id.
+    """
+    wanted = Abbreviation(text, "run", "runs", "zeke jobs --queue playbook-run")
+    known: list[tuple[UUID, str]] = []
+    if wanted.whole is None:
+        for playbook in await rows.every_playbook():
+            known += [(each.id, playbook.name) for each in await rows.runs_of(playbook.id)]
+    found = await rows.run(wanted.among(known))
+    if found is None:
+        raise wanted.missing()
+    return found
+
+
+def _show(found: PlaybookRun, events: list[RunEvent], options: Options) -> None:
+    from zeke_tasks.words import wrapped  # noqa: PLC0415 - see the package
+
+    if options.json:
+        print_json(
+            {
+                "id": found.id,
+                "playbookId": found.playbook_id,
+                "teamId": found.team_id,
+                "status": found.status,
+                "error": found.error,
+                "outputs": dict(found.outputs),
+                "events": [
+                    {"kind": event.kind, "step": event.step, "round": event.round, "at": event.at}
+                    for event in events
+                ],
+            }
+        )
+        return
+    out = console()
+    wrapped(out, f"Run {found.id} {found.status}", style="bold")
+    for event in events:
+        wrapped(out, f"{event.kind} {event.step or ''}", f"  {moment(event.at)}  ")
+    if found.error:
+        wrapped(out, found.error, "  ", style="red")
+
+
+@playbook_app.command("cancel")
+def cancel(context: typer.Context, run_id: RunArgument, *, embedded: EmbeddedOption = False) -> None:
+    """Cancel a run, with the step that runs; `zeke job resume RUN` goes on with that step."""
+
+    async def command(options: Options, settings: Settings) -> int:
+        from zeke_queue.queue import Queue  # noqa: PLC0415 - see the package
+        from zeke_tasks.catalog import catalog  # noqa: PLC0415
+        from zeke_tasks.playbooks.cancel import cancel_run  # noqa: PLC0415
+        from zeke_tasks.store.postgres import PostgresRepository  # noqa: PLC0415
+
+        async with rows_to_look_at(settings) as rows:
+            found = await _run(rows, run_id)
+        async with Queue.connect(catalog, settings=settings) as queue:
+            cancelled = await cancel_run(queue, PostgresRepository(), found.id)
+        if options.json:
+            print_json({"id": found.id, "cancelled": cancelled})
+        elif cancelled:
+            typer.echo(f"Run {found.id} is cancelled.")
+        else:
+            raise ZekeError(
+                f"Run {found.id} has {found.status}; only one that runs or waits can be cancelled."
+            )
+        return 0 if cancelled else 1
+
+    on_database(context, command, embedded=embedded)
+
+
+def _value(playbook: Playbook) -> dict[str, Any]:
+    return {
+        "id": playbook.id,
+        "teamId": playbook.team_id,
+        "name": playbook.name,
+        "status": playbook.status,
+        "steps": [{"name": s.name, "task": s.task, "input": dict(s.input)} for s in playbook.steps],
+    }
