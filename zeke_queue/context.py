@@ -216,17 +216,18 @@ class JobContext:
     async def child(self, task: Any, payload: Any = None, *, key: str | None = None, **options: Any) -> Child:
         """Send a job whose outcome this one needs, once, however often this one runs; return its ``Run``.
 
-        It is cancelled along with this job. Send several to have them run side by side, and then ask for the
-        ``outcome`` of each.
+        It is cancelled along with this job, and brought back with it. Send several to have them run side by
+        side, and then ask for the ``outcome`` of each. A child that has failed stays as it is, however often
+        this job is tried again: to have another one then, make ``job.retry_count`` part of the key.
 
         Args:
             task: as ``Queue.trigger`` takes it, like ``payload`` and ``options``.
-            key: what tells it from the other children of this job; the task's name by default, so a second
-                child of one task needs a key of its own.
+            key: what tells it from the other children of this job; by default what the task is called here,
+                so a second child of one task needs a key of its own.
 
         Raises:
-            LeaseLost: this job is no longer the worker's: it was cancelled, say. Nothing was sent.
-            BadOption: the key was used already in this attempt, or is none.
+            LeaseLost: this job is no longer the worker's: it was cancelled, say.
+            BadOption: the key was used already in this attempt, or is none; ``id`` or ``parent`` is given.
             Refused: a uniqueness rule refused the child.
             UsageError: as ``Queue.send``.
         """
@@ -259,6 +260,14 @@ class JobContext:
         What the handler did before is done again when it goes on, so it must bear that, as any handler must.
         """
         return await self.outcome(await self.child(task, payload, key=key, **options))
+
+    async def stored(self) -> Job:
+        """Return this job as it is stored, with the history of its attempts.
+
+        Raises:
+            JobNotFound: it was deleted.
+        """
+        return await self._host.look(self, self.id)
 
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[Any]:
         """Open a transaction as ``Queue.transaction`` does; jobs sent in it are children of this one."""

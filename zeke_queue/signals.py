@@ -64,10 +64,11 @@ class Wait(Signal):
     """Go on when another job has ended, however it ended, and hold no place meanwhile.
 
     The handler runs again from its beginning then, which uses up no retry. ``JobContext.outcome`` raises it
-    where it is needed.
+    where it is needed. Who raises it for a job that has ended, or that there is none of, runs again at once,
+    and again each time: ``outcome`` looks first.
 
     Args:
-        child: the job, or its id; one that has ended, or that there is none of, is not waited for.
+        child: the job, or its id.
 
     Raises:
         BadOption: ``child`` is neither a job nor an id.

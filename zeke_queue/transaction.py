@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue.errors import UsageError
+from zeke_queue.errors import LeaseLost, UsageError
 from zeke_queue.sending import insert
 
 if TYPE_CHECKING:
@@ -67,6 +67,18 @@ class QueueTransaction:
         """
         prepared = self._prepare(task, payload, options)
         return await self._queue.run_of(prepared, (await insert([prepared], self._open().insert))[0])
+
+    async def hold(self, job_id: UUID, attempt: int) -> None:
+        """See that a job is still its handler's, and keep it so until the transaction ends.
+
+        What is written in the transaction then comes from the one attempt that may write it: that of a worker
+        which lost the job meanwhile ends here. In a handler: ``await transaction.hold(job.id, job.attempt)``.
+
+        Raises:
+            LeaseLost: the job is not active at this attempt any more.
+        """
+        if not await self._open().hold(job_id, attempt):
+            raise LeaseLost(job_id)
 
     def on_commit(self, apply: Callable[[], None]) -> None:
         """Call ``apply`` once the transaction has committed, and never after a rollback.

@@ -92,6 +92,11 @@ class _Verbs:
         """Cancel jobs."""
         return await self._call("cancel", {"ids": tuple(ids)}, lambda: self._verbs.cancel(ids))
 
+    async def hold(self, job_id: UUID, attempt: int) -> bool:
+        """Keep an active job as it is."""
+        args = {"job_id": job_id, "attempt": attempt}
+        return await self._call("hold", args, lambda: self._verbs.hold(job_id, attempt))
+
     async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
         """Lock due schedules."""
         return await self._call("due_schedules", {"limit": limit}, lambda: self._verbs.due_schedules(limit))

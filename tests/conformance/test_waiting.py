@@ -17,6 +17,7 @@ from zeke_queue.model import Failed, JobState, QueueSettings, Waiting
 from zeke_queue.storage.store import Storage
 
 CENTURY = timedelta(days=36_500)
+SINGLE = "__pgboss__singleton_queue"
 
 
 async def test_a_job_that_waits_returns_to_created_and_is_out_of_reach(
@@ -195,9 +196,9 @@ async def test_a_job_that_waits_takes_no_place_of_a_limit(storage: Storage, jobs
 async def test_a_job_that_cannot_wait_again_ends_failed_and_says_who_took_its_place(
     storage: Storage, jobs: Driver
 ) -> None:
-    parent = await jobs.running(singleton_key="__pgboss__singleton_queue")
+    parent = await jobs.running(singleton_key=SINGLE)
     child = await jobs.spawn(parent)
-    rival = await jobs.send(singleton_key="__pgboss__singleton_queue")
+    rival = await jobs.send(singleton_key=SINGLE)
     assert await jobs.wait_for(child, parent)
     stored = await jobs.look(parent.id)
     assert (stored.state, stored.output["superseded_by"]) == (JobState.FAILED, str(rival))
@@ -247,7 +248,7 @@ async def test_a_job_that_waited_and_was_cancelled_is_due_at_once_when_resumed(
     assert await jobs.wait_for(child, parent)
     assert await storage.cancel([parent.id]) == {parent.id, child}
     clock.advance(10)
-    assert await storage.resume([parent.id]) == {parent.id}
+    assert await storage.resume([parent.id]) == {parent.id, child}
     stored = await jobs.look(parent.id)
     assert (stored.waits_for, stored.start_after) == (None, clock.now())
 
@@ -343,3 +344,109 @@ async def test_the_woken_are_told(storage: Storage, jobs: Driver) -> None:
     assert await is_kept_waiting(sleeps)
     assert await jobs.complete(held)
     assert await soon(sleeps)
+
+
+async def test_who_loses_its_place_in_waiting_wakes_who_waits_for_it(storage: Storage, jobs: Driver) -> None:
+    grand = await jobs.running("grand")
+    parent_id = await jobs.spawn(grand, singleton_key=SINGLE)
+    assert await jobs.wait_for(parent_id, grand)
+    parent = await jobs.claim_one("errand")
+    child = await jobs.spawn(parent, "small errand")
+    await jobs.send("errand", singleton_key=SINGLE)
+    assert await jobs.wait_for(child, parent)
+    assert (await jobs.look(parent.id)).state is JobState.FAILED
+    assert (await jobs.claim_one("grand")).id == grand.id
+
+
+async def test_who_loses_its_place_in_waiting_marks_nobody(jobs: Driver) -> None:
+    other = await jobs.send("errand")
+    parent = await jobs.running(singleton_key=SINGLE)
+    await jobs.send(singleton_key=SINGLE)
+    assert await jobs.wait_for(other, parent)
+    stored = await jobs.look(other)
+    assert stored.awaited is False
+
+
+async def test_a_job_that_waited_and_was_cancelled_is_due_for_whoever_brings_it_back(
+    storage: Storage, jobs: Driver, plant: Plant, clock: FrozenClock
+) -> None:
+    parent = await jobs.running()
+    assert await jobs.wait_for(await jobs.spawn(parent), parent)
+    clock.advance(5)
+    await storage.cancel([parent.id])
+    stored = await jobs.look(parent.id)
+    assert (stored.start_after, stored.completed_on) == (clock.now(), clock.now())
+    # As pg-boss 9 resumes a job.
+    await plant(replace(stored, state=JobState.CREATED, completed_on=None))
+    assert (await jobs.claim_one()).id == parent.id
+
+
+async def test_a_job_that_is_resumed_brings_the_children_back_that_were_cancelled_along(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    parent = await jobs.running()
+    alone, child_id = await jobs.spawn(parent, "alone"), await jobs.spawn(parent)
+    child = await jobs.claim_one("errand")
+    grandchild = await jobs.spawn(child, "small errand")
+    assert await jobs.wait_for(grandchild, child)
+    assert await storage.cancel([alone]) == {alone}
+    clock.advance(1)
+    assert await storage.cancel([parent.id]) == {parent.id, child_id, grandchild}
+    clock.advance(1)
+    assert await storage.resume([parent.id]) == {parent.id, child_id, grandchild}
+    family = [parent.id, child_id, grandchild, alone]
+    assert await jobs.states(family) == [*[JobState.CREATED] * 3, JobState.CANCELLED]
+    for job_id in family[:3]:
+        assert (await jobs.look(job_id)).start_after == clock.now()
+
+
+async def test_a_child_whose_place_was_taken_stays_cancelled(storage: Storage, jobs: Driver) -> None:
+    parent = await jobs.running()
+    child = await jobs.spawn(parent, singleton_key="k")
+    await storage.cancel([parent.id])
+    await jobs.send("errand", singleton_key="k")
+    assert await storage.resume([parent.id]) == {parent.id}
+    assert (await jobs.look(child)).state is JobState.CANCELLED
+
+
+@pytest.mark.parametrize("case", ["cancelled", "another attempt", "settled", "unknown"])
+async def test_only_who_has_a_job_can_hold_it(storage: Storage, jobs: Driver, case: str) -> None:
+    job = await jobs.running()
+    if case == "cancelled":
+        await storage.cancel([job.id])
+    elif case == "settled":
+        assert await jobs.complete(job)
+    asked = (jobs.new_id() if case == "unknown" else job.id, job.attempt + (case == "another attempt"))
+    async with storage.transaction() as transaction:
+        assert not await transaction.hold(*asked)
+
+
+async def test_a_job_that_is_held_is_not_cancelled_or_settled_meanwhile(
+    storage: Storage, jobs: Driver
+) -> None:
+    job, other = await jobs.running(), await jobs.running("other")
+    async with storage.transaction() as transaction:
+        assert await transaction.hold(job.id, job.attempt)
+        cancels = asyncio.ensure_future(storage.cancel([job.id]))
+        settles = asyncio.ensure_future(jobs.complete(job))
+        assert await is_kept_waiting(cancels)
+        assert await is_kept_waiting(settles)
+        assert await jobs.complete(other)
+    assert (await soon(cancels) == {job.id}) is not await soon(settles)
+
+
+async def test_the_end_of_a_child_waits_for_a_parent_that_is_locked_for_a_moment(
+    storage: Storage, jobs: Driver
+) -> None:
+    grand = await jobs.running("grand")
+    parent_id = await jobs.spawn(grand)
+    parent = await jobs.claim_one("errand")
+    child = await jobs.spawn(parent, "small errand")
+    assert await jobs.wait_for(child, parent)
+    held = await jobs.claim_one("small errand")
+    async with rolled_back(storage) as transaction:
+        assert await transaction.cancel([parent_id]) == {parent_id, child}
+        ends = asyncio.ensure_future(jobs.complete(held))
+        assert await is_kept_waiting(ends)
+    assert await soon(ends)
+    assert (await jobs.claim_one("errand")).id == parent_id

@@ -72,6 +72,9 @@ def sql(dsn: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
         explain(connection, "wake_parents", {"ids": [ANNA]})
         explain(connection, "wake_overlooked", {}, limit=100)
         explain(connection, "children", {"ids": [ANNA]})
+        explain(connection, "cancelled_along", {"ids": [ANNA]})
+        explain(connection, "suspend", {"id": ANNA, "attempt": 1, "child": ANNA})
+        explain(connection, "hold", {"id": ANNA, "attempt": 1})
         explain(connection, "insert", rows.of_new_jobs([NewJob(ANNA, "mail")]))
         explain(connection, "insert_one", rows.of_new_job(NewJob(ANNA, "mail")))
         explain(connection, "insert_plain", rows.of_new_job(NewJob(ANNA, "mail")))
@@ -279,6 +282,16 @@ def test_looking_for_who_waits_reads_those_and_nothing_else(busy: Connection) ->
 
 def test_looking_for_children_costs_a_few_pages(busy: Connection) -> None:
     busy.execute("update pgboss.job set parent = %s, awaited = true where name = 'post'", [ANNA])
-    plan = explain(busy, "children", {"ids": [ANNA]})
+    for statement in ("children", "cancelled_along"):
+        plan = explain(busy, statement, {"ids": [ANNA]})
+        assert plan.full_scans() == []
+        assert plan.most_read() <= 1000 + ROUNDED
+
+
+def test_waiting_for_another_job_costs_a_few_pages(busy: Connection) -> None:
+    one, other = busy.execute("select id from pgboss.job where name = 'post' limit 2").fetchall()
+    busy.execute("update pgboss.job set state = 'active', attempt = 1 where id = %s", [one[0]])
+    plan = explain(busy, "suspend", {"id": one[0], "attempt": 1, "child": other[0]})
     assert plan.full_scans() == []
-    assert plan.most_read() <= 1000 + ROUNDED
+    assert plan.most_read() <= 2
+    assert explain(busy, "hold", {"id": one[0], "attempt": 1}).full_scans() == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ import pytest
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.context import JobContext
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import BadOption, LeaseLost
 from zeke_queue.model import JobState
 from zeke_queue.signals import Fail, Snooze, Wait
 from zeke_queue.supervisor import Supervisor
@@ -212,7 +213,11 @@ async def test_a_supervisor_wakes_who_was_overlooked(place: Place) -> None:
 
     job_id = await place.send(parent)
     waking = place.storage._wake
-    place.storage._wake = lambda *_: None  # as if the process had ended between the two statements
+
+    async def nothing(changed: object) -> None:
+        """As if the process had ended between the two statements."""
+
+    place.storage._wake = nothing
     await place.drain()
     place.storage._wake = waking
     assert (await place.job(job_id)).state is JobState.CREATED
@@ -220,3 +225,94 @@ async def test_a_supervisor_wakes_who_was_overlooked(place: Place) -> None:
     assert (swept.woken, swept.failed) == (1, ())
     await place.drain()
     assert (await place.job(job_id)).output == 7
+
+
+async def test_resuming_a_job_goes_on_with_the_child_that_was_cancelled_along(place: Place) -> None:
+    @place.catalog.task("child")
+    async def child() -> int:
+        return 3
+
+    @place.catalog.task("parent")
+    async def parent(job: JobContext) -> Any:
+        return (await job.call(child)).output
+
+    job_id = await place.send(parent)
+    await place.drain(queues=["parent"])
+    assert await place.queue.cancel(job_id)
+    await place.drain()
+    assert await place.queue.resume(job_id)
+    await place.drain()
+    assert (await place.job(job_id)).output == 3
+
+
+@pytest.mark.parametrize("option", ["id", "parent"])
+async def test_a_child_has_its_own_id_and_parent(place: Place, option: str) -> None:
+    @place.catalog.task("child")
+    async def child() -> None: ...
+
+    @place.catalog.task("parent", retry_limit=0)
+    async def parent(job: JobContext) -> None:
+        await job.child(child, **{option: UUID(int=1)})
+
+    job = await place.run_one(parent)
+    assert (
+        job.output["message"]
+        == f"{option}: a child that is waited for has its own; leave it out, or use job.trigger"
+    )
+
+
+async def test_waits_out_of_a_task_group_are_waits(place: Place) -> None:
+    @place.catalog.task("part")
+    async def part(payload: int) -> int:
+        return payload
+
+    @place.catalog.task("whole")
+    async def whole(job: JobContext) -> int:
+        async with asyncio.TaskGroup() as group:
+            parts = [group.create_task(job.call(part, n, key=f"part/{n}")) for n in range(3)]
+        return sum(done.result().output for done in parts)
+
+    job = await place.run_one(whole)
+    assert (job.state, job.output, job.history) == (JobState.COMPLETED, 3, ())
+
+
+async def test_a_wait_beside_an_error_is_an_error(place: Place) -> None:
+    @place.catalog.task("part")
+    async def part() -> None: ...
+
+    @place.catalog.task("whole", retry_limit=0)
+    async def whole(job: JobContext) -> None:
+        child = await job.child(part)
+        raise ExceptionGroup("both", [Wait(child), ValueError("no")])
+
+    assert (await place.run_one(whole)).state is JobState.FAILED
+
+
+async def test_a_handler_sees_its_own_history(place: Place) -> None:
+    @place.catalog.task("learn", retry_delay=0)
+    async def learn(job: JobContext) -> list[str]:
+        stored = await job.stored()
+        if not stored.history:
+            raise ValueError("the first time")
+        return [attempt.error["message"] for attempt in stored.history]
+
+    assert (await place.run_one(learn)).output == ["the first time"]
+
+
+async def test_what_a_stale_attempt_writes_in_a_held_transaction_is_not_there(place: Place) -> None:
+    said: list[str] = []
+
+    @place.catalog.task("note", retry_limit=0)
+    async def note(job: JobContext) -> None:
+        await place.queue.cancel(job.id)
+        async with job.transaction() as transaction:
+            await transaction.send("note")
+            try:
+                await transaction.hold(job.id, job.attempt)
+            except LeaseLost as error:
+                said.append(str(error))
+                raise
+
+    await place.run_one(note)
+    assert said
+    assert len(place._rows()) == 1

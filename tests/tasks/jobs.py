@@ -53,7 +53,13 @@ class Jobs:
         )
 
     async def run(
-        self, task: str, payload: Any = None, *, job_id: UUID | None = None, retries: int = 0
+        self,
+        task: str,
+        payload: Any = None,
+        *,
+        job_id: UUID | None = None,
+        retries: int = 0,
+        attempt: int | None = None,
     ) -> Any:
         """Run a task's handler once; returns or raises what it does.
 
@@ -62,13 +68,14 @@ class Jobs:
             payload: what fits it.
             job_id: of the job; a new one by default. To run a job again, say it each time.
             retries: how many it has used up.
+            attempt: which attempt it is; by default as many as it has used up, and one.
         """
         found = self.queue.catalog.get(task)
         claimed = Claimed(
             id=job_id or self.domain.new_id(),
             name=found.name,
             data=None,
-            attempt=retries + 1,
+            attempt=retries + 1 if attempt is None else attempt,
             priority=0,
             retry_count=retries,
             retry_limit=3,

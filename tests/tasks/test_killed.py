@@ -19,7 +19,7 @@ from tests.tasks.fuse import BurningJobs, Fuse, Killed
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_ai import ScriptedAI
 from zeke_queue.core import jsonb
-from zeke_queue.model import Completed, JobFilter, Want
+from zeke_queue.model import Completed, JobFilter, NewJob, Released, Waiting, Want
 from zeke_queue.signals import Wait
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_tasks.catalog import build_catalog
@@ -57,21 +57,35 @@ def in_memory() -> Domain:
 async def everything(domain: Domain) -> dict[str, list[Any]]:
     """Return every row of the domain, and every job by name and payload.
 
-    Which of two items with one text its story is made of, and called after, chance decides.
+    Which of two items with one text its story is made of, and called after, chance decides; and what the AI
+    cost, it costs each time.
     """
     found = await domain.everything(times=False)
+    del found["ai_spending"]
     stories = [{name: row[name] for name in row if name not in MADE_OF} for row in found["stories"]]
     jobs = await domain.storage.find(JobFilter(limit=1000))
     return {**found, "stories": stories, "jobs": sorted((job.name, str(job.data)) for job in jobs)}
 
 
-async def finish(jobs: Jobs, task: str, payload: dict[str, Any], job_id: UUID) -> Any:
-    """Run a job until it has ended; what it waits for is run, and it goes on."""
+async def finish(jobs: Jobs, task: str, payload: dict[str, Any], job_id: UUID) -> None:
+    """Run a job until it has ended, as its worker does; what it waits for is run, and it goes on."""
+    storage = jobs.domain.storage
+    data = jsonb.dumps(jobs.queue.catalog.get(task).validate(payload).model_dump(mode="json", by_alias=True))
+    await storage.insert([NewJob(job_id, task, data)])
     while True:
+        (claimed,) = [job for job in await storage.claim(WORKER, [Want(task, 100)], 100) if job.id == job_id]
         try:
-            return await jobs.run(task, payload, job_id=job_id)
+            output = await jobs.run(task, payload, job_id=job_id, attempt=claimed.attempt)
         except Wait as wait:
+            await storage.suspend([Waiting(job_id, claimed.attempt, wait.child)])
             await _run_child(Jobs(jobs.domain, web(), ScriptedAI()), wait.child)
+        except BaseException:
+            # The process has ended; somebody finds that out, and gives the job back.
+            await storage.settle(released=[Released(job_id, claimed.attempt)])
+            raise
+        else:
+            await storage.settle([Completed(job_id, claimed.attempt, jsonb.dumps(output))])
+            return
 
 
 async def _run_child(jobs: Jobs, child_id: UUID) -> None:
@@ -79,7 +93,7 @@ async def _run_child(jobs: Jobs, child_id: UUID) -> None:
     name = (await storage.get([child_id]))[child_id].name
     claimed = {job.id: job for job in await storage.claim(WORKER, [Want(name, 100)], 100)}
     job = claimed[child_id]
-    output = await jobs.run(name, jsonb.loads(job.data or b"null"), job_id=child_id)
+    output = await jobs.run(name, jsonb.loads(job.data or b"null"), job_id=child_id, attempt=job.attempt)
     assert await storage.settle([Completed(child_id, job.attempt, jsonb.dumps(output))]) == {child_id}
 
 

@@ -94,6 +94,14 @@ class Verbs(Protocol):
         """
         ...
 
+    async def hold(self, job_id: UUID, attempt: int) -> bool:
+        """Keep a job from being settled, cancelled or given to another until the transaction ends.
+
+        Returns:
+            False if it is not active at this attempt, so that nothing should be written in its name.
+        """
+        ...
+
     async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
         """Lock schedules whose next tick is due, or not known, and that nobody else has locked.
 
@@ -219,9 +227,12 @@ class Store(Verbs, Protocol):
         ...
 
     async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Put cancelled jobs back to created, due at once.
+        """Put cancelled jobs back to created, due at once, and the children that were cancelled along.
 
         One whose slot another job holds stays as it is.
+
+        Returns:
+            The ids of all that were put back, the children's too.
         """
         ...
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from zeke_queue import log
 from zeke_queue.context import JobHost
-from zeke_queue.errors import LeaseLost
+from zeke_queue.errors import BadOption, LeaseLost
 from zeke_queue.model import Extended
 from zeke_queue.sending import insert, insert_surely
 from zeke_queue.tending import require
@@ -87,6 +87,10 @@ class WorkerHost:
     ) -> Child:
         """Send a child that the job waits for, once."""
         queue = self._queue
+        for name in options.keys() & {"id", "parent"}:
+            raise BadOption(
+                f"{name}: a child that is waited for has its own; leave it out, or use job.trigger"
+            )
         told = {**self._family(job, options), "id": job.child_id(key), "parent": job.id}
         prepared = queue.sender.prepare(task, payload, cast("SendOptions", told))
 

@@ -7,7 +7,7 @@ next time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output, error_record
@@ -96,14 +96,14 @@ class Outcomes:
 
     def _given_back(self, claimed: Claimed, error: BaseException) -> Outcome | None:
         """Judge a handler that asked to go on later; None if it didn't."""
-        match error:
-            case Snooze():
-                return Released(claimed.id, claimed.attempt, error.seconds)
-            case Wait() if error.child == claimed.id:
+        match _alone(error):
+            case Snooze(seconds=seconds):
+                return Released(claimed.id, claimed.attempt, seconds)
+            case Wait(child=child) if child == claimed.id:
                 output = error_record("Wait", "The job waits for itself, which it would for ever")
                 return Failed(claimed.id, claimed.attempt, None, output)
-            case Wait():
-                return Waiting(claimed.id, claimed.attempt, error.child)
+            case Wait(child=child):
+                return Waiting(claimed.id, claimed.attempt, child)
             case _:
                 return None
 
@@ -124,3 +124,14 @@ class Outcomes:
             claimed.retry_limit, claimed.retry_delay, claimed.retry_backoff, claimed.retry_delay_max
         )
         return verdict(policy, claimed.retry_count, self._draw())
+
+
+def _alone(error: BaseException) -> BaseException:
+    """Return a wait for what it is though it comes out of a task group, alone or with others of its kind."""
+    inner = error
+    while isinstance(inner, BaseExceptionGroup):
+        others = cast("BaseExceptionGroup[BaseException]", inner)
+        if others.split(Wait)[1] is not None:
+            return error
+        inner = others.exceptions[0]
+    return inner

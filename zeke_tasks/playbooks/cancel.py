@@ -1,37 +1,99 @@
-"""Cancelling a run of a playbook: its job, the step that runs, and the run's own row, all at once."""
+"""Cancelling a run of a playbook, with the step that runs; and how a run stands."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from zeke_queue.errors import StorageUnavailable
+from zeke_queue.model import FINAL, JobState
 from zeke_tasks.store.playbooks import RunEvent, RunStatus
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from zeke_queue.model import Job
     from zeke_queue.queue import Queue
-    from zeke_tasks.store.repository import Repository
+    from zeke_tasks.store.playbooks import PlaybookRun
+    from zeke_tasks.store.repository import Repository, Rows
+
+TASK: Final = "playbook-run"
+TRIES: Final = 3
+
+_BECAME: Final = {
+    JobState.COMPLETED: RunStatus.SUCCEEDED,
+    JobState.CANCELLED: RunStatus.CANCELLED,
+    JobState.FAILED: RunStatus.FAILED,
+    JobState.EXPIRED: RunStatus.FAILED,
+}
 
 
-async def cancel_run(queue: Queue, repository: Repository, run_id: UUID) -> bool:
-    """Cancel a run, with the step that it waits for.
+def status_of(run: PlaybookRun, job: Job | None) -> RunStatus:
+    """Return how a run stands.
 
-    The job can be resumed (``Queue.resume``), and then goes on with the step at which it was cancelled. To
-    cancel the job alone stops the run as well, but its row then says that it is running.
+    Its row says so, unless its job ended without its handler: it was cancelled as a job, or its worker was
+    lost for good. A run whose job was purged long ago stands as its row says.
+    """
+    if run.status in {RunStatus.PENDING, RunStatus.RUNNING} and job is not None and job.state in FINAL:
+        return _BECAME[job.state]
+    return run.status
+
+
+async def cancel_run(
+    queue: Queue, repository: Repository, run_id: UUID, *, team_id: UUID | None = None
+) -> bool:
+    """Cancel a run that waits or runs, with the step that it waits for.
+
+    Its job can be resumed (``Queue.resume``), and then goes on with the step at which it was cancelled.
 
     Args:
         queue: where its job is.
         repository: where its row is.
         run_id: the run's, which is its job's too.
+        team_id: whose run it has to be; None for anybody's.
 
     Returns:
-        False if it had ended already, or there is no such run.
+        False, and nothing is changed, if it had ended already, or there is no such run of the team.
+
+    Raises:
+        StorageUnavailable: the database can't be reached, or others were in the way each time.
     """
-    async with queue.storage.transaction() as transaction:
-        rows = repository.within(transaction)
-        await transaction.cancel([run_id])
-        run = await rows.lock_run(run_id)
-        if run is None or not await rows.end_run(run_id, RunStatus.CANCELLED):
-            return False
-        await rows.put_run_event(RunEvent(run_id=run_id, round=run.resumed, kind="run.cancelled"))
-        return True
+    job = await queue.get(run_id)
+    if job is None or queue.catalog.get(TASK).name != job.name:
+        return False
+    if team_id is not None and job.data.get("teamId") != str(team_id):
+        return False
+    for _ in range(TRIES - 1):
+        try:
+            return await _cancel(queue, repository, run_id)
+        except StorageUnavailable:
+            continue  # it was undone for the sake of another transaction
+    return await _cancel(queue, repository, run_id)
+
+
+class _Ended(Exception):
+    """The run has ended though its job has not yet; it is left alone."""
+
+
+async def _cancel(queue: Queue, repository: Repository, run_id: UUID) -> bool:
+    try:
+        async with queue.storage.transaction() as transaction:
+            rows = repository.within(transaction)
+            if run_id not in await transaction.cancel([run_id]):
+                return False
+            run = await rows.lock_run(run_id)
+            if run is not None:  # else it has not begun
+                await _end(rows, run)
+            return True
+    except _Ended:
+        return False
+
+
+async def _end(rows: Rows, run: PlaybookRun) -> None:
+    """Write down that a run is cancelled.
+
+    Raises:
+        _Ended: it has ended.
+    """
+    if not await rows.end_run(run.id, RunStatus.CANCELLED):
+        raise _Ended
+    await rows.put_run_event(RunEvent(run_id=run.id, round=run.resumed, kind="run.cancelled"))

@@ -4,6 +4,8 @@ An object with the one key ``$from`` stands for a value::
 
     {"storyId": {"$from": "steps.fetch.output.stories.0"}, "mode": "auto"}
 
+An object with more keys is an object; one with that key alone can't be given otherwise.
+
 ``steps.NAME.output`` is what an earlier step returned, ``run`` has ``id``, ``teamId``, ``triggeredBy`` and
 ``metadata``. Further names go into objects, and numbers into lists.
 """
@@ -14,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, cast
 
 REFERENCE: Final = "$from"
+
+_LONGEST_NUMBER: Final = 9
 
 
 class BadReference(ValueError):
@@ -68,7 +72,7 @@ def _member(value: Any, name: str, path: str, come: Sequence[str]) -> Any:
         has = f"has {', '.join(sorted(members)) or 'nothing'}"
     elif isinstance(value, list):
         items = cast("list[Any]", value)
-        if name.isdecimal() and int(name) < len(items):
+        if name.isdecimal() and len(name) <= _LONGEST_NUMBER and int(name) < len(items):
             return items[int(name)]
         has = f"is a list of {len(items)}"
     else:

@@ -75,6 +75,8 @@ class Step:
             if not value:
                 raise BadOption(f"{name} of a step is empty; give it one.")
             object.__setattr__(self, name, value)
+        if "." in self.name:
+            raise BadOption(f"name of a step is {self.name!r}; give it one without dots, which paths have.")
         if len(self.name) > KEY_CHARACTERS:
             raise BadOption(f"name of a step has {len(self.name)} characters; {KEY_CHARACTERS} at most.")
         object.__setattr__(self, "input", _json(self.input))

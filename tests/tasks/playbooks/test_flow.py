@@ -49,6 +49,7 @@ def test_a_reference_stands_for_what_it_names(path: str, value: Any) -> None:
         ("steps.find.output.ids.-1", "names '-1', but steps.find.output.ids is a list of 2"),
         ("steps.text.output.0", "names '0', but steps.text.output is str, which has no members"),
         ("stepz", "names 'stepz', but it has run, steps"),
+        ("steps.find.output.ids." + "9" * 5000, "is a list of 2"),
         ("", "is no path"),
         (5, "is no path"),
     ],

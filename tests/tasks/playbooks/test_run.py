@@ -13,13 +13,14 @@ from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.catalog import Catalog
 from zeke_queue.config import Settings
-from zeke_queue.model import JobFilter, JobState
+from zeke_queue.errors import LeaseLost
+from zeke_queue.model import Failed, JobFilter, JobState, Want
 from zeke_queue.queue import Queue
 from zeke_queue.rng import SeededEntropy
 from zeke_queue.signals import Fail
 from zeke_queue.worker import Worker
 from zeke_tasks.playbooks import run as playbook_run
-from zeke_tasks.playbooks.cancel import cancel_run
+from zeke_tasks.playbooks.cancel import cancel_run, status_of
 from zeke_tasks.store.playbooks import Playbook, PlaybookStatus, RunStatus, Step
 
 if TYPE_CHECKING:
@@ -278,6 +279,7 @@ async def test_cancelling_a_run_cancels_its_step_and_resuming_goes_on_with_it(st
     run = await stage.run(run_id)
     assert (run.status, run.resumed, stage.ran) == (RunStatus.SUCCEEDED, 1, ["sum", "sum"])
     assert "run.cancelled" in await stage.events(run_id)
+    assert len(await stage.domain.storage.find(JobFilter(parent=run_id))) == 2
 
 
 async def test_nobody_cancels_what_is_not_there(stage: Stage) -> None:
@@ -312,3 +314,98 @@ async def test_no_place_is_held_while_a_step_runs(stage: Stage) -> None:
     await stage.drain(queues=["playbook-run"])
     waiting = [await stage.job(run_id) for run_id in runs]
     assert all(job.waits_for is not None for job in waiting)
+
+
+async def test_a_run_whose_job_was_cancelled_and_resumed_goes_on(stage: Stage) -> None:
+    await stage.put(FIRST, SECOND)
+    run_id = await stage.start()
+    await stage.drain(queues=["playbook-run"])
+    assert await stage.queue.cancel(run_id)
+    await stage.drain()
+    run, job = await stage.run(run_id), await stage.job(run_id)
+    assert (run.status, status_of(run, job)) == (RunStatus.RUNNING, RunStatus.CANCELLED)
+    assert await stage.queue.resume(run_id)
+    await stage.drain()
+    run = await stage.run(run_id)
+    assert (run.status, run.resumed, stage.ran) == (RunStatus.SUCCEEDED, 0, ["sum", "sum"])
+    assert status_of(run, await stage.job(run_id)) is RunStatus.SUCCEEDED
+    assert status_of(run, None) is RunStatus.SUCCEEDED
+
+
+async def test_only_runs_are_cancelled_as_runs_and_only_the_team_s(stage: Stage) -> None:
+    await stage.put(FIRST)
+    other = await stage.queue.send("nothing")
+    assert other is not None
+    assert not await cancel_run(stage.queue, stage.domain.repository, other)
+    assert (await stage.job(other)).state is JobState.CREATED
+    run_id = await stage.start()
+    assert not await cancel_run(stage.queue, stage.domain.repository, run_id, team_id=UUID(int=6))
+    assert (await stage.job(run_id)).state is JobState.CREATED
+    assert await cancel_run(stage.queue, stage.domain.repository, run_id, team_id=TEAM)
+    assert (await stage.job(run_id)).state is CANCELLED
+
+
+async def test_a_run_that_has_ended_is_left_alone_though_its_job_has_not(stage: Stage) -> None:
+    await stage.put()
+    run_id = await stage.start()
+    (claimed,) = await stage.domain.storage.claim(UUID(int=1), [Want("playbook-run", 1)], 1)
+    context = Jobs(stage.domain, ScriptedWeb())
+    await context.run("playbook-run", _payload(), job_id=run_id, attempt=claimed.attempt)
+    assert not await cancel_run(stage.queue, stage.domain.repository, run_id)
+    assert (await stage.job(run_id)).state is JobState.ACTIVE
+    assert (await stage.run(run_id)).status is RunStatus.SUCCEEDED
+
+
+async def test_an_attempt_that_has_lost_the_job_writes_nothing(stage: Stage) -> None:
+    await stage.put(FIRST)
+    run_id = await stage.start()
+    await stage.drain(queues=["playbook-run"])
+    assert await cancel_run(stage.queue, stage.domain.repository, run_id)
+    before = await stage.domain.everything()
+    with pytest.raises(LeaseLost):
+        await Jobs(stage.domain, ScriptedWeb()).run("playbook-run", _payload(), job_id=run_id, attempt=1)
+    assert await stage.domain.everything() == before
+
+
+async def test_a_run_that_failed_and_whose_worker_was_lost_then_stays_failed(stage: Stage) -> None:
+    await stage.put(Step("break", "brittle", {"numbers": [1]}))
+    run_id = await stage.start()
+    await stage.drain(queues=["playbook-run"])
+    await stage.drain(queues=["brittle"])
+    (claimed,) = await stage.domain.storage.claim(UUID(int=1), [Want("playbook-run", 1)], 1)
+    jobs = Jobs(stage.domain, ScriptedWeb())
+    with pytest.raises(Fail):
+        await jobs.run("playbook-run", _payload(), job_id=run_id, attempt=claimed.attempt)
+    lost = Failed(run_id, claimed.attempt, 0.0, '{"type": "WorkerLost", "message": "it was lost"}')
+    assert await stage.domain.storage.settle(failed=[lost]) == {run_id}
+    stage.broken = False
+    await stage.drain()
+    assert ((await stage.run(run_id)).status, stage.ran) == (RunStatus.FAILED, ["brittle"])
+    assert await stage.queue.retry(run_id)
+    await stage.drain()
+    assert ((await stage.run(run_id)).status, stage.ran) == (RunStatus.SUCCEEDED, ["brittle", "brittle"])
+
+
+async def test_a_playbook_that_is_archived_meanwhile_is_run_to_its_end(stage: Stage) -> None:
+    await stage.put(FIRST, SECOND)
+    run_id = await stage.start()
+    await stage.drain(queues=["playbook-run"])
+    await stage.put(FIRST, SECOND, status=PlaybookStatus.ARCHIVED)
+    await stage.drain()
+    assert (await stage.run(run_id)).status is RunStatus.SUCCEEDED
+
+
+async def test_outputs_that_are_too_much_for_a_job_are_in_the_run(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(playbook_run, "OUTPUTS_CHARACTERS", 20)
+    await stage.put(FIRST, SECOND)
+    run_id = await stage.start()
+    await stage.drain()
+    job, run = await stage.job(run_id), await stage.run(run_id)
+    assert (job.state, job.output["outputs"]) == (COMPLETED, None)
+    assert run.outputs == {"first": {"sum": 3}, "second": {"sum": 13}}
+
+
+def _payload() -> dict[str, Any]:
+    return {"playbookId": PLAYBOOK, "teamId": TEAM, "triggerSource": "api"}

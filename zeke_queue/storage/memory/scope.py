@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from zeke_queue.model import FINAL, JobState
+from zeke_queue.model import JobState
 from zeke_queue.storage.memory.uniqueness import held_in
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Scope(Protocol):
         ...
 
     def awaited_children(self, job_id: UUID) -> list[Row]:
-        """Return the rows that have not ended and whose parent, this job, waits for them, by id."""
+        """Return the rows whose parent, this job, waits for them or did, by id, to look at."""
         ...
 
     def change(self, row: Row) -> Row:
@@ -190,8 +190,8 @@ class Pending:
 
     def awaited_children(self, job_id: UUID) -> list[Row]:
         """Return a job's children that it waits for: none becomes one in a transaction."""
-        rows = (self._rows.get(row.id, row) for row in self._tables.awaited_children(job_id))
-        return sorted((row for row in rows if row.state not in FINAL), key=_id)
+        rows = [self._rows.get(row.id, row) for row in self._tables.awaited_children(job_id)]
+        return sorted(rows, key=_id)
 
     def change(self, row: Row) -> Row:
         """Lock the row and what it holds, and return a copy, or the copy that was made before."""

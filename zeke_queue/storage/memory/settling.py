@@ -100,9 +100,7 @@ def suspend(scope: Scope, now: datetime, waiting: Iterable[Waiting], *, again: b
             continue
         child = scope.row(child_id)
         if child is not None and child.id != job_id and child.state not in FINAL:
-            if not child.awaited:
-                await_end(scope, child)
-            _suspend(scope, row, child_id, now)
+            _suspend(scope, row, child, now)
         else:
             row = scope.change(row)
             _release(scope, row, Released(job_id, attempt), now)
@@ -111,13 +109,15 @@ def suspend(scope: Scope, now: datetime, waiting: Iterable[Waiting], *, again: b
     return changed
 
 
-def _suspend(scope: Scope, row: Row, child_id: UUID, now: datetime) -> None:
+def _suspend(scope: Scope, row: Row, child: Row, now: datetime) -> None:
     state = TRANSITIONS[row.state, Event.RELEASE]
     row = scope.change(row)
     if (other := _in_the_way(scope, row, state)) is not None:
         _supersede(row, other, None, now)
     else:
-        row.wait_for(child_id, state, now)
+        row.wait_for(child.id, state, now)
+        if not child.awaited:
+            await_end(scope, child)
     scope.store(row)
 
 
@@ -202,11 +202,30 @@ def cancel(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
         if row is not None and (state := TRANSITIONS.get((row.state, Event.CANCEL))) is not None:
             row = scope.change(row)
             row.end(state, now)
-            row.waits_for = None
+            if row.waits_for is not None:
+                row.wake(now)  # so that whoever brings it back, pg-boss too, has it due
             scope.store(row)
             changed.add(job_id)
-            asked += (child.id for child in scope.awaited_children(job_id))
+            asked += (child.id for child in scope.awaited_children(job_id) if child.state not in FINAL)
     return changed
+
+
+def cancelled_along(scope: Scope, ids: Iterable[UUID]) -> set[UUID]:
+    """Return cancelled jobs, with the children that they wait for and that were cancelled with or after them.
+
+    One that was cancelled before its parent was so for itself, and the parent may have seen it.
+    """
+    found: set[UUID] = set()
+    asked = list(ids)
+    while asked:
+        row = scope.row(asked.pop())
+        if row is None or row.state is not JobState.CANCELLED or row.completed_on is None or row.id in found:
+            continue
+        found.add(row.id)
+        since = row.completed_on
+        children = scope.awaited_children(row.id)
+        asked += [child.id for child in children if child.completed_on and child.completed_on >= since]
+    return found
 
 
 def bring_back(scope: Scope, now: datetime, ids: Iterable[UUID], event: Event) -> set[UUID]:

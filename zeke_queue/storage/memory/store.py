@@ -29,7 +29,7 @@ from zeke_queue.storage.memory.verbs import MemoryVerbs, check_limit
 from zeke_queue.storage.memory.waking import Bells
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
@@ -123,14 +123,16 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
         now = self._clock.now()
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_waiting(waiting))
-        return settling.suspend(self._direct, now, waiting, again=again)
+        changed = settling.suspend(self._direct, now, waiting, again=again)
+        await self._wake(changed)  # for those that lost their place, and so have ended
+        return changed
 
     async def wake_parents(self, limit: int) -> int:
         """Let jobs go on whose child has ended without their having been told."""
         check_limit(limit)
         now = self._clock.now()
         free = (row for row in self._tables.overlooked() if not self._locks.taken(row.id))
-        found = sorted(free, key=lambda row: row.id)[:limit]
+        found = sorted(free, key=lambda row: (row.waits_for or row.id, row.id))[:limit]
         for row in found:
             parent = self._direct.change(row)
             parent.wake(now)
@@ -277,9 +279,13 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
 
     async def _bring_back(self, ids: Sequence[UUID], event: Event) -> set[UUID]:
         now = self._clock.now()
+
+        def family() -> Collection[UUID]:
+            return settling.cancelled_along(self._direct, ids) if event is Event.RESUME else ids
+
         if self._locks.any:
-            await self._locks.clear(lambda: self._locks_of_returning(ids, event))
-        return settling.bring_back(self._direct, now, ids, event)
+            await self._locks.clear(lambda: self._locks_of_returning(family(), event))
+        return settling.bring_back(self._direct, now, family(), event)
 
     def _locks_of_extended(self, extended: Sequence[Extended]) -> Iterator[Lock]:
         for job_id, attempt, _ in extended:
@@ -296,7 +302,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
                 if row.hold is not None:
                     yield row.hold
 
-    def _locks_of_returning(self, ids: Sequence[UUID], event: Event) -> Iterator[Lock]:
+    def _locks_of_returning(self, ids: Collection[UUID], event: Event) -> Iterator[Lock]:
         for job_id in ids:
             row = self._tables.jobs.get(job_id)
             if row is not None and (row.state, event) in TRANSITIONS:

@@ -90,7 +90,7 @@ class Tables:
             heappush(self._ended, (row.completed_on, row.id.int, row.id))
         if row.waits_for is not None and row.waits:
             self.waiting.setdefault(row.waits_for, {})[row.id] = row
-        if row.awaited and row.parent is not None and state not in FINAL:
+        if row.awaited and row.parent is not None:
             self._children.setdefault(row.parent, {})[row.id] = row
 
     def known(self, job_id: UUID) -> bool:
@@ -113,7 +113,7 @@ class Tables:
                 yield from parents.values()
 
     def awaited_children(self, job_id: UUID) -> Iterable[Row]:
-        """Return the rows that have not ended and whose parent, this job, waits for them."""
+        """Return the rows whose parent, this job, waits for them or did."""
         return self._children.get(job_id, {}).values()
 
     def room(self, name: str) -> int | None:

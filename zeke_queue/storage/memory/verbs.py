@@ -64,7 +64,7 @@ class MemoryVerbs:
             )
         changed = settling.complete(self._scope, now, completions, again=again)
         changed |= settling.give_back(self._scope, now, failures, released, again=again)
-        self._wake(now, changed)
+        await self._wake(changed)
         return changed
 
     async def overdue(self, limit: int) -> list[Overdue]:
@@ -85,7 +85,7 @@ class MemoryVerbs:
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_unended(ids), self._scope.owner)
         cancelled = settling.cancel(self._scope, now, ids)
-        self._wake(now, cancelled)
+        await self._wake(cancelled)
         return cancelled
 
     async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
@@ -105,10 +105,27 @@ class MemoryVerbs:
             await self._locks.clear(lambda: [name], self._scope.owner)
         schedules.serve(self._scope, name, last_tick, next_tick)
 
-    def _wake(self, now: datetime, changed: Iterable[UUID]) -> None:
-        """Let jobs go on that wait for those of these which have ended."""
-        owner = self._scope.owner
-        settling.wake(self._scope, now, sorted(changed), lambda job_id: self._locks.taken(job_id, owner))
+    async def _wake(self, changed: Iterable[UUID]) -> None:
+        """Let jobs go on that wait for those of these which have ended.
+
+        A transaction, which holds locks, passes over those that others have locked, and leaves them to a
+        sweep; a statement of its own waits for them, with what it changed before committed.
+        """
+        ended, owner = sorted(changed), self._scope.owner
+        if owner is None and self._locks.any:
+            await self._locks.clear(lambda: self._locks_of_waking(ended))
+        settling.wake(self._scope, self._begin(), ended, lambda job_id: self._locks.taken(job_id, owner))
+
+    async def hold(self, job_id: UUID, attempt: int) -> bool:
+        """Keep an active job as it is until the transaction ends."""
+        self._begin()
+        if self._locks.any:
+            await self._locks.clear(lambda: [job_id], self._scope.owner)
+        row = self._scope.row(job_id)
+        if row is None or row.state is not JobState.ACTIVE or row.attempt != attempt:
+            return False
+        self._scope.lock(job_id)
+        return True
 
     def _begin(self) -> datetime:
         """Return the statement's time, before it waits for anything, as ``statement_timestamp`` is."""
@@ -138,6 +155,12 @@ class MemoryVerbs:
                 yield from self._locks_of_unended(
                     [child.id for child in self._scope.awaited_children(job_id)]
                 )
+
+    def _locks_of_waking(self, ended: Iterable[UUID]) -> Iterator[Lock]:
+        for job_id in ended:
+            child = self._scope.row(job_id)
+            if child is not None and child.awaited and child.state in FINAL:
+                yield from (parent.id for parent in self._scope.waiting_for(job_id))
 
 
 def _insert_order(row: Row) -> tuple[str, str]:

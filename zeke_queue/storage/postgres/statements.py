@@ -24,15 +24,16 @@ PLAIN: Final[dict[str, bool | int | None]] = {
 """What a plain job has in the parameters of ``insert_one`` that ``insert_plain`` has not."""
 
 VARIANTS: Final = {
+    "wake_parents_for_sure": ("wake_parents", {" skip locked": ""}),
     "insert_plain": (
         "insert_one",
         {f"%({name})s": {None: "null", 0: "0", True: "true"}[value] for name, value in PLAIN.items()}
         | {"%(always)s": "false", "on conflict do nothing": ""},
-    )
+    ),
 }
 """Statements that are another one without what the case at hand does not need, so that the server finds that
 out when it plans, instead of each time: which text is replaced by which. ``insert_plain`` inserts a plain
-job, by itself and not in a transaction."""
+job, by itself and not in a transaction; ``wake_parents_for_sure`` waits for locks, and must hold none."""
 
 _COMMENT: Final = re.compile(r"--.*$", re.MULTILINE)
 

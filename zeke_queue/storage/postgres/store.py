@@ -142,7 +142,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
 
     async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
         """Put cancelled jobs back to created, due at once."""
-        return await self._bring_back(ids, "created", "cancelled")
+        return await self._in_transaction(lambda verbs: verbs.resume_families(ids)) if ids else set()
 
     async def retry(self, ids: Sequence[UUID]) -> set[UUID]:
         """Put failed or expired jobs back to retry, due at once."""

@@ -159,10 +159,19 @@ class PostgresVerbs:
             asked = [row[0] for row in found]
         return cancelled
 
+    async def hold(self, job_id: UUID, attempt: int) -> bool:
+        """Keep an active job as it is until the transaction ends."""
+        return bool(await self._runner.run("hold", {"id": job_id, "attempt": attempt}))
+
+    async def resume_families(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Put cancelled jobs back, with the children that were cancelled along, in a transaction."""
+        await self._lock_in_order(ids)
+        family = await self._runner.run("cancelled_along", {"ids": list(ids)})
+        return await self._bring_back([row[0] for row in family], "created", "cancelled")
+
     async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
         """Insert a job that its parent waits for, in a transaction, if that is active at this attempt."""
-        held = await self._runner.run("hold_parent", {"id": child.parent, "attempt": attempt})
-        if not held:
+        if child.parent is None or not await self.hold(child.parent, attempt):
             raise LeaseLost(child.parent)
         (inserted,) = await self.insert([child])
         if inserted is not None:
@@ -196,7 +205,10 @@ class PostgresVerbs:
             return set()
         parameters = {"state": state, "from_states": list(from_states)}
         try:
-            return await self._ids("bring_back", {**parameters, "ids": list(ids)})
+            if not self._runner.in_transaction:
+                return await self._ids("bring_back", {**parameters, "ids": list(ids)})
+            async with self._runner.atomic():
+                return await self._ids("bring_back", {**parameters, "ids": list(ids)})
         except UniqueViolation:
             return await self._in_transaction(lambda verbs: verbs.bring_back_singly(ids, parameters))
 
@@ -237,7 +249,8 @@ class PostgresVerbs:
         """
         awaited = [row[0] for row in changed if len(row) > 1 and row[1] is True]
         if awaited:
-            await self._runner.run("wake_parents", {"ids": awaited} | self._channels)
+            wake = "wake_parents" if self._runner.in_transaction else "wake_parents_for_sure"
+            await self._runner.run(wake, {"ids": awaited} | self._channels)
         return {row[0] for row in changed}
 
 

@@ -5,6 +5,11 @@ with done as (
     set
         state = 'cancelled',
         completedon = coalesce(%(now)s::timestamptz, statement_timestamp()),
+        -- Whoever brings it back, pg-boss too, has it due.
+        startafter = case
+            when job.waitsfor is null then job.startafter
+            else coalesce(%(now)s::timestamptz, statement_timestamp())
+        end,
         waitsfor = null
     from (
         select * from unnest(%(ids)s::uuid[]) as asked (id)

@@ -21,6 +21,7 @@ with done as (
             else coalesce(%(now)s::timestamptz, statement_timestamp()) + interval '876000 hours'
         end,
         worker = case when outcome.delay is null then job.worker end,
+        waitsfor = case when outcome.delay is null then job.waitsfor end,
         output = case when outcome.released then job.output else outcome.output::jsonb end,
         history = case
             when outcome.failed

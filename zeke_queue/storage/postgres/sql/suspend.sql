@@ -1,6 +1,6 @@
 -- Lets a job that is active at this attempt wait for another one's end: a century ahead, where no claim finds
 -- it. If that one has ended, or there is none, it is due at once. Both are locked, so neither changes
--- meanwhile.
+-- meanwhile. "between 'active' and 'active'" and "any(array[...])" as in complete.sql.
 with living as (
     select id
     from {schema}.job
@@ -12,11 +12,14 @@ marked as (
     set awaited = true
     from living
     where
-        job.id = living.id
+        job.id = any(array[living.id])
         and not job.awaited
         and exists (
             select from {schema}.job as parent
-            where parent.id = %(id)s::uuid and parent.attempt = %(attempt)s::int and parent.state = 'active'
+            where
+                parent.id = %(id)s::uuid
+                and parent.attempt = %(attempt)s::int
+                and parent.state between 'active' and 'active'
         )
 ),
 
@@ -35,7 +38,7 @@ done as (
     where
         job.id = %(id)s::uuid
         and job.attempt = %(attempt)s::int
-        and job.state = 'active'
+        and job.state between 'active' and 'active'
     returning job.id, job.name, job.waitsfor
 ),
 

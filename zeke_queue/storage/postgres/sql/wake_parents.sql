@@ -1,16 +1,22 @@
--- Lets jobs go on whose child has ended. One that another transaction has locked is being cancelled, or is
--- changed by hand; should that come to nothing, the next sweep finds it.
+-- Lets jobs go on whose child has ended, and passes over those that another transaction has locked: to wait
+-- for it, with locks of one's own, could be for ever. The next sweep finds those.
 with done as (
     update {schema}.job
     set startafter = coalesce(%(now)s::timestamptz, statement_timestamp()), waitsfor = null
     from (
         select waiting.id
-        from {schema}.job as waiting
-        where waiting.waitsfor = any(%(ids)s::uuid[]) and waiting.state < 'active'
-        order by waiting.id
-        for no key update skip locked
+        from (
+            select * from unnest(%(ids)s::uuid[]) as asked (id)
+            order by asked.id
+        ) as ended
+        cross join lateral (
+            select job.id
+            from {schema}.job
+            where job.waitsfor = any(array[ended.id]) and job.state::text in ('created', 'retry')
+            for no key update skip locked
+        ) as waiting
     ) as parent
-    where job.id = parent.id
+    where job.id = any(array[parent.id])
     returning job.id, job.name
 ),
 
