@@ -86,6 +86,7 @@ async def room() -> AsyncIterator[Room]:
             insights=[Said(story, TEAM, insight.key)],
             runs={RUN: {RunStatus.SUCCEEDED}},
             children={(RUN, "summarize-story"): 1},
+            attached={insight.id: 1},
             model={story},
             calls=[Call("w1", 1, 0.0), Call("w1", 1, 60.0), Call("w2", 1, 60.0), Call("w1", 2, 61.0)],
         )
@@ -193,6 +194,10 @@ async def an_insight_is_there_twice(room: Room) -> None:
     room.rows._highlights.put(OTHER, replace(known, id=OTHER))
 
 
+async def two_have_attached_an_insight(room: Room) -> None:
+    room.expected = replace(room.expected, attached={room.insight.id: 2})
+
+
 async def a_story_is_read_and_was_not_viewed(room: Room) -> None:
     (state,) = await room.rows.reading_states(room.story)
     room.rows._team_stories.put((TEAM, room.story), replace(state, last_viewed_at=None))
@@ -245,6 +250,7 @@ SLIPS: list[tuple[Callable[[Room], Awaitable[None]], str]] = [
     (a_highlight_has_no_score, "each highlight is scored"),
     (an_insight_is_lacking, "each insight is there once"),
     (an_insight_is_there_twice, "each insight is there once"),
+    (two_have_attached_an_insight, "an insight is attached once"),
     (a_story_is_read_and_was_not_viewed, "what is read was viewed"),
     (a_run_goes_on, "a run ends as its row says"),
     (a_run_was_never_begun, "a run ends as its row says"),

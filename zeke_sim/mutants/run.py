@@ -35,6 +35,8 @@ CPU_MAX: Final = 300.0
 TOO_LONG: Final = ("catalog",)
 """Scenarios whose runs take as long as dozens of the others, and show no slip of the runtime sooner."""
 
+NEWSROOM: Final = "catalog"
+
 PATIENCE: Final = 60.0
 """Seconds beyond its budget after which a process is ended: its search hangs."""
 
@@ -168,7 +170,8 @@ def hunt(name: str, budget: float, sabotage: str | None = None) -> Verdict:
         budget: seconds of search.
         sabotage: the name of a slip in the simulator that is made besides.
     """
-    install([mutant(name), *(one.breaks for one in SABOTAGES if one.breaks.name == sabotage)])
+    wanted = mutant(name)
+    install([wanted, *(one.breaks for one in SABOTAGES if one.breaks.name == sabotage)])
     from zeke_sim.scenario import names  # noqa: PLC0415 - they import what has just been patched
     from zeke_sim.search import find  # noqa: PLC0415
 

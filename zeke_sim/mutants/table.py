@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_sim.mutants import core, duties, memory, upkeep, waiting, worker
+from zeke_sim.mutants import catalog, core, duties, memory, upkeep, waiting, worker
 
 if TYPE_CHECKING:
     from zeke_sim.mutants.patching import Mutant
@@ -16,5 +16,6 @@ TABLE: Final[tuple[Mutant, ...]] = (
     *worker.MUTANTS,
     *duties.MUTANTS,
     *waiting.MUTANTS,
+    *catalog.MUTANTS,
 )
 """Each is a bug of the runtime's that the search has to find."""

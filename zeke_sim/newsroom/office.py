@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.model import FINAL, JobFilter, JobState
@@ -204,31 +205,32 @@ class Office:
         if tube.search is not None:
             told[tube.search] = {one.id: f"video {one.id}" for one in tube.found}
             places[tube.search] = None
-        children, model = self._seen()
-        return Expected(
+        expected = Expected(
             told=told | self.people.told,
             places=places,
             gone={feed.id for feed in self.feeds if feed.gone},
             waiting=await tube.silent(),
             insights=self.people.insights,
             runs=self.people.runs,
-            children=children,
-            model=model,
             calls=self.mind.calls,
             per_minute=self.mind.per_minute,
         )
+        return self._seen(expected)
 
-    def _seen(self) -> tuple[Counter[tuple[UUID, str]], set[UUID]]:
-        """Return how many children of a name each run has made, and which stories a model has analysed."""
+    def _seen(self, expected: Expected) -> Expected:
+        """Return what is expected with what the history tells: of children, and of what handlers returned."""
         children: Counter[tuple[UUID, str]] = Counter()
+        attached: Counter[UUID] = Counter()
         model: set[UUID] = set()
         for event in self.world.recorder.events:
             if isinstance(event, Change):
                 row = event.after if event.before is None and event.table == "job" else None
                 if row is not None and row.parent is not None:
                     children[row.parent, row.name] += 1
-            elif isinstance(event, Ended) and event.task == "analyze-story" and event.how == "returned":
-                told: dict[str, Any] = event.value
-                if told["analysisState"] == AnalysisState.COMPLETED:
+            elif isinstance(event, Ended) and event.how == "returned":
+                told: Any = event.value
+                if event.task == "analyze-story" and told["analysisState"] == AnalysisState.COMPLETED:
                     model.add(told["storyId"])
-        return children, model
+                elif event.task == "attach-insight-to-story":
+                    attached[told["highlightId"]] += told["attached"]
+        return replace(expected, children=children, attached=attached, model=model)

@@ -45,6 +45,7 @@ class Expected:
         insights: those that somebody sent.
         runs: of playbooks, with how each may have ended.
         children: how many jobs of a name each run has made.
+        attached: how many attempts said of an insight, by its id, that they attached it.
         model: stories of which a job said that a model has analysed them.
         calls: those that reached the AI, and ``per_minute`` how many a process may begin.
     """
@@ -56,6 +57,7 @@ class Expected:
     insights: Sequence[Said] = ()
     runs: Mapping[UUID, Collection[RunStatus]] = field(default_factory=dict[Any, Any])
     children: Mapping[tuple[UUID, str], int] = field(default_factory=dict[Any, Any])
+    attached: Mapping[UUID, int] = field(default_factory=dict[Any, Any])
     model: Collection[UUID] = ()
     calls: Sequence[Call] = ()
     per_minute: int = 1
@@ -180,6 +182,13 @@ async def each_insight_is_there_once(rows: Rows, expected: Expected) -> str | No
     return None
 
 
+async def an_insight_is_attached_once(rows: Rows, expected: Expected) -> str | None:
+    """Of all who attach an insight, one says that it did."""
+    del rows
+    often = next((key for key, count in expected.attached.items() if count > 1), None)
+    return None if often is None else f"{expected.attached[often]} attempts attached the insight {often}"
+
+
 async def what_is_read_was_viewed(rows: Rows, expected: Expected) -> str | None:
     """A team that has read a story has viewed it at some time."""
     del expected
@@ -239,6 +248,7 @@ RULES: Final = (
     Rule("each story is highlighted once", each_story_is_highlighted),
     Rule("each highlight is scored", each_highlight_is_scored),
     Rule("each insight is there once", each_insight_is_there_once),
+    Rule("an insight is attached once", an_insight_is_attached_once),
     Rule("what is read was viewed", what_is_read_was_viewed),
     Rule("a run ends as its row says", a_run_ends_as_it_says),
     Rule("a step is one job a round", a_step_is_one_job_a_round),

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from zeke_sim.draws import Decisions
 from zeke_sim.newsroom.channels import draw_tube
 from zeke_sim.newsroom.feeds import DAY, draw_feeds
 from zeke_sim.newsroom.minds import draw_mind
@@ -34,6 +35,8 @@ class Size(NamedTuple):
         videos: those of a channel in a day.
         hours: between two checks of a source.
         deeds: what people do there.
+        share: of what goes wrong elsewhere with a statement, a wake-up or a handler, how much does here: over
+            days as much goes wrong in all as elsewhere in minutes.
     """
 
     feeds: int
@@ -44,41 +47,40 @@ class Size(NamedTuple):
     videos: float
     hours: int
     deeds: int
+    share: float
 
 
 SMALL: Final = (
-    Size(2, 0, 0, 0.04, 60.0, 1.0, 1, 10),
-    Size(2, 1, 1, 0.04, 60.0, 60.0, 1, 20),
-    Size(3, 1, 0, 0.1, 30.0, 30.0, 1, 10),
-    Size(3, 1, 1, 0.3, 8.0, 8.0, 6, 10),
+    Size(1, 0, 0, 0.01, 200.0, 1.0, 1, 6, 0.6),
+    Size(2, 0, 0, 0.02, 100.0, 1.0, 1, 8, 0.6),
+    Size(2, 0, 0, 0.02, 100.0, 1.0, 1, 8, 0.6),
+    Size(1, 1, 1, 0.03, 60.0, 60.0, 1, 12, 0.4),
+    Size(2, 1, 1, 0.05, 30.0, 30.0, 1, 8, 0.4),
+    Size(2, 1, 0, 0.3, 8.0, 8.0, 6, 8, 0.1),
 )
-"""Newsrooms of an hour up to one of seven, which is longer than the time between two checks."""
+"""Newsrooms of a quarter of an hour up to one of seven, which is longer than between two checks."""
 
-WHOLE_SIZE: Final = Size(44, 5, 1, 14.0, 1.0, 1.0, 6, 200)
+WHOLE_SIZE: Final = Size(44, 5, 1, 14.0, 1.0, 1.0, 6, 200, 0.02)
 """Fifty sources that are checked every six hours, over two weeks."""
 
 
 @dataclass(frozen=True, slots=True)
 class Newsroom(Scenario):
-    """A scenario of days, in which as much goes wrong in all as elsewhere in minutes.
+    """A scenario of some sizes, in which less goes wrong in a minute the longer it takes.
 
     Attributes:
-        share: of what goes wrong elsewhere with a statement, a wake-up or a handler, how much does here.
+        sizes: of which each run has one.
     """
 
-    share: float = 0.1
+    sizes: tuple[Size, ...] = SMALL
 
     def plan(self, seed: int) -> Plan:
-        """Return the plan of a seed, with fewer faults a statement."""
+        """Return the plan of a seed, with as many faults as its size bears."""
         plan = Scenario.plan(self, seed)
-        knobs, share = plan.knobs, self.share
-        calmer = knobs.but(
-            statement=knobs.statement * share,
-            wake=knobs.wake * share,
-            handler=knobs.handler * share,
-            slow=knobs.slow * share,
-        )
-        return replace(plan, knobs=calmer)
+        # The size is the first that is drawn when the world's parts are made, too.
+        share, knobs = Decisions(seed).draws("scenario").pick(self.sizes).share, plan.knobs
+        fewer = {name: getattr(knobs, name) * share for name in ("statement", "wake", "handler", "slow")}
+        return replace(plan, knobs=knobs.but(**fewer))
 
 
 def build(draws: Draws) -> Setup:
@@ -88,7 +90,7 @@ def build(draws: Draws) -> Setup:
 
 def build_whole(draws: Draws) -> Setup:
     """Build a newsroom of fifty sources, for two weeks."""
-    return _build(draws, WHOLE_SIZE)
+    return _build(draws, draws.pick((WHOLE_SIZE,)))
 
 
 def _build(draws: Draws, size: Size) -> Setup:
@@ -122,5 +124,8 @@ def _build(draws: Draws, size: Size) -> Setup:
 SCENARIO: Final = Newsroom("catalog", "all tasks of the catalog, in a newsroom over days", build)
 
 WHOLE: Final = Newsroom(
-    "zeke_sim.scenarios.catalog:WHOLE", "the same with fifty sources, over two weeks", build_whole, share=0.02
+    "zeke_sim.scenarios.catalog:WHOLE",
+    "the same with fifty sources, over two weeks",
+    build_whole,
+    sizes=(WHOLE_SIZE,),
 )
