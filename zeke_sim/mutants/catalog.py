@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant(
         "steps-sent-with-each-attempt",
         "zeke_tasks.playbooks.run",
-        'key=f"{step.name}/{playing.run.resumed}")',
+        'key=f"{step.name}/{playing.failures[step.name]}")',
         'key=f"{step.name}/{job.attempt}")',
         "A run that goes on after its step has ended sends the step again.",
     ),
