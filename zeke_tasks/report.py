@@ -123,11 +123,14 @@ def urls_table(outcomes: Iterable[Outcome]) -> Table:
 
 
 def failed_jobs_table(jobs: Iterable[Job]) -> Table | None:
-    """Return a table of the jobs that failed for good, with the reason; None if there are none."""
-    table = _table("Failed jobs", "Queue", "Id", "Reason")
+    """Return a table of why jobs failed for good, each reason once, with a job; None if none failed."""
+    reasons: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
         if job.state in _LOST:
-            table.add_row(_cell(job.name), str(job.id), _cell(why_it_failed(job)))
+            reasons.setdefault((job.name, why_it_failed(job)), []).append(job)
+    table = _table("Failed jobs", "Queue", "Jobs", "Reason", "See zeke job show")
+    for (name, reason), failed in reasons.items():
+        table.add_row(_cell(name), str(len(failed)), _cell(reason), str(failed[0].id))
     return table if table.row_count else None
 
 

@@ -137,7 +137,7 @@ async def test_with_a_key_a_model_tells_the_stories_and_its_cost_is_said() -> No
     assert f"text-embedding-3-small: {STORIES} calls, " in told
 
 
-async def test_a_key_that_is_refused_is_said_with_each_job() -> None:
+async def test_a_key_that_is_refused_is_said_and_what_to_do() -> None:
     refused = OpenAIServer(*[error(401, "Incorrect API key provided")] * 100)
     async with refused as server, demo("--gap", "0", **WITH_KEY, OPENAI_BASE_URL=server.base_url) as process:
         told = "\n".join([line async for line in _lines(process)])
@@ -145,8 +145,9 @@ async def test_a_key_that_is_refused_is_said_with_each_job() -> None:
     assert code == 1, told
     assert f"Stories ({STORIES})" in told
     assert "Failed jobs" in told
-    assert "Incorrect API key provided" in told, told
+    assert "the AI does not accept the API key: set OPENAI_API_KEY" in told
     assert "These stories have no brief: " in told
+    assert "set ZEKE_AI=stub" in told
 
 
 async def test_without_the_key_that_is_needed_it_does_not_begin() -> None:

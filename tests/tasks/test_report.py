@@ -9,11 +9,14 @@ from uuid import UUID
 import pytest
 from rich.console import Console
 
-from zeke_tasks.report import Finding, Outcome, failures_table, urls_table
+from zeke_queue import Catalog, Fail, JobFilter, Queue, Worker
+from zeke_tasks.report import Finding, Outcome, failed_jobs_table, failures_table, urls_table
 from zeke_tasks.store.model import ItemStatus, Kind, RawItem, Source, SourceType, Story, StoryStatus
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from zeke_queue import Job
 
 ID = UUID(int=1)
 HOSTILE = [
@@ -63,3 +66,27 @@ def test_words_cannot_steer_the_terminal(control: str) -> None:
 
 def test_a_table_without_rows_is_none() -> None:
     assert failures_table([finding("a", told=True)]) is None
+
+
+async def _failed(*reasons: str) -> list[Job]:
+    """Jobs that failed for good, each with a reason."""
+    catalog = Catalog()
+
+    @catalog.task("fails")
+    async def fails(reason: str) -> None:
+        raise Fail(reason)
+
+    async with Queue.in_memory(catalog) as queue:
+        for reason in reasons:
+            await queue.send(fails, reason)
+        await Worker(queue).drain()
+        return await queue.find(JobFilter())
+
+
+async def test_jobs_that_failed_alike_are_one_line_with_their_number() -> None:
+    jobs = await _failed("no network", "no network", "[red]no[/red] key\x1b[2J")
+    lines = [line for line in drawn(failed_jobs_table(jobs)).splitlines() if "fails" in line]
+    assert len(lines) == 2
+    assert any("no network" in line and " 2 " in line for line in lines)
+    assert any("[red]no[/red] key [2J" in line and " 1 " in line for line in lines)
+    assert failed_jobs_table([]) is None

@@ -91,6 +91,8 @@ class Demo:
                 self._say(f"These pages became no story: {', '.join(missing)}")
             if untold := [one.story.title for one in seen if not _is_told(one)]:
                 self._say(f"These stories have no brief: {', '.join(map(printable_words, untold))}")
+                if self._ai.asks == "openai":
+                    self._say("To see the demo without an AI, set ZEKE_AI=stub.")
             if keep:
                 await self._wait(server.dsn)
             else:
