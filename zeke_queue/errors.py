@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Self
     from uuid import UUID
 
     from zeke_queue.model import Job
@@ -121,15 +122,12 @@ class JobNotFound(ZekeError, LookupError):
 
 
 class LeaseLost(ZekeError):
-    """The job is no longer this worker's: it expired, was cancelled, or was given to another.
+    """The job is no longer this worker's: it expired, was cancelled, or was given to another."""
 
-    Args:
-        job_id: the job.
-    """
-
-    def __init__(self, job_id: UUID | None) -> None:
-        super().__init__(f"Job {job_id} is no longer this worker's; stop, nothing it does will be stored")
-        self.job_id = job_id
+    @classmethod
+    def of(cls, job_id: UUID | None) -> Self:
+        """Return the error about a job."""
+        return cls(f"Job {job_id} is no longer this worker's; stop, nothing it does will be stored")
 
 
 class ResultTimeout(ZekeError, TimeoutError):

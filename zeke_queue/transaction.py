@@ -78,7 +78,7 @@ class QueueTransaction:
             LeaseLost: the job is not active at this attempt any more.
         """
         if not await self._open().hold(job_id, attempt):
-            raise LeaseLost(job_id)
+            raise LeaseLost.of(job_id)
 
     def on_commit(self, apply: Callable[[], None]) -> None:
         """Call ``apply`` once the transaction has committed, and never after a rollback.

@@ -252,7 +252,8 @@ async def test_a_child_has_its_own_id_and_parent(place: Place, option: str) -> N
 
     @place.catalog.task("parent", retry_limit=0)
     async def parent(job: JobContext) -> None:
-        await job.child(child, **{option: UUID(int=1)})
+        options: dict[str, Any] = {option: UUID(int=1)}
+        await job.child(child, **options)
 
     job = await place.run_one(parent)
     assert (

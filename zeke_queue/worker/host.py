@@ -70,7 +70,7 @@ class WorkerHost:
         asked = self._queue.clock.monotonic()
         if not await self._queue.storage.extend([Extended(job.id, job.attempt, seconds)]):
             self._lanes.interrupt(held, "lost")
-            raise LeaseLost(job.id)
+            raise LeaseLost.of(job.id)
         held.deadline = job.deadline = asked + seconds
         self._deadlines.set(held.deadline)
 

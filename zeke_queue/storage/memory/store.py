@@ -112,7 +112,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
             await self._locks.clear(lambda: [parent, *self._locks_of_new([row])])
         held = None if parent is None else self._tables.active.get(parent)
         if held is None or held.attempt != attempt:
-            raise LeaseLost(parent)
+            raise LeaseLost.of(parent)
         settling.insert(self._direct, [row])
         if (inserted := self._tables.jobs.get(child.id)) is not None and not inserted.awaited:
             settling.await_end(self._direct, inserted)

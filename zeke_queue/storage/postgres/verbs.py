@@ -172,7 +172,7 @@ class PostgresVerbs:
     async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
         """Insert a job that its parent waits for, in a transaction, if that is active at this attempt."""
         if child.parent is None or not await self.hold(child.parent, attempt):
-            raise LeaseLost(child.parent)
+            raise LeaseLost.of(child.parent)
         (inserted,) = await self.insert([child])
         if inserted is not None:
             await self._runner.run("await", {"id": inserted})
