@@ -39,13 +39,13 @@ async def test_it_knows_what_it_was_asked(web: ScriptedWeb) -> None:
     web.put(A, "one")
     await web.fetch(A, kind="feed", etag='"1"', last_modified="yesterday")
     await web.fetch(A, kind="page")
-    assert web.asked == [Asked(A, "feed", '"1"', "yesterday", 1), Asked(A, "page", None, None, 2)]
+    assert web.asked == [Asked(A, "feed", '"1"', "yesterday"), Asked(A, "page", None, None)]
     assert web.requests(B) == []
 
 
 async def test_a_function_answers_by_the_request(web: ScriptedWeb) -> None:
-    web.put(A, lambda asked: f"request {asked.number}")
-    assert [(await web.fetch(A, kind="page")).body for _ in range(2)] == [b"request 1", b"request 2"]
+    web.put(A, lambda asked: f"a {asked.kind}")
+    assert [(await web.fetch(A, kind=kind)).body for kind in ("page", "feed")] == [b"a page", b"a feed"]
 
 
 async def test_an_error_is_raised_as_it_is_and_what_was_fetched_is_given_as_it_is(web: ScriptedWeb) -> None:

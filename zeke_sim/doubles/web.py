@@ -34,17 +34,12 @@ MOST_REDIRECTS: Final = 5
 
 
 class Asked(NamedTuple):
-    """A request: its URL, what was hoped for, the validators that were given back, and how many came before.
-
-    Attributes:
-        number: of the requests for this URL, from 1.
-    """
+    """A request: its URL, what was hoped for, and the validators that were given back."""
 
     url: str
     kind: str
     etag: str | None
     last_modified: str | None
-    number: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +100,6 @@ class ScriptedWeb:
         load_parsers()
         self._clock = clock or SystemClock()
         self._answers: dict[str, list[Answers]] = {}
-        self._counts: dict[str, int] = {}
         self.asked: list[Asked] = []
 
     def put(self, url: str, *answers: Answers) -> None:
@@ -144,8 +138,7 @@ class ScriptedWeb:
         self, url: str, kind: Kind, etag: str | None, last_modified: str | None
     ) -> Fetched | Reply:
         """Return what one URL answers, or a redirect that is to be followed."""
-        number = self._counts[url] = self._counts.get(url, 0) + 1
-        asked = Asked(url, kind, etag, last_modified, number)
+        asked = Asked(url, kind, etag, last_modified)
         self.asked.append(asked)
         answers = self._answers.get(url) or [MISSING]
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
