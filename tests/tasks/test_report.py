@@ -43,7 +43,7 @@ def finding(words: str, *, told: bool) -> Finding:
     source = Source(
         ID, SourceType.RSS, words, None, None, is_active=True, check_frequency_hours=1, metadata={}
     )
-    item = RawItem(ID, ID, "1", Kind.ARTICLE, None, words, None, None, ItemStatus.FAILED, 1, words)
+    item = RawItem(ID, ID, "1", Kind.ARTICLE, None, words, None, None, {}, ItemStatus.FAILED, 1, words)
     story = Story(ID, ID, "", Kind.ARTICLE, None, ID, words, None, words, None, StoryStatus.NEW)
     return Finding(source, item, story if told else None)
 

@@ -44,6 +44,7 @@ KEYWORDS: Final[frozenset[str]] = frozenset({
 # fmt: on
 """Words that news for people who build software tends to hold."""
 
+_WHOLE: Final = re.compile(r"""[.!?…。！？]["'”’»)\]」』]*$""")  # noqa: RUF001 - the stops that are in use
 _WORD: Final = re.compile(r"[a-z][a-z0-9-]*[a-z0-9]")
 _LOWER: Final = str.maketrans(ascii_uppercase, ascii_lowercase)
 _USAGE: Final = Usage(MODEL, 0, 0, 0.0)
@@ -59,7 +60,7 @@ class StubClient:
             AIRejected: there is no text, or the form of the answer is neither of the two it knows.
         """
         text = to_ask(text)
-        quotes = sentences(text)
+        quotes = _quotes(text)
         if issubclass(answer, Analysis):
             fields = _analysis(text, quotes)
         elif issubclass(answer, Briefs):
@@ -82,6 +83,15 @@ class StubClient:
         """
         vectors = tuple(_vector(text) for text in to_embed(texts))
         return Embedded(vectors, MODEL, DIMENSIONS, _USAGE, stub=True)
+
+
+def _quotes(text: str) -> list[str]:
+    """Return what can be quoted, each once: whole sentences, or, where there are none, whatever there is.
+
+    Titles and headings say little by themselves, and are shown beside what is quoted here.
+    """
+    found = list(dict.fromkeys(sentences(text)))
+    return [quote for quote in found if _WHOLE.search(quote)] or found
 
 
 def _keywords(text: str) -> frozenset[str]:

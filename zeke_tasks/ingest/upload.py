@@ -51,8 +51,7 @@ async def ingest_from_upload(payload: IngestFromUpload, job: JobContext) -> dict
     """Take in items that somebody brings: text becomes a story at once, a url is to be read.
 
     An item with neither is ``no_text_extracted``, one whose url is not fetched ``failed``; they hold up no
-    others. An item that had failed, or had no text, and is brought again with one is read. The metadata of an
-    item has no place among its rows: it stays with the job.
+    others. An item that had failed, or had no text, and is brought again with one is read.
     """
     context = context_of(job)
     uploads = _uploads(payload)
@@ -122,4 +121,5 @@ def _upload(given: UploadedItem) -> Upload:
         except UrlRefused as error:
             refused = str(error)
     title = one_line(given.title or "") or None
-    return Upload(NewItem(external_id=given.external_id, url=url, title=title), text, refused)
+    item = NewItem(external_id=given.external_id, url=url, title=title, metadata=given.metadata or {})
+    return Upload(item, text, refused)

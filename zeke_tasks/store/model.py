@@ -209,6 +209,10 @@ class NewItem:
         external_id: its identity within its source (see ``external_key``).
         body: what came with it and is needed to read it: the HTML of a feed's entry that has no url to
             fetch; what is known of a video, as JSON.
+        metadata: what whoever brought it says of it; what can be written as JSON.
+
+    Raises:
+        BadOption: the metadata can't be written as JSON.
     """
 
     external_id: str
@@ -217,9 +221,11 @@ class NewItem:
     title: str | None = None
     published_at: datetime | None = None
     body: str | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "external_id", external_key(self.external_id))
+        object.__setattr__(self, "metadata", jsonb.loads(json_text(dict(self.metadata))))
         for name in ("url", "title", "body"):
             value = getattr(self, name)
             if value is not None:
@@ -243,6 +249,7 @@ class RawItem:
     title: str | None
     published_at: datetime | None
     body: str | None
+    metadata: Mapping[str, Any]
     status: ItemStatus
     attempts: int
     error: str | None

@@ -118,7 +118,7 @@ class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, Protocol):
         ...
 
     async def put_items(self, source_id: UUID, items: Sequence[NewItem]) -> list[UUID]:
-        """Add items, and bring title, url, date and body of known ones up to date; their status stays.
+        """Add items, and bring what is said of known ones up to date; their status stays.
 
         Of two items with one identity the first counts. For a source that does not exist nothing is written.
 

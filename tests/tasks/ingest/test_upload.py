@@ -174,9 +174,17 @@ async def test_a_page_whose_job_was_lost_is_read_with_the_next_upload(jobs: Jobs
 
 async def test_a_text_that_postgres_cannot_hold_is_kept_without_what_it_cannot(jobs: Jobs) -> None:
     source = await _source(jobs)
-    await _upload(jobs, source, _item("1", title="A\x00", text="Be\x00es.", metadata={"by": "a\x00"}))
+    await _upload(jobs, source, _item("1", title="A\x00", text="Be\x00es."))
     _, content = await _told(jobs, (await _rows(jobs, source))["1"])
     assert content.text == "Bees."
+
+
+async def test_what_is_said_of_an_item_is_kept_with_it(jobs: Jobs) -> None:
+    source = await _source(jobs)
+    said = {"by": "Ana", "pages": [1, 2.5]}
+    await _upload(jobs, source, _item("1", text="Bees.", metadata=said), _item("2", text="Birds."))
+    rows = await _rows(jobs, source)
+    assert (rows["1"].metadata, rows["2"].metadata) == (said, {})
 
 
 async def test_a_source_that_is_missing_fails_for_good(jobs: Jobs) -> None:

@@ -83,7 +83,7 @@ new_sources = st.builds(
     is_active=st.booleans(),
     metadata=st.dictionaries(st.sampled_from("ab"), st.integers(0, 3), max_size=2),
 )
-new_items = st.builds(NewItem, external_id=st.sampled_from(KEYS), title=words, body=words)
+new_items = st.builds(NewItem, external_id=st.sampled_from(KEYS), title=words, body=words, metadata=objects)
 analyses = st.builds(
     Analysis,
     why_it_matters=st.sampled_from(["a", "b"]),

@@ -298,10 +298,17 @@ async def test_a_known_item_is_brought_up_to_date_and_keeps_its_status(domain: D
     async with domain.rows() as rows:
         await rows.finish_item(item_id, ItemStatus.PROCESSED)
         published = domain.clock.now()
-        item = NewItem(external_id="1", title="new", url="https://a.example/2", published_at=published)
+        item = NewItem(
+            external_id="1",
+            title="new",
+            url="https://a.example/2",
+            published_at=published,
+            metadata={"by": "Ö", "n": [1.5, None]},
+        )
         assert await rows.put_items(source.id, [item]) == []
     item = await domain.look(item_id)
     assert (item.title, item.url, item.published_at) == ("new", "https://a.example/2", published)
+    assert item.metadata == {"by": "Ö", "n": [1.5, None]}
     assert (item.status, item.attempts) == (ItemStatus.PROCESSED, 1)
 
 

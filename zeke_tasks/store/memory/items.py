@@ -37,7 +37,12 @@ class MemoryItems(Scope):
                 new.append(key)
             known = old.row if old else _new_row(key, source_id, item)
             row = replace(
-                known, url=item.url, title=item.title, published_at=item.published_at, body=item.body
+                known,
+                url=item.url,
+                title=item.title,
+                published_at=item.published_at,
+                body=item.body,
+                metadata=item.metadata,
             )
             if old is None or row != known:
                 self._items.put(key, Item(row, now))
@@ -116,6 +121,7 @@ def _new_row(key: UUID, source_id: UUID, item: NewItem) -> RawItem:
         title=None,
         published_at=None,
         body=None,
+        metadata={},
         status=ItemStatus.PENDING,
         attempts=0,
         error=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from zeke_queue.core import jsonb
 from zeke_tasks.store.model import Content, ItemStatus, Kind, RawItem, item_id
 from zeke_tasks.store.postgres.session import Session, message
 
@@ -28,6 +29,7 @@ class PostgresItems(Session):
             "titles": [item.title for item in once],
             "published": [item.published_at for item in once],
             "bodies": [item.body for item in once],
+            "metadatas": [jsonb.dumps(dict(item.metadata)) for item in once],
         }
         added = await self._run(
             "add_items",

@@ -229,3 +229,6 @@ create table zeke.playbook_run_events (
     at timestamptz not null,
     unique nulls not distinct (run_id, round, kind, step)
 );
+
+-- What whoever brought an item says of it.
+alter table zeke.raw_items add column metadata jsonb not null default '{}';

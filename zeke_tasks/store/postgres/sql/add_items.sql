@@ -1,5 +1,5 @@
 insert into zeke.raw_items (
-    id, source_id, external_id, kind, url, title, published_at, body, created_at, updated_at
+    id, source_id, external_id, kind, url, title, published_at, body, metadata, created_at, updated_at
 )
 select
     item.id,
@@ -10,6 +10,7 @@ select
     item.title,
     item.published_at,
     item.body,
+    item.metadata::jsonb,
     clock.now,
     clock.now
 from unnest(
@@ -19,8 +20,9 @@ from unnest(
     %(urls)s::text[],
     %(titles)s::text[],
     %(published)s::timestamptz[],
-    %(bodies)s::text[]
-) with ordinality as item (id, external_id, kind, url, title, published_at, body, position)
+    %(bodies)s::text[],
+    %(metadatas)s::text[]
+) with ordinality as item (id, external_id, kind, url, title, published_at, body, metadata, position)
 inner join zeke.sources as source on source.id = %(source_id)s
 cross join (select coalesce(%(now)s::timestamptz, statement_timestamp()) as now) as clock
 -- One order for all, so that two of these never wait for each other.

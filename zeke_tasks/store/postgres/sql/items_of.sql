@@ -7,6 +7,7 @@ select
     title,
     published_at,
     body,
+    metadata,
     status,
     attempts,
     error
