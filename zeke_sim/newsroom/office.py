@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_queue.errors import JobNotFound, Refused
 from zeke_queue.model import FINAL, JobFilter, JobState
 from zeke_sim.doubles.web import ScriptedWeb
 from zeke_sim.handlers import current_node
@@ -170,7 +171,7 @@ class Office:
         async with node.queue.transaction() as transaction:
             rows = self.rows(transaction)
             again = [key for key in again if not await self._is_hopeless(rows, key)]
-        return sum([await node.queue.retry(key) for key in again])
+        return sum([await _retried(node, key) for key in again])
 
     async def _is_hopeless(self, rows: MemoryRows, job: UUID) -> bool:
         """Tell whether a job is a run that has failed as it had to."""
@@ -234,3 +235,11 @@ class Office:
                 elif event.task == "attach-insight-to-story":
                     attached[told["highlightId"]] += told["attached"]
         return replace(expected, children=children, attached=attached, model=model)
+
+
+async def _retried(node: Node, job: UUID) -> bool:
+    """Retry a job; False if another one of its key is there, which does the same, or it is gone."""
+    try:
+        return await node.queue.retry(job)
+    except (JobNotFound, Refused):
+        return False
