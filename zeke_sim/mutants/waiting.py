@@ -126,7 +126,7 @@ MUTANTS = (
     Mutant(
         "child-of-a-lost-job",
         STORE,
-        "        if held is None or held.attempt != attempt:\n            raise LeaseLost(parent)\n",
+        "        if held is None or held.attempt != attempt:\n            raise LeaseLost.of(parent)\n",
         "",
         "A handler whose job was cancelled, or is another worker's, sends children.",
     ),
