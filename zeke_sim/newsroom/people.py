@@ -49,8 +49,8 @@ if TYPE_CHECKING:
 SAYINGS: Final = ("It is faster.", "Nobody waits any more.", "Old programs break.", "The notes are long.")
 
 RUN: Final = "playbook-run"
-SECOND_LOOK: Final = 60.0
-"""Seconds after which a run that was cancelled must have heard of it."""
+REGRET: Final = 0.5
+"""Seconds after which somebody thinks better of a run that they have started."""
 
 STEPS: Final = (
     Step("tell", "summarize-story", {"storyId": {"$from": "run.metadata.storyId"}, "mode": "force"}),
@@ -274,10 +274,8 @@ class _Desk:
         async def deed(node: Node) -> None:
             await begin(node)
             if regrets and job in people.runs:
-                # Who cancels a run that has just begun finds no row of it yet, and looks again.
-                for seconds in (0.5, SECOND_LOOK):
-                    await node.world.database_clock.sleep(seconds)
-                    await cancel_run(node.queue, self._repository(), job)
+                await node.world.database_clock.sleep(REGRET)
+                await cancel_run(node.queue, self._repository(), job)
 
         return deed
 
