@@ -68,14 +68,17 @@ def lint(session: nox.Session) -> None:
 def sim(session: nox.Session) -> None:
     """Search simulated worlds for a broken property; `-- --seeds 2000 --budget 120s` for a longer search.
 
-    By default 1000 runs over all scenarios, in which everything that can happen must have happened. What
-    follows `--` goes to `zeke sim run`, or to another of its commands: `nox -s sim -- mutants`.
+    By default 1000 runs over all scenarios, in which everything that can happen must have happened, and two
+    weeks of the whole catalog with fifty sources. What follows `--` goes to `zeke sim run`, or to another of
+    its commands: `nox -s sim -- mutants`.
     """
     _install(session, extras="embedded,tasks,sim")
     arguments = list(session.posargs)
     if not arguments or arguments[0].startswith("-"):
         arguments = ["run", "--jobs", "2", *(arguments or ["--seeds", "1000", "--complete"])]
     session.run("zeke", "sim", *arguments)
+    if not session.posargs:
+        session.run("zeke", "sim", "run", "zeke_sim.scenarios.catalog:WHOLE", "--seeds", "2", "--jobs", "2")
 
 
 @nox.session

@@ -34,7 +34,8 @@ SOURCE, TEAM, PLAYBOOK, RUN, OTHER = (UUID(int=number) for number in range(1, 6)
 FEED = "https://a.example/feed"
 WELL: dict[str, Any] = {"next_check_in": 60.0, "etag": None, "last_modified": None, "status": HealthStatus.OK}
 ANALYSIS = Analysis("It does.", 3, 0.5, AnalysisState.COMPLETED, "scripted", "1")
-SCORE = Score(0.5, (), {})
+SCORE = Score(0.47, (), {})
+"""What each of the highlights here may have: one of a feed of which nothing is known, without any keywords."""
 
 
 @dataclass
@@ -185,6 +186,13 @@ async def a_highlight_has_no_score(room: Room) -> None:
     room.rows._highlights.put(found.id, replace(found, score=None, scored_at=None))
 
 
+async def a_highlight_has_another_s_score(room: Room) -> None:
+    (found, *_) = await room.rows.highlights(room.story)
+    assert found.score is not None
+    wrong = replace(found.score, value=1.0 if found.score.value < 0.9 else 0.1)
+    room.rows._highlights.put(found.id, replace(found, score=wrong))
+
+
 async def an_insight_is_lacking(room: Room) -> None:
     room.rows._highlights.put(room.insight.id, None)
 
@@ -248,6 +256,7 @@ SLIPS: list[tuple[Callable[[Room], Awaitable[None]], str]] = [
     (a_highlight_is_lacking, "each story is highlighted once"),
     (a_highlight_is_there_twice, "each story is highlighted once"),
     (a_highlight_has_no_score, "each highlight is scored"),
+    (a_highlight_has_another_s_score, "each highlight is scored"),
     (an_insight_is_lacking, "each insight is there once"),
     (an_insight_is_there_twice, "each insight is there once"),
     (two_have_attached_an_insight, "an insight is attached once"),

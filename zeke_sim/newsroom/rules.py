@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_sim.newsroom.minds import too_often
+from zeke_tasks.insights.keywords import DEFAULT_KEYWORDS
 from zeke_tasks.store.analysis import AnalysisState
 from zeke_tasks.store.highlights import HighlightKind, ReadingState
 from zeke_tasks.store.model import HealthStatus, ItemStatus, StoryStatus
@@ -22,11 +23,30 @@ if TYPE_CHECKING:
 
     from zeke_sim.newsroom.minds import Call
     from zeke_sim.newsroom.people import Said
+    from zeke_tasks.store.highlights import Highlight
     from zeke_tasks.store.model import Story
     from zeke_tasks.store.repository import Rows
 
 MANY: Final = 100_000
 """More stories than there can be."""
+
+WORTH: Final = {
+    HighlightKind.CODE_CHANGE: 1.0,
+    HighlightKind.API_CHANGE: 0.95,
+    HighlightKind.METRIC: 0.9,
+    HighlightKind.CODE_EXAMPLE: 0.85,
+    HighlightKind.INSIGHT: 0.8,
+    HighlightKind.ACTION: 0.75,
+    HighlightKind.QUOTE: 0.6,
+    HighlightKind.QUESTION: 0.5,
+}
+"""What a kind of highlight counts for."""
+
+UNKNOWN: Final = 0.7
+"""The authority of a source of which nothing is known."""
+
+HALF_A_STEP: Final = 0.0051
+"""By how much rounding to two decimals may change a score."""
 
 FOUND: Final = {HighlightKind.METRIC, HighlightKind.API_CHANGE}
 """What there is to be highlighted in a text of the newsroom's."""
@@ -161,13 +181,40 @@ async def each_story_is_highlighted(rows: Rows, expected: Expected) -> str | Non
 
 
 async def each_highlight_is_scored(rows: Rows, expected: Expected) -> str | None:
-    """No highlight is without its score."""
+    """No highlight is without its score, which is what its keywords, kind, source and age make it."""
     del expected
+    known = [source.authority_score for source in await rows.every_source()]
+    authorities = [UNKNOWN, *(authority for authority in known if authority is not None)]
     for story in await rows.newest_stories(MANY):
         for one in await rows.highlights(story.id):
             if one.score is None or one.scored_at is None:
                 return f"{one.kind} {one.summary!r} of {_called(story)} has no score"
+            least, most = _score_of(one, authorities)
+            if not least <= one.score.value <= most:
+                return f"{one.kind} {one.summary!r} scores {one.score.value}, and should {least} to {most}"
     return None
+
+
+def _score_of(one: Highlight, authorities: Sequence[float]) -> tuple[float, float]:
+    """Return within which bounds a score is, whichever source it has and however old it is."""
+    said = "\n".join(part for part in (one.title, one.summary, one.quote, *one.tags) if part)
+    words = [word for word in DEFAULT_KEYWORDS if _has(said, word)]
+    certain = 0.4 * min(1.0, len(words) / 5) + 0.3 * WORTH[one.kind]
+    least = certain + 0.2 * min(authorities) + 0.1 * 0.5
+    most = certain + 0.2 * max(authorities) + 0.1
+    return round(least - HALF_A_STEP, 4), round(most + HALF_A_STEP, 4)
+
+
+def _has(said: str, keyword: str) -> bool:
+    """Tell whether a keyword stands in a text with no letter or digit beside it."""
+    text, word = " ".join(said.lower().split()), " ".join(keyword.lower().split())
+    place = text.find(word)
+    while place >= 0:
+        around = text[place - 1 : place] + text[place + len(word) : place + len(word) + 1]
+        if not any(sign.isalnum() or sign == "_" for sign in around):
+            return True
+        place = text.find(word, place + 1)
+    return False
 
 
 async def each_insight_is_there_once(rows: Rows, expected: Expected) -> str | None:
