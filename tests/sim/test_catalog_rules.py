@@ -35,7 +35,7 @@ FEED = "https://a.example/feed"
 WELL: dict[str, Any] = {"next_check_in": 60.0, "etag": None, "last_modified": None, "status": HealthStatus.OK}
 ANALYSIS = Analysis("It does.", 3, 0.5, AnalysisState.COMPLETED, "scripted", "1")
 SCORE = Score(0.47, (), {})
-"""What each of the highlights here may have: one of a feed of which nothing is known, without any keywords."""
+"""What each highlight here may have: of a feed of which nothing is known, and without any keywords."""
 
 
 @dataclass
