@@ -153,6 +153,44 @@ def test_our_own_keywords_are_each_there_once() -> None:
     assert len({word.casefold() for word in DEFAULT_KEYWORDS}) == len(DEFAULT_KEYWORDS)
 
 
+PLAIN_PROSE = (
+    "We go to the library each week, and react with joy when the model railway is there.",
+    "The travel agent packed a rag, a container of tea and an index of trails from memory.",
+    "Geminis like mistral winds. A Gemini may go anywhere; the agents went home.",
+    "In training, the coach gave a prompt token of thanks for their performance and reasoning.",
+    "The transformer on the pole hummed in the cloud; rust had covered its alignment marks.",
+    "Claude painted lilies; a llama in the queue bit a bug. Security released both after an evaluation.",
+    "The bank's transaction, a query about migration, is testing the framework of the treaty.",
+    "The retrieval of the benchmark stone, an index of the deployment, is a release from prison.",
+    "Swift action, go 1 mile, then let the embedding of the tiles dry before you express a view.",
+)
+
+
+@pytest.mark.parametrize("prose", PLAIN_PROSE)
+def test_plain_prose_has_none_of_our_own_keywords(prose: str) -> None:
+    assert matches_in(prose, DEFAULT_KEYWORDS) == ()
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        "OpenAI has released an SDK for Python, with which an LLM calls any API.",
+        "PostgreSQL 18 halves the latency of SQL joins on Linux.",
+        "The language model was fine-tuned on one GPU, and its open weights run in Docker.",
+        "A breaking change in TypeScript 6 hits each JavaScript framework that is built for Node.js.",
+        "The compiler, written in Rust, now targets WebAssembly, which Kubernetes runs.",
+    ],
+)
+def test_a_sentence_of_software_news_has_some_of_our_own_keywords(news: str) -> None:
+    assert len(matches_in(news, DEFAULT_KEYWORDS)) >= 3
+
+
+def test_no_keyword_of_our_own_counts_twice_what_another_one_counts() -> None:
+    for word in DEFAULT_KEYWORDS:
+        assert matches_in(word, DEFAULT_KEYWORDS) == (word,)
+        assert matches_in(f"{word}s", DEFAULT_KEYWORDS) == ()
+
+
 def test_a_deployment_names_its_own_keywords(monkeypatch: pytest.MonkeyPatch) -> None:
     assert KeywordSettings.load().keywords == DEFAULT_KEYWORDS
     monkeypatch.setenv("ZEKE_KEYWORDS", " bees, honey  bees,,bees ")
