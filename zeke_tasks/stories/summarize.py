@@ -8,7 +8,7 @@ from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
 from zeke_tasks.context import context_of
 from zeke_tasks.payloads import SummarizeStory
-from zeke_tasks.prose import shorten
+from zeke_tasks.prose import ELLIPSIS
 from zeke_tasks.stories.require import require_story, text_of
 
 if TYPE_CHECKING:
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 tasks = Catalog()
 
 SUMMARY_CHARACTERS: Final = 320
+
+LONGEST_WORD: Final = 40
+"""Characters of the longest word that is rather left out than cut."""
 
 
 @tasks.task("summarize-story", concurrency_limit=4, aliases=("story-summarize",))
@@ -38,7 +41,18 @@ async def summarize_story(payload: SummarizeStory, job: JobContext) -> dict[str,
 async def _summary(rows: Rows, story: Story) -> str:
     overlay = await rows.overlay(story.id)
     if overlay is not None and overlay.why_it_matters:
-        return shorten(overlay.why_it_matters, SUMMARY_CHARACTERS)
+        return _cut(overlay.why_it_matters)
     # Of a long text no more than this can be left.
     beginning = (await text_of(rows, story.id))[: 2 * SUMMARY_CHARACTERS]
-    return shorten(f"{story.title} — {beginning}", SUMMARY_CHARACTERS)
+    return _cut(f"{story.title} — {beginning}")
+
+
+def _cut(text: str) -> str:
+    """Cut a text after the last word that fits, or in a word that has no end near there, such as a URL."""
+    text = text.strip()
+    if len(text) <= SUMMARY_CHARACTERS:
+        return text
+    kept = text[: SUMMARY_CHARACTERS - len(ELLIPSIS)]
+    if not text[len(kept)].isspace() and len(words := kept.rsplit(None, 1)) > 1:
+        kept = kept if len(words[1]) > LONGEST_WORD else words[0]
+    return kept.rstrip() + ELLIPSIS

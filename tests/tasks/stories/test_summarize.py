@@ -55,6 +55,14 @@ async def test_a_summary_has_320_characters_at_most(jobs: Jobs, long: str) -> No
     assert len((await summarize(jobs, story, "force"))["summary"]) <= SUMMARY_CHARACTERS
 
 
+async def test_a_long_text_is_cut_after_the_last_word_that_fits_and_not_after_a_sentence(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story()
+    await think(jobs, story, f"{'Bees dance, ' * 15}they do. {'Others follow them, ' * 20}")
+    summary = (await summarize(jobs, story))["summary"]
+    assert summary.endswith(" follow them, Others…")
+    assert len(summary) > 310
+
+
 async def test_a_summary_that_is_there_stays_unless_it_is_forced(jobs: Jobs) -> None:
     story = await jobs.domain.told_story("They dance.", title="On bees")
     assert (await summarize(jobs, story))["written"] is True
