@@ -38,6 +38,13 @@ if TYPE_CHECKING:
 Format = Literal["auto", "json", "text"]
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
+HTTP_LIBRARIES: Final = frozenset({"httpcore", "httpcore2", "httpx", "httpx2", "openai", "urllib3"})
+"""Libraries whose lines are written from warning on only, whatever the level.
+
+Below it they tell of each request, with its whole URL, and a URL may hold what is secret: an API's key, the
+token of a private feed.
+"""
+
 
 class _Setup(NamedTuple):
     """What decides how lines look; replaced as a whole."""
@@ -79,6 +86,8 @@ def configure_logging(
     clock: Clock | None = None,
 ) -> None:
     """Take over the logging of this process: the runtime's lines, structlog's and the standard library's.
+
+    Of HTTP clients (`HTTP_LIBRARIES`) only warnings and errors are written.
 
     Args:
         format: ``json``, ``text``, or ``auto`` for text on a terminal and JSON elsewhere.
@@ -230,6 +239,9 @@ class _Bridge(logging.Handler):
     """Takes the records of the standard library's logging, which drivers write, into our lines."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        # It is asked here and not set on their loggers, for whoever sets a level there would undo it.
+        if record.levelno < LEVELS["warning"] and record.name.partition(".")[0] in HTTP_LIBRARIES:
+            return
         logger = get_logger(logger=record.name)
         method = "critical" if record.levelno >= LEVELS["critical"] else record.levelname.lower()
         try:

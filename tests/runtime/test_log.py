@@ -30,7 +30,10 @@ def as_it_was() -> Iterator[None]:
     """Undo what a test does to the logging of the process."""
     setup, structlogs, root = log._current[0], structlog.get_config(), logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    levels = {name: logging.getLogger(name).level for name in list(logging.root.manager.loggerDict)}
     yield
+    for name in list(logging.root.manager.loggerDict):
+        logging.getLogger(name).setLevel(levels.get(name, logging.NOTSET))
     log._current[0] = setup
     structlog.configure(**structlogs)
     root.handlers, root.level = handlers, level
@@ -168,6 +171,23 @@ def test_configuring_twice_writes_once() -> None:
     stream = configured()
     logging.getLogger("x").warning("once")
     assert len(lines(stream)) == 1
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+@pytest.mark.parametrize(
+    "library", ["httpx", "httpx2", "httpcore", "httpcore2", "httpcore2.connection", "openai", "urllib3.pool"]
+)
+def test_what_an_http_client_tells_of_each_request_is_not_written_and_its_warnings_are(
+    library: str, level: str
+) -> None:
+    stream = configured(level=level)
+    client = logging.getLogger(library)
+    client.setLevel(logging.DEBUG)
+    client.debug("GET https://a.example/?key=hunter2")
+    client.info("HTTP Request: GET https://a.example/?key=hunter2")
+    client.warning("the connection broke")
+    logging.getLogger("httpxyz").info("another's")
+    assert [line["message"] for line in lines(stream)] == ["the connection broke", "another's"]
 
 
 def test_before_it_is_configured_a_library_writes_warnings_only_and_touches_no_settings(

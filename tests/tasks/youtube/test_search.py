@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import json
+import logging
 from datetime import UTC, datetime
+from io import StringIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from tests.clocks import FrozenClock
 from tests.tasks.scripted_web import fetched
+from tests.tasks.web.doubles import client
+from zeke_queue import log
+from zeke_tasks.demo_site import Answer, LoopbackServer, Request
 from zeke_tasks.web import Permanent, Transient, WebError
 from zeke_tasks.youtube import Video, watch_url
+from zeke_tasks.youtube import search as module
 from zeke_tasks.youtube.search import QUOTA_USED_UP, YouTubeSearch, seconds_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from zeke_tasks.web import Fetched, Kind
 
 KEY = "AIza+/secret"
@@ -184,6 +194,39 @@ async def test_an_answer_that_is_no_json_may_be_one_later() -> None:
     with pytest.raises(Transient, match="no JSON") as raised:
         await search(Api("<html>"))
     assert KEY not in str(raised.value)
+
+
+@pytest.fixture
+def stream() -> Iterator[StringIO]:
+    """Log as a worker does, and undo it."""
+    setup, structlogs, root = log._current[0], structlog.get_config(), logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    written = StringIO()
+    log.configure_logging("json", "info", stream=written, clock=FrozenClock())
+    yield written
+    log._current[0] = setup
+    structlog.configure(**structlogs)
+    root.handlers, root.level = handlers, level
+
+
+async def test_no_line_that_is_logged_tells_the_key(
+    stream: StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The library that asks tells of each request, with its whole URL."""
+    asked: list[str] = []
+
+    async def answer(request: Request) -> Answer:
+        asked.append(request.query)
+        return Answer(body=found(ONE).encode(), content_type="application/json")
+
+    async with LoopbackServer(answer) as server, client() as web:
+        monkeypatch.setattr(module, "API", server.base_url)
+        await YouTubeSearch(web, SecretStr("hunter2")).search("bees", order="date", duration="any", limit=1)
+    log.get_logger().info("over")
+    assert len(asked) == 2
+    assert all("key=hunter2" in query for query in asked)
+    assert "over" in stream.getvalue()
+    assert "hunter2" not in stream.getvalue()
 
 
 @pytest.mark.parametrize(
