@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
+from urllib.parse import urlsplit
 
 import httpx2
 import openai
@@ -198,7 +199,8 @@ class OpenAIClient:
             ) from error
         except openai.APIConnectionError as error:
             why = str(error.__cause__ or error) or type(error.__cause__).__name__
-            raise AIUnavailable(f"the AI at {self._options.base_url} can't be reached: {why}") from error
+            where = _origin(self._options.base_url)
+            raise AIUnavailable(f"the AI at {where} can't be reached: {why}") from error
         return str(raw.http_response.text)
 
     def _said(self, error: openai.APIStatusError) -> str:
@@ -223,6 +225,12 @@ class OpenAIClient:
             output=used.output_tokens,
         )
         return Usage(answered, used.input_tokens, used.output_tokens, dollars)
+
+
+def _origin(url: str) -> str:
+    """Return scheme, host and port of a URL: the rest of it may be secret, and errors are kept and shown."""
+    parsed = urlsplit(url)
+    return f"{parsed.scheme}://{parsed.netloc.rpartition('@')[2]}"
 
 
 def _read(form: type[B], body: str) -> B:

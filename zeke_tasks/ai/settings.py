@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -15,6 +16,8 @@ _KEY_MISSING: Final = (
     " if OPENAI_BASE_URL names a server of your own that takes every key. {otherwise}"
 )
 
+_NO_URL: Final = "it is no URL; write one like https://api.openai.com/v1"
+
 
 class AISettings(Variables):
     """What a deployment decides about the AI. Durations are seconds.
@@ -24,7 +27,8 @@ class AISettings(Variables):
         zeke_embeddings: who embeds: ``openai``, ``stub``, ``wordllama`` (offline, an extra), or ``auto`` for
             whoever answers.
         openai_api_key: the key; a secret.
-        openai_base_url: where the API is; another server that speaks it will do.
+        openai_base_url: where the API is; another server that speaks it will do. It may
+            hold no user and no password.
         openai_model: the model that answers.
         openai_embedding_model: the model that embeds.
         zeke_ai_timeout: how long one request may take.
@@ -94,9 +98,19 @@ class AISettings(Variables):
     @classmethod
     def _is_a_url(cls, url: str) -> str:
         url = url.strip()
-        scheme, _, rest = url.partition("://")
-        if scheme.lower() not in {"http", "https"} or not rest or " " in url:
-            raise ValueError("it is no URL; write one like https://api.openai.com/v1")
+        try:
+            parsed = urlsplit(url)
+            readable = parsed.scheme in {"http", "https"} and parsed.hostname and parsed.port != 0
+        except ValueError:
+            # Not chained: what it says may have the URL in it, and with it a password.
+            raise ValueError(_NO_URL) from None
+        if not readable or " " in url:
+            raise ValueError(_NO_URL)
+        if "@" in parsed.netloc:
+            raise ValueError(
+                "it holds a user or a password, which would be shown with it; leave out all up to the @,"
+                " and give the server's key as OPENAI_API_KEY"
+            )
         return url
 
     @field_validator("zeke_ai", "zeke_embeddings", mode="before")

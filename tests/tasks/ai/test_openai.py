@@ -298,8 +298,19 @@ async def test_nobody_at_the_address_is_unavailable() -> None:
     async with OpenAIServer() as server:
         address = server.base_url
     async with OpenAIClient(KEY, AIOptions(base_url=address)) as ai:
-        with pytest.raises(AIUnavailable, match=re.escape(address)):
+        with pytest.raises(AIUnavailable, match=re.escape(address.removesuffix("/v1"))):
             await ai.ask(PROMPT, TEXT, Analysis)
+
+
+async def test_of_an_address_where_nobody_is_no_more_is_told_than_the_server() -> None:
+    async with OpenAIServer() as server:
+        where = server.base_url.removeprefix("http://").removesuffix("/v1")
+    address = f"http://bee:hunter2@{where}/hunter2/v1?key=hunter2"
+    async with OpenAIClient(KEY, AIOptions(base_url=address)) as ai:
+        with pytest.raises(AIUnavailable) as caught:
+            await ai.ask(PROMPT, TEXT, Analysis)
+    assert f"the AI at http://{where} can't be reached" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 async def test_an_overloaded_server_may_say_when(server: OpenAIServer) -> None:
