@@ -16,8 +16,15 @@ if TYPE_CHECKING:
 AI_WAIT: Final = 60.0
 """Seconds that a job waits for a rate limit if nobody says how long."""
 
+AI_WAIT_MIN: Final = 1.0
+"""Seconds that a job waits for a rate limit at least: a snooze uses up no retry, so nothing else slows it."""
+
 AI_BAD_ANSWERS: Final = 2
-"""Retries after which a job that gets an answer of no use gives up: it costs money each time."""
+"""Retries after which a job that gets an answer of no use gives up: it costs money each time.
+
+All of the job's retries count, those too that an AI which was away used up: such a job may give up at its
+first answer of no use. A job that was put off by a rate limit has used up none.
+"""
 
 
 class Job(Protocol):
@@ -48,7 +55,7 @@ def verdict(error: Exception, job: Job | None = None) -> Signal | None:
         case Permanent() | AIRejected():
             return Fail(str(error))
         case AIRateLimited():
-            seconds = AI_WAIT if error.retry_after is None else error.retry_after
+            seconds = AI_WAIT if error.retry_after is None else max(error.retry_after, AI_WAIT_MIN)
             if job is not None:
                 job.logger.warning("AI put off", reason=error.reason, seconds=round(seconds, 3))
             return Snooze(seconds)

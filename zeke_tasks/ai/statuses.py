@@ -14,7 +14,7 @@ WAIT_MAX: Final = 6 * 3600.0
 """Seconds that a server may make us wait at most."""
 
 WAIT_FOR_CREDIT: Final = 15 * 60.0
-"""Seconds until it is tried again whether an account has credit, if the server does not say."""
+"""Seconds until it is tried again whether an account has credit, at least: people pay in, and no window ends."""
 
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
@@ -54,7 +54,7 @@ def failure(
     words = f" ({said})" if said else ""
     if code in _NO_CREDIT:
         reason = "the account has no credit left: pay in, or raise its limit"
-        return AIRateLimited(WAIT_FOR_CREDIT if wait is None else wait, reason + words)
+        return AIRateLimited(max(wait or 0.0, WAIT_FOR_CREDIT), reason + words)
     if status == _TOO_MANY:
         return AIRateLimited(wait, f"the AI's rate limit is reached{words}")
     if status >= _SERVER_ERROR or status in _LATER:

@@ -29,6 +29,7 @@ from zeke_tasks.ai import (
 )
 from zeke_tasks.ai.openai import OpenAIClient
 from zeke_tasks.ai.prices import Price
+from zeke_tasks.ai.statuses import WAIT_FOR_CREDIT
 
 KEY = "sk-hunter2"
 
@@ -359,6 +360,19 @@ async def test_an_account_without_credit_waits_and_says_so(server: OpenAIServer)
         await ask(server, error(429, "You exceeded your current quota.", code="insufficient_quota"))
     assert caught.value.retry_after is not None
     assert caught.value.retry_after >= 600
+
+
+@pytest.mark.parametrize("said", ["0", "1", "Mon, 05 Jan 2026 11:00:00 GMT"])
+async def test_credit_is_not_paid_in_as_soon_as_a_server_says(server: OpenAIServer, said: str) -> None:
+    with pytest.raises(AIRateLimited) as caught:
+        await ask(server, error(429, "no credit", code="insufficient_quota", retry_after=said))
+    assert caught.value.retry_after == WAIT_FOR_CREDIT
+
+
+async def test_a_server_may_say_that_credit_takes_longer(server: OpenAIServer) -> None:
+    with pytest.raises(AIRateLimited) as caught:
+        await ask(server, error(429, "no credit", code="insufficient_quota", retry_after="3600"))
+    assert caught.value.retry_after == 3600
 
 
 REJECTED = {

@@ -90,6 +90,24 @@ async def test_a_rate_limit_that_does_not_say_how_long_waits_a_minute(asking: As
     assert asking.due_in(await asking.work()) == timedelta(minutes=1)
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1e-9, 0.25])
+async def test_a_rate_limit_that_says_at_once_is_waited_for_nevertheless(
+    asking: Asking, seconds: float
+) -> None:
+    await asking.start(AIRateLimited(seconds))
+    assert asking.due_in(await asking.work()) == timedelta(seconds=1)
+    assert asking.calls == 1
+
+
+async def test_retries_that_an_ai_which_was_away_used_up_count_for_bad_answers_too(asking: Asking) -> None:
+    await asking.start(AIUnavailable("out of order"), retry_limit=20, retry_delay=1)
+    for _ in range(2):
+        assert (await asking.work(60.0)).state is JobState.RETRY
+    asking.problem = AIMalformed("no JSON")
+    assert (await asking.work(60.0)).state is JobState.FAILED
+    assert asking.calls == 3
+
+
 async def test_what_is_unavailable_is_retried_by_the_policy(asking: Asking) -> None:
     await asking.start(AIUnavailable("out of order"), retry_limit=1, retry_delay=10)
     job = await asking.work()
