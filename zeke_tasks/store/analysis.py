@@ -24,7 +24,7 @@ DIMENSIONS_MAX: Final = 16_000
 
 
 class AnalysisState(enum.StrEnum):
-    """Who analysed a story: nobody yet, a model, or the stub that stands in where there is no key."""
+    """Who analysed a story, or wrote its brief: nobody yet, a model, or the stub where there is no key."""
 
     PENDING = "pending"
     COMPLETED = "completed"
@@ -43,6 +43,7 @@ class Analysis:
         state: ``completed`` or ``stub``.
         model: which model said so.
         prompt_version: of the prompt that it was asked with.
+        analysed_by: the job that had it made; None if none had.
 
     Raises:
         BadOption: one of them is out of its range.
@@ -55,6 +56,7 @@ class Analysis:
     model: str
     prompt_version: str
     citations: Sequence[Mapping[str, Any]] = ()
+    analysed_by: UUID | None = None
 
     def __post_init__(self) -> None:
         for name in ("why_it_matters", "model", "prompt_version"):
@@ -72,16 +74,28 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """The three variants of a brief, and what reading one in place of the story saves."""
+    """The three variants of a brief, and what reading one in place of the story saves.
+
+    Attributes:
+        state: ``completed`` if a model wrote it, or ``stub``.
+        briefed_by: the job that had it written; None if none had.
+
+    Raises:
+        BadOption: the state is ``pending``.
+    """
 
     one_liner: str
     two_liner: str
     elevator: str
     time_saved_seconds: int
+    state: AnalysisState = AnalysisState.COMPLETED
+    briefed_by: UUID | None = None
 
     def __post_init__(self) -> None:
         for name in ("one_liner", "two_liner", "elevator"):
             object.__setattr__(self, name, storable(getattr(self, name)))
+        if self.state is AnalysisState.PENDING:
+            raise BadOption("state is pending; a brief that is written is completed or stub.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +103,10 @@ class Overlay:
     """What was thought of a story, one row a story; of what is not there yet, None.
 
     Attributes:
-        analysed_at: when the analysis last changed, by the store's clock; likewise ``briefed_at``.
+        analysed_at: when the analysis last changed, or another job made it, by the store's clock; likewise
+            ``briefed_at``.
+        brief_state: who wrote the briefs, ``completed`` or ``stub``; None before there are any.
+        analysed_by: the job that had the analysis made, so that it asks nobody again; likewise ``briefed_by``.
     """
 
     story_id: UUID
@@ -106,6 +123,9 @@ class Overlay:
     time_saved_seconds: int | None
     analysed_at: datetime | None
     briefed_at: datetime | None
+    brief_state: AnalysisState | None = None
+    analysed_by: UUID | None = None
+    briefed_by: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

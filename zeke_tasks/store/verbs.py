@@ -72,7 +72,12 @@ class StoryRows(Protocol):
         ...
 
     async def put_brief(self, story_id: UUID, brief: Brief) -> bool:
-        """Keep the briefs of a story; False, and nothing is changed, if it has not been analysed."""
+        """Keep the briefs of a story.
+
+        Returns:
+            False, and nothing is changed, if they are a stub's and a model's are there, or the story has not
+            been analysed.
+        """
         ...
 
     async def overlay(self, story_id: UUID) -> Overlay | None:

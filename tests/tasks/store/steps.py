@@ -93,9 +93,16 @@ analyses = st.builds(
     model=st.just("m"),
     prompt_version=st.just("1"),
     citations=st.lists(objects, max_size=1),
+    analysed_by=st.none() | st.sampled_from(JOBS),
 )
 briefs = st.builds(
-    Brief, text, st.just("two"), st.just("elevator"), time_saved_seconds=st.sampled_from([0, 60])
+    Brief,
+    text,
+    st.just("two"),
+    st.just("elevator"),
+    time_saved_seconds=st.sampled_from([0, 60]),
+    state=st.sampled_from([AnalysisState.COMPLETED, AnalysisState.STUB]),
+    briefed_by=st.none() | st.sampled_from(JOBS),
 )
 # Of a size in which the sums of single precision, which pgvector makes, are as good as those of double.
 numbers = st.sampled_from([-2.0, -1.0, 0.0, 0.1, 1.0, 3.0])

@@ -79,6 +79,7 @@ async def test_the_same_analysis_again_changes_nothing(domain: Domain) -> None:
         {"citations": [{"url": "https://a.example/", "n": True}]},
         {"model": "gpt-5"},
         {"prompt_version": "3"},
+        {"analysed_by": NOBODY},
     ],
 )
 async def test_another_analysis_takes_the_place_of_an_earlier_one(
@@ -111,6 +112,40 @@ async def test_a_stub_gives_way_to_a_model_and_not_the_other_way_round(domain: D
         "gpt-5-nano",
         3,
     )
+
+
+async def test_a_stub_s_brief_gives_way_to_a_model_s_and_not_the_other_way_round(domain: Domain) -> None:
+    story = await domain.told_story()
+    stubs = replace(BRIEF, one_liner="1.", state=AnalysisState.STUB)
+    async with domain.rows() as rows:
+        await rows.put_analysis(story.id, MODELS)
+    assert (await _overlay(domain, story)).brief_state is None
+    async with domain.rows() as rows:
+        assert await rows.put_brief(story.id, stubs)
+    assert (await _overlay(domain, story)).brief_state is AnalysisState.STUB
+    async with domain.rows() as rows:
+        assert await rows.put_brief(story.id, BRIEF)
+        assert not await rows.put_brief(story.id, stubs)
+    overlay = await _overlay(domain, story)
+    assert (overlay.brief_state, overlay.brief_one_liner) == (AnalysisState.COMPLETED, "One.")
+
+
+async def test_a_story_knows_which_jobs_had_it_analysed_and_told(domain: Domain) -> None:
+    story, first, second = await domain.told_story(), UUID(int=51), UUID(int=52)
+    async with domain.rows() as rows:
+        await rows.put_analysis(story.id, replace(MODELS, analysed_by=first))
+        await rows.put_brief(story.id, replace(BRIEF, briefed_by=first))
+    overlay = await _overlay(domain, story)
+    assert (overlay.analysed_by, overlay.briefed_by) == (first, first)
+    async with domain.rows() as rows:
+        await rows.put_brief(story.id, replace(BRIEF, briefed_by=second))
+    overlay = await _overlay(domain, story)
+    assert (overlay.analysed_by, overlay.briefed_by) == (first, second)
+
+
+def test_a_brief_that_is_written_is_a_model_s_or_a_stub_s() -> None:
+    with pytest.raises(BadOption, match="pending"):
+        replace(BRIEF, state=AnalysisState.PENDING)
 
 
 async def test_nothing_is_thought_of_a_story_that_is_not_there(domain: Domain) -> None:

@@ -36,6 +36,7 @@ class MemoryAnalysis(Scope):
             analysis_state=analysis.state,
             model=analysis.model,
             prompt_version=analysis.prompt_version,
+            analysed_by=analysis.analysed_by,
         )
         if new != old or json_text(new.citations) != json_text(old.citations):
             self._overlays.put(story_id, replace(new, analysed_at=self._now()))
@@ -43,10 +44,12 @@ class MemoryAnalysis(Scope):
         return True
 
     async def put_brief(self, story_id: UUID, brief: Brief) -> bool:
-        """Keep the briefs of a story that has been analysed."""
+        """Keep the briefs of a story that has been analysed, unless they are a stub's and a model's are there."""
         story = (await self._lock_stories([story_id])).get(story_id)
         old = self._overlays.get(story_id)
         if story is None or old is None:
+            return False
+        if old.brief_state is AnalysisState.COMPLETED and brief.state is AnalysisState.STUB:
             return False
         new = replace(
             old,
@@ -54,6 +57,8 @@ class MemoryAnalysis(Scope):
             brief_two_liner=brief.two_liner,
             brief_elevator=brief.elevator,
             time_saved_seconds=brief.time_saved_seconds,
+            brief_state=brief.state,
+            briefed_by=brief.briefed_by,
         )
         if new != old:
             self._overlays.put(story_id, replace(new, briefed_at=self._now()))

@@ -32,11 +32,12 @@ class PostgresAnalysis(Session):
             analysis_state=analysis.state,
             model=analysis.model,
             prompt_version=analysis.prompt_version,
+            analysed_by=analysis.analysed_by,
         )
         return bool(kept)
 
     async def put_brief(self, story_id: UUID, brief: Brief) -> bool:
-        """Keep the briefs of a story that has been analysed."""
+        """Keep the briefs of a story that has been analysed, unless they are a stub's and a model's are there."""
         if not await self._lock_stories([story_id]):
             return False
         kept = await self._run(
@@ -46,6 +47,8 @@ class PostgresAnalysis(Session):
             two_liner=brief.two_liner,
             elevator=brief.elevator,
             time_saved_seconds=brief.time_saved_seconds,
+            brief_state=brief.state,
+            briefed_by=brief.briefed_by,
         )
         return bool(kept)
 
@@ -57,6 +60,7 @@ class PostgresAnalysis(Session):
         row = rows[0]
         row["citations"] = tuple(row["citations"])
         row["analysis_state"] = AnalysisState(row["analysis_state"])
+        row["brief_state"] = row["brief_state"] and AnalysisState(row["brief_state"])
         return Overlay(**row)
 
     async def put_embedding(self, story_id: UUID, embedding: Embedding) -> None:

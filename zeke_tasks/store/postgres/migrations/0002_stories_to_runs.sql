@@ -27,8 +27,13 @@ create table zeke.story_overlays (
     brief_two_liner text,
     brief_elevator text,
     time_saved_seconds integer,
+    brief_state text check (brief_state in ('completed', 'stub')),
     analysed_at timestamptz,
+    -- The job that had it made, which asks nobody again when it is run again.
+    analysed_by uuid,
     briefed_at timestamptz,
+    briefed_by uuid,
+    check ((brief_state is null) = (briefed_at is null)),
     check (analysis_state = 'pending' or (why_it_matters is not null and analysed_at is not null))
 );
 

@@ -12,6 +12,9 @@ select
     brief_elevator,
     time_saved_seconds,
     analysed_at,
-    briefed_at
+    briefed_at,
+    brief_state,
+    analysed_by,
+    briefed_by
 from zeke.story_overlays
 where story_id = %(story_id)s

@@ -22,7 +22,8 @@ kept as (
         analysis_state,
         model,
         prompt_version,
-        analysed_at
+        analysed_at,
+        analysed_by
     )
     select
         told.id,
@@ -33,7 +34,8 @@ kept as (
         %(analysis_state)s,
         %(model)s,
         %(prompt_version)s,
-        told.now
+        told.now,
+        %(analysed_by)s::uuid
     from told
     on conflict (story_id) do update
     set
@@ -44,7 +46,8 @@ kept as (
         analysis_state = excluded.analysis_state,
         model = excluded.model,
         prompt_version = excluded.prompt_version,
-        analysed_at = excluded.analysed_at
+        analysed_at = excluded.analysed_at,
+        analysed_by = excluded.analysed_by
     where
         (
             overlay.why_it_matters,
@@ -53,7 +56,8 @@ kept as (
             overlay.citations::text,
             overlay.analysis_state,
             overlay.model,
-            overlay.prompt_version
+            overlay.prompt_version,
+            overlay.analysed_by
         )
         is distinct from (
             excluded.why_it_matters,
@@ -62,7 +66,8 @@ kept as (
             excluded.citations::text,
             excluded.analysis_state,
             excluded.model,
-            excluded.prompt_version
+            excluded.prompt_version,
+            excluded.analysed_by
         )
 ),
 

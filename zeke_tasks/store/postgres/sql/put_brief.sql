@@ -1,7 +1,10 @@
 -- The story is locked, so what is read here stays as it is.
 with told as (
     select story_id from zeke.story_overlays
-    where story_id = %(story_id)s
+    where
+        story_id = %(story_id)s
+        -- A stub never takes the place of a model.
+        and (%(brief_state)s <> 'stub' or brief_state is distinct from 'completed')
 ),
 
 briefed as (
@@ -11,6 +14,8 @@ briefed as (
         brief_two_liner = %(two_liner)s,
         brief_elevator = %(elevator)s,
         time_saved_seconds = %(time_saved_seconds)s,
+        brief_state = %(brief_state)s,
+        briefed_by = %(briefed_by)s::uuid,
         briefed_at = coalesce(%(now)s::timestamptz, statement_timestamp())
     from told
     where
@@ -19,9 +24,18 @@ briefed as (
             overlay.brief_one_liner,
             overlay.brief_two_liner,
             overlay.brief_elevator,
-            overlay.time_saved_seconds
+            overlay.time_saved_seconds,
+            overlay.brief_state,
+            overlay.briefed_by
         )
-        is distinct from (%(one_liner)s, %(two_liner)s, %(elevator)s, %(time_saved_seconds)s::integer)
+        is distinct from (
+            %(one_liner)s,
+            %(two_liner)s,
+            %(elevator)s,
+            %(time_saved_seconds)s::integer,
+            %(brief_state)s,
+            %(briefed_by)s::uuid
+        )
 )
 
 select story_id from told
