@@ -67,6 +67,21 @@ async def test_a_manual_pull_takes_sources_that_are_not_due(jobs: Jobs) -> None:
     assert [job["reason"] for job in await _sent(jobs)] == ["manual"]
 
 
+async def test_a_manual_pull_that_is_run_again_sends_no_source_a_second_time(jobs: Jobs) -> None:
+    source = await jobs.domain.source()
+    pull, ingest = jobs.domain.new_id(), {"reason": "manual"}
+    await jobs.run("ingest-pull", ingest, job_id=pull)
+    (sent,) = await jobs.sent("ingest-source")
+    # The worker was killed once the pull's sends were there, and the source was read meanwhile.
+    assert await jobs.domain.storage.cancel([sent.id])
+    await jobs.run("ingest-pull", ingest, job_id=pull, retries=1)
+    assert [job.id for job in await jobs.sent("ingest-source")] == [sent.id]
+    # Another pull is another one.
+    assert (await jobs.run("ingest-pull", ingest)) == {"due": 1, "sent": 1}
+    assert {job["sourceId"] for job in await _sent(jobs)} == {str(source.id)}
+    assert len(await _sent(jobs)) == 2
+
+
 async def test_another_reason_is_refused_by_field(jobs: Jobs) -> None:
     with pytest.raises(PayloadInvalid, match="reason"):
         await jobs.run("ingest-pull", {"reason": "whim"})

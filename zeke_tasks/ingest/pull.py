@@ -30,7 +30,8 @@ async def pull(
     """Send one job for each active source that is due; on a manual pull, for each active source.
 
     The singleton key lets one job of a source wait or run at a time, so that pulls don't pile up behind a
-    slow source, or one whose server asked to be left alone.
+    slow source, or one whose server asked to be left alone. The id lets a pull that is run again send no job
+    a second time.
 
     Returns:
         How many sources are due, and how many jobs were sent for them.
@@ -39,7 +40,12 @@ async def pull(
         rows = context_of(job).repository.within(transaction)
         due = await rows.sources(types, due_in=PULL_SLACK if payload.reason == "schedule" else None)
         sent = await transaction.send_many(
-            Send(into, IngestSource(source_id=source.id, reason=payload.reason), singleton_key=str(source.id))
+            Send(
+                into,
+                IngestSource(source_id=source.id, reason=payload.reason),
+                singleton_key=str(source.id),
+                id=job.child_id(str(source.id)),
+            )
             for source in due
         )
     counts = {"due": len(due), "sent": sum(job_id is not None for job_id in sent)}

@@ -36,6 +36,16 @@ async def test_only_a_manual_pull_takes_sources_that_are_not_due(jobs: Jobs) -> 
     assert await jobs.run("ingest-pull-youtube", {"reason": "manual"}) == {"due": 1, "sent": 1}
 
 
+async def test_a_manual_pull_that_is_run_again_sends_no_source_a_second_time(jobs: Jobs) -> None:
+    await jobs.domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
+    pull = jobs.domain.new_id()
+    await jobs.run("ingest-pull-youtube", {"reason": "manual"}, job_id=pull)
+    (sent,) = await jobs.sent("ingest-from-youtube")
+    assert await jobs.domain.storage.cancel([sent.id])
+    await jobs.run("ingest-pull-youtube", {"reason": "manual"}, job_id=pull, retries=1)
+    assert [job.id for job in await jobs.sent("ingest-from-youtube")] == [sent.id]
+
+
 def test_the_catalog_pulls_every_six_hours() -> None:
     schedules = {each.name: each for each in build_catalog().stored_schedules("UTC")}
     schedule = schedules["ingest-pull-youtube"]
