@@ -23,7 +23,7 @@ from zeke_tasks.cli.session import (
 if TYPE_CHECKING:
     from zeke_queue.cli.session import Options
     from zeke_queue.config import Settings
-    from zeke_tasks.store.playbooks import Playbook, PlaybookRun, RunEvent
+    from zeke_tasks.store.playbooks import Playbook, PlaybookRun, RunEvent, Step
     from zeke_tasks.store.repository import Rows
 
 playbook_app = typer.Typer(
@@ -57,7 +57,11 @@ def add(
         playbook = _read(file)
         for step in playbook.steps:
             # Raises, naming those that are near, if there is no such task.
-            catalog.get(step.task)
+            if catalog.get(step.task).name == "playbook-run" and _names(step, playbook.id):
+                raise BadOption(
+                    f"FILE: {file.name}: step {step.name!r} runs the playbook itself, which would not end;"
+                    " name another playbook."
+                )
         async with rows_to_change(settings) as rows:
             await rows.put_playbook(playbook)
         if options.json:
@@ -67,6 +71,17 @@ def add(
         return 0
 
     on_database(context, command, embedded=embedded)
+
+
+def _names(step: Step, playbook_id: UUID) -> bool:
+    """Tell whether the input of a step that runs a playbook names this one."""
+    for key in ("playbookId", "playbook_id"):
+        try:
+            if UUID(str(step.input.get(key))) == playbook_id:
+                return True
+        except ValueError:
+            continue  # a reference, or none: where it leads is seen when it is run
+    return False
 
 
 def _read(file: Path) -> Playbook:

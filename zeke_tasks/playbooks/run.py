@@ -38,15 +38,42 @@ OUTPUTS_CHARACTERS: Final = 2**19
 """Up to how many characters of JSON the job returns what the steps did; more is in the run's row alone."""
 
 
+DEEPEST: Final = 8
+"""How many runs can be inside of each other: a run that waits holds no place, so nothing else stops them."""
+
+DEPTH: Final = "playbookDepth"
+"""Under which key the ``meta`` of a job says how many runs it is inside of; whatever it sends says it on."""
+
+
 @tasks.task("playbook-run", concurrency_limit=2)
 async def playbook_run(payload: Asked, job: JobContext) -> dict[str, Any]:
     """Run the steps of a playbook one after the other, each as a job of its own."""
+    _require_depth(payload, job)
     playing = await _begin(payload, job)
     for number, step in enumerate(playing.steps):
         if step.name not in playing.run.outputs:
             await job.progress(number / len(playing.steps), step.name)
             playing = await _play(playing, step, job)
     return await _complete(playing, job)
+
+
+def _depth(job: JobContext) -> int:
+    """Return how many runs a job is inside of; what a stranger wrote there that is no count is 0."""
+    depth = job.meta.get(DEPTH)
+    return depth if isinstance(depth, int) and not isinstance(depth, bool) and depth > 0 else 0
+
+
+def _require_depth(payload: Asked, job: JobContext) -> None:
+    """See that a run is not inside of too many others.
+
+    Raises:
+        Fail: it is.
+    """
+    if _depth(job) >= DEEPEST:
+        raise Fail(
+            f"Playbook {payload.playbook_id} is run more than {DEEPEST} playbooks deep; see whether a step"
+            " runs a playbook that it is part of"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +193,8 @@ async def _play(playing: _Playing, step: Step, job: JobContext) -> _Playing:
     try:
         # A step that failed is done by a new child; one that was cancelled along comes back with the run.
         payload = fill(step.input, playing.known())
-        child = await job.child(step.task, payload, key=f"{step.name}/{playing.failures[step.name]}")
+        key = f"{step.name}/{playing.failures[step.name]}"
+        child = await job.child(step.task, payload, key=key, meta={**job.meta, DEPTH: _depth(job) + 1})
     except (BadReference, Refused, UsageError) as error:
         raise await _failed(playing, step, job, str(error)) from error
     outcome = await job.outcome(child)

@@ -72,6 +72,19 @@ async def test_what_is_no_playbook_is_refused_in_words(
     assert await zeke.json("playbook", "list") == []
 
 
+@pytest.mark.parametrize("key", ["playbookId", "playbook_id"])
+async def test_a_playbook_that_runs_itself_is_refused(zeke: Zeke, tmp_path: Path, key: str) -> None:
+    playbook = "00000000-0000-4000-8000-00000000000a"
+    given = {key: playbook.upper(), "teamId": TEAM, "triggerSource": "system"}
+    steps = [{"name": "again", "task": "playbook-run", "input": given}]
+    said = await zeke.fails("playbook", "add", _file(tmp_path, id=playbook, steps=steps), code=2)
+    assert "'again'" in said
+    assert "itself" in said
+    assert await zeke.json("playbook", "list") == []
+    other = _file(tmp_path, id=TEAM, steps=steps)
+    assert (await zeke.json("playbook", "add", other))["id"] == TEAM
+
+
 async def test_what_names_no_run_or_playbook_is_refused_in_words(zeke: Zeke, tmp_path: Path) -> None:
     added = await zeke.json("playbook", "add", _file(tmp_path))
     assert "zeke playbook list" in await zeke.fails("playbook", "run", "ff", code=1)

@@ -308,6 +308,40 @@ async def test_a_run_may_run_another_playbook_though_each_has_one_place(stage: S
     assert outputs["inner"]["outputs"] == {"first": {"sum": 3}}
 
 
+async def test_a_playbook_that_runs_itself_comes_to_an_end_and_says_why(stage: Stage) -> None:
+    given = {"playbookId": str(PLAYBOOK), "teamId": str(TEAM), "triggerSource": "system"}
+    await stage.put(FIRST, Step("again", "playbook-run", given))
+    run_id = await stage.start()
+    await stage.drain()
+    assert stage.ran == ["sum"] * playbook_run.DEEPEST
+    job = await stage.job(run_id)
+    assert job.state is FAILED
+    assert f"more than {playbook_run.DEEPEST} playbooks deep" in job.output["message"]
+    jobs = await stage.queue.find(JobFilter(names=("playbook-run",), limit=100))
+    assert {(one.state, len(one.history)) for one in jobs} == {(FAILED, 1)}
+    assert len(jobs) == playbook_run.DEEPEST + 1
+
+
+async def test_a_run_says_nothing_of_depth_to_another_that_was_not_started_in_it(stage: Stage) -> None:
+    await stage.put(FIRST)
+    runs = [await stage.start() for _ in range(playbook_run.DEEPEST + 2)]
+    await stage.drain()
+    assert {(await stage.job(run_id)).state for run_id in runs} == {COMPLETED}
+
+
+@pytest.mark.parametrize(
+    "meta", [{"playbookDepth": "deep"}, {"playbookDepth": -5}, {"playbookDepth": True}, {}]
+)
+async def test_the_rest_of_a_run_s_meta_reaches_its_steps(stage: Stage, meta: dict[str, Any]) -> None:
+    await stage.put(FIRST)
+    payload = {"playbookId": PLAYBOOK, "teamId": TEAM, "triggerSource": "api"}
+    run_id = await stage.queue.send("playbook-run", payload, meta={"trace": "t", **meta})
+    assert run_id is not None
+    await stage.drain()
+    (step,) = await stage.queue.find(JobFilter(names=("sum",)))
+    assert step.meta == {"trace": "t", "playbookDepth": 1}
+
+
 async def test_no_place_is_held_while_a_step_runs(stage: Stage) -> None:
     await stage.put(FIRST)
     runs = [await stage.start() for _ in range(5)]
