@@ -15,6 +15,7 @@ from zeke_tasks.youtube.channels import (
     parse_channel_feed,
 )
 from zeke_tasks.youtube.model import (
+    Blocked,
     Captions,
     CaptionSource,
     Cue,
@@ -30,6 +31,7 @@ from zeke_tasks.youtube.model import (
 from zeke_tasks.youtube.transcript import video_text
 
 __all__ = [
+    "Blocked",
     "CaptionSource",
     "Captions",
     "Channel",

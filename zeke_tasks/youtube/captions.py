@@ -1,24 +1,25 @@
 """Captions by youtube-transcript-api, which asks YouTube as its own player does and needs no key.
 
-The library uses requests, so it does not go through our web client's guard. It needs none: it gets a session
-that speaks TLS to YouTube's own hosts and to no other, whatever YouTube answers or redirects to. A name that
-leads elsewhere has no certificate for them.
+The library uses requests, so it does not go through our web client. It gets a session that speaks TLS to
+YouTube's own hosts and to no other, whatever YouTube answers or redirects to, behind the same guard.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Final
 from xml.etree.ElementTree import ParseError
 
 import anyio
 import anyio.to_thread
 import requests
 from defusedxml.common import DefusedXmlException
+from urllib3.exceptions import MaxRetryError, NewConnectionError
 from youtube_transcript_api import (
     AgeRestricted,
     CouldNotRetrieveTranscript,
+    FailedToCreateConsentCookie,
     FetchedTranscript,
     InvalidVideoId,
     NoTranscriptFound,
@@ -32,18 +33,15 @@ from youtube_transcript_api import (
 )
 
 from zeke_queue.clock import Clock, SystemClock
-from zeke_tasks.web.errors import Permanent, Transient, WebError
+from zeke_tasks.web.errors import AddressRefused, Permanent, Transient, WebError
 from zeke_tasks.web.libraries import is_of_this_machine
 from zeke_tasks.web.politeness import Turns
 from zeke_tasks.web.text import one_line, printable
-from zeke_tasks.web.urls import parse_http_url
-from zeke_tasks.youtube.model import Captions, Cue, NotOutYet, is_video_id, watch_url
+from zeke_tasks.youtube.model import Blocked, Captions, Cue, NotOutYet, is_video_id, watch_url
+from zeke_tasks.youtube.session import HOST, YouTubeSession
 
 LANGUAGES: Final = ("en",)
 """What is read if a video has it; else what it has."""
-
-TIMEOUT: Final = (5.0, 15.0)
-"""Seconds to connect, and to wait for more of an answer."""
 
 PATIENCE: Final = 60.0
 """Seconds for a video's captions, which take three to five requests."""
@@ -53,37 +51,6 @@ GAP: Final = 1.0
 
 BLOCKED: Final = 3600.0
 """Seconds to leave YouTube alone once it blocks us."""
-
-_HOST: Final = "youtube.com"
-_REDIRECTS: Final = 5
-
-
-class HostRefused(requests.RequestException):
-    """The library, or an answer of YouTube's, wants to go elsewhere."""
-
-
-class YouTubeSession(requests.Session):
-    """A session that asks YouTube only, over TLS, with time-outs, and past the environment's proxies."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.trust_env = False
-        self.max_redirects = _REDIRECTS
-
-    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send one request; each redirect comes through here too.
-
-        Raises:
-            HostRefused: it is for another host, or not for https; nothing was sent.
-        """
-        try:
-            target = parse_http_url(request.url or "")
-        except WebError as error:
-            raise HostRefused(str(error)) from None
-        name = target.hostname
-        if target.protocol != "https:" or target.port or not (name == _HOST or name.endswith(f".{_HOST}")):
-            raise HostRefused(f"{target.origin} is not asked for captions, only https://www.{_HOST} is")
-        return super().send(request, **{**kwargs, "timeout": TIMEOUT})
 
 
 class YouTubeCaptions:
@@ -114,14 +81,15 @@ class YouTubeCaptions:
 
         Raises:
             NotOutYet: the video is a premiere or a live event that is still to come, or goes on.
-            Transient: YouTube does not answer, blocks us, or answers what the library doesn't understand,
-                which a new version of it may.
+            Blocked: YouTube can't be reached, or blocks us, whichever video is asked for.
+            Transient: YouTube does not answer this, or answers what the library doesn't understand, which a
+                new version of it may.
             Permanent: there is no such video, or it is shown to some only.
         """
         url = watch_url(video_id)
         if not is_video_id(video_id):
             raise Permanent(url, f"{video_id!r} is no video's id, which has eleven letters, digits, - and _")
-        async with self._turns.turn(_HOST):
+        async with self._turns.turn(HOST):
             with anyio.move_on_after(PATIENCE):
                 # Whoever is cancelled does not wait for the thread; its time-outs end it.
                 return await anyio.to_thread.run_sync(self._ask, video_id, abandon_on_cancel=True)
@@ -173,8 +141,8 @@ def _our_error(video_id: str, error: Exception) -> WebError | None:
     match error:
         case CouldNotRetrieveTranscript():
             return _refusal(url, error)
-        case requests.RequestException():
-            return Transient(url, f"the connection to YouTube failed: {type(error).__name__}: {error}")
+        case AddressRefused() | requests.RequestException():
+            return _unanswered(url, error)
         case ParseError() | DefusedXmlException():
             return Transient(url, f"YouTube's answer is no captions: {type(error).__name__}: {error}")
         case _ if is_of_this_machine(error):
@@ -182,6 +150,18 @@ def _our_error(video_id: str, error: Exception) -> WebError | None:
         case _:
             # The library expects none of what it fails on when YouTube changes what it answers.
             return Transient(url, f"YouTube's answer is not understood: {type(error).__name__}: {error}")
+
+
+def _unanswered(url: str, error: AddressRefused | requests.RequestException) -> WebError:
+    """Return what it means that nothing was answered: without a connection, that no video is to blame."""
+    # What the library's connections raise is the argument of its own error.
+    met = error.args[0] if error.args else None
+    unconnected = isinstance(met, MaxRetryError) and isinstance(met.reason, NewConnectionError)
+    if unconnected or isinstance(error, (requests.ConnectTimeout, requests.exceptions.SSLError)):
+        return Blocked(url, f"YouTube can't be reached: {type(error).__name__}: {error}")
+    if isinstance(error, AddressRefused):
+        return Blocked(url, f"YouTube can't be reached: {error}; see what this machine asks for addresses")
+    return Transient(url, f"the connection to YouTube failed: {type(error).__name__}: {error}")
 
 
 def _refusal(url: str, error: CouldNotRetrieveTranscript) -> WebError:
@@ -194,12 +174,14 @@ def _refusal(url: str, error: CouldNotRetrieveTranscript) -> WebError:
         case VideoUnplayable():
             return _unplayable(url, error)
         case RequestBlocked():
-            reason = "YouTube blocks requests from this machine's address"
-            return Transient(url, reason, retry_after=BLOCKED)
+            why = "blocks requests from this machine's address"
+        case FailedToCreateConsentCookie():
+            why = "shows this machine a form of consent in place of its videos"
         case YouTubeRequestFailed():
             return Transient(url, one_line(f"YouTube refused the request: {error.reason}"))
         case _:
             return Transient(url, f"no captions can be got now: {one_line(error.cause)}")
+    return Blocked(url, f"YouTube {why}", retry_after=BLOCKED)
 
 
 def _unplayable(url: str, error: VideoUnplayable) -> WebError:

@@ -113,6 +113,10 @@ class NotOutYet(Transient):
     """A video is still to come, or goes on: a premiere, a live event. It can be watched when it is over."""
 
 
+class Blocked(Transient):
+    """YouTube answers this machine nothing, whichever video it asks for: it is blocked, or can't reach it."""
+
+
 class CaptionSource(Protocol):
     """Who knows what is said in a video."""
 
@@ -121,6 +125,7 @@ class CaptionSource(Protocol):
 
         Raises:
             NotOutYet: the video is still to come.
+            Blocked: it is the same with every video, and the fault of none.
             Transient: it may work later; nobody answered, or it refuses to for now.
             Permanent: there is no such video, or it is shown to some only.
         """

@@ -14,9 +14,10 @@ from requests.models import Response
 
 from tests.clocks import FrozenClock
 from zeke_tasks.web import Permanent, Transient
-from zeke_tasks.youtube import Captions, Cue, NotOutYet, watch_url
+from zeke_tasks.youtube import Blocked, Captions, Cue, NotOutYet, watch_url
 from zeke_tasks.youtube import captions as module
-from zeke_tasks.youtube.captions import BLOCKED, GAP, TIMEOUT, HostRefused, YouTubeCaptions, YouTubeSession
+from zeke_tasks.youtube.captions import BLOCKED, GAP, YouTubeCaptions
+from zeke_tasks.youtube.session import TIMEOUT, HostRefused, YouTubeSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -180,7 +181,7 @@ async def test_a_video_that_is_not_shown_is_given_up(scripted: Scripted, reason:
         (youtube(watch=requests.ConnectTimeout("too late")), "ConnectTimeout", None),
         (youtube(played=requests.ConnectionError("reset")), "reset", None),
         (youtube(watch=Answer("<html></html>")), "can be got", None),
-        (youtube(watch=Answer('<form action="https://consent.youtube.com/s">')), "consent", None),
+        (youtube(watch=Answer('<form action="https://consent.youtube.com/s">')), "consent", BLOCKED),
         (youtube(played=player(track(url=f"{TRACK}&exp=xpe"))), "token", None),
         (youtube(played=Answer("no JSON")), "JSON", None),
         (youtube(played=Answer("{}")), "not understood", None),
@@ -205,6 +206,31 @@ async def test_a_video_that_is_still_to_come_is_known_from_one_that_fails(reason
     with pytest.raises(Transient) as raised:
         await source(youtube(watch=Answer(status=500))).captions(ID)
     assert not isinstance(raised.value, NotOutYet)
+
+
+@pytest.mark.parametrize(
+    ("scripted", "blocked"),
+    [
+        (youtube(watch=Answer(status=429)), True),
+        (youtube(text=Answer(status=429)), True),
+        (youtube(watch=Answer('<div class="g-recaptcha">')), True),
+        (youtube(played=unplayable("LOGIN_REQUIRED", "Sign in to confirm you\u2019re not a bot")), True),
+        (youtube(watch=Answer('<form action="https://consent.youtube.com/s">')), True),
+        (youtube(watch=requests.ConnectTimeout("too late")), True),
+        (youtube(watch=requests.exceptions.SSLError("whose certificate?")), True),
+        (youtube(watch=requests.ReadTimeout("too late")), False),
+        (youtube(text=requests.ConnectionError("reset")), False),
+        (youtube(watch=Answer(status=500)), False),
+        (youtube(played=Answer("{}")), False),
+        (youtube(played=unplayable("LIVE_STREAM_OFFLINE", "Begins soon")), False),
+    ],
+)
+async def test_what_would_meet_any_video_is_known_from_what_this_one_meets(
+    scripted: Scripted, *, blocked: bool
+) -> None:
+    with pytest.raises(Transient) as raised:
+        await source(scripted).captions(ID)
+    assert isinstance(raised.value, Blocked) is blocked
 
 
 async def test_what_this_machine_lacks_is_said_as_it_is() -> None:

@@ -1,0 +1,129 @@
+"""The session that captions are asked for with: where it connects to, and where it does not."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+
+from tests.clocks import FrozenClock
+from zeke_tasks.web import Transient
+from zeke_tasks.web.errors import AddressRefused
+from zeke_tasks.youtube import Blocked
+from zeke_tasks.youtube.captions import YouTubeCaptions
+from zeke_tasks.youtube.session import YouTubeSession
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NAME = "www.youtube.com"
+URL = f"https://{NAME}/watch?v=dQw4w9WgXcQ"
+PUBLIC, PUBLIC_TOO = "142.250.1.1", "2a00:1450:4001::1"
+
+
+class Network:
+    """What stands for the network: a resolver, and sockets that connect nowhere but to a listener of ours."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.addresses: list[str] = []
+        self.asked: list[Any] = []
+        self.listener: socket.socket | None = None
+        self._look_up: Callable[..., Any] = socket.getaddrinfo
+        self._connect: Callable[..., Any] = socket.socket.connect
+        monkeypatch.setattr(socket, "getaddrinfo", self.look_up)
+        monkeypatch.setattr(socket.socket, "connect", self.connecting())
+
+    def look_up(self, host: str, port: int, *about: Any, **more: Any) -> Any:
+        if host != NAME:
+            return self._look_up(host, port, *about, **{**more, "flags": socket.AI_NUMERICHOST})
+        if not self.addresses:
+            raise socket.gaierror(socket.EAI_NONAME, "no such name")
+        return [one for found in self.addresses for one in self.look_up(found, port, 0, socket.SOCK_STREAM)]
+
+    def connecting(self) -> Callable[[socket.socket, Any], None]:
+        def connect(made: socket.socket, where: Any) -> None:
+            self.asked.append(where[:2])
+            if self.listener is None:
+                raise ConnectionRefusedError("nobody is there")
+            self._connect(made, self.listener.getsockname())
+
+        return connect
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+    return Network(monkeypatch)
+
+
+REFUSED = [
+    ["127.0.0.1"],
+    ["0.1.2.3"],
+    ["10.1.2.3"],
+    ["169.254.169.254"],
+    ["::1"],
+    ["fe80::1"],
+    ["::ffff:127.0.0.1"],
+    ["64:ff9b::7f00:1"],
+    ["2002:7f00:1::"],
+    [PUBLIC, "127.0.0.1"],
+    [PUBLIC_TOO, PUBLIC, "fd00::1"],
+]
+
+
+@pytest.mark.parametrize("addresses", REFUSED, ids=" ".join)
+def test_a_name_that_leads_to_an_address_that_may_not_be_reached_is_not_connected_to(
+    network: Network, addresses: list[str]
+) -> None:
+    network.addresses = addresses
+    with YouTubeSession() as session, pytest.raises(AddressRefused):
+        session.get(URL)
+    assert network.asked == []
+
+
+def test_each_address_of_a_name_is_tried_and_no_other(network: Network) -> None:
+    network.addresses = [PUBLIC_TOO, PUBLIC]
+    with YouTubeSession() as session, pytest.raises(requests.ConnectionError, match="nobody is there"):
+        session.get(URL)
+    assert network.asked == [(PUBLIC_TOO, 443), (PUBLIC, 443)]
+
+
+def test_a_connection_to_a_checked_address_is_still_for_the_name(network: Network) -> None:
+    """What a TLS client says first names the server, which chooses its certificate by that."""
+    network.addresses = [PUBLIC]
+    heard: list[bytes] = []
+
+    def hear(listener: socket.socket) -> None:
+        with listener.accept()[0] as connection:
+            heard.append(connection.recv(4096))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, YouTubeSession() as session:
+        network.listener = listener
+        hearing = threading.Thread(target=hear, args=(listener,))
+        hearing.start()
+        with pytest.raises(requests.ConnectionError):
+            session.get(URL)
+        hearing.join()
+    assert network.asked == [(PUBLIC, 443)]
+    assert NAME.encode() in heard[0]
+
+
+@pytest.mark.parametrize(
+    ("addresses", "reason"),
+    [
+        (["127.0.0.1"], "leads to 127.0.0.1"),
+        ([PUBLIC], "nobody is there"),
+        ([], "no such name"),
+    ],
+    ids=["refused", "unanswered", "unknown"],
+)
+async def test_that_youtube_can_not_be_reached_is_no_fault_of_a_video(
+    network: Network, addresses: list[str], reason: str
+) -> None:
+    network.addresses = addresses
+    with pytest.raises(Blocked, match=reason) as raised:
+        await YouTubeCaptions(clock=FrozenClock()).captions("dQw4w9WgXcQ")
+    assert isinstance(raised.value, Transient)
+    assert ("127.0.0.1", 443) not in network.asked
