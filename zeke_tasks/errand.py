@@ -23,6 +23,7 @@ from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import open_context
 from zeke_tasks.following import Family, counts_of, follow
+from zeke_tasks.ingest.named import reach_named
 from zeke_tasks.ingest.recognise import Foretold
 from zeke_tasks.payloads import AnalyzeStory, GenerateBrief
 from zeke_tasks.progress import display, standing
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from zeke_tasks.report import Finding
     from zeke_tasks.store.analysis import Spending
     from zeke_tasks.store.repository import Rows
-    from zeke_tasks.web import WebOptions
 
     FindsItems = Callable[[Sequence[Job]], Awaitable[list[Finding]]]
     """Returns the items that some jobs are about, with what has become of them."""
@@ -160,20 +160,20 @@ class Errand:
 
 
 @asynccontextmanager
-async def open_errand(settings: Settings, options: WebOptions | None = None) -> AsyncGenerator[Errand]:
+async def open_errand(settings: Settings, *, reach: Collection[str] = ()) -> AsyncGenerator[Errand]:
     """Open a queue and what its jobs need.
 
     Args:
         settings: name the database.
-        options: how to fetch.
+        reach: URLs whose servers may be fetched from although they are on this machine.
 
     Raises:
         ImportError: a parser is not installed whole.
         BadSetting: a setting of the tasks can't be read, or says OpenAI and there is no key.
         StorageError: the database can't be worked with.
     """
-    async with open_context(options) as opened:
-        web = Foretold(opened.web)
+    async with open_context() as opened, reach_named(opened.web, reach) as reached:
+        web = Foretold(reached)
         context = replace(opened, web=web)
 
         @asynccontextmanager

@@ -20,12 +20,13 @@ from zeke_queue.log import LEVELS
 from zeke_queue.model import JobState
 from zeke_tasks.cli.intake import ingest as ingest_command
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request
-from zeke_tasks.errand import READING
+from zeke_tasks.errand import READING, open_errand
 from zeke_tasks.ingest.command import ingest
 from zeke_tasks.ingest.recognise import feed_of
+from zeke_tasks.payloads import FetchContent
 from zeke_tasks.readers import ReaderKilled, Readers
 from zeke_tasks.store.analysis import AnalysisState
-from zeke_tasks.store.model import ItemStatus
+from zeke_tasks.store.model import ItemStatus, NewItem, NewSource, SourceType, item_id
 from zeke_tasks.store.postgres import migrate
 from zeke_tasks.stories.fetch_content import fetch_content
 from zeke_tasks.web import FeedError, WebClient
@@ -283,6 +284,37 @@ async def test_without_allow_private_this_machine_is_not_fetched(settings: Setti
         assert site.server.hits == {}
     assert "127.0.0.1" in (outcomes[0].error or "")
     assert "--allow-private" in (outcomes[0].error or "")
+
+
+async def test_only_the_servers_on_this_machine_that_were_named_are_fetched(settings: Settings) -> None:
+    async with Site() as site, Site() as secret:
+        listing = feed(("Bees", site.url("/bees")), ("Secret", secret.url("/birds")))
+        site.answers["/feed"] = Answer(body=listing.encode())
+        outcomes, found = await _ingest(settings, site.url("/feed"))
+        assert secret.server.hits == {}
+    assert (outcomes[0].items, outcomes[0].stories) == (2, 1)
+    (refused,) = [finding for finding in found if finding.story is None]
+    assert "loopback" in refused.outcome
+
+
+async def test_a_job_of_another_s_that_is_run_along_reaches_nothing_on_this_machine(
+    settings: Settings,
+) -> None:
+    async with Site() as site, Site() as secret:
+        url = secret.url("/birds")
+        async with open_errand(settings) as errand, errand.queue.transaction() as transaction:
+            rows = errand.context.repository.within(transaction)
+            source = await rows.ensure_source(errand.new_id(), NewSource(SourceType.MANUAL, "Theirs", url))
+            await rows.put_items(source.id, [NewItem(external_id=url, url=url)])
+            key = item_id(source.id, NewItem(external_id=url).external_id)
+            await transaction.send("fetch-content", FetchContent(raw_item_ids=[key]))
+        outcomes, _ = await _ingest(settings, site.url("/trees"))
+        assert secret.server.hits == {}
+    assert outcomes[0].error is None
+    async with open_errand(settings) as errand, errand.rows() as rows:
+        (item,) = await rows.items([key])
+    assert item.status is ItemStatus.FAILED
+    assert "loopback" in (item.error or "")
 
 
 def test_the_body_says_whether_it_is_a_feed() -> None:

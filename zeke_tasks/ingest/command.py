@@ -23,7 +23,7 @@ from zeke_tasks.payloads import FetchContent, IngestSource
 from zeke_tasks.report import Outcome, findings, why_it_failed
 from zeke_tasks.store.model import ItemStatus, NewItem, NewSource, SourceType, item_id
 from zeke_tasks.stories.view import views
-from zeke_tasks.web import AddressRefused, UrlRefused, WebError, WebOptions
+from zeke_tasks.web import AddressRefused, UrlRefused, WebError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from zeke_tasks.stories.view import StoryView
     from zeke_tasks.web import Feed, Fetched
 
-LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 LIVING: Final = tuple(state for state in JobState if state not in FINAL)
 
 
@@ -97,16 +96,15 @@ async def ingest(
     Args:
         urls: feeds and articles in any order; one that is given twice is taken once.
         settings: name the database.
-        allow_private: whether loopback may be fetched, for testing.
+        allow_private: whether the servers of these URLs may be fetched from although they are on this
+            machine, for testing; no others on it, whatever leads there.
         timeout: seconds to wait for the jobs at most.
         console: where to show how far it is; None to show nothing.
 
     Raises:
         ImportError: a parser is not installed whole; nothing was fetched.
     """
-    # This machine needs none of the politeness that strangers' servers are shown.
-    options = WebOptions(allow=LOOPBACK, gap=0.0) if allow_private else WebOptions()
-    async with open_errand(settings, options) as errand:
+    async with open_errand(settings, reach=urls if allow_private else ()) as errand:
         intake = Intake(errand)
         taken = await asyncio.gather(*(intake.take(url) for url in dict.fromkeys(urls)))
         roots = [job_id for one in taken for job_id in (one.job_id, *one.again) if job_id is not None]

@@ -1,0 +1,66 @@
+"""Servers on this machine that somebody named: read, and no others on it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.tasks.scripted_web import ScriptedWeb, fetched, page
+from zeke_tasks.ingest.named import NamedServers
+from zeke_tasks.web import AddressRefused, UrlRefused
+
+NAMED = ("http://127.0.0.1:8080/feed", "http://localhost/a", "https://blog.example/feed", "no URL")
+
+
+async def _who_is_asked(url: str, refused: str | None = None) -> str:
+    """Return which web gives a URL; the one for strangers refuses it for the URL that is given."""
+    web, local = ScriptedWeb(), ScriptedWeb()
+    web.put(
+        url, AddressRefused(refused, "127.0.0.1", "loopback") if refused else fetched(url, page("W", "w"))
+    )
+    local.put(url, fetched(url, page("L", "l")))
+    got = await NamedServers(web, local, NAMED).fetch(url, kind="page")
+    return "local" if b"<title>L" in got.body else "web"
+
+
+@pytest.mark.parametrize(
+    ("url", "asked"),
+    [
+        ("http://127.0.0.1:8080/other?page=2", "local"),
+        ("http://LOCALHOST:80/", "local"),
+        ("http://127.0.0.1:8081/feed", "web"),
+        ("http://127.0.0.1/feed", "web"),
+        ("https://127.0.0.1:8080/feed", "web"),
+        ("http://localhost:8080/feed", "web"),
+        ("http://127.0.0.2:8080/feed", "web"),
+        ("https://news.example/feed", "web"),
+        # It is on the internet, and is shown what all servers there are.
+        ("https://blog.example/feed", "web"),
+    ],
+)
+async def test_this_machine_is_asked_where_a_server_on_it_was_named(url: str, asked: str) -> None:
+    assert await _who_is_asked(url) == asked
+
+
+async def test_a_name_that_leads_to_this_machine_is_asked_there_if_it_was_named() -> None:
+    assert await _who_is_asked("https://blog.example/a", "https://blog.example/a") == "local"
+
+
+@pytest.mark.parametrize(
+    ("url", "refused"),
+    [
+        ("https://news.example/a", "https://news.example/a"),
+        ("https://blog.example/a", "http://127.0.0.1:9000/admin"),
+        ("https://news.example/a", "http://127.0.0.1:8080/feed"),
+        ("http://127.0.0.1:9000/admin", "http://127.0.0.1:9000/admin"),
+    ],
+)
+async def test_nobody_else_leads_to_this_machine(url: str, refused: str) -> None:
+    with pytest.raises(AddressRefused):
+        await _who_is_asked(url, refused)
+
+
+async def test_what_is_no_url_is_refused_as_ever() -> None:
+    web = ScriptedWeb()
+    web.put("no URL", UrlRefused("no URL", "is no absolute URL"))
+    with pytest.raises(UrlRefused):
+        await NamedServers(web, ScriptedWeb(), NAMED).fetch("no URL", kind="page")
