@@ -1,7 +1,8 @@
 """How a job asks the AI: what its calls took is kept, and what went wrong is said in the queue's words.
 
 The AI takes seconds, so no transaction is open meanwhile. What came of it and what it took are written
-together afterwards; if a call fails, what those before it took is written alone.
+together afterwards; if a call fails, what those before it took is written alone, unless it was written
+already.
 """
 
 from __future__ import annotations
@@ -52,9 +53,10 @@ class Asking:
         return embedded
 
     async def note(self, rows: Rows) -> None:
-        """Write down what the calls took."""
+        """Write down what the calls took that were not written down yet."""
         for spending in self._spent:
             await rows.note_spending(spending)
+        self._spent.clear()
 
     @property
     def has_spent(self) -> bool:

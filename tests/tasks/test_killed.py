@@ -22,11 +22,15 @@ from zeke_queue.core import jsonb
 from zeke_queue.model import Completed, JobFilter, NewJob, Released, Waiting, Want
 from zeke_queue.signals import Wait
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_tasks.ai.answers import Analysis
+from zeke_tasks.ai.client import Answer
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.store.memory import MemoryRepository
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from zeke_tasks.ai.client import M, Prompt
 
     Begin = Callable[[Domain], Awaitable[tuple[str, dict[str, Any]]]]
 
@@ -42,6 +46,9 @@ JOB: Final = UUID(int=0xB)
 """The job that is run: the same one again, as after a crash."""
 
 WORKER: Final = UUID(int=0xA)
+
+BY: Final = ("analysed_by", "briefed_by")
+"""Which jobs had a story analysed and told."""
 
 MADE_OF: Final = ("content_id", "title", "url")
 
@@ -167,9 +174,65 @@ async def test_sent_twice_leaves_what_one_leaves(begin: Begin) -> None:
     if task == "playbook-run":
         # Each job is a run of its own, and what its steps do is what those of the other do.
         rows_of_one, rows_of_both = (_without_runs(rows) for rows in (rows_of_one, rows_of_both))
-    for spent in (rows_of_one, rows_of_both):
-        del spent["ai_spending"]
+    for rows in (rows_of_one, rows_of_both):
+        del rows["ai_spending"]
+        # A person's second job does it again, and is named.
+        rows["story_overlays"] = [
+            {name: value for name, value in row.items() if name not in BY} for row in rows["story_overlays"]
+        ]
     assert rows_of_both == rows_of_one
+
+
+class Fickle(ScriptedAI):
+    """An AI that answers in other words each time, by which its answers are told apart."""
+
+    async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
+        """Answer, with the number of the call."""
+        answered = await super().ask(prompt, text, answer)
+        said: Any = answered.value
+        words = f"Call {len(self.asked)}."
+        if isinstance(said, Analysis):
+            said = said.model_copy(update={"why_it_matters": [words]})
+        else:
+            said = said.model_copy(update={"one_liner": words})
+        return Answer(said, answered.usage, stub=False)
+
+
+@pytest.mark.parametrize(
+    ("begin", "reason"),
+    [
+        (beginnings.begin_analysis, {}),
+        (beginnings.begin_analysis_anew, {}),
+        (beginnings.begin_brief, {}),
+        (beginnings.begin_brief_anew, {}),
+        (beginnings.begin_brief_anew, {"reason": "manual"}),
+    ],
+)
+async def test_what_a_job_has_kept_of_the_ai_stays_when_it_is_run_again(
+    begin: Begin, reason: dict[str, str]
+) -> None:
+    """Also where a person wants it: else overlay and briefs may tell different things for ever."""
+    whole, kept_at = Fuse(), 0
+    await run(in_memory(), begin, whole)
+    for point in range(whole.passed):
+        domain, ai = in_memory(), Fickle()
+        task, payload = await begin(domain)
+        begun = await _thought_and_sent(domain)
+        with pytest.raises((Killed, BaseExceptionGroup)):
+            await finish(BurningJobs(domain, web(), Fuse(point), ai), task, {**payload, **reason}, JOB)
+        killed = await _thought_and_sent(domain)
+        asked = len(ai.asked)
+        await finish(BurningJobs(domain, web(), Fuse(), ai), task, {**payload, **reason}, JOB)
+        if killed != begun:
+            kept_at += 1
+            assert (await _thought_and_sent(domain), len(ai.asked)) == (killed, asked), point
+    assert kept_at > 0
+
+
+async def _thought_and_sent(domain: Domain) -> tuple[list[Any], set[UUID]]:
+    """Return the overlays, and the jobs but the one that is run."""
+    sent = {job.id for job in await domain.storage.find(JobFilter(limit=1000))} - {JOB}
+    return (await domain.everything())["story_overlays"], sent
 
 
 def _without_runs(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:

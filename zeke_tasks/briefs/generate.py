@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.catalog import Catalog
@@ -29,7 +30,11 @@ PROMPT: Final = load_prompt("generate-brief")
 
 @tasks.task("generate-brief", concurrency_limit=10)
 async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, Any]:
-    """Have the AI tell a story in few words; where that was done already, only if it is to be done anew."""
+    """Have the AI tell a story in few words; where that was done already, only if it is to be done anew.
+
+    A job that has kept a brief asks nobody again, however often it is run. A model's brief takes the place of
+    a stub's in any case, and a stub's never that of a model's.
+    """
     repository = context_of(job).repository
     async with job.transaction() as transaction:
         rows = repository.within(transaction)
@@ -41,7 +46,8 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
             f"Story {story.id} has no why_it_matters, which a brief is made of; send analyze-story, which"
             " has a brief written at its end"
         )
-    if (known := _brief_of(overlay)) is not None and payload.reason == "new_story":
+    anew = payload.reason != "new_story"
+    if (known := _kept(overlay, job, anew=anew)) is not None:
         return _told(job, story.id, known, written=False)
     question = f"{overlay.why_it_matters}\n\n{story.title}\n\n{text}"
     async with asking(job) as ai:
@@ -51,14 +57,16 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
             brief = fit(said.one_liner, said.two_liner, said.elevator, story=text, few=answer.stub)
         except Unfit as unfit:
             raise AIMalformed(f"The brief can't be used: {unfit}") from unfit
+    state = AnalysisState.STUB if answer.stub else AnalysisState.COMPLETED
+    brief = replace(brief, state=state, briefed_by=job.id)
     async with job.transaction() as transaction:
         rows = repository.within(transaction)
         # From here on nobody else can change what is thought of it.
         await rows.lock_story(story.id)
         now = await rows.overlay(story.id)
         await ai.note(rows)
-        outdated = now is None or now.why_it_matters != overlay.why_it_matters
-        kept = _kept(now, stub=answer.stub)
+        kept = _kept(now, job, anew=anew, stub=answer.stub)
+        outdated = kept is None and (now is None or now.why_it_matters != overlay.why_it_matters)
         if not outdated and kept is None:
             await rows.put_brief(story.id, brief)
     if outdated:
@@ -66,18 +74,28 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
     return _told(job, story.id, kept or brief, written=kept is None)
 
 
-def _kept(overlay: Overlay | None, *, stub: bool) -> Brief | None:
-    """Return the brief that stays whatever is written now: a stub's does not take the place of a model's."""
-    if overlay is None or not stub or overlay.analysis_state is not AnalysisState.COMPLETED:
-        return None
-    return _brief_of(overlay)
+def _kept(overlay: Overlay | None, job: JobContext, *, anew: bool, stub: bool = False) -> Brief | None:
+    """Return the brief that is there and stays; None if one is to be written.
+
+    Args:
+        overlay: with the brief that is there.
+        job: if it wrote that itself, it stays.
+        anew: whether one that is there is to be replaced.
+        stub: whether a stub would write the new one, which takes no model's place.
+    """
+    brief = None if overlay is None else _brief_of(overlay)
+    if brief is None or brief.briefed_by == job.id:
+        return brief
+    stays = (stub and not anew) if brief.state is AnalysisState.STUB else (stub or not anew)
+    return brief if stays else None
 
 
 def _brief_of(overlay: Overlay) -> Brief | None:
     one, two, elevator = overlay.brief_one_liner, overlay.brief_two_liner, overlay.brief_elevator
-    if one is None or two is None or elevator is None:
+    if one is None or two is None or elevator is None or overlay.brief_state is None:
         return None
-    return Brief(one, two, elevator, overlay.time_saved_seconds or 0)
+    saved = overlay.time_saved_seconds or 0
+    return Brief(one, two, elevator, saved, overlay.brief_state, overlay.briefed_by)
 
 
 def _told(job: JobContext, story_id: UUID, brief: Brief, *, written: bool) -> dict[str, Any]:
@@ -89,4 +107,5 @@ def _told(job: JobContext, story_id: UUID, brief: Brief, *, written: bool) -> di
         "briefTwoLiner": brief.two_liner,
         "briefElevator": brief.elevator,
         "timeSavedSeconds": saved,
+        "briefState": brief.state.value,
     }

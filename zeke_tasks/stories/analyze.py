@@ -25,52 +25,76 @@ tasks = Catalog()
 
 PROMPT: Final = load_prompt("analyze-story")
 
+EMBEDDING: Final = "embedding"
+"""What the call that embeds is called among a job's spending."""
+
 
 @tasks.task("analyze-story", concurrency_limit=5)
 async def analyze_story(payload: AnalyzeStory, job: JobContext) -> dict[str, Any]:
     """Have the AI say why a story matters, and place it among others.
 
-    Nobody asks it twice with the same prompt, unless a person wants it so.
+    Nobody asks it twice with the same prompt, unless a person wants it so; and a job that has kept an analysis
+    asks nobody again, however often it is run.
     """
     repository, again = context_of(job).repository, payload.trigger == "manual"
+    placed: Embedding | None = None
     async with job.transaction() as transaction:
         rows = repository.within(transaction)
         story = await require_story(rows, payload.story_id)
         overlay = await rows.overlay(story.id)
         text = f"{story.title}\n\n{await text_of(rows, story.id)}"
-    if not again and _is_there(overlay):
+        was_placed = any(one.purpose == EMBEDDING for one in await rows.spending(job.id))
+    if _is_done(overlay, job, again=again):
         return _told(job, story.id, overlay, skipped=True)
     async with asking(job) as ai:
-        # The embedding costs next to nothing, so it is what is lost if the other call fails.
-        embedded = await ai.embed("embedding", text)
+        if not was_placed:
+            embedded = await ai.embed(EMBEDDING, text)
+            placed = Embedding(embedded.model, embedded.vectors[0])
+            if not embedded.stub:
+                # Kept by itself: a job that is put off before its next call is to come further each time.
+                async with job.transaction() as transaction:
+                    rows = repository.within(transaction)
+                    await rows.put_embedding(story.id, placed)
+                    await ai.note(rows)
+                placed = None
         answer = await ai.ask("analysis", PROMPT, text, Answered)
-    analysis = _analysis(answer)
+    analysis = _analysis(answer, job)
     async with job.transaction() as transaction:
         rows = repository.within(transaction)
         # From here on nobody else can make an analysis of it: of two jobs, the second sees the first one's.
         await rows.lock_story(story.id)
         before = await rows.overlay(story.id)
         await ai.note(rows)
-        kept = (again or not _is_there(before, analysis.state)) and await rows.put_analysis(
-            story.id, analysis
-        )
+        done = _is_done(before, job, again=again, state=analysis.state)
+        kept = not done and await rows.put_analysis(story.id, analysis)
         if kept:
-            await rows.put_embedding(story.id, Embedding(embedded.model, embedded.vectors[0]))
+            if placed is not None:
+                await rows.put_embedding(story.id, placed)
             await _send_what_follows(transaction, job, story.id, anew=before is not None)
         overlay = await rows.overlay(story.id)
     return _told(job, story.id, overlay, skipped=not kept)
 
 
-def _is_there(overlay: Overlay | None, state: AnalysisState = AnalysisState.COMPLETED) -> bool:
-    """Tell whether an analysis with this prompt is there, by a model or by what is as good as one."""
-    return (
-        overlay is not None
-        and overlay.prompt_version == PROMPT.version
-        and overlay.analysis_state in (AnalysisState.COMPLETED, state)
-    )
+def _is_done(
+    overlay: Overlay | None, job: JobContext, *, again: bool, state: AnalysisState = AnalysisState.COMPLETED
+) -> bool:
+    """Tell whether the analysis that is there is enough.
+
+    Args:
+        overlay: with the analysis that is there.
+        job: if it made that itself, that is enough.
+        again: whether one that is there is to be replaced; or else one with this prompt is enough.
+        state: what would be put in its place; a model's is enough, and what is as good as the new one.
+    """
+    if overlay is None:
+        return False
+    if overlay.analysed_by == job.id:
+        return True
+    same_prompt = overlay.prompt_version == PROMPT.version
+    return not again and same_prompt and overlay.analysis_state in (AnalysisState.COMPLETED, state)
 
 
-def _analysis(answer: Answer[Answered]) -> Analysis:
+def _analysis(answer: Answer[Answered], job: JobContext) -> Analysis:
     said = answer.value
     return Analysis(
         why_it_matters="\n".join(said.why_it_matters),
@@ -80,19 +104,23 @@ def _analysis(answer: Answer[Answered]) -> Analysis:
         state=AnalysisState.STUB if answer.stub else AnalysisState.COMPLETED,
         model=answer.usage.model,
         prompt_version=PROMPT.version,
+        analysed_by=job.id,
     )
 
 
 async def _send_what_follows(
     transaction: QueueTransaction, job: JobContext, story_id: UUID, *, anew: bool
 ) -> None:
-    """Send the jobs that go on from an analysis. Scoring is not among them: it follows the extraction."""
+    """Send the jobs that go on from an analysis. Scoring is not among them: it follows the extraction.
+
+    They are named by the attempt: if another job's analysis took the place of this one's, and the job is run
+    again, what it keeps then is followed by a brief of its own.
+    """
     brief = GenerateBrief(story_id=story_id, reason="regenerate" if anew else "new_story")
-    await transaction.send("generate-brief", brief, id=job.child_id("generate-brief"), priority=job.priority)
     extract = ExtractHighlights(story_id=story_id)
-    await transaction.send(
-        "extract-highlights", extract, id=job.child_id("extract-highlights"), priority=job.priority
-    )
+    for task, payload in (("generate-brief", brief), ("extract-highlights", extract)):
+        child_id = job.child_id(f"{task} {job.attempt}")
+        await transaction.send(task, payload, id=child_id, priority=job.priority)
 
 
 def _told(job: JobContext, story_id: UUID, overlay: Overlay | None, *, skipped: bool) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.signals import Fail, Retry, Signal
 from zeke_tasks.ai.errors import AIUnavailable
 from zeke_tasks.ai.stub import StubClient
+from zeke_tasks.store.analysis import AnalysisState
 
 if TYPE_CHECKING:
     from tests.tasks.domain import Domain
@@ -54,6 +55,7 @@ async def test_a_brief_has_three_variants_and_the_time_it_saves(jobs: Jobs) -> N
         "briefElevator": BRIEFS.elevator,
         # 200 words less 7, at 238 a minute.
         "timeSavedSeconds": 49,
+        "briefState": "completed",
     }
     overlay = await overlay_of(jobs.domain, story)
     assert (overlay.brief_one_liner, overlay.brief_two_liner) == (BRIEFS.one_liner, BRIEFS.two_liner)
@@ -169,6 +171,8 @@ async def test_without_an_ai_a_brief_is_what_can_be_quoted(domain: Domain) -> No
     told = await brief(jobs, story)
     assert told["briefOneLiner"]
     assert told["timeSavedSeconds"] == 0
+    assert told["briefState"] == "stub"
+    assert (await overlay_of(domain, story)).brief_state is AnalysisState.STUB
     async with domain.rows() as rows:
         assert await rows.spending() == []
 
@@ -180,3 +184,53 @@ async def test_the_stub_never_takes_the_place_of_a_model(jobs: Jobs, reason: str
     before = await jobs.domain.everything()
     assert await brief(Jobs(jobs.domain, ScriptedWeb(), StubClient()), story, reason) == first
     assert await jobs.domain.everything() == before
+
+
+@pytest.mark.parametrize("reason", ["new_story", "manual", "regenerate"])
+async def test_a_model_s_brief_takes_the_place_of_a_stub_s(jobs: Jobs, reason: str) -> None:
+    """Also where a model made the analysis, and the stub stood in for it afterwards."""
+    story = await analyzed(jobs)
+    told = await brief(Jobs(jobs.domain, ScriptedWeb(), StubClient()), story)
+    assert told["briefState"] == "stub"
+    told = await brief(jobs, story, reason)
+    assert (told["briefState"], told["briefOneLiner"]) == ("completed", BRIEFS.one_liner)
+    assert (await overlay_of(jobs.domain, story)).brief_state is AnalysisState.COMPLETED
+
+
+async def test_a_stub_s_brief_is_not_written_anew_by_itself(domain: Domain) -> None:
+    jobs = Jobs(domain, ScriptedWeb(), StubClient())
+    story = await analyzed(jobs)
+    first = await brief(jobs, story)
+    before = await domain.everything()
+    domain.clock.advance(60)
+    assert await brief(jobs, story) == first
+    assert await domain.everything() == before
+
+
+@pytest.mark.parametrize("reason", ["manual", "regenerate"])
+async def test_a_job_that_runs_again_asks_nobody_again(jobs: Jobs, ai: ScriptedAI, reason: str) -> None:
+    story = await analyzed(jobs)
+    first = await brief(jobs, story, reason, job_id=JOB)
+    before = await jobs.domain.everything()
+    ai.put("generate-brief", OTHER)
+    assert await brief(jobs, story, reason, job_id=JOB, attempt=2) == first
+    assert len(ai.asked) == 1
+    assert await jobs.domain.everything() == before
+    assert (await brief(jobs, story, reason))["briefOneLiner"] == "They dance."
+
+
+async def test_of_two_jobs_for_a_new_story_the_first_counts_and_both_are_paid_for(
+    jobs: Jobs, ai: ScriptedAI
+) -> None:
+    story = await analyzed(jobs)
+
+    async def overtake() -> None:
+        ai.before = None
+        await brief(jobs, story)
+
+    ai.put("generate-brief", BRIEFS, OTHER)
+    ai.before = overtake
+    assert (await brief(jobs, story, job_id=JOB))["briefOneLiner"] == BRIEFS.one_liner
+    assert (await overlay_of(jobs.domain, story)).brief_one_liner == BRIEFS.one_liner
+    async with jobs.domain.rows() as rows:
+        assert len(await rows.spending(JOB)) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -9,22 +10,28 @@ from uuid import UUID
 
 import pytest
 
+from tests.clocks import START
+from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_ai import ANALYSIS, ASKED, EMBEDDED, VECTOR, ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.signals import Fail, Retry, Signal, Snooze
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_sim.clock import VirtualClock
+from zeke_sim.loop import VirtualLoop
 from zeke_tasks.ai.answers import Citation
 from zeke_tasks.ai.client import Usage
 from zeke_tasks.ai.errors import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
+from zeke_tasks.ai.limited import Limited
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.store.analysis import AnalysisState, Embedding, Spending
+from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.model import StoryStatus
 from zeke_tasks.stories.analyze import PROMPT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.tasks.domain import Domain
     from zeke_queue.context import JobContext
     from zeke_tasks.store.analysis import Overlay
     from zeke_tasks.store.model import Story
@@ -164,6 +171,7 @@ async def test_what_a_model_has_analysed_is_left_alone(jobs: Jobs, ai: ScriptedA
 async def test_a_person_may_have_it_analysed_again(jobs: Jobs, ai: ScriptedAI) -> None:
     story = await jobs.domain.told_story(TEXT)
     await analyze(jobs, story)
+    jobs.domain.clock.advance(60)
     ai.put("analyze-story", ANALYSIS.model_copy(update={"chili": 5}))
     assert (await analyze(jobs, story, "manual"))["chili"] == 5
     assert (await overlay_of(jobs.domain, story)).chili == 5
@@ -211,6 +219,7 @@ async def test_without_an_ai_a_second_run_changes_nothing(domain: Domain) -> Non
 async def test_a_model_takes_the_place_of_the_stub(domain: Domain, jobs: Jobs) -> None:
     story = await domain.told_story(TEXT)
     await analyze(Jobs(domain, ScriptedWeb(), StubClient()), story)
+    domain.clock.advance(60)
     assert (await analyze(jobs, story))["analysisState"] == "completed"
     assert (await overlay_of(domain, story)).model == ASKED.model
     assert [job.data["reason"] for job in await jobs.sent("generate-brief")] == ["new_story", "regenerate"]
@@ -298,6 +307,77 @@ async def test_a_job_that_runs_again_sends_nothing_twice(jobs: Jobs) -> None:
     await analyze(jobs, story, "manual", job_id=JOB)
     assert await jobs.domain.everything() == before
     assert len(await follows(jobs)) == 2
+
+
+async def test_a_person_s_job_that_runs_again_asks_nobody_again(jobs: Jobs, ai: ScriptedAI) -> None:
+    story = await jobs.domain.told_story(TEXT)
+    await analyze(jobs, story)
+    await analyze(jobs, story, "manual", job_id=JOB)
+    before, sent = await jobs.domain.everything(), await follows(jobs)
+    ai.asked.clear()
+    ai.put("analyze-story", ANALYSIS.model_copy(update={"chili": 5}))
+    told = await analyze(jobs, story, "manual", job_id=JOB, attempt=2)
+    assert (told["chili"], told["skipped"], ai.asked) == (3, True, [])
+    assert await jobs.domain.everything() == before
+    assert await follows(jobs) == sent
+
+
+async def test_each_analysis_that_is_kept_is_followed_by_a_brief(jobs: Jobs, ai: ScriptedAI) -> None:
+    """Two people's jobs in turn, of which the first was not settled: whatever is kept last is told last."""
+    story = await jobs.domain.told_story(TEXT)
+    await analyze(jobs, story, "manual", job_id=JOB, attempt=1)
+    await analyze(jobs, story, "manual")
+    ai.put("analyze-story", ANALYSIS.model_copy(update={"chili": 5}))
+    await analyze(jobs, story, "manual", job_id=JOB, attempt=2)
+    assert (await overlay_of(jobs.domain, story)).chili == 5
+    assert len(await jobs.sent("generate-brief")) == 3
+
+
+async def test_what_places_a_story_is_asked_for_once_a_job(jobs: Jobs, ai: ScriptedAI) -> None:
+    ai.put("analyze-story", AIRateLimited(30.0), ANALYSIS)
+    story = await jobs.domain.told_story(TEXT)
+    with pytest.raises(Snooze):
+        await analyze(jobs, story, job_id=JOB, attempt=1)
+    await analyze(jobs, story, job_id=JOB, attempt=2)
+    assert [what for what, _ in ai.asked].count("embed") == 1
+    async with jobs.domain.rows() as rows:
+        assert await rows.embeddings(story.id) == [Embedding(EMBEDDED.model, VECTOR)]
+        spent = [(one.attempt, one.purpose) for one in await rows.spending(JOB)]
+    assert spent == [(1, "embedding"), (2, "analysis")]
+
+
+@pytest.mark.parametrize(("per_minute", "count"), [(1, 1), (1, 3), (3, 3), (3, 5), (5, 5)])
+def test_each_job_ends_however_few_requests_a_minute_has(per_minute: int, count: int) -> None:
+    """Those that are put off come back at the same time, and each minute brings some of them further."""
+    loop, ai = VirtualLoop(), ScriptedAI()
+
+    async def check(clock: Any) -> None:
+        domain = Domain(MemoryStorage(clock), MemoryRepository(clock), clock)
+        limited = Limited(ai, clock, requests_per_minute=per_minute, at_once=8)
+        jobs = Jobs(domain, ScriptedWeb(), limited)
+
+        async def until_it_ends(story: Story) -> None:
+            for attempt in range(1, 2 * count + 2):
+                try:
+                    await analyze(jobs, story, job_id=story.id, attempt=attempt)
+                except Snooze as snooze:
+                    await clock.sleep(snooze.seconds)
+                else:
+                    return
+            pytest.fail("it is put off for ever")
+
+        await asyncio.gather(
+            *[until_it_ends(await domain.told_story(f"Bee {n} dances.")) for n in range(count)]
+        )
+        assert len(await follows(jobs)) == 2 * count
+        assert clock.monotonic() <= 60 * (2 * count / per_minute + 1)
+
+    try:
+        loop.run_until_complete(check(VirtualClock(loop, START)))
+    finally:
+        loop.leave()
+        loop.close()
+    assert len(ai.asked) == 2 * count
 
 
 async def test_a_story_that_is_not_there_is_named(jobs: Jobs, ai: ScriptedAI) -> None:
