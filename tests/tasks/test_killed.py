@@ -38,7 +38,6 @@ BEGINNINGS: Final = (
     *beginnings.BEGINNINGS,
     *beginnings_feeds.BEGINNINGS,
     *beginnings_ingest.BEGINNINGS,
-    *beginnings_ingest.BEGINNINGS,
     *beginnings_playbook.BEGINNINGS,
 )
 

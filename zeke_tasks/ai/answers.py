@@ -24,7 +24,7 @@ TWO_LINER_CHARACTERS: Final = 279
 QUOTE_CHARACTERS: Final = 1000
 CHILI_MAX: Final = 5
 
-_BULLET: Final = re.compile(r"(?:[-*•‣–—]|\d{1,2}[.)])(?:\s+|$)")
+_BULLET: Final = re.compile(r"\A(?:[-*•‣–—]|\d{1,2}[.)])(?:\s+|$)")
 
 
 def line(text: str) -> str:

@@ -41,6 +41,11 @@ def test_what_is_no_number_is_refused(field: str, said: Any) -> None:
         analysis(**{field: said})
 
 
+def test_a_mark_within_a_bullet_is_part_of_it() -> None:
+    said = "Costs rose by **12%** in 2025, and `a * b` - as it stands - is 3) enough"
+    assert analysis(why_it_matters=[f"* {said}"]).why_it_matters == [said]
+
+
 def test_bullets_are_lines_without_marks() -> None:
     said = ["- Fast.", "• It\nis  new\x00.", "2) Free.", " \u2028", "-5 degrees", "1.5 times", "\ud800x"]
     kept = analysis(why_it_matters=said).why_it_matters

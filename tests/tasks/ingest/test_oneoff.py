@@ -77,7 +77,7 @@ async def test_of_a_page_that_could_not_be_read_it_is_told_why(jobs: Jobs) -> No
     await _take(jobs)
     await _read(jobs)
     again = await _take(jobs)
-    assert (again["status"], again["error"]) == ("failed", f"{PAGE}: answered 404 Not Found")
+    assert (again["status"], again["error"]) == ("failed", f"{PAGE}: the server answered 404 Not Found")
 
 
 async def test_a_page_whose_job_was_lost_is_read_once_it_is_named_again(jobs: Jobs) -> None:
