@@ -15,10 +15,11 @@ from zeke_tasks.ingest.checks import checking, record_failure, record_success
 from zeke_tasks.ingest.videos import item_of, video_of
 from zeke_tasks.payloads import IngestSource
 from zeke_tasks.store.model import SourceType, item_id
-from zeke_tasks.stories.items import NotYet, work_off
+from zeke_tasks.stories.items import Hindered, NotYet, work_off
 from zeke_tasks.stories.read import read_video
 from zeke_tasks.web import Permanent, WebError
 from zeke_tasks.youtube import (
+    Blocked,
     Duration,
     NotOutYet,
     Order,
@@ -82,6 +83,9 @@ async def ingest_from_youtube(payload: IngestSource, job: JobContext) -> dict[st
     The text of a video has its captions, which a machine writes down some time after it was published: each
     check looks for them until half a day has gone by. After that, a video without captions is told by what
     its author wrote below it, if there is anything.
+
+    While YouTube blocks this machine, the videos wait, and no attempt is held against them: the source's
+    health says so, and they are read by the first check after that.
     """
     context = context_of(job)
     async with job.transaction() as transaction:
@@ -108,11 +112,14 @@ async def ingest_from_youtube(payload: IngestSource, job: JobContext) -> dict[st
     async def reads(item: RawItem) -> Reading | None:
         return await _read(context, youtube, item)
 
+    async with checking(job, source):
+        # The check went well, but what keeps this machine from every video is told where people look.
+        read_now = await work_off(job, item_ids, reads)
     told: dict[str, Any] = {
         "videos": len(found.videos),
         "new": new,
         "notModified": found.feed is not None and found.feed.not_modified,
-        **await work_off(job, item_ids, reads),
+        **read_now,
     }
     job.logger.info("videos ingested", sourceId=str(source.id), url=source.url, **told)
     return {"sourceId": source.id, **told}
@@ -222,11 +229,14 @@ async def _read(context: Context, youtube: YouTube, item: RawItem) -> Reading | 
 
     Raises:
         NotYet: it is still to come, or its captions may be.
+        Hindered: YouTube answers this machine nothing, whichever video it asks for.
     """
     video, now = video_of(item), context.clock.now()
     age = now - (video.published_at or datetime.min.replace(tzinfo=UTC))
     try:
         captions = await youtube.captions.captions(video.id)
+    except Blocked as error:
+        raise Hindered(error.url, error.reason, retry_after=error.retry_after) from error
     except NotOutYet as error:
         if age < RECENT:
             raise NotYet(str(error)) from error

@@ -27,11 +27,19 @@ if TYPE_CHECKING:
     from zeke_tasks.store.repository import Rows
 
     Reads = Callable[[RawItem], Awaitable[Reading | None]]
-    """Reads an item; None if there is no text. What it raises, `NotYet` too, is `work_off`'s to judge."""
+    """Reads an item; None if there is no text. What it raises is `work_off`'s to judge, `NotYet` and
+    `Hindered` too."""
 
 
 class NotYet(Exception):
     """There is nothing to read of an item yet. It stays as it was, for whoever checks its source next."""
+
+
+class Hindered(Transient):
+    """Something keeps this machine from reading any item of a kind, and none of them is to blame.
+
+    The items stay as they were, with all their attempts before them, and no other is begun.
+    """
 
 
 AT_ONCE: Final = 4
@@ -54,6 +62,7 @@ async def work_off(job: JobContext, item_ids: Collection[UUID], reads: Reads) ->
 
     Raises:
         Retry: errors that may pass have left some items to be tried again; the others are done.
+        Hindered: as ``reads`` raised it, once the items are done that were begun.
         Exception: an error that is none of the web's, as it is, once the other items are done: it tells of
             this machine or of our code, and who runs them should see it.
     """
@@ -72,6 +81,8 @@ async def work_off(job: JobContext, item_ids: Collection[UUID], reads: Reads) ->
 
 def _failure_of(left: Sequence[Exception], of: int) -> Exception:
     """Return what the job fails with if these errors left some of its items to be tried again."""
+    if hindered := next((error for error in left if isinstance(error, Hindered)), None):
+        return hindered
     waits: list[float] = []
     for error in left:
         if not isinstance(error, Transient):
@@ -94,6 +105,8 @@ async def _finish_all(job: JobContext, items: Sequence[RawItem], reads: Reads) -
                 left.append(again)
             done += 1
             await job.progress(done / len(items), item.title)
+            if any(isinstance(error, Hindered) for error in left):
+                return
 
     try:
         async with asyncio.TaskGroup() as group:
@@ -116,6 +129,9 @@ async def _finish(job: JobContext, item: RawItem, reads: Reads) -> Exception | N
     except Permanent as error:
         await _settle(job, item, ItemStatus.FAILED, str(error))
         return None
+    except Hindered as error:
+        job.logger.warning("item not read", rawItemId=str(item.id), url=item.url, error=str(error))
+        return error
     except Transient as error:
         job.logger.warning("item failed", rawItemId=str(item.id), url=item.url, error=str(error))
         last = item.attempts + 1 >= ITEM_ATTEMPTS

@@ -1,0 +1,132 @@
+"""``ingest-from-youtube`` while YouTube blocks this machine: no video is to blame, and none is lost."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.tasks.domain import Domain
+from tests.tasks.fuse import BurningJobs, Fuse, Killed
+from tests.tasks.scripted_web import ScriptedWeb, fetched
+from zeke_queue.signals import Retry
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, videos
+from zeke_tasks.ingest.pace import HOUR
+from zeke_tasks.store.memory import MemoryRepository
+from zeke_tasks.store.model import HealthStatus, ItemStatus, SourceType
+from zeke_tasks.stories.items import AT_ONCE, ITEM_ATTEMPTS
+from zeke_tasks.web import Transient
+from zeke_tasks.youtube import Blocked, YouTube
+
+if TYPE_CHECKING:
+    from tests.tasks.jobs import Jobs
+    from zeke_tasks.store.model import Health, RawItem, Source
+    from zeke_tasks.youtube import Video
+
+ID = "UCabcdefghijklmnopqrstuv"
+CHANNEL = f"https://www.youtube.com/channel/{ID}"
+FEED = f"https://www.youtube.com/feeds/videos.xml?channel_id={ID}"
+DAY = timedelta(days=1)
+JOB = UUID(int=7)
+
+
+async def _ingest(jobs: Jobs, source: Source) -> dict[str, Any]:
+    return await jobs.run("ingest-from-youtube", {"sourceId": source.id, "reason": "schedule"})
+
+
+def _listed(jobs: Jobs, count: int) -> list[Video]:
+    return videos(count, newest=jobs.domain.clock.now() - timedelta(minutes=5), every=DAY / 2)
+
+
+async def _items(jobs: Jobs, source: Source) -> dict[str, RawItem]:
+    async with jobs.domain.rows() as rows:
+        return {item.external_id: item for item in await rows.items_of(source.id)}
+
+
+async def _health(jobs: Jobs, source: Source) -> Health:
+    async with jobs.domain.rows() as rows:
+        health = await rows.health(source.id)
+    assert health is not None
+    return health
+
+
+async def test_a_block_of_this_machine_takes_no_attempt_from_any_video_and_is_told_of_the_source(
+    jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
+) -> None:
+    source = await jobs.domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
+    listed = _listed(jobs, 6)
+    told = fetched(FEED, channel_feed("The Bees", listed).decode(), etag='"1"')
+    web.put(FEED, told, fetched(FEED, not_modified=True, etag='"1"'))
+    for one in listed:
+        captions.put(one.id, Blocked(one.url, "YouTube blocks this machine", retry_after=3 * HOUR))
+    for _ in range(ITEM_ATTEMPTS + 1):
+        captions.asked.clear()
+        with pytest.raises(Retry, match="YouTube blocks this machine") as raised:
+            await _ingest(jobs, source)
+        assert raised.value.after == 3 * HOUR
+        assert len(captions.asked) <= AT_ONCE
+        health = await _health(jobs, source)
+        assert (health.status, health.etag) == (HealthStatus.ERROR, '"1"')
+        assert "YouTube blocks this machine" in (health.message or "")
+        assert health.next_check_at == jobs.domain.clock.now() + timedelta(hours=3)
+        jobs.domain.clock.advance(3 * HOUR)
+    items = await _items(jobs, source)
+    assert {(item.status, item.attempts) for item in items.values()} == {(ItemStatus.PENDING, 0)}
+
+    # The feed does not tell of them again, and each is read.
+    spoken = await ScriptedCaptions().captions(listed[0].id)
+    for one in listed:
+        captions.put(one.id, spoken)
+    assert (await _ingest(jobs, source))["items"] == {"processed": 6}
+    assert (await _health(jobs, source)).status is HealthStatus.OK
+    assert len(await jobs.sent("analyze-story")) == 6
+
+
+async def test_what_was_read_before_a_block_is_done(
+    jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
+) -> None:
+    source = await jobs.domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
+    one, other, broken = _listed(jobs, 3)
+    web.put(FEED, channel_feed("The Bees", [one, other, broken]).decode())
+    captions.put(other.id, Blocked(other.url, "YouTube blocks this machine"))
+    captions.put(broken.id, Transient(broken.url, "no answer"))
+    with pytest.raises(Retry, match="blocks this machine"):
+        await _ingest(jobs, source)
+    items = await _items(jobs, source)
+    assert [(items[video.id].status, items[video.id].attempts) for video in (one, other, broken)] == [
+        (ItemStatus.PROCESSED, 1),
+        (ItemStatus.PENDING, 0),
+        (ItemStatus.PENDING, 1),
+    ]
+
+
+async def test_a_check_that_is_killed_during_a_block_leaves_what_one_leaves_that_is_not() -> None:
+    async def run(*fuses: Fuse) -> dict[str, list[Any]]:
+        clock, web, captions = FrozenClock(), ScriptedWeb(), ScriptedCaptions()
+        domain = Domain(MemoryStorage(clock), MemoryRepository(clock), clock)
+        listed = videos(3, newest=clock.now(), every=DAY)
+        web.put(FEED, fetched(FEED, channel_feed("The Bees", listed).decode(), etag='"1"'))
+        for one in listed[1:]:
+            captions.put(one.id, Blocked(one.url, "YouTube blocks this machine", retry_after=HOUR))
+        source = await domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
+        payload = {"sourceId": source.id, "reason": "manual"}
+        for fuse in fuses[:-1]:
+            with pytest.raises((Killed, BaseExceptionGroup)):
+                await BurningJobs(domain, web, fuse, youtube=YouTube(captions, ScriptedSearch())).run(
+                    "ingest-from-youtube", payload, job_id=JOB
+                )
+            clock.advance(1)
+        last = BurningJobs(domain, web, fuses[-1], youtube=YouTube(captions, ScriptedSearch()))
+        with pytest.raises(Retry, match="blocks this machine"):
+            await last.run("ingest-from-youtube", payload, job_id=JOB)
+        return await domain.everything(times=False)
+
+    whole = Fuse()
+    once = await run(whole)
+    assert len(once["stories"]) == 1
+    for point in range(whole.passed):
+        assert await run(Fuse(point), Fuse()) == once, point
