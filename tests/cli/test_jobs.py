@@ -210,6 +210,18 @@ def test_a_job_that_runs_is_shown_with_its_deadline(zeke: Zeke, length: str, tol
     assert line.endswith(told)
 
 
+def test_a_job_that_waits_for_another_is_shown_with_that(zeke: Zeke) -> None:
+    job_id = zeke.send("sleep")
+    other = str(UUID(int=7))
+    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
+        connection.execute(
+            "update pgboss.job set waitsfor = %s, startafter = startafter + interval '100 years'", [other]
+        )
+    shown = zeke.good("job", "show", job_id)
+    assert f"job {other} to end" in shown
+    assert "start after" not in shown
+
+
 def test_a_job_that_failed_is_shown_with_its_error_once(zeke: Zeke) -> None:
     job_id = zeke.send("refuse")
     zeke.work()

@@ -33,7 +33,8 @@ def print_job(job: Job, events: Sequence[JobEvent]) -> None:
     )
     facts = {
         "created": moment(job.created_on),
-        "start after": moment(job.start_after),
+        "waits for": None if job.waits_for is None else f"job {job.waits_for} to end",
+        "start after": moment(job.start_after) if job.waits_for is None else None,
         "started": moment(job.started_on),
         "deadline": _deadline(job),
         "ended": moment(job.completed_on),
