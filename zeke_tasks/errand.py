@@ -55,6 +55,9 @@ READING: Final = ("ingest-source", "fetch-content", *TELLING)
 
 TEND_EVERY: Final = 5.0
 
+ITEMS_EVERY: Final = 1.0
+"""Seconds between two looks at the items while jobs run: each look reads all that the items hold."""
+
 GRACE: Final = 2.0
 """Seconds that a job may go on once nobody waits for it any more."""
 
@@ -105,13 +108,21 @@ class Errand:
             The jobs as they are then, parents before their children. Not all of them need have ended.
         """
         jobs: list[Job] = []
+        found: list[Finding] = []
+        # Where nobody watches, nothing is read to be shown.
+        find = items if console is not None and not console.quiet else None
         tending = asyncio.create_task(self._tend())
         try:
             async with Worker(self.queue, queues=sorted(tasks), grace=GRACE):
                 with display(console or Console(quiet=True)) as shown:
+                    look_at = self.queue.clock.monotonic()
                     async for jobs in follow(Family(self.queue, roots), self.queue, timeout):
-                        found = await items(jobs) if items is not None else []
+                        if find is not None and self.queue.clock.monotonic() >= look_at:
+                            found = await find(jobs)
+                            look_at = self.queue.clock.monotonic() + ITEMS_EVERY
                         shown.show(standing(counts_of(jobs), found))
+                    if find is not None:
+                        shown.show(standing(counts_of(jobs), await find(jobs)))
         finally:
             tending.cancel()
             await asyncio.wait([tending])
