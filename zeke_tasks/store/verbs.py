@@ -132,7 +132,11 @@ class HighlightRows(Protocol):
         ...
 
     async def highlights(self, story_id: UUID) -> list[Highlight]:
-        """Return the highlights of a story, of all teams, by id."""
+        """Return the highlights of a story, of all teams, by id.
+
+        One for everybody may have the key of a team's that was there before: whoever shows that team what it
+        has leaves out the one for everybody.
+        """
         ...
 
     async def put_score(self, highlight_id: UUID, score: Score) -> bool:
