@@ -34,7 +34,10 @@ def ingest(
     *,
     embedded: EmbeddedOption = False,
     allow_private: Annotated[
-        bool, typer.Option("--allow-private", help="Fetch from this machine too, for testing.")
+        bool,
+        typer.Option(
+            "--allow-private", help="Fetch from the servers of these URLs on this machine too, for testing."
+        ),
     ] = False,
     timeout: TimeoutOption = 120.0,
 ) -> None:
