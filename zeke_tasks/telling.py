@@ -129,6 +129,9 @@ def tell_brief(out: Console, seen: StoryView) -> None:
     for name, words in variants:
         _heading(out, name)
         wrapped(out, words or "", "  ")
+    if overlay.brief_state is AnalysisState.STUB and overlay.analysis_state is AnalysisState.COMPLETED:
+        out.print()
+        wrapped(out, "The brief is the stub's, which is no AI.", "  ")
 
 
 def _saved(overlay: Overlay) -> str:

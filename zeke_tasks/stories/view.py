@@ -99,6 +99,7 @@ def brief_value(seen: StoryView) -> dict[str, Any] | None:
     if overlay is None or overlay.brief_one_liner is None:
         return None
     return {
+        "state": overlay.brief_state,
         "oneLiner": overlay.brief_one_liner,
         "twoLiner": overlay.brief_two_liner,
         "elevator": overlay.brief_elevator,
