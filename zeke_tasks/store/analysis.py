@@ -106,7 +106,7 @@ class Overlay:
         analysed_at: when the analysis last changed, or another job made it, by the store's clock; likewise
             ``briefed_at``.
         brief_state: who wrote the briefs, ``completed`` or ``stub``; None before there are any.
-        analysed_by: the job that had the analysis made, so that it asks nobody again; likewise ``briefed_by``.
+        analysed_by: the job that had the analysis made, and asks nobody again; likewise ``briefed_by``.
     """
 
     story_id: UUID

@@ -33,8 +33,8 @@ EMBEDDING: Final = "embedding"
 async def analyze_story(payload: AnalyzeStory, job: JobContext) -> dict[str, Any]:
     """Have the AI say why a story matters, and place it among others.
 
-    Nobody asks it twice with the same prompt, unless a person wants it so; and a job that has kept an analysis
-    asks nobody again, however often it is run.
+    Nobody asks it twice with the same prompt, unless a person wants it so; and a job that has kept an
+    analysis asks nobody again, however often it is run.
     """
     repository, again = context_of(job).repository, payload.trigger == "manual"
     placed: Embedding | None = None

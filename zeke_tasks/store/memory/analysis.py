@@ -44,7 +44,7 @@ class MemoryAnalysis(Scope):
         return True
 
     async def put_brief(self, story_id: UUID, brief: Brief) -> bool:
-        """Keep the briefs of a story that has been analysed, unless they are a stub's and a model's are there."""
+        """Keep the briefs of an analysed story, unless they are a stub's and a model's are there."""
         story = (await self._lock_stories([story_id])).get(story_id)
         old = self._overlays.get(story_id)
         if story is None or old is None:

@@ -37,7 +37,7 @@ class PostgresAnalysis(Session):
         return bool(kept)
 
     async def put_brief(self, story_id: UUID, brief: Brief) -> bool:
-        """Keep the briefs of a story that has been analysed, unless they are a stub's and a model's are there."""
+        """Keep the briefs of an analysed story, unless they are a stub's and a model's are there."""
         if not await self._lock_stories([story_id]):
             return False
         kept = await self._run(
