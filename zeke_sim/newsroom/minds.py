@@ -149,7 +149,7 @@ def draw_mind(draws: Draws, topics: Sequence[str], phase: float) -> Mind:
         since = draws.uniform(0.0, 0.9 * phase)
         outages.append(Outage(since, min(since + draws.tail(300.0, 6 * 3600.0), 0.95 * phase)))
     mind = Mind(
-        per_minute=draws.pick((8, 12, 20)),
+        per_minute=draws.pick((1, 2, 3, 5, 8, 20)),
         patience=draws.pick((5.0, 30.0)),
         outages=outages,
         late=draws.pick((0.2, 1.0, 8.0)),
