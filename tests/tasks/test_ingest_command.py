@@ -297,6 +297,18 @@ async def test_only_the_servers_on_this_machine_that_were_named_are_fetched(sett
     assert "loopback" in refused.outcome
 
 
+async def test_a_server_that_was_named_leads_to_no_other_on_this_machine(settings: Settings) -> None:
+    async with Site() as site, Site() as secret:
+        site.answers["/moved"] = Answer(status=302, headers=(("Location", "/bees"),))
+        site.answers["/away"] = Answer(status=302, headers=(("Location", secret.url("/birds")),))
+        outcomes, _ = await _ingest(settings, site.url("/moved"), site.url("/away"))
+        assert secret.server.hits == {}
+        assert secret.url("/birds") in (outcomes[1].error or "")
+    assert [one.stories for one in outcomes] == [1, 0]
+    assert outcomes[0].error is None
+    assert "loopback" in (outcomes[1].error or "")
+
+
 async def test_a_job_of_another_s_that_is_run_along_reaches_nothing_on_this_machine(
     settings: Settings,
 ) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Final, cast
+
+import httpcore2
 
 from zeke_tasks.web import AddressRefused, UrlRefused, WebClient, WebOptions
 from zeke_tasks.web.urls import parse_http_url
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable
+    from collections.abc import AsyncGenerator, Collection, Iterable
 
     from zeke_tasks.web import Fetched, Fetcher, Kind
 
@@ -22,7 +25,7 @@ _THIS_MACHINE = re.compile(r"127\.[\d.]+|\[::1\]|(?:.+\.)?localhost")
 class NamedServers:
     """A web that reaches this machine too, but only where a URL leads to a server that was named.
 
-    What a feed of a stranger's links to, or redirects to, is fetched as ever, and so is what other people's
+    What a stranger's feed links to, or redirects to, is fetched as ever, and so is what other people's
     jobs want that are run here as well.
 
     Args:
@@ -52,15 +55,49 @@ class NamedServers:
 
 
 @asynccontextmanager
-async def reach_named(web: Fetcher, named: Iterable[str]) -> AsyncGenerator[NamedServers]:
+async def reach_named(web: Fetcher, named: Iterable[str]) -> AsyncGenerator[Fetcher]:
     """Let a web reach servers on this machine that somebody named.
 
     Args:
         web: fetches all else.
         named: URLs of theirs.
     """
-    async with WebClient(WebOptions(allow=LOOPBACK, gap=0.0)) as local:
+    named = tuple(named)
+    if not named:
+        yield web
+        return
+    ports = {port for url in named if (port := _port(url)) is not None}
+    # This machine needs none of the politeness that strangers' servers are shown.
+    async with WebClient(WebOptions(allow=LOOPBACK, gap=0.0), network=_NamedPorts(ports)) as local:
         yield NamedServers(web, local, named)
+
+
+class _NamedPorts(httpcore2.AsyncNetworkBackend):
+    """Opens connections on this machine to some ports alone, wherever a server there redirects to."""
+
+    def __init__(self, ports: Collection[int]) -> None:
+        self._ports = ports
+        # The library's stand-in for a missing anyio hides the type, which is the one it says here.
+        self._network = cast("httpcore2.AsyncNetworkBackend", httpcore2.AnyIOBackend())
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Connect to an address.
+
+        Raises:
+            AddressRefused: it is this machine's, and the port is another one; nothing was sent.
+        """
+        if ip_address(host).is_loopback and port not in self._ports:
+            raise AddressRefused(f"{host}:{port}", host, "loopback")
+        return await self._network.connect_tcp(
+            host, port, timeout=timeout, local_address=local_address, socket_options=socket_options
+        )
 
 
 def _origin(url: str) -> str | None:
@@ -68,6 +105,14 @@ def _origin(url: str) -> str | None:
         return parse_http_url(url).origin
     except UrlRefused:
         return None
+
+
+def _port(url: str) -> int | None:
+    try:
+        parsed = parse_http_url(url)
+    except UrlRefused:
+        return None
+    return int(parsed.port or (443 if parsed.protocol == "https:" else 80))
 
 
 def _is_this_machine(url: str) -> bool:
