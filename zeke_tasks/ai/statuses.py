@@ -14,7 +14,7 @@ WAIT_MAX: Final = 6 * 3600.0
 """Seconds that a server may make us wait at most."""
 
 WAIT_FOR_CREDIT: Final = 15 * 60.0
-"""Seconds until it is tried again whether an account has credit, at least: people pay in, and no window ends."""
+"""Seconds until it is tried again whether an account has credit, at least: people take time to pay in."""
 
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
