@@ -130,7 +130,7 @@ def test_a_stub_is_called_one_and_costs_nothing() -> None:
         (AISettings(zeke_ai="stub"), "ZEKE_AI is stub"),
         (AISettings(openai_api_key="sk-any"), "gpt-5-nano at api.openai.com reads the stories"),  # type: ignore[arg-type]
         (
-            AISettings(openai_api_key="sk-any", openai_base_url="http://me:secret@127.0.0.1:1/v1"),  # type: ignore[arg-type]
+            AISettings(openai_api_key="sk-any", openai_base_url="http://127.0.0.1:1/v1?secret"),  # type: ignore[arg-type]
             "at 127.0.0.1 reads the stories",
         ),
     ],
