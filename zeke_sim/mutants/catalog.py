@@ -86,8 +86,8 @@ MUTANTS = (
     Mutant(
         "steps-sent-with-each-attempt",
         "zeke_tasks.playbooks.run",
-        'key=f"{step.name}/{playing.failures[step.name]}")',
-        'key=f"{step.name}/{job.attempt}")',
+        'key = f"{step.name}/{playing.failures[step.name]}"\n',
+        'key = f"{step.name}/{job.attempt}"\n',
         "A run that goes on after its step has ended sends the step again.",
     ),
     Mutant(
