@@ -450,3 +450,18 @@ async def test_the_end_of_a_child_waits_for_a_parent_that_is_locked_for_a_moment
         assert await is_kept_waiting(ends)
     assert await soon(ends)
     assert (await jobs.claim_one("errand")).id == parent_id
+
+
+async def test_who_is_locked_while_what_it_waits_for_ends_goes_on_when_it_is_not(
+    storage: Storage, jobs: Driver
+) -> None:
+    """It is nobody's child, so that cancelling who waits locks that one alone."""
+    await jobs.send("errand")
+    errand, waiting = await jobs.claim_one("errand"), await jobs.running()
+    assert await jobs.wait_for(errand.id, waiting)
+    async with rolled_back(storage) as transaction:
+        assert await transaction.cancel([waiting.id]) == {waiting.id}
+        ends = asyncio.ensure_future(jobs.complete(errand))
+        assert await is_kept_waiting(ends)
+    assert await soon(ends)
+    assert (await jobs.claim_one()).id == waiting.id
