@@ -53,6 +53,7 @@ def add(
 
     async def command(options: Options, settings: Settings) -> int:
         from zeke_tasks.catalog import catalog  # noqa: PLC0415 - see the package
+        from zeke_tasks.playbooks.flow import BadReference, check_references  # noqa: PLC0415
 
         playbook = _read(file)
         for step in playbook.steps:
@@ -62,6 +63,10 @@ def add(
                     f"FILE: {file.name}: step {step.name!r} runs the playbook itself, which would not end;"
                     " name another playbook."
                 )
+        try:
+            check_references(playbook.steps)
+        except BadReference as error:
+            raise BadOption(f"FILE: {file.name}: {error}.") from error
         async with rows_to_change(settings) as rows:
             await rows.put_playbook(playbook)
         if options.json:

@@ -13,15 +13,69 @@ An object with more keys is an object; one with that key alone can't be given ot
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
+from uuid import UUID
+
+if TYPE_CHECKING:
+    from zeke_tasks.store.playbooks import Step
 
 REFERENCE: Final = "$from"
 
 _LONGEST_NUMBER: Final = 9
 
+_TOLD_BY_RUN: Final = object()
+"""Stands for a value that only a run can tell; whatever is looked for in it may be there."""
+
 
 class BadReference(ValueError):
-    """A step's input names something that is not there; the message says what is."""
+    """A step's input names something that is not there; the message says what is.
+
+    Attributes:
+        where: how far the path led, if it led anywhere.
+        name: what is not there.
+    """
+
+    def __init__(self, message: str, where: str = "", name: str = "") -> None:
+        super().__init__(message)
+        self.where = where
+        self.name = name
+
+
+def known_of(
+    outputs: Mapping[str, Any], *, run_id: UUID, team_id: UUID, triggered_by: UUID | None, metadata: Any
+) -> dict[str, Any]:
+    """Return what references can name in a run, given what the steps so far returned, by their names."""
+    return {
+        "steps": {name: {"output": output} for name, output in outputs.items()},
+        "run": {
+            "id": str(run_id),
+            "teamId": str(team_id),
+            "triggeredBy": None if triggered_by is None else str(triggered_by),
+            "metadata": metadata,
+        },
+    }
+
+
+def check_references(steps: Sequence[Step]) -> None:
+    """See that each step refers to nothing but earlier steps, and what is known of every run.
+
+    Whether an output has the member that is wanted of it, only a run can tell.
+
+    Raises:
+        BadReference: one does not; the message says which step, and what is there.
+    """
+    nobody = UUID(int=0)
+    before: dict[str, Any] = {}
+    names = [step.name for step in steps]
+    for step in steps:
+        known = known_of(before, run_id=nobody, team_id=nobody, triggered_by=nobody, metadata=_TOLD_BY_RUN)
+        try:
+            fill(step.input, known)
+        except BadReference as error:
+            late = error.where == "steps" and error.name in names
+            more = f"; {error.name!r} comes no earlier than this step" if late else ""
+            raise BadReference(f"step {step.name!r}: {error}{more}") from error
+        before[step.name] = _TOLD_BY_RUN
 
 
 def fill(template: Any, known: Mapping[str, Any]) -> Any:
@@ -58,6 +112,8 @@ def look_up(path: object, known: Mapping[str, Any]) -> Any:
     value: Any = known
     come: list[str] = []
     for name in path.split("."):
+        if value is _TOLD_BY_RUN:
+            return value
         value = _member(value, name, path, come)
         come.append(name)
     return value
@@ -77,4 +133,4 @@ def _member(value: Any, name: str, path: str, come: Sequence[str]) -> Any:
         has = f"is a list of {len(items)}"
     else:
         has = f"is {type(value).__name__}, which has no members"
-    raise BadReference(f"{REFERENCE}: {path!r} names {name!r}, but {where} {has}")
+    raise BadReference(f"{REFERENCE}: {path!r} names {name!r}, but {where} {has}", where, name)

@@ -21,7 +21,7 @@ from zeke_queue.model import JobState
 from zeke_queue.signals import Fail
 from zeke_tasks.context import context_of
 from zeke_tasks.payloads import PlaybookRun as Asked
-from zeke_tasks.playbooks.flow import BadReference, fill
+from zeke_tasks.playbooks.flow import BadReference, fill, known_of
 from zeke_tasks.store.model import MESSAGE_CHARACTERS
 from zeke_tasks.store.playbooks import NewRun, PlaybookRun, PlaybookStatus, RunEvent, RunStatus, Step
 
@@ -92,15 +92,13 @@ class _Playing:
     def known(self) -> dict[str, Any]:
         """Return what inputs can refer to."""
         run = self.run
-        return {
-            "steps": {name: {"output": output} for name, output in run.outputs.items()},
-            "run": {
-                "id": str(run.id),
-                "teamId": str(run.team_id),
-                "triggeredBy": None if run.triggered_by is None else str(run.triggered_by),
-                "metadata": run.metadata,
-            },
-        }
+        return known_of(
+            run.outputs,
+            run_id=run.id,
+            team_id=run.team_id,
+            triggered_by=run.triggered_by,
+            metadata=run.metadata,
+        )
 
 
 def _event(run: PlaybookRun, kind: str, step: Step | None = None, **data: Any) -> RunEvent:

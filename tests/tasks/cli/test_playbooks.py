@@ -72,6 +72,25 @@ async def test_what_is_no_playbook_is_refused_in_words(
     assert await zeke.json("playbook", "list") == []
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("steps.anlysis.output.storyId", "but steps has analysis"),
+        ("steps.summary.output.storyId", "'summary' comes no earlier"),
+        ("run.metdata.storyId", "but run has id, metadata, teamId, triggeredBy"),
+    ],
+)
+async def test_a_reference_that_no_run_could_follow_is_refused_in_words(
+    zeke: Zeke, tmp_path: Path, path: str, said: str
+) -> None:
+    steps = [STEPS[0], {**STEPS[1], "input": {"storyId": {"$from": path}, "mode": "auto"}}]
+    told = await zeke.fails("playbook", "add", _file(tmp_path, steps=steps), code=2)
+    assert "step 'summary'" in told
+    assert repr(path) in told
+    assert said in told
+    assert await zeke.json("playbook", "list") == []
+
+
 @pytest.mark.parametrize("key", ["playbookId", "playbook_id"])
 async def test_a_playbook_that_runs_itself_is_refused(zeke: Zeke, tmp_path: Path, key: str) -> None:
     playbook = "00000000-0000-4000-8000-00000000000a"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zeke_tasks.playbooks.flow import REFERENCE, BadReference, fill
+from zeke_tasks.playbooks.flow import REFERENCE, BadReference, check_references, fill
+from zeke_tasks.store.playbooks import Step
 
 KNOWN: dict[str, Any] = {
     "steps": {"find": {"output": {"ids": ["a", "b"], "none": None, "": 1}}, "text": {"output": "words"}},
@@ -62,3 +64,47 @@ def test_a_reference_to_nothing_says_what_there_is(path: Any, said: str) -> None
 def test_an_object_with_more_than_the_reference_is_an_object() -> None:
     both = {REFERENCE: "steps.text.output", "more": 1}
     assert fill(both, KNOWN) == both
+
+
+def _steps(**inputs: Any) -> list[Step]:
+    """Steps of these names and inputs, in their order."""
+    return [Step(name, "task", {"value": value}) for name, value in inputs.items()]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "steps.first.output",
+        "steps.first.output.ids.0",
+        "steps",
+        "run.id",
+        "run.metadata.a.0",
+        "run.triggeredBy",
+    ],
+)
+def test_what_only_a_run_can_tell_is_referred_to_freely(path: str) -> None:
+    check_references(_steps(first=1, second=[{REFERENCE: path}]))
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("steps.frist.output", "names 'frist', but steps has first"),
+        ("steps.second.output.id", "names 'second', but steps has first; 'second' comes no earlier than"),
+        ("steps.third.output.id", "names 'third', but steps has first; 'third' comes no earlier than"),
+        ("steps.first.outputs", "names 'outputs', but steps.first has output"),
+        ("run.metdata.id", "names 'metdata', but run has id, metadata, teamId, triggeredBy"),
+        ("run.id.x", "run.id is str"),
+        ("first.output", "names 'first', but it has run, steps"),
+        (["steps"], "is no path"),
+    ],
+)
+def test_a_reference_that_no_run_can_follow_is_told_with_its_step(path: Any, said: str) -> None:
+    steps = _steps(first=1, second={"deep": [{REFERENCE: path}]}, third=1)
+    with pytest.raises(BadReference, match=f"step 'second': .*{re.escape(said)}"):
+        check_references(steps)
+
+
+def test_the_first_step_has_none_before_it() -> None:
+    with pytest.raises(BadReference, match="steps has nothing"):
+        check_references(_steps(first={REFERENCE: "steps.first.output"}))
