@@ -10,11 +10,13 @@ from uuid import UUID
 import typer
 
 from zeke_queue.cli.render import Column, console, moment, print_json, print_table
-from zeke_queue.errors import BadOption, ZekeError
+from zeke_queue.errors import BadOption, ResultTimeout, ZekeError
+from zeke_queue.model import FINAL
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import (
     EmbeddedOption,
     on_database,
+    on_same,
     progress_console,
     rows_to_change,
     rows_to_look_at,
@@ -189,17 +191,28 @@ def run(
             )
             job = await errand.queue.trigger("playbook-run", asked)
             typer.echo(f"run {job.id}", err=True)
-            await errand.run(
+            came, *_ = await errand.run(
                 [job.id], tasks=errand.queue.catalog.tasks, timeout=timeout, console=progress_console()
             )
             async with errand.rows() as rows:
                 done, events = await rows.run(job.id), await rows.run_events(job.id)
-        if done is None:
-            raise ZekeError(f"The run has not begun; a worker goes on with it (zeke job show {job.id}).")
-        _show(done, events, options)
+        if done is not None:
+            _show(done, events, options)
+        if done is None or came.state not in FINAL:
+            raise _goes_on(job.id, timeout, begun=done is not None, embedded=embedded)
         return 0 if done.status is RunStatus.SUCCEEDED else 1
 
     on_database(context, command, embedded=embedded)
+
+
+def _goes_on(run_id: UUID, timeout: float, *, begun: bool, embedded: bool) -> ResultTimeout:
+    """Return what to raise if a run has not ended when the time is up."""
+    worker = on_same("zeke worker --app zeke_tasks.catalog:catalog", embedded=embedded)
+    follow = on_same(f"zeke playbook show {run_id}", embedded=embedded)
+    return ResultTimeout(
+        f"Run {run_id} has not {'ended' if begun else 'begun'} after {timeout:g} s; it goes on where a worker"
+        f" runs (`{worker}` starts one). `{follow}` says how far it is{'' if begun else ' then'}."
+    )
 
 
 async def _find(rows: Rows, wanted: Abbreviation) -> Playbook:

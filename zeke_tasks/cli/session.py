@@ -76,6 +76,16 @@ def on_database(context: typer.Context, command: Command, *, embedded: bool) -> 
         raise typer.Exit(code)
 
 
+def on_same(command: str, *, embedded: bool) -> str:
+    """Return a command as it is typed for the database on which this one works.
+
+    Args:
+        command: one that takes ``--embedded``.
+        embedded: whether this one was given that.
+    """
+    return f"{command} --embedded" if embedded else command
+
+
 def _on_embedded(settings: Settings, stack: ExitStack) -> Settings:
     """Start the user's private Postgres for the time of the command, and bring its tables up to date."""
     from zeke_queue.storage import postgres  # noqa: PLC0415 - see the package

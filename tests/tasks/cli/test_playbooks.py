@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -54,6 +55,31 @@ async def test_a_run_that_fails_says_at_which_step(zeke: Zeke, tmp_path: Path) -
     assert result.exit_code == 1
     assert "step.failed analysis" in result.stdout
     assert "run.metadata.storyId" in result.stdout
+
+
+@pytest.mark.parametrize(("queue", "begun"), [("analyze-story", True), ("playbook-run", False)])
+async def test_a_run_that_takes_longer_than_is_waited_for_goes_on_and_it_is_said_how_to_follow_it(
+    zeke: Zeke, on_postgres: Domain, tmp_path: Path, queue: str, *, begun: bool
+) -> None:
+    story = await on_postgres.told_story("A queue in a table is enough for most teams.")
+    added = await zeke.json("playbook", "add", _file(tmp_path))
+    await on_postgres.storage.pause_queue(queue, paused=True)
+    about = json.dumps({"storyId": str(story.id)})
+    call = ("playbook", "run", added["id"], "--metadata", about, "--timeout", "1")
+    result = await zeke(*call)
+    assert result.exit_code == 1
+    assert ("step.started analysis" in result.stdout) is begun
+    (run,) = re.findall(r"^run (\S+)$", result.stderr, re.MULTILINE)
+    said = " ".join(result.stderr.split())
+    assert f"Run {run} has not {'ended' if begun else 'begun'} after 1 s" in said
+    assert "`zeke worker --app zeke_tasks.catalog:catalog`" in said
+    assert f"`zeke playbook show {run}`" in said
+
+    result = await zeke(*call, "--json")
+    told = json.loads(result.stderr.splitlines()[-1])
+    assert (result.exit_code, told["error"]) == (1, "ResultTimeout")
+    if begun:
+        assert (json.loads(result.stdout))["status"] == "running"
 
 
 @pytest.mark.parametrize(
