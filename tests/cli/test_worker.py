@@ -72,6 +72,13 @@ def test_a_worker_serves_the_queues_that_are_named(zeke: Zeke, started: Started)
     assert zeke.json("job", "show", other)["state"] == "failed"
 
 
+def test_a_worker_that_refuses_to_start_says_why_and_leaves_the_database_as_it_was(zeke: Zeke) -> None:
+    said = zeke.fails("worker", "--app", "tests.cli.closed:catalog", code=2)
+    assert "zeke: KEY is not set, and the tasks need it; set KEY" in said
+    assert zeke.json("schedules") == []
+    assert zeke.json("queues") == []
+
+
 def test_a_queue_that_the_catalog_lacks_is_refused(zeke: Zeke) -> None:
     assert "'maill'; did you mean 'mail'?" in zeke.fails("worker", *SHOP, "--queue", "maill", code=2)
 

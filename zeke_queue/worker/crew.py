@@ -118,7 +118,8 @@ class Crew:
 
     async def open(self, stopping: asyncio.Event) -> None:
         """Register the worker and start; waits for a storage that is not there yet, unless told to stop."""
-        await first(self._register(), stopping.wait())
+        if not stopping.is_set():
+            await first(self._register(), stopping.wait())
         if stopping.is_set():
             return
         log.get_logger().info(

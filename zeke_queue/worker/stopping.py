@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from zeke_queue import log
+from zeke_queue.pacing import end
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,9 @@ class Duty(Protocol):
 async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> None:
     """Run a worker, and loops beside it, until SIGTERM or SIGINT.
 
+    The loops begin once the worker works: one that refuses to start, such as for want of a setting, leaves
+    the database as it was.
+
     The first signal ends it gracefully; the second gives everything back at once, within a few seconds, and
     cuts the loops beside it short; a third does what the system does by default. A handler that swallows even
     its cancellation would keep the event loop from closing for ever, so the process then exits from here,
@@ -45,6 +49,8 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
         Exception: what the worker or a loop beside it failed of; the others are stopped before.
     """
     loop = asyncio.get_running_loop()
+    begun = asyncio.Event()
+    duties: list[asyncio.Future[None]] = []
 
     def hear(number: signal.Signals) -> None:
         log.get_logger().info(
@@ -61,11 +67,13 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
         else:
             worker.stop()
 
-    duties = [asyncio.ensure_future(duty.run()) for duty in beside]
-    working = asyncio.ensure_future(worker.run())
+    working = asyncio.ensure_future(worker.run(begun))
     for number in SIGNALS:
         loop.add_signal_handler(number, hear, number)
     try:
+        await _begins(working, begun)
+        if not worker.stopping and not working.done():
+            duties += [asyncio.ensure_future(duty.run()) for duty in beside]
         # A worker ends when it is told to; a duty that ends by itself has failed.
         await asyncio.wait((working, *duties), return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -77,6 +85,15 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
         if worker.stuck:
             _exit_now()
     _raise_first([ended[0], *(result for result in ended[1:] if not _cut_short(result))])
+
+
+async def _begins(working: asyncio.Future[None], begun: asyncio.Event) -> None:
+    """Wait until the worker has begun, or ended before it did."""
+    beginning = asyncio.ensure_future(begun.wait())
+    try:
+        await asyncio.wait((working, beginning), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        await end(beginning)
 
 
 def _cut_short(result: Any) -> bool:

@@ -104,13 +104,20 @@ class Worker:
         """Whether it was told to stop."""
         return self._stop.is_set()
 
-    async def run(self) -> None:
+    async def run(self, begun: asyncio.Event | None = None) -> None:
         """Work until ``stop`` or ``abort`` is called, and return when everything is settled or given back.
+
+        Args:
+            begun: is set once the catalog's resources are open and the storage knows the worker; until then
+                it may still refuse to start.
 
         Raises:
             StorageError: the storage can't be used, other than being away for a time.
+            Exception: what the catalog's resources raise as they open.
         """
         async with self:
+            if begun is not None:
+                begun.set()
             await self._running().until(self._stop.wait())
 
     def stop(self) -> None:

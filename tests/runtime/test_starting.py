@@ -1,0 +1,129 @@
+"""What runs beside a worker begins once the worker works; one that refuses to start has changed nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.runtime.workers.place import PATIENCE, Place, turns, until
+from zeke_queue.catalog import Catalog
+from zeke_queue.errors import BadSetting
+from zeke_queue.scheduler import Scheduler
+from zeke_queue.storage.memory import Snapshot
+from zeke_queue.supervisor import Supervisor
+from zeke_queue.worker import run_until_signalled
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+class Beside:
+    """A loop beside a worker, which notes whether it began and was told to stop."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        self._stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        self.begun = True
+        await self._stopped.wait()
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+class Door:
+    """Resources that open when the test says so, or refuse to."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.opens = asyncio.Event()
+        self.refuses = False
+
+    @asynccontextmanager
+    async def __call__(self) -> AsyncIterator[None]:
+        self.asked.set()
+        await self.opens.wait()
+        if self.refuses:
+            raise BadSetting("KEY is not set; set it")
+        yield
+
+
+@pytest.fixture
+def door() -> Door:
+    return Door()
+
+
+@pytest.fixture
+def place(door: Door) -> Place:
+    catalog = Catalog(resources=door)
+
+    @catalog.task("work", concurrency_limit=2)
+    async def work() -> None:
+        """Do nothing."""
+
+    catalog.schedule("hourly", "0 * * * *", task="work")
+    return Place(catalog)
+
+
+def nothing_is_stored(place: Place) -> bool:
+    stored: Snapshot = place.storage.dump()
+    return not any(getattr(stored, table) for table in Snapshot.__slots__)
+
+
+async def test_a_worker_that_refuses_to_start_has_stored_nothing(place: Place, door: Door) -> None:
+    door.refuses = True
+    beside = [Scheduler(place.queue), Supervisor(place.queue)]
+    running = asyncio.ensure_future(run_until_signalled(place.worker(), beside))
+    await door.asked.wait()
+    await turns()
+    assert nothing_is_stored(place)
+    door.opens.set()
+    with pytest.raises(BadSetting, match="KEY is not set"):
+        async with asyncio.timeout(PATIENCE):
+            await running
+    assert nothing_is_stored(place)
+
+
+async def test_a_worker_by_itself_that_refuses_to_start_has_stored_nothing(place: Place, door: Door) -> None:
+    door.refuses = True
+    door.opens.set()
+    with pytest.raises(BadSetting, match="KEY is not set"):
+        async with place.worker():
+            pass
+    assert nothing_is_stored(place)
+
+
+async def test_what_runs_beside_a_worker_begins_once_its_resources_are_open(place: Place, door: Door) -> None:
+    beside = Beside()
+    running = asyncio.ensure_future(run_until_signalled(place.worker(), [beside]))
+    await door.asked.wait()
+    await turns()
+    assert not beside.begun
+    door.opens.set()
+    await until(lambda: beside.begun)
+    assert place.asleep() or place.storage.dump().workers
+    signal.raise_signal(signal.SIGTERM)
+    place.hurry()
+    async with asyncio.timeout(PATIENCE):
+        await running
+
+
+async def test_a_worker_that_is_told_to_stop_before_it_works_has_stored_nothing(
+    place: Place, door: Door
+) -> None:
+    beside = Beside()
+    running = asyncio.ensure_future(run_until_signalled(place.worker(), [beside, Scheduler(place.queue)]))
+    await door.asked.wait()
+    signal.raise_signal(signal.SIGTERM)
+    await turns()
+    door.opens.set()
+    place.hurry()
+    async with asyncio.timeout(PATIENCE):
+        await running
+    assert not beside.begun
+    assert nothing_is_stored(place)
