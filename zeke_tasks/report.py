@@ -52,7 +52,7 @@ class Outcome:
     """What became of a URL that a user gave.
 
     Attributes:
-        what: ``feed`` or ``article``; None if that was not found out.
+        what: ``feed``, ``article`` or ``video``; None if that was not found out.
         items: how many items of it were read now.
         stories: how many stories tell them.
         error: what went wrong, or None.

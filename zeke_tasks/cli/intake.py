@@ -30,7 +30,9 @@ TimeoutOption = Annotated[
 
 def ingest(
     context: typer.Context,
-    urls: Annotated[list[str], typer.Argument(metavar="URL", help="Feeds and articles, in any order.")],
+    urls: Annotated[
+        list[str], typer.Argument(metavar="URL", help="Feeds, articles and YouTube's videos, in any order.")
+    ],
     *,
     embedded: EmbeddedOption = False,
     allow_private: Annotated[
@@ -41,7 +43,7 @@ def ingest(
     ] = False,
     timeout: TimeoutOption = 120.0,
 ) -> None:
-    """Take in feeds and articles, and show the stories that were found, in few words each."""
+    """Take in feeds, articles and videos, and show the stories that were found, in few words each."""
     with extras():
         from zeke_tasks.ingest import command as intake  # noqa: PLC0415 - see the package
     intake.check_urls(urls)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from zeke_queue.children import ChildEnded
@@ -16,14 +15,14 @@ from zeke_tasks.context import read
 from zeke_tasks.errand import READING, Errand, open_errand
 from zeke_tasks.ingest.checks import new_place
 from zeke_tasks.ingest.content import CHUNK
-from zeke_tasks.ingest.oneoff import place_of
-from zeke_tasks.ingest.oneoff import source_id as page_source_id
+from zeke_tasks.ingest.oneoff import place_of, take_in
 from zeke_tasks.ingest.recognise import feed_of
 from zeke_tasks.payloads import FetchContent, IngestSource
 from zeke_tasks.report import Outcome, findings, why_it_failed
-from zeke_tasks.store.model import ItemStatus, NewItem, NewSource, SourceType, item_id
+from zeke_tasks.store.model import ItemStatus, NewSource, SourceType
 from zeke_tasks.stories.view import views
 from zeke_tasks.web import AddressRefused, UrlRefused, WebError
+from zeke_tasks.youtube import video_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,9 +46,9 @@ class Taken:
 
     Attributes:
         url: as the user gave it.
-        what: ``feed`` or ``article``; None if it could not be fetched.
+        what: ``feed``, ``article`` or ``video``; None if it could not be fetched.
         source_id: the source that it is, or that it belongs to.
-        item_id: the article.
+        item_id: the article or video.
         job_id: the job that reads it, or that goes on with its story; None if there is nothing to do.
         again: the jobs that read what was left of a feed's earlier items.
         error: why it was not taken.
@@ -152,6 +151,8 @@ class Intake:
         """Take in one URL."""
         try:
             place = place_of(url)
+            if video_id_of(place) is not None:
+                return await self._page(url, place)
             fetched = await self._web.look(place)
             feed = await read(self._compute, place, feed_of, fetched)
         except WebError as error:
@@ -215,22 +216,19 @@ class Intake:
     async def _page(self, url: str, place: str) -> Taken:
         async with self._queue.transaction() as transaction:
             rows = self._repository.within(transaction)
-            site = urlsplit(place).hostname or place
-            source = await rows.ensure_source(
-                page_source_id(place), NewSource(SourceType.MANUAL, site, place)
-            )
-            new = await rows.put_items(source.id, [NewItem(external_id=place, url=place)])
-            key = item_id(source.id, NewItem(external_id=place).external_id)
+            named = await take_in(rows, place)
+            key = named.item_id
             # Whoever asks for a page once more wants it tried once more.
             await rows.reopen_items([key])
             (item,) = await rows.items([key])
             story = (await rows.stories_of([key])).get(key)
             job_id = None
-            if new or item.status is ItemStatus.PENDING:
+            if named.new or item.status is ItemStatus.PENDING:
                 job_id = await transaction.send("fetch-content", FetchContent(raw_item_ids=[key]))
         if job_id is None and story is not None:
             job_id = await self._errand.have_told(story.id)
-        return Taken(url, "article", source.id, key, job_id)
+        what = "article" if video_id_of(place) is None else "video"
+        return Taken(url, what, named.source_id, key, job_id)
 
 
 async def _found(errand: Errand, taken: Sequence[Taken], jobs: Sequence[Job]) -> list[Finding]:
@@ -251,6 +249,8 @@ def _outcomes(taken: Sequence[Taken], jobs: Sequence[Job], found: Sequence[Findi
     outcomes: list[Outcome] = []
     for one in taken:
         mine = [finding for finding in found if finding.source.id == one.source_id]
+        if one.item_id is not None:
+            mine = [finding for finding in mine if finding.item.id == one.item_id]
         job = by_id.get(one.job_id) if one.job_id else None
         stories = {finding.story.id for finding in mine if finding.story}
         outcomes.append(
@@ -298,6 +298,6 @@ def _with_advice(error: WebError, url: str) -> str:
 
 
 def _page_error(one: Taken, mine: Sequence[Finding]) -> str | None:
-    if one.what != "article" or any(finding.story for finding in mine):
+    if one.item_id is None or any(finding.story for finding in mine):
         return None
     return mine[0].outcome if mine else "it was not read"

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
 from zeke_queue.signals import Fail
 from zeke_tasks.context import context_of
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER, send_to_be_read
+from zeke_tasks.ingest.videos import items_of_video, named_item
+from zeke_tasks.ingest.videos import page_source_id as source_id
 from zeke_tasks.payloads import IngestOneoff
-from zeke_tasks.store.model import IDS, URL_CHARACTERS, NewItem, NewSource, SourceType, item_id
+from zeke_tasks.store.model import URL_CHARACTERS, ItemStatus, Kind, NewSource, SourceType, item_id
 from zeke_tasks.web import UrlRefused, canonicalise_url
 from zeke_tasks.web.guard import Guard
 from zeke_tasks.web.urls import parse_http_url
 
 if TYPE_CHECKING:
-    from zeke_tasks.store.model import Source
     from zeke_tasks.store.repository import Rows
 
 tasks = Catalog()
@@ -31,7 +33,8 @@ async def ingest_oneoff(payload: IngestOneoff, job: JobContext) -> dict[str, Any
     """Have one page read that somebody named.
 
     Each page is the one item of a source of its own. If it is known already, what is known of it is returned,
-    unless the job that was to read it was lost.
+    unless the job that was to read it was lost. A video of YouTube's is the item that its channel would
+    bring, and is read by its captions.
     """
     try:
         place = place_of(payload.url)
@@ -39,17 +42,17 @@ async def ingest_oneoff(payload: IngestOneoff, job: JobContext) -> dict[str, Any
         raise Fail(str(refused)) from refused
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
-        source = await rows.ensure_source(source_id(place), _source(place))
-        page = NewItem(external_id=place, url=place)
-        new = await rows.put_items(source.id, [page])
-        forgotten = await rows.take_up_forgotten_items(source.id, FORGOTTEN_AFTER)
+        named = await take_in(rows, place)
+        # What a channel has brought, its checks take up.
+        forgotten = await rows.take_up_forgotten_items(named.source_id, FORGOTTEN_AFTER) if named.own else []
         priority = PRIORITIES[payload.priority]
-        await send_to_be_read(transaction, job, [*new, *forgotten], priority=priority)
-        known = await _known(rows, source, item_id(source.id, page.external_id))
-    told = {"new": bool(new), "status": known["status"], "priority": payload.priority}
+        to_be_read = [named.item_id, *forgotten] if named.new else forgotten
+        await send_to_be_read(transaction, job, to_be_read, priority=priority)
+        known = await _known(rows, named.item_id)
+    told = {"new": named.new, "status": known["status"], "priority": payload.priority}
     requested_by = str(payload.requested_by) if payload.requested_by else None
-    job.logger.info("page taken in", url=place, requestedBy=requested_by, **told)
-    return {"url": place, "new": bool(new), **known}
+    job.logger.info("page taken in", url=known["url"], requestedBy=requested_by, **told)
+    return {**known, "new": named.new}
 
 
 def place_of(url: str) -> str:
@@ -69,21 +72,47 @@ def place_of(url: str) -> str:
     return place
 
 
-def source_id(place: str) -> UUID:
-    """Return the id of the source that a page somebody named is, which follows from its one spelling."""
-    return uuid5(IDS, f"source/{SourceType.MANUAL}/{place}")
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A page that somebody named, as it is kept.
+
+    Attributes:
+        item_id, source_id: its item, and whose that is.
+        new: whether it was not there before.
+        own: whether the source is its own, as it is unless a channel or a search has brought the video.
+    """
+
+    item_id: UUID
+    source_id: UUID
+    new: bool
+    own: bool
 
 
-def _source(place: str) -> NewSource:
-    return NewSource(SourceType.MANUAL, parse_http_url(place).hostname, place)
+async def take_in(rows: Rows, place: str) -> Named:
+    """Keep a page that somebody named, unless it is there.
+
+    Args:
+        rows: of the caller's transaction.
+        place: its one spelling.
+    """
+    page = named_item(place)
+    place = page.url or place
+    if page.kind is Kind.VIDEO and (known := await items_of_video(rows, page.external_id)):
+        item = min(known, key=lambda each: each.status is not ItemStatus.PROCESSED)
+        return Named(item.id, item.source_id, new=False, own=item.source_id == source_id(place))
+    named = NewSource(SourceType.MANUAL, parse_http_url(place).hostname, place)
+    source = await rows.ensure_source(source_id(place), named)
+    new = await rows.put_items(source.id, [page])
+    return Named(item_id(source.id, page.external_id), source.id, new=bool(new), own=True)
 
 
-async def _known(rows: Rows, source: Source, key: UUID) -> dict[str, Any]:
+async def _known(rows: Rows, key: UUID) -> dict[str, Any]:
     """Return what is known of a page: how far it has come, and the story that tells it if there is one."""
     (item,) = await rows.items([key])
     story = (await rows.stories_of([key])).get(key)
     return {
-        "sourceId": source.id,
+        "url": item.url,
+        "sourceId": item.source_id,
         "rawItemId": key,
         "status": item.status.value,
         "error": item.error,

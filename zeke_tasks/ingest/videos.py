@@ -1,17 +1,25 @@
-"""How a video is kept as an item: what its channel or a search told of it, until it is read."""
+"""How a video is kept as an item, and under which sources it may be there already.
+
+What its channel or a search told of it is kept until it is read; of one that somebody named, its page tells.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+from uuid import UUID, uuid5
 
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from zeke_tasks.store.model import Kind, NewItem
-from zeke_tasks.youtube import Video, watch_url
+from zeke_tasks.store.model import IDS, Kind, NewItem, SourceType, item_id
+from zeke_tasks.youtube import Video, video_id_of, watch_url
 
 if TYPE_CHECKING:
-    from zeke_tasks.store.model import RawItem
+    from zeke_tasks.store.model import Content, RawItem
+    from zeke_tasks.store.repository import Rows
+
+TYPES: Final = (SourceType.YOUTUBE_CHANNEL, SourceType.YOUTUBE_SEARCH)
+"""The types of the sources that bring videos by themselves."""
 
 
 class Facts(BaseModel):
@@ -60,3 +68,43 @@ def video_of(item: RawItem) -> Video:
         duration_seconds=facts.duration_seconds,
         view_count=facts.view_count,
     )
+
+
+def named_item(place: str) -> NewItem:
+    """Return the item of a page that somebody named; that of a video is the one that its channel brings.
+
+    Args:
+        place: the page's one spelling. A video has several pages, of which the item has one.
+    """
+    video_id = video_id_of(place)
+    if video_id is None:
+        return NewItem(external_id=place, url=place)
+    return NewItem(external_id=video_id, kind=Kind.VIDEO, url=watch_url(video_id))
+
+
+def is_video(item: RawItem) -> bool:
+    """Tell whether an item is a video of YouTube's, which is read by its captions."""
+    return item.kind is Kind.VIDEO and item.url == watch_url(item.external_id)
+
+
+def page_source_id(place: str) -> UUID:
+    """Return the id of the source that a page somebody named is, which follows from its one spelling."""
+    return uuid5(IDS, f"source/{SourceType.MANUAL}/{place}")
+
+
+async def items_of_video(rows: Rows, video_id: str) -> list[RawItem]:
+    """Return the items that a video is of channels, searches, and of itself if somebody named it, by id."""
+    sources = [source.id for source in await rows.sources(TYPES)]
+    named = page_source_id(watch_url(video_id))
+    return await rows.items([item_id(each, video_id) for each in (*sources, named)])
+
+
+async def text_of_video(rows: Rows, item: RawItem) -> Content | None:
+    """Return the text of a video as it was read for another item; None if it is the first.
+
+    So a video is one story, also where the one source told more of it than the other.
+    """
+    for other in await items_of_video(rows, item.external_id):
+        if other.id != item.id and (content := await rows.content(other.id)) is not None:
+            return content
+    return None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -12,16 +11,14 @@ from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
 from zeke_tasks.context import context_of, read
 from zeke_tasks.ingest.checks import checking, record_failure, record_success
-from zeke_tasks.ingest.videos import item_of, video_of
+from zeke_tasks.ingest.videos import TYPES, item_of
 from zeke_tasks.payloads import IngestSource
 from zeke_tasks.store.model import SourceType, item_id
-from zeke_tasks.stories.items import Hindered, NotYet, work_off
-from zeke_tasks.stories.read import read_video
+from zeke_tasks.stories.items import work_off
+from zeke_tasks.stories.video import read_video_once
 from zeke_tasks.web import Permanent, WebError
 from zeke_tasks.youtube import (
-    Blocked,
     Duration,
-    NotOutYet,
     Order,
     channel_error,
     channel_feed_url,
@@ -29,7 +26,7 @@ from zeke_tasks.youtube import (
     newest,
     parse_channel_feed,
 )
-from zeke_tasks.youtube.channels import NEWEST, RECENT, is_youtube
+from zeke_tasks.youtube.channels import NEWEST, is_youtube
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,11 +39,6 @@ if TYPE_CHECKING:
     from zeke_tasks.youtube import Video, YouTube
 
 tasks = Catalog()
-
-CAPTIONS_WITHIN: Final = timedelta(hours=12)
-"""How long after a video was published its captions are waited for."""
-
-TYPES: Final = (SourceType.YOUTUBE_CHANNEL, SourceType.YOUTUBE_SEARCH)
 
 
 class Search(BaseModel):
@@ -110,7 +102,7 @@ async def ingest_from_youtube(payload: IngestSource, job: JobContext) -> dict[st
     item_ids, new = await _record(job, source, found)
 
     async def reads(item: RawItem) -> Reading | None:
-        return await _read(context, youtube, item)
+        return await read_video_once(job, youtube, item)
 
     async with checking(job, source):
         # The check went well, but what keeps this machine from every video is told where people look.
@@ -222,27 +214,3 @@ async def _record(job: JobContext, source: Source, found: Found) -> tuple[list[U
         )
     listed = [item_id(source.id, item.external_id) for item in items]
     return list(dict.fromkeys([*listed, *left])), len(new)
-
-
-async def _read(context: Context, youtube: YouTube, item: RawItem) -> Reading | None:
-    """Get a video's captions, and return its text; None if it says nothing.
-
-    Raises:
-        NotYet: it is still to come, or its captions may be.
-        Hindered: YouTube answers this machine nothing, whichever video it asks for.
-    """
-    video, now = video_of(item), context.clock.now()
-    age = now - (video.published_at or datetime.min.replace(tzinfo=UTC))
-    try:
-        captions = await youtube.captions.captions(video.id)
-    except Blocked as error:
-        raise Hindered(error.url, error.reason, retry_after=error.retry_after) from error
-    except NotOutYet as error:
-        if age < RECENT:
-            raise NotYet(str(error)) from error
-        raise
-    if captions is None and age < CAPTIONS_WITHIN:
-        raise NotYet("Its captions may still come")
-    if not video.description and not (captions and captions.text):
-        return None
-    return await read(context.compute, video.url, read_video, video, captions)

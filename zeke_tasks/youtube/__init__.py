@@ -29,6 +29,7 @@ from zeke_tasks.youtube.model import (
     watch_url,
 )
 from zeke_tasks.youtube.transcript import video_text
+from zeke_tasks.youtube.watch import parse_watch_page
 
 __all__ = [
     "Blocked",
@@ -47,6 +48,7 @@ __all__ = [
     "feed_url_on_page",
     "newest",
     "parse_channel_feed",
+    "parse_watch_page",
     "video_id_of",
     "video_text",
     "watch_url",

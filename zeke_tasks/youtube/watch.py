@@ -1,0 +1,60 @@
+"""The page on which a video is watched: what it tells of the video, where no feed or search has told it."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, Final
+
+from zeke_tasks.web.libraries import as_mapping
+from zeke_tasks.web.text import decode, one_line, printable
+from zeke_tasks.youtube.channels import moment_of, number_of
+from zeke_tasks.youtube.model import Video, watch_url
+
+_PLAYER: Final = re.compile(r"\bytInitialPlayerResponse\s*=\s*(?=\{)")
+_LONGEST: Final = 2**31 - 1
+
+
+def parse_watch_page(body: bytes, charset: str | None, video_id: str) -> Video:
+    """Return what the page of a video tells of it, in the words in which its channel's feed does.
+
+    What the player is told stands in the page as JSON. A page without it, such as one that asks for consent,
+    tells nothing: then the video has neither title nor channel.
+
+    Args:
+        body: the page.
+        charset: what the server claims it is encoded in.
+        video_id: of the video; what the page says of another one is not taken.
+    """
+    told = _told(decode(body, charset))
+    details = as_mapping(told.get("videoDetails"))
+    about = as_mapping(as_mapping(told.get("microformat")).get("playerMicroformatRenderer"))
+    if details.get("videoId") != video_id:
+        return Video(video_id, "", watch_url(video_id))
+    seconds = number_of(_text(details.get("lengthSeconds")))
+    return Video(
+        id=video_id,
+        title=one_line(_text(details.get("title"))),
+        url=watch_url(video_id),
+        description=printable(_text(details.get("shortDescription"))).strip(),
+        channel=one_line(_text(details.get("author"))) or None,
+        published_at=moment_of(_text(about.get("publishDate"))),
+        duration_seconds=seconds if seconds and seconds <= _LONGEST else None,
+        view_count=number_of(_text(details.get("viewCount"))),
+    )
+
+
+def _told(page: str) -> dict[str, Any]:
+    """Return what the player is told; nothing if the page does not say it."""
+    found = _PLAYER.search(page)
+    if found is None:
+        return {}
+    try:
+        told, _ = json.JSONDecoder().raw_decode(page, found.end())
+    except (ValueError, RecursionError):
+        return {}
+    return dict(as_mapping(told))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
