@@ -12,7 +12,6 @@ from rich.console import Console
 from zeke_queue.config import Settings
 from zeke_tasks.errand import open_errand
 from zeke_tasks.payloads import ScoreRelevance
-from zeke_tasks.store.postgres import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,9 +21,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def settings(dsn: str) -> Settings:
-    migrate.migrate(dsn)
-    return Settings.load(database_primary_url=dsn)
+def settings(domain_dsn: str) -> Settings:
+    return Settings.load(database_primary_url=domain_dsn)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,6 @@ from zeke_tasks.payloads import FetchContent
 from zeke_tasks.readers import ReaderKilled, Readers
 from zeke_tasks.store.analysis import AnalysisState
 from zeke_tasks.store.model import ItemStatus, NewItem, NewSource, SourceType, item_id
-from zeke_tasks.store.postgres import migrate
 from zeke_tasks.stories.fetch_content import fetch_content
 from zeke_tasks.web import FeedError, WebClient
 
@@ -39,9 +38,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def settings(dsn: str) -> Settings:
-    migrate.migrate(dsn)
-    return Settings.load(database_primary_url=dsn, jobs_beat=0.4, jobs_lease=1)
+def settings(domain_dsn: str) -> Settings:
+    return Settings.load(database_primary_url=domain_dsn, jobs_beat=0.4, jobs_lease=1)
 
 
 class Site:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-import psycopg
 import pytest
 
 from tests.clocks import FrozenClock
 from tests.tasks import beginnings, beginnings_feeds, beginnings_ingest, beginnings_playbook
 from tests.tasks.beginnings_feeds import web
 from tests.tasks.domain import Domain
+from tests.tasks.emptying import empty
 from tests.tasks.fuse import BurningJobs, Fuse, Killed
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_ai import ScriptedAI
@@ -143,15 +143,9 @@ async def test_killed_again_and_again_in_memory(begin: Begin) -> None:
 
 
 @each
-async def test_killed_anywhere_on_postgres(begin: Begin, on_postgres: Domain, dsn: str) -> None:
+async def test_killed_anywhere_on_postgres(begin: Begin, on_postgres: Domain, domain_dsn: str) -> None:
     def emptied() -> Domain:
-        with psycopg.connect(dsn, autocommit=True) as connection:
-            found = connection.execute(
-                "select format('%I.%I', schemaname, tablename) from pg_tables"
-                " where schemaname = 'zeke' and tablename not like '%migration%'"
-            ).fetchall()
-            tables = ", ".join(name for (name,) in found)
-            connection.execute(f"truncate pgboss.job, {tables} cascade".encode())
+        empty(domain_dsn)
         return Domain(on_postgres.storage, on_postgres.repository, on_postgres.clock)
 
     whole = Fuse()

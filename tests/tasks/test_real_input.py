@@ -114,10 +114,9 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         yield World(MemoryStorage(clock), MemoryRepository(clock))
         return
     from zeke_queue.storage.postgres import PostgresStorage  # noqa: PLC0415 - memory's tests need no driver
-    from zeke_tasks.store.postgres import PostgresRepository, migrate  # noqa: PLC0415
+    from zeke_tasks.store.postgres import PostgresRepository  # noqa: PLC0415
 
-    dsn: str = request.getfixturevalue("dsn")
-    migrate.migrate(dsn)
+    dsn: str = request.getfixturevalue("domain_dsn")
     async with PostgresStorage.open(dsn, min_size=1, max_size=6) as storage:
         yield World(storage, PostgresRepository())
 

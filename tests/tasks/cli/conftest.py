@@ -15,7 +15,6 @@ from typer.testing import CliRunner
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.cli.app import Commands, add_commands, options
-from zeke_tasks.store.postgres import migrate
 
 if TYPE_CHECKING:
     from tests.tasks.domain import Domain
@@ -69,10 +68,9 @@ def logging(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def zeke(dsn: str) -> Zeke:
+def zeke(domain_dsn: str) -> Zeke:
     """The command line on a database with all tables."""
-    migrate.migrate(dsn)
-    return Zeke(dsn)
+    return Zeke(domain_dsn)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.tasks.store.steps import ITEMS, SOURCES, TOPICS, plans, take
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_tasks.store.memory import MemoryRepository
-from zeke_tasks.store.postgres import PostgresRepository, migrate
+from zeke_tasks.store.postgres import PostgresRepository
 
 if TYPE_CHECKING:
     from tests.tasks.store.steps import Unit
@@ -37,8 +37,7 @@ async def run(domain: Domain, plan: list[Unit]) -> list[Any]:
 
 
 @pytest.mark.parametrize("topic", TOPICS)
-def test_both_stores_answer_alike(dsn: str, topic: str) -> None:
-    migrate.migrate(dsn)
+def test_both_stores_answer_alike(domain_dsn: str, topic: str) -> None:
     clock = FrozenClock()
 
     async def on_postgres(plan: list[Unit]) -> list[Any]:
@@ -61,9 +60,9 @@ def test_both_stores_answer_alike(dsn: str, topic: str) -> None:
 
     async def open_storage() -> tuple[PostgresStorage, psycopg.AsyncConnection]:
         opened = await stack.enter_async_context(
-            PostgresStorage.open(dsn, min_size=1, max_size=1, listen=False, now=clock.now)
+            PostgresStorage.open(domain_dsn, min_size=1, max_size=1, listen=False, now=clock.now)
         )
-        return opened, await psycopg.AsyncConnection.connect(dsn, autocommit=True)
+        return opened, await psycopg.AsyncConnection.connect(domain_dsn, autocommit=True)
 
     stack = AsyncExitStack()
     # One loop for all examples, since the connections belong to it.

@@ -62,15 +62,15 @@ async def test_what_is_written_twice_is_written_once(domain: Domain) -> None:
     assert await domain.everything() == once
 
 
-async def test_no_row_is_written_anew_on_postgres(on_postgres: Domain, dsn: str) -> None:
+async def test_no_row_is_written_anew_on_postgres(on_postgres: Domain, domain_dsn: str) -> None:
     story = await on_postgres.told_story()
     async with on_postgres.rows() as rows:
         await _write(rows, story)
-    once = _rows(dsn)
+    once = _rows(domain_dsn)
     on_postgres.clock.advance(60)
     async with on_postgres.rows() as rows:
         await _write(rows, story)
-    assert _rows(dsn) == once
+    assert _rows(domain_dsn) == once
 
 
 def _rows(dsn: str) -> dict[str, list[Any]]:
