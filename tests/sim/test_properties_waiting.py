@@ -20,10 +20,12 @@ from tests.sim.histories import (
 )
 from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_sim.history import Began, Ended
+from zeke_sim.properties import by_name
 
 HOLDS, ASKED = "who waits for another job holds nothing", "a wait is what was asked for"
 EARLY, WAKES = "nobody goes on too early", "the end of a job wakes who waits for it"
 IN_VAIN, TOGETHER = "nobody waits for a job that has ended", "children end with their parent"
+BACK = "children come back with their parent"
 LOST, TOLD = "a lost job has no more children", "who has lost nothing is not told so"
 
 
@@ -286,6 +288,118 @@ def test_a_child_that_is_cancelled_though_nobody_waits_for_it() -> None:
     h.change(child, call, state=CANCELLED, completed_on=h.now)
     told = h.breaks("nothing changes unasked")
     assert told == "created became cancelled in job by cancel, and cancel does that"
+
+
+def resumes(h: History, job: UUID, *along: UUID) -> None:
+    """Resume a job, with some others."""
+    call = h.invoke("resume", ids=(job,))
+    for one in (job, *along):
+        h.change(one, call, state=CREATED, completed_on=None, start_after=h.now, worker=None)
+    h.answer(call, {job, *along})
+
+
+def cancelled_family(**options: Any) -> tuple[History, UUID, UUID, UUID]:
+    """Return a history in which a job is cancelled with one of its two children, the other before that."""
+    h = History()
+    parent = h.send("parents")
+    h.claim(parent)
+    alone, along = h.spawn(parent), h.spawn(parent, **options)
+    h.suspend(parent, along)
+    h.by_hand("cancel", alone, CANCELLED)
+    h.wait(1.0)
+    call = h.invoke("cancel", ids=(parent,))
+    h.change(parent, call, state=CANCELLED, completed_on=h.now, waits_for=None)
+    h.change(along, call, state=CANCELLED, completed_on=h.now)
+    h.answer(call, {parent, along})
+    h.wait(1.0)
+    return h, parent, alone, along
+
+
+def test_who_is_resumed_brings_those_children_back_that_were_cancelled_along() -> None:
+    h, parent, _, along = cancelled_family()
+    resumes(h, parent, along)
+    assert h.verdict() is None
+
+
+def test_a_child_that_stays_cancelled_when_its_parent_is_resumed() -> None:
+    h, parent, _, along = cancelled_family()
+    resumes(h, parent)
+    violation = h.verdict()
+    assert violation is not None
+    assert violation.job == along
+    assert h.breaks(BACK) == f"its parent {parent} was resumed, and it was not"
+
+
+def test_a_grandchild_that_stays_cancelled_when_its_parent_comes_back() -> None:
+    h = History()
+    parent = h.send("parents")
+    h.claim(parent)
+    child = h.spawn(parent)
+    h.suspend(parent, child)
+    h.claim(child)
+    grandchild = h.spawn(child)
+    call = h.invoke("cancel", ids=(parent,))
+    family = {parent, child, grandchild}
+    for one in (parent, child, grandchild):
+        h.change(one, call, state=CANCELLED, completed_on=h.now, waits_for=None)
+    h.answer(call, family)
+    resumes(h, parent, child)
+    violation = h.verdict()
+    assert violation is not None
+    assert violation.job == grandchild
+    assert h.breaks(BACK) == f"its parent {child} was resumed, and it was not"
+
+
+def test_a_child_that_was_cancelled_after_its_parent_comes_back_with_it() -> None:
+    h, parent, alone, along = cancelled_family()
+    resumes(h, alone)
+    h.by_hand("cancel", alone, CANCELLED)
+    resumes(h, parent, along)
+    assert h.breaks(BACK) == f"its parent {parent} was resumed, and it was not"
+
+
+def test_a_child_that_comes_back_and_was_cancelled_for_itself() -> None:
+    h, parent, alone, along = cancelled_family()
+    resumes(h, parent, alone, along)
+    assert h.breaks(BACK) == f"it was resumed with {parent}, and had ended before that one"
+
+
+def test_who_is_resumed_by_name_may_have_been_cancelled_at_any_time() -> None:
+    h, _, alone, along = cancelled_family()
+    resumes(h, alone)
+    resumes(h, along)
+    assert h.verdict() is None
+
+
+@pytest.mark.parametrize("taken", ["taken", "free again", "free"])
+def test_a_child_whose_place_was_taken_need_not_come_back(taken: str) -> None:
+    h, parent, _, _ = cancelled_family(singleton_key="k")
+    if taken != "free":
+        other = h.send(singleton_key="k")
+        if taken == "free again":
+            h.by_hand("cancel", other, CANCELLED)
+            h.wait(1.0)
+    resumes(h, parent)
+    if taken == "taken":
+        assert h.verdict() is None
+    else:
+        assert h.breaks(BACK) == f"its parent {parent} was resumed, and it was not"
+
+
+@pytest.mark.parametrize("outcome", ["failed", "unknown"])
+def test_of_a_resumption_that_is_not_certain_nothing_need_come(outcome: Any) -> None:
+    h, parent, _, _ = cancelled_family()
+    call = h.invoke("resume", ids=(parent,))
+    h.change(parent, call, state=CREATED, completed_on=None, start_after=h.now)
+    h.answer(call, None, outcome)
+    assert h.verdict(by_name(BACK)) is None
+
+
+def test_a_child_that_is_archived_stays_where_it_is() -> None:
+    h, parent, _, along = cancelled_family()
+    h.archive(along)
+    resumes(h, parent)
+    assert h.verdict(by_name(BACK)) is None
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from zeke_sim.history import Event, Image
     from zeke_sim.run import Outcome
 
-SEEDS = range(40)
+SEEDS = range(60)
 
 
 @functools.cache
@@ -80,6 +80,34 @@ def test_children_are_cancelled_with_parents_that_wait_and_with_parents_that_run
     assert was[JobState.ACTIVE, False] > 0
     assert was[JobState.CREATED, True] > 0
     assert was[JobState.ACTIVE, True] > 0
+
+
+def resumed(events: Sequence[Event]) -> Iterator[tuple[Image, bool, list[Image]]]:
+    """Yield who was resumed, whether by name, and which of its children were cancelled before it by then."""
+    named = {
+        call.call: call.args["ids"] for call in events if isinstance(call, Invoked) and "ids" in call.args
+    }
+    rows: dict[UUID, Image] = {}
+    for event in events:
+        if not isinstance(event, Change) or (after := event.after) is None:
+            continue
+        before = event.before
+        if before is not None and before.state is JobState.CANCELLED and after.state is JobState.CREATED:
+            earlier = [
+                row
+                for row in rows.values()
+                if (row.parent, row.awaited, row.state) == (after.id, True, JobState.CANCELLED)
+                if row.completed_on and before.completed_on and row.completed_on < before.completed_on
+            ]
+            assert event.call is not None
+            yield after, after.id in named[event.call], earlier
+        rows[after.id] = after
+
+
+def test_parents_are_resumed_with_their_children_and_without_those_cancelled_before() -> None:
+    back = [found for outcome in outcomes() for found in resumed(outcome.events)]
+    assert any(not by_name for _, by_name, _ in back)
+    assert any(earlier for _, _, earlier in back)
 
 
 def test_handlers_that_have_lost_their_job_are_refused_a_child() -> None:

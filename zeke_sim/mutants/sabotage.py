@@ -96,6 +96,7 @@ PROPERTIES: Final[Mapping[str, tuple[str, ...]]] = {
     "the end of a job wakes who waits for it": ("cancel-wakes-nobody",),
     "nobody waits for a job that has ended": ("sweep-wakes-nobody",),
     "children end with their parent": ("cancel-leaves-children",),
+    "children come back with their parent": ("resume-leaves-children",),
     "who has lost nothing is not told so": ("fence-of-the-first-attempt",),
     "a lost job has no more children": ("child-of-a-lost-job",),
 }

@@ -55,6 +55,27 @@ MUTANTS = (
         "Jobs that were sent by one that is cancelled are cancelled, too, where nobody waits for them.",
     ),
     Mutant(
+        "resume-leaves-children",
+        SETTLING,
+        "if child.completed_on and child.completed_on >= since]\n",
+        "if child.completed_on and child.completed_on > since]\n",
+        "The children that were cancelled with a job stay so when it is resumed.",
+    ),
+    Mutant(
+        "resume-leaves-grandchildren",
+        SETTLING,
+        "if child.completed_on and child.completed_on >= since]\n",
+        "if child.completed_on and child.completed_on >= since and row.id in ids]\n",
+        "The children of a job that is resumed come back, and theirs stay cancelled.",
+    ),
+    Mutant(
+        "resume-takes-all-children",
+        SETTLING,
+        "if child.completed_on and child.completed_on >= since]\n",
+        "if child.completed_on and since]\n",
+        "Children that were cancelled for themselves come back when their parent is resumed.",
+    ),
+    Mutant(
         "cancelled-still-waits",
         SETTLING,
         "            if row.waits_for is not None:\n                row.wake(now)",

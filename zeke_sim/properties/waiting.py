@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.model import FINAL, JobState, Waiting
 from zeke_sim.history import Answered, Change, Ended, Invoked
-from zeke_sim.past import Broken, End
+from zeke_sim.past import Broken, End, place_of
 from zeke_sim.properties.holding import holds, is_end, is_send
 from zeke_sim.properties.liveness import duty_since
 from zeke_sim.properties.settling import outcomes
@@ -232,6 +232,51 @@ def children_end_with_their_parent(event: Invoked | Answered, past: Past) -> Non
             rows = list(past.lives[child].between(at, event.at))
             if all(one is not None and one.state not in FINAL for one in rows):
                 raise Broken(f"its parent {row.id} was cancelled, and it was not", job=child, since=at)
+
+
+@holds("children come back with their parent", Invoked, Answered, number=14, verbs=("spawn", "resume"))
+def children_come_back_with_their_parent(event: Invoked | Answered, past: Past) -> None:
+    """When it is answered that a job was resumed, so were the children that were cancelled with it or later.
+
+    But for those whose place another job has. A child that was cancelled before its parent was so for itself,
+    and stays cancelled.
+    """
+    waits = past.of("waits", _Waits)
+    if isinstance(event, Invoked):
+        if event.verb == "spawn":
+            waits.see(event)
+        return
+    if event.verb != "resume" or event.outcome != "ok":
+        return
+    call = past.calls[event.call]
+    back = {was.id: (was, change.at) for change in call.did if (was := change.before)}
+    for job, (was, at) in back.items():
+        for child in waits.children.get(job, ()):
+            if child not in back and _stays_cancelled(child, was, (at, event.at), past):
+                raise Broken(f"its parent {job} was resumed, and it was not", job=child, since=at)
+        if job in call.invoked.args["ids"] or was.parent is None:
+            continue
+        parent = back[was.parent][0] if was.parent in back else past.live.get(was.parent)
+        if parent is not None and not _was_cancelled_along(was, parent):
+            raise Broken(f"it was resumed with {parent.id}, and had ended before that one", job=job)
+
+
+def _was_cancelled_along(child: Image, parent: Image) -> bool:
+    """Tell whether a job was cancelled when another one ended, or later."""
+    if child.state is not _CANCELLED or child.completed_on is None or parent.completed_on is None:
+        return False
+    return child.completed_on >= parent.completed_on
+
+
+def _stays_cancelled(job: UUID, parent: Image, time: tuple[float, float], past: Past) -> bool:
+    """Tell whether a child stays as it was cancelled along with its parent, with nobody in its place."""
+    for row in past.lives[job].between(*time):
+        if row is None or row.archived_on is not None or not _was_cancelled_along(row, parent):
+            return False
+        place = place_of(row._replace(state=_CREATED))
+        if place is not None and (past.places[place] or past.vacated.get(place, -1.0) >= time[0]):
+            return False
+    return True
 
 
 @holds("who has lost nothing is not told so", Ended, number=4)

@@ -209,8 +209,15 @@ def _changes_of_mind(draws: Draws, known: Known, number: int, at: float) -> list
         return [(at, _cancel_child(known, number, str(draws.below(2))))]
     if what == "retry":
         return [(at, tending(known, number, "retry"))]
-    resume = [(at + draws.uniform(0.0, 8.0), tending(known, number, "resume"))] if draws.chance(0.5) else []
-    return [(at, tending(known, number, "cancel")), *resume]
+    deeds: list[tuple[float, Deed]] = []
+    if draws.chance(0.5):
+        # So that one child was cancelled for itself, and others with their parent.
+        deeds.append((at, _cancel_child(known, number, str(draws.below(2)))))
+        at += draws.pick((0.0, 1.0))
+    deeds.append((at, tending(known, number, "cancel")))
+    if draws.chance(0.7):
+        deeds.append((at + draws.uniform(0.0, 6.0), tending(known, number, "resume")))
+    return deeds
 
 
 def _slowly(known: Known, number: int, seconds: float, *, commit: bool) -> Deed:
