@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import unicodedata
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from rich.cells import cell_len
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from uuid import UUID
 
     from rich.console import Console
@@ -18,6 +19,8 @@ ID_CHARACTERS: Final = 8
 
 _JOINERS: Final = "\u200c\u200d"
 """What tells letters of Persian and parts of emojis whether they belong together."""
+
+_GAP: Final = "  "
 
 
 def printable_words(words: str) -> str:
@@ -52,7 +55,9 @@ def abbreviated(ids: Iterable[UUID]) -> dict[UUID, str]:
     return {each: text[:length] for each, text in texts.items()}
 
 
-def wrapped(out: Console, words: str, first: str = "", rest: str | None = None, style: str = "") -> None:
+def wrapped(
+    out: Console, words: str, first: str | Text = "", rest: str | None = None, style: str = ""
+) -> None:
     """Print words as a paragraph as wide as the console.
 
     Args:
@@ -65,8 +70,53 @@ def wrapped(out: Console, words: str, first: str = "", rest: str | None = None, 
     rest = " " * len(first) if rest is None else rest
     lines = list(_lines(out, printable_words(words), style, out.width - len(first)))
     for number, line in enumerate(lines):
-        shown = Text(rest if number else first).append_text(line)
+        shown = Text.assemble(rest if number else first, line)
         out.print(shown, no_wrap=True, crop=False, overflow="ignore")
+
+
+class Entry(NamedTuple):
+    """An entry of a list.
+
+    Attributes:
+        cells: short, and never cut; the first names the entry.
+        words: a stranger's, in the last column, on as many lines as they take.
+        more: a paragraph below, a stranger's words too.
+        url: below that, on one line, so that it can be copied.
+    """
+
+    cells: Sequence[str | Text]
+    words: str
+    more: str | None = None
+    url: str | None = None
+
+
+def listed(out: Console, titles: Sequence[str], entries: Sequence[Entry]) -> None:
+    """Print a list in which all is whole, however narrow the terminal is.
+
+    Args:
+        out: where to.
+        titles: of the columns.
+        entries: one or more.
+    """
+    rows = [[Text.assemble(cell) for cell in entry.cells] for entry in entries]
+    heads = [Text(title, style="bold") for title in titles]
+    widths = [max(cell_len(row[at].plain) for row in (heads, *rows)) for at in range(len(titles) - 1)]
+    out.print(Text.assemble(_padded(heads, widths), heads[-1]), no_wrap=True, crop=False, overflow="ignore")
+    for entry, row in zip(entries, rows, strict=True):
+        wrapped(out, entry.words, _padded(row, widths))
+        indent = " " * (widths[0] + len(_GAP))
+        if entry.more:
+            wrapped(out, entry.more, indent, style="bright_black")
+        if entry.url:
+            out.print(Text(f"{indent}{printable_words(entry.url)}", style="bright_black"), soft_wrap=True)
+
+
+def _padded(cells: Sequence[Text], widths: Sequence[int]) -> Text:
+    parts = (
+        Text.assemble(cell, " " * (width - cell_len(cell.plain)), _GAP)
+        for cell, width in zip(cells, widths, strict=False)
+    )
+    return Text.assemble(*parts)
 
 
 def _lines(out: Console, words: str, style: str, width: int) -> Iterator[Text]:

@@ -7,8 +7,9 @@ from uuid import UUID
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
-from zeke_tasks.words import abbreviated, printable_words, wrapped
+from zeke_tasks.words import Entry, abbreviated, listed, printable_words, wrapped
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,29 @@ def test_a_paragraph_keeps_to_its_width_and_its_indent() -> None:
 
 def test_wide_letters_keep_to_the_width_too() -> None:
     assert all(len(line) <= 2 + 15 for line in _printed("語" * 40, 32, "  "))
+
+
+def test_a_list_has_its_short_cells_in_columns_and_its_words_whole() -> None:
+    out = Console(file=io.StringIO(), width=40)
+    entries = [
+        Entry(
+            ("a1", "ok"),
+            "A name that takes more than one line of this",
+            "And what is said of it, on its own",
+            f"https://a.example/{'x' * 40}",
+        ),
+        Entry(("b2", Text("failing", style="red")), "Short"),
+    ]
+    listed(out, ("id", "is", "name"), entries)
+    assert isinstance(out.file, io.StringIO)
+    assert out.file.getvalue().splitlines() == [
+        "id  is       name",
+        "a1  ok       A name that takes more than",
+        "             one line of this",
+        "    And what is said of it, on its own",
+        f"    https://a.example/{'x' * 40}",
+        "b2  failing  Short",
+    ]
 
 
 def test_an_id_is_as_long_as_it_takes() -> None:

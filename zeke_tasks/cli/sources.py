@@ -9,7 +9,7 @@ from uuid import uuid5
 import typer
 from rich.text import Text
 
-from zeke_queue.cli.render import Column, length, moment, print_json, print_table
+from zeke_queue.cli.render import NOTHING, Column, console, length, moment, print_json, print_table
 from zeke_queue.errors import BadOption
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import EmbeddedOption, on_database, rows_to_change, rows_to_look_at
@@ -33,6 +33,9 @@ IdArgument = Annotated[
 
 READ: Final = ("rss", "youtube_channel", "youtube_search")
 """The types that can be added here: those that are read regularly."""
+
+_MINUTES: Final = len("2026-01-01 00:00")
+"""Characters of an instant that say it to the minute."""
 
 _COLOURS: Final = {"ok": "green", "warn": "yellow", "error": "red"}
 
@@ -168,29 +171,28 @@ def list_sources(context: typer.Context, *, embedded: EmbeddedOption = False) ->
 
 
 def _print_sources(found: list[Source]) -> None:
-    columns = (
-        Column("id"),
-        Column("type"),
-        Column("name", least=12),
-        Column("every", right=True, least=0),
-        Column("authority", right=True, least=0),
-        Column("url", least=0),
-        Column(""),
-    )
+    """Print a list; in a pipe, where programs read it, one line a source."""
+    from zeke_tasks.words import Entry, listed  # noqa: PLC0415 - see the package
+
     short = _short(found)
-    rows = [
-        (
-            short[source.id],
-            source.type,
-            _words(source.name),
-            f"{source.check_frequency_hours} h",
-            "–" if source.authority_score is None else f"{source.authority_score:.2f}",
-            _words(source.url or "–"),
-            "" if source.is_active else Text("paused", style="yellow"),
-        )
+    told = [
+        ((short[source.id], source.type, *_pace_cells(source)), _words(source.name), source.url)
         for source in found
     ]
-    print_table(columns, rows)
+    titles = ("id", "type", "every", "authority", "name")
+    out = console()
+    if out.is_terminal:
+        listed(out, titles, [Entry(cells, name, url=url) for cells, name, url in told])
+        return
+    columns = [Column(title) for title in (*titles, "url")]
+    print_table(columns, [(*cells, name, _words(url or NOTHING)) for cells, name, url in told])
+
+
+def _pace_cells(source: Source) -> tuple[str | Text, str]:
+    """Return how often a source is read, if it is regularly, and how much its word counts."""
+    every = f"{source.check_frequency_hours} h" if source.type in READ else NOTHING
+    authority = NOTHING if source.authority_score is None else f"{source.authority_score:.2f}"
+    return every if source.is_active else Text("paused", style="yellow"), authority
 
 
 @sources_app.command("health")
@@ -212,32 +214,57 @@ def health(context: typer.Context, *, embedded: EmbeddedOption = False) -> None:
 
 
 def _print_health(found: list[tuple[Source, Health | None]]) -> None:
-    columns = (
-        Column("id"),
-        Column("name", least=12),
-        Column("is"),
-        Column("last success", least=0),
-        Column("failing for", right=True, least=0),
-        Column("next check", least=0),
-        Column("says", least=0),
-    )
+    """Print a list; in a pipe, where programs read it, one line a source."""
+    from zeke_tasks.words import Entry, listed  # noqa: PLC0415 - see the package
+
     short = _short(source for source, _ in found)
-    print_table(columns, [(short[source.id], *_health_cells(source, known)) for source, known in found])
+    titles = ("id", "type", "is", "next check", "name")
+    out = console()
+    if out.is_terminal:
+        entries = [
+            Entry((short[source.id], *_health_cells(source, known)), _words(source.name), _told(known))
+            for source, known in found
+        ]
+        listed(out, titles, entries)
+        return
+    columns = [Column(title) for title in (*titles, "last success", "failing for", "says")]
+    rows = [
+        (short[source.id], *_health_cells(source, known), _words(source.name), *_last_cells(known))
+        for source, known in found
+    ]
+    print_table(columns, rows)
 
 
-def _health_cells(source: Source, known: Health | None) -> tuple[Any, ...]:
-    name = _words(source.name)
-    paused = Text("paused", style="yellow")
+def _health_cells(source: Source, known: Health | None) -> tuple[str | Text, ...]:
+    """Return a source's type, how it is, and when it is checked next, to the minute."""
+    if source.type not in READ:
+        return source.type, NOTHING, NOTHING
+    if not source.is_active:
+        return source.type, Text("paused", style="yellow"), NOTHING
     if known is None:
-        return name, "unchecked" if source.is_active else paused, "–", "–", "–", "–"
-    return (
-        name,
-        Text(known.status.value, style=_COLOURS[known.status]) if source.is_active else paused,
-        moment(known.last_success_at),
-        "–" if known.failing_for is None else length(known.failing_for),
-        moment(known.next_check_at) if source.is_active else "–",
-        _words(known.message or "–"),
-    )
+        return source.type, "unchecked", NOTHING
+    colour = _COLOURS[known.status]
+    return source.type, Text(known.status.value, style=colour), moment(known.next_check_at)[:_MINUTES]
+
+
+def _last_cells(known: Health | None) -> tuple[str, ...]:
+    """Return when the last check that went well was, for how long they have failed, and what they say."""
+    if known is None:
+        return NOTHING, NOTHING, NOTHING
+    failing = NOTHING if known.failing_for is None else length(known.failing_for)
+    return moment(known.last_success_at), failing, _words(known.message or NOTHING)
+
+
+def _told(known: Health | None) -> str | None:
+    """Return in words what went wrong with a source; None if it is well."""
+    if known is None or not (known.message or known.failing_for is not None):
+        return None
+    said = known.message or "its last check failed"
+    if known.failing_for is None:
+        return said
+    last = known.last_success_at
+    since = f"last success {moment(last)[:_MINUTES]}" if last else "and no success before"
+    return f"{said} (failing for {length(known.failing_for)}, {since})"
 
 
 def _pause(context: typer.Context, text: str, *, active: bool, embedded: bool) -> None:
@@ -295,7 +322,7 @@ def _value(source: Source) -> dict[str, Any]:
         "url": source.url,
         "authorityScore": source.authority_score,
         "active": source.is_active,
-        "checkFrequencyHours": source.check_frequency_hours,
+        "checkFrequencyHours": source.check_frequency_hours if source.type in READ else None,
         "metadata": dict(source.metadata),
     }
 

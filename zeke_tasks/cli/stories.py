@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
-from zeke_queue.cli.render import Column, console, print_json, print_table
+from zeke_queue.cli.render import NOTHING, Column, console, print_json, print_table
 from zeke_queue.errors import ZekeError
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import EmbeddedOption, on_database, progress_console, rows_to_look_at
@@ -57,33 +57,34 @@ def list_stories(
 
 
 def _print_list(found: Sequence[StoryView]) -> None:
-    from zeke_tasks.words import abbreviated, printable_words  # noqa: PLC0415 - see the package
+    """Print a list; in a pipe, where programs read it, one line a story."""
+    from zeke_tasks.words import Entry, abbreviated, listed, printable_words  # noqa: PLC0415 - see the package
 
-    columns = (
-        Column("id"),
-        Column("published"),
-        Column("chili"),
-        Column("title", least=20),
-        Column("in one line", least=0),
-        Column("source", least=0),
-    )
     short = abbreviated(seen.story.id for seen in found)
-    rows = [
+    told = [
         (
-            short[seen.story.id],
-            f"{seen.story.published_at:%Y-%m-%d}" if seen.story.published_at else "–",
-            _chili(seen),
+            (
+                short[seen.story.id],
+                f"{seen.story.published_at:%Y-%m-%d}" if seen.story.published_at else NOTHING,
+                _chili(seen),
+            ),
             printable_words(seen.story.title),
-            printable_words((seen.overlay and seen.overlay.brief_one_liner) or "–"),
-            printable_words(seen.source.name) if seen.source else "–",
+            printable_words((seen.overlay and seen.overlay.brief_one_liner) or NOTHING),
+            printable_words(seen.source.name) if seen.source else NOTHING,
         )
         for seen in found
     ]
-    print_table(columns, rows)
+    out = console()
+    if out.is_terminal:
+        entries = [Entry(cells, title, f"{line} ({source})") for cells, title, line, source in told]
+        listed(out, ("id", "published", "chili", "title, and in one line"), entries)
+        return
+    columns = [Column(name) for name in ("id", "published", "chili", "title", "in one line", "source")]
+    print_table(columns, [(*cells, *words) for cells, *words in told])
 
 
 def _chili(seen: StoryView) -> str:
-    return f"{seen.overlay.chili}/5" if seen.overlay and seen.overlay.chili is not None else "–"
+    return f"{seen.overlay.chili}/5" if seen.overlay and seen.overlay.chili is not None else NOTHING
 
 
 def story(context: typer.Context, story_id: IdArgument, *, embedded: EmbeddedOption = False) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from zeke_tasks.store.model import HealthStatus
+from zeke_tasks.store.model import HealthStatus, SourceType
 
 if TYPE_CHECKING:
     from tests.tasks.cli.conftest import Zeke
@@ -76,11 +77,44 @@ async def test_health_says_how_the_last_check_went(zeke: Zeke, on_postgres: Doma
         )
         await rows.record_failure(ill.id, next_check_in=60, message="the server \x1b[31manswered 500")
     shown = (await zeke.good("sources", "health")).splitlines()
-    assert [line.split()[1:3] for line in shown[1:]] == [["a", "ok"], ["b", "error"], ["c", "unchecked"]]
+    assert [line.split()[1:3] for line in shown[1:]] == [
+        ["rss", word] for word in ("ok", "error", "unchecked")
+    ]
     assert "the server [31manswered 500" in shown[2]
     known = {one["id"]: one["health"] for one in await zeke.json("sources", "health")}
     assert known[str(ill.id)]["status"] == "error"
     assert known[str(new.id)] is None
+
+
+async def test_on_a_narrow_terminal_what_matters_of_a_source_s_health_is_whole(
+    zeke: Zeke, on_postgres: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    name = "The workbench of those who build queues in tables, and of all the others"
+    url = f"https://a.example/{'feed/' * 30}"
+    source = await on_postgres.source(url, name=name)
+    said = f"{url}: the server answered 503 Service Unavailable, and said nothing of when to come back"
+    async with on_postgres.rows() as rows:
+        await rows.record_failure(source.id, next_check_in=60, message=said)
+    shown = await zeke.good("sources", "health")
+    for words in ("rss", "error", f"{on_postgres.clock.now() + timedelta(seconds=60):%Y-%m-%d %H:%M}"):
+        assert words in shown.splitlines()[1]
+    whole = "".join(shown.split())
+    for words in (name, said, "(failing for ", "and no success before"):
+        assert "".join(words.split()) in whole
+    assert max(map(len, shown.splitlines())) <= 80
+
+    shown = await zeke.good("sources", "list")
+    assert url in shown
+    assert "".join(name.split()) in "".join(shown.split())
+
+
+async def test_what_is_not_read_regularly_has_no_frequency(zeke: Zeke, on_postgres: Domain) -> None:
+    await on_postgres.source("https://a.example/page", type=SourceType.MANUAL, name="Uploads")
+    assert " h " not in await zeke.good("sources", "list")
+    (listed,) = await zeke.json("sources", "list")
+    assert listed["checkFrequencyHours"] is None
+    assert "unchecked" not in await zeke.good("sources", "health")
 
 
 async def test_ids_are_shown_as_long_as_it_takes_to_tell_them_apart(zeke: Zeke, on_postgres: Domain) -> None:

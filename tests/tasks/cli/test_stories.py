@@ -26,6 +26,21 @@ async def test_stories_are_listed_with_what_they_say(zeke: Zeke, on_postgres: Do
     assert listed["brief"]["oneLiner"]
 
 
+async def test_on_a_narrow_terminal_titles_and_briefs_are_whole(
+    zeke: Zeke, on_postgres: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    title = "Why a queue in a table of the database that a team runs already is enough for most of them"
+    await told(on_postgres, title)
+    (listed,) = await zeke.json("stories")
+    shown = await zeke.good("stories")
+    whole = " ".join(shown.split())
+    assert title in whole
+    assert listed["brief"]["oneLiner"] in whole
+    assert "A feed" in whole
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 async def test_without_stories_it_says_what_takes_some_in(zeke: Zeke) -> None:
     assert "zeke ingest URL" in await zeke.good("stories")
     assert await zeke.json("stories") == []
