@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 BATCH: Final = 25
 """Runs that a process makes before it reports."""
 
+MANY: Final = 10
+"""Runs a processor second from which on they are counted by the second, and below by what each takes."""
+
 EVERY: Final = 10.0
 """Seconds between lines of progress."""
 
@@ -62,7 +65,7 @@ class Campaign:
         runs = self.made
         each = ", ".join(f"{name} {number}" for name, number in sorted(self.runs.items()))
         by_scenario = f" ({each})" if each else ""
-        speed = f"{runs / self.cpu:.0f} runs a processor second, " if self.cpu else ""
+        speed = f"{self._speed()}, " if self.cpu and runs else ""
         end = "nothing broke" if self.found is None else "a property broke"
         if self.interrupted:
             end = f"interrupted; {end} so far"
@@ -71,6 +74,13 @@ class Campaign:
             f"{self.events} events in {self.virtual / 3600:.1f} virtual hours; {speed}{self.real:.1f} s; "
             f"{end}"
         )
+
+    def _speed(self) -> str:
+        """Say how fast runs were made, or how long each took where that says more."""
+        if self.made >= MANY * self.cpu:
+            return f"{self.made / self.cpu:.0f} runs a processor second"
+        each = self.cpu / self.made
+        return f"{each:.{1 if each >= 1 else 2}f} processor seconds a run"
 
 
 def search(

@@ -132,6 +132,20 @@ def test_a_campaign_deals_its_runs_out_to_all_scenarios_and_finds_nothing() -> N
     assert result.ledger.runs == 4 * len(names())
 
 
+@pytest.mark.parametrize(
+    ("runs", "cpu", "told"),
+    [
+        (300, 9.0, "; 33 runs a processor second, "),
+        (10, 1.0, "; 10 runs a processor second, "),
+        (9, 1.0, "; 0.11 processor seconds a run, "),
+        (3, 200.0, "; 66.7 processor seconds a run, "),
+        (0, 0.01, "virtual hours; 2.0 s; "),
+    ],
+)
+def test_a_campaign_says_how_fast_it_was_however_slow(runs: int, cpu: float, told: str) -> None:
+    assert told in campaign.Campaign(runs={NAME: runs}, cpu=cpu, real=2.0).summary()
+
+
 def test_a_campaign_in_processes_finds_what_one_process_finds() -> None:
     here, there = (campaign.search([NAME], seeds=60, jobs=jobs) for jobs in (1, 2))
     assert here.found is not None
