@@ -115,6 +115,17 @@ async def test_the_first_attempt_is_enough(zeke):
     assert job.attempt == 1, "it took more"
 
 
+@catalog.task("refuse", retry_limit=0)
+def refuse() -> None:
+    raise RuntimeError("the card is stolen")
+
+
+@zeke_sim.test(seeds=1, faults="none", **short)
+async def test_refused(zeke):
+    job = await zeke.wait(await zeke.trigger(refuse))
+    assert job.state == "completed"
+
+
 @zeke_sim.test(seeds=1, faults="none", **short)
 async def test_forgetful(zeke):
     zeke.send(charge, Order(number=1))
@@ -177,8 +188,9 @@ def test_worlds_in_which_everything_holds(pytester: pytest.Pytester) -> None:
 def test_worlds_in_which_something_breaks(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
     result = run(pytester)
-    result.assert_outcomes(failed=10)
+    result.assert_outcomes(failed=11)
     said = result.stdout.str()
+    assert re.search(r"  errors  refuse \w{6}, attempt 1: RuntimeError: the card is stolen\n", said)
     for expected in (
         "✗ no order is charged twice",
         "replayed 3 times",

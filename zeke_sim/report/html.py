@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_sim.faults import KINDS
 from zeke_sim.report import as_json
 from zeke_sim.report import story as stories
+from zeke_sim.report.errors import errors
 from zeke_sim.report.text import decided
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from zeke_sim.report.story import Story
 
 SCRIPTS: Final = ("scale.js", "timeline.js", "inspector.js")
+
+ERRORS: Final = 20
+"""Jobs of which the head of the page tells what they failed of."""
 
 DIGITS: Final = 9
 """Decimals of a second in the drawing; the events keep theirs."""
@@ -48,6 +52,7 @@ def page(failure: Shown) -> str:
         "rule": escape(broken.rule),
         "sentence": escape(" ".join(failure.sentence.split())),
         "broken": escape(broken.text),
+        "errors": _errors(failure),
         "scenario": escape(failure.scenario),
         "seed": str(failure.seed),
         "strategy": escape(failure.strategy),
@@ -60,6 +65,16 @@ def page(failure: Shown) -> str:
     whole = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _part("timeline.html"))
     # Half of a surrogate pair is no text, and could not be written to a file.
     return whole.encode("utf-8", "backslashreplace").decode()
+
+
+def _errors(failure: Shown) -> str:
+    """List what jobs failed of, where no single one is what broke."""
+    found = errors(failure)
+    told = [str(error) for error in found[:ERRORS]]
+    if len(found) > len(told):
+        told.append(f"and {len(found) - len(told)} more jobs")
+    items = "".join(f"<li>{escape(line)}</li>" for line in told)
+    return f'<ul class="errors" aria-label="What jobs failed of">{items}</ul>' if items else ""
 
 
 def _part(name: str) -> str:

@@ -21,6 +21,7 @@ from rich.text import Text
 
 from zeke_sim.report import story as stories
 from zeke_sim.report.as_json import short, value
+from zeke_sim.report.errors import errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -34,6 +35,8 @@ NAME: Final = 12
 """Columns for the names of lanes."""
 WIDTH: Final = COLUMNS - NAME - 2
 FAULTS: Final = 4
+ERRORS: Final = 3
+"""Lines for what jobs failed of."""
 MOMENTS: Final = 30
 """Times that the time line gives a place of their own."""
 LETTERS: Final = "abcd"
@@ -96,8 +99,18 @@ def _head(failure: Shown, story: Story) -> list[Text]:
         lines.append(_labelled("run", run))
     parts = _wrapped(broken.text, COLUMNS - 10, 3)
     lines += [_labelled("broken" if n == 0 else "", part, "bad") for n, part in enumerate(parts)]
+    lines += _errors(failure)
     lines.append(_labelled("shrunk", failure.shrinking()))
     return lines
+
+
+def _errors(failure: Shown) -> list[Text]:
+    """List what jobs failed of, where no single one is what broke."""
+    found = errors(failure)
+    told = [str(error) for error in (found if len(found) <= ERRORS else found[: ERRORS - 1])]
+    if len(found) > len(told):
+        told.append(f"and {len(found) - len(told)} more jobs, on the page")
+    return [_labelled("errors" if n == 0 else "", line) for n, line in enumerate(told)]
 
 
 def _files(failure: Shown) -> list[Text]:

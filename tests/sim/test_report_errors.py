@@ -1,0 +1,95 @@
+"""What jobs failed of, where a program finds something amiss: on the screen and on the page."""
+
+from __future__ import annotations
+
+import json
+from uuid import UUID
+
+from tests.sim.report_samples import JOB, Script, claim, failure
+from zeke_queue.model import JobState
+from zeke_sim.history import Event, Violation
+from zeke_sim.report import html, text
+from zeke_sim.report.errors import errors
+
+ASSERTED = Violation("what the test asserts", "it is FAILED", at=9.0)
+
+
+def failed(job: UUID, script: Script, state: JobState = JobState.FAILED, **error: object) -> None:
+    """Let a job that is sent, or waits to be retried, fail."""
+    if job not in script.rows:
+        script.insert(job, "mail.send")
+    claim(script, "w1", job)
+    script.at += 1.0
+    script.change(job, state, output=json.dumps({"type": "OSError", "message": "no route", **error}))
+
+
+def ids(number: int) -> list[UUID]:
+    return [UUID(int=0x1000 + n) for n in range(number)]
+
+
+def told(history: list[Event], violation: Violation = ASSERTED) -> list[str]:
+    shown = failure(history=history, violation=violation)
+    return [line for line in text.screen(shown).split("\n") if "attempt" in line and ":" in line]
+
+
+def test_a_failed_assertion_says_what_the_job_failed_of() -> None:
+    script = Script()
+    failed(JOB, script, JobState.RETRY, message="not yet")
+    failed(JOB, script, message="the disk is full\nand nobody cares", type="shop.Full")
+    (line,) = told(script.history())
+    assert line == "  errors  mail.send 91c2e4, attempt 2: shop.Full: the disk is full"
+    page = html.page(failure(history=script.history(), violation=ASSERTED))
+    assert "<li>mail.send 91c2e4, attempt 2: shop.Full: the disk is full</li>" in page
+
+
+def test_jobs_that_were_given_up_come_first_and_then_the_latest() -> None:
+    script = Script()
+    jobs = ids(4)
+    states = (JobState.RETRY, JobState.FAILED, JobState.RETRY, JobState.EXPIRED)
+    for job, state in zip(jobs, states, strict=True):
+        failed(job, script, state)
+    found = errors(failure(history=script.history(), violation=ASSERTED))
+    assert [error.job for error in found] == [jobs[3], jobs[1], jobs[2], jobs[0]]
+
+
+def test_of_many_the_screen_shows_a_few_and_the_page_more() -> None:
+    script = Script()
+    for job in ids(30):
+        failed(job, script)
+    shown = failure(history=script.history(), violation=ASSERTED)
+    screen = text.screen(shown)
+    assert screen.count("OSError: no route") == 2
+    assert "\n          and 28 more jobs, on the page\n" in screen
+    assert len(screen.split("\n")) <= text.LINES
+    assert html.page(shown).count("OSError: no route</li>") == 20
+    assert "<li>and 10 more jobs</li>" in html.page(shown)
+
+
+def test_what_is_about_one_job_tells_nothing_of_others() -> None:
+    script = Script()
+    failed(JOB, script)
+    assert told(script.history(), Violation("rule", "text", job=JOB, at=9.0)) == []
+
+
+def test_nothing_is_told_where_nothing_failed() -> None:
+    script = Script()
+    script.insert(JOB, "mail.send")
+    claim(script, "w1", JOB)
+    script.change(JOB, JobState.COMPLETED, output='{"type": "letter", "message": "hello"}')
+    shown = failure(history=script.history(), violation=ASSERTED)
+    assert "errors" not in text.screen(shown)
+    assert '<ul class="errors"' not in html.page(shown)
+
+
+def test_an_error_that_is_odd_is_told_as_it_is_and_never_as_markup() -> None:
+    script = Script()
+    for job, output in zip(ids(3), ('"<b>only text</b>"', '{"message": ""}', '{"code": 7}'), strict=True):
+        failed(job, script)
+        script.rows[job] = script.rows[job]._replace(state=JobState.ACTIVE)
+        script.change(job, JobState.FAILED, output=output)
+    found = errors(failure(history=script.history(), violation=ASSERTED))
+    assert [error.said for error in found] == ['{"code": 7}', "", '"<b>only text</b>"']
+    page = html.page(failure(history=script.history(), violation=ASSERTED))
+    assert "&lt;b&gt;only text" in page
+    assert "<li>" in page
+    assert "<b>only text" not in page.partition('<script type="application/json"')[0]

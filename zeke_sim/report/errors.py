@@ -1,0 +1,63 @@
+"""What the jobs of a run failed of: what a program that finds something amiss does not tell by itself."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+from zeke_queue.model import JobState
+from zeke_sim import history
+from zeke_sim.report.as_json import short
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zeke_sim.report.shown import Shown
+
+_RETRY, _BAD_ENDS = JobState.RETRY, frozenset({JobState.FAILED, JobState.EXPIRED})
+_FAILING: Final = _BAD_ENDS | {_RETRY}
+
+
+class Error(NamedTuple):
+    """What a job failed of, last.
+
+    Attributes:
+        said: the error's type, and the first line of its message.
+    """
+
+    job: UUID
+    task: str
+    attempt: int
+    said: str
+    at: float
+    for_good: bool
+
+    def __str__(self) -> str:
+        return f"{self.task} {short(self.job)}, attempt {self.attempt}: {self.said}"
+
+
+def errors(failure: Shown) -> list[Error]:
+    """List the jobs that failed before something broke, those that were given up first, then the latest.
+
+    Only of what is about no single job, as a workload's assertion: of one, its lane shows what it did.
+    """
+    if failure.violation.job is not None:
+        return []
+    found: dict[UUID, Error] = {}
+    for event in failure.history:
+        if not isinstance(event, history.Change) or (row := event.after) is None or event.before is None:
+            continue
+        if event.before.state is not row.state and row.state in _FAILING and row.output is not None:
+            for_good = row.state in _BAD_ENDS
+            found[row.id] = Error(row.id, row.name, row.attempt, _said(row.output), event.at, for_good)
+    return sorted(found.values(), key=lambda error: (not error.for_good, -error.at))
+
+
+def _said(output: str) -> str:
+    """Say an error in a line, as far as it is one of those that are kept as JSON."""
+    kept: object = json.loads(output)
+    error = cast("dict[str, object]", kept) if isinstance(kept, dict) else {}
+    if "message" not in error:
+        return output
+    lines = str(error["message"]).strip().splitlines()
+    return ": ".join(part for part in (str(error.get("type", "")), lines[0] if lines else "") if part)
