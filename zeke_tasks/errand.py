@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
-from zeke_queue.errors import Refused, ZekeError
+from zeke_queue.errors import Refused, ResultTimeout, ZekeError
 from zeke_queue.model import FINAL, JobState
 from zeke_queue.queue import Queue
 from zeke_queue.rng import Ids, SystemEntropy
@@ -23,6 +23,7 @@ from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import open_context
 from zeke_tasks.following import Family, counts_of, follow
+from zeke_tasks.hints import see_job, worker_goes_on
 from zeke_tasks.ingest.named import reach_named
 from zeke_tasks.ingest.recognise import Foretold
 from zeke_tasks.payloads import AnalyzeStory, GenerateBrief
@@ -195,24 +196,26 @@ async def open_errand(settings: Settings, *, reach: Collection[str] = ()) -> Asy
             yield Errand(queue, context, web)
 
 
-def require_done(jobs: Sequence[Job], timeout: float) -> None:
+def require_done(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None:
     """See that jobs that were waited for have done what they were to do.
 
     Args:
         jobs: as ``Errand.run`` returned them.
         timeout: how long they were waited for.
+        embedded: whether the database is the user's private one, for the time of the command.
 
     Raises:
-        ZekeError: one failed or was cancelled, or has not ended; the message says why, and how to go on.
+        ZekeError: one failed or was cancelled; the message says why.
+        ResultTimeout: one has not ended; the message says how to go on.
     """
     for job in jobs:
         if job.state in FINAL and job.state is not JobState.COMPLETED:
-            raise ZekeError(f"{job.name} failed: {why_it_failed(job)} (zeke job show {job.id})")
+            raise ZekeError(f"{job.name} failed: {why_it_failed(job)} ({see_job(job.id, embedded=embedded)})")
     for job in jobs:
         if job.state not in FINAL:
             last = job.history[-1].error.get("message") if job.history else None
             told = f"; its last attempt failed: {last}" if last else ""
-            raise ZekeError(
-                f"{job.name} did not end within {timeout:g} s{told}. A worker goes on with it"
-                f" (zeke job show {job.id}); or give it longer by --timeout."
+            raise ResultTimeout(
+                f"{job.name} ({see_job(job.id, embedded=embedded)}) did not end within {timeout:g} s{told}."
+                f" {worker_goes_on(embedded=embedded)}; or give it longer by --timeout."
             )

@@ -122,13 +122,18 @@ def urls_table(outcomes: Iterable[Outcome]) -> Table:
     return table
 
 
-def failed_jobs_table(jobs: Iterable[Job]) -> Table | None:
-    """Return a table of why jobs failed for good, each reason once, with a job; None if none failed."""
+def failed_jobs_table(jobs: Iterable[Job], *, embedded: bool = False) -> Table | None:
+    """Return a table of why jobs failed for good, each reason once, with a job; None if none failed.
+
+    Args:
+        jobs: of which those are taken that failed.
+        embedded: whether their database is only up as long as the command, so that nothing shows them then.
+    """
     reasons: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
         if job.state in _LOST:
             reasons.setdefault((job.name, why_it_failed(job)), []).append(job)
-    table = _table("Failed jobs", "Queue", "Jobs", "Reason", "See zeke job show")
+    table = _table("Failed jobs", "Queue", "Jobs", "Reason", "Job" if embedded else "See zeke job show")
     for (name, reason), failed in reasons.items():
         table.add_row(_cell(name), str(len(failed)), _cell(reason), str(failed[0].id))
     return table if table.row_count else None

@@ -411,7 +411,7 @@ def test_a_library_that_is_not_installed_whole_is_said_before_anything_is_fetche
     code, _, error = _zeke(settings.require_database(), "https://a.example/feed")
     assert code == 1
     assert "no lxml_html_clean" in str(error)
-    assert "zeke-queue[tasks" in str(error)
+    assert '".[tasks,embedded]" in a clone' in str(error)
 
 
 def test_a_url_is_needed() -> None:

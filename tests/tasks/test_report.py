@@ -90,3 +90,11 @@ async def test_jobs_that_failed_alike_are_one_line_with_their_number() -> None:
     assert any("no network" in line and " 2 " in line for line in lines)
     assert any("[red]no[/red] key [2J" in line and " 1 " in line for line in lines)
     assert failed_jobs_table([]) is None
+
+
+async def test_where_no_command_shows_a_job_none_is_named() -> None:
+    jobs = await _failed("no network")
+    assert "zeke job show" in drawn(failed_jobs_table(jobs))
+    shown = drawn(failed_jobs_table(jobs, embedded=True))
+    assert str(jobs[0].id) in shown
+    assert "zeke job show" not in shown

@@ -22,16 +22,17 @@ class Abbreviation:
         text: as it was given.
         what: of what it is, as ``story``.
         plural: of several of these.
-        listing: the command that lists them.
+        listing: the command that lists them; None if there is none for the database that is used.
 
     Raises:
         BadOption: it is neither.
     """
 
-    def __init__(self, text: str, what: str, plural: str, listing: str) -> None:
+    def __init__(self, text: str, what: str, plural: str, listing: str | None) -> None:
         self._what = what
         self._plural = plural
-        self._listing = listing
+        self._lists_them = f" (`{listing}` lists them)" if listing else ""
+        self._lists_those = f"; `{listing}` lists those that there are" if listing else ""
         self._text = text.strip()
         self._digits = self._text.replace("-", "").lower()
         self.whole: UUID | None = None
@@ -41,7 +42,7 @@ class Abbreviation:
             if not _DIGITS.fullmatch(self._digits):
                 raise BadOption(
                     f"ID: {text!r} is no id of a {what}: give a UUID, or the beginning of one, such as"
-                    f" 3f2a9c1b (`{listing}` lists them)."
+                    f" 3f2a9c1b{self._lists_them}."
                 ) from None
 
     def among(self, known: Iterable[tuple[UUID, str]], where: str = "") -> UUID:
@@ -61,8 +62,8 @@ class Abbreviation:
             return found[0][0]
         if not found:
             raise ZekeError(
-                f"No {self._what}{f' {where}' if where else ''} has an id that begins with {self._text!r};"
-                f" `{self._listing}` lists those that there are."
+                f"No {self._what}{f' {where}' if where else ''} has an id that begins with {self._text!r}"
+                f"{self._lists_those}."
             )
         named = "; ".join(f"{each} ({name[:60]})" for each, name in found[:_SHOWN])
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
@@ -73,7 +74,4 @@ class Abbreviation:
 
     def missing(self) -> ZekeError:
         """Return what to raise if there is none of this id."""
-        return ZekeError(
-            f"No {self._what} has the id {self.whole or self._text};"
-            f" `{self._listing}` lists those that there are."
-        )
+        return ZekeError(f"No {self._what} has the id {self.whole or self._text}{self._lists_those}.")

@@ -60,7 +60,7 @@ def ingest(
             # What became of an article stands with its URL.
             from_feeds = [finding for finding in came.found if finding.source.type == "rss"]
             told = [job for job in came.jobs if job.name not in ("ingest-source", "fetch-content")]
-            _show_tables(from_feeds, told, came.outcomes)
+            _show_tables(from_feeds, told, came.outcomes, embedded=embedded)
         return 1 if any(outcome.error for outcome in came.outcomes) else 0
 
     on_database(context, command, embedded=embedded)
@@ -105,7 +105,7 @@ def upload(
             print_json({"source": about, "items": _items_value(came.found, came.stories)})
         else:
             _show(came.found, came.stories, came.spent)
-            _show_tables(came.found, lost)
+            _show_tables(came.found, lost, embedded=embedded)
         return 1 if untold or lost else 0
 
     on_database(context, command, embedded=embedded)
@@ -124,7 +124,9 @@ def _show(found: Sequence[Finding], stories: Sequence[StoryView], spent: Sequenc
         out.print()
 
 
-def _show_tables(found: Sequence[Finding], lost: Sequence[Job], outcomes: Sequence[Outcome] = ()) -> None:
+def _show_tables(
+    found: Sequence[Finding], lost: Sequence[Job], outcomes: Sequence[Outcome] = (), *, embedded: bool
+) -> None:
     """Print what was not read, which jobs failed, and what became of URLs."""
     from zeke_tasks.report import (  # noqa: PLC0415 - see the package
         failed_jobs_table,
@@ -133,8 +135,8 @@ def _show_tables(found: Sequence[Finding], lost: Sequence[Job], outcomes: Sequen
         wide_console,
     )
 
-    tables = [failures_table(found), failed_jobs_table(lost), urls_table(outcomes) if outcomes else None]
-    for table in tables:
+    failed = failed_jobs_table(lost, embedded=embedded)
+    for table in (failures_table(found), failed, urls_table(outcomes) if outcomes else None):
         if table is not None:
             wide_console().print(table)
 

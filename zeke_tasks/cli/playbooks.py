@@ -16,11 +16,11 @@ from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import (
     EmbeddedOption,
     on_database,
-    on_same,
     progress_console,
     rows_to_change,
     rows_to_look_at,
 )
+from zeke_tasks.hints import WORKER, on_same
 
 if TYPE_CHECKING:
     from zeke_queue.cli.session import Options
@@ -132,7 +132,8 @@ def list_playbooks(context: typer.Context, *, embedded: EmbeddedOption = False) 
         if options.json:
             print_json([_value(playbook) for playbook in found])
         elif not found:
-            typer.echo("No playbooks yet: `zeke playbook add FILE` keeps one.")
+            keep = on_same("zeke playbook add FILE", embedded=embedded)
+            typer.echo(f"No playbooks yet: `{keep}` keeps one.")
         else:
             short = abbreviated(playbook.id for playbook in found)
             columns = (Column("id"), Column("status"), Column("name", least=12), Column("steps", least=0))
@@ -170,7 +171,8 @@ def run(
     """Run a playbook, wait for it, and show what became of each step."""
     from zeke_queue.cli.session import parse_json  # noqa: PLC0415 - see the package
 
-    wanted = Abbreviation(playbook_id, "playbook", "playbooks", "zeke playbook list")
+    listing = on_same("zeke playbook list", embedded=embedded)
+    wanted = Abbreviation(playbook_id, "playbook", "playbooks", listing)
     about: Any = parse_json(metadata, "--metadata")
     if not isinstance(about, dict | None):
         raise BadOption('--metadata: it is no object; give one, as {"storyId": "…"}.')
@@ -207,7 +209,7 @@ def run(
 
 def _goes_on(run_id: UUID, timeout: float, *, begun: bool, embedded: bool) -> ResultTimeout:
     """Return what to raise if a run has not ended when the time is up."""
-    worker = on_same("zeke worker --app zeke_tasks.catalog:catalog", embedded=embedded)
+    worker = on_same(WORKER, embedded=embedded)
     follow = on_same(f"zeke playbook show {run_id}", embedded=embedded)
     return ResultTimeout(
         f"Run {run_id} has not {'ended' if begun else 'begun'} after {timeout:g} s; it goes on where a worker"
@@ -229,20 +231,21 @@ def show(context: typer.Context, run_id: RunArgument, *, embedded: EmbeddedOptio
 
     async def command(options: Options, settings: Settings) -> int:
         async with rows_to_look_at(settings) as rows:
-            found = await _run(rows, run_id)
+            found = await _run(rows, run_id, embedded=embedded)
             _show(found, await rows.run_events(found.id), options)
         return 0
 
     on_database(context, command, embedded=embedded)
 
 
-async def _run(rows: Rows, text: str) -> PlaybookRun:
+async def _run(rows: Rows, text: str, *, embedded: bool) -> PlaybookRun:
     """Return a run.
 
     Raises:
         ZekeError: there is none of this id.
     """
-    wanted = Abbreviation(text, "run", "runs", "zeke jobs --queue playbook-run")
+    # No command that lists jobs takes --embedded.
+    wanted = Abbreviation(text, "run", "runs", None if embedded else "zeke jobs --queue playbook-run")
     known: list[tuple[UUID, str]] = []
     if wanted.whole is None:
         for playbook in await rows.every_playbook():
@@ -291,7 +294,7 @@ def cancel(context: typer.Context, run_id: RunArgument, *, embedded: EmbeddedOpt
         from zeke_tasks.store.postgres import PostgresRepository  # noqa: PLC0415
 
         async with rows_to_look_at(settings) as rows:
-            found = await _run(rows, run_id)
+            found = await _run(rows, run_id, embedded=embedded)
         async with Queue.connect(catalog, settings=settings) as queue:
             cancelled = await cancel_run(queue, PostgresRepository(), found.id)
         if options.json:

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from zeke_queue.cli.session import Options, open_queue, open_to_look, options_of
 from zeke_queue.errors import UsageError
+from zeke_tasks.hints import install
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -37,13 +38,13 @@ def extras() -> Generator[None]:
         yield
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"{error.name!r} is missing: install the extras, as in pip install 'zeke-queue[tasks,embedded]'."
+            f"{error.name!r} is missing: install the extras, by {install('tasks', 'embedded')}."
         ) from error
     except ImportError as error:
         # The library is there, and something that it needs is not.
         raise UsageError(
             f"A library can't be imported: {' '.join(str(error).split())}."
-            " Install the extras again, as in pip install --upgrade 'zeke-queue[tasks,embedded]'."
+            f" Install the extras again, by {install('tasks', 'embedded')}."
         ) from error
 
 
@@ -74,16 +75,6 @@ def on_database(context: typer.Context, command: Command, *, embedded: bool) -> 
         code = asyncio.run(command(options, settings))
     if code:
         raise typer.Exit(code)
-
-
-def on_same(command: str, *, embedded: bool) -> str:
-    """Return a command as it is typed for the database on which this one works.
-
-    Args:
-        command: one that takes ``--embedded``.
-        embedded: whether this one was given that.
-    """
-    return f"{command} --embedded" if embedded else command
 
 
 def _on_embedded(settings: Settings, stack: ExitStack) -> Settings:

@@ -13,6 +13,7 @@ from zeke_queue.cli.render import NOTHING, Column, console, length, moment, prin
 from zeke_queue.errors import BadOption
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import EmbeddedOption, on_database, rows_to_change, rows_to_look_at
+from zeke_tasks.hints import WORKER, on_same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -81,8 +82,10 @@ def add(
             print_json({**_value(source), "added": added})
         elif added:
             typer.echo(f"{source.id}")
+            started = f" (`{on_same(WORKER, embedded=True)}` starts one)" if embedded else ""
+            health_of = on_same("zeke sources health", embedded=embedded)
             typer.echo(
-                "Workers check it within five minutes; `zeke sources health` says how it went.", err=True
+                f"Workers check it within five minutes{started}; `{health_of}` says how it went.", err=True
             )
         else:
             typer.echo(f"{source.id}")
@@ -162,7 +165,7 @@ def list_sources(context: typer.Context, *, embedded: EmbeddedOption = False) ->
         if options.json:
             print_json([_value(source) for source in found])
         elif not found:
-            typer.echo("No sources yet: `zeke sources add URL` adds one.")
+            typer.echo(f"No sources yet: `{on_same('zeke sources add URL', embedded=embedded)}` adds one.")
         else:
             _print_sources(found)
         return 0
@@ -205,7 +208,7 @@ def health(context: typer.Context, *, embedded: EmbeddedOption = False) -> None:
         if options.json:
             print_json([{**_value(source), "health": _health_value(known)} for source, known in found])
         elif not found:
-            typer.echo("No sources yet: `zeke sources add URL` adds one.")
+            typer.echo(f"No sources yet: `{on_same('zeke sources add URL', embedded=embedded)}` adds one.")
         else:
             _print_health(found)
         return 0
@@ -268,7 +271,7 @@ def _told(known: Health | None) -> str | None:
 
 
 def _pause(context: typer.Context, text: str, *, active: bool, embedded: bool) -> None:
-    wanted = Abbreviation(text, "source", "sources", "zeke sources list")
+    wanted = Abbreviation(text, "source", "sources", on_same("zeke sources list", embedded=embedded))
 
     async def command(options: Options, settings: Settings) -> int:
         async with rows_to_change(settings) as rows:
@@ -282,7 +285,8 @@ def _pause(context: typer.Context, text: str, *, active: bool, embedded: bool) -
             return 0
         already = "" if changed else " already"
         after = "is checked again" if active else "is paused"
-        how = "" if active else f"; `zeke sources resume {source.id}` lets it be checked again"
+        resume = on_same(f"zeke sources resume {source.id}", embedded=embedded)
+        how = "" if active else f"; `{resume}` lets it be checked again"
         typer.echo(f"{_words(source.name)} {after}{already}{how}.")
         return 0
 

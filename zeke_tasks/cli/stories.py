@@ -10,6 +10,7 @@ from zeke_queue.cli.render import NOTHING, Column, console, print_json, print_ta
 from zeke_queue.errors import ZekeError
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import EmbeddedOption, on_database, progress_console, rows_to_look_at
+from zeke_tasks.hints import on_same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +49,10 @@ def list_stories(
         if options.json:
             print_json([story_value(seen) for seen in found])
         elif not found:
-            typer.echo("No stories yet: `zeke ingest URL` or `zeke upload FILE` takes some in.")
+            page, file = (
+                on_same(each, embedded=embedded) for each in ("zeke ingest URL", "zeke upload FILE")
+            )
+            typer.echo(f"No stories yet: `{page}` or `{file}` takes some in.")
         else:
             _print_list(found)
         return 0
@@ -89,7 +93,7 @@ def _chili(seen: StoryView) -> str:
 
 def story(context: typer.Context, story_id: IdArgument, *, embedded: EmbeddedOption = False) -> None:
     """Show a story: why it matters, its briefs, its highlights, and the stories nearest to it."""
-    wanted = _story(story_id)
+    wanted = _story(story_id, embedded=embedded)
 
     async def command(options: Options, settings: Settings) -> int:
         from zeke_tasks.stories.view import neighbours, story_value  # noqa: PLC0415 - see the package
@@ -118,7 +122,7 @@ def brief(
     embedded: EmbeddedOption = False,
 ) -> None:
     """Show a story's brief: in one line, in two sentences, in a short paragraph, and the time it saves."""
-    wanted = _story(story_id)
+    wanted = _story(story_id, embedded=embedded)
 
     async def command(options: Options, settings: Settings) -> int:
         from zeke_tasks.stories.view import brief_value  # noqa: PLC0415 - see the package
@@ -127,12 +131,13 @@ def brief(
         async with rows_to_look_at(settings) as rows:
             seen = await _find(rows, wanted)
         if regenerate:
-            seen = await _regenerated(settings, seen, timeout)
+            seen = await _regenerated(settings, seen, timeout, embedded=embedded)
         value = brief_value(seen)
         if value is None:
+            anew = on_same(f"zeke brief {seen.story.id} --regenerate", embedded=embedded)
             raise ZekeError(
                 f"Story {seen.story.id} has no brief yet: a worker writes it once the story was analysed, or"
-                f" have it written now by `zeke brief {seen.story.id} --regenerate`."
+                f" have it written now by `{anew}`."
             )
         if options.json:
             state = seen.overlay and seen.overlay.analysis_state
@@ -150,8 +155,8 @@ def brief(
     on_database(context, command, embedded=embedded)
 
 
-def _story(text: str) -> Abbreviation:
-    return Abbreviation(text, "story", "stories", "zeke stories")
+def _story(text: str, *, embedded: bool) -> Abbreviation:
+    return Abbreviation(text, "story", "stories", on_same("zeke stories", embedded=embedded))
 
 
 async def _find(rows: Rows, wanted: Abbreviation) -> StoryView:
@@ -171,7 +176,7 @@ async def _find(rows: Rows, wanted: Abbreviation) -> StoryView:
     return await view(rows, found)
 
 
-async def _regenerated(settings: Settings, seen: StoryView, timeout: float) -> StoryView:
+async def _regenerated(settings: Settings, seen: StoryView, timeout: float, *, embedded: bool) -> StoryView:
     """Have a story's brief written anew, or the story analysed if it was not; return what is known then.
 
     Raises:
@@ -185,6 +190,6 @@ async def _regenerated(settings: Settings, seen: StoryView, timeout: float) -> S
         jobs = await errand.run(
             [job_id] if job_id else [], tasks=TELLING, timeout=timeout, console=progress_console()
         )
-        require_done(jobs, timeout)
+        require_done(jobs, timeout, embedded=embedded)
         async with errand.rows() as rows:
             return await view(rows, seen.story)

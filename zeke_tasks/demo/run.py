@@ -138,7 +138,11 @@ class Demo:
         self._console.print()
         tell_who_said_it(self._console, seen, spent)
         self._console.print()
-        for table in (failures_table(found), failed_jobs_table(lost), jobs_table(await queue.count())):
+        for table in (
+            failures_table(found),
+            failed_jobs_table(lost, embedded=True),
+            jobs_table(await queue.count()),
+        ):
             if table is not None:
                 self._console.print(table)
         return seen

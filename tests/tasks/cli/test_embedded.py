@@ -1,0 +1,96 @@
+"""With ``--embedded``, the commands that people are told to type have it too."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
+
+import pytest
+
+from tests.tasks.cli.test_playbooks import STEPS, TEAM
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.tasks.cli.conftest import Zeke
+    from tests.tasks.domain import Domain
+
+NOBODY = "00000000-0000-4000-8000-000000000000"
+
+
+@pytest.fixture
+def embedded(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> Zeke:
+    """The command line, whose embedded server is the database of the test."""
+    monkeypatch.setattr("zeke_tasks.cli.session._on_embedded", Mock(side_effect=lambda settings, _: settings))
+    return zeke
+
+
+def _told(result: Any) -> list[str]:
+    """Return the commands that people were told to type."""
+    return re.findall(r"`(zeke [^`]*)`", " ".join(result.output.split()))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("sources", "list"),
+        ("sources", "health"),
+        ("sources", "add", "https://a.example/feed"),
+        ("sources", "pause", NOBODY),
+        ("sources", "pause", "ff"),
+        ("sources", "pause", "blog"),
+        ("stories",),
+        ("story", NOBODY),
+        ("story", "ff"),
+        ("brief", "blog"),
+        ("playbook", "list"),
+        ("playbook", "run", NOBODY),
+        ("playbook", "run", "ff"),
+    ],
+)
+async def test_what_people_are_told_to_type_works_on_the_same_database(
+    embedded: Zeke, call: tuple[str, ...]
+) -> None:
+    commands = _told(await embedded(*call, "--embedded"))
+    assert commands
+    assert all(command.endswith(" --embedded") for command in commands), commands
+    assert not any("--embedded" in command for command in _told(await embedded(*call)))
+
+
+async def test_a_source_that_is_paused_and_a_story_without_a_brief(
+    embedded: Zeke, on_postgres: Domain
+) -> None:
+    source = await on_postgres.source()
+    (resume,) = _told(await embedded("sources", "pause", str(source.id), "--embedded"))
+    assert resume == f"zeke sources resume {source.id} --embedded"
+    await embedded.good(*resume.split()[1:])
+    story = await on_postgres.told_story("A queue in a table is enough for most teams.")
+    (anew,) = _told(await embedded("brief", str(story.id), "--embedded"))
+    assert anew == f"zeke brief {story.id} --regenerate --embedded"
+    await embedded.good(*anew.split()[1:])
+
+
+async def test_what_goes_on_when_the_time_is_up(embedded: Zeke, on_postgres: Domain, tmp_path: Path) -> None:
+    story = await on_postgres.told_story("A queue in a table is enough for most teams.")
+    await on_postgres.storage.pause_queue("analyze-story", paused=True)
+    worker = "zeke worker --app zeke_tasks.catalog:catalog --embedded"
+    brief = await embedded("brief", str(story.id), "--regenerate", "--timeout", "1", "--embedded")
+    assert (brief.exit_code, _told(brief)) == (1, [worker])
+
+    file = tmp_path / "playbook.json"
+    file.write_text(json.dumps({"teamId": TEAM, "name": "Digest", "steps": STEPS}), encoding="utf-8")
+    added = await embedded.json("playbook", "add", str(file))
+    about = json.dumps({"storyId": str(story.id)})
+    run = await embedded("playbook", "run", added["id"], "--metadata", about, "--timeout", "1", "--embedded")
+    assert run.exit_code == 1
+    started, follow = _told(run)
+    assert started == worker
+    assert "running" in await embedded.good(*follow.split()[1:])
+
+
+async def test_no_run_is_looked_up_by_a_command_that_takes_no_embedded_server(embedded: Zeke) -> None:
+    said = await embedded.fails("playbook", "show", "ff", "--embedded", code=1)
+    assert "zeke jobs" not in said
+    assert "zeke jobs" in await embedded.fails("playbook", "show", "ff", code=1)
