@@ -6,9 +6,11 @@ import os
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.conformance.planting import EMPTY
 from tests.database import CONTAINER, EITHER, Databases, choose, server
 
 if TYPE_CHECKING:
@@ -72,6 +74,24 @@ def dsn(databases: Databases) -> Iterator[str]:
     """The DSN of a migrated database that this test has for itself."""
     with databases.database() as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def shared_dsn(databases: Databases) -> Iterator[str]:
+    """The DSN of a migrated database that tests use one after the other."""
+    with databases.database() as made:
+        yield made
+
+
+@pytest.fixture
+def emptied_dsn(shared_dsn: str) -> str:
+    """The DSN of a migrated database with nothing in it, for tests that leave its tables as they are.
+
+    Emptying one takes a tenth of the time that a new one does.
+    """
+    with psycopg.connect(shared_dsn, autocommit=True) as connection:
+        connection.execute(EMPTY)
+    return shared_dsn
 
 
 @pytest.fixture

@@ -93,8 +93,14 @@ def _same_logging_afterwards() -> Iterator[None]:
 
 
 @pytest.fixture
-def zeke(dsn: str) -> Zeke:
-    """The command line on a migrated database."""
+def zeke(emptied_dsn: str) -> Zeke:
+    """The command line on a database whose tables the test leaves as they are."""
+    return Zeke(emptied_dsn)
+
+
+@pytest.fixture
+def zeke_alone(dsn: str) -> Zeke:
+    """The command line on a database with which the test may do what it likes."""
     return Zeke(dsn)
 
 

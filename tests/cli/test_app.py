@@ -35,6 +35,11 @@ COMMANDS = ["doctor", "job", "jobs", "migrate", "queue", "queues", "schedule", "
 # Calls that do no work
 
 
+@pytest.fixture
+def zeke(zeke_alone: Zeke) -> Zeke:
+    return zeke_alone
+
+
 def test_help_lists_every_command(nowhere: Zeke) -> None:
     words = nowhere.good("--help").split()
     assert [name for name in COMMANDS if name not in words] == []

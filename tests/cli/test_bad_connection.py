@@ -12,6 +12,11 @@ from tests.cli.conftest import Zeke
 from tests.cli.test_bad_input import REFUSED, every_command, stranger
 
 
+@pytest.fixture
+def zeke(zeke_alone: Zeke) -> Zeke:
+    return zeke_alone
+
+
 @pytest.mark.parametrize(
     ("option", "told"),
     [

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+@pytest.fixture
+def zeke(zeke_alone: Zeke) -> Zeke:
+    return zeke_alone
+
+
 def problems(zeke: Zeke, *arguments: str, code: int = 1, **env: str) -> list[dict[str, str]]:
     """Run doctor, and return what it finds but for what is well."""
     result = zeke("doctor", "--json", *arguments, **env)

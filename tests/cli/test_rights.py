@@ -18,6 +18,11 @@ Grant = Callable[[str], None]
 
 
 @pytest.fixture
+def zeke(zeke_alone: Zeke) -> Zeke:
+    return zeke_alone
+
+
+@pytest.fixture
 def role(zeke: Zeke) -> Iterator[tuple[Zeke, Grant]]:
     """The command line as a role without rights, and what grants it some as the tables' owner."""
     with stranger(zeke.dsn) as dsn, psycopg.connect(zeke.dsn or "", autocommit=True) as owner:

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
-from tests.conformance.planting import EMPTY, PlantInMemory, PlantInPostgres
+from tests.conformance.planting import PlantInMemory, PlantInPostgres
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres import PostgresStorage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from tests.conformance.planting import Plant
-    from tests.database import Databases
     from zeke_queue.storage.store import Storage
 
 
@@ -25,21 +23,6 @@ if TYPE_CHECKING:
 def clock() -> FrozenClock:
     """Time, which the test moves."""
     return FrozenClock()
-
-
-@pytest.fixture(scope="session")
-def shared_dsn(databases: Databases) -> Iterator[str]:
-    """The DSN of a database that these tests use one after the other."""
-    with databases.database() as made:
-        yield made
-
-
-@pytest.fixture
-def emptied_dsn(shared_dsn: str) -> str:
-    """The DSN of a database with nothing in it; emptying takes a tenth of the time that a new one does."""
-    with psycopg.connect(shared_dsn, autocommit=True) as connection:
-        connection.execute(EMPTY)
-    return shared_dsn
 
 
 @pytest.fixture(params=["memory", "postgres"])

@@ -14,9 +14,7 @@ import pytest
 from tests.interleaving.arena import Arena
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from tests.database import Databases
+    from collections.abc import AsyncIterator
 
 IN_CI = 300
 IN_A_PART = 150
@@ -61,13 +59,6 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         wanted = asked(metafunc.config)
         parts = 1 if wanted.only is not None else max(1, (wanted.many or IN_CI) // IN_A_PART)
         metafunc.parametrize("part", range(parts))
-
-
-@pytest.fixture(scope="session")
-def shared_dsn(databases: Databases) -> Iterator[str]:
-    """The DSN of a database that these tests use one after the other; each script empties it."""
-    with databases.database() as made:
-        yield made
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ async def storage(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIt
         return
     from zeke_queue.storage.postgres import PostgresStorage  # noqa: PLC0415 - memory's tests run without psycopg
 
-    dsn: str = request.getfixturevalue("dsn")
+    dsn: str = request.getfixturevalue("emptied_dsn")
     async with PostgresStorage.open(dsn, min_size=1, max_size=4, now=clock.now) as opened:
         yield opened
 

@@ -178,12 +178,14 @@ on_a_database = pytest.mark.parametrize("storage", ["postgres"], indirect=True)
 
 
 @pytest.fixture
-async def connection(dsn: str) -> AsyncIterator[psycopg.AsyncConnection]:
+async def connection(emptied_dsn: str) -> AsyncIterator[psycopg.AsyncConnection]:
     """A connection of the application's own, with a table of its own."""
-    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+    async with await psycopg.AsyncConnection.connect(emptied_dsn) as connection:
         await connection.execute("create table letter (id uuid)")
         await connection.commit()
         yield connection
+        await connection.rollback()
+        await connection.execute("drop table letter")
 
 
 async def letters(connection: psycopg.AsyncConnection) -> int:
