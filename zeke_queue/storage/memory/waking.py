@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zeke_queue.clock import Clock
 
 K = TypeVar("K")
+V = TypeVar("V")
 
 
 class Bell:
@@ -46,11 +47,15 @@ class Bell:
 
 
 class Bells:
-    """The bells of everyone who sleeps, by queue, and of everyone who watches, by job."""
+    """The bells of everyone who sleeps, by queue, and of everyone who watches, by job.
+
+    A sleeper's bell rings once, and who rings it takes it down: the sleeper may be gone, as in a simulation
+    whose processes die.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._sleepers: dict[str, dict[Bell, None]] = {}
+        self._sleepers: dict[str, dict[Bell, tuple[str, ...]]] = {}
         self._watchers: dict[UUID, dict[Bell, None]] = {}
 
     @property
@@ -60,7 +65,9 @@ class Bells:
 
     def queue(self, name: str) -> None:
         """Wake those who sleep on a queue."""
-        for bell in self._sleepers.get(name, ()):
+        for bell, names in self._sleepers.pop(name, {}).items():
+            for other in names:
+                _take_down(self._sleepers, other, bell)
             bell.ring()
 
     def job(self, job_id: UUID) -> None:
@@ -73,7 +80,7 @@ class Bells:
         bell = Bell(self._clock)
         names = tuple(queues)
         for name in names:
-            _hang(self._sleepers, name, bell)
+            _hang(self._sleepers, name, bell, names)
         try:
             return await bell.wait(timeout)
         finally:
@@ -83,7 +90,7 @@ class Bells:
     def watch(self, job_id: UUID) -> Bell:
         """Hang a bell that rings at each change of a job."""
         bell = Bell(self._clock)
-        _hang(self._watchers, job_id, bell)
+        _hang(self._watchers, job_id, bell, None)
         return bell
 
     def unwatch(self, job_id: UUID, bell: Bell) -> None:
@@ -91,11 +98,11 @@ class Bells:
         _take_down(self._watchers, job_id, bell)
 
 
-def _hang(bells: dict[K, dict[Bell, None]], key: K, bell: Bell) -> None:
-    bells.setdefault(key, {})[bell] = None
+def _hang(bells: dict[K, dict[Bell, V]], key: K, bell: Bell, value: V) -> None:
+    bells.setdefault(key, {})[bell] = value
 
 
-def _take_down(bells: dict[K, dict[Bell, None]], key: K, bell: Bell) -> None:
+def _take_down(bells: dict[K, dict[Bell, V]], key: K, bell: Bell) -> None:
     hung = bells.get(key, {})
     hung.pop(bell, None)
     if not hung:
