@@ -121,6 +121,14 @@ class JobNotFound(ZekeError, LookupError):
     """No live or archived job has this id."""
 
 
+def no_page(before: UUID) -> JobNotFound:
+    """Return the error for a list that was to go on behind a job which is not there (any more)."""
+    return JobNotFound(
+        f"before: no job has the id {before}, live or archived, so there is no telling where the page begins;"
+        " give another job's, or none to begin anew"
+    )
+
+
 class LeaseLost(ZekeError):
     """The job is no longer this worker's: it expired, was cancelled, or was given to another."""
 

@@ -356,7 +356,13 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs to list: newest first by id, ``before`` excludes ids from there on. Limit 1 to 1000."""
+    """Which jobs to list, newest first; those that were created at one moment, the greatest id first.
+
+    Attributes:
+        before: only jobs that come behind this one in that order, which need not be one of those that are
+            listed: the last job of a page begins the next one, also when it has been archived meanwhile.
+        limit: how many at most, 1 to 1000.
+    """
 
     names: tuple[str, ...] = ()
     states: tuple[JobState, ...] = ()

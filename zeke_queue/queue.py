@@ -306,7 +306,11 @@ class Queue:
         return (await self.storage.get([check_id(job_id)])).get(job_id)
 
     async def find(self, which: JobFilter) -> list[Job]:
-        """Return jobs by filter, newest id first."""
+        """Return jobs by filter, newest first: by creation, and those of one moment by id.
+
+        Raises:
+            JobNotFound: ``before`` is no job, live or archived (any more).
+        """
         return await self.storage.find(check_filter(which))
 
     async def count(self) -> list[QueueCount]:

@@ -51,8 +51,9 @@ FOREIGN_CRON_AGE: Final = 120.0
 def tick_id(schedule: str, tick: datetime) -> UUID:
     """Return the id of a tick's job: it follows from schedule and instant, and sorts by the instant.
 
-    Lists of jobs go by id, so the ids of ticks begin, as those of other jobs do, with the milliseconds since
-    1970; what follows is a hash in place of random bits.
+    Jobs of one moment are claimed and listed by id, such as ticks that are caught up on. So the ids of ticks
+    begin, as those of other jobs do, with the milliseconds since 1970; what follows is a hash in place of
+    random bits.
 
     Args:
         schedule: its name.

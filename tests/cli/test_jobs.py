@@ -143,6 +143,13 @@ def test_a_full_page_says_how_to_get_the_next_one(zeke: Zeke) -> None:
     assert len(result.stdout.splitlines()) == 2
 
 
+def test_a_page_before_a_job_that_is_not_there_is_refused_with_its_option(zeke: Zeke) -> None:
+    zeke.send("mail", LETTER)
+    nobody = "019b0000-0000-7000-8000-000000000000"
+    said = zeke.fails("jobs", "--before", nobody, code=1)
+    assert f"--before: no job has the id {nobody}, live or archived" in said
+
+
 def test_no_jobs_are_told_from_none_that_match(zeke: Zeke) -> None:
     assert zeke.good("jobs") == "No jobs yet.\n"
     assert zeke.good("jobs", "-q", "mail") == "No such jobs.\n"

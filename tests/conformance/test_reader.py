@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
 import pytest
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
-from zeke_queue.errors import BadOption
+from zeke_queue.errors import BadOption, JobNotFound
 from zeke_queue.model import JobFilter, JobState, QueueCount
 from zeke_queue.storage.store import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from zeke_queue.model import Job
+
+
+async def pages(storage: Storage, **filters: Any) -> AsyncIterator[list[UUID]]:
+    """Yield page after page, each of which begins where the one ahead of it ended."""
+    page: list[Job] = await storage.find(JobFilter(**filters))
+    while page:
+        yield [job.id for job in page]
+        page = await storage.find(JobFilter(**filters, before=page[-1].id))
+
+
+def out_of_order(number: int) -> UUID:
+    """Return an id that a sender might have made up: the greater the number, the lower it sorts."""
+    return UUID(int=(1_000 - number) << 96, version=5)
 
 
 async def test_jobs_are_got_by_id_live_or_archived(
@@ -39,6 +60,86 @@ async def test_jobs_are_found_newest_first_a_page_at_a_time(storage: Storage, jo
     assert [job.id for job in first] == ids[:1:-1]
     rest = await storage.find(JobFilter(limit=3, before=first[-1].id))
     assert [job.id for job in rest] == [ids[1], ids[0]]
+
+
+async def test_jobs_are_found_newest_first_whatever_their_ids(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    made_up = [out_of_order(number) for number in range(4)]
+    sent = []
+    for job_id in made_up:
+        sent += [await jobs.send(id=job_id), await jobs.send()]
+        clock.advance(0.000001)
+    newest_first = [one for pair in zip(sent[::2], sent[1::2], strict=True) for one in sorted(pair)][::-1]
+    assert [job.id for job in await storage.find(JobFilter())] == newest_first
+    assert [job.id for job in await storage.find(JobFilter(limit=3))] == newest_first[:3]
+
+
+async def test_jobs_of_one_moment_are_found_by_their_ids(storage: Storage, jobs: Driver) -> None:
+    ids = [await jobs.send(id=out_of_order(number)) for number in (3, 1, 4, 2)]
+    assert [page async for page in pages(storage, limit=1)] == [[one] for one in sorted(ids, reverse=True)]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7])
+async def test_small_pages_hold_each_job_once_while_new_ones_arrive(
+    storage: Storage, jobs: Driver, clock: FrozenClock, limit: int
+) -> None:
+    there = []
+    for number in range(9):
+        there.append(await jobs.send(id=out_of_order(number)))
+        if number % 3:  # else the next one is of the same moment
+            clock.advance(1)
+    newest_first = [job.id for job in await storage.find(JobFilter())]
+    seen = []
+    async for page in pages(storage, limit=limit):
+        assert len(page) <= limit
+        seen += page
+        await jobs.send(id=out_of_order(100 + len(seen)))
+        clock.advance(1)
+    assert seen == newest_first
+    assert set(seen) == set(there)
+
+
+async def test_pages_go_on_when_jobs_are_archived_in_between(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    first = await jobs.send(id=out_of_order(1))
+    clock.advance(1)
+    ended = await jobs.ended(JobState.COMPLETED, "post", id=out_of_order(2))
+    clock.advance(1)
+    last = await jobs.send(id=out_of_order(3))
+    assert [page async for page in pages(storage, limit=1)] == [[last], [ended], [first]]
+    await storage.archive(0, 100)
+    assert [job.id for job in await storage.find(JobFilter(before=ended))] == [first]
+    assert [job.id for job in await storage.find(JobFilter(before=last, archived=True))] == [ended]
+    assert await storage.find(JobFilter(before=first, archived=True)) == []
+
+
+async def test_archived_jobs_are_found_newest_first_whatever_their_ids(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    sent = []
+    for number in range(5):
+        sent.append(await jobs.ended(JobState.COMPLETED, id=out_of_order(number)))
+        clock.advance(1)
+    await storage.archive(0, 100)
+    found = [page async for page in pages(storage, archived=True, limit=2)]
+    assert found == [sent[:2:-1], sent[2:0:-1], sent[:1]]
+
+
+@pytest.mark.parametrize("archived", [False, True])
+async def test_a_page_before_a_job_that_is_not_there_is_an_error(
+    storage: Storage, jobs: Driver, *, archived: bool
+) -> None:
+    await jobs.send()
+    nobody = jobs.new_id()
+    with pytest.raises(JobNotFound, match=f"^before: no job has the id {nobody}.* give"):
+        await storage.find(JobFilter(before=nobody, archived=archived))
+
+
+async def test_the_page_before_the_oldest_job_is_empty(storage: Storage, jobs: Driver) -> None:
+    only = await jobs.send()
+    assert await storage.find(JobFilter(before=only)) == []
 
 
 async def test_jobs_are_found_by_queue_state_and_parent(storage: Storage, jobs: Driver) -> None:

@@ -52,6 +52,19 @@ async def test_a_time_after_all_time_is_shown_as_the_last_one(
     assert LAST not in (found[plain].start_after, found[plain].keep_until)
 
 
+async def test_pages_go_on_past_jobs_that_were_created_before_or_after_all_time(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    ids = await jobs.send(5)
+    for job_id, created in zip(ids, ["-infinity", *LATE], strict=False):
+        sql.execute("update pgboss.job set createdon = %s::timestamptz where id = %s", [created, job_id])
+    seen = page = await storage.find(JobFilter(limit=1))
+    while page:
+        page = await storage.find(JobFilter(limit=1, before=page[-1].id))
+        seen = seen + page
+    assert [job.id for job in seen] == [ids[1], ids[3], ids[2], ids[4], ids[0]]
+
+
 async def test_a_payload_that_cannot_be_read_is_shown_as_its_text(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:

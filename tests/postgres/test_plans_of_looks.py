@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
@@ -17,18 +19,29 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
+MANY = 20_000
+PARENT = UUID(int=1)
 FILL = """
-    insert into pgboss.job (name, state)
-    select 'mail', case when n % 1000 = 0 then 'active' else 'completed' end::pgboss.job_state
-    from generate_series(1, 20000) as n
+    insert into pgboss.job (name, state, createdon, parent)
+    select 'mail', case when n % 1000 = 0 then 'active' else 'completed' end::pgboss.job_state,
+        now() - n * interval '1 second', case when n % 1000 = 1 then %s::uuid end
+    from generate_series(1, %s) as n
+"""
+ARCHIVE = """
+    insert into pgboss.archive (id, name, priority, state, retrylimit, retrycount, retrydelay, retrybackoff,
+        startafter, expirein, createdon, keepuntil, on_complete)
+    select id, name, priority, state, retrylimit, retrycount, retrydelay, retrybackoff, startafter, expirein,
+        createdon, keepuntil, on_complete from pgboss.job
 """
 
 
 @pytest.fixture
 def sql(dsn: str) -> Iterator[Connection]:
     with connect(dsn) as connection:
-        connection.execute(FILL)
+        connection.execute(FILL.replace("% 1000", "%% 1000"), [PARENT, MANY])
+        connection.execute(ARCHIVE)
         connection.execute("vacuum analyze pgboss.job")
+        connection.execute("vacuum analyze pgboss.archive")
         yield connection
 
 
@@ -38,11 +51,41 @@ def sql(dsn: str) -> Iterator[Connection]:
         JobFilter(states=(JobState.ACTIVE,)),
         JobFilter(names=("mail",), states=(JobState.ACTIVE,)),
         JobFilter(names=("mail",), states=(JobState.CREATED, JobState.RETRY)),
-        JobFilter(names=("mail",), limit=10),
-        JobFilter(states=(JobState.COMPLETED,), limit=10),
+        JobFilter(parent=PARENT),
     ],
 )
 def test_a_few_jobs_are_found_among_many_others_by_an_index(sql: Connection, which: JobFilter) -> None:
     plan = explain_look(sql, "find", filter_parameters(which))
     assert plan.most_read() <= 20
-    assert plan.pages <= 50
+    assert plan.pages <= 60
+    newest = sql.execute("select id from pgboss.job order by createdon desc limit 1").fetchall()[0][0]
+    behind = explain_look(sql, "find", filter_parameters(replace(which, before=newest)))
+    assert behind.most_read() <= 20
+    assert behind.pages <= 70
+
+
+@pytest.mark.parametrize("which", [JobFilter(limit=10), JobFilter(names=("mail",), limit=10)])
+def test_a_page_of_all_jobs_compares_each_once_and_reads_no_more_than_the_page(
+    sql: Connection, which: JobFilter
+) -> None:
+    plan = explain_look(sql, "find", filter_parameters(which))
+    compared, read = sorted(plan.scans(), key=lambda node: -int(node["Actual Rows"]))
+    assert (compared["Actual Rows"], compared["Actual Loops"]) == (MANY, 1)
+    assert (read["Node Type"], read["Actual Rows"]) == ("Tid Scan", 10)
+    kept = [node["Sort Method"] for node in plan.nodes if node["Node Type"] == "Sort"]
+    assert "top-N heapsort" in kept
+
+
+@pytest.mark.parametrize("which", [JobFilter(archived=True), JobFilter(names=("mail",), archived=True)])
+@pytest.mark.parametrize("further", [False, True])
+def test_a_page_of_the_archive_is_read_by_an_index(
+    sql: Connection, which: JobFilter, *, further: bool
+) -> None:
+    if further:
+        middle = sql.execute(
+            "select id from pgboss.archive order by createdon offset %s limit 1", [MANY // 2]
+        )
+        which = replace(which, before=middle.fetchall()[0][0])
+    plan = explain_look(sql, "find_archived", filter_parameters(replace(which, limit=10)))
+    assert plan.most_read("archive") <= 10
+    assert plan.pages <= 60

@@ -242,7 +242,10 @@ def list_jobs(
 
     async def command() -> int:
         async with open_to_look(options) as opened:
-            found = await opened.find(which)
+            try:
+                found = await opened.find(which)
+            except JobNotFound as error:  # of what is found, only the page's beginning is named
+                raise JobNotFound(f"--{error}") from error
             now = await opened.storage.now()
         if options.json:
             print_json([job_value(job) for job in found])

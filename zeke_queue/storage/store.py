@@ -278,7 +278,11 @@ class Reader(Protocol):
         ...
 
     async def find(self, which: JobFilter) -> list[Job]:
-        """Return jobs by filter, newest id first."""
+        """Return jobs by filter, newest first: by creation, and those of one moment by id.
+
+        Raises:
+            JobNotFound: ``before`` is no job, live or archived.
+        """
         ...
 
     async def count(self) -> list[QueueCount]:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from heapq import nlargest
 from typing import TYPE_CHECKING
 
+from zeke_queue.errors import no_page
 from zeke_queue.model import QueueCount
 from zeke_queue.storage.memory.rows import as_job, fresh
 from zeke_queue.storage.memory.verbs import check_limit
@@ -38,11 +39,23 @@ class MemoryReader:
         return {row.id: as_job(row) for row in rows if row is not None}
 
     async def find(self, which: JobFilter) -> list[Job]:
-        """Return live jobs by filter, or archived ones if it asks for those, newest id first."""
+        """Return live jobs by filter, or archived ones if it asks for those, newest first."""
         check_limit(which.limit, _FOUND_AT_ONCE)
+        before = self._place(which.before)
         table = self._tables.archive if which.archived else self._tables.jobs
         found = [row for row in table.values() if _fits(row, which)]
-        return [as_job(row) for row in nlargest(which.limit, found, key=lambda row: row.id)]
+        if before is not None:
+            found = [row for row in found if _age(row) < before]
+        return [as_job(row) for row in nlargest(which.limit, found, key=_age)]
+
+    def _place(self, job_id: UUID | None) -> tuple[datetime, UUID] | None:
+        """Return a job's place in the order of lists."""
+        if job_id is None:
+            return None
+        row = self._tables.jobs.get(job_id) or self._tables.archive.get(job_id)
+        if row is None:
+            raise no_page(job_id)
+        return _age(row)
 
     async def count(self) -> list[QueueCount]:
         """Return how many live jobs each queue has by state, by name."""
@@ -87,5 +100,9 @@ def _fits(row: Row, which: JobFilter) -> bool:
         (not which.names or row.name in which.names)
         and (not which.states or row.state in which.states)
         and (which.parent is None or row.parent == which.parent)
-        and (which.before is None or row.id < which.before)
     )
+
+
+def _age(row: Row) -> tuple[datetime, UUID]:
+    """Return what lists go by; the greatest is the newest."""
+    return row.created_on, row.id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailable, no_page
 from zeke_queue.model import JobState, QueueCount
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Step
@@ -42,10 +42,14 @@ class PostgresReader:
         return {row[0]: rows.job(row) for row in reversed(found)}
 
     async def find(self, which: JobFilter) -> list[Job]:
-        """Return live jobs by filter, or archived ones if it asks for those, newest id first."""
+        """Return live jobs by filter, or archived ones if it asks for those, newest first."""
         parameters = filter_parameters(which)
         step = Step("find_archived" if which.archived else "find", parameters)
-        return [rows.job(row) for row in (await self._session.run_all(step, plain=True))[0]]
+        found = (await self._session.run_all(step, plain=True))[0]
+        if not found and which.before is not None and not await self.get([which.before]):
+            # Nothing is older than a job that is not there.
+            raise no_page(which.before)
+        return [rows.job(row) for row in found]
 
     async def count(self) -> list[QueueCount]:
         """Return how many live jobs each queue has by state, by name."""

@@ -1,5 +1,34 @@
 -- Lists jobs, newest first. Planned anew each time, with the values at hand: what is not asked for falls
--- away.
+-- away. No index has this order (migration 0008 says why), so many rows may have to be compared: by what
+-- decides alone, and the rest is read of the few that are left.
+with page as materialized (
+    select ctid as place
+    from {schema}.job
+    where
+        (%(names)s::text[] is null or name collate "C" = any(%(names)s::text[]))
+        and (%(states)s::{schema}.job_state[] is null or state = any(%(states)s::{schema}.job_state[]))
+        and (%(parent)s::uuid is null or parent = %(parent)s::uuid)
+        and (
+            %(before)s::uuid is null
+            or (createdon, id) < (
+                select
+                    createdon,
+                    id
+                from {schema}.job
+                where id = %(before)s::uuid
+                union all
+                select
+                    createdon,
+                    id
+                from {schema}.archive
+                where id = %(before)s::uuid
+                limit 1
+            )
+        )
+    order by createdon desc, id desc
+    limit %(limit)s::int
+)
+
 select
     id, name, state::text, data, priority, attempt, retrycount, retrylimit, retrydelay, retrybackoff,
     retrydelaymax, startafter, startedon, singletonkey, singletonon, extract(epoch from expirein)::float8,
@@ -7,10 +36,5 @@ select
     history,
     null::timestamptz as archivedon
 from {schema}.job
-where
-    (%(names)s::text[] is null or name collate "C" = any(%(names)s::text[]))
-    and (%(states)s::{schema}.job_state[] is null or state = any(%(states)s::{schema}.job_state[]))
-    and (%(parent)s::uuid is null or parent = %(parent)s::uuid)
-    and (%(before)s::uuid is null or id < %(before)s::uuid)
-order by id desc
-limit %(limit)s::int
+where ctid = any(array(select page.place from page))
+order by createdon desc, id desc

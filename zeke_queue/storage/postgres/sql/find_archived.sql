@@ -11,6 +11,22 @@ where
     (%(names)s::text[] is null or name collate "C" = any(%(names)s::text[]))
     and (%(states)s::{schema}.job_state[] is null or state = any(%(states)s::{schema}.job_state[]))
     and (%(parent)s::uuid is null or parent = %(parent)s::uuid)
-    and (%(before)s::uuid is null or id < %(before)s::uuid)
-order by id desc
+    and (
+        %(before)s::uuid is null
+        or (createdon, id) < (
+            select
+                createdon,
+                id
+            from {schema}.job
+            where id = %(before)s::uuid
+            union all
+            select
+                createdon,
+                id
+            from {schema}.archive
+            where id = %(before)s::uuid
+            limit 1
+        )
+    )
+order by createdon desc, id desc
 limit %(limit)s::int
