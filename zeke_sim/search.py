@@ -70,10 +70,11 @@ def outcomes(
     scenarios: Sequence[str] | None, seeds: Iterable[int], budget: float | None = None
 ) -> Iterator[tuple[Scenario, Outcome]]:
     """Yield what comes of each seed in each scenario, within a budget of processor time."""
-    chosen = [load(name) for name in scenarios or names()]
+    chosen = scenarios or names()
     left = Budget(budget)
     for seed in seeds:
-        for scenario in chosen:
+        for name in chosen:
             if left.used_up:
                 return
+            scenario = load(name)  # when its turn comes, since some take a while to import
             yield scenario, run(scenario, scenario.plan(seed))

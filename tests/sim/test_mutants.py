@@ -8,6 +8,7 @@ import sys
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ import pytest
 from zeke_sim.faults import KINDS
 from zeke_sim.mutants import TABLE, DoesNotApply, Mutant
 from zeke_sim.mutants import run as mutants
-from zeke_sim.mutants.run import UnknownMutant, Verdict, passed, summary, table
+from zeke_sim.mutants.run import UnknownMutant, Verdict, passed, searched, summary, table
 from zeke_sim.mutants.sabotage import FAULTS, FAULTS_KEPT, PROPERTIES, PROPERTIES_KEPT, SABOTAGES
 from zeke_sim.properties import ALL, by_name
+from zeke_sim.scenario import names
 
 ROOT = Path(__file__).parents[2]
 EVERYTHING = [*TABLE, *(sabotage.breaks for sabotage in SABOTAGES)]
@@ -53,6 +55,22 @@ def test_there_are_enough_of_every_part() -> None:
     assert len(TABLE) >= 50
     for part, least in (("core", 10), ("storage", 20), ("worker", 10), ("scheduler", 3), ("supervisor", 3)):
         assert parts[part] >= least
+
+
+def test_a_mutant_is_looked_for_where_it_says_and_else_where_its_module_runs() -> None:
+    runtime, own = Mutant("a", "zeke_queue.a", "", "", ""), Mutant("b", "zeke_tasks.b", "", "", "")
+    assert set(searched(runtime)) == set(names()) - {"catalog"}
+    assert searched(own) == ["catalog", "slice"]
+    assert searched(replace(runtime, where=("cron",))) == ["cron"]
+
+
+def test_what_should_go_unfound_is_looked_for_everywhere() -> None:
+    limited = Mutant("a", "zeke_queue.a", "", "", "", where=("cron",))
+    assert searched(limited, everywhere=True) == searched(replace(limited, where=()))
+
+
+def test_mutants_name_scenarios_that_there_are() -> None:
+    assert {name for mutant in TABLE for name in mutant.where} <= set(names())
 
 
 def test_a_mutant_of_the_simulator_names_mutants_of_the_runtime() -> None:

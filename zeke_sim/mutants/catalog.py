@@ -14,6 +14,7 @@ MUTANTS = (
         "            return\n"
         '    await job.send("analyze-story", AnalyzeStory(story_id=story_id, trigger="auto"))\n',
         "A story's analysis is sent once the story is there, and not at all if the worker dies between.",
+        where=("catalog",),
     ),
     Mutant(
         "items-sent-after-they-are-kept",
@@ -24,6 +25,7 @@ MUTANTS = (
         "        rows = context_of(job).repository.within(transaction)\n"
         "        await send_to_be_read(transaction, job, [*new, *forgotten])\n",
         "The jobs that read a feed's items are sent in a transaction after the one that keeps those.",
+        where=("slice",),
     ),
     Mutant(
         "scored-while-extracted",
@@ -38,6 +40,7 @@ MUTANTS = (
         "            if not self._known(highlight.story_id, highlight.team_id, {highlight.key}):\n",
         "            if highlight.key:\n",
         "A highlight that a story has already is added again.",
+        where=("catalog",),
     ),
     Mutant(
         "stub-over-a-model",
@@ -45,6 +48,7 @@ MUTANTS = (
         "        if story is None or (is_model and analysis.state is AnalysisState.STUB):\n",
         "        if story is None or (is_model and analysis.state is AnalysisState.PENDING):\n",
         "A stub's analysis takes the place of a model's.",
+        where=("catalog",),
     ),
     Mutant(
         "failures-never-forgotten",
@@ -96,5 +100,6 @@ MUTANTS = (
         "        if await rows.end_run(playing.run.id, RunStatus.FAILED, reason):\n",
         "        if reason:\n",
         "A run whose step failed is said to be running.",
+        where=("catalog",),
     ),
 )

@@ -142,6 +142,7 @@ MUTANTS = (
         "            if tick > instant:\n                return tick\n            wall",
         "            if tick > instant and not missing:\n                return tick\n            wall",
         "A schedule at an hour that clocks skip does not fire on that day.",
+        where=("cron",),
     ),
     Mutant(
         "appointment-late-in-autumn",

@@ -61,6 +61,7 @@ MUTANTS = (
         "            swept = await self.sweep(duties)\n"
         "            ended = self._clock.now().timestamp()\n",
         "A supervisor plans its sweeps by the wall clock, and waits where that is set back.",
+        where=("cron",),
     ),
     Mutant(
         "sweeps-stay-slow",
@@ -98,6 +99,7 @@ MUTANTS = (
         "        return min(self._every, max(self._upcoming, SHORTEST_PAUSE))\n",
         "        return min(self._every * 3600, max(self._upcoming, SHORTEST_PAUSE))\n",
         "A schedule that is edited is seen when the next tick of another one is due.",
+        where=("cron",),
     ),
     Mutant(
         "ticks-sent-after-the-commit",
@@ -134,6 +136,7 @@ MUTANTS = (
         "                if now - watched.away_since >= PATIENCE:\n",
         "                if now - watched.away_since >= 0:\n",
         "Who waits for a job is given up when the storage is away for a moment.",
+        where=("watch",),
     ),
     Mutant(
         "told-again-after-an-outage",
@@ -141,6 +144,7 @@ MUTANTS = (
         "                if watched.away_since is None:\n",
         "                watched.latest = None\n                if watched.away_since is None:\n",
         "Who watches a job is told the same status again when the storage was away for a moment.",
+        where=("watch",),
     ),
     Mutant(
         "watch-looks-once",
@@ -148,5 +152,6 @@ MUTANTS = (
         "            await changes.wait(LOOKS[min(look, len(LOOKS) - 1)])\n",
         "            await changes.wait(LOOKS[look] if look < len(LOOKS) else 86_400.0)\n",
         "Who waits for a job, and is not told of its end, waits for a day.",
+        where=("watch",),
     ),
 )

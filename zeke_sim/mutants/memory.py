@@ -160,6 +160,7 @@ MUTANTS = (
         "        entry = (-row.priority, row.start_after, row.id.int, row.id)\n",
         "        entry = (0, row.start_after, row.id.int, row.id)\n",
         "Jobs are claimed by their time alone.",
+        where=("storm",),
     ),
     Mutant(
         "priority-per-queue-only",
@@ -167,6 +168,7 @@ MUTANTS = (
         "            heads.append((entry, number, line, room))\n",
         "            heads.append(((0, *entry[1:]), number, line, room))\n",
         "Over several queues jobs are claimed by their time alone.",
+        where=("storm",),
     ),
     Mutant(
         "one-comes-due-at-a-time",
@@ -174,6 +176,7 @@ MUTANTS = (
         "        while self._later and self._later[0][0] <= now:\n",
         "        if self._later and self._later[0][0] <= now:\n",
         "Of several jobs that have come to be due a claim sees the one that was due first.",
+        where=("limits",),
     ),
     Mutant(
         "told-out-of-order",
@@ -255,6 +258,7 @@ MUTANTS = (
         "        return Hold(RANK[JobState.EXPIRED], name, slot, key)\n",
         "        return Hold(RANK[JobState.COMPLETED], name, slot, key)\n",
         "A second job is let into a throttle slot whose job has completed.",
+        where=("unique",),
     ),
     Mutant(
         "failed-keeps-its-slot",
@@ -294,6 +298,7 @@ MUTANTS = (
         "        return job_id in self.jobs or job_id in self.archive\n",
         "        return job_id in self.jobs\n",
         "A job is sent again under the id of one that is archived.",
+        where=("deploy",),
     ),
     Mutant(
         "complete-without-fence",
@@ -301,6 +306,7 @@ MUTANTS = (
         "        if row is None or row.attempt != outcome.attempt:\n            continue\n        state",
         "        if row is None:\n            continue\n        state",
         "A worker that lost a job completes it, though another worker runs it by now.",
+        where=("transactions",),
     ),
     Mutant(
         "failure-without-fence",
@@ -310,6 +316,7 @@ MUTANTS = (
         "        if row.state",
         "        if row is None:\n            continue\n        if row.state",
         "A worker that lost a job fails or releases it, though another worker runs it by now.",
+        where=("transactions",),
     ),
     Mutant(
         "complete-without-state-check",

@@ -27,6 +27,7 @@ class Mutant:
         old: text of the module, which is there exactly once.
         new: what stands there instead.
         about: what it breaks, as a sentence.
+        where: the scenarios that try what it breaks, where it is looked for; in all of them by default.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Mutant:
     old: str
     new: str
     about: str
+    where: tuple[str, ...] = ()
 
     def apply(self, source: str) -> str:
         """Return a module's source with the slip.

@@ -32,6 +32,9 @@ BUDGET: Final = 20.0
 CPU_MAX: Final = 300.0
 """Seconds of processor time that the whole table should take at most."""
 
+OF_TASKS: Final = ("catalog", "slice")
+"""Scenarios that run Zeke's own tasks, whose slips no other one can show."""
+
 TOO_LONG: Final = ("catalog",)
 """Scenarios whose runs take as long as dozens of the others, and show no slip of the runtime sooner."""
 
@@ -170,8 +173,7 @@ def hunt(name: str, budget: float, sabotage: str | None = None) -> Verdict:
     """
     wanted = mutant(name)
     install([wanted, *(one.breaks for one in SABOTAGES if one.breaks.name == sabotage)])
-    from zeke_sim.scenario import names  # noqa: PLC0415 - they import what has just been patched
-    from zeke_sim.search import find  # noqa: PLC0415
+    from zeke_sim.search import find  # noqa: PLC0415 - it imports what has just been patched
 
     runs = 0
 
@@ -179,8 +181,7 @@ def hunt(name: str, budget: float, sabotage: str | None = None) -> Verdict:
         nonlocal runs
         runs += 1
 
-    of_tasks = wanted.module.startswith("zeke_tasks.")
-    asked = [scenario for scenario in names() if of_tasks or scenario not in TOO_LONG]
+    asked = searched(wanted, everywhere=sabotage is not None)
     finding = find(asked, itertools.count(1), budget, seen=seen)
     if finding is None:
         return Verdict(name, found=False, cpu=_cpu(), runs=runs, sabotage=sabotage)
@@ -195,6 +196,23 @@ def hunt(name: str, budget: float, sabotage: str | None = None) -> Verdict:
         text=finding.violation.text,
         sabotage=sabotage,
     )
+
+
+def searched(wanted: Mutant, *, everywhere: bool = False) -> list[str]:
+    """Return the names of the scenarios in which a mutant is looked for.
+
+    Args:
+        wanted: the mutant.
+        everywhere: whether what it says of that is ignored: that it is not found counts then, and other
+            scenarios may show it too.
+    """
+    from zeke_sim.scenario import names  # noqa: PLC0415 - it imports the runtime, which is patched by then
+
+    if wanted.where and not everywhere:
+        return list(wanted.where)
+    if wanted.module.startswith("zeke_tasks."):
+        return list(OF_TASKS)
+    return [scenario for scenario in names() if scenario not in TOO_LONG]
 
 
 def _all(

@@ -46,6 +46,7 @@ MUTANTS = (
         "            )\n",
         "",
         "A settlement does not wait for a transaction that has changed its job, and is overwritten by it.",
+        where=("expiry",),
     ),
     Mutant(
         "insert-past-a-lock",
@@ -154,8 +155,8 @@ MUTANTS = (
     Mutant(
         "only-one-sleeper-wakes",
         WAKING,
-        "        for bell in self._sleepers.get(name, ()):\n            bell.ring()\n",
-        "        for bell in self._sleepers.get(name, ()):\n            bell.ring()\n            break\n",
+        "        for bell, names in self._sleepers.pop(name, {}).items():\n",
+        "        for bell, names in list(self._sleepers.get(name, {}).items())[:1]:\n",
         "A job wakes the worker that went to sleep first, whether or not it is there any more.",
     ),
     Mutant(
@@ -164,6 +165,7 @@ MUTANTS = (
         "        if not plan.schedule.paused and _is_due(",
         "        if _is_due(",
         "A paused schedule serves its ticks.",
+        where=("cron",),
     ),
     Mutant(
         "paused-schedule-catches-up",
@@ -171,6 +173,7 @@ MUTANTS = (
         "    if before.paused and not schedule.paused:\n        return definition\n",
         "",
         "A schedule makes up for what it missed while it was paused.",
+        where=("cron",),
     ),
     Mutant(
         "other-zone-same-ticks",
@@ -199,6 +202,7 @@ MUTANTS = (
         "    return schedule.next_tick <= now\n",
         "    return schedule.next_tick <= now and (now - schedule.next_tick).total_seconds() < 60\n",
         "A schedule whose tick nobody served within a minute is never due again.",
+        where=("cron",),
     ),
     Mutant(
         "redeploy-undoes-edits",
@@ -213,6 +217,7 @@ MUTANTS = (
         "                self._tables.queue(declared.name), concurrency_limit=declared.concurrency_limit\n",
         "                declared, concurrency_limit=declared.concurrency_limit\n",
         "A queue that is paused is not any more when the next worker starts.",
+        where=("storm",),
     ),
     Mutant(
         "ticks-not-noted",

@@ -28,6 +28,7 @@ MUTANTS = (
         "        except BaseException:\n            self._unsure = True\n            raise\n",
         "        except BaseException:\n            raise\n",
         "A worker that could not ask which jobs it holds does not ask again.",
+        where=("shutdown",),
     ),
     Mutant(
         "claim-outlives-the-lease",
@@ -35,6 +36,7 @@ MUTANTS = (
         "        if claimed and self._clock.monotonic() >= self._heart.alive_until:\n",
         "        if claimed and self._clock.monotonic() >= self._heart.alive_until + 3600:\n",
         "A worker begins jobs of a claim during which its lease ended.",
+        where=("unique",),
     ),
     Mutant(
         "never-rests",
@@ -49,6 +51,7 @@ MUTANTS = (
         "            if idle:\n                self._tell_drained(askers)\n",
         "            self._tell_drained(askers)\n",
         "A drain ends while jobs run.",
+        where=("shutdown",),
     ),
     Mutant(
         "settles-no-doubt-at-the-end",
@@ -56,6 +59,7 @@ MUTANTS = (
         "        while self._unsure or not self._stopping.is_set():\n",
         "        while not self._stopping.is_set():\n",
         "A worker that ends while a claim's answer is lost leaves jobs behind, which then count as failed.",
+        where=("shutdown",),
     ),
     Mutant(
         "beat-ignores-what-is-gone",
@@ -100,6 +104,7 @@ MUTANTS = (
         '        self._start("lease", self._heart.watch_lease())\n',
         "",
         "A worker goes on with its jobs when its lease has ended.",
+        where=("cancel",),
     ),
     Mutant(
         "nothing-is-interrupted",
@@ -124,6 +129,7 @@ MUTANTS = (
         "                held.served.busy -= 1\n                self.freed()\n",
         "                self.freed()\n",
         "A job that a worker lost counts for its task's limit for ever.",
+        where=("limits",),
     ),
     Mutant(
         "limit-leaks-settled-jobs",
@@ -132,6 +138,7 @@ MUTANTS = (
         "                held.served.busy -= type(held.outcome) is not Released\n"
         "                freed = True\n",
         "A job that a worker gave back counts for its task's limit for ever.",
+        where=("storm",),
     ),
     Mutant(
         "deadline-unwatched",
@@ -188,6 +195,7 @@ MUTANTS = (
         "        await first(self._last_words(), self._patience(LAST_WORDS, hurry))\n",
         "        await self._last_words()\n",
         "A worker that ends waits for a storage that is away, however long that lasts.",
+        where=("shutdown",),
     ),
     Mutant(
         "goodbye-before-settling",
@@ -282,5 +290,6 @@ MUTANTS = (
         "            self._lines = [*events, *self._lines][-WAITING_MAX:]\n",
         "",
         "Progress and log lines are dropped if the storage is away as they come.",
+        where=("slice",),
     ),
 )
