@@ -33,6 +33,12 @@ _ABBREVIATION = re.compile(
 )
 _LONGEST_ABBREVIATION: Final = 12
 
+TITLE_CHARACTERS: Final = 120
+"""How long a line may be that is taken for a title."""
+
+_TITLE: Final = re.compile(r"\s*?(#{1,6}[ \t]+)?(\S[^\n]*)\n([ \t\r]*\n|[ \t]*(?:={3,}|-{3,})[ \t\r]*\n)?\s*\S")
+_NO_TITLE: Final = (".", ",", ";", ":", "…")
+
 _LOOSE_ENDS: Final = " \t\r\n\u00a0,;:-–—"
 
 # Ideographs and kana: a reader of Chinese takes some 255 of them in a minute, so each counts as a word does.
@@ -79,6 +85,24 @@ def shorten(text: str, limit: int) -> str:
         # One word without an end, such as a URL, or a script without blanks, is cut where it has to be.
         kept = words[0] if 2 * len(words[0]) > limit else kept
     return kept.rstrip(_LOOSE_ENDS) + ELLIPSIS
+
+
+def title_of(text: str) -> str | None:
+    r"""Return the title that stands above a plain text; None if the text begins at once.
+
+    It is the first line, if that is short, does not end as a sentence does, and is set off: by an empty line
+    or a line of dashes below it, or by number signs before it.
+
+    >>> title_of("How bees find home\n\nThey remember landmarks.")
+    'How bees find home'
+    >>> title_of("Bees remember\nlandmarks.")
+    """
+    found = _TITLE.match(text)
+    if found is None or not (found[1] or found[3]):
+        return None
+    title = one_line(found[2]).rstrip("# ") if found[1] else one_line(found[2])
+    fits = len(title) <= TITLE_CHARACTERS and not title.endswith(_NO_TITLE)
+    return title if fits and any(map(str.isalnum, title)) else None
 
 
 def reading_seconds(text: str) -> float:

@@ -25,6 +25,13 @@ ITEMS = [
 @pytest.mark.parametrize(
     ("name", "body", "title", "words"),
     [
+        (
+            "bees.txt",
+            b"How bees find home\n\nThey remember landmarks.",
+            "How bees find home",
+            "They remember",
+        ),
+        ("bees.txt", b"They remember\nlandmarks.", "bees", "They remember"),
         ("notes.md", NOTES.encode(), "Queues in tables", "enough for most teams"),
         ("notes.txt", "Käse.".encode("utf-16"), "notes", "Käse."),
         ("notes", "Käse.".encode("cp1252"), "notes", "Käse."),

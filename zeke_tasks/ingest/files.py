@@ -12,10 +12,12 @@ from pydantic import ValidationError
 
 from zeke_queue.errors import UsageError
 from zeke_queue.task import PAYLOAD_CAP
+from zeke_tasks.ingest.markdown import ENDINGS, read_markdown
 from zeke_tasks.payloads import UploadedItem
+from zeke_tasks.prose import title_of
 from zeke_tasks.web import PageError, content_hash, extract_article
 from zeke_tasks.web.pdf import is_pdf, read_pdf
-from zeke_tasks.web.text import decode, one_line
+from zeke_tasks.web.text import decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,7 +29,6 @@ _ROOM: Final = PAYLOAD_CAP - 4096
 """Bytes of items that one job takes; the rest is for what stands around them."""
 
 _PAGE: Final = re.compile(rb"\s*(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)\b", re.IGNORECASE | re.DOTALL)
-_HEADING: Final = re.compile(r"#{1,6}\s+(.+?)\s*#*\s*$", re.MULTILINE)
 _SNIFFED: Final = 8192
 _CONTROLS: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _MARKS: Final = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -52,7 +53,7 @@ def read_file(name: str, body: bytes, now: datetime) -> list[UploadedItem]:
     if ending in _LISTS or ending in _LINES:
         return _items(name, body, by_line=ending in _LINES)
     try:
-        title, text = _document(name, body, ending, now)
+        title, text, written = _document(name, body, ending, now)
     except PageError as error:
         raise UsageError(f"{name}: {error.reason}. Nothing was uploaded.") from error
     text = text.strip()
@@ -61,26 +62,26 @@ def read_file(name: str, body: bytes, now: datetime) -> list[UploadedItem]:
             f"{name} has no text; a PDF that was scanned, say, is all pictures. Nothing was uploaded."
         )
     # The same text is the same item, whatever its file is called.
-    return [UploadedItem(external_id=content_hash(text), title=title[:TITLE_CHARACTERS], text=text)]
+    return [UploadedItem(external_id=content_hash(written), title=title[:TITLE_CHARACTERS], text=text)]
 
 
-def _document(name: str, body: bytes, ending: str, now: datetime) -> tuple[str, str]:
-    """Return title and text of a document."""
+def _document(name: str, body: bytes, ending: str, now: datetime) -> tuple[str, str, str]:
+    """Return title and text of a document, and the text as it was written, by which it is known."""
     stem = PurePath(name).stem
     if is_pdf(body, "application/pdf" if ending == ".pdf" else ""):
         pdf = read_pdf(body, name, now=now)
-        return (pdf.title or stem, pdf.text) if pdf else (stem, "")
+        return (pdf.title or stem, pdf.text, pdf.text) if pdf else (stem, "", "")
     if ending in {".html", ".htm", ".xhtml"} or _PAGE.match(body):
         article = extract_article(body, name, now=now)
-        return (article.title or stem, article.text) if article else (stem, "")
+        return (article.title or stem, article.text, article.text) if article else (stem, "", "")
     if _is_binary(body):
         raise UsageError(
             f"{name} is no text: give text, Markdown, HTML or PDF, or items as JSON or JSONL."
             " Nothing was uploaded."
         )
-    text = decode(body, None)
-    heading = _HEADING.search(text)
-    return (one_line(heading[1]) if heading else stem), text
+    written = decode(body, None)
+    title, text = read_markdown(written) if ending in ENDINGS else (title_of(written), written)
+    return title or stem, text, written.strip()
 
 
 def _is_binary(body: bytes) -> bool:

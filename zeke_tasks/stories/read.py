@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from zeke_tasks.prose import title_of
 from zeke_tasks.store.model import Kind
 from zeke_tasks.stories.keep import Reading
 from zeke_tasks.web import canonicalise_url, extract_article
@@ -68,7 +69,7 @@ def read_body(html: str) -> Reading | None:
 
 def read_text(text: str, url: str | None = None) -> Reading:
     """Return a text that somebody brought, as it is, with the page where it stands if there is one."""
-    return Reading(text=text, url=url)
+    return Reading(text=text, url=url, title=title_of(text))
 
 
 def read_video(video: Video, captions: Captions | None) -> Reading:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zeke_tasks.prose import ELLIPSIS, WORDS_PER_MINUTE, reading_seconds, sentences, shorten
+from zeke_tasks.prose import ELLIPSIS, WORDS_PER_MINUTE, reading_seconds, sentences, shorten, title_of
 
 prose = st.text(
     st.sampled_from("abc XY.!?…,;\"')]}»”\n\r\t 。！日本é1-–" + "\u2028\u00a0\U0001f600"),  # noqa: RUF001
@@ -114,3 +114,26 @@ def test_a_hostile_text_takes_time_that_grows_with_its_length(unit: str) -> None
     text = unit * (400_000 // len(unit)) + "x"
     assert sum(map(len, sentences(text))) <= len(text)
     assert len(shorten(text, 100)) <= 100
+
+
+@pytest.mark.parametrize(
+    ("text", "title"),
+    [
+        ("How bees find home\n\nThey remember.", "How bees find home"),
+        ("\n  How bees find home \r\n \r\nThey remember.", "How bees find home"),
+        ("Bees\n====\nThey remember.", "Bees"),
+        ("# Bees #\nThey remember.", "Bees"),
+        ("Are they lost?\n\nThey are not.", "Are they lost?"),
+        ("They remember.\n\nThey do.", None),
+        ("Dear bees,\n\nyou are lost.", None),
+        ("They remember\nlandmarks.", None),
+        ("Bees", None),
+        ("Bees\n\n", None),
+        ("", None),
+        (f"{'Bees ' * 30}\n\nThey remember.", None),
+        ("###\n\nBees", None),
+        ("---\n\nBees", None),
+    ],
+)
+def test_a_title_is_a_short_line_that_is_set_off(text: str, title: str | None) -> None:
+    assert title_of(text) == title
