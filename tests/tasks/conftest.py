@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
 from tests.clocks import FrozenClock
 from tests.tasks.domain import Domain
 from tests.tasks.samples import write_samples
+from zeke_queue import log
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_tasks.store.memory import MemoryRepository
 
@@ -84,3 +88,16 @@ def input_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     samples = tmp_path_factory.mktemp("input")
     write_samples(samples)
     return samples
+
+
+@pytest.fixture
+def logged() -> Iterator[StringIO]:
+    """Log as a worker does, and undo it."""
+    setup, structlogs, root = log._current[0], structlog.get_config(), logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    written = StringIO()
+    log.configure_logging("json", "info", stream=written, clock=FrozenClock())
+    yield written
+    log._current[0] = setup
+    structlog.configure(**structlogs)
+    root.handlers, root.level = handlers, level

@@ -10,6 +10,7 @@ from zeke_tasks.ingest.pace import after_failure, after_success
 from zeke_tasks.store.model import URL_CHARACTERS, HealthStatus
 from zeke_tasks.verdicts import verdict
 from zeke_tasks.web import Transient, WebError, canonicalise_url
+from zeke_tasks.web.secrets import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -59,7 +60,9 @@ async def record_failure(
             next_check_in=after_failure(source, health.failing_for if health else None, retry_after),
             message=message,
         )
-    job.logger.warning("source failed", sourceId=str(source.id), url=source.url, error=message)
+    job.logger.warning(
+        "source failed", sourceId=str(source.id), url=without_secrets(source.url), error=message
+    )
 
 
 async def record_success(

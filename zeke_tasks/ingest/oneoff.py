@@ -17,6 +17,7 @@ from zeke_tasks.payloads import IngestOneoff
 from zeke_tasks.store.model import URL_CHARACTERS, ItemStatus, Kind, NewSource, SourceType, item_id
 from zeke_tasks.web import UrlRefused, canonicalise_url
 from zeke_tasks.web.guard import Guard
+from zeke_tasks.web.secrets import without_secrets
 from zeke_tasks.web.urls import parse_http_url
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ async def ingest_oneoff(payload: IngestOneoff, job: JobContext) -> dict[str, Any
         known = await _known(rows, named.item_id)
     told = {"new": named.new, "status": known["status"], "priority": payload.priority}
     requested_by = str(payload.requested_by) if payload.requested_by else None
-    job.logger.info("page taken in", url=known["url"], requestedBy=requested_by, **told)
+    job.logger.info("page taken in", url=without_secrets(known["url"]), requestedBy=requested_by, **told)
     return {**known, "new": named.new}
 
 

@@ -12,6 +12,7 @@ from zeke_tasks.ingest.content import FORGOTTEN_AFTER, send_to_be_read
 from zeke_tasks.payloads import IngestSource
 from zeke_tasks.store.model import HealthStatus, NewItem, SourceType
 from zeke_tasks.web import parse_feed
+from zeke_tasks.web.secrets import without_secrets
 
 if TYPE_CHECKING:
     from zeke_tasks.store.model import Health, Source
@@ -81,7 +82,7 @@ async def _record(
             last_modified=None if stays else fetched.last_modified,
         )
     told = {"entries": len(entries), "new": len(new), "notModified": fetched.not_modified}
-    job.logger.info("source ingested", sourceId=str(source.id), url=source.url, **told)
+    job.logger.info("source ingested", sourceId=str(source.id), url=without_secrets(source.url), **told)
     return {"sourceId": source.id, **told}
 
 

@@ -17,6 +17,7 @@ from zeke_tasks.store.model import SourceType, item_id
 from zeke_tasks.stories.items import work_off
 from zeke_tasks.stories.video import read_video_once
 from zeke_tasks.web import Permanent, WebError
+from zeke_tasks.web.secrets import without_secrets
 from zeke_tasks.youtube import (
     Duration,
     Order,
@@ -113,7 +114,7 @@ async def ingest_from_youtube(payload: IngestSource, job: JobContext) -> dict[st
         "notModified": found.feed is not None and found.feed.not_modified,
         **read_now,
     }
-    job.logger.info("videos ingested", sourceId=str(source.id), url=source.url, **told)
+    job.logger.info("videos ingested", sourceId=str(source.id), url=without_secrets(source.url), **told)
     return {"sourceId": source.id, **told}
 
 

@@ -16,6 +16,7 @@ from zeke_tasks.payloads import AnalyzeStory
 from zeke_tasks.store.model import ItemStatus, StoryStatus
 from zeke_tasks.stories.keep import Reading, keep
 from zeke_tasks.web import Permanent, Transient
+from zeke_tasks.web.secrets import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
@@ -121,19 +122,20 @@ async def _finish_all(job: JobContext, items: Sequence[RawItem], reads: Reads) -
 
 async def _finish(job: JobContext, item: RawItem, reads: Reads) -> Exception | None:
     """Read one item and write down what came of it; returns the error that left it to be tried again."""
+    about = {"rawItemId": str(item.id), "url": without_secrets(item.url)}
     try:
         reading = await reads(item)
     except NotYet as reason:
-        job.logger.info("item put off", rawItemId=str(item.id), url=item.url, reason=str(reason))
+        job.logger.info("item put off", **about, reason=str(reason))
         return None
     except Permanent as error:
         await _settle(job, item, ItemStatus.FAILED, str(error))
         return None
     except Hindered as error:
-        job.logger.warning("item not read", rawItemId=str(item.id), url=item.url, error=str(error))
+        job.logger.warning("item not read", **about, error=str(error))
         return error
     except Transient as error:
-        job.logger.warning("item failed", rawItemId=str(item.id), url=item.url, error=str(error))
+        job.logger.warning("item failed", **about, error=str(error))
         last = item.attempts + 1 >= ITEM_ATTEMPTS
         await _settle(job, item, ItemStatus.FAILED if last else ItemStatus.PENDING, str(error))
         return None if last else error
@@ -141,7 +143,7 @@ async def _finish(job: JobContext, item: RawItem, reads: Reads) -> Exception | N
         # It says nothing of the page, so the item stays as it was, and none of its attempts is used up. The
         # others are still tried, for it may be this page alone that our code is not up to.
         reason = f"{type(error).__name__}: {error}"
-        job.logger.warning("item not read", rawItemId=str(item.id), url=item.url, error=reason)
+        job.logger.warning("item not read", **about, error=reason)
         return error
     if reading is None:
         await _settle(job, item, ItemStatus.NO_TEXT)

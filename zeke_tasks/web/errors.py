@@ -17,14 +17,15 @@ from __future__ import annotations
 from typing import Any
 
 from zeke_queue.errors import ZekeError
+from zeke_tasks.web.secrets import without_secrets
 from zeke_tasks.web.text import without_controls
 
 
 class WebError(ZekeError):
-    """Something about a URL or what it answered.
+    """Something about a URL or what it answered; its text shows no parameter of it that looks secret.
 
     Attributes:
-        url: the URL that was asked last; after a redirect, the one that failed.
+        url: the URL that was asked last, whole; after a redirect, the one that failed.
         reason: what was wrong, without the URL.
         status: the HTTP status, or None if there was no answer.
     """
@@ -34,7 +35,7 @@ class WebError(ZekeError):
         self.url = without_controls(url)
         self.reason = without_controls(reason)
         self.status = status
-        super().__init__(f"{self.url}: {self.reason}")
+        super().__init__(without_secrets(f"{self.url}: {self.reason}"))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # An exception is pickled by the arguments of its base, which its own constructor does not take.

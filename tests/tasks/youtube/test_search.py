@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import logging
 from datetime import UTC, datetime
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from tests.clocks import FrozenClock
 from tests.tasks.scripted_web import fetched
 from tests.tasks.web.doubles import client
 from zeke_queue import log
@@ -26,8 +23,6 @@ from zeke_tasks.youtube import search as module
 from zeke_tasks.youtube.search import QUOTA_USED_UP, YouTubeSearch, seconds_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from zeke_tasks.web import Fetched, Kind
 
 KEY = "AIza+/secret"
@@ -196,21 +191,8 @@ async def test_an_answer_that_is_no_json_may_be_one_later() -> None:
     assert KEY not in str(raised.value)
 
 
-@pytest.fixture
-def stream() -> Iterator[StringIO]:
-    """Log as a worker does, and undo it."""
-    setup, structlogs, root = log._current[0], structlog.get_config(), logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    written = StringIO()
-    log.configure_logging("json", "info", stream=written, clock=FrozenClock())
-    yield written
-    log._current[0] = setup
-    structlog.configure(**structlogs)
-    root.handlers, root.level = handlers, level
-
-
 async def test_no_line_that_is_logged_tells_the_key(
-    stream: StringIO, monkeypatch: pytest.MonkeyPatch
+    logged: StringIO, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The library that asks tells of each request, with its whole URL."""
     asked: list[str] = []
@@ -225,8 +207,8 @@ async def test_no_line_that_is_logged_tells_the_key(
     log.get_logger().info("over")
     assert len(asked) == 2
     assert all("key=hunter2" in query for query in asked)
-    assert "over" in stream.getvalue()
-    assert "hunter2" not in stream.getvalue()
+    assert "over" in logged.getvalue()
+    assert "hunter2" not in logged.getvalue()
 
 
 @pytest.mark.parametrize(
