@@ -18,10 +18,8 @@ FILES = {
     block.partition("\n")[0].removeprefix("# "): block
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 }
-UNKEYED = """        if title not in self.announced:
-            zeke_sim.effect(title)
-            self.announced.add(title)
-"""
+(DIFF,) = re.findall(r"```diff\n(.*?)```", PAGE, re.DOTALL)
+(SHOWN,) = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
 
 
 def _write(pytester: pytest.Pytester, files: dict[str, str]) -> None:
@@ -38,10 +36,37 @@ def test_the_page_s_project_passes_its_tests(pytester: pytest.Pytester) -> None:
     result.assert_outcomes(passed=sum(text.count("def test_") for text in FILES.values()))
 
 
+def _side(marks: str) -> str:
+    """Return the lines of the difference that have one of the marks, without it."""
+    return "".join(line[1:] for line in DIFF.splitlines(keepends=True) if line[0] in marks)
+
+
+def _like(shown: str) -> list[str]:
+    """Return patterns of lines, in which ids and numbers are anybody's."""
+    plain = (re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+(?:\.\d+)?", "*", line) for line in shown.splitlines())
+    return [line.replace("[", "[[]") for line in plain]
+
+
 def test_without_the_key_the_simulation_finds_the_second_announcement(pytester: pytest.Pytester) -> None:
-    assert UNKEYED in FILES["test_storm.py"]
-    careless = FILES["test_storm.py"].replace(UNKEYED, "        zeke_sim.effect(title)\n")
+    assert FILES["test_storm.py"].count(_side(" -")) == 1
+    careless = FILES["test_storm.py"].replace(_side(" -"), _side(" +"))
     _write(pytester, {**FILES, "test_storm.py": careless})
     result = run(pytester, "test_storm.py")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*no article is announced twice*", "*broken*'[[]de] Bees *", "*replay*"])
+    result.stdout.fnmatch_lines([*_like(SHOWN), "*replay*"])
+    # Of one job, and not of two that the program sent.
+    (job,) = re.findall(r"^  job +announce \w+ \((.+)\)$", result.stdout.str(), re.MULTILINE)
+    assert re.search(rf"by attempt [2-9] on w\d, and by attempt 1 of job\s+{job} on w\d", result.stdout.str())
+
+
+def test_with_few_retries_the_simulation_finds_an_article_that_is_not_published(
+    pytester: pytest.Pytester,
+) -> None:
+    patient = '@catalog.task("publish", retry_limit=10)'
+    assert patient in FILES["magazine.py"]
+    _write(
+        pytester, {**FILES, "magazine.py": FILES["magazine.py"].replace(patient, '@catalog.task("publish")')}
+    )
+    result = run(pytester, "test_storm.py")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*what the test asserts*", "*'FAILED'* == 'COMPLETED'*"])
