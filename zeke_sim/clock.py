@@ -28,7 +28,7 @@ class VirtualClock:
     Attributes:
         offset: seconds that the wall clock is ahead of the true time.
         rate: how fast the monotonic clock goes; 1.01 gains a hundredth.
-        suspended: seconds for which the monotonic clock stood still, because the world was calm.
+        suspended: seconds that the monotonic clock is behind, before its rate counts.
     """
 
     __slots__ = ("_epoch", "_loop", "offset", "rate", "suspended")
@@ -39,6 +39,12 @@ class VirtualClock:
         self.offset = 0.0
         self.rate = 1.0
         self.suspended = 0.0
+
+    def set_rate(self, rate: float) -> None:
+        """Let the monotonic clock go at another rate from now on, without going back."""
+        shown = self.monotonic()
+        self.rate = rate
+        self.suspended = self._loop.time() - shown / rate
 
     def now(self) -> datetime:
         """Return the wall clock's time."""

@@ -4,8 +4,9 @@ A world is calm when no job runs or is due, no statement is on its way, nothing 
 due by now, and every process rests: it is dead, or sleeps as those do that found nothing to do; none stands
 still, is cut off, waits for longer after a failure, or has yet to tell what it could not. Until the next
 instant at which something is due, all that its processes would do changes nothing but the workers'
-heartbeats. So time jumps, and the processes' timers move along; the monotonic clocks of workers, which hold
-leases, stand still. What comes then meets them as it would have.
+heartbeats. So time jumps, and the processes' timers move along. The monotonic clocks that a worker's runtime
+reads stand still, since leases and looks go by them: what comes then meets it as it would have. Those that
+handlers and programs read go on.
 """
 
 from __future__ import annotations
@@ -170,7 +171,7 @@ class Elision:
         beaten: set[tuple[str, int]] = set()
         for node in resting:
             if node.role == "worker":
-                node.clock.suspended += seconds
+                node.resting_clock.suspended += seconds
                 beaten.add((node.name, node.incarnation))
         workers = world.store.tables.workers
         for key, row in list(workers.items()):

@@ -51,6 +51,9 @@ class Node:
         incarnation: how many processes there were under this name.
         dead: whether there is none at the moment.
         link: what is wrong with its way to the database; None if nothing is.
+        clock: what its programs and handlers read.
+        resting_clock: what the runtime reads. It shows the same, but a worker's monotonic time stands still
+            while calm time is skipped, as its timers and its lease do.
         queue: the process's own, on its storage, clock and entropy.
         awaits: misfortunes that strike as its next statement of a verb is on its way.
         back: seconds after which it has a successor once it has stopped.
@@ -68,6 +71,7 @@ class Node:
         self.role = role
         self.catalog = catalog
         self.clock = VirtualClock(world.loop, world.epoch)
+        self.resting_clock = VirtualClock(world.loop, world.epoch)
         self.incarnation = 0
         self.dead = True
         self.done = False
@@ -91,17 +95,29 @@ class Node:
         self.back = RESTART
         self.lane = Lane(self.name)
         self.context = world.loop.context(self.lane)
-        self.clock.suspended = 0.0
+        self.clock.suspended = self.resting_clock.suspended = 0.0
         entropy = SeededEntropy(world.seed_of(f"{self.name}/{self.incarnation}"))
         self.storage = SimStorage(self, self._storage_counts)
         self.queue = self.context.run(
             lambda: Queue(
-                self.catalog, self.storage, clock=self.clock, entropy=entropy, settings=world.settings
+                self.catalog,
+                self.storage,
+                clock=self.resting_clock,
+                entropy=entropy,
+                settings=world.settings,
             )
         )
         world.recorder.add(Lived(world.time(), self.name, "started"))
         task = world.loop.create_task(self._run(), name=f"{self.name}-main", context=self.context)
         task.add_done_callback(self._ended, context=world.context)
+
+    def set_clocks(self, *, offset: float | None = None, rate: float | None = None) -> None:
+        """Let its clocks be wrong: the wall clock by so many seconds, or the monotonic one in its rate."""
+        for clock in (self.clock, self.resting_clock):
+            if offset is not None:
+                clock.offset = offset
+            if rate is not None:
+                clock.set_rate(rate)
 
     def can_meet(self, kind: str) -> bool:
         """Tell whether a misfortune means anything as it is: what does not run can't be stopped."""

@@ -400,9 +400,9 @@ class World:
             node.cut_until = max(node.cut_until, self.time() + one["for"])
             self.later(one["for"], self._join, node)
         elif kind == "clock":
-            node.clock.offset += one["by"]
+            node.set_clocks(offset=node.clock.offset + one["by"])
         elif kind == "drift":
-            _set_rate(node.clock, one["rate"], self.time())
+            node.set_clocks(rate=one["rate"])
 
     def _strike_database(self, kind: str, one: Mapping[str, Any]) -> None:
         if kind == "db_clock":
@@ -438,8 +438,7 @@ class World:
                 self._resume(node, node.incarnation)
             if node.dead and not node.done:
                 node.start()
-            node.clock.offset = 0.0
-            _set_rate(node.clock, 1.0, self.time())
+            node.set_clocks(offset=0.0, rate=1.0)
 
     def handler_began(self, node: Node, task: str, job: UUID, attempt: int) -> None:
         """Let strike what awaits an attempt, and decide whether the process dies in the middle of it."""
@@ -462,10 +461,3 @@ class World:
         if self.faulty and self.running.get(which, ("", ""))[0] == node.name:
             self.hit(node, address, "kill_handler")
             self.kill(node)
-
-
-def _set_rate(clock: VirtualClock, rate: float, now: float) -> None:
-    """Let a clock go at another rate from now on, without going back."""
-    shown = clock.monotonic()
-    clock.rate = rate
-    clock.suspended = now - shown / rate

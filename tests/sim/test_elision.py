@@ -211,6 +211,34 @@ def test_no_time_is_skipped_while(trouble: str) -> None:
     assert _jumps(trouble) == 0.0
 
 
+@pytest.mark.parametrize("rate", [1.0, 1.02])
+def test_a_process_s_clock_goes_on_over_what_is_skipped(rate: float) -> None:
+    shown: list[float] = []
+    jumped: list[float] = []
+
+    def look(world: World) -> None:
+        shown.append(world.nodes["w1"].clock.monotonic())
+        jumped.append(world.elision.jumped)
+
+    def before(world: World) -> None:
+        for at in (10.0, 40.0):
+            world.later(at, look, world)
+
+    catalog = Catalog()
+
+    @catalog.task("rare")
+    async def rare() -> None:
+        raise AssertionError("nobody sends it")
+
+    del rare
+    setup = Setup(catalog, workers=1, phase=60.0, before=before)
+    drift = {"node/w1/0": {"fault": "drift", "at": 5.0, "rate": rate}}
+    plan = Plan("calm", 1, "given", NONE.but(kinds=tuple(KINDS)), drift)
+    assert run(Scenario("calm", "", lambda _draws: setup), plan).violation is None
+    assert jumped[1] - jumped[0] > 29.0
+    assert shown[1] - shown[0] == pytest.approx(30.0 * rate)
+
+
 def test_an_outcome_that_could_not_be_stored_is_tried_again_soon() -> None:
     catalog = Catalog()
 

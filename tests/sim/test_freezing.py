@@ -105,6 +105,25 @@ def test_a_handler_sees_the_worlds_time_by_every_clock() -> None:
     assert seen["monotonic by name"] == seen["perf_counter"] == seen["monotonic"]
 
 
+def test_time_passes_from_one_job_to_the_next_however_little_happens_between() -> None:
+    seen: list[float] = []
+    catalog = Catalog()
+
+    @catalog.task("look")
+    def look() -> None:
+        seen.append(time.monotonic())
+
+    async def send(node: Node) -> None:
+        for _ in range(2):
+            await node.queue.send(look)
+            await node.clock.sleep(3600)
+
+    setup = Setup(catalog, clients={"c1": send}, workers=1, phase=1.0, quiet=10_000.0)
+    calm = Scenario("calm", "two jobs", lambda _draws: setup, freeze=True)
+    assert run(calm, Plan("calm", 1, "given", NONE.but(elide=True))).violation is None
+    assert seen[1] - seen[0] == pytest.approx(3600.0, abs=5.0)
+
+
 def test_time_passes_for_a_handler_that_sleeps() -> None:
     seen: list[dt.datetime] = []
 

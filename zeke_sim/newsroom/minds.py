@@ -14,7 +14,6 @@ from zeke_tasks.ai.limited import WINDOW, Limited
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import datetime
 
     from zeke_sim.draws import Draws
     from zeke_sim.node import Node
@@ -23,8 +22,8 @@ if TYPE_CHECKING:
 KINDS: Final = ("analyze-story", "generate-brief", EMBED)
 
 
-_INSTANT: Final = 1e-6
-"""Seconds that a difference of times may be wrong by."""
+_SHORTEST: Final = WINDOW / 1.02 - 1e-6
+"""True seconds that a minute of a process's clock takes at least: that may go too fast by a fiftieth."""
 
 
 class Call(NamedTuple):
@@ -69,7 +68,7 @@ class Mind:
         """Return what a worker's process asks by."""
         return Limited(
             _Line(self, node),
-            _Steady(node),
+            node.clock,
             requests_per_minute=self.per_minute,
             at_once=4,
             patience=self._patience,
@@ -85,26 +84,6 @@ class Mind:
         self.calls.append(Call(node.name, node.incarnation, now))
         if any(outage.since <= now < outage.until for outage in self._outages):
             raise AIUnavailable("the scripted AI is away")
-
-
-class _Steady:
-    """A process's clock that goes on while the world is calm.
-
-    The one that it has stands still then, for the sake of leases. Whoever was told to come back in an hour
-    would hear the same after an hour that was skipped.
-    """
-
-    def __init__(self, node: Node) -> None:
-        self._node = node
-
-    def now(self) -> datetime:
-        return self._node.clock.now()
-
-    def monotonic(self) -> float:
-        return self._node.world.time()
-
-    async def sleep(self, seconds: float) -> None:
-        await self._node.clock.sleep(seconds)
 
 
 class _Line:
@@ -126,14 +105,14 @@ class _Line:
 def too_often(calls: Iterable[Call], per_minute: int) -> str | None:
     """Say which process called more often than it may within a minute; None if none did.
 
-    The limit is a process's own: two workers may call twice as often, and one that is started anew begins to
-    count anew.
+    The limit is a process's own, by its clock: two workers may call twice as often, and one that is started
+    anew begins to count anew.
     """
     begun: dict[tuple[str, int], list[float]] = {}
     for node, incarnation, at in calls:
         times = begun.setdefault((node, incarnation), [])
         times.append(at)
-        if len(times) > per_minute and at - times[-1 - per_minute] < WINDOW - _INSTANT:
+        if len(times) > per_minute and at - times[-1 - per_minute] < _SHORTEST:
             first = times[-1 - per_minute]
             return (
                 f"{node} began {per_minute + 1} calls within {at - first:.1f} s, from {first:.1f} s on;"
