@@ -8,9 +8,16 @@ from tests.tidy import ROOT
 from zeke_queue.catalog import Catalog
 from zeke_tasks import payloads
 from zeke_tasks.catalog import build_catalog
+from zeke_tasks.insights.keywords import DEFAULT_KEYWORDS
+from zeke_tasks.insights.relevance import KEYWORDS_ENOUGH, KIND, WEIGHTS, score
+from zeke_tasks.insights.rules import CONFIDENCE, kind_of
 from zeke_tasks.payloads import Payload
+from zeke_tasks.playbooks.run import DEEPEST
+from zeke_tasks.store.highlights import HighlightKind
 
 PAGE = (ROOT / "docs" / "catalog.md").read_text(encoding="utf-8")
+KINDS = re.findall(r"^\| `([a-z_]+)` \| .* \| ([\d.]+) \| ([\d.]+) \|$", PAGE, re.MULTILINE)
+PARTS = re.findall(r"^\| `([a-z]+)` \| ([\d.]+) \| ", PAGE, re.MULTILINE)
 ROWS = re.findall(r"^\| `([a-z-]+)` \| (\d+) \| (.*?) \| (.*) \|$", PAGE, re.MULTILINE)
 
 
@@ -47,3 +54,31 @@ def test_each_task_that_is_said_to_be_sent_is_one() -> None:
     names = {name for *_, said in ROWS for name in re.findall(r"`((?:[a-z]+-)+[a-z]+)`", said)}
     tasks = _catalog().tasks
     assert names <= tasks.keys() | {alias for task in tasks.values() for alias in task.aliases}
+
+
+def test_the_kinds_of_highlights_have_the_weights_that_are_said() -> None:
+    assert {kind: (float(sure), float(weight)) for kind, sure, weight in KINDS} == {
+        kind.value: (sure, float(KIND[kind])) for kind, sure in CONFIDENCE.items()
+    }
+    said = r"somebody wrote has ([\d.]+), .* an action ([\d.]+), a quote ([\d.]+), a question ([\d.]+)"
+    (others,) = re.findall(said, PAGE)
+    kinds = (HighlightKind.INSIGHT, HighlightKind.ACTION, HighlightKind.QUOTE, HighlightKind.QUESTION)
+    assert tuple(map(float, others)) == tuple(float(KIND[kind]) for kind in kinds)
+
+
+def test_the_parts_of_a_score_are_weighed_as_is_said() -> None:
+    assert {part: float(weight) for part, weight in PARTS} == {
+        part: float(weight) for part, weight in WEIGHTS.items()
+    }
+
+
+def test_the_example_of_a_score_comes_to_what_is_said() -> None:
+    ((sentence, sums, total),) = re.findall(r"So \*(.*?)\*.*?has ([\d.·/+ ]+)\n= ([\d.]+)\.", PAGE)
+    assert kind_of(sentence) is HighlightKind.METRIC
+    found = score(HighlightKind.METRIC, sentence, keywords=DEFAULT_KEYWORDS, authority=None, age_days=0)
+    assert found.value == float(total)
+    assert f"0.4 · {len(found.matches)}/{KEYWORDS_ENOUGH} " in sums
+
+
+def test_the_depth_of_playbooks_is_the_one_that_is_said() -> None:
+    assert {8: "eight"}[DEEPEST] + " runs can be inside" in PAGE

@@ -143,8 +143,16 @@ _INTERFACE_CHANGED = _words(
 )
 _BREAKING = _words("breaking changes?", "deprecat(?:e|es|ed|ing|ion)")
 
+# What is in a URL is said to machines, and "100% sure" is no figure.
+_NOT_SAID = re.compile(
+    r"\bhttps?://[^\s<>]+"
+    r"|\b100\s?(?:%|percent)\s+(?:agree|certain|clear|committed|confident|convinced|correct|positive|right|sure"
+    r"|true)\b",
+    re.IGNORECASE,
+)
 _SHARE = re.compile(
-    r"\d[\d.,]*\s?(?:%|percent\b|percentage points?\b)"
+    # "c3%b3" is a letter as URLs spell it, and "10 % 3" a remainder.
+    r"(?<!\w)\d[\d.,]*\s?(?:%(?!\w|\s\d)|percent\b|percentage points?\b)"
     r"|\b\d[\d.,]*\s?(?:x|\u00d7|times|-?fold)\s+(?:as|better|cheaper|faster|fewer|higher|larger|less|longer|lower"
     r"|more|quicker|shorter|slower|smaller)\b",
     re.IGNORECASE,
@@ -293,6 +301,7 @@ def kind_of(sentence: str) -> HighlightKind | None:
     shortest, longest = SENTENCE_CHARACTERS
     if not shortest <= len(sentence) <= longest:
         return None
+    sentence = _NOT_SAID.sub(" ", sentence)
     if _SHARE.search(sentence) or (_AMOUNT.search(sentence) and _COMPARED.search(sentence)):
         return HighlightKind.METRIC
     if _BREAKING.search(sentence) or (_INTERFACE.search(sentence) and _INTERFACE_CHANGED.search(sentence)):

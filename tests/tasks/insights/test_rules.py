@@ -74,6 +74,14 @@ def found_in(text: str) -> list[tuple[HighlightKind, str]]:
         ("They moved to Berlin last year.", None),
         ("It was a sunny morning, and the birds sang.", None),
         ("5% more.", None),
+        ("The proposal is at https://a.example/dr%c3%b3g_%20ekspresowych for now.", None),
+        ("See https://api.example.com/new/functions-removed for all of it.", None),
+        ("The details are in <a href=https://a.example/?q=50%>the page</a> of it.", None),
+        ("I am not 100% sure that this is how it works.", None),
+        ("We are 100 percent committed to what we said.", None),
+        ("Tests cover 100% of the lines that we wrote.", METRIC),
+        ("The remainder of 10 % 3 is one, as everybody knows.", None),
+        ("The name is spelt caf%c3%a9 wherever it is sent.", None),
     ],
 )
 def test_a_sentence_is_of_the_kind_that_it_speaks_of(sentence: str, kind: HighlightKind | None) -> None:
