@@ -40,6 +40,8 @@ BRIEFS = json.dumps(
     }
 )
 
+DEMO = "zeke_tasks.demo"
+
 _WHO_FETCHES = """
     select worker.pid from pgboss.job inner join pgboss.worker on job.worker = worker.id
     where job.name = 'fetch-content' and job.state = 'active'
@@ -47,7 +49,7 @@ _WHO_FETCHES = """
 
 
 @asynccontextmanager
-async def demo(*options: str, **env: str) -> AsyncGenerator[asyncio.subprocess.Process]:
+async def demo(*options: str, command: str = DEMO, **env: str) -> AsyncGenerator[asyncio.subprocess.Process]:
     """Run the demo; it is ended with the block if it has not ended by then.
 
     Whatever AI the machine is set up for is not asked, but the one that ``env`` says.
@@ -56,7 +58,7 @@ async def demo(*options: str, **env: str) -> AsyncGenerator[asyncio.subprocess.P
     own = os.environ.items()  # noqa: TID251 - the demo is a user's program, and inherits the user's environment
     inherited = {name: value for name, value in own if not name.startswith(ours)}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "zeke_tasks.demo", *options),
+        *(sys.executable, "-m", *command.split(), *options),
         cwd=ROOT,
         env=inherited | env,
         stdout=asyncio.subprocess.PIPE,
@@ -150,10 +152,14 @@ async def test_a_key_that_is_refused_is_said_and_what_to_do() -> None:
     assert "set ZEKE_AI=stub" in told
 
 
-async def test_without_the_key_that_is_needed_it_does_not_begin() -> None:
-    async with demo(ZEKE_AI="openai") as process:
+@pytest.mark.parametrize("command", [DEMO, "zeke_queue.cli demo"])
+async def test_without_the_key_that_is_needed_it_is_a_wrong_call_as_of_other_commands(
+    command: str,
+) -> None:
+    async with demo(command=command, ZEKE_AI="openai") as process:
         (told,) = [line async for line in _lines(process)]
-        assert await process.wait() == 1
+        assert await process.wait() == 2
+    assert told.startswith("zeke: ")
     assert "OPENAI_API_KEY is not set" in told
 
 

@@ -8,7 +8,6 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-import typer
 from rich.console import Console
 
 from zeke_queue import log
@@ -171,12 +170,15 @@ def _is_told(seen: StoryView) -> bool:
 
 
 def main(workers: int, gap: float, *, keep: bool) -> int:
-    """Run the demo, and say what went wrong if something did; returns the exit code.
+    """Run the demo; returns the exit code.
 
     Args:
         workers: how many worker processes.
         gap: seconds between two requests to the site.
         keep: whether to keep the database up at the end, until interrupted.
+
+    Raises:
+        ZekeError: something went wrong, and the message says what.
     """
     log.configure_logging(level="warning")
     # To be told to end is to be interrupted: the children and the database must not stay behind. A shell
@@ -189,8 +191,6 @@ def main(workers: int, gap: float, *, keep: bool) -> int:
     except KeyboardInterrupt:
         return 0 if keep else 130
     except TimeoutError:
-        told = "The demo did not end in its time: see the workers' logs in the data directory, with --keep."
-    except ZekeError as error:
-        told = str(error)
-    typer.secho(told, err=True, fg="red")
-    return 1
+        raise ZekeError(
+            "The demo did not end in its time: see the workers' logs in the data directory, with --keep."
+        ) from None

@@ -108,10 +108,15 @@ def brief_value(seen: StoryView) -> dict[str, Any] | None:
     }
 
 
-def story_value(seen: StoryView, near: Iterable[Neighbour] = ()) -> dict[str, Any]:
-    """Return a story as programs are told it."""
+def story_value(seen: StoryView, near: Iterable[Neighbour] | None = None) -> dict[str, Any]:
+    """Return a story as programs are told it.
+
+    Args:
+        seen: with what is known of it.
+        near: the stories nearest to it; None if they were not looked for, and are not spoken of.
+    """
     story, source = seen.story, seen.source
-    return {
+    told = {
         "id": story.id,
         "title": story.title,
         "url": story.url,
@@ -123,11 +128,13 @@ def story_value(seen: StoryView, near: Iterable[Neighbour] = ()) -> dict[str, An
         "analysis": _analysis_value(seen.overlay),
         "brief": brief_value(seen),
         "highlights": [_highlight_value(highlight) for highlight in seen.highlights],
-        "nearest": [
-            {"id": one.story.id, "title": one.story.title, "similarity": round(one.similarity, 6)}
-            for one in near
-        ],
     }
+    if near is None:
+        return told
+    nearest = [
+        {"id": one.story.id, "title": one.story.title, "similarity": round(one.similarity, 6)} for one in near
+    ]
+    return {**told, "nearest": nearest}
 
 
 def _analysis_value(overlay: Overlay | None) -> dict[str, Any] | None:

@@ -24,6 +24,8 @@ async def test_stories_are_listed_with_what_they_say(zeke: Zeke, on_postgres: Do
     (listed,) = await zeke.json("stories")
     assert listed["id"] == str(story.id)
     assert listed["brief"]["oneLiner"]
+    # A list looks for no neighbours, and does not say that there are none.
+    assert "nearest" not in listed
 
 
 async def test_on_a_narrow_terminal_titles_and_briefs_are_whole(
