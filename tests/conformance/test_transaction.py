@@ -236,6 +236,19 @@ async def test_a_job_that_a_transaction_cannot_return_is_superseded_in_it(
     assert (job.state, job.output["superseded_by"]) == (JobState.FAILED, str(waiting))
 
 
+async def test_an_outcome_that_comes_too_late_keeps_nobody_from_its_job(
+    storage: Storage, jobs: Driver
+) -> None:
+    key = "__pgboss__singleton_queue"
+    given_back, superseded = await jobs.running(), await jobs.running(singleton_key=key)
+    assert await jobs.release(given_back)
+    await jobs.send(singleton_key=key, delay=60)
+    failed = [Failed(job.id, job.attempt, 1.0, BOOM) for job in (given_back, superseded)]
+    async with storage.transaction() as transaction:
+        assert await transaction.settle(failed=failed) == {superseded.id}
+        assert [job.id for job in await jobs.claim()] == [given_back.id]
+
+
 async def test_a_place_given_up_and_taken_in_one_transaction_changes_hands(
     storage: Storage, jobs: Driver
 ) -> None:

@@ -75,6 +75,7 @@ def sql(dsn: str, request: pytest.FixtureRequest) -> Iterator[Connection]:
         explain(connection, "cancelled_along", {"ids": [ANNA]})
         explain(connection, "suspend", {"id": ANNA, "attempt": 1, "child": ANNA})
         explain(connection, "hold", {"id": ANNA, "attempt": 1})
+        explain(connection, "lock_active", {"ids": [ANNA], "attempts": [1]})
         explain(connection, "insert", rows.of_new_jobs([NewJob(ANNA, "mail")]))
         explain(connection, "insert_one", rows.of_new_job(NewJob(ANNA, "mail")))
         explain(connection, "insert_plain", rows.of_new_job(NewJob(ANNA, "mail")))
@@ -295,3 +296,4 @@ def test_waiting_for_another_job_costs_a_few_pages(busy: Connection) -> None:
     assert plan.full_scans() == []
     assert plan.most_read() <= 2
     assert explain(busy, "hold", {"id": one[0], "attempt": 1}).full_scans() == []
+    assert explain(busy, "lock_active", {"ids": [one[0]], "attempts": [1]}).full_scans() == []

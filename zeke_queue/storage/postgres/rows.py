@@ -184,11 +184,6 @@ class Outcomes:
         ]
 
     @property
-    def ids(self) -> list[UUID]:
-        """Return the ids of the jobs."""
-        return [row[0] for row in self.rows]
-
-    @property
     def may_collide(self) -> bool:
         """Tell whether a job is to wait again, for which its place must be free."""
         return any(row[3] is not None for row in self.rows)

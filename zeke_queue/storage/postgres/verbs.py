@@ -89,7 +89,8 @@ class PostgresVerbs:
         number = len(completed) + len(failed) + len(released)
         if number == 0:
             return set()
-        await self._lock_in_order([outcome.id for outcome in (*completed, *failed, *released)])
+        if self._runner.in_transaction and number > 1:
+            await self._lock_active([(one.id, one.attempt) for one in (*completed, *failed, *released)])
         if number == len(completed):
             changed = await self._ids("complete", rows.of_completed(completed))
         else:
@@ -114,7 +115,7 @@ class PostgresVerbs:
 
     async def settle_singly(self, outcomes: Outcomes) -> set[UUID]:
         """Settle one by one, in a transaction, so that a job whose place was taken holds up no other."""
-        await self._runner.run("lock_jobs", {"ids": outcomes.ids})
+        await self._lock_active([row[:2] for row in outcomes.rows])
         changed: set[UUID] = set()
         for single in outcomes.one_by_one():
             changed |= await self._settle_one(single)
@@ -127,7 +128,7 @@ class PostgresVerbs:
                 async with self._runner.atomic():
                     return await self._ids("settle", single.parameters())
             except UniqueViolation:
-                found = await self._runner.run("in_the_way", {"id": single.ids[0]})
+                found = await self._runner.run("in_the_way", {"id": single.rows[0][0]})
                 other = found[0][0] if found else None
             if other is not None:
                 break
@@ -223,6 +224,14 @@ class PostgresVerbs:
             except UniqueViolation:
                 continue
         return changed
+
+    async def _lock_active(self, jobs: Sequence[tuple[UUID, int]]) -> None:
+        """Lock those of some jobs that are active at the attempts named, in the order of their ids.
+
+        The others are somebody else's: another worker may claim them before this transaction ends.
+        """
+        ids, attempts = zip(*jobs, strict=True)
+        await self._runner.run("lock_active", {"ids": list(ids), "attempts": list(attempts)})
 
     async def _lock_in_order(self, ids: Sequence[UUID]) -> None:
         """Lock jobs in the order of their ids, where the next statement may not.
