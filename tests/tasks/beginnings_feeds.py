@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, feed, page
+from tests.tasks.scripted_youtube import FOUND
+from tests.tasks.youtube.pages import watch_page
 
 if TYPE_CHECKING:
     from tests.tasks.domain import Domain
@@ -18,7 +20,7 @@ Start = tuple[str, dict[str, Any]]
 
 
 def web() -> ScriptedWeb:
-    """A feed of six pages: three texts, one of them twice, one that is missing, and one without text."""
+    """A feed of six pages: three texts, one of them twice, one missing, one empty; and a video's page."""
     scripted = ScriptedWeb()
     entries = [(url, url) for url in (*PAGES, SAME, "https://a.example/missing", "https://a.example/empty")]
     scripted.put(FEED, feed(*entries))
@@ -26,6 +28,7 @@ def web() -> ScriptedWeb:
         scripted.put(url, body)
     scripted.put(SAME, PAGES["https://a.example/bees"])
     scripted.put("https://a.example/empty", "<html></html>")
+    scripted.put(FOUND[0].url, watch_page(FOUND[0]))
     return scripted
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb
+from tests.tasks.scripted_youtube import FOUND
 from zeke_tasks.store.model import SourceType
 
 if TYPE_CHECKING:
@@ -41,6 +42,26 @@ async def begin_oneoff_again(domain: Domain) -> Start:
     return task, payload
 
 
+async def begin_oneoff_video(domain: Domain) -> Start:
+    return "ingest-oneoff", {"url": f"https://youtu.be/{FOUND[0].id}"}
+
+
+async def begin_named_video(domain: Domain) -> Start:
+    """A video that somebody named, and that a search has brought besides."""
+    _, payload = await begin_oneoff_video(domain)
+    jobs = Jobs(domain, ScriptedWeb())
+    named = await jobs.run("ingest-oneoff", payload)
+    await jobs.run(*await begin_youtube(domain))
+    return "fetch-content", {"rawItemIds": [str(named["rawItemId"])]}
+
+
+async def begin_video_alone(domain: Domain) -> Start:
+    """A video that somebody named, of which nobody has told yet what it is called."""
+    task, payload = await begin_oneoff_video(domain)
+    named = await Jobs(domain, ScriptedWeb()).run(task, payload)
+    return "fetch-content", {"rawItemIds": [str(named["rawItemId"])]}
+
+
 async def begin_upload(domain: Domain) -> Start:
     """Two texts and one of them again, pages for two chunks, and what is neither."""
     source = await domain.source(None, type=SourceType.MANUAL)
@@ -56,5 +77,8 @@ BEGINNINGS: Final = (
     begin_youtube,
     begin_oneoff,
     begin_oneoff_again,
+    begin_oneoff_video,
+    begin_named_video,
+    begin_video_alone,
     begin_upload,
 )

@@ -158,6 +158,15 @@ async def test_while_youtube_blocks_this_machine_a_video_waits(
     assert (item.status, item.attempts) == (ItemStatus.PENDING, 0)
 
 
+async def test_a_worker_that_can_t_ask_youtube_holds_that_against_no_video(jobs: Jobs, bees: Video) -> None:
+    told = await _take(jobs, bees.url)
+    jobs.resources = replace(jobs.resources, youtube=None)
+    with pytest.raises(Transient, match="given no YouTube"):
+        await _read(jobs)
+    item = await jobs.domain.look(told["rawItemId"])
+    assert (item.status, item.attempts) == (ItemStatus.PENDING, 0)
+
+
 async def test_of_a_video_that_is_not_there_it_is_told_why(
     jobs: Jobs, bees: Video, captions: ScriptedCaptions
 ) -> None:
