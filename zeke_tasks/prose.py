@@ -36,7 +36,11 @@ _LONGEST_ABBREVIATION: Final = 12
 TITLE_CHARACTERS: Final = 120
 """How long a line may be that is taken for a title."""
 
-_TITLE: Final = re.compile(r"\s*?(#{1,6}[ \t]+)?(\S[^\n]*)\n([ \t\r]*\n|[ \t]*(?:={3,}|-{3,})[ \t\r]*\n)?\s*\S")
+_TITLE: Final = re.compile(
+    r"\s*?(#{1,6}[ \t]+)?(\S[^\n]*)\n"
+    # What sets it off: an empty line, or a line of dashes.
+    r"([ \t\r]*\n|[ \t]*(?:={3,}|-{3,})[ \t\r]*\n)?\s*\S"
+)
 _NO_TITLE: Final = (".", ",", ";", ":", "…")
 
 _LOOSE_ENDS: Final = " \t\r\n\u00a0,;:-–—"
