@@ -14,7 +14,7 @@ def on_same(command: str, *, embedded: bool) -> str:
     """Return a command as it is typed for the database on which this one works.
 
     Args:
-        command: one that takes ``--embedded``.
+        command: as it is for the database of the environment.
         embedded: whether this one was given that.
 
     >>> on_same("zeke stories", embedded=True)
@@ -29,14 +29,5 @@ def worker_goes_on(*, embedded: bool) -> str:
 
 
 def see_job(job_id: UUID, *, embedded: bool) -> str:
-    """Return where more is known of a job: no command that shows one takes ``--embedded``."""
-    return f"job {job_id}" if embedded else f"`zeke job show {job_id}`"
-
-
-def install(*extras: str) -> str:
-    """Return how extras are installed: from a clone, for Zeke is on no package registry yet.
-
-    >>> install("tasks", "embedded")
-    'python -m pip install ".[tasks,embedded]" in a clone of Zeke'
-    """
-    return f'python -m pip install ".[{",".join(extras)}]" in a clone of Zeke'
+    """Return where more is known of a job."""
+    return f"`{on_same(f'zeke job show {job_id}', embedded=embedded)}`"

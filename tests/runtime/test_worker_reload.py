@@ -73,7 +73,7 @@ async def test_a_change_ends_the_process_gracefully_and_starts_it_anew(tmp_path:
 
 async def test_without_watchfiles_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "watchfiles", None)
-    with pytest.raises(UsageError, match=r"pip install 'zeke-queue\[reload\]'"):
+    with pytest.raises(UsageError, match=r'pip install "\.\[reload\]"'):
         await serve_reloading(["true"], [Path()])
 
 

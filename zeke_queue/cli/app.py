@@ -10,7 +10,7 @@ import errno
 import io
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 FAILED: Final = 1
 WRONG: Final = 2
 
-SHARED: Final = "--database, --schema and --json may stand here too: see zeke --help."
+SHARED: Final = "--database, --embedded, --schema and --json may stand here too: see zeke --help."
 
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-_ANYWHERE: Final = {"--json": False, "--database": True, "--schema": True}
+_ANYWHERE: Final = {"--json": False, "--embedded": False, "--database": True, "--schema": True}
 """The shared options, and whether each takes a value."""
 
 
@@ -161,7 +161,7 @@ app = typer.Typer(
     cls=Commands,
     help=(
         "Background jobs in Postgres: run workers, send jobs, and look at them.\n\n"
-        "--database, --schema and --json may also stand after the command's name."
+        "--database, --embedded, --schema and --json may also stand after the command's name."
     ),
     epilog="Exit codes: 0 done, 1 it failed, 2 the call was wrong.",
     no_args_is_help=True,
@@ -189,6 +189,10 @@ def options(
         str | None,
         typer.Option(metavar="DSN", help="Use this Postgres, not DATABASE_PRIMARY_URL.", show_default=False),
     ] = None,
+    embedded: Annotated[
+        bool,
+        typer.Option("--embedded", help="For development: use a private Postgres of your own; it is kept."),
+    ] = False,
     schema: Annotated[
         str | None,
         typer.Option(metavar="NAME", help="Use this schema, not JOBS_SCHEMA (pgboss).", show_default=False),
@@ -199,7 +203,12 @@ def options(
     ] = False,
 ) -> None:
     """Keep the shared options for the command."""
-    context.obj = Options(database=database, schema=schema, json=json)
+    meanwhile = context.with_resource(ExitStack())
+    context.obj = Options(database, schema, json, embedded, meanwhile)
+    if embedded and database is not None:
+        raise UsageError(
+            "--embedded starts a Postgres of its own, so --database has no use: leave out one of them"
+        )
 
 
 def add_commands(to: typer.Typer, points: Iterable[EntryPoint]) -> None:

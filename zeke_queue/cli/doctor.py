@@ -20,8 +20,7 @@ _ABOUT_WIDTH: Final = 9
 def doctor(context: typer.Context) -> None:
     """Check the database, workers, queues and schedules, and say what to do about what is wrong."""
     options = options_of(context)
-    settings = options.settings()
-    settings.require_database()
+    settings = options.on_database()
 
     async def command() -> int:
         from zeke_queue.cli.checks import Grade, examine

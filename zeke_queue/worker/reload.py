@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue import log
 from zeke_queue.errors import UsageError
+from zeke_queue.extras import install
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -94,6 +95,6 @@ def _changes(paths: Sequence[Path]) -> AsyncIterator[Any]:
         watchfiles: Any = importlib.import_module("watchfiles")
     except ImportError:
         raise UsageError(
-            "--reload needs the package watchfiles, which is not installed: pip install 'zeke-queue[reload]'"
+            f"--reload needs the package watchfiles, which is not installed: {install('reload')}"
         ) from None
     return watchfiles.awatch(*paths, watch_filter=watchfiles.PythonFilter(), step=SETTLING_DOWN)

@@ -11,7 +11,7 @@ import typer
 from zeke_queue.cli.render import print_json
 from zeke_queue.errors import BadOption
 from zeke_queue.model import FINAL, JobState
-from zeke_tasks.cli.session import EmbeddedOption, extras, on_database, progress_console
+from zeke_tasks.cli.session import extras, on_database, progress_console
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,6 @@ def ingest(
         list[str], typer.Argument(metavar="URL", help="Feeds, articles and YouTube's videos, in any order.")
     ],
     *,
-    embedded: EmbeddedOption = False,
     allow_private: Annotated[
         bool,
         typer.Option(
@@ -60,10 +59,10 @@ def ingest(
             # What became of an article stands with its URL.
             from_feeds = [finding for finding in came.found if finding.source.type == "rss"]
             told = [job for job in came.jobs if job.name not in ("ingest-source", "fetch-content")]
-            _show_tables(from_feeds, told, came.outcomes, embedded=embedded)
+            _show_tables(from_feeds, told, came.outcomes, embedded=options.embedded)
         return 1 if any(outcome.error for outcome in came.outcomes) else 0
 
-    on_database(context, command, embedded=embedded)
+    on_database(context, command)
 
 
 def upload(
@@ -82,7 +81,6 @@ def upload(
     source: Annotated[
         str, typer.Option(metavar="NAME", help="What they come from; it is made if there is none.")
     ] = "Uploads",
-    embedded: EmbeddedOption = False,
     timeout: TimeoutOption = 120.0,
 ) -> None:
     """Take in files of your own, and show the stories that they tell, in few words each.
@@ -105,10 +103,10 @@ def upload(
             print_json({"source": about, "items": _items_value(came.found, came.stories)})
         else:
             _show(came.found, came.stories, came.spent)
-            _show_tables(came.found, lost, embedded=embedded)
+            _show_tables(came.found, lost, embedded=options.embedded)
         return 1 if untold or lost else 0
 
-    on_database(context, command, embedded=embedded)
+    on_database(context, command)
 
 
 def _show(found: Sequence[Finding], stories: Sequence[StoryView], spent: Sequence[Spending]) -> None:

@@ -10,11 +10,11 @@ from uuid import UUID
 import typer
 
 from zeke_queue.cli.render import Column, console, moment, print_json, print_table
+from zeke_queue.cli.session import options_of
 from zeke_queue.errors import BadOption, ResultTimeout, ZekeError
 from zeke_queue.model import FINAL
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import (
-    EmbeddedOption,
     on_database,
     progress_console,
     rows_to_change,
@@ -48,8 +48,6 @@ def add(
             metavar="FILE", help="JSON: teamId, name, steps.", exists=True, dir_okay=False, readable=True
         ),
     ],
-    *,
-    embedded: EmbeddedOption = False,
 ) -> None:
     """Keep a playbook: JSON with teamId, name, steps (name, task, input), and its id if it has one."""
 
@@ -77,7 +75,7 @@ def add(
             typer.echo(f"{playbook.id}")
         return 0
 
-    on_database(context, command, embedded=embedded)
+    on_database(context, command)
 
 
 def _names(step: Step, playbook_id: UUID) -> bool:
@@ -121,7 +119,7 @@ def _read(file: Path) -> Playbook:
 
 
 @playbook_app.command("list")
-def list_playbooks(context: typer.Context, *, embedded: EmbeddedOption = False) -> None:
+def list_playbooks(context: typer.Context) -> None:
     """List the playbooks of all teams."""
 
     async def command(options: Options, settings: Settings) -> int:
@@ -132,7 +130,7 @@ def list_playbooks(context: typer.Context, *, embedded: EmbeddedOption = False) 
         if options.json:
             print_json([_value(playbook) for playbook in found])
         elif not found:
-            keep = on_same("zeke playbook add FILE", embedded=embedded)
+            keep = on_same("zeke playbook add FILE", embedded=options.embedded)
             typer.echo(f"No playbooks yet: `{keep}` keeps one.")
         else:
             short = abbreviated(playbook.id for playbook in found)
@@ -151,7 +149,7 @@ def list_playbooks(context: typer.Context, *, embedded: EmbeddedOption = False) 
             )
         return 0
 
-    on_database(context, command, embedded=embedded)
+    on_database(context, command)
 
 
 @playbook_app.command("run")
@@ -166,12 +164,11 @@ def run(
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=1.0, help="Wait for the result that long at most.")
     ] = 120.0,
-    embedded: EmbeddedOption = False,
 ) -> None:
     """Run a playbook, wait for it, and show what became of each step."""
     from zeke_queue.cli.session import parse_json  # noqa: PLC0415 - see the package
 
-    listing = on_same("zeke playbook list", embedded=embedded)
+    listing = on_same("zeke playbook list", embedded=options_of(context).embedded)
     wanted = Abbreviation(playbook_id, "playbook", "playbooks", listing)
     about: Any = parse_json(metadata, "--metadata")
     if not isinstance(about, dict | None):
@@ -201,10 +198,10 @@ def run(
         if done is not None:
             _show(done, events, options)
         if done is None or came.state not in FINAL:
-            raise _goes_on(job.id, timeout, begun=done is not None, embedded=embedded)
+            raise _goes_on(job.id, timeout, begun=done is not None, embedded=options.embedded)
         return 0 if done.status is RunStatus.SUCCEEDED else 1
 
-    on_database(context, command, embedded=embedded)
+    on_database(context, command)
 
 
 def _goes_on(run_id: UUID, timeout: float, *, begun: bool, embedded: bool) -> ResultTimeout:
@@ -226,16 +223,16 @@ async def _find(rows: Rows, wanted: Abbreviation) -> Playbook:
 
 
 @playbook_app.command("show")
-def show(context: typer.Context, run_id: RunArgument, *, embedded: EmbeddedOption = False) -> None:
+def show(context: typer.Context, run_id: RunArgument) -> None:
     """Show what became of a run, and when; times are UTC."""
 
     async def command(options: Options, settings: Settings) -> int:
         async with rows_to_look_at(settings) as rows:
-            found = await _run(rows, run_id, embedded=embedded)
+            found = await _run(rows, run_id, embedded=options.embedded)
             _show(found, await rows.run_events(found.id), options)
         return 0
 
-    on_database(context, command, embedded=embedded)
+    on_database(context, command)
 
 
 async def _run(rows: Rows, text: str, *, embedded: bool) -> PlaybookRun:
@@ -244,8 +241,8 @@ async def _run(rows: Rows, text: str, *, embedded: bool) -> PlaybookRun:
     Raises:
         ZekeError: there is none of this id.
     """
-    # No command that lists jobs takes --embedded.
-    wanted = Abbreviation(text, "run", "runs", None if embedded else "zeke jobs --queue playbook-run")
+    listing = on_same("zeke jobs --queue playbook-run", embedded=embedded)
+    wanted = Abbreviation(text, "run", "runs", listing)
     known: list[tuple[UUID, str]] = []
     if wanted.whole is None:
         for playbook in await rows.every_playbook():
@@ -284,7 +281,7 @@ def _show(found: PlaybookRun, events: list[RunEvent], options: Options) -> None:
 
 
 @playbook_app.command("cancel")
-def cancel(context: typer.Context, run_id: RunArgument, *, embedded: EmbeddedOption = False) -> None:
+def cancel(context: typer.Context, run_id: RunArgument) -> None:
     """Cancel a run, with the step that runs; `zeke job resume RUN` goes on with that step."""
 
     async def command(options: Options, settings: Settings) -> int:
@@ -294,7 +291,7 @@ def cancel(context: typer.Context, run_id: RunArgument, *, embedded: EmbeddedOpt
         from zeke_tasks.store.postgres import PostgresRepository  # noqa: PLC0415
 
         async with rows_to_look_at(settings) as rows:
-            found = await _run(rows, run_id, embedded=embedded)
+            found = await _run(rows, run_id, embedded=options.embedded)
         async with Queue.connect(catalog, settings=settings) as queue:
             cancelled = await cancel_run(queue, PostgresRepository(), found.id)
         if options.json:
@@ -307,7 +304,7 @@ def cancel(context: typer.Context, run_id: RunArgument, *, embedded: EmbeddedOpt
             )
         return 0 if cancelled else 1
 
-    on_database(context, command, embedded=embedded)
+    on_database(context, command)
 
 
 def _value(playbook: Playbook) -> dict[str, Any]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack, asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Annotated
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 from rich.console import Console
 
 from zeke_queue.cli.session import Options, open_queue, open_to_look, options_of
 from zeke_queue.errors import UsageError
-from zeke_tasks.hints import install
+from zeke_queue.extras import install
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from zeke_tasks.store.repository import Repository, Rows
 
     Command = Callable[[Options, Settings], Coroutine[Any, Any, int]]
-
-EmbeddedOption = Annotated[
-    bool, typer.Option("--embedded", help="Use a private Postgres of your own; it is kept.")
-]
 
 
 @contextmanager
@@ -48,16 +44,15 @@ def extras() -> Generator[None]:
         ) from error
 
 
-def on_database(context: typer.Context, command: Command, *, embedded: bool) -> None:
+def on_database(context: typer.Context, command: Command) -> None:
     """Run a command's coroutine on a database that has the domain's tables.
 
     Args:
         context: has the shared options.
         command: is given these and the settings; what it returns other than 0 becomes the exit code.
-        embedded: whether the database is the user's private Postgres, for the time of the command.
 
     Raises:
-        UsageError: ``--embedded`` and ``--database`` are both given, or an extra is missing.
+        UsageError: an extra is missing, or this user can't have a private Postgres.
         SchemaMismatch: the tables are missing, or too old.
     """
     from zeke_queue import log  # noqa: PLC0415 - see the package
@@ -65,36 +60,20 @@ def on_database(context: typer.Context, command: Command, *, embedded: bool) -> 
     # What goes wrong is told in the command's own words; the jobs' log lines would break into them.
     log.configure_logging(level="critical")
     options = options_of(context)
-    if embedded and options.database is not None:
-        raise UsageError(
-            "--embedded starts a Postgres of its own, so --database has no use: leave out one of them"
-        )
-    with ExitStack() as stack:
-        stack.enter_context(extras())
-        settings = _on_embedded(options.settings(), stack) if embedded else _checked(options.settings())
+    with extras():
+        settings = options.on_database()
+        if not options.embedded:
+            _check_tables(settings)
         code = asyncio.run(command(options, settings))
     if code:
         raise typer.Exit(code)
 
 
-def _on_embedded(settings: Settings, stack: ExitStack) -> Settings:
-    """Start the user's private Postgres for the time of the command, and bring its tables up to date."""
-    from zeke_queue.storage import postgres  # noqa: PLC0415 - see the package
-    from zeke_queue.storage.embedded import EmbeddedPostgres  # noqa: PLC0415
-    from zeke_tasks.store.postgres import migrate  # noqa: PLC0415
-
-    server = stack.enter_context(EmbeddedPostgres.start())
-    postgres.migrate.migrate(server.dsn, settings.jobs_schema)
-    migrate.migrate(server.dsn)
-    return settings.on_database(server.dsn)
-
-
-def _checked(settings: Settings) -> Settings:
+def _check_tables(settings: Settings) -> None:
     """See that the domain's tables are there; the queue's are checked when it opens."""
     from zeke_tasks.store.postgres import migrate  # noqa: PLC0415 - see the package
 
     asyncio.run(migrate.check(settings.require_database()))
-    return settings
 
 
 @asynccontextmanager

@@ -10,9 +10,10 @@ import typer
 from rich.text import Text
 
 from zeke_queue.cli.render import NOTHING, Column, console, length, moment, print_json, print_table
+from zeke_queue.cli.session import options_of
 from zeke_queue.errors import BadOption
 from zeke_tasks.cli.ids import Abbreviation
-from zeke_tasks.cli.session import EmbeddedOption, on_database, rows_to_change, rows_to_look_at
+from zeke_tasks.cli.session import on_database, rows_to_change, rows_to_look_at
 from zeke_tasks.hints import WORKER, on_same
 
 if TYPE_CHECKING:
@@ -68,7 +69,6 @@ def add(
         float | None,
         typer.Option(metavar="SCORE", help="How much its word counts, 0 to 1; scoring takes 0.7 by default."),
     ] = None,
-    embedded: EmbeddedOption = False,
 ) -> None:
     """Add a source; workers check it regularly from then on."""
 
@@ -82,8 +82,8 @@ def add(
             print_json({**_value(source), "added": added})
         elif added:
             typer.echo(f"{source.id}")
-            started = f" (`{on_same(WORKER, embedded=True)}` starts one)" if embedded else ""
-            health_of = on_same("zeke sources health", embedded=embedded)
+            started = f" (`{on_same(WORKER, embedded=True)}` starts one)" if options.embedded else ""
+            health_of = on_same("zeke sources health", embedded=options.embedded)
             typer.echo(
                 f"Workers check it within five minutes{started}; `{health_of}` says how it went.", err=True
             )
@@ -92,7 +92,7 @@ def add(
             typer.echo("It is a source already; nothing was changed.", err=True)
         return 0
 
-    on_database(context, command, embedded=embedded)
+    on_database(context, command)
 
 
 def _wanted(
@@ -156,7 +156,7 @@ def _search(query: str) -> tuple[UUID, str, None, str]:
 
 
 @sources_app.command("list")
-def list_sources(context: typer.Context, *, embedded: EmbeddedOption = False) -> None:
+def list_sources(context: typer.Context) -> None:
     """List the sources."""
 
     async def command(options: Options, settings: Settings) -> int:
@@ -165,12 +165,12 @@ def list_sources(context: typer.Context, *, embedded: EmbeddedOption = False) ->
         if options.json:
             print_json([_value(source) for source in found])
         elif not found:
-            typer.echo(f"No sources yet: `{on_same('zeke sources add URL', embedded=embedded)}` adds one.")
+            typer.echo(_none_yet(options))
         else:
             _print_sources(found)
         return 0
 
-    on_database(context, command, embedded=embedded)
+    on_database(context, command)
 
 
 def _print_sources(found: list[Source]) -> None:
@@ -199,7 +199,7 @@ def _pace_cells(source: Source) -> tuple[str | Text, str]:
 
 
 @sources_app.command("health")
-def health(context: typer.Context, *, embedded: EmbeddedOption = False) -> None:
+def health(context: typer.Context) -> None:
     """Say of each source how its last check went, and when it is checked next; times are UTC."""
 
     async def command(options: Options, settings: Settings) -> int:
@@ -208,12 +208,12 @@ def health(context: typer.Context, *, embedded: EmbeddedOption = False) -> None:
         if options.json:
             print_json([{**_value(source), "health": _health_value(known)} for source, known in found])
         elif not found:
-            typer.echo(f"No sources yet: `{on_same('zeke sources add URL', embedded=embedded)}` adds one.")
+            typer.echo(_none_yet(options))
         else:
             _print_health(found)
         return 0
 
-    on_database(context, command, embedded=embedded)
+    on_database(context, command)
 
 
 def _print_health(found: list[tuple[Source, Health | None]]) -> None:
@@ -270,8 +270,13 @@ def _told(known: Health | None) -> str | None:
     return f"{said} (failing for {length(known.failing_for)}, {since})"
 
 
-def _pause(context: typer.Context, text: str, *, active: bool, embedded: bool) -> None:
-    wanted = Abbreviation(text, "source", "sources", on_same("zeke sources list", embedded=embedded))
+def _none_yet(options: Options) -> str:
+    return f"No sources yet: `{on_same('zeke sources add URL', embedded=options.embedded)}` adds one."
+
+
+def _pause(context: typer.Context, text: str, *, active: bool) -> None:
+    listing = on_same("zeke sources list", embedded=options_of(context).embedded)
+    wanted = Abbreviation(text, "source", "sources", listing)
 
     async def command(options: Options, settings: Settings) -> int:
         async with rows_to_change(settings) as rows:
@@ -285,24 +290,24 @@ def _pause(context: typer.Context, text: str, *, active: bool, embedded: bool) -
             return 0
         already = "" if changed else " already"
         after = "is checked again" if active else "is paused"
-        resume = on_same(f"zeke sources resume {source.id}", embedded=embedded)
+        resume = on_same(f"zeke sources resume {source.id}", embedded=options.embedded)
         how = "" if active else f"; `{resume}` lets it be checked again"
         typer.echo(f"{_words(source.name)} {after}{already}{how}.")
         return 0
 
-    on_database(context, command, embedded=embedded)
+    on_database(context, command)
 
 
 @sources_app.command("pause")
-def pause(context: typer.Context, source_id: IdArgument, *, embedded: EmbeddedOption = False) -> None:
+def pause(context: typer.Context, source_id: IdArgument) -> None:
     """Let a source not be checked until it is resumed; its stories stay."""
-    _pause(context, source_id, active=False, embedded=embedded)
+    _pause(context, source_id, active=False)
 
 
 @sources_app.command("resume")
-def resume(context: typer.Context, source_id: IdArgument, *, embedded: EmbeddedOption = False) -> None:
+def resume(context: typer.Context, source_id: IdArgument) -> None:
     """Let a paused source be checked again."""
-    _pause(context, source_id, active=True, embedded=embedded)
+    _pause(context, source_id, active=True)
 
 
 def _short(sources: Iterable[Source]) -> dict[UUID, str]:

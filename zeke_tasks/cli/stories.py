@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from zeke_queue.cli.render import NOTHING, Column, console, print_json, print_table
+from zeke_queue.cli.session import options_of
 from zeke_queue.errors import ZekeError
 from zeke_tasks.cli.ids import Abbreviation
-from zeke_tasks.cli.session import EmbeddedOption, on_database, progress_console, rows_to_look_at
+from zeke_tasks.cli.session import on_database, progress_console, rows_to_look_at
 from zeke_tasks.hints import on_same
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ def list_stories(
     limit: Annotated[
         int, typer.Option("--limit", "-n", metavar="NUMBER", min=1, max=1000, help="How many at most.")
     ] = 20,
-    *,
-    embedded: EmbeddedOption = False,
 ) -> None:
     """List stories, the one that was published last first."""
 
@@ -50,14 +49,14 @@ def list_stories(
             print_json([story_value(seen) for seen in found])
         elif not found:
             page, file = (
-                on_same(each, embedded=embedded) for each in ("zeke ingest URL", "zeke upload FILE")
+                on_same(each, embedded=options.embedded) for each in ("zeke ingest URL", "zeke upload FILE")
             )
             typer.echo(f"No stories yet: `{page}` or `{file}` takes some in.")
         else:
             _print_list(found)
         return 0
 
-    on_database(context, command, embedded=embedded)
+    on_database(context, command)
 
 
 def _print_list(found: Sequence[StoryView]) -> None:
@@ -91,9 +90,9 @@ def _chili(seen: StoryView) -> str:
     return f"{seen.overlay.chili}/5" if seen.overlay and seen.overlay.chili is not None else NOTHING
 
 
-def story(context: typer.Context, story_id: IdArgument, *, embedded: EmbeddedOption = False) -> None:
+def story(context: typer.Context, story_id: IdArgument) -> None:
     """Show a story: why it matters, its briefs, its highlights, and the stories nearest to it."""
-    wanted = _story(story_id, embedded=embedded)
+    wanted = _story(story_id, embedded=options_of(context).embedded)
 
     async def command(options: Options, settings: Settings) -> int:
         from zeke_tasks.stories.view import neighbours, story_value  # noqa: PLC0415 - see the package
@@ -108,7 +107,7 @@ def story(context: typer.Context, story_id: IdArgument, *, embedded: EmbeddedOpt
             tell_story(console(), seen, near)
         return 0
 
-    on_database(context, command, embedded=embedded)
+    on_database(context, command)
 
 
 def brief(
@@ -119,10 +118,9 @@ def brief(
         bool, typer.Option("--regenerate", help="Have it written anew first, and wait for that.")
     ] = False,
     timeout: TimeoutOption = 120.0,
-    embedded: EmbeddedOption = False,
 ) -> None:
     """Show a story's brief: in one line, in two sentences, in a short paragraph, and the time it saves."""
-    wanted = _story(story_id, embedded=embedded)
+    wanted = _story(story_id, embedded=options_of(context).embedded)
 
     async def command(options: Options, settings: Settings) -> int:
         from zeke_tasks.stories.view import brief_value  # noqa: PLC0415 - see the package
@@ -131,10 +129,10 @@ def brief(
         async with rows_to_look_at(settings) as rows:
             seen = await _find(rows, wanted)
         if regenerate:
-            seen = await _regenerated(settings, seen, timeout, embedded=embedded)
+            seen = await _regenerated(settings, seen, timeout, embedded=options.embedded)
         value = brief_value(seen)
         if value is None:
-            anew = on_same(f"zeke brief {seen.story.id} --regenerate", embedded=embedded)
+            anew = on_same(f"zeke brief {seen.story.id} --regenerate", embedded=options.embedded)
             raise ZekeError(
                 f"Story {seen.story.id} has no brief yet: a worker writes it once the story was analysed, or"
                 f" have it written now by `{anew}`."
@@ -152,7 +150,7 @@ def brief(
             tell_brief(out, seen)
         return 0
 
-    on_database(context, command, embedded=embedded)
+    on_database(context, command)
 
 
 def _story(text: str, *, embedded: bool) -> Abbreviation:
