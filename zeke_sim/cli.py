@@ -389,12 +389,13 @@ class _told:  # noqa: N801 - it is used as a block, like a function
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        from zeke_queue.extras import install
         from zeke_sim.errors import SimulationError
 
         if isinstance(error, KeyboardInterrupt):
             typer.secho("zeke sim: interrupted", err=True)
             raise typer.Exit(INTERRUPTED) from None
         if isinstance(error, SimulationError | ModuleNotFoundError):
-            hint = "; install zeke-queue[sim,tasks]" if isinstance(error, ModuleNotFoundError) else ""
+            hint = f"; {install('sim', 'tasks')}" if isinstance(error, ModuleNotFoundError) else ""
             typer.secho(f"zeke sim: {error}{hint}", err=True)
             raise typer.Exit(MISUSED) from None

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from zeke_queue.extras import install
 from zeke_sim.clock import VirtualClock
 from zeke_sim.errors import SimulationError
 from zeke_sim.loop import LANE
@@ -133,8 +134,8 @@ def _install() -> None:
         from freezegun import api  # noqa: PLC0415
     except ImportError:
         raise SimulationError(
-            "freeze: for handlers to see virtual time freezegun is needed; install zeke-queue[sim], or say "
-            "freeze=False if none of them reads a clock"
+            f"freeze: for handlers to see virtual time freezegun is needed: {install('sim')}, or say"
+            " freeze=False if none of them reads a clock"
         ) from None
     patched = cast("Any", api)
     freezegun.freeze_time(patched.real_datetime(2026, 1, 1), real_asyncio=True).start()

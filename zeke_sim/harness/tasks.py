@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
+from zeke_queue.extras import install
 from zeke_sim.harness.asking import wrong
 
 if TYPE_CHECKING:
@@ -33,4 +34,4 @@ def scripted_web() -> ScriptedWeb:
 
 
 def _lacks(fixture: str, error: ImportError) -> NoReturn:
-    wrong(f"{fixture}: it stands on zeke_tasks, which can't be used here: {error}; install zeke-queue[tasks]")
+    wrong(f"{fixture}: it stands on zeke_tasks, which can't be used here: {error}; {install('tasks')}")

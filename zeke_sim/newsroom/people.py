@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_sim.newsroom import prose
 from zeke_sim.workloads import own_id
-from zeke_tasks.ingest.oneoff import source_id
+from zeke_tasks.ingest.videos import page_source_id
 from zeke_tasks.payloads import (
     AnalyzeStory,
     AttachInsightToStory,
@@ -181,7 +181,7 @@ class _Desk:
             url = self._page(topic)
         spelt = self._draws.pick((url, url.replace("https://", "HTTPS://"), f"{url}#part"))
         payload = IngestOneoff(url=spelt, priority=self._draws.pick(("normal", "high")))
-        return self._sends("ingest-oneoff", payload, (source_id(url), url, f"page {topic}"))
+        return self._sends("ingest-oneoff", payload, (page_source_id(url), url, f"page {topic}"))
 
     def dedupe(self) -> Deed:
         """Somebody sends insights, some of them the same."""

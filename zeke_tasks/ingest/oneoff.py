@@ -11,8 +11,7 @@ from zeke_queue.context import JobContext
 from zeke_queue.signals import Fail
 from zeke_tasks.context import context_of
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER, send_to_be_read
-from zeke_tasks.ingest.videos import items_of_video, named_item
-from zeke_tasks.ingest.videos import page_source_id as source_id
+from zeke_tasks.ingest.videos import items_of_video, named_item, page_source_id
 from zeke_tasks.payloads import IngestOneoff
 from zeke_tasks.store.model import URL_CHARACTERS, ItemStatus, Kind, NewSource, SourceType, item_id
 from zeke_tasks.web import UrlRefused, canonicalise_url
@@ -100,9 +99,9 @@ async def take_in(rows: Rows, place: str) -> Named:
     place = page.url or place
     if page.kind is Kind.VIDEO and (known := await items_of_video(rows, page.external_id)):
         item = min(known, key=lambda each: each.status is not ItemStatus.PROCESSED)
-        return Named(item.id, item.source_id, new=False, own=item.source_id == source_id(place))
+        return Named(item.id, item.source_id, new=False, own=item.source_id == page_source_id(place))
     named = NewSource(SourceType.MANUAL, parse_http_url(place).hostname, place)
-    source = await rows.ensure_source(source_id(place), named)
+    source = await rows.ensure_source(page_source_id(place), named)
     new = await rows.put_items(source.id, [page])
     return Named(item_id(source.id, page.external_id), source.id, new=bool(new), own=True)
 
