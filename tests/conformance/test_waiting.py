@@ -400,6 +400,22 @@ async def test_a_job_that_is_resumed_brings_the_children_back_that_were_cancelle
         assert (await jobs.look(job_id)).start_after == clock.now()
 
 
+async def test_children_stay_cancelled_with_a_job_whose_place_was_taken(
+    storage: Storage, jobs: Driver
+) -> None:
+    parent = await jobs.running(singleton_key=SINGLE)
+    child_id = await jobs.spawn(parent)
+    child = await jobs.claim_one("errand")
+    grandchild = await jobs.spawn(child, "small errand")
+    assert await jobs.wait_for(grandchild, child)
+    assert await storage.cancel([parent.id]) == {parent.id, child_id, grandchild}
+    await jobs.send(singleton_key=SINGLE)
+    assert await storage.resume([parent.id]) == set()
+    assert await jobs.states([parent.id, child_id, grandchild]) == [JobState.CANCELLED] * 3
+    # One that is named needs no parent.
+    assert await storage.resume([parent.id, child_id]) == {child_id, grandchild}
+
+
 async def test_a_child_whose_place_was_taken_stays_cancelled(storage: Storage, jobs: Driver) -> None:
     parent = await jobs.running()
     child = await jobs.spawn(parent, singleton_key="k")

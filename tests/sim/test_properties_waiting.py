@@ -364,6 +364,14 @@ def test_a_child_that_comes_back_and_was_cancelled_for_itself() -> None:
     assert h.breaks(BACK) == f"it was resumed with {parent}, and had ended before that one"
 
 
+def test_a_child_that_comes_back_without_its_parent() -> None:
+    h, parent, _, along = cancelled_family()
+    call = h.invoke("resume", ids=(parent,))
+    h.change(along, call, state=CREATED, completed_on=None, start_after=h.now, worker=None)
+    h.answer(call, {along})
+    assert h.breaks(BACK) == f"it was resumed, and its parent {parent} was not"
+
+
 def test_who_is_resumed_by_name_may_have_been_cancelled_at_any_time() -> None:
     h, _, alone, along = cancelled_family()
     resumes(h, alone)

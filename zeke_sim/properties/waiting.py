@@ -239,7 +239,7 @@ def children_come_back_with_their_parent(event: Invoked | Answered, past: Past) 
     """When it is answered that a job was resumed, so were the children that were cancelled with it or later.
 
     But for those whose place another job has. A child that was cancelled before its parent was so for itself,
-    and stays cancelled.
+    and stays cancelled; so does one whose parent stays so.
     """
     waits = past.of("waits", _Waits)
     if isinstance(event, Invoked):
@@ -256,9 +256,10 @@ def children_come_back_with_their_parent(event: Invoked | Answered, past: Past) 
                 raise Broken(f"its parent {job} was resumed, and it was not", job=child, since=at)
         if job in call.invoked.args["ids"] or was.parent is None:
             continue
-        parent = back[was.parent][0] if was.parent in back else past.live.get(was.parent)
-        if parent is not None and not _was_cancelled_along(was, parent):
-            raise Broken(f"it was resumed with {parent.id}, and had ended before that one", job=job)
+        if was.parent not in back:
+            raise Broken(f"it was resumed, and its parent {was.parent} was not", job=job)
+        if not _was_cancelled_along(was, back[was.parent][0]):
+            raise Broken(f"it was resumed with {was.parent}, and had ended before that one", job=job)
 
 
 def _was_cancelled_along(child: Image, parent: Image) -> bool:

@@ -157,7 +157,8 @@ def build(draws: Draws) -> Setup:
         near = draws.chance(0.6)
         at = sent + draws.uniform(0.0, 2.0) if near else draws.uniform(0.0, 0.5 * PHASE)
         tree = _part(draws, DEEP, friend, near=near)
-        plans["c1"].append((at, sending(known, number, _task(tree), tree)))
+        key = f"tree {number}" if draws.chance(0.5) else None
+        plans["c1"].append((at, sending(known, number, _task(tree), tree, SendOptions(singleton_key=key))))
         if near and draws.chance(0.7):
             # So that the friend ends while the tree is locked, which then goes on as if nothing had been.
             held = at + draws.uniform(0.0, 2.0)
@@ -168,7 +169,7 @@ def build(draws: Draws) -> Setup:
             plans["c3"].append((at + draws.uniform(0.0, 2.0), _slowly(known, number, 3.0, commit=True)))
         for _ in range(draws.below(4)):
             moment = at + draws.uniform(0.0, 12.0)
-            plans[draws.pick(("c2", "c3"))] += _changes_of_mind(draws, known, number, moment)
+            plans[draws.pick(("c2", "c3"))] += _changes_of_mind(draws, known, number, moment, key)
     lease = draws.pick((3.0, 6.0))
     return Setup(
         catalog,
@@ -199,8 +200,13 @@ def _part(draws: Draws, deep: int, friend: UUID, key: int | None = None, *, near
     )
 
 
-def _changes_of_mind(draws: Draws, known: Known, number: int, at: float) -> list[tuple[float, Deed]]:
-    """Draw what is done to a tree, or to a child of its: cancelled, and brought back later, or retried."""
+def _changes_of_mind(
+    draws: Draws, known: Known, number: int, at: float, key: str | None
+) -> list[tuple[float, Deed]]:
+    """Draw what is done to a tree, or to a child of its: cancelled, and brought back later, or retried.
+
+    Another job may have its place by then, where it had a key.
+    """
     what = draws.pick(("root", "root", "child", "slowly", "slowly", "retry"))
     if what == "slowly":
         seconds, commit = round(draws.uniform(0.5, 8.0), 2), draws.chance(0.6)
@@ -210,13 +216,17 @@ def _changes_of_mind(draws: Draws, known: Known, number: int, at: float) -> list
     if what == "retry":
         return [(at, tending(known, number, "retry"))]
     deeds: list[tuple[float, Deed]] = []
-    if draws.chance(0.5):
+    if draws.chance(0.7):
         # So that one child was cancelled for itself, and others with their parent.
         deeds.append((at, _cancel_child(known, number, str(draws.below(2)))))
         at += draws.pick((0.0, 1.0))
     deeds.append((at, tending(known, number, "cancel")))
-    if draws.chance(0.7):
-        deeds.append((at + draws.uniform(0.0, 6.0), tending(known, number, "resume")))
+    if draws.chance(0.8):
+        again = at + draws.uniform(0.0, 4.0)
+        if key is not None and draws.chance(0.4):
+            rival = Part(then=Script(steps=[Step(seconds=4.0)]))
+            deeds.append((again, sending(known, -2, "branch", rival, SendOptions(singleton_key=key))))
+        deeds.append((again, tending(known, number, "resume")))
     return deeds
 
 

@@ -210,22 +210,39 @@ def cancel(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
     return changed
 
 
-def cancelled_along(scope: Scope, ids: Iterable[UUID]) -> set[UUID]:
+def cancelled_along(scope: Scope, ids: Iterable[UUID]) -> set[tuple[UUID, UUID | None]]:
     """Return cancelled jobs, with the children that they wait for and that were cancelled with or after them.
 
     One that was cancelled before its parent was so for itself, and the parent may have seen it.
+
+    Returns:
+        Each with the parent that brings it back; None for one that was asked for.
     """
-    found: set[UUID] = set()
-    asked = list(ids)
+    found: set[tuple[UUID, UUID | None]] = set()
+    asked: list[tuple[UUID, UUID | None]] = [(job_id, None) for job_id in ids]
     while asked:
-        row = scope.row(asked.pop())
-        if row is None or row.state is not JobState.CANCELLED or row.completed_on is None or row.id in found:
+        job_id, parent = asked.pop()
+        row = scope.row(job_id)
+        if row is None or row.state is not JobState.CANCELLED or (job_id, parent) in found:
             continue
-        found.add(row.id)
-        since = row.completed_on
-        children = scope.awaited_children(row.id)
-        asked += [child.id for child in children if child.completed_on and child.completed_on >= since]
+        if (since := row.completed_on) is None:
+            continue
+        found.add((job_id, parent))
+        children = scope.awaited_children(job_id)
+        asked += [(one.id, job_id) for one in children if one.completed_on and one.completed_on >= since]
     return found
+
+
+def resume(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
+    """Let cancelled jobs wait again, and of those that do, the children that were cancelled along."""
+    family = cancelled_along(scope, ids)
+    changed: set[UUID] = set()
+    due = {job_id for job_id, parent in family if parent is None}
+    while due:
+        back = bring_back(scope, now, due, Event.RESUME)
+        changed |= back
+        due = {job_id for job_id, parent in family if parent in back}
+    return changed
 
 
 def bring_back(scope: Scope, now: datetime, ids: Iterable[UUID], event: Event) -> set[UUID]:

@@ -166,11 +166,21 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
 
     async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
         """Put cancelled jobs back to created, due at once."""
-        return await self._bring_back(ids, Event.RESUME)
+        now = self._clock.now()
+
+        def family() -> set[UUID]:
+            return {job_id for job_id, _ in settling.cancelled_along(self._direct, ids)}
+
+        if self._locks.any:
+            await self._locks.clear(lambda: self._locks_of_returning(family(), Event.RESUME))
+        return settling.resume(self._direct, now, ids)
 
     async def retry(self, ids: Sequence[UUID]) -> set[UUID]:
         """Put failed or expired jobs back to retry, due at once."""
-        return await self._bring_back(ids, Event.REVIVE)
+        now = self._clock.now()
+        if self._locks.any:
+            await self._locks.clear(lambda: self._locks_of_returning(ids, Event.REVIVE))
+        return settling.bring_back(self._direct, now, ids, Event.REVIVE)
 
     async def archive(self, after: float, limit: int) -> int:
         """Move jobs that ended more than ``after`` seconds ago to the archive."""
@@ -276,16 +286,6 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
         return self._locks.taken(job_id) or (
             self._random is not None and self._random.random() < self._freedom
         )
-
-    async def _bring_back(self, ids: Sequence[UUID], event: Event) -> set[UUID]:
-        now = self._clock.now()
-
-        def family() -> Collection[UUID]:
-            return settling.cancelled_along(self._direct, ids) if event is Event.RESUME else ids
-
-        if self._locks.any:
-            await self._locks.clear(lambda: self._locks_of_returning(family(), event))
-        return settling.bring_back(self._direct, now, family(), event)
 
     def _locks_of_extended(self, extended: Sequence[Extended]) -> Iterator[Lock]:
         for job_id, attempt, _ in extended:

@@ -165,10 +165,16 @@ class PostgresVerbs:
         return bool(await self._runner.run("hold", {"id": job_id, "attempt": attempt}))
 
     async def resume_families(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Put cancelled jobs back, with the children that were cancelled along, in a transaction."""
+        """Put cancelled jobs back and, of those that are, the children that were cancelled along."""
         await self._lock_in_order(ids)
         family = await self._runner.run("cancelled_along", {"ids": list(ids)})
-        return await self._bring_back([row[0] for row in family], "created", "cancelled")
+        changed: set[UUID] = set()
+        due = {job_id for job_id, parent in family if parent is None}
+        while due:
+            back = await self._bring_back(sorted(due), "created", "cancelled")
+            changed |= back
+            due = {job_id for job_id, parent in family if parent in back}
+        return changed
 
     async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
         """Insert a job that its parent waits for, in a transaction, if that is active at this attempt."""

@@ -1,15 +1,18 @@
 -- Returns cancelled jobs, with the children that they wait for and that were cancelled with or after them.
--- For the offset see children.sql.
-with recursive family (id, completedon) as (
+-- Each comes with the parent that brings it back; one that was asked for, with none. For the offset see
+-- children.sql.
+with recursive family (id, completedon, parent) as (
     select
         job.id,
-        job.completedon
+        job.completedon,
+        null::uuid
     from {schema}.job
     where job.id = any(%(ids)s::uuid[]) and job.state::text = 'cancelled'
     union
     select
         child.id,
-        child.completedon
+        child.completedon,
+        family.id
     from family
     cross join lateral (
         select
@@ -25,4 +28,7 @@ with recursive family (id, completedon) as (
     ) as child
 )
 
-select id from family
+select
+    id,
+    parent
+from family
