@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 from uuid import UUID
@@ -15,6 +16,7 @@ from zeke_queue.errors import BadOption, ResultTimeout, ZekeError
 from zeke_queue.model import FINAL
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import (
+    jobs_and_rows_to_look_at,
     on_database,
     progress_console,
     rows_to_change,
@@ -25,6 +27,7 @@ from zeke_tasks.hints import WORKER, on_same
 if TYPE_CHECKING:
     from zeke_queue.cli.session import Options
     from zeke_queue.config import Settings
+    from zeke_queue.model import Job
     from zeke_tasks.store.playbooks import Playbook, PlaybookRun, RunEvent, Step
     from zeke_tasks.store.repository import Rows
 
@@ -196,6 +199,7 @@ def run(
             async with errand.rows() as rows:
                 done, events = await rows.run(job.id), await rows.run_events(job.id)
         if done is not None:
+            done = _as_it_stands(done, came)
             _show(done, events, options)
         if done is None or came.state not in FINAL:
             raise _goes_on(job.id, timeout, begun=done is not None, embedded=options.embedded)
@@ -227,8 +231,9 @@ def show(context: typer.Context, run_id: RunArgument) -> None:
     """Show what became of a run, and when; times are UTC."""
 
     async def command(options: Options, settings: Settings) -> int:
-        async with rows_to_look_at(settings) as rows:
+        async with jobs_and_rows_to_look_at(settings) as (queue, rows):
             found = await _run(rows, run_id, embedded=options.embedded)
+            found = _as_it_stands(found, await queue.get(found.id))
             _show(found, await rows.run_events(found.id), options)
         return 0
 
@@ -251,6 +256,18 @@ async def _run(rows: Rows, text: str, *, embedded: bool) -> PlaybookRun:
     if found is None:
         raise wanted.missing()
     return found
+
+
+def _as_it_stands(found: PlaybookRun, job: Job | None) -> PlaybookRun:
+    """Return a run as its job says that it stands, where that has ended and the run's row does not know."""
+    from zeke_tasks.playbooks.cancel import status_of  # noqa: PLC0415 - see the package
+    from zeke_tasks.report import why_it_failed  # noqa: PLC0415
+    from zeke_tasks.store.playbooks import RunStatus  # noqa: PLC0415
+
+    status = status_of(found, job)
+    if status is not RunStatus.FAILED or found.status is status:
+        return replace(found, status=status)
+    return replace(found, status=status, error=why_it_failed(job) if job else "its job is gone")
 
 
 def _show(found: PlaybookRun, events: list[RunEvent], options: Options) -> None:
@@ -290,8 +307,9 @@ def cancel(context: typer.Context, run_id: RunArgument) -> None:
         from zeke_tasks.playbooks.cancel import cancel_run  # noqa: PLC0415
         from zeke_tasks.store.postgres import PostgresRepository  # noqa: PLC0415
 
-        async with rows_to_look_at(settings) as rows:
+        async with jobs_and_rows_to_look_at(settings) as (looked_at, rows):
             found = await _run(rows, run_id, embedded=options.embedded)
+            found = _as_it_stands(found, await looked_at.get(found.id))
         async with Queue.connect(catalog, settings=settings) as queue:
             cancelled = await cancel_run(queue, PostgresRepository(), found.id)
         if options.json:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from zeke_queue.config import Settings
+    from zeke_queue.queue import Queue
     from zeke_tasks.store.repository import Repository, Rows
 
     Command = Callable[[Options, Settings], Coroutine[Any, Any, int]]
@@ -79,8 +80,15 @@ def _check_tables(settings: Settings) -> None:
 @asynccontextmanager
 async def rows_to_look_at(settings: Settings) -> AsyncGenerator[Rows]:
     """Open the domain's rows, which a role can do that may read the tables and no more."""
+    async with jobs_and_rows_to_look_at(settings) as (_, rows):
+        yield rows
+
+
+@asynccontextmanager
+async def jobs_and_rows_to_look_at(settings: Settings) -> AsyncGenerator[tuple[Queue, Rows]]:
+    """Open the queue and the domain's rows, to look at both."""
     async with open_to_look(_options(settings)) as queue, queue.transaction() as transaction:
-        yield _repository().within(transaction)
+        yield queue, _repository().within(transaction)
 
 
 @asynccontextmanager

@@ -31,11 +31,14 @@ def status_of(run: PlaybookRun, job: Job | None) -> RunStatus:
     """Return how a run stands.
 
     Its row says so, unless its job ended without its handler: it was cancelled as a job, or its worker was
-    lost for good. A run whose job was purged long ago stands as its row says.
+    lost for good. Where not even the job is there any more, for it was purged, the run has failed: of one that
+    succeeds, the row says so before the job does.
     """
-    if run.status in {RunStatus.PENDING, RunStatus.RUNNING} and job is not None and job.state in FINAL:
-        return _BECAME[job.state]
-    return run.status
+    if run.status not in {RunStatus.PENDING, RunStatus.RUNNING}:
+        return run.status
+    if job is None:
+        return RunStatus.FAILED
+    return _BECAME[job.state] if job.state in FINAL else run.status
 
 
 async def cancel_run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
@@ -80,6 +81,29 @@ async def test_a_run_that_takes_longer_than_is_waited_for_goes_on_and_it_is_said
     assert (result.exit_code, told["error"]) == (1, "ResultTimeout")
     if begun:
         assert (json.loads(result.stdout))["status"] == "running"
+
+
+async def test_a_run_whose_job_ended_without_it_is_not_shown_as_running(
+    zeke: Zeke, on_postgres: Domain, tmp_path: Path
+) -> None:
+    story = await on_postgres.told_story("A queue in a table is enough for most teams.")
+    added = await zeke.json("playbook", "add", _file(tmp_path))
+    await on_postgres.storage.pause_queue("analyze-story", paused=True)
+    about = json.dumps({"storyId": str(story.id)})
+    result = await zeke("playbook", "run", added["id"], "--metadata", about, "--timeout", "1", "--json")
+    run = json.loads(result.stdout)
+    assert run["status"] == "running"
+    # As a job, and not as a run.
+    await on_postgres.storage.cancel([UUID(run["id"])])
+    assert (await zeke.json("playbook", "show", run["id"]))["status"] == "cancelled"
+    assert "has cancelled" in await zeke.fails("playbook", "cancel", run["id"], code=1)
+    clock = on_postgres.clock
+    clock.advance(3600)
+    assert await on_postgres.storage.archive(0, 100)
+    clock.advance(3600)
+    assert await on_postgres.storage.purge(0, 100)
+    gone = await zeke.json("playbook", "show", run["id"])
+    assert (gone["status"], gone["error"]) == ("failed", "its job is gone")
 
 
 @pytest.mark.parametrize(

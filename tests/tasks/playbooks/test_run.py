@@ -358,6 +358,7 @@ async def test_a_run_whose_job_was_cancelled_and_resumed_goes_on(stage: Stage) -
     await stage.drain()
     run, job = await stage.run(run_id), await stage.job(run_id)
     assert (run.status, status_of(run, job)) == (RunStatus.RUNNING, RunStatus.CANCELLED)
+    assert status_of(run, None) is RunStatus.FAILED
     assert await stage.queue.resume(run_id)
     await stage.drain()
     run = await stage.run(run_id)
