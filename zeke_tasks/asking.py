@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=BaseModel)
 
 
+def unusable(purpose: str) -> str:
+    """Return the purpose under which it is kept what a call took whose vector is of no use."""
+    return f"unusable {purpose}"
+
+
 class Asking:
     """An AI as one job asks it; each purpose once an attempt."""
 
@@ -47,8 +52,17 @@ class Asking:
         return answered
 
     async def embed(self, purpose: str, text: str) -> Embedded:
-        """Embed one text, as ``AIClient.embed`` does."""
-        embedded = await self._ai.embed([text])
+        """Embed one text, as ``AIClient.embed`` does.
+
+        What a call took whose vector is of no use is kept under `unusable`, so that a purpose that was paid
+        for has its vector.
+        """
+        try:
+            embedded = await self._ai.embed([text])
+        except AIError as error:
+            if error.usage is not None:
+                self._count(unusable(purpose), error.usage, stub=False)
+            raise
         self._count(purpose, embedded.usage, stub=embedded.stub)
         return embedded
 

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 import openai
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from zeke_queue.clock import Clock, SystemClock
 from zeke_tasks.ai.client import AIOptions, Answer, Embedded, M, Prompt, Usage, to_ask, to_embed
@@ -92,10 +92,13 @@ class _EmbeddedTokens(_Loose):
 
 
 class _Embeddings(_Loose):
+    # The vectors are read after the usage, for those that can't be read are paid for as well.
     model: str | None = None
-    data: list[_Vector]
+    data: Any = None
     usage: _EmbeddedTokens | None = None
 
+
+_VECTORS: Final = TypeAdapter(list[_Vector])
 
 B = TypeVar("B", bound=_Loose)
 
@@ -174,11 +177,17 @@ class OpenAIClient:
             ),
         )
         response = _read(_Embeddings, body)
-        vectors = _vectors(response, len(cut))
         tokens = response.usage.prompt_tokens if response.usage else 0
         answered = response.model or model
         dollars = cost(self._options.prices, (answered, model), fresh=tokens) if response.usage else None
-        return Embedded(vectors, model, len(vectors[0]), Usage(answered, tokens, 0, dollars), stub=False)
+        usage = Usage(answered, tokens, 0, dollars)
+        try:
+            vectors = _vectors(response, len(cut))
+        except AIError as error:
+            # What can't be used is paid for as well.
+            error.usage = usage if response.usage else None
+            raise
+        return Embedded(vectors, model, len(vectors[0]), usage, stub=False)
 
     async def _body(self, model: str, send: Callable[[], Awaitable[Any]]) -> str:
         """Send a request and return the body of its answer, if that is a success."""
@@ -286,7 +295,11 @@ def _value(text: str, answer: type[M]) -> M:
 
 def _vectors(response: _Embeddings, wanted: int) -> tuple[tuple[float, ...], ...]:
     """Return the vectors in the order of the texts, which the server need not keep."""
-    ordered = sorted(response.data, key=lambda vector: vector.index)
+    try:
+        given = _VECTORS.validate_python(response.data)
+    except ValidationError as error:
+        raise AIMalformed(f"the server's answer is none of the API: data.{_first(error)}") from error
+    ordered = sorted(given, key=lambda vector: vector.index)
     if [vector.index for vector in ordered] != list(range(wanted)):
         raise AIMalformed(f"the server gave {len(ordered)} vectors for {wanted} texts")
     vectors = tuple(tuple(vector.embedding) for vector in ordered)

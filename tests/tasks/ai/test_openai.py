@@ -26,6 +26,7 @@ from zeke_tasks.ai import (
     Analysis,
     Answer,
     Briefs,
+    Usage,
 )
 from zeke_tasks.ai.openai import OpenAIClient
 from zeke_tasks.ai.prices import Price
@@ -417,6 +418,38 @@ async def test_vectors_that_can_not_be_used_are_malformed(server: OpenAIServer, 
     async with client(server) as ai:
         with pytest.raises(AIMalformed):
             await ai.embed(["one", "two"])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        embeddings([1.0]),
+        embeddings([1.0], [1.0, 2.0]),
+        embeddings([1.0], []),
+        embeddings(data=[{"index": 0, "embedding": ["one"]}]),
+        embeddings(data=None),
+    ],
+    ids=["too few", "of two lengths", "empty", "no numbers", "none"],
+)
+async def test_vectors_that_can_not_be_used_are_paid_for(server: OpenAIServer, said: Said) -> None:
+    server.will_say(said)
+    prices = {"text-embedding-3-small": Price(input=2.0)}
+    async with client(server, prices=prices) as ai:
+        with pytest.raises(AIMalformed) as caught:
+            await ai.embed(["one", "two"])
+    used = said.body["usage"]["prompt_tokens"]
+    assert used > 0
+    assert caught.value.usage == Usage("text-embedding-3-small", used, 0, used * 2.0 / 1_000_000)
+
+
+async def test_nothing_is_known_of_what_vectors_took_where_the_server_does_not_say(
+    server: OpenAIServer,
+) -> None:
+    server.will_say(embeddings([1.0], usage=None))
+    async with client(server) as ai:
+        with pytest.raises(AIMalformed) as caught:
+            await ai.embed(["one", "two"])
+    assert caught.value.usage is None
 
 
 @pytest.mark.parametrize("texts", [[], ["a", " \n"], ["a"] * 101], ids=["none", "an empty one", "too many"])

@@ -272,6 +272,25 @@ async def test_what_an_answer_cost_that_can_t_be_used_is_kept(jobs: Jobs, ai: Sc
     assert spent == {"analysis": 0.5, "embedding": EMBEDDED.cost_usd}
 
 
+async def test_a_vector_that_can_t_be_used_is_paid_for_and_asked_for_again(
+    jobs: Jobs, ai: ScriptedAI
+) -> None:
+    error = AIMalformed("the server gave 0 vectors for 1 texts")
+    error.usage = Usage("text-embedding-3-small", 90, 0, 0.25)
+    ai.put("embed", error, None)
+    story = await jobs.domain.told_story(TEXT)
+    with pytest.raises(Retry):
+        await analyze(jobs, story, job_id=JOB, attempt=1)
+    async with jobs.domain.rows() as rows:
+        assert [one.cost_usd for one in await rows.spending(JOB)] == [0.25]
+        assert await rows.embeddings(story.id) == []
+    await analyze(jobs, story, job_id=JOB, attempt=2)
+    async with jobs.domain.rows() as rows:
+        spent = [(one.attempt, one.purpose) for one in await rows.spending(JOB)]
+        assert await rows.embeddings(story.id) == [Embedding(EMBEDDED.model, VECTOR)]
+    assert spent == [(1, "unusable embedding"), (2, "analysis"), (2, "embedding")]
+
+
 async def test_nothing_is_noted_of_calls_that_all_failed(jobs: Jobs, ai: ScriptedAI) -> None:
     ai.put("embed", AIUnavailable(retry_after=5.0))
     story = await jobs.domain.told_story(TEXT)
