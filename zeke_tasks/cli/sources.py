@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, get_args
 from urllib.parse import urlsplit
 from uuid import uuid5
 
@@ -17,7 +17,7 @@ from zeke_tasks.cli.session import on_database, rows_to_change, rows_to_look_at
 from zeke_tasks.hints import WORKER, on_same
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from uuid import UUID
 
     from zeke_queue.cli.session import Options
@@ -69,11 +69,20 @@ def add(
         float | None,
         typer.Option(metavar="SCORE", help="How much its word counts, 0 to 1; scoring takes 0.7 by default."),
     ] = None,
+    order: Annotated[
+        str | None,
+        typer.Option(metavar="ORDER", help="Of a search, which videos come first: relevance, date, …"),
+    ] = None,
+    duration: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Of a search, how long videos are: any, short, medium, long."),
+    ] = None,
 ) -> None:
     """Add a source; workers check it regularly from then on."""
 
     async def command(options: Options, settings: Settings) -> int:
-        new_id, wanted = _wanted(url, kind, name, every, authority)
+        asked = {"order": order, "duration": duration}
+        new_id, wanted = _wanted(url, kind, name, every, authority, asked=asked)
         async with rows_to_change(settings) as rows:
             known = await rows.source(new_id) is not None
             source = await rows.ensure_source(new_id, wanted)
@@ -96,7 +105,13 @@ def add(
 
 
 def _wanted(
-    url: str, kind: str | None, name: str | None, every: int, authority: float | None
+    url: str,
+    kind: str | None,
+    name: str | None,
+    every: int,
+    authority: float | None,
+    *,
+    asked: Mapping[str, str | None],
 ) -> tuple[UUID, NewSource]:
     """Return what is to be added, with the id that it has if it is new.
 
@@ -115,8 +130,9 @@ def _wanted(
         raise BadOption(f"--authority: {authority:g} is out of range; give a number from 0 to 1.")
     if name is not None and not name.strip():
         raise BadOption("--name: it is empty; give the source one, or leave the option out.")
-    new_id, read_as, place, called = _search(url) if kind == "youtube_search" else _place(url, kind)
-    metadata = {} if place else {"query": called}
+    about = _asked(kind, asked)
+    new_id, read_as, place, called = _search(url, about) if kind == "youtube_search" else _place(url, kind)
+    metadata = {} if place else {"query": called, **about}
     new = NewSource(
         SourceType(read_as),
         (name or called).strip(),
@@ -145,14 +161,32 @@ def _place(url: str, kind: str | None) -> tuple[UUID, str, str | None, str]:
     return Ids(SystemClock(), SystemEntropy())(), kind, place, host
 
 
-def _search(query: str) -> tuple[UUID, str, None, str]:
-    """Return the id of a search, which follows from its words, its type, no url, and the words."""
+def _asked(kind: str | None, asked: Mapping[str, str | None]) -> dict[str, str]:
+    """Return what is asked of a search beside its words, where that is not what is asked by default."""
+    from zeke_tasks.ingest.youtube import Search  # noqa: PLC0415 - see the package
+    from zeke_tasks.youtube import Duration, Order  # noqa: PLC0415
+
+    about: dict[str, str] = {}
+    for name, known in (("order", get_args(Order)), ("duration", get_args(Duration))):
+        value = asked[name]
+        if value is not None and kind != "youtube_search":
+            raise BadOption(f"--{name}: only a search has one; give it with --type youtube_search.")
+        if value is not None and value not in known:
+            raise BadOption(f"--{name}: {value!r} is none; give {', '.join(known[:-1])} or {known[-1]}.")
+        if value is not None and value != Search.model_fields[name].default:
+            about[name] = value
+    return about
+
+
+def _search(query: str, about: Mapping[str, str]) -> tuple[UUID, str, None, str]:
+    """Return the id of a search, which follows from all that it asks, its type, no url, and the words."""
     from zeke_tasks.store.model import IDS, storable  # noqa: PLC0415 - see the package
 
     words = " ".join(storable(query).split())
     if not words or "://" in words:
         raise BadOption(f"URL: {query!r} is nothing to search; with --type youtube_search give words.")
-    return uuid5(IDS, f"source/youtube_search/{words}"), "youtube_search", None, words
+    more = "".join(f"/{name}={value}" for name, value in sorted(about.items()))
+    return uuid5(IDS, f"source/youtube_search/{words}{more}"), "youtube_search", None, words
 
 
 @sources_app.command("list")

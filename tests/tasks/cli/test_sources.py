@@ -47,6 +47,15 @@ async def test_a_search_is_added_by_its_words_once(zeke: Zeke) -> None:
     assert listed["metadata"] == {"query": "postgres queues"}
 
 
+async def test_of_a_search_it_can_be_said_which_videos_come_first_and_how_long_they_are(zeke: Zeke) -> None:
+    given = ("sources", "add", "postgres queues", "--type", "youtube_search")
+    plain = await zeke.json(*given)
+    assert (await zeke.json(*given, "--order", "relevance", "--duration", "any"))["id"] == plain["id"]
+    other = await zeke.json(*given, "--order", "date", "--duration", "long")
+    assert other["added"]
+    assert other["metadata"] == {"query": "postgres queues", "order": "date", "duration": "long"}
+
+
 @pytest.mark.parametrize(
     ("wrong", "named"),
     [
@@ -60,6 +69,9 @@ async def test_a_search_is_added_by_its_words_once(zeke: Zeke) -> None:
         ((FEED, "--type", "youtube_search"), "URL"),
         ((" ", "--type", "youtube_search"), "URL"),
         ((FEED, "--name", " "), "--name"),
+        ((FEED, "--order", "date"), "--order"),
+        (("bees", "--type", "youtube_search", "--order", "newest"), "--order"),
+        (("bees", "--type", "youtube_search", "--duration", "2h"), "--duration"),
     ],
 )
 async def test_what_can_t_be_added_is_refused_with_the_option(
