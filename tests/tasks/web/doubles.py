@@ -94,12 +94,13 @@ def client(
     clock: FrozenClock | None = None,
     allow: tuple[str, ...] = LOOPBACK,
     gap: float = 0.0,
+    per_host: int = 2,
     timeout: float = 15.0,
     max_bytes: int = 15 * 2**20,
 ) -> WebClient:
     """A client that reaches loopback; without a network of its own, loopback alone."""
     return WebClient(
-        WebOptions(allow=allow, gap=gap, timeout=timeout, max_bytes=max_bytes),
+        WebOptions(allow=allow, gap=gap, per_host=per_host, timeout=timeout, max_bytes=max_bytes),
         clock=clock,
         resolver=names or Names({}),
         network=network or RecordingNetwork(loopback=True),

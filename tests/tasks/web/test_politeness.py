@@ -107,34 +107,124 @@ async def test_hosts_that_nobody_waits_for_are_forgotten() -> None:
     assert len(turns._hosts) <= 1000
 
 
-async def test_a_client_takes_turns() -> None:
-    most = inside = 0
-    both = asyncio.Event()
+class Hall:
+    """Answers nobody until all are let go; tells who waits, and when each came by the client's clock."""
 
-    async def count(_: Request) -> Answer:
-        nonlocal most, inside
-        inside += 1
-        most = max(most, inside)
-        if inside == 2:
-            both.set()
-        await both.wait()
-        inside -= 1
-        return Answer()
+    def __init__(self, clock: FrozenClock) -> None:
+        self.came: list[float] = []
+        self.inside = 0
+        self.most = 0
+        self._clock = clock
+        self._open = asyncio.Event()
+        self._changed = asyncio.Condition()
 
-    async with LoopbackServer(count) as server, client() as web, asyncio.TaskGroup() as group:
-        for number in range(8):
+    async def answer(self, _: Request) -> Answer:
+        async with self._changed:
+            self.came.append(self._clock.monotonic())
+            self.inside += 1
+            self.most = max(self.most, self.inside)
+            self._changed.notify_all()
+        await self._open.wait()
+        self.inside -= 1
+        return Answer(body=b"ok")
+
+    async def until(self, count: int) -> None:
+        """Wait until so many have come."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self.came) >= count)
+
+    def let_go(self) -> None:
+        self._open.set()
+
+
+async def passed(server: LoopbackServer) -> None:
+    """Have a request of nobody's be answered: whatever was sent before has come by then."""
+    for _ in range(3):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /passer-by HTTP/1.1\r\n\r\n")
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        await settle()
+
+
+@pytest.mark.parametrize("per_host", [1, 2, 3])
+async def test_a_client_has_only_so_many_requests_at_one_host(per_host: int) -> None:
+    clock = FrozenClock()
+    hall = Hall(clock)
+    async with (
+        _serve(hall) as server,
+        client(clock=clock, per_host=per_host) as web,
+        asyncio.TaskGroup() as group,
+    ):
+        fetches = [group.create_task(web.fetch(f"{server.base_url}/{n}", kind="page")) for n in range(8)]
+        await hall.until(per_host)
+        await passed(server)
+        assert (len(hall.came), hall.inside) == (per_host, per_host)
+        hall.let_go()
+    assert [fetch.result().body for fetch in fetches] == [b"ok"] * 8
+    assert (len(hall.came), hall.most) == (8, per_host)
+
+
+async def test_a_client_s_requests_to_one_host_start_a_gap_apart() -> None:
+    clock = FrozenClock()
+    hall = Hall(clock)
+    hall.let_go()
+    async with (
+        _serve(hall) as server,
+        client(clock=clock, gap=2.0, per_host=5) as web,
+        asyncio.TaskGroup() as group,
+    ):
+        for number in range(3):
             group.create_task(web.fetch(f"{server.base_url}/{number}", kind="page"))
-    assert most == 2
+        for count in (1, 2, 3):
+            await hall.until(count)
+            await passed(server)
+            assert len(hall.came) == count
+            clock.advance(1.0)
+            await passed(server)
+            assert len(hall.came) == count
+            clock.advance(1.0)
+    assert hall.came == [0.0, 2.0, 4.0]
+
+
+async def test_where_a_redirect_leads_is_another_request_and_waits_its_turn() -> None:
+    clock = FrozenClock()
+    came: list[tuple[str, float]] = []
+
+    async def answer(request: Request) -> Answer:
+        if request.path == "/passer-by":
+            return Answer()
+        came.append((request.path, clock.monotonic()))
+        return Answer(status=302, headers=(("Location", "/next"),)) if request.path == "/" else Answer()
+
+    async with LoopbackServer(answer) as server, client(clock=clock, gap=2.0) as web:
+        fetch = asyncio.create_task(web.fetch(f"{server.base_url}/", kind="page"))
+        while not came:
+            await SystemClock().sleep(0)
+        await passed(server)
+        assert came == [("/", 0.0)]
+        clock.advance(2.0)
+        await fetch
+    assert came == [("/", 0.0), ("/next", 2.0)]
 
 
 async def test_waiting_for_a_turn_does_not_use_up_the_time() -> None:
-    async def answer(_: Request) -> Answer:
-        return Answer(body=b"ok")
-
     clock = FrozenClock()
-    async with LoopbackServer(answer) as server, client(clock=clock, gap=100.0, timeout=15.0) as web:
+    hall = Hall(clock)
+    hall.let_go()
+    async with _serve(hall) as server, client(clock=clock, gap=100.0, timeout=15.0) as web:
         await web.fetch(f"{server.base_url}/", kind="page")
         second = asyncio.create_task(web.fetch(f"{server.base_url}/", kind="page"))
-        await settle()
+        await passed(server)
+        assert hall.came == [0.0]
         clock.advance(100.0)
         assert (await second).body == b"ok"
+    assert hall.came == [0.0, 100.0]
+
+
+def _serve(hall: Hall) -> LoopbackServer:
+    async def answer(request: Request) -> Answer:
+        return Answer() if request.path == "/passer-by" else await hall.answer(request)
+
+    return LoopbackServer(answer)
