@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -12,7 +13,7 @@ from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import Asked, ScriptedWeb, feed, fetched
 from zeke_queue.signals import Fail, Retry
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER
-from zeke_tasks.ingest.pace import HOUR
+from zeke_tasks.ingest.pace import HOUR, after_failure
 from zeke_tasks.store.model import HealthStatus, ItemStatus, SourceType
 from zeke_tasks.web import Permanent, Transient, WebOptions
 
@@ -268,6 +269,36 @@ async def test_an_error_keeps_the_validators_and_a_source_that_heals_is_well(
     await _ingest(jobs, source)
     health = await _health(jobs, source)
     assert (health.status, health.message, health.failing_for) == (HealthStatus.OK, None, None)
+
+
+async def _waits_for(jobs: Jobs, source: Source, hours: float) -> float:
+    """Check a source after some hours, whatever comes of it; returns the hours until its next check."""
+    jobs.domain.clock.advance(hours * HOUR)
+    with suppress(Retry):
+        await _ingest(jobs, source)
+    due = (await _health(jobs, source)).next_check_at
+    assert due is not None
+    return (due - jobs.domain.clock.now()).total_seconds() / HOUR
+
+
+async def test_a_source_that_goes_on_failing_is_left_alone_for_longer_and_longer(
+    jobs: Jobs, web: ScriptedWeb
+) -> None:
+    source = await jobs.domain.source(FEED)
+    web.put(FEED, Transient(FEED, "no answer"))
+    waits = [await _waits_for(jobs, source, hours) for hours in (0, 5, 4, 30)]
+    failing_for = (None, 5 * HOUR, 9 * HOUR, 39 * HOUR)
+    assert waits == [after_failure(source, seconds) / HOUR for seconds in failing_for]
+    assert waits == [1, 5, 9, 24]
+
+
+async def test_a_success_ends_the_failing_and_what_comes_then_is_a_first_failure(
+    jobs: Jobs, web: ScriptedWeb
+) -> None:
+    source = await jobs.domain.source(FEED)
+    broken = Transient(FEED, "no answer")
+    web.put(FEED, broken, broken, feed(), broken, broken)
+    assert [await _waits_for(jobs, source, 5) for _ in range(5)] == [1, 5, 1, 1, 5]
 
 
 async def test_what_is_no_feed_to_read_is_left_alone(jobs: Jobs, web: ScriptedWeb) -> None:
