@@ -97,6 +97,8 @@ async def test_the_demo_ends_whole_although_a_worker_is_killed_at_its_work() -> 
     assert f"analyses {STORIES}/{STORIES}, briefs {STORIES}/{STORIES}, jobs 0 running and 0 waiting" in told
     assert told.count("  one line ") == told.count("  two lines ") == STORIES
     assert "code_example: " in told
+    assert "The whole brief of " in told
+    assert " of reading)" in told
     assert "Traceback" not in told
     assert "--keep" in said[-1]
 
@@ -133,7 +135,9 @@ async def test_with_a_key_a_model_tells_the_stories_and_its_cost_is_said() -> No
     assert code == 0, told
     assert "gpt-5-nano at 127.0.0.1 reads the stories" in told
     assert "chili 4/5" in told
-    assert told.count("The model says so.") == STORIES
+    # Once more where one brief is shown whole.
+    assert told.count("The model says so.") == STORIES + 1
+    assert told.count("It says one thing. And another. And a third.") == 1
     assert "Analysed by gpt-5-nano-2025-08-07." in told
     assert f"gpt-5-nano-2025-08-07: {2 * STORIES} calls, 28,800 tokens in and 7,200 out, $" in told
     assert f"text-embedding-3-small: {STORIES} calls, " in told
@@ -152,15 +156,17 @@ async def test_a_key_that_is_refused_is_said_and_what_to_do() -> None:
     assert "set ZEKE_AI=stub" in told
 
 
-@pytest.mark.parametrize("command", [DEMO, "zeke_queue.cli demo"])
+@pytest.mark.parametrize(
+    ("command", "setting"), [(DEMO, "ZEKE_AI"), ("zeke_queue.cli demo", "ZEKE_EMBEDDINGS")]
+)
 async def test_without_the_key_that_is_needed_it_is_a_wrong_call_as_of_other_commands(
-    command: str,
+    command: str, setting: str
 ) -> None:
-    async with demo(command=command, ZEKE_AI="openai") as process:
+    async with demo(command=command, **{setting: "openai"}) as process:
         (told,) = [line async for line in _lines(process)]
         assert await process.wait() == 2
     assert told.startswith("zeke: ")
-    assert "OPENAI_API_KEY is not set" in told
+    assert f"OPENAI_API_KEY is not set, and {setting}=openai needs it" in told
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -198,8 +204,8 @@ async def _ends_itself(children: Children) -> None:
 
 async def test_a_child_that_always_ends_is_given_up(tmp_path: Path) -> None:
     told: list[str] = []
-    child = Child("Worker 1", ["-c", "raise SystemExit(3)"], tmp_path / "log")
-    with pytest.raises(ChildKeepsDying, match="Worker 1"):
+    child = Child("Worker 1", ["-c", "print('Out of luck'); raise SystemExit(3)"], tmp_path / "log")
+    with pytest.raises(ChildKeepsDying, match=r"(?s)Worker 1.*Out of luck"):
         async with Children([child], told.append, _Hasty()) as children:
             await _ends_itself(children)
     assert sum("ended with code 3" in line for line in told) == RESTARTS

@@ -25,8 +25,12 @@ RESTARTS: Final = 10
 """Restarts of one child after which something is wrong that another restart won't mend."""
 
 
+LAST_LINES: Final = 5
+"""Lines of a child's log that are shown when it is given up."""
+
+
 class ChildKeepsDying(ZekeError):
-    """A child was started again and again, and ended each time; its log says why."""
+    """A child was started again and again, and ended each time; the message has the end of its log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,9 @@ class Children:
             ended, process = process.pid, await self._start(child)
             self._tell(f"{child.name} (pid {ended}) {how}; started again as pid {process.pid}")
         await process.wait()
-        raise ChildKeepsDying(f"{child.name} ended {RESTARTS} times; see {child.log}")
+        said = child.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
+        # The file may go with the folder that it is in.
+        raise ChildKeepsDying("\n".join([f"{child.name} ended {RESTARTS} times. The end of its log:", *said]))
 
     async def _start(self, child: Child) -> asyncio.subprocess.Process:
         with child.log.open("ab") as log:

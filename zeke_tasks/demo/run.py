@@ -19,6 +19,7 @@ from zeke_queue.queue import Queue
 from zeke_queue.rng import Ids, SystemEntropy
 from zeke_queue.storage import postgres
 from zeke_queue.storage.embedded import EmbeddedPostgres
+from zeke_tasks.ai.choose import open_ai
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.demo.children import Child, Children
 from zeke_tasks.demo.worker import demo_catalog
@@ -35,7 +36,7 @@ from zeke_tasks.report import (
 from zeke_tasks.store.model import NewSource, SourceType
 from zeke_tasks.store.postgres import PostgresRepository, migrate
 from zeke_tasks.stories.view import views
-from zeke_tasks.telling import tell_stories, tell_who_said_it, who_answers
+from zeke_tasks.telling import tell_brief, tell_stories, tell_who_said_it, who_answers
 from zeke_tasks.web import canonicalise_url
 from zeke_tasks.words import printable_words
 
@@ -64,8 +65,8 @@ class Demo:
 
     async def run(self, *, keep: bool) -> int:
         """Run it; returns the exit code: 0 if every story that the site has was found and told."""
-        if self._ai.asks == "openai":
-            self._ai.require_key()
+        async with open_ai(self._ai, self._clock):
+            pass  # what a worker could not open is said before there is anything
         async with AsyncExitStack() as stack:
             server = await asyncio.to_thread(EmbeddedPostgres.start, ephemeral=True, fsync=False)
             stack.push_async_callback(asyncio.to_thread, server.stop)
@@ -135,6 +136,11 @@ class Demo:
         self._console.print()
         tell_stories(self._console, seen, carriers(found))
         self._console.print()
+        if told := [one for one in seen if _is_told(one)]:
+            hottest = max(told, key=lambda one: one.overlay.chili or 0 if one.overlay else 0)
+            self._say(f"The whole brief of {printable_words(hottest.story.title)!r}:")
+            tell_brief(self._console, hottest)
+            self._console.print()
         tell_who_said_it(self._console, seen, spent)
         self._console.print()
         for table in (
