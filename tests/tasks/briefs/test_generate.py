@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from tests.tasks.jobs import Jobs
+from tests.tasks.overlap import Started, overlap
 from tests.tasks.scripted_ai import ANALYSIS, BRIEFS, ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.signals import Fail, Retry, Signal
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from zeke_tasks.store.analysis import Overlay
     from zeke_tasks.store.model import Story
 
-JOB = UUID(int=7)
+JOB, OTHER_JOB = UUID(int=7), UUID(int=8)
 TEXT = "Bees dance. It tells other bees where the flowers are. " * 20
 OTHER = BRIEFS.model_copy(update={"one_liner": "They dance."})
 
@@ -234,3 +235,42 @@ async def test_of_two_jobs_for_a_new_story_the_first_counts_and_both_are_paid_fo
     assert (await overlay_of(jobs.domain, story)).brief_one_liner == BRIEFS.one_liner
     async with jobs.domain.rows() as rows:
         assert len(await rows.spending(JOB)) == 1
+
+
+def saying(one_liner: str) -> ScriptedAI:
+    """An AI whose briefs begin so."""
+    ai = ScriptedAI()
+    ai.put("generate-brief", BRIEFS.model_copy(update={"one_liner": one_liner}))
+    return ai
+
+
+def started(story: Story, reason: str, ai: ScriptedAI, job_id: UUID) -> Started:
+    return Started("generate-brief", {"storyId": story.id, "reason": reason}, ai, job_id)
+
+
+@pytest.mark.parametrize("first", ["new_story", "manual", "regenerate"])
+async def test_of_two_jobs_at_a_time_one_brief_is_kept(jobs: Jobs, first: str) -> None:
+    story = await analyzed(jobs)
+    told = await overlap(
+        jobs.domain,
+        started(story, first, saying("The first."), JOB),
+        started(story, "new_story", saying("The second."), OTHER_JOB),
+    )
+    assert [one["briefOneLiner"] for one in told] == ["The first.", "The first."]
+    overlay = await overlay_of(jobs.domain, story)
+    assert (overlay.brief_one_liner, overlay.briefed_by) == ("The first.", JOB)
+    async with jobs.domain.rows() as rows:
+        assert [one.job_id for one in await rows.spending() if one.purpose == "brief"] == [JOB, OTHER_JOB]
+
+
+async def test_a_brief_waits_for_an_analysis_that_is_being_kept_and_is_told_of_it(jobs: Jobs) -> None:
+    story = await analyzed(jobs)
+    thinking = ScriptedAI()
+    thinking.put("analyze-story", ANALYSIS.model_copy(update={"why_it_matters": ["They buzz."]}))
+    analysis = Started("analyze-story", {"storyId": story.id, "trigger": "manual"}, thinking, JOB)
+    _, told = await overlap(
+        jobs.domain, analysis, started(story, "new_story", saying("They dance."), OTHER_JOB)
+    )
+    assert isinstance(told, Retry)
+    assert "analysed anew" in str(told)
+    assert (await overlay_of(jobs.domain, story)).brief_one_liner is None

@@ -13,6 +13,7 @@ import pytest
 from tests.clocks import START
 from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs
+from tests.tasks.overlap import Started, overlap
 from tests.tasks.scripted_ai import ANALYSIS, ASKED, EMBEDDED, VECTOR, ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.signals import Fail, Retry, Signal, Snooze
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from zeke_tasks.store.analysis import Overlay
     from zeke_tasks.store.model import Story
 
-JOB = UUID(int=7)
+JOB, OTHER_JOB = UUID(int=7), UUID(int=8)
 TEXT = "Bees dance. It tells other bees where the flowers are."
 
 
@@ -317,6 +318,49 @@ async def test_of_two_jobs_the_first_counts_and_both_are_paid_for(jobs: Jobs, ai
     assert len(await follows(jobs)) == 2
     async with jobs.domain.rows() as rows:
         assert len(await rows.spending(JOB)) == 2
+
+
+def chili(number: int) -> ScriptedAI:
+    """An AI that finds everything so hot."""
+    ai = ScriptedAI()
+    ai.put("analyze-story", ANALYSIS.model_copy(update={"chili": number}))
+    return ai
+
+
+def started(story: Story, trigger: str, ai: ScriptedAI, job_id: UUID) -> Started:
+    return Started("analyze-story", {"storyId": story.id, "trigger": trigger}, ai, job_id)
+
+
+@pytest.mark.parametrize("first", ["auto", "manual", "retry"])
+@pytest.mark.parametrize("second", ["auto", "retry"])
+async def test_of_two_jobs_at_a_time_one_is_kept_and_followed(jobs: Jobs, first: str, second: str) -> None:
+    story = await jobs.domain.told_story(TEXT)
+    told, told_second = await overlap(
+        jobs.domain, started(story, first, chili(1), JOB), started(story, second, chili(5), OTHER_JOB)
+    )
+    assert (told["skipped"], told_second["skipped"], told_second["chili"]) == (False, True, 1)
+    overlay = await overlay_of(jobs.domain, story)
+    assert (overlay.chili, overlay.analysed_by) == (1, JOB)
+    assert [(task, data.get("reason")) for task, data in await follows(jobs)] == [
+        ("generate-brief", "new_story"),
+        ("extract-highlights", None),
+    ]
+    async with jobs.domain.rows() as rows:
+        assert {one.job_id for one in await rows.spending()} == {JOB, OTHER_JOB}
+
+
+@pytest.mark.parametrize("first", ["auto", "manual"])
+async def test_a_person_s_job_beside_another_one_takes_its_place_and_says_so(jobs: Jobs, first: str) -> None:
+    """The brief that follows it is one of a story that was analysed already."""
+    story = await jobs.domain.told_story(TEXT)
+    told, told_second = await overlap(
+        jobs.domain, started(story, first, chili(1), JOB), started(story, "manual", chili(5), OTHER_JOB)
+    )
+    assert (told["skipped"], told_second["skipped"], told_second["chili"]) == (False, False, 5)
+    overlay = await overlay_of(jobs.domain, story)
+    assert (overlay.chili, overlay.analysed_by) == (5, OTHER_JOB)
+    reasons = sorted(job.data["reason"] for job in await jobs.sent("generate-brief"))
+    assert reasons == ["new_story", "regenerate"]
 
 
 async def test_a_job_that_runs_again_sends_nothing_twice(jobs: Jobs) -> None:
