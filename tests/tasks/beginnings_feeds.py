@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.clocks import START
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, feed, page
 from tests.tasks.scripted_youtube import FOUND
 from tests.tasks.youtube.pages import watch_page
+from zeke_sim.doubles.youtube import channel_feed, videos
 
 if TYPE_CHECKING:
     from tests.tasks.domain import Domain
@@ -15,12 +18,13 @@ if TYPE_CHECKING:
 FEED = "https://a.example/feed"
 PAGES = {f"https://a.example/{topic}": page(topic, topic) for topic in ("bees", "birds", "trees")}
 SAME = "https://a.example/bees-again"
+CHANNEL_FEED = "https://www.youtube.com/feeds/videos.xml?channel_id=UCabcdefghijklmnopqrstuv"
 
 Start = tuple[str, dict[str, Any]]
 
 
 def web() -> ScriptedWeb:
-    """A feed of six pages: three texts, one of them twice, one missing, one empty; and a video's page."""
+    """A feed of six pages: three texts, one twice, one missing, one empty; a video's page; and a channel."""
     scripted = ScriptedWeb()
     entries = [(url, url) for url in (*PAGES, SAME, "https://a.example/missing", "https://a.example/empty")]
     scripted.put(FEED, feed(*entries))
@@ -29,6 +33,9 @@ def web() -> ScriptedWeb:
     scripted.put(SAME, PAGES["https://a.example/bees"])
     scripted.put("https://a.example/empty", "<html></html>")
     scripted.put(FOUND[0].url, watch_page(FOUND[0]))
+    day = timedelta(days=1)
+    listed = videos(2, newest=START - day, every=day, channel="The Wasps")
+    scripted.put(CHANNEL_FEED, channel_feed("The Wasps", listed).decode())
     return scripted
 
 

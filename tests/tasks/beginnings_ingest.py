@@ -31,6 +31,12 @@ async def begin_youtube(domain: Domain) -> Start:
     return "ingest-from-youtube", {"sourceId": source.id, "reason": "schedule"}
 
 
+async def begin_channel(domain: Domain) -> Start:
+    """A channel whose feed tells of two videos of the last days."""
+    source = await domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
+    return "ingest-from-youtube", {"sourceId": source.id, "reason": "schedule"}
+
+
 async def begin_oneoff(domain: Domain) -> Start:
     return "ingest-oneoff", {"url": f"{PAGE}?utm_source=mail", "priority": "high"}
 
@@ -75,6 +81,7 @@ async def begin_upload(domain: Domain) -> Start:
 BEGINNINGS: Final = (
     begin_youtube_pull,
     begin_youtube,
+    begin_channel,
     begin_oneoff,
     begin_oneoff_again,
     begin_oneoff_video,

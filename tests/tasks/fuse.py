@@ -1,4 +1,4 @@
-"""A fuse that ends a handler at a chosen point: before or after any statement, commit, fetch or question."""
+"""A fuse that ends a handler at a chosen point: around any statement, commit, child, fetch or question."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from tests.tasks.scripted_youtube import scripted_youtube
 from zeke_tasks.youtube import YouTube
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from uuid import UUID
 
     from tests.tasks.domain import Domain
     from zeke_queue.context import JobContext
@@ -101,6 +102,16 @@ class BurningJobs(Jobs):
             web=Burning(web, fuse, "fetch"),
             ai=Burning(self.resources.ai, fuse, "ask", "embed"),
         )
+
+    async def child(
+        self, job: JobContext, task: Any, payload: Any, key: str, options: Mapping[str, Any]
+    ) -> Any:
+        """Send a child that the job waits for, with a point before and after."""
+        return await self._fuse.around(super().child)(job, task, payload, key, options)
+
+    async def look(self, job: JobContext, job_id: UUID) -> Any:
+        """Look at a job, with a point before and after: behind it, a job says that it waits."""
+        return await self._fuse.around(super().look)(job, job_id)
 
     @asynccontextmanager
     async def transaction(self, job: JobContext, connection: Any = None) -> AsyncGenerator[Any]:

@@ -13,13 +13,14 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.tasks import beginnings, beginnings_feeds, beginnings_ingest, beginnings_playbook
 from tests.tasks.beginnings_feeds import web
-from tests.tasks.domain import Domain
+from tests.tasks.domain import CHECKED, Domain
+from tests.tasks.dumping import dump
 from tests.tasks.emptying import empty
 from tests.tasks.fuse import BurningJobs, Fuse, Killed
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_ai import ScriptedAI
 from zeke_queue.core import jsonb
-from zeke_queue.model import Completed, JobFilter, NewJob, Released, Waiting, Want
+from zeke_queue.model import Completed, JobFilter, JobState, NewJob, Released, Waiting, Want
 from zeke_queue.signals import Wait
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_tasks.ai.answers import Analysis
@@ -28,11 +29,12 @@ from zeke_tasks.catalog import build_catalog
 from zeke_tasks.store.memory import MemoryRepository
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from zeke_tasks.ai.client import M, Prompt
 
     Begin = Callable[[Domain], Awaitable[tuple[str, dict[str, Any]]]]
+    Rows = dict[str, list[Any]]
 
 BEGINNINGS: Final = (
     *beginnings.BEGINNINGS,
@@ -46,8 +48,17 @@ JOB: Final = UUID(int=0xB)
 
 WORKER: Final = UUID(int=0xA)
 
-BY: Final = ("analysed_by", "briefed_by")
-"""Which jobs had a story analysed and told."""
+AFTERWARDS: Final = UUID(int=0xC)
+"""Another job like it, which is sent later."""
+
+DONE_ANEW: Final[dict[Begin, dict[str, tuple[str, ...]]]] = {
+    # A person wants another analysis, or an analysis another brief, and gets it.
+    beginnings.begin_analysis_anew: {"story_overlays": ("analysed_at", "analysed_by"), "ai_spending": ()},
+    beginnings.begin_brief_anew: {"story_overlays": ("briefed_at", "briefed_by"), "ai_spending": ()},
+    # Each job is a run of its own, whose steps change nothing.
+    beginnings_playbook.begin_playbook: {"playbook_runs": (), "playbook_run_events": ()},
+}
+"""Where a second job does its work anew: which columns of which rows change; else, which rows are added."""
 
 MADE_OF: Final = ("content_id", "title", "url")
 
@@ -150,30 +161,83 @@ async def test_killed_anywhere_on_postgres(begin: Begin, on_postgres: Domain, do
 
     whole = Fuse()
     once = await run(emptied(), begin, whole)
-    for point in range(0, whole.passed, max(1, whole.passed // POINTS_ON_POSTGRES)):
+    step = max(1, whole.passed // POINTS_ON_POSTGRES)
+    # After the last point all is committed, and it is run again nevertheless.
+    for point in {*range(0, whole.passed, step), whole.passed - 1}:
         assert await run(emptied(), begin, Fuse(point), Fuse()) == once, point
 
 
-@each
-async def test_sent_twice_leaves_what_one_leaves(begin: Begin) -> None:
-    """The second job may do the work of the first again; of that, what it cost is kept, and nothing else."""
-    once, twice = in_memory(), in_memory()
-    for domain, times in ((once, 1), (twice, 2)):
+async def test_killed_when_a_step_was_sent_that_is_not_waited_for_yet() -> None:
+    begin = beginnings_playbook.begin_playbook
+    whole, alone = Fuse(), 0
+    once = await run(in_memory(), begin, whole)
+    for point in range(whole.passed):
+        domain = in_memory()
         task, payload = await begin(domain)
-        for number in range(times):
-            jobs = Jobs(domain, web(), ScriptedAI())
-            await finish(jobs, task, payload, UUID(int=0xB + number))
-    rows_of_one, rows_of_both = await once.everything(), await twice.everything()
-    if task == "playbook-run":
-        # Each job is a run of its own, and what its steps do is what those of the other do.
-        rows_of_one, rows_of_both = (_without_runs(rows) for rows in (rows_of_one, rows_of_both))
-    for rows in (rows_of_one, rows_of_both):
-        del rows["ai_spending"]
-        # A person's second job does it again, and is named.
-        rows["story_overlays"] = [
-            {name: value for name, value in row.items() if name not in BY} for row in rows["story_overlays"]
-        ]
-    assert rows_of_both == rows_of_one
+        with pytest.raises((Killed, BaseExceptionGroup)):
+            await finish(BurningJobs(domain, web(), Fuse(point)), task, payload, JOB)
+        children = await domain.storage.find(JobFilter(parent=JOB))
+        if all(child.state is not JobState.CREATED for child in children):
+            continue
+        alone += 1
+        await finish(BurningJobs(domain, web(), Fuse()), task, payload, JOB)
+        assert await everything(domain) == once, point
+    # Two steps, each killed as soon as it was sent, and before and after the look at it.
+    assert alone == 6
+
+
+@each
+async def test_sent_twice_leaves_what_one_leaves_in_memory(begin: Begin) -> None:
+    domain = in_memory()
+
+    async def rows() -> Rows:
+        return await domain.everything()
+
+    await _sent_twice(begin, domain, rows)
+
+
+@each
+async def test_sent_twice_leaves_what_one_leaves_on_postgres(
+    begin: Begin, on_postgres: Domain, domain_dsn: str
+) -> None:
+    """There each column is looked at, also those that no task reads."""
+
+    async def rows() -> Rows:
+        return dump(domain_dsn)
+
+    await _sent_twice(begin, on_postgres, rows)
+
+
+async def _sent_twice(begin: Begin, domain: Domain, rows: Callable[[], Awaitable[Rows]]) -> None:
+    """Send a job, and an hour later another one like it; it changes nothing but what is to be done anew."""
+    task, payload = await begin(domain)
+    kept: list[Rows] = []
+    sent: list[set[tuple[str, str]]] = []
+    for job_id in (JOB, AFTERWARDS):
+        await finish(Jobs(domain, web(), ScriptedAI()), task, payload, job_id)
+        kept.append(_without_checks(await rows()))
+        jobs = await domain.storage.find(JobFilter(limit=1000))
+        sent.append({(job.name, str(job.data)) for job in jobs if job.id not in (JOB, AFTERWARDS)})
+        domain.clock.advance(3600)
+    once, twice = kept
+    changed = {table for table in once if once[table] != twice[table]}
+    assert changed == DONE_ANEW.get(begin, {}).keys()
+    for table, columns in DONE_ANEW.get(begin, {}).items():
+        if columns:
+            first, second = ([_less(columns, row) for row in of[table]] for of in kept)
+            assert second == first
+        else:
+            assert [row for row in twice[table] if row in once[table]] == once[table]
+    assert sent[1] == sent[0]
+
+
+def _without_checks(rows: Rows) -> Rows:
+    """Return rows without when a source was checked, which each check moves on."""
+    return {**rows, "source_health": [_less(CHECKED, row) for row in rows["source_health"]]}
+
+
+def _less(columns: Collection[str], row: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in columns}
 
 
 class Fickle(ScriptedAI):
@@ -226,7 +290,3 @@ async def _thought_and_sent(domain: Domain) -> tuple[list[Any], set[UUID]]:
     """Return the overlays, and the jobs but the one that is run."""
     sent = {job.id for job in await domain.storage.find(JobFilter(limit=1000))} - {JOB}
     return (await domain.everything())["story_overlays"], sent
-
-
-def _without_runs(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    return {table: kept for table, kept in rows.items() if not table.startswith("playbook_run")}
