@@ -10,12 +10,13 @@ import pytest
 
 from zeke_queue.clock import SystemClock
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_sim.newsroom.archive import Archive, Kept
 from zeke_sim.newsroom.minds import Call, too_often
-from zeke_sim.newsroom.people import Said
+from zeke_sim.newsroom.people import Said, alike
 from zeke_sim.newsroom.rules import RULES, Expected
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding
 from zeke_tasks.store.highlights import HighlightKind, NewHighlight, ReadingState, Score
-from zeke_tasks.store.memory import MemoryRepository, MemoryRows
+from zeke_tasks.store.memory import MemoryRows
 from zeke_tasks.store.model import (
     Content,
     HealthStatus,
@@ -55,7 +56,7 @@ class Room:
 @pytest.fixture
 async def room() -> AsyncIterator[Room]:
     async with MemoryStorage(SystemClock()).transaction() as transaction:
-        rows = MemoryRepository(SystemClock()).within(transaction)
+        rows = Archive(SystemClock()).within(transaction)
         await rows.ensure_source(SOURCE, NewSource(SourceType.RSS, "a", FEED))
         await rows.record_failure(SOURCE, next_check_in=60.0, message="busy")
         await rows.record_success(SOURCE, **WELL)
@@ -84,11 +85,17 @@ async def room() -> AsyncIterator[Room]:
         expected = Expected(
             told={SOURCE: {"one": "page bees", "same": "page bees", "lost": None}},
             places={SOURCE: FEED},
-            insights=[Said(story, TEAM, insight.key)],
+            insights=[Said(story, TEAM, alike(insight.summary))],
             runs={RUN: {RunStatus.SUCCEEDED}},
             children={(RUN, "summarize-story"): 1},
             attached={insight.id: 1},
             model={story},
+            kept=[
+                Kept("analysis", story, RUN),
+                Kept("analysis", story, OTHER),
+                Kept("brief", story, OTHER),
+                Kept("analysis", story, RUN),
+            ],
             calls=[Call("w1", 1, 0.0), Call("w1", 1, 60.0), Call("w2", 1, 60.0), Call("w1", 2, 61.0)],
         )
         yield Room(rows, expected, items, story, insight)
@@ -137,6 +144,12 @@ async def two_texts_are_one_story(room: Room) -> None:
     room.expected = replace(room.expected, told={SOURCE: texts})
 
 
+async def a_story_is_that_of_no_item(room: Room) -> None:
+    story = await room.rows.story(room.story)
+    assert story is not None
+    room.rows._stories.put(OTHER, replace(story, id=OTHER))
+
+
 async def a_source_is_ill(room: Room) -> None:
     await room.rows.record_failure(SOURCE, next_check_in=60.0, message="busy")
 
@@ -170,6 +183,16 @@ async def a_stub_took_the_place_of_a_model(room: Room) -> None:
     room.rows._overlays.put(room.story, replace(overlay, analysis_state=AnalysisState.STUB))
 
 
+async def a_job_kept_its_analysis_twice(room: Room) -> None:
+    kept = [*room.expected.kept, Kept("brief", room.story, PLAYBOOK), Kept("analysis", room.story, RUN)]
+    room.expected = replace(room.expected, kept=kept)
+
+
+async def a_job_kept_its_brief_twice(room: Room) -> None:
+    kept = [*room.expected.kept, Kept("brief", room.story, OTHER)]
+    room.expected = replace(room.expected, kept=kept)
+
+
 async def a_highlight_is_lacking(room: Room) -> None:
     found = next(one for one in await room.rows.highlights(room.story) if one.kind is HighlightKind.METRIC)
     room.rows._highlights.put(found.id, None)
@@ -200,6 +223,12 @@ async def an_insight_is_lacking(room: Room) -> None:
 async def an_insight_is_there_twice(room: Room) -> None:
     known = next(one for one in await room.rows.highlights(room.story) if one.id == room.insight.id)
     room.rows._highlights.put(OTHER, replace(known, id=OTHER))
+
+
+async def an_insight_is_there_in_two_spellings(room: Room) -> None:
+    known = next(one for one in await room.rows.highlights(room.story) if one.id == room.insight.id)
+    spelt = replace(known, id=OTHER, summary=f" {known.summary.upper()}", key="another")
+    room.rows._highlights.put(OTHER, spelt)
 
 
 async def two_have_attached_an_insight(room: Room) -> None:
@@ -246,6 +275,7 @@ SLIPS: list[tuple[Callable[[Room], Awaitable[None]], str]] = [
     (an_item_failed_though_its_page_is_there, "each raw item comes to an end"),
     (a_text_is_two_stories, "each text is one story"),
     (two_texts_are_one_story, "each text is one story"),
+    (a_story_is_that_of_no_item, "each text is one story"),
     (a_source_is_ill, "a source that heals is healthy again"),
     (a_source_was_never_checked, "a source that heals is healthy again"),
     (a_source_is_elsewhere, "a source that heals is healthy again"),
@@ -253,12 +283,15 @@ SLIPS: list[tuple[Callable[[Room], Awaitable[None]], str]] = [
     (a_story_has_no_brief, "each story is told"),
     (a_story_has_no_embedding, "each story is told"),
     (a_stub_took_the_place_of_a_model, "each story is told"),
+    (a_job_kept_its_analysis_twice, "no job keeps an analysis or a brief twice"),
+    (a_job_kept_its_brief_twice, "no job keeps an analysis or a brief twice"),
     (a_highlight_is_lacking, "each story is highlighted once"),
     (a_highlight_is_there_twice, "each story is highlighted once"),
     (a_highlight_has_no_score, "each highlight is scored"),
     (a_highlight_has_another_s_score, "each highlight is scored"),
     (an_insight_is_lacking, "each insight is there once"),
     (an_insight_is_there_twice, "each insight is there once"),
+    (an_insight_is_there_in_two_spellings, "each insight is there once"),
     (two_have_attached_an_insight, "an insight is attached once"),
     (a_story_is_read_and_was_not_viewed, "what is read was viewed"),
     (a_run_goes_on, "a run ends as its row says"),

@@ -39,7 +39,7 @@ MUTANTS = (
         "zeke_tasks.store.memory.highlights",
         "            if not self._known(highlight.story_id, highlight.team_id, {highlight.key}):\n",
         "            if highlight.key:\n",
-        "A highlight that a story has already is added again.",
+        "A highlight that a story has already takes its own place, and has lost its score.",
         where=("catalog",),
     ),
     Mutant(
@@ -99,7 +99,120 @@ MUTANTS = (
         "zeke_tasks.playbooks.run",
         "        if await rows.end_run(playing.run.id, RunStatus.FAILED, reason):\n",
         "        if reason:\n",
-        "A run whose step failed is said to be running.",
+        "A run whose step failed is said to be running, and never comes to rest.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "story-twice",
+        "zeke_tasks.store.memory.stories",
+        "            return story.id, False\n        if (known := self._told",
+        "            known = self._stories.get(story.id)\n"
+        "            twin = changed(known, id=story.content_id, status=StoryStatus.NEW)\n"
+        "            self._stories.put(twin.id, twin)\n"
+        "            return twin.id, True\n"
+        "        if (known := self._told",
+        "A text that another item brings is another story, though the story of that text is there.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "analysis-kept-again",
+        "zeke_tasks.stories.analyze",
+        "    if overlay.analysed_by == job.id:\n        return True\n",
+        "",
+        "A job that was lost after it had kept its analysis asks the AI again, and analyses twice.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "brief-kept-again",
+        "zeke_tasks.briefs.generate",
+        "    if brief is None or brief.briefed_by == job.id:\n",
+        "    if brief is None:\n",
+        "A job that was lost after it had kept its brief asks the AI again, and briefs twice.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "highlights-numbered-as-they-come",
+        "zeke_tasks.store.memory.highlights",
+        "            if not self._known(highlight.story_id, highlight.team_id, {highlight.key}):\n"
+        "                self._highlights.put(highlight.id, _stored(highlight))\n"
+        "                new.append(highlight.id)\n",
+        "            many = len(list(self._highlights.of(highlight.story_id)))\n"
+        "            key = type(highlight.id)(int=highlight.id.int ^ many)\n"
+        "            self._highlights.put(key, replace(_stored(highlight), id=key))\n"
+        "            new.append(key)\n",
+        "Highlights have a number for an id, and no unique key: a second extraction adds them again.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "insights-known-as-they-are-spelt",
+        "zeke_tasks.store.highlights",
+        '    said = f"{storable(summary).strip().lower()}|',
+        '    said = f"{storable(summary)}|',
+        "An insight that is said in other letters is another insight.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "known-insights-told-as-new",
+        "zeke_tasks.store.memory.highlights",
+        "                self._highlights.put(highlight.id, _stored(highlight))\n"
+        "                new.append(highlight.id)\n",
+        "                self._highlights.put(highlight.id, _stored(highlight))\n"
+        "            new.append(highlight.id)\n",
+        "Whoever attaches an insight that is there already is told that it was attached.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "missing-pages-not-given-up",
+        "zeke_tasks.stories.items",
+        "    except Permanent as error:\n        await _settle(job, item, ItemStatus.FAILED, str(error))\n",
+        "    except Permanent as error:\n        await _settle(job, item, ItemStatus.PENDING, str(error))\n",
+        "An item whose page is not there waits for it for ever.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "first-reading-not-viewed",
+        "zeke_tasks.store.memory.teams",
+        "            if state is ReadingState.READ:\n                viewed",
+        "            if old is not None and state is ReadingState.READ:\n                viewed",
+        "A team that reads a story of which it had no state before has not viewed it.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "runs-end-before-it-is-told",
+        "zeke_tasks.playbooks.run",
+        "    async with _rows(job) as rows:\n"
+        "        if await rows.end_run(run.id, RunStatus.SUCCEEDED):\n"
+        '            await rows.put_run_event(_event(run, "run.completed"))\n',
+        "    async with _rows(job) as rows:\n"
+        "        ended = await rows.end_run(run.id, RunStatus.SUCCEEDED)\n"
+        "    async with _rows(job) as rows:\n"
+        "        if ended:\n"
+        '            await rows.put_run_event(_event(run, "run.completed"))\n',
+        "That a run has succeeded is told in a transaction after the one that ends it.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "entries-known-by-their-links",
+        "zeke_tasks.ingest.source",
+        "        external_id=entry.external_id,\n",
+        "        external_id=entry.url or entry.external_id,\n",
+        "An entry of a feed is known by the page that it links to, and not by its own identity.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "videos-read-anew",
+        "zeke_tasks.ingest.videos",
+        "        if other.id != item.id and (content",
+        "        if other.id == item.id and (content",
+        "A video that another source has brought is read again, and is another story if that one told more.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "videos-kept-as-they-are-named",
+        "zeke_tasks.ingest.videos",
+        "    video_id = video_id_of(place)\n    if video_id is None:\n",
+        "    video_id = video_id_of(place)\n    if video_id is None or place != watch_url(video_id):\n",
+        "A video that is named by another of its pages is an item of that page.",
         where=("catalog",),
     ),
 )

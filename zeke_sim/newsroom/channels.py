@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from zeke_sim.doubles.web import Reply
+from zeke_sim.doubles.web import Reply, silent
 from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, video
+from zeke_sim.newsroom import prose
 from zeke_sim.newsroom.feeds import DAY, LATENCY, draw_illnesses, draw_times, unwell
 from zeke_sim.workloads import own_id
 from zeke_tasks.youtube import YouTube, channel_feed_url
@@ -79,11 +80,20 @@ class Tube:
     youtube: YouTube
     captions: ScriptedCaptions
 
+    def every(self) -> list[Video]:
+        """Return all videos."""
+        return [*(one for channel in self.channels for _, one in channel.videos), *self.found]
+
     async def silent(self) -> set[str]:
         """Return the ids of the videos that have no captions."""
-        every = [one for channel in self.channels for _, one in channel.videos] + list(self.found)
         heard = ScriptedCaptions(silent=SILENT)
-        return {one.id for one in every if await heard.captions(one.id) is None}
+        return {one.id for one in self.every() if await heard.captions(one.id) is None}
+
+    async def readable(self, time: float) -> list[Video]:
+        """Return the videos whose captions nobody has to wait for by some time."""
+        new = [one for channel in self.channels for one in channel.shown(time)]
+        silent = await self.silent()
+        return [*(one for one in new if one.id not in silent), *self.found]
 
 
 def draw_tube(
@@ -111,8 +121,11 @@ def draw_tube(
     return Tube(made, source, found if searches else (), YouTube(captions, search), captions)
 
 
-def put_channels(web: ScriptedWeb, tube: Tube, time: Callable[[], float]) -> None:
-    """Put the channels' feeds on a web."""
+def put_tube(web: ScriptedWeb, tube: Tube, draws: Draws, time: Callable[[], float]) -> None:
+    """Put the channels' feeds and the videos' pages on a web."""
+    for one in tube.every():
+        troubles = [silent()] if draws.chance(0.2) else []
+        web.put(one.url, *troubles, Reply(body=prose.watch_page(one), late=LATENCY))
     for channel in tube.channels:
 
         def answer(_: Asked, channel: Channel = channel) -> Reply:

@@ -192,12 +192,12 @@ def put_feeds(
         web.put(feed.moved_to, answer)
         for article in feed.articles:
             if article.url is not None and not article.missing:
-                put_page(web, article.url, article.topic, draws)
+                put_page(web, article.url, prose.page(article.topic), draws)
 
 
-def put_page(web: ScriptedWeb, url: str, topic: str, draws: Draws) -> None:
+def put_page(web: ScriptedWeb, url: str, body: str, draws: Draws) -> None:
     """Put a page on a web, which is unwell for some requests before it answers."""
-    web.put(url, *_troubles(draws), Reply(body=prose.page(topic), late=LATENCY))
+    web.put(url, *_troubles(draws), Reply(body=body, late=LATENCY))
 
 
 def _troubles(draws: Draws) -> list[Reply]:

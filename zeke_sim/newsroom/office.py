@@ -12,7 +12,9 @@ from zeke_queue.model import FINAL, JobFilter, JobState
 from zeke_sim.doubles.web import ScriptedWeb
 from zeke_sim.handlers import current_node
 from zeke_sim.history import Change, Ended, Violation
-from zeke_sim.newsroom.channels import QUERY, put_channels
+from zeke_sim.newsroom import prose
+from zeke_sim.newsroom.archive import Archive
+from zeke_sim.newsroom.channels import QUERY, put_tube
 from zeke_sim.newsroom.feeds import put_feeds, put_page
 from zeke_sim.newsroom.rules import RULES, Expected
 from zeke_sim.workloads import through_faults
@@ -21,7 +23,6 @@ from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context, inline
 from zeke_tasks.payloads import IngestPull
 from zeke_tasks.store.analysis import AnalysisState
-from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.model import NewSource, SourceType
 from zeke_tasks.store.playbooks import RunStatus
 
@@ -72,7 +73,7 @@ class Office:
         draws: of the web's troubles.
     """
 
-    repository: MemoryRepository
+    repository: Archive
     world: World
 
     def __init__(
@@ -109,11 +110,11 @@ class Office:
     def settle_in(self, world: World) -> None:
         """Keep the rows in a world's database, and let its time be that of the web."""
         self.world = world
-        self.repository = MemoryRepository(world.database_clock)
+        self.repository = Archive(world.database_clock)
         put_feeds(self.web, self.feeds, self._draws, world.time, world.epoch)
-        put_channels(self.web, self.tube, world.time)
+        put_tube(self.web, self.tube, self._draws, world.time)
         for url, topic in self.people.pages.items():
-            put_page(self.web, url, topic, self._draws)
+            put_page(self.web, url, prose.page(topic), self._draws)
 
     def rows(self, transaction: QueueTransaction) -> MemoryRows:
         """Return the domain's rows in a transaction."""
@@ -212,7 +213,9 @@ class Office:
             gone={feed.id for feed in self.feeds if feed.gone},
             waiting=await tube.silent(),
             insights=self.people.insights,
+            shared=self.people.shared,
             runs=self.people.runs,
+            kept=self.repository.kept,
             calls=self.mind.calls,
             per_minute=self.mind.per_minute,
         )

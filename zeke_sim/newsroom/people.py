@@ -1,4 +1,4 @@
-"""The people of a simulated newsroom: they upload, name pages, find insights, read, and run playbooks.
+"""The people of a simulated newsroom: they upload, name pages and videos, find insights, run playbooks.
 
 All that they do is drawn before, but for which story it is about: that is one of those that are there by
 then. What somebody sends again is what was sent before, so that who hears no answer does nothing twice.
@@ -28,7 +28,7 @@ from zeke_tasks.payloads import (
     UploadedItem,
 )
 from zeke_tasks.playbooks.cancel import cancel_run
-from zeke_tasks.store.highlights import Origin, ReadingState, highlight_key
+from zeke_tasks.store.highlights import Origin, ReadingState
 from zeke_tasks.store.model import NewSource, SourceType
 from zeke_tasks.store.playbooks import Playbook, RunStatus, Step, TriggerSource
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.queue import Queue
     from zeke_sim.draws import Draws
+    from zeke_sim.newsroom.channels import Tube
     from zeke_sim.newsroom.feeds import Article
     from zeke_sim.node import Node
     from zeke_sim.workloads import Deed
@@ -47,6 +48,13 @@ if TYPE_CHECKING:
     Payload = Callable[[UUID], Any]
 
 SAYINGS: Final = ("It is faster.", "Nobody waits any more.", "Old programs break.", "The notes are long.")
+
+PAGES: Final = (
+    "https://www.youtube.com/watch?v={}",
+    "https://youtu.be/{}?t=42",
+    "https://m.youtube.com/shorts/{}",
+)
+"""The pages of a video."""
 
 RUN: Final = "playbook-run"
 REGRET: Final = 0.5
@@ -66,11 +74,16 @@ BAD_STEPS: Final = (
 
 
 class Said(NamedTuple):
-    """An insight that somebody sent, by what it says."""
+    """An insight that somebody sent, by what it says (see ``alike``)."""
 
     story: UUID
     team: UUID | None
-    key: str
+    what: str
+
+
+def alike(said: str) -> str:
+    """Return what two insights have in common that say the same, without the tasks' own notion of it."""
+    return said.strip().lower()
 
 
 @dataclass(slots=True)
@@ -85,6 +98,7 @@ class People:
         insights: those that were sent.
         runs: of playbooks that were begun: how each may end.
         pages: pages that are in no feed, by URL the topic.
+        shared: sources of the videos that were named; of each the channel may have brought it before.
     """
 
     teams: tuple[UUID, UUID]
@@ -94,6 +108,7 @@ class People:
     insights: list[Said] = field(default_factory=list[Said])
     runs: dict[UUID, frozenset[RunStatus]] = field(default_factory=dict[Any, Any])
     pages: dict[str, str] = field(default_factory=dict[str, str])
+    shared: set[UUID] = field(default_factory=set[Any])
 
     async def move_in(self, rows: MemoryRows, sources: Sequence[UUID]) -> None:
         """Add their own rows."""
@@ -114,6 +129,8 @@ def draw_deeds(
     people: People,
     repository: Callable[[], MemoryRepository],
     articles: Sequence[Article],
+    tube: Tube,
+    *,
     many: int,
 ) -> list[Deed]:
     """Draw what they do, one after the other.
@@ -123,9 +140,10 @@ def draw_deeds(
         people: who they are.
         repository: where stories are.
         articles: some of what they read.
+        tube: what they watch.
         many: how many deeds.
     """
-    office = _Desk(draws, people, repository, articles)
+    office = _Desk(draws, people, repository, articles, tube)
     return [draws.pick(office.kinds)() for _ in range(many)]
 
 
@@ -138,15 +156,17 @@ class _Desk:
         people: People,
         repository: Callable[[], MemoryRepository],
         articles: Sequence[Article],
+        tube: Tube,
     ) -> None:
         self._draws = draws
         self._people = people
         self._repository = repository
+        self._tube = tube
         self._articles = [article for article in articles if not article.missing]
         self.kinds: tuple[Callable[[], Deed], ...] = (
-            self.pull, self.upload, self.upload, self.oneoff, self.oneoff, self.dedupe, self.dedupe,
-            self.attach, self.read, self.summarize, self.link, self.analyze, self.brief, self.playbook,
-            self.playbook,
+            self.pull, self.upload, self.upload, self.oneoff, self.oneoff, self.video, self.dedupe,
+            self.dedupe, self.attach, self.read, self.summarize, self.link, self.analyze, self.brief,
+            self.brief, self.playbook, self.playbook,
         )  # fmt: skip
 
     def pull(self) -> Deed:
@@ -183,6 +203,26 @@ class _Desk:
         payload = IngestOneoff(url=spelt, priority=self._draws.pick(("normal", "high")))
         return self._sends("ingest-oneoff", payload, (page_source_id(url), url, f"page {topic}"))
 
+    def video(self) -> Deed:
+        """Somebody names a video that there is by then, by one of its pages; none if there is none."""
+        draws, people = self._draws, self._people
+        job, share, page = own_id(draws), draws.random(), draws.pick(PAGES)
+        made: list[IngestOneoff] = []
+
+        async def deed(node: Node) -> None:
+            if not made:
+                videos = await self._tube.readable(node.world.time())
+                if not videos:
+                    return
+                video = videos[int(share * len(videos))]
+                source = page_source_id(video.url)
+                people.told[source] = {video.id: f"video {video.id}"}
+                people.shared.add(source)
+                made.append(IngestOneoff(url=page.format(video.id)))
+            await node.queue.send("ingest-oneoff", made[0], id=job)
+
+        return deed
+
     def dedupe(self) -> Deed:
         """Somebody sends insights, some of them the same."""
         draws, people = self._draws, self._people
@@ -190,9 +230,7 @@ class _Desk:
         insights = [self._insight() for _ in range(1 + draws.below(3))]
 
         def payload(story: UUID) -> DedupeInsights:
-            people.insights.extend(
-                Said(story, team, highlight_key(one.summary, one.quote)) for one in insights
-            )
+            people.insights.extend(Said(story, team, alike(one.summary)) for one in insights)
             return DedupeInsights(story_id=story, team_id=team, created_by=author, insights=insights)
 
         return self._about(job, "dedupe-insights", payload)
@@ -208,7 +246,7 @@ class _Desk:
         )
 
         def payload(story: UUID) -> AttachInsightToStory:
-            people.insights.append(Said(story, team, highlight_key(insight.summary, insight.quote)))
+            people.insights.append(Said(story, team, alike(insight.summary)))
             return AttachInsightToStory(story_id=story, team_id=team, created_by=author, insight=insight)
 
         return self._about(job, "attach-insight-to-story", payload)

@@ -5,11 +5,14 @@ A text is long enough to be highlighted, and has something to highlight in it.
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from zeke_tasks.youtube import Video
 
 
 def text(topic: str) -> str:
@@ -36,6 +39,18 @@ def item(guid: str, topic: str, url: str | None, published: str) -> str:
         f'<item><title>{topic}</title>{where}<guid isPermaLink="false">{guid}</guid>'
         f"<pubDate>{published}</pubDate></item>"
     )
+
+
+def watch_page(video: Video) -> str:
+    """Return the page on which a video is watched; it tells more than the channel does."""
+    details = {
+        "videoId": video.id,
+        "title": video.title,
+        "author": video.channel,
+        "shortDescription": f"{video.description}\nMore.",
+    }
+    told = json.dumps({"videoDetails": details})
+    return f"<html><head><script>var ytInitialPlayerResponse = {told};</script></head><body></body></html>"
 
 
 def _html(topic: str) -> str:

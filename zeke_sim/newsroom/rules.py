@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_sim.newsroom.minds import too_often
+from zeke_sim.newsroom.people import alike
 from zeke_tasks.insights.keywords import DEFAULT_KEYWORDS
 from zeke_tasks.store.analysis import AnalysisState
 from zeke_tasks.store.highlights import HighlightKind, ReadingState
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
     from uuid import UUID
 
+    from zeke_sim.newsroom.archive import Kept
     from zeke_sim.newsroom.minds import Call
     from zeke_sim.newsroom.people import Said
     from zeke_tasks.store.highlights import Highlight
@@ -62,11 +64,13 @@ class Expected:
         places: where each source is that is checked.
         gone: those of them that are gone for good.
         waiting: identities of items that may still wait for more to be said of them.
+        shared: sources of what somebody named, which have no item if another source had brought it by then.
         insights: those that somebody sent.
         runs: of playbooks, with how each may have ended.
         children: how many jobs of a name each run has made.
         attached: how many attempts said of an insight, by its id, that they attached it.
         model: stories of which a job said that a model has analysed them.
+        kept: the analyses and briefs that jobs have kept, in order.
         calls: those that reached the AI, and ``per_minute`` how many a process may begin.
     """
 
@@ -74,11 +78,13 @@ class Expected:
     places: Mapping[UUID, str | None] = field(default_factory=dict[Any, Any])
     gone: Collection[UUID] = ()
     waiting: Collection[str] = ()
+    shared: Collection[UUID] = ()
     insights: Sequence[Said] = ()
     runs: Mapping[UUID, Collection[RunStatus]] = field(default_factory=dict[Any, Any])
     children: Mapping[tuple[UUID, str], int] = field(default_factory=dict[Any, Any])
     attached: Mapping[UUID, int] = field(default_factory=dict[Any, Any])
     model: Collection[UUID] = ()
+    kept: Sequence[Kept] = ()
     calls: Sequence[Call] = ()
     per_minute: int = 1
 
@@ -92,10 +98,10 @@ class Rule(NamedTuple):
 
 async def each_item_is_one_raw_item(rows: Rows, expected: Expected) -> str | None:
     """What a source has listed, or somebody has brought, is one raw item each, and nothing else is."""
-    for source, told in expected.told.items():
-        wanted = Counter(list(told))
+    for source in dict.fromkeys([*expected.told, *(each.id for each in await rows.every_source())]):
+        wanted = Counter(list(expected.told.get(source, ())))
         there = Counter(item.external_id for item in await rows.items_of(source))
-        if wanted != there:
+        if wanted != there and (there or source not in expected.shared):
             lacking, more = sorted((wanted - there).elements()), sorted((there - wanted).elements())
             return (
                 f"of source {source} {len(lacking)} lack {lacking[:3]}, {len(more)} are too many {more[:3]}"
@@ -116,7 +122,7 @@ async def each_item_comes_to_an_end(rows: Rows, expected: Expected) -> str | Non
 
 
 async def each_text_is_one_story(rows: Rows, expected: Expected) -> str | None:
-    """What was read is one story a text: items of one text share it, those of two don't."""
+    """What was read is one story a text: items of one text share it, and it is no other's."""
     told: dict[UUID, str] = {}
     for source, texts in expected.told.items():
         for item in await rows.items_of(source):
@@ -131,6 +137,8 @@ async def each_text_is_one_story(rows: Rows, expected: Expected) -> str | None:
         often = [one for one, count in Counter(pair[place] for pair in pairs).items() if count > 1]
         if often:
             return f"one {what}: {often[0]}"
+    if idle := {story.id for story in await rows.newest_stories(MANY)} - set(stories.values()):
+        return f"{len(idle)} stories are those of no item, such as {min(idle)}"
     return None
 
 
@@ -164,6 +172,17 @@ async def each_story_is_told(rows: Rows, expected: Expected) -> str | None:
             return f"{_called(story)} has no embedding"
         if story.id in expected.model and overlay.analysis_state is not AnalysisState.COMPLETED:
             return f"{_called(story)} was analysed by a model, and its analysis is a {overlay.analysis_state}"
+    return None
+
+
+async def no_job_keeps_twice(rows: Rows, expected: Expected) -> str | None:
+    """A job that has kept an analysis or a brief keeps none again, unless another job's took its place."""
+    del rows
+    last: dict[tuple[str, UUID], UUID | None] = {}
+    for one in expected.kept:
+        if one.job is not None and last.get((one.what, one.story)) == one.job:
+            return f"job {one.job} has kept its {one.what} of story {one.story} twice"
+        last[one.what, one.story] = one.job
     return None
 
 
@@ -219,13 +238,17 @@ def _has(said: str, keyword: str) -> bool:
 
 async def each_insight_is_there_once(rows: Rows, expected: Expected) -> str | None:
     """An insight that was sent is seen once by whom it was sent for; by whom everybody saw it, not again."""
-    for story, team, key in expected.insights:
+    for story, team, said in expected.insights:
         there = [
-            one for one in await rows.highlights(story) if one.key == key and one.team_id in {None, team}
+            one
+            for one in await rows.highlights(story)
+            if one.kind is HighlightKind.INSIGHT
+            and alike(one.summary) == said
+            and one.team_id in {None, team}
         ]
         often = Counter(one.team_id for one in there)
         if not there or max(often.values()) > 1:
-            return f"the insight {key[:12]} of story {story}, team {team}, is there {len(there)} times"
+            return f"the insight {said!r} of story {story}, team {team}, is there {len(there)} times"
     return None
 
 
@@ -292,6 +315,7 @@ RULES: Final = (
     Rule("each text is one story", each_text_is_one_story),
     Rule("a source that heals is healthy again", a_source_that_heals_is_healthy),
     Rule("each story is told", each_story_is_told),
+    Rule("no job keeps an analysis or a brief twice", no_job_keeps_twice),
     Rule("each story is highlighted once", each_story_is_highlighted),
     Rule("each highlight is scored", each_highlight_is_scored),
     Rule("each insight is there once", each_insight_is_there_once),

@@ -101,7 +101,7 @@ def _build(draws: Draws, size: Size) -> Setup:
     people = draw_people(draws)
     mind = draw_mind(draws, sorted({article.topic for article in articles}), phase)
     office = Office(feeds, tube, mind, people, phase=phase, hours=size.hours, draws=draws)
-    deeds = draw_deeds(draws, people, lambda: office.repository, articles, size.deeds)
+    deeds = draw_deeds(draws, people, lambda: office.repository, articles, tube, many=size.deeds)
     times: list[tuple[float, Deed]] = [(draws.uniform(1.0, 0.95 * phase), deed) for deed in deeds]
     keyless = draws.chance(0.3)
     return Setup(
