@@ -7,6 +7,7 @@ its command, and is a function for one command, or a ``typer.Typer`` for a group
 from __future__ import annotations
 
 import errno
+import inspect
 import io
 import os
 import sys
@@ -177,9 +178,6 @@ app.add_typer(queues.queue_app, name="queue")
 app.command("schedules")(schedules.list_schedules)
 app.add_typer(schedules.schedule_app, name="schedule")
 app.command("doctor")(doctor.doctor)
-for each in (app, jobs.job_app, queues.queue_app, schedules.schedule_app):
-    for command in each.registered_commands:
-        command.epilog = SHARED
 
 
 @app.callback()
@@ -223,6 +221,21 @@ def add_commands(to: typer.Typer, points: Iterable[EntryPoint]) -> None:
             to.add_typer(command, name=point.name)
         else:
             to.command(point.name)(command)
+    _tell_of_shared_options(to)
+
+
+def _tell_of_shared_options(to: typer.Typer) -> None:
+    """Let the help of each command that takes the context, which has them, name the shared options."""
+    for command in to.registered_commands:
+        taken = inspect.get_annotations(command.callback).values() if command.callback else ()
+        if any(one in (typer.Context, "typer.Context") for one in taken):
+            command.epilog = SHARED
+    for group in to.registered_groups:
+        if group.typer_instance is not None:
+            _tell_of_shared_options(group.typer_instance)
+
+
+_tell_of_shared_options(app)
 
 
 def run() -> None:

@@ -62,6 +62,13 @@ async def test_what_people_are_told_to_type_works_on_the_same_database(
     assert not any("--embedded" in command for command in _told(await embedded(*call)))
 
 
+@pytest.mark.parametrize(
+    "command", ["stories", "story", "brief", "ingest", "upload", "sources add", "sources list", "playbook run"]
+)
+async def test_the_help_of_each_command_names_the_options_that_all_share(zeke: Zeke, command: str) -> None:
+    assert "--embedded" in await zeke.good(*command.split(), "--help")
+
+
 async def test_a_source_that_is_paused_and_a_story_without_a_brief(
     embedded: Zeke, on_postgres: Domain
 ) -> None:
