@@ -58,7 +58,7 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
         except Unfit as unfit:
             raise AIMalformed(f"The brief can't be used: {unfit}") from unfit
     state = AnalysisState.STUB if answer.stub else AnalysisState.COMPLETED
-    brief = replace(brief, state=state, briefed_by=job.id)
+    brief = replace(brief, state=state, briefed_by=job.id, prompt_version=PROMPT.version)
     async with job.transaction() as transaction:
         rows = repository.within(transaction)
         # From here on nobody else can change what is thought of it.
@@ -95,7 +95,8 @@ def _brief_of(overlay: Overlay) -> Brief | None:
     if one is None or two is None or elevator is None or overlay.brief_state is None:
         return None
     saved = overlay.time_saved_seconds or 0
-    return Brief(one, two, elevator, saved, overlay.brief_state, overlay.briefed_by)
+    by, prompt = overlay.briefed_by, overlay.brief_prompt_version
+    return Brief(one, two, elevator, saved, overlay.brief_state, by, prompt)
 
 
 def _told(job: JobContext, story_id: UUID, brief: Brief, *, written: bool) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class Brief:
     Attributes:
         state: ``completed`` if a model wrote it, or ``stub``.
         briefed_by: the job that had it written; None if none had.
+        prompt_version: of the prompt that it was asked for with; None if nobody knows.
 
     Raises:
         BadOption: the state is ``pending``.
@@ -90,10 +91,13 @@ class Brief:
     time_saved_seconds: int
     state: AnalysisState = AnalysisState.COMPLETED
     briefed_by: UUID | None = None
+    prompt_version: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("one_liner", "two_liner", "elevator"):
             object.__setattr__(self, name, storable(getattr(self, name)))
+        if self.prompt_version is not None:
+            object.__setattr__(self, "prompt_version", storable(self.prompt_version))
         if self.state is AnalysisState.PENDING:
             raise BadOption("state is pending; a brief that is written is completed or stub.")
 
@@ -107,6 +111,8 @@ class Overlay:
             ``briefed_at``.
         brief_state: who wrote the briefs, ``completed`` or ``stub``; None before there are any.
         analysed_by: the job that had the analysis made, and asks nobody again; likewise ``briefed_by``.
+        prompt_version: of the analysis's prompt; ``brief_prompt_version`` is that of the briefs, and None for
+            those that were written before it was kept.
     """
 
     story_id: UUID
@@ -126,6 +132,7 @@ class Overlay:
     brief_state: AnalysisState | None = None
     analysed_by: UUID | None = None
     briefed_by: UUID | None = None
+    brief_prompt_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ def brief_value(seen: StoryView) -> dict[str, Any] | None:
         return None
     return {
         "state": overlay.brief_state,
+        "promptVersion": overlay.brief_prompt_version,
         "oneLiner": overlay.brief_one_liner,
         "twoLiner": overlay.brief_two_liner,
         "elevator": overlay.brief_elevator,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -14,7 +15,9 @@ from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.signals import Fail, Retry, Signal
 from zeke_tasks.ai.errors import AIUnavailable
 from zeke_tasks.ai.stub import StubClient
+from zeke_tasks.briefs.generate import PROMPT
 from zeke_tasks.store.analysis import AnalysisState
+from zeke_tasks.stories.analyze import PROMPT as ANALYSED_WITH
 
 if TYPE_CHECKING:
     from tests.tasks.domain import Domain
@@ -62,6 +65,7 @@ async def test_a_brief_has_three_variants_and_the_time_it_saves(jobs: Jobs) -> N
     assert (overlay.brief_one_liner, overlay.brief_two_liner) == (BRIEFS.one_liner, BRIEFS.two_liner)
     assert (overlay.brief_elevator, overlay.time_saved_seconds) == (BRIEFS.elevator, 49)
     assert overlay.why_it_matters == "\n".join(ANALYSIS.why_it_matters)
+    assert overlay.brief_prompt_version == PROMPT.version
 
 
 async def test_the_ai_is_shown_why_the_story_matters_first(jobs: Jobs, ai: ScriptedAI) -> None:
@@ -103,6 +107,22 @@ async def test_a_brief_is_written_anew_if_that_is_wanted(jobs: Jobs, ai: Scripte
     ai.put("generate-brief", OTHER)
     assert (await brief(jobs, story, reason))["briefOneLiner"] == "They dance."
     assert (await overlay_of(jobs.domain, story)).brief_one_liner == "They dance."
+
+
+async def test_a_brief_keeps_the_version_of_its_own_prompt(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the prompt of the analysis is another one by then, or the brief's."""
+    story = await analyzed(jobs)
+    monkeypatch.setattr("zeke_tasks.briefs.generate.PROMPT", replace(PROMPT, version="next"))
+    await brief(jobs, story)
+    overlay = await overlay_of(jobs.domain, story)
+    assert (overlay.prompt_version, overlay.brief_prompt_version) == (ANALYSED_WITH.version, "next")
+    monkeypatch.setattr("zeke_tasks.briefs.generate.PROMPT", replace(PROMPT, version="later"))
+    await brief(jobs, story)
+    assert (await overlay_of(jobs.domain, story)).brief_prompt_version == "next"
+    await brief(jobs, story, "manual")
+    assert (await overlay_of(jobs.domain, story)).brief_prompt_version == "later"
 
 
 async def test_a_variant_that_is_too_long_is_cut(jobs: Jobs, ai: ScriptedAI) -> None:

@@ -11,6 +11,7 @@ from rich.console import Console
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_tasks.ai.stub import StubClient
+from zeke_tasks.briefs.generate import PROMPT
 from zeke_tasks.stories.view import brief_value, view
 from zeke_tasks.telling import tell_brief
 
@@ -34,6 +35,7 @@ async def test_a_brief_of_no_ai_is_told_apart_where_a_model_made_the_analysis(
     value = brief_value(seen)
     assert value is not None
     assert value["state"] == ("completed" if by_a_model else "stub")
+    assert value["promptVersion"] == PROMPT.version
     shown = io.StringIO()
     tell_brief(Console(file=shown, width=100), seen)
     assert ("The brief is the stub's, which is no AI." in shown.getvalue()) is not by_a_model

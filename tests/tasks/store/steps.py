@@ -103,6 +103,7 @@ briefs = st.builds(
     time_saved_seconds=st.sampled_from([0, 60]),
     state=st.sampled_from([AnalysisState.COMPLETED, AnalysisState.STUB]),
     briefed_by=st.none() | st.sampled_from(JOBS),
+    prompt_version=st.none() | st.sampled_from(["1", "2\0"]),
 )
 # Of a size in which the sums of single precision, which pgvector makes, are as good as those of double.
 numbers = st.sampled_from([-2.0, -1.0, 0.0, 0.1, 1.0, 3.0])

@@ -143,6 +143,24 @@ async def test_a_story_knows_which_jobs_had_it_analysed_and_told(domain: Domain)
     assert (overlay.analysed_by, overlay.briefed_by) == (first, second)
 
 
+async def test_a_brief_says_which_prompt_it_was_asked_for_with(domain: Domain) -> None:
+    story = await domain.told_story()
+    async with domain.rows() as rows:
+        await rows.put_analysis(story.id, MODELS)
+        await rows.put_brief(story.id, replace(BRIEF, prompt_version="7\0"))
+    overlay = await _overlay(domain, story)
+    assert (overlay.prompt_version, overlay.brief_prompt_version) == (MODELS.prompt_version, "7")
+    domain.clock.advance(60)
+    async with domain.rows() as rows:
+        await rows.put_brief(story.id, replace(BRIEF, prompt_version="8"))
+    overlay = await _overlay(domain, story)
+    assert (overlay.brief_prompt_version, overlay.briefed_at) == ("8", domain.clock.now())
+    async with domain.rows() as rows:
+        await rows.put_analysis(story.id, replace(MODELS, prompt_version="9"))
+    overlay = await _overlay(domain, story)
+    assert (overlay.prompt_version, overlay.brief_prompt_version) == ("9", "8")
+
+
 def test_a_brief_that_is_written_is_a_model_s_or_a_stub_s() -> None:
     with pytest.raises(BadOption, match="pending"):
         replace(BRIEF, state=AnalysisState.PENDING)

@@ -14,7 +14,7 @@ from tests.clocks import START, FrozenClock
 from tests.database import database_name
 from tests.tasks.domain import Domain
 from zeke_queue.storage.postgres import PostgresStorage
-from zeke_tasks.store.analysis import Analysis, AnalysisState, Embedding
+from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding
 from zeke_tasks.store.postgres import PostgresRepository, migrate
 from zeke_tasks.store.postgres.repository import PostgresRows
 
@@ -43,6 +43,17 @@ values (
     now()
 );
 """
+OF_THE_SECOND = """
+insert into zeke.story_overlays
+(
+    story_id, why_it_matters, analysis_state, model, prompt_version, analysed_at,
+    brief_one_liner, brief_two_liner, brief_elevator, time_saved_seconds, brief_state, briefed_at
+)
+values (
+    lpad('3', 32, '0')::uuid, 'It is faster.', 'completed', 'gpt-5-nano', '1', now(),
+    'One.', 'Two.', 'Three.', 5, 'completed', now()
+);
+"""
 STORY = UUID(int=3)
 
 
@@ -52,7 +63,7 @@ async def test_rows_of_the_first_version_stay_and_can_be_analysed(dsn: str) -> N
         connection.execute(migrate.migrations()[0].whole)
         connection.execute(OF_THE_FIRST)
         before = connection.execute("select * from zeke.stories").fetchall()
-    assert migrate.migrate(dsn) == ["stories_to_runs"]
+    assert migrate.migrate(dsn) == ["stories_to_runs", "prompts_of_briefs"]
     clock = FrozenClock()
     async with PostgresStorage.open(dsn, min_size=1, max_size=2, now=clock.now) as storage:
         domain = Domain(storage, PostgresRepository(clock.now), clock)
@@ -68,11 +79,30 @@ async def test_rows_of_the_first_version_stay_and_can_be_analysed(dsn: str) -> N
     assert len(after) == len(before) == 1
 
 
+async def test_briefs_of_the_second_version_stay_and_nobody_knows_their_prompt(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(migrate._SCHEMA + migrate._TABLE)
+        for step in migrate.migrations()[:2]:
+            connection.execute(step.whole)
+        connection.execute(OF_THE_FIRST + OF_THE_SECOND)
+    assert migrate.migrate(dsn) == ["prompts_of_briefs"]
+    async with await psycopg.AsyncConnection.connect(dsn) as connection:
+        rows = PostgresRows(connection, lambda: START)
+        overlay = await rows.overlay(STORY)
+        assert overlay is not None
+        assert (overlay.brief_one_liner, overlay.prompt_version) == ("One.", "1")
+        assert overlay.brief_prompt_version is None
+        assert await rows.put_brief(STORY, Brief("One.", "Two.", "Three.", 5, prompt_version="2"))
+        overlay = await rows.overlay(STORY)
+    assert overlay is not None
+    assert (overlay.brief_prompt_version, overlay.briefed_at) == ("2", START)
+
+
 async def test_the_version_before_works_on_the_tables_of_this_one(dsn: str) -> None:
     migrate.migrate(dsn)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        connection.execute(OF_THE_FIRST)
-        assert connection.execute("select count(*) from zeke.stories").fetchone() == (1,)
+        connection.execute(OF_THE_FIRST + OF_THE_SECOND)
+        assert connection.execute("select count(*) from zeke.story_overlays").fetchone() == (1,)
 
 
 def _has_pgvector(connection: psycopg.Connection) -> bool:

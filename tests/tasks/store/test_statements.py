@@ -47,7 +47,7 @@ async def test_times_are_in_utc_whatever_zone_the_connection_is_in(dsn: str) -> 
 
 
 async def test_migrating_again_changes_nothing(dsn: str) -> None:
-    assert migrate.migrate(dsn) == ["sources_to_stories", "stories_to_runs"]
+    assert migrate.migrate(dsn) == ["sources_to_stories", "stories_to_runs", "prompts_of_briefs"]
     assert migrate.migrate(dsn) == []
     await migrate.check(dsn)
 
@@ -55,7 +55,7 @@ async def test_migrating_again_changes_nothing(dsn: str) -> None:
 def test_of_many_that_migrate_at_once_one_does(dsn: str) -> None:
     with ThreadPoolExecutor(8) as threads:
         applied = [names for names in threads.map(migrate.migrate, [dsn] * 8) if names]
-    assert applied == [["sources_to_stories", "stories_to_runs"]]
+    assert applied == [["sources_to_stories", "stories_to_runs", "prompts_of_briefs"]]
 
 
 async def test_the_printed_sql_makes_the_same_tables(dsn: str) -> None:

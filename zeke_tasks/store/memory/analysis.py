@@ -58,6 +58,7 @@ class MemoryAnalysis(Scope):
             brief_elevator=brief.elevator,
             time_saved_seconds=brief.time_saved_seconds,
             brief_state=brief.state,
+            brief_prompt_version=brief.prompt_version,
             briefed_by=brief.briefed_by,
         )
         if new != old:

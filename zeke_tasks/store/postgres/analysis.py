@@ -48,6 +48,7 @@ class PostgresAnalysis(Session):
             elevator=brief.elevator,
             time_saved_seconds=brief.time_saved_seconds,
             brief_state=brief.state,
+            prompt_version=brief.prompt_version,
             briefed_by=brief.briefed_by,
         )
         return bool(kept)

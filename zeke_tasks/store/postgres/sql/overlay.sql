@@ -15,6 +15,7 @@ select
     briefed_at,
     brief_state,
     analysed_by,
-    briefed_by
+    briefed_by,
+    brief_prompt_version
 from zeke.story_overlays
 where story_id = %(story_id)s

@@ -15,6 +15,7 @@ briefed as (
         brief_elevator = %(elevator)s,
         time_saved_seconds = %(time_saved_seconds)s,
         brief_state = %(brief_state)s,
+        brief_prompt_version = %(prompt_version)s,
         briefed_by = %(briefed_by)s::uuid,
         briefed_at = coalesce(%(now)s::timestamptz, statement_timestamp())
     from told
@@ -26,6 +27,7 @@ briefed as (
             overlay.brief_elevator,
             overlay.time_saved_seconds,
             overlay.brief_state,
+            overlay.brief_prompt_version,
             overlay.briefed_by
         )
         is distinct from (
@@ -34,6 +36,7 @@ briefed as (
             %(elevator)s,
             %(time_saved_seconds)s::integer,
             %(brief_state)s,
+            %(prompt_version)s,
             %(briefed_by)s::uuid
         )
 )
