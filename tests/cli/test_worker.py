@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.conftest import SHOP, Zeke
+from zeke_queue.errors import StorageUnavailable
 from zeke_queue.scheduler import Scheduler
 from zeke_queue.storage.embedded import EmbeddedPostgres
 from zeke_queue.supervisor import Supervisor
@@ -196,6 +197,31 @@ def test_an_embedded_worker_starts_migrates_and_stops_its_server(
     nowhere.fails("job", "retry", "00000000-0000-7000-8000-000000000000", "--embedded", code=1)
     assert running == [True, False] * 2
     assert zeke_empty.good("jobs") == "No jobs yet.\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"), [("jobs", ["No jobs yet."]), ("job show 00000000-0000-7000-8000-000000000000", [])]
+)
+def test_a_server_that_does_not_stop_is_told_after_what_the_command_says(
+    zeke_empty: Zeke, nowhere: Zeke, monkeypatch: pytest.MonkeyPatch, command: str, said: list[str]
+) -> None:
+    @contextmanager
+    def start() -> Iterator[Any]:
+        try:
+            yield type("Server", (), {"dsn": zeke_empty.dsn})
+        finally:
+            raise StorageUnavailable("it did not stop")
+
+    monkeypatch.setattr(EmbeddedPostgres, "start", start)
+    result = nowhere(*command.split(), "--embedded")
+    assert (result.exit_code, result.stdout.splitlines()) == (1, said)
+    *before, last = result.stderr.splitlines()
+    assert last == "zeke: it did not stop"
+    assert bool(before) is not bool(said)
+
+
+def test_an_option_too_many_does_not_hide_the_help(nowhere: Zeke) -> None:
+    assert "Usage" in nowhere.good("--embedded", "--database", "postgresql://db/zeke", "jobs", "--help")
 
 
 def test_the_log_is_as_the_settings_say(zeke: Zeke, started: Started) -> None:

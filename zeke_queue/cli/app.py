@@ -11,7 +11,7 @@ import inspect
 import io
 import os
 import sys
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -63,20 +63,32 @@ class Commands(TyperGroup):
             return self._invoke(ctx)
 
     def _invoke(self, ctx: Any) -> Any:
-        try:
-            done = super().invoke(ctx)
-            # A reader that has gone away is found out here, where it can still be met, and not at exit.
-            sys.stdout.flush()
-        except ZekeError as error:
-            print_error(error, options_of(ctx))
-            raise typer.Exit(WRONG if isinstance(error, UsageError) else FAILED) from error
-        except Exception as error:
-            said = _said_by_driver(error) or _said_by_system(error)
-            if said is None:
-                raise
-            print_error(said, options_of(ctx))
-            raise typer.Exit(WRONG if isinstance(said, UsageError) else FAILED) from error
+        with _told(ctx):
+            try:
+                # What the command itself says comes before what goes wrong as it is cleaned up after.
+                with _told(ctx):
+                    done = super().invoke(ctx)
+                    # A reader that has gone away is found out here, where it can still be met.
+                    sys.stdout.flush()
+            finally:
+                options_of(ctx).until_it_ends.close()
         return done
+
+
+@contextmanager
+def _told(ctx: Any) -> Generator[None]:
+    """Tell a failure that is foreseen in one line, and end the command with its exit code."""
+    try:
+        yield
+    except ZekeError as error:
+        print_error(error, options_of(ctx))
+        raise typer.Exit(WRONG if isinstance(error, UsageError) else FAILED) from error
+    except Exception as error:
+        said = _said_by_driver(error) or _said_by_system(error)
+        if said is None:
+            raise
+        print_error(said, options_of(ctx))
+        raise typer.Exit(WRONG if isinstance(said, UsageError) else FAILED) from error
 
 
 def parted(args: list[str]) -> tuple[list[str], list[str]]:
@@ -201,12 +213,7 @@ def options(
     ] = False,
 ) -> None:
     """Keep the shared options for the command."""
-    meanwhile = context.with_resource(ExitStack())
-    context.obj = Options(database, schema, json, embedded, meanwhile)
-    if embedded and database is not None:
-        raise UsageError(
-            "--embedded starts a Postgres of its own, so --database has no use: leave out one of them"
-        )
+    context.obj = Options(database, schema, json, embedded)
 
 
 def add_commands(to: typer.Typer, points: Iterable[EntryPoint]) -> None:

@@ -51,14 +51,14 @@ class Options:
 
     Attributes:
         embedded: whether the database is the user's private Postgres.
-        meanwhile: holds what is to be undone once the command ends, as that server is to be stopped.
+        until_it_ends: holds what is to be undone once the command ends, as that server is to be stopped.
     """
 
     database: str | None = None
     schema: str | None = None
     json: bool = False
     embedded: bool = False
-    meanwhile: ExitStack = field(default_factory=ExitStack, compare=False, repr=False)
+    until_it_ends: ExitStack = field(default_factory=ExitStack, compare=False, repr=False)
 
     def settings(self, **more: Any) -> Settings:
         """Return the environment's settings with these options over them, and ``more`` by field.
@@ -88,15 +88,20 @@ class Options:
 
         Raises:
             BadSetting: no database is named.
-            UsageError: this user can't have a private Postgres, or its extra is not installed.
+            UsageError: ``--database`` is given too; or this user can't have a private Postgres, or its extra
+                is not installed.
         """
         settings = settings or self.settings()
         if not self.embedded:
             settings.require_database()
             return settings
+        if self.database is not None:
+            raise UsageError(
+                "--embedded starts a Postgres of its own, so --database has no use: leave out one of them"
+            )
         from zeke_queue.cli.migrate import migrate_all
 
-        dsn = self.meanwhile.enter_context(_private_postgres()).dsn
+        dsn = self.until_it_ends.enter_context(_private_postgres()).dsn
         if migrated:
             migrate_all(dsn, settings.jobs_schema)
         return settings.on_database(dsn)
