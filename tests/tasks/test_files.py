@@ -13,6 +13,7 @@ from zeke_queue.errors import UsageError
 from zeke_queue.task import PAYLOAD_CAP
 from zeke_tasks.ingest.files import chunks, read_file
 from zeke_tasks.payloads import IngestFromUpload, UploadedItem
+from zeke_tasks.web import content_hash
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 NOTES = "Some remarks first.\n\n# Queues in tables #\n\nA queue in a table is enough for most teams.\n"
@@ -32,7 +33,10 @@ ITEMS = [
             "They remember",
         ),
         ("bees.txt", b"They remember\nlandmarks.", "bees", "They remember"),
-        ("notes.md", NOTES.encode(), "Queues in tables", "enough for most teams"),
+        *(
+            (f"notes.{ending}", NOTES.encode(), "Queues in tables", "enough for most teams")
+            for ending in ("md", "MD", "markdown", "mdown", "mkd")
+        ),
         ("notes.txt", "Käse.".encode("utf-16"), "notes", "Käse."),
         ("notes", "Käse.".encode("cp1252"), "notes", "Käse."),
         ("bees.html", page("Bees", "bees").encode(), "Bees", "bees"),
@@ -47,6 +51,15 @@ def test_a_document_is_one_item_with_its_text(name: str, body: bytes, title: str
     assert words in (item.text or "")
     # Whatever its file is called, it is the same item.
     assert item.external_id == read_file(f"other-{name}", body, NOW)[0].external_id
+
+
+def test_a_document_is_known_by_how_it_was_written() -> None:
+    # Of which Markdown's marks are a part: to take more of them as such makes no new item of an old file.
+    written = "Bees make **honey**.\n"
+    (plain,) = read_file("bees.txt", written.encode(), NOW)
+    (marked,) = read_file("bees.md", written.encode(), NOW)
+    assert marked.external_id == plain.external_id == content_hash(written)
+    assert marked.text == "Bees make honey."
 
 
 @pytest.mark.parametrize(
@@ -75,9 +88,19 @@ def test_a_single_object_is_an_item() -> None:
         ("a.json", b'[{"externalId": "1"}, 7]', "item 2: the item: "),
         ("a.jsonl", b'{"externalId": "1"}\n\n{"text": "b"}', "line 3: externalId: "),
         ("a.jsonl", b'{"externalId": "1"}\n{', "line 2 is no JSON"),
-        ("a.txt", b" \n", "has no text"),
+        ("a.txt", b" \n", "a.txt is empty. N"),
+        ("a.md", b"", "a.md is empty. N"),
+        ("a.pdf", b"", "a.pdf is empty. N"),
+        (
+            "a.md",
+            b"---\ntitle: Bees\n---\n",
+            "has no text: it is all marks, or lines for machines",
+        ),
+        ("a.mkd", b"***\n", "has no text: it is all marks"),
+        ("a.pdf", pdf([""]), "has no text; if it was scanned, it is all pictures"),
+        ("a", pdf([""]), "has no text; if it was scanned, it is all pictures"),
         ("a.txt", bytes(range(256)) * 8, "is no text: give text, Markdown"),
-        ("a.html", b"<html><body></body></html>", "has no text"),
+        ("a.html", b"<html><body></body></html>", "a.html has no text. N"),
         ("a.pdf", b"%PDF-1.7 broken", "a.pdf: "),
     ],
 )

@@ -52,15 +52,15 @@ def read_file(name: str, body: bytes, now: datetime) -> list[UploadedItem]:
     ending = PurePath(name).suffix.lower()
     if ending in _LISTS or ending in _LINES:
         return _items(name, body, by_line=ending in _LINES)
+    if not body.strip():
+        raise UsageError(f"{name} is empty. Nothing was uploaded.")
     try:
         title, text, written = _document(name, body, ending, now)
     except PageError as error:
         raise UsageError(f"{name}: {error.reason}. Nothing was uploaded.") from error
     text = text.strip()
     if not text:
-        raise UsageError(
-            f"{name} has no text; a PDF that was scanned, say, is all pictures. Nothing was uploaded."
-        )
+        raise UsageError(f"{name} {_why_without_text(body, ending)}. Nothing was uploaded.")
     # The same text is the same item, whatever its file is called.
     return [UploadedItem(external_id=content_hash(written), title=title[:TITLE_CHARACTERS], text=text)]
 
@@ -68,7 +68,7 @@ def read_file(name: str, body: bytes, now: datetime) -> list[UploadedItem]:
 def _document(name: str, body: bytes, ending: str, now: datetime) -> tuple[str, str, str]:
     """Return title and text of a document, and the text as it was written, by which it is known."""
     stem = PurePath(name).stem
-    if is_pdf(body, "application/pdf" if ending == ".pdf" else ""):
+    if _is_pdf(body, ending):
         pdf = read_pdf(body, name, now=now)
         return (pdf.title or stem, pdf.text, pdf.text) if pdf else (stem, "", "")
     if ending in {".html", ".htm", ".xhtml"} or _PAGE.match(body):
@@ -82,6 +82,18 @@ def _document(name: str, body: bytes, ending: str, now: datetime) -> tuple[str, 
     written = decode(body, None)
     title, text = read_markdown(written) if ending in ENDINGS else (title_of(written), written)
     return title or stem, text, written.strip()
+
+
+def _is_pdf(body: bytes, ending: str) -> bool:
+    return is_pdf(body, "application/pdf" if ending == ".pdf" else "")
+
+
+def _why_without_text(body: bytes, ending: str) -> str:
+    if _is_pdf(body, ending):
+        return "has no text; if it was scanned, it is all pictures"
+    if ending in ENDINGS:
+        return "has no text: it is all marks, or lines for machines such as its title's"
+    return "has no text"
 
 
 def _is_binary(body: bytes) -> bool:

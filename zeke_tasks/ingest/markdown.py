@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import re
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import TYPE_CHECKING, Final
 
 from markdown_it import MarkdownIt
+from markdown_it.parser_block import ParserBlock
+from markdown_it.rules_block import reference
 
 from zeke_tasks.web.fragments import lined_text
 from zeke_tasks.web.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from markdown_it.rules_block import StateBlock
     from markdown_it.token import Token
 
 ENDINGS: Final = (".md", ".markdown", ".mdown", ".mkd")
 
+_DEEPEST: Final = 40
+"""How deep blocks may stand in each other, a list by two levels; what is deeper stays as it is written."""
+
+# Two lines of dashes alone may be rules that divide a text: what is for machines begins with a name.
 _FRONT: Final = re.compile(r"\A---[ \t]*\n(?=[\w-]+:)(.*?\n)(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-_NAMED: Final = re.compile(r"^title:[ \t]*([\"']?)(.+?)\1[ \t]*$", re.MULTILINE)
+_TITLE: Final = "title:"
+_FOLDED: Final = re.compile(r"[|>][-+\d]*\s*(?:#.*)?")
+_QUOTED: Final = re.compile(r"""(?:"((?:[^"\\]|\\.)*+)"|'((?:[^']|'')*+)')\s*(?:#.*)?""")
+_COMMENT: Final = re.compile(r"(?:^|(?<=\s))#")
+_BREAK: Final = re.compile(r"<br\b", re.IGNORECASE)
+_UNSEEN: Final = re.compile(r"(</?(?:script|style)\b[^<>]*>)", re.IGNORECASE)
+_NAME: Final = re.compile(r"</?(\w+)")
 
 
 def read_markdown(text: str) -> tuple[str | None, str]:
@@ -27,19 +41,72 @@ def read_markdown(text: str) -> tuple[str | None, str]:
 
     The text has a line for each heading, paragraph and item of a list, and a line between bars for each row
     of a table. Code keeps its fences, which tell it from prose. Of a link its words stay, of a picture what
-    it shows in words. What stands before the document, between lines of ``---``, is for machines, but for
-    the title.
+    it shows in words; footnotes stay as they are written. What stands before the document, between lines of
+    ``---``, is for machines, but for the title.
 
     >>> read_markdown("# Of *bees*\n\nThey [make](https://a.example/) **honey**.")
     ('Of bees', 'Of bees\nThey make honey.')
     """
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     title = None
     if front := _FRONT.match(text):
         text = text[front.end() :]
-        named = _NAMED.search(front[1])
-        title = one_line(named[2]) if named else None
-    tokens = MarkdownIt("commonmark").enable("table").parse(text)
-    return title or _heading(tokens), "\n".join(_lines(tokens))
+        title = _title(front[1].split("\n"))
+    tokens = _parser().parse(text)
+    return title or _heading(tokens), "\n".join(filter(None, _lines(tokens)))
+
+
+def _parser() -> MarkdownIt:
+    parser = MarkdownIt("commonmark", {"maxNesting": _DEEPEST})
+    parser.block = _Blocks()
+    parser.block.ruler.at("reference", _reference)
+    return parser.enable("strikethrough")
+
+
+class _Blocks(ParserBlock):
+    """Takes what stands too deep for text, line by line, where its parent leaves out the rest of all."""
+
+    def tokenize(self, state: StateBlock, startLine: int, endLine: int) -> None:  # noqa: N803 - as its parent
+        if state.level < _DEEPEST:
+            super().tokenize(state, startLine, endLine)
+            return
+        line = startLine
+        while line < endLine and (state.isEmpty(line) or state.sCount[line] >= state.blkIndent):
+            token = state.push("inline", "", 0)
+            token.content = state.getLines(line, line + 1, state.blkIndent, False).strip()  # noqa: FBT003 - theirs
+            token.children = []
+            line += 1
+        state.line = line
+
+
+def _reference(state: StateBlock, start: int, end: int, silent: bool) -> bool:  # noqa: FBT001 - as the parser calls it
+    """Read where the links of a name lead, which is left out; a footnote is none, whatever it looks like."""
+    is_footnote = state.src.startswith("[^", state.bMarks[start] + state.tShift[start])
+    return not is_footnote and reference(state, start, end, silent)
+
+
+def _title(front: Sequence[str]) -> str | None:
+    """Return the title that the lines before a document name, in YAML, if they do."""
+    for number, line in enumerate(front):
+        if line.startswith(_TITLE):
+            more = takewhile(lambda line: not line or line[0].isspace(), front[number + 1 :])
+            return one_line(_scalar(line.removeprefix(_TITLE).strip(), list(more))) or None
+    return None
+
+
+def _scalar(value: str, more: Sequence[str]) -> str:
+    """Return what a value means in YAML, with the lines that go on with it."""
+    if _FOLDED.fullmatch(value):
+        return " ".join(more)
+    if quoted := _QUOTED.fullmatch("\n".join((value, *more)).strip()):
+        if quoted[1] is None:
+            return quoted[2].replace("''", "'")
+        try:
+            # Nearly all of the escapes are JSON's.
+            return str(json.loads(f'"{quoted[1]}"', strict=False))
+        except ValueError:
+            return quoted[1]
+    return " ".join(_COMMENT.split(line, maxsplit=1)[0] for line in (value, *more))
 
 
 def _heading(tokens: Sequence[Token]) -> str | None:
@@ -64,7 +131,7 @@ def _lines(tokens: Sequence[Token]) -> Iterator[str]:
             case "fence" | "code_block":
                 yield f"```\n{token.content.rstrip()}\n```"
             case "html_block":
-                yield lined_text(token.content)
+                yield lined_text(_seen(_pieces(token.content)))
             case "inline" if cells is not None:
                 cells.append(_words(token))
             case "inline":
@@ -75,10 +142,38 @@ def _lines(tokens: Sequence[Token]) -> Iterator[str]:
 
 def _words(inline: Token) -> str:
     """Return what a stretch of text says, on one line."""
+    return one_line(_seen(_told(token) for token in inline.children or ()))
+
+
+def _told(token: Token) -> tuple[str, str]:
+    """Return what a part of a stretch of text says, and the tag that it is, if it is one."""
+    match token.type:
+        case "softbreak" | "hardbreak":
+            return " ", ""
+        case "html_inline":
+            return " " if _BREAK.match(token.content) else "", token.content
+        case "image":
+            return _words(token), ""
+        case _:
+            return token.content, ""
+
+
+def _pieces(html: str) -> Iterator[tuple[str, str]]:
+    """Yield the parts of HTML as ``_told`` does: what is between tags of scripts and styles, and those."""
+    for number, part in enumerate(_UNSEEN.split(html)):
+        yield ("", part) if number % 2 else (part, "")
+
+
+def _seen(pieces: Iterable[tuple[str, str]]) -> str:
+    """Return what pieces say but for scripts and styles; one that does not end hides nothing."""
     parts: list[str] = []
-    for token in inline.children or ():
-        if token.type in {"softbreak", "hardbreak"}:
-            parts.append(" ")
-        elif token.type != "html_inline":
-            parts.append(token.content)
-    return one_line("".join(parts))
+    hidden, since = "", 0
+    for words, tag in pieces:
+        if tag and _UNSEEN.match(tag) and (name := _NAME.match(tag)):
+            if not hidden and not tag.startswith("</"):
+                hidden, since = name[1].lower(), len(parts)
+            elif hidden == name[1].lower() and tag.startswith("</"):
+                del parts[since:]
+                hidden = ""
+        parts.append(words)
+    return "".join(parts)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from zeke_tasks.ingest.markdown import read_markdown
@@ -82,3 +84,96 @@ def test_code_is_still_known_as_such() -> None:
     prose = "A queue can live in a table of the database that a team runs already. " * 4
     found = find_highlights(read_markdown(f"{prose}\n\n    x = claim()\n")[1])
     assert [(one.kind, one.quote) for one in found] == [(HighlightKind.CODE_EXAMPLE, "x = claim()")]
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("one<br>two", "one two"),
+        ("one<BR/>two", "one two"),
+        ("so<b>me</b>", "some"),
+        ("| a |\n|---|\n| one<br />two |", "| a |\n| one two |"),
+        ("![a *b*<br>c](x.png)", "a b c"),
+        ("It is ~~gone~~ here.", "It is gone here."),
+        ("Bees[^1] fly.\n\n[^1]: https://a.example/", "Bees[^1] fly.\n[^1]: https://a.example/"),
+        ("[Bees][1] fly.\n\n[1]: https://a.example/", "Bees fly."),
+        ("a <script>x()</script>b<STYLE>c{}</STYLE>d", "a bd"),
+        ("<style>\na { color: red }\n\nb {}\n</style>\n\nText", "Text"),
+        ("<div><script>x()</script>one</div>", "one"),
+        ("Say <script> and more.\n\n<script>\nx()", "Say and more.\nx()"),
+        ("one\r\ntwo\r\n\r\nthree", "one two\nthree"),
+    ],
+)
+def test_what_is_said_is_neither_lost_nor_run_together(text: str, plain: str) -> None:
+    assert read_markdown(text)[1] == plain
+
+
+@pytest.mark.parametrize("depth", [10, 60, 500])
+def test_however_deep_a_list_is_its_words_stay(depth: int) -> None:
+    text = "".join(f"{'  ' * level}- word{level}\n" for level in range(depth))
+    said = read_markdown(f"{text}\nAfter it.")[1]
+    assert re.findall(r"word\d+|After it\.", said) == [
+        *(f"word{level}" for level in range(depth)),
+        "After it.",
+    ]
+
+
+@pytest.mark.parametrize("quotes", [30, 5000])
+def test_however_deep_a_quotation_is_its_words_stay(quotes: int) -> None:
+    assert "word" in read_markdown(f"{'>' * quotes} word")[1]
+
+
+@pytest.mark.parametrize(
+    ("front", "title"),
+    [
+        ("title: Of bees", "Of bees"),
+        ("tags: a\ntitle: Of bees  ", "Of bees"),
+        ("title: Of bees # a comment", "Of bees"),
+        ("title: C# for bees", "C# for bees"),
+        ('title: "Of bees" # a comment', "Of bees"),
+        ("title: 'A bee''s way'", "A bee's way"),
+        (r'title: "Of \"bees\" \u00e9"', 'Of "bees" é'),
+        ('title: "Of bees', '"Of bees'),
+        ('title: "Of" bees', '"Of" bees'),
+        ("title: >-\n  Of bees\n  and birds\ntags: a", "Of bees and birds"),
+        ("title: |2\n  Of bees\n", "Of bees"),
+        ("title: Of bees\n  and birds\ntags: a", "Of bees and birds"),
+        ("title:\n  Of bees", "Of bees"),
+        ("title: ''", "Heading"),
+        ("title: # a comment", "Heading"),
+        ("title: >-\ntags: a", "Heading"),
+        ("title:", "Heading"),
+        ("title: [a, b]", "[a, b]"),
+        ("subtitle: Of bees", "Heading"),
+        ("more:\n  title: Of bees", "Heading"),
+    ],
+)
+@pytest.mark.parametrize("end", ["---", "...", "---  "])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_title_is_read_as_the_front_matter_means_it(front: str, title: str, end: str, newline: str) -> None:
+    text = f"---\n{front}\n{end}\n# Heading\n".replace("\n", newline)
+    assert read_markdown(text) == (title, "Heading")
+
+
+@pytest.mark.parametrize(
+    "text", ["---\n\nBees\n\n---\n", "---\nBees fly\n\n---\n", "---\n- Bees\n---\n", "Bees\n\n---\na: b\n"]
+)
+def test_between_two_lines_of_dashes_words_are_words(text: str) -> None:
+    assert "Bees" in read_markdown(text)[1]
+
+
+# Time is no measure on a busy machine: these have to end, which in quadratic time they would not.
+
+
+@pytest.mark.parametrize("unit", [" ", '"', "'", "\\", " #", "\n ", "a: b\n", "--- "])
+@pytest.mark.parametrize("start", ["title: ", 'title: "'])
+def test_hostile_front_matter_takes_time_that_grows_with_its_length(start: str, unit: str) -> None:
+    text = f"---\n{start}{unit * (2_000_000 // len(unit))}x\n---\nEnd"
+    assert read_markdown(text)[1] == "End"
+
+
+@pytest.mark.parametrize(
+    "unit", [" ", "#", "a: b\n", "---\n", "<script>", "</script", "<br", "[", "*", "~~", "- ", ">", "`", "|"]
+)
+def test_a_hostile_document_takes_time_that_grows_with_its_length(unit: str) -> None:
+    assert "End" in read_markdown(f"{unit * (100_000 // len(unit))}x\n---\nEnd")[1]
