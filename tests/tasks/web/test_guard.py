@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ssl
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpcore2
 import pytest
 from hypothesis import given
 
+from tests.clocks import FrozenClock
 from tests.tasks.web.addresses import (
     DENIED_V4,
     DENIED_V6,
@@ -346,6 +347,49 @@ async def test_a_redirect_to_what_is_not_fetched_is_refused(location: str) -> No
     async with LoopbackServer(redirect) as server, client() as web:
         with pytest.raises(UrlRefused):
             await web.fetch(f"{server.base_url}/", kind="page")
+
+
+class Attempts(GuardedBackend):
+    """Writes down what it is asked to connect to, before it checks that itself."""
+
+    asked: list[tuple[str, int]]
+
+    async def connect_tcp(
+        self, host: str, port: int, *args: Any, **options: Any
+    ) -> httpcore2.AsyncNetworkStream:
+        self.asked.append((host, port))
+        return await super().connect_tcp(host, port, *args, **options)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://10.0.0.1/",
+        "//169.254.169.254/latest",
+        "http://[::1]/",
+        "http://[::ffff:127.0.0.1]/",
+        "http://0x7f000002/",
+        "http://inside.example:22/",
+        "http://127.0.0.1:25/",
+    ],
+)
+async def test_where_a_url_says_by_itself_that_it_is_refused_nobody_waits_resolves_or_connects(
+    location: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The check at the connection would refuse it too, but only there, and after a turn at its host."""
+    attempts: list[tuple[str, int]] = []
+    monkeypatch.setattr(Attempts, "asked", attempts, raising=False)
+    monkeypatch.setattr("zeke_tasks.web.client.GuardedBackend", Attempts)
+
+    async def redirect(_: Request) -> Answer:
+        return Answer(status=302, headers=(("Location", location),))
+
+    names = Names({"inside.example": ["192.168.0.10"]})
+    # With a gap that nobody's clock ever ends, whoever waits for another turn waits for ever.
+    async with LoopbackServer(redirect) as server, client(names=names, clock=FrozenClock(), gap=1.0) as web:
+        with pytest.raises(UrlRefused):
+            await web.fetch(f"{server.base_url}/", kind="page")
+        assert (attempts, names.asked) == ([("127.0.0.1", server.port)], [])
 
 
 # URLs
