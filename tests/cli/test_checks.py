@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -75,6 +76,23 @@ def test_every_fault_comes_with_advice() -> None:
     )
     assert len(everything) == 8
     assert [finding.found for finding in everything if not finding.advice] == []
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_commands_are_told_for_the_database_that_was_looked_at(embedded: bool) -> None:  # noqa: FBT001 - an example
+    lost = replace(DAILY, name="a b", task="gone")
+    faults: list[dict[str, Any]] = [
+        {"workers": []},
+        {"queues": [QueueSettings("mail", None, NOW)]},
+        {"counts": {"mail": {JobState.FAILED: 1}}},
+        {"schedules": [replace(DAILY, cron="nonsense")]},
+        {"schedules": [lost]},
+        {"schedules": [lost, replace(lost, name="c")], "counts": {"gone": {JobState.CREATED: 1}}},
+    ]
+    advice = [one.advice or "" for fault in faults for one in wrong(embedded=embedded, **fault)]
+    commands = [command for one in advice for command in re.findall(r"zeke (?!-)[^;]+", one)]
+    assert len(commands) == 9
+    assert [command for command in commands if command.endswith(" --embedded") != embedded] == []
 
 
 # Workers

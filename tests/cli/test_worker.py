@@ -135,7 +135,15 @@ def test_every_command_can_use_an_embedded_server(embedded: Zeke, nowhere: Zeke,
     assert "mail" in on_embedded("queues", "--json")
     assert on_embedded("schedules", "--json").strip() == "[]"
     assert "up to date" in on_embedded("migrate", "--schema", "pgboss")
-    assert json.loads(nowhere("doctor", "--json", "--embedded").stdout)["fit"]
+    seen = json.loads(nowhere("doctor", "--json", "--embedded").stdout)
+    assert seen["fit"]
+    advice = [finding["advice"] for finding in seen["findings"]]
+    assert "start one: zeke worker --app yourmodule:catalog --embedded" in advice
+
+
+def test_without_a_database_it_is_told_that_any_command_can_use_an_embedded_one(nowhere: Zeke) -> None:
+    said = nowhere.fails("jobs", code=2)
+    assert "run `zeke demo`, or give any command of zeke's the option --embedded" in said
 
 
 def test_an_embedded_server_excludes_a_database_that_is_named(nowhere: Zeke) -> None:

@@ -60,6 +60,7 @@ class Survey:
         counts: live jobs by queue and state.
         overdue: active jobs past their deadline or without a living worker, at most 1000.
         pgboss: when a pg-boss was last at work on the same tables.
+        embedded: whether the database is the user's private Postgres.
     """
 
     now: datetime
@@ -69,6 +70,7 @@ class Survey:
     schedules: Sequence[Schedule]
     overdue: Sequence[Overdue]
     pgboss: PgBoss
+    embedded: bool = False
 
     def living(self) -> list[WorkerInfo]:
         """Return the workers whose heartbeat is not older than their lease."""
@@ -85,6 +87,10 @@ class Survey:
     def waiting(self, queue: str) -> int:
         """Return how many jobs of a queue wait."""
         return sum(self.counts.get(queue, {}).get(state, 0) for state in WAITING)
+
+    def same(self, command: str) -> str:
+        """Return a command as it is typed for this database."""
+        return f"{command} --embedded" if self.embedded else command
 
     def beside_pgboss(self) -> bool:
         """Say whether a pg-boss is at work on these tables; its workers serve queues, and are not listed."""
@@ -123,7 +129,7 @@ def _workers(survey: Survey) -> Iterator[Finding]:
         Grade.PROBLEM if needed and not survey.beside_pgboss() else Grade.WARNING,
         "workers",
         f"no worker is alive{told}",
-        "start one: zeke worker --app yourmodule:catalog",
+        f"start one: {survey.same('zeke worker --app yourmodule:catalog')}",
     )
 
 
@@ -165,8 +171,12 @@ def _unserved(survey: Survey) -> Iterator[Finding]:
 def _left_over(survey: Survey, queue: str) -> str:
     """Tell how to stop the schedules that send to a queue which nobody serves."""
     names = [one.name for one in survey.schedules if one.task == queue and not one.paused]
-    commands = "; ".join(f"zeke schedule rm {shlex.quote(name)}" for name in names)
+    commands = "; ".join(_removal(survey, name) for name in names)
     return f"; or, if code has neither any more, stop what sends to it: {commands}" if names else ""
+
+
+def _removal(survey: Survey, schedule: str) -> str:
+    return survey.same(f"zeke schedule rm {shlex.quote(schedule)}")
 
 
 def _paused(survey: Survey) -> Iterator[Finding]:
@@ -177,7 +187,7 @@ def _paused(survey: Survey) -> Iterator[Finding]:
                 Grade.WARNING,
                 "queues",
                 f"{queue.name!r} has been paused for {since}; waiting jobs: {survey.waiting(queue.name)}",
-                f"to let them start: zeke queue resume {queue.name}",
+                f"to let them start: {survey.same(f'zeke queue resume {queue.name}')}",
             )
 
 
@@ -231,7 +241,7 @@ def _crons(survey: Survey) -> Iterator[Finding]:
                 Grade.PROBLEM,
                 "schedules",
                 f"{one.name!r} never fires: {error}",
-                f"edit it where it was made, or remove it: zeke schedule rm {shlex.quote(one.name)}",
+                f"edit it where it was made, or remove it: {_removal(survey, one.name)}",
             )
 
 
@@ -245,7 +255,7 @@ def _unserved_schedules(survey: Survey) -> Iterator[Finding]:
                 "schedules",
                 f"{one.name!r} sends {one.task!r}, which no living worker serves",
                 "start a worker whose catalog has that task, or, if code has neither any more, remove the"
-                f" schedule: zeke schedule rm {shlex.quote(one.name)}",
+                f" schedule: {_removal(survey, one.name)}",
             )
 
 
@@ -272,7 +282,8 @@ def _failed(survey: Survey) -> Iterator[Finding]:
             Grade.WARNING,
             "jobs",
             f"failed or expired for good: {listed}",
-            "see why: zeke jobs -s failed -s expired; zeke job show ID; then zeke job retry ID",
+            f"see why: {survey.same('zeke jobs -s failed -s expired')}; {survey.same('zeke job show ID')};"
+            f" then {survey.same('zeke job retry ID')}",
         )
 
 

@@ -28,7 +28,7 @@ def doctor(context: typer.Context) -> None:
 
         found, fit = await inspect(settings.require_database(), settings.jobs_schema)
         if fit:
-            found += examine(await take_survey(settings))
+            found += examine(await take_survey(settings, embedded=options.embedded))
         if options.json:
             print_json({"fit": fit, "findings": found})
         else:
@@ -38,8 +38,13 @@ def doctor(context: typer.Context) -> None:
     execute(command())
 
 
-async def take_survey(settings: Settings) -> Survey:
-    """Ask the database for what the checks want to know; changes nothing."""
+async def take_survey(settings: Settings, *, embedded: bool = False) -> Survey:
+    """Ask the database for what the checks want to know; changes nothing.
+
+    Args:
+        settings: name the database.
+        embedded: whether that is the user's private Postgres.
+    """
     from zeke_queue.catalog import Catalog
     from zeke_queue.cli.checks import Survey
     from zeke_queue.queue import Queue
@@ -58,6 +63,7 @@ async def take_survey(settings: Settings) -> Survey:
             schedules=await storage.schedules(),
             overdue=overdue,
             pgboss=pgboss,
+            embedded=embedded,
         )
 
 
