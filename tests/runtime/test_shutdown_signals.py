@@ -6,7 +6,9 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import asynccontextmanager
 from io import StringIO
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,8 +16,12 @@ from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.handler import Handler
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
+from zeke_queue.catalog import Catalog
 from zeke_queue.model import JobState
 from zeke_queue.worker import run_until_signalled, stopping
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 
 @pytest.fixture
@@ -77,6 +83,33 @@ async def test_what_a_loop_fails_of_as_it_is_cut_short_is_told(place: Place) -> 
     with pytest.raises(LookupError, match="half done"):
         async with asyncio.timeout(PATIENCE):
             await running
+
+
+async def test_a_second_signal_ends_a_worker_whose_resources_do_not_open() -> None:
+    opening = asyncio.Event()
+    closed: list[str] = []
+
+    @asynccontextmanager
+    async def resources() -> AsyncIterator[None]:
+        try:
+            opening.set()
+            await asyncio.Event().wait()
+            yield
+        finally:
+            closed.append("what was open")
+
+    clock = FrozenClock()
+    place = Place(Catalog(resources=resources), clock=clock, storage=Faulty(clock))
+    Handler(place)
+    running = asyncio.ensure_future(run_until_signalled(place.worker(grace=1000), [Deaf()]))
+    await opening.wait()
+    signal.raise_signal(signal.SIGTERM)
+    await turns()
+    assert not running.done()
+    signal.raise_signal(signal.SIGTERM)
+    async with asyncio.timeout(PATIENCE):
+        await running
+    assert closed == ["what was open"]
 
 
 class Gone(StringIO):

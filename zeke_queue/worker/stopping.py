@@ -41,9 +41,9 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
     the database as it was.
 
     The first signal ends it gracefully; the second gives everything back at once, within a few seconds, and
-    cuts the loops beside it short; a third does what the system does by default. A handler that swallows even
-    its cancellation would keep the event loop from closing for ever, so the process then exits from here,
-    with code 70.
+    cuts the loops beside it short, or a start that takes its time; a third does what the system does by
+    default. A handler that swallows even its cancellation would keep the event loop from closing for ever, so
+    the process then exits from here, with code 70.
 
     Raises:
         Exception: what the worker or a loop beside it failed of; the others are stopped before.
@@ -61,8 +61,9 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
         )
         if worker.stopping:
             worker.abort()
-            for duty in duties:
-                duty.cancel()
+            # Resources that do not open would keep the process for ever; there is nothing yet to give back.
+            for part in duties if begun.is_set() else (working,):
+                part.cancel()
             _stop_hearing(loop)
         else:
             worker.stop()
@@ -84,7 +85,7 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
         _stop_hearing(loop)
         if worker.stuck:
             _exit_now()
-    _raise_first([ended[0], *(result for result in ended[1:] if not _cut_short(result))])
+    _raise_first([result for result in ended if not _cut_short(result)])
 
 
 async def _begins(working: asyncio.Future[None], begun: asyncio.Event) -> None:
