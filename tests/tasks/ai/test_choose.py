@@ -19,7 +19,7 @@ from zeke_tasks.ai import AIRateLimited, AISettings, Analysis, Embedded, open_ai
 from zeke_tasks.ai.choose import options_of
 from zeke_tasks.ai.client import AIOptions
 from zeke_tasks.ai.prices import load_prices
-from zeke_tasks.context import inline
+from zeke_tasks.context import inline, open_context
 
 KEY = "sk-hunter2"
 
@@ -68,6 +68,17 @@ async def test_the_settings_say_who_answers_and_who_embeds(
 async def test_openai_without_a_key_is_refused_with_what_to_set(given: dict[str, Any], variable: str) -> None:
     with pytest.raises(UsageError, match=rf"OPENAI_API_KEY is not set, and {variable}=openai needs it"):
         async with open_ai(AISettings.load(**given), FrozenClock()):
+            pytest.fail("it was opened")
+
+
+@pytest.mark.parametrize("variable", ["ZEKE_AI", "ZEKE_EMBEDDINGS"])
+async def test_no_worker_starts_that_would_ask_openai_without_a_key(
+    variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setenv(variable, "openai")
+    with pytest.raises(BadSetting, match=rf"OPENAI_API_KEY is not set, and {variable}=openai needs it"):
+        async with open_context():
             pytest.fail("it was opened")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ssl
 from ipaddress import IPv6Address, ip_address
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import httpcore2
 import pytest
@@ -352,7 +352,7 @@ async def test_a_redirect_to_what_is_not_fetched_is_refused(location: str) -> No
 class Attempts(GuardedBackend):
     """Writes down what it is asked to connect to, before it checks that itself."""
 
-    asked: list[tuple[str, int]]
+    asked: ClassVar[list[tuple[str, int]]] = []
 
     async def connect_tcp(
         self, host: str, port: int, *args: Any, **options: Any
@@ -361,31 +361,46 @@ class Attempts(GuardedBackend):
         return await super().connect_tcp(host, port, *args, **options)
 
 
-@pytest.mark.parametrize(
-    "location",
-    [
-        "http://10.0.0.1/",
-        "//169.254.169.254/latest",
-        "http://[::1]/",
-        "http://[::ffff:127.0.0.1]/",
-        "http://0x7f000002/",
-        "http://inside.example:22/",
-        "http://127.0.0.1:25/",
-    ],
-)
-async def test_where_a_url_says_by_itself_that_it_is_refused_nobody_waits_resolves_or_connects(
-    location: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The check at the connection would refuse it too, but only there, and after a turn at its host."""
-    attempts: list[tuple[str, int]] = []
-    monkeypatch.setattr(Attempts, "asked", attempts, raising=False)
+@pytest.fixture
+def attempts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """What clients try to connect to, whether or not it is refused then."""
+    monkeypatch.setattr(Attempts, "asked", [])
     monkeypatch.setattr("zeke_tasks.web.client.GuardedBackend", Attempts)
+    return Attempts.asked
 
+
+REFUSED_AS_WRITTEN = (
+    "http://10.0.0.1/",
+    "http://169.254.169.254/latest",
+    "http://[::1]/",
+    "http://[::ffff:127.0.0.1]/",
+    "http://0x7f000002/",
+    "http://inside.example:22/",
+    "http://127.0.0.1:25/",
+)
+"""The check at the connection would refuse these too, but only there, and after a turn at their hosts."""
+
+
+@pytest.mark.parametrize("url", REFUSED_AS_WRITTEN)
+async def test_what_a_url_says_by_itself_is_refused_before_a_name_is_resolved(
+    url: str, attempts: list[tuple[str, int]]
+) -> None:
+    names = Names({"inside.example": ["192.168.0.10"]})
+    async with client(names=names) as web:
+        with pytest.raises(UrlRefused):
+            await web.fetch(url, kind="page")
+    assert (attempts, names.asked) == ([], [])
+
+
+@pytest.mark.parametrize("url", REFUSED_AS_WRITTEN)
+async def test_what_a_redirect_says_by_itself_is_refused_before_a_name_is_resolved(
+    url: str, attempts: list[tuple[str, int]]
+) -> None:
     async def redirect(_: Request) -> Answer:
-        return Answer(status=302, headers=(("Location", location),))
+        return Answer(status=302, headers=(("Location", url),))
 
     names = Names({"inside.example": ["192.168.0.10"]})
-    # With a gap that nobody's clock ever ends, whoever waits for another turn waits for ever.
+    # The clock stands still, so whoever waits for another turn at this host waits for ever.
     async with LoopbackServer(redirect) as server, client(names=names, clock=FrozenClock(), gap=1.0) as web:
         with pytest.raises(UrlRefused):
             await web.fetch(f"{server.base_url}/", kind="page")
