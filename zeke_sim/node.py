@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import inspect
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from zeke_queue.queue import Queue
 from zeke_queue.rng import SeededEntropy
@@ -22,7 +25,8 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from zeke_queue.catalog import Catalog
-    from zeke_queue.context import JobContext
+    from zeke_queue.clock import Clock
+    from zeke_queue.context import JobContext, JobHost
     from zeke_queue.model import Claimed
     from zeke_queue.task import Task
     from zeke_queue.worker.host import Host
@@ -53,7 +57,8 @@ class Node:
         link: what is wrong with its way to the database; None if nothing is.
         clock: what its programs and handlers read.
         resting_clock: what the runtime reads. It shows the same, but a worker's monotonic time stands still
-            while calm time is skipped, as its timers and its lease do.
+            while calm time is skipped, as its timers and its lease do. The deadlines that handlers are told
+            are by ``clock``.
         queue: the process's own, on its storage, clock and entropy.
         awaits: misfortunes that strike as its next statement of a verb is on its way.
         back: seconds after which it has a successor once it has stopped.
@@ -168,6 +173,62 @@ class InlineExecutor:
         """Do nothing."""
 
 
+class SimWorker(Worker):
+    """A worker whose monotonic clock stands still while calm time is skipped, unlike that of its handlers.
+
+    What it tells them of its clock, their jobs' deadlines, is told by theirs. The difference between the two
+    stays as it is while a job runs, for nothing is skipped then.
+
+    Args:
+        queue: as of ``Worker``.
+        clock: what handlers read.
+        resting_clock: what the worker goes by.
+        **options: of ``Worker``.
+    """
+
+    def __init__(self, queue: Queue, *, clock: Clock, resting_clock: Clock, **options: Any) -> None:
+        resting = copy.copy(queue)
+        resting.clock = resting_clock  # a deadline that is moved goes by the queue's
+        super().__init__(resting, executor=InlineExecutor(), watchdog=None, **options)
+        served = self._plan.served
+        tasks = {task: _told_by(clock, resting_clock, task) for task in served.values()}
+        self._plan = replace(self._plan, served={name: tasks[task] for name, task in served.items()})
+
+
+def _told_by(clock: Clock, resting_clock: Clock, task: Task[Any, Any]) -> Task[Any, Any]:
+    """Return a task whose handler is told its deadlines by another clock than the worker's."""
+    if not task.takes_job:
+        return task
+    handler = task.handler
+
+    @functools.wraps(handler)
+    def told(*arguments: Any) -> Any:
+        job: JobContext = arguments[-1]
+        if ahead := clock.monotonic() - resting_clock.monotonic():
+            job.deadline += ahead
+            job._host = cast("JobHost", _HostAhead(job._host, ahead))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        return handler(*arguments)
+
+    shown = copy.copy(task)
+    shown.handler = told
+    return shown
+
+
+class _HostAhead:
+    """What stands behind a job's context, but that it moves deadlines on a clock that is ahead."""
+
+    def __init__(self, host: JobHost, ahead: float) -> None:
+        self._host = host
+        self._ahead = ahead
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._host, name)
+
+    async def extend(self, job: JobContext, seconds: float) -> None:
+        await self._host.extend(job, seconds)
+        job.deadline += self._ahead
+
+
 def worker(**options: Any) -> Main:
     """Return what a worker's process runs.
 
@@ -176,7 +237,7 @@ def worker(**options: Any) -> Main:
     """
 
     async def main(node: Node) -> None:
-        running = Worker(node.queue, executor=InlineExecutor(), watchdog=None, **options)
+        running = SimWorker(node.queue, clock=node.clock, resting_clock=node.resting_clock, **options)
         node.stop = running.stop
         await running.run()
 

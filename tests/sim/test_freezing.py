@@ -21,9 +21,9 @@ import pytest
 from freezegun import freeze_time
 from pydantic import TypeAdapter, create_model
 
-from zeke_queue import Catalog
+from zeke_queue import Catalog, JobContext
 from zeke_sim.draws import Draws
-from zeke_sim.faults import NONE
+from zeke_sim.faults import KINDS, NONE
 from zeke_sim.freezing import showing
 from zeke_sim.plan import Plan
 from zeke_sim.run import run
@@ -122,6 +122,38 @@ def test_time_passes_from_one_job_to_the_next_however_little_happens_between() -
     calm = Scenario("calm", "two jobs", lambda _draws: setup, freeze=True)
     assert run(calm, Plan("calm", 1, "given", NONE.but(elide=True))).violation is None
     assert seen[1] - seen[0] == pytest.approx(3600.0, abs=5.0)
+
+
+@pytest.mark.parametrize("rate", [1.0, 1.02])
+@pytest.mark.parametrize("kind", ["async", "thread"])
+def test_a_deadline_is_on_the_clock_that_handlers_read_however_much_was_skipped(
+    rate: float, kind: str
+) -> None:
+    left: list[float] = []
+    catalog = Catalog()
+
+    def look(job: JobContext) -> None:
+        left.append(job.deadline - time.monotonic())
+
+    async def extend(job: JobContext) -> None:
+        look(job)
+        await job.extend(300)
+        look(job)
+
+    handler = extend if kind == "async" else look
+    catalog.task("look", expire_in=900)(handler)
+
+    async def send(node: Node) -> None:
+        for _ in range(3):
+            await node.queue.send("look")
+            await node.clock.sleep(3600)
+
+    setup = Setup(catalog, clients={"c1": send}, workers=1, phase=1.0, quiet=20_000.0)
+    calm = Scenario("calm", "three jobs", lambda _draws: setup, freeze=True)
+    drift = {"node/w1/0": {"fault": "drift", "at": 0.5, "rate": rate}}
+    plan = Plan("calm", 1, "given", NONE.but(elide=True, kinds=tuple(KINDS)), drift)
+    assert run(calm, plan).violation is None
+    assert left == pytest.approx([900.0, 300.0] * 3 if kind == "async" else [900.0] * 3, abs=1.0)
 
 
 def test_time_passes_for_a_handler_that_sleeps() -> None:

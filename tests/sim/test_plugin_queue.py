@@ -241,3 +241,49 @@ def test_resources_are_replaced_by_a_fixture(pytester: pytest.Pytester) -> None:
         """,
     )
     run(pytester).assert_outcomes(passed=2)
+
+
+def test_a_deadline_is_on_the_clock_that_handlers_read_and_is_kept_however_much_was_skipped(
+    pytester: pytest.Pytester,
+) -> None:
+    application(
+        pytester,
+        """
+        import asyncio
+        import time
+        import pytest
+        from zeke_queue import Catalog, JobContext
+
+        catalog = Catalog()
+
+        @catalog.task("plain", expire_in=900)
+        def plain(job: JobContext) -> float:
+            return job.deadline - time.monotonic()
+
+        @catalog.task("extends", expire_in=900, retry_limit=0)
+        async def extends(seconds: int, job: JobContext) -> list[float]:
+            left = [job.deadline - time.monotonic()]
+            await job.extend(300)
+            left.append(job.deadline - time.monotonic())
+            await asyncio.sleep(seconds)
+            return left
+
+        pytestmark = pytest.mark.zeke_catalog(catalog)
+
+        def test_they_agree(zeke_sync):
+            for _ in range(2):
+                zeke_sync.advance(hours=1)
+                run = zeke_sync.trigger(plain)
+                assert zeke_sync.result(run) == pytest.approx(900.0, abs=0.1)
+                run = zeke_sync.trigger(extends, 200)
+                assert zeke_sync.result(run, timeout=400) == pytest.approx([900.0, 300.0], abs=0.1)
+
+        def test_it_is_kept(zeke_sync):
+            zeke_sync.advance(hours=1)
+            zeke_sync.send(extends, 400)
+            zeke_sync.advance(seconds=301)
+            (job,) = zeke_sync.jobs(extends)
+            assert job.state == "expired"
+        """,
+    )
+    run(pytester).assert_outcomes(passed=2)

@@ -20,20 +20,20 @@ from zeke_queue.errors import UsageError
 from zeke_queue.rng import SeededEntropy
 from zeke_queue.scheduler import Scheduler
 from zeke_queue.supervisor import Supervisor
-from zeke_queue.worker import Worker
 from zeke_sim import outside
 from zeke_sim.clock import TICK, VirtualClock
 from zeke_sim.freezing import showing
 from zeke_sim.harness.driving import drive
 from zeke_sim.harness.queue import DrivenQueue
 from zeke_sim.loop import Lane, VirtualLoop
-from zeke_sim.node import InlineExecutor
+from zeke_sim.node import SimWorker
 from zeke_sim.setup import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Generator
     from datetime import datetime
 
+    from zeke_queue.worker import Worker
     from zeke_sim.errors import Outside
     from zeke_sim.harness.backends import Backend
     from zeke_sim.world import World
@@ -103,7 +103,7 @@ class Stage:
         self._backend = backend
         self._lane = Lane("worker")
         self._lane.paused = True
-        self._worker_clock = VirtualClock(self.loop, options.start)
+        self._resting_clock = VirtualClock(self.loop, options.start)
         self._worker: Worker | None = None
         self._working: asyncio.Task[None] | None = None
         self._up: asyncio.Future[Worker] = self.loop.create_future()
@@ -267,14 +267,13 @@ class Stage:
             return
         context = self.loop.context(self._lane)
         self._worker = context.run(
-            lambda: Worker(
+            lambda: SimWorker(
                 self.queue,
                 concurrency=self.options.concurrency,
                 poll=POLL,
                 lease=LEASE,
-                clock=self._worker_clock,
-                executor=InlineExecutor(),
-                watchdog=None,
+                clock=self.clock,
+                resting_clock=self._resting_clock,
             )
         )
         self._working = self.loop.create_task(self._worker.run(), context=context)
@@ -342,7 +341,7 @@ class Stage:
             upcoming = min((when for lane, when in soonest.items() if lane is not self._lane), default=now)
             if upcoming - now >= SHORTEST:
                 loop.shift({self._lane}, upcoming - now)
-                self._worker_clock.suspended += upcoming - now
+                self._resting_clock.suspended += upcoming - now
 
     def _next(self) -> float:
         """Return when something comes due next, by the loop; infinity if nothing does."""
