@@ -1,4 +1,8 @@
-"""What people are told to type: commands that work as they stand, on the database that they use."""
+"""What people are told to type: commands that work as they stand, on the database that they use.
+
+Of the options that name a database, ``--embedded`` is repeated. ``--database`` is not, for it may hold a
+password, and neither is ``--schema``: whoever gave them gives them again.
+"""
 
 from __future__ import annotations
 

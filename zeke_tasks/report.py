@@ -13,6 +13,7 @@ from rich.text import Text
 
 from zeke_queue.model import STATUS_OF, JobState, RunStatus
 from zeke_queue.signals import Fail, Retry
+from zeke_tasks.hints import on_same
 from zeke_tasks.store.model import ItemStatus
 from zeke_tasks.words import printable_words
 
@@ -122,18 +123,20 @@ def urls_table(outcomes: Iterable[Outcome]) -> Table:
     return table
 
 
-def failed_jobs_table(jobs: Iterable[Job], *, embedded: bool = False) -> Table | None:
+def failed_jobs_table(jobs: Iterable[Job], *, embedded: bool = False, kept: bool = True) -> Table | None:
     """Return a table of why jobs failed for good, each reason once, with a job; None if none failed.
 
     Args:
         jobs: of which those are taken that failed.
-        embedded: whether their database is only up as long as the command, so that nothing shows them then.
+        embedded: whether their database is the user's private Postgres.
+        kept: whether it is there once the command has ended, for others to show them.
     """
+    see = f"See {on_same('zeke job show', embedded=embedded)}" if kept else "Job"
     reasons: dict[tuple[str, str], list[Job]] = {}
     for job in jobs:
         if job.state in _LOST:
             reasons.setdefault((job.name, why_it_failed(job)), []).append(job)
-    table = _table("Failed jobs", "Queue", "Jobs", "Reason", "Job" if embedded else "See zeke job show")
+    table = _table("Failed jobs", "Queue", "Jobs", "Reason", see)
     for (name, reason), failed in reasons.items():
         table.add_row(_cell(name), str(len(failed)), _cell(reason), str(failed[0].id))
     return table if table.row_count else None

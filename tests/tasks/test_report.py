@@ -92,9 +92,15 @@ async def test_jobs_that_failed_alike_are_one_line_with_their_number() -> None:
     assert failed_jobs_table([]) is None
 
 
+async def test_a_job_is_named_with_the_command_that_shows_it() -> None:
+    jobs = await _failed("no network")
+    assert "zeke job show " in drawn(failed_jobs_table(jobs))
+    assert "--embedded" not in drawn(failed_jobs_table(jobs))
+    assert "zeke job show --embedded" in drawn(failed_jobs_table(jobs, embedded=True))
+
+
 async def test_where_no_command_shows_a_job_none_is_named() -> None:
     jobs = await _failed("no network")
-    assert "zeke job show" in drawn(failed_jobs_table(jobs))
-    shown = drawn(failed_jobs_table(jobs, embedded=True))
+    shown = drawn(failed_jobs_table(jobs, kept=False))
     assert str(jobs[0].id) in shown
     assert "zeke job show" not in shown

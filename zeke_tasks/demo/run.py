@@ -145,7 +145,7 @@ class Demo:
         self._console.print()
         for table in (
             failures_table(found),
-            failed_jobs_table(lost, embedded=True),
+            failed_jobs_table(lost, kept=False),
             jobs_table(await queue.count()),
         ):
             if table is not None:
