@@ -394,6 +394,17 @@ def test_a_child_whose_place_was_taken_need_not_come_back(taken: str) -> None:
         assert h.breaks(BACK) == f"its parent {parent} was resumed, and it was not"
 
 
+def test_a_child_whose_place_was_taken_until_the_resumption_was_answered_need_not_come_back() -> None:
+    h, parent, _, _ = cancelled_family(singleton_key="k")
+    other = h.send(singleton_key="k")
+    h.wait(1.0)
+    call = h.invoke("resume", ids=(parent,))
+    h.change(parent, call, state=CREATED, completed_on=None, start_after=h.now, worker=None)
+    h.by_hand("cancel", other, CANCELLED)
+    h.answer(call, {parent})
+    assert h.verdict() is None
+
+
 @pytest.mark.parametrize("outcome", ["failed", "unknown"])
 def test_of_a_resumption_that_is_not_certain_nothing_need_come(outcome: Any) -> None:
     h, parent, _, _ = cancelled_family()
