@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from uuid import UUID
 
+import pytest
+
 from tests.sim.report_samples import JOB, Script, claim, failure
 from zeke_queue.model import JobState
 from zeke_sim.history import Event, Violation
@@ -50,6 +52,41 @@ def test_jobs_that_were_given_up_come_first_and_then_the_latest() -> None:
         failed(job, script, state)
     found = errors(failure(history=script.history(), violation=ASSERTED))
     assert [error.job for error in found] == [jobs[3], jobs[1], jobs[2], jobs[0]]
+
+
+def test_a_job_that_completed_in_the_end_failed_of_nothing() -> None:
+    script = Script()
+    retried, by_hand, other = ids(3)
+    failed(retried, script, JobState.RETRY)
+    failed(by_hand, script)
+    script.change(by_hand, JobState.CREATED)
+    failed(other, script, JobState.RETRY)
+    for job in (retried, by_hand):
+        script.at += 1.0
+        claim(script, "w1", job)
+        script.change(job, JobState.COMPLETED, output=None)
+    found = errors(failure(history=script.history(), violation=ASSERTED))
+    assert [error.job for error in found] == [other]
+
+
+@pytest.mark.parametrize("back", [JobState.CREATED, JobState.RETRY])
+def test_a_job_that_was_given_up_and_is_brought_back_is_one_like_others(back: JobState) -> None:
+    script = Script()
+    brought_back, later, given_up = ids(3)
+    failed(brought_back, script, message="the disk is full")
+    failed(later, script, JobState.RETRY)
+    script.at += 1.0
+    script.change(brought_back, back)
+    found = errors(failure(history=script.history(), violation=ASSERTED))
+    assert [error.job for error in found] == [later, brought_back]
+    assert found[1].said == "OSError: the disk is full"
+    claim(script, "w1", brought_back)
+    failed(given_up, script)
+    found = errors(failure(history=script.history(), violation=ASSERTED))
+    assert [error.job for error in found] == [given_up, later, brought_back]
+    script.change(brought_back, JobState.FAILED, output='{"type": "OSError", "message": "again"}')
+    found = errors(failure(history=script.history(), violation=ASSERTED))
+    assert (found[0].job, found[0].said, found[0].for_good) == (brought_back, "OSError: again", True)
 
 
 def test_of_many_the_screen_shows_a_few_and_the_page_more() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from zeke_queue.model import JobState
+from zeke_queue.model import FINAL, JobState
 from zeke_sim import history
 from zeke_sim.report.as_json import short
 
@@ -23,6 +23,7 @@ class Error(NamedTuple):
 
     Attributes:
         said: the error's type, and the first line of its message.
+        for_good: whether the job was given up, and was not brought back since.
     """
 
     job: UUID
@@ -39,7 +40,8 @@ class Error(NamedTuple):
 def errors(failure: Shown) -> list[Error]:
     """List the jobs that failed before something broke, those that were given up first, then the latest.
 
-    Only of what is about no single job, as a workload's assertion: of one, its lane shows what it did.
+    A job that has completed since is none of them. Only of what is about no single job, as a workload's
+    assertion: of one, its lane shows what it did.
     """
     if failure.violation.job is not None:
         return []
@@ -47,7 +49,13 @@ def errors(failure: Shown) -> list[Error]:
     for event in failure.history:
         if not isinstance(event, history.Change) or (row := event.after) is None or event.before is None:
             continue
-        if event.before.state is not row.state and row.state in _FAILING and row.output is not None:
+        if row.state is JobState.COMPLETED:
+            found.pop(row.id, None)
+        elif event.before.state in _BAD_ENDS:
+            # Somebody brings it back: it did not fail once more, though its row may say of what it had.
+            if row.state not in FINAL and row.id in found:
+                found[row.id] = found[row.id]._replace(for_good=False)
+        elif event.before.state is not row.state and row.state in _FAILING and row.output is not None:
             for_good = row.state in _BAD_ENDS
             found[row.id] = Error(row.id, row.name, row.attempt, _said(row.output), event.at, for_good)
     return sorted(found.values(), key=lambda error: (not error.for_good, -error.at))
