@@ -143,16 +143,21 @@ _INTERFACE_CHANGED = _words(
 )
 _BREAKING = _words("breaking changes?", "deprecat(?:e|es|ed|ing|ion)")
 
-# What is in a URL is said to machines, and "100% sure" is no figure.
+# What is in a URL is said to machines, and "100% sure" is no figure; "100% right" is none of what is so.
 _NOT_SAID = re.compile(
     r"\bhttps?://[^\s<>]+"
-    r"|\b100\s?(?:%|percent)\s+(?:agree|certain|clear|committed|confident|convinced|correct|positive|right|sure"
-    r"|true)\b",
+    r"|\b100\s?(?:%|percent)\s+(?:agree|certain|committed|confident|convinced|sure)\b"
+    r"|(?:\b(?:am|are|be|been|is|not|was|were)|['\u2019](?:m|re|s))\s+100\s?(?:%|percent)\s+(?:clear|correct|positive"
+    r"|right(?!\s+(?:after|at|away|before|from|now|when))|true)\b",
     re.IGNORECASE,
 )
+# "c3%b3" is a letter as URLs spell it, and "10 % 3" a remainder, but "95 % 3 hours" a share. Scripts without
+# blanks have their own letters next to it.
+_IN_CODE = r"[a-z\d_%]"
+_DIVIDED = r"\s\d++(?:[.,]\d++)*+(?:\Z|\s*[^\w\s-]|\s+(?:-|\Z|(?:equals|gives|is|leaves|yields)\b))"
 _SHARE = re.compile(
-    # "c3%b3" is a letter as URLs spell it, and "10 % 3" a remainder.
-    r"(?<!\w)\d[\d.,]*\s?(?:%(?!\w|\s\d)|percent\b|percentage points?\b)"
+    rf"(?<!{_IN_CODE})\d[\d.,]*(?:%(?!{_IN_CODE})|\s%(?!{_IN_CODE}|{_DIVIDED})"
+    r"|\s?(?:percent\b|percentage points?\b))"
     r"|\b\d[\d.,]*\s?(?:x|\u00d7|times|-?fold)\s+(?:as|better|cheaper|faster|fewer|higher|larger|less|longer|lower"
     r"|more|quicker|shorter|slower|smaller)\b",
     re.IGNORECASE,

@@ -82,6 +82,22 @@ def found_in(text: str) -> list[tuple[HighlightKind, str]]:
         ("Tests cover 100% of the lines that we wrote.", METRIC),
         ("The remainder of 10 % 3 is one, as everybody knows.", None),
         ("The name is spelt caf%c3%a9 wherever it is sent.", None),
+        ("What begins with %c3% is no whole letter of it.", None),
+        ("We grew 100% right after the launch of it.", METRIC),
+        ("They say that it is 100% right, and nobody knows.", None),
+        ("Nobody is 100 % right now, or ever was before.", METRIC),
+        ("They were 100% correctly answered by all of them.", METRIC),
+        ("It got 100% positive reviews in all of the shops.", METRIC),
+        ("I can say that I 100% agree with all of this.", None),
+        ("All in all 100% agreed with what we proposed.", METRIC),
+        ("For 95 % 3 hours were enough to read it.", METRIC),
+        ("For 95 % 3.5 hours were enough to read it.", METRIC),
+        ("For 95 % 30-minute talks were long enough.", METRIC),
+        ("Everybody knows that one is left by 10 % 3.", None),
+        ("Everybody knows what is left: 10 % 3 == 1, or so.", None),
+        ("Everybody knows what is left: (10 % 3) - 1, or so.", None),
+        ("据公司介绍，今年上半年销售额增长40%左右，超出了预期的水平。", METRIC),  # noqa: RUF001 - as written
+        ("毎年の売上は前年と比べておよそ約40％ではなく40%増えたと発表された。", METRIC),  # noqa: RUF001 - as written
     ],
 )
 def test_a_sentence_is_of_the_kind_that_it_speaks_of(sentence: str, kind: HighlightKind | None) -> None:
