@@ -202,6 +202,8 @@ ABOUT_STORIES: Final = [
     verb("link_source", story_id=stories, source_id=sources),
     verb("put_analysis", story_id=stories, analysis=analyses),
     verb("put_brief", story_id=stories, brief=briefs),
+    # Most stories have nothing to be brief about.
+    verb("put_brief", story_id=st.just(STORIES[0]), brief=briefs),
     verb("put_embedding", story_id=stories, embedding=embeddings),
     verb("nearest", embedding=embeddings, limit=st.integers(0, 3)),
     verb("note_spending", spending=spendings),
@@ -263,6 +265,12 @@ BEGINNINGS: Final = {
         ),
     ],
     "told": [Step("tell", {"item": item, "text": told}) for item, told in zip(ITEMS, TEXTS, strict=False)],
+    "analysed": [
+        Step(
+            "put_analysis",
+            {"story_id": STORIES[0], "analysis": Analysis("a", 0, 0.5, AnalysisState.COMPLETED, "m", "1")},
+        )
+    ],
     "kept": [
         Step("put_playbook", {"playbook": Playbook(PLAYBOOKS[0], TEAMS[0], "a", ())}),
         *(
@@ -271,7 +279,10 @@ BEGINNINGS: Final = {
         ),
     ],
 }
-"""Two sources with their items, two stories, and a playbook with a run, or most plans would do nothing."""
+"""Two sources with their items, two stories, of which one is analysed, and a playbook with a run.
+
+Without them, most plans would do nothing.
+"""
 
 
 @st.composite
@@ -284,7 +295,7 @@ def plans(draw: st.DrawFn, topic: str) -> list[Unit]:
     then = draw(st.lists(st.builds(Unit, seconds, steps, mostly), max_size=10))
     begun = BEGINNINGS["feeds"]
     if topic != "feeds":
-        begun = [*begun, *BEGINNINGS["told"], *BEGINNINGS["kept"]]
+        begun = [*begun, *BEGINNINGS["told"], *BEGINNINGS["analysed"], *BEGINNINGS["kept"]]
     return [Unit(0.0, begun, commits=True), *then]
 
 
