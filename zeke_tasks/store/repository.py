@@ -158,6 +158,13 @@ class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, Protocol):
         """
         ...
 
+    async def lock_video(self, video_id: str) -> None:
+        """Let nobody else lock a video until the transaction ends, whichever items it is.
+
+        Whoever keeps its text looks first whether another item has it.
+        """
+        ...
+
     async def put_content(self, content: Content) -> None:
         """Store the text of an item, in place of an earlier one."""
         ...

@@ -105,6 +105,21 @@ async def test_of_two_that_finish_an_item_at_once_one_does(domain: Domain) -> No
     assert not await second
 
 
+async def test_a_video_is_one_transactions_at_a_time(domain: Domain) -> None:
+    async with domain.rows() as rows:
+        await rows.lock_video("bees")
+
+        async def lock(video_id: str) -> None:
+            async with domain.rows() as others:
+                await others.lock_video(video_id)
+
+        await lock("birds")
+        second = asyncio.create_task(lock("bees"))
+        await _a_moment(second)
+        assert not second.done()
+    await second
+
+
 async def test_items_that_somebody_works_on_are_not_forgotten(domain: Domain) -> None:
     source = await domain.source()
     item_id = await domain.item(source)

@@ -101,6 +101,10 @@ class MemoryItems(Scope):
         self._items.put(item_id, Item(row, self._now()))
         return True
 
+    async def lock_video(self, video_id: str) -> None:
+        """Let nobody else lock a video until the transaction ends."""
+        await self._lock([f"video {video_id}"])
+
     async def put_content(self, content: Content) -> None:
         """Store the text of an item."""
         await self._lock([f"content {content.raw_item_id}"])
