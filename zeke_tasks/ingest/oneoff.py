@@ -34,7 +34,8 @@ async def ingest_oneoff(payload: IngestOneoff, job: JobContext) -> dict[str, Any
 
     Each page is the one item of a source of its own. If it is known already, what is known of it is returned,
     unless the job that was to read it was lost. A video of YouTube's is the item that its channel would
-    bring, and is read by its captions.
+    bring, and is read by its captions. If its channel has brought it and it waits for the next check, it is
+    read before that.
     """
     try:
         place = place_of(payload.url)
@@ -46,7 +47,7 @@ async def ingest_oneoff(payload: IngestOneoff, job: JobContext) -> dict[str, Any
         # What a channel has brought, its checks take up.
         forgotten = await rows.take_up_forgotten_items(named.source_id, FORGOTTEN_AFTER) if named.own else []
         priority = PRIORITIES[payload.priority]
-        to_be_read = [named.item_id, *forgotten] if named.new else forgotten
+        to_be_read = [named.item_id, *forgotten] if named.new or named.waits else forgotten
         await send_to_be_read(transaction, job, to_be_read, priority=priority)
         known = await _known(rows, named.item_id)
     told = {"new": named.new, "status": known["status"], "priority": payload.priority}
@@ -80,12 +81,14 @@ class Named:
         item_id, source_id: its item, and whose that is.
         new: whether it was not there before.
         own: whether the source is its own, as it is unless a channel or a search has brought the video.
+        waits: whether it waits for a check of the channel or the search that has brought it.
     """
 
     item_id: UUID
     source_id: UUID
     new: bool
     own: bool
+    waits: bool = False
 
 
 async def take_in(rows: Rows, place: str) -> Named:
@@ -98,8 +101,11 @@ async def take_in(rows: Rows, place: str) -> Named:
     page = named_item(place)
     place = page.url or place
     if page.kind is Kind.VIDEO and (known := await items_of_video(rows, page.external_id)):
-        item = min(known, key=lambda each: each.status is not ItemStatus.PROCESSED)
-        return Named(item.id, item.source_id, new=False, own=item.source_id == page_source_id(place))
+        own = page_source_id(place)
+        item = min(known, key=lambda each: (each.status is not ItemStatus.PROCESSED, each.source_id != own))
+        is_own = item.source_id == own
+        waits = not is_own and item.status is ItemStatus.PENDING
+        return Named(item.id, item.source_id, new=False, own=is_own, waits=waits)
     named = NewSource(SourceType.MANUAL, parse_http_url(place).hostname, place)
     source = await rows.ensure_source(page_source_id(place), named)
     new = await rows.put_items(source.id, [page])

@@ -56,12 +56,23 @@ def item_of(video: Video) -> NewItem:
 
 
 def video_of(item: RawItem) -> Video:
-    """Return the video of an item."""
+    """Return the video that an item is, as far as is known.
+
+    What others say of it that link to it, such as its title, is not what its channel says.
+
+    Raises:
+        ValueError: it is none.
+    """
+    key = video_id(item)
+    if key is None:
+        raise ValueError(f"item {item.id} is no video")
+    if item.kind is not Kind.VIDEO:
+        return Video(id=key, title="", url=watch_url(key), published_at=item.published_at)
     facts = Facts.model_validate_json(item.body) if item.body else Facts()
     return Video(
-        id=item.external_id,
+        id=key,
         title=item.title or "",
-        url=watch_url(item.external_id),
+        url=watch_url(key),
         description=facts.description,
         channel=facts.channel,
         published_at=item.published_at,
@@ -82,9 +93,19 @@ def named_item(place: str) -> NewItem:
     return NewItem(external_id=video_id, kind=Kind.VIDEO, url=watch_url(video_id))
 
 
-def is_video(item: RawItem) -> bool:
-    """Tell whether an item is a video of YouTube's, which is read by its captions."""
-    return item.kind is Kind.VIDEO and item.url == watch_url(item.external_id)
+def video_id(item: RawItem) -> str | None:
+    """Return the id of the video of YouTube's that an item is, which is read by its captions.
+
+    It was brought by a channel or a search, or was named; or a feed or an upload links to it, and says no
+    more of it.
+
+    Returns:
+        None if it is none.
+    """
+    found = video_id_of(item.url or "")
+    if item.kind is Kind.VIDEO:
+        return found if found == item.external_id else None
+    return None if item.body else found
 
 
 def page_source_id(place: str) -> UUID:
@@ -99,12 +120,12 @@ async def items_of_video(rows: Rows, video_id: str) -> list[RawItem]:
     return await rows.items([item_id(each, video_id) for each in (*sources, named)])
 
 
-async def text_of_video(rows: Rows, item: RawItem) -> Content | None:
+async def text_of_video(rows: Rows, item: RawItem, video_id: str) -> Content | None:
     """Return the text of a video as it was read for another item; None if it is the first.
 
     So a video is one story, also where the one source told more of it than the other.
     """
-    for other in await items_of_video(rows, item.external_id):
+    for other in await items_of_video(rows, video_id):
         if other.id != item.id and (content := await rows.content(other.id)) is not None:
             return content
     return None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
 from zeke_tasks.context import context_of, read
-from zeke_tasks.ingest.videos import is_video
+from zeke_tasks.ingest.videos import video_id
 from zeke_tasks.payloads import FetchContent
 from zeke_tasks.stories.items import work_off
 from zeke_tasks.stories.read import read_body, read_page
@@ -29,7 +29,7 @@ async def fetch_content(payload: FetchContent, job: JobContext) -> dict[str, Any
         body, now = item.body, context.clock.now()
         if item.url is None:
             return await read(context.compute, item.external_id, read_body, body) if body else None
-        if is_video(item):
+        if video_id(item) is not None:
             return await read_named_video(job, item)
         fetched = await context.web.fetch(item.url, kind="page")
         return await read(context.compute, fetched.final_url, read_page, fetched, now)

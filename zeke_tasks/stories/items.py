@@ -10,13 +10,15 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.signals import Retry
+from zeke_queue.signals import Retry, Snooze
 from zeke_tasks.context import context_of
+from zeke_tasks.ingest.videos import text_of_video, video_id
 from zeke_tasks.payloads import AnalyzeStory
-from zeke_tasks.store.model import ItemStatus, StoryStatus
+from zeke_tasks.store.model import ItemStatus, Kind, StoryStatus
 from zeke_tasks.stories.keep import Reading, keep
 from zeke_tasks.web import Permanent, Transient
 from zeke_tasks.web.secrets import without_secrets
+from zeke_tasks.youtube import watch_url
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
@@ -36,10 +38,23 @@ class NotYet(Exception):
     """There is nothing to read of an item yet. It stays as it was, for whoever checks its source next."""
 
 
+class Later(NotYet):
+    """There is nothing to read of an item yet, and nobody checks its source: the job itself looks again.
+
+    Attributes:
+        after: the seconds after which it does; none of its retries, and no attempt at the item, is used up.
+    """
+
+    def __init__(self, reason: str, after: float) -> None:
+        self.after = after
+        super().__init__(reason)
+
+
 class Hindered(Transient):
     """Something keeps this machine from reading any item of a kind, and none of them is to blame.
 
-    The items stay as they were, with all their attempts before them, and no other is begun.
+    The items stay as they were, with all their attempts before them, and no other is begun. Videos are read
+    last, so that they hold up no pages.
     """
 
 
@@ -63,6 +78,7 @@ async def work_off(job: JobContext, item_ids: Collection[UUID], reads: Reads) ->
 
     Raises:
         Retry: errors that may pass have left some items to be tried again; the others are done.
+        Snooze: all that is left is to be looked at again later.
         Hindered: as ``reads`` raised it, once the items are done that were begun.
         Exception: an error that is none of the web's, as it is, once the other items are done: it tells of
             this machine or of our code, and who runs them should see it.
@@ -84,19 +100,25 @@ def _failure_of(left: Sequence[Exception], of: int) -> Exception:
     """Return what the job fails with if these errors left some of its items to be tried again."""
     if hindered := next((error for error in left if isinstance(error, Hindered)), None):
         return hindered
+    later = [error.after for error in left if isinstance(error, Later)]
+    if len(later) == len(left):
+        return Snooze(min(later))
     waits: list[float] = []
     for error in left:
+        if isinstance(error, Later):
+            continue
         if not isinstance(error, Transient):
             return error
         waits.append(error.retry_after or 0.0)
-    reason = f"{len(left)} of {of} items are left to try again; the first: {left[0]}"
+    first = next(error for error in left if not isinstance(error, Later))
+    reason = f"{len(left)} of {of} items are left to try again; the first: {first}"
     return Retry(after=max(waits) or None, reason=reason)
 
 
 async def _finish_all(job: JobContext, items: Sequence[RawItem], reads: Reads) -> list[Exception]:
     """Read some items, a few at once; returns the errors that left some to be tried again."""
     left: list[Exception] = []
-    waiting = iter(items)
+    waiting = iter(sorted(items, key=lambda item: video_id(item) is not None))
     done = 0
 
     async def work(waiting: Iterator[RawItem]) -> None:
@@ -127,7 +149,7 @@ async def _finish(job: JobContext, item: RawItem, reads: Reads) -> Exception | N
         reading = await reads(item)
     except NotYet as reason:
         job.logger.info("item put off", **about, reason=str(reason))
-        return None
+        return reason if isinstance(reason, Later) else None
     except Permanent as error:
         await _settle(job, item, ItemStatus.FAILED, str(error))
         return None
@@ -162,9 +184,31 @@ async def _keep(job: JobContext, item: RawItem, reading: Reading) -> None:
         rows = context_of(job).repository.within(transaction)
         # First the item, whose row then is locked: of two jobs with one item, one goes on.
         if await rows.finish_item(item.id, ItemStatus.PROCESSED):
+            if reading.kind is Kind.VIDEO and (key := video_id(item)) is not None:
+                # Then the video: of two jobs that have read it for two items, the second keeps what the
+                # first has read.
+                await rows.lock_video(key)
+                reading = await told_elsewhere(rows, item) or reading
             story_id, new = await keep(rows, item, reading)
             if new or await _is_to_be_analysed(rows, story_id):
                 await _send_analysis(transaction, job, story_id)
+
+
+async def told_elsewhere(rows: Rows, item: RawItem) -> Reading | None:
+    """Return what was read of the same video for another item, so that both are one story."""
+    key = video_id(item)
+    known = None if key is None else await text_of_video(rows, item, key)
+    if key is None or known is None:
+        return None
+    return Reading(
+        text=known.text,
+        url=watch_url(key),
+        kind=Kind.VIDEO,
+        language=known.language,
+        transcript_vtt=known.transcript_vtt,
+        duration_seconds=known.duration_seconds,
+        view_count=known.view_count,
+    )
 
 
 async def _is_to_be_analysed(rows: Rows, story_id: UUID) -> bool:

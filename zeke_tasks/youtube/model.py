@@ -18,7 +18,8 @@ Order = Literal["relevance", "date", "viewCount", "rating"]
 Duration = Literal["any", "short", "medium", "long"]
 
 HOSTS: Final = frozenset({"youtube.com", "www.youtube.com", "m.youtube.com", "music.youtube.com"})
-_SHORT_HOST: Final = "youtu.be"
+_SHORT_HOSTS: Final = frozenset({"youtu.be", "www.youtu.be"})
+_HOSTS_OF_VIDEOS: Final = HOSTS | {"youtube-nocookie.com", "www.youtube-nocookie.com"}
 _ID: Final = re.compile(r"[\w-]{11}", re.ASCII)
 _PATH_OF_VIDEO: Final = re.compile(r"/(?:shorts|live|embed|v)/([^/]+)/?")
 
@@ -178,12 +179,13 @@ def video_id_of(url: str) -> str | None:
         parsed = parse_http_url(url)
     except UrlRefused:
         return None
-    if parsed.hostname == _SHORT_HOST:
+    if parsed.hostname in _SHORT_HOSTS:
         named = parsed.pathname.strip("/")
-    elif parsed.hostname not in HOSTS:
+    elif parsed.hostname not in _HOSTS_OF_VIDEOS:
         return None
-    elif parsed.pathname == "/watch":
-        named = parse_qs(parsed.search.removeprefix("?")).get("v", [""])[0]
+    elif parsed.pathname in {"/watch", "/watch/"}:
+        # Whoever adds a time to a link may write a second question mark.
+        named = parse_qs(parsed.search.removeprefix("?")).get("v", [""])[0].partition("?")[0]
     else:
         found = _PATH_OF_VIDEO.fullmatch(parsed.pathname)
         named = found.group(1) if found else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,20 +13,21 @@ from tests.tasks.scripted_web import fetched
 from tests.tasks.youtube.pages import watch_page
 from zeke_queue.signals import Retry
 from zeke_sim.doubles.youtube import channel_feed, video
-from zeke_tasks.store.model import ItemStatus, Kind, SourceType
-from zeke_tasks.stories.items import ITEM_ATTEMPTS
-from zeke_tasks.stories.video import LOOK_AGAIN
-from zeke_tasks.web import Permanent, Transient
-from zeke_tasks.youtube import Blocked
+from zeke_tasks.ingest.content import FORGOTTEN_AFTER
+from zeke_tasks.ingest.oneoff import PRIORITIES
+from zeke_tasks.store.model import ItemStatus, Kind, SourceType, item_id
+from zeke_tasks.web import Permanent, Transient, UrlRefused
+from zeke_tasks.youtube import Blocked, YouTube
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
     from uuid import UUID
 
     from tests.tasks.jobs import Jobs
     from tests.tasks.scripted_web import ScriptedWeb
     from zeke_sim.doubles.youtube import ScriptedCaptions
-    from zeke_tasks.store.model import Source
-    from zeke_tasks.youtube import Video
+    from zeke_tasks.store.model import Source, Story
+    from zeke_tasks.youtube import Captions, Video
 
 CHANNEL = "https://www.youtube.com/channel/UCabcdefghijklmnopqrstuv"
 FEED = "https://www.youtube.com/feeds/videos.xml?channel_id=UCabcdefghijklmnopqrstuv"
@@ -55,9 +57,14 @@ async def _check_channel(jobs: Jobs, web: ScriptedWeb, *listed: Video) -> Source
     return source
 
 
-async def _story_ids(jobs: Jobs) -> set[UUID]:
+async def _stories(jobs: Jobs) -> AsyncIterator[Story]:
     async with jobs.domain.rows() as rows:
-        return {story.id for story in await rows.newest_stories(100)}
+        for story in await rows.newest_stories(100):
+            yield story
+
+
+async def _story_ids(jobs: Jobs) -> set[UUID]:
+    return {story.id async for story in _stories(jobs)}
 
 
 async def test_a_video_is_read_by_its_captions(jobs: Jobs, bees: Video, captions: ScriptedCaptions) -> None:
@@ -107,6 +114,92 @@ async def test_a_video_that_its_channel_has_brought_is_not_there_twice(
     assert await jobs.sent("fetch-content") == []
 
 
+async def test_a_video_that_its_channel_waits_for_is_read_at_once_if_somebody_names_it(
+    jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions
+) -> None:
+    spoken = await captions.captions(bees.id)
+    captions.put(bees.id, None)
+    late = replace(bees, published_at=jobs.domain.clock.now() - timedelta(minutes=5))
+    source = await _check_channel(jobs, web, late)
+    captions.put(bees.id, spoken)
+    told = await jobs.run("ingest-oneoff", {"url": bees.url, "priority": "high"})
+    assert (told["new"], told["sourceId"], told["status"]) == (False, source.id, "pending")
+    (reading,) = await jobs.sent("fetch-content")
+    assert reading.priority == PRIORITIES["high"]
+    await _read(jobs)
+    story = (await jobs.domain.stories(told["rawItemId"]))[told["rawItemId"]]
+    assert story.title == bees.title
+    # What its channel has told is not asked of its page.
+    assert bees.url not in {asked.url for asked in web.asked}
+
+
+@pytest.mark.parametrize("read", ["channel", "named"])
+async def test_of_several_items_of_a_video_the_one_that_was_read_is_told(
+    jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions, read: str
+) -> None:
+    first = await _take(jobs, bees.url)
+    if read == "channel":
+        source = await _check_channel(jobs, web, bees)
+    else:
+        await _read(jobs)
+        captions.put(bees.id, None)
+        source = await jobs.domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
+        await jobs.domain.item(source, bees.id, kind=Kind.VIDEO, url=bees.url)
+    sent = len(await jobs.sent("fetch-content"))
+    again = await _take(jobs, bees.url)
+    assert again["status"] == "processed"
+    assert again["sourceId"] == (source.id if read == "channel" else first["sourceId"])
+    assert again["storyId"] is not None
+    assert len(await jobs.sent("fetch-content")) == sent
+
+
+async def test_of_several_items_of_a_video_that_nobody_has_read_its_own_is_told(
+    jobs: Jobs, bees: Video
+) -> None:
+    first = await _take(jobs, bees.url)
+    for channel in (CHANNEL, f"{CHANNEL[:-1]}w", f"{CHANNEL[:-1]}x"):
+        source = await jobs.domain.source(channel, type=SourceType.YOUTUBE_CHANNEL)
+        await jobs.domain.item(source, bees.id, kind=Kind.VIDEO, url=bees.url)
+    again = await _take(jobs, bees.url)
+    assert again["rawItemId"] == first["rawItemId"]
+    assert len(await jobs.sent("fetch-content")) == 1
+
+
+async def test_a_video_of_its_own_whose_job_was_lost_is_read_again(jobs: Jobs, bees: Video) -> None:
+    first = await _take(jobs, bees.url)
+    jobs.domain.clock.advance(FORGOTTEN_AFTER + 1)
+    await _take(jobs, bees.url)
+    assert [job.data for job in await jobs.sent("fetch-content")] == [
+        {"rawItemIds": [str(first["rawItemId"])]}
+    ] * 2
+
+
+async def test_naming_a_video_of_a_channel_takes_up_no_others_of_it(
+    jobs: Jobs, web: ScriptedWeb, bees: Video
+) -> None:
+    source = await _check_channel(jobs, web, bees)
+    await jobs.domain.item(source, video(2, published_at=jobs.domain.clock.now()).id, kind=Kind.VIDEO)
+    jobs.domain.clock.advance(FORGOTTEN_AFTER + 1)
+    await _take(jobs, bees.url)
+    assert await jobs.sent("fetch-content") == []
+
+
+async def test_a_video_that_its_channel_brings_before_it_is_read_stays_one_story(
+    jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions
+) -> None:
+    told = await _take(jobs, bees.url)
+    source = await _check_channel(jobs, web, replace(bees, description="Another description."))
+    await _read(jobs)
+    assert len(await _story_ids(jobs)) == 1
+    assert captions.asked == [bees.id]
+    async with jobs.domain.rows() as rows:
+        one = await rows.content(item_id(source.id, bees.id))
+        other = await rows.content(told["rawItemId"])
+    assert one is not None
+    assert one.transcript_vtt
+    assert other == replace(one, raw_item_id=told["rawItemId"])
+
+
 async def test_a_video_whose_channel_comes_later_stays_one_story(
     jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions
 ) -> None:
@@ -119,6 +212,38 @@ async def test_a_video_whose_channel_comes_later_stays_one_story(
     assert captions.asked == [bees.id]
 
 
+class AtOnce:
+    """Captions that nobody gets before so many have asked for them."""
+
+    def __init__(self, captions: ScriptedCaptions, askers: int) -> None:
+        self._captions = captions
+        self._all = asyncio.Barrier(askers)
+
+    async def captions(self, video_id: str) -> Captions | None:
+        """Return what the others return, to all at once."""
+        await self._all.wait()
+        return await self._captions.captions(video_id)
+
+
+async def test_a_video_that_its_channel_brings_while_it_is_read_stays_one_story(
+    jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions
+) -> None:
+    jobs.resources = replace(jobs.resources, youtube=YouTube(AtOnce(captions, 2)))
+    told = await _take(jobs, bees.url)
+    changed = replace(bees, description="Another description.")
+    _, source = await asyncio.gather(_read(jobs), _check_channel(jobs, web, changed))
+    ids = [told["rawItemId"], item_id(source.id, bees.id)]
+    assert captions.asked == [bees.id] * 2
+    assert {story.id for story in (await jobs.domain.stories(*ids)).values()} == await _story_ids(jobs)
+    assert len(await _story_ids(jobs)) == 1
+    async with jobs.domain.rows() as rows:
+        one, other = [await rows.content(each) for each in ids]
+    assert one is not None
+    assert one.transcript_vtt
+    assert other == replace(one, raw_item_id=ids[1])
+    assert len(await jobs.sent("analyze-story")) == 1
+
+
 async def test_a_video_whose_page_says_nothing_is_read_all_the_same(
     jobs: Jobs, web: ScriptedWeb, bees: Video
 ) -> None:
@@ -129,22 +254,42 @@ async def test_a_video_whose_page_says_nothing_is_read_all_the_same(
     assert story.title == bees.url
 
 
-async def test_captions_that_may_still_come_are_looked_for_again_and_done_without_in_the_end(
-    jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
+@pytest.mark.parametrize("fault", [Permanent("", "is too large"), UrlRefused("", "no")])
+async def test_a_video_whose_page_can_t_be_read_is_read_all_the_same(
+    jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions, fault: Exception
 ) -> None:
-    late = video(1, published_at=jobs.domain.clock.now() - timedelta(minutes=5))
-    web.put(late.url, watch_page(late))
-    captions.put(late.id, None)
-    told = await _take(jobs, late.url)
-    for _ in range(ITEM_ATTEMPTS - 1):
-        with pytest.raises(Retry) as raised:
-            await _read(jobs)
-        assert raised.value.after == LOOK_AGAIN
-    item = await jobs.domain.look(told["rawItemId"])
-    assert (item.status, item.error) == (ItemStatus.PENDING, f"{late.url}: Its captions may still come")
+    web.put(bees.url, fault)
+    told = await _take(jobs, bees.url)
     await _read(jobs)
-    story = (await jobs.domain.stories(item.id))[item.id]
-    assert story.title == late.title
+    spoken = await captions.captions(bees.id)
+    assert spoken is not None
+    async with jobs.domain.rows() as rows:
+        content = await rows.content(told["rawItemId"])
+    assert content is not None
+    assert spoken.text in content.text
+    assert {story.url async for story in _stories(jobs)} == {bees.url}
+
+
+async def test_what_nothing_is_known_of_but_its_id_is_no_story(
+    jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions
+) -> None:
+    web.put(bees.url, Permanent(bees.url, "is too large"))
+    captions.put(bees.id, None)
+    told = await _take(jobs, bees.url)
+    await _read(jobs)
+    assert (await jobs.domain.look(told["rawItemId"])).status is ItemStatus.NO_TEXT
+
+
+async def test_a_page_that_may_be_there_later_is_waited_for(
+    jobs: Jobs, web: ScriptedWeb, bees: Video
+) -> None:
+    web.put(bees.url, Transient(bees.url, "no answer"), watch_page(bees))
+    told = await _take(jobs, bees.url)
+    with pytest.raises(Retry, match="no answer"):
+        await _read(jobs)
+    await _read(jobs)
+    story = (await jobs.domain.stories(told["rawItemId"]))[told["rawItemId"]]
+    assert story.title == bees.title
 
 
 async def test_while_youtube_blocks_this_machine_a_video_waits(

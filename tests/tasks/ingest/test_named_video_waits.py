@@ -1,0 +1,211 @@
+"""A video that somebody named and that can't be read yet, by a worker: how long it waits, and what then."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from tests.tasks.youtube.pages import watch_page
+from zeke_queue.config import Settings
+from zeke_queue.model import JobFilter, JobState
+from zeke_queue.queue import Queue
+from zeke_queue.rng import SeededEntropy
+from zeke_queue.worker import Worker
+from zeke_sim.doubles.youtube import video
+from zeke_tasks.catalog import build_catalog
+from zeke_tasks.store.model import ItemStatus, SourceType
+from zeke_tasks.stories.video import CAPTIONS_WITHIN
+from zeke_tasks.web import Transient
+from zeke_tasks.youtube import NotOutYet, watch_url
+from zeke_tasks.youtube.channels import RECENT
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+    from io import StringIO
+    from uuid import UUID
+
+    from tests.tasks.jobs import Jobs
+    from tests.tasks.scripted_web import ScriptedWeb
+    from zeke_queue.model import Job
+    from zeke_sim.doubles.youtube import ScriptedCaptions
+    from zeke_tasks.context import Context
+    from zeke_tasks.store.model import RawItem, Story
+    from zeke_tasks.youtube import Video
+
+CALM: Final[dict[str, Any]] = {"watchdog": None, "lease": 1e9, "beat": 1e8}
+SOON: Final = timedelta(minutes=5)
+
+
+@dataclass
+class Office:
+    """A worker that is there whenever something is due."""
+
+    jobs: Jobs
+    queue: Queue
+
+    async def work(self, during: timedelta = timedelta()) -> None:
+        """Do what is due, and what comes due in a time."""
+        clock = self.jobs.domain.clock
+        end, step = clock.now() + during, max(900.0, during.total_seconds() / 24)
+        await Worker(self.queue, **CALM).drain()
+        while clock.now() < end:
+            clock.advance(min(step, (end - clock.now()).total_seconds()))
+            await Worker(self.queue, **CALM).drain()
+
+    async def name(self, url: str) -> None:
+        """Name a page."""
+        await self.queue.send("ingest-oneoff", {"url": url})
+        await self.work()
+
+    async def reading(self) -> list[Job]:
+        """Return the jobs that read pages."""
+        return await self.queue.find(JobFilter(names=("fetch-content",)))
+
+    async def items(self) -> list[RawItem]:
+        """Return all items."""
+        async with self.jobs.domain.rows() as rows:
+            return [item for each in await rows.every_source() for item in await rows.items_of(each.id)]
+
+    async def told(self) -> list[Story]:
+        """Return all stories."""
+        async with self.jobs.domain.rows() as rows:
+            return await rows.newest_stories(10)
+
+
+@pytest.fixture
+def office(jobs: Jobs) -> Office:
+    @asynccontextmanager
+    async def resources() -> AsyncIterator[Context]:
+        yield jobs.resources
+
+    domain = jobs.domain
+    catalog = build_catalog(resources, scheduled=False)
+    queue = Queue(
+        catalog, domain.storage, clock=domain.clock, entropy=SeededEntropy(1), settings=Settings.load()
+    )
+    return Office(jobs, queue)
+
+
+def _published(web: ScriptedWeb, at: datetime) -> Video:
+    made = video(1, published_at=at)
+    web.put(made.url, watch_page(made))
+    return made
+
+
+async def test_captions_that_never_come_are_done_without_once_the_video_is_old_enough(
+    office: Office, web: ScriptedWeb, captions: ScriptedCaptions
+) -> None:
+    late = _published(web, office.jobs.domain.clock.now() - SOON)
+    captions.put(late.id, None)
+    await office.name(late.url)
+    await office.work(timedelta(hours=8))
+    await office.work(CAPTIONS_WITHIN - SOON - timedelta(hours=8, minutes=1))
+    assert await office.told() == []
+    (item,) = await office.items()
+    assert (item.status, item.attempts, item.error) == (ItemStatus.PENDING, 0, None)
+    await office.work(timedelta(minutes=1))
+    assert [story.title for story in await office.told()] == [late.title]
+    (reading,) = await office.reading()
+    assert (reading.state, reading.retry_count) == (JobState.COMPLETED, 0)
+    assert len(captions.asked) <= CAPTIONS_WITHIN / timedelta(hours=1) + 1
+
+
+async def test_captions_that_come_meanwhile_are_read(
+    office: Office, web: ScriptedWeb, captions: ScriptedCaptions
+) -> None:
+    late = _published(web, office.jobs.domain.clock.now() - SOON)
+    spoken = await captions.captions(late.id)
+    captions.put(late.id, None)
+    await office.name(late.url)
+    await office.work(timedelta(hours=5))
+    captions.put(late.id, spoken)
+    await office.work(timedelta(hours=1))
+    (item,) = await office.items()
+    async with office.jobs.domain.rows() as rows:
+        content = await rows.content(item.id)
+    assert content is not None
+    assert spoken is not None
+    assert content.transcript_vtt == spoken.vtt
+
+
+async def test_whoever_names_it_again_and_again_changes_nothing(
+    office: Office, web: ScriptedWeb, captions: ScriptedCaptions
+) -> None:
+    late = _published(web, office.jobs.domain.clock.now() - SOON)
+    captions.put(late.id, None)
+    await office.name(late.url)
+    (item,) = await office.items()
+    for _ in range(20):
+        await office.queue.send("fetch-content", {"rawItemIds": [str(item.id)]})
+        await office.work()
+    (item,) = await office.items()
+    assert (item.status, item.attempts) == (ItemStatus.PENDING, 0)
+    await office.work(CAPTIONS_WITHIN)
+    assert len(await office.told()) == 1
+    assert {job.state for job in await office.reading()} == {JobState.COMPLETED}
+
+
+async def test_a_video_that_is_announced_is_read_when_it_is_out(
+    office: Office, web: ScriptedWeb, captions: ScriptedCaptions
+) -> None:
+    out = office.jobs.domain.clock.now() + timedelta(days=1)
+    announced = _published(web, out)
+    spoken = await captions.captions(announced.id)
+    captions.put(announced.id, NotOutYet(announced.url, "is still to come"))
+    await office.name(announced.url)
+    await office.work(timedelta(days=1))
+    assert await office.told() == []
+    captions.put(announced.id, spoken)
+    await office.work(timedelta(hours=1))
+    assert [story.title for story in await office.told()] == [announced.title]
+
+
+@pytest.mark.parametrize("out_in", [timedelta(days=-1), timedelta(days=400)], ids=["soon", "some day"])
+async def test_a_video_that_never_comes_out_is_given_up(
+    office: Office, web: ScriptedWeb, captions: ScriptedCaptions, out_in: timedelta
+) -> None:
+    announced = _published(web, office.jobs.domain.clock.now() + out_in)
+    captions.put(announced.id, NotOutYet(announced.url, "is still to come"))
+    await office.name(announced.url)
+    await office.work(RECENT)
+    (reading,) = await office.reading()
+    assert reading.state is JobState.FAILED
+    (item,) = await office.items()
+    assert item.error == f"{announced.url}: is still to come"
+
+
+async def test_what_it_waits_for_is_logged_once(
+    office: Office, web: ScriptedWeb, captions: ScriptedCaptions, logged: StringIO
+) -> None:
+    announced = _published(web, office.jobs.domain.clock.now() + timedelta(days=1))
+    captions.put(announced.id, NotOutYet(announced.url, "is still to come"))
+    await office.name(announced.url)
+    lines = [json.loads(line) for line in logged.getvalue().splitlines()]
+    (put_off,) = [line for line in lines if line["message"] == "item put off"]
+    assert (put_off["url"], put_off["reason"]) == (announced.url, "is still to come")
+
+
+async def test_a_page_beside_it_that_fails_is_tried_again_and_the_video_waits_on(
+    office: Office, web: ScriptedWeb, captions: ScriptedCaptions
+) -> None:
+    late = _published(web, office.jobs.domain.clock.now() - SOON)
+    captions.put(late.id, None)
+    domain = office.jobs.domain
+    source = await domain.source(None, type=SourceType.MANUAL)
+    page = "https://a.example/bees"
+    items: list[UUID] = [
+        await domain.item(source, "video", url=watch_url(late.id)),
+        await domain.item(source, "page", url=page),
+    ]
+    web.put(page, Transient(page, "no answer"), "<title>Bees</title><p>Bees make honey.</p>")
+    await office.queue.send("fetch-content", {"rawItemIds": list(map(str, items))})
+    await office.work(SOON)
+    assert [(await domain.look(key)).status for key in items] == [ItemStatus.PENDING, ItemStatus.PROCESSED]
+    await office.work(CAPTIONS_WITHIN)
+    assert [(await domain.look(key)).status for key in items] == [ItemStatus.PROCESSED] * 2
