@@ -43,6 +43,24 @@ def test_a_page_that_says_nothing_of_the_video_is_no_error(page: str) -> None:
     assert parse_watch_page(page.encode(), None, BEES.id) == Video(BEES.id, "", watch_url(BEES.id))
 
 
+def test_a_title_is_one_line() -> None:
+    page = watch_page(replace(BEES, title="Bees\nand\u2028 honey", channel="The\r\nBees"))
+    told = parse_watch_page(page.encode(), None, BEES.id)
+    assert (told.title, told.channel) == ("Bees and honey", "The Bees")
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [(2**31 - 1, 2**31 - 1), (2**31, None), (0, None)])
+def test_a_length_that_can_t_be_kept_is_none(seconds: int, kept: int | None) -> None:
+    page = watch_page(replace(BEES, duration_seconds=seconds))
+    assert parse_watch_page(page.encode(), None, BEES.id).duration_seconds == kept
+
+
+@pytest.mark.parametrize("charset", ["utf-16-le", "windows-1251", "utf-8"])
+def test_a_page_is_read_in_the_charset_that_its_server_claims(charset: str) -> None:
+    page = watch_page(replace(BEES, title="TITLE")).replace("TITLE", "Пчёлы и мёд")
+    assert parse_watch_page(page.encode(charset), charset, BEES.id).title == "Пчёлы и мёд"
+
+
 def test_values_of_another_type_are_left_out() -> None:
     page = watch_page(BEES).replace(f'"{BEES.view_count}"', "5").replace(f'"{BEES.channel}"', "[1]")
     told = parse_watch_page(page.encode(), None, BEES.id)
