@@ -127,6 +127,17 @@ async def test_archived_jobs_are_found_newest_first_whatever_their_ids(
     assert found == [sent[:2:-1], sent[2:0:-1], sent[:1]]
 
 
+@pytest.mark.parametrize("limit", [1, 3, 100])
+async def test_archived_jobs_of_one_moment_are_found_by_their_ids(
+    storage: Storage, jobs: Driver, clock: FrozenClock, limit: int
+) -> None:
+    ids = [await jobs.ended(JobState.COMPLETED, id=out_of_order(number)) for number in (3, 1, 4, 2)]
+    clock.advance(1)
+    await storage.archive(0, 100)
+    found = [page async for page in pages(storage, archived=True, limit=limit)]
+    assert [job_id for page in found for job_id in page] == sorted(ids, reverse=True)
+
+
 @pytest.mark.parametrize("archived", [False, True])
 async def test_a_page_before_a_job_that_is_not_there_is_an_error(
     storage: Storage, jobs: Driver, *, archived: bool
