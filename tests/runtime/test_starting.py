@@ -20,16 +20,21 @@ from zeke_queue.worker import run_until_signalled
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from zeke_queue.model import WorkerInfo
+
 
 class Beside:
-    """A loop beside a worker, which notes whether it began and was told to stop."""
+    """A loop beside a worker, which notes whether it began, and which workers were known then."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: Place) -> None:
+        self._place = place
         self.begun = False
+        self.workers: list[WorkerInfo] = []
         self._stopped = asyncio.Event()
 
     async def run(self) -> None:
         self.begun = True
+        self.workers = self._place.storage.dump().workers
         await self._stopped.wait()
 
     def stop(self) -> None:
@@ -99,14 +104,14 @@ async def test_a_worker_by_itself_that_refuses_to_start_has_stored_nothing(place
 
 
 async def test_what_runs_beside_a_worker_begins_once_its_resources_are_open(place: Place, door: Door) -> None:
-    beside = Beside()
+    beside = Beside(place)
     running = asyncio.ensure_future(run_until_signalled(place.worker(), [beside]))
     await door.asked.wait()
     await turns()
     assert not beside.begun
     door.opens.set()
     await until(lambda: beside.begun)
-    assert place.asleep() or place.storage.dump().workers
+    assert len(beside.workers) == 1
     signal.raise_signal(signal.SIGTERM)
     place.hurry()
     async with asyncio.timeout(PATIENCE):
@@ -116,7 +121,7 @@ async def test_what_runs_beside_a_worker_begins_once_its_resources_are_open(plac
 async def test_a_worker_that_is_told_to_stop_before_it_works_has_stored_nothing(
     place: Place, door: Door
 ) -> None:
-    beside = Beside()
+    beside = Beside(place)
     running = asyncio.ensure_future(run_until_signalled(place.worker(), [beside, Scheduler(place.queue)]))
     await door.asked.wait()
     signal.raise_signal(signal.SIGTERM)
