@@ -41,7 +41,17 @@ _TITLE: Final = re.compile(
     # What sets it off: an empty line, or a line of dashes.
     r"([ \t\r]*\n|[ \t]*(?:={3,}|-{3,})[ \t\r]*\n)?\s*\S"
 )
-_NO_TITLE: Final = (".", ",", ";", ":", "…")
+# What ends a sentence but for marks of exclamation and of questions, which end titles too, with what closes a
+# quotation or a bracket; and what ends a part of one.
+_NO_TITLES_END: Final = re.compile(r"[.,;:…。，；：、][\"'”’»)\]」』）]*\Z")  # noqa: RUF001 - these are those in use
+# An item of a list, a quotation, a row of a table, code, a line of a mail's head, or nothing but a URL.
+_NO_TITLE: Final = re.compile(
+    r"[-–—*+•>|]\s|```|~~~|#!|<[?!]"
+    r"|(?:from|to|cc|bcc|date|sent|subject|reply-to|message-id|received|return-path|content-[a-z-]+|mime-version"
+    r"|x-[\w-]+):\s"
+    r"|<?(?:[a-z][a-z\d+.-]*://|www\.)\S+\Z",
+    re.IGNORECASE,
+)
 
 _LOOSE_ENDS: Final = " \t\r\n\u00a0,;:-–—"
 
@@ -94,8 +104,10 @@ def shorten(text: str, limit: int) -> str:
 def title_of(text: str) -> str | None:
     r"""Return the title that stands above a plain text; None if the text begins at once.
 
-    It is the first line, if that is short, does not end as a sentence does, and is set off: by an empty line
-    or a line of dashes below it, or by number signs before it.
+    It is the first line, if that is short and set off: by an empty line or a line of dashes below it, or by
+    number signs before it. It may end with a mark of exclamation or of a question, but not with a full stop
+    or in the middle of a sentence. An item of a list, a bare URL, and a line of code or of a mail's head are
+    no titles.
 
     >>> title_of("How bees find home\n\nThey remember landmarks.")
     'How bees find home'
@@ -105,7 +117,7 @@ def title_of(text: str) -> str | None:
     if found is None or not (found[1] or found[3]):
         return None
     title = one_line(found[2]).rstrip("# ") if found[1] else one_line(found[2])
-    fits = len(title) <= TITLE_CHARACTERS and not title.endswith(_NO_TITLE)
+    fits = len(title) <= TITLE_CHARACTERS and not (_NO_TITLE.match(title) or _NO_TITLES_END.search(title))
     return title if fits and any(map(str.isalnum, title)) else None
 
 
