@@ -118,6 +118,13 @@ def test_however_deep_a_list_is_its_words_stay(depth: int) -> None:
     ]
 
 
+def test_what_comes_after_a_deep_list_is_read_as_markdown_again() -> None:
+    deep = "\n\n".join(f"{'  ' * level}- word{level}" for level in range(30))
+    said = read_markdown(f"{deep}\n\n{'  ' * 30}more\n\n  # Less\n\n## After")[1].splitlines()
+    assert said[:2] == ["word0", "word1"]
+    assert said[-3:] == ["more", "Less", "After"]
+
+
 @pytest.mark.parametrize("quotes", [30, 5000])
 def test_however_deep_a_quotation_is_its_words_stay(quotes: int) -> None:
     assert "word" in read_markdown(f"{'>' * quotes} word")[1]
