@@ -76,7 +76,8 @@ class _Trouble(_Loose):
 class _Response(_Loose):
     status: str | None = None
     model: str | None = None
-    output: list[dict[str, Any]]
+    # What is answered is read after the usage, for what can't be read is paid for as well.
+    output: Any = None
     usage: _Tokens | None = None
     error: _Trouble | None = None
     incomplete_details: _Trouble | None = None
@@ -92,12 +93,13 @@ class _EmbeddedTokens(_Loose):
 
 
 class _Embeddings(_Loose):
-    # The vectors are read after the usage, for those that can't be read are paid for as well.
     model: str | None = None
+    # Read after the usage, as an output is.
     data: Any = None
     usage: _EmbeddedTokens | None = None
 
 
+_ITEMS: Final = TypeAdapter(list[dict[str, Any]])
 _VECTORS: Final = TypeAdapter(list[_Vector])
 
 B = TypeVar("B", bound=_Loose)
@@ -276,9 +278,11 @@ def _answered(response: _Response) -> str:
 def _messages(response: _Response) -> list[_Message]:
     """Return the messages that are the answer; models also tell what they think and do on the way."""
     try:
-        messages = [
-            _Message.model_validate(item) for item in response.output if item.get("type") == "message"
-        ]
+        items = _ITEMS.validate_python(response.output)
+    except ValidationError as error:
+        raise AIMalformed(f"the server's answer is none of the API: output: {_first(error)}") from error
+    try:
+        messages = [_Message.model_validate(item) for item in items if item.get("type") == "message"]
     except ValidationError as error:
         raise AIMalformed(f"the server's answer is none of the API: {_first(error)}") from error
     return [message for message in messages if message.phase in {None, "final_answer"}]
@@ -298,7 +302,7 @@ def _vectors(response: _Embeddings, wanted: int) -> tuple[tuple[float, ...], ...
     try:
         given = _VECTORS.validate_python(response.data)
     except ValidationError as error:
-        raise AIMalformed(f"the server's answer is none of the API: data.{_first(error)}") from error
+        raise AIMalformed(f"the server's answer is none of the API: data: {_first(error)}") from error
     ordered = sorted(given, key=lambda vector: vector.index)
     if [vector.index for vector in ordered] != list(range(wanted)):
         raise AIMalformed(f"the server gave {len(ordered)} vectors for {wanted} texts")

@@ -212,7 +212,7 @@ MALFORMED = {
         "not whole: it ended for max_output_tokens",
     ),
     "a page": (Said(body=b"<html>Welcome</html>", headers={"Content-Type": "text/html"}), "none of the API"),
-    "something else": (Said(body={"hello": 1}), "none of the API: output: Field required"),
+    "something else": (Said(body={"hello": 1}), "none of the API: output: "),
     "a list": (Said(body=[1]), "none of the API"),
     "odd content": (response(output=[{"type": "message", "content": 7}]), "none of the API: content"),
 }
@@ -235,7 +235,11 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("said", [response("no JSON"), response(refusal="No.")], ids=["malformed", "refused"])
+@pytest.mark.parametrize(
+    "said",
+    [response("no JSON"), response(refusal="No."), response(output=None), response(output=[7])],
+    ids=["malformed", "refused", "no output", "odd output"],
+)
 async def test_an_answer_that_is_of_no_use_is_paid_for(server: OpenAIServer, said: Said) -> None:
     with pytest.raises(AIError) as caught:
         await ask(server, said)
