@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 from uuid import UUID
 
 from zeke_queue.children import ChildEnded
@@ -259,7 +259,7 @@ def _outcomes(taken: Sequence[Taken], jobs: Sequence[Job], found: Sequence[Findi
                 one.what,
                 len(mine),
                 len(stories),
-                one.error or _job_error(job) or _reading_error(jobs, mine) or _page_error(one, mine),
+                one.error or _job_error(job) or _reading_error(jobs, mine) or _page_error(one, job, mine),
             )
         )
     return outcomes
@@ -297,7 +297,17 @@ def _with_advice(error: WebError, url: str) -> str:
     return said
 
 
-def _page_error(one: Taken, mine: Sequence[Finding]) -> str | None:
+def _page_error(one: Taken, job: Job | None, mine: Sequence[Finding]) -> str | None:
     if one.item_id is None or any(finding.story for finding in mine):
         return None
-    return mine[0].outcome if mine else "it was not read"
+    if not mine:
+        return "it was not read"
+    if one.what == "video" and _is_put_off(job) and mine[0].item.status is ItemStatus.PENDING:
+        again = f"{job.start_after:%Y-%m-%d %H:%M} UTC"
+        return f"not yet: the video or its captions are still to come; looked for again from {again} on"
+    return mine[0].outcome
+
+
+def _is_put_off(job: Job | None) -> TypeGuard[Job]:
+    """Tell whether a job has run, and waits to run again without having failed."""
+    return job is not None and job.state is JobState.CREATED and job.attempt > 0

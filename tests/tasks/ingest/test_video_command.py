@@ -3,34 +3,55 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
 
 from tests.tasks.scripted_web import ScriptedWeb
 from tests.tasks.youtube.pages import watch_page
 from zeke_queue.clock import SystemClock
 from zeke_queue.config import Settings
+from zeke_queue.storage.postgres import PostgresStorage
 from zeke_sim.doubles.youtube import ScriptedCaptions, video
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.context import Context, inline
 from zeke_tasks.ingest.command import ingest
+from zeke_tasks.ingest.videos import item_of
+from zeke_tasks.store.model import ItemStatus, NewSource, SourceType
 from zeke_tasks.store.postgres import PostgresRepository, migrate
 from zeke_tasks.youtube import YouTube
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import pytest
+    from zeke_tasks.youtube import Video
+
+OLD = datetime(2020, 1, 1, tzinfo=UTC)
 
 
-async def test_a_video_is_read_by_its_captions_and_is_one_item_however_it_is_named(
-    dsn: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@dataclass
+class Place:
+    """A database, and the web and YouTube as a test says."""
+
+    dsn: str
+    settings: Settings
+    web: ScriptedWeb
+    captions: ScriptedCaptions
+
+    def video(self, number: int, published_at: datetime) -> Video:
+        """Return a video whose page is there."""
+        made = video(number, published_at=published_at)
+        self.web.put(made.url, watch_page(made))
+        return made
+
+
+@pytest.fixture
+def place(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Place:
     migrate.migrate(dsn)
-    settings = Settings.load(database_primary_url=dsn)
-    watched = video(1, published_at=datetime(2020, 1, 1, tzinfo=UTC))
     web, captions = ScriptedWeb(), ScriptedCaptions()
-    web.put(watched.url, watch_page(watched))
 
     @asynccontextmanager
     async def opened() -> AsyncIterator[Context]:
@@ -39,13 +60,54 @@ async def test_a_video_is_read_by_its_captions_and_is_one_item_however_it_is_nam
         )
 
     monkeypatch.setattr("zeke_tasks.errand.open_context", opened)
-    first = await ingest([f"https://youtu.be/{watched.id}"], settings)
-    again = await ingest([watched.url], settings)
+    return Place(dsn, Settings.load(database_primary_url=dsn), web, captions)
+
+
+async def test_a_video_is_read_by_its_captions_and_is_one_item_however_it_is_named(place: Place) -> None:
+    watched = place.video(1, OLD)
+    first = await ingest([f"https://youtu.be/{watched.id}"], place.settings)
+    again = await ingest([watched.url], place.settings)
     for came in (first, again):
         assert [(one.what, one.items, one.stories, one.error) for one in came.outcomes] == [
             ("video", 1, 1, None)
         ]
         assert [finding.item.external_id for finding in came.found] == [watched.id]
         assert [seen.story.title for seen in came.stories] == [watched.title]
-    assert captions.asked == [watched.id]
-    assert [asked.url for asked in web.asked] == [watched.url]
+    assert place.captions.asked == [watched.id]
+    assert [asked.url for asked in place.web.asked] == [watched.url]
+
+
+async def test_of_the_videos_of_a_channel_that_were_named_each_tells_of_itself(place: Place) -> None:
+    one, other = place.video(1, OLD), place.video(2, OLD)
+    place.captions.put(other.id, None)
+    silent = item_of(other)
+    async with PostgresStorage.open(place.dsn) as storage, storage.transaction() as transaction:
+        rows = PostgresRepository().within(transaction)
+        channel = NewSource(SourceType.YOUTUBE_CHANNEL, "The Bees", "https://www.youtube.com/@bees")
+        source = await rows.ensure_source(UUID(int=1), channel)
+        (_, quiet) = await rows.put_items(source.id, [item_of(one), silent])
+        await rows.finish_item(quiet, ItemStatus.FAILED, "there is no such video")
+    came = await ingest([one.url], place.settings)
+    assert [(each.items, each.stories, each.error) for each in came.outcomes] == [(1, 1, None)]
+    both = await ingest([one.url, f"https://youtu.be/{other.id}"], place.settings)
+    assert [(each.url, each.items) for each in both.outcomes] == [
+        (one.url, 1),
+        (f"https://youtu.be/{other.id}", 1),
+    ]
+
+
+async def test_of_a_video_whose_captions_may_still_come_it_is_told_when_they_are_looked_for(
+    place: Place,
+) -> None:
+    late = place.video(1, SystemClock().now() - timedelta(minutes=5))
+    place.captions.put(late.id, None)
+    for _ in range(2):
+        came = await ingest([late.url], place.settings, timeout=20)
+        (outcome,) = came.outcomes
+        assert (outcome.items, outcome.stories) == (1, 0)
+        assert outcome.error is not None
+        assert outcome.error.startswith(
+            "not yet: the video or its captions are still to come; looked for again"
+        )
+        (finding,) = came.found
+        assert (finding.item.status, finding.item.attempts) == (ItemStatus.PENDING, 0)
