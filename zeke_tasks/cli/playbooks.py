@@ -115,8 +115,9 @@ def _read(file: Path) -> Playbook:
     except ValidationError as error:
         first = error.errors()[0]
         field = ".".join(map(str, first["loc"])).replace("team_id", "teamId") or "the playbook"
+        reason = first["msg"].removeprefix("Value error, ")
         raise BadOption(
-            f"FILE: {file.name}: {field}: {first['msg']}. A playbook has teamId, name, and steps with name,"
+            f"FILE: {file.name}: {field}: {reason}. A playbook has teamId, name, and steps with name,"
             " task and input."
         ) from error
 

@@ -7,7 +7,7 @@ An object with the one key ``$from`` stands for a value::
 An object with more keys is an object; one with that key alone can't be given otherwise.
 
 ``steps.NAME.output`` is what an earlier step returned, ``run`` has ``id``, ``teamId``, ``triggeredBy`` and
-``metadata``. Further names go into objects, and numbers into lists.
+``metadata``. Further names go into objects, and numbers into lists; no name is empty.
 """
 
 from __future__ import annotations
@@ -107,7 +107,8 @@ def look_up(path: object, known: Mapping[str, Any]) -> Any:
     Raises:
         BadReference: it leads nowhere.
     """
-    if not isinstance(path, str) or not path:
+    # A path with an empty name has a dot too many; a member that is called so can't be named.
+    if not isinstance(path, str) or not all(path.split(".")):
         raise BadReference(f"{REFERENCE}: {path!r} is no path; give names with dots, as steps.NAME.output.id")
     value: Any = known
     come: list[str] = []

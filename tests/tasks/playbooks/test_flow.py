@@ -13,7 +13,10 @@ from zeke_tasks.playbooks.flow import REFERENCE, BadReference, check_references,
 from zeke_tasks.store.playbooks import Step
 
 KNOWN: dict[str, Any] = {
-    "steps": {"find": {"output": {"ids": ["a", "b"], "none": None, "": 1}}, "text": {"output": "words"}},
+    "steps": {
+        "find": {"output": {"ids": ["a", "b"], "none": None, "": {"a": 1}}},
+        "text": {"output": "words"},
+    },
     "run": {"metadata": {"deep": {"er": [{"x": 5}]}}},
 }
 
@@ -34,7 +37,6 @@ def test_what_refers_to_nothing_stays_as_it_is(value: Any) -> None:
         ("steps.find.output.ids", ["a", "b"]),
         ("steps.find.output.ids.1", "b"),
         ("steps.find.output.none", None),
-        ("steps.find.output.", 1),
         ("steps.text.output", "words"),
         ("run.metadata.deep.er.0.x", 5),
     ],
@@ -53,6 +55,9 @@ def test_a_reference_stands_for_what_it_names(path: str, value: Any) -> None:
         ("stepz", "names 'stepz', but it has run, steps"),
         ("steps.find.output.ids." + "9" * 5000, "is a list of 2"),
         ("", "is no path"),
+        (".", "is no path"),
+        ("steps.find.output.", "is no path"),
+        ("steps.find.output..a", "is no path"),
         (5, "is no path"),
     ],
 )
@@ -97,12 +102,22 @@ def test_what_only_a_run_can_tell_is_referred_to_freely(path: str) -> None:
         ("run.id.x", "run.id is str"),
         ("first.output", "names 'first', but it has run, steps"),
         (["steps"], "is no path"),
+        ("run.metadata..a", "'run.metadata..a' is no path"),
+        ("steps.first.output.", "'steps.first.output.' is no path"),
+        ("..", "'..' is no path"),
     ],
 )
 def test_a_reference_that_no_run_can_follow_is_told_with_its_step(path: Any, said: str) -> None:
     steps = _steps(first=1, second={"deep": [{REFERENCE: path}]}, third=1)
     with pytest.raises(BadReference, match=f"step 'second': .*{re.escape(said)}"):
         check_references(steps)
+
+
+@pytest.mark.parametrize("path", ["third.output", "run.third", "steps.first.third", "steps.fourth.output"])
+def test_a_step_is_late_only_where_a_step_is_named(path: str) -> None:
+    with pytest.raises(BadReference, match="names '(third|fourth)', but") as refused:
+        check_references(_steps(first=1, second={REFERENCE: path}, third=1))
+    assert "no earlier" not in str(refused.value)
 
 
 def test_the_first_step_has_none_before_it() -> None:
