@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -10,6 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from zeke_tasks.words import Entry, abbreviated, listed, printable_words, wrapped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @pytest.mark.parametrize(
@@ -72,6 +76,34 @@ def test_a_list_has_its_short_cells_in_columns_and_its_words_whole() -> None:
         f"    https://a.example/{'x' * 40}",
         "b2  failing  Short",
     ]
+
+
+def _listed(titles: Sequence[str], *entries: Entry) -> list[str]:
+    out = Console(file=io.StringIO(), width=40, force_terminal=True, color_system=None)
+    listed(out, titles, entries)
+    assert isinstance(out.file, io.StringIO)
+    return out.file.getvalue().splitlines()
+
+
+def test_columns_are_as_wide_as_letters_are() -> None:
+    assert _listed(("識別子", "題名"), Entry(("語",), "Bees"), Entry(("ab12",), "蜂が踊る")) == [
+        "識別子  題名",
+        "語      Bees",
+        "ab12    蜂が踊る",
+    ]
+
+
+def test_columns_are_as_wide_as_what_they_are_called() -> None:
+    assert _listed(("number", "name"), Entry(("1",), "Bees", "More of it")) == [
+        "number  name",
+        "1       Bees",
+        "        More of it",
+    ]
+
+
+def test_a_url_does_not_steer_the_terminal() -> None:
+    shown = _listed(("id", "name"), Entry(("1",), "Bees", url="https://a.example/\x1b[2J\x9b2J\u202e\r\nx"))
+    assert shown[2:] == ["    https://a.example/ [2J 2J x"]
 
 
 def test_an_id_is_as_long_as_it_takes() -> None:

@@ -115,7 +115,7 @@ def test_a_reference_that_no_run_can_follow_is_told_with_its_step(path: Any, sai
 
 @pytest.mark.parametrize("path", ["third.output", "run.third", "steps.first.third", "steps.fourth.output"])
 def test_a_step_is_late_only_where_a_step_is_named(path: str) -> None:
-    with pytest.raises(BadReference, match="names '(third|fourth)', but") as refused:
+    with pytest.raises(BadReference, match=r"names '(third|fourth)', but") as refused:
         check_references(_steps(first=1, second={REFERENCE: path}, third=1))
     assert "no earlier" not in str(refused.value)
 
