@@ -10,6 +10,7 @@ import pytest
 
 from zeke_queue.clock import SystemClock
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_sim.mutants import catalog as mutants
 from zeke_sim.newsroom.archive import Archive, Kept
 from zeke_sim.newsroom.minds import Call, too_often
 from zeke_sim.newsroom.people import Said, alike
@@ -121,6 +122,15 @@ async def an_item_is_lacking(room: Room) -> None:
 
 async def an_item_is_too_many(room: Room) -> None:
     await room.rows.put_items(SOURCE, [NewItem("more")])
+
+
+async def an_item_is_that_of_a_source_that_nobody_named(room: Room) -> None:
+    await room.rows.ensure_source(OTHER, NewSource(SourceType.MANUAL, "b", "https://b.example/"))
+    await room.rows.put_items(OTHER, [NewItem("one")])
+
+
+async def a_named_video_is_no_item(room: Room) -> None:
+    room.expected = replace(room.expected, told={**room.expected.told, OTHER: {"video": "video"}})
 
 
 async def an_item_waits(room: Room) -> None:
@@ -271,6 +281,8 @@ async def the_ai_was_asked_too_often(room: Room) -> None:
 SLIPS: list[tuple[Callable[[Room], Awaitable[None]], str]] = [
     (an_item_is_lacking, "each item is one raw item"),
     (an_item_is_too_many, "each item is one raw item"),
+    (an_item_is_that_of_a_source_that_nobody_named, "each item is one raw item"),
+    (a_named_video_is_no_item, "each item is one raw item"),
     (an_item_waits, "each raw item comes to an end"),
     (an_item_failed_though_its_page_is_there, "each raw item comes to an end"),
     (a_text_is_two_stories, "each text is one story"),
@@ -313,10 +325,21 @@ def test_every_rule_has_a_slip_that_breaks_it() -> None:
     assert {rule for _, rule in SLIPS} == {rule.name for rule in RULES}
 
 
+def test_every_rule_has_a_slip_of_the_tasks_that_it_finds() -> None:
+    assert list(mutants.RULES) == [rule.name for rule in RULES]
+    assert {mutant.name for mutant in mutants.MUTANTS}.issuperset(mutants.RULES.values())
+
+
 @pytest.mark.parametrize("gone", [True, False])
 async def test_a_source_that_is_gone_is_ill_and_one_that_is_not_is_well(room: Room, *, gone: bool) -> None:
     room.expected = replace(room.expected, gone={SOURCE} if gone else ())
     assert ("a source that heals is healthy again" in await room.broken()) is gone
+
+
+async def test_what_another_source_has_brought_need_be_no_item_of_its_own(room: Room) -> None:
+    await a_named_video_is_no_item(room)
+    room.expected = replace(room.expected, shared={OTHER})
+    assert await room.broken() == []
 
 
 async def test_a_run_that_was_cancelled_need_not_have_begun(room: Room) -> None:

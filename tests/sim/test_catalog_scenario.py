@@ -11,6 +11,8 @@ from zeke_sim.run import run
 from zeke_sim.scenario import load
 from zeke_sim.scenarios.catalog import SMALL, WHOLE, WHOLE_SIZE
 from zeke_tasks.catalog import build_catalog
+from zeke_tasks.ingest.videos import page_source_id
+from zeke_tasks.youtube import video_id_of
 
 if TYPE_CHECKING:
     from zeke_sim.history import Event
@@ -71,3 +73,14 @@ def test_schedules_and_people_send_the_same_task() -> None:
     ]
     reasons = Counter("manual" if "manual" in (pull.data or "") else "schedule" for pull in pulls)
     assert min(reasons["manual"], reasons["schedule"]) > len(SEEDS)
+
+
+def test_people_name_videos_before_and_after_their_channels_bring_them() -> None:
+    named = [
+        event.value
+        for event in events()
+        if isinstance(event, Ended) and event.how == "returned" and event.task == "ingest-oneoff"
+    ]
+    videos = [told for told in named if video_id_of(told["url"]) is not None]
+    own = Counter(told["sourceId"] == page_source_id(told["url"]) for told in videos)
+    assert min(own[True], own[False]) > 0

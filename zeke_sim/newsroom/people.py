@@ -164,14 +164,14 @@ class _Desk:
         self._tube = tube
         self._articles = [article for article in articles if not article.missing]
         self.kinds: tuple[Callable[[], Deed], ...] = (
-            self.pull, self.upload, self.upload, self.oneoff, self.oneoff, self.video, self.dedupe,
-            self.dedupe, self.attach, self.read, self.summarize, self.link, self.analyze, self.brief,
-            self.brief, self.playbook, self.playbook,
+            self.pull, self.pull, self.upload, self.upload, self.oneoff, self.oneoff, self.video, self.dedupe,
+            self.dedupe, self.attach, self.read, self.summarize, self.link, self.analyze, self.analyze,
+            self.analyze, self.brief, self.brief, self.playbook, self.playbook,
         )  # fmt: skip
 
     def pull(self) -> Deed:
         """Somebody wants all to be read now."""
-        task = self._draws.pick(("ingest-pull", "ingest-pull-youtube"))
+        task = self._draws.pick(("ingest-pull", "ingest-pull-youtube", "ingest-pull-youtube"))
         return self._sends(task, IngestPull(reason="manual"))
 
     def upload(self) -> Deed:

@@ -1,0 +1,57 @@
+"""What jobs keep of stories is noted as it is committed, though the row says no more than it did."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+import pytest
+
+from zeke_queue.clock import SystemClock
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_sim.newsroom.archive import Archive, Kept
+from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief
+from zeke_tasks.store.model import Kind, NewSource, NewStory, SourceType
+
+SOURCE, ITEM, FIRST, SECOND = (UUID(int=number) for number in range(1, 5))
+ANALYSIS = Analysis("It does.", 3, 0.5, AnalysisState.COMPLETED, "scripted", "1", analysed_by=FIRST)
+BRIEF = Brief("One.", "One. Two.", "One. Two. Three.", 5, briefed_by=SECOND)
+
+
+class Interrupted(Exception):
+    """Something comes between."""
+
+
+async def story_in(archive: Archive, storage: MemoryStorage) -> UUID:
+    async with storage.transaction() as transaction:
+        rows = archive.within(transaction)
+        await rows.ensure_source(SOURCE, NewSource(SourceType.RSS, "a", "https://a.example/feed"))
+        return (await rows.ensure_story(NewStory(ITEM, "text", Kind.ARTICLE, SOURCE, "Bees")))[0]
+
+
+async def test_what_is_kept_again_is_noted_again_and_what_is_not_kept_is_not() -> None:
+    archive, storage = Archive(SystemClock()), MemoryStorage(SystemClock())
+    story = await story_in(archive, storage)
+    for _ in range(2):
+        async with storage.transaction() as transaction:
+            await archive.within(transaction).put_analysis(story, ANALYSIS)
+            assert await archive.within(transaction).put_brief(story, BRIEF)
+    async with storage.transaction() as transaction:
+        stub = replace(ANALYSIS, state=AnalysisState.STUB)
+        assert not await archive.within(transaction).put_analysis(story, stub)
+    both = [Kept("analysis", story, FIRST), Kept("brief", story, SECOND)]
+    assert archive.kept == both * 2
+
+
+async def kept_and_undone(archive: Archive, storage: MemoryStorage, story: UUID) -> None:
+    async with storage.transaction() as transaction:
+        assert await archive.within(transaction).put_analysis(story, ANALYSIS)
+        raise Interrupted
+
+
+async def test_what_is_undone_is_not_noted() -> None:
+    archive, storage = Archive(SystemClock()), MemoryStorage(SystemClock())
+    story = await story_in(archive, storage)
+    with pytest.raises(Interrupted):
+        await kept_and_undone(archive, storage, story)
+    assert archive.kept == []
