@@ -63,7 +63,8 @@ async def test_what_people_are_told_to_type_works_on_the_same_database(
 
 
 @pytest.mark.parametrize(
-    "command", ["stories", "story", "brief", "ingest", "upload", "sources add", "sources list", "playbook run"]
+    "command",
+    ["stories", "story", "brief", "ingest", "upload", "sources add", "sources list", "playbook run"],
 )
 async def test_the_help_of_each_command_names_the_options_that_all_share(zeke: Zeke, command: str) -> None:
     assert "--embedded" in await zeke.good(*command.split(), "--help")
