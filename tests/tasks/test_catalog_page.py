@@ -36,6 +36,14 @@ def test_each_task_stands_there_once_with_its_limit_and_its_aliases() -> None:
         assert sorted(aliases) == sorted(tasks[name].aliases), name
 
 
+def test_limits_are_shared_out_as_is_said() -> None:
+    said = re.findall(r"shows (\d+) for `([a-z-]+)` and (\d+) for\s+`([a-z-]+)`", PAGE)
+    ((own, task, one, alias),) = said
+    limits = {queue.name: queue.concurrency_limit for queue in _catalog().stored_queues()}
+    assert (limits[task], limits[alias]) == (int(own), int(one))
+    assert alias in _catalog().tasks[task].aliases
+
+
 def _payload_of(name: str) -> type[Payload]:
     """The model of a task's payload, by its name; those of YouTube are the ones of feeds."""
     words = "".join(word.title() for word in name.split("-"))
