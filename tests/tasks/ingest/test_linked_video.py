@@ -44,11 +44,11 @@ async def _read(jobs: Jobs) -> None:
         await jobs.run("fetch-content", job.data)
 
 
-async def _upload(jobs: Jobs, *urls: str, **about: str) -> list[UUID]:
+async def _upload(jobs: Jobs, url: str, **about: str) -> UUID:
     source = await jobs.domain.source(None, type=SourceType.MANUAL)
-    items = [{"externalId": url, "url": url, **about} for url in urls]
-    await jobs.run("ingest-from-upload", {"sourceId": source.id, "items": items})
-    return [item_id(source.id, url) for url in urls]
+    item = {"externalId": url, "url": url, **about}
+    await jobs.run("ingest-from-upload", {"sourceId": source.id, "items": [item]})
+    return item_id(source.id, url)
 
 
 async def _is_read_by_its_captions(jobs: Jobs, key: UUID, bees: Video, captions: ScriptedCaptions) -> None:
@@ -68,7 +68,7 @@ async def _is_read_by_its_captions(jobs: Jobs, key: UUID, bees: Video, captions:
 async def test_a_video_that_an_upload_links_to_is_read_by_its_captions(
     jobs: Jobs, bees: Video, captions: ScriptedCaptions, spelling: str
 ) -> None:
-    (key,) = await _upload(jobs, spelling.format(bees.id))
+    key = await _upload(jobs, spelling.format(bees.id))
     await _read(jobs)
     await _is_read_by_its_captions(jobs, key, bees, captions)
     assert (await jobs.domain.stories(key))[key].title == bees.title
@@ -91,7 +91,7 @@ async def test_the_same_video_named_and_linked_to_is_one_story(
 ) -> None:
     told = await jobs.run("ingest-oneoff", {"url": bees.url})
     await _read(jobs)
-    (key,) = await _upload(jobs, f"https://youtu.be/{bees.id}")
+    key = await _upload(jobs, f"https://youtu.be/{bees.id}")
     await _read(jobs)
     stories = await jobs.domain.stories(key, told["rawItemId"])
     assert stories[key] == stories[told["rawItemId"]]
@@ -103,7 +103,7 @@ async def test_what_an_upload_says_of_a_video_itself_is_its_text(
 ) -> None:
     await jobs.run("ingest-oneoff", {"url": bees.url})
     await _read(jobs)
-    (key,) = await _upload(jobs, bees.url, text="My notes on bees.")
+    key = await _upload(jobs, bees.url, text="My notes on bees.")
     async with jobs.domain.rows() as rows:
         content = await rows.content(key)
     assert content is not None
@@ -121,7 +121,13 @@ async def test_a_video_that_can_t_be_asked_for_holds_up_no_pages(
         captions.put(bees.id, Blocked(bees.url, "YouTube blocks this machine"))
     else:
         jobs.resources = replace(jobs.resources, youtube=None)
-    first, *others = await _upload(jobs, bees.url, *PAGES)
+    source = await jobs.domain.source(None, type=SourceType.MANUAL)
+    # Items are read in the order of their ids; the video's is the first.
+    names = sorted(map(str, range(len(PAGES) + 1)), key=lambda name: item_id(source.id, name))
+    urls = dict(zip(names, (bees.url, *PAGES), strict=True))
+    items = [{"externalId": name, "url": url} for name, url in urls.items()]
+    await jobs.run("ingest-from-upload", {"sourceId": source.id, "items": items})
+    first, *others = [item_id(source.id, name) for name in names]
     with pytest.raises(Transient):
         await _read(jobs)
     assert (await jobs.domain.look(first)).status is ItemStatus.PENDING
