@@ -165,8 +165,8 @@ class _Desk:
         self._articles = [article for article in articles if not article.missing]
         self.kinds: tuple[Callable[[], Deed], ...] = (
             self.pull, self.pull, self.upload, self.upload, self.oneoff, self.oneoff, self.video, self.dedupe,
-            self.dedupe, self.attach, self.read, self.summarize, self.link, self.analyze, self.analyze,
-            self.analyze, self.brief, self.brief, self.playbook, self.playbook,
+            self.dedupe, self.attach, self.read, self.summarize, self.link, self.analyze, self.brief,
+            self.brief, self.playbook, self.playbook,
         )  # fmt: skip
 
     def pull(self) -> Deed:
