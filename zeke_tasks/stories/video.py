@@ -91,6 +91,11 @@ def _age(context: Context, video: Video) -> timedelta:
     return context.clock.now() - (video.published_at or datetime.min.replace(tzinfo=UTC))
 
 
+def _is_waited_for(age: timedelta, within: timedelta) -> bool:
+    """Tell whether a video is young enough; one that is announced for later than in a week is not."""
+    return -RECENT < age < within
+
+
 async def _read(context: Context, youtube: YouTube, video: Video) -> Reading | None:
     """Get a video's captions, and return its text; None if it says nothing.
 
@@ -104,10 +109,10 @@ async def _read(context: Context, youtube: YouTube, video: Video) -> Reading | N
     except Blocked as error:
         raise Hindered(error.url, error.reason, retry_after=error.retry_after) from error
     except NotOutYet as error:
-        if -RECENT < age < RECENT:
+        if _is_waited_for(age, RECENT):
             raise NotYet(error.reason) from error
         raise
-    if captions is None and age < CAPTIONS_WITHIN:
+    if captions is None and _is_waited_for(age, CAPTIONS_WITHIN):
         raise NotYet("Its captions may still come")
     if not video.description and not (captions and captions.text):
         return None

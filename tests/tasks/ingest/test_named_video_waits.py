@@ -180,6 +180,15 @@ async def test_a_video_that_never_comes_out_is_given_up(
     assert item.error == f"{announced.url}: is still to come"
 
 
+async def test_for_captions_of_a_video_that_is_said_to_come_out_some_day_nobody_waits(
+    office: Office, web: ScriptedWeb, captions: ScriptedCaptions
+) -> None:
+    odd = _published(web, office.jobs.domain.clock.now() + timedelta(days=400))
+    captions.put(odd.id, None)
+    await office.name(odd.url)
+    assert [story.title for story in await office.told()] == [odd.title]
+
+
 async def test_what_it_waits_for_is_logged_once(
     office: Office, web: ScriptedWeb, captions: ScriptedCaptions, logged: StringIO
 ) -> None:
