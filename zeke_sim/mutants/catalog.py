@@ -145,6 +145,7 @@ MUTANTS = (
         "",
         "A job that was lost after it had kept its analysis asks the AI again, and analyses twice.",
         where=("catalog",),
+        rare=True,
     ),
     Mutant(
         "brief-kept-again",
@@ -153,6 +154,7 @@ MUTANTS = (
         "    if brief is None:\n",
         "A job that was lost after it had kept its brief asks the AI again, and briefs twice.",
         where=("catalog",),
+        rare=True,
     ),
     Mutant(
         "highlights-numbered-as-they-come",
@@ -214,6 +216,7 @@ MUTANTS = (
         '            await rows.put_run_event(_event(run, "run.completed"))\n',
         "That a run has succeeded is told in a transaction after the one that ends it.",
         where=("catalog",),
+        rare=True,
     ),
     Mutant(
         "entries-known-by-their-links",

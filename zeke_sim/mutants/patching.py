@@ -28,6 +28,7 @@ class Mutant:
         new: what stands there instead.
         about: what it breaks, as a sentence.
         where: the scenarios that try what it breaks, where it is looked for; in all of them by default.
+        rare: whether few runs show it, for much has to come together; it is looked for three times as long.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Mutant:
     new: str
     about: str
     where: tuple[str, ...] = ()
+    rare: bool = False
 
     def apply(self, source: str) -> str:
         """Return a module's source with the slip.

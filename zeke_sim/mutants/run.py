@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 BUDGET: Final = 20.0
 """Seconds of search for one mutant, of processor time."""
 
+RARE: Final = 3
+"""How many times as long a mutant is looked for that few runs show."""
+
 CPU_MAX: Final = 300.0
 """Seconds of processor time that the whole table should take at most."""
 
@@ -39,7 +42,7 @@ TOO_LONG: Final = ("catalog",)
 """Scenarios whose runs take as long as dozens of the others, and show no slip of the runtime sooner."""
 
 PATIENCE: Final = 60.0
-"""Seconds beyond its budget after which a process is ended: its search hangs."""
+"""Seconds beyond the largest budget after which a process is ended: its search hangs."""
 
 _LAST_WORDS: Final = 300
 _ROOT: Final = Path(__file__).parents[2]
@@ -182,7 +185,7 @@ def hunt(name: str, budget: float, sabotage: str | None = None) -> Verdict:
         runs += 1
 
     asked = searched(wanted, everywhere=sabotage is not None)
-    finding = find(asked, itertools.count(1), budget, seen=seen)
+    finding = find(asked, itertools.count(1), budget * (RARE if wanted.rare else 1), seen=seen)
     if finding is None:
         return Verdict(name, found=False, cpu=_cpu(), runs=runs, sabotage=sabotage)
     return Verdict(
@@ -238,12 +241,13 @@ def _elsewhere(name: str, budget: float, sabotage: str | None) -> Verdict:
     """Search in a process of its own; one that ends badly, or hangs, has found nothing."""
     command = [sys.executable, "-m", "zeke_sim.mutants.run", name, "--budget", str(budget)]
     command += ["--sabotage", sabotage] if sabotage is not None else []
+    longest = budget * RARE + PATIENCE
     try:
         done = subprocess.run(  # noqa: S603 - a module of ours
-            command, cwd=_ROOT, capture_output=True, text=True, timeout=budget + PATIENCE, check=False
+            command, cwd=_ROOT, capture_output=True, text=True, timeout=longest, check=False
         )
     except subprocess.TimeoutExpired:
-        hung = f"it hung, and was ended after {budget + PATIENCE:g} s"
+        hung = f"it hung, and was ended after {longest:g} s"
         return Verdict(name, found=False, cpu=budget, error=hung, sabotage=sabotage)
     try:
         return Verdict(**json.loads(done.stdout.splitlines()[-1]))
