@@ -275,7 +275,7 @@ async def a_step_was_sent_twice(room: Room) -> None:
 
 
 async def the_ai_was_asked_too_often(room: Room) -> None:
-    room.expected = replace(room.expected, calls=[*room.expected.calls, Call("w2", 1, 118.7)])
+    room.expected = replace(room.expected, calls=[*room.expected.calls, Call("w2", 1, 119.9)])
 
 
 SLIPS: list[tuple[Callable[[Room], Awaitable[None]], str]] = [
@@ -353,10 +353,5 @@ def test_a_limit_is_one_of_each_process_and_of_any_minute() -> None:
     assert too_often(calls[:4], 2) is None
     said = too_often(calls, 2)
     assert said is not None
-    assert said.startswith("w1 began 3 calls within 58.0 s")
+    assert said.startswith("w1 began 3 calls within 58.000 s")
     assert too_often([call._replace(incarnation=number) for number, call in enumerate(calls)], 1) is None
-
-
-def test_a_minute_is_one_of_the_process_s_clock_which_may_go_too_fast() -> None:
-    assert too_often([Call("w1", 1, at) for at in (0.0, 60.0 / 1.02)], 1) is None
-    assert too_often([Call("w1", 1, at) for at in (0.0, 58.8)], 1) is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zeke_sim.doubles.ai import EMBED, ScriptedAI
 from zeke_tasks.ai.errors import AIMalformed, AIRateLimited, AIRefused, AIUnavailable
-from zeke_tasks.ai.limited import WINDOW, Limited
+from zeke_tasks.ai.limited import Limited
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 KINDS: Final = ("analyze-story", "generate-brief", EMBED)
 
+MINUTE: Final = 60.0
+"""Seconds in any of which a process begins no more calls than it may: not what the limit itself goes by."""
 
-_SHORTEST: Final = WINDOW / 1.02 - 1e-6
-"""True seconds that a minute of a process's clock takes at least: that may go too fast by a fiftieth."""
+_ROUNDING: Final = 1e-6
+"""Seconds that the difference of two times may be wrong by."""
 
 
 class Call(NamedTuple):
-    """A call that arrived: of which process, and when, in true seconds since the run began."""
+    """A call that arrived: of which process, and when, by the monotonic clock that its limit is to go by."""
 
     node: str
     incarnation: int
@@ -80,8 +82,8 @@ class Mind:
         Raises:
             AIUnavailable: nobody is answered now.
         """
+        self.calls.append(Call(node.name, node.incarnation, node.clock.monotonic()))
         now = node.world.time()
-        self.calls.append(Call(node.name, node.incarnation, now))
         if any(outage.since <= now < outage.until for outage in self._outages):
             raise AIUnavailable("the scripted AI is away")
 
@@ -112,11 +114,11 @@ def too_often(calls: Iterable[Call], per_minute: int) -> str | None:
     for node, incarnation, at in calls:
         times = begun.setdefault((node, incarnation), [])
         times.append(at)
-        if len(times) > per_minute and at - times[-1 - per_minute] < _SHORTEST:
+        if len(times) > per_minute and at - times[-1 - per_minute] < MINUTE - _ROUNDING:
             first = times[-1 - per_minute]
             return (
-                f"{node} began {per_minute + 1} calls within {at - first:.1f} s, from {first:.1f} s on;"
-                f" {per_minute} within {WINDOW:g} s are allowed"
+                f"{node} began {per_minute + 1} calls within {at - first:.3f} s, from {first:.3f} s on by its"
+                f" clock; {per_minute} within {MINUTE:g} s are allowed"
             )
     return None
 
