@@ -12,6 +12,7 @@ from zeke_queue.cli.render import print_json
 from zeke_queue.errors import BadOption
 from zeke_queue.model import FINAL, JobState
 from zeke_tasks.cli.session import extras, on_database, progress_console
+from zeke_tasks.hints import worker_goes_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,6 +61,7 @@ def ingest(
             from_feeds = [finding for finding in came.found if finding.source.type == "rss"]
             told = [job for job in came.jobs if job.name not in ("ingest-source", "fetch-content")]
             _show_tables(from_feeds, told, came.outcomes, embedded=options.embedded)
+            _show_left(came.jobs, timeout, embedded=options.embedded)
         return 1 if any(outcome.error for outcome in came.outcomes) else 0
 
     on_database(context, command)
@@ -104,6 +106,7 @@ def upload(
         else:
             _show(came.found, came.stories, came.spent)
             _show_tables(came.found, lost, embedded=options.embedded)
+            _show_left(came.jobs, timeout, embedded=options.embedded)
         return 1 if untold or lost else 0
 
     on_database(context, command)
@@ -137,6 +140,15 @@ def _show_tables(
     for table in (failures_table(found), failed, urls_table(outcomes) if outcomes else None):
         if table is not None:
             wide_console().print(table)
+
+
+def _show_left(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None:
+    """Say how many jobs the time was too short for, if it was, and how to go on."""
+    left = sum(job.state not in FINAL for job in jobs)
+    if left:
+        which = "1 job" if left == 1 else f"{left} jobs"
+        goes_on = worker_goes_on(embedded=embedded)
+        typer.echo(f"{which} did not end within {timeout:g} s. {goes_on}; or give it longer by --timeout.")
 
 
 def _items_value(found: Sequence[Finding], stories: Sequence[StoryView]) -> list[dict[str, Any]]:

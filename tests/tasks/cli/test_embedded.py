@@ -102,3 +102,15 @@ async def test_what_goes_on_when_the_time_is_up(embedded: Zeke, on_postgres: Dom
     started, follow = _told(run)
     assert started == worker
     assert "running" in await embedded.good(*follow.split()[1:])
+
+
+@pytest.mark.parametrize("shared", [(), ("--embedded",)], ids=["named", "embedded"])
+async def test_what_was_taken_in_goes_on_when_the_time_is_up(
+    embedded: Zeke, on_postgres: Domain, tmp_path: Path, shared: tuple[str, ...]
+) -> None:
+    await on_postgres.storage.pause_queue("analyze-story", paused=True)
+    file = tmp_path / "notes.txt"
+    file.write_text("A queue in a table is enough for most teams.", encoding="utf-8")
+    result = await embedded("upload", str(file), "--timeout", "1", *shared)
+    assert "1 job did not end within 1 s." in result.stdout
+    assert _told(result) == [" ".join(("zeke worker --app zeke_tasks.catalog:catalog", *shared))]
