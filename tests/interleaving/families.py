@@ -4,8 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.interleaving.scripts import A, B, begun, by_ids, claim, hold, job, job_id, settle
-from tests.interleaving.steps import Do, Script, Spawn, Transaction
+from tests.interleaving.scripts import (
+    QUEUE_KEY,
+    A,
+    B,
+    begun,
+    by_ids,
+    claim,
+    hold,
+    insert,
+    job,
+    job_id,
+    settle,
+)
+from tests.interleaving.steps import Do, Script, Spawn, Transaction, outcomes
 from zeke_queue.model import Waiting
 
 if TYPE_CHECKING:
@@ -28,6 +40,13 @@ def spawn(number: int, of: int) -> Do:
 
 def wait(parent: int, number: int, attempt: int = 1) -> Do:
     return Do("suspend", [Waiting(job_id(parent), attempt, job_id(number))])
+
+
+def settle_in_two_ways(completed: tuple[int, ...], failed: int) -> Do:
+    """Complete some jobs and have another one tried again, at once."""
+    ended, _, _ = outcomes([(job_id(number), 1) for number in completed], "complete")
+    _, again, _ = outcomes([(job_id(failed), 1)], "retry")
+    return Do("settle", ended, again)
 
 
 def both_run(parent: int, number: int) -> tuple[Do, ...]:
@@ -149,6 +168,19 @@ FAMILIES: Final = (
             (Spawn(child(1, 2)), wait(2, 1)),
             (by_ids("cancel", 3),),
             (settle("complete", 2),),
+        ),
+    ),
+    Script(
+        "a batch that is settled one by one, and wakes a parent before it is through",
+        (
+            *waits(4, 1),
+            insert(job(2), job(3, singleton_key=QUEUE_KEY)),
+            claim(worker=A),
+            insert(job(5, singleton_key=QUEUE_KEY)),
+        ),
+        (
+            (settle_in_two_ways((1, 2), 3),),
+            (Transaction(hold(2, 4)),),
         ),
     ),
     Script(

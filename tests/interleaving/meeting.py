@@ -3,24 +3,29 @@
 Three things may meet in any order all the same. An application's transaction of several verbs takes locks as
 it likes. Places are taken in the order of ids by jobs that return to them, in that of their keys by new ones.
 And a job is locked before the one that it waits for, or that is cancelled with it, whichever id is lower. So
-a deadlock is excused if one that had a part in it was of these; else it is told.
+a deadlock is excused if one that had a part in it was of these; else it is told. One that takes places meets
+in them only who has to do with a place as well.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
-from tests.interleaving.history import COMMIT, ROLLBACK
-from zeke_queue.model import Failed, NewJob, Released
+from tests.interleaving.history import COMMIT, HOLD, ROLLBACK
+from zeke_queue.model import Completed, Extended, Failed, NewJob, Released
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from uuid import UUID
 
     from tests.interleaving.history import Op
     from tests.interleaving.steps import Script
+
+
+_NAMES_ALL: Final = ("insert", "settle", "cancel", "resume", "retry", "extend", HOLD)
+"""Verbs that change, but for parents that they wake, no other jobs than their arguments name."""
 
 
 def unexcused(script: Script, ops: Sequence[Op]) -> list[Op]:
@@ -34,13 +39,25 @@ def unexcused(script: Script, ops: Sequence[Op]) -> list[Op]:
     jobs = _found(NewJob, [*(step.arguments for step in before), *(op.arguments for op in ops)])
     jobs = list(jobs)
     placed = {job.id for job in jobs if job.singleton_key is not None or job.slot_seconds}
-    families = any(job.parent is not None for job in jobs)
+    parents = {job.parent for job in jobs if job.parent is not None}
+    families, wakes_placed = bool(parents), not placed.isdisjoint(parents)
 
     def excuses(op: Op) -> bool:
         downwards = op.verb == "suspend" or (families and op.verb == "cancel")
-        return downwards or several[_transaction(op)] > 1 or not placed.isdisjoint(_taking_places(op))
+        return downwards or several[_transaction(op)] > 1
 
-    return [op for op in ops if op.outrun or (op.deadlocked and not any(map(excuses, _circle(op))))]
+    def has_to_do_with_places(op: Op) -> bool:
+        known = op.verb in _NAMES_ALL and not wakes_placed
+        return not known or not placed.isdisjoint(_named(op))
+
+    def meet_in_places(circle: set[Op]) -> bool:
+        taking = any(not placed.isdisjoint(_taking_places(op)) for op in circle)
+        return taking and sum(map(has_to_do_with_places, circle)) > 1
+
+    def is_excused(circle: set[Op]) -> bool:
+        return any(map(excuses, circle)) or meet_in_places(circle)
+
+    return [op for op in ops if op.outrun or (op.deadlocked and not is_excused(_circle(op)))]
 
 
 def _circle(op: Op) -> set[Op]:
@@ -69,7 +86,13 @@ def _taking_places(op: Op) -> Iterable[UUID]:
     return ()
 
 
-def _found(kind: type, value: Any) -> Iterator[Any]:
+def _named(op: Op) -> set[UUID]:
+    """Return the jobs that a verb's arguments name."""
+    values = _found((UUID, NewJob, Completed, Failed, Released, Extended), list(op.arguments))
+    return {value if isinstance(value, UUID) else value.id for value in values}
+
+
+def _found(kind: type | tuple[type, ...], value: Any) -> Iterator[Any]:
     """Yield what is of a kind in lists and tuples, at any depth."""
     if isinstance(value, kind):
         yield value

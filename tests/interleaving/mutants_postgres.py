@@ -189,6 +189,27 @@ MUTANTS: Final = (
         races("another-order-than"),
     ),
     Mutant(
+        "settlements in a transaction in any order",
+        "verbs.py",
+        "if self._runner.in_transaction and number > 1:",
+        "if False:",
+        races("that-lie-and-are-named"),
+    ),
+    Mutant(
+        "settlements in a transaction as they are named",
+        "sql/lock_active.sql",
+        "    order by asked.id\n",
+        "",
+        races("that-lie-and-are-named"),
+    ),
+    Mutant(
+        "settled one by one without a lock on all",
+        "verbs.py",
+        "        await self._lock_active([row[:2] for row in outcomes.rows])\n",
+        "",
+        races("settled-one-by-one"),
+    ),
+    Mutant(
         "return of what ended otherwise",
         "sql/bring_back.sql",
         " and job.state::text = any(%(from_states)s::text[])",

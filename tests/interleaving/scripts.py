@@ -301,6 +301,15 @@ CLASSICS: Final = (
         ),
     ),
     Script(
+        "a transaction settles jobs that lie and are named in another order than that of their ids",
+        (insert(job(2)), claim(), insert(job(1)), claim()),
+        (
+            (Transaction(settle("fail", 2, 1)),),
+            (settle("complete", 2, 1),),
+            (Transaction(settle("complete", 2, 1)),),
+        ),
+    ),
+    Script(
         "a verb that waits decides each row at its moment",
         begun(job(1), job(2), job(3)),
         (

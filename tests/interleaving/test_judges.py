@@ -152,6 +152,7 @@ def test_a_job_that_only_passed_by_counts_once() -> None:
 
 
 KEYED = (insert(job(1, singleton_key="k"), job(2)),)
+ELSE_KEYED = (insert(job(1), job(2), job(3, singleton_key="k")),)
 OF_ITSELF = insert(job(9, singleton_key="z"))
 
 
@@ -166,8 +167,10 @@ OF_ITSELF = insert(job(9, singleton_key="z"))
         (KEYED, settle("release", 2, 1), True),
         (KEYED, by_ids("retry", 2, 1), True),
         (KEYED, by_ids("resume", 2), False),
-        (WAITING, insert(job(3, singleton_key="l")), True),
-        (WAITING, insert(job(3, slot_seconds=60)), True),
+        (KEYED, insert(job(3, singleton_key="l")), True),
+        (KEYED, insert(job(3, slot_seconds=60)), True),
+        (WAITING, insert(job(3, singleton_key="l")), False),
+        (ELSE_KEYED, settle("retry", 1, 2, 3), False),
         (WAITING, insert(job(3)), False),
     ],
     ids=str,
@@ -183,6 +186,17 @@ def test_a_deadlock_is_excused_by_who_takes_a_place(
     assert unexcused(script, [victim, other, third, alone]) == ([] if excused else [victim])
     victim.deadlocked = False
     assert unexcused(script, [victim, other, third]) == []
+
+
+@pytest.mark.parametrize(("key", "excused"), [("k", True), (None, False)])
+def test_a_deadlock_is_excused_by_the_place_of_a_parent_that_is_woken(
+    key: str | None, *, excused: bool
+) -> None:
+    before = (insert(job(1, singleton_key=key), job(2, parent=job_id(1)), job(4)),)
+    victim = asked(0, settle("complete", 2, 4), set(), (1, 5))
+    other = asked(1, insert(job(3, singleton_key="k")), [], (2, 4))
+    victim.deadlocked, victim.kept_by, other.kept_by = True, {other}, {victim}
+    assert unexcused(Script("", before, ()), [victim, other]) == ([] if excused else [victim])
 
 
 def test_a_deadlock_is_excused_by_a_transaction_of_several_verbs() -> None:

@@ -18,7 +18,8 @@ CHUNK: Final = 20
 """Items of one ``fetch-content`` job."""
 
 FORGOTTEN_AFTER: Final = 12 * 3600.0
-"""Seconds after which an item that is still pending is sent again: longer than any wait of its job can be."""
+"""Seconds after which an item that is still pending is sent again: longer than its job waits for anything but
+a video that is announced, and of two jobs with one item one does it."""
 
 
 async def send_to_be_read(

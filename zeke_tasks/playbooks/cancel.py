@@ -31,8 +31,8 @@ def status_of(run: PlaybookRun, job: Job | None) -> RunStatus:
     """Return how a run stands.
 
     Its row says so, unless its job ended without its handler: it was cancelled as a job, or its worker was
-    lost for good. Where not even the job is there any more, for it was purged, the run has failed: of one that
-    succeeds, the row says so before the job does.
+    lost for good. Where not even the job is there any more, for it was purged, the run has failed: of one
+    that succeeds, the row says so before the job does.
     """
     if run.status not in {RunStatus.PENDING, RunStatus.RUNNING}:
         return run.status

@@ -189,6 +189,7 @@ FEEDS: Final = [
     verb("record_failure", source_id=sources, next_check_in=seconds, message=st.text(max_size=3)),
     verb("put_items", source_id=sources, items=st.lists(new_items, max_size=4)),
     verb("take_up_forgotten_items", source_id=sources, after=seconds),
+    verb("lock_video", video_id=st.sampled_from(("A" * 11, "B" * 11))),
     verb("reopen_items", ids=st.lists(items, max_size=3)),
     verb("finish_item", item_id=items, status=st.sampled_from(ItemStatus), error=words),
     verb("tell", item=items, text=st.sampled_from(TEXTS)),
