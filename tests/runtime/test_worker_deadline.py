@@ -112,6 +112,22 @@ async def test_a_deadline_that_a_handler_moves_is_kept_at_its_new_place(place: P
         await until(lambda: place.state(job_id) is EXPIRED)
 
 
+async def test_a_deadline_is_moved_on_the_clock_of_the_worker(place: Place) -> None:
+    moved: list[float] = []
+    own = FrozenClock()
+    own.advance(5000)
+
+    @place.catalog.task("long")
+    async def long(job: JobContext) -> None:
+        await job.extend(100)
+        moved.append(job.deadline - own.monotonic())
+
+    async with place.working(clock=own):
+        await place.send(long)
+        await until(lambda: moved)
+    assert moved == [100]
+
+
 async def test_a_handler_that_extends_a_job_which_is_no_longer_its_own_is_told(place: Place) -> None:
     told: list[bool] = []
     go = asyncio.Event()

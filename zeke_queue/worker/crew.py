@@ -110,7 +110,9 @@ class Crew:
         )
         holdings.changed, holdings.freed = self.intake.room, self.intake.freed
         holdings.due_in = self.intake.due_in
-        host = WorkerHost(queue, self._notes, holdings.lanes, holdings.deadlines, resources)
+        host = WorkerHost(
+            queue, self._notes, holdings.lanes, holdings.deadlines, resources=resources, clock=clock
+        )
         self._outcomes = Outcomes(entropy, queue.catalog.output_cap)
         self._attempts = Attempts(self._outcomes, executor, host)
         self._watchdog = None if plan.watchdog is None else Watchdog(plan.watchdog, holdings.lanes)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from zeke_queue.clock import Clock
     from zeke_queue.context import Child, JobContext
     from zeke_queue.model import Job, NewJob
     from zeke_queue.queue import Queue
@@ -40,8 +41,11 @@ class Host(JobHost, Protocol):
 class WorkerHost:
     """``JobHost`` over a queue, for all jobs of one worker."""
 
-    def __init__(self, queue: Queue, notes: Notes, lanes: Lanes, deadlines: Alarm, resources: Any) -> None:
+    def __init__(
+        self, queue: Queue, notes: Notes, lanes: Lanes, deadlines: Alarm, *, resources: Any, clock: Clock
+    ) -> None:
         self._queue = queue
+        self._clock = clock
         self._notes = notes
         self._lanes = lanes
         self._deadlines = deadlines
@@ -67,7 +71,7 @@ class WorkerHost:
     async def extend(self, job: JobContext, seconds: float) -> None:
         """Move a job's deadline, here and in the storage."""
         held = cast("WorkerContext", job).held
-        asked = self._queue.clock.monotonic()
+        asked = self._clock.monotonic()
         if not await self._queue.storage.extend([Extended(job.id, job.attempt, seconds)]):
             self._lanes.interrupt(held, "lost")
             raise LeaseLost.of(job.id)
