@@ -477,5 +477,5 @@ def _key(op: Op) -> object:
 
 
 def _subsets(names: Collection[Any]) -> list[frozenset[Any]]:
-    ordered = sorted(names)
+    ordered = sorted(names, key=str)  # ids of jobs, and names of schedules
     return [frozenset(some) for n in range(len(ordered) + 1) for some in combinations(ordered, n)]
