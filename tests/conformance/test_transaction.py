@@ -236,6 +236,15 @@ async def test_a_job_that_a_transaction_cannot_return_is_superseded_in_it(
     assert (job.state, job.output["superseded_by"]) == (JobState.FAILED, str(waiting))
 
 
+async def test_a_job_that_fails_for_good_does_not_wait_for_its_place(storage: Storage, jobs: Driver) -> None:
+    key = "__pgboss__singleton_queue"
+    running = await jobs.running(singleton_key=key)
+    async with rolled_back(storage) as transaction:
+        await jobs.send(within=transaction, singleton_key=key)
+        assert await soon(asyncio.ensure_future(jobs.fail(running)))
+        assert (await jobs.look(running.id)).state is JobState.FAILED
+
+
 async def test_an_outcome_that_comes_too_late_keeps_nobody_from_its_job(
     storage: Storage, jobs: Driver
 ) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_queue.errors import BadOption
-from zeke_queue.model import FINAL, Completed, JobState
+from zeke_queue.model import FINAL, Failed, JobState, Released
 from zeke_queue.storage.memory import schedules, settling
 from zeke_queue.storage.memory.rows import fresh, normal
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.clock import Clock
-    from zeke_queue.model import Failed, NewJob, Overdue, Released, Schedule
+    from zeke_queue.model import Completed, NewJob, Overdue, Schedule
     from zeke_queue.storage.memory.locks import Lock, Locks
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.scope import Scope
@@ -144,7 +144,7 @@ class MemoryVerbs:
             if row is not None and row.state is JobState.ACTIVE and row.attempt == outcome.attempt:
                 yield row.id
                 # To wait again is to take the place back, which another transaction may be about to take.
-                if row.hold is not None and not isinstance(outcome, Completed):
+                if row.hold is not None and _waits_again(outcome):
                     yield row.hold
 
     def _locks_of_unended(self, ids: Sequence[UUID]) -> Iterator[Lock]:
@@ -161,6 +161,10 @@ class MemoryVerbs:
             child = self._scope.row(job_id)
             if child is not None and child.awaited and child.state in FINAL:
                 yield from (parent.id for parent in self._scope.waiting_for(job_id))
+
+
+def _waits_again(outcome: Completed | Failed | Released) -> bool:
+    return isinstance(outcome, Released) or (isinstance(outcome, Failed) and outcome.retry_in is not None)
 
 
 def _insert_order(row: Row) -> tuple[str, str]:
