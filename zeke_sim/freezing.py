@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from zeke_queue.extras import install
+from zeke_queue.hints import install
 from zeke_sim.clock import VirtualClock
 from zeke_sim.errors import SimulationError
 from zeke_sim.loop import LANE

@@ -1,30 +1,15 @@
-"""What people are told to type: commands that work as they stand, on the database that they use.
-
-Of the options that name a database, ``--embedded`` is repeated. ``--database`` is not, for it may hold a
-password, and neither is ``--schema``: whoever gave them gives them again.
-"""
+"""Who goes on with jobs, and where more is known of one: what people are told to type."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.hints import on_same
+
 if TYPE_CHECKING:
     from uuid import UUID
 
 WORKER: Final = "zeke worker --app zeke_tasks.catalog:catalog"
-
-
-def on_same(command: str, *, embedded: bool) -> str:
-    """Return a command as it is typed for the database on which this one works.
-
-    Args:
-        command: as it is for the database of the environment.
-        embedded: whether this one was given that.
-
-    >>> on_same("zeke stories", embedded=True)
-    'zeke stories --embedded'
-    """
-    return f"{command} --embedded" if embedded else command
 
 
 def worker_goes_on(*, embedded: bool) -> str:

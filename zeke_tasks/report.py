@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from zeke_queue.hints import on_same
 from zeke_queue.model import STATUS_OF, JobState, RunStatus
 from zeke_queue.signals import Fail, Retry
-from zeke_tasks.hints import on_same
 from zeke_tasks.store.model import ItemStatus
 from zeke_tasks.words import printable_words
 

@@ -79,7 +79,7 @@ def test_every_fault_comes_with_advice() -> None:
 
 
 @pytest.mark.parametrize("embedded", [True, False])
-def test_commands_are_told_for_the_database_that_was_looked_at(embedded: bool) -> None:  # noqa: FBT001 - an example
+def test_commands_are_told_for_the_database_that_was_looked_at(*, embedded: bool) -> None:
     lost = replace(DAILY, name="a b", task="gone")
     faults: list[dict[str, Any]] = [
         {"workers": []},
@@ -125,7 +125,7 @@ def test_a_worker_that_is_silent_for_longer_than_its_lease_and_holds_jobs_is_nam
 
 
 @pytest.mark.parametrize(("seconds", "alive"), [(15, True), (16, False)])
-def test_a_worker_is_alive_for_the_length_of_its_lease(seconds: int, alive: bool) -> None:  # noqa: FBT001 - an example
+def test_a_worker_is_alive_for_the_length_of_its_lease(seconds: int, *, alive: bool) -> None:
     late = replace(WORKER, beat_on=NOW - timedelta(seconds=seconds))
     assert (replace(HEALTHY, workers=[late]).living() == [late]) == alive
 

@@ -14,6 +14,7 @@ from zeke_queue.config import Settings
 from zeke_queue.queue import Queue
 from zeke_queue.rng import SeededEntropy
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.storage.postgres import PostgresStorage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -46,8 +47,6 @@ async def storage(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIt
     if request.param == "memory":
         yield MemoryStorage(clock)
         return
-    from zeke_queue.storage.postgres import PostgresStorage  # noqa: PLC0415 - memory's tests run without psycopg
-
     dsn: str = request.getfixturevalue("emptied_dsn")
     async with PostgresStorage.open(dsn, min_size=1, max_size=4, now=clock.now) as opened:
         yield opened

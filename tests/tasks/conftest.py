@@ -13,10 +13,13 @@ import structlog
 
 from tests.clocks import FrozenClock
 from tests.tasks.domain import Domain
+from tests.tasks.emptying import empty
 from tests.tasks.samples import write_samples
 from zeke_queue import log
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.storage.postgres import PostgresStorage
 from zeke_tasks.store.memory import MemoryRepository
+from zeke_tasks.store.postgres import PostgresRepository, migrate
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -39,8 +42,6 @@ def in_memory(clock: FrozenClock) -> Domain:
 @pytest.fixture(scope="session")
 def shared_domain_dsn(databases: Databases) -> Iterator[str]:
     """The DSN of a database with the domain's tables that these tests use one after the other."""
-    from zeke_tasks.store.postgres import migrate  # noqa: PLC0415 - memory's tests need no driver
-
     with databases.database() as made:
         migrate.migrate(made)
         yield made
@@ -52,8 +53,6 @@ def domain_dsn(shared_domain_dsn: str) -> str:
 
     Emptying one takes a tenth of the time that a new one does.
     """
-    from tests.tasks.emptying import empty  # noqa: PLC0415 - memory's tests need no driver
-
     empty(shared_domain_dsn)
     return shared_domain_dsn
 
@@ -61,9 +60,6 @@ def domain_dsn(shared_domain_dsn: str) -> str:
 @pytest.fixture
 async def on_postgres(domain_dsn: str, clock: FrozenClock) -> AsyncIterator[Domain]:
     """A store on Postgres with nothing in it."""
-    from zeke_queue.storage.postgres import PostgresStorage  # noqa: PLC0415 - memory's tests need no driver
-    from zeke_tasks.store.postgres import PostgresRepository  # noqa: PLC0415
-
     async with PostgresStorage.open(domain_dsn, min_size=1, max_size=6, now=clock.now) as storage:
         yield Domain(storage, PostgresRepository(clock.now), clock)
 

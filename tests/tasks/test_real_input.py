@@ -19,6 +19,7 @@ from zeke_queue.model import JobFilter, JobState
 from zeke_queue.queue import Queue
 from zeke_queue.rng import Ids, SystemEntropy
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.worker import Worker
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
@@ -28,6 +29,7 @@ from zeke_tasks.readers import Readers
 from zeke_tasks.report import findings
 from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.model import HealthStatus, ItemStatus, NewSource, SourceType
+from zeke_tasks.store.postgres import PostgresRepository
 from zeke_tasks.web import WebClient, WebOptions
 
 if TYPE_CHECKING:
@@ -113,9 +115,6 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
         clock = SystemClock()
         yield World(MemoryStorage(clock), MemoryRepository(clock))
         return
-    from zeke_queue.storage.postgres import PostgresStorage  # noqa: PLC0415 - memory's tests need no driver
-    from zeke_tasks.store.postgres import PostgresRepository  # noqa: PLC0415
-
     dsn: str = request.getfixturevalue("domain_dsn")
     async with PostgresStorage.open(dsn, min_size=1, max_size=6) as storage:
         yield World(storage, PostgresRepository())

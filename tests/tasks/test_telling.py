@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
+from pydantic import SecretStr
 from rich.console import Console
 
 from tests.clocks import START
@@ -17,7 +19,11 @@ from zeke_tasks.store.model import Kind, Story, StoryStatus
 from zeke_tasks.stories.view import StoryView
 from zeke_tasks.telling import tell_stories, tell_story, tell_who_said_it, who_answers
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 ID = UUID(int=1)
+KEY = SecretStr("sk-any")
 PAGE = "https://a.example/"
 STORY = Story(ID, ID, "", Kind.ARTICLE, None, ID, "A title", None, PAGE, START, StoryStatus.ANALYZED)
 OVERLAY = Overlay(
@@ -61,10 +67,10 @@ def highlight(number: int, score: float | None) -> Highlight:
     )
 
 
-def told(tell: object, *arguments: object) -> str:
+def told(tell: Callable[..., None], *arguments: object) -> str:
     """What is printed where no terminal is."""
     out = Console(file=io.StringIO(), width=100)
-    tell(out, *arguments)  # type: ignore[operator]
+    tell(out, *arguments)
     assert isinstance(out.file, io.StringIO)
     return out.file.getvalue()
 
@@ -128,9 +134,9 @@ def test_a_stub_is_called_one_and_costs_nothing() -> None:
     [
         (AISettings(), "To have OpenAI's gpt-5-nano read them, set OPENAI_API_KEY."),
         (AISettings(zeke_ai="stub"), "ZEKE_AI is stub"),
-        (AISettings(openai_api_key="sk-any"), "gpt-5-nano at api.openai.com reads the stories"),  # type: ignore[arg-type]
+        (AISettings(openai_api_key=KEY), "gpt-5-nano at api.openai.com reads the stories"),
         (
-            AISettings(openai_api_key="sk-any", openai_base_url="http://127.0.0.1:1/v1?secret"),  # type: ignore[arg-type]
+            AISettings(openai_api_key=KEY, openai_base_url="http://127.0.0.1:1/v1?secret"),
             "at 127.0.0.1 reads the stories",
         ),
     ],

@@ -15,6 +15,7 @@ from zeke_queue.cli.render import length
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.names import RESERVED_PREFIXES
 from zeke_queue.errors import BadSchedule
+from zeke_queue.hints import on_same
 from zeke_queue.model import WAITING, JobState
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Survey:
 
     def same(self, command: str) -> str:
         """Return a command as it is typed for this database."""
-        return f"{command} --embedded" if self.embedded else command
+        return on_same(command, embedded=self.embedded)
 
     def beside_pgboss(self) -> bool:
         """Say whether a pg-boss is at work on these tables; its workers serve queues, and are not listed."""

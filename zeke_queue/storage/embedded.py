@@ -30,7 +30,7 @@ from urllib.parse import quote
 import psycopg
 
 from zeke_queue.errors import StorageUnavailable, UsageError
-from zeke_queue.extras import install
+from zeke_queue.hints import install
 from zeke_queue.log import get_logger
 from zeke_queue.storage.system_user import owner_of
 

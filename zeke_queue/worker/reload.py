@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue import log
 from zeke_queue.errors import UsageError
-from zeke_queue.extras import install
+from zeke_queue.hints import install
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

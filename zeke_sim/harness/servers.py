@@ -23,7 +23,7 @@ from psycopg.conninfo import make_conninfo
 
 from zeke_queue.core.failure import shown
 from zeke_queue.errors import UsageError
-from zeke_queue.extras import install
+from zeke_queue.hints import install
 from zeke_queue.storage.embedded import EmbeddedPostgres
 from zeke_queue.storage.postgres import migrate
 from zeke_queue.storage.postgres.statements import migrations

@@ -13,6 +13,7 @@ import typer
 from zeke_queue.cli.render import Column, console, moment, print_json, print_table
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import BadOption, ResultTimeout, ZekeError
+from zeke_queue.hints import on_same
 from zeke_queue.model import FINAL
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import (
@@ -22,7 +23,7 @@ from zeke_tasks.cli.session import (
     rows_to_change,
     rows_to_look_at,
 )
-from zeke_tasks.hints import WORKER, on_same
+from zeke_tasks.hints import WORKER
 
 if TYPE_CHECKING:
     from zeke_queue.cli.session import Options

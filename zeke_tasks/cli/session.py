@@ -11,7 +11,7 @@ from rich.console import Console
 
 from zeke_queue.cli.session import Options, open_queue, open_to_look, options_of
 from zeke_queue.errors import UsageError
-from zeke_queue.extras import install
+from zeke_queue.hints import install
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator

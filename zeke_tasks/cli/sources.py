@@ -12,9 +12,10 @@ from rich.text import Text
 from zeke_queue.cli.render import NOTHING, Column, console, length, moment, print_json, print_table
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import BadOption
+from zeke_queue.hints import on_same
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import on_database, rows_to_change, rows_to_look_at
-from zeke_tasks.hints import WORKER, on_same
+from zeke_tasks.hints import WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -9,9 +9,9 @@ import typer
 from zeke_queue.cli.render import NOTHING, Column, console, print_json, print_table
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import ZekeError
+from zeke_queue.hints import on_same
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import on_database, progress_console, rows_to_look_at
-from zeke_tasks.hints import on_same
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
