@@ -361,6 +361,9 @@ class JobFilter:
     Attributes:
         before: only jobs that come behind this one in that order, which need not be one of those that are
             listed: the last job of a page begins the next one, also when it has been archived meanwhile.
+        created_from, created_to: only jobs created at the one instant (aware) or later, and before the other.
+        text: only jobs whose id, singleton key, payload or output contains this, the last two as Postgres
+            writes JSON; ASCII letters of either case are alike. At most 200 characters.
         limit: how many at most, 1 to 1000.
     """
 
@@ -369,4 +372,29 @@ class JobFilter:
     parent: UUID | None = None
     archived: bool = False
     before: UUID | None = None
+    created_from: datetime | None = None
+    created_to: datetime | None = None
+    text: str | None = None
     limit: int = 50
+
+
+class Pace(NamedTuple):
+    """What ended in one span of time, over all queues that were asked for.
+
+    Waits are from when a job was due until its last attempt began, runs are of that attempt; seconds, of
+    completed and failed jobs that ran; the median and the 95th percentile are values that occurred (nearest
+    rank), None where nothing ran.
+
+    Attributes:
+        begin: the start of the span; its length was asked for.
+        failed: those that failed or expired for good.
+    """
+
+    begin: datetime
+    completed: int
+    failed: int
+    cancelled: int
+    wait_median: float | None
+    wait_95: float | None
+    run_median: float | None
+    run_95: float | None

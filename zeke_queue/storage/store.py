@@ -1,4 +1,4 @@
-"""What a storage does for the runtime: the verbs of a job's life, set-based, and three protocols beside them.
+"""What a storage does for the runtime: the verbs of a job's life, set-based, and four protocols beside them.
 
 A storage applies verdicts and makes none: whether a job is retried and how long it waits comes in with the
 call, as a duration that the storage adds to its own clock. What it must decide by itself (what is due and in
@@ -15,11 +15,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from uuid import UUID
 
+    from zeke_queue.callers import Admission, ApiKey, NewKey
     from zeke_queue.model import (
         Claimed,
         Completed,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
         JobFilter,
         NewJob,
         Overdue,
+        Pace,
         QueueCount,
         QueueSettings,
         Released,
@@ -297,6 +299,33 @@ class Reader(Protocol):
         """Return progress and log lines of a job with ``seq`` above ``after``, oldest first, at most 1000."""
         ...
 
+    async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
+        """Return progress and log lines of several jobs by one look, each job's as ``events`` does.
+
+        Args:
+            after: for each job the ``seq`` above which its events are wanted.
+
+        Returns:
+            The events by ``seq``, at most 1000 in all: when there are more, the oldest.
+        """
+        ...
+
+    async def pace(self, names: Sequence[str], span: float, step: float) -> list[Pace]:
+        """Return what ended lately, in spans of equal length, oldest first, those with nothing too.
+
+        Spans lie on multiples of ``step`` since 1970, and the last one holds the storage's now.
+
+        Args:
+            names: queues; none for all.
+            span: how many seconds back to look, 1 to a week; rounded up to whole steps.
+            step: the length of each span in whole seconds; at most 1000 spans.
+        """
+        ...
+
+    async def lag(self) -> dict[str, float]:
+        """Return for each queue with due jobs how many seconds ago the one that waits longest became due."""
+        ...
+
     async def workers(self) -> list[WorkerInfo]:
         """Return the workers that are known, alive or not dead for over a day, by start."""
         ...
@@ -350,7 +379,69 @@ class Admin(Protocol):
         ...
 
 
-class Storage(Store, Reader, Admin, Protocol):
+class Access(Protocol):
+    """Who may call the HTTP API: keys, sessions that were opened with one, and limits."""
+
+    async def add_key(self, key: NewKey) -> ApiKey:
+        """Store a key, and return it as it is stored. One whose id is there already is not stored again."""
+        ...
+
+    async def keys(self) -> list[ApiKey]:
+        """Return all keys by creation, then id; those too that were revoked or have expired."""
+        ...
+
+    async def has_keys(self) -> bool:
+        """Return whether a key was ever stored; one that was revoked counts."""
+        ...
+
+    async def good_keys(self, prefix: str) -> list[ApiKey]:
+        """Return the keys with this prefix that are neither revoked nor expired, by creation, then id."""
+        ...
+
+    async def use_key(self, key_id: UUID) -> None:
+        """Note that a key was used; within a minute of the last such note nothing is written."""
+        ...
+
+    async def revoke_key(self, key_id: UUID) -> bool:
+        """Let a key be good no more, and end its sessions; False if there is none, or it was revoked."""
+        ...
+
+    async def open_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
+        """Open a session with a good key, and forget sessions that have ended.
+
+        Args:
+            digest: SHA-256 of the session's token, by which it is found again.
+            key_id: the key.
+            seconds: how long the session lasts.
+
+        Returns:
+            False, and nothing is opened, if the key is not good, or the digest is taken.
+        """
+        ...
+
+    async def session(self, digest: bytes) -> ApiKey | None:
+        """Return the key of a session; None if it has ended, or its key is not good any more."""
+        ...
+
+    async def close_session(self, digest: bytes) -> bool:
+        """End a session; False if there was none."""
+        ...
+
+    async def admit(self, caller: str, limit: int, window: float) -> Admission:
+        """Count one call of a caller, unless that would be more than its limit.
+
+        A window begins with the first call that is in none, and lasts ``window`` seconds, over all processes.
+        Windows of others that have ended are forgotten along the way.
+
+        Args:
+            caller: who calls, 1 to 200 characters.
+            limit: how many calls a window admits, at least 1.
+            window: its length in seconds.
+        """
+        ...
+
+
+class Storage(Store, Reader, Admin, Access, Protocol):
     """All of it: what a ``Queue`` is opened on."""
 
     async def close(self) -> None:
