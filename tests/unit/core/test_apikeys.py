@@ -1,0 +1,66 @@
+"""The text of an API key."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+
+from zeke_queue.core import apikeys
+from zeke_queue.errors import BadOption
+
+DRAW = bytes(range(32))
+TEXT = "mid_000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
+
+
+def test_a_key_is_mid_and_the_64_digits_of_its_bytes() -> None:
+    assert apikeys.new_key(DRAW) == TEXT
+
+
+@pytest.mark.parametrize("length", [0, 31, 33])
+def test_a_key_of_more_or_fewer_bytes_is_refused(length: int) -> None:
+    with pytest.raises(BadOption, match=rf"draw: {length} bytes are not 32"):
+        apikeys.new_key(bytes(length))
+
+
+def test_every_key_that_is_made_is_well_formed() -> None:
+    assert all(apikeys.is_well_formed(apikeys.new_key(bytes([byte]) * 32)) for byte in range(256))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "mid_",
+        TEXT[:-1],
+        TEXT + "0",
+        TEXT + "\n",
+        " " + TEXT,
+        TEXT.upper(),
+        TEXT.replace("mid_", "key_"),
+        TEXT.replace("0a", "0A"),
+        TEXT.replace("0a", "0g"),
+        TEXT.replace("0a", "0٣"),
+        TEXT[:-1] + "\0",
+    ],
+)
+def test_what_is_no_key_is_not_taken_for_one(text: str) -> None:
+    assert not apikeys.is_well_formed(text)
+
+
+def test_the_prefix_is_too_short_to_guess_the_rest_from() -> None:
+    assert apikeys.prefix_of(TEXT) == "mid_00010203"
+
+
+def test_the_digest_is_that_of_the_text_as_everybody_computes_it() -> None:
+    assert apikeys.digest_of(TEXT) == hashlib.sha256(TEXT.encode()).digest()
+
+
+def test_any_text_has_a_digest_half_a_character_too() -> None:
+    assert apikeys.digest_of("\ud800") != apikeys.digest_of("\ud801")
+
+
+def test_digests_are_the_same_only_if_equal() -> None:
+    assert apikeys.same(apikeys.digest_of(TEXT), apikeys.digest_of(TEXT))
+    assert not apikeys.same(apikeys.digest_of(TEXT), apikeys.digest_of(TEXT[:-1]))
+    assert not apikeys.same(b"", apikeys.digest_of(TEXT))
