@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +79,8 @@ class ApiKey:
     revoked_on: datetime | None = None
 
 
-class Admission(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Admission:
     """Whether one more call of a caller is within its limit.
 
     ``count`` is of the calls in the present window, this one included if it is admitted; ``resets_in`` is in

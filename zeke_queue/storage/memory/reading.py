@@ -100,7 +100,22 @@ def _fits(row: Row, which: JobFilter) -> bool:
         (not which.names or row.name in which.names)
         and (not which.states or row.state in which.states)
         and (which.parent is None or row.parent == which.parent)
+        and (which.created_from is None or row.created_on >= which.created_from)
+        and (which.created_to is None or row.created_on < which.created_to)
+        and (which.text is None or _tells(row, which.text))
     )
+
+
+def _tells(row: Row, text: str) -> bool:
+    """Tell whether a row has a text in it, whatever the case of its ASCII letters."""
+    sought = _small(text)
+    return any(
+        sought in _small(part) for part in (str(row.id), row.singleton_key, row.data, row.output) if part
+    )
+
+
+def _small(text: str) -> bytes:
+    return text.encode().lower()  # of bytes, which leaves alone what is beyond ASCII
 
 
 def _age(row: Row) -> tuple[datetime, UUID]:

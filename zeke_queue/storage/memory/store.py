@@ -17,8 +17,10 @@ from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.errors import LeaseLost, UsageError
 from zeke_queue.model import JobState, Want
 from zeke_queue.storage.memory import settling
+from zeke_queue.storage.memory.access import MemoryAccess
 from zeke_queue.storage.memory.claiming import choose
 from zeke_queue.storage.memory.locks import Locks
+from zeke_queue.storage.memory.overview import MemoryOverview
 from zeke_queue.storage.memory.reading import MemoryReader
 from zeke_queue.storage.memory.rows import as_claimed, as_job, fresh, planted
 from zeke_queue.storage.memory.schedules import MemoryAdmin
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
+    from zeke_queue.callers import ApiKey
     from zeke_queue.clock import Clock
     from zeke_queue.model import (
         Claimed,
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
         WorkerInfo,
     )
     from zeke_queue.rng import Entropy
+    from zeke_queue.storage.memory.access import Session, Window
     from zeke_queue.storage.memory.claiming import Line
     from zeke_queue.storage.memory.locks import Lock
     from zeke_queue.storage.memory.transaction import MemoryTransaction
@@ -57,7 +61,7 @@ DEAD_KEPT: Final = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Every committed row at one instant, jobs by id and the rest by name, start or sequence."""
+    """Every committed row at one instant, jobs by id and the rest by name, id, digest or sequence."""
 
     jobs: list[Job]
     archive: list[Job]
@@ -65,9 +69,12 @@ class Snapshot:
     queues: list[QueueSettings]
     workers: list[WorkerInfo]
     events: list[JobEvent]
+    keys: list[ApiKey]
+    sessions: list[Session]
+    windows: list[Window]
 
 
-class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
+class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, MemoryAccess):
     """``storage.store.Storage`` in memory, for tests, simulations and as the reference.
 
     Args:
@@ -271,6 +278,9 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryAdmin):
             queues=[tables.queues[name] for name in sorted(tables.queues)],
             workers=sorted(tables.workers.values(), key=lambda worker: worker.id),
             events=sorted((e for events in tables.events.values() for e in events), key=lambda e: e.seq),
+            keys=[tables.keys[key_id] for key_id in sorted(tables.keys)],
+            sessions=[tables.sessions[digest] for digest in sorted(tables.sessions)],
+            windows=[tables.windows[caller] for caller in sorted(tables.windows)],
         )
 
     def _open(self, wants: Sequence[Want], now: datetime) -> Iterator[tuple[Line, int]]:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from zeke_queue.callers import ApiKey
     from zeke_queue.model import JobEvent, Schedule, WorkerInfo
+    from zeke_queue.storage.memory.access import Session, Window
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.uniqueness import Hold
 
@@ -45,6 +47,9 @@ class Tables:
         self.queues: dict[str, QueueSettings] = {}
         self.workers: dict[UUID, WorkerInfo] = {}
         self.plans: dict[str, Plan] = {}
+        self.keys: dict[UUID, ApiKey] = {}
+        self.sessions: dict[bytes, Session] = {}
+        self.windows: dict[str, Window] = {}
 
         self.held: dict[Hold, UUID] = {}
         self.lines: defaultdict[str, Line] = defaultdict(Line)

@@ -1,0 +1,60 @@
+"""Equal spans of time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
+
+from zeke_queue.core import spans
+from zeke_queue.errors import BadOption
+
+NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("span", "step", "number"), [(60, 60, 1), (61, 60, 2), (1, 60, 1), (3600, 60, 60), (604_800, 605, 1000)]
+)
+def test_a_look_back_is_rounded_up_to_whole_steps(span: float, step: float, number: int) -> None:
+    assert spans.how_many(span, step) == number
+
+
+@pytest.mark.parametrize(
+    ("span", "step", "complaint"),
+    [
+        (0.5, 1, "span: 0.5 is not 1 to 604800 seconds"),
+        (604_801, 3600, "span: 604801 is not"),
+        (float("nan"), 3600, "span: nan is not"),
+        (60, 0, "step: 0 is not a whole number of seconds"),
+        (60, 1.5, "step: 1.5 is not a whole number of seconds"),
+        (60, float("inf"), "step: inf is not"),
+        (60, float("nan"), "step: nan is not"),
+        (3600, 3, "step: 3600 seconds in steps of 3 are 1200 spans, 1000 at most; give a longer step"),
+    ],
+)
+def test_a_span_or_a_step_that_can_not_be_is_refused(span: float, step: float, complaint: str) -> None:
+    with pytest.raises(BadOption, match=complaint):
+        spans.how_many(span, step)
+
+
+@pytest.mark.parametrize("seconds", [0, 0.000001, 299.999999])
+def test_a_span_holds_its_first_instant_and_not_the_one_behind_its_last(seconds: float) -> None:
+    assert spans.begin_of(NOON + timedelta(seconds=seconds), 300) == NOON
+    assert spans.begin_of(NOON + timedelta(seconds=300), 300) > NOON
+
+
+def test_spans_lie_on_multiples_of_their_length_before_1970_too() -> None:
+    assert spans.begin_of(datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), 60) == datetime(
+        1969, 12, 31, 23, 59, tzinfo=UTC
+    )
+
+
+def test_spans_are_of_utc_whatever_the_zone_of_the_instant() -> None:
+    there = NOON.astimezone(timezone(timedelta(hours=5, minutes=30)))
+    begin = spans.begin_of(there, 86_400)
+    assert (begin, begin.tzinfo) == (datetime(2026, 1, 5, tzinfo=UTC), UTC)
+
+
+def test_the_last_span_holds_now_and_the_others_lie_before_it() -> None:
+    now = NOON + timedelta(seconds=61)
+    assert spans.begins(now, 3, 60) == [NOON + timedelta(seconds=60 * n) for n in (-1, 0, 1)]

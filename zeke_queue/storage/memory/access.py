@@ -1,0 +1,127 @@
+"""Who may call the HTTP API: keys, sessions and the windows in which calls are counted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from heapq import nsmallest
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from zeke_queue.callers import Admission, ApiKey
+from zeke_queue.errors import BadOption
+from zeke_queue.storage.memory.verbs import check_limit
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.callers import NewKey
+    from zeke_queue.clock import Clock
+    from zeke_queue.storage.memory.tables import Tables
+
+_NOTED_EVERY: Final = timedelta(minutes=1)
+_WINDOW_KEPT: Final = timedelta(minutes=1)
+_FORGOTTEN_AT_ONCE: Final = 10
+
+
+class Session(NamedTuple):
+    """A session that was opened with a key, by the digest of its token."""
+
+    digest: bytes
+    key_id: UUID
+    opened_on: datetime
+    ends_on: datetime
+
+
+class Window(NamedTuple):
+    """How many calls of somebody were admitted since a window began."""
+
+    caller: str
+    ends_on: datetime
+    calls: int
+
+
+class MemoryAccess:
+    """``storage.store.Access`` in memory; the protocol says what each verb does."""
+
+    _tables: Tables
+    _clock: Clock
+
+    async def add_key(self, key: NewKey) -> ApiKey:
+        """Store a key, unless its id is there already; returns what is stored."""
+        now = self._clock.now()
+        expires_on = None if key.expires_in is None else now + timedelta(seconds=key.expires_in)
+        new = ApiKey(key.id, key.name, key.prefix, key.digest, key.scopes, key.team_id, now, expires_on)
+        return self._tables.keys.setdefault(key.id, new)
+
+    async def keys(self) -> list[ApiKey]:
+        """Return all keys, by creation."""
+        return sorted(self._tables.keys.values(), key=lambda key: (key.created_on, key.id))
+
+    async def has_keys(self) -> bool:
+        """Return whether there is a key, good or not."""
+        return bool(self._tables.keys)
+
+    async def good_keys(self, prefix: str) -> list[ApiKey]:
+        """Return the good keys with a prefix, by creation."""
+        return [key for key in await self.keys() if key.prefix == prefix and self._is_good(key)]
+
+    async def use_key(self, key_id: UUID) -> None:
+        """Note that a key was used, at most once a minute."""
+        now, key = self._clock.now(), self._tables.keys.get(key_id)
+        if key is not None and (key.last_used_on is None or key.last_used_on <= now - _NOTED_EVERY):
+            self._tables.keys[key_id] = replace(key, last_used_on=now)
+
+    async def revoke_key(self, key_id: UUID) -> bool:
+        """Let a key be good no more, and end its sessions."""
+        key = self._tables.keys.get(key_id)
+        if key is None or key.revoked_on is not None:
+            return False
+        self._tables.keys[key_id] = replace(key, revoked_on=self._clock.now())
+        for session in [one for one in self._tables.sessions.values() if one.key_id == key_id]:
+            del self._tables.sessions[session.digest]
+        return True
+
+    async def open_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
+        """Open a session with a good key, and forget others that have ended."""
+        now, sessions, key = self._clock.now(), self._tables.sessions, self._tables.keys.get(key_id)
+        for session in [one for one in sessions.values() if one.ends_on <= now and one.digest != digest]:
+            del sessions[session.digest]
+        if key is None or not self._is_good(key) or digest in sessions:
+            return False
+        sessions[digest] = Session(digest, key_id, now, now + timedelta(seconds=seconds))
+        return True
+
+    async def session(self, digest: bytes) -> ApiKey | None:
+        """Return the key of a session that has not ended, if it is good."""
+        session = self._tables.sessions.get(digest)
+        if session is None or session.ends_on <= self._clock.now():
+            return None
+        key = self._tables.keys[session.key_id]
+        return key if self._is_good(key) else None
+
+    async def close_session(self, digest: bytes) -> bool:
+        """End a session."""
+        session = self._tables.sessions.pop(digest, None)
+        return session is not None and session.ends_on > self._clock.now()
+
+    async def admit(self, caller: str, limit: int, window: float) -> Admission:
+        """Count one call, unless that would be more than the limit of its window."""
+        check_limit(limit)
+        now, length, windows = self._clock.now(), timedelta(seconds=window), self._tables.windows
+        if length <= timedelta():
+            raise BadOption(f"window: {window} seconds is not more than 0")
+        old = [one for one in windows.values() if one.ends_on <= now - _WINDOW_KEPT and one.caller != caller]
+        for one in nsmallest(_FORGOTTEN_AT_ONCE, old, key=lambda one: (one.ends_on, one.caller)):
+            del windows[one.caller]
+        counted = windows.get(caller)
+        if counted is None or counted.ends_on <= now:
+            counted = Window(caller, now + length, 0)
+        admitted = counted.calls < limit
+        if admitted:
+            counted = counted._replace(calls=counted.calls + 1)
+        windows[caller] = counted
+        return Admission(admitted, counted.calls, (counted.ends_on - now).total_seconds())
+
+    def _is_good(self, key: ApiKey) -> bool:
+        return key.revoked_on is None and (key.expires_on is None or key.expires_on > self._clock.now())

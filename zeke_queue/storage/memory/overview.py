@@ -1,0 +1,89 @@
+"""Looks at many jobs at once, for charts and streams: what ended lately, who waits, what jobs told."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.core import spans
+from zeke_queue.model import FINAL, JobState, Pace
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.model import JobEvent
+    from zeke_queue.storage.memory.rows import Row
+    from zeke_queue.storage.memory.tables import Tables
+
+_EVENTS_AT_ONCE: Final = 1000
+_MEDIAN: Final = 0.5
+_NINETY_FIVE: Final = 0.95
+
+
+class MemoryOverview:
+    """The looks of ``storage.store.Reader`` that take in many jobs; the protocol says what each returns."""
+
+    _tables: Tables
+    _clock: Clock
+
+    async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
+        """Return progress and log lines of several jobs, by ``seq``, at most 1000."""
+        known = ((job_id, self._tables.events.get(job_id, [])) for job_id in after)
+        found = [event for job_id, events in known for event in events if event.seq > after[job_id]]
+        return sorted(found, key=lambda event: event.seq)[:_EVENTS_AT_ONCE]
+
+    async def pace(self, names: Sequence[str], span: float, step: float) -> list[Pace]:
+        """Return what ended lately, in spans of equal length, oldest first."""
+        begins = spans.begins(self._clock.now(), spans.how_many(span, step), step)
+        ended: dict[datetime, list[Row]] = {begin: [] for begin in begins}
+        archived = self._tables.archive.values()
+        # A row that was archived before the first span ended before it: the archive is read by that.
+        late = (row for row in archived if row.archived_on is None or row.archived_on >= begins[0])
+        for row in (*self._tables.jobs.values(), *late):
+            if row.state in FINAL and row.completed_on is not None and (not names or row.name in names):
+                begin = spans.begin_of(row.completed_on, step)
+                if begin in ended:
+                    ended[begin].append(row)
+        return [_pace(begin, rows) for begin, rows in ended.items()]
+
+    async def lag(self) -> dict[str, float]:
+        """Return for each queue with due jobs how many seconds ago the one that waits longest became due."""
+        now = self._clock.now()
+        due: dict[str, datetime] = {}
+        for row in self._tables.jobs.values():
+            if row.waits and row.start_after <= now:
+                due[row.name] = min(due.get(row.name, now), row.start_after)
+        return {name: (now - since).total_seconds() for name, since in sorted(due.items())}
+
+
+def _pace(begin: datetime, rows: list[Row]) -> Pace:
+    states = [row.state for row in rows]
+    # Who ran: a job may end without (cancelled, or failed since another took its place), or end by a cancel.
+    ran = [
+        (row.started_on - row.start_after, row.completed_on - row.started_on)
+        for row in rows
+        if row.state is not JobState.CANCELLED and row.started_on is not None and row.completed_on is not None
+    ]
+    waits, runs = sorted(wait for wait, _ in ran), sorted(run for _, run in ran)
+    return Pace(
+        begin=begin,
+        completed=states.count(JobState.COMPLETED),
+        failed=states.count(JobState.FAILED) + states.count(JobState.EXPIRED),
+        cancelled=states.count(JobState.CANCELLED),
+        wait_median=_ranked(waits, _MEDIAN),
+        wait_95=_ranked(waits, _NINETY_FIVE),
+        run_median=_ranked(runs, _MEDIAN),
+        run_95=_ranked(runs, _NINETY_FIVE),
+    )
+
+
+def _ranked(values: list[timedelta], share: float) -> float | None:
+    """Return the least of these sorted values to which at least a share of them are equal or less, or 0."""
+    if not values:
+        return None
+    # A clock that was set back is no reason to show a time below none.
+    return max(values[math.ceil(share * len(values)) - 1], timedelta()).total_seconds()
