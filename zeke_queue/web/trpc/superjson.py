@@ -1,0 +1,412 @@
+"""superjson's wire format: JSON beside a note of which of its parts stood for a Date, a Map or undefined.
+
+What comes in is turned into plain values, such as a payload can hold; what goes out is noted so that a client
+has dates again.
+
+| in JavaScript | read as | written from |
+|---|---|---|
+| undefined | no member of an object; None elsewhere | |
+| Date | an aware ``datetime`` | an aware ``datetime`` |
+| bigint | ``int`` | an ``int`` that a JavaScript number can't hold |
+| NaN, ±Infinity, -0 | ``float`` | ``float`` |
+| Map | ``dict``; its keys are text or integers | a mapping with keys that are no text |
+| Set, typed array | ``list`` | ``set``, ``frozenset`` |
+| Error | ``{"name": …, "message": …}`` | |
+| RegExp, URL | its text | |
+
+Two parts that were one object are equal again. Something that contains itself has no JSON form, and neither
+have instances of classes and symbols that a client registered: they are refused.
+
+Source: superjson 2.2.6, ``plainer.ts``, ``accessDeep.ts``, ``pathstringifier.ts``, ``transformer.ts``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
+from uuid import UUID
+
+from zeke_queue.core.jsonb import INTEGER_DIGITS_READ
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+DEPTH_MAX: Final = 200
+"""Levels of arrays and objects in a value, as in the queue's own JSON."""
+
+EXPANDED_MAX: Final = 4_000_000
+"""What a value may weigh once each reference is its own copy: parts and characters together.
+
+A few hundred bytes of references to references would otherwise become more than any memory holds.
+"""
+
+SAFE_INTEGER: Final = 2**53 - 1
+"""The greatest integer that a JavaScript number holds, and all below it."""
+
+_FORBIDDEN: Final = frozenset({"__proto__", "prototype", "constructor"})
+_DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
+_INTEGER: Final = re.compile(rf"-?\d{{1,{INTEGER_DIGITS_READ}}}", re.ASCII)
+_NUMBERS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf, "-0": -0.0}
+
+_Key: TypeAlias = "str | int"
+_Tree: TypeAlias = "dict[str, Any] | list[Any] | None"
+
+
+class BadSuperJson(ValueError):
+    """What came in is not superjson's, or has no plain form; the message says where and why."""
+
+
+class _Undefined:
+    """JavaScript's undefined, until the whole is made plain."""
+
+
+class _Pairs(list[Any]):
+    """The entries of a Map, until the whole is made plain: paths go on naming them by number."""
+
+
+class _Slot(NamedTuple):
+    """A place in a tree: a container and the key in it."""
+
+    inside: Any
+    key: _Key
+
+    def get(self) -> Any:
+        return self.inside[self.key]
+
+    def put(self, value: Any) -> None:
+        self.inside[self.key] = value
+
+
+# Reading
+
+
+def decode(wire: object) -> Any:
+    """Return the value that was sent.
+
+    Args:
+        wire: parsed JSON, ``{"json": …, "meta": …}``, nested at most 200 levels; it is changed and not to be
+            used any more.
+
+    Raises:
+        BadSuperJson: it is none, or has no plain form.
+    """
+    if not isinstance(wire, dict) or "json" not in wire:
+        raise BadSuperJson(
+            'not superjson\'s form; send {"json": …} with meta beside it, as superjson.serialize does'
+        )
+    given = cast("dict[str, Any]", wire)
+    meta = _object(given.get("meta") or {}, "meta")
+    legacy = not meta.get("v")
+    root = [given["json"]]
+    _annotate(_Slot(root, 0), meta.get("values"), legacy=legacy)
+    equalities = meta.get("referentialEqualities")
+    _equate(root, equalities, legacy=legacy)
+    return _Plain(weighed=bool(equalities)).of(root[0])
+
+
+def _annotate(slot: _Slot, tree: _Tree, *, legacy: bool) -> None:
+    """Turn what the tree notes about a place, and about what is below it, the innermost first."""
+    if tree is None:
+        return
+    below: object = tree
+    if isinstance(tree, list):
+        below = tree[1] if len(tree) > 1 else {}
+    for path, subtree in _object(below, "meta.values").items():
+        _annotate(_descend(slot, path, legacy=legacy), subtree, legacy=legacy)
+    if isinstance(tree, list):
+        if not tree:
+            raise BadSuperJson("meta.values: an annotation is empty; it begins with a type")
+        slot.put(_made(tree[0], slot.get()))
+
+
+def _equate(root: list[Any], equalities: object, *, legacy: bool) -> None:
+    """Let places hold the very thing that another place holds."""
+    if not equalities:
+        return
+    others: object = equalities
+    if isinstance(equalities, list):
+        parts = cast("list[Any]", equalities)
+        _share(root, _Slot(root, 0), parts[0], legacy=legacy)
+        others = parts[1] if len(parts) > 1 else {}
+    for path, same in _object(others, "meta.referentialEqualities").items():
+        _share(root, _descend(_Slot(root, 0), path, legacy=legacy), same, legacy=legacy)
+
+
+def _share(root: list[Any], source: _Slot, paths: object, *, legacy: bool) -> None:
+    if not isinstance(paths, list):
+        raise BadSuperJson("meta.referentialEqualities: not a list of paths")
+    for path in cast("list[Any]", paths):
+        if not isinstance(path, str):
+            raise BadSuperJson("meta.referentialEqualities: a path is no text")
+        _descend(_Slot(root, 0), path, legacy=legacy).put(source.get())
+
+
+def _descend(slot: _Slot, path: str, *, legacy: bool) -> _Slot:
+    """Return the place at a path below another one.
+
+    Raises:
+        BadSuperJson: there is none.
+    """
+    for segment in parse_path(path, legacy=legacy):
+        if segment in _FORBIDDEN:
+            raise BadSuperJson(f"meta: a path has {segment}, which is not allowed as a property")
+        inside = slot.get()
+        if isinstance(inside, list) and segment.isdecimal() and len(segment) < 10:  # noqa: PLR2004 - enough for any
+            index = int(segment)
+            slot, there = _Slot(inside, index), index < len(cast("list[Any]", inside))
+        else:
+            slot, there = _Slot(inside, segment), isinstance(inside, dict) and segment in inside
+        if not there:
+            raise BadSuperJson(f"meta: there is nothing at the path {_shown(path)}")
+    return slot
+
+
+def parse_path(path: str, *, legacy: bool = False) -> list[str]:
+    r"""Split a path at its dots; one that a key has is escaped, and so is a backslash.
+
+    Args:
+        path: as it stands in ``meta``.
+        legacy: whether backslashes stand for themselves, as before superjson 2.2.3.
+
+    >>> parse_path(r"a\\.b.c")
+    ['a\\', 'b', 'c']
+    >>> parse_path(r"a\.b")
+    ['a.b']
+    """
+    if "\\" not in path:
+        return path.split(".")
+    pattern = r"\\\.|[^.]" if legacy else r"\\[\\.]|[^.\\]"
+    segments: list[str] = []
+    at = 0
+    while True:
+        part = re.compile(f"(?:{pattern})*", re.DOTALL).match(path, at)
+        assert part is not None, "it matches nothing at the least"  # noqa: S101
+        text = part.group()
+        segments.append(
+            text.replace("\\.", ".") if legacy else re.sub(r"\\(.)", r"\1", text, flags=re.DOTALL)
+        )
+        at = part.end()
+        if at == len(path):
+            return segments
+        if path[at] != ".":
+            raise BadSuperJson(
+                f"meta: the path {_shown(path)} has a backslash before neither a dot nor a backslash"
+            )
+        at += 1
+
+
+def _made(kind: object, value: Any) -> Any:
+    """Return what a part stood for.
+
+    Raises:
+        BadSuperJson: the type is not known, or the part does not fit it.
+    """
+    if isinstance(kind, list):
+        named = cast("list[Any]", kind)
+        if len(named) == 2 and named[0] == "typed-array" and isinstance(value, list):  # noqa: PLR2004 - type and name
+            return cast("Any", value)
+        raise BadSuperJson(f"meta.values: {_shown(named)} is not known here; send plain values")
+    make = _MAKERS.get(kind) if isinstance(kind, str) else None
+    if make is None:
+        raise BadSuperJson(f"meta.values: the type {_shown(kind)} is not known")
+    try:
+        return make(value)
+    except (TypeError, ValueError, KeyError) as error:
+        raise BadSuperJson(f"meta.values: {_shown(value)} is no {kind}") from error
+
+
+def _date(value: Any) -> datetime:
+    if _DATE.fullmatch(value) is None:
+        raise ValueError(value)
+    return datetime.fromisoformat(value)
+
+
+def _integer(value: Any) -> int:
+    if _INTEGER.fullmatch(value) is None:
+        raise ValueError(value)
+    return int(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
+def _list(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError(value)
+    return cast("list[Any]", value)
+
+
+def _pairs(value: Any) -> _Pairs:
+    entries = _list(value)
+    if not all(isinstance(entry, list) and len(cast("list[Any]", entry)) == 2 for entry in entries):  # noqa: PLR2004
+        raise ValueError(value)
+    return _Pairs(entries)
+
+
+def _error(value: Any) -> dict[str, Any]:
+    given = cast("dict[str, Any]", value)
+    return {"name": _text(given["name"]), "message": _text(given["message"]), **given}
+
+
+_MAKERS: Final[Mapping[str, Callable[[Any], Any]]] = {
+    "undefined": lambda _: _Undefined(),
+    "Date": _date,
+    "bigint": _integer,
+    "number": lambda value: _NUMBERS[value],
+    "set": _list,
+    "map": _pairs,
+    "Error": _error,
+    "regexp": _text,
+    "URL": _text,
+}
+
+
+class _Plain:
+    """Copies a value into plain containers.
+
+    Args:
+        weighed: whether parts may be shared, so that the copy can be far larger than what came in.
+    """
+
+    def __init__(self, *, weighed: bool) -> None:
+        self._left = EXPANDED_MAX if weighed else math.inf
+        self._above: set[int] = set()
+
+    def of(self, value: Any) -> Any:
+        """Return the copy.
+
+        Raises:
+            BadSuperJson: the value contains itself, nests too deeply, becomes too large, or has a Map whose
+                keys are neither text nor integers.
+        """
+        self._left -= 1 + (len(value) if isinstance(value, str) else 0)
+        if self._left < 0:
+            raise BadSuperJson(
+                "meta.referentialEqualities: the value is too large once every reference is a copy"
+            )
+        if isinstance(value, _Undefined):
+            return None
+        if not isinstance(value, dict | list):
+            return value
+        if id(cast("Any", value)) in self._above:
+            raise BadSuperJson("the value contains itself, which has no JSON form; break the circle")
+        if len(self._above) >= DEPTH_MAX:
+            raise BadSuperJson(f"the value nests more than {DEPTH_MAX} levels deep; flatten it")
+        self._above.add(id(cast("Any", value)))
+        made = self._container(cast("dict[str, Any] | list[Any]", value))
+        self._above.remove(id(cast("Any", value)))
+        return made
+
+    def _container(self, value: dict[str, Any] | list[Any]) -> Any:
+        if isinstance(value, _Pairs):
+            return dict(self._entry(key, member) for key, member in value)
+        if isinstance(value, list):
+            return [self.of(member) for member in value]
+        return {key: self.of(member) for key, member in value.items() if not isinstance(member, _Undefined)}
+
+    def _entry(self, key: Any, member: Any) -> tuple[_Key, Any]:
+        if isinstance(key, bool) or not isinstance(key, str | int):
+            raise BadSuperJson(
+                "a Map has a key that is neither text nor an integer; send an object, or pairs"
+            )
+        return key, self.of(member)
+
+
+def _object(value: object, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadSuperJson(f"{where}: not an object")
+    return cast("dict[str, Any]", value)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"  # noqa: PLR2004 - enough to find it by
+
+
+# Writing
+
+
+def encode(value: Any) -> dict[str, Any]:
+    """Return superjson's form of a value: ``{"json": …}``, and ``meta`` where there is something to note.
+
+    Args:
+        value: plain values, and those of the table above; UUIDs become text.
+
+    Raises:
+        TypeError: there is something else in it.
+        ValueError: a ``datetime`` has no zone.
+    """
+    json, tree = _written(value)
+    return {"json": json} if tree is None else {"json": json, "meta": {"values": tree, "v": 1}}
+
+
+def _written(value: Any) -> tuple[Any, _Tree]:
+    """Return a value as JSON has it, and what is to be noted about it and below it."""
+    if value is None or isinstance(value, bool | str):
+        return value, None
+    if isinstance(value, int | float):
+        return _written_number(value)
+    if isinstance(value, datetime):
+        return _written_date(value), ["Date"]
+    if isinstance(value, UUID):
+        return str(value), None
+    return _written_container(value)
+
+
+def _written_container(value: Any) -> tuple[Any, _Tree]:
+    kind: str | None = None
+    if isinstance(value, Mapping):
+        given = cast("Mapping[Any, Any]", value)
+        if all(isinstance(key, str) for key in given):
+            json, below = _members(given.items())
+            return json, below or None
+        kind, members = "map", [[key, member] for key, member in given.items()]
+    elif isinstance(value, set | frozenset):
+        kind, members = "set", sorted(cast("set[Any]", value), key=repr)
+    elif isinstance(value, list | tuple):
+        members = cast("list[Any]", value)
+    else:
+        raise TypeError(f"{type(value).__name__} has no form in superjson")
+    json, below = _members(enumerate(members))
+    if kind is None:
+        return list(json.values()), below or None
+    return list(json.values()), [kind, below] if below else [kind]
+
+
+def _written_number(value: float) -> tuple[Any, _Tree]:
+    if isinstance(value, int):
+        return (value, None) if abs(value) <= SAFE_INTEGER else (str(value), ["bigint"])
+    if math.isnan(value):
+        return "NaN", ["number"]
+    if math.isinf(value):
+        return "Infinity" if value > 0 else "-Infinity", ["number"]
+    return ("-0", ["number"]) if not value and math.copysign(1, value) < 0 else (value, None)
+
+
+def _written_date(value: datetime) -> str:
+    if value.tzinfo is None:
+        raise ValueError("a datetime without a zone is no instant")
+    return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+
+
+def _members(members: Iterable[tuple[Any, Any]]) -> tuple[dict[Any, Any], dict[str, Any]]:
+    """Return members as JSON has them, and what is to be noted of them by path."""
+    written: dict[Any, Any] = {}
+    below: dict[str, Any] = {}
+    for key, member in members:
+        # A client refuses a note about such a key, and with it the whole answer; without one it has the text.
+        written[key], tree = _written(member)
+        if key in _FORBIDDEN:
+            continue
+        name = str(key).replace("\\", "\\\\").replace(".", "\\.")
+        if isinstance(tree, list):
+            below[name] = tree
+        elif tree is not None:
+            below |= {f"{name}.{path}": subtree for path, subtree in tree.items()}
+    return written, below
