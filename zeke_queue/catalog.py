@@ -133,6 +133,7 @@ class Catalog:
         retry_backoff: bool | None = None,
         retry_delay_max: timedelta | float | None = None,
         expire_in: timedelta | float | None = None,
+        redact: Sequence[str] = (),
     ) -> TaskDecorator:
         """Define a task; the decorated handler becomes a ``Task``, which can still be called.
 
@@ -152,6 +153,7 @@ class Catalog:
             retry_backoff: whether the delay doubles with each retry.
             retry_delay_max: cap on the backoff, in whole seconds.
             expire_in: how long one attempt may take.
+            redact: what of its jobs HTTP shows nobody: ``payload.password``, ``output``, ``error``, ``log``.
 
         Raises:
             DuplicateTask: another task has one of the names.
@@ -170,8 +172,7 @@ class Catalog:
         )
 
         def define(handler: Callable[..., Any], /) -> Task[Any, Any]:
-            frame = inspect.currentframe()
-            caller = frame.f_back if frame is not None else None
+            caller = getattr(inspect.currentframe(), "f_back", None)
             task: Task[Any, Any] = Task(
                 handler,
                 name,
@@ -181,11 +182,11 @@ class Catalog:
                 description=description,
                 process=process,
                 payload_cap=self.payload_cap,
+                redact=redact,
                 # A payload's model may be defined in the function that also defines the task, as in tests.
-                local_names=caller.f_locals if caller is not None else None,
+                local_names=getattr(caller, "f_locals", None),
             )
-            self._add(task)
-            return task
+            return self._add(task)
 
         return define
 
@@ -326,7 +327,7 @@ class Catalog:
         more = ", …" if len(names) > _NAMED_AT_MOST else ""
         return f"the catalog has {', '.join(names[:_NAMED_AT_MOST])}{more}"
 
-    def _add(self, task: Task[Any, Any]) -> None:
+    def _add(self, task: Task[Any, Any]) -> Task[Any, Any]:
         for name in (task.name, *task.aliases):
             if (holder := self._tasks.get(name) or self._aliases.get(name)) is not None:
                 raise DuplicateTask(
@@ -337,6 +338,7 @@ class Catalog:
             raise DuplicateTask(f"Task {task.name!r} has one of its names twice: {', '.join(task.aliases)}")
         self._tasks[task.name] = task
         self._aliases |= dict.fromkeys(task.aliases, task)
+        return task
 
 
 def _limits(task: Task[Any, Any]) -> list[QueueSettings]:

@@ -16,6 +16,7 @@
      ├── Refused                  a uniqueness rule refused the send; ``holder`` is the job in the way
      ├── IllegalTransition        a job in this state can't take this event (a defect of ours)
      ├── JobNotFound              no live or archived job has this id
+     ├── ScheduleNotFound         no schedule has this name
      ├── LeaseLost                the job is no longer yours: stop, and settle nothing
      ├── ResultTimeout            the job did not end in time; it goes on
      ├── JobFailed                the job that was waited for failed, expired or was cancelled
@@ -119,6 +120,10 @@ class IllegalTransition(ZekeError):
 
 class JobNotFound(ZekeError, LookupError):
     """No live or archived job has this id."""
+
+
+class ScheduleNotFound(ZekeError, LookupError):
+    """No schedule has this name."""
 
 
 def no_page(before: UUID) -> JobNotFound:

@@ -26,7 +26,7 @@ from zeke_queue.sending import (
     insert,
     insert_surely,
 )
-from zeke_queue.tending import bring_back, check_id, require
+from zeke_queue.tending import bring_back, check_id, require, require_schedule
 from zeke_queue.transaction import QueueTransaction
 
 if TYPE_CHECKING:
@@ -289,6 +289,18 @@ class Queue:
 
     async def _impatience(self) -> None:
         await self.clock.sleep(HOLDER_WAIT)
+
+    async def run_schedule(self, name: str) -> Run:
+        """Send the job of a schedule's tick at once; its ticks stay as they are.
+
+        Raises:
+            ScheduleNotFound: there is none of this name.
+            Refused: a uniqueness rule of its options refused it.
+            UsageError: it was edited by other means, and is wrong.
+        """
+        schedule = await require_schedule(self.storage, check_schedule_name(name))
+        prepared = self.sender.tick(schedule, self.sender.new_id())
+        return await self.run_of(prepared, (await self._put([prepared], None))[0])
 
     async def _put(self, prepared: Sequence[Prepared], connection: Any) -> list[UUID | None]:
         if connection is not None:

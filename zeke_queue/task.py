@@ -22,6 +22,7 @@ from zeke_queue.core import jsonb
 from zeke_queue.core.failure import shown
 from zeke_queue.core.names import queue_name
 from zeke_queue.core.options import DEFAULTS, INT4_MAX, JobOptions, merge, new_job
+from zeke_queue.core.redaction import check_rules
 from zeke_queue.errors import BadOption, FieldError, NotJson, PayloadInvalid, TooLarge, UsageError
 from zeke_queue.signals import Fail, Retry, Signal, Snooze
 
@@ -52,6 +53,7 @@ class Task(Generic[P, R]):
         payload_type: what the payload is validated against; None for a task that takes none.
         options: what the task says about its jobs.
         concurrency_limit: how many of its jobs run at once over all workers, or None for no limit.
+        redact: what of its jobs the HTTP API and the dashboard show nobody (``core.redaction``).
         kind: where the handler runs.
         takes_payload, takes_job: which arguments the handler has.
     """
@@ -67,6 +69,7 @@ class Task(Generic[P, R]):
         description: str | None = None,
         process: bool = False,
         payload_cap: int = PAYLOAD_CAP,
+        redact: Sequence[str] = (),
         local_names: Mapping[str, Any] | None = None,
     ) -> None:
         self.handler = handler
@@ -76,6 +79,7 @@ class Task(Generic[P, R]):
         self.concurrency_limit = concurrency_limit
         self.description = check_description(description) or _first_line(handler)
         self.payload_cap = payload_cap
+        self.redact = check_rules(redact)
         if not isinstance(process, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
             raise BadOption(f"process: {shown(process)} is neither True nor False; give one of them")
         self.kind: Kind = (

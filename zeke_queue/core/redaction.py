@@ -1,0 +1,75 @@
+"""What of a job nobody is shown: rules that a task states, and values with their secrets taken out."""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+
+from zeke_queue.core.failure import shown
+from zeke_queue.errors import BadOption
+
+REDACTED: Final = "[redacted]"
+"""What stands in the place of a value that is not shown."""
+
+ROOTS: Final = ("payload", "output", "error", "log")
+"""What a rule begins with: the payload, what the handler returned, why it failed, what it logged."""
+
+_WHOLE: Final = ("error", "log")
+
+
+def check_rules(given: object) -> tuple[str, ...]:
+    """Return the rules of a task, each a path such as ``payload``, ``payload.card`` or ``output.*.token``.
+
+    A part ``*`` stands for every member of an object and every item of a list. ``error`` and ``log`` are
+    hidden whole.
+
+    Raises:
+        BadOption: one is no such path.
+    """
+    if isinstance(given, str) or not isinstance(given, list | tuple | set | frozenset):
+        raise BadOption(f"redact: {shown(given)} is no list of paths; give one, such as ['payload.password']")
+    rules: list[str] = []
+    for rule in cast("list[object]", list(given)):  # pyright: ignore[reportUnknownArgumentType]
+        root, *rest = rule.split(".") if isinstance(rule, str) else [""]
+        if root not in ROOTS or not all(rest) or (rest and root in _WHOLE):
+            raise BadOption(
+                f"redact: {shown(rule)} is no path; it begins with payload, output, error or log, and goes on"
+                " with the names of members after dots, but for the last two: payload.card.number"
+            )
+        rules.append(".".join([root, *rest]))
+    return tuple(sorted(set(rules)))
+
+
+def hides(rules: tuple[str, ...], root: str) -> bool:
+    """Return whether all of a root is hidden; an error stands in an output's place, and is as that is."""
+    return root in rules or (root == "error" and "output" in rules)
+
+
+def redact(value: Any, rules: tuple[str, ...], root: str) -> Any:
+    """Return a JSON value with what the rules hide under this root replaced, leaving the value as it is."""
+    if value is None or not rules:
+        return value
+    if hides(rules, root):
+        return REDACTED
+    for rule in rules:
+        first, *path = rule.split(".")
+        if first == root:
+            value = _without(value, path)
+    return value
+
+
+def _without(value: Any, path: list[str]) -> Any:
+    if not path:
+        return REDACTED
+    part, *rest = path
+    if isinstance(value, dict):
+        members = cast("dict[str, Any]", value)
+        return {
+            name: _without(member, rest) if part in ("*", name) else member
+            for name, member in members.items()
+        }
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        return [
+            _without(item, rest) if part in ("*", str(place)) else item for place, item in enumerate(items)
+        ]
+    return value

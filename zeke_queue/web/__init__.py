@@ -1,0 +1,21 @@
+"""The HTTP API: REST, live status, tRPC and a dashboard, over an open queue. Needs the extra ``web``."""
+
+from __future__ import annotations
+
+from zeke_queue.callers import Scope
+from zeke_queue.web.app import close_app, create_app
+from zeke_queue.web.errors import ApiError
+from zeke_queue.web.guard import Authenticator, Caller
+from zeke_queue.web.jobs import send_job
+from zeke_queue.web.settings import WebSettings
+
+__all__ = [
+    "ApiError",
+    "Authenticator",
+    "Caller",
+    "Scope",
+    "WebSettings",
+    "close_app",
+    "create_app",
+    "send_job",
+]

@@ -1,0 +1,121 @@
+"""The application: its parts put together, its routes, and what stands before them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from zeke_queue.errors import ZekeError
+from zeke_queue.web.api import Api
+from zeke_queue.web.errors import ApiError, answer, answer_http, answer_invalid
+from zeke_queue.web.guard import CSRF_HEADER, Guard
+from zeke_queue.web.jobs import Jobs
+from zeke_queue.web.live import Live
+from zeke_queue.web.middleware import BodyCap, SecurityHeaders
+from zeke_queue.web.rest import ROUTERS
+from zeke_queue.web.settings import WebSettings
+from zeke_queue.web.showing import Showing
+from zeke_queue.web.trpc.router import router as trpc
+
+if TYPE_CHECKING:
+    from zeke_queue.queue import Queue
+    from zeke_queue.web.guard import Authenticator
+
+_ABOUT: Final = """Background jobs: send them, follow them live, look after queues and schedules.
+
+Every request but those for health carries `Authorization: Bearer mid_…`; until the first key exists, this
+machine alone is served, without one.
+"""
+
+_CORS_HEADERS: Final = ("authorization", "content-type", "idempotency-key", "last-event-id", CSRF_HEADER)
+_CORS_EXPOSED: Final = (
+    "idempotent-replayed",
+    "ratelimit-limit",
+    "ratelimit-remaining",
+    "ratelimit-reset",
+    "retry-after",
+)
+
+
+def create_app(
+    queue: Queue,
+    settings: WebSettings | None = None,
+    *,
+    authenticator: Authenticator | None = None,
+) -> FastAPI:
+    """Make the HTTP application of an open queue.
+
+    It is served by any ASGI server, or mounted: ``app.mount("/jobs-api", create_app(queue))`` in a FastAPI or
+    Starlette application. It needs no lifespan; whoever closes the queue first awaits ``close_app``, which
+    ends the streams that are open.
+
+    Args:
+        queue: open; it stays the caller's to close.
+        settings: the deployment's; read from the environment by default.
+        authenticator: the host application's own way to tell who calls; keys go on to work beside it.
+    """
+    settings = settings or WebSettings.load()
+    showing = Showing(queue.catalog)
+    app = FastAPI(
+        title="Zeke's jobs",
+        version="1",
+        description=_ABOUT,
+        # Pages that would load scripts from elsewhere; the document itself is at /openapi.json.
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.zeke = Api(
+        queue=queue,
+        settings=settings,
+        guard=Guard(queue.storage, queue.clock, settings, authenticator),
+        jobs=Jobs(queue, settings),
+        showing=showing,
+        live=Live(
+            queue,
+            showing=showing,
+            timeout=settings.api_stream_timeout,
+            keep_alive=settings.api_stream_keep_alive,
+            most=settings.api_streams_max,
+        ),
+    )
+    for router in (*ROUTERS, trpc):
+        app.include_router(router)
+    _handle_errors(app)
+    _stand_before(app, settings)
+    return app
+
+
+async def close_app(app: FastAPI) -> None:
+    """End the streams that are open, so that a server can stop; call it before the queue is closed."""
+    parts: Api = app.state.zeke
+    await parts.live.close()
+
+
+def _handle_errors(app: FastAPI) -> None:
+    handlers: dict[type[Exception], Any] = {
+        ApiError: answer,
+        ZekeError: answer,
+        HTTPException: answer_http,
+        RequestValidationError: answer_invalid,
+        Exception: answer,
+    }
+    for error, handler in handlers.items():
+        app.add_exception_handler(error, handler)
+
+
+def _stand_before(app: FastAPI, settings: WebSettings) -> None:
+    """Add what every request passes; what is added last comes first."""
+    app.add_middleware(BodyCap, most=settings.api_body_max)
+    if settings.api_cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.api_cors_origins),
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
+            allow_headers=list(_CORS_HEADERS),
+            expose_headers=list(_CORS_EXPOSED),
+        )
+    app.add_middleware(SecurityHeaders)

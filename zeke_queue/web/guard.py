@@ -1,0 +1,283 @@
+"""Who calls, and what they may: API keys, sessions of the dashboard, a host application's own way, loopback.
+
+Until the first key is stored only loopback is served, without a key, and as what a browser or a proxy on this
+machine would send on somebody else's behalf is refused. After that every caller shows who it is.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+from urllib.parse import urlsplit
+
+from zeke_queue.callers import IMPLIED, Scope
+from zeke_queue.core import apikeys
+from zeke_queue.log import get_logger
+from zeke_queue.web.errors import ApiError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from starlette.requests import HTTPConnection
+
+    from zeke_queue.callers import ApiKey
+    from zeke_queue.clock import Clock
+    from zeke_queue.storage.store import Access
+    from zeke_queue.web.settings import WebSettings
+
+COOKIE: Final = "zeke_session"
+CSRF_HEADER: Final = "x-csrf-token"
+_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_NOTE_EVERY: Final = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls.
+
+    Attributes:
+        id: what limits are counted by, 1 to 200 characters; the same in every process.
+        name: for people and the log.
+        scopes: what they may, with all that is implied.
+        team_id: on whose behalf they call, for tasks that need a team.
+        via: how they showed who they are. What a browser sends by itself (``session``, ``loopback``) is
+            protected against requests forged by other sites.
+    """
+
+    id: str
+    name: str
+    scopes: frozenset[Scope]
+    team_id: UUID | None = None
+    via: Literal["key", "session", "loopback", "host"] = "host"
+
+    def may(self, scope: Scope) -> bool:
+        """Return whether this caller holds a scope."""
+        return scope in self.scopes
+
+
+class Authenticator(Protocol):
+    """A host application's own way to tell who calls."""
+
+    async def __call__(self, connection: HTTPConnection) -> Caller | None:
+        """Return the caller; None if the request shows nothing that this knows, so that keys are tried.
+
+        Raises:
+            ApiError: it shows something wrong.
+        """
+        ...
+
+
+def granted(scopes: frozenset[Scope]) -> frozenset[Scope]:
+    """Return scopes with those that they imply."""
+    return frozenset(implied for scope in scopes for implied in IMPLIED[scope])
+
+
+class Guard:
+    """Tells who calls, and refuses who may not.
+
+    Args:
+        access: where keys and sessions are kept.
+        clock: paces how often the use of a key is noted.
+        settings: which cookies and origins are in use.
+        authenticator: a host application's own way; with one, loopback alone is not enough.
+    """
+
+    def __init__(
+        self,
+        access: Access,
+        clock: Clock,
+        settings: WebSettings,
+        authenticator: Authenticator | None = None,
+    ) -> None:
+        self._access = access
+        self._clock = clock
+        self._settings = settings
+        self._authenticator = authenticator
+        self._keys_exist = False
+        self._noted: dict[UUID, float] = {}
+        self._warned = False
+
+    async def require(self, connection: HTTPConnection, scope: Scope, *, csrf: str | None = None) -> Caller:
+        """Return the caller of a request.
+
+        Args:
+            connection: the request.
+            scope: what the caller has to hold.
+            csrf: the token that a form of a session carries; without one the header ``X-CSRF-Token`` counts.
+
+        Raises:
+            ApiError: 401 if it does not show who it is, 403 if it may not, or if another site forged it.
+        """
+        caller = await self.caller(connection, csrf=csrf)
+        if not caller.may(scope):
+            raise ApiError(
+                403, "Forbidden", description=f"This needs the scope {scope.value}, which {caller.name} lacks"
+            )
+        return caller
+
+    async def caller(self, connection: HTTPConnection, *, csrf: str | None = None) -> Caller:
+        """Return the caller of a request, whatever it may; arguments as ``require``.
+
+        Raises:
+            ApiError: 401, 403: as ``require``.
+        """
+        caller = await self._told(connection)
+        changes = connection.scope.get("method", "GET") not in _SAFE
+        if changes and caller.via in ("session", "loopback"):
+            check_origin(connection, self._settings.api_cors_origins)
+        if changes and caller.via == "session":
+            check_csrf(connection, csrf or connection.headers.get(CSRF_HEADER))
+        return caller
+
+    async def _told(self, connection: HTTPConnection) -> Caller:
+        if self._authenticator is not None:
+            caller = await self._authenticator(connection)
+            if caller is not None:
+                return caller
+        header = connection.headers.get("authorization")
+        token = connection.cookies.get(COOKIE)
+        if header is None and token is not None:
+            key = await self._access.session(apikeys.digest_of(token))
+            if key is not None:
+                return self._of_key(key, "session")
+        if self._authenticator is None and not await self.keys_exist():
+            return self._on_loopback(connection)
+        return await self.by_header(header)
+
+    async def keys_exist(self) -> bool:
+        """Return whether a key was ever stored; from then on every caller has to show one."""
+        if not self._keys_exist:
+            self._keys_exist = await self._access.has_keys()
+        if not self._keys_exist and not self._warned:
+            self._warned = True
+            get_logger().warning(
+                "no_api_keys", consequence="only loopback is served", hint="zeke keys create NAME"
+            )
+        return self._keys_exist
+
+    async def by_header(self, header: str | None) -> Caller:
+        """Return the caller that an Authorization header names.
+
+        Raises:
+            ApiError: 401, and which of five things is wrong.
+        """
+        if header is None:
+            raise _unauthorized("Authorization header required")
+        scheme, _, token = header.strip().partition(" ")
+        if scheme.lower() != "bearer":
+            raise _unauthorized("Invalid authorization scheme")
+        key = await self.key(token.strip())
+        return self._of_key(key, "key")
+
+    async def key(self, token: str) -> ApiKey:
+        """Return the key of a text.
+
+        Raises:
+            ApiError: 401 if there is none that is good.
+        """
+        if not token:
+            raise _unauthorized("Token required")
+        if not apikeys.is_well_formed(token):
+            raise _unauthorized("Invalid token format")
+        digest = apikeys.digest_of(token)
+        found = None
+        for key in await self._access.good_keys(apikeys.prefix_of(token)):
+            if apikeys.same(key.digest, digest):
+                found = key
+        if found is None:
+            raise _unauthorized("Invalid API key")
+        await self._note(found.id)
+        return found
+
+    async def _note(self, key_id: UUID) -> None:
+        now = self._clock.monotonic()
+        if now - self._noted.get(key_id, -_NOTE_EVERY) >= _NOTE_EVERY:
+            self._noted[key_id] = now
+            await self._access.use_key(key_id)
+
+    def _of_key(self, key: ApiKey, via: Literal["key", "session"]) -> Caller:
+        return Caller(f"key:{key.id}", key.name, granted(key.scopes), key.team_id, via)
+
+    def _on_loopback(self, connection: HTTPConnection) -> Caller:
+        """Return the caller on this machine, while there is no key.
+
+        Raises:
+            ApiError: 403 if it is not on this machine, or may speak for somebody who is not.
+        """
+        host = _hostname(connection.headers.get("host", ""))
+        proxied = any(name in connection.headers for name in _FORWARDED)
+        if not _is_loopback(connection) or host not in _LOOPBACK_NAMES or proxied:
+            raise ApiError(
+                403,
+                "Forbidden",
+                description="No API key exists yet, so only this machine is served, under a name such as"
+                " localhost and without a proxy; create a key first: zeke keys create NAME",
+            )
+        return Caller("loopback", "this machine", frozenset(Scope), None, "loopback")
+
+
+def check_origin(connection: HTTPConnection, allowed: tuple[str, ...] = ()) -> None:
+    """Refuse a changing request that a page of another site had a browser send.
+
+    Raises:
+        ApiError: 403.
+    """
+    origin = connection.headers.get("origin")
+    site = connection.headers.get("sec-fetch-site")
+    if origin is None:
+        forged = site not in (None, "same-origin", "none")
+    else:
+        same = urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower()
+        forged = not same and origin.lower() not in allowed
+    if forged:
+        raise ApiError(
+            403,
+            "Forbidden",
+            description="The request came from a page of another site, which may not do that",
+        )
+
+
+def csrf_token(session: str) -> str:
+    """Return the token that a changing request of a session carries; it follows from the session's own."""
+    return hmac.new(session.encode(), b"csrf", "sha256").hexdigest()
+
+
+def check_csrf(connection: HTTPConnection, given: str | None) -> None:
+    """Refuse a changing request that carries a session's cookie, but not the token that its pages carry.
+
+    Raises:
+        ApiError: 403.
+    """
+    session = connection.cookies.get(COOKIE, "")
+    if given is None or not hmac.compare_digest(csrf_token(session).encode(), given.encode()):
+        raise ApiError(
+            403,
+            "Forbidden",
+            description="The page is out of date; open it again and repeat what you did",
+        )
+
+
+def _unauthorized(message: str) -> ApiError:
+    return ApiError(401, message, headers={"www-authenticate": "Bearer"})
+
+
+def _hostname(host: str) -> str:
+    """Return the name in a Host header, without its port and a v6 address's brackets."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_loopback(connection: HTTPConnection) -> bool:
+    """Return whether the peer is on this machine; one at a Unix socket is."""
+    if connection.client is None or not connection.client.host:
+        return True
+    try:
+        return ipaddress.ip_address(connection.client.host).is_loopback
+    except ValueError:
+        return False

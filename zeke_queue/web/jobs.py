@@ -1,0 +1,158 @@
+"""What callers do with jobs, whichever way they came in: REST, tRPC, the dashboard, or Python.
+
+``send_job`` is for code of the application's own, which needs no key; the rest is done in a caller's name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Unpack
+from uuid import UUID, uuid5
+
+from zeke_queue.core import jsonb
+from zeke_queue.errors import JobNotFound, Refused
+from zeke_queue.web import shapes
+from zeke_queue.web.errors import ApiError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from zeke_queue.model import Job
+    from zeke_queue.queue import Queue
+    from zeke_queue.sending import SendOptions
+    from zeke_queue.web.guard import Caller
+    from zeke_queue.web.settings import WebSettings
+
+_IDEMPOTENCE: Final = UUID("8f0e1f52-6d0b-5d0e-9f43-0b7c1f5ad1a4")
+KEY_LENGTH_MAX: Final = 255
+
+
+async def send_job(
+    queue: Queue, task: str, payload: Any = None, **options: Unpack[SendOptions]
+) -> shapes.Triggered:
+    """Send a job, and return what ``POST /trigger`` answers: ``id``, ``status`` and ``task_id``.
+
+    Args:
+        queue: the application's.
+        task: a task of the catalog.
+        payload: what fits its model.
+        **options: as of ``Queue.send``.
+
+    Raises:
+        Refused: a uniqueness rule refused it.
+        UsageError: as ``Queue.send``.
+    """
+    run = await queue.trigger(task, payload, **options)
+    return shapes.Triggered(id=run.id, task_id=task)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What came of a trigger: the answer, whether an earlier one sent the job, and headers on the limit."""
+
+    triggered: shapes.Triggered
+    replayed: bool
+    headers: Mapping[str, str]
+
+
+class Jobs:
+    """Triggers in the name of callers, within their limits."""
+
+    def __init__(self, queue: Queue, settings: WebSettings) -> None:
+        self._queue = queue
+        self._settings = settings
+
+    async def trigger(
+        self,
+        caller: Caller,
+        task: str,
+        payload: Any,
+        *,
+        idempotency_key: str | None = None,
+    ) -> Sent:
+        """Send a job in a caller's name.
+
+        Args:
+            caller: who asks; it counts against its limit, whatever comes of it.
+            task: a task of the catalog, or an alias.
+            payload: what the caller gave.
+            idempotency_key: the same key of the same caller again gives the job that the first one sent.
+
+        Raises:
+            ApiError: 404 for a task that the catalog does not know; 429 if the limit is used up; 422 if the key
+                was used for something else.
+            Refused, UsageError: as ``Queue.trigger``.
+        """
+        if task not in self._queue.catalog.served:
+            raise ApiError(404, f"Unknown task {task}")
+        headers = await self.admit(caller)
+        if idempotency_key is None:
+            return Sent(await send_job(self._queue, task, payload), replayed=False, headers=headers)
+        job_id = idempotent_id(caller, idempotency_key)
+        earlier = await self._queue.get(job_id)
+        if earlier is None:
+            try:
+                sent = await send_job(self._queue, task, payload, id=job_id)
+            except Refused as refused:
+                if refused.holder != job_id:
+                    raise
+            else:
+                if (stored := await self._queue.get(job_id)) is not None:
+                    self._check_same(stored, task, payload)
+                return Sent(sent, replayed=False, headers=headers)
+            earlier = await self._queue.get(job_id)
+            if earlier is None:
+                raise JobNotFound(f"No job has the id {job_id} any more")
+        self._check_same(earlier, task, payload)
+        return Sent(shapes.Triggered(id=job_id, task_id=task), replayed=True, headers=headers)
+
+    def _check_same(self, earlier: Job, task: str, payload: Any) -> None:
+        """See that a key is used again for what it was used for."""
+        prepared = self._queue.sender.prepare(task, payload, {}).job
+        asked = None if prepared.data is None else jsonb.loads(prepared.data)
+        if (earlier.name, earlier.data) != (prepared.name, asked):
+            raise ApiError(
+                422,
+                "Idempotency-Key: it was used before, for another task or payload; use a new one for each",
+                fields=[{"path": "Idempotency-Key", "message": "was used for something else"}],
+            )
+
+    async def admit(self, caller: Caller) -> dict[str, str]:
+        """Count a trigger against a caller's limit, and return the headers that tell of it.
+
+        Raises:
+            ApiError: 429 if it is used up.
+        """
+        limit = self._settings.api_trigger_limit
+        if not limit:
+            return {}
+        window = self._settings.api_trigger_window
+        admission = await self._queue.storage.admit(caller.id, limit, window)
+        resets = str(max(1, -int(-admission.resets_in // 1)))
+        headers = {
+            "ratelimit-limit": str(limit),
+            "ratelimit-remaining": str(max(0, limit - admission.count)),
+            "ratelimit-reset": resets,
+        }
+        if not admission.admitted:
+            raise ApiError(
+                429,
+                f"Too many requests: {limit} jobs may be triggered in {window:g} s; try again in {resets} s",
+                headers={**headers, "retry-after": resets},
+            )
+        return headers
+
+
+def idempotent_id(caller: Caller, key: str) -> UUID:
+    """Return the id of the job that a caller sends under a key.
+
+    Raises:
+        ApiError: 422 if the key is empty, too long, or no printable ASCII.
+    """
+    if not 1 <= len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
+        raise ApiError(
+            422,
+            f"Idempotency-Key: give 1 to {KEY_LENGTH_MAX} printable ASCII characters, new for each job",
+            fields=[{"path": "Idempotency-Key", "message": "is no key"}],
+        )
+    return uuid5(_IDEMPOTENCE, f"{caller.id}\n{key}")

@@ -1,0 +1,84 @@
+"""Figures for Prometheus: of the storage, as it is at the moment of the scrape, and of this process.
+
+What is counted of the storage are gauges: rows are archived and purged, so nothing there only grows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from zeke_queue.web.rest.queues import all_queues, all_workers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from prometheus_client.metrics_core import Metric
+
+    from zeke_queue.web.api import Api
+
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+PACE_SPAN: Final = 60.0
+
+
+class _Collected:
+    """Figures that were gathered already, as a collector of the library's."""
+
+    def __init__(self, metrics: list[Metric]) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self._metrics
+
+
+async def exposition(parts: Api) -> bytes:
+    """Return all figures in Prometheus's text format."""
+    metrics = [*await _of_queues(parts), *await _of_workers(parts), *await _of_schedules(parts)]
+    metrics.append(_gauge("zeke_streams", "Live streams that this process serves", parts.live.open_streams))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collected(metrics))
+    return generate_latest(registry)
+
+
+def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, what, value=value)
+
+
+async def _of_queues(parts: Api) -> list[Metric]:
+    jobs = GaugeMetricFamily("zeke_jobs", "Live jobs by queue and state", labels=["queue", "state"])
+    lag = GaugeMetricFamily(
+        "zeke_queue_lag_seconds", "Since when the job that has waited longest has been due", labels=["queue"]
+    )
+    paused = GaugeMetricFamily("zeke_queue_paused", "1 for a paused queue", labels=["queue"])
+    limit = GaugeMetricFamily("zeke_queue_limit", "Jobs at once over all workers", labels=["queue"])
+    for queue in await all_queues(parts):
+        for state, number in queue.counts.items():
+            jobs.add_metric([queue.name, state], number)
+        lag.add_metric([queue.name], queue.lag or 0.0)
+        paused.add_metric([queue.name], float(queue.paused))
+        if queue.concurrency_limit is not None:
+            limit.add_metric([queue.name], queue.concurrency_limit)
+    return [jobs, lag, paused, limit]
+
+
+async def _of_workers(parts: Api) -> list[Metric]:
+    alive = [worker for worker in await all_workers(parts) if worker.alive]
+    busy = sum(worker.holds for worker in alive)
+    return [
+        _gauge("zeke_workers", "Workers that live", len(alive)),
+        _gauge("zeke_workers_holding", "Jobs that living workers hold", busy),
+    ]
+
+
+async def _of_schedules(parts: Api) -> list[Metric]:
+    late = GaugeMetricFamily(
+        "zeke_schedule_late_seconds", "How long a tick has been overdue; 0 in time", labels=["schedule"]
+    )
+    now = await parts.queue.storage.now()
+    for schedule in await parts.queue.schedules():
+        due = None if schedule.paused else schedule.next_tick
+        late.add_metric([schedule.name], max(0.0, (now - due).total_seconds()) if due else 0.0)
+    return [late]

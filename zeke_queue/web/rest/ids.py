@@ -1,0 +1,61 @@
+"""Ids and cursors, as they stand in URLs."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from zeke_queue.web.errors import ApiError, field_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_ID_BYTES: Final = 16
+_CHECK_BYTES: Final = 8
+
+
+def parse_id(text: str, message: str = "Job run not found") -> UUID:
+    """Read a job's id.
+
+    Raises:
+        ApiError: 404: it is no UUID, so no job has it.
+    """
+    if _UUID.fullmatch(text) is None:
+        raise ApiError(404, message)
+    return UUID(text)
+
+
+def cursor_after(job_id: UUID, filters: Mapping[str, object]) -> str:
+    """Return the cursor of the page that begins behind a job, for a list with these filters."""
+    return base64.urlsafe_b64encode(job_id.bytes + _check(job_id, filters)).decode().rstrip("=")
+
+
+def parse_cursor(text: str, filters: Mapping[str, object]) -> UUID:
+    """Read a cursor.
+
+    Raises:
+        ApiError: 422: it is none that a list with these filters gave.
+    """
+    try:
+        raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    job_id = UUID(bytes=raw[:_ID_BYTES]) if len(raw) == _ID_BYTES + _CHECK_BYTES else None
+    if job_id is None or raw[_ID_BYTES:] != _check(job_id, filters):
+        raise field_errors(
+            "cursor: it is none of this list; give nextCursor of the page before with the same filters, or"
+            " none to begin anew",
+            [("cursor", "is no cursor of this list")],
+        )
+    return job_id
+
+
+def _check(job_id: UUID, filters: Mapping[str, object]) -> bytes:
+    """Return what tells a cursor of this list from another one's; it protects nothing, and finds mistakes."""
+    said = repr(sorted((name, value) for name, value in filters.items() if value))
+    return sha256(job_id.bytes + said.encode("utf-8", "surrogatepass")).digest()[:_CHECK_BYTES]

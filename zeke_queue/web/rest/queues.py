@@ -1,0 +1,133 @@
+"""Tasks, queues and workers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter
+
+from zeke_queue.core.names import queue_name
+from zeke_queue.errors import BadName
+from zeke_queue.model import JobFilter, JobState
+from zeke_queue.web import shapes
+from zeke_queue.web.api import Administers, Api, Parts, Reads
+from zeke_queue.web.errors import ApiError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+router = APIRouter()
+
+
+@router.get("/tasks", tags=["tasks"], summary="List tasks", responses=shapes.problems(401, 403, 503))
+async def tasks(parts: Parts, caller: Reads) -> shapes.Tasks:
+    """Return the tasks that may be triggered, by name, with the JSON Schema of their payloads."""
+    del caller
+    return shapes.Tasks(
+        tasks=[
+            shapes.TaskShape(
+                id=task.name,
+                aliases=list(task.aliases),
+                description=task.description,
+                concurrency_limit=task.concurrency_limit,
+                payload_schema=task.json_schema(),
+            )
+            for _, task in sorted(parts.queue.catalog.tasks.items())
+        ]
+    )
+
+
+@router.get("/queues", tags=["queues"], summary="List queues", responses=shapes.problems(401, 403, 503))
+async def queues(parts: Parts, caller: Reads) -> shapes.Queues:
+    """Return every queue that has live jobs, settings or a task, by name."""
+    del caller
+    return shapes.Queues(queues=await all_queues(parts))
+
+
+async def all_queues(parts: Api) -> list[shapes.QueueShape]:
+    """Return every queue that has live jobs, settings or a task, by name."""
+    storage = parts.queue.storage
+    counts = {count.name: count.states for count in await storage.count()}
+    settings = {one.name: one for one in await storage.queues()}
+    lag = await storage.lag()
+    names = sorted({*counts, *settings, *parts.queue.catalog.tasks})
+    return [
+        shapes.QueueShape(
+            name=name,
+            counts={state.value: counts.get(name, {}).get(state, 0) for state in JobState},
+            lag=lag.get(name),
+            concurrency_limit=settings[name].concurrency_limit if name in settings else None,
+            paused=name in settings and settings[name].paused_on is not None,
+        )
+        for name in names
+    ]
+
+
+@router.post(
+    "/queues/{name}/pause",
+    tags=["queues"],
+    summary="Pause a queue",
+    responses=shapes.problems(401, 403, 404, 503),
+)
+async def pause(name: str, parts: Parts, caller: Administers) -> shapes.QueueShape:
+    """Pause a queue: its waiting jobs are not claimed, those that run go on."""
+    del caller
+    return await set_paused(parts, name, paused=True)
+
+
+@router.post(
+    "/queues/{name}/resume",
+    tags=["queues"],
+    summary="Resume a queue",
+    responses=shapes.problems(401, 403, 404, 503),
+)
+async def resume(name: str, parts: Parts, caller: Administers) -> shapes.QueueShape:
+    """Resume a paused queue."""
+    del caller
+    return await set_paused(parts, name, paused=False)
+
+
+async def set_paused(parts: Api, name: str, *, paused: bool) -> shapes.QueueShape:
+    """Pause a queue that there is, or resume it.
+
+    Raises:
+        ApiError: 404: nothing has this name.
+    """
+    try:
+        queue_name(name)
+    except BadName:
+        raise ApiError(404, "Queue not found") from None
+    if name not in {one.name for one in await all_queues(parts)}:
+        raise ApiError(404, "Queue not found")
+    await parts.queue.storage.pause_queue(name, paused=paused)
+    return next(one for one in await all_queues(parts) if one.name == name)
+
+
+@router.get("/workers", tags=["workers"], summary="List workers", responses=shapes.problems(401, 403, 503))
+async def workers(parts: Parts, caller: Reads) -> shapes.Workers:
+    """Return the workers that are known, by start: those that live, and those dead for less than a day."""
+    del caller
+    return shapes.Workers(workers=await all_workers(parts))
+
+
+async def all_workers(parts: Api) -> list[shapes.WorkerShape]:
+    """Return the workers that are known, by start, with how many jobs each holds."""
+    storage = parts.queue.storage
+    now = await storage.now()
+    active = await storage.find(JobFilter(states=(JobState.ACTIVE,), limit=1000))
+    held: Counter[UUID | None] = Counter(job.worker for job in active)
+    return [
+        shapes.WorkerShape(
+            id=one.id,
+            host=one.host,
+            pid=one.pid,
+            queues=list(one.queues),
+            alive=one.beat_on is not None and (now - one.beat_on).total_seconds() <= one.lease,
+            asleep=one.asleep,
+            started_on=one.started_on,
+            beat_on=one.beat_on,
+            holds=held[one.id],
+        )
+        for one in await storage.workers()
+    ]

@@ -1,0 +1,168 @@
+"""Lists of jobs, and what may be done with one: cancel, retry, resume."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime
+
+from zeke_queue.model import Job, JobFilter, RunStatus
+from zeke_queue.tending import require
+from zeke_queue.web import shapes
+from zeke_queue.web.api import Administers, Api, Parts, Reads
+from zeke_queue.web.errors import ApiError
+from zeke_queue.web.rest.ids import cursor_after, parse_cursor, parse_id
+from zeke_queue.web.showing import STATES_OF
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+router = APIRouter(tags=["runs"])
+
+MOST: Final = 200
+Name = Annotated[str, Query(max_length=512)]
+
+
+@router.get("/trigger/runs", summary="List jobs", responses=shapes.problems(401, 403, 422, 503))
+async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
+    parts: Parts,
+    caller: Reads,
+    task: Annotated[list[Name] | None, Query(description="Only jobs of these tasks.")] = None,
+    status: Annotated[list[RunStatus] | None, Query(description="Only jobs of these statuses.")] = None,
+    parent: Annotated[UUID | None, Query(description="Only jobs that this one triggered.")] = None,
+    text: Annotated[
+        str | None,
+        Query(
+            description="Only jobs whose id, singleton key, payload or output contains this.",
+            min_length=1,
+            max_length=200,
+        ),
+    ] = None,
+    created_from: Annotated[AwareDatetime | None, Query(alias="createdFrom")] = None,
+    created_to: Annotated[AwareDatetime | None, Query(alias="createdTo")] = None,
+    archived: Annotated[bool, Query(description="Archived jobs instead of live ones.")] = False,  # noqa: FBT002 - it is named in the URL
+    cursor: Annotated[str | None, Query(description="nextCursor of the page before.", max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
+) -> shapes.Runs:
+    """Return jobs, newest first, a page at a time."""
+    del caller
+    filters: dict[str, object] = {
+        "task": sorted(task or ()),
+        "status": sorted(status or ()),
+        "parent": str(parent or ""),
+        "text": text,
+        "from": _text(created_from),
+        "to": _text(created_to),
+        "archived": archived,
+    }
+    which = JobFilter(
+        names=tuple(task or ()),
+        states=tuple(state for one in status or () for state in STATES_OF[one]),
+        parent=parent,
+        archived=archived,
+        before=None if cursor is None else parse_cursor(cursor, filters),
+        created_from=created_from,
+        created_to=created_to,
+        text=text,
+        limit=limit,
+    )
+    page, last = await page_of(parts, which)
+    return shapes.Runs(
+        runs=[parts.showing.run(job) for job in page],
+        next_cursor=None if last is None else cursor_after(last, filters),
+    )
+
+
+async def page_of(parts: Api, which: JobFilter) -> tuple[list[Job], UUID | None]:
+    """Return a page of jobs, and the job behind which the next one begins; None if there is no next one.
+
+    A job whose hidden parts alone contain the text that is looked for is left out: by trying texts one could
+    else read what is hidden. So a page may be shorter than its limit while there is another one.
+    """
+    found = await parts.queue.find(replace(which, limit=which.limit + 1))
+    page = found[: which.limit]
+    last = page[-1].id if len(found) > which.limit else None
+    if which.text is not None:
+        page = [job for job in page if parts.showing.shows(job, which.text)]
+    return page, last
+
+
+def _text(instant: datetime | None) -> str:
+    return "" if instant is None else shapes.iso(instant)
+
+
+@router.get(
+    "/trigger/runs/{run_id}/events",
+    summary="Progress and log lines of a job",
+    responses=shapes.problems(401, 403, 404, 422, 503),
+)
+async def events(
+    run_id: str,
+    parts: Parts,
+    caller: Reads,
+    after: Annotated[int, Query(ge=0, le=2**63 - 1, description="Only those with a greater `seq`.")] = 0,
+) -> shapes.Events:
+    """Return progress and log lines, oldest first, at most 1000."""
+    del caller
+    job = await require(parts.queue.storage, parse_id(run_id))
+    found = await parts.queue.storage.events(job.id, after)
+    return shapes.Events(
+        events=[
+            shapes.Event(
+                seq=event.seq,
+                attempt=event.attempt,
+                kind=event.kind,
+                at=event.at or job.created_on,
+                data=parts.showing.event(job.name, event),
+            )
+            for event in found
+        ]
+    )
+
+
+@router.post(
+    "/trigger/runs/{run_id}/cancel",
+    summary="Cancel a job",
+    responses=shapes.problems(401, 403, 404, 409, 503),
+)
+async def cancel(run_id: str, parts: Parts, caller: Administers) -> shapes.RunDetail:
+    """Cancel a job for good, with the children that it waits for; one that runs is told to stop."""
+    del caller
+    return await _change(parts, run_id, parts.queue.cancel, "it has ended")
+
+
+@router.post(
+    "/trigger/runs/{run_id}/retry",
+    summary="Run a failed job again",
+    responses=shapes.problems(401, 403, 404, 409, 503),
+)
+async def retry(run_id: str, parts: Parts, caller: Administers) -> shapes.RunDetail:
+    """Run a failed or expired job again, at once."""
+    del caller
+    return await _change(parts, run_id, parts.queue.retry, "it has not failed, or is archived")
+
+
+@router.post(
+    "/trigger/runs/{run_id}/resume",
+    summary="Put a cancelled job back",
+    responses=shapes.problems(401, 403, 404, 409, 503),
+)
+async def resume(run_id: str, parts: Parts, caller: Administers) -> shapes.RunDetail:
+    """Put a cancelled job back into its queue, due at once."""
+    del caller
+    return await _change(parts, run_id, parts.queue.resume, "it is not cancelled, or is archived")
+
+
+async def _change(
+    parts: Api, run_id: str, change: Callable[[UUID], Awaitable[bool]], otherwise: str
+) -> shapes.RunDetail:
+    job_id = parse_id(run_id)
+    changed = await change(job_id)
+    job = await require(parts.queue.storage, job_id)
+    if not changed:
+        raise ApiError(409, f"Job {job_id} stays {job.state.value}: {otherwise}", id=str(job_id))
+    return parts.showing.detail(job)

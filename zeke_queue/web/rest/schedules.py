@@ -1,0 +1,124 @@
+"""Schedules: their next ticks, and editing, pausing and running them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Response
+
+from zeke_queue.errors import ScheduleNotFound
+from zeke_queue.tending import require_schedule
+from zeke_queue.web import shapes
+from zeke_queue.web.api import Administers, Api, Parts, Reads
+
+if TYPE_CHECKING:
+    from zeke_queue.web.guard import Caller
+
+router = APIRouter(prefix="/schedules", tags=["schedules"])
+
+
+@router.get("", summary="List schedules", responses=shapes.problems(401, 403, 503))
+async def schedules(parts: Parts, caller: Reads) -> shapes.Schedules:
+    """Return all schedules, by name, each with its next ticks."""
+    del caller
+    now = await parts.queue.storage.now()
+    return shapes.Schedules(
+        schedules=[parts.showing.schedule(one, now) for one in await parts.queue.schedules()]
+    )
+
+
+@router.get("/{name}", summary="Look at a schedule", responses=shapes.problems(401, 403, 404, 503))
+async def schedule(name: str, parts: Parts, caller: Reads) -> shapes.ScheduleShape:
+    """Return a schedule with its next ticks."""
+    del caller
+    return await _shown(parts, name)
+
+
+@router.put(
+    "/{name}", summary="Create or edit a schedule", responses=shapes.problems(400, 401, 403, 413, 422, 503)
+)
+async def put(
+    name: str, body: shapes.ScheduleEdit, parts: Parts, caller: Administers
+) -> shapes.ScheduleShape:
+    """Create a schedule, or replace it; one that fires at other times than before starts anew from now."""
+    del caller
+    await parts.queue.schedule(
+        name,
+        body.cron,
+        task=body.task,
+        payload=body.payload,
+        zone=body.zone,
+        catch_up=body.catch_up,
+        description=body.description,
+        paused=body.paused,
+    )
+    return await _shown(parts, name)
+
+
+@router.delete(
+    "/{name}", status_code=204, summary="Delete a schedule", responses=shapes.problems(401, 403, 404, 503)
+)
+async def delete(name: str, parts: Parts, caller: Administers) -> Response:
+    """Delete a schedule; one that code declares is back when the next worker starts."""
+    del caller
+    if not await parts.queue.unschedule(name):
+        raise ScheduleNotFound(f"No schedule is called {name!r}")
+    return Response(status_code=204)
+
+
+@router.post("/{name}/pause", summary="Pause a schedule", responses=shapes.problems(401, 403, 404, 503))
+async def pause(name: str, parts: Parts, caller: Administers) -> shapes.ScheduleShape:
+    """Let a schedule serve no ticks until it is resumed."""
+    del caller
+    return await set_paused(parts, name, paused=True)
+
+
+@router.post("/{name}/resume", summary="Resume a schedule", responses=shapes.problems(401, 403, 404, 503))
+async def resume(name: str, parts: Parts, caller: Administers) -> shapes.ScheduleShape:
+    """Let a paused schedule fire again, from its next tick on."""
+    del caller
+    return await set_paused(parts, name, paused=False)
+
+
+@router.post(
+    "/{name}/run",
+    summary="Run a schedule now",
+    responses=shapes.problems(401, 403, 404, 409, 422, 429, 503),
+)
+async def run(name: str, response: Response, parts: Parts, caller: Administers) -> shapes.Triggered:
+    """Send the job of a schedule's tick at once; its ticks stay as they are."""
+    triggered, headers = await run_now(parts, caller, name)
+    response.headers.update(headers)
+    return triggered
+
+
+async def run_now(parts: Api, caller: Caller, name: str) -> tuple[shapes.Triggered, dict[str, str]]:
+    """Send the job of a schedule's tick, within its caller's limit.
+
+    Raises:
+        ApiError: 429.
+        ScheduleNotFound: there is none of this name.
+        Refused: a uniqueness rule of the schedule's options refused it.
+    """
+    headers = await parts.jobs.admit(caller)
+    sent = await parts.queue.run_schedule(name)
+    return shapes.Triggered(id=sent.id, task_id=sent.task), headers
+
+
+async def set_paused(parts: Api, name: str, *, paused: bool) -> shapes.ScheduleShape:
+    """Pause a schedule, or resume it.
+
+    Raises:
+        ScheduleNotFound: there is none of this name.
+    """
+    schedule = await require_schedule(parts.queue.storage, name)
+    if schedule.paused != paused:
+        await parts.queue.storage.put_schedule(replace(schedule, paused=paused))
+    return await _shown(parts, name)
+
+
+async def _shown(parts: Api, name: str) -> shapes.ScheduleShape:
+    return parts.showing.schedule(
+        await require_schedule(parts.queue.storage, name), await parts.queue.storage.now()
+    )

@@ -1,0 +1,97 @@
+"""Sending jobs, looking at one, and following it: the routes of the earlier system, with its shapes."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Response
+from starlette.requests import Request
+
+from zeke_queue.errors import JobNotFound
+from zeke_queue.tending import require
+from zeke_queue.web import shapes
+from zeke_queue.web.api import Parts, Reads, Triggers
+from zeke_queue.web.errors import ApiError
+from zeke_queue.web.rest.ids import parse_id
+
+router = APIRouter(tags=["runs"])
+
+
+@router.post(
+    "/trigger",
+    summary="Send a job",
+    responses=shapes.problems(400, 401, 403, 404, 409, 413, 422, 429, 503),
+)
+async def trigger(
+    body: shapes.Trigger,
+    response: Response,
+    parts: Parts,
+    caller: Triggers,
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="The same key of the same caller again gives the job that the first request sent, and"
+            " the header Idempotent-Replayed. 1 to 255 printable ASCII characters."
+        ),
+    ] = None,
+) -> shapes.Triggered:
+    """Send a job to a task of the catalog; the payload is validated against the task's model."""
+    sent = await parts.jobs.trigger(caller, body.task_id, body.payload, idempotency_key=idempotency_key)
+    response.headers.update(sent.headers)
+    if sent.replayed:
+        response.headers["idempotent-replayed"] = "true"
+    return sent.triggered
+
+
+@router.get(
+    "/trigger/runs/{run_id}",
+    summary="Look at a job",
+    responses=shapes.problems(401, 403, 404, 503),
+)
+async def run(run_id: str, parts: Parts, caller: Reads) -> shapes.Run:
+    """Return a job, live or archived, in the shape that clients of the earlier system know."""
+    del caller
+    return parts.showing.run(await require(parts.queue.storage, parse_id(run_id)))
+
+
+@router.get(
+    "/trigger/runs/{run_id}/detail",
+    summary="Look at a job closely",
+    responses=shapes.problems(401, 403, 404, 503),
+)
+async def detail(run_id: str, parts: Parts, caller: Reads) -> shapes.RunDetail:
+    """Return a job, live or archived, with its options, its family and its failed attempts."""
+    del caller
+    return parts.showing.detail(await require(parts.queue.storage, parse_id(run_id)))
+
+
+@router.get(
+    "/jobs/stream/{run_id}",
+    summary="Follow a job",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Server-sent events: status, progress, log, close; error and timeout.",
+            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        },
+        **shapes.problems(401, 403, 404, 503),
+    },
+)
+async def stream(
+    run_id: str,
+    request: Request,
+    parts: Parts,
+    caller: Reads,
+    last_event_id: Annotated[
+        str | None,
+        Header(description="The id of the last event that was seen: the stream goes on behind it."),
+    ] = None,
+) -> Any:
+    """Stream a job's status as it changes, its progress and its log lines, until it has ended."""
+    del caller
+    job_id = parse_id(run_id, "Job not found")
+    seen = last_event_id or request.query_params.get("lastEventId")
+    try:
+        return await parts.live.open(job_id, seen)
+    except JobNotFound:
+        raise ApiError(404, "Job not found") from None

@@ -1,0 +1,55 @@
+"""Whether the process lives, whether it can serve, and figures for Prometheus."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from fastapi import APIRouter, Response
+
+from zeke_queue.errors import StorageError
+from zeke_queue.web import shapes
+from zeke_queue.web.api import Parts, Reads
+from zeke_queue.web.errors import ApiError
+from zeke_queue.web.metrics import CONTENT_TYPE, exposition
+
+router = APIRouter(tags=["health"])
+
+
+class Health(shapes.Shape):
+    """How a process is."""
+
+    status: Literal["ok"] = "ok"
+
+
+@router.get("/healthz", summary="Whether the process lives")
+async def healthz() -> Health:
+    """Answer, which is all that a liveness probe asks for; the database is not asked."""
+    return Health()
+
+
+@router.get("/readyz", summary="Whether the process can serve", responses=shapes.problems(503))
+async def readyz(parts: Parts) -> Health:
+    """Answer once the database does; 503 while it can't be reached."""
+    try:
+        await parts.queue.storage.now()
+    except StorageError:
+        raise ApiError(503, "The database can't be reached") from None
+    return Health()
+
+
+@router.get(
+    "/metrics",
+    summary="Figures for Prometheus",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Prometheus's text format.",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        },
+        **shapes.problems(401, 403, 503),
+    },
+)
+async def metrics(parts: Parts, caller: Reads) -> Response:
+    """Return figures of all queues, schedules and workers, and of this process."""
+    del caller
+    return Response(await exposition(parts), media_type=CONTENT_TYPE)

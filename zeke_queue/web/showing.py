@@ -1,0 +1,162 @@
+"""Jobs, schedules and workers in the shapes of the API, with what a task hides taken out."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.core import jsonb
+from zeke_queue.core.cron import Cron
+from zeke_queue.core.redaction import REDACTED, hides, redact
+from zeke_queue.errors import BadSchedule
+from zeke_queue.model import STATUS_OF, JobState, RunStatus
+from zeke_queue.web import shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from zeke_queue.catalog import Catalog
+    from zeke_queue.model import Attempt, Job, JobEvent, Schedule
+
+NEXT_TICKS: Final = 5
+
+STATES_OF: Final[Mapping[RunStatus, tuple[JobState, ...]]] = {
+    status: tuple(state for state, its in STATUS_OF.items() if its is status) for status in RunStatus
+}
+
+
+class Showing:
+    """Shows what is stored, each task's rules applied.
+
+    Args:
+        catalog: whose tasks say what of their jobs is hidden. A job of a task that it does not know, which
+            another program serves, is shown whole.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def rules(self, name: str) -> tuple[str, ...]:
+        """Return what the jobs of a queue hide."""
+        task = self._catalog.served.get(name)
+        return () if task is None else task.redact
+
+    def shows(self, job: Job, text: str) -> bool:
+        """Return whether what is shown of a job contains a text that all of it contains."""
+        if not self.rules(job.name):
+            return True
+        shown = (str(job.id), job.singleton_key, self.data(job), self.output(job))
+        return any(contains(one, text) for one in shown)
+
+    def data(self, job: Job) -> Any:
+        """Return a job's payload as it is shown."""
+        return redact(job.data, self.rules(job.name), "payload")
+
+    def output(self, job: Job) -> Any:
+        """Return what a job returned, or why it failed, as it is shown."""
+        failed = bool(job.history) or job.state in (JobState.FAILED, JobState.EXPIRED)
+        return redact(
+            job.output, self.rules(job.name), "error" if failed and _is_error(job.output) else "output"
+        )
+
+    def error(self, job: Job, attempt: Attempt) -> Any:
+        """Return why an attempt failed, as it is shown."""
+        return redact(dict(attempt.error), self.rules(job.name), "error")
+
+    def event(self, name: str, event: JobEvent) -> Any:
+        """Return what progress or a log line says, as it is shown."""
+        said: dict[str, Any] = jsonb.loads(event.data)
+        if not hides(self.rules(name), "log"):
+            return said
+        kept = {key: said[key] for key in ("level", "value") if key in said}
+        return {**kept, "message": REDACTED}
+
+    def run(self, job: Job) -> shapes.Run:
+        """Return a job as lists show it."""
+        return shapes.Run(**self._run(job))
+
+    def _run(self, job: Job) -> dict[str, Any]:
+        return {
+            "id": job.id,
+            "status": job.status,
+            "task_id": job.name,
+            "data": self.data(job),
+            "output": self.output(job),
+            "started_on": job.started_on,
+            "completed_on": job.completed_on,
+            "created_on": job.created_on,
+            "retry_count": job.retry_count,
+        }
+
+    def detail(self, job: Job) -> shapes.RunDetail:
+        """Return a job as its own page shows it."""
+        return shapes.RunDetail(
+            **self._run(job),
+            state=job.state.value,
+            attempt=job.attempt,
+            retry_limit=job.retry_limit,
+            priority=job.priority,
+            start_after=job.start_after,
+            expire_in=job.expire_in,
+            singleton_key=job.singleton_key,
+            parent=job.parent,
+            waits_for=job.waits_for,
+            worker=job.worker,
+            archived_on=job.archived_on,
+            history=[
+                shapes.FailedAttempt(
+                    attempt=attempt.attempt,
+                    at=attempt.at,
+                    state=attempt.state.value,
+                    error=self.error(job, attempt),
+                    worker=attempt.worker,
+                )
+                for attempt in job.history
+            ],
+        )
+
+    def schedule(self, schedule: Schedule, now: datetime) -> shapes.ScheduleShape:
+        """Return a schedule; its payload is what its task's jobs get, and hides what theirs do."""
+        data = None if schedule.data is None else jsonb.loads(schedule.data)
+        return shapes.ScheduleShape(
+            name=schedule.name,
+            cron=schedule.cron,
+            task=schedule.task,
+            zone=schedule.zone,
+            payload=redact(data, self.rules(schedule.task), "payload"),
+            catch_up=schedule.catch_up.value,
+            description=schedule.description,
+            paused=schedule.paused,
+            last_tick=schedule.last_tick,
+            next_tick=schedule.next_tick,
+            next_ticks=[] if schedule.paused else list(islice(ticks(schedule, now), NEXT_TICKS)),
+        )
+
+
+def ticks(schedule: Schedule, now: datetime) -> Iterator[datetime]:
+    """Yield the occurrences of a schedule after an instant; none if another program wrote it unreadably."""
+    try:
+        cron = Cron.parse(schedule.cron, schedule.zone)
+    except BadSchedule:
+        return
+    tick = cron.next_after(now)
+    while tick is not None:
+        yield tick
+        tick = cron.next_after(tick)
+
+
+def contains(value: Any, text: str) -> bool:
+    """Return whether a value as it is stored contains a text, as ``JobFilter.text`` says it."""
+    if value is None:
+        return False
+    stored = value if isinstance(value, str) else jsonb.normalise(jsonb.dumps(value))
+    return _folded(text) in _folded(stored)
+
+
+def _folded(text: str) -> str:
+    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
+
+
+def _is_error(output: Any) -> bool:
+    return isinstance(output, dict) and {"type", "message"} <= output.keys()
