@@ -107,10 +107,10 @@ class MemoryAccess:
 
     async def admit(self, caller: str, limit: int, window: float) -> Admission:
         """Count one call, unless that would be more than the limit of its window."""
-        check_limit(limit)
         now, length, windows = self._clock.now(), timedelta(seconds=window), self._tables.windows
         if length <= timedelta():
             raise BadOption(f"window: {window} seconds is not more than 0")
+        check_limit(limit)
         old = [one for one in windows.values() if one.ends_on <= now - _WINDOW_KEPT and one.caller != caller]
         for one in nsmallest(_FORGOTTEN_AT_ONCE, old, key=lambda one: (one.ends_on, one.caller)):
             del windows[one.caller]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.core import spans
@@ -11,7 +10,7 @@ from zeke_queue.model import FINAL, JobState, Pace
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from uuid import UUID
 
     from zeke_queue.clock import Clock
@@ -62,13 +61,19 @@ class MemoryOverview:
 
 def _pace(begin: datetime, rows: list[Row]) -> Pace:
     states = [row.state for row in rows]
-    # Who ran: a job may end without (cancelled, or failed since another took its place), or end by a cancel.
-    ran = [
-        (row.started_on - row.start_after, row.completed_on - row.started_on)
-        for row in rows
-        if row.state is not JobState.CANCELLED and row.started_on is not None and row.completed_on is not None
-    ]
-    waits, runs = sorted(wait for wait, _ in ran), sorted(run for _, run in ran)
+    waits: list[timedelta] = []
+    runs: list[timedelta] = []
+    for row in rows:
+        # Who never ran has no time to tell, and who was cancelled was not given all of it.
+        if (
+            row.state is not JobState.CANCELLED
+            and row.started_on is not None
+            and row.completed_on is not None
+        ):
+            # In order, though clocks may have been set: no time is below none.
+            begun = min(row.started_on, row.completed_on)
+            waits.append(begun - min(row.start_after, begun))
+            runs.append(row.completed_on - begun)
     return Pace(
         begin=begin,
         completed=states.count(JobState.COMPLETED),
@@ -82,8 +87,7 @@ def _pace(begin: datetime, rows: list[Row]) -> Pace:
 
 
 def _ranked(values: list[timedelta], share: float) -> float | None:
-    """Return the least of these sorted values to which at least a share of them are equal or less, or 0."""
+    """Return the least of these values such that at least this share of them are as small."""
     if not values:
         return None
-    # A clock that was set back is no reason to show a time below none.
-    return max(values[math.ceil(share * len(values)) - 1], timedelta()).total_seconds()
+    return sorted(values)[math.ceil(share * len(values)) - 1].total_seconds()

@@ -112,6 +112,9 @@ def filter_parameters(which: JobFilter) -> dict[str, Any]:
         "states": f"{{{','.join(which.states)}}}" if which.states else None,
         "parent": which.parent,
         "before": which.before,
+        "created_from": which.created_from,
+        "created_to": which.created_to,
+        "text": which.text,
         "limit": check_limit(which.limit, _FOUND_AT_ONCE),
     }
 

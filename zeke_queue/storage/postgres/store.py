@@ -10,9 +10,11 @@ from zeke_queue.clock import SystemClock
 from zeke_queue.core.names import schema_name
 from zeke_queue.rng import Ids, SystemEntropy
 from zeke_queue.storage.postgres import rows
+from zeke_queue.storage.postgres.access import PostgresAccess
 from zeke_queue.storage.postgres.admin import PostgresAdmin
 from zeke_queue.storage.postgres.claiming import Claims
 from zeke_queue.storage.postgres.listening import Listener
+from zeke_queue.storage.postgres.overview import PostgresOverview
 from zeke_queue.storage.postgres.reading import PostgresReader
 from zeke_queue.storage.postgres.retention import PostgresRetention
 from zeke_queue.storage.postgres.session import Session
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
     from zeke_queue.storage.postgres.transaction import PostgresTransaction
 
 
-class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, PostgresAdmin):
+class PostgresStorage(
+    PostgresVerbs, PostgresRetention, PostgresReader, PostgresOverview, PostgresAdmin, PostgresAccess
+):
     """``storage.store.Storage`` on Postgres; made by ``open``."""
 
     def __init__(self, session: Session, listener: Listener, clock: Clock) -> None:

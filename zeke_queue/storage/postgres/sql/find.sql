@@ -1,6 +1,6 @@
 -- Lists jobs, newest first. Planned anew each time, with the values at hand: what is not asked for falls
 -- away. No index has this order (migration 0008 says why), so many rows may have to be compared: by what
--- decides alone, and the rest is read of the few that are left.
+-- decides alone, and the rest is read of the few that are left. In C, lower() is of ASCII letters alone.
 with page as materialized (
     select ctid as place
     from {schema}.job
@@ -8,6 +8,15 @@ with page as materialized (
         (%(names)s::text[] is null or name collate "C" = any(%(names)s::text[]))
         and (%(states)s::{schema}.job_state[] is null or state = any(%(states)s::{schema}.job_state[]))
         and (%(parent)s::uuid is null or parent = %(parent)s::uuid)
+        and (%(created_from)s::timestamptz is null or createdon >= %(created_from)s::timestamptz)
+        and (%(created_to)s::timestamptz is null or createdon < %(created_to)s::timestamptz)
+        and (
+            %(text)s::text is null
+            or strpos(id::text, lower(%(text)s::text collate "C")) > 0
+            or strpos(lower(singletonkey collate "C"), lower(%(text)s::text collate "C")) > 0
+            or strpos(lower(data::text collate "C"), lower(%(text)s::text collate "C")) > 0
+            or strpos(lower(output::text collate "C"), lower(%(text)s::text collate "C")) > 0
+        )
         and (
             %(before)s::uuid is null
             or (createdon, id) < (

@@ -1,0 +1,222 @@
+"""Keys and sessions: how they are stored, when they are good, and what ends them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from tests.clocks import START
+from zeke_queue.callers import ApiKey, NewKey, Scope
+from zeke_queue.core import apikeys
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tests.clocks import FrozenClock
+    from zeke_queue.storage.store import Storage
+
+TEAM = UUID("00000000-0000-4000-8000-00000000001e")
+TOKEN = apikeys.digest_of("a session's token")
+OTHER = apikeys.digest_of("another one's")
+
+
+def new_key(number: int = 1, **fields: Any) -> NewKey:
+    text = apikeys.new_key(bytes([number]) * 32)
+    given = {
+        "id": UUID(int=number),
+        "name": f"key {number}",
+        "prefix": apikeys.prefix_of(text),
+        "digest": apikeys.digest_of(text),
+        "scopes": frozenset({Scope.TRIGGER}),
+        **fields,
+    }
+    return NewKey(**given)
+
+
+def stored(key: NewKey, created_on: datetime = START, **fields: Any) -> ApiKey:
+    return ApiKey(
+        key.id,
+        key.name,
+        key.prefix,
+        key.digest,
+        key.scopes,
+        key.team_id,
+        created_on,
+        **fields,
+    )
+
+
+async def good(storage: Storage, key: NewKey) -> bool:
+    return key.id in [one.id for one in await storage.good_keys(key.prefix)]
+
+
+async def test_a_key_is_stored_as_it_is_given_with_the_storages_time(
+    storage: Storage, clock: FrozenClock
+) -> None:
+    key = new_key(name="Ü 'quoted' %s", scopes=frozenset(Scope), team_id=TEAM)
+    assert await storage.add_key(key) == stored(key)
+    clock.advance(1.5)
+    other = new_key(2, scopes=frozenset())
+    assert await storage.add_key(other) == stored(other, clock.now())
+    assert await storage.keys() == [stored(key), stored(other, clock.now())]
+
+
+async def test_a_key_whose_id_is_there_is_not_stored_again(storage: Storage, clock: FrozenClock) -> None:
+    key = new_key()
+    await storage.add_key(key)
+    clock.advance(1)
+    assert await storage.add_key(new_key(name="another", scopes=frozenset(Scope))) == stored(key)
+    assert await storage.keys() == [stored(key)]
+
+
+async def test_keys_are_listed_by_creation_then_id(storage: Storage, clock: FrozenClock) -> None:
+    for number in (5, 3):
+        await storage.add_key(new_key(number))
+    clock.advance(1)
+    for number in (4, 1):
+        await storage.add_key(new_key(number))
+    assert [key.id.int for key in await storage.keys()] == [3, 5, 1, 4]
+
+
+async def test_a_key_was_stored_ever_though_it_was_revoked(storage: Storage) -> None:
+    assert not await storage.has_keys()
+    await storage.add_key(new_key())
+    assert await storage.has_keys()
+    await storage.revoke_key(new_key().id)
+    assert await storage.has_keys()
+
+
+async def test_keys_are_looked_up_by_the_whole_prefix(storage: Storage, clock: FrozenClock) -> None:
+    key, twin = new_key(1), new_key(9, prefix=new_key(1).prefix)
+    await storage.add_key(twin)
+    await storage.add_key(new_key(2))
+    clock.advance(1)
+    await storage.add_key(key)
+    assert await storage.good_keys(key.prefix) == [stored(twin), stored(key, clock.now())]
+    for wrong in (key.prefix[:-1], key.prefix + "0", key.prefix.upper(), "%", ""):
+        assert await storage.good_keys(wrong) == []
+
+
+async def test_a_key_is_good_until_it_expires_and_not_at_that_instant(
+    storage: Storage, clock: FrozenClock
+) -> None:
+    key = new_key(expires_in=10.0)
+    assert (await storage.add_key(key)).expires_on == clock.now().replace(second=10)
+    clock.advance(9.999999)
+    assert await good(storage, key)
+    clock.advance(0.000001)
+    assert not await good(storage, key)
+    assert [one.id for one in await storage.keys()] == [key.id]
+
+
+async def test_a_key_is_revoked_once_for_all(storage: Storage, clock: FrozenClock) -> None:
+    key, other = new_key(1), new_key(2)
+    await storage.add_key(key)
+    await storage.add_key(other)
+    clock.advance(1)
+    revoked_on = clock.now()
+    assert await storage.revoke_key(key.id)
+    assert not await good(storage, key)
+    clock.advance(1)
+    assert not await storage.revoke_key(key.id)
+    assert await storage.keys() == [stored(key, revoked_on=revoked_on), stored(other)]
+
+
+async def test_a_key_that_is_not_there_is_not_revoked(storage: Storage) -> None:
+    await storage.add_key(new_key())
+    assert not await storage.revoke_key(UUID(int=99))
+    assert await good(storage, new_key())
+
+
+@pytest.mark.parametrize(("after", "noted"), [(0.0, False), (59.999999, False), (60.0, True)])
+async def test_the_use_of_a_key_is_noted_once_a_minute(
+    storage: Storage, clock: FrozenClock, after: float, *, noted: bool
+) -> None:
+    key = new_key()
+    await storage.add_key(key)
+    clock.advance(5)
+    first = clock.now()
+    await storage.use_key(key.id)
+    clock.advance(after)
+    await storage.use_key(key.id)
+    assert await storage.keys() == [stored(key, last_used_on=clock.now() if noted else first)]
+
+
+async def test_the_use_of_one_key_says_nothing_of_others(storage: Storage) -> None:
+    await storage.add_key(new_key(1))
+    await storage.use_key(new_key(1).id)
+    await storage.add_key(new_key(2))
+    await storage.use_key(UUID(int=99))
+    assert [key.last_used_on for key in await storage.keys()] == [START, None]
+
+
+async def test_a_session_leads_to_its_key_until_it_ends(storage: Storage, clock: FrozenClock) -> None:
+    key = new_key(scopes=frozenset({Scope.READ, Scope.ADMIN}))
+    await storage.add_key(key)
+    assert await storage.open_session(TOKEN, key.id, 10.0)
+    clock.advance(9.999999)
+    assert await storage.session(TOKEN) == stored(key)
+    assert await storage.session(OTHER) is None
+    clock.advance(0.000001)
+    assert await storage.session(TOKEN) is None
+
+
+async def test_a_key_may_have_several_sessions_and_each_is_closed_by_itself(storage: Storage) -> None:
+    key = new_key()
+    await storage.add_key(key)
+    assert await storage.open_session(TOKEN, key.id, 10.0)
+    assert await storage.open_session(OTHER, key.id, 10.0)
+    assert await storage.close_session(TOKEN)
+    assert await storage.session(TOKEN) is None
+    assert await storage.session(OTHER) == stored(key)
+    assert not await storage.close_session(TOKEN)
+
+
+async def test_a_session_that_has_ended_is_none_to_close(storage: Storage, clock: FrozenClock) -> None:
+    await storage.add_key(new_key())
+    await storage.open_session(TOKEN, new_key().id, 10.0)
+    clock.advance(10)
+    assert not await storage.close_session(TOKEN)
+
+
+async def test_no_session_is_opened_with_a_key_that_is_not_good(storage: Storage, clock: FrozenClock) -> None:
+    revoked, expired = new_key(1), new_key(2, expires_in=5.0)
+    await storage.add_key(revoked)
+    await storage.add_key(expired)
+    await storage.revoke_key(revoked.id)
+    clock.advance(5)
+    for key_id in (revoked.id, expired.id, UUID(int=99)):
+        assert not await storage.open_session(TOKEN, key_id, 10.0)
+    assert await storage.session(TOKEN) is None
+
+
+async def test_a_token_that_is_taken_opens_no_session(storage: Storage, clock: FrozenClock) -> None:
+    key, thief = new_key(1), new_key(2, scopes=frozenset({Scope.ADMIN}))
+    await storage.add_key(key)
+    await storage.add_key(thief)
+    await storage.open_session(TOKEN, key.id, 10.0)
+    assert not await storage.open_session(TOKEN, thief.id, 100.0)
+    assert await storage.session(TOKEN) == stored(key)
+    clock.advance(10)
+    assert not await storage.open_session(TOKEN, thief.id, 100.0)
+    assert await storage.session(TOKEN) is None
+
+
+async def test_a_session_ends_with_its_key(storage: Storage, clock: FrozenClock) -> None:
+    revoked, expiring, other = new_key(1), new_key(2, expires_in=5.0), new_key(3)
+    for number, key in enumerate((revoked, expiring, other)):
+        await storage.add_key(key)
+        assert await storage.open_session(bytes([number]) * 32, key.id, 100.0)
+    await storage.revoke_key(revoked.id)
+    clock.advance(5)
+    assert await storage.session(bytes([0]) * 32) is None
+    assert await storage.session(bytes([1]) * 32) is None
+    assert await storage.session(bytes([2]) * 32) == stored(other)
+
+
+async def test_a_digest_is_not_shown_where_a_key_is_printed(storage: Storage) -> None:
+    key = await storage.add_key(new_key())
+    assert "digest" not in repr(key)
+    assert "digest" not in repr(new_key())

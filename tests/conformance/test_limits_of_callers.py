@@ -1,0 +1,76 @@
+"""How many calls a window admits, and what is kept of those who called."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zeke_queue.callers import Admission
+from zeke_queue.errors import BadOption
+
+if TYPE_CHECKING:
+    from tests.clocks import FrozenClock
+    from zeke_queue.storage.store import Storage
+
+
+async def test_a_window_admits_as_many_calls_as_its_limit(storage: Storage, clock: FrozenClock) -> None:
+    assert await storage.admit("key", 2, 60.0) == Admission(admitted=True, count=1, resets_in=60.0)
+    clock.advance(15.5)
+    assert await storage.admit("key", 2, 60.0) == Admission(admitted=True, count=2, resets_in=44.5)
+    for _ in range(3):
+        assert await storage.admit("key", 2, 60.0) == Admission(admitted=False, count=2, resets_in=44.5)
+    clock.advance(44.499999)
+    assert await storage.admit("key", 2, 60.0) == Admission(admitted=False, count=2, resets_in=0.000001)
+    clock.advance(0.000001)
+    assert await storage.admit("key", 2, 60.0) == Admission(admitted=True, count=1, resets_in=60.0)
+
+
+async def test_a_window_begins_with_a_call_and_not_at_a_round_time(
+    storage: Storage, clock: FrozenClock
+) -> None:
+    await storage.admit("key", 1, 60.0)
+    clock.advance(100)
+    assert (await storage.admit("key", 1, 60.0)).resets_in == 60.0
+    clock.advance(59)
+    assert not (await storage.admit("key", 1, 60.0)).admitted
+
+
+async def test_callers_are_counted_apart(storage: Storage) -> None:
+    callers = ["key:1", "key:2", "KEY:1", "ip:::1", "ü", "%", "k" * 200]
+    for caller in callers:
+        assert (await storage.admit(caller, 1, 60.0)).admitted
+    for caller in callers:
+        assert not (await storage.admit(caller, 1, 60.0)).admitted
+
+
+async def test_a_limit_that_is_changed_holds_from_the_next_call_on(storage: Storage) -> None:
+    for _ in range(5):
+        await storage.admit("key", 5, 60.0)
+    assert await storage.admit("key", 2, 60.0) == Admission(admitted=False, count=5, resets_in=60.0)
+    assert await storage.admit("key", 6, 60.0) == Admission(admitted=True, count=6, resets_in=60.0)
+
+
+async def test_calls_at_once_are_admitted_up_to_the_limit(storage: Storage) -> None:
+    answers = await asyncio.gather(*(storage.admit("key", 7, 60.0) for _ in range(20)))
+    assert sorted(one.count for one in answers if one.admitted) == list(range(1, 8))
+    assert {one.count for one in answers if not one.admitted} == {7}
+
+
+async def test_a_clock_that_is_set_back_admits_nobody_twice(storage: Storage, clock: FrozenClock) -> None:
+    await storage.admit("key", 1, 60.0)
+    clock.advance(-2)
+    assert await storage.admit("key", 1, 60.0) == Admission(admitted=False, count=1, resets_in=62.0)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+async def test_a_limit_that_admits_nothing_is_refused(storage: Storage, limit: int) -> None:
+    with pytest.raises(BadOption, match=f"limit: {limit} is not at least 1"):
+        await storage.admit("key", limit, 60.0)
+
+
+@pytest.mark.parametrize("window", [0.0, -1.0, 0.0000001])
+async def test_a_window_without_length_is_refused(storage: Storage, window: float) -> None:
+    with pytest.raises(BadOption, match=r"window: .* seconds is not more than 0"):
+        await storage.admit("key", 1, window)

@@ -1,0 +1,89 @@
+"""Who may call the HTTP API: keys, sessions and the windows in which calls are counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.callers import Admission, ApiKey, Scope
+from zeke_queue.errors import BadOption
+from zeke_queue.storage.postgres.rows import microseconds
+from zeke_queue.storage.postgres.verbs import check_limit
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zeke_queue.callers import NewKey
+    from zeke_queue.storage.postgres.rows import Row
+    from zeke_queue.storage.postgres.session import Session
+
+_SCOPES: Final = {scope.value: scope for scope in Scope}
+
+
+class PostgresAccess:
+    """``storage.store.Access`` on Postgres; the protocol says what each verb does."""
+
+    _session: Session
+
+    async def add_key(self, key: NewKey) -> ApiKey:
+        """Store a key, unless its id is there already; returns what is stored."""
+        parameters = {
+            "id": key.id,
+            "name": key.name,
+            "prefix": key.prefix,
+            "digest": key.digest,
+            "scopes": sorted(scope.value for scope in key.scopes),
+            "team_id": key.team_id,
+            "expires_in": None if key.expires_in is None else microseconds(key.expires_in),
+        }
+        return _key((await self._session.run("add_key", parameters))[0])
+
+    async def keys(self) -> list[ApiKey]:
+        """Return all keys, by creation."""
+        return [_key(row) for row in await self._session.run("keys")]
+
+    async def has_keys(self) -> bool:
+        """Return whether there is a key, good or not."""
+        found = await self._session.run("has_keys")
+        return found[0][0]
+
+    async def good_keys(self, prefix: str) -> list[ApiKey]:
+        """Return the good keys with a prefix, by creation."""
+        return [_key(row) for row in await self._session.run("good_keys", {"prefix": prefix})]
+
+    async def use_key(self, key_id: UUID) -> None:
+        """Note that a key was used, at most once a minute."""
+        await self._session.run("use_key", {"id": key_id})
+
+    async def revoke_key(self, key_id: UUID) -> bool:
+        """Let a key be good no more, and end its sessions."""
+        return bool(await self._session.run("revoke_key", {"id": key_id}))
+
+    async def open_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
+        """Open a session with a good key, and forget others that have ended."""
+        parameters = {"digest": digest, "id": key_id, "length": microseconds(seconds)}
+        return bool(await self._session.run("open_session", parameters))
+
+    async def session(self, digest: bytes) -> ApiKey | None:
+        """Return the key of a session that has not ended, if it is good."""
+        found = await self._session.run("find_session", {"digest": digest})
+        return _key(found[0]) if found else None
+
+    async def close_session(self, digest: bytes) -> bool:
+        """End a session."""
+        found = await self._session.run("close_session", {"digest": digest})
+        return bool(found and found[0][0])
+
+    async def admit(self, caller: str, limit: int, window: float) -> Admission:
+        """Count one call, unless that would be more than the limit of its window."""
+        length = microseconds(window)
+        if length <= 0:
+            raise BadOption(f"window: {window} seconds is not more than 0")
+        parameters = {"caller": caller, "limit": check_limit(limit), "length": length}
+        return Admission(*(await self._session.run("admit", parameters))[0])
+
+
+def _key(row: Row) -> ApiKey:
+    identity, name, prefix, digest, scopes, *rest = row
+    # Of a scope that is none, by somebody's hand or of a later version, nothing follows.
+    known = frozenset(_SCOPES[scope] for scope in scopes if scope in _SCOPES)
+    return ApiKey(identity, name, prefix, digest, known, *rest)

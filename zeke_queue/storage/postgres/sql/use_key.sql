@@ -1,0 +1,9 @@
+-- Notes that a key was used, unless that was noted within the last minute.
+update {schema}.api_key set
+    last_used_on = coalesce(%(now)s::timestamptz, statement_timestamp())
+where
+    id = %(id)s::uuid
+    and (
+        last_used_on is null
+        or last_used_on <= coalesce(%(now)s::timestamptz, statement_timestamp()) - interval '1 minute'
+    )
