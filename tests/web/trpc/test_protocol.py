@@ -1,0 +1,227 @@
+"""tRPC's protocol: what a request asks for, and how what came of it is answered, on procedures made here."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import pytest
+
+from zeke_queue.web.trpc.protocol import BATCH_MAX, Asked, Code, Procedure, TrpcError, answer
+
+JSON = "application/json"
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Answer(NamedTuple):
+    status: int
+    body: Any
+    headers: dict[str, str]
+
+
+async def echo(context: list[Any], given: Any) -> Any:
+    context.append(given)
+    return {"context": len(context), "given": given}
+
+
+async def refuse(context: list[Any], given: Any) -> Any:
+    raise TrpcError(Code.CONFLICT, "It is taken", data={"id": "x"}, headers={"retry-after": "7"})
+
+
+async def break_down(context: list[Any], given: Any) -> Any:
+    raise RuntimeError("password=hunter2")
+
+
+async def answer_nonsense(context: list[Any], given: Any) -> Any:
+    return {"given": object()}
+
+
+PROCEDURES: dict[str, Procedure[list[Any]]] = {
+    "a.look": Procedure("query", echo),
+    "a.do": Procedure("mutation", echo),
+    "a.refuse": Procedure("mutation", refuse),
+    "a.break": Procedure("mutation", break_down),
+    "a.nonsense": Procedure("query", answer_nonsense),
+}
+
+
+async def ask(
+    method: str, path: str, *, body: str | bytes = b"", media_type: str | None = JSON, **query: str
+) -> Answer:
+    data = body.encode() if isinstance(body, str) else body
+    answered = await answer(
+        PROCEDURES,
+        Asked(method, path, query, media_type, data),
+        [],
+        lambda error: TrpcError(Code.INTERNAL_SERVER_ERROR, "Internal server error"),
+    )
+    return Answer(
+        answered.status, json.loads(answered.body) if answered.body else None, dict(answered.headers)
+    )
+
+
+def wire(value: Any) -> str:
+    return json.dumps({"json": value})
+
+
+def error(shape: Any) -> dict[str, Any]:
+    return shape["error"]["json"]
+
+
+async def test_a_query_has_its_input_in_the_url() -> None:
+    told = await ask("GET", "a.look", input=wire({"x": 1}), media_type=None)
+    assert told.status == 200
+    assert told.body == {"result": {"data": {"json": {"context": 1, "given": {"x": 1}}}}}
+
+
+async def test_a_mutation_has_its_input_in_the_body() -> None:
+    told = await ask("POST", "a.do", body=wire([1]), media_type="Application/JSON; charset=utf-8")
+    assert told.body["result"]["data"]["json"]["given"] == [1]
+
+
+async def test_dates_cross_in_both_directions() -> None:
+    sent = '{"json":"1970-01-01T00:00:00.000Z","meta":{"values":["Date"]}}'
+    told = await ask("POST", "a.do", body=sent)
+    data = told.body["result"]["data"]
+    assert data["json"]["given"] == "1970-01-01T00:00:00.000Z"
+    assert data["meta"]["values"] == {"given": ["Date"]}
+
+
+@pytest.mark.parametrize("body", ["", wire(None), '{"json":null,"meta":{"values":["undefined"],"v":1}}'])
+async def test_no_input_is_none(body: str) -> None:
+    assert (await ask("POST", "a.do", body=body)).body["result"]["data"]["json"]["given"] is None
+    assert (await ask("GET", "a.look", input=body)).body["result"]["data"]["json"]["given"] is None
+
+
+async def test_a_batch_is_answered_in_its_order() -> None:
+    inputs = json.dumps({"0": {"json": "first"}, "1": {"json": "second"}})
+    told = await ask("GET", "a.look,a.look", batch="1", input=inputs)
+    assert told.status == 200
+    assert [one["result"]["data"]["json"]["given"] for one in told.body] == ["first", "second"]
+
+
+async def test_a_batch_of_one_is_answered_by_an_array() -> None:
+    assert len((await ask("POST", "a.do", batch="1", body='{"0":{"json":1}}')).body) == 1
+
+
+async def test_in_a_batch_an_input_may_be_missing() -> None:
+    told = await ask("POST", "a.do,a.do", batch="1", body='{"1":{"json":1}}')
+    assert [one["result"]["data"]["json"]["given"] for one in told.body] == [None, 1]
+    assert (await ask("POST", "a.do,a.do", batch="1")).status == 200
+
+
+async def test_in_a_batch_each_error_is_the_calls_own() -> None:
+    paths = "a.do,a.refuse,a.break,nowhere"
+    told = await ask("POST", paths, batch="1", body='{"0":{"json":1}}')
+    assert told.status == 207
+    assert told.body[0]["result"]["data"]["json"]["given"] == 1
+    assert error(told.body[1]) == {
+        "message": "It is taken",
+        "code": -32009,
+        "data": {"code": "CONFLICT", "httpStatus": 409, "path": "a.refuse", "id": "x"},
+    }
+    assert error(told.body[2])["data"]["code"] == "INTERNAL_SERVER_ERROR"
+    assert error(told.body[3])["data"]["code"] == "NOT_FOUND"
+    assert told.headers["retry-after"] == "7"
+
+
+async def test_a_batch_of_one_kind_of_error_has_its_status() -> None:
+    assert (await ask("POST", "a.refuse,a.refuse", batch="1")).status == 409
+
+
+async def test_nothing_of_an_unexpected_error_is_told() -> None:
+    told = await ask("POST", "a.break")
+    assert told.status == 500
+    assert error(told.body)["code"] == -32603
+    assert "hunter2" not in json.dumps(told.body)
+
+
+async def test_an_answer_without_a_form_is_an_internal_error() -> None:
+    assert (await ask("GET", "a.nonsense")).status == 500
+
+
+async def test_an_unknown_procedure_is_not_found() -> None:
+    told = await ask("GET", "a.nothing")
+    assert told.status == 404
+    assert error(told.body) == {
+        "message": 'No procedure found on path "a.nothing"',
+        "code": -32004,
+        "data": {"code": "NOT_FOUND", "httpStatus": 404, "path": "a.nothing"},
+    }
+
+
+async def test_what_is_repeated_of_a_path_is_short() -> None:
+    told = await ask("GET", "x" * 10_000)
+    assert len(error(told.body)["message"]) < 300
+
+
+@pytest.mark.parametrize(("method", "path", "allow"), [("GET", "a.do", "POST"), ("POST", "a.look", "GET")])
+async def test_the_wrong_method_is_not_supported(method: str, path: str, allow: str) -> None:
+    told = await ask(method, path)
+    assert told.status == 405
+    assert (error(told.body)["code"], error(told.body)["data"]["code"]) == (-32005, "METHOD_NOT_SUPPORTED")
+    assert told.headers["allow"] == allow
+
+
+async def test_a_look_at_the_connection_has_no_body() -> None:
+    told = await ask("HEAD", "a.look")
+    assert (told.status, told.body) == (204, None)
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["{", "\x00", b"\xff\xfe", '{"json": NaN}', '{"json": "\\ud800"}', "1" * 5000, "[" * 100_000, " "],
+    ids=range(8),
+)
+async def test_broken_json_is_a_parse_error(body: str | bytes) -> None:
+    told = await ask("POST", "a.do", body=body)
+    assert told.status == 400
+    assert (error(told.body)["code"], error(told.body)["data"]["code"]) == (-32700, "PARSE_ERROR")
+
+
+async def test_broken_json_in_the_url_is_a_parse_error() -> None:
+    assert error((await ask("GET", "a.look", input="{")).body)["data"]["code"] == "PARSE_ERROR"
+    assert error((await ask("GET", "a.look", input="\ud800")).body)["data"]["code"] == "PARSE_ERROR"
+
+
+async def test_an_input_that_is_not_superjsons_is_the_calls_own_error() -> None:
+    told = await ask("POST", "a.do,a.do", batch="1", body='{"0":{"x":1},"1":{"json":1}}')
+    assert told.status == 207
+    assert error(told.body[0])["data"] == {"code": "BAD_REQUEST", "httpStatus": 400, "path": "a.do"}
+    assert "superjson" in error(told.body[0])["message"]
+
+
+async def test_the_inputs_of_a_batch_are_an_object() -> None:
+    told = await ask("POST", "a.do", batch="1", body="[1]")
+    assert error(told.body)["message"] == '"input" needs to be an object when doing a batch call'
+
+
+async def test_a_batch_has_a_limit() -> None:
+    assert (await ask("POST", ",".join(["a.do"] * BATCH_MAX), batch="1")).status == 200
+    told = await ask("POST", ",".join(["a.do"] * (BATCH_MAX + 1)), batch="1")
+    assert told.status == 400
+    assert "maxItems" in error(told.body)["message"]
+
+
+@pytest.mark.parametrize("media_type", [None, "", "text/plain", "application/x-www-form-urlencoded"])
+async def test_a_body_of_another_type_is_not_read(media_type: str | None) -> None:
+    told = await ask("POST", "a.do", body=wire(1), media_type=media_type)
+    assert told.status == 415
+    assert error(told.body)["data"]["code"] == "UNSUPPORTED_MEDIA_TYPE"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, Code.BAD_REQUEST),
+        (402, Code.BAD_REQUEST),
+        (404, Code.NOT_FOUND),
+        (422, Code.UNPROCESSABLE_CONTENT),
+        (500, Code.INTERNAL_SERVER_ERROR),
+        (502, Code.INTERNAL_SERVER_ERROR),
+        (503, Code.SERVICE_UNAVAILABLE),
+    ],
+)
+def test_a_status_has_the_nearest_code(status: int, code: Code) -> None:
+    assert Code.of_status(status) is code

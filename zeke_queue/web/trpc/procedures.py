@@ -1,0 +1,192 @@
+"""The four procedures, over the same services as the REST API: one limit, one rule of who may, one wording.
+
+Two of them send tasks of Zeke's catalog, which is another package's: they go by the tasks' names, and say so
+where a deployment does not serve them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from zeke_queue.callers import Scope
+from zeke_queue.web.errors import told
+from zeke_queue.web.rest.ids import parse_id
+from zeke_queue.web.shapes import Shape, Trigger
+from zeke_queue.web.trpc.protocol import Code, Procedure, TrpcError, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.requests import Request
+
+    from zeke_queue.web.api import Api
+    from zeke_queue.web.guard import Caller
+
+M = TypeVar("M", bound=BaseModel)
+
+INGEST_URL_TASK: Final = "ingest-oneoff"
+RUN_PLAYBOOK_TASK: Final = "playbook-run"
+
+
+def _http_url(url: str) -> str:
+    try:
+        parts = urlsplit(url.strip())
+        good = parts.scheme.lower() in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        good = False
+    if not good:
+        raise ValueError("not the URL of a page; give one that begins with http:// or https://")
+    return url
+
+
+class Input(Shape):
+    """What a procedure takes; members that it doesn't know are passed over, as the earlier system did."""
+
+    model_config = ConfigDict(extra="ignore", hide_input_in_errors=True)
+
+
+class WhichRun(Input):
+    """A job: ``runId``, or ``id``, as ``trigger.trigger`` answers with."""
+
+    run_id: Annotated[str, Field(validation_alias=AliasChoices("runId", "id"))]
+
+
+class IngestUrl(Input):
+    """A page to read."""
+
+    url: Annotated[str, StringConstraints(min_length=1, max_length=2048), AfterValidator(_http_url)]
+    priority: Literal["normal", "high"] = "normal"
+
+
+class RunPlaybook(Input):
+    """A playbook to run; its ``context`` becomes the metadata of the run."""
+
+    playbook_id: UUID
+    context: dict[str, Any] | None = None
+
+
+class Asking:
+    """One HTTP request: its application, and who makes it, asked once for all calls of a batch."""
+
+    def __init__(self, api: Api, request: Request) -> None:
+        self.api = api
+        self._request = request
+        self._callers: dict[Scope, Caller] = {}
+
+    async def caller(self, scope: Scope) -> Caller:
+        """Return the caller.
+
+        Raises:
+            ApiError: 401, 403: as ``Guard.require``.
+        """
+        if scope not in self._callers:
+            self._callers[scope] = await self.api.guard.require(self._request, scope)
+        return self._callers[scope]
+
+
+async def trigger(asking: Asking, given: Any) -> dict[str, Any]:
+    """``trigger.trigger {taskId, payload}``: send a job; answers as ``POST /trigger``."""
+    caller = await asking.caller(Scope.TRIGGER)
+    asked = _read(Trigger, given)
+    return await _send(asking, caller, asked.task_id, asked.payload)
+
+
+async def run(asking: Asking, given: Any) -> dict[str, Any]:
+    """``trigger.run {runId}``: look at a job; answers as ``GET /trigger/runs/{id}``, with Dates."""
+    await asking.caller(Scope.READ)
+    run_id = _read(WhichRun, given).run_id
+    missing = f"Job run {shown(run_id)} not found"
+    job = await asking.api.queue.get(parse_id(run_id, missing))
+    if job is None:
+        raise TrpcError(Code.NOT_FOUND, missing)
+    return asking.api.showing.run(job).model_dump(by_alias=True)
+
+
+async def ingest_url(asking: Asking, given: Any) -> dict[str, Any]:
+    """``trigger.ingestUrl {url, priority}``: have a page read."""
+    caller = await asking.caller(Scope.TRIGGER)
+    asked = _read(IngestUrl, given)
+    _check_served(asking, "trigger.ingestUrl", INGEST_URL_TASK)
+    return await _send(asking, caller, INGEST_URL_TASK, asked.model_dump(by_alias=True))
+
+
+async def run_playbook(asking: Asking, given: Any) -> dict[str, Any]:
+    """``trigger.runPlaybook {playbookId, context?}``: run a playbook of the caller's team."""
+    caller = await asking.caller(Scope.TRIGGER)
+    if caller.team_id is None:
+        raise TrpcError(Code.FORBIDDEN, "Team context required")
+    asked = _read(RunPlaybook, given)
+    _check_served(asking, "trigger.runPlaybook", RUN_PLAYBOOK_TASK)
+    payload: dict[str, Any] = {
+        "playbookId": str(asked.playbook_id),
+        "teamId": str(caller.team_id),
+        "triggerSource": "api",
+    }
+    if asked.context is not None:
+        payload["metadata"] = asked.context
+    return await _send(asking, caller, RUN_PLAYBOOK_TASK, payload)
+
+
+PROCEDURES: Final[Mapping[str, Procedure[Asking]]] = {
+    "trigger.trigger": Procedure("mutation", trigger),
+    "trigger.run": Procedure("query", run),
+    "trigger.ingestUrl": Procedure("mutation", ingest_url),
+    "trigger.runPlaybook": Procedure("mutation", run_playbook),
+}
+
+
+def told_to_client(error: Exception) -> TrpcError:
+    """Return what a client is told of an error: what the REST API says, under tRPC's code for its status."""
+    api_error = told(error)
+    more = dict(api_error.more)
+    message = api_error.message
+    if api_error.status == Code.FORBIDDEN.status:  # clients show the message alone
+        message = str(more.get("description", message))
+    return TrpcError(Code.of_status(api_error.status), message, data=more, headers=api_error.headers)
+
+
+async def _send(asking: Asking, caller: Caller, task: str, payload: Any) -> dict[str, Any]:
+    sent = await asking.api.jobs.trigger(caller, task, payload)
+    return sent.triggered.model_dump(by_alias=True)
+
+
+def _check_served(asking: Asking, path: str, task: str) -> None:
+    if task not in asking.api.queue.catalog.served:
+        raise TrpcError(
+            Code.NOT_IMPLEMENTED,
+            f"{path} sends the task {task}, which this server's catalog lacks; serve one that has it",
+        )
+
+
+def _read(model: type[M], given: Any) -> M:
+    """Return an input as a model.
+
+    Raises:
+        TrpcError: it does not fit; every field that doesn't is named.
+    """
+    try:
+        return model.model_validate({} if given is None else given)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=False, include_input=False)
+    fields = [
+        {"path": ".".join(map(str, detail["loc"])) or "input", "message": _reason(detail["msg"])}
+        for detail in details
+    ]
+    listed = "; ".join(f"{field['path']}: {field['message']}" for field in fields)
+    raise TrpcError(Code.BAD_REQUEST, f"The input does not fit: {listed}", data={"fields": fields})
+
+
+def _reason(message: str) -> str:
+    return message.removeprefix("Value error, ")

@@ -1,0 +1,31 @@
+"""tRPC's endpoint, ``/trpc``: from the framework's requests to the protocol's, and back."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from zeke_queue.web.api import api_of
+from zeke_queue.web.trpc.procedures import PROCEDURES, Asking, told_to_client
+from zeke_queue.web.trpc.protocol import Asked, answer
+
+router: Final = APIRouter()
+
+
+# It is no REST, and its document is the router's type of a TypeScript client: docs/javascript.md has it.
+@router.api_route("/trpc/{path:path}", methods=["GET", "HEAD", "POST"], include_in_schema=False)
+async def call(path: str, request: Request) -> Response:
+    """Answer the calls of a tRPC client."""
+    asked = Asked(
+        method=request.method,
+        path=path,
+        query=dict(reversed(request.query_params.multi_items())),
+        media_type=request.headers.get("content-type"),
+        body=await request.body() if request.method == "POST" else b"",
+    )
+    answered = await answer(PROCEDURES, asked, Asking(api_of(request), request), told_to_client)
+    headers = {"vary": "trpc-accept, accept", **answered.headers}
+    return Response(answered.body, answered.status, headers, "application/json" if answered.body else None)
