@@ -1,0 +1,316 @@
+"""The four procedures over the whole application, asked as tRPC's client asks, without a network."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from uuid import UUID
+
+import httpx2
+import pytest
+from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic.alias_generators import to_camel
+
+from tests.clocks import FrozenClock
+from zeke_queue.callers import Scope
+from zeke_queue.catalog import Catalog
+from zeke_queue.config import Settings
+from zeke_queue.errors import Refused
+from zeke_queue.model import JobFilter
+from zeke_queue.queue import Queue
+from zeke_queue.web import WebSettings, create_app
+from zeke_queue.web.guard import Caller, granted
+from zeke_queue.web.trpc.procedures import told_to_client
+from zeke_queue.web.trpc.superjson import decode
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+TEAM = UUID(int=7)
+PLAYBOOK = "00000000-0000-0000-0000-000000000009"
+
+
+class Camel(BaseModel):
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
+
+
+class Item(Camel):
+    item_id: UUID
+
+
+class Page(Camel):
+    url: Annotated[str, StringConstraints(max_length=2048)]
+    priority: str
+
+
+class Playbook(Camel):
+    playbook_id: UUID
+    team_id: UUID
+    trigger_source: str
+    metadata: dict[str, Any] | None = None
+
+
+def whole_catalog() -> Catalog:
+    catalog = Catalog()
+
+    @catalog.task("my-task")
+    async def my_task(payload: Item) -> None:
+        """Do nothing."""
+
+    @catalog.task("anything")
+    async def anything(payload: Any) -> None:
+        """Do nothing."""
+
+    @catalog.task("ingest-oneoff")
+    async def ingest_oneoff(payload: Page) -> None:
+        """Do nothing."""
+
+    @catalog.task("playbook-run")
+    async def playbook_run(payload: Playbook) -> None:
+        """Do nothing."""
+
+    return catalog
+
+
+class Answer(NamedTuple):
+    status: int
+    body: Any
+    headers: httpx2.Headers
+
+    @property
+    def value(self) -> Any:
+        """What the call came to."""
+        return decode(self.body["result"]["data"])
+
+    @property
+    def error(self) -> dict[str, Any]:
+        """What went wrong."""
+        return self.body["error"]["json"]
+
+
+class Client:
+    """Calls procedures as somebody, as ``httpLink`` does."""
+
+    def __init__(self, http: httpx2.AsyncClient, queue: Queue) -> None:
+        self._http = http
+        self.queue = queue
+
+    async def query(self, path: str, value: Any = None, *, as_: str = "trigger") -> Answer:
+        """Call a query."""
+        wire = json.dumps({"json": value})
+        return self._answer(
+            await self._http.get(f"/trpc/{path}", params={"input": wire}, headers={"x-as": as_})
+        )
+
+    async def mutate(self, path: str, value: Any = None, *, as_: str = "trigger") -> Answer:
+        """Call a mutation."""
+        return self._answer(
+            await self._http.post(f"/trpc/{path}", json={"json": value}, headers={"x-as": as_})
+        )
+
+    async def batch(self, paths: list[str], values: list[Any], *, as_: str = "trigger") -> list[Answer]:
+        """Call mutations together."""
+        wire = {str(index): {"json": value} for index, value in enumerate(values)}
+        url = f"/trpc/{','.join(paths)}?batch=1"
+        response = await self._http.post(url, json=wire, headers={"x-as": as_})
+        return [Answer(response.status_code, one, response.headers) for one in response.json()]
+
+    def _answer(self, response: httpx2.Response) -> Answer:
+        return Answer(response.status_code, response.json(), response.headers)
+
+
+async def who(connection: Any) -> Caller | None:
+    """Tell callers by a header: what they may, and whether they have a team."""
+    name, _, team = connection.headers.get("x-as", "").partition("+")
+    if not name:
+        return None
+    scopes = frozenset({Scope(f"jobs.{name}")})
+    return Caller(name, name, granted(scopes), TEAM if team else None)
+
+
+@asynccontextmanager
+async def serving(catalog: Catalog, **settings: Any) -> AsyncIterator[Client]:
+    web = WebSettings.model_validate(settings)
+    async with Queue.in_memory(catalog, clock=FrozenClock(), settings=Settings()) as queue:
+        transport = httpx2.ASGITransport(create_app(queue, web, authenticator=who))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            yield Client(http, queue)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    async with serving(whole_catalog()) as made:
+        yield made
+
+
+async def test_trigger_sends_a_job(client: Client) -> None:
+    item = str(UUID(int=5))
+    sent = await client.mutate("trigger.trigger", {"taskId": "my-task", "payload": {"itemId": item}})
+    assert sent.status == 200
+    assert sent.value == {"id": sent.value["id"], "status": "created", "taskId": "my-task"}
+    job = await client.queue.get(UUID(sent.value["id"]))
+    assert job is not None
+    assert job.data == {"itemId": item}
+
+
+async def test_run_shows_a_job_with_dates(client: Client) -> None:
+    run = await client.queue.trigger("anything", {"when": "2024"})
+    for name in ("runId", "id"):
+        told = await client.query("trigger.run", {name: str(run.id)})
+        assert told.value == {
+            "id": str(run.id),
+            "status": "QUEUED",
+            "taskId": "anything",
+            "data": {"when": "2024"},
+            "output": None,
+            "startedOn": None,
+            "completedOn": None,
+            "createdOn": (await run.job()).created_on,
+            "retryCount": 0,
+        }
+
+
+async def test_a_deep_payload_goes_in_and_comes_out(client: Client) -> None:
+    deep: Any = 1
+    for _ in range(180):
+        deep = [deep]
+    sent = await client.mutate("trigger.trigger", {"taskId": "anything", "payload": deep})
+    assert (await client.query("trigger.run", {"runId": sent.value["id"]})).value["data"] == deep
+
+
+@pytest.mark.parametrize("run_id", [str(UUID(int=1)), "123", "", "<b>", "'; drop table job", "{" + "1" * 32])
+async def test_a_job_that_is_not_there_is_not_found(client: Client, run_id: str) -> None:
+    told = await client.query("trigger.run", {"runId": run_id})
+    assert told.status == 404
+    assert (told.error["message"], told.error["code"]) == (f"Job run {run_id} not found", -32004)
+
+
+async def test_what_is_repeated_of_an_id_is_short(client: Client) -> None:
+    told = await client.query("trigger.run", {"runId": "x" * 5000})
+    assert len(told.error["message"]) < 300
+
+
+async def test_ingest_url_sends_the_task_that_reads_a_page(client: Client) -> None:
+    sent = await client.mutate("trigger.ingestUrl", {"url": "https://example.org/a", "priority": "high"})
+    job = await client.queue.get(UUID(sent.value["id"]))
+    assert job is not None
+    assert (job.name, job.data) == ("ingest-oneoff", {"url": "https://example.org/a", "priority": "high"})
+    plain = await client.mutate("trigger.ingestUrl", {"url": "https://example.org/b"})
+    job = await client.queue.get(UUID(plain.value["id"]))
+    assert job is not None
+    assert job.data["priority"] == "normal"
+
+
+@pytest.mark.parametrize(
+    ("given", "path"),
+    [
+        ({}, "url"),
+        (None, "url"),
+        ([], "input"),
+        ({"url": "example.org"}, "url"),
+        ({"url": "file:///etc/passwd"}, "url"),
+        ({"url": "https://"}, "url"),
+        ({"url": "https://[::1"}, "url"),
+        ({"url": "https://example.org/" + "x" * 3000}, "url"),
+        ({"url": 5}, "url"),
+        ({"url": "https://example.org", "priority": "now"}, "priority"),
+    ],
+)
+async def test_an_input_that_does_not_fit_is_a_bad_request_that_names_the_field(
+    client: Client, given: Any, path: str
+) -> None:
+    told = await client.mutate("trigger.ingestUrl", given)
+    assert (told.status, told.error["data"]["code"]) == (400, "BAD_REQUEST")
+    assert [field["path"] for field in told.error["data"]["fields"]] == [path]
+    assert told.error["message"].startswith(f"The input does not fit: {path}: ")
+    assert await client.queue.find(JobFilter()) == []
+
+
+async def test_run_playbook_runs_it_for_the_callers_team(client: Client) -> None:
+    sent = await client.mutate(
+        "trigger.runPlaybook", {"playbookId": PLAYBOOK, "context": {"a": [1]}}, as_="trigger+team"
+    )
+    job = await client.queue.get(UUID(sent.value["id"]))
+    assert job is not None
+    assert job.name == "playbook-run"
+    assert job.data == {
+        "playbookId": PLAYBOOK,
+        "teamId": str(TEAM),
+        "triggerSource": "api",
+        "metadata": {"a": [1]},
+    }
+
+
+async def test_run_playbook_needs_no_context(client: Client) -> None:
+    sent = await client.mutate("trigger.runPlaybook", {"playbookId": PLAYBOOK}, as_="trigger+team")
+    job = await client.queue.get(UUID(sent.value["id"]))
+    assert job is not None
+    assert job.data["metadata"] is None
+
+
+async def test_run_playbook_needs_a_team(client: Client) -> None:
+    told = await client.mutate("trigger.runPlaybook", {"playbookId": PLAYBOOK})
+    assert told.status == 403
+    assert (told.error["message"], told.error["data"]["code"]) == ("Team context required", "FORBIDDEN")
+
+
+@pytest.mark.parametrize("path", ["trigger.ingestUrl", "trigger.runPlaybook"])
+async def test_a_task_that_the_catalog_lacks_is_named(path: str) -> None:
+    async with serving(Catalog()) as client:
+        given = {"url": "https://example.org", "playbookId": PLAYBOOK}
+        told = await client.mutate(path, given, as_="trigger+team")
+    assert (told.status, told.error["data"]["code"]) == (501, "NOT_IMPLEMENTED")
+    assert "catalog lacks" in told.error["message"]
+
+
+async def test_an_unknown_task_is_not_found(client: Client) -> None:
+    told = await client.mutate("trigger.trigger", {"taskId": "nobodys", "payload": {}})
+    assert (told.status, told.error["data"]["code"]) == (404, "NOT_FOUND")
+    assert "nobodys" in told.error["message"]
+
+
+async def test_a_payload_that_does_not_fit_names_the_field(client: Client) -> None:
+    told = await client.mutate("trigger.trigger", {"taskId": "my-task", "payload": {"itemId": "123"}})
+    assert (told.status, told.error["code"]) == (422, -32022)
+    assert [field["path"] for field in told.error["data"]["fields"]] == ["payload.itemId"]
+
+
+def test_a_place_that_is_taken_is_a_conflict_and_names_the_holder() -> None:
+    told = told_to_client(Refused("The slot is held", UUID(int=5))).shape("trigger.trigger")["error"]["json"]
+    assert (told["code"], told["data"]["code"], told["data"]["httpStatus"]) == (-32009, "CONFLICT", 409)
+    assert told["data"]["id"] == str(UUID(int=5))
+
+
+async def test_a_caller_who_shows_nothing_is_told_so(client: Client) -> None:
+    told = await client.mutate("trigger.trigger", {"taskId": "anything"}, as_="")
+    assert told.status == 401
+    assert (told.error["message"], told.error["code"]) == ("Authorization header required", -32001)
+    assert told.headers["www-authenticate"] == "Bearer"
+    assert (await client.query("trigger.run", {"runId": "1"}, as_="")).status == 401
+
+
+async def test_who_may_look_may_not_send(client: Client) -> None:
+    assert (await client.query("trigger.run", {"runId": "1"}, as_="read")).status == 404
+    told = await client.mutate("trigger.trigger", {"taskId": "anything"}, as_="read")
+    assert (told.status, told.error["code"]) == (403, -32003)
+    assert "jobs.trigger" in told.error["message"]
+
+
+async def test_each_call_of_a_batch_counts_against_the_limit() -> None:
+    async with serving(whole_catalog(), api_trigger_limit=2) as client:
+        told = await client.batch(["trigger.trigger"] * 3, [{"taskId": "anything"}] * 3)
+    assert [one.status for one in told] == [207] * 3
+    assert ["result" in one.body for one in told] == [True, True, False]
+    assert (told[2].error["code"], told[2].error["data"]["code"]) == (-32029, "TOO_MANY_REQUESTS")
+    assert int(told[2].headers["retry-after"]) > 0
+
+
+async def test_nothing_of_an_error_within_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(ids: Any) -> Any:
+        raise RuntimeError("password=hunter2")
+
+    monkeypatch.setattr(client.queue.storage, "get", broken)
+    told = await client.query("trigger.run", {"runId": str(UUID(int=1))})
+    assert (told.status, told.error["data"]["code"]) == (500, "INTERNAL_SERVER_ERROR")
+    assert "hunter2" not in json.dumps(told.body)
