@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from zeke_queue.cli import doctor, jobs, migrate, queues, schedules, work
+from zeke_queue.cli import doctor, jobs, migrate, queues, schedules, serve, work
 from zeke_queue.cli.session import Options, options_of, print_error
 from zeke_queue.errors import BadSetting, UsageError, ZekeError
 
@@ -181,6 +181,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("worker")(work.worker)
+app.command("api")(serve.api)
+app.command("up")(serve.up)
 app.command("migrate")(migrate.migrate)
 app.command("send")(jobs.send)
 app.command("jobs")(jobs.list_jobs)

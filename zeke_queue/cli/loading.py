@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
+from importlib.metadata import entry_points
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,15 @@ def load_catalog(path: str | None) -> Catalog:
             f"{_hint(module_name)}"
         )
     return found
+
+
+def default_catalog() -> str | None:
+    """Return the path of the catalog that an installed distribution offers; None if none does, or several do.
+
+    It does so by the entry-point group ``zeke.catalogs``.
+    """
+    values = {point.value for point in entry_points(group="zeke.catalogs")}
+    return values.pop() if len(values) == 1 else None
 
 
 def _module(path: str, name: str) -> ModuleType:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
     from zeke_queue.catalog import Catalog
     from zeke_queue.cli.session import Options
     from zeke_queue.config import Settings
+    from zeke_queue.queue import Queue
     from zeke_queue.scheduler import Scheduler
     from zeke_queue.supervisor import Supervisor
+    from zeke_queue.worker import Worker
 
 
 def worker(
@@ -41,22 +44,61 @@ def worker(
     ] = False,
 ) -> None:
     """Run a catalog's tasks until SIGTERM or SIGINT; a second signal ends at once."""
+    options = options_of(context)
+    given: dict[str, Any] = {} if concurrency is None else {"jobs_concurrency": concurrency}
+    if reload:
+        from zeke_queue import log
+
+        settings = options.settings(**given)
+        if not options.embedded:
+            settings.require_database()
+        log.configure_logging(settings.log_format, settings.log_level)
+        raise typer.Exit(_reloading())
+    catalog, settings = beginning(options, app, **given)
+    asyncio.run(_work(catalog, settings, queue, supervisor=supervisor, scheduler=scheduler))
+
+
+def beginning(
+    options: Options, app: str | None, *, private: bool = False, **given: Any
+) -> tuple[Catalog, Settings]:
+    """Load the catalog, set up the log, and find the database, as every command does that goes on for long.
+
+    Args:
+        options: the shared ones.
+        app: where the catalog is.
+        private: whether the user's private Postgres is to be used where no database is named.
+        **given: settings of the command line.
+
+    Raises:
+        UsageError: there is no such catalog, or no database.
+    """
     from zeke_queue import log
     from zeke_queue.cli.loading import load_catalog
 
-    options = options_of(context)
-    given = {} if concurrency is None else {"jobs_concurrency": concurrency}
     settings = options.settings(**given)
+    if private and settings.database_primary_url is None:
+        options = replace(options, embedded=True)
     if not options.embedded:
         settings.require_database()
-    if reload:
-        log.configure_logging(settings.log_format, settings.log_level)
-        raise typer.Exit(_reloading())
     catalog = load_catalog(app)
     log.configure_logging(settings.log_format, settings.log_level)
-    if options.embedded:
-        settings = _on_embedded(options, settings)
-    asyncio.run(_work(catalog, settings, queue, supervisor=supervisor, scheduler=scheduler))
+    return catalog, _on_embedded(options, settings) if options.embedded else settings
+
+
+def make_worker(queue: Queue, names: list[str] | None = None) -> Worker:
+    """Make a worker as the settings of its queue say."""
+    from zeke_queue.worker import Worker
+
+    settings = queue.settings
+    return Worker(
+        queue,
+        concurrency=settings.jobs_concurrency,
+        queues=names or None,
+        poll=settings.jobs_poll,
+        lease=settings.jobs_lease,
+        beat=settings.jobs_beat,
+        grace=settings.jobs_grace,
+    )
 
 
 def _reloading() -> int:
@@ -86,22 +128,12 @@ async def _work(
     from zeke_queue.queue import Queue
     from zeke_queue.scheduler import Scheduler
     from zeke_queue.supervisor import Supervisor
-    from zeke_queue.worker import Worker
-    from zeke_queue.worker.stopping import run_until_signalled
+    from zeke_queue.worker import run_until_signalled
 
     async with Queue.connect(catalog, settings=settings) as queue:
-        made = Worker(
-            queue,
-            concurrency=settings.jobs_concurrency,
-            queues=names or None,
-            poll=settings.jobs_poll,
-            lease=settings.jobs_lease,
-            beat=settings.jobs_beat,
-            grace=settings.jobs_grace,
-        )
         beside: list[Supervisor | Scheduler] = []
         if supervisor:
             beside.append(Supervisor(queue))
         if scheduler:
             beside.append(Scheduler(queue))
-        await run_until_signalled(made, beside)
+        await run_until_signalled(make_worker(queue, names), beside)

@@ -79,8 +79,8 @@ class Jobs:
             idempotency_key: the same key of the same caller again gives the job that the first one sent.
 
         Raises:
-            ApiError: 404 for a task that the catalog does not know; 429 if the limit is used up; 422 if the key
-                was used for something else.
+            ApiError: 404 for a task that is not in the catalog; 429 if the limit is used up; 422 if the
+                key was used for something else.
             Refused, UsageError: as ``Queue.trigger``.
         """
         if task not in self._queue.catalog.served:

@@ -88,6 +88,34 @@ async def run_until_signalled(worker: Worker, beside: Sequence[Duty] = ()) -> No
     _raise_first([result for result in ended if not _cut_short(result)])
 
 
+async def run_duty_until_signalled(duty: Duty) -> None:
+    """Run one loop without a worker until SIGTERM or SIGINT; a second signal cuts it short.
+
+    Raises:
+        Exception: what the loop failed of.
+    """
+    loop = asyncio.get_running_loop()
+    heard: list[signal.Signals] = []
+
+    def hear(number: signal.Signals) -> None:
+        log.get_logger().info("signal_received", signal=number.name, again=bool(heard))
+        if heard:
+            working.cancel()
+            _stop_hearing(loop)
+        heard.append(number)
+        duty.stop()
+
+    working = asyncio.ensure_future(duty.run())
+    for number in SIGNALS:
+        loop.add_signal_handler(number, hear, number)
+    try:
+        await asyncio.wait((working,))
+    finally:
+        _stop_hearing(loop)
+    if not working.cancelled():
+        working.result()
+
+
 async def _begins(working: asyncio.Future[None], begun: asyncio.Event) -> None:
     """Wait until the worker has begun, or ended before it did."""
     beginning = asyncio.ensure_future(begun.wait())

@@ -1,0 +1,108 @@
+"""``zeke api``: the HTTP API and its dashboard; ``zeke up``: that, a worker and all else in one process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from zeke_queue.cli.session import AppOption, options_of
+from zeke_queue.cli.work import beginning, make_worker
+from zeke_queue.errors import UsageError
+
+if TYPE_CHECKING:
+    from zeke_queue.catalog import Catalog
+    from zeke_queue.config import Settings
+    from zeke_queue.web import WebSettings
+
+HostOption = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Listen here, not at API_HOST (127.0.0.1).", show_default=False),
+]
+PortOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="NUMBER",
+        min=0,
+        max=65_535,
+        help="Listen on this port, not API_PORT (3003); 0 for any that is free.",
+        show_default=False,
+    ),
+]
+
+
+def api(
+    context: typer.Context, app: AppOption = None, host: HostOption = None, port: PortOption = None
+) -> None:
+    """Serve the HTTP API and the dashboard until SIGTERM or SIGINT; workers run elsewhere.
+
+    Until the first key is made (zeke keys create), this machine alone is served.
+    """
+    web = _web_settings(host, port)
+    catalog, settings = beginning(options_of(context), app)
+    asyncio.run(_serve(catalog, settings, web))
+
+
+def up(
+    context: typer.Context,
+    app: AppOption = None,
+    host: HostOption = None,
+    port: PortOption = None,
+    concurrency: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER", min=1, help="Jobs at once, not JOBS_CONCURRENCY (10).", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Run everything in one process: API, dashboard, a worker, the supervisor and the scheduler.
+
+    Without a database of yours (DATABASE_PRIMARY_URL, --database) it starts a private Postgres, which keeps
+    its data; without --app it runs the catalog that is installed with it.
+    """
+    from zeke_queue.cli.loading import default_catalog
+
+    options = options_of(context)
+    web = _web_settings(host, port)
+    given: dict[str, Any] = {} if concurrency is None else {"jobs_concurrency": concurrency}
+    catalog, settings = beginning(options, app or default_catalog(), private=True, **given)
+    asyncio.run(_run_all(catalog, settings, web))
+
+
+def _web_settings(host: str | None, port: int | None) -> WebSettings:
+    """Return the settings of the API.
+
+    Raises:
+        UsageError: the extra is not installed.
+    """
+    try:
+        from zeke_queue.web import WebSettings
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"The HTTP API needs the extra `web` ({error.name} is not installed):"
+            " pip install 'zeke-queue[web]'"
+        ) from error
+    given: dict[str, Any] = {"api_host": host, "api_port": port}
+    return WebSettings.load(**{name: value for name, value in given.items() if value is not None})
+
+
+async def _serve(catalog: Catalog, settings: Settings, web: WebSettings) -> None:
+    from zeke_queue.queue import Queue
+    from zeke_queue.web.server import ApiServer
+    from zeke_queue.worker import run_duty_until_signalled
+
+    async with Queue.connect(catalog, settings=settings) as queue:
+        await run_duty_until_signalled(ApiServer(queue, web))
+
+
+async def _run_all(catalog: Catalog, settings: Settings, web: WebSettings) -> None:
+    from zeke_queue.queue import Queue
+    from zeke_queue.scheduler import Scheduler
+    from zeke_queue.supervisor import Supervisor
+    from zeke_queue.web.server import ApiServer
+    from zeke_queue.worker import run_until_signalled
+
+    async with Queue.connect(catalog, settings=settings) as queue:
+        server = ApiServer(queue, web)
+        await run_until_signalled(make_worker(queue), [Supervisor(queue), Scheduler(queue), server])
