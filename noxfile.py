@@ -28,7 +28,7 @@ nox.options.error_on_missing_interpreters = False
 
 
 def _install(
-    session: nox.Session, *groups: str, extras: str = "embedded,tasks", editable: bool = True
+    session: nox.Session, *groups: str, extras: str = "client,embedded,tasks,web", editable: bool = True
 ) -> None:
     """Install the project with its extras and the named dependency groups, within constraints.txt."""
     requirements = nox.project.dependency_groups(PROJECT, *groups) if groups else ()
@@ -40,7 +40,7 @@ def _install(
 def demo(session: nox.Session) -> None:
     """Start a private Postgres and a sample site, ingest it, and show what came of it."""
     # As a user has it: from the built wheel, with the working tree out of sight.
-    _install(session, editable=False)
+    _install(session, extras="embedded,tasks", editable=False)
     session.run("python", "-m", "zeke_tasks.demo", *session.posargs, env={"PYTHONSAFEPATH": "1"})
 
 
