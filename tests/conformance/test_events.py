@@ -55,6 +55,33 @@ async def test_events_are_apart_by_job(storage: Storage, jobs: Driver) -> None:
     assert await storage.events(jobs.new_id()) == []
 
 
+async def test_events_of_several_jobs_are_read_at_once_each_from_where_one_left_off(
+    storage: Storage, jobs: Driver
+) -> None:
+    a, b, c = [await jobs.running() for _ in range(3)]
+    for value in (0.1, 0.2, 0.3):
+        await storage.note([progress(job.id, value) for job in (b, a, c)])
+    seen = (await storage.events(a.id))[1].seq
+    found = await storage.events_of({a.id: seen, b.id: 0, jobs.new_id(): 0})
+    assert found == sorted(
+        [*(await storage.events(a.id))[2:], *await storage.events(b.id)], key=lambda event: event.seq
+    )
+    assert [event.job_id for event in found] == [b.id, b.id, b.id, a.id]
+    assert await storage.events_of({}) == []
+
+
+async def test_events_of_several_jobs_are_read_a_thousand_at_a_time_oldest_first(
+    storage: Storage, jobs: Driver
+) -> None:
+    a, b = await jobs.running(), await jobs.running()
+    for _ in range(600):
+        await storage.note([progress(a.id, 0.5), progress(b.id, 0.5)])
+    found = await storage.events_of({a.id: 0, b.id: 0})
+    assert [event.seq for event in found] == list(range(found[0].seq, found[0].seq + 1000))
+    rest = await storage.events_of({a.id: found[-1].seq, b.id: found[-1].seq})
+    assert len(rest) == 200
+
+
 async def test_noting_nothing_notes_nothing(storage: Storage) -> None:
     await storage.note([])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -9,12 +11,14 @@ import pytest
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
+from zeke_queue.core import jsonb
 from zeke_queue.errors import BadOption, JobNotFound
 from zeke_queue.model import JobFilter, JobState, QueueCount
 from zeke_queue.storage.store import Storage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
 
     from zeke_queue.model import Job
 
@@ -177,6 +181,130 @@ async def test_archived_jobs_are_found_when_asked_for(
     live = await jobs.send()
     assert [job.id for job in await storage.find(JobFilter(archived=True))] == [archived]
     assert [job.id for job in await storage.find(JobFilter())] == [live]
+
+
+async def found_both(storage: Storage, clock: FrozenClock, **filters: Any) -> list[UUID]:
+    """Find jobs, all of which have ended; archive them, and see that they are found there as well."""
+    live = [job.id for job in await storage.find(JobFilter(**filters))]
+    clock.advance(1)
+    await storage.archive(0, 100)
+    assert [job.id for job in await storage.find(JobFilter(**filters, archived=True))] == live
+    return live
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "found"),
+    [
+        (None, None, [0, 1, 2, 3]),
+        (1.0, None, [1, 2, 3]),
+        (1.000001, None, [2, 3]),
+        (None, 2.0, [0, 1]),
+        (None, 2.000001, [0, 1, 2]),
+        (1.0, 3.0, [1, 2]),
+        (5.0, 9.0, []),
+    ],
+)
+async def test_jobs_are_found_by_when_they_were_created(
+    storage: Storage, jobs: Driver, *, since: float | None, until: float | None, found: list[int]
+) -> None:
+    clock, sent = jobs.clock, []
+    begun = clock.now()
+    for _ in range(4):
+        sent.append(await jobs.ended(JobState.COMPLETED))
+        clock.advance(1)
+
+    def instant(seconds: float | None) -> datetime | None:
+        at = None if seconds is None else begun + timedelta(seconds=seconds)
+        return at and at.astimezone(timezone(timedelta(hours=5, minutes=30)))
+
+    ids = await found_both(storage, clock, created_from=instant(since), created_to=instant(until))
+    assert ids == [sent[number] for number in reversed(found)]
+
+
+ODD = {
+    "word": "Grüße, “World” 🙂",
+    "path": "C:\\new\tab\n\u0001\x7f",
+    "quote": 'say "hi"',
+    "share": "100%_sure\\",
+    "n": [1.50, 100, -0.0, 1e-7, True, None],
+    "deep": {"b": {"aa": [], "a": {}}},
+    "İ": "K\u0131\u017f",
+}
+"""A payload of what JSON writes in ways of its own, and what LIKE, folding and sorting may take wrongly."""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "grüße",
+        "GRüßE",
+        "“world”",
+        "🙂",
+        r"c:\\NEW\tab\n\u0001",
+        "\x7f",
+        r"SAY \"hi\"",
+        "100%_sure",
+        "%_",
+        '"n": [1.50, 100, 0.0, 1e-7, TRUE, null]'.replace("1e-7", "0.0000001"),
+        '"deep": {"b": {"a": {}, "aa": []}}',
+        '{"n"',
+        "\u0131\u017f",
+        "İ",
+    ],
+)
+@pytest.mark.parametrize("where", ["data", "output"])
+async def test_jobs_are_found_by_a_text_in_their_json_as_postgres_writes_it(
+    storage: Storage, jobs: Driver, clock: FrozenClock, text: str, where: str
+) -> None:
+    written = jsonb.dumps(ODD).replace("1.5,", "1.50,")
+    await jobs.ended(JobState.COMPLETED)
+    job = await jobs.running("post", data=written if where == "data" else None)
+    await jobs.complete(job, written if where == "output" else None)
+    assert await found_both(storage, clock, text=text) == [job.id]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["gruesse", "GRÜßE", "1_0%", "100_", "%", "\n", "i\u0307", "kelvin", '"a": {}, "b"', "is", "null}"],
+)
+async def test_a_text_is_looked_for_as_it_stands_but_for_the_case_of_ascii(
+    storage: Storage, jobs: Driver, clock: FrozenClock, text: str
+) -> None:
+    job = await jobs.running(data=jsonb.dumps({**ODD, "share": "100 sure", "i": "\u0131sK"}))
+    await jobs.complete(job, '"Kelv\u0131n"')
+    assert await found_both(storage, clock, text=text) == []
+
+
+async def test_jobs_are_found_by_a_part_of_their_id_or_their_singleton_key(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    by_id = await jobs.ended(JobState.COMPLETED, id=UUID("abcdef01-2345-7000-8000-00000000ffff"))
+    by_key = await jobs.ended(JobState.COMPLETED, singleton_key="Order-ABCDEF01-23")
+    await jobs.ended(JobState.COMPLETED, data='{"order": "abcdef"}')
+    assert {job.id for job in await storage.find(JobFilter(text="aBcDEF01-23"))} == {by_id, by_key}
+    assert await found_both(storage, clock, text="-8000-00000000FFFF") == [by_id]
+
+
+async def test_the_name_of_a_queue_and_what_lies_across_two_columns_is_no_text_of_a_job(
+    storage: Storage, jobs: Driver
+) -> None:
+    await jobs.send("order", singleton_key="left", data='"right"')
+    for text in ("order", 'left"right', "left right"):
+        assert await storage.find(JobFilter(text=text)) == []
+
+
+async def test_filters_by_time_and_text_narrow_down_what_the_others_find(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    sent = []
+    for number in range(6):
+        sent.append(await jobs.send("mail" if number % 2 else "post", data=f'{{"to": "n{number // 3}"}}'))
+        clock.advance(1)
+    since = clock.now() - timedelta(seconds=5)
+    which = JobFilter(names=("post",), created_from=since, text="N1", limit=1)
+    assert [job.id for job in await storage.find(which)] == [sent[4]]
+    assert await storage.find(replace(which, before=sent[4])) == []
+    assert [job.id for job in await storage.find(replace(which, text=None, before=sent[4]))] == [sent[2]]
 
 
 @pytest.mark.parametrize("limit", [0, -1, 1001])

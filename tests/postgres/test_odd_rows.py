@@ -76,6 +76,26 @@ async def test_a_payload_that_cannot_be_read_is_shown_as_its_text(
     assert found[odd] == DEEP or isinstance(found[odd], dict)
 
 
+@pytest.mark.parametrize("column", ["startafter", "startedon", "completedon", "createdon"])
+@pytest.mark.parametrize("odd", [*EARLY, *LATE])
+async def test_an_instant_beyond_all_time_keeps_nobody_from_seeing_how_work_goes(
+    storage: PostgresStorage, jobs: Sender, sql: Connection, *, odd: str, column: str
+) -> None:
+    ids = await jobs.send(4)
+    await jobs.complete(await jobs.claim(2))
+    change = composing.SQL("update pgboss.job set {} = %s::timestamptz where id = %s")
+    for job_id in (ids[0], ids[2]):
+        sql.execute(change.format(composing.Identifier(column)), [odd, job_id])
+    for _ in ("live", "archived"):
+        days = await storage.pace((), 172_800, 86_400)  # it may be midnight
+        assert sum(day.completed for day in days) == (1 if column == "completedon" else 2)
+        assert all(0 <= (day.wait_median or 0) <= (day.wait_95 or 0) for day in days)
+        assert all(0 <= (day.run_median or 0) <= (day.run_95 or 0) for day in days)
+        await storage.archive(-1, 100)
+    (lag,) = (await storage.lag()).values()
+    assert lag >= 0
+
+
 @pytest.mark.parametrize("history", ['{"attempt": 1}', "[1]", '[{"attempt": 1}]', '"none"'])
 async def test_a_history_of_somebody_else_is_left_out(
     storage: PostgresStorage, jobs: Sender, sql: Connection, history: str

@@ -17,26 +17,34 @@ with recursive line (name, priority) as (
         next.priority
     from line
     cross join lateral (
-        (
-            select
-                job.name,
-                job.priority
-            from {schema}.job
-            where job.state < 'active' and job.name = line.name collate "C" and job.priority < line.priority
-            order by job.priority desc
-            limit 1
-        )
-        union all
-        (
-            select
-                job.name,
-                job.priority
-            from {schema}.job
-            where job.state < 'active' and job.name > line.name collate "C"
-            order by job.name collate "C", job.priority desc
-            limit 1
-        )
-        order by name collate "C"
+        select
+            either.name,
+            either.priority
+        from (
+            (
+                select
+                    job.name,
+                    job.priority
+                from {schema}.job
+                where
+                    job.state < 'active'
+                    and job.name = line.name collate "C"
+                    and job.priority < line.priority
+                order by job.priority desc
+                limit 1
+            )
+            union all
+            (
+                select
+                    job.name,
+                    job.priority
+                from {schema}.job
+                where job.state < 'active' and job.name > line.name collate "C"
+                order by job.name collate "C", job.priority desc
+                limit 1
+            )
+        ) as either
+        order by either.name collate "C"
         limit 1
     ) as next
 )

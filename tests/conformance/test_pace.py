@@ -1,0 +1,242 @@
+"""What ended lately, in spans of time, and how long due jobs have waited."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.clocks import START
+from zeke_queue.errors import BadOption
+from zeke_queue.model import JobState, Pace
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tests.clocks import FrozenClock
+    from tests.conformance.driver import Driver
+    from tests.conformance.planting import Plant
+    from zeke_queue.storage.store import Storage
+
+
+def nothing(begin: datetime, **fields: Any) -> Pace:
+    """Return a span in which nothing happened but this."""
+    return Pace(begin, 0, 0, 0, None, None, None, None)._replace(**fields)
+
+
+async def ran(
+    jobs: Driver, clock: FrozenClock, *, wait: float = 0.0, run: float = 0.0, name: str = "mail"
+) -> None:
+    """Let a job be due for some time, and then run and complete."""
+    await jobs.send(name)
+    clock.advance(wait)
+    job = await jobs.claim_one(name)
+    clock.advance(run)
+    assert await jobs.complete(job)
+
+
+async def test_spans_lie_on_multiples_of_their_length_and_the_last_one_holds_now(
+    storage: Storage, clock: FrozenClock
+) -> None:
+    clock.advance(61.5)
+    assert await storage.pace((), 121, 60) == [
+        nothing(START + timedelta(seconds=60 * number)) for number in (-1, 0, 1)
+    ]
+
+
+async def test_a_job_counts_in_the_span_in_which_it_ended(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    clock.advance(59.999999)
+    await jobs.ended(JobState.COMPLETED)
+    clock.advance(0.000001)
+    await jobs.ended(JobState.FAILED)
+    await jobs.ended(JobState.EXPIRED)
+    await jobs.ended(JobState.CANCELLED)
+    await storage.cancel([await jobs.send()])
+    clock.advance(59.999999)
+    await jobs.send()
+    await jobs.running("post")
+    none = {"wait_median": 0.0, "wait_95": 0.0, "run_median": 0.0, "run_95": 0.0}
+    assert await storage.pace((), 61, 60) == [
+        nothing(START, completed=1, **none),
+        nothing(START + timedelta(seconds=60), failed=2, cancelled=2, **none),
+    ]
+
+
+async def test_what_ended_before_the_first_span_does_not_count(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    await jobs.ended(JobState.COMPLETED)
+    clock.advance(59.999999)
+    assert [one.completed for one in await storage.pace((), 60, 60)] == [1]
+    clock.advance(0.000001)
+    assert [one.completed for one in await storage.pace((), 60, 60)] == [0]
+    assert [one.completed for one in await storage.pace((), 61, 60)] == [1, 0]
+
+
+async def test_archived_jobs_count_as_live_ones_do(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    await ran(jobs, clock, wait=2, run=3)
+    before = await storage.pace((), 3600, 600)
+    assert sum(one.completed for one in before) == 1
+    await storage.archive(-1, 100)
+    assert await storage.pace((), 3600, 600) == before
+
+
+async def test_a_job_that_is_set_back_does_not_count(storage: Storage, jobs: Driver) -> None:
+    failed, cancelled = await jobs.ended(JobState.FAILED), await jobs.ended(JobState.CANCELLED)
+    await storage.retry([failed])
+    await storage.resume([cancelled])
+    assert await storage.pace((), 60, 60) == [nothing(START)]
+
+
+async def test_queues_may_be_named(storage: Storage, jobs: Driver) -> None:
+    for name in ("mail", "mail", "post", "Mail"):
+        await jobs.ended(JobState.COMPLETED, name)
+
+    async def completed(*names: str) -> int:
+        (span,) = await storage.pace(names, 60, 60)
+        return span.completed
+
+    assert [await completed(), await completed("mail"), await completed("post", "Mail")] == [4, 2, 2]
+    assert await completed("nobody") == 0
+
+
+async def test_waits_are_from_when_a_job_was_due_and_runs_are_of_the_last_attempt(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    await jobs.send(delay=100.0)
+    clock.advance(102)
+    first = await jobs.claim_one()
+    clock.advance(50)
+    await jobs.fail(first, retry_in=30.0)
+    clock.advance(33.5)
+    await jobs.complete(await jobs.claim_one())
+    clock.advance(-0.5)  # the storage's clock is set back, and then a job ends
+    second = await jobs.running("post")
+    clock.advance(-1)
+    await jobs.fail(second)
+    (span,) = await storage.pace((), 3600, 3600)
+    assert span == Pace(START, 1, 1, 0, 0.0, 3.5, 0.0, 0.0)
+
+
+async def test_a_cancelled_job_and_one_that_never_ran_have_no_times(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    running = await jobs.running()
+    clock.advance(5)
+    await storage.cancel([running.id])
+    await storage.cancel([await jobs.send()])
+    assert await storage.pace((), 60, 60) == [nothing(START, cancelled=2)]
+
+
+@pytest.mark.parametrize(
+    ("waits", "median", "ninety_five"),
+    [
+        ([3.0], 3.0, 3.0),
+        ([3.0, 1.0], 1.0, 3.0),
+        ([5.0, 1.0, 3.0], 3.0, 5.0),
+        ([float(n) for n in range(1, 21)], 10.0, 19.0),
+        ([float(n) for n in range(1, 22)], 11.0, 20.0),
+        ([float(n) for n in range(1, 41)], 20.0, 38.0),
+        ([0.000001, 2.5], 0.000001, 2.5),
+    ],
+)
+async def test_percentiles_are_values_that_occurred_by_the_nearest_rank(
+    storage: Storage, jobs: Driver, *, waits: list[float], median: float, ninety_five: float
+) -> None:
+    for wait in waits:
+        await ran(jobs, jobs.clock, wait=wait)
+    (day,) = await storage.pace((), 86_400, 86_400)
+    assert (day.completed, day.wait_median, day.wait_95) == (len(waits), median, ninety_five)
+    assert (day.run_median, day.run_95) == (0.0, 0.0)
+    for run in waits:
+        await ran(jobs, jobs.clock, run=run, name="post")
+    (day,) = await storage.pace(["post"], 86_400, 86_400)
+    assert (day.run_median, day.run_95) == (median, ninety_five)
+
+
+@pytest.mark.parametrize(
+    ("span", "step", "complaint"),
+    [(0, 1, "span: 0 "), (700_000, 3600, "span: 700000"), (60, 0.5, "step: 0.5"), (3600, 1, "3600 spans")],
+)
+async def test_a_look_back_that_can_not_be_is_refused(
+    storage: Storage, span: float, step: float, complaint: str
+) -> None:
+    with pytest.raises(BadOption, match=complaint):
+        await storage.pace((), span, step)
+
+
+# Lag
+
+
+async def test_nothing_lags_where_nothing_is_due(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+    assert await storage.lag() == {}
+    await jobs.ended(JobState.COMPLETED, "post")
+    await jobs.running("post")
+    await jobs.send(delay=10.0)
+    clock.advance(9.999999)
+    assert await storage.lag() == {}
+    clock.advance(0.000001)
+    assert await storage.lag() == {"mail": 0.0}
+
+
+async def test_the_lag_of_a_queue_is_that_of_the_job_that_waits_longest_whatever_its_priority(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    for priority, delay in ((5, 3.0), (0, 1.0), (-5, 2.5), (9, 60.0)):
+        await jobs.send(priority=priority, delay=delay)
+        await jobs.send("post", priority=-priority, delay=delay + 1)
+    await jobs.send("Post", delay=60.0)
+    clock.advance(5)
+    assert await storage.lag() == {"mail": 4.0, "post": 3.0}
+    await jobs.claim(limit=1)
+    assert await storage.lag() == {"mail": 4.0, "post": 3.0}  # the first claim took what is urgent
+    await jobs.claim(limit=1)
+    assert await storage.lag() == {"mail": 2.5, "post": 3.0}
+
+
+async def test_a_job_that_is_to_be_repeated_lags_from_when_that_is_due(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    clock.advance(5)
+    await jobs.fail(await jobs.running(), retry_in=2.0)
+    clock.advance(3)
+    assert await storage.lag() == {"mail": 1.0}
+
+
+async def test_a_paused_queue_lags_too(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+    await jobs.send()
+    await storage.pause_queue("mail", paused=True)
+    clock.advance(7)
+    assert await storage.lag() == {"mail": 7.0}
+
+
+async def test_lags_are_in_the_order_of_the_bytes_of_names(storage: Storage, jobs: Driver) -> None:
+    for name in ("b", "a-b", "A", "ab", "ä"):
+        await jobs.send(name)
+        await jobs.send(name, priority=1)
+    assert list(await storage.lag()) == ["A", "a-b", "ab", "b", "ä"]
+
+
+async def test_a_job_that_waits_for_another_one_does_not_lag(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    parent = await jobs.running()
+    child = await jobs.spawn(parent)
+    await jobs.wait_for(child, parent)
+    clock.advance(4)
+    assert await storage.lag() == {"errand": 4.0}
+
+
+async def test_what_another_program_has_due_since_the_beginning_of_time_lags_since_then(
+    storage: Storage, jobs: Driver, plant: Plant, clock: FrozenClock
+) -> None:
+    job = await jobs.look(await jobs.send())
+    long_ago = job.start_after.min.replace(tzinfo=job.start_after.tzinfo)
+    await plant(replace(job, start_after=long_ago))
+    assert await storage.lag() == {"mail": (clock.now() - long_ago).total_seconds()}
