@@ -1,8 +1,9 @@
 """Waiting for jobs: who watches one is told of each change of its status.
 
-All watchers of a job share one path to the storage, and all jobs that are looked up at the same time share
-one query, so that a thousand open pages cost the database little. A change is told by the storage where it
-can; a look from time to time is the net, so a notification that gets lost delays the news and loses none.
+All jobs that are watched through one storage share one path to it: one watch, which the storage tells of
+changes where it can, and one query at a time for all jobs that may have changed. A look from time to time is
+the net, so a notification that gets lost delays the news and loses none; looks that are due at about the same
+time are one query as well. So a thousand open pages cost the database little.
 """
 
 from __future__ import annotations
@@ -14,25 +15,35 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.core.failure import shown
 from zeke_queue.core.options import INT4_MAX
 from zeke_queue.errors import BadOption, JobNotFound, StorageUnavailable
-from zeke_queue.model import FINAL, JobState
-from zeke_queue.pacing import end, first
+from zeke_queue.follower import Follower, Following, was_closed
+from zeke_queue.looks import Looks
+from zeke_queue.model import FINAL
+from zeke_queue.pacing import Allowance, end, first
+from zeke_queue.storage.told import Told
 from zeke_queue.tending import require
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable, Iterable
     from uuid import UUID
 
     from zeke_queue.clock import Clock
-    from zeke_queue.model import Job
-    from zeke_queue.storage.store import Changes, Reader
-
-    Mailbox = asyncio.Queue[Job | Exception]
+    from zeke_queue.model import Job, JobEvent
+    from zeke_queue.storage.store import Reader, Watch
 
 LOOKS: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
 """Seconds between looks at a job that is told of no change; the last one for good."""
 
+COMES_ALONG: Final = 0.25
+"""The share of its pause that a look may be early, in order to be made along with others."""
+
 PATIENCE: Final = 60.0
 """Seconds for which a storage may be away before those who wait are told so."""
+
+LOOKS_A_SECOND: Final = 25.0
+"""How many looks a second are made in the long run, however many jobs change; others wait and share one."""
+
+LOOKS_AT_ONCE: Final = 50.0
+"""How many may be made without regard to that after a calm."""
 
 
 def check_timeout(timeout: object) -> float | None:
@@ -56,11 +67,20 @@ class Watchers:
     def __init__(self, reader: Reader, clock: Clock) -> None:
         self._reader = reader
         self._clock = clock
-        self._watched: dict[UUID, _Watched] = {}
-        self._asked: dict[UUID, asyncio.Future[Job | None]] = {}
-        self._looking: asyncio.Task[None] | None = None
-        self._following: set[asyncio.Task[None]] = set()
+        self._looks = Looks(reader)
+        self._allowance = Allowance(clock, LOOKS_A_SECOND, LOOKS_AT_ONCE)
+        self._watched: dict[UUID, Following] = {}
+        self._fresh: dict[UUID, None] = {}
+        self._gone: dict[UUID, None] = {}
+        self._asked: list[Following] = []
+        self._watch: Watch | None = None
+        self._rest = Told(clock)
+        self._failures = 0
+        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
+
+    # For those who wait
 
     async def watch(self, job_id: UUID) -> AsyncGenerator[Job]:
         """Yield the job as it is, then at each change of its status; end after a final one.
@@ -72,31 +92,68 @@ class Watchers:
             JobNotFound: there is no such job, or none any more.
             StorageUnavailable: the storage has been away for a minute, or the queue was closed.
         """
-        if self._closed:
-            raise _was_closed(job_id)
-        mailbox: Mailbox = asyncio.Queue()
-        watched = self._watched.get(job_id)
-        if watched is None:
-            watched = self._watched[job_id] = _Watched()
-            watched.task = asyncio.ensure_future(self._follow(job_id, watched))
-            self._following.add(watched.task)
-            watched.task.add_done_callback(self._following.discard)
-        elif watched.latest is not None:
-            mailbox.put_nowait(watched.latest)
-        watched.mailboxes.append(mailbox)
+        rung = asyncio.Event()
+        follower = self.follow(job_id, rung.set, every=True)
         try:
             while True:
-                news = await mailbox.get()
-                if isinstance(news, Exception):
-                    raise news
-                yield news
-                if news.state in FINAL:
-                    return
+                rung.clear()
+                while (job := follower.take()) is not None:
+                    yield job
+                    if job.state in FINAL:
+                        return
+                await rung.wait()
         finally:
-            watched.mailboxes.remove(mailbox)
-            if not watched.mailboxes and self._watched.get(job_id) is watched:
-                self._forget(job_id, watched)
-                watched.task.cancel()
+            follower.leave()
+
+    def follow(
+        self, job_id: UUID, wake: Callable[[], None], *, every: bool = False, known: Job | None = None
+    ) -> Follower:
+        """Begin to follow a job; whoever does takes the news when it has time for them, and has to leave.
+
+        Args:
+            job_id: the job.
+            wake: called when there is something to take; it must do no more than wake somebody.
+            every: keep each status until it is taken; else the last one only.
+            known: the job as it was a moment ago, by ``look``, if that is known.
+
+        Raises:
+            StorageUnavailable: the queue was closed.
+        """
+        if self._closed:
+            raise was_closed(job_id)
+        watched = self._watched.get(job_id)
+        if watched is None:
+            watched = self._watched[job_id] = Following()
+            self._fresh[job_id] = None
+            self._wake()
+        if known is not None:
+            watched.is_news(known)
+        follower = Follower(wake, lambda: self._leave(job_id, watched, follower), every=every)
+        watched.followers[follower] = None
+        if watched.latest is not None:
+            follower.tell(watched.latest)
+        return follower
+
+    async def look(self, job_id: UUID) -> Job | None:
+        """Return a job; all that are asked for at the same time share one query.
+
+        Raises:
+            StorageUnavailable: it has no answer now.
+        """
+        return await self._looks.job(job_id)
+
+    async def lines(self, job_id: UUID, after: int) -> tuple[list[JobEvent], bool]:
+        """Return progress and log lines of a job with ``seq`` above ``after``, oldest first.
+
+        All that are asked for at the same time share one query, which has 1000 at most.
+
+        Returns:
+            The lines, and whether there may be more.
+
+        Raises:
+            StorageUnavailable: it has no answer now.
+        """
+        return await self._looks.lines(job_id, after)
 
     async def ended(self, job_id: UUID, timeout: float | None) -> Job | None:
         """Wait until a job has ended.
@@ -133,115 +190,125 @@ class Watchers:
         """Stop looking; whoever still waits, or comes later, is told so."""
         self._closed = True
         watched, self._watched = self._watched, {}
-        tasks = [*self._following, *([] if self._looking is None else [self._looking])]
-        await end(*tasks)
+        await self._looks.close()
+        await end(*self._tasks)
         for job_id, one in watched.items():
-            one.tell(_was_closed(job_id))
+            one.fail(was_closed(job_id))
 
-    def _forget(self, job_id: UUID, watched: _Watched) -> None:
+    # The one who looks, for all of them
+
+    def _leave(self, job_id: UUID, watched: Following, follower: Follower) -> None:
+        watched.followers.pop(follower, None)
+        if not watched.followers:
+            self._forget(job_id, watched)
+
+    def _forget(self, job_id: UUID, watched: Following) -> None:
         """Let whoever comes from now on start anew, and see the job as it is then."""
         if self._watched.get(job_id) is watched:
             del self._watched[job_id]
+            self._gone[job_id] = None
+            if not self._watched:
+                self._rest.wake()
+                self._wake()
 
-    async def _follow(self, job_id: UUID, watched: _Watched) -> None:
-        """Tell the watchers of one job until it has ended, or nobody watches any more."""
-        try:
-            await self._follow_through_outages(job_id, watched)
-        except Exception as error:  # noqa: BLE001 - it is raised again, in every task that waits
-            watched.tell(error)
-        finally:
+    def _wake(self) -> None:
+        """Have what came and went seen to."""
+        if self._watch is not None:
+            self._watch.wake()
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._run())
+            self._tasks.add(self._task)
+            self._task.add_done_callback(self._tasks.discard)
+
+    async def _run(self) -> None:
+        """Look as long as anybody watches, through outages of the storage."""
+        while self._watched:
+            self._asked = list(self._watched.values())
+            try:
+                async with self._reader.watching() as self._watch:
+                    await self._serve(self._watch)
+                    # Taking leave of the storage lasts a while: who comes meanwhile has another one look.
+                    self._watch = self._task = None
+                return
+            except Exception as error:  # noqa: BLE001 - it is raised again, in every task that waits
+                if self._task is not asyncio.current_task():
+                    return
+                self._watch = None
+                if isinstance(error, StorageUnavailable):
+                    await self._sit_out(error)
+                else:
+                    self._give_up(error, list(self._watched))
+        self._watch = self._task = None
+
+    async def _sit_out(self, error: StorageUnavailable) -> None:
+        """Wait a moment for the storage to be back; whoever waited for too long is told that it is away."""
+        now = self._clock.monotonic()
+        for watched in self._asked:
+            watched.away_since = now if watched.away_since is None else watched.away_since
+        self._give_up(error, [job_id for job_id, one in self._watched.items() if one.is_away(now, PATIENCE)])
+        if self._watched:
+            await self._rest.wait(0)  # what was said before counts no more
+            await self._rest.wait(LOOKS[min(self._failures, len(LOOKS) - 1)])
+            self._failures += 1
+
+    def _give_up(self, error: Exception, ids: Iterable[UUID]) -> None:
+        for job_id in ids:
+            watched = self._watched[job_id]
+            watched.fail(error)
             self._forget(job_id, watched)
 
-    async def _follow_through_outages(self, job_id: UUID, watched: _Watched) -> None:
+    async def _serve(self, watch: Watch) -> None:
+        """Look at what may have changed, until nobody watches any more."""
+        self._fresh, self._gone = dict.fromkeys(self._watched), {}
+        rung: list[UUID] = []
         while True:
-            try:
-                async with self._reader.watching(job_id) as changes:
-                    return await self._follow_changes(job_id, watched, changes)
-            except StorageUnavailable:
-                now = self._clock.monotonic()
-                if watched.away_since is None:
-                    watched.away_since = now
-                if now - watched.away_since >= PATIENCE:
-                    raise
-                await self._clock.sleep(LOOKS[-1])
+            if self._gone:
+                gone, self._gone = self._gone, {}
+                await watch.discard(list(gone))
+            if not self._watched:
+                return
+            fresh, self._fresh = self._fresh, {}
+            ids = dict.fromkeys([*fresh, *rung, *self._due(along=bool(fresh or rung))])
+            watched = {job_id: self._watched[job_id] for job_id in ids if job_id in self._watched}
+            if fresh:
+                self._asked = [self._watched[job_id] for job_id in fresh if job_id in self._watched]
+                await watch.add(list(fresh))
+            if watched:
+                await self._look(watched)
+            self._asked = []
+            rung = await watch.wait(self._pause())
+            if (rest := self._allowance.wanted()) > 0:
+                await self._clock.sleep(rest)
+                rung += await watch.wait(0)
 
-    async def _follow_changes(self, job_id: UUID, watched: _Watched, changes: Changes) -> None:
-        look = 0
-        while True:
-            job = await self._look(job_id)
-            watched.away_since = None
+    def _due(self, *, along: bool) -> list[UUID]:
+        """Return for whom the net is due; if it is for any, or others are looked at, those too who soon are."""
+        now = self._clock.monotonic()
+        if not along and all(one.look_at > now for one in self._watched.values()):
+            return []
+        return [job_id for job_id, one in self._watched.items() if one.look_at - one.leeway <= now]
+
+    def _pause(self) -> float:
+        """Return how long nothing is due."""
+        due = min((one.look_at for one in self._watched.values()), default=0.0)
+        return min(max(0.0, due - self._clock.monotonic()), LOOKS[-1])
+
+    async def _look(self, asked: dict[UUID, Following]) -> None:
+        """Look at jobs, and tell those who follow them what is new."""
+        self._asked = list(asked.values())
+        found = await self._reader.get(list(asked))
+        self._failures, now = 0, self._clock.monotonic()
+        for job_id, watched in asked.items():
+            if self._watched.get(job_id) is not watched:
+                continue  # all have left; and who came meanwhile is told of what is then
+            job = found.get(job_id)
             if job is None:
-                raise JobNotFound(f"No job has the id {job_id}: it never existed, or was purged")
-            if watched.is_news(job):
-                watched.tell(job)
-                look = 0
-                if job.state in FINAL:
-                    # Taking leave of the storage lasts a while, in which the job may be brought back.
-                    self._forget(job_id, watched)
-                    return
-            await changes.wait(LOOKS[min(look, len(LOOKS) - 1)])
-            look += 1
-
-    def _look(self, job_id: UUID) -> asyncio.Future[Job | None]:
-        """Ask for a job; what is asked for while a query runs goes into the next one."""
-        future = self._asked.get(job_id)
-        if future is None or future.done():
-            future = self._asked[job_id] = asyncio.get_running_loop().create_future()
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.ensure_future(self._look_up())
-        return future
-
-    async def _look_up(self) -> None:
-        while self._asked:
-            asked, self._asked = self._asked, {}
-            try:
-                found = await self._reader.get(list(asked))
-            except BaseException as error:
-                for future in asked.values():
-                    if not future.done():
-                        future.set_exception(error) if isinstance(error, Exception) else future.cancel()
-                if not isinstance(error, Exception):
-                    raise
-            else:
-                for job_id, future in asked.items():
-                    if not future.done():
-                        future.set_result(found.get(job_id))
-
-
-class _Watched:
-    """A job that is watched: its last news, and to whom they go."""
-
-    __slots__ = ("away_since", "latest", "mailboxes", "task")
-    task: asyncio.Task[None]
-
-    def __init__(self) -> None:
-        self.mailboxes: list[Mailbox] = []
-        self.latest: Job | None = None
-        self.away_since: float | None = None
-
-    def is_news(self, job: Job) -> bool:
-        """Take a look at the job into account; True if its status changed.
-
-        A look that shows an earlier stage than one before (a replica that lags) is no news.
-        """
-        latest = self.latest
-        if latest is not None and _stage(job) < _stage(latest):
-            return False
-        self.latest = job
-        return latest is None or latest.status is not job.status
-
-    def tell(self, news: Job | Exception) -> None:
-        """Give news to every watcher."""
-        for mailbox in self.mailboxes:
-            mailbox.put_nowait(news)
-
-
-def _was_closed(job_id: UUID) -> StorageUnavailable:
-    return StorageUnavailable(f"Job {job_id} is not watched any more: the queue was closed")
-
-
-def _stage(job: Job) -> tuple[int, int]:
-    """Return how far a job is in its life; it only grows as long as the job has not ended."""
-    if job.state in FINAL:
-        return job.attempt, 2
-    return job.attempt, 0 if job.state is JobState.ACTIVE else 1
+                gone = JobNotFound(f"No job has the id {job_id}: it never existed, or was purged")
+                self._give_up(gone, [job_id])
+                continue
+            is_news = watched.is_news(job)
+            watched.plan(now, 0 if is_news else watched.look + 1, LOOKS, COMES_ALONG)
+            if is_news and job.state in FINAL:
+                # It may be brought back before those who are told have taken their leave.
+                self._forget(job_id, watched)
+            watched.tell(job if is_news else None)

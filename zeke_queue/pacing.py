@@ -60,6 +60,30 @@ class Pace:
             self._waiter = None
 
 
+class Allowance:
+    """How often something may be done in the long run, with so many in advance after a calm.
+
+    Args:
+        clock: what it goes by.
+        rate: how many a second.
+        most: how many may be saved up, at least 1.
+    """
+
+    def __init__(self, clock: Clock, rate: float, most: float) -> None:
+        self._clock = clock
+        self._rate = rate
+        self._most = most
+        self._left = most
+        self._counted_at = clock.monotonic()
+
+    def wanted(self) -> float:
+        """Take one, and return for how many seconds to wait until it was allowed; 0 if it is by now."""
+        now = self._clock.monotonic()
+        grown = max(0.0, now - self._counted_at) * self._rate
+        self._left, self._counted_at = min(self._most, self._left + grown) - 1, now
+        return max(0.0, -self._left / self._rate)
+
+
 async def first(*coroutines: Coroutine[Any, Any, T]) -> T:
     """Run coroutines until one has ended, and cancel the others.
 

@@ -347,7 +347,7 @@ class Queue:
             StorageUnavailable: the database has been away for a minute (shorter outages are waited out), or
                 the queue was closed.
         """
-        return self._watching().watch(check_id(job_id))
+        return self.watchers.watch(check_id(job_id))
 
     async def result(self, job_id: UUID, timeout: float | None = None) -> Any:
         """Wait for a job's end and return its output.
@@ -363,14 +363,16 @@ class Queue:
             BadOption: the timeout is no number.
         """
         seconds = check_timeout(timeout)
-        job = await self._watching().ended(check_id(job_id), seconds)
+        job = await self.watchers.ended(check_id(job_id), seconds)
         if job is None:
             raise ResultTimeout(f"Job {job_id} has not ended after {seconds:g} s; it goes on")
         if job.state is not JobState.COMPLETED:
             raise JobFailed(job)
         return job.output
 
-    def _watching(self) -> Watchers:
+    @property
+    def watchers(self) -> Watchers:
+        """All who wait for jobs through this queue, which share one path to the storage."""
         _ = self.storage  # which refuses what comes after the queue's block
         return self._watchers
 

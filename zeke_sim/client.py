@@ -14,8 +14,7 @@ from zeke_sim.calls import SHORTEST, Calls
 from zeke_sim.faults import told_fault, wake_fault
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
         WorkerInfo,
     )
     from zeke_queue.storage.memory.transaction import MemoryTransaction
-    from zeke_queue.storage.memory.waking import Bell
+    from zeke_queue.storage.memory.waking import MemoryWatch
     from zeke_sim.node import Node
 
 IDLE_IN_TRANSACTION: Final = 10.0
@@ -340,15 +339,11 @@ class SimStorage(_Verbs):
         """Return None: pg-boss is not here."""
         return await self._store.foreign_cron_age()
 
-    def watching(self, job_id: UUID) -> AbstractAsyncContextManager[SimChanges]:
-        """Watch a job; changes are told while the node can be reached."""
-        return self._watching(job_id)
-
     @asynccontextmanager
-    async def _watching(self, job_id: UUID) -> AsyncGenerator[SimChanges]:
-        await self._call("watch", {"job_id": job_id}, self._store.now)
-        async with self._store.watching(job_id) as bell:
-            yield SimChanges(self._node, bell, self._counts)
+    async def watching(self) -> AsyncGenerator[SimWatch]:
+        """Watch jobs; changes are told while the node can be reached."""
+        async with self._store.watching() as watch:
+            yield SimWatch(self._node, watch, self._counts, self._call)
 
     # Queues and schedules.
 
@@ -387,28 +382,52 @@ class SimStorage(_Verbs):
         """Do nothing."""
 
 
-class SimChanges:
+class SimWatch:
     """Tells a watcher of changes; of one that happens while its node can't be reached nobody hears.
 
     Args:
         node: the watcher's.
-        bell: rings at each change.
-        counts: how many times a bell has rung under the node's name.
+        watch: the memory store's.
+        counts: how many jobs were told of under the node's name.
+        call: sends a call.
     """
 
-    def __init__(self, node: Node, bell: Bell, counts: dict[str, int]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        watch: MemoryWatch,
+        counts: dict[str, int],
+        call: Callable[[str, Mapping[str, Any], Callable[[], Coroutine[Any, Any, Any]]], Awaitable[Any]],
+    ) -> None:
         self._node = node
-        self._bell = bell
+        self._watch = watch
         self._counts = counts
+        self._call = call
+        self._woken = False
 
-    async def wait(self, timeout: float) -> bool:
-        """Return True once the job may have changed, False after ``timeout`` seconds."""
+    async def add(self, ids: Collection[UUID]) -> None:
+        """Watch these too."""
+        await self._call("watch", {"ids": tuple(ids)}, lambda: self._watch.add(ids))
+
+    async def discard(self, ids: Collection[UUID]) -> None:
+        """Watch these no more."""
+        await self._watch.discard(ids)
+
+    def wake(self) -> None:
+        """End the wait under way, or else the next one."""
+        self._woken = True
+        self._watch.wake()
+
+    async def wait(self, timeout: float) -> list[UUID]:
+        """Return what may have changed and was told of, nothing after ``timeout`` seconds."""
         loop = self._node.world.loop
         until = loop.time() + timeout
-        while await self._bell.wait(until - loop.time()):
-            if self._arrives():
-                return True
-        return False
+        while True:
+            rung = await self._watch.wait(until - loop.time())
+            told = [job_id for job_id in rung if self._arrives()]
+            if told or self._woken or not rung:
+                self._woken = False
+                return told
 
     def _arrives(self) -> bool:
         node, world = self._node, self._node.world

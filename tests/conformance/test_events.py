@@ -88,46 +88,53 @@ async def test_noting_nothing_notes_nothing(storage: Storage) -> None:
 
 async def test_a_watcher_is_told_when_a_job_completes(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
-    async with storage.watching(job.id) as changes:
-        told = asyncio.create_task(changes.wait(30))
+    async with storage.watching() as watch:
+        await watch.add([job.id])
+        told = asyncio.create_task(watch.wait(30))
         await jobs.complete(job)
-        assert await soon(told)
+        assert await soon(told) == [job.id]
 
 
 async def test_a_watcher_is_told_of_a_change_that_it_was_not_waiting_for(
     storage: Storage, jobs: Driver
 ) -> None:
     job = await jobs.running()
-    async with storage.watching(job.id) as changes:
+    async with storage.watching() as watch:
+        await watch.add([job.id])
         await storage.settle(failed=[Failed(job.id, 1, 5.0, BOOM)])
-        assert await soon(changes.wait(30))
+        assert await soon(watch.wait(30)) == [job.id]
 
 
 async def test_a_watcher_is_told_of_a_cancellation(storage: Storage, jobs: Driver) -> None:
     job_id = await jobs.send()
-    async with storage.watching(job_id) as changes:
+    async with storage.watching() as watch:
+        await watch.add([job_id])
         await storage.cancel([job_id])
-        assert await soon(changes.wait(30))
+        assert await soon(watch.wait(30)) == [job_id]
 
 
 async def test_a_watcher_is_told_of_events(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
-    async with storage.watching(job.id) as changes:
+    async with storage.watching() as watch:
+        await watch.add([job.id])
         await storage.note([progress(job.id, 0.5)])
-        assert await soon(changes.wait(30))
+        assert await soon(watch.wait(30)) == [job.id]
 
 
 async def test_a_watcher_is_told_when_a_transaction_commits(storage: Storage, jobs: Driver) -> None:
     job_id = await jobs.send()
-    async with storage.watching(job_id) as changes:
+    async with storage.watching() as watch:
+        await watch.add([job_id])
         async with storage.transaction() as transaction:
             await transaction.cancel([job_id])
-        assert await soon(changes.wait(30))
+        assert await soon(watch.wait(30)) == [job_id]
 
 
 async def test_two_watchers_of_one_job_are_both_told(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running()
-    async with storage.watching(job.id) as first, storage.watching(job.id) as second:
+    async with storage.watching() as first, storage.watching() as second:
+        await first.add([job.id])
+        await second.add([job.id])
         await jobs.complete(job)
-        assert await soon(first.wait(30))
-        assert await soon(second.wait(30))
+        assert await soon(first.wait(30)) == [job.id]
+        assert await soon(second.wait(30)) == [job.id]

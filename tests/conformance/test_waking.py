@@ -89,11 +89,12 @@ async def test_a_watched_job_that_does_not_change_tells_nothing(
     storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
     job = await jobs.running()
-    async with storage.watching(job.id) as changes:
+    async with storage.watching() as watch:
+        await watch.add([job.id])
         await jobs.complete(job)
-        assert await soon(changes.wait(30))
-        waiting = asyncio.create_task(changes.wait(0.05))
+        assert await soon(watch.wait(30)) == [job.id]
+        waiting = asyncio.create_task(watch.wait(0.05))
         for _ in range(5):
             await clock.sleep(0)
         clock.advance(0.05)
-        assert await soon(waiting) is False
+        assert await soon(waiting) == []

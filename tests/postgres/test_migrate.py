@@ -323,7 +323,8 @@ async def test_the_rights_that_are_asked_for_are_enough_for_every_verb(
         (job,) = await storage.claim(ANNA, [Want("mail", 1)], 1)
         await storage.extend([Extended(job.id, 1, 5.0)])
         await storage.note([JobEvent(job.id, 1, "log", "{}")])
-        async with storage.watching(job.id):
+        async with storage.watching() as watch:
+            await watch.add([job.id])
             await storage.settle(failed=[Failed(job.id, 1, None, "{}")])
         await storage.retry([job.id])
         await storage.cancel([ANNA, BERT])

@@ -99,7 +99,8 @@ async def test_an_outcome_notifies_nobody_while_nobody_watches(
 async def test_only_the_watched_job_is_told_of(storage: PostgresStorage, jobs: Sender, heard: Heard) -> None:
     await jobs.send(2)
     first, second = await jobs.claim(2)
-    async with storage.watching(first.id):
+    async with storage.watching() as watch:
+        await watch.add([first.id])
         await jobs.complete([first, second])
         assert heard.so_far() == [("zeke_job_pgboss", str(first.id))]
 
@@ -108,7 +109,8 @@ async def test_a_watch_that_ended_leaves_no_trace(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     (job,) = await jobs.send()
-    async with storage.watching(job):
+    async with storage.watching() as watch:
+        await watch.add([job])
         assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (1,)
     assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (0,)
 
@@ -129,7 +131,8 @@ async def test_progress_is_told_to_who_watches(storage: PostgresStorage, jobs: S
     (job,) = await jobs.send()
     await storage.note([JobEvent(job, 1, "progress", '{"value": 0.5, "message": null}')])
     assert heard.so_far() == []
-    async with storage.watching(job):
+    async with storage.watching() as watch:
+        await watch.add([job])
         await storage.note([JobEvent(job, 1, "log", "{}"), JobEvent(job, 1, "log", "{}")])
         assert heard.so_far() == [("zeke_job_pgboss", str(job))]
 
@@ -166,8 +169,9 @@ async def test_a_storage_that_does_not_listen_waits_by_time_alone(dsn: str, sql:
     async with PostgresStorage.open(dsn, listen=False) as storage:
         await asleep(storage, "mail")
         assert await storage.wait_for_work(["mail"], 0.01) is False
-        async with storage.watching(ANNA) as changes:
-            assert await changes.wait(0.01) is False
+        async with storage.watching() as watch:
+            await watch.add([ANNA])
+            assert await watch.wait(0.01) == []
         assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (0,)
         listening = "select count(*) from pg_stat_activity where query ilike 'listen%'"
         assert sql.execute(f"{listening} and datname = current_database()".encode()).fetchone() == (0,)

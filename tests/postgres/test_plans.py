@@ -99,7 +99,10 @@ def claim_plan(
     locked: tuple[str, ...] = (),
 ) -> Plan:
     wants = [Want(name, limit) for name in names or ("mail",)]
-    parameters = claim_parameters(ANNA, wants, limit, marks or {}) | {"locked": list(locked)}
+    parameters = claim_parameters(ANNA, wants, limit, marks or {}) | {
+        "locked": list(locked),
+        "job_channel": "told",
+    }
     return explain(sql, "claim", parameters, limit=limit)
 
 

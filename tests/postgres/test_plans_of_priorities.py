@@ -36,7 +36,10 @@ def sql(dsn: str) -> Iterator[Connection]:
 
 @pytest.mark.parametrize("limit", [1, 10])
 def test_a_claim_looks_at_no_more_priorities_than_it_takes_jobs(sql: Connection, limit: int) -> None:
-    parameters = claim_parameters(ANNA, [Want("mail", limit)], limit, {}) | {"locked": []}
+    parameters = claim_parameters(ANNA, [Want("mail", limit)], limit, {}) | {
+        "locked": [],
+        "job_channel": "told",
+    }
     plan = explain(sql, "claim", parameters, limit=limit)
     assert plan.full_scans() == []
     assert plan.pages < 80 * limit

@@ -53,7 +53,8 @@ async def one_life(storage: PostgresStorage, name: str) -> None:
         await sender.send(2, name, within=transaction)
         await transaction.overdue(10)
         await transaction.due_schedules(10)
-    async with storage.watching(one.id):
+    async with storage.watching() as watch:
+        await watch.add([one.id])
         assert (await storage.get([one.id]))[one.id].output == {}
     assert len(await storage.find(JobFilter(names=(name,)))) == 12
     assert sum(sum(queue.states.values()) for queue in await storage.count()) >= 12

@@ -257,9 +257,9 @@ class Odd(MemoryStorage):
         self.leaving: asyncio.Event | None = None
 
     @asynccontextmanager
-    async def watching(self, job_id: UUID) -> AsyncIterator[Any]:
-        async with super().watching(job_id) as changes:
-            yield changes
+    async def watching(self) -> AsyncIterator[Any]:
+        async with super().watching() as watch:
+            yield watch
             if self.leaving is not None:
                 await self.leaving.wait()
 

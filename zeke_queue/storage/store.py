@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from uuid import UUID
@@ -144,11 +144,27 @@ class Transaction(Verbs, Protocol):
         ...
 
 
-class Changes(Protocol):
-    """Tells that a watched job may have changed."""
+class Watch(Protocol):
+    """A set of jobs that are watched together."""
 
-    async def wait(self, timeout: float) -> bool:
-        """Return True once the job may have changed since the last call, False after ``timeout`` seconds."""
+    async def add(self, ids: Collection[UUID]) -> None:
+        """Watch these too: their changes from here on are told, with looking as the net where they can't be."""
+        ...
+
+    async def discard(self, ids: Collection[UUID]) -> None:
+        """Watch these no more."""
+        ...
+
+    def wake(self) -> None:
+        """End the wait under way, or else the next one, at once."""
+        ...
+
+    async def wait(self, timeout: float) -> list[UUID]:
+        """Return the jobs that may have changed since the last call, as soon as there are any, each once.
+
+        Returns:
+            None of them after ``timeout`` seconds, or sooner.
+        """
         ...
 
 
@@ -338,8 +354,8 @@ class Reader(Protocol):
         """Return how many seconds ago pg-boss's cron noted a round in these tables; None if it never did."""
         ...
 
-    def watching(self, job_id: UUID) -> AbstractAsyncContextManager[Changes]:
-        """Watch a job: changes from here on are told, with polling as the net where they can't be."""
+    def watching(self) -> AbstractAsyncContextManager[Watch]:
+        """Watch jobs, those that are added to the watch, until the end of the block; one task waits there."""
         ...
 
 

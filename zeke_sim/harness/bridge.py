@@ -22,11 +22,10 @@ from zeke_queue.storage.postgres import PostgresStorage
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
     from datetime import datetime
-    from uuid import UUID
 
     from zeke_queue.catalog import Catalog
     from zeke_queue.clock import Clock
-    from zeke_queue.storage.memory.waking import Bell
+    from zeke_queue.storage.memory.waking import MemoryWatch
     from zeke_queue.storage.store import Storage
     from zeke_sim.harness.servers import Databases
 
@@ -139,7 +138,6 @@ class Bridged:
         self._thread = thread
         self._bells = Bells(clock)
         self._waiting: set[str] = set()
-        self._watched: dict[UUID, int] = {}
         self.changed = True
 
     def __getattr__(self, name: str) -> Any:
@@ -149,11 +147,7 @@ class Bridged:
         """Wake all who sleep or watch."""
         for name in self._waiting:
             self._bells.queue(name)
-        self._tell()
-
-    def _tell(self) -> None:
-        for job_id in list(self._watched):
-            self._bells.job(job_id)
+        self._bells.all_jobs()
 
     def next_due(self, names: Sequence[str], now: datetime) -> datetime | None:
         """Return when a job of these queues, or a tick, comes due after now."""
@@ -196,17 +190,13 @@ class Bridged:
         return await self._bells.sleep(queues, timeout)
 
     @asynccontextmanager
-    async def watching(self, job_id: UUID) -> AsyncGenerator[Bell]:
-        """Watch a job: whatever is done may have changed it."""
-        bell = self._bells.watch(job_id)
-        self._watched[job_id] = self._watched.get(job_id, 0) + 1
+    async def watching(self) -> AsyncGenerator[MemoryWatch]:
+        """Watch jobs: whatever is done may have changed any of them."""
+        watch = self._bells.watch()
         try:
-            yield bell
+            yield watch
         finally:
-            self._bells.unwatch(job_id, bell)
-            self._watched[job_id] -= 1
-            if not self._watched[job_id]:
-                del self._watched[job_id]
+            watch.end()
 
     def _across(self, name: str, verb: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
         @wraps(verb)
@@ -216,7 +206,7 @@ class Bridged:
             if name in WORK:
                 self.ring()
             elif name in NEWS and result:
-                self._tell()
+                self._bells.all_jobs()
             return result
 
         return across

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Final, Literal
 from zeke_queue.catalog import Catalog
 from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout, StorageError
 from zeke_queue.events import PATIENCE
-from zeke_queue.model import JobState
 from zeke_queue.sending import SendOptions
 from zeke_sim.history import Answered, Change, Ended, Fault, Invoked, Lived, Told, Violation
 from zeke_sim.scenario import Scenario
@@ -119,8 +118,7 @@ def _see_promptness(node: Node, job: Job, began: float) -> None:
             if (event.after.state, event.after.attempt) != (job.state, job.attempt):
                 break
             changed = event.at
-    # Of a claim nobody is told.
-    if job.state is JobState.ACTIVE or changed is None or now <= max(changed, began) + 2 * PROMPT:
+    if changed is None or now <= max(changed, began) + 2 * PROMPT:
         return
     if not any(_troubles(node, now - LOOKED_BACK)):
         raise Violation(
@@ -155,7 +153,7 @@ def _see_patience(node: Node, wait: Wait) -> None:
         if not isinstance(event, Answered) or event.call not in asked:
             continue
         call = asked[event.call]
-        if call.verb == "watch" and call.args["job_id"] == wait.job:
+        if call.verb == "watch" and wait.job in call.args["ids"]:
             watched = event.at if event.outcome == "ok" else math.inf
         elif call.verb != "get" or wait.job not in call.args["ids"]:
             continue

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zeke_queue.model import Job, JobEvent, JobFilter, NewJob, WorkerInfo
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Tables
-    from zeke_queue.storage.memory.waking import Bell, Bells
+    from zeke_queue.storage.memory.waking import Bells, MemoryWatch
 
 _EVENTS_AT_ONCE = 1000
 _FOUND_AT_ONCE = 1000
@@ -86,13 +86,13 @@ class MemoryReader:
         return None
 
     @asynccontextmanager
-    async def watching(self, job_id: UUID) -> AsyncGenerator[Bell]:
-        """Watch a job: every change from here on is told."""
-        bell = self._bells.watch(job_id)
+    async def watching(self) -> AsyncGenerator[MemoryWatch]:
+        """Watch jobs: every change from where one is added on is told."""
+        watch = self._bells.watch()
         try:
-            yield bell
+            yield watch
         finally:
-            self._bells.unwatch(job_id, bell)
+            watch.end()
 
 
 def _fits(row: Row, which: JobFilter) -> bool:

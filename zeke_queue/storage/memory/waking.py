@@ -1,4 +1,4 @@
-"""Who sleeps until a queue has work, and who watches a job.
+"""Who sleeps until a queue has work, and who watches jobs.
 
 Wake-ups are edges: one that nobody waits for is lost, as a notification is, and polling is the net.
 """
@@ -9,14 +9,16 @@ import asyncio
 from typing import TYPE_CHECKING, TypeVar
 
 from zeke_queue.clock import wait
+from zeke_queue.storage.told import Told
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from uuid import UUID
 
     from zeke_queue.clock import Clock
 
 K = TypeVar("K")
+B = TypeVar("B")
 V = TypeVar("V")
 
 
@@ -56,7 +58,7 @@ class Bells:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._sleepers: dict[str, dict[Bell, tuple[str, ...]]] = {}
-        self._watchers: dict[UUID, dict[Bell, None]] = {}
+        self._watchers: dict[UUID, dict[Told, None]] = {}
 
     @property
     def anyone(self) -> bool:
@@ -72,8 +74,13 @@ class Bells:
 
     def job(self, job_id: UUID) -> None:
         """Tell those who watch a job."""
-        for bell in self._watchers.get(job_id, ()):
-            bell.ring()
+        for told in self._watchers.get(job_id, ()):
+            told.ring(job_id)
+
+    def all_jobs(self) -> None:
+        """Tell whoever watches of each job that they watch."""
+        for job_id in self._watchers:
+            self.job(job_id)
 
     async def sleep(self, queues: Iterable[str], timeout: float) -> bool:
         """Sleep until one of the queues rings, at most ``timeout`` seconds."""
@@ -87,22 +94,61 @@ class Bells:
             for name in names:
                 _take_down(self._sleepers, name, bell)
 
-    def watch(self, job_id: UUID) -> Bell:
-        """Hang a bell that rings at each change of a job."""
-        bell = Bell(self._clock)
-        _hang(self._watchers, job_id, bell, None)
-        return bell
+    def watch(self) -> MemoryWatch:
+        """Return a watch, of no job yet."""
+        return MemoryWatch(self, Told(self._clock))
 
-    def unwatch(self, job_id: UUID, bell: Bell) -> None:
-        """Take down a watcher's bell."""
-        _take_down(self._watchers, job_id, bell)
+    def hang(self, told: Told, ids: Iterable[UUID]) -> None:
+        """Have a watch told of each change of some jobs."""
+        for job_id in ids:
+            _hang(self._watchers, job_id, told, None)
+
+    def take_down(self, told: Told, ids: Iterable[UUID]) -> None:
+        """Have it told of them no more."""
+        for job_id in ids:
+            _take_down(self._watchers, job_id, told)
 
 
-def _hang(bells: dict[K, dict[Bell, V]], key: K, bell: Bell, value: V) -> None:
+class MemoryWatch:
+    """``storage.store.Watch`` in memory."""
+
+    def __init__(self, bells: Bells, told: Told) -> None:
+        self._bells = bells
+        self._told = told
+        self._ids: dict[UUID, None] = {}
+        self._ended = False
+
+    async def add(self, ids: Collection[UUID]) -> None:
+        """Watch these too; in vain once the watch has ended, as a statement of one who is gone."""
+        if not self._ended:
+            self._ids.update(dict.fromkeys(ids))
+            self._bells.hang(self._told, ids)
+
+    async def discard(self, ids: Collection[UUID]) -> None:
+        """Watch these no more."""
+        for job_id in ids:
+            self._ids.pop(job_id, None)
+        self._bells.take_down(self._told, ids)
+
+    def wake(self) -> None:
+        """End the wait under way, or else the next one."""
+        self._told.wake()
+
+    async def wait(self, timeout: float) -> list[UUID]:
+        """Return what may have changed since the last call; nothing after so many seconds."""
+        return await self._told.wait(timeout)
+
+    def end(self) -> None:
+        """Watch nothing any more."""
+        self._ended = True
+        self._bells.take_down(self._told, self._ids)
+
+
+def _hang(bells: dict[K, dict[B, V]], key: K, bell: B, value: V) -> None:
     bells.setdefault(key, {})[bell] = value
 
 
-def _take_down(bells: dict[K, dict[Bell, V]], key: K, bell: Bell) -> None:
+def _take_down(bells: dict[K, dict[B, V]], key: K, bell: B) -> None:
     hung = bells.get(key, {})
     hung.pop(bell, None)
     if not hung:

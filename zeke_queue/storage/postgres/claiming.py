@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Step
+from zeke_queue.storage.postgres.verbs import job_channel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -65,6 +66,7 @@ class Claims:
 
     def __init__(self, session: Session, clock: Clock, *, marking: bool = True) -> None:
         self._session = session
+        self._channel = job_channel(session.schema)
         self._clock = clock
         self._marking = marking
         self._marks: dict[str, dict[int, Mark]] = {}
@@ -132,7 +134,7 @@ class Claims:
         if not open_wants:
             return []
         parameters = claim_parameters(worker, open_wants, limit, marks)
-        parameters |= {"locked": locked, "reach": limit + further}
+        parameters |= {"locked": locked, "reach": limit + further, "job_channel": self._channel}
         literal = next((rung for rung in _LADDER if rung >= limit), -(-limit // 1000) * 1000)
         if not locked:
             found = await self._session.run("claim", parameters, limit=literal)

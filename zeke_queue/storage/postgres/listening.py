@@ -20,8 +20,10 @@ from zeke_queue.storage.postgres.verbs import job_channel, work_channel
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
+    from uuid import UUID
 
     from zeke_queue.clock import Clock
+    from zeke_queue.storage.told import Told
 
 _RECONNECT_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
 _READY_SECONDS: Final = 2.0
@@ -57,22 +59,26 @@ class Listener:
         schema: whose channels to listen on.
         clock: paces attempts to connect again.
         enabled: without listening nothing rings, and waits end by time alone.
+
+    Attributes:
+        enabled: whether it listens at all.
     """
 
     def __init__(self, conninfo: str, schema: str, clock: Clock, *, enabled: bool) -> None:
         self._conninfo = conninfo
-        self._channels = {work_channel(schema): "work", job_channel(schema): "job"}
+        self._channels = {work_channel(schema): self._ring_queue, job_channel(schema): self._ring_job}
         self._clock = clock
-        self._enabled = enabled
-        self._bells: defaultdict[tuple[str, str], set[Bell]] = defaultdict(set)
+        self.enabled = enabled
+        self._bells: defaultdict[str, set[Bell]] = defaultdict(set)
+        self._watched: dict[str, dict[Told, UUID]] = {}
         self._task: asyncio.Task[None] | None = None
         self._ready = asyncio.Event()
 
     @contextmanager
-    def bell(self, kind: str, names: Iterable[str]) -> Generator[Bell]:
-        """Hang a bell that rings when one of these is named: a queue for ``work``, an id for ``job``."""
+    def bell(self, queues: Iterable[str]) -> Generator[Bell]:
+        """Hang a bell that rings when one of these queues is named."""
         self.start()
-        bell, places = Bell(), [(kind, name) for name in names]
+        bell, places = Bell(), list(queues)
         for place in places:
             self._bells[place].add(bell)
         try:
@@ -83,15 +89,28 @@ class Listener:
                 if not self._bells[place]:
                     del self._bells[place]
 
+    def hang(self, told: Told, ids: Iterable[UUID]) -> None:
+        """Have a watch told of jobs."""
+        for job_id in ids:
+            self._watched.setdefault(str(job_id), {})[told] = job_id
+
+    def take_down(self, told: Told, ids: Iterable[UUID]) -> None:
+        """Have it told of jobs no more."""
+        for name in map(str, ids):
+            watches = self._watched.get(name, {})
+            watches.pop(told, None)
+            if not watches:
+                self._watched.pop(name, None)
+
     def start(self) -> None:
         """Begin to listen, unless that has begun."""
-        if self._enabled and self._task is None:
+        if self.enabled and self._task is None:
             self._task = asyncio.ensure_future(self._listen())
 
     async def ready(self) -> bool:
         """Wait a moment until the connection listens; False if it does not, and nothing can be heard."""
         self.start()
-        if not self._enabled:
+        if not self.enabled:
             return False
         try:
             async with asyncio.timeout(_READY_SECONDS):
@@ -118,7 +137,7 @@ class Listener:
                     if lost:
                         self._ring_all()
                     async for notification in connection.notifies():
-                        self._ring(self._channels[notification.channel], notification.payload)
+                        self._channels[notification.channel](notification.payload)
             except (psycopg.Error, OSError) as error:
                 self._ready.clear()
                 lost = True
@@ -127,11 +146,17 @@ class Listener:
                 await self._clock.sleep(_RECONNECT_SECONDS[min(failures, len(_RECONNECT_SECONDS) - 1)])
                 failures += 1
 
-    def _ring(self, kind: str, name: str) -> None:
-        for bell in self._bells.get((kind, name), ()):
+    def _ring_queue(self, name: str) -> None:
+        for bell in self._bells.get(name, ()):
             bell.ring()
+
+    def _ring_job(self, name: str) -> None:
+        for told, job_id in self._watched.get(name, {}).items():
+            told.ring(job_id)
 
     def _ring_all(self) -> None:
         for bells in self._bells.values():
             for bell in bells:
                 bell.ring()
+        for name in self._watched:
+            self._ring_job(name)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.errors import StorageUnavailable, no_page
+from zeke_queue.errors import no_page
 from zeke_queue.model import JobState, QueueCount
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Step
 from zeke_queue.storage.postgres.verbs import check_limit
+from zeke_queue.storage.postgres.watching import PostgresWatch
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -18,11 +19,11 @@ if TYPE_CHECKING:
 
     from zeke_queue.clock import Clock
     from zeke_queue.model import Job, JobEvent, JobFilter, NewJob, WorkerInfo
-    from zeke_queue.storage.postgres.listening import Bell, Listener
+    from zeke_queue.rng import Ids
+    from zeke_queue.storage.postgres.listening import Listener
     from zeke_queue.storage.postgres.session import Session
 
 _FOUND_AT_ONCE: Final = 1000
-_WATCH_AGAIN_SECONDS: Final = 20.0
 
 
 class PostgresReader:
@@ -31,7 +32,7 @@ class PostgresReader:
     _session: Session
     _listener: Listener
     _clock: Clock
-    _identity: UUID
+    _identities: Ids
 
     async def get(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
         """Return those of the jobs that exist, live or archived."""
@@ -87,16 +88,14 @@ class PostgresReader:
         return found[0][0]
 
     @asynccontextmanager
-    async def watching(self, job_id: UUID) -> AsyncGenerator[_Watch]:
-        """Watch a job: changes from here on are told, but for those in the moment in which this begins."""
-        with self._listener.bell("job", [str(job_id)]) as bell:
-            watch = _Watch(self._session, self._clock, bell, job_id, self._identity)
-            if await self._listener.ready():
-                await watch.begin()
-            try:
-                yield watch
-            finally:
-                await watch.end()
+    async def watching(self) -> AsyncGenerator[PostgresWatch]:
+        """Watch jobs: changes after one was added are told, where the connection that listens stands."""
+        await self._listener.ready()
+        watch = PostgresWatch(self._session, self._listener, self._clock, self._identities())
+        try:
+            yield watch
+        finally:
+            await watch.end()
 
     async def foreign_cron_age(self) -> float | None:
         """Return the seconds since a pg-boss on the same tables did its cron, or None if none ever did."""
@@ -117,33 +116,3 @@ def filter_parameters(which: JobFilter) -> dict[str, Any]:
         "text": which.text,
         "limit": check_limit(which.limit, _FOUND_AT_ONCE),
     }
-
-
-class _Watch:
-    """A watched job, as long as somebody waits for its changes."""
-
-    def __init__(self, session: Session, clock: Clock, bell: Bell, job_id: UUID, watcher: UUID) -> None:
-        self._session = session
-        self._clock = clock
-        self._bell = bell
-        self._parameters = {"id": job_id, "watcher": watcher}
-        self._until: float | None = None
-
-    async def begin(self) -> None:
-        """Let whoever changes the job know that it is watched; that lasts for a minute."""
-        await self._session.run("watch", self._parameters)
-        self._until = self._clock.monotonic() + _WATCH_AGAIN_SECONDS
-
-    async def wait(self, timeout: float) -> bool:
-        """Return True once the job may have changed since the last call, False after ``timeout`` seconds."""
-        if self._until is not None and self._clock.monotonic() > self._until:
-            await self.begin()
-        return await self._bell.wait(timeout)
-
-    async def end(self) -> None:
-        """Leave no trace; a trace that stays, since the database is away, means nothing after a minute."""
-        if self._until is not None:
-            try:
-                await self._session.run("unwatch", self._parameters)
-            except StorageUnavailable:
-                return

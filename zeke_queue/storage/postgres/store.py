@@ -43,7 +43,7 @@ class PostgresStorage(
         self._clock = clock
         # Marks go by real time; where a test's time rules, each claim begins at the very head.
         self._claims = Claims(session, clock, marking=session.now is None)
-        self._identity = Ids(clock, SystemEntropy())()
+        self._identities = Ids(clock, SystemEntropy())
         super().__init__(session)
 
     @classmethod
@@ -160,7 +160,7 @@ class PostgresStorage(
 
     async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
         """Sleep until one of the queues may have work, at most ``timeout`` seconds."""
-        with self._listener.bell("work", queues) as bell:
+        with self._listener.bell(queues) as bell:
             return await bell.wait(timeout)
 
     async def note(self, events: Sequence[JobEvent]) -> None:

@@ -15,6 +15,8 @@
 --
 -- A queue with a limit is left out unless the caller has locked its row in an earlier statement: only then
 -- does this one count with a snapshot in which nobody else can add to the count.
+--
+-- Whoever watches a job is told that it began.
 with recursive open_queue as materialized (
     select
         want.name,
@@ -227,8 +229,22 @@ claimed as (
     returning
         id, name, data, attempt, priority, retrycount, retrylimit, retrydelay, retrybackoff, retrydelaymax,
         extract(epoch from expirein)::float8 as expire_in, startafter, parent, meta
+),
+
+told as (
+    select pg_notify(%(job_channel)s, claimed.id::text)
+    from claimed
+    where
+        exists (select from {schema}.watcher)
+        and exists (
+            select from {schema}.watcher as watched
+            where
+                watched.job_id = claimed.id
+                and watched.until > coalesce(%(now)s::timestamptz, statement_timestamp())
+        )
 )
 
 select *
 from claimed
+where (select count(*) from told) >= 0
 order by priority desc, startafter asc, id asc

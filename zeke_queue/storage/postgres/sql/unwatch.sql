@@ -1,5 +1,18 @@
--- Ends a watch, and those that nobody ended in time.
+-- Ends watches, and those of others that nobody ended in time.
+with forgotten as (
+    delete from {schema}.watcher
+    where
+        ctid = any(
+            array(
+                select stale.ctid from {schema}.watcher as stale
+                where
+                    stale.until
+                    < coalesce(%(now)s::timestamptz, statement_timestamp()) - interval '60 seconds'
+                    and stale.watcher <> %(watcher)s::uuid
+                for update skip locked
+            )
+        )
+)
+
 delete from {schema}.watcher
-where
-    (job_id = %(id)s::uuid and watcher = %(watcher)s::uuid)
-    or until < coalesce(%(now)s::timestamptz, statement_timestamp()) - interval '60 seconds'
+where job_id = any(%(ids)s::uuid[]) and watcher = %(watcher)s::uuid

@@ -1,8 +1,8 @@
--- Watches a job for a minute; again, to go on.
+-- Watches jobs for a minute; again, to go on.
 insert into {schema}.watcher (job_id, watcher, until)
-values (
-    %(id)s::uuid,
+select
+    given.id,
     %(watcher)s::uuid,
     coalesce(%(now)s::timestamptz, statement_timestamp()) + interval '60 seconds'
-)
+from unnest(%(ids)s::uuid[]) as given (id)
 on conflict (job_id, watcher) do update set until = excluded.until

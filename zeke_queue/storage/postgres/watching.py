@@ -1,0 +1,84 @@
+"""Watching many jobs through one storage: a row for each, for whoever changes it to see.
+
+The rows of a watch are written, renewed and deleted by one statement each time, however many there are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.errors import StorageUnavailable
+from zeke_queue.storage.told import Told
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from uuid import UUID
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.storage.postgres.listening import Listener
+    from zeke_queue.storage.postgres.session import Session
+
+RENEW_SECONDS: Final = 20.0
+"""How often the rows are renewed; each means nothing a minute after that."""
+
+
+class PostgresWatch:
+    """``storage.store.Watch`` on Postgres, as long as somebody waits.
+
+    Args:
+        session: writes the rows.
+        listener: rings.
+        clock: says when to renew them, and what waits go by.
+        identity: whose rows they are.
+    """
+
+    def __init__(self, session: Session, listener: Listener, clock: Clock, identity: UUID) -> None:
+        self._session = session
+        self._listener = listener
+        self._clock = clock
+        self._identity = identity
+        self._told = Told(clock)
+        self._ids: dict[UUID, None] = {}
+        self._renew_at: float | None = None
+
+    async def add(self, ids: Collection[UUID]) -> None:
+        """Watch these too."""
+        self._ids.update(dict.fromkeys(ids))
+        self._listener.hang(self._told, ids)
+        if self._listener.enabled and ids:
+            await self._register(ids)
+            if self._renew_at is None:
+                self._renew_at = self._clock.monotonic() + RENEW_SECONDS
+
+    async def discard(self, ids: Collection[UUID]) -> None:
+        """Watch these no more."""
+        for job_id in ids:
+            self._ids.pop(job_id, None)
+        self._listener.take_down(self._told, ids)
+        if self._listener.enabled and ids:
+            await self._session.run("unwatch", self._parameters(ids))
+
+    def wake(self) -> None:
+        """End the wait under way, or else the next one."""
+        self._told.wake()
+
+    async def wait(self, timeout: float) -> list[UUID]:
+        """Return what may have changed since the last call; nothing after so many seconds, or sooner."""
+        if self._renew_at is not None and self._clock.monotonic() >= self._renew_at:
+            await self._register(self._ids)
+            self._renew_at = self._clock.monotonic() + RENEW_SECONDS
+        return await self._told.wait(min(timeout, RENEW_SECONDS))
+
+    async def end(self) -> None:
+        """Leave no trace; a trace that stays, since the database is away, means nothing after a minute."""
+        try:
+            await self.discard(list(self._ids))
+        except StorageUnavailable:
+            return
+
+    async def _register(self, ids: Collection[UUID]) -> None:
+        if ids:
+            await self._session.run("watch", self._parameters(ids))
+
+    def _parameters(self, ids: Collection[UUID]) -> dict[str, Any]:
+        return {"ids": list(ids), "watcher": self._identity}
