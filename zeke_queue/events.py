@@ -282,7 +282,7 @@ class Watchers:
                 rung += await watch.wait(0)
 
     def _due(self, *, along: bool) -> list[UUID]:
-        """Return for whom the net is due; if it is for any, or others are looked at, those too who soon are."""
+        """Return for whom the net is due; if for any, or others are looked at, those too who soon are."""
         now = self._clock.monotonic()
         if not along and all(one.look_at > now for one in self._watched.values()):
             return []

@@ -148,7 +148,7 @@ class Watch(Protocol):
     """A set of jobs that are watched together."""
 
     async def add(self, ids: Collection[UUID]) -> None:
-        """Watch these too: their changes from here on are told, with looking as the net where they can't be."""
+        """Watch these too: changes from here on are told, with looking as the net where they can't be."""
         ...
 
     async def discard(self, ids: Collection[UUID]) -> None:

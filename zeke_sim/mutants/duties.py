@@ -7,6 +7,7 @@ from zeke_sim.mutants.patching import Mutant
 SUPERVISOR = "zeke_queue.supervisor"
 SCHEDULER = "zeke_queue.scheduler"
 EVENTS = "zeke_queue.events"
+FOLLOWER = "zeke_queue.follower"
 
 MUTANTS = (
     Mutant(
@@ -125,33 +126,57 @@ MUTANTS = (
     ),
     Mutant(
         "only-the-first-watcher-is-told",
-        EVENTS,
-        "        for mailbox in self.mailboxes:\n",
-        "        for mailbox in self.mailboxes[:1]:\n",
+        FOLLOWER,
+        "        for follower in list(self.followers):\n            follower.tell(job)\n",
+        "        for follower in list(self.followers)[:1]:\n            follower.tell(job)\n",
         "Of two that wait for a job in one process the second waits for ever.",
     ),
     Mutant(
         "watch-ends-in-an-outage",
-        EVENTS,
-        "                if now - watched.away_since >= PATIENCE:\n",
-        "                if now - watched.away_since >= 0:\n",
+        FOLLOWER,
+        "        return self.away_since is not None and now - self.away_since >= patience\n",
+        "        return self.away_since is not None and now - self.away_since >= 0\n",
         "Who waits for a job is given up when the storage is away for a moment.",
         where=("watch",),
     ),
     Mutant(
         "told-again-after-an-outage",
         EVENTS,
-        "                if watched.away_since is None:\n",
-        "                watched.latest = None\n                if watched.away_since is None:\n",
+        "            watched.away_since = now if watched.away_since is None else watched.away_since\n",
+        "            watched.latest, watched.away_since = None, watched.away_since or now\n",
         "Who watches a job is told the same status again when the storage was away for a moment.",
         where=("watch",),
     ),
     Mutant(
         "watch-looks-once",
-        EVENTS,
-        "            await changes.wait(LOOKS[min(look, len(LOOKS) - 1)])\n",
-        "            await changes.wait(LOOKS[look] if look < len(LOOKS) else 86_400.0)\n",
+        FOLLOWER,
+        "        pause = looks[min(look, len(looks) - 1)]\n",
+        "        pause = looks[look] if look < len(looks) else 86_400.0\n",
         "Who waits for a job, and is not told of its end, waits for a day.",
+        where=("watch",),
+    ),
+    Mutant(
+        "watch-not-looked-at-when-told",
+        EVENTS,
+        "[*fresh, *rung, *self._due(along=bool(fresh or rung))]",
+        "[*fresh, *self._due(along=bool(fresh or rung))]",
+        "Who waits for a job that the storage tells of hears of it with the next look that is due anyway.",
+        where=("watch",),
+    ),
+    Mutant(
+        "watch-of-newcomers-forgotten",
+        EVENTS,
+        "                await watch.add(list(fresh))\n",
+        "                await watch.add(list(fresh) if len(fresh) == len(self._watched) else [])\n",
+        "Who comes to wait for a job while others wait for theirs is not told of its changes.",
+        where=("watch",),
+    ),
+    Mutant(
+        "watch-ends-with-the-first-who-leaves",
+        EVENTS,
+        "        if not watched.followers:\n",
+        "        if watched.followers or not watched.followers:\n",
+        "Of two that wait for a job in one process the second waits for ever once the first has left.",
         where=("watch",),
     ),
 )
