@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, cast
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from zeke_queue.task import check_description
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from datetime import datetime, timedelta
+    from datetime import timedelta
     from typing import Unpack
 
     from zeke_queue.catalog import Catalog
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 
 INSERT_WAITS: Final = (0.2, 0.8)
 """Seconds before an insert whose answer was lost is repeated, then given up; a restart takes about one."""
+
+TEXT_MAX: Final = 200
+"""Characters that one may look for in jobs."""
 
 _ADDRESS: Final = frozenset({"id", "external", "parent", "meta"})
 """Options of a send that no other layer has."""
@@ -397,8 +401,37 @@ def check_filter(which: object) -> JobFilter:
     check_uuid("parent", which.parent)
     check_uuid("before", which.before)
     check_flag("archived", which.archived)
+    _check_created(which)
+    _check_text(which.text)
     states = tuple(_state(state) for state in _several("states", which.states))
     return replace(which, names=names, states=states)
+
+
+def _check_created(which: JobFilter) -> None:
+    for field in ("created_from", "created_to"):
+        given: object = getattr(which, field)
+        if given is None:
+            continue
+        if not isinstance(given, datetime):
+            raise BadOption(f"{field}: {shown(given)} is no datetime; give an aware one, or leave it out")
+        if given.utcoffset() is None:
+            raise BadOption(
+                f"{field}: {shown(given)} has no time zone; give an aware one, such as with tzinfo=UTC"
+            )
+    since, until = which.created_from, which.created_to
+    if since is not None and until is not None and since >= until:
+        raise BadOption(f"created_to: {shown(until)} is not later than created_from; give an instant that is")
+
+
+def _check_text(text: object) -> None:
+    if text is None:
+        return
+    if not isinstance(text, str) or not jsonb.is_kept(text):
+        raise BadOption(
+            f"text: {shown(text)} is in no job, having no text or a NUL character; give what is to be found"
+        )
+    if not 1 <= len(text) <= TEXT_MAX:
+        raise BadOption(f"text: it has {len(text)} characters; give 1 to {TEXT_MAX}, or leave it out")
 
 
 def _several(field: str, given: object) -> tuple[Any, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from zeke_queue.storage.store import Storage
 
+NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+EASTWARD = timezone(timedelta(hours=5, minutes=30))
 SECRET = "postgresql://zeke:secret@localhost/zeke"
 
 
@@ -144,6 +146,18 @@ async def test_jobs_are_found_by_a_filter_alone(queue: Queue, which: Any) -> Non
         {"parent": "5"},
         {"parent": 0},
         {"before": object()},
+        {"created_from": "2026-01-05"},
+        {"created_from": 1767614400},
+        {"created_from": NOON.replace(tzinfo=None)},
+        {"created_to": NOON.date()},
+        {"created_to": NOON.replace(tzinfo=None)},
+        {"text": ""},
+        {"text": 5},
+        {"text": b"order"},
+        {"text": ("order",)},
+        {"text": "a\0"},
+        {"text": "\ud800"},
+        {"text": "a" * 201},
         {"archived": 1},
         {"archived": ""},
         {"limit": "10"},
@@ -158,6 +172,20 @@ async def test_a_filter_that_can_not_be_is_refused_by_its_field(queue: Queue, wr
     (field,) = wrong
     with pytest.raises(BadOption, match=rf"^{field}: .*; give"):
         await queue.find(JobFilter(**wrong))
+
+
+@pytest.mark.parametrize("until", [NOON, NOON - timedelta(seconds=1), NOON.astimezone(EASTWARD)])
+async def test_a_filter_s_end_lies_behind_its_beginning(queue: Queue, until: datetime) -> None:
+    with pytest.raises(BadOption, match=r"^created_to: .* is not later than created_from.*; give"):
+        await queue.find(JobFilter(created_from=NOON, created_to=until))
+
+
+async def test_a_filter_takes_the_longest_text_and_all_of_time(queue: Queue) -> None:
+    key = "k" * 200
+    job_id = await queue.send("clean", singleton_key=key)
+    first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=EASTWARD)
+    (found,) = await queue.find(JobFilter(created_from=first, created_to=last, text=key.upper()))
+    assert found.id == job_id
 
 
 @pytest.mark.parametrize("limit", [-1, 0, 1_001])
