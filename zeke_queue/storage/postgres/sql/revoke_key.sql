@@ -12,7 +12,7 @@ ended as (
     where ctid = any(array(
         select session.ctid
         from {schema}.api_session as session
-        where session.key_id in (select revoked.id from revoked)
+        where session.key_id = %(id)s::uuid and exists (select from revoked)
         for update skip locked
     ))
 )

@@ -1,0 +1,74 @@
+"""Many processes that count calls at once: no window admits more than its limit, and none waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+
+from tests.conformance.test_access import new_key
+from tests.postgres.test_concurrency import storages
+
+if TYPE_CHECKING:
+    from zeke_queue.callers import Admission
+    from zeke_queue.storage.postgres import PostgresStorage
+
+ENDED = """
+    insert into pgboss.rate_limit (caller, ends_on, calls, admitted)
+    select 'c' || n, now() - interval '1 hour' + n * interval '1 second', 5, false
+    from generate_series(1, %s) as n
+"""
+
+
+@pytest.mark.parametrize("limit", [1, 50])
+async def test_processes_that_call_at_once_are_admitted_as_often_as_the_limit_says(
+    dsn: str, limit: int
+) -> None:
+    async with storages(dsn, 4) as opened:
+        answers = await asyncio.gather(*(opened[n % 4].admit("key", limit, 3600) for n in range(200)))
+    admitted = [one.count for one in answers if one.admitted]
+    assert sorted(admitted) == list(range(1, limit + 1))
+    assert all(one.count <= limit and 0 < one.resets_in <= 3600 for one in answers)
+
+
+async def test_no_window_admits_more_than_its_limit_where_one_follows_the_other(dsn: str) -> None:
+    async with storages(dsn, 4) as opened:
+
+        async def call(storage: PostgresStorage) -> list[Admission]:
+            return [await storage.admit("key", 3, 0.02) for _ in range(100)]
+
+        answers = [one for mine in await asyncio.gather(*map(call, opened)) for one in mine]
+    counts = Counter(one.count for one in answers if one.admitted)
+    # Each window has a first call, and so at most as many second and third ones as there were windows.
+    assert set(counts) <= {1, 2, 3}
+    assert counts[1] >= counts[2] >= counts[3]
+    assert all(one.resets_in > 0 for one in answers)
+
+
+async def test_callers_who_come_back_at_once_forget_each_other_without_standing_in_each_others_way(
+    dsn: str,
+) -> None:
+    number = 120
+    with psycopg.connect(dsn, autocommit=True) as sql:
+        sql.execute(ENDED, [number])
+        # Whoever waits for somebody who waits for him is found out, and undone, after this time.
+        sql.execute("select pg_stat_reset()")
+        async with storages(dsn, 4) as opened:
+            calls = [opened[n % 4].admit(f"c{1 + n % number}", 2, 3600) for n in range(3 * number)]
+            answers = await asyncio.gather(*calls)
+        deadlocks = "select pg_stat_force_next_flush(), deadlocks from pg_stat_database"
+        found = sql.execute(f"{deadlocks} where datname = current_database()".encode()).fetchall()
+        (left,) = sql.execute("select count(*), sum(calls) from pgboss.rate_limit").fetchall()
+    assert sum(one.admitted for one in answers) == 2 * number
+    assert left == (number, 2 * number)
+    assert found[0][1] == 0
+
+
+async def test_a_key_that_is_stored_by_two_at_once_is_stored_once(dsn: str) -> None:
+    async with storages(dsn, 4) as opened:
+        stored = await asyncio.gather(*(storage.add_key(new_key()) for storage in opened))
+        assert len(set(stored)) == 1
+        assert await opened[0].keys() == [stored[0]]

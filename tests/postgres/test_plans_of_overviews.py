@@ -1,0 +1,156 @@
+"""What the API and the dashboard ask all the time: each costs what it returns, however much else there is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from tests.postgres.explaining import connect, explain, explain_look
+from zeke_queue.model import JobFilter
+from zeke_queue.storage.postgres.overview import pace_parameters
+from zeke_queue.storage.postgres.reading import filter_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+ENDED = """
+    insert into pgboss.job (name, state, startafter, startedon, completedon, createdon)
+    select case when n % 2 = 0 then 'mail' else 'post' end, 'completed',
+        now() - n * interval '1 second', now() - n * interval '1 second', now() - n * interval '1 second',
+        now() - n * interval '1 second'
+    from generate_series(1, 20000) as n
+"""
+ARCHIVE = """
+    insert into pgboss.archive (id, name, priority, state, retrylimit, retrycount, retrydelay, retrybackoff,
+        startafter, startedon, completedon, expirein, createdon, keepuntil, on_complete, archivedon)
+    select id, name, priority, state, retrylimit, retrycount, retrydelay, retrybackoff, startafter, startedon,
+        completedon, expirein, createdon, keepuntil, on_complete, completedon + interval '1 minute'
+    from pgboss.job
+"""
+WAITING = """
+    insert into pgboss.job (name, priority, startafter)
+    select name, n % 3, now() + since::interval + n * interval '1 microsecond'
+    from generate_series(1, 20000) as n,
+        (values ('deferred', '1 hour'), ('both', '1 hour'), ('both', '-1 hour')) as queue (name, since)
+"""
+EVENTS = """
+    insert into pgboss.job_event (job_id, attempt, kind, data, at)
+    select lpad(to_hex(n % 200), 32, '0')::uuid, 1, 'log', '{}', now() from generate_series(1, 20000) as n
+"""
+CALLERS = """
+    insert into pgboss.rate_limit (caller, ends_on, calls, admitted)
+    select 'ip:' || n, now() + case when n <= 10000 then -n - 60 else n end * interval '1 second', 1, true
+    from generate_series(1, 20000) as n
+"""
+KEYS = """
+    with key as (
+        insert into pgboss.api_key (id, name, prefix, digest, scopes, created_on)
+        select gen_random_uuid(), 'key', 'mid_' || lpad(to_hex(n), 8, '0'), sha256(n::text::bytea), '{}', now()
+        from generate_series(1, 2000) as n
+        returning id, digest
+    )
+    insert into pgboss.api_session (digest, key_id, opened_on, ends_on)
+    select digest, id, now(), now() + interval '1 hour' from key
+"""
+
+
+@pytest.fixture
+def sql(dsn: str) -> Iterator[Connection]:
+    """A connection that has planned what is kept on empty tables, and is told of no statistics, ever."""
+    with connect(dsn) as connection:
+        for table in ("job", "archive", "job_event", "rate_limit", "api_key", "api_session"):
+            connection.execute(f"alter table pgboss.{table} set (autovacuum_enabled = off)".encode())
+        connection.execute("vacuum analyze")
+        for name, values in KEPT.items():
+            explain(connection, name, values)
+        yield connection
+
+
+SOMEBODY = UUID(int=7)
+KEPT: dict[str, dict[str, Any]] = {
+    "lag": {},
+    "events_of": {"ids": [SOMEBODY, UUID(int=8)], "afters": [0, 19_000]},
+    "admit": {"caller": "key:1", "limit": 10, "length": 60_000_000},
+    "good_keys": {"prefix": "mid_00000007"},
+    "find_session": {"digest": bytes(32)},
+    "open_session": {"digest": bytes(32), "id": SOMEBODY, "length": 1},
+    "close_session": {"digest": bytes(32)},
+    "revoke_key": {"id": SOMEBODY},
+    "use_key": {"id": SOMEBODY},
+}
+
+
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_the_pace_of_the_last_minutes_reads_what_ended_in_them(sql: Connection, *, analyzed: bool) -> None:
+    sql.execute(ENDED)
+    sql.execute(ARCHIVE)
+    if analyzed:
+        sql.execute("vacuum analyze pgboss.job")
+        sql.execute("vacuum analyze pgboss.archive")
+    for names in ((), ("mail",)):
+        plan = explain_look(sql, "pace", pace_parameters(names, 600, 60))
+        assert plan.most_read() <= 600
+        assert plan.most_read("archive") <= 660
+        assert plan.pages <= 100
+
+
+def test_the_lag_of_queues_reads_a_job_of_each_priority_and_no_deferred_ones(sql: Connection) -> None:
+    sql.execute(WAITING)
+    plan = explain(sql, "lag", {})
+    assert plan.full_scans() in ([], ["Index Scan"], ["Index Only Scan"])  # from the index's start, one row
+    assert plan.most_read() <= 2 * 3 + 2
+    assert plan.pages <= 150
+
+
+def test_events_of_some_jobs_are_read_by_job_from_where_one_left_off(sql: Connection) -> None:
+    sql.execute(EVENTS)
+    plan = explain(sql, "events_of", KEPT["events_of"])
+    assert plan.most_read("job_event") <= 110
+    assert plan.pages <= 300
+
+
+def test_a_call_is_counted_in_a_few_pages_whoever_else_called(sql: Connection) -> None:
+    sql.execute(CALLERS)
+    for caller in ("key:1", "ip:5", "ip:15000"):
+        plan = explain(sql, "admit", KEPT["admit"] | {"caller": caller})
+        assert plan.most_read("rate_limit") <= 11
+        assert plan.pages <= 120
+
+
+@pytest.mark.parametrize(
+    "statement", ["good_keys", "find_session", "open_session", "close_session", "use_key"]
+)
+def test_a_key_and_a_session_are_looked_up_by_an_index(sql: Connection, statement: str) -> None:
+    sql.execute(KEYS)
+    plan = explain(sql, statement, KEPT[statement])
+    for table in ("api_key", "api_session"):
+        assert all(node["Actual Rows"] <= 1 for node in plan.scans(table))
+        assert all(node.get("Rows Removed by Filter", 0) == 0 for node in plan.scans(table))
+    assert plan.pages <= 20
+
+
+def test_a_key_is_revoked_without_reading_the_sessions_of_others(sql: Connection) -> None:
+    sql.execute(KEYS)
+    (row,) = sql.execute("select id from pgboss.api_key limit 1").fetchall()
+    plan = explain(sql, "revoke_key", {"id": row[0]})
+    assert plan.most_read("api_session") <= 1
+
+
+def test_archived_jobs_of_a_span_are_read_by_an_index(sql: Connection) -> None:
+    sql.execute(ENDED)
+    sql.execute(ARCHIVE)
+    sql.execute("vacuum analyze pgboss.archive")
+    ((middle,),) = sql.execute("select now() - interval '10000 seconds'").fetchall()
+    which = JobFilter(
+        archived=True, created_from=middle, created_to=middle + timedelta(seconds=30), limit=100
+    )
+    plan = explain_look(sql, "find_archived", filter_parameters(which))
+    assert plan.most_read("archive") <= 31
+    assert plan.pages <= 60
