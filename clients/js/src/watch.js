@@ -78,6 +78,7 @@ async function* events(runId, options) {
       accept: "text/event-stream",
       ...(lastEventId && { "last-event-id": lastEventId }),
     });
+    signal?.throwIfAborted(); // while the token was fetched
     /** @type {unknown} */
     let error;
     try {

@@ -271,6 +271,21 @@ test("a signal ends it: before, while it reads, while it waits, and among events
   expect(told).toEqual(["QUEUED"]);
 });
 
+test("a signal that comes while the token is fetched ends it before a connection is opened", async () => {
+  const stopping = new AbortController();
+  const reason = new Error("enough");
+  const { server, outcome } = watching({
+    signal: stopping.signal,
+    token: async () => {
+      stopping.abort(reason);
+      return "mid_1";
+    },
+  });
+  await settle();
+  expect(outcome.error).toBe(reason);
+  expect(server.requests).toEqual([]);
+});
+
 test("a connection on which nothing arrives counts as lost; a comment is a sign of life", async () => {
   const { server } = watching({ idleTimeout: 10_000 });
   const first = await server.opened();
