@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 
 from zeke_queue.web.errors import ApiError
 
@@ -56,6 +57,7 @@ class BodyCap:
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app = app
         self._most = most
+        self._message = f"The body is too large: {most} bytes at most"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, as long as its body is within the cap."""
@@ -66,34 +68,19 @@ class BodyCap:
         if told.isdigit() and int(told) > self._most:
             await self._refuse(scope, receive, send)
             return
-        read, begun = 0, False
+        read = 0
 
         async def receive_capped() -> Message:
             nonlocal read
             message = await receive()
             read += len(message.get("body", b""))
             if read > self._most:
-                raise _TooMuchError
+                # Raised where the route reads its body, and answered as whatever a route refuses.
+                raise HTTPException(413, self._message)
             return message
 
-        async def send_on(message: Any) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive_capped, send_on)
-        except _TooMuchError:
-            if begun:
-                raise
-            await self._refuse(scope, receive, send)
+        await self._app(scope, receive_capped, send)
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = ApiError(
-            413, f"The body is too large: {self._most} bytes at most", headers={"connection": "close"}
-        )
+        error = ApiError(413, self._message, headers={"connection": "close"})
         await error.response()(scope, receive, send)
-
-
-class _TooMuchError(Exception):
-    """A body went over the cap while it was read."""

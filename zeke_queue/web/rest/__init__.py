@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from zeke_queue.web.rest.queues import router as queues
-from zeke_queue.web.rest.runs import router as runs
-from zeke_queue.web.rest.schedules import router as schedules
-from zeke_queue.web.rest.trigger import router as trigger
-from zeke_queue.web.rest.wellness import router as wellness
+from zeke_queue.web.rest import queues, runs, schedules, trigger, wellness
 
-ROUTERS = (trigger, runs, queues, schedules, wellness)
+ROUTERS = (trigger.router, runs.router, queues.router, schedules.router, wellness.router)
 
 __all__ = ["ROUTERS"]

@@ -1,0 +1,84 @@
+"""What nobody is shown: rules, and values with their secrets taken out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zeke_queue.core.redaction import REDACTED, check_rules, redact
+from zeke_queue.errors import BadOption
+
+CARD = {
+    "card": {"number": "4111", "holder": "ada"},
+    "items": [{"token": "a", "n": 1}, {"token": "b"}],
+    "n": 1,
+}
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@pytest.mark.parametrize(
+    ("rule", "value"),
+    [
+        ("payload", REDACTED),
+        ("payload.card", {**CARD, "card": REDACTED}),
+        ("payload.card.number", {**CARD, "card": {"number": REDACTED, "holder": "ada"}}),
+        ("payload.items.*.token", {**CARD, "items": [{"token": REDACTED, "n": 1}, {"token": REDACTED}]}),
+        ("payload.items.0", {**CARD, "items": [REDACTED, {"token": "b"}]}),
+        ("payload.*", {"card": REDACTED, "items": REDACTED, "n": REDACTED}),
+        ("payload.missing", CARD),
+        ("payload.n.deeper", CARD),
+        ("output.card", CARD),
+    ],
+)
+def test_a_rule_hides_what_its_path_leads_to(rule: str, value: Any) -> None:
+    before = repr(CARD)
+    assert redact(CARD, check_rules([rule]), "payload") == value
+    assert repr(CARD) == before
+
+
+def test_an_error_is_hidden_where_the_output_is() -> None:
+    error = {"type": "ValueError", "message": "4111"}
+    assert redact(error, ("output",), "error") == REDACTED
+    assert redact(error, ("error",), "error") == REDACTED
+    assert redact(error, ("output.message",), "error") == error
+
+
+def test_nothing_is_nothing_and_not_hidden() -> None:
+    assert redact(None, ("payload",), "payload") is None
+
+
+@given(json_values, st.lists(st.sampled_from(["a", "b", "c", "*", "0"]), min_size=1, max_size=3))
+def test_what_a_path_leads_to_is_never_left(value: Any, path: list[str]) -> None:
+    rules = check_rules([".".join(["payload", *path])])
+    assert all(found in (None, REDACTED) for found in led_to(redact(value, rules, "payload"), path))
+
+
+def led_to(value: Any, path: list[str]) -> list[Any]:
+    """Walk a path by hand, to everything that it leads to."""
+    found = [value]
+    for part in path:
+        nexts: list[Any] = []
+        for one in found:
+            if isinstance(one, dict):
+                nexts += [member for name, member in one.items() if part in ("*", name)]
+            elif isinstance(one, list):
+                nexts += [item for place, item in enumerate(one) if part in ("*", str(place))]
+        found = nexts
+    return found
+
+
+@pytest.mark.parametrize(
+    "rules",
+    ["payload", ["password"], ["payload."], ["payload..x"], [""], [7], ["error.message"], ["log.x"], 7],
+)
+def test_a_rule_that_is_none_is_refused(rules: Any) -> None:
+    with pytest.raises(BadOption, match="redact"):
+        check_rules(rules)

@@ -1,0 +1,169 @@
+"""The application over each storage, on a clock that stands still, and clients that call it as callers do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+from pydantic import BaseModel, Field
+
+from tests.clocks import FrozenClock
+from zeke_queue.callers import NewKey, Scope
+from zeke_queue.catalog import Catalog
+from zeke_queue.config import Settings
+from zeke_queue.context import JobContext
+from zeke_queue.core import apikeys
+from zeke_queue.queue import Queue
+from zeke_queue.rng import SeededEntropy
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.web import WebSettings, create_app
+from zeke_queue.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    from fastapi import FastAPI
+
+    from zeke_queue.storage.store import Storage
+
+
+class Mail(BaseModel):
+    to: str
+    copies: int = Field(default=1, ge=1)
+
+
+class Login(BaseModel):
+    user: str
+    password: str
+
+
+def shop_catalog() -> Catalog:
+    """Tasks of a shop: ``mail`` returns, ``break`` fails for good, ``login`` has what nobody is shown."""
+    catalog = Catalog()
+
+    @catalog.task("mail", aliases=["old-mail"], concurrency_limit=5)
+    async def mail(payload: Mail, job: JobContext) -> dict[str, Any]:
+        """Send a mail."""
+        job.progress(0.5, "half")
+        job.logger.info("sending", to=payload.to)
+        return {"sent": payload.copies}
+
+    @catalog.task("break", retry_limit=0)
+    async def broken() -> None:
+        raise RuntimeError("the glass is broken")
+
+    @catalog.task("login", retry_limit=0, redact=["payload.password", "output.token", "error", "log"])
+    async def login(payload: Login, job: JobContext) -> dict[str, str]:
+        job.logger.info("logging in", password=payload.password)
+        if payload.user == "nobody":
+            raise RuntimeError(f"no such user, password {payload.password}")
+        return {"token": "t0k3n", "user": payload.user}
+
+    return catalog
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no variable of the machine decide how a test ends."""
+    for name in (*Settings.model_fields, *WebSettings.model_fields):
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture
+def clock() -> FrozenClock:
+    """Time, which the test moves."""
+    return FrozenClock()
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def storage(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIterator[Storage]:
+    """A storage with nothing in it."""
+    if request.param == "memory":
+        yield MemoryStorage(clock)
+        return
+    dsn: str = request.getfixturevalue("emptied_dsn")
+    async with PostgresStorage.open(dsn, min_size=1, max_size=4, now=clock.now) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def queue(storage: Storage, clock: FrozenClock) -> AsyncIterator[Queue]:
+    """A queue of the shop."""
+    queue = Queue(shop_catalog(), storage, clock=clock, entropy=SeededEntropy(0), settings=Settings.load())
+    yield queue
+    await queue.close()
+
+
+@pytest.fixture
+def web() -> WebSettings:
+    """The settings of the application; a module of tests may have others."""
+    return WebSettings.load()
+
+
+@pytest.fixture
+def app(queue: Queue, web: WebSettings) -> FastAPI:
+    """The application."""
+    return create_app(queue, web)
+
+
+class Web:
+    """Calls the application, and does by hand what a worker would do."""
+
+    def __init__(self, app: Any, queue: Queue) -> None:
+        self.app = app
+        self.queue = queue
+
+    def client(
+        self, key: str | None = None, *, host: str = "localhost", peer: str = "127.0.0.1", **headers: str
+    ) -> httpx2.AsyncClient:
+        """Return a client that shows a key, or none."""
+        shown = {} if key is None else {"authorization": f"Bearer {key}"}
+        return httpx2.AsyncClient(
+            transport=httpx2.ASGITransport(self.app, raise_app_exceptions=False, client=(peer, 50_000)),
+            base_url=f"http://{host}",
+            headers={**shown, **headers},
+        )
+
+    async def __call__(self, method: str, path: str, key: str | None = None, **more: Any) -> httpx2.Response:
+        """Send one request from this machine."""
+        async with self.client(key) as client:
+            return await client.request(method, path, **more)
+
+    async def trigger(self, task: str, payload: Any = None) -> str:
+        """Trigger a job; returns its id."""
+        body = {"taskId": task} if payload is None else {"taskId": task, "payload": payload}
+        answer = await self("POST", "/trigger", json=body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()["id"]
+
+    async def work(self) -> None:
+        """Let a worker do all that is due."""
+        await Worker(self.queue).drain()
+
+    async def key(
+        self, *scopes: Scope, name: str = "ci", team: UUID | None = None, expires_in: float | None = None
+    ) -> str:
+        """Store a key; returns its text."""
+        draw = self.queue.entropy.stream("key").randbytes(apikeys.KEY_BYTES)
+        text = apikeys.new_key(draw)
+        await self.queue.storage.add_key(
+            NewKey(
+                id=self.queue.sender.new_id(),
+                name=name,
+                prefix=apikeys.prefix_of(text),
+                digest=apikeys.digest_of(text),
+                scopes=frozenset(scopes or (Scope.TRIGGER,)),
+                team_id=team,
+                expires_in=expires_in,
+            )
+        )
+        return text
+
+
+@pytest.fixture
+def call(app: FastAPI, queue: Queue) -> Web:
+    """The application as its callers meet it."""
+    return Web(app, queue)

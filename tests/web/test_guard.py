@@ -1,0 +1,223 @@
+"""Who is let in, and who is told what: keys, scopes, loopback, requests that other sites forge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from zeke_queue.callers import Scope
+from zeke_queue.web import Caller, create_app
+from zeke_queue.web.errors import ApiError
+from zeke_queue.web.settings import WebSettings
+
+if TYPE_CHECKING:
+    from starlette.requests import HTTPConnection
+
+    from tests.clocks import FrozenClock
+    from tests.web.conftest import Web
+    from zeke_queue.queue import Queue
+
+WRONG = "mid_" + "0" * 64
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (None, "Authorization header required"),
+        ("", "Invalid authorization scheme"),
+        ("Basic dTpw", "Invalid authorization scheme"),
+        (WRONG, "Invalid authorization scheme"),
+        ("Bearer", "Token required"),
+        ("Bearer  ", "Token required"),
+        ("Bearer abc", "Invalid token format"),
+        ("Bearer mid_" + "g" * 64, "Invalid token format"),
+        ("Bearer mid_" + "A" * 64, "Invalid token format"),
+        (f"Bearer {WRONG}0", "Invalid token format"),
+        (f"Bearer {WRONG}", "Invalid API key"),
+    ],
+)
+async def test_whoever_shows_no_good_key_is_told_what_is_wrong(
+    call: Web, header: str | None, message: str
+) -> None:
+    await call.key()
+    headers = {} if header is None else {"authorization": header}
+    for method, path in (("POST", "/trigger"), ("GET", "/trigger/runs"), ("GET", "/metrics")):
+        async with call.client() as client:
+            answer = await client.request(method, path, headers=headers)
+        assert (answer.status_code, answer.json()) == (401, {"error": message})
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_a_key_is_good_from_anywhere(call: Web) -> None:
+    key = await call.key(Scope.READ)
+    async with call.client(key, host="jobs.example.org", peer="203.0.113.9") as client:
+        assert (await client.get("/queues")).status_code == 200
+        assert (await client.get("/queues", headers={"authorization": f"bearer {key}"})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("scope", "method", "path", "may"),
+    [
+        (Scope.READ, "GET", "/queues", True),
+        (Scope.READ, "POST", "/trigger", False),
+        (Scope.READ, "POST", "/queues/mail/pause", False),
+        (Scope.TRIGGER, "GET", "/queues", True),
+        (Scope.TRIGGER, "POST", "/trigger", True),
+        (Scope.TRIGGER, "POST", "/queues/mail/pause", False),
+        (Scope.ADMIN, "GET", "/metrics", True),
+        (Scope.ADMIN, "POST", "/trigger", True),
+        (Scope.ADMIN, "POST", "/queues/mail/pause", True),
+    ],
+)
+async def test_a_scope_permits_what_it_implies(
+    call: Web, scope: Scope, method: str, path: str, *, may: bool
+) -> None:
+    key = await call.key(scope, name="the reader")
+    body = {"json": {"taskId": "break"}} if path == "/trigger" else {}
+    answer = await call(method, path, key, **body)
+    if may:
+        assert answer.status_code == 200
+    else:
+        assert answer.status_code == 403
+        assert answer.json()["error"] == "Forbidden"
+        assert "the reader lacks" in answer.json()["description"]
+
+
+async def test_a_key_that_expired_or_was_revoked_is_good_no_more(
+    call: Web, queue: Queue, clock: FrozenClock
+) -> None:
+    expiring, revoked = await call.key(expires_in=60), await call.key(name="old")
+    assert (await call("GET", "/queues", expiring)).status_code == 200
+    clock.advance(60)
+    assert (await call("GET", "/queues", expiring)).json() == {"error": "Invalid API key"}
+    assert (await call("GET", "/queues", revoked)).status_code == 200
+    (old,) = [key for key in await queue.storage.keys() if key.name == "old"]
+    await queue.storage.revoke_key(old.id)
+    assert (await call("GET", "/queues", revoked)).json() == {"error": "Invalid API key"}
+
+
+async def test_a_key_tells_when_it_was_last_used(call: Web, queue: Queue, clock: FrozenClock) -> None:
+    key = await call.key()
+    used = clock.advance(5)
+    await call("GET", "/queues", key)
+    clock.advance(10)
+    await call("GET", "/queues", key)
+    assert [one.last_used_on for one in await queue.storage.keys()] == [used]
+    later = clock.advance(60)
+    await call("GET", "/queues", key)
+    assert [one.last_used_on for one in await queue.storage.keys()] == [later]
+
+
+async def test_without_a_key_this_machine_is_served(call: Web) -> None:
+    for host in ("localhost", "127.0.0.1:3003", "[::1]:3003", "LOCALHOST"):
+        async with call.client(host=host) as client:
+            assert (await client.get("/queues")).status_code == 200
+    async with call.client(host="localhost", peer="::1") as client:
+        assert (await client.get("/queues")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "peer", "headers"),
+    [
+        ("localhost", "203.0.113.9", {}),
+        ("localhost", "10.0.0.7", {}),
+        ("rebound.example.org", "127.0.0.1", {}),
+        ("localhost.example.org", "127.0.0.1", {}),
+        ("localhost", "127.0.0.1", {"x-forwarded-for": "203.0.113.9"}),
+        ("localhost", "127.0.0.1", {"forwarded": "for=203.0.113.9"}),
+    ],
+)
+async def test_without_a_key_nobody_else_is_served_and_is_told_how(
+    call: Web, host: str, peer: str, headers: dict[str, str]
+) -> None:
+    async with call.client(host=host, peer=peer, **headers) as client:
+        for method, path in (("GET", "/queues"), ("POST", "/trigger"), ("GET", "/metrics")):
+            answer = await client.request(method, path)
+            assert answer.status_code == 403
+            assert "zeke keys create" in answer.json()["description"]
+        assert (await client.get("/healthz")).status_code == 200
+
+
+async def test_once_a_key_exists_this_machine_needs_one_too_even_if_it_is_revoked(
+    call: Web, queue: Queue
+) -> None:
+    assert (await call("GET", "/queues")).status_code == 200
+    await call.key()
+    assert (await call("GET", "/queues")).status_code == 401
+    (key,) = await queue.storage.keys()
+    await queue.storage.revoke_key(key.id)
+    assert (await call("GET", "/queues")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "served"),
+    [
+        ({"origin": "http://localhost"}, True),
+        ({"sec-fetch-site": "same-origin"}, True),
+        ({"sec-fetch-site": "none"}, True),
+        ({}, True),
+        ({"origin": "https://evil.example"}, False),
+        ({"origin": "null"}, False),
+        ({"origin": "http://localhost:8080"}, False),
+        ({"sec-fetch-site": "cross-site"}, False),
+        ({"sec-fetch-site": "same-site"}, False),
+    ],
+)
+async def test_without_a_key_a_page_of_another_site_can_change_nothing(
+    call: Web, headers: dict[str, str], *, served: bool
+) -> None:
+    answer = await call("POST", "/trigger", json={"taskId": "break"}, headers=headers)
+    assert answer.status_code == (200 if served else 403)
+    assert (await call("GET", "/queues", headers=headers)).status_code == 200
+
+
+async def test_with_a_key_the_origin_is_no_matter(call: Web) -> None:
+    key = await call.key()
+    answer = await call(
+        "POST", "/trigger", key, json={"taskId": "break"}, headers={"origin": "https://app.example.org"}
+    )
+    assert answer.status_code == 200
+
+
+async def test_a_browser_sends_no_json_as_plain_text(call: Web) -> None:
+    answer = await call(
+        "POST", "/trigger", content=b'{"taskId": "break"}', headers={"content-type": "text/plain"}
+    )
+    assert answer.status_code == 422
+
+
+async def test_a_host_application_tells_who_calls_and_keys_go_on_to_work(queue: Queue, call: Web) -> None:
+    async def authenticate(connection: HTTPConnection) -> Caller | None:
+        user = connection.headers.get("x-user")
+        if user == "banned":
+            raise ApiError(403, "Forbidden", description="banned")
+        return None if user is None else Caller(f"user:{user}", user, frozenset({Scope.READ}))
+
+    app = create_app(queue, WebSettings(), authenticator=authenticate)
+    key = await call.key()
+    hosted = type(call)(app, queue)
+    assert (await hosted("GET", "/queues", headers={"x-user": "ada"})).status_code == 200
+    refused = await hosted("POST", "/trigger", headers={"x-user": "ada"}, json={"taskId": "break"})
+    assert (refused.status_code, refused.json()["error"]) == (403, "Forbidden")
+    banned = await hosted("GET", "/queues", headers={"x-user": "banned"})
+    assert banned.json() == {"error": "Forbidden", "description": "banned"}
+    assert (await hosted("GET", "/queues", key)).status_code == 200
+    assert (await hosted("GET", "/queues")).status_code == 401
+
+
+async def test_with_an_authenticator_being_on_this_machine_is_not_enough(queue: Queue, call: Web) -> None:
+    async def nobody(connection: HTTPConnection) -> None:
+        del connection
+
+    hosted = type(call)(create_app(queue, WebSettings(), authenticator=nobody), queue)
+    assert (await hosted("GET", "/queues")).json() == {"error": "Authorization header required"}
+
+
+async def test_the_log_says_that_only_this_machine_is_served(
+    call: Web, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await call("GET", "/queues")
+    await call("GET", "/queues")
+    said: Any = capsys.readouterr().err
+    assert said.count("only loopback is served") == 1

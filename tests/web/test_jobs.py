@@ -1,0 +1,116 @@
+"""Limits of callers, and keys by which a trigger may be repeated."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zeke_queue.web.settings import WebSettings
+
+if TYPE_CHECKING:
+    from tests.clocks import FrozenClock
+    from tests.web.conftest import Web
+    from zeke_queue.queue import Queue
+
+MAIL = {"taskId": "mail", "payload": {"to": "ada@example.org"}}
+
+
+@pytest.fixture
+def web() -> WebSettings:
+    """Settings that admit three triggers in ten minutes."""
+    return WebSettings.load(api_trigger_limit=3)
+
+
+async def count(queue: Queue) -> int:
+    return sum(sum(one.states.values()) for one in await queue.count())
+
+
+async def test_more_triggers_than_the_limit_are_refused_until_its_window_ends(
+    call: Web, queue: Queue, clock: FrozenClock
+) -> None:
+    first = await call.key(name="first")
+    for left in (2, 1, 0):
+        answer = await call("POST", "/trigger", first, json=MAIL)
+        assert answer.status_code == 200
+        assert answer.headers["ratelimit-limit"] == "3"
+        assert answer.headers["ratelimit-remaining"] == str(left)
+        assert answer.headers["ratelimit-reset"] == "600"
+    clock.advance(200.5)
+    refused = await call("POST", "/trigger", first, json=MAIL)
+    assert refused.status_code == 429
+    assert refused.headers["retry-after"] == "400"
+    assert "try again in 400 s" in refused.json()["error"]
+    assert await count(queue) == 3
+    clock.advance(400)
+    assert (await call("POST", "/trigger", first, json=MAIL)).status_code == 200
+
+
+async def test_each_caller_has_a_limit_of_its_own_and_looking_is_free(call: Web) -> None:
+    first, second = await call.key(name="first"), await call.key(name="second")
+    for _ in range(3):
+        assert (await call("POST", "/trigger", first, json=MAIL)).status_code == 200
+    assert (await call("POST", "/trigger", first, json=MAIL)).status_code == 429
+    assert (await call("POST", "/trigger", second, json=MAIL)).status_code == 200
+    for _ in range(5):
+        assert (await call("GET", "/queues", first)).status_code == 200
+
+
+async def test_triggers_at_once_are_counted_each(call: Web, queue: Queue) -> None:
+    key = await call.key()
+    answers = await asyncio.gather(*(call("POST", "/trigger", key, json=MAIL) for _ in range(8)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 5
+    assert await count(queue) == 3
+
+
+async def test_a_trigger_repeated_under_its_key_sends_one_job(call: Web, queue: Queue) -> None:
+    first = await call("POST", "/trigger", json=MAIL, headers={"idempotency-key": "order-7"})
+    again = await call("POST", "/trigger", json=MAIL, headers={"idempotency-key": "order-7"})
+    assert first.json() == again.json()
+    assert "idempotent-replayed" not in first.headers
+    assert again.headers["idempotent-replayed"] == "true"
+    other = await call("POST", "/trigger", json=MAIL, headers={"idempotency-key": "order-8"})
+    assert other.json()["id"] != first.json()["id"]
+    assert await count(queue) == 2
+
+
+async def test_a_key_is_its_callers_own(call: Web, queue: Queue) -> None:
+    for name in ("first", "second"):
+        key = await call.key(name=name)
+        answer = await call("POST", "/trigger", key, json=MAIL, headers={"idempotency-key": "order-7"})
+        assert "idempotent-replayed" not in answer.headers
+    assert await count(queue) == 2
+
+
+@pytest.mark.parametrize(
+    "other", [{"taskId": "mail", "payload": {"to": "bob@example.org"}}, {"taskId": "break", "payload": {}}]
+)
+async def test_a_key_used_for_something_else_is_refused(call: Web, queue: Queue, other: object) -> None:
+    await call("POST", "/trigger", json=MAIL, headers={"idempotency-key": "order-7"})
+    answer = await call("POST", "/trigger", json=other, headers={"idempotency-key": "order-7"})
+    assert answer.status_code == 422
+    assert answer.json()["fields"][0]["path"] == "Idempotency-Key"
+    assert await count(queue) == 1
+
+
+async def test_the_same_payload_written_otherwise_is_the_same(call: Web) -> None:
+    await call("POST", "/trigger", json=MAIL, headers={"idempotency-key": "k"})
+    spelt_out = {"taskId": "old-mail", "payload": {"copies": 1, "to": "ada@example.org"}}
+    again = await call("POST", "/trigger", json=spelt_out, headers={"idempotency-key": "k"})
+    assert again.headers["idempotent-replayed"] == "true"
+
+
+async def test_repeating_at_once_sends_one_job(call: Web, queue: Queue) -> None:
+    headers = {"idempotency-key": "k"}
+    answers = await asyncio.gather(*(call("POST", "/trigger", json=MAIL, headers=headers) for _ in range(3)))
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert await count(queue) == 1
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "caf\u00e9"])
+async def test_a_key_that_is_none_is_refused(call: Web, queue: Queue, key: str) -> None:
+    answer = await call("POST", "/trigger", json=MAIL, headers={"idempotency-key": key.encode()})
+    assert answer.status_code == 422
+    assert "Idempotency-Key" in answer.json()["error"]
+    assert await count(queue) == 0

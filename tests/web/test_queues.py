@@ -1,0 +1,194 @@
+"""Tasks, queues, schedules and workers, and figures of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from zeke_queue.callers import Scope
+from zeke_queue.model import Want, WorkerInfo
+
+if TYPE_CHECKING:
+    from tests.clocks import FrozenClock
+    from tests.web.conftest import Web
+    from zeke_queue.queue import Queue
+
+MAIL = {"to": "ada@example.org"}
+WORKER = UUID(int=7)
+
+
+async def queue_of(call: Web, name: str) -> dict[str, object]:
+    queues = (await call("GET", "/queues")).json()["queues"]
+    return next(one for one in queues if one["name"] == name)
+
+
+async def test_tasks_are_listed_with_the_schema_of_their_payloads(call: Web) -> None:
+    tasks = {task["id"]: task for task in (await call("GET", "/tasks")).json()["tasks"]}
+    assert list(tasks) == ["break", "login", "mail"]
+    assert (tasks["mail"]["aliases"], tasks["mail"]["concurrencyLimit"]) == (["old-mail"], 5)
+    assert tasks["mail"]["description"] == "Send a mail."
+    assert tasks["mail"]["payloadSchema"]["required"] == ["to"]
+    assert tasks["break"]["payloadSchema"] is None
+
+
+async def test_a_queue_is_shown_with_its_jobs_and_settings(
+    call: Web, queue: Queue, clock: FrozenClock
+) -> None:
+    await queue.declare()
+    await call.trigger("mail", MAIL)
+    await queue.send("mail", MAIL, delay=3600)
+    clock.advance(30)
+    shown = await queue_of(call, "mail")
+    assert shown["counts"] == {
+        "created": 2,
+        "retry": 0,
+        "active": 0,
+        "completed": 0,
+        "expired": 0,
+        "cancelled": 0,
+        "failed": 0,
+    }
+    assert (shown["lag"], shown["paused"]) == (30.0, False)
+    assert (await queue_of(call, "break"))["lag"] is None
+
+
+async def test_a_paused_queue_keeps_its_jobs_until_it_is_resumed(call: Web) -> None:
+    run_id = await call.trigger("mail", MAIL)
+    assert (await call("POST", "/queues/mail/pause")).json()["paused"] is True
+    await call.work()
+    assert (await call("GET", f"/trigger/runs/{run_id}")).json()["status"] == "QUEUED"
+    assert (await call("POST", "/queues/mail/resume")).json()["paused"] is False
+    await call.work()
+    assert (await call("GET", f"/trigger/runs/{run_id}")).json()["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("name", ["nope", "'; drop table pgboss.queue; --", "%00", "x" * 600])
+async def test_a_queue_that_is_not_there_is_not_made(call: Web, queue: Queue, name: str) -> None:
+    answer = await call("POST", f"/queues/{name}/pause")
+    assert (answer.status_code, answer.json()) == (404, {"error": "Queue not found"})
+    assert await queue.storage.queues() == []
+
+
+async def test_a_schedule_is_made_shown_edited_run_and_deleted(call: Web, queue: Queue) -> None:
+    made = await call(
+        "PUT", "/schedules/mail", json={"cron": "0 9 * * *", "zone": "Europe/Berlin", "payload": MAIL}
+    )
+    assert made.status_code == 200
+    body = made.json()
+    assert body["payload"] == {"to": "ada@example.org", "copies": 1}
+    assert (body["task"], body["catchUp"], body["paused"]) == ("mail", "once", False)
+    assert body["nextTicks"][:2] == ["2026-01-06T08:00:00.000Z", "2026-01-07T08:00:00.000Z"]
+    assert (await call("GET", "/schedules/mail")).json() == body
+    assert (await call("GET", "/schedules")).json() == {"schedules": [body]}
+    paused = (await call("POST", "/schedules/mail/pause")).json()
+    assert (paused["paused"], paused["nextTicks"]) == (True, [])
+    assert (await call("POST", "/schedules/mail/resume")).json() == body
+    run = (await call("POST", "/schedules/mail/run")).json()
+    job = await queue.get(UUID(run["id"]))
+    assert job is not None
+    assert (run["taskId"], job.data) == ("mail", body["payload"])
+    assert (await call("DELETE", "/schedules/mail")).status_code == 204
+    assert (await call("GET", "/schedules/mail")).json() == {"error": "Schedule not found"}
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        ({"cron": "61 * * * *"}, "61"),
+        ({"cron": "* * *"}, "* * *"),
+        ({"cron": "0 0 30 2 *"}, "0 0 30 2 *"),
+        ({"cron": "0 9 * * *", "zone": "Mars/Olympus"}, "Mars/Olympus"),
+        ({"cron": "0 9 * * *", "task": "nope"}, "nope"),
+        ({"cron": "0 9 * * *", "payload": {"to": 7}}, "payload.to"),
+        ({"cron": "0 9 * * *", "payload": MAIL, "catchUp": "never"}, "catchUp"),
+        ({"cron": "0 9 * * *", "payload": MAIL, "crom": 1}, "crom"),
+        ({}, "cron"),
+    ],
+)
+async def test_a_schedule_that_can_not_be_is_refused_and_not_stored(
+    call: Web, queue: Queue, edit: dict[str, object], said: str
+) -> None:
+    answer = await call("PUT", "/schedules/mail", json=edit)
+    assert answer.status_code in (404, 422)
+    assert said in answer.text
+    assert await queue.schedules() == []
+
+
+async def test_a_schedule_of_a_name_that_is_none_is_refused(call: Web) -> None:
+    answer = await call("PUT", "/schedules/%27%3B--", json={"cron": "0 9 * * *", "task": "break"})
+    assert answer.status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", ""), ("DELETE", ""), ("POST", "/run"), ("POST", "/pause"), ("POST", "/resume")],
+)
+@pytest.mark.parametrize("name", ["nope", "%00", "<b>"])
+async def test_a_schedule_that_is_not_there_is_not_found(
+    call: Web, method: str, path: str, name: str
+) -> None:
+    answer = await call(method, f"/schedules/{name}{path}")
+    assert answer.status_code in (404, 422)
+    assert answer.headers["content-type"] == "application/json"
+
+
+async def test_running_a_schedule_counts_against_its_callers_limit(call: Web, queue: Queue) -> None:
+    await queue.schedule("break", "0 0 * * *")
+    key = await call.key(Scope.ADMIN)
+    answer = await call("POST", "/schedules/break/run", key)
+    assert answer.headers["ratelimit-remaining"] == "99"
+
+
+async def test_workers_are_shown_with_what_they_hold(call: Web, queue: Queue, clock: FrozenClock) -> None:
+    await call.trigger("mail", MAIL)
+    await queue.storage.beat(WorkerInfo(WORKER, "box", 42, ("mail",), 15.0))
+    await queue.storage.claim(WORKER, [Want("mail", 1)], 1)
+    (worker,) = (await call("GET", "/workers")).json()["workers"]
+    assert worker == {
+        "id": str(WORKER),
+        "host": "box",
+        "pid": 42,
+        "queues": ["mail"],
+        "alive": True,
+        "asleep": False,
+        "startedOn": "2026-01-05T12:00:00.000Z",
+        "beatOn": "2026-01-05T12:00:00.000Z",
+        "holds": 1,
+    }
+    clock.advance(16)
+    assert (await call("GET", "/workers")).json()["workers"][0]["alive"] is False
+
+
+async def test_figures_are_read_by_prometheus(call: Web, queue: Queue, clock: FrozenClock) -> None:
+    await queue.declare()
+    await queue.schedule("break", "0 0 * * *")
+    await call.trigger("mail", MAIL)
+    await call.trigger("break")
+    await call("POST", "/queues/break/pause")
+    clock.advance(30)
+    answer = await call("GET", "/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+    assert samples["zeke_jobs", "created", "mail"] == 1
+    assert samples["zeke_jobs", "failed", "mail"] == 0
+    assert samples["zeke_queue_lag_seconds", "mail"] == 30
+    assert samples["zeke_queue_paused", "break"] == 1
+    assert samples["zeke_queue_paused", "mail"] == 0
+    assert ("zeke_queue_limit", "break") not in samples
+    assert samples["zeke_schedule_late_seconds", "break"] == 0
+    assert samples["zeke_workers",] == 0
+    assert samples["zeke_streams",] == 0
+
+
+async def test_the_process_is_well_and_ready(call: Web) -> None:
+    await call.key()
+    for path in ("/healthz", "/readyz"):
+        answer = await call("GET", path)
+        assert (answer.status_code, answer.json()) == (200, {"status": "ok"})

@@ -1,0 +1,60 @@
+"""What a task hides is shown nowhere: in no run, list, event, stream or schedule, nor by searching for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.web.conftest import Web
+    from zeke_queue.queue import Queue
+
+SECRETS = ("hunter2", "t0k3n")
+LOGIN = {"user": "ada", "password": "hunter2"}
+
+
+@pytest.mark.parametrize("user", ["ada", "nobody"])
+async def test_secrets_are_in_no_answer(call: Web, user: str) -> None:
+    run_id = await call.trigger("login", {**LOGIN, "user": user})
+    before = (await call("GET", f"/trigger/runs/{run_id}")).json()
+    assert before["data"] == {"user": user, "password": "[redacted]"}
+    await call.work()
+    paths = [
+        f"/trigger/runs/{run_id}",
+        f"/trigger/runs/{run_id}/detail",
+        f"/trigger/runs/{run_id}/events",
+        f"/jobs/stream/{run_id}",
+        "/trigger/runs",
+        "/metrics",
+    ]
+    for path in paths:
+        answer = await call("GET", path)
+        assert answer.status_code == 200
+        assert not any(secret in answer.text for secret in SECRETS), path
+    run = (await call("GET", f"/trigger/runs/{run_id}")).json()
+    output = {"token": "[redacted]", "user": "ada"} if user == "ada" else "[redacted]"
+    assert run["output"] == output
+
+
+async def test_what_is_hidden_can_not_be_found_by_trying(call: Web) -> None:
+    hidden = await call.trigger("login", LOGIN)
+    shown = await call.trigger("mail", {"to": "hunter2"})
+    await call.work()
+    for text, expected in (("hunter2", [shown]), ("t0k3n", []), ("hunter3", []), ('"user": "ada"', [hidden])):
+        runs = (await call("GET", "/trigger/runs", params={"text": text})).json()["runs"]
+        assert [run["id"] for run in runs] == expected, text
+
+
+async def test_a_schedules_payload_hides_what_its_jobs_do(call: Web, queue: Queue) -> None:
+    await queue.schedule("login", "0 0 * * *", payload=LOGIN)
+    for path in ("/schedules", "/schedules/login"):
+        assert "hunter2" not in (await call("GET", path)).text
+
+
+async def test_a_payload_that_is_refused_is_not_repeated(call: Web) -> None:
+    answer = await call(
+        "POST", "/trigger", json={"taskId": "login", "payload": {"user": ["hunter2"], "password": "hunter2"}}
+    )
+    assert answer.status_code == 422
+    assert "hunter2" not in answer.text

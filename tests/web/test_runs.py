@@ -1,0 +1,168 @@
+"""Lists of jobs with their filters and cursors, and what may be done with one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from zeke_queue.callers import Scope
+
+if TYPE_CHECKING:
+    from tests.clocks import FrozenClock
+    from tests.web.conftest import Web
+    from zeke_queue.queue import Queue
+
+
+async def listed(call: Web, **filters: Any) -> list[str]:
+    answer = await call("GET", "/trigger/runs", params=filters)
+    assert answer.status_code == 200, answer.text
+    return [run["id"] for run in answer.json()["runs"]]
+
+
+@pytest.fixture
+async def three(call: Web, clock: FrozenClock) -> list[str]:
+    """A mail that was sent, a job that broke, and a mail that waits; a minute between each."""
+    sent = await call.trigger("mail", {"to": "ada@example.org"})
+    clock.advance(60)
+    broken = await call.trigger("break")
+    await call.work()
+    clock.advance(60)
+    return [sent, broken, await call.trigger("mail", {"to": "bob@example.org"})]
+
+
+async def test_jobs_are_listed_newest_first(call: Web, three: list[str]) -> None:
+    assert await listed(call) == three[::-1]
+
+
+async def test_a_list_is_narrowed_down(call: Web, three: list[str]) -> None:
+    sent, broken, waits = three
+    assert await listed(call, task="mail") == [waits, sent]
+    assert await listed(call, task=["mail", "break"]) == three[::-1]
+    assert await listed(call, status="QUEUED") == [waits]
+    assert await listed(call, status=["COMPLETED", "FAILED"]) == [broken, sent]
+    assert await listed(call, task="mail", status="FAILED") == []
+    assert await listed(call, text="BOB@example") == [waits]
+    assert await listed(call, text="the glass") == [broken]
+    assert await listed(call, text=sent) == [sent]
+    assert await listed(call, createdFrom="2026-01-05T12:01:00Z") == [waits, broken]
+    assert await listed(call, createdTo="2026-01-05T13:01:00+01:00") == [sent]
+    assert await listed(call, archived="true") == []
+    assert await listed(call, parent=sent) == []
+
+
+async def test_archived_jobs_are_listed_by_themselves(call: Web, queue: Queue, three: list[str]) -> None:
+    assert await queue.storage.archive(0.0, 10) == 2
+    assert await listed(call, archived="true") == [three[1], three[0]]
+    assert await listed(call) == [three[2]]
+
+
+async def test_pages_follow_each_other_without_a_gap(call: Web, clock: FrozenClock) -> None:
+    sent: list[str] = []
+    for number in range(7):
+        sent.append(await call.trigger("mail", {"to": f"{number}@example.org"}))
+        if number % 2:
+            clock.advance(1)
+    seen: list[str] = []
+    cursor: str | None = None
+    pages = 0
+    while pages == 0 or cursor is not None:
+        params = {"limit": 3, **({} if cursor is None else {"cursor": cursor})}
+        page = (await call("GET", "/trigger/runs", params=params)).json()
+        seen += [run["id"] for run in page["runs"]]
+        cursor = page["nextCursor"]
+        pages += 1
+    assert (pages, sorted(seen)) == (3, sorted(sent))
+    assert seen == await listed(call)
+
+
+async def test_a_cursor_that_was_tampered_with_is_refused(call: Web, three: list[str]) -> None:
+    del three
+    page = (await call("GET", "/trigger/runs", params={"limit": 1})).json()
+    cursor = page["nextCursor"]
+    other = ("B" if cursor[0] == "A" else "A") + cursor[1:]
+    wrong = [other, cursor[:-2], "x", "%00", "' or 1=1 --", "é", cursor + "AAAA"]
+    for given in wrong:
+        answer = await call("GET", "/trigger/runs", params={"limit": 1, "cursor": given})
+        assert answer.status_code == 422, given
+        assert answer.json()["fields"][0]["path"] == "cursor"
+    elsewhere = await call("GET", "/trigger/runs", params={"limit": 1, "cursor": cursor, "task": "mail"})
+    assert elsewhere.status_code == 422
+    assert (await call("GET", "/trigger/runs", params={"limit": 1, "cursor": cursor})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("params", "path"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 201}, "limit"),
+        ({"limit": "x"}, "limit"),
+        ({"status": "DONE"}, "status.0"),
+        ({"parent": "123"}, "parent"),
+        ({"text": ""}, "text"),
+        ({"text": "x" * 201}, "text"),
+        ({"createdFrom": "yesterday"}, "createdFrom"),
+        ({"createdFrom": "2026-01-05T12:00:00"}, "createdFrom"),
+        ({"archived": "perhaps"}, "archived"),
+    ],
+)
+async def test_a_filter_that_can_not_be_is_told_by_its_name(
+    call: Web, params: dict[str, Any], path: str
+) -> None:
+    answer = await call("GET", "/trigger/runs", params=params)
+    assert answer.status_code == 422
+    assert [field["path"] for field in answer.json()["fields"]] == [path]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["'; drop table pgboss.job; --", "%", "_", "\\", '"', "<script>alert(1)</script>", "${7*7}", "\u0000"],
+)
+async def test_a_text_means_itself(call: Web, text: str) -> None:
+    plain = await call.trigger("mail", {"to": "ada"})
+    if text == "\u0000":
+        assert (await call("GET", "/trigger/runs", params={"text": text})).status_code == 422
+        return
+    odd = await call.trigger("mail", {"to": f"a{text}b"})
+    stored = text.replace("\\", "\\\\").replace('"', '\\"')
+    assert await listed(call, text=stored) == [odd]
+    assert await listed(call, text="ada") == [plain]
+
+
+async def test_a_job_is_cancelled_once(call: Web, three: list[str]) -> None:
+    waits = three[2]
+    cancelled = await call("POST", f"/trigger/runs/{waits}/cancel")
+    assert (cancelled.status_code, cancelled.json()["status"]) == (200, "CANCELLED")
+    again = await call("POST", f"/trigger/runs/{waits}/cancel")
+    assert again.status_code == 409
+    assert again.json()["error"] == f"Job {waits} stays cancelled: it has ended"
+    back = await call("POST", f"/trigger/runs/{waits}/resume")
+    assert (back.status_code, back.json()["status"]) == (200, "QUEUED")
+    assert (await call("POST", f"/trigger/runs/{waits}/resume")).status_code == 409
+
+
+async def test_a_failed_job_runs_again(call: Web, three: list[str]) -> None:
+    sent, broken, _ = three
+    assert (await call("POST", f"/trigger/runs/{broken}/retry")).json()["status"] == "QUEUED"
+    refused = await call("POST", f"/trigger/runs/{sent}/retry")
+    assert (refused.status_code, refused.json()["id"]) == (409, sent)
+
+
+async def test_a_job_whose_place_is_taken_stays_and_the_holder_is_named(call: Web, queue: Queue) -> None:
+    first = await queue.send("mail", {"to": "ada"}, singleton_key="one")
+    assert first is not None
+    await queue.cancel(first)
+    second = await queue.send("mail", {"to": "ada"}, singleton_key="one")
+    answer = await call("POST", f"/trigger/runs/{first}/resume")
+    assert (answer.status_code, answer.json()["id"]) == (409, str(second))
+
+
+@pytest.mark.parametrize("what", ["cancel", "retry", "resume"])
+async def test_changing_a_job_takes_the_scope_for_it(call: Web, what: str) -> None:
+    run_id = await call.trigger("break")
+    key = await call.key(Scope.TRIGGER)
+    assert (await call("POST", f"/trigger/runs/{run_id}/{what}", key)).status_code == 403
+    for missing in ("123", "01a216ee-4f1a-7197-80f3-387a0e206cbc"):
+        admin = await call.key(Scope.ADMIN)
+        answer = await call("POST", f"/trigger/runs/{missing}/{what}", admin)
+        assert (answer.status_code, answer.json()) == (404, {"error": "Job run not found"})
