@@ -131,7 +131,7 @@ class Watchers:
         follower = Follower(wake, lambda: self._leave(job_id, watched, follower), every=every)
         watched.followers[follower] = None
         if watched.latest is not None:
-            follower.tell(watched.latest)
+            follower.tell(watched.latest, lines=watched.latest.attempt > 0)
         return follower
 
     async def look(self, job_id: UUID) -> Job | None:
@@ -225,11 +225,11 @@ class Watchers:
         while self._watched:
             self._asked = list(self._watched.values())
             try:
-                async with self._reader.watching() as self._watch:
-                    await self._serve(self._watch)
+                async with self._reader.watching() as watch:
+                    self._watch = watch
+                    await self._serve(watch)
                     # Taking leave of the storage lasts a while: who comes meanwhile has another one look.
                     self._watch = self._task = None
-                return
             except Exception as error:  # noqa: BLE001 - it is raised again, in every task that waits
                 if self._task is not asyncio.current_task():
                     return
@@ -238,6 +238,8 @@ class Watchers:
                     await self._sit_out(error)
                 else:
                     self._give_up(error, list(self._watched))
+            else:
+                return
         self._watch = self._task = None
 
     async def _sit_out(self, error: StorageUnavailable) -> None:

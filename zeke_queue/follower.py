@@ -62,16 +62,22 @@ class Follower:
         """Return what ``take`` would, and leave it there."""
         return self._statuses[0] if self._statuses else None
 
+    @property
+    def failed(self) -> bool:
+        """Whether there is nothing more to come, since the job is gone, or the storage away."""
+        return self._error is not None
+
     def leave(self) -> None:
         """Follow no more."""
         self._leave()
 
-    def tell(self, job: Job | None) -> None:
-        """Tell of a change of status; or (None) that it was looked at, and there may be lines."""
+    def tell(self, job: Job | None, *, lines: bool) -> None:
+        """Tell of a change of status, unless that is None; and whether there may be lines that are new."""
         if job is not None:
             self._statuses.append(job)
-        self.lines = True
-        self._wake()
+        self.lines |= lines
+        if job is not None or lines:
+            self._wake()
 
     def fail(self, error: Exception) -> None:
         """Tell that there is nothing more to come, and why."""
@@ -127,9 +133,10 @@ class Following:
         return self.away_since is not None and now - self.away_since >= patience
 
     def tell(self, job: Job | None) -> None:
-        """Tell every follower of a change of status, or (None) that there may be lines."""
+        """Tell every follower of a change of status, unless that is None; there may be lines either way."""
+        lines = self.latest is not None and self.latest.attempt > 0
         for follower in list(self.followers):
-            follower.tell(job)
+            follower.tell(job, lines=lines)
 
     def fail(self, error: Exception) -> None:
         """Tell every follower that there is nothing more to come."""

@@ -127,8 +127,8 @@ MUTANTS = (
     Mutant(
         "only-the-first-watcher-is-told",
         FOLLOWER,
-        "        for follower in list(self.followers):\n            follower.tell(job)\n",
-        "        for follower in list(self.followers)[:1]:\n            follower.tell(job)\n",
+        "        for follower in list(self.followers):\n            follower.tell(job, lines=lines)\n",
+        "        for follower in list(self.followers)[:1]:\n            follower.tell(job, lines=lines)\n",
         "Of two that wait for a job in one process the second waits for ever.",
     ),
     Mutant(

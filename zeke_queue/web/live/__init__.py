@@ -1,14 +1,13 @@
-"""Live status: streams of server-sent events."""
+"""Live status: streams of server-sent events, one path to the storage for all of them."""
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
-
-from starlette.responses import StreamingResponse
+from typing import TYPE_CHECKING, Final
 
 from zeke_queue.errors import JobNotFound
-from zeke_queue.model import FINAL
+from zeke_queue.web.live import frames
+from zeke_queue.web.live.sources import Feed, JobSource, ServerEvent
+from zeke_queue.web.live.stream import EventStream, Streams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -17,38 +16,82 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from zeke_queue.queue import Queue
-    from zeke_queue.web.showing import Showing
+    from zeke_queue.web.live.sources import Shown
+
+__all__ = ["Live", "ServerEvent"]
+
+_TIMED_OUT: Final = frames.event("timeout", frames.json_text({"message": "Stream timeout"}))
 
 
 class Live:
-    """Streams of changes."""
+    """The streams of an application. It starts with the first one, and needs no lifespan.
+
+    Args:
+        queue: open; whose jobs are followed.
+        showing: what is shown of them.
+        timeout: seconds after which a stream ends, and its client has to open it again.
+        keep_alive: seconds after which a stream on which nothing was sent says that it is there.
+        most: streams at once in this process.
+    """
 
     def __init__(
-        self, queue: Queue, *, showing: Showing, timeout: float, keep_alive: float, most: int
+        self,
+        queue: Queue,
+        *,
+        showing: Shown,
+        timeout: float = 300.0,
+        keep_alive: float = 15.0,
+        most: int = 5000,
     ) -> None:
         self._queue = queue
         self._showing = showing
-        self.open_streams = 0
-        del timeout, keep_alive, most
+        self._timeout = timeout
+        tick = min(1.0, timeout / 10, keep_alive / 10)
+        self._streams = Streams(queue.clock, keep_alive=keep_alive, most=most, tick=tick)
 
-    async def open(self, job_id: UUID, last_event_id: str | None) -> Response:
-        """Open a stream.
+    @property
+    def open_streams(self) -> int:
+        """How many streams are open."""
+        return len(self._streams)
+
+    async def open(self, job_id: UUID, last_event_id: str | None = None) -> Response:
+        """Return the stream of a job, to be sent as the answer; until then it holds nothing.
+
+        Args:
+            job_id: the job.
+            last_event_id: the id of the last event that the client has; the stream goes on behind it. One
+                that is not an id of this job's streams counts as none.
+
+        Returns:
+            The stream; or, if as many as may be are open, an answer 503 that says when to come back.
 
         Raises:
             JobNotFound: there is no such job.
+            StorageUnavailable: the storage has no answer now.
         """
-        del last_event_id
-        if await self._queue.get(job_id) is None:
-            raise JobNotFound("Job not found")
-        return StreamingResponse(self._events(job_id), media_type="text/event-stream")
+        if self._streams.full:
+            return self._streams.refusal()
+        watchers = self._queue.watchers
+        job = await watchers.look(job_id)
+        if job is None:
+            raise JobNotFound(f"No job has the id {job_id}: it never existed, or was purged")
+        source = JobSource(watchers, self._showing, job, frames.unseal(job_id, last_event_id))
+        # Ids end in bits that were drawn, so the streams of many jobs come back at different times.
+        spread = job_id.int % 1000 / 1000
+        return EventStream(self._streams, source, timeout=self._timeout, farewell=_TIMED_OUT, spread=spread)
 
-    async def _events(self, job_id: UUID) -> AsyncGenerator[str]:
-        async for job in self._queue.watch(job_id):
-            run = self._showing.run(job).model_dump(mode="json", by_alias=True)
-            names = ["id", "status", "taskId", *(["output", "completedOn"] if job.state in FINAL else [])]
-            shown: dict[str, Any] = {name: run[name] for name in names}
-            yield f"event: status\ndata: {json.dumps(shown)}\n\n"
-        yield "event: close\ndata: complete\n\n"
+    def stream(self, events: AsyncGenerator[ServerEvent]) -> Response:
+        """Return a stream of any events, with the same care: kept alive, ended with its client and the server.
+
+        The generator is asked for the next event when the client has taken the last one, and closed at the
+        end. After the time-out the stream ends without a word; browsers come back by themselves.
+        """
+        return (
+            self._streams.refusal()
+            if self._streams.full
+            else EventStream(self._streams, Feed(events), timeout=self._timeout)
+        )
 
     async def close(self) -> None:
-        """End all streams."""
+        """End all streams, and open none any more; whoever follows a job comes back to another server."""
+        await self._streams.close()

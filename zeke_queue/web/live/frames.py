@@ -1,0 +1,114 @@
+"""Server-sent events as bytes, and the ids by which a stream is resumed.
+
+An id says what its client knew when it had read the event: the attempt and status that it was told last, and
+the number of the last line. It is opaque, and sealed with the id of its job, so that one that was changed, or
+belongs to another job, is seen to be none of ours: the stream then begins anew, as without one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+import re
+import struct
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from zeke_queue.model import RunStatus
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from uuid import UUID
+
+HEADERS: Final = {
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache, no-transform",
+    "x-accel-buffering": "no",
+}
+"""Of every stream: nothing on the way to the browser may keep, pack or hold back what is sent."""
+
+KEEP_ALIVE: Final = b": keep-alive\n\n"
+
+_STATUSES: Final = tuple(RunStatus)
+_SEEN: Final = struct.Struct(">BIBQ")
+_VERSION: Final = 1
+_SEAL: Final = 6
+_BREAK: Final = re.compile(r"\r\n|\r|\n")
+
+
+class Seen(NamedTuple):
+    """What a client knows of a job: the status told last, at which attempt, and the ``seq`` of the last line."""
+
+    attempt: int
+    status: RunStatus
+    seq: int
+
+
+def event(name: str, data: str, seen: str | None = None) -> bytes:
+    """Return an event.
+
+    Clients of the earlier system read ``data:`` in the line behind ``event:``, so the id stands before both.
+
+    >>> event("close", "complete", "x1")
+    b'id: x1\\nevent: close\\ndata: complete\\n\\n'
+    """
+    said = "".join(f"data: {line}\n" for line in _BREAK.split(data))
+    known = "" if seen is None else f"id: {seen}\n"
+    return f"{known}event: {name}\n{said}\n".encode()
+
+
+def comment(text: str) -> bytes:
+    """Return a line that clients pass over."""
+    return f": {text}\n\n".encode()
+
+
+def retry(seconds: float) -> bytes:
+    """Return what tells a browser after how long to come back when the stream has ended without ``close``."""
+    return f"retry: {round(seconds * 1000)}\n\n".encode()
+
+
+def json_text(value: Any) -> str:
+    """Return JSON as JavaScript's ``JSON.stringify`` writes it."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def timestamp(instant: datetime | None) -> str | None:
+    """Return an instant as JavaScript's ``toISOString`` writes it.
+
+    >>> from datetime import datetime
+    >>> timestamp(datetime(2026, 1, 2, 3, 4, 5, 678_901, UTC))
+    '2026-01-02T03:04:05.678Z'
+    """
+    if instant is None:
+        return None
+    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def seal(job_id: UUID, seen: Seen) -> str:
+    """Return the id of an event of a job."""
+    said = _SEEN.pack(_VERSION, seen.attempt, _STATUSES.index(seen.status), seen.seq)
+    return base64.urlsafe_b64encode(said + _digest(job_id, said)).decode().rstrip("=")
+
+
+def unseal(job_id: UUID, text: str | None) -> Seen | None:
+    """Return what the id of a job's event says; None if it is none that ``seal`` made for this job."""
+    if not text or len(text) > 4 * (_SEEN.size + _SEAL):
+        return None
+    try:
+        raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+    except (binascii.Error, ValueError):
+        return None
+    said, digest = raw[: _SEEN.size], raw[_SEEN.size :]
+    if len(said) != _SEEN.size or not hmac.compare_digest(digest, _digest(job_id, said)):
+        return None
+    version, attempt, status, seq = _SEEN.unpack(said)
+    if version != _VERSION or status >= len(_STATUSES) or seq >= 2**63:
+        return None
+    return Seen(attempt, _STATUSES[status], seq)
+
+
+def _digest(job_id: UUID, said: bytes) -> bytes:
+    return hashlib.blake2s(said, digest_size=_SEAL, key=job_id.bytes).digest()

@@ -1,0 +1,233 @@
+"""A stream of server-sent events as an ASGI response: two tasks, whatever happens on it.
+
+The request's own task asks the source, sends, and waits; a second one waits for the client to go away. What
+is due by time (a comment that keeps the connection alive, the end of the stream) one task says to all of the
+streams. Nothing is asked of the source before the client has taken what was sent, so a slow reader costs no
+memory, and holds up nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from starlette.responses import JSONResponse, Response
+
+from zeke_queue.clock import wait
+from zeke_queue.errors import StorageUnavailable
+from zeke_queue.pacing import end
+from zeke_queue.web.live import frames
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.web.live.sources import Source
+
+RETRY_AFTER: Final = 5
+"""Seconds after which one that found no room may ask again."""
+
+COMES_BACK: Final = (1.0, 3.0)
+"""Seconds after which browsers come back to a stream that has ended; each draws its own, so that those of a
+server that was started again do not come all at once."""
+
+STUCK: Final = 60.0
+"""Seconds for which a client may take nothing of what it is sent, before it is let go."""
+
+GRACE: Final = 1.0
+"""Seconds that streams have to end when they are told to; those whose clients take nothing are cut off."""
+
+
+class Streams:
+    """The streams of one application that are open.
+
+    Args:
+        clock: what all of them go by.
+        keep_alive: seconds after which one on which nothing was sent says that it is there.
+        most: how many at once.
+        tick: seconds between two looks at what is due by time.
+    """
+
+    def __init__(self, clock: Clock, *, keep_alive: float, most: int, tick: float = 1.0) -> None:
+        self.clock = clock
+        self.keep_alive = keep_alive
+        self._most = most
+        self._tick = tick
+        self._open: dict[EventStream, None] = {}
+        self._ticking: asyncio.Task[None] | None = None
+        self._all_left: asyncio.Future[None] | None = None
+        self._closed = False
+
+    def __len__(self) -> int:
+        """Return how many are open."""
+        return len(self._open)
+
+    @property
+    def full(self) -> bool:
+        """Whether there is no room for another one."""
+        return self._closed or len(self._open) >= self._most
+
+    def refusal(self) -> Response:
+        """Return the answer to one for whom there is no room."""
+        why = (
+            "The server is stopping" if self._closed else f"{self._most} streams are open, which is the limit"
+        )
+        return JSONResponse({"error": f"{why}; try again in a while"}, 503, {"retry-after": str(RETRY_AFTER)})
+
+    def enter(self, stream: EventStream) -> None:
+        """Count one more."""
+        self._open[stream] = None
+        if self._ticking is None:
+            self._ticking = asyncio.ensure_future(self._go_on_ticking())
+
+    async def leave(self, stream: EventStream) -> None:
+        """Count one less."""
+        self._open.pop(stream, None)
+        if self._open:
+            return
+        if self._all_left is not None and not self._all_left.done():
+            self._all_left.set_result(None)
+        if self._ticking is not None:
+            ticking, self._ticking = self._ticking, None
+            await end(ticking)
+
+    async def close(self) -> None:
+        """End all streams, each as its client can: it comes back, to whoever serves then."""
+        self._closed = True
+        for stream in list(self._open):
+            stream.finish()
+        await self._until_all_left(GRACE)
+        for stream in list(self._open):
+            stream.cut()
+        await self._until_all_left(GRACE)
+
+    async def _until_all_left(self, seconds: float) -> None:
+        if self._open:
+            self._all_left = asyncio.get_running_loop().create_future()
+            await wait(self.clock, self._all_left, seconds)
+
+    async def _go_on_ticking(self) -> None:
+        while True:
+            await self.clock.sleep(self._tick)
+            now = self.clock.monotonic()
+            for stream in list(self._open):
+                stream.tick(now)
+
+
+class EventStream(Response):
+    """One stream.
+
+    Args:
+        streams: among which it counts.
+        source: what is sent; begun and ended here.
+        timeout: seconds after which it ends.
+        farewell: what is sent then.
+        spread: 0 to 1, where in the range of ``COMES_BACK`` its client comes back.
+    """
+
+    def __init__(
+        self, streams: Streams, source: Source, *, timeout: float, farewell: bytes = b"", spread: float = 0.5
+    ) -> None:
+        super().__init__(headers=frames.HEADERS)
+        del self.headers["content-length"]
+        self._streams = streams
+        self._source = source
+        self._timeout = timeout
+        self._farewell = farewell
+        soonest, latest = COMES_BACK
+        self._comes_back = soonest + spread * (latest - soonest)
+        self._leash: asyncio.Timeout | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._woken = self._finishing = False
+        self._sending_since: float | None = None
+        self._sent_at = self._ends_at = 0.0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send what the source has, until it is over, the time is up, or the client is gone."""
+        if self._streams.full:
+            await self._streams.refusal()(scope, receive, send)
+            return
+        try:
+            self._source.begin(self.wake)
+        except StorageUnavailable:
+            await self._streams.refusal()(scope, receive, send)
+            return
+        self._streams.enter(self)
+        leaving = asyncio.ensure_future(_until_gone(receive))
+        leaving.add_done_callback(lambda _: self.cut())
+        try:
+            async with asyncio.timeout(None) as self._leash:
+                await self._send_all(send)
+        except TimeoutError:
+            if self._leash is None or not self._leash.expired():
+                raise
+        finally:
+            self._leash = None
+            await end(leaving)
+            await self._source.end()
+            await self._streams.leave(self)
+
+    def wake(self) -> None:
+        """Say that there may be something to send."""
+        self._woken = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def finish(self) -> None:
+        """End it as soon as what is being sent was taken, and have its client come back."""
+        self._finishing = True
+        self.wake()
+
+    def cut(self) -> None:
+        """End it at once, whatever it is at."""
+        if self._leash is not None:
+            self._leash.reschedule(0.0)
+
+    def tick(self, now: float) -> None:
+        """See whether something is due by time."""
+        if self._sending_since is not None:
+            if now - self._sending_since >= STUCK:
+                self.cut()
+        elif self._source.waits or now >= min(self._ends_at, self._sent_at + self._streams.keep_alive):
+            self.wake()
+
+    async def _send_all(self, send: Send) -> None:
+        clock = self._streams.clock
+        self._sent_at = clock.monotonic()
+        self._ends_at = self._sent_at + self._timeout
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await self._send(send, frames.retry(self._comes_back))
+        while not self._finishing and clock.monotonic() < self._ends_at:
+            self._woken = False
+            piece = await self._source.take()
+            if piece is None:
+                await self._send(send, b"", more=False)
+                return
+            if piece:
+                await self._send(send, piece)
+            elif clock.monotonic() >= self._sent_at + self._streams.keep_alive:
+                await self._send(send, frames.KEEP_ALIVE)
+            else:
+                await self._wait()
+        last = frames.comment("the server is stopping; come back") if self._finishing else self._farewell
+        await self._send(send, last, more=False)
+
+    async def _send(self, send: Send, piece: bytes, *, more: bool = True) -> None:
+        """Send a piece; that lasts until there is room for it, so for as long as its client takes nothing."""
+        message: Message = {"type": "http.response.body", "body": piece, "more_body": more}
+        self._sending_since = self._streams.clock.monotonic()
+        await send(message)
+        self._sending_since, self._sent_at = None, self._streams.clock.monotonic()
+
+    async def _wait(self) -> None:
+        if not self._woken:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
