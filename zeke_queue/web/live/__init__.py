@@ -83,14 +83,12 @@ class Live:
     def stream(self, events: AsyncGenerator[ServerEvent]) -> Response:
         """Return a stream of any events, with the same care: kept alive, ended with its client and the server.
 
-        The generator is asked for the next event when the client has taken the last one, and closed at the
+        The generator is asked for the next one when the client has taken the last one, and closed at the
         end. After the time-out the stream ends without a word; browsers come back by themselves.
         """
-        return (
-            self._streams.refusal()
-            if self._streams.full
-            else EventStream(self._streams, Feed(events), timeout=self._timeout)
-        )
+        if self._streams.full:
+            return self._streams.refusal()
+        return EventStream(self._streams, Feed(events), timeout=self._timeout)
 
     async def close(self) -> None:
         """End all streams, and open none any more; whoever follows a job comes back to another server."""

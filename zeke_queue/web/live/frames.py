@@ -40,7 +40,7 @@ _BREAK: Final = re.compile(r"\r\n|\r|\n")
 
 
 class Seen(NamedTuple):
-    """What a client knows of a job: the status told last, at which attempt, and the ``seq`` of the last line."""
+    """What a client knows of a job: the status told last, at which attempt; the ``seq`` of the last line."""
 
     attempt: int
     status: RunStatus
@@ -48,12 +48,12 @@ class Seen(NamedTuple):
 
 
 def event(name: str, data: str, seen: str | None = None) -> bytes:
-    """Return an event.
+    r"""Return an event.
 
     Clients of the earlier system read ``data:`` in the line behind ``event:``, so the id stands before both.
 
     >>> event("close", "complete", "x1")
-    b'id: x1\\nevent: close\\ndata: complete\\n\\n'
+    b'id: x1\nevent: close\ndata: complete\n\n'
     """
     said = "".join(f"data: {line}\n" for line in _BREAK.split(data))
     known = "" if seen is None else f"id: {seen}\n"

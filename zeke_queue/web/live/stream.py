@@ -155,11 +155,12 @@ class EventStream(Response):
         self._streams.enter(self)
         leaving = asyncio.ensure_future(_until_gone(receive))
         leaving.add_done_callback(lambda _: self.cut())
+        leash = self._leash = asyncio.timeout(None)
         try:
-            async with asyncio.timeout(None) as self._leash:
+            async with leash:
                 await self._send_all(send)
         except TimeoutError:
-            if self._leash is None or not self._leash.expired():
+            if not leash.expired():
                 raise
         finally:
             self._leash = None
@@ -180,8 +181,9 @@ class EventStream(Response):
 
     def cut(self) -> None:
         """End it at once, whatever it is at."""
-        if self._leash is not None:
-            self._leash.reschedule(0.0)
+        leash, self._leash = self._leash, None
+        if leash is not None:
+            leash.reschedule(0.0)
 
     def tick(self, now: float) -> None:
         """See whether something is due by time."""
