@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import StorageError, StorageUnavailable, UsageError
+from zeke_sim.asking import SimAsking
 from zeke_sim.calls import SHORTEST, Calls
 from zeke_sim.faults import told_fault, wake_fault
 
@@ -155,7 +156,7 @@ class SimTransaction(_Verbs):
             raise StorageUnavailable("The connection broke: the transaction is gone")
 
 
-class SimStorage(_Verbs):
+class SimStorage(_Verbs, SimAsking):
     """``zeke_queue.storage.store.Storage`` as one node reaches it.
 
     Attributes:

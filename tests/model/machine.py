@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from uuid import UUID
 
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from hypothesis.stateful import Bundle, initialize, invariant, multiple, rule
 
 from tests.clocks import START
 from tests.model import strategies as draw
+from tests.model.callers import CallersMachine
 from tests.model.pair import Pair, Step
 from zeke_queue.model import FINAL, Extended, Failed, Job, JobState, NewJob, Waiting, Want
 
@@ -42,7 +43,7 @@ WHERE id = %s AND state < 'active'
 """
 
 
-class StorageMachine(RuleBasedStateMachine):
+class StorageMachine(CallersMachine):
     """Drives both storages; after each step all rows are compared."""
 
     ids = Bundle("ids")
@@ -343,6 +344,7 @@ class StorageMachine(RuleBasedStateMachine):
     @rule(asked=st.lists(ids, min_size=1, max_size=3), which=draw.filters(ids), after=st.integers(0, 3))
     def look(self, asked: list[UUID], which: JobFilter, after: int) -> None:
         self.pair.both("get", asked)
+        self.pair.both("events_of", dict.fromkeys(asked, after))
         self.pair.both("find", which)
         self.pair.both("events", asked[0], after)
         for verb in ("count", "workers", "queues", "schedules", "now"):

@@ -14,9 +14,11 @@ from psycopg.rows import dict_row
 from tests.clocks import START, FrozenClock
 from tests.conformance.driver import rolled_back
 from tests.conformance.planting import COLUMNS, EMPTY, PlantInPostgres
+from zeke_queue.callers import ApiKey, Scope
 from zeke_queue.errors import ZekeError
 from zeke_queue.model import Attempt, CatchUp, Job, JobEvent, JobState, QueueSettings, Schedule, WorkerInfo
 from zeke_queue.storage.memory import MemoryStorage, Snapshot
+from zeke_queue.storage.memory.access import Session, Window
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -34,6 +36,9 @@ ROWS: dict[str, LiteralString] = {
     "queues": 'SELECT * FROM pgboss.queue ORDER BY name COLLATE "C"',
     "workers": "SELECT * FROM pgboss.worker ORDER BY id",
     "events": "SELECT job_id, attempt, kind, data::text AS data, seq, at FROM pgboss.job_event ORDER BY seq",
+    "keys": "SELECT * FROM pgboss.api_key ORDER BY id",
+    "sessions": "SELECT * FROM pgboss.api_session ORDER BY digest",
+    "windows": "SELECT caller, ends_on, calls FROM pgboss.rate_limit ORDER BY caller",
 }
 """Every row, read past the storage under test."""
 
@@ -133,6 +138,9 @@ async def every_row(connection: psycopg.AsyncConnection[Any]) -> Snapshot:
         queues=[QueueSettings(**row) for row in tables["queues"]],
         workers=list(map(_worker, tables["workers"])),
         events=[JobEvent(**row) for row in tables["events"]],
+        keys=list(map(_key, tables["keys"])),
+        sessions=[Session(**row) for row in tables["sessions"]],
+        windows=[Window(**row) for row in tables["windows"]],
     )
 
 
@@ -193,6 +201,10 @@ def _schedule(row: dict[str, Any]) -> Schedule:
         last_tick=row["last_tick"],
         next_tick=row["next_tick"],
     )
+
+
+def _key(row: dict[str, Any]) -> ApiKey:
+    return ApiKey(**{**row, "scopes": frozenset(map(Scope, row["scopes"]))})
 
 
 def _worker(row: dict[str, Any]) -> WorkerInfo:

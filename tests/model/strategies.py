@@ -10,6 +10,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from tests.clocks import START
+from zeke_queue.callers import NewKey, Scope
 from zeke_queue.model import (
     CatchUp,
     Claimed,
@@ -203,10 +204,54 @@ def events(claims: SearchStrategy[tuple[UUID, int]]) -> SearchStrategy[list[JobE
     return st.lists(one, min_size=1, max_size=3)
 
 
+narrowings: SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [{}] * 6
+    + [{"created_from": START + timedelta(seconds=offset)} for offset in (0.0, 1.0, 60.0)]
+    + [{"created_to": START + timedelta(seconds=offset)} for offset in (0.000001, 1.0)]
+    + [{"text": text} for text in ("1.50", "K", "É", "00001", '"b": {}', "MSG", "%")]
+    + [{"created_from": START, "created_to": START + timedelta(seconds=3600), "text": '"N": 1.'}]
+)
+
+
+KEYS = tuple(UUID(int=0xF0 + number) for number in range(3))
+DIGESTS = tuple(bytes([number]) * 32 for number in range(3))
+
+callers = st.sampled_from(["a", "b", "B", "ü"])
+key_ids = st.sampled_from(KEYS)
+digests = st.sampled_from(DIGESTS)
+prefixes = st.sampled_from(["mid_1", "mid_2"])
+new_keys = st.builds(
+    NewKey,
+    id=key_ids,
+    name=st.just("key"),
+    prefix=prefixes,
+    digest=digests,
+    scopes=st.sampled_from([frozenset(), frozenset({Scope.READ}), frozenset(Scope)]),
+    team_id=st.sampled_from([None, UUID(int=1)]),
+    expires_in=st.sampled_from([None, None, 5.0, 60.0]),
+)
+steps_of_access: SearchStrategy[list[tuple[Any, ...]]] = st.lists(
+    st.one_of(
+        st.tuples(st.just("add_key"), new_keys),
+        st.tuples(st.just("open_session"), digests, key_ids, st.sampled_from([1.0, 60.0])),
+        st.tuples(st.just("session"), digests),
+        st.tuples(st.just("close_session"), digests),
+        st.tuples(st.just("use_key"), key_ids),
+        st.tuples(st.just("revoke_key"), key_ids),
+        st.tuples(st.just("good_keys"), prefixes),
+        st.sampled_from([("keys",), ("has_keys",)]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+"""Verbs of keys and sessions, with their arguments."""
+
+
 def filters(ids: SearchStrategy[UUID]) -> SearchStrategy[JobFilter]:
     """What to look for."""
     return st.builds(
-        JobFilter,
+        lambda narrowing, **fields: JobFilter(**fields, **narrowing),
+        narrowings,
         names=st.sampled_from([(), ("a",), ("a", "b")]),
         states=st.sampled_from([(), (JobState.CREATED, JobState.RETRY), (JobState.COMPLETED,)]),
         parent=st.sampled_from([None, UUID(int=1)]),

@@ -52,7 +52,8 @@ CALLERS = """
 KEYS = """
     with key as (
         insert into pgboss.api_key (id, name, prefix, digest, scopes, created_on)
-        select gen_random_uuid(), 'key', 'mid_' || lpad(to_hex(n), 8, '0'), sha256(n::text::bytea), '{}', now()
+        select gen_random_uuid(), 'key', 'mid_' || lpad(to_hex(n), 8, '0'), sha256(n::text::bytea), '{}',
+            now()
         from generate_series(1, 2000) as n
         returning id, digest
     )

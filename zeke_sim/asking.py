@@ -1,0 +1,90 @@
+"""The rest of a node's way to the database: looks at many jobs at once, and who may call the HTTP API.
+
+What is on record of a call names keys by id, and tokens by the start of their digest.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from uuid import UUID
+
+    from zeke_queue.callers import Admission, ApiKey, NewKey
+    from zeke_queue.model import JobEvent, Pace
+    from zeke_queue.storage.memory import MemoryStorage
+
+_SHOWN = 8
+
+
+class SimAsking(ABC):
+    """``zeke_queue.storage.store.Access``, and the looks of ``Reader`` that take in many jobs."""
+
+    _store: MemoryStorage
+
+    @abstractmethod
+    async def _call(
+        self, verb: str, args: Mapping[str, Any], do: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Any:
+        """Make a call, which may fail on its way."""
+
+    async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
+        """Return progress and log lines of several jobs."""
+        return await self._call("events_of", {"after": dict(after)}, lambda: self._store.events_of(after))
+
+    async def pace(self, names: Sequence[str], span: float, step: float) -> list[Pace]:
+        """Return what ended lately."""
+        args = {"names": tuple(names), "span": span, "step": step}
+        return await self._call("pace", args, lambda: self._store.pace(names, span, step))
+
+    async def lag(self) -> dict[str, float]:
+        """Return how long due jobs have waited."""
+        return await self._call("lag", {}, self._store.lag)
+
+    async def add_key(self, key: NewKey) -> ApiKey:
+        """Store a key."""
+        return await self._call("add_key", {"id": key.id}, lambda: self._store.add_key(key))
+
+    async def keys(self) -> list[ApiKey]:
+        """Return all keys."""
+        return await self._call("keys", {}, self._store.keys)
+
+    async def has_keys(self) -> bool:
+        """Return whether there is a key."""
+        return await self._call("has_keys", {}, self._store.has_keys)
+
+    async def good_keys(self, prefix: str) -> list[ApiKey]:
+        """Return the good keys with a prefix."""
+        return await self._call("good_keys", {"prefix": prefix}, lambda: self._store.good_keys(prefix))
+
+    async def use_key(self, key_id: UUID) -> None:
+        """Note that a key was used."""
+        await self._call("use_key", {"id": key_id}, lambda: self._store.use_key(key_id))
+
+    async def revoke_key(self, key_id: UUID) -> bool:
+        """Let a key be good no more."""
+        return await self._call("revoke_key", {"id": key_id}, lambda: self._store.revoke_key(key_id))
+
+    async def open_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:
+        """Open a session."""
+        args = {"digest": digest.hex()[:_SHOWN], "id": key_id, "seconds": seconds}
+        return await self._call(
+            "open_session", args, lambda: self._store.open_session(digest, key_id, seconds)
+        )
+
+    async def session(self, digest: bytes) -> ApiKey | None:
+        """Return the key of a session."""
+        args = {"digest": digest.hex()[:_SHOWN]}
+        return await self._call("session", args, lambda: self._store.session(digest))
+
+    async def close_session(self, digest: bytes) -> bool:
+        """End a session."""
+        args = {"digest": digest.hex()[:_SHOWN]}
+        return await self._call("close_session", args, lambda: self._store.close_session(digest))
+
+    async def admit(self, caller: str, limit: int, window: float) -> Admission:
+        """Count one call of a caller."""
+        args = {"caller": caller, "limit": limit, "window": window}
+        return await self._call("admit", args, lambda: self._store.admit(caller, limit, window))
