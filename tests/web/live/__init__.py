@@ -1,0 +1,1 @@
+"""Live streams: what is sent, and what they cost."""

@@ -1,0 +1,50 @@
+"""The application, what a worker does by hand, and tabs that read."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.conformance.driver import Driver
+from tests.web.live.tab import Tab
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from uuid import UUID
+
+    from fastapi import FastAPI
+
+    from tests.clocks import FrozenClock
+    from zeke_queue.storage.store import Storage
+
+
+@pytest.fixture
+def jobs(storage: Storage, clock: FrozenClock) -> Driver:
+    """What a worker would do, done by hand."""
+    return Driver(storage, clock)
+
+
+@pytest.fixture
+def tab(app: FastAPI) -> Callable[..., Tab]:
+    """Opens the stream of a job."""
+
+    def tab(job_id: UUID | str, **how: Any) -> Tab:
+        return Tab(app, f"/jobs/stream/{job_id}", **how)
+
+    return tab
+
+
+async def passes(clock: FrozenClock, seconds: float, step: float = 1.0) -> None:
+    """Let time pass, and everybody do what is due."""
+    while seconds > 0:
+        clock.advance(min(step, seconds))
+        seconds -= step
+        await settled()
+
+
+async def settled() -> None:
+    """Let everybody do what they can without further time."""
+    for _ in range(20):
+        await asyncio.sleep(0)

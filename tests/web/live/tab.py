@@ -1,0 +1,162 @@
+"""A browser's tab that reads a stream: it drives the ASGI application itself, so it can also read slowly."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tests.conformance.driver import soon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Self
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event as it was read."""
+
+    name: str
+    data: str
+    id: str | None
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.data)
+
+
+class Tab:
+    """One request for a stream.
+
+    Attributes:
+        text: all that was sent.
+        ended: whether the answer was sent to its end.
+    """
+
+    def __init__(self, app: Any, path: str, *, query: str = "", slow: bool = False, **headers: str) -> None:
+        self._app = app
+        self._scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.4"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": path,
+            "raw_path": path.encode(),
+            "root_path": "",
+            "query_string": query.encode(),
+            "client": ("127.0.0.1", 50_000),
+            "server": ("127.0.0.1", 3003),
+            "headers": [(b"host", b"127.0.0.1:3003")]
+            + [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()],
+        }
+        self._asked = False
+        self._gone = asyncio.Event()
+        self._reads = asyncio.Event()
+        if not slow:
+            self._reads.set()
+        self._changed = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.status = 0
+        self.headers: dict[str, str] = {}
+        self.chunks: list[bytes] = []
+        self.ended = False
+
+    async def __aenter__(self) -> Self:
+        self._task = task = asyncio.ensure_future(self._app(self._scope, self._receive, self._send))
+        task.add_done_callback(lambda _: self._changed.set())
+        await self._until(lambda: self.status != 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.leave()
+
+    async def leave(self) -> None:
+        """Close the tab; returns when the server is through with it."""
+        self._gone.set()
+        self._reads.set()
+        assert self._task is not None
+        await soon(self._task)
+
+    @property
+    def text(self) -> str:
+        return b"".join(self.chunks).decode()
+
+    @property
+    def done(self) -> bool:
+        """Whether the server is through with it."""
+        return self._task is not None and self._task.done()
+
+    @property
+    def events(self) -> list[Event]:
+        """The events that were read; each must be as old clients expect: ``data`` right behind ``event``."""
+        found: list[Event] = []
+        for block in self.text.split("\n\n"):
+            lines = block.split("\n")
+            names = [n for n, line in enumerate(lines) if line.startswith("event: ")]
+            if not names:
+                continue
+            (at,) = names
+            assert lines[at + 1].startswith("data: "), block
+            ids = [line.removeprefix("id: ") for line in lines if line.startswith("id: ")]
+            data = "\n".join(line.removeprefix("data: ") for line in lines[at + 1 :])
+            found.append(Event(lines[at].removeprefix("event: "), data, ids[0] if ids else None))
+        return found
+
+    @property
+    def statuses(self) -> list[str]:
+        """What the status events say."""
+        return [event.json["status"] for event in self.events if event.name == "status"]
+
+    def named(self, *names: str) -> list[Event]:
+        """Return the events of these names."""
+        return [event for event in self.events if event.name in names]
+
+    async def until(self, condition: Callable[[Tab], bool]) -> Tab:
+        """Read until something holds."""
+        await self._until(lambda: condition(self))
+        return self
+
+    async def rest(self) -> list[Event]:
+        """Read to the end."""
+        await self._until(lambda: self.ended or self.done)
+        return self.events
+
+    def read_on(self) -> None:
+        """Take what is sent from now on."""
+        self._reads.set()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        async def wait() -> None:
+            while not condition():
+                if self.done:
+                    assert self._task is not None
+                    self._task.result()
+                    assert condition(), self.text
+                self._changed.clear()
+                await self._changed.wait()
+
+        await soon(wait())
+
+    async def _receive(self) -> dict[str, Any]:
+        if not self._asked:
+            self._asked = True
+            return {"type": "http.request", "body": b"", "more_body": False}
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Any) -> None:
+        if self._gone.is_set():
+            return
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = {name.decode(): value.decode() for name, value in message["headers"]}
+        else:
+            await self._reads.wait()
+            if self._gone.is_set():
+                return
+            self.chunks.append(message["body"])
+            self.ended = not message.get("more_body", False)
+        self._changed.set()

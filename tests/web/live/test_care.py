@@ -1,0 +1,347 @@
+"""What streams cost and leave behind: many of them, slow readers, tabs that close, servers that stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from tests.conformance.driver import Driver, soon
+from tests.web.live.conftest import passes, settled
+from tests.web.live.tab import Tab
+from zeke_queue.errors import StorageUnavailable
+from zeke_queue.model import JobEvent
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.web import WebSettings, close_app, create_app
+from zeke_queue.web.live import Live, ServerEvent
+from zeke_queue.web.live.stream import STUCK
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from uuid import UUID
+
+    from fastapi import FastAPI
+
+    from tests.clocks import FrozenClock
+    from zeke_queue.queue import Queue
+    from zeke_queue.storage.store import Storage
+
+    Open = Callable[..., Tab]
+
+LOOKS = ("get", "events", "events_of")
+STATEMENTS = (*LOOKS, "watch", "unwatch")
+
+
+@pytest.fixture
+def asked(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Counts what streams ask of the storage: looks in memory, and on Postgres statements."""
+    counts: Counter[str] = Counter()
+
+    def counted(owner: Any, name: str) -> None:
+        verb = getattr(owner, name)
+
+        async def counting(*args: Any, **options: Any) -> Any:
+            if (asked := args[0] if name == "run" else name) in STATEMENTS:
+                counts[asked] += 1
+            return await verb(*args, **options)
+
+        monkeypatch.setattr(owner, name, counting)
+
+    if isinstance(storage, MemoryStorage):
+        for name in LOOKS:
+            counted(storage, name)
+    else:
+        counted(storage._session, "run")  # type: ignore[attr-defined]
+    return counts
+
+
+@pytest.fixture
+def traces(storage: Storage, request: pytest.FixtureRequest) -> Callable[[], int]:
+    """Returns how much the storage knows of watchers."""
+    if isinstance(storage, MemoryStorage):
+        return lambda: int(storage.bells.anyone)
+    dsn: str = request.getfixturevalue("emptied_dsn")
+
+    def rows() -> int:
+        with psycopg.connect(dsn) as connection:
+            found = connection.execute("select count(*) from pgboss.watcher").fetchone()
+        assert found is not None
+        return found[0]
+
+    return rows
+
+
+async def comes_true(condition: Callable[[], bool]) -> None:
+    async def wait() -> None:
+        while not condition():
+            await settled()
+
+    await soon(wait())
+
+
+def log(job_id: UUID, number: int) -> JobEvent:
+    return JobEvent(job_id, 1, "log", f'{{"level":"info","message":"{"x" * 200}","n":{number}}}')
+
+
+async def test_two_thousand_streams_of_as_many_jobs_cost_a_few_queries(
+    app: FastAPI, storage: Storage, jobs: Driver, clock: FrozenClock, asked: Counter[str]
+) -> None:
+    new = [jobs.new() for _ in range(2000)]
+    await storage.insert(new)
+    tabs = [Tab(app, f"/jobs/stream/{job.id}") for job in new]
+    await asyncio.gather(*(tab.__aenter__() for tab in tabs))
+    await passes(clock, 3, 0.05)
+    assert all(tab.statuses == ["QUEUED"] for tab in tabs)
+    # One look for those who come at the same time, however many they are; then one for all whose turn it is.
+    assert asked.total() < 250, asked
+
+    asked.clear()
+    await passes(clock, 10, 0.1)
+    assert asked.total() < 60, asked
+
+    asked.clear()
+    cancelled = asyncio.ensure_future(storage.cancel([job.id for job in new]))
+    while not all(tab.ended for tab in tabs):
+        await passes(clock, 0.1, 0.1)
+    await cancelled
+    assert all(tab.statuses == ["QUEUED", "CANCELLED"] for tab in tabs)
+    assert asked.total() < 150, asked
+    await asyncio.gather(*(tab.leave() for tab in tabs))
+
+
+async def test_all_streams_of_a_job_share_what_they_cost(
+    app: FastAPI, storage: Storage, jobs: Driver, asked: Counter[str]
+) -> None:
+    claimed = await jobs.running()
+    tabs = [Tab(app, f"/jobs/stream/{claimed.id}") for _ in range(100)]
+    await asyncio.gather(*(tab.__aenter__() for tab in tabs))
+    await asyncio.gather(*(tab.until(lambda tab: bool(tab.statuses)) for tab in tabs))
+    await settled()
+    asked.clear()
+    await storage.note([log(claimed.id, n) for n in range(10)])
+    await asyncio.gather(*(tab.until(lambda tab: len(tab.named("log")) == 10) for tab in tabs))
+    assert asked["events_of"] <= 3, asked
+    assert asked["events"] == 0
+    await asyncio.gather(*(tab.leave() for tab in tabs))
+
+
+async def test_a_slow_reader_costs_no_memory_and_delays_nobody(
+    tab: Open, storage: Storage, jobs: Driver, clock: FrozenClock, asked: Counter[str]
+) -> None:
+    job_id = await jobs.send()
+    async with tab(job_id, slow=True) as slow, tab(job_id) as quick:
+        await quick.until(lambda read: read.statuses == ["QUEUED"])
+        for round_ in range(30):
+            claimed = await jobs.claim_one()
+            await quick.until(lambda read, n=round_: len(read.statuses) == 2 + 2 * n)
+            await storage.note([log(job_id, 100 * round_ + n) for n in range(100)])
+            await quick.until(lambda read, n=round_: len(read.named("log")) == 100 * (n + 1))
+            await jobs.release(claimed)
+            await quick.until(lambda read, n=round_: len(read.statuses) == 3 + 2 * n)
+            await passes(clock, 0.5, 0.1)
+        assert slow.chunks == []
+        asked.clear()
+        slow.read_on()
+        await slow.until(lambda read: len(read.named("log")) == 3000)
+        # What went on meanwhile was not kept for it: the statuses are passed over, the lines are read now.
+        assert slow.statuses == ["QUEUED"]
+        assert asked["events_of"] >= 3000 // 100
+        numbers = [event.json["fields"]["n"] for event in slow.named("log")]
+        assert numbers == list(range(3000))
+        assert max(map(len, slow.chunks)) < 100_000
+        await jobs.complete(await jobs.claim_one())
+        assert (await slow.rest())[-1].name == "close"
+
+
+async def test_a_tab_that_is_closed_leaves_nothing_behind(
+    tab: Open, jobs: Driver, traces: Callable[[], int]
+) -> None:
+    ids = [await jobs.send() for _ in range(3)]
+    async with tab(ids[0]) as first:  # after which what serves all of them is there
+        await first.until(lambda read: bool(read.statuses))
+    await comes_true(lambda: traces() == 0)
+    await settled()
+    before = asyncio.all_tasks()
+    tabs = [tab(job_id, slow=slow) for job_id in ids for slow in (False, True)]
+    for one in tabs:
+        await one.__aenter__()
+    await comes_true(lambda: traces() > 0)
+    assert asyncio.all_tasks() - before
+    for one in tabs:
+        await one.leave()
+        assert one.done
+    await comes_true(lambda: traces() == 0)
+    await settled()
+    assert asyncio.all_tasks() <= before
+
+
+async def test_a_tab_that_is_closed_while_lines_are_read_leaves_nothing_behind(
+    tab: Open, jobs: Driver, storage: Storage, traces: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading = asyncio.Event()
+
+    async def hang(after: object) -> list[JobEvent]:
+        reading.set()
+        await asyncio.Event().wait()
+        return []
+
+    claimed = await jobs.running()
+    monkeypatch.setattr(storage, "events_of", hang)
+    async with tab(claimed.id):
+        await soon(reading.wait())
+    await comes_true(lambda: traces() == 0)
+
+
+async def test_a_stream_has_two_tasks(tab: Open, jobs: Driver) -> None:
+    job_id = await jobs.send()
+    async with tab(job_id) as first:
+        await first.until(lambda read: bool(read.statuses))
+        await settled()
+        before = len(asyncio.all_tasks())
+        async with tab(job_id) as second:
+            await second.until(lambda read: bool(read.statuses))
+            await settled()
+            assert len(asyncio.all_tasks()) == before + 2  # the request's, which the server made, is one
+
+
+async def test_a_server_that_stops_waits_a_moment_for_readers_and_then_cuts_them_off(
+    tab: Open, jobs: Driver, app: FastAPI, clock: FrozenClock, traces: Callable[[], int]
+) -> None:
+    async with tab(await jobs.send(), slow=True) as slow, tab(await jobs.send()) as quick:
+        await quick.until(lambda read: bool(read.statuses))
+        closing = asyncio.ensure_future(close_app(app))
+        await quick.rest()
+        await settled()
+        assert not closing.done()
+        await passes(clock, 1.0)
+        await soon(closing)
+        assert quick.ended
+        assert slow.done
+        assert not slow.ended
+        await comes_true(lambda: traces() == 0)
+
+
+async def test_a_reader_who_takes_nothing_for_a_minute_is_let_go(
+    tab: Open, jobs: Driver, clock: FrozenClock
+) -> None:
+    async with tab(await jobs.send(), slow=True) as slow:
+        await passes(clock, STUCK - 2, 5)
+        assert not slow.done
+        await passes(clock, 4)
+        assert slow.done
+
+
+async def test_there_is_room_for_so_many_streams_and_no_more(queue: Queue, jobs: Driver) -> None:
+    app = create_app(queue, WebSettings.load(api_streams_max=2))
+    path = f"/jobs/stream/{await jobs.send()}"
+    async with Tab(app, path), Tab(app, path) as second:
+        async with Tab(app, path) as third:
+            await third.rest()
+            assert (third.status, third.headers["retry-after"]) == (503, "5")
+            assert third.text == '{"error":"2 streams are open, which is the limit; try again in a while"}'
+        await second.leave()
+        async with Tab(app, path) as fourth:
+            assert fourth.status == 200
+
+
+async def test_an_outage_is_waited_out_without_a_word(
+    tab: Open, jobs: Driver, storage: Storage, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: object) -> Any:
+        raise StorageUnavailable("away")
+
+    claimed = await jobs.running()
+    async with tab(claimed.id) as read:
+        await read.until(lambda read: bool(read.statuses))
+        await storage.note([log(claimed.id, 1)])
+        await read.until(lambda read: bool(read.named("log")))
+        with monkeypatch.context() as patched:
+            patched.setattr(storage, "get", away)
+            patched.setattr(storage, "events_of", away)
+            await storage.note([log(claimed.id, 2)])
+            await passes(clock, 20)
+            assert len(read.named("log")) == 1
+            assert ": keep-alive" in read.text
+        await storage.note([log(claimed.id, 3)])
+        while len(read.named("log")) < 3:
+            await passes(clock, 0.5)
+        await jobs.complete(claimed)
+        while not read.ended:
+            await passes(clock, 0.5)
+    assert [event.json["fields"]["n"] for event in read.named("log")] == [1, 2, 3]
+    assert read.statuses == ["EXECUTING", "COMPLETED"]
+
+
+# Streams of any events, as the dashboard has them
+
+
+class Pages:
+    """Events of a page, which notes how far it was asked, and whether it was closed."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.closed = False
+
+    async def events(self, most: int) -> AsyncGenerator[ServerEvent]:
+        try:
+            for self.asked in range(1, most + 1):
+                yield ServerEvent("rows", f"<tr>\n<td>{self.asked}</td>\n</tr>", str(self.asked))
+            if most > 1:
+                await asyncio.Event().wait()
+        finally:
+            self.closed = True
+
+
+@pytest.fixture
+def live(queue: Queue, app: FastAPI) -> Live:
+    return app.state.zeke.live
+
+
+async def test_any_events_can_be_streamed(live: Live) -> None:
+    pages = Pages()
+    async with Tab(live.stream(pages.events(1)), "/") as read:
+        (event,) = await read.rest()
+    assert (event.name, event.data, event.id) == ("rows", "<tr>\n<td>1</td>\n</tr>", "1")
+    assert read.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert read.ended
+    assert pages.closed
+
+
+async def test_events_are_asked_for_when_the_last_one_was_taken(live: Live) -> None:
+    pages = Pages()
+    async with Tab(live.stream(pages.events(1000)), "/", slow=True) as read:
+        await settled()
+        assert pages.asked <= 2
+        read.read_on()
+        await read.until(lambda read: len(read.events) == 1000)
+    assert pages.closed
+    assert live.open_streams == 0
+
+
+async def test_a_stream_of_events_is_kept_alive_and_ends_with_the_server(
+    live: Live, clock: FrozenClock
+) -> None:
+    pages = Pages()
+    async with Tab(live.stream(pages.events(2)), "/") as read:
+        await read.until(lambda read: len(read.events) == 2)
+        await passes(clock, 16)
+        assert read.text.count(": keep-alive\n\n") == 1
+        await live.close()
+        await read.rest()
+        assert read.ended
+    assert pages.closed
+
+
+async def test_what_goes_wrong_in_a_stream_of_events_is_the_servers_to_report(live: Live) -> None:
+    async def broken() -> AsyncGenerator[ServerEvent]:
+        yield ServerEvent("rows", "1")
+        raise RuntimeError("the template is broken")
+
+    tab = Tab(live.stream(broken()), "/")
+    with pytest.raises(RuntimeError, match="the template is broken"):
+        async with tab:
+            await tab.rest()
+    assert live.open_streams == 0

@@ -1,0 +1,202 @@
+"""The stream of a job's status, line by line of what clients of the earlier system rely on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import pytest
+
+from tests.conformance.driver import Driver
+from tests.web.live.conftest import passes
+from zeke_queue.model import JobEvent, JobState
+from zeke_queue.web import close_app
+from zeke_queue.web.live.stream import COMES_BACK
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastapi import FastAPI
+
+    from tests.clocks import FrozenClock
+    from tests.web.live.tab import Tab
+    from zeke_queue.model import Job
+    from zeke_queue.queue import Queue
+    from zeke_queue.storage.store import Storage
+
+    Open = Callable[..., Tab]
+
+NOBODY = UUID("0193aaaa-0000-7000-8000-00000000dead")
+
+
+@pytest.mark.parametrize("job_id", [NOBODY, "no-uuid", "0193aaaa", f"{NOBODY}0"])
+async def test_a_job_that_never_was_is_told_before_anything_is_streamed(tab: Open, job_id: Any) -> None:
+    async with tab(job_id) as read:
+        await read.rest()
+        assert (read.status, read.text) == (404, '{"error":"Job not found"}')
+        assert read.headers["content-type"] == "application/json"
+
+
+async def test_a_stream_says_that_nothing_on_the_way_may_keep_or_hold_it_back(
+    tab: Open, jobs: Driver
+) -> None:
+    async with tab(await jobs.send()) as read:
+        assert read.status == 200
+        assert read.headers["content-type"] == "text/event-stream; charset=utf-8"
+        assert read.headers["cache-control"] == "no-cache, no-transform"
+        assert read.headers["x-accel-buffering"] == "no"
+        assert "content-length" not in read.headers
+
+
+async def test_a_stream_begins_with_the_status_and_goes_on_with_each_change(tab: Open, jobs: Driver) -> None:
+    job_id = await jobs.send()
+    async with tab(job_id) as read:
+        await read.until(lambda read: read.statuses == ["QUEUED"])
+        claimed = await jobs.claim_one()
+        await read.until(lambda read: read.statuses == ["QUEUED", "EXECUTING"])
+        await jobs.fail(claimed, retry_in=0.0)
+        await read.until(lambda read: read.statuses == ["QUEUED", "EXECUTING", "QUEUED"])
+        claimed = await jobs.claim_one()
+        await read.until(lambda read: len(read.statuses) == 4)
+        await jobs.complete(claimed, '{"sent": 3, "näh": "a\\nb"}')
+        events = await read.rest()
+    assert read.ended
+    assert [event.name for event in events] == ["status"] * 5 + ["close"]
+    assert [event.json for event in events[:2]] == [
+        {"id": str(job_id), "status": "QUEUED", "taskId": "mail"},
+        {"id": str(job_id), "status": "EXECUTING", "taskId": "mail"},
+    ]
+    assert events[4].json == {
+        "id": str(job_id),
+        "status": "COMPLETED",
+        "taskId": "mail",
+        "output": {"sent": 3, "näh": "a\nb"},
+        "completedOn": "2026-01-05T12:00:00.000Z",
+    }
+    assert events[5].data == "complete"
+
+
+@pytest.mark.parametrize(
+    ("state", "status"),
+    [
+        (JobState.COMPLETED, "COMPLETED"),
+        (JobState.FAILED, "FAILED"),
+        (JobState.EXPIRED, "FAILED"),
+        (JobState.CANCELLED, "CANCELLED"),
+    ],
+)
+async def test_a_job_that_has_ended_is_told_at_once_with_its_output(
+    tab: Open, jobs: Driver, state: JobState, status: str
+) -> None:
+    job_id = await jobs.ended(state)
+    async with tab(job_id) as read:
+        told, close = await read.rest()
+    assert told.json["status"] == status
+    assert {"output", "completedOn"} <= told.json.keys()
+    assert (close.name, close.data) == ("close", "complete")
+
+
+async def test_a_job_that_vanishes_is_an_error_and_the_end(
+    tab: Open, jobs: Driver, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(ids: object) -> dict[UUID, Job]:
+        return {}
+
+    job_id = await jobs.send()
+    async with tab(job_id) as read:
+        await read.until(lambda read: read.statuses == ["QUEUED"])
+        monkeypatch.setattr(storage, "get", nothing)  # as if another program had deleted the row
+        await storage.cancel([job_id])
+        events = await read.rest()
+    assert read.ended
+    assert (events[-1].name, events[-1].data) == ("error", '{"error":"Job not found"}')
+    assert read.statuses == ["QUEUED"]
+
+
+async def test_a_stream_ends_after_five_minutes_and_its_client_is_told(
+    tab: Open, jobs: Driver, clock: FrozenClock
+) -> None:
+    async with tab(await jobs.send()) as read:
+        await read.until(lambda read: read.statuses == ["QUEUED"])
+        await passes(clock, 299, 10)
+        assert not read.ended
+        await passes(clock, 2)
+        events = await read.rest()
+    assert read.ended
+    assert (events[-1].name, events[-1].data) == ("timeout", '{"message":"Stream timeout"}')
+
+
+async def test_a_stream_on_which_nothing_happens_is_kept_alive_by_comments(
+    tab: Open, jobs: Driver, clock: FrozenClock
+) -> None:
+    async with tab(await jobs.send()) as read:
+        await read.until(lambda read: read.statuses == ["QUEUED"])
+        await passes(clock, 14)
+        assert ": keep-alive\n\n" not in read.text
+        await passes(clock, 2)
+        assert read.text.count(": keep-alive\n\n") == 1
+        await passes(clock, 60)
+        assert 4 <= read.text.count(": keep-alive\n\n") <= 5
+        assert [event.name for event in read.events] == ["status"]
+
+
+async def test_a_stream_says_when_to_come_back(tab: Open, jobs: Driver) -> None:
+    waits: set[int] = set()
+    for _ in range(3):
+        async with tab(await jobs.send()) as read:
+            await read.until(lambda read: bool(read.statuses))
+            first, _ = read.text.split("\n\n", 1)
+            waits.add(int(first.removeprefix("retry: ")))
+    soonest, latest = COMES_BACK
+    assert all(soonest * 1000 <= wait <= latest * 1000 for wait in waits)
+    assert len(waits) > 1
+
+
+async def test_a_server_that_stops_ends_streams_so_that_browsers_come_back(
+    tab: Open, jobs: Driver, app: FastAPI
+) -> None:
+    job_id = await jobs.send()
+    async with tab(job_id) as read:
+        await read.until(lambda read: read.statuses == ["QUEUED"])
+        await close_app(app)
+        events = await read.rest()
+    assert read.ended
+    assert [event.name for event in events] == ["status"]  # no event of ours that would puzzle old clients
+    async with tab(job_id) as refused:
+        await refused.rest()
+        assert (refused.status, refused.headers["retry-after"]) == (503, "5")
+
+
+async def test_a_queue_that_is_closed_first_ends_streams_too(tab: Open, jobs: Driver, queue: Queue) -> None:
+    async with tab(await jobs.send()) as read:
+        await read.until(lambda read: read.statuses == ["QUEUED"])
+        await queue.close()
+        await read.rest()
+        assert read.ended
+
+
+async def test_what_a_task_hides_is_not_streamed(tab: Open, jobs: Driver, storage: Storage) -> None:
+    claimed = await jobs.running("login")
+    said = '{"level":"info","message":"pw hunter2","pw":"hunter2"}'
+    await storage.note([JobEvent(claimed.id, 1, "log", said)])
+    await jobs.complete(claimed, '{"token": "t0k3n", "user": "ann"}')
+    async with tab(claimed.id) as read:
+        log, told, _ = await read.rest()
+    assert log.name == "log"
+    assert "hunter2" not in read.text
+    assert "t0k3n" not in read.text
+    assert told.json["output"]["user"] == "ann"
+
+
+async def test_many_tabs_of_one_job_are_told_alike(tab: Open, jobs: Driver) -> None:
+    job_id = await jobs.send()
+    tabs = [tab(job_id) for _ in range(10)]
+    for one in tabs:
+        await one.__aenter__()
+    claimed = await jobs.claim_one()
+    await jobs.complete(claimed, "1")
+    for one in tabs:
+        await one.rest()
+        assert one.statuses[0] == "QUEUED"
+        assert one.statuses[-1] == "COMPLETED"
+        await one.leave()
