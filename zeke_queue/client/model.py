@@ -1,0 +1,240 @@
+"""What the API answers with, as values of Python: names in snake case, instants aware, members frozen.
+
+A member that a newer server adds is passed over, so an older client goes on working with it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Final, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict
+from pydantic.alias_generators import to_camel
+
+from zeke_queue.model import RunStatus
+
+ENDED: Final = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+"""The statuses after which nothing follows."""
+
+
+class Answer(BaseModel):
+    """A JSON object of the API's."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
+
+
+class Triggered(Answer):
+    """A job that was sent.
+
+    Attributes:
+        task_id: as it was asked for, an alias included.
+        replayed: whether an earlier request with the same idempotency key had sent it.
+    """
+
+    id: UUID
+    status: str
+    task_id: str
+    replayed: bool = False
+
+
+class Run(Answer):
+    """A job.
+
+    Attributes:
+        data: its payload; what the task hides is ``[redacted]``, here and in ``output``.
+        output: what its handler returned; of one that failed, an object with ``type`` and ``message``.
+    """
+
+    id: UUID
+    status: RunStatus
+    task_id: str
+    data: Any
+    output: Any
+    started_on: datetime | None
+    completed_on: datetime | None
+    created_on: datetime
+    retry_count: int
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has come to its end, a good one or not."""
+        return self.status in ENDED
+
+
+class FailedAttempt(Answer):
+    """An attempt of a job that failed."""
+
+    attempt: int
+    at: datetime
+    state: str
+    error: Any
+    worker: UUID | None
+
+
+class RunDetail(Run):
+    """A job with its options, its family and its failed attempts.
+
+    Attributes:
+        state: one of the seven states of the table, of which ``status`` makes five words.
+        expire_in: seconds that an attempt may take.
+    """
+
+    state: str
+    attempt: int
+    retry_limit: int
+    priority: int
+    start_after: datetime
+    expire_in: float
+    singleton_key: str | None
+    parent: UUID | None
+    waits_for: UUID | None
+    worker: UUID | None
+    archived_on: datetime | None
+    history: tuple[FailedAttempt, ...]
+
+
+class Page(Answer):
+    """A page of jobs; ``next_cursor`` is None on the last one."""
+
+    runs: tuple[Run, ...]
+    next_cursor: str | None
+
+
+class Event(Answer):
+    """Progress or a log line, as it is stored."""
+
+    seq: int
+    attempt: int
+    kind: Literal["progress", "log"]
+    at: datetime
+    data: dict[str, Any]
+
+
+class Events(Answer):
+    """Progress and log lines of a job."""
+
+    events: tuple[Event, ...]
+
+
+class TaskInfo(Answer):
+    """A task that may be triggered, with the JSON Schema of its payload; None if it takes none."""
+
+    id: str
+    aliases: tuple[str, ...]
+    description: str | None
+    concurrency_limit: int | None
+    payload_schema: dict[str, Any] | None
+
+
+class Tasks(Answer):
+    """All tasks."""
+
+    tasks: tuple[TaskInfo, ...]
+
+
+class QueueInfo(Answer):
+    """A queue.
+
+    Attributes:
+        counts: live jobs by state.
+        lag: seconds since the job that has waited longest became due; None if none waits.
+    """
+
+    name: str
+    counts: dict[str, int]
+    lag: float | None
+    concurrency_limit: int | None
+    paused: bool
+
+
+class Queues(Answer):
+    """All queues."""
+
+    queues: tuple[QueueInfo, ...]
+
+
+class ScheduleInfo(Answer):
+    """A schedule with its next ticks; none while it is paused."""
+
+    name: str
+    cron: str
+    task: str
+    zone: str
+    payload: Any
+    catch_up: Literal["skip", "once", "all"]
+    description: str | None
+    paused: bool
+    last_tick: datetime | None
+    next_tick: datetime | None
+    next_ticks: tuple[datetime, ...]
+
+
+class Schedules(Answer):
+    """All schedules."""
+
+    schedules: tuple[ScheduleInfo, ...]
+
+
+class WorkerInfo(Answer):
+    """A worker process, and how many jobs it holds."""
+
+    id: UUID
+    host: str
+    pid: int
+    queues: tuple[str, ...]
+    alive: bool
+    asleep: bool
+    started_on: datetime | None
+    beat_on: datetime | None
+    holds: int
+
+
+class Workers(Answer):
+    """All workers."""
+
+    workers: tuple[WorkerInfo, ...]
+
+
+class StatusChange(Answer):
+    """A job's status, as its stream tells it; ``output`` and ``completed_on`` come with its end."""
+
+    id: UUID
+    status: RunStatus
+    task_id: str
+    output: Any = None
+    completed_on: datetime | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing follows."""
+        return self.status in ENDED
+
+
+class Progress(Answer):
+    """How far a job is: ``value`` from 0 to 1."""
+
+    attempt: int
+    at: datetime
+    value: float | None = None
+    message: str | None = None
+
+
+class LogLine(Answer):
+    """A line of a job's log; what it was logged with is in ``fields``."""
+
+    model_config = ConfigDict(extra="allow")
+
+    attempt: int
+    at: datetime
+    level: str
+    message: str
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What the line was logged with, by name."""
+        return dict(self.model_extra or {})
+
+
+Update = StatusChange | Progress | LogLine
+"""What a job's stream tells."""
