@@ -29,7 +29,19 @@ if TYPE_CHECKING:
     Write = Callable[[str], str]
 
 HEAVY = ["asyncpg", "croniter", "psycopg", "pydantic", "structlog", "zeke_queue.queue", "zeke_queue.worker"]
-COMMANDS = ["doctor", "job", "jobs", "migrate", "queue", "queues", "schedule", "schedules", "send", "worker"]
+COMMANDS = [
+    "doctor",
+    "job",
+    "jobs",
+    "keys",
+    "migrate",
+    "queue",
+    "queues",
+    "schedule",
+    "schedules",
+    "send",
+    "worker",
+]
 
 
 # Calls that do no work
@@ -114,7 +126,19 @@ def test_each_list_stands_beside_the_commands_for_one_of_it(nowhere: Zeke) -> No
     lines = [line.strip("│ ").split() for line in nowhere.good("--help").splitlines()]
     listed = [words[0] for words in lines if words and words[0] in COMMANDS]
     assert listed == [
-        *("worker", "migrate", "send", "jobs", "job", "queues", "queue", "schedules", "schedule", "doctor")
+        *(
+            "worker",
+            "migrate",
+            "send",
+            "jobs",
+            "job",
+            "queues",
+            "queue",
+            "schedules",
+            "schedule",
+            "keys",
+            "doctor",
+        )
     ]
 
 

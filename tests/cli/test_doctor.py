@@ -101,6 +101,24 @@ def test_rights_that_are_missing_come_with_the_statements_that_grant_them(zeke: 
         assert [f["about"] for f in problems(zeke, DATABASE_PRIMARY_URL=dsn, code=0)] == ["workers"]
 
 
+def test_whoever_works_but_may_not_serve_the_api_is_well_and_told_what_that_takes(zeke: Zeke) -> None:
+    with stranger(zeke.dsn) as dsn, psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
+        given = sole(problems(zeke, DATABASE_PRIMARY_URL=dsn))["advice"]
+        assert "api_key" not in given
+        owner.execute(given.partition(": ")[2].encode())
+
+        def told() -> list[dict[str, str]]:
+            findings = json.loads(zeke("--json", "doctor", DATABASE_PRIMARY_URL=dsn).stdout)["findings"]
+            return [finding for finding in findings if finding["about"] == "rights"]
+
+        finding = sole(told())
+        assert finding["grade"] == "ok"
+        assert "select, insert, update on api_key; " in finding["found"]
+        owner.execute(finding["advice"].partition(": ")[2].encode())
+        assert told() == []
+        assert zeke.good("keys", "create", "ci", DATABASE_PRIMARY_URL=dsn).startswith("mid_")
+
+
 def test_a_right_that_is_missing_is_told_apart_from_those_that_are_there(zeke: Zeke) -> None:
     with stranger(zeke.dsn) as dsn:
         role = dsn.partition("role=")[2].strip("'\"")

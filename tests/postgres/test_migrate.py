@@ -12,8 +12,19 @@ from psycopg.conninfo import make_conninfo
 
 from tests.postgres.pgboss9 import STATEMENTS
 from tests.postgres.sending import ANNA, BERT
+from zeke_queue.callers import NewKey
 from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable
-from zeke_queue.model import Extended, Failed, JobEvent, NewJob, QueueSettings, Schedule, Want, WorkerInfo
+from zeke_queue.model import (
+    Extended,
+    Failed,
+    JobEvent,
+    JobFilter,
+    NewJob,
+    QueueSettings,
+    Schedule,
+    Want,
+    WorkerInfo,
+)
 from zeke_queue.storage.postgres import PostgresStorage, migrate
 from zeke_queue.storage.postgres.statements import migrations
 
@@ -309,7 +320,7 @@ async def test_the_rights_that_are_asked_for_are_enough_for_every_verb(
 ) -> None:
     migrate.migrate(empty_dsn)
     sql.execute(f"grant usage on schema pgboss to {role}".encode())
-    for table, rights in migrate.RIGHTS.items():
+    for table, rights in (migrate.RIGHTS | migrate.API_RIGHTS).items():
         sql.execute(f"grant {rights} on pgboss.{table} to {role}".encode())
     limited = make_conninfo(empty_dsn, options=f"-c role={role}")
     await migrate.check(limited)
@@ -336,3 +347,19 @@ async def test_the_rights_that_are_asked_for_are_enough_for_every_verb(
         assert await storage.archive(-1.0, 2) == 1
         assert await storage.purge(-1.0, 2) == 1
         await storage.leave(ANNA)
+        key = await storage.add_key(NewKey(ANNA, "key", "mid_0", bytes(32), frozenset()))
+        assert await storage.keys() == await storage.good_keys("mid_0") == [key]
+        assert await storage.has_keys()
+        assert await storage.open_session(bytes(1), key.id, -1.0)
+        assert await storage.open_session(bytes(2), key.id, 60.0)
+        assert await storage.session(bytes(2)) == key
+        assert await storage.close_session(bytes(2))
+        assert await storage.open_session(bytes(2), key.id, 60.0)
+        await storage.use_key(key.id)
+        assert await storage.revoke_key(key.id)
+        for caller in ("a", "b"):
+            assert (await storage.admit(caller, 1, 60.0)).admitted
+        await storage.find(JobFilter(text="a"))
+        await storage.pace((), 60, 60)
+        await storage.events_of({ANNA: 0})
+        assert list(await storage.lag()) == ["mail"]

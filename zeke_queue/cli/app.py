@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 
-from zeke_queue.cli import doctor, jobs, migrate, queues, schedules, serve, work
+from zeke_queue.cli import doctor, jobs, keys, migrate, queues, schedules, serve, work
 from zeke_queue.cli.session import Options, options_of, print_error
 from zeke_queue.errors import BadSetting, UsageError, ZekeError
 
@@ -191,6 +191,7 @@ app.command("queues")(queues.list_queues)
 app.add_typer(queues.queue_app, name="queue")
 app.command("schedules")(schedules.list_schedules)
 app.add_typer(schedules.schedule_app, name="schedule")
+app.add_typer(keys.keys_app, name="keys")
 app.command("doctor")(doctor.doctor)
 
 

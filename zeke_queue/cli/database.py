@@ -12,7 +12,7 @@ from zeke_queue.storage.postgres import migrate
 from zeke_queue.storage.postgres.facts import read_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from zeke_queue.storage.postgres.facts import Facts
 
@@ -42,7 +42,8 @@ async def inspect(dsn: str, schema: str) -> tuple[list[Finding], bool]:
         return [*found, _unfit("database", error)], False
     # Not how many: one is for new tables only, and another one for adopted ones.
     about = f"schema {schema}: pg-boss 9's (version {migrate.PGBOSS_VERSION}), all migrations applied"
-    found += [Finding(Grade.OK, "tables", about), *_oldest(facts), *_indexes(facts, schema)]
+    found += [Finding(Grade.OK, "tables", about), *_api_rights(facts, schema)]
+    found += [*_oldest(facts), *_indexes(facts, schema)]
     return found, not facts.standby
 
 
@@ -70,15 +71,35 @@ def _lacking(facts: Facts, schema: str, error: Forbidden) -> Finding:
     """Name every right that is missing at once, and the statements that grant them."""
     if not facts.missing_rights:
         return _unfit("rights", error)
-    listed = "; ".join(f"{', '.join(rights)} on {table}" for table, rights in facts.missing_rights.items())
-    grants = [f"grant usage on schema {schema} to {_quoted(facts.role)};"]
-    for table, rights in facts.missing_rights.items():
-        grants.append(f"grant {', '.join(rights)} on {schema}.{table} to {_quoted(facts.role)};")
+    usage = f"grant usage on schema {schema} to {_quoted(facts.role)};"
     return Finding(
         Grade.PROBLEM,
         "rights",
-        f"role {facts.role} lacks in schema {schema}: {listed}",
-        f"as the tables' owner: {' '.join(grants)}",
+        f"role {facts.role} lacks in schema {schema}: {_listed(facts.missing_rights)}",
+        f"as the tables' owner: {usage} {_grants(facts.missing_rights, facts.role, schema)}",
+    )
+
+
+def _api_rights(facts: Facts, schema: str) -> Iterator[Finding]:
+    """Tell what a role lacks to serve the HTTP API, which one for workers is well without."""
+    if facts.missing_api_rights:
+        yield Finding(
+            Grade.OK,
+            "rights",
+            f"role {facts.role} can work, but not serve the HTTP API or make keys: it lacks in schema"
+            f" {schema}: {_listed(facts.missing_api_rights)}",
+            f"if it is to, as the tables' owner: {_grants(facts.missing_api_rights, facts.role, schema)}",
+        )
+
+
+def _listed(lacking: Mapping[str, tuple[str, ...]]) -> str:
+    return "; ".join(f"{', '.join(rights)} on {table}" for table, rights in lacking.items())
+
+
+def _grants(lacking: Mapping[str, tuple[str, ...]], role: str, schema: str) -> str:
+    return " ".join(
+        f"grant {', '.join(rights)} on {schema}.{table} to {_quoted(role)};"
+        for table, rights in lacking.items()
     )
 
 

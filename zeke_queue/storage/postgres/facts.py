@@ -13,7 +13,7 @@ import psycopg
 
 from zeke_queue.core.names import schema_name
 from zeke_queue.storage.postgres.failures import check_server, translated
-from zeke_queue.storage.postgres.migrate import RIGHTS
+from zeke_queue.storage.postgres.migrate import API_RIGHTS, RIGHTS
 from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Facts:
         embedded: whether it is one that ``--embedded`` or the demo started.
         missing_rights: by table, those of the rights that are needed which the role lacks; tables that are
             not there are left out.
+        missing_api_rights: the same of those that the HTTP API needs besides.
         oldest: the oldest transaction of the database, None if there is none that the role may see.
         costly_indexes: which of ``COSTLY_INDEXES`` there are.
     """
@@ -50,6 +51,7 @@ class Facts:
     standby: bool
     embedded: bool
     missing_rights: Mapping[str, tuple[str, ...]]
+    missing_api_rights: Mapping[str, tuple[str, ...]]
     oldest: Held | None
     costly_indexes: tuple[str, ...]
 
@@ -69,7 +71,8 @@ async def read_facts(dsn: str, schema: str = "pgboss") -> Facts:
         TooOld: the server is older than PostgreSQL 15.
     """
     schema = schema_name(schema)
-    wanted = [(table, right) for table, rights in RIGHTS.items() for right in rights.split(", ")]
+    needed = {**RIGHTS, **API_RIGHTS}
+    wanted = [(table, right) for table, rights in needed.items() for right in rights.split(", ")]
     tables, rights = zip(*wanted, strict=True)
     with translated():
         async with await _connect(dsn) as connection:
@@ -93,7 +96,8 @@ async def read_facts(dsn: str, schema: str = "pgboss") -> Facts:
         database=database,
         standby=standby,
         embedded=embedded,
-        missing_rights=lacking,
+        missing_rights={table: rights for table, rights in lacking.items() if table in RIGHTS},
+        missing_api_rights={table: rights for table, rights in lacking.items() if table in API_RIGHTS},
         oldest=Held(*oldest[0]) if oldest else None,
         costly_indexes=tuple(name for (name,) in indexes),
     )

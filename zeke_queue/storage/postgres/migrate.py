@@ -62,6 +62,13 @@ RIGHTS: Final = {
 }
 """What a role that runs workers and sends jobs needs."""
 
+API_RIGHTS: Final = {
+    "api_key": "select, insert, update",
+    "api_session": "select, insert, update, delete",
+    "rate_limit": "select, insert, update, delete",
+}
+"""What a role needs besides that serves the HTTP API, or makes keys for it."""
+
 
 class Found(NamedTuple):
     """What is in a schema: any tables, pg-boss's version of them, and the numbers of our migrations."""

@@ -1,0 +1,154 @@
+"""API keys on the command line."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from zeke_queue.callers import Scope
+from zeke_queue.core import apikeys
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Zeke
+    from zeke_queue.callers import ApiKey
+    from zeke_queue.queue import Queue
+
+TEAM = "123e4567-e89b-12d3-a456-426614174000"
+
+
+def good_keys(zeke: Zeke, text: str) -> list[ApiKey]:
+    """Return the keys that a caller with this text is let in by."""
+
+    async def look(queue: Queue) -> list[ApiKey]:
+        return await queue.storage.good_keys(apikeys.prefix_of(text))
+
+    return [key for key in zeke.on_queue(look) if apikeys.same(key.digest, apikeys.digest_of(text))]
+
+
+def test_a_key_alone_is_printed_to_standard_output_and_is_good_from_then_on(zeke: Zeke) -> None:
+    result = zeke("keys", "create", "ci")
+    assert result.exit_code == 0
+    text = result.stdout.removesuffix("\n")
+    assert apikeys.is_well_formed(text)
+    assert text not in result.stderr
+    assert f"zeke keys revoke {apikeys.prefix_of(text)}" in result.stderr
+    (key,) = good_keys(zeke, text)
+    assert (key.name, key.scopes, key.team_id, key.expires_on) == ("ci", {Scope.TRIGGER}, None, None)
+    assert zeke.good("keys", "create", "ci") != result.stdout
+
+
+def test_a_key_has_the_scopes_the_team_and_the_end_that_are_given(zeke: Zeke) -> None:
+    scopes = ("--scope", "jobs.read", "--scope", "jobs.admin")
+    text = zeke.good("keys", "create", "ops", *scopes, "--team", TEAM, "--expires", "30d").strip()
+    (key,) = good_keys(zeke, text)
+    assert key.scopes == {Scope.READ, Scope.ADMIN}
+    assert str(key.team_id) == TEAM
+    assert key.expires_on is not None
+    assert key.expires_on - key.created_on == timedelta(days=30)
+
+
+@pytest.mark.parametrize(("given", "seconds"), [("1m", 60), ("12h", 43_200), ("8w", 4_838_400)])
+def test_the_end_of_a_key_is_given_in_several_units(zeke: Zeke, given: str, seconds: int) -> None:
+    value = zeke.json("keys", "create", "ci", "--expires", given)
+    created, expires = (datetime.fromisoformat(value[name]) for name in ("created_on", "expires_on"))
+    assert (expires - created).total_seconds() == seconds
+
+
+def test_programs_are_told_all_but_the_digest(zeke: Zeke) -> None:
+    created = zeke.json("keys", "create", "ci", "--scope", "jobs.read")
+    text = created.pop("key")
+    assert zeke.json("keys", "list") == [created]
+    assert created["prefix"] == apikeys.prefix_of(text)
+    assert created["scopes"] == ["jobs.read"]
+    shown = zeke.good("--json", "keys", "list") + zeke.good("keys", "list")
+    assert text[len(apikeys.prefix_of(text)) :] not in shown
+    assert apikeys.digest_of(text).hex() not in shown
+
+
+def test_keys_are_listed_with_what_they_permit_and_whether_they_are_good(zeke: Zeke) -> None:
+    used, expiring, revoked = (
+        zeke.good("keys", "create", name, *more).strip()
+        for name, more in (("used", ()), ("expiring", ("--expires", "2d")), ("revoked", ()))
+    )
+
+    async def use(queue: Queue) -> None:
+        (key,) = await queue.storage.good_keys(apikeys.prefix_of(used))
+        await queue.storage.use_key(key.id)
+
+    zeke.on_queue(use)
+    zeke.good("keys", "revoke", revoked)
+    heading, *lines = zeke.good("keys", "list").splitlines()
+    assert heading.split() == ["key", "name", "scopes", "created", "last", "used"]
+    assert [line.split()[0] for line in lines] == list(map(apikeys.prefix_of, (used, expiring, revoked)))
+    assert lines[0].endswith("0 s")
+    assert re.search(r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", lines[1])
+    assert lines[2].endswith("revoked 0 s")
+
+
+def test_no_keys_are_said_to_be_none_yet(zeke: Zeke) -> None:
+    assert "`zeke keys create NAME`" in zeke.good("keys", "list")
+    assert zeke.json("keys", "list") == []
+
+
+@pytest.mark.parametrize("how", ["id", "part of the id", "prefix", "part of the prefix", "text"])
+def test_a_key_is_revoked_by_what_one_has_of_it(zeke: Zeke, how: str) -> None:
+    other, value = zeke.json("keys", "create", "other"), zeke.json("keys", "create", "ci")
+    which = {
+        "id": value["id"],
+        "part of the id": value["id"][:-1].upper(),
+        "prefix": value["prefix"],
+        "part of the prefix": value["prefix"][:-1],
+        "text": value["key"],
+    }[how]
+    assert zeke.json("keys", "revoke", which) == {
+        "id": value["id"],
+        "prefix": value["prefix"],
+        "name": "ci",
+        "revoked": True,
+    }
+    assert good_keys(zeke, value["key"]) == []
+    assert good_keys(zeke, other["key"]) != []
+    assert "was revoked before" in zeke.fails("keys", "revoke", which, code=1)
+
+
+def test_a_key_that_is_not_there_or_not_the_only_one_is_not_revoked(zeke: Zeke) -> None:
+    values = [zeke.json("keys", "create", name) for name in ("one", "two")]
+    stranger = apikeys.new_key(bytes(32))
+    said = zeke.fails("keys", "revoke", stranger, code=1)
+    assert "No key is or begins with 'mid_00000000'" in said
+    assert stranger not in said
+    said = zeke.fails("keys", "revoke", "mid_", code=1)
+    assert all(value["id"] in said for value in values)
+    assert "too short" in zeke.fails("keys", "revoke", "mid", code=2)
+    assert all(good_keys(zeke, value["key"]) for value in values)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (("",), "NAME: '' is no name"),
+        (("  ",), "is no name"),
+        (("a" * 101,), "give 1 to 100 characters"),
+        (("a\x1b[2J",), "characters that can be shown"),
+        (("ci", "--team", "7"), "--team: '7' is no team's id"),
+        (("ci", "--expires", "30"), "--expires: '30' is no time"),
+        (("ci", "--expires", "0d"), "--expires: '0d'"),
+        (("ci", "--expires", "-1d"), "--expires: '-1d'"),
+        (("ci", "--expires", "522w"), "over ten years"),
+        (("ci", "--expires", "1.5h"), "--expires: '1.5h'"),
+    ],
+)
+def test_a_key_that_can_not_be_is_refused_by_what_is_wrong(
+    zeke: Zeke, wrong: tuple[str, ...], said: str
+) -> None:
+    assert said in zeke.fails("keys", "create", *wrong, code=2)
+    assert zeke.json("keys", "list") == []
+
+
+def test_an_unknown_scope_is_refused_with_those_there_are(zeke: Zeke) -> None:
+    result: Any = zeke("keys", "create", "ci", "--scope", "jobs.all")
+    assert result.exit_code == 2
+    assert all(scope.value in result.stderr for scope in Scope)

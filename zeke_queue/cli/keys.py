@@ -1,0 +1,240 @@
+"""``zeke keys create | list | revoke``: who may call the HTTP API.
+
+The text of a key goes to standard output alone, once, when it is created: ``TOKEN=$(zeke keys create ci)``.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.text import Text
+
+from zeke_queue.callers import NewKey, Scope
+from zeke_queue.cli.render import NOTHING, Column, ago, harmless, moment, plain, print_json, print_table
+from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
+from zeke_queue.errors import BadOption, ZekeError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.callers import ApiKey
+
+NAME_MAX: Final = 100
+LONGEST: Final = 3_650 * 86_400.0
+"""Seconds that a key may be good; who wants more leaves ``--expires`` out."""
+
+_SECONDS: Final = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
+_LENGTH: Final = re.compile(r"([0-9]{1,9})([mhdw])")
+_LEAST_GIVEN: Final = 4
+
+keys_app = typer.Typer(help="Create API keys, list them, and revoke one.", no_args_is_help=True)
+
+
+@keys_app.command("create")
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Whom or what it is for.")],
+    scope: Annotated[
+        list[Scope] | None,
+        typer.Option("--scope", help="What it permits; may be repeated.", show_default="jobs.trigger"),
+    ] = None,
+    team: Annotated[
+        str | None,
+        typer.Option(metavar="UUID", help="The team on whose behalf its holder calls.", show_default=False),
+    ] = None,
+    expires: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help="How long it is good, as 12h, 30d or 8w.", show_default="for ever"),
+    ] = None,
+) -> None:
+    """Create a key, and print it; it is shown this once.
+
+    jobs.read lets its holder look at everything, jobs.trigger send jobs besides, jobs.admin do all there is.
+    """
+    from zeke_queue.clock import SystemClock
+    from zeke_queue.core import apikeys
+    from zeke_queue.rng import Ids, SystemEntropy
+
+    options, entropy = options_of(context), SystemEntropy()
+    text = apikeys.new_key(entropy.stream("key").randbytes(apikeys.KEY_BYTES))
+    new = NewKey(
+        id=Ids(SystemClock(), entropy)(),
+        name=_checked_name(name),
+        prefix=apikeys.prefix_of(text),
+        digest=apikeys.digest_of(text),
+        scopes=frozenset(scope or [Scope.TRIGGER]),
+        team_id=None if team is None else _team(team),
+        expires_in=None if expires is None else _length(expires),
+    )
+
+    async def command() -> int:
+        async with open_queue(options) as queue:
+            key = await queue.storage.add_key(new)
+        if options.json:
+            print_json({"key": text, **_value(key)})
+            return 0
+        until = "is good until it is revoked" if expires is None else f"expires {moment(key.expires_on)} UTC"
+        typer.echo(
+            f"{key.name}: {', '.join(_scopes(key))}; it {until}. It is shown this once, so keep it where"
+            f" secrets are kept. To end it: zeke keys revoke {key.prefix}",
+            err=True,
+        )
+        typer.echo(text)
+        return 0
+
+    execute(command())
+
+
+@keys_app.command("list")
+def list_keys(context: typer.Context) -> None:
+    """List all keys, those too that were revoked or have expired; times are UTC."""
+    options = options_of(context)
+
+    async def command() -> int:
+        async with open_to_look(options) as queue:
+            keys, now = await queue.storage.keys(), await queue.storage.now()
+        if options.json:
+            print_json([_value(key) for key in keys])
+        elif not keys:
+            typer.echo("No keys yet, so the HTTP API serves this machine alone: `zeke keys create NAME`.")
+        else:
+            _print_keys(keys, now)
+        return 0
+
+    execute(command())
+
+
+@keys_app.command("revoke")
+def revoke(
+    context: typer.Context,
+    which: Annotated[
+        str, typer.Argument(metavar="KEY", help="Its id or the beginning of its text, or a part, as listed.")
+    ],
+) -> None:
+    """Let a key be good no more, at once and for ever, and end the sessions that were opened with it."""
+    options = options_of(context)
+    if len(which) < _LEAST_GIVEN:
+        raise BadOption(
+            f"KEY: {which!r} is too short to tell keys apart; give at least {_LEAST_GIVEN} characters"
+        )
+
+    async def command() -> int:
+        async with open_queue(options) as queue:
+            key = _sole(await queue.storage.keys(), which)
+            if not await queue.storage.revoke_key(key.id):
+                raise ZekeError(f"Key {key.prefix} ({harmless(key.name)}) was revoked before.")
+        if options.json:
+            print_json({"id": key.id, "prefix": key.prefix, "name": key.name, "revoked": True})
+        else:
+            typer.echo(f"{key.prefix} ({harmless(key.name)}) is revoked.")
+        return 0
+
+    execute(command())
+
+
+def _checked_name(name: str) -> str:
+    """Return a key's name.
+
+    Raises:
+        BadOption: it is empty, too long, or can't be shown.
+    """
+    if not 1 <= len(name.strip()) <= NAME_MAX or not name.isprintable():
+        raise BadOption(
+            f"NAME: {name[:NAME_MAX]!r} is no name; give 1 to {NAME_MAX} characters that can be shown"
+        )
+    return name.strip()
+
+
+def _team(text: str) -> UUID:
+    from uuid import UUID
+
+    try:
+        return UUID(text)
+    except ValueError:
+        raise BadOption(
+            f"--team: {text!r} is no team's id; give a UUID like 123e4567-e89b-12d3-a456-426614174000"
+        ) from None
+
+
+def _length(text: str) -> float:
+    """Return a length of time in seconds.
+
+    Raises:
+        BadOption: it can't be read, or is too long.
+    """
+    found = _LENGTH.fullmatch(text)
+    seconds = float(found[1]) * _SECONDS[found[2]] if found else 0.0
+    if not 0 < seconds <= LONGEST:
+        raise BadOption(
+            f"--expires: {text!r} is no time, or over ten years; give a number and m, h, d or w, as 30d"
+        )
+    return seconds
+
+
+def _sole(keys: Sequence[ApiKey], which: str) -> ApiKey:
+    """Return the key that is meant.
+
+    Raises:
+        ZekeError: none is, or several.
+    """
+    from zeke_queue.core import apikeys
+
+    if apikeys.is_well_formed(which):
+        digest = apikeys.digest_of(which)
+        found = [key for key in keys if apikeys.same(key.digest, digest)]
+        which = apikeys.prefix_of(which)  # what is said must not have the rest of it
+    else:
+        found = [key for key in keys if key.prefix.startswith(which) or str(key.id).startswith(which.lower())]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise ZekeError(f"No key is or begins with {which!r}. `zeke keys list` lists those there are.")
+    named = ", ".join(str(key.id) for key in found[:5])
+    raise ZekeError(f"{which!r} begins several keys: {named}. Give more of one's id.")
+
+
+def _scopes(key: ApiKey) -> list[str]:
+    return [scope.value for scope in Scope if scope in key.scopes]
+
+
+def _value(key: ApiKey) -> dict[str, Any]:
+    """Return a key as ``--json`` prints it, without its digest."""
+    value = {name: field for name, field in plain(key).items() if name != "digest"}
+    return {**value, "scopes": _scopes(key)}
+
+
+def _print_keys(keys: Sequence[ApiKey], now: datetime) -> None:
+    columns = (
+        Column("key"),
+        Column("name", least=12),
+        Column("scopes"),
+        Column("created", least=0),
+        Column("last used", right=True),
+        Column(""),
+    )
+    rows = [
+        (
+            key.prefix,
+            key.name,
+            ", ".join(_scopes(key)) or NOTHING,
+            moment(key.created_on),
+            ago(key.last_used_on, now),
+            _standing(key, now),
+        )
+        for key in keys
+    ]
+    print_table(columns, rows)
+
+
+def _standing(key: ApiKey, now: datetime) -> Text | str:
+    if key.revoked_on is not None:
+        return Text(f"revoked {ago(key.revoked_on, now)}", style="bright_black")
+    if key.expires_on is None:
+        return ""
+    if key.expires_on <= now:
+        return Text(f"expired {ago(key.expires_on, now)}", style="yellow")
+    return f"until {moment(key.expires_on)}"
