@@ -102,6 +102,8 @@ async def test_a_cursor_that_was_tampered_with_is_refused(call: Web, three: list
         ({"text": ""}, "text"),
         ({"text": "x" * 201}, "text"),
         ({"createdFrom": "yesterday"}, "createdFrom"),
+        ({"createdTo": "0.5"}, "createdTo"),
+        ({"createdTo": "-1700000000"}, "createdTo"),
         ({"createdFrom": "2026-01-05T12:00:00"}, "createdFrom"),
         ({"archived": "perhaps"}, "archived"),
     ],

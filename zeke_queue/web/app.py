@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from zeke_queue.errors import ZekeError
 from zeke_queue.web.api import Api
+from zeke_queue.web.document import describe
 from zeke_queue.web.errors import ApiError, answer, answer_http, answer_invalid
 from zeke_queue.web.guard import CSRF_HEADER, Guard
 from zeke_queue.web.jobs import Jobs
@@ -86,6 +87,7 @@ def create_app(
         app.include_router(router)
     _handle_errors(app)
     _stand_before(app, settings)
+    describe(app, queue.catalog)
     return app
 
 

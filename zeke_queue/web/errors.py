@@ -5,9 +5,11 @@ Nothing that a caller did not send is in an answer: no statement, no path, no tr
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from zeke_queue.errors import (
     Forbidden,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fastapi.exceptions import RequestValidationError
+    from starlette.applications import Starlette
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
 
@@ -140,8 +143,20 @@ def _path(loc: Sequence[int | str]) -> str:
 async def answer_http(request: Request, error: Exception) -> JSONResponse:
     """Answer what the framework itself refuses: no such route, no such method."""
     refused = cast("HTTPException", error)
+    headers = {name.lower(): value for name, value in (refused.headers or {}).items()}
+    if refused.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["allow"] = ", ".join(_methods(request))
     message = {
-        404: f"There is nothing at {request.url.path}",
-        405: f"{request.url.path} does not take {request.method}",
-    }.get(refused.status_code, str(refused.detail))
-    return ApiError(refused.status_code, message, headers=refused.headers).response()
+        HTTPStatus.NOT_FOUND: f"There is nothing at {request.url.path}",
+        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.url.path} does not take {request.method}",
+    }.get(HTTPStatus(refused.status_code), str(refused.detail))
+    return ApiError(refused.status_code, message, headers=headers).response()
+
+
+def _methods(request: Request) -> list[str]:
+    """Return the methods that some route takes at a request's path; a route knows its own alone."""
+    found: set[str] = set()
+    for route in cast("Starlette", request.app).routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= set(getattr(route, "methods", None) or ())
+    return sorted(found)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Unpack
 from uuid import UUID, uuid5
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 _IDEMPOTENCE: Final = UUID("8f0e1f52-6d0b-5d0e-9f43-0b7c1f5ad1a4")
 KEY_LENGTH_MAX: Final = 255
+KEY: Final = re.compile(f"[ -~]{{1,{KEY_LENGTH_MAX}}}")
+"""An idempotency key."""
 
 
 async def send_job(
@@ -79,8 +82,8 @@ class Jobs:
             idempotency_key: the same key of the same caller again gives the job that the first one sent.
 
         Raises:
-            ApiError: 404 for a task that is not in the catalog; 429 if the limit is used up; 422 if the
-                key was used for something else.
+            ApiError: 404 for a task that is not in the catalog; 429 if the limit is used up; 409 if the
+                key was used for something else, 422 if it is none.
             Refused, UsageError: as ``Queue.trigger``.
         """
         if task not in self._queue.catalog.served:
@@ -112,9 +115,9 @@ class Jobs:
         asked = None if prepared.data is None else jsonb.loads(prepared.data)
         if (earlier.name, earlier.data) != (prepared.name, asked):
             raise ApiError(
-                422,
+                409,
                 "Idempotency-Key: it was used before, for another task or payload; use a new one for each",
-                fields=[{"path": "Idempotency-Key", "message": "was used for something else"}],
+                id=str(earlier.id),
             )
 
     async def admit(self, caller: Caller) -> dict[str, str]:
@@ -149,7 +152,7 @@ def idempotent_id(caller: Caller, key: str) -> UUID:
     Raises:
         ApiError: 422 if the key is empty, too long, or no printable ASCII.
     """
-    if not 1 <= len(key) <= KEY_LENGTH_MAX or not key.isascii() or not key.isprintable():
+    if KEY.fullmatch(key) is None:
         raise ApiError(
             422,
             f"Idempotency-Key: give 1 to {KEY_LENGTH_MAX} printable ASCII characters, new for each job",

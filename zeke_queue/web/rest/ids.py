@@ -47,12 +47,16 @@ def parse_cursor(text: str, filters: Mapping[str, object]) -> UUID:
         raw = b""
     job_id = UUID(bytes=raw[:_ID_BYTES]) if len(raw) == _ID_BYTES + _CHECK_BYTES else None
     if job_id is None or raw[_ID_BYTES:] != _check(job_id, filters):
-        raise field_errors(
-            "cursor: it is none of this list; give nextCursor of the page before with the same filters, or"
-            " none to begin anew",
-            [("cursor", "is no cursor of this list")],
+        raise no_cursor(
+            "it is none of this list; give nextCursor of the page before with the same filters, or none to"
+            " begin anew"
         )
     return job_id
+
+
+def no_cursor(why: str) -> ApiError:
+    """Return the error for a cursor that leads nowhere."""
+    return field_errors(f"cursor: {why}", [("cursor", why)])
 
 
 def _check(job_id: UUID, filters: Mapping[str, object]) -> bytes:

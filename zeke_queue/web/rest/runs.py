@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, BeforeValidator
 
+from zeke_queue.errors import JobNotFound
 from zeke_queue.model import Job, JobFilter, RunStatus
 from zeke_queue.tending import require
 from zeke_queue.web import shapes
 from zeke_queue.web.api import Administers, Api, Parts, Reads
 from zeke_queue.web.errors import ApiError
-from zeke_queue.web.rest.ids import cursor_after, parse_cursor, parse_id
+from zeke_queue.web.rest.ids import cursor_after, no_cursor, parse_cursor, parse_id
 from zeke_queue.web.showing import STATES_OF
 
 if TYPE_CHECKING:
@@ -24,6 +26,17 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["runs"])
 
 MOST: Final = 200
+
+
+def _written(value: object) -> object:
+    """Refuse a number, which pydantic would take for seconds since 1970."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value) is not None:
+        raise ValueError("Input should be a date and a time with a zone, as 2026-01-31T12:00:00Z")
+    return value
+
+
+_NUMBER: Final = re.compile(r"[\s+-]*[\d._]*")
+Instant = Annotated[AwareDatetime, BeforeValidator(_written)]
 Name = Annotated[str, Query(max_length=512)]
 
 
@@ -42,8 +55,8 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
             max_length=200,
         ),
     ] = None,
-    created_from: Annotated[AwareDatetime | None, Query(alias="createdFrom")] = None,
-    created_to: Annotated[AwareDatetime | None, Query(alias="createdTo")] = None,
+    created_from: Annotated[Instant | None, Query(alias="createdFrom")] = None,
+    created_to: Annotated[Instant | None, Query(alias="createdTo")] = None,
     archived: Annotated[bool, Query(description="Archived jobs instead of live ones.")] = False,  # noqa: FBT002 - it is named in the URL
     cursor: Annotated[str | None, Query(description="nextCursor of the page before.", max_length=64)] = None,
     limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
@@ -70,7 +83,10 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
         text=text,
         limit=limit,
     )
-    page, last = await page_of(parts, which)
+    try:
+        page, last = await page_of(parts, which)
+    except JobNotFound:
+        raise no_cursor("the job that it names was purged; begin anew without one") from None
     return shapes.Runs(
         runs=[parts.showing.run(job) for job in page],
         next_cursor=None if last is None else cursor_after(last, filters),

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
 
-from zeke_queue.errors import ScheduleNotFound
+from zeke_queue.core.cron import Cron
+from zeke_queue.errors import BadName, BadOption, BadSchedule, ScheduleNotFound, UnknownTask
 from zeke_queue.tending import require_schedule
 from zeke_queue.web import shapes
 from zeke_queue.web.api import Administers, Api, Parts, Reads
+from zeke_queue.web.errors import field_errors
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from zeke_queue.web.guard import Caller
 
 router = APIRouter(prefix="/schedules", tags=["schedules"])
@@ -43,17 +48,43 @@ async def put(
 ) -> shapes.ScheduleShape:
     """Create a schedule, or replace it; one that fires at other times than before starts anew from now."""
     del caller
-    await parts.queue.schedule(
-        name,
-        body.cron,
-        task=body.task,
-        payload=body.payload,
-        zone=body.zone,
-        catch_up=body.catch_up,
-        description=body.description,
-        paused=body.paused,
-    )
+    await save(parts, name, body)
     return await _shown(parts, name)
+
+
+async def save(parts: Api, name: str, edit: shapes.ScheduleEdit) -> None:
+    """Create a schedule, or replace it.
+
+    Raises:
+        ApiError: 422, with the field that can't be.
+    """
+    with _about("cron"):
+        Cron.parse(edit.cron)
+    zone = edit.zone or parts.queue.settings.jobs_cron_tz
+    with _about("zone"):
+        Cron.parse(edit.cron, zone)
+    with _about("task"):
+        parts.queue.catalog.get(edit.task or name)
+    with _about("name"):
+        await parts.queue.schedule(
+            name,
+            edit.cron,
+            task=edit.task,
+            payload=edit.payload,
+            zone=zone,
+            catch_up=edit.catch_up,
+            description=edit.description,
+            paused=edit.paused,
+        )
+
+
+@contextmanager
+def _about(field: str) -> Generator[None]:
+    """Tell what is wrong with a field as its fault; a payload tells its own fields."""
+    try:
+        yield
+    except (BadOption, BadName, BadSchedule, UnknownTask) as error:
+        raise field_errors(f"{field}: {error}", [(field, str(error))]) from None
 
 
 @router.delete(

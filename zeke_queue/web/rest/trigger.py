@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Header, Response
 from starlette.requests import Request
@@ -12,9 +12,20 @@ from zeke_queue.tending import require
 from zeke_queue.web import shapes
 from zeke_queue.web.api import Parts, Reads, Triggers
 from zeke_queue.web.errors import ApiError
+from zeke_queue.web.jobs import KEY
 from zeke_queue.web.rest.ids import parse_id
 
 router = APIRouter(tags=["runs"])
+
+_EVENT: Final = {
+    "type": "object",
+    "required": ["event", "data"],
+    "properties": {
+        "id": {"type": "string", "description": "Given back as Last-Event-ID, the stream goes on behind it."},
+        "event": {"enum": ["status", "progress", "log", "close", "error", "timeout"]},
+        "data": {"type": "string", "description": "JSON, but for `close`."},
+    },
+}
 
 
 @router.post(
@@ -31,7 +42,8 @@ async def trigger(
         str | None,
         Header(
             description="The same key of the same caller again gives the job that the first request sent, and"
-            " the header Idempotent-Replayed. 1 to 255 printable ASCII characters."
+            " the header Idempotent-Replayed. 1 to 255 printable ASCII characters.",
+            json_schema_extra={"pattern": f"^{KEY.pattern}$"},
         ),
     ] = None,
 ) -> shapes.Triggered:
@@ -72,7 +84,7 @@ async def detail(run_id: str, parts: Parts, caller: Reads) -> shapes.RunDetail:
     responses={
         200: {
             "description": "Server-sent events: status, progress, log, close; error and timeout.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}}},
+            "content": {"text/event-stream": {"schema": _EVENT}},
         },
         **shapes.problems(401, 403, 404, 503),
     },

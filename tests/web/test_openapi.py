@@ -1,0 +1,123 @@
+"""The OpenAPI document: schemathesis asks a real server all that it allows, and more, and finds no fault."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from tests.web.conftest import Web, shop_catalog
+from zeke_queue.callers import Scope
+from zeke_queue.queue import Queue
+from zeke_queue.web import WebSettings, create_app
+from zeke_queue.web.server import ApiServer
+from zeke_tasks.catalog import catalog
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+OPERATIONS = 24
+MAIL = {"to": "ada@example.org"}
+
+
+@contextmanager
+def served() -> Iterator[tuple[str, str]]:
+    """Serve the shop in memory, from a thread; gives the URL and a key that may do everything."""
+    told: list[tuple[str, str]] = []
+    ready, loop = threading.Event(), asyncio.new_event_loop()
+    stop = asyncio.Event()
+
+    async def serve() -> None:
+        web = WebSettings.load(api_port=0, api_trigger_limit=0, api_stream_timeout=0.1)
+        async with Queue.in_memory(shop_catalog()) as queue:
+            server = ApiServer(queue, web)
+            key = await Web(server.app, queue).key(Scope.ADMIN)
+            for _ in range(3):
+                await queue.send("mail", MAIL)
+            await queue.schedule("mail", "* * * * *", payload=MAIL)
+            serving = asyncio.ensure_future(server.run())
+            told.append((server.url, key))
+            ready.set()
+            await stop.wait()
+            server.stop()
+            await serving
+
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
+    thread.start()
+    try:
+        assert ready.wait(30)
+        yield told[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+
+
+# JSON Schema can't say that a cursor has to be one that was given, nor what stands in a cron expression.
+CONFIG = """
+[[operations]]
+include-name = ["GET /trigger/runs", "PUT /schedules/{name}"]
+[operations.checks.positive_data_acceptance]
+expected-statuses = ["2xx", 422]
+"""
+
+
+def test_no_request_finds_a_fault(tmp_path: Path) -> None:
+    config = tmp_path / "schemathesis.toml"
+    config.write_text(CONFIG)
+    with served() as (url, key):
+        command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(config)]
+        command += ["run", f"{url}/openapi.json", "-H", f"Authorization: Bearer {key}"]
+        command += ["--max-examples", "10", "--seed", "1", "--generation-deterministic", "--no-color"]
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout
+    tested = re.search(r"Tested: (\d+)", run.stdout)
+    assert tested is not None
+    assert int(tested[1]) == OPERATIONS
+
+
+async def test_each_task_has_a_schema_of_its_own(call: Web) -> None:
+    document = (await call("GET", "/openapi.json")).json()
+    schemas = document["components"]["schemas"]
+    assert {one["$ref"].rpartition("/")[2] for one in schemas["Trigger"]["anyOf"]} == {
+        "Trigger.mail",
+        "Trigger.break",
+        "Trigger.login",
+    }
+    assert schemas["Trigger.mail"]["properties"]["taskId"] == {"enum": ["mail", "old-mail"]}
+    assert schemas["Trigger.mail"]["properties"]["payload"]["required"] == ["to"]
+
+
+async def test_every_route_needs_a_key_but_health(call: Web) -> None:
+    document = (await call("GET", "/openapi.json")).json()
+    await call.key()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            answer = await call(method.upper(), path.replace("{run_id}", "1").replace("{name}", "mail"))
+            open_to_all = operation.get("security") == []
+            assert (answer.status_code == 200) == open_to_all, path
+            assert open_to_all or answer.status_code == 401, path
+
+
+def test_references_lead_to_schemas_of_the_document() -> None:
+    async def document() -> Any:
+        async with Queue.in_memory(catalog) as queue:
+            return create_app(queue, WebSettings()).openapi()
+
+    made = asyncio.run(document())
+    known = {f"#/components/schemas/{name}" for name in made["components"]["schemas"]}
+    assert references(made) <= known
+
+
+def references(part: Any) -> set[str]:
+    if isinstance(part, list):
+        return set().union(*(references(one) for one in part))
+    if not isinstance(part, dict):
+        return set()
+    own = {part["$ref"]} if isinstance(part.get("$ref"), str) else set[str]()
+    return own.union(*(references(one) for one in part.values()))
