@@ -136,8 +136,8 @@ def test_each_list_stands_beside_the_commands_for_one_of_it(nowhere: Zeke) -> No
             "queue",
             "schedules",
             "schedule",
-            "keys",
             "doctor",
+            "keys",
         )
     ]
 

@@ -334,7 +334,10 @@ class Reader(Protocol):
         Args:
             names: queues; none for all.
             span: how many seconds back to look, 1 to a week; rounded up to whole steps.
-            step: the length of each span in whole seconds; at most 1000 spans.
+            step: the length of each span in whole seconds, at most a week; at most 1000 spans.
+
+        Raises:
+            BadOption: span or step is out of its range.
         """
         ...
 
@@ -415,7 +418,10 @@ class Access(Protocol):
         ...
 
     async def use_key(self, key_id: UUID) -> None:
-        """Note that a key was used; within a minute of the last such note nothing is written."""
+        """Note that a key was used; within a minute of the last such note nothing is written.
+
+        It is not asked whether the key is good.
+        """
         ...
 
     async def revoke_key(self, key_id: UUID) -> bool:
@@ -431,7 +437,8 @@ class Access(Protocol):
             seconds: how long the session lasts.
 
         Returns:
-            False, and nothing is opened, if the key is not good, or the digest is taken.
+            False, and nothing is opened, if the key is not good, or the digest is taken, be it by a session
+            that has ended.
         """
         ...
 
@@ -447,12 +454,16 @@ class Access(Protocol):
         """Count one call of a caller, unless that would be more than its limit.
 
         A window begins with the first call that is in none, and lasts ``window`` seconds, over all processes.
-        Windows of others that have ended are forgotten along the way.
+        A limit that is changed holds at once, a length from the next window on. Windows of others that ended
+        over a minute ago are forgotten along the way. A crash of the server may lose the counts.
 
         Args:
             caller: who calls, 1 to 200 characters.
             limit: how many calls a window admits, at least 1.
-            window: its length in seconds.
+            window: its length in seconds, more than 0.
+
+        Raises:
+            BadOption: limit or window is out of its range.
         """
         ...
 
