@@ -81,7 +81,7 @@ class Live:
         return EventStream(self._streams, source, timeout=self._timeout, farewell=_TIMED_OUT, spread=spread)
 
     def stream(self, events: AsyncGenerator[ServerEvent]) -> Response:
-        """Return a stream of any events, with the same care: kept alive, ended with its client and the server.
+        """Return a stream of any events, with the same care: kept alive, ended with its client or server.
 
         The generator is asked for the next one when the client has taken the last one, and closed at the
         end. After the time-out the stream ends without a word; browsers come back by themselves.
