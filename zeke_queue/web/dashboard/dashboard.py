@@ -1,0 +1,180 @@
+"""The dashboard: an application of its own, which is mounted under the API's and shares its parts.
+
+Every page goes the same way: who calls and whether they may is asked first, then the page answers, and what
+goes wrong is told as a page.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+
+from zeke_queue.errors import StorageError, ZekeError
+from zeke_queue.web.dashboard import jobs, overview, queues, schedules, signing, trigger, workers
+from zeke_queue.web.dashboard.desk import Desk, local_path
+from zeke_queue.web.dashboard.drawing import Assets, environment
+from zeke_queue.web.dashboard.sampler import Sampler
+from zeke_queue.web.dashboard.streams import Streams
+from zeke_queue.web.errors import ApiError, told
+from zeke_queue.web.guard import check_origin
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from starlette.requests import Request
+
+    from zeke_queue.web.api import Api
+    from zeke_queue.web.dashboard.page import Page, View
+    from zeke_queue.web.guard import Caller
+
+VIEWS: Final = (*overview.VIEWS, *queues.VIEWS, *jobs.VIEWS, *trigger.VIEWS, *schedules.VIEWS, *workers.VIEWS)
+
+_TITLES: Final = {
+    400: "That request can't be read",
+    401: "Sign in first",
+    403: "You may not do that",
+    404: "There is nothing here",
+    405: "That can't be done here",
+    409: "That can't be done now",
+    413: "That is too large",
+    422: "That does not fit",
+    429: "Too many at once",
+    503: "The database can't be reached",
+}
+
+
+class Dashboard:
+    """What all requests share.
+
+    Attributes:
+        app: answers below the address where it is mounted.
+        parts: the API's.
+        pages: further ones, beside those that are always there.
+        templates, assets: what pages are drawn with, and load.
+        streams: those that are open.
+        sampler: looks at the storage for everybody who looks at live figures.
+    """
+
+    def __init__(self, parts: Api, pages: Sequence[Page] = ()) -> None:
+        self.parts = parts
+        self.pages = tuple(pages)
+        self.templates = environment([page.templates for page in pages if page.templates is not None])
+        self.assets = Assets()
+        self.streams = Streams(
+            parts.queue.clock,
+            keep_alive=parts.settings.api_stream_keep_alive,
+            most=parts.settings.api_streams_max,
+        )
+        self.sampler = Sampler(parts)
+        self.app = Starlette(
+            routes=self._routes(),
+            exception_handlers={
+                ApiError: self._told,
+                ZekeError: self._told,
+                HTTPException: self._told,
+                Exception: self._told,
+            },
+        )
+
+    async def close(self) -> None:
+        """End the streams that are open, and stop looking."""
+        await self.streams.close()
+        await self.sampler.close()
+
+    def _routes(self) -> list[Route | Mount]:
+        routes: list[Route | Mount] = [
+            Route("/static/{digest}/{name:path}", self._asset),
+            Route("/sign-in", self._open(signing.ask)),
+            Route("/sign-in", self._open(signing.sign_in), methods=["POST"]),
+            *(self._route(view) for view in (*VIEWS, signing.SIGN_OUT)),
+        ]
+        routes += [
+            Mount(f"/{page.slug}", routes=[self._route(view) for view in page.views]) for page in self.pages
+        ]
+        return routes
+
+    def _route(self, view: View) -> Route:
+        async def answer(request: Request) -> Response:
+            form = await request.form() if view.changes else None
+            csrf = form.get("csrf") if form is not None else None
+            if view.changes:
+                check_origin(request)
+            caller = await self.parts.guard.require(
+                request, view.scope, csrf=csrf if isinstance(csrf, str) else None
+            )
+            request.state.caller = caller
+            return await view.handle(Desk(self, request, caller, form))
+
+        return Route(view.path, answer, methods=["POST"] if view.changes else ["GET"])
+
+    def _open(
+        self, handle: Callable[[Desk], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Return an endpoint for those too who are not signed in."""
+
+        async def answer(request: Request) -> Response:
+            changes = request.method == "POST"
+            if changes:
+                check_origin(request)
+            return await handle(Desk(self, request, None, await request.form() if changes else None))
+
+        return answer
+
+    async def _asset(self, request: Request) -> Response:
+        found = self.assets.response(request.path_params["digest"], request.path_params["name"])
+        if found is None:
+            raise HTTPException(404)
+        return found
+
+    async def _told(self, request: Request, error: Exception) -> Response:
+        """Answer a request that failed."""
+        if isinstance(error, HTTPException):
+            problem = ApiError(error.status_code, str(error.detail), headers=error.headers)
+        else:
+            problem = told(error)
+        if problem.status == 401:  # noqa: PLR2004 - the codes of HTTP
+            return self._to_sign_in(request)
+        caller = getattr(request.state, "caller", None)
+        if caller is None and request.method == "GET" and not isinstance(error, StorageError):
+            caller = await self._known(request)
+        desk = Desk(self, request, caller)
+        shown: dict[str, Any] = {
+            "title": _TITLES.get(problem.status, "Something went wrong"),
+            "code": problem.status,
+            "message": _said(problem),
+        }
+        response = desk.page("error.html", status=problem.status, **shown)
+        response.headers.update(problem.headers)
+        return response
+
+    async def _known(self, request: Request) -> Caller | None:
+        """Return who asks for what there is not, so that the page has its navigation."""
+        try:
+            return await self.parts.guard.caller(request)
+        except (ApiError, ZekeError):
+            return None
+
+    def _to_sign_in(self, request: Request) -> Response:
+        """Lead somebody who is not signed in to where that is done, and from there back."""
+        desk = Desk(self, request, None)
+        asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        if request.method != "GET" or desk.is_partial:
+            asked = request.headers.get("hx-current-url") or request.headers.get("referer") or ""
+            base = f"{request.url.scheme}://{request.url.netloc}"
+            asked = asked.removeprefix(base)
+        there = desk.url("sign-in", next=local_path(asked, desk.root))
+        if "text/event-stream" in request.headers.get("accept", ""):
+            return Response(status_code=401)
+        if desk.is_partial:
+            return Response(status_code=401, headers={"hx-redirect": there})
+        return RedirectResponse(there, 303)
+
+
+def _said(problem: ApiError) -> str:
+    """Return what is told of a problem; the page itself says what code it has."""
+    description = problem.more.get("description")
+    return problem.message if description is None else str(description)

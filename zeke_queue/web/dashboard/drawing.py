@@ -1,0 +1,91 @@
+"""Drawing pages: the templates, what they may call, and the files that pages load."""
+
+from __future__ import annotations
+
+import mimetypes
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import jinja2
+from starlette.responses import Response
+
+from zeke_queue.web.dashboard import words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+HERE: Final = Path(__file__).parent
+_DIGEST: Final = 12
+_TYPES: Final = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+
+
+def environment(folders: Sequence[Path] = ()) -> jinja2.Environment:
+    """Return an environment that escapes everything, and in which a name that nothing has is an error.
+
+    Args:
+        folders: of templates of further pages.
+    """
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([HERE / "templates", *folders]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    filters = cast("dict[str, Any]", made.filters)  # pyright: ignore[reportUnknownMemberType] - they are untyped
+    for name in ("instant", "zoned", "length", "number", "pretty", "excerpt", "short", "state"):
+        filters[name] = getattr(words, name)
+    cast("dict[str, Any]", made.globals)["NOTHING"] = words.NOTHING  # pyright: ignore[reportUnknownMemberType]
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A file that pages load."""
+
+    content: bytes
+    media_type: str
+    digest: str
+
+
+class Assets:
+    """The files that pages load, each under an address that changes with its content."""
+
+    def __init__(self, folder: Path = HERE / "static") -> None:
+        self._assets = {
+            path.relative_to(folder).as_posix(): _asset(path)
+            for path in sorted(folder.rglob("*"))
+            if path.suffix in _TYPES
+        }
+
+    def path(self, name: str) -> str:
+        """Return where a file is, below the dashboard's root."""
+        return f"/static/{self._assets[name].digest}/{name}"
+
+    def response(self, digest: str, name: str) -> Response | None:
+        """Return a file; None if there is none. One of an earlier version is not kept by browsers."""
+        asset = self._assets.get(name)
+        if asset is None:
+            return None
+        fresh = digest == asset.digest
+        kept = "public, max-age=31536000, immutable" if fresh else "no-store"
+        return Response(asset.content, media_type=asset.media_type, headers={"cache-control": kept})
+
+
+def _asset(path: Path) -> Asset:
+    content = path.read_bytes()
+    kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return Asset(content, kind, sha256(content).hexdigest()[:_DIGEST])
+
+
+def parameters(query: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the parameters of an address: what is None, empty or False is left out, lists are repeated."""
+    return [
+        (name, "1" if one is True else str(one))
+        for name, value in query.items()
+        for one in (cast("Sequence[Any]", value) if isinstance(value, list | tuple) else [value])
+        if one is not None and one is not False and one != ""
+    ]

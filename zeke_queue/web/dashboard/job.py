@@ -1,0 +1,291 @@
+"""One job: what became of each attempt, what it was given and returned, what it says, and its family."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.callers import Scope
+from zeke_queue.errors import JobNotFound, Refused, StorageUnavailable
+from zeke_queue.model import FINAL, JobFilter, JobState
+from zeke_queue.tending import require
+from zeke_queue.web.dashboard import words
+from zeke_queue.web.dashboard.page import View
+from zeke_queue.web.dashboard.streams import frame
+from zeke_queue.web.errors import ApiError
+from zeke_queue.web.rest.ids import parse_id
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from starlette.responses import Response
+
+    from zeke_queue.model import Job, JobEvent
+    from zeke_queue.web.dashboard.desk import Desk
+
+CHILDREN: Final = 50
+"""How many children are listed."""
+
+LINES: Final = 1000
+"""How many log lines a page shows at first: the storage returns no more at once."""
+
+_ENDED_BADLY: Final = (JobState.FAILED, JobState.EXPIRED)
+_WIDTH: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Something in the life of a job.
+
+    Attributes:
+        kind: how it is drawn: ``created``, ``due``, ``failed``, ``running``, ``completed`` and so on.
+        x: where it is on the line of time, 0 to 600.
+        width: how long it is there; 0 for a moment.
+        error: what went wrong, as far as it is shown.
+    """
+
+    kind: str
+    title: str
+    at: datetime
+    x: float
+    width: float = 0.0
+    length: float | None = None
+    worker: UUID | None = None
+    error: Any = None
+
+
+async def job(desk: Desk) -> Response:
+    """Show a job."""
+    found = await _require(desk)
+    storage = desk.parts.queue.storage
+    events = await storage.events(found.id)
+    children = await storage.find(JobFilter(parent=found.id, limit=CHILDREN))
+    return desk.page(
+        "job.html",
+        children=children,
+        children_most=CHILDREN,
+        query=_query(desk, found),
+        hides=desk.parts.showing.rules(found.name),
+        data=desk.parts.showing.data(found),
+        **_shown(desk, found, await storage.now()),
+        **_said(desk, found, events),
+    )
+
+
+async def live(desk: Desk) -> Response:
+    """Stream what changes of a job: its state, its progress, its log lines."""
+    found = await _require(desk)
+    resumed = desk.request.headers.get("last-event-id") or desk.asked("after")
+    after = int(resumed) if resumed.isdecimal() and len(resumed) < len(str(2**63)) else 0
+    return desk.dashboard.streams.open(_frames(desk, found, after))
+
+
+async def cancel(desk: Desk) -> Response:
+    """Cancel a job."""
+    found = await _require(desk)
+    return await _done(
+        desk, found, await desk.parts.queue.cancel(found.id), "is cancelled", "has ended already"
+    )
+
+
+async def retry(desk: Desk) -> Response:
+    """Run a failed job again."""
+    return await _bring_back(desk, "retry", "runs again", "has not failed, or is archived")
+
+
+async def resume(desk: Desk) -> Response:
+    """Put a cancelled job back."""
+    return await _bring_back(desk, "resume", "is back in its queue", "is not cancelled, or is archived")
+
+
+VIEWS: Final = (
+    View("/jobs/{job_id}", job),
+    View("/jobs/{job_id}/live", live),
+    View("/jobs/{job_id}/cancel", cancel, changes=True, scope=Scope.ADMIN),
+    View("/jobs/{job_id}/retry", retry, changes=True, scope=Scope.ADMIN),
+    View("/jobs/{job_id}/resume", resume, changes=True, scope=Scope.ADMIN),
+)
+
+
+async def _require(desk: Desk) -> Job:
+    """Return the job that the address names.
+
+    Raises:
+        ApiError: 404: there is none.
+    """
+    gone = "No job has this id: it never existed, or was purged"
+    try:
+        return await require(desk.parts.queue.storage, parse_id(desk.words["job_id"], gone))
+    except JobNotFound:
+        raise ApiError(404, gone) from None
+
+
+async def _bring_back(desk: Desk, verb: str, done: str, otherwise: str) -> Response:
+    found = await _require(desk)
+    queue = desk.parts.queue
+    try:
+        changed = await (queue.retry if verb == "retry" else queue.resume)(found.id)
+    except Refused as refused:
+        return desk.go(desk.url("jobs", found.id), str(refused), kind="wrong")
+    return await _done(desk, found, changed, done, otherwise)
+
+
+async def _done(desk: Desk, found: Job, changed: bool, done: str, otherwise: str) -> Response:  # noqa: FBT001 - what the verb said
+    note = f"The job {done}" if changed else f"Nothing was done: the job {otherwise}"
+    return desk.go(desk.url("jobs", found.id), note, kind="done" if changed else "wrong")
+
+
+# What is shown
+
+
+def _shown(desk: Desk, job: Job, now: datetime) -> dict[str, Any]:
+    """Return what changes with a job's state."""
+    output = desk.parts.showing.output(job)
+    is_error = job.state in _ENDED_BADLY or (job.state is JobState.RETRY and bool(job.history))
+    return {
+        "job": job,
+        "now": now,
+        "ended": job.state in FINAL,
+        "error": output if is_error and job.output is not None else None,
+        "output": None if is_error else output,
+        "moments": timeline(desk, job, now),
+        "waited": _between(job.start_after, job.started_on),
+        "ran": _between(job.started_on, job.completed_on or (now if job.state is JobState.ACTIVE else None)),
+        "may_cancel": job.state not in FINAL and job.archived_on is None,
+        "may_retry": job.state in _ENDED_BADLY and job.archived_on is None,
+        "may_resume": job.state is JobState.CANCELLED and job.archived_on is None,
+    }
+
+
+def _said(desk: Desk, job: Job, events: Sequence[JobEvent]) -> dict[str, Any]:
+    """Return the log and the last progress of a job."""
+    lines = [(event, desk.parts.showing.event(job.name, event)) for event in events]
+    progress = [said for event, said in lines if event.kind == "progress"]
+    return {
+        "lines": [(event, said, _more(said)) for event, said in lines if event.kind == "log"],
+        "progress": progress[-1] if progress else None,
+        "seq": events[-1].seq if events else 0,
+    }
+
+
+def _more(said: dict[str, Any]) -> str:
+    """Return what a log line says beside its level and its message."""
+    more = {name: value for name, value in said.items() if name not in ("level", "message")}
+    return words.excerpt(more) if more else ""
+
+
+def _between(begin: datetime | None, end: datetime | None) -> float | None:
+    return None if begin is None or end is None else max(0.0, (end - begin).total_seconds())
+
+
+def timeline(desk: Desk, job: Job, now: datetime) -> list[Moment]:
+    """Return what happened to a job, in order.
+
+    Of an attempt that failed its end is known, of the last one its begin too.
+    """
+    told: list[tuple[str, str, datetime, datetime | None, Any, UUID | None]] = [
+        ("created", "Created", job.created_on, None, None, None)
+    ]
+    if (job.start_after - job.created_on).total_seconds() > 1 and job.start_after <= max(now, job.created_on):
+        told.append(("due", "Due again" if job.history else "Due", job.start_after, None, None, None))
+    for attempt in job.history:
+        is_last = attempt.attempt == job.attempt and job.started_on is not None
+        begin = job.started_on if is_last and job.started_on else attempt.at
+        title = f"Attempt {attempt.attempt} {'expired' if attempt.state is JobState.EXPIRED else 'failed'}"
+        error = desk.parts.showing.error(job, attempt)
+        told.append(("failed", title, begin, attempt.at, error, attempt.worker))
+    if job.started_on is not None and job.attempt not in {attempt.attempt for attempt in job.history}:
+        kind = "active" if job.state is JobState.ACTIVE else job.state.value
+        end = now if job.state is JobState.ACTIVE else job.completed_on
+        title = f"Attempt {job.attempt} {_BECAME.get(job.state, 'was given back')}"
+        told.append((kind, title, job.started_on, end, None, job.worker))
+    elif job.state is JobState.CANCELLED and job.completed_on is not None:
+        told.append(("cancelled", "Cancelled", job.completed_on, None, None, None))
+    told.sort(key=lambda moment: moment[2])
+    first = min(moment[2] for moment in told)
+    last = max(moment[3] or moment[2] for moment in told)
+    scale = _WIDTH / max((last - first).total_seconds(), 1e-3)
+    return [
+        Moment(
+            kind=kind,
+            title=title,
+            at=begin,
+            x=round((begin - first).total_seconds() * scale, 2),
+            width=0.0 if end is None else round((end - begin).total_seconds() * scale, 2),
+            length=None if end is None or end == begin else (end - begin).total_seconds(),
+            worker=worker,
+            error=error,
+        )
+        for kind, title, begin, end, error, worker in told
+    ]
+
+
+_BECAME: Final = {
+    JobState.ACTIVE: "runs",
+    JobState.COMPLETED: "completed",
+    JobState.CANCELLED: "was cancelled",
+    JobState.FAILED: "failed",
+    JobState.EXPIRED: "expired",
+}
+
+
+def _query(desk: Desk, job: Job) -> str:
+    """Return the statement that finds a job."""
+    table = "archive" if job.archived_on is not None else "job"
+    return f"select * from {desk.parts.queue.settings.jobs_schema}.{table} where id = '{job.id}';"  # noqa: S608 - it is shown, never run
+
+
+# What moves
+
+
+async def _frames(desk: Desk, job: Job, after: int) -> AsyncGenerator[str]:
+    """Yield the parts of a job's page as they change, until the job has ended and all of it was told."""
+    watchers = desk.parts.queue.watchers
+    storage = desk.parts.queue.storage
+    rung = asyncio.Event()
+    follower = watchers.follow(job.id, rung.set, every=False)
+    try:
+        while True:
+            await rung.wait()
+            rung.clear()
+            try:
+                change = follower.take()
+            except JobNotFound:
+                yield frame("gone", "")
+                return
+            except StorageUnavailable:
+                return
+            if follower.lines:
+                follower.lines = False
+                more = True
+                while more:
+                    lines, more = await watchers.lines(job.id, after)
+                    after = lines[-1].seq if lines else after
+                    for written in _told(desk, job, lines):
+                        yield written
+            if change is not None:
+                job = (await storage.get([job.id])).get(job.id, change)
+                yield frame("state", desk.draw("_job_state.html", **_shown(desk, job, await storage.now())))
+                yield frame(
+                    "actions", desk.draw("_job_actions.html", **_shown(desk, job, await storage.now()))
+                )
+            if job.state in FINAL and change is not None:
+                yield frame("end", "")
+                return
+    finally:
+        follower.leave()
+
+
+def _told(desk: Desk, job: Job, events: Sequence[JobEvent]) -> list[str]:
+    """Return the frames of progress and log lines."""
+    said = _said(desk, job, events)
+    frames = [
+        frame("log", desk.draw("_log_line.html", event=event, said=line, more=more), seq=event.seq)
+        for event, line, more in said["lines"]
+    ]
+    if said["progress"] is not None:
+        frames.append(frame("progress", desk.draw("_progress.html", **said), seq=said["seq"]))
+    return frames

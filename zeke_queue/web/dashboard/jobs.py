@@ -1,0 +1,174 @@
+"""Jobs: finding them, and doing something with many at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from zeke_queue.callers import Scope
+from zeke_queue.errors import JobNotFound
+from zeke_queue.model import FINAL, JobState, RunStatus
+from zeke_queue.web.dashboard import job as single
+from zeke_queue.web.dashboard import listing
+from zeke_queue.web.dashboard.page import View
+from zeke_queue.web.errors import ApiError
+from zeke_queue.web.rest.runs import page_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from starlette.responses import Response
+
+    from zeke_queue.model import Job
+    from zeke_queue.web.dashboard.desk import Desk
+    from zeke_queue.web.dashboard.listing import Asked
+
+MOST_AT_ONCE: Final = 1000
+"""How many jobs are changed by one press of a button at most."""
+
+DEEDS: Final = {"cancel": "cancelled", "retry": "set to run again", "resume": "put back"}
+_ENDED_BADLY: Final = (JobState.FAILED, JobState.EXPIRED)
+
+
+async def jobs(desk: Desk) -> Response:
+    """Show a page of jobs."""
+    asked = listing.read(desk.asked, desk.request.query_params.getlist)
+    return await _page(desk, asked)
+
+
+async def _page(desk: Desk, asked: Asked, *, status: int = 200, wrong: str | None = None) -> Response:
+    try:
+        found, last = await page_of(desk.parts, asked.which())
+    except JobNotFound:
+        raise listing.no_such_page() from None
+    names = {*desk.parts.queue.catalog.tasks, *(one.name for one in await desk.parts.queue.count())}
+    if asked.task:
+        names.add(asked.task)
+    return desk.page(
+        "jobs.html",
+        status=status,
+        wrong=wrong,
+        asked=asked,
+        jobs=[(job, desk.parts.showing.data(job), desk.parts.showing.output(job)) for job in found],
+        next_cursor=None if last is None else asked.cursor_after(last),
+        tasks=sorted(names),
+        statuses=list(RunStatus),
+        columns=listing.COLUMNS,
+        sizes=listing.SIZES,
+        most=MOST_AT_ONCE,
+        now=await desk.parts.queue.storage.now(),
+    )
+
+
+async def confirm(desk: Desk) -> Response:
+    """Say what is about to be done with which jobs, and ask whether it shall be."""
+    asked = listing.read(desk.field, desk.fields)
+    deed = _deed(desk)
+    every = desk.field("every") == "1"
+    found = await _chosen(desk, asked, every=every)
+    if not found:
+        return await _page(
+            desk, asked, status=422, wrong="Choose jobs first: tick them, or choose all that match"
+        )
+    return desk.page(
+        "confirm.html",
+        asked=asked,
+        deed=deed,
+        done=DEEDS[deed],
+        every=every,
+        jobs=found,
+        fitting=sum(_fits(job, deed) for job in found),
+        capped=every and len(found) >= MOST_AT_ONCE,
+        most=MOST_AT_ONCE,
+    )
+
+
+async def change(desk: Desk) -> Response:
+    """Cancel, retry or resume the jobs that were chosen, and say what came of it."""
+    asked = listing.read(desk.field, desk.fields)
+    deed = _deed(desk)
+    found = await _chosen(desk, asked, every=False)
+    ids = [job.id for job in found]
+    storage = desk.parts.queue.storage
+    verb = {"cancel": storage.cancel, "retry": storage.retry, "resume": storage.resume}[deed]
+    changed = await verb(ids) if ids else set[UUID]()
+    left = [job_id for job_id in ids if job_id not in changed]
+    after = await storage.get(left) if left else {}
+    note = _told(
+        deed, len(ids) - len(left), len(changed - set(ids)), [_why(deed, after.get(i)) for i in left]
+    )
+    return desk.go(desk.url("jobs", **asked.query()), note, kind="done" if changed or not ids else "wrong")
+
+
+VIEWS: Final = (
+    View("/jobs", jobs),
+    View("/jobs/confirm", confirm, changes=True, scope=Scope.ADMIN),
+    View("/jobs/change", change, changes=True, scope=Scope.ADMIN),
+    *single.VIEWS,
+)
+
+
+def _deed(desk: Desk) -> str:
+    deed = desk.field("deed")
+    if deed not in DEEDS:
+        raise ApiError(422, "deed: nothing is done by that name; cancel, retry and resume are")
+    return deed
+
+
+async def _chosen(desk: Desk, asked: Asked, *, every: bool) -> Sequence[Job]:
+    """Return the jobs that were ticked, or all that match, the newest first."""
+    if every:
+        return (await page_of(desk.parts, asked.whole().which(MOST_AT_ONCE - 1)))[0]
+    ids: list[UUID] = []
+    for text in [*desk.fields("id"), *desk.field("ids").split()][:MOST_AT_ONCE]:
+        try:
+            ids.append(UUID(text))
+        except ValueError:
+            raise ApiError(422, "id: one of those chosen is no job's; choose again") from None
+    stored = await desk.parts.queue.storage.get(ids) if ids else {}
+    return [stored[job_id] for job_id in dict.fromkeys(ids) if job_id in stored]
+
+
+def _fits(job: Job, deed: str) -> bool:
+    """Return whether something can be done with a job as it is now."""
+    return job.archived_on is None and {
+        "cancel": job.state not in FINAL,
+        "retry": job.state in _ENDED_BADLY,
+        "resume": job.state is JobState.CANCELLED,
+    }.get(deed, False)
+
+
+def _why(deed: str, job: Job | None) -> str:
+    """Return why nothing was done with a job."""
+    if job is None:
+        return "gone"
+    if job.archived_on is not None:
+        return "archived already"
+    if not _fits(job, deed):
+        return {
+            "cancel": "ended already",
+            "retry": "not failed",
+            "resume": "not cancelled",
+        }[deed]
+    return "kept out by another job with the same key or slot"
+
+
+def _told(deed: str, changed: int, along: int, reasons: Sequence[str]) -> str:
+    """Return what came of it, in a sentence or two."""
+    said = f"{_jobs(changed)} {DEEDS[deed]}"
+    if along:
+        said += f", and {along} that they wait for"
+    if not reasons:
+        return f"{said}."
+    listed = ", ".join(f"{count} {why}" for why, count in Counter(reasons).most_common())
+    return f"{said}; {len(reasons)} not: {listed}."
+
+
+def _jobs(count: int) -> str:
+    return f"{count} job" if count == 1 else f"{count} jobs"
+
+
+def offered(job: Job) -> dict[str, Any]:
+    """Return what can be done with a job now."""
+    return {deed: _fits(job, deed) for deed in DEEDS}

@@ -1,0 +1,231 @@
+"""The first page: how much is done, how fast, what fails, what waits; and the stream that moves it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from zeke_queue.model import JobState
+from zeke_queue.web.dashboard import charts
+from zeke_queue.web.dashboard.page import View
+from zeke_queue.web.dashboard.sampler import BACKLOG_KEPT, SPANS, USUAL
+from zeke_queue.web.dashboard.streams import frame
+from zeke_queue.web.dashboard.words import length, number
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from datetime import datetime
+
+    from starlette.responses import Response
+
+    from zeke_queue.model import Job, Pace
+    from zeke_queue.web.dashboard.desk import Desk
+    from zeke_queue.web.dashboard.sampler import Sample, Span
+
+TOP_QUEUES: Final = 6
+"""How many of the fullest queues are shown."""
+
+_A_DAY: Final = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A chart, and what is said around it.
+
+    Attributes:
+        top: the value at its top, as it is written there.
+        begin: what stands below its left edge.
+        summary: what it shows, in words.
+        legend: what each kind of bar or line is, as kind, name and present value.
+        is_empty: whether there is nothing to see.
+    """
+
+    slug: str
+    title: str
+    top: str
+    begin: str
+    summary: str
+    legend: Sequence[tuple[str, str, str]]
+    bars: Sequence[charts.Bar] = ()
+    lines: Sequence[charts.Line] = ()
+    is_empty: bool = False
+
+
+async def overview(desk: Desk) -> Response:
+    """Show the first page."""
+    span = SPANS.get(desk.asked("span"), USUAL)
+    sample = await desk.dashboard.sampler.look(span)
+    return desk.page("overview.html", spans=SPANS.values(), **shown(desk, sample, span))
+
+
+async def live(desk: Desk) -> Response:
+    """Stream what moves: of the first page its parts, of others that their lists have changed."""
+    span = SPANS.get(desk.asked("span"), USUAL)
+    return desk.dashboard.streams.open(_frames(desk, span, whole=desk.asked("of") == "overview"))
+
+
+VIEWS: Final = (View("/", overview), View("/live", live))
+
+PARTS: Final = ("tiles", "charts", "backlog", "failures")
+
+
+async def _frames(desk: Desk, span: Span, *, whole: bool) -> AsyncGenerator[str]:
+    """Yield the parts of the first page that have changed, and word of any other change."""
+    sent: dict[str, str] = {}
+    mark: int | None = None
+    was_old = False
+    async for sample in desk.dashboard.sampler.watch(span):
+        if sample.is_old != was_old:
+            was_old = sample.is_old
+            yield frame("away" if was_old else "back", f"{sample.at:%H:%M:%S}")
+        if whole:
+            drawn = shown(desk, sample, span)
+            for part in PARTS:
+                fragment = desk.draw(f"_{part}.html", **drawn)
+                if sent.get(part) != fragment:
+                    sent[part] = fragment
+                    yield frame(part, fragment)
+        elif mark != sample.mark:
+            if mark is not None:
+                yield frame("changed", f"{sample.at:%H:%M:%S}")
+            mark = sample.mark
+
+
+def shown(desk: Desk, sample: Sample, span: Span) -> dict[str, Any]:
+    """Return what the parts of the page show."""
+    paces = sample.paces[span.name]
+    fullest = sorted(sample.queues, key=lambda queue: -_waiting(queue.counts))
+    alive = [worker for worker in sample.workers if worker.alive]
+    return {
+        "sample": sample,
+        "span": span,
+        "completed": sum(pace.completed for pace in paces),
+        "failed": sum(pace.failed for pace in paces),
+        "rate": sum(pace.completed + pace.failed for pace in paces) / span.seconds * 60,
+        "executing": sample.count(JobState.ACTIVE),
+        "alive": alive,
+        "asleep": sum(worker.asleep for worker in alive),
+        "paused": [queue.name for queue in sample.queues if queue.paused],
+        "charts": [throughput(paces, span), failures(paces, span), *latencies(paces, span)],
+        "backlog": backlog(sample),
+        "fullest": [(queue, _waiting(queue.counts)) for queue in fullest[:TOP_QUEUES]],
+        "most": max((_waiting(queue.counts) for queue in fullest), default=0),
+        "recent": [(job, reason(desk, job)) for job in sample.failures],
+    }
+
+
+def reason(desk: Desk, job: Job) -> str:
+    """Return why a job failed, in one line, as far as its task lets it be shown."""
+    output = desk.parts.showing.output(job)
+    if isinstance(output, dict) and "message" in output:
+        error = cast("dict[str, Any]", output)
+        said = str(error["message"]).strip().partition("\n")[0]
+        return f"{error.get('type', 'Error')}: {said}"
+    return output if isinstance(output, str) else "It says nothing of why"
+
+
+def _waiting(counts: dict[str, int]) -> int:
+    return counts[JobState.CREATED] + counts[JobState.RETRY]
+
+
+def throughput(paces: Sequence[Pace], span: Span) -> Chart:
+    """Draw how many jobs were completed."""
+    total = sum(pace.completed for pace in paces)
+    top = charts.ceiling([pace.completed for pace in paces])
+    return Chart(
+        "throughput",
+        "Completed",
+        number(top),
+        _begin(paces, span),
+        f"{total} jobs completed within {span.title}, {top:g} at most in {length(span.step)}",
+        [("completed", "completed", number(total))],
+        bars=charts.bars(
+            [[("completed", pace.completed)] for pace in paces],
+            [f"{_when(pace.begin, span)}: {pace.completed} completed" for pace in paces],
+            top,
+        ),
+        is_empty=not total,
+    )
+
+
+def failures(paces: Sequence[Pace], span: Span) -> Chart:
+    """Draw how many jobs failed for good, or were cancelled."""
+    failed = sum(pace.failed for pace in paces)
+    cancelled = sum(pace.cancelled for pace in paces)
+    top = charts.ceiling([pace.failed + pace.cancelled for pace in paces])
+    return Chart(
+        "failures",
+        "Failed and cancelled",
+        number(top),
+        _begin(paces, span),
+        f"{failed} jobs failed and {cancelled} were cancelled within {span.title}",
+        [("failed", "failed", number(failed)), ("cancelled", "cancelled", number(cancelled))],
+        bars=charts.bars(
+            [[("failed", pace.failed), ("cancelled", pace.cancelled)] for pace in paces],
+            [
+                f"{_when(pace.begin, span)}: {pace.failed} failed, {pace.cancelled} cancelled"
+                for pace in paces
+            ],
+            top,
+        ),
+        is_empty=not failed + cancelled,
+    )
+
+
+def latencies(paces: Sequence[Pace], span: Span) -> list[Chart]:
+    """Draw how long jobs waited once they were due, and how long they ran."""
+    return [
+        _latency(
+            "wait",
+            "Wait until begun",
+            [(pace.wait_median, pace.wait_95) for pace in paces],
+            _begin(paces, span),
+        ),
+        _latency("run", "Run time", [(pace.run_median, pace.run_95) for pace in paces], _begin(paces, span)),
+    ]
+
+
+def _latency(slug: str, title: str, values: Sequence[tuple[float | None, float | None]], begin: str) -> Chart:
+    medians = [median for median, _ in values]
+    nineties = [ninety for _, ninety in values]
+    top = charts.ceiling(nineties, least=0.01)
+    median, ninety = _last(medians), _last(nineties)
+    return Chart(
+        slug,
+        title,
+        length(top),
+        begin,
+        f"{title}: median {length(median)}, 95th percentile {length(ninety)} most recently",
+        [("ninety", "95th percentile", length(ninety)), ("median", "median", length(median))],
+        lines=[charts.line("ninety", nineties, top), charts.line("median", medians, top)],
+        is_empty=median is None,
+    )
+
+
+def backlog(sample: Sample) -> Chart:
+    """Draw how many jobs waited at each of the last looks."""
+    top = charts.ceiling([*sample.backlog], least=10)
+    return Chart(
+        "waiting",
+        "Waiting",
+        number(top),
+        "since you look",
+        f"{sample.waiting} jobs wait now",
+        [("waiting", "waiting now", number(sample.waiting))],
+        lines=[charts.line("waiting", sample.backlog, top, BACKLOG_KEPT)],
+        is_empty=False,
+    )
+
+
+def _last(values: Sequence[float | None]) -> float | None:
+    return next((value for value in reversed(values) if value is not None), None)
+
+
+def _begin(paces: Sequence[Pace], span: Span) -> str:
+    return _when(paces[0].begin, span) if paces else ""
+
+
+def _when(begin: datetime, span: Span) -> str:
+    if span.seconds >= _A_DAY:
+        return f"{begin:%b %d, %H:%M}"
+    return f"{begin:%H:%M:%S}" if span.step % 60 else f"{begin:%H:%M}"

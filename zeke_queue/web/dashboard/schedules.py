@@ -1,0 +1,253 @@
+"""Schedules: when each fires next, running one now, letting it rest, editing, creating and deleting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
+
+from zeke_queue.callers import Scope
+from zeke_queue.core import jsonb
+from zeke_queue.core.cron import Cron
+from zeke_queue.errors import (
+    BadName,
+    BadOption,
+    BadSchedule,
+    PayloadInvalid,
+    Refused,
+    ScheduleNotFound,
+    UnknownTask,
+    UsageError,
+)
+from zeke_queue.model import CatchUp, Schedule
+from zeke_queue.tending import require_schedule
+from zeke_queue.web.dashboard import words
+from zeke_queue.web.dashboard.page import View
+from zeke_queue.web.dashboard.trigger import parse_payload
+from zeke_queue.web.errors import ApiError
+from zeke_queue.web.rest import schedules as rest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.responses import Response
+
+    from zeke_queue.web.dashboard.desk import Desk
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A schedule as a form has it, all of it text."""
+
+    name: str = ""
+    task: str = ""
+    cron: str = ""
+    zone: str = ""
+    payload: str = ""
+    catch_up: str = CatchUp.ONCE.value
+    description: str = ""
+    paused: bool = False
+
+
+async def schedules(desk: Desk) -> Response:
+    """Show all schedules."""
+    now = await desk.parts.queue.storage.now()
+    stored = await desk.parts.queue.schedules()
+    return desk.page(
+        "schedules.html",
+        schedules=[desk.parts.showing.schedule(one, now) for one in stored],
+        unreadable={one.name: why for one in stored if (why := _unreadable(one))},
+    )
+
+
+def _unreadable(schedule: Schedule) -> str | None:
+    """Return why a schedule can never fire; another program may have stored it."""
+    try:
+        Cron.parse(schedule.cron, schedule.zone)
+    except BadSchedule as error:
+        return str(error)
+    return None
+
+
+async def ask(desk: Desk) -> Response:
+    """Show the form, for a new schedule or for one that there is."""
+    name = desk.asked("name")
+    if not name:
+        return _form(desk, Written(zone=desk.parts.queue.settings.jobs_cron_tz), None)
+    stored = await _require(desk, name)
+    return _form(desk, _written(desk, stored), stored)
+
+
+async def save(desk: Desk) -> Response:
+    """Store a schedule, or show what is wrong with it."""
+    written = Written(
+        name=desk.field("name").strip(),
+        task=desk.field("task"),
+        cron=desk.field("cron").strip(),
+        zone=desk.field("zone").strip(),
+        payload=desk.field("payload"),
+        catch_up=desk.field("catch_up"),
+        description=desk.field("description").strip(),
+        paused=desk.field("paused") == "1",
+    )
+    stored = await _require(desk, desk.field("edits")) if desk.field("edits") else None
+    wrong = await _store(desk, written, stored)
+    if wrong:
+        return _form(desk, written, stored, wrong=wrong, status=422)
+    return desk.go(desk.url("schedules"), f"The schedule {written.name} is stored")
+
+
+async def change(desk: Desk) -> Response:
+    """Run a schedule now, pause it, resume it, or delete it."""
+    name, deed = desk.field("name"), desk.field("do")
+    await _require(desk, name)
+    if deed == "run":
+        try:
+            sent, _ = await rest.run_now(desk.parts, desk.somebody, name)
+        except (Refused, UsageError) as error:
+            return desk.go(desk.url("schedules"), str(error), kind="wrong")
+        return desk.go(desk.url("jobs", sent.id), f"The job of {name} is sent")
+    if deed == "delete":
+        await desk.parts.queue.unschedule(name)
+        return desk.go(desk.url("schedules"), f"The schedule {name} is deleted")
+    if deed not in ("pause", "resume"):
+        raise ApiError(422, "do: nothing is done by that name; run, pause, resume and delete are")
+    await rest.set_paused(desk.parts, name, paused=deed == "pause")
+    return desk.go(desk.url("schedules"), f"{name} {'is paused' if deed == 'pause' else 'fires again'}")
+
+
+async def ask_to_delete(desk: Desk) -> Response:
+    """Ask whether a schedule shall be deleted."""
+    stored = await _require(desk, desk.asked("name"))
+    declared = stored.name in {one.name for one in desk.parts.queue.catalog.schedules}
+    return desk.page("delete_schedule.html", schedule=stored, declared=declared)
+
+
+VIEWS: Final = (
+    View("/schedules", schedules),
+    View("/schedules", change, changes=True, scope=Scope.ADMIN),
+    View("/schedules/edit", ask),
+    View("/schedules/edit", save, changes=True, scope=Scope.ADMIN),
+    View("/schedules/delete", ask_to_delete),
+)
+
+
+async def _require(desk: Desk, name: str) -> Schedule:
+    try:
+        return await require_schedule(desk.parts.queue.storage, name)
+    except ScheduleNotFound as error:
+        raise ApiError(404, str(error)) from None
+
+
+def _written(desk: Desk, stored: Schedule) -> Written:
+    """Return a schedule as a form has it; a payload of which parts are hidden is left out."""
+    data = None if stored.data is None else jsonb.loads(stored.data)
+    hidden = _hides(desk, stored)
+    return Written(
+        name=stored.name,
+        task=stored.task,
+        cron=stored.cron,
+        zone=stored.zone,
+        payload="" if data is None or hidden else words.written(data),
+        catch_up=stored.catch_up.value,
+        description=stored.description or "",
+        paused=stored.paused,
+    )
+
+
+def _hides(desk: Desk, stored: Schedule) -> bool:
+    """Return whether parts of a schedule's payload are not shown, so that a form can't have it."""
+    rules = desk.parts.showing.rules(stored.task)
+    return stored.data is not None and any(rule.partition(".")[0] == "payload" for rule in rules)
+
+
+async def _store(desk: Desk, written: Written, stored: Schedule | None) -> dict[str, str]:
+    """Store a schedule; returns what is wrong with it, by field, and then nothing is stored."""
+    queue = desk.parts.queue
+    wrong = _wrong_times(written)
+    payload: Any = None
+    if stored is not None and _hides(desk, stored) and not written.payload.strip():
+        payload = jsonb.loads(stored.data or "null")
+    else:
+        try:
+            payload = parse_payload(written.payload)
+        except ApiError as error:
+            wrong["payload"] = error.message
+    if stored is None and any(one.name == written.name for one in await queue.schedules()):
+        wrong["name"] = "A schedule of this name is there already; edit that one, or choose another name"
+    if stored is not None and stored.name != written.name:
+        wrong["name"] = "A schedule keeps its name; delete it and create another one"
+    if wrong:
+        return wrong
+    complete = Schedule(
+        name=written.name,
+        cron=written.cron,
+        task=written.name,
+        zone=written.zone,
+        catch_up=CatchUp(written.catch_up) if written.catch_up in list(CatchUp) else CatchUp.ONCE,
+        description=written.description or None,
+        paused=written.paused,
+    )
+    task = written.task or written.name
+    external = stored is not None and task == stored.task and task not in queue.catalog.served
+    try:
+        checked = queue.sender.schedule(complete, task, payload, {}, external=external)
+    except UsageError as error:
+        return {_field_of(error): _message(error)}
+    # A form does not show the options of the schedule's jobs, and keeps them.
+    await queue.storage.put_schedule(replace(checked, options=stored.options if stored is not None else {}))
+    return {}
+
+
+def _wrong_times(written: Written) -> dict[str, str]:
+    """Return what is wrong with when a schedule fires, at the field where it is."""
+    try:
+        ZoneInfo(written.zone)
+    except (KeyError, ValueError, OSError):
+        return {"zone": "No time zone is called that; write one as Europe/Berlin, or UTC"}
+    try:
+        Cron.parse(written.cron, written.zone)
+    except BadSchedule as error:
+        return {"cron": str(error)}
+    return {}
+
+
+def _field_of(error: UsageError) -> str:
+    if isinstance(error, BadName):
+        return "name"
+    if isinstance(error, UnknownTask):
+        return "task"
+    if isinstance(error, BadSchedule):
+        return "cron"
+    if isinstance(error, BadOption) and str(error).startswith("description"):
+        return "description"
+    return "payload"
+
+
+def _message(error: UsageError) -> str:
+    if isinstance(error, PayloadInvalid):
+        return "; ".join(f"{field.path}: {field.message}" for field in error.fields)
+    return str(error)
+
+
+def _form(
+    desk: Desk,
+    written: Written,
+    stored: Schedule | None,
+    *,
+    wrong: Mapping[str, str] | None = None,
+    status: int = 200,
+) -> Response:
+    tasks = {*desk.parts.queue.catalog.tasks}
+    if written.task:
+        tasks.add(written.task)
+    return desk.page(
+        "schedule_form.html",
+        status=status,
+        written=written,
+        edits=stored is not None,
+        hides=stored is not None and _hides(desk, stored),
+        tasks=sorted(tasks),
+        policies=[one.value for one in CatchUp],
+        wrong=dict(wrong or {}),
+    )

@@ -1,0 +1,76 @@
+"""Signing in with a key, and out again. A key is seen once, here; a browser keeps a session's token."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.callers import Scope
+from zeke_queue.core import apikeys
+from zeke_queue.web.dashboard.desk import local_path
+from zeke_queue.web.dashboard.page import View
+from zeke_queue.web.errors import ApiError
+from zeke_queue.web.guard import COOKIE, granted
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from zeke_queue.callers import ApiKey
+    from zeke_queue.web.dashboard.desk import Desk
+
+TOKEN_BYTES: Final = 32
+
+
+async def ask(desk: Desk) -> Response:
+    """Ask for a key."""
+    return await _form(desk, desk.asked("next"))
+
+
+async def sign_in(desk: Desk) -> Response:
+    """Open a session with a key, and lead on to where its holder wanted to go."""
+    onward = desk.field("next")
+    try:
+        key = await _key(desk)
+    except ApiError as error:
+        return await _form(desk, onward, wrong=error.message, status=error.status)
+    settings, queue = desk.parts.settings, desk.parts.queue
+    token = queue.entropy.stream("session").randbytes(TOKEN_BYTES).hex()
+    if not await queue.storage.open_session(apikeys.digest_of(token), key.id, settings.api_session):
+        return await _form(desk, onward, wrong="The key was revoked just now", status=401)
+    response = desk.go(local_path(onward, desk.root) or desk.url(""))
+    desk.keep(response, COOKIE, token, seconds=int(settings.api_session))
+    return response
+
+
+async def sign_out(desk: Desk) -> Response:
+    """End the session."""
+    token = desk.request.cookies.get(COOKIE)
+    if token is not None:
+        await desk.parts.queue.storage.close_session(apikeys.digest_of(token))
+    response = desk.go(desk.url("sign-in"), "You are signed out")
+    response.delete_cookie(COOKIE, path=desk.root or "/")
+    return response
+
+
+SIGN_OUT: Final = View("/sign-out", sign_out, changes=True)
+
+
+async def _key(desk: Desk) -> ApiKey:
+    """Return the key that was given.
+
+    Raises:
+        ApiError: 401: there is none that is good; 403: it may not look.
+    """
+    key = await desk.parts.guard.key(desk.field("key").strip())
+    if Scope.READ not in granted(key.scopes):
+        raise ApiError(403, f"The key {key.name} may not look at jobs: that needs the scope jobs.read")
+    return key
+
+
+async def _form(desk: Desk, onward: str, *, wrong: str | None = None, status: int = 200) -> Response:
+    return desk.page(
+        "sign_in.html",
+        status=status,
+        onward=local_path(onward, desk.root) or "",
+        wrong=wrong,
+        keys_exist=await desk.parts.guard.keys_exist(),
+    )

@@ -1,0 +1,169 @@
+// What pages do beyond their HTML: themes, keys, ticking rows, copying, local times, and word of a lost
+// connection. Without it everything works but what moves by itself.
+"use strict";
+(() => {
+  const root = document.documentElement;
+  const $ = (id) => document.getElementById(id);
+  const say = (text) => { const place = $("said"); if (place) place.textContent = text; };
+
+  // Themes
+
+  const dark = () => root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  const nameTheme = () => { const button = $("theme"); if (button) button.textContent = dark() ? "Light" : "Dark"; };
+  const turn = () => {
+    root.dataset.theme = dark() ? "light" : "dark";
+    const path = root.dataset.root || "/";
+    const secure = location.protocol === "https:" ? "; secure" : "";
+    document.cookie = `zeke_theme=${root.dataset.theme}; path=${path}; max-age=31536000; samesite=lax${secure}`;
+    nameTheme();
+    say(dark() ? "Dark" : "Light");
+  };
+
+  // Times: the title of each says it in the reader's own zone
+
+  const localTimes = (within) => {
+    for (const time of within.querySelectorAll("time:not([title])")) {
+      const at = new Date(time.dateTime);
+      time.title = at.toLocaleString(undefined, { dateStyle: "full", timeStyle: "long" });
+    }
+  };
+
+  // Ticking rows; a list that changes does not take away what was ticked
+
+  const ticks = () => [...document.querySelectorAll('#jobs input[name="id"]')];
+  const ticked = () => ticks().filter((box) => box.checked).length;
+  const count = () => {
+    const bulk = $("bulk");
+    if (!bulk) return;
+    const number = ticked();
+    const every = $("every").checked;
+    bulk.classList.toggle("some", every || number > 0);
+    $("chosen").textContent = every ? "All that match" : number ? `${number} ticked` : "Tick jobs to change them";
+    const all = $("all");
+    if (all) { all.checked = number > 0 && number === ticks().length; all.indeterminate = number > 0 && number < ticks().length; }
+  };
+  const busy = () => $("bulk") && (ticked() > 0 || $("every").checked);
+
+  // Rows by keyboard
+
+  const rows = () => [...document.querySelectorAll("tr[data-href]")];
+  const move = (by) => {
+    const all = rows();
+    if (!all.length) return;
+    const now = all.findIndex((row) => row.classList.contains("at"));
+    const next = now < 0 ? (by > 0 ? 0 : all.length - 1) : Math.min(all.length - 1, Math.max(0, now + by));
+    if (now >= 0) all[now].classList.remove("at");
+    all[next].classList.add("at");
+    all[next].scrollIntoView({ block: "nearest" });
+    const link = all[next].querySelector("th a");
+    if (link) link.focus({ preventScroll: true });
+  };
+  const at = () => document.querySelector("tr.at");
+
+  // Keys
+
+  let afterG = false;
+  const keys = {
+    "?": () => { const help = $("help"); if (help && !help.open) help.showModal(); },
+    "/": () => { const search = document.querySelector("[data-search]"); if (search) { search.focus(); search.select(); } else go("j"); },
+    d: turn,
+    j: () => move(1),
+    k: () => move(-1),
+    x: () => { const box = at() && at().querySelector('input[name="id"]'); if (box) { box.checked = !box.checked; count(); } },
+    Enter: () => { const row = at(); if (row && document.activeElement === document.body) location.href = row.dataset.href; return document.activeElement !== document.body; },
+  };
+  const go = (key) => { const link = document.querySelector(`#nav [data-key="${CSS.escape(key)}"]`); if (link) location.href = link.href; };
+  const typing = (target) => target.closest("input:not([type=checkbox]), textarea, select, [contenteditable]");
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (typing(event.target)) { if (event.key === "Escape") event.target.blur(); return; }
+    if ($("help") && $("help").open) return;
+    if (afterG) { afterG = false; if (/^[a-z]$/.test(event.key)) { event.preventDefault(); go(event.key); } return; }
+    if (event.key === "g") { afterG = true; setTimeout(() => { afterG = false; }, 1500); return; }
+    const act = keys[event.key];
+    if (act && act() !== true) event.preventDefault();
+  });
+
+  // The connection
+
+  const lost = (why) => { const note = $("lost"); if (note) { note.hidden = false; if (why) $("lost-why").textContent = why; } };
+  const back = () => { const note = $("lost"); if (note && !note.hidden) { note.hidden = true; say("The connection is back"); } };
+  document.addEventListener("htmx:sseError", () => lost("Trying again…"));
+  document.addEventListener("htmx:sseOpen", (event) => {
+    back();
+    const source = event.detail.source;
+    if (source.zeke) return;
+    source.zeke = true;
+    source.addEventListener("away", () => lost("The database can't be reached; trying again…"));
+    source.addEventListener("back", back);
+    source.addEventListener("gone", () => lost("The job is gone: it was purged."));
+  });
+  document.addEventListener("htmx:sendError", () => lost("Trying again…"));
+  document.addEventListener("htmx:responseError", (event) => {
+    if (event.detail.xhr.status !== 401) lost(`The server answered with ${event.detail.xhr.status}.`);
+  });
+  document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) back(); });
+
+  // A list that is being ticked stays as it is, and says that it has changed
+
+  let asked = false;
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target && event.detail.target.id === "live" && busy() && !asked) {
+      event.detail.shouldSwap = false;
+      $("stale").hidden = false;
+    }
+    asked = false;
+  });
+  document.addEventListener("htmx:afterSwap", (event) => {
+    localTimes(document.body);
+    if ($("stale") && event.target.id === "live") $("stale").hidden = true;
+    showScripted();
+    count();
+  });
+  const follow = (log) => { if (log && log.scrollHeight - log.scrollTop - log.clientHeight < 120) log.scrollTop = log.scrollHeight; };
+  document.addEventListener("htmx:sseMessage", (event) => {
+    localTimes(document.body);
+    showScripted();
+    if (event.target.id === "log") follow(event.target);
+  });
+
+  // Buttons
+
+  const showScripted = () => { for (const hidden of document.querySelectorAll(".copy[hidden], #theme[hidden], #keys[hidden]")) hidden.hidden = false; };
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("button");
+    if (!button) return;
+    if (button.id === "theme") turn();
+    else if (button.id === "keys") keys["?"]();
+    else if (button.id === "reconnect") location.reload();
+    else if (button.id === "refresh") { asked = true; for (const box of ticks()) box.checked = false; $("every").checked = false; htmx.trigger("#live", "refresh"); }
+    else if (button.dataset.copy) {
+      const text = $(button.dataset.copy).textContent;
+      let done = "Copied";
+      try { await navigator.clipboard.writeText(text); } catch { done = "Can't copy"; getSelection().selectAllChildren($(button.dataset.copy)); }
+      const before = button.innerHTML;
+      button.textContent = done;
+      say(done);
+      setTimeout(() => { button.innerHTML = before; }, 1500);
+    }
+  });
+  document.addEventListener("submit", (event) => {
+    const asks = event.submitter && event.submitter.dataset.confirm;
+    if (asks && !confirm(asks)) event.preventDefault();
+  });
+  document.addEventListener("change", (event) => {
+    const box = event.target;
+    if (box.id === "all") for (const one of ticks()) one.checked = box.checked;
+    if (box.dataset.submit !== undefined && box.form) box.form.requestSubmit();
+    if (box.closest("#selection")) count();
+  });
+
+  const names = [...document.querySelectorAll("#nav [data-key]")].map((link) => `${link.dataset.key} ${link.textContent.trim()}`);
+  if ($("help-pages")) $("help-pages").textContent = names.join(", ");
+  if ($("take") && document.querySelector("#task[data-submit]")) $("take").hidden = true;
+  showScripted();
+  nameTheme();
+  localTimes(document.body);
+  count();
+})();

@@ -1,0 +1,131 @@
+"""Sending a job by hand: the task, and a payload to begin with that follows from the task's model."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.callers import Scope
+from zeke_queue.errors import JobNotFound, PayloadInvalid, Refused, UsageError
+from zeke_queue.tending import require
+from zeke_queue.web.dashboard import schema, words
+from zeke_queue.web.dashboard.page import View
+from zeke_queue.web.errors import ApiError
+from zeke_queue.web.rest.ids import parse_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.responses import Response
+
+    from zeke_queue.model import Job
+    from zeke_queue.web.dashboard.desk import Desk
+
+_TOKEN_BYTES: Final = 16
+
+
+async def ask(desk: Desk) -> Response:
+    """Show the form, for a task that was chosen already, or for another job like an earlier one."""
+    task, payload, told = desk.asked("task"), None, None
+    if desk.asked("like"):
+        try:
+            like = await require(desk.parts.queue.storage, parse_id(desk.asked("like"), "No job has this id"))
+        except JobNotFound:
+            raise ApiError(404, "No job has this id") from None
+        task, payload, told = like.name, *_again(desk, like)
+    return _form(desk, task, payload, told=told)
+
+
+def _again(desk: Desk, like: Job) -> tuple[str | None, str | None]:
+    """Return the payload of a job as a form has it; None, and why, if parts of it are not shown."""
+    shown = desk.parts.showing.data(like)
+    if shown != like.data:
+        return (
+            None,
+            "Parts of that job's payload are hidden, so it can't be sent again from here; write it anew",
+        )
+    return "" if like.data is None else words.written(like.data), None
+
+
+async def send(desk: Desk) -> Response:
+    """Send the job, or show what is wrong with it."""
+    task, text = desk.field("task"), desk.field("payload")
+    wrong: dict[str, str] = {}
+    try:
+        payload = parse_payload(text)
+    except ApiError as error:
+        return _form(desk, task, text, wrong={"payload": error.message}, status=422)
+    try:
+        sent = await desk.parts.jobs.trigger(
+            desk.somebody, task, payload, idempotency_key=desk.field("once") or None
+        )
+    except PayloadInvalid as error:
+        wrong = {field.path: field.message for field in error.fields}
+    except Refused as error:
+        wrong = {"payload": str(error)}
+    except UsageError as error:
+        wrong = {"payload": str(error)}
+    except ApiError as error:
+        wrong = {"task" if error.status == 404 else "payload": error.message}  # noqa: PLR2004 - the codes of HTTP
+    else:
+        return desk.go(desk.url("jobs", sent.triggered.id), "The job is sent")
+    return _form(desk, task, text, wrong=wrong, status=422)
+
+
+VIEWS: Final = (
+    View("/trigger", ask, scope=Scope.READ),
+    View("/trigger", send, changes=True, scope=Scope.TRIGGER),
+)
+
+
+def parse_payload(text: str) -> Any:
+    """Return the payload that a form says; None for an empty field.
+
+    Raises:
+        ApiError: 422: it is no JSON.
+    """
+    if not text.strip():
+        return None
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        raise ApiError(422, f"Line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except (ValueError, RecursionError) as error:
+        raise ApiError(422, f"It is no JSON that can be kept: {error}") from None
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _form(
+    desk: Desk,
+    name: str,
+    payload: str | None,
+    *,
+    wrong: Mapping[str, str] | None = None,
+    told: str | None = None,
+    status: int = 200,
+) -> Response:
+    catalog = desk.parts.queue.catalog
+    task = catalog.served.get(name)
+    described = None if task is None else task.json_schema()
+    errors = dict(wrong or {})
+    if name and task is None and "task" not in errors:
+        errors["task"] = "This program knows no task of that name, so it can't be sent from here"
+    listed = schema.fields(described)
+    top = {path.partition(".")[0] for path in errors}
+    draw = desk.parts.queue.entropy.stream("form").randbytes(_TOKEN_BYTES)
+    return desk.page(
+        "trigger.html",
+        status=status,
+        tasks=sorted(catalog.tasks.values(), key=lambda one: one.name),
+        task=task,
+        name=name,
+        payload=schema.example(described) if payload is None else payload,
+        fields=listed,
+        marked=top,
+        wrong=errors,
+        told=told,
+        once=draw.hex(),
+    )

@@ -1,0 +1,119 @@
+"""How values are written for people: instants, durations, numbers, JSON, and the words for states."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo
+
+from markupsafe import Markup
+
+from zeke_queue.model import JobState
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+NOTHING: Final = "–"
+EXCERPT: Final = 120
+"""Characters of a value that a list shows."""
+
+_SHORT: Final = 8
+_MILLISECONDS: Final = 1.0
+_SECONDS: Final = 60.0
+_TENTHS: Final = 10.0
+_MANY: Final = 10_000
+
+STATES: Final[Mapping[str, str]] = {
+    JobState.CREATED: "Queued",
+    JobState.RETRY: "Retrying",
+    JobState.ACTIVE: "Executing",
+    JobState.COMPLETED: "Completed",
+    JobState.EXPIRED: "Expired",
+    JobState.CANCELLED: "Cancelled",
+    JobState.FAILED: "Failed",
+}
+
+
+def instant(value: datetime | None) -> str | Markup:
+    """Write an instant in UTC, as an element that says it to machines; a script gives it the local time."""
+    if value is None:
+        return NOTHING
+    utc = value.astimezone(UTC)
+    return Markup('<time datetime="{}">{:%Y-%m-%d %H:%M:%S}</time>').format(
+        utc.isoformat(timespec="milliseconds"), utc
+    )
+
+
+def zoned(value: datetime, zone: str) -> str:
+    """Write an instant as the clocks of a zone show it."""
+    try:
+        there = value.astimezone(ZoneInfo(zone))
+    except (KeyError, ValueError, OSError):
+        return NOTHING
+    return f"{there:%Y-%m-%d %H:%M:%S %Z}"
+
+
+def length(seconds: float | None) -> str:
+    """Write a duration with as much as is of use.
+
+    >>> [length(value) for value in (None, 0.0123, 1.26, 75, 7300, 200_000)]
+    ['–', '12 ms', '1.3 s', '1 min 15 s', '2 h 1 min', '2 d 7 h']
+    """
+    if seconds is None:
+        return NOTHING
+    if seconds < _MILLISECONDS:
+        return f"{max(0.0, seconds) * 1000:.0f} ms"
+    if seconds < _SECONDS:
+        return f"{seconds:.1f} s" if seconds < _TENTHS else f"{seconds:.0f} s"
+    whole = int(seconds)
+    for unit, below, size, smaller in (("d", "h", 86_400, 3_600), ("h", "min", 3_600, 60)):
+        if whole >= size:
+            rest = whole % size // smaller
+            return f"{whole // size} {unit}" + (f" {rest} {below}" if rest else "")
+    rest = whole % 60
+    return f"{whole // 60} min" + (f" {rest} s" if rest else "")
+
+
+def number(value: float) -> str:
+    """Write a count; a large one short.
+
+    >>> [number(value) for value in (7, 9999, 12345, 2_500_000)]
+    ['7', '9,999', '12.3k', '2.5M']
+    """
+    for size, letter in ((1_000_000, "M"), (1_000, "k")):
+        if value >= max(size, _MANY):
+            return f"{value / size:.1f}".removesuffix(".0") + letter
+    return f"{value:,.0f}"
+
+
+def pretty(value: Any) -> str:
+    """Write JSON over several lines; text as it is."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def written(value: Any) -> str:
+    """Write JSON over several lines, as a field has it in which it is edited."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def excerpt(value: Any) -> str:
+    """Write JSON in one short line."""
+    if value is None:
+        return NOTHING
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = " ".join(text.split())
+    return text if len(text) <= EXCERPT else f"{text[: EXCERPT - 1]}…"
+
+
+def short(identity: UUID | str) -> str:
+    """Write the end of an id: those of one hour begin alike."""
+    return f"…{str(identity)[-_SHORT:]}"
+
+
+def state(value: str) -> str:
+    """Return the word for a job's state."""
+    return STATES.get(value, value)

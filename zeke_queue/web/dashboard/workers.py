@@ -1,0 +1,45 @@
+"""Workers: which there are, whether they live, and what each holds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.model import JobFilter, JobState
+from zeke_queue.web.dashboard.page import View
+from zeke_queue.web.rest.queues import all_workers
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from starlette.responses import Response
+
+    from zeke_queue.model import Job
+    from zeke_queue.web.dashboard.desk import Desk
+
+HELD_AT_MOST: Final = 1000
+"""How many running jobs are looked through."""
+
+SHOWN: Final = 8
+"""How many of a worker's jobs are listed; the rest is a number."""
+
+
+async def workers(desk: Desk) -> Response:
+    """Show all workers."""
+    storage = desk.parts.queue.storage
+    held: defaultdict[UUID | None, list[Job]] = defaultdict(list)
+    for job in await storage.find(JobFilter(states=(JobState.ACTIVE,), limit=HELD_AT_MOST)):
+        held[job.worker].append(job)
+    known = await all_workers(desk.parts)
+    ids = {worker.id for worker in known}
+    return desk.page(
+        "workers.html",
+        now=await storage.now(),
+        workers=sorted(known, key=lambda worker: not worker.alive),
+        held=held,
+        shown=SHOWN,
+        orphans=[job for holder, jobs in held.items() if holder not in ids for job in jobs],
+    )
+
+
+VIEWS: Final = (View("/workers", workers),)
