@@ -13,6 +13,7 @@ import structlog
 from typer.testing import CliRunner
 
 from tests.cli.shop import catalog
+from tests.cli.starting import Start, starting
 from zeke_queue import log
 from zeke_queue.cli.app import app
 from zeke_queue.config import Settings
@@ -132,3 +133,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable
     yield write
     for name in written:
         sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def start(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> Start:
+    """Starts ``zeke`` on the test's database, and sees that nothing is left of it."""
+    return starting(zeke.dsn or "", monkeypatch)

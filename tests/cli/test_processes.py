@@ -5,67 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any
 
-import psutil
 import psycopg
 import pytest
 
 from tests.cli.conftest import SHOP, Zeke
-from tests.tidy import ROOT
-
-PATIENCE = 60
-"""Seconds after which a process that should have ended never will."""
+from tests.cli.starting import PATIENCE, Start, heard
 
 LETTER = '{"to": "ann"}'
-
-
-Start = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
-
-
-@pytest.fixture
-def start(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Starts ``zeke`` on the test's database, and sees that nothing is left of it."""
-    monkeypatch.setenv("DATABASE_PRIMARY_URL", zeke.dsn or "")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    # As it is in a shell, where what is printed waits in a buffer.
-    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
-
-    @contextmanager
-    def started(*arguments: str, cwd: Path = ROOT) -> Iterator[subprocess.Popen[str]]:
-        with subprocess.Popen(
-            [sys.executable, "-m", "zeke_queue.cli", *arguments],
-            cwd=cwd,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as process:
-            try:
-                yield process
-            finally:
-                if process.poll() is None:
-                    for left in (*psutil.Process(process.pid).children(recursive=True), process):
-                        left.kill()
-
-    return started
-
-
-def heard(stream: IO[str] | None, message: str) -> dict[str, Any]:
-    """Read log lines until one says this, and return it."""
-    assert stream is not None
-    said: list[str] = []
-    for line in stream:
-        said.append(line)
-        entry: dict[str, Any] = json.loads(line)
-        if entry["message"] == message:
-            return entry
-    raise AssertionError(f"never said {message}: {''.join(said)}")
 
 
 # The worker

@@ -1,0 +1,103 @@
+"""``zeke api`` and ``zeke up``, as processes that are called, stopped, and refused an address."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+
+from tests.cli.conftest import SHOP
+from tests.cli.starting import PATIENCE, heard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Zeke
+    from tests.cli.starting import Start
+
+
+def called(url: str, body: object = None, **headers: str) -> tuple[int, Any]:
+    """Call a URL of the API; returns the code and the JSON."""
+    method = "GET" if body is None else "POST"
+    answer = httpx2.request(method, url, json=body, headers=headers, timeout=PATIENCE)
+    return answer.status_code, answer.json()
+
+
+def test_an_api_serves_until_it_is_told_to_stop(zeke: Zeke, start: Start) -> None:
+    with start("api", *SHOP, "--port", "0") as api:
+        url = heard(api.stderr, "api_listening")["url"]
+        status, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
+        assert status == 200
+        assert called(f"{url}/trigger/runs/{sent['id']}")[1]["status"] == "QUEUED"
+        zeke.work()
+        assert called(f"{url}/trigger/runs/{sent['id']}")[1]["status"] == "COMPLETED"
+        api.send_signal(signal.SIGTERM)
+        heard(api.stderr, "api_stopped")
+        assert api.wait(PATIENCE) == 0
+
+
+def test_a_stream_that_is_open_ends_with_its_server_at_once(start: Start) -> None:
+    with start("api", *SHOP, "--port", "0") as api:
+        url = heard(api.stderr, "api_listening")["url"]
+        _, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
+        with httpx2.stream("GET", f"{url}/jobs/stream/{sent['id']}", timeout=PATIENCE) as stream:
+            lines = stream.iter_lines()
+            assert "event: status" in lines
+            api.send_signal(signal.SIGTERM)
+            assert "event: close" not in lines
+        assert api.wait(PATIENCE) == 0
+
+
+def test_a_key_that_is_made_while_it_serves_is_asked_for_from_then_on(zeke: Zeke, start: Start) -> None:
+    with start("api", *SHOP, "--port", "0") as api:
+        listening = heard(api.stderr, "api_listening")
+        assert listening["callers"].startswith("this machine only")
+        url = listening["url"]
+        assert called(f"{url}/queues")[0] == 200
+        token = zeke.good("keys", "create", "ci", "--scope", "jobs.read").strip()
+        assert called(f"{url}/queues") == (401, {"error": "Authorization header required"})
+        assert called(f"{url}/queues", authorization=f"Bearer {token}")[0] == 200
+
+
+def test_up_runs_a_worker_beside_the_api(start: Start) -> None:
+    with start("up", *SHOP, "--port", "0") as everything:
+        url = heard(everything.stderr, "api_listening")["url"]
+        _, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
+        assert heard(everything.stderr, "job_completed")["jobId"] == sent["id"]
+        assert [worker["alive"] for worker in called(f"{url}/workers")[1]["workers"]] == [True]
+        everything.send_signal(signal.SIGTERM)
+        heard(everything.stderr, "worker_stopped")
+        assert everything.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("command", ["api", "up"])
+def test_a_port_that_is_in_use_is_told_and_nothing_begins(zeke: Zeke, command: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        said = zeke.fails(command, *SHOP, "--port", port, code=2)
+    assert f"API_PORT: port {port} of 127.0.0.1 is in use" in said
+    assert "--port" in said
+    assert "api_listening" not in said
+    assert "worker_started" not in said
+
+
+def test_an_address_of_another_machine_is_refused(zeke: Zeke) -> None:
+    said = zeke.fails("api", *SHOP, "--host", "192.0.2.1", "--port", "0", code=2)
+    assert "API_HOST: 192.0.2.1" in said
+
+
+def test_without_the_extra_it_says_what_to_install(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("zeke_queue.web")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "fastapi", None)
+    assert "pip install 'zeke-queue[web]'" in zeke.fails("api", *SHOP, code=2)
+
+
+def test_an_api_without_a_database_does_not_start(start: Start, tmp_path: Path) -> None:
+    del tmp_path
+    with start("api", *SHOP, "--port", "0", "--database", "postgresql://127.0.0.1:1/none") as api:
+        assert api.wait(PATIENCE) == 1
