@@ -8,9 +8,12 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
 
 from zeke_queue.errors import ZekeError
 from zeke_queue.web.api import Api
+from zeke_queue.web.dashboard import Dashboard
 from zeke_queue.web.document import describe
 from zeke_queue.web.errors import ApiError, answer, answer_http, answer_invalid
 from zeke_queue.web.guard import CSRF_HEADER, Guard
@@ -23,7 +26,10 @@ from zeke_queue.web.showing import Showing
 from zeke_queue.web.trpc.router import router as trpc
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zeke_queue.queue import Queue
+    from zeke_queue.web.dashboard import Page
     from zeke_queue.web.guard import Authenticator
 
 _ABOUT: Final = """Background jobs: send them, follow them live, look after queues and schedules.
@@ -47,6 +53,7 @@ def create_app(
     settings: WebSettings | None = None,
     *,
     authenticator: Authenticator | None = None,
+    pages: Sequence[Page] = (),
 ) -> FastAPI:
     """Make the HTTP application of an open queue.
 
@@ -58,6 +65,7 @@ def create_app(
         queue: open; it stays the caller's to close.
         settings: the deployment's; read from the environment by default.
         authenticator: the host application's own way to tell who calls; keys go on to work beside it.
+        pages: further pages of the dashboard, such as ``installed_pages()`` returns.
     """
     settings = settings or WebSettings.load()
     showing = Showing(queue.catalog)
@@ -85,6 +93,8 @@ def create_app(
     )
     for router in (*ROUTERS, trpc):
         app.include_router(router)
+    if settings.api_dashboard:
+        _mount_dashboard(app, pages)
     _handle_errors(app)
     _stand_before(app, settings)
     describe(app, queue.catalog)
@@ -95,6 +105,20 @@ async def close_app(app: FastAPI) -> None:
     """End the streams that are open, so that a server can stop; call it before the queue is closed."""
     parts: Api = app.state.zeke
     await parts.live.close()
+    if (dashboard := getattr(app.state, "dashboard", None)) is not None:
+        await dashboard.close()
+
+
+def _mount_dashboard(app: FastAPI, pages: Sequence[Page]) -> None:
+    """Serve the dashboard beside the API, and lead browsers there that ask for nothing in particular."""
+    dashboard = Dashboard(app.state.zeke, pages)
+    app.state.dashboard = dashboard
+
+    async def to_dashboard(request: Request) -> RedirectResponse:
+        return RedirectResponse(f"{request.scope.get('root_path', '')}/dashboard/")
+
+    app.add_route("/", to_dashboard, include_in_schema=False)
+    app.mount("/dashboard", dashboard.app)
 
 
 def _handle_errors(app: FastAPI) -> None:

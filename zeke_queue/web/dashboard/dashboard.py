@@ -18,7 +18,6 @@ from zeke_queue.web.dashboard import jobs, overview, queues, schedules, signing,
 from zeke_queue.web.dashboard.desk import Desk, local_path
 from zeke_queue.web.dashboard.drawing import Assets, environment
 from zeke_queue.web.dashboard.sampler import Sampler
-from zeke_queue.web.dashboard.streams import Streams
 from zeke_queue.web.errors import ApiError, told
 from zeke_queue.web.guard import check_origin
 
@@ -55,7 +54,6 @@ class Dashboard:
         parts: the API's.
         pages: further ones, beside those that are always there.
         templates, assets: what pages are drawn with, and load.
-        streams: those that are open.
         sampler: looks at the storage for everybody who looks at live figures.
     """
 
@@ -64,11 +62,6 @@ class Dashboard:
         self.pages = tuple(pages)
         self.templates = environment([page.templates for page in pages if page.templates is not None])
         self.assets = Assets()
-        self.streams = Streams(
-            parts.queue.clock,
-            keep_alive=parts.settings.api_stream_keep_alive,
-            most=parts.settings.api_streams_max,
-        )
         self.sampler = Sampler(parts)
         self.app = Starlette(
             routes=self._routes(),
@@ -81,8 +74,7 @@ class Dashboard:
         )
 
     async def close(self) -> None:
-        """End the streams that are open, and stop looking."""
-        await self.streams.close()
+        """Stop looking, once the streams are closed."""
         await self.sampler.close()
 
     def _routes(self) -> list[Route | Mount]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.callers import Scope
-from zeke_queue.errors import JobNotFound, Refused, StorageUnavailable
+from zeke_queue.errors import JobNotFound, Refused, StorageError
 from zeke_queue.model import FINAL, JobFilter, JobState
 from zeke_queue.tending import require
 from zeke_queue.web.dashboard import words
 from zeke_queue.web.dashboard.page import View
-from zeke_queue.web.dashboard.streams import frame
 from zeke_queue.web.errors import ApiError
+from zeke_queue.web.live import ServerEvent
 from zeke_queue.web.rest.ids import parse_id
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ async def live(desk: Desk) -> Response:
     found = await _require(desk)
     resumed = desk.request.headers.get("last-event-id") or desk.asked("after")
     after = int(resumed) if resumed.isdecimal() and len(resumed) < len(str(2**63)) else 0
-    return desk.dashboard.streams.open(_frames(desk, found, after))
+    return desk.parts.live.stream(_frames(desk, found, after))
 
 
 async def cancel(desk: Desk) -> Response:
@@ -241,51 +241,46 @@ def _query(desk: Desk, job: Job) -> str:
 # What moves
 
 
-async def _frames(desk: Desk, job: Job, after: int) -> AsyncGenerator[str]:
+async def _frames(desk: Desk, job: Job, after: int) -> AsyncGenerator[ServerEvent]:
     """Yield the parts of a job's page as they change, until the job has ended and all of it was told."""
     watchers = desk.parts.queue.watchers
-    storage = desk.parts.queue.storage
     rung = asyncio.Event()
-    follower = watchers.follow(job.id, rung.set, every=False)
+    follower = watchers.follow(job.id, rung.set)
     try:
         while True:
             await rung.wait()
             rung.clear()
-            try:
-                change = follower.take()
-            except JobNotFound:
-                yield frame("gone", "")
+            change = follower.take()
+            more, follower.lines = follower.lines, False
+            while more:
+                lines, more = await watchers.lines(job.id, after)
+                after = lines[-1].seq if lines else after
+                for event in _lines(desk, job, lines):
+                    yield event
+            if change is None:
+                continue
+            job = await watchers.look(job.id) or change
+            shown = _shown(desk, job, await desk.parts.queue.storage.now())
+            yield ServerEvent("state", desk.draw("_job_state.html", **shown))
+            yield ServerEvent("actions", desk.draw("_job_actions.html", **shown))
+            if job.state in FINAL:
+                yield ServerEvent("end", "")
                 return
-            except StorageUnavailable:
-                return
-            if follower.lines:
-                follower.lines = False
-                more = True
-                while more:
-                    lines, more = await watchers.lines(job.id, after)
-                    after = lines[-1].seq if lines else after
-                    for written in _told(desk, job, lines):
-                        yield written
-            if change is not None:
-                job = (await storage.get([job.id])).get(job.id, change)
-                yield frame("state", desk.draw("_job_state.html", **_shown(desk, job, await storage.now())))
-                yield frame(
-                    "actions", desk.draw("_job_actions.html", **_shown(desk, job, await storage.now()))
-                )
-            if job.state in FINAL and change is not None:
-                yield frame("end", "")
-                return
+    except JobNotFound:
+        yield ServerEvent("gone", "")
+    except StorageError:
+        return  # the page says that the connection was lost, and asks again
     finally:
         follower.leave()
 
 
-def _told(desk: Desk, job: Job, events: Sequence[JobEvent]) -> list[str]:
-    """Return the frames of progress and log lines."""
+def _lines(desk: Desk, job: Job, events: Sequence[JobEvent]) -> list[ServerEvent]:
+    """Return the events of progress and log lines; a browser that comes back names the last one it has."""
     said = _said(desk, job, events)
-    frames = [
-        frame("log", desk.draw("_log_line.html", event=event, said=line, more=more), seq=event.seq)
+    told = [
+        ServerEvent("log", desk.draw("_log_line.html", event=event, said=line, more=more), str(event.seq))
         for event, line, more in said["lines"]
     ]
     if said["progress"] is not None:
-        frames.append(frame("progress", desk.draw("_progress.html", **said), seq=said["seq"]))
-    return frames
+        told.append(ServerEvent("progress", desk.draw("_progress.html", **said), str(said["seq"])))
+    return told

@@ -9,8 +9,8 @@ from zeke_queue.model import JobState
 from zeke_queue.web.dashboard import charts
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.dashboard.sampler import BACKLOG_KEPT, SPANS, USUAL
-from zeke_queue.web.dashboard.streams import frame
 from zeke_queue.web.dashboard.words import length, number
+from zeke_queue.web.live import ServerEvent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -61,7 +61,7 @@ async def overview(desk: Desk) -> Response:
 async def live(desk: Desk) -> Response:
     """Stream what moves: of the first page its parts, of others that their lists have changed."""
     span = SPANS.get(desk.asked("span"), USUAL)
-    return desk.dashboard.streams.open(_frames(desk, span, whole=desk.asked("of") == "overview"))
+    return desk.parts.live.stream(_frames(desk, span, whole=desk.asked("of") == "overview"))
 
 
 VIEWS: Final = (View("/", overview), View("/live", live))
@@ -69,7 +69,7 @@ VIEWS: Final = (View("/", overview), View("/live", live))
 PARTS: Final = ("tiles", "charts", "backlog", "failures")
 
 
-async def _frames(desk: Desk, span: Span, *, whole: bool) -> AsyncGenerator[str]:
+async def _frames(desk: Desk, span: Span, *, whole: bool) -> AsyncGenerator[ServerEvent]:
     """Yield the parts of the first page that have changed, and word of any other change."""
     sent: dict[str, str] = {}
     mark: int | None = None
@@ -77,18 +77,18 @@ async def _frames(desk: Desk, span: Span, *, whole: bool) -> AsyncGenerator[str]
     async for sample in desk.dashboard.sampler.watch(span):
         if sample.is_old != was_old:
             was_old = sample.is_old
-            yield frame("away" if was_old else "back", f"{sample.at:%H:%M:%S}")
+            yield ServerEvent("away" if was_old else "back", f"{sample.at:%H:%M:%S}")
         if whole:
             drawn = shown(desk, sample, span)
             for part in PARTS:
                 fragment = desk.draw(f"_{part}.html", **drawn)
                 if sent.get(part) != fragment:
                     sent[part] = fragment
-                    yield frame(part, fragment)
+                    yield ServerEvent(part, fragment)
         elif mark != sample.mark:
-            if mark is not None:
-                yield frame("changed", f"{sample.at:%H:%M:%S}")
+            # The first look counts as a change: the page was drawn before it, or before the stream was cut.
             mark = sample.mark
+            yield ServerEvent("changed", f"{sample.at:%H:%M:%S}")
 
 
 def shown(desk: Desk, sample: Sample, span: Span) -> dict[str, Any]:

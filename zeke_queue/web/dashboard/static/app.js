@@ -87,9 +87,12 @@
 
   // The connection
 
-  const lost = (why) => { const note = $("lost"); if (note) { note.hidden = false; if (why) $("lost-why").textContent = why; } };
-  const back = () => { const note = $("lost"); if (note && !note.hidden) { note.hidden = true; say("The connection is back"); } };
-  document.addEventListener("htmx:sseError", () => lost("Trying again…"));
+  const lost = (why) => { const note = $("lost"); if (note) { note.hidden = false; $("lost-why").textContent = why; } };
+  // A stream ends from time to time, and is there again after a moment: that is nothing to speak of.
+  let patience;
+  const waits = () => { patience = patience || setTimeout(() => lost("Trying again…"), 8000); };
+  const back = () => { clearTimeout(patience); patience = undefined; const note = $("lost"); if (note && !note.hidden) { note.hidden = true; say("The connection is back"); } };
+  document.addEventListener("htmx:sseError", waits);
   document.addEventListener("htmx:sseOpen", (event) => {
     back();
     const source = event.detail.source;
@@ -99,7 +102,7 @@
     source.addEventListener("back", back);
     source.addEventListener("gone", () => lost("The job is gone: it was purged."));
   });
-  document.addEventListener("htmx:sendError", () => lost("Trying again…"));
+  document.addEventListener("htmx:sendError", waits);
   document.addEventListener("htmx:responseError", (event) => {
     if (event.detail.xhr.status !== 401) lost(`The server answered with ${event.detail.xhr.status}.`);
   });
