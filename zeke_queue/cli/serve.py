@@ -89,20 +89,22 @@ def _web_settings(host: str | None, port: int | None) -> WebSettings:
 
 async def _serve(catalog: Catalog, settings: Settings, web: WebSettings) -> None:
     from zeke_queue.queue import Queue
+    from zeke_queue.web.dashboard import installed_pages
     from zeke_queue.web.server import ApiServer
     from zeke_queue.worker import run_duty_until_signalled
 
     async with Queue.connect(catalog, settings=settings) as queue:
-        await run_duty_until_signalled(ApiServer(queue, web))
+        await run_duty_until_signalled(ApiServer(queue, web, pages=installed_pages()))
 
 
 async def _run_all(catalog: Catalog, settings: Settings, web: WebSettings) -> None:
     from zeke_queue.queue import Queue
     from zeke_queue.scheduler import Scheduler
     from zeke_queue.supervisor import Supervisor
+    from zeke_queue.web.dashboard import installed_pages
     from zeke_queue.web.server import ApiServer
     from zeke_queue.worker import run_until_signalled
 
     async with Queue.connect(catalog, settings=settings) as queue:
-        server = ApiServer(queue, web)
+        server = ApiServer(queue, web, pages=installed_pages())
         await run_until_signalled(make_worker(queue), [Supervisor(queue), Scheduler(queue), server])

@@ -17,11 +17,12 @@ from zeke_queue.web.app import close_app, create_app
 from zeke_queue.web.settings import WebSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
     from fastapi import FastAPI
 
     from zeke_queue.queue import Queue
+    from zeke_queue.web.dashboard import Page
 
 GRACE: Final = 10
 """Whole seconds that requests have to end once the server was told to stop."""
@@ -37,14 +38,17 @@ class ApiServer:
     Args:
         queue: open, and stays the caller's to close.
         settings: the deployment's; read from the environment by default.
+        pages: further pages of the dashboard.
 
     Raises:
         BadSetting: the address is in use, or none of this machine's.
     """
 
-    def __init__(self, queue: Queue, settings: WebSettings | None = None) -> None:
+    def __init__(
+        self, queue: Queue, settings: WebSettings | None = None, *, pages: Sequence[Page] = ()
+    ) -> None:
         self.settings = settings or WebSettings.load()
-        self.app: FastAPI = create_app(queue, self.settings)
+        self.app: FastAPI = create_app(queue, self.settings, pages=pages)
         self._socket = listen(self.settings.api_host, self.settings.api_port)
         self._server = _Server(_config(self.app, self.settings))
         self._stopping = asyncio.Event()
