@@ -65,7 +65,7 @@ export function testProcedures(make, TRPCClientError) {
     const sent = await client.trigger.trigger.mutate({ taskId: "echo", payload });
     await ended(sent.id);
     const run = await client.trigger.run.query({ runId: sent.id });
-    const date = "1970-01-01T00:00:00Z";
+    const date = EPOCH.toISOString();
     assert.deepEqual(run.output, {
       when: date,
       big: 12345678901234567890n,

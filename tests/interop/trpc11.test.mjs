@@ -33,7 +33,7 @@ test("a client that does not batch is served as well", async () => {
   const requests = [];
   const client = make({ requests, link: httpLink });
   const sent = await client.trigger.trigger.mutate({ taskId: "echo", payload: new Date(0) });
-  assert.equal((await client.trigger.run.query({ runId: sent.id })).data, "1970-01-01T00:00:00Z");
+  assert.equal((await client.trigger.run.query({ runId: sent.id })).data, "1970-01-01T00:00:00.000Z");
   await assert.rejects(client.trigger.run.query({ runId: NOBODY }), { message: `Job run ${NOBODY} not found` });
   assert.match(requests[1], /\/trpc\/trigger\.run\?input=/);
 });

@@ -54,13 +54,14 @@ export interface Progress {
   message: string | null;
 }
 
-/** A line that a job wrote to its log, with whatever fields it gave. */
+/** A line that a job wrote to its log. */
 export interface LogLine {
   attempt: number;
   at: string;
   level: string;
   message: string;
-  [field: string]: unknown;
+  /** What it said beside the message. */
+  fields: Record<string, unknown>;
 }
 
 /** What becomes of the connection to a stream. */

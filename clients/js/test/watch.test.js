@@ -37,7 +37,7 @@ test("each change is told, and the end is what it comes to", async () => {
   stream.status("QUEUED");
   stream.status("EXECUTING");
   stream.event("progress", { attempt: 1, at: "2024-01-01T00:00:00.000Z", value: 0.5, message: null });
-  stream.event("log", { attempt: 1, at: "2024-01-01T00:00:00.000Z", level: "info", message: "half", n: 1 });
+  stream.event("log", { attempt: 1, at: "2024-01-01T00:00:00.000Z", level: "info", message: "half", fields: { n: 1 } });
   stream.event("news", "nobody knows");
   stream.status("COMPLETED", { output: { n: 1 }, completedOn: "2024-01-01T00:00:01.000Z" });
   stream.event("close", "complete");

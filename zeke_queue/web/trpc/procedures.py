@@ -6,7 +6,8 @@ where a deployment does not serve them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, cast
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -23,7 +24,7 @@ from pydantic import (
 from zeke_queue.callers import Scope
 from zeke_queue.web.errors import told
 from zeke_queue.web.rest.ids import parse_id
-from zeke_queue.web.shapes import Shape, Trigger
+from zeke_queue.web.shapes import Shape, Trigger, iso
 from zeke_queue.web.trpc.protocol import Code, Procedure, TrpcError, shown
 
 if TYPE_CHECKING:
@@ -158,8 +159,19 @@ def told_to_client(error: Exception) -> TrpcError:
 
 
 async def _send(asking: Asking, caller: Caller, task: str, payload: Any) -> dict[str, Any]:
-    sent = await asking.api.jobs.trigger(caller, task, payload)
+    sent = await asking.api.jobs.trigger(caller, task, _stringified(payload))
     return sent.triggered.model_dump(by_alias=True)
+
+
+def _stringified(value: Any) -> Any:
+    """Return a payload with its Dates as text, as ``JSON.stringify`` writes them: so they were kept."""
+    if isinstance(value, datetime):
+        return iso(value)
+    if isinstance(value, list):
+        return [_stringified(member) for member in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {key: _stringified(member) for key, member in cast("dict[Any, Any]", value).items()}
+    return value
 
 
 def _check_served(asking: Asking, path: str, task: str) -> None:

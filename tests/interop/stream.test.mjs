@@ -1,0 +1,111 @@
+/** Clients of the earlier system's REST API and stream: its curl lines, and one that reads as its own did. */
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { test } from "node:test";
+import { promisify } from "node:util";
+
+import { ITEM, NOBODY, ended, token, trigger, url } from "./system.mjs";
+
+/** Run a line of the user's document in a shell, with this server in the place of theirs. */
+async function shell(line, more = {}) {
+  const { stdout } = await promisify(execFile)("sh", ["-c", line.replaceAll("http://localhost:3003", url)], {
+    env: { ...process.env, TOKEN: token, ...more },
+  });
+  return stdout;
+}
+
+const TRIGGER = String.raw`curl -s -X POST http://localhost:3003/trigger \
+  -H "Authorization: Bearer $TOKEN" \
+  -H "Content-Type: application/json" \
+  -d '{"taskId": "my-task", "payload": {"itemId": "123"}}'`;
+const STATUS = String.raw`curl -s http://localhost:3003/trigger/runs/{jobId} \
+  -H "Authorization: Bearer $TOKEN"`;
+const STREAM = String.raw`curl -s http://localhost:3003/jobs/stream/{jobId} \
+  -H "Authorization: Bearer $TOKEN" \
+  -H "Accept: text/event-stream"`;
+
+test("curl: a payload that does not fit is refused, and names the field", async () => {
+  const body = JSON.parse(await shell(TRIGGER));
+  assert.equal(body.fields[0].path, "payload.itemId");
+});
+
+test("curl: a job is triggered, looked at and followed", async () => {
+  const sent = JSON.parse(await shell(TRIGGER.replace('"123"', `"${ITEM}"`)));
+  assert.deepEqual(Object.keys(sent), ["id", "status", "taskId"]);
+  assert.equal(sent.status, "created");
+  const streamed = await shell(STREAM.replace("{jobId}", sent.id));
+  assert.match(streamed, /event: status\ndata: \{.*"status":\s*"COMPLETED".*\}\n\n/);
+  assert.match(streamed, /event: close\ndata: complete\n\n$/);
+  const run = JSON.parse(await shell(STATUS.replace("{jobId}", sent.id)));
+  assert.deepEqual(
+    Object.keys(run),
+    ["id", "status", "taskId", "data", "output", "startedOn", "completedOn", "createdOn", "retryCount"],
+  );
+  assert.deepEqual([run.status, run.output], ["COMPLETED", { success: true, itemId: ITEM }]);
+});
+
+test("curl: a job that is not there", async () => {
+  for (const id of [NOBODY, "123"]) {
+    assert.deepEqual(JSON.parse(await shell(STATUS.replace("{jobId}", id))), { error: "Job run not found" });
+    assert.deepEqual(JSON.parse(await shell(STREAM.replace("{jobId}", id))), { error: "Job not found" });
+  }
+});
+
+test("curl: whoever shows no key, or none that is one, is told what is wrong", async () => {
+  const line = STATUS.replace("{jobId}", NOBODY);
+  const without = line.replace(/ \\\n.*$/, "");
+  assert.deepEqual(JSON.parse(await shell(without)), { error: "Authorization header required" });
+  assert.deepEqual(JSON.parse(await shell(line, { TOKEN: "mid_1" })), { error: "Invalid token format" });
+  assert.deepEqual(JSON.parse(await shell(line, { TOKEN: "" })), { error: "Token required" });
+  assert.deepEqual(JSON.parse(await shell(line, { TOKEN: `mid_${"0".repeat(64)}` })), { error: "Invalid API key" });
+});
+
+/** Read a stream as the earlier system's client does: `data:` is on the line right after `event:`. */
+async function followed(id) {
+  const response = await fetch(`${url}/jobs/stream/${id}`, { headers: { authorization: `Bearer ${token}` } });
+  assert.equal(response.headers.get("content-type")?.split(";")[0], "text/event-stream");
+  const decoder = new TextDecoder();
+  const told = [];
+  let buffer = "";
+  for await (const chunk of response.body) {
+    buffer += decoder.decode(chunk, { stream: true });
+    const lines = buffer.split("\n");
+    buffer = "";
+    for (let at = 0; at < lines.length; at += 1) {
+      const line = lines[at];
+      if (!line.startsWith("event: ")) continue;
+      const data = lines[at + 1];
+      if (data === undefined || at + 2 >= lines.length) {
+        buffer = lines.slice(at).join("\n");
+        break;
+      }
+      assert.ok(data.startsWith("data: "), `${line} is followed by ${data}`);
+      const type = line.slice("event: ".length);
+      if (type === "close") return told;
+      if (type === "status") told.push(JSON.parse(data.slice("data: ".length)));
+    }
+  }
+  return assert.fail("the stream ended without close");
+}
+
+test("a client of the earlier system follows a job, and is not troubled by what it does not know", async () => {
+  const gate = "earlier";
+  const id = await trigger("gated", { gate });
+  const following = followed(id);
+  await trigger("open-gate", { gate });
+  await trigger("open-gate", { gate });
+  const told = await following;
+  const last = told.at(-1);
+  assert.deepEqual(Object.keys(last).sort(), ["completedOn", "id", "output", "status", "taskId"]);
+  assert.deepEqual([last.id, last.status, last.taskId, last.output], [id, "COMPLETED", "gated", { gate }]);
+  for (const before of told.slice(0, -1)) assert.deepEqual(Object.keys(before).sort(), ["id", "status", "taskId"]);
+});
+
+test("a job that has ended is told at once", async () => {
+  const id = await trigger("my-task", { itemId: ITEM });
+  const run = await ended(id);
+  assert.deepEqual(await followed(id), [
+    { id, status: "COMPLETED", taskId: "my-task", output: run.output, completedOn: run.completedOn },
+  ]);
+});
