@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m benchmarks [drain backlog send pick-up pipeline reading sim] [--quick]``.
+"""Run the benchmarks: ``python -m benchmarks [BENCH …] [--quick]``.
 
 Exit code 1 if a bench fails to run or, with ``--strict``, if a target is missed. How fast a machine is
 decides nothing else: the figures are for people, who compare medians and ratios.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from benchmarks import (
     bench_backlog,
     bench_drain,
+    bench_live,
     bench_pickup,
     bench_pipeline,
     bench_reading,
@@ -35,6 +36,7 @@ ON_POSTGRES = {
     "send": bench_send.run,
     "pick-up": bench_pickup.run,
     "pipeline": bench_pipeline.run,
+    "live": bench_live.run,
 }
 ALONE = {"reading": bench_reading.run, "sim": bench_sim.run}
 BENCHES = (*ON_POSTGRES, *ALONE)

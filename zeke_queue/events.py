@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.core.failure import shown
@@ -38,6 +39,9 @@ COMES_ALONG: Final = 0.25
 
 PATIENCE: Final = 60.0
 """Seconds for which a storage may be away before those who wait are told so."""
+
+DUE_AT_ONCE: Final = 500
+"""How many jobs one look takes along that were not told of; reading many rows holds up all else."""
 
 LOOKS_A_SECOND: Final = 25.0
 """How many looks a second are made in the long run, however many jobs change; others wait and share one."""
@@ -288,7 +292,8 @@ class Watchers:
         now = self._clock.monotonic()
         if not along and all(one.look_at > now for one in self._watched.values()):
             return []
-        return [job_id for job_id, one in self._watched.items() if one.look_at - one.leeway <= now]
+        due = (job_id for job_id, one in self._watched.items() if one.look_at - one.leeway <= now)
+        return list(islice(due, DUE_AT_ONCE))
 
     def _pause(self) -> float:
         """Return how long nothing is due."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.clocks import FrozenClock
-from tests.conformance.driver import BOOM, Driver, soon
+from tests.conformance.driver import BOOM, Driver, is_kept_waiting, soon
 from zeke_queue.model import Failed, JobEvent
 from zeke_queue.storage.store import Storage
 
@@ -138,3 +138,44 @@ async def test_two_watchers_of_one_job_are_both_told(storage: Storage, jobs: Dri
         await jobs.complete(job)
         assert await soon(first.wait(30)) == [job.id]
         assert await soon(second.wait(30)) == [job.id]
+
+
+async def test_a_watcher_is_told_when_a_job_begins(storage: Storage, jobs: Driver) -> None:
+    job_id = await jobs.send()
+    async with storage.watching() as watch:
+        await watch.add([job_id])
+        await jobs.claim_one()
+        assert await soon(watch.wait(30)) == [job_id]
+
+
+async def test_one_watch_is_told_of_many_jobs_and_of_no_others(storage: Storage, jobs: Driver) -> None:
+    ids = [await jobs.send() for _ in range(5)]
+    async with storage.watching() as watch:
+        await watch.add(ids[:2])
+        await watch.add(ids[2:4])
+        await storage.cancel([*ids[1:3], ids[4]])
+        told: set[object] = set()
+        while told != set(ids[1:3]):
+            told |= set(await soon(watch.wait(30)))
+        assert ids[4] not in told
+
+
+async def test_a_watch_is_not_told_of_what_was_discarded(storage: Storage, jobs: Driver) -> None:
+    gone, kept = await jobs.send(), await jobs.send()
+    async with storage.watching() as watch:
+        await watch.add([gone, kept])
+        await watch.discard([gone])
+        await storage.cancel([gone])
+        await storage.cancel([kept])
+        assert await soon(watch.wait(30)) == [kept]
+
+
+async def test_a_watch_that_is_woken_waits_no_longer(storage: Storage, jobs: Driver) -> None:
+    async with storage.watching() as watch:
+        await watch.add([await jobs.send()])
+        waiting = asyncio.create_task(watch.wait(30))
+        assert await is_kept_waiting(asyncio.shield(waiting))
+        watch.wake()
+        assert await soon(waiting) == []
+        watch.wake()  # before the wait counts too
+        assert await soon(watch.wait(30)) == []

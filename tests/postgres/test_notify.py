@@ -127,6 +127,51 @@ async def test_a_watch_that_nobody_ended_means_nothing_after_a_minute(
     assert heard.so_far() == []
 
 
+async def test_a_claim_is_told_to_who_watches_and_to_nobody_else(
+    storage: PostgresStorage, jobs: Sender, heard: Heard
+) -> None:
+    first, _ = await jobs.send(2)
+    async with storage.watching() as watch:
+        await watch.add([first])
+        await jobs.claim(2)
+        assert heard.so_far() == [("zeke_job_pgboss", str(first))]
+
+
+async def test_a_watch_is_kept_up_by_one_statement_for_all_of_its_jobs(
+    storage: PostgresStorage, jobs: Sender, sql: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = await jobs.send(50)
+    async with storage.watching() as watch:
+        await watch.add(ids)
+        sql.execute("update pgboss.watcher set until = now()")
+        asked: list[str] = []
+        run = storage._session.run
+
+        async def noted(name: str, *args: Any, **options: Any) -> Any:
+            asked.append(name)
+            return await run(name, *args, **options)
+
+        monkeypatch.setattr(storage._session, "run", noted)
+        monkeypatch.setattr(watch, "_renew_at", 0.0)
+        await watch.wait(0.01)
+        assert asked == ["watch"]
+        kept = "select count(*) from pgboss.watcher where until > now() + interval '50 seconds'"
+        assert sql.execute(kept).fetchone() == (50,)
+
+
+async def test_a_watch_that_ends_takes_along_what_others_left_behind(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    (job,) = await jobs.send()
+    left = "insert into pgboss.watcher values (%s, gen_random_uuid(), now() - interval '2 minutes')"
+    fresh = "insert into pgboss.watcher values (%s, gen_random_uuid(), now())"
+    sql.execute(left, [job])
+    sql.execute(fresh, [job])
+    async with storage.watching() as watch:
+        await watch.add([job])
+    assert sql.execute("select count(*) from pgboss.watcher").fetchone() == (1,)
+
+
 async def test_progress_is_told_to_who_watches(storage: PostgresStorage, jobs: Sender, heard: Heard) -> None:
     (job,) = await jobs.send()
     await storage.note([JobEvent(job, 1, "progress", '{"value": 0.5, "message": null}')])

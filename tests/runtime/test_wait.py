@@ -14,7 +14,7 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver, is_kept_waiting, soon
 from tests.runtime.catalogs import mail_catalog
 from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout, StorageUnavailable
-from zeke_queue.events import PATIENCE
+from zeke_queue.events import LOOKS_A_SECOND, LOOKS_AT_ONCE, PATIENCE
 from zeke_queue.model import Job, JobEvent, JobState, RunStatus
 from zeke_queue.queue import Queue
 from zeke_queue.storage.memory import MemoryStorage
@@ -434,3 +434,54 @@ async def test_the_timeout_rings_while_the_storage_hangs(
     assert await until(waiting.done, clock) == 5
     with pytest.raises(ResultTimeout):
         waiting.result()
+
+
+async def test_without_notifications_all_jobs_cost_one_look_a_beat(
+    watched: Queue, odd: Odd, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(odd._bells, "job", lambda job_id: None)
+    jobs = Driver(odd, clock)
+    ids: list[UUID] = []
+    watchers: list[AsyncGenerator[Job]] = []
+    for _ in range(40):  # they come one after the other, each with a beat of its own
+        ids.append(await jobs.send())
+        watchers.append(watched.watch(ids[-1]))
+        assert await next_of(watchers[-1]) is RunStatus.QUEUED
+        clock.advance(0.05)
+    for _ in range(100):
+        clock.advance(0.1)
+        for _ in range(10):
+            await clock.sleep(0)
+    odd.looked_up.clear()
+    for _ in range(100):
+        clock.advance(0.1)
+        for _ in range(10):
+            await clock.sleep(0)
+    assert len(odd.looked_up) <= 25  # in ten seconds; each by itself would be 200
+    assert sum(odd.looked_up) <= 300
+    await odd.cancel(ids)
+    coming = [asyncio.ensure_future(anext(one)) for one in watchers]
+    assert await until(lambda: all(one.done() for one in coming), clock, 0.1) <= 2.1
+    for one in watchers:
+        await one.aclose()
+
+
+async def test_however_many_jobs_change_one_by_one_the_looks_are_limited(
+    watched: Queue, odd: Odd, clock: FrozenClock
+) -> None:
+    jobs = Driver(odd, clock)
+    ids = [await jobs.send() for _ in range(500)]
+    watchers = [watched.watch(job_id) for job_id in ids]
+    await asyncio.gather(*map(next_of, watchers))
+    odd.looked_up.clear()
+    for job_id in ids:  # a hundred a second
+        await odd.cancel([job_id])
+        clock.advance(0.01)
+        for _ in range(10):
+            await clock.sleep(0)
+    for _ in range(3):
+        clock.advance(0.1)
+        for _ in range(10):
+            await clock.sleep(0)
+    assert set(await asyncio.gather(*map(next_of, watchers))) == {RunStatus.CANCELLED}
+    assert len(odd.looked_up) <= LOOKS_AT_ONCE + 5.3 * LOOKS_A_SECOND

@@ -1,0 +1,46 @@
+"""The server that ``bench_live`` loads, in a process of its own: ``python -m benchmarks.live_server DSN``."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from pydantic import BaseModel
+
+from zeke_queue import Catalog, Queue
+from zeke_queue.config import Settings
+from zeke_queue.web import WebSettings
+from zeke_queue.web.server import ApiServer
+
+catalog = Catalog()
+
+
+class Hello(BaseModel):
+    """What the triggered jobs carry."""
+
+    name: str
+
+
+@catalog.task("hello")
+async def hello(payload: Hello) -> None:
+    """Stand for what clients trigger; nobody works here."""
+
+
+@catalog.task("followed")
+async def followed() -> None:
+    """Stand for what clients follow; the load plays the worker."""
+
+
+async def main(dsn: str) -> None:
+    """Serve until the input ends; the first line that is printed says where."""
+    async with Queue.connect(catalog, dsn, settings=Settings.load()) as queue:
+        server = ApiServer(queue, WebSettings.load(api_port=0, api_trigger_limit=0, api_dashboard=False))
+        print(server.url, flush=True)
+        serving = asyncio.ensure_future(server.run())
+        await asyncio.to_thread(sys.stdin.read)
+        server.stop()
+        await serving
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

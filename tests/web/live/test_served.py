@@ -1,0 +1,102 @@
+"""Streams as a real server sends them, over a socket: what only shows there."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conformance.driver import Driver, soon
+from tests.web.conftest import shop_catalog
+from zeke_queue.clock import SystemClock
+from zeke_queue.config import Settings
+from zeke_queue.model import JobEvent
+from zeke_queue.queue import Queue
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.web import WebSettings
+from zeke_queue.web.server import ApiServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from uuid import UUID
+
+    Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Served:
+    """A server on a port of this machine."""
+
+    def __init__(self, server: ApiServer, jobs: Driver) -> None:
+        self.server = server
+        self.jobs = jobs
+        self.live = server.app.state.zeke.live
+
+    async def open(self, job_id: UUID, *, buffer: int | None = None) -> Connection:
+        """Open the stream of a job."""
+        host, port = self.server.url.removeprefix("http://").split(":")
+        reader, writer = await asyncio.open_connection(host, int(port), limit=buffer or 2**16)
+        writer.write(f"GET /jobs/stream/{job_id} HTTP/1.1\r\nhost: {host}:{port}\r\n\r\n".encode())
+        head = await soon(reader.readuntil(b"\r\n\r\n"))
+        assert head.startswith(b"HTTP/1.1 200")
+        return reader, writer
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[tuple[Served, asyncio.Task[None]]]:
+    clock = SystemClock()
+    storage = MemoryStorage(clock)
+    queue = Queue(shop_catalog(), storage, clock=clock, settings=Settings.load())
+    server = ApiServer(queue, WebSettings.load(api_port=0))
+    running = asyncio.ensure_future(server.run())
+    try:
+        yield Served(server, Driver(storage, clock)), running  # type: ignore[arg-type]
+    finally:
+        server.stop()
+        await soon(running)
+        await queue.close()
+
+
+async def none_open(served: Served) -> None:
+    async def wait() -> None:
+        while served.live.open_streams:
+            await SystemClock().sleep(0.01)
+
+    await soon(wait())
+
+
+async def test_a_connection_that_is_closed_is_noticed_at_once() -> None:
+    async with serving() as (served, _):
+        reader, writer = await served.open(await served.jobs.send())
+        await soon(reader.readuntil(b'"status":"QUEUED"'))
+        assert served.live.open_streams == 1
+        writer.close()
+        await none_open(served)
+        assert not served.jobs.storage.bells.anyone  # type: ignore[attr-defined]
+
+
+async def test_a_connection_that_is_reset_while_its_reader_takes_nothing_is_noticed_too() -> None:
+    async with serving() as (served, _):
+        claimed = await served.jobs.running()
+        line = f'{{"level":"info","message":"{"x" * 4000}"}}'
+        for _ in range(5):
+            await served.jobs.storage.note([JobEvent(claimed.id, 1, "log", line)] * 1000)
+        _, writer = await served.open(claimed.id, buffer=1024)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await SystemClock().sleep(0.2)
+        writer.transport.abort()
+        await none_open(served)
+
+
+@pytest.mark.parametrize("streams", [20])
+async def test_a_server_that_stops_ends_its_streams_and_is_gone_soon(streams: int) -> None:
+    async with serving() as (served, running):
+        opened = [await served.open(await served.jobs.send()) for _ in range(streams)]
+        served.server.stop()
+        for reader, writer in opened:
+            rest = await soon(reader.read())
+            assert rest.endswith(b"0\r\n\r\n"), rest  # an end, and no breaking off
+            assert b"event: close" not in rest
+            writer.close()
+        await soon(running)
