@@ -118,7 +118,7 @@ def refusal(response: httpx2.Response, *, task: str | None = None, about: UUID |
         about: the job that was to change.
     """
     body = _body(response)
-    message = str(body.get("error") or f"The server answered {response.status_code} {response.reason_phrase}")
+    message = str(body.get("error") or _said_by_status(response))
     fields = tuple(_fields(body.get("fields")))
     known = _known(response.status_code, message, body, task=task, about=about)
     if known is not None:
@@ -166,6 +166,12 @@ def unreadable(response: httpx2.Response, why: str) -> ApiRefused:
         f"The answer of {response.url.copy_with(query=None)} can't be read, so it may not be the jobs API at"
         f" all; is base_url right? {why}",
     )
+
+
+def _said_by_status(response: httpx2.Response) -> str:
+    said = f"The server answered {response.status_code} {response.reason_phrase}".rstrip()
+    location = response.headers.get("location")
+    return said if location is None else f"{said}: give what it redirects to as base_url, {location}"
 
 
 def _body(response: httpx2.Response) -> dict[str, Any]:

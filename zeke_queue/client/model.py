@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from zeke_queue.model import RunStatus
@@ -221,19 +221,13 @@ class Progress(Answer):
 
 
 class LogLine(Answer):
-    """A line of a job's log; what it was logged with is in ``fields``."""
-
-    model_config = ConfigDict(extra="allow")
+    """A line of a job's log, and what it was logged with."""
 
     attempt: int
     at: datetime
     level: str
     message: str
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """What the line was logged with, by name."""
-        return dict(self.model_extra or {})
+    fields: dict[str, Any] = Field(default_factory=dict)
 
 
 Update = StatusChange | Progress | LogLine

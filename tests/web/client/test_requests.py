@@ -1,0 +1,363 @@
+"""Requests of the Python client: values that come back, errors, and what is made again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import httpx2
+import pytest
+
+from tests.clocks import START
+from tests.web.conftest import Mail
+from zeke_queue import (
+    BadOption,
+    JobFilter,
+    JobNotFound,
+    NotJson,
+    PayloadInvalid,
+    Refused,
+    RunStatus,
+    TooLarge,
+    UnknownTask,
+)
+from zeke_queue.callers import Scope
+from zeke_queue.client import ApiRefused, JobsClient, NotAllowed, RateLimited, ServerAway, Unauthorized
+from zeke_queue.errors import ScheduleNotFound
+from zeke_queue.web import WebSettings, create_app
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.clocks import FrozenClock
+    from tests.web.client.conftest import Hasty, Way
+    from tests.web.conftest import Web
+    from zeke_queue.queue import Queue
+
+NOBODY = UUID("01a216ee-4f1a-7197-80f3-387a0e206cbc")
+MAIL = {"to": "ada@example.org"}
+WRONG = "mid_" + "0" * 64
+
+
+def answer(status: int, body: Any = None, **headers: str) -> httpx2.Response:
+    return httpx2.Response(status, json={"error": "no"} if body is None else body, headers=headers)
+
+
+async def test_a_job_is_sent_and_looked_at(jobs: JobsClient, call: Web) -> None:
+    sent = await jobs.trigger("mail", MAIL)
+    assert (sent.status, sent.task_id, sent.replayed) == ("created", "mail", False)
+    run = await jobs.run(sent.id)
+    assert (run.id, run.status, run.data) == (sent.id, RunStatus.QUEUED, {**MAIL, "copies": 1})
+    assert (run.created_on, run.ended) == (START, False)
+    await call.work()
+    ended = await jobs.run(str(sent.id))
+    assert (ended.status, ended.output, ended.ended) == (RunStatus.COMPLETED, {"sent": 1}, True)
+
+
+@dataclass
+class MailAsDataclass:
+    to: str
+    copies: int = 3
+
+
+@pytest.mark.parametrize("payload", [{"to": "a", "copies": 3}, Mail(to="a", copies=3), MailAsDataclass("a")])
+async def test_a_payload_is_a_mapping_a_model_or_a_dataclass(jobs: JobsClient, payload: Any) -> None:
+    sent = await jobs.trigger("mail", payload)
+    assert (await jobs.run(sent.id)).data == {"to": "a", "copies": 3}
+
+
+async def test_a_job_is_looked_at_closely(jobs: JobsClient, call: Web) -> None:
+    sent = await jobs.trigger("break")
+    await call.work()
+    detail = await jobs.detail(sent.id)
+    assert (detail.status, detail.state, detail.attempt, detail.expire_in) == ("FAILED", "failed", 1, 3600.0)
+    assert [attempt.error["message"] for attempt in detail.history] == ["the glass is broken"]
+
+
+async def test_lists_go_on_over_pages(jobs: JobsClient, clock: FrozenClock) -> None:
+    sent: list[UUID] = []
+    for number in range(5):
+        sent.append((await jobs.trigger("mail", {"to": str(number)})).id)
+        clock.advance(1)
+    await jobs.trigger("break")
+    assert [run.id async for run in jobs.runs(task="mail", limit=2)] == sent[::-1]
+    page = await jobs.page(task=["mail"], limit=3)
+    assert len(page.runs) == 3
+    rest = await jobs.page(task=["mail"], limit=3, cursor=page.next_cursor)
+    assert [run.id for run in rest.runs] == sent[1::-1]
+    assert rest.next_cursor is None
+
+
+async def test_lists_are_filtered(jobs: JobsClient, call: Web, clock: FrozenClock) -> None:
+    first = await jobs.trigger("mail", {"to": "ada"})
+    await call.work()
+    clock.advance(60)
+    second = await jobs.trigger("mail", {"to": "grace & co"})
+    zone_later = (START + timedelta(seconds=30)).astimezone()
+
+    async def found(**filters: Any) -> list[UUID]:
+        return [run.id async for run in jobs.runs(**filters)]
+
+    assert await found(status=RunStatus.QUEUED) == await found(status=[RunStatus.QUEUED]) == [second.id]
+    assert await found(text="grace & co") == [second.id]
+    assert await found(created_to=zone_later) == [first.id]
+    assert await found(created_from=zone_later) == [second.id]
+    assert await found(parent=NOBODY) == await found(archived=True) == []
+    with pytest.raises(ApiRefused) as refused:
+        await found(created_from=datetime(2026, 1, 1))  # noqa: DTZ001 - the mistake that is told
+    assert [field.path for field in refused.value.fields] == ["createdFrom"]
+
+
+async def test_progress_and_log_lines_are_listed(jobs: JobsClient, call: Web) -> None:
+    sent = await jobs.trigger("mail", MAIL)
+    await call.work()
+    events = await jobs.events(sent.id)
+    assert {(event.kind, event.data["message"]) for event in events} == {
+        ("progress", "half"),
+        ("log", "sending"),
+    }
+    assert await jobs.events(sent.id, after=events[0].seq) == events[1:]
+
+
+async def test_a_job_is_cancelled_resumed_and_retried(jobs: JobsClient, call: Web) -> None:
+    sent = await jobs.trigger("break")
+    assert (await jobs.cancel(sent.id)).status is RunStatus.CANCELLED
+    with pytest.raises(ApiRefused, match="it has ended") as refused:
+        await jobs.cancel(sent.id)
+    assert refused.value.status == 409
+    assert (await jobs.resume(sent.id)).status is RunStatus.QUEUED
+    await call.work()
+    assert (await jobs.retry(sent.id)).status is RunStatus.QUEUED
+
+
+async def test_queues_tasks_and_workers_are_listed_and_queues_paused(jobs: JobsClient, call: Web) -> None:
+    await call.trigger("mail", MAIL)
+    assert (await jobs.pause_queue("mail")).paused
+    (mail,) = [queue for queue in await jobs.queues() if queue.name == "mail"]
+    assert (mail.paused, mail.counts["created"]) == (True, 1)
+    assert not (await jobs.resume_queue("mail")).paused
+    tasks = {task.id: task for task in await jobs.tasks()}
+    assert tasks["mail"].payload_schema is not None
+    assert "to" in tasks["mail"].payload_schema["properties"]
+    assert (tasks["mail"].aliases, tasks["mail"].concurrency_limit) == (("old-mail",), 5)
+    assert await jobs.workers() == ()
+    with pytest.raises(ApiRefused, match="Queue not found"):
+        await jobs.pause_queue("a?b")
+
+
+async def test_schedules_are_looked_after(jobs: JobsClient) -> None:
+    put = await jobs.put_schedule("at:noon+1@x", "0 12 * * *", task="mail", payload=MAIL, zone="Europe/Paris")
+    assert (put.zone, put.catch_up, len(put.next_ticks)) == ("Europe/Paris", "once", 5)
+    assert put.next_ticks[0] == datetime(2026, 1, 6, 11, tzinfo=UTC)
+    assert await jobs.schedule("at:noon+1@x") == put
+    assert await jobs.schedules() == (put,)
+    assert (await jobs.pause_schedule("at:noon+1@x")).paused
+    assert not (await jobs.resume_schedule("at:noon+1@x")).paused
+    sent = await jobs.run_schedule("at:noon+1@x")
+    assert (await jobs.run(sent.id)).data == {**MAIL, "copies": 1}
+    await jobs.delete_schedule("at:noon+1@x")
+    for call in (jobs.schedule, jobs.delete_schedule, jobs.run_schedule, jobs.pause_schedule):
+        with pytest.raises(ScheduleNotFound):
+            await call("at:noon+1@x")
+
+
+async def test_a_payload_that_does_not_fit_is_refused_as_it_is_by_a_queue(
+    jobs: JobsClient, queue: Queue
+) -> None:
+    with pytest.raises(PayloadInvalid) as near:
+        await queue.trigger("mail", {"copies": 0})
+    with pytest.raises(PayloadInvalid) as far:
+        await jobs.trigger("mail", {"copies": 0})
+    assert (far.value.task, far.value.fields) == (near.value.task, near.value.fields)
+
+
+async def test_what_is_not_there_is_told_by_its_kind(jobs: JobsClient) -> None:
+    with pytest.raises(UnknownTask, match="nope"):
+        await jobs.trigger("nope")
+    for call in (jobs.run, jobs.detail, jobs.events, jobs.cancel, jobs.retry, jobs.result):
+        for run_id in (NOBODY, "123", "../healthz"):
+            with pytest.raises(JobNotFound):
+                await call(run_id)
+
+
+async def test_a_place_that_is_taken_names_its_holder(jobs: JobsClient, queue: Queue) -> None:
+    holder = await queue.send("mail", MAIL, singleton_key="one")
+    await queue.schedule("mail", "0 0 * * *", payload=MAIL, singleton_key="one")
+    with pytest.raises(Refused) as refused:
+        await jobs.run_schedule("mail")
+    assert refused.value.holder == holder
+
+
+async def test_a_body_that_is_too_large_is_told(jobs: JobsClient) -> None:
+    with pytest.raises(TooLarge):
+        await jobs.trigger("mail", {"to": "x" * 3_000_000})
+
+
+@pytest.mark.parametrize("token", [None, WRONG])
+async def test_whoever_shows_no_good_key_is_unauthorized(
+    client: Callable[..., JobsClient], call: Web, token: str | None
+) -> None:
+    await call.key()
+    async with client(token) as jobs:
+        for asked in (jobs.trigger("mail", MAIL), jobs.queues(), jobs.result(NOBODY)):
+            with pytest.raises(Unauthorized) as refused:
+                await asked
+            assert refused.value.status == 401
+
+
+async def test_a_key_without_the_scope_is_told_which_it_lacks(
+    client: Callable[..., JobsClient], call: Web
+) -> None:
+    async with client(f"{await call.key(Scope.READ)}\n") as jobs:
+        assert await jobs.schedules() == ()
+        with pytest.raises(NotAllowed, match=r"jobs\.trigger"):
+            await jobs.trigger("mail", MAIL)
+
+
+async def test_a_used_up_limit_says_when_to_come_back(
+    client: Callable[..., JobsClient], call: Web, queue: Queue, hasty: Hasty
+) -> None:
+    app = create_app(queue, WebSettings.load(api_trigger_limit=1, api_trigger_window=60))
+    async with client(transport=httpx2.ASGITransport(app, client=("127.0.0.1", 1))) as jobs:
+        await jobs.trigger("mail", MAIL)
+        with pytest.raises(RateLimited) as refused:
+            await jobs.trigger("mail", MAIL)
+        assert refused.value.retry_after is not None
+        assert 0 < refused.value.retry_after <= 60
+        assert len(await queue.find(JobFilter())) == 1
+    assert hasty.pauses == []
+
+
+async def test_a_trigger_whose_answer_was_lost_makes_no_second_job(
+    jobs: JobsClient, way: Way, queue: Queue
+) -> None:
+    way.lose_answer()
+    sent = await jobs.trigger("mail", MAIL)
+    assert sent.replayed
+    assert [job.id for job in await queue.find(JobFilter())] == [sent.id]
+
+
+async def test_each_trigger_has_a_key_of_its_own_unless_one_is_given(jobs: JobsClient, queue: Queue) -> None:
+    first, second = await jobs.trigger("mail", MAIL), await jobs.trigger("mail", MAIL)
+    assert first.id != second.id
+    third = await jobs.trigger("mail", MAIL, idempotency_key="order 7")
+    again = await jobs.trigger("mail", MAIL, idempotency_key="order 7")
+    assert (again.id, again.replayed) == (third.id, True)
+    with pytest.raises(Refused, match="Idempotency-Key") as refused:
+        await jobs.trigger("mail", {"to": "other"}, idempotency_key="order 7")
+    assert refused.value.holder == third.id
+
+
+@pytest.mark.parametrize("met", [answer(503), answer(502), answer(504), httpx2.ReadError("reset")])
+async def test_what_may_be_repeated_is_while_the_server_is_away(
+    jobs: JobsClient, way: Way, hasty: Hasty, met: httpx2.Response | Exception
+) -> None:
+    for call in (jobs.queues(), jobs.trigger("mail", MAIL), jobs.pause_queue("mail")):
+        way.meet(met, met)
+        way.requests.clear()
+        await call
+        assert len(way.requests) == 3
+    assert len(hasty.pauses) == 6
+
+
+async def test_pauses_grow_and_heed_what_the_server_asks_for(
+    jobs: JobsClient, way: Way, hasty: Hasty
+) -> None:
+    way.meet(*[answer(503)] * 3, answer(503, **{"retry-after": "7"}))
+    await jobs.queues()
+    for pause, longest in zip(hasty.pauses, [0.5, 1.0, 2.0], strict=False):
+        assert longest / 2 <= pause <= longest
+    assert hasty.pauses[3] == 7
+
+
+async def test_a_server_that_stays_away_is_given_up(jobs: JobsClient, way: Way) -> None:
+    way.meet(*[answer(503, {"error": "The database can't be reached"})] * 5)
+    with pytest.raises(ServerAway, match="The database can't be reached"):
+        await jobs.queues()
+    assert len(way.requests) == 5
+
+
+@pytest.mark.parametrize("met", [answer(503), httpx2.ReadError("reset")])
+async def test_what_may_not_be_repeated_is_not(
+    jobs: JobsClient, way: Way, met: httpx2.Response | Exception
+) -> None:
+    way.meet(met)
+    with pytest.raises(ServerAway):
+        await jobs.cancel(NOBODY)
+    assert len(way.requests) == 1
+
+
+async def test_what_was_not_sent_at_all_is_sent_again(jobs: JobsClient, way: Way) -> None:
+    sent = await jobs.trigger("mail", MAIL)
+    way.meet(httpx2.ConnectError("refused"))
+    assert (await jobs.cancel(sent.id)).status is RunStatus.CANCELLED
+
+
+@pytest.mark.parametrize(
+    ("met", "said"),
+    [
+        (httpx2.Response(404, text="<h1>nginx</h1>"), "404"),
+        (answer(404, {"error": "There is nothing at /x"}), "There is nothing at /x"),
+        (httpx2.Response(200, text="<h1>Welcome</h1>"), "is base_url right"),
+        (httpx2.Response(200, json=[1]), "is base_url right"),
+        (httpx2.Response(200, json={"id": 1}), "is base_url right"),
+        (httpx2.Response(301, headers={"location": "https://else.example"}), "https://else.example"),
+        (answer(500, {"error": "Internal server error"}), "Internal server error"),
+    ],
+)
+async def test_answers_that_are_not_the_api_s_are_told_as_such(
+    jobs: JobsClient, way: Way, met: httpx2.Response, said: str
+) -> None:
+    way.meet(met)
+    with pytest.raises(ApiRefused, match=said) as refused:
+        await jobs.run(NOBODY)
+    assert refused.value.status == met.status_code
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "localhost:3003",
+        "ftp://host",
+        "http://",
+        "http://u:p@host",
+        "http://host?a=1",
+        "http://[::1",
+        None,
+    ],
+)
+def test_a_base_url_that_is_none_is_refused(url: Any) -> None:
+    with pytest.raises(BadOption, match="base_url"):
+        JobsClient(url)
+
+
+@pytest.mark.parametrize("token", ["", " ", "a b", "a\nb", "schlüssel"])
+def test_a_token_that_can_t_be_one_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(BadOption, match="token") as refused:
+        JobsClient("http://localhost", token)
+    assert not token.strip() or token not in str(refused.value)
+
+
+async def test_a_payload_that_is_no_json_is_refused_before_it_is_sent(jobs: JobsClient, way: Way) -> None:
+    for payload in ({"to": object()}, {"to": float("nan")}):
+        with pytest.raises(NotJson, match="payload"):
+            await jobs.trigger("mail", payload)
+    assert way.requests == []
+
+
+async def test_it_works_under_the_path_of_a_mounted_api(call: Web, client: Callable[..., JobsClient]) -> None:
+    from starlette.applications import Starlette  # noqa: PLC0415 - of this test alone
+    from starlette.routing import Mount  # noqa: PLC0415 - as above
+
+    host = Starlette(routes=[Mount("/jobs-api", call.app)])
+    transport = httpx2.ASGITransport(host, client=("127.0.0.1", 1))
+    async with JobsClient("http://localhost/jobs-api/", transport=transport) as jobs:
+        sent = await jobs.trigger("mail", MAIL)
+        assert (await jobs.run(sent.id)).id == sent.id
+
+
+def test_a_client_shows_where_it_asks_and_no_key() -> None:
+    assert repr(JobsClient("http://localhost:3003", WRONG)) == "<JobsClient http://localhost:3003>"

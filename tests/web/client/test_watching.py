@@ -1,0 +1,407 @@
+"""Following a job with the Python client, from a real server, over connections and servers that go away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import httpx2
+import pytest
+
+from tests.web.client.conftest import Hasty, Way
+from tests.web.conftest import Web
+from zeke_queue import (
+    Catalog,
+    JobContext,
+    JobNotFound,
+    Queue,
+    ResultTimeout,
+    RunStatus,
+    Settings,
+    SystemClock,
+    Worker,
+)
+from zeke_queue.client import (
+    ApiRefused,
+    JobsClient,
+    LogLine,
+    Progress,
+    RunFailed,
+    ServerAway,
+    StatusChange,
+    Unauthorized,
+)
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.web import WebSettings
+from zeke_queue.web.server import ApiServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+RUN = UUID("01a216ee-4f1a-7197-80f3-387a0e206cbc")
+
+
+class Place:
+    """A server, a worker, and a job that goes on when the test says so."""
+
+    def __init__(self, storage: Any) -> None:
+        self.catalog = Catalog()
+        self.go_on = asyncio.Event()
+        self.queue = Queue(self.catalog, storage, settings=Settings.load())
+        self.url = ""
+
+        @self.catalog.task("stepwise")
+        async def stepwise(job: JobContext) -> dict[str, int]:
+            job.progress(0.5, "half")
+            job.logger.info("begun", number=1)
+            await self.go_on.wait()
+            job.logger.warning("going on")
+            return {"answer": 42}
+
+        @self.catalog.task("break", retry_limit=0)
+        async def broken() -> None:
+            raise RuntimeError("the glass is broken")
+
+    @asynccontextmanager
+    async def serving(self, port: int = 0, **settings: Any) -> AsyncIterator[ApiServer]:
+        server = ApiServer(self.queue, WebSettings.load(api_port=port, **settings))
+        self.url = server.url
+        running = asyncio.ensure_future(server.run())
+        try:
+            yield server
+        finally:
+            server.stop()
+            await running
+
+
+@pytest.fixture(params=["memory", "postgres"])
+async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
+    """Here time is real, as the server's and the worker's is."""
+    if request.param == "memory":
+        place = Place(MemoryStorage(SystemClock()))
+        async with Worker(place.queue):
+            yield place
+            place.go_on.set()
+        await place.queue.close()
+        return
+    async with PostgresStorage.open(request.getfixturevalue("emptied_dsn")) as storage:
+        place = Place(storage)
+        async with Worker(place.queue):
+            yield place
+            place.go_on.set()
+        await place.queue.close()
+
+
+async def test_a_job_is_followed_to_its_end(place: Place) -> None:
+    async with place.serving(), JobsClient(place.url) as jobs:
+        sent = await jobs.trigger("stepwise")
+        seen: list[Any] = []
+        async for update in jobs.watch(sent.id):
+            seen.append(update)
+            if isinstance(update, LogLine) and update.message == "begun":
+                place.go_on.set()
+    statuses = [update for update in seen if isinstance(update, StatusChange)]
+    assert [status.status for status in statuses][-2:] == [RunStatus.EXECUTING, RunStatus.COMPLETED]
+    assert (statuses[-1].output, statuses[-1].ended, statuses[-1].task_id) == (
+        {"answer": 42},
+        True,
+        "stepwise",
+    )
+    assert statuses[-1].completed_on is not None
+    assert seen[-1] is statuses[-1]
+    assert [(one.value, one.message, one.attempt) for one in seen if isinstance(one, Progress)] == [
+        (0.5, "half", 1)
+    ]
+    lines = [(one.level, one.message, one.fields) for one in seen if isinstance(one, LogLine)]
+    assert lines == [("info", "begun", {"number": 1}), ("warning", "going on", {})]
+
+
+class Cut(httpx2.AsyncByteStream):
+    """The body of a stream, cut off within the event after the first so many."""
+
+    def __init__(self, body: Any, events: int) -> None:
+        self._body = body
+        self._left = events
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._body:
+            for event in piece.split(b"\n\n"):
+                if b"event:" in event:
+                    if not self._left:
+                        yield event[:20]
+                        raise httpx2.ReadError("the connection was reset")
+                    self._left -= 1
+                if event:
+                    yield event + b"\n\n"
+
+    async def aclose(self) -> None:
+        await self._body.aclose()
+
+
+class CutWay(httpx2.AsyncHTTPTransport):
+    """A way on which each stream is cut off after so many events."""
+
+    def __init__(self, events: int) -> None:
+        super().__init__()
+        self._events = events
+        self.seen: list[str | None] = []
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        response = await super().handle_async_request(request)
+        if "/jobs/stream/" in request.url.path:
+            self.seen.append(request.headers.get("last-event-id"))
+            response.stream = Cut(response.stream, self._events)
+        return response
+
+
+async def test_a_lost_connection_goes_on_where_it_was_lost(place: Place) -> None:
+    place.go_on.set()
+    way = CutWay(events=1)
+    async with place.serving(), JobsClient(place.url, transport=way, clock=Hasty()) as jobs:
+        sent = await jobs.trigger("stepwise")
+        assert await jobs.result(sent.id) == {"answer": 42}
+        way.seen.clear()
+        seen: list[Any] = [update async for update in jobs.watch(sent.id)]
+    assert sorted(one.message for one in seen[:-1]) == ["begun", "going on", "half"]
+    assert seen[-1].output == {"answer": 42}
+    assert way.seen[0] is None
+    assert None not in way.seen[1:]
+    assert len(way.seen) == 4
+
+
+async def test_a_stream_that_the_server_ends_after_a_while_is_opened_again(place: Place) -> None:
+    async with place.serving(api_stream_timeout=0.05) as server, JobsClient(place.url, clock=Hasty()) as jobs:
+        sent = await jobs.trigger("stepwise")
+        seen: list[Any] = []
+        async with aclosing(jobs.watch(sent.id)) as updates:
+            async for update in updates:
+                seen.append(update)
+                if isinstance(update, LogLine) and update.message == "begun":
+                    while server.app.state.zeke.live.open_streams:
+                        await SystemClock().sleep(0.01)
+                    place.go_on.set()
+    assert [one.message for one in seen if isinstance(one, LogLine)] == ["begun", "going on"]
+    assert seen[-1].output == {"answer": 42}
+
+
+async def test_a_server_that_is_started_again_is_come_back_to(place: Place) -> None:
+    seen: list[Any] = []
+    begun = asyncio.Event()
+
+    async def follow(jobs: JobsClient, run_id: UUID) -> None:
+        async for update in jobs.watch(run_id):
+            seen.append(update)
+            if isinstance(update, LogLine):
+                begun.set()
+
+    async with place.serving() as server:
+        port = int(server.url.rpartition(":")[2])
+        jobs = JobsClient(place.url, clock=Hasty())
+        sent = await jobs.trigger("stepwise")
+        following = asyncio.ensure_future(follow(jobs, sent.id))
+        await begun.wait()
+    place.go_on.set()
+    async with place.serving(port):
+        await following
+    await jobs.close()
+    assert seen[-1].output == {"answer": 42}
+    assert [one.message for one in seen if isinstance(one, LogLine)] == ["begun", "going on"]
+
+
+async def test_a_result_that_does_not_come_in_time_is_told_and_the_job_goes_on(place: Place) -> None:
+    async with place.serving() as server, JobsClient(place.url) as jobs:
+        sent = await jobs.trigger("stepwise")
+        with pytest.raises(ResultTimeout, match=r"within 0\.1 s; it goes on"):
+            await jobs.result(sent.id, timeout=0.1)
+        place.go_on.set()
+        assert await jobs.result(sent.id, timeout=60) == {"answer": 42}
+        while server.app.state.zeke.live.open_streams:
+            await SystemClock().sleep(0.01)
+
+
+async def test_a_job_that_failed_or_was_cancelled_raises_what_it_came_to(place: Place) -> None:
+    async with place.serving(), JobsClient(place.url) as jobs:
+        broken = await jobs.trigger("break")
+        with pytest.raises(RunFailed, match="failed: RuntimeError: the glass is broken") as failed:
+            await jobs.result(broken.id)
+        assert (failed.value.run.id, failed.value.run.status) == (broken.id, RunStatus.FAILED)
+        sent = await jobs.trigger("stepwise")
+        await jobs.cancel(sent.id)
+        with pytest.raises(RunFailed, match=r"was cancelled$"):
+            await jobs.result(sent.id, timeout=60)
+
+
+async def test_whoever_leaves_early_leaves_nothing_behind(place: Place) -> None:
+    async with place.serving() as server, JobsClient(place.url) as jobs:
+        sent = await jobs.trigger("stepwise")
+        async with aclosing(jobs.watch(sent.id)) as updates:
+            await anext(updates)
+            assert server.app.state.zeke.live.open_streams == 1
+        while server.app.state.zeke.live.open_streams:
+            await SystemClock().sleep(0.01)
+
+
+async def test_many_jobs_are_followed_at_once(place: Place) -> None:
+    async with place.serving(), JobsClient(place.url) as jobs:
+        sent = await jobs.trigger("stepwise")
+        following = [asyncio.ensure_future(jobs.result(sent.id)) for _ in range(150)]
+        while not all(one.done() for one in following):
+            place.go_on.set()
+            await SystemClock().sleep(0.01)
+        assert [one.result() for one in following] == [{"answer": 42}] * 150
+
+
+async def test_nobody_is_followed_with_a_wrong_key_or_an_id_of_no_job(place: Place) -> None:
+    async with place.serving() as server, JobsClient(place.url) as jobs:
+        with pytest.raises(JobNotFound):
+            await anext(jobs.watch(RUN))
+        await Web(server.app, place.queue).key()
+        with pytest.raises(Unauthorized):
+            await anext(jobs.watch(RUN))
+
+
+# What a server may send, in any pieces.
+
+
+def stream(*pieces: str | Exception) -> httpx2.Response:
+    """A stream of pieces, which may be cut off by an error."""
+
+    async def body() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece.encode()
+
+    return httpx2.Response(200, content=body(), headers={"content-type": "text/event-stream; charset=utf-8"})
+
+
+def event(name: str, data: Any, event_id: str | None = None) -> str:
+    head = "" if event_id is None else f"id: {event_id}\n"
+    return f"{head}event: {name}\ndata: {data if isinstance(data, str) else json.dumps(data)}\n\n"
+
+
+def status(word: str, event_id: str | None = None, **more: Any) -> str:
+    return event("status", {"id": str(RUN), "status": word, "taskId": "mail", **more}, event_id)
+
+
+CLOSE = event("close", "complete")
+DONE = status("COMPLETED", output=1) + CLOSE
+
+
+class Script:
+    """A server whose answers are written down, and its client."""
+
+    def __init__(self, *answers: httpx2.Response | Exception) -> None:
+        self.clock = Hasty()
+        self.way = Way(httpx2.MockTransport(lambda _: httpx2.Response(500)))
+        self.way.meet(*answers)
+        self.jobs = JobsClient("http://localhost", transport=self.way, clock=self.clock)
+
+    async def said(self, **how: Any) -> list[Any]:
+        return [
+            one.status.value if isinstance(one, StatusChange) else one.message
+            async for one in self.jobs.watch(RUN, **how)
+        ]
+
+    @property
+    def last_event_ids(self) -> list[str | None]:
+        return [request.headers.get("last-event-id") for request in self.way.requests]
+
+
+async def test_the_first_status_of_another_connection_is_no_news() -> None:
+    script = Script(stream(status("EXECUTING", "1")), stream(status("EXECUTING"), DONE))
+    assert await script.said() == ["EXECUTING", "COMPLETED"]
+    assert script.last_event_ids == [None, "1"]
+
+
+async def test_events_come_in_pieces_of_any_size_and_with_any_ends_of_lines() -> None:
+    text = f": hello\r\n\r\n{status('QUEUED')}{DONE}".replace("\n", "\r")
+    assert await Script(stream(*text)).said() == ["QUEUED", "COMPLETED"]
+
+
+async def test_an_event_that_was_cut_off_is_none() -> None:
+    cut = status("COMPLETED", "9", output=1)[:-1]
+    script = Script(stream(status("QUEUED", "1"), cut), stream(DONE))
+    assert await script.said() == ["QUEUED", "COMPLETED"]
+    assert script.last_event_ids == [None, "1"]
+
+
+async def test_kinds_of_events_that_are_not_known_yet_are_passed_over() -> None:
+    assert await Script(stream(event("child", {"x": 1}), event("message", "y"), DONE)).said() == ["COMPLETED"]
+
+
+async def test_an_end_that_came_before_the_last_event_is_looked_up() -> None:
+    run = {
+        "id": str(RUN),
+        "status": "FAILED",
+        "taskId": "mail",
+        "data": None,
+        "output": {"type": "E", "message": "m"},
+        "startedOn": None,
+        "completedOn": "2026-01-05T12:00:00.000Z",
+        "createdOn": "2026-01-05T12:00:00.000Z",
+        "retryCount": 0,
+    }
+    script = Script(stream(status("EXECUTING", "1")), stream(CLOSE), httpx2.Response(200, json=run))
+    assert await script.said() == ["EXECUTING", "FAILED"]
+
+
+async def test_an_end_that_is_known_needs_no_other_connection() -> None:
+    script = Script(stream(status("COMPLETED"), httpx2.ReadError("reset")))
+    assert await script.said() == ["COMPLETED"]
+
+
+async def test_a_job_that_vanishes_is_told() -> None:
+    script = Script(stream(status("QUEUED"), event("error", {"error": "Job not found"})))
+    with pytest.raises(JobNotFound):
+        await script.said()
+
+
+async def test_another_error_of_a_stream_is_tried_again() -> None:
+    script = Script(
+        stream(status("QUEUED"), event("error", {"error": "The database went away"})), stream(DONE)
+    )
+    assert await script.said() == ["QUEUED", "COMPLETED"]
+
+
+async def test_it_comes_back_when_the_server_wants_it_to() -> None:
+    full = httpx2.Response(503, json={"error": "5000 streams are open"}, headers={"retry-after": "5"})
+    script = Script(
+        full, stream("retry: 2000\n\n", status("QUEUED")), httpx2.ConnectError("no"), stream(DONE)
+    )
+    assert await script.said() == ["QUEUED", "COMPLETED"]
+    first, second, third = script.clock.pauses
+    assert first == 5
+    assert 1 <= second <= 2 <= third <= 4
+
+
+async def test_a_server_that_was_never_there_is_given_up_soon() -> None:
+    script = Script(*[httpx2.ConnectError("refused")] * 5)
+    with pytest.raises(ServerAway, match="refused"):
+        await script.said()
+    assert len(script.way.requests) == 5
+
+
+async def test_one_that_was_there_is_given_up_after_a_while_only() -> None:
+    script = Script(stream(status("QUEUED")), *[httpx2.ConnectError("refused")] * 20, stream(DONE))
+    assert await script.said() == ["QUEUED", "COMPLETED"]
+    script = Script(stream(status("QUEUED")), httpx2.ConnectError("refused"))
+    with pytest.raises(ServerAway):
+        await script.said(patience=0)
+
+
+@pytest.mark.parametrize(
+    "met",
+    [
+        httpx2.Response(200, text="<h1>Welcome</h1>", headers={"content-type": "text/html"}),
+        stream(event("status", "no JSON")),
+        stream(event("status", {"id": str(RUN)})),
+    ],
+)
+async def test_what_is_no_stream_of_the_api_s_is_told_as_such(met: httpx2.Response) -> None:
+    with pytest.raises(ApiRefused, match="is base_url right"):
+        await Script(met).said()
