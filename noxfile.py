@@ -1,4 +1,4 @@
-"""The project's commands, each in an environment of its own: demo, tests, lint, sim, torture, bench.
+"""The project's commands, each in an environment of its own: demo, tests, lint, interop, sim, torture, bench.
 
 `nox` alone runs tests and lint. Sessions use the interpreter that nox runs on; `-P` names others, as in
 `nox -s tests -P 3.12 3.13`. What follows `--` goes on to the program: `nox -s tests -- --postgres 15`.
@@ -94,6 +94,24 @@ def downstream(session: nox.Session) -> None:
         with session.chdir(elsewhere):
             for arguments in ([], ["-n", "2"]):
                 session.run("pytest", *arguments, *session.posargs, env={"PYTHONSAFEPATH": "1"})
+
+
+@nox.session
+def interop(session: nox.Session) -> None:
+    """Run the JavaScript client's tests, and clients in Node against the whole system; needs Node 20 and npm.
+
+    What follows `--` goes to `node --test`, as in `nox -s interop -- --test-name-pattern=curl`.
+    """
+    _install(session, "test", extras="embedded,tasks,web")
+    client, clients = ROOT / "clients" / "js", ROOT / "tests" / "interop"
+    for project in (client, clients, clients / "trpc10"):
+        with session.chdir(project):
+            # Exactly what the lock file names, and no script of a package's own.
+            session.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", external=True)
+    with session.chdir(client):
+        for script in ("types", "test"):
+            session.run("npm", "run", script, external=True)
+    session.run("python", "-m", "tests.interop", *session.posargs)
 
 
 @nox.session

@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PACKAGES = sorted(path.name for path in ROOT.glob("zeke_*") if path.is_dir())
-FOLDERS = [*PACKAGES, "tests", "benchmarks", "docs", "changelog.d", ".ci"]
-TEXT_SUFFIXES = {".py", ".md", ".sql", ".toml", ".txt", ".yaml", ".yml", ".html", ".css", ".js", ""}
+FOLDERS = [*PACKAGES, "tests", "benchmarks", "clients", "docs", "changelog.d", ".ci"]
+TEXT_SUFFIXES = {".py", ".md", ".sql", ".toml", ".txt", ".yaml", ".yml", ".html", ".css", ".json", ""}
+TEXT_SUFFIXES |= {".js", ".jsx", ".mjs", ".ts"}
+NOT_OURS = {"__pycache__", "node_modules"}
 
 # Every rule can fail, and passes what is right
 
@@ -142,7 +144,7 @@ def _sources(*patterns: str) -> list[Source]:
     return [
         Source(path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8"))
         for path in sorted(paths)
-        if "__pycache__" not in path.parts
+        if NOT_OURS.isdisjoint(path.relative_to(ROOT).parts)
     ]
 
 
@@ -151,16 +153,17 @@ def _complaints(rule: Callable[[Source], list[str]], sources: list[Source]) -> l
     return [complaint for source in sources for complaint in rule(source)]
 
 
+SCRIPTS = ["clients/**/*.js", "clients/**/*.ts", "tests/interop/**/*.mjs"]
 MODULES = ["noxfile.py", *(f"{folder}/**/*.py" for folder in FOLDERS)]
 TESTS = ["tests/**/*.py"]
 PRODUCT = [f"{package}/**/*.py" for package in PACKAGES]
 STATEMENTS = [f"{package}/**/sql/**/*.sql" for package in PACKAGES]
-PAGES = ["*.md", "docs/**/*.md", "benchmarks/*.md"]
+PAGES = ["*.md", "docs/**/*.md", "benchmarks/*.md", "clients/**/*.md"]
 PROJECT = [
-    (module_is_short, MODULES),
+    (module_is_short, MODULES + SCRIPTS),
     (functions_are_short, MODULES),
     (module_says_what_it_is_for, MODULES),
-    (reminders_name_an_issue, MODULES + STATEMENTS + PAGES),
+    (reminders_name_an_issue, MODULES + SCRIPTS + STATEMENTS + PAGES),
     (no_error_is_swallowed, MODULES),
     (nothing_sleeps, TESTS),
     (left_out_tests_say_why, TESTS),

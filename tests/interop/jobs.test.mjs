@@ -149,8 +149,9 @@ test("a job that failed says why, and may be run again by those who may", async 
   assert.deepEqual([end.status, end.output.message], ["FAILED", "it is broken"]);
   await assert.rejects(jobs.retry(id), (error) => error instanceof JobsError && error.status === 403);
   const administrator = createClient({ baseUrl: url, token: admin });
-  assert.equal((await administrator.retry(id)).status, "QUEUED");
+  assert.equal((await administrator.retry(id)).id, id);
   assert.equal((await jobs.watch(id)).status, "FAILED");
+  assert.equal((await jobs.run(id)).retryCount, 1);
 });
 
 test("a job that is cancelled is told so", async () => {
