@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from starlette.requests import HTTPConnection
 
 from zeke_queue.callers import Scope
 from zeke_queue.web import Caller, create_app
@@ -12,7 +13,7 @@ from zeke_queue.web.errors import ApiError
 from zeke_queue.web.settings import WebSettings
 
 if TYPE_CHECKING:
-    from starlette.requests import HTTPConnection
+    from fastapi import FastAPI
 
     from tests.clocks import FrozenClock
     from tests.web.conftest import Web
@@ -115,6 +116,29 @@ async def test_without_a_key_this_machine_is_served(call: Web) -> None:
             assert (await client.get("/queues")).status_code == 200
     async with call.client(host="localhost", peer="::1") as client:
         assert (await client.get("/queues")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("server", "served"), [(("/run/zeke.sock", None), True), (("127.0.0.1", 3003), False)]
+)
+async def test_a_peer_of_which_nothing_is_known_is_on_this_machine_only_at_a_unix_socket(
+    app: FastAPI, server: tuple[str, int | None], *, served: bool
+) -> None:
+    connection = HTTPConnection(
+        {
+            "type": "http",
+            "headers": [(b"host", b"localhost")],
+            "client": None,
+            "server": server,
+            "method": "GET",
+        }
+    )
+    guard = app.state.zeke.guard
+    if served:
+        assert (await guard.caller(connection)).via == "loopback"
+    else:
+        with pytest.raises(ApiError):
+            await guard.caller(connection)
 
 
 @pytest.mark.parametrize(

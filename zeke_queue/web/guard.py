@@ -274,9 +274,13 @@ def _hostname(host: str) -> str:
 
 
 def _is_loopback(connection: HTTPConnection) -> bool:
-    """Return whether the peer is on this machine; one at a Unix socket is."""
+    """Return whether the peer is on this machine; one at a Unix socket, which has no port, is.
+
+    A peer that nothing is known of may also be one that has hung up already.
+    """
     if connection.client is None or not connection.client.host:
-        return True
+        server = connection.scope.get("server")
+        return server is not None and server[1] is None
     try:
         return ipaddress.ip_address(connection.client.host).is_loopback
     except ValueError:
