@@ -61,7 +61,7 @@ async def test_a_session_changes_nothing_for_another_page(
     call: Web, queue: Queue, signed_in: Any, headers: dict[str, str]
 ) -> None:
     del signed_in
-    sendable = {name: value.encode() for name, value in headers.items()}
+    sendable: dict[str, Any] = {name: value.encode() for name, value in headers.items()}
     assert (await sent(call, "POST", "/trigger", **sendable)).status_code == 403
     assert await queue.count() == []
 
