@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Route
 
 from zeke_queue.errors import StorageError, ZekeError
 from zeke_queue.web.dashboard import jobs, overview, queues, schedules, signing, trigger, workers
@@ -77,19 +77,16 @@ class Dashboard:
         """Stop looking, once the streams are closed."""
         await self.sampler.close()
 
-    def _routes(self) -> list[Route | Mount]:
-        routes: list[Route | Mount] = [
+    def _routes(self) -> list[Route]:
+        return [
             Route("/static/{digest}/{name:path}", self._asset),
             Route("/sign-in", self._open(signing.ask)),
             Route("/sign-in", self._open(signing.sign_in), methods=["POST"]),
             *(self._route(view) for view in (*VIEWS, signing.SIGN_OUT)),
+            *(self._route(view, f"/{page.slug}") for page in self.pages for view in page.views),
         ]
-        routes += [
-            Mount(f"/{page.slug}", routes=[self._route(view) for view in page.views]) for page in self.pages
-        ]
-        return routes
 
-    def _route(self, view: View) -> Route:
+    def _route(self, view: View, prefix: str = "") -> Route:
         async def answer(request: Request) -> Response:
             form = await request.form() if view.changes else None
             csrf = form.get("csrf") if form is not None else None
@@ -101,7 +98,7 @@ class Dashboard:
             request.state.caller = caller
             return await view.handle(Desk(self, request, caller, form))
 
-        return Route(view.path, answer, methods=["POST"] if view.changes else ["GET"])
+        return Route(prefix + view.path, answer, methods=["POST"] if view.changes else ["GET"])
 
     def _open(
         self, handle: Callable[[Desk], Awaitable[Response]]

@@ -160,9 +160,7 @@ class Desk:
             "csrf": csrf_token(session) if session and self.caller is not None else "",
             "theme": theme if theme in _THEMES else "",
             "pages": self._dashboard.pages,
-            "here": self.request.url.path.removeprefix(self.request.scope.get("root_path", "")).split("/")[
-                1:2
-            ],
+            "here": self.request.url.path.removeprefix(self.root).split("/")[1:2],
             "may_trigger": self.may(Scope.TRIGGER),
             "may_admin": self.may(Scope.ADMIN),
             "why_no_trigger": _WHY[Scope.TRIGGER],

@@ -17,7 +17,7 @@ from zeke_queue.web.live import ServerEvent
 from zeke_queue.web.rest.ids import parse_id
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -162,7 +162,7 @@ def _shown(desk: Desk, job: Job, now: datetime) -> dict[str, Any]:
 
 def _said(desk: Desk, job: Job, events: Sequence[JobEvent]) -> dict[str, Any]:
     """Return the log and the last progress of a job."""
-    lines = [(event, desk.parts.showing.event(job.name, event)) for event in events]
+    lines = [(event, _whole(desk.parts.showing.event(job.name, event))) for event in events]
     progress = [said for event, said in lines if event.kind == "progress"]
     return {
         "lines": [(event, said, _more(said)) for event, said in lines if event.kind == "log"],
@@ -171,9 +171,21 @@ def _said(desk: Desk, job: Job, events: Sequence[JobEvent]) -> dict[str, Any]:
     }
 
 
+def _whole(said: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a line says with all that is shown of one, whatever another program wrote."""
+    value = said.get("value")
+    is_share = isinstance(value, int | float) and not isinstance(value, bool)
+    return {
+        **said,
+        "level": str(said.get("level") or "info"),
+        "message": said.get("message"),
+        "value": min(1.0, max(0.0, value)) if is_share and value is not None else None,
+    }
+
+
 def _more(said: dict[str, Any]) -> str:
     """Return what a log line says beside its level and its message."""
-    more = {name: value for name, value in said.items() if name not in ("level", "message")}
+    more = {name: value for name, value in said.items() if name not in ("level", "message", "value")}
     return words.excerpt(more) if more else ""
 
 

@@ -1,0 +1,245 @@
+"""Every page, with nothing to show and with all there is."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fastapi import FastAPI
+
+import zeke_queue.web.dashboard
+from tests.web.dashboard.conftest import Browser
+from zeke_queue.errors import BadOption
+from zeke_queue.model import JobEvent, JobState
+from zeke_queue.web import WebSettings, create_app
+from zeke_queue.web.dashboard import Page, View
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from tests.conformance.driver import Driver
+    from tests.web.conftest import Web
+    from zeke_queue.queue import Queue
+    from zeke_queue.web.dashboard import Desk
+
+HERE = Path(zeke_queue.web.dashboard.__file__).parent
+PAGES = ["/", "/jobs", "/queues", "/schedules", "/workers", "/trigger", "/schedules/edit"]
+
+
+@pytest.mark.parametrize("path", PAGES)
+async def test_a_page_is_there_when_nothing_has_happened(browser: Browser, path: str) -> None:
+    page = await browser.see(path)
+    assert page.startswith("<!doctype html>")
+    assert 'id="no-keys"' in page
+    assert "zeke keys create NAME" in page
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [("/jobs", "No jobs yet"), ("/schedules", "No schedules yet"), ("/workers", "zeke worker")],
+)
+async def test_an_empty_page_says_what_to_do(browser: Browser, path: str, says: str) -> None:
+    assert says in await browser.see(path)
+
+
+async def test_the_overview_counts(browser: Browser, jobs: Driver) -> None:
+    await jobs.ended(JobState.COMPLETED, "mail")
+    await jobs.ended(JobState.FAILED, "mail")
+    await jobs.running("mail")
+    await jobs.send("mail")
+    page = await browser.see("/")
+    assert tiles(page) == {"waiting": "1", "executing": "1", "completed": "1", "failed": "1"}
+    assert "1 jobs completed within 1 hour" in page
+    assert "ValueError: boom" in page
+
+
+@pytest.mark.parametrize("span", ["15m", "1h", "24h", "7d", "never"])
+async def test_the_overview_looks_as_far_back_as_asked(browser: Browser, jobs: Driver, span: str) -> None:
+    await jobs.ended(JobState.COMPLETED, "mail")
+    jobs.clock.advance(2 * 3600)
+    seen = tiles(await browser.see(f"/?span={span}"))["completed"]
+    assert seen == ("1" if span in ("24h", "7d") else "0")
+
+
+def tiles(page: str) -> dict[str, str]:
+    """Return the numbers on the tiles."""
+    return dict(re.findall(r'id="tile-(\w+)">.*?<b>(.*?)</b>', page, re.DOTALL))
+
+
+async def test_queues_show_their_counts_and_limits(browser: Browser, jobs: Driver, queue: Queue) -> None:
+    await queue.declare()
+    await jobs.send("mail")
+    page = await browser.see("/queues")
+    (row,) = re.findall(r'<tr [^>]*data-queue="mail">.*?</tr>', page, re.DOTALL)
+    assert "Send a mail." in row
+    assert 'data-label="Limit">4<' in row
+    assert "status=QUEUED" in row
+
+
+async def test_workers_show_what_they_hold(browser: Browser, jobs: Driver) -> None:
+    held = await jobs.running("mail")
+    await jobs.beat()
+    page = await browser.see("/workers")
+    assert str(held.id) in page.partition('id="workers"')[2]
+    jobs.clock.advance(60)
+    assert "Silent" in await browser.see("/workers")
+
+
+async def test_a_job_shows_its_life(browser: Browser, jobs: Driver) -> None:
+    job = await jobs.running("break", data='{"a": 1}')
+    await jobs.storage.note(
+        [
+            JobEvent(job.id, 1, "log", '{"level": "info", "message": "half of it", "page": 7}'),
+            JobEvent(job.id, 1, "progress", '{"value": 0.5, "message": "page 7"}'),
+        ]
+    )
+    child = await jobs.send("mail", parent=job.id)
+    await jobs.fail(job, output='{"type": "Oops", "message": "no", "traceback": "line 1\\nline 2"}')
+    page = await browser.see(f"/jobs/{job.id}")
+    for shown in ("half of it", "50 %", "page 7", "Attempt 1 failed", "line 1\nline 2", str(child)):
+        assert shown in page, shown
+    assert "select * from pgboss.job where id = &#39;" in page
+    assert 'id="retry"' in page
+    assert 'id="cancel"' not in page
+    assert str(job.id) in await browser.see(f"/jobs/{child}")
+
+
+async def test_an_archived_job_is_found_where_it_is(browser: Browser, jobs: Driver) -> None:
+    job_id = await jobs.ended(JobState.FAILED)
+    jobs.clock.advance(10)
+    assert await jobs.storage.archive(1, 10) == 1
+    page = await browser.see(f"/jobs/{job_id}")
+    assert "pgboss.archive" in page
+    assert 'id="retry"' not in page
+    assert str(job_id) in await browser.see("/jobs?archived=1")
+    assert str(job_id) not in await browser.see("/jobs")
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/jobs/42", "/jobs/0190163d-8694-739b-aea5-966c26f8ad91", "/schedules/edit?name=x"]
+)
+async def test_what_there_is_not_is_told_as_a_page(browser: Browser, path: str) -> None:
+    page = await browser.see(path, 404)
+    assert "There is nothing here" in page
+    assert 'id="nav"' in page
+
+
+async def test_the_form_for_a_task_begins_with_its_payload(browser: Browser) -> None:
+    page = await browser.see("/trigger?task=mail")
+    assert "&#34;copies&#34;: 1" in page
+    assert "Send a mail." in page
+    assert 'id="fields"' not in await browser.see("/trigger?task=break")
+    assert "knows no task of that name" in await browser.see("/trigger?task=nobody")
+
+
+# The frame
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/sign-in", "/nothing"])
+async def test_a_page_lets_nothing_in_from_elsewhere(browser: Browser, path: str) -> None:
+    answer = await browser.client.get(f"/dashboard{path}")
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+    assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert answer.headers["cache-control"] == "no-store"
+    assert not re.search(r"<script(?! defer src=)|<style|\sstyle=|\son\w+=", answer.text)
+
+
+async def test_files_have_addresses_that_change_with_them(browser: Browser) -> None:
+    page = await browser.see("/")
+    paths = re.findall(r'(?:src|href)="(/dashboard/static/[^"]+)"', page)
+    assert len(set(paths)) == 5
+    for path in set(paths):
+        answer = await browser.client.get(path)
+        assert answer.status_code == 200
+        assert "immutable" in answer.headers["cache-control"]
+        assert sha256(answer.content).hexdigest().startswith(path.split("/")[3])
+    stale = await browser.client.get("/dashboard/static/000000000000/app.css")
+    assert stale.headers["cache-control"] == "no-store"
+    for outside in ("..%2F..%2Fpage.py", "vendor/README.md", "nothing.css"):
+        assert (await browser.client.get(f"/dashboard/static/0/{outside}")).status_code == 404
+
+
+def test_vendored_files_are_what_was_published() -> None:
+    vendor = HERE / "static" / "vendor"
+    told = dict(
+        re.findall(
+            r"^\| `([\w.]+)` \|.*`([0-9a-f]{64})` \|$", (vendor / "README.md").read_text(), re.MULTILINE
+        )
+    )
+    assert set(told) == {path.name for path in vendor.glob("*.js")}
+    assert {path.name: sha256(path.read_bytes()).hexdigest() for path in vendor.glob("*.js")} == told
+    assert {path.name for path in vendor.glob("*.LICENSE")} == {"htmx.LICENSE", "sse.LICENSE"}
+
+
+def test_nothing_of_ours_names_another_host() -> None:
+    ours = [*HERE.glob("templates/*.html"), *HERE.glob("static/*")]
+    texts = {path.name: path.read_text() for path in ours if path.is_file()}
+    assert texts["app.css"]
+    found = {name: re.findall(r"(?:https?:)?//[a-z][\w.-]+", text) for name, text in texts.items()}
+    assert {name: urls for name, urls in found.items() if urls} == {"icon.svg": ["http://www.w3.org"]}
+
+
+async def test_it_works_under_any_prefix(call: Web, queue: Queue) -> None:
+    host = FastAPI()
+    host.mount("/in house", create_app(queue, WebSettings()))
+    async with type(call)(host, queue).client() as client:
+        begin = await client.get("/in%20house/")
+        assert begin.headers["location"] == "/in%20house/dashboard/"
+        page = await Browser(client, "/in%20house/dashboard").see("/jobs")
+        links = re.findall(r'(?:src|href|action|hx-get|sse-connect)="([^"]+)"', page)
+        assert [link for link in links if not link.startswith(("/in%20house/dashboard/", "#"))] == []
+        for link in set(re.findall(r'<a [^>]*href="(/[^"]+)"', page)):
+            assert (await client.get(link)).status_code == 200, link
+
+
+async def test_there_is_none_where_it_is_switched_off(call: Web, queue: Queue) -> None:
+    app = create_app(queue, WebSettings(api_dashboard=False))
+    for path in ("/", "/dashboard/", "/dashboard/jobs"):
+        assert (await type(call)(app, queue)("GET", path)).status_code == 404
+
+
+async def test_a_theme_that_was_chosen_is_there_from_the_first_byte(browser: Browser) -> None:
+    assert "data-theme" not in (await browser.see("/")).partition("<head>")[0]
+    browser.client.cookies.set("zeke_theme", "dark")
+    assert 'data-theme="dark"' in (await browser.see("/")).partition("<head>")[0]
+    browser.client.cookies.set("zeke_theme", 'x"onload="')
+    assert "onload" not in await browser.see("/")
+
+
+# Further pages
+
+
+async def test_an_application_adds_pages_of_its_own(call: Web, queue: Queue, tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "till.html").write_text(
+        '{% extends "base.html" %}{% block title %}Till{% endblock %}{% block content %}<h1>{{ sum }}</h1>'
+        '<form method="post"><input name="csrf" value="{{ csrf }}"></form>'
+        "{% endblock %}"
+    )
+
+    async def till(desk: Desk) -> Response:
+        return desk.page("shop/till.html", sum="<7>")
+
+    async def empty(desk: Desk) -> Response:
+        return desk.go(desk.url("shop", ""), "It is empty")
+
+    page = Page("shop", "Till", [View("/", till), View("/empty", empty, changes=True)], tmp_path, key="m")
+    app = create_app(queue, WebSettings(), pages=[page])
+    async with type(call)(app, queue).client() as client:
+        browser = Browser(client)
+        assert 'href="/dashboard/shop/" data-key="m" id="nav-shop"' in await browser.see("/")
+        shown = await browser.see("/shop/")
+        assert "&lt;7&gt;" in shown
+        assert 'id="nav-shop" aria-current="page"' in shown
+        assert await browser.note("/shop/empty") == "It is empty"
+
+
+@pytest.mark.parametrize("slug", ["jobs", "static", "", "A", "a/b", "x" * 41])
+def test_a_page_has_an_address_of_its_own(slug: str) -> None:
+    with pytest.raises(BadOption, match="slug"):
+        Page(slug, "Mine", [])

@@ -1,0 +1,188 @@
+"""Signing in and out, who may do what, and requests that other sites forge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.web.dashboard.conftest import Browser
+from zeke_queue.callers import Scope
+from zeke_queue.model import JobState
+from zeke_queue.web import WebSettings, create_app
+from zeke_queue.web.dashboard.desk import local_path
+
+if TYPE_CHECKING:
+    from tests.clocks import FrozenClock
+    from tests.conformance.driver import Driver
+    from tests.web.conftest import Web
+    from zeke_queue.queue import Queue
+
+
+async def test_who_is_not_signed_in_is_led_to_where_that_is_done_and_back(call: Web) -> None:
+    key = await call.key(Scope.ADMIN)
+    async with call.client() as client:
+        led = await client.get("/dashboard/jobs?status=FAILED&text=a%20b")
+        assert led.status_code == 303
+        page = await client.get(led.headers["location"])
+        assert 'value="/dashboard/jobs?status=FAILED&amp;text=a%20b"' in page.text
+        onward = "/dashboard/jobs?status=FAILED&text=a%20b"
+        back = await client.post("/dashboard/sign-in", data={"key": key, "next": onward})
+        assert back.headers["location"] == onward
+        assert (await client.get(onward)).status_code == 200
+
+
+async def test_a_session_is_kept_as_browsers_should_keep_it(call: Web, clock: FrozenClock) -> None:
+    key = await call.key(Scope.ADMIN)
+    async with call.client() as client:
+        answer = await client.post("/dashboard/sign-in", data={"key": key})
+        cookie = answer.headers["set-cookie"]
+        for part in ("HttpOnly", "SameSite=lax", "Path=/dashboard", "Max-Age=43200"):
+            assert part in cookie
+        assert "Secure" not in cookie
+        assert key not in cookie
+        clock.advance(43_201)
+        assert (await client.get("/dashboard/")).status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("setting", "scheme", "secure"), [("always", "http", 1), ("auto", "https", 1), ("never", "https", 0)]
+)
+async def test_cookies_are_for_https_alone_as_is_set(
+    call: Web, queue: Queue, setting: str, scheme: str, secure: int
+) -> None:
+    key = await call.key(Scope.ADMIN)
+    app = create_app(queue, WebSettings.model_validate({"api_secure_cookies": setting}))
+    async with type(call)(app, queue).client() as client:
+        client.base_url = f"{scheme}://localhost"
+        answer = await client.post("/dashboard/sign-in", data={"key": key})
+        assert answer.headers["set-cookie"].count("Secure") == secure
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [("", "Token required"), ("mid_12", "Invalid token format"), ("mid_" + "0" * 64, "Invalid API key")],
+)
+async def test_what_is_no_good_key_is_refused(call: Web, given: str, says: str) -> None:
+    await call.key(Scope.ADMIN)
+    async with call.client() as client:
+        answer = await client.post("/dashboard/sign-in", data={"key": given})
+        assert answer.status_code == 401
+        assert says in answer.text
+        assert "set-cookie" not in answer.headers
+        assert 'aria-invalid="true"' in answer.text
+
+
+async def test_signing_out_ends_the_session_for_good(admin: Browser) -> None:
+    kept = dict(admin.client.cookies)
+    await admin.send("/sign-out")
+    admin.client.cookies.update(kept)
+    await admin.see("/", 303)
+
+
+async def test_revoking_a_key_ends_its_sessions(admin: Browser, queue: Queue) -> None:
+    (key,) = await queue.storage.keys()
+    assert await queue.storage.revoke_key(key.id)
+    await admin.see("/", 303)
+
+
+async def test_a_part_of_a_page_leads_the_whole_page_to_the_sign_in(call: Web) -> None:
+    await call.key(Scope.ADMIN)
+    async with call.client() as client:
+        here = {"hx-request": "true", "hx-current-url": "http://localhost/dashboard/queues"}
+        answer = await client.get("/dashboard/queues", headers=here)
+        assert answer.status_code == 401
+        assert answer.headers["hx-redirect"] == "/dashboard/sign-in?next=%2Fdashboard%2Fqueues"
+
+
+@pytest.mark.parametrize(
+    "onward",
+    [
+        "https://evil.example/dashboard/",
+        "//evil.example/dashboard/",
+        "/dashboard/\\evil.example",
+        "/dashboard/../../evil",
+        "/elsewhere",
+        "javascript:alert(1)",
+        "/dashboard/\r\nset-cookie: a=b",
+        "/dashboardx/",
+    ],
+)
+async def test_nobody_is_led_elsewhere(call: Web, onward: str) -> None:
+    key = await call.key(Scope.ADMIN)
+    async with call.client() as client:
+        answer = await client.post("/dashboard/sign-in", data={"key": key, "next": onward})
+        assert answer.headers["location"] == "/dashboard/"
+
+
+def test_at_the_root_of_a_host_two_slashes_lead_elsewhere() -> None:
+    assert local_path("//evil.example", "") is None
+    assert local_path("/jobs?text=//a", "") == "/jobs?text=//a"
+
+
+async def test_without_a_key_others_are_told_how_to_get_in(call: Web) -> None:
+    async with call.client(host="shop.example", peer="10.0.0.9") as client:
+        answer = await client.get("/dashboard/")
+        assert answer.status_code == 403
+        assert "zeke keys create" in answer.text
+
+
+# Scopes
+
+
+async def test_what_a_key_may_not_is_not_offered(reader: Browser, jobs: Driver, queue: Queue) -> None:
+    await queue.schedule("break", "0 0 * * *")
+    failed = await jobs.ended(JobState.FAILED)
+    for path, buttons in {
+        f"/jobs/{failed}": ["retry", "again"],
+        "/jobs": ["bulk-cancel", "bulk-retry", "bulk-resume"],
+        "/schedules": ["new"],
+        "/trigger?task=mail": ["send"],
+    }.items():
+        page = await reader.see(path)
+        for button in buttons:
+            tag = page.partition(f'id="{button}"')
+            whole = tag[0].rpartition("<")[2] + tag[1] + tag[2].partition(">")[0]
+            assert " disabled" in whole, (path, button, whole)
+            assert "Your key may" in whole
+
+
+CHANGES = [
+    "/queues",
+    "/schedules",
+    "/schedules/edit",
+    "/trigger",
+    "/jobs/confirm",
+    "/jobs/change",
+    "/jobs/0190163d-8694-739b-aea5-966c26f8ad91/cancel",
+    "/jobs/0190163d-8694-739b-aea5-966c26f8ad91/retry",
+    "/jobs/0190163d-8694-739b-aea5-966c26f8ad91/resume",
+]
+
+
+@pytest.mark.parametrize("path", CHANGES)
+async def test_what_a_key_may_not_is_refused(reader: Browser, path: str) -> None:
+    answer = await reader.send(path, 403, name="mail", do="pause")
+    assert "needs the scope" in answer.text
+
+
+@pytest.mark.parametrize("path", [*CHANGES, "/sign-out"])
+async def test_a_form_that_is_not_of_this_session_is_refused(admin: Browser, path: str) -> None:
+    for csrf in ("", "0" * 64):
+        answer = await admin.send(path, 403, csrf=csrf)
+        assert "out of date" in answer.text
+
+
+@pytest.mark.parametrize("path", [*CHANGES, "/sign-out", "/sign-in"])
+@pytest.mark.parametrize("headers", [{"origin": "https://evil.example"}, {"sec-fetch-site": "cross-site"}])
+async def test_a_form_of_another_site_is_refused(
+    browser: Browser, path: str, headers: dict[str, str]
+) -> None:
+    answer = await browser.client.post(f"/dashboard{path}", data={"csrf": ""}, headers=headers)
+    assert answer.status_code == 403
+    assert "another site" in answer.text
+
+
+async def test_one_session_has_not_the_forms_of_another(admin: Browser, reader: Browser) -> None:
+    assert admin.csrf != reader.csrf
+    await admin.send("/queues", 403, csrf=reader.csrf, name="mail", do="pause")
