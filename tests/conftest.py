@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
@@ -22,6 +23,7 @@ settings.load_profile("any machine")
 
 _CHOICE = pytest.StashKey[str]()
 _STARTED = pytest.StashKey[AbstractContextManager[str]]()
+_BROWSER = Path(__file__).parent / "browser"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,6 +31,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--postgres",
         help="the Postgres to test on: 15, 17, 18, a folder with initdb, embedded, testcontainers or auto",
     )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out what needs a browser, unless its folder is named, as ``nox -s browser`` does."""
+    named = [Path(argument.partition("::")[0]).absolute() for argument in config.args]
+    if collection_path == _BROWSER and not any(path.is_relative_to(_BROWSER) for path in named):
+        return True
+    return None
 
 
 class Controller:

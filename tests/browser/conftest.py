@@ -1,0 +1,142 @@
+"""A house with everything in it, a browser, and people who look at pages, which are watched.
+
+These tests are collected only where their folder is named, as ``nox -s browser`` does; see the conftest
+above.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+from tests.browser.chromium import launch
+from tests.browser.house import House
+from zeke_queue.callers import Scope
+from zeke_queue.config import Settings
+from zeke_queue.web import WebSettings
+from zeke_queue.web.guard import COOKIE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
+
+PATIENCE: Final = 30_000
+"""Milliseconds that a page is waited for: enough for any machine."""
+
+PHONE: Final = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
+
+expect.set_options(timeout=PATIENCE)
+
+
+@pytest.fixture(autouse=True)
+def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no variable of the machine decide how a test ends."""
+    for name in (*Settings.model_fields, *WebSettings.model_fields):
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """The browser."""
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def house(dsn: str, no_settings: None) -> Iterator[House]:
+    """A server on a database of its own; a worker only once ``house.work()`` is called."""
+    with House(dsn) as opened:
+        yield opened
+
+
+@dataclass
+class Watch:
+    """What pages said and asked for.
+
+    Attributes:
+        console: what stands in the browser's console, with its kind.
+        faults: errors of scripts, which nothing caught.
+        elsewhere: addresses on other hosts that were asked for.
+    """
+
+    origin: str
+    console: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
+
+    def over(self, context: BrowserContext) -> None:
+        """Watch all pages of a browser's window."""
+        context.on("console", self._said)
+        context.on("weberror", lambda error: self.faults.append(str(error.error)))
+        context.on("request", self._asked)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        self.console.append(f"{message.type}: {message.text}")
+
+    def _asked(self, request: Request) -> None:
+        parts = urlsplit(request.url)
+        if parts.scheme not in ("data", "blob") and f"{parts.scheme}://{parts.netloc}" != self.origin:
+            self.elsewhere.append(request.url)
+
+    def violations(self) -> list[str]:
+        """Return what the content security policy has refused."""
+        return [said for said in self.console if "Content Security Policy" in said]
+
+
+class Visits:
+    """Opens windows of the browser for people with and without keys.
+
+    Attributes:
+        watch: what all of their pages did.
+    """
+
+    def __init__(self, chromium: Browser, house: House) -> None:
+        self._chromium = chromium
+        self._house = house
+        self._contexts: list[BrowserContext] = []
+        self.watch = Watch(house.url)
+
+    def stranger(self, **how: Any) -> Page:
+        """Open a window for somebody who is not signed in."""
+        context = self._chromium.new_context(base_url=f"{self._house.url}/dashboard/", **how)
+        context.set_default_timeout(PATIENCE)
+        self._contexts.append(context)
+        self.watch.over(context)
+        return context.new_page()
+
+    def somebody(self, *scopes: Scope, name: str = "Ada", **how: Any) -> Page:
+        """Open a window for somebody who has signed in with a key, which may do everything by default."""
+        page = self.stranger(**how)
+        key, _ = self._house.key(*scopes, name=name)
+        token = self._house.session(key)
+        page.context.add_cookies([{"name": COOKIE, "value": token, "url": f"{self._house.url}/dashboard"}])
+        return page
+
+    def close(self) -> None:
+        """Close all windows."""
+        for context in self._contexts:
+            context.close()
+
+
+@pytest.fixture
+def visits(chromium: Browser, house: House) -> Iterator[Visits]:
+    """Windows of the browser; at the end no page has run what it must not, or asked another host."""
+    opened = Visits(chromium, house)
+    yield opened
+    opened.close()
+    assert opened.watch.elsewhere == []
+    assert opened.watch.violations() == []
+    assert opened.watch.faults == []
+
+
+@pytest.fixture
+def page(visits: Visits) -> Page:
+    """A window of somebody who may do everything."""
+    return visits.somebody()

@@ -1,0 +1,181 @@
+"""The whole system in a thread beside the browser: a server on a port, a worker, a real database and clock.
+
+The tests are synchronous, as Playwright's simple interface is; what they ask of the system runs on its loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from tests.browser.press import UNSERVED, Press, press_catalog
+from tests.conformance.driver import Driver
+from zeke_queue.callers import NewKey, Scope
+from zeke_queue.config import Settings
+from zeke_queue.core import apikeys
+from zeke_queue.queue import Queue
+from zeke_queue.scheduler import Scheduler
+from zeke_queue.supervisor import Supervisor
+from zeke_queue.web import WebSettings
+from zeke_queue.web.server import ApiServer
+from zeke_queue.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from types import TracebackType
+    from uuid import UUID
+
+    from zeke_queue.callers import ApiKey
+    from zeke_queue.model import JobState
+
+T = TypeVar("T")
+
+SOON: Final = 60.0
+"""Seconds after which something is taken to hang; nothing takes so long on the slowest machine."""
+
+SESSION: Final = 3_600.0
+
+
+class House:
+    """What ``zeke up`` starts, in a thread.
+
+    Args:
+        dsn: a migrated database.
+        web: settings of the API.
+    """
+
+    def __init__(self, dsn: str, **web: Any) -> None:
+        self._settings = Settings.load(database_primary_url=dsn)
+        self._web: dict[str, Any] = {"api_port": 0, "api_trigger_limit": 0, **web}
+        self._begun: Future[None] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="house")
+        self._server: ApiServer | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._working: list[tuple[Any, asyncio.Task[None]]] = []
+        self.press = Press()
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._begun.result(SOON)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.loop.call_soon_threadsafe(self._over.set)
+        self._thread.join(SOON)
+
+    async def _main(self) -> None:
+        self.loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            async with Queue.connect(press_catalog(self.press), settings=self._settings) as queue:
+                self.queue = queue
+                self.jobs = Driver(queue.storage, queue.clock)  # type: ignore[arg-type]
+                await self._serve()
+                self._begun.set_result(None)
+                await self._over.wait()
+                await self._rest()
+                await self._leave()
+        except BaseException as error:
+            if not self._begun.done():
+                self._begun.set_exception(error)
+            raise
+
+    def do(self, asked: Coroutine[Any, Any, T]) -> T:
+        """Do something on the system's loop; returns what came of it."""
+        return asyncio.run_coroutine_threadsafe(asked, self.loop).result(SOON)
+
+    # The server
+
+    async def _serve(self) -> None:
+        self._server = ApiServer(self.queue, WebSettings.load(**self._web))
+        self.url = self._server.url
+        self._web["api_port"] = int(self.url.rpartition(":")[2])
+        self._serving = asyncio.create_task(self._server.run())
+
+    async def _leave(self) -> None:
+        if self._server is not None and self._serving is not None:
+            self._server.stop()
+            await self._serving
+        self._server = self._serving = None
+
+    def serve(self) -> None:
+        """Start the server, on the port that it had before."""
+        self.do(self._serve())
+
+    def leave(self) -> None:
+        """Stop the server; jobs go on."""
+        self.do(self._leave())
+
+    # The worker
+
+    async def _work(self) -> None:
+        served = [name for name in self.queue.catalog.tasks if name != UNSERVED]
+        begun = asyncio.Event()
+        worker = Worker(self.queue, queues=served, grace=0)
+        self._working.append((worker, asyncio.create_task(worker.run(begun))))
+        for duty in (Supervisor(self.queue), Scheduler(self.queue)):
+            self._working.append((duty, asyncio.create_task(duty.run())))
+        await begun.wait()
+
+    async def _rest(self) -> None:
+        for duty, _ in self._working:
+            duty.stop()
+        await asyncio.gather(*(task for _, task in self._working))
+        self._working.clear()
+
+    def work(self) -> None:
+        """Start a worker, a supervisor and a scheduler."""
+        self.do(self._work())
+
+    def rest(self) -> None:
+        """Stop them; jobs that run are given back."""
+        self.do(self._rest())
+
+    # What tests do behind the browser's back
+
+    def let(self, steps: int = 1) -> None:
+        """Let books go on by so many steps."""
+
+        async def release() -> None:
+            for _ in range(steps):
+                self.press.gate.release()
+
+        self.do(release())
+
+    def send(self, task: str, payload: Any = None, **options: Any) -> UUID:
+        """Send a job; returns its id."""
+        sent = self.do(self.queue.send(task, payload, **options))
+        assert sent is not None
+        return sent
+
+    def ended(self, job_id: UUID) -> JobState:
+        """Wait until a job has ended; returns how."""
+
+        async def wait() -> JobState:
+            *_, last = [job async for job in self.queue.watch(job_id)]
+            return last.state
+
+        return self.do(wait())
+
+    def key(self, *scopes: Scope, name: str = "Ada", expires_in: float | None = None) -> tuple[ApiKey, str]:
+        """Store a key; returns it and its text."""
+        text = apikeys.new_key(self.queue.entropy.stream("key").randbytes(apikeys.KEY_BYTES))
+        new = NewKey(
+            id=self.queue.sender.new_id(),
+            name=name,
+            prefix=apikeys.prefix_of(text),
+            digest=apikeys.digest_of(text),
+            scopes=frozenset(scopes or (Scope.ADMIN,)),
+            expires_in=expires_in,
+        )
+        return self.do(self.queue.storage.add_key(new)), text
+
+    def session(self, key: ApiKey, seconds: float = SESSION) -> str:
+        """Open a session, as signing in does; returns its token."""
+        token = self.queue.entropy.stream("session").randbytes(32).hex()
+        assert self.do(self.queue.storage.open_session(apikeys.digest_of(token), key.id, seconds))
+        return token
