@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conformance.driver import Driver
+from tests.conformance.driver import Driver, soon
 from tests.web.live.tab import Tab
+from zeke_queue.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,11 +27,11 @@ def jobs(storage: Storage, clock: FrozenClock) -> Driver:
 
 
 @pytest.fixture
-def tab(app: FastAPI) -> Callable[..., Tab]:
+def tab(app: FastAPI, clock: FrozenClock) -> Callable[..., Tab]:
     """Opens the stream of a job."""
 
     def tab(job_id: UUID | str, **how: Any) -> Tab:
-        return Tab(app, f"/jobs/stream/{job_id}", **how)
+        return Tab(app, f"/jobs/stream/{job_id}", clock=clock, **how)
 
     return tab
 
@@ -47,4 +47,15 @@ async def passes(clock: FrozenClock, seconds: float, step: float = 1.0) -> None:
 async def settled() -> None:
     """Let everybody do what they can without further time."""
     for _ in range(20):
-        await asyncio.sleep(0)
+        await SystemClock().sleep(0)
+
+
+async def lasts_until(clock: FrozenClock, condition: Callable[[], bool]) -> None:
+    """Let time pass until something holds, not so fast that a real server could not keep up."""
+
+    async def wait() -> None:
+        while not condition():
+            clock.advance(0.02)
+            await SystemClock().sleep(0.005)
+
+    await soon(wait())

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Self
 
+    from tests.clocks import FrozenClock
+
+NET = 1.0
+"""Seconds without anything new, after which time is let go on."""
+
 
 @dataclass(frozen=True)
 class Event:
@@ -30,12 +35,30 @@ class Event:
 class Tab:
     """One request for a stream.
 
+    Args:
+        app: is asked.
+        path: for what.
+        query: the query string.
+        slow: whether to take nothing before ``read_on``.
+        clock: moved on where nothing comes for a while, as time does; not in tests that move it themselves.
+        headers: of the request, with underscores.
+
     Attributes:
         text: all that was sent.
         ended: whether the answer was sent to its end.
     """
 
-    def __init__(self, app: Any, path: str, *, query: str = "", slow: bool = False, **headers: str) -> None:
+    def __init__(
+        self,
+        app: Any,
+        path: str,
+        *,
+        query: str = "",
+        slow: bool = False,
+        clock: FrozenClock | None = None,
+        **headers: str,
+    ) -> None:
+        self._clock = clock
         self._app = app
         self._scope: dict[str, Any] = {
             "type": "http",
@@ -136,7 +159,11 @@ class Tab:
                     self._task.result()
                     assert condition(), self.text
                 self._changed.clear()
-                await self._changed.wait()
+                waiting = asyncio.ensure_future(self._changed.wait())
+                if not (await asyncio.wait([waiting], timeout=NET))[0] and self._clock is not None:
+                    # What was changed in the moment in which a watch began, the next look finds.
+                    self._clock.advance(0.5)
+                waiting.cancel()
 
         await soon(wait())
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.conformance.driver import Driver, soon
-from tests.web.live.conftest import passes, settled
+from tests.web.live.conftest import lasts_until, passes, settled
 from tests.web.live.tab import Tab
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.model import JobEvent
@@ -104,8 +104,7 @@ async def test_two_thousand_streams_of_as_many_jobs_cost_a_few_queries(
 
     asked.clear()
     cancelled = asyncio.ensure_future(storage.cancel([job.id for job in new]))
-    while not all(tab.ended for tab in tabs):
-        await passes(clock, 0.1, 0.1)
+    await lasts_until(clock, lambda: all(tab.ended for tab in tabs))
     await cancelled
     assert all(tab.statuses == ["QUEUED", "CANCELLED"] for tab in tabs)
     assert asked.total() < 150, asked
@@ -266,11 +265,9 @@ async def test_an_outage_is_waited_out_without_a_word(
             assert len(read.named("log")) == 1
             assert ": keep-alive" in read.text
         await storage.note([log(claimed.id, 3)])
-        while len(read.named("log")) < 3:
-            await passes(clock, 0.5)
+        await lasts_until(clock, lambda: len(read.named("log")) == 3)
         await jobs.complete(claimed)
-        while not read.ended:
-            await passes(clock, 0.5)
+        await lasts_until(clock, lambda: read.ended)
     assert [event.json["fields"]["n"] for event in read.named("log")] == [1, 2, 3]
     assert read.statuses == ["EXECUTING", "COMPLETED"]
 

@@ -19,7 +19,7 @@ from zeke_queue.web import WebSettings
 from zeke_queue.web.server import ApiServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from uuid import UUID
 
     Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -58,12 +58,16 @@ async def serving() -> AsyncIterator[tuple[Served, asyncio.Task[None]]]:
         await queue.close()
 
 
-async def none_open(served: Served) -> None:
+async def comes_true(condition: Callable[[], bool]) -> None:
     async def wait() -> None:
-        while served.live.open_streams:
+        while not condition():
             await SystemClock().sleep(0.01)
 
     await soon(wait())
+
+
+async def none_open(served: Served) -> None:
+    await comes_true(lambda: not served.live.open_streams)
 
 
 async def test_a_connection_that_is_closed_is_noticed_at_once() -> None:
@@ -84,7 +88,7 @@ async def test_a_connection_that_is_reset_while_its_reader_takes_nothing_is_noti
             await served.jobs.storage.note([JobEvent(claimed.id, 1, "log", line)] * 1000)
         _, writer = await served.open(claimed.id, buffer=1024)
         writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await SystemClock().sleep(0.2)
+        await comes_true(lambda: any(one._sending_since is not None for one in served.live._streams._open))
         writer.transport.abort()
         await none_open(served)
 
