@@ -26,6 +26,7 @@ from zeke_queue.cli.app import app as command_line
 from zeke_queue.config import Settings
 from zeke_queue.core.options import DEFAULTS
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.web import WebSettings
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.insights.keywords import KeywordSettings
 from zeke_tasks.youtube.settings import YouTubeSettings
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from types import CodeType
 
 
-SETTINGS = (Settings, AISettings, KeywordSettings, YouTubeSettings)
+SETTINGS = (Settings, AISettings, KeywordSettings, YouTubeSettings, WebSettings)
 
 
 def _variables(page: str) -> dict[str, str]:
@@ -52,7 +53,7 @@ def _defaults() -> dict[str, str]:
         value = setting.default
         text = f"{value:g}" if isinstance(value, float) and value < 1e5 else str(value).removesuffix(".0")
         shown = f"`{str(value).lower() if isinstance(value, bool) else text}`"
-        written[name.upper()] = "not set" if value is None else shown
+        written[name.upper()] = "not set" if value in (None, ()) else shown
     return {**written, "DATABASE_PRIMARY_URL": "required"}
 
 
@@ -69,7 +70,7 @@ def test_the_readme_names_settings_that_exist_with_their_defaults() -> None:
 def test_the_pages_name_no_other_variable_of_ours() -> None:
     for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")):
         text = page.read_text(encoding="utf-8")
-        named = set(re.findall(r"\b((?:JOBS|LOG|DATABASE|OPENAI|YOUTUBE)_[A-Z_]+)\b", text))
+        named = set(re.findall(r"\b((?:API|JOBS|LOG|DATABASE|OPENAI|YOUTUBE)_[A-Z_]+)\b", text))
         assert named <= _defaults().keys(), page.name
 
 
@@ -216,7 +217,7 @@ def test_the_pages_name_no_option_that_there_is_not() -> None:
     options = {
         name for one in commands for option in one.params for name in (*option.opts, *option.secondary_opts)
     }
-    for page in ("cli", "guide", "settings", "troubleshooting"):
+    for page in ("cli", "guide", "http", "settings", "troubleshooting"):
         named = set(
             re.findall(r"(?<![-\w])--[a-z][a-z-]+", (ROOT / f"docs/{page}.md").read_text(encoding="utf-8"))
         )

@@ -256,7 +256,7 @@ def glossary_defines_its_words(source: Source) -> list[str]:
         *(f"{source.path}: {word!r} has no definition" for word, body in entries if len(body.split()) < 5),
         *(f"{source.path}: {word!r} stands twice" for word, times in Counter(words).items() if times > 1),
         *(f"{source.path}: {word!r} is missing" for word in GLOSSARY_WORDS if word not in words),
-        *([] if words == sorted(words) else [f"{source.path}: the words are not in order"]),
+        *([] if words == sorted(words, key=str.casefold) else [f"{source.path}: the words are not in order"]),
     ]
 
 
