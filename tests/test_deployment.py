@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import yaml
+from typer.main import get_command
 
 from tests.tidy import ROOT
+from zeke_queue.cli.app import app
+from zeke_queue.web import WebSettings
+from zeke_queue.web.server import GRACE
 
 
 @pytest.fixture
@@ -46,6 +51,39 @@ def test_the_worker_waits_for_a_healthy_database_and_its_tables(services: dict[s
 def test_the_worker_may_finish_its_jobs_before_it_is_killed(services: dict[str, Any]) -> None:
     grace = services["jobs-worker"]["stop_grace_period"]
     assert int(grace.removesuffix("s")) > 30
+
+
+def test_the_api_gets_the_documented_variables_and_port(services: dict[str, Any], image: list[str]) -> None:
+    api = services["jobs-api"]
+    assert api["environment"] == {
+        "DATABASE_PRIMARY_URL": "postgresql://zeke:${POSTGRES_PASSWORD}@postgres:5432/zeke",
+        "JOBS_CRON_TZ": "${JOBS_CRON_TZ:-UTC}",
+    }
+    port = WebSettings.model_fields["api_port"].default
+    assert api["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert f"EXPOSE {port}" in image
+    assert f":{port}/readyz" in api["healthcheck"]["test"][-1]
+
+
+def test_the_api_waits_for_what_the_worker_waits_for(services: dict[str, Any]) -> None:
+    assert services["jobs-api"]["depends_on"] == services["jobs-worker"]["depends_on"]
+    assert services["jobs-api"]["build"] == services["jobs-worker"]["build"]
+
+
+def test_the_api_may_finish_its_requests_before_it_is_killed(services: dict[str, Any]) -> None:
+    assert int(services["jobs-api"]["stop_grace_period"].removesuffix("s")) > GRACE
+
+
+def test_the_api_s_command_is_one_that_there_is(services: dict[str, Any]) -> None:
+    zeke, command, *arguments = services["jobs-api"]["command"].split()
+    assert (zeke, command) == ("zeke", "api")
+    params = get_command(app).commands[command].make_context("api", arguments).params  # pyright: ignore[reportAttributeAccessIssue]
+    assert (params["app"], params["host"]) == ("zeke_tasks.catalog:catalog", "0.0.0.0")  # noqa: S104 - in a container
+
+
+def test_the_image_has_the_extras_that_its_commands_need() -> None:
+    (installed,) = re.findall(r'"\.\[(.*?)\]"', (ROOT / "Dockerfile").read_text(encoding="utf-8"))
+    assert set(installed.split(",")) == {"tasks", "web"}
 
 
 def test_the_worker_runs_the_catalog_in_compose_as_in_the_image(
