@@ -92,6 +92,16 @@
   let patience;
   const waits = () => { patience = patience || setTimeout(() => lost("Trying again…"), 8000); };
   const back = () => { clearTimeout(patience); patience = undefined; const note = $("lost"); if (note && !note.hidden) { note.hidden = true; say("The connection is back"); } };
+  // A browser goes on by itself behind the last event that it has. A stream that was refused, by a proxy whose
+  // server is away for instance, htmx opens anew, at the address that came with the page: that goes on there too.
+  let last = "";
+  htmx.createEventSource = (address) => {
+    const there = new URL(address, location.href);
+    if (last && there.searchParams.has("after")) there.searchParams.set("after", last);
+    const source = new EventSource(there);
+    for (const name of ["log", "progress"]) source.addEventListener(name, (event) => { last = event.lastEventId || last; });
+    return source;
+  };
   document.addEventListener("htmx:sseError", waits);
   document.addEventListener("htmx:sseOpen", (event) => {
     back();

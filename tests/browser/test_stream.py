@@ -1,0 +1,141 @@
+"""What moves by itself: how soon, and what happens when the connection is lost and comes back."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING, Any
+
+from playwright.sync_api import Page, expect
+
+if TYPE_CHECKING:
+    import pytest
+    from playwright.sync_api import Route
+
+    from tests.browser.house import House
+    from zeke_queue.model import Claimed
+
+LONG = [f"line {number}" for number in range(1, 13)]
+
+# Notes each change of the state that the page shows, at the time of the machine's clock.
+WATCH = """() => {
+  window.seen = [];
+  const look = () => {
+    const state = document.querySelector("#state .badge").dataset.state;
+    const now = performance.timeOrigin + performance.now();
+    if (!seen.length || seen.at(-1)[0] !== state) seen.push([state, now]);
+  };
+  look();
+  new MutationObserver(look).observe(document.getElementById("state"), {childList: true, subtree: true});
+}"""
+
+
+def lines(page: Page) -> list[str]:
+    return page.locator("#log li .text").all_inner_texts()
+
+
+def test_a_change_of_status_is_seen_in_the_page_soon(
+    house: House, page: Page, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job_id = house.send("parcel")
+    page.goto(f"jobs/{job_id}")
+    expect(page.locator("#state .badge").first).to_have_attribute("data-state", "created")
+    page.evaluate(WATCH)
+    jobs, took, claimed = house.jobs, list[float](), list[Claimed]()
+
+    async def turn() -> float:
+        """Claim the job, or give it back; returns when that was committed, in ms."""
+        if claimed:
+            await jobs.release(claimed.pop())
+        else:
+            claimed.append(await jobs.claim_one("parcel"))
+        return house.queue.clock.now().timestamp() * 1000
+
+    for state in ("active", "created") * 15:
+        committed = house.do(turn())
+        expect(page.locator("#state .badge").first).to_have_attribute("data-state", state)
+        said, at = page.evaluate("seen.at(-1)")
+        assert said == state
+        took.append(at - committed)
+    median = statistics.median(took)
+    with capsys.disabled():
+        print(f"\na change is seen after {median:.0f} ms in the median, {max(took):.0f} at most")  # noqa: T201 - a figure to read
+    # 200 ms are the aim; no test depends on how fast a machine is.
+    assert median < 2_000
+
+
+def test_a_stream_that_a_stopped_server_cut_is_told_and_resumed_without_a_gap_or_a_double(
+    house: House, page: Page
+) -> None:
+    house.work()
+    job_id = house.send("book", {"steps": LONG})
+    page.goto(f"jobs/{job_id}")
+    log = page.locator("#log li")
+    house.let(3)
+    expect(log).to_have_count(3)
+    house.leave()
+    house.let(4)
+    # For a moment nothing is said; then the page tells that it may be old.
+    banner = page.locator("#lost")
+    expect(banner).to_be_visible()
+    expect(banner).to_contain_text("The connection was lost")
+    house.serve()
+    expect(log).to_have_count(7)
+    expect(banner).to_be_hidden()
+    expect(page.locator("#said")).to_have_text("The connection is back")
+    house.let(5)
+    expect(page.locator("#state .badge").first).to_have_attribute("data-state", "completed")
+    expect(log).to_have_count(len(LONG))
+    assert lines(page) == LONG
+
+
+def test_a_stream_that_was_refused_for_a_while_is_opened_again_without_a_gap_or_a_double(
+    house: House, page: Page
+) -> None:
+    house.work()
+    job_id = house.send("book", {"steps": LONG})
+    page.goto(f"jobs/{job_id}")
+    log = page.locator("#log li")
+    house.let(3)
+    expect(log).to_have_count(3)
+
+    # A proxy whose server is away says so: to a browser that is the end of a stream, not a pause.
+    refused: list[str] = []
+
+    def refuse(route: Route) -> None:
+        refused.append(route.request.url)
+        route.fulfill(status=503)
+
+    page.context.route("**/live?**", refuse)
+    with page.expect_response(lambda response: response.status == 503):
+        house.leave()
+        house.serve()
+    house.let(4)
+    page.context.unroute("**/live?**")
+    expect(log).to_have_count(7)
+    house.let(5)
+    expect(page.locator("#state .badge").first).to_have_attribute("data-state", "completed")
+    expect(log).to_have_count(len(LONG))
+    assert lines(page) == LONG
+    assert refused
+
+
+def test_the_overview_catches_up_after_the_server_was_away(house: House, page: Page) -> None:
+    page.goto("")
+    expect(page.locator("#tile-waiting b")).to_have_text("0")
+    house.leave()
+    house.send("parcel")
+    house.serve()
+    expect(page.locator("#tile-waiting b")).to_have_text("1")
+
+
+def test_a_job_that_is_purged_while_it_is_looked_at_is_told(house: House, page: Page) -> None:
+    job_id = house.send("parcel")
+    page.goto(f"jobs/{job_id}")
+    expect(page.locator("#state .badge").first).to_have_attribute("data-state", "created")
+
+    async def purge() -> Any:
+        async with house.queue.transaction() as transaction:
+            await transaction.connection.execute("delete from pgboss.job where id = %s", [job_id])
+
+    house.do(purge())
+    expect(page.locator("#lost")).to_contain_text("The job is gone: it was purged")
