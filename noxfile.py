@@ -1,4 +1,4 @@
-"""The project's commands, each in an environment of its own: demo, tests, lint, interop, sim, torture, bench.
+"""The project's commands, each in an environment of its own: demo, tests, lint, interop, browser, sim and so on.
 
 `nox` alone runs tests and lint. Sessions use the interpreter that nox runs on; `-P` names others, as in
 `nox -s tests -P 3.12 3.13`. What follows `--` goes on to the program: `nox -s tests -- --postgres 15`.
@@ -54,7 +54,7 @@ def tests(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types, layers, SQL, and what only a test can check."""
-    _install(session, "lint", "test", "bench")
+    _install(session, "lint", "test", "bench", "browser")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("pyright", "--warnings")
@@ -112,6 +112,13 @@ def interop(session: nox.Session) -> None:
         for script in ("types", "test"):
             session.run("npm", "run", script, external=True)
     session.run("python", "-m", "tests.interop", *session.posargs)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Use the dashboard in the system's Chromium, on a real server and database; `-- -k dark` for a part."""
+    _install(session, "test", "browser")
+    session.run("pytest", "tests/browser", *session.posargs)
 
 
 @nox.session

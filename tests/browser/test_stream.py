@@ -40,7 +40,9 @@ def test_a_change_of_status_is_seen_in_the_page_soon(
     page.goto(f"jobs/{job_id}")
     expect(page.locator("#state .badge").first).to_have_attribute("data-state", "created")
     page.evaluate(WATCH)
-    jobs, took, claimed = house.jobs, list[float](), list[Claimed]()
+    jobs = house.jobs
+    took: list[float] = []
+    claimed: list[Claimed] = []
 
     async def turn() -> float:
         """Claim the job, or give it back; returns when that was committed, in ms."""
