@@ -59,8 +59,9 @@ class Dashboard:
 
     def __init__(self, parts: Api, pages: Sequence[Page] = ()) -> None:
         self.parts = parts
-        self.pages = tuple(pages)
-        self.templates = environment([page.templates for page in pages if page.templates is not None])
+        served = parts.queue.catalog.served
+        self.pages = tuple(page for page in pages if page.needs is None or page.needs in served)
+        self.templates = environment([page.templates for page in self.pages if page.templates is not None])
         self.assets = Assets()
         self.sampler = Sampler(parts)
         self.app = Starlette(

@@ -54,6 +54,7 @@ class Page:
         views: what it consists of; one has the path ``/``.
         templates: a folder in which the folder ``slug`` has its templates.
         key: the letter that opens it after ``g``, if it has one.
+        needs: a task without which it has nothing to show; it is left out where the catalog does not know it.
     """
 
     slug: str
@@ -61,6 +62,7 @@ class Page:
     views: Sequence[View]
     templates: Path | None = None
     key: str | None = None
+    needs: str | None = None
 
     def __post_init__(self) -> None:
         if _SLUG.fullmatch(self.slug) is None or self.slug in OWN:

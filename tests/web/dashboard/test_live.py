@@ -1,0 +1,193 @@
+"""Pages that move: what their streams send, and that one look at the storage serves everybody."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.web.live.conftest import passes
+from tests.web.live.tab import Tab
+from zeke_queue.errors import StorageUnavailable
+from zeke_queue.model import JobEvent
+from zeke_queue.web import close_app
+from zeke_queue.web.dashboard.sampler import EVERY
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from tests.clocks import FrozenClock
+    from tests.conformance.driver import Driver
+    from zeke_queue.storage.store import Storage
+
+LIVE = "/dashboard/live"
+
+
+async def read(tab: Tab, clock: FrozenClock, *names: str, count: int = 1) -> list[Any]:
+    """Let time pass until a tab has read so many events of these names."""
+    reading = asyncio.ensure_future(tab.until(lambda tab: len(tab.named(*names)) >= count))
+    for _ in range(500):
+        await passes(clock, EVERY / 2)
+        await asyncio.wait({reading}, timeout=0.02)
+        if reading.done():
+            return tab.named(*names)
+    reading.cancel()
+    raise AssertionError(f"{names} did not come: {tab.text}")
+
+
+async def test_the_overview_moves(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
+    async with Tab(app, LIVE, query="of=overview") as tab:
+        await read(tab, clock, "tiles")
+        assert {event.name for event in tab.events} >= {"tiles", "charts", "backlog", "failures"}
+        assert "<b>0</b>" in tab.named("tiles")[0].data
+        await jobs.send()
+        (_, tiles, *_) = await read(tab, clock, "tiles", count=2)
+        assert 'id="tile-waiting"><span>Waiting</span><b>1</b>' in tiles.data
+
+
+async def test_a_part_that_is_as_it_was_is_not_sent_again(
+    app: FastAPI, clock: FrozenClock, jobs: Driver
+) -> None:
+    async with Tab(app, LIVE, query="of=overview") as tab:
+        await read(tab, clock, "backlog", count=3)
+        assert len(tab.named("failures")) == 1
+
+
+async def test_other_pages_hear_of_changes_alone(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
+    async with Tab(app, LIVE) as tab:
+        await read(tab, clock, "changed")
+        await passes(clock, 5 * EVERY)
+        assert len(tab.events) == 1
+        await jobs.send()
+        await read(tab, clock, "changed", count=2)
+        await jobs.beat()
+        await read(tab, clock, "changed", count=3)
+
+
+async def test_one_look_serves_all_and_ends_with_the_last(
+    app: FastAPI, clock: FrozenClock, jobs: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = jobs.storage
+    looks = 0
+    count = storage.count
+
+    async def counted() -> Any:
+        nonlocal looks
+        looks += 1
+        return await count()
+
+    monkeypatch.setattr(storage, "count", counted)
+    sampler = app.state.dashboard.sampler
+    async with Tab(app, LIVE) as first:
+        async with Tab(app, LIVE) as second:
+            await read(first, clock, "changed")
+            await read(second, clock, "changed")
+            assert sampler.viewers == 2
+            before, since = looks, clock.monotonic()
+            await jobs.send()
+            await read(first, clock, "changed", count=2)
+            await read(second, clock, "changed", count=2)
+            assert 0 < looks - before <= (clock.monotonic() - since) / EVERY + 1
+        assert sampler.viewers == 1
+    assert sampler.viewers == 0
+    while sampler._task is not None:
+        await passes(clock, EVERY)
+    before = looks
+    await passes(clock, 10 * EVERY, EVERY)
+    assert looks == before
+
+
+async def test_who_looks_is_told_when_the_storage_is_away_and_back(
+    app: FastAPI, clock: FrozenClock, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away() -> Any:
+        raise StorageUnavailable("away")
+
+    async with Tab(app, LIVE, query="of=overview") as tab:
+        await read(tab, clock, "tiles")
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, "count", away)
+            await read(tab, clock, "away")
+        await read(tab, clock, "back")
+
+
+async def test_a_storage_that_is_away_is_told_as_a_page(
+    app: FastAPI, storage: Storage, call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any) -> Any:
+        raise StorageUnavailable("host 10.1.2.3 is away")
+
+    monkeypatch.setattr(storage, "count", away)
+    answer = await call("GET", "/dashboard/queues")
+    assert answer.status_code == 503
+    assert "can&#39;t be reached" in answer.text
+    assert "10.1.2.3" not in answer.text
+    assert answer.headers["retry-after"]
+
+
+async def test_closing_the_application_ends_the_streams(app: FastAPI, clock: FrozenClock) -> None:
+    async with Tab(app, LIVE) as tab:
+        await read(tab, clock, "changed")
+        await close_app(app)
+        await tab.until(lambda tab: tab.done)
+        assert app.state.dashboard.sampler.viewers == 0
+
+
+# A job
+
+
+async def test_a_job_is_followed_to_its_end(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
+    job_id = await jobs.send()
+    async with Tab(app, f"/dashboard/jobs/{job_id}/live") as tab:
+        await read(tab, clock, "state")
+        job = await jobs.claim_one()
+        await jobs.storage.note(
+            [
+                JobEvent(job.id, 1, "progress", '{"value": 0.25, "message": "<b>"}'),
+                JobEvent(job.id, 1, "log", '{"level": "info", "message": "half of it"}'),
+            ]
+        )
+        (line,) = await read(tab, clock, "log")
+        assert "half of it" in line.data
+        assert line.id is not None
+        (progress,) = await read(tab, clock, "progress")
+        assert "25 %" in progress.data
+        assert "&lt;b&gt;" in progress.data
+        await jobs.complete(job, '{"a": 1}')
+        await read(tab, clock, "end")
+        assert "Completed" in tab.named("state")[-1].data
+        assert 'id="cancel"' not in tab.named("actions")[-1].data
+
+
+@pytest.mark.parametrize("how", ["header", "address"])
+async def test_lines_that_were_read_are_not_sent_again(
+    app: FastAPI, clock: FrozenClock, jobs: Driver, how: str
+) -> None:
+    job = await jobs.running()
+    await jobs.storage.note([JobEvent(job.id, 1, "log", f'{{"message": "line {n}"}}') for n in range(4)])
+    seq = str((await jobs.storage.events(job.id))[1].seq)
+    more: dict[str, Any] = {"last_event_id": seq} if how == "header" else {"query": f"after={seq}"}
+    async with Tab(app, f"/dashboard/jobs/{job.id}/live", **more) as tab:
+        lines = await read(tab, clock, "log", count=2)
+        assert [f"line {n}" in line.data for n, line in enumerate(lines, 2)] == [True, True]
+
+
+@pytest.mark.parametrize("after", ["x", "-1", "9" * 40, "1' or 1=1"])
+async def test_a_place_in_the_lines_that_is_none_counts_as_the_begin(
+    app: FastAPI, clock: FrozenClock, jobs: Driver, after: str
+) -> None:
+    job = await jobs.running()
+    await jobs.storage.note([JobEvent(job.id, 1, "log", '{"message": "first"}')])
+    async with Tab(app, f"/dashboard/jobs/{job.id}/live", last_event_id=after) as tab:
+        await read(tab, clock, "log")
+
+
+async def test_what_a_task_hides_is_not_streamed(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
+    job = await jobs.running("login", data='{"user": "ann", "password": "s3cret"}')
+    await jobs.storage.note([JobEvent(job.id, 1, "log", '{"level": "info", "message": "it is s3cret"}')])
+    async with Tab(app, f"/dashboard/jobs/{job.id}/live") as tab:
+        await read(tab, clock, "log")
+        await jobs.fail(job, output='{"type": "E", "message": "s3cret", "traceback": "s3cret"}')
+        await read(tab, clock, "end")
+        assert "s3cret" not in tab.text

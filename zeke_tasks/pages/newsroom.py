@@ -1,0 +1,154 @@
+"""What the newsroom's page shows, and the one thing that is done from it: letting a source rest."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+from zeke_queue.callers import Scope
+from zeke_queue.errors import SchemaMismatch
+from zeke_queue.web.dashboard import Page, View
+from zeke_queue.web.errors import ApiError
+from zeke_queue.web.rest.ids import parse_id
+from zeke_tasks.playbooks.cancel import TASK, status_of
+from zeke_tasks.store.model import SourceType
+from zeke_tasks.stories.view import brief_value, neighbours, view, views
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from starlette.responses import Response
+
+    from zeke_queue.web.dashboard import Desk
+    from zeke_tasks.store.model import Health, Source
+    from zeke_tasks.store.repository import Repository, Rows
+
+STORIES: Final = 25
+"""How many stories are listed, the newest."""
+
+RUNS: Final = 10
+"""How many runs of playbooks are listed, the last that began."""
+
+SLUG: Final = "zeke"
+
+
+def page() -> Page:
+    """Return the page over the domain's tables in the database of the jobs."""
+    from zeke_tasks.store.postgres import PostgresRepository  # noqa: PLC0415 - a store in memory needs none
+
+    return newsroom_page(PostgresRepository())
+
+
+def newsroom_page(repository: Repository) -> Page:
+    """Return the page over a store."""
+    newsroom = _Newsroom(repository)
+    return Page(
+        slug=SLUG,
+        title="Newsroom",
+        views=(
+            View("/", newsroom.overview),
+            View("/stories/{story_id}", newsroom.story),
+            View("/sources", newsroom.set_active, changes=True, scope=Scope.ADMIN),
+        ),
+        templates=Path(__file__).parent / "templates",
+        key="z",
+        needs=TASK,
+    )
+
+
+class _Newsroom:
+    """The views, over one store."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    async def overview(self, desk: Desk) -> Response:
+        """Show sources, stories and runs."""
+        try:
+            async with self._rows(desk) as rows:
+                sources = [(one, await rows.health(one.id)) for one in await rows.every_source()]
+                found = await views(rows, await rows.newest_stories(STORIES))
+                runs = await _runs(desk, rows)
+        except SchemaMismatch:
+            return desk.page("zeke/missing.html")
+        return desk.page(
+            "zeke/newsroom.html",
+            sources=[(one, known, condition(one, known)) for one, known in sources],
+            stories=[(seen, brief_value(seen)) for seen in found],
+            stories_most=STORIES,
+            runs=runs,
+            link=link,
+        )
+
+    async def story(self, desk: Desk) -> Response:
+        """Show a story: why it matters, its briefs, its highlights, and those nearest to it."""
+        wanted = parse_id(desk.words["story_id"], "No story has this id")
+        async with self._rows(desk) as rows:
+            found = await rows.story(wanted)
+            if found is None:
+                raise ApiError(404, "No story has this id")
+            seen, near = await view(rows, found), await neighbours(rows, wanted)
+        reasons = seen.overlay.why_it_matters if seen.overlay else None
+        return desk.page(
+            "zeke/story.html",
+            seen=seen,
+            brief=brief_value(seen),
+            reasons=(reasons or "").splitlines(),
+            near=near,
+            link=link,
+        )
+
+    async def set_active(self, desk: Desk) -> Response:
+        """Let a source not be checked, or be checked again."""
+        active = desk.field("do") == "resume"
+        source_id = parse_id(desk.field("id"), "No source has this id")
+        async with self._rows(desk) as rows:
+            source = await rows.source(source_id)
+            if source is None:
+                raise ApiError(404, "No source has this id")
+            await rows.set_active(source.id, active=active)
+        note = f"{source.name} {'is checked again' if active else 'is paused; its stories stay'}"
+        return desk.go(desk.url(SLUG, ""), note)
+
+    @asynccontextmanager
+    async def _rows(self, desk: Desk) -> AsyncGenerator[Rows]:
+        async with desk.parts.queue.transaction() as transaction:
+            yield self._repository.within(transaction)
+
+
+async def _runs(desk: Desk, rows: Rows) -> list[dict[str, Any]]:
+    """Return the last runs of all playbooks, each with how it stands."""
+    found = [
+        (run, playbook.name)
+        for playbook in await rows.every_playbook()
+        for run in await rows.runs_of(playbook.id)
+    ]
+    found.sort(key=lambda pair: (pair[0].started_at is None, pair[0].started_at), reverse=True)
+    last = found[:RUNS]
+    jobs = await desk.parts.queue.storage.get([run.id for run, _ in last]) if last else {}
+    return [
+        {"run": run, "playbook": name, "status": status_of(run, jobs.get(run.id)).value} for run, name in last
+    ]
+
+
+def condition(source: Source, known: Health | None) -> tuple[str, str]:
+    """Return how a source is: a state whose shape and colour fit, and a word."""
+    if source.type is SourceType.MANUAL:
+        return "created", "By hand"
+    if not source.is_active:
+        return "paused", "Paused"
+    if known is None:
+        return "created", "Unchecked"
+    return {"ok": ("completed", "Well"), "warn": ("retry", "Warns")}.get(
+        known.status.value, ("failed", "Fails")
+    )
+
+
+def link(url: str | None) -> str | None:
+    """Return a url if a browser may be led there; None for one of another scheme, or for none."""
+    try:
+        return url if url and urlsplit(url).scheme in ("http", "https") else None
+    except ValueError:
+        return None
