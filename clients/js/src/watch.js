@@ -84,7 +84,6 @@ async function* events(runId, options) {
     try {
       for await (const event of connection(runId, options, headers, parser)) {
         failures = 0;
-        lastEventId = parser.lastEventId;
         yield event;
         if (event.type === "timeout") break;
       }
@@ -93,7 +92,6 @@ async function* events(runId, options) {
       if (raised instanceof JobsError && !raised.transient) throw raised;
       error = raised;
     }
-    // An id may come by itself, without an event.
     lastEventId = parser.lastEventId;
     delay = parser.retry ?? delay;
     failures += 1;
