@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -125,7 +126,8 @@ async def _runs(desk: Desk, rows: Rows) -> list[dict[str, Any]]:
         for playbook in await rows.every_playbook()
         for run in await rows.runs_of(playbook.id)
     ]
-    found.sort(key=lambda pair: (pair[0].started_at is None, pair[0].started_at), reverse=True)
+    # Those that have not begun come first.
+    found.sort(key=lambda pair: -(pair[0].started_at.timestamp() if pair[0].started_at else math.inf))
     last = found[:RUNS]
     jobs = await desk.parts.queue.storage.get([run.id for run, _ in last]) if last else {}
     return [

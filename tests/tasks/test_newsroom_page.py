@@ -1,0 +1,131 @@
+"""The newsroom's page in the dashboard."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import httpx2
+import pytest
+
+from tests.tasks.domain import Domain
+from tests.tasks.store.test_analysis import BRIEF, MODELS
+from zeke_queue.catalog import Catalog
+from zeke_queue.config import Settings
+from zeke_queue.queue import Queue
+from zeke_queue.web import WebSettings, create_app
+from zeke_queue.web.dashboard import installed_pages
+from zeke_tasks.catalog import catalog
+from zeke_tasks.pages import newsroom_page
+from zeke_tasks.store.model import HealthStatus, SourceType
+from zeke_tasks.store.playbooks import NewRun, Playbook, TriggerSource
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+EVIL = "<script>alert(1)</script>"
+TEAM = UUID(int=7)
+
+
+@pytest.fixture
+async def client(domain: Domain) -> AsyncIterator[httpx2.AsyncClient]:
+    """A browser on this machine."""
+    queue = Queue(catalog, domain.storage, clock=domain.clock, settings=Settings.load())
+    app = create_app(queue, WebSettings(), pages=[newsroom_page(domain.repository)])
+    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        yield client
+    await queue.close()
+
+
+async def see(client: httpx2.AsyncClient, path: str = "/", status: int = 200) -> str:
+    """Return a part of the page."""
+    answer = await client.get(f"/dashboard/zeke{path}")
+    assert answer.status_code == status, answer.text
+    return answer.text
+
+
+async def test_an_empty_newsroom_says_what_to_do(client: httpx2.AsyncClient) -> None:
+    page = await see(client)
+    for hint in ("zeke sources add URL", "zeke ingest URL"):
+        assert hint in page
+
+
+async def test_sources_show_how_they_are(client: httpx2.AsyncClient, domain: Domain) -> None:
+    conditions = {
+        "https://a.example/": "Well",
+        "https://b.example/": "Fails",
+        "https://c.example/": "Unchecked",
+    }
+    for url in conditions:
+        source = await domain.source(url, name=url)
+        async with domain.rows() as rows:
+            if "a." in url:
+                await rows.record_success(
+                    source.id, next_check_in=60, etag=None, last_modified=None, status=HealthStatus.OK
+                )
+            if "b." in url:
+                await rows.record_failure(source.id, next_check_in=60, message=EVIL)
+    await domain.source("javascript:alert(1)", type=SourceType.RSS, name="odd")
+    page = await see(client)
+    rows_shown = re.findall(r"<tr data-source=.*?</tr>", page, re.DOTALL)
+    for url, condition in conditions.items():
+        (row,) = [row for row in rows_shown if f'href="{url}"' in row]
+        assert f"<span>{condition}</span>" in row
+    assert EVIL not in page
+    assert "&lt;script&gt;" in page
+    assert "javascript:" not in page
+
+
+async def test_a_source_rests_and_is_checked_again(client: httpx2.AsyncClient, domain: Domain) -> None:
+    source = await domain.source()
+    for deed, active in (("pause", False), ("resume", True)):
+        answer = await client.post("/dashboard/zeke/sources", data={"id": str(source.id), "do": deed})
+        assert answer.status_code == 303
+        async with domain.rows() as rows:
+            found = await rows.source(source.id)
+        assert found is not None
+        assert found.is_active is active
+    gone = await client.post("/dashboard/zeke/sources", data={"id": str(TEAM), "do": "pause"})
+    assert gone.status_code == 404
+
+
+async def test_stories_show_their_briefs(client: httpx2.AsyncClient, domain: Domain) -> None:
+    story = await domain.told_story("Some text.", title=EVIL, url="https://a.example/story")
+    assert "No brief yet" in await see(client)
+    async with domain.rows() as rows:
+        await rows.put_analysis(story.id, MODELS)
+        await rows.put_brief(story.id, BRIEF)
+    page = await see(client)
+    assert "<p>One.</p>" in page
+    assert "3 of 5 chilies" in page
+    assert EVIL not in page
+    one = await see(client, f"/stories/{story.id}")
+    for shown in ("It is faster.", "One. Two. Three.", "https://a.example/story", "2 min 50 s"):
+        assert shown in one, shown
+    assert EVIL not in one
+    await see(client, f"/stories/{TEAM}", 404)
+    await see(client, "/stories/1'--", 404)
+
+
+async def test_runs_of_playbooks_show_how_they_stand(client: httpx2.AsyncClient, domain: Domain) -> None:
+    async with domain.rows() as rows:
+        await rows.put_playbook(Playbook(UUID(int=1), TEAM, "Weekly", ()))
+        for number in (2, 3, 4):
+            await rows.ensure_run(NewRun(UUID(int=number), UUID(int=1), TEAM, TriggerSource.API))
+        assert await rows.begin_run(UUID(int=3))
+    page = await see(client)
+    assert page.count("Weekly") == 3
+    assert page.count("<span>Failed</span>") == 3  # no job of theirs is there
+
+
+async def test_it_is_installed_and_left_out_where_its_tasks_are_not_served(domain: Domain) -> None:
+    (page,) = [page for page in installed_pages() if page.slug == "zeke"]
+    queue = Queue(Catalog(), domain.storage, clock=domain.clock, settings=Settings.load())
+    app = create_app(queue, WebSettings(), pages=[page])
+    transport = httpx2.ASGITransport(app)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        await see(client, "/", 404)
+        assert "nav-zeke" not in (await client.get("/dashboard/")).text
+    await queue.close()
