@@ -1,4 +1,4 @@
-"""The project's commands, each in an environment of its own: demo, tests, lint, interop, browser, sim and so on.
+"""The project's commands, each in an environment of its own: demo, tests, lint, browser, sim and others.
 
 `nox` alone runs tests and lint. Sessions use the interpreter that nox runs on; `-P` names others, as in
 `nox -s tests -P 3.12 3.13`. What follows `--` goes on to the program: `nox -s tests -- --postgres 15`.

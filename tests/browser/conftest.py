@@ -15,6 +15,7 @@ from playwright.sync_api import expect, sync_playwright
 
 from tests.browser.chromium import launch
 from tests.browser.house import House
+from tests.browser.scene import furnish
 from zeke_queue.callers import Scope
 from zeke_queue.config import Settings
 from zeke_queue.web import WebSettings
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
+    from tests.database import Databases
+
 PATIENCE: Final = 30_000
 """Milliseconds that a page is waited for: enough for any machine."""
 
@@ -33,11 +36,13 @@ PHONE: Final = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "i
 expect.set_options(timeout=PATIENCE)
 
 
-@pytest.fixture(autouse=True)
-def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def no_settings() -> Iterator[None]:
     """Let no variable of the machine decide how a test ends."""
-    for name in (*Settings.model_fields, *WebSettings.model_fields):
-        monkeypatch.delenv(name.upper(), raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (*Settings.model_fields, *WebSettings.model_fields):
+            patch.delenv(name.upper(), raising=False)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -120,20 +125,27 @@ class Visits:
         return page
 
     def close(self) -> None:
-        """Close all windows."""
+        """Close all windows; no page may have run what it must not, or asked another host."""
         for context in self._contexts:
             context.close()
+        assert self.watch.elsewhere == []
+        assert self.watch.violations() == []
+        assert self.watch.faults == []
 
 
 @pytest.fixture
 def visits(chromium: Browser, house: House) -> Iterator[Visits]:
-    """Windows of the browser; at the end no page has run what it must not, or asked another host."""
+    """Windows of the browser."""
     opened = Visits(chromium, house)
     yield opened
     opened.close()
-    assert opened.watch.elsewhere == []
-    assert opened.watch.violations() == []
-    assert opened.watch.faults == []
+
+
+@pytest.fixture(scope="module")
+def furnished(databases: Databases, no_settings: None) -> Iterator[tuple[House, dict[str, str]]]:
+    """A house in which every page has something to show, and where each is; tests leave it as it is."""
+    with databases.database() as dsn, House(dsn) as opened:
+        yield opened, furnish(opened)
 
 
 @pytest.fixture

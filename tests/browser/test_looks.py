@@ -1,0 +1,112 @@
+"""Every page, light and dark, on a desk and on a phone: what axe finds, how wide it is, what it logs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from tests.browser.conftest import PHONE, Visits
+from tests.browser.scene import PLACES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+    from tests.browser.house import House
+
+LOOKS: Final[dict[str, dict[str, Any]]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "light-phone": {"color_scheme": "light", **PHONE},
+    "dark-phone": {"color_scheme": "dark", **PHONE},
+}
+Sight = tuple[dict[str, "Page"], dict[str, str], Visits]
+
+
+@pytest.fixture(scope="module")
+def sight(chromium: Browser, furnished: tuple[House, dict[str, str]]) -> Iterator[Sight]:
+    """A window for each look, and where pages are."""
+    house, places = furnished
+    visits = Visits(chromium, house)
+    yield {name: visits.somebody(**how) for name, how in LOOKS.items()}, places, visits
+    visits.close()
+
+
+def faults(page: Page) -> list[str]:
+    """What axe finds: how grave, which rule, and where."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        f"{one['impact']} {one['id']}: {node['target']} {node['failureSummary']}"
+        for one in found
+        for node in one["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("place", PLACES)
+def test_axe_finds_no_fault_in_a_page(sight: Sight, place: str, look: str) -> None:
+    windows, places, _ = sight
+    page = windows[look]
+    page.goto(places[place])
+    expect(page.locator("h1")).to_have_count(1)
+    assert faults(page) == []
+
+
+@pytest.mark.parametrize("look", ["light", "dark-phone"])
+def test_axe_finds_no_fault_in_what_comes_of_a_press_of_a_button(sight: Sight, look: str) -> None:
+    windows, _, _ = sight
+    page = windows[look]
+    page.goto("jobs")
+    page.get_by_role("checkbox", name="all that match", exact=True).check()
+    page.get_by_role("button", name="Cancel…").click()
+    expect(page.locator("#confirm")).to_be_visible()
+    assert faults(page) == []
+    page.goto("trigger?task=letter")
+    page.get_by_label("Payload, as JSON").fill('{"copies": 0}')
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_role("alert").first).to_be_visible()
+    assert faults(page) == []
+    page.goto("schedules/edit")
+    page.get_by_label("Name").fill("letter")
+    page.get_by_label("Cron expression").fill("never")
+    page.get_by_role("button", name="Store").click()
+    expect(page.get_by_role("alert").first).to_be_visible()
+    assert faults(page) == []
+    page.goto("")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert faults(page) == []
+
+
+@pytest.mark.parametrize("look", ["light", "dark-phone"])
+def test_axe_finds_no_fault_in_the_page_for_signing_in(sight: Sight, look: str) -> None:
+    _, _, visits = sight
+    page = visits.stranger(**LOOKS[look])
+    page.goto("sign-in")
+    assert faults(page) == []
+    page.get_by_label("API key").fill("mid_1")
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert faults(page) == []
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_no_page_is_wider_than_a_small_phone(sight: Sight, place: str) -> None:
+    windows, places, _ = sight
+    page = windows["light-phone"]
+    page.goto(places[place])
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["viewport"]["width"]
+
+
+@pytest.mark.parametrize("place", [one for one in PLACES if one != "not-found"])
+def test_no_page_says_anything_in_the_console(sight: Sight, place: str) -> None:
+    windows, places, visits = sight
+    page = windows["dark"]
+    before = len(visits.watch.console)
+    with page.expect_event("load"):
+        page.goto(places[place])
+    assert visits.watch.console[before:] == []
