@@ -1,0 +1,176 @@
+"""Those who may not, those without scripts, and those who write what would be a script elsewhere."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import PHONE
+from zeke_queue.callers import Scope
+from zeke_queue.model import NewJob
+
+if TYPE_CHECKING:
+    from tests.browser.conftest import Visits
+    from tests.browser.house import House
+
+HOSTILE: Final = (
+    "<script>window.run=1</script><img src=x onerror='window.run=1'>"
+    "\"><svg onload=window.run=1>' {{7*7}} javascript:run=1 \u202eright to left\u2066 " + "W" * 400
+)
+
+# Elements that stick out of the window and can't be scrolled to within another one.
+WIDER = """() => [...document.querySelectorAll("body *")].filter((one) => {
+  if (one.getBoundingClientRect().right <= document.documentElement.clientWidth + 0.5) return false;
+  for (let at = one; at; at = at.parentElement)
+    if (/auto|scroll|hidden|clip/.test(getComputedStyle(at).overflowX) && at !== document.body) return false;
+  return true;
+}).map((one) => one.outerHTML.slice(0, 120))"""
+
+
+# Those who may look, and nothing else
+
+
+def test_a_reader_sees_what_there_is_and_that_it_can_change_nothing(house: House, visits: Visits) -> None:
+    house.work()
+    failed, running = house.send("page"), house.send("book")
+    house.ended(failed)
+    house.do(house.queue.schedule("daily", "0 7 * * *", task="page"))
+    page = visits.somebody(Scope.READ, name="Rita")
+    buttons = {
+        f"jobs/{failed}": ["Retry", "Send again…"],
+        f"jobs/{running}": ["Cancel", "Send again…"],
+        "jobs": ["Cancel…", "Retry…", "Resume…"],
+        "queues": ["Pause page"],
+        "schedules": ["New schedule", "Run now", "Pause"],
+        "schedules/edit": ["Store"],
+        "schedules/delete?name=daily": ["Delete"],
+        "trigger?task=letter": ["Send"],
+    }
+    for path, names in buttons.items():
+        page.goto(path)
+        for name in names:
+            button = page.get_by_role("button", name=name, exact=True)
+            expect(button).to_be_disabled()
+            assert "Your key may" in (button.get_attribute("title") or ""), (path, name)
+
+
+def test_a_sender_sends_but_changes_nothing_else(house: House, visits: Visits) -> None:
+    page = visits.somebody(Scope.TRIGGER, name="Sam")
+    page.goto("trigger?task=letter")
+    page.get_by_label("Payload, as JSON").fill('{"to": "Bert"}')
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.locator("#note")).to_have_text("The job is sent")
+    expect(page.get_by_role("button", name="Cancel")).to_be_disabled()
+
+
+# Those whose browser runs no scripts
+
+
+def test_everything_but_what_moves_by_itself_works_without_scripts(house: House, visits: Visits) -> None:
+    house.work()
+    _, text = house.key()
+    page = visits.stranger(java_script_enabled=False)
+    page.goto("queues")
+    page.get_by_label("API key").fill(text)
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.get_by_role("heading", name="Queues")).to_be_visible()
+
+    page.get_by_role("button", name="Pause letter", exact=True).click()
+    expect(page.locator("#note")).to_contain_text("letter is paused")
+    page.get_by_role("button", name="Resume letter", exact=True).click()
+    expect(page.locator("#note")).to_contain_text("letter goes on")
+
+    page.get_by_role("link", name="Send a job").click()
+    page.get_by_label("Task").select_option("page")
+    page.get_by_role("button", name="Take this task").click()
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.locator("#note")).to_have_text("The job is sent")
+    job_id = page.locator("#job-id").inner_text()
+    house.ended(UUID(job_id))
+    page.reload()
+    expect(page.locator("#state .badge").first).to_have_attribute("data-state", "failed")
+    house.press.jammed = False
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator("#note")).to_have_text("The job runs again")
+
+    page.goto("jobs")
+    page.get_by_role("checkbox", name="Tick page").check()
+    page.get_by_role("button", name="Retry…").click()
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator("#note")).to_be_visible()
+    # What only a script can do is not offered.
+    expect(page.locator("#theme, #keys, .copy").locator("visible=true")).to_have_count(0)
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_text("You are signed out")).to_be_visible()
+
+
+# Those who write what would be a script elsewhere
+
+
+@pytest.fixture
+def hostile(house: House) -> list[str]:
+    """A house in which every text is hostile; returns where pages with it are."""
+    house.work()
+    sent = [house.send("words", {"text": HOSTILE, "fail": fail}) for fail in (False, True)]
+    hidden = house.send("letterhead", {"text": HOSTILE})
+    for one in (*sent, hidden):
+        house.ended(one)
+    key = NewJob(house.queue.sender.new_id(), HOSTILE[:200], data=json.dumps({HOSTILE: HOSTILE}))
+    house.do(house.queue.storage.insert([key]))
+    named = house.send("parcel", singleton_key=HOSTILE[:200])
+    house.do(
+        house.queue.schedule("odd", "0 7 * * *", task="words", payload={"text": HOSTILE}, description=HOSTILE)
+    )
+    return [
+        "",
+        "jobs",
+        "jobs?column=key&column=payload&column=output",
+        *(f"jobs/{one}" for one in (*sent, hidden, key.id, named)),
+        "queues",
+        "schedules",
+        "schedules/edit?name=odd",
+        "workers",
+        f"trigger?like={sent[0]}",
+    ]
+
+
+@pytest.mark.parametrize("device", ["desk", "phone"])
+def test_what_others_wrote_runs_nothing_and_breaks_no_page(
+    house: House, visits: Visits, hostile: list[str], device: str
+) -> None:
+    how = PHONE if device == "phone" else {"viewport": {"width": 1280, "height": 800}}
+    page = visits.somebody(name=HOSTILE[:100], **how)
+    for path in hostile:
+        page.goto(path)
+        expect(page.get_by_role("heading", level=1)).to_be_visible()
+        assert page.evaluate("window.run") is None, path
+        assert page.evaluate(WIDER) == [], path
+        assert page.locator("main img, main script, main svg[onload]").count() == 0, path
+
+
+def test_hostile_words_that_come_by_the_stream_run_nothing(house: House, visits: Visits) -> None:
+    page = visits.somebody()
+    job_id = house.send("words", {"text": HOSTILE, "fail": True})
+    page.goto(f"jobs/{job_id}")
+    house.work()
+    expect(page.locator("#state .badge").first).to_have_attribute("data-state", "failed")
+    expect(page.locator("#log")).to_contain_text("<script>window.run=1</script>")
+    expect(page.locator("#error")).to_contain_text("<img src=x")
+    expect(page.locator("#progress")).to_contain_text("{{7*7}}")
+    assert page.evaluate("window.run") is None
+
+
+def test_hostile_words_in_a_form_come_back_as_they_were_written(page: Page) -> None:
+    page.goto("trigger?task=letter")
+    field = page.get_by_label("Payload, as JSON")
+    field.fill("</textarea>" + HOSTILE)
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(field).to_have_value("</textarea>" + HOSTILE)
+    page.goto("jobs?task=%3Cscript%3Ewindow.run=1%3C/script%3E&text=%22%3E%3Cimg%20src=x%20onerror=run=1%3E")
+    expect(page.get_by_label("Contains")).to_have_value('"><img src=x onerror=run=1>')
+    assert page.evaluate("window.run") is None
