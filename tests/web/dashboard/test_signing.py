@@ -9,7 +9,7 @@ import pytest
 from tests.web.dashboard.conftest import Browser
 from zeke_queue.callers import Scope
 from zeke_queue.model import JobState
-from zeke_queue.web import WebSettings, create_app
+from zeke_queue.web import Caller, WebSettings, create_app
 from zeke_queue.web.dashboard.desk import local_path
 
 if TYPE_CHECKING:
@@ -186,3 +186,16 @@ async def test_a_form_of_another_site_is_refused(
 async def test_one_session_has_not_the_forms_of_another(admin: Browser, reader: Browser) -> None:
     assert admin.csrf != reader.csrf
     await admin.send("/queues", 403, csrf=reader.csrf, name="mail", do="pause")
+
+
+async def test_a_form_of_another_site_is_refused_whoever_the_host_says_it_is(call: Web, queue: Queue) -> None:
+    async def anybody(_: object) -> Caller:
+        return Caller("host:ann", "Ann", frozenset(Scope))
+
+    app = create_app(queue, WebSettings(), authenticator=anybody)
+    async with type(call)(app, queue).client() as client:
+        form = {"name": "mail", "do": "pause"}
+        own = await client.post("/dashboard/queues", data=form, headers={"origin": "http://localhost"})
+        assert own.status_code == 303
+        evil = {"origin": "https://evil.example"}
+        assert (await client.post("/dashboard/queues", data=form, headers=evil)).status_code == 403

@@ -1,0 +1,122 @@
+"""How figures, instants and schemas are written and drawn."""
+
+from __future__ import annotations
+
+import doctest
+import json
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import pytest
+from pydantic import BaseModel, Field
+
+from zeke_queue.task import Task
+from zeke_queue.web.dashboard import charts, schema, words
+from zeke_queue.web.dashboard.drawing import parameters
+
+
+@pytest.mark.parametrize("module", [charts, words], ids=lambda module: module.__name__.rpartition(".")[2])
+def test_examples_hold(module: Any) -> None:
+    assert doctest.testmod(module).attempted
+    assert doctest.testmod(module).failed == 0
+
+
+def test_bars_stand_on_each_other_and_small_ones_are_seen() -> None:
+    drawn = charts.bars([[("a", 50), ("b", 25)], [("a", 0), ("b", 0.001)]], ["one", "two"], 100)
+    assert [(bar.kind, bar.y, bar.height, bar.says) for bar in drawn] == [
+        ("a", 60.0, 60.0, "one"),
+        ("b", 30.0, 30.0, "one"),
+        ("b", 118.5, 1.5, "two"),
+    ]
+
+
+def test_a_line_breaks_where_values_are_missing() -> None:
+    drawn = charts.line("a", [0, 10, None, 5], 10)
+    assert drawn.pieces == ("M75,120 L225,0",)
+    assert drawn.dots == ((525.0, 60.0),)
+
+
+def test_a_line_that_has_just_begun_ends_at_the_right() -> None:
+    assert charts.line("a", [1, 1], 10, places=60).pieces == ("M585,108 L595,108",)
+
+
+def test_an_instant_is_written_in_utc() -> None:
+    at = datetime.fromisoformat("2026-03-29T03:30:00+02:00")
+    assert words.instant(at) == '<time datetime="2026-03-29T01:30:00.000+00:00">2026-03-29 01:30:00</time>'
+    assert words.zoned(at.astimezone(UTC), "Europe/Berlin") == "2026-03-29 03:30:00 CEST"
+    assert words.zoned(at, "Mars/Base") == words.NOTHING
+    assert words.instant(None) == words.NOTHING
+
+
+def test_a_long_value_is_cut_in_lists() -> None:
+    assert len(words.excerpt({"a": "x" * 500})) == words.EXCERPT
+    assert words.excerpt("a\n  b") == "a b"
+
+
+def test_an_address_has_what_was_asked_and_no_more() -> None:
+    asked = parameters({"a": "", "b": None, "c": False, "d": True, "e": ["1", "", "2"], "f": 0})
+    assert asked == [("d", "1"), ("e", "1"), ("e", "2"), ("f", "0")]
+
+
+class Stamp(BaseModel):
+    price: float
+    colour: Literal["red", "blue"]
+
+
+class Parcel(BaseModel):
+    """A payload of all sorts."""
+
+    to: str = Field(description="Whom it goes to")
+    id: UUID
+    weights: list[int]
+    stamp: Stamp
+    note: str | None = None
+    fragile: bool = True
+
+
+def send(payload: Parcel) -> None:
+    """Send a parcel."""
+
+
+def test_a_payload_begins_with_what_is_needed_and_defaults() -> None:
+    described = Task[Any, Any](send, "send").json_schema()
+    assert json.loads(schema.example(described)) == {
+        "to": "",
+        "id": "",
+        "weights": [],
+        "stamp": {"price": 0, "colour": "red"},
+        "note": None,
+        "fragile": True,
+    }
+    assert [
+        (field.name, field.type, field.required, field.default) for field in schema.fields(described)
+    ] == [
+        ("to", "string", True, ""),
+        ("id", "uuid", True, ""),
+        ("weights", "list of integer", True, ""),
+        ("stamp", "object", True, ""),
+        ("note", "string or null", False, "null"),
+        ("fragile", "boolean", False, "true"),
+    ]
+    assert schema.fields(described)[0].description == "Whom it goes to"
+
+
+class Node(BaseModel):
+    inner: "Node"
+
+
+def grow(payload: Node) -> None:
+    """Take what is made of itself."""
+
+
+def test_a_payload_that_is_made_of_itself_ends_somewhere() -> None:
+    assert schema.example(Task[Any, Any](grow, "grow").json_schema()).count("inner") < 10
+
+
+@pytest.mark.parametrize(
+    "given", [{}, {"type": "array"}, {"anyOf": []}, {"$ref": "#/$defs/gone"}, {"enum": []}]
+)
+def test_any_schema_gives_some_example(given: dict[str, Any]) -> None:
+    json.loads(schema.example(given))
+    assert schema.fields(given) == []
