@@ -152,6 +152,29 @@ def test_what_others_wrote_runs_nothing_and_breaks_no_page(
         assert page.locator("main img, main script, main svg[onload]").count() == 0, path
 
 
+# The places of a text's characters, from left to right.
+PLACES = """(element) => {
+  const text = document.createTreeWalker(element, NodeFilter.SHOW_TEXT).nextNode(), range = new Range();
+  return [...text.data].map((_, at) => {
+    range.setStart(text, at);
+    range.setEnd(text, at + 1);
+    return range.getBoundingClientRect().left;
+  });
+}"""
+
+
+def test_what_stands_behind_words_that_turn_the_direction_is_read_as_it_is(house: House, page: Page) -> None:
+    odd = NewJob(house.queue.sender.new_id(), "abc\u202edef", data='"x\u202ey"')
+    house.do(house.queue.storage.insert([odd]))
+    page.goto("jobs")
+    page.get_by_role("checkbox", name="Tick all on this page").check()
+    page.get_by_role("button", name="Cancel…").click()
+    page.get_by_text("Which ones").click()
+    places = page.locator("#confirm .id").evaluate(PLACES)
+    assert len(places) == 9
+    assert places == sorted(places)
+
+
 def test_hostile_words_that_come_by_the_stream_run_nothing(house: House, visits: Visits) -> None:
     page = visits.somebody()
     job_id = house.send("words", {"text": HOSTILE, "fail": True})
