@@ -189,7 +189,7 @@ async def test_one_session_has_not_the_forms_of_another(admin: Browser, reader: 
 
 
 async def test_a_form_of_another_site_is_refused_whoever_the_host_says_it_is(call: Web, queue: Queue) -> None:
-    async def anybody(_: object) -> Caller:
+    async def anybody(connection: object) -> Caller:
         return Caller("host:ann", "Ann", frozenset(Scope))
 
     app = create_app(queue, WebSettings(), authenticator=anybody)
