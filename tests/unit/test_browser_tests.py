@@ -24,7 +24,7 @@ BROWSER = ROOT / "tests" / "browser"
     ],
 )
 def test_they_are_collected_only_where_their_folder_is_named(
-    monkeypatch: pytest.MonkeyPatch, named: list[str], left_out: bool | None
+    monkeypatch: pytest.MonkeyPatch, *, named: list[str], left_out: bool | None
 ) -> None:
     monkeypatch.chdir(ROOT)
     config: Any = SimpleNamespace(args=named)
