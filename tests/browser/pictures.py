@@ -1,0 +1,249 @@
+"""Takes the pictures of docs/dashboard.md: ``python -m tests.browser.pictures [FOLDER]``.
+
+They show a shop at noon, whose hour before was played on a clock that a program turns: the same at each run,
+but for how the machine draws letters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from playwright.async_api import async_playwright
+from pydantic import BaseModel
+
+from tests.browser.chromium import FLAGS, find
+from tests.clocks import FrozenClock
+from tests.conformance.driver import Driver
+from tests.tidy import ROOT
+from zeke_queue.catalog import Catalog
+from zeke_queue.config import Settings
+from zeke_queue.model import JobEvent, WorkerInfo
+from zeke_queue.queue import Queue
+from zeke_queue.rng import SeededEntropy
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.web import WebSettings
+from zeke_queue.web.server import ApiServer
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from playwright.async_api import Browser, BrowserContext
+
+    from zeke_queue.model import Claimed
+
+IMAGES: Final = ROOT / "docs" / "images"
+DESK: Final[dict[str, Any]] = {"viewport": {"width": 1180, "height": 780}}
+PHONE: Final[dict[str, Any]] = {
+    "viewport": {"width": 360, "height": 780},
+    "has_touch": True,
+    "is_mobile": True,
+}
+
+_HOUR: Final = 3600.0
+_DECLINED: Final = {
+    "type": "CardDeclined",
+    "message": "the bank declined the card: insufficient funds",
+    "traceback": 'Traceback (most recent call last):\n  File "shop/payments.py", line 41, in charge_card\n'
+    "    charge = await gateway.charge(order.card, order.total)\n"
+    '  File "shop/gateway.py", line 87, in charge\n    raise CardDeclined(answer["reason"])\n'
+    "shop.gateway.CardDeclined: the bank declined the card: insufficient funds",
+}
+_LATE: Final = {"type": "TimeoutError", "message": "no answer within 30 s", "traceback": None}
+
+
+class Order(BaseModel):
+    """What a customer has bought."""
+
+    order: int
+
+
+class Mail(BaseModel):
+    """A mail to a customer."""
+
+    to: str
+    order: int
+
+
+def shop() -> Catalog:
+    """Return the tasks of a shop."""
+    catalog = Catalog()
+
+    async def never(payload: Order) -> None:
+        """Nothing is run: what becomes of jobs, the scene decides."""
+
+    async def never_mailed(payload: Mail) -> None:
+        """Nothing is run here either."""
+
+    told = {
+        "charge-card": "Charge the card of an order",
+        "pack-parcel": "Have an order packed and fetched",
+        "resize-photo": "Make the small pictures of a product",
+        "nightly-report": "Add up what was sold",
+    }
+    for name, description in told.items():
+        catalog.task(name, description=description)(never)
+    catalog.task("send-mail", description="Send a mail to a customer", concurrency_limit=20)(never_mailed)
+    return catalog
+
+
+class Scene:
+    """The hour before noon.
+
+    Attributes:
+        failed: the job that has failed three times.
+        running: the one that runs, with a log and a progress.
+    """
+
+    failed: UUID
+    running: UUID
+
+    def __init__(self) -> None:
+        self.clock = FrozenClock()
+        self.clock.advance(-_HOUR)
+        self.storage = MemoryStorage(self.clock)
+        entropy = SeededEntropy(0)
+        self.queue = Queue(shop(), self.storage, clock=self.clock, entropy=entropy, settings=Settings.load())
+        self.jobs = Driver(self.storage, self.clock)
+        self.random = entropy.stream("scene")
+        self.order = 4_100
+
+    async def play(self) -> None:
+        """Let the hour pass."""
+        await self.queue.declare()
+        told: dict[str, Any] = {"payload": {"order": 0}}
+        await self.queue.schedule(
+            "nightly-report", "0 2 * * *", zone="Europe/Berlin", description="What was sold", **told
+        )
+        await self.queue.schedule(
+            "stock", "*/15 8-18 * * mon-fri", task="pack-parcel", description="Parcels", **told
+        )
+        await self.queue.schedule("photos", "0 * * * *", task="resize-photo", paused=True, **told)
+        for minute in range(60):
+            begun = self.clock.now()
+            rush = 3 + minute // 12 + (6 if 30 <= minute < 40 else 0)
+            for _ in range(self.random.randint(rush // 2, rush)):
+                await self._one(minute)
+            self.clock.advance(60 - (self.clock.now() - begun).total_seconds())
+        await self._declined()
+        await self._at_noon()
+
+    async def _one(self, minute: int) -> None:
+        """Let one job be sent, wait, and run."""
+        name = self.random.choice(["charge-card", "send-mail", "send-mail", "pack-parcel", "resize-photo"])
+        job_id = await self._send(name)
+        self.clock.advance(self.random.uniform(0.02, 0.4 if minute < 30 else 1.2))
+        claimed = await self._claim(name)
+        self.clock.advance(self.random.uniform(0.1, 1.6))
+        if self.random.random() < 0.04:
+            await self.jobs.fail(claimed, output=json.dumps(_LATE))
+        else:
+            await self.jobs.complete(claimed, json.dumps({"done": True}))
+        assert claimed.id == job_id
+
+    async def _send(self, name: str, **options: Any) -> UUID:
+        self.order += 1
+        payload: dict[str, Any] = {"order": self.order}
+        if name == "send-mail":
+            payload["to"] = self.random.choice(["ada", "bert", "carla", "dora"]) + "@example.org"
+        return await self.jobs.send(name, data=json.dumps(payload), **options)
+
+    async def _claim(self, name: str) -> Claimed:
+        return await self.jobs.claim_one(name)
+
+    async def _declined(self) -> None:
+        """Let a job fail at each of its attempts."""
+        self.failed = await self._send("charge-card", retry_limit=2)
+        for attempt, (wait, ran) in enumerate([(0.3, 1.2), (20.0, 2.1), (60.0, 1.7)]):
+            self.clock.advance(wait)
+            claimed = await self._claim("charge-card")
+            line = json.dumps({"level": "info", "message": "asking the bank", "attempt": attempt + 1})
+            await self.storage.note([JobEvent(claimed.id, claimed.attempt, "log", line)])
+            self.clock.advance(ran)
+            retry_in = (20.0, 60.0, None)[attempt]
+            await self.jobs.fail(claimed, retry_in, json.dumps(_DECLINED))
+
+    async def _at_noon(self) -> None:
+        """Let some wait, some run, and one be on its way."""
+        for name in ["send-mail"] * 9 + ["resize-photo"] * 5 + ["pack-parcel"] * 2:
+            await self._send(name)
+        self.clock.advance(14)
+        self.running = (await self._claim("resize-photo")).id
+        await self._claim("pack-parcel")
+        lines = [("opened", 0.1), ("cropped", 0.35), ("scaled to 1200 px", 0.6)]
+        for text, done in lines:
+            self.clock.advance(2)
+            said = json.dumps({"level": "info", "message": text})
+            where = json.dumps({"value": done, "message": text})
+            await self.storage.note(
+                [JobEvent(self.running, 1, "log", said), JobEvent(self.running, 1, "progress", where)]
+            )
+        cancelled = await self._send("nightly-report", delay=_HOUR)
+        await self.storage.cancel([cancelled])
+        worker = WorkerInfo(self.jobs.new_id(), "shop-1", 4711, tuple(self.queue.catalog.tasks), 15.0)
+        await self.storage.beat(worker)
+
+
+async def take(folder: Path) -> list[Path]:
+    """Take all pictures; returns where they are."""
+    scene = Scene()
+    await scene.play()
+    server = ApiServer(scene.queue, WebSettings.load(api_port=0))
+    running = asyncio.create_task(server.run())
+    try:
+        async with async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=find(), args=list(FLAGS))
+            return await _all(browser, f"{server.url}/dashboard/", scene, folder)
+    finally:
+        server.stop()
+        await running
+
+
+async def _all(browser: Browser, base: str, scene: Scene, folder: Path) -> list[Path]:
+    desks = {
+        "overview": ("", "light"),
+        "jobs-dark": ("jobs", "dark"),
+        "job": (f"jobs/{scene.failed}", "light"),
+    }
+    made: list[Path] = []
+    for name, (path, scheme) in desks.items():
+        context = await browser.new_context(base_url=base, color_scheme=scheme, **DESK)  # type: ignore[arg-type]
+        made.append(folder / f"dashboard-{name}.png")
+        made[-1].write_bytes(await _one(context, path))
+        await context.close()
+    context = await browser.new_context(base_url=base, color_scheme="light", **PHONE)
+    phones = [await _one(context, path) for path in ("", "jobs", f"jobs/{scene.running}")]
+    await context.close()
+    made.append(folder / "dashboard-phone.png")
+    made[-1].write_bytes(await _side_by_side(browser, phones))
+    return made
+
+
+async def _one(context: BrowserContext, path: str) -> bytes:
+    page = await context.new_page()
+    await page.goto(path)
+    # That nobody has a key yet is said on each page; here it would only be in the way.
+    await page.locator("#no-keys").evaluate("note => note.remove()")
+    shot = await page.screenshot(animations="disabled")
+    await page.close()
+    return shot
+
+
+async def _side_by_side(browser: Browser, shots: list[bytes]) -> bytes:
+    """Put pictures of phones into one."""
+    page = await browser.new_page(viewport={"width": 3 * 360 + 2 * 24, "height": 700})
+    images = "".join(
+        f'<img src="data:image/png;base64,{base64.b64encode(shot).decode()}" width=360 height=700>'
+        for shot in shots
+    )
+    await page.set_content(f"<style>body{{margin:0;display:flex;gap:24px;background:#fff}}</style>{images}")
+    return await page.screenshot()
+
+
+if __name__ == "__main__":
+    for picture in asyncio.run(take(Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES)):
+        sys.stdout.write(f"{picture} {picture.stat().st_size} bytes\n")

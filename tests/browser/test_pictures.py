@@ -1,0 +1,21 @@
+"""The pictures of the documentation can be taken again, and those that it shows are among them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tests.tidy import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_every_picture_that_the_documentation_shows_can_be_taken_again(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "tests.browser.pictures", str(tmp_path)], cwd=ROOT, check=True)
+    shown = re.findall(r"\(images/(dashboard-[a-z-]+\.png)\)", (ROOT / "docs/dashboard.md").read_text())
+    assert shown
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(shown)
+    assert sorted(path.name for path in (ROOT / "docs/images").glob("dashboard-*")) == sorted(shown)
