@@ -140,6 +140,7 @@ def test_jobs_that_are_ticked_are_cancelled_and_resumed_once_that_is_confirmed(
     expect(page.locator("#chosen")).to_have_text("2 ticked")
     page.get_by_role("button", name="Cancel…").click()
     expect(page.get_by_role("heading", name="Cancel 2 jobs?")).to_be_visible()
+    expect(page.locator("#confirm")).to_contain_text("as they are now. Those that")
     page.get_by_role("link", name="Leave them as they are").click()
     expect(page.locator("[data-state=created]")).to_have_count(3)
 
@@ -167,7 +168,7 @@ def test_failed_jobs_are_retried_together_and_those_that_did_not_fail_are_told(
     page.goto("jobs")
     page.get_by_role("checkbox", name="Tick all on this page").check()
     page.get_by_role("button", name="Retry…").click()
-    expect(page.locator("#confirm")).to_contain_text("2 of them can be set to run again")
+    expect(page.locator("#confirm")).to_contain_text("2 of them can be set to run again as they are now; the")
     page.get_by_role("button", name="Retry them").click()
     expect(page.locator("#note")).to_contain_text("2 jobs set to run again; 1 not: 1 not failed.")
     expect(page.locator("#jobs [data-state=completed]")).to_have_count(3)

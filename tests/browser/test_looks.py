@@ -102,6 +102,15 @@ def test_no_page_is_wider_than_a_small_phone(sight: Sight, place: str) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["viewport"]["width"]
 
 
+@pytest.mark.parametrize("place", ["overview", "schedules", "workers", "trigger"])
+def test_the_navigation_on_a_phone_shows_where_one_is(sight: Sight, place: str) -> None:
+    windows, places, _ = sight
+    page = windows["light-phone"]
+    page.goto(places[place])
+    here = page.locator("#nav [aria-current]")
+    expect(here).to_be_in_viewport(ratio=1)
+
+
 @pytest.mark.parametrize("place", [one for one in PLACES if one != "not-found"])
 def test_no_page_says_anything_in_the_console(sight: Sight, place: str) -> None:
     windows, places, visits = sight

@@ -173,6 +173,8 @@
   });
 
   const names = [...document.querySelectorAll("#nav [data-key]")].map((link) => `${link.dataset.key} ${link.textContent.trim()}`);
+  const here = document.querySelector("#nav [aria-current]");
+  if (here) here.parentElement.scrollLeft = here.offsetLeft + here.offsetWidth / 2 - here.parentElement.clientWidth / 2;
   if ($("help-pages")) $("help-pages").textContent = names.join(", ");
   if ($("take") && document.querySelector("#task[data-submit]")) $("take").hidden = true;
   showScripted();
