@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 PATIENCE: Final = 30_000
 """Milliseconds that a page is waited for: enough for any machine."""
 
-PHONE: Final = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
-
 expect.set_options(timeout=PATIENCE)
 
 

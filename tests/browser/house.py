@@ -23,12 +23,14 @@ from zeke_queue.web.server import ApiServer
 from zeke_queue.worker import Worker
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
     from types import TracebackType
     from uuid import UUID
 
     from zeke_queue.callers import ApiKey
+    from zeke_queue.catalog import Catalog
     from zeke_queue.model import JobState
+    from zeke_queue.web.dashboard import Page
 
 T = TypeVar("T")
 
@@ -43,18 +45,21 @@ class House:
 
     Args:
         dsn: a migrated database.
-        web: settings of the API.
+        catalog: the tasks; those of the press by default.
+        pages: further pages of the dashboard.
     """
 
-    def __init__(self, dsn: str, **web: Any) -> None:
+    def __init__(self, dsn: str, catalog: Catalog | None = None, pages: Sequence[Page] = ()) -> None:
         self._settings = Settings.load(database_primary_url=dsn)
-        self._web: dict[str, Any] = {"api_port": 0, "api_trigger_limit": 0, **web}
+        self._port = 0
+        self._pages = pages
         self._begun: Future[None] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), name="house")
         self._server: ApiServer | None = None
         self._serving: asyncio.Task[None] | None = None
         self._working: list[tuple[Any, asyncio.Task[None]]] = []
         self.press = Press()
+        self._catalog = catalog or press_catalog(self.press)
         self.url = ""
 
     def __enter__(self) -> Self:
@@ -71,7 +76,7 @@ class House:
     async def _main(self) -> None:
         self.loop, self._over = asyncio.get_running_loop(), asyncio.Event()
         try:
-            async with Queue.connect(press_catalog(self.press), settings=self._settings) as queue:
+            async with Queue.connect(self._catalog, settings=self._settings) as queue:
                 self.queue = queue
                 self.jobs = Driver(queue.storage, queue.clock)  # type: ignore[arg-type]
                 await self._serve()
@@ -91,9 +96,10 @@ class House:
     # The server
 
     async def _serve(self) -> None:
-        self._server = ApiServer(self.queue, WebSettings.load(**self._web))
+        web = WebSettings.load(api_port=self._port, api_trigger_limit=0)
+        self._server = ApiServer(self.queue, web, pages=self._pages)
         self.url = self._server.url
-        self._web["api_port"] = int(self.url.rpartition(":")[2])
+        self._port = int(self.url.rpartition(":")[2])
         self._serving = asyncio.create_task(self._server.run())
 
     async def _leave(self) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from tests.browser.conftest import PHONE, Visits
+from tests.browser.conftest import Visits
+from tests.browser.looking import LOOKS, WIDER, faults
 from tests.browser.scene import PLACES
 
 if TYPE_CHECKING:
@@ -18,12 +18,6 @@ if TYPE_CHECKING:
 
     from tests.browser.house import House
 
-LOOKS: Final[dict[str, dict[str, Any]]] = {
-    "light": {"color_scheme": "light"},
-    "dark": {"color_scheme": "dark"},
-    "light-phone": {"color_scheme": "light", **PHONE},
-    "dark-phone": {"color_scheme": "dark", **PHONE},
-}
 Sight = tuple[dict[str, "Page"], dict[str, str], Visits]
 
 
@@ -34,16 +28,6 @@ def sight(chromium: Browser, furnished: tuple[House, dict[str, str]]) -> Iterato
     visits = Visits(chromium, house)
     yield {name: visits.somebody(**how) for name, how in LOOKS.items()}, places, visits
     visits.close()
-
-
-def faults(page: Page) -> list[str]:
-    """What axe finds: how grave, which rule, and where."""
-    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
-    return [
-        f"{one['impact']} {one['id']}: {node['target']} {node['failureSummary']}"
-        for one in found
-        for node in one["nodes"]
-    ]
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -99,7 +83,7 @@ def test_no_page_is_wider_than_a_small_phone(sight: Sight, place: str) -> None:
     windows, places, _ = sight
     page = windows["light-phone"]
     page.goto(places[place])
-    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["viewport"]["width"]
+    assert page.evaluate(WIDER) == []
 
 
 @pytest.mark.parametrize("place", ["overview", "schedules", "workers", "trigger"])

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import PHONE
+from tests.browser.looking import PHONE, WIDER
 from zeke_queue.callers import Scope
 from zeke_queue.model import NewJob
 
@@ -21,15 +21,6 @@ HOSTILE: Final = (
     "<script>window.run=1</script><img src=x onerror='window.run=1'>"
     "\"><svg onload=window.run=1>' {{7*7}} javascript:run=1 \u202eright to left\u2066 " + "W" * 400
 )
-
-# Elements that stick out of the window and can't be scrolled to within another one.
-WIDER = """() => [...document.querySelectorAll("body *")].filter((one) => {
-  if (one.getBoundingClientRect().right <= document.documentElement.clientWidth + 0.5) return false;
-  for (let at = one; at; at = at.parentElement)
-    if (/auto|scroll|hidden|clip/.test(getComputedStyle(at).overflowX) && at !== document.body) return false;
-  return true;
-}).map((one) => one.outerHTML.slice(0, 120))"""
-
 
 # Those who may look, and nothing else
 

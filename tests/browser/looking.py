@@ -1,0 +1,40 @@
+"""How pages are looked at: on which devices, in which colours, and what is found wrong with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from axe_playwright_python.sync_playwright import Axe
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+PHONE: Final[dict[str, Any]] = {
+    "viewport": {"width": 360, "height": 740},
+    "has_touch": True,
+    "is_mobile": True,
+}
+LOOKS: Final[dict[str, dict[str, Any]]] = {
+    "light": {"color_scheme": "light"},
+    "dark": {"color_scheme": "dark"},
+    "light-phone": {"color_scheme": "light", **PHONE},
+    "dark-phone": {"color_scheme": "dark", **PHONE},
+}
+
+WIDER: Final = """() => [...document.querySelectorAll("body *")].filter((one) => {
+  if (one.getBoundingClientRect().right <= document.documentElement.clientWidth + 0.5) return false;
+  for (let at = one; at; at = at.parentElement)
+    if (/auto|scroll|hidden|clip/.test(getComputedStyle(at).overflowX) && at !== document.body) return false;
+  return true;
+}).map((one) => one.outerHTML.slice(0, 120))"""
+"""Elements that stick out of the window, and can't be scrolled to within another one."""
+
+
+def faults(page: Page) -> list[str]:
+    """What axe finds: how grave, which rule, and where."""
+    found = Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    return [
+        f"{one['impact']} {one['id']}: {node['target']} {node['failureSummary']}"
+        for one in found
+        for node in one["nodes"]
+    ]
