@@ -94,7 +94,7 @@ def test_without_the_extra_it_says_what_to_install(zeke: Zeke, monkeypatch: pyte
     for name in [name for name in sys.modules if name.startswith("zeke_queue.web")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "fastapi", None)
-    assert "pip install 'zeke-queue[web]'" in zeke.fails("api", *SHOP, code=2)
+    assert 'pip install ".[web]"' in zeke.fails("api", *SHOP, code=2)
 
 
 def test_an_api_without_a_database_does_not_start(start: Start, tmp_path: Path) -> None:

@@ -88,6 +88,9 @@ async def test_a_body_that_is_too_large_is_not_read(call: Web, queue: Queue) -> 
 
     untold = await call("POST", "/trigger", content=in_pieces(), headers=JSON)
     assert untold.status_code == 413
+    client = await call("POST", "/trpc/trigger.trigger", content=body, headers=JSON)
+    assert client.status_code == 413
+    assert client.json()["error"]["json"]["data"]["code"] == "PAYLOAD_TOO_LARGE"
     assert await queue.count() == []
 
 

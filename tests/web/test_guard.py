@@ -238,6 +238,14 @@ async def test_with_an_authenticator_being_on_this_machine_is_not_enough(queue: 
     assert (await hosted("GET", "/queues")).json() == {"error": "Authorization header required"}
 
 
+async def test_people_are_told_the_command_that_works_for_them(queue: Queue, call: Web) -> None:
+    app = create_app(queue, WebSettings(), make_key="zeke keys create NAME --embedded")
+    async with type(call)(app, queue).client(host="elsewhere.example") as client:
+        refused = await client.get("/queues")
+    assert refused.json()["description"].endswith("zeke keys create NAME --embedded")
+    assert "NAME --embedded --scope" in (await type(call)(app, queue)("GET", "/dashboard/")).text
+
+
 async def test_the_log_says_that_only_this_machine_is_served(
     call: Web, capsys: pytest.CaptureFixture[str]
 ) -> None:

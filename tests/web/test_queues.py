@@ -65,6 +65,17 @@ async def test_a_paused_queue_keeps_its_jobs_until_it_is_resumed(call: Web) -> N
     assert (await call("GET", f"/trigger/runs/{run_id}")).json()["status"] == "COMPLETED"
 
 
+async def test_a_name_may_have_a_slash(call: Web, queue: Queue) -> None:
+    await queue.send("mail/in/bulk", {}, external=True)
+    assert (await call("POST", "/queues/mail%2Fin%2Fbulk/pause")).json()["paused"] is True
+    assert (await call("POST", "/queues/mail/in/bulk/resume")).json()["paused"] is False
+    name = "/schedules/break/at%2Fnight"
+    assert (await call("PUT", name, json={"cron": "0 0 * * *", "task": "break"})).status_code == 200
+    for method, path in (("GET", ""), ("POST", "/pause"), ("POST", "/resume"), ("POST", "/run")):
+        assert (await call(method, f"{name}{path}")).status_code == 200, path
+    assert (await call("DELETE", name)).status_code == 204
+
+
 @pytest.mark.parametrize("name", ["nope", "'; drop table pgboss.queue; --", "%00", "x" * 600])
 async def test_a_queue_that_is_not_there_is_not_made(call: Web, queue: Queue, name: str) -> None:
     answer = await call("POST", f"/queues/{name}/pause")

@@ -10,11 +10,13 @@ import typer
 from zeke_queue.cli.session import AppOption, options_of
 from zeke_queue.cli.work import beginning, make_worker
 from zeke_queue.errors import UsageError
+from zeke_queue.hints import install, on_same
 
 if TYPE_CHECKING:
-    from zeke_queue.catalog import Catalog
-    from zeke_queue.config import Settings
+    from zeke_queue.cli.work import Beginning
+    from zeke_queue.queue import Queue
     from zeke_queue.web import WebSettings
+    from zeke_queue.web.server import ApiServer
 
 HostOption = Annotated[
     str | None,
@@ -40,8 +42,7 @@ def api(
     Until the first key is made (zeke keys create), this machine alone is served.
     """
     web = _web_settings(host, port)
-    catalog, settings = beginning(options_of(context), app)
-    asyncio.run(_serve(catalog, settings, web))
+    asyncio.run(_serve(beginning(options_of(context), app), web))
 
 
 def up(
@@ -66,8 +67,7 @@ def up(
     options = options_of(context)
     web = _web_settings(host, port)
     given: dict[str, Any] = {} if concurrency is None else {"jobs_concurrency": concurrency}
-    catalog, settings = beginning(options, app or default_catalog(), private=True, **given)
-    asyncio.run(_run_all(catalog, settings, web))
+    asyncio.run(_run_all(beginning(options, app or default_catalog(), private=True, **given), web))
 
 
 def _web_settings(host: str | None, port: int | None) -> WebSettings:
@@ -80,31 +80,35 @@ def _web_settings(host: str | None, port: int | None) -> WebSettings:
         from zeke_queue.web import WebSettings
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"The HTTP API needs the extra `web` ({error.name} is not installed):"
-            " pip install 'zeke-queue[web]'"
+            f"The HTTP API needs the extra `web` ({error.name} is not installed): {install('web')}"
         ) from error
     given: dict[str, Any] = {"api_host": host, "api_port": port}
     return WebSettings.load(**{name: value for name, value in given.items() if value is not None})
 
 
-async def _serve(catalog: Catalog, settings: Settings, web: WebSettings) -> None:
-    from zeke_queue.queue import Queue
+def _server(queue: Queue, begun: Beginning, web: WebSettings) -> ApiServer:
     from zeke_queue.web.dashboard import installed_pages
+    from zeke_queue.web.guard import MAKE_KEY
     from zeke_queue.web.server import ApiServer
+
+    make_key = on_same(MAKE_KEY, embedded=begun.embedded)
+    return ApiServer(queue, web, pages=installed_pages(), make_key=make_key)
+
+
+async def _serve(begun: Beginning, web: WebSettings) -> None:
+    from zeke_queue.queue import Queue
     from zeke_queue.worker import run_duty_until_signalled
 
-    async with Queue.connect(catalog, settings=settings) as queue:
-        await run_duty_until_signalled(ApiServer(queue, web, pages=installed_pages()))
+    async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
+        await run_duty_until_signalled(_server(queue, begun, web))
 
 
-async def _run_all(catalog: Catalog, settings: Settings, web: WebSettings) -> None:
+async def _run_all(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.queue import Queue
     from zeke_queue.scheduler import Scheduler
     from zeke_queue.supervisor import Supervisor
-    from zeke_queue.web.dashboard import installed_pages
-    from zeke_queue.web.server import ApiServer
     from zeke_queue.worker import run_until_signalled
 
-    async with Queue.connect(catalog, settings=settings) as queue:
-        server = ApiServer(queue, web, pages=installed_pages())
+    async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
+        server = _server(queue, begun, web)
         await run_until_signalled(make_worker(queue), [Supervisor(queue), Scheduler(queue), server])

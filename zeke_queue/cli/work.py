@@ -6,7 +6,7 @@ import asyncio
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -54,13 +54,19 @@ def worker(
             settings.require_database()
         log.configure_logging(settings.log_format, settings.log_level)
         raise typer.Exit(_reloading())
-    catalog, settings = beginning(options, app, **given)
+    catalog, settings, _ = beginning(options, app, **given)
     asyncio.run(_work(catalog, settings, queue, supervisor=supervisor, scheduler=scheduler))
 
 
-def beginning(
-    options: Options, app: str | None, *, private: bool = False, **given: Any
-) -> tuple[Catalog, Settings]:
+class Beginning(NamedTuple):
+    """What a command begins with: its tasks, its settings, and whether its database is the private one."""
+
+    catalog: Catalog
+    settings: Settings
+    embedded: bool
+
+
+def beginning(options: Options, app: str | None, *, private: bool = False, **given: Any) -> Beginning:
     """Load the catalog, set up the log, and find the database, as every command does that goes on for long.
 
     Args:
@@ -82,7 +88,8 @@ def beginning(
         settings.require_database()
     catalog = load_catalog(app)
     log.configure_logging(settings.log_format, settings.log_level)
-    return catalog, _on_embedded(options, settings) if options.embedded else settings
+    on_it = _on_embedded(options, settings) if options.embedded else settings
+    return Beginning(catalog, on_it, embedded=options.embedded)
 
 
 def make_worker(queue: Queue, names: list[str] | None = None) -> Worker:

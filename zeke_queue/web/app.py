@@ -16,7 +16,7 @@ from zeke_queue.web.api import Api
 from zeke_queue.web.dashboard import Dashboard
 from zeke_queue.web.document import describe
 from zeke_queue.web.errors import ApiError, answer, answer_http, answer_invalid
-from zeke_queue.web.guard import CSRF_HEADER, Guard
+from zeke_queue.web.guard import CSRF_HEADER, MAKE_KEY, Guard
 from zeke_queue.web.jobs import Jobs
 from zeke_queue.web.live import Live
 from zeke_queue.web.middleware import BodyCap, SecurityHeaders
@@ -54,6 +54,7 @@ def create_app(
     *,
     authenticator: Authenticator | None = None,
     pages: Sequence[Page] = (),
+    make_key: str = MAKE_KEY,
 ) -> FastAPI:
     """Make the HTTP application of an open queue.
 
@@ -66,6 +67,7 @@ def create_app(
         settings: the deployment's; read from the environment by default.
         authenticator: the host application's own way to tell who calls; keys go on to work beside it.
         pages: further pages of the dashboard, such as ``installed_pages()`` returns.
+        make_key: what people are told to type to make a key.
     """
     settings = settings or WebSettings.load()
     showing = Showing(queue.catalog)
@@ -80,7 +82,7 @@ def create_app(
     app.state.zeke = Api(
         queue=queue,
         settings=settings,
-        guard=Guard(queue.storage, queue.clock, settings, authenticator),
+        guard=Guard(queue.storage, queue.clock, settings, authenticator, make_key=make_key),
         jobs=Jobs(queue, settings),
         showing=showing,
         live=Live(

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 COOKIE: Final = "zeke_session"
 CSRF_HEADER: Final = "x-csrf-token"
+MAKE_KEY: Final = "zeke keys create NAME"
+"""What makes a key on the database of the environment."""
+
 _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
@@ -84,6 +87,7 @@ class Guard:
         clock: paces how often the use of a key is noted.
         settings: which cookies and origins are in use.
         authenticator: a host application's own way; with one, loopback alone is not enough.
+        make_key: what people are told to type to make a key.
     """
 
     def __init__(
@@ -92,7 +96,10 @@ class Guard:
         clock: Clock,
         settings: WebSettings,
         authenticator: Authenticator | None = None,
+        *,
+        make_key: str = MAKE_KEY,
     ) -> None:
+        self.make_key = make_key
         self._access = access
         self._clock = clock
         self._settings = settings
@@ -154,9 +161,7 @@ class Guard:
             self._keys_exist = await self._access.has_keys()
         if not self._keys_exist and not self._warned:
             self._warned = True
-            get_logger().warning(
-                "no_api_keys", consequence="only loopback is served", hint="zeke keys create NAME"
-            )
+            get_logger().warning("no_api_keys", consequence="only loopback is served", hint=self.make_key)
         return self._keys_exist
 
     async def by_header(self, header: str | None) -> Caller:
@@ -215,7 +220,7 @@ class Guard:
                 403,
                 "Forbidden",
                 description="No API key exists yet, so only this machine is served, under a name such as"
-                " localhost and without a proxy; create a key first: zeke keys create NAME",
+                f" localhost and without a proxy; create a key first: {self.make_key}",
             )
         return Caller("loopback", "this machine", frozenset(Scope), None, "loopback")
 

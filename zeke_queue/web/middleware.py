@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Final
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 
-from zeke_queue.web.errors import ApiError
-
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,12 +50,14 @@ class SecurityHeaders:
 
 
 class BodyCap:
-    """Refuses a body that is too large: before it is read where its length is told, else while it is."""
+    """Refuses a body that is too large: before it is read where its length is told, else while it is.
+
+    It is refused where a route reads it, and so in the form in which that route refuses things.
+    """
 
     def __init__(self, app: ASGIApp, most: int) -> None:
         self._app = app
         self._most = most
-        self._message = f"The body is too large: {most} bytes at most"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, as long as its body is within the cap."""
@@ -65,22 +65,19 @@ class BodyCap:
             await self._app(scope, receive, send)
             return
         told = dict(scope["headers"]).get(b"content-length", b"")
-        if told.isdigit() and int(told) > self._most:
-            await self._refuse(scope, receive, send)
-            return
-        read = 0
+        read = int(told) if told.isdigit() else 0
 
         async def receive_capped() -> Message:
             nonlocal read
-            message = await receive()
-            read += len(message.get("body", b""))
+            # Of one whose length is told, nothing is read.
+            message: Message = await receive() if read <= self._most else {}
+            read += 0 if told.isdigit() else len(message.get("body", b""))
             if read > self._most:
-                # Raised where the route reads its body, and answered as whatever a route refuses.
-                raise HTTPException(413, self._message)
+                raise self._refusal()
             return message
 
         await self._app(scope, receive_capped, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        error = ApiError(413, self._message, headers={"connection": "close"})
-        await error.response()(scope, receive, send)
+    def _refusal(self) -> HTTPException:
+        detail = f"The body is too large: {self._most} bytes at most"
+        return HTTPException(413, detail, headers={"connection": "close"})

@@ -14,6 +14,7 @@ import uvicorn
 from zeke_queue.errors import BadSetting
 from zeke_queue.log import get_logger
 from zeke_queue.web.app import close_app, create_app
+from zeke_queue.web.guard import MAKE_KEY
 from zeke_queue.web.settings import WebSettings
 
 if TYPE_CHECKING:
@@ -39,16 +40,22 @@ class ApiServer:
         queue: open, and stays the caller's to close.
         settings: the deployment's; read from the environment by default.
         pages: further pages of the dashboard.
+        make_key: what people are told to type to make a key.
 
     Raises:
         BadSetting: the address is in use, or none of this machine's.
     """
 
     def __init__(
-        self, queue: Queue, settings: WebSettings | None = None, *, pages: Sequence[Page] = ()
+        self,
+        queue: Queue,
+        settings: WebSettings | None = None,
+        *,
+        pages: Sequence[Page] = (),
+        make_key: str = MAKE_KEY,
     ) -> None:
         self.settings = settings or WebSettings.load()
-        self.app: FastAPI = create_app(queue, self.settings, pages=pages)
+        self.app: FastAPI = create_app(queue, self.settings, pages=pages, make_key=make_key)
         self._socket = listen(self.settings.api_host, self.settings.api_port)
         self._server = _Server(_config(self.app, self.settings))
         self._stopping = asyncio.Event()

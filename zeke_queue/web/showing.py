@@ -62,7 +62,7 @@ class Showing:
 
     def error(self, job: Job, attempt: Attempt) -> Any:
         """Return why an attempt failed, as it is shown."""
-        return redact(dict(attempt.error), self.rules(job.name), "error")
+        return redact(attempt.error, self.rules(job.name), "error")
 
     def event(self, name: str, event: JobEvent) -> Any:
         """Return what progress or a log line says, as it is shown."""

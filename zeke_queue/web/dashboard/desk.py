@@ -166,6 +166,7 @@ class Desk:
             "why_no_trigger": _WHY[Scope.TRIGGER],
             "why_no_admin": _WHY[Scope.ADMIN],
             "htmx_config": HTMX,
+            "make_key": self.parts.guard.make_key,
         }
 
 

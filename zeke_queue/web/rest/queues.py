@@ -65,7 +65,7 @@ async def all_queues(parts: Api) -> list[shapes.QueueShape]:
 
 
 @router.post(
-    "/queues/{name}/pause",
+    "/queues/{name:path}/pause",
     tags=["queues"],
     summary="Pause a queue",
     responses=shapes.problems(401, 403, 404, 503),
@@ -77,7 +77,7 @@ async def pause(name: str, parts: Parts, caller: Administers) -> shapes.QueueSha
 
 
 @router.post(
-    "/queues/{name}/resume",
+    "/queues/{name:path}/resume",
     tags=["queues"],
     summary="Resume a queue",
     responses=shapes.problems(401, 403, 404, 503),

@@ -33,7 +33,7 @@ async def schedules(parts: Parts, caller: Reads) -> shapes.Schedules:
     )
 
 
-@router.get("/{name}", summary="Look at a schedule", responses=shapes.problems(401, 403, 404, 503))
+@router.get("/{name:path}", summary="Look at a schedule", responses=shapes.problems(401, 403, 404, 503))
 async def schedule(name: str, parts: Parts, caller: Reads) -> shapes.ScheduleShape:
     """Return a schedule with its next ticks."""
     del caller
@@ -41,7 +41,9 @@ async def schedule(name: str, parts: Parts, caller: Reads) -> shapes.ScheduleSha
 
 
 @router.put(
-    "/{name}", summary="Create or edit a schedule", responses=shapes.problems(400, 401, 403, 413, 422, 503)
+    "/{name:path}",
+    summary="Create or edit a schedule",
+    responses=shapes.problems(400, 401, 403, 413, 422, 503),
 )
 async def put(
     name: str, body: shapes.ScheduleEdit, parts: Parts, caller: Administers
@@ -88,7 +90,10 @@ def _about(field: str) -> Generator[None]:
 
 
 @router.delete(
-    "/{name}", status_code=204, summary="Delete a schedule", responses=shapes.problems(401, 403, 404, 503)
+    "/{name:path}",
+    status_code=204,
+    summary="Delete a schedule",
+    responses=shapes.problems(401, 403, 404, 503),
 )
 async def delete(name: str, parts: Parts, caller: Administers) -> Response:
     """Delete a schedule; one that code declares is back when the next worker starts."""
@@ -98,14 +103,16 @@ async def delete(name: str, parts: Parts, caller: Administers) -> Response:
     return Response(status_code=204)
 
 
-@router.post("/{name}/pause", summary="Pause a schedule", responses=shapes.problems(401, 403, 404, 503))
+@router.post("/{name:path}/pause", summary="Pause a schedule", responses=shapes.problems(401, 403, 404, 503))
 async def pause(name: str, parts: Parts, caller: Administers) -> shapes.ScheduleShape:
     """Let a schedule serve no ticks until it is resumed."""
     del caller
     return await set_paused(parts, name, paused=True)
 
 
-@router.post("/{name}/resume", summary="Resume a schedule", responses=shapes.problems(401, 403, 404, 503))
+@router.post(
+    "/{name:path}/resume", summary="Resume a schedule", responses=shapes.problems(401, 403, 404, 503)
+)
 async def resume(name: str, parts: Parts, caller: Administers) -> shapes.ScheduleShape:
     """Let a paused schedule fire again, from its next tick on."""
     del caller
@@ -113,7 +120,7 @@ async def resume(name: str, parts: Parts, caller: Administers) -> shapes.Schedul
 
 
 @router.post(
-    "/{name}/run",
+    "/{name:path}/run",
     summary="Run a schedule now",
     responses=shapes.problems(401, 403, 404, 409, 422, 429, 503),
 )

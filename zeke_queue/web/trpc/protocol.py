@@ -163,7 +163,7 @@ async def answer(
     try:
         calls = _calls(asked, batch=batch)
     except TrpcError as error:
-        return _answered([error], error.shape(None))
+        return refused(error)
     outcomes: list[TrpcError | None] = []
     shapes: list[dict[str, Any]] = []
     for call in calls:
@@ -176,6 +176,11 @@ async def answer(
         outcomes.append(error)
         shapes.append(shape)
     return _answered(outcomes, shapes if batch else shapes[0])
+
+
+def refused(error: TrpcError) -> Answered:
+    """Answer a request that is refused as a whole."""
+    return _answered([error], error.shape(None))
 
 
 async def _result(procedures: Mapping[str, Procedure[C]], method: str, call: _Call, context: C) -> Any:

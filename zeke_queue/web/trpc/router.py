@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Final
 
 from fastapi import APIRouter
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
 from zeke_queue.web.api import api_of
 from zeke_queue.web.trpc.procedures import PROCEDURES, Asking, told_to_client
-from zeke_queue.web.trpc.protocol import Asked, answer
+from zeke_queue.web.trpc.protocol import Asked, Code, TrpcError, answer, refused
 
 router: Final = APIRouter()
 
@@ -19,13 +20,18 @@ router: Final = APIRouter()
 @router.api_route("/trpc/{path:path}", methods=["GET", "HEAD", "POST"], include_in_schema=False)
 async def call(path: str, request: Request) -> Response:
     """Answer the calls of a tRPC client."""
-    asked = Asked(
-        method=request.method,
-        path=path,
-        query=dict(reversed(request.query_params.multi_items())),
-        media_type=request.headers.get("content-type"),
-        body=await request.body() if request.method == "POST" else b"",
-    )
-    answered = await answer(PROCEDURES, asked, Asking(api_of(request), request), told_to_client)
+    try:
+        body = await request.body() if request.method == "POST" else b""
+    except HTTPException as too_large:
+        answered = refused(TrpcError(Code.of_status(too_large.status_code), too_large.detail))
+    else:
+        asked = Asked(
+            method=request.method,
+            path=path,
+            query=dict(reversed(request.query_params.multi_items())),
+            media_type=request.headers.get("content-type"),
+            body=body,
+        )
+        answered = await answer(PROCEDURES, asked, Asking(api_of(request), request), told_to_client)
     headers = {"vary": "trpc-accept, accept", **answered.headers}
     return Response(answered.body, answered.status, headers, "application/json" if answered.body else None)
