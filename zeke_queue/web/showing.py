@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.redaction import REDACTED, hides, redact
+from zeke_queue.core.texts import contains
 from zeke_queue.errors import BadSchedule
 from zeke_queue.model import STATUS_OF, JobState, RunStatus
 from zeke_queue.web import shapes
@@ -46,7 +47,7 @@ class Showing:
         """Return whether what is shown of a job contains a text that all of it contains."""
         if not self.rules(job.name):
             return True
-        shown = (str(job.id), job.singleton_key, self.data(job), self.output(job))
+        shown = (str(job.id), job.singleton_key, _stored(self.data(job)), _stored(self.output(job)))
         return any(contains(one, text) for one in shown)
 
     def data(self, job: Job) -> Any:
@@ -146,16 +147,9 @@ def ticks(schedule: Schedule, now: datetime) -> Iterator[datetime]:
         tick = cron.next_after(tick)
 
 
-def contains(value: Any, text: str) -> bool:
-    """Return whether a value as it is stored contains a text, as ``JobFilter.text`` says it."""
-    if value is None:
-        return False
-    stored = value if isinstance(value, str) else jsonb.normalise(jsonb.dumps(value))
-    return _folded(text) in _folded(stored)
-
-
-def _folded(text: str) -> str:
-    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
+def _stored(value: Any) -> str | None:
+    """Return a value as Postgres writes it."""
+    return None if value is None else jsonb.normalise(jsonb.dumps(value))
 
 
 def _is_error(output: Any) -> bool:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from heapq import nlargest
 from typing import TYPE_CHECKING
 
+from zeke_queue.core.texts import contains
 from zeke_queue.errors import no_page
 from zeke_queue.model import QueueCount
 from zeke_queue.storage.memory.rows import as_job, fresh
@@ -107,15 +108,8 @@ def _fits(row: Row, which: JobFilter) -> bool:
 
 
 def _tells(row: Row, text: str) -> bool:
-    """Tell whether a row has a text in it, whatever the case of its ASCII letters."""
-    sought = _small(text)
-    return any(
-        sought in _small(part) for part in (str(row.id), row.singleton_key, row.data, row.output) if part
-    )
-
-
-def _small(text: str) -> bytes:
-    return text.encode().lower()  # of bytes, which leaves alone what is beyond ASCII
+    """Tell whether a row has a text in it."""
+    return any(contains(one, text) for one in (str(row.id), row.singleton_key, row.data, row.output))
 
 
 def _age(row: Row) -> tuple[datetime, UUID]:
