@@ -141,3 +141,20 @@ def test_a_job_that_is_purged_while_it_is_looked_at_is_told(house: House, page: 
 
     house.do(purge())
     expect(page.locator("#lost")).to_contain_text("The job is gone: it was purged")
+
+
+def test_who_leaves_a_job_and_comes_back_finds_each_line_once(house: House, page: Page) -> None:
+    house.work()
+    job_id = house.send("book", {"steps": LONG})
+    page.goto(f"jobs/{job_id}")
+    log = page.locator("#log li")
+    house.let(3)
+    expect(log).to_have_count(3)
+    page.get_by_role("link", name="Queues").click()
+    expect(page.get_by_role("heading", name="Queues")).to_be_visible()
+    house.let(2)
+    page.go_back()
+    expect(log).to_have_count(5)
+    house.let(7)
+    expect(page.locator("#state .badge").first).to_have_attribute("data-state", "completed")
+    assert lines(page) == LONG
