@@ -21,13 +21,20 @@ LOOKS: Final[dict[str, dict[str, Any]]] = {
     "dark-phone": {"color_scheme": "dark", **PHONE},
 }
 
-WIDER: Final = """() => [...document.querySelectorAll("body *")].filter((one) => {
-  if (one.getBoundingClientRect().right <= document.documentElement.clientWidth + 0.5) return false;
-  for (let at = one; at; at = at.parentElement)
-    if (/auto|scroll|hidden|clip/.test(getComputedStyle(at).overflowX) && at !== document.body) return false;
-  return true;
-}).map((one) => one.outerHTML.slice(0, 120))"""
-"""Elements that stick out of the window, and can't be scrolled to within another one."""
+WIDER: Final = """() => {
+  const width = document.documentElement.clientWidth + 0.5, range = new Range(), wider = [];
+  const scrolls = (one) => one && one !== document.body
+    && (/auto|scroll|hidden|clip/.test(getComputedStyle(one).overflowX) || scrolls(one.parentElement));
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode, element = node.nodeType === 1 ? node : node.parentElement;
+    range.selectNodeContents(node);
+    const box = (node === element ? node : range).getBoundingClientRect();
+    if (box.right > width && !scrolls(element)) wider.push(element.outerHTML.slice(0, 120));
+  }
+  return wider;
+}"""
+"""Elements that stick out of the window, or whose text does, and that can't be scrolled to within another."""
 
 
 def faults(page: Page) -> list[str]:

@@ -141,6 +141,10 @@ def test_what_others_wrote_runs_nothing_and_breaks_no_page(
         assert page.evaluate("window.run") is None, path
         assert page.evaluate(WIDER) == [], path
         assert page.locator("main img, main script, main svg[onload]").count() == 0, path
+        if path == "queues":
+            # A long name leaves room for the rest of its table.
+            assert page.evaluate("document.querySelector('.scroll').scrollWidth <= innerWidth")
+            expect(page.get_by_role("button", name="Pause letter", exact=True)).to_be_visible()
 
 
 # The places of a text's characters, from left to right.
