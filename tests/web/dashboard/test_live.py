@@ -112,6 +112,43 @@ async def test_who_looks_is_told_when_the_storage_is_away_and_back(
         await read(tab, clock, "back")
 
 
+async def test_who_comes_while_a_look_goes_on_for_those_who_left_is_served(
+    app: FastAPI, clock: FrozenClock, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, answered = asyncio.Event(), asyncio.Event()
+    count = storage.count
+
+    async def slow() -> Any:
+        asked.set()
+        await answered.wait()
+        return await count()
+
+    monkeypatch.setattr(storage, "count", slow)
+    sampler = app.state.dashboard.sampler
+    async with Tab(app, LIVE):
+        await asked.wait()
+    assert sampler.viewers == 0
+    async with Tab(app, LIVE) as again:
+        while sampler.viewers == 0:
+            await passes(clock, EVERY)
+        answered.set()
+        await read(again, clock, "changed")
+
+
+async def test_an_error_that_nobody_foresaw_does_not_end_the_looks(
+    app: FastAPI, clock: FrozenClock, storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken() -> Any:
+        raise RuntimeError("nobody thought of this")
+
+    async with Tab(app, LIVE, query="of=overview") as tab:
+        await read(tab, clock, "tiles")
+        with monkeypatch.context() as patch:
+            patch.setattr(storage, "count", broken)
+            await read(tab, clock, "away")
+        await read(tab, clock, "back")
+
+
 async def test_a_storage_that_is_away_is_told_as_a_page(
     app: FastAPI, storage: Storage, call: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,6 +109,7 @@ class Sampler:
         self._backlog: deque[int] = deque(maxlen=BACKLOG_KEPT)
         self._task: asyncio.Task[None] | None = None
         self._loop: Loop | None = None
+        self._closed = False
 
     @property
     def viewers(self) -> int:
@@ -129,10 +130,7 @@ class Sampler:
         """Yield each look from the next one on; one that comes while the last is worked on is passed over."""
         viewer = _Viewer(span)
         self._viewers.add(viewer)
-        if self._task is None or self._task.done():
-            self._loop = Loop(self._parts.queue.clock)
-            self._backlog.clear()
-            self._task = asyncio.ensure_future(self._run(self._loop))
+        self._begin()
         try:
             while True:
                 await viewer.rung.wait()
@@ -147,27 +145,42 @@ class Sampler:
 
     async def close(self) -> None:
         """Stop looking."""
+        self._closed = True
         if self._loop is not None:
             self._loop.stop()
         if self._task is not None:
             await end(self._task)
 
+    def _begin(self) -> None:
+        """Look from now on, if somebody is there to be told and nobody looks for them already."""
+        if self._task is None and self._viewers and not self._closed:
+            self._loop = Loop(self._parts.queue.clock)
+            self._backlog.clear()
+            self._task = asyncio.ensure_future(self._run(self._loop))
+
     async def _run(self, loop: Loop) -> None:
         failures = 0
-        while self._viewers and not loop.stopped:
-            try:
-                sample = await self._look({one.span.name: one.span for one in self._viewers}, None)
-            except StorageError as error:
-                failures += 1
-                get_logger().warning("dashboard_look_failed", error=str(error))
-                if self._latest is not None:
-                    sample = _old(self._latest)
+        try:
+            while self._viewers and not loop.stopped:
+                try:
+                    sample = await self._look({one.span.name: one.span for one in self._viewers}, None)
+                except Exception as error:  # noqa: BLE001 - whatever it is, those who look are told, and it is tried again
+                    failures += 1
+                    get_logger().warning(
+                        "dashboard_look_failed",
+                        error=str(error),
+                        exc_info=None if isinstance(error, StorageError) else error,
+                    )
+                    if self._latest is not None:
+                        self._tell(_old(self._latest))
+                else:
+                    failures = 0
                     self._tell(sample)
-            else:
-                failures = 0
-                self._tell(sample)
-            await loop.pause(backoff(EVERY, failures))
-        self._task, self._latest = None, None
+                await loop.pause(backoff(EVERY, failures))
+        finally:
+            self._task, self._latest = None, None
+            # Somebody may have come while the last look went on for those who had left.
+            self._begin()
 
     def _tell(self, sample: Sample) -> None:
         self._latest = sample
