@@ -119,12 +119,7 @@ class Guard:
         Raises:
             ApiError: 401 if it does not show who it is, 403 if it may not, or if another site forged it.
         """
-        caller = await self.caller(connection, csrf=csrf)
-        if not caller.may(scope):
-            raise ApiError(
-                403, "Forbidden", description=f"This needs the scope {scope.value}, which {caller.name} lacks"
-            )
-        return caller
+        return permitted(await self.caller(connection, csrf=csrf), scope)
 
     async def caller(self, connection: HTTPConnection, *, csrf: str | None = None) -> Caller:
         """Return the caller of a request, whatever it may; arguments as ``require``.
@@ -223,6 +218,19 @@ class Guard:
                 f" localhost and without a proxy; create a key first: {self.make_key}",
             )
         return Caller("loopback", "this machine", frozenset(Scope), None, "loopback")
+
+
+def permitted(caller: Caller, scope: Scope) -> Caller:
+    """Return a caller who holds a scope.
+
+    Raises:
+        ApiError: 403: it does not.
+    """
+    if not caller.may(scope):
+        raise ApiError(
+            403, "Forbidden", description=f"This needs the scope {scope.value}, which {caller.name} lacks"
+        )
+    return caller
 
 
 def check_origin(connection: HTTPConnection, allowed: tuple[str, ...] = ()) -> None:

@@ -16,6 +16,7 @@ from tests.clocks import FrozenClock
 from zeke_queue.callers import Scope
 from zeke_queue.catalog import Catalog
 from zeke_queue.config import Settings
+from zeke_queue.core import apikeys
 from zeke_queue.errors import Refused
 from zeke_queue.model import JobFilter
 from zeke_queue.queue import Queue
@@ -306,6 +307,31 @@ async def test_who_may_look_may_not_send(client: Client) -> None:
     told = await client.mutate("trigger.trigger", {"taskId": "anything"}, as_="read")
     assert (told.status, told.error["code"]) == (403, -32003)
     assert "jobs.trigger" in told.error["message"]
+
+
+async def test_a_batch_that_shows_a_bad_key_costs_one_look_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Queue.in_memory(whole_catalog(), clock=FrozenClock(), settings=Settings()) as queue:
+        looks: list[str] = []
+        real = queue.storage.good_keys
+
+        async def good_keys(prefix: str) -> Any:
+            looks.append(prefix)
+            return await real(prefix)
+
+        async def has_keys() -> bool:
+            return True
+
+        monkeypatch.setattr(queue.storage, "good_keys", good_keys)
+        monkeypatch.setattr(queue.storage, "has_keys", has_keys)
+        key = apikeys.new_key(bytes(apikeys.KEY_BYTES))
+        transport = httpx2.ASGITransport(create_app(queue, WebSettings()))
+        async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as http:
+            path = f"/trpc/{','.join(['trigger.trigger', 'trigger.ingestUrl'] * 50)}?batch=1"
+            told = await http.post(path, json={}, headers={"authorization": f"Bearer {key}"})
+    assert told.status_code == 401
+    assert {one["error"]["json"]["message"] for one in told.json()} == {"Invalid API key"}
+    assert len(told.json()) == 100
+    assert looks == [apikeys.prefix_of(key)]
 
 
 async def test_each_call_of_a_batch_counts_against_the_limit() -> None:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from zeke_queue.callers import Scope
+from zeke_queue.web.trpc import protocol
 from zeke_queue.web.trpc.protocol import BATCH_MAX, Asked, Code, Procedure, TrpcError, answer
 
 JSON = "application/json"
@@ -38,16 +40,30 @@ async def answer_nonsense(context: list[Any], given: Any) -> Any:
 
 
 PROCEDURES: dict[str, Procedure[list[Any]]] = {
-    "a.look": Procedure("query", echo),
-    "a.do": Procedure("mutation", echo),
-    "a.refuse": Procedure("mutation", refuse),
-    "a.break": Procedure("mutation", break_down),
-    "a.nonsense": Procedure("query", answer_nonsense),
+    "a.look": Procedure("query", echo, Scope.READ),
+    "a.do": Procedure("mutation", echo, Scope.TRIGGER),
+    "a.refuse": Procedure("mutation", refuse, Scope.TRIGGER),
+    "a.break": Procedure("mutation", break_down, Scope.TRIGGER),
+    "a.nonsense": Procedure("query", answer_nonsense, Scope.READ),
 }
 
 
+async def anybody(scope: Scope) -> None:
+    """Let anybody do anything."""
+
+
+async def nobody(scope: Scope) -> None:
+    raise TrpcError(Code.UNAUTHORIZED, f"Show a key for {scope.value}")
+
+
 async def ask(
-    method: str, path: str, *, body: str | bytes = b"", media_type: str | None = JSON, **query: str
+    method: str,
+    path: str,
+    *,
+    body: str | bytes = b"",
+    media_type: str | None = JSON,
+    admit: Any = anybody,
+    **query: str,
 ) -> Answer:
     data = body.encode() if isinstance(body, str) else body
     answered = await answer(
@@ -55,6 +71,7 @@ async def ask(
         Asked(method, path, query, media_type, data),
         [],
         lambda error: TrpcError(Code.INTERNAL_SERVER_ERROR, "Internal server error"),
+        admit=admit,
     )
     return Answer(
         answered.status, json.loads(answered.body) if answered.body else None, dict(answered.headers)
@@ -195,6 +212,35 @@ async def test_an_input_that_is_not_superjsons_is_the_calls_own_error() -> None:
 async def test_the_inputs_of_a_batch_are_an_object() -> None:
     told = await ask("POST", "a.do", batch="1", body="[1]")
     assert error(told.body)["message"] == '"input" needs to be an object when doing a batch call'
+
+
+def growing(levels: int) -> dict[str, Any]:
+    """Return an input of as many levels, each of which refers to the next one twice."""
+    tree: dict[str, Any] = {f"l{n}": [None, None] for n in range(levels)}
+    tree["l0"] = [0, 0]
+    same = {f"l{n}": [f"l{n + 1}.0", f"l{n + 1}.1"] for n in range(levels - 1)}
+    return {"json": tree, "meta": {"referentialEqualities": same}}
+
+
+async def test_who_may_not_call_has_nothing_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[Any] = []
+    monkeypatch.setattr(protocol, "decode", lambda *given: decoded.append(given))
+    told = await ask("POST", "a.do,a.do", batch="1", body='{"0":{"json":1},"1":7}', admit=nobody)
+    assert told.status == 401
+    assert [error(one)["message"] for one in told.body] == ["Show a key for jobs.trigger"] * 2
+    assert decoded == []
+    await ask("POST", "a.do", body=wire(1))
+    assert len(decoded) == 1
+
+
+async def test_what_references_expand_to_is_bounded_over_all_calls_of_a_batch() -> None:
+    calls = 100
+    body = json.dumps({str(n): growing(13) for n in range(calls)})  # about 150 kB of JSON each
+    told = await ask("POST", ",".join(["a.do"] * calls), batch="1", body=body)
+    taken = ["result" in one for one in told.body]
+    assert taken == sorted(taken, reverse=True)
+    assert 1 <= sum(taken) <= 10
+    assert "too large" in error(told.body[-1])["message"]
 
 
 async def test_a_batch_has_a_limit() -> None:

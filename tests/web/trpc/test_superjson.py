@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from uuid import UUID
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zeke_queue.web.trpc.superjson import BadSuperJson, decode, encode, parse_path
+from zeke_queue.web.trpc.superjson import BadSuperJson, Budget, decode, encode, parse_path
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LATER = datetime(2023, 11, 14, 22, 13, 20, 123_000, UTC)
@@ -147,12 +148,59 @@ def test_what_superjson_would_not_write_is_refused_with_a_reason(wire: Any, says
 
 
 def test_a_few_references_to_references_do_not_fill_the_memory() -> None:
-    levels = 60
+    levels = 18  # so that, were it not weighed, it would be large, and no more than that
     tree: dict[str, Any] = {f"l{n}": [None, None] for n in range(levels)}
     tree["l0"] = [0, 0]
     same = {f"l{n}": [f"l{n + 1}.0", f"l{n + 1}.1"] for n in range(levels - 1)}
     with pytest.raises(BadSuperJson, match="too large"):
         decode({"json": tree, "meta": {"referentialEqualities": same}})
+
+
+def test_a_part_in_many_places_is_made_plain_once() -> None:
+    tree: dict[str, Any] = {f"l{n}": [None, None] for n in range(12)}
+    tree["l0"] = ["1970-01-01T00:00:00.000Z", 0]
+    same = {f"l{n}": [f"l{n + 1}.0", f"l{n + 1}.1"] for n in range(11)}
+    meta = {"values": {"l0.0": ["Date"]}, "referentialEqualities": same, "v": 1}
+    told = decode({"json": tree, "meta": meta})
+    assert told["l1"] == [[EPOCH, 0], [EPOCH, 0]]
+    assert all(told[f"l{n + 1}"][0] is told[f"l{n + 1}"][1] is told[f"l{n}"] for n in range(11))
+
+
+@pytest.mark.parametrize(
+    ("heavy", "kind"),
+    [(["x" * 100_000], None), ({"x" * 100_000: 1}, None), (["9" * 4000], "bigint")],
+    ids=["text", "key", "bigint"],
+)
+def test_whatever_is_long_is_weighed_each_time(heavy: Any, kind: str | None) -> None:
+    values = {"values": {"a.0": [kind]}} if kind else {}
+    wire = {"json": {"a": heavy, "b": [None] * 400}, "meta": values}
+    decode(deepcopy(wire))
+    wire["meta"]["referentialEqualities"] = {"a": [f"b.{n}" for n in range(400)]}
+    with pytest.raises(BadSuperJson, match="too large"):
+        decode(wire)
+
+
+def test_values_with_references_share_a_budget_and_others_are_as_long_as_they_came() -> None:
+    budget = Budget(100)
+    decode({"json": ["x" * 1000]}, budget)
+    decode({"json": ["x" * 1000, "1"], "meta": {"values": {"1": ["bigint"]}}}, budget)
+    assert budget.left == 100
+    wire = {"json": ["x" * 30, None], "meta": {"referentialEqualities": {"0": ["1"]}}}
+    decode(deepcopy(wire), budget)
+    assert 0 < budget.left < 40
+    with pytest.raises(BadSuperJson, match="too large"):
+        decode(wire, budget)
+
+
+@pytest.mark.parametrize("path", ["00", "01", "\u0660"])
+def test_an_index_has_one_spelling(path: str) -> None:
+    with pytest.raises(BadSuperJson, match="nothing at the path"):
+        decode({"json": ["1", "1"], "meta": {"values": {path: ["bigint"]}}})
+
+
+def test_a_map_is_made_of_a_place_once() -> None:
+    with pytest.raises(BadSuperJson, match="is no map"):
+        decode({"json": {"a": {"b": []}}, "meta": {"values": {"a.b": ["map"], "a": {"b": ["map"]}}, "v": 1}})
 
 
 def test_a_long_text_is_weighed_each_time_that_it_is_referred_to() -> None:

@@ -23,6 +23,7 @@ from pydantic import (
 
 from zeke_queue.callers import Scope
 from zeke_queue.web.errors import told
+from zeke_queue.web.guard import permitted
 from zeke_queue.web.rest.ids import parse_id
 from zeke_queue.web.shapes import Shape, Trigger, iso
 from zeke_queue.web.trpc.protocol import Code, Procedure, TrpcError, shown
@@ -79,12 +80,16 @@ class RunPlaybook(Input):
 
 
 class Asking:
-    """One HTTP request: its application, and who makes it, asked once for all calls of a batch."""
+    """One HTTP request: its application, and who makes it, asked once for all calls of a batch.
+
+    A refusal is kept as well: a batch that shows a bad key costs one look for it.
+    """
 
     def __init__(self, api: Api, request: Request) -> None:
         self.api = api
         self._request = request
-        self._callers: dict[Scope, Caller] = {}
+        self._caller: Caller | None = None
+        self._refusal: Exception | None = None
 
     async def caller(self, scope: Scope) -> Caller:
         """Return the caller.
@@ -92,9 +97,15 @@ class Asking:
         Raises:
             ApiError: 401, 403: as ``Guard.require``.
         """
-        if scope not in self._callers:
-            self._callers[scope] = await self.api.guard.require(self._request, scope)
-        return self._callers[scope]
+        if self._refusal is not None:
+            raise self._refusal.with_traceback(None)
+        if self._caller is None:
+            try:
+                self._caller = await self.api.guard.caller(self._request)
+            except Exception as refusal:
+                self._refusal = refusal
+                raise
+        return permitted(self._caller, scope)
 
 
 async def trigger(asking: Asking, given: Any) -> dict[str, Any]:
@@ -106,7 +117,6 @@ async def trigger(asking: Asking, given: Any) -> dict[str, Any]:
 
 async def run(asking: Asking, given: Any) -> dict[str, Any]:
     """``trigger.run {runId}``: look at a job; answers as ``GET /trigger/runs/{id}``, with Dates."""
-    await asking.caller(Scope.READ)
     run_id = _read(WhichRun, given).run_id
     missing = f"Job run {shown(run_id)} not found"
     job = await asking.api.queue.get(parse_id(run_id, missing))
@@ -141,10 +151,10 @@ async def run_playbook(asking: Asking, given: Any) -> dict[str, Any]:
 
 
 PROCEDURES: Final[Mapping[str, Procedure[Asking]]] = {
-    "trigger.trigger": Procedure("mutation", trigger),
-    "trigger.run": Procedure("query", run),
-    "trigger.ingestUrl": Procedure("mutation", ingest_url),
-    "trigger.runPlaybook": Procedure("mutation", run_playbook),
+    "trigger.trigger": Procedure("mutation", trigger, Scope.TRIGGER),
+    "trigger.run": Procedure("query", run, Scope.READ),
+    "trigger.ingestUrl": Procedure("mutation", ingest_url, Scope.TRIGGER),
+    "trigger.runPlaybook": Procedure("mutation", run_playbook, Scope.TRIGGER),
 }
 
 

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Type
 
 from pydantic_core import from_json
 
-from zeke_queue.web.trpc.superjson import BadSuperJson, decode, encode
+from zeke_queue.web.trpc.superjson import BadSuperJson, Budget, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+
+    from zeke_queue.callers import Scope
 
 C = TypeVar("C")
 
@@ -102,10 +104,11 @@ class TrpcError(Exception):
 
 
 class Procedure(NamedTuple, Generic[C]):
-    """What a path leads to: by which method, and what it does with a context and an input."""
+    """What a path leads to: by which method, what it does with a context and an input, and who may."""
 
     kind: Literal["query", "mutation"]
     run: Callable[[C, Any], Awaitable[Any]]
+    scope: Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +149,19 @@ async def answer(
     asked: Asked,
     context: C,
     told: Callable[[Exception], TrpcError],
+    *,
+    admit: Callable[[Scope], Awaitable[object]],
 ) -> Answered:
     """Answer a request; nothing is raised but what ends the program.
 
-    Calls of a batch run one after the other, in their order.
+    Calls of a batch run one after the other, in their order. Of a caller who may not, no input is decoded.
 
     Args:
         procedures: by path.
         asked: the request.
         context: what the procedures get beside their inputs.
-        told: says what a caller is told of an error that a procedure raised.
+        told: says what a caller is told of an error that a procedure or ``admit`` raised.
+        admit: raises what a caller is refused with who does not hold a scope; asked for each call.
     """
     if asked.method == "HEAD":  # a client that warms up the connection
         return Answered(204)
@@ -164,11 +170,14 @@ async def answer(
         calls = _calls(asked, batch=batch)
     except TrpcError as error:
         return refused(error)
+    budget = Budget()
     outcomes: list[TrpcError | None] = []
     shapes: list[dict[str, Any]] = []
     for call in calls:
         try:
-            result = await _result(procedures, asked.method, call, context)
+            procedure = _procedure(procedures, asked.method, call)
+            await admit(procedure.scope)
+            result = await procedure.run(context, _given(call, budget))
             error, shape = None, {"result": {"data": encode(result)}}
         except Exception as raised:  # noqa: BLE001 - one call's error, whatever it is, is that call's own
             error = raised if isinstance(raised, TrpcError) else told(raised)
@@ -183,7 +192,7 @@ def refused(error: TrpcError) -> Answered:
     return _answered([error], error.shape(None))
 
 
-async def _result(procedures: Mapping[str, Procedure[C]], method: str, call: _Call, context: C) -> Any:
+def _procedure(procedures: Mapping[str, Procedure[C]], method: str, call: _Call) -> Procedure[C]:
     procedure = procedures.get(call.path)
     if procedure is None:
         raise TrpcError(Code.NOT_FOUND, f'No procedure found on path "{shown(call.path)}"')
@@ -194,11 +203,14 @@ async def _result(procedures: Mapping[str, Procedure[C]], method: str, call: _Ca
             f'Unsupported {method}-request to {procedure.kind} procedure at path "{call.path}"',
             headers={"allow": accepted},
         )
+    return procedure
+
+
+def _given(call: _Call, budget: Budget) -> Any:
     try:
-        given = None if call.wire is None else decode(call.wire)
+        return None if call.wire is None else decode(call.wire, budget)
     except BadSuperJson as error:
         raise TrpcError(Code.BAD_REQUEST, f"The input can't be read: {error}") from error
-    return await procedure.run(context, given)
 
 
 def _calls(asked: Asked, *, batch: bool) -> list[_Call]:

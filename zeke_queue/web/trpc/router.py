@@ -32,6 +32,7 @@ async def call(path: str, request: Request) -> Response:
             media_type=request.headers.get("content-type"),
             body=body,
         )
-        answered = await answer(PROCEDURES, asked, Asking(api_of(request), request), told_to_client)
+        asking = Asking(api_of(request), request)
+        answered = await answer(PROCEDURES, asked, asking, told_to_client, admit=asking.caller)
     headers = {"vary": "trpc-accept, accept", **answered.headers}
     return Response(answered.body, answered.status, headers, "application/json" if answered.body else None)

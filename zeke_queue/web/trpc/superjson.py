@@ -37,10 +37,11 @@ if TYPE_CHECKING:
 DEPTH_MAX: Final = 200
 """Levels of arrays and objects in a value, as in the queue's own JSON."""
 
-EXPANDED_MAX: Final = 4_000_000
-"""What a value may weigh once each reference is its own copy: parts and characters together.
+EXPANDED_MAX: Final = 1_000_000
+"""What the values of one request that have references may weigh, were each reference its own copy.
 
-A few hundred bytes of references to references would otherwise become more than any memory holds.
+That is about their length as JSON, of which a payload may have as much. A few hundred bytes of references to
+references would otherwise become more than any memory holds, where JSON is made of them.
 """
 
 SAFE_INTEGER: Final = 2**53 - 1
@@ -49,7 +50,13 @@ SAFE_INTEGER: Final = 2**53 - 1
 _FORBIDDEN: Final = frozenset({"__proto__", "prototype", "constructor"})
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _INTEGER: Final = re.compile(rf"-?\d{{1,{INTEGER_DIGITS_READ}}}", re.ASCII)
+_INDEX: Final = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
 _NUMBERS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf, "-0": -0.0}
+
+_PART: Final = 4
+_CONTAINER: Final = 8
+_DATE_TEXT: Final = 24
+_BITS_PER_DIGIT: Final = 3
 
 _Key: TypeAlias = "str | int"
 _Tree: TypeAlias = "dict[str, Any] | list[Any] | None"
@@ -65,6 +72,17 @@ class _Undefined:
 
 class _Pairs(list[Any]):
     """The entries of a Map, until the whole is made plain: paths go on naming them by number."""
+
+
+class Budget:
+    """What values of one request may weigh together.
+
+    Attributes:
+        left: of it.
+    """
+
+    def __init__(self, most: int = EXPANDED_MAX) -> None:
+        self.left = most
 
 
 class _Slot(NamedTuple):
@@ -83,12 +101,13 @@ class _Slot(NamedTuple):
 # Reading
 
 
-def decode(wire: object) -> Any:
-    """Return the value that was sent.
+def decode(wire: object, budget: Budget | None = None) -> Any:
+    """Return the value that was sent; it takes time in proportion to what was sent, whatever that refers to.
 
     Args:
         wire: parsed JSON, ``{"json": …, "meta": …}``, nested at most 200 levels; it is changed and not to be
             used any more.
+        budget: of the request; a value that has references takes its weight from it. None for one of its own.
 
     Raises:
         BadSuperJson: it is none, or has no plain form.
@@ -101,10 +120,12 @@ def decode(wire: object) -> Any:
     meta = _object(given.get("meta") or {}, "meta")
     legacy = not meta.get("v")
     root = [given["json"]]
-    _annotate(_Slot(root, 0), meta.get("values"), legacy=legacy)
-    equalities = meta.get("referentialEqualities")
+    values, equalities = meta.get("values"), meta.get("referentialEqualities")
+    if values is None and not equalities:
+        return root[0]
+    _annotate(_Slot(root, 0), values, legacy=legacy)
     _equate(root, equalities, legacy=legacy)
-    return _Plain(weighed=bool(equalities)).of(root[0])
+    return _Plain((budget or Budget()) if equalities else None).whole(root[0])
 
 
 def _annotate(slot: _Slot, tree: _Tree, *, legacy: bool) -> None:
@@ -154,7 +175,7 @@ def _descend(slot: _Slot, path: str, *, legacy: bool) -> _Slot:
         if segment in _FORBIDDEN:
             raise BadSuperJson(f"meta: a path has {segment}, which is not allowed as a property")
         inside = slot.get()
-        if isinstance(inside, list) and segment.isdecimal() and len(segment) < 10:  # noqa: PLR2004 - enough for any
+        if isinstance(inside, list) and _INDEX.fullmatch(segment):
             index = int(segment)
             slot, there = _Slot(inside, index), index < len(cast("list[Any]", inside))
         else:
@@ -244,6 +265,8 @@ def _list(value: Any) -> list[Any]:
 
 def _pairs(value: Any) -> _Pairs:
     entries = _list(value)
+    if isinstance(value, _Pairs):  # a place has many paths, and each would have all entries looked at
+        raise TypeError(value)
     if not all(isinstance(entry, list) and len(cast("list[Any]", entry)) == 2 for entry in entries):  # noqa: PLR2004
         raise ValueError(value)
     return _Pairs(entries)
@@ -251,7 +274,9 @@ def _pairs(value: Any) -> _Pairs:
 
 def _error(value: Any) -> dict[str, Any]:
     given = cast("dict[str, Any]", value)
-    return {"name": _text(given["name"]), "message": _text(given["message"]), **given}
+    _text(given["name"])
+    _text(given["message"])
+    return given
 
 
 _MAKERS: Final[Mapping[str, Callable[[Any], Any]]] = {
@@ -267,55 +292,106 @@ _MAKERS: Final[Mapping[str, Callable[[Any], Any]]] = {
 }
 
 
-class _Plain:
-    """Copies a value into plain containers.
+class _Made(NamedTuple):
+    """What a part became.
 
-    Args:
-        weighed: whether parts may be shared, so that the copy can be far larger than what came in.
+    Attributes:
+        value: plain; parts that were one object are one object.
+        weight: about its length as JSON.
+        height: levels of containers in it.
+        source: of what; it is kept, so that its identity stays its own.
     """
 
-    def __init__(self, *, weighed: bool) -> None:
-        self._left = EXPANDED_MAX if weighed else math.inf
-        self._above: set[int] = set()
+    value: Any
+    weight: int
+    height: int
+    source: Any = None
 
-    def of(self, value: Any) -> Any:
-        """Return the copy.
+
+class _Plain:
+    """Makes a value plain, each of its parts once, however many places refer to it.
+
+    Args:
+        budget: what it may weigh; None if nothing refers to another part, so that it is as long as it came.
+    """
+
+    def __init__(self, budget: Budget | None) -> None:
+        self._budget = budget
+        self._above: set[int] = set()
+        self._made: dict[int, _Made] = {}
+
+    def whole(self, value: Any) -> Any:
+        """Return the value made plain, and take what it weighs from the budget.
 
         Raises:
             BadSuperJson: the value contains itself, nests too deeply, becomes too large, or has a Map whose
                 keys are neither text nor integers.
         """
-        self._left -= 1 + (len(value) if isinstance(value, str) else 0)
-        if self._left < 0:
+        made = self._of(value)
+        if self._budget is not None:
+            self._check(made.weight)
+            self._budget.left -= made.weight
+        return made.value
+
+    def _check(self, weight: int) -> None:
+        if self._budget is not None and weight > self._budget.left:
             raise BadSuperJson(
                 "meta.referentialEqualities: the value is too large once every reference is a copy"
             )
-        if isinstance(value, _Undefined):
-            return None
+
+    def _of(self, value: Any) -> _Made:
         if not isinstance(value, dict | list):
-            return value
-        if id(cast("Any", value)) in self._above:
+            return _Made(None if isinstance(value, _Undefined) else value, _weight(value), 0)
+        known = cast("Any", value)
+        if id(known) in self._above:
             raise BadSuperJson("the value contains itself, which has no JSON form; break the circle")
-        if len(self._above) >= DEPTH_MAX:
+        made = self._made.get(id(known))
+        if len(self._above) + (1 if made is None else made.height) > DEPTH_MAX:
             raise BadSuperJson(f"the value nests more than {DEPTH_MAX} levels deep; flatten it")
-        self._above.add(id(cast("Any", value)))
-        made = self._container(cast("dict[str, Any] | list[Any]", value))
-        self._above.remove(id(cast("Any", value)))
+        if made is None:
+            self._above.add(id(known))
+            made = self._made[id(known)] = self._container(known)
+            self._above.remove(id(known))
         return made
 
-    def _container(self, value: dict[str, Any] | list[Any]) -> Any:
-        if isinstance(value, _Pairs):
-            return dict(self._entry(key, member) for key, member in value)
-        if isinstance(value, list):
-            return [self.of(member) for member in value]
-        return {key: self.of(member) for key, member in value.items() if not isinstance(member, _Undefined)}
+    def _container(self, value: dict[str, Any] | list[Any]) -> _Made:
+        weight, height = _CONTAINER, 0
+        plain: Any = [] if isinstance(value, list) and not isinstance(value, _Pairs) else {}
+        for key, member in _members_of(value):
+            made = self._of(member)
+            weight += made.weight
+            height = max(height, made.height)
+            if isinstance(plain, list):
+                cast("list[Any]", plain).append(made.value)
+            else:
+                weight += _weight(key)
+                plain[key] = made.value
+        self._check(weight)
+        return _Made(plain, weight, height + 1, value)
 
-    def _entry(self, key: Any, member: Any) -> tuple[_Key, Any]:
-        if isinstance(key, bool) or not isinstance(key, str | int):
-            raise BadSuperJson(
-                "a Map has a key that is neither text nor an integer; send an object, or pairs"
-            )
-        return key, self.of(member)
+
+def _members_of(value: dict[str, Any] | list[Any]) -> Iterable[tuple[Any, Any]]:
+    """Return the members of a container that its plain form has, with their keys."""
+    if isinstance(value, _Pairs):
+        return [(_map_key(key), member) for key, member in value]
+    if isinstance(value, list):
+        return enumerate(value)
+    return [(key, member) for key, member in value.items() if not isinstance(member, _Undefined)]
+
+
+def _map_key(key: Any) -> _Key:
+    if isinstance(key, bool) or not isinstance(key, str | int):
+        raise BadSuperJson("a Map has a key that is neither text nor an integer; send an object, or pairs")
+    return key
+
+
+def _weight(value: object) -> int:
+    """Return about how long a value that is no container is as JSON, with what separates it."""
+    if isinstance(value, str):
+        return _PART + len(value)
+    if isinstance(value, int):
+        return _PART + value.bit_length() // _BITS_PER_DIGIT
+    return _PART + (_DATE_TEXT if isinstance(value, datetime) else 0)
 
 
 def _object(value: object, where: str) -> dict[str, Any]:
