@@ -31,6 +31,7 @@ async def read(tab: Tab, clock: FrozenClock, *names: str, count: int = 1) -> lis
         await passes(clock, EVERY / 2)
         await asyncio.wait({reading}, timeout=0.02)
         if reading.done():
+            reading.result()
             return tab.named(*names)
     reading.cancel()
     raise AssertionError(f"{names} did not come: {tab.text}")
