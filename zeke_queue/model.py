@@ -364,6 +364,7 @@ class JobFilter:
         created_from, created_to: only jobs created at the one instant (aware) or later, and before the other.
         text: only jobs whose id, singleton key, payload or output contains this, the last two as Postgres
             writes JSON; ASCII letters of either case are alike. At most 200 characters.
+        opaque: queues of whose jobs ``text`` is looked for in id and singleton key alone.
         limit: how many at most, 1 to 1000.
     """
 
@@ -375,6 +376,7 @@ class JobFilter:
     created_from: datetime | None = None
     created_to: datetime | None = None
     text: str | None = None
+    opaque: tuple[str, ...] = ()
     limit: int = 50
 
 

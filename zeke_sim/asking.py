@@ -43,6 +43,10 @@ class SimAsking(ABC):
         """Return how long due jobs have waited."""
         return await self._call("lag", {}, self._store.lag)
 
+    async def holding(self) -> dict[UUID, int]:
+        """Return how many jobs each worker holds."""
+        return await self._call("holding", {}, self._store.holding)
+
     async def add_key(self, key: NewKey) -> ApiKey:
         """Store a key."""
         return await self._call("add_key", {"id": key.id}, lambda: self._store.add_key(key))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.clocks import START
+from tests.conformance.driver import ANNA, BERT
 from zeke_queue.errors import BadOption
 from zeke_queue.model import JobState, Pace
 
@@ -240,3 +241,17 @@ async def test_what_another_program_has_due_since_the_beginning_of_time_lags_sin
     long_ago = job.start_after.min.replace(tzinfo=job.start_after.tzinfo)
     await plant(replace(job, start_after=long_ago))
     assert await storage.lag() == {"mail": (clock.now() - long_ago).total_seconds()}
+
+
+# Who holds what
+
+
+async def test_a_worker_holds_what_is_active_in_its_name(storage: Storage, jobs: Driver) -> None:
+    assert await storage.holding() == {}
+    first = await jobs.running(worker=ANNA)
+    await jobs.running("post", worker=ANNA)
+    await jobs.running(worker=BERT)
+    await jobs.send()
+    assert await storage.holding() == {ANNA: 2, BERT: 1}
+    await jobs.complete(first)
+    assert await storage.holding() == {ANNA: 1, BERT: 1}

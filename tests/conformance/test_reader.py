@@ -285,6 +285,16 @@ async def test_jobs_are_found_by_a_part_of_their_id_or_their_singleton_key(
     assert await found_both(storage, clock, text="-8000-00000000FFFF") == [by_id]
 
 
+async def test_of_opaque_queues_id_and_singleton_key_alone_are_looked_through(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    inside = await jobs.ended(JobState.COMPLETED, data='"hunter2"')
+    hidden = await jobs.ended(JobState.COMPLETED, "post", data='"hunter2"')
+    by_key = await jobs.ended(JobState.COMPLETED, "post", singleton_key="hunter2")
+    assert set(await found_both(storage, clock, text="hunter2", opaque=("post", "other"))) == {inside, by_key}
+    assert await found_both(storage, clock, text=str(hidden), opaque=("post",)) == [hidden]
+
+
 async def test_the_name_of_a_queue_and_what_lies_across_two_columns_is_no_text_of_a_job(
     storage: Storage, jobs: Driver
 ) -> None:

@@ -39,3 +39,4 @@ class CallersMachine(RuleBasedStateMachine):
     def look_at_all(self, names: tuple[str, ...], spans: tuple[int, int]) -> None:
         self.pair.both("pace", names, *spans)
         self.pair.both("lag")
+        self.pair.both("holding")

@@ -210,6 +210,7 @@ narrowings: SearchStrategy[dict[str, Any]] = st.sampled_from(
     + [{"created_to": START + timedelta(seconds=offset)} for offset in (0.000001, 1.0)]
     + [{"text": text} for text in ("1.50", "K", "É", "00001", '"b": {}', "MSG", "%")]
     + [{"created_from": START, "created_to": START + timedelta(seconds=3600), "text": '"N": 1.'}]
+    + [{"text": text, "opaque": ("a", "c")} for text in ("1.50", "00001")]
 )
 
 

@@ -77,6 +77,7 @@ def sql(dsn: str) -> Iterator[Connection]:
 SOMEBODY = UUID(int=7)
 KEPT: dict[str, dict[str, Any]] = {
     "lag": {},
+    "holding": {},
     "events_of": {"ids": [SOMEBODY, UUID(int=8)], "afters": [0, 19_000]},
     "admit": {"caller": "key:1", "limit": 10, "length": 60_000_000},
     "good_keys": {"prefix": "mid_00000007"},

@@ -62,6 +62,12 @@ def shop_catalog() -> Catalog:
             raise RuntimeError(f"no such user, password {payload.password}")
         return {"token": "t0k3n", "user": payload.user}
 
+    @catalog.task("twice", redact=["output.token"])
+    async def twice(job: JobContext) -> dict[str, str]:
+        if job.attempt == 1:
+            raise RuntimeError("not yet")
+        return {"type": "card", "message": "stored", "token": "t0k3n"}
+
     return catalog
 
 

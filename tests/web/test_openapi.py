@@ -88,6 +88,7 @@ async def test_each_task_has_a_schema_of_its_own(call: Web) -> None:
         "Trigger.mail",
         "Trigger.break",
         "Trigger.login",
+        "Trigger.twice",
     }
     assert schemas["Trigger.mail"]["properties"]["taskId"] == {"enum": ["mail", "old-mail"]}
     assert schemas["Trigger.mail"]["properties"]["payload"]["required"] == ["to"]

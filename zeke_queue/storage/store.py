@@ -345,6 +345,10 @@ class Reader(Protocol):
         """Return for each queue with due jobs how many seconds ago the one that waits longest became due."""
         ...
 
+    async def holding(self) -> dict[UUID, int]:
+        """Return for each worker that holds jobs how many are active in its name."""
+        ...
+
     async def workers(self) -> list[WorkerInfo]:
         """Return the workers that are known, alive or not dead for over a day, by start."""
         ...

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.redaction import REDACTED, hides, redact
-from zeke_queue.core.texts import contains
 from zeke_queue.errors import BadSchedule
 from zeke_queue.model import STATUS_OF, JobState, RunStatus
 from zeke_queue.web import shapes
@@ -43,12 +42,11 @@ class Showing:
         task = self._catalog.served.get(name)
         return () if task is None else task.redact
 
-    def shows(self, job: Job, text: str) -> bool:
-        """Return whether what is shown of a job contains a text that all of it contains."""
-        if not self.rules(job.name):
-            return True
-        shown = (str(job.id), job.singleton_key, _stored(self.data(job)), _stored(self.output(job)))
-        return any(contains(one, text) for one in shown)
+    @property
+    def opaque(self) -> tuple[str, ...]:
+        """The queues whose jobs hide parts of their payload, their output or their errors."""
+        hiding = (name for name, task in self._catalog.served.items() if set(task.redact) - {"log"})
+        return tuple(sorted(hiding))
 
     def data(self, job: Job) -> Any:
         """Return a job's payload as it is shown."""
@@ -56,10 +54,8 @@ class Showing:
 
     def output(self, job: Job) -> Any:
         """Return what a job returned, or why it failed, as it is shown."""
-        failed = bool(job.history) or job.state in (JobState.FAILED, JobState.EXPIRED)
-        return redact(
-            job.output, self.rules(job.name), "error" if failed and _is_error(job.output) else "output"
-        )
+        root = "output" if job.state is JobState.COMPLETED else "error"
+        return redact(job.output, self.rules(job.name), root)
 
     def error(self, job: Job, attempt: Attempt) -> Any:
         """Return why an attempt failed, as it is shown."""
@@ -145,12 +141,3 @@ def ticks(schedule: Schedule, now: datetime) -> Iterator[datetime]:
     while tick is not None:
         yield tick
         tick = cron.next_after(tick)
-
-
-def _stored(value: Any) -> str | None:
-    """Return a value as Postgres writes it."""
-    return None if value is None else jsonb.normalise(jsonb.dumps(value))
-
-
-def _is_error(output: Any) -> bool:
-    return isinstance(output, dict) and {"type", "message"} <= output.keys()

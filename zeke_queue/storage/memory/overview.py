@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.core import spans
@@ -57,6 +58,12 @@ class MemoryOverview:
             if row.waits and row.start_after <= now:
                 due[row.name] = min(due.get(row.name, now), row.start_after)
         return {name: (now - since).total_seconds() for name, since in sorted(due.items())}
+
+    async def holding(self) -> dict[UUID, int]:
+        """Return for each worker that holds jobs how many are active in its name."""
+        active = (row for row in self._tables.jobs.values() if row.state is JobState.ACTIVE)
+        held = Counter(row.worker for row in active if row.worker is not None)
+        return dict(sorted(held.items()))
 
 
 def _pace(begin: datetime, rows: list[Row]) -> Pace:

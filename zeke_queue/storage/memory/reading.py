@@ -103,13 +103,14 @@ def _fits(row: Row, which: JobFilter) -> bool:
         and (which.parent is None or row.parent == which.parent)
         and (which.created_from is None or row.created_on >= which.created_from)
         and (which.created_to is None or row.created_on < which.created_to)
-        and (which.text is None or _tells(row, which.text))
+        and (which.text is None or _tells(row, which.text, open_to_it=row.name not in which.opaque))
     )
 
 
-def _tells(row: Row, text: str) -> bool:
+def _tells(row: Row, text: str, *, open_to_it: bool) -> bool:
     """Tell whether a row has a text in it."""
-    return any(contains(one, text) for one in (str(row.id), row.singleton_key, row.data, row.output))
+    inside = (row.data, row.output) if open_to_it else ()
+    return any(contains(one, text) for one in (str(row.id), row.singleton_key, *inside))
 
 
 def _age(row: Row) -> tuple[datetime, UUID]:

@@ -39,6 +39,10 @@ class PostgresOverview:
         """Return for each queue with due jobs how many seconds ago the one that waits longest became due."""
         return dict(await self._session.run("lag"))
 
+    async def holding(self) -> dict[UUID, int]:
+        """Return for each worker that holds jobs how many are active in its name."""
+        return dict(await self._session.run("holding"))
+
 
 def pace_parameters(names: Sequence[str], span: float, step: float) -> dict[str, Any]:
     """Return the parameters of ``pace.sql``."""

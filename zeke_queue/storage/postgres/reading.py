@@ -114,5 +114,6 @@ def filter_parameters(which: JobFilter) -> dict[str, Any]:
         "created_from": which.created_from,
         "created_to": which.created_to,
         "text": which.text,
+        "opaque": list(which.opaque) or None,
         "limit": check_limit(which.limit, _FOUND_AT_ONCE),
     }

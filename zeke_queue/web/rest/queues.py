@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from typing import TYPE_CHECKING
-
 from fastapi import APIRouter
 
 from zeke_queue.core.names import queue_name
 from zeke_queue.errors import BadName
-from zeke_queue.model import JobFilter, JobState
+from zeke_queue.model import JobState
 from zeke_queue.web import shapes
 from zeke_queue.web.api import Administers, Api, Parts, Reads
 from zeke_queue.web.errors import ApiError
-
-if TYPE_CHECKING:
-    from uuid import UUID
 
 router = APIRouter()
 
@@ -115,8 +109,7 @@ async def all_workers(parts: Api) -> list[shapes.WorkerShape]:
     """Return the workers that are known, by start, with how many jobs each holds."""
     storage = parts.queue.storage
     now = await storage.now()
-    active = await storage.find(JobFilter(states=(JobState.ACTIVE,), limit=1000))
-    held: Counter[UUID | None] = Counter(job.worker for job in active)
+    held = await storage.holding()
     return [
         shapes.WorkerShape(
             id=one.id,
@@ -127,7 +120,7 @@ async def all_workers(parts: Api) -> list[shapes.WorkerShape]:
             asleep=one.asleep,
             started_on=one.started_on,
             beat_on=one.beat_on,
-            holds=held[one.id],
+            holds=held.get(one.id, 0),
         )
         for one in await storage.workers()
     ]

@@ -96,15 +96,12 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
 async def page_of(parts: Api, which: JobFilter) -> tuple[list[Job], UUID | None]:
     """Return a page of jobs, and the job behind which the next one begins; None if there is no next one.
 
-    A job whose hidden parts alone contain the text that is looked for is left out: by trying texts one could
-    else read what is hidden. So a page may be shorter than its limit while there is another one.
+    Of jobs that hide something a text is looked for in id and singleton key alone: by trying texts one could
+    else read what is hidden.
     """
-    found = await parts.queue.find(replace(which, limit=which.limit + 1))
+    found = await parts.queue.find(replace(which, limit=which.limit + 1, opaque=parts.showing.opaque))
     page = found[: which.limit]
-    last = page[-1].id if len(found) > which.limit else None
-    if which.text is not None:
-        page = [job for job in page if parts.showing.shows(job, which.text)]
-    return page, last
+    return page, page[-1].id if len(found) > which.limit else None
 
 
 def _text(instant: datetime | None) -> str:

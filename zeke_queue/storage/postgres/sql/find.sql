@@ -14,8 +14,13 @@ with page as materialized (
             %(text)s::text is null
             or strpos(id::text, lower(%(text)s::text collate "C")) > 0
             or strpos(lower(singletonkey collate "C"), lower(%(text)s::text collate "C")) > 0
-            or strpos(lower(data::text collate "C"), lower(%(text)s::text collate "C")) > 0
-            or strpos(lower(output::text collate "C"), lower(%(text)s::text collate "C")) > 0
+            or (
+                (%(opaque)s::text[] is null or name collate "C" <> all(%(opaque)s::text[]))
+                and (
+                    strpos(lower(data::text collate "C"), lower(%(text)s::text collate "C")) > 0
+                    or strpos(lower(output::text collate "C"), lower(%(text)s::text collate "C")) > 0
+                )
+            )
         )
         and (
             %(before)s::uuid is null
