@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -111,9 +112,11 @@ async def test_what_a_form_said_stays_text(browser: Browser) -> None:
 
 
 async def test_a_note_that_was_forged_is_text_or_nothing(browser: Browser) -> None:
-    for forged in ("nonsense", "W10=", "eyJ0ZXh0IjogMX0=", "%00"):
+    deep = urlsafe_b64encode(b"[" * 20_000).decode()
+    for forged in ("nonsense", "W10=", "eyJ0ZXh0IjogMX0=", "%00", deep):
         browser.client.cookies.set("zeke_note", forged)
         assert 'id="note"' not in await browser.see("/")
+        assert 'id="note"' not in await browser.see("/sign-in")
 
 
 # What is hidden

@@ -80,6 +80,18 @@ async def test_signing_out_ends_the_session_for_good(admin: Browser) -> None:
     await admin.see("/", 303)
 
 
+async def test_signing_in_again_ends_the_session_before(admin: Browser, call: Web) -> None:
+    kept = dict(admin.client.cookies)
+    await admin.sign_in(await call.key(Scope.READ, name="Rita"))
+    admin.client.cookies.update(kept)
+    await admin.see("/", 303)
+
+
+async def test_a_key_that_is_no_good_leaves_the_session_as_it_is(admin: Browser) -> None:
+    await admin.send("/sign-in", 401, key="mid_12")
+    await admin.see("/")
+
+
 async def test_revoking_a_key_ends_its_sessions(admin: Browser, queue: Queue) -> None:
     (key,) = await queue.storage.keys()
     assert await queue.storage.revoke_key(key.id)
@@ -102,6 +114,15 @@ async def test_a_part_of_a_page_leads_the_whole_page_to_the_sign_in(call: Web) -
         "//evil.example/dashboard/",
         "/dashboard/\\evil.example",
         "/dashboard/../../evil",
+        "/dashboard/%2e%2e//evil.example",
+        "/dashboard/%252E%252e/%252fevil.example",
+        "/dashboard/%2F/evil.example",
+        "/dashboard/jobs/..",
+        "/dashboard/..;/evil",
+        "/dashboard/./..;/evil",
+        "/dashboard/%5cevil.example",
+        "/dashboard/jobs%2F..%2F..%2F..",
+        "/dashboard/%0d%0aset-cookie: a=b",
         "/elsewhere",
         "javascript:alert(1)",
         "/dashboard/\r\nset-cookie: a=b",
@@ -117,7 +138,14 @@ async def test_nobody_is_led_elsewhere(call: Web, onward: str) -> None:
 
 def test_at_the_root_of_a_host_two_slashes_lead_elsewhere() -> None:
     assert local_path("//evil.example", "") is None
+    assert local_path("/%2fevil.example", "") is None
     assert local_path("/jobs?text=//a", "") == "/jobs?text=//a"
+
+
+@pytest.mark.parametrize("onward", ["/", "/jobs/1", "/jobs?text=../%2e%2e//a", "/schedules/edit?name=a%2Fb"])
+def test_an_address_of_the_dashboard_stays_as_it_is(onward: str) -> None:
+    for root in ("", "/dashboard", "/a%20b/c"):
+        assert local_path(root + onward, root) == root + onward
 
 
 async def test_without_a_key_others_are_told_how_to_get_in(call: Web) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from starlette.responses import HTMLResponse, RedirectResponse
 
@@ -198,17 +198,33 @@ def read_note(request: Request) -> dict[str, str] | None:
     try:
         said = json.loads(base64.urlsafe_b64decode(kept.encode()))
         return {"text": str(said["text"]), "kind": "done" if said["kind"] == "done" else "wrong"}
-    except (ValueError, TypeError, LookupError):
+    except (ValueError, TypeError, LookupError, RecursionError):
         return None
 
 
 def local_path(text: str, root: str) -> str | None:
-    """Return an address if it leads to the dashboard at this root; None if it may lead elsewhere."""
+    """Return an address if it leads to the dashboard at this root; None if it may lead elsewhere.
+
+    A proxy or a browser may take a quoted dot or slash for a plain one, so it is refused where either of the
+    two leads elsewhere.
+    """
     if not text.startswith(f"{root}/") or not text.isprintable() or not text.isascii():
         return None
     try:
         parts = urlsplit(text)
     except ValueError:
         return None
-    elsewhere = parts.scheme or parts.netloc or "\\" in text or text.startswith("//")
-    return None if elsewhere or ".." in parts.path.split("/") else text
+    if parts.scheme or parts.netloc:
+        return None
+    path = _plain(parts.path)
+    if not path.startswith(f"{_plain(root)}/") or not path.isprintable() or "\\" in path:
+        return None
+    steps = [step.partition(";")[0] for step in path.split("/")]
+    return None if {".", ".."} & {*steps} or "" in steps[1:-1] else text
+
+
+def _plain(path: str) -> str:
+    """Return a path without anything that is quoted in it, however often it was quoted."""
+    while (plain := unquote(path)) != path:
+        path = plain
+    return path

@@ -34,6 +34,7 @@ async def sign_in(desk: Desk) -> Response:
         return await _form(desk, onward, wrong=error.message, status=error.status)
     settings, queue = desk.parts.settings, desk.parts.queue
     token = queue.entropy.stream("session").randbytes(TOKEN_BYTES).hex()
+    await _close(desk)
     if not await queue.storage.open_session(apikeys.digest_of(token), key.id, settings.api_session):
         return await _form(desk, onward, wrong="The key was revoked just now", status=401)
     response = desk.go(local_path(onward, desk.root) or desk.url(""))
@@ -43,15 +44,20 @@ async def sign_in(desk: Desk) -> Response:
 
 async def sign_out(desk: Desk) -> Response:
     """End the session."""
-    token = desk.request.cookies.get(COOKIE)
-    if token is not None:
-        await desk.parts.queue.storage.close_session(apikeys.digest_of(token))
+    await _close(desk)
     response = desk.go(desk.url("sign-in"), "You are signed out")
     response.delete_cookie(COOKIE, path=desk.root or "/")
     return response
 
 
 SIGN_OUT: Final = View("/sign-out", sign_out, changes=True)
+
+
+async def _close(desk: Desk) -> None:
+    """End the session that the browser keeps, if it keeps one."""
+    token = desk.request.cookies.get(COOKIE)
+    if token is not None:
+        await desk.parts.queue.storage.close_session(apikeys.digest_of(token))
 
 
 async def _key(desk: Desk) -> ApiKey:
