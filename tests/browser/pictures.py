@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from zeke_queue.model import Claimed
 
 IMAGES: Final = ROOT / "docs" / "images"
-DESK: Final[dict[str, Any]] = {"viewport": {"width": 1180, "height": 780}}
+DESK: Final[dict[str, Any]] = {"viewport": {"width": 1280, "height": 820}}
 PHONE: Final[dict[str, Any]] = {
-    "viewport": {"width": 360, "height": 780},
+    "viewport": {"width": 360, "height": 700},
     "has_touch": True,
     "is_mobile": True,
 }
