@@ -149,10 +149,10 @@ class Watchers:
     async def lines(self, job_id: UUID, after: int) -> tuple[list[JobEvent], bool]:
         """Return progress and log lines of a job with ``seq`` above ``after``, oldest first.
 
-        All that are asked for at the same time share one query, which has 1000 at most.
+        All that are asked for at the same time share one query, of which each job has its share.
 
         Returns:
-            The lines, and whether there may be more.
+            The lines, and whether there may be more: then there is at least one.
 
         Raises:
             StorageUnavailable: it has no answer now.

@@ -1,14 +1,19 @@
-"""Looks that many share: what is asked for while a query runs goes into the next one."""
+"""Looks that many share: what is asked for while a query runs goes into the next one.
+
+Of lines each job has its share of a look. Those who read the same job from places that are far apart can't
+all be served by one: the next begins with whom the last left out, so that nobody waits for what others read.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from zeke_queue.core import shares
 from zeke_queue.pacing import end
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
     from uuid import UUID
 
     from zeke_queue.model import Job, JobEvent
@@ -17,60 +22,70 @@ if TYPE_CHECKING:
 Q = TypeVar("Q")
 A = TypeVar("A")
 
-LINES_AT_ONCE: Final = 1000
-"""How many lines the storage returns by one look at most."""
-
 
 class Looks:
     """Looks at a storage for many who ask at about the same time."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._jobs = _Shared["UUID", "dict[UUID, Job]"](lambda asked: reader.get(list(dict.fromkeys(asked))))
-        self._lines = _Shared["tuple[UUID, int]", "_Lines"](self._look_for_lines)
+        self._jobs = _Shared["UUID", "Job | None"](self._look_for_jobs)
+        self._lines = _Shared["tuple[UUID, int]", "tuple[list[JobEvent], bool]"](self._look_for_lines)
 
     async def job(self, job_id: UUID) -> Job | None:
         """Return a job."""
-        return (await self._jobs.ask(job_id)).get(job_id)
+        return await self._jobs.ask(job_id)
 
     async def lines(self, job_id: UUID, after: int) -> tuple[list[JobEvent], bool]:
-        """Return lines of a job with ``seq`` above ``after``, and whether there may be more."""
-        found = await self._lines.ask((job_id, after))
-        return [line for line in found.by_job.get(job_id, ()) if line.seq > after], found.cut
+        """Return lines of a job with ``seq`` above ``after``, and whether there may be more.
+
+        Where there are none, there are no more either.
+        """
+        return await self._lines.ask((job_id, after))
 
     async def close(self) -> None:
         """Let nobody wait any longer."""
         await self._jobs.close()
         await self._lines.close()
 
-    async def _look_for_lines(self, asked: list[tuple[UUID, int]]) -> _Lines:
-        """Look once for all, each job's from where the one begins who is farthest behind."""
+    async def _look_for_jobs(self, asked: list[UUID]) -> dict[UUID, Job | None]:
+        found = await self._reader.get(list(dict.fromkeys(asked)))
+        return {job_id: found.get(job_id) for job_id in asked}
+
+    async def _look_for_lines(
+        self, asked: list[tuple[UUID, int]]
+    ) -> dict[tuple[UUID, int], tuple[list[JobEvent], bool]]:
+        """Look once for as many as one look can serve; of each job, at least for who asked first."""
         begin: dict[UUID, int] = {}
         for job_id, after in asked:
-            begin[job_id] = min(after, begin.get(job_id, after))
-        return _Lines(await self._reader.events_of(begin))
-
-
-class _Lines:
-    """What one look found."""
-
-    def __init__(self, lines: list[JobEvent]) -> None:
-        self.cut = len(lines) >= LINES_AT_ONCE
-        self.by_job: dict[UUID, list[JobEvent]] = {}
-        for line in lines:
-            self.by_job.setdefault(line.job_id, []).append(line)
+            begin.setdefault(job_id, after)
+        by_job: dict[UUID, list[JobEvent]] = {job_id: [] for job_id in begin}
+        for line in await self._reader.events_of(begin):
+            by_job[line.job_id].append(line)
+        share = shares.of_each(len(begin))
+        served: dict[tuple[UUID, int], tuple[list[JobEvent], bool]] = {}
+        for job_id, after in asked:
+            lines = by_job[job_id]
+            cut = len(lines) >= share
+            if after >= begin[job_id] and not (cut and after >= lines[-1].seq):
+                served[job_id, after] = [line for line in lines if line.seq > after], cut
+        return served
 
 
 class _Shared(Generic[Q, A]):
-    """One query at a time for all who ask."""
+    """One query at a time for all who ask.
 
-    def __init__(self, query: Callable[[list[Q]], Awaitable[A]]) -> None:
+    Args:
+        query: answers questions, of which the first has waited longest: that one in any case, and of the
+            others as many as it can. The next query has the rest, before what was asked meanwhile.
+    """
+
+    def __init__(self, query: Callable[[list[Q]], Awaitable[Mapping[Q, A]]]) -> None:
         self._query = query
         self._asked: list[tuple[Q, asyncio.Future[A]]] = []
         self._running: asyncio.Task[Any] | None = None
 
     async def ask(self, question: Q) -> A:
-        """Return the answer to all that is asked for together.
+        """Return the answer to a question.
 
         Raises:
             StorageError: there is none.
@@ -91,11 +106,15 @@ class _Shared(Generic[Q, A]):
             while self._asked:
                 asked, self._asked = self._asked, []
                 try:
-                    answer = await self._query([question for question, _ in asked])
+                    answers = await self._query([question for question, _ in asked])
                 except Exception as error:  # noqa: BLE001 - it is raised again, by all who asked
                     _tell(asked, lambda waiting, error=error: waiting.set_exception(error))
                 else:
-                    _tell(asked, lambda waiting, answer=answer: waiting.set_result(answer))
+                    left = [one for one in asked if one[0] not in answers and not one[1].done()]
+                    for question, waiting in asked:
+                        if question in answers and not waiting.done():
+                            waiting.set_result(answers[question])
+                    self._asked[:0] = left
         finally:
             _tell([*asked, *self._asked], lambda waiting: waiting.cancel())
 

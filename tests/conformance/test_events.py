@@ -70,16 +70,26 @@ async def test_events_of_several_jobs_are_read_at_once_each_from_where_one_left_
     assert await storage.events_of({}) == []
 
 
-async def test_events_of_several_jobs_are_read_a_thousand_at_a_time_oldest_first(
+async def test_of_several_jobs_each_has_its_share_of_a_thousand_events_oldest_first(
     storage: Storage, jobs: Driver
 ) -> None:
     a, b = await jobs.running(), await jobs.running()
-    for _ in range(600):
-        await storage.note([progress(a.id, 0.5), progress(b.id, 0.5)])
+    await storage.note([progress(a.id, 0.5) for _ in range(1001)])
+    await storage.note([progress(b.id, 0.5) for _ in range(3)])
+    assert len(await storage.events_of({a.id: 0})) == 1000
     found = await storage.events_of({a.id: 0, b.id: 0})
-    assert [event.seq for event in found] == list(range(found[0].seq, found[0].seq + 1000))
-    rest = await storage.events_of({a.id: found[-1].seq, b.id: found[-1].seq})
-    assert len(rest) == 200
+    assert found == [*(await storage.events(a.id))[:500], *await storage.events(b.id)]
+    third = jobs.new_id()  # that there is no such job changes nothing
+    rest = await storage.events_of({a.id: found[499].seq, b.id: found[-1].seq, third: 0})
+    assert rest == (await storage.events(a.id))[500:833]
+
+
+async def test_of_very_many_jobs_each_has_one_event_at_the_least(storage: Storage, jobs: Driver) -> None:
+    running = [await jobs.running() for _ in range(3)]
+    await storage.note([progress(job.id, 0.5) for job in running for _ in range(2)])
+    nobodys = [jobs.new_id() for _ in range(1500)]
+    found = await storage.events_of(dict.fromkeys([*(job.id for job in running), *nobodys], 0))
+    assert [event.job_id for event in found] == [job.id for job in running]
 
 
 async def test_noting_nothing_notes_nothing(storage: Storage) -> None:

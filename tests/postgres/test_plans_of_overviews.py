@@ -78,7 +78,7 @@ SOMEBODY = UUID(int=7)
 KEPT: dict[str, dict[str, Any]] = {
     "lag": {},
     "holding": {},
-    "events_of": {"ids": [SOMEBODY, UUID(int=8)], "afters": [0, 19_000]},
+    "events_of": {"ids": [SOMEBODY, UUID(int=8)], "afters": [0, 19_000], "share": 500},
     "admit": {"caller": "key:1", "limit": 10, "length": 60_000_000},
     "good_keys": {"prefix": "mid_00000007"},
     "find_session": {"digest": bytes(32)},

@@ -322,7 +322,8 @@ class Reader(Protocol):
             after: for each job the ``seq`` above which its events are wanted.
 
         Returns:
-            The events by ``seq``, at most 1000 in all: when there are more, the oldest.
+            The events by ``seq``. Of each job there are at most as many as ``core.shares.of_each`` says for
+            the number of jobs that were asked for, its oldest: none is left out because of another job's.
         """
         ...
 

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.core import spans
+from zeke_queue.core import shares, spans
 from zeke_queue.model import FINAL, JobState, Pace
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Tables
 
-_EVENTS_AT_ONCE: Final = 1000
 _MEDIAN: Final = 0.5
 _NINETY_FIVE: Final = 0.95
 
@@ -31,10 +30,12 @@ class MemoryOverview:
     _clock: Clock
 
     async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
-        """Return progress and log lines of several jobs, by ``seq``, at most 1000."""
-        known = ((job_id, self._tables.events.get(job_id, [])) for job_id in after)
-        found = [event for job_id, events in known for event in events if event.seq > after[job_id]]
-        return sorted(found, key=lambda event: event.seq)[:_EVENTS_AT_ONCE]
+        """Return progress and log lines of several jobs, by ``seq``, of each at most its share."""
+        share = shares.of_each(len(after))
+        found: list[JobEvent] = []
+        for job_id, seq in after.items():
+            found += [event for event in self._tables.events.get(job_id, []) if event.seq > seq][:share]
+        return sorted(found, key=lambda event: event.seq)
 
     async def pace(self, names: Sequence[str], span: float, step: float) -> list[Pace]:
         """Return what ended lately, in spans of equal length, oldest first."""

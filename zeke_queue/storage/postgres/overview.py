@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zeke_queue.core import spans
+from zeke_queue.core import shares, spans
 from zeke_queue.model import Pace
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Step
@@ -24,10 +24,14 @@ class PostgresOverview:
     _session: Session
 
     async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
-        """Return progress and log lines of several jobs, by ``seq``, at most 1000."""
+        """Return progress and log lines of several jobs, by ``seq``, of each at most its share."""
         if not after:
             return []
-        parameters = {"ids": list(after), "afters": list(after.values())}
+        parameters = {
+            "ids": list(after),
+            "afters": list(after.values()),
+            "share": shares.of_each(len(after)),
+        }
         return [rows.event(row) for row in await self._session.run("events_of", parameters)]
 
     async def pace(self, names: Sequence[str], span: float, step: float) -> list[Pace]:

@@ -153,7 +153,6 @@ class JobSource:
             follower.lines = self.waits = True
             return b""
         follower.lines |= more or len(lines) > LINES_AT_ONCE
-        self.waits = more and not lines
         return b"".join(map(self._line, lines[:LINES_AT_ONCE]))
 
     def _line(self, line: JobEvent) -> bytes:

@@ -17,7 +17,6 @@ cross join lateral (
     from {schema}.job_event
     where job_event.job_id = asked.id and job_event.seq > asked.after
     order by seq
-    limit 1000
+    limit %(share)s::int
 ) as event
 order by event.seq
-limit 1000

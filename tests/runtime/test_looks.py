@@ -1,0 +1,97 @@
+"""Looks that many share: what others read holds up nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from tests.conformance.driver import soon
+from zeke_queue.clock import SystemClock
+from zeke_queue.core import shares
+from zeke_queue.looks import Looks
+from zeke_queue.model import JobEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LONG, SHORT = UUID(int=1), UUID(int=2)
+
+
+class Kept:
+    """A storage that has lines alone, numbered from 1, and lets a look last until it is told."""
+
+    def __init__(self, **lengths: int) -> None:
+        self.lengths = {UUID(name.removeprefix("job").zfill(32)): length for name, length in lengths.items()}
+        self.looks: list[dict[UUID, int]] = []
+
+    async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
+        self.looks.append(dict(after))
+        share = shares.of_each(len(after))
+        await SystemClock().sleep(0)
+        return [
+            JobEvent(job_id, 1, "log", "{}", seq)
+            for job_id, seen in after.items()
+            for seq in range(seen + 1, self.lengths.get(job_id, 0) + 1)[:share]
+        ]
+
+
+async def ask(kept: Kept, *questions: tuple[UUID, int]) -> list[tuple[list[int], bool]]:
+    """Ask for lines, all at once; returns the numbers of those that came, and whether there may be more."""
+    reader: Any = kept
+    looks = Looks(reader)
+    told = await soon(asyncio.gather(*(looks.lines(*question) for question in questions)))
+    await looks.close()
+    return [([line.seq for line in lines], more) for lines, more in told]
+
+
+async def test_who_has_all_of_a_job_is_not_sent_round_by_those_who_read_another() -> None:
+    kept = Kept(job1=50_000, job2=3)
+    told = await ask(kept, (LONG, 0), (SHORT, 3), (SHORT, 1))
+    assert told[0] == (list(range(1, 501)), True)
+    assert told[1] == ([], False)
+    assert told[2] == ([2, 3], False)
+    assert len(kept.looks) == 2  # who has all of it asked before the other, who then had the next look
+
+
+async def test_who_has_all_of_a_job_is_served_while_others_read_it_from_its_beginning() -> None:
+    kept = Kept(job1=50_000)
+    told = await ask(kept, (LONG, 0), (LONG, 10_000), (LONG, 20_000), (LONG, 50_000))
+    assert [numbers[:1] for numbers, _ in told] == [[1], [10_001], [20_001], []]
+    assert [more for _, more in told] == [True, True, True, False]
+    assert len(kept.looks) == 4
+
+
+async def test_whoever_there_may_be_more_for_has_some() -> None:
+    kept = Kept(job1=1001)
+    told = await ask(kept, (LONG, 0), (LONG, 1000), (LONG, 1001), (LONG, 999))
+    assert told == [(list(range(1, 1001)), True), ([1001], False), ([], False), ([1000], True)]
+
+
+async def test_those_who_are_near_each_other_share_a_look() -> None:
+    kept = Kept(job1=900)
+    told = await ask(kept, (LONG, 0), (LONG, 0), (LONG, 450), (LONG, 900))
+    assert [len(numbers) for numbers, _ in told] == [900, 900, 450, 0]
+    assert len(kept.looks) == 1
+
+
+async def test_who_was_left_out_is_not_overtaken_by_those_who_ask_again() -> None:
+    kept = Kept(job1=50_000)
+    reader: Any = kept
+    looks = Looks(reader)
+    told: list[int] = []
+
+    async def read(from_: int) -> None:
+        at = from_
+        while len(told) < 1:
+            lines, _ = await looks.lines(LONG, at)
+            at = lines[-1].seq
+
+    async def current() -> None:
+        told.append(len((await looks.lines(LONG, 50_000))[0]))
+
+    reading = [asyncio.ensure_future(read(n)) for n in (0, 5_000, 10_000)]
+    await soon(asyncio.gather(current(), *reading))
+    await looks.close()
+    assert told == [0]
+    assert len(kept.looks) <= 8
