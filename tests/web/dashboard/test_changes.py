@@ -362,6 +362,21 @@ async def test_an_edit_keeps_what_the_form_does_not_show(admin: Browser, queue: 
     assert json.loads(edited.data or "") == {"user": "a", "password": "s3cret"}
 
 
+async def test_a_payload_with_hidden_parts_goes_to_no_other_task(admin: Browser, queue: Queue) -> None:
+    @queue.catalog.task("anything")
+    async def anything(payload: dict[str, str]) -> None: ...
+
+    await queue.schedule("login", "0 1 * * *", payload={"user": "a", "password": "s3cret"})
+    edit: dict[str, Any] = {"edits": "login", "name": "login", "task": "anything", "zone": "UTC"}
+    edit["cron"] = "0 2 * * *"
+    page = (await admin.send("/schedules/edit", 422, payload=" ", **edit)).text
+    assert 'id="wrong-payload"' in page
+    assert "s3cret" not in page + await admin.see("/schedules")
+    assert (await stored(queue)).task == "login"
+    await admin.send("/schedules/edit", payload="{}", **edit)
+    assert "s3cret" not in await admin.see("/schedules")
+
+
 async def test_a_schedule_of_another_program_is_edited(admin: Browser, queue: Queue) -> None:
     await queue.schedule("theirs", "0 1 * * *", payload={"a": 1}, external=True)
     edit: dict[str, Any] = {

@@ -166,7 +166,13 @@ async def _store(desk: Desk, written: Written, stored: Schedule | None) -> dict[
     queue = desk.parts.queue
     wrong = _wrong_times(written)
     payload: Any = None
+    task = written.task or written.name
     if stored is not None and _hides(desk, stored) and not written.payload.strip():
+        # Another task may hide less of it.
+        if task != stored.task:
+            wrong["payload"] = (
+                "What is kept is hidden, and goes to no other task; write a payload for this one"
+            )
         payload = jsonb.loads(stored.data or "null")
     else:
         try:
@@ -188,7 +194,6 @@ async def _store(desk: Desk, written: Written, stored: Schedule | None) -> dict[
         description=written.description or None,
         paused=written.paused,
     )
-    task = written.task or written.name
     external = stored is not None and task == stored.task and task not in queue.catalog.served
     try:
         checked = queue.sender.schedule(complete, task, payload, {}, external=external)
