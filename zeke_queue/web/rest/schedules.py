@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
+from starlette.convertors import Convertor, register_url_convertor
 
 from zeke_queue.core.cron import Cron
 from zeke_queue.errors import BadName, BadOption, BadSchedule, ScheduleNotFound, UnknownTask
@@ -19,6 +20,23 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from zeke_queue.web.guard import Caller
+
+
+class _NameInPath(Convertor[str]):
+    """A schedule's name, which may have slashes, but does not end as the paths of what is done with one."""
+
+    regex = ".+(?<!/pause)(?<!/resume)(?<!/run)"
+
+    def convert(self, value: str) -> str:
+        """Return what stands in the path."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return what is to stand in the path."""
+        return value
+
+
+register_url_convertor("schedule", _NameInPath())
 
 router = APIRouter(prefix="/schedules", tags=["schedules"])
 
@@ -33,7 +51,7 @@ async def schedules(parts: Parts, caller: Reads) -> shapes.Schedules:
     )
 
 
-@router.get("/{name:path}", summary="Look at a schedule", responses=shapes.problems(401, 403, 404, 503))
+@router.get("/{name:schedule}", summary="Look at a schedule", responses=shapes.problems(401, 403, 404, 503))
 async def schedule(name: str, parts: Parts, caller: Reads) -> shapes.ScheduleShape:
     """Return a schedule with its next ticks."""
     del caller
@@ -41,7 +59,7 @@ async def schedule(name: str, parts: Parts, caller: Reads) -> shapes.ScheduleSha
 
 
 @router.put(
-    "/{name:path}",
+    "/{name:schedule}",
     summary="Create or edit a schedule",
     responses=shapes.problems(400, 401, 403, 413, 422, 503),
 )
@@ -90,7 +108,7 @@ def _about(field: str) -> Generator[None]:
 
 
 @router.delete(
-    "/{name:path}",
+    "/{name:schedule}",
     status_code=204,
     summary="Delete a schedule",
     responses=shapes.problems(401, 403, 404, 503),
