@@ -12,12 +12,16 @@ import pytest
 from zeke_queue.callers import Scope
 from zeke_queue.model import CatchUp, JobFilter, JobState, Schedule
 from zeke_queue.web import WebSettings, create_app
+from zeke_queue.web.dashboard import jobs as many
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.clocks import FrozenClock
     from tests.conformance.driver import Driver
     from tests.web.conftest import Web
     from tests.web.dashboard.conftest import Browser
+    from zeke_queue.model import Job
     from zeke_queue.queue import Queue
 
 # One job
@@ -115,6 +119,33 @@ async def test_all_that_match_are_changed_whichever_page_shows_them(admin: Brows
     await admin.send("/jobs/change", deed="cancel", ids=hidden(page, "ids"), text="ANN", every="1")
     assert set(await jobs.states(matching)) == {JobState.CANCELLED}
     assert await jobs.states([other, late]) == [JobState.CREATED] * 2
+
+
+async def test_many_jobs_are_read_a_few_at_a_time(
+    admin: Browser, jobs: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(many, "PORTION", 2)
+    monkeypatch.setattr(many, "MOST_AT_ONCE", 5)
+    sent = [str(await jobs.send("mail")) for _ in range(7)]
+    read: list[int] = []
+    find, get = jobs.storage.find, jobs.storage.get
+
+    async def found(which: JobFilter) -> list[Job]:
+        read.append(which.limit)
+        return await find(which)
+
+    async def got(ids: Sequence[UUID]) -> dict[UUID, Job]:
+        read.append(len(ids))
+        return await get(ids)
+
+    monkeypatch.setattr(jobs.storage, "find", found)
+    monkeypatch.setattr(jobs.storage, "get", got)
+    page = (await admin.send("/jobs/confirm", 200, deed="cancel", every="1")).text
+    assert [job for job in sent if job in page] == sent[2:], "those are not the newest five"
+    await admin.send("/jobs/change", deed="cancel", ids=" ".join(sent[2:]))
+    states = await jobs.states([UUID(job) for job in sent])
+    assert states == [JobState.CREATED] * 2 + [JobState.CANCELLED] * 5
+    assert max(read) <= 3
 
 
 async def test_nothing_ticked_changes_nothing(admin: Browser, jobs: Driver) -> None:

@@ -36,7 +36,7 @@ def environment(folders: Sequence[Path] = ()) -> jinja2.Environment:
         auto_reload=False,
     )
     filters = cast("dict[str, Any]", made.filters)  # pyright: ignore[reportUnknownMemberType] - they are untyped
-    for name in ("instant", "zoned", "length", "number", "pretty", "excerpt", "short", "state"):
+    for name in ("instant", "zoned", "length", "number", "whole", "pretty", "excerpt", "short", "state"):
         filters[name] = getattr(words, name)
     cast("dict[str, Any]", made.globals)["NOTHING"] = words.NOTHING  # pyright: ignore[reportUnknownMemberType]
     return made

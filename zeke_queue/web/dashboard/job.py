@@ -32,6 +32,9 @@ CHILDREN: Final = 50
 LINES: Final = 1000
 """How many log lines a page shows at first: the storage returns no more at once."""
 
+DEEDS: Final = {"cancel": "cancelled", "retry": "set to run again", "resume": "put back"}
+"""What can be done with a job, and what it is then."""
+
 _ENDED_BADLY: Final = (JobState.FAILED, JobState.EXPIRED)
 _WIDTH: Final = 600.0
 
@@ -80,7 +83,7 @@ async def live(desk: Desk) -> Response:
     found = await _require(desk)
     resumed = desk.request.headers.get("last-event-id") or desk.asked("after")
     after = int(resumed) if resumed.isdecimal() and len(resumed) < len(str(2**63)) else 0
-    return desk.parts.live.stream(_frames(desk, found, after))
+    return desk.parts.live.stream(_frames(desk, found, after), still=desk.still())
 
 
 async def cancel(desk: Desk) -> Response:
@@ -108,6 +111,15 @@ VIEWS: Final = (
     View("/jobs/{job_id}/retry", retry, changes=True, scope=Scope.ADMIN),
     View("/jobs/{job_id}/resume", resume, changes=True, scope=Scope.ADMIN),
 )
+
+
+def fits(job: Job, deed: str) -> bool:
+    """Return whether something can be done with a job as it is now."""
+    if job.archived_on is not None:
+        return False
+    if deed == "cancel":
+        return job.state not in FINAL
+    return job.state in (_ENDED_BADLY if deed == "retry" else (JobState.CANCELLED,))
 
 
 async def _require(desk: Desk) -> Job:
@@ -154,9 +166,7 @@ def _shown(desk: Desk, job: Job, now: datetime) -> dict[str, Any]:
         "moments": timeline(desk, job, now),
         "waited": _between(job.start_after, job.started_on),
         "ran": _between(job.started_on, job.completed_on or (now if job.state is JobState.ACTIVE else None)),
-        "may_cancel": job.state not in FINAL and job.archived_on is None,
-        "may_retry": job.state in _ENDED_BADLY and job.archived_on is None,
-        "may_resume": job.state is JobState.CANCELLED and job.archived_on is None,
+        "fitting": [deed for deed in DEEDS if fits(job, deed)],
     }
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from zeke_queue.callers import Scope
 from zeke_queue.errors import JobNotFound
-from zeke_queue.model import FINAL, JobState, RunStatus
+from zeke_queue.model import RunStatus
 from zeke_queue.web.dashboard import job as single
 from zeke_queue.web.dashboard import listing
+from zeke_queue.web.dashboard.job import DEEDS
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.rest.runs import page_of
@@ -20,15 +22,15 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from zeke_queue.model import Job
+    from zeke_queue.model import Job, JobFilter
     from zeke_queue.web.dashboard.desk import Desk
     from zeke_queue.web.dashboard.listing import Asked
 
 MOST_AT_ONCE: Final = 1000
 """How many jobs are changed by one press of a button at most."""
 
-DEEDS: Final = {"cancel": "cancelled", "retry": "set to run again", "resume": "put back"}
-_ENDED_BADLY: Final = (JobState.FAILED, JobState.EXPIRED)
+PORTION: Final = 50
+"""How many are read at once: what they carry may be large."""
 
 
 async def jobs(desk: Desk) -> Response:
@@ -78,8 +80,7 @@ async def confirm(desk: Desk) -> Response:
         done=DEEDS[deed],
         every=every,
         jobs=found,
-        fitting=sum(_fits(job, deed) for job in found),
-        capped=every and len(found) >= MOST_AT_ONCE,
+        fitting=sum(single.fits(job, deed) for job in found),
         most=MOST_AT_ONCE,
     )
 
@@ -94,7 +95,7 @@ async def change(desk: Desk) -> Response:
     verb = {"cancel": storage.cancel, "retry": storage.retry, "resume": storage.resume}[deed]
     changed = await verb(ids) if ids else set[UUID]()
     left = [job_id for job_id in ids if job_id not in changed]
-    after = await storage.get(left) if left else {}
+    after = await _stored(desk, left)
     note = _told(
         deed, len(ids) - len(left), len(changed - set(ids)), [_why(deed, after.get(i)) for i in left]
     )
@@ -116,27 +117,51 @@ def _deed(desk: Desk) -> str:
     return deed
 
 
-async def _chosen(desk: Desk, asked: Asked, *, every: bool) -> Sequence[Job]:
-    """Return the jobs that were ticked, or all that match, the newest first."""
+async def _chosen(desk: Desk, asked: Asked, *, every: bool) -> list[Job]:
+    """Return the jobs that were ticked, or all that match, the newest first; without what they carry."""
     if every:
-        return (await page_of(desk.parts, asked.whole().which(MOST_AT_ONCE - 1)))[0]
+        return await _matching(desk, asked)
     ids: list[UUID] = []
     for text in [*desk.fields("id"), *desk.field("ids").split()][:MOST_AT_ONCE]:
         try:
             ids.append(UUID(text))
         except ValueError:
             raise ApiError(422, "id: one of those chosen is no job's; choose again") from None
-    stored = await desk.parts.queue.storage.get(ids) if ids else {}
+    stored = await _stored(desk, ids)
     return [stored[job_id] for job_id in dict.fromkeys(ids) if job_id in stored]
 
 
-def _fits(job: Job, deed: str) -> bool:
-    """Return whether something can be done with a job as it is now."""
-    return job.archived_on is None and {
-        "cancel": job.state not in FINAL,
-        "retry": job.state in _ENDED_BADLY,
-        "resume": job.state is JobState.CANCELLED,
-    }.get(deed, False)
+async def _matching(desk: Desk, asked: Asked) -> list[Job]:
+    """Return the newest jobs of a list, as many as are changed at once, without what they carry.
+
+    Raises:
+        ApiError: 404: the job behind which the next ones would be read was purged meanwhile.
+    """
+    found: list[Job] = []
+    which: JobFilter | None = asked.whole().which()
+    while which is not None and len(found) < MOST_AT_ONCE:
+        try:
+            page, last = await page_of(
+                desk.parts, replace(which, limit=min(PORTION, MOST_AT_ONCE - len(found)))
+            )
+        except JobNotFound:
+            raise listing.no_such_page() from None
+        found += map(_bare, page)
+        which = None if last is None else replace(which, before=last)
+    return found
+
+
+async def _stored(desk: Desk, ids: Sequence[UUID]) -> dict[UUID, Job]:
+    """Return those of the jobs that there are, without what they carry."""
+    found: dict[UUID, Job] = {}
+    for at in range(0, len(ids), PORTION):
+        stored = await desk.parts.queue.storage.get(ids[at : at + PORTION])
+        found |= {job_id: _bare(job) for job_id, job in stored.items()}
+    return found
+
+
+def _bare(job: Job) -> Job:
+    return replace(job, data=None, output=None, history=())
 
 
 def _why(deed: str, job: Job | None) -> str:
@@ -145,7 +170,7 @@ def _why(deed: str, job: Job | None) -> str:
         return "gone"
     if job.archived_on is not None:
         return "archived already"
-    if not _fits(job, deed):
+    if not single.fits(job, deed):
         return {
             "cancel": "ended already",
             "retry": "not failed",
@@ -167,8 +192,3 @@ def _told(deed: str, changed: int, along: int, reasons: Sequence[str]) -> str:
 
 def _jobs(count: int) -> str:
     return f"{count} job" if count == 1 else f"{count} jobs"
-
-
-def offered(job: Job) -> dict[str, Any]:
-    """Return what can be done with a job now."""
-    return {deed: _fits(job, deed) for deed in DEEDS}

@@ -9,7 +9,8 @@ from zeke_queue.model import JobState
 from zeke_queue.web.dashboard import charts
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.dashboard.sampler import BACKLOG_KEPT, SPANS, USUAL
-from zeke_queue.web.dashboard.words import length, number
+from zeke_queue.web.dashboard.words import LINE, length, number
+from zeke_queue.web.dashboard.writing import begin
 from zeke_queue.web.live import ServerEvent
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ async def overview(desk: Desk) -> Response:
 async def live(desk: Desk) -> Response:
     """Stream what moves: of the first page its parts, of others that their lists have changed."""
     span = SPANS.get(desk.asked("span"), USUAL)
-    return desk.parts.live.stream(_frames(desk, span, whole=desk.asked("of") == "overview"))
+    frames = _frames(desk, span, whole=desk.asked("of") == "overview")
+    return desk.parts.live.stream(frames, still=desk.still())
 
 
 VIEWS: Final = (View("/", overview), View("/live", live))
@@ -119,7 +121,7 @@ def reason(desk: Desk, job: Job) -> str:
     output = desk.parts.showing.output(job)
     if isinstance(output, dict) and "message" in output:
         error = cast("dict[str, Any]", output)
-        said = str(error["message"]).strip().partition("\n")[0]
+        said = begin(error["message"], LINE).text.strip().partition("\n")[0]
         return f"{error.get('type', 'Error')}: {said}"
     return output if isinstance(output, str) else "It says nothing of why"
 

@@ -10,16 +10,26 @@ from zoneinfo import ZoneInfo
 from markupsafe import Markup
 
 from zeke_queue.model import JobState
+from zeke_queue.web.dashboard.writing import begin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
+    from zeke_queue.web.dashboard.writing import Begin
+
 NOTHING: Final = "–"
 EXCERPT: Final = 120
 """Characters of a value that a list shows."""
 
+LINE: Final = 4_096
+"""Characters of a log line's message, or of another value of which a page shows many."""
+
+SHOWN: Final = 65_536
+"""Characters of a value that its job's page shows."""
+
 _SHORT: Final = 8
+_SPACES: Final = 8
 _MILLISECONDS: Final = 1.0
 _SECONDS: Final = 60.0
 _TENTHS: Final = 10.0
@@ -88,11 +98,15 @@ def number(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def whole(value: Any) -> Begin:
+    """Write JSON over several lines, and text as it is; of what is longer than a page shows, the begin."""
+    return begin(value, SHOWN, indent=2)
+
+
 def pretty(value: Any) -> str:
-    """Write JSON over several lines; text as it is."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    """Write JSON over several lines, and text as it is, where it is one of many."""
+    taken = begin(value, LINE, indent=2)
+    return f"{taken.text}…" if taken.is_cut else taken.text
 
 
 def written(value: Any) -> str:
@@ -104,9 +118,10 @@ def excerpt(value: Any) -> str:
     """Write JSON in one short line."""
     if value is None:
         return NOTHING
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = " ".join(text.split())
-    return text if len(text) <= EXCERPT else f"{text[: EXCERPT - 1]}…"
+    # Spaces that follow each other become one, so that more may be needed than is shown.
+    taken = begin(value, _SPACES * EXCERPT)
+    text = " ".join(taken.text.split())
+    return f"{text[: EXCERPT - 1]}…" if taken.is_cut or len(text) > EXCERPT else text
 
 
 def short(identity: UUID | str) -> str:

@@ -1,0 +1,92 @@
+"""The begin of a value: it is what writing all of it begins with, and costs no more than it shows."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zeke_queue.web.dashboard import words
+from zeke_queue.web.dashboard.writing import begin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.conformance.driver import Driver
+    from tests.web.dashboard.conftest import Browser
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=20,
+)
+
+
+@given(value=VALUES, most=st.integers(0, 200), indent=st.sampled_from([None, 2]))
+def test_a_value_begins_as_all_of_it_does(value: Any, most: int, indent: int | None) -> None:
+    whole = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=indent)
+    taken = begin(value, most, indent=indent)
+    assert taken.text == whole[:most]
+    assert taken.is_cut == (len(whole) > most)
+
+
+class Endless(list[Any]):
+    """A list that tells on who reads more of it than can be seen."""
+
+    def __init__(self) -> None:
+        super().__init__([0])
+        self.read = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        while self.read < 100_000:
+            self.read += 1
+            yield "word"
+
+
+@pytest.mark.parametrize("write", [words.excerpt, words.pretty, words.whole])
+def test_what_is_not_shown_is_not_read(write: Any) -> None:
+    endless = Endless()
+    write({"a": [endless]})
+    assert endless.read <= words.SHOWN / len("word")
+
+
+def test_a_value_may_nest_deeper_than_calls_may() -> None:
+    deep: Any = 1
+    for _ in range(100_000):
+        deep = [deep]
+    assert words.excerpt(deep) == "[" * (words.EXCERPT - 1) + "…"
+
+
+async def test_a_page_shows_the_begin_of_what_is_long_and_says_where_the_rest_is(
+    browser: Browser, jobs: Driver
+) -> None:
+    job = await jobs.running("mail", data=json.dumps({"to": "x" * 200_000}))
+    await jobs.complete(job, output=json.dumps(["y" * 200_000]))
+    page = await browser.see(f"/jobs/{job.id}")
+    assert len(page) < 2 * words.SHOWN + 30_000
+    for part in ("payload", "output"):
+        assert f'id="{part}-cut"' in page
+        assert f'data-copy="{part}"' not in page, "a part would be taken for the whole"
+    assert f"GET /trigger/runs/{job.id}" in page
+
+
+async def test_a_page_says_nothing_more_of_what_it_shows_whole(browser: Browser, jobs: Driver) -> None:
+    job = await jobs.running("mail", data=json.dumps({"to": "x"}))
+    page = await browser.see(f"/jobs/{job.id}")
+    assert "-cut" not in page
+    assert 'data-copy="payload"' in page
+
+
+@pytest.mark.parametrize(
+    "output", [{"type": "E", "message": "m" * 200_000, "traceback": "t" * 200_000}, "e" * 200_000]
+)
+async def test_a_long_error_is_cut_as_well(browser: Browser, jobs: Driver, output: Any) -> None:
+    job = await jobs.running("break")
+    await jobs.fail(job, output=json.dumps(output))
+    page = await browser.see(f"/jobs/{job.id}")
+    assert 'id="error-text-cut"' in page
+    assert len(page) < 2 * words.SHOWN
+    assert len(await browser.see("/")) < words.SHOWN
