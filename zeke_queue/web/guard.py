@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
 from zeke_queue.callers import IMPLIED, Scope
 from zeke_queue.core import apikeys
+from zeke_queue.errors import StorageUnavailable
 from zeke_queue.log import get_logger
 from zeke_queue.web.errors import ApiError
 
@@ -36,6 +37,7 @@ _LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _NOTE_EVERY: Final = 60.0
+_KEY_ID: Final = "key:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,23 @@ class Guard:
             check_csrf(connection, csrf or connection.headers.get(CSRF_HEADER))
         return caller
 
+    def still(self, connection: HTTPConnection, caller: Caller, scope: Scope) -> Standing:
+        """Return what says, whenever it is asked, whether a caller may still do what it began to do.
+
+        Args:
+            connection: the request with which it began.
+            caller: who made it.
+            scope: what it needs.
+        """
+        shown: tuple[object, ...] = ()
+        if caller.via != "loopback":
+            # By what a host application knows somebody, only it can say: any header may be it.
+            is_ours = caller.via in ("key", "session") and caller.id.startswith(_KEY_ID)
+            token = connection.cookies.get(COOKIE)
+            by = {"key": connection.headers.get("authorization"), "session": token}
+            shown = (by[caller.via],) if is_ours else tuple(connection.headers.raw)
+        return Standing(self, connection, scope, (caller.id, caller.via, *shown))
+
     async def _told(self, connection: HTTPConnection) -> Caller:
         if self._authenticator is not None:
             caller = await self._authenticator(connection)
@@ -200,7 +219,7 @@ class Guard:
             await self._access.use_key(key_id)
 
     def _of_key(self, key: ApiKey, via: Literal["key", "session"]) -> Caller:
-        return Caller(f"key:{key.id}", key.name, granted(key.scopes), key.team_id, via)
+        return Caller(f"{_KEY_ID}{key.id}", key.name, granted(key.scopes), key.team_id, via)
 
     def _on_loopback(self, connection: HTTPConnection) -> Caller:
         """Return the caller on this machine, while there is no key.
@@ -218,6 +237,30 @@ class Guard:
                 f" localhost and without a proxy; create a key first: {self.make_key}",
             )
         return Caller("loopback", "this machine", frozenset(Scope), None, "loopback")
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether somebody may still do something; equal for those who showed the same and do the same.
+
+    Attributes:
+        shown: who it was, and by what it showed that.
+    """
+
+    _guard: Guard = field(compare=False, repr=False)
+    _connection: HTTPConnection = field(compare=False, repr=False)
+    _scope: Scope
+    shown: tuple[object, ...] = field(repr=False)
+
+    async def __call__(self) -> bool:
+        """Look; while the storage is away, nothing is known against anybody."""
+        try:
+            await self._guard.require(self._connection, self._scope)
+        except ApiError:
+            return False
+        except StorageUnavailable:
+            return True
+        return True
 
 
 def permitted(caller: Caller, scope: Scope) -> Caller:

@@ -41,6 +41,7 @@ class Tab:
         query: the query string.
         slow: whether to take nothing before ``read_on``.
         clock: moved on where nothing comes for a while, as time does; not in tests that move it themselves.
+        method: how it is asked.
         headers: of the request, with underscores.
 
     Attributes:
@@ -56,6 +57,7 @@ class Tab:
         query: str = "",
         slow: bool = False,
         clock: FrozenClock | None = None,
+        method: str = "GET",
         **headers: str,
     ) -> None:
         self._clock = clock
@@ -64,7 +66,7 @@ class Tab:
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.4"},
             "http_version": "1.1",
-            "method": "GET",
+            "method": method,
             "scheme": "http",
             "path": path,
             "raw_path": path.encode(),

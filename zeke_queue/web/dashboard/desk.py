@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.web.api import Api
     from zeke_queue.web.dashboard.dashboard import Dashboard
-    from zeke_queue.web.guard import Caller
+    from zeke_queue.web.guard import Caller, Standing
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self';"
@@ -103,6 +103,10 @@ class Desk:
     def may(self, scope: Scope) -> bool:
         """Return whether the caller holds a scope."""
         return self.caller is not None and self.caller.may(scope)
+
+    def still(self) -> Standing:
+        """Return what says, whenever it is asked, whether who asked may still look."""
+        return self.parts.guard.still(self.request, self.somebody, Scope.READ)
 
     def url(self, *path: object, **query: Any) -> str:
         """Return the address of a page of the dashboard."""

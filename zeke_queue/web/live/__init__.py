@@ -10,7 +10,7 @@ from zeke_queue.web.live.sources import Feed, JobSource, ServerEvent
 from zeke_queue.web.live.stream import EventStream, Streams
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from uuid import UUID
 
     from starlette.responses import Response
@@ -54,13 +54,21 @@ class Live:
         """How many streams are open."""
         return len(self._streams)
 
-    async def open(self, job_id: UUID, last_event_id: str | None = None) -> Response:
+    async def open(
+        self,
+        job_id: UUID,
+        last_event_id: str | None = None,
+        *,
+        still: Callable[[], Awaitable[bool]] | None = None,
+    ) -> Response:
         """Return the stream of a job, to be sent as the answer; until then it holds nothing.
 
         Args:
             job_id: the job.
             last_event_id: the id of the last event that the client has; the stream goes on behind it. One
                 that is not an id of this job's streams counts as none.
+            still: whether who opens it may still follow it. It is asked after each ``keep_alive``, once for
+                all streams whose ``still`` are equal, and they end when it is so no more; None to ask never.
 
         Returns:
             The stream; or, if as many as may be are open, an answer 503 that says when to come back.
@@ -78,17 +86,25 @@ class Live:
         source = JobSource(watchers, self._showing, job, frames.unseal(job_id, last_event_id))
         # Ids end in bits that were drawn, so the streams of many jobs come back at different times.
         spread = job_id.int % 1000 / 1000
-        return EventStream(self._streams, source, timeout=self._timeout, farewell=_TIMED_OUT, spread=spread)
+        return EventStream(
+            self._streams, source, timeout=self._timeout, farewell=_TIMED_OUT, spread=spread, still=still
+        )
 
-    def stream(self, events: AsyncGenerator[ServerEvent]) -> Response:
+    def stream(
+        self,
+        events: AsyncGenerator[ServerEvent],
+        *,
+        still: Callable[[], Awaitable[bool]] | None = None,
+    ) -> Response:
         """Return a stream of any events, with the same care: kept alive, ended with its client or server.
 
         The generator is asked for the next one when the client has taken the last one, and closed at the
-        end. After the time-out the stream ends without a word; browsers come back by themselves.
+        end. After the time-out the stream ends without a word; browsers come back by themselves. ``still`` is
+        as for ``open``.
         """
         if self._streams.full:
             return self._streams.refusal()
-        return EventStream(self._streams, Feed(events), timeout=self._timeout)
+        return EventStream(self._streams, Feed(events), timeout=self._timeout, still=still)
 
     async def close(self) -> None:
         """End all streams, and open none any more; whoever follows a job comes back to another server."""

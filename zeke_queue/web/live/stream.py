@@ -9,16 +9,20 @@ memory, and holds up nobody.
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from starlette.responses import JSONResponse, Response
 
 from zeke_queue.clock import wait
 from zeke_queue.errors import StorageUnavailable
+from zeke_queue.log import get_logger
 from zeke_queue.pacing import end
 from zeke_queue.web.live import frames
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from starlette.types import Message, Receive, Scope, Send
 
     from zeke_queue.clock import Clock
@@ -33,6 +37,9 @@ server that was started again do not come all at once."""
 
 STUCK: Final = 60.0
 """Seconds for which a client may take nothing of what it is sent, before it is let go."""
+
+STOPPING: Final = frames.comment("the server is stopping; come back")
+UNWANTED: Final = frames.comment("who opened this may not follow it any more")
 
 GRACE: Final = 1.0
 """Seconds that streams have to end when they are told to; those whose clients take nothing are cut off."""
@@ -57,6 +64,8 @@ class Streams:
         self._ticking: asyncio.Task[None] | None = None
         self._all_left: asyncio.Future[None] | None = None
         self._closed = False
+        self._groups: dict[Callable[[], Awaitable[bool]], _Group] = {}
+        self._asking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         """Return how many are open."""
@@ -77,19 +86,28 @@ class Streams:
     def enter(self, stream: EventStream) -> None:
         """Count one more."""
         self._open[stream] = None
+        if stream.still is not None:
+            group = self._groups.setdefault(stream.still, _Group(self.clock.monotonic()))
+            group.streams[stream] = None
         if self._ticking is None:
             self._ticking = asyncio.ensure_future(self._go_on_ticking())
 
     async def leave(self, stream: EventStream) -> None:
         """Count one less."""
         self._open.pop(stream, None)
+        if stream.still is not None and (group := self._groups.get(stream.still)) is not None:
+            group.streams.pop(stream, None)
+            if not group.streams:
+                del self._groups[stream.still]
         if self._open:
             return
         if self._all_left is not None and not self._all_left.done():
             self._all_left.set_result(None)
-        if self._ticking is not None:
-            ticking, self._ticking = self._ticking, None
-            await end(ticking)
+        ticking, self._ticking = self._ticking, None
+        asking, self._asking = self._asking, None
+        for task in (ticking, asking):
+            if task is not None:
+                await end(task)
 
     async def close(self) -> None:
         """End all streams, each as its client can: it comes back, to whoever serves then."""
@@ -112,6 +130,37 @@ class Streams:
             now = self.clock.monotonic()
             for stream in list(self._open):
                 stream.tick(now)
+            if self._asking is None or self._asking.done():
+                due = [still for still, group in self._groups.items() if now >= group.at + self.keep_alive]
+                if due:
+                    self._asking = asyncio.ensure_future(self._ask(due))
+
+    async def _ask(self, due: list[Callable[[], Awaitable[bool]]]) -> None:
+        """Ask of each whether it still holds, once for all streams that have it, and end them if not."""
+        for still in due:
+            group = self._groups.get(still)
+            if group is None:
+                continue  # its last stream ended meanwhile
+            group.at = self.clock.monotonic()
+            try:
+                good = await still()
+            except Exception:  # noqa: BLE001 - a host application's way may raise anything; nobody is let stay for it
+                get_logger().exception("stream_caller_unknown")
+                good = False
+            for stream in () if good else list(group.streams):
+                stream.finish(UNWANTED)
+
+
+@dataclass
+class _Group:
+    """Streams that may go on as long as the same holds.
+
+    Attributes:
+        at: when that was asked last; of the first stream, when it came.
+    """
+
+    at: float
+    streams: dict[EventStream, None] = field(default_factory=dict["EventStream", None])
 
 
 class EventStream(Response):
@@ -123,27 +172,45 @@ class EventStream(Response):
         timeout: seconds after which it ends.
         farewell: what is sent then.
         spread: 0 to 1, where in the range of ``COMES_BACK`` its client comes back.
+        still: whether who opened it may still follow it; of streams whose ``still`` are equal, one is asked.
     """
 
     def __init__(
-        self, streams: Streams, source: Source, *, timeout: float, farewell: bytes = b"", spread: float = 0.5
+        self,
+        streams: Streams,
+        source: Source,
+        *,
+        timeout: float,
+        farewell: bytes = b"",
+        spread: float = 0.5,
+        still: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         super().__init__(headers=frames.HEADERS)
         del self.headers["content-length"]
         self._streams = streams
         self._source = source
+        self.still = still
         self._timeout = timeout
         self._farewell = farewell
         soonest, latest = COMES_BACK
         self._comes_back = soonest + spread * (latest - soonest)
         self._leash: asyncio.Timeout | None = None
         self._waiter: asyncio.Future[None] | None = None
-        self._woken = self._finishing = False
+        self._woken = False
+        self._last: bytes | None = None
         self._sending_since: float | None = None
         self._sent_at = self._ends_at = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send what the source has, until it is over, the time is up, or the client is gone."""
+        """Send what the source has, until it is over, the time is up, or the client is gone.
+
+        To HEAD, which frameworks let a route for GET answer as well, it sends its headers and is no stream.
+        """
+        if scope["method"] == "HEAD":
+            await self._source.end()
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": b""})
+            return
         if self._streams.full:
             await self._streams.refusal()(scope, receive, send)
             return
@@ -174,9 +241,9 @@ class EventStream(Response):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def finish(self) -> None:
-        """End it as soon as what is being sent was taken, and have its client come back."""
-        self._finishing = True
+    def finish(self, last: bytes = STOPPING) -> None:
+        """End it as soon as what is being sent was taken, with a last piece."""
+        self._last = last
         self.wake()
 
     def cut(self) -> None:
@@ -199,7 +266,7 @@ class EventStream(Response):
         self._ends_at = self._sent_at + self._timeout
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         await self._send(send, frames.retry(self._comes_back))
-        while not self._finishing and clock.monotonic() < self._ends_at:
+        while self._last is None and clock.monotonic() < self._ends_at:
             self._woken = False
             piece = await self._source.take()
             if piece is None:
@@ -211,8 +278,7 @@ class EventStream(Response):
                 await self._send(send, frames.KEEP_ALIVE)
             else:
                 await self._wait()
-        last = frames.comment("the server is stopping; come back") if self._finishing else self._farewell
-        await self._send(send, last, more=False)
+        await self._send(send, self._farewell if self._last is None else self._last, more=False)
 
     async def _send(self, send: Send, piece: bytes, *, more: bool = True) -> None:
         """Send a piece; that lasts until there is room for it, so for as long as its client takes nothing."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Header, Response
 from starlette.requests import Request
 
+from zeke_queue.callers import Scope
 from zeke_queue.errors import JobNotFound
 from zeke_queue.tending import require
 from zeke_queue.web import shapes
@@ -100,10 +101,10 @@ async def stream(
     ] = None,
 ) -> Any:
     """Stream a job's status as it changes, its progress and its log lines, until it has ended."""
-    del caller
     job_id = parse_id(run_id, "Job not found")
+    still = parts.guard.still(request, caller, Scope.READ)
     seen = last_event_id or request.query_params.get("lastEventId")
     try:
-        return await parts.live.open(job_id, seen)
+        return await parts.live.open(job_id, seen, still=still)
     except JobNotFound:
         raise ApiError(404, "Job not found") from None
