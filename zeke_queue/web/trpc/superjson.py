@@ -47,6 +47,9 @@ references would otherwise become more than any memory holds, where JSON is made
 SAFE_INTEGER: Final = 2**53 - 1
 """The greatest integer that a JavaScript number holds, and all below it."""
 
+_UNPLAIN: Final = frozenset({"undefined", "map"})
+"""Types of which nothing plain is made before the whole is."""
+
 _FORBIDDEN: Final = frozenset({"__proto__", "prototype", "constructor"})
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", re.ASCII)
 _INTEGER: Final = re.compile(rf"-?\d{{1,{INTEGER_DIGITS_READ}}}", re.ASCII)
@@ -54,11 +57,14 @@ _INDEX: Final = re.compile(r"0|[1-9]\d{0,8}", re.ASCII)
 _NUMBERS: Final = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf, "-0": -0.0}
 
 _PART: Final = 4
-_CONTAINER: Final = 8
+_CONTAINER: Final = 32  # more than an empty one's length: each takes its time
 _DATE_TEXT: Final = 24
 _BITS_PER_DIGIT: Final = 3
 
 _Key: TypeAlias = "str | int"
+_Made: TypeAlias = "tuple[Any, int, int]"
+"""What a container became: plain, about how long as JSON, with how many levels of containers."""
+
 _Tree: TypeAlias = "dict[str, Any] | list[Any] | None"
 
 
@@ -123,24 +129,31 @@ def decode(wire: object, budget: Budget | None = None) -> Any:
     values, equalities = meta.get("values"), meta.get("referentialEqualities")
     if values is None and not equalities:
         return root[0]
-    _annotate(_Slot(root, 0), values, legacy=legacy)
+    kinds: set[str] = set()
+    _annotate(_Slot(root, 0), values, kinds, legacy=legacy)
+    if not equalities and kinds.isdisjoint(_UNPLAIN):
+        return root[0]
     _equate(root, equalities, legacy=legacy)
     return _Plain((budget or Budget()) if equalities else None).whole(root[0])
 
 
-def _annotate(slot: _Slot, tree: _Tree, *, legacy: bool) -> None:
-    """Turn what the tree notes about a place, and about what is below it, the innermost first."""
+def _annotate(slot: _Slot, tree: _Tree, kinds: set[str], *, legacy: bool) -> None:
+    """Turn what the tree notes about a place, and about what is below it, the innermost first.
+
+    The types that it has are added to ``kinds``.
+    """
     if tree is None:
         return
     below: object = tree
     if isinstance(tree, list):
         below = tree[1] if len(tree) > 1 else {}
     for path, subtree in _object(below, "meta.values").items():
-        _annotate(_descend(slot, path, legacy=legacy), subtree, legacy=legacy)
+        _annotate(_descend(slot, path, legacy=legacy), subtree, kinds, legacy=legacy)
     if isinstance(tree, list):
         if not tree:
             raise BadSuperJson("meta.values: an annotation is empty; it begins with a type")
         slot.put(_made(tree[0], slot.get()))
+        kinds.add(str(tree[0]))
 
 
 def _equate(root: list[Any], equalities: object, *, legacy: bool) -> None:
@@ -292,22 +305,6 @@ _MAKERS: Final[Mapping[str, Callable[[Any], Any]]] = {
 }
 
 
-class _Made(NamedTuple):
-    """What a part became.
-
-    Attributes:
-        value: plain; parts that were one object are one object.
-        weight: about its length as JSON.
-        height: levels of containers in it.
-        source: of what; it is kept, so that its identity stays its own.
-    """
-
-    value: Any
-    weight: int
-    height: int
-    source: Any = None
-
-
 class _Plain:
     """Makes a value plain, each of its parts once, however many places refer to it.
 
@@ -317,8 +314,11 @@ class _Plain:
 
     def __init__(self, budget: Budget | None) -> None:
         self._budget = budget
+        self._most = math.inf if budget is None else budget.left
         self._above: set[int] = set()
-        self._made: dict[int, _Made] = {}
+        self._read = 0
+        # By identity of the source, which is kept, so that its identity stays its own.
+        self._made: dict[int, tuple[_Made, object]] = {}
 
     def whole(self, value: Any) -> Any:
         """Return the value made plain, and take what it weighs from the budget.
@@ -327,56 +327,61 @@ class _Plain:
             BadSuperJson: the value contains itself, nests too deeply, becomes too large, or has a Map whose
                 keys are neither text nor integers.
         """
-        made = self._of(value)
+        if not isinstance(value, dict | list):
+            return None if isinstance(value, _Undefined) else value
+        plain, weight, _ = self._of(value)
         if self._budget is not None:
-            self._check(made.weight)
-            self._budget.left -= made.weight
-        return made.value
-
-    def _check(self, weight: int) -> None:
-        if self._budget is not None and weight > self._budget.left:
-            raise BadSuperJson(
-                "meta.referentialEqualities: the value is too large once every reference is a copy"
-            )
+            self._budget.left -= weight
+        return plain
 
     def _of(self, value: Any) -> _Made:
-        if not isinstance(value, dict | list):
-            return _Made(None if isinstance(value, _Undefined) else value, _weight(value), 0)
-        known = cast("Any", value)
-        if id(known) in self._above:
+        own = id(value)
+        if own in self._above:
             raise BadSuperJson("the value contains itself, which has no JSON form; break the circle")
-        made = self._made.get(id(known))
-        if len(self._above) + (1 if made is None else made.height) > DEPTH_MAX:
+        known = self._made.get(own)
+        if len(self._above) + (1 if known is None else known[0][2]) > DEPTH_MAX:
             raise BadSuperJson(f"the value nests more than {DEPTH_MAX} levels deep; flatten it")
-        if made is None:
-            self._above.add(id(known))
-            made = self._made[id(known)] = self._container(known)
-            self._above.remove(id(known))
+        if known is not None:
+            return known[0]
+        self._above.add(own)
+        made = self._container(value)
+        self._above.remove(own)
+        if self._budget is not None:
+            self._made[own] = made, value
         return made
 
     def _container(self, value: dict[str, Any] | list[Any]) -> _Made:
         weight, height = _CONTAINER, 0
-        plain: Any = [] if isinstance(value, list) and not isinstance(value, _Pairs) else {}
-        for key, member in _members_of(value):
-            made = self._of(member)
-            weight += made.weight
-            height = max(height, made.height)
-            if isinstance(plain, list):
-                cast("list[Any]", plain).append(made.value)
+        plain: list[Any] = []
+        keys, members = _members_of(value)
+        for member in members:
+            if isinstance(member, dict | list):
+                made, more, above = self._of(member)
+                plain.append(made)
+                weight += more
+                height = max(height, above)
             else:
-                weight += _weight(key)
-                plain[key] = made.value
-        self._check(weight)
-        return _Made(plain, weight, height + 1, value)
+                plain.append(None if isinstance(member, _Undefined) else member)
+        if self._budget is not None:
+            own = sum(map(_weight, plain)) + sum(map(_weight, keys or ()))
+            weight += own
+            self._read += _CONTAINER + own
+        if weight > self._most or self._read > self._most:
+            raise BadSuperJson(
+                "meta.referentialEqualities: the value is too large once every reference is a copy"
+            )
+        return plain if keys is None else dict(zip(keys, plain, strict=True)), weight, height + 1
 
 
-def _members_of(value: dict[str, Any] | list[Any]) -> Iterable[tuple[Any, Any]]:
-    """Return the members of a container that its plain form has, with their keys."""
+def _members_of(value: dict[str, Any] | list[Any]) -> tuple[list[Any] | None, list[Any]]:
+    """Return the keys and members that the plain form of a container has; no keys for a list."""
     if isinstance(value, _Pairs):
-        return [(_map_key(key), member) for key, member in value]
+        return [_map_key(key) for key, _ in value], [member for _, member in value]
     if isinstance(value, list):
-        return enumerate(value)
-    return [(key, member) for key, member in value.items() if not isinstance(member, _Undefined)]
+        return None, value
+    if any(isinstance(member, _Undefined) for member in value.values()):
+        value = {key: member for key, member in value.items() if not isinstance(member, _Undefined)}
+    return list(value), list(value.values())
 
 
 def _map_key(key: Any) -> _Key:
