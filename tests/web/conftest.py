@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -33,6 +34,13 @@ if TYPE_CHECKING:
 class Mail(BaseModel):
     to: str
     copies: int = Field(default=1, ge=1)
+
+
+numbers = count()
+
+
+class Ticket(BaseModel):
+    number: int = Field(default_factory=lambda: next(numbers), strict=True)
 
 
 class Login(BaseModel):
@@ -67,6 +75,10 @@ def shop_catalog() -> Catalog:
         if job.attempt == 1:
             raise RuntimeError("not yet")
         return {"type": "card", "message": "stored", "token": "t0k3n"}
+
+    @catalog.task("ticket")
+    async def ticket(payload: Ticket) -> None:
+        del payload
 
     return catalog
 

@@ -123,6 +123,24 @@ async def test_a_route_or_method_that_is_not_there_is_told_so(call: Web) -> None
     assert (await call("GET", "/nope")).json() == {"error": "There is nothing at /nope"}
     answer = await call("PATCH", "/trigger")
     assert (answer.status_code, answer.json()) == (405, {"error": "/trigger does not take PATCH"})
+    assert answer.headers["allow"] == "POST"
+    named = await call("PATCH", "/schedules/mail")
+    assert named.headers["allow"] == "DELETE, GET, PUT"
+
+
+async def test_of_strangers_nothing_is_read(call: Web) -> None:
+    await call.key()
+    reads = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal reads
+        reads += 1
+        yield b"{"
+
+    for method, path in (("POST", "/trigger"), ("PUT", "/schedules/mail")):
+        answer = await call(method, path, content=body(), headers=JSON)
+        assert answer.status_code == 401
+    assert reads == 0
 
 
 @pytest.mark.parametrize(
@@ -145,6 +163,7 @@ async def test_what_fails_inside_says_nothing_of_the_inside(
     monkeypatch.setattr(type(queue.storage), "now", fail)
     answer = await call("GET", "/trigger/runs/01a216ee-4f1a-7197-80f3-387a0e206cbc")
     assert answer.status_code == status
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
     for secret in ("secret", "10.1.2.3", "password", "/srv"):
         assert secret not in answer.text
     if status == 503:

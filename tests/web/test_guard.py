@@ -118,11 +118,9 @@ async def test_without_a_key_this_machine_is_served(call: Web) -> None:
         assert (await client.get("/queues")).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("server", "served"), [(("/run/zeke.sock", None), True), (("127.0.0.1", 3003), False)]
-)
-async def test_a_peer_of_which_nothing_is_known_is_on_this_machine_only_at_a_unix_socket(
-    app: FastAPI, server: tuple[str, int | None], *, served: bool
+@pytest.mark.parametrize("server", [("/run/zeke.sock", None), ("127.0.0.1", 3003), None])
+async def test_a_peer_of_which_nothing_is_known_is_not_on_this_machine(
+    app: FastAPI, server: tuple[str, int | None] | None
 ) -> None:
     connection = HTTPConnection(
         {
@@ -133,12 +131,8 @@ async def test_a_peer_of_which_nothing_is_known_is_on_this_machine_only_at_a_uni
             "method": "GET",
         }
     )
-    guard = app.state.zeke.guard
-    if served:
-        assert (await guard.caller(connection)).via == "loopback"
-    else:
-        with pytest.raises(ApiError):
-            await guard.caller(connection)
+    with pytest.raises(ApiError):
+        await app.state.zeke.guard.caller(connection)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +144,12 @@ async def test_a_peer_of_which_nothing_is_known_is_on_this_machine_only_at_a_uni
         ("localhost.example.org", "127.0.0.1", {}),
         ("localhost", "127.0.0.1", {"x-forwarded-for": "203.0.113.9"}),
         ("localhost", "127.0.0.1", {"forwarded": "for=203.0.113.9"}),
+        ("localhost", "127.0.0.1", {"x-forwarded-proto": "https"}),
+        ("localhost", "127.0.0.1", {"x-forwarded-host": "jobs.example.org"}),
+        ("localhost", "127.0.0.1", {"x-real-ip": "203.0.113.9"}),
+        ("localhost", "127.0.0.1", {"via": "1.1 proxy"}),
+        ("localhost", "127.0.0.1", {"cf-connecting-ip": "203.0.113.9"}),
+        ("localhost", "127.0.0.1", {"true-client-ip": "203.0.113.9"}),
     ],
 )
 async def test_without_a_key_nobody_else_is_served_and_is_told_how(
@@ -228,6 +228,99 @@ async def test_a_host_application_tells_who_calls_and_keys_go_on_to_work(queue: 
     assert banned.json() == {"error": "Forbidden", "description": "banned"}
     assert (await hosted("GET", "/queues", key)).status_code == 200
     assert (await hosted("GET", "/queues")).status_code == 401
+
+
+async def test_a_host_applications_caller_is_guarded_against_forgery_but_for_keys(
+    queue: Queue, call: Web
+) -> None:
+    async def authenticate(connection: HTTPConnection) -> Caller | None:
+        via: Any = connection.headers.get("x-via")
+        return Caller("user:ada", "ada", frozenset({Scope.ADMIN}), via=via)
+
+    hosted = type(call)(create_app(queue, WebSettings(), authenticator=authenticate), queue)
+    for via, status in (("host", 403), ("session", 403), ("key", 200)):
+        headers = {"x-via": via, "origin": "https://evil.example"}
+        forged = await hosted("POST", "/trigger", headers=headers, json={"taskId": "break"})
+        assert forged.status_code == status, via
+        own = await hosted("POST", "/trigger", headers={"x-via": via}, json={"taskId": "break"})
+        assert own.status_code == 200, via
+
+
+async def test_the_older_http_which_proxies_speak_is_not_this_machines(app: FastAPI) -> None:
+    scope = {
+        "type": "http",
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 5),
+        "method": "GET",
+    }
+    guard = app.state.zeke.guard
+    assert (await guard.caller(HTTPConnection({**scope, "http_version": "1.1"}))).via == "loopback"
+    with pytest.raises(ApiError):
+        await guard.caller(HTTPConnection({**scope, "http_version": "1.0"}))
+
+
+@pytest.mark.parametrize("host", ["evil.com@localhost", "localhost#evil.com", "localhost:x", "[::1", ""])
+async def test_a_host_that_is_spelt_strangely_is_not_this_machine(call: Web, host: str) -> None:
+    answer = await call("GET", "/queues", headers={"host": host})
+    assert answer.status_code == 403
+
+
+async def test_a_key_is_more_than_its_beginning(call: Web) -> None:
+    key = await call.key()
+    for place in (12, 40, len(key) - 1):
+        other = f"{key[:place]}{'0' if key[place] != '0' else '1'}{key[place + 1 :]}"
+        assert (await call("GET", "/queues", other)).json() == {"error": "Invalid API key"}
+    assert (await call("GET", "/queues", key)).status_code == 200
+
+
+CHANGES = [
+    ("POST", "/trigger", Scope.TRIGGER),
+    ("POST", "/trpc/trigger.trigger", Scope.TRIGGER),
+    ("POST", "/trpc/trigger.ingestUrl", Scope.TRIGGER),
+    ("POST", "/trpc/trigger.runPlaybook", Scope.TRIGGER),
+    ("POST", "/trigger/runs/1/cancel", Scope.ADMIN),
+    ("POST", "/trigger/runs/1/retry", Scope.ADMIN),
+    ("POST", "/trigger/runs/1/resume", Scope.ADMIN),
+    ("POST", "/queues/mail/pause", Scope.ADMIN),
+    ("POST", "/queues/mail/resume", Scope.ADMIN),
+    ("PUT", "/schedules/break", Scope.ADMIN),
+    ("DELETE", "/schedules/break", Scope.ADMIN),
+    ("POST", "/schedules/break/run", Scope.ADMIN),
+    ("POST", "/schedules/break/pause", Scope.ADMIN),
+    ("POST", "/schedules/break/resume", Scope.ADMIN),
+]
+
+
+def test_the_changes_are_all_that_there_are(app: FastAPI) -> None:
+    paths = app.openapi()["paths"]
+    listed = {f"{method.upper()} {path}" for path, its in paths.items() for method in its if method != "get"}
+    named = {
+        "{} {}".format(
+            method,
+            path.replace("runs/1", "runs/{run_id}").replace("/mail", "/{name}").replace("/break", "/{name}"),
+        )
+        for method, path, _ in CHANGES
+        if "trpc" not in path
+    }
+    assert named == listed
+
+
+@pytest.mark.parametrize(("method", "path", "needed"), CHANGES)
+async def test_each_change_takes_its_scope(
+    call: Web, queue: Queue, method: str, path: str, needed: Scope
+) -> None:
+    await queue.schedule("break", "0 0 * * *")
+    lesser = [Scope.READ] if needed is Scope.TRIGGER else [Scope.READ, Scope.TRIGGER]
+    body: dict[str, Any] = (
+        {"json": {"cron": "1 1 * * *"}} if method == "PUT" else {"json": {"taskId": "break"}}
+    )
+    before = await queue.schedules()
+    for scope in lesser:
+        refused = await call(method, path, await call.key(scope), **body)
+        assert refused.status_code == 403, scope
+    assert (await queue.schedules(), await queue.count(), await queue.storage.queues()) == (before, [], [])
+    allowed = await call(method, path, await call.key(needed), **body)
+    assert allowed.status_code != 403
 
 
 async def test_with_an_authenticator_being_on_this_machine_is_not_enough(queue: Queue, call: Web) -> None:

@@ -95,10 +95,20 @@ async def test_a_key_used_for_something_else_is_refused(call: Web, queue: Queue,
 
 
 async def test_the_same_payload_written_otherwise_is_the_same(call: Web) -> None:
-    await call("POST", "/trigger", json=MAIL, headers={"idempotency-key": "k"})
-    spelt_out = {"taskId": "old-mail", "payload": {"copies": 1, "to": "ada@example.org"}}
-    again = await call("POST", "/trigger", json=spelt_out, headers={"idempotency-key": "k"})
+    first = {"taskId": "mail", "payload": {"to": "ada@example.org", "copies": 1}}
+    await call("POST", "/trigger", json=first, headers={"idempotency-key": "k"})
+    turned = {"taskId": "old-mail", "payload": {"copies": 1, "to": "ada@example.org"}}
+    again = await call("POST", "/trigger", json=turned, headers={"idempotency-key": "k"})
     assert again.headers["idempotent-replayed"] == "true"
+
+
+async def test_a_payload_with_defaults_that_are_drawn_is_sent_once(call: Web, queue: Queue) -> None:
+    ticket = {"taskId": "ticket", "payload": {}}
+    first = await call("POST", "/trigger", json=ticket, headers={"idempotency-key": "k"})
+    again = await call("POST", "/trigger", json=ticket, headers={"idempotency-key": "k"})
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert first.json() == again.json()
+    assert await count(queue) == 1
 
 
 async def test_repeating_at_once_sends_one_job(call: Web, queue: Queue) -> None:

@@ -89,6 +89,7 @@ async def test_each_task_has_a_schema_of_its_own(call: Web) -> None:
         "Trigger.break",
         "Trigger.login",
         "Trigger.twice",
+        "Trigger.ticket",
     }
     assert schemas["Trigger.mail"]["properties"]["taskId"] == {"enum": ["mail", "old-mail"]}
     assert schemas["Trigger.mail"]["properties"]["payload"]["required"] == ["to"]

@@ -27,7 +27,7 @@ async def queue_of(call: Web, name: str) -> dict[str, object]:
 
 async def test_tasks_are_listed_with_the_schema_of_their_payloads(call: Web) -> None:
     tasks = {task["id"]: task for task in (await call("GET", "/tasks")).json()["tasks"]}
-    assert list(tasks) == ["break", "login", "mail", "twice"]
+    assert list(tasks) == ["break", "login", "mail", "ticket", "twice"]
     assert (tasks["mail"]["aliases"], tasks["mail"]["concurrencyLimit"]) == (["old-mail"], 5)
     assert tasks["mail"]["description"] == "Send a mail."
     assert tasks["mail"]["payloadSchema"]["required"] == ["to"]

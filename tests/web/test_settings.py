@@ -32,6 +32,8 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("API_CORS_ORIGINS", "*"),
         ("API_CORS_ORIGINS", "app.example.org"),
         ("API_CORS_ORIGINS", "https://app.example.org/path"),
+        ("API_TRUSTED_PROXIES", "nonsense"),
+        ("API_TRUSTED_PROXIES", "10.0.0.0/24,*"),
         ("API_TRIGGER_LIMIT", "-1"),
         ("API_STREAM_TIMEOUT", "0"),
         ("API_BODY_MAX", "10"),

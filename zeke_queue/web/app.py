@@ -19,7 +19,7 @@ from zeke_queue.web.errors import ApiError, answer, answer_http, answer_invalid
 from zeke_queue.web.guard import CSRF_HEADER, MAKE_KEY, Guard
 from zeke_queue.web.jobs import Jobs
 from zeke_queue.web.live import Live
-from zeke_queue.web.middleware import BodyCap, SecurityHeaders
+from zeke_queue.web.middleware import BodyCap, Failures, Gate, SecurityHeaders
 from zeke_queue.web.rest import ROUTERS
 from zeke_queue.web.settings import WebSettings
 from zeke_queue.web.showing import Showing
@@ -75,9 +75,10 @@ def create_app(
         title="Zeke's jobs",
         version="1",
         description=_ABOUT,
-        # Pages that would load scripts from elsewhere; the document itself is at /openapi.json.
+        # Pages that would load scripts from elsewhere, and the document for everybody; ours asks for a key.
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,
     )
     app.state.zeke = Api(
         queue=queue,
@@ -129,7 +130,6 @@ def _handle_errors(app: FastAPI) -> None:
         ZekeError: answer,
         HTTPException: answer_http,
         RequestValidationError: answer_invalid,
-        Exception: answer,
     }
     for error, handler in handlers.items():
         app.add_exception_handler(error, handler)
@@ -138,6 +138,8 @@ def _handle_errors(app: FastAPI) -> None:
 def _stand_before(app: FastAPI, settings: WebSettings) -> None:
     """Add what every request passes; what is added last comes first."""
     app.add_middleware(BodyCap, most=settings.api_body_max)
+    app.add_middleware(Gate, guard=app.state.zeke.guard, elsewhere=("/dashboard", "/trpc"))
+    app.add_middleware(Failures)
     if settings.api_cors_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -6,6 +6,9 @@ import re
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from fastapi.openapi.utils import get_openapi
+from starlette.requests import Request
+
+from zeke_queue.web.api import Reads
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -21,7 +24,12 @@ _DEFS: Final = "#/$defs/"
 
 
 def describe(app: FastAPI, catalog: Catalog) -> None:
-    """Let an application tell of itself so that a client can be made of it."""
+    """Let an application tell of itself, to whoever may look, so that a client can be made of it."""
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi(request: Request, caller: Reads) -> dict[str, Any]:
+        del caller
+        return {**document(), "servers": [{"url": request.scope.get("root_path") or "/"}]}
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:

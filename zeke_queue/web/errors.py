@@ -131,6 +131,8 @@ async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
 def _reason(detail: Mapping[str, Any]) -> str:
     if detail["type"] == "json_invalid":
         return str(detail.get("ctx", {}).get("error", detail["msg"]))
+    if detail["type"] == "model_attributes_type":
+        return "give a JSON object, and the header Content-Type: application/json"
     return str(detail["msg"]).removeprefix("Value error, ")
 
 
@@ -154,9 +156,10 @@ async def answer_http(request: Request, error: Exception) -> JSONResponse:
 
 
 def _methods(request: Request) -> list[str]:
-    """Return the methods that some route takes at a request's path; a route knows its own alone."""
-    found: set[str] = set()
-    for route in cast("Starlette", request.app).routes:
-        if route.matches(request.scope)[0] is not Match.NONE:
-            found |= set(getattr(route, "methods", None) or ())
-    return sorted(found)
+    """Return the methods that some route takes at a request's path."""
+    routes = cast("Starlette", request.app).routes
+    return [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 from urllib.parse import urlsplit
@@ -33,9 +34,14 @@ CSRF_HEADER: Final = "x-csrf-token"
 MAKE_KEY: Final = "zeke keys create NAME"
 """What makes a key on the database of the environment."""
 
-_LOOPBACK_NAMES: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-_FORWARDED: Final = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
-_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_FORWARDED: Final = re.compile(r"forwarded|x-forwarded-.*|x-real-ip|via|.*-(client|connecting)-ip")
+"""Headers by which proxies tell of whom they speak for."""
+
+_HOST: Final = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
+CALLER: Final = "zeke.caller"
+"""Where a request's scope has its caller, once that was told."""
+
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 _NOTE_EVERY: Final = 60.0
 _KEY_ID: Final = "key:"
 
@@ -47,10 +53,10 @@ class Caller:
     Attributes:
         id: what limits are counted by, 1 to 200 characters; the same in every process.
         name: for people and the log.
-        scopes: what they may, with all that is implied.
+        scopes: what they hold; each implies others.
         team_id: on whose behalf they call, for tasks that need a team.
-        via: how they showed who they are. What a browser sends by itself (``session``, ``loopback``) is
-            protected against requests forged by other sites.
+        via: how they showed who they are. All but ``key``, which is for what a browser does not send by
+            itself, are protected against requests forged by other sites.
     """
 
     id: str
@@ -61,7 +67,12 @@ class Caller:
 
     def may(self, scope: Scope) -> bool:
         """Return whether this caller holds a scope."""
-        return scope in self.scopes
+        return permits(self.scopes, scope)
+
+
+def permits(held: frozenset[Scope], scope: Scope) -> bool:
+    """Return whether scopes, with all that they imply, have one among them."""
+    return any(scope in IMPLIED[one] for one in held)
 
 
 class Authenticator(Protocol):
@@ -74,11 +85,6 @@ class Authenticator(Protocol):
             ApiError: it shows something wrong.
         """
         ...
-
-
-def granted(scopes: frozenset[Scope]) -> frozenset[Scope]:
-    """Return scopes with those that they imply."""
-    return frozenset(implied for scope in scopes for implied in IMPLIED[scope])
 
 
 class Guard:
@@ -129,12 +135,16 @@ class Guard:
         Raises:
             ApiError: 401, 403: as ``require``.
         """
-        caller = await self._told(connection)
-        changes = connection.scope.get("method", "GET") not in _SAFE
-        if changes and caller.via in ("session", "loopback"):
-            check_origin(connection, self._settings.api_cors_origins)
-        if changes and caller.via == "session":
-            check_csrf(connection, csrf or connection.headers.get(CSRF_HEADER))
+        known: Caller | None = connection.scope.get(CALLER)
+        if known is not None:
+            return known
+        hosted = None if self._authenticator is None else await self._authenticator(connection)
+        caller = hosted or await self._told(connection)
+        if connection.scope.get("method", "GET") not in SAFE:
+            if caller.via != "key":
+                check_origin(connection, self._settings.api_cors_origins)
+            if hosted is None and caller.via == "session":
+                check_csrf(connection, csrf or connection.headers.get(CSRF_HEADER))
         return caller
 
     def still(self, connection: HTTPConnection, caller: Caller, scope: Scope) -> Standing:
@@ -155,10 +165,6 @@ class Guard:
         return Standing(self, connection, scope, (caller.id, caller.via, *shown))
 
     async def _told(self, connection: HTTPConnection) -> Caller:
-        if self._authenticator is not None:
-            caller = await self._authenticator(connection)
-            if caller is not None:
-                return caller
         header = connection.headers.get("authorization")
         token = connection.cookies.get(COOKIE)
         if header is None and token is not None:
@@ -219,7 +225,7 @@ class Guard:
             await self._access.use_key(key_id)
 
     def _of_key(self, key: ApiKey, via: Literal["key", "session"]) -> Caller:
-        return Caller(f"{_KEY_ID}{key.id}", key.name, granted(key.scopes), key.team_id, via)
+        return Caller(f"{_KEY_ID}{key.id}", key.name, key.scopes, key.team_id, via)
 
     def _on_loopback(self, connection: HTTPConnection) -> Caller:
         """Return the caller on this machine, while there is no key.
@@ -227,9 +233,12 @@ class Guard:
         Raises:
             ApiError: 403 if it is not on this machine, or may speak for somebody who is not.
         """
-        host = _hostname(connection.headers.get("host", ""))
-        proxied = any(name in connection.headers for name in _FORWARDED)
-        if not _is_loopback(connection) or host not in _LOOPBACK_NAMES or proxied:
+        host = _HOST.fullmatch(connection.headers.get("host", ""))
+        # Many a proxy tells nothing of itself, and speaks the older HTTP.
+        proxied = connection.scope.get("http_version") == "1.0" or any(
+            _FORWARDED.fullmatch(name) for name in connection.headers
+        )
+        if not _is_loopback(connection) or host is None or proxied:
             raise ApiError(
                 403,
                 "Forbidden",
@@ -308,8 +317,8 @@ def check_csrf(connection: HTTPConnection, given: str | None) -> None:
     Raises:
         ApiError: 403.
     """
-    session = connection.cookies.get(COOKIE, "")
-    if given is None or not hmac.compare_digest(csrf_token(session).encode(), given.encode()):
+    session = connection.cookies.get(COOKIE)
+    if not session or given is None or not hmac.compare_digest(csrf_token(session).encode(), given.encode()):
         raise ApiError(
             403,
             "Forbidden",
@@ -321,23 +330,12 @@ def _unauthorized(message: str) -> ApiError:
     return ApiError(401, message, headers={"www-authenticate": "Bearer"})
 
 
-def _hostname(host: str) -> str:
-    """Return the name in a Host header, without its port and a v6 address's brackets."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
 def _is_loopback(connection: HTTPConnection) -> bool:
-    """Return whether the peer is on this machine; one at a Unix socket, which has no port, is.
+    """Return whether the peer is on this machine.
 
-    A peer that nothing is known of may also be one that has hung up already.
+    One at a Unix socket may be a proxy, and one of which nothing is known may have hung up already.
     """
-    if connection.client is None or not connection.client.host:
-        server = connection.scope.get("server")
-        return server is not None and server[1] is None
     try:
-        return ipaddress.ip_address(connection.client.host).is_loopback
+        return connection.client is not None and ipaddress.ip_address(connection.client.host).is_loopback
     except ValueError:
         return False

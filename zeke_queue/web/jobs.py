@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Unpack
 from uuid import UUID, uuid5
 
 from zeke_queue.core import jsonb
-from zeke_queue.errors import JobNotFound, Refused
+from zeke_queue.tending import require
 from zeke_queue.web import shapes
 from zeke_queue.web.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from zeke_queue.model import Job
     from zeke_queue.queue import Queue
     from zeke_queue.sending import SendOptions
     from zeke_queue.web.guard import Caller
     from zeke_queue.web.settings import WebSettings
 
+ASKED: Final = "idempotencyDigest"
+"""Where the meta of a job that was sent under a key has the digest of its request."""
+
+DIGEST_LENGTH: Final = 32
 _IDEMPOTENCE: Final = UUID("8f0e1f52-6d0b-5d0e-9f43-0b7c1f5ad1a4")
 KEY_LENGTH_MAX: Final = 255
 KEY: Final = re.compile(f"[ -~]{{1,{KEY_LENGTH_MAX}}}")
@@ -92,33 +96,25 @@ class Jobs:
         if idempotency_key is None:
             return Sent(await send_job(self._queue, task, payload), replayed=False, headers=headers)
         job_id = idempotent_id(caller, idempotency_key)
-        earlier = await self._queue.get(job_id)
-        if earlier is None:
-            try:
-                sent = await send_job(self._queue, task, payload, id=job_id)
-            except Refused as refused:
-                if refused.holder != job_id:
-                    raise
-            else:
-                if (stored := await self._queue.get(job_id)) is not None:
-                    self._check_same(stored, task, payload)
-                return Sent(sent, replayed=False, headers=headers)
-            earlier = await self._queue.get(job_id)
-            if earlier is None:
-                raise JobNotFound(f"No job has the id {job_id} any more")
-        self._check_same(earlier, task, payload)
-        return Sent(shapes.Triggered(id=job_id, task_id=task), replayed=True, headers=headers)
-
-    def _check_same(self, earlier: Job, task: str, payload: Any) -> None:
-        """See that a key is used again for what it was used for."""
-        prepared = self._queue.sender.prepare(task, payload, {}).job
-        asked = None if prepared.data is None else jsonb.loads(prepared.data)
-        if (earlier.name, earlier.data) != (prepared.name, asked):
+        digest = self._digest(task, payload)
+        replayed = await self._queue.get(job_id) is not None
+        if not replayed:
+            # Whoever is quicker has its job inserted; the other one is given that job's id.
+            await send_job(self._queue, task, payload, id=job_id, meta={ASKED: digest})
+        stored = await require(self._queue.storage, job_id)
+        if (stored.meta or {}).get(ASKED) != digest:
             raise ApiError(
                 409,
                 "Idempotency-Key: it was used before, for another task or payload; use a new one for each",
-                id=str(earlier.id),
+                id=str(job_id),
             )
+        return Sent(shapes.Triggered(id=job_id, task_id=task), replayed=replayed, headers=headers)
+
+    def _digest(self, task: str, payload: Any) -> str:
+        """Return what tells requests apart: the task, whatever it is called, and what was given."""
+        name = self._queue.catalog.get(task).name
+        given = jsonb.normalise(jsonb.dumps(payload))
+        return sha256(f"{name}\n{given}".encode()).hexdigest()[:DIGEST_LENGTH]
 
     async def admit(self, caller: Caller) -> dict[str, str]:
         """Count a trigger against a caller's limit, and return the headers that tell of it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, field_validator
@@ -56,6 +57,18 @@ class WebSettings(Variables):
             if isinstance(value, str)
             else value
         )
+
+    @field_validator("api_trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            try:
+                ip_network(proxy)
+            except ValueError:
+                raise ValueError(
+                    f"{proxy!r} is neither an address nor a network; write 10.0.0.7 or 10.0.0.0/24"
+                ) from None
+        return proxies
 
     @field_validator("api_cors_origins")
     @classmethod

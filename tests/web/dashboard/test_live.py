@@ -39,7 +39,8 @@ async def read(tab: Tab, clock: FrozenClock, *names: str, count: int = 1) -> lis
 
 async def test_the_overview_moves(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
     async with Tab(app, LIVE, query="of=overview") as tab:
-        await read(tab, clock, "tiles")
+        for name in ("tiles", "failures"):
+            await read(tab, clock, name)
         assert {event.name for event in tab.events} >= {"tiles", "charts", "backlog", "failures"}
         assert "<b>0</b>" in tab.named("tiles")[0].data
         await jobs.send()

@@ -9,7 +9,7 @@ from zeke_queue.core import apikeys
 from zeke_queue.web.dashboard.desk import local_path
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.errors import ApiError
-from zeke_queue.web.guard import COOKIE, granted
+from zeke_queue.web.guard import COOKIE, permits
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -67,7 +67,7 @@ async def _key(desk: Desk) -> ApiKey:
         ApiError: 401: there is none that is good; 403: it may not look.
     """
     key = await desk.parts.guard.key(desk.field("key").strip())
-    if Scope.READ not in granted(key.scopes):
+    if not permits(key.scopes, Scope.READ):
         raise ApiError(403, f"The key {key.name} may not look at jobs: that needs the scope jobs.read")
     return key
 

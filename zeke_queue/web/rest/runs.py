@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, BeforeValidator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
+from starlette.requests import Request
 
 from zeke_queue.errors import JobNotFound
 from zeke_queue.model import Job, JobFilter, RunStatus
 from zeke_queue.tending import require
 from zeke_queue.web import shapes
 from zeke_queue.web.api import Administers, Api, Parts, Reads
-from zeke_queue.web.errors import ApiError
+from zeke_queue.web.errors import ApiError, field_errors
 from zeke_queue.web.rest.ids import cursor_after, no_cursor, parse_cursor, parse_id
 from zeke_queue.web.showing import STATES_OF
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["runs"])
 
 MOST: Final = 200
+_FILTERS: Final = frozenset(
+    {"archived", "createdFrom", "createdTo", "cursor", "limit", "parent", "status", "task", "text"}
+)
 
 
 def _written(value: object) -> object:
@@ -36,12 +40,23 @@ def _written(value: object) -> object:
 
 
 _NUMBER: Final = re.compile(r"[\s+-]*[\d._]*")
-Instant = Annotated[AwareDatetime, BeforeValidator(_written)]
+
+
+def _in_utc(instant: datetime) -> datetime:
+    """Refuse an instant that is none in UTC."""
+    try:
+        return instant.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("Input should lie in the years 1 to 9999, in UTC too") from None
+
+
+Instant = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_in_utc)]
 Name = Annotated[str, Query(max_length=512)]
 
 
 @router.get("/trigger/runs", summary="List jobs", responses=shapes.problems(401, 403, 422, 503))
 async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
+    request: Request,
     parts: Parts,
     caller: Reads,
     task: Annotated[list[Name] | None, Query(description="Only jobs of these tasks.")] = None,
@@ -63,6 +78,7 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
 ) -> shapes.Runs:
     """Return jobs, newest first, a page at a time."""
     del caller
+    check_known(request, _FILTERS)
     filters: dict[str, object] = {
         "task": sorted(task or ()),
         "status": sorted(status or ()),
@@ -91,6 +107,18 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
         runs=[parts.showing.run(job) for job in page],
         next_cursor=None if last is None else cursor_after(last, filters),
     )
+
+
+def check_known(request: Request, known: frozenset[str]) -> None:
+    """Refuse parameters that nobody reads: a misspelt filter would list everything.
+
+    Raises:
+        ApiError: 422.
+    """
+    others = sorted(set(request.query_params) - known)
+    if others:
+        why = f"is no filter; there are {', '.join(sorted(known))}"
+        raise field_errors(f"{others[0]}: {why}", [(name, why) for name in others])
 
 
 async def page_of(parts: Api, which: JobFilter) -> tuple[list[Job], UUID | None]:

@@ -104,7 +104,12 @@ def _about(field: str) -> Generator[None]:
     try:
         yield
     except (BadOption, BadName, BadSchedule, UnknownTask) as error:
-        raise field_errors(f"{field}: {error}", [(field, str(error))]) from None
+        named, _, why = str(error).partition(": ")
+        if named in shapes.ScheduleEdit.model_fields:  # it names its field itself
+            field, message = named, why
+        else:
+            message = str(error)
+        raise field_errors(f"{field}: {message}", [(field, message)]) from None
 
 
 @router.delete(
