@@ -127,6 +127,15 @@ async def test_what_there_is_not_is_told_as_a_page(browser: Browser, path: str) 
     assert 'id="nav"' in page
 
 
+@pytest.mark.parametrize(
+    ("path", "status", "says"), [("/nothing", 404, "No page"), ("/sign-out", 405, "nothing of that kind")]
+)
+async def test_an_address_that_is_none_is_told_in_words(
+    browser: Browser, path: str, status: int, says: str
+) -> None:
+    assert says in await browser.see(path, status)
+
+
 async def test_the_form_for_a_task_begins_with_its_payload(browser: Browser) -> None:
     page = await browser.see("/trigger?task=mail")
     assert "&#34;copies&#34;: 1" in page

@@ -227,3 +227,22 @@ async def test_a_form_of_another_site_is_refused_whoever_the_host_says_it_is(cal
         assert own.status_code == 303
         evil = {"origin": "https://evil.example"}
         assert (await client.post("/dashboard/queues", data=form, headers=evil)).status_code == 403
+
+
+async def test_a_host_that_has_sessions_of_its_own_needs_no_token_of_ours(call: Web, queue: Queue) -> None:
+    async def anybody(connection: object) -> Caller:
+        return Caller("host:ann", "Ann", frozenset(Scope), via="session")
+
+    app = create_app(queue, WebSettings(), authenticator=anybody)
+    async with type(call)(app, queue).client() as client:
+        browser = Browser(client)
+        await browser.see("/queues")
+        await browser.send("/queues", name="mail", do="pause")
+        answer = await client.post("/dashboard/queues", headers={"origin": "https://evil.example"})
+        assert answer.status_code == 403
+
+
+async def test_who_shows_a_key_may_call_from_anywhere(call: Web) -> None:
+    async with call.client(await call.key(Scope.ADMIN), origin="https://shop.example") as client:
+        answer = await client.post("/dashboard/queues", data={"name": "mail", "do": "pause"})
+        assert answer.status_code == 303

