@@ -183,6 +183,15 @@ async def test_every_answer_keeps_browsers_careful(call: Web) -> None:
         assert "server" not in headers
 
 
+async def test_over_https_browsers_are_told_to_stay_there(call: Web) -> None:
+    key = await call.key()
+    async with call.client(key) as client:
+        secure = await client.get("https://localhost/queues")
+        plain = await client.get("http://localhost/queues")
+    assert secure.headers["strict-transport-security"].startswith("max-age=")
+    assert "strict-transport-security" not in plain.headers
+
+
 async def test_other_origins_may_call_only_where_they_are_named(queue: Queue, call: Web) -> None:
     app = create_app(queue, WebSettings.load(api_cors_origins="https://app.example.org, https://b.example"))
     open_to = type(call)(app, queue)

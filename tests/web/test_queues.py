@@ -179,7 +179,11 @@ async def test_figures_are_read_by_prometheus(call: Web, queue: Queue, clock: Fr
     await call.trigger("mail", MAIL)
     await call.trigger("break")
     await call("POST", "/queues/break/pause")
+    await queue.storage.beat(WorkerInfo(UUID(int=8), "box", 41, ("mail",), 15.0))
     clock.advance(30)
+    await queue.storage.beat(WorkerInfo(WORKER, "box", 42, ("mail",), 15.0))
+    await queue.send("mail", MAIL, priority=1)
+    await queue.storage.claim(WORKER, [Want("mail", 1)], 1)
     answer = await call("GET", "/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     samples = {
@@ -194,7 +198,8 @@ async def test_figures_are_read_by_prometheus(call: Web, queue: Queue, clock: Fr
     assert samples["zeke_queue_paused", "mail"] == 0
     assert ("zeke_queue_limit", "break") not in samples
     assert samples["zeke_schedule_late_seconds", "break"] == 0
-    assert samples["zeke_workers",] == 0
+    assert samples["zeke_workers",] == 1
+    assert samples["zeke_workers_holding",] == 1
     assert samples["zeke_streams",] == 0
 
 

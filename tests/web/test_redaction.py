@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -36,6 +37,23 @@ async def test_secrets_are_in_no_answer(call: Web, user: str) -> None:
     run = (await call("GET", f"/trigger/runs/{run_id}")).json()
     output = {"token": "[redacted]", "user": "ada"} if user == "ada" else "[redacted]"
     assert run["output"] == output
+
+
+@pytest.mark.parametrize("user", ["ada", "nobody"])
+async def test_secrets_are_in_no_answer_of_a_change_nor_of_trpc(call: Web, user: str) -> None:
+    run_id = await call.trigger("login", {**LOGIN, "user": user})
+    asked = json.dumps({"json": {"runId": run_id}})
+    for what in ("cancel", "resume"):
+        answer = await call("POST", f"/trigger/runs/{run_id}/{what}")
+        assert (answer.status_code, "hunter2" in answer.text) == (200, False)
+    await call.work()
+    if user == "nobody":
+        retried = await call("POST", f"/trigger/runs/{run_id}/retry")
+        assert retried.status_code == 200
+        assert not any(secret in retried.text for secret in SECRETS)
+    told = await call("GET", "/trpc/trigger.run", params={"input": asked})
+    assert told.json()["result"]["data"]["json"]["taskId"] == "login"
+    assert not any(secret in told.text for secret in SECRETS)
 
 
 async def test_what_is_hidden_can_not_be_found_by_trying(call: Web) -> None:
