@@ -21,7 +21,7 @@ from zeke_queue.errors import Refused
 from zeke_queue.model import JobFilter
 from zeke_queue.queue import Queue
 from zeke_queue.web import WebSettings, create_app
-from zeke_queue.web.guard import Caller, granted
+from zeke_queue.web.guard import Caller
 from zeke_queue.web.trpc.procedures import told_to_client
 from zeke_queue.web.trpc.superjson import decode
 
@@ -129,7 +129,7 @@ async def who(connection: Any) -> Caller | None:
     if not name:
         return None
     scopes = frozenset({Scope(f"jobs.{name}")})
-    return Caller(name, name, granted(scopes), TEAM if team else None)
+    return Caller(name, name, scopes, TEAM if team else None)
 
 
 @asynccontextmanager
