@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from zeke_queue.callers import Scope
 from zeke_queue.model import Want, WorkerInfo
+from zeke_queue.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from tests.clocks import FrozenClock
@@ -144,6 +145,19 @@ async def test_a_schedule_that_is_not_there_is_not_found(
     answer = await call(method, f"/schedules/{name}{path}")
     assert answer.status_code in (404, 422)
     assert answer.headers["content-type"] == "application/json"
+
+
+async def test_a_schedule_that_never_fired_has_no_last_tick(
+    call: Web, queue: Queue, clock: FrozenClock
+) -> None:
+    await queue.schedule("break", "*/30 * * * *")
+    scheduler = Scheduler(queue)
+    clock.advance(1)
+    await scheduler.tick()
+    assert (await call("GET", "/schedules/break")).json()["lastTick"] is None
+    clock.advance(1800)
+    await scheduler.tick()
+    assert (await call("GET", "/schedules/break")).json()["lastTick"] == "2026-01-05T12:30:00.000Z"
 
 
 async def test_running_a_schedule_counts_against_its_callers_limit(call: Web, queue: Queue) -> None:

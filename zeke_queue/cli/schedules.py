@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,7 +14,7 @@ from rich.text import Text
 
 from zeke_queue.cli.render import Column, ago, cut, moment, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
-from zeke_queue.errors import BadSchedule, NotJson, ZekeError
+from zeke_queue.errors import NotJson, ZekeError
 from zeke_queue.model import CatchUp
 
 if TYPE_CHECKING:
@@ -105,11 +104,15 @@ def resume(context: typer.Context, name: NameArgument) -> None:
 
 def list_schedules(context: typer.Context) -> None:
     """List cron schedules with their next and last ticks; times are UTC."""
+    from zeke_queue.core.cron import last_occurrence
+
     options = options_of(context)
 
     async def command() -> int:
         async with open_to_look(options) as queue:
-            schedules = [_with_real_ticks(one) for one in await queue.storage.schedules()]
+            schedules = [
+                replace(one, last_tick=last_occurrence(one)) for one in await queue.storage.schedules()
+            ]
             now = await queue.storage.now()
         if options.json:
             print_json([{**plain(one), "data": _payload(one.data)} for one in schedules])
@@ -130,20 +133,6 @@ def _payload(text: str | None) -> Any:
         return None if text is None else jsonb.loads(text)
     except NotJson:
         return text
-
-
-def _with_real_ticks(schedule: Schedule) -> Schedule:
-    """Leave out a last tick that is none: the instant from which a scheduler began to look, or can't read."""
-    from zeke_queue.core.cron import Cron
-
-    last = schedule.last_tick
-    if last is None:
-        return schedule
-    try:
-        real = Cron.parse(schedule.cron, schedule.zone).next_after(last - timedelta(microseconds=1)) == last
-    except BadSchedule:
-        real = False
-    return schedule if real else replace(schedule, last_tick=None)
 
 
 def _print_schedules(schedules: Sequence[Schedule], now: datetime) -> None:

@@ -47,6 +47,8 @@ from zeke_queue.model import CatchUp
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from zeke_queue.model import Schedule
+
 GRACE: Final = timedelta(seconds=60)
 """How old a tick may be for ``CatchUp.SKIP`` to serve it still."""
 
@@ -270,3 +272,19 @@ def _zone_of(name: str) -> ZoneInfo:
     near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(known[zone] for zone in near)}?" if near else "try Europe/Berlin or UTC"
     raise BadSchedule(f"Zone {name!r} is not in the IANA database; {hint}")
+
+
+def last_occurrence(schedule: Schedule) -> datetime | None:
+    """Return a schedule's last tick, if it is one.
+
+    Until the first one, what is stored is the instant from which a scheduler began to look; and another
+    program may have stored what can't be read.
+    """
+    last = schedule.last_tick
+    if last is None:
+        return None
+    try:
+        follows = Cron.parse(schedule.cron, schedule.zone).next_after(last - timedelta(microseconds=1))
+    except BadSchedule:
+        return None
+    return last if follows == last else None

@@ -6,7 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
-from zeke_queue.core.cron import Cron
+from zeke_queue.core.cron import Cron, last_occurrence
 from zeke_queue.core.redaction import REDACTED, hides, redact
 from zeke_queue.errors import BadSchedule
 from zeke_queue.model import STATUS_OF, JobState, RunStatus
@@ -125,7 +125,7 @@ class Showing:
             catch_up=schedule.catch_up.value,
             description=schedule.description,
             paused=schedule.paused,
-            last_tick=schedule.last_tick,
+            last_tick=last_occurrence(schedule),
             next_tick=schedule.next_tick,
             next_ticks=[] if schedule.paused else list(islice(ticks(schedule, now), NEXT_TICKS)),
         )

@@ -106,7 +106,7 @@ def shown(desk: Desk, sample: Sample, span: Span) -> dict[str, Any]:
         "rate": sum(pace.completed + pace.failed for pace in paces) / span.seconds * 60,
         "executing": sample.count(JobState.ACTIVE),
         "alive": alive,
-        "asleep": sum(worker.asleep for worker in alive),
+        "idle": sum(not worker.holds for worker in alive),
         "paused": [queue.name for queue in sample.queues if queue.paused],
         "charts": [throughput(paces, span), failures(paces, span), *latencies(paces, span)],
         "backlog": backlog(sample),
