@@ -83,6 +83,15 @@ def test_a_failed_job_shows_why_and_runs_again(house: House, page: Page) -> None
     expect(page.locator("#error")).to_have_count(0)
 
 
+def test_the_time_of_a_job_that_runs_goes_on_before_ones_eyes(house: House, page: Page) -> None:
+    house.work()
+    job_id = house.send("book")
+    page.goto(f"jobs/{job_id}")
+    running = page.locator("#state [data-since]").first
+    expect(running).to_have_text(re.compile(r"^[2-9]\.\d s$"))
+    expect(page.locator("#state dl [data-since]")).to_have_text(re.compile(r"^[2-9]\.\d s$"))
+
+
 def test_a_job_that_runs_is_cancelled_once_that_is_confirmed(house: House, page: Page) -> None:
     house.work()
     job_id = house.send("book")

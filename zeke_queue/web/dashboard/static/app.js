@@ -28,6 +28,28 @@
     }
   };
 
+  // Durations that go on: from what they were when the page was drawn, whatever the clock here says
+
+  const lengthOf = (seconds) => {
+    if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+    if (seconds < 60) return seconds < 10 ? `${seconds.toFixed(1)} s` : `${Math.round(seconds)} s`;
+    const whole = Math.floor(seconds);
+    for (const [unit, below, size, smaller] of [["d", "h", 86400, 3600], ["h", "min", 3600, 60]]) {
+      const rest = Math.floor((whole % size) / smaller);
+      if (whole >= size) return `${Math.floor(whole / size)} ${unit}${rest ? ` ${rest} ${below}` : ""}`;
+    }
+    return `${Math.floor(whole / 60)} min${whole % 60 ? ` ${whole % 60} s` : ""}`;
+  };
+  const begun = new WeakMap();
+  const goOn = () => {
+    for (const one of document.querySelectorAll("[data-since]")) {
+      if (!begun.has(one)) begun.set(one, performance.now() - (Date.parse(one.dataset.at) - Date.parse(one.dataset.since)));
+      one.textContent = lengthOf((performance.now() - begun.get(one)) / 1000);
+    }
+  };
+  goOn();
+  setInterval(goOn, 1000);
+
   // Ticking rows; a list that changes does not take away what was ticked
 
   const ticks = () => [...document.querySelectorAll('#jobs input[name="id"]')];
