@@ -16,6 +16,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
@@ -123,13 +124,18 @@ def refusal(response: httpx2.Response, *, task: str | None = None, about: UUID |
     known = _known(response.status_code, message, body, task=task, about=about)
     if known is not None:
         return known
-    if response.status_code == 422 and task is not None and fields and all(map(_is_payload, fields)):  # noqa: PLR2004 - an HTTP status
+    if (
+        response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+        and task is not None
+        and fields
+        and all(map(_is_payload, fields))
+    ):
         paths = (FieldError(field.path.removeprefix(_UNDER_PAYLOAD), field.message) for field in fields)
         return PayloadInvalid(task, tuple(paths))
     description = body.get("description")
     description = description if isinstance(description, str) else None
     kind = {401: Unauthorized, 403: NotAllowed}.get(response.status_code, ApiRefused)
-    if response.status_code == 429:  # noqa: PLR2004 - as above
+    if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
         return RateLimited(message, retry_after(response))
     return kind(response.status_code, message, description=description, fields=fields)
 
@@ -141,16 +147,16 @@ def _known(
 
     A 404 counts by its message only: one of another server, at a wrong address, says nothing of a job.
     """
-    if status == 404:  # noqa: PLR2004 - an HTTP status
+    if status == HTTPStatus.NOT_FOUND:
         if task is not None and message.startswith("Unknown task"):
             return UnknownTask(message)
         if message in ("Job run not found", "Job not found"):
             return JobNotFound(message)
         return ScheduleNotFound(message) if message == "Schedule not found" else None
-    if status == 409:  # noqa: PLR2004 - as above
+    if status == HTTPStatus.CONFLICT:
         holder = _uuid(body.get("id"))
         return None if about is not None and holder == about else Refused(message, holder)
-    return TooLarge(message) if status == 413 else None  # noqa: PLR2004 - as above
+    return TooLarge(message) if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
 
 
 def retry_after(response: httpx2.Response) -> float | None:

@@ -123,7 +123,7 @@ async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
     fields = [(_path(detail["loc"]), _reason(detail)) for detail in details]
     listed = "; ".join(f"{path}: {why}" for path, why in fields)
     status = 400 if any(detail["type"] == "json_invalid" for detail in details) else 422
-    if status == 400:  # noqa: PLR2004 - the code that was chosen a line above
+    if status == HTTPStatus.BAD_REQUEST:
         return ApiError(400, f"The body is no JSON: {listed}").response()
     return field_errors(f"The request does not fit: {listed}", fields).response()
 

@@ -6,6 +6,7 @@ goes wrong is told as a page.
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
@@ -130,7 +131,7 @@ class Dashboard:
             problem = ApiError(error.status_code, said, headers=error.headers)
         else:
             problem = told(error)
-        if problem.status == 401:  # noqa: PLR2004 - the codes of HTTP
+        if problem.status == HTTPStatus.UNAUTHORIZED:
             return self._to_sign_in(request)
         caller = getattr(request.state, "caller", None)
         if caller is None and request.method == "GET" and not isinstance(error, StorageError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.callers import Scope
@@ -66,7 +67,7 @@ async def send(desk: Desk) -> Response:
     except UsageError as error:
         wrong = {"payload": str(error)}
     except ApiError as error:
-        wrong = {"task" if error.status == 404 else "payload": error.message}  # noqa: PLR2004 - the codes of HTTP
+        wrong = {"task" if error.status == HTTPStatus.NOT_FOUND else "payload": error.message}
     else:
         return desk.go(desk.url("jobs", sent.triggered.id), "The job is sent")
     return _form(desk, task, text, wrong=wrong, status=422)
