@@ -97,7 +97,7 @@ def _server(queue: Queue, begun: Beginning, web: WebSettings) -> ApiServer:
 
 async def _serve(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.queue import Queue
-    from zeke_queue.worker import run_duty_until_signalled
+    from zeke_queue.worker.stopping import run_duty_until_signalled
 
     async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
         await run_duty_until_signalled(_server(queue, begun, web))
@@ -107,7 +107,7 @@ async def _run_all(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.queue import Queue
     from zeke_queue.scheduler import Scheduler
     from zeke_queue.supervisor import Supervisor
-    from zeke_queue.worker import run_until_signalled
+    from zeke_queue.worker.stopping import run_until_signalled
 
     async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
         server = _server(queue, begun, web)

@@ -135,7 +135,7 @@ async def _work(
     from zeke_queue.queue import Queue
     from zeke_queue.scheduler import Scheduler
     from zeke_queue.supervisor import Supervisor
-    from zeke_queue.worker import run_until_signalled
+    from zeke_queue.worker.stopping import run_until_signalled
 
     async with Queue.connect(catalog, settings=settings) as queue:
         beside: list[Supervisor | Scheduler] = []
