@@ -47,7 +47,9 @@ def test_tests_that_do_not_use_it_load_nothing_and_have_their_clocks(pytester: p
         """,
         conftest="",
     )
-    run(pytester, "-p", "no:asyncio", "-p", "no:anyio", "-p", "no:hypothesispytest").assert_outcomes(passed=1)
+    run(
+        pytester, "-p", "no:asyncio", "-p", "no:anyio", "-p", "no:hypothesispytest", "-p", "no:schemathesis"
+    ).assert_outcomes(passed=1)
 
 
 def test_markers_are_declared_and_the_option_is_explained(pytester: pytest.Pytester) -> None:
