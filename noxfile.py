@@ -134,7 +134,7 @@ def bench(session: nox.Session) -> None:
 
     `-- sim` for one of the benches, `-- --quick` for a smaller run.
     """
-    _install(session, "bench", extras="embedded,tasks,sim")
+    _install(session, "bench", extras="client,embedded,sim,tasks,web")
     session.run("python", "-m", "benchmarks", *session.posargs)
 
 
