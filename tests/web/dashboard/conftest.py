@@ -37,7 +37,7 @@ class Browser:
             self.csrf = found[1]
         return answer.text
 
-    async def send(self, path: str, /, status: int = 303, **form: Any) -> httpx2.Response:
+    async def send(self, path: str, status: int = 303, /, **form: Any) -> httpx2.Response:
         """Send a form, as one of this browser's pages would."""
         answer = await self.client.post(self.root + path, data={"csrf": self.csrf, **form})
         assert answer.status_code == status, answer.text

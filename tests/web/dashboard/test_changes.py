@@ -121,6 +121,37 @@ async def test_all_that_match_are_changed_whichever_page_shows_them(admin: Brows
     assert await jobs.states([other, late]) == [JobState.CREATED] * 2
 
 
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"task": "mail"},
+        {"status": "QUEUED"},
+        {"from": "2026-01-05T12:01:00"},
+        {"task": "mail", "status": ["QUEUED", "EXECUTING"], "from": "2026-01-05T12:01:00"},
+    ],
+)
+async def test_all_that_match_are_those_that_the_filters_show_and_no_others(
+    admin: Browser, jobs: Driver, clock: FrozenClock, asked: dict[str, Any]
+) -> None:
+    early = await jobs.running("break")
+    clock.advance(60)
+    match = await jobs.send("mail")
+    page = (await admin.send("/jobs/confirm", 200, deed="cancel", every="1", **asked)).text
+    assert "Cancel 1 job?" in page
+    await admin.send("/jobs/change", deed="cancel", ids=hidden(page, "ids"), every="1", **asked)
+    assert await jobs.states([match, early.id]) == [JobState.CANCELLED, JobState.ACTIVE]
+
+
+async def test_all_that_match_are_those_before_a_time(
+    admin: Browser, jobs: Driver, clock: FrozenClock
+) -> None:
+    early = await jobs.send("mail")
+    clock.advance(60)
+    late = await jobs.send("mail")
+    page = (await admin.send("/jobs/confirm", 200, deed="cancel", every="1", to="2026-01-05T12:01:00")).text
+    assert (str(early) in page, str(late) in page) == (True, False)
+
+
 async def test_many_jobs_are_read_a_few_at_a_time(
     admin: Browser, jobs: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
