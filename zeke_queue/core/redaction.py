@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, cast
 
 from zeke_queue.core.failure import shown
@@ -25,10 +26,10 @@ def check_rules(given: object) -> tuple[str, ...]:
     Raises:
         BadOption: one is no such path.
     """
-    if isinstance(given, str) or not isinstance(given, list | tuple | set | frozenset):
+    if isinstance(given, str) or not isinstance(given, Iterable):
         raise BadOption(f"redact: {shown(given)} is no list of paths; give one, such as ['payload.password']")
     rules: list[str] = []
-    for rule in cast("list[object]", list(given)):  # pyright: ignore[reportUnknownArgumentType]
+    for rule in cast("Iterable[object]", given):
         root, *rest = rule.split(".") if isinstance(rule, str) else [""]
         if root not in ROOTS or not all(rest) or (rest and root in _WHOLE):
             raise BadOption(

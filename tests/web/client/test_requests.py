@@ -9,6 +9,8 @@ from uuid import UUID
 
 import httpx2
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from tests.clocks import START
 from tests.web.conftest import Mail
@@ -349,9 +351,6 @@ async def test_a_payload_that_is_no_json_is_refused_before_it_is_sent(jobs: Jobs
 
 
 async def test_it_works_under_the_path_of_a_mounted_api(call: Web, client: Callable[..., JobsClient]) -> None:
-    from starlette.applications import Starlette  # noqa: PLC0415 - of this test alone
-    from starlette.routing import Mount  # noqa: PLC0415 - as above
-
     host = Starlette(routes=[Mount("/jobs-api", call.app)])
     transport = httpx2.ASGITransport(host, client=("127.0.0.1", 1))
     async with JobsClient("http://localhost/jobs-api/", transport=transport) as jobs:
