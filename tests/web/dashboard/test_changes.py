@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.web.dashboard.conftest import Browser
 from zeke_queue.callers import Scope
 from zeke_queue.model import CatchUp, JobFilter, JobState, Schedule
 from zeke_queue.web import WebSettings, create_app
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from tests.clocks import FrozenClock
     from tests.conformance.driver import Driver
     from tests.web.conftest import Web
-    from tests.web.dashboard.conftest import Browser
     from zeke_queue.model import Job
     from zeke_queue.queue import Queue
 
@@ -321,6 +321,16 @@ async def test_what_does_not_fit_is_told_and_kept(
 
 async def test_an_unknown_task_is_told_at_its_field(admin: Browser) -> None:
     assert 'id="wrong-task"' in (await admin.send("/trigger", 422, task="nobody", payload="")).text
+
+
+async def test_a_session_counts_against_the_limit_of_its_key(call: Web) -> None:
+    key = await call.key(Scope.ADMIN)
+    async with call.client() as client:
+        browser = Browser(client)
+        await browser.sign_in(key)
+        await browser.send("/trigger", task="mail", payload='{"to": "ann"}')
+    answer = await call("POST", "/trigger", key, json={"taskId": "mail", "payload": {"to": "ann"}})
+    assert answer.headers["ratelimit-remaining"] == "98"
 
 
 async def test_who_has_sent_too_much_is_told(call: Web, queue: Queue) -> None:
