@@ -9,6 +9,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from zeke_queue.callers import Scope
+from zeke_queue.errors import StorageUnavailable
 from zeke_queue.model import Want, WorkerInfo
 from zeke_queue.scheduler import Scheduler
 
@@ -160,6 +161,24 @@ async def test_a_schedule_that_never_fired_has_no_last_tick(
     assert (await call("GET", "/schedules/break")).json()["lastTick"] == "2026-01-05T12:30:00.000Z"
 
 
+async def test_the_next_tick_is_told_before_a_scheduler_has_looked(
+    call: Web, queue: Queue, clock: FrozenClock
+) -> None:
+    put = (await call("PUT", "/schedules/break", json={"cron": "*/30 * * * *"})).json()
+    assert put["nextTick"] == put["nextTicks"][0] == "2026-01-05T12:30:00.000Z"
+    await Scheduler(queue).tick()
+    clock.advance(1801)
+    late = (await call("GET", "/schedules/break")).json()
+    assert (late["nextTick"], late["nextTicks"][0]) == (
+        "2026-01-05T12:30:00.000Z",
+        "2026-01-05T13:00:00.000Z",
+    )
+    paused = (await call("POST", "/schedules/break/pause")).json()
+    assert (paused["nextTick"], paused["nextTicks"]) == (None, [])
+    resumed = (await call("POST", "/schedules/break/resume")).json()
+    assert resumed["nextTick"] == "2026-01-05T13:00:00.000Z"
+
+
 async def test_running_a_schedule_counts_against_its_callers_limit(call: Web, queue: Queue) -> None:
     await queue.schedule("break", "0 0 * * *")
     key = await call.key(Scope.ADMIN)
@@ -222,3 +241,19 @@ async def test_the_process_is_well_and_ready(call: Web) -> None:
     for path in ("/healthz", "/readyz"):
         answer = await call("GET", path)
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+async def test_probes_may_ask_by_head(call: Web, monkeypatch: pytest.MonkeyPatch, queue: Queue) -> None:
+    async def away() -> None:
+        raise StorageUnavailable("away")
+
+    key = await call.key(Scope.READ)
+    for path, shown in (("/healthz", None), ("/readyz", None), ("/metrics", key)):
+        asked, read = await call("HEAD", path, shown), await call("GET", path, shown)
+        assert asked.status_code == 200
+        assert asked.headers["content-type"] == read.headers["content-type"]
+        refused = await call("POST", path, key)
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+    assert (await call("HEAD", "/metrics")).status_code == 401
+    monkeypatch.setattr(queue.storage, "now", away)
+    assert (await call("HEAD", "/readyz")).status_code == 503

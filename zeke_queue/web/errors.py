@@ -160,6 +160,6 @@ def _methods(request: Request) -> list[str]:
     routes = cast("Starlette", request.app).routes
     return [
         method
-        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        for method in ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
         if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
     ]

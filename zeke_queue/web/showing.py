@@ -116,6 +116,10 @@ class Showing:
     def schedule(self, schedule: Schedule, now: datetime) -> shapes.ScheduleShape:
         """Return a schedule; its payload is what its task's jobs get, and hides what theirs do."""
         data = None if schedule.data is None else jsonb.loads(schedule.data)
+        upcoming = [] if schedule.paused else list(islice(ticks(schedule, now), NEXT_TICKS))
+        # Until a scheduler has looked, none is stored: it will begin with the first one from then on. One
+        # that is overdue stays the next.
+        stored = None if schedule.paused else schedule.next_tick
         return shapes.ScheduleShape(
             name=schedule.name,
             cron=schedule.cron,
@@ -126,8 +130,8 @@ class Showing:
             description=schedule.description,
             paused=schedule.paused,
             last_tick=last_occurrence(schedule),
-            next_tick=schedule.next_tick,
-            next_ticks=[] if schedule.paused else list(islice(ticks(schedule, now), NEXT_TICKS)),
+            next_tick=stored or next(iter(upcoming), None),
+            next_ticks=upcoming,
         )
 
 

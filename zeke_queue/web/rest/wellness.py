@@ -1,4 +1,7 @@
-"""Whether the process lives, whether it can serve, and figures for Prometheus."""
+"""Whether the process lives, whether it can serve, and figures for Prometheus.
+
+Probes of load balancers ask by HEAD, which the document need not tell of.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,14 @@ class Health(shapes.Shape):
     status: Literal["ok"] = "ok"
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", summary="Whether the process lives")
 async def healthz() -> Health:
     """Answer, which is all that a liveness probe asks for; the database is not asked."""
     return Health()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", summary="Whether the process can serve", responses=shapes.problems(503))
 async def readyz(parts: Parts) -> Health:
     """Answer once the database does; 503 while it can't be reached."""
@@ -37,6 +42,7 @@ async def readyz(parts: Parts) -> Health:
     return Health()
 
 
+@router.head("/metrics", include_in_schema=False)
 @router.get(
     "/metrics",
     summary="Figures for Prometheus",
