@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tests.web.conftest import Web, shop_catalog
@@ -106,14 +107,28 @@ async def test_every_route_needs_a_key_but_health(call: Web) -> None:
             assert open_to_all or answer.status_code == 401, path
 
 
-def test_references_lead_to_schemas_of_the_document() -> None:
+def documented() -> Any:
     async def document() -> Any:
         async with Queue.in_memory(catalog) as queue:
             return create_app(queue, WebSettings()).openapi()
 
-    made = asyncio.run(document())
-    known = {f"#/components/schemas/{name}" for name in made["components"]["schemas"]}
-    assert references(made) <= known
+    return asyncio.run(document())
+
+
+def test_references_lead_to_schemas_of_the_document_and_to_each_of_them() -> None:
+    made = documented()
+    assert references(made) == {f"#/components/schemas/{name}" for name in made["components"]["schemas"]}
+
+
+def test_every_error_is_told_in_the_shape_in_which_it_is_answered() -> None:
+    errors = {
+        (path, method, code, *references(answer))
+        for path, operations in documented()["paths"].items()
+        for method, operation in operations.items()
+        for code, answer in operation["responses"].items()
+        if int(code) >= HTTPStatus.BAD_REQUEST
+    }
+    assert {shape for *_, shape in errors} == {"#/components/schemas/Problem"}
 
 
 def references(part: Any) -> set[str]:

@@ -179,6 +179,12 @@ async def test_the_next_tick_is_told_before_a_scheduler_has_looked(
     assert resumed["nextTick"] == "2026-01-05T13:00:00.000Z"
 
 
+async def test_what_is_no_name_is_no_schedules(call: Web) -> None:
+    for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume")):
+        answer = await call(method, f"/schedules/a%00b{path}")
+        assert (answer.status_code, answer.json()) == (404, {"error": "Schedule not found"}), method
+
+
 async def test_running_a_schedule_counts_against_its_callers_limit(call: Web, queue: Queue) -> None:
     await queue.schedule("break", "0 0 * * *")
     key = await call.key(Scope.ADMIN)

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 _OPEN: Final = ("/healthz", "/readyz")
 """Routes that ask nobody who calls."""
 
+_FRAMEWORKS: Final = ("HTTPValidationError", "ValidationError")
+"""Schemas of the answers that FastAPI would give by itself."""
+
 _UNFIT: Final = re.compile(r"[^a-zA-Z0-9._-]")
 _DEFS: Final = "#/$defs/"
 
@@ -42,10 +45,24 @@ def describe(app: FastAPI, catalog: Catalog) -> None:
             for path in _OPEN:
                 made["paths"][path]["get"]["security"] = []
             made["components"]["schemas"] |= _triggers(catalog)
+            _leave_out_frameworks_errors(made)
             app.openapi_schema = made
         return app.openapi_schema
 
     app.openapi = document
+
+
+def _leave_out_frameworks_errors(document: dict[str, Any]) -> None:
+    """Take out the 422 that FastAPI adds to what names none, and its shape.
+
+    A route that can answer 422 names it, in the shape that is answered; the others take any text.
+    """
+    for name in _FRAMEWORKS:
+        document["components"]["schemas"].pop(name, None)
+    for path in document["paths"].values():
+        for operation in path.values():
+            if _FRAMEWORKS[0] in str(operation["responses"].get("422")):
+                del operation["responses"]["422"]
 
 
 def _triggers(catalog: Catalog) -> dict[str, Any]:

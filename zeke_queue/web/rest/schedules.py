@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -121,9 +121,10 @@ def _about(field: str) -> Generator[None]:
 async def delete(name: str, parts: Parts, caller: Administers) -> Response:
     """Delete a schedule; one that code declares is back when the next worker starts."""
     del caller
-    if not await parts.queue.unschedule(name):
-        raise ScheduleNotFound(f"No schedule is called {name!r}")
-    return Response(status_code=204)
+    with suppress(BadName):  # what is no name is none's
+        if await parts.queue.unschedule(name):
+            return Response(status_code=204)
+    raise ScheduleNotFound(f"No schedule is called {name!r}")
 
 
 @router.post("/{name:path}/pause", summary="Pause a schedule", responses=shapes.problems(401, 403, 404, 503))
