@@ -37,7 +37,8 @@ class Chart:
         top: the value at its top, as it is written there.
         begin: what stands below its left edge.
         summary: what it shows, in words.
-        legend: what each kind of bar or line is, as kind, name and present value.
+        told: of which time the figures of the legend are: all that is drawn, or the end of it.
+        legend: what each kind of bar or line is, as kind, name and figure.
         is_empty: whether there is nothing to see.
     """
 
@@ -46,6 +47,7 @@ class Chart:
     top: str
     begin: str
     summary: str
+    told: str
     legend: Sequence[tuple[str, str, str]]
     bars: Sequence[charts.Bar] = ()
     lines: Sequence[charts.Line] = ()
@@ -140,6 +142,7 @@ def throughput(paces: Sequence[Pace], span: Span) -> Chart:
         number(top),
         _begin(paces, span),
         f"{total} jobs completed within {span.title}, {top:g} at most in {length(span.step)}",
+        _total(span),
         [("completed", "completed", number(total))],
         bars=charts.bars(
             [[("completed", pace.completed)] for pace in paces],
@@ -161,6 +164,7 @@ def failures(paces: Sequence[Pace], span: Span) -> Chart:
         number(top),
         _begin(paces, span),
         f"{failed} jobs failed and {cancelled} were cancelled within {span.title}",
+        _total(span),
         [("failed", "failed", number(failed)), ("cancelled", "cancelled", number(cancelled))],
         bars=charts.bars(
             [[("failed", pace.failed), ("cancelled", pace.cancelled)] for pace in paces],
@@ -181,23 +185,33 @@ def latencies(paces: Sequence[Pace], span: Span) -> list[Chart]:
             "wait",
             "Wait until begun",
             [(pace.wait_median, pace.wait_95) for pace in paces],
-            _begin(paces, span),
+            paces,
+            span,
         ),
-        _latency("run", "Run time", [(pace.run_median, pace.run_95) for pace in paces], _begin(paces, span)),
+        _latency("run", "Run time", [(pace.run_median, pace.run_95) for pace in paces], paces, span),
     ]
 
 
-def _latency(slug: str, title: str, values: Sequence[tuple[float | None, float | None]], begin: str) -> Chart:
+def _latency(
+    slug: str,
+    title: str,
+    values: Sequence[tuple[float | None, float | None]],
+    paces: Sequence[Pace],
+    span: Span,
+) -> Chart:
     medians = [median for median, _ in values]
     nineties = [ninety for _, ninety in values]
     top = charts.ceiling(nineties, least=0.01)
-    median, ninety = _last(medians), _last(nineties)
+    at = next((place for place in range(len(values) - 1, -1, -1) if medians[place] is not None), None)
+    median, ninety = (None, None) if at is None else values[at]
+    told = f"none in {span.title}" if at is None else f"latest, {_when(paces[at].begin, span)}"
     return Chart(
         slug,
         title,
         length(top),
-        begin,
-        f"{title}: median {length(median)}, 95th percentile {length(ninety)} most recently",
+        _begin(paces, span),
+        f"{title}: median {length(median)}, 95th percentile {length(ninety)} ({told})",
+        told,
         [("ninety", "95th percentile", length(ninety)), ("median", "median", length(median))],
         lines=[charts.line("ninety", nineties, top), charts.line("median", medians, top)],
         is_empty=median is None,
@@ -213,14 +227,15 @@ def backlog(sample: Sample) -> Chart:
         number(top),
         "since you look",
         f"{sample.waiting} jobs wait now",
-        [("waiting", "waiting now", number(sample.waiting))],
+        "now",
+        [("waiting", "waiting", number(sample.waiting))],
         lines=[charts.line("waiting", sample.backlog, top, BACKLOG_KEPT)],
         is_empty=False,
     )
 
 
-def _last(values: Sequence[float | None]) -> float | None:
-    return next((value for value in reversed(values) if value is not None), None)
+def _total(span: Span) -> str:
+    return f"total of {span.title}"
 
 
 def _begin(paces: Sequence[Pace], span: Span) -> str:
