@@ -12,9 +12,11 @@ from zeke_queue.model import FINAL, JobFilter, JobState
 from zeke_queue.tending import require
 from zeke_queue.web.dashboard import words
 from zeke_queue.web.dashboard.page import View
+from zeke_queue.web.dashboard.trigger import why_not_again
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.live import ServerEvent
 from zeke_queue.web.rest.ids import parse_id
+from zeke_queue.web.rest.queues import all_workers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -73,7 +75,7 @@ async def job(desk: Desk) -> Response:
         query=_query(desk, found),
         hides=desk.parts.showing.rules(found.name),
         data=desk.parts.showing.data(found),
-        **_shown(desk, found, await storage.now()),
+        **await _shown(desk, found),
         **_said(desk, found, events),
     )
 
@@ -153,8 +155,9 @@ async def _done(desk: Desk, found: Job, changed: bool, done: str, otherwise: str
 # What is shown
 
 
-def _shown(desk: Desk, job: Job, now: datetime) -> dict[str, Any]:
+async def _shown(desk: Desk, job: Job) -> dict[str, Any]:
     """Return what changes with a job's state."""
+    now = await desk.parts.queue.storage.now()
     output = desk.parts.showing.output(job)
     is_error = job.state in _ENDED_BADLY or (job.state is JobState.RETRY and bool(job.history))
     return {
@@ -167,7 +170,19 @@ def _shown(desk: Desk, job: Job, now: datetime) -> dict[str, Any]:
         "waited": _between(job.start_after, job.started_on),
         "ran": _between(job.started_on, job.completed_on or (now if job.state is JobState.ACTIVE else None)),
         "fitting": [deed for deed in DEEDS if fits(job, deed)],
+        "why_not_again": why_not_again(desk, job),
+        "holds": await _holds(desk, job),
     }
+
+
+async def _holds(desk: Desk, job: Job) -> list[str]:
+    """Return what keeps a job that waits from beginning, be it due or not: ``paused``, ``unserved``."""
+    if job.state not in (JobState.CREATED, JobState.RETRY):
+        return []
+    settings = {one.name: one for one in await desk.parts.queue.storage.queues()}
+    paused = job.name in settings and settings[job.name].paused_on is not None
+    served = any(one.alive and job.name in one.queues for one in await all_workers(desk.parts))
+    return ["paused"] * paused + ["unserved"] * (not served)
 
 
 def _said(desk: Desk, job: Job, events: Sequence[JobEvent]) -> dict[str, Any]:
@@ -282,7 +297,7 @@ async def _frames(desk: Desk, job: Job, after: int) -> AsyncGenerator[ServerEven
             if change is None:
                 continue
             job = await watchers.look(job.id) or change
-            shown = _shown(desk, job, await desk.parts.queue.storage.now())
+            shown = await _shown(desk, job)
             yield ServerEvent("state", desk.draw("_job_state.html", **shown))
             yield ServerEvent("actions", desk.draw("_job_actions.html", **shown))
             if job.state in FINAL:
@@ -297,12 +312,15 @@ async def _frames(desk: Desk, job: Job, after: int) -> AsyncGenerator[ServerEven
 
 
 def _lines(desk: Desk, job: Job, events: Sequence[JobEvent]) -> list[ServerEvent]:
-    """Return the events of progress and log lines; a browser that comes back names the last one it has."""
+    """Return the events of log lines, and of the last progress among them, in the order of their ``seq``.
+
+    A browser that comes back names the last one it has.
+    """
     said = _said(desk, job, events)
-    told = [
-        ServerEvent("log", desk.draw("_log_line.html", event=event, said=line, more=more), str(event.seq))
+    drawn = {
+        event.seq: ("log", desk.draw("_log_line.html", event=event, said=line, more=more))
         for event, line, more in said["lines"]
-    ]
-    if said["progress"] is not None:
-        told.append(ServerEvent("progress", desk.draw("_progress.html", **said), str(said["seq"])))
-    return told
+    }
+    if (last := max((event.seq for event in events if event.kind == "progress"), default=None)) is not None:
+        drawn[last] = ("progress", desk.draw("_progress.html", **said))
+    return [ServerEvent(*drawn[seq], str(seq)) for seq in sorted(drawn)]

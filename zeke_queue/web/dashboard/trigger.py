@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from zeke_queue.model import Job
     from zeke_queue.web.dashboard.desk import Desk
 
+UNKNOWN: Final = "This program knows no task of that name, so it can't be sent from here"
+_HIDDEN: Final = "Parts of that job's payload are hidden, so it can't be sent again from here; write it anew"
 _TOKEN_BYTES: Final = 16
 
 
@@ -37,14 +39,17 @@ async def ask(desk: Desk) -> Response:
     return _form(desk, task, payload, told=told)
 
 
+def why_not_again(desk: Desk, like: Job) -> str | None:
+    """Return why a job can't be sent again from here; None if it can."""
+    if like.name not in desk.parts.queue.catalog.served:
+        return UNKNOWN
+    return _HIDDEN if desk.parts.showing.data(like) != like.data else None
+
+
 def _again(desk: Desk, like: Job) -> tuple[str | None, str | None]:
     """Return the payload of a job as a form has it; None, and why, if parts of it are not shown."""
-    shown = desk.parts.showing.data(like)
-    if shown != like.data:
-        return (
-            None,
-            "Parts of that job's payload are hidden, so it can't be sent again from here; write it anew",
-        )
+    if why_not_again(desk, like) == _HIDDEN:
+        return None, _HIDDEN
     return "" if like.data is None else words.written(like.data), None
 
 
@@ -113,7 +118,7 @@ def _form(
     described = None if task is None else task.json_schema()
     errors = dict(wrong or {})
     if name and task is None and "task" not in errors:
-        errors["task"] = "This program knows no task of that name, so it can't be sent from here"
+        errors["task"] = UNKNOWN
     listed = schema.fields(described)
     top = {path.partition(".")[0] for path in errors}
     draw = desk.parts.queue.entropy.stream("form").randbytes(_TOKEN_BYTES)
