@@ -92,6 +92,7 @@ def create_app(
             timeout=settings.api_stream_timeout,
             keep_alive=settings.api_stream_keep_alive,
             most=settings.api_streams_max,
+            most_of_one=settings.api_streams_of_one,
         ),
     )
     for router in (*ROUTERS, trpc):

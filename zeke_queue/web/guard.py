@@ -261,6 +261,11 @@ class Standing:
     _scope: Scope
     shown: tuple[object, ...] = field(repr=False)
 
+    @property
+    def caller(self) -> str:
+        """The id of who it was."""
+        return str(self.shown[0])
+
     async def __call__(self) -> bool:
         """Look; while the storage is away, nothing is known against anybody."""
         try:

@@ -103,7 +103,14 @@ class Tab:
         self._gone.set()
         self._reads.set()
         assert self._task is not None
-        await soon(self._task)
+        if not self._task.cancelled():
+            await soon(self._task)
+
+    async def kill(self) -> None:
+        """Have the server give up on it in the middle of whatever it is at."""
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.wait({self._task})
 
     @property
     def text(self) -> str:

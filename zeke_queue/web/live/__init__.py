@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.errors import JobNotFound
 from zeke_queue.web.live import frames
 from zeke_queue.web.live.sources import Feed, JobSource, ServerEvent
-from zeke_queue.web.live.stream import EventStream, Streams
+from zeke_queue.web.live.stream import EventStream, Room, Streams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -32,6 +32,7 @@ class Live:
         timeout: seconds after which a stream ends, and its client has to open it again.
         keep_alive: seconds after which a stream on which nothing was sent says that it is there.
         most: streams at once in this process.
+        most_of_one: of one caller; 0 for any number.
     """
 
     def __init__(
@@ -42,12 +43,14 @@ class Live:
         timeout: float = 300.0,
         keep_alive: float = 15.0,
         most: int = 5000,
+        most_of_one: int = 0,
     ) -> None:
         self._queue = queue
         self._showing = showing
         self._timeout = timeout
         tick = min(1.0, timeout / 10, keep_alive / 10)
-        self._streams = Streams(queue.clock, keep_alive=keep_alive, most=most, tick=tick)
+        room = Room(most, most_of_one)
+        self._streams = Streams(queue.clock, room, keep_alive=keep_alive, tick=tick)
 
     @property
     def open_streams(self) -> int:
@@ -71,14 +74,15 @@ class Live:
                 all streams whose ``still`` are equal, and they end when it is so no more; None to ask never.
 
         Returns:
-            The stream; or, if as many as may be are open, an answer 503 that says when to come back.
+            The stream; or, if as many as may be are open, an answer that says when to come back: 429 if they
+            are the caller's, whom ``still`` names, else 503.
 
         Raises:
             JobNotFound: there is no such job.
             StorageUnavailable: the storage has no answer now.
         """
-        if self._streams.full:
-            return self._streams.refusal()
+        if (refusal := self._streams.refusal(still)) is not None:
+            return refusal
         watchers = self._queue.watchers
         job = await watchers.look(job_id)
         if job is None:
@@ -102,8 +106,8 @@ class Live:
         end. After the time-out the stream ends without a word; browsers come back by themselves. ``still`` is
         as for ``open``.
         """
-        if self._streams.full:
-            return self._streams.refusal()
+        if (refusal := self._streams.refusal(still)) is not None:
+            return refusal
         return EventStream(self._streams, Feed(events), timeout=self._timeout, still=still)
 
     async def close(self) -> None:

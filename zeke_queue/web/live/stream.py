@@ -9,6 +9,7 @@ memory, and holds up nobody.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ from zeke_queue.clock import wait
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.log import get_logger
 from zeke_queue.pacing import end
+from zeke_queue.web.guard import Standing
 from zeke_queue.web.live import frames
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
     from zeke_queue.clock import Clock
     from zeke_queue.web.live.sources import Source
+
+    Still = Callable[[], Awaitable[bool]]
 
 RETRY_AFTER: Final = 5
 """Seconds after which one that found no room may ask again."""
@@ -45,47 +49,91 @@ GRACE: Final = 1.0
 """Seconds that streams have to end when they are told to; those whose clients take nothing are cut off."""
 
 
+class Room:
+    """Room for streams, and who has how much of it.
+
+    Args:
+        most: streams at once.
+        most_of_one: those of one caller; 0 for any number.
+    """
+
+    def __init__(self, most: int, most_of_one: int) -> None:
+        self._most = most
+        self._most_of_one = most_of_one
+        self._taken = 0
+        self._taken_by: Counter[str | None] = Counter()
+
+    def take(self, still: Still | None) -> None:
+        """Take the room of one more stream."""
+        self._taken += 1
+        self._taken_by[_caller_of(still)] += 1
+
+    def give_back(self, still: Still | None) -> None:
+        """Give back what ``take`` took, so that of callers without a stream nothing is kept."""
+        caller = _caller_of(still)
+        self._taken -= 1
+        self._taken_by[caller] -= 1
+        if not self._taken_by[caller]:
+            del self._taken_by[caller]
+
+    def refusal(self, still: Still | None) -> Response | None:
+        """Return the answer to one for whom there is no room; None if there is some."""
+        if self._taken >= self._most:
+            return _refusal(503, f"{self._most} streams are open, which is the limit; try again in a while")
+        caller = _caller_of(still)
+        if caller is None or not 0 < self._most_of_one <= self._taken_by[caller]:
+            return None
+        which = f"{self._most_of_one} streams of this caller are open, which is the limit"
+        return _refusal(429, f"{which}; end one, or try again in a while")
+
+
+def _caller_of(still: Still | None) -> str | None:
+    """Return whose streams are asked after by this; None for those that nobody asks after."""
+    return still.caller if isinstance(still, Standing) else None
+
+
+def _refusal(status: int, why: str) -> Response:
+    return JSONResponse({"error": why}, status, {"retry-after": str(RETRY_AFTER)})
+
+
 class Streams:
     """The streams of one application that are open.
 
     Args:
         clock: what all of them go by.
+        room: how many there may be.
         keep_alive: seconds after which one on which nothing was sent says that it is there.
-        most: how many at once.
         tick: seconds between two looks at what is due by time.
     """
 
-    def __init__(self, clock: Clock, *, keep_alive: float, most: int, tick: float = 1.0) -> None:
+    def __init__(self, clock: Clock, room: Room, *, keep_alive: float, tick: float = 1.0) -> None:
         self.clock = clock
         self.keep_alive = keep_alive
-        self._most = most
+        self._room = room
         self._tick = tick
         self._open: dict[EventStream, None] = {}
         self._ticking: asyncio.Task[None] | None = None
         self._all_left: asyncio.Future[None] | None = None
         self._closed = False
-        self._groups: dict[Callable[[], Awaitable[bool]], _Group] = {}
+        self._groups: dict[Still, _Group] = {}
         self._asking: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         """Return how many are open."""
         return len(self._open)
 
-    @property
-    def full(self) -> bool:
-        """Whether there is no room for another one."""
-        return self._closed or len(self._open) >= self._most
+    def refusal(self, still: Still | None) -> Response | None:
+        """Return the answer to one who may have no stream now; None if it may."""
+        return self.stopping() if self._closed else self._room.refusal(still)
 
-    def refusal(self) -> Response:
-        """Return the answer to one for whom there is no room."""
-        why = (
-            "The server is stopping" if self._closed else f"{self._most} streams are open, which is the limit"
-        )
-        return JSONResponse({"error": f"{why}; try again in a while"}, 503, {"retry-after": str(RETRY_AFTER)})
+    def stopping(self) -> Response:
+        """Return the answer to one who comes while all of this ends."""
+        return _refusal(503, "The server is stopping; try again in a while")
 
     def enter(self, stream: EventStream) -> None:
         """Count one more."""
         self._open[stream] = None
+        self._room.take(stream.still)
         if stream.still is not None:
             group = self._groups.setdefault(stream.still, _Group(self.clock.monotonic()))
             group.streams[stream] = None
@@ -94,7 +142,8 @@ class Streams:
 
     async def leave(self, stream: EventStream) -> None:
         """Count one less."""
-        self._open.pop(stream, None)
+        del self._open[stream]
+        self._room.give_back(stream.still)
         if stream.still is not None and (group := self._groups.get(stream.still)) is not None:
             group.streams.pop(stream, None)
             if not group.streams:
@@ -135,7 +184,7 @@ class Streams:
                 if due:
                     self._asking = asyncio.ensure_future(self._ask(due))
 
-    async def _ask(self, due: list[Callable[[], Awaitable[bool]]]) -> None:
+    async def _ask(self, due: list[Still]) -> None:
         """Ask of each whether it still holds, once for all streams that have it, and end them if not."""
         for still in due:
             group = self._groups.get(still)
@@ -183,7 +232,7 @@ class EventStream(Response):
         timeout: float,
         farewell: bytes = b"",
         spread: float = 0.5,
-        still: Callable[[], Awaitable[bool]] | None = None,
+        still: Still | None = None,
     ) -> None:
         super().__init__(headers=frames.HEADERS)
         del self.headers["content-length"]
@@ -211,13 +260,13 @@ class EventStream(Response):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": b""})
             return
-        if self._streams.full:
-            await self._streams.refusal()(scope, receive, send)
+        if (refusal := self._streams.refusal(self.still)) is not None:
+            await refusal(scope, receive, send)
             return
         try:
             self._source.begin(self.wake)
         except StorageUnavailable:
-            await self._streams.refusal()(scope, receive, send)
+            await self._streams.stopping()(scope, receive, send)
             return
         self._streams.enter(self)
         leaving = asyncio.ensure_future(_until_gone(receive))
@@ -231,9 +280,11 @@ class EventStream(Response):
                 raise
         finally:
             self._leash = None
-            await end(leaving)
-            await self._source.end()
-            await self._streams.leave(self)
+            try:
+                await end(leaving)
+                await self._source.end()
+            finally:
+                await self._streams.leave(self)
 
     def wake(self) -> None:
         """Say that there may be something to send."""

@@ -87,7 +87,7 @@ async def detail(run_id: str, parts: Parts, caller: Reads) -> shapes.RunDetail:
             "description": "Server-sent events: status, progress, log, close; error and timeout.",
             "content": {"text/event-stream": {"schema": _EVENT}},
         },
-        **shapes.problems(401, 403, 404, 503),
+        **shapes.problems(401, 403, 404, 429, 503),
     },
 )
 async def stream(
