@@ -84,7 +84,7 @@ async def test_what_holds_a_job_up_is_in_its_stream_and_looked_for_anew(
         (state,) = await read(tab, clock, "state")
         assert "paused" in held(state.data)
     # No change of a job tells of that of its queue, so the page asks from time to time while its job waits.
-    page = await browser.see(f"/jobs/{job_id}", **{"hx-request": "true"})
+    page = await browser.see(f"/jobs/{job_id}")
     (asks,) = re.findall(r'<div id="held"([^>]*)>', page)
     assert f'hx-get="/dashboard/jobs/{job_id}"' in asks
     assert 'hx-select="#held"' in asks

@@ -87,7 +87,7 @@
   let afterG = false;
   const keys = {
     "?": () => { const help = $("help"); if (help && !help.open) help.showModal(); },
-    "/": () => { const search = document.querySelector("[data-search]"); if (search) { search.focus(); search.select(); } else go("j"); },
+    "/": () => { const search = document.querySelector("[data-search]"); if (search) { const fold = search.closest("details"); if (fold) fold.open = true; search.focus(); search.select(); } else go("j"); },
     d: turn,
     j: () => move(1),
     k: () => move(-1),
@@ -110,9 +110,9 @@
   // The connection
 
   const lost = (why) => { const note = $("lost"); if (note) { note.hidden = false; $("lost-why").textContent = why; } };
-  // A stream ends from time to time, and is there again after a moment: that is nothing to speak of.
+  // A stream ends from time to time, and browsers are back after 3 seconds at most: that is nothing to speak of.
   let patience;
-  const waits = () => { patience = patience || setTimeout(() => lost("Trying again…"), 8000); };
+  const waits = () => { patience = patience || setTimeout(() => lost("Trying again…"), 3500); };
   const back = () => { clearTimeout(patience); patience = undefined; const note = $("lost"); if (note && !note.hidden) { note.hidden = true; say("The connection is back"); } };
   // A browser goes on by itself behind the last event that it has. A stream that was refused, by a proxy whose
   // server is away for instance, htmx opens anew, at the address that came with the page: that goes on there too.
@@ -140,6 +140,28 @@
   });
   document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) back(); });
 
+  // What goes on: a thin bar, and what is asked for says that it is busy; a style lets it show after a moment
+
+  let going = 0;
+  const goes = (event, by) => {
+    going = Math.max(0, going + by);
+    if ($("loading")) $("loading").hidden = going === 0;
+    const target = event.detail.target;
+    if (target && target.id) target.setAttribute("aria-busy", String(by > 0));
+  };
+  document.addEventListener("htmx:beforeRequest", (event) => goes(event, 1));
+  document.addEventListener("htmx:afterRequest", (event) => goes(event, -1));
+
+  // A note of what was done stands as long as what it tells of, and long enough to be read
+
+  const READ = 5000;
+  let told = "";
+  const tells = () => [...document.querySelectorAll("#state .status-line .badge, #live")].map((one) => one.textContent).join();
+  const mayGo = () => {
+    const note = document.querySelector("#note.done");
+    if (note && tells() !== told) setTimeout(() => note.remove(), Math.max(0, READ - performance.now()));
+  };
+
   // A list that is being ticked stays as it is, and says that it has changed
 
   let asked = false;
@@ -155,12 +177,14 @@
     if ($("stale") && event.target.id === "live") $("stale").hidden = true;
     showScripted();
     count();
+    mayGo();
   });
   const follow = (log) => { if (log && log.scrollHeight - log.scrollTop - log.clientHeight < 120) log.scrollTop = log.scrollHeight; };
   document.addEventListener("htmx:sseMessage", (event) => {
     localTimes(document.body);
     showScripted();
     if (event.target.id === "log") follow(event.target);
+    mayGo();
   });
 
   // Buttons
@@ -199,8 +223,11 @@
   if (here) here.parentElement.scrollLeft = here.offsetLeft + here.offsetWidth / 2 - here.parentElement.clientWidth / 2;
   if ($("help-pages")) $("help-pages").textContent = names.join(", ");
   if ($("take") && document.querySelector("#task[data-submit]")) $("take").hidden = true;
+  // Browsers that can't show what a closed fold has: it is open where there is room.
+  if ($("fold") && !CSS.supports("selector(::details-content)") && matchMedia("(min-width: 52.01rem)").matches) $("fold").open = true;
   showScripted();
   nameTheme();
   localTimes(document.body);
   count();
+  told = tells();
 })();

@@ -1,0 +1,74 @@
+"""What is to be seen on a phone: lists before their filters, and nothing cut or alone on a line."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.looking import PHONE
+
+if TYPE_CHECKING:
+    from tests.browser.conftest import Visits
+    from tests.browser.house import House
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_filters_are_folded_on_a_phone_and_say_what_is_set(
+    house: House,
+    visits: Visits,
+    scripts: bool,  # noqa: FBT001
+) -> None:
+    house.send("parcel")
+    page = visits.somebody(**PHONE, java_script_enabled=scripts)
+    page.goto("jobs")
+    expect(page.locator("#jobs tbody tr").first).to_be_in_viewport()
+    field = page.get_by_label("Contains")
+    expect(field).to_be_hidden()
+    page.get_by_text("Filters").click()
+    field.fill("nothing-has-this")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.locator("#empty")).to_be_in_viewport()
+    expect(page.locator("#set")).to_have_text("nothing-has-this")
+    expect(field).to_be_hidden()
+
+
+def test_a_filter_that_is_wrong_is_shown_on_a_phone(house: House, visits: Visits) -> None:
+    page = visits.somebody(**PHONE)
+    page.goto("jobs?from=yesterday")
+    expect(page.locator("#wrong-from")).to_be_visible()
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_filters_are_there_at_once_on_a_desk(house: House, visits: Visits, scripts: bool) -> None:  # noqa: FBT001
+    page = visits.somebody(java_script_enabled=scripts)
+    page.goto("jobs")
+    expect(page.get_by_label("Contains")).to_be_visible()
+    expect(page.get_by_text("Filters")).to_be_hidden()
+    page.get_by_label("Contains").fill("x")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.get_by_label("Contains")).to_have_value("x")
+
+
+def test_the_button_that_copies_an_id_is_beside_it(house: House, visits: Visits) -> None:
+    page = visits.somebody(**PHONE)
+    page.goto(f"jobs/{house.send('parcel')}")
+    button = page.get_by_role("button", name="Copy the id")
+    expect(button).to_be_visible()
+    text, copy = page.locator("#job-id").bounding_box(), button.bounding_box()
+    assert text is not None
+    assert copy is not None
+    assert copy["x"] >= text["x"] + text["width"]
+    # The id itself is on one line.
+    assert text["height"] < copy["height"]
+
+
+def test_ticks_of_a_schedule_are_whole(house: House, visits: Visits) -> None:
+    zone = "America/Argentina/Buenos_Aires"
+    house.do(house.queue.schedule("morning-letter", "0 7 * * *", zone=zone, task="parcel"))
+    page = visits.somebody(**PHONE)
+    page.goto("schedules")
+    ticks = page.locator(".ticks")
+    expect(ticks).to_be_visible()
+    assert ticks.evaluate("table => table.parentElement.scrollWidth <= table.parentElement.clientWidth")

@@ -1,0 +1,140 @@
+"""What pages say while something lasts: loading, a lost connection, and notes of what was done.
+
+The page's own timers are turned by the test, so nothing here depends on how fast a machine is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Page, expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
+
+    from tests.browser.conftest import Visits
+    from tests.browser.house import House
+
+# Writes down how the page's stream is. Opening it is waited for, since what is not open can't be cut.
+WATCH = """() => {
+  const root = document.documentElement;
+  const source = htmx.find("[sse-connect]")["htmx-internal-data"].sseEventSource;
+  const opens = () => { root.dataset.stream = "open"; };
+  if (source.readyState === EventSource.OPEN) opens(); else source.addEventListener("open", opens);
+  document.addEventListener("htmx:sseError", () => { root.dataset.stream = "lost"; });
+}"""
+
+
+@pytest.fixture
+def stopped(page: Page) -> Page:
+    """A window in which no timer of a page runs but by the test."""
+    page.clock.install(time=0)
+    page.clock.pause_at(1_000)
+    return page
+
+
+@pytest.mark.parametrize("path", ["", "jobs", "job"])
+def test_a_lost_connection_is_told_within_four_seconds(house: House, stopped: Page, path: str) -> None:
+    page = stopped
+    job_id = house.send("parcel")
+    page.goto(f"jobs/{job_id}" if path == "job" else path)
+    page.evaluate(WATCH)
+    expect(page.locator("html")).to_have_attribute("data-stream", "open")
+    house.leave()
+    expect(page.locator("html")).to_have_attribute("data-stream", "lost")
+    banner = page.locator("#lost")
+    page.clock.run_for(3_000)
+    expect(banner).to_be_hidden()  # a browser may be back by then
+    page.clock.run_for(1_000)
+    expect(banner).to_be_visible()
+    expect(banner).to_contain_text("what you see may be old")
+    house.serve()
+    expect(banner).to_be_hidden()
+
+
+def test_a_note_of_what_was_done_goes_once_the_job_is_otherwise(house: House, stopped: Page) -> None:
+    page = stopped
+    job_id = house.send("parcel")
+    assert house.do(house.queue.cancel(job_id))
+    page.goto(f"jobs/{job_id}")
+    page.get_by_role("button", name="Resume").click()
+    note, badge = page.locator("#note"), page.locator("#state .badge").first
+    expect(note).to_have_text("The job is back in its queue")
+    page.clock.run_for(60_000)
+    expect(note).to_be_visible()  # as long as it is as the note says
+    house.do(house.jobs.claim_one("parcel"))
+    expect(badge).to_have_attribute("data-state", "active")
+    page.clock.run_for(1)
+    expect(note).to_have_count(0)
+
+
+def test_a_note_of_what_was_done_stays_long_enough_to_be_read(house: House, stopped: Page) -> None:
+    page = stopped
+    job_id = house.send("parcel")
+    assert house.do(house.queue.cancel(job_id))
+    page.goto(f"jobs/{job_id}")
+    page.get_by_role("button", name="Resume").click()
+    note = page.locator("#note")
+    expect(note).to_be_visible()
+    house.do(house.jobs.claim_one("parcel"))
+    expect(page.locator("#state .badge").first).to_have_attribute("data-state", "active")
+    page.clock.run_for(4_000)
+    expect(note).to_be_visible()
+    page.clock.run_for(2_000)
+    expect(note).to_have_count(0)
+
+
+def test_a_note_over_a_list_goes_once_the_list_is_otherwise_and_is_not_there_after_going_back(
+    house: House, stopped: Page
+) -> None:
+    page = stopped
+    page.goto("queues")
+    row = page.locator('[data-queue="parcel"]')
+    row.get_by_role("button", name="Pause").click()
+    note = page.locator("#note")
+    expect(note).to_have_text("parcel is paused: its jobs wait, those that run go on")
+    page.clock.run_for(60_000)
+    expect(note).to_be_visible()
+    house.do(house.queue.storage.pause_queue("parcel", paused=False))
+    expect(row.get_by_role("button", name="Pause")).to_be_visible()
+    page.clock.run_for(1)
+    expect(note).to_have_count(0)
+    row.get_by_role("button", name="Pause").click()
+    expect(note).to_be_visible()
+    page.get_by_role("link", name="Workers").click()
+    expect(page.get_by_role("heading", name="Workers")).to_be_visible()
+    page.go_back()
+    expect(row.get_by_role("button", name="Resume")).to_be_visible()
+    expect(note).to_have_count(0)
+
+
+def test_what_is_loaded_is_told_until_it_is_there(house: House, page: Page) -> None:
+    held: list[Route] = []
+    lets = False
+
+    def hold(route: Route) -> None:
+        if "hx-request" in route.request.headers and not lets:
+            held.append(route)
+        else:
+            route.continue_()
+
+    page.route("**/dashboard/queues", hold)
+    page.goto("queues")
+    loading, live = page.get_by_role("progressbar", name="Loading"), page.locator("#live")
+    # The first word of a stream counts as a change.
+    expect(loading).to_be_visible()
+    expect(live).to_have_attribute("aria-busy", "true")
+    lets = True
+    for route in held:
+        route.continue_()
+    expect(loading).to_be_hidden()
+    expect(live).to_have_attribute("aria-busy", "false")
+
+
+@pytest.mark.parametrize(("wanted", "moves"), [("reduce", False), ("no-preference", True)])
+def test_the_bar_does_not_move_for_who_wants_no_motion(visits: Visits, wanted: str, moves: bool) -> None:  # noqa: FBT001
+    page = visits.somebody(reduced_motion=wanted)
+    page.goto("queues")
+    names = page.evaluate("getComputedStyle(document.getElementById('loading')).animationName")
+    assert ("along" in names) == moves
