@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import hmac
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from zeke_queue.callers import Scope
-from zeke_queue.web import Caller, create_app
+from zeke_queue.core import apikeys
+from zeke_queue.web import Caller, create_app, guard
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.settings import WebSettings
 
@@ -244,6 +248,73 @@ async def test_a_host_applications_caller_is_guarded_against_forgery_but_for_key
         assert forged.status_code == status, via
         own = await hosted("POST", "/trigger", headers={"x-via": via}, json={"taskId": "break"})
         assert own.status_code == 200, via
+
+
+@pytest.mark.parametrize("path", ["/queues", "/trpc/trigger.run", "/dashboard/"])
+@pytest.mark.parametrize("how", ["hangs", "breaks"])
+async def test_a_host_application_that_can_not_tell_who_calls_is_waited_for_no_longer(
+    queue: Queue,
+    call: Web,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    how: str,
+    path: str,
+) -> None:
+    async def authenticate(connection: HTTPConnection) -> Caller | None:
+        del connection
+        if how == "hangs":
+            await asyncio.Event().wait()
+        raise RuntimeError("the users' table, password s3cret, is gone")
+
+    monkeypatch.setattr(guard, "PATIENCE", 0.01)
+    hosted = type(call)(create_app(queue, WebSettings(), authenticator=authenticate), queue)
+    answer = await hosted("GET", path)
+    assert answer.status_code == 503
+    assert "s3cret" not in answer.text
+    assert "Who calls can't be told now" in answer.text.replace("&#39;", "'")
+    assert "authenticator_failed" in capsys.readouterr().err
+    if path == "/queues":
+        assert answer.headers["retry-after"] == "5"
+        assert (await hosted("POST", "/trigger", json={"taskId": "break"})).status_code == 503
+
+
+async def test_a_host_application_may_refuse_as_its_own_routes_do(queue: Queue, call: Web) -> None:
+    async def authenticate(connection: HTTPConnection) -> Caller | None:
+        del connection
+        raise HTTPException(401, "Sign in first", {"WWW-Authenticate": "Basic"})
+
+    hosted = type(call)(create_app(queue, WebSettings(), authenticator=authenticate), queue)
+    for method, path in (("GET", "/queues"), ("POST", "/trigger")):
+        refused = await hosted(method, path)
+        assert (refused.status_code, refused.json()) == (401, {"error": "Sign in first"})
+        assert refused.headers["www-authenticate"] == "Basic"
+
+
+async def test_digests_are_compared_in_a_time_that_tells_nothing(
+    call: Web, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    real = hmac.compare_digest
+
+    def compare(one: bytes, other: bytes) -> bool:
+        compared.append((one, other))
+        return real(one, other)
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    key = await call.key(Scope.ADMIN)
+    (stored,) = await queue.storage.keys()
+    assert (await call("GET", "/queues", key)).status_code == 200
+    other = f"{key[:-1]}{'0' if key[-1] != '0' else '1'}"
+    assert (await call("GET", "/queues", other)).status_code == 401
+    assert compared == [(stored.digest, apikeys.digest_of(text)) for text in (key, other)]
+    compared.clear()
+    token, wrong = guard.csrf_token("session"), b"0" * 64
+    connection = HTTPConnection({"type": "http", "headers": [(b"cookie", b"zeke_session=session")]})
+    guard.check_csrf(connection, token)
+    with pytest.raises(ApiError):
+        guard.check_csrf(connection, wrong.decode())
+    assert compared == [(token.encode(), token.encode()), (token.encode(), wrong)]
 
 
 async def test_the_older_http_which_proxies_speak_is_not_this_machines(app: FastAPI) -> None:

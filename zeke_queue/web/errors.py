@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from starlette.exceptions import HTTPException
     from starlette.requests import Request
 
-_RETRY_AFTER: Final = "5"
+RETRY_AFTER: Final = "5"
 """Seconds after which a client may ask again when the database was away."""
 
 
@@ -96,7 +96,7 @@ def _ours(error: Exception) -> ApiError:
     """Return the error for what is not the caller's fault."""
     if isinstance(error, StorageUnavailable):
         return ApiError(
-            503, "The database can't be reached; try again in a while", headers={"retry-after": _RETRY_AFTER}
+            503, "The database can't be reached; try again in a while", headers={"retry-after": RETRY_AFTER}
         )
     get_logger().error("request_failed", error=f"{type(error).__name__}: {error}", exc_info=error)
     if isinstance(error, Forbidden | StorageError):

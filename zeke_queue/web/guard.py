@@ -6,6 +6,7 @@ machine would send on somebody else's behalf is refused. After that every caller
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import ipaddress
 import re
@@ -13,11 +14,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
+from starlette.exceptions import HTTPException
+
 from zeke_queue.callers import IMPLIED, Scope
 from zeke_queue.core import apikeys
-from zeke_queue.errors import StorageUnavailable
+from zeke_queue.errors import StorageUnavailable, ZekeError
 from zeke_queue.log import get_logger
-from zeke_queue.web.errors import ApiError
+from zeke_queue.web.errors import RETRY_AFTER, ApiError
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -42,6 +45,9 @@ CALLER: Final = "zeke.caller"
 """Where a request's scope has its caller, once that was told."""
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+PATIENCE: Final = 10.0
+"""Seconds that a host application's own way may take to tell who calls."""
+
 _NOTE_EVERY: Final = 60.0
 _KEY_ID: Final = "key:"
 
@@ -82,7 +88,8 @@ class Authenticator(Protocol):
         """Return the caller; None if the request shows nothing that this knows, so that keys are tried.
 
         Raises:
-            ApiError: it shows something wrong.
+            ApiError: it shows something wrong. Starlette's ``HTTPException`` counts as one; whatever else it
+                raises is answered with 503, and so is one who is not told within ``PATIENCE`` seconds.
         """
         ...
 
@@ -138,7 +145,7 @@ class Guard:
         known: Caller | None = connection.scope.get(CALLER)
         if known is not None:
             return known
-        hosted = None if self._authenticator is None else await self._authenticator(connection)
+        hosted = await self._hosted(connection)
         caller = hosted or await self._told(connection)
         if connection.scope.get("method", "GET") not in SAFE:
             if caller.via != "key":
@@ -163,6 +170,29 @@ class Guard:
             by = {"key": connection.headers.get("authorization"), "session": token}
             shown = (by[caller.via],) if is_ours else tuple(connection.headers.raw)
         return Standing(self, connection, scope, (caller.id, caller.via, *shown))
+
+    async def _hosted(self, connection: HTTPConnection) -> Caller | None:
+        """Return whom the host application knows; None if it knows nobody, or has no way of its own.
+
+        Raises:
+            ApiError: it refuses; 503 if it breaks, or says nothing for too long.
+            ZekeError: what it needs of ours fails.
+        """
+        if self._authenticator is None:
+            return None
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await self._authenticator(connection)
+        except (ApiError, ZekeError):
+            raise
+        except HTTPException as refused:  # what a host application's own routes raise
+            raise ApiError(refused.status_code, str(refused.detail), headers=refused.headers) from None
+        except Exception as error:  # noqa: BLE001 - a host application's way may raise anything
+            why = f"{type(error).__name__}: {error}"
+            get_logger().error("authenticator_failed", error=why, patience=PATIENCE, exc_info=error)
+            raise ApiError(
+                503, "Who calls can't be told now; try again in a while", headers={"retry-after": RETRY_AFTER}
+            ) from None
 
     async def _told(self, connection: HTTPConnection) -> Caller:
         header = connection.headers.get("authorization")

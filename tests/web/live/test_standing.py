@@ -198,6 +198,23 @@ async def test_a_way_to_tell_that_breaks_lets_nobody_stay(app: FastAPI, clock: F
         assert not stays.ended
 
 
+async def test_one_who_is_slow_to_tell_holds_up_no_others(app: FastAPI, clock: FrozenClock) -> None:
+    async def hangs() -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    async def over() -> bool:
+        return False
+
+    live: Live = app.state.zeke.live
+    async with (
+        Tab(live.stream(silent(), still=hangs), "/") as stays,
+        Tab(live.stream(silent(), still=over), "/") as tab,
+    ):
+        await ends(clock, tab)
+        assert not stays.ended
+
+
 async def test_nothing_is_left_of_the_asking(app: FastAPI, clock: FrozenClock) -> None:
     asked = asyncio.Event()
 

@@ -23,7 +23,7 @@ from zeke_queue.web.guard import Standing
 from zeke_queue.web.live import frames
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from starlette.types import Message, Receive, Scope, Send
 
@@ -44,6 +44,9 @@ STUCK: Final = 60.0
 
 STOPPING: Final = frames.comment("the server is stopping; come back")
 UNWANTED: Final = frames.comment("who opened this may not follow it any more")
+
+ASKED_AT_ONCE: Final = 8
+"""How many callers are looked for at once, of those whose streams are open."""
 
 GRACE: Final = 1.0
 """Seconds that streams have to end when they are told to; those whose clients take nothing are cut off."""
@@ -185,8 +188,15 @@ class Streams:
                     self._asking = asyncio.ensure_future(self._ask(due))
 
     async def _ask(self, due: list[Still]) -> None:
-        """Ask of each whether it still holds, once for all streams that have it, and end them if not."""
-        for still in due:
+        """Ask of each whether it still holds, a few at a time: one that is slow to say holds up no others."""
+        waiting = iter(due)
+        async with asyncio.TaskGroup() as asking:
+            for _ in range(ASKED_AT_ONCE):
+                asking.create_task(self._ask_in_turn(waiting))
+
+    async def _ask_in_turn(self, waiting: Iterator[Still]) -> None:
+        """Ask once for all streams that go by the same, and end them if it does not hold."""
+        for still in waiting:
             group = self._groups.get(still)
             if group is None:
                 continue  # its last stream ended meanwhile
