@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.clock import SystemClock
+from zeke_queue.core.given import check_filter, check_uuid
 from zeke_queue.errors import JobFailed, Refused, ResultTimeout, StorageUnavailable, UsageError
 from zeke_queue.events import Watchers, check_timeout
 from zeke_queue.model import CatchUp, JobState, Schedule
@@ -19,10 +20,8 @@ from zeke_queue.run import Run
 from zeke_queue.sending import (
     Sender,
     catch_up_policy,
-    check_filter,
     check_parts,
     check_schedule_name,
-    check_uuid,
     insert,
     insert_surely,
 )

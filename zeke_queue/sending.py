@@ -10,23 +10,23 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypedDict, cast
 from uuid import UUID
 
 from zeke_queue.core import jsonb, stored_options
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.failure import shown
+from zeke_queue.core.given import check_flag, check_uuid
 from zeke_queue.core.names import queue_name
-from zeke_queue.core.options import DEFAULTS, INT4_MAX, JobOptions, another, merge, new_job, next_slot
+from zeke_queue.core.options import DEFAULTS, JobOptions, another, merge, new_job, next_slot
 from zeke_queue.errors import BadName, BadOption, StorageUnavailable, TooLarge, UnknownTask, UsageError
-from zeke_queue.model import CatchUp, JobFilter, JobState
+from zeke_queue.model import CatchUp
 from zeke_queue.rng import Ids
 from zeke_queue.task import check_description
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
     from typing import Unpack
 
     from zeke_queue.catalog import Catalog
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
 
 INSERT_WAITS: Final = (0.2, 0.8)
 """Seconds before an insert whose answer was lost is repeated, then given up; a restart takes about one."""
-
-TEXT_MAX: Final = 200
-"""Characters that one may look for in jobs."""
 
 _ADDRESS: Final = frozenset({"id", "external", "parent", "meta"})
 """Options of a send that no other layer has."""
@@ -347,28 +344,6 @@ def check_parts(**parts: object) -> None:
             raise UsageError(f"{field}: a {type(part).__name__} is no {field.title()}; {hint}")
 
 
-def check_uuid(field: str, value: object) -> UUID | None:
-    """Return an id, or None for none.
-
-    Raises:
-        BadOption: it is neither.
-    """
-    if value is not None and not isinstance(value, UUID):
-        raise BadOption(f"{field}: {shown(value)} is no UUID; give uuid.UUID(...), or leave it out")
-    return value
-
-
-def check_flag(field: str, value: object) -> bool:
-    """Return a flag.
-
-    Raises:
-        BadOption: it is none.
-    """
-    if not isinstance(value, bool):
-        raise BadOption(f"{field}: {shown(value)} is neither True nor False; give one of them")
-    return value
-
-
 def check_schedule_name(name: object) -> str:
     """Return the name of a schedule that is stored, which may be another program's, of any spelling.
 
@@ -378,74 +353,6 @@ def check_schedule_name(name: object) -> str:
     if not isinstance(name, str) or not jsonb.is_kept(name):
         raise BadName(f"{shown(name)} is no name of a schedule; give the text that it is stored under")
     return name
-
-
-def check_filter(which: object) -> JobFilter:
-    """Return a filter as the storages take it: tuples, and states for their words.
-
-    Raises:
-        UsageError: it is no filter.
-        BadOption: one of its fields can't be; the message names it.
-    """
-    if not isinstance(which, JobFilter):
-        raise UsageError(
-            f"{shown(which)} is no JobFilter; give JobFilter(names=('…',)), or JobFilter() for all"
-        )
-    names = _several("names", which.names)
-    for name in names:
-        if not isinstance(name, str) or not jsonb.is_kept(name):
-            raise BadOption(f"names: {shown(name)} is no name; give those of queues, as text")
-    limit: object = which.limit
-    if type(limit) is not int or abs(limit) > INT4_MAX:
-        raise BadOption(f"limit: {shown(limit)} is no number of jobs; give an integer")
-    check_uuid("parent", which.parent)
-    check_uuid("before", which.before)
-    check_flag("archived", which.archived)
-    _check_created(which)
-    _check_text(which.text)
-    states = tuple(_state(state) for state in _several("states", which.states))
-    return replace(which, names=names, states=states)
-
-
-def _check_created(which: JobFilter) -> None:
-    for field in ("created_from", "created_to"):
-        given: object = getattr(which, field)
-        if given is None:
-            continue
-        if not isinstance(given, datetime):
-            raise BadOption(f"{field}: {shown(given)} is no datetime; give an aware one, or leave it out")
-        if given.utcoffset() is None:
-            raise BadOption(
-                f"{field}: {shown(given)} has no time zone; give an aware one, such as with tzinfo=UTC"
-            )
-    since, until = which.created_from, which.created_to
-    if since is not None and until is not None and since >= until:
-        raise BadOption(f"created_to: {shown(until)} is not later than created_from; give an instant that is")
-
-
-def _check_text(text: object) -> None:
-    if text is None:
-        return
-    if not isinstance(text, str) or not jsonb.is_kept(text):
-        raise BadOption(
-            f"text: {shown(text)} is in no job, having no text or a NUL character; give what is to be found"
-        )
-    if not 1 <= len(text) <= TEXT_MAX:
-        raise BadOption(f"text: it has {len(text)} characters; give 1 to {TEXT_MAX}, or leave it out")
-
-
-def _several(field: str, given: object) -> tuple[Any, ...]:
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise BadOption(f"{field}: {shown(given)} is no sequence; give a tuple")
-    return tuple(cast("Iterable[Any]", given))
-
-
-def _state(given: Any) -> JobState:
-    try:
-        return JobState(given)
-    except ValueError:
-        known = ", ".join(JobState)
-        raise BadOption(f"states: {shown(given)} is none; give some of {known}") from None
 
 
 def catch_up_policy(given: CatchUp | str) -> CatchUp:

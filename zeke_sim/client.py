@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         JobFilter,
         NewJob,
         Overdue,
+        Page,
         QueueCount,
         QueueSettings,
         Released,
@@ -314,6 +315,10 @@ class SimStorage(_Verbs, SimAsking):
     async def find(self, which: JobFilter) -> list[Job]:
         """Return jobs by filter."""
         return await self._call("find", {"which": which}, lambda: self._store.find(which))
+
+    async def page(self, which: JobFilter) -> Page:
+        """Return a page of jobs by filter."""
+        return await self._call("page", {"which": which}, lambda: self._store.page(which))
 
     async def count(self) -> list[QueueCount]:
         """Return how many jobs each queue has."""

@@ -346,6 +346,7 @@ class StorageMachine(CallersMachine):
         self.pair.both("get", asked)
         self.pair.both("events_of", dict.fromkeys(asked, after))
         self.pair.both("find", which)
+        self.pair.both("page", which)
         self.pair.both("events", asked[0], after)
         for verb in ("count", "workers", "queues", "schedules", "now"):
             self.pair.both(verb)

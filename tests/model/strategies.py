@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.clocks import START
 from zeke_queue.callers import NewKey, Scope
 from zeke_queue.model import (
+    CARRIED,
     CatchUp,
     Claimed,
     Completed,
@@ -258,5 +259,8 @@ def filters(ids: SearchStrategy[UUID]) -> SearchStrategy[JobFilter]:
         parent=st.sampled_from([None, UUID(int=1)]),
         archived=st.booleans(),
         before=ids,
-        limit=st.sampled_from([1, 3, 1000]),
+        ids=st.one_of(st.just(()), st.just(()), st.tuples(ids, ids)),
+        without=st.sampled_from([(), (), ("meta", "history"), ("data",), CARRIED]),
+        bytes_max=st.sampled_from([None, 1, 12, 40, 200]),
+        limit=st.sampled_from([1, 3, 999, 1000]),
     )

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         NewJob,
         Overdue,
         Pace,
+        Page,
         QueueCount,
         QueueSettings,
         Released,
@@ -300,6 +301,13 @@ class Reader(Protocol):
 
         Raises:
             JobNotFound: ``before`` is no job, live or archived.
+        """
+        ...
+
+    async def page(self, which: JobFilter) -> Page:
+        """Return jobs as ``find`` does, and whether there are more behind them.
+
+        The last one begins the next page (``before``).
         """
         ...
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from heapq import nlargest
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from zeke_queue.core.texts import contains
 from zeke_queue.errors import no_page
-from zeke_queue.model import QueueCount
+from zeke_queue.model import Page, QueueCount
 from zeke_queue.storage.memory.rows import as_job, fresh
 from zeke_queue.storage.memory.verbs import check_limit
 
@@ -42,12 +43,23 @@ class MemoryReader:
     async def find(self, which: JobFilter) -> list[Job]:
         """Return live jobs by filter, or archived ones if it asks for those, newest first."""
         check_limit(which.limit, _FOUND_AT_ONCE)
+        return [as_job(row, which.without) for row in _within(self._newest(which, which.limit), which)]
+
+    async def page(self, which: JobFilter) -> Page:
+        """Return jobs as ``find`` does, and whether there are more behind them."""
+        check_limit(which.limit, _FOUND_AT_ONCE)
+        newest = self._newest(which, which.limit + 1)
+        rows = _within(newest, which)[: which.limit]
+        return Page([as_job(row, which.without) for row in rows], more=len(newest) > len(rows))
+
+    def _newest(self, which: JobFilter, limit: int) -> list[Row]:
+        """Return so many rows of a list, whatever their bytes."""
         before = self._place(which.before)
         table = self._tables.archive if which.archived else self._tables.jobs
         found = [row for row in table.values() if _fits(row, which)]
         if before is not None:
             found = [row for row in found if _age(row) < before]
-        return [as_job(row) for row in nlargest(which.limit, found, key=_age)]
+        return nlargest(limit, found, key=_age)
 
     def _place(self, job_id: UUID | None) -> tuple[datetime, UUID] | None:
         """Return a job's place in the order of lists."""
@@ -96,9 +108,28 @@ class MemoryReader:
             watch.end()
 
 
+def _within(rows: list[Row], which: JobFilter) -> list[Row]:
+    """Return the first rows, as many as have no more bytes than the filter says; one at the least."""
+    if which.bytes_max is None:
+        return rows
+    totals = accumulate(_bytes(row, which.without) for row in rows)
+    return [
+        row
+        for place, (row, total) in enumerate(zip(rows, totals, strict=True))
+        if not place or total <= which.bytes_max
+    ]
+
+
+def _bytes(row: Row, without: Sequence[str]) -> int:
+    """Return how many bytes the JSON has that is read of a row, but for its history."""
+    carried = {"data": row.data, "output": row.output, "meta": row.meta}
+    return sum(len(text.encode()) for part, text in carried.items() if text and part not in without)
+
+
 def _fits(row: Row, which: JobFilter) -> bool:
     return (
-        (not which.names or row.name in which.names)
+        (not which.ids or row.id in which.ids)
+        and (not which.names or row.name in which.names)
         and (not which.states or row.state in which.states)
         and (which.parent is None or row.parent == which.parent)
         and (which.created_from is None or row.created_on >= which.created_from)

@@ -15,6 +15,7 @@ from zeke_queue.model import Attempt, Claimed, Job, JobState
 from zeke_queue.storage.memory.uniqueness import hold_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from datetime import datetime
     from uuid import UUID
 
@@ -161,10 +162,13 @@ def planted(job: Job) -> Row:
     return Row(**columns, hold=hold_of(job.name, job.singleton_key, job.singleton_on))
 
 
-def as_job(row: Row) -> Job:
-    """Return the row as the value that readers get."""
+def as_job(row: Row, without: Collection[str] = ()) -> Job:
+    """Return the row as the value that readers get, without some of what it carries (``model.CARRIED``)."""
     columns = {name: getattr(row, name) for name in Job.__slots__}
-    columns["data"], columns["meta"], columns["output"] = map(decoded, (row.data, row.meta, row.output))
+    for part in ("data", "meta", "output"):
+        columns[part] = None if part in without else decoded(columns[part])
+    if "history" in without:
+        columns["history"] = ()
     columns["expire_in"] = row.expire_in.total_seconds()
     return Job(**columns)
 

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import no_page
-from zeke_queue.model import JobState, QueueCount
+from zeke_queue.model import JobState, Page, QueueCount
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Step
 from zeke_queue.storage.postgres.verbs import check_limit
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from zeke_queue.model import Job, JobEvent, JobFilter, NewJob, WorkerInfo
     from zeke_queue.rng import Ids
     from zeke_queue.storage.postgres.listening import Listener
+    from zeke_queue.storage.postgres.rows import Row
     from zeke_queue.storage.postgres.session import Session
 
 _FOUND_AT_ONCE: Final = 1000
@@ -44,13 +45,24 @@ class PostgresReader:
 
     async def find(self, which: JobFilter) -> list[Job]:
         """Return live jobs by filter, or archived ones if it asks for those, newest first."""
-        parameters = filter_parameters(which)
-        step = Step("find_archived" if which.archived else "find", parameters)
+        check_limit(which.limit, _FOUND_AT_ONCE)
+        return [rows.job(row[:-1]) for row in await self._newest(which, which.limit)]
+
+    async def page(self, which: JobFilter) -> Page:
+        """Return jobs as ``find`` does, and whether there are more behind them."""
+        check_limit(which.limit, _FOUND_AT_ONCE)
+        found = await self._newest(which, which.limit + 1)
+        jobs = [rows.job(row[:-1]) for row in found[: which.limit]]
+        return Page(jobs, more=bool(found) and found[0][-1] > len(jobs))
+
+    async def _newest(self, which: JobFilter, limit: int) -> list[Row]:
+        """Return rows of ``find.sql``, of which the last column is for the storage."""
+        step = Step("find_archived" if which.archived else "find", filter_parameters(which, limit))
         found = (await self._session.run_all(step, plain=True))[0]
         if not found and which.before is not None and not await self.get([which.before]):
             # Nothing is older than a job that is not there.
             raise no_page(which.before)
-        return [rows.job(row) for row in found]
+        return found
 
     async def count(self) -> list[QueueCount]:
         """Return how many live jobs each queue has by state, by name."""
@@ -103,9 +115,10 @@ class PostgresReader:
         return found[0][0]
 
 
-def filter_parameters(which: JobFilter) -> dict[str, Any]:
-    """Return the parameters of ``find.sql``."""
+def filter_parameters(which: JobFilter, limit: int | None = None) -> dict[str, Any]:
+    """Return the parameters of ``find.sql``, for as many rows as the filter says or as are given here."""
     return {
+        "ids": list(which.ids) or None,
         "names": list(which.names) or None,
         # As a text, which the server reads as states: a list of texts would be no constant to plan by.
         "states": f"{{{','.join(which.states)}}}" if which.states else None,
@@ -115,5 +128,7 @@ def filter_parameters(which: JobFilter) -> dict[str, Any]:
         "created_to": which.created_to,
         "text": which.text,
         "opaque": list(which.opaque) or None,
-        "limit": check_limit(which.limit, _FOUND_AT_ONCE),
+        "without": list(which.without),
+        "bytes_max": which.bytes_max,
+        "limit": which.limit if limit is None else limit,
     }

@@ -1,11 +1,14 @@
 -- Lists jobs, newest first. Planned anew each time, with the values at hand: what is not asked for falls
 -- away. No index has this order (migration 0008 says why), so many rows may have to be compared: by what
--- decides alone, and the rest is read of the few that are left. In C, lower() is of ASCII letters alone.
+-- decides alone, and the rest is read of the few that are left. Of those, rows whose JSON goes beyond a
+-- number of bytes stay here; how many there were is told with each of the others. In C, lower() is of ASCII
+-- letters alone.
 with page as materialized (
     select ctid as place
     from {schema}.job
     where
-        (%(names)s::text[] is null or name collate "C" = any(%(names)s::text[]))
+        (%(ids)s::uuid[] is null or id = any(%(ids)s::uuid[]))
+        and (%(names)s::text[] is null or name collate "C" = any(%(names)s::text[]))
         and (%(states)s::{schema}.job_state[] is null or state = any(%(states)s::{schema}.job_state[]))
         and (%(parent)s::uuid is null or parent = %(parent)s::uuid)
         and (%(created_from)s::timestamptz is null or createdon >= %(created_from)s::timestamptz)
@@ -41,14 +44,36 @@ with page as materialized (
         )
     order by createdon desc, id desc
     limit %(limit)s::int
+),
+
+sized as (
+    select
+        *,
+        count(*) over () as listed,
+        row_number() over newest as number,
+        sum(
+            coalesce(octet_length(case when 'data' <> all(%(without)s::text[]) then data::text end), 0)
+            + coalesce(octet_length(case when 'output' <> all(%(without)s::text[]) then output::text end), 0)
+            + coalesce(octet_length(case when 'meta' <> all(%(without)s::text[]) then meta::text end), 0)
+        ) over newest as bytes
+    from {schema}.job
+    where ctid = any(array(select page.place from page))
+    window newest as (order by createdon desc, id desc rows unbounded preceding)
 )
 
 select
-    id, name, state::text, data, priority, attempt, retrycount, retrylimit, retrydelay, retrybackoff,
+    id, name, state::text,
+    case when 'data' <> all(%(without)s::text[]) then data end,
+    priority, attempt, retrycount, retrylimit, retrydelay, retrybackoff,
     retrydelaymax, startafter, startedon, singletonkey, singletonon, extract(epoch from expirein)::float8,
-    createdon, completedon, keepuntil, output, worker, policy, groupkey, parent, meta, waitsfor, awaited,
-    history,
-    null::timestamptz as archivedon
-from {schema}.job
-where ctid = any(array(select page.place from page))
+    createdon, completedon, keepuntil,
+    case when 'output' <> all(%(without)s::text[]) then output end,
+    worker, policy, groupkey, parent,
+    case when 'meta' <> all(%(without)s::text[]) then meta end,
+    waitsfor, awaited,
+    case when 'history' <> all(%(without)s::text[]) then history end,
+    null::timestamptz as archivedon,
+    listed
+from sized
+where number = 1 or %(bytes_max)s::bigint is null or bytes <= %(bytes_max)s::bigint
 order by createdon desc, id desc

@@ -1,46 +1,76 @@
 -- Lists jobs, newest first. Planned anew each time, with the values at hand: what is not asked for falls
--- away. In C, lower() is of ASCII letters alone.
-select
-    id, name, state::text, data, priority, attempt, retrycount, retrylimit, retrydelay, retrybackoff,
-    retrydelaymax, startafter, startedon, singletonkey, singletonon, extract(epoch from expirein)::float8,
-    createdon, completedon, keepuntil, output, worker, policy, groupkey, parent, meta, waitsfor, awaited,
-    history,
-    archivedon
-from {schema}.archive
-where
-    (%(names)s::text[] is null or name collate "C" = any(%(names)s::text[]))
-    and (%(states)s::{schema}.job_state[] is null or state = any(%(states)s::{schema}.job_state[]))
-    and (%(parent)s::uuid is null or parent = %(parent)s::uuid)
-    and (%(created_from)s::timestamptz is null or createdon >= %(created_from)s::timestamptz)
-    and (%(created_to)s::timestamptz is null or createdon < %(created_to)s::timestamptz)
-    and (
-        %(text)s::text is null
-        or strpos(id::text, lower(%(text)s::text collate "C")) > 0
-        or strpos(lower(singletonkey collate "C"), lower(%(text)s::text collate "C")) > 0
-        or (
-            (%(opaque)s::text[] is null or name collate "C" <> all(%(opaque)s::text[]))
-            and (
-                strpos(lower(data::text collate "C"), lower(%(text)s::text collate "C")) > 0
-                or strpos(lower(output::text collate "C"), lower(%(text)s::text collate "C")) > 0
+-- away. Rows whose JSON goes beyond a number of bytes stay here, as in find.sql. In C, lower() is of ASCII
+-- letters alone.
+with page as (
+    select *
+    from {schema}.archive
+    where
+        (%(ids)s::uuid[] is null or id = any(%(ids)s::uuid[]))
+        and (%(names)s::text[] is null or name collate "C" = any(%(names)s::text[]))
+        and (%(states)s::{schema}.job_state[] is null or state = any(%(states)s::{schema}.job_state[]))
+        and (%(parent)s::uuid is null or parent = %(parent)s::uuid)
+        and (%(created_from)s::timestamptz is null or createdon >= %(created_from)s::timestamptz)
+        and (%(created_to)s::timestamptz is null or createdon < %(created_to)s::timestamptz)
+        and (
+            %(text)s::text is null
+            or strpos(id::text, lower(%(text)s::text collate "C")) > 0
+            or strpos(lower(singletonkey collate "C"), lower(%(text)s::text collate "C")) > 0
+            or (
+                (%(opaque)s::text[] is null or name collate "C" <> all(%(opaque)s::text[]))
+                and (
+                    strpos(lower(data::text collate "C"), lower(%(text)s::text collate "C")) > 0
+                    or strpos(lower(output::text collate "C"), lower(%(text)s::text collate "C")) > 0
+                )
             )
         )
-    )
-    and (
-        %(before)s::uuid is null
-        or (createdon, id) < (
-            select
-                createdon,
-                id
-            from {schema}.job
-            where id = %(before)s::uuid
-            union all
-            select
-                createdon,
-                id
-            from {schema}.archive
-            where id = %(before)s::uuid
-            limit 1
+        and (
+            %(before)s::uuid is null
+            or (createdon, id) < (
+                select
+                    createdon,
+                    id
+                from {schema}.job
+                where id = %(before)s::uuid
+                union all
+                select
+                    createdon,
+                    id
+                from {schema}.archive
+                where id = %(before)s::uuid
+                limit 1
+            )
         )
-    )
+    order by createdon desc, id desc
+    limit %(limit)s::int
+),
+
+sized as (
+    select
+        *,
+        count(*) over () as listed,
+        row_number() over newest as number,
+        sum(
+            coalesce(octet_length(case when 'data' <> all(%(without)s::text[]) then data::text end), 0)
+            + coalesce(octet_length(case when 'output' <> all(%(without)s::text[]) then output::text end), 0)
+            + coalesce(octet_length(case when 'meta' <> all(%(without)s::text[]) then meta::text end), 0)
+        ) over newest as bytes
+    from page
+    window newest as (order by createdon desc, id desc rows unbounded preceding)
+)
+
+select
+    id, name, state::text,
+    case when 'data' <> all(%(without)s::text[]) then data end,
+    priority, attempt, retrycount, retrylimit, retrydelay, retrybackoff,
+    retrydelaymax, startafter, startedon, singletonkey, singletonon, extract(epoch from expirein)::float8,
+    createdon, completedon, keepuntil,
+    case when 'output' <> all(%(without)s::text[]) then output end,
+    worker, policy, groupkey, parent,
+    case when 'meta' <> all(%(without)s::text[]) then meta end,
+    waitsfor, awaited,
+    case when 'history' <> all(%(without)s::text[]) then history end,
+    archivedon,
+    listed
+from sized
+where number = 1 or %(bytes_max)s::bigint is null or bytes <= %(bytes_max)s::bigint
 order by createdon desc, id desc
-limit %(limit)s::int

@@ -1,0 +1,126 @@
+"""What callers give, checked before it goes anywhere: ids, flags, and filters of lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, Final, cast
+from uuid import UUID
+
+from zeke_queue.core import jsonb
+from zeke_queue.core.failure import shown
+from zeke_queue.core.options import INT4_MAX
+from zeke_queue.errors import BadOption, UsageError
+from zeke_queue.model import CARRIED, JobFilter, JobState
+
+TEXT_MAX: Final = 200
+"""Characters of what is looked for in jobs."""
+
+
+def check_uuid(field: str, value: object) -> UUID | None:
+    """Return an id, or None for none.
+
+    Raises:
+        BadOption: it is neither.
+    """
+    if value is not None and not isinstance(value, UUID):
+        raise BadOption(f"{field}: {shown(value)} is no UUID; give uuid.UUID(...), or leave it out")
+    return value
+
+
+def check_flag(field: str, value: object) -> bool:
+    """Return a flag.
+
+    Raises:
+        BadOption: it is none.
+    """
+    if not isinstance(value, bool):
+        raise BadOption(f"{field}: {shown(value)} is neither True nor False; give one of them")
+    return value
+
+
+def check_filter(which: object) -> JobFilter:
+    """Return a filter as the storages take it: tuples, and states for their words.
+
+    Raises:
+        UsageError: it is no filter.
+        BadOption: one of its fields can't be; the message names it.
+    """
+    if not isinstance(which, JobFilter):
+        raise UsageError(
+            f"{shown(which)} is no JobFilter; give JobFilter(names=('…',)), or JobFilter() for all"
+        )
+    names = _several("names", which.names)
+    for name in names:
+        if not isinstance(name, str) or not jsonb.is_kept(name):
+            raise BadOption(f"names: {shown(name)} is no name; give those of queues, as text")
+    ids = _several("ids", which.ids)
+    for job_id in ids:
+        if not isinstance(job_id, UUID):
+            raise BadOption(f"ids: {shown(job_id)} is no UUID; give those of jobs")
+    _check_carried(which)
+    limit: object = which.limit
+    if type(limit) is not int or abs(limit) > INT4_MAX:
+        raise BadOption(f"limit: {shown(limit)} is no number of jobs; give an integer")
+    check_uuid("parent", which.parent)
+    check_uuid("before", which.before)
+    check_flag("archived", which.archived)
+    _check_created(which)
+    _check_text(which.text)
+    states = tuple(_state(state) for state in _several("states", which.states))
+    return replace(which, ids=ids, names=names, states=states, without=tuple(which.without))
+
+
+def _check_carried(which: JobFilter) -> None:
+    for part in _several("without", which.without):
+        if part not in CARRIED:
+            raise BadOption(
+                f"without: {shown(part)} is nothing to leave out; give some of {', '.join(CARRIED)}"
+            )
+    most: object = which.bytes_max
+    if most is not None and (type(most) is not int or not 1 <= most < 2**63):
+        raise BadOption(
+            f"bytes_max: {shown(most)} is no number of bytes; give one from 1 on, or leave it out"
+        )
+
+
+def _check_created(which: JobFilter) -> None:
+    for field in ("created_from", "created_to"):
+        given: object = getattr(which, field)
+        if given is None:
+            continue
+        if not isinstance(given, datetime):
+            raise BadOption(f"{field}: {shown(given)} is no datetime; give an aware one, or leave it out")
+        if given.utcoffset() is None:
+            raise BadOption(
+                f"{field}: {shown(given)} has no time zone; give an aware one, such as with tzinfo=UTC"
+            )
+    since, until = which.created_from, which.created_to
+    if since is not None and until is not None and since >= until:
+        raise BadOption(f"created_to: {shown(until)} is not later than created_from; give an instant that is")
+
+
+def _check_text(text: object) -> None:
+    if text is None:
+        return
+    if not isinstance(text, str) or not jsonb.is_kept(text):
+        raise BadOption(
+            f"text: {shown(text)} is in no job, having no text or a NUL character; give what is to be found"
+        )
+    if not 1 <= len(text) <= TEXT_MAX:
+        raise BadOption(f"text: it has {len(text)} characters; give 1 to {TEXT_MAX}, or leave it out")
+
+
+def _several(field: str, given: object) -> tuple[Any, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise BadOption(f"{field}: {shown(given)} is no sequence; give a tuple")
+    return tuple(cast("Iterable[Any]", given))
+
+
+def _state(given: Any) -> JobState:
+    try:
+        return JobState(given)
+    except ValueError:
+        known = ", ".join(JobState)
+        raise BadOption(f"states: {shown(given)} is none; give some of {known}") from None
