@@ -114,6 +114,32 @@ def test_a_key_is_revoked_by_what_one_has_of_it(zeke: Zeke, how: str) -> None:
     assert "was revoked before" in zeke.fails("keys", "revoke", which, code=1)
 
 
+def test_a_second_key_of_a_name_is_made_and_told_apart(zeke: Zeke) -> None:
+    """As when a new one is to take the place of an old one, which goes on to work meanwhile."""
+    assert "Other keys" not in zeke("keys", "create", "ci").stderr
+    (first,) = zeke.json("keys", "list")
+    made = zeke("keys", "create", "ci")
+    assert f"Other keys of this name are good as well: {first['prefix']};" in made.stderr
+    second = zeke.json("keys", "list")[1]
+    said = zeke.fails("keys", "revoke", "ci", code=1)
+    assert "'ci' is said of several keys" in said
+    assert all(key["id"] in said and key["prefix"] in said for key in (first, second))
+    assert all(key["revoked_on"] is None for key in zeke.json("keys", "list"))
+    zeke.good("keys", "revoke", first["prefix"])
+    assert zeke.json("keys", "revoke", "ci")["id"] == second["id"]
+    assert "Other keys" not in zeke("keys", "create", "ci").stderr
+
+
+def test_a_key_is_revoked_by_its_name_unless_another_one_begins_so(zeke: Zeke) -> None:
+    one = zeke.json("keys", "create", "one")
+    namesake = zeke.json("keys", "create", one["prefix"])
+    said = zeke.fails("keys", "revoke", one["prefix"], code=1)
+    assert one["id"] in said
+    assert namesake["id"] in said
+    assert zeke.json("keys", "revoke", "one")["id"] == one["id"]
+    assert "was revoked before" in zeke.fails("keys", "revoke", "one", code=1)
+
+
 def test_a_key_that_is_not_there_or_not_the_only_one_is_not_revoked(zeke: Zeke) -> None:
     values = [zeke.json("keys", "create", name) for name in ("one", "two")]
     stranger = apikeys.new_key(bytes(32))

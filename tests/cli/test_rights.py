@@ -9,6 +9,8 @@ import pytest
 
 from tests.cli.conftest import SHOP, Zeke
 from tests.cli.test_bad_input import stranger
+from zeke_queue.errors import BadSetting
+from zeke_queue.storage.postgres import migrate
 
 LETTER = '{"to": "ann"}'
 LOOKS = [("jobs",), ("jobs", "--archived"), ("job", "show", "ID"), ("queues",), ("schedules",)]
@@ -56,6 +58,43 @@ def test_whoever_may_not_read_is_told_what_lets_him(role: tuple[Zeke, Grant], lo
     for statement in statements:
         grant(statement.removeprefix("grant ").rpartition(" to ")[0])
     assert "lacks" not in reader(*command).output
+
+
+@pytest.mark.parametrize("command", ["api", "up"])
+def test_whoever_may_not_serve_the_api_is_told_all_that_lets_him(
+    role: tuple[Zeke, Grant], monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    server, grant = role
+    grant("usage on schema pgboss")
+    for table, rights in migrate.RIGHTS.items():
+        grant(f"{rights} on pgboss.{table}")
+    grant("select on pgboss.api_key")
+    said = server.fails(command, *SHOP, "--port", "0", code=1)
+    assert "can't serve the HTTP API: it lacks in schema pgboss: " in said
+    assert "insert, update on api_key" in said
+    assert "api_listening" not in said
+    for statement in said.partition("As the tables' owner: ")[2].strip().removesuffix(";").split("; "):
+        grant(statement.removeprefix("grant ").rpartition(" to ")[0])
+    begun: list[str] = []
+
+    def begins(*_: object, **__: object) -> None:
+        begun.append(command)
+        raise BadSetting("far enough")
+
+    monkeypatch.setattr("zeke_queue.cli.serve._server", begins)
+    assert "far enough" in server.fails(command, *SHOP, "--port", "0", code=2)
+    assert begun == [command]
+
+
+def test_an_api_on_tables_that_are_out_of_date_says_how_they_are_brought_up(zeke: Zeke) -> None:
+    with psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
+        owner.execute(
+            "delete from pgboss.zeke_migration where number = (select max(number) from pgboss.zeke_migration)"
+        )
+    said = zeke.fails("api", *SHOP, "--port", "0", code=1)
+    assert "is not up to date" in said
+    assert "zeke migrate" in said
+    assert "api_listening" not in said
 
 
 @pytest.mark.parametrize(

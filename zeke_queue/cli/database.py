@@ -92,6 +92,24 @@ def _api_rights(facts: Facts, schema: str) -> Iterator[Finding]:
         )
 
 
+async def require_api_rights(dsn: str, schema: str) -> None:
+    """See that a role may do what the HTTP API does with keys, sessions and limits; changes nothing.
+
+    Raises:
+        Forbidden: it may not; the message has all that is missing, and the statements that grant it.
+        SchemaMismatch: the tables are missing, or not up to date.
+        StorageUnavailable: the database can't be reached.
+    """
+    await migrate.check(dsn, schema)
+    facts = await read_facts(dsn, schema)
+    if facts.missing_api_rights:
+        raise Forbidden(
+            f"Role {facts.role!r} can't serve the HTTP API: it lacks in schema {schema}:"
+            f" {_listed(facts.missing_api_rights)}. As the tables' owner:"
+            f" {_grants(facts.missing_api_rights, facts.role, schema)}"
+        )
+
+
 def _listed(lacking: Mapping[str, tuple[str, ...]]) -> str:
     return "; ".join(f"{', '.join(rights)} on {table}" for table, rights in lacking.items())
 

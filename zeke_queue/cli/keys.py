@@ -30,6 +30,8 @@ LONGEST: Final = 3_650 * 86_400.0
 _SECONDS: Final = {"m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _LENGTH: Final = re.compile(r"([0-9]{1,9})([mhdw])")
 _LEAST_GIVEN: Final = 4
+_TOLD: Final = 5
+"""Keys that a message names at most."""
 
 keys_app = typer.Typer(help="Create API keys, list them, and revoke one.", no_args_is_help=True)
 
@@ -74,6 +76,8 @@ def create(
     async def command() -> int:
         async with open_queue(options) as queue:
             key = await queue.storage.add_key(new)
+            keys, now = await queue.storage.keys(), await queue.storage.now()
+        alike = [one for one in keys if one.name == key.name and one.id != key.id and _is_good(one, now)]
         if options.json:
             print_json({"key": text, **_value(key)})
             return 0
@@ -83,6 +87,13 @@ def create(
             f" secrets are kept. To end it: zeke keys revoke {key.prefix}",
             err=True,
         )
+        if alike:
+            listed = ", ".join(one.prefix for one in alike[:_TOLD])
+            typer.echo(
+                f"Other keys of this name are good as well: {listed}; `zeke keys revoke` ends one by its"
+                " text.",
+                err=True,
+            )
         typer.echo(text)
         return 0
 
@@ -112,19 +123,16 @@ def list_keys(context: typer.Context) -> None:
 def revoke(
     context: typer.Context,
     which: Annotated[
-        str, typer.Argument(metavar="KEY", help="Its id or the beginning of its text, or a part, as listed.")
+        str,
+        typer.Argument(metavar="KEY", help="Its name, or its id or text, of which the beginning will do."),
     ],
 ) -> None:
     """Let a key be good no more, at once and for ever, and end the sessions that were opened with it."""
     options = options_of(context)
-    if len(which) < _LEAST_GIVEN:
-        raise BadOption(
-            f"KEY: {which!r} is too short to tell keys apart; give at least {_LEAST_GIVEN} characters"
-        )
 
     async def command() -> int:
         async with open_queue(options) as queue:
-            key = _sole(await queue.storage.keys(), which)
+            key = _sole(await queue.storage.keys(), which, await queue.storage.now())
             if not await queue.storage.revoke_key(key.id):
                 raise ZekeError(f"Key {key.prefix} ({harmless(key.name)}) was revoked before.")
         if options.json:
@@ -175,11 +183,16 @@ def _length(text: str) -> float:
     return seconds
 
 
-def _sole(keys: Sequence[ApiKey], which: str) -> ApiKey:
-    """Return the key that is meant.
+def _is_good(key: ApiKey, now: datetime) -> bool:
+    return key.revoked_on is None and (key.expires_on is None or key.expires_on > now)
+
+
+def _sole(keys: Sequence[ApiKey], which: str, now: datetime) -> ApiKey:
+    """Return the key that is meant: by its name, among those that are good before all others; id or text.
 
     Raises:
-        ZekeError: none is, or several.
+        BadOption: it is too short, and nobody's name.
+        ZekeError: none is meant, or several.
     """
     from zeke_queue.core import apikeys
 
@@ -188,13 +201,25 @@ def _sole(keys: Sequence[ApiKey], which: str) -> ApiKey:
         found = [key for key in keys if apikeys.same(key.digest, digest)]
         which = apikeys.prefix_of(which)  # what is said must not have the rest of it
     else:
-        found = [key for key in keys if key.prefix.startswith(which) or str(key.id).startswith(which.lower())]
+        named = [key for key in keys if key.name == which]
+        found = [key for key in named if _is_good(key, now)] or named
+        if len(which) >= _LEAST_GIVEN:
+            begun = [
+                key for key in keys if key.prefix.startswith(which) or str(key.id).startswith(which.lower())
+            ]
+            found += [key for key in begun if key not in found]
+        elif not found:
+            raise BadOption(
+                f"KEY: {which!r} is no key's name, and too short to tell keys apart by the beginning of their"
+                f" text; give at least {_LEAST_GIVEN} characters"
+            )
     if len(found) == 1:
         return found[0]
     if not found:
         raise ZekeError(f"No key is or begins with {which!r}. `zeke keys list` lists those there are.")
-    named = ", ".join(str(key.id) for key in found[:5])
-    raise ZekeError(f"{which!r} begins several keys: {named}. Give more of one's id.")
+    listed = ", ".join(f"{key.id} ({key.prefix}, {harmless(key.name)})" for key in found[:_TOLD])
+    more = f" and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
+    raise ZekeError(f"{which!r} is said of several keys: {listed}{more}. Give one's id, or more of its text.")
 
 
 def _scopes(key: ApiKey) -> list[str]:

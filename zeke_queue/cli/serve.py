@@ -86,6 +86,17 @@ def _web_settings(host: str | None, port: int | None) -> WebSettings:
     return WebSettings.load(**{name: value for name, value in given.items() if value is not None})
 
 
+async def _check(begun: Beginning) -> None:
+    """See that the database will do, before an address is taken: callers would only be told that it does not.
+
+    Raises:
+        StorageError: it will not.
+    """
+    from zeke_queue.cli.database import require_api_rights
+
+    await require_api_rights(begun.settings.require_database(), begun.settings.jobs_schema)
+
+
 def _server(queue: Queue, begun: Beginning, web: WebSettings) -> ApiServer:
     from zeke_queue.web.dashboard import installed_pages
     from zeke_queue.web.guard import MAKE_KEY
@@ -99,6 +110,7 @@ async def _serve(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.queue import Queue
     from zeke_queue.worker.stopping import run_duty_until_signalled
 
+    await _check(begun)
     async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
         await run_duty_until_signalled(_server(queue, begun, web))
 
@@ -109,6 +121,7 @@ async def _run_all(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.supervisor import Supervisor
     from zeke_queue.worker.stopping import run_until_signalled
 
+    await _check(begun)
     async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
         server = _server(queue, begun, web)
         await run_until_signalled(make_worker(queue), [Supervisor(queue), Scheduler(queue), server])
