@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
@@ -89,6 +90,30 @@ async def test_a_cursor_that_was_tampered_with_is_refused(call: Web, three: list
     elsewhere = await call("GET", "/trigger/runs", params={"limit": 1, "cursor": cursor, "task": "mail"})
     assert elsewhere.status_code == 422
     assert (await call("GET", "/trigger/runs", params={"limit": 1, "cursor": cursor})).status_code == 200
+
+
+@pytest.mark.parametrize("archived", ["true", "false"])
+async def test_a_page_is_shorter_where_its_jobs_are_large(
+    call: Web, queue: Queue, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch, archived: str
+) -> None:
+    monkeypatch.setattr("zeke_queue.web.rest.runs.BYTES_MOST", 250)
+    sent = []
+    for length in (10, 150, 10, 500, 10, 10):
+        sent.append(await call.trigger("mail", {"to": "a" * length}))
+        clock.advance(1)
+    if archived == "true":
+        await queue.storage.cancel([UUID(job_id) for job_id in sent])
+        clock.advance(1)
+        await queue.storage.archive(0.0, 10)
+    seen, cursor, lengths = [], None, []
+    while cursor is not None or not seen:
+        params = {"archived": archived, **({} if cursor is None else {"cursor": cursor})}
+        page = (await call("GET", "/trigger/runs", params=params)).json()
+        seen += [run["id"] for run in page["runs"]]
+        cursor = page["nextCursor"]
+        lengths.append(len(page["runs"]))
+    assert seen == sent[::-1]
+    assert lengths == [2, 1, 3]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.clocks import FrozenClock
     from tests.conformance.driver import Driver
     from tests.web.conftest import Web
-    from zeke_queue.model import Job
+    from zeke_queue.model import Job, Page
     from zeke_queue.queue import Queue
 
 # One job
@@ -152,31 +152,38 @@ async def test_all_that_match_are_those_before_a_time(
     assert (str(early) in page, str(late) in page) == (True, False)
 
 
-async def test_many_jobs_are_read_a_few_at_a_time(
+async def test_of_jobs_that_are_changed_together_nothing_is_read_that_may_be_large(
     admin: Browser, jobs: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(many, "PORTION", 2)
     monkeypatch.setattr(many, "MOST_AT_ONCE", 5)
-    sent = [str(await jobs.send("mail")) for _ in range(7)]
-    read: list[int] = []
-    find, get = jobs.storage.find, jobs.storage.get
+    sent = [str(await jobs.send("mail", data='"large"')) for _ in range(7)]
+    read: list[Job] = []
+    find, page = jobs.storage.find, jobs.storage.page
 
     async def found(which: JobFilter) -> list[Job]:
-        read.append(which.limit)
-        return await find(which)
+        answer = await find(which)
+        read.extend(answer)
+        return answer
+
+    async def turned(which: JobFilter) -> Page:
+        answer = await page(which)
+        read.extend(answer.jobs)
+        return answer
 
     async def got(ids: Sequence[UUID]) -> dict[UUID, Job]:
-        read.append(len(ids))
-        return await get(ids)
+        raise AssertionError(f"{len(ids)} jobs are read whole")
 
-    monkeypatch.setattr(jobs.storage, "find", found)
-    monkeypatch.setattr(jobs.storage, "get", got)
-    page = (await admin.send("/jobs/confirm", 200, deed="cancel", every="1")).text
-    assert [job for job in sent if job in page] == sent[2:], "those are not the newest five"
-    await admin.send("/jobs/change", deed="cancel", ids=" ".join(sent[2:]))
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs.storage, "find", found)
+        patched.setattr(jobs.storage, "page", turned)
+        patched.setattr(jobs.storage, "get", got)
+        shown = (await admin.send("/jobs/confirm", 200, deed="cancel", every="1")).text
+        assert [job for job in sent if job in shown] == sent[2:], "those are not the newest five"
+        await admin.send("/jobs/change", deed="cancel", ids=" ".join(sent[2:]))
+    assert read
+    assert all(job.data is None for job in read)
     states = await jobs.states([UUID(job) for job in sent])
     assert states == [JobState.CREATED] * 2 + [JobState.CANCELLED] * 5
-    assert max(read) <= 3
 
 
 async def test_nothing_ticked_changes_nothing(admin: Browser, jobs: Driver) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from zeke_queue.callers import Scope
 from zeke_queue.errors import JobNotFound
-from zeke_queue.model import RunStatus
+from zeke_queue.model import CARRIED, JobFilter, RunStatus
 from zeke_queue.web.dashboard import job as single
 from zeke_queue.web.dashboard import listing
 from zeke_queue.web.dashboard.job import DEEDS
@@ -22,15 +22,12 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from zeke_queue.model import Job, JobFilter
+    from zeke_queue.model import Job
     from zeke_queue.web.dashboard.desk import Desk
     from zeke_queue.web.dashboard.listing import Asked
 
 MOST_AT_ONCE: Final = 1000
 """How many jobs are changed by one press of a button at most."""
-
-PORTION: Final = 50
-"""How many are read at once: what they carry may be large."""
 
 
 async def jobs(desk: Desk) -> Response:
@@ -132,36 +129,21 @@ async def _chosen(desk: Desk, asked: Asked, *, every: bool) -> list[Job]:
 
 
 async def _matching(desk: Desk, asked: Asked) -> list[Job]:
-    """Return the newest jobs of a list, as many as are changed at once, without what they carry.
-
-    Raises:
-        ApiError: 404: the job behind which the next ones would be read was purged meanwhile.
-    """
-    found: list[Job] = []
-    which: JobFilter | None = asked.whole().which()
-    while which is not None and len(found) < MOST_AT_ONCE:
-        try:
-            page, last = await page_of(
-                desk.parts, replace(which, limit=min(PORTION, MOST_AT_ONCE - len(found)))
-            )
-        except JobNotFound:
-            raise listing.no_such_page() from None
-        found += map(_bare, page)
-        which = None if last is None else replace(which, before=last)
+    """Return the newest jobs of a list, as many as are changed at once, without what they carry."""
+    which = replace(asked.whole().which(MOST_AT_ONCE), without=CARRIED)
+    found, _ = await page_of(desk.parts, which)
     return found
 
 
 async def _stored(desk: Desk, ids: Sequence[UUID]) -> dict[UUID, Job]:
-    """Return those of the jobs that there are, without what they carry."""
+    """Return those of the jobs that there are, live or archived, without what they carry."""
     found: dict[UUID, Job] = {}
-    for at in range(0, len(ids), PORTION):
-        stored = await desk.parts.queue.storage.get(ids[at : at + PORTION])
-        found |= {job_id: _bare(job) for job_id, job in stored.items()}
+    for archived in (False, True):
+        left = tuple(job_id for job_id in dict.fromkeys(ids) if job_id not in found)
+        if left:
+            which = JobFilter(ids=left, archived=archived, without=CARRIED, limit=len(left))
+            found |= {job.id: job for job in await desk.parts.queue.storage.find(which)}
     return found
-
-
-def _bare(job: Job) -> Job:
-    return replace(job, data=None, output=None, history=())
 
 
 def _why(deed: str, job: Job | None) -> str:

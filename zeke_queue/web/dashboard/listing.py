@@ -33,6 +33,9 @@ COLUMNS: Final[Mapping[str, str]] = {
 }
 """Columns that can be chosen; the id, the task and the status are always there."""
 
+_CARRIED: Final = {"data": "payload", "output": "output"}
+"""The columns in which what jobs carry is shown."""
+
 USUAL_COLUMNS: Final = ("created", "took", "attempt", "payload")
 
 
@@ -95,6 +98,11 @@ class Asked:
             created_from=_read(self.since),
             created_to=_read(self.until),
             text=self.text or None,
+            without=(
+                "meta",
+                "history",
+                *(part for part, name in _CARRIED.items() if name not in self.columns),
+            ),
             limit=limit or self.size,
         )
 

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from starlette.requests import Request
 
+from zeke_queue.core.given import check_filter
 from zeke_queue.errors import JobNotFound
 from zeke_queue.model import Job, JobFilter, RunStatus
 from zeke_queue.tending import require
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 router = APIRouter(tags=["runs"])
 
 MOST: Final = 200
+
+BYTES_MOST: Final = 8 * 2**20
+"""Bytes that payloads and outputs of a page have together at most, unless its only job has more."""
+
 _FILTERS: Final = frozenset(
     {"archived", "createdFrom", "createdTo", "cursor", "limit", "parent", "status", "task", "text"}
 )
@@ -74,7 +79,15 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
     created_to: Annotated[Instant | None, Query(alias="createdTo")] = None,
     archived: Annotated[bool, Query(description="Archived jobs instead of live ones.")] = False,  # noqa: FBT002 - it is named in the URL
     cursor: Annotated[str | None, Query(description="nextCursor of the page before.", max_length=64)] = None,
-    limit: Annotated[int, Query(ge=1, le=MOST)] = 50,
+    limit: Annotated[
+        int,
+        Query(
+            ge=1,
+            le=MOST,
+            description="How many jobs a page has at most. It has fewer, and yet a `nextCursor`, where their"
+            f" payloads and outputs would have over {BYTES_MOST // 2**20} MiB together.",
+        ),
+    ] = 50,
 ) -> shapes.Runs:
     """Return jobs, newest first, a page at a time."""
     del caller
@@ -97,6 +110,7 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
         created_from=created_from,
         created_to=created_to,
         text=text,
+        without=("meta", "history"),
         limit=limit,
     )
     try:
@@ -125,11 +139,11 @@ async def page_of(parts: Api, which: JobFilter) -> tuple[list[Job], UUID | None]
     """Return a page of jobs, and the job behind which the next one begins; None if there is no next one.
 
     Of jobs that hide something a text is looked for in id and singleton key alone: by trying texts one could
-    else read what is hidden.
+    else read what is hidden. The page ends where its jobs are too large together (``BYTES_MOST``).
     """
-    found = await parts.queue.find(replace(which, limit=which.limit + 1, opaque=parts.showing.opaque))
-    page = found[: which.limit]
-    return page, page[-1].id if len(found) > which.limit else None
+    asked = check_filter(replace(which, opaque=parts.showing.opaque, bytes_max=BYTES_MOST))
+    page = await parts.queue.storage.page(asked)
+    return page.jobs, page.jobs[-1].id if page.more else None
 
 
 def _text(instant: datetime | None) -> str:
