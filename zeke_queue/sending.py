@@ -296,10 +296,10 @@ class Sender:
 
     def _capped(self, text: str, what: str) -> str:
         cap = self._catalog.payload_cap
-        if len(text) * 4 > cap and (size := len(text.encode())) > cap:
+        if (size := jsonb.size_over(text, cap)) is not None:
             raise TooLarge(
-                f"{what} has {size} bytes of JSON, {cap} at most; store what is large elsewhere, and send a"
-                " reference to it"
+                f"{what} has {size} bytes of JSON as Postgres writes it, {cap} at most; store what is large"
+                " elsewhere, and send a reference to it"
             )
         return text
 

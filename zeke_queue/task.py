@@ -38,7 +38,7 @@ Kind = Literal["async", "thread", "process"]
 """Where a handler runs: on the worker's loop, in a thread of it, or in a process of its own."""
 
 PAYLOAD_CAP: Final = 1_048_576
-"""Bytes of a payload's JSON, by default: rows of a queue should be small, and refer to larger things."""
+"""Bytes of a payload's JSON as Postgres writes it, by default: rows of a queue should be small, and refer to larger things."""
 
 _NO_PAYLOAD: Final = (b"{}", b"null", b"")
 _NO_DEFAULT: Final = inspect.Parameter.empty
@@ -153,17 +153,16 @@ class Task(Generic[P, R]):
         Raises:
             PayloadInvalid: it does not fit.
             NotJson: it fits, but Postgres can't keep it as JSON.
-            TooLarge: the text is over the cap.
+            TooLarge: Postgres would write it with more bytes than the cap.
         """
         value = self.validate(payload)
         if self._adapter is None:
             return None
         text = self._written(value, self._adapter)
-        # Most payloads are small; only one that could be over the cap is worth encoding to count its bytes.
-        if len(text) * 4 > self.payload_cap and (size := len(text.encode())) > self.payload_cap:
+        if (size := jsonb.size_over(text, self.payload_cap)) is not None:
             raise TooLarge(
-                f"The payload of task {self.name!r} has {size} bytes of JSON, {self.payload_cap} at most; "
-                "store what is large elsewhere, and send a reference to it"
+                f"The payload of task {self.name!r} has {size} bytes of JSON as Postgres writes it, "
+                f"{self.payload_cap} at most; store what is large elsewhere, and send a reference to it"
             )
         return text
 

@@ -166,6 +166,15 @@ def test_a_payload_over_the_cap_is_refused_by_its_bytes_not_its_characters() -> 
         task.dump("é" * 50)
 
 
+def test_a_payload_is_as_large_as_postgres_writes_it_out() -> None:
+    task: Task[Any, None] = Task(by_anything, "any", payload_cap=1_000)
+    assert task.dump([1e300] * 3) is not None
+    with pytest.raises(
+        TooLarge, match=r"task 'any' has 1212 bytes of JSON as Postgres writes it, 1000 at most; "
+    ):
+        task.dump([1e300] * 4)
+
+
 # What a handler may look like
 
 

@@ -86,7 +86,7 @@ async def test_a_result_over_the_cap_fails_for_good_and_says_what_to_do() -> Non
 
     job = await place.run_one(give)
     assert (job.state, job.output["type"]) == (FAILED, "TooLarge")
-    assert "202 bytes of JSON, 100 at most" in job.output["message"]
+    assert "202 bytes of JSON as Postgres writes it, 100 at most" in job.output["message"]
 
 
 # What a handler raises

@@ -46,6 +46,9 @@ _NUMBER: Final = re.compile(r"(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?", re.ASCI
 _EXPONENT_END: Final = 2**30  # from here on Postgres refuses a number whatever its digits
 # The look behind keeps a search from starting anew at each digit of a long run.
 _LONG_NUMBER: Final = re.compile(rf"(?<!\d)\d{{{INTEGER_DIGITS_READ + 1},}}", re.ASCII)
+_EXPONENT: Final = re.compile(r"\d[eE][+-]?\d")
+_FLOAT_MAX: Final = 400  # characters of a float, and more, with all of its digits written out
+_GROWTH_MAX: Final = 64  # times as many bytes as characters, at most: 1e308 and its comma have 311
 _PATH_PARTS: Final = 300
 _PATH_SHOWN: Final = 200
 _PLAIN: Final = SchemaSerializer(core_schema.any_schema())
@@ -160,6 +163,24 @@ def normalise(text: str) -> str:
         # Numbers of unusual spelling and equal keys need care; a NUL or no JSON needs an error.
         printed = _normalise_slowly(text)
     return _encodable(printed)
+
+
+def size_over(text: str, cap: int) -> int | None:
+    """Return how many bytes Postgres writes the JSON with that ``dumps`` wrote, if those are too many.
+
+    Most texts are short, and few have numbers that are written out longer than they are spelt (``1e300`` has
+    301 digits), so hardly any has to be written as Postgres does to be told.
+
+    Returns:
+        None if it has ``cap`` bytes at most.
+    """
+    if len(text) * _GROWTH_MAX <= cap:
+        return None
+    size, spaces = len(text.encode()), text.count(",") + text.count(":")
+    if size + spaces + len(_EXPONENT.findall(text)) * _FLOAT_MAX <= cap:
+        return None
+    exact = len(normalise(text).encode())
+    return exact if exact > cap else None
 
 
 def _normalise_slowly(text: str) -> str:

@@ -48,10 +48,10 @@ class Outcomes:
             text = result.text if type(result) is Encoded else jsonb.dumps(result)
         except NotJson as error:
             return self._unstorable(held, "NotJson", f"The handler's result can't be stored. {error}")
-        if text is not None and len(text) * 4 > self._cap and (size := len(text.encode())) > self._cap:
+        if text is not None and (size := jsonb.size_over(text, self._cap)) is not None:
             message = (
-                f"The handler's result has {size} bytes of JSON, {self._cap} at most; store what is large "
-                "elsewhere, and return a reference to it"
+                f"The handler's result has {size} bytes of JSON as Postgres writes it, {self._cap} at most; "
+                "store what is large elsewhere, and return a reference to it"
             )
             return self._unstorable(held, TooLarge.__name__, message)
         return Completed(claimed.id, claimed.attempt, text)

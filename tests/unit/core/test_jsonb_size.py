@@ -1,0 +1,53 @@
+"""How many bytes JSON has as Postgres writes it, told without writing it where that is plain."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from zeke_queue.core import jsonb
+
+LEAVES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from([1e300, 1e308, -1.7976931348623157e308, 5e-324, -1.234567890123456e-300, 1e16, 10**400]),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+    st.sampled_from(["1e5", "a,b:c", "\x01\x7f\u2028", "🙂"]),
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(st.lists(inner), st.dictionaries(st.text("ab,:ü1e2", max_size=4), inner)),
+)
+
+
+@given(VALUES, st.integers(-2, 2))
+@example([sys.float_info.max] * 3, 0)
+@example([1e308], -1)
+@example([-5e-324], -1)
+def test_it_is_told_to_the_byte(value: Any, off: int) -> None:
+    text = jsonb.dumps(value)
+    size = len(jsonb.normalise(text).encode())
+    assert jsonb.size_over(text, size + off) == (size if off < 0 else None)
+
+
+@given(VALUES)
+def test_what_is_far_from_the_cap_is_within_it(value: Any) -> None:
+    text = jsonb.dumps(value)
+    size = len(jsonb.normalise(text).encode())
+    for cap in (len(text) * 64, len(text) * 64 - 1, 10**6):
+        assert (jsonb.size_over(text, cap) is None) == (size <= cap)
+
+
+@pytest.mark.parametrize("value", [["plain"] * 100, {"id": "1e5" * 10}, [1e300] * 10])
+def test_what_can_not_be_over_the_cap_is_not_written_out(monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
+    def normalise(text: str) -> str:
+        raise AssertionError(f"{text[:20]} was written out")
+
+    monkeypatch.setattr(jsonb, "normalise", normalise)
+    assert jsonb.size_over(jsonb.dumps(value), 2**20) is None
