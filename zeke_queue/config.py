@@ -10,6 +10,7 @@ The connection string and the API key are secrets: they are in no ``repr``, no l
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -80,6 +81,8 @@ class Settings(Variables):
         jobs_prepare: whether to use prepared statements; False behind a PgBouncer that doesn't track them.
         jobs_pool_min: connections that are kept open.
         jobs_pool_max: connections at most; 2 or more: transactions leave one to the heartbeats.
+        jobs_embedded_directory: where the private Postgres of ``--embedded`` and ``zeke up`` lives; None for
+            the user's data folder, which all projects of that user share.
         jobs_archive_after: how long an ended job stays in the job table; a century at most.
         jobs_delete_after: how long an archived job is kept after that; a century at most.
         log_format: ``json``, ``text``, or ``auto`` for text on a terminal only.
@@ -98,6 +101,7 @@ class Settings(Variables):
     jobs_prepare: bool = True
     jobs_pool_min: int = Field(default=1, ge=0, le=1000)
     jobs_pool_max: int = Field(default=10, ge=2, le=1000)
+    jobs_embedded_directory: Path | None = None
     jobs_archive_after: float = Field(default=_DAY, ge=0, le=_CENTURY)
     jobs_delete_after: float = Field(default=7 * _DAY, ge=0, le=_CENTURY)
     log_format: Literal["auto", "json", "text"] = "auto"

@@ -5,16 +5,19 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import psutil
 import pytest
 
 from tests.cli.conftest import SHOP
-from tests.cli.starting import PATIENCE, heard
+from tests.cli.starting import PATIENCE, heard, starting
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from tests.cli.conftest import Zeke
     from tests.cli.starting import Start
@@ -72,6 +75,39 @@ def test_up_runs_a_worker_beside_the_api(start: Start) -> None:
         everything.send_signal(signal.SIGTERM)
         heard(everything.stderr, "worker_stopped")
         assert everything.wait(PATIENCE) == 0
+
+
+@pytest.fixture
+def private(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Start, Path]]:
+    """Starts ``zeke`` on a private Postgres, in a folder that any user may enter: root's is another's."""
+    with tempfile.TemporaryDirectory(prefix="zeke-test-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)
+        start = starting("", monkeypatch)
+        monkeypatch.setenv("JOBS_EMBEDDED_DIRECTORY", str(Path(folder, "postgres")))
+        yield start, Path(folder, "postgres")
+
+
+def test_up_without_a_database_keeps_its_jobs_in_one_of_its_own(private: tuple[Start, Path]) -> None:
+    start, directory = private
+    pid = directory / "data" / "postmaster.pid"
+    with start("up", *SHOP, "--port", "0") as everything:
+        url = heard(everything.stderr, "api_listening")["url"]
+        _, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
+        assert heard(everything.stderr, "job_completed")["jobId"] == sent["id"]
+        assert called(f"{url}/trigger/runs/{sent['id']}")[1]["status"] == "COMPLETED"
+        server = psutil.Process(int(pid.read_text().split()[0]))
+        servers = [server, *server.children(recursive=True)]
+        everything.send_signal(signal.SIGTERM)
+        assert everything.wait(PATIENCE) == 0
+        # One that nobody waits for, as in a container without an init, stays a zombie.
+        assert [one for one in servers if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
+        assert not pid.exists()
+    with start("up", *SHOP, "--port", "0") as again:
+        url = heard(again.stderr, "api_listening")["url"]
+        assert called(f"{url}/trigger/runs/{sent['id']}")[1]["status"] == "COMPLETED"
+        again.send_signal(signal.SIGTERM)
+        assert again.wait(PATIENCE) == 0
+    assert not pid.exists()
 
 
 @pytest.mark.parametrize("command", ["api", "up"])

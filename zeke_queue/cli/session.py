@@ -101,18 +101,18 @@ class Options:
             )
         from zeke_queue.cli.migrate import migrate_all
 
-        dsn = self.until_it_ends.enter_context(_private_postgres()).dsn
+        dsn = self.until_it_ends.enter_context(_private_postgres(settings)).dsn
         if migrated:
             migrate_all(dsn, settings.jobs_schema)
         return settings.on_database(dsn)
 
 
-def _private_postgres() -> EmbeddedPostgres:
+def _private_postgres(settings: Settings) -> EmbeddedPostgres:
     """Start the user's private Postgres, or join it where it runs."""
     from zeke_queue.storage.embedded import EmbeddedPostgres
 
     try:
-        return EmbeddedPostgres.start()
+        return EmbeddedPostgres.start(settings.jobs_embedded_directory)
     except (OSError, RuntimeError, LookupError) as error:
         # A user without a home, as in many containers, has no place for its data.
         raise UsageError(
