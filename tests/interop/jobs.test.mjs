@@ -162,6 +162,19 @@ test("a job that is cancelled is told so", async () => {
   const administrator = createClient({ baseUrl: url, token: admin });
   assert.equal((await administrator.cancel(id)).status, "CANCELLED");
   assert.equal((await done).status, "CANCELLED");
+  assert.equal((await administrator.resume(id)).status, "QUEUED");
+  assert.equal((await administrator.cancel(id)).status, "CANCELLED");
+});
+
+test("jobs are listed a page at a time, newest first", async () => {
+  const sent = [];
+  for (const n of [1, 2, 3]) sent.unshift((await jobs.trigger("echo", `listed ${n}`)).id);
+  for (const id of sent) await jobs.watch(id);
+  const filter = { task: ["echo", "broken"], status: "COMPLETED", text: "listed", createdFrom: new Date(0), limit: 2 };
+  const first = await jobs.list(filter);
+  const second = await jobs.list({ ...filter, cursor: first.nextCursor });
+  assert.deepEqual([...first.runs, ...second.runs].map(({ id }) => id), sent);
+  assert.equal(second.nextCursor, null);
 });
 
 test("what is wrong is said once, and not tried again", async () => {

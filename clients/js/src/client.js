@@ -22,9 +22,27 @@ export function createClient(connection = {}) {
         body: { taskId, payload },
         headers: request.idempotencyKey === undefined ? {} : { "idempotency-key": request.idempotencyKey },
       }),
+    list: (filter = {}, request) => ask(with_(request), "GET", `/trigger/runs${queryOf(filter)}`),
     run: (runId, request) => ask(with_(request), "GET", runPath(runId)),
     cancel: (runId, request) => ask(with_(request), "POST", `${runPath(runId)}/cancel`),
     retry: (runId, request) => ask(with_(request), "POST", `${runPath(runId)}/retry`),
+    resume: (runId, request) => ask(with_(request), "POST", `${runPath(runId)}/resume`),
     watch: (runId, options) => watchJob(runId, { ...connection, ...options }),
   };
+}
+
+/**
+ * Return a filter as the query of a URL: what has several values is repeated, what is missing is left out.
+ *
+ * @param {import("./index.d.ts").RunFilter} filter
+ */
+function queryOf(filter) {
+  const query = new URLSearchParams();
+  for (const [name, value] of Object.entries(filter)) {
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== undefined && one !== null) query.append(name, one instanceof Date ? one.toISOString() : String(one));
+    }
+  }
+  const text = query.toString();
+  return text && `?${text}`;
 }

@@ -148,6 +148,30 @@ export interface RequestOptions {
   signal?: AbortSignal;
 }
 
+/** Which jobs are listed; without any, the newest of all. */
+export interface RunFilter {
+  task?: string | readonly string[];
+  status?: RunStatus | readonly RunStatus[];
+  parent?: string;
+  /** In the id, the singleton key, the payload or the output. */
+  text?: string;
+  createdFrom?: Date | string;
+  createdTo?: Date | string;
+  /** Whether the archive is looked through, and not the live jobs. */
+  archived?: boolean;
+  /** Jobs in a page, 1 to 200. */
+  limit?: number;
+  /** `nextCursor` of the page before, with the same filters. */
+  cursor?: string | null;
+}
+
+/** A page of jobs, newest first. */
+export interface Runs<Output = unknown> {
+  runs: Run<Output>[];
+  /** Gives the next page; null on the last one. */
+  nextCursor: string | null;
+}
+
 export interface JobsClient {
   /** Send a job. The same idempotency key again gives the job that the first request sent. */
   trigger(
@@ -156,10 +180,14 @@ export interface JobsClient {
     request?: RequestOptions & { idempotencyKey?: string },
   ): Promise<Triggered>;
   run<Output = unknown>(runId: string, request?: RequestOptions): Promise<Run<Output>>;
+  /** List jobs, a page at a time. */
+  list<Output = unknown>(filter?: RunFilter, request?: RequestOptions): Promise<Runs<Output>>;
   /** Cancel a job for good; needs the scope `jobs.admin`. */
   cancel<Output = unknown>(runId: string, request?: RequestOptions): Promise<Run<Output>>;
   /** Run a failed job again; needs the scope `jobs.admin`. */
   retry<Output = unknown>(runId: string, request?: RequestOptions): Promise<Run<Output>>;
+  /** Put a cancelled job back into its queue; needs the scope `jobs.admin`. */
+  resume<Output = unknown>(runId: string, request?: RequestOptions): Promise<Run<Output>>;
   watch<Output = unknown>(runId: string, options?: WatchOptions<Output>): Promise<JobStatus<Output>>;
 }
 

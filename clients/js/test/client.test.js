@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 
 import { JobsError, createClient } from "zeke-jobs";
 
-import { Server, json } from "./server.js";
+import { Server, json, unreachable } from "./server.js";
 
 const TRIGGERED = { id: "job", status: "created", taskId: "my-task" };
 
@@ -40,6 +40,7 @@ test.each([
   ["run", "GET", "/trigger/runs/a%2Fb"],
   ["cancel", "POST", "/trigger/runs/a%2Fb/cancel"],
   ["retry", "POST", "/trigger/runs/a%2Fb/retry"],
+  ["resume", "POST", "/trigger/runs/a%2Fb/resume"],
 ])("%s asks for one job", async (verb, method, path) => {
   const { server, jobs } = connected(json(200, { id: "a/b", status: "QUEUED" }));
   expect(await jobs[verb]("a/b")).toEqual({ id: "a/b", status: "QUEUED" });
@@ -47,6 +48,33 @@ test.each([
   expect([request.method, request.url]).toEqual([method, `https://example.org${path}`]);
   expect(request.body).toBeUndefined();
   expect(request.headers.has("content-type")).toBe(false);
+});
+
+test("jobs are listed, a page at a time", async () => {
+  const page = { runs: [{ id: "job" }], nextCursor: "c+/=" };
+  const { server, jobs } = connected(json(200, page), json(200, page));
+  expect(await jobs.list()).toEqual(page);
+  const { nextCursor: cursor } = page;
+  const createdFrom = new Date(Date.UTC(2026, 0, 31));
+  const [task, status] = ["a&b", ["FAILED", "CANCELLED"]];
+  await jobs.list({ task, status, createdFrom, archived: true, limit: 5, cursor, text: undefined });
+  expect(server.requests.map(({ method }) => method)).toEqual(["GET", "GET"]);
+  const [all, some] = server.requests.map(({ url }) => new URL(url));
+  expect([all.href, some.pathname]).toEqual(["https://example.org/trigger/runs", "/trigger/runs"]);
+  expect([...some.searchParams]).toEqual([
+    ["task", "a&b"],
+    ["status", "FAILED"],
+    ["status", "CANCELLED"],
+    ["createdFrom", "2026-01-31T00:00:00.000Z"],
+    ["archived", "true"],
+    ["limit", "5"],
+    ["cursor", "c+/="],
+  ]);
+});
+
+test("a server that is not reached is the fetch's own error", async () => {
+  const { jobs } = connected(unreachable);
+  expect(await jobs.run("job").catch((error) => error)).toBeInstanceOf(TypeError);
 });
 
 test("an error has the status, the fields, the holder and when to ask again", async () => {

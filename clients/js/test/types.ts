@@ -18,6 +18,10 @@ export const wholeReact: typeof declaredReact = react;
 export async function asUsed(token: () => Promise<string>): Promise<number | undefined> {
   const jobs = createClient({ baseUrl: new URL("https://example.org"), token });
   const { id } = await jobs.trigger("my-task", { itemId: "1" }, { idempotencyKey: "k" });
+  const { runs, nextCursor } = await jobs.list<{ count: number }>({ status: ["FAILED"], createdFrom: new Date() });
+  await jobs.list({ cursor: nextCursor });
+  // @ts-expect-error - there is no such filter
+  await jobs.list({ queue: runs[0]?.taskId });
   const ended = await watchJob<{ count: number }>(id, { onLog: (line) => line.message.length });
   // @ts-expect-error - there is no such status
   if (ended.status === "DONE") return undefined;
