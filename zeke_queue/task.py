@@ -38,7 +38,10 @@ Kind = Literal["async", "thread", "process"]
 """Where a handler runs: on the worker's loop, in a thread of it, or in a process of its own."""
 
 PAYLOAD_CAP: Final = 1_048_576
-"""Bytes of a payload's JSON as Postgres writes it, by default: rows of a queue should be small, and refer to larger things."""
+"""Bytes of a payload's JSON as Postgres writes it, by default: rows of a queue should be small.
+
+What is larger is kept elsewhere, and they refer to it.
+"""
 
 _NO_PAYLOAD: Final = (b"{}", b"null", b"")
 _NO_DEFAULT: Final = inspect.Parameter.empty
