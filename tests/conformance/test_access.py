@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+import psycopg
 import pytest
+from psycopg import sql
 
 from tests.clocks import START
 from zeke_queue.callers import ApiKey, NewKey, Scope
 from zeke_queue.core import apikeys
+from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -220,3 +224,85 @@ async def test_a_digest_is_not_shown_where_a_key_is_printed(storage: Storage) ->
     key = await storage.add_key(new_key())
     assert "digest" not in repr(key)
     assert "digest" not in repr(new_key())
+
+
+class Rows(Protocol):
+    """Looks at the rows of sessions past the storage, and changes keys as nobody of ours does."""
+
+    async def sessions(self) -> list[bytes]: ...
+
+    async def spoil(self, key_id: UUID, column: str, instant: datetime) -> None: ...
+
+
+class RowsInMemory:
+    def __init__(self, storage: MemoryStorage) -> None:
+        self._tables = storage._tables
+
+    async def sessions(self) -> list[bytes]:
+        return sorted(self._tables.sessions)
+
+    async def spoil(self, key_id: UUID, column: str, instant: datetime) -> None:
+        self._tables.keys[key_id] = replace(self._tables.keys[key_id], **{column: instant})
+
+
+class RowsInPostgres:
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+
+    async def sessions(self) -> list[bytes]:
+        async with await psycopg.AsyncConnection.connect(self._dsn) as connection:
+            found = await connection.execute("select digest from pgboss.api_session order by digest")
+            return [digest for (digest,) in await found.fetchall()]
+
+    async def spoil(self, key_id: UUID, column: str, instant: datetime) -> None:
+        changed = sql.SQL("update pgboss.api_key set {} = %s where id = %s").format(sql.Identifier(column))
+        async with await psycopg.AsyncConnection.connect(self._dsn) as connection:
+            await connection.execute(changed, [instant, key_id])
+
+
+@pytest.fixture
+def rows(storage: Storage, request: pytest.FixtureRequest) -> Rows:
+    """The rows of the storage."""
+    if isinstance(storage, MemoryStorage):
+        return RowsInMemory(storage)
+    return RowsInPostgres(request.getfixturevalue("emptied_dsn"))
+
+
+async def test_the_sessions_of_a_key_go_when_it_is_revoked_and_no_others(
+    storage: Storage, rows: Rows
+) -> None:
+    key, other = new_key(1), new_key(2)
+    for number, one in enumerate((key, key, other)):
+        await storage.add_key(one)
+        assert await storage.open_session(bytes([number]) * 32, one.id, 100.0)
+    assert await storage.revoke_key(UUID(int=99)) is False
+    assert len(await rows.sessions()) == 3
+    await storage.revoke_key(key.id)
+    assert await rows.sessions() == [bytes([2]) * 32]
+
+
+@pytest.mark.parametrize("column", ["revoked_on", "expires_on"])
+async def test_a_session_is_none_once_its_key_is_not_good_though_its_row_is_there(
+    storage: Storage, rows: Rows, clock: FrozenClock, column: str
+) -> None:
+    key, other = new_key(1), new_key(2)
+    for one, token in ((key, TOKEN), (other, OTHER)):
+        await storage.add_key(one)
+        assert await storage.open_session(token, one.id, 100.0)
+    await rows.spoil(key.id, column, clock.now())
+    assert TOKEN in await rows.sessions()
+    assert await storage.session(TOKEN) is None
+    assert await storage.session(OTHER) is not None
+    assert not await storage.open_session(bytes(32), key.id, 100.0)
+
+
+async def test_sessions_that_have_ended_are_forgotten_when_another_one_is_opened(
+    storage: Storage, rows: Rows, clock: FrozenClock
+) -> None:
+    await storage.add_key(new_key())
+    for number, seconds in enumerate((10.0, 10.000001, 20.0)):
+        assert await storage.open_session(bytes([number]) * 32, new_key().id, seconds)
+    clock.advance(10)
+    assert len(await rows.sessions()) == 3
+    assert await storage.open_session(TOKEN, new_key().id, 10.0)
+    assert set(await rows.sessions()) == {bytes([1]) * 32, bytes([2]) * 32, TOKEN}

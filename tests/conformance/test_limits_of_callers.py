@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+import psycopg
 import pytest
 
 from zeke_queue.callers import Admission
 from zeke_queue.errors import BadOption
+from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
     from tests.clocks import FrozenClock
@@ -74,3 +76,44 @@ async def test_a_limit_that_admits_nothing_is_refused(storage: Storage, limit: i
 async def test_a_window_without_length_is_refused(storage: Storage, window: float) -> None:
     with pytest.raises(BadOption, match=r"window: .* seconds is not more than 0"):
         await storage.admit("key", 1, window)
+
+
+async def callers_known(storage: Storage, request: pytest.FixtureRequest) -> list[str]:
+    """Return whose windows are stored, in the order of their names."""
+    if isinstance(storage, MemoryStorage):
+        return sorted(storage._tables.windows)
+    async with await psycopg.AsyncConnection.connect(request.getfixturevalue("emptied_dsn")) as connection:
+        found = await connection.execute('select caller from pgboss.rate_limit order by caller collate "C"')
+        return [caller for (caller,) in await found.fetchall()]
+
+
+@pytest.mark.parametrize(("after", "kept"), [(0.0, True), (59.999999, True), (60.0, False), (600.0, False)])
+async def test_windows_of_others_are_forgotten_a_minute_after_their_end(
+    storage: Storage, clock: FrozenClock, request: pytest.FixtureRequest, after: float, *, kept: bool
+) -> None:
+    await storage.admit("old", 1, 30.0)
+    clock.advance(30 + after)
+    await storage.admit("new", 1, 30.0)
+    assert await callers_known(storage, request) == (["new", "old"] if kept else ["new"])
+
+
+async def test_a_call_forgets_ten_windows_at_most_those_that_ended_first(
+    storage: Storage, clock: FrozenClock, request: pytest.FixtureRequest
+) -> None:
+    # By their ends the last one is the first: neither by their names nor by their beginnings.
+    for number in range(13):
+        await storage.admit(f"old {number:02}", 1, 100.0 - number)
+    clock.advance(200)
+    await storage.admit("new", 1, 100.0)
+    assert await callers_known(storage, request) == ["new", "old 00", "old 01", "old 02"]
+    await storage.admit("new", 1, 100.0)
+    assert await callers_known(storage, request) == ["new"]
+
+
+async def test_a_caller_whose_window_ended_long_ago_is_not_forgotten_by_its_own_call(
+    storage: Storage, clock: FrozenClock, request: pytest.FixtureRequest
+) -> None:
+    await storage.admit("old", 1, 30.0)
+    clock.advance(3600)
+    assert await storage.admit("old", 1, 30.0) == Admission(admitted=True, count=1, resets_in=30.0)
+    assert await callers_known(storage, request) == ["old"]
