@@ -10,15 +10,17 @@ import asyncio
 import base64
 import json
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from playwright.async_api import async_playwright
 from pydantic import BaseModel
 
 from tests.browser.chromium import FLAGS, find
+from tests.browser.newsroom import newsroom
 from tests.clocks import FrozenClock
-from tests.conformance.driver import Driver
+from tests.conformance.driver import ANNA, BERT, Driver
 from tests.tidy import ROOT
 from zeke_queue.catalog import Catalog
 from zeke_queue.config import Settings
@@ -30,20 +32,25 @@ from zeke_queue.web import WebSettings
 from zeke_queue.web.server import ApiServer
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
     from uuid import UUID
 
     from playwright.async_api import Browser, BrowserContext
 
     from zeke_queue.model import Claimed
+    from zeke_queue.web.dashboard import Page
 
 IMAGES: Final = ROOT / "docs" / "images"
-DESK: Final[dict[str, Any]] = {"viewport": {"width": 1280, "height": 820}}
+_Look = tuple[Literal["light", "dark"], int]
+"""The scheme, and how high a window is that is 1280 wide."""
+
 PHONE: Final[dict[str, Any]] = {
     "viewport": {"width": 360, "height": 700},
     "has_touch": True,
     "is_mobile": True,
 }
 
+_HOLDER: Final = ANNA
 _HOUR: Final = 3600.0
 _DECLINED: Final = {
     "type": "CardDeclined",
@@ -115,6 +122,7 @@ class Scene:
     async def play(self) -> None:
         """Let the hour pass."""
         await self.queue.declare()
+        await self._beat()
         told: dict[str, Any] = {"payload": {"order": 0}}
         await self.queue.schedule(
             "nightly-report", "0 2 * * *", zone="Europe/Berlin", description="What was sold", **told
@@ -153,7 +161,7 @@ class Scene:
         return await self.jobs.send(name, data=json.dumps(payload), **options)
 
     async def _claim(self, name: str) -> Claimed:
-        return await self.jobs.claim_one(name)
+        return await self.jobs.claim_one(name, _HOLDER)
 
     async def _declined(self) -> None:
         """Let a job fail at each of its attempts."""
@@ -184,42 +192,73 @@ class Scene:
             )
         cancelled = await self._send("nightly-report", delay=_HOUR)
         await self.storage.cancel([cancelled])
-        worker = WorkerInfo(self.jobs.new_id(), "shop-1", 4711, tuple(self.queue.catalog.tasks), 15.0)
-        await self.storage.beat(worker)
+        await self._beat()
+
+    async def _beat(self) -> None:
+        """Let two workers live: one does all that is done, one has nothing to do."""
+        for identity, host, served in (
+            (_HOLDER, "shop-1", tuple(self.queue.catalog.tasks)),
+            (BERT, "shop-2", ("nightly-report",)),
+        ):
+            await self.storage.beat(WorkerInfo(identity, host, 4711, served, 15.0))
 
 
 async def take(folder: Path) -> list[Path]:
     """Take all pictures; returns where they are."""
     scene = Scene()
     await scene.play()
-    server = ApiServer(scene.queue, WebSettings.load(api_port=0))
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=find(), args=list(FLAGS))
+        async with _served(scene.queue) as base:
+            made = await _all(browser, base, scene, folder)
+        queue, page = await newsroom(scene.clock)
+        async with _served(queue, page) as base:
+            picture = folder / "dashboard-newsroom.png"
+            made.append(await _on_a_desk(browser, base, picture, "zeke/", ("light", 600)))
+    await queue.close()
+    return made
+
+
+@asynccontextmanager
+async def _served(queue: Queue, *pages: Page) -> AsyncGenerator[str]:
+    """Serve a queue's dashboard; gives its address."""
+    server = ApiServer(queue, WebSettings.load(api_port=0), pages=pages)
     running = asyncio.create_task(server.run())
     try:
-        async with async_playwright() as playwright:
-            browser = await playwright.chromium.launch(executable_path=find(), args=list(FLAGS))
-            return await _all(browser, f"{server.url}/dashboard/", scene, folder)
+        yield f"{server.url}/dashboard/"
     finally:
         server.stop()
         await running
 
 
 async def _all(browser: Browser, base: str, scene: Scene, folder: Path) -> list[Path]:
-    desks = {
-        "overview": ("", "light"),
-        "jobs-dark": ("jobs", "dark"),
-        "job": (f"jobs/{scene.failed}", "light"),
+    desks: dict[str, tuple[str, _Look]] = {
+        "overview": ("", ("light", 820)),
+        "jobs-dark": ("jobs", ("dark", 820)),
+        "job": (f"jobs/{scene.failed}", ("light", 820)),
+        "queues": ("queues", ("light", 450)),
+        "schedules": ("schedules", ("light", 580)),
+        "workers-dark": ("workers", ("dark", 430)),
     }
-    made: list[Path] = []
-    for name, (path, scheme) in desks.items():
-        context = await browser.new_context(base_url=base, color_scheme=scheme, **DESK)  # type: ignore[arg-type]
-        made.append(folder / f"dashboard-{name}.png")
-        made[-1].write_bytes(await _one(context, path))
-        await context.close()
+    made = [
+        await _on_a_desk(browser, base, folder / f"dashboard-{name}.png", path, look)
+        for name, (path, look) in desks.items()
+    ]
     context = await browser.new_context(base_url=base, color_scheme="light", **PHONE)
     phones = [await _one(context, path) for path in ("", "jobs", f"jobs/{scene.running}")]
     await context.close()
     made.append(folder / "dashboard-phone.png")
     made[-1].write_bytes(await _side_by_side(browser, phones))
+    return made
+
+
+async def _on_a_desk(browser: Browser, base: str, made: Path, path: str, look: _Look) -> Path:
+    """Take one picture; returns where it is."""
+    scheme, height = look
+    size: Any = {"width": 1280, "height": height}
+    context = await browser.new_context(base_url=base, color_scheme=scheme, viewport=size)
+    made.write_bytes(await _one(context, path))
+    await context.close()
     return made
 
 
