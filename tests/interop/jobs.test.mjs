@@ -162,7 +162,7 @@ test("a job that is cancelled is told so", async () => {
   const administrator = createClient({ baseUrl: url, token: admin });
   assert.equal((await administrator.cancel(id)).status, "CANCELLED");
   assert.equal((await done).status, "CANCELLED");
-  assert.equal((await administrator.resume(id)).status, "QUEUED");
+  assert.match((await administrator.resume(id)).status, /^(QUEUED|EXECUTING)$/); // a worker may be quicker
   assert.equal((await administrator.cancel(id)).status, "CANCELLED");
 });
 
