@@ -148,6 +148,34 @@ async def test_the_use_of_a_key_is_noted_once_a_minute(
     assert await storage.keys() == [stored(key, last_used_on=clock.now() if noted else first)]
 
 
+@pytest.mark.parametrize(("after", "noted"), [(0.0, False), (59.999999, False), (60.0, True)])
+async def test_whoever_uses_a_session_uses_its_key(
+    storage: Storage, clock: FrozenClock, after: float, *, noted: bool
+) -> None:
+    await storage.add_key(new_key())
+    await storage.add_key(new_key(2))
+    await storage.open_session(TOKEN, new_key().id, 1000.0)
+    assert [key.last_used_on for key in await storage.keys()] == [None, None]
+    clock.advance(5)
+    first = clock.now()
+    assert await storage.session(TOKEN) == stored(new_key())
+    assert await storage.session(OTHER) is None
+    clock.advance(after)
+    assert await storage.session(TOKEN) == stored(new_key(), last_used_on=first)
+    assert [key.last_used_on for key in await storage.keys()] == [clock.now() if noted else first, None]
+
+
+async def test_a_session_that_is_none_any_more_uses_no_key(storage: Storage, clock: FrozenClock) -> None:
+    await storage.add_key(new_key(1))
+    await storage.add_key(new_key(2, expires_in=5.0))
+    await storage.open_session(TOKEN, new_key(1).id, 5.0)
+    await storage.open_session(OTHER, new_key(2).id, 100.0)
+    clock.advance(5)
+    for token in (TOKEN, OTHER):
+        assert await storage.session(token) is None
+    assert [key.last_used_on for key in await storage.keys()] == [None, None]
+
+
 async def test_the_use_of_one_key_says_nothing_of_others(storage: Storage) -> None:
     await storage.add_key(new_key(1))
     await storage.use_key(new_key(1).id)

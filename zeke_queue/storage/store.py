@@ -456,7 +456,10 @@ class Access(Protocol):
         ...
 
     async def session(self, digest: bytes) -> ApiKey | None:
-        """Return the key of a session; None if it has ended, or its key is not good any more."""
+        """Return the key of a session, as it was, and note as ``use_key`` does that it was used.
+
+        None, and nothing is noted, if the session has ended, or its key is not good any more.
+        """
         ...
 
     async def close_session(self, digest: bytes) -> bool:

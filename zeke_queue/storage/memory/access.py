@@ -93,12 +93,15 @@ class MemoryAccess:
         return True
 
     async def session(self, digest: bytes) -> ApiKey | None:
-        """Return the key of a session that has not ended, if it is good."""
+        """Return the key of a session that has not ended, if it is good, and note that it was used."""
         session = self._tables.sessions.get(digest)
         if session is None or session.ends_on <= self._clock.now():
             return None
         key = self._tables.keys[session.key_id]
-        return key if self._is_good(key) else None
+        if not self._is_good(key):
+            return None
+        await self.use_key(key.id)
+        return key
 
     async def close_session(self, digest: bytes) -> bool:
         """End a session."""

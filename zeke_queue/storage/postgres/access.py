@@ -64,7 +64,7 @@ class PostgresAccess:
         return bool(await self._session.run("open_session", parameters))
 
     async def session(self, digest: bytes) -> ApiKey | None:
-        """Return the key of a session that has not ended, if it is good."""
+        """Return the key of a session that has not ended, if it is good, and note that it was used."""
         found = await self._session.run("find_session", {"digest": digest})
         return _key(found[0]) if found else None
 
