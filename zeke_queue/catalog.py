@@ -76,8 +76,8 @@ class Catalog:
         resources: makes what handlers need (repository, clients), entered once a worker, read as
             ``job.resources``.
         defaults: options of all its tasks where the task itself does not say.
-        payload_cap: bytes of a payload's JSON at most.
-        output_cap: bytes of an output's JSON at most.
+        payload_cap: bytes of a payload's JSON at most, as Postgres writes it.
+        output_cap: bytes of an output's JSON at most, as Postgres writes it.
 
     Raises:
         BadOption: a default or a cap is out of its range.

@@ -176,3 +176,15 @@ async def test_progress_whose_message_is_no_text_is_kept_all_the_same(storage: F
     await turns()
     (event,) = await storage.events(JOB)
     assert json.loads(event.data)["value"] == 0.5
+
+
+async def test_a_line_whose_numbers_postgres_writes_out_long_is_shortened(
+    storage: Faulty, notes: Notes
+) -> None:
+    for count in (90, 120):
+        notes.line(JOB, 1, "info", f"{count} numbers", {"numbers": [1e300] * count})
+        await turns()
+        await notes.flush()
+    first, second = [json.loads(event.data) for event in await storage.events(JOB)]
+    assert len(first["numbers"]) == 90
+    assert second == {"level": "info", "message": "120 numbers", "shortened": True}

@@ -34,6 +34,9 @@ WAITING_MAX: Final = 10_000
 TEXT_MAX: Final = 8_000
 """Characters of one event's JSON."""
 
+BYTES_MAX: Final = 4 * TEXT_MAX
+"""Bytes of one event's JSON as Postgres writes it, which writes out numbers."""
+
 KEY_MAX: Final = 200
 """Characters of the name of a field that can't be kept as it is."""
 
@@ -158,7 +161,7 @@ def _text(value: Mapping[str, Any]) -> str:
     except Exception:  # noqa: BLE001 - values of others are written by code of theirs, which may raise anything
         value = {clean(key, KEY_MAX): _plain(part) for key, part in value.items()}
         text = jsonb.dumps(value)
-    if len(text) <= TEXT_MAX:
+    if len(text) <= TEXT_MAX and jsonb.size_over(text, BYTES_MAX) is None:
         return text
     kept = {key: value[key] for key in ("level", "value") if key in value}
     return jsonb.dumps({**kept, "message": str(value.get("message"))[:TEXT_MAX], "shortened": True})
