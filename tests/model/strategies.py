@@ -258,7 +258,7 @@ def filters(ids: SearchStrategy[UUID]) -> SearchStrategy[JobFilter]:
         states=st.sampled_from([(), (JobState.CREATED, JobState.RETRY), (JobState.COMPLETED,)]),
         parent=st.sampled_from([None, UUID(int=1)]),
         archived=st.booleans(),
-        before=ids,
+        before=st.one_of(st.none(), ids),
         ids=st.one_of(st.just(()), st.just(()), st.tuples(ids, ids)),
         without=st.sampled_from([(), (), ("meta", "history"), ("data",), CARRIED]),
         bytes_max=st.sampled_from([None, 1, 12, 40, 200]),
