@@ -148,6 +148,7 @@ async def test_attempts_are_told_apart_from_retries(browser: Browser, jobs: Driv
     assert await storage.retry([job_id]) == {job_id}
     await jobs.claim_one("break")
     assert attempts(await browser.see(f"/jobs/{job_id}")) == "3; retries 1 of 1"
+    assert '<span title="retries: 1 of 1">3</span>' in await browser.see("/jobs")
 
 
 def attempts(page: str) -> str:

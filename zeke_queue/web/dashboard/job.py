@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.callers import Scope
 from zeke_queue.errors import JobNotFound, Refused, StorageError
-from zeke_queue.model import FINAL, JobFilter, JobState
+from zeke_queue.model import CARRIED, FINAL, JobFilter, JobState
 from zeke_queue.tending import require
 from zeke_queue.web.dashboard import words
 from zeke_queue.web.dashboard.page import View
@@ -67,7 +67,7 @@ async def job(desk: Desk) -> Response:
     found = await _require(desk)
     storage = desk.parts.queue.storage
     events = await storage.events(found.id)
-    children = await storage.find(JobFilter(parent=found.id, limit=CHILDREN))
+    children = await storage.find(JobFilter(parent=found.id, without=CARRIED, limit=CHILDREN))
     return desk.page(
         "job.html",
         children=children,

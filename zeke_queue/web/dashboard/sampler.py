@@ -192,7 +192,8 @@ class Sampler:
         now = await storage.now()
         queues = await all_queues(self._parts)
         workers = await all_workers(self._parts)
-        failed = JobFilter(states=(JobState.FAILED, JobState.EXPIRED), limit=FAILURES)
+        ended_badly = (JobState.FAILED, JobState.EXPIRED)
+        failed = JobFilter(states=ended_badly, without=("data", "meta", "history"), limit=FAILURES)
         failures = await storage.find(failed)
         schedules = await storage.schedules()
         paces = {name: await storage.pace((), span.seconds, span.step) for name, span in spans.items()}
