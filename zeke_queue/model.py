@@ -363,21 +363,20 @@ class JobFilter:
     """Which jobs to list, newest first; those that were created at one moment, the greatest id first.
 
     Attributes:
-        ids: only these jobs.
         before: only jobs that come behind this one in that order, which need not be one of those that are
             listed: the last job of a page begins the next one, also when it has been archived meanwhile.
         created_from, created_to: only jobs created at the one instant (aware) or later, and before the other.
         text: only jobs whose id, singleton key, payload or output contains this, the last two as Postgres
             writes JSON; ASCII letters of either case are alike. At most 200 characters.
         opaque: queues of whose jobs ``text`` is looked for in id and singleton key alone.
+        limit: how many at most, 1 to 1000.
+        ids: only these jobs: none if it is empty, and any if it is None.
         without: which of ``CARRIED`` are not read: what is not looked at need not travel. The jobs have None
             there, and no history.
         bytes_max: how many bytes payload, output and meta of all that are listed may have together, as far
             as they are read, as Postgres writes JSON; None for any number. The first job is always listed.
-        limit: how many at most, 1 to 1000.
     """
 
-    ids: tuple[UUID, ...] = ()
     names: tuple[str, ...] = ()
     states: tuple[JobState, ...] = ()
     parent: UUID | None = None
@@ -387,9 +386,10 @@ class JobFilter:
     created_to: datetime | None = None
     text: str | None = None
     opaque: tuple[str, ...] = ()
+    limit: int = 50
+    ids: tuple[UUID, ...] | None = None
     without: tuple[str, ...] = ()
     bytes_max: int | None = None
-    limit: int = 50
 
 
 class Page(NamedTuple):

@@ -183,3 +183,14 @@ async def test_jobs_are_listed_by_their_ids(
     assert ids(await storage.page(replace(which, before=sent[3], limit=1))) == [sent[2]]
     assert await storage.find(replace(which, archived=not archived)) == []
     assert await storage.find(replace(which, states=(JobState.FAILED,))) == []
+
+
+async def test_a_list_by_no_ids_has_no_jobs_and_one_that_is_not_by_ids_has_all(
+    storage: Storage, jobs: Driver, *, archived: bool
+) -> None:
+    sent = [await ended(storage, jobs, archived=archived) for _ in range(2)]
+    nobody = JobFilter(archived=archived, ids=())
+    assert await storage.find(nobody) == []
+    assert await storage.page(replace(nobody, bytes_max=1)) == Page([], more=False)
+    assert await storage.find(replace(nobody, before=sent[1])) == []
+    assert ids(await storage.page(replace(nobody, ids=None))) == sent[::-1]

@@ -51,15 +51,9 @@ def check_filter(which: object) -> JobFilter:
         raise UsageError(
             f"{shown(which)} is no JobFilter; give JobFilter(names=('…',)), or JobFilter() for all"
         )
-    names = _several("names", which.names)
-    for name in names:
-        if not isinstance(name, str) or not jsonb.is_kept(name):
-            raise BadOption(f"names: {shown(name)} is no name; give those of queues, as text")
-    ids = _several("ids", which.ids)
-    for job_id in ids:
-        if not isinstance(job_id, UUID):
-            raise BadOption(f"ids: {shown(job_id)} is no UUID; give those of jobs")
-    _check_carried(which)
+    names, opaque = _names("names", which.names), _names("opaque", which.opaque)
+    ids, without = _ids(which.ids), _carried(which.without)
+    _check_bytes(which.bytes_max)
     limit: object = which.limit
     if type(limit) is not int or abs(limit) > INT4_MAX:
         raise BadOption(f"limit: {shown(limit)} is no number of jobs; give an integer")
@@ -69,16 +63,38 @@ def check_filter(which: object) -> JobFilter:
     _check_created(which)
     _check_text(which.text)
     states = tuple(_state(state) for state in _several("states", which.states))
-    return replace(which, ids=ids, names=names, states=states, without=tuple(which.without))
+    return replace(which, names=names, states=states, opaque=opaque, ids=ids, without=without)
 
 
-def _check_carried(which: JobFilter) -> None:
-    for part in _several("without", which.without):
+def _names(field: str, given: object) -> tuple[str, ...]:
+    names = _several(field, given)
+    for name in names:
+        if not isinstance(name, str) or not jsonb.is_kept(name):
+            raise BadOption(f"{field}: {shown(name)} is no name; give those of queues, as text")
+    return names
+
+
+def _ids(given: object) -> tuple[UUID, ...] | None:
+    if given is None:
+        return None
+    ids = _several("ids", given)
+    for job_id in ids:
+        if not isinstance(job_id, UUID):
+            raise BadOption(f"ids: {shown(job_id)} is no UUID; give those of jobs")
+    return ids
+
+
+def _carried(given: object) -> tuple[str, ...]:
+    parts = _several("without", given)
+    for part in parts:
         if part not in CARRIED:
             raise BadOption(
                 f"without: {shown(part)} is nothing to leave out; give some of {', '.join(CARRIED)}"
             )
-    most: object = which.bytes_max
+    return parts
+
+
+def _check_bytes(most: object) -> None:
     if most is not None and (type(most) is not int or not 1 <= most < 2**63):
         raise BadOption(
             f"bytes_max: {shown(most)} is no number of bytes; give one from 1 on, or leave it out"

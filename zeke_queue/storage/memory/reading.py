@@ -116,7 +116,7 @@ def _within(rows: list[Row], which: JobFilter) -> list[Row]:
     return [
         row
         for place, (row, total) in enumerate(zip(rows, totals, strict=True))
-        if not place or total <= which.bytes_max
+        if place == 0 or total <= which.bytes_max
     ]
 
 
@@ -128,7 +128,7 @@ def _bytes(row: Row, without: Sequence[str]) -> int:
 
 def _fits(row: Row, which: JobFilter) -> bool:
     return (
-        (not which.ids or row.id in which.ids)
+        (which.ids is None or row.id in which.ids)
         and (not which.names or row.name in which.names)
         and (not which.states or row.state in which.states)
         and (which.parent is None or row.parent == which.parent)

@@ -118,7 +118,7 @@ class PostgresReader:
 def filter_parameters(which: JobFilter, limit: int | None = None) -> dict[str, Any]:
     """Return the parameters of ``find.sql``, for as many rows as the filter says or as are given here."""
     return {
-        "ids": list(which.ids) or None,
+        "ids": None if which.ids is None else list(which.ids),
         "names": list(which.names) or None,
         # As a text, which the server reads as states: a list of texts would be no constant to plan by.
         "states": f"{{{','.join(which.states)}}}" if which.states else None,
