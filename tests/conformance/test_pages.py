@@ -134,6 +134,24 @@ async def test_bytes_are_those_of_the_text_that_postgres_writes(
         assert len(found) == listed, bytes_max
 
 
+@pytest.mark.parametrize(("bytes_max", "listed"), [(109, 1), (110, 2), (1_109, 2), (1_110, 3)])
+async def test_jobs_of_one_moment_count_in_the_order_in_which_they_are_listed(
+    storage: Storage, jobs: Driver, *, archived: bool, bytes_max: int, listed: int
+) -> None:
+    lengths = (1_000, 100, 10)
+    sent = [await jobs.running(data='"' + "a" * (length - 2) + '"') for length in lengths]
+    for job in sent:
+        assert await jobs.complete(job)
+    if archived:
+        jobs.clock.advance(1)
+        assert await storage.archive(0, 10) == 3
+    newest = sorted((job.id for job in sent), reverse=True)
+    assert newest == [job.id for job in reversed(sent)]
+    found = await storage.page(JobFilter(archived=archived, bytes_max=bytes_max))
+    assert len({job.created_on for job in found.jobs}) == 1
+    assert (ids(found), found.more) == (newest[:listed], listed < 3)
+
+
 async def test_payload_output_and_meta_count_together_and_the_history_does_not(
     storage: Storage, jobs: Driver
 ) -> None:

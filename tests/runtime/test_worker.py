@@ -89,6 +89,19 @@ async def test_a_result_over_the_cap_fails_for_good_and_says_what_to_do() -> Non
     assert "202 bytes of JSON as Postgres writes it, 100 at most" in job.output["message"]
 
 
+async def test_a_result_counts_by_what_postgres_writes_and_not_by_what_is_sent() -> None:
+    place = Place(Catalog(output_cap=1_000))
+
+    @place.catalog.task("give")
+    async def give(payload: int) -> list[float]:
+        return [1e300] * payload
+
+    assert (await place.run_one(give, 3)).output == [10**300] * 3
+    job = await place.run_one(give, 4)
+    assert (job.state, job.output["type"]) == (FAILED, "TooLarge")
+    assert "1212 bytes of JSON as Postgres writes it, 1000 at most" in job.output["message"]
+
+
 # What a handler raises
 
 
