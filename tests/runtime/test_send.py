@@ -208,7 +208,9 @@ async def test_what_is_over_the_cap_in_bytes_is_refused(queue: Queue, text: str)
 async def test_payload_and_meta_count_by_what_postgres_writes_and_not_by_what_is_sent(queue: Queue) -> None:
     few, many = {"n": [1e300] * 3}, {"n": [1e300] * 4}
     job_id = await queue.send("elsewhere", few, external=True, meta=few)
+    assert job_id is not None
     job = await queue.get(job_id)
+    assert job is not None
     assert (job.data, job.meta) == ({"n": [10**300] * 3},) * 2
     with pytest.raises(TooLarge, match=r"payload of 'elsewhere' has 1219 bytes .*, 1000 at most"):
         await queue.send("elsewhere", many, external=True)
