@@ -78,6 +78,10 @@ class ApiKey:
     last_used_on: datetime | None = None
     revoked_on: datetime | None = None
 
+    def is_good(self, now: datetime) -> bool:
+        """Tell whether it lets its holder in at an instant: it is neither revoked nor expired."""
+        return self.revoked_on is None and (self.expires_on is None or self.expires_on > now)
+
 
 @dataclass(frozen=True, slots=True)
 class Admission:

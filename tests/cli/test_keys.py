@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 
-from zeke_queue.callers import Scope
+from zeke_queue.callers import NewKey, Scope
 from zeke_queue.core import apikeys
+from zeke_queue.errors import StorageUnavailable
+from zeke_queue.storage.postgres import PostgresStorage
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Zeke
@@ -26,6 +30,20 @@ def good_keys(zeke: Zeke, text: str) -> list[ApiKey]:
         return await queue.storage.good_keys(apikeys.prefix_of(text))
 
     return [key for key in zeke.on_queue(look) if apikeys.same(key.digest, apikeys.digest_of(text))]
+
+
+def add_expired(zeke: Zeke, name: str) -> None:
+    """Store a key that is good no more by the time it is looked at."""
+    text = apikeys.new_key(bytes(32))
+    new = NewKey(
+        id=UUID(int=1),
+        name=name,
+        prefix=apikeys.prefix_of(text),
+        digest=apikeys.digest_of(text),
+        scopes=frozenset({Scope.READ}),
+        expires_in=1e-6,
+    )
+    zeke.on_queue(lambda queue: queue.storage.add_key(new))
 
 
 def test_a_key_alone_is_printed_to_standard_output_and_is_good_from_then_on(zeke: Zeke) -> None:
@@ -128,6 +146,40 @@ def test_a_second_key_of_a_name_is_made_and_told_apart(zeke: Zeke) -> None:
     zeke.good("keys", "revoke", first["prefix"])
     assert zeke.json("keys", "revoke", "ci")["id"] == second["id"]
     assert "Other keys" not in zeke("keys", "create", "ci").stderr
+
+
+def test_programs_are_told_of_other_keys_of_a_name_beside_what_they_read(zeke: Zeke) -> None:
+    assert zeke("--json", "keys", "create", "ci").stderr == ""
+    (first,) = zeke.json("keys", "list")
+    made = zeke("--json", "keys", "create", "ci")
+    assert json.loads(made.stdout)["name"] == "ci"
+    assert f"Other keys of this name are good as well: {first['prefix']};" in made.stderr
+    assert json.loads(made.stdout)["key"] not in made.stderr
+
+
+def test_a_key_that_has_expired_is_in_nobody_s_way(zeke: Zeke) -> None:
+    add_expired(zeke, "ci")
+    made = zeke("keys", "create", "ci")
+    assert "Other keys" not in made.stderr
+    zeke.good("keys", "revoke", "ci")
+    assert good_keys(zeke, made.stdout.strip()) == []
+    # With no good one left, the name is again said of both.
+    assert "'ci' is said of several keys" in zeke.fails("keys", "revoke", "ci", code=1)
+
+
+@pytest.mark.parametrize("verb", ["keys", "now"])
+def test_a_key_is_stored_only_when_all_else_is_known_that_is_said_of_it(
+    zeke: Zeke, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """Else there would be a good key whose text nobody has."""
+
+    async def lost(_: PostgresStorage) -> None:
+        raise StorageUnavailable("The connection was lost.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(PostgresStorage, verb, lost)
+        zeke.fails("keys", "create", "ci", code=1)
+    assert zeke.json("keys", "list") == []
 
 
 def test_a_key_is_revoked_by_its_name_unless_another_one_begins_so(zeke: Zeke) -> None:

@@ -75,26 +75,11 @@ def create(
 
     async def command() -> int:
         async with open_queue(options) as queue:
-            key = await queue.storage.add_key(new)
             keys, now = await queue.storage.keys(), await queue.storage.now()
-        alike = [one for one in keys if one.name == key.name and one.id != key.id and _is_good(one, now)]
-        if options.json:
-            print_json({"key": text, **_value(key)})
-            return 0
-        until = "is good until it is revoked" if expires is None else f"expires {moment(key.expires_on)} UTC"
-        typer.echo(
-            f"{key.name}: {', '.join(_scopes(key))}; it {until}. It is shown this once, so keep it where"
-            f" secrets are kept. To end it: zeke keys revoke {key.prefix}",
-            err=True,
-        )
-        if alike:
-            listed = ", ".join(one.prefix for one in alike[:_TOLD])
-            typer.echo(
-                f"Other keys of this name are good as well: {listed}; `zeke keys revoke` ends one by its"
-                " text.",
-                err=True,
-            )
-        typer.echo(text)
+            alike = [one.prefix for one in keys if one.name == new.name and one.is_good(now)]
+            key = await queue.storage.add_key(new)
+            # From here on it is good, so nothing that may fail comes before its text is printed.
+            _print_new(key, text, alike, as_json=options.json)
         return 0
 
     execute(command())
@@ -144,6 +129,38 @@ def revoke(
     execute(command())
 
 
+def _print_new(key: ApiKey, text: str, alike: Sequence[str], *, as_json: bool) -> None:
+    """Print the text of a new key, and to standard error what there is to know of it.
+
+    Args:
+        key: the key as it is stored.
+        text: what its holder shows.
+        alike: prefixes of the other good keys of its name.
+        as_json: whether programs read it, which are not told in words what they have as values.
+    """
+    if not as_json:
+        until = (
+            "is good until it is revoked"
+            if key.expires_on is None
+            else f"expires {moment(key.expires_on)} UTC"
+        )
+        typer.echo(
+            f"{key.name}: {', '.join(_scopes(key))}; it {until}. It is shown this once, so keep it where"
+            f" secrets are kept. To end it: zeke keys revoke {key.prefix}",
+            err=True,
+        )
+    if alike:
+        typer.echo(
+            f"Other keys of this name are good as well: {', '.join(alike[:_TOLD])}; `zeke keys revoke` ends"
+            " one by its text.",
+            err=True,
+        )
+    if as_json:
+        print_json({"key": text, **_value(key)})
+    else:
+        typer.echo(text)
+
+
 def _checked_name(name: str) -> str:
     """Return a key's name.
 
@@ -183,10 +200,6 @@ def _length(text: str) -> float:
     return seconds
 
 
-def _is_good(key: ApiKey, now: datetime) -> bool:
-    return key.revoked_on is None and (key.expires_on is None or key.expires_on > now)
-
-
 def _sole(keys: Sequence[ApiKey], which: str, now: datetime) -> ApiKey:
     """Return the key that is meant: by its name, among those that are good before all others; id or text.
 
@@ -202,7 +215,7 @@ def _sole(keys: Sequence[ApiKey], which: str, now: datetime) -> ApiKey:
         which = apikeys.prefix_of(which)  # what is said must not have the rest of it
     else:
         named = [key for key in keys if key.name == which]
-        found = [key for key in named if _is_good(key, now)] or named
+        found = [key for key in named if key.is_good(now)] or named
         if len(which) >= _LEAST_GIVEN:
             begun = [
                 key for key in keys if key.prefix.startswith(which) or str(key.id).startswith(which.lower())

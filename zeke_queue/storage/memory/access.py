@@ -64,7 +64,8 @@ class MemoryAccess:
 
     async def good_keys(self, prefix: str) -> list[ApiKey]:
         """Return the good keys with a prefix, by creation."""
-        return [key for key in await self.keys() if key.prefix == prefix and self._is_good(key)]
+        now = self._clock.now()
+        return [key for key in await self.keys() if key.prefix == prefix and key.is_good(now)]
 
     async def use_key(self, key_id: UUID) -> None:
         """Note that a key was used, at most once a minute."""
@@ -87,18 +88,18 @@ class MemoryAccess:
         now, sessions, key = self._clock.now(), self._tables.sessions, self._tables.keys.get(key_id)
         for session in [one for one in sessions.values() if one.ends_on <= now and one.digest != digest]:
             del sessions[session.digest]
-        if key is None or not self._is_good(key) or digest in sessions:
+        if key is None or not key.is_good(now) or digest in sessions:
             return False
         sessions[digest] = Session(digest, key_id, now, now + timedelta(seconds=seconds))
         return True
 
     async def session(self, digest: bytes) -> ApiKey | None:
         """Return the key of a session that has not ended, if it is good, and note that it was used."""
-        session = self._tables.sessions.get(digest)
-        if session is None or session.ends_on <= self._clock.now():
+        now, session = self._clock.now(), self._tables.sessions.get(digest)
+        if session is None or session.ends_on <= now:
             return None
         key = self._tables.keys[session.key_id]
-        if not self._is_good(key):
+        if not key.is_good(now):
             return None
         await self.use_key(key.id)
         return key
@@ -125,6 +126,3 @@ class MemoryAccess:
             counted = counted._replace(calls=counted.calls + 1)
         windows[caller] = counted
         return Admission(admitted, counted.calls, (counted.ends_on - now).total_seconds())
-
-    def _is_good(self, key: ApiKey) -> bool:
-        return key.revoked_on is None and (key.expires_on is None or key.expires_on > self._clock.now())
