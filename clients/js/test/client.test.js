@@ -30,6 +30,17 @@ test("a job without a payload has an empty one", async () => {
   expect(JSON.parse(server.requests[0].body).payload).toEqual({});
 });
 
+test.each([["include"], ["omit"], [undefined]])("cookies go along as is asked: %s", async (credentials) => {
+  const server = new Server().answer(json(200, TRIGGERED), json(200, TRIGGERED));
+  const jobs = createClient({ baseUrl: "https://example.org", credentials, fetch: server.fetch });
+  await jobs.trigger("my-task");
+  await jobs.run("job");
+  const stream = server.opened();
+  jobs.watch("job");
+  await stream;
+  expect(server.requests.map((request) => request.credentials)).toEqual([credentials, credentials, credentials]);
+});
+
 test("an idempotency key goes along", async () => {
   const { server, jobs } = connected(json(200, TRIGGERED));
   await jobs.trigger("my-task", {}, { idempotencyKey: "k1" });
