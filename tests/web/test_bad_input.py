@@ -174,10 +174,15 @@ async def test_what_fails_inside_says_nothing_of_the_inside(
 
 
 async def test_every_answer_keeps_browsers_careful(call: Web) -> None:
-    for path in ("/queues", "/nope", "/trigger/runs/1", "/metrics", "/openapi.json"):
+    for path in ("/queues", "/nope", "/trigger/runs/1", "/metrics", "/openapi.json", "/dashboard/"):
         headers = (await call("GET", path)).headers
         assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "same-origin"
+        assert headers["cross-origin-opener-policy"] == "same-origin"
+        assert headers["cross-origin-resource-policy"] == "same-origin"
         assert "default-src 'none'" in headers["content-security-policy"]
+        assert "frame-ancestors 'none'" in headers["content-security-policy"]
         assert headers["cache-control"] == "no-store"
         assert "access-control-allow-origin" not in headers
         assert "server" not in headers
@@ -201,3 +206,18 @@ async def test_other_origins_may_call_only_where_they_are_named(queue: Queue, ca
     assert "access-control-allow-credentials" not in named.headers
     other = await open_to("OPTIONS", "/trigger", headers={"origin": "https://evil.example", **asked})
     assert "access-control-allow-origin" not in other.headers
+    # Of an answer a page of a named origin may read what is exposed to it, and nothing else.
+    job = {"taskId": "mail", "payload": {"to": "ada@example.org"}}
+    async with open_to.client(await call.key()) as client:
+        for origin in ("https://app.example.org", "https://b.example"):
+            sent = await client.post("/trigger", json=job, headers={"origin": origin})
+            assert (sent.status_code, sent.headers["access-control-allow-origin"]) == (200, origin)
+            assert "access-control-allow-credentials" not in sent.headers
+            limit = {"ratelimit-limit", "ratelimit-remaining", "ratelimit-reset"}
+            exposed = set(sent.headers["access-control-expose-headers"].split(", "))
+            assert limit <= set(sent.headers)
+            assert exposed == {*limit, "retry-after", "idempotent-replayed"}
+        unread = await client.get("/queues", headers={"origin": "https://evil.example"})
+        assert "access-control-allow-origin" not in unread.headers
+    refused = await open_to("GET", "/queues", headers={"origin": "https://b.example"})
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, "https://b.example")
