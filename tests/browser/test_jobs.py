@@ -106,7 +106,7 @@ def test_a_job_that_runs_is_cancelled_once_that_is_confirmed(house: House, page:
 
     page.once("dialog", refuse)
     page.get_by_role("button", name="Cancel").click()
-    assert asked == ["Cancel this job for good?"]
+    assert asked == ["Cancel this job?"]
     expect(badge).to_have_attribute("data-state", "active")
     page.once("dialog", lambda dialog: dialog.accept())
     page.get_by_role("button", name="Cancel").click()

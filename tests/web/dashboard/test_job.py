@@ -45,10 +45,10 @@ async def test_a_job_that_waits_in_a_paused_queue_says_so(browser: Browser, jobs
 
 async def test_a_job_whose_queue_no_living_worker_serves_says_so(browser: Browser, jobs: Driver) -> None:
     job_id, other = await jobs.send(), await jobs.send("errand")
-    assert "No worker serves this queue" in held(await browser.see(f"/jobs/{job_id}"))
+    assert "No living worker serves this queue" in held(await browser.see(f"/jobs/{job_id}"))
     await jobs.beat()
     assert held(await browser.see(f"/jobs/{job_id}")) == ""
-    assert "No worker serves this queue" in held(await browser.see(f"/jobs/{other}"))
+    assert "No living worker serves this queue" in held(await browser.see(f"/jobs/{other}"))
     jobs.clock.advance(60)
     assert 'href="/dashboard/workers"' in held(await browser.see(f"/jobs/{job_id}"))
 
@@ -59,7 +59,7 @@ async def test_a_job_that_will_be_retried_is_held_up_as_well(browser: Browser, j
     await jobs.storage.pause_queue("mail", paused=True)
     said = held(await browser.see(f"/jobs/{job.id}"))
     assert "paused" in said
-    assert "No worker serves this queue" in said
+    assert "No living worker serves this queue" in said
 
 
 @pytest.mark.parametrize("state", ["runs", "has ended"])
@@ -72,7 +72,7 @@ async def test_a_job_that_does_not_wait_is_held_up_by_nothing(
     await jobs.storage.pause_queue("mail", paused=True)
     page = await browser.see(f"/jobs/{job.id}")
     assert 'id="held"' not in page
-    assert "No worker serves" not in page
+    assert "No living worker serves" not in page
 
 
 async def test_what_holds_a_job_up_is_in_its_stream_and_looked_for_anew(

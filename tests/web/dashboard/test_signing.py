@@ -61,7 +61,11 @@ async def test_cookies_are_for_https_alone_as_is_set(
 
 @pytest.mark.parametrize(
     ("given", "says"),
-    [("", "Token required"), ("mid_12", "Invalid token format"), ("mid_" + "0" * 64, "Invalid API key")],
+    [
+        ("", "This is not an API key"),
+        ("mid_12", "This is not an API key"),
+        ("mid_" + "0" * 64, "Invalid API key"),
+    ],
 )
 async def test_what_is_no_good_key_is_refused(call: Web, given: str, says: str) -> None:
     await call.key(Scope.ADMIN)

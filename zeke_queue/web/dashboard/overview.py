@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from zeke_queue.model import JobState
 from zeke_queue.web.dashboard import charts
 from zeke_queue.web.dashboard.page import View
+from zeke_queue.web.dashboard.queues import unserved, waiting
 from zeke_queue.web.dashboard.sampler import BACKLOG_KEPT, SPANS, USUAL
 from zeke_queue.web.dashboard.words import LINE, length, number
 from zeke_queue.web.dashboard.writing import begin
@@ -98,7 +99,7 @@ async def _frames(desk: Desk, span: Span, *, whole: bool) -> AsyncGenerator[Serv
 def shown(desk: Desk, sample: Sample, span: Span) -> dict[str, Any]:
     """Return what the parts of the page show."""
     paces = sample.paces[span.name]
-    fullest = sorted(sample.queues, key=lambda queue: -_waiting(queue.counts))
+    fullest = sorted(sample.queues, key=lambda queue: -waiting(queue))
     alive = [worker for worker in sample.workers if worker.alive]
     return {
         "sample": sample,
@@ -109,11 +110,12 @@ def shown(desk: Desk, sample: Sample, span: Span) -> dict[str, Any]:
         "executing": sample.count(JobState.ACTIVE),
         "alive": alive,
         "idle": sum(not worker.holds for worker in alive),
+        "unserved": unserved(sample.queues, alive),
         "paused": [queue.name for queue in sample.queues if queue.paused],
         "charts": [throughput(paces, span), failures(paces, span), *latencies(paces, span)],
         "backlog": backlog(sample),
-        "fullest": [(queue, _waiting(queue.counts)) for queue in fullest[:TOP_QUEUES]],
-        "most": max((_waiting(queue.counts) for queue in fullest), default=0),
+        "fullest": [(queue, waiting(queue)) for queue in fullest[:TOP_QUEUES]],
+        "most": max((waiting(queue) for queue in fullest), default=0),
         "recent": [(job, reason(desk, job)) for job in sample.failures],
     }
 
@@ -126,10 +128,6 @@ def reason(desk: Desk, job: Job) -> str:
         said = begin(error["message"], LINE).text.strip().partition("\n")[0]
         return f"{error.get('type', 'Error')}: {said}"
     return output if isinstance(output, str) else "It says nothing of why"
-
-
-def _waiting(counts: dict[str, int]) -> int:
-    return counts[JobState.CREATED] + counts[JobState.RETRY]
 
 
 def throughput(paces: Sequence[Pace], span: Span) -> Chart:

@@ -5,23 +5,45 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.callers import Scope
+from zeke_queue.model import JobState
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.rest import queues as rest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from starlette.responses import Response
 
     from zeke_queue.web.dashboard.desk import Desk
+    from zeke_queue.web.shapes import QueueShape, WorkerShape
 
 
 async def queues(desk: Desk) -> Response:
     """Show all queues."""
     catalog = desk.parts.queue.catalog
+    known = await rest.all_queues(desk.parts)
     return desk.page(
         "queues.html",
-        queues=await rest.all_queues(desk.parts),
+        queues=known,
+        unserved=unserved(known, await rest.all_workers(desk.parts)),
         described={name: task.description for name, task in catalog.served.items()},
     )
+
+
+def waiting(queue: QueueShape) -> int:
+    """Return how many jobs of a queue wait, be they due or not."""
+    return queue.counts[JobState.CREATED] + queue.counts[JobState.RETRY]
+
+
+def served_by(workers: Iterable[WorkerShape]) -> set[str]:
+    """Return the names of the queues that a living worker serves."""
+    return {name for worker in workers if worker.alive for name in worker.queues}
+
+
+def unserved(queues: Iterable[QueueShape], workers: Iterable[WorkerShape]) -> list[str]:
+    """Return the names of the queues in which jobs wait though no living worker serves them."""
+    served = served_by(workers)
+    return [queue.name for queue in queues if waiting(queue) and queue.name not in served]
 
 
 async def pause(desk: Desk) -> Response:

@@ -66,7 +66,10 @@ async def _key(desk: Desk) -> ApiKey:
     Raises:
         ApiError: 401: there is none that is good; 403: it may not look.
     """
-    key = await desk.parts.guard.key(desk.field("key").strip())
+    text = desk.field("key").strip()
+    if not apikeys.is_well_formed(text):
+        raise ApiError(401, "This is not an API key")
+    key = await desk.parts.guard.key(text)
     if not permits(key.scopes, Scope.READ):
         raise ApiError(403, f"The key {key.name} may not look at jobs: that needs the scope jobs.read")
     return key

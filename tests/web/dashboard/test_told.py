@@ -1,0 +1,114 @@
+"""What pages say in words: why a button is off, that nobody serves a queue, what a paused schedule does."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zeke_queue.model import JobState
+
+if TYPE_CHECKING:
+    from tests.conformance.driver import Driver
+    from tests.web.dashboard.conftest import Browser
+    from zeke_queue.queue import Queue
+
+ONLY_LOOKS = "Your key may look, but not change: that needs the scope jobs.admin"
+SENDS_NONE = "Your key may not send jobs: that needs the scope jobs.trigger"
+
+
+def reasons(page: str) -> set[str]:
+    """Return why a page's buttons are off, each read where its button says that it stands."""
+    off = re.findall(r"<button[^>]* disabled[^>]*>", page)
+    assert off
+    named = [re.search(r'aria-describedby="([\w-]+)"', button) for button in off]
+    assert all(named), off
+    said = {one[1]: re.findall(rf'<p [^>]*id="{one[1]}"[^>]*>([^<]*)</p>', page) for one in named if one}
+    assert all(len(texts) == 1 for texts in said.values()), said
+    return {texts[0] for texts in said.values()}
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        ("/queues", {ONLY_LOOKS}),
+        ("/schedules", {ONLY_LOOKS}),
+        ("/schedules/edit", {ONLY_LOOKS}),
+        ("/schedules/delete?name=daily", {ONLY_LOOKS}),
+        ("/trigger?task=mail", {SENDS_NONE}),
+        ("/jobs/JOB", {ONLY_LOOKS, SENDS_NONE}),
+    ],
+)
+async def test_a_page_says_in_words_why_its_buttons_are_off(
+    reader: Browser, jobs: Driver, queue: Queue, path: str, why: set[str]
+) -> None:
+    await queue.schedule("daily", "0 7 * * *", task="twice")
+    job_id = await jobs.send("mail")
+    page = await reader.see(path.replace("JOB", str(job_id)))
+    assert reasons(page) == why
+    assert all(page.count(one + "</p>") == 1 for one in why)
+
+
+@pytest.mark.parametrize("path", ["/queues", "/schedules", "/schedules/edit", "/trigger?task=mail"])
+async def test_who_may_do_all_is_told_of_no_reason(admin: Browser, path: str) -> None:
+    assert "Your key may" not in await admin.see(path)
+
+
+async def test_a_job_that_can_not_be_sent_again_says_why_in_words(admin: Browser, jobs: Driver) -> None:
+    job_id = await jobs.send("login", data='{"user": "ada", "password": "x"}')
+    (why,) = reasons(await admin.see(f"/jobs/{job_id}"))
+    assert why.startswith("Parts of that job")
+
+
+async def test_a_job_is_not_said_to_be_cancelled_for_good(admin: Browser, jobs: Driver) -> None:
+    # It can be resumed.
+    job_id = await jobs.send("mail")
+    page = await admin.see(f"/jobs/{job_id}")
+    assert 'data-confirm="Cancel this job?"' in page
+    await admin.send(f"/jobs/{job_id}/cancel")
+    assert 'id="resume"' in await admin.see(f"/jobs/{job_id}")
+
+
+async def unserved(browser: Browser) -> set[str]:
+    """Return the queues that the page of queues says no worker serves."""
+    rows = re.findall(r'data-queue="(\w+)"(.*?)</tr>', await browser.see("/queues"), re.DOTALL)
+    return {name for name, row in rows if "No worker" in row}
+
+
+async def test_a_queue_says_that_no_living_worker_serves_what_waits_in_it(
+    browser: Browser, jobs: Driver
+) -> None:
+    await jobs.send("mail")
+    await jobs.send("break")
+    await jobs.ended(JobState.COMPLETED, "login")
+    assert await unserved(browser) == {"mail", "break"}
+    await jobs.beat()
+    assert await unserved(browser) == {"break"}
+    jobs.clock.advance(60)
+    assert await unserved(browser) == {"mail", "break"}
+
+
+async def test_the_overview_names_the_queues_that_no_living_worker_serves(
+    browser: Browser, jobs: Driver
+) -> None:
+    await jobs.send("mail")
+    await jobs.send("break")
+    # Where no worker lives at all, that is said instead.
+    page = await browser.see("/")
+    assert 'id="no-workers"' in page
+    assert 'id="unserved"' not in page
+    await jobs.beat()
+    (said,) = re.findall(r'<p [^>]*id="unserved">(.*?)</p>', await browser.see("/"), re.DOTALL)
+    assert re.findall(r"<a [^>]*>(.*?)</a>", said) == ["break"]
+    await jobs.claim("break")
+    assert 'id="unserved"' not in await browser.see("/")
+
+
+async def test_a_paused_schedule_says_that_it_makes_up_for_nothing(browser: Browser, queue: Queue) -> None:
+    await queue.schedule("daily", "0 7 * * *", task="twice")
+    assert "made up for once" in await browser.see("/schedules")
+    await queue.schedule("daily", "0 7 * * *", task="twice", paused=True)
+    page = await browser.see("/schedules")
+    assert "made up for once" not in page
+    assert "Paused: it does not fire, and what it misses is not made up for." in page
