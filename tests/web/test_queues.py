@@ -8,18 +8,32 @@ from uuid import UUID
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.web.live.tab import Tab
 from zeke_queue.callers import Scope
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.model import Want, WorkerInfo
 from zeke_queue.scheduler import Scheduler
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+
     from tests.clocks import FrozenClock
     from tests.web.conftest import Web
     from zeke_queue.queue import Queue
 
 MAIL = {"to": "ada@example.org"}
 WORKER = UUID(int=7)
+
+
+async def figures(call: Web) -> dict[tuple[str, ...], float]:
+    """Return what Prometheus reads, by name and labels."""
+    answer = await call("GET", "/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
 
 
 async def queue_of(call: Web, name: str) -> dict[str, object]:
@@ -215,6 +229,9 @@ async def test_workers_are_shown_with_what_they_hold(call: Web, queue: Queue, cl
 async def test_figures_are_read_by_prometheus(call: Web, queue: Queue, clock: FrozenClock) -> None:
     await queue.declare()
     await queue.schedule("break", "0 0 * * *")
+    await queue.schedule("twice", "0 0 * * *")
+    await Scheduler(queue).tick()
+    await call("POST", "/schedules/twice/pause")
     await call.trigger("mail", MAIL)
     await call.trigger("break")
     await call("POST", "/queues/break/pause")
@@ -223,23 +240,33 @@ async def test_figures_are_read_by_prometheus(call: Web, queue: Queue, clock: Fr
     await queue.storage.beat(WorkerInfo(WORKER, "box", 42, ("mail",), 15.0))
     await queue.send("mail", MAIL, priority=1)
     await queue.storage.claim(WORKER, [Want("mail", 1)], 1)
-    answer = await call("GET", "/metrics")
-    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    samples = {
-        (sample.name, *sorted(sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(answer.text)
-        for sample in family.samples
-    }
+    samples = await figures(call)
     assert samples["zeke_jobs", "created", "mail"] == 1
     assert samples["zeke_jobs", "failed", "mail"] == 0
     assert samples["zeke_queue_lag_seconds", "mail"] == 30
     assert samples["zeke_queue_paused", "break"] == 1
     assert samples["zeke_queue_paused", "mail"] == 0
+    # The five of the task, of which the queue of its alias has one.
+    assert (samples["zeke_queue_limit", "mail"], samples["zeke_queue_limit", "old-mail"]) == (4, 1)
     assert ("zeke_queue_limit", "break") not in samples
     assert samples["zeke_schedule_late_seconds", "break"] == 0
     assert samples["zeke_workers",] == 1
     assert samples["zeke_workers_holding",] == 1
     assert samples["zeke_streams",] == 0
+    clock.advance(43_200)  # 30 s past midnight, and no scheduler has looked
+    late = await figures(call)
+    assert late["zeke_schedule_late_seconds", "break"] == 30
+    assert late["zeke_schedule_late_seconds", "twice"] == 0
+
+
+async def test_streams_are_counted_while_they_are_open(app: FastAPI, call: Web) -> None:
+    run_id = await call.trigger("mail", MAIL)
+    for _ in range(2):
+        async with Tab(app, f"/jobs/stream/{run_id}") as one, Tab(app, f"/jobs/stream/{run_id}") as other:
+            for tab in (one, other):
+                await tab.until(lambda tab: bool(tab.named("status")))
+            assert (await figures(call))["zeke_streams",] == 2
+        assert (await figures(call))["zeke_streams",] == 0
 
 
 async def test_the_process_is_well_and_ready(call: Web) -> None:
