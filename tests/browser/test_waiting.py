@@ -53,7 +53,9 @@ def test_a_lost_connection_is_told_within_four_seconds(house: House, stopped: Pa
     expect(banner).to_be_hidden()
 
 
-def test_a_note_of_what_was_done_goes_once_the_job_is_otherwise(house: House, stopped: Page) -> None:
+def test_a_note_of_what_was_done_stays_whatever_becomes_of_the_job_until_it_is_closed(
+    house: House, stopped: Page
+) -> None:
     page = stopped
     job_id = house.send("parcel")
     assert house.do(house.queue.cancel(job_id))
@@ -61,31 +63,16 @@ def test_a_note_of_what_was_done_goes_once_the_job_is_otherwise(house: House, st
     page.get_by_role("button", name="Resume").click()
     note, badge = page.locator("#note"), page.locator("#state .badge").first
     expect(note).to_have_text("The job is back in its queue")
-    page.clock.run_for(60_000)
-    expect(note).to_be_visible()  # as long as it is as the note says
     house.do(house.jobs.claim_one("parcel"))
     expect(badge).to_have_attribute("data-state", "active")
-    page.clock.run_for(1)
-    expect(note).to_have_count(0)
-
-
-def test_a_note_of_what_was_done_stays_long_enough_to_be_read(house: House, stopped: Page) -> None:
-    page = stopped
-    job_id = house.send("parcel")
-    assert house.do(house.queue.cancel(job_id))
-    page.goto(f"jobs/{job_id}")
-    page.get_by_role("button", name="Resume").click()
-    note = page.locator("#note")
+    page.clock.run_for(60_000)
     expect(note).to_be_visible()
-    house.do(house.jobs.claim_one("parcel"))
-    expect(page.locator("#state .badge").first).to_have_attribute("data-state", "active")
-    page.clock.run_for(4_000)
-    expect(note).to_be_visible()
-    page.clock.run_for(2_000)
+    page.get_by_role("button", name="Close this note").click()
     expect(note).to_have_count(0)
+    expect(page.get_by_role("main")).to_be_focused()
 
 
-def test_a_note_over_a_list_goes_once_the_list_is_otherwise_and_is_not_there_after_going_back(
+def test_a_note_over_a_list_moves_no_row_and_is_not_there_after_going_back(
     house: House, stopped: Page
 ) -> None:
     page = stopped
@@ -94,18 +81,19 @@ def test_a_note_over_a_list_goes_once_the_list_is_otherwise_and_is_not_there_aft
     row.get_by_role("button", name="Pause").click()
     note = page.locator("#note")
     expect(note).to_have_text("parcel is paused: its jobs wait, those that run go on")
-    page.clock.run_for(60_000)
-    expect(note).to_be_visible()
+    place = page.locator("#live").bounding_box()
+    assert place is not None
     house.do(house.queue.storage.pause_queue("parcel", paused=False))
     expect(row.get_by_role("button", name="Pause")).to_be_visible()
-    page.clock.run_for(1)
-    expect(note).to_have_count(0)
-    row.get_by_role("button", name="Pause").click()
+    page.clock.run_for(60_000)
     expect(note).to_be_visible()
+    now = page.locator("#live").bounding_box()
+    assert now is not None
+    assert now["y"] == place["y"]
     page.get_by_role("link", name="Workers").click()
     expect(page.get_by_role("heading", name="Workers")).to_be_visible()
     page.go_back()
-    expect(row.get_by_role("button", name="Resume")).to_be_visible()
+    expect(row.get_by_role("button", name="Pause")).to_be_visible()
     expect(note).to_have_count(0)
 
 
@@ -130,6 +118,26 @@ def test_what_is_loaded_is_told_until_it_is_there(house: House, page: Page) -> N
         route.continue_()
     expect(loading).to_be_hidden()
     expect(live).to_have_attribute("aria-busy", "false")
+
+
+def test_the_bar_goes_though_what_asked_is_off_the_page_by_then(house: House, stopped: Page) -> None:
+    page = stopped
+    job_id = house.send("parcel")
+    held: list[Route] = []
+    page.route(
+        "**/*",
+        lambda route: held.append(route) if "hx-request" in route.request.headers else route.continue_(),
+    )
+    page.goto(f"jobs/{job_id}")
+    loading = page.get_by_role("progressbar", name="Loading")
+    page.clock.run_for(5_000)
+    expect(loading).to_be_visible()
+    house.do(house.jobs.claim_one("parcel"))
+    expect(page.locator("#held")).to_have_count(0)
+    assert held
+    for route in held:
+        route.continue_()
+    expect(loading).to_be_hidden()
 
 
 @pytest.mark.parametrize(("wanted", "moves"), [("reduce", False), ("no-preference", True)])

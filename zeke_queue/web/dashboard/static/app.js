@@ -142,25 +142,18 @@
 
   // What goes on: a thin bar, and what is asked for says that it is busy; a style lets it show after a moment
 
-  let going = 0;
-  const goes = (event, by) => {
-    going = Math.max(0, going + by);
-    if ($("loading")) $("loading").hidden = going === 0;
-    const target = event.detail.target;
-    if (target && target.id) target.setAttribute("aria-busy", String(by > 0));
-  };
-  document.addEventListener("htmx:beforeRequest", (event) => goes(event, 1));
-  document.addEventListener("htmx:afterRequest", (event) => goes(event, -1));
-
-  // A note of what was done stands as long as what it tells of, and long enough to be read
-
-  const READ = 5000;
-  let told = "";
-  const tells = () => [...document.querySelectorAll("#state .status-line .badge, #live")].map((one) => one.textContent).join();
-  const mayGo = () => {
-    const note = document.querySelector("#note.done");
-    if (note && tells() !== told) setTimeout(() => note.remove(), Math.max(0, READ - performance.now()));
-  };
+  // A request counts until it is over itself: what asked for it may be off the page by then, and tells of no end.
+  const going = new Set();
+  document.addEventListener("htmx:beforeRequest", (event) => {
+    const { xhr, target } = event.detail;
+    const tell = () => {
+      if ($("loading")) $("loading").hidden = going.size === 0;
+      if (target && target.id) target.setAttribute("aria-busy", String(going.has(xhr)));
+    };
+    going.add(xhr);
+    tell();
+    xhr.addEventListener("loadend", () => { going.delete(xhr); tell(); });
+  });
 
   // A list that is being ticked stays as it is, and says that it has changed
 
@@ -177,25 +170,24 @@
     if ($("stale") && event.target.id === "live") $("stale").hidden = true;
     showScripted();
     count();
-    mayGo();
   });
   const follow = (log) => { if (log && log.scrollHeight - log.scrollTop - log.clientHeight < 120) log.scrollTop = log.scrollHeight; };
   document.addEventListener("htmx:sseMessage", (event) => {
     localTimes(document.body);
     showScripted();
     if (event.target.id === "log") follow(event.target);
-    mayGo();
   });
 
   // Buttons
 
-  const showScripted = () => { for (const hidden of document.querySelectorAll(".copy[hidden], #theme[hidden], #keys[hidden]")) hidden.hidden = false; };
+  const showScripted = () => { for (const hidden of document.querySelectorAll(".copy[hidden], #theme[hidden], #keys[hidden], #note-close[hidden]")) hidden.hidden = false; };
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("button");
     if (!button) return;
     if (button.id === "theme") turn();
     else if (button.id === "keys") keys["?"]();
     else if (button.id === "reconnect") location.reload();
+    else if (button.id === "note-close") { button.closest(".note").remove(); $("main").focus({ preventScroll: true }); }
     else if (button.id === "refresh") { asked = true; for (const box of ticks()) box.checked = false; $("every").checked = false; htmx.trigger("#live", "refresh"); }
     else if (button.dataset.copy) {
       const text = $(button.dataset.copy).textContent;
@@ -229,5 +221,4 @@
   nameTheme();
   localTimes(document.body);
   count();
-  told = tells();
 })();
