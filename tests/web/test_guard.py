@@ -12,6 +12,7 @@ from starlette.requests import HTTPConnection
 
 from zeke_queue.callers import Scope
 from zeke_queue.core import apikeys
+from zeke_queue.errors import StorageUnavailable
 from zeke_queue.web import Caller, create_app, guard
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.settings import WebSettings
@@ -279,16 +280,34 @@ async def test_a_host_application_that_can_not_tell_who_calls_is_waited_for_no_l
         assert (await hosted("POST", "/trigger", json={"taskId": "break"})).status_code == 503
 
 
-async def test_a_host_application_may_refuse_as_its_own_routes_do(queue: Queue, call: Web) -> None:
+@pytest.mark.parametrize(
+    ("detail", "said"), [("Sign in first", "Sign in first"), ({"password": "s3cret"}, "Unauthorized")]
+)
+async def test_a_host_application_may_refuse_as_its_own_routes_do(
+    queue: Queue, call: Web, *, detail: Any, said: str
+) -> None:
     async def authenticate(connection: HTTPConnection) -> Caller | None:
         del connection
-        raise HTTPException(401, "Sign in first", {"WWW-Authenticate": "Basic"})
+        raise HTTPException(401, detail, {"WWW-Authenticate": "Basic"})
 
     hosted = type(call)(create_app(queue, WebSettings(), authenticator=authenticate), queue)
     for method, path in (("GET", "/queues"), ("POST", "/trigger")):
         refused = await hosted(method, path)
-        assert (refused.status_code, refused.json()) == (401, {"error": "Sign in first"})
+        assert (refused.status_code, refused.json()) == (401, {"error": said})
         assert refused.headers["www-authenticate"] == "Basic"
+
+
+async def test_a_host_application_that_needs_the_storage_waits_for_it_as_others_do(
+    queue: Queue, call: Web
+) -> None:
+    async def authenticate(connection: HTTPConnection) -> Caller | None:
+        del connection
+        raise StorageUnavailable("away")
+
+    hosted = type(call)(create_app(queue, WebSettings(), authenticator=authenticate), queue)
+    answer = await hosted("GET", "/queues")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    assert answer.json()["error"].startswith("The database can't be reached")
 
 
 async def test_digests_are_compared_in_a_time_that_tells_nothing(

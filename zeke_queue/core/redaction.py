@@ -58,6 +58,65 @@ def redact(value: Any, rules: tuple[str, ...], root: str) -> Any:
     return value
 
 
+def restored(given: Any, kept: Any, rules: tuple[str, ...], root: str) -> tuple[Any, list[str]]:
+    """Return a JSON value in which what stands for hidden values is what is kept at the same places.
+
+    So whoever reads a value, changes a part that is shown, and writes it back, loses nothing that is hidden.
+
+    Args:
+        given: a value as ``redact`` returns it, or any other.
+        kept: what it was before it was shown; None for nothing.
+        rules: of the task.
+        root: under which of their roots the value is.
+
+    Returns:
+        The value, and the paths at which something is to stand for a hidden value, but none is kept.
+    """
+    missing: list[str] = []
+    kept = _NOTHING if kept is None else kept
+    for rule in rules:
+        first, *path = rule.split(".")
+        if first == root:
+            given = _with(given, kept, path, root, missing)
+    return given, missing
+
+
+_NOTHING: Final = object()
+
+
+def _with(value: Any, kept: Any, path: list[str], at: str, missing: list[str]) -> Any:
+    if not path:
+        if value == REDACTED and kept is _NOTHING:
+            missing.append(at)
+        return kept if value == REDACTED and kept is not _NOTHING else value
+    part, *rest = path
+    if isinstance(value, dict):
+        members = cast("dict[str, Any]", value)
+        others = cast("dict[str, Any]", kept) if isinstance(kept, dict) else {}
+        return {
+            name: _with(member, others.get(name, _NOTHING), rest, f"{at}.{name}", missing)
+            if part in ("*", name)
+            else member
+            for name, member in members.items()
+        }
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        kept_items = cast("list[Any]", kept) if isinstance(kept, list) else []
+        return [
+            _with(
+                item,
+                kept_items[place] if place < len(kept_items) else _NOTHING,
+                rest,
+                f"{at}.{place}",
+                missing,
+            )
+            if part in ("*", str(place))
+            else item
+            for place, item in enumerate(items)
+        ]
+    return value
+
+
 def _without(value: Any, path: list[str]) -> Any:
     if not path:
         return REDACTED

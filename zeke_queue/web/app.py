@@ -84,7 +84,7 @@ def create_app(
         queue=queue,
         settings=settings,
         guard=Guard(queue.storage, queue.clock, settings, authenticator, make_key=make_key),
-        jobs=Jobs(queue, settings),
+        jobs=Jobs(queue, settings, showing),
         showing=showing,
         live=Live(
             queue,
@@ -92,7 +92,7 @@ def create_app(
             timeout=settings.api_stream_timeout,
             keep_alive=settings.api_stream_keep_alive,
             most=settings.api_streams_max,
-            most_of_one=settings.api_streams_of_one,
+            most_of_one=settings.streams_of_one,
         ),
     )
     for router in (*ROUTERS, trpc):

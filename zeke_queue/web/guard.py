@@ -11,6 +11,7 @@ import hmac
 import ipaddress
 import re
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -186,7 +187,9 @@ class Guard:
         except (ApiError, ZekeError):
             raise
         except HTTPException as refused:  # what a host application's own routes raise
-            raise ApiError(refused.status_code, str(refused.detail), headers=refused.headers) from None
+            raise ApiError(
+                refused.status_code, _said(refused.detail, refused.status_code), headers=refused.headers
+            ) from None
         except Exception as error:  # noqa: BLE001 - a host application's way may raise anything
             why = f"{type(error).__name__}: {error}"
             get_logger().error("authenticator_failed", error=why, patience=PATIENCE, exc_info=error)
@@ -291,11 +294,6 @@ class Standing:
     _scope: Scope
     shown: tuple[object, ...] = field(repr=False)
 
-    @property
-    def caller(self) -> str:
-        """The id of who it was."""
-        return str(self.shown[0])
-
     async def __call__(self) -> bool:
         """Look; while the storage is away, nothing is known against anybody."""
         try:
@@ -359,6 +357,11 @@ def check_csrf(connection: HTTPConnection, given: str | None) -> None:
             "Forbidden",
             description="The page is out of date; open it again and repeat what you did",
         )
+
+
+def _said(detail: object, status: int) -> str:
+    """Return what a host application says of a refusal; frameworks let it say anything, not text alone."""
+    return detail if isinstance(detail, str) else HTTPStatus(status).phrase
 
 
 def _unauthorized(message: str) -> ApiError:

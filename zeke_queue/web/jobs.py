@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zeke_queue.sending import SendOptions
     from zeke_queue.web.guard import Caller
     from zeke_queue.web.settings import WebSettings
+    from zeke_queue.web.showing import Showing
 
 ASKED: Final = "idempotencyDigest"
 """Where the meta of a job that was sent under a key has the digest of its request."""
@@ -65,9 +66,10 @@ class Sent:
 class Jobs:
     """Triggers in the name of callers, within their limits."""
 
-    def __init__(self, queue: Queue, settings: WebSettings) -> None:
+    def __init__(self, queue: Queue, settings: WebSettings, showing: Showing) -> None:
         self._queue = queue
         self._settings = settings
+        self._showing = showing
 
     async def trigger(
         self,
@@ -87,12 +89,14 @@ class Jobs:
 
         Raises:
             ApiError: 404 for a task that is not in the catalog; 429 if the limit is used up; 409 if the
-                key was used for something else, 422 if it is none.
+                key was used for something else; 422 if it is none, or if the payload has ``[redacted]`` for
+                a value that its task hides.
             Refused, UsageError: as ``Queue.trigger``.
         """
         if task not in self._queue.catalog.served:
             raise ApiError(404, f"Unknown task {task}")
         headers = await self.admit(caller)
+        payload = self._showing.restored(task, payload)
         if idempotency_key is None:
             return Sent(await send_job(self._queue, task, payload), replayed=False, headers=headers)
         job_id = idempotent_id(caller, idempotency_key)

@@ -27,7 +27,8 @@ class WebSettings(Variables):
         api_stream_timeout: how long one live stream lasts before its client has to open it again.
         api_stream_keep_alive: how often a stream on which nothing happens says that it is there.
         api_streams_max: live streams at once in this process.
-        api_streams_of_one: live streams of one caller at once in this process; 0 for any number.
+        api_streams_of_one: live streams of one caller at once in this process, half of all by default; 0 for
+            any number.
         api_session: how long somebody who signed in to the dashboard stays signed in.
         api_cors_origins: origins whose pages may call the API from a browser, separated by commas.
         api_secure_cookies: whether cookies are for https alone: ``always``, ``never``, or ``auto`` for those
@@ -44,12 +45,19 @@ class WebSettings(Variables):
     api_stream_timeout: float = Field(default=300.0, gt=0, le=_DAY)
     api_stream_keep_alive: float = Field(default=15.0, gt=0, le=3600)
     api_streams_max: int = Field(default=5000, ge=1, le=1_000_000)
-    api_streams_of_one: int = Field(default=2500, ge=0, le=1_000_000)
+    api_streams_of_one: int | None = Field(default=None, ge=0, le=1_000_000)
     api_session: float = Field(default=43_200.0, ge=60, le=30 * _DAY)
     api_cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     api_secure_cookies: Literal["auto", "always", "never"] = "auto"
     api_trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     api_dashboard: bool = True
+
+    @property
+    def streams_of_one(self) -> int:
+        """How many live streams one caller may have; 0 for any number."""
+        if self.api_streams_of_one is None:
+            return -(-self.api_streams_max // 2)
+        return self.api_streams_of_one
 
     @field_validator("api_cors_origins", "api_trusted_proxies", mode="before")
     @classmethod

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron, last_occurrence
-from zeke_queue.core.redaction import REDACTED, hides, redact
+from zeke_queue.core.redaction import REDACTED, hides, redact, restored
 from zeke_queue.errors import BadSchedule
 from zeke_queue.model import STATUS_OF, JobState, RunStatus
 from zeke_queue.web import shapes
+from zeke_queue.web.errors import field_errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,6 +52,25 @@ class Showing:
     def data(self, job: Job) -> Any:
         """Return a job's payload as it is shown."""
         return redact(job.data, self.rules(job.name), "payload")
+
+    def restored(self, task: str, given: Any, kept: Any = None) -> Any:
+        """Return a payload that somebody gave, with hidden values that it was shown without as they are kept.
+
+        Args:
+            task: whose payload it is.
+            given: the payload, in which ``[redacted]`` stands for what is hidden.
+            kept: what was shown; None for nothing.
+
+        Raises:
+            ApiError: 422: it stands where nothing is kept.
+        """
+        value, missing = restored(given, kept, self.rules(task), "payload")
+        if missing:
+            why = "it is hidden, and none is kept here; give the value itself"
+            raise field_errors(
+                "; ".join(f"{path}: {why}" for path in missing), [(path, why) for path in missing]
+            )
+        return value
 
     def output(self, job: Job) -> Any:
         """Return what a job returned, or why it failed, as it is shown."""

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zeke_queue.core.redaction import REDACTED, check_rules, redact
+from zeke_queue.core.redaction import REDACTED, check_rules, redact, restored
 from zeke_queue.errors import BadOption
 
 CARD = {
@@ -82,3 +82,31 @@ def led_to(value: Any, path: list[str]) -> list[Any]:
 def test_a_rule_that_is_none_is_refused(rules: Any) -> None:
     with pytest.raises(BadOption, match="redact"):
         check_rules(rules)
+
+
+paths = st.lists(st.sampled_from(["a", "b", "c", "*", "0"]), max_size=3)
+
+
+@given(json_values, st.lists(paths, max_size=3))
+def test_what_was_shown_is_put_back_as_it_was(value: Any, hidden: list[list[str]]) -> None:
+    rules = check_rules([".".join(["payload", *path]) for path in hidden])
+    assert restored(redact(value, rules, "payload"), value, rules, "payload") == (value, [])
+
+
+@pytest.mark.parametrize(
+    ("given_", "kept", "value", "missing"),
+    [
+        ({"a": 1, "b": REDACTED}, {"a": 2, "b": 3}, {"a": 1, "b": 3}, []),
+        ({"b": REDACTED}, {"b": None}, {"b": None}, []),
+        ({"b": REDACTED}, {"a": 2}, {"b": REDACTED}, ["payload.b"]),
+        ({"b": REDACTED}, None, {"b": REDACTED}, ["payload.b"]),
+        ({"b": REDACTED}, ["x"], {"b": REDACTED}, ["payload.b"]),
+        ({"a": REDACTED}, {"a": 2}, {"a": REDACTED}, []),
+        ({"c": [REDACTED, 5, REDACTED]}, {"c": [1, 2]}, {"c": [1, 5, REDACTED]}, ["payload.c.2"]),
+        (REDACTED, {"b": 3}, REDACTED, []),
+    ],
+)
+def test_what_stands_for_a_hidden_value_is_only_what_is_kept_at_its_place(
+    given_: Any, kept: Any, value: Any, missing: list[str]
+) -> None:
+    assert restored(given_, kept, ("payload.b", "payload.c.*"), "payload") == (value, missing)

@@ -237,7 +237,7 @@ async def test_a_reader_who_takes_nothing_for_a_minute_is_let_go(
 
 
 async def test_there_is_room_for_so_many_streams_and_no_more(queue: Queue, jobs: Driver) -> None:
-    app = create_app(queue, WebSettings.load(api_streams_max=2))
+    app = create_app(queue, WebSettings.load(api_streams_max=2, api_streams_of_one=0))
     path = f"/jobs/stream/{await jobs.send()}"
     async with Tab(app, path), Tab(app, path) as second:
         async with Tab(app, path) as third:

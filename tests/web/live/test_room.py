@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from starlette.requests import HTTPConnection
 
-from tests.web.live.conftest import lasts_until, passes
+from tests.web.live.conftest import lasts_until, passes, settled
 from tests.web.live.tab import Tab
 from zeke_queue.callers import Scope
 from zeke_queue.web import WebSettings, close_app, create_app
@@ -62,9 +62,8 @@ async def test_a_stream_counts_for_its_caller_until_it_ends_however_it_does(
     path = f"/jobs/stream/{claimed.id}"
     if how == "broken":
         somebody = Caller("loopback", "this machine", frozenset(Scope), None, "loopback")
-        still = app.state.zeke.guard.still(HTTPConnection({"type": "http"}), somebody, Scope.READ)
         with pytest.raises(RuntimeError, match="broken"):
-            async with Tab(live.stream(broken(), still=still), "/") as tab:
+            async with Tab(live.stream(broken(), caller=somebody.id), "/") as tab:
                 await tab.rest()
     else:
         async with Tab(app, path, slow=how == "stuck") as tab:
@@ -93,3 +92,51 @@ async def test_any_number_of_streams_may_be_one_callers_where_that_is_set(queue:
     async with Tab(app, path) as first, Tab(app, path) as second, Tab(app, path) as third:
         assert (first.status, second.status, third.status) == (200, 200, 503)
     await close_app(app)
+
+
+async def test_who_has_all_the_room_is_told_that_it_is_its_own(queue: Queue, jobs: Driver) -> None:
+    app = create_app(queue, WebSettings.load(api_streams_of_one=1, api_streams_max=1))
+    path = f"/jobs/stream/{await jobs.send()}"
+    async with Tab(app, path) as first, Tab(app, path) as second:
+        assert (first.status, second.status) == (200, 429)
+    await close_app(app)
+
+
+@pytest.mark.parametrize(("most", "half"), [(5000, 2500), (7, 4), (1, 1)])
+def test_one_caller_has_half_the_room_unless_it_is_told_otherwise(most: int, half: int) -> None:
+    assert WebSettings.load(api_streams_max=most).streams_of_one == half
+    assert WebSettings.load(api_streams_max=most, api_streams_of_one=0).streams_of_one == 0
+    assert WebSettings.load(api_streams_max=most, api_streams_of_one=3).streams_of_one == 3
+
+
+async def test_a_stream_that_is_given_up_twice_leaves_nothing(queue: Queue, clock: FrozenClock) -> None:
+    closed = asyncio.Event()
+
+    async def events() -> AsyncGenerator[ServerEvent]:
+        try:
+            yield ServerEvent("rows", "1")
+            await asyncio.Event().wait()
+        finally:
+            closed.set()
+
+    app = create_app(queue)
+    live: Live = app.state.zeke.live
+    async with Stubborn(live.stream(events(), caller="ada"), "/") as tab:
+        await tab.until(lambda tab: "rows" in tab.text)
+        await tab.kill()
+    await lasts_until(clock, lambda: not live.open_streams)
+    assert closed.is_set()
+    await close_app(app)
+
+
+class Stubborn(Tab):
+    """One whose server takes its time to end the wait for its going, and is told twice to give it up."""
+
+    async def _receive(self) -> dict[str, Any]:
+        try:
+            return await super()._receive()
+        except asyncio.CancelledError:
+            assert self._task is not None
+            self._task.cancel()
+            await settled()
+            raise

@@ -266,3 +266,22 @@ async def test_of_a_host_applications_callers_each_is_asked_by_what_it_showed(
         await ends(clock, tab)
         assert not stays.ended
     await close_app(app)
+
+
+async def test_while_a_host_application_is_without_the_storage_nobody_is_sent_away(
+    queue: Queue, clock: FrozenClock
+) -> None:
+    away = False
+
+    async def who(connection: HTTPConnection) -> Caller | None:
+        del connection
+        if away:
+            raise StorageUnavailable("away")
+        return Caller("user:ada", "Ada", frozenset({Scope.READ}))
+
+    app = create_app(queue, authenticator=who)
+    async with Tab(app, "/dashboard/live") as tab:
+        away = True
+        await lasts(clock, KEEP_ALIVE + 3)
+        assert not tab.ended
+    await close_app(app)

@@ -85,7 +85,7 @@ async def live(desk: Desk) -> Response:
     found = await _require(desk)
     resumed = desk.request.headers.get("last-event-id") or desk.asked("after")
     after = int(resumed) if resumed.isdecimal() and len(resumed) < len(str(2**63)) else 0
-    return desk.parts.live.stream(_frames(desk, found, after), still=desk.still())
+    return desk.parts.live.stream(_frames(desk, found, after), still=desk.still(), caller=desk.somebody.id)
 
 
 async def cancel(desk: Desk) -> Response:

@@ -66,7 +66,7 @@ async def live(desk: Desk) -> Response:
     """Stream what moves: of the first page its parts, of others that their lists have changed."""
     span = SPANS.get(desk.asked("span"), USUAL)
     frames = _frames(desk, span, whole=desk.asked("of") == "overview")
-    return desk.parts.live.stream(frames, still=desk.still())
+    return desk.parts.live.stream(frames, still=desk.still(), caller=desk.somebody.id)
 
 
 VIEWS: Final = (View("/", overview), View("/live", live))

@@ -63,6 +63,7 @@ class Live:
         last_event_id: str | None = None,
         *,
         still: Callable[[], Awaitable[bool]] | None = None,
+        caller: str | None = None,
     ) -> Response:
         """Return the stream of a job, to be sent as the answer; until then it holds nothing.
 
@@ -72,16 +73,17 @@ class Live:
                 that is not an id of this job's streams counts as none.
             still: whether who opens it may still follow it. It is asked after each ``keep_alive``, once for
                 all streams whose ``still`` are equal, and they end when it is so no more; None to ask never.
+            caller: the id of who opens it, by which the streams of one caller are counted.
 
         Returns:
             The stream; or, if as many as may be are open, an answer that says when to come back: 429 if they
-            are the caller's, whom ``still`` names, else 503.
+            are the caller's, else 503.
 
         Raises:
             JobNotFound: there is no such job.
             StorageUnavailable: the storage has no answer now.
         """
-        if (refusal := self._streams.refusal(still)) is not None:
+        if (refusal := self._streams.refusal(caller)) is not None:
             return refusal
         watchers = self._queue.watchers
         job = await watchers.look(job_id)
@@ -91,7 +93,13 @@ class Live:
         # Ids end in bits that were drawn, so the streams of many jobs come back at different times.
         spread = job_id.int % 1000 / 1000
         return EventStream(
-            self._streams, source, timeout=self._timeout, farewell=_TIMED_OUT, spread=spread, still=still
+            self._streams,
+            source,
+            timeout=self._timeout,
+            farewell=_TIMED_OUT,
+            spread=spread,
+            still=still,
+            caller=caller,
         )
 
     def stream(
@@ -99,16 +107,17 @@ class Live:
         events: AsyncGenerator[ServerEvent],
         *,
         still: Callable[[], Awaitable[bool]] | None = None,
+        caller: str | None = None,
     ) -> Response:
         """Return a stream of any events, with the same care: kept alive, ended with its client or server.
 
         The generator is asked for the next one when the client has taken the last one, and closed at the
-        end. After the time-out the stream ends without a word; browsers come back by themselves. ``still`` is
-        as for ``open``.
+        end. After the time-out the stream ends without a word; browsers come back by themselves. ``still``
+        and ``caller`` are as for ``open``.
         """
-        if (refusal := self._streams.refusal(still)) is not None:
+        if (refusal := self._streams.refusal(caller)) is not None:
             return refusal
-        return EventStream(self._streams, Feed(events), timeout=self._timeout, still=still)
+        return EventStream(self._streams, Feed(events), timeout=self._timeout, still=still, caller=caller)
 
     async def close(self) -> None:
         """End all streams, and open none any more; whoever follows a job comes back to another server."""

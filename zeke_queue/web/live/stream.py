@@ -19,7 +19,6 @@ from zeke_queue.clock import wait
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.log import get_logger
 from zeke_queue.pacing import end
-from zeke_queue.web.guard import Standing
 from zeke_queue.web.live import frames
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ STUCK: Final = 60.0
 """Seconds for which a client may take nothing of what it is sent, before it is let go."""
 
 STOPPING: Final = frames.comment("the server is stopping; come back")
-UNWANTED: Final = frames.comment("who opened this may not follow it any more")
+UNWANTED: Final = frames.comment("who opened this may not follow it any more, as far as can be told")
 
 ASKED_AT_ONCE: Final = 8
 """How many callers are looked for at once, of those whose streams are open."""
@@ -66,33 +65,26 @@ class Room:
         self._taken = 0
         self._taken_by: Counter[str | None] = Counter()
 
-    def take(self, still: Still | None) -> None:
-        """Take the room of one more stream."""
+    def take(self, caller: str | None) -> None:
+        """Take the room of one more stream, for a caller or for nobody in particular."""
         self._taken += 1
-        self._taken_by[_caller_of(still)] += 1
+        self._taken_by[caller] += 1
 
-    def give_back(self, still: Still | None) -> None:
+    def give_back(self, caller: str | None) -> None:
         """Give back what ``take`` took, so that of callers without a stream nothing is kept."""
-        caller = _caller_of(still)
         self._taken -= 1
         self._taken_by[caller] -= 1
         if not self._taken_by[caller]:
             del self._taken_by[caller]
 
-    def refusal(self, still: Still | None) -> Response | None:
+    def refusal(self, caller: str | None) -> Response | None:
         """Return the answer to one for whom there is no room; None if there is some."""
+        if caller is not None and 0 < self._most_of_one <= self._taken_by[caller]:
+            which = f"{self._most_of_one} streams of this caller are open, which is the limit"
+            return _refusal(429, f"{which}; end one, or try again in a while")
         if self._taken >= self._most:
             return _refusal(503, f"{self._most} streams are open, which is the limit; try again in a while")
-        caller = _caller_of(still)
-        if caller is None or not 0 < self._most_of_one <= self._taken_by[caller]:
-            return None
-        which = f"{self._most_of_one} streams of this caller are open, which is the limit"
-        return _refusal(429, f"{which}; end one, or try again in a while")
-
-
-def _caller_of(still: Still | None) -> str | None:
-    """Return whose streams are asked after by this; None for those that nobody asks after."""
-    return still.caller if isinstance(still, Standing) else None
+        return None
 
 
 def _refusal(status: int, why: str) -> Response:
@@ -125,9 +117,9 @@ class Streams:
         """Return how many are open."""
         return len(self._open)
 
-    def refusal(self, still: Still | None) -> Response | None:
+    def refusal(self, caller: str | None) -> Response | None:
         """Return the answer to one who may have no stream now; None if it may."""
-        return self.stopping() if self._closed else self._room.refusal(still)
+        return self.stopping() if self._closed else self._room.refusal(caller)
 
     def stopping(self) -> Response:
         """Return the answer to one who comes while all of this ends."""
@@ -136,7 +128,7 @@ class Streams:
     def enter(self, stream: EventStream) -> None:
         """Count one more."""
         self._open[stream] = None
-        self._room.take(stream.still)
+        self._room.take(stream.caller)
         if stream.still is not None:
             group = self._groups.setdefault(stream.still, _Group(self.clock.monotonic()))
             group.streams[stream] = None
@@ -146,7 +138,7 @@ class Streams:
     async def leave(self, stream: EventStream) -> None:
         """Count one less."""
         del self._open[stream]
-        self._room.give_back(stream.still)
+        self._room.give_back(stream.caller)
         if stream.still is not None and (group := self._groups.get(stream.still)) is not None:
             group.streams.pop(stream, None)
             if not group.streams:
@@ -232,6 +224,7 @@ class EventStream(Response):
         farewell: what is sent then.
         spread: 0 to 1, where in the range of ``COMES_BACK`` its client comes back.
         still: whether who opened it may still follow it; of streams whose ``still`` are equal, one is asked.
+        caller: whose it is, as the room of one caller is counted; None for nobody's in particular.
     """
 
     def __init__(
@@ -243,12 +236,14 @@ class EventStream(Response):
         farewell: bytes = b"",
         spread: float = 0.5,
         still: Still | None = None,
+        caller: str | None = None,
     ) -> None:
         super().__init__(headers=frames.HEADERS)
         del self.headers["content-length"]
         self._streams = streams
         self._source = source
         self.still = still
+        self.caller = caller
         self._timeout = timeout
         self._farewell = farewell
         soonest, latest = COMES_BACK
@@ -270,7 +265,7 @@ class EventStream(Response):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": b""})
             return
-        if (refusal := self._streams.refusal(self.still)) is not None:
+        if (refusal := self._streams.refusal(self.caller)) is not None:
             await refusal(scope, receive, send)
             return
         try:
@@ -290,11 +285,14 @@ class EventStream(Response):
                 raise
         finally:
             self._leash = None
+            # One that is given up on may be so again at each of these, and has to leave all the same.
             try:
                 await end(leaving)
-                await self._source.end()
             finally:
-                await self._streams.leave(self)
+                try:
+                    await self._source.end()
+                finally:
+                    await self._streams.leave(self)
 
     def wake(self) -> None:
         """Say that there may be something to send."""

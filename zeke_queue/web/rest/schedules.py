@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter, Response
 from starlette.convertors import Convertor, register_url_convertor
 
+from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron
-from zeke_queue.errors import BadName, BadOption, BadSchedule, ScheduleNotFound, UnknownTask
+from zeke_queue.errors import BadName, BadOption, BadSchedule, ScheduleNotFound, UnknownTask, UsageError
+from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.tending import require_schedule
 from zeke_queue.web import shapes
 from zeke_queue.web.api import Administers, Api, Parts, Reads
-from zeke_queue.web.errors import field_errors
+from zeke_queue.web.errors import ApiError, field_errors, told
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -39,6 +41,8 @@ class _NameInPath(Convertor[str]):
 register_url_convertor("schedule", _NameInPath())
 
 router = APIRouter(prefix="/schedules", tags=["schedules"])
+
+_EVERY_MINUTE: Final = "* * * * *"
 
 
 @router.get("", summary="List schedules", responses=shapes.problems(401, 403, 503))
@@ -66,7 +70,11 @@ async def schedule(name: str, parts: Parts, caller: Reads) -> shapes.ScheduleSha
 async def put(
     name: str, body: shapes.ScheduleEdit, parts: Parts, caller: Administers
 ) -> shapes.ScheduleShape:
-    """Create a schedule, or replace it; one that fires at other times than before starts anew from now."""
+    """Create a schedule, or replace it; one that fires at other times than before starts anew from now.
+
+    What its task hides of the payload stays as it is where ``[redacted]`` stands for it, and so do options of
+    its jobs, which are not shown.
+    """
     del caller
     await save(parts, name, body)
     return await _shown(parts, name)
@@ -78,29 +86,46 @@ async def save(parts: Api, name: str, edit: shapes.ScheduleEdit) -> None:
     Raises:
         ApiError: 422, with the field that can't be.
     """
-    with _about("cron"):
+    queue = parts.queue
+    stored = next((one for one in await queue.schedules() if one.name == name), None)
+    zone = edit.zone or queue.settings.jobs_cron_tz
+    wrong: list[ApiError] = []
+    with _about("cron", wrong):
         Cron.parse(edit.cron)
-    zone = edit.zone or parts.queue.settings.jobs_cron_tz
-    with _about("zone"):
-        Cron.parse(edit.cron, zone)
-    with _about("task"):
-        parts.queue.catalog.get(edit.task or name)
-    with _about("name"):
-        await parts.queue.schedule(
-            name,
-            edit.cron,
-            task=edit.task,
-            payload=edit.payload,
-            zone=zone,
-            catch_up=edit.catch_up,
-            description=edit.description,
-            paused=edit.paused,
+    with _about("zone", wrong):
+        Cron.parse(_EVERY_MINUTE, zone)
+    payload = None
+    with _about("task", wrong):
+        task = queue.catalog.get(edit.task or name)
+        is_same = stored is not None and task is queue.catalog.served.get(stored.task)
+        kept = (
+            jsonb.loads(stored.data) if stored is not None and stored.data is not None and is_same else None
         )
+        payload = parts.showing.restored(task.name, edit.payload, kept)
+        task.dump(payload)
+    if not wrong:
+        with _about("name", wrong):
+            given = Schedule(
+                name=name,
+                cron=edit.cron,
+                task=name,
+                zone=zone,
+                catch_up=CatchUp(edit.catch_up),
+                description=edit.description,
+                paused=edit.paused,
+            )
+            checked = queue.sender.schedule(given, edit.task, payload, {}, external=False)
+            # What is not shown is not taken away by whoever puts back what was.
+            await queue.storage.put_schedule(
+                checked if stored is None else replace(checked, options=stored.options)
+            )
+    if wrong:
+        raise _all_of(wrong)
 
 
 @contextmanager
-def _about(field: str) -> Generator[None]:
-    """Tell what is wrong with a field as its fault; a payload tells its own fields."""
+def _about(field: str, wrong: list[ApiError]) -> Generator[None]:
+    """Note what is wrong with a field as its fault; a payload tells its own fields."""
     try:
         yield
     except (BadOption, BadName, BadSchedule, UnknownTask) as error:
@@ -109,7 +134,17 @@ def _about(field: str) -> Generator[None]:
             field, message = named, why
         else:
             message = str(error)
-        raise field_errors(f"{field}: {message}", [(field, message)]) from None
+        wrong.append(field_errors(f"{field}: {message}", [(field, message)]))
+    except (ApiError, UsageError) as error:
+        wrong.append(told(error))
+
+
+def _all_of(wrong: list[ApiError]) -> ApiError:
+    """Return one error that tells of several."""
+    if len(wrong) == 1:
+        return wrong[0]
+    fields = [field for error in wrong for field in error.more.get("fields", ())]
+    return ApiError(422, "; ".join(error.message for error in wrong), fields=fields)
 
 
 @router.delete(

@@ -105,6 +105,6 @@ async def stream(
     still = parts.guard.still(request, caller, Scope.READ)
     seen = last_event_id or request.query_params.get("lastEventId")
     try:
-        return await parts.live.open(job_id, seen, still=still)
+        return await parts.live.open(job_id, seen, still=still, caller=caller.id)
     except JobNotFound:
         raise ApiError(404, "Job not found") from None
