@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
+from threading import Timer
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import httpx2
 import psutil
@@ -15,12 +19,15 @@ import pytest
 
 from tests.cli.conftest import SHOP
 from tests.cli.starting import PATIENCE, heard, starting
+from zeke_queue.model import NewJob, Schedule, Want
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from subprocess import Popen
 
     from tests.cli.conftest import Zeke
     from tests.cli.starting import Start
+    from zeke_queue.queue import Queue
 
 
 def called(url: str, body: object = None, **headers: str) -> tuple[int, Any]:
@@ -28,6 +35,30 @@ def called(url: str, body: object = None, **headers: str) -> tuple[int, Any]:
     method = "GET" if body is None else "POST"
     answer = httpx2.request(method, url, json=body, headers=headers, timeout=PATIENCE)
     return answer.status_code, answer.json()
+
+
+def all_heard(process: Popen[str], *messages: str) -> dict[str, dict[str, Any]]:
+    """Read log lines until each of these was said, in whatever order; returns the first of each."""
+    assert process.stderr is not None
+    found: dict[str, dict[str, Any]] = {}
+    late = Timer(PATIENCE, process.kill)
+    late.start()
+    try:
+        for line in process.stderr:
+            entry = json.loads(line)
+            if entry["message"] in messages:
+                found.setdefault(entry["message"], entry)
+            if len(found) == len(messages):
+                return found
+    finally:
+        late.cancel()
+    raise AssertionError(f"said of {messages} only {sorted(found)}")
+
+
+@pytest.fixture(autouse=True)
+def streams_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no stream of a job that never ends keep a test for longer than all else does."""
+    monkeypatch.setenv("API_STREAM_TIMEOUT", str(PATIENCE))
 
 
 def test_an_api_serves_until_it_is_told_to_stop(zeke: Zeke, start: Start) -> None:
@@ -66,14 +97,47 @@ def test_a_key_that_is_made_while_it_serves_is_asked_for_from_then_on(zeke: Zeke
         assert called(f"{url}/queues", authorization=f"Bearer {token}")[0] == 200
 
 
-def test_up_runs_a_worker_beside_the_api(start: Start) -> None:
+async def leave_work(queue: Queue) -> None:
+    """Leave a tick that is overdue, and a job whose time has run out."""
+    storage = queue.storage
+    await storage.put_schedule(Schedule("hourly", "0 * * * *", "mail", data='{"to": "bob"}'))
+    now = await storage.now()
+    async with storage.transaction() as transaction:
+        await transaction.serve_ticks("hourly", now - timedelta(hours=3), now - timedelta(hours=2))
+    job = NewJob(queue.sender.new_id(), "refuse", expire_in=0.001, retry_limit=0)
+    await storage.insert([job])
+    await storage.claim(UUID(int=7), [Want("refuse", 1)], 1)
+
+
+def test_up_runs_a_worker_the_supervisor_and_the_scheduler_beside_the_api(zeke: Zeke, start: Start) -> None:
+    zeke.on_queue(leave_work)
     with start("up", *SHOP, "--port", "0") as everything:
-        url = heard(everything.stderr, "api_listening")["url"]
+        told = all_heard(everything, "api_listening", "tick_sent", "job_expired")
+        url = told["api_listening"]["url"]
+        assert (told["tick_sent"]["schedule"], told["job_expired"]["taskId"]) == ("hourly", "refuse")
         _, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
-        assert heard(everything.stderr, "job_completed")["jobId"] == sent["id"]
+        with httpx2.stream("GET", f"{url}/jobs/stream/{sent['id']}", timeout=PATIENCE) as stream:
+            assert "data: complete" in stream.iter_lines()
         assert [worker["alive"] for worker in called(f"{url}/workers")[1]["workers"]] == [True]
         everything.send_signal(signal.SIGTERM)
-        heard(everything.stderr, "worker_stopped")
+        all_heard(everything, "worker_stopped", "api_stopped")
+        assert everything.wait(PATIENCE) == 0
+
+
+def test_up_answers_while_running_jobs_have_their_grace_and_a_second_signal_ends_it(start: Start) -> None:
+    with start("up", *SHOP, "--port", "0") as everything:
+        url = heard(everything.stderr, "api_listening")["url"]
+        _, running = called(f"{url}/trigger", {"taskId": "sleep"})
+        with httpx2.stream("GET", f"{url}/jobs/stream/{running['id']}", timeout=PATIENCE) as stream:
+            lines = stream.iter_lines()
+            assert any('"EXECUTING"' in line for line in lines)
+            everything.send_signal(signal.SIGTERM)
+            heard(everything.stderr, "signal_received")
+            status, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
+            assert status == 200
+            assert called(f"{url}/trigger/runs/{sent['id']}")[1]["status"] == "QUEUED"
+            everything.send_signal(signal.SIGTERM)
+            assert "event: close" not in lines
         assert everything.wait(PATIENCE) == 0
 
 
@@ -87,14 +151,24 @@ def private(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Start, Path]]:
         yield start, Path(folder, "postgres")
 
 
-def test_up_without_a_database_keeps_its_jobs_in_one_of_its_own(private: tuple[Start, Path]) -> None:
+def test_up_alone_runs_all_there_is_and_keeps_its_jobs_in_a_database_of_its_own(
+    private: tuple[Start, Path],
+) -> None:
     start, directory = private
     pid = directory / "data" / "postmaster.pid"
-    with start("up", *SHOP, "--port", "0") as everything:
-        url = heard(everything.stderr, "api_listening")["url"]
-        _, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
-        assert heard(everything.stderr, "job_completed")["jobId"] == sent["id"]
-        assert called(f"{url}/trigger/runs/{sent['id']}")[1]["status"] == "COMPLETED"
+    with start("up", "--port", "0") as everything:
+        told = heard(everything.stderr, "api_listening")
+        url = told["url"]
+        # A job that reads the tables of the tasks, and the page that shows them.
+        _, sent = called(f"{url}/trigger", {"taskId": "ingest-pull", "payload": {"reason": "manual"}})
+        with httpx2.stream("GET", f"{url}/jobs/stream/{sent['id']}", timeout=PATIENCE) as stream:
+            assert "data: complete" in stream.iter_lines()
+        run = called(f"{url}/trigger/runs/{sent['id']}")[1]
+        assert (run["status"], run["output"]) == ("COMPLETED", {"due": 0, "sent": 0})
+        overview = httpx2.get(told["dashboard"], timeout=PATIENCE, follow_redirects=True)
+        assert (overview.status_code, "/dashboard/zeke" in overview.text) == (200, True)
+        newsroom = httpx2.get(f"{told['dashboard']}/zeke/", timeout=PATIENCE, follow_redirects=True)
+        assert (newsroom.status_code, "No sources yet" in newsroom.text) == (200, True)
         server = psutil.Process(int(pid.read_text().split()[0]))
         servers = [server, *server.children(recursive=True)]
         everything.send_signal(signal.SIGTERM)
