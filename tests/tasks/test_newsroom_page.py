@@ -11,6 +11,9 @@ import pytest
 
 from tests.tasks.domain import Domain
 from tests.tasks.store.test_analysis import BRIEF, MODELS
+from tests.web.conftest import Web
+from tests.web.dashboard.conftest import Browser
+from zeke_queue.callers import Scope
 from zeke_queue.catalog import Catalog
 from zeke_queue.config import Settings
 from zeke_queue.queue import Queue
@@ -29,14 +32,18 @@ TEAM = UUID(int=7)
 
 
 @pytest.fixture
-async def client(domain: Domain) -> AsyncIterator[httpx2.AsyncClient]:
-    """A browser on this machine."""
+async def call(domain: Domain) -> AsyncIterator[Web]:
+    """The application."""
     queue = Queue(catalog, domain.storage, clock=domain.clock, settings=Settings.load())
-    app = create_app(queue, WebSettings(), pages=[newsroom_page(domain.repository)])
-    transport = httpx2.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        yield client
+    yield Web(create_app(queue, WebSettings(), pages=[newsroom_page(domain.repository)]), queue)
     await queue.close()
+
+
+@pytest.fixture
+async def client(call: Web) -> AsyncIterator[httpx2.AsyncClient]:
+    """A browser on this machine."""
+    async with call.client() as client:
+        yield client
 
 
 async def see(client: httpx2.AsyncClient, path: str = "/", status: int = 200) -> str:
@@ -89,6 +96,33 @@ async def test_a_source_rests_and_is_checked_again(client: httpx2.AsyncClient, d
         assert found.is_active is active
     gone = await client.post("/dashboard/zeke/sources", data={"id": str(TEAM), "do": "pause"})
     assert gone.status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("scope", "csrf", "origin"),
+    [
+        (Scope.READ, None, "http://localhost"),
+        (Scope.TRIGGER, None, "http://localhost"),
+        (Scope.ADMIN, "0" * 64, "http://localhost"),
+        (Scope.ADMIN, "", "http://localhost"),
+        (Scope.ADMIN, None, "https://evil.example"),
+    ],
+)
+async def test_who_may_not_change_a_source_changes_none(
+    call: Web, domain: Domain, scope: Scope, csrf: str | None, origin: str
+) -> None:
+    source = await domain.source()
+    (path,) = [view.path for view in newsroom_page(domain.repository).views if view.changes]
+    async with call.client() as client:
+        browser = Browser(client)
+        await browser.sign_in(await call.key(scope))
+        form = {"id": str(source.id), "do": "pause", "csrf": browser.csrf if csrf is None else csrf}
+        refused = await client.post(f"/dashboard/zeke{path}", data=form, headers={"origin": origin})
+        assert refused.status_code == 403
+        async with domain.rows() as rows:
+            assert await rows.source(source.id) == source
+        await browser.sign_in(await call.key(Scope.ADMIN))
+        await browser.send(f"/zeke{path}", id=source.id, do="pause")
 
 
 async def test_stories_show_their_briefs(client: httpx2.AsyncClient, domain: Domain) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.web.live.conftest import passes
 from tests.web.live.tab import Tab
 from zeke_queue.errors import StorageUnavailable
-from zeke_queue.model import JobEvent
+from zeke_queue.model import JobEvent, JobState
 from zeke_queue.web import close_app
 from zeke_queue.web.dashboard.sampler import EVERY
 
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 LIVE = "/dashboard/live"
 
 
-async def read(tab: Tab, clock: FrozenClock, *names: str, count: int = 1) -> list[Any]:
-    """Let time pass until a tab has read so many events of these names."""
-    reading = asyncio.ensure_future(tab.until(lambda tab: len(tab.named(*names)) >= count))
+async def read(tab: Tab, clock: FrozenClock, *names: str, count: int = 1, says: str = "") -> list[Any]:
+    """Let time pass until a tab has read so many events of these names that say something."""
+
+    def enough(tab: Tab) -> bool:
+        return sum(says in event.data for event in tab.named(*names)) >= count
+
+    reading = asyncio.ensure_future(tab.until(enough))
     for _ in range(500):
         await passes(clock, EVERY / 2)
         await asyncio.wait({reading}, timeout=0.02)
@@ -35,7 +39,7 @@ async def read(tab: Tab, clock: FrozenClock, *names: str, count: int = 1) -> lis
             reading.result()
             return tab.named(*names)
     reading.cancel()
-    raise AssertionError(f"{names} did not come: {tab.text}")
+    raise AssertionError(f"{names} did not come with {says!r}: {tab.text}")
 
 
 async def test_the_overview_moves(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
@@ -45,12 +49,25 @@ async def test_the_overview_moves(app: FastAPI, clock: FrozenClock, jobs: Driver
         assert {event.name for event in tab.events} >= {"tiles", "charts", "backlog", "failures"}
         assert "<b>0</b>" in tab.named("tiles")[0].data
         await jobs.send()
-        waiting = 'id="tile-waiting"><span>Waiting</span><b>1</b>'
-        # A look that the job came into the midst of may have counted without it.
-        for count in (2, 3):
-            if waiting in (await read(tab, clock, "tiles", count=count))[-1].data:
-                break
-        assert waiting in tab.named("tiles")[-1].data
+        await read(tab, clock, "tiles", says='id="tile-waiting"><span>Waiting</span><b>1</b>')
+
+
+async def test_each_part_of_the_overview_moves(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
+    moves = {
+        "charts": ["completed <b>1</b>", "failed <b>1</b>", "cancelled <b>1</b>"],
+        "failures": ["ValueError: boom"],
+        "backlog": ["waiting <b>1</b>"],
+    }
+    async with Tab(app, LIVE, query="of=overview") as tab:
+        for part, shown in moves.items():
+            before = (await read(tab, clock, part))[-1].data
+            assert not any(says in before for says in shown)
+        for state in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED):
+            await jobs.ended(state)
+        await jobs.send()
+        for part, shown in moves.items():
+            for says in shown:
+                await read(tab, clock, part, says=says)
 
 
 async def test_a_part_that_is_as_it_was_is_not_sent_again(

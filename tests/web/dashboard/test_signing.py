@@ -10,13 +10,18 @@ from tests.web.dashboard.conftest import Browser
 from zeke_queue.callers import Scope
 from zeke_queue.model import JobState
 from zeke_queue.web import Caller, WebSettings, create_app
+from zeke_queue.web.dashboard import Page, View
 from zeke_queue.web.dashboard.desk import local_path
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.responses import Response
+
     from tests.clocks import FrozenClock
     from tests.conformance.driver import Driver
     from tests.web.conftest import Web
     from zeke_queue.queue import Queue
+    from zeke_queue.web.dashboard import Desk
 
 
 async def test_who_is_not_signed_in_is_led_to_where_that_is_done_and_back(call: Web) -> None:
@@ -179,6 +184,7 @@ async def test_what_a_key_may_not_is_not_offered(reader: Browser, jobs: Driver, 
             assert "Your key may" in whole
 
 
+JOB = "0190163d-8694-739b-aea5-966c26f8ad91"
 CHANGES = [
     "/queues",
     "/schedules",
@@ -186,10 +192,37 @@ CHANGES = [
     "/trigger",
     "/jobs/confirm",
     "/jobs/change",
-    "/jobs/0190163d-8694-739b-aea5-966c26f8ad91/cancel",
-    "/jobs/0190163d-8694-739b-aea5-966c26f8ad91/retry",
-    "/jobs/0190163d-8694-739b-aea5-966c26f8ad91/resume",
+    f"/jobs/{JOB}/cancel",
+    f"/jobs/{JOB}/retry",
+    f"/jobs/{JOB}/resume",
+    "/shop/orders",
 ]
+"""All that changes something, that of a page which a package adds too; all of it takes more than to look."""
+
+
+@pytest.fixture
+def app(queue: Queue, web: WebSettings) -> FastAPI:
+    """The application with a page that a package adds."""
+
+    async def order(desk: Desk) -> Response:
+        return desk.go(desk.url("queues"), "It is ordered")
+
+    views = (View("/", order), View("/orders", order, changes=True, scope=Scope.TRIGGER))
+    return create_app(queue, web, pages=[Page("shop", "Shop", views)])
+
+
+def test_the_changes_are_all_that_there_are(app: FastAPI) -> None:
+    routes = [route for route in app.state.dashboard.app.routes if "POST" in route.methods]
+    assert {route.path.replace("{job_id}", JOB) for route in routes} == {*CHANGES, "/sign-in", "/sign-out"}
+
+
+@pytest.mark.parametrize(("scope", "status"), [(Scope.READ, 403), (Scope.TRIGGER, 303), (Scope.ADMIN, 303)])
+async def test_a_page_of_a_package_says_which_scope_its_changes_take(
+    call: Web, browser: Browser, scope: Scope, status: int
+) -> None:
+    await browser.sign_in(await call.key(scope))
+    await browser.see("/shop/", 303)
+    await browser.send("/shop/orders", status)
 
 
 @pytest.mark.parametrize("path", CHANGES)
