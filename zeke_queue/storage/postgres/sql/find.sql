@@ -1,10 +1,14 @@
 -- Lists jobs, newest first. Planned anew each time, with the values at hand: what is not asked for falls
 -- away. No index has this order (migration 0008 says why), so many rows may have to be compared: by what
 -- decides alone, and the rest is read of the few that are left. Of those, rows whose JSON goes beyond a
--- number of bytes stay here; how many there were is told with each of the others. In C, lower() is of ASCII
--- letters alone.
-with page as materialized (
-    select ctid as place
+-- number of bytes stay here; how many there were is told with each of the others. To write JSON out costs
+-- far more than to find its row, so that is done row by row, and no further than the bytes go. In C, lower()
+-- is of ASCII letters alone.
+with recursive page as materialized (
+    select
+        ctid as place,
+        createdon,
+        id
     from {schema}.job
     where
         (%(ids)s::uuid[] is null or id = any(%(ids)s::uuid[]))
@@ -46,19 +50,44 @@ with page as materialized (
     limit %(limit)s::int
 ),
 
+newest as materialized (
+    select array_agg(page.place order by page.createdon desc, page.id desc) as places
+    from page
+),
+
 sized as (
     select
-        *,
-        count(*) over () as listed,
-        row_number() over newest as number,
-        sum(
-            coalesce(octet_length(case when 'data' <> all(%(without)s::text[]) then data::text end), 0)
-            + coalesce(octet_length(case when 'output' <> all(%(without)s::text[]) then output::text end), 0)
-            + coalesce(octet_length(case when 'meta' <> all(%(without)s::text[]) then meta::text end), 0)
-        ) over newest as bytes
-    from {schema}.job
-    where ctid = any(array(select page.place from page))
-    window newest as (order by createdon desc, id desc rows unbounded preceding)
+        0 as number,
+        0::bigint as bytes
+    union all
+    select
+        sized.number + 1,
+        (
+            select
+                sized.bytes
+                + coalesce(octet_length(case when 'data' <> all(%(without)s::text[]) then data::text end), 0)
+                + coalesce(
+                    octet_length(case when 'output' <> all(%(without)s::text[]) then output::text end), 0
+                )
+                + coalesce(octet_length(case when 'meta' <> all(%(without)s::text[]) then meta::text end), 0)
+            from {schema}.job
+            where ctid = newest.places[sized.number + 1]
+        )
+    from sized
+    cross join newest
+    where sized.number < cardinality(newest.places) and sized.bytes <= %(bytes_max)s::bigint
+),
+
+sent as materialized (
+    select
+        cardinality(newest.places) as listed,
+        newest.places[:(
+            case
+                when %(bytes_max)s::bigint is null then cardinality(newest.places)
+                else greatest(1, (select max(number) from sized where bytes <= %(bytes_max)s::bigint))
+            end
+        )] as places
+    from newest
 )
 
 select
@@ -73,7 +102,7 @@ select
     waitsfor, awaited,
     case when 'history' <> all(%(without)s::text[]) then history end,
     null::timestamptz as archivedon,
-    listed
-from sized
-where number = 1 or %(bytes_max)s::bigint is null or bytes <= %(bytes_max)s::bigint
+    (select sent.listed from sent) as listed
+from {schema}.job
+where ctid = any((select sent.places from sent)::tid[])
 order by createdon desc, id desc

@@ -1,8 +1,11 @@
 -- Lists jobs, newest first. Planned anew each time, with the values at hand: what is not asked for falls
--- away. Rows whose JSON goes beyond a number of bytes stay here, as in find.sql. In C, lower() is of ASCII
--- letters alone.
-with page as (
-    select *
+-- away. Rows whose JSON goes beyond a number of bytes stay here, and are counted row by row, as in find.sql.
+-- In C, lower() is of ASCII letters alone.
+with recursive page as materialized (
+    select
+        ctid as place,
+        createdon,
+        id
     from {schema}.archive
     where
         (%(ids)s::uuid[] is null or id = any(%(ids)s::uuid[]))
@@ -44,18 +47,44 @@ with page as (
     limit %(limit)s::int
 ),
 
+newest as materialized (
+    select array_agg(page.place order by page.createdon desc, page.id desc) as places
+    from page
+),
+
 sized as (
     select
-        *,
-        count(*) over () as listed,
-        row_number() over newest as number,
-        sum(
-            coalesce(octet_length(case when 'data' <> all(%(without)s::text[]) then data::text end), 0)
-            + coalesce(octet_length(case when 'output' <> all(%(without)s::text[]) then output::text end), 0)
-            + coalesce(octet_length(case when 'meta' <> all(%(without)s::text[]) then meta::text end), 0)
-        ) over newest as bytes
-    from page
-    window newest as (order by createdon desc, id desc rows unbounded preceding)
+        0 as number,
+        0::bigint as bytes
+    union all
+    select
+        sized.number + 1,
+        (
+            select
+                sized.bytes
+                + coalesce(octet_length(case when 'data' <> all(%(without)s::text[]) then data::text end), 0)
+                + coalesce(
+                    octet_length(case when 'output' <> all(%(without)s::text[]) then output::text end), 0
+                )
+                + coalesce(octet_length(case when 'meta' <> all(%(without)s::text[]) then meta::text end), 0)
+            from {schema}.archive
+            where ctid = newest.places[sized.number + 1]
+        )
+    from sized
+    cross join newest
+    where sized.number < cardinality(newest.places) and sized.bytes <= %(bytes_max)s::bigint
+),
+
+sent as materialized (
+    select
+        cardinality(newest.places) as listed,
+        newest.places[:(
+            case
+                when %(bytes_max)s::bigint is null then cardinality(newest.places)
+                else greatest(1, (select max(number) from sized where bytes <= %(bytes_max)s::bigint))
+            end
+        )] as places
+    from newest
 )
 
 select
@@ -70,7 +99,7 @@ select
     waitsfor, awaited,
     case when 'history' <> all(%(without)s::text[]) then history end,
     archivedon,
-    listed
-from sized
-where number = 1 or %(bytes_max)s::bigint is null or bytes <= %(bytes_max)s::bigint
+    (select sent.listed from sent) as listed
+from {schema}.archive
+where ctid = any((select sent.places from sent)::tid[])
 order by createdon desc, id desc
