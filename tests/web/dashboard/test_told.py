@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import zeke_queue.web.dashboard
 from zeke_queue.model import JobState
 
 if TYPE_CHECKING:
     from tests.conformance.driver import Driver
     from tests.web.dashboard.conftest import Browser
     from zeke_queue.queue import Queue
+
+STYLES = Path(zeke_queue.web.dashboard.__file__).parent / "static" / "app.css"
 
 ONLY_LOOKS = "Your key may look, but not change: that needs the scope jobs.admin"
 SENDS_NONE = "Your key may not send jobs: that needs the scope jobs.trigger"
@@ -112,3 +116,11 @@ async def test_a_paused_schedule_says_that_it_makes_up_for_nothing(browser: Brow
     page = await browser.see("/schedules")
     assert "made up for once" not in page
     assert "Paused: it does not fire, and what it misses is not made up for." in page
+
+
+def test_colours_are_there_also_where_a_browser_knows_none_of_two_schemes() -> None:
+    styles = STYLES.read_text()
+    both = re.findall(r"(--[\w-]+): light-dark\((#\w+|rgb\([^)]*\)),", styles)
+    assert len(both) == styles.count("light-dark(#") + styles.count("light-dark(rgb(") - 1
+    plain, _, _ = styles.partition("@supports")
+    assert both == re.findall(r"(--[\w-]+): (#\w+|rgb\([^)]*\));", plain)

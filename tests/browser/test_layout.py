@@ -1,0 +1,160 @@
+"""How parts of pages stand to one another: on lines with their neighbours, within their frames, unbroken."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Locator, Page, Route, expect
+
+from tests.browser.looking import LOOKS, PHONE
+from zeke_queue.model import NewJob
+
+if TYPE_CHECKING:
+    from playwright.sync_api import FloatRect
+
+    from tests.browser.conftest import Visits
+    from tests.browser.house import House
+
+TEXT = """(element, words) => {
+  const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT), range = new Range();
+  while (walker.nextNode()) {
+    const at = walker.currentNode.data.indexOf(words);
+    if (at < 0) continue;
+    range.setStart(walker.currentNode, at);
+    range.setEnd(walker.currentNode, at + words.length);
+    return [...range.getClientRects()].map(({ left, right, top }) => ({ left, right, top }));
+  }
+  return [];
+}"""
+"""Where words stand within an element: a box for each line."""
+
+
+def box(place: Locator) -> FloatRect:
+    """Return where something stands."""
+    found = place.bounding_box()
+    assert found is not None
+    return found
+
+
+def boxes(places: Locator) -> list[dict[str, float]]:
+    """Return where things stand, all at one time."""
+    expect(places).not_to_have_count(0)
+    return places.evaluate_all("all => all.map((one) => one.getBoundingClientRect().toJSON())")
+
+
+def unmoved(page: Page, path: str) -> Page:
+    """Open a page which nothing changes while one looks."""
+    page.route("**/live*", lambda route: route.abort())
+    page.goto(path)
+    return page
+
+
+def test_bars_of_queues_are_of_one_length(house: House, page: Page) -> None:
+    for _ in range(12):
+        house.send("parcel")
+    house.send("page", delay=3600)
+    bars = boxes(unmoved(page, "").locator(".ranks svg"))
+    assert len(bars) == 2
+    assert len({(bar["x"], bar["width"]) for bar in bars}) == 1
+
+
+def test_a_queue_with_a_long_name_leaves_the_search_on_its_line(house: House, page: Page) -> None:
+    house.do(house.queue.storage.insert([NewJob(house.queue.sender.new_id(), "long-name-" * 20)]))
+    page.set_viewport_size({"width": 1280, "height": 800})
+    page.goto("jobs")
+    queue, text = box(page.get_by_label("Queue", exact=True)), box(page.get_by_label("Contains"))
+    assert queue["y"] == pytest.approx(text["y"], abs=1)
+    assert queue["width"] < text["width"]
+
+
+def test_buttons_that_copy_end_where_their_cards_text_ends(house: House, page: Page) -> None:
+    page.goto(f"jobs/{house.send('letter', {'to': 'Bert'})}")
+    button, text = page.get_by_role("button", name="Copy the payload"), box(page.locator("#payload"))
+    (word,) = button.evaluate(TEXT, "Copy")
+    assert word["right"] == pytest.approx(text["x"] + text["width"], abs=1)
+
+
+def test_titles_of_neighbouring_cards_stand_on_one_line(house: House, page: Page) -> None:
+    page.goto(f"jobs/{house.send('letter', {'to': 'Bert'})}")
+    titles = page.locator(".card h2")
+    for pair in (("Payload", "Log"), ("Family", "In SQL")):
+        tops = [titles.filter(has_text=one).evaluate(TEXT, one)[0]["top"] for one in pair]
+        assert tops[0] == pytest.approx(tops[1], abs=0.5), pair
+
+
+def test_a_choice_shows_one_ring_and_all_of_it(page: Page) -> None:
+    page.goto("jobs")
+    tick = page.get_by_role("checkbox", name="Queued")
+    page.get_by_label("Contains").focus()
+    page.keyboard.press("Tab")
+    expect(tick).to_be_focused()
+    expect(tick).to_have_css("outline-style", "none")
+    expect(page.locator(".chip", has=tick)).to_have_css("outline-style", "solid")
+    page.goto("")
+    span = page.get_by_role("link", name="15 minutes")
+    page.keyboard.press("Tab")
+    span.focus()
+    # Its frame cuts what is outside of it.
+    expect(span).to_have_css("outline-offset", "-2px")
+
+
+def test_only_pages_that_may_scroll_keep_room_for_it(visits: Visits, page: Page) -> None:
+    stranger = visits.stranger()
+    stranger.goto("sign-in")
+    expect(stranger.locator("html")).to_have_css("scrollbar-gutter", "auto")
+    page.goto("jobs")
+    expect(page.locator("html")).to_have_css("scrollbar-gutter", "stable")
+
+
+@pytest.mark.parametrize("look", ["light", "dark"])
+def test_a_browser_that_knows_no_pairs_of_colours_shows_the_light_ones(visits: Visits, look: str) -> None:
+    page = visits.somebody(**LOOKS[look])
+
+    def older(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, body=answer.text().replace("light-dark(", "unknown("))
+
+    page.route("**/app.css", older)
+    page.goto("jobs")
+    expect(page.locator("body")).to_have_css("background-color", "rgb(246, 247, 246)")
+    expect(page.locator("body")).to_have_css("color", "rgb(27, 36, 35)")
+    expect(page.locator("html")).to_have_css("color-scheme", "light")
+
+
+# Phones
+
+
+def test_the_buttons_of_a_schedule_are_on_one_line_on_a_phone(house: House, visits: Visits) -> None:
+    for name, paused in (("morning-letter", False), ("evening-letter", True)):
+        house.do(house.queue.schedule(name, "0 7 * * *", task="parcel", paused=paused))
+    page = visits.somebody(**PHONE)
+    unmoved(page, "schedules")
+    for card in page.locator(".schedule").all():
+        buttons = boxes(card.locator("form button, form .button"))
+        assert len(buttons) == 4
+        assert len({button["y"] for button in buttons}) == 1
+
+
+def test_a_zone_is_broken_where_its_parts_meet(house: House, visits: Visits) -> None:
+    zone = "America/Argentina/Buenos_Aires"
+    house.do(house.queue.schedule("morning-letter", "0 7 * * *", zone=zone, task="parcel"))
+    page = visits.somebody(**PHONE)
+    unmoved(page, "schedules")
+    for place in page.locator(".schedule th, .schedule dd").filter(has_text=zone).all():
+        for part in ("America", "Argentina", "Buenos_Aires"):
+            assert len(place.evaluate(TEXT, part)) == 1, part
+
+
+def test_moments_of_a_job_are_indented_and_their_lengths_whole(house: House, visits: Visits) -> None:
+    house.work()
+    page = visits.somebody(**PHONE)
+    page.set_viewport_size({"width": 300, "height": 700})
+    job_id = house.send("letter", {"to": "Bert"})
+    house.ended(job_id)
+    page.goto(f"jobs/{job_id}")
+    for moment in page.locator("#timeline li").all():
+        title, at = box(moment.locator("b")), box(moment.locator("time"))
+        key = box(moment.locator(".key"))
+        assert key["x"] + key["width"] < min(title["x"], at["x"])
+    expect(page.locator("#timeline .muted").first).to_have_css("white-space", "nowrap")
