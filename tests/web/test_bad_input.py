@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
+from tests.web.trpc.test_procedures import serving, whole_catalog
 from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable
 from zeke_queue.web import WebSettings, create_app
 
@@ -60,6 +62,34 @@ async def test_json_of_another_shape_is_told_so(call: Web, body: str) -> None:
     answer = await call("POST", "/trigger", content=body.encode(), headers=JSON)
     assert answer.status_code == 422
     assert answer.json()["fields"]
+    assert "Content-Type" not in answer.text
+
+
+async def test_json_that_is_not_said_to_be_such_is_told_so(call: Web) -> None:
+    body = b'{"taskId": "break"}'
+    for headers in ({}, {"content-type": "application/x-www-form-urlencoded"}):
+        answer = await call("POST", "/trigger", content=body, headers=headers)
+        assert answer.status_code == 422
+        assert "Content-Type: application/json" in answer.json()["fields"][0]["message"]
+
+
+@pytest.mark.parametrize(
+    "given", ["2026-11-26T12:00:00", "2026-11-26", "yesterday", "2026-13-01T00:00:00Z", "7"]
+)
+@pytest.mark.parametrize("name", ["createdFrom", "createdTo"])
+async def test_an_instant_that_is_none_is_told_how_one_is_written(call: Web, name: str, given: str) -> None:
+    answer = await call("GET", "/trigger/runs", params={name: given})
+    assert answer.status_code == 422
+    (field,) = answer.json()["fields"]
+    assert (field["path"], field["message"].partition("as ")[2]) == (name, "2026-01-31T12:00:00Z")
+
+
+@pytest.mark.parametrize("name", ["status", "task"])
+async def test_a_parameter_that_may_be_repeated_is_told_by_its_name(call: Web, name: str) -> None:
+    answer = await call("GET", "/trigger/runs", params={name: "x" * 600})
+    assert answer.status_code == 422
+    assert [field["path"] for field in answer.json()["fields"]] == [name]
+    assert answer.json()["error"].startswith(f"The request does not fit: {name}: ")
 
 
 @pytest.mark.parametrize("number", ["1e400", "0.5", "NaN", "-Infinity"])
@@ -96,6 +126,8 @@ async def test_a_body_that_is_too_large_is_not_read(call: Web, queue: Queue) -> 
 
 @pytest.mark.parametrize("text", HOSTILE)
 async def test_hostile_text_anywhere_is_data_or_refused(call: Web, queue: Queue, text: str) -> None:
+    ended = await call.trigger("mail", {"to": "ada"})
+    await call.work()
     requests: list[tuple[str, str, dict[str, Any]]] = [
         ("POST", "/trigger", {"json": {"taskId": text, "payload": {}}}),
         ("POST", "/trigger", {"json": {"taskId": "mail", "payload": {"to": text}}}),
@@ -104,19 +136,59 @@ async def test_hostile_text_anywhere_is_data_or_refused(call: Web, queue: Queue,
         ("PUT", "/schedules/x", {"json": {"cron": "0 0 * * *", "task": text}}),
         ("PUT", "/schedules/x", {"json": {"cron": "0 0 * * *", "task": "break", "zone": text}}),
         ("PUT", "/schedules/x", {"json": {"cron": "0 0 * * *", "task": "break", "description": text}}),
+        ("PUT", "/schedules/x", {"json": {"cron": "0 0 * * *", "task": "break", "catchUp": text}}),
+        ("PUT", "/schedules/x", {"json": {"cron": "0 0 * * *", "task": "mail", "payload": {"to": text}}}),
+        ("PUT", "/schedules/x", {"json": {"cron": "0 0 * * *", "task": "mail", "payload": text}}),
     ]
-    # Half of a surrogate pair has no form in a URL.
-    names = ("task", "status", "text", "parent", "createdFrom", "cursor", "limit") if text != "\ud83d" else ()
-    requests += [("GET", "/trigger/runs", {"params": {name: text}}) for name in names]
+    requests += [
+        ("POST", f"/trpc/trigger.{procedure}", {"json": {"json": given}})
+        for procedure, given in (
+            ("trigger", {"taskId": text, "payload": {}}),
+            ("trigger", {"taskId": "mail", "payload": {"to": text}}),
+        )
+    ]
+    idempotent = {"taskId": "mail", "payload": {"to": "ada"}}
+    # Half of a surrogate pair has no form in a URL, or in a header.
+    if text != "\ud83d":
+        names = ("task", "status", "text", "parent", "createdFrom", "cursor", "limit")
+        requests += [("GET", "/trigger/runs", {"params": {name: text}}) for name in names]
+        requests += [
+            ("GET", f"/trigger/runs/{ended}/events", {"params": {"after": text}}),
+            ("GET", f"/jobs/stream/{ended}", {"params": {"lastEventId": text}}),
+            ("GET", f"/jobs/stream/{ended}", {"headers": {"last-event-id": text}}),
+            ("POST", "/trigger", {"json": idempotent, "headers": {"idempotency-key": text}}),
+        ]
     for method, path, more in requests:
-        body = {"content": json.dumps(more["json"]).encode(), "headers": JSON} if "json" in more else more
-        answer = await call(method, path, **body)
+        headers = {"headers": {**JSON, **more.get("headers", {})}}
+        body = {"content": json.dumps(more["json"]).encode()} if "json" in more else more
+        answer = await call(method, path, **{**body, **headers})
         assert answer.status_code < 500, (method, path, more)
-        assert answer.headers["content-type"] == "application/json"
+        kind = "text/event-stream" if "/stream/" in path else "application/json"
+        assert answer.headers["content-type"].partition(";")[0] == kind
         assert "set-cookie" not in answer.headers
         assert "Traceback" not in answer.text
         assert "psycopg" not in answer.text
     assert {one.name for one in await queue.count()} <= {"mail"}
+
+
+@pytest.mark.parametrize("text", [text for text in HOSTILE if text != "\ud83d"])
+async def test_hostile_text_in_the_input_of_a_procedure_is_data_or_refused(text: str) -> None:
+    async with serving(whole_catalog()) as client:
+        for procedure, given in (
+            ("ingestUrl", {"url": text}),
+            ("ingestUrl", {"url": f"https://example.org/{text}"}),
+            ("runPlaybook", {"playbookId": text}),
+            ("runPlaybook", {"playbookId": str(UUID(int=9)), "context": {"note": text}}),
+            ("runPlaybook", {"playbookId": str(UUID(int=9)), "context": text}),
+        ):
+            answer = await client.mutate(f"trigger.{procedure}", given, as_="trigger+team")
+            assert answer.status in (200, 400, 422), (procedure, given, answer)
+            assert answer.headers["content-type"] == "application/json"
+            assert "set-cookie" not in answer.headers
+            if answer.status == HTTPStatus.OK:
+                job = await client.queue.get(UUID(answer.value["id"]))
+                assert job is not None
+                assert repr(text)[1:-1] in str(job.data)
 
 
 async def test_a_route_or_method_that_is_not_there_is_told_so(call: Web) -> None:

@@ -37,6 +37,12 @@ RETRY_AFTER: Final = "5"
 """Seconds after which a client may ask again when the database was away."""
 
 
+INSTANT: Final = "Input should be a date and a time with a zone, as 2026-01-31T12:00:00Z"
+"""What is said of an instant that is none."""
+
+_INSTANTS: Final = frozenset({"datetime_from_date_parsing", "datetime_parsing", "timezone_aware"})
+"""Pydantic's types of what is wrong with one."""
+
 _CODES: Final[Mapping[type[Exception], tuple[int, str | None]]] = {
     JobNotFound: (404, "Job run not found"),
     ScheduleNotFound: (404, "Schedule not found"),
@@ -118,9 +124,9 @@ async def answer(request: Request, error: Exception) -> JSONResponse:
 
 async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
     """Answer a request whose body or parameters do not fit, without repeating what was sent."""
-    del request
     details = cast("RequestValidationError", error).errors()
-    fields = [(_path(detail["loc"]), _reason(detail)) for detail in details]
+    is_json = "json" in request.headers.get("content-type", "").lower()
+    fields = [(_path(detail["loc"]), _reason(detail, is_json=is_json)) for detail in details]
     listed = "; ".join(f"{path}: {why}" for path, why in fields)
     status = 400 if any(detail["type"] == "json_invalid" for detail in details) else 422
     if status == HTTPStatus.BAD_REQUEST:
@@ -128,17 +134,22 @@ async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
     return field_errors(f"The request does not fit: {listed}", fields).response()
 
 
-def _reason(detail: Mapping[str, Any]) -> str:
+def _reason(detail: Mapping[str, Any], *, is_json: bool) -> str:
     if detail["type"] == "json_invalid":
         return str(detail.get("ctx", {}).get("error", detail["msg"]))
     if detail["type"] == "model_attributes_type":
-        return "give a JSON object, and the header Content-Type: application/json"
+        return "give a JSON object" + ("" if is_json else ", and the header Content-Type: application/json")
+    if detail["type"] in _INSTANTS:
+        return INSTANT
     return str(detail["msg"]).removeprefix("Value error, ")
 
 
 def _path(loc: Sequence[int | str]) -> str:
-    """Return where a field stands, without ``body``, ``query``, ``path``, ``header``, which tell little."""
-    parts = [str(part) for part in loc]
+    """Return where a field stands, without ``body``, ``query``, ``path``, ``header``, which tell little.
+
+    What is repeated in a query is told by its name, without the place among the others.
+    """
+    parts = [str(part) for part in loc[:2] if loc[0] == "query"] or [str(part) for part in loc]
     return ".".join(parts[1:]) or parts[0]
 
 

@@ -18,7 +18,7 @@ from zeke_queue.model import Job, JobFilter, RunStatus
 from zeke_queue.tending import require
 from zeke_queue.web import shapes
 from zeke_queue.web.api import Administers, Api, Parts, Reads
-from zeke_queue.web.errors import ApiError, field_errors
+from zeke_queue.web.errors import INSTANT, ApiError, field_errors
 from zeke_queue.web.rest.ids import cursor_after, no_cursor, parse_cursor, parse_id
 from zeke_queue.web.showing import STATES_OF
 
@@ -40,7 +40,7 @@ _FILTERS: Final = frozenset(
 def _written(value: object) -> object:
     """Refuse a number, which pydantic would take for seconds since 1970."""
     if isinstance(value, str) and _NUMBER.fullmatch(value) is not None:
-        raise ValueError("Input should be a date and a time with a zone, as 2026-01-31T12:00:00Z")
+        raise ValueError(INSTANT)
     return value
 
 
