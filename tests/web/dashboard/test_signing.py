@@ -70,6 +70,11 @@ async def test_cookies_are_for_https_alone_as_is_set(
         ("", "This is not an API key"),
         ("mid_12", "This is not an API key"),
         ("mid_" + "0" * 64, "Invalid API key"),
+        ("mid_'; drop table pgboss.zeke_key; --", "This is not an API key"),
+        ("mid_<script>alert(1)</script>", "This is not an API key"),
+        ("mid_\u0000", "This is not an API key"),
+        ("mid_" + "0" * 64 + "\r\nset-cookie: a=b", "This is not an API key"),
+        ("x" * 9000, "This is not an API key"),
     ],
 )
 async def test_what_is_no_good_key_is_refused(call: Web, given: str, says: str) -> None:
@@ -78,6 +83,7 @@ async def test_what_is_no_good_key_is_refused(call: Web, given: str, says: str) 
         answer = await client.post("/dashboard/sign-in", data={"key": given})
         assert answer.status_code == 401
         assert says in answer.text
+        assert "alert(1)" not in answer.text
         assert "set-cookie" not in answer.headers
         assert 'aria-invalid="true"' in answer.text
 
