@@ -86,8 +86,13 @@ async def test_what_holds_a_job_up_is_in_its_stream_and_looked_for_anew(
     # No change of a job tells of that of its queue, so the page asks from time to time while its job waits.
     page = await browser.see(f"/jobs/{job_id}")
     (asks,) = re.findall(r'<div id="held"([^>]*)>', page)
-    assert f'hx-get="/dashboard/jobs/{job_id}"' in asks
-    assert 'hx-select="#held"' in asks
+    assert f'hx-get="/dashboard/jobs/{job_id}/held"' in asks
+    answer = await browser.see(f"/jobs/{job_id}/held")
+    assert answer.startswith('<div id="held"')
+    assert "paused" in held(answer)
+    await jobs.storage.pause_queue("mail", paused=False)
+    await jobs.claim_one("mail")
+    assert (await browser.see(f"/jobs/{job_id}/held")).strip() == ""
 
 
 # What can be done with it

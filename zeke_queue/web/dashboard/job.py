@@ -80,6 +80,12 @@ async def job(desk: Desk) -> Response:
     )
 
 
+async def held(desk: Desk) -> Response:
+    """Say what keeps a job from beginning, and nothing of one that does not wait."""
+    found = await _require(desk)
+    return desk.page("_job_held.html", job=found, holds=await _holds(desk, found))
+
+
 async def live(desk: Desk) -> Response:
     """Stream what changes of a job: its state, its progress, its log lines."""
     found = await _require(desk)
@@ -108,6 +114,7 @@ async def resume(desk: Desk) -> Response:
 
 VIEWS: Final = (
     View("/jobs/{job_id}", job),
+    View("/jobs/{job_id}/held", held),
     View("/jobs/{job_id}/live", live),
     View("/jobs/{job_id}/cancel", cancel, changes=True, scope=Scope.ADMIN),
     View("/jobs/{job_id}/retry", retry, changes=True, scope=Scope.ADMIN),
