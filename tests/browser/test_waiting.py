@@ -48,7 +48,7 @@ def test_a_lost_connection_is_told_within_four_seconds(house: House, stopped: Pa
     expect(banner).to_be_hidden()  # a browser may be back by then
     page.clock.run_for(1_000)
     expect(banner).to_be_visible()
-    expect(banner).to_contain_text("what you see may be old")
+    expect(banner).to_contain_text("What you see may be old")
     house.serve()
     expect(banner).to_be_hidden()
 
@@ -138,6 +138,55 @@ def test_the_bar_goes_though_what_asked_is_off_the_page_by_then(house: House, st
     for route in held:
         route.continue_()
     expect(loading).to_be_hidden()
+
+
+def test_a_job_that_was_purged_stays_told_of_whatever_is_asked_for_after(house: House, stopped: Page) -> None:
+    page = stopped
+    job_id = house.send("parcel")
+    page.goto(f"jobs/{job_id}")
+    page.evaluate(WATCH)
+
+    async def purge() -> None:
+        async with house.queue.transaction() as transaction:
+            await transaction.connection.execute("delete from pgboss.job where id = %s", [job_id])
+
+    house.do(purge())
+    told = "The job is gone: it was purged. What you see is what it was last."
+    expect(page.locator("#lost-why")).to_have_text(told)
+    with page.expect_response(lambda response: response.status == 404):
+        page.clock.run_for(5_000)
+    page.clock.run_for(10_000)
+    expect(page.locator("#lost-why")).to_have_text(told)
+    expect(page.locator("#lost")).to_be_visible()
+
+
+def test_an_answer_that_is_a_fault_is_told_as_one(house: House, page: Page) -> None:
+    def fail(route: Route) -> None:
+        if "hx-request" in route.request.headers:
+            route.fulfill(status=500)
+        else:
+            route.continue_()
+
+    page.route("**/dashboard/queues", fail)
+    page.goto("queues")
+    expect(page.locator("#lost-why")).to_have_text("The server answered with 500. What you see may be old.")
+
+
+def test_a_button_that_copies_has_its_name_again_however_often_it_was_pressed(
+    house: House, stopped: Page
+) -> None:
+    page = stopped
+    page.goto(f"jobs/{house.send('parcel')}")
+    page.evaluate("navigator.clipboard.writeText = async () => {}")
+    button = page.locator("[data-copy=job-id]")
+    button.click()
+    expect(button).to_have_text("Copied")
+    page.clock.run_for(1_000)
+    button.click()
+    page.clock.run_for(1_000)
+    expect(button).to_have_text("Copied")
+    page.clock.run_for(1_000)
+    expect(button).to_have_text("Copy the id")
 
 
 @pytest.mark.parametrize(("wanted", "moves"), [("reduce", False), ("no-preference", True)])

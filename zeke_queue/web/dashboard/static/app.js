@@ -109,11 +109,13 @@
 
   // The connection
 
-  const lost = (why) => { const note = $("lost"); if (note) { note.hidden = false; $("lost-why").textContent = why; } };
+  const MAY_BE_OLD = "What you see may be old.";
+  let gone = false;
+  const lost = (why) => { const note = $("lost"); if (note && !gone) { note.hidden = false; $("lost-why").textContent = why; } };
   // A stream ends from time to time, and browsers are back after 3 seconds at most: that is nothing to speak of.
   let patience;
-  const waits = () => { patience = patience || setTimeout(() => lost("Trying again…"), 3500); };
-  const back = () => { clearTimeout(patience); patience = undefined; const note = $("lost"); if (note && !note.hidden) { note.hidden = true; say("The connection is back"); } };
+  const waits = () => { patience = patience || setTimeout(() => lost(`The connection was lost. ${MAY_BE_OLD} Trying again…`), 3500); };
+  const back = () => { clearTimeout(patience); patience = undefined; const note = $("lost"); if (note && !note.hidden && !gone) { note.hidden = true; say("The connection is back"); } };
   // A browser goes on by itself behind the last event that it has. A stream that was refused, by a proxy whose
   // server is away for instance, htmx opens anew, at the address that came with the page: that goes on there too.
   let last = "";
@@ -130,13 +132,13 @@
     const source = event.detail.source;
     if (source.zeke) return;
     source.zeke = true;
-    source.addEventListener("away", () => lost("The database can't be reached; trying again…"));
+    source.addEventListener("away", () => lost(`The database can't be reached. ${MAY_BE_OLD} Trying again…`));
     source.addEventListener("back", back);
-    source.addEventListener("gone", () => lost("The job is gone: it was purged."));
+    source.addEventListener("gone", () => { lost("The job is gone: it was purged. What you see is what it was last."); gone = true; });
   });
   document.addEventListener("htmx:sendError", waits);
   document.addEventListener("htmx:responseError", (event) => {
-    if (event.detail.xhr.status !== 401) lost(`The server answered with ${event.detail.xhr.status}.`);
+    if (event.detail.xhr.status !== 401) lost(`The server answered with ${event.detail.xhr.status}. ${MAY_BE_OLD}`);
   });
   document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) back(); });
 
@@ -155,32 +157,61 @@
     xhr.addEventListener("loadend", () => { going.delete(xhr); tell(); });
   });
 
+  // What is drawn anew keeps what its reader did with it: the row walked to, how far a table was moved aside, and
+  // the details opened. The focus htmx keeps, for what has an id.
+
+  const keep = (within) => ({
+    row: at() && within.contains(at()) ? at().dataset.href : undefined,
+    aside: [...within.querySelectorAll(".scroll[id]")].map((one) => [one.id, one.scrollLeft]),
+    open: [...within.querySelectorAll("details[id][open]")].map((one) => one.id),
+  });
+  let kept;
+  const bring = (within) => {
+    if (!kept) return;
+    const row = rows().find((one) => one.dataset.href === kept.row);
+    if (row && within.contains(row)) row.classList.add("at");
+    for (const [id, left] of kept.aside) if ($(id)) $(id).scrollLeft = left;
+    for (const id of kept.open) if ($(id)) $(id).open = true;
+    kept = undefined;
+  };
+
   // A list that is being ticked stays as it is, and says that it has changed
 
   let asked = false;
   document.addEventListener("htmx:beforeSwap", (event) => {
     if (event.detail.target && event.detail.target.id === "live" && busy() && !asked) {
       event.detail.shouldSwap = false;
+      if ($("stale").hidden) say("The list has changed");
       $("stale").hidden = false;
-    }
+    } else if (event.detail.target) kept = keep(event.detail.target);
     asked = false;
   });
   document.addEventListener("htmx:afterSwap", (event) => {
     localTimes(document.body);
     if ($("stale") && event.target.id === "live") $("stale").hidden = true;
+    bring(event.target);
     showScripted();
     count();
   });
-  const follow = (log) => { if (log && log.scrollHeight - log.scrollTop - log.clientHeight < 120) log.scrollTop = log.scrollHeight; };
+  // Who reads the end of a log stays there; who has gone up to an earlier line is left at it.
+  let reads = true;
+  const toEnd = (log) => { log.scrollTop = log.scrollHeight; };
+  document.addEventListener("htmx:sseBeforeMessage", (event) => {
+    const to = event.target;
+    if (to.id === "log") reads = to.scrollHeight - to.scrollTop - to.clientHeight < 24;
+    else kept = keep(to);
+  });
   document.addEventListener("htmx:sseMessage", (event) => {
     localTimes(document.body);
     showScripted();
-    if (event.target.id === "log") follow(event.target);
+    if (event.target.id !== "log") bring(event.target);
+    else if (reads) toEnd(event.target);
   });
 
   // Buttons
 
   const showScripted = () => { for (const hidden of document.querySelectorAll(".copy[hidden], #theme[hidden], #keys[hidden], #note-close[hidden]")) hidden.hidden = false; };
+  const copied = new Map();
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("button");
     if (!button) return;
@@ -193,10 +224,12 @@
       const text = $(button.dataset.copy).textContent;
       let done = "Copied";
       try { await navigator.clipboard.writeText(text); } catch { done = "Can't copy"; getSelection().selectAllChildren($(button.dataset.copy)); }
-      const before = button.innerHTML;
+      const label = copied.get(button) || { html: button.innerHTML };
+      clearTimeout(label.timer);
       button.textContent = done;
       say(done);
-      setTimeout(() => { button.innerHTML = before; }, 1500);
+      label.timer = setTimeout(() => { button.innerHTML = label.html; copied.delete(button); }, 1500);
+      copied.set(button, label);
     }
   });
   document.addEventListener("submit", (event) => {
@@ -216,7 +249,13 @@
   if ($("help-pages")) $("help-pages").textContent = names.join(", ");
   if ($("take") && document.querySelector("#task[data-submit]")) $("take").hidden = true;
   // Browsers that can't show what a closed fold has: it is open where there is room.
-  if ($("fold") && !CSS.supports("selector(::details-content)") && matchMedia("(min-width: 52.01rem)").matches) $("fold").open = true;
+  if ($("fold") && !CSS.supports("selector(::details-content)")) {
+    const wide = matchMedia("(min-width: 52.01rem)");
+    const unfold = () => { if (wide.matches) $("fold").open = true; };
+    wide.addEventListener("change", unfold);
+    unfold();
+  }
+  if ($("log") && $("main").hasAttribute("sse-connect")) toEnd($("log"));
   showScripted();
   nameTheme();
   localTimes(document.body);

@@ -1,0 +1,152 @@
+"""What stays under somebody's hands while a page is drawn anew: focus, row, place, what is open."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Route
+
+    from tests.browser.conftest import Visits
+    from tests.browser.house import House
+
+COLUMNS = ("created", "started", "ended", "took", "attempt", "priority", "key", "payload", "output")
+AT_END = "log => log.scrollHeight - log.scrollTop - log.clientHeight < 2"
+
+
+def top(place: Locator) -> float:
+    box = place.bounding_box()
+    assert box is not None
+    return box["y"]
+
+
+def test_the_row_that_one_walked_to_stays_and_keeps_the_focus(house: House, page: Page) -> None:
+    first, second = house.send("parcel"), house.send("parcel")
+    page.goto("jobs")
+    page.keyboard.press("j")
+    at = page.locator("tr.at")
+    expect(at).to_have_attribute("data-job", str(second))
+    house.send("parcel")
+    expect(page.locator("#jobs tbody tr")).to_have_count(3)
+    expect(at).to_have_attribute("data-job", str(second))
+    expect(at.get_by_role("link")).to_be_focused()
+    page.keyboard.press("j")
+    expect(at).to_have_attribute("data-job", str(first))
+
+
+def test_a_button_in_a_list_keeps_the_focus(house: House, page: Page) -> None:
+    page.goto("queues")
+    button = page.get_by_role("button", name="Pause letter", exact=True)
+    page.evaluate("document.getElementById('do-letter').focus()")
+    house.do(house.queue.storage.pause_queue("parcel", paused=True))
+    expect(page.get_by_role("button", name="Resume parcel")).to_be_visible()
+    expect(button).to_be_focused()
+
+
+@pytest.mark.parametrize("width", [1280, 900, 390])
+def test_no_row_moves_when_the_list_that_is_ticked_has_changed(
+    house: House, visits: Visits, width: int
+) -> None:
+    page = visits.somebody(viewport={"width": width, "height": 800})
+    house.send("parcel")
+    page.goto("jobs")
+    page.get_by_role("checkbox", name="Tick parcel").check()
+    expect(page.locator("#chosen")).to_have_text("1 ticked")
+    place = top(page.locator("#live"))
+    house.send("parcel")
+    expect(page.get_by_role("button", name="Show the changes")).to_be_visible()
+    expect(page.locator("#said")).to_have_text("The list has changed")
+    assert top(page.locator("#live")) == place
+
+
+def test_a_table_that_was_moved_aside_stays_so_and_can_be_moved_by_keyboard(
+    house: House, visits: Visits
+) -> None:
+    page = visits.somebody(viewport={"width": 900, "height": 800})
+    house.send("letter", {"to": "Bert" * 40})
+    page.goto("jobs?" + "&".join(f"column={name}" for name in COLUMNS))
+    table = page.get_by_role("region", name="Jobs")
+    # At once: the first word of the stream draws the list anew.
+    page.evaluate(
+        "() => { const at = document.getElementById('jobs-aside'); at.focus(); at.scrollLeft = 40; }"
+    )
+    expect(table).to_be_focused()
+    expect(table).to_have_js_property("scrollLeft", 40)
+    house.send("parcel")
+    expect(page.locator("#jobs tbody tr")).to_have_count(2)
+    expect(table).to_have_js_property("scrollLeft", 40)
+    expect(table).to_be_focused()
+
+
+def test_the_details_of_an_attempt_stay_open(house: House, page: Page) -> None:
+    house.work()
+    job_id = house.send("page")
+    house.ended(job_id)
+    house.rest()
+    assert house.do(house.queue.retry(job_id))
+    page.goto(f"jobs/{job_id}")
+    details = page.locator("#timeline details").first
+    details.locator("summary").click()
+    expect(details).to_have_attribute("open", "")
+    assert house.do(house.queue.cancel(job_id))
+    expect(page.locator("#state .badge").first).to_have_attribute("data-state", "cancelled")
+    expect(details).to_have_attribute("open", "")
+
+
+def test_the_log_of_a_job_that_runs_shows_its_end_unless_one_reads_above(house: House, page: Page) -> None:
+    house.work()
+    job_id = house.send("book", {"steps": [f"line {number}" for number in range(60)]})
+    page.goto(f"jobs/{job_id}")
+    log, said = page.locator("#log"), page.locator("#log li")
+    house.let(40)
+    expect(said).to_have_count(40)
+    assert log.evaluate(AT_END)
+    page.reload()
+    expect(said).to_have_count(40)
+    assert log.evaluate(AT_END)
+    house.let()
+    expect(said).to_have_count(41)
+    assert log.evaluate(AT_END)
+    log.evaluate("log => { log.scrollTop = 0; }")
+    house.let()
+    expect(said).to_have_count(42)
+    expect(log).to_have_js_property("scrollTop", 0)
+
+
+def test_bars_of_the_backlog_are_of_one_length(house: House, page: Page) -> None:
+    house.send("parcel")
+    for _ in range(12):
+        house.send("letter", {"to": "Bert"})
+    page.goto("")
+    bars = page.locator(".ranks svg")
+    expect(bars).to_have_count(2)
+    first, second = (bars.nth(number).bounding_box() for number in range(2))
+    assert first is not None
+    assert second is not None
+    assert first["width"] == second["width"]
+
+
+def without_details_content(route: Route) -> None:
+    """Answer with the styles as a browser reads them that does not know what a closed fold holds."""
+    response = route.fetch()
+    route.fulfill(response=response, body=response.text().replace("::details-content", "::unheard-of"))
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_filters_are_in_reach_of_a_browser_that_shows_nothing_of_a_closed_fold(
+    visits: Visits,
+    scripts: bool,  # noqa: FBT001
+) -> None:
+    page = visits.somebody(java_script_enabled=scripts, viewport={"width": 700, "height": 800})
+    page.add_init_script("CSS.supports = () => false")
+    page.route("**/app.*css*", without_details_content)
+    page.goto("jobs")
+    field = page.get_by_label("Contains")
+    expect(field).to_be_hidden()
+    page.set_viewport_size({"width": 1100, "height": 800})
+    if not scripts:
+        page.get_by_text("Filters").click()
+    expect(field).to_be_visible()
