@@ -12,6 +12,7 @@ from zeke_queue.model import CARRIED, FINAL, JobFilter, JobState
 from zeke_queue.tending import require
 from zeke_queue.web.dashboard import words
 from zeke_queue.web.dashboard.page import View
+from zeke_queue.web.dashboard.queues import served_by
 from zeke_queue.web.dashboard.trigger import why_not_again
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.live import ServerEvent
@@ -188,7 +189,7 @@ async def _holds(desk: Desk, job: Job) -> list[str]:
         return []
     settings = {one.name: one for one in await desk.parts.queue.storage.queues()}
     paused = job.name in settings and settings[job.name].paused_on is not None
-    served = any(one.alive and job.name in one.queues for one in await all_workers(desk.parts))
+    served = job.name in served_by(await all_workers(desk.parts))
     return ["paused"] * paused + ["unserved"] * (not served)
 
 
