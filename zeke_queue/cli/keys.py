@@ -41,8 +41,13 @@ def create(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="Whom or what it is for.")],
     scope: Annotated[
-        list[Scope] | None,
-        typer.Option("--scope", help="What it permits; may be repeated.", show_default="jobs.trigger"),
+        list[str] | None,
+        typer.Option(
+            "--scope",
+            metavar="SCOPE",
+            help=f"What it permits ({', '.join(Scope)}); may be repeated.",
+            show_default="jobs.trigger",
+        ),
     ] = None,
     team: Annotated[
         str | None,
@@ -68,7 +73,7 @@ def create(
         name=_checked_name(name),
         prefix=apikeys.prefix_of(text),
         digest=apikeys.digest_of(text),
-        scopes=frozenset(scope or [Scope.TRIGGER]),
+        scopes=frozenset(map(_scope, scope or [Scope.TRIGGER])),
         team_id=None if team is None else _team(team),
         expires_in=None if expires is None else _length(expires),
     )
@@ -172,6 +177,13 @@ def _checked_name(name: str) -> str:
             f"NAME: {name[:NAME_MAX]!r} is no name; give 1 to {NAME_MAX} characters that can be shown"
         )
     return name.strip()
+
+
+def _scope(name: str) -> Scope:
+    try:
+        return Scope(name)
+    except ValueError:
+        raise BadOption(f"--scope: {name!r} is none; give some of {', '.join(Scope)}") from None
 
 
 def _team(text: str) -> UUID:
