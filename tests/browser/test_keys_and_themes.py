@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 PAGES: Final = {"j": "Jobs", "q": "Queues", "s": "Schedules", "w": "Workers", "o": "Overview"}
 
 FOCUSED = """() => {
-  const at = document.activeElement, style = getComputedStyle(at.closest(".chip") || at), box = at.getBoundingClientRect();
+  const at = document.activeElement, box = at.getBoundingClientRect();
+  const style = getComputedStyle(at.closest(".chip") || at);
   return {
     what: at.id || at.textContent.trim().slice(0, 40) || at.tagName,
     page: at === document.body,
