@@ -39,6 +39,15 @@ SOON: Final = 60.0
 
 SESSION: Final = 3_600.0
 
+# Writes down how the page's stream is. Opening it is waited for, since what is not open can't be cut.
+STREAM: Final = """() => {
+  const root = document.documentElement;
+  const source = htmx.find("[sse-connect]")["htmx-internal-data"].sseEventSource;
+  const opens = () => { root.dataset.stream = "open"; };
+  if (source.readyState === EventSource.OPEN) opens(); else source.addEventListener("open", opens);
+  document.addEventListener("htmx:sseError", () => { root.dataset.stream = "lost"; });
+}"""
+
 
 class House:
     """What ``zeke up`` starts, in a thread.
@@ -157,6 +166,15 @@ class House:
         sent = self.do(self.queue.send(task, payload, **options))
         assert sent is not None
         return sent
+
+    def purge(self, job_id: UUID) -> None:
+        """Delete a job, as its purge will."""
+
+        async def delete() -> None:
+            async with self.queue.transaction() as transaction:
+                await transaction.connection.execute("delete from pgboss.job where id = %s", [job_id])
+
+        self.do(delete())
 
     def ended(self, job_id: UUID) -> JobState:
         """Wait until a job has ended; returns how."""

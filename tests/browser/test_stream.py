@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from playwright.sync_api import Page, expect
+
+from tests.browser.house import STREAM
 
 if TYPE_CHECKING:
     import pytest
@@ -134,12 +136,9 @@ def test_a_job_that_is_purged_while_it_is_looked_at_is_told(house: House, page: 
     job_id = house.send("parcel")
     page.goto(f"jobs/{job_id}")
     expect(page.locator("#state .badge").first).to_have_attribute("data-state", "created")
-
-    async def purge() -> Any:
-        async with house.queue.transaction() as transaction:
-            await transaction.connection.execute("delete from pgboss.job where id = %s", [job_id])
-
-    house.do(purge())
+    page.evaluate(STREAM)
+    expect(page.locator("html")).to_have_attribute("data-stream", "open")
+    house.purge(job_id)
     expect(page.locator("#lost")).to_contain_text("The job is gone: it was purged")
 
 

@@ -10,20 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.house import STREAM
+
 if TYPE_CHECKING:
     from playwright.sync_api import Route
 
     from tests.browser.conftest import Visits
     from tests.browser.house import House
-
-# Writes down how the page's stream is. Opening it is waited for, since what is not open can't be cut.
-WATCH = """() => {
-  const root = document.documentElement;
-  const source = htmx.find("[sse-connect]")["htmx-internal-data"].sseEventSource;
-  const opens = () => { root.dataset.stream = "open"; };
-  if (source.readyState === EventSource.OPEN) opens(); else source.addEventListener("open", opens);
-  document.addEventListener("htmx:sseError", () => { root.dataset.stream = "lost"; });
-}"""
 
 
 @pytest.fixture
@@ -39,7 +32,7 @@ def test_a_lost_connection_is_told_within_four_seconds(house: House, stopped: Pa
     page = stopped
     job_id = house.send("parcel")
     page.goto(f"jobs/{job_id}" if path == "job" else path)
-    page.evaluate(WATCH)
+    page.evaluate(STREAM)
     expect(page.locator("html")).to_have_attribute("data-stream", "open")
     house.leave()
     expect(page.locator("html")).to_have_attribute("data-stream", "lost")
@@ -49,8 +42,22 @@ def test_a_lost_connection_is_told_within_four_seconds(house: House, stopped: Pa
     page.clock.run_for(1_000)
     expect(banner).to_be_visible()
     expect(banner).to_contain_text("What you see may be old")
+    # What was asked before may be answered now; the stream is lost all the same.
+    page.evaluate("htmx.trigger(document.body, 'htmx:afterRequest', { successful: true })")
+    expect(banner).to_be_visible()
     house.serve()
     expect(banner).to_be_hidden()
+
+
+def test_a_job_that_is_purged_before_its_stream_is_open_is_told(house: House, stopped: Page) -> None:
+    page = stopped
+    page.route("**/live*", lambda route: route.abort())
+    job_id = house.send("parcel")
+    page.goto(f"jobs/{job_id}")
+    expect(page.locator("#held")).to_be_attached()
+    house.purge(job_id)
+    page.clock.run_for(5_000)
+    expect(page.locator("#lost")).to_contain_text("The job is gone: it was purged")
 
 
 def test_a_note_of_what_was_done_stays_whatever_becomes_of_the_job_until_it_is_closed(
@@ -130,7 +137,10 @@ def test_the_bar_goes_though_what_asked_is_off_the_page_by_then(house: House, st
     )
     page.goto(f"jobs/{job_id}")
     loading = page.get_by_role("progressbar", name="Loading")
-    page.clock.run_for(5_000)
+    for _ in range(60):  # what the stream draws anew begins its seconds anew as well
+        page.clock.run_for(1_000)
+        if held:
+            break
     expect(loading).to_be_visible()
     house.do(house.jobs.claim_one("parcel"))
     expect(page.locator("#held")).to_have_count(0)
@@ -144,13 +154,8 @@ def test_a_job_that_was_purged_stays_told_of_whatever_is_asked_for_after(house: 
     page = stopped
     job_id = house.send("parcel")
     page.goto(f"jobs/{job_id}")
-    page.evaluate(WATCH)
-
-    async def purge() -> None:
-        async with house.queue.transaction() as transaction:
-            await transaction.connection.execute("delete from pgboss.job where id = %s", [job_id])
-
-    house.do(purge())
+    page.evaluate(STREAM)
+    house.purge(job_id)
     told = "The job is gone: it was purged. What you see is what it was last."
     expect(page.locator("#lost-why")).to_have_text(told)
     with page.expect_response(lambda response: response.status == 404):

@@ -110,8 +110,9 @@
   // The connection
 
   const MAY_BE_OLD = "What you see may be old.";
-  let gone = false;
+  let gone = false, cut = false;
   const lost = (why) => { const note = $("lost"); if (note && !gone) { note.hidden = false; $("lost-why").textContent = why; } };
+  const purged = () => { lost("The job is gone: it was purged. What you see is what it was last."); gone = true; };
   // A stream ends from time to time, and browsers are back after 3 seconds at most: that is nothing to speak of.
   let patience;
   const waits = () => { patience = patience || setTimeout(() => lost(`The connection was lost. ${MAY_BE_OLD} Trying again…`), 3500); };
@@ -126,21 +127,24 @@
     for (const name of ["log", "progress"]) source.addEventListener(name, (event) => { last = event.lastEventId || last; });
     return source;
   };
-  document.addEventListener("htmx:sseError", waits);
+  document.addEventListener("htmx:sseError", () => { cut = true; waits(); });
   document.addEventListener("htmx:sseOpen", (event) => {
+    cut = false;
     back();
     const source = event.detail.source;
     if (source.zeke) return;
     source.zeke = true;
     source.addEventListener("away", () => lost(`The database can't be reached. ${MAY_BE_OLD} Trying again…`));
     source.addEventListener("back", back);
-    source.addEventListener("gone", () => { lost("The job is gone: it was purged. What you see is what it was last."); gone = true; });
+    source.addEventListener("gone", purged);
   });
   document.addEventListener("htmx:sendError", waits);
   document.addEventListener("htmx:responseError", (event) => {
-    if (event.detail.xhr.status !== 401) lost(`The server answered with ${event.detail.xhr.status}. ${MAY_BE_OLD}`);
+    // A stream that is opened once the job is gone is none, and can't tell.
+    if (event.detail.xhr.status === 404 && event.detail.elt.id === "held") purged();
+    else if (event.detail.xhr.status !== 401) lost(`The server answered with ${event.detail.xhr.status}. ${MAY_BE_OLD}`);
   });
-  document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful) back(); });
+  document.addEventListener("htmx:afterRequest", (event) => { if (event.detail.successful && !cut) back(); });
 
   // What goes on: a thin bar, and what is asked for says that it is busy; a style lets it show after a moment
 
