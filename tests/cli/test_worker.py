@@ -19,6 +19,7 @@ from zeke_queue.worker import stopping
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from zeke_queue.worker import Worker
 
@@ -105,7 +106,8 @@ def embedded(zeke_empty: Zeke, monkeypatch: pytest.MonkeyPatch) -> Zeke:
     """The command line on the database that ``--embedded`` starts."""
 
     @contextmanager
-    def start() -> Iterator[Any]:
+    def start(directory: Path | None = None) -> Iterator[Any]:
+        del directory
         yield type("Server", (), {"dsn": zeke_empty.dsn})
 
     monkeypatch.setattr(EmbeddedPostgres, "start", start)
@@ -168,7 +170,8 @@ def test_an_embedded_server_wins_over_the_environment_and_says_so(embedded: Zeke
 def test_a_user_without_a_home_is_told_so(
     nowhere: Zeke, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    def start() -> None:
+    def start(directory: Path | None = None) -> None:
+        del directory
         raise error
 
     monkeypatch.setattr(EmbeddedPostgres, "start", start)
@@ -192,7 +195,8 @@ def test_an_embedded_worker_starts_migrates_and_stops_its_server(
     running: list[bool] = []
 
     @contextmanager
-    def start() -> Iterator[Any]:
+    def start(directory: Path | None = None) -> Iterator[Any]:
+        del directory
         running.append(True)
         try:
             yield type("Server", (), {"dsn": zeke_empty.dsn})
@@ -214,7 +218,8 @@ def test_a_server_that_does_not_stop_is_told_after_what_the_command_says(
     zeke_empty: Zeke, nowhere: Zeke, monkeypatch: pytest.MonkeyPatch, command: str, said: list[str]
 ) -> None:
     @contextmanager
-    def start() -> Iterator[Any]:
+    def start(directory: Path | None = None) -> Iterator[Any]:
+        del directory
         try:
             yield type("Server", (), {"dsn": zeke_empty.dsn})
         finally:
