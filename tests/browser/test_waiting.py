@@ -155,6 +155,7 @@ def test_a_job_that_was_purged_stays_told_of_whatever_is_asked_for_after(house: 
     job_id = house.send("parcel")
     page.goto(f"jobs/{job_id}")
     page.evaluate(STREAM)
+    expect(page.locator("html")).to_have_attribute("data-stream", "open")
     house.purge(job_id)
     told = "The job is gone: it was purged. What you see is what it was last."
     expect(page.locator("#lost-why")).to_have_text(told)
