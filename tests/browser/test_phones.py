@@ -40,6 +40,24 @@ def test_a_filter_that_is_wrong_is_shown_on_a_phone(house: House, visits: Visits
     expect(page.locator("#wrong-from")).to_be_visible()
 
 
+def test_a_list_that_has_changed_says_so_over_it_and_moves_nothing(house: House, visits: Visits) -> None:
+    house.send("parcel")
+    page = visits.somebody(**PHONE)
+    page.goto("jobs")
+    row = page.locator("#jobs tbody tr").first
+    page.get_by_role("checkbox", name="Tick parcel").check()
+    expect(page.locator("#chosen")).to_have_text("1 ticked")
+    above, there = page.locator(".bulk").bounding_box(), row.bounding_box()
+    assert above
+    assert there
+    assert there["y"] - above["y"] - above["height"] < 40  # no room is kept for what is not said
+    house.send("parcel")
+    expect(page.locator("#stale")).to_be_in_viewport(ratio=1)
+    assert row.bounding_box() == there
+    page.get_by_role("button", name="Show the changes").click()
+    expect(page.locator("#jobs tbody tr")).to_have_count(2)
+
+
 @pytest.mark.parametrize("scripts", [True, False])
 def test_filters_are_there_at_once_on_a_desk(house: House, visits: Visits, scripts: bool) -> None:  # noqa: FBT001
     page = visits.somebody(java_script_enabled=scripts)
