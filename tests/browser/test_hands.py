@@ -137,8 +137,7 @@ def without_details_content(route: Route) -> None:
 
 @pytest.mark.parametrize("scripts", [True, False])
 def test_filters_are_in_reach_of_a_browser_that_shows_nothing_of_a_closed_fold(
-    visits: Visits,
-    scripts: bool,  # noqa: FBT001
+    visits: Visits, *, scripts: bool
 ) -> None:
     page = visits.somebody(java_script_enabled=scripts, viewport={"width": 700, "height": 800})
     page.add_init_script("CSS.supports = () => false")

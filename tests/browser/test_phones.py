@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("scripts", [True, False])
 def test_filters_are_folded_on_a_phone_and_say_what_is_set(
-    house: House,
-    visits: Visits,
-    scripts: bool,  # noqa: FBT001
+    house: House, visits: Visits, *, scripts: bool
 ) -> None:
     house.send("parcel")
     page = visits.somebody(**PHONE, java_script_enabled=scripts)
@@ -59,7 +57,7 @@ def test_a_list_that_has_changed_says_so_over_it_and_moves_nothing(house: House,
 
 
 @pytest.mark.parametrize("scripts", [True, False])
-def test_filters_are_there_at_once_on_a_desk(house: House, visits: Visits, scripts: bool) -> None:  # noqa: FBT001
+def test_filters_are_there_at_once_on_a_desk(house: House, visits: Visits, *, scripts: bool) -> None:
     page = visits.somebody(java_script_enabled=scripts)
     page.goto("jobs")
     expect(page.get_by_label("Contains")).to_be_visible()

@@ -196,7 +196,7 @@ def test_a_button_that_copies_has_its_name_again_however_often_it_was_pressed(
 
 
 @pytest.mark.parametrize(("wanted", "moves"), [("reduce", False), ("no-preference", True)])
-def test_the_bar_does_not_move_for_who_wants_no_motion(visits: Visits, wanted: str, moves: bool) -> None:  # noqa: FBT001
+def test_the_bar_does_not_move_for_who_wants_no_motion(visits: Visits, *, wanted: str, moves: bool) -> None:
     page = visits.somebody(reduced_motion=wanted)
     page.goto("queues")
     names = page.evaluate("getComputedStyle(document.getElementById('loading')).animationName")
