@@ -161,6 +161,8 @@ def test_a_job_that_was_purged_stays_told_of_whatever_is_asked_for_after(house: 
     expect(page.locator("#lost-why")).to_have_text(told)
     with page.expect_response(lambda response: response.status == 404):
         page.clock.run_for(5_000)
+    page.evaluate("htmx.trigger(document.body, 'htmx:responseError', { xhr: { status: 500 } })")
+    expect(page.locator("#lost-why")).to_have_text(told)
     page.clock.run_for(10_000)
     expect(page.locator("#lost-why")).to_have_text(told)
     expect(page.locator("#lost")).to_be_visible()
