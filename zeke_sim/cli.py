@@ -230,7 +230,7 @@ def mutants(
         list[str] | None, typer.Argument(metavar="[MUTANT]...", help="Which; all by default.")
     ] = None,
     *,
-    budget: Annotated[str, typer.Option(metavar="TIME", help="Processor time for each.")] = "20s",
+    budget: Annotated[str, typer.Option(metavar="TIME", help="Processor time for each.")] = "60s",
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes at once.")] = 2,
 ) -> None:
     """Plant bugs in the runtime, one at a time, and see each found; exit with 1 if one is not."""

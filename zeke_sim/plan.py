@@ -120,10 +120,11 @@ def _check(given: Any) -> None:
             raise ValueError(f"decisions: {address}: there is no fault {fault!r}")
 
 
-STRATEGIES: Final = ("permuted", "storm", "swarm", "fifo")
-"""How runs are varied: other orders with a few faults; all faults at once; some kinds only; a plain order."""
+STRATEGIES: Final = ("permuted", "storm", "swarm", "fifo", "calm")
+"""How runs are varied: other orders with a few faults; all faults at once; some kinds only; a plain order;
+and nothing that goes wrong, for what is promised only then."""
 
-SHARES: Final = (0.4, 0.7, 0.9, 1.0)
+SHARES: Final = (0.4, 0.7, 0.9, 0.95, 1.0)
 """Which part of the seeds each strategy gets, added up."""
 
 
@@ -153,4 +154,6 @@ def drawn(scenario: str, seed: int, draws: Draws, kinds: tuple[str, ...] | None 
         )
     elif strategy == "fifo":
         knobs = knobs.but(order="turns")
+    elif strategy == "calm":
+        knobs = NONE.but(order=knobs.order, elide=knobs.elide, skip=knobs.skip)
     return Plan(scenario, seed, strategy, knobs)

@@ -12,6 +12,7 @@ from zeke_queue import events
 from zeke_queue.errors import ResultTimeout
 from zeke_queue.model import Completed, Failed, JobState
 from zeke_queue.queue import Queue
+from zeke_queue.storage.memory.waking import MemoryWatch
 from zeke_queue.worker import Worker
 from zeke_sim.history import Effect
 from zeke_sim.run import run
@@ -23,6 +24,7 @@ from zeke_sim.scenarios.unique import a_debounced_send_goes_into_the_next_slot
 from zeke_tasks.store.memory import MemoryRows
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
     from uuid import UUID
 
     from zeke_sim.properties import Property
@@ -42,10 +44,10 @@ def holds(h: History, rule: Property) -> bool:
     return h.verdict(rule) is None
 
 
-def finds(scenario: str, *rules: str) -> bool:
+def finds(scenario: str, *rules: str, seeds: Iterable[int] = SEEDS) -> bool:
     """Tell whether one of a scenario's first seeds breaks one of its rules."""
     loaded = load(scenario)
-    violations = (run(loaded, loaded.plan(seed)).violation for seed in SEEDS)
+    violations = (run(loaded, loaded.plan(seed)).violation for seed in seeds)
     return any(violation is not None and violation.rule in rules for violation in violations)
 
 
@@ -207,6 +209,16 @@ def test_a_time_out_is_not_early(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_who_waits_is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "PATIENCE", 1.0)
     assert finds("watch", "who waits is patient")
+
+
+def test_who_comes_to_watch_while_others_do_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    add = MemoryWatch.add
+
+    async def first_alone(watch: MemoryWatch, ids: Collection[UUID]) -> None:
+        await add(watch, [] if watch._ids else ids)
+
+    monkeypatch.setattr(MemoryWatch, "add", first_alone)
+    assert finds("watch", "who watches is told at once", seeds=range(400))
 
 
 def test_who_has_drained_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
