@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,6 +43,8 @@ _CHOICES: Final = "15, 17, 18, a folder with initdb, embedded, testcontainers or
 # Many short connections and small databases: what a crash of the machine would lose is nothing.
 _SETTINGS: Final = {"max_connections": "200", "shared_buffers": "64MB", "autovacuum_naptime": "10s"}
 
+_MEMORY: Final = "/dev/shm"  # noqa: S108 - the folder in it has a name of its own, and is made for its owner
+_ROOM: Final = 2 << 30
 
 CONTAINER: Final = "testcontainers"
 EMBEDDED: Final = "embedded"
@@ -91,11 +94,18 @@ def server(choice: str, run: str) -> Iterator[str]:
 
 @contextmanager
 def _embedded(binaries: str | None, run: str) -> Iterator[str]:
-    shared = Path(tempfile.gettempdir(), f"zeke-postgres-{run[:12]}")
+    shared = Path(_scratch(), f"zeke-postgres-{run[:12]}")
     with EmbeddedPostgres.start(
         shared, ephemeral=True, fsync=False, settings=_SETTINGS, binaries=binaries
     ) as server:
         yield server.dsn
+
+
+def _scratch() -> str:
+    """Return where databases are kept: in memory if there is room, which copies them ten times as fast."""
+    if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM:
+        return _MEMORY
+    return tempfile.gettempdir()
 
 
 @contextmanager

@@ -35,9 +35,7 @@ class Plan(NamedTuple):
     def full_scans(self) -> list[str]:
         """Return how the job table is read from end to end, by the table or by an index."""
         return [
-            node["Node Type"]
-            for node in self.scans()
-            if node["Actual Loops"] > 0 and not {"Index Cond", "TID Cond"} & node.keys()
+            node["Node Type"] for node in self.scans() if node["Actual Loops"] > 0 and not _is_aimed(node)
         ]
 
     def most_sorted(self) -> int:
@@ -51,6 +49,13 @@ class Plan(NamedTuple):
             int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
             for node in self.scans(table)
         )
+
+
+def _is_aimed(node: Node) -> bool:
+    """Tell whether a scan looks some rows up; for the few that are looked up, a bitmap of them will do."""
+    if node["Node Type"] in ("Bitmap Heap Scan", "BitmapAnd", "BitmapOr"):
+        return all(map(_is_aimed, node["Plans"]))
+    return bool({"Index Cond", "TID Cond"} & node.keys())
 
 
 def connect(dsn: str) -> Connection:

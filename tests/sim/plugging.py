@@ -54,7 +54,10 @@ async def report() -> str:
 catalog.schedule("report", "0 2 * * *")
 '''
 
-QUIET = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-W", "error"]
+# Plugins that no test here needs; two of them take longer to import than most tests last.
+WITHOUT = ["cacheprovider", "randomly", "hypothesispytest", "schemathesis"]
+
+QUIET = ["-q", "-W", "error", *(word for name in WITHOUT for word in ("-p", f"no:{name}"))]
 
 
 def application(pytester: pytest.Pytester, tests: str, *, conftest: str | None = None) -> None:
