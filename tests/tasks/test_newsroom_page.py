@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -57,6 +59,20 @@ async def test_an_empty_newsroom_says_what_to_do(client: httpx2.AsyncClient) -> 
     page = await see(client)
     for hint in ("zeke sources add URL", "zeke ingest URL"):
         assert hint in page
+
+
+def test_whatever_scrolls_sideways_is_reached_by_keyboard_and_has_a_name() -> None:
+    folders = [files(where) / "templates" for where in ("zeke_tasks.pages", "zeke_queue.web.dashboard")]
+    pages = {path: path.read_text("utf-8") for one in folders for path in Path(str(one)).rglob("*.html")}
+    found = [
+        (path.name, tag)
+        for path, page in pages.items()
+        for tag in re.findall(r'<div class="scroll".*?>', page)
+    ]
+    assert {"newsroom.html", "jobs.html"} <= {name for name, _ in found}
+    assert [
+        one for one in found if not re.search(r'tabindex="0" role="region" aria-label="[^"]', one[1])
+    ] == []
 
 
 async def test_sources_show_how_they_are(client: httpx2.AsyncClient, domain: Domain) -> None:
