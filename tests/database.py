@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import psutil
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -43,7 +44,7 @@ _CHOICES: Final = "15, 17, 18, a folder with initdb, embedded, testcontainers or
 # Many short connections and small databases: what a crash of the machine would lose is nothing.
 _SETTINGS: Final = {"max_connections": "200", "shared_buffers": "64MB", "autovacuum_naptime": "10s"}
 
-_MEMORY: Final = "/dev/shm"  # noqa: S108 - the folder in it has a name of its own, and is made for its owner
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the server makes a folder in it that is its owner's alone
 _ROOM: Final = 2 << 30
 
 CONTAINER: Final = "testcontainers"
@@ -94,18 +95,23 @@ def server(choice: str, run: str) -> Iterator[str]:
 
 @contextmanager
 def _embedded(binaries: str | None, run: str) -> Iterator[str]:
-    shared = Path(_scratch(), f"zeke-postgres-{run[:12]}")
+    shared = folder_of(f"zeke-postgres-{run[:12]}")
     with EmbeddedPostgres.start(
         shared, ephemeral=True, fsync=False, settings=_SETTINGS, binaries=binaries
     ) as server:
         yield server.dsn
 
 
-def _scratch() -> str:
-    """Return where databases are kept: in memory if there is room, which copies them ten times as fast."""
-    if os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _ROOM:
-        return _MEMORY
-    return tempfile.gettempdir()
+def folder_of(name: str, memory: Path = _MEMORY) -> Path:
+    """Return where a run's server lives: in memory if there is room, where databases are copied faster.
+
+    What ``TMPDIR`` says goes first. All processes of a run find the same one, although room may come and go.
+    """
+    on_disk, in_memory = Path(tempfile.gettempdir(), name), memory / name
+    if on_disk.exists() or "TMPDIR" in os.environ or not os.access(memory, os.W_OK | os.X_OK):
+        return on_disk
+    free = min(shutil.disk_usage(memory).free, psutil.virtual_memory().available)
+    return in_memory if in_memory.exists() or free >= _ROOM else on_disk
 
 
 @contextmanager

@@ -230,16 +230,23 @@ def mutants(
         list[str] | None, typer.Argument(metavar="[MUTANT]...", help="Which; all by default.")
     ] = None,
     *,
-    budget: Annotated[str, typer.Option(metavar="TIME", help="Processor time for each.")] = "60s",
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Processor time for each, thrice as much for those that few runs show.",
+            show_default="60s",
+        ),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes at once.")] = 2,
 ) -> None:
     """Plant bugs in the runtime, one at a time, and see each found; exit with 1 if one is not."""
     with _told():
         from zeke_sim.errors import SimulationError
-        from zeke_sim.mutants.run import UnknownMutant, passed, summary, table
+        from zeke_sim.mutants.run import BUDGET, UnknownMutant, passed, summary, table
 
         try:
-            verdicts = table(names or None, _seconds(budget) or 0.0, jobs, told=typer.echo)
+            verdicts = table(names or None, _seconds(budget) or BUDGET, jobs, told=typer.echo)
         except UnknownMutant as error:
             raise SimulationError(f"mutants: {error}") from None
         typer.echo(summary(verdicts))

@@ -122,7 +122,7 @@ def _check(given: Any) -> None:
 
 STRATEGIES: Final = ("permuted", "storm", "swarm", "fifo", "calm")
 """How runs are varied: other orders with a few faults; all faults at once; some kinds only; a plain order;
-and nothing that goes wrong, for what is promised only then."""
+and no faults, for what is promised only without."""
 
 SHARES: Final = (0.4, 0.7, 0.9, 0.95, 1.0)
 """Which part of the seeds each strategy gets, added up."""

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Node = dict[str, Any]
 
+# What a node reads, and not what it computes besides.
+_SOURCES = ("Outer", "Member")
+
 
 class Plan(NamedTuple):
     """A plan that was run: its nodes, and how many pages were looked at."""
@@ -45,17 +48,20 @@ class Plan(NamedTuple):
 
     def most_read(self, table: str = "job") -> int:
         """Return how many rows of a table were looked at by the busiest scan."""
-        return max(
-            int((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
-            for node in self.scans(table)
-        )
+        return max(int(_rows(node) * node["Actual Loops"]) for node in self.scans(table))
 
 
 def _is_aimed(node: Node) -> bool:
-    """Tell whether a scan looks some rows up; for the few that are looked up, a bitmap of them will do."""
+    """Tell whether a scan looks some rows up; how many these are, ``most_read`` says."""
     if node["Node Type"] in ("Bitmap Heap Scan", "BitmapAnd", "BitmapOr"):
-        return all(map(_is_aimed, node["Plans"]))
+        return all(_is_aimed(part) for part in node["Plans"] if part["Parent Relationship"] in _SOURCES)
     return bool({"Index Cond", "TID Cond"} & node.keys())
+
+
+def _rows(node: Node) -> float:
+    """Return how many rows a scan looked at each time."""
+    removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
+    return node["Actual Rows"] + sum(node.get(name, 0) for name in removed)
 
 
 def connect(dsn: str) -> Connection:

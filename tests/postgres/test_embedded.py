@@ -186,10 +186,15 @@ def test_a_server_whose_process_was_killed_is_taken_over_and_stopped(directory: 
     assert not runs(server.dsn)
 
 
-def test_an_ephemeral_server_that_was_left_behind_is_swept_by_the_next_one() -> None:
+@pytest.mark.parametrize("named", [False, True])
+def test_an_ephemeral_server_that_was_left_behind_is_swept_by_the_next_one(
+    directory: Path, *, named: bool
+) -> None:
+    one, next_one = (directory / f"zeke-postgres-{place}" if named else None for place in "ab")
+    where = None if one is None else str(one)
     program = (
         "import os; from zeke_queue.storage.embedded import EmbeddedPostgres;"
-        " server = EmbeddedPostgres.start(ephemeral=True, fsync=False);"
+        f" server = EmbeddedPostgres.start({where!r}, ephemeral=True, fsync=False);"
         " print(server.directory, flush=True); os.kill(os.getpid(), 9)"
     )
     left = Path(
@@ -198,7 +203,7 @@ def test_an_ephemeral_server_that_was_left_behind_is_swept_by_the_next_one() -> 
         ).stdout.strip()
     )
     assert left.exists()
-    with EmbeddedPostgres.start(ephemeral=True, fsync=False):
+    with EmbeddedPostgres.start(next_one, ephemeral=True, fsync=False):
         assert not left.exists()
 
 

@@ -1,4 +1,4 @@
-"""What counts as reading a table from end to end, on plans as the server writes them."""
+"""What counts as reading a table from end to end, and how many rows were looked at."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ import pytest
 from tests.postgres.explaining import Plan
 
 JOB = {"Relation Name": "job", "Actual Loops": 1}
-AIMED = {"Node Type": "Bitmap Index Scan", "Index Cond": "(waitsfor = ANY (ARRAY[ended.id]))"}
-WHOLE = {"Node Type": "Bitmap Index Scan"}
+WHOLE = {"Node Type": "Bitmap Index Scan", "Parent Relationship": "Member"}
+AIMED = {**WHOLE, "Index Cond": "(waitsfor = ANY (ARRAY[ended.id]))"}
+BESIDES = {"Node Type": "Result", "Parent Relationship": "SubPlan"}
 
 
-def either(*parts: dict[str, Any]) -> dict[str, Any]:
-    return {"Node Type": "BitmapOr", "Plans": list(parts)}
+def of(kind: str, *parts: dict[str, Any]) -> dict[str, Any]:
+    return {"Node Type": kind, "Parent Relationship": "Outer", "Plans": list(parts)}
 
 
-def bitmap(part: dict[str, Any]) -> dict[str, Any]:
-    return {**JOB, "Node Type": "Bitmap Heap Scan", "Plans": [part]}
+def bitmap(*parts: dict[str, Any]) -> dict[str, Any]:
+    return {**JOB, **of("Bitmap Heap Scan", *parts)}
 
 
 @pytest.mark.parametrize(
@@ -31,9 +32,18 @@ def bitmap(part: dict[str, Any]) -> dict[str, Any]:
         ({**JOB, "Node Type": "Seq Scan", "Actual Loops": 0}, False),
         (bitmap(AIMED), False),
         (bitmap(WHOLE), True),
-        (bitmap(either(AIMED, AIMED)), False),
-        (bitmap(either(AIMED, WHOLE)), True),
+        (bitmap(AIMED, BESIDES), False),
+        (bitmap(of("BitmapOr", AIMED, AIMED)), False),
+        (bitmap(of("BitmapOr", AIMED, WHOLE)), True),
+        (bitmap(of("BitmapAnd", WHOLE, AIMED)), True),
     ],
 )
 def test_a_full_scan(node: dict[str, Any], *, full: bool) -> None:
     assert bool(Plan([node], 1).full_scans()) is full
+
+
+def test_rows_that_were_looked_at_in_vain_count() -> None:
+    removed = {"Rows Removed by Filter": 3, "Rows Removed by Index Recheck": 5}
+    one = {**JOB, "Node Type": "Index Scan", "Actual Rows": 1}
+    scans = [one, {**bitmap(AIMED), **removed, "Actual Rows": 2, "Actual Loops": 7}]
+    assert Plan(scans, 1).most_read() == 70

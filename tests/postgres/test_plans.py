@@ -298,5 +298,9 @@ def test_waiting_for_another_job_costs_a_few_pages(busy: Connection) -> None:
     plan = explain(busy, "suspend", {"id": one[0], "attempt": 1, "child": other[0]})
     assert plan.full_scans() == []
     assert plan.most_read() <= 2
-    assert explain(busy, "hold", {"id": one[0], "attempt": 1}).full_scans() == []
-    assert explain(busy, "lock_active", {"ids": [one[0]], "attempts": [1]}).full_scans() == []
+    for found in (
+        explain(busy, "hold", {"id": one[0], "attempt": 1}),
+        explain(busy, "lock_active", {"ids": [one[0]], "attempts": [1]}),
+    ):
+        assert found.full_scans() == []
+        assert found.most_read() <= 1

@@ -6,6 +6,8 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pytest
 
 SHOP = '''
@@ -57,7 +59,7 @@ catalog.schedule("report", "0 2 * * *")
 # Plugins that no test here needs; two of them take longer to import than most tests last.
 WITHOUT = ["cacheprovider", "randomly", "hypothesispytest", "schemathesis"]
 
-QUIET = ["-q", "-W", "error", *(word for name in WITHOUT for word in ("-p", f"no:{name}"))]
+QUIET = ["-q", "-W", "error"]
 
 
 def application(pytester: pytest.Pytester, tests: str, *, conftest: str | None = None) -> None:
@@ -70,12 +72,13 @@ def application(pytester: pytest.Pytester, tests: str, *, conftest: str | None =
     pytester.makeconftest(conftest)
 
 
-def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    """Run an application's tests in a process of their own."""
+def run(pytester: pytest.Pytester, *arguments: str, without: Sequence[str] = WITHOUT) -> pytest.RunResult:
+    """Run an application's tests in a process of their own, without some plugins."""
     pytester.syspathinsert()
     if "no:asyncio" not in arguments:
         arguments = ("-o", "asyncio_default_fixture_loop_scope=function", *arguments)
-    return pytester.runpytest_subprocess(*QUIET, *_plugin(), *arguments)
+    left_out = [word for name in without for word in ("-p", f"no:{name}")]
+    return pytester.runpytest_subprocess(*QUIET, *left_out, *_plugin(), *arguments)
 
 
 def _plugin() -> list[str]:

@@ -74,3 +74,8 @@ async def test_within_a_handler(zeke):
 def test_whatever_marks_there_are(pytester: pytest.Pytester, mark: str, arguments: Sequence[str]) -> None:
     application(pytester, TESTS.format(mark=mark))
     run(pytester, *arguments).assert_outcomes(passed=6, xfailed=1)
+
+
+def test_whatever_plugins_there_are(pytester: pytest.Pytester) -> None:
+    application(pytester, TESTS.format(mark="asyncio"))
+    run(pytester, "-o", "asyncio_mode=auto", without=()).assert_outcomes(passed=6, xfailed=1)

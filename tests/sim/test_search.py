@@ -10,7 +10,7 @@ import pytest
 from tests.sim.planted import SCENARIO
 from zeke_sim import campaign
 from zeke_sim.errors import SimulationError
-from zeke_sim.history import Answered, Fault
+from zeke_sim.history import Answered, Fault, Invoked
 from zeke_sim.plan import STRATEGIES, Plan
 from zeke_sim.run import run
 from zeke_sim.scenario import load, names
@@ -130,7 +130,10 @@ def test_nothing_goes_wrong_in_a_calm_run() -> None:
     calm = next(plan for plan in map(scenario.plan, itertools.count(1)) if plan.strategy == "calm")
     happened = run(scenario, calm).events
     assert not any(isinstance(event, Fault) for event in happened)
-    assert {event.outcome for event in happened if isinstance(event, Answered)} == {"ok"}
+    answers = [event for event in happened if isinstance(event, Answered)]
+    assert {event.outcome for event in answers} == {"ok"}
+    asked = {event.call: event.at for event in happened if isinstance(event, Invoked)}
+    assert max(event.at - asked[event.call] for event in answers) < 0.1  # and nothing is slow
 
 
 def test_a_campaign_deals_its_runs_out_to_all_scenarios_and_finds_nothing() -> None:

@@ -104,12 +104,13 @@ class EmbeddedPostgres:
             settings = {"fsync": "off", "full_page_writes": "off"} | settings
         owner = owner_of(None if directory is None else Path(directory))
         tools = _usable_binaries(Path(binaries) if binaries else _wheel_binaries(), owner)
-        if directory is None and ephemeral:
-            _sweep_abandoned(tools)
-            path = _new_ephemeral_directory(owner)
+        if directory is not None:
+            path = Path(directory).expanduser().absolute()
         else:
-            path = Path(directory) if directory is not None else _default_directory(owner)
-        server = cls(_Home(path.expanduser().absolute(), owner, tools, settings), ephemeral=ephemeral)
+            path = _new_ephemeral_directory(owner) if ephemeral else _default_directory(owner)
+        if ephemeral:
+            _sweep_abandoned(tools, beside=path)
+        server = cls(_Home(path, owner, tools, settings), ephemeral=ephemeral)
         server._join()
         return server
 
@@ -433,9 +434,9 @@ def _new_ephemeral_directory(owner: Owner) -> Path:
     return path
 
 
-def _sweep_abandoned(binaries: Path) -> None:
-    """Stop and delete ephemeral servers whose processes were all killed before they could."""
-    for directory in Path(tempfile.gettempdir()).glob(_EPHEMERAL_PREFIX + "*"):
+def _sweep_abandoned(binaries: Path, *, beside: Path) -> None:
+    """Stop and delete ephemeral servers in a folder whose processes were all killed before they could."""
+    for directory in set(beside.parent.glob(_EPHEMERAL_PREFIX + "*")) - {beside}:
         try:
             owner = owner_of(directory)
             with (directory / "lock").open("rb+") as lock, (directory / "users").open("rb+") as users:

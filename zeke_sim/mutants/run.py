@@ -30,6 +30,9 @@ BUDGET: Final = 60.0
 """Seconds of search for one mutant, of processor time: many times what each takes, so that a slow machine, or
 other histories, find it too. What is found takes no longer for it."""
 
+BLIND: Final = 20.0
+"""Seconds of search with a slip in the simulator, which is to find nothing: longer, and luck may."""
+
 RARE: Final = 3
 """How many times as long a mutant is looked for that few runs show."""
 
@@ -43,7 +46,10 @@ TOO_LONG: Final = ("catalog",)
 """Scenarios whose runs take as long as dozens of the others, and show no slip of the runtime sooner."""
 
 PATIENCE: Final = 60.0
-"""Seconds beyond the largest budget after which a process is ended: its search hangs."""
+"""Seconds beyond that after which a process is ended: its search hangs."""
+
+BESIDE: Final = 2
+"""How many times as long as its processor time a search may take, beside others."""
 
 _LAST_WORDS: Final = 300
 _ROOT: Final = Path(__file__).parents[2]
@@ -119,7 +125,7 @@ def table(
 
 def sabotaged(
     names: Sequence[str] | None = None,
-    budget: float = BUDGET,
+    budget: float = BLIND,
     jobs: int = 2,
     *,
     told: Callable[[Verdict], None] | None = None,
@@ -242,7 +248,7 @@ def _elsewhere(name: str, budget: float, sabotage: str | None) -> Verdict:
     """Search in a process of its own; one that ends badly, or hangs, has found nothing."""
     command = [sys.executable, "-m", "zeke_sim.mutants.run", name, "--budget", str(budget)]
     command += ["--sabotage", sabotage] if sabotage is not None else []
-    longest = budget * RARE + PATIENCE
+    longest = BESIDE * budget * RARE + PATIENCE
     try:
         done = subprocess.run(  # noqa: S603 - a module of ours
             command, cwd=_ROOT, capture_output=True, text=True, timeout=longest, check=False
@@ -267,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run as a program; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m zeke_sim.mutants.run", description=__doc__)
     parser.add_argument("name", nargs="?", help="the mutant to try; the whole table by default")
-    parser.add_argument("--budget", type=float, default=BUDGET, help="seconds of search for one mutant")
+    parser.add_argument("--budget", type=float, help="seconds of search for one mutant")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, for the whole table")
     parser.add_argument("--sabotage", help="a slip in the simulator to make besides")
     parser.add_argument("--sabotages", action="store_true", help="make all of them, one at a time")
@@ -278,18 +284,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
 
     if given.name is not None:
-        verdict = hunt(given.name, given.budget, given.sabotage)
+        verdict = hunt(given.name, given.budget or BUDGET, given.sabotage)
         say(json.dumps(verdict.as_json()))
         return 0 if verdict.found else 1
     if given.sabotages:
         unnoticed = [
             name
-            for name, tried in sabotaged(None, given.budget, given.jobs, told=say).items()
+            for name, tried in sabotaged(None, given.budget or BLIND, given.jobs, told=say).items()
             if all(verdict.found for verdict in tried)
         ]
         say(f"dead weight: {'; '.join(unnoticed) or 'nothing'}")
         return 1 if unnoticed else 0
-    verdicts = table(None, given.budget, given.jobs, told=say)
+    verdicts = table(None, given.budget or BUDGET, given.jobs, told=say)
     say(summary(verdicts))
     return 0 if passed(verdicts) else 1
 

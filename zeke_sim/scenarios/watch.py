@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from zeke_queue.catalog import Catalog
 from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout, StorageError
-from zeke_queue.events import PATIENCE
+from zeke_queue.events import LOOKS_A_SECOND, PATIENCE
 from zeke_queue.sending import SendOptions
 from zeke_sim.history import Answered, Change, Ended, Fault, Invoked, Lived, Told, Violation
 from zeke_sim.scenario import Scenario
@@ -39,6 +39,10 @@ PHASE: Final = 45.0
 
 PROMPT: Final = 0.1
 """Seconds after which an answer is late."""
+
+AT_ONCE: Final = 4 * PROMPT + 1 / LOOKS_A_SECOND
+"""Seconds within which a change is told. Who begins to watch while a look is under way waits for that one, a
+watch and a query, then for its own, and there is a pause between looks."""
 
 LOOKED_BACK: Final = 15.0
 """Seconds for which a trouble may hold up a watcher."""
@@ -118,7 +122,7 @@ def _see_promptness(node: Node, job: Job, began: float) -> None:
             if (event.after.state, event.after.attempt) != (job.state, job.attempt):
                 break
             changed = event.at
-    if changed is None or now <= max(changed, began) + 2 * PROMPT:
+    if changed is None or now <= max(changed, began) + AT_ONCE:
         return
     if not any(_troubles(node, now - LOOKED_BACK)):
         raise Violation(
@@ -129,18 +133,21 @@ def _see_promptness(node: Node, job: Job, began: float) -> None:
 def _troubles(node: Node, since: float) -> Iterator[bool]:
     """Yield whether an event may have held up a program since a time."""
     answered: dict[int, float] = {}
+    life = math.inf  # when the program ended that made the calls
     for event in reversed(node.world.recorder.events):
         if isinstance(event, Fault):
             yield event.node in {node.name, "db"} and max(event.at, event.until or 0.0) > since
         elif isinstance(event, Lived):
-            yield event.node == node.name and event.what != "started" and event.at > since
+            if event.node == node.name:
+                life = event.at if event.what in {"killed", "stopped"} else life
+                yield event.what != "started" and event.at > since
         elif isinstance(event, Answered):
             answered[event.call] = event.at
             # What a watcher called off itself, as it left, holds up nobody else.
             failed = event.outcome != "ok" and event.result != "cancelled"
             yield event.node == node.name and failed and event.at > since
         elif isinstance(event, Invoked) and event.node == node.name:
-            over = answered.get(event.call, math.inf)
+            over = answered.get(event.call, life)
             yield over > max(event.at + PROMPT, since)
 
 
@@ -270,7 +277,7 @@ def build(draws: Draws) -> Setup:
     known = Known(enumerate(jobs))
     deeds: list[tuple[float, Deed]] = [
         (
-            draws.uniform(0.0, 0.1 * PHASE),
+            draws.uniform(0.0, draws.pick((0.1, 0.1, 0.4)) * PHASE),
             sending(known, number, "work", script(draws, longest=12.0, hasty=1), SendOptions(id=job)),
         )
         for number, job in enumerate(jobs)
