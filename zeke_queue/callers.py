@@ -88,7 +88,7 @@ class Admission:
     """Whether one more call of a caller is within its limit.
 
     ``count`` is of the calls in the present window, this one included if it is admitted; ``resets_in`` is in
-    seconds, more than 0; for a call that waited for one that began a window, up to that wait longer than this.
+    seconds, more than 0, and may exceed the window by as long as a call waited for the one that began it.
     """
 
     admitted: bool
