@@ -45,11 +45,11 @@ OF_TASKS: Final = ("catalog", "slice")
 TOO_LONG: Final = ("catalog",)
 """Scenarios whose runs take as long as dozens of the others, and show no slip of the runtime sooner."""
 
-PATIENCE: Final = 60.0
-"""Seconds beyond that after which a process is ended: its search hangs."""
-
 BESIDE: Final = 2
 """How many times as long as its processor time a search may take, beside others."""
+
+PATIENCE: Final = 60.0
+"""Seconds beyond that after which a process is ended: its search hangs."""
 
 _LAST_WORDS: Final = 300
 _ROOT: Final = Path(__file__).parents[2]
