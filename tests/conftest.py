@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.conformance.planting import EMPTY
-from tests.database import CONTAINER, EITHER, Databases, choose, server
+from tests.database import CONTAINER, EITHER, Databases, choose, new_run, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ class Controller:
         if _CHOICE not in config.stash:
             choice = choose(config.getoption("--postgres"))
             if choice in (CONTAINER, EITHER):
-                config.stash[_STARTED] = server(choice, f"process{os.getpid()}")
+                config.stash[_STARTED] = server(choice, new_run())
                 choice = config.stash[_STARTED].__enter__()
             config.stash[_CHOICE] = choice
         node.workerinput["zeke_postgres"] = config.stash[_CHOICE]  # type: ignore[attr-defined]
@@ -69,7 +69,7 @@ def postgres(request: pytest.FixtureRequest) -> Iterator[str]:
     """The DSN of the run's server, as somebody who may create databases."""
     handed = getattr(request.config, "workerinput", {}).get("zeke_postgres")
     choice = handed or choose(request.config.getoption("--postgres"))
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or f"process{os.getpid()}"
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID") or new_run()
     with server(choice, run) as dsn:
         yield dsn
 

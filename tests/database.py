@@ -28,6 +28,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from zeke_queue.errors import UsageError
+from zeke_queue.rng import SystemEntropy
 from zeke_queue.storage.embedded import EmbeddedPostgres
 from zeke_queue.storage.postgres import migrate
 from zeke_queue.storage.postgres.statements import migrations
@@ -44,12 +45,17 @@ _CHOICES: Final = "15, 17, 18, a folder with initdb, embedded, testcontainers or
 # Many short connections and small databases: what a crash of the machine would lose is nothing.
 _SETTINGS: Final = {"max_connections": "200", "shared_buffers": "64MB", "autovacuum_naptime": "10s"}
 
-_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - the server makes a folder in it that is its owner's alone
+_MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a run's folder in it is its owner's alone, and has a random name
 _ROOM: Final = 2 << 30
 
 CONTAINER: Final = "testcontainers"
 EMBEDDED: Final = "embedded"
 EITHER: Final = "a container or, if it does not start, embedded"
+
+
+def new_run() -> str:
+    """Return a name for a run, which nobody guesses who might make its folder first."""
+    return SystemEntropy().stream("run").randbytes(6).hex()
 
 
 def choose(named: str | None) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from tests.database import EMBEDDED, server
+from tests.database import EMBEDDED, new_run, server
 from tests.interop.catalog import SERVED, interop_catalog
 from zeke_queue import log
 from zeke_queue.callers import NewKey, Scope
@@ -93,5 +93,5 @@ async def run_tests(environment: dict[str, str], arguments: Sequence[str]) -> in
 
 if __name__ == "__main__":
     log.configure_logging("json")
-    with server(EMBEDDED, f"interop{os.getpid()}") as database:
+    with server(EMBEDDED, new_run()) as database:
         sys.exit(asyncio.run(main(database, sys.argv[1:])))

@@ -207,6 +207,16 @@ def test_an_ephemeral_server_that_was_left_behind_is_swept_by_the_next_one(
         assert not left.exists()
 
 
+@pytest.mark.parametrize("begun", [[False], [True, False], [False, True]])
+def test_a_lasting_server_that_nobody_uses_now_is_not_swept(directory: Path, begun: list[bool]) -> None:
+    lasting = directory / "zeke-postgres-main"
+    users = [(one, EmbeddedPostgres.start(lasting, ephemeral=one, fsync=False)) for one in begun]
+    for _, user in sorted(users, key=lambda user: not user[0]):  # who came for a while leaves first
+        user.stop()
+    with EmbeddedPostgres.start(directory / "zeke-postgres-test", ephemeral=True, fsync=False):
+        assert (lasting / "data" / "PG_VERSION").exists()
+
+
 def test_a_long_path_gets_a_short_socket(directory: Path) -> None:
     deep = directory / ("d" * 60) / ("e" * 60)
     directory.mkdir()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 
@@ -14,19 +15,24 @@ from zeke_queue.model import Completed, Failed, JobState
 from zeke_queue.queue import Queue
 from zeke_queue.storage.memory.waking import MemoryWatch
 from zeke_queue.worker import Worker
-from zeke_sim.history import Effect
+from zeke_sim import calls
+from zeke_sim.faults import NONE
+from zeke_sim.history import Answered, Effect, Fault, Invoked, Lived
 from zeke_sim.run import run
 from zeke_sim.scenario import load
 from zeke_sim.scenarios.deploy import no_job_fails_for_its_version, what_was_not_sent_has_its_default
 from zeke_sim.scenarios.retries import a_sends_word_counts
 from zeke_sim.scenarios.transactions import an_order_and_its_job_are_one, what_was_kept_was_told
 from zeke_sim.scenarios.unique import a_debounced_send_goes_into_the_next_slot
+from zeke_sim.scenarios.watch import _troubles as troubles
 from zeke_tasks.store.memory import MemoryRows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from uuid import UUID
 
+    from zeke_sim.history import Event
+    from zeke_sim.node import Node
     from zeke_sim.properties import Property
     from zeke_tasks.store.model import NewStory
 
@@ -49,6 +55,14 @@ def finds(scenario: str, *rules: str, seeds: Iterable[int] = SEEDS) -> bool:
     loaded = load(scenario)
     violations = (run(loaded, loaded.plan(seed)).violation for seed in seeds)
     return any(violation is not None and violation.rule in rules for violation in violations)
+
+
+def asked(at: float) -> Invoked:
+    return Invoked(at, "c2", 1, "get", {}, None)
+
+
+def answered(at: float, outcome: Literal["ok", "failed", "unknown"] = "ok", said: object = None) -> Answered:
+    return Answered(at, "c2", 1, "get", outcome, said, None)
 
 
 # retries
@@ -219,6 +233,39 @@ def test_who_comes_to_watch_while_others_do_is_told_at_once(monkeypatch: pytest.
 
     monkeypatch.setattr(MemoryWatch, "add", first_alone)
     assert finds("watch", "who watches is told at once", seeds=range(400))
+
+
+def test_nobody_is_late_in_a_world_without_faults_where_each_statement_just_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(calls, "SHORTEST", 0.049)  # each way
+    watch = load("watch")
+    for seed in range(30):
+        plan = watch.plan(seed)
+        outcome = run(watch, replace(plan, knobs=NONE.but(order=plan.knobs.order)))
+        assert outcome.violation is None, (seed, outcome.violation)
+
+
+@pytest.mark.parametrize(
+    ("happened", "excused"),
+    [
+        ([Lived(20.0, "c2", "started")], False),
+        ([Lived(20.0, "c2", "killed")], True),
+        ([Lived(20.0, "c3", "killed")], False),
+        ([Lived(1.0, "c2", "killed")], False),
+        ([Fault(20.0, "c2", "address", "late", None)], True),
+        ([Fault(1.0, "db", "address", "down", 20.0)], True),
+        ([asked(19.0), answered(19.01)], False),
+        ([asked(19.0), answered(19.01, "unknown", "the connection broke")], True),
+        ([asked(19.0), answered(19.01, "unknown", "cancelled")], False),
+        ([asked(19.0), answered(19.2)], True),
+        ([asked(2.0)], True),
+        ([asked(2.0), Lived(2.05, "c2", "killed"), Lived(3.0, "c2", "started")], False),
+    ],
+)
+def test_what_may_have_held_up_a_watcher(happened: list[Event], *, excused: bool) -> None:
+    node = SimpleNamespace(name="c2", world=SimpleNamespace(recorder=SimpleNamespace(events=happened)))
+    assert any(troubles(cast("Node", node), 10.0)) is excused
 
 
 def test_who_has_drained_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,14 @@ def test_it_is_on_disk_where_there_is_little(
     assert folder_of("zeke-x", memory).parent != memory
     (memory / "zeke-x").mkdir()  # of another process of the same run, which came while there was room
     assert folder_of("zeke-x", memory) == memory / "zeke-x"
+
+
+def test_it_stays_on_disk_where_the_run_has_begun_there(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "zeke-x").mkdir()
+    assert folder_of("zeke-x", memory) == tmp_path / "zeke-x"
 
 
 def test_it_is_on_disk_where_no_memory_is_a_folder_or_somebody_says_so(

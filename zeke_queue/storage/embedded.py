@@ -105,9 +105,10 @@ class EmbeddedPostgres:
         owner = owner_of(None if directory is None else Path(directory))
         tools = _usable_binaries(Path(binaries) if binaries else _wheel_binaries(), owner)
         if directory is not None:
-            path = Path(directory).expanduser().absolute()
+            path = Path(directory)
         else:
             path = _new_ephemeral_directory(owner) if ephemeral else _default_directory(owner)
+        path = path.expanduser().absolute()
         if ephemeral:
             _sweep_abandoned(tools, beside=path)
         server = cls(_Home(path, owner, tools, settings), ephemeral=ephemeral)
@@ -154,6 +155,7 @@ class EmbeddedPostgres:
         with self._home.locked():
             self._users = self._home.users_file()
             try:
+                self._home.mark(ephemeral=self._ephemeral)
                 self._home.set_up()
                 self._home.bring_up()
             except BaseException:
@@ -162,7 +164,7 @@ class EmbeddedPostgres:
 
 
 class _Home:
-    """The server's directory: ``data/``, the log, the socket and two lock files."""
+    """The server's directory: ``data/``, the log, the socket, two lock files, a mark if ephemeral."""
 
     def __init__(self, directory: Path, owner: Owner, binaries: Path, settings: dict[str, str]) -> None:
         self.directory = directory
@@ -171,6 +173,7 @@ class _Home:
         self._settings = settings
         self._data = directory / "data"
         self._log = directory / "log"
+        self._mark = directory / "ephemeral"
 
     def dsn(self, database: str) -> str:
         return f"postgresql://{ROLE}@/{database}?host={quote(str(self._socket_directory()), safe='')}"
@@ -196,6 +199,17 @@ class _Home:
         users = (self.directory / "users").open("ab")
         fcntl.flock(users, fcntl.LOCK_SH)
         return users
+
+    def mark(self, *, ephemeral: bool) -> None:
+        """Note that whoever finds it abandoned may delete it, unless anybody ever started it to last."""
+        if not ephemeral:
+            self._mark.unlink(missing_ok=True)
+        elif not self._data.exists():
+            self._mark.touch()
+
+    def is_ephemeral(self) -> bool:
+        """Tell whether all who ever started it had it end with them."""
+        return self._mark.exists()
 
     def set_up(self) -> None:
         """Make the data directory, and write who may connect: this user, and the one the server runs as."""
@@ -440,8 +454,8 @@ def _sweep_abandoned(binaries: Path, *, beside: Path) -> None:
         try:
             owner = owner_of(directory)
             with (directory / "lock").open("rb+") as lock, (directory / "users").open("rb+") as users:
-                if _try_lock(lock) and _try_lock(users):
-                    home = _Home(directory, owner, binaries, {})
+                home = _Home(directory, owner, binaries, {})
+                if _try_lock(lock) and _try_lock(users) and home.is_ephemeral():
                     home.shut_down("immediate")
                     home.delete()
         except (OSError, UsageError):
