@@ -36,6 +36,11 @@ def tab(app: FastAPI, clock: FrozenClock) -> Callable[..., Tab]:
     return tab
 
 
+def written(clock: FrozenClock) -> str:
+    """What time it is now as clients read it; a tab that hears nothing for long has moved it on."""
+    return f"{clock.now():%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
+
+
 async def passes(clock: FrozenClock, seconds: float, step: float = 1.0) -> None:
     """Let time pass, and everybody do what is due."""
     while seconds > 0:

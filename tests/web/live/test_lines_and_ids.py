@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conformance.driver import Driver
-from tests.web.live.conftest import passes
+from tests.web.live.conftest import passes, written
 from zeke_queue.model import JobEvent, JobState, RunStatus
 from zeke_queue.web.live.frames import Seen, seal, unseal
 
@@ -36,15 +36,15 @@ def numbers(*tabs: Tab) -> list[int]:
 
 
 async def test_progress_and_lines_come_under_names_of_their_own(
-    tab: Open, jobs: Driver, storage: Storage
+    tab: Open, jobs: Driver, storage: Storage, clock: FrozenClock
 ) -> None:
     claimed = await jobs.running()
     async with tab(claimed.id) as read:
         await read.until(lambda read: read.statuses == ["EXECUTING"])
+        at = written(clock)
         await storage.note([progress(claimed.id, 0.5), log(claimed.id, 7)])
         await read.until(lambda read: len(read.events) == 3)
         half, line = read.named("progress", "log")
-    at = "2026-01-05T12:00:00.000Z"
     assert half.json == {"attempt": 1, "at": at, "value": 0.5, "message": "half"}
     assert line.json == {"attempt": 1, "at": at, "level": "info", "message": "line 7", "fields": {"n": 7}}
 
