@@ -14,13 +14,11 @@ import hmac
 import json
 import re
 import struct
-from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_queue.model import RunStatus
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from uuid import UUID
 
 HEADERS: Final = {
@@ -73,18 +71,6 @@ def retry(seconds: float) -> bytes:
 def json_text(value: Any) -> str:
     """Return JSON as JavaScript's ``JSON.stringify`` writes it."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def timestamp(instant: datetime | None) -> str | None:
-    """Return an instant as JavaScript's ``toISOString`` writes it.
-
-    >>> from datetime import datetime
-    >>> timestamp(datetime(2026, 1, 2, 3, 4, 5, 678_901, UTC))
-    '2026-01-02T03:04:05.678Z'
-    """
-    if instant is None:
-        return None
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def seal(job_id: UUID, seen: Seen) -> str:

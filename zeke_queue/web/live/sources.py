@@ -15,6 +15,7 @@ from zeke_queue.follower import Follower
 from zeke_queue.model import FINAL
 from zeke_queue.pacing import end
 from zeke_queue.web.live import frames
+from zeke_queue.web.shapes import iso
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -141,7 +142,10 @@ class JobSource:
             return b""
         said = {"id": str(job.id), "status": job.status.value, "taskId": job.name}
         if ended:
-            said |= {"output": self._shown.output(job), "completedOn": frames.timestamp(job.completed_on)}
+            said |= {
+                "output": self._shown.output(job),
+                "completedOn": job.completed_on and iso(job.completed_on),
+            }
         return frames.event("status", frames.json_text(said), frames.seal(job.id, self._told))
 
     async def _lines(self, follower: Follower) -> bytes:
@@ -161,7 +165,7 @@ class JobSource:
         if said is None:
             return b""
         known = self._told or frames.Seen(line.attempt, self._job.status, 0)
-        data = {"attempt": line.attempt, "at": frames.timestamp(line.at), **_said(line, said)}
+        data = {"attempt": line.attempt, "at": line.at and iso(line.at), **_said(line, said)}
         seen = frames.seal(self._job.id, known._replace(seq=line.seq))
         return frames.event(line.kind, frames.json_text(data), seen)
 

@@ -25,11 +25,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 from zeke_queue.core.jsonb import INTEGER_DIGITS_READ
+from zeke_queue.web.shapes import iso
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -473,7 +474,7 @@ def _written_number(value: float) -> tuple[Any, _Tree]:
 def _written_date(value: datetime) -> str:
     if value.tzinfo is None:
         raise ValueError("a datetime without a zone is no instant")
-    return f"{value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+    return iso(value)
 
 
 def _members(members: Iterable[tuple[Any, Any]]) -> tuple[dict[Any, Any], dict[str, Any]]:
