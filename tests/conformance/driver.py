@@ -141,5 +141,5 @@ async def is_kept_waiting(attempt: Awaitable[Any]) -> bool:
 
 
 async def soon(attempt: Awaitable[T]) -> T:
-    """Return what comes within seconds, or fail: for what must not be kept waiting."""
-    return await asyncio.wait_for(attempt, 10)
+    """Return what comes, or fail after a minute, which is never: for what must not be kept waiting."""
+    return await asyncio.wait_for(attempt, 60)
