@@ -116,7 +116,12 @@ async def test_what_the_server_says_unasked_is_heard_once_and_not_again_and_agai
     heard: list[str] = []
     connection.add_notify_handler(lambda notify: heard.append(notify.payload))
     await connection.execute("listen here")
+    await let_time_pass(other)
+    before = len(looks)
     await other.execute("notify here, 'once'")
+    async with asyncio.timeout(20):
+        while len(looks) == before:
+            await other.execute("select 1")  # until the other server process has passed it on
     await let_time_pass(other)
     before = len(looks)
     await let_time_pass(other)
