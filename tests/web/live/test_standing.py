@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conformance.driver import Driver
+from tests.conformance.driver import Driver, soon
 from tests.web.live.conftest import passes, settled
 from tests.web.live.tab import Tab
 from zeke_queue.callers import Scope
-from zeke_queue.clock import SystemClock
 from zeke_queue.core import apikeys
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.model import JobEvent
+from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.web import close_app, create_app
 from zeke_queue.web.guard import COOKIE, Caller
 from zeke_queue.web.live import Live, ServerEvent
@@ -62,26 +62,58 @@ def looks(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return looks
 
 
-async def lasts(clock: FrozenClock, seconds: float) -> None:
-    """Let time pass, not so fast that a look at the storage would last for seconds of it."""
-    for _ in range(round(seconds)):
-        await passes(clock, 1.0)
-        await SystemClock().sleep(0.01)
+class Passing:
+    """Lets time pass, but not while the storage is asked, for as long as that takes on this machine."""
+
+    def __init__(self, clock: FrozenClock) -> None:
+        self._clock = clock
+        self._asked = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def counting(self, run: Any) -> Any:
+        """Wrap what asks the storage."""
+
+        async def counting(*args: Any, **options: Any) -> Any:
+            self._asked += 1
+            self._idle.clear()
+            try:
+                return await run(*args, **options)
+            finally:
+                self._asked -= 1
+                if not self._asked:
+                    self._idle.set()
+
+        return counting
+
+    async def lasts(self, seconds: float) -> None:
+        """Let time pass by the second."""
+        for _ in range(round(seconds)):
+            await passes(self._clock, 1.0)
+            while not self._idle.is_set():
+                await soon(self._idle.wait())
+                await settled()
+
+    async def ends(self, tab: Tab) -> None:
+        """Let a keep-alive pass, and a little; by then the server has to end a tab."""
+        ending = asyncio.ensure_future(tab.rest())
+        await self.lasts(KEEP_ALIVE + 5)
+        ending.cancel()
+        assert tab.ended, tab.text
 
 
-async def ends(clock: FrozenClock, tab: Tab) -> None:
-    """Let a keep-alive pass, and what a look may take; by then the server has to end a tab."""
-    ending = asyncio.ensure_future(tab.rest())
-    for _ in range(round(KEEP_ALIVE) + 5):
-        await passes(clock, 1.0)
-        await asyncio.wait({ending}, timeout=0.02)
-    ending.cancel()
-    assert tab.ended, tab.text
+@pytest.fixture
+def time(clock: FrozenClock, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Passing:
+    passing = Passing(clock)
+    if not isinstance(storage, MemoryStorage):  # which answers at once
+        session: Any = storage._session  # type: ignore[attr-defined]
+        monkeypatch.setattr(session, "run", passing.counting(session.run))
+    return passing
 
 
 @pytest.mark.parametrize("place", PLACES)
 async def test_the_streams_of_a_key_that_is_revoked_end_within_a_keep_alive(
-    app: FastAPI, call: Web, jobs: Driver, clock: FrozenClock, *, place: str
+    app: FastAPI, call: Web, jobs: Driver, time: Passing, *, place: str
 ) -> None:
     path = place.format(await jobs.send())
     revoked, other = await call.key(Scope.READ), await call.key(Scope.READ, name="other")
@@ -89,11 +121,11 @@ async def test_the_streams_of_a_key_that_is_revoked_end_within_a_keep_alive(
         Tab(app, path, authorization=bearer(revoked)) as tab,
         Tab(app, path, authorization=bearer(other)) as stays,
     ):
-        await lasts(clock, KEEP_ALIVE + 3)
+        await time.lasts(KEEP_ALIVE + 3)
         assert not tab.ended
         assert not stays.ended
         await jobs.storage.revoke_key((await jobs.storage.keys())[0].id)
-        await ends(clock, tab)
+        await time.ends(tab)
         assert not stays.ended
         assert "may not follow it any more" in tab.text
 
@@ -101,18 +133,18 @@ async def test_the_streams_of_a_key_that_is_revoked_end_within_a_keep_alive(
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("how", ["signed out", "key revoked"])
 async def test_the_streams_of_a_session_that_is_over_end(
-    app: FastAPI, call: Web, jobs: Driver, clock: FrozenClock, *, place: str, how: str
+    app: FastAPI, call: Web, jobs: Driver, time: Passing, *, place: str, how: str
 ) -> None:
     storage = jobs.storage
     key_id = await session(call, storage)
     async with Tab(app, place.format(await jobs.send()), cookie=f"{COOKIE}={TOKEN}") as tab:
-        await lasts(clock, KEEP_ALIVE + 3)
+        await time.lasts(KEEP_ALIVE + 3)
         assert not tab.ended
         if how == "signed out":
             await storage.close_session(apikeys.digest_of(TOKEN))
         else:
             await storage.revoke_key(key_id)
-        await ends(clock, tab)
+        await time.ends(tab)
 
 
 async def test_a_stream_on_which_much_comes_ends_as_well(
@@ -132,7 +164,7 @@ async def test_a_stream_on_which_much_comes_ends_as_well(
 
 
 async def test_all_streams_of_a_key_cost_one_look_for_it_in_a_keep_alive(
-    app: FastAPI, call: Web, jobs: Driver, clock: FrozenClock, looks: list[str]
+    app: FastAPI, call: Web, jobs: Driver, clock: FrozenClock, *, time: Passing, looks: list[str]
 ) -> None:
     path = f"/jobs/stream/{await jobs.send()}"
     one, two = await call.key(Scope.READ), await call.key(Scope.READ, name="other")
@@ -141,7 +173,7 @@ async def test_all_streams_of_a_key_cost_one_look_for_it_in_a_keep_alive(
         await tab.__aenter__()
         await passes(clock, n % 2 / 2)
     looks.clear()
-    await lasts(clock, 4 * KEEP_ALIVE)
+    await time.lasts(4 * KEEP_ALIVE)
     for key in (one, two):
         assert 3 <= looks.count(apikeys.prefix_of(key)) <= 4
     for tab in tabs:
@@ -152,7 +184,7 @@ async def test_while_the_storage_is_away_nobody_is_sent_away(
     app: FastAPI,
     call: Web,
     jobs: Driver,
-    clock: FrozenClock,
+    time: Passing,
     *,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -163,18 +195,18 @@ async def test_while_the_storage_is_away_nobody_is_sent_away(
     async with Tab(app, f"/jobs/stream/{await jobs.send()}", authorization=bearer(key)) as tab:
         await tab.until(lambda tab: bool(tab.statuses))
         monkeypatch.setattr(jobs.storage, "good_keys", away)
-        await lasts(clock, KEEP_ALIVE + 3)
+        await time.lasts(KEEP_ALIVE + 3)
         assert not tab.ended
 
 
 async def test_this_machine_shows_a_key_once_there_is_one(
-    app: FastAPI, call: Web, jobs: Driver, clock: FrozenClock
+    app: FastAPI, call: Web, jobs: Driver, time: Passing
 ) -> None:
     async with Tab(app, f"/jobs/stream/{await jobs.send()}") as tab:
-        await lasts(clock, KEEP_ALIVE + 3)
+        await time.lasts(KEEP_ALIVE + 3)
         assert not tab.ended
         await call.key()
-        await ends(clock, tab)
+        await time.ends(tab)
 
 
 async def silent() -> AsyncGenerator[ServerEvent]:
@@ -182,7 +214,7 @@ async def silent() -> AsyncGenerator[ServerEvent]:
     await asyncio.Event().wait()
 
 
-async def test_a_way_to_tell_that_breaks_lets_nobody_stay(app: FastAPI, clock: FrozenClock) -> None:
+async def test_a_way_to_tell_that_breaks_lets_nobody_stay(app: FastAPI, time: Passing) -> None:
     async def broken() -> bool:
         raise RuntimeError("the host's own way is broken")
 
@@ -194,11 +226,11 @@ async def test_a_way_to_tell_that_breaks_lets_nobody_stay(app: FastAPI, clock: F
         Tab(live.stream(silent(), still=broken), "/") as tab,
         Tab(live.stream(silent(), still=fine), "/") as stays,
     ):
-        await ends(clock, tab)
+        await time.ends(tab)
         assert not stays.ended
 
 
-async def test_one_who_is_slow_to_tell_holds_up_no_others(app: FastAPI, clock: FrozenClock) -> None:
+async def test_one_who_is_slow_to_tell_holds_up_no_others(app: FastAPI, time: Passing) -> None:
     async def hangs() -> bool:
         await asyncio.Event().wait()
         return True
@@ -211,11 +243,11 @@ async def test_one_who_is_slow_to_tell_holds_up_no_others(app: FastAPI, clock: F
         Tab(live.stream(silent(), still=hangs), "/") as stays,
         Tab(live.stream(silent(), still=over), "/") as tab,
     ):
-        await ends(clock, tab)
+        await time.ends(tab)
         assert not stays.ended
 
 
-async def test_nothing_is_left_of_the_asking(app: FastAPI, clock: FrozenClock) -> None:
+async def test_nothing_is_left_of_the_asking(app: FastAPI, time: Passing) -> None:
     asked = asyncio.Event()
 
     async def hangs() -> bool:
@@ -226,7 +258,7 @@ async def test_nothing_is_left_of_the_asking(app: FastAPI, clock: FrozenClock) -
     live: Live = app.state.zeke.live
     before = asyncio.all_tasks()
     async with Tab(live.stream(silent(), still=hangs), "/"):
-        await lasts(clock, KEEP_ALIVE + 2)
+        await time.lasts(KEEP_ALIVE + 2)
         assert asked.is_set()
     await settled()
     assert asyncio.all_tasks() <= before
@@ -251,7 +283,7 @@ async def test_a_stream_that_is_asked_for_by_head_has_its_headers_alone(app: Fas
 
 
 async def test_of_a_host_applications_callers_each_is_asked_by_what_it_showed(
-    queue: Queue, clock: FrozenClock
+    queue: Queue, time: Passing
 ) -> None:
     signed_in = {"one", "two"}
 
@@ -263,13 +295,13 @@ async def test_of_a_host_applications_callers_each_is_asked_by_what_it_showed(
     path = "/dashboard/live"
     async with Tab(app, path, x_session="one") as tab, Tab(app, path, x_session="two") as stays:
         signed_in.remove("one")
-        await ends(clock, tab)
+        await time.ends(tab)
         assert not stays.ended
     await close_app(app)
 
 
 async def test_while_a_host_application_is_without_the_storage_nobody_is_sent_away(
-    queue: Queue, clock: FrozenClock
+    queue: Queue, time: Passing
 ) -> None:
     away = False
 
@@ -282,6 +314,6 @@ async def test_while_a_host_application_is_without_the_storage_nobody_is_sent_aw
     app = create_app(queue, authenticator=who)
     async with Tab(app, "/dashboard/live") as tab:
         away = True
-        await lasts(clock, KEEP_ALIVE + 3)
+        await time.lasts(KEEP_ALIVE + 3)
         assert not tab.ended
     await close_app(app)
