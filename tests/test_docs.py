@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import doctest
 import inspect
 import re
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -37,6 +39,13 @@ if TYPE_CHECKING:
     from types import CodeType
 
 
+EXEMPLARY = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in ROOT.glob("zeke_*/**/*.py")
+    if "    >>> " in path.read_text(encoding="utf-8")
+)
+"""Modules with examples in their docstrings."""
+
 SETTINGS = (Settings, AISettings, KeywordSettings, YouTubeSettings, WebSettings)
 
 
@@ -55,6 +64,12 @@ def _defaults() -> dict[str, str]:
         shown = f"`{str(value).lower() if isinstance(value, bool) else text}`"
         written[name.upper()] = "not set" if value in (None, ()) else shown
     return {**written, "DATABASE_PRIMARY_URL": "required"}
+
+
+@pytest.mark.parametrize("name", EXEMPLARY)
+def test_the_examples_of_docstrings_hold(name: str) -> None:
+    failed, attempted = doctest.testmod(import_module(name))
+    assert (failed, attempted > 0) == (0, True)
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

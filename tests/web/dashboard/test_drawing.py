@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import json
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -14,12 +13,6 @@ from pydantic import BaseModel, Field
 from zeke_queue.task import Task
 from zeke_queue.web.dashboard import charts, schema, words
 from zeke_queue.web.dashboard.drawing import parameters
-
-
-@pytest.mark.parametrize("module", [charts, words], ids=lambda module: module.__name__.rpartition(".")[2])
-def test_examples_hold(module: Any) -> None:
-    assert doctest.testmod(module).attempted
-    assert doctest.testmod(module).failed == 0
 
 
 def test_bars_stand_on_each_other_and_small_ones_are_seen() -> None:
