@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,7 @@ from zeke_queue.callers import Scope
 from zeke_queue.core import apikeys
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.model import JobEvent
-from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.storage.store import Access
 from zeke_queue.web import close_app, create_app
 from zeke_queue.web.guard import COOKIE, Caller
 from zeke_queue.web.live import Live, ServerEvent
@@ -63,26 +64,21 @@ def looks(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 class Passing:
-    """Lets time pass, but not while the storage is asked, for as long as that takes on this machine."""
+    """Lets time pass, but not while the storage is asked who somebody is, for as long as that takes here."""
 
     def __init__(self, clock: FrozenClock) -> None:
         self._clock = clock
         self._asked = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
 
-    def counting(self, run: Any) -> Any:
+    def counting(self, verb: Any) -> Any:
         """Wrap what asks the storage."""
 
         async def counting(*args: Any, **options: Any) -> Any:
             self._asked += 1
-            self._idle.clear()
             try:
-                return await run(*args, **options)
+                return await verb(*args, **options)
             finally:
                 self._asked -= 1
-                if not self._asked:
-                    self._idle.set()
 
         return counting
 
@@ -90,9 +86,7 @@ class Passing:
         """Let time pass by the second."""
         for _ in range(round(seconds)):
             await passes(self._clock, 1.0)
-            while not self._idle.is_set():
-                await soon(self._idle.wait())
-                await settled()
+            await soon(self._answered())
 
     async def ends(self, tab: Tab) -> None:
         """Let a keep-alive pass, and a little; by then the server has to end a tab."""
@@ -101,13 +95,16 @@ class Passing:
         ending.cancel()
         assert tab.ended, tab.text
 
+    async def _answered(self) -> None:
+        while self._asked:
+            await settled()
+
 
 @pytest.fixture
 def time(clock: FrozenClock, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Passing:
     passing = Passing(clock)
-    if not isinstance(storage, MemoryStorage):  # which answers at once
-        session: Any = storage._session  # type: ignore[attr-defined]
-        monkeypatch.setattr(session, "run", passing.counting(session.run))
+    for verb, _ in inspect.getmembers(Access, inspect.iscoroutinefunction):
+        monkeypatch.setattr(storage, verb, passing.counting(getattr(storage, verb)))
     return passing
 
 
