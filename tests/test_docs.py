@@ -8,6 +8,7 @@ import inspect
 import re
 import subprocess
 import sys
+import time  # noqa: TID251 - sets the zone, and asks for no time
 from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -34,7 +35,7 @@ from zeke_tasks.insights.keywords import KeywordSettings
 from zeke_tasks.youtube.settings import YouTubeSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
     from types import CodeType
 
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 EXEMPLARY = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in ROOT.glob("zeke_*/**/*.py")
-    if "    >>> " in path.read_text(encoding="utf-8")
+    if re.search(r"^\s*>>> ", path.read_text(encoding="utf-8"), re.MULTILINE)
 )
 """Modules with examples in their docstrings."""
 
@@ -66,7 +67,18 @@ def _defaults() -> dict[str, str]:
     return {**written, "DATABASE_PRIMARY_URL": "required"}
 
 
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A machine whose clock shows another time than UTC's."""
+    with monkeypatch.context() as patched:
+        patched.setenv("TZ", "America/New_York")
+        time.tzset()
+        yield
+    time.tzset()
+
+
 @pytest.mark.parametrize("name", EXEMPLARY)
+@pytest.mark.usefixtures("elsewhere")
 def test_the_examples_of_docstrings_hold(name: str) -> None:
     failed, attempted = doctest.testmod(import_module(name))
     assert (failed, attempted > 0) == (0, True)

@@ -15,8 +15,8 @@ from zeke_queue.model import RunStatus
 def iso(instant: datetime) -> str:
     """Write an instant as JavaScript's ``toISOString`` does: UTC, milliseconds, ``Z``.
 
-    >>> iso(datetime(2026, 1, 2, 3, 4, 5, 678_901, UTC))
-    '2026-01-02T03:04:05.678Z'
+    >>> iso(datetime.fromisoformat("2026-01-02T03:04:05.678901+02:00"))
+    '2026-01-02T01:04:05.678Z'
     """
     return f"{instant.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
