@@ -1,0 +1,58 @@
+"""A table of cases reports every failing case, and refuses to check nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cases import check_each, check_each_async
+
+
+def is_even(number: int) -> None:
+    assert number % 2 == 0
+
+
+def test_every_failing_case_is_reported_and_only_those() -> None:
+    checked: list[int] = []
+
+    def check(number: int) -> None:
+        checked.append(number)
+        is_even(number)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        check_each([1, 2, 3, 4], check)
+    assert checked == [1, 2, 3, 4]
+    assert [error.__notes__ for error in caught.value.exceptions] == [["case 0: 1"], ["case 2: 3"]]
+    assert "2 cases fail: case 0: 1; case 2: 3" in str(caught.value)
+
+
+def test_tuples_are_arguments_and_keys_are_labels() -> None:
+    def check(left: int, right: int) -> None:
+        assert left == right
+
+    check_each([(1, 1), (2, 2)], check)
+    with pytest.raises(ExceptionGroup, match="1 cases fail: case unlike"):
+        check_each({"alike": (1, 1), "unlike": (1, 2)}, check)
+
+
+def test_a_pytest_failure_of_one_case_does_not_hide_the_others() -> None:
+    def check(number: int) -> None:
+        with pytest.raises(ZeroDivisionError):
+            _ = 1 // number
+
+    with pytest.raises(ExceptionGroup) as caught:
+        check_each([0, 1, 2], check)
+    assert len(caught.value.exceptions) == 2
+
+
+def test_no_cases_are_refused() -> None:
+    with pytest.raises(ValueError, match="must not be empty"):
+        check_each([], is_even)
+
+
+async def test_async_checks_report_every_failing_case() -> None:
+    async def check(number: int) -> None:
+        is_even(number)
+
+    with pytest.raises(ExceptionGroup) as caught:
+        await check_each_async([1, 2, 3], check)
+    assert len(caught.value.exceptions) == 2
