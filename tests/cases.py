@@ -23,8 +23,8 @@ def check_each(cases: Mapping[str, Any] | Iterable[Any], check: Callable[..., ob
     State does not reset between cases as it does between tests: a check builds what it changes.
 
     Args:
-        cases: the cases; a tuple is passed as positional arguments, anything else as the only one. The keys of
-            a mapping label its cases; otherwise a case is labelled by its position and its text.
+        cases: the cases; a tuple is passed as positional arguments, anything else as the only one. The keys
+            of a mapping label its cases; otherwise a case is labelled by its position and its text.
         check: raises for a case that fails, as a test does.
 
     Raises:
