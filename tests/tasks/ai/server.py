@@ -114,11 +114,7 @@ def _wire(said: Said) -> bytes:
 
 
 def response(
-    text: str | None = None,
-    *,
-    refusal: str | None = None,
-    usage: dict[str, Any] | None = None,
-    **more: Any,
+    text: str | None = None, *, refusal: str | None = None, usage: dict[str, Any] | None = None, **more: Any
 ) -> Said:
     """A response of a model that thought first, as the API gives it.
 

@@ -13,16 +13,7 @@ from tests.clocks import FrozenClock
 from tests.tasks.ai.samples import ANALYSIS_TEXT, BRIEFS, PROMPT, TEXT
 from tests.tasks.ai.server import OpenAIServer, embeddings, response
 from zeke_queue.errors import ZekeError
-from zeke_tasks.ai import (
-    AIClient,
-    AIOptions,
-    AIRejected,
-    Analysis,
-    Briefs,
-    Limited,
-    Paired,
-    StubClient,
-)
+from zeke_tasks.ai import AIClient, AIOptions, AIRejected, Analysis, Briefs, Limited, Paired, StubClient
 from zeke_tasks.ai.openai import OpenAIClient
 from zeke_tasks.ai.wordllama import WordLlama
 from zeke_tasks.context import inline

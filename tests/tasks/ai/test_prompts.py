@@ -9,10 +9,7 @@ import pytest
 
 from zeke_tasks.ai import Analysis, Briefs, load_prompt
 
-SEEN = {
-    ("analyze-story", "1"): "214e6cd0160b49a1",
-    ("generate-brief", "1"): "51194a6be69907eb",
-}
+SEEN = {("analyze-story", "1"): "214e6cd0160b49a1", ("generate-brief", "1"): "51194a6be69907eb"}
 """The sha256 of each version. Who changes a prompt raises its version, and puts the new one in place here."""
 
 

@@ -76,8 +76,7 @@ def test_a_fresh_process_loads_it_without_a_network_and_leaves_logging_alone(tmp
 
 
 @pytest.mark.parametrize(
-    ("met", "told"),
-    [(Unreadable("it takes too long"), AIRejected), (ReaderKilled("killed"), AIUnavailable)],
+    ("met", "told"), [(Unreadable("it takes too long"), AIRejected), (ReaderKilled("killed"), AIUnavailable)]
 )
 async def test_what_happens_to_the_process_is_told_as_of_any_ai(
     met: Exception, told: type[Exception]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import check_each
 from zeke_tasks.web.coding import PIECE, BrokenCoding, Decoder
 
 if TYPE_CHECKING:
@@ -35,26 +36,30 @@ def decoded(coding: str, parts: Sequence[bytes]) -> bytes:
 
 
 @given(st.sampled_from(sorted(WIRE)), st.sets(st.integers(0, 2000)))
-def test_pieces_of_any_size_are_the_same_body(coding: str, cuts: set[int]) -> None:
+def test_body_is_decoded_from_pieces_of_any_size(coding: str, cuts: set[int]) -> None:
     wire = WIRE[coding]
     edges = sorted({0, len(wire), *(cut for cut in cuts if cut < len(wire))})
     assert decoded(coding, [wire[start:end] for start, end in pairwise(edges)]) == WORDS
 
 
-@pytest.mark.parametrize("coding", [coding for coding in WIRE if coding])
-def test_it_is_broken_wherever_it_breaks_off(coding: str) -> None:
-    wire = WIRE[coding]
-    # Between two members it is whole.
-    ends = {0, len(gzip.compress(WORDS[:400]))} if coding == "gzip" else {0}
-    for end in set(range(len(wire))) - ends:
-        with pytest.raises(BrokenCoding):
-            decoded(coding, [wire[:end]])
+def test_truncated_body_is_refused_at_every_length() -> None:
+    def check(coding: str) -> None:
+        wire = WIRE[coding]
+        # Between two members it is whole.
+        ends = {0, len(gzip.compress(WORDS[:400]))} if coding == "gzip" else {0}
+        for end in set(range(len(wire))) - ends:
+            with pytest.raises(BrokenCoding):
+                decoded(coding, [wire[:end]])
+
+    check_each([coding for coding in WIRE if coding], check)
 
 
-@pytest.mark.parametrize("coding", ["gzip", "gzip, gzip"])
-def test_no_piece_is_larger_than_it_may_be(coding: str) -> None:
-    bomb = bytes(50 * 2**20)
-    for _ in coding.split(","):
-        bomb = gzip.compress(bomb)
-    sizes = [len(piece) for piece in Decoder(coding).feed(bomb)]
-    assert (max(sizes), sum(sizes)) == (PIECE, 50 * 2**20)
+def test_decoded_pieces_are_bounded() -> None:
+    def check(coding: str) -> None:
+        bomb = bytes(50 * 2**20)
+        for _ in coding.split(","):
+            bomb = gzip.compress(bomb)
+        sizes = [len(piece) for piece in Decoder(coding).feed(bomb)]
+        assert (max(sizes), sum(sizes)) == (PIECE, 50 * 2**20)
+
+    check_each(["gzip", "gzip, gzip"], check)

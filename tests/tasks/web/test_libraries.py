@@ -40,10 +40,7 @@ def _read_feed() -> object:
     return parse_feed(b"<rss version='2.0'><channel><title>A</title></channel></rss>", "", URL)
 
 
-READERS = [
-    pytest.param(_read_page, PageError, id="page"),
-    pytest.param(_read_feed, FeedError, id="feed"),
-]
+READERS = [pytest.param(_read_page, PageError, id="page"), pytest.param(_read_feed, FeedError, id="feed")]
 
 
 def _break(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:

@@ -112,11 +112,7 @@ def test_a_connection_to_a_checked_address_is_still_for_the_name(network: Networ
 
 @pytest.mark.parametrize(
     ("addresses", "reason"),
-    [
-        (["127.0.0.1"], "leads to 127.0.0.1"),
-        ([PUBLIC], "nobody is there"),
-        ([], "no such name"),
-    ],
+    [(["127.0.0.1"], "leads to 127.0.0.1"), ([PUBLIC], "nobody is there"), ([], "no such name")],
     ids=["refused", "unanswered", "unknown"],
 )
 async def test_that_youtube_can_not_be_reached_is_no_fault_of_a_video(
