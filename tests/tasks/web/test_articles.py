@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import check_each
 from tests.clocks import START
 from zeke_tasks.web import Article, PageError, articles, content_hash, extract_article
 
@@ -39,7 +40,7 @@ def found(html: str | bytes, charset: str | None = None) -> Article:
     return article
 
 
-def test_the_text_is_found_and_what_stands_around_it_is_not() -> None:
+def test_text_is_extracted_without_navigation() -> None:
     article = found(page())
     assert all(paragraph in article.text.splitlines() for paragraph in TEXT)
     assert not any(word in article.text for word in ("About us", "Imprint", "track()"))
@@ -53,160 +54,132 @@ def test_code_lists_and_tables_are_kept() -> None:
     assert all(word in text for word in ("one thing", "another", "price", "tea"))
 
 
-def test_what_the_page_says_of_itself_is_kept() -> None:
+def test_metadata_of_the_page_is_read() -> None:
     head = '<meta name="author" content="Ann Example"><meta property="og:site_name" content="The Site">'
-    article = found(page(head))
-    assert (article.title, article.author, article.site, article.language) == (
-        "A title",
-        "Ann Example",
-        "The Site",
-        "en",
-    )
+    article, bare = found(page(head)), found(page(attributes=""))
+    assert (article.title, article.author, article.site) == ("A title", "Ann Example", "The Site")
+    assert (bare.author, bare.language, bare.published_at) == (None, None, None)
 
 
-def test_what_the_page_does_not_say_is_none() -> None:
-    article = found(page(attributes=""))
-    assert (article.author, article.language, article.published_at) == (None, None, None)
+def test_language_of_the_page_is_read() -> None:
+    def check(attributes: str, language: str | None) -> None:
+        assert found(page(attributes=attributes)).language == language
 
-
-@pytest.mark.parametrize(
-    ("attributes", "language"),
-    [
+    cases = [
         (' lang="pt-BR"', "pt-br"),
         (" lang=de", "de"),
         (' class="a" dir="ltr" lang="en-GB"', "en-gb"),
         (' xml:lang="fr"', "fr"),
         (' lang=""', None),
         (' data-lang="x"', None),
-    ],
-)
-def test_the_language_is_the_pages_own(attributes: str, language: str | None) -> None:
-    assert found(page(attributes=attributes)).language == language
+    ]
+    check_each(cases, check)
 
 
-def test_a_name_for_machines_is_no_title() -> None:
+def test_file_name_is_not_a_title() -> None:
     html = page('<meta property="og:title" content="site-title-autumn-2018">')
     assert found(html).title == "A title"
 
 
-# Dates
+def published(content: str) -> str:
+    return f'<meta property="article:published_time" content="{content}">'
 
 
-@pytest.mark.parametrize(
-    ("head", "moment"),
-    [
-        (
-            '<meta property="article:published_time" content="2025-03-04T23:30:00+02:00">',
-            datetime(2025, 3, 4, 21, 30, tzinfo=UTC),
-        ),
-        (
-            '<script type="application/ld+json">{"datePublished": "2025-03-04T10:00:00Z"}</script>',
-            datetime(2025, 3, 4, 10, tzinfo=UTC),
-        ),
-        ('<meta property="article:published_time" content="2025-03-04">', datetime(2025, 3, 4, tzinfo=UTC)),
-        (
-            '<meta property="article:published_time" content="2025-03-04T25:61:00Z">',
-            datetime(2025, 3, 4, tzinfo=UTC),
-        ),
-        (
-            """<meta property="article:published_time" content="2025-03-04">
-            <meta name="related" content='{"datePublished": "2024-01-01T10:00:00Z"}'>""",
-            datetime(2025, 3, 4, tzinfo=UTC),
-        ),
-        ('<meta property="article:published_time" content="soon">', None),
-    ],
-    ids=["meta", "JSON-LD", "only the day", "no such hour", "of another page", "no date"],
-)
-def test_the_moment_of_publication_is_kept_as_utc(head: str, moment: datetime | None) -> None:
-    assert found(page(head)).published_at == moment
+def test_publication_date_is_read_as_utc() -> None:
+    def check(head: str, moment: datetime | None) -> None:
+        assert found(page(head)).published_at == moment
+
+    json_ld = '<script type="application/ld+json">{"datePublished": "2025-03-04T10:00:00Z"}</script>'
+    related = """<meta name="related" content='{"datePublished": "2024-01-01T10:00:00Z"}'>"""
+    day = datetime(2025, 3, 4, tzinfo=UTC)
+    cases = {
+        "meta": (published("2025-03-04T23:30:00+02:00"), datetime(2025, 3, 4, 21, 30, tzinfo=UTC)),
+        "JSON-LD": (json_ld, datetime(2025, 3, 4, 10, tzinfo=UTC)),
+        "only the day": (published("2025-03-04"), day),
+        "no such hour": (published("2025-03-04T25:61:00Z"), day),
+        "of another page": (published("2025-03-04") + related, day),
+        "no date": (published("soon"), None),
+    }
+    check_each(cases, check)
 
 
-def test_a_date_in_the_future_is_not_believed() -> None:
-    html = page('<meta property="article:published_time" content="2025-03-04T10:00:00Z">').encode()
-    published = datetime(2025, 3, 4, 10, tzinfo=UTC)
-    on_the_day = extract_article(html, URL, now=published)
-    earlier = extract_article(html, URL, now=datetime(2025, 3, 1, tzinfo=UTC))
-    assert on_the_day
-    assert on_the_day.published_at == published
-    assert earlier
-    assert earlier.published_at != published
+def test_date_in_the_future_is_ignored() -> None:
+    html = page(published("2025-03-04T10:00:00Z")).encode()
+    moment = datetime(2025, 3, 4, 10, tzinfo=UTC)
+    for now, believed in ((moment, True), (datetime(2025, 3, 1, tzinfo=UTC), False)):
+        article = extract_article(html, URL, now=now)
+        assert article
+        assert (article.published_at == moment) is believed
 
 
-# Encodings
+def test_page_is_decoded() -> None:
+    def check(body: bytes, charset: str | None = None) -> None:
+        assert "Größe, naïve café" in found(body, charset).text
 
-
-@pytest.mark.parametrize(
-    ("body", "charset"),
-    [
-        (page(body="<p>Größe, naïve café</p>").encode(), None),
-        (page(body="<p>Größe, naïve café</p>").encode("latin-1"), "iso-8859-1"),
-        (page('<meta charset="latin1">', "<p>Größe, naïve café</p>").encode("latin-1"), None),
-        (page(body="<p>Größe, naïve café</p>").encode(), "iso-8859-1"),
-        (page(body="<p>Größe, naïve café</p>").encode("utf-16"), None),
-        (("<?xml version='1.0' encoding='utf-16'?>" + page(body="<p>Größe, naïve café</p>")).encode(), None),
-        (("<?xml version='1.0' encoding='latin1'?>" + page(body="<p>Größe, naïve café</p>")).encode(), None),
-    ],
-    ids=["utf-8", "header", "meta", "false header", "utf-16", "false prolog", "another false prolog"],
-)
-def test_a_page_is_read_in_whatever_it_is_encoded(body: bytes, charset: str | None) -> None:
-    assert "Größe, naïve café" in found(body, charset).text
+    plain = page(body="<p>Größe, naïve café</p>")
+    cases = {
+        "utf-8": plain.encode(),
+        "header": (plain.encode("latin-1"), "iso-8859-1"),
+        "meta": page('<meta charset="latin1">', "<p>Größe, naïve café</p>").encode("latin-1"),
+        "false header": (plain.encode(), "iso-8859-1"),
+        "utf-16": plain.encode("utf-16"),
+        "false prolog": ("<?xml version='1.0' encoding='utf-16'?>" + plain).encode(),
+        "another false prolog": ("<?xml version='1.0' encoding='latin1'?>" + plain).encode(),
+    }
+    check_each(cases, check)
 
 
 # Pages that are none
 
 
-@pytest.mark.parametrize(
-    "html",
-    [
-        "",
-        "\0\1\2",
-        "<html></html>",
-        "<html><head><title>x</title></head><body></body></html>",
-        "<img src=x>",
-        "<html><body><script>var a = 'no text of a page';</script></body></html>",
-    ],
-)
-def test_a_page_without_text_has_no_article(html: str) -> None:
-    assert read(html) is None
+def test_page_without_text_has_no_article() -> None:
+    def check(html: str) -> None:
+        assert read(html) is None
+
+    empty = ["", "\0\1\2", "<html></html>", "<html><head><title>x</title></head><body></body></html>"]
+    script = "<html><body><script>var a = 'no text of a page';</script></body></html>"
+    check_each([*empty, "<img src=x>", script], check)
 
 
-def test_a_short_page_is_an_article_all_the_same() -> None:
+def test_short_page_is_an_article() -> None:
     assert "We moved." in found("<html><body><article><p>We moved.</p></article></body></html>").text
 
 
-@pytest.mark.parametrize(
-    "html",
-    [
-        "<div>" * 100_000,
-        "<p>" + "a<b>" * 50_000,
-        page().replace("</p>", ""),
-        page()[:400],
-        "<table>" * 5000 + "x",
-        "&" * 100_000,
-        "<html " + "a=b " * 50_000 + ">",
-        "<!--" * 50_000,
-    ],
-    ids=["deep", "unclosed", "no ends", "cut off", "tables", "ampersands", "attributes", "comments"],
-)
-def test_a_hostile_page_is_an_article_or_none(html: str) -> None:
-    assert read(html) is None or found(html).text
+def test_hostile_page_is_an_article_or_none() -> None:
+    def check(html: str) -> None:
+        article = read(html)
+        assert article is None or article.text
+
+    cases = {
+        "deep": "<div>" * 100_000,
+        "unclosed": "<p>" + "a<b>" * 50_000,
+        "no ends": page().replace("</p>", ""),
+        "truncated": page()[:400],
+        "tables": "<table>" * 5000 + "x",
+        "ampersands": "&" * 100_000,
+        "attributes": "<html " + "a=b " * 50_000 + ">",
+        "comments": "<!--" * 50_000,
+    }
+    check_each(cases, check)
 
 
-@pytest.mark.parametrize("tag", ["<h1 ", "<h1>", "<h1>x", "<html ", "<html lang", "datePublished'  :  "])
-def test_a_hostile_page_takes_no_more_time_than_its_length_allows(tag: str) -> None:
-    # The title looks like a file's name, so that a heading is looked for.
-    start = page(attributes="").replace("A title", "a-file-name").replace("h1>", "h2>")
-    article = found(start.replace("</body>", tag * 500_000 + "</body>"))
-    assert (article.title, article.language) == ("a-file-name", None)
+def test_hostile_page_takes_linear_time() -> None:
+    def check(tag: str) -> None:
+        # The title looks like a file's name, so that a heading is looked for.
+        start = page(attributes="").replace("A title", "a-file-name").replace("h1>", "h2>")
+        article = found(start.replace("</body>", tag * 200_000 + "</body>"))
+        assert (article.title, article.language) == ("a-file-name", None)
+
+    check_each(["<h1 ", "<h1>", "<h1>x", "<html ", "<html lang", "datePublished'  :  "], check)
 
 
 @given(st.binary(max_size=200) | st.text(max_size=100).map(lambda junk: page(body=junk).encode()))
-def test_whatever_comes_is_text_that_can_be_kept(body: bytes) -> None:
+def test_any_bytes_are_text_that_can_be_stored(body: bytes) -> None:
     article = read(body)
     assert article is None or "\0" not in article.text
 
 
-def test_when_the_extractor_fails_the_error_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_extractor_failure_is_a_page_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise AssertionError("not expected")
 
@@ -218,13 +191,7 @@ def test_when_the_extractor_fails_the_error_is_ours(monkeypatch: pytest.MonkeyPa
 # The hash of the text
 
 
-def test_equal_words_have_one_hash_however_they_are_set() -> None:
+def test_hash_ignores_whitespace_alone() -> None:
     assert content_hash("a b\nc") == content_hash("  a\t\tb c\n") == content_hash("a\u00a0b c")
-
-
-def test_other_words_have_another_hash() -> None:
     assert len({content_hash(text) for text in ("a b", "ab", "a B", "b a", "")}) == 5
-
-
-def test_the_hash_is_the_sha256_of_the_collapsed_text() -> None:
     assert content_hash(" abc ") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.tasks.web.doubles import client
 from zeke_tasks.demo_site import DemoSite, LoopbackServer, serve_directory
 from zeke_tasks.demo_site.site import BUSY_AT_FIRST, MISSING
@@ -38,7 +40,7 @@ async def read_page(web: WebClient, url: str) -> Article:
     return article
 
 
-async def test_two_feeds_name_every_page_and_one_that_is_missing() -> None:
+async def test_feeds_list_every_page_and_a_missing_one() -> None:
     async with DemoSite() as site, client() as web:
         feeds = await read_feeds(site, web)
         urls = [canonicalise_url(entry.url or "") for feed in feeds for entry in feed.entries]
@@ -64,7 +66,7 @@ async def test_every_page_is_an_article() -> None:
         assert "{{" not in article.text
 
 
-async def test_one_article_stands_under_two_urls_with_the_same_words() -> None:
+async def test_one_article_has_two_urls() -> None:
     async with DemoSite() as site, client() as web:
         texts = [
             await read_page(web, f"{site.base_url}/{blog}/retries-that-behave")
@@ -74,7 +76,7 @@ async def test_one_article_stands_under_two_urls_with_the_same_words() -> None:
     assert texts[0].site != texts[1].site
 
 
-async def test_one_page_is_busy_the_first_time_and_says_for_how_long() -> None:
+async def test_one_page_is_busy_at_first() -> None:
     async with DemoSite() as site, client() as web:
         with pytest.raises(Transient) as caught:
             await web.fetch(site.base_url + BUSY_AT_FIRST, kind="page")
@@ -82,13 +84,7 @@ async def test_one_page_is_busy_the_first_time_and_says_for_how_long() -> None:
         assert (await web.fetch(site.base_url + BUSY_AT_FIRST, kind="page")).status == 200
 
 
-async def test_one_page_is_missing() -> None:
-    async with DemoSite() as site, client() as web:
-        with pytest.raises(Permanent, match="404"):
-            await web.fetch(site.base_url + MISSING, kind="page")
-
-
-async def test_feeds_and_pages_that_did_not_change_are_not_sent_again() -> None:
+async def test_unchanged_feeds_and_pages_are_not_sent_again() -> None:
     async with DemoSite() as site, client() as web:
         for url in (*site.feed_urls, site.page_urls[0]):
             first = await web.fetch(url, kind="feed")
@@ -98,29 +94,26 @@ async def test_feeds_and_pages_that_did_not_change_are_not_sent_again() -> None:
             assert [by_etag.not_modified, by_date.not_modified, other.not_modified] == [True, True, False]
 
 
-async def test_what_was_asked_and_answered_is_counted() -> None:
+async def test_requests_are_counted_and_one_page_is_missing() -> None:
     async with DemoSite() as site, client() as web:
         await read_feeds(site, web)
-        with pytest.raises(Permanent):
+        with pytest.raises(Permanent, match="404"):
             await web.fetch(site.base_url + MISSING, kind="page")
     assert site.server.hits == {"/workbench/feed.xml": 1, "/latent/atom.xml": 1, MISSING: 1}
     assert site.server.statuses == {200: 2, 404: 1}
 
 
-async def test_two_sites_can_run_at_once() -> None:
+async def test_two_sites_run_at_once() -> None:
     async with DemoSite() as one, DemoSite() as other:
         assert one.base_url != other.base_url
-
-
-def test_a_server_that_is_not_running_says_so() -> None:
     with pytest.raises(RuntimeError, match="not running"):
-        _ = DemoSite().base_url
+        _ = one.base_url
 
 
 # A directory
 
 
-async def test_files_are_served_as_they_are(tmp_path: Path) -> None:
+async def test_files_of_a_directory_are_served(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "feed.xml").write_bytes(b"<\xff\x00>")
     (tmp_path / "a b.html").write_text("hi")
@@ -133,27 +126,26 @@ async def test_files_are_served_as_they_are(tmp_path: Path) -> None:
     assert again.not_modified
 
 
-@pytest.mark.parametrize(
-    "path", ["missing.html", "sub", "", "..%2Fsecret.txt", "%2e%2e/secret.txt", "link.txt"]
-)
-async def test_nothing_outside_the_directory_is_served(tmp_path: Path, path: str) -> None:
+async def test_files_outside_the_directory_are_not_served(tmp_path: Path) -> None:
+    async def check(path: str) -> None:
+        async with serve_directory(served) as server, client() as web:
+            with pytest.raises(Permanent, match="404"):
+                await web.fetch(f"{server.base_url}/{path}", kind="page")
+
     (tmp_path / "secret.txt").write_text("secret")
     served = tmp_path / "served"
     (served / "sub").mkdir(parents=True)
     (served / "link.txt").symlink_to(tmp_path / "secret.txt")
-    async with serve_directory(served) as server, client() as web:
-        with pytest.raises(Permanent, match="404"):
-            await web.fetch(f"{server.base_url}/{path}", kind="page")
+    outside = ["..%2Fsecret.txt", "%2e%2e/secret.txt", "link.txt"]
+    await check_each_async(["missing.html", "sub", "", *outside], check)
 
 
-def test_a_directory_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+def test_missing_directory_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError):
         serve_directory(tmp_path / "nowhere")
 
 
-async def test_a_server_stops_while_it_is_still_answering() -> None:
-    import asyncio  # noqa: PLC0415 - only here
-
+async def test_server_stops_while_answering() -> None:
     asked = asyncio.Event()
 
     async def never(_: object) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cases import check_each
 from tests.tasks.web.feedparser_corpus import ORIGIN, Verdict, examine, files, main, report
 
 KEPT = Path(__file__).parent / "feedparser"
@@ -23,21 +24,23 @@ OTHERWISE = {
 }
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_is_read_as_feedparser_says_or_otherwise_for_a_reason(name: str) -> None:
-    outcome = examine(FILES[name], name)
-    if name in REFUSED:
-        assert outcome.verdict is Verdict.REFUSED
-    elif name in OTHERWISE:
-        assert outcome.verdict is Verdict.DISAGREES
-        assert outcome.reason
-    else:
-        assert outcome.verdict in {Verdict.AGREES, Verdict.PADDED}, outcome
+def test_files_are_read_as_feedparser_says() -> None:
+    def check(path: Path, name: str) -> None:
+        outcome = examine(path, name)
+        if name in REFUSED:
+            assert outcome.verdict is Verdict.REFUSED
+        elif name in OTHERWISE:
+            assert outcome.verdict is Verdict.DISAGREES
+            assert outcome.reason
+        else:
+            assert outcome.verdict in {Verdict.AGREES, Verdict.PADDED}, outcome
+
+    check_each({name: (path, name) for name, path in FILES.items()}, check)
 
 
 def _examined(folder: Path, expected: str, feed: str, name: str = "wellformed/rss/a.xml") -> Verdict:
     path = folder / name
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"<!--\nDescription: a\nExpect: {expected}\n-->\n{feed}", encoding="utf-8")
     return examine(path, name).verdict
 
@@ -50,68 +53,62 @@ ITEM = (
 )
 
 
-@pytest.mark.parametrize(
-    "expected",
-    [
-        "not bozo",
-        "1",
-        "version == 'rss20'",
-        "len(entries) == 1",
-        "feed['title'] == 'Feed'",
-        f"feed.link == '{ORIGIN.replace('/tests/', '/home')}'",
-        "entries[0]['title'] == 'A <b>b</b>'",
-        "entries[0]['title_detail']['value'] == 'A ' + '<b>b</b>'",
-        "entries[0]['description'] == '<p>d</p>'",
-        "entries[0].link == 'one'",
-        "entries[0]['id'] == 'g'",
-        "entries[0]['published_parsed'] == (2026, 1, 5, 12, 0, 0, 0, 5, 0)",
-        "entries[0]['author_detail']['name'] == 'Ann'",
-        "encoding == 'utf-8'",
-    ],
-)
-def test_each_part_of_an_expectation_is_compared(tmp_path: Path, expected: str) -> None:
-    assert _examined(tmp_path / "right", expected, ITEM) is Verdict.AGREES
+# What a file may expect of `ITEM`.
+RIGHT = [
+    "not bozo",
+    "1",
+    "version == 'rss20'",
+    "len(entries) == 1",
+    "feed['title'] == 'Feed'",
+    f"feed.link == '{ORIGIN.replace('/tests/', '/home')}'",
+    "entries[0]['title'] == 'A <b>b</b>'",
+    "entries[0]['title_detail']['value'] == 'A ' + '<b>b</b>'",
+    "entries[0]['description'] == '<p>d</p>'",
+    "entries[0].link == 'one'",
+    "entries[0]['id'] == 'g'",
+    "entries[0]['published_parsed'] == (2026, 1, 5, 12, 0, 0, 0, 5, 0)",
+    "entries[0]['author_detail']['name'] == 'Ann'",
+    "encoding == 'utf-8'",
+]
+WRONG = [
+    "bozo",
+    "version == 'atom10'",
+    "len(entries) == 2",
+    "not entries",
+    "feed['title'] == 'feed'",
+    "feed.link == '/other'",
+    "entries[0]['title'] == 'A'",
+    "entries[0]['description'] == '<p>d</p>d'",
+    "entries[0]['description'] == 'd <b>'",
+    "entries[0].link == 'two'",
+    "entries[0]['guid'] == 'G'",
+    "entries[0]['updated_parsed'] == (2026, 1, 5, 12, 0, 1, 0, 5, 0)",
+    "entries[0]['author_detail']['name'] == 'Bob'",
+    "entries[1]['title'] == 'B'",
+    "encoding == 'utf-16'",
+    "entries[0]['title'] == 'A b' and entries[0]['id'] == 'h'",
+]
+BESIDE = [
+    "not bozo and entries[0]['tags'][0]['term'] == 'x'",
+    "feed['cloud']['port'] == '80'",
+    "not bozo and entries[0].get('where') == {}",
+    "entries[0]['abcdefg'] == entries[1]['abcdefg'] == 'x'",
+]
 
 
-@pytest.mark.parametrize(
-    "expected",
-    [
-        "bozo",
-        "version == 'atom10'",
-        "len(entries) == 2",
-        "not entries",
-        "feed['title'] == 'feed'",
-        "feed.link == '/other'",
-        "entries[0]['title'] == 'A'",
-        "entries[0]['description'] == '<p>d</p>d'",
-        "entries[0]['description'] == 'd <b>'",
-        "entries[0].link == 'two'",
-        "entries[0]['guid'] == 'G'",
-        "entries[0]['updated_parsed'] == (2026, 1, 5, 12, 0, 1, 0, 5, 0)",
-        "entries[0]['author_detail']['name'] == 'Bob'",
-        "entries[1]['title'] == 'B'",
-        "encoding == 'utf-16'",
-        "entries[0]['title'] == 'A b' and entries[0]['id'] == 'h'",
-    ],
-)
-def test_a_part_that_is_wrong_is_seen(tmp_path: Path, expected: str) -> None:
-    assert _examined(tmp_path, expected, ITEM) is Verdict.DISAGREES
+def test_each_part_of_an_expectation_is_compared(tmp_path: Path) -> None:
+    def check(expected: str, verdict: Verdict) -> None:
+        assert _examined(tmp_path, expected, ITEM) is verdict
+
+    cases = [
+        *((expected, Verdict.AGREES) for expected in RIGHT),
+        *((expected, Verdict.DISAGREES) for expected in WRONG),
+        *((expected, Verdict.BESIDE) for expected in BESIDE),
+    ]
+    check_each(cases, check)
 
 
-@pytest.mark.parametrize(
-    "expected",
-    [
-        "not bozo and entries[0]['tags'][0]['term'] == 'x'",
-        "feed['cloud']['port'] == '80'",
-        "not bozo and entries[0].get('where') == {}",
-        "entries[0]['abcdefg'] == entries[1]['abcdefg'] == 'x'",
-    ],
-)
-def test_what_our_reader_does_not_give_is_not_compared(tmp_path: Path, expected: str) -> None:
-    assert _examined(tmp_path, expected, ITEM) is Verdict.BESIDE
-
-
-def test_an_entry_of_one_field_is_given_a_title(tmp_path: Path) -> None:
+def test_entry_of_one_field_is_given_a_title(tmp_path: Path) -> None:
     lone = ITEM.partition("<item>")[0] + "<item><author>Ann</author></item></channel></rss>"
     assert _examined(tmp_path / "1", "entries[0]['author_detail']['name'] == 'Ann'", lone) is Verdict.PADDED
     assert (
@@ -119,18 +116,18 @@ def test_an_entry_of_one_field_is_given_a_title(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_no_feed_disagrees_with_who_expects_one(tmp_path: Path) -> None:
+def test_other_documents_disagree_with_an_expected_feed(tmp_path: Path) -> None:
     assert _examined(tmp_path / "1", "feed['title'] == 'x'", "<x/>") is Verdict.DISAGREES
     assert _examined(tmp_path / "2", "bozo", "<x/>") is Verdict.AGREES
 
 
-def test_an_encoding_that_python_does_not_know_is_passed_over(tmp_path: Path) -> None:
+def test_unknown_encoding_is_skipped(tmp_path: Path) -> None:
     path = tmp_path / "a.xml"
     path.write_text("<!--\nSkipUnless: __import__('codecs').lookup('viscii')\n-->" + ITEM, encoding="utf-8")
     assert examine(path, "encoding/a.xml").verdict is Verdict.SKIPPED
 
 
-def test_the_report_counts_verdicts_and_reasons() -> None:
+def test_report_counts_verdicts_and_reasons() -> None:
     outcomes = [examine(path, name) for name, path in FILES.items()]
     text = report(outcomes, whole=True)
     assert f"{len(FILES)} files" in text
@@ -139,7 +136,7 @@ def test_the_report_counts_verdicts_and_reasons() -> None:
     assert all(f"\n{name}: " in text for name in OTHERWISE)
 
 
-def test_the_command_fails_for_a_file_that_disagrees_for_no_known_reason(
+def test_command_fails_for_an_unknown_disagreement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("sys.argv", ["feedparser_corpus", str(tmp_path)])

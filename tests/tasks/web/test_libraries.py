@@ -5,17 +5,15 @@ from __future__ import annotations
 import errno
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import feedparser
 import pytest
 import trafilatura
 
+from tests.cases import check_each
 from zeke_tasks.context import open_context
 from zeke_tasks.web import FeedError, PageError, extract_article, parse_feed
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 URL = "https://a.example/"
 
@@ -40,7 +38,7 @@ def _read_feed() -> object:
     return parse_feed(b"<rss version='2.0'><channel><title>A</title></channel></rss>", "", URL)
 
 
-READERS = [pytest.param(_read_page, PageError, id="page"), pytest.param(_read_feed, FeedError, id="feed")]
+READERS = [(_read_page, PageError), (_read_feed, FeedError)]
 
 
 def _break(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
@@ -51,28 +49,28 @@ def _break(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr(feedparser, "parse", fail)
 
 
-@pytest.mark.parametrize(("read", "ours"), READERS)
-@pytest.mark.parametrize("error", OF_THIS_MACHINE, ids=lambda error: type(error).__name__)
-def test_a_fault_of_this_machine_is_raised_as_it_is(
-    monkeypatch: pytest.MonkeyPatch, read: Callable[[], object], ours: type[Exception], error: Exception
-) -> None:
-    _break(monkeypatch, error)
-    with pytest.raises(type(error)) as raised:
-        read()
-    assert raised.value is error
+def test_errors_of_this_machine_are_raised_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(error: Exception) -> None:
+        _break(monkeypatch, error)
+        for read, _ in READERS:
+            with pytest.raises(type(error)) as raised:
+                read()
+            assert raised.value is error
+
+    check_each(OF_THIS_MACHINE, check)
 
 
-@pytest.mark.parametrize(("read", "ours"), READERS)
-@pytest.mark.parametrize("error", OF_THE_DOCUMENT, ids=lambda error: type(error).__name__)
-def test_all_other_errors_are_the_documents(
-    monkeypatch: pytest.MonkeyPatch, read: Callable[[], object], ours: type[Exception], error: Exception
-) -> None:
-    _break(monkeypatch, error)
-    with pytest.raises(ours, match=type(error).__name__):
-        read()
+def test_other_errors_are_the_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(error: Exception) -> None:
+        _break(monkeypatch, error)
+        for read, ours in READERS:
+            with pytest.raises(ours, match=type(error).__name__):
+                read()
+
+    check_each(OF_THE_DOCUMENT, check)
 
 
-async def test_a_worker_without_a_parser_does_not_start(
+async def test_worker_without_a_parser_does_not_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "trafilatura.py").write_text("import no_lxml_html_clean", encoding="utf-8")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pypdfium2
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.cases import check_each
 from tests.clocks import START
 from tests.tasks.pdfs import pdf
 from zeke_tasks.context import read
@@ -45,58 +46,46 @@ def lines(*page: str) -> list[str]:
     return found(pdf(page)).text.split("\n")
 
 
-def test_paragraphs_are_put_together_and_headings_stand_alone() -> None:
-    assert lines(*LINES) == PARAGRAPHS
+def test_lines_are_joined_to_paragraphs() -> None:
+    def check(page: list[str], expected: list[str]) -> None:
+        assert lines(*page) == expected
 
-
-def test_a_gap_parts_paragraphs() -> None:
-    full = LINES[1:2] * 3
-    assert lines(*full, "", *full) == [" ".join(full)] * 2
-
-
-def test_an_indent_parts_paragraphs() -> None:
-    full, indented = list(LINES[1:2] * 3), f"   {LINES[1]}"
-    assert lines(*full, indented, *full) == [" ".join(full), " ".join([LINES[1], *full])]
-    assert lines(*full, indented) == [" ".join(full), LINES[1]]
-
-
-def test_lines_that_are_all_indented_are_no_paragraphs() -> None:
-    full = [f"   {LINES[1]}"] * 4
-    assert lines(*full) == [" ".join(LINES[1:2] * 4)]
+    full, indented = [LINES[1]] * 3, f"   {LINES[1]}"
+    paragraph = " ".join(full)
+    rows = ["- honey", "- wax", "Year 1999 2000", "Price 3 4"]
+    cases = {
+        "headings stand alone": ([*LINES], PARAGRAPHS),
+        "a gap": ([*full, "", *full], [paragraph, paragraph]),
+        "an indent": ([*full, indented, *full], [paragraph, " ".join([LINES[1], *full])]),
+        "an indent at the end": ([*full, indented], [paragraph, LINES[1]]),
+        "all indented": ([indented] * 4, [" ".join([LINES[1]] * 4)]),
+        "rows and items": ([*LINES, *rows], [*PARAGRAPHS, *rows]),
+        "no character is lost": (["Größe, naïve café (1 \\ 2) – “so”"],) * 2,
+    }
+    check_each(cases, check)
 
 
 def test_pages_follow_each_other() -> None:
     assert found(pdf(LINES, ["Wasps"], LINES)).text.split("\n") == [*PARAGRAPHS, "Wasps", *PARAGRAPHS]
 
 
-def test_rows_of_a_table_and_items_of_a_list_stay_apart() -> None:
-    rows = ["- honey", "- wax", "Year 1999 2000", "Price 3 4"]
-    assert lines(*LINES, *rows) == [*PARAGRAPHS, *rows]
+def test_hyphenated_words_are_joined_where_the_text_shows_how() -> None:
+    def check(first: str, second: str, whole: str) -> None:
+        assert lines(first, second) == [whole]
+
+    cases = [
+        ("some pol-", "lination", "some pollination"),
+        ("of COVID-", "19 times", "of COVID-19 times"),
+        ("an Anglo-", "Saxon word", "an Anglo-Saxon word"),
+        ("a well-known fact is well-", "known", "a well-known fact is well-known"),
+        ("we cooperate, and well-off co-", "operate", "we cooperate, and well-off cooperate"),
+        ("they co-operate or cooperate, so co-", "operate", "they co-operate or cooperate, so cooperate"),
+        ("a soft\xad", "ly set word", "a softly set word"),
+    ]
+    check_each(cases, check)
 
 
-@pytest.mark.parametrize(
-    ("broken", "whole"),
-    [
-        (("some pol-", "lination"), "some pollination"),
-        (("of COVID-", "19 times"), "of COVID-19 times"),
-        (("an Anglo-", "Saxon word"), "an Anglo-Saxon word"),
-        (("a well-known fact is well-", "known"), "a well-known fact is well-known"),
-        (("we cooperate, and well-off co-", "operate"), "we cooperate, and well-off cooperate"),
-        (("they co-operate or cooperate, so co-", "operate"), "they co-operate or cooperate, so cooperate"),
-        (("a soft\xad", "ly set word"), "a softly set word"),
-    ],
-)
-def test_words_that_were_broken_at_a_hyphen_are_mended_where_that_can_be_told(
-    broken: tuple[str, str], whole: str
-) -> None:
-    assert lines(*broken) == [whole]
-
-
-def test_no_character_is_lost() -> None:
-    assert lines("Größe, naïve café (1 \\ 2) – “so”") == ["Größe, naïve café (1 \\ 2) – “so”"]
-
-
-def test_what_can_not_be_kept_is_not_there() -> None:
+def test_control_characters_are_removed() -> None:
     text = found(pdf(["be\x01es \x02 and\x0b wasps"], info={"Title": "Bees\x00 and\x07 wasps"})).text
     assert not any(character < " " and character != "\n" for character in text)
 
@@ -104,55 +93,44 @@ def test_what_can_not_be_kept_is_not_there() -> None:
 # What it says of itself
 
 
-@pytest.mark.parametrize(
-    ("title", "kept"),
-    [
-        ("On the Life of Bees", "On the Life of Bees"),
-        ("  Über\n Bienen ", "Über Bienen"),
-        ("", None),
-        ("Microsoft Word - bees final (2).docx", None),
-        ("bees_final.PDF", None),
-        ("Untitled-1", None),
-        ("PowerPoint Presentation", None),
-        ("Slide 1", None),
-        ("bees-and-wasps-v2", None),
-        ("--- 12", None),
-    ],
-)
-def test_a_title_is_kept_unless_it_is_for_machines(title: str, kept: str | None) -> None:
-    assert found(pdf(LINES, info={"Title": title})).title == kept
+def test_title_is_kept_unless_it_is_a_file_name() -> None:
+    def check(title: str, kept: str | None) -> None:
+        assert found(pdf(LINES, info={"Title": title})).title == kept
+
+    kept = [("On the Life of Bees", "On the Life of Bees"), ("  Über\n Bienen ", "Über Bienen")]
+    files = ("Microsoft Word - bees final (2).docx", "bees_final.PDF", "bees-and-wasps-v2", "--- 12")
+    defaults = ("", "Untitled-1", "PowerPoint Presentation", "Slide 1")
+    check_each([*kept, *((title, None) for title in files + defaults)], check)
 
 
-def test_a_document_need_not_say_anything_of_itself() -> None:
+def test_document_without_information_is_read() -> None:
     assert found(pdf(LINES)) == Pdf(title=None, text="\n".join(PARAGRAPHS), published_at=None)
 
 
-@pytest.mark.parametrize(
-    ("written", "moment"),
-    [
+def test_creation_date_is_read_as_utc() -> None:
+    def check(written: str, moment: datetime | None) -> None:
+        document = read_pdf(pdf(LINES, info={"CreationDate": written}), URL)
+        assert document
+        assert document.published_at == moment
+
+    cases = [
         ("D:20250304103005+02'00'", datetime(2025, 3, 4, 8, 30, 5, tzinfo=UTC)),
         ("D:20250304103005-0530", datetime(2025, 3, 4, 16, 0, 5, tzinfo=UTC)),
         ("D:20250304103005Z00'00'", datetime(2025, 3, 4, 10, 30, 5, tzinfo=UTC)),
         ("D:20250304103005", datetime(2025, 3, 4, 10, 30, 5, tzinfo=UTC)),
         ("D:202503", datetime(2025, 3, 1, tzinfo=UTC)),
         ("20250304", datetime(2025, 3, 4, tzinfo=UTC)),
-        ("D:20251304", None),
-        ("D:20250304250000", None),
+        *((written, None) for written in ("D:20251304", "D:20250304250000", "yesterday", "")),
+        # Out of range, some only when moved to UTC.
         ("D:19700101000000Z", None),
         ("D:99991231235959-23'59'", None),
         ("D:00010101000000+23'59'", None),
         ("D:20250304103005+99'99'", None),
-        ("yesterday", None),
-        ("", None),
-    ],
-)
-def test_the_moment_it_was_made_is_kept_as_utc(written: str, moment: datetime | None) -> None:
-    document = read_pdf(pdf(LINES, info={"CreationDate": written}), URL)
-    assert document
-    assert document.published_at == moment
+    ]
+    check_each(cases, check)
 
 
-def test_a_date_in_the_future_is_not_believed() -> None:
+def test_date_in_the_future_is_ignored() -> None:
     body = pdf(LINES, info={"CreationDate": "D:20250304100000Z"})
     made = datetime(2025, 3, 4, 10, tzinfo=UTC)
     at_once, before = (read_pdf(body, URL, now=now) for now in (made, datetime(2025, 3, 1, tzinfo=UTC)))
@@ -165,40 +143,40 @@ def test_a_date_in_the_future_is_not_believed() -> None:
 # What is none, or can't be read
 
 
-@pytest.mark.parametrize("pages", [[[]], [[""], ["  "]]], ids=["no line", "blanks"])
-def test_a_document_without_text_has_none(pages: list[list[str]]) -> None:
-    assert read_pdf(pdf(*pages), URL) is None
+def test_document_without_text_is_none() -> None:
+    assert read_pdf(pdf([]), URL) is None
+    assert read_pdf(pdf([""], ["  "]), URL) is None
 
 
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        (b"", "broken"),
-        (b"%PDF-1.7", "broken"),
-        (b"%PDF-1.7\n" + b"junk " * 100, "broken"),
-        (pdf(LINES)[:300], "broken"),
-        (pdf(), "no pages"),
-        (pdf(LINES, locked=True), "without a password"),
-    ],
-)
-def test_a_document_that_can_not_be_read_is_an_error_that_says_why(body: bytes, reason: str) -> None:
-    with pytest.raises(PageError, match=reason):
-        read_pdf(body, URL)
+def test_unreadable_document_is_refused_with_reason() -> None:
+    def check(body: bytes, reason: str) -> None:
+        with pytest.raises(PageError, match=reason):
+            read_pdf(body, URL)
+
+    lost_pages = pdf(["One"], ["Two"]).replace(b"Kids[4 0 R 6 0 R", b"Kids[3 0 R 3 0 R")
+    cases = {
+        "empty": (b"", "broken"),
+        "nothing but a signature": (b"%PDF-1.7", "broken"),
+        "junk": (b"%PDF-1.7\n" + b"junk " * 100, "broken"),
+        "truncated": (pdf(LINES)[:300], "broken"),
+        "no pages": (pdf(), "no pages"),
+        "locked": (pdf(LINES, locked=True), "without a password"),
+        "pages that are none": (lost_pages, "Failed to load page"),
+    }
+    check_each(cases, check)
 
 
-def test_a_document_that_lost_its_table_of_objects_is_read_all_the_same() -> None:
+def test_document_without_object_table_is_read() -> None:
     body = pdf(LINES)
     assert found(body[: body.rindex(b"xref\n0")] + b"trailer\n<</Root 1 0 R>>").text.startswith("Bees\n")
 
 
-def test_a_page_that_is_broken_says_nothing_of_those_beside_it() -> None:
+def test_broken_page_does_not_affect_others() -> None:
     body = pdf(["One"], ["Two"], ["Three"])
     assert found(body.replace(b"Kids[4 0 R 6 0 R", b"Kids[4 0 R 3 0 R")).text == "One\nThree"
-    with pytest.raises(PageError, match="Failed to load page"):
-        read_pdf(body.replace(b"Kids[4 0 R 6 0 R 8 0 R", b"Kids[3 0 R 3 0 R 3 0 R"), URL)
 
 
-def test_text_whose_place_nobody_knows_is_read_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_without_position_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def unknown(*_: object, **__: object) -> NoReturn:
         raise pypdfium2.PdfiumError("Failed to get charbox.")
 
@@ -206,7 +184,7 @@ def test_text_whose_place_nobody_knows_is_read_all_the_same(monkeypatch: pytest.
     assert lines(*LINES) == PARAGRAPHS
 
 
-def test_only_so_many_pages_and_characters_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_and_characters_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     body = pdf(["One", "Bees bees"], ["Two"], ["Three"])
     monkeypatch.setattr(reading, "PAGES", 2)
     assert found(body).text == "One\nBees bees\nTwo"
@@ -231,40 +209,30 @@ def fetched(body: bytes, content_type: str) -> Fetched:
     )
 
 
-def article(quoted: str) -> bytes:
-    paragraph = f"<p>A PDF begins with {quoted}, says the standard.</p>"
-    return f"<html><body><article>{paragraph}</article></body></html>".encode()
+def test_pdf_is_recognised_under_any_content_type() -> None:
+    def check(content_type: str, before: bytes = b"") -> None:
+        got = read_page(fetched(before + body, content_type), START)
+        assert got
+        assert got.text == "\n".join(PARAGRAPHS)
+        assert (got.title, got.url, got.kind) == ("On Bees", URL, Kind.PDF)
+        assert (got.published_at, got.language) == (datetime(2026, 1, 1, tzinfo=UTC), None)
 
-
-@pytest.mark.parametrize(
-    "content_type",
-    [
-        "application/pdf",
-        "Application/PDF; x=y",
-        "application/x-pdf",
-        "application/octet-stream",
-        "text/html",
-        "",
-    ],
-)
-@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf\n", b"HTTP/1.1 200 OK\r\n\r\n"])
-def test_a_pdf_is_known_whatever_its_server_calls_it(content_type: str, before: bytes) -> None:
     body = pdf(LINES, info={"Title": "On Bees", "CreationDate": "D:20260101"})
-    got = read_page(fetched(before + body, content_type), START)
-    assert got
-    assert got.text == "\n".join(PARAGRAPHS)
-    assert (got.title, got.url, got.kind) == ("On Bees", URL, Kind.PDF)
-    assert (got.published_at, got.language) == (read_pdf(body, URL, now=START).published_at, None)  # type: ignore[union-attr]
+    pdfs = ["application/pdf", "Application/PDF; x=y", "application/x-pdf", "application/octet-stream"]
+    prefixes = [b"\xef\xbb\xbf\n", b"HTTP/1.1 200 OK\r\n\r\n"]
+    check_each([*pdfs, "text/html", "", *(("text/html", before) for before in prefixes)], check)
 
 
-def test_an_article_about_the_format_is_none() -> None:
-    got = read_page(fetched(article("%PDF-1.7"), "text/html"), START)
+def test_article_about_pdf_is_not_a_pdf() -> None:
+    words = b"A PDF begins with %PDF-1.7, says the standard."
+    body = b"<html><body><article><p>" + words + b"</p></article></body></html>"
+    got = read_page(fetched(body, "text/html"), START)
     assert got
     assert got.kind is None
     assert "says the standard" in got.text
 
 
-def test_the_mark_is_looked_for_at_the_start_only() -> None:
+def test_pdf_signature_must_be_near_the_start() -> None:
     assert is_pdf(b" " * 1000 + b"%PDF-1.7", "")
     assert not is_pdf(b" " * 1024 + b"%PDF-1.7", "")
 
@@ -294,11 +262,11 @@ async def outcome(readers: Readers, body: bytes) -> Reading | Permanent | None:
         return error
 
 
-@pytest.fixture(scope="module")
-def drawn() -> list[bytes]:
-    """Documents that are broken in as many ways, the same ones in each run."""
+def drawn_bodies() -> list[bytes]:
+    """Return documents that are broken in as many ways, the same ones in each run."""
     bodies: list[bytes] = []
 
+    @settings(max_examples=60)
     @given(MUTATIONS)
     def draw(changes: list[tuple[int, bytes]]) -> None:
         bodies.append(mutated(changes))
@@ -307,7 +275,8 @@ def drawn() -> list[bytes]:
     return bodies
 
 
-async def test_whatever_comes_is_a_text_or_an_error_of_ours(drawn: list[bytes]) -> None:
+async def test_mutated_pdf_is_text_or_a_permanent_error() -> None:
+    drawn = drawn_bodies()
     async with Readers(2) as readers:
         got = await asyncio.gather(*(outcome(readers, body) for body in drawn))
         whole = await outcome(readers, SAMPLE)

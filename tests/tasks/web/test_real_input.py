@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
-
+from tests.cases import check_each_async
 from tests.clocks import START
 from tests.tasks.web.doubles import client
 from zeke_tasks.demo_site import serve_directory
@@ -66,44 +65,35 @@ async def read_feed(data: Path, name: str) -> Feed:
         return parse_feed(fetched.body, fetched.content_type, fetched.final_url)
 
 
-@pytest.mark.parametrize("name", sorted(FEEDS))
-async def test_a_real_feed_is_read_whole(real_data: Path, name: str) -> None:
-    feed = await read_feed(real_data, name)
-    assert (len(feed.entries), feed.title) == FEEDS[name]
-    assert (feed.damage is not None) == (name in DAMAGED)
+async def test_real_feeds_are_read_whole(real_data: Path) -> None:
+    async def check(name: str) -> None:
+        feed, again = await read_feed(real_data, name), await read_feed(real_data, name)
+        assert (len(feed.entries), feed.title) == FEEDS[name]
+        assert (feed.damage is not None) == (name in DAMAGED)
+        assert [entry.external_id for entry in feed.entries] == [entry.external_id for entry in again.entries]
+        for entry in feed.entries:
+            assert (entry.url or "").startswith("http")
+            assert entry.title
+            assert entry.content
+            assert entry.published_at
+            assert entry.published_at.tzinfo
 
-
-@pytest.mark.parametrize("name", sorted(FEEDS))
-async def test_entries_of_a_real_feed_say_what_they_are(real_data: Path, name: str) -> None:
-    for entry in (await read_feed(real_data, name)).entries:
-        assert entry.url
-        assert entry.url.startswith("http")
-        assert entry.title
-        assert entry.content
-        assert entry.published_at
-        assert entry.published_at.tzinfo
-
-
-@pytest.mark.parametrize("name", sorted(FEEDS))
-async def test_a_real_feed_has_the_same_identifiers_at_the_next_reading(real_data: Path, name: str) -> None:
-    once, again = await read_feed(real_data, name), await read_feed(real_data, name)
-    assert [entry.external_id for entry in once.entries] == [entry.external_id for entry in again.entries]
-
-
-async def test_every_real_feed_is_known_to_these_tests(real_data: Path) -> None:
     assert {path.name for path in (real_data / "feeds").iterdir()} == set(FEEDS)
+    await check_each_async(FEEDS.keys(), check)
+
+
+async def test_real_pages_are_read(real_data: Path) -> None:
+    async def check(name: str) -> None:
+        async with serve_directory(real_data / "pages") as server, client() as web:
+            fetched = await web.fetch(f"{server.base_url}/{name}", kind="page")
+        article = extract_article(fetched.body, fetched.final_url, fetched.charset, now=START)
+        assert article
+        assert article.published_at
+        assert (article.title, article.author, article.published_at.date().isoformat()) == PAGES[name]
+        inside, outside = PHRASES[name]
+        assert outside in fetched.body.decode("utf-8")
+        assert inside in article.text
+        assert outside not in article.text
+
     assert {path.name for path in (real_data / "pages").iterdir()} == set(PAGES) == set(PHRASES)
-
-
-@pytest.mark.parametrize("name", sorted(PAGES))
-async def test_a_real_page_is_read_correctly(real_data: Path, name: str) -> None:
-    async with serve_directory(real_data / "pages") as server, client() as web:
-        fetched = await web.fetch(f"{server.base_url}/{name}", kind="page")
-    article = extract_article(fetched.body, fetched.final_url, fetched.charset, now=START)
-    assert article
-    assert article.published_at
-    assert (article.title, article.author, article.published_at.date().isoformat()) == PAGES[name]
-    inside, outside = PHRASES[name]
-    assert outside in fetched.body.decode("utf-8")
-    assert inside in article.text
-    assert outside not in article.text
+    await check_each_async(PAGES.keys(), check)
