@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tests.cases import check_each
 from tests.tasks.ai.samples import ANALYSIS, BRIEFS
 from zeke_tasks.ai import Analysis, Briefs
 from zeke_tasks.store.model import storable
@@ -18,79 +20,73 @@ def analysis(**fields: Any) -> Analysis:
     return Analysis.model_validate({**ANALYSIS, **fields})
 
 
-@pytest.mark.parametrize(
-    ("said", "kept"),
-    [(0, 0), (5, 5), (9, 5), (-1, 0), (2.6, 3), (float("inf"), 5), (10**400, 5), ("4", 4), ("77", 5)],
-)
-def test_chili_is_a_whole_number_from_0_to_5(said: Any, kept: int) -> None:
-    chili = analysis(chili=said).chili
-    assert (chili, type(chili)) == (kept, int)
+def test_chili_is_a_whole_number_from_0_to_5() -> None:
+    def check(said: Any, kept: int) -> None:
+        chili = analysis(chili=said).chili
+        assert (chili, type(chili)) == (kept, int)
+
+    rounded = [(0, 0), (5, 5), (9, 5), (-1, 0), (2.6, 3), (float("inf"), 5), (10**400, 5)]
+    check_each([*rounded, ("4", 4), ("77", 5)], check)
 
 
-@pytest.mark.parametrize(
-    ("said", "kept"), [(0, 0.0), (1, 1.0), (0.5, 0.5), (85, 1.0), (-0.1, 0.0), (float("inf"), 1.0)]
-)
-def test_confidence_goes_from_0_to_1(said: Any, kept: float) -> None:
-    assert analysis(confidence=said).confidence == kept
+def test_confidence_is_from_0_to_1() -> None:
+    def check(said: float, kept: float) -> None:
+        assert analysis(confidence=said).confidence == kept
+
+    check_each([(0, 0.0), (1, 1.0), (0.5, 0.5), (85, 1.0), (-0.1, 0.0), (float("inf"), 1.0)], check)
 
 
-@pytest.mark.parametrize("field", ["chili", "confidence"])
-@pytest.mark.parametrize("said", [float("nan"), "nan", True, None, "hot", []])
-def test_what_is_no_number_is_refused(field: str, said: Any) -> None:
-    with pytest.raises(ValidationError):
-        analysis(**{field: said})
+def test_other_values_than_numbers_are_refused() -> None:
+    def check(field: str, said: object) -> None:
+        with pytest.raises(ValidationError):
+            analysis(**{field: said})
 
-
-def test_a_mark_within_a_bullet_is_part_of_it() -> None:
-    said = "Costs rose by **12%** in 2025, and `a * b` - as it stands - is 3) enough"
-    assert analysis(why_it_matters=[f"* {said}"]).why_it_matters == [said]
+    cases = itertools.product(["chili", "confidence"], [float("nan"), "nan", True, None, "hot", []])
+    check_each(cases, check)
 
 
 def test_bullets_are_lines_without_marks() -> None:
     said = ["- Fast.", "• It\nis  new\x00.", "2) Free.", " \u2028", "-5 degrees", "1.5 times", "\ud800x"]
-    kept = analysis(why_it_matters=said).why_it_matters
+    said.append("* Costs rose by **12%** in 2025, and `a * b` - as it stands - is 3) enough")
+    *kept, marked = analysis(why_it_matters=said).why_it_matters
     assert kept == ["Fast.", "It is new .", "Free.", "-5 degrees", "1.5 times", "x"]
+    assert marked == "Costs rose by **12%** in 2025, and `a * b` - as it stands - is 3) enough"
 
 
-@pytest.mark.parametrize("said", [[], [""], ["-  "], ["\x00", " "]])
-def test_without_a_bullet_there_is_no_analysis(said: list[str]) -> None:
-    with pytest.raises(ValidationError, match="no bullet"):
-        analysis(why_it_matters=said)
+def test_analysis_without_a_bullet_is_refused() -> None:
+    def check(said: list[str]) -> None:
+        with pytest.raises(ValidationError, match="no bullet"):
+            analysis(why_it_matters=said)
+
+    check_each([[], [""], ["-  "], ["\x00", " "]], check)
 
 
 @given(st.lists(st.text(alphabet=st.characters(codec=None)), min_size=1))
-def test_every_bullet_that_is_kept_is_one_line_that_can_be_stored(said: list[str]) -> None:
+def test_any_bullet_is_one_line_that_can_be_stored(said: list[str]) -> None:
     for bullet in analysis(why_it_matters=[*said, "last"]).why_it_matters:
         assert bullet
         assert bullet.splitlines() == [bullet]
         assert bullet == bullet.strip() == storable(bullet)
 
 
-def test_citations_may_be_left_out() -> None:
+def test_citations_are_optional() -> None:
     said = {name: value for name, value in ANALYSIS.items() if name != "citations"}
     assert Analysis.model_validate(said).citations == []
 
 
-def test_a_citation_without_a_quote_is_dropped() -> None:
+def test_citation_without_a_quote_is_dropped() -> None:
     kept = analysis(citations=[{"quote": " "}, {"quote": "a\nb", "url": None}]).citations
     assert [(citation.quote, citation.url) for citation in kept] == [("a b", None)]
 
 
-@pytest.mark.parametrize(
-    ("said", "kept"),
-    [
-        ("https://a.example/b?c=d", "https://a.example/b?c=d"),
-        ("HTTP://a.example", "HTTP://a.example"),
-        ("javascript:alert(1)", None),
-        ("see the notes", None),
-        ("https://a.example/ b", None),
-        ("https://a.example/" + "b" * 3000, None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_only_an_address_of_the_web_is_kept_as_one(said: str | None, kept: str | None) -> None:
-    assert analysis(citations=[{"quote": "a", "url": said}]).citations[0].url == kept
+def test_only_web_addresses_of_citations_are_kept() -> None:
+    def check(said: str | None, kept: str | None) -> None:
+        assert analysis(citations=[{"quote": "a", "url": said}]).citations[0].url == kept
+
+    urls = ("https://a.example/b?c=d", "HTTP://a.example")
+    others = ("javascript:alert(1)", "see the notes", "https://a.example/ b", "", None)
+    too_long = "https://a.example/" + "b" * 3000
+    check_each([*((url, url) for url in urls), *((other, None) for other in (*others, too_long))], check)
 
 
 def test_briefs_are_lines_within_their_lengths() -> None:
@@ -102,7 +98,9 @@ def test_briefs_are_lines_within_their_lengths() -> None:
     assert briefs.elevator.count("Long.") == 99
 
 
-@pytest.mark.parametrize("field", ["one_liner", "two_liner", "elevator"])
-def test_a_brief_that_says_nothing_is_refused(field: str) -> None:
-    with pytest.raises(ValidationError, match="no text"):
-        Briefs.model_validate({**BRIEFS, field: " \n"})
+def test_empty_brief_is_refused() -> None:
+    def check(field: str) -> None:
+        with pytest.raises(ValidationError, match="no text"):
+            Briefs.model_validate({**BRIEFS, field: " \n"})
+
+    check_each(["one_liner", "two_liner", "elevator"], check)

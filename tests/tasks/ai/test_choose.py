@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import check_each, check_each_async
 from tests.clocks import FrozenClock
 from tests.tasks.ai.samples import ANALYSIS_TEXT, PROMPT, TEXT
 from tests.tasks.ai.server import OpenAIServer, embeddings, response
@@ -39,50 +40,44 @@ async def chosen(**settings: Any) -> tuple[str, str, list[str]]:
 OPENAI, SMALL, WORDS = "gpt-5-nano-2025-08-07", "text-embedding-3-small", "wordllama-l2-supercat-256"
 
 
-@pytest.mark.parametrize(
-    ("given", "answers", "embeds"),
-    [
+async def test_settings_choose_who_answers_and_who_embeds() -> None:
+    async def check(given: dict[str, Any], answers: str, embeds: str) -> None:
+        paths = {OPENAI: ["/v1/responses"]}.get(answers, []) + {SMALL: ["/v1/embeddings"]}.get(embeds, [])
+        assert await chosen(**given) == (answers, embeds, paths)
+
+    key = {"openai_api_key": KEY}
+    cases = [
         ({}, "stub", "stub"),
-        ({"openai_api_key": KEY}, OPENAI, SMALL),
-        ({"zeke_ai": "openai", "openai_api_key": KEY}, OPENAI, SMALL),
-        ({"zeke_ai": "stub", "openai_api_key": KEY}, "stub", "stub"),
-        ({"zeke_ai": "stub", "zeke_embeddings": "openai", "openai_api_key": KEY}, "stub", SMALL),
-        ({"zeke_embeddings": "stub", "openai_api_key": KEY}, OPENAI, "stub"),
-        ({"zeke_embeddings": "wordllama", "openai_api_key": KEY}, OPENAI, WORDS),
+        (key, OPENAI, SMALL),
+        ({"zeke_ai": "openai", **key}, OPENAI, SMALL),
+        ({"zeke_ai": "stub", **key}, "stub", "stub"),
+        ({"zeke_ai": "stub", "zeke_embeddings": "openai", **key}, "stub", SMALL),
+        ({"zeke_embeddings": "stub", **key}, OPENAI, "stub"),
+        ({"zeke_embeddings": "wordllama", **key}, OPENAI, WORDS),
         ({"zeke_embeddings": "wordllama"}, "stub", WORDS),
-    ],
-)
-async def test_the_settings_say_who_answers_and_who_embeds(
-    given: dict[str, Any], answers: str, embeds: str
+    ]
+    await check_each_async(cases, check)
+
+
+async def test_openai_without_a_key_is_refused_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    said, embedded, asked = await chosen(**given)
-    assert (said, embedded) == (answers, embeds)
-    expected = {OPENAI: ["/v1/responses"]}.get(answers, []) + {SMALL: ["/v1/embeddings"]}.get(embeds, [])
-    assert asked == expected
+    async def check(variable: str) -> None:
+        reason = rf"OPENAI_API_KEY is not set, and {variable}=openai needs it"
+        with pytest.raises(UsageError, match=reason):
+            async with open_ai(AISettings.load(**{variable.lower(): "openai"}), FrozenClock()):
+                pytest.fail("it was opened")
+        with monkeypatch.context() as environment:
+            environment.setenv(variable, "openai")
+            with pytest.raises(BadSetting, match=reason):
+                async with open_context():
+                    pytest.fail("it was opened")
 
-
-@pytest.mark.parametrize(
-    ("given", "variable"),
-    [({"zeke_ai": "openai"}, "ZEKE_AI"), ({"zeke_embeddings": "openai"}, "ZEKE_EMBEDDINGS")],
-)
-async def test_openai_without_a_key_is_refused_with_what_to_set(given: dict[str, Any], variable: str) -> None:
-    with pytest.raises(UsageError, match=rf"OPENAI_API_KEY is not set, and {variable}=openai needs it"):
-        async with open_ai(AISettings.load(**given), FrozenClock()):
-            pytest.fail("it was opened")
-
-
-@pytest.mark.parametrize("variable", ["ZEKE_AI", "ZEKE_EMBEDDINGS"])
-async def test_no_worker_starts_that_would_ask_openai_without_a_key(
-    variable: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setenv(variable, "openai")
-    with pytest.raises(BadSetting, match=rf"OPENAI_API_KEY is not set, and {variable}=openai needs it"):
-        async with open_context():
-            pytest.fail("it was opened")
+    await check_each_async(["ZEKE_AI", "ZEKE_EMBEDDINGS"], check)
 
 
-def test_the_settings_are_environment_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     prices = tmp_path / "prices.json"
     prices.write_text('{"models": {"llama": {"input": 1}}}', encoding="utf-8")
     for name, value in {
@@ -113,16 +108,26 @@ def test_the_settings_are_environment_variables(monkeypatch: pytest.MonkeyPatch,
     )
 
 
-def test_what_is_not_set_is_as_the_options_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_defaults_are_those_of_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", " ")
     settings = AISettings.load()
     assert options_of(settings) == AIOptions()
     assert (settings.asks, settings.embeds) == ("stub", "stub")
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "hint"),
-    [
+def test_invalid_value_is_refused_by_its_variable_without_repeating_a_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def check(variable: str, value: str, hint: str) -> None:
+        with monkeypatch.context() as environment:
+            environment.setenv(variable, value)
+            with pytest.raises(BadSetting) as caught:
+                AISettings.load()
+        assert variable in str(caught.value)
+        assert hint in str(caught.value)
+        assert "hunter2" not in str(caught.value)
+
+    cases = [
         ("ZEKE_AI", "claude", "'auto', 'openai' or 'stub'"),
         ("ZEKE_EMBEDDINGS", "numpy", "'wordllama'"),
         ("OPENAI_BASE_URL", "localhost:11434", "https://api.openai.com/v1"),
@@ -132,30 +137,21 @@ def test_what_is_not_set_is_as_the_options_say(monkeypatch: pytest.MonkeyPatch) 
         ("ZEKE_AI_AT_ONCE", "many", "integer"),
         ("OPENAI_API_KEY", "hunter2 \u00e4", "no key has"),
         ("OPENAI_API_KEY", "sk-1\nhunter2: x", "no key has"),
-    ],
-)
-def test_a_bad_value_is_said_by_its_variable_and_a_key_is_not_repeated(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, hint: str
-) -> None:
-    monkeypatch.setenv(variable, value)
-    with pytest.raises(BadSetting) as caught:
-        AISettings.load()
-    assert variable in str(caught.value)
-    assert hint in str(caught.value)
-    assert "hunter2" not in str(caught.value)
+    ]
+    check_each(cases, check)
 
 
-def test_a_key_is_never_shown() -> None:
+def test_key_is_not_shown() -> None:
     settings = AISettings.load(openai_api_key=KEY)
     assert KEY not in repr(settings) + str(settings) + str(settings.model_dump())
 
 
-def test_a_setting_that_does_not_exist_is_refused_in_code() -> None:
+def test_unknown_setting_is_refused() -> None:
     with pytest.raises(BadSetting, match=r"ZEKE_IA is no setting; there are ZEKE_AI"):
         AISettings.load(zeke_ia="stub")
 
 
-async def test_openai_is_asked_within_the_limit_of_the_settings() -> None:
+async def test_rate_limit_of_the_settings_is_kept() -> None:
     async with OpenAIServer(embeddings([1.0])) as server:
         settings = AISettings.load(
             openai_api_key=KEY, openai_base_url=server.base_url, zeke_ai_per_minute=1, zeke_ai_at_once=1
@@ -168,29 +164,27 @@ async def test_openai_is_asked_within_the_limit_of_the_settings() -> None:
         assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize(
-    ("content", "complaint"),
-    [
+async def test_invalid_prices_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    async def check(content: str | None, complaint: str) -> None:
+        file = tmp_path / "prices.json"
+        if content is not None:
+            file.write_text(content, encoding="utf-8")
+        settings = AISettings.load(openai_api_key=KEY, zeke_ai_prices=file)
+        with pytest.raises(BadSetting, match=rf"ZEKE_AI_PRICES: .*prices\.json .*{complaint}"):
+            async with open_ai(settings, FrozenClock()):
+                pytest.fail("it was opened")
+
+    cases = [
         (None, "can't be read"),
         ("{", "Invalid JSON"),
         ('{"models": {"llama": {}}}', "models.llama.input: Field required"),
         ('{"models": {"llama": {"input": -1}}}', "greater than or equal to 0"),
         ('{"models": {"llama": {"input": 1, "outptu": 2}}}', "models.llama.outptu"),
-    ],
-)
-async def test_prices_that_can_not_be_read_are_told_before_anything_is_opened(
-    tmp_path: Path, content: str | None, complaint: str
-) -> None:
-    file = tmp_path / "prices.json"
-    if content is not None:
-        file.write_text(content, encoding="utf-8")
-    settings = AISettings.load(openai_api_key=KEY, zeke_ai_prices=file)
-    with pytest.raises(BadSetting, match=rf"ZEKE_AI_PRICES: .*prices\.json .*{complaint}"):
-        async with open_ai(settings, FrozenClock()):
-            pytest.fail("it was opened")
+    ]
+    await check_each_async(cases, check)
 
 
-def test_prices_of_ones_own_come_on_top_of_the_list(tmp_path: Path) -> None:
+def test_own_prices_extend_the_list(tmp_path: Path) -> None:
     file = tmp_path / "prices.json"
     own = {"models": {"gpt-5-nano": {"input": 9}, "llama": {"input": 1, "output": 2}}}
     file.write_text(json.dumps(own), encoding="utf-8")
@@ -200,7 +194,7 @@ def test_prices_of_ones_own_come_on_top_of_the_list(tmp_path: Path) -> None:
     assert prices["text-embedding-3-small"] == load_prices()["text-embedding-3-small"]
 
 
-def test_the_sdk_is_not_imported_where_no_ai_is_asked() -> None:
+def test_sdk_is_not_imported_for_the_stub() -> None:
     code = (
         "import asyncio, sys\n"
         "from zeke_queue import SystemClock\n"

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.tasks.ai.samples import ANALYSIS_TEXT, BRIEFS, PROMPT, TEXT
 from tests.tasks.ai.server import OpenAIServer, embeddings, response
@@ -34,10 +35,10 @@ async def openai() -> AsyncIterator[AIClient]:
         yield client
 
 
-@pytest.fixture(params=["stub", "openai", "wordllama", "limited stub", "limited openai"])
-async def ai(request: pytest.FixtureRequest) -> AsyncIterator[AIClient]:
-    """A client; the test does not know which."""
-    limit, _, name = request.param.rpartition(" ")
+@asynccontextmanager
+async def opened(kind: str) -> AsyncIterator[AIClient]:
+    """A client of one of the kinds in `KINDS`."""
+    limit, _, name = kind.rpartition(" ")
     async with AsyncExitStack() as stack:
         client: AIClient
         if name == "openai":
@@ -49,29 +50,38 @@ async def ai(request: pytest.FixtureRequest) -> AsyncIterator[AIClient]:
         yield Limited(client, FrozenClock(), requests_per_minute=9, at_once=9) if limit else client
 
 
-async def test_it_answers_in_the_form_that_was_asked_for_and_embeds(ai: AIClient) -> None:
-    analysis = await ai.ask(PROMPT, TEXT, Analysis)
-    briefs = await ai.ask(PROMPT, TEXT, Briefs)
-    embedded = await ai.embed([TEXT, "Cake"])
-    again = await ai.embed([TEXT])
-
-    assert isinstance(analysis.value, Analysis)
-    assert isinstance(briefs.value, Briefs)
-    for usage in (analysis.usage, briefs.usage, embedded.usage):
-        assert usage.model
-        assert usage.input_tokens >= 0
-        assert usage.cost_usd is not None
-    assert analysis.stub == (analysis.usage.model == "stub")
-    assert len(embedded.vectors) == 2
-    assert {len(vector) for vector in embedded.vectors} == {embedded.dimensions}
-    assert all(math.hypot(*vector) == pytest.approx(1) for vector in embedded.vectors)
-    assert again.vectors == embedded.vectors[:1], "a text's vector does not depend on its neighbours"
+KINDS = ["stub", "openai", "wordllama", "limited stub", "limited openai"]
 
 
-async def test_it_refuses_what_can_not_be_asked(ai: AIClient) -> None:
-    for texts in ([], ["a", "\x00 "], ["a"] * 101):
-        with pytest.raises(AIRejected):
-            await ai.embed(texts)
-    with pytest.raises(AIRejected) as caught:
-        await ai.ask(PROMPT, "\n \x1b", Analysis)
-    assert isinstance(caught.value, ZekeError)
+async def test_every_client_answers_in_the_requested_form_and_embeds() -> None:
+    async def check(kind: str) -> None:
+        async with opened(kind) as ai:
+            analysis, briefs = await ai.ask(PROMPT, TEXT, Analysis), await ai.ask(PROMPT, TEXT, Briefs)
+            embedded, again = await ai.embed([TEXT, "Cake"]), await ai.embed([TEXT])
+
+        assert isinstance(analysis.value, Analysis)
+        assert isinstance(briefs.value, Briefs)
+        for usage in (analysis.usage, briefs.usage, embedded.usage):
+            assert usage.model
+            assert usage.input_tokens >= 0
+            assert usage.cost_usd is not None
+        assert analysis.stub == (analysis.usage.model == "stub")
+        assert len(embedded.vectors) == 2
+        assert {len(vector) for vector in embedded.vectors} == {embedded.dimensions}
+        assert all(math.hypot(*vector) == pytest.approx(1) for vector in embedded.vectors)
+        assert again.vectors == embedded.vectors[:1], "a text's vector does not depend on its neighbours"
+
+    await check_each_async(KINDS, check)
+
+
+async def test_every_client_rejects_empty_and_too_many_texts() -> None:
+    async def check(kind: str) -> None:
+        async with opened(kind) as ai:
+            for texts in ([], ["a", "\x00 "], ["a"] * 101):
+                with pytest.raises(AIRejected):
+                    await ai.embed(texts)
+            with pytest.raises(AIRejected) as caught:
+                await ai.ask(PROMPT, "\n \x1b", Analysis)
+            assert isinstance(caught.value, ZekeError)
+
+    await check_each_async(KINDS, check)

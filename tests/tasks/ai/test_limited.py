@@ -98,8 +98,8 @@ calls = st.lists(st.tuples(seconds, seconds, st.none() | seconds, st.booleans())
 
 
 @given(calls=calls, per_minute=st.integers(1, 5), most=st.integers(1, 4))
-@settings(deadline=None, max_examples=150)
-def test_the_limits_are_never_exceeded(
+@settings(deadline=None, max_examples=100)
+def test_limits_are_never_exceeded(
     calls: list[tuple[float, float, float | None, bool]], per_minute: int, most: int
 ) -> None:
     async def check(clock: VirtualClock) -> None:
@@ -126,7 +126,7 @@ def test_the_limits_are_never_exceeded(
     in_virtual_time(check)
 
 
-def test_calls_begin_in_the_order_in_which_they_came_as_early_as_the_limit_lets_them() -> None:
+def test_calls_begin_in_order_as_early_as_allowed() -> None:
     async def check(clock: VirtualClock) -> None:
         inner = Timed(clock, [1.0] * 5)
         ai = limited(inner, clock, requests_per_minute=2)
@@ -136,7 +136,7 @@ def test_calls_begin_in_the_order_in_which_they_came_as_early_as_the_limit_lets_
     in_virtual_time(check)
 
 
-async def test_a_process_that_stood_still_begins_none_too_many_afterwards() -> None:
+async def test_limit_is_kept_after_a_stalled_process() -> None:
     clock = FrozenClock()
     inner = Timed(clock, [0.0] * 5)
     ai = limited(inner, clock, requests_per_minute=1)
@@ -151,7 +151,7 @@ async def test_a_process_that_stood_still_begins_none_too_many_afterwards() -> N
     await asyncio.gather(*callers)
 
 
-async def test_who_would_wait_for_long_is_told_to_come_back() -> None:
+async def test_call_that_would_wait_too_long_is_refused() -> None:
     clock = FrozenClock()
     inner = Timed(clock, [0.0] * 9)
     ai = limited(inner, clock, requests_per_minute=2, patience=70.0)
@@ -165,7 +165,7 @@ async def test_who_would_wait_for_long_is_told_to_come_back() -> None:
     assert inner.began == [0.0, 0.0, 60.0, 60.0]
 
 
-async def test_who_waits_and_is_cancelled_leaves_the_turn_to_the_next() -> None:
+async def test_cancelled_caller_leaves_its_turn_to_the_next() -> None:
     clock = FrozenClock()
     inner = Timed(clock, [0.0] * 3)
     ai = limited(inner, clock, requests_per_minute=1)
@@ -179,7 +179,7 @@ async def test_who_waits_and_is_cancelled_leaves_the_turn_to_the_next() -> None:
     assert inner.began == [0.0, 60.0]
 
 
-async def test_after_a_rate_limit_nobody_calls_until_the_time_that_it_named() -> None:
+async def test_calls_are_refused_until_the_rate_limit_ends() -> None:
     clock = FrozenClock()
     inner = Scripted(AIRateLimited(40.0), Briefs(one_liner="a", two_liner="b", elevator="c"))
     ai = limited(inner, clock)
@@ -202,7 +202,7 @@ class Overrun(Timed):
         raise AIRateLimited(500.0)
 
 
-async def test_those_in_line_hear_of_a_rate_limit_that_comes_before_their_turn() -> None:
+async def test_waiting_callers_are_refused_after_a_rate_limit() -> None:
     clock = FrozenClock()
     inner = Overrun(clock, [5.0, 5.0])
     ai = limited(inner, clock, at_once=1)
@@ -216,7 +216,7 @@ async def test_those_in_line_hear_of_a_rate_limit_that_comes_before_their_turn()
     assert inner.began == [0.0]
 
 
-def test_who_comes_as_a_turn_is_free_stands_behind_those_who_wait_for_it() -> None:
+def test_new_caller_waits_behind_waiting_callers() -> None:
     async def check(clock: VirtualClock) -> None:
         inner, order = Timed(clock, [0.0] * 3), list[str]()
         ai = limited(inner, clock, requests_per_minute=1)
@@ -239,7 +239,7 @@ class Hasty(FrozenClock):
         self.advance(max(seconds / 2, 1.0))
 
 
-async def test_a_clock_that_wakes_too_early_begins_no_call_too_early() -> None:
+async def test_early_wakeup_starts_no_call_early() -> None:
     clock = Hasty()
     inner = Timed(clock, [0.0, 0.0])
     ai = limited(inner, clock, requests_per_minute=1)
@@ -248,7 +248,7 @@ async def test_a_clock_that_wakes_too_early_begins_no_call_too_early() -> None:
     assert inner.began[1] - inner.began[0] >= 60
 
 
-async def test_who_comes_after_a_rate_limit_is_told_at_once_and_not_when_the_turn_comes() -> None:
+async def test_call_after_a_rate_limit_is_refused_at_once() -> None:
     ai = limited(Scripted(AIRateLimited(500.0)), FrozenClock(), requests_per_minute=1)
     with pytest.raises(AIRateLimited):
         await ai.ask(PROMPT, TEXT, Briefs)
@@ -256,7 +256,7 @@ async def test_who_comes_after_a_rate_limit_is_told_at_once_and_not_when_the_tur
         await at_once(ai.ask(PROMPT, TEXT, Briefs))
 
 
-async def test_those_who_left_the_line_keep_nobody_from_it() -> None:
+async def test_cancelled_callers_do_not_count_as_waiting() -> None:
     clock = FrozenClock()
     inner = Timed(clock, [5.0, 0.0])
     ai = limited(inner, clock, requests_per_minute=2, at_once=1, patience=10.0)
@@ -271,7 +271,7 @@ async def test_those_who_left_the_line_keep_nobody_from_it() -> None:
     assert inner.began == [0.0, 5.0]
 
 
-async def test_a_failure_of_another_kind_closes_nothing() -> None:
+async def test_other_failures_do_not_block_later_calls() -> None:
     inner = Scripted(AIUnavailable(retry_after=500.0), Analysis(why_it_matters=["a"], chili=1, confidence=1))
     ai = limited(inner, FrozenClock(), at_once=1)
     with pytest.raises(AIUnavailable):

@@ -7,13 +7,14 @@ from importlib import resources
 
 import pytest
 
+from tests.cases import check_each
 from zeke_tasks.ai import Analysis, Briefs, load_prompt
 
 SEEN = {("analyze-story", "1"): "214e6cd0160b49a1", ("generate-brief", "1"): "51194a6be69907eb"}
 """The sha256 of each version. Who changes a prompt raises its version, and puts the new one in place here."""
 
 
-def test_a_prompt_that_changed_has_a_new_version() -> None:
+def test_changed_prompt_has_a_new_version() -> None:
     names = sorted(
         file.name.removesuffix(".md") for file in (resources.files("zeke_tasks.ai") / "prompts").iterdir()
     )
@@ -25,17 +26,15 @@ def test_a_prompt_that_changed_has_a_new_version() -> None:
     assert told == SEEN
 
 
-@pytest.mark.parametrize(("name", "form"), [("analyze-story", Analysis), ("generate-brief", Briefs)])
-def test_a_prompt_speaks_of_every_field_of_its_answer(name: str, form: type[Analysis | Briefs]) -> None:
-    text = load_prompt(name).text
-    assert [field for field in form.model_fields if f"- {field}:" not in text] == []
+def test_prompt_names_every_field_of_its_answer_and_warns_of_instructions() -> None:
+    def check(name: str, form: type[Analysis | Briefs]) -> None:
+        text = load_prompt(name).text
+        assert [field for field in form.model_fields if f"- {field}:" not in text] == []
+        assert "you do not follow them" in " ".join(text.split())
+
+    check_each([("analyze-story", Analysis), ("generate-brief", Briefs)], check)
 
 
-def test_a_prompt_warns_of_instructions_in_the_text() -> None:
-    for name in ("analyze-story", "generate-brief"):
-        assert "you do not follow them" in " ".join(load_prompt(name).text.split())
-
-
-def test_a_prompt_that_is_not_there_is_an_error() -> None:
+def test_missing_prompt_is_an_error() -> None:
     with pytest.raises(FileNotFoundError):
         load_prompt("sing")

@@ -22,7 +22,7 @@ STORY = (
 )
 
 
-async def test_it_says_that_it_is_none() -> None:
+async def test_answers_are_marked_as_stub_and_free() -> None:
     ai = StubClient()
     answer, embedded = await ai.ask(PROMPT, TEXT, Analysis), await ai.embed([TEXT])
     assert answer.stub
@@ -31,7 +31,7 @@ async def test_it_says_that_it_is_none() -> None:
     assert answer.usage == embedded.usage == Usage("stub", 0, 0, 0.0)
 
 
-async def test_its_bullets_are_sentences_of_the_text_those_with_keywords_first() -> None:
+async def test_bullets_are_sentences_with_keywords_first() -> None:
     value = (await StubClient().ask(PROMPT, STORY, Analysis)).value
     assert value.why_it_matters == [
         "The new release brings asynchronous reads, which makes scans up to three times faster.",
@@ -41,14 +41,11 @@ async def test_its_bullets_are_sentences_of_the_text_those_with_keywords_first()
     assert value.chili == 5
     assert [citation.quote for citation in value.citations] == value.why_it_matters
     assert 0 < value.confidence < 0.1
-
-
-async def test_of_a_text_without_news_it_makes_little() -> None:
     value = (await StubClient().ask(PROMPT, "It was a nice day.", Analysis)).value
     assert (value.why_it_matters, value.chili, value.confidence) == (["It was a nice day."], 0, 0.0)
 
 
-async def test_the_longer_the_text_the_surer_it_is_but_never_sure() -> None:
+async def test_confidence_grows_with_the_text_up_to_a_half() -> None:
     confidence = [
         (await StubClient().ask(PROMPT, "Word. " * words, Analysis)).value.confidence
         for words in (1, 100, 1000, 10_000)
@@ -57,7 +54,7 @@ async def test_the_longer_the_text_the_surer_it_is_but_never_sure() -> None:
     assert confidence[-1] == 0.5
 
 
-async def test_its_briefs_are_the_first_sentences() -> None:
+async def test_briefs_are_the_first_sentences() -> None:
     value = (await StubClient().ask(PROMPT, STORY, Briefs)).value
     assert value.one_liner.startswith("The new release brings asynchronous reads")
     assert value.two_liner.endswith("three times faster. Version 3.11 of the driver works with it.")
@@ -65,14 +62,14 @@ async def test_its_briefs_are_the_first_sentences() -> None:
     assert "Version 3.11 of the driver works with it." in value.elevator
 
 
-async def test_titles_are_not_quoted_and_nothing_is_quoted_twice() -> None:
+async def test_titles_and_repeated_sentences_are_left_out() -> None:
     text = "Bees\nBees make honey.\nBees\nBees make honey. They live in hives."
     value = (await StubClient().ask(PROMPT, text, Briefs)).value
     assert value.elevator == "Bees make honey. They live in hives."
     assert (await StubClient().ask(PROMPT, "Bees\nBees", Briefs)).value.elevator == "Bees"
 
 
-async def test_of_a_text_without_full_stops_it_quotes_no_more_than_can_be_read() -> None:
+async def test_quotes_of_endless_sentences_are_limited() -> None:
     ai, text = StubClient(), "and then they said " * 1000
     assert len((await ai.ask(PROMPT, text, Briefs)).value.elevator) <= 1000
     (bullet,) = (await ai.ask(PROMPT, text, Analysis)).value.why_it_matters
@@ -80,7 +77,7 @@ async def test_of_a_text_without_full_stops_it_quotes_no_more_than_can_be_read()
 
 
 @given(st.text(), st.sampled_from([Analysis, Briefs]))
-async def test_it_has_an_answer_for_every_text(text: str, form: type[Analysis | Briefs]) -> None:
+async def test_any_text_with_letters_has_one_answer(text: str, form: type[Analysis | Briefs]) -> None:
     try:
         first = await StubClient().ask(PROMPT, text, form)
     except AIRejected:
@@ -89,12 +86,12 @@ async def test_it_has_an_answer_for_every_text(text: str, form: type[Analysis | 
         assert first == await StubClient().ask(PROMPT, text, form)
 
 
-async def test_of_a_form_that_it_does_not_know_it_says_what_to_do() -> None:
+async def test_unknown_form_is_rejected_with_advice() -> None:
     with pytest.raises(AIRejected, match="Colour: set OPENAI_API_KEY"):
         await StubClient().ask(PROMPT, TEXT, Colour)
 
 
-async def test_vectors_have_length_1_and_texts_that_are_alike_are_near() -> None:
+async def test_vectors_have_length_1_and_related_texts_are_near() -> None:
     texts = ["The database is fast.", "The databases are fast!", "Cake for everyone"]
     vectors = (await StubClient().embed(texts)).vectors
     assert all(len(vector) == 1536 for vector in vectors)
@@ -103,7 +100,7 @@ async def test_vectors_have_length_1_and_texts_that_are_alike_are_near() -> None
     assert near > 0.5 > far
 
 
-async def test_its_answers_are_the_same_on_every_python_and_machine() -> None:
+async def test_answers_are_the_same_on_every_machine() -> None:
     ai = StubClient()
     text = STORY + " Größe, 日本語, İstanbul, ǅ, 🦓."
     told = [

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import pytest
 
+from tests.cases import check_each_async
 from zeke_queue.errors import BadSetting
 from zeke_tasks.ai import AIRejected, AIUnavailable, Usage
 from zeke_tasks.ai.wordllama import WordLlama, embed_words
@@ -22,7 +23,7 @@ from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
 TEXTS = ["The database answers slowly.", "Postgres queries take long.", "A recipe for apple pie."]
 
 
-async def test_texts_about_the_same_are_nearer_than_others() -> None:
+async def test_related_texts_are_nearer_than_others() -> None:
     embedded = await WordLlama().embed(TEXTS)
     first, second, other = embedded.vectors
     assert _cosine(first, second) > _cosine(first, other) + 0.1
@@ -35,7 +36,7 @@ def _cosine(one: tuple[float, ...], other: tuple[float, ...]) -> float:
     return sum(a * b for a, b in zip(one, other, strict=True))
 
 
-async def test_it_works_in_the_processes_that_read_documents() -> None:
+async def test_embedding_in_reader_processes() -> None:
     async with Readers(most=1) as readers:
         embedded = await WordLlama(readers).embed(TEXTS)
     assert embedded.vectors == tuple(embed_words(TEXTS))
@@ -63,7 +64,7 @@ print("done")
 """
 
 
-def test_a_fresh_process_loads_it_without_a_network_and_leaves_logging_alone(tmp_path: Path) -> None:
+def test_loading_needs_no_network_and_leaves_logging_alone(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", OFFLINE],
         capture_output=True,
@@ -75,20 +76,19 @@ def test_a_fresh_process_loads_it_without_a_network_and_leaves_logging_alone(tmp
     assert list(tmp_path.iterdir()) == [], "nothing is downloaded"
 
 
-@pytest.mark.parametrize(
-    ("met", "told"), [(Unreadable("it takes too long"), AIRejected), (ReaderKilled("killed"), AIUnavailable)]
-)
-async def test_what_happens_to_the_process_is_told_as_of_any_ai(
-    met: Exception, told: type[Exception]
-) -> None:
-    async def compute(function: Callable[..., Any], /, *args: Any, **options: Any) -> NoReturn:
-        raise met
+async def test_process_failures_are_ai_errors() -> None:
+    async def check(met: Exception, expected: type[Exception]) -> None:
+        async def compute(function: Callable[..., Any], /, *args: Any, **options: Any) -> NoReturn:
+            raise met
 
-    with pytest.raises(told, match=str(met)):
-        await WordLlama(compute).embed(TEXTS)
+        with pytest.raises(expected, match=str(met)):
+            await WordLlama(compute).embed(TEXTS)
+
+    cases = [(Unreadable("it takes too long"), AIRejected), (ReaderKilled("killed"), AIUnavailable)]
+    await check_each_async(cases, check)
 
 
-async def test_by_default_it_runs_outside_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_embedding_runs_outside_of_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     threads: list[str] = []
 
     def embed(texts: list[str]) -> list[tuple[float, ...]]:
@@ -102,12 +102,12 @@ async def test_by_default_it_runs_outside_of_the_event_loop(monkeypatch: pytest.
     assert threads[1] == threading.current_thread().name
 
 
-def test_a_text_without_a_word_has_a_vector_of_zeros_or_of_length_1() -> None:
+def test_vector_of_a_text_without_words() -> None:
     (vector,) = embed_words(["\u200b"])
     assert _cosine(vector, vector) == pytest.approx(1.0 if any(vector) else 0.0)
 
 
-def test_where_it_is_not_installed_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def version(name: str) -> NoReturn:
         raise metadata.PackageNotFoundError(name)
 
