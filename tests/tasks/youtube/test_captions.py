@@ -12,6 +12,7 @@ import requests
 from requests.adapters import BaseAdapter
 from requests.models import Response
 
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from zeke_tasks.web import Permanent, Transient
 from zeke_tasks.youtube import Blocked, Captions, Cue, NotOutYet, watch_url
@@ -115,172 +116,138 @@ async def test_captions_are_read() -> None:
     assert scripted.timeouts == [TIMEOUT] * 3
 
 
-@pytest.mark.parametrize(
-    ("languages", "tracks", "chosen"),
-    [
-        (("en",), [track("de"), track("en", generated=True)], "en"),
-        (("en",), [track("en", generated=True), track("en-GB")], "en-GB"),
-        (("de", "en"), [track("en"), track("de", generated=True)], "de"),
-        (("en",), [track("fr", generated=True), track("de")], "de"),
-        (("en",), [track("fr", generated=True)], "fr"),
-        (("EN",), [track("enm"), track("en-US")], "en-US"),
-    ],
-)
-async def test_the_best_of_several_captions_are_chosen(
-    languages: tuple[str, ...], tracks: list[dict[str, Any]], chosen: str
-) -> None:
-    found = await source(youtube(played=player(*tracks)), *languages).captions(ID)
-    assert found
-    assert found.language == chosen
+async def test_best_captions_are_chosen() -> None:
+    async def check(languages: str, tracks: list[dict[str, Any]], chosen: str) -> None:
+        found = await source(youtube(played=player(*tracks)), *languages.split()).captions(ID)
+        assert found
+        assert found.language == chosen
+
+    cases = [
+        ("en", [track("de"), track("en", generated=True)], "en"),
+        ("en", [track("en", generated=True), track("en-GB")], "en-GB"),
+        ("de en", [track("en"), track("de", generated=True)], "de"),
+        ("en", [track("fr", generated=True), track("de")], "de"),
+        ("en", [track("fr", generated=True)], "fr"),
+        ("EN", [track("enm"), track("en-US")], "en-US"),
+    ]
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize(
-    "played", [player(), player(captions={}), player(captions={"playerCaptionsTracklistRenderer": {}})]
-)
-async def test_a_video_without_captions_has_none(played: Answer) -> None:
-    assert await source(youtube(played=played)).captions(ID) is None
+async def test_video_without_captions_has_none() -> None:
+    async def check(played: Answer) -> None:
+        assert await source(youtube(played=played)).captions(ID) is None
+
+    no_tracks = player(captions={"playerCaptionsTracklistRenderer": {}})
+    await check_each_async(
+        {"empty": (player(),), "none": (player(captions={}),), "no list": (no_tracks,)}, check
+    )
 
 
-@pytest.mark.parametrize(
-    ("scripted", "reason"),
-    [
-        (youtube(played=unplayable("ERROR", "This video is unavailable")), "not available"),
-        (
-            youtube(played=unplayable("LOGIN_REQUIRED", "This video may be inappropriate for some users.")),
-            "age",
-        ),
-        (youtube(played=unplayable("UNPLAYABLE", "The uploader has not made it available")), "uploader"),
-        (youtube(played=unplayable("LOGIN_REQUIRED", None)), "no reason given"),
-    ],
-    ids=["gone", "age", "country", "private"],
-)
-async def test_a_video_that_is_not_shown_is_given_up(scripted: Scripted, reason: str) -> None:
-    with pytest.raises(Permanent, match=reason) as raised:
-        await source(scripted).captions(ID)
-    assert raised.value.url == URL
+async def test_video_that_is_not_shown_is_permanent() -> None:
+    async def check(status: str, said: str | None, reason: str) -> None:
+        with pytest.raises(Permanent, match=reason) as raised:
+            await source(youtube(played=unplayable(status, said))).captions(ID)
+        assert raised.value.url == URL
+
+    cases = {
+        "gone": ("ERROR", "This video is unavailable", "not available"),
+        "age": ("LOGIN_REQUIRED", "This video may be inappropriate for some users.", "age"),
+        "country": ("UNPLAYABLE", "The uploader has not made it available", "uploader"),
+        "private": ("LOGIN_REQUIRED", None, "no reason given"),
+    }
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize(
-    ("scripted", "reason", "wait"),
-    [
-        (youtube(watch=Answer(status=429)), "blocks", BLOCKED),
-        (youtube(watch=Answer('<div class="g-recaptcha">')), "blocks", BLOCKED),
-        (
-            youtube(played=unplayable("LOGIN_REQUIRED", "Sign in to confirm you\u2019re not a bot")),
-            "blocks",
-            BLOCKED,
-        ),
-        (
-            youtube(played=unplayable("LIVE_STREAM_OFFLINE", "This live event will begin in 2 hours.")),
-            "live",
-            BLOCKED,
-        ),
-        (youtube(watch=Answer(status=404)), "404", None),
-        (youtube(watch=Answer(status=500)), "500", None),
-        (youtube(text=Answer(status=403)), "403", None),
-        (youtube(watch=requests.ConnectTimeout("too late")), "ConnectTimeout", None),
-        (youtube(played=requests.ConnectionError("reset")), "reset", None),
-        (youtube(watch=Answer("<html></html>")), "can be got", None),
-        (youtube(watch=Answer('<form action="https://consent.youtube.com/s">')), "consent", BLOCKED),
-        (youtube(played=player(track(url=f"{TRACK}&exp=xpe"))), "token", None),
-        (youtube(played=Answer("no JSON")), "JSON", None),
-        (youtube(played=Answer("{}")), "not understood", None),
-        (youtube(text=Answer("")), "no captions", None),
-        (youtube(text=Answer('<!DOCTYPE x [<!ENTITY a "b">]><transcript/>')), "Entities", None),
-    ],
-)
-async def test_what_may_be_otherwise_later_is_tried_again(
-    scripted: Scripted, reason: str, wait: float | None
-) -> None:
-    with pytest.raises(Transient, match=rf"(?i){reason}") as raised:
-        await source(scripted).captions(ID)
-    assert (raised.value.url, raised.value.retry_after) == (URL, wait)
+async def test_failures_are_transient_and_blocks_of_any_video_are_told_apart() -> None:
+    async def check(
+        scripted: Scripted, kind: type[Transient], reason: str, wait: float | None = None
+    ) -> None:
+        with pytest.raises(kind, match=rf"(?i){reason}") as raised:
+            await source(scripted).captions(ID)
+        assert (type(raised.value), raised.value.url, raised.value.retry_after) == (kind, URL, wait)
+
+    robot = unplayable("LOGIN_REQUIRED", "Sign in to confirm you\u2019re not a bot")
+    consent = Answer('<form action="https://consent.youtube.com/s">')
+    entities = Answer('<!DOCTYPE x [<!ENTITY a "b">]><transcript/>')
+    upcoming = ("This live event will begin in 2 hours.", "Premieres in 3 days", "Begins soon")
+    cases = {
+        "too many requests": (youtube(watch=Answer(status=429)), Blocked, "blocks", BLOCKED),
+        "too many requests for captions": (youtube(text=Answer(status=429)), Blocked, "blocks", BLOCKED),
+        "captcha": (youtube(watch=Answer('<div class="g-recaptcha">')), Blocked, "blocks", BLOCKED),
+        "robot": (youtube(played=robot), Blocked, "blocks", BLOCKED),
+        "consent": (youtube(watch=consent), Blocked, "consent", BLOCKED),
+        "no connection": (youtube(watch=requests.ConnectTimeout("too late")), Blocked, "ConnectTimeout"),
+        "TLS": (youtube(watch=requests.exceptions.SSLError("whose certificate?")), Blocked, "certificate"),
+        **{
+            said: (youtube(played=unplayable("LIVE_STREAM_OFFLINE", said)), NotOutYet, said, BLOCKED)
+            for said in upcoming
+        },
+        "404": (youtube(watch=Answer(status=404)), Transient, "404"),
+        "500": (youtube(watch=Answer(status=500)), Transient, "500"),
+        "403": (youtube(text=Answer(status=403)), Transient, "403"),
+        "no answer": (youtube(watch=requests.ReadTimeout("too late")), Transient, "too late"),
+        "reset": (youtube(played=requests.ConnectionError("reset")), Transient, "reset"),
+        "no key": (youtube(watch=Answer("<html></html>")), Transient, "can be got"),
+        "token": (youtube(played=player(track(url=f"{TRACK}&exp=xpe"))), Transient, "token"),
+        "no JSON": (youtube(played=Answer("no JSON")), Transient, "JSON"),
+        "other JSON": (youtube(played=Answer("{}")), Transient, "not understood"),
+        "no text": (youtube(text=Answer("")), Transient, "no captions"),
+        "entities": (youtube(text=entities), Transient, "Entities"),
+    }
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize(
-    "reason", ["This live event will begin in 2 hours.", "Premieres in 3 days", "Begins soon"]
-)
-async def test_a_video_that_is_still_to_come_is_known_from_one_that_fails(reason: str) -> None:
-    with pytest.raises(NotOutYet):
-        await source(youtube(played=unplayable("LIVE_STREAM_OFFLINE", reason))).captions(ID)
-    with pytest.raises(Transient) as raised:
-        await source(youtube(watch=Answer(status=500))).captions(ID)
-    assert not isinstance(raised.value, NotOutYet)
-
-
-@pytest.mark.parametrize(
-    ("scripted", "blocked"),
-    [
-        (youtube(watch=Answer(status=429)), True),
-        (youtube(text=Answer(status=429)), True),
-        (youtube(watch=Answer('<div class="g-recaptcha">')), True),
-        (youtube(played=unplayable("LOGIN_REQUIRED", "Sign in to confirm you\u2019re not a bot")), True),
-        (youtube(watch=Answer('<form action="https://consent.youtube.com/s">')), True),
-        (youtube(watch=requests.ConnectTimeout("too late")), True),
-        (youtube(watch=requests.exceptions.SSLError("whose certificate?")), True),
-        (youtube(watch=requests.ReadTimeout("too late")), False),
-        (youtube(text=requests.ConnectionError("reset")), False),
-        (youtube(watch=Answer(status=500)), False),
-        (youtube(played=Answer("{}")), False),
-        (youtube(played=unplayable("LIVE_STREAM_OFFLINE", "Begins soon")), False),
-    ],
-)
-async def test_what_would_meet_any_video_is_known_from_what_this_one_meets(
-    scripted: Scripted, *, blocked: bool
-) -> None:
-    with pytest.raises(Transient) as raised:
-        await source(scripted).captions(ID)
-    assert isinstance(raised.value, Blocked) is blocked
-
-
-async def test_what_this_machine_lacks_is_said_as_it_is() -> None:
+async def test_memory_error_is_raised_unchanged() -> None:
     with pytest.raises(MemoryError):
         await source(youtube(watch=MemoryError())).captions(ID)
 
 
-@pytest.mark.parametrize("video_id", ["", "short", "https://youtu.be/x", "../../../etc", "dQw4w9WgXcQ&x=1"])
-async def test_what_is_no_id_is_not_asked_for(video_id: str) -> None:
-    scripted = youtube()
-    with pytest.raises(Permanent, match="no video's id"):
-        await source(scripted).captions(video_id)
-    assert scripted.asked == []
+async def test_invalid_id_is_not_asked_for() -> None:
+    async def check(video_id: str) -> None:
+        scripted = youtube()
+        with pytest.raises(Permanent, match="no video's id"):
+            await source(scripted).captions(video_id)
+        assert scripted.asked == []
+
+    ids = ["", "short", "https://youtu.be/x", "../../../etc", "dQw4w9WgXcQ&x=1"]
+    await check_each_async(ids, check)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://evil.example/api/timedtext",
-        "https://127.0.0.1/api/timedtext",
-        "https://youtube.com.evil.example/api/timedtext",
-        "https://notyoutube.com/api/timedtext",
-        "https://user@evil.example/https://www.youtube.com/api/timedtext",
-        "http://www.youtube.com/api/timedtext",
-        "https://www.youtube.com:8443/api/timedtext",
-        "https://[::1]/api/timedtext",
-    ],
-)
-async def test_no_other_host_is_asked(url: str) -> None:
-    scripted = youtube(played=player(track(url=url)))
-    with pytest.raises(Transient, match="HostRefused"):
-        await source(scripted).captions(ID)
-    redirected = youtube(text=Answer(status=302, location=url))
-    with pytest.raises(Transient, match="HostRefused"):
-        await source(redirected).captions(ID)
-    assert {request.path_url.partition("?")[0] for request in scripted.asked} == {
-        "/watch",
-        "/youtubei/v1/player",
-    }
-    assert all((request.url or "").startswith("https://www.youtube.com/") for request in redirected.asked)
+async def test_other_hosts_are_not_asked() -> None:
+    async def check(url: str) -> None:
+        scripted = youtube(played=player(track(url=url)))
+        with pytest.raises(Transient, match="HostRefused"):
+            await source(scripted).captions(ID)
+        redirected = youtube(text=Answer(status=302, location=url))
+        with pytest.raises(Transient, match="HostRefused"):
+            await source(redirected).captions(ID)
+        assert paths(scripted) == ["/watch", "/youtubei/v1/player"]
+        assert all((request.url or "").startswith("https://www.youtube.com/") for request in redirected.asked)
+
+    https = (
+        "evil.example",
+        "127.0.0.1",
+        "youtube.com.evil.example",
+        "notyoutube.com",
+        "www.youtube.com:8443",
+    )
+    odd = ("user@evil.example/https://www.youtube.com", "[::1]")
+    urls = [f"https://{host}/api/timedtext" for host in (*https, *odd)]
+    await check_each_async([*urls, "http://www.youtube.com/api/timedtext"], check)
 
 
-def test_the_environment_sends_the_session_nowhere_else() -> None:
+def paths(scripted: Scripted) -> list[str]:
+    return [request.path_url.partition("?")[0] for request in scripted.asked]
+
+
+def test_session_ignores_the_environment() -> None:
     with YouTubeSession() as session:
         assert not session.trust_env
         with pytest.raises(HostRefused):
             session.get(f"https://evil.example/?{URL}")
 
 
-async def test_videos_are_asked_for_one_after_the_other_and_not_too_fast() -> None:
+async def test_videos_are_asked_for_one_by_one_with_a_gap() -> None:
     scripted, clock = youtube(), FrozenClock()
     captions = source(scripted, clock=clock)
     asking = [asyncio.create_task(captions.captions(ID)) for _ in range(3)]
@@ -288,11 +255,7 @@ async def test_videos_are_asked_for_one_after_the_other_and_not_too_fast() -> No
         await one
         assert len(scripted.asked) == 3 * number
         clock.advance(GAP)
-    assert [request.path_url.partition("?")[0] for request in scripted.asked] == [
-        "/watch",
-        "/youtubei/v1/player",
-        "/api/timedtext",
-    ] * 3
+    assert paths(scripted) == ["/watch", "/youtubei/v1/player", "/api/timedtext"] * 3
 
 
 class Hanging(requests.Session):
@@ -314,7 +277,7 @@ def hanging() -> Any:
     over.set()
 
 
-async def test_an_answer_that_never_comes_is_not_waited_for(
+async def test_answer_times_out(
     monkeypatch: pytest.MonkeyPatch, hanging: Callable[[], requests.Session]
 ) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.1)
@@ -322,7 +285,7 @@ async def test_an_answer_that_never_comes_is_not_waited_for(
         await YouTubeCaptions(clock=FrozenClock(), session=hanging).captions(ID)
 
 
-async def test_whoever_is_cancelled_does_not_wait(hanging: Callable[[], requests.Session]) -> None:
+async def test_cancelled_caller_does_not_wait(hanging: Callable[[], requests.Session]) -> None:
     asking = asyncio.create_task(YouTubeCaptions(clock=FrozenClock(), session=hanging).captions(ID))
     await asyncio.wait([asking], timeout=0.05)
     asking.cancel()

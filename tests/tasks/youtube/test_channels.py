@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import check_each
 from tests.clocks import START
 from zeke_sim.doubles.youtube import channel_feed, video, videos
 from zeke_tasks.web import AddressRefused, FeedError, Permanent, Transient, WebError
@@ -72,91 +73,67 @@ SAMPLE = f"""<?xml version="1.0" encoding="UTF-8"?>
 # Where the feed is
 
 
-@pytest.mark.parametrize(
-    ("url", "feed"),
-    [
-        (f"https://www.youtube.com/channel/{CHANNEL}", FEED),
+def test_feed_of_a_channel_url() -> None:
+    def check(url: str, feed: str | None) -> None:
+        assert channel_feed_url(url) == feed
+        if feed:
+            assert channel_feed_url(feed) == feed
+
+    youtube, feeds = "https://www.youtube.com", "https://www.youtube.com/feeds/videos.xml"
+    others = ("@bees", "c/bees", "bees", "channel/UCshort", f"channel/{CHANNEL}x", "feeds/videos.xml")
+    cases = [
+        (f"{youtube}/channel/{CHANNEL}", FEED),
         (f"http://youtube.com/channel/{CHANNEL}/videos?view=0#x", FEED),
         (f"https://m.youtube.com/channel/{CHANNEL}/", FEED),
-        (f"https://www.youtube.com/feeds/videos.xml?channel_id={CHANNEL}", FEED),
-        (f"https://www.youtube.com/feeds/videos.xml?x=1&channel_id={CHANNEL}", FEED),
-        (
-            "https://www.youtube.com/feeds/videos.xml?playlist_id=PLabc-_123",
-            "https://www.youtube.com/feeds/videos.xml?playlist_id=PLabc-_123",
-        ),
-        (
-            "https://www.youtube.com/playlist?list=PLabc-_123&si=x",
-            "https://www.youtube.com/feeds/videos.xml?playlist_id=PLabc-_123",
-        ),
-        (
-            "https://www.youtube.com/user/TheBees/videos",
-            "https://www.youtube.com/feeds/videos.xml?user=TheBees",
-        ),
-    ],
-)
-def test_a_url_that_names_a_channel_leads_to_its_feed(url: str, feed: str) -> None:
-    assert channel_feed_url(url) == feed
-    assert channel_feed_url(feed) == feed
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://www.youtube.com/@bees",
-        "https://www.youtube.com/c/bees",
-        "https://www.youtube.com/bees",
-        "https://www.youtube.com/channel/UCshort",
-        f"https://www.youtube.com/channel/{CHANNEL}x",
-        "https://www.youtube.com/feeds/videos.xml",
-        "https://www.youtube.com/playlist",
-        "https://www.youtube.com/watch?v=dQw4w9WgXcQ",
-        f"https://youtube.com.example.org/channel/{CHANNEL}",
-        f"ftp://www.youtube.com/channel/{CHANNEL}",
-        "bees",
-    ],
-)
-def test_other_urls_do_not_say_which_channel_it_is(url: str) -> None:
-    assert channel_feed_url(url) is None
+        (f"{feeds}?channel_id={CHANNEL}", FEED),
+        (f"{feeds}?x=1&channel_id={CHANNEL}", FEED),
+        (f"{feeds}?playlist_id=PLabc-_123", f"{feeds}?playlist_id=PLabc-_123"),
+        (f"{youtube}/playlist?list=PLabc-_123&si=x", f"{feeds}?playlist_id=PLabc-_123"),
+        (f"{youtube}/user/TheBees/videos", f"{feeds}?user=TheBees"),
+        *((f"{youtube}/{path}", None) for path in (*others, "playlist", "watch?v=dQw4w9WgXcQ")),
+        (f"https://youtube.com.example.org/channel/{CHANNEL}", None),
+        (f"ftp://www.youtube.com/channel/{CHANNEL}", None),
+        ("bees", None),
+    ]
+    check_each(cases, check)
 
 
 NEIGHBOUR = f'<a href="/channel/{OTHER}">x</a><script>{{"channelId":"{OTHER}"}}</script>'
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        f'<link rel="canonical" href="https://www.youtube.com/channel/{CHANNEL}">',
-        f"<LINK href='https://www.youtube.com/channel/{CHANNEL}' rel='canonical'/>",
-        f'<link rel="alternate" type="application/rss+xml" title="RSS" href="{FEED}">',
+def test_page_names_its_channel_in_its_head() -> None:
+    def check(head: str, feed: str | None) -> None:
+        page = f"<html><head><title>Bees</title>{NEIGHBOUR}{head}</head><body>{NEIGHBOUR}</body></html>"
+        assert feed_url_on_page(page.encode()) == feed
+
+    channel, identifier = (
+        f"https://www.youtube.com/channel/{CHANNEL}",
         f'<meta itemprop="identifier" content="{CHANNEL}">',
+    )
+    canonical = '<link rel="canonical" href="{}">'
+    naming = [
+        canonical.format(channel),
+        f"<LINK href='{channel}' rel='canonical'/>",
+        f'<link rel="alternate" type="application/rss+xml" title="RSS" href="{FEED}">',
+        identifier,
         f'<meta itemprop="channelId" content="{CHANNEL}">',
-        f'<link rel="alternate" href="/@bees?hl=de"><meta itemprop="identifier" content="{CHANNEL}">',
-    ],
-)
-def test_a_page_says_whose_it_is(head: str) -> None:
-    page = f"<html><head><title>Bees</title>{NEIGHBOUR}{head}</head><body>{NEIGHBOUR}</body></html>"
-    assert feed_url_on_page(page.encode()) == FEED
-
-
-@pytest.mark.parametrize(
-    "head",
-    [
+        f'<link rel="alternate" href="/@bees?hl=de">{identifier}',
+    ]
+    silent = [
         "",
-        f'<link rel="stylesheet" href="https://www.youtube.com/channel/{CHANNEL}">',
-        f'<link rel="canonical" href="https://evil.example/channel/{CHANNEL}">',
-        f'<link rel="canonical" href="https://www.youtube.com/channel/{CHANNEL}x">',
-        '<link rel="canonical" href="https://www.youtube.com/@bees">',
+        f'<link rel="stylesheet" href="{channel}">',
+        canonical.format(f"https://evil.example/channel/{CHANNEL}"),
+        canonical.format(f"{channel}x"),
+        canonical.format("https://www.youtube.com/@bees"),
         "<link " * 100_000,
-    ],
-)
-def test_a_page_that_does_not_say_it_has_none(head: str) -> None:
-    assert feed_url_on_page(f"<html><head>{head}</head><body>{NEIGHBOUR}</body></html>".encode()) is None
+    ]
+    check_each([*((head, FEED) for head in naming), *((head, None) for head in silent)], check)
 
 
 # What is in it
 
 
-def test_a_channels_feed_is_read() -> None:
+def test_channel_feed_is_read() -> None:
     channel = parse_channel_feed(SAMPLE.encode(), "text/xml; charset=UTF-8", FEED)
     assert channel.title == "Bees & more"
     first, second = channel.videos
@@ -173,28 +150,28 @@ def test_a_channels_feed_is_read() -> None:
     assert second == Video(id="AAAAAAAAAAA", title="", url=watch_url("AAAAAAAAAAA"), channel="Bees & more")
 
 
-def test_a_feed_without_videos_is_one() -> None:
+def test_feed_without_videos_is_read() -> None:
     assert parse_channel_feed(channel_feed("Bees", []), "", FEED).videos == ()
 
 
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
+def test_other_documents_are_refused_with_reason() -> None:
+    def check(body: str, reason: str) -> None:
+        with pytest.raises(FeedError, match=reason):
+            parse_channel_feed(body.encode(), "", FEED)
+
+    cases = [
         ("", "no channel's feed"),
         ("<html><body>Before you continue</html>", "no channel's feed"),
         ("<rss version='2.0'/>", "its first element is rss"),
         (SAMPLE[:900], "no channel's feed"),
         ('<!DOCTYPE feed [<!ENTITY a "b">]>' + SAMPLE.partition("?>")[2], "document type"),
         ('<!DOCTYPE feed SYSTEM "file:///etc/passwd">' + SAMPLE.partition("?>")[2], "document type"),
-    ],
-)
-def test_what_is_no_channels_feed_is_an_error_that_says_so(body: str, reason: str) -> None:
-    with pytest.raises(FeedError, match=reason):
-        parse_channel_feed(body.encode(), "", FEED)
+    ]
+    check_each(cases, check)
 
 
 @given(st.integers(0, len(SAMPLE)), st.binary(max_size=6))
-def test_whatever_comes_is_a_channel_or_an_error_of_ours(at: int, put: bytes) -> None:
+def test_any_bytes_are_a_channel_or_a_feed_error(at: int, put: bytes) -> None:
     body = SAMPLE.encode()
     try:
         channel = parse_channel_feed(body[:at] + put + body[at + len(put) :], "", FEED)
@@ -206,19 +183,19 @@ def test_whatever_comes_is_a_channel_or_an_error_of_ours(at: int, put: bytes) ->
 # What is new in it
 
 
-def test_the_newest_ten_of_the_last_week_count() -> None:
+def test_newest_ten_of_the_last_week_are_new() -> None:
     listed = videos(30, newest=START, every=timedelta(hours=6))
     assert newest(listed[::-1], START) == listed[:10]
     assert newest(listed, START + timedelta(days=6)) == listed[:5]
     assert newest(listed, START + timedelta(days=8)) == []
 
 
-def test_the_week_includes_its_ends() -> None:
+def test_week_includes_its_ends() -> None:
     at_once, a_week_ago = (video(n, published_at=START - n * timedelta(days=7)) for n in (0, 1))
     assert newest([a_week_ago, at_once], START) == [at_once, a_week_ago]
 
 
-def test_what_is_to_come_or_says_no_date_is_not_new() -> None:
+def test_future_and_undated_videos_are_not_new() -> None:
     undated = Video(id="A" * 11, title="?", url=watch_url("A" * 11))
     assert newest([undated, video(1, published_at=START + timedelta(seconds=1))], START) == []
 
@@ -226,21 +203,21 @@ def test_what_is_to_come_or_says_no_date_is_not_new() -> None:
 # What its errors mean
 
 
-def test_a_channel_that_is_not_found_may_be_there_a_minute_later() -> None:
+def test_missing_channel_is_transient() -> None:
     error = channel_error(Permanent(FEED, "the server answered 404 Not Found", status=404))
     assert isinstance(error, Transient)
     assert (error.url, error.status) == (FEED, 404)
     assert "404 Not Found" in error.reason
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
+def test_other_errors_are_unchanged() -> None:
+    def check(error: WebError) -> None:
+        assert channel_error(error) is error
+
+    errors = [
         Transient(FEED, "the server answered 500", status=500, retry_after=5),
         Permanent(FEED, "the server answered 410 Gone", status=410),
         AddressRefused(FEED, "10.0.0.1", "it is private"),
         FeedError(FEED, "the body is no feed"),
-    ],
-)
-def test_other_errors_mean_what_they_say(error: WebError) -> None:
-    assert channel_error(error) is error
+    ]
+    check_each(errors, check)

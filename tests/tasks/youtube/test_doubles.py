@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.clocks import START
 from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, video, videos
 from zeke_tasks.web import Permanent, Transient
-from zeke_tasks.youtube import Captions, Cue, YouTube, parse_channel_feed, video_id_of
+from zeke_tasks.youtube import Captions, Cue, parse_channel_feed, video_id_of
 
 if TYPE_CHECKING:
     from zeke_tasks.youtube import Duration, Order
@@ -34,7 +35,7 @@ async def test_some_videos_have_no_captions() -> None:
     assert 5 < said.count(None) < 40
 
 
-async def test_captions_that_were_put_there_are_those() -> None:
+async def test_given_captions_are_returned() -> None:
     source, spoken = ScriptedCaptions(), Captions("en", generated=False, cues=(Cue(0, 1, "Bees"),))
     source.put("a", spoken)
     source.put("b", None)
@@ -44,7 +45,7 @@ async def test_captions_that_were_put_there_are_those() -> None:
         await source.captions("c")
 
 
-async def test_failures_are_as_many_as_were_told() -> None:
+async def test_given_number_of_calls_fails() -> None:
     source, search = ScriptedCaptions(retry_after=5), ScriptedSearch()
     source.fail("a", 2)
     search.fail("bees")
@@ -59,9 +60,18 @@ async def test_failures_are_as_many_as_were_told() -> None:
     assert (source.asked, search.asked) == (["a"] * 3, ["bees"] * 2)
 
 
-@pytest.mark.parametrize(
-    ("order", "duration", "limit", "found"),
-    [
+async def test_search_heeds_order_duration_and_limit() -> None:
+    async def check(order: Order, duration: Duration, limit: int, found: str) -> None:
+        got = await search.search("bees", order=order, duration=duration, limit=limit)
+        assert "".join(one.id for one in got) == found
+
+    search = ScriptedSearch()
+    a, b, c = (
+        replace(video(n, published_at=START - timedelta(n)), id=name, duration_seconds=seconds, view_count=n)
+        for n, (name, seconds) in enumerate([("a", 239), ("b", 240), ("c", 1201)])
+    )
+    search.put("bees", b, c, a)
+    cases = [
         ("relevance", "any", 9, "bca"),
         ("rating", "any", 2, "bc"),
         ("date", "any", 9, "abc"),
@@ -69,29 +79,18 @@ async def test_failures_are_as_many_as_were_told() -> None:
         ("date", "short", 9, "a"),
         ("date", "medium", 9, "b"),
         ("date", "long", 9, "c"),
-    ],
-)
-async def test_a_search_heeds_what_is_asked(order: Order, duration: Duration, limit: int, found: str) -> None:
-    search = ScriptedSearch()
-    a, b, c = (
-        replace(video(n, published_at=START - timedelta(n)), id=name, duration_seconds=seconds, view_count=n)
-        for n, (name, seconds) in enumerate([("a", 239), ("b", 240), ("c", 1201)])
-    )
-    search.put("bees", b, c, a)
-    youtube = YouTube(ScriptedCaptions(), search)
-    assert youtube.search
-    got = await youtube.search.search("bees", order=order, duration=duration, limit=limit)
-    assert "".join(one.id for one in got) == found
+    ]
+    await check_each_async(cases, check)
 
 
-def test_videos_are_each_one_of_their_own() -> None:
+def test_videos_differ() -> None:
     assert len({listed.id for listed in LISTED}) == 5
     assert all(video_id_of(listed.url) == listed.id for listed in LISTED)
     assert [listed.published_at for listed in LISTED] == [START - timedelta(days=n) for n in range(5)]
     assert videos(6, newest=START + timedelta(days=1), every=timedelta(days=1))[1:] == LISTED
 
 
-def test_a_channels_feed_is_one_that_is_read() -> None:
+def test_channel_feed_can_be_read() -> None:
     channel = parse_channel_feed(channel_feed("Bees & <wasps>", LISTED), "text/xml", "https://a.example/")
     assert channel.title == "Bees & <wasps>"
     assert channel.videos == tuple(replace(listed, duration_seconds=None) for listed in LISTED)

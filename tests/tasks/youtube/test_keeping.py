@@ -24,14 +24,14 @@ async def _keep(domain: Domain, channel: str, reading: Reading) -> tuple[UUID, K
         return item_id, await keep(rows, await domain.look(item_id), reading)
 
 
-async def test_a_video_is_kept_with_its_captions(domain: Domain) -> None:
-    watched = video(1, published_at=domain.clock.now())
+async def test_video_is_kept_with_its_captions(in_memory: Domain) -> None:
+    watched = video(1, published_at=in_memory.clock.now())
     captions = await ScriptedCaptions().captions(watched.id)
     assert captions
-    item_id, _ = await _keep(domain, "https://a.example/", read_video(watched, captions))
-    async with domain.rows() as rows:
+    item_id, _ = await _keep(in_memory, "https://a.example/", read_video(watched, captions))
+    async with in_memory.rows() as rows:
         content = await rows.content(item_id)
-    story = (await domain.stories(item_id))[item_id]
+    story = (await in_memory.stories(item_id))[item_id]
     assert content
     assert content.text.endswith(captions.text)
     assert (content.transcript_vtt, content.language) == (captions.vtt, "en")
@@ -41,21 +41,21 @@ async def test_a_video_is_kept_with_its_captions(domain: Domain) -> None:
     assert story.published_at == watched.published_at
 
 
-async def test_a_video_without_captions_is_kept_without_them(domain: Domain) -> None:
-    watched = video(1, published_at=domain.clock.now())
-    item_id, _ = await _keep(domain, "https://a.example/", read_video(watched, None))
-    async with domain.rows() as rows:
+async def test_video_is_kept_without_captions(in_memory: Domain) -> None:
+    watched = video(1, published_at=in_memory.clock.now())
+    item_id, _ = await _keep(in_memory, "https://a.example/", read_video(watched, None))
+    async with in_memory.rows() as rows:
         content = await rows.content(item_id)
     assert content
     assert (content.transcript_vtt, content.language) == (None, None)
     assert "TRANSCRIPT" not in content.text
 
 
-async def test_a_video_that_was_found_in_two_ways_is_one_story(domain: Domain) -> None:
-    watched = video(1, published_at=domain.clock.now())
+async def test_video_found_in_two_ways_is_one_story(in_memory: Domain) -> None:
+    watched = video(1, published_at=in_memory.clock.now())
     captions = await ScriptedCaptions().captions(watched.id)
     found = replace(watched, duration_seconds=None, view_count=None)
-    _, first = await _keep(domain, "https://a.example/", read_video(watched, captions))
-    _, second = await _keep(domain, "https://b.example/", read_video(found, captions))
+    _, first = await _keep(in_memory, "https://a.example/", read_video(watched, captions))
+    _, second = await _keep(in_memory, "https://b.example/", read_video(found, captions))
     assert (first.new, second.new) == (True, False)
     assert first.story_id == second.story_id

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import check_each
 from zeke_tasks.youtube import Captions, Cue, Video, video_id_of, video_text, watch_url
 
 ID = "dQw4w9WgXcQ"
@@ -31,30 +31,30 @@ def captions(*cues: tuple[float, float, str]) -> Captions:
 # Captions
 
 
-def test_what_is_said_in_one_go_is_one_paragraph_and_a_pause_begins_another() -> None:
+def test_pause_begins_a_paragraph() -> None:
     said = captions(
         (0, 2, "Bees make"), (1.5, 2, "honey.\nAll summer"), (3.5, 1, "long."), (8, 1, "In winter")
     )
     assert said.text == "Bees make honey. All summer long.\nIn winter"
 
 
-def test_a_long_paragraph_ends_with_a_sentence() -> None:
+def test_long_paragraph_ends_with_a_sentence() -> None:
     said = captions(*((number, 1, "This is a sentence of thirty.") for number in range(45)))
     assert [len(paragraph) for paragraph in said.text.split("\n")] == [599 + 30] * 2 + [3 * 30 - 1]
 
 
-def test_what_has_no_sentences_is_parted_all_the_same() -> None:
+def test_endless_sentence_is_divided() -> None:
     said = captions(*((number, 1, "words without end and") for number in range(200)))
     assert all(1500 <= len(paragraph) < 1530 for paragraph in said.text.split("\n")[:-1])
     assert said.text.split() == ["words", "without", "end", "and"] * 200
 
 
-def test_nobody_says_anything() -> None:
+def test_empty_captions() -> None:
     assert captions().text == captions((0, 1, " \n ")).text == ""
     assert captions((0, 1, " \n ")).vtt == "WEBVTT\nKind: captions\nLanguage: en\n"
 
 
-def test_captions_are_kept_as_webvtt() -> None:
+def test_captions_as_webvtt() -> None:
     said = captions(
         (0.5, 1.25, "Bees & <i>wasps</i>"), (3599.9996, 0, "one\n\n-->\ntwo"), (100 * 3600, 1, "end")
     )
@@ -70,7 +70,7 @@ SPOKEN = st.text(st.characters(exclude_categories=["Cc", "Cn", "Cs"]) | st.just(
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.floats(0, 1e4), SPOKEN), max_size=6))
-def test_whatever_is_said_each_cue_is_a_block_of_its_own(cues: list[tuple[float, float, str]]) -> None:
+def test_every_cue_is_one_webvtt_block(cues: list[tuple[float, float, str]]) -> None:
     said = captions(*sorted(cues))
     head, *blocks = said.vtt.removesuffix("\n").split("\n\n")
     assert head.startswith("WEBVTT\n")
@@ -84,9 +84,11 @@ def test_whatever_is_said_each_cue_is_a_block_of_its_own(cues: list[tuple[float,
 # URLs
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+def test_id_of_a_video_url() -> None:
+    def check(url: str) -> None:
+        assert video_id_of(url) == ID
+
+    urls = [
         f"https://www.youtube.com/watch?v={ID}",
         f"http://youtube.com/watch?app=desktop&v={ID}&t=3#x",
         f"https://m.youtube.com/shorts/{ID}",
@@ -101,15 +103,15 @@ def test_whatever_is_said_each_cue_is_a_block_of_its_own(cues: list[tuple[float,
         f"https://www.youtu.be/{ID}/",
         f"https://www.youtube-nocookie.com/embed/{ID}?rel=0",
         f"https://youtube-nocookie.com/embed/{ID}",
-    ],
-)
-def test_a_video_is_known_by_each_of_its_urls(url: str) -> None:
-    assert video_id_of(url) == ID
+    ]
+    check_each(urls, check)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+def test_other_urls_have_no_video() -> None:
+    def check(url: str) -> None:
+        assert video_id_of(url) is None
+
+    urls = [
         "https://www.youtube.com/watch",
         "https://www.youtube.com/watch?v=short",
         "https://www.youtube.com/@bees",
@@ -124,16 +126,14 @@ def test_a_video_is_known_by_each_of_its_urls(url: str) -> None:
         f"https://www.youtube.com/shorts/{ID}x",
         "no url",
         "",
-    ],
-)
-def test_other_urls_show_no_video(url: str) -> None:
-    assert video_id_of(url) is None
+    ]
+    check_each(urls, check)
 
 
 # The text
 
 
-def test_a_video_is_told_in_three_sections() -> None:
+def test_video_text_has_three_sections() -> None:
     text = video_text(VIDEO, captions((0, 1, "Bees hum."), (9, 1, "And \x07more.")))
     assert text == (
         "VIDEO INFORMATION\nTitle: On Bees\nChannel: The Bees\nPublished: 2026-03-04\n"
@@ -143,11 +143,11 @@ def test_a_video_is_told_in_three_sections() -> None:
     )
 
 
-def test_a_section_with_nothing_in_it_is_left_out() -> None:
+def test_empty_sections_are_left_out() -> None:
     text = video_text(Video(id=ID, title="Bees", url=watch_url(ID)), None)
     assert text == f"VIDEO INFORMATION\nTitle: Bees\nURL: https://www.youtube.com/watch?v={ID}"
 
 
-def test_a_video_has_one_text_wherever_it_was_found() -> None:
+def test_video_text_does_not_depend_on_counts() -> None:
     found = replace(VIDEO, duration_seconds=None, view_count=7)
     assert video_text(found, captions()) == video_text(VIDEO, captions())

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from tests.cases import check_each, check_each_async
 from tests.tasks.scripted_web import fetched
 from tests.tasks.web.doubles import client
 from zeke_queue import log
@@ -82,7 +83,7 @@ async def search(api: Api, limit: int = 10) -> list[Video]:
     )
 
 
-async def test_a_search_finds_videos_in_their_order() -> None:
+async def test_search_returns_videos_in_order() -> None:
     api = Api(found(TWO, ONE), told(item(ONE), item(TWO, title="Two")))
     two, one = await search(api)
     assert (two.id, two.title) == (TWO, "Two")
@@ -98,41 +99,24 @@ async def test_a_search_finds_videos_in_their_order() -> None:
     )
 
 
-async def test_what_is_asked_for() -> None:
+async def test_questions_of_a_search() -> None:
     api = Api(found(TWO, ONE), told(item(ONE)))
     await search(api, limit=7)
+    wanted = {"type": "video", "q": "bees & honey", "order": "viewCount", "videoDuration": "medium"}
+    details = {"part": "snippet,contentDetails,statistics", "id": f"{TWO},{ONE}"}
     assert api.asked == [
-        (
-            "search",
-            {
-                "part": "snippet",
-                "type": "video",
-                "q": "bees & honey",
-                "order": "viewCount",
-                "videoDuration": "medium",
-                "maxResults": "7",
-                "key": KEY,
-            },
-        ),
-        (
-            "videos",
-            {
-                "part": "snippet,contentDetails,statistics",
-                "id": f"{TWO},{ONE}",
-                "maxResults": "50",
-                "key": KEY,
-            },
-        ),
+        ("search", {"part": "snippet", **wanted, "maxResults": "7", "key": KEY}),
+        ("videos", {**details, "maxResults": "50", "key": KEY}),
     ]
 
 
-async def test_a_search_that_finds_nothing_asks_no_more() -> None:
+async def test_empty_search_asks_for_no_details() -> None:
     api = Api(found())
     assert await search(api) == []
     assert len(api.asked) == 1
 
 
-async def test_what_is_live_to_come_gone_or_told_twice_is_left_out() -> None:
+async def test_upcoming_missing_and_repeated_videos_are_left_out() -> None:
     api = Api(
         found(ONE, TWO, ONE, THREE, "no id", None),
         told(item(ONE), item(TWO, liveBroadcastContent="upcoming"), item("no id")),
@@ -140,60 +124,61 @@ async def test_what_is_live_to_come_gone_or_told_twice_is_left_out() -> None:
     assert [video.id for video in await search(api)] == [ONE]
 
 
-async def test_no_more_are_returned_than_were_asked_for() -> None:
+async def test_limit_is_kept() -> None:
     assert len(await search(Api(found(ONE, TWO, THREE), told(item(ONE), item(TWO))), limit=1)) == 1
 
 
-@pytest.mark.parametrize("limit", [0, 51, -1])
-async def test_a_limit_that_the_api_does_not_know_is_refused(limit: int) -> None:
-    with pytest.raises(ValueError, match="1 to 50"):
-        await search(Api(found()), limit)
+async def test_limit_out_of_range_is_refused() -> None:
+    async def check(limit: int) -> None:
+        with pytest.raises(ValueError, match="1 to 50"):
+            await search(Api(found()), limit)
+
+    await check_each_async([0, 51, -1], check)
 
 
-async def test_what_is_not_said_is_none() -> None:
+async def test_missing_details_are_none() -> None:
     (video,) = await search(Api(found(ONE), told({"id": ONE})))
     assert video == Video(id=ONE, title="", url=watch_url(ONE))
 
 
-@pytest.mark.parametrize("answer", ["[]", "null", '{"items": 3}', '{"items": [3, {"id": 4}, {"id": {}}]}'])
-async def test_an_answer_of_another_form_finds_nothing(answer: str) -> None:
-    assert await search(Api(answer)) == []
+async def test_answer_of_another_form_finds_nothing() -> None:
+    async def check(answer: str) -> None:
+        assert await search(Api(answer)) == []
+
+    await check_each_async(["[]", "null", '{"items": 3}', '{"items": [3, {"id": 4}, {"id": {}}]}'], check)
 
 
 LEAK = f"https://www.googleapis.com/youtube/v3/search?key={KEY}"
 
 
-@pytest.mark.parametrize(
-    ("error", "kind", "reason", "wait"),
-    [
-        (Permanent(LEAK, "the server answered 403 Forbidden", status=403), Transient, "units", QUOTA_USED_UP),
+async def test_refusal_says_what_to_do_and_not_the_key() -> None:
+    async def check(error: WebError, kind: type[WebError], reason: str, wait: float | None) -> None:
+        with pytest.raises(kind, match=reason) as raised:
+            await search(Api(error))
+        assert raised.value.status == error.status
+        assert getattr(raised.value, "retry_after", None) == wait
+        shown = f"{raised.value} {raised.value.url} {raised.value.__cause__!r} {raised.value.__dict__!r}"
+        assert KEY not in shown
+        assert raised.value.__suppress_context__
+
+    forbidden = Permanent(LEAK, "the server answered 403 Forbidden", status=403)
+    cases = [
+        (forbidden, Transient, "units", QUOTA_USED_UP),
         (Permanent(LEAK, "the server answered 400", status=400), Permanent, "YOUTUBE_API_KEY", None),
         (Permanent(LEAK, "the server answered 404", status=404), Permanent, "404", None),
         (Transient(LEAK, "busy", status=503, retry_after=7.0), Transient, "busy", 7.0),
         (Permanent(LEAK, f"can't ask for {LEAK}"), Permanent, "can't ask", None),
-    ],
-)
-async def test_a_refusal_says_what_to_do_and_not_the_key(
-    error: WebError, kind: type[WebError], reason: str, wait: float | None
-) -> None:
-    with pytest.raises(kind, match=reason) as raised:
-        await search(Api(error))
-    assert raised.value.status == error.status
-    assert getattr(raised.value, "retry_after", None) == wait
-    shown = [str(raised.value), raised.value.url, repr(raised.value.__cause__), repr(raised.value.__dict__)]
-    assert not any(KEY in text for text in shown)
-    assert raised.value.__suppress_context__
+    ]
+    await check_each_async(cases, check)
 
 
-async def test_an_answer_that_is_no_json_may_be_one_later() -> None:
+async def test_other_answers_than_json_are_transient() -> None:
     with pytest.raises(Transient, match="no JSON") as raised:
         await search(Api("<html>"))
     assert KEY not in str(raised.value)
 
 
-async def test_no_line_that_is_logged_tells_the_key(
-    logged: StringIO, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_key_is_not_logged(logged: StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
     """The library that asks tells of each request, with its whole URL."""
     asked: list[str] = []
 
@@ -211,9 +196,11 @@ async def test_no_line_that_is_logged_tells_the_key(
     assert "hunter2" not in logged.getvalue()
 
 
-@pytest.mark.parametrize(
-    ("written", "seconds"),
-    [
+def test_durations_are_read() -> None:
+    def check(written: str, seconds: int | None) -> None:
+        assert seconds_of(written) == seconds
+
+    cases = [
         ("PT0S", 0),
         ("PT59S", 59),
         ("PT4M", 240),
@@ -223,23 +210,12 @@ async def test_no_line_that_is_logged_tells_the_key(
         ("P2W", 1209600),
         ("PT1.9S", 1),
         ("PT90M90S", 5490),
-        ("", None),
-        ("P", None),
-        ("PT", None),
-        ("P1M", None),
-        ("P1Y", None),
-        ("PT1S2M", None),
-        ("1:02", None),
-        ("PT-5S", None),
-        ("PT\u0661S", None),
-        ("P999999D", None),
-        ("PT" + "9" * 5000 + "S", None),
-    ],
-)
-def test_durations_are_read(written: str, seconds: int | None) -> None:
-    assert seconds_of(written) == seconds
+    ]
+    other_units = ("", "P", "PT", "P1M", "P1Y", "PT1S2M", "1:02", "PT-5S", "PT\u0661S")
+    too_long = ("P999999D", "PT" + "9" * 5000 + "S")
+    check_each([*cases, *((written, None) for written in other_units + too_long)], check)
 
 
 @given(st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
-def test_a_duration_is_the_sum_of_its_parts(hours: int, minutes: int, seconds: int) -> None:
+def test_duration_is_the_sum_of_its_parts(hours: int, minutes: int, seconds: int) -> None:
     assert seconds_of(f"PT{hours}H{minutes}M{seconds}S") == hours * 3600 + minutes * 60 + seconds
