@@ -76,6 +76,12 @@ def limited(inner: Timed | Scripted, clock: Clock, **limits: Any) -> Limited:
     )
 
 
+def on_frozen_clock(durations: Sequence[float], **limits: Any) -> tuple[FrozenClock, Timed, Limited]:
+    clock = FrozenClock()
+    inner = Timed(clock, durations)
+    return clock, inner, limited(inner, clock, **limits)
+
+
 async def settle() -> None:
     """Let every task run until it waits for something."""
     for _ in range(50):
@@ -137,9 +143,7 @@ def test_calls_begin_in_order_as_early_as_allowed() -> None:
 
 
 async def test_limit_is_kept_after_a_stalled_process() -> None:
-    clock = FrozenClock()
-    inner = Timed(clock, [0.0] * 5)
-    ai = limited(inner, clock, requests_per_minute=1)
+    clock, inner, ai = on_frozen_clock([0.0] * 5, requests_per_minute=1)
     callers = [asyncio.create_task(ai.embed([TEXT])) for _ in range(3)]
     await settle()
     clock.advance(300.0)
@@ -152,9 +156,7 @@ async def test_limit_is_kept_after_a_stalled_process() -> None:
 
 
 async def test_call_that_would_wait_too_long_is_refused() -> None:
-    clock = FrozenClock()
-    inner = Timed(clock, [0.0] * 9)
-    ai = limited(inner, clock, requests_per_minute=2, patience=70.0)
+    clock, inner, ai = on_frozen_clock([0.0] * 9, requests_per_minute=2, patience=70.0)
     patient = [asyncio.create_task(ai.embed([TEXT])) for _ in range(4)]
     await settle()
     with pytest.raises(AIRateLimited) as caught:
@@ -166,9 +168,7 @@ async def test_call_that_would_wait_too_long_is_refused() -> None:
 
 
 async def test_cancelled_caller_leaves_its_turn_to_the_next() -> None:
-    clock = FrozenClock()
-    inner = Timed(clock, [0.0] * 3)
-    ai = limited(inner, clock, requests_per_minute=1)
+    clock, inner, ai = on_frozen_clock([0.0] * 3, requests_per_minute=1)
     await ai.embed([TEXT])
     gone, next_one = (asyncio.create_task(ai.embed([TEXT])) for _ in range(2))
     await settle()
@@ -257,9 +257,7 @@ async def test_call_after_a_rate_limit_is_refused_at_once() -> None:
 
 
 async def test_cancelled_callers_do_not_count_as_waiting() -> None:
-    clock = FrozenClock()
-    inner = Timed(clock, [5.0, 0.0])
-    ai = limited(inner, clock, requests_per_minute=2, at_once=1, patience=10.0)
+    clock, inner, ai = on_frozen_clock([5.0, 0.0], requests_per_minute=2, at_once=1, patience=10.0)
     first, *gone = (asyncio.create_task(ai.embed([TEXT])) for _ in range(3))
     await settle()
     for caller in gone:

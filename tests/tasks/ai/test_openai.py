@@ -59,9 +59,6 @@ async def embed(server: OpenAIServer, said: Said, *texts: str, **options: Any) -
         return await ai.embed(texts)
 
 
-# What is sent
-
-
 async def test_request_carries_prompt_text_model_and_form(server: OpenAIServer) -> None:
     await ask(server, response(ANALYSIS_TEXT))
     (asked,) = server.asked
@@ -142,9 +139,6 @@ async def test_models_of_the_options_are_asked(server: OpenAIServer) -> None:
     assert [asked.body["model"] for asked in server.asked] == ["llama", "nomic"]
 
 
-# What is answered
-
-
 async def test_answer_is_read(server: OpenAIServer) -> None:
     answer = await ask(server, response(ANALYSIS_TEXT))
     assert answer.value == Analysis.model_validate(ANALYSIS)
@@ -183,8 +177,6 @@ async def test_commentary_of_the_model_is_ignored(server: OpenAIServer) -> None:
     answer = await ask(server, Said(body={**said.body, "output": [thought, *said.body["output"]]}))
     assert answer.value.chili == 3
 
-
-# What goes wrong
 
 MALFORMED = {
     "no JSON": (response("I think so."), "the answer is no Analysis: Invalid JSON"),

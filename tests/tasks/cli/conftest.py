@@ -5,20 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.cli.app import Commands, add_commands, options
-
-if TYPE_CHECKING:
-    from tests.tasks.domain import Domain
-    from zeke_tasks.store.model import Story
+from zeke_tasks.store.model import Story
 
 WITHOUT = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "ZEKE_AI", "ZEKE_EMBEDDINGS", "COLUMNS")
 

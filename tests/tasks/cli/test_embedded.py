@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 import re
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
+from tests.cases import check_each_async
+from tests.tasks.cli.conftest import Zeke
 from tests.tasks.cli.test_playbooks import STEPS, TEAM
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.tasks.cli.conftest import Zeke
-    from tests.tasks.domain import Domain
+from tests.tasks.domain import Domain
+from tests.tasks.emptying import empty
 
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
@@ -34,9 +33,16 @@ def _told(result: Any) -> list[str]:
     return re.findall(r"`(zeke [^`]*)`", " ".join(result.output.split()))
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
+async def test_suggested_commands_use_the_same_database(embedded: Zeke, domain_dsn: str) -> None:
+    async def check(*call: str) -> None:
+        empty(domain_dsn)
+        commands = _told(await embedded(*call, "--embedded"))
+        assert commands
+        assert all(command.endswith(" --embedded") for command in commands), commands
+        empty(domain_dsn)
+        assert not any("--embedded" in command for command in _told(await embedded(*call)))
+
+    cases = [
         ("sources", "list"),
         ("sources", "health"),
         ("sources", "add", "https://a.example/feed"),
@@ -51,26 +57,19 @@ def _told(result: Any) -> list[str]:
         ("playbook", "run", NOBODY),
         ("playbook", "run", "ff"),
         ("playbook", "show", "ff"),
-    ],
-)
-async def test_what_people_are_told_to_type_works_on_the_same_database(
-    embedded: Zeke, call: tuple[str, ...]
-) -> None:
-    commands = _told(await embedded(*call, "--embedded"))
-    assert commands
-    assert all(command.endswith(" --embedded") for command in commands), commands
-    assert not any("--embedded" in command for command in _told(await embedded(*call)))
+    ]
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize(
-    "command",
-    ["stories", "story", "brief", "ingest", "upload", "sources add", "sources list", "playbook run"],
-)
-async def test_the_help_of_each_command_names_the_options_that_all_share(zeke: Zeke, command: str) -> None:
-    assert "--embedded" in await zeke.good(*command.split(), "--help")
+async def test_help_of_every_command_lists_the_shared_options(zeke: Zeke) -> None:
+    async def check(command: str) -> None:
+        assert "--embedded" in await zeke.good(*command.split(), "--help")
+
+    plain = ["stories", "story", "brief", "ingest", "upload"]
+    await check_each_async([*plain, "sources add", "sources list", "playbook run"], check)
 
 
-async def test_a_source_that_is_paused_and_a_story_without_a_brief(
+async def test_suggested_commands_of_a_paused_source_and_a_missing_brief(
     embedded: Zeke, on_postgres: Domain
 ) -> None:
     source = await on_postgres.source()
@@ -83,7 +82,9 @@ async def test_a_source_that_is_paused_and_a_story_without_a_brief(
     await embedded.good(*anew.split()[1:])
 
 
-async def test_what_goes_on_when_the_time_is_up(embedded: Zeke, on_postgres: Domain, tmp_path: Path) -> None:
+async def test_suggested_commands_after_the_timeout(
+    embedded: Zeke, on_postgres: Domain, tmp_path: Path
+) -> None:
     story = await on_postgres.told_story("A queue in a table is enough for most teams.")
     await on_postgres.storage.pause_queue("analyze-story", paused=True)
     worker = "zeke worker --app zeke_tasks.catalog:catalog --embedded"
@@ -104,13 +105,15 @@ async def test_what_goes_on_when_the_time_is_up(embedded: Zeke, on_postgres: Dom
     assert "running" in await embedded.good(*follow.split()[1:])
 
 
-@pytest.mark.parametrize("shared", [(), ("--embedded",)], ids=["named", "embedded"])
-async def test_what_was_taken_in_goes_on_when_the_time_is_up(
-    embedded: Zeke, on_postgres: Domain, tmp_path: Path, shared: tuple[str, ...]
+async def test_unfinished_upload_suggests_a_worker(
+    embedded: Zeke, on_postgres: Domain, tmp_path: Path
 ) -> None:
+    async def check(*shared: str) -> None:
+        file = tmp_path / "notes.txt"
+        file.write_text(f"A queue in a table is enough for most teams. {shared}", encoding="utf-8")
+        result = await embedded("upload", str(file), "--timeout", "1", *shared)
+        assert "1 job did not end within 1 s." in result.stdout
+        assert _told(result) == [" ".join(("zeke worker --app zeke_tasks.catalog:catalog", *shared))]
+
     await on_postgres.storage.pause_queue("analyze-story", paused=True)
-    file = tmp_path / "notes.txt"
-    file.write_text("A queue in a table is enough for most teams.", encoding="utf-8")
-    result = await embedded("upload", str(file), "--timeout", "1", *shared)
-    assert "1 job did not end within 1 s." in result.stdout
-    assert _told(result) == [" ".join(("zeke worker --app zeke_tasks.catalog:catalog", *shared))]
+    await check_each_async({"named": (), "embedded": ("--embedded",)}, check)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cases import check_each_async
+from tests.tasks.cli.conftest import Zeke
+from tests.tasks.domain import Domain
 from zeke_tasks.store.model import HealthStatus, SourceType
-
-if TYPE_CHECKING:
-    from tests.tasks.cli.conftest import Zeke
-    from tests.tasks.domain import Domain
 
 FEED = "https://a.example/feed.xml"
 
 
-async def test_a_source_is_added_once(zeke: Zeke) -> None:
+async def test_source_is_added_once(zeke: Zeke) -> None:
+    for looking in ("list", "health"):
+        assert "zeke sources add URL" in await zeke.good("sources", looking)
     given = ("sources", "add", FEED, "--name", "A blog", "--every", "6", "--authority", "0.9")
     first, again = await zeke.json(*given), await zeke.json("sources", "add", f"{FEED}#top")
     assert (first["added"], again["added"]) == (True, False)
@@ -32,56 +32,51 @@ async def test_a_source_is_added_once(zeke: Zeke) -> None:
     }
 
 
-async def test_a_channel_is_known_by_its_host_and_a_name_is_found_if_none_is_given(zeke: Zeke) -> None:
+async def test_channel_is_recognised_and_named_by_its_host(zeke: Zeke) -> None:
     await zeke.good("sources", "add", "https://www.youtube.com/@someone")
     (listed,) = await zeke.json("sources", "list")
     assert (listed["type"], listed["name"]) == ("youtube_channel", "www.youtube.com")
 
 
-async def test_a_search_is_added_by_its_words_once(zeke: Zeke) -> None:
+async def test_search_is_added_once_for_its_words_order_and_duration(zeke: Zeke) -> None:
     given = ("sources", "add", " postgres  queues", "--type", "youtube_search")
-    first, again = await zeke.json(*given), await zeke.json(*given)
+    first, again = (
+        await zeke.json(*given),
+        await zeke.json(*given, "--order", "relevance", "--duration", "any"),
+    )
     assert (first["added"], again["added"], first["id"] == again["id"]) == (True, False, True)
     (listed,) = await zeke.json("sources", "list")
     assert (listed["name"], listed["url"]) == ("postgres queues", None)
     assert listed["metadata"] == {"query": "postgres queues"}
-
-
-async def test_of_a_search_it_can_be_said_which_videos_come_first_and_how_long_they_are(zeke: Zeke) -> None:
-    given = ("sources", "add", "postgres queues", "--type", "youtube_search")
-    plain = await zeke.json(*given)
-    assert (await zeke.json(*given, "--order", "relevance", "--duration", "any"))["id"] == plain["id"]
     other = await zeke.json(*given, "--order", "date", "--duration", "long")
     assert other["added"]
     assert other["metadata"] == {"query": "postgres queues", "order": "date", "duration": "long"}
 
 
-@pytest.mark.parametrize(
-    ("wrong", "named"),
-    [
-        (("ftp://a.example/feed",), "URL"),
-        (("notaurl",), "URL"),
-        ((FEED, "--every", "0"), "--every"),
-        ((FEED, "--every", "9000"), "--every"),
-        ((FEED, "--authority", "1.5"), "--authority"),
-        ((FEED, "--authority", "nan"), "--authority"),
-        ((FEED, "--type", "manual"), "--type"),
-        ((FEED, "--type", "youtube_search"), "URL"),
-        ((" ", "--type", "youtube_search"), "URL"),
-        ((FEED, "--name", " "), "--name"),
-        ((FEED, "--order", "date"), "--order"),
-        (("bees", "--type", "youtube_search", "--order", "newest"), "--order"),
-        (("bees", "--type", "youtube_search", "--duration", "2h"), "--duration"),
-    ],
-)
-async def test_what_can_t_be_added_is_refused_with_the_option(
-    zeke: Zeke, wrong: tuple[str, ...], named: str
-) -> None:
-    assert f"zeke: {named}: " in await zeke.fails("sources", "add", *wrong, code=2)
+async def test_invalid_source_is_refused_with_the_option(zeke: Zeke) -> None:
+    async def check(named: str, *wrong: str) -> None:
+        assert f"zeke: {named}: " in await zeke.fails("sources", "add", *wrong, code=2)
+
+    cases = [
+        ("URL", "ftp://a.example/feed"),
+        ("URL", "notaurl"),
+        ("URL", FEED, "--type", "youtube_search"),
+        ("URL", " ", "--type", "youtube_search"),
+        ("--every", FEED, "--every", "0"),
+        ("--every", FEED, "--every", "9000"),
+        ("--authority", FEED, "--authority", "1.5"),
+        ("--authority", FEED, "--authority", "nan"),
+        ("--type", FEED, "--type", "manual"),
+        ("--name", FEED, "--name", " "),
+        ("--order", FEED, "--order", "date"),
+        ("--order", "bees", "--type", "youtube_search", "--order", "newest"),
+        ("--duration", "bees", "--type", "youtube_search", "--duration", "2h"),
+    ]
+    await check_each_async(cases, check)
     assert await zeke.json("sources", "list") == []
 
 
-async def test_health_says_how_the_last_check_went(zeke: Zeke, on_postgres: Domain) -> None:
+async def test_health_shows_the_last_check(zeke: Zeke, on_postgres: Domain) -> None:
     well, ill, new = [await on_postgres.source(f"https://{n}.example/", name=n) for n in ("a", "b", "c")]
     async with on_postgres.rows() as rows:
         await rows.record_success(
@@ -98,7 +93,7 @@ async def test_health_says_how_the_last_check_went(zeke: Zeke, on_postgres: Doma
     assert known[str(new.id)] is None
 
 
-async def test_on_a_narrow_terminal_what_matters_of_a_source_s_health_is_whole(
+async def test_health_is_wrapped_on_a_narrow_terminal(
     zeke: Zeke, on_postgres: Domain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -121,7 +116,7 @@ async def test_on_a_narrow_terminal_what_matters_of_a_source_s_health_is_whole(
     assert "".join(name.split()) in "".join(shown.split())
 
 
-async def test_what_is_not_read_regularly_has_no_frequency(zeke: Zeke, on_postgres: Domain) -> None:
+async def test_manual_source_has_no_frequency(zeke: Zeke, on_postgres: Domain) -> None:
     await on_postgres.source("https://a.example/page", type=SourceType.MANUAL, name="Uploads")
     assert " h " not in await zeke.good("sources", "list")
     (listed,) = await zeke.json("sources", "list")
@@ -129,7 +124,7 @@ async def test_what_is_not_read_regularly_has_no_frequency(zeke: Zeke, on_postgr
     assert "unchecked" not in await zeke.good("sources", "health")
 
 
-async def test_ids_are_shown_as_long_as_it_takes_to_tell_them_apart(zeke: Zeke, on_postgres: Domain) -> None:
+async def test_ids_are_shown_long_enough_to_differ(zeke: Zeke, on_postgres: Domain) -> None:
     # They were made in the same second, and begin with the time.
     made = [await on_postgres.source(f"https://{n}.example/", name=str(n)) for n in range(3)]
     shown = [line.split()[0] for line in (await zeke.good("sources", "list")).splitlines()[1:]]
@@ -139,7 +134,7 @@ async def test_ids_are_shown_as_long_as_it_takes_to_tell_them_apart(zeke: Zeke, 
     assert paused == [made[1].name]
 
 
-async def test_a_source_is_paused_and_resumed(zeke: Zeke, on_postgres: Domain) -> None:
+async def test_source_is_paused_and_resumed(zeke: Zeke, on_postgres: Domain) -> None:
     source = await on_postgres.source()
     assert "is paused; " in await zeke.good("sources", "pause", str(source.id))
     assert "is paused already" in await zeke.good("sources", "pause", str(source.id))
@@ -149,14 +144,9 @@ async def test_a_source_is_paused_and_resumed(zeke: Zeke, on_postgres: Domain) -
     assert resumed == {"id": str(source.id), "name": "A feed", "active": True, "changed": True}
 
 
-async def test_what_names_no_source_is_refused_in_words(zeke: Zeke, on_postgres: Domain) -> None:
+async def test_unknown_source_is_refused_with_advice(zeke: Zeke, on_postgres: Domain) -> None:
     await on_postgres.source()
     assert "zeke sources list" in await zeke.fails("sources", "pause", "blog", code=2)
     assert "'ff'" in await zeke.fails("sources", "resume", "ff", code=1)
     nobody = "00000000-0000-0000-0000-000000000000"
     assert nobody in await zeke.fails("sources", "pause", nobody, code=1)
-
-
-async def test_without_sources_it_says_how_to_add_one(zeke: Zeke) -> None:
-    assert "zeke sources add URL" in await zeke.good("sources", "list")
-    assert "zeke sources add URL" in await zeke.good("sources", "health")

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from tests.tasks.cli.conftest import told
-
-if TYPE_CHECKING:
-    from tests.tasks.cli.conftest import Zeke
-    from tests.tasks.domain import Domain
+from tests.cases import check_each_async
+from tests.tasks.cli.conftest import Zeke, told
+from tests.tasks.domain import Domain
 
 HOSTILE = "\x1b]0;pwned\x07 [red]Not red[/red] :smile: \u202ereversed"
 
 
-async def test_stories_are_listed_with_what_they_say(zeke: Zeke, on_postgres: Domain) -> None:
+async def test_stories_are_listed(zeke: Zeke, on_postgres: Domain) -> None:
     story = await told(on_postgres)
     (head, row) = (await zeke.good("stories")).splitlines()
     assert head.split()[:3] == ["id", "published", "chili"]
@@ -28,7 +24,7 @@ async def test_stories_are_listed_with_what_they_say(zeke: Zeke, on_postgres: Do
     assert "nearest" not in listed
 
 
-async def test_on_a_narrow_terminal_titles_and_briefs_are_whole(
+async def test_titles_and_briefs_are_wrapped_on_a_narrow_terminal(
     zeke: Zeke, on_postgres: Domain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
@@ -43,12 +39,7 @@ async def test_on_a_narrow_terminal_titles_and_briefs_are_whole(
     assert max(map(len, shown.splitlines())) <= 80
 
 
-async def test_without_stories_it_says_what_takes_some_in(zeke: Zeke) -> None:
-    assert "zeke ingest URL" in await zeke.good("stories")
-    assert await zeke.json("stories") == []
-
-
-async def test_a_story_is_shown_with_all_that_is_known_of_it(zeke: Zeke, on_postgres: Domain) -> None:
+async def test_story_is_shown_with_all_details(zeke: Zeke, on_postgres: Domain) -> None:
     story = await told(on_postgres, url="https://a.example/queue")
     near = await told(on_postgres, "Another queue", "A queue in a table is what we run. " * 8)
     shown = await zeke.good("story", str(story.id))
@@ -73,43 +64,30 @@ async def test_a_story_is_shown_with_all_that_is_known_of_it(zeke: Zeke, on_post
     assert [one["id"] for one in value["nearest"]] == [str(near.id)]
 
 
-async def test_a_story_that_nobody_has_analysed_is_shown_as_such(zeke: Zeke, on_postgres: Domain) -> None:
-    story = await on_postgres.told_story("Some text.", title="Bare")
-    shown = await zeke.good("story", str(story.id))
-    assert "not yet" in shown
-    assert (await zeke.json("story", str(story.id)))["analysis"] is None
+async def test_story_is_named_by_the_beginning_of_its_id(zeke: Zeke, on_postgres: Domain) -> None:
+    async def check(command: str) -> None:
+        assert "A queue in a table" in await zeke.good(command, str(story.id)[:8])
+        assert "zeke stories" in await zeke.fails(command, "my-story", code=2)
+        assert "'0000000'" in await zeke.fails(command, "0000000", code=1)
+        nobody = "00000000-0000-0000-0000-000000000000"
+        assert nobody in await zeke.fails(command, nobody, code=1)
 
-
-@pytest.mark.parametrize("command", ["story", "brief"])
-async def test_the_beginning_of_an_id_is_enough(zeke: Zeke, on_postgres: Domain, command: str) -> None:
     story = await told(on_postgres)
     await on_postgres.told_story("Another text.")
-    assert "A queue in a table" in await zeke.good(command, str(story.id)[:8])
+    await check_each_async(["story", "brief"], check)
 
 
-@pytest.mark.parametrize("command", ["story", "brief"])
-async def test_what_names_no_story_is_refused_in_words(zeke: Zeke, on_postgres: Domain, command: str) -> None:
-    await told(on_postgres)
-    assert "zeke stories" in await zeke.fails(command, "my-story", code=2)
-    assert "'0000000'" in await zeke.fails(command, "0000000", code=1)
-    nobody = "00000000-0000-0000-0000-000000000000"
-    assert nobody in await zeke.fails(command, nobody, code=1)
-
-
-async def test_a_beginning_that_several_ids_have_is_refused_with_their_names(
-    zeke: Zeke, on_postgres: Domain
-) -> None:
+async def test_ambiguous_id_is_refused_with_the_titles(zeke: Zeke, on_postgres: Domain) -> None:
     # Of seventeen ids, two begin with the same digit.
     stories = [await on_postgres.told_story(f"Text {n}.", title=f"Title {n}") for n in range(17)]
     digits = [story.id.hex[0] for story in stories]
     digit = next(each for each in digits if digits.count(each) > 1)
     said = await zeke.fails("story", digit, code=1)
-    assert [story.title in said for story in stories if story.id.hex[0] == digit][:5] == [True] * min(
-        digits.count(digit), 5
-    )
+    begin_so = [story.title for story in stories if story.id.hex[0] == digit]
+    assert [title for title in begin_so[:5] if title not in said] == []
 
 
-async def test_strangers_words_do_nothing_to_the_terminal(zeke: Zeke, on_postgres: Domain) -> None:
+async def test_control_characters_of_titles_are_removed(zeke: Zeke, on_postgres: Domain) -> None:
     story = await told(on_postgres, HOSTILE)
     for arguments in (("stories",), ("story", str(story.id)), ("brief", str(story.id))):
         shown = await zeke.good(*arguments)
@@ -118,17 +96,23 @@ async def test_strangers_words_do_nothing_to_the_terminal(zeke: Zeke, on_postgre
         assert "\u202e" not in shown
 
 
-async def test_a_brief_is_shown_in_three_variants(zeke: Zeke, on_postgres: Domain) -> None:
+async def test_brief_is_shown_in_three_variants(zeke: Zeke, on_postgres: Domain) -> None:
     story = await told(on_postgres)
     shown = await zeke.good("brief", str(story.id))
-    assert [name in shown for name in ("In one line", "In two sentences", "In short")] == [True] * 3
+    assert [name for name in ("In one line", "In two sentences", "In short") if name not in shown] == []
     value = await zeke.json("brief", str(story.id))
     assert value["storyId"] == str(story.id)
     assert {"oneLiner", "twoLiner", "elevator", "timeSavedSeconds"} <= value.keys()
 
 
-async def test_a_brief_that_is_not_there_yet_is_written_if_asked_for(zeke: Zeke, on_postgres: Domain) -> None:
+async def test_story_without_analysis_and_brief_is_shown_and_regenerated(
+    zeke: Zeke, on_postgres: Domain
+) -> None:
+    assert "zeke ingest URL" in await zeke.good("stories")
+    assert await zeke.json("stories") == []
     story = await on_postgres.told_story("A queue in a table is enough for most teams.", title="Enough")
+    assert "not yet" in await zeke.good("story", str(story.id))
+    assert (await zeke.json("story", str(story.id)))["analysis"] is None
     assert "--regenerate" in await zeke.fails("brief", str(story.id), code=1)
     result = await zeke("brief", str(story.id), "--regenerate", "--json")
     assert result.exit_code == 0, result.output
@@ -136,11 +120,11 @@ async def test_a_brief_that_is_not_there_yet_is_written_if_asked_for(zeke: Zeke,
     assert (await zeke.json("brief", str(story.id)))["oneLiner"]
 
 
-async def test_missing_tables_are_said_with_what_makes_them(zeke_without_tables: Zeke) -> None:
+async def test_missing_tables_are_reported_with_the_command(zeke_without_tables: Zeke) -> None:
     for arguments in (("stories",), ("story", "1"), ("brief", "1"), ("sources", "list")):
         assert "zeke migrate" in await zeke_without_tables.fails(*arguments, code=1)
 
 
-async def test_an_embedded_server_and_another_database_exclude_each_other(zeke: Zeke) -> None:
+async def test_embedded_and_database_exclude_each_other(zeke: Zeke) -> None:
     said = await zeke.fails("stories", "--embedded", "--database", "postgresql://elsewhere", code=2)
     assert "leave out one" in said

@@ -4,18 +4,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import httpcore2
 
+from tests.clocks import FrozenClock
 from zeke_tasks.web import WebClient, WebOptions
-
-if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-
-    from tests.clocks import FrozenClock
 
 LOOPBACK = ("127.0.0.1/32",)
 

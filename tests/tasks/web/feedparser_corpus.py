@@ -23,22 +23,18 @@ import codecs
 import re
 import sys
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urljoin
 
-from zeke_tasks.web import Feed, FeedError, parse_feed
+from zeke_tasks.web import Entry, Feed, FeedError, parse_feed
 from zeke_tasks.web.text import charset_of, decode
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from zeke_tasks.web import Entry
 
 ORIGIN = "http://127.0.0.1:8097/tests/"
 """Where the files are said to be; some expect links that begin with it. Nobody is asked there."""
@@ -257,18 +253,18 @@ def _compare(claim: Claim, document: Document) -> Compared | None:
         return Compared("a feed at all", value in ({}, "", 0, False), feed.reason) if known else None
     if claim.path[0] == "entries" and len(claim.path) > 1:
         return _compare_entry(claim, feed, document.url)
-    compare = FEED.get(claim.path)
-    return compare(value, feed, document.url) if compare else None
+    field = FEED.get(claim.path)
+    return field.compare(value, feed, document.url) if field else None
 
 
 def _compare_entry(claim: Claim, feed: Feed, url: str) -> Compared | None:
     _, number, *rest = claim.path
-    compare = ENTRIES.get(tuple("*" if isinstance(step, int) else step for step in rest))
-    if compare is None or not isinstance(number, int):
+    field = ENTRIES.get(tuple("*" if isinstance(step, int) else step for step in rest))
+    if field is None or not isinstance(number, int):
         return None
     if number >= len(feed.entries):
         return Compared("entries", agrees=False, got=len(feed.entries))
-    return compare(claim.value, feed.entries[number], url)
+    return field.compare(claim.value, feed.entries[number], url)
 
 
 def _encoding(name: str, document: Document) -> Compared | None:
@@ -281,95 +277,30 @@ def _encoding(name: str, document: Document) -> Compared | None:
     return Compared("encoding", agrees, document.decoded[:80])
 
 
-def _count(value: Any, feed: Feed, _: str) -> Compared:
-    return Compared("number of entries", len(feed.entries) == int(value), len(feed.entries))
+class Field(NamedTuple):
+    """What our reader gives of a feed or an entry.
+
+    Attributes:
+        name: what it is called in the report.
+        get: reads it.
+        agrees: compares the expected value with it; told the URL of the file too.
+    """
+
+    name: str
+    get: Callable[[Any], Any]
+    agrees: Callable[[Any, Any, str], bool]
+
+    def compare(self, value: Any, owner: Feed | Entry, url: str) -> Compared:
+        got = self.get(owner)
+        return Compared(self.name, self.agrees(value, got, url), got)
 
 
-def _feed_title(value: Any, feed: Feed, _: str) -> Compared:
-    return Compared("feed's title", _same_text(value, feed.title), feed.title)
-
-
-def _feed_link(value: Any, feed: Feed, url: str) -> Compared:
-    return Compared("feed's link", _same_link(value, feed.url, url), feed.url)
-
-
-def _title(value: Any, entry: Entry, _: str) -> Compared:
-    return Compared("title", _same_text(value, entry.title), entry.title)
-
-
-def _text_of(value: Any, entry: Entry, _: str) -> Compared:
-    # Where an entry has several forms of its text, what we give of its summary is plain.
-    plain = isinstance(value, str) and "<" not in value and _same_text(value, entry.summary)
-    agrees = _same_html(value, entry.content) or plain
-    return Compared("text", agrees, entry.content)
-
-
-def _content(value: Any, entry: Entry, _: str) -> Compared:
-    return Compared("text", _same_html(value, entry.content), entry.content)
-
-
-def _link(value: Any, entry: Entry, url: str) -> Compared:
-    return Compared("link", _same_link(value, entry.url, url), entry.url)
-
-
-def _identity(value: Any, entry: Entry, _: str) -> Compared:
-    return Compared("identity", value == entry.external_id, entry.external_id)
-
-
-def _date(value: Any, entry: Entry, _: str) -> Compared:
-    moment = datetime.fromtimestamp(calendar.timegm(value), UTC) if value else None
-    return Compared("date", moment == entry.published_at, entry.published_at)
-
-
-def _author(value: Any, entry: Entry, _: str) -> Compared:
-    return Compared("author", value in entry.authors, entry.authors)
-
-
-def _at_all(_: Any, feed: Feed, __: str) -> Compared:
-    return Compared("a feed at all", agrees=True, got=feed.version)
-
-
-def _version(value: Any, feed: Feed, _: str) -> Compared:
-    return Compared("version", value == feed.version, feed.version)
-
-
-FEED: dict[tuple[str | int, ...], Callable[[Any, Feed, str], Compared]] = {
-    ("read",): _at_all,
-    ("version",): _version,
-    ("entries",): _count,
-    ("len(entries)",): _count,
-    ("feed", "title"): _feed_title,
-    ("feed", "title_detail", "value"): _feed_title,
-    ("feed", "link"): _feed_link,
-}
-"""What our reader gives of a feed, under feedparser's names."""
-
-ENTRIES: dict[tuple[str, ...], Callable[[Any, Entry, str], Compared]] = {
-    ("title",): _title,
-    ("title_detail", "value"): _title,
-    ("description",): _text_of,
-    ("summary",): _text_of,
-    ("description_detail", "value"): _text_of,
-    ("summary_detail", "value"): _text_of,
-    ("content", "*", "value"): _content,
-    ("link",): _link,
-    ("id",): _identity,
-    ("guid",): _identity,
-    ("published_parsed",): _date,
-    ("updated_parsed",): _date,
-    ("created_parsed",): _date,
-    ("author_detail", "name"): _author,
-    ("authors", "*", "name"): _author,
-}
-"""What it gives of an entry."""
-
-
-def _same_text(expected: Any, got: str) -> bool:
+def _same_text(expected: Any, got: str, _: str = "") -> bool:
     """Return whether two texts are equal but for blanks, either of them plain or as HTML."""
     return isinstance(expected, str) and _squeezed(got) in {_squeezed(expected), _squeezed(_text(expected))}
 
 
-def _same_html(expected: Any, got: str) -> bool:
+def _same_html(expected: Any, got: str, _: str = "") -> bool:
     """Return whether two fragments are equal, one as it is or with its text escaped as HTML."""
     if not isinstance(expected, str):
         return False
@@ -402,6 +333,53 @@ def _text(fragment: str) -> str:
     parser.feed(fragment)
     parser.close()
     return parser.text
+
+
+def _same_text_or_summary(expected: Any, got: tuple[str, str], _: str) -> bool:
+    """Return whether a text is an entry's; where it has several forms, our summary is plain."""
+    content, summary = got
+    plain = isinstance(expected, str) and "<" not in expected and _same_text(expected, summary)
+    return plain or _same_html(expected, content)
+
+
+def _same_date(expected: Any, got: datetime | None, _: str) -> bool:
+    return got == (datetime.fromtimestamp(calendar.timegm(expected), UTC) if expected else None)
+
+
+def _equal(expected: Any, got: Any, _: str) -> bool:
+    return expected == got
+
+
+_count = Field("number of entries", lambda feed: len(feed.entries), lambda value, got, _: got == int(value))
+_feed_title = Field("feed's title", lambda feed: feed.title, _same_text)
+_title = Field("title", lambda entry: entry.title, _same_text)
+_text_of = Field("text", lambda entry: (entry.content, entry.summary), _same_text_or_summary)
+_identity = Field("identity", lambda entry: entry.external_id, _equal)
+_date = Field("date", lambda entry: entry.published_at, _same_date)
+_author = Field("author", lambda entry: entry.authors, lambda value, got, _: value in got)
+
+FEED: dict[tuple[str | int, ...], Field] = {
+    ("read",): Field("a feed at all", lambda feed: feed.version, lambda *_: True),
+    ("version",): Field("version", lambda feed: feed.version, _equal),
+    ("entries",): _count,
+    ("len(entries)",): _count,
+    ("feed", "title"): _feed_title,
+    ("feed", "title_detail", "value"): _feed_title,
+    ("feed", "link"): Field("feed's link", lambda feed: feed.url, _same_link),
+}
+"""What our reader gives of a feed, under feedparser's names."""
+
+ENTRIES: dict[tuple[str, ...], Field] = {
+    **dict.fromkeys([("title",), ("title_detail", "value")], _title),
+    **dict.fromkeys([("description",), ("summary",)], _text_of),
+    **dict.fromkeys([("description_detail", "value"), ("summary_detail", "value")], _text_of),
+    ("content", "*", "value"): Field("text", lambda entry: entry.content, _same_html),
+    ("link",): Field("link", lambda entry: entry.url, _same_link),
+    **dict.fromkeys([("id",), ("guid",)], _identity),
+    **dict.fromkeys([("published_parsed",), ("updated_parsed",), ("created_parsed",)], _date),
+    **dict.fromkeys([("author_detail", "name"), ("authors", "*", "name")], _author),
+}
+"""What it gives of an entry."""
 
 
 def files(tests: Path) -> Iterator[tuple[Path, str]]:

@@ -129,9 +129,6 @@ def test_page_is_decoded() -> None:
     check_each(cases, check)
 
 
-# Pages that are none
-
-
 def test_page_without_text_has_no_article() -> None:
     def check(html: str) -> None:
         assert read(html) is None
@@ -186,9 +183,6 @@ def test_extractor_failure_is_a_page_error(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(articles, "extract_text", fail)
     with pytest.raises(PageError, match="AssertionError: not expected"):
         read(page())
-
-
-# The hash of the text
 
 
 def test_hash_ignores_whitespace_alone() -> None:

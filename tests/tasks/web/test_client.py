@@ -6,7 +6,7 @@ import gzip
 import itertools
 import unicodedata
 import zlib
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
 
 import pytest
 
@@ -15,9 +15,6 @@ from tests.clocks import FrozenClock
 from tests.tasks.web.doubles import LOOPBACK, client, raw_server
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request
 from zeke_tasks.web import BodyRefused, Fetched, Permanent, Transient, WebClient, WebError, WebOptions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 
 def site(pages: Mapping[str, Answer | Callable[[Request], Answer]]) -> LoopbackServer:
@@ -48,9 +45,6 @@ def test_default_limits() -> None:
     limits = WebOptions()
     assert (limits.timeout, limits.max_bytes, limits.max_redirects) == (15.0, 15 * 2**20, 5)
     assert limits.allow == ()
-
-
-# What comes back
 
 
 async def test_body_is_bytes_with_their_content_type() -> None:
@@ -91,9 +85,6 @@ async def test_cookies_are_not_kept() -> None:
     assert answer.body == b"none"
 
 
-# Validators
-
-
 async def test_etag_is_sent_back_unchanged() -> None:
     async def check(etag: str) -> None:
         pages = {"/": Answer(headers=(("ETag", etag),)), "/next": echo("if-none-match")}
@@ -126,9 +117,6 @@ async def test_unchanged_answer_keeps_its_validators() -> None:
 async def test_not_modified_without_a_validator_is_permanent() -> None:
     with pytest.raises(Permanent, match="304"):
         await fetched(Answer(status=304, content_type=""))
-
-
-# Redirects
 
 
 def moved(status: int, location: str) -> Answer:
@@ -177,9 +165,6 @@ async def test_body_of_a_redirect_is_not_read() -> None:
         start = endless.replace(b"{}", f"{server.base_url}/".encode())
         async with raw_server(start, endless=b"x" * 4096) as url, client() as web:
             assert (await web.fetch(url, kind="page")).body == b"here"
-
-
-# Statuses
 
 
 async def test_status_decides_between_transient_and_permanent() -> None:
@@ -244,9 +229,6 @@ async def test_retry_after_date_is_read_by_our_clock() -> None:
     assert caught.value.retry_after == 30
 
 
-# Time
-
-
 async def test_silent_server_times_out() -> None:
     async def check(sent: bytes) -> None:
         async with raw_server(sent, hang=True) as url, client(timeout=0.05) as web:
@@ -288,9 +270,6 @@ async def test_closed_port_is_transient() -> None:
     async with client() as web:
         with pytest.raises(Transient):
             await web.fetch(url, kind="page")
-
-
-# Size
 
 
 async def test_body_is_limited() -> None:

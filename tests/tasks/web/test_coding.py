@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Sequence
 from hashlib import sha256
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -14,9 +14,6 @@ from hypothesis import strategies as st
 
 from tests.cases import check_each
 from zeke_tasks.web.coding import PIECE, BrokenCoding, Decoder
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 # Some that can hardly be compressed, and some that can.
 WORDS = b"".join(sha256(bytes([n])).digest() for n in range(10)) + bytes(1000)

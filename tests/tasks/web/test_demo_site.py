@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +13,7 @@ from zeke_tasks.demo_site import DemoSite, LoopbackServer, serve_directory
 from zeke_tasks.demo_site.site import BUSY_AT_FIRST, MISSING
 from zeke_tasks.web import (
     Article,
+    Feed,
     Permanent,
     Transient,
     WebClient,
@@ -21,11 +22,6 @@ from zeke_tasks.web import (
     extract_article,
     parse_feed,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from zeke_tasks.web import Feed
 
 
 async def read_feeds(site: DemoSite, web: WebClient) -> list[Feed]:
@@ -108,9 +104,6 @@ async def test_two_sites_run_at_once() -> None:
         assert one.base_url != other.base_url
     with pytest.raises(RuntimeError, match="not running"):
         _ = one.base_url
-
-
-# A directory
 
 
 async def test_files_of_a_directory_are_served(tmp_path: Path) -> None:

@@ -110,15 +110,13 @@ def test_each_part_of_an_expectation_is_compared(tmp_path: Path) -> None:
 
 def test_entry_of_one_field_is_given_a_title(tmp_path: Path) -> None:
     lone = ITEM.partition("<item>")[0] + "<item><author>Ann</author></item></channel></rss>"
-    assert _examined(tmp_path / "1", "entries[0]['author_detail']['name'] == 'Ann'", lone) is Verdict.PADDED
-    assert (
-        _examined(tmp_path / "2", "entries[0]['author_detail']['name'] == 'Bob'", lone) is Verdict.DISAGREES
-    )
+    for name, verdict in (("Ann", Verdict.PADDED), ("Bob", Verdict.DISAGREES)):
+        assert _examined(tmp_path, f"entries[0]['author_detail']['name'] == '{name}'", lone) is verdict
 
 
 def test_other_documents_disagree_with_an_expected_feed(tmp_path: Path) -> None:
-    assert _examined(tmp_path / "1", "feed['title'] == 'x'", "<x/>") is Verdict.DISAGREES
-    assert _examined(tmp_path / "2", "bozo", "<x/>") is Verdict.AGREES
+    assert _examined(tmp_path, "feed['title'] == 'x'", "<x/>") is Verdict.DISAGREES
+    assert _examined(tmp_path, "bozo", "<x/>") is Verdict.AGREES
 
 
 def test_unknown_encoding_is_skipped(tmp_path: Path) -> None:
@@ -128,8 +126,7 @@ def test_unknown_encoding_is_skipped(tmp_path: Path) -> None:
 
 
 def test_report_counts_verdicts_and_reasons() -> None:
-    outcomes = [examine(path, name) for name, path in FILES.items()]
-    text = report(outcomes, whole=True)
+    text = report([examine(path, name) for name, path in FILES.items()], whole=True)
     assert f"{len(FILES)} files" in text
     assert f"{len(OTHERWISE)} disagrees" in text
     assert "no known reason" not in text

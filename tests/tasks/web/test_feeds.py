@@ -40,9 +40,6 @@ def only(feed: Feed) -> Entry:
     return feed.entries[0]
 
 
-# Formats
-
-
 def test_rss_is_read() -> None:
     feed = read(
         rss(
@@ -170,9 +167,6 @@ def test_json_fields_of_the_wrong_type_are_ignored() -> None:
     assert (entry.url, entry.title, entry.authors) == ("https://example.org/1", "", ())
 
 
-# Links
-
-
 def test_relative_links_in_the_content_become_absolute() -> None:
     content = only(read(rss(described('<a href="x">a</a> <img src="/i.png">')))).content
     assert 'href="https://example.org/blog/x"' in content
@@ -207,9 +201,6 @@ def test_guid_that_is_not_a_url_is_only_an_identifier() -> None:
     check_each(["123", "tag:example.org,2026:1", "urn:uuid:1"], check)
 
 
-# Identity
-
-
 def test_identifiers_do_not_change_when_a_feed_moves() -> None:
     body = rss(
         "<guid>12</guid><title>a</title>", '<title>b</title><description>&lt;img src="/x"&gt;</description>'
@@ -240,9 +231,6 @@ def test_entry_without_content_is_left_out() -> None:
     )
 
 
-# Dates
-
-
 def test_dates_are_read_as_utc() -> None:
     def check(date: str, moment: datetime | None) -> None:
         assert only(read(rss(f"<title>t</title><pubDate>{date}</pubDate>"))).published_at == moment
@@ -269,8 +257,6 @@ def test_update_date_is_used_without_a_publication_date() -> None:
     assert entry.published_at == datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
-# Encodings
-
 GREETING = '<?xml version="1.0" encoding="{}"?>' + rss("<title>Grüße, naïve “café”</title>")
 
 
@@ -293,9 +279,6 @@ def test_feed_is_decoded() -> None:
         "blanks before the prolog": b"\n\n  " + GREETING.format("utf-8").encode(),
     }
     check_each(cases, check)
-
-
-# Breakage
 
 
 def test_malformed_xml_is_read() -> None:
@@ -356,9 +339,6 @@ def test_any_bytes_are_a_feed_or_a_feed_error(body: bytes) -> None:
 
 def test_title_that_was_encoded_twice_is_repaired() -> None:
     assert only(read(rss("<title>cafÃ©</title>"))).title == "café"
-
-
-# No feeds
 
 
 def test_other_documents_are_refused_with_what_they_are() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import pypdfium2
 import pytest
@@ -17,13 +17,11 @@ from tests.tasks.pdfs import pdf
 from zeke_tasks.context import read
 from zeke_tasks.readers import Readers
 from zeke_tasks.store.model import Kind
+from zeke_tasks.stories.keep import Reading
 from zeke_tasks.stories.read import read_page
 from zeke_tasks.web import Fetched, PageError, Permanent
 from zeke_tasks.web import pdf as reading
 from zeke_tasks.web.pdf import Pdf, is_pdf, read_pdf
-
-if TYPE_CHECKING:
-    from zeke_tasks.stories.keep import Reading
 
 URL = "https://example.org/paper.pdf"
 LINES = (
@@ -90,9 +88,6 @@ def test_control_characters_are_removed() -> None:
     assert not any(character < " " and character != "\n" for character in text)
 
 
-# What it says of itself
-
-
 def test_title_is_kept_unless_it_is_a_file_name() -> None:
     def check(title: str, kept: str | None) -> None:
         assert found(pdf(LINES, info={"Title": title})).title == kept
@@ -138,9 +133,6 @@ def test_date_in_the_future_is_ignored() -> None:
     assert at_once.published_at == made
     assert before
     assert before.published_at is None
-
-
-# What is none, or can't be read
 
 
 def test_document_without_text_is_none() -> None:
@@ -192,9 +184,6 @@ def test_pages_and_characters_are_limited(monkeypatch: pytest.MonkeyPatch) -> No
     assert found(body).text == "One\nB"
 
 
-# As it is fetched
-
-
 def fetched(body: bytes, content_type: str) -> Fetched:
     return Fetched(
         url=URL,
@@ -235,9 +224,6 @@ def test_article_about_pdf_is_not_a_pdf() -> None:
 def test_pdf_signature_must_be_near_the_start() -> None:
     assert is_pdf(b" " * 1000 + b"%PDF-1.7", "")
     assert not is_pdf(b" " * 1024 + b"%PDF-1.7", "")
-
-
-# Whatever comes
 
 
 SAMPLE = pdf(LINES, ["Wasps"], info={"Title": "On Bees", "CreationDate": "D:20250304"})

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.cases import check_each_async
 from tests.clocks import START
 from tests.tasks.web.doubles import client
 from zeke_tasks.demo_site import serve_directory
 from zeke_tasks.web import Feed, extract_article, parse_feed
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # How many items each has, counted by hand, and its title.
 FEEDS = {

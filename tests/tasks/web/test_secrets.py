@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from io import StringIO
 
 import pytest
 
 from tests.cases import check_each
+from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, feed
 from zeke_queue.signals import Retry
 from zeke_tasks.web import Permanent, Transient
 from zeke_tasks.web.secrets import without_secrets
-
-if TYPE_CHECKING:
-    from io import StringIO
-
-    from tests.tasks.domain import Domain
 
 FEED = "https://a.example/feed"
 NAMES = (

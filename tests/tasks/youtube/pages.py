@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from zeke_tasks.youtube import Video
+from zeke_tasks.youtube import Video
 
 
 def watch_page(video: Video) -> str:

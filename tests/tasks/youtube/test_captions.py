@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import pytest
 import requests
@@ -19,9 +20,6 @@ from zeke_tasks.youtube import Blocked, Captions, Cue, NotOutYet, watch_url
 from zeke_tasks.youtube import captions as module
 from zeke_tasks.youtube.captions import BLOCKED, GAP, YouTubeCaptions
 from zeke_tasks.youtube.session import TIMEOUT, HostRefused, YouTubeSession
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 ID = "dQw4w9WgXcQ"
 URL = watch_url(ID)

@@ -70,9 +70,6 @@ SAMPLE = f"""<?xml version="1.0" encoding="UTF-8"?>
 </feed>"""
 
 
-# Where the feed is
-
-
 def test_feed_of_a_channel_url() -> None:
     def check(url: str, feed: str | None) -> None:
         assert channel_feed_url(url) == feed
@@ -130,9 +127,6 @@ def test_page_names_its_channel_in_its_head() -> None:
     check_each([*((head, FEED) for head in naming), *((head, None) for head in silent)], check)
 
 
-# What is in it
-
-
 def test_channel_feed_is_read() -> None:
     channel = parse_channel_feed(SAMPLE.encode(), "text/xml; charset=UTF-8", FEED)
     assert channel.title == "Bees & more"
@@ -180,9 +174,6 @@ def test_any_bytes_are_a_channel_or_a_feed_error(at: int, put: bytes) -> None:
     assert all(len(one.id) == 11 for one in channel.videos)
 
 
-# What is new in it
-
-
 def test_newest_ten_of_the_last_week_are_new() -> None:
     listed = videos(30, newest=START, every=timedelta(hours=6))
     assert newest(listed[::-1], START) == listed[:10]
@@ -198,9 +189,6 @@ def test_week_includes_its_ends() -> None:
 def test_future_and_undated_videos_are_not_new() -> None:
     undated = Video(id="A" * 11, title="?", url=watch_url("A" * 11))
     assert newest([undated, video(1, published_at=START + timedelta(seconds=1))], START) == []
-
-
-# What its errors mean
 
 
 def test_missing_channel_is_transient() -> None:

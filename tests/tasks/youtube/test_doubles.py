@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,10 +11,7 @@ from tests.cases import check_each_async
 from tests.clocks import START
 from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, video, videos
 from zeke_tasks.web import Permanent, Transient
-from zeke_tasks.youtube import Captions, Cue, parse_channel_feed, video_id_of
-
-if TYPE_CHECKING:
-    from zeke_tasks.youtube import Duration, Order
+from zeke_tasks.youtube import Captions, Cue, Duration, Order, parse_channel_feed, video_id_of
 
 LISTED = videos(5, newest=START, every=timedelta(days=1))
 

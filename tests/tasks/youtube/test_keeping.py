@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from uuid import UUID
 
+from tests.tasks.domain import Domain
 from zeke_sim.doubles.youtube import ScriptedCaptions, video
 from zeke_tasks.store.model import Kind, SourceType
-from zeke_tasks.stories.keep import keep
+from zeke_tasks.stories.keep import Kept, Reading, keep
 from zeke_tasks.stories.read import read_video
-
-if TYPE_CHECKING:
-    from uuid import UUID
-
-    from tests.tasks.domain import Domain
-    from zeke_tasks.stories.keep import Kept, Reading
 
 
 async def _keep(domain: Domain, channel: str, reading: Reading) -> tuple[UUID, Kept]:

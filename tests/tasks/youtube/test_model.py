@@ -28,9 +28,6 @@ def captions(*cues: tuple[float, float, str]) -> Captions:
     return Captions("en", generated=False, cues=tuple(Cue(*cue) for cue in cues))
 
 
-# Captions
-
-
 def test_pause_begins_a_paragraph() -> None:
     said = captions(
         (0, 2, "Bees make"), (1.5, 2, "honey.\nAll summer"), (3.5, 1, "long."), (8, 1, "In winter")
@@ -81,9 +78,6 @@ def test_every_cue_is_one_webvtt_block(cues: list[tuple[float, float, str]]) -> 
     assert said.text.split() == words
 
 
-# URLs
-
-
 def test_id_of_a_video_url() -> None:
     def check(url: str) -> None:
         assert video_id_of(url) == ID
@@ -128,9 +122,6 @@ def test_other_urls_have_no_video() -> None:
         "",
     ]
     check_each(urls, check)
-
-
-# The text
 
 
 def test_video_text_has_three_sections() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -18,13 +18,10 @@ from tests.tasks.scripted_web import fetched
 from tests.tasks.web.doubles import client
 from zeke_queue import log
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request
-from zeke_tasks.web import Permanent, Transient, WebError
+from zeke_tasks.web import Fetched, Kind, Permanent, Transient, WebError
 from zeke_tasks.youtube import Video, watch_url
 from zeke_tasks.youtube import search as module
 from zeke_tasks.youtube.search import QUOTA_USED_UP, YouTubeSearch, seconds_of
-
-if TYPE_CHECKING:
-    from zeke_tasks.web import Fetched, Kind
 
 KEY = "AIza+/secret"
 ONE, TWO, THREE = "A" * 11, "B" * 11, "C" * 11

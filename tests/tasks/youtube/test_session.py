@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import requests
@@ -16,9 +17,6 @@ from zeke_tasks.web.errors import AddressRefused
 from zeke_tasks.youtube import Blocked
 from zeke_tasks.youtube.captions import YouTubeCaptions
 from zeke_tasks.youtube.session import YouTubeSession
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NAME = "www.youtube.com"
 URL = f"https://{NAME}/watch?v=dQw4w9WgXcQ"
