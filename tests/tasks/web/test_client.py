@@ -52,11 +52,8 @@ async def test_body_is_bytes_with_their_content_type() -> None:
     answer = await fetched(page)
     assert (answer.status, answer.body, answer.content_type) == (200, b"h\xe9", page.content_type)
     assert answer.charset == "ISO-8859-1"
-
-
-async def test_answer_without_content_type_has_no_charset() -> None:
-    answer = await fetched(Answer(body=b"x", content_type=""))
-    assert (answer.content_type, answer.charset) == ("", None)
+    bare = await fetched(Answer(body=b"x", content_type=""))
+    assert (bare.content_type, bare.charset) == ("", None)
 
 
 async def test_fragment_is_not_sent() -> None:
@@ -112,9 +109,6 @@ async def test_unchanged_answer_keeps_its_validators() -> None:
         answer = await web.fetch(f"{server.base_url}/", kind="feed", etag='"1"', last_modified="yesterday")
     assert (answer.not_modified, answer.status, answer.body) == (True, 304, b"")
     assert (answer.etag, answer.last_modified) == ('"1"', "today")
-
-
-async def test_not_modified_without_a_validator_is_permanent() -> None:
     with pytest.raises(Permanent, match="304"):
         await fetched(Answer(status=304, content_type=""))
 
@@ -213,29 +207,15 @@ async def test_error_has_no_control_characters_of_the_server() -> None:
 
 
 async def test_retry_after_of_a_busy_server_is_kept() -> None:
-    async def check(status: int) -> None:
-        with pytest.raises(Transient) as caught:
-            await fetched(Answer(status=status, headers=(("Retry-After", "120"),)))
-        assert caught.value.retry_after == 120
+    async def check(status: int, header: str, seconds: float) -> None:
+        page = Answer(status=status, headers=(("Retry-After", header),))
+        async with site({"/": page}) as server, client(clock=FrozenClock()) as web:
+            with pytest.raises(Transient) as caught:
+                await web.fetch(f"{server.base_url}/", kind="page")
+        assert caught.value.retry_after == seconds
 
-    await check_each_async([429, 503], check)
-
-
-async def test_retry_after_date_is_read_by_our_clock() -> None:
-    page = Answer(status=503, headers=(("Retry-After", "Mon, 05 Jan 2026 12:00:30 GMT"),))
-    async with site({"/": page}) as server, client(clock=FrozenClock()) as web:
-        with pytest.raises(Transient) as caught:
-            await web.fetch(f"{server.base_url}/", kind="page")
-    assert caught.value.retry_after == 30
-
-
-async def test_silent_server_times_out() -> None:
-    async def check(sent: bytes) -> None:
-        async with raw_server(sent, hang=True) as url, client(timeout=0.05) as web:
-            with pytest.raises(Transient, match=r"within 0\.05 seconds"):
-                await web.fetch(url, kind="page")
-
-    await check_each_async([b"", HEAD_OF_100 + b"first words"], check)
+    cases = [(429, "120", 120), (503, "120", 120), (503, "Mon, 05 Jan 2026 12:00:30 GMT", 30)]
+    await check_each_async(cases, check)
 
 
 async def test_timeout_covers_all_redirects() -> None:
@@ -255,21 +235,25 @@ async def test_timeout_covers_all_redirects() -> None:
         assert server.hits["/next"] == 0
 
 
-async def test_broken_answer_is_transient() -> None:
-    async def check(sent: bytes) -> None:
-        async with raw_server(sent) as url, client() as web:
-            with pytest.raises(Transient):
+async def test_silent_or_broken_answer_is_transient() -> None:
+    async def check(sent: bytes, timeout: float, reason: str) -> None:
+        async with raw_server(sent, hang=timeout < 1) as url, client(timeout=timeout) as web:
+            with pytest.raises(Transient, match=reason):
                 await web.fetch(url, kind="page")
 
-    await check_each_async([HEAD_OF_100 + b"first words", b"220 mail.example ESMTP\r\n"], check)
-
-
-async def test_closed_port_is_transient() -> None:
-    async with site({}) as server:
-        url = f"{server.base_url}/"
+    begun = HEAD_OF_100 + b"first words"
+    cases = {
+        "silent": (b"", 0.05, r"within 0\.05 seconds"),
+        "silent in the body": (begun, 0.05, r"within 0\.05 seconds"),
+        "broken off": (begun, 15.0, "."),
+        "no HTTP": (b"220 mail.example ESMTP\r\n", 15.0, "."),
+    }
+    await check_each_async(cases, check)
+    async with raw_server() as closed:
+        pass
     async with client() as web:
         with pytest.raises(Transient):
-            await web.fetch(url, kind="page")
+            await web.fetch(closed, kind="page")
 
 
 async def test_body_is_limited() -> None:
