@@ -115,6 +115,15 @@ def test_defaults_are_those_of_the_options(monkeypatch: pytest.MonkeyPatch) -> N
     assert (settings.asks, settings.embeds) == ("stub", "stub")
 
 
+WITH_PASSWORD = (
+    "https://bee:hunter2@a.example/v1",
+    "http://hunter2@a.example",
+    "https://:hunter2@a.example/v1",
+    "HTTPS://bee:hunter2@[2001:db8::1]:8080/v1",
+    "https://a.example\\@hunter2/v1",
+)
+
+
 def test_invalid_value_is_refused_by_its_variable_without_repeating_a_key(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -137,8 +146,14 @@ def test_invalid_value_is_refused_by_its_variable_without_repeating_a_key(
         ("ZEKE_AI_AT_ONCE", "many", "integer"),
         ("OPENAI_API_KEY", "hunter2 \u00e4", "no key has"),
         ("OPENAI_API_KEY", "sk-1\nhunter2: x", "no key has"),
+        *(("OPENAI_BASE_URL", url, "OPENAI_API_KEY") for url in WITH_PASSWORD),
+        *(("OPENAI_BASE_URL", url, "it is no URL") for url in ("http://[::1/v1", "http:///v1")),
+        ("OPENAI_BASE_URL", "http://a.example:http/v1", "it is no URL"),
     ]
     check_each(cases, check)
+    # An at sign is no password elsewhere.
+    for url in ("https://a.example/v1/@bees", "http://[::1]:11434/v1?to=a@b"):
+        assert AISettings.load(openai_base_url=url).openai_base_url == url
 
 
 def test_key_is_not_shown() -> None:

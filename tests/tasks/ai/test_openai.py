@@ -388,18 +388,6 @@ async def test_unusable_vectors_are_malformed_and_paid_for(server: OpenAIServer)
         await embed(server, embeddings([1.0], [], model=None), "one", "two")
 
 
-async def test_empty_or_too_many_texts_are_not_sent(server: OpenAIServer) -> None:
-    async def check(*texts: str) -> None:
-        with pytest.raises(AIRejected):
-            await embed(server, Said(), *texts)
-
-    await check_each_async({"none": (), "an empty one": ("a", " \n"), "too many": ("a",) * 101}, check)
-    async with client(server) as ai:
-        with pytest.raises(AIRejected, match="empty"):
-            await ai.ask(PROMPT, " \x00\n", Analysis)
-    assert server.asked == []
-
-
 def test_errors_can_be_pickled() -> None:
     def check(problem: AIError) -> None:
         again = pickle.loads(pickle.dumps(problem))  # noqa: S301 - our own

@@ -1,8 +1,9 @@
-"""The errors of the parsers are told apart: the document's, or this machine's."""
+"""The parsers: when they are imported, and whether an error is the document's or this machine's."""
 
 from __future__ import annotations
 
 import errno
+import subprocess
 import sys
 from pathlib import Path
 from typing import NoReturn
@@ -78,3 +79,10 @@ async def test_worker_without_a_parser_does_not_start(
     with pytest.raises(ImportError, match="no_lxml_html_clean"):
         async with open_context():
             pass
+
+
+def test_parsers_are_imported_lazily() -> None:
+    parsers = {"feedparser", "lxml", "pypdfium2", "trafilatura"}
+    script = f"import sys, zeke_tasks.stories.read; print(*{parsers} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
