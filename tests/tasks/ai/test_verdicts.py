@@ -79,14 +79,16 @@ async def test_rate_limit_waits_as_told_and_uses_no_retry(capsys: pytest.Capture
         assert (job.state, job.output) == (JobState.COMPLETED, "answered")
 
 
-async def test_rate_limit_waits_a_minute_by_default_and_a_second_at_least() -> None:
-    async def check(said: float | None, seconds: float) -> None:
+async def test_wait_is_as_told_or_a_minute_and_a_second_at_least() -> None:
+    async def check(problem: AIError, seconds: float) -> None:
         async with asking() as asked:
-            await asked.start(AIRateLimited(said))
+            await asked.start(problem)
             assert asked.due_in(await asked.work()) == timedelta(seconds=seconds)
             assert asked.calls == 1
 
-    await check_each_async([(None, 60), (0.0, 1), (1e-9, 1), (0.25, 1)], check)
+    at_once = [(AIRateLimited(seconds), 1) for seconds in (0.0, 1e-9, 0.25)]
+    unavailable = AIUnavailable("out of order", retry_after=77.0)
+    await check_each_async([(AIRateLimited(None), 60), *at_once, (unavailable, 77)], check)
 
 
 async def test_retries_of_an_unavailable_ai_count_for_unusable_answers() -> None:
@@ -107,12 +109,6 @@ async def test_unavailable_ai_is_retried_by_the_policy() -> None:
         job = await asked.work(20.0)
         assert job.state is JobState.FAILED
         assert job.output["message"] == "out of order"
-
-
-async def test_retry_after_of_an_unavailable_ai_is_kept() -> None:
-    async with asking() as asked:
-        await asked.start(AIUnavailable("out of order", retry_after=77.0))
-        assert asked.due_in(await asked.work()) == timedelta(seconds=77)
 
 
 async def test_unusable_answer_is_asked_for_three_times() -> None:
@@ -137,10 +133,7 @@ async def test_rejected_request_fails_the_job() -> None:
         assert asked.calls == 1
 
 
-def test_error_is_mapped_without_a_job() -> None:
+def test_error_without_a_job_and_other_errors() -> None:
     assert isinstance(verdict(AIMalformed("no JSON")), Retry)
     assert isinstance(verdict(AIRejected("no")), Fail)
-
-
-def test_other_errors_have_no_verdict() -> None:
     assert verdict(RuntimeError("a bug")) is None

@@ -121,28 +121,18 @@ async def test_upcoming_missing_and_repeated_videos_are_left_out() -> None:
     assert [video.id for video in await search(api)] == [ONE]
 
 
-async def test_limit_is_kept() -> None:
+async def test_limit_is_kept_and_in_range() -> None:
     assert len(await search(Api(found(ONE, TWO, THREE), told(item(ONE), item(TWO))), limit=1)) == 1
-
-
-async def test_limit_out_of_range_is_refused() -> None:
-    async def check(limit: int) -> None:
+    for limit in (0, 51, -1):
         with pytest.raises(ValueError, match="1 to 50"):
             await search(Api(found()), limit)
-
-    await check_each_async([0, 51, -1], check)
 
 
 async def test_missing_details_are_none() -> None:
     (video,) = await search(Api(found(ONE), told({"id": ONE})))
     assert video == Video(id=ONE, title="", url=watch_url(ONE))
-
-
-async def test_answer_of_another_form_finds_nothing() -> None:
-    async def check(answer: str) -> None:
-        assert await search(Api(answer)) == []
-
-    await check_each_async(["[]", "null", '{"items": 3}', '{"items": [3, {"id": 4}, {"id": {}}]}'], check)
+    for answer in ("[]", "null", '{"items": 3}', '{"items": [3, {"id": 4}, {"id": {}}]}'):
+        assert await search(Api(answer)) == [], answer
 
 
 LEAK = f"https://www.googleapis.com/youtube/v3/search?key={KEY}"
