@@ -48,10 +48,11 @@ async def test_feeds_list_every_page_and_a_missing_one() -> None:
     assert all(entry.published_at for feed in feeds for entry in feed.entries)
 
 
-async def test_every_page_is_an_article() -> None:
+async def test_every_page_is_an_article_and_one_is_busy_at_first() -> None:
     async with DemoSite() as site, client() as web:
-        with pytest.raises(Transient):
+        with pytest.raises(Transient) as caught:
             await web.fetch(site.base_url + BUSY_AT_FIRST, kind="page")
+        assert (caught.value.status, caught.value.retry_after) == (503, 1.0)
         articles = {url: await read_page(web, url) for url in site.page_urls}
     for url, article in articles.items():
         assert article.title
@@ -70,14 +71,6 @@ async def test_one_article_has_two_urls() -> None:
         ]
     assert content_hash(texts[0].text) == content_hash(texts[1].text)
     assert texts[0].site != texts[1].site
-
-
-async def test_one_page_is_busy_at_first() -> None:
-    async with DemoSite() as site, client() as web:
-        with pytest.raises(Transient) as caught:
-            await web.fetch(site.base_url + BUSY_AT_FIRST, kind="page")
-        assert (caught.value.status, caught.value.retry_after) == (503, 1.0)
-        assert (await web.fetch(site.base_url + BUSY_AT_FIRST, kind="page")).status == 200
 
 
 async def test_unchanged_feeds_and_pages_are_not_sent_again() -> None:

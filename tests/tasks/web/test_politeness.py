@@ -15,27 +15,16 @@ from zeke_tasks.web.politeness import Turns
 
 
 class Visitors:
-    """Those who take a turn: when each started, and how many there were at a time."""
+    """Take turns, and keep when each began."""
 
-    def __init__(self, turns: Turns, clock: FrozenClock) -> None:
+    def __init__(self, per_host: int, gap: float) -> None:
         self.starts: list[tuple[str, float]] = []
-        self.inside = 0
-        self.most = 0
-        self._turns = turns
-        self._clock = clock
-        self._leave = asyncio.Event()
+        self.clock = FrozenClock()
+        self._turns = Turns(self.clock, per_host=per_host, gap=gap)
 
-    async def visit(self, host: str, *, stay: bool = False) -> None:
+    async def visit(self, host: str) -> None:
         async with self._turns.turn(host):
-            self.starts.append((host, self._clock.monotonic()))
-            self.inside += 1
-            self.most = max(self.most, self.inside)
-            if stay:
-                await self._leave.wait()
-            self.inside -= 1
-
-    def leave(self) -> None:
-        self._leave.set()
+            self.starts.append((host, self.clock.monotonic()))
 
 
 async def settle() -> None:
@@ -44,50 +33,24 @@ async def settle() -> None:
         await SystemClock().sleep(0)
 
 
-async def test_requests_to_one_host_start_a_gap_apart() -> None:
-    clock = FrozenClock()
-    visitors = Visitors(Turns(clock, per_host=5, gap=2.0), clock)
-    async with asyncio.TaskGroup() as group:
-        for _ in range(3):
-            group.create_task(visitors.visit("a"))
-        for _ in range(6):
-            await settle()
-            clock.advance(1.0)
-    assert visitors.starts == [("a", 0.0), ("a", 2.0), ("a", 4.0)]
-
-
-async def test_visits_at_one_host_are_limited() -> None:
-    clock = FrozenClock()
-    visitors = Visitors(Turns(clock, per_host=2, gap=0.0), clock)
-    async with asyncio.TaskGroup() as group:
-        for _ in range(5):
-            group.create_task(visitors.visit("a", stay=True))
-        await settle()
-        assert visitors.inside == 2
-        visitors.leave()
-    assert (len(visitors.starts), visitors.most) == (5, 2)
-
-
 async def test_neither_another_host_nor_a_visit_after_the_gap_waits() -> None:
-    clock = FrozenClock()
-    visitors = Visitors(Turns(clock, per_host=1, gap=2.0), clock)
+    visitors = Visitors(per_host=1, gap=2.0)
     await visitors.visit("a")
     await visitors.visit("b")
-    clock.advance(2.0)
+    visitors.clock.advance(2.0)
     await visitors.visit("a")
     assert visitors.starts == [("a", 0.0), ("b", 0.0), ("a", 2.0)]
 
 
 async def test_cancelled_waiter_frees_its_turn() -> None:
-    clock = FrozenClock()
-    visitors = Visitors(Turns(clock, per_host=1, gap=5.0), clock)
+    visitors = Visitors(per_host=1, gap=5.0)
     await visitors.visit("a")
     waiting = asyncio.create_task(visitors.visit("a"))
     await settle()
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    clock.advance(10.0)
+    visitors.clock.advance(10.0)
     await visitors.visit("a")
     assert visitors.starts[-1] == ("a", 10.0)
 
