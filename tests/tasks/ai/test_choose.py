@@ -1,4 +1,4 @@
-"""Which AI the settings choose, and what somebody is told who sets one wrong."""
+"""Which AI the settings choose, and what is said of a wrong one."""
 
 from __future__ import annotations
 

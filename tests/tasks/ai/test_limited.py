@@ -83,7 +83,7 @@ def on_frozen_clock(durations: Sequence[float], **limits: Any) -> tuple[FrozenCl
 
 
 async def settle() -> None:
-    """Let every task run until it waits for something."""
+    """Run every task until it waits for something."""
     for _ in range(50):
         await SystemClock().sleep(0)
 

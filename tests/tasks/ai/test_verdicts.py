@@ -19,7 +19,7 @@ from zeke_tasks.verdicts import verdict
 
 
 class Asking:
-    """A job whose AI raises an error each time, until it is told otherwise."""
+    """A job whose AI raises an error each time, until its problem is gone."""
 
     queue: Queue
     clock: FrozenClock
@@ -39,7 +39,7 @@ class Asking:
         self._run = await self.queue.trigger("ask", **options)
 
     async def work(self, seconds: float = 0.0) -> Job:
-        """Let time pass, run what is due, and return the job as it then is."""
+        """Advance the clock, run what is due, and return the job."""
         self.clock.advance(seconds)
         await Worker(self.queue).drain()
         job = await self.queue.get(self._run.id)

@@ -78,7 +78,7 @@ def zeke_without_tables(empty_dsn: str) -> Zeke:
 
 
 async def told(domain: Domain, title: str = "A queue in a table", text: str = TEXT, **about: Any) -> Story:
-    """Make a story, and have it analysed, told and searched for highlights by the stub."""
+    """Make a story with an analysis, briefs, highlights and scores by the stub."""
     story = await domain.told_story(text, title=title, **about)
     jobs = Jobs(domain, ScriptedWeb())
     about_it = {"storyId": str(story.id)}

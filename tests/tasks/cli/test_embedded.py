@@ -1,4 +1,4 @@
-"""With ``--embedded``, the commands that people are told to type have it too."""
+"""With ``--embedded``, the suggested commands have it too."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def embedded(zeke: Zeke, domain_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Ze
 
 
 def _told(result: Any) -> list[str]:
-    """Return the commands that people were told to type."""
+    """Return the suggested commands."""
     return re.findall(r"`(zeke [^`]*)`", " ".join(result.output.split()))
 
 

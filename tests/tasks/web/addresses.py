@@ -1,4 +1,4 @@
-"""Addresses that must not be reached, in every spelling that somebody might try."""
+"""Addresses that must not be reached, in every spelling of them."""
 
 from __future__ import annotations
 

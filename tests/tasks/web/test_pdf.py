@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tests.cases import check_each
 from tests.clocks import START
 from tests.tasks.pdfs import pdf
+from tests.tasks.scripted_web import fetched
 from zeke_tasks.context import read
 from zeke_tasks.readers import Readers
 from zeke_tasks.store.model import Kind
@@ -184,23 +185,13 @@ def test_pages_and_characters_are_limited(monkeypatch: pytest.MonkeyPatch) -> No
     assert found(body).text == "One\nB"
 
 
-def fetched(body: bytes, content_type: str) -> Fetched:
-    return Fetched(
-        url=URL,
-        final_url=f"{URL}#page=2",
-        permanent_url=None,
-        status=200,
-        body=body,
-        content_type=content_type,
-        etag=None,
-        last_modified=None,
-        not_modified=False,
-    )
+def page_of(body: bytes, content_type: str) -> Fetched:
+    return fetched(f"{URL}#page=2", body, content_type=content_type)
 
 
 def test_pdf_is_recognised_under_any_content_type() -> None:
     def check(content_type: str, before: bytes = b"") -> None:
-        got = read_page(fetched(before + body, content_type), START)
+        got = read_page(page_of(before + body, content_type), START)
         assert got
         assert got.text == "\n".join(PARAGRAPHS)
         assert (got.title, got.url, got.kind) == ("On Bees", URL, Kind.PDF)
@@ -215,7 +206,7 @@ def test_pdf_is_recognised_under_any_content_type() -> None:
 def test_article_about_pdf_is_not_a_pdf() -> None:
     words = b"A PDF begins with %PDF-1.7, says the standard."
     body = b"<html><body><article><p>" + words + b"</p></article></body></html>"
-    got = read_page(fetched(body, "text/html"), START)
+    got = read_page(page_of(body, "text/html"), START)
     assert got
     assert got.kind is None
     assert "says the standard" in got.text
@@ -243,7 +234,7 @@ def mutated(changes: list[tuple[int, bytes]]) -> bytes:
 
 async def outcome(readers: Readers, body: bytes) -> Reading | Permanent | None:
     try:
-        return await read(readers, URL, read_page, fetched(body, "application/pdf"), START)
+        return await read(readers, URL, read_page, page_of(body, "application/pdf"), START)
     except Permanent as error:
         return error
 

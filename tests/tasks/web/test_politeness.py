@@ -28,7 +28,7 @@ class Visitors:
 
 
 async def settle() -> None:
-    """Let every task run until it waits for something."""
+    """Run every task until it waits for something."""
     for _ in range(50):
         await SystemClock().sleep(0)
 
@@ -64,8 +64,8 @@ async def test_idle_hosts_are_forgotten() -> None:
     assert len(turns._hosts) <= 1000
 
 
-class Hall:
-    """Answers nobody until all are let go; tells who waits, and when each came by the client's clock."""
+class Gate:
+    """Holds all requests until it is opened; counts them, and keeps when each came by the client's clock."""
 
     def __init__(self, clock: FrozenClock) -> None:
         self.came: list[float] = []
@@ -90,12 +90,12 @@ class Hall:
         async with self._changed:
             await self._changed.wait_for(lambda: len(self.came) >= count)
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         self._open.set()
 
 
 async def passed(server: LoopbackServer) -> None:
-    """Have a request of nobody's be answered: whatever was sent before has come by then."""
+    """Send requests past the client and wait for the answers: all that was sent before has come by then."""
     for _ in range(3):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(b"GET /passer-by HTTP/1.1\r\n\r\n")
@@ -108,43 +108,43 @@ async def passed(server: LoopbackServer) -> None:
 async def test_client_requests_at_one_host_are_limited() -> None:
     async def check(per_host: int) -> None:
         clock = FrozenClock()
-        hall = Hall(clock)
+        gate = Gate(clock)
         async with (
-            _serve(hall) as server,
+            _serve(gate) as server,
             client(clock=clock, per_host=per_host) as web,
             asyncio.TaskGroup() as group,
         ):
             fetches = [group.create_task(web.fetch(f"{server.base_url}/{n}", kind="page")) for n in range(8)]
-            await hall.until(per_host)
+            await gate.until(per_host)
             await passed(server)
-            assert (len(hall.came), hall.inside) == (per_host, per_host)
-            hall.let_go()
+            assert (len(gate.came), gate.inside) == (per_host, per_host)
+            gate.release()
         assert [fetch.result().body for fetch in fetches] == [b"ok"] * 8
-        assert (len(hall.came), hall.most) == (8, per_host)
+        assert (len(gate.came), gate.most) == (8, per_host)
 
     await check_each_async([1, 2, 3], check)
 
 
 async def test_client_requests_to_one_host_start_a_gap_apart() -> None:
     clock = FrozenClock()
-    hall = Hall(clock)
-    hall.let_go()
+    gate = Gate(clock)
+    gate.release()
     async with (
-        _serve(hall) as server,
+        _serve(gate) as server,
         client(clock=clock, gap=2.0, per_host=5) as web,
         asyncio.TaskGroup() as group,
     ):
         for number in range(3):
             group.create_task(web.fetch(f"{server.base_url}/{number}", kind="page"))
         for count in (1, 2, 3):
-            await hall.until(count)
+            await gate.until(count)
             await passed(server)
-            assert len(hall.came) == count
+            assert len(gate.came) == count
             clock.advance(1.0)
             await passed(server)
-            assert len(hall.came) == count
+            assert len(gate.came) == count
             clock.advance(1.0)
-    assert hall.came == [0.0, 2.0, 4.0]
+    assert gate.came == [0.0, 2.0, 4.0]
 
 
 async def test_redirect_waits_for_its_turn() -> None:
@@ -170,20 +170,20 @@ async def test_redirect_waits_for_its_turn() -> None:
 
 async def test_waiting_for_a_turn_does_not_count_as_timeout() -> None:
     clock = FrozenClock()
-    hall = Hall(clock)
-    hall.let_go()
-    async with _serve(hall) as server, client(clock=clock, gap=100.0, timeout=15.0) as web:
+    gate = Gate(clock)
+    gate.release()
+    async with _serve(gate) as server, client(clock=clock, gap=100.0, timeout=15.0) as web:
         await web.fetch(f"{server.base_url}/", kind="page")
         second = asyncio.create_task(web.fetch(f"{server.base_url}/", kind="page"))
         await passed(server)
-        assert hall.came == [0.0]
+        assert gate.came == [0.0]
         clock.advance(100.0)
         assert (await second).body == b"ok"
-    assert hall.came == [0.0, 100.0]
+    assert gate.came == [0.0, 100.0]
 
 
-def _serve(hall: Hall) -> LoopbackServer:
+def _serve(gate: Gate) -> LoopbackServer:
     async def answer(request: Request) -> Answer:
-        return Answer() if request.path == "/passer-by" else await hall.answer(request)
+        return Answer() if request.path == "/passer-by" else await gate.answer(request)
 
     return LoopbackServer(answer)

@@ -1,4 +1,4 @@
-"""The page of a video as YouTube writes it, less what nobody reads."""
+"""The page of a video as YouTube writes it, less what is not read."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ async def test_given_number_of_calls_fails() -> None:
     assert (source.asked, search.asked) == (["a"] * 3, ["bees"] * 2)
 
 
-async def test_search_heeds_order_duration_and_limit() -> None:
+async def test_search_keeps_order_duration_and_limit() -> None:
     async def check(order: Order, duration: Duration, limit: int, found: str) -> None:
         got = await search.search("bees", order=order, duration=duration, limit=limit)
         assert "".join(one.id for one in got) == found
