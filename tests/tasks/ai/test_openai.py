@@ -37,7 +37,8 @@ KEY = "sk-hunter2"
 HTML = {"Content-Type": "text/html"}
 SNAPSHOT = "gpt-5-nano-2025-08-07"
 # 200 fresh tokens at 0.05, 1,000 at 0.005 and 300 at 0.4 dollars a million
-PAID = Usage(SNAPSHOT, 1200, 300, pytest.approx(0.000135))
+COST: Any = pytest.approx(0.000135)
+PAID = Usage(SNAPSHOT, 1200, 300, COST)
 
 
 @pytest.fixture
@@ -154,8 +155,8 @@ async def test_answer_is_read_with_its_usage_and_cost(server: OpenAIServer) -> N
         assert answer.usage == Usage(answered, 1200, 300, cost)
 
     cases = [
-        ("gpt-5-nano", SNAPSHOT, PAID.cost_usd, {}),
-        (SNAPSHOT, SNAPSHOT, PAID.cost_usd, {}),
+        ("gpt-5-nano", SNAPSHOT, COST, {}),
+        (SNAPSHOT, SNAPSHOT, COST, {}),
         ("llama", "llama", None, {}),
         ("llama", "llama", pytest.approx(0.018), {"llama": Price(input=10, output=20)}),
     ]

@@ -19,6 +19,7 @@ def test_fragment_has_the_lines_that_a_reader_sees() -> None:
         ("One<br>two<BR/>three", "One", "two", "three"),
         ("<ul><li>a</li><li>b</li></ul>", "a", "b"),
         ("<dl><dt>a</dt><dd>b</dd></dl>", "a", "b"),
+        ("<dl><dt>a<dt>b<dd>c<dd>d</dl>", "a", "b", "c", "d"),
         ("<h2>Title</h2>text", "Title", "text"),
         ("<div>a</div>b", "a", "b"),
         ("<table><tr><td>a</td><td>b</td></tr><tr><th>c</th></tr></table>", "a b", "c"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -39,7 +41,8 @@ def _read_feed() -> object:
     return parse_feed(b"<rss version='2.0'><channel><title>A</title></channel></rss>", "", URL)
 
 
-READERS = [(_read_page, PageError), (_read_feed, FeedError)]
+Reader = tuple[Callable[[], object], type[Exception]]
+READERS: list[Reader] = [(_read_page, PageError), (_read_feed, FeedError)]
 
 
 def _break(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
@@ -51,24 +54,22 @@ def _break(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
 
 
 def test_errors_of_this_machine_are_raised_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
-    def check(error: Exception) -> None:
+    def check(reader: Reader, error: Exception) -> None:
         _break(monkeypatch, error)
-        for read, _ in READERS:
-            with pytest.raises(type(error)) as raised:
-                read()
-            assert raised.value is error
+        with pytest.raises(type(error)) as raised:
+            reader[0]()
+        assert raised.value is error
 
-    check_each(OF_THIS_MACHINE, check)
+    check_each(itertools.product(READERS, OF_THIS_MACHINE), check)
 
 
 def test_other_errors_are_the_documents(monkeypatch: pytest.MonkeyPatch) -> None:
-    def check(error: Exception) -> None:
+    def check(reader: Reader, error: Exception) -> None:
         _break(monkeypatch, error)
-        for read, ours in READERS:
-            with pytest.raises(ours, match=type(error).__name__):
-                read()
+        with pytest.raises(reader[1], match=type(error).__name__):
+            reader[0]()
 
-    check_each(OF_THE_DOCUMENT, check)
+    check_each(itertools.product(READERS, OF_THE_DOCUMENT), check)
 
 
 async def test_worker_without_a_parser_does_not_start(

@@ -122,10 +122,12 @@ async def test_upcoming_missing_and_repeated_videos_are_left_out() -> None:
 
 
 async def test_limit_is_kept_and_in_range() -> None:
-    assert len(await search(Api(found(ONE, TWO, THREE), told(item(ONE), item(TWO))), limit=1)) == 1
-    for limit in (0, 51, -1):
+    async def check(limit: int) -> None:
         with pytest.raises(ValueError, match="1 to 50"):
             await search(Api(found()), limit)
+
+    assert len(await search(Api(found(ONE, TWO, THREE), told(item(ONE), item(TWO))), limit=1)) == 1
+    await check_each_async([0, 51, -1], check)
 
 
 async def test_missing_details_are_none() -> None:
