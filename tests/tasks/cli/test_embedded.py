@@ -102,6 +102,7 @@ async def test_suggested_commands_after_the_timeout(
     assert run.exit_code == 1
     started, follow = _told(run)
     assert started == worker
+    assert follow.endswith(" --embedded")
     assert "running" in await embedded.good(*follow.split()[1:])
 
 
@@ -115,5 +116,5 @@ async def test_unfinished_upload_suggests_a_worker(
         assert "1 job did not end within 1 s." in result.stdout
         assert _told(result) == [" ".join(("zeke worker --app zeke_tasks.catalog:catalog", *shared))]
 
-    await on_postgres.storage.pause_queue("analyze-story", paused=True)
+    await on_postgres.storage.pause_queue("ingest-from-upload", paused=True)
     await check_each_async({"named": (), "embedded": ("--embedded",)}, check)
