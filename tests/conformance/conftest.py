@@ -9,8 +9,8 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
 from tests.conformance.planting import PlantInMemory, PlantInPostgres
+from tests.conformance.storages import STORAGES, open_storage
 from zeke_queue.storage.memory import MemoryStorage
-from zeke_queue.storage.postgres import PostgresStorage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,14 +25,10 @@ def clock() -> FrozenClock:
     return FrozenClock()
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture(params=STORAGES)
 async def storage(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIterator[Storage]:
     """A storage with nothing in it."""
-    if request.param == "memory":
-        yield MemoryStorage(clock)
-        return
-    dsn: str = request.getfixturevalue("emptied_dsn")
-    async with PostgresStorage.open(dsn, min_size=1, max_size=4, now=clock.now) as opened:
+    async with open_storage(request.param, clock, request) as opened:
         yield opened
 
 

@@ -1,4 +1,4 @@
-"""A queue on each storage, on a clock that stands still and in an environment without settings."""
+"""A queue on a storage, on a clock that stands still and in an environment without settings."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import pytest
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
+from tests.conformance.storages import open_storage
 from tests.runtime.catalogs import mail_catalog
 from zeke_queue.catalog import Catalog
 from zeke_queue.config import Settings
 from zeke_queue.queue import Queue
 from zeke_queue.rng import SeededEntropy
-from zeke_queue.storage.memory import MemoryStorage
-from zeke_queue.storage.postgres import PostgresStorage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -41,14 +40,10 @@ def clock() -> FrozenClock:
     return FrozenClock()
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture
 async def storage(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIterator[Storage]:
-    """A storage with nothing in it."""
-    if request.param == "memory":
-        yield MemoryStorage(clock)
-        return
-    dsn: str = request.getfixturevalue("emptied_dsn")
-    async with PostgresStorage.open(dsn, min_size=1, max_size=4, now=clock.now) as opened:
+    """A storage with nothing in it: in memory, unless the test is marked with ``on_both_storages``."""
+    async with open_storage(getattr(request, "param", "memory"), clock, request) as opened:
         yield opened
 
 

@@ -7,6 +7,8 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each_async
+from tests.conformance.storages import on_both_storages
 from zeke_queue.errors import JobNotFound, Refused
 from zeke_queue.model import JobFilter, JobState
 
@@ -28,21 +30,23 @@ async def state(queue: Queue, job_id: UUID) -> JobState:
 # Looking
 
 
-async def test_a_job_that_never_was_is_none(queue: Queue) -> None:
+async def test_unknown_job_is_none(queue: Queue) -> None:
     assert await queue.get(NOBODY) is None
 
 
-async def test_a_run_of_a_job_that_was_sent_elsewhere_is_found_by_its_id(queue: Queue, jobs: Driver) -> None:
+@on_both_storages
+async def test_run_of_a_job_sent_elsewhere_is_found_by_its_id(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send("mail")
     run = await queue.run(job_id)
     assert (run.id, run.task) == (job_id, "mail")
 
 
-async def test_a_run_of_a_job_that_never_was_is_an_error(queue: Queue) -> None:
+async def test_run_of_an_unknown_job_is_an_error(queue: Queue) -> None:
     with pytest.raises(JobNotFound, match=str(NOBODY)):
         await queue.run(NOBODY)
 
 
+@on_both_storages
 async def test_jobs_are_listed_newest_first_and_counted_by_state(queue: Queue, jobs: Driver) -> None:
     first, second = await queue.send("clean"), await queue.send("clean")
     await jobs.claim("clean", limit=1)
@@ -54,7 +58,8 @@ async def test_jobs_are_listed_newest_first_and_counted_by_state(queue: Queue, j
 # Cancelling
 
 
-async def test_a_job_that_waits_or_runs_is_cancelled(queue: Queue, jobs: Driver) -> None:
+@on_both_storages
+async def test_waiting_or_running_job_is_cancelled(queue: Queue, jobs: Driver) -> None:
     waiting = await jobs.send("clean", delay=60)
     running = await jobs.running("clean")
     for job_id in (waiting, running.id):
@@ -62,50 +67,40 @@ async def test_a_job_that_waits_or_runs_is_cancelled(queue: Queue, jobs: Driver)
         assert await state(queue, job_id) is JobState.CANCELLED
 
 
-async def test_a_run_cancels_its_job(queue: Queue) -> None:
+async def test_run_cancels_its_job(queue: Queue) -> None:
     run = await queue.trigger("clean")
     assert await run.cancel() is True
     assert await state(queue, run.id) is JobState.CANCELLED
 
 
-async def test_a_job_that_has_ended_is_not_cancelled(queue: Queue, jobs: Driver) -> None:
+async def test_ended_job_is_not_cancelled(queue: Queue, jobs: Driver) -> None:
     assert await queue.cancel(await jobs.ended(JobState.COMPLETED)) is False
 
 
 # Bringing back
 
 
-@pytest.mark.parametrize(
-    ("ended", "verb", "back"),
-    [
+@on_both_storages
+async def test_ended_job_is_requeued_by_the_verb_for_its_state(queue: Queue, jobs: Driver) -> None:
+    async def check(ended: JobState, verb: str, back: JobState | None) -> None:
+        job_id = await jobs.ended(ended, f"{verb}-{ended.value}")
+        assert await getattr(queue, verb)(job_id) is (back is not None)
+        assert await state(queue, job_id) is (back or ended)
+
+    cases = [
         (JobState.CANCELLED, "resume", JobState.CREATED),
         (JobState.FAILED, "retry", JobState.RETRY),
         (JobState.EXPIRED, "retry", JobState.RETRY),
-    ],
-)
-async def test_an_ended_job_is_brought_back_by_its_verb(
-    queue: Queue, jobs: Driver, ended: JobState, verb: str, back: JobState
-) -> None:
-    job_id = await jobs.ended(ended)
-    assert await getattr(queue, verb)(job_id) is True
-    assert await state(queue, job_id) is back
+        (JobState.COMPLETED, "retry", None),
+        (JobState.CANCELLED, "retry", None),
+        (JobState.COMPLETED, "resume", None),
+        (JobState.FAILED, "resume", None),
+    ]
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize("ended", [JobState.COMPLETED, JobState.CANCELLED])
-async def test_what_did_not_fail_is_not_retried(queue: Queue, jobs: Driver, ended: JobState) -> None:
-    job_id = await jobs.ended(ended)
-    assert await queue.retry(job_id) is False
-    assert await state(queue, job_id) is ended
-
-
-@pytest.mark.parametrize("ended", [JobState.COMPLETED, JobState.FAILED])
-async def test_what_was_not_cancelled_is_not_resumed(queue: Queue, jobs: Driver, ended: JobState) -> None:
-    job_id = await jobs.ended(ended)
-    assert await queue.resume(job_id) is False
-    assert await state(queue, job_id) is ended
-
-
-async def test_an_archived_job_is_not_brought_back(queue: Queue, jobs: Driver, clock: FrozenClock) -> None:
+@on_both_storages
+async def test_archived_job_is_not_requeued(queue: Queue, jobs: Driver, clock: FrozenClock) -> None:
     failed, cancelled = await jobs.ended(JobState.FAILED), await jobs.ended(JobState.CANCELLED)
     clock.advance(2 * DAY)
     assert await queue.storage.archive(DAY, 10) == 2
@@ -113,41 +108,47 @@ async def test_an_archived_job_is_not_brought_back(queue: Queue, jobs: Driver, c
     assert await queue.resume(cancelled) is False
 
 
-@pytest.mark.parametrize("verb", ["cancel", "resume", "retry"])
-async def test_a_job_that_never_was_can_not_be_looked_after(queue: Queue, verb: str) -> None:
-    with pytest.raises(JobNotFound):
-        await getattr(queue, verb)(NOBODY)
+async def test_verb_on_an_unknown_job_is_an_error(queue: Queue) -> None:
+    async def check(verb: str) -> None:
+        with pytest.raises(JobNotFound):
+            await getattr(queue, verb)(NOBODY)
+
+    await check_each_async(["cancel", "resume", "retry"], check)
 
 
-@pytest.mark.parametrize(("ended", "verb"), [(JobState.CANCELLED, "resume"), (JobState.FAILED, "retry")])
-@pytest.mark.parametrize(
-    "rule",
-    [
-        {"singleton_key": "k"},
-        {"slot_seconds": 60},
-        {"slot_seconds": 3600, "singleton_key": "k"},
-        {"slot_seconds": 7},
-    ],
-)
-async def test_a_job_whose_place_another_one_has_stays_and_the_other_is_named(
-    queue: Queue, jobs: Driver, ended: JobState, verb: str, rule: dict[str, Any]
-) -> None:
-    job_id = await jobs.ended(ended, **rule)
-    holder = await jobs.send(**rule)
-    with pytest.raises(Refused) as caught:
-        await getattr(queue, verb)(job_id)
-    assert caught.value.holder == holder
-    assert str(holder) in str(caught.value)
-    assert await state(queue, job_id) is ended
+RULES: list[dict[str, Any]] = [
+    {"singleton_key": "k"},
+    {"slot_seconds": 60},
+    {"slot_seconds": 3600, "singleton_key": "k"},
+    {"slot_seconds": 7},
+]
 
 
-@pytest.mark.parametrize(("seconds", "later"), [(60, 50), (3600, 3000), (7, 500), (86_400, 400_000)])
-async def test_the_place_of_a_job_is_the_slot_it_had_and_not_the_one_of_now(
-    queue: Queue, jobs: Driver, clock: FrozenClock, seconds: int, later: int
-) -> None:
-    job_id = await jobs.ended(JobState.FAILED, slot_seconds=seconds)
-    holder = await jobs.send(slot_seconds=seconds)
-    clock.advance(later)
-    with pytest.raises(Refused) as caught:
-        await queue.retry(job_id)
-    assert caught.value.holder == holder
+@on_both_storages
+async def test_requeue_is_refused_with_the_conflicting_job_named(queue: Queue, jobs: Driver) -> None:
+    async def check(ended: JobState, verb: str, rule: dict[str, Any]) -> None:
+        name = f"{verb}-{RULES.index(rule)}"
+        job_id = await jobs.ended(ended, name, **rule)
+        holder = await jobs.send(name, **rule)
+        with pytest.raises(Refused) as caught:
+            await getattr(queue, verb)(job_id)
+        assert caught.value.holder == holder
+        assert str(holder) in str(caught.value)
+        assert await state(queue, job_id) is ended
+
+    verbs = [(JobState.CANCELLED, "resume"), (JobState.FAILED, "retry")]
+    await check_each_async([(ended, verb, rule) for ended, verb in verbs for rule in RULES], check)
+
+
+@on_both_storages
+async def test_requeued_job_keeps_the_slot_it_had(queue: Queue, jobs: Driver, clock: FrozenClock) -> None:
+    async def check(seconds: int, later: int) -> None:
+        name = f"every-{seconds}"
+        job_id = await jobs.ended(JobState.FAILED, name, slot_seconds=seconds)
+        holder = await jobs.send(name, slot_seconds=seconds)
+        clock.advance(later)
+        with pytest.raises(Refused) as caught:
+            await queue.retry(job_id)
+        assert caught.value.holder == holder
+
+    await check_each_async([(60, 50), (3600, 3000), (7, 500), (86_400, 400_000)], check)

@@ -1,4 +1,4 @@
-"""Opening a queue on a database: what is needed, and what somebody is told where it is missing."""
+"""Opening a queue on a database: what is needed, and the error where it is missing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.conformance.driver import ANNA, soon
 from tests.runtime.catalogs import mail_catalog
 from zeke_queue.catalog import Catalog
@@ -49,66 +50,73 @@ async def test_a_queue_in_memory_needs_no_database() -> None:
         await queue.result(run.id)
 
 
-async def test_the_database_is_the_one_of_the_environment(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_PRIMARY_URL", dsn)
+async def test_database_is_taken_from_the_environment(
+    emptied_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATABASE_PRIMARY_URL", emptied_dsn)
     async with Queue.connect(mail_catalog()) as queue:
         run = await queue.trigger("clean")
         await run_by_hand(queue, '"swept"')
         assert await soon(run.result()) == "swept"
 
 
-async def test_a_database_that_is_named_in_code_wins(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_database_given_in_code_wins_over_the_environment(
+    emptied_dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DATABASE_PRIMARY_URL", "postgresql://nobody@127.0.0.1:1/none")
-    async with Queue.connect(mail_catalog(), dsn) as queue:
+    async with Queue.connect(mail_catalog(), emptied_dsn) as queue:
         assert await queue.count() == []
 
 
-async def test_without_a_database_nothing_is_opened_in_its_place() -> None:
+async def test_missing_database_is_an_error() -> None:
     with pytest.raises(BadSetting, match="DATABASE_PRIMARY_URL"):
         await open_and_close(Queue.connect(mail_catalog()))
 
 
-@pytest.mark.parametrize(
-    "dsn",
-    [
+async def test_unreadable_dsn_is_refused_before_connecting() -> None:
+    async def check(dsn: str) -> None:
+        with pytest.raises(BadSetting, match=r"DATABASE_PRIMARY_URL: .*; change it$"):
+            await open_and_close(Queue.connect(mail_catalog(), dsn))
+
+    cases = [
         "",
         "mysql://db/zeke",
         "postgresql://db/zeke?colour=red",
         "postgresql://db:99999/zeke",
         "host=db port=x",
-    ],
-)
-async def test_a_database_whose_name_can_not_be_read_is_said_before_it_is_looked_for(dsn: str) -> None:
-    with pytest.raises(BadSetting, match=r"DATABASE_PRIMARY_URL: .*; change it$"):
-        await open_and_close(Queue.connect(mail_catalog(), dsn))
+    ]
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize("verb", ["get", "run", "result", "cancel", "resume", "retry", "watch"])
-async def test_an_id_that_is_no_uuid_is_refused(verb: str) -> None:
+async def test_id_that_is_no_uuid_is_refused() -> None:
     async with Queue.in_memory(mail_catalog()) as queue:
-        with pytest.raises(BadOption, match="'abc' is no UUID"):
-            await getattr(queue, verb)("abc")
+
+        async def check(verb: str) -> None:
+            with pytest.raises(BadOption, match="'abc' is no UUID"):
+                await getattr(queue, verb)("abc")
+
+        await check_each_async(["get", "run", "result", "cancel", "resume", "retry", "watch"], check)
 
 
-async def test_a_database_that_can_not_be_reached_is_said() -> None:
+async def test_unreachable_database_is_an_error() -> None:
     with pytest.raises(StorageUnavailable):
         await soon(open_and_close(Queue.connect(mail_catalog(), "postgresql://nobody@127.0.0.1:1/none")))
 
 
-async def test_a_database_without_tables_is_said_with_what_to_run(empty_dsn: str) -> None:
+async def test_database_without_tables_is_an_error_that_names_the_command(empty_dsn: str) -> None:
     with pytest.raises(SchemaMismatch, match="zeke migrate"):
         await open_and_close(Queue.connect(mail_catalog(), empty_dsn))
 
 
-async def test_tables_in_another_schema_are_not_taken_for_ours(dsn: str) -> None:
-    settings = Settings.load(database_primary_url=dsn, jobs_schema="other")
+async def test_tables_in_another_schema_are_not_used(emptied_dsn: str) -> None:
+    settings = Settings.load(database_primary_url=emptied_dsn, jobs_schema="other")
     with pytest.raises(SchemaMismatch, match="other"):
         await open_and_close(Queue.connect(mail_catalog(), settings=settings))
 
 
 @pytest.mark.parametrize("listen", [True, False])
-async def test_a_result_is_waited_for_with_and_without_notifications(dsn: str, *, listen: bool) -> None:
-    settings = Settings.load(database_primary_url=dsn, jobs_listen=listen)
+async def test_result_arrives_with_and_without_notifications(emptied_dsn: str, *, listen: bool) -> None:
+    settings = Settings.load(database_primary_url=emptied_dsn, jobs_listen=listen)
     async with Queue.connect(mail_catalog(), settings=settings) as queue:
         run = await queue.trigger("clean")
         waiting = asyncio.ensure_future(run.result())
@@ -116,8 +124,9 @@ async def test_a_result_is_waited_for_with_and_without_notifications(dsn: str, *
         assert await soon(waiting) == 1
 
 
-async def test_a_result_is_told_to_another_process_than_the_one_that_sent(dsn: str) -> None:
-    async with Queue.connect(mail_catalog(), dsn) as sender, Queue.connect(mail_catalog(), dsn) as watcher:
+async def test_result_reaches_another_process_than_the_sender(emptied_dsn: str) -> None:
+    first, second = (Queue.connect(mail_catalog(), emptied_dsn) for _ in range(2))
+    async with first as sender, second as watcher:
         job_id = await sender.send("clean")
         assert job_id is not None
         waiting = asyncio.ensure_future((await watcher.run(job_id)).result())

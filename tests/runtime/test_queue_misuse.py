@@ -1,4 +1,4 @@
-"""Calls that can't be: each is refused alike on each storage, and told by its argument and what to do."""
+"""Invalid calls of a queue: each is refused with the argument at fault and what to give in its place."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each_async
+from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
 from zeke_queue.config import Settings
 from zeke_queue.errors import BadName, BadOption, NotJson, ResultTimeout, StorageUnavailable, UsageError
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
 
+    from tests.runtime.conftest import QueueOn
     from zeke_queue.storage.store import Storage
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -34,7 +37,15 @@ def nested(depth: int) -> Any:
     return value
 
 
-HALVES: list[Any] = [{"a": nested(300)}, {"a": "half \ud83d"}, {"\ud83d": 1}, {"a": 10**140_000}]
+HUGE = [10**5_000]
+"""A value whose repr raises an error, since Python writes no integer of so many digits."""
+
+NOT_JSON: dict[str, Any] = {
+    "too deep": {"a": nested(300)},
+    "half a surrogate pair": {"a": "half \ud83d"},
+    "a key of half a surrogate pair": {"\ud83d": 1},
+    "too many digits": {"a": 10**140_000},
+}
 
 
 async def sent(queue: Queue) -> UUID:
@@ -46,24 +57,26 @@ async def sent(queue: Queue) -> UUID:
 # Sending
 
 
-@pytest.mark.parametrize("value", HALVES)
-async def test_what_has_no_json_form_is_refused_wherever_it_is_given(queue: Queue, value: Any) -> None:
-    for sending in (
-        queue.send("elsewhere", value, external=True),
-        queue.send("clean", meta=value),
-        queue.send_many([Send("clean"), Send("clean", meta=value)]),
-        queue.trigger("clean", meta=value),
-        queue.schedule("nightly", "0 3 * * *", task="elsewhere", payload=value, external=True),
-    ):
+async def test_value_without_json_form_is_refused_wherever_it_is_given(queue: Queue) -> None:
+    async def check(value: Any) -> None:
+        for sending in (
+            queue.send("elsewhere", value, external=True),
+            queue.send("clean", meta=value),
+            queue.send_many([Send("clean"), Send("clean", meta=value)]),
+            queue.trigger("clean", meta=value),
+            queue.schedule("nightly", "0 3 * * *", task="elsewhere", payload=value, external=True),
+        ):
+            with pytest.raises(NotJson):
+                await sending
         with pytest.raises(NotJson):
-            await sending
-    with pytest.raises(NotJson):
-        async with queue.transaction(meta=value):
-            pass
-    assert await queue.find(JobFilter()) == []
+            async with queue.transaction(meta=value):
+                pass
+        assert await queue.find(JobFilter()) == []
+
+    await check_each_async(NOT_JSON, check)
 
 
-async def test_what_is_sent_many_times_must_be_sends(queue: Queue) -> None:
+async def test_send_many_takes_only_an_iterable_of_sends(queue: Queue) -> None:
     task = queue.catalog.get("clean")
     for position, jobs in ((0, [task]), (1, [Send("clean"), ("clean", None)]), (0, ["clean"]), (0, {"a": 1})):
         with pytest.raises(
@@ -79,117 +92,159 @@ async def test_what_is_sent_many_times_must_be_sends(queue: Queue) -> None:
     assert await queue.find(JobFilter()) == []
 
 
-@pytest.mark.parametrize("value", ["yes", 1, 0, [10**5_000]])
-async def test_external_is_a_flag(queue: Queue, value: Any) -> None:
-    with pytest.raises(BadOption, match=r"^external: .* is neither True nor False"):
-        await queue.send("mail", {"to": "ann"}, external=value)
-    with pytest.raises(BadOption, match=r"^external: .* is neither True nor False"):
-        await queue.schedule("clean", "0 3 * * *", external=value)
+async def test_external_must_be_a_flag(queue: Queue) -> None:
+    async def check(value: Any) -> None:
+        with pytest.raises(BadOption, match=r"^external: .* is neither True nor False"):
+            await queue.send("mail", {"to": "ann"}, external=value)
+        with pytest.raises(BadOption, match=r"^external: .* is neither True nor False"):
+            await queue.schedule("clean", "0 3 * * *", external=value)
+
+    await check_each_async({"text": "yes", "one": 1, "zero": 0, "unprintable": HUGE}, check)
 
 
-@pytest.mark.parametrize("value", [0, "5", b"x", object(), [10**5_000]])
-async def test_an_id_is_a_uuid(queue: Queue, value: Any) -> None:
-    for sending in (queue.send("clean", id=value), queue.send("clean", parent=value)):
-        with pytest.raises(BadOption, match=r"^(id|parent): .* is no UUID"):
-            await sending
-    with pytest.raises(BadOption, match=r"^parent: .* is no UUID"):
-        async with queue.transaction(parent=value):
-            pass
+async def test_id_must_be_a_uuid(queue: Queue) -> None:
+    async def check(value: Any) -> None:
+        for sending in (queue.send("clean", id=value), queue.send("clean", parent=value)):
+            with pytest.raises(BadOption, match=r"^(id|parent): .* is no UUID"):
+                await sending
+        with pytest.raises(BadOption, match=r"^parent: .* is no UUID"):
+            async with queue.transaction(parent=value):
+                pass
+
+    cases = {"zero": 0, "text": "5", "bytes": b"x", "object": object(), "unprintable": HUGE}
+    await check_each_async(cases, check)
 
 
 # Looking and waiting
 
 
-@pytest.mark.parametrize("timeout", ["5", "", b"1", True, math.nan, [], timedelta(seconds=1), [10**5_000]])
-async def test_a_timeout_is_a_number_of_seconds(queue: Queue, timeout: Any) -> None:
+async def test_timeout_must_be_a_number_of_seconds(queue: Queue) -> None:
     run = await queue.run(await sent(queue))
-    with pytest.raises(BadOption, match=r"^timeout: .*; give seconds"):
-        await run.result(timeout=timeout)
+
+    async def check(timeout: Any) -> None:
+        with pytest.raises(BadOption, match=r"^timeout: .*; give seconds"):
+            await run.result(timeout=timeout)
+
+    cases = {
+        "text": "5",
+        "empty text": "",
+        "bytes": b"1",
+        "flag": True,
+        "NaN": math.nan,
+        "list": [],
+        "timedelta": timedelta(seconds=1),
+        "unprintable": HUGE,
+    }
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize("timeout", [0, 0.0, -1, -math.inf])
-async def test_a_timeout_of_no_length_looks_once(queue: Queue, timeout: float) -> None:
-    with pytest.raises(ResultTimeout):
-        await queue.result(await sent(queue), timeout)
+async def test_timeout_of_no_length_looks_once(queue: Queue) -> None:
+    async def check(timeout: float) -> None:
+        with pytest.raises(ResultTimeout):
+            await queue.result(await sent(queue), timeout)
+
+    await check_each_async([0, 0.0, -1, -math.inf], check)
 
 
-@pytest.mark.parametrize("timeout", [None, math.inf, 2**63, 10**400])
-async def test_a_timeout_beyond_all_time_waits_for_ever(queue: Queue, timeout: float | None) -> None:
-    job_id = await sent(queue)
-    run = await queue.run(job_id)
-    waiting = run.result(timeout=timeout)
-    await queue.close()
-    with pytest.raises(StorageUnavailable, match="the queue was closed"):
-        await waiting
+async def test_timeout_beyond_all_time_waits_until_the_queue_is_closed(queue_on: QueueOn) -> None:
+    async def check(timeout: float | None) -> None:
+        queue = queue_on(mail_catalog())
+        run = await queue.run(await sent(queue))
+        waiting = run.result(timeout=timeout)
+        await queue.close()
+        with pytest.raises(StorageUnavailable, match="the queue was closed"):
+            await waiting
+
+    await check_each_async({"none": None, "inf": math.inf, "2**63": 2**63, "10**400": 10**400}, check)
 
 
-@pytest.mark.parametrize("which", [None, 5, "clean", {"names": ("clean",)}, ("clean",), JobFilter])
-async def test_jobs_are_found_by_a_filter_alone(queue: Queue, which: Any) -> None:
-    with pytest.raises(UsageError, match=r"is no JobFilter; give JobFilter\(names=\('…',\)\)"):
-        await queue.find(which)
+async def test_find_takes_only_a_filter(queue: Queue) -> None:
+    async def check(which: Any) -> None:
+        with pytest.raises(UsageError, match=r"is no JobFilter; give JobFilter\(names=\('…',\)\)"):
+            await queue.find(which)
+
+    cases = {
+        "none": None,
+        "number": 5,
+        "name": "clean",
+        "dict": {"names": ("clean",)},
+        "tuple": (("clean",),),
+        "class": JobFilter,
+    }
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"names": "clean"},
-        {"names": None},
-        {"names": (5,)},
-        {"names": ({},)},
-        {"names": ("a\0",)},
-        {"names": ("\ud800",)},
-        {"states": "created"},
-        {"states": 5},
-        {"states": ("QUEUED",)},
-        {"states": (None,)},
-        {"states": ([],)},
-        {"parent": "5"},
-        {"parent": 0},
-        {"before": object()},
-        {"created_from": "2026-01-05"},
-        {"created_from": 1767614400},
-        {"created_from": NOON.replace(tzinfo=None)},
-        {"created_to": NOON.date()},
-        {"created_to": NOON.replace(tzinfo=None)},
-        {"text": ""},
-        {"text": 5},
-        {"text": b"order"},
-        {"text": ("order",)},
-        {"text": "a\0"},
-        {"text": "\ud800"},
-        {"text": "a" * 201},
-        {"archived": 1},
-        {"archived": ""},
-        {"ids": ("5",)},
-        {"ids": 5},
-        {"without": "data"},
-        {"without": ("state",)},
-        {"without": ([],)},
-        {"bytes_max": 0},
-        {"bytes_max": "10"},
-        {"bytes_max": True},
-        {"bytes_max": 2**63},
-        {"limit": "10"},
-        {"limit": None},
-        {"limit": True},
-        {"limit": 1.5},
-        {"limit": math.nan},
-        {"limit": 10**5_000},
-    ],
-)
-async def test_a_filter_that_can_not_be_is_refused_by_its_field(queue: Queue, wrong: dict[str, Any]) -> None:
-    (field,) = wrong
-    with pytest.raises(BadOption, match=rf"^{field}: .*; give"):
-        await queue.find(JobFilter(**wrong))
+WRONG_FILTERS: list[tuple[str, Any]] = [
+    ("names", "clean"),
+    ("names", None),
+    ("names", (5,)),
+    ("names", ({},)),
+    ("names", ("a\0",)),
+    ("names", ("\ud800",)),
+    ("states", "created"),
+    ("states", 5),
+    ("states", ("QUEUED",)),
+    ("states", (None,)),
+    ("states", ([],)),
+    ("parent", "5"),
+    ("parent", 0),
+    ("before", object()),
+    ("created_from", "2026-01-05"),
+    ("created_from", 1767614400),
+    ("created_from", NOON.replace(tzinfo=None)),
+    ("created_to", NOON.date()),
+    ("created_to", NOON.replace(tzinfo=None)),
+    ("text", ""),
+    ("text", 5),
+    ("text", b"order"),
+    ("text", ("order",)),
+    ("text", "a\0"),
+    ("text", "\ud800"),
+    ("text", "a" * 201),
+    ("archived", 1),
+    ("archived", ""),
+    ("ids", ("5",)),
+    ("ids", 5),
+    ("without", "data"),
+    ("without", ("state",)),
+    ("without", ([],)),
+    ("bytes_max", 0),
+    ("bytes_max", "10"),
+    ("bytes_max", True),
+    ("bytes_max", 2**63),
+    ("limit", "10"),
+    ("limit", None),
+    ("limit", True),
+    ("limit", 1.5),
+    ("limit", math.nan),
+]
 
 
-@pytest.mark.parametrize("until", [NOON, NOON - timedelta(seconds=1), NOON.astimezone(EASTWARD)])
-async def test_a_filter_s_end_lies_behind_its_beginning(queue: Queue, until: datetime) -> None:
-    with pytest.raises(BadOption, match=r"^created_to: .* is not later than created_from.*; give"):
-        await queue.find(JobFilter(created_from=NOON, created_to=until))
+async def test_invalid_filter_is_refused_by_its_field(queue: Queue) -> None:
+    async def check(field: str, value: Any) -> None:
+        with pytest.raises(BadOption, match=rf"^{field}: .*; give"):
+            await queue.find(JobFilter(**{field: value}))
+
+    await check_each_async(WRONG_FILTERS, check)
+    await check("limit", 10**5_000)  # no label could show it
 
 
-async def test_a_filter_takes_the_longest_text_and_all_of_time(queue: Queue) -> None:
+@on_both_storages
+async def test_invalid_filter_is_refused_by_each_storage(queue: Queue) -> None:
+    with pytest.raises(BadOption, match=r"^text: .*; give"):
+        await queue.find(JobFilter(text="a\0"))
+
+
+async def test_filter_must_end_later_than_it_begins(queue: Queue) -> None:
+    async def check(until: datetime) -> None:
+        with pytest.raises(BadOption, match=r"^created_to: .* is not later than created_from.*; give"):
+            await queue.find(JobFilter(created_from=NOON, created_to=until))
+
+    await check_each_async([NOON, NOON - timedelta(seconds=1), NOON.astimezone(EASTWARD)], check)
+
+
+@on_both_storages
+async def test_filter_takes_the_longest_text_and_all_of_time(queue: Queue) -> None:
     key = "k" * 200
     job_id = await queue.send("clean", singleton_key=key)
     first, last = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=EASTWARD)
@@ -197,13 +252,16 @@ async def test_a_filter_takes_the_longest_text_and_all_of_time(queue: Queue) -> 
     assert found.id == job_id
 
 
-@pytest.mark.parametrize("limit", [-1, 0, 1_001])
-async def test_a_filter_asks_for_some_jobs_but_not_for_too_many(queue: Queue, limit: int) -> None:
-    with pytest.raises(BadOption, match=rf"^limit: {limit} is not at least 1 and at most 1000"):
-        await queue.find(JobFilter(limit=limit))
+async def test_limit_of_a_filter_is_at_least_1_and_at_most_1000(queue: Queue) -> None:
+    async def check(limit: int) -> None:
+        with pytest.raises(BadOption, match=rf"^limit: {limit} is not at least 1 and at most 1000"):
+            await queue.find(JobFilter(limit=limit))
+
+    await check_each_async([-1, 0, 1_001], check)
 
 
-async def test_a_filter_may_have_states_by_their_words_and_any_sequences(queue: Queue) -> None:
+@on_both_storages
+async def test_filter_takes_states_by_their_words_and_any_sequences(queue: Queue) -> None:
     job_id = await sent(queue)
     words: Any = ["created", JobState.RETRY]
     names: Any = ["clean"]
@@ -213,30 +271,30 @@ async def test_a_filter_may_have_states_by_their_words_and_any_sequences(queue: 
 # Schedules
 
 
-@pytest.mark.parametrize(
-    ("wrong", "field"),
-    [
-        ({"description": 5}, "description"),
-        ({"description": "a\0"}, "description"),
-        ({"description": "\ud800"}, "description"),
-        ({"paused": "yes"}, "paused"),
-        ({"paused": None}, "paused"),
-        ({"paused": 1}, "paused"),
-        ({"catch_up": [10**5_000]}, "catch_up"),
-    ],
-)
-async def test_an_option_of_a_schedule_that_can_not_be_is_refused(
-    queue: Queue, wrong: dict[str, Any], field: str
-) -> None:
-    with pytest.raises(BadOption, match=rf"^{field}: .*; give"):
-        await queue.schedule("clean", "0 3 * * *", **wrong)
-    assert await queue.schedules() == []
+async def test_invalid_option_of_a_schedule_is_refused(queue: Queue) -> None:
+    async def check(field: str, value: Any) -> None:
+        with pytest.raises(BadOption, match=rf"^{field}: .*; give"):
+            await queue.schedule("clean", "0 3 * * *", **{field: value})
+        assert await queue.schedules() == []
+
+    cases = {
+        "description: number": ("description", 5),
+        "description: NUL": ("description", "a\0"),
+        "description: half a surrogate pair": ("description", "\ud800"),
+        "paused: text": ("paused", "yes"),
+        "paused: none": ("paused", None),
+        "paused: number": ("paused", 1),
+        "catch_up: unprintable": ("catch_up", HUGE),
+    }
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize("name", [None, 5, [], {}, object(), b"clean", "a\0", "\ud800"])
-async def test_a_schedule_is_dropped_by_its_name_alone(queue: Queue, name: Any) -> None:
-    with pytest.raises(BadName, match="is no name of a schedule; give"):
-        await queue.unschedule(name)
+async def test_unschedule_takes_only_a_name(queue: Queue) -> None:
+    async def check(name: Any) -> None:
+        with pytest.raises(BadName, match="is no name of a schedule; give"):
+            await queue.unschedule(name)
+
+    await check_each_async([None, 5, [], {}, object(), b"clean", "a\0", "\ud800"], check)
 
 
 # Opening and closing
@@ -247,34 +305,39 @@ async def open_and_close(opening: AbstractAsyncContextManager[Queue]) -> None:
         pass
 
 
-@pytest.mark.parametrize("catalog", [SECRET, None, 5, Settings, mail_catalog])
-async def test_a_queue_needs_a_catalog(storage: Storage, catalog: Any) -> None:
-    opened: list[Callable[[], Any]] = [
-        lambda: open_and_close(Queue.connect(catalog)),
-        lambda: open_and_close(Queue.connect(catalog, settings=Settings.load())),
-        lambda: open_and_close(Queue.in_memory(catalog)),
-    ]
-    for opening in opened:
-        with pytest.raises(UsageError, match=r"^catalog: .* is no Catalog; .*\(catalog, ") as refused:
-            await opening()
-        assert "secret" not in str(refused.value)
-    with pytest.raises(UsageError, match=r"^catalog: .* is no Catalog"):
-        Queue(catalog, storage)
+async def test_queue_needs_a_catalog(storage: Storage) -> None:
+    async def check(catalog: Any) -> None:
+        opened: list[Callable[[], Any]] = [
+            lambda: open_and_close(Queue.connect(catalog)),
+            lambda: open_and_close(Queue.connect(catalog, settings=Settings.load())),
+            lambda: open_and_close(Queue.in_memory(catalog)),
+        ]
+        for opening in opened:
+            with pytest.raises(UsageError, match=r"^catalog: .* is no Catalog; .*\(catalog, ") as refused:
+                await opening()
+            assert "secret" not in str(refused.value)
+        with pytest.raises(UsageError, match=r"^catalog: .* is no Catalog"):
+            Queue(catalog, storage)
+
+    await check_each_async([SECRET, None, 5, Settings, mail_catalog], check)
 
 
-@pytest.mark.parametrize("wrong", [SECRET, 5, 0, {}, Settings])
-async def test_a_queue_takes_nothing_else_for_its_parts(storage: Storage, wrong: Any) -> None:
+async def test_parts_of_a_queue_must_be_of_their_types(storage: Storage) -> None:
     catalog = mail_catalog()
-    for field in ("settings", "clock", "entropy"):
-        with pytest.raises(UsageError, match=rf"^{field}: .* is no {field.title()}; give") as refused:
-            Queue(catalog, storage, **{field: wrong})
-        assert "secret" not in str(refused.value)
-    with pytest.raises(UsageError, match=r"^storage: .* is no Storage; .*Queue\.connect\(catalog, dsn\)"):
-        Queue(catalog, wrong)
-    with pytest.raises(UsageError, match=r"^settings: .* is no Settings; give"):
-        await open_and_close(Queue.connect(catalog, settings=wrong))
-    with pytest.raises(UsageError, match=r"^clock: .* is no Clock; give"):
-        await open_and_close(Queue.in_memory(catalog, clock=wrong))
+
+    async def check(wrong: Any) -> None:
+        for field in ("settings", "clock", "entropy"):
+            with pytest.raises(UsageError, match=rf"^{field}: .* is no {field.title()}; give") as refused:
+                Queue(catalog, storage, **{field: wrong})
+            assert "secret" not in str(refused.value)
+        with pytest.raises(UsageError, match=r"^storage: .* is no Storage; .*Queue\.connect\(catalog, dsn\)"):
+            Queue(catalog, wrong)
+        with pytest.raises(UsageError, match=r"^settings: .* is no Settings; give"):
+            await open_and_close(Queue.connect(catalog, settings=wrong))
+        with pytest.raises(UsageError, match=r"^clock: .* is no Clock; give"):
+            await open_and_close(Queue.in_memory(catalog, clock=wrong))
+
+    await check_each_async([SECRET, 5, 0, {}, Settings], check)
 
 
 @pytest.fixture(params=["memory", "postgres"])
@@ -282,11 +345,13 @@ def opening(request: pytest.FixtureRequest) -> AbstractAsyncContextManager[Queue
     """A queue that opens its own storage."""
     if request.param == "memory":
         return Queue.in_memory(mail_catalog())
-    dsn: str = request.getfixturevalue("dsn")
+    dsn: str = request.getfixturevalue("emptied_dsn")
     return Queue.connect(mail_catalog(), dsn)
 
 
-async def test_a_queue_is_of_no_use_after_its_block(opening: AbstractAsyncContextManager[Queue]) -> None:
+async def test_every_call_after_the_block_of_a_queue_is_refused(
+    opening: AbstractAsyncContextManager[Queue],
+) -> None:
     async with opening as queue:
         job_id = await sent(queue)
         run = await queue.run(job_id)
@@ -295,33 +360,37 @@ async def test_a_queue_is_of_no_use_after_its_block(opening: AbstractAsyncContex
         async with queue.transaction() as transaction:
             await transaction.send("clean")
 
-    uses: list[Callable[[], Any]] = [
-        lambda: queue.send("clean"),
-        lambda: queue.send_many([Send("clean")]),
-        lambda: queue.trigger("clean"),
-        in_transaction,
-        lambda: queue.get(job_id),
-        lambda: queue.find(JobFilter()),
-        queue.count,
-        lambda: queue.run(job_id),
-        lambda: queue.result(job_id, 0),
-        lambda: queue.cancel(job_id),
-        lambda: queue.resume(job_id),
-        lambda: queue.retry(job_id),
-        lambda: queue.schedule("clean", "0 3 * * *"),
-        lambda: queue.unschedule("clean"),
-        queue.schedules,
-        queue.declare,
-        run.job,
-        run.cancel,
-        lambda: run.result(timeout=1),
-        lambda: anext(run.watch()),
-    ]
-    for use in uses:
+    uses: dict[str, Callable[[], Any]] = {
+        "send": lambda: queue.send("clean"),
+        "send_many": lambda: queue.send_many([Send("clean")]),
+        "trigger": lambda: queue.trigger("clean"),
+        "transaction": in_transaction,
+        "get": lambda: queue.get(job_id),
+        "find": lambda: queue.find(JobFilter()),
+        "count": queue.count,
+        "run": lambda: queue.run(job_id),
+        "result": lambda: queue.result(job_id, 0),
+        "cancel": lambda: queue.cancel(job_id),
+        "resume": lambda: queue.resume(job_id),
+        "retry": lambda: queue.retry(job_id),
+        "schedule": lambda: queue.schedule("clean", "0 3 * * *"),
+        "unschedule": lambda: queue.unschedule("clean"),
+        "schedules": queue.schedules,
+        "declare": queue.declare,
+        "run.job": run.job,
+        "run.cancel": run.cancel,
+        "run.result": lambda: run.result(timeout=1),
+        "run.watch": lambda: anext(run.watch()),
+    }
+
+    async def check(use: Callable[[], Any]) -> None:
         with pytest.raises(UsageError, match=r"^The queue was closed at the end of its block; use it inside"):
             await use()
 
+    await check_each_async(uses, check)
 
-async def test_a_queue_on_a_storage_that_stays_open_still_sends_after_it_was_closed(queue: Queue) -> None:
+
+@on_both_storages
+async def test_closed_queue_on_an_open_storage_still_sends(queue: Queue) -> None:
     await queue.close()
     assert await queue.get(await sent(queue)) is not None

@@ -1,4 +1,4 @@
-"""Ticks: each exactly once, whatever number of schedulers looks, whenever they look."""
+"""Ticks: each is served exactly once by any number of schedulers at any times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import check_each_async
 from tests.clocks import START, FrozenClock
+from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.ticking import HOUR, MINUTE, instant, sent, ticks
 from zeke_queue.core.cron import Cron
@@ -71,12 +73,20 @@ class Picky(MemoryStorage):
             yield opened
 
 
+async def ticks_by_schedule(queue: Queue) -> dict[str, list[str]]:
+    """Return the ticks that were served of each schedule, in order."""
+    found: dict[str, list[str]] = {}
+    for job in await sent(queue):
+        meta = job.meta or {}
+        found.setdefault(meta["schedule"], []).append(meta["tick"])
+    return {name: sorted(ticks) for name, ticks in found.items()}
+
+
 # One tick
 
 
-async def test_a_schedule_begins_with_the_first_tick_after_it_was_made(
-    queue: Queue, clock: FrozenClock
-) -> None:
+@on_both_storages
+async def test_first_tick_is_the_one_after_the_schedule_was_stored(queue: Queue, clock: FrozenClock) -> None:
     scheduler = Scheduler(queue)
     await queue.schedule("clean", "*/5 * * * *")
     assert await scheduler.tick() == []
@@ -87,7 +97,8 @@ async def test_a_schedule_begins_with_the_first_tick_after_it_was_made(
     assert await ticks(queue) == [instant(5)]
 
 
-async def test_a_tick_s_job_is_the_task_s_with_payload_options_and_a_note_of_the_tick(
+@on_both_storages
+async def test_job_of_a_tick_has_payload_options_and_the_tick_in_its_meta(
     queue: Queue, clock: FrozenClock
 ) -> None:
     scheduler = Scheduler(queue)
@@ -102,7 +113,7 @@ async def test_a_tick_s_job_is_the_task_s_with_payload_options_and_a_note_of_the
     assert job.meta == {"schedule": "weekly", "tick": "2026-01-05T13:00:00+00:00"}
 
 
-async def test_ticks_go_by_the_schedule_s_zone(queue: Queue, clock: FrozenClock) -> None:
+async def test_ticks_follow_the_zone_of_the_schedule(queue: Queue, clock: FrozenClock) -> None:
     scheduler = Scheduler(queue)
     await queue.schedule("clean", "0 14 * * *", zone="Europe/Berlin")  # an hour after noon in UTC
     await scheduler.tick()
@@ -111,9 +122,8 @@ async def test_ticks_go_by_the_schedule_s_zone(queue: Queue, clock: FrozenClock)
     assert await ticks(queue) == [instant(60)]
 
 
-async def test_a_schedule_for_a_task_of_another_process_is_served_too(
-    queue: Queue, clock: FrozenClock
-) -> None:
+@on_both_storages
+async def test_schedule_stored_by_pg_boss_is_served(queue: Queue, clock: FrozenClock) -> None:
     # As pg-boss stores one: the queue is the schedule's name, the options are in its spelling.
     stored = {"tz": "UTC", "retryLimit": 4, "expireInSeconds": 30, "priority": 2}
     await queue.storage.put_schedule(Schedule("elsewhere", "* * * * *", "elsewhere", options=stored))
@@ -125,27 +135,24 @@ async def test_a_schedule_for_a_task_of_another_process_is_served_too(
     assert (job.name, job.retry_limit, job.expire_in, job.priority) == ("elsewhere", 4, 30, 2)
 
 
-@pytest.mark.parametrize(
-    ("stored", "expire_in"),
-    [
+async def test_longer_units_of_pg_boss_are_read(queue: Queue, clock: FrozenClock) -> None:
+    cases: list[tuple[dict[str, Any], float]] = [
         ({"expireInMinutes": 5}, 300),
         ({"expireInHours": 2}, 7_200),
         ({"expireInHours": 2, "expireInSeconds": 9}, 7_200),  # the first of these that it finds
         ({"expireInHours": 2, "expire_in": 7}, 7),
-    ],
-)
-async def test_pg_boss_s_longer_units_are_read(
-    queue: Queue, clock: FrozenClock, stored: dict[str, Any], expire_in: float
-) -> None:
-    await queue.storage.put_schedule(Schedule("elsewhere", "* * * * *", "elsewhere", options=stored))
+    ]
+    for number, (options, _) in enumerate(cases):
+        name = f"elsewhere-{number}"
+        await queue.storage.put_schedule(Schedule(name, "* * * * *", name, options=options))
     await Scheduler(queue).tick()
     clock.advance(MINUTE)
     await Scheduler(queue).tick()
-    (job,) = await sent(queue)
-    assert job.expire_in == expire_in
+    by_name = {job.name: job.expire_in for job in await sent(queue)}
+    assert by_name == {f"elsewhere-{number}": expire_in for number, (_, expire_in) in enumerate(cases)}
 
 
-async def test_pg_boss_s_slots_are_throttles_and_its_next_slots_debounces(
+async def test_slots_of_pg_boss_throttle_and_its_next_slots_debounce(
     queue: Queue, clock: FrozenClock
 ) -> None:
     for name, more in (("throttled", {}), ("debounced", {"singletonNextSlot": True})):
@@ -160,7 +167,7 @@ async def test_pg_boss_s_slots_are_throttles_and_its_next_slots_debounces(
     assert starts == [("debounced", first), ("debounced", next_slot), ("throttled", first)]
 
 
-async def test_a_schedule_that_names_a_task_by_an_alias_sends_to_the_task_s_own_queue(
+async def test_schedule_under_an_alias_sends_to_the_queue_of_the_task(
     queue: Queue, clock: FrozenClock
 ) -> None:
     # Its name is that of a queue of old, and it was stored before the task was renamed.
@@ -172,7 +179,8 @@ async def test_a_schedule_that_names_a_task_by_an_alias_sends_to_the_task_s_own_
     assert (job.name, job.retry_limit) == ("mail", 5)
 
 
-async def test_a_tick_that_is_refused_counts_as_served(queue: Queue, clock: FrozenClock) -> None:
+@on_both_storages
+async def test_refused_tick_counts_as_served(queue: Queue, clock: FrozenClock) -> None:
     scheduler = Scheduler(queue)
     await queue.schedule("clean", "* * * * *", singleton_key="one at a time")
     await scheduler.tick()
@@ -187,7 +195,7 @@ async def test_a_tick_that_is_refused_counts_as_served(queue: Queue, clock: Froz
     assert await ticks(queue) == [instant(1), instant(3)]
 
 
-async def test_a_schedule_that_was_deleted_serves_nothing(queue: Queue, clock: FrozenClock) -> None:
+async def test_deleted_schedule_sends_nothing(queue: Queue, clock: FrozenClock) -> None:
     scheduler = Scheduler(queue)
     await queue.schedule("clean", "* * * * *")
     await scheduler.tick()
@@ -196,9 +204,8 @@ async def test_a_schedule_that_was_deleted_serves_nothing(queue: Queue, clock: F
     assert await scheduler.tick() == []
 
 
-async def test_a_paused_schedule_serves_nothing_and_does_not_catch_up(
-    queue: Queue, clock: FrozenClock
-) -> None:
+@on_both_storages
+async def test_paused_schedule_sends_nothing_and_does_not_catch_up(queue: Queue, clock: FrozenClock) -> None:
     scheduler = Scheduler(queue)
     await queue.schedule("clean", "* * * * *", catch_up="all")
     await scheduler.tick()
@@ -212,7 +219,7 @@ async def test_a_paused_schedule_serves_nothing_and_does_not_catch_up(
     assert await ticks(queue) == [instant(11)]
 
 
-async def test_a_schedule_made_anew_at_its_tick_does_not_double_it(queue: Queue, clock: FrozenClock) -> None:
+async def test_schedule_stored_anew_at_its_tick_does_not_repeat_it(queue: Queue, clock: FrozenClock) -> None:
     scheduler = Scheduler(queue)
     await queue.schedule("clean", "* * * * *")
     await scheduler.tick()
@@ -230,28 +237,27 @@ async def test_a_schedule_made_anew_at_its_tick_does_not_double_it(queue: Queue,
 # Downtime
 
 
-@pytest.mark.parametrize(
-    ("catch_up", "served"),
-    [
-        ("skip", []),
-        ("once", [instant(60)]),
-        ("all", [instant(minute) for minute in range(10, 61, 10)]),
-    ],
-)
-async def test_ticks_that_passed_while_no_scheduler_ran_go_by_the_policy(
-    queue: Queue, clock: FrozenClock, catch_up: str, served: list[str]
-) -> None:
-    await queue.schedule("clean", "*/10 * * * *", catch_up=catch_up)
+@on_both_storages
+async def test_ticks_missed_during_a_downtime_follow_the_policy(queue: Queue, clock: FrozenClock) -> None:
+    policies = {
+        "skip": [],
+        "once": [instant(60)],
+        "all": [instant(minute) for minute in range(10, 61, 10)],
+    }
+    for catch_up in policies:
+        await queue.schedule(catch_up, "*/10 * * * *", task="clean", catch_up=catch_up)
     await Scheduler(queue).tick()
     clock.advance(65 * MINUTE)
     await Scheduler(queue).tick()
-    assert await ticks(queue) == served
+    assert await ticks_by_schedule(queue) == {name: served for name, served in policies.items() if served}
     clock.advance(5 * MINUTE)
     await Scheduler(queue).tick()
-    assert await ticks(queue) == [*served, instant(70)]
+    assert await ticks_by_schedule(queue) == {
+        name: [*served, instant(70)] for name, served in policies.items()
+    }
 
 
-async def test_more_ticks_than_one_look_takes_are_all_served(queue: Queue, clock: FrozenClock) -> None:
+async def test_more_ticks_than_one_batch_are_all_served(queue: Queue, clock: FrozenClock) -> None:
     await queue.schedule("clean", "* * * * * *", catch_up="all")
     await Scheduler(queue).tick()
     clock.advance(2_500)
@@ -268,7 +274,7 @@ async def six_ticks_a_look(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Sch
     return scheduler
 
 
-async def test_a_look_says_whether_it_left_ticks_that_are_due(
+async def test_scheduler_is_behind_while_ticks_are_left(
     queue: Queue, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler = await six_ticks_a_look(queue, monkeypatch)
@@ -278,7 +284,7 @@ async def test_a_look_says_whether_it_left_ticks_that_are_due(
     assert looks == [(6, True), (4, False)]
 
 
-async def test_a_long_downtime_is_made_up_for_in_transactions_of_bounded_size(clock: FrozenClock) -> None:
+async def test_catching_up_uses_transactions_of_bounded_size(clock: FrozenClock) -> None:
     storage = Noted(clock)
     queue = Queue(mail_catalog(), storage, clock=clock)
     for number in range(4):
@@ -289,7 +295,8 @@ async def test_a_long_downtime_is_made_up_for_in_transactions_of_bounded_size(cl
     assert max(storage.inserted) <= 1_000
 
 
-async def test_more_schedules_than_one_look_takes_are_all_served(queue: Queue, clock: FrozenClock) -> None:
+@on_both_storages
+async def test_more_schedules_than_one_batch_are_all_served(queue: Queue, clock: FrozenClock) -> None:
     for number in range(120):
         await queue.schedule(f"clean-{number}", "* * * * *", task="clean")
     await Scheduler(queue).tick()
@@ -300,7 +307,8 @@ async def test_more_schedules_than_one_look_takes_are_all_served(queue: Queue, c
 # Beside others, and beside what is wrong
 
 
-async def test_schedulers_side_by_side_serve_each_tick_once(queue: Queue, clock: FrozenClock) -> None:
+@on_both_storages
+async def test_concurrent_schedulers_serve_each_tick_once(queue: Queue, clock: FrozenClock) -> None:
     for number in range(8):
         await queue.schedule(f"clean-{number}", "* * * * *", task="clean", catch_up="all")
     schedulers = [Scheduler(queue) for _ in range(4)]
@@ -311,40 +319,45 @@ async def test_schedulers_side_by_side_serve_each_tick_once(queue: Queue, clock:
     assert Counter(await ticks(queue)) == {instant(minute): 8 for minute in (1, 2, 3)}
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
+@on_both_storages
+async def test_unreadable_schedules_do_not_stop_the_others(queue: Queue, clock: FrozenClock) -> None:
+    cases: list[dict[str, Any]] = [
         {"cron": "whenever"},
         {"cron": "0 0 30 2 *"},
         {"zone": "Mars/Base"},
         {"task": "no name"},
         {"options": {"retryLimit": "many"}},
         {"options": {"singletonMinutes": "many"}},
-    ],
-)
-async def test_a_schedule_that_can_not_be_read_does_not_keep_the_others(
-    queue: Queue, clock: FrozenClock, wrong: dict[str, Any]
-) -> None:
-    edited_by_hand = {"name": "a", "cron": "* * * * *", "task": "clean", **wrong}
-    await queue.storage.put_schedule(Schedule(**edited_by_hand))
-    await queue.schedule("clean", "* * * * *")
-    scheduler = Scheduler(queue)
-    for _ in range(3):
-        await scheduler.tick()
-        clock.advance(MINUTE)
-    assert await ticks(queue) == [instant(1), instant(2)]
+    ]
+
+    async def check(wrong: dict[str, Any]) -> None:
+        edited_by_hand = {"name": "a", "cron": "* * * * *", "task": "clean", **wrong}
+        await queue.storage.put_schedule(Schedule(**edited_by_hand))
+        await queue.schedule("clean", "* * * * *")
+        begun = clock.now()
+        scheduler = Scheduler(queue)
+        for _ in range(3):
+            await scheduler.tick()
+            clock.advance(MINUTE)
+        expected = [(begun + timedelta(minutes=minute)).isoformat() for minute in (1, 2)]
+        assert [tick for tick in await ticks(queue) if tick > begun.isoformat()] == expected
+        for name in ("a", "clean"):
+            await queue.unschedule(name)
+
+    await check_each_async(cases, check)
 
 
-async def test_a_schedule_that_can_not_be_read_is_looked_at_again_later(
-    queue: Queue, clock: FrozenClock
-) -> None:
+@on_both_storages
+async def test_unreadable_schedule_is_retried_later(queue: Queue, clock: FrozenClock) -> None:
     await queue.storage.put_schedule(Schedule("clean", "whenever", "clean"))
     await Scheduler(queue).tick()
     (noted,) = await queue.schedules()
     assert noted.next_tick == clock.now() + UNREADABLE_FOR
 
 
-async def test_what_is_wrong_with_a_schedule_costs_it_no_ticks(queue: Queue, clock: FrozenClock) -> None:
+async def test_ticks_of_an_unreadable_schedule_are_made_up_once_it_is_repaired(
+    queue: Queue, clock: FrozenClock
+) -> None:
     scheduler = Scheduler(queue)
     right = Schedule("clean", "* * * * *", "clean", catch_up=CatchUp.ALL)
     await queue.storage.put_schedule(right)
@@ -361,7 +374,7 @@ async def test_what_is_wrong_with_a_schedule_costs_it_no_ticks(queue: Queue, clo
     assert await ticks(queue) == [instant(minute) for minute in range(1, 6)]
 
 
-async def test_a_defect_that_one_schedule_meets_does_not_keep_the_others(
+async def test_exception_in_one_schedule_does_not_stop_the_others(
     queue: Queue, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make = queue.sender.tick
@@ -380,7 +393,7 @@ async def test_a_defect_that_one_schedule_meets_does_not_keep_the_others(
     assert await ticks(queue) == [instant(1)]
 
 
-async def test_a_schedule_that_catches_up_on_a_year_does_not_keep_others_waiting(
+async def test_schedule_that_catches_up_does_not_delay_the_others(
     queue: Queue, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scheduler = await six_ticks_a_look(queue, monkeypatch)
@@ -395,7 +408,7 @@ async def test_a_schedule_that_catches_up_on_a_year_does_not_keep_others_waiting
     assert Counter((job.meta or {})["schedule"] for job in await sent(queue)) == {"clean": 8, "x": 1, "y": 1}
 
 
-async def test_a_job_that_can_not_be_inserted_does_not_keep_other_schedules(clock: FrozenClock) -> None:
+async def test_failed_insert_of_one_schedule_does_not_stop_the_others(clock: FrozenClock) -> None:
     storage = Picky(clock)
     queue = Queue(mail_catalog(), storage, clock=clock, entropy=SeededEntropy(1))
     scheduler = Scheduler(queue)
@@ -434,7 +447,7 @@ ZONES = ["UTC", "Europe/Berlin", "Australia/Lord_Howe"]
     ),
     days=st.integers(0, 300),
 )
-def test_under_all_each_tick_is_served_exactly_once_by_whoever_looks_whenever(
+def test_with_catch_up_all_each_tick_is_served_exactly_once(
     cron: str, zone: str, steps: Sequence[tuple[float, list[int]]], days: int
 ) -> None:
     async def live() -> None:
@@ -462,9 +475,7 @@ def test_under_all_each_tick_is_served_exactly_once_by_whoever_looks_whenever(
     gaps=st.lists(st.integers(1, 7_200), min_size=1, max_size=15),
     catch_up=st.sampled_from([CatchUp.SKIP, CatchUp.ONCE]),
 )
-def test_after_any_downtime_no_more_than_the_latest_tick_is_served(
-    gaps: list[int], catch_up: CatchUp
-) -> None:
+def test_with_skip_or_once_at_most_the_latest_tick_is_served(gaps: list[int], catch_up: CatchUp) -> None:
     async def live() -> None:
         clock = FrozenClock()
         queue = Queue(mail_catalog(), MemoryStorage(clock), clock=clock, entropy=SeededEntropy(1))

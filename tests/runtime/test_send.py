@@ -8,7 +8,9 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.clocks import START
+from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import Letter, mail_catalog
 from zeke_queue.catalog import Catalog
 from zeke_queue.core.options import JobOptions
@@ -52,7 +54,8 @@ async def number_of_jobs(queue: Queue) -> int:
 # What is sent
 
 
-async def test_a_payload_may_be_the_model_or_what_becomes_it(queue: Queue) -> None:
+@on_both_storages
+async def test_payload_may_be_the_model_or_its_fields(queue: Queue) -> None:
     sent = [
         await queue.send("mail", Letter(to="ann")),
         await queue.send("mail", {"to": "ann", "copies": 1}),
@@ -60,18 +63,18 @@ async def test_a_payload_may_be_the_model_or_what_becomes_it(queue: Queue) -> No
     assert [(await stored(queue, job_id)).data for job_id in sent] == [{"to": "ann", "copies": 1}] * 2
 
 
-async def test_defaults_of_the_payload_are_filled_in(queue: Queue) -> None:
+async def test_defaults_of_the_payload_are_stored(queue: Queue) -> None:
     job = await stored(queue, await queue.send("mail", {"to": "ann"}))
     assert job.data == {"to": "ann", "copies": 1}
 
 
-async def test_a_task_without_payload_is_sent_without_one(queue: Queue) -> None:
+async def test_task_without_payload_is_stored_without_one(queue: Queue) -> None:
     job = await stored(queue, await queue.send("clean"))
     assert job.state is JobState.CREATED
     assert job.data is None
 
 
-async def test_a_task_is_named_by_itself_its_name_or_an_alias(queue: Queue) -> None:
+async def test_task_may_be_given_itself_by_name_or_by_alias(queue: Queue) -> None:
     for which in (queue.catalog.get("mail"), "mail", "post"):
         assert (await stored(queue, await queue.send(which, {"to": "ann"}))).name == "mail"
 
@@ -83,13 +86,14 @@ async def test_parent_and_meta_are_kept(queue: Queue) -> None:
     assert job.meta == {"trace": "t-1"}
 
 
-async def test_an_external_task_takes_any_json(queue: Queue) -> None:
+@on_both_storages
+async def test_external_task_takes_any_json(queue: Queue) -> None:
     job = await stored(queue, await queue.send("elsewhere", [1, {"a": None}], external=True))
     assert job.name == "elsewhere"
     assert job.data == [1, {"a": None}]
 
 
-async def test_a_task_of_the_catalog_is_validated_even_if_called_external(queue: Queue) -> None:
+async def test_task_of_the_catalog_is_validated_even_with_external(queue: Queue) -> None:
     with pytest.raises(PayloadInvalid):
         await queue.send("mail", {"copies": 2}, external=True)
 
@@ -97,18 +101,22 @@ async def test_a_task_of_the_catalog_is_validated_even_if_called_external(queue:
 # When it starts
 
 
-@pytest.mark.parametrize("delay", [90, 90.0, timedelta(seconds=90)])
-async def test_a_job_can_be_delayed_by_a_duration(queue: Queue, delay: Any) -> None:
-    job = await stored(queue, await queue.send("clean", delay=delay))
-    assert job.start_after == START + timedelta(seconds=90)
+@on_both_storages
+async def test_job_is_delayed_by_seconds_or_a_timedelta(queue: Queue) -> None:
+    async def check(delay: Any) -> None:
+        job = await stored(queue, await queue.send("clean", delay=delay))
+        assert job.start_after == START + timedelta(seconds=90)
+
+    await check_each_async([90, 90.0, timedelta(seconds=90)], check)
 
 
-async def test_a_job_can_be_delayed_to_an_instant(queue: Queue) -> None:
+@on_both_storages
+async def test_job_is_delayed_to_an_instant(queue: Queue) -> None:
     at = START + timedelta(days=3)
     assert (await stored(queue, await queue.send("clean", start_at=at))).start_after == at
 
 
-async def test_a_job_without_delay_is_due_at_once(queue: Queue, jobs: Driver) -> None:
+async def test_job_without_delay_is_due_at_once(queue: Queue, jobs: Driver) -> None:
     sent = await queue.send("clean")
     assert (await jobs.claim_one("clean")).id == sent
 
@@ -116,33 +124,34 @@ async def test_a_job_without_delay_is_due_at_once(queue: Queue, jobs: Driver) ->
 # Which option wins
 
 
-async def test_an_option_of_the_send_wins_over_the_task_and_that_over_the_catalog(queue: Queue) -> None:
+@on_both_storages
+async def test_options_of_a_send_win_over_the_task_and_those_over_the_catalog(queue: Queue) -> None:
     plain = await stored(queue, await queue.send("mail", {"to": "ann"}))
     assert (plain.retry_limit, plain.priority, plain.expire_in, plain.retry_delay) == (5, 7, 60, 1)
     own = await stored(queue, await queue.send("mail", {"to": "ann"}, retry_limit=2, expire_in=5))
     assert (own.retry_limit, own.priority, own.expire_in, own.retry_delay) == (2, 7, 5, 1)
 
 
-async def test_an_explicit_zero_or_false_wins_over_any_default(queue: Queue) -> None:
+async def test_explicit_zero_or_false_wins_over_any_default(queue: Queue) -> None:
     sent = await queue.send("mail", {"to": "ann"}, retry_limit=0, priority=0, retry_backoff=False)
     job = await stored(queue, sent)
     assert (job.retry_limit, job.priority, job.retry_backoff) == (0, 0, False)
 
 
-async def test_an_option_of_none_leaves_it_to_the_task(queue: Queue) -> None:
+async def test_option_of_none_takes_the_default_of_the_task(queue: Queue) -> None:
     assert (await stored(queue, await queue.send("mail", {"to": "ann"}, retry_limit=None))).retry_limit == 5
 
 
 # What is refused before the storage is asked
 
 
-async def test_an_unknown_task_is_refused_with_the_names_that_come_near(queue: Queue) -> None:
+async def test_unknown_task_is_refused_with_similar_names(queue: Queue) -> None:
     with pytest.raises(UnknownTask, match="'mail'"):
         await queue.send("male", {})
     assert await number_of_jobs(queue) == 0
 
 
-async def test_a_task_of_another_catalog_is_refused(queue: Queue) -> None:
+async def test_task_of_another_catalog_is_refused(queue: Queue) -> None:
     other = Catalog()
 
     @other.task("mail")
@@ -152,60 +161,65 @@ async def test_a_task_of_another_catalog_is_refused(queue: Queue) -> None:
         await queue.send(mail)
 
 
-async def test_a_payload_that_does_not_fit_is_refused_by_field(queue: Queue) -> None:
+async def test_invalid_payload_is_refused_by_field(queue: Queue) -> None:
     with pytest.raises(PayloadInvalid) as caught:
         await queue.send("mail", {"copies": "many"})
     assert [field.path for field in caught.value.fields] == ["to", "copies"]
     assert await number_of_jobs(queue) == 0
 
 
-@pytest.mark.parametrize(
-    ("options", "field"),
-    [
-        ({"delay": -1}, "delay"),
-        ({"retry_limit": 2**31}, "retry_limit"),
-        ({"priority": 1.5}, "priority"),
-        ({"expire_in": 0}, "expire_in"),
-        ({"throttle": 0}, "throttle"),
-        ({"delay": 1, "start_at": START}, "start_at"),
-        ({"start_at": START.replace(tzinfo=None)}, "start_at"),
-        ({"throttle": 1, "debounce": 1}, "debounce"),
-        ({"id": "not-a-uuid"}, "id"),
-        ({"id": ""}, "id"),
-        ({"parent": "not-a-uuid"}, "parent"),
-        ({"retries": 3}, "retries"),
-        ({"meta": [1]}, "meta"),
-    ],
-)
-async def test_a_bad_option_is_refused_by_name(queue: Queue, options: dict[str, Any], field: str) -> None:
-    with pytest.raises(BadOption, match=field):
-        await queue.send("clean", **options)
-    assert await number_of_jobs(queue) == 0
+INVALID_OPTIONS: list[tuple[dict[str, Any], str]] = [
+    ({"delay": -1}, "delay"),
+    ({"retry_limit": 2**31}, "retry_limit"),
+    ({"priority": 1.5}, "priority"),
+    ({"expire_in": 0}, "expire_in"),
+    ({"throttle": 0}, "throttle"),
+    ({"delay": 1, "start_at": START}, "start_at"),
+    ({"start_at": START.replace(tzinfo=None)}, "start_at"),
+    ({"throttle": 1, "debounce": 1}, "debounce"),
+    ({"id": "not-a-uuid"}, "id"),
+    ({"id": ""}, "id"),
+    ({"parent": "not-a-uuid"}, "parent"),
+    ({"retries": 3}, "retries"),
+    ({"meta": [1]}, "meta"),
+]
 
 
-async def test_an_external_name_is_checked(queue: Queue) -> None:
+async def test_invalid_option_is_refused_by_name(queue: Queue) -> None:
+    async def check(options: dict[str, Any], field: str) -> None:
+        with pytest.raises(BadOption, match=field):
+            await queue.send("clean", **options)
+        assert await number_of_jobs(queue) == 0
+
+    await check_each_async(INVALID_OPTIONS, check)
+
+
+async def test_invalid_external_name_is_refused(queue: Queue) -> None:
     with pytest.raises(BadName):
         await queue.send("__pgboss__maintenance", external=True)
 
 
-async def test_what_is_no_json_is_refused(queue: Queue) -> None:
+async def test_value_without_json_form_is_refused(queue: Queue) -> None:
     with pytest.raises(NotJson):
         await queue.send("elsewhere", {"x": float("nan")}, external=True)
     with pytest.raises(NotJson):
         await queue.send("clean", meta={"x": object()})
 
 
-@pytest.mark.parametrize("text", ["x" * 1_001, "ß" * 501])
-async def test_what_is_over_the_cap_in_bytes_is_refused(queue: Queue, text: str) -> None:
-    with pytest.raises(TooLarge, match="1000 at most"):
-        await queue.send("elsewhere", text, external=True)
-    with pytest.raises(TooLarge):
-        await queue.send("mail", {"to": text})
-    with pytest.raises(TooLarge, match="meta"):
-        await queue.send("clean", meta={"text": text})
+async def test_payload_over_the_cap_in_bytes_is_refused(queue: Queue) -> None:
+    async def check(text: str) -> None:
+        with pytest.raises(TooLarge, match="1000 at most"):
+            await queue.send("elsewhere", text, external=True)
+        with pytest.raises(TooLarge):
+            await queue.send("mail", {"to": text})
+        with pytest.raises(TooLarge, match="meta"):
+            await queue.send("clean", meta={"text": text})
+
+    await check_each_async({"one byte a character": "x" * 1_001, "two bytes a character": "ß" * 501}, check)
 
 
-async def test_payload_and_meta_count_by_what_postgres_writes_and_not_by_what_is_sent(queue: Queue) -> None:
+@on_both_storages
+async def test_payload_and_meta_are_measured_as_postgres_writes_them(queue: Queue) -> None:
     few, many = {"n": [1e300] * 3}, {"n": [1e300] * 4}
     job_id = await queue.send("elsewhere", few, external=True, meta=few)
     assert job_id is not None
@@ -221,26 +235,30 @@ async def test_payload_and_meta_count_by_what_postgres_writes_and_not_by_what_is
 # Uniqueness
 
 
-async def test_sending_twice_under_one_id_is_sending_once(queue: Queue) -> None:
+@on_both_storages
+async def test_two_sends_under_one_id_make_one_job(queue: Queue) -> None:
     assert await queue.send("clean", id=OWN) == OWN
     assert await queue.send("clean", id=OWN) == OWN
     assert await number_of_jobs(queue) == 1
 
 
-async def test_a_second_job_with_the_key_of_one_that_waits_is_refused(queue: Queue) -> None:
+@on_both_storages
+async def test_second_job_with_the_key_of_a_waiting_one_is_refused(queue: Queue) -> None:
     assert await queue.send("clean", singleton_key="k") is not None
     assert await queue.send("clean", singleton_key="k") is None
     assert await queue.send("clean", singleton_key="other") is not None
 
 
-async def test_a_throttled_job_is_refused_until_the_next_slot(queue: Queue, clock: FrozenClock) -> None:
+@on_both_storages
+async def test_throttled_job_is_refused_until_the_next_slot(queue: Queue, clock: FrozenClock) -> None:
     assert await queue.send("clean", throttle=60) is not None
     assert await queue.send("clean", throttle=60) is None
     clock.advance(60)
     assert await queue.send("clean", throttle=60) is not None
 
 
-async def test_a_debounced_job_goes_into_the_next_slot_and_a_third_is_refused(
+@on_both_storages
+async def test_second_debounced_job_takes_the_next_slot_and_a_third_is_refused(
     queue: Queue, clock: FrozenClock
 ) -> None:
     clock.advance(20)
@@ -258,19 +276,23 @@ async def test_trigger_returns_a_run_of_the_job(queue: Queue) -> None:
     assert (await run.job()).id == run.id
 
 
-@pytest.mark.parametrize("rule", [{"singleton_key": "k"}, {"throttle": 60}])
-async def test_trigger_says_which_job_is_in_the_way(queue: Queue, rule: dict[str, Any]) -> None:
-    first = await queue.trigger("clean", **rule)
-    with pytest.raises(Refused) as caught:
-        await queue.trigger("clean", **rule)
-    assert caught.value.holder == first.id
-    assert str(first.id) in str(caught.value)
+@on_both_storages
+async def test_refused_trigger_names_the_conflicting_job(queue: Queue) -> None:
+    async def check(rule: dict[str, Any]) -> None:
+        first = await queue.trigger("clean", **rule)
+        with pytest.raises(Refused) as caught:
+            await queue.trigger("clean", **rule)
+        assert caught.value.holder == first.id
+        assert str(first.id) in str(caught.value)
+
+    await check_each_async([{"singleton_key": "k"}, {"throttle": 60}], check)
 
 
 # Many at once
 
 
-async def test_many_are_sent_in_order_each_with_its_own_options(queue: Queue) -> None:
+@on_both_storages
+async def test_send_many_stores_jobs_in_order_each_with_its_own_options(queue: Queue) -> None:
     ids = await queue.send_many(
         [
             Send("mail", {"to": "ann"}, priority=1),
@@ -286,13 +308,14 @@ async def test_many_are_sent_in_order_each_with_its_own_options(queue: Queue) ->
     assert (other.name, other.data, other.meta, other.parent) == ("elsewhere", 5, {"a": 1}, OWN)
 
 
-async def test_of_many_of_which_one_is_wrong_none_is_sent(queue: Queue) -> None:
+async def test_send_many_with_one_invalid_job_sends_none(queue: Queue) -> None:
     with pytest.raises(PayloadInvalid):
         await queue.send_many([Send("clean"), Send("mail", {})])
     assert await number_of_jobs(queue) == 0
 
 
-async def test_of_many_only_those_that_were_refused_are_debounced(queue: Queue) -> None:
+@on_both_storages
+async def test_send_many_debounces_only_refused_jobs(queue: Queue) -> None:
     ids = await queue.send_many(
         [Send("clean", debounce=60), Send("mail", {"to": "a"}), *[Send("clean", debounce=60)] * 2]
     )
@@ -301,13 +324,14 @@ async def test_of_many_only_those_that_were_refused_are_debounced(queue: Queue) 
     assert ids[3] is None
 
 
-async def test_an_id_that_is_given_twice_at_once_is_one_job(queue: Queue) -> None:
+@on_both_storages
+async def test_one_id_twice_in_send_many_makes_one_job(queue: Queue) -> None:
     ids = await queue.send_many([Send("clean", id=OWN, debounce=60), Send("clean", id=OWN, debounce=60)])
     assert ids == [OWN, OWN]
     assert await number_of_jobs(queue) == 1
 
 
-async def test_sending_nothing_asks_nobody(queue: Queue) -> None:
+async def test_send_many_of_nothing_returns_nothing(queue: Queue) -> None:
     assert await queue.send_many([]) == []
 
 
@@ -347,29 +371,27 @@ class Impatient:
         self.slept.append(seconds)
 
 
-@pytest.mark.parametrize("done", [False, True])
-async def test_a_send_whose_answer_was_lost_is_repeated_and_is_one_job(
-    clock: FrozenClock, *, done: bool
-) -> None:
-    patience = Impatient(clock)
-    flaky = Queue(mail_catalog(), Flaky(clock, 2, done=done), clock=patience)
+async def test_send_with_a_lost_answer_is_repeated_and_makes_one_job(clock: FrozenClock) -> None:
+    async def check(done: bool) -> None:  # noqa: FBT001 - the row of a table
+        patience = Impatient(clock)
+        flaky = Queue(mail_catalog(), Flaky(clock, 2, done=done), clock=patience)
+        assert await flaky.send("clean", singleton_key="k") is not None
+        assert await number_of_jobs(flaky) == 1
+        assert patience.slept == list(INSERT_WAITS)
 
-    assert await flaky.send("clean", singleton_key="k") is not None
-
-    assert await number_of_jobs(flaky) == 1
-    assert patience.slept == list(INSERT_WAITS)
+    await check_each_async({"lost before the insert": False, "lost after it": True}, check)
 
 
-@pytest.mark.parametrize("options", [SendOptions(), SendOptions(priority=1), SendOptions(id=UUID(int=7))])
-async def test_only_the_first_try_under_an_id_that_was_made_for_it_is_called_fresh(
-    clock: FrozenClock, options: SendOptions
-) -> None:
-    storage = Flaky(clock, 2, done=True)
-    await Queue(mail_catalog(), storage, clock=Impatient(clock)).send("clean", **options)
-    assert storage.fresh == ["id" not in options, False, False]
+async def test_only_the_first_try_under_a_generated_id_is_fresh(clock: FrozenClock) -> None:
+    async def check(options: SendOptions) -> None:
+        storage = Flaky(clock, 2, done=True)
+        await Queue(mail_catalog(), storage, clock=Impatient(clock)).send("clean", **options)
+        assert storage.fresh == ["id" not in options, False, False]
+
+    await check_each_async([SendOptions(), SendOptions(priority=1), SendOptions(id=UUID(int=7))], check)
 
 
-async def test_a_send_is_given_up_after_about_a_second(clock: FrozenClock) -> None:
+async def test_send_fails_after_about_a_second_without_an_answer(clock: FrozenClock) -> None:
     patience = Impatient(clock)
     flaky = Queue(mail_catalog(), Flaky(clock, 9, done=False), clock=patience)
     with pytest.raises(StorageUnavailable):
@@ -377,21 +399,24 @@ async def test_a_send_is_given_up_after_about_a_second(clock: FrozenClock) -> No
     assert sum(patience.slept) == pytest.approx(1)
 
 
-@pytest.mark.parametrize("task", ["clean", "elsewhere"])
-async def test_a_debounce_that_the_catalog_says_has_its_second_try_too(queue_on: QueueOn, task: str) -> None:
+async def test_debounce_of_the_catalog_tries_the_next_slot_too(queue_on: QueueOn) -> None:
     catalog = Catalog(defaults=JobOptions(debounce=60))
 
     @catalog.task("clean")
     async def clean() -> None: ...
 
     queue = queue_on(catalog)
-    sent = [await queue.send(task, external=True) for _ in range(3)]
-    starts = [(await stored(queue, job_id)).start_after for job_id in sent[:2]]
-    assert starts == [START, START + timedelta(seconds=60)]
-    assert sent[2] is None
-    assert await queue.send(task, throttle=60, external=True) is None
+
+    async def check(task: str) -> None:
+        sent = [await queue.send(task, external=True) for _ in range(3)]
+        starts = [(await stored(queue, job_id)).start_after for job_id in sent[:2]]
+        assert starts == [START, START + timedelta(seconds=60)]
+        assert sent[2] is None
+        assert await queue.send(task, throttle=60, external=True) is None
+
+    await check_each_async(["clean", "elsewhere"], check)
 
 
-async def test_defaults_of_the_catalog_hold_for_external_tasks(queue_on: QueueOn) -> None:
+async def test_defaults_of_the_catalog_apply_to_external_tasks(queue_on: QueueOn) -> None:
     queue = queue_on(Catalog(defaults=JobOptions(retry_limit=1)))
     assert (await stored(queue, await queue.send("elsewhere", external=True))).retry_limit == 1

@@ -1,4 +1,4 @@
-"""Sweeping: jobs whose time ran out come back, old rows go, and nothing keeps the rest from being done."""
+"""Sweeps: overdue jobs are requeued, old rows are archived and purged, and one failure stops nothing else."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, Driver, soon
+from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
 from zeke_queue.core import retry
 from zeke_queue.errors import StorageError, StorageUnavailable
@@ -33,7 +35,8 @@ DAY = 86_400
 # What is given back
 
 
-async def test_a_job_past_its_deadline_runs_again_after_the_backoff(
+@on_both_storages
+async def test_job_past_its_deadline_is_retried_after_the_backoff(
     queue: Queue, jobs: Driver, clock: FrozenClock
 ) -> None:
     await jobs.beat(lease=9_000)
@@ -48,7 +51,8 @@ async def test_a_job_past_its_deadline_runs_again_after_the_backoff(
     assert low <= (back.start_after - clock.now()).total_seconds() <= high
 
 
-async def test_a_job_past_its_deadline_without_retries_left_is_expired_and_says_why(
+@on_both_storages
+async def test_job_past_its_deadline_without_retries_expires_with_a_reason(
     queue: Queue, jobs: Driver, clock: FrozenClock
 ) -> None:
     await jobs.beat(lease=9_000)
@@ -63,7 +67,8 @@ async def test_a_job_past_its_deadline_without_retries_left_is_expired_and_says_
     assert str(ANNA) in ended.output["message"]
 
 
-async def test_the_jobs_of_a_worker_that_stopped_beating_run_again(
+@on_both_storages
+async def test_jobs_of_a_worker_without_heartbeat_are_retried(
     queue: Queue, jobs: Driver, clock: FrozenClock
 ) -> None:
     await jobs.beat(lease=15)
@@ -78,7 +83,8 @@ async def test_the_jobs_of_a_worker_that_stopped_beating_run_again(
     assert (await jobs.look(kept.id)).state is JobState.ACTIVE
 
 
-async def test_a_job_lost_with_its_worker_without_retries_left_has_failed_and_says_why(
+@on_both_storages
+async def test_job_lost_with_its_worker_without_retries_fails_with_a_reason(
     queue: Queue, jobs: Driver, clock: FrozenClock
 ) -> None:
     await jobs.beat(lease=15)
@@ -92,7 +98,7 @@ async def test_a_job_lost_with_its_worker_without_retries_left_has_failed_and_sa
     assert str(ANNA) in ended.output["message"]
 
 
-async def test_the_late_outcome_of_a_worker_that_was_given_up_changes_nothing(
+async def test_late_outcome_of_a_lost_worker_changes_nothing(
     queue: Queue, jobs: Driver, clock: FrozenClock
 ) -> None:
     await jobs.beat(lease=15)
@@ -102,7 +108,8 @@ async def test_the_late_outcome_of_a_worker_that_was_given_up_changes_nothing(
     assert await jobs.complete(job) is False
 
 
-async def test_a_backlog_of_many_batches_is_given_back_in_one_sweep(
+@on_both_storages
+async def test_backlog_of_many_batches_is_requeued_in_one_sweep(
     queue: Queue, jobs: Driver, clock: FrozenClock
 ) -> None:
     for _ in range(7):
@@ -114,7 +121,8 @@ async def test_a_backlog_of_many_batches_is_given_back_in_one_sweep(
 # What goes
 
 
-async def test_ended_jobs_are_archived_and_archived_ones_purged_each_in_its_time(
+@on_both_storages
+async def test_ended_jobs_are_archived_and_archived_ones_purged_in_time(
     queue: Queue, jobs: Driver, clock: FrozenClock
 ) -> None:
     ended = [await jobs.ended(state) for state in sorted(FINAL)]
@@ -133,7 +141,7 @@ async def test_ended_jobs_are_archived_and_archived_ones_purged_each_in_its_time
     assert list(await queue.storage.get([*ended, waiting])) == [waiting]
 
 
-async def test_how_long_rows_are_kept_is_a_setting(queue: Queue, jobs: Driver, clock: FrozenClock) -> None:
+async def test_retention_is_a_setting(queue: Queue, jobs: Driver, clock: FrozenClock) -> None:
     await jobs.ended(JobState.COMPLETED)
     clock.advance(11)
     short = Supervisor(queue, archive_after=10, delete_after=0)
@@ -145,7 +153,8 @@ async def test_how_long_rows_are_kept_is_a_setting(queue: Queue, jobs: Driver, c
 # Beside others
 
 
-async def test_supervisors_side_by_side_give_each_job_back_once(
+@on_both_storages
+async def test_concurrent_supervisors_requeue_each_job_once(
     queue: Queue, jobs: Driver, clock: FrozenClock
 ) -> None:
     ids = [await jobs.send() for _ in range(20)]
@@ -223,7 +232,7 @@ def supervised(broken: Broken, clock: FrozenClock) -> Queue:
     return Queue(mail_catalog(), broken, clock=clock, entropy=SeededEntropy(1))
 
 
-async def test_one_row_that_can_not_be_settled_does_not_keep_the_others(
+async def test_row_that_can_not_be_settled_does_not_stop_the_others(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
     jobs = Driver(broken, clock)
@@ -239,7 +248,7 @@ async def test_one_row_that_can_not_be_settled_does_not_keep_the_others(
     assert len(broken.sizes) <= 12, "the bad row is found by halving"
 
 
-async def test_bad_rows_that_would_fill_a_batch_do_not_keep_the_others_and_are_tried_once_a_sweep(
+async def test_bad_rows_that_fill_a_batch_do_not_stop_the_others_and_are_tried_once_a_sweep(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
     jobs = Driver(broken, clock)
@@ -263,21 +272,23 @@ async def test_bad_rows_that_would_fill_a_batch_do_not_keep_the_others_and_are_t
     assert (await supervisor.sweep()).reaped == 5
 
 
-@pytest.mark.parametrize("error", [StorageError("no"), StorageUnavailable("away"), ZeroDivisionError()])
-@pytest.mark.parametrize("what", ["overdue", "settle"])
-async def test_a_duty_that_fails_does_not_keep_the_others_from_being_done(
-    supervised: Queue, broken: Broken, clock: FrozenClock, error: Exception, what: str
-) -> None:
-    jobs = Driver(broken, clock)
-    await jobs.ended(JobState.COMPLETED)
-    clock.advance(2 * DAY)
-    await jobs.running()
-    broken.broken = {what: error}
-    swept = await Supervisor(supervised).sweep()
-    assert (swept.reaped, swept.archived) == (0, 1)
+async def test_failed_duty_does_not_stop_the_others(clock: FrozenClock) -> None:
+    async def check(what: str, error: Exception) -> None:
+        broken = Broken(clock)
+        queue = Queue(mail_catalog(), broken, clock=clock, entropy=SeededEntropy(1))
+        jobs = Driver(broken, clock)
+        await jobs.ended(JobState.COMPLETED)
+        clock.advance(2 * DAY)
+        await jobs.running()
+        broken.broken = {what: error}
+        swept = await Supervisor(queue).sweep()
+        assert (swept.reaped, swept.archived) == (0, 1)
+
+    errors = [StorageError("no"), StorageUnavailable("away"), ZeroDivisionError()]
+    await check_each_async([(what, error) for what in ("overdue", "settle") for error in errors], check)
 
 
-async def test_duties_that_fail_are_told(supervised: Queue, broken: Broken) -> None:
+async def test_failed_duties_are_reported(supervised: Queue, broken: Broken) -> None:
     broken.broken = dict.fromkeys(["overdue", "archive"], StorageError("no"))
     assert (await Supervisor(supervised).sweep()).failed == ("give_back", "archive")
 
@@ -291,7 +302,7 @@ async def turn(clock: FrozenClock) -> None:
         await clock.sleep(0)
 
 
-async def test_the_loop_sweeps_at_its_pace_until_it_is_stopped(
+async def test_loop_sweeps_at_its_interval_until_it_is_stopped(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
     jobs = Driver(broken, clock)
@@ -309,7 +320,7 @@ async def test_the_loop_sweeps_at_its_pace_until_it_is_stopped(
     await soon(running)
 
 
-async def test_the_loop_survives_an_outage_and_asks_more_rarely_meanwhile(
+async def test_loop_survives_an_outage_and_polls_more_rarely_meanwhile(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
     jobs = Driver(broken, clock)
@@ -330,7 +341,7 @@ async def test_the_loop_survives_an_outage_and_asks_more_rarely_meanwhile(
     await soon(running)
 
 
-async def test_a_duty_that_fails_again_and_again_rests_and_does_not_slow_the_others(
+async def test_duty_that_keeps_failing_backs_off_and_does_not_slow_the_others(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
     jobs = Driver(broken, clock)
@@ -350,7 +361,7 @@ async def test_a_duty_that_fails_again_and_again_rests_and_does_not_slow_the_oth
     await soon(running)
 
 
-async def test_a_loop_that_was_stopped_before_it_began_does_nothing(supervised: Queue) -> None:
+async def test_loop_stopped_before_its_start_does_nothing(supervised: Queue) -> None:
     supervisor = Supervisor(supervised)
     supervisor.stop()
     await soon(supervisor.run())
@@ -363,7 +374,7 @@ async def test_a_loop_that_was_stopped_before_it_began_does_nothing(supervised: 
     policies=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5), st.booleans()), min_size=1, max_size=6),
     seed=st.integers(0, 2**32),
 )
-def test_a_job_whose_workers_all_die_is_tried_once_more_than_it_has_retries(
+def test_job_whose_workers_all_die_runs_once_more_than_its_retry_limit(
     policies: list[tuple[int, int, bool]], seed: int
 ) -> None:
     async def live() -> None:

@@ -1,4 +1,4 @@
-"""Jobs and rows of the application's own: both, or neither."""
+"""Transactions of a queue: jobs and the rows of the application are stored together or not at all."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from tests.cases import check_each_async
 from tests.conformance.driver import is_kept_waiting, soon
+from tests.conformance.storages import on_both_storages, on_postgres
 from tests.runtime.catalogs import mail_catalog
 from zeke_queue.errors import PayloadInvalid, Refused, StorageUnavailable, UsageError
 from zeke_queue.model import JobFilter
@@ -42,6 +44,7 @@ async def number_of_jobs(queue: Queue) -> int:
     return len(await queue.find(JobFilter(limit=1000)))
 
 
+@on_both_storages
 async def test_jobs_of_a_transaction_exist_once_it_commits(queue: Queue) -> None:
     async with queue.transaction() as transaction:
         sent = await transaction.send("mail", {"to": "ann"})
@@ -53,19 +56,22 @@ async def test_jobs_of_a_transaction_exist_once_it_commits(queue: Queue) -> None
     assert await number_of_jobs(queue) == 4
 
 
-async def test_jobs_of_a_transaction_that_fails_never_were(queue: Queue) -> None:
+@on_both_storages
+async def test_jobs_of_a_failed_transaction_are_not_stored(queue: Queue) -> None:
     with pytest.raises(Abandoned):
         await abandon(queue, lambda transaction: transaction.send("clean"))
     assert await number_of_jobs(queue) == 0
 
 
-async def test_a_payload_that_does_not_fit_takes_the_transaction_with_it(queue: Queue) -> None:
+@on_both_storages
+async def test_invalid_payload_rolls_the_transaction_back(queue: Queue) -> None:
     with pytest.raises(PayloadInvalid):
         await abandon(queue, lambda transaction: transaction.send_many([Send("clean"), Send("mail", {})]))
     assert await number_of_jobs(queue) == 0
 
 
-async def test_a_transaction_goes_on_after_a_refused_job(queue: Queue) -> None:
+@on_both_storages
+async def test_transaction_goes_on_after_a_refused_job(queue: Queue) -> None:
     holder = await queue.send("clean", singleton_key="k")
     async with queue.transaction() as transaction:
         assert await transaction.send("clean", singleton_key="k") is None
@@ -76,13 +82,15 @@ async def test_a_transaction_goes_on_after_a_refused_job(queue: Queue) -> None:
     assert await number_of_jobs(queue) == 2
 
 
-async def test_a_debounced_job_of_a_transaction_goes_into_the_next_slot(queue: Queue) -> None:
+@on_both_storages
+async def test_second_debounced_job_of_a_transaction_takes_the_next_slot(queue: Queue) -> None:
     async with queue.transaction() as transaction:
         sent = [await transaction.send("clean", debounce=60) for _ in range(3)]
     assert [job_id is None for job_id in sent] == [False, False, True]
 
 
-async def test_children_of_a_transaction_have_its_parent_and_meta_unless_they_say_otherwise(
+@on_both_storages
+async def test_jobs_of_a_transaction_take_its_parent_and_meta_by_default(
     queue: Queue,
 ) -> None:
     async with queue.transaction(parent=PARENT, meta={"trace": "t"}) as transaction:
@@ -95,7 +103,8 @@ async def test_children_of_a_transaction_have_its_parent_and_meta_unless_they_sa
     assert (found[own].parent, found[own].meta) == (heir, {"trace": "u"})
 
 
-async def test_what_hangs_on_the_end_of_a_transaction_is_called_then(queue: Queue) -> None:
+@on_both_storages
+async def test_callbacks_run_when_the_transaction_ends(queue: Queue) -> None:
     called: list[str] = []
 
     async def fail(transaction: QueueTransaction) -> None:
@@ -113,32 +122,34 @@ async def test_what_hangs_on_the_end_of_a_transaction_is_called_then(queue: Queu
     assert called == ["committed", "undone last", "undone first"]
 
 
-@pytest.mark.parametrize("ends_well", [True, False])
-async def test_a_transaction_that_has_ended_sends_nothing_more(queue: Queue, *, ends_well: bool) -> None:
+@on_both_storages
+async def test_every_call_after_the_end_of_a_transaction_is_refused(queue: Queue) -> None:
     kept: list[QueueTransaction] = []
 
     async def keep(transaction: QueueTransaction) -> None:
         kept.append(transaction)
 
-    if ends_well:
-        async with queue.transaction() as transaction:
-            await keep(transaction)
-    else:
-        with pytest.raises(Abandoned):
-            await abandon(queue, keep)
-    (ended,) = kept
-    for attempt in (ended.send("clean"), ended.send_many([Send("clean")]), ended.trigger("clean")):
+    async with queue.transaction() as transaction:
+        await keep(transaction)
+    with pytest.raises(Abandoned):
+        await abandon(queue, keep)
+
+    async def check(ended: QueueTransaction) -> None:
+        for attempt in (ended.send("clean"), ended.send_many([Send("clean")]), ended.trigger("clean")):
+            with pytest.raises(UsageError, match="has ended"):
+                await attempt
+        for register in (ended.on_commit, ended.on_rollback):
+            with pytest.raises(UsageError, match="has ended"):
+                register(lambda: None)
         with pytest.raises(UsageError, match="has ended"):
-            await attempt
-    for register in (ended.on_commit, ended.on_rollback):
-        with pytest.raises(UsageError, match="has ended"):
-            register(lambda: None)
-    with pytest.raises(UsageError, match="has ended"):
-        _ = ended.connection
+            _ = ended.connection
+
+    await check_each_async(dict(zip(["committed", "rolled back"], kept, strict=True)), check)
     assert await number_of_jobs(queue) == 0
 
 
-async def test_a_job_that_another_one_of_its_transaction_refuses_is_refused(queue: Queue) -> None:
+@on_both_storages
+async def test_job_that_conflicts_within_its_transaction_is_refused(queue: Queue) -> None:
     async with queue.transaction() as transaction:
         await transaction.send("clean", singleton_key="k")
         with pytest.raises(Refused) as caught:
@@ -148,7 +159,7 @@ async def test_a_job_that_another_one_of_its_transaction_refuses_is_refused(queu
 
 
 @pytest.mark.parametrize("answer", ["none", "error"])
-async def test_a_refusal_is_told_even_if_nobody_says_whose_place_it_is(
+async def test_job_is_refused_though_the_conflicting_one_stays_unknown(
     clock: FrozenClock, monkeypatch: pytest.MonkeyPatch, answer: str
 ) -> None:
     # On a database, transactions that hold every connection of the pool would wait here for each other.
@@ -174,9 +185,6 @@ async def test_a_refusal_is_told_even_if_nobody_says_whose_place_it_is(
 # In a transaction of the caller's, which only a database has
 
 
-on_a_database = pytest.mark.parametrize("storage", ["postgres"], indirect=True)
-
-
 @pytest.fixture
 async def connection(emptied_dsn: str) -> AsyncIterator[psycopg.AsyncConnection]:
     """A connection of the application's own, with a table of its own."""
@@ -195,8 +203,8 @@ async def letters(connection: psycopg.AsyncConnection) -> int:
     return int(row[0])
 
 
-@on_a_database
-async def test_a_job_sent_on_a_connection_exists_once_the_caller_commits(
+@on_postgres
+async def test_job_sent_on_a_connection_exists_once_the_caller_commits(
     queue: Queue, connection: psycopg.AsyncConnection
 ) -> None:
     job_id = await queue.send("clean", connection=connection)
@@ -206,8 +214,8 @@ async def test_a_job_sent_on_a_connection_exists_once_the_caller_commits(
     assert await number_of_jobs(queue) == await letters(connection) == 1
 
 
-@on_a_database
-async def test_a_job_sent_on_a_connection_never_was_if_the_caller_rolls_back(
+@on_postgres
+async def test_job_sent_on_a_connection_is_not_stored_if_the_caller_rolls_back(
     queue: Queue, connection: psycopg.AsyncConnection
 ) -> None:
     await queue.send("clean", connection=connection)
@@ -217,8 +225,8 @@ async def test_a_job_sent_on_a_connection_never_was_if_the_caller_rolls_back(
     assert await number_of_jobs(queue) == 0
 
 
-@on_a_database
-async def test_a_transaction_joins_the_one_on_the_connection(
+@on_postgres
+async def test_transaction_joins_the_one_on_the_connection(
     queue: Queue, connection: psycopg.AsyncConnection
 ) -> None:
     async with connection.transaction():
@@ -230,8 +238,8 @@ async def test_a_transaction_joins_the_one_on_the_connection(
     assert await number_of_jobs(queue) == await letters(connection) == 1
 
 
-@on_a_database
-async def test_a_transaction_of_the_queue_takes_the_application_s_rows_along(
+@on_postgres
+async def test_rows_of_the_application_are_stored_with_the_jobs(
     queue: Queue, connection: psycopg.AsyncConnection
 ) -> None:
     async def write(transaction: QueueTransaction) -> None:
@@ -246,7 +254,6 @@ async def test_a_transaction_of_the_queue_takes_the_application_s_rows_along(
     assert await number_of_jobs(queue) == await letters(connection) == 1
 
 
-@pytest.mark.parametrize("storage", ["memory"], indirect=True)
-async def test_memory_has_no_connection_to_join(queue: Queue) -> None:
+async def test_connection_is_refused_in_memory(queue: Queue) -> None:
     with pytest.raises(UsageError, match="connection"):
         await queue.send("clean", connection=object())

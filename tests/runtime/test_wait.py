@@ -1,4 +1,4 @@
-"""Waiting for a job's end, and watching it on the way."""
+"""Waiting for the end of a job, and watching it on the way."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver, is_kept_waiting, soon
+from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
 from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout, StorageUnavailable
 from zeke_queue.events import LOOKS_A_SECOND, LOOKS_AT_ONCE, PATIENCE
@@ -39,7 +41,8 @@ async def rest_of(changes: AsyncGenerator[Job]) -> list[RunStatus]:
 # The result
 
 
-async def test_the_result_is_the_output(queue: Queue, jobs: Driver) -> None:
+@on_both_storages
+async def test_result_is_the_output(queue: Queue, jobs: Driver) -> None:
     run = await queue.trigger("clean")
     waiting = asyncio.ensure_future(run.result())
     claimed = await jobs.claim_one("clean")
@@ -47,37 +50,38 @@ async def test_the_result_is_the_output(queue: Queue, jobs: Driver) -> None:
     assert await soon(waiting) == {"swept": 3}
 
 
-async def test_the_result_of_a_job_that_has_ended_is_there_at_once(queue: Queue, jobs: Driver) -> None:
+async def test_result_of_an_ended_job_is_returned_at_once(queue: Queue, jobs: Driver) -> None:
     job = await jobs.running("clean")
     await jobs.complete(job, "5")
     assert await soon(queue.result(job.id)) == 5
     assert await soon(queue.result(job.id, timeout=0)) == 5
 
 
-@pytest.mark.parametrize("end", [JobState.FAILED, JobState.EXPIRED, JobState.CANCELLED])
-async def test_the_result_of_a_job_that_did_not_complete_is_an_error_with_the_job(
-    queue: Queue, jobs: Driver, end: JobState
+@on_both_storages
+async def test_result_of_a_job_that_did_not_complete_is_an_error_with_the_job(
+    queue: Queue, jobs: Driver
 ) -> None:
-    job_id = await jobs.ended(end)
-    with pytest.raises(JobFailed) as caught:
-        await soon(queue.result(job_id))
-    assert caught.value.job.id == job_id
-    assert caught.value.job.state is end
+    async def check(end: JobState) -> None:
+        job_id = await jobs.ended(end)
+        with pytest.raises(JobFailed) as caught:
+            await soon(queue.result(job_id))
+        assert caught.value.job.id == job_id
+        assert caught.value.job.state is end
+        assert ("boom" in str(caught.value)) is (end is not JobState.CANCELLED)
+
+    await check_each_async([JobState.FAILED, JobState.EXPIRED, JobState.CANCELLED], check)
 
 
-async def test_what_went_wrong_is_in_the_error(queue: Queue, jobs: Driver) -> None:
-    with pytest.raises(JobFailed, match="boom"):
-        await soon(queue.result(await jobs.ended(JobState.FAILED)))
-
-
-async def test_the_result_of_a_job_that_never_was_is_an_error(queue: Queue) -> None:
+@on_both_storages
+async def test_result_of_an_unknown_job_is_an_error(queue: Queue) -> None:
     with pytest.raises(JobNotFound):
         await soon(queue.result(NOBODY))
     with pytest.raises(JobNotFound):
         await soon(queue.result(NOBODY, timeout=0))
 
 
-async def test_a_result_that_comes_too_late_is_a_timeout_and_the_job_goes_on(
+@on_both_storages
+async def test_late_result_is_a_timeout_and_the_job_goes_on(
     queue: Queue, jobs: Driver, clock: FrozenClock
 ) -> None:
     run = await queue.trigger("clean")
@@ -89,7 +93,7 @@ async def test_a_result_that_comes_too_late_is_a_timeout_and_the_job_goes_on(
     assert (await jobs.claim_one("clean")).id == run.id
 
 
-async def test_a_timeout_of_zero_asks_once(queue: Queue) -> None:
+async def test_timeout_of_zero_looks_once(queue: Queue) -> None:
     run = await queue.trigger("clean")
     with pytest.raises(ResultTimeout):
         await soon(run.result(timeout=0))
@@ -98,7 +102,8 @@ async def test_a_timeout_of_zero_asks_once(queue: Queue) -> None:
 # Watching
 
 
-async def test_each_change_of_status_is_told_once_in_order(queue: Queue, jobs: Driver) -> None:
+@on_both_storages
+async def test_each_change_of_status_is_reported_once_in_order(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send("mail")
     async with aclosing(queue.watch(job_id)) as changes:
         told = [await next_of(changes)]
@@ -119,7 +124,8 @@ async def test_each_change_of_status_is_told_once_in_order(queue: Queue, jobs: D
     ]
 
 
-async def test_progress_is_no_change_of_status(queue: Queue, jobs: Driver) -> None:
+@on_both_storages
+async def test_progress_is_not_reported_as_a_change_of_status(queue: Queue, jobs: Driver) -> None:
     claimed = await jobs.running()
     async with aclosing(queue.watch(claimed.id)) as changes:
         assert await next_of(changes) is RunStatus.EXECUTING
@@ -130,18 +136,19 @@ async def test_progress_is_no_change_of_status(queue: Queue, jobs: Driver) -> No
         assert (await soon(coming)).status is RunStatus.COMPLETED
 
 
-async def test_a_job_that_has_ended_is_told_once(queue: Queue, jobs: Driver) -> None:
+async def test_ended_job_is_reported_once(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.ended(JobState.CANCELLED)
     assert await rest_of(queue.watch(job_id)) == [RunStatus.CANCELLED]
     assert await rest_of(queue.watch(job_id)) == [RunStatus.CANCELLED]
 
 
-async def test_a_job_that_never_was_can_not_be_watched(queue: Queue) -> None:
+async def test_watching_an_unknown_job_is_an_error(queue: Queue) -> None:
     with pytest.raises(JobNotFound):
         await rest_of(queue.watch(NOBODY))
 
 
-async def test_all_watchers_of_a_job_are_told_and_a_late_one_begins_with_what_is(
+@on_both_storages
+async def test_all_watchers_see_each_change_and_a_late_one_begins_with_the_present(
     queue: Queue, jobs: Driver
 ) -> None:
     job_id = await jobs.send()
@@ -155,7 +162,8 @@ async def test_all_watchers_of_a_job_are_told_and_a_late_one_begins_with_what_is
     assert [await rest_of(changes) for changes in (*early, late)] == [[RunStatus.COMPLETED]] * 4
 
 
-async def test_a_watcher_that_leaves_does_not_disturb_the_others(queue: Queue, jobs: Driver) -> None:
+@on_both_storages
+async def test_closed_watcher_does_not_disturb_the_others(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send()
     leaving, staying = queue.watch(job_id), queue.watch(job_id)
     assert [await next_of(leaving), await next_of(staying)] == [RunStatus.QUEUED] * 2
@@ -164,11 +172,9 @@ async def test_a_watcher_that_leaves_does_not_disturb_the_others(queue: Queue, j
     assert await rest_of(staying) == [RunStatus.CANCELLED]
 
 
-async def test_a_job_that_was_brought_back_is_not_taken_for_ended(
-    watched: Queue, odd: Odd, clock: FrozenClock
-) -> None:
-    # Whoever is told of the end acts at once, while the watch is still taking its leave of the storage, and
-    # another watcher has not looked into its mail yet.
+async def test_requeued_job_is_not_taken_for_ended(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
+    # The job is retried while the first watch is still closing at the storage and before another watcher has
+    # read its changes.
     jobs = Driver(odd, clock)
     odd.leaving = asyncio.Event()
     running = await jobs.running()
@@ -188,7 +194,7 @@ async def test_a_job_that_was_brought_back_is_not_taken_for_ended(
     assert await rest_of(slow) == [RunStatus.FAILED]
 
 
-async def test_a_watcher_that_comes_back_sees_what_is_then(queue: Queue, jobs: Driver) -> None:
+async def test_new_watcher_begins_with_the_present_status(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send()
     async with aclosing(queue.watch(job_id)) as changes:
         assert await next_of(changes) is RunStatus.QUEUED
@@ -197,7 +203,8 @@ async def test_a_watcher_that_comes_back_sees_what_is_then(queue: Queue, jobs: D
         assert await next_of(changes) is RunStatus.EXECUTING
 
 
-async def test_a_queue_that_is_closed_leaves_nobody_waiting(queue: Queue, jobs: Driver) -> None:
+@on_both_storages
+async def test_closing_the_queue_fails_its_watchers(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send()
     async with aclosing(queue.watch(job_id)) as changes:
         assert await next_of(changes) is RunStatus.QUEUED
@@ -206,7 +213,8 @@ async def test_a_queue_that_is_closed_leaves_nobody_waiting(queue: Queue, jobs: 
             await soon(anext(changes))
 
 
-async def test_a_watcher_that_has_just_come_is_not_left_waiting_either(queue: Queue, jobs: Driver) -> None:
+@on_both_storages
+async def test_closing_the_queue_fails_a_watcher_that_just_began(queue: Queue, jobs: Driver) -> None:
     coming = asyncio.ensure_future(anext(queue.watch(await jobs.send())))
     await queue.clock.sleep(0)
     await queue.close()
@@ -214,7 +222,7 @@ async def test_a_watcher_that_has_just_come_is_not_left_waiting_either(queue: Qu
         await soon(coming)
 
 
-async def test_a_queue_that_was_closed_is_not_watched(queue: Queue, jobs: Driver) -> None:
+async def test_closed_queue_refuses_watchers(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send()
     await queue.close()
     with pytest.raises(StorageUnavailable, match="closed"):
@@ -223,9 +231,7 @@ async def test_a_queue_that_was_closed_is_not_watched(queue: Queue, jobs: Driver
         await soon(queue.result(job_id))
 
 
-async def test_watchers_that_are_cancelled_leave_nothing_behind(
-    watched: Queue, odd: Odd, clock: FrozenClock
-) -> None:
+async def test_cancelled_watchers_leave_no_tasks_behind(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     job_id = await Driver(odd, clock).send()
     before = asyncio.all_tasks()
     waiting = [asyncio.ensure_future(watched.result(job_id, timeout)) for timeout in (None, 30, None)]
@@ -294,7 +300,7 @@ async def until(condition: Any, clock: FrozenClock, step: float = 1.0) -> float:
     return passed
 
 
-async def test_a_notification_that_gets_lost_only_delays(
+async def test_lost_notification_only_delays_a_change(
     watched: Queue, odd: Odd, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = Driver(odd, clock)
@@ -309,7 +315,7 @@ async def test_a_notification_that_gets_lost_only_delays(
         assert delay <= 2.1
 
 
-async def test_looks_become_rarer_while_nothing_changes(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
+async def test_polls_become_rarer_while_nothing_changes(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     job_id = await Driver(odd, clock).send()
     async with aclosing(watched.watch(job_id)) as changes:
         await next_of(changes)
@@ -320,7 +326,7 @@ async def test_looks_become_rarer_while_nothing_changes(watched: Queue, odd: Odd
     assert len(odd.looked_up) <= 36
 
 
-async def test_many_watchers_share_their_looks(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
+async def test_watchers_share_their_queries(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     jobs = Driver(odd, clock)
     ids = [await jobs.send() for _ in range(50)]
     watchers = [watched.watch(job_id) for job_id in ids for _ in range(4)]
@@ -331,7 +337,7 @@ async def test_many_watchers_share_their_looks(watched: Queue, odd: Odd, clock: 
     await asyncio.gather(*map(rest_of, watchers))
 
 
-async def test_a_look_that_shows_an_earlier_stage_is_no_change(
+async def test_query_that_returns_an_earlier_stage_reports_no_change(
     watched: Queue, odd: Odd, clock: FrozenClock
 ) -> None:
     jobs = Driver(odd, clock)
@@ -348,7 +354,7 @@ async def test_a_look_that_shows_an_earlier_stage_is_no_change(
         assert (await soon(coming)).status is RunStatus.COMPLETED
 
 
-async def test_a_look_that_shows_an_end_of_long_ago_ends_nothing(
+async def test_query_that_returns_an_earlier_end_ends_nothing(
     watched: Queue, odd: Odd, clock: FrozenClock
 ) -> None:
     jobs = Driver(odd, clock)
@@ -365,7 +371,7 @@ async def test_a_look_that_shows_an_end_of_long_ago_ends_nothing(
         assert (await soon(coming)).status is RunStatus.COMPLETED
 
 
-async def test_a_job_that_vanishes_while_it_is_watched_is_an_error(
+async def test_job_deleted_while_it_is_watched_is_an_error(
     watched: Queue, odd: Odd, clock: FrozenClock
 ) -> None:
     job_id = await Driver(odd, clock).send()
@@ -378,7 +384,7 @@ async def test_a_job_that_vanishes_while_it_is_watched_is_an_error(
             coming.result()
 
 
-async def test_a_short_outage_is_waited_out(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
+async def test_short_outage_is_waited_out(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     job_id = await Driver(odd, clock).send()
     async with aclosing(watched.watch(job_id)) as changes:
         assert await next_of(changes) is RunStatus.QUEUED
@@ -412,7 +418,7 @@ async def test_short_outages_do_not_add_up(watched: Queue, odd: Odd, clock: Froz
         assert coming.result().status is RunStatus.CANCELLED
 
 
-async def test_a_long_outage_is_told_to_whoever_waits(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
+async def test_long_outage_fails_the_result(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     odd.away = True
     waiting = asyncio.ensure_future(watched.result(NOBODY))
     assert PATIENCE <= await until(waiting.done, clock) <= PATIENCE + 5
@@ -420,7 +426,7 @@ async def test_a_long_outage_is_told_to_whoever_waits(watched: Queue, odd: Odd, 
         waiting.result()
 
 
-async def test_the_timeout_rings_while_the_storage_hangs(
+async def test_timeout_ends_the_wait_while_the_storage_hangs(
     watched: Queue, odd: Odd, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hanging = asyncio.Event()
@@ -436,7 +442,7 @@ async def test_the_timeout_rings_while_the_storage_hangs(
         waiting.result()
 
 
-async def test_without_notifications_all_jobs_cost_one_look_a_beat(
+async def test_without_notifications_all_jobs_share_one_query_an_interval(
     watched: Queue, odd: Odd, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(odd._bells, "job", lambda job_id: None)
@@ -466,7 +472,7 @@ async def test_without_notifications_all_jobs_cost_one_look_a_beat(
         await one.aclose()
 
 
-async def test_however_many_jobs_change_one_by_one_the_looks_are_limited(
+async def test_number_of_queries_is_limited_when_many_jobs_change(
     watched: Queue, odd: Odd, clock: FrozenClock
 ) -> None:
     jobs = Driver(odd, clock)

@@ -1,0 +1,38 @@
+"""The storages that tests run on, each on a clock that the test moves."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.storage.postgres import PostgresStorage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.clocks import FrozenClock
+    from zeke_queue.storage.store import Storage
+
+STORAGES = ("memory", "postgres")
+
+on_both_storages = pytest.mark.parametrize("storage", STORAGES, indirect=True)
+"""Runs a test on each storage, where the fixture ``storage`` gives the one in memory."""
+
+on_postgres = pytest.mark.parametrize("storage", ["postgres"], indirect=True)
+"""Runs a test on Postgres alone."""
+
+
+@asynccontextmanager
+async def open_storage(
+    name: str, clock: FrozenClock, request: pytest.FixtureRequest
+) -> AsyncIterator[Storage]:
+    """Open an empty storage by its name."""
+    if name == "memory":
+        yield MemoryStorage(clock)
+        return
+    dsn: str = request.getfixturevalue("emptied_dsn")
+    async with PostgresStorage.open(dsn, min_size=1, max_size=4, now=clock.now) as opened:
+        yield opened
