@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import BaseModel
 
+from tests.cases import check_each
 from zeke_queue.catalog import Catalog
 from zeke_queue.clock import SystemClock
 from zeke_queue.core.options import JobOptions
@@ -33,7 +34,7 @@ def catalog_of(*names: str, **options: JobOptions) -> Catalog:
     return catalog
 
 
-def test_a_task_is_found_by_name_by_alias_and_by_itself() -> None:
+def test_task_is_found_by_name_by_alias_and_by_itself() -> None:
     catalog = Catalog()
     task = catalog.task("summarize", aliases=["story-summarize"])(nothing)
     assert catalog.get("summarize") is catalog.get("story-summarize") is catalog.get(task) is task
@@ -41,53 +42,55 @@ def test_a_task_is_found_by_name_by_alias_and_by_itself() -> None:
     assert dict(catalog.served) == {"summarize": task, "story-summarize": task}
 
 
-def test_a_name_that_is_unknown_is_answered_with_the_nearest_ones() -> None:
+def test_unknown_name_is_refused_with_similar_names() -> None:
     with pytest.raises(UnknownTask, match="did you mean 'ingest-pull'"):
         catalog_of("ingest-pull", "generate-brief").get("ingest-pul")
 
 
-def test_a_task_that_is_sent_to_may_be_said_to_be_elsewhere() -> None:
+def test_unknown_task_of_a_send_is_refused_with_a_hint_at_external() -> None:
     sender = Sender(catalog_of("known"), SystemClock(), SystemEntropy())
     with pytest.raises(UnknownTask, match=r"the catalog has known \(.*external=True\)$"):
         sender.prepare("xyz", None, {})
 
 
-def test_what_is_neither_a_task_nor_a_name_is_refused_as_such() -> None:
+def test_function_is_refused_where_a_task_is_expected() -> None:
     def pull() -> None: ...
 
     with pytest.raises(UsageError, match=r"pull.* is no task: give its name"):
         catalog_of("known").get(pull)  # type: ignore[arg-type] - what untyped callers do
 
 
-def test_a_task_without_its_name_is_refused_with_what_to_write() -> None:
+def test_task_without_a_name_is_refused_with_a_remedy() -> None:
     def pull_feed() -> None: ...
 
     with pytest.raises(UsageError, match=r"write @catalog\.task\('pull-feed'\)"):
         Catalog().task(pull_feed)  # type: ignore[call-overload] - what untyped callers do
 
 
-def test_a_task_of_another_catalog_is_unknown() -> None:
+def test_task_of_another_catalog_is_unknown() -> None:
     task: Task[None, None] = Catalog().task("mine")(nothing)
     with pytest.raises(UnknownTask, match="not of this catalog"):
         catalog_of("mine").get(task)
 
 
-@pytest.mark.parametrize(("name", "aliases"), [("a", []), ("b", []), ("c", ["a"]), ("c", ["b"])])
-def test_two_tasks_with_one_name_or_alias_are_refused(name: str, aliases: list[str]) -> None:
-    catalog = Catalog()
-    catalog.task("a", aliases=["b"])(nothing)
-    with pytest.raises(DuplicateTask, match="already the name or alias of task 'a'"):
-        catalog.task(name, aliases=aliases)(nothing)
-    assert list(catalog.served) == list(catalog.served)
-    assert set(catalog.tasks) == {"a"}
+def test_name_or_alias_of_another_task_is_refused() -> None:
+    def check(name: str, aliases: list[str]) -> None:
+        catalog = Catalog()
+        catalog.task("a", aliases=["b"])(nothing)
+        with pytest.raises(DuplicateTask, match="already the name or alias of task 'a'"):
+            catalog.task(name, aliases=aliases)(nothing)
+        assert list(catalog.served) == ["a", "b"]
+        assert set(catalog.tasks) == {"a"}
+
+    check_each([("a", []), ("b", []), ("c", ["a"]), ("c", ["b"])], check)
 
 
-def test_a_task_that_has_one_of_its_names_twice_is_refused() -> None:
+def test_task_with_one_name_twice_is_refused() -> None:
     with pytest.raises(DuplicateTask, match="twice"):
         Catalog().task("a", aliases=["b", "b"])(nothing)
 
 
-def test_the_payload_model_may_be_local_to_the_function_that_defines_the_task() -> None:
+def test_payload_model_may_be_local_to_the_defining_function() -> None:
     class Local(BaseModel):
         n: int
 
@@ -99,12 +102,12 @@ def test_the_payload_model_may_be_local_to_the_function_that_defines_the_task() 
     assert take.validate({"n": 1}) == Local(n=1)
 
 
-def test_an_option_out_of_range_is_told_at_the_definition() -> None:
+def test_option_out_of_range_is_refused_at_the_definition() -> None:
     with pytest.raises(BadOption, match="expire_in"):
         Catalog().task("a", expire_in=-1)(nothing)
 
 
-def test_the_options_of_the_task_win_over_those_of_the_catalog_even_when_they_are_zero() -> None:
+def test_options_of_a_task_win_over_its_catalog_even_if_zero() -> None:
     catalog = Catalog(defaults=JobOptions(retry_limit=5, priority=2, retry_backoff=True))
     task = catalog.task("a", retry_limit=0, retry_backoff=False)(nothing)
     assert (task.options.retry_limit, task.options.priority, task.options.retry_backoff) == (0, 2, False)
@@ -113,7 +116,7 @@ def test_the_options_of_the_task_win_over_those_of_the_catalog_even_when_they_ar
 # Putting catalogs together
 
 
-def test_an_included_catalog_brings_tasks_with_their_defaults_and_schedules() -> None:
+def test_included_catalog_adds_tasks_defaults_and_schedules() -> None:
     part = Catalog(defaults=JobOptions(priority=9))
     task = part.task("part", aliases=["old"])(nothing)
     part.schedule("part", "0 0 * * *")
@@ -124,12 +127,12 @@ def test_an_included_catalog_brings_tasks_with_their_defaults_and_schedules() ->
     assert [schedule.name for schedule in whole.stored_schedules()] == ["part"]
 
 
-def test_catalogs_that_share_a_name_cannot_be_put_together() -> None:
+def test_catalogs_that_share_a_task_can_not_be_joined() -> None:
     with pytest.raises(DuplicateTask):
         catalog_of("a").include(catalog_of("a"))
 
 
-def test_catalogs_that_share_a_schedule_cannot_be_put_together() -> None:
+def test_catalogs_that_share_a_schedule_can_not_be_joined() -> None:
     one, other = catalog_of("a"), catalog_of("b")
     one.schedule("tick", "* * * * *", task="a")
     other.schedule("tick", "* * * * *", task="b")
@@ -137,7 +140,7 @@ def test_catalogs_that_share_a_schedule_cannot_be_put_together() -> None:
         one.include(other)
 
 
-def test_resources_come_along_but_are_never_chosen_between() -> None:
+def test_resources_are_included_and_two_of_them_refused() -> None:
     @asynccontextmanager
     async def some() -> AsyncIterator[str]:
         yield "some"
@@ -156,7 +159,7 @@ def test_resources_come_along_but_are_never_chosen_between() -> None:
 # Schedules
 
 
-def test_a_schedule_is_stored_with_its_validated_payload_and_the_zone_of_the_deployment() -> None:
+def test_schedule_has_its_validated_payload_and_the_default_zone() -> None:
     class Pull(BaseModel):
         reason: str = "schedule"
 
@@ -191,7 +194,7 @@ def test_a_schedule_is_stored_with_its_validated_payload_and_the_zone_of_the_dep
     ]
 
 
-def test_a_schedule_that_is_wrong_is_refused_when_it_is_declared() -> None:
+def test_invalid_schedule_is_refused_at_its_declaration() -> None:
     catalog = catalog_of("a")
     for cron, zone in (("bad", None), ("0 0 31 2 *", None), ("* * * * *", "Mars/Olympus")):
         with pytest.raises(BadSchedule):
@@ -203,7 +206,7 @@ def test_a_schedule_that_is_wrong_is_refused_when_it_is_declared() -> None:
         catalog.schedule("a", "0 * * * *")
 
 
-def test_a_schedule_of_an_unknown_task_or_with_a_payload_that_does_not_fit_is_refused() -> None:
+def test_schedule_of_an_unknown_task_or_with_an_invalid_payload_is_refused() -> None:
     catalog = catalog_of("known")
     catalog.schedule("unknown", "* * * * *")
     with pytest.raises(UnknownTask, match=r"^Schedule 'unknown' can't be stored: No task"):

@@ -1,4 +1,4 @@
-"""A pool of child processes: turns in order, none lost, none left."""
+"""A pool of child processes: requests are served in order, and no process outlives the pool."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import psutil
 import pytest
 from pydantic_core import to_json
 
+from tests.cases import check_each_async
 from tests.runtime.workers.place import turns, until
 from zeke_queue import log
 from zeke_queue.children import LENGTH_BYTES, ChildEnded, Children
@@ -58,17 +59,17 @@ async def test_large_messages_go_both_ways(children: Children) -> None:
     assert await ask(children, message) == message
 
 
-async def test_a_child_finds_modules_where_its_parent_does(
+async def test_child_has_the_module_path_of_its_parent(
     children: Children, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As in a directory of somebody's scripts, where a worker is started.
+    # As in a directory of scripts, some of them named like modules, where a worker is started.
     (tmp_path / "queue.py").write_text("raise SystemExit(9)", encoding="utf-8")
     (tmp_path / "json.py").write_text("raise SystemExit(9)", encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     assert (await ask(children, b"where")).decode().splitlines() == sys.path
 
 
-async def test_turns_come_in_order(children: Children) -> None:
+async def test_requests_are_served_in_order(children: Children) -> None:
     order: list[int] = []
 
     async def one(number: int) -> None:
@@ -84,7 +85,7 @@ async def test_turns_come_in_order(children: Children) -> None:
     assert order == [0, 1, 2, 3, 4]
 
 
-async def test_who_no_longer_waits_for_a_turn_takes_none_away(children: Children) -> None:
+async def test_cancelled_request_does_not_take_the_place_of_another(children: Children) -> None:
     async with children.child():
         waiting = [asyncio.create_task(ask(children)) for _ in range(3)]
         await turns()
@@ -93,18 +94,20 @@ async def test_who_no_longer_waits_for_a_turn_takes_none_away(children: Children
     assert await waiting[2] == await ask(children)
 
 
-@pytest.mark.parametrize("after", range(24))
-async def test_no_child_is_left_by_a_cancellation_wherever_it_comes(after: int) -> None:
-    children = Children(ECHO, most=1)
-    asking = asyncio.create_task(ask(children))
-    await turns(after)
-    asking.cancel()
-    await asyncio.gather(asking, return_exceptions=True)
-    await children.close()
-    assert not mine()
+async def test_cancelled_request_leaves_no_child_at_any_moment() -> None:
+    async def check(after: int) -> None:
+        children = Children(ECHO, most=1)
+        asking = asyncio.create_task(ask(children))
+        await turns(after)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        await children.close()
+        assert not mine()
+
+    await check_each_async(range(24), check)
 
 
-async def test_nobody_gets_a_child_of_a_pool_that_is_closed(children: Children) -> None:
+async def test_closed_pool_refuses_requests(children: Children) -> None:
     async with children.child():
         waiting = asyncio.create_task(ask(children))
         await turns()
@@ -116,14 +119,14 @@ async def test_nobody_gets_a_child_of_a_pool_that_is_closed(children: Children) 
     assert not mine()
 
 
-async def test_a_child_that_died_while_it_was_idle_is_not_asked(children: Children) -> None:
+async def test_child_that_died_idle_is_replaced(children: Children) -> None:
     pid = int(await ask(children))
     psutil.Process(pid).kill()
     await until(lambda: not psutil.pid_exists(pid))
     assert int(await ask(children)) != pid
 
 
-async def test_a_fresh_child_takes_the_place_of_an_idle_one(children: Children) -> None:
+async def test_fresh_child_replaces_an_idle_one(children: Children) -> None:
     first = int(await ask(children))
     second = int(await ask(children, fresh=True))
     assert first != second
@@ -131,7 +134,7 @@ async def test_a_fresh_child_takes_the_place_of_an_idle_one(children: Children) 
     await until(lambda: [process.pid for process in mine()] == [second])
 
 
-async def test_a_fresh_child_takes_the_place_of_one_alone() -> None:
+async def test_fresh_child_replaces_only_one_child() -> None:
     children = Children(ECHO, most=2)
     pids = {int(pid) for pid in await asyncio.gather(ask(children), ask(children))}
     assert len(pids) == 2
@@ -141,7 +144,7 @@ async def test_a_fresh_child_takes_the_place_of_one_alone() -> None:
     await children.close()
 
 
-async def test_a_child_makes_way_for_another_after_so_many_exchanges() -> None:
+async def test_child_is_replaced_after_its_number_of_exchanges() -> None:
     children = Children(ECHO, most=1, exchanges=2)
     pids = [int(await ask(children)) for _ in range(5)]
     assert (pids[0], pids[2]) == (pids[1], pids[3])
@@ -149,7 +152,7 @@ async def test_a_child_makes_way_for_another_after_so_many_exchanges() -> None:
     await children.close()
 
 
-async def test_a_child_is_prepared_before_anybody_gets_it() -> None:
+async def test_child_is_prepared_before_its_first_use() -> None:
     prepared: list[Child] = []
 
     async def prepare(child: Child) -> None:
@@ -163,7 +166,7 @@ async def test_a_child_is_prepared_before_anybody_gets_it() -> None:
     await children.close()
 
 
-async def test_a_child_that_can_t_be_prepared_is_nobodys() -> None:
+async def test_child_whose_preparation_fails_is_not_used() -> None:
     async def fail(_: Child) -> None:
         raise LookupError("no library")
 
@@ -175,7 +178,7 @@ async def test_a_child_that_can_t_be_prepared_is_nobodys() -> None:
     assert not mine()
 
 
-async def test_a_module_that_is_not_there_ends_the_child() -> None:
+async def test_missing_module_ends_the_child_with_its_error_output() -> None:
     children = Children("tests.runtime.workers.nowhere", most=1)
     with pytest.raises(
         ChildEnded, match="exit code 1 before it had answered; what it wrote to standard error"
@@ -184,7 +187,7 @@ async def test_a_module_that_is_not_there_ends_the_child() -> None:
     await children.close()
 
 
-def test_a_child_ends_with_its_pipe_whatever_it_does() -> None:
+def test_child_ends_when_its_pipe_closes() -> None:
     """As where no system tells it that its parent is gone."""
     ours, theirs = socket.socketpair()
     begin = f"import sys; from {ECHO} import main; main()"
@@ -199,12 +202,12 @@ def test_a_child_ends_with_its_pipe_whatever_it_does() -> None:
         assert process.wait(20) == 0
 
 
-async def test_no_descriptors_are_left() -> None:
+async def test_children_leave_no_descriptors_open() -> None:
     descriptors = psutil.Process().num_fds
     children = Children(ECHO, most=1, exchanges=1)
     await ask(children)
     before = descriptors()
-    for _ in range(5):
+    for _ in range(3):
         await ask(children)
     await until(lambda: descriptors() <= before)
     await children.close()

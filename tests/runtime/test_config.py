@@ -1,22 +1,18 @@
-"""Settings: what the variables are called, and what somebody is told who sets one wrong."""
+"""Settings: the names of the variables, and the error for an invalid value."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from tests.cases import check_each
 from zeke_queue.config import Settings
 from zeke_queue.errors import BadSetting
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 SECRET = "hunter2"
 DSN = f"postgresql://zeke:{SECRET}@db.example:5432/zeke"
 
 
-def test_the_variables_of_the_document_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documented_variables_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_PRIMARY_URL", DSN)
     monkeypatch.setenv("JOBS_CRON_TZ", "Europe/Berlin")
 
@@ -26,7 +22,7 @@ def test_the_variables_of_the_document_are_read(monkeypatch: pytest.MonkeyPatch)
     assert settings.jobs_cron_tz == "Europe/Berlin"
 
 
-def test_what_is_not_set_is_as_the_document_says() -> None:
+def test_defaults_are_the_documented_ones() -> None:
     settings = Settings.load()
 
     assert settings.jobs_cron_tz == "UTC"
@@ -35,27 +31,34 @@ def test_what_is_not_set_is_as_the_document_says() -> None:
     assert settings.jobs_delete_after == 7 * 24 * 3600
 
 
-def test_a_missing_database_is_said_with_what_to_set_and_what_to_do_without_one() -> None:
+def test_missing_database_is_an_error_with_a_remedy() -> None:
     with pytest.raises(BadSetting, match=r"DATABASE_PRIMARY_URL=postgresql://.*--embedded"):
         Settings.load().require_database()
 
 
-def test_what_is_given_in_code_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_value_given_in_code_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOBS_CONCURRENCY", "3")
     assert Settings.load().jobs_concurrency == 3
     assert Settings.load(jobs_concurrency=4).jobs_concurrency == 4
 
 
-def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_PRIMARY_URL", "")
     monkeypatch.setenv("JOBS_CRON_TZ", "")
     assert Settings.load().database_primary_url is None
     assert Settings.load().jobs_cron_tz == "UTC"
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "hint"),
-    [
+def test_invalid_value_is_refused_with_variable_and_hint(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(variable: str, value: str, hint: str) -> None:
+        with monkeypatch.context() as patched:
+            patched.setenv(variable, value)
+            with pytest.raises(BadSetting) as caught:
+                Settings.load()
+        assert variable in str(caught.value)
+        assert hint in str(caught.value)
+
+    cases = [
         ("JOBS_CRON_TZ", "Mars/Base", "Europe/Berlin"),
         ("JOBS_CONCURRENCY", "many", "integer"),
         ("JOBS_CONCURRENCY", "0", "greater than or equal to 1"),
@@ -69,36 +72,28 @@ def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) ->
         ("JOBS_ARCHIVE_AFTER", "inf", "less than or equal"),
         ("JOBS_DELETE_AFTER", "1e300", "less than or equal"),
         ("JOBS_POOL_MAX", "1", "greater than or equal to 2"),
-    ],
-)
-def test_a_bad_value_is_said_by_its_variable_with_what_would_do(
-    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, hint: str
-) -> None:
-    monkeypatch.setenv(variable, value)
-    with pytest.raises(BadSetting) as caught:
-        Settings.load()
-    assert variable in str(caught.value)
-    assert hint in str(caught.value)
+    ]
+    check_each(cases, check)
 
 
-def test_all_that_is_wrong_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_invalid_values_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOBS_POLL", "soon")
     monkeypatch.setenv("JOBS_GRACE", "later")
     with pytest.raises(BadSetting, match=r"(?s)JOBS_POLL.*JOBS_GRACE"):
         Settings.load()
 
 
-def test_a_setting_that_does_not_exist_is_refused_in_code() -> None:
+def test_unknown_setting_is_refused_in_code() -> None:
     with pytest.raises(BadSetting, match=r"JOBS_CONCURENCY is no setting; .*JOBS_CONCURRENCY"):
         Settings.load(jobs_concurency=3)
 
 
-def test_a_heartbeat_that_one_delay_would_make_too_late_is_refused() -> None:
+def test_heartbeat_of_more_than_half_the_lease_is_refused() -> None:
     with pytest.raises(BadSetting, match=r"JOBS_BEAT.*JOBS_LEASE"):
         Settings.load(jobs_beat=10, jobs_lease=15)
 
 
-def test_a_pool_is_not_smaller_than_its_least() -> None:
+def test_pool_maximum_below_its_minimum_is_refused() -> None:
     with pytest.raises(BadSetting, match="JOBS_POOL_MIN"):
         Settings.load(jobs_pool_min=5, jobs_pool_max=2)
 
@@ -107,16 +102,23 @@ def test_log_settings_may_be_written_in_capitals() -> None:
     assert Settings.load(log_level="INFO").log_level == "info"
 
 
-@pytest.mark.parametrize("show", [repr, str, lambda settings: str(settings.model_dump())])
-def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch, show: Callable[[Settings], str]) -> None:
+def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", f"sk-{SECRET}")
     settings = Settings.load(database_primary_url=DSN)
-    assert SECRET not in show(settings)
+    for shown in (repr(settings), str(settings), str(settings.model_dump())):
+        assert SECRET not in shown
 
 
-@pytest.mark.parametrize(
-    "dsn",
-    [
+def test_invalid_connection_string_is_not_repeated_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(dsn: str) -> None:
+        monkeypatch.setenv("DATABASE_PRIMARY_URL", dsn)
+        with pytest.raises(BadSetting) as caught:
+            Settings.load()
+        assert SECRET not in str(caught.value)
+        # A chained error would be printed with it, and with the value.
+        assert caught.value.__suppress_context__
+
+    cases = [
         f"mysql://ann:{SECRET}@h/d",
         f"postgresql://ann:{SECRET}/x@h/d",  # read as a host "ann" with a port of that name
         f"postgresql://ann:x@{SECRET}@h/d",  # read as a host of that name
@@ -125,31 +127,22 @@ def test_secrets_are_never_shown(monkeypatch: pytest.MonkeyPatch, show: Callable
         f"host=h password=x {SECRET}",
         f"host=h pasword={SECRET}",
         f"host=h port={SECRET}",
-    ],
-)
-def test_a_bad_connection_string_is_not_repeated_in_the_error(
-    monkeypatch: pytest.MonkeyPatch, dsn: str
-) -> None:
-    monkeypatch.setenv("DATABASE_PRIMARY_URL", dsn)
-    with pytest.raises(BadSetting) as caught:
-        Settings.load()
-    assert SECRET not in str(caught.value)
-    # A chained error would be printed with it, and with the value.
-    assert caught.value.__suppress_context__
+    ]
+    check_each(cases, check)
 
 
-@pytest.mark.parametrize(
-    "dsn",
-    [
+def test_connection_string_is_accepted_as_libpq_accepts_it() -> None:
+    def check(dsn: str) -> None:
+        assert Settings.load(database_primary_url=dsn).require_database() == dsn
+
+    cases = [
         "postgresql://ann:%40%2F@h:5432/d?sslmode=require",
         "postgres://h",
         "postgresql:///d?host=/run/postgresql&port=5433",
         "postgresql://a:1,b:2/d?target_session_attrs=read-write",
         "host=h port=5432 dbname='my jobs'",
-    ],
-)
-def test_a_connection_string_is_taken_as_libpq_takes_it(dsn: str) -> None:
-    assert Settings.load(database_primary_url=dsn).require_database() == dsn
+    ]
+    check_each(cases, check)
 
 
 def test_settings_on_another_database_keep_the_rest() -> None:

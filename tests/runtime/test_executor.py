@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from tests.cases import check_each, check_each_async
 from tests.runtime.workers import crunching
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.clock import SystemClock
 from zeke_queue.context import JobContext
 from zeke_queue.errors import PayloadInvalid
-from zeke_queue.model import JobState
+from zeke_queue.model import Job, JobState
 from zeke_queue.signals import Retry
 from zeke_queue.worker.local import LocalExecutor
 from zeke_queue.worker.threads import Threads
@@ -38,7 +39,7 @@ def place() -> Place:
 # Threads
 
 
-async def test_a_sync_handler_runs_beside_the_loop(place: Place) -> None:
+async def test_sync_handler_runs_beside_the_loop(place: Place) -> None:
     go = threading.Event()
 
     @place.catalog.task("block")
@@ -57,7 +58,7 @@ async def test_a_sync_handler_runs_beside_the_loop(place: Place) -> None:
     assert job.output.startswith("zeke-handler-")
 
 
-async def test_a_sync_handler_fails_like_any_other(place: Place) -> None:
+async def test_sync_handler_fails_like_any_other(place: Place) -> None:
     @place.catalog.task("boom")
     def boom(what: str) -> None:
         raise {"value": ValueError("odd"), "stop": StopIteration("late"), "retry": Retry(after=9)}[what]
@@ -67,7 +68,7 @@ async def test_a_sync_handler_fails_like_any_other(place: Place) -> None:
     assert "StopIteration" in states[1]["message"]
 
 
-async def test_a_sync_handler_may_use_the_loop_through_its_job(place: Place) -> None:
+async def test_sync_handler_reaches_the_loop_through_its_job(place: Place) -> None:
     @place.catalog.task("child")
     async def child() -> None: ...
 
@@ -84,7 +85,7 @@ async def test_a_sync_handler_may_use_the_loop_through_its_job(place: Place) -> 
     assert {event.kind for event in await place.storage.events(job.id)} == {"progress", "log"}
 
 
-async def test_an_async_handler_that_would_wait_for_itself_is_told_so(place: Place) -> None:
+async def test_blocking_wait_in_an_async_handler_is_refused(place: Place) -> None:
     @place.catalog.task("wrong", retry_limit=0)
     async def wrong(job: JobContext) -> None:
         job.wait(job.send("wrong"))
@@ -93,7 +94,7 @@ async def test_an_async_handler_that_would_wait_for_itself_is_told_so(place: Pla
     assert "on the event loop itself nothing can be waited for" in told
 
 
-async def test_a_thread_keeps_its_lane_until_it_returns_and_its_late_result_counts_for_nothing(
+async def test_thread_past_its_deadline_holds_its_place_and_its_result_is_dropped(
     place: Place,
 ) -> None:
     started, go = threading.Event(), threading.Event()
@@ -124,7 +125,7 @@ async def test_a_thread_keeps_its_lane_until_it_returns_and_its_late_result_coun
     assert (await place.job(second)).state is COMPLETED
 
 
-async def test_threads_are_used_again_and_get_a_copy_of_the_context() -> None:
+async def test_threads_are_reused_with_a_copy_of_the_context() -> None:
     threads = Threads()
     name: contextvars.ContextVar[str] = contextvars.ContextVar("name")
     name.set("outer")
@@ -142,14 +143,14 @@ async def test_threads_are_used_again_and_get_a_copy_of_the_context() -> None:
     threads.close()
 
 
-async def test_as_many_threads_run_at_once_as_callers_wait() -> None:
+async def test_each_concurrent_call_has_a_thread() -> None:
     threads, barrier = Threads(), threading.Barrier(5)
     async with asyncio.timeout(20):
         await asyncio.gather(*(threads.run(barrier.wait) for _ in range(5)))
     threads.close()
 
 
-async def test_threads_that_were_busy_as_they_were_closed_are_not_counted_on_afterwards() -> None:
+async def test_threads_busy_at_the_close_are_not_reused() -> None:
     threads, go = Threads(), threading.Event()
     busy = asyncio.ensure_future(threads.run(go.wait))
     await turns()
@@ -161,7 +162,7 @@ async def test_threads_that_were_busy_as_they_were_closed_are_not_counted_on_aft
     threads.close()
 
 
-async def test_a_call_for_which_no_thread_can_be_had_is_not_made_later(
+async def test_call_without_a_thread_is_not_made_later(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     threads, made = Threads(), []
@@ -179,17 +180,19 @@ async def test_a_call_for_which_no_thread_can_be_had_is_not_made_later(
     threads.close()
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), GeneratorExit(), SystemExit(3)])
-async def test_what_would_end_a_program_fails_the_job_of_a_thread_alone(
-    place: Place, error: BaseException
-) -> None:
-    @place.catalog.task("end", retry_limit=0)
-    def end() -> None:
-        raise error
+async def test_exception_that_ends_programs_fails_only_the_job_of_a_thread() -> None:
+    async def check(error: BaseException) -> None:
+        place = Place()
 
-    job = await place.run_one(end)
-    assert job.state is FAILED
-    assert type(error).__name__ in job.output["type"] + job.output["message"]
+        @place.catalog.task("end", retry_limit=0)
+        def end() -> None:
+            raise error
+
+        job = await place.run_one(end)
+        assert job.state is FAILED
+        assert type(error).__name__ in job.output["type"] + job.output["message"]
+
+    await check_each_async([KeyboardInterrupt(), GeneratorExit(), SystemExit(3)], check)
 
 
 # Processes
@@ -205,7 +208,7 @@ async def crunch() -> Callable[..., Any]:
     return run
 
 
-async def test_a_process_runs_the_handler_and_what_it_notes_is_kept(
+async def test_process_runs_the_handler_and_its_events_are_stored(
     crunch: Callable[..., Any], capfd: pytest.CaptureFixture[str]
 ) -> None:
     place, job = await crunch("tell", meta={"trace": "abc"})
@@ -220,13 +223,13 @@ async def test_a_process_runs_the_handler_and_what_it_notes_is_kept(
     assert "a handler may print" in capfd.readouterr().out
 
 
-async def test_an_exception_in_a_process_is_kept_with_its_traceback(crunch: Callable[..., Any]) -> None:
+async def test_exception_in_a_process_is_stored_with_its_traceback(crunch: Callable[..., Any]) -> None:
     _, job = await crunch("fail")
     assert (job.state, job.output["type"], job.output["message"]) == (FAILED, "LookupError", "not here")
     assert "crunching.py" in job.output["traceback"]
 
 
-async def test_the_signals_work_in_a_process(crunch: Callable[..., Any]) -> None:
+async def test_signals_work_in_a_process(crunch: Callable[..., Any]) -> None:
     _, retried = await crunch("retry", retry_limit=1)
     assert (retried.state, retried.history[-1].error["message"]) == (RETRY, "busy")
     _, failed = await crunch("never", retry_limit=9)
@@ -235,15 +238,16 @@ async def test_the_signals_work_in_a_process(crunch: Callable[..., Any]) -> None
     assert (snoozed.state, snoozed.retry_count) == (CREATED, 0)
 
 
-@pytest.mark.parametrize(("what", "how"), [("crash", "signal SIGSEGV"), ("leave", "exit code 9")])
-async def test_a_process_that_crashes_fails_its_own_job_alone(what: str, how: str) -> None:
+async def test_crash_of_a_process_fails_only_its_job() -> None:
     place = Place(crunching.catalog)
-    crash = await place.send("crunch", {"what": what})
+    crashes = {"crash": "signal SIGSEGV", "leave": "exit code 9"}
+    crashed = {what: await place.send("crunch", {"what": what}) for what in crashes}
     others = [await place.send("crunch", {"what": "sum"}) for _ in range(3)]
     await place.drain(concurrency=2, executor=LocalExecutor(processes=2))
-    job = await place.job(crash)
-    assert (job.state, job.output["type"]) == (FAILED, "zeke_queue.worker.executor.ProcessCrashed")
-    assert how in job.output["message"]
+    for what, how in crashes.items():
+        job = await place.job(crashed[what])
+        assert (job.state, job.output["type"]) == (FAILED, "zeke_queue.worker.executor.ProcessCrashed")
+        assert how in job.output["message"]
     assert [(await place.job(job_id)).output for job_id in others] == [499500] * 3
 
 
@@ -252,7 +256,7 @@ async def test_sys_exit_in_a_process_is_a_failure(crunch: Callable[..., Any]) ->
     assert (job.state, job.output["type"]) == (FAILED, "SystemExit")
 
 
-async def test_a_result_that_is_no_json_fails_for_good_in_a_process_too(crunch: Callable[..., Any]) -> None:
+async def test_nan_as_a_result_fails_in_a_process_as_elsewhere(crunch: Callable[..., Any]) -> None:
     place, job = await crunch("nan", retry_limit=5)
     assert job.state is FAILED
 
@@ -265,39 +269,51 @@ async def test_a_result_that_is_no_json_fails_for_good_in_a_process_too(crunch: 
     assert (job.output["type"], "result can't be stored" in job.output["message"]) == ("NotJson", True)
 
 
-@pytest.mark.parametrize("what", ["half", "deep"])
-async def test_a_result_that_has_no_json_form_is_told_from_a_process(
-    crunch: Callable[..., Any], what: str
+async def run_all(*cases: str) -> dict[str, Job]:
+    """Run jobs in one process, and return each by what it does."""
+    place = Place(crunching.catalog)
+    sent = {what: await place.send("crunch", {"what": what}, retry_limit=0) for what in cases}
+    await place.drain(executor=LocalExecutor(processes=1))
+    return {what: await place.job(job_id) for what, job_id in sent.items()}
+
+
+async def test_result_without_json_form_is_reported_from_a_process() -> None:
+    jobs = await run_all("half", "deep")
+    assert {what: (job.state, job.output["type"]) for what, job in jobs.items()} == {
+        "half": (FAILED, "NotJson"),
+        "deep": (FAILED, "NotJson"),
+    }
+
+
+async def test_reason_that_is_no_text_is_reported_from_a_process() -> None:
+    expected = {
+        "never-half": ("Fail", "half ?"),
+        "never-five": ("Fail", "5"),
+        "retry-half": ("Retry", "half ?"),
+        "retry-five": ("Retry", "<object object at 0x"),
+    }
+    jobs = await run_all(*expected)
+
+    def check(what: str, kind: str, message: str) -> None:
+        output = jobs[what].output
+        assert (jobs[what].state, output["type"]) == (FAILED, kind)
+        assert output["message"].startswith(message)
+
+    check_each([(what, *error) for what, error in expected.items()], check)
+
+
+async def test_odd_log_lines_do_not_end_a_process(crunch: Callable[..., Any]) -> None:
+    async def check(what: str) -> None:
+        place, job = await crunch(what)
+        assert job.state is COMPLETED, job.output
+        assert await place.storage.events(job.id)
+
+    await check_each_async(["tell-half", "tell-long"], check)
+
+
+async def test_exception_while_a_result_is_written_is_reported_from_a_process(
+    crunch: Callable[..., Any],
 ) -> None:
-    _, job = await crunch(what, retry_limit=5)
-    assert (job.state, job.output["type"]) == (FAILED, "NotJson")
-
-
-@pytest.mark.parametrize(
-    ("what", "kind", "message"),
-    [
-        ("never-half", "Fail", "half ?"),
-        ("never-five", "Fail", "5"),
-        ("retry-half", "Retry", "half ?"),
-        ("retry-five", "Retry", "<object object at 0x"),
-    ],
-)
-async def test_a_reason_that_is_no_clean_text_is_told_from_a_process(
-    crunch: Callable[..., Any], what: str, kind: str, message: str
-) -> None:
-    _, job = await crunch(what, retry_limit=0)
-    assert (job.state, job.output["type"]) == (FAILED, kind)
-    assert job.output["message"].startswith(message)
-
-
-@pytest.mark.parametrize("what", ["tell-half", "tell-long"])
-async def test_what_a_handler_in_a_process_notes_never_ends_it(crunch: Callable[..., Any], what: str) -> None:
-    place, job = await crunch(what)
-    assert job.state is COMPLETED, job.output
-    assert await place.storage.events(job.id)
-
-
-async def test_what_a_results_own_code_raises_in_a_process_is_told(crunch: Callable[..., Any]) -> None:
     _, job = await crunch("odd")
     assert (job.state, job.output["type"], job.output["message"]) == (
         FAILED,
@@ -306,23 +322,23 @@ async def test_what_a_results_own_code_raises_in_a_process_is_told(crunch: Calla
     )
 
 
-async def test_what_a_process_cannot_do_is_told(crunch: Callable[..., Any]) -> None:
+async def test_send_in_a_process_is_refused_with_a_reason(crunch: Callable[..., Any]) -> None:
     _, job = await crunch("send")
     assert "needs the worker's connection" in job.output["message"]
 
 
-async def test_a_coroutine_may_run_in_a_process() -> None:
+async def test_coroutine_may_run_in_a_process() -> None:
     place = Place(crunching.catalog)
     assert (await place.run_one("async-crunch", {"what": "hello"})).output == "hello"
 
 
-async def test_a_payload_that_does_not_fit_never_reaches_a_process() -> None:
+async def test_invalid_payload_never_reaches_a_process() -> None:
     place = Place(crunching.catalog)
     with pytest.raises(PayloadInvalid):
         await place.send("crunch", {"what": 3})
 
 
-async def test_processes_are_used_again_and_no_more_run_at_once_than_allowed() -> None:
+async def test_processes_are_reused_within_their_limit() -> None:
     place = Place(crunching.catalog)
     sent = [await place.send("crunch", {"what": "tell"}) for _ in range(6)]
     await place.drain(concurrency=4, executor=LocalExecutor(processes=1))
@@ -331,7 +347,7 @@ async def test_processes_are_used_again_and_no_more_run_at_once_than_allowed() -
     assert not psutil.pid_exists(pids.pop())
 
 
-async def test_a_process_that_died_while_it_was_idle_fails_no_job() -> None:
+async def test_process_that_died_idle_fails_no_job() -> None:
     place = Place(crunching.catalog)
     async with place.working(executor=LocalExecutor(processes=1)) as worker:
         first = await place.send("crunch", {"what": "tell"})
@@ -351,7 +367,7 @@ async def hanging(place: Place, path: Path, **options: Any) -> tuple[Any, psutil
     return job_id, psutil.Process(int(path.read_text(encoding="utf-8")))
 
 
-async def test_a_process_is_killed_at_its_deadline(tmp_path: Path) -> None:
+async def test_process_is_killed_at_its_deadline(tmp_path: Path) -> None:
     place = Place(crunching.catalog)
     async with place.working() as worker:
         job_id, process = await hanging(place, tmp_path / "pid", expire_in=60)
@@ -364,7 +380,7 @@ async def test_a_process_is_killed_at_its_deadline(tmp_path: Path) -> None:
     assert not process.is_running()
 
 
-async def test_a_process_is_killed_when_its_job_is_cancelled(tmp_path: Path) -> None:
+async def test_process_is_killed_when_its_job_is_cancelled(tmp_path: Path) -> None:
     place = Place(crunching.catalog)
     async with place.working(beat=5) as worker:
         job_id, process = await hanging(place, tmp_path / "pid")
@@ -375,7 +391,7 @@ async def test_a_process_is_killed_when_its_job_is_cancelled(tmp_path: Path) -> 
     assert (await place.job(job_id)).state is JobState.CANCELLED
 
 
-async def test_a_process_ends_with_the_worker(tmp_path: Path) -> None:
+async def test_process_ends_with_the_worker(tmp_path: Path) -> None:
     place = Place(crunching.catalog)
     async with place.working():
         job_id, process = await hanging(place, tmp_path / "pid")
@@ -384,7 +400,7 @@ async def test_a_process_ends_with_the_worker(tmp_path: Path) -> None:
     assert (job.state, job.retry_count) == (CREATED, 0)
 
 
-async def test_a_terminal_that_interrupts_everybody_leaves_it_to_the_worker(tmp_path: Path) -> None:
+async def test_process_ignores_interrupts_of_the_terminal(tmp_path: Path) -> None:
     place = Place(crunching.catalog)
     async with place.working():
         _, process = await hanging(place, tmp_path / "pid")

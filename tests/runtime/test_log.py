@@ -1,4 +1,4 @@
-"""Log lines: JSON for machines, readable on a terminal; and nobody's settings are seized unasked."""
+"""Log lines: JSON for machines, text on a terminal; an unconfigured library changes no logging."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 import structlog
 from pydantic import BaseModel, model_serializer
 
+from tests.cases import check_each, check_each_async
 from tests.clocks import FrozenClock
 from tests.runtime.workers.place import Place
 from zeke_queue import log
@@ -58,7 +59,7 @@ def lines(stream: StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_a_line_is_one_json_object_that_begins_with_what_everybody_looks_for() -> None:
+def test_line_is_one_json_object_that_begins_with_time_level_and_message() -> None:
     stream = configured()
     log.get_logger(jobId=ID, extra=1).info("job_started", taskId="mail", when=FrozenClock().now())
     assert stream.getvalue() == (
@@ -67,7 +68,7 @@ def test_a_line_is_one_json_object_that_begins_with_what_everybody_looks_for() -
     )
 
 
-def test_what_has_no_json_form_does_not_break_a_line() -> None:
+def test_field_without_json_form_is_written_as_text() -> None:
     stream = configured()
     log.get_logger().info("odd\nline", thing=object(), number=float("nan"))
     (line,) = lines(stream)
@@ -87,30 +88,31 @@ class Unwritable(BaseModel):
         raise ZeroDivisionError
 
 
-ODD = [
-    {"v": Unprintable()},
-    {"v": Unwritable()},
-    {"v": "\ud800"},
-    {"v": b"\xff"},
-    {"v": 10**5000},
-    {"\ud800": 1},
-]
+ODD: dict[str, dict[str, Any]] = {
+    "repr": {"v": Unprintable()},
+    "model": {"v": Unwritable()},
+    "half": {"v": "\ud800"},
+    "bytes": {"v": b"\xff"},
+    "long": {"v": 10**5000},
+    "name": {"\ud800": 1},
+}
 
 
-@pytest.mark.parametrize("format_", ["json", "text"])
-@pytest.mark.parametrize("odd", ODD, ids=["repr", "model", "half", "bytes", "long", "name"])
-def test_what_can_not_be_written_at_all_does_not_fail_whoever_tells_it(
-    format_: str, odd: dict[str, Any]
-) -> None:
-    """A name of a file with bytes that are no text is enough, and a job must not fail of a line in a log."""
-    stream = configured(format_)
-    log.get_logger().info("odd", n=1, **odd)
-    assert "odd" in stream.getvalue()
-    log.get_logger().info("\ud800 begins it")
-    assert "begins it" in stream.getvalue()
+def test_unwritable_field_raises_no_error() -> None:
+    """A file name of bytes that are no text is enough, and a job must not fail because of a log line."""
+
+    def check(format_: str, odd: dict[str, Any]) -> None:
+        stream = configured(format_)
+        log.get_logger().info("odd", n=1, **odd)
+        assert "odd" in stream.getvalue()
+        log.get_logger().info("\ud800 begins it")
+        assert "begins it" in stream.getvalue()
+
+    formats = ("json", "text")
+    check_each({f"{name} as {form}": (form, odd) for name, odd in ODD.items() for form in formats}, check)
 
 
-def test_an_exception_is_one_field_of_its_line() -> None:
+def test_exception_is_one_field_of_its_line() -> None:
     stream = configured()
     try:
         gone()
@@ -131,7 +133,7 @@ def test_lines_below_the_level_are_not_written() -> None:
     assert log.enabled("warning")
 
 
-def test_a_terminal_gets_readable_lines_and_anything_else_json() -> None:
+def test_auto_writes_text_to_a_terminal_and_json_elsewhere() -> None:
     terminal = configured("auto", stream=Terminal())
     log.get_logger().info("hello", n=1)
     assert "hello" in terminal.getvalue()
@@ -141,14 +143,14 @@ def test_a_terminal_gets_readable_lines_and_anything_else_json() -> None:
     assert lines(piped)[0]["n"] == 1
 
 
-def test_text_may_be_asked_for_without_a_terminal_and_has_no_colours_then() -> None:
+def test_text_without_a_terminal_has_no_colours() -> None:
     stream = configured("text")
     log.get_logger().info("hello", n=1)
     assert "hello" in stream.getvalue()
     assert "\x1b" not in stream.getvalue()
 
 
-def test_the_applications_own_structlog_and_logging_lines_look_the_same() -> None:
+def test_structlog_and_logging_lines_of_the_application_look_the_same() -> None:
     stream = configured()
     structlog.get_logger().info("from structlog", a=1)
     logging.getLogger("app.part").warning("from %s at %d%%", "logging", 100)
@@ -173,24 +175,22 @@ def test_configuring_twice_writes_once() -> None:
     assert len(lines(stream)) == 1
 
 
-@pytest.mark.parametrize("level", ["debug", "info"])
-@pytest.mark.parametrize(
-    "library", ["httpx", "httpx2", "httpcore", "httpcore2", "httpcore2.connection", "openai", "urllib3.pool"]
-)
-def test_what_an_http_client_tells_of_each_request_is_not_written_and_its_warnings_are(
-    library: str, level: str
-) -> None:
-    stream = configured(level=level)
-    client = logging.getLogger(library)
-    client.setLevel(logging.DEBUG)
-    client.debug("GET https://a.example/?key=hunter2")
-    client.info("HTTP Request: GET https://a.example/?key=hunter2")
-    client.warning("the connection broke")
-    logging.getLogger("httpxyz").info("another's")
-    assert [line["message"] for line in lines(stream)] == ["the connection broke", "another's"]
+def test_lines_of_http_clients_are_dropped_below_warning() -> None:
+    def check(level: str, library: str) -> None:
+        stream = configured(level=level)
+        client = logging.getLogger(library)
+        client.setLevel(logging.DEBUG)
+        client.debug("GET https://a.example/?key=hunter2")
+        client.info("HTTP Request: GET https://a.example/?key=hunter2")
+        client.warning("the connection broke")
+        logging.getLogger("httpxyz").info("another's")
+        assert [line["message"] for line in lines(stream)] == ["the connection broke", "another's"]
+
+    libraries = ["httpx", "httpx2", "httpcore", "httpcore2", "httpcore2.connection", "openai", "urllib3.pool"]
+    check_each([(level, library) for level in ("debug", "info") for library in libraries], check)
 
 
-def test_before_it_is_configured_a_library_writes_warnings_only_and_touches_no_settings(
+def test_unconfigured_library_writes_warnings_only_and_changes_no_settings(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = structlog.get_config(), list(logging.getLogger().handlers)
@@ -201,45 +201,42 @@ def test_before_it_is_configured_a_library_writes_warnings_only_and_touches_no_s
     assert (structlog.get_config(), list(logging.getLogger().handlers)) == before
 
 
-def test_a_reader_that_went_away_does_not_fail_a_job() -> None:
+def test_closed_stream_raises_no_error() -> None:
     stream = configured()
     logger = log.get_logger()
     stream.close()
     logger.info("nobody hears")
 
 
-@pytest.mark.parametrize(("format_", "level"), [("xml", "info"), ("json", "loud")])
-def test_an_unknown_format_or_level_is_refused(format_: Any, level: str) -> None:
-    with pytest.raises(BadOption, match="unknown"):
-        log.configure_logging(format_, level)
+def test_unknown_format_or_level_is_refused() -> None:
+    def check(format_: Any, level: str) -> None:
+        with pytest.raises(BadOption, match="unknown"):
+            log.configure_logging(format_, level)
+
+    check_each([("xml", "info"), ("json", "loud")], check)
 
 
-def test_a_child_process_can_be_set_up_alike() -> None:
+def test_settings_can_be_passed_to_a_child_process() -> None:
     configured("text", "error")
     assert log.settings() == {"format": "text", "level": "error"}
 
 
-@pytest.mark.parametrize(
-    ("level", "written", "kept"),
-    [("debug", ["a", "b", "c"], ["b", "c"]), ("info", ["b", "c"], ["b", "c"]), ("error", [], ["b", "c"])],
-)
-def test_a_handlers_lines_from_info_on_are_kept_whatever_is_written(
-    level: str, written: list[str], kept: list[str]
-) -> None:
-    stream = configured(level=level)
-    seen: list[tuple[str, str, Mapping[str, Any]]] = []
-    logger = log.job_logger(lambda *line: seen.append(line), taskId="mail", jobId=str(ID))
-    logger.debug("a")
-    logger.info("b", n=1)
-    logger.bind(part="x").warning("c")
-    assert [line["message"] for line in lines(stream)] == written
-    assert [message for _, message, _ in seen] == kept
-    assert seen[0] == ("info", "b", {"n": 1})
-    assert seen[1] == ("warning", "c", {"part": "x"})
-    assert all(line["jobId"] == str(ID) for line in lines(stream))
+def test_lines_of_a_handler_are_kept_from_info_on_at_every_level() -> None:
+    def check(level: str, written: list[str]) -> None:
+        stream = configured(level=level)
+        seen: list[tuple[str, str, Mapping[str, Any]]] = []
+        logger = log.job_logger(lambda *line: seen.append(line), taskId="mail", jobId=str(ID))
+        logger.debug("a")
+        logger.info("b", n=1)
+        logger.bind(part="x").warning("c")
+        assert [line["message"] for line in lines(stream)] == written
+        assert seen == [("info", "b", {"n": 1}), ("warning", "c", {"part": "x"})]
+        assert all(line["jobId"] == str(ID) for line in lines(stream))
+
+    check_each([("debug", ["a", "b", "c"]), ("info", ["b", "c"]), ("error", [])], check)
 
 
-# What the worker tells
+# Lines of the worker
 
 
 def told(stream: StringIO, message: str, *fields: str) -> list[dict[str, Any]]:
@@ -251,7 +248,7 @@ def place() -> Place:
     return Place()
 
 
-async def test_a_worker_tells_its_tasks_and_the_life_of_each_job(place: Place) -> None:
+async def test_worker_logs_its_tasks_and_each_job(place: Place) -> None:
     stream = configured()
 
     @place.catalog.task("work", aliases=["labour"])
@@ -267,7 +264,7 @@ async def test_a_worker_tells_its_tasks_and_the_life_of_each_job(place: Place) -
     assert len(told(stream, "worker_stopped")) == 1
 
 
-async def test_a_failure_tells_whether_and_when_the_job_runs_again(place: Place) -> None:
+async def test_failure_is_logged_with_the_time_of_the_retry(place: Place) -> None:
     stream = configured(level="warning")
 
     @place.catalog.task("boom", retry_limit=1, retry_delay=7, retry_backoff=False)
@@ -294,17 +291,17 @@ def never() -> None:
     raise Fail("closed")
 
 
-@pytest.mark.parametrize(("handler", "message"), [(snooze, "job_snoozed"), (never, "job_failed")])
-async def test_what_a_handler_asks_for_is_told(
-    place: Place, handler: Callable[[], None], message: str
-) -> None:
-    stream = configured()
-    task = place.catalog.task("work")(handler)
-    await place.run_one(task)
-    assert len(told(stream, message)) == 1
+async def test_signals_of_handlers_are_logged() -> None:
+    async def check(handler: Callable[[], None], message: str) -> None:
+        stream = configured()
+        place = Place()
+        await place.run_one(place.catalog.task("work")(handler))
+        assert len(told(stream, message)) == 1
+
+    await check_each_async([(snooze, "job_snoozed"), (never, "job_failed")], check)
 
 
-async def test_the_lines_of_a_handler_name_its_job(place: Place) -> None:
+async def test_lines_of_a_handler_name_its_job(place: Place) -> None:
     stream = configured()
 
     @place.catalog.task("work")
@@ -317,7 +314,7 @@ async def test_the_lines_of_a_handler_name_its_job(place: Place) -> None:
     ]
 
 
-def test_inside_of_silence_the_runtime_writes_nothing_and_afterwards_as_before() -> None:
+def test_silenced_runtime_writes_nothing_until_the_block_ends() -> None:
     stream = configured()
     with log.silenced():
         log.get_logger().error("unheard")

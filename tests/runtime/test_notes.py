@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, model_serializer
 
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.handler import Lines, logged
@@ -34,11 +36,14 @@ def storage() -> Faulty:
     return Faulty(FrozenClock())
 
 
+def notes_of(storage: Faulty) -> Notes:
+    return Notes(storage, Link(FrozenClock(), SeededEntropy(1)))  # type: ignore[arg-type]
+
+
 @pytest.fixture
 async def notes(storage: Faulty) -> AsyncIterator[Notes]:
-    made = Notes(storage, Link(FrozenClock(), SeededEntropy(1)))  # type: ignore[arg-type]
-    yield made
-    made.close()
+    with closing(notes_of(storage)) as made:
+        yield made
 
 
 @pytest.fixture
@@ -157,17 +162,21 @@ class Unwritable(BaseModel):
         raise ZeroDivisionError
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [{"value": Unprintable()}, {"model": Unwritable()}, {"a\0b": 1}, {"\ud800": 1}],
-    ids=["value", "model", "nul", "half"],
-)
-async def test_a_line_with_fields_that_can_not_be_kept_as_they_are_is_kept_all_the_same(
-    storage: Faulty, notes: Notes, fields: dict[str, Any]
-) -> None:
-    notes.line(JOB, 1, "info", "odd", fields)
-    await turns()
-    assert await kept(storage) == ["odd"]
+async def test_line_with_unwritable_fields_is_stored() -> None:
+    async def check(fields: dict[str, Any]) -> None:
+        storage = Faulty(FrozenClock())
+        with closing(notes_of(storage)) as notes:
+            notes.line(JOB, 1, "info", "odd", fields)
+            await turns()
+        assert await kept(storage) == ["odd"]
+
+    cases: dict[str, dict[str, Any]] = {
+        "value": {"value": Unprintable()},
+        "model": {"model": Unwritable()},
+        "NUL": {"a\0b": 1},
+        "half a surrogate pair": {"\ud800": 1},
+    }
+    await check_each_async(cases, check)
 
 
 async def test_progress_whose_message_is_no_text_is_kept_all_the_same(storage: Faulty, notes: Notes) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.handler import logged
@@ -340,24 +341,27 @@ async def test_a_worker_that_waits_for_its_storage_can_be_stopped(place: Place) 
     await running
 
 
-@pytest.mark.parametrize("how", [Worker.stop, Worker.abort])
-async def test_a_worker_that_is_stopped_before_it_has_begun_ends(
-    place: Place, how: Callable[[Worker], None]
-) -> None:
-    slow = Slow(place)
-    job_id = await place.send(slow.task)
-    worker = place.worker()
-    running = start(worker)
-    how(worker)
-    place.hurry()
-    async with asyncio.timeout(PATIENCE):
-        await running
+async def test_worker_stopped_before_its_start_ends() -> None:
+    async def check(how: Callable[[Worker], None]) -> None:
+        clock = FrozenClock()
+        place = Place(clock=clock, storage=Faulty(clock))
+        slow = Slow(place)
+        job_id = await place.send(slow.task)
+        worker = place.worker()
+        running = start(worker)
         how(worker)
-    assert (slow.running, place.state(job_id)) == (0, CREATED)
-    slow.go.set()
-    async with asyncio.timeout(PATIENCE):
-        await worker.drain()  # a stop is of one run, and the next one is another
-    assert place.state(job_id) is COMPLETED
+        place.hurry()
+        async with asyncio.timeout(PATIENCE):
+            await running
+            how(worker)
+        assert (slow.running, place.state(job_id)) == (0, CREATED)
+        slow.go.set()
+        async with asyncio.timeout(PATIENCE):
+            await worker.drain()  # a stop is of one run, and the next one is another
+        assert place.state(job_id) is COMPLETED
+        place.stop_hurrying()
+
+    await check_each_async({"stop": Worker.stop, "abort": Worker.abort}, check)
 
 
 async def test_a_worker_that_is_stopped_before_it_has_begun_drains_nothing(place: Place) -> None:

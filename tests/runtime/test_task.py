@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict  # the one of Python 3.11 lacks what pydantic needs
 
+from tests.cases import check_each
 from zeke_queue.context import JobContext
 from zeke_queue.errors import BadName, BadOption, NotJson, PayloadInvalid, TooLarge, UsageError
 from zeke_queue.task import Task
@@ -48,22 +49,26 @@ def item_task(**options: Any) -> Task[Item, UUID]:
 # What a payload may be given as, and how it is written
 
 
-@pytest.mark.parametrize(
-    "given",
-    [Item(item_id=ID), {"itemId": str(ID)}, {"item_id": ID}, {"itemId": ID, "chunkSize": 20}],
-    ids=["model", "aliases", "names", "python values"],
-)
-def test_a_payload_is_written_by_its_aliases_with_defaults_filled_in(given: object) -> None:
-    assert json.loads(item_task().dump(given) or "") == {"itemId": str(ID), "chunkSize": 20, "note": None}
+def test_payload_is_written_by_its_aliases_with_defaults() -> None:
+    def check(given: object) -> None:
+        assert json.loads(item_task().dump(given) or "") == {"itemId": str(ID), "chunkSize": 20, "note": None}
+
+    cases = {
+        "model": Item(item_id=ID),
+        "aliases": {"itemId": str(ID)},
+        "names": {"item_id": ID},
+        "python values": {"itemId": ID, "chunkSize": 20},
+    }
+    check_each(cases, check)
 
 
-def test_what_was_written_is_read_back_as_it_was() -> None:
+def test_written_payload_is_read_back_unchanged() -> None:
     task = item_task()
     text = task.dump({"itemId": str(ID), "note": "né"})
     assert task.validate_json((text or "").encode()) == Item(item_id=ID, note="né")
 
 
-def test_every_field_that_does_not_fit_is_named_as_the_sender_spells_it() -> None:
+def test_every_invalid_field_is_named_by_its_alias() -> None:
     with pytest.raises(PayloadInvalid) as caught:
         item_task().validate({"itemId": "123", "chunkSize": 0, "note": 5})
     assert [field.path for field in caught.value.fields] == ["itemId", "chunkSize", "note"]
@@ -71,7 +76,7 @@ def test_every_field_that_does_not_fit_is_named_as_the_sender_spells_it() -> Non
     assert "'item'" in str(caught.value)
 
 
-def test_a_nested_field_is_named_by_its_path() -> None:
+def test_invalid_nested_field_is_named_by_its_path() -> None:
     class Batch(BaseModel):
         items: list[Item]
 
@@ -82,25 +87,25 @@ def test_a_nested_field_is_named_by_its_path() -> None:
     assert [field.path for field in caught.value.fields] == ["items.1.itemId"]
 
 
-def test_text_that_is_no_json_is_a_payload_that_does_not_fit() -> None:
+def test_invalid_json_is_an_invalid_payload() -> None:
     with pytest.raises(PayloadInvalid, match="Invalid JSON"):
         item_task().validate_json(b"{")
 
 
-@pytest.mark.parametrize("data", [None, b"null", b"{}"])
-def test_an_absent_payload_stands_for_one_with_nothing_but_defaults(data: bytes | None) -> None:
+def test_missing_payload_takes_the_defaults_of_its_fields() -> None:
     class Pull(BaseModel):
         reason: str = "schedule"
 
     def pull(payload: Pull) -> None: ...
 
     task: Task[Pull, None] = Task(pull, "pull", local_names=locals())
-    assert task.validate_json(data) == Pull()
+    for data in (None, b"null", b"{}"):
+        assert task.validate_json(data) == Pull(), data
     assert task.validate(None) == Pull()
     assert task.dump() == '{"reason":"schedule"}'
 
 
-def test_an_absent_payload_does_not_stand_for_fields_that_are_needed() -> None:
+def test_missing_payload_with_required_fields_is_refused() -> None:
     with pytest.raises(PayloadInvalid, match="itemId"):
         item_task().validate_json(None)
 
@@ -122,27 +127,24 @@ def by_optional(payload: int | None) -> None: ...
 def by_anything(payload) -> None: ...  # noqa: ANN001 - that is what is tried
 
 
-@pytest.mark.parametrize(
-    ("handler", "given", "text", "value"),
-    [
-        (by_point, {"x": "3"}, '{"x":3,"y":0}', Point(3)),
-        (by_address, {"street": "Elm"}, '{"street":"Elm"}', {"street": "Elm"}),
-        (by_numbers, (1, 2), "[1,2]", [1, 2]),
-        (by_optional, None, "null", None),
-        (by_anything, {"a": [1, None]}, '{"a":[1,null]}', {"a": [1, None]}),
-    ],
-    ids=["dataclass", "TypedDict", "list", "optional", "unannotated"],
-)
-def test_a_payload_may_be_of_any_type_that_pydantic_knows(
-    handler: Any, given: object, text: str, value: object
-) -> None:
-    task: Task[Any, None] = Task(handler, "any")
-    assert task.dump(given) == text
-    assert task.validate_json(text.encode()) == value
+def test_payload_may_be_of_any_type_known_to_pydantic() -> None:
+    def check(handler: Any, given: object, text: str, value: object) -> None:
+        task: Task[Any, None] = Task(handler, "any")
+        assert task.dump(given) == text
+        assert task.validate_json(text.encode()) == value
+
+    cases = {
+        "dataclass": (by_point, {"x": "3"}, '{"x":3,"y":0}', Point(3)),
+        "TypedDict": (by_address, {"street": "Elm"}, '{"street":"Elm"}', {"street": "Elm"}),
+        "list": (by_numbers, (1, 2), "[1,2]", [1, 2]),
+        "optional": (by_optional, None, "null", None),
+        "unannotated": (by_anything, {"a": [1, None]}, '{"a":[1,null]}', {"a": [1, None]}),
+    }
+    check_each(cases, check)
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(), st.lists))
-def test_what_an_unannotated_payload_holds_survives_the_round_trip(value: object) -> None:
+def test_unannotated_payload_survives_the_round_trip(value: object) -> None:
     task: Task[Any, None] = Task(by_anything, "any")
     try:
         text = task.dump(value)
@@ -152,21 +154,21 @@ def test_what_an_unannotated_payload_holds_survives_the_round_trip(value: object
         assert task.validate_json((text or "").encode()) == value
 
 
-def test_a_number_that_is_none_is_refused_though_the_type_allows_it() -> None:
+def test_nan_is_refused_though_the_type_allows_it() -> None:
     def measure(payload: float) -> None: ...
 
     with pytest.raises(NotJson):
         Task(measure, "measure").dump(float("nan"))
 
 
-def test_a_payload_over_the_cap_is_refused_by_its_bytes_not_its_characters() -> None:
+def test_payload_over_the_cap_is_measured_in_bytes() -> None:
     task: Task[Any, None] = Task(by_anything, "any", payload_cap=100)
     assert task.dump("é" * 49) is not None
     with pytest.raises(TooLarge, match="102 bytes"):
         task.dump("é" * 50)
 
 
-def test_a_payload_is_as_large_as_postgres_writes_it_out() -> None:
+def test_payload_is_measured_as_postgres_writes_it() -> None:
     task: Task[Any, None] = Task(by_anything, "any", payload_cap=1_000)
     assert task.dump([1e300] * 3) is not None
     with pytest.raises(
@@ -178,7 +180,7 @@ def test_a_payload_is_as_large_as_postgres_writes_it_out() -> None:
 # What a handler may look like
 
 
-def test_a_task_without_payload_takes_none_and_refuses_any() -> None:
+def test_task_without_payload_refuses_any() -> None:
     def clean() -> None: ...
 
     task: Task[None, None] = Task(clean, "clean")
@@ -197,22 +199,22 @@ async def bare() -> None: ...
 def unannotated(payload, job): ...  # noqa: ANN001, ANN201 - that is what is tried
 
 
-@pytest.mark.parametrize(
-    ("handler", "payload", "job"),
-    [
+def test_handler_is_passed_what_its_signature_names() -> None:
+    def check(handler: Any, payload: bool, job: bool) -> None:  # noqa: FBT001 - the row of a table
+        task: Task[Any, Any] = Task(handler, "asks")
+        assert (task.takes_payload, task.takes_job) == (payload, job)
+
+    cases = [
         (take_item, True, False),
         (with_job, True, True),
         (job_alone, False, True),
         (bare, False, False),
         (unannotated, True, True),
-    ],
-)
-def test_a_handler_gets_what_it_asks_for(handler: Any, payload: bool, job: bool) -> None:  # noqa: FBT001
-    task: Task[Any, Any] = Task(handler, "asks")
-    assert (task.takes_payload, task.takes_job) == (payload, job)
+    ]
+    check_each(cases, check)
 
 
-def test_a_handler_with_other_arguments_is_refused_when_it_is_defined() -> None:
+def test_handler_with_other_arguments_is_refused_at_its_definition() -> None:
     def three(payload: int, other: int, third: int) -> None: ...
     def keyword(*, payload: int) -> None: ...
 
@@ -221,14 +223,14 @@ def test_a_handler_with_other_arguments_is_refused_when_it_is_defined() -> None:
             Task(handler, "odd")
 
 
-def test_a_payload_type_that_exists_for_the_type_checker_only_is_refused() -> None:
+def test_payload_type_imported_for_type_checking_only_is_refused() -> None:
     def take(payload: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821, UP037
 
     with pytest.raises(UsageError, match="import it at run time"):
         Task(take, "take")
 
 
-def test_a_payload_type_that_cannot_be_validated_is_refused_when_it_is_defined() -> None:
+def test_payload_type_that_can_not_be_validated_is_refused_at_its_definition() -> None:
     class Opaque: ...
 
     def take(payload: Opaque) -> None: ...
@@ -237,7 +239,7 @@ def test_a_payload_type_that_cannot_be_validated_is_refused_when_it_is_defined()
         Task(take, "take", local_names=locals())
 
 
-def test_a_handler_runs_where_its_kind_says() -> None:
+def test_kind_of_a_task_follows_from_its_handler() -> None:
     def sync() -> None: ...
 
     assert Task(bare, "a").kind == "async"
@@ -246,23 +248,23 @@ def test_a_handler_runs_where_its_kind_says() -> None:
     assert Task(by_numbers, "c", process=True).kind == "process"
 
 
-def test_a_handler_that_a_process_could_not_find_is_refused() -> None:
+def test_local_function_is_refused_for_a_process() -> None:
     def local() -> None: ...
 
     with pytest.raises(UsageError, match="top level of a module"):
         Task(local, "local", process=True)
 
 
-async def test_a_task_is_called_like_its_handler() -> None:
+async def test_task_is_called_like_its_handler() -> None:
     assert await item_task()(Item(item_id=ID)) == ID
 
 
-def test_a_task_is_described_by_the_first_line_of_its_handler() -> None:
+def test_description_is_the_first_line_of_the_docstring() -> None:
     assert item_task().description == "Handle one item."
     assert item_task(description="Other words.").description == "Other words."
 
 
-def test_what_is_wrong_with_a_task_is_told_when_it_is_defined() -> None:
+def test_invalid_name_or_limit_is_refused_at_the_definition() -> None:
     with pytest.raises(BadName):
         Task(bare, "not a name")
     for limit in (0, -1, True, 1.5):
@@ -270,7 +272,7 @@ def test_what_is_wrong_with_a_task_is_told_when_it_is_defined() -> None:
             Task(bare, "limited", concurrency_limit=limit)  # type: ignore[arg-type]
 
 
-def test_the_schema_of_a_payload_has_the_names_that_clients_use() -> None:
+def test_schema_of_a_payload_uses_its_aliases() -> None:
     schema = item_task().json_schema()
     assert schema is not None
     assert set(schema["properties"]) == {"itemId", "chunkSize", "note"}

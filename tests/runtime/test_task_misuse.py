@@ -1,4 +1,4 @@
-"""Tasks and catalogs that can't be: each is refused where it is defined, in words that say what to do."""
+"""Invalid tasks and catalogs: each is refused where it is defined, with a remedy."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, field_serializer
 
+from tests.cases import check_each
 from zeke_queue.catalog import Catalog
 from zeke_queue.core.options import JobOptions
 from zeke_queue.errors import BadOption, DuplicateTask, NotJson, UsageError
@@ -56,10 +57,12 @@ async def through_slowly() -> Any:
     yield 1
 
 
-@pytest.mark.parametrize("handler", [through, through_slowly])
-def test_a_generator_is_no_handler(handler: Any) -> None:
-    with pytest.raises(UsageError, match=r"'walk'.*is a generator, .* return a value"):
-        Task(handler, "walk")
+def test_generator_is_refused_as_a_handler() -> None:
+    def check(handler: Any) -> None:
+        with pytest.raises(UsageError, match=r"'walk'.*is a generator, .* return a value"):
+            Task(handler, "walk")
+
+    check_each([through, through_slowly], check)
 
 
 def counted(n: int = 3) -> int:
@@ -70,14 +73,14 @@ def miscounted(n: int = "three") -> int:  # type: ignore[assignment] - what unty
     return n
 
 
-def test_a_payload_that_is_left_out_is_the_default_that_the_handler_gives() -> None:
+def test_missing_payload_takes_the_default_of_the_handler() -> None:
     task: Task[int, int] = Task(counted, "count")
     assert (task.validate(), task.validate(5)) == (3, 5)
     assert (task.dump(), task.dump(5)) == ("3", "5")
     assert (task.validate_json(None), task.validate_json(b"null"), task.validate_json(b"5")) == (3, 3, 5)
 
 
-def test_a_default_that_does_not_fit_its_type_is_refused() -> None:
+def test_invalid_default_of_a_payload_is_refused() -> None:
     with pytest.raises(UsageError, match=r"'count': the payload's default, 'three', does not fit its type"):
         Task(miscounted, "count")
 
@@ -100,63 +103,63 @@ class Sulking(BaseModel):
 def by_sulking(payload: Sulking) -> None: ...
 
 
-@pytest.mark.parametrize(
-    ("handler", "payload", "why"),
-    [
-        (by_anything, nested(300), "nests more than 200 levels deep; flatten it"),
-        (by_anything, nested(100_000), "nests more than 200 levels deep; flatten it"),
-        (by_name, {"a": nested(300)}, "nests more than 200 levels deep; flatten it"),
-        (by_anything, CIRCLE, r"\$\.0: the value contains itself"),
-        (by_anything, {"a": ["x", "half \ud83d"]}, r"\$\.a\.1: the text has half of a surrogate pair"),
-        (by_anything, {"\ud83d": 1}, "half of a surrogate pair"),
-        (by_name, {"\ud83d": 1}, "half of a surrogate pair"),
-        (by_anything, {"a": b"\xff"}, r"\$\.a: .*invalid utf-8"),
-        (
-            by_anything,
-            {"a": ["NaN", 10**5_000]},
-            r"\$\.a\.1: an integer has 5001 digits, 4300 at most; store it as text",
-        ),
-        (by_anything, {"a": object()}, r"\$\.a: "),
-        (by_anything, {"a": "NUL \0"}, r"\$\.a: the text has a NUL character"),
-        (by_anything, {"a": [math.nan]}, r"\$\.a\.0: nan is no JSON number"),
-        (by_name, {"a": math.inf}, r"\$\.a: inf is no JSON number"),
-        (by_sulking, {}, "no more of 0"),
-    ],
-)
-def test_a_payload_without_json_form_is_refused_with_the_task_and_the_place(
-    handler: Any, payload: Any, why: str
-) -> None:
-    task: Task[Any, None] = Task(handler, "mail")
-    with pytest.raises(NotJson, match=rf"^The payload of task 'mail' has no JSON form: .*{why}") as refused:
-        task.dump(payload)
-    assert len(str(refused.value)) < 500
+def test_payload_without_json_form_is_refused_with_task_and_place() -> None:
+    def check(handler: Any, payload: Any, why: str) -> None:
+        task: Task[Any, None] = Task(handler, "mail")
+        expected = rf"^The payload of task 'mail' has no JSON form: .*{why}"
+        with pytest.raises(NotJson, match=expected) as refused:
+            task.dump(payload)
+        assert len(str(refused.value)) < 500
+
+    too_deep = "nests more than 200 levels deep; flatten it"
+    digits = r"\$\.a\.1: an integer has 5001 digits, 4300 at most; store it as text"
+    pair = "half of a surrogate pair"
+    cases = {
+        "300 levels": (by_anything, nested(300), too_deep),
+        "100 000 levels": (by_anything, nested(100_000), too_deep),
+        "300 levels in a dict": (by_name, {"a": nested(300)}, too_deep),
+        "circle": (by_anything, CIRCLE, r"\$\.0: the value contains itself"),
+        "half a pair": (by_anything, {"a": ["x", "half \ud83d"]}, rf"\$\.a\.1: the text has {pair}"),
+        "half a pair as a key": (by_anything, {"\ud83d": 1}, pair),
+        "half a pair as a key of a dict": (by_name, {"\ud83d": 1}, pair),
+        "bytes": (by_anything, {"a": b"\xff"}, r"\$\.a: .*invalid utf-8"),
+        "digits": (by_anything, {"a": ["NaN", 10**5_000]}, digits),
+        "object": (by_anything, {"a": object()}, r"\$\.a: "),
+        "NUL": (by_anything, {"a": "NUL \0"}, r"\$\.a: the text has a NUL character"),
+        "NaN": (by_anything, {"a": [math.nan]}, r"\$\.a\.0: nan is no JSON number"),
+        "infinity": (by_name, {"a": math.inf}, r"\$\.a: inf is no JSON number"),
+        "serialiser that raises": (by_sulking, {}, "no more of 0"),
+    }
+    check_each(cases, check)
 
 
 # Handlers
 
 
-@pytest.mark.parametrize(
-    "handler",
-    [nameless, functools.partial(idle), Doer(), Doer().bound, functools.partial(by_anything, 1)],
-)
-def test_a_handler_that_no_name_leads_to_can_not_run_in_a_process(handler: Any) -> None:
-    Task(handler, "odd")
-    with pytest.raises(UsageError, match=r"Task 'odd': .* write a function with def at the top level"):
-        Task(handler, "odd", process=True)
+def test_handler_that_can_not_be_imported_does_not_run_in_a_process() -> None:
+    def check(handler: Any) -> None:
+        Task(handler, "odd")
+        with pytest.raises(UsageError, match=r"Task 'odd': .* write a function with def at the top level"):
+            Task(handler, "odd", process=True)
+
+    handlers = [nameless, functools.partial(idle), Doer(), Doer().bound, functools.partial(by_anything, 1)]
+    check_each(handlers, check)
 
 
-@pytest.mark.parametrize("handler", [idle, Doer.of_class, Doer.static])
-def test_a_handler_that_a_name_leads_to_can_run_in_a_process(handler: Any) -> None:
-    assert Task(handler, "found", process=True).kind == "process"
+def test_handler_that_can_be_imported_runs_in_a_process() -> None:
+    for handler in (idle, Doer.of_class, Doer.static):
+        assert Task(handler, "found", process=True).kind == "process", handler
 
 
-@pytest.mark.parametrize("handler", [5, None, "idle", {}])
-def test_what_can_not_be_called_is_no_handler(handler: Any) -> None:
-    with pytest.raises(UsageError, match=r"^Task 'odd': .* is no handler; decorate a function"):
-        Catalog().task("odd")(handler)
+def test_object_that_can_not_be_called_is_refused_as_a_handler() -> None:
+    def check(handler: Any) -> None:
+        with pytest.raises(UsageError, match=r"^Task 'odd': .* is no handler; decorate a function"):
+            Catalog().task("odd")(handler)
+
+    check_each([5, None, "idle", {}], check)
 
 
-def test_a_handler_whose_arguments_can_not_be_told_is_refused() -> None:
+def test_handler_without_a_signature_is_refused() -> None:
     with pytest.raises(UsageError, match="can't be told; wrap it in a function of your own"):
         Task(iter, "made")
 
@@ -164,29 +167,29 @@ def test_a_handler_whose_arguments_can_not_be_told_is_refused() -> None:
 # Options of a task
 
 
-@pytest.mark.parametrize(
-    ("options", "field"),
-    [
-        ({"process": "no"}, "process"),
-        ({"process": 1}, "process"),
-        ({"aliases": "post"}, "aliases"),
-        ({"aliases": None}, "aliases"),
-        ({"aliases": 5}, "aliases"),
-        ({"description": 5}, "description"),
-        ({"description": "a\0"}, "description"),
-        ({"description": "\ud800"}, "description"),
-        ({"concurrency_limit": 0}, "concurrency_limit"),
-        ({"concurrency_limit": 2**31}, "concurrency_limit"),
-        ({"concurrency_limit": "2"}, "concurrency_limit"),
-        ({"concurrency_limit": 10**5_000}, "concurrency_limit"),
-    ],
-)
-def test_an_option_of_a_task_that_can_not_be_is_refused(options: dict[str, Any], field: str) -> None:
-    with pytest.raises(BadOption, match=rf"^{field}: .*; give"):
-        Catalog().task("odd", **options)(idle)
+def test_invalid_option_of_a_task_is_refused() -> None:
+    def check(field: str, value: Any) -> None:
+        with pytest.raises(BadOption, match=rf"^{field}: .*; give"):
+            Catalog().task("odd", **{field: value})(idle)
+
+    cases: dict[str, tuple[str, Any]] = {
+        "process: text": ("process", "no"),
+        "process: number": ("process", 1),
+        "aliases: text": ("aliases", "post"),
+        "aliases: none": ("aliases", None),
+        "aliases: number": ("aliases", 5),
+        "description: number": ("description", 5),
+        "description: NUL": ("description", "a\0"),
+        "description: half a surrogate pair": ("description", "\ud800"),
+        "concurrency_limit: zero": ("concurrency_limit", 0),
+        "concurrency_limit: 2**31": ("concurrency_limit", 2**31),
+        "concurrency_limit: text": ("concurrency_limit", "2"),
+        "concurrency_limit: unprintable": ("concurrency_limit", 10**5_000),
+    }
+    check_each(cases, check)
 
 
-def test_a_name_that_is_given_twice_is_told() -> None:
+def test_name_given_twice_is_refused() -> None:
     with pytest.raises(DuplicateTask, match="one of its names twice"):
         Catalog().task("odd", aliases=("a", "a"))(idle)
 
@@ -194,9 +197,12 @@ def test_a_name_that_is_given_twice_is_told() -> None:
 # Catalogs
 
 
-@pytest.mark.parametrize(
-    ("options", "field"),
-    [
+def test_invalid_option_of_a_catalog_is_refused() -> None:
+    def check(options: dict[str, Any], field: str) -> None:
+        with pytest.raises(BadOption, match=rf"^{field}: .*; give"):
+            Catalog(**options)
+
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"defaults": {"priority": 1}}, "defaults"),
         ({"defaults": 5}, "defaults"),
         ({"defaults": JobOptions(retry_limit=-1)}, "retry_limit"),
@@ -206,26 +212,29 @@ def test_a_name_that_is_given_twice_is_told() -> None:
         ({"output_cap": math.nan}, "output_cap"),
         ({"output_cap": True}, "output_cap"),
         ({"resources": 5}, "resources"),
-    ],
-)
-def test_an_option_of_a_catalog_that_can_not_be_is_refused(options: dict[str, Any], field: str) -> None:
-    with pytest.raises(BadOption, match=rf"^{field}: .*; give"):
-        Catalog(**options)
+    ]
+    check_each(cases, check)
 
 
-@pytest.mark.parametrize("other", [5, None, "tasks", idle])
-def test_only_a_catalog_can_be_included(other: Any) -> None:
-    with pytest.raises(UsageError, match="is no catalog; give"):
-        Catalog().include(other)
+def test_only_a_catalog_can_be_included() -> None:
+    def check(other: Any) -> None:
+        with pytest.raises(UsageError, match="is no catalog; give"):
+            Catalog().include(other)
+
+    check_each([5, None, "tasks", idle], check)
 
 
-@pytest.mark.parametrize("description", [5, "a\0", "\ud800"])
-def test_a_declared_schedule_is_described_by_text_alone(description: Any) -> None:
-    with pytest.raises(BadOption, match=r"^description: .*; give"):
-        Catalog().schedule("nightly", "0 3 * * *", description=description)
+def test_description_of_a_declared_schedule_must_be_text() -> None:
+    def check(description: Any) -> None:
+        with pytest.raises(BadOption, match=r"^description: .*; give"):
+            Catalog().schedule("nightly", "0 3 * * *", description=description)
+
+    check_each([5, "a\0", "\ud800"], check)
 
 
-@pytest.mark.parametrize("task", [5, b"mail", idle])
-def test_a_declared_schedule_names_its_task_by_text_or_itself(task: Any) -> None:
-    with pytest.raises(UsageError, match="is no task: give its name"):
-        Catalog().schedule("nightly", "0 3 * * *", task=task)
+def test_task_of_a_declared_schedule_must_be_a_name_or_a_task() -> None:
+    def check(task: Any) -> None:
+        with pytest.raises(UsageError, match="is no task: give its name"):
+            Catalog().schedule("nightly", "0 3 * * *", task=task)
+
+    check_each([5, b"mail", idle], check)

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.context import JobContext
@@ -22,7 +23,7 @@ def place() -> Place:
     return Place()
 
 
-async def test_a_handler_goes_on_with_what_its_child_returned(place: Place) -> None:
+async def test_call_returns_the_output_of_the_child(place: Place) -> None:
     runs: list[int] = []
 
     @place.catalog.task("double")
@@ -39,20 +40,24 @@ async def test_a_handler_goes_on_with_what_its_child_returned(place: Place) -> N
     assert job.history == ()
 
 
-@pytest.mark.parametrize("limited", [True, False])
-async def test_waiting_holds_no_place_so_even_one_place_is_enough(place: Place, *, limited: bool) -> None:
-    @place.catalog.task("count-down", concurrency_limit=1 if limited else None)
-    async def count_down(payload: int, job: JobContext) -> int:
-        if payload == 0:
-            return 0
-        return 1 + (await job.call("count-down", payload - 1)).output
+async def test_waiting_job_holds_no_place() -> None:
+    async def check(limit: int | None) -> None:
+        place = Place()
 
-    job_id = await place.send(count_down, 5)
-    await place.drain(concurrency=1)
-    assert (await place.job(job_id)).output == 5
+        @place.catalog.task("count-down", concurrency_limit=limit)
+        async def count_down(payload: int, job: JobContext) -> int:
+            if payload == 0:
+                return 0
+            return 1 + (await job.call("count-down", payload - 1)).output
+
+        job_id = await place.send(count_down, 5)
+        await place.drain(concurrency=1)
+        assert (await place.job(job_id)).output == 5
+
+    await check_each_async([1, None], check)
 
 
-async def test_children_run_side_by_side_and_each_outcome_is_seen(place: Place) -> None:
+async def test_children_run_concurrently_and_each_outcome_is_returned(place: Place) -> None:
     running: list[int] = []
     most: list[int] = []
 
@@ -77,7 +82,7 @@ async def test_children_run_side_by_side_and_each_outcome_is_seen(place: Place) 
     assert max(most) == 4
 
 
-async def test_a_child_is_sent_once_however_often_its_parent_runs(place: Place) -> None:
+async def test_child_is_sent_once_over_all_attempts_of_its_parent(place: Place) -> None:
     sent: list[UUID] = []
 
     @place.catalog.task("child")
@@ -113,17 +118,20 @@ async def test_two_children_of_one_key_are_refused(place: Place) -> None:
     assert job.output["message"].startswith("key: 'child' names a child of this attempt already")
 
 
-@pytest.mark.parametrize("key", ["", 5])
-async def test_a_key_that_is_none_is_refused(place: Place, key: Any) -> None:
-    @place.catalog.task("parent", retry_limit=0)
-    async def parent(job: JobContext) -> None:
-        job.child_id(key)
+async def test_invalid_key_of_a_child_is_refused() -> None:
+    async def check(key: Any) -> None:
+        place = Place()
 
-    job = await place.run_one(parent)
-    assert job.output["message"].startswith("key: ")
+        @place.catalog.task("parent", retry_limit=0)
+        async def parent(job: JobContext) -> None:
+            job.child_id(key)
+
+        assert (await place.run_one(parent)).output["message"].startswith("key: ")
+
+    await check_each_async(["", 5], check)
 
 
-async def test_a_wait_for_nothing_is_refused(place: Place) -> None:
+async def test_invalid_wait_is_refused(place: Place) -> None:
     for wrong in (None, "text", 5):
         with pytest.raises(BadOption, match="child: "):
             Wait(wrong)
@@ -139,7 +147,7 @@ async def test_a_wait_for_nothing_is_refused(place: Place) -> None:
     )
 
 
-async def test_cancelling_the_parent_stops_the_child_that_runs(place: Place) -> None:
+async def test_cancelling_the_parent_stops_its_running_child(place: Place) -> None:
     stopped: list[str] = []
 
     @place.catalog.task("child")
@@ -165,7 +173,7 @@ async def test_cancelling_the_parent_stops_the_child_that_runs(place: Place) -> 
     assert stopped == ["CancelledError"]
 
 
-async def test_a_sync_handler_calls_through_its_job(place: Place) -> None:
+async def test_sync_handler_calls_through_its_job(place: Place) -> None:
     @place.catalog.task("double")
     async def double(payload: int) -> int:
         return payload * 2
@@ -177,7 +185,7 @@ async def test_a_sync_handler_calls_through_its_job(place: Place) -> None:
     assert (await place.run_one(parent)).output == 8
 
 
-async def test_a_wait_whose_answer_is_lost_is_said_again(place: Place) -> None:
+async def test_wait_with_a_lost_answer_is_repeated(place: Place) -> None:
     faulty = Faulty(place.clock)
     place = Place(place.catalog, place.clock, faulty)
 
@@ -202,7 +210,9 @@ async def test_a_wait_whose_answer_is_lost_is_said_again(place: Place) -> None:
     assert (job.output, job.retry_count, job.history) == (1, 0, ())
 
 
-async def test_a_supervisor_wakes_who_was_overlooked(place: Place) -> None:
+async def test_supervisor_resumes_a_parent_that_was_not_woken(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     @place.catalog.task("child")
     async def child() -> int:
         return 7
@@ -212,14 +222,13 @@ async def test_a_supervisor_wakes_who_was_overlooked(place: Place) -> None:
         return (await job.call(child)).output
 
     job_id = await place.send(parent)
-    waking = place.storage._wake
 
     async def nothing(changed: object) -> None:
         """As if the process had ended between the two statements."""
 
-    place.storage._wake = nothing
-    await place.drain()
-    place.storage._wake = waking
+    with monkeypatch.context() as patched:
+        patched.setattr(place.storage, "_wake", nothing)
+        await place.drain()
     assert (await place.job(job_id)).state is JobState.CREATED
     swept = await Supervisor(place.queue).sweep()
     assert (swept.woken, swept.failed) == (1, ())
@@ -227,7 +236,7 @@ async def test_a_supervisor_wakes_who_was_overlooked(place: Place) -> None:
     assert (await place.job(job_id)).output == 7
 
 
-async def test_resuming_a_job_goes_on_with_the_child_that_was_cancelled_along(place: Place) -> None:
+async def test_resume_also_resumes_the_child_cancelled_with_its_parent(place: Place) -> None:
     @place.catalog.task("child")
     async def child() -> int:
         return 3
@@ -245,24 +254,26 @@ async def test_resuming_a_job_goes_on_with_the_child_that_was_cancelled_along(pl
     assert (await place.job(job_id)).output == 3
 
 
-@pytest.mark.parametrize("option", ["id", "parent"])
-async def test_a_child_has_its_own_id_and_parent(place: Place, option: str) -> None:
-    @place.catalog.task("child")
-    async def child() -> None: ...
+async def test_id_and_parent_of_a_child_can_not_be_given() -> None:
+    async def check(option: str) -> None:
+        place = Place()
 
-    @place.catalog.task("parent", retry_limit=0)
-    async def parent(job: JobContext) -> None:
-        options: dict[str, Any] = {option: UUID(int=1)}
-        await job.child(child, **options)
+        @place.catalog.task("child")
+        async def child() -> None: ...
 
-    job = await place.run_one(parent)
-    assert (
-        job.output["message"]
-        == f"{option}: a child that is waited for has its own; leave it out, or use job.trigger"
-    )
+        @place.catalog.task("parent", retry_limit=0)
+        async def parent(job: JobContext) -> None:
+            options: dict[str, Any] = {option: UUID(int=1)}
+            await job.child(child, **options)
+
+        message = (await place.run_one(parent)).output["message"]
+        remedy = "leave it out, or use job.trigger"
+        assert message == f"{option}: a child that is waited for has its own; {remedy}"
+
+    await check_each_async(["id", "parent"], check)
 
 
-async def test_waits_out_of_a_task_group_are_waits(place: Place) -> None:
+async def test_wait_may_leave_a_task_group(place: Place) -> None:
     @place.catalog.task("part")
     async def part(payload: int) -> int:
         return payload
@@ -277,7 +288,7 @@ async def test_waits_out_of_a_task_group_are_waits(place: Place) -> None:
     assert (job.state, job.output, job.history) == (JobState.COMPLETED, 3, ())
 
 
-async def test_a_wait_beside_an_error_is_an_error(place: Place) -> None:
+async def test_wait_beside_an_error_is_an_error(place: Place) -> None:
     @place.catalog.task("part")
     async def part() -> None: ...
 
@@ -289,7 +300,7 @@ async def test_a_wait_beside_an_error_is_an_error(place: Place) -> None:
     assert (await place.run_one(whole)).state is JobState.FAILED
 
 
-async def test_a_handler_sees_its_own_history(place: Place) -> None:
+async def test_handler_reads_its_own_history(place: Place) -> None:
     @place.catalog.task("learn", retry_delay=0)
     async def learn(job: JobContext) -> list[str]:
         stored = await job.stored()
@@ -300,7 +311,7 @@ async def test_a_handler_sees_its_own_history(place: Place) -> None:
     assert (await place.run_one(learn)).output == ["the first time"]
 
 
-async def test_what_a_stale_attempt_writes_in_a_held_transaction_is_not_there(place: Place) -> None:
+async def test_rows_of_a_lost_attempt_in_a_held_transaction_are_rolled_back(place: Place) -> None:
     said: list[str] = []
 
     @place.catalog.task("note", retry_limit=0)
@@ -316,4 +327,4 @@ async def test_what_a_stale_attempt_writes_in_a_held_transaction_is_not_there(pl
 
     await place.run_one(note)
     assert said
-    assert len(place._rows()) == 1
+    assert len(place.storage.dump().jobs) == 1

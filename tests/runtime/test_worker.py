@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic.alias_generators import to_camel
 
+from tests.cases import check_each, check_each_async
 from tests.runtime.workers.place import Place
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
 from zeke_queue.errors import BadOption, LeaseLost
 from zeke_queue.model import JobState
 from zeke_queue.signals import Fail, Retry, Snooze
-
-if TYPE_CHECKING:
-    pass
 
 COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
 
@@ -37,26 +35,28 @@ class Item(BaseModel):
 # What a handler returns
 
 
-@pytest.mark.parametrize(
-    ("result", "output"),
-    [
+async def test_result_of_a_handler_is_the_output() -> None:
+    async def check(result: Any, output: Any) -> None:
+        place = Place()
+
+        @place.catalog.task("give")
+        async def give() -> Any:
+            return result
+
+        job = await place.run_one(give)
+        assert (job.state, job.output, job.attempt, job.retry_count) == (COMPLETED, output, 1, 0)
+
+    cases = [
         (None, None),
         ({"a": [1, 2.5, "é"]}, {"a": [1, 2.5, "é"]}),
         (False, False),
         (Item(item_id=3), {"itemId": 3}),
         ([timedelta(seconds=90)], ["PT1M30S"]),
-    ],
-)
-async def test_what_a_handler_returns_is_the_output(place: Place, result: Any, output: Any) -> None:
-    @place.catalog.task("give")
-    async def give() -> Any:
-        return result
-
-    job = await place.run_one(give)
-    assert (job.state, job.output, job.attempt, job.retry_count) == (COMPLETED, output, 1, 0)
+    ]
+    await check_each_async(cases, check)
 
 
-async def test_a_handler_gets_its_payload_as_the_model_it_asks_for(place: Place) -> None:
+async def test_payload_is_passed_as_the_annotated_model(place: Place) -> None:
     @place.catalog.task("take")
     async def take(payload: Item) -> int:
         return payload.item_id
@@ -64,20 +64,22 @@ async def test_a_handler_gets_its_payload_as_the_model_it_asks_for(place: Place)
     assert (await place.run_one(take, {"itemId": 7})).output == 7
 
 
-@pytest.mark.parametrize("result", [float("nan"), {"a": "\0"}, object()], ids=["NaN", "NUL", "object"])
-async def test_a_result_that_is_no_json_fails_for_good_because_the_next_would_be_no_better(
-    place: Place, result: Any
-) -> None:
-    @place.catalog.task("give")
-    async def give() -> Any:
-        return result
+async def test_result_without_json_form_fails_without_a_retry() -> None:
+    async def check(result: Any) -> None:
+        place = Place()
 
-    job = await place.run_one(give)
-    assert (job.state, job.output["type"]) == (FAILED, "NotJson")
-    assert "The handler's result can't be stored" in job.output["message"]
+        @place.catalog.task("give")
+        async def give() -> Any:
+            return result
+
+        job = await place.run_one(give)
+        assert (job.state, job.output["type"]) == (FAILED, "NotJson")
+        assert "The handler's result can't be stored" in job.output["message"]
+
+    await check_each_async([float("nan"), {"a": "\0"}, object()], check)
 
 
-async def test_a_result_over_the_cap_fails_for_good_and_says_what_to_do() -> None:
+async def test_result_over_the_cap_fails_without_a_retry() -> None:
     place = Place(Catalog(output_cap=100))
 
     @place.catalog.task("give")
@@ -89,7 +91,7 @@ async def test_a_result_over_the_cap_fails_for_good_and_says_what_to_do() -> Non
     assert "202 bytes of JSON as Postgres writes it, 100 at most" in job.output["message"]
 
 
-async def test_a_result_counts_by_what_postgres_writes_and_not_by_what_is_sent() -> None:
+async def test_result_is_measured_as_postgres_writes_it() -> None:
     place = Place(Catalog(output_cap=1_000))
 
     @place.catalog.task("give")
@@ -105,7 +107,7 @@ async def test_a_result_counts_by_what_postgres_writes_and_not_by_what_is_sent()
 # What a handler raises
 
 
-async def test_an_exception_is_kept_and_the_job_retried_until_its_retries_are_used_up(place: Place) -> None:
+async def test_failed_job_is_retried_up_to_its_limit_and_keeps_its_errors(place: Place) -> None:
     @place.catalog.task("boom", retry_limit=2, retry_delay=10, retry_backoff=False)
     async def boom() -> None:
         raise LookupError("no such thing")
@@ -124,7 +126,7 @@ async def test_an_exception_is_kept_and_the_job_retried_until_its_retries_are_us
     assert [attempt.error["message"] for attempt in job.history] == ["no such thing"] * 3
 
 
-async def test_the_backoff_is_drawn_from_the_policy(place: Place) -> None:
+async def test_backoff_is_drawn_from_the_policy(place: Place) -> None:
     @place.catalog.task("boom", retry_delay=100, retry_backoff=True, retry_delay_max=150)
     async def boom() -> None:
         raise ValueError
@@ -134,23 +136,25 @@ async def test_the_backoff_is_drawn_from_the_policy(place: Place) -> None:
     assert 100 <= wait <= 150
 
 
-@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError(), StopAsyncIteration()])
-async def test_even_an_exception_that_ends_other_programs_is_only_the_failure_of_its_job(
-    place: Place, error: BaseException
-) -> None:
-    @place.catalog.task("end")
-    async def end() -> None:
-        raise error
+async def test_exception_that_ends_programs_fails_only_its_job() -> None:
+    async def check(error: BaseException) -> None:
+        place = Place()
 
-    @place.catalog.task("next")
-    async def following() -> str:
-        return "ran"
+        @place.catalog.task("end")
+        async def end() -> None:
+            raise error
 
-    assert (await place.run_one(end)).state is RETRY
-    assert (await place.run_one(following)).output == "ran"
+        @place.catalog.task("next")
+        async def following() -> str:
+            return "ran"
+
+        assert (await place.run_one(end)).state is RETRY
+        assert (await place.run_one(following)).output == "ran"
+
+    await check_each_async([SystemExit(3), asyncio.CancelledError(), StopAsyncIteration()], check)
 
 
-async def test_a_lost_lease_that_is_not_this_jobs_is_a_failure_like_any_other(place: Place) -> None:
+async def test_lost_lease_of_another_job_is_a_failure_like_any_other(place: Place) -> None:
     @place.catalog.task("relay")
     async def relay() -> None:
         raise LeaseLost("some other job's, which the handler looked after")
@@ -159,18 +163,22 @@ async def test_a_lost_lease_that_is_not_this_jobs_is_a_failure_like_any_other(pl
     assert (job.state, job.history[-1].error["type"]) == (RETRY, "zeke_queue.errors.LeaseLost")
 
 
-@pytest.mark.parametrize("after", [7, timedelta(seconds=7)])
-async def test_a_handler_may_say_when_it_wants_to_be_retried(place: Place, after: Any) -> None:
-    @place.catalog.task("later", retry_delay=100)
-    async def later() -> None:
-        raise Retry(after=after, reason="rate limit")
+async def test_handler_may_give_the_time_of_its_retry() -> None:
+    async def check(after: Any) -> None:
+        place = Place()
 
-    job = await place.run_one(later)
-    assert (job.state, job.start_after) == (RETRY, place.clock.now() + timedelta(seconds=7))
-    assert job.history[-1].error["message"] == "rate limit"
+        @place.catalog.task("later", retry_delay=100)
+        async def later() -> None:
+            raise Retry(after=after, reason="rate limit")
+
+        job = await place.run_one(later)
+        assert (job.state, job.start_after) == (RETRY, place.clock.now() + timedelta(seconds=7))
+        assert job.history[-1].error["message"] == "rate limit"
+
+    await check_each_async([7, timedelta(seconds=7)], check)
 
 
-async def test_a_retry_that_a_handler_asks_for_uses_one_up(place: Place) -> None:
+async def test_retry_raised_by_a_handler_counts(place: Place) -> None:
     @place.catalog.task("later", retry_limit=0)
     async def later() -> None:
         raise Retry(after=7)
@@ -178,7 +186,7 @@ async def test_a_retry_that_a_handler_asks_for_uses_one_up(place: Place) -> None
     assert (await place.run_one(later)).state is FAILED
 
 
-async def test_a_retry_without_a_time_waits_as_the_policy_says(place: Place) -> None:
+async def test_retry_without_a_time_follows_the_policy(place: Place) -> None:
     @place.catalog.task("later", retry_delay=30, retry_backoff=False)
     async def later() -> None:
         raise Retry
@@ -186,7 +194,7 @@ async def test_a_retry_without_a_time_waits_as_the_policy_says(place: Place) -> 
     assert (await place.run_one(later)).start_after == place.clock.now() + timedelta(seconds=30)
 
 
-async def test_a_handler_may_fail_for_good(place: Place) -> None:
+async def test_fail_ends_the_job_without_a_retry(place: Place) -> None:
     @place.catalog.task("never", retry_limit=5)
     async def never() -> None:
         raise Fail("the account is closed")
@@ -195,7 +203,7 @@ async def test_a_handler_may_fail_for_good(place: Place) -> None:
     assert (job.state, job.output["type"], job.output["message"]) == (FAILED, "Fail", "the account is closed")
 
 
-async def test_a_snoozed_job_comes_back_without_a_retry_used(place: Place) -> None:
+async def test_snoozed_job_returns_without_using_a_retry(place: Place) -> None:
     seen: list[tuple[int, int]] = []
 
     @place.catalog.task("snooze", retry_limit=0)
@@ -213,34 +221,37 @@ async def test_a_snoozed_job_comes_back_without_a_retry_used(place: Place) -> No
     assert (await place.job(job_id)).output == "awake"
 
 
-NO_TIMES: list[Any] = [
-    -1,
-    -0.5,
-    float("nan"),
-    float("inf"),
-    1e18,
-    10**5000,
-    timedelta.max,
-    None,
-    "soon",
-    True,
-]
+NO_TIMES: dict[str, Any] = {
+    "negative": -1,
+    "negative fraction": -0.5,
+    "NaN": float("nan"),
+    "infinity": float("inf"),
+    "too long": 1e18,
+    "unprintable": 10**5000,
+    "longest timedelta": timedelta.max,
+    "none": None,
+    "text": "soon",
+    "flag": True,
+}
 
 
-@pytest.mark.parametrize("time", NO_TIMES, ids=[str(number) for number in range(len(NO_TIMES))])
-def test_a_signal_refuses_what_is_no_time_to_wait(time: Any) -> None:
-    """Where it was raised: a storage would make a failure of it that does not say where."""
-    with pytest.raises(BadOption, match=r"^seconds: .* give"):
-        Snooze(time)
-    if time is not None:
-        with pytest.raises(BadOption, match=r"^after: .* give"):
-            Retry(after=time)
+def test_signal_refuses_an_invalid_time_where_it_is_raised() -> None:
+    """A storage would report it too, but not the place."""
+
+    def check(time: Any) -> None:
+        with pytest.raises(BadOption, match=r"^seconds: .* give"):
+            Snooze(time)
+        if time is not None:
+            with pytest.raises(BadOption, match=r"^after: .* give"):
+                Retry(after=time)
+
+    check_each(NO_TIMES, check)
 
 
 # Payloads that do not fit
 
 
-async def test_a_payload_that_does_not_fit_fails_for_good_at_once_and_names_the_field(place: Place) -> None:
+async def test_invalid_payload_fails_without_a_retry_and_names_the_field(place: Place) -> None:
     ran: list[int] = []
 
     @place.catalog.task("take", retry_limit=5)
@@ -257,7 +268,7 @@ async def test_a_payload_that_does_not_fit_fails_for_good_at_once_and_names_the_
     assert ran == []
 
 
-async def test_whatever_a_payloads_own_code_raises_fails_its_job_alone(place: Place) -> None:
+async def test_exception_of_a_payload_validator_fails_only_its_job(place: Place) -> None:
     """A model passes on what is neither a ValueError nor an AssertionError."""
 
     class Odd(BaseModel):
@@ -281,7 +292,7 @@ async def test_whatever_a_payloads_own_code_raises_fails_its_job_alone(place: Pl
     assert (jobs[0].output["type"], jobs[0].output["message"]) == ("KeyError", "'wrong'")
 
 
-async def test_whatever_a_results_own_code_raises_fails_its_job_alone(place: Place) -> None:
+async def test_exception_while_a_result_is_written_fails_only_its_job(place: Place) -> None:
     class Odd(dict[str, Any]):
         def items(self) -> Any:
             raise LookupError("as it was looked at")

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.place import Place, turns, until
@@ -22,7 +23,7 @@ from zeke_queue.model import JobState
 from zeke_queue.signals import Fail
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
 
@@ -35,7 +36,7 @@ def place() -> Place:
 # What a handler knows and may do
 
 
-async def test_a_context_tells_what_the_job_is(place: Place) -> None:
+async def test_context_has_the_fields_of_the_job(place: Place) -> None:
     seen: dict[str, Any] = {}
 
     @place.catalog.task("tell", aliases=["told"])
@@ -61,7 +62,7 @@ async def test_a_context_tells_what_the_job_is(place: Place) -> None:
     }
 
 
-async def test_children_know_their_parent_and_carry_its_meta(place: Place) -> None:
+async def test_children_have_their_parent_and_its_meta(place: Place) -> None:
     @place.catalog.task("child")
     async def child(job: JobContext) -> dict[str, Any]:
         return {"parent": str(job.parent), "meta": dict(job.meta)}
@@ -82,7 +83,7 @@ async def test_children_know_their_parent_and_carry_its_meta(place: Place) -> No
         assert found.output == {"parent": str(job.id), "meta": {"trace": "abc"}}
 
 
-async def test_jobs_sent_in_a_transaction_that_is_rolled_back_are_not_there(place: Place) -> None:
+async def test_jobs_of_a_rolled_back_transaction_are_not_stored(place: Place) -> None:
     @place.catalog.task("child")
     async def child() -> None: ...
 
@@ -96,7 +97,7 @@ async def test_jobs_sent_in_a_transaction_that_is_rolled_back_are_not_there(plac
     assert [count.name for count in await place.queue.count()] == ["parent"]
 
 
-async def test_resources_are_made_once_a_worker_and_ended_after_its_last_job() -> None:
+async def test_resources_are_opened_once_a_worker_and_closed_after_its_last_job() -> None:
     log: list[str] = []
 
     @asynccontextmanager
@@ -117,7 +118,7 @@ async def test_resources_are_made_once_a_worker_and_ended_after_its_last_job() -
     assert log == ["made", "repository", "repository", "ended"]
 
 
-async def test_progress_and_log_lines_are_kept_for_watchers_in_order_and_before_the_job_ends(
+async def test_progress_and_log_lines_are_stored_in_order(
     place: Place,
 ) -> None:
     @place.catalog.task("work")
@@ -139,7 +140,7 @@ async def test_progress_and_log_lines_are_kept_for_watchers_in_order_and_before_
     assert {event.attempt for event in events} == {1}
 
 
-async def test_what_a_job_told_is_kept_before_it_ends_since_watchers_leave_then() -> None:
+async def test_progress_is_stored_before_the_job_ends() -> None:
     clock = FrozenClock()
     place = Place(clock=clock, storage=Faulty(clock))
     note = place.storage.late["note"] = asyncio.Event()
@@ -157,7 +158,7 @@ async def test_what_a_job_told_is_kept_before_it_ends_since_watchers_leave_then(
         await worker.drain()
 
 
-async def test_a_loop_that_logs_without_end_is_cut_short_and_says_so(place: Place) -> None:
+async def test_log_lines_of_one_job_are_limited_and_counted(place: Place) -> None:
     @place.catalog.task("chatter")
     async def chatter(job: JobContext) -> None:
         for n in range(1000):
@@ -169,50 +170,56 @@ async def test_a_loop_that_logs_without_end_is_cut_short_and_says_so(place: Plac
     assert json.loads(events[-1].data)["leftOut"] == 800
 
 
-async def test_progress_out_of_range_is_refused(place: Place) -> None:
-    @place.catalog.task("work", retry_limit=0)
-    async def work(job: JobContext) -> None:
-        await job.progress(1.5)
-
-    assert "from 0 to 1" in (await place.run_one(work)).output["message"]
+async def output_of(handler: Callable[[JobContext], Awaitable[None]]) -> dict[str, Any]:
+    """Run a handler that fails, and return its stored error."""
+    place = Place()
+    return (await place.run_one(place.catalog.task("work", retry_limit=0)(handler))).output
 
 
-@pytest.mark.parametrize(
-    "value",
-    [math.nan, math.inf, -0.1, "x", None, 10**5_000],
-    ids=["nan", "inf", "below", "text", "none", "long"],
-)
-async def test_progress_that_is_no_share_is_refused(place: Place, value: Any) -> None:
-    @place.catalog.task("work", retry_limit=0)
-    async def work(job: JobContext) -> None:
-        await job.progress(value)
+async def test_progress_that_is_no_share_is_refused() -> None:
+    async def check(value: Any) -> None:
+        async def work(job: JobContext) -> None:
+            await job.progress(value)
 
-    said = (await place.run_one(work)).output
-    assert (said["type"], "from 0 to 1" in said["message"]) == ("zeke_queue.errors.BadOption", True)
+        error = await output_of(work)
+        assert error["type"] == "zeke_queue.errors.BadOption"
+        assert "from 0 to 1" in error["message"]
+
+    cases = {
+        "nan": math.nan,
+        "inf": math.inf,
+        "below": -0.1,
+        "above": 1.5,
+        "text": "x",
+        "none": None,
+        "long": 10**5_000,
+    }
+    await check_each_async(cases, check)
 
 
-async def test_a_message_of_progress_that_is_no_text_is_refused(place: Place) -> None:
-    @place.catalog.task("work", retry_limit=0)
+async def test_message_of_progress_that_is_no_text_is_refused() -> None:
     async def work(job: JobContext) -> None:
         await job.progress(0.5, 5)  # type: ignore[arg-type] - what untyped handlers do
 
-    assert "message: 5 is no text" in (await place.run_one(work)).output["message"]
+    assert "message: 5 is no text" in (await output_of(work))["message"]
 
 
-@pytest.mark.parametrize("seconds", [0, -1, math.nan, math.inf, 1e300, timedelta.max, "5", None])
-async def test_an_extension_that_no_deadline_can_have_is_refused(place: Place, seconds: Any) -> None:
-    @place.catalog.task("work", retry_limit=0)
-    async def work(job: JobContext) -> None:
-        await job.extend(seconds)
+async def test_invalid_extension_of_a_deadline_is_refused() -> None:
+    async def check(seconds: Any) -> None:
+        async def work(job: JobContext) -> None:
+            await job.extend(seconds)
 
-    said = (await place.run_one(work)).output
-    assert (said["type"], said["message"].startswith("extend: ")) == ("zeke_queue.errors.BadOption", True)
+        error = await output_of(work)
+        assert error["type"] == "zeke_queue.errors.BadOption"
+        assert error["message"].startswith("extend: ")
+
+    await check_each_async([0, -1, math.nan, math.inf, 1e300, timedelta.max, "5", None], check)
 
 
 # What handlers leave behind
 
 
-async def test_a_context_variable_that_a_handler_sets_is_not_seen_by_the_next(place: Place) -> None:
+async def test_context_variable_of_a_handler_is_not_seen_by_the_next(place: Place) -> None:
     user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
     seen: list[str] = []
 
@@ -227,7 +234,7 @@ async def test_a_context_variable_that_a_handler_sets_is_not_seen_by_the_next(pl
     assert seen == ["nobody"] * 5
 
 
-async def test_a_cancellation_that_a_handler_left_for_later_hits_no_other_job(place: Place) -> None:
+async def test_pending_cancellation_of_a_handler_reaches_no_other_job(place: Place) -> None:
     started: list[int] = []
 
     @place.catalog.task("work", retry_limit=0)
@@ -246,7 +253,7 @@ async def test_a_cancellation_that_a_handler_left_for_later_hits_no_other_job(pl
     assert [(await place.job(job_id)).output for job_id in sent] == [0, 1, 2, 3]
 
 
-async def test_a_cancellation_that_nobody_of_ours_asked_for_is_a_failure_of_its_job_alone(
+async def test_foreign_cancellation_fails_only_its_job(
     place: Place,
 ) -> None:
     @place.catalog.task("work", retry_limit=0)
@@ -265,7 +272,7 @@ async def test_a_cancellation_that_nobody_of_ours_asked_for_is_a_failure_of_its_
     assert jobs[0].output["type"] == "asyncio.exceptions.CancelledError"
 
 
-async def test_timeouts_of_handlers_work_in_a_lane_that_ran_many_jobs(place: Place) -> None:
+async def test_timeout_in_a_handler_works_in_a_pool_task_that_ran_other_jobs(place: Place) -> None:
     @place.catalog.task("work", retry_limit=0)
     async def work(n: int) -> str:
         try:

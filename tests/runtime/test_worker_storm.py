@@ -1,7 +1,7 @@
-"""Workers in a storm: calls that are cut or late, workers that come and go, as a seed will have it.
+"""Workers under random faults: calls are cut or delayed, and workers start and stop, as drawn from a seed.
 
-What must hold once it is over: every job ended as it should, whatever was in the way; a worker that was
-stopped in good order cost no job a retry; and no worker left a row or a task of the loop behind.
+What must hold afterwards: every job has its right outcome; a worker that was stopped while the storage
+answered cost no job a retry; and no worker left a row or an asyncio task behind.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.place import Place, turns
@@ -141,25 +140,29 @@ class Storm:
         await self.go_on(lambda: all(running.done() for _, running in self.workers))
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-async def test_every_job_ends_as_it_should_whatever_is_in_the_way(seed: int) -> None:
-    before = asyncio.all_tasks()
-    storm = Storm(seed, rough=True)
-    await storm.rage()
-    await storm.calm()
-    jobs = storm.place.storage.dump().jobs
-    assert len(jobs) == len(storm.sent)
-    assert {job.id for job in jobs if job.state is not JobState.COMPLETED} == storm.cancelled
-    await turns()
-    assert asyncio.all_tasks() == before
+async def test_every_job_has_its_outcome_after_any_faults() -> None:
+    async def check(seed: int) -> None:
+        before = asyncio.all_tasks()
+        storm = Storm(seed, rough=True)
+        await storm.rage()
+        await storm.calm()
+        jobs = storm.place.storage.dump().jobs
+        assert len(jobs) == len(storm.sent)
+        assert {job.id for job in jobs if job.state is not JobState.COMPLETED} == storm.cancelled
+        await turns()
+        assert asyncio.all_tasks() == before
+
+    await check_each_async(SEEDS, check)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-async def test_short_outages_and_stops_in_good_order_cost_no_retry(seed: int) -> None:
-    storm = Storm(seed, rough=False)
-    await storm.rage()
-    await storm.calm()
-    jobs = storm.place.storage.dump().jobs
-    assert {job.id for job in jobs if job.state is not JobState.COMPLETED} == storm.cancelled
-    assert {job.retry_count for job in jobs} == {0}
-    assert await storm.place.storage.workers() == []
+async def test_short_outages_and_orderly_stops_cost_no_retry() -> None:
+    async def check(seed: int) -> None:
+        storm = Storm(seed, rough=False)
+        await storm.rage()
+        await storm.calm()
+        jobs = storm.place.storage.dump().jobs
+        assert {job.id for job in jobs if job.state is not JobState.COMPLETED} == storm.cancelled
+        assert {job.retry_count for job in jobs} == {0}
+        assert await storm.place.storage.workers() == []
+
+    await check_each_async(SEEDS, check)
