@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 import pytest
@@ -20,13 +20,10 @@ from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.clock import SystemClock
 from zeke_queue.context import JobContext
 from zeke_queue.errors import PayloadInvalid
-from zeke_queue.model import Job, JobState
+from zeke_queue.model import JobState
 from zeke_queue.signals import Retry
 from zeke_queue.worker.local import LocalExecutor
 from zeke_queue.worker.threads import Threads
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
 
@@ -198,20 +195,11 @@ async def test_exception_that_ends_programs_fails_only_the_job_of_a_thread() -> 
 # Processes
 
 
-@pytest.fixture
-async def crunch() -> Callable[..., Any]:
-    place = Place(crunching.catalog)
-
-    async def run(what: str, **options: Any) -> Any:
-        return place, await place.run_one("crunch", {"what": what}, **options)
-
-    return run
-
-
 async def test_process_runs_the_handler_and_its_events_are_stored(
-    crunch: Callable[..., Any], capfd: pytest.CaptureFixture[str]
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    place, job = await crunch("tell", meta={"trace": "abc"})
+    place = Place(crunching.catalog)
+    job = await place.run_one("crunch", {"what": "tell"}, meta={"trace": "abc"})
     assert job.state is COMPLETED, job.output
     assert job.output.pop("pid") != os.getpid()
     assert job.output == {"id": str(job.id), "attempt": 1, "meta": {"trace": "abc"}}
@@ -223,19 +211,58 @@ async def test_process_runs_the_handler_and_its_events_are_stored(
     assert "a handler may print" in capfd.readouterr().out
 
 
-async def test_exception_in_a_process_is_stored_with_its_traceback(crunch: Callable[..., Any]) -> None:
-    _, job = await crunch("fail")
-    assert (job.state, job.output["type"], job.output["message"]) == (FAILED, "LookupError", "not here")
-    assert "crunching.py" in job.output["traceback"]
+OUTCOMES: dict[str, tuple[JobState, str, str]] = {
+    "fail": (FAILED, "LookupError", "not here"),
+    "never": (FAILED, "Fail", "never"),
+    "retry": (RETRY, "Retry", "busy"),
+    "exit": (RETRY, "SystemExit", "3"),
+    "nan": (FAILED, "NotJson", "The handler's result can't be stored"),
+    "half": (FAILED, "NotJson", "The handler's result can't be stored"),
+    "deep": (FAILED, "NotJson", "The handler's result can't be stored"),
+    "odd": (RETRY, "LookupError", "as it was looked at"),
+    "never-half": (FAILED, "Fail", "half ?"),
+    "never-five": (FAILED, "Fail", "5"),
+    "retry-half": (RETRY, "Retry", "half ?"),
+    "retry-five": (RETRY, "Retry", "<object object at 0x"),
+}
+"""For each way in which a handler fails: the state of its job, and the type and message of its error."""
 
 
-async def test_signals_work_in_a_process(crunch: Callable[..., Any]) -> None:
-    _, retried = await crunch("retry", retry_limit=1)
-    assert (retried.state, retried.history[-1].error["message"]) == (RETRY, "busy")
-    _, failed = await crunch("never", retry_limit=9)
-    assert (failed.state, failed.output["message"]) == (FAILED, "never")
-    _, snoozed = await crunch("snooze")
-    assert (snoozed.state, snoozed.retry_count) == (CREATED, 0)
+async def test_outcomes_of_one_process_are_those_of_its_handlers() -> None:
+    place = Place(crunching.catalog)
+    ways = [*OUTCOMES, "snooze", "send", "tell-half", "tell-long", "sum"]
+    limits = {"fail": 0}
+    sent = {
+        what: await place.send("crunch", {"what": what}, retry_limit=limits.get(what, 5)) for what in ways
+    }
+    await place.drain(executor=LocalExecutor(processes=1))
+    jobs = {what: await place.job(job_id) for what, job_id in sent.items()}
+
+    def check(what: str, state: JobState, kind: str, message: str) -> None:
+        (attempt,) = jobs[what].history
+        assert (jobs[what].state, attempt.error["type"]) == (state, kind)
+        assert attempt.error["message"].startswith(message)
+
+    check_each([(what, *expected) for what, expected in OUTCOMES.items()], check)
+    assert "crunching.py" in jobs["fail"].output["traceback"]
+    assert (jobs["snooze"].state, jobs["snooze"].retry_count) == (CREATED, 0)
+    assert "needs the worker's connection" in jobs["send"].history[0].error["message"]
+    for what in ("tell-half", "tell-long"):  # a line that can't be written ends no job
+        assert jobs[what].state is COMPLETED
+        assert await place.storage.events(jobs[what].id)
+    assert jobs["sum"].output == 499500
+
+
+async def test_invalid_result_has_the_same_error_in_a_process_as_elsewhere() -> None:
+    place = Place(crunching.catalog)
+    job = await place.run_one("crunch", {"what": "nan"}, retry_limit=5)
+    beside = Place()
+
+    @beside.catalog.task("same", retry_limit=5)
+    async def same() -> float:
+        return float("nan")
+
+    assert job.output == (await beside.run_one(same)).output
 
 
 async def test_crash_of_a_process_fails_only_its_job() -> None:
@@ -249,82 +276,6 @@ async def test_crash_of_a_process_fails_only_its_job() -> None:
         assert (job.state, job.output["type"]) == (FAILED, "zeke_queue.worker.executor.ProcessCrashed")
         assert how in job.output["message"]
     assert [(await place.job(job_id)).output for job_id in others] == [499500] * 3
-
-
-async def test_sys_exit_in_a_process_is_a_failure(crunch: Callable[..., Any]) -> None:
-    _, job = await crunch("exit")
-    assert (job.state, job.output["type"]) == (FAILED, "SystemExit")
-
-
-async def test_nan_as_a_result_fails_in_a_process_as_elsewhere(crunch: Callable[..., Any]) -> None:
-    place, job = await crunch("nan", retry_limit=5)
-    assert job.state is FAILED
-
-    @place.catalog.task("same", retry_limit=5)
-    async def same() -> float:
-        return float("nan")
-
-    beside = await place.run_one(same)
-    assert job.output == beside.output
-    assert (job.output["type"], "result can't be stored" in job.output["message"]) == ("NotJson", True)
-
-
-async def run_all(*cases: str) -> dict[str, Job]:
-    """Run jobs in one process, and return each by what it does."""
-    place = Place(crunching.catalog)
-    sent = {what: await place.send("crunch", {"what": what}, retry_limit=0) for what in cases}
-    await place.drain(executor=LocalExecutor(processes=1))
-    return {what: await place.job(job_id) for what, job_id in sent.items()}
-
-
-async def test_result_without_json_form_is_reported_from_a_process() -> None:
-    jobs = await run_all("half", "deep")
-    assert {what: (job.state, job.output["type"]) for what, job in jobs.items()} == {
-        "half": (FAILED, "NotJson"),
-        "deep": (FAILED, "NotJson"),
-    }
-
-
-async def test_reason_that_is_no_text_is_reported_from_a_process() -> None:
-    expected = {
-        "never-half": ("Fail", "half ?"),
-        "never-five": ("Fail", "5"),
-        "retry-half": ("Retry", "half ?"),
-        "retry-five": ("Retry", "<object object at 0x"),
-    }
-    jobs = await run_all(*expected)
-
-    def check(what: str, kind: str, message: str) -> None:
-        output = jobs[what].output
-        assert (jobs[what].state, output["type"]) == (FAILED, kind)
-        assert output["message"].startswith(message)
-
-    check_each([(what, *error) for what, error in expected.items()], check)
-
-
-async def test_odd_log_lines_do_not_end_a_process(crunch: Callable[..., Any]) -> None:
-    async def check(what: str) -> None:
-        place, job = await crunch(what)
-        assert job.state is COMPLETED, job.output
-        assert await place.storage.events(job.id)
-
-    await check_each_async(["tell-half", "tell-long"], check)
-
-
-async def test_exception_while_a_result_is_written_is_reported_from_a_process(
-    crunch: Callable[..., Any],
-) -> None:
-    _, job = await crunch("odd")
-    assert (job.state, job.output["type"], job.output["message"]) == (
-        FAILED,
-        "LookupError",
-        "as it was looked at",
-    )
-
-
-async def test_send_in_a_process_is_refused_with_a_reason(crunch: Callable[..., Any]) -> None:
-    _, job = await crunch("send")
-    assert "needs the worker's connection" in job.output["message"]
 
 
 async def test_coroutine_may_run_in_a_process() -> None:
