@@ -22,6 +22,8 @@ T = TypeVar("T")
 ANNA = UUID("00000000-0000-7000-8000-00000000000a")
 BERT = UUID("00000000-0000-7000-8000-00000000000b")
 
+ENDS = [JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED]
+
 BOOM = '{"type": "ValueError", "message": "boom", "traceback": null}'
 
 

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests.cases import check_each_async
 from tests.clocks import START
 from zeke_queue.callers import ApiKey, NewKey, Scope
 from zeke_queue.core import apikeys
@@ -134,35 +135,48 @@ async def test_a_key_that_is_not_there_is_not_revoked(storage: Storage) -> None:
     assert await good(storage, new_key())
 
 
-@pytest.mark.parametrize(("after", "noted"), [(0.0, False), (59.999999, False), (60.0, True)])
-async def test_the_use_of_a_key_is_noted_once_a_minute(
-    storage: Storage, clock: FrozenClock, after: float, *, noted: bool
-) -> None:
-    key = new_key()
-    await storage.add_key(key)
-    clock.advance(5)
-    first = clock.now()
-    await storage.use_key(key.id)
-    clock.advance(after)
-    await storage.use_key(key.id)
-    assert await storage.keys() == [stored(key, last_used_on=clock.now() if noted else first)]
+USES = [(0.0, False), (59.999999, False), (60.0, True)]
+"""Seconds between two uses, and whether the second one is stored."""
 
 
-@pytest.mark.parametrize(("after", "noted"), [(0.0, False), (59.999999, False), (60.0, True)])
-async def test_whoever_uses_a_session_uses_its_key(
-    storage: Storage, clock: FrozenClock, after: float, *, noted: bool
-) -> None:
-    await storage.add_key(new_key())
-    await storage.add_key(new_key(2))
-    await storage.open_session(TOKEN, new_key().id, 1000.0)
-    assert [key.last_used_on for key in await storage.keys()] == [None, None]
-    clock.advance(5)
-    first = clock.now()
-    assert await storage.session(TOKEN) == stored(new_key())
-    assert await storage.session(OTHER) is None
-    clock.advance(after)
-    assert await storage.session(TOKEN) == stored(new_key(), last_used_on=first)
-    assert [key.last_used_on for key in await storage.keys()] == [clock.now() if noted else first, None]
+async def test_use_of_a_key_is_stored_once_a_minute(storage: Storage, clock: FrozenClock) -> None:
+    async def check(after: float, noted: bool) -> None:  # noqa: FBT001 - the row of a table
+        key, created = new_key(1 + USES.index((after, noted))), clock.now()
+        await storage.add_key(key)
+        clock.advance(5)
+        first = clock.now()
+        await storage.use_key(key.id)
+        clock.advance(after)
+        await storage.use_key(key.id)
+        expected = stored(key, created, last_used_on=clock.now() if noted else first)
+        assert expected in await storage.keys()
+
+    await check_each_async(USES, check)
+
+
+async def test_use_of_a_session_is_a_use_of_its_key(storage: Storage, clock: FrozenClock) -> None:
+    async def check(after: float, noted: bool) -> None:  # noqa: FBT001 - the row of a table
+        number = 1 + USES.index((after, noted))
+        key, token, unused = new_key(number), bytes([number]) * 32, new_key(10 + number)
+        created = clock.now()
+        await storage.add_key(key)
+        await storage.add_key(unused)
+        await storage.open_session(token, key.id, 1000.0)
+
+        async def uses() -> list[datetime | None]:
+            known = {one.id: one.last_used_on for one in await storage.keys()}
+            return [known[key.id], known[unused.id]]
+
+        assert await uses() == [None, None]
+        clock.advance(5)
+        first = clock.now()
+        assert await storage.session(token) == stored(key, created)
+        assert await storage.session(OTHER) is None
+        clock.advance(after)
+        assert await storage.session(token) == stored(key, created, last_used_on=first)
+        assert await uses() == [clock.now() if noted else first, None]
+
+    await check_each_async(USES, check)
 
 
 async def test_a_session_that_is_none_any_more_uses_no_key(storage: Storage, clock: FrozenClock) -> None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
-from tests.conformance.driver import ANNA, Driver
+from tests.conformance.driver import ANNA, ENDS, Driver
 from zeke_queue.model import JobState
 from zeke_queue.storage.store import Storage
 
@@ -45,12 +44,14 @@ async def test_a_job_that_waits_for_a_retry_is_cancelled_and_keeps_its_error(
     assert (stored.state, stored.output["message"]) == (JobState.CANCELLED, "boom")
 
 
-@pytest.mark.parametrize("end", [JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED])
-async def test_what_has_ended_is_not_cancelled(storage: Storage, jobs: Driver, end: JobState) -> None:
-    job_id = await jobs.ended(end)
-    before = await jobs.look(job_id)
-    assert await storage.cancel([job_id]) == set()
-    assert await jobs.look(job_id) == before
+async def test_ended_job_is_not_cancelled(storage: Storage, jobs: Driver) -> None:
+    async def check(end: JobState) -> None:
+        job_id = await jobs.ended(end)
+        before = await jobs.look(job_id)
+        assert await storage.cancel([job_id]) == set()
+        assert await jobs.look(job_id) == before
+
+    await check_each_async(ENDS, check)
 
 
 async def test_cancelling_tells_which_jobs_it_cancelled(storage: Storage, jobs: Driver) -> None:
@@ -91,24 +92,26 @@ async def test_defect_4_resuming_does_not_bring_back_a_completed_job(storage: St
     assert await jobs.look(job_id) == before
 
 
-@pytest.mark.parametrize("end", [JobState.EXPIRED, JobState.FAILED])
-async def test_resuming_is_for_cancelled_jobs_only(storage: Storage, jobs: Driver, end: JobState) -> None:
-    ended, waiting, running = await jobs.ended(end), await jobs.send("a"), await jobs.running("b")
-    assert await storage.resume([ended, waiting, running.id]) == set()
+async def test_only_cancelled_jobs_are_resumed(storage: Storage, jobs: Driver) -> None:
+    ended = [await jobs.ended(end) for end in (JobState.EXPIRED, JobState.FAILED)]
+    waiting, running = await jobs.send("a"), await jobs.running("b")
+    assert await storage.resume([*ended, waiting, running.id]) == set()
 
 
-@pytest.mark.parametrize("end", [JobState.EXPIRED, JobState.FAILED])
-async def test_a_failed_job_is_tried_again_at_once(
-    storage: Storage, jobs: Driver, clock: FrozenClock, end: JobState
+async def test_failed_or_expired_job_is_retried_at_once(
+    storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    job_id = await jobs.ended(end)
-    clock.advance(10)
-    assert await storage.retry([job_id]) == {job_id}
-    job = await jobs.look(job_id)
-    assert (job.state, job.start_after, job.completed_on) == (JobState.RETRY, clock.now(), None)
-    assert (job.worker, job.keep_until) == (None, clock.now() + CENTURY)
-    again = await jobs.claim_one()
-    assert (again.id, again.attempt, again.retry_count) == (job_id, 2, 1)
+    async def check(end: JobState) -> None:
+        job_id = await jobs.ended(end, end.value)
+        clock.advance(10)
+        assert await storage.retry([job_id]) == {job_id}
+        job = await jobs.look(job_id)
+        assert (job.state, job.start_after, job.completed_on) == (JobState.RETRY, clock.now(), None)
+        assert (job.worker, job.keep_until) == (None, clock.now() + CENTURY)
+        again = await jobs.claim_one(end.value)
+        assert (again.id, again.attempt, again.retry_count) == (job_id, 2, 1)
+
+    await check_each_async([JobState.EXPIRED, JobState.FAILED], check)
 
 
 async def test_trying_again_makes_room_for_one_more_retry_if_none_is_left(
@@ -150,21 +153,20 @@ async def test_an_archived_job_is_not_brought_back(
     assert await storage.resume([cancelled]) == set()
 
 
-@pytest.mark.parametrize(
-    "rule",
-    [{"singleton_key": "anna"}, {"slot_seconds": 3600}, {"singleton_key": "__pgboss__singleton_queue"}],
-    ids=["key", "slot", "singleton queue"],
-)
-async def test_a_job_whose_place_another_has_stays_ended(
-    storage: Storage, jobs: Driver, rule: dict[str, Any]
-) -> None:
-    failed = await jobs.ended(JobState.FAILED, **rule)
-    cancelled = await jobs.ended(JobState.CANCELLED, **rule)
-    await jobs.send(**rule)
-    before = [await jobs.look(failed), await jobs.look(cancelled)]
-    assert await storage.retry([failed]) == set()
-    assert await storage.resume([cancelled]) == set()
-    assert [await jobs.look(failed), await jobs.look(cancelled)] == before
+async def test_job_that_conflicts_with_another_stays_ended(storage: Storage, jobs: Driver) -> None:
+    async def check(rule: dict[str, Any]) -> None:
+        name = f"queue of {next(iter(rule.values()))}"
+        failed = await jobs.ended(JobState.FAILED, name, **rule)
+        cancelled = await jobs.ended(JobState.CANCELLED, name, **rule)
+        await jobs.send(name, **rule)
+        before = [await jobs.look(failed), await jobs.look(cancelled)]
+        assert await storage.retry([failed]) == set()
+        assert await storage.resume([cancelled]) == set()
+        assert [await jobs.look(failed), await jobs.look(cancelled)] == before
+
+    singleton_queue = "__pgboss__singleton_queue"
+    rules = [{"singleton_key": "anna"}, {"slot_seconds": 3600}, {"singleton_key": singleton_queue}]
+    await check_each_async(rules, check)
 
 
 async def test_a_job_whose_place_another_has_does_not_hold_up_the_others(

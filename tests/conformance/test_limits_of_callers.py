@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from tests.cases import check_each_async
 from zeke_queue.callers import Admission
 from zeke_queue.errors import BadOption
 from zeke_queue.storage.memory import MemoryStorage
@@ -66,16 +67,17 @@ async def test_a_clock_that_is_set_back_admits_nobody_twice(storage: Storage, cl
     assert await storage.admit("key", 1, 60.0) == Admission(admitted=False, count=1, resets_in=62.0)
 
 
-@pytest.mark.parametrize("limit", [0, -1])
-async def test_a_limit_that_admits_nothing_is_refused(storage: Storage, limit: int) -> None:
-    with pytest.raises(BadOption, match=f"limit: {limit} is not at least 1"):
-        await storage.admit("key", limit, 60.0)
+async def test_invalid_limit_or_window_is_refused(storage: Storage) -> None:
+    async def check(limit: int, window: float, message: str) -> None:
+        with pytest.raises(BadOption, match=message):
+            await storage.admit("key", limit, window)
 
-
-@pytest.mark.parametrize("window", [0.0, -1.0, 0.0000001])
-async def test_a_window_without_length_is_refused(storage: Storage, window: float) -> None:
-    with pytest.raises(BadOption, match=r"window: .* seconds is not more than 0"):
-        await storage.admit("key", 1, window)
+    cases = [
+        (0, 60.0, "limit: 0 is not at least 1"),
+        (-1, 60.0, "limit: -1 is not at least 1"),
+        *((1, window, r"window: .* seconds is not more than 0") for window in (0.0, -1.0, 0.0000001)),
+    ]
+    await check_each_async(cases, check)
 
 
 async def callers_known(storage: Storage, request: pytest.FixtureRequest) -> list[str]:
@@ -87,14 +89,17 @@ async def callers_known(storage: Storage, request: pytest.FixtureRequest) -> lis
         return [caller for (caller,) in await found.fetchall()]
 
 
-@pytest.mark.parametrize(("after", "kept"), [(0.0, True), (59.999999, True), (60.0, False), (600.0, False)])
-async def test_windows_of_others_are_forgotten_a_minute_after_their_end(
-    storage: Storage, clock: FrozenClock, request: pytest.FixtureRequest, after: float, *, kept: bool
+async def test_windows_of_others_are_deleted_a_minute_after_their_end(
+    storage: Storage, clock: FrozenClock, request: pytest.FixtureRequest
 ) -> None:
-    await storage.admit("old", 1, 30.0)
-    clock.advance(30 + after)
-    await storage.admit("new", 1, 30.0)
-    assert await callers_known(storage, request) == (["new", "old"] if kept else ["new"])
+    async def check(after: float, *others: str) -> None:
+        await storage.admit("old", 1, 30.0)
+        clock.advance(30 + after)
+        await storage.admit("new", 1, 30.0)
+        assert await callers_known(storage, request) == ["new", *others]
+
+    cases = [(0.0, "old"), (59.999999, "old"), (60.0,), (600.0,)]
+    await check_each_async(cases, check)
 
 
 async def test_a_call_forgets_ten_windows_at_most_those_that_ended_first(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.clocks import START
 from tests.conformance.driver import ANNA, BERT
 from zeke_queue.errors import BadOption
@@ -135,9 +136,22 @@ async def test_a_cancelled_job_and_one_that_never_ran_have_no_times(
     assert await storage.pace((), 60, 60) == [nothing(START, cancelled=2)]
 
 
-@pytest.mark.parametrize(
-    ("waits", "median", "ninety_five"),
-    [
+async def test_percentiles_are_values_by_the_nearest_rank(
+    storage: Storage, jobs: Driver, clock: FrozenClock
+) -> None:
+    async def check(times: list[float], median: float, ninety_five: float) -> None:
+        waited, run = f"waited {len(times)} {median}", f"run {len(times)} {median}"
+        for seconds in times:
+            await ran(jobs, clock, wait=seconds, name=waited)
+        (day,) = await storage.pace([waited], 86_400, 86_400)
+        assert (day.completed, day.wait_median, day.wait_95) == (len(times), median, ninety_five)
+        assert (day.run_median, day.run_95) == (0.0, 0.0)
+        for seconds in times:
+            await ran(jobs, clock, run=seconds, name=run)
+        (day,) = await storage.pace([run], 86_400, 86_400)
+        assert (day.run_median, day.run_95) == (median, ninety_five)
+
+    cases = [
         ([3.0], 3.0, 3.0),
         ([3.0, 1.0], 1.0, 3.0),
         ([5.0, 1.0, 3.0], 3.0, 5.0),
@@ -145,31 +159,22 @@ async def test_a_cancelled_job_and_one_that_never_ran_have_no_times(
         ([float(n) for n in range(1, 22)], 11.0, 20.0),
         ([float(n) for n in range(1, 41)], 20.0, 38.0),
         ([0.000001, 2.5], 0.000001, 2.5),
-    ],
-)
-async def test_percentiles_are_values_that_occurred_by_the_nearest_rank(
-    storage: Storage, jobs: Driver, *, waits: list[float], median: float, ninety_five: float
-) -> None:
-    for wait in waits:
-        await ran(jobs, jobs.clock, wait=wait)
-    (day,) = await storage.pace((), 86_400, 86_400)
-    assert (day.completed, day.wait_median, day.wait_95) == (len(waits), median, ninety_five)
-    assert (day.run_median, day.run_95) == (0.0, 0.0)
-    for run in waits:
-        await ran(jobs, jobs.clock, run=run, name="post")
-    (day,) = await storage.pace(["post"], 86_400, 86_400)
-    assert (day.run_median, day.run_95) == (median, ninety_five)
+    ]
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize(
-    ("span", "step", "complaint"),
-    [(0, 1, "span: 0 "), (700_000, 3600, "span: 700000"), (60, 0.5, "step: 0.5"), (3600, 1, "3600 spans")],
-)
-async def test_a_look_back_that_can_not_be_is_refused(
-    storage: Storage, span: float, step: float, complaint: str
-) -> None:
-    with pytest.raises(BadOption, match=complaint):
-        await storage.pace((), span, step)
+async def test_invalid_span_or_step_is_refused(storage: Storage) -> None:
+    async def check(span: float, step: float, message: str) -> None:
+        with pytest.raises(BadOption, match=message):
+            await storage.pace((), span, step)
+
+    cases = [
+        (0, 1, "span: 0 "),
+        (700_000, 3600, "span: 700000"),
+        (60, 0.5, "step: 0.5"),
+        (3600, 1, "3600 spans"),
+    ]
+    await check_each_async(cases, check)
 
 
 # Lag

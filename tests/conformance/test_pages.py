@@ -1,38 +1,45 @@
-"""Pages of lists: how many jobs, of how many bytes, and what of each job is read."""
+"""Pages of lists: how many jobs and bytes each has, and which parts of a job are read.
+
+What holds for live jobs holds for archived ones, so most tests check a list, archive all, and check it again.
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
+from tests.cases import check_each_async
 from zeke_queue.errors import BadOption, JobNotFound
-from zeke_queue.model import CARRIED, JobFilter, JobState, Page
+from zeke_queue.model import CARRIED, Job, JobFilter, JobState, Page
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
     from uuid import UUID
 
-    from tests.clocks import FrozenClock
     from tests.conformance.driver import Driver
     from zeke_queue.storage.store import Storage
 
 
-@pytest.fixture(params=[False, True], ids=["live", "archived"])
-def archived(request: pytest.FixtureRequest) -> bool:
-    """Whether the jobs that are listed are archived ones."""
-    return request.param
+async def live_and_archived(jobs: Driver) -> AsyncIterator[bool]:
+    """Yield False, archive all ended jobs, and yield True."""
+    yield False
+    jobs.clock.advance(1)
+    assert await jobs.storage.archive(0, 1_000)
+    yield True
 
 
-async def ended(
-    storage: Storage, jobs: Driver, *, archived: bool, output: str | None = None, **options: Any
-) -> UUID:
-    """Send a job and complete it; archive it if those are listed."""
+async def ended(jobs: Driver, output: str | None = None, **options: Any) -> UUID:
+    """Send a job and complete it."""
     job = await jobs.running(**options)
     assert await jobs.complete(job, output)
     jobs.clock.advance(1)
-    if archived:
-        assert await storage.archive(0, 10) == 1
     return job.id
 
 
@@ -40,116 +47,174 @@ def ids(page: Page) -> list[UUID]:
     return [job.id for job in page.jobs]
 
 
-async def test_a_page_tells_whether_more_jobs_come_behind_it(
-    storage: Storage, jobs: Driver, *, archived: bool
-) -> None:
-    assert await storage.page(JobFilter(archived=archived)) == Page([], more=False)
-    sent = [await ended(storage, jobs, archived=archived) for _ in range(3)]
-    for limit in (1, 2):
-        page = await storage.page(JobFilter(archived=archived, limit=limit))
-        assert (ids(page), page.more) == (sent[: -limit - 1 : -1], True)
-    for limit in (3, 4, 1000):
-        page = await storage.page(JobFilter(archived=archived, limit=limit))
-        assert (ids(page), page.more) == (sent[::-1], False)
-    behind = await storage.page(JobFilter(archived=archived, before=sent[1], limit=1))
-    assert (ids(behind), behind.more) == (sent[:1], False)
-    assert await storage.page(JobFilter(archived=archived, before=sent[0])) == Page([], more=False)
+async def test_page_reports_whether_more_jobs_follow(storage: Storage, jobs: Driver) -> None:
+    for archived in (False, True):
+        assert await storage.page(JobFilter(archived=archived)) == Page([], more=False)
+    sent = [await ended(jobs) for _ in range(3)]
+    async for archived in live_and_archived(jobs):
+        for limit in (1, 2):
+            page = await storage.page(JobFilter(archived=archived, limit=limit))
+            assert (ids(page), page.more) == (sent[: -limit - 1 : -1], True)
+        for limit in (3, 4, 1000):
+            page = await storage.page(JobFilter(archived=archived, limit=limit))
+            assert (ids(page), page.more) == (sent[::-1], False)
+        behind = await storage.page(JobFilter(archived=archived, before=sent[1], limit=1))
+        assert (ids(behind), behind.more) == (sent[:1], False)
+        assert await storage.page(JobFilter(archived=archived, before=sent[0])) == Page([], more=False)
 
 
-@pytest.mark.parametrize("limit", [0, -1, 1001])
-async def test_a_page_of_no_length_or_too_long_a_one_is_refused(storage: Storage, limit: int) -> None:
-    with pytest.raises(BadOption, match="limit"):
-        await storage.page(JobFilter(limit=limit))
+async def test_page_length_out_of_range_is_refused(storage: Storage) -> None:
+    async def check(limit: int) -> None:
+        for verb in (storage.page, storage.find):
+            with pytest.raises(BadOption, match="limit"):
+                await verb(JobFilter(limit=limit))
+
+    await check_each_async([0, -1, 1001], check)
 
 
-async def test_a_page_behind_a_job_that_is_not_there_is_an_error(storage: Storage, jobs: Driver) -> None:
+async def test_page_before_an_unknown_job_is_an_error(storage: Storage, jobs: Driver) -> None:
     with pytest.raises(JobNotFound):
         await storage.page(JobFilter(before=jobs.new_id()))
 
 
-@pytest.mark.parametrize(
-    ("bytes_max", "listed"), [(1, 1), (17, 1), (23, 1), (24, 2), (35, 2), (36, 3), (10**9, 3), (None, 3)]
-)
-async def test_a_page_ends_where_its_jobs_have_too_many_bytes(
-    storage: Storage, jobs: Driver, *, archived: bool, bytes_max: int | None, listed: int
-) -> None:
-    data = '"1234567890"'
-    sent = [await ended(storage, jobs, archived=archived, data=data) for _ in range(3)]
-    which = JobFilter(archived=archived, bytes_max=bytes_max)
-    page = await storage.page(which)
-    assert (ids(page), page.more) == (sent[::-1][:listed], listed < 3)
-    assert await storage.find(which) == page.jobs
-    # Whether the list ends by its number or by its bytes, its next page begins behind its last job.
-    behind = await storage.page(replace(which, before=page.jobs[-1].id))
-    assert ids(behind) == sent[::-1][listed : 2 * listed]
+async def test_page_ends_before_its_jobs_exceed_the_bytes(storage: Storage, jobs: Driver) -> None:
+    sent = [await ended(jobs, data='"1234567890"') for _ in range(3)]
+    async for archived in live_and_archived(jobs):
+
+        async def check(bytes_max: int | None, listed: int, *, archived: bool = archived) -> None:
+            which = JobFilter(archived=archived, bytes_max=bytes_max)
+            page = await storage.page(which)
+            assert (ids(page), page.more) == (sent[::-1][:listed], listed < 3)
+            assert await storage.find(which) == page.jobs
+            # Whether a page ends by its number or by its bytes, the next one begins behind its last job.
+            behind = await storage.page(replace(which, before=page.jobs[-1].id))
+            assert ids(behind) == sent[::-1][listed : 2 * listed]
+
+        await check_each_async(
+            [(1, 1), (17, 1), (23, 1), (24, 2), (35, 2), (36, 3), (10**9, 3), (None, 3)], check
+        )
 
 
-@pytest.mark.parametrize("limit", [1, 2])
-async def test_the_number_of_a_page_counts_though_its_bytes_would_let_more_in(
-    storage: Storage, jobs: Driver, *, archived: bool, limit: int
-) -> None:
-    sent = [await ended(storage, jobs, archived=archived, data='"abc"') for _ in range(3)]
-    page = await storage.page(JobFilter(archived=archived, bytes_max=10_000, limit=limit))
-    assert (ids(page), page.more) == (sent[::-1][:limit], True)
+async def test_page_has_no_more_jobs_than_its_limit_within_its_bytes(storage: Storage, jobs: Driver) -> None:
+    sent = [await ended(jobs, data='"abc"') for _ in range(3)]
+    async for archived in live_and_archived(jobs):
+        for limit in (1, 2):
+            page = await storage.page(JobFilter(archived=archived, bytes_max=10_000, limit=limit))
+            assert (ids(page), page.more) == (sent[::-1][:limit], True)
 
 
-async def test_every_job_is_on_one_page_however_large(
-    storage: Storage, jobs: Driver, *, archived: bool
-) -> None:
+async def test_every_job_is_on_one_page_whatever_its_size(storage: Storage, jobs: Driver) -> None:
     data = ['"' + "a" * length + '"' for length in (5, 100, 0, 40, 3, 3, 100, 100)]
-    sent = [await ended(storage, jobs, archived=archived, data=one) for one in data]
-    which, seen = JobFilter(archived=archived, bytes_max=60, limit=3), []
-    more = True
-    while more:
-        page = await storage.page(which)
-        seen.append(len(page.jobs))
-        which, more = replace(which, before=page.jobs[-1].id), page.more
-        assert ids(page) == sent[::-1][sum(seen[:-1]) : sum(seen)]
-    assert seen == [1, 1, 3, 1, 1, 1]
+    sent = [await ended(jobs, data=one) for one in data]
+    async for archived in live_and_archived(jobs):
+        which, seen = JobFilter(archived=archived, bytes_max=60, limit=3), []
+        more = True
+        while more:
+            page = await storage.page(which)
+            seen.append(len(page.jobs))
+            which, more = replace(which, before=page.jobs[-1].id), page.more
+            assert ids(page) == sent[::-1][sum(seen[:-1]) : sum(seen)]
+        assert seen == [1, 1, 3, 1, 1, 1]
 
 
-@pytest.mark.parametrize(
-    ("written", "size"),
-    [
-        ('"ü🙂"', 8),
-        (r'"\u00fc"', 4),
-        ('{"b":1,"a":[1,2]}', 21),
-        ("1e300", 301),
-        ("1.50", 4),
-        ("[1e-20]", 24),
-        ("-1e131071", 131_073),
-        ("null", 4),
-    ],
+class Written(NamedTuple):
+    """A JSON value as a sender writes it, and as Postgres writes what it stored."""
+
+    sent: str
+    stored: str
+
+    @property
+    def size(self) -> int:
+        return len(self.stored.encode())
+
+
+def text_of(value: str, *, ascii_only: bool) -> Written:
+    return Written(json.dumps(value, ensure_ascii=ascii_only), json.dumps(value, ensure_ascii=False))
+
+
+def number_of(digits: str) -> Written:
+    value = Decimal(digits)
+    return Written(digits, format(value or abs(value), "f"))
+
+
+def array_of(items: list[Written]) -> Written:
+    stored = ", ".join(one.stored for one in items)
+    return Written(f"[{','.join(one.sent for one in items)}]", f"[{stored}]")
+
+
+def object_of(items: dict[str, Written]) -> Written:
+    keys = {key: text_of(key, ascii_only=True) for key in items}
+    sent = ",".join(f"{keys[key].sent}:{one.sent}" for key, one in items.items())
+    stored = ", ".join(f"{keys[key].stored}: {one.stored}" for key, one in items.items())
+    return Written(f"{{{sent}}}", f"{{{stored}}}")
+
+
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
+NUMBERS = st.builds(
+    "{}{}{}".format,
+    st.integers(-(10**20), 10**20),
+    st.sampled_from(["", ".0", ".50", ".125"]),
+    st.sampled_from(["", "e0", "e3", "e-7", "e-20", "e300"]),
 )
-@pytest.mark.parametrize("where", ["data", "output", "meta"])
+LEAVES = st.one_of(
+    st.sampled_from(["null", "true", "false"]).map(lambda word: Written(word, word)),
+    st.builds(text_of, TEXTS, ascii_only=st.booleans()),
+    NUMBERS.map(number_of),
+)
+VALUES = st.recursive(
+    LEAVES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4).map(array_of), st.dictionaries(TEXTS, inner, max_size=4).map(object_of)
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.fixture
+def names() -> Iterator[str]:
+    """Names of queues, each of which is used once."""
+    return (f"queue-{number}" for number in count())
+
+
+@given(value=VALUES)
+@example(value=number_of("-1e131071"))
+@example(value=number_of("-0.0"))
+@example(value=text_of("ü🙂", ascii_only=True))
+@example(value=object_of({"ü": number_of("1.50"), "a": array_of([])}))
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_bytes_are_those_of_the_text_that_postgres_writes(
-    storage: Storage, jobs: Driver, *, archived: bool, written: str, size: int, where: str
+    storage: Storage, jobs: Driver, names: Iterator[str], value: Written
 ) -> None:
-    if where == "meta":
-        written, size = f'{{"k":{written}}}', size + len('{"k": }')
-    for _ in range(2):
-        await ended(storage, jobs, archived=archived, **{where: written})
-    for bytes_max, listed in ((2 * size - 1, 1), (2 * size, 2)):
-        found = await storage.find(JobFilter(archived=archived, bytes_max=bytes_max))
-        assert len(found) == listed, bytes_max
+    """Each example has queues of its own, since the storage is that of the test."""
+    columns = {"data": value, "output": value, "meta": object_of({"k": value})}
+    queues = dict(zip(columns, names, strict=False))
+    for column, written in columns.items():
+        for _ in range(2):
+            await ended(jobs, name=queues[column], **{column: written.sent})
+    async for archived in live_and_archived(jobs):
+        for column, written in columns.items():
+            for bytes_max, listed in ((2 * written.size - 1, 1), (2 * written.size, 2)):
+                which = JobFilter(names=(queues[column],), archived=archived, bytes_max=bytes_max)
+                assert len(await storage.find(which)) == listed, (column, archived, bytes_max)
 
 
-@pytest.mark.parametrize(("bytes_max", "listed"), [(109, 1), (110, 2), (1_109, 2), (1_110, 3)])
-async def test_jobs_of_one_moment_count_in_the_order_in_which_they_are_listed(
-    storage: Storage, jobs: Driver, *, archived: bool, bytes_max: int, listed: int
+async def test_bytes_of_jobs_of_one_moment_count_in_the_order_of_the_list(
+    storage: Storage, jobs: Driver
 ) -> None:
     lengths = (1_000, 100, 10)
     sent = [await jobs.running(data='"' + "a" * (length - 2) + '"') for length in lengths]
     for job in sent:
         assert await jobs.complete(job)
-    if archived:
-        jobs.clock.advance(1)
-        assert await storage.archive(0, 10) == 3
     newest = sorted((job.id for job in sent), reverse=True)
     assert newest == [job.id for job in reversed(sent)]
-    found = await storage.page(JobFilter(archived=archived, bytes_max=bytes_max))
-    assert len({job.created_on for job in found.jobs}) == 1
-    assert (ids(found), found.more) == (newest[:listed], listed < 3)
+    async for archived in live_and_archived(jobs):
+
+        async def check(bytes_max: int, listed: int, *, archived: bool = archived) -> None:
+            found = await storage.page(JobFilter(archived=archived, bytes_max=bytes_max))
+            assert len({job.created_on for job in found.jobs}) == 1
+            assert (ids(found), found.more) == (newest[:listed], listed < 3)
+
+        await check_each_async([(109, 1), (110, 2), (1_109, 2), (1_110, 3)], check)
 
 
 async def test_payload_output_and_meta_count_together_and_the_history_does_not(
@@ -164,51 +229,54 @@ async def test_payload_output_and_meta_count_together_and_the_history_does_not(
         assert len(await storage.find(JobFilter(bytes_max=bytes_max))) == listed
 
 
-@pytest.mark.parametrize("without", [*((part,) for part in CARRIED), ("data", "meta"), CARRIED, ()])
-async def test_what_is_not_asked_for_is_not_read_and_has_no_bytes(
-    storage: Storage, jobs: Driver, *, archived: bool, without: tuple[str, ...]
-) -> None:
+async def test_excluded_parts_are_not_read_and_have_no_bytes(storage: Storage, jobs: Driver) -> None:
     for _ in range(2):
         job = await jobs.running(data='"payload"', meta='{"some": "meta"}')
         await jobs.fail(job)
         jobs.clock.advance(1)
-    if archived:
-        assert await storage.archive(0, 10) == 2
-    whole = await storage.find(JobFilter(archived=archived))
     nothing: dict[str, Any] = {**dict.fromkeys(CARRIED), "history": ()}
-    assert all(getattr(whole[0], part) != nothing[part] for part in CARRIED)
-    bare = await storage.find(JobFilter(archived=archived, without=without))
-    assert bare == [replace(job, **{part: nothing[part] for part in without}) for job in whole]
     sizes = {"data": 9, "output": 60, "meta": 16, "history": 0}
-    size = 2 * sum(sizes[part] for part in CARRIED if part not in without)
-    for bytes_max, listed in ((size, 2), *(((size - 1, 1),) if size else ())):
-        which = JobFilter(archived=archived, without=without, bytes_max=max(1, bytes_max))
-        assert await storage.find(which) == bare[:listed]
+    parts = [*((part,) for part in CARRIED), ("data", "meta"), CARRIED, ()]
+    async for archived in live_and_archived(jobs):
+        whole = await storage.find(JobFilter(archived=archived))
+        assert all(getattr(whole[0], part) != nothing[part] for part in CARRIED)
+
+        async def check(
+            without: tuple[str, ...], *, archived: bool = archived, whole: list[Job] = whole
+        ) -> None:
+            bare = await storage.find(JobFilter(archived=archived, without=without))
+            assert bare == [replace(job, **{part: nothing[part] for part in without}) for job in whole]
+            size = 2 * sum(sizes[part] for part in CARRIED if part not in without)
+            for bytes_max, listed in ((size, 2), *(((size - 1, 1),) if size else ())):
+                which = JobFilter(archived=archived, without=without, bytes_max=max(1, bytes_max))
+                assert await storage.find(which) == bare[:listed]
+
+        await check_each_async({f"{without}": (without,) for without in parts}, check)
 
 
-async def test_a_text_is_found_in_what_is_not_read(storage: Storage, jobs: Driver, *, archived: bool) -> None:
-    job_id = await ended(storage, jobs, archived=archived, data='"needle"')
-    (job,) = await storage.find(JobFilter(archived=archived, text="NEEDLE", without=CARRIED, bytes_max=1))
-    assert (job.id, job.data) == (job_id, None)
+async def test_text_is_found_in_excluded_parts(storage: Storage, jobs: Driver) -> None:
+    job_id = await ended(jobs, data='"needle"')
+    async for archived in live_and_archived(jobs):
+        which = JobFilter(archived=archived, text="NEEDLE", without=CARRIED, bytes_max=1)
+        (job,) = await storage.find(which)
+        assert (job.id, job.data) == (job_id, None)
 
 
-async def test_jobs_are_listed_by_their_ids(
-    storage: Storage, jobs: Driver, clock: FrozenClock, *, archived: bool
-) -> None:
-    sent = [await ended(storage, jobs, archived=archived) for _ in range(4)]
-    which = JobFilter(archived=archived, ids=(sent[0], sent[2], sent[3], jobs.new_id()))
-    assert [job.id for job in await storage.find(which)] == [sent[3], sent[2], sent[0]]
-    assert ids(await storage.page(replace(which, before=sent[3], limit=1))) == [sent[2]]
-    assert await storage.find(replace(which, archived=not archived)) == []
-    assert await storage.find(replace(which, states=(JobState.FAILED,))) == []
+async def test_jobs_are_listed_by_their_ids(storage: Storage, jobs: Driver) -> None:
+    sent = [await ended(jobs) for _ in range(4)]
+    async for archived in live_and_archived(jobs):
+        which = JobFilter(archived=archived, ids=(sent[0], sent[2], sent[3], jobs.new_id()))
+        assert [job.id for job in await storage.find(which)] == [sent[3], sent[2], sent[0]]
+        assert ids(await storage.page(replace(which, before=sent[3], limit=1))) == [sent[2]]
+        assert await storage.find(replace(which, archived=not archived)) == []
+        assert await storage.find(replace(which, states=(JobState.FAILED,))) == []
 
 
-async def test_a_list_by_no_ids_has_no_jobs_and_one_that_is_not_by_ids_has_all(
-    storage: Storage, jobs: Driver, *, archived: bool
-) -> None:
-    sent = [await ended(storage, jobs, archived=archived) for _ in range(2)]
-    nobody = JobFilter(archived=archived, ids=())
-    assert await storage.find(nobody) == []
-    assert await storage.page(replace(nobody, bytes_max=1)) == Page([], more=False)
-    assert await storage.find(replace(nobody, before=sent[1])) == []
-    assert ids(await storage.page(replace(nobody, ids=None))) == sent[::-1]
+async def test_list_by_no_ids_is_empty_and_one_without_ids_has_all(storage: Storage, jobs: Driver) -> None:
+    sent = [await ended(jobs) for _ in range(2)]
+    async for archived in live_and_archived(jobs):
+        empty = JobFilter(archived=archived, ids=())
+        assert await storage.find(empty) == []
+        assert await storage.page(replace(empty, bytes_max=1)) == Page([], more=False)
+        assert await storage.find(replace(empty, before=sent[1])) == []
+        assert ids(await storage.page(replace(empty, ids=None))) == sent[::-1]

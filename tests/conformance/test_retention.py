@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
-from tests.conformance.driver import Driver
+from tests.conformance.driver import ENDS, Driver
 from tests.conformance.planting import Plant
 from zeke_queue.errors import BadOption
 from zeke_queue.model import JobEvent, JobFilter, JobState
@@ -17,16 +18,18 @@ from zeke_queue.storage.store import Storage
 DAY = 86_400
 
 
-@pytest.mark.parametrize("end", [JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED])
-async def test_an_ended_job_is_archived_after_its_time_and_not_at_it(
-    storage: Storage, jobs: Driver, clock: FrozenClock, end: JobState
+async def test_ended_job_is_archived_after_its_time_and_not_at_it(
+    storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    job_id = await jobs.ended(end)
-    clock.advance(DAY)
-    assert await storage.archive(DAY, 100) == 0
-    clock.advance(0.000001)
-    assert await storage.archive(DAY, 100) == 1
-    assert (await jobs.look(job_id)).archived_on == clock.now()
+    async def check(end: JobState) -> None:
+        job_id = await jobs.ended(end)
+        clock.advance(DAY)
+        assert await storage.archive(DAY, 100) == 0
+        clock.advance(0.000001)
+        assert await storage.archive(DAY, 100) == 1
+        assert (await jobs.look(job_id)).archived_on == clock.now()
+
+    await check_each_async(ENDS, check)
 
 
 async def test_an_archived_job_is_what_it_was_but_for_its_date(
@@ -170,9 +173,11 @@ async def test_a_purged_id_may_be_used_again(storage: Storage, jobs: Driver, clo
     assert (await jobs.claim_one()).attempt == 1
 
 
-@pytest.mark.parametrize("limit", [0, -1])
-@pytest.mark.parametrize("verb", ["archive", "purge", "overdue", "due_schedules"])
-async def test_a_batch_of_no_length_is_refused(storage: Storage, verb: str, limit: int) -> None:
-    arguments = [60.0, limit] if verb in ("archive", "purge") else [limit]
-    with pytest.raises(BadOption, match=f"limit: {limit} "):
-        await getattr(storage, verb)(*arguments)
+async def test_batch_without_length_is_refused(storage: Storage) -> None:
+    async def check(verb: str, limit: int) -> None:
+        arguments = [60.0, limit] if verb in ("archive", "purge") else [limit]
+        with pytest.raises(BadOption, match=f"limit: {limit} "):
+            await getattr(storage, verb)(*arguments)
+
+    verbs = ("archive", "purge", "overdue", "due_schedules")
+    await check_each_async([(verb, limit) for verb in verbs for limit in (0, -1)], check)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import BOOM, Driver, is_kept_waiting, rolled_back, soon
 from zeke_queue.errors import StorageError
@@ -77,17 +78,19 @@ async def test_a_claim_passes_over_what_a_transaction_changed(storage: Storage, 
     assert [job.id for job in await jobs.claim()] == [cancelled]
 
 
-@pytest.mark.parametrize("others", [{"priority": 0}, {"name": "post", "priority": 9}])
-@pytest.mark.parametrize("limit", [1, 2])
-async def test_what_a_transaction_holds_at_the_head_does_not_use_up_a_claim(
-    storage: Storage, jobs: Driver, others: dict[str, Any], limit: int
-) -> None:
-    held = [await jobs.send(priority=9) for _ in range(3)]
-    free = [await jobs.send(**others) for _ in range(3)]
-    async with rolled_back(storage) as transaction:
-        await transaction.cancel(held)
-        claimed = await soon(jobs.claim("mail", "post", limit=limit))
-        assert [job.id for job in claimed] == free[:limit]
+async def test_claim_skips_jobs_locked_by_a_transaction(storage: Storage, jobs: Driver) -> None:
+    async def check(number: int, others: dict[str, Any], limit: int) -> None:
+        queues = (f"mail-{number}", f"post-{number}")
+        held = [await jobs.send(queues[0], priority=9) for _ in range(3)]
+        free = [await jobs.send(queues[number % 2], **others) for _ in range(3)]
+        async with rolled_back(storage) as transaction:
+            await transaction.cancel(held)
+            claimed = await soon(jobs.claim(*queues, limit=limit))
+            assert [job.id for job in claimed] == free[:limit]
+
+    same_queue, other_queue = {"priority": 0}, {"priority": 9}
+    cases = [(0, same_queue, 1), (1, other_queue, 1), (2, same_queue, 2), (3, other_queue, 2)]
+    await check_each_async(cases, check)
 
 
 async def test_callbacks_run_after_a_commit_in_their_order(storage: Storage, jobs: Driver) -> None:
@@ -128,17 +131,18 @@ async def test_a_transaction_that_is_cancelled_rolls_back(storage: Storage, jobs
     assert await jobs.claim() == []
 
 
-@pytest.mark.parametrize(
-    "rule", [{"singleton_key": "anna"}, {"slot_seconds": 60}, {"slot_seconds": 60, "singleton_key": "anna"}]
-)
-async def test_an_insert_of_an_equal_waits_for_the_commit_and_is_refused(
-    storage: Storage, jobs: Driver, rule: dict[str, Any]
+async def test_insert_of_a_conflicting_job_waits_for_the_commit_and_is_refused(
+    storage: Storage, jobs: Driver
 ) -> None:
-    async with storage.transaction() as transaction:
-        await jobs.send(within=transaction, **rule)
-        second = asyncio.create_task(jobs.refused(**rule))
-        assert await is_kept_waiting(second)
-    assert await soon(second)
+    async def check(rule: dict[str, Any]) -> None:
+        async with storage.transaction() as transaction:
+            await jobs.send(within=transaction, **rule)
+            second = asyncio.create_task(jobs.refused(**rule))
+            assert await is_kept_waiting(second)
+        assert await soon(second)
+
+    rules = [{"singleton_key": "anna"}, {"slot_seconds": 60}, {"slot_seconds": 60, "singleton_key": "bert"}]
+    await check_each_async(rules, check)
 
 
 async def test_an_insert_of_an_equal_waits_for_the_rollback_and_goes_in(

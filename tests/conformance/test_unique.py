@@ -9,13 +9,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
-from tests.conformance.driver import ANNA, BOOM, Driver
+from tests.conformance.driver import ANNA, BOOM, ENDS, Driver
 from zeke_queue.model import Completed, Failed, JobState, NewJob, Released
 from zeke_queue.storage.store import Storage
 
 SINGLETON_QUEUE = "__pgboss__singleton_queue"
-ENDS = [JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED]
 
 
 # Singleton keys
@@ -36,10 +36,12 @@ async def test_a_key_admits_one_job_while_it_waits_for_a_retry(jobs: Driver) -> 
     assert await jobs.refused(singleton_key="anna")
 
 
-@pytest.mark.parametrize("end", ENDS)
-async def test_a_job_that_has_ended_frees_its_key(jobs: Driver, end: JobState) -> None:
-    await jobs.ended(end, singleton_key="anna")
-    await jobs.send(singleton_key="anna")
+async def test_ended_job_releases_its_key(jobs: Driver) -> None:
+    async def check(end: JobState) -> None:
+        await jobs.ended(end, end.value, singleton_key="anna")
+        await jobs.send(end.value, singleton_key="anna")
+
+    await check_each_async(ENDS, check)
 
 
 async def test_keys_are_apart_by_queue_and_by_value(jobs: Driver) -> None:
@@ -99,10 +101,12 @@ async def test_a_completed_job_holds_its_slot(jobs: Driver) -> None:
     assert await jobs.refused(slot_seconds=60)
 
 
-@pytest.mark.parametrize("end", [JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED])
-async def test_a_job_that_did_not_complete_frees_its_slot(jobs: Driver, end: JobState) -> None:
-    await jobs.ended(end, slot_seconds=60)
-    await jobs.send(slot_seconds=60)
+async def test_job_that_did_not_complete_releases_its_slot(jobs: Driver) -> None:
+    async def check(end: JobState) -> None:
+        await jobs.ended(end, end.value, slot_seconds=60)
+        await jobs.send(end.value, slot_seconds=60)
+
+    await check_each_async([JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED], check)
 
 
 async def test_an_archived_job_frees_its_slot(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
@@ -247,20 +251,23 @@ async def test_a_superseded_settlement_counts_when_it_is_repeated(
     assert await storage.settle(failed=[failure._replace(retry_in=None)], again=True) == set()
 
 
-@pytest.mark.parametrize("lower_fails", [True, False])
-async def test_of_one_that_failed_and_one_that_is_released_the_lower_id_gets_the_place(
-    storage: Storage, jobs: Driver, *, lower_fails: bool
+async def test_place_of_a_failed_and_a_released_job_goes_to_the_lower_id(
+    storage: Storage, jobs: Driver
 ) -> None:
-    pair = [await jobs.running(singleton_key=SINGLETON_QUEUE) for _ in range(2)]
-    failing, released = sorted(pair, key=lambda job: job.id, reverse=not lower_fails)
-    await storage.settle(
-        failed=[Failed(failing.id, failing.attempt, 1.0, BOOM)],
-        released=[Released(released.id, released.attempt)],
-    )
-    states = await jobs.states([failing.id, released.id])
-    assert states == (
-        [JobState.RETRY, JobState.FAILED] if lower_fails else [JobState.FAILED, JobState.CREATED]
-    )
+    async def check(lower: str, states: list[JobState]) -> None:
+        pair = [await jobs.running(lower, singleton_key=SINGLETON_QUEUE) for _ in range(2)]
+        failing, released = sorted(pair, key=lambda job: job.id, reverse=lower != "failed")
+        await storage.settle(
+            failed=[Failed(failing.id, failing.attempt, 1.0, BOOM)],
+            released=[Released(released.id, released.attempt)],
+        )
+        assert await jobs.states([failing.id, released.id]) == states
+
+    cases = [
+        ("failed", [JobState.RETRY, JobState.FAILED]),
+        ("released", [JobState.FAILED, JobState.CREATED]),
+    ]
+    await check_each_async(cases, check)
 
 
 async def test_of_two_that_return_to_one_place_in_one_call_one_gets_it(

@@ -9,11 +9,12 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
-from tests.conformance.driver import ANNA, BERT, BOOM, Driver, is_kept_waiting, rolled_back, soon
+from tests.conformance.driver import ANNA, BERT, BOOM, ENDS, Driver, is_kept_waiting, rolled_back, soon
 from tests.conformance.planting import Plant
 from zeke_queue.errors import BadOption, LeaseLost
-from zeke_queue.model import Failed, JobState, QueueSettings, Waiting
+from zeke_queue.model import Claimed, Failed, JobState, QueueSettings, Waiting
 from zeke_queue.storage.store import Storage
 
 CENTURY = timedelta(days=36_500)
@@ -35,25 +36,28 @@ async def test_a_job_that_waits_returns_to_created_and_is_out_of_reach(
     assert await jobs.claim() == []
 
 
-@pytest.mark.parametrize("end", [JobState.COMPLETED, JobState.EXPIRED, JobState.CANCELLED, JobState.FAILED])
-async def test_the_end_of_the_child_wakes_its_parent_whatever_end_it_is(
-    storage: Storage, jobs: Driver, clock: FrozenClock, end: JobState
+async def test_every_end_of_a_child_wakes_its_parent(
+    storage: Storage, jobs: Driver, clock: FrozenClock
 ) -> None:
-    parent = await jobs.running()
-    child = await jobs.spawn(parent)
-    assert await jobs.wait_for(child, parent)
-    clock.advance(60)
-    held = await jobs.claim_one("errand")
-    if end is JobState.CANCELLED:
-        assert await storage.cancel([child]) == {child}
-    elif end is JobState.COMPLETED:
-        assert await jobs.complete(held)
-    else:
-        assert await jobs.fail(held, final=end)
-    stored = await jobs.look(parent.id)
-    assert (stored.state, stored.waits_for, stored.start_after) == (JobState.CREATED, None, clock.now())
-    again = await jobs.claim_one()
-    assert (again.id, again.attempt, again.retry_count) == (parent.id, 2, 0)
+    async def check(end: JobState) -> None:
+        parent = await jobs.running(end.value)
+        child = await jobs.spawn(parent)
+        assert await jobs.wait_for(child, parent)
+        clock.advance(60)
+        held = await jobs.claim_one("errand")
+        if end is JobState.CANCELLED:
+            assert await storage.cancel([child]) == {child}
+        elif end is JobState.COMPLETED:
+            assert await jobs.complete(held)
+        else:
+            assert await jobs.fail(held, final=end)
+        stored = await jobs.look(parent.id)
+        assert (stored.state, stored.waits_for) == (JobState.CREATED, None)
+        assert stored.start_after == clock.now()
+        again = await jobs.claim_one(end.value)
+        assert (again.id, again.attempt, again.retry_count) == (parent.id, 2, 0)
+
+    await check_each_async(ENDS, check)
 
 
 async def test_a_child_that_is_tried_again_wakes_nobody(jobs: Driver) -> None:
@@ -127,40 +131,42 @@ async def test_a_child_that_a_rule_refuses_is_not_sent(storage: Storage, jobs: D
     assert await storage.spawn(child, 1) is None
 
 
-@pytest.mark.parametrize("case", ["cancelled", "given to another", "settled", "unknown", "no parent"])
-async def test_who_has_lost_the_parent_sends_no_child(storage: Storage, jobs: Driver, case: str) -> None:
-    parent = await jobs.running()
+async def lose(jobs: Driver, parent: Claimed, case: str) -> None:
+    """Take a running job from its worker in one of several ways, or do nothing for a case without one."""
     if case == "cancelled":
-        await storage.cancel([parent.id])
+        await jobs.storage.cancel([parent.id])
     elif case == "given to another":
         assert await jobs.release(parent)
-        await jobs.claim_one(worker=BERT)
+        await jobs.claim_one(parent.name, worker=BERT)
     elif case == "settled":
         assert await jobs.complete(parent)
-    whose = {"unknown": jobs.new_id(), "no parent": None}.get(case, parent.id)
-    child = jobs.new("errand", parent=whose)
-    with pytest.raises(LeaseLost):
-        await storage.spawn(child, parent.attempt)
-    assert await jobs.claim("errand") == []
 
 
-@pytest.mark.parametrize("case", ["cancelled", "given to another", "settled", "waiting already", "unknown"])
-async def test_a_wait_is_fenced(storage: Storage, jobs: Driver, case: str) -> None:
-    parent = await jobs.running()
-    child = await jobs.spawn(parent)
-    if case == "cancelled":
-        await storage.cancel([parent.id])
-    elif case == "given to another":
-        assert await jobs.release(parent)
-        await jobs.claim_one(worker=BERT)
-    elif case == "settled":
-        assert await jobs.complete(parent)
-    elif case == "waiting already":
-        assert await jobs.wait_for(child, parent)
-    which = jobs.new_id() if case == "unknown" else parent.id
-    before = await storage.get([parent.id, child])
-    assert await storage.suspend([Waiting(which, parent.attempt, child)]) == set()
-    assert await storage.get([parent.id, child]) == before
+async def test_child_of_a_lost_parent_is_not_sent(storage: Storage, jobs: Driver) -> None:
+    async def check(case: str) -> None:
+        parent = await jobs.running(case)
+        await lose(jobs, parent, case)
+        whose = {"unknown": jobs.new_id(), "no parent": None}.get(case, parent.id)
+        with pytest.raises(LeaseLost):
+            await storage.spawn(jobs.new("errand", parent=whose), parent.attempt)
+        assert await jobs.claim("errand") == []
+
+    await check_each_async(["cancelled", "given to another", "settled", "unknown", "no parent"], check)
+
+
+async def test_wait_of_a_lost_job_changes_nothing(storage: Storage, jobs: Driver) -> None:
+    async def check(case: str) -> None:
+        parent = await jobs.running(case)
+        child = await jobs.spawn(parent)
+        await lose(jobs, parent, case)
+        if case == "waiting already":
+            assert await jobs.wait_for(child, parent)
+        which = jobs.new_id() if case == "unknown" else parent.id
+        before = await storage.get([parent.id, child])
+        assert await storage.suspend([Waiting(which, parent.attempt, child)]) == set()
+        assert await storage.get([parent.id, child]) == before
+
+    await check_each_async(["cancelled", "given to another", "settled", "waiting already", "unknown"], check)
 
 
 async def test_a_wait_whose_answer_was_lost_counts_when_it_is_said_again(jobs: Driver) -> None:
@@ -425,16 +431,15 @@ async def test_a_child_whose_place_was_taken_stays_cancelled(storage: Storage, j
     assert (await jobs.look(child)).state is JobState.CANCELLED
 
 
-@pytest.mark.parametrize("case", ["cancelled", "another attempt", "settled", "unknown"])
-async def test_only_who_has_a_job_can_hold_it(storage: Storage, jobs: Driver, case: str) -> None:
-    job = await jobs.running()
-    if case == "cancelled":
-        await storage.cancel([job.id])
-    elif case == "settled":
-        assert await jobs.complete(job)
-    asked = (jobs.new_id() if case == "unknown" else job.id, job.attempt + (case == "another attempt"))
-    async with storage.transaction() as transaction:
-        assert not await transaction.hold(*asked)
+async def test_only_the_running_attempt_can_be_held(storage: Storage, jobs: Driver) -> None:
+    async def check(case: str) -> None:
+        job = await jobs.running(case)
+        await lose(jobs, job, case)
+        held = jobs.new_id() if case == "unknown" else job.id
+        async with storage.transaction() as transaction:
+            assert not await transaction.hold(held, job.attempt + (case == "another attempt"))
+
+    await check_each_async(["cancelled", "another attempt", "settled", "unknown"], check)
 
 
 async def test_a_job_that_is_held_is_not_cancelled_or_settled_meanwhile(
