@@ -10,14 +10,17 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
 from tests.conformance.storages import open_storage
 from tests.runtime.catalogs import mail_catalog
+from tests.runtime.workers.faulty import faulty_place
+from tests.runtime.workers.handler import Lines, logged
 from zeke_queue.catalog import Catalog
 from zeke_queue.config import Settings
 from zeke_queue.queue import Queue
 from zeke_queue.rng import SeededEntropy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
+    from tests.runtime.workers.place import Place
     from zeke_queue.storage.store import Storage
 
 
@@ -78,3 +81,16 @@ async def queue_on(storage: Storage, clock: FrozenClock) -> AsyncIterator[QueueO
 def queue(queue_on: QueueOn) -> Queue:
     """A queue of a small catalog: ``mail`` takes a payload, ``clean`` takes none."""
     return queue_on(mail_catalog())
+
+
+@pytest.fixture
+def place() -> Place:
+    """A queue and its workers, on a storage in memory whose calls a test can cut or delay."""
+    return faulty_place()
+
+
+@pytest.fixture
+def lines() -> Iterator[Lines]:
+    """What the runtime logs during the test."""
+    with logged() as caught:
+        yield caught

@@ -28,11 +28,6 @@ from zeke_queue.worker.threads import Threads
 COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
 
 
-@pytest.fixture
-def place() -> Place:
-    return Place()
-
-
 # Threads
 
 

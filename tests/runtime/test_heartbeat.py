@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clocks import FrozenClock
-from tests.runtime.workers.faulty import Faulty
-from tests.runtime.workers.handler import Handler, Lines, logged
+from tests.runtime.workers.handler import Handler, Lines
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.model import JobState
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
 ACTIVE, CANCELLED, EXPIRED = JobState.ACTIVE, JobState.CANCELLED, JobState.EXPIRED
@@ -22,22 +16,10 @@ ACTIVE, CANCELLED, EXPIRED = JobState.ACTIVE, JobState.CANCELLED, JobState.EXPIR
 BEATING = {"lease": 15.0, "beat": 5.0}
 
 
-@pytest.fixture
-def place() -> Place:
-    clock = FrozenClock()
-    return Place(clock=clock, storage=Faulty(clock))
-
-
-@pytest.fixture
-def lines() -> Iterator[Lines]:
-    with logged() as caught:
-        yield caught
-
-
 # What is taken away
 
 
-async def test_a_job_that_is_cancelled_is_interrupted_at_the_next_beat(place: Place, lines: Lines) -> None:
+async def test_cancelled_job_is_interrupted_at_the_next_heartbeat(place: Place, lines: Lines) -> None:
     work = Handler(place)
     async with place.working(**BEATING) as worker:
         job_id = await place.send(work.task)
@@ -53,7 +35,7 @@ async def test_a_job_that_is_cancelled_is_interrupted_at_the_next_beat(place: Pl
     assert "job_cancelled" in lines.messages
 
 
-async def test_only_the_job_that_was_taken_is_interrupted(place: Place) -> None:
+async def test_only_the_cancelled_job_is_interrupted(place: Place) -> None:
     work = Handler(place)
     async with place.working(**BEATING) as worker:
         sent = [await place.send(work.task) for _ in range(3)]
@@ -67,7 +49,7 @@ async def test_only_the_job_that_was_taken_is_interrupted(place: Place) -> None:
     assert [(await place.job(job_id)).state for job_id in sent] == [COMPLETED, CANCELLED, COMPLETED]
 
 
-async def test_a_job_that_waits_for_a_lane_is_not_begun_once_it_is_cancelled(place: Place) -> None:
+async def test_waiting_job_is_not_started_after_its_cancellation(place: Place) -> None:
     ran: list[int] = []
     go = asyncio.Event()
 
@@ -93,7 +75,7 @@ async def test_a_job_that_waits_for_a_lane_is_not_begun_once_it_is_cancelled(pla
     assert [(await place.job(job_id)).state for job_id in sent] == [COMPLETED, CANCELLED, COMPLETED]
 
 
-async def test_what_a_beat_does_not_know_yet_is_not_taken_for_lost(place: Place) -> None:
+async def test_job_claimed_during_a_heartbeat_is_not_taken_for_lost(place: Place) -> None:
     """A claim crosses the beat's answer on the way."""
     work = Handler(place)
     async with place.working(**BEATING) as worker:
@@ -113,7 +95,7 @@ async def test_what_a_beat_does_not_know_yet_is_not_taken_for_lost(place: Place)
 
 
 @pytest.mark.parametrize("answered", [True, False])
-async def test_what_is_settled_while_a_beat_is_under_way_is_not_taken_for_lost(
+async def test_job_settled_during_a_heartbeat_is_not_taken_for_lost(
     place: Place,
     lines: Lines,
     answered: bool,  # noqa: FBT001
@@ -138,9 +120,7 @@ async def test_what_is_settled_while_a_beat_is_under_way_is_not_taken_for_lost(
     assert "lease_lost" not in lines.messages
 
 
-async def test_what_a_handler_returns_after_its_job_was_taken_is_stored_nowhere(
-    place: Place, lines: Lines
-) -> None:
+async def test_result_of_a_cancelled_job_is_not_stored(place: Place, lines: Lines) -> None:
     work = Handler(place)
     async with place.working() as worker:
         job_id = await place.send(work.task)
@@ -157,7 +137,7 @@ async def test_what_a_handler_returns_after_its_job_was_taken_is_stored_nowhere(
 # A beat that hangs
 
 
-async def test_a_beat_that_hangs_does_not_end_the_lease(place: Place) -> None:
+async def test_hanging_heartbeat_does_not_end_the_lease(place: Place) -> None:
     work = Handler(place)
     async with place.working(**BEATING) as worker:
         job_id = await place.send(work.task)
@@ -176,7 +156,7 @@ async def test_a_beat_that_hangs_does_not_end_the_lease(place: Place) -> None:
     assert (await place.job(job_id)).state is COMPLETED
 
 
-async def test_beats_that_all_hang_do_not_pile_up(place: Place, lines: Lines) -> None:
+async def test_hanging_heartbeats_are_limited_in_number(place: Place, lines: Lines) -> None:
     work = Handler(place)
     async with place.working(**BEATING):
         await place.send(work.task)

@@ -5,36 +5,19 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import pytest
-
-from tests.clocks import FrozenClock
-from tests.runtime.workers.faulty import Faulty
-from tests.runtime.workers.handler import Handler, Lines, logged
+from tests.runtime.workers.handler import Handler, Lines
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.errors import Forbidden
 from zeke_queue.model import Completed, JobState
 from zeke_queue.supervisor import Supervisor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from uuid import UUID
 
 COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
 ACTIVE, CANCELLED, EXPIRED = JobState.ACTIVE, JobState.CANCELLED, JobState.EXPIRED
 
 BEATING = {"lease": 15.0, "beat": 5.0}
-
-
-@pytest.fixture
-def place() -> Place:
-    clock = FrozenClock()
-    return Place(clock=clock, storage=Faulty(clock))
-
-
-@pytest.fixture
-def lines() -> Iterator[Lines]:
-    with logged() as caught:
-        yield caught
 
 
 async def test_outcomes_are_kept_until_the_storage_is_back(place: Place, lines: Lines) -> None:
@@ -59,7 +42,9 @@ async def test_outcomes_are_kept_until_the_storage_is_back(place: Place, lines: 
     assert "lease_lost" not in lines.messages
 
 
-async def test_a_settlement_whose_answer_was_lost_is_no_lost_lease(place: Place, lines: Lines) -> None:
+async def test_settlement_with_a_lost_answer_is_not_taken_for_a_lost_lease(
+    place: Place, lines: Lines
+) -> None:
     work = Handler(place)
     async with place.working() as worker:
         job_id = await place.send(work.task)
@@ -76,7 +61,9 @@ async def test_a_settlement_whose_answer_was_lost_is_no_lost_lease(place: Place,
     assert "lease_lost" not in lines.messages
 
 
-async def test_jobs_of_a_claim_whose_answer_was_lost_go_back_and_run_once(place: Place, lines: Lines) -> None:
+async def test_jobs_of_a_claim_with_a_lost_answer_are_released_and_run_once(
+    place: Place, lines: Lines
+) -> None:
     work = Handler(place)
     work.go.set()
     async with place.working() as worker:
@@ -95,9 +82,7 @@ async def test_jobs_of_a_claim_whose_answer_was_lost_go_back_and_run_once(place:
     assert {(job.state, job.attempt, job.retry_count) for job in jobs} == {(COMPLETED, 2, 0)}
 
 
-async def test_a_worker_whose_lease_has_ended_stops_its_handlers_and_begins_anew(
-    place: Place, lines: Lines
-) -> None:
+async def test_worker_without_a_lease_stops_its_handlers_and_starts_again(place: Place, lines: Lines) -> None:
     work = Handler(place)
     async with place.working(**BEATING) as worker:
         job_id = await place.send(work.task)
@@ -120,7 +105,7 @@ async def test_a_worker_whose_lease_has_ended_stops_its_handlers_and_begins_anew
     assert (job.attempt, job.retry_count) == (2, 0)
 
 
-async def test_a_silent_worker_that_could_still_claim_finds_its_jobs_again(place: Place) -> None:
+async def test_worker_that_lost_only_heartbeats_finds_its_jobs_again(place: Place) -> None:
     """Only its beats are lost; what it gave up is given back when one is answered, though nobody took it."""
     work = Handler(place)
     async with place.working(poll=1e6, **BEATING) as worker:
@@ -140,7 +125,7 @@ async def test_a_silent_worker_that_could_still_claim_finds_its_jobs_again(place
         await worker.drain()
 
 
-async def test_jobs_that_are_given_up_while_lost_claims_are_looked_for_go_back_too(place: Place) -> None:
+async def test_jobs_lost_during_a_search_for_claims_are_released_too(place: Place) -> None:
     """Else they would stay active under a worker that lives and does not know of them."""
     work = Handler(place)
     async with place.working(poll=1e6, **BEATING):
@@ -165,7 +150,7 @@ async def test_jobs_that_are_given_up_while_lost_claims_are_looked_for_go_back_t
         await until(lambda: [place.state(job_id) for job_id in (running, lost)] == [COMPLETED] * 2)
 
 
-async def test_an_answer_to_an_older_beat_does_not_shorten_the_lease(place: Place, lines: Lines) -> None:
+async def test_answer_to_an_older_heartbeat_does_not_shorten_the_lease(place: Place, lines: Lines) -> None:
     work = Handler(place)
     async with place.working(**BEATING) as worker:
         await place.send(work.task)
@@ -189,9 +174,7 @@ async def test_an_answer_to_an_older_beat_does_not_shorten_the_lease(place: Plac
         await until(lambda: work.cancelled)
 
 
-async def test_an_answer_that_comes_after_the_lease_ends_it_no_second_time(
-    place: Place, lines: Lines
-) -> None:
+async def test_answer_after_the_end_of_the_lease_does_not_end_it_twice(place: Place, lines: Lines) -> None:
     work = Handler(place)
     work.go.set()
     async with place.working(**BEATING):
@@ -215,7 +198,7 @@ async def test_an_answer_that_comes_after_the_lease_ends_it_no_second_time(
     assert lines.messages.count("lease_ended") == 1
 
 
-async def test_a_dead_workers_jobs_are_run_by_another_and_its_own_late_outcome_is_fenced(
+async def test_jobs_of_a_lost_worker_run_elsewhere_and_its_late_outcome_is_dropped(
     place: Place,
 ) -> None:
     work = Handler(place, retry_delay=0)
@@ -236,7 +219,7 @@ async def test_a_dead_workers_jobs_are_run_by_another_and_its_own_late_outcome_i
     assert (job.attempt, job.retry_count) == (2, 1)
 
 
-async def test_a_worker_waits_for_a_storage_that_is_not_there_yet(place: Place) -> None:
+async def test_worker_waits_for_an_unavailable_storage_at_its_start(place: Place) -> None:
     work = Handler(place)
     work.go.set()
     job_id = await place.send(work.task)
@@ -271,7 +254,7 @@ async def test_outcomes_are_kept_while_the_storage_refuses_them_all(place: Place
     assert lines.messages.count("storage_refused") == 3
 
 
-async def test_an_outcome_that_the_storage_refuses_holds_up_no_other_one(place: Place) -> None:
+async def test_refused_outcome_does_not_delay_the_others(place: Place) -> None:
     real = place.storage.real.settle
     refused: list[UUID] = []
 
@@ -296,7 +279,7 @@ async def test_an_outcome_that_the_storage_refuses_holds_up_no_other_one(place: 
     assert "the driver can't encode" in jobs[2].output["message"]
 
 
-async def test_jobs_that_were_claimed_ahead_and_not_begun_go_back_for_others(place: Place) -> None:
+async def test_jobs_claimed_early_are_released_for_other_workers(place: Place) -> None:
     go = asyncio.Event()
     ran: list[int] = []
 

@@ -243,11 +243,6 @@ def told(stream: StringIO, message: str, *fields: str) -> list[dict[str, Any]]:
     return [{f: line.get(f) for f in fields} for line in lines(stream) if line["message"] == message]
 
 
-@pytest.fixture
-def place() -> Place:
-    return Place()
-
-
 async def test_worker_logs_its_tasks_and_each_job(place: Place) -> None:
     stream = configured()
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, model_serializer
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
-from tests.runtime.workers.handler import Lines, logged
+from tests.runtime.workers.handler import Lines
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.context import JobContext
 from zeke_queue.errors import Forbidden, StorageUnavailable
@@ -24,7 +24,7 @@ from zeke_queue.worker.link import Link
 from zeke_queue.worker.notes import Notes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from zeke_queue.model import JobEvent
 
@@ -44,12 +44,6 @@ def notes_of(storage: Faulty) -> Notes:
 async def notes(storage: Faulty) -> AsyncIterator[Notes]:
     with closing(notes_of(storage)) as made:
         yield made
-
-
-@pytest.fixture
-def lines() -> Iterator[Lines]:
-    with logged() as caught:
-        yield caught
 
 
 async def kept(storage: Faulty) -> list[str]:
@@ -73,9 +67,7 @@ def unkeepable(storage: Faulty, *messages: str) -> None:
     storage.real.note = note
 
 
-async def test_what_could_not_be_written_in_a_flush_is_written_later_without_being_asked(
-    storage: Faulty, notes: Notes
-) -> None:
+async def test_lines_of_a_failed_flush_are_written_later(storage: Faulty, notes: Notes) -> None:
     real, tries, gate = storage.real.note, 0, asyncio.Event()
 
     async def note(events: Sequence[JobEvent]) -> None:
@@ -98,7 +90,7 @@ async def test_what_could_not_be_written_in_a_flush_is_written_later_without_bei
     assert (tries, await kept(storage)) == (3, ["one"])
 
 
-async def test_a_line_that_the_storage_fails_of_takes_no_other_one_with_it(
+async def test_line_that_the_storage_fails_on_drops_no_other(
     storage: Faulty, notes: Notes, lines: Lines
 ) -> None:
     unkeepable(storage, "two", "five")
@@ -109,7 +101,9 @@ async def test_a_line_that_the_storage_fails_of_takes_no_other_one_with_it(
     assert lines.messages == ["storage_refused"] * 2
 
 
-async def test_a_storage_that_refuses_all_is_asked_once(storage: Faulty, notes: Notes, lines: Lines) -> None:
+async def test_storage_that_refuses_all_lines_is_called_once(
+    storage: Faulty, notes: Notes, lines: Lines
+) -> None:
     async def note(events: Sequence[JobEvent]) -> None:
         raise Forbidden("The role lacks a right")
 
@@ -120,9 +114,7 @@ async def test_a_storage_that_refuses_all_is_asked_once(storage: Faulty, notes: 
     assert (storage.calls, lines.messages) == (["note"], ["storage_refused"])
 
 
-async def test_a_job_whose_lines_the_storage_fails_of_ends_as_it_should() -> None:
-    clock = FrozenClock()
-    place = Place(clock=clock, storage=Faulty(clock))
+async def test_job_whose_lines_can_not_be_stored_still_completes(place: Place) -> None:
     unkeepable(place.storage, "bad")
 
     @place.catalog.task("tell")
@@ -137,7 +129,7 @@ async def test_a_job_whose_lines_the_storage_fails_of_ends_as_it_should() -> Non
     assert [(job.state, job.output) for job in jobs] == [(JobState.COMPLETED, "told")] * 2
 
 
-async def test_what_is_said_after_the_end_is_not_written(storage: Faulty, notes: Notes) -> None:
+async def test_lines_after_the_close_are_dropped(storage: Faulty, notes: Notes) -> None:
     """A thread that outlives its worker may still tell things, to a storage that may be closed by then."""
     notes.close()
     say(notes, "late")
@@ -179,7 +171,7 @@ async def test_line_with_unwritable_fields_is_stored() -> None:
     await check_each_async(cases, check)
 
 
-async def test_progress_whose_message_is_no_text_is_kept_all_the_same(storage: Faulty, notes: Notes) -> None:
+async def test_progress_with_a_message_that_is_no_text_is_stored(storage: Faulty, notes: Notes) -> None:
     message: Any = {"lines": ["x" * 100] * 100}
     notes.progress(JOB, 1, 0.5, message)
     await turns()
@@ -187,9 +179,7 @@ async def test_progress_whose_message_is_no_text_is_kept_all_the_same(storage: F
     assert json.loads(event.data)["value"] == 0.5
 
 
-async def test_a_line_whose_numbers_postgres_writes_out_long_is_shortened(
-    storage: Faulty, notes: Notes
-) -> None:
+async def test_line_too_long_as_postgres_writes_it_is_shortened(storage: Faulty, notes: Notes) -> None:
     for count in (90, 120):
         notes.line(JOB, 1, "info", f"{count} numbers", {"numbers": [1e300] * count})
         await turns()

@@ -1,4 +1,4 @@
-"""The end of a worker: graceful, at once, by signals, by kill -9."""
+"""Shutdown of a worker: with a grace, at once, and while calls are pending."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cases import check_each_async
-from tests.clocks import FrozenClock
-from tests.runtime.workers.faulty import Faulty
+from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
 from zeke_queue.context import JobContext
@@ -23,12 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 COMPLETED, CREATED, ACTIVE = JobState.COMPLETED, JobState.CREATED, JobState.ACTIVE
-
-
-@pytest.fixture
-def place() -> Place:
-    clock = FrozenClock()
-    return Place(clock=clock, storage=Faulty(clock))
 
 
 class Slow:
@@ -74,7 +67,7 @@ async def test_running_jobs_end_within_the_grace_and_no_new_ones_begin(place: Pl
     assert slow.running == 1
 
 
-async def test_jobs_that_outlast_the_grace_go_back_without_using_a_retry(place: Place) -> None:
+async def test_jobs_past_the_grace_are_released_without_using_a_retry(place: Place) -> None:
     slow = Slow(place, retry_limit=0)
     worker = place.worker(grace=30)
     running = start(worker)
@@ -92,7 +85,7 @@ async def test_jobs_that_outlast_the_grace_go_back_without_using_a_retry(place: 
     assert job.start_after <= place.clock.now()
 
 
-async def test_a_handler_that_ends_well_in_spite_of_its_cancellation_has_completed(place: Place) -> None:
+async def test_handler_that_returns_after_its_cancellation_has_completed(place: Place) -> None:
     @place.catalog.task("tidy")
     async def tidy() -> str:
         try:
@@ -112,7 +105,7 @@ async def test_a_handler_that_ends_well_in_spite_of_its_cancellation_has_complet
     assert (await place.job(job_id)).output == "half done"
 
 
-async def test_an_abort_needs_no_grace(place: Place) -> None:
+async def test_abort_skips_the_grace(place: Place) -> None:
     slow = Slow(place)
     worker = place.worker(grace=1000)
     running = start(worker)
@@ -126,7 +119,7 @@ async def test_an_abort_needs_no_grace(place: Place) -> None:
     assert (await place.job(job_id)).state is CREATED
 
 
-async def test_an_abort_is_heard_while_cancelled_handlers_are_waited_for(place: Place) -> None:
+async def test_abort_ends_the_wait_for_cancelled_handlers(place: Place) -> None:
     slow = Slow(place, deaf=True)
     worker = place.worker(grace=0)
     running = start(worker)
@@ -143,7 +136,7 @@ async def test_an_abort_is_heard_while_cancelled_handlers_are_waited_for(place: 
     assert (place.state(job_id), worker.stuck) == (CREATED, 1)
 
 
-async def test_an_abort_is_heard_while_the_last_settlements_are_waited_for(place: Place) -> None:
+async def test_abort_ends_the_wait_for_the_last_settlements(place: Place) -> None:
     slow = Slow(place)
     worker = place.worker()
     running = start(worker)
@@ -161,7 +154,7 @@ async def test_an_abort_is_heard_while_the_last_settlements_are_waited_for(place
     await until(running.done)
 
 
-async def test_a_beat_that_is_under_way_does_not_bring_a_worker_back_that_has_left(place: Place) -> None:
+async def test_late_heartbeat_does_not_register_a_worker_that_has_left(place: Place) -> None:
     Slow(place)
     worker = place.worker(lease=15, beat=5)
     running = start(worker)
@@ -178,7 +171,7 @@ async def test_a_beat_that_is_under_way_does_not_bring_a_worker_back_that_has_le
     assert await place.storage.workers() == []
 
 
-async def test_an_end_that_is_cut_short_leaves_nothing_behind(place: Place) -> None:
+async def test_cancelled_shutdown_leaves_no_tasks_behind(place: Place) -> None:
     slow = Slow(place)
     before = asyncio.all_tasks()
     running = start(place.worker(grace=1000))
@@ -194,7 +187,7 @@ async def test_an_end_that_is_cut_short_leaves_nothing_behind(place: Place) -> N
     assert slow.cancelled
 
 
-async def test_a_handler_that_does_not_even_end_when_it_is_cancelled_holds_nothing_up(place: Place) -> None:
+async def test_handler_that_ignores_its_cancellation_does_not_delay_the_end(place: Place) -> None:
     slow = Slow(place, deaf=True)
     worker = place.worker(grace=0)
     running = start(worker)
@@ -210,7 +203,7 @@ async def test_a_handler_that_does_not_even_end_when_it_is_cancelled_holds_nothi
     assert (await place.job(job_id)).state is CREATED
 
 
-async def test_a_thread_is_told_and_its_job_goes_back(place: Place) -> None:
+async def test_job_of_a_thread_is_released_and_marked_cancelled(place: Place) -> None:
     go, seen = threading.Event(), threading.Event()
 
     @place.catalog.task("block")
@@ -233,7 +226,7 @@ async def test_a_thread_is_told_and_its_job_goes_back(place: Place) -> None:
     await until(seen.is_set)
 
 
-async def test_a_claim_that_is_under_way_gives_its_jobs_back(place: Place) -> None:
+async def test_jobs_of_a_pending_claim_are_released(place: Place) -> None:
     slow = Slow(place)
     worker = place.worker()
     running = start(worker)
@@ -248,7 +241,7 @@ async def test_a_claim_that_is_under_way_gives_its_jobs_back(place: Place) -> No
     assert (slow.running, place.state(job_id)) == (0, CREATED)
 
 
-async def test_a_claim_that_is_answered_late_in_the_end_gives_its_jobs_back(place: Place) -> None:
+async def test_jobs_of_a_claim_answered_late_are_released(place: Place) -> None:
     """The worker has stopped waiting for it, but has not gone: outcomes may be on their way as long again."""
     slow = Slow(place, retry_limit=0)
     worker = place.worker()
@@ -267,8 +260,8 @@ async def test_a_claim_that_is_answered_late_in_the_end_gives_its_jobs_back(plac
     assert (slow.running, job.state, job.retry_count) == (0, CREATED, 0)
 
 
-async def test_a_claim_whose_answer_was_lost_gives_its_jobs_back_at_the_end(place: Place) -> None:
-    """Else they would be a dead worker's, and pay with a retry for having been claimed."""
+async def test_jobs_of_a_claim_with_a_lost_answer_are_released_at_the_end(place: Place) -> None:
+    """Else they would wait for their lease to end, and use a retry though they never began."""
     slow = Slow(place, retry_limit=0)
     worker = place.worker()
     running = start(worker)
@@ -285,7 +278,7 @@ async def test_a_claim_whose_answer_was_lost_gives_its_jobs_back_at_the_end(plac
     assert (job.state, job.retry_count, job.history) == (CREATED, 0, ())
 
 
-async def test_a_worker_that_has_ended_is_forgotten(place: Place) -> None:
+async def test_ended_worker_is_deregistered(place: Place) -> None:
     Slow(place)
     worker = place.worker()
     running = start(worker)
@@ -296,7 +289,7 @@ async def test_a_worker_that_has_ended_is_forgotten(place: Place) -> None:
     assert await place.storage.workers() == []
 
 
-async def test_a_worker_ends_although_the_storage_is_away(place: Place) -> None:
+async def test_worker_ends_while_the_storage_is_unavailable(place: Place) -> None:
     slow = Slow(place)
     worker = place.worker()
     running = start(worker)
@@ -309,7 +302,7 @@ async def test_a_worker_ends_although_the_storage_is_away(place: Place) -> None:
     await running
 
 
-async def test_outcomes_that_wait_for_another_try_are_stored_at_the_end(place: Place) -> None:
+async def test_outcomes_that_wait_for_a_retry_are_stored_at_the_end(place: Place) -> None:
     """What was done would be done again, though the storage is there, if the end came before the next try."""
     slow = Slow(place)
     worker = place.worker()
@@ -331,7 +324,7 @@ async def test_outcomes_that_wait_for_another_try_are_stored_at_the_end(place: P
     assert await place.storage.workers() == []
 
 
-async def test_a_worker_that_waits_for_its_storage_can_be_stopped(place: Place) -> None:
+async def test_worker_that_waits_for_its_storage_can_be_stopped(place: Place) -> None:
     Slow(place)
     place.storage.cut_all()
     worker = place.worker()
@@ -343,8 +336,7 @@ async def test_a_worker_that_waits_for_its_storage_can_be_stopped(place: Place) 
 
 async def test_worker_stopped_before_its_start_ends() -> None:
     async def check(how: Callable[[Worker], None]) -> None:
-        clock = FrozenClock()
-        place = Place(clock=clock, storage=Faulty(clock))
+        place = faulty_place()
         slow = Slow(place)
         job_id = await place.send(slow.task)
         worker = place.worker()
@@ -364,7 +356,7 @@ async def test_worker_stopped_before_its_start_ends() -> None:
     await check_each_async({"stop": Worker.stop, "abort": Worker.abort}, check)
 
 
-async def test_a_worker_that_is_stopped_before_it_has_begun_drains_nothing(place: Place) -> None:
+async def test_worker_stopped_before_its_start_drains_nothing(place: Place) -> None:
     slow = Slow(place)
     job_id = await place.send(slow.task)
     worker = place.worker()
@@ -374,7 +366,7 @@ async def test_a_worker_that_is_stopped_before_it_has_begun_drains_nothing(place
     assert place.state(job_id) is CREATED
 
 
-async def test_a_worker_whose_task_is_cancelled_gives_its_jobs_back(place: Place) -> None:
+async def test_cancelled_worker_releases_its_jobs(place: Place) -> None:
     slow = Slow(place, retry_limit=0)
     running = start(place.worker(grace=1000))
     job_id = await place.send(slow.task)
@@ -385,7 +377,7 @@ async def test_a_worker_whose_task_is_cancelled_gives_its_jobs_back(place: Place
     assert (await place.job(job_id)).state is CREATED
 
 
-async def test_a_bug_in_a_part_of_the_worker_ends_it_and_is_told(place: Place) -> None:
+async def test_bug_in_a_part_of_the_worker_is_raised(place: Place) -> None:
     async def broken(*_: object) -> None:
         raise ZeroDivisionError
 
@@ -400,7 +392,7 @@ async def test_a_bug_in_a_part_of_the_worker_ends_it_and_is_told(place: Place) -
         await running
 
 
-async def test_a_bug_in_a_part_of_the_worker_is_logged_though_nobody_waits_for_it(place: Place) -> None:
+async def test_bug_in_a_part_of_the_worker_is_logged_in_its_block(place: Place) -> None:
     """In the block of ``async with`` nobody does, and a worker that claims no more would look idle."""
 
     async def broken(*_: object) -> None:
@@ -415,10 +407,9 @@ async def test_a_bug_in_a_part_of_the_worker_is_logged_though_nobody_waits_for_i
             await until(lambda: "worker_part_failed" in lines.messages)
 
 
-async def test_a_worker_may_be_cancelled_at_any_moment_of_its_life() -> None:
+async def test_worker_may_be_cancelled_at_any_moment() -> None:
     for moment in range(60):
-        clock = FrozenClock()
-        place = Place(clock=clock, storage=Faulty(clock))
+        place = faulty_place()
 
         @place.catalog.task("work", retry_limit=0)
         async def work() -> None:
@@ -436,7 +427,7 @@ async def test_a_worker_may_be_cancelled_at_any_moment_of_its_life() -> None:
         assert place.state(job_id) in (CREATED, COMPLETED), moment
 
 
-async def test_a_job_whose_time_was_up_is_expired_though_its_handler_never_ends(place: Place) -> None:
+async def test_job_past_its_deadline_expires_though_its_handler_never_ends(place: Place) -> None:
     """Else each worker that ends would give it to the next one, and no retry would ever be used up."""
     slow = Slow(place, deaf=True, expire_in=60, retry_limit=0)
     worker = place.worker(grace=0)

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clocks import FrozenClock
-from tests.runtime.workers.faulty import Faulty
+from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import Handler
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
 from zeke_queue.catalog import Catalog
@@ -22,12 +21,6 @@ from zeke_queue.worker import run_until_signalled, stopping
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-
-@pytest.fixture
-def place() -> Place:
-    clock = FrozenClock()
-    return Place(clock=clock, storage=Faulty(clock))
 
 
 class Deaf:
@@ -58,7 +51,7 @@ class Broken(Deaf):
             raise LookupError("half done") from None
 
 
-async def test_a_second_signal_cuts_short_what_runs_beside_the_worker(place: Place) -> None:
+async def test_second_signal_cancels_the_loops_beside_the_worker(place: Place) -> None:
     work, duty = Handler(place), Deaf()
     running = asyncio.ensure_future(run_until_signalled(place.worker(grace=1000), [duty]))
     job_id = await place.send(work.task)
@@ -73,7 +66,7 @@ async def test_a_second_signal_cuts_short_what_runs_beside_the_worker(place: Pla
     assert (duty.cancelled, place.state(job_id)) == (1, JobState.CREATED)
 
 
-async def test_what_a_loop_fails_of_as_it_is_cut_short_is_told(place: Place) -> None:
+async def test_exception_of_a_cancelled_loop_is_raised(place: Place) -> None:
     Handler(place)
     running = asyncio.ensure_future(run_until_signalled(place.worker(), [Broken()]))
     await until(place.asleep)
@@ -85,7 +78,7 @@ async def test_what_a_loop_fails_of_as_it_is_cut_short_is_told(place: Place) -> 
             await running
 
 
-async def test_a_second_signal_ends_a_worker_whose_resources_do_not_open() -> None:
+async def test_second_signal_ends_a_worker_whose_resources_do_not_open() -> None:
     opening = asyncio.Event()
     closed: list[str] = []
 
@@ -98,8 +91,7 @@ async def test_a_second_signal_ends_a_worker_whose_resources_do_not_open() -> No
         finally:
             closed.append("what was open")
 
-    clock = FrozenClock()
-    place = Place(Catalog(resources=resources), clock=clock, storage=Faulty(clock))
+    place = faulty_place(Catalog(resources=resources))
     Handler(place)
     running = asyncio.ensure_future(run_until_signalled(place.worker(grace=1000), [Deaf()]))
     await opening.wait()
@@ -120,7 +112,7 @@ class Gone(StringIO):
 
 
 @pytest.mark.parametrize("closed", [True, False])
-async def test_a_stuck_process_ends_although_nobody_reads_what_it_writes(
+async def test_stuck_process_ends_though_its_output_is_closed(
     place: Place, monkeypatch: pytest.MonkeyPatch, *, closed: bool
 ) -> None:
     started, go, codes = asyncio.Event(), asyncio.Event(), []

@@ -9,18 +9,12 @@ from uuid import UUID
 import pytest
 
 from tests.cases import check_each_async
-from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.context import JobContext
 from zeke_queue.errors import BadOption, LeaseLost
 from zeke_queue.model import JobState
 from zeke_queue.signals import Fail, Snooze, Wait
 from zeke_queue.supervisor import Supervisor
-
-
-@pytest.fixture
-def place() -> Place:
-    return Place()
 
 
 async def test_call_returns_the_output_of_the_child(place: Place) -> None:
@@ -186,8 +180,7 @@ async def test_sync_handler_calls_through_its_job(place: Place) -> None:
 
 
 async def test_wait_with_a_lost_answer_is_repeated(place: Place) -> None:
-    faulty = Faulty(place.clock)
-    place = Place(place.catalog, place.clock, faulty)
+    faulty = place.storage
 
     @place.catalog.task("child")
     async def child() -> int:
@@ -227,7 +220,7 @@ async def test_supervisor_resumes_a_parent_that_was_not_woken(
         """As if the process had ended between the two statements."""
 
     with monkeypatch.context() as patched:
-        patched.setattr(place.storage, "_wake", nothing)
+        patched.setattr(place.storage.real, "_wake", nothing)
         await place.drain()
     assert (await place.job(job_id)).state is JobState.CREATED
     swept = await Supervisor(place.queue).sweep()

@@ -21,11 +21,6 @@ from zeke_queue.signals import Fail, Retry, Snooze
 COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
 
 
-@pytest.fixture
-def place() -> Place:
-    return Place()
-
-
 class Item(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
@@ -148,10 +143,15 @@ async def test_exception_that_ends_programs_fails_only_its_job() -> None:
         async def following() -> str:
             return "ran"
 
-        assert (await place.run_one(end)).state is RETRY
-        assert (await place.run_one(following)).output == "ran"
+        job_id, other = await place.send(end), await place.send(following)
+        await place.drain(concurrency=1)
+        job = await place.job(job_id)
+        assert job.state is RETRY
+        assert job.history[-1].error["type"].endswith(type(error).__name__)
+        assert (await place.job(other)).output == "ran"
 
-    await check_each_async([SystemExit(3), asyncio.CancelledError(), StopAsyncIteration()], check)
+    errors = [SystemExit(3), KeyboardInterrupt("stop"), asyncio.CancelledError(), StopAsyncIteration()]
+    await check_each_async(errors, check)
 
 
 async def test_lost_lease_of_another_job_is_a_failure_like_any_other(place: Place) -> None:
@@ -268,28 +268,35 @@ async def test_invalid_payload_fails_without_a_retry_and_names_the_field(place: 
     assert ran == []
 
 
-async def test_exception_of_a_payload_validator_fails_only_its_job(place: Place) -> None:
+async def test_exception_of_a_payload_validator_fails_only_its_job() -> None:
     """A model passes on what is neither a ValueError nor an AssertionError."""
 
-    class Odd(BaseModel):
-        kind: str
+    async def check(error: BaseException) -> None:
+        class Odd(BaseModel):
+            kind: str
 
-        @field_validator("kind")
-        @classmethod
-        def known(cls, kind: str) -> str:
-            return {"right": kind}[kind]
+            @field_validator("kind")
+            @classmethod
+            def known(cls, kind: str) -> str:
+                if kind != "right":
+                    raise error
+                return kind
 
-    @place.catalog.task("take")
-    async def take(payload: Odd) -> str:
-        return payload.kind
+        place = Place()
 
-    older = Place(Catalog(), place.clock, place.storage)
-    options = {"external": True, "retry_limit": 0}
-    sent = [await older.send("take", {"kind": kind}, **options) for kind in ("wrong", "right")]
-    await place.drain(concurrency=1)
-    jobs = [await place.job(job_id) for job_id in sent]
-    assert [job.state for job in jobs] == [FAILED, COMPLETED]
-    assert (jobs[0].output["type"], jobs[0].output["message"]) == ("KeyError", "'wrong'")
+        @place.catalog.task("take")
+        async def take(payload: Odd) -> str:
+            return payload.kind
+
+        older = Place(Catalog(), place.clock, place.storage)
+        options = {"external": True, "retry_limit": 0}
+        sent = [await older.send("take", {"kind": kind}, **options) for kind in ("wrong", "right")]
+        await place.drain(concurrency=1)
+        jobs = [await place.job(job_id) for job_id in sent]
+        assert [job.state for job in jobs] == [FAILED, COMPLETED]
+        assert (jobs[0].output["type"], jobs[0].output["message"]) == (type(error).__name__, str(error))
+
+    await check_each_async([KeyError("wrong"), KeyboardInterrupt("stop"), SystemExit("stop")], check)
 
 
 async def test_exception_while_a_result_is_written_fails_only_its_job(place: Place) -> None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from tests.clocks import FrozenClock
-from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.handler import Handler
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.catalog import Catalog
@@ -18,21 +16,13 @@ from zeke_queue.errors import BadOption, Forbidden, UnknownTask, UsageError
 from zeke_queue.model import JobState
 from zeke_queue.worker import Worker
 
-if TYPE_CHECKING:
-    pass
-
 COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
-
-
-@pytest.fixture
-def place() -> Place:
-    return Place()
 
 
 # Which jobs run, and how many
 
 
-async def test_jobs_run_side_by_side_up_to_the_concurrency(place: Place) -> None:
+async def test_jobs_run_concurrently_up_to_the_concurrency(place: Place) -> None:
     running, most, go = 0, 0, asyncio.Event()
 
     @place.catalog.task("work")
@@ -55,7 +45,7 @@ async def test_jobs_run_side_by_side_up_to_the_concurrency(place: Place) -> None
     assert {count.name: dict(count.states) for count in await place.queue.count()} == {"work": {COMPLETED: 7}}
 
 
-async def test_a_limit_holds_over_all_workers_and_every_job_runs(place: Place) -> None:
+async def test_limit_holds_over_all_workers_and_every_job_runs(place: Place) -> None:
     running, most = 0, 0
 
     @place.catalog.task("limited", concurrency_limit=2)
@@ -82,7 +72,7 @@ async def test_a_limit_holds_over_all_workers_and_every_job_runs(place: Place) -
     }
 
 
-async def test_a_job_with_a_limit_is_never_claimed_before_a_lane_is_free(place: Place) -> None:
+async def test_limited_job_is_not_claimed_before_it_can_start(place: Place) -> None:
     go = asyncio.Event()
 
     @place.catalog.task("quick")
@@ -107,7 +97,7 @@ async def test_a_job_with_a_limit_is_never_claimed_before_a_lane_is_free(place: 
     assert [(await place.job(job_id)).state for job_id in sent] == [COMPLETED] * 5
 
 
-async def test_a_job_that_was_claimed_ahead_and_waited_past_its_deadline_goes_back_unharmed(
+async def test_job_claimed_early_that_waits_past_its_deadline_is_released(
     place: Place,
 ) -> None:
     go, ran = asyncio.Event(), []
@@ -131,7 +121,7 @@ async def test_a_job_that_was_claimed_ahead_and_waited_past_its_deadline_goes_ba
     assert (job.state, job.attempt, job.retry_count) == (COMPLETED, 2, 0)
 
 
-async def test_a_job_whose_handler_never_began_does_not_make_its_task_a_quick_one(place: Place) -> None:
+async def test_invalid_payload_does_not_count_as_a_short_run(place: Place) -> None:
     go, began = asyncio.Event(), []
 
     @place.catalog.task("work")
@@ -154,7 +144,7 @@ async def test_a_job_whose_handler_never_began_does_not_make_its_task_a_quick_on
     assert began == [0, 1, 2]
 
 
-async def test_the_most_urgent_job_of_all_queues_goes_first(place: Place) -> None:
+async def test_job_of_the_highest_priority_over_all_queues_runs_first(place: Place) -> None:
     order: list[str] = []
 
     def define(name: str, priority: int) -> Any:
@@ -172,7 +162,7 @@ async def test_the_most_urgent_job_of_all_queues_goes_first(place: Place) -> Non
     assert order == ["high", "high", "middle", "middle", "low", "low"]
 
 
-async def test_jobs_that_older_senders_put_under_an_alias_are_served(place: Place) -> None:
+async def test_jobs_in_the_queue_of_an_alias_are_run(place: Place) -> None:
     @place.catalog.task("summarize-story", aliases=["story-summarize"])
     async def summarize(job: JobContext) -> str:
         return job.task
@@ -184,7 +174,7 @@ async def test_jobs_that_older_senders_put_under_an_alias_are_served(place: Plac
     assert (job.name, job.output) == ("story-summarize", "summarize-story")
 
 
-async def test_a_worker_serves_only_the_queues_it_was_told_to(place: Place) -> None:
+async def test_worker_serves_only_its_queues(place: Place) -> None:
     @place.catalog.task("mine", aliases=["my-alias"])
     async def mine() -> None: ...
 
@@ -196,7 +186,7 @@ async def test_a_worker_serves_only_the_queues_it_was_told_to(place: Place) -> N
     assert [(await place.job(job_id)).state for job_id in sent] == [COMPLETED, CREATED]
 
 
-def test_a_worker_that_is_set_up_wrongly_is_refused(place: Place) -> None:
+def test_invalid_options_of_a_worker_are_refused(place: Place) -> None:
     with pytest.raises(UsageError, match="no tasks"):
         Worker(place.queue)
     place.catalog.task("work")(_nothing)
@@ -207,14 +197,14 @@ def test_a_worker_that_is_set_up_wrongly_is_refused(place: Place) -> None:
             Worker(place.queue, **wrong)  # type: ignore[arg-type]
 
 
-async def test_a_worker_that_runs_already_does_not_start_again(place: Place) -> None:
+async def test_running_worker_can_not_be_started_again(place: Place) -> None:
     place.catalog.task("work")(_nothing)
     async with place.working() as worker:
         with pytest.raises(UsageError, match="running already"):
             await worker.run()
 
 
-async def test_each_start_is_a_new_identity(place: Place) -> None:
+async def test_each_start_of_a_worker_has_a_new_id(place: Place) -> None:
     place.catalog.task("work")(_nothing)
     worker = place.worker()
     seen = []
@@ -232,7 +222,7 @@ async def _nothing() -> None: ...
 # Waking up
 
 
-async def test_an_idle_worker_takes_a_job_as_soon_as_it_is_sent(place: Place) -> None:
+async def test_idle_worker_runs_a_job_as_soon_as_it_is_sent(place: Place) -> None:
     @place.catalog.task("work")
     async def work() -> None: ...
 
@@ -243,7 +233,7 @@ async def test_an_idle_worker_takes_a_job_as_soon_as_it_is_sent(place: Place) ->
         await until(lambda: place.state(job_id) is COMPLETED)
 
 
-async def test_an_idle_worker_finds_what_nobody_tells_it_of_when_it_polls(place: Place) -> None:
+async def test_idle_worker_finds_a_delayed_job_when_it_polls(place: Place) -> None:
     @place.catalog.task("work")
     async def work() -> None: ...
 
@@ -254,7 +244,7 @@ async def test_an_idle_worker_finds_what_nobody_tells_it_of_when_it_polls(place:
         await until(lambda: place.state(job_id) is COMPLETED)
 
 
-async def test_a_worker_comes_back_for_the_retry_it_has_asked_for_without_waiting_for_its_poll(
+async def test_worker_runs_its_own_retry_before_the_next_poll(
     place: Place,
 ) -> None:
     @place.catalog.task("work", retry_delay=2, retry_backoff=False)
@@ -271,7 +261,7 @@ async def test_a_worker_comes_back_for_the_retry_it_has_asked_for_without_waitin
         await until(lambda: place.state(job_id) is COMPLETED)
 
 
-async def test_a_slot_that_gets_free_under_a_limit_is_filled_at_once(place: Place) -> None:
+async def test_free_place_under_a_limit_is_filled_at_once(place: Place) -> None:
     go = asyncio.Event()
 
     @place.catalog.task("one", concurrency_limit=1)
@@ -288,9 +278,9 @@ async def test_a_slot_that_gets_free_under_a_limit_is_filled_at_once(place: Plac
         await until(lambda: all(place.state(job_id) is COMPLETED for job_id in sent))
 
 
-async def test_a_worker_says_anew_that_it_sleeps_where_nobody_knows_what_the_storage_heard() -> None:
-    clock = FrozenClock()
-    place = Place(clock=clock, storage=Faulty(clock))
+async def test_idle_flag_with_a_lost_answer_is_set_again(
+    place: Place,
+) -> None:
     work = Handler(place)
     async with place.working(concurrency=1, poll=1e6):
         await until(place.asleep)
@@ -308,10 +298,8 @@ async def test_a_worker_says_anew_that_it_sleeps_where_nobody_knows_what_the_sto
         await until(place.asleep)
 
 
-async def test_a_worker_that_the_storage_has_forgotten_says_anew_that_it_sleeps() -> None:
+async def test_idle_flag_is_set_again_after_a_failover(place: Place) -> None:
     """As after a failover to a copy that was behind."""
-    clock = FrozenClock()
-    place = Place(clock=clock, storage=Faulty(clock))
     Handler(place)
     async with place.working(poll=1e6, lease=15, beat=5) as worker:
         await until(place.asleep)
@@ -319,16 +307,14 @@ async def test_a_worker_that_the_storage_has_forgotten_says_anew_that_it_sleeps(
         assert worker.id is not None
         await place.storage.real.leave(worker.id)
         for _ in range(15):
-            clock.advance(1)
+            place.clock.advance(1)
             await turns()
         place.storage.mend()
         place.hurry()
         await until(place.asleep)
 
 
-async def test_a_drain_is_not_over_by_a_look_that_began_before_it() -> None:
-    clock = FrozenClock()
-    place = Place(clock=clock, storage=Faulty(clock))
+async def test_drain_does_not_end_by_a_claim_that_began_before_it(place: Place) -> None:
     work = Handler(place)
     work.go.set()
     async with place.working(poll=1e6) as worker:
@@ -336,7 +322,7 @@ async def test_a_drain_is_not_over_by_a_look_that_began_before_it() -> None:
         await turns()
         answer = place.storage.held["claim"] = asyncio.Event()
         claims = place.storage.calls.count("claim")
-        clock.advance(IDLE_LADDER[0])
+        place.clock.advance(IDLE_LADDER[0])
         await until(lambda: place.storage.calls.count("claim") > claims)
         job_id = await place.send(work.task)
         draining = asyncio.ensure_future(worker.drain())
@@ -346,10 +332,8 @@ async def test_a_drain_is_not_over_by_a_look_that_began_before_it() -> None:
         assert place.state(job_id) is COMPLETED
 
 
-async def test_what_arrives_after_the_lease_has_ended_is_not_begun() -> None:
+async def test_jobs_that_arrive_after_the_lease_ended_are_not_started(place: Place) -> None:
     """Others may have it by then; the worker finds out as soon as it is heard again."""
-    clock = FrozenClock()
-    place = Place(clock=clock, storage=Faulty(clock))
     work = Handler(place)
     work.go.set()
     async with place.working(lease=15, beat=5):
@@ -359,7 +343,7 @@ async def test_what_arrives_after_the_lease_has_ended_is_not_begun() -> None:
         await until(lambda: place.state(job_id) is JobState.ACTIVE)
         place.storage.cut["beat"] = "before"
         for _ in range(15):
-            clock.advance(1)
+            place.clock.advance(1)
             await turns()
         answer.set()
         await turns()
@@ -370,9 +354,7 @@ async def test_what_arrives_after_the_lease_has_ended_is_not_begun() -> None:
     assert (await place.job(job_id)).attempt == 2
 
 
-async def test_jobs_of_a_claim_that_was_refused_halfway_go_back_and_run() -> None:
-    clock = FrozenClock()
-    place = Place(clock=clock, storage=Faulty(clock))
+async def test_jobs_of_a_claim_that_failed_halfway_are_released_and_run(place: Place) -> None:
     real, refusals = place.storage.real.claim, 1
 
     async def claim(*ask: Any) -> Any:

@@ -11,11 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import pytest
-
 from tests.cases import check_each_async
-from tests.clocks import FrozenClock
-from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.catalog import Catalog
 from zeke_queue.context import JobContext
@@ -26,11 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
-
-
-@pytest.fixture
-def place() -> Place:
-    return Place()
 
 
 # What a handler knows and may do
@@ -140,9 +131,7 @@ async def test_progress_and_log_lines_are_stored_in_order(
     assert {event.attempt for event in events} == {1}
 
 
-async def test_progress_is_stored_before_the_job_ends() -> None:
-    clock = FrozenClock()
-    place = Place(clock=clock, storage=Faulty(clock))
+async def test_progress_is_stored_before_the_job_ends(place: Place) -> None:
     note = place.storage.late["note"] = asyncio.Event()
 
     @place.catalog.task("work")

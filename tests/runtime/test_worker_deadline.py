@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.clocks import FrozenClock
-from tests.runtime.workers.faulty import Faulty
-from tests.runtime.workers.handler import Handler, Lines, logged
+from tests.runtime.workers.handler import Handler, Lines
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.context import JobContext
 from zeke_queue.errors import LeaseLost
 from zeke_queue.model import JobState
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
 ACTIVE, CANCELLED, EXPIRED = JobState.ACTIVE, JobState.CANCELLED, JobState.EXPIRED
@@ -24,19 +19,7 @@ ACTIVE, CANCELLED, EXPIRED = JobState.ACTIVE, JobState.CANCELLED, JobState.EXPIR
 BEATING = {"lease": 15.0, "beat": 5.0}
 
 
-@pytest.fixture
-def place() -> Place:
-    clock = FrozenClock()
-    return Place(clock=clock, storage=Faulty(clock))
-
-
-@pytest.fixture
-def lines() -> Iterator[Lines]:
-    with logged() as caught:
-        yield caught
-
-
-async def test_a_handler_that_takes_too_long_is_interrupted_and_retried(place: Place) -> None:
+async def test_handler_past_its_deadline_is_interrupted_and_retried(place: Place) -> None:
     work = Handler(place, expire_in=60, retry_delay=100, retry_backoff=False)
     async with place.working() as worker:
         job_id = await place.send(work.task)
@@ -52,7 +35,7 @@ async def test_a_handler_that_takes_too_long_is_interrupted_and_retried(place: P
     assert "60 s" in job.history[-1].error["message"]
 
 
-async def test_a_job_without_retries_left_ends_expired(place: Place) -> None:
+async def test_job_past_its_deadline_without_retries_expires(place: Place) -> None:
     work = Handler(place, expire_in=60, retry_limit=0)
     async with place.working():
         job_id = await place.send(work.task)
@@ -62,7 +45,7 @@ async def test_a_job_without_retries_left_ends_expired(place: Place) -> None:
     assert (await place.job(job_id)).output["type"] == "Expired"
 
 
-async def test_a_job_whose_time_is_up_before_its_claim_is_answered_expires(place: Place) -> None:
+async def test_job_past_its_deadline_before_its_claim_is_answered_expires(place: Place) -> None:
     """Else it would go back and forth for ever where answers take longer than it may."""
     work = Handler(place, expire_in=3, retry_limit=0)
     answer = place.storage.held["claim"] = asyncio.Event()
@@ -93,7 +76,7 @@ async def test_each_of_many_deadlines_is_kept(place: Place) -> None:
     assert work.cancelled == [sent[seconds] for seconds in (50, 100, 200, 300)]
 
 
-async def test_a_deadline_that_a_handler_moves_is_kept_at_its_new_place(place: Place) -> None:
+async def test_extended_deadline_is_kept(place: Place) -> None:
     started = asyncio.Event()
 
     @place.catalog.task("long", expire_in=60, retry_limit=0)
@@ -112,7 +95,7 @@ async def test_a_deadline_that_a_handler_moves_is_kept_at_its_new_place(place: P
         await until(lambda: place.state(job_id) is EXPIRED)
 
 
-async def test_a_deadline_is_moved_on_the_clock_of_the_worker(place: Place) -> None:
+async def test_deadline_is_extended_on_the_clock_of_the_worker(place: Place) -> None:
     moved: list[float] = []
     own = FrozenClock()
     own.advance(5000)
@@ -128,7 +111,7 @@ async def test_a_deadline_is_moved_on_the_clock_of_the_worker(place: Place) -> N
     assert moved == [100]
 
 
-async def test_a_handler_that_extends_a_job_which_is_no_longer_its_own_is_told(place: Place) -> None:
+async def test_extending_a_lost_job_raises_lease_lost(place: Place) -> None:
     told: list[bool] = []
     go = asyncio.Event()
 
@@ -150,7 +133,7 @@ async def test_a_handler_that_extends_a_job_which_is_no_longer_its_own_is_told(p
     assert (await place.job(job_id)).state is CANCELLED
 
 
-async def test_what_a_handler_makes_of_its_cancellation_does_not_undo_the_deadline(place: Place) -> None:
+async def test_job_expires_whatever_its_handler_does_when_cancelled(place: Place) -> None:
     @place.catalog.task("stubborn", expire_in=60, retry_limit=0)
     async def stubborn(how: str) -> str:
         try:
@@ -169,7 +152,7 @@ async def test_what_a_handler_makes_of_its_cancellation_does_not_undo_the_deadli
         await worker.drain()
 
 
-async def test_a_handler_that_goes_on_after_its_cancellation_is_cancelled_again_and_reported(
+async def test_handler_that_ignores_its_cancellation_is_cancelled_again_and_logged(
     place: Place, lines: Lines
 ) -> None:
     asked = 0

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from tests.clocks import FrozenClock
-from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.handler import Handler
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.model import JobState
@@ -13,9 +11,7 @@ from zeke_queue.model import JobState
 COMPLETED = JobState.COMPLETED
 
 
-async def test_room_that_comes_while_the_storage_is_told_that_there_is_none_is_seen() -> None:
-    clock = FrozenClock()
-    place = Place(clock=clock, storage=Faulty(clock))
+async def test_place_freed_while_the_idle_flag_is_set_is_used(place: Place) -> None:
     work = Handler(place)
     work.go.set()
     async with place.working(concurrency=1):

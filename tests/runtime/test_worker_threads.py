@@ -4,23 +4,13 @@ from __future__ import annotations
 
 import threading
 
-import pytest
-
-from tests.clocks import FrozenClock
-from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.model import JobState
 from zeke_queue.worker.lanes import INSISTENCE
 
 
-@pytest.fixture
-def place() -> Place:
-    clock = FrozenClock()
-    return Place(clock=clock, storage=Faulty(clock))
-
-
-async def test_a_handler_in_a_thread_that_goes_on_after_its_time_is_reported(place: Place) -> None:
+async def test_thread_past_its_deadline_is_logged(place: Place) -> None:
     """It keeps its lane, and a worker whose lanes are all taken so looks idle otherwise."""
     go = threading.Event()
 

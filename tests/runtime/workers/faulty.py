@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Literal
 
+from tests.clocks import FrozenClock
+from tests.runtime.workers.place import Place
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
-    from tests.clocks import FrozenClock
+    from zeke_queue.catalog import Catalog
 
 CALLS = frozenset(
     {
@@ -73,3 +75,9 @@ class Faulty:
             return answer
 
         return call
+
+
+def faulty_place(catalog: Catalog | None = None) -> Place:
+    """Make a place whose storage can be cut off or delayed."""
+    clock = FrozenClock()
+    return Place(catalog, clock, Faulty(clock))
