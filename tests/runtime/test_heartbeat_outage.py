@@ -88,9 +88,7 @@ async def test_worker_without_a_lease_stops_its_handlers_and_starts_again(place:
         job_id = await place.send(work.task)
         await until(lambda: work.started)
         place.storage.cut_all()
-        for _ in range(14):
-            place.clock.advance(1)
-            await turns()
+        await place.advance(14)
         assert work.cancelled == []
         place.clock.advance(1)
         await until(lambda: work.cancelled)
@@ -112,15 +110,11 @@ async def test_worker_that_lost_only_heartbeats_finds_its_jobs_again(place: Plac
         job_id = await place.send(work.task)
         await until(lambda: work.started)
         place.storage.cut["beat"] = "before"
-        for _ in range(15):
-            place.clock.advance(1)
-            await turns()
+        await place.advance(15)
         await until(lambda: work.cancelled)
         work.go.set()
         place.storage.mend()
-        for _ in range(10):
-            place.clock.advance(1)
-            await turns()
+        await place.advance(10)
         await until(lambda: place.state(job_id) is COMPLETED)
         await worker.drain()
 
@@ -140,9 +134,7 @@ async def test_jobs_lost_during_a_search_for_claims_are_released_too(place: Plac
         answer = place.storage.late["beat"] = asyncio.Event()
         place.clock.advance(1)
         await until(lambda: place.storage.calls[-1] == "beat")  # looks for what the claim took
-        for _ in range(14):
-            place.clock.advance(1)
-            await turns()
+        await place.advance(14)
         await until(lambda: work.cancelled)  # the lease has ended meanwhile
         work.go.set()
         answer.set()
@@ -166,9 +158,7 @@ async def test_answer_to_an_older_heartbeat_does_not_shorten_the_lease(place: Pl
         answer.set()
         await older
         place.storage.cut["beat"] = "before"
-        for _ in range(14):
-            place.clock.advance(1)
-            await turns()
+        await place.advance(14)
         assert (work.cancelled, "lease_ended" in lines.messages) == ([], False)
         place.clock.advance(1)
         await until(lambda: work.cancelled)
@@ -184,9 +174,7 @@ async def test_answer_after_the_end_of_the_lease_does_not_end_it_twice(place: Pl
         await until(lambda: place.storage.calls[-1] == "beat")
         await turns()
         place.storage.cut_all()
-        for _ in range(16):
-            place.clock.advance(1)
-            await turns()
+        await place.advance(16)
         assert lines.messages.count("lease_ended") == 1
         answer.set()
         await turns()
@@ -206,9 +194,7 @@ async def test_jobs_of_a_lost_worker_run_elsewhere_and_its_late_outcome_is_dropp
         job_id = await place.send(work.task)
         await until(lambda: work.started)
         place.storage.cut["beat"] = "before"  # from here on it is silent
-        for _ in range(16):
-            place.clock.advance(1)
-            await turns()
+        await place.advance(16)
         assert (await Supervisor(place.queue).sweep()).reaped == 1
         place.storage.mend()
         work.go.set()

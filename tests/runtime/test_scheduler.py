@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from tests.cases import check_each_async
 from tests.clocks import START, FrozenClock
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
+from tests.runtime.intercepted import Intercepted
 from tests.runtime.ticking import HOUR, MINUTE, instant, sent, ticks
 from zeke_queue.core.cron import Cron
 from zeke_queue.errors import StorageError
@@ -28,49 +28,8 @@ from zeke_queue.scheduler import UNREADABLE_FOR, Scheduler, tick_id
 from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
     from uuid import UUID
-
-    from zeke_queue.model import NewJob
-
-
-class Noted(MemoryStorage):
-    """A storage that notes how many jobs each insert of a transaction brings."""
-
-    def __init__(self, clock: FrozenClock) -> None:
-        super().__init__(clock)
-        self.inserted: list[int] = []
-
-    @asynccontextmanager
-    async def transaction(self, connection: Any = None) -> AsyncIterator[Any]:
-        async with super().transaction(connection) as opened:
-            insert = opened.insert
-
-            async def noted(jobs: Sequence[NewJob]) -> list[UUID | None]:
-                self.inserted.append(len(jobs))
-                return await insert(jobs)
-
-            opened.insert = noted
-            yield opened
-
-
-class Picky(MemoryStorage):
-    """A storage in which somebody's trigger raises an error for jobs of one payload."""
-
-    refused: str | None = None
-
-    @asynccontextmanager
-    async def transaction(self, connection: Any = None) -> AsyncIterator[Any]:
-        async with super().transaction(connection) as opened:
-            insert = opened.insert
-
-            async def picky(jobs: Sequence[NewJob]) -> list[UUID | None]:
-                if any(job.data == self.refused for job in jobs):
-                    raise StorageError("a trigger of somebody's raised an error")
-                return await insert(jobs)
-
-            opened.insert = picky
-            yield opened
 
 
 async def ticks_by_schedule(queue: Queue) -> dict[str, list[str]]:
@@ -285,14 +244,20 @@ async def test_scheduler_is_behind_while_ticks_are_left(
 
 
 async def test_catching_up_uses_transactions_of_bounded_size(clock: FrozenClock) -> None:
-    storage = Noted(clock)
+    storage, inserted = Intercepted(clock), list[int]()
+
+    def note(verb: str, *arguments: Any) -> None:
+        if verb == "insert":
+            inserted.append(len(arguments[0]))
+
+    storage.before = note
     queue = Queue(mail_catalog(), storage, clock=clock)
     for number in range(4):
         await queue.schedule(f"clean-{number}", "* * * * * *", task="clean", catch_up="all")
     await Scheduler(queue).tick()
     clock.advance(HOUR)
     assert len(await Scheduler(queue).tick()) == 4 * HOUR
-    assert max(storage.inserted) <= 1_000
+    assert max(inserted) <= 1_000
 
 
 @on_both_storages
@@ -409,19 +374,24 @@ async def test_schedule_that_catches_up_does_not_delay_the_others(
 
 
 async def test_failed_insert_of_one_schedule_does_not_stop_the_others(clock: FrozenClock) -> None:
-    storage = Picky(clock)
+    storage, refused = Intercepted(clock), ['"clean"']
+
+    def refuse(verb: str, *arguments: Any) -> None:
+        if verb == "insert" and any(job.data in refused for job in arguments[0]):
+            raise StorageError("a trigger of the application raised an error")
+
     queue = Queue(mail_catalog(), storage, clock=clock, entropy=SeededEntropy(1))
     scheduler = Scheduler(queue)
     for name in ("a", "clean", "z"):
         await storage.put_schedule(Schedule(name, "* * * * *", "clean", data=f'"{name}"'))
     await scheduler.tick()
-    storage.refused = '"clean"'
+    storage.before = refuse
     for _ in range(3):
         clock.advance(MINUTE)
         await scheduler.tick()
     assert Counter(job.data for job in await sent(queue)) == {"a": 3, "z": 3}
 
-    storage.refused = None
+    refused.clear()
     clock.advance(MINUTE)
     await scheduler.tick()
     assert Counter(job.data for job in await sent(queue)) == {"a": 4, "z": 4, "clean": 1}

@@ -13,7 +13,9 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.conformance.driver import soon
 from tests.runtime.catalogs import mail_catalog
+from tests.runtime.intercepted import Intercepted
 from tests.runtime.ticking import MINUTE, instant, sent, ticks
+from tests.runtime.workers.place import turns
 from zeke_queue.errors import PayloadInvalid, StorageError, StorageUnavailable, UsageError
 from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.queue import Queue
@@ -88,12 +90,6 @@ async def test_while_pg_boss_s_cron_runs_ours_stands_back_and_then_takes_over_wh
 # The loop
 
 
-async def turn(clock: FrozenClock) -> None:
-    """Let everybody who can go on do so."""
-    for _ in range(50):
-        await clock.sleep(0)
-
-
 class Away(MemoryStorage):
     """A storage that goes away and comes back."""
 
@@ -131,7 +127,7 @@ async def test_a_tick_each_second_is_served_each_second_however_long_a_look_take
     scheduler = Scheduler(queue)
     running = asyncio.ensure_future(scheduler.run())
     while clock.monotonic() < 100:
-        await turn(clock)
+        await turns()
         clock.advance(0.05)
     scheduler.stop()
     await soon(running)
@@ -147,7 +143,7 @@ async def test_the_loop_declares_what_the_catalog_says_and_serves_it_until_it_is
     scheduler = Scheduler(queue)
     running = asyncio.ensure_future(scheduler.run())
     for _ in range(125):
-        await turn(clock)
+        await turns()
         clock.advance(1)
     scheduler.stop()
     await soon(running)
@@ -160,10 +156,10 @@ async def test_a_declared_schedule_that_is_deleted_at_run_time_stays_deleted(clo
     queue = Queue(catalog, MemoryStorage(clock), clock=clock)
     scheduler = Scheduler(queue)
     running = asyncio.ensure_future(scheduler.run())
-    await turn(clock)
+    await turns()
     assert await queue.unschedule("clean")
     for _ in range(125):
-        await turn(clock)
+        await turns()
         clock.advance(1)
     scheduler.stop()
     await soon(running)
@@ -178,10 +174,10 @@ async def test_a_look_that_fails_in_a_way_of_its_own_does_not_end_the_loop(clock
     await queue.schedule("clean", "* * * * *")
     scheduler = Scheduler(queue)
     running = asyncio.ensure_future(scheduler.run())
-    await turn(clock)
+    await turns()
     for second in range(200):
         storage.away = 10 < second < 20
-        await turn(clock)
+        await turns()
         clock.advance(1)
     assert not running.done()
     scheduler.stop()
@@ -198,7 +194,7 @@ async def test_the_loop_survives_outages_from_its_start_on(clock: FrozenClock) -
     running = asyncio.ensure_future(scheduler.run())
     for second in range(1_000):
         storage.away = second % 200 < 100
-        await turn(clock)
+        await turns()
         clock.advance(1)
     scheduler.stop()
     await soon(running)
@@ -213,35 +209,18 @@ async def test_a_catalog_whose_schedule_is_wrong_ends_the_loop_at_its_start(cloc
         await soon(Scheduler(Queue(catalog, MemoryStorage(clock), clock=clock)).run())
 
 
-class Guarded(MemoryStorage):
-    """A storage in which somebody's trigger raises an error where the row of one schedule is changed."""
+async def test_schedule_whose_row_can_not_be_changed_does_not_stop_the_others(clock: FrozenClock) -> None:
+    def guard(verb: str, *arguments: Any) -> None:
+        if verb == "serve_ticks" and arguments[0] == "a":
+            raise StorageError("a trigger of the application raised an error")
 
-    guarded: str | None = None
-
-    @asynccontextmanager
-    async def transaction(self, connection: Any = None) -> AsyncIterator[Any]:
-        async with super().transaction(connection) as opened:
-            serve = opened.serve_ticks
-
-            async def serve_unless_guarded(
-                name: str, last_tick: datetime, next_tick: datetime | None
-            ) -> None:
-                if name == self.guarded:
-                    raise StorageError("a trigger of somebody's raised an error")
-                await serve(name, last_tick, next_tick)
-
-            opened.serve_ticks = serve_unless_guarded
-            yield opened
-
-
-async def test_a_schedule_whose_row_can_not_be_changed_does_not_keep_the_others(clock: FrozenClock) -> None:
-    storage = Guarded(clock)
+    storage = Intercepted(clock)
     queue = Queue(mail_catalog(), storage, clock=clock, entropy=SeededEntropy(1))
     scheduler = Scheduler(queue)
     for name in ("a", "clean", "z"):
         await storage.put_schedule(Schedule(name, "* * * * *", "clean", data=f'"{name}"'))
     await scheduler.tick()
-    storage.guarded = "a"
+    storage.before = guard
     for _ in range(3):
         clock.advance(MINUTE)
         await scheduler.tick()

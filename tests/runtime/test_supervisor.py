@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -16,6 +16,8 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, Driver, soon
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
+from tests.runtime.intercepted import Intercepted
+from tests.runtime.workers.place import turns
 from zeke_queue.core import retry
 from zeke_queue.errors import StorageError, StorageUnavailable
 from zeke_queue.model import FINAL, JobState, RetryPolicy
@@ -27,7 +29,7 @@ from zeke_queue.supervisor import Supervisor, Swept
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zeke_queue.model import Failed, Overdue
+    from zeke_queue.model import Failed
 
 DAY = 86_400
 
@@ -168,8 +170,8 @@ async def test_concurrent_supervisors_requeue_each_job_once(
 # When something is wrong: these sweep a storage that fails on purpose
 
 
-class Broken(MemoryStorage):
-    """A storage that can't do some things."""
+class Broken(Intercepted):
+    """A storage that fails on some calls, or on settling some rows."""
 
     def __init__(self, clock: FrozenClock) -> None:
         super().__init__(clock)
@@ -177,49 +179,16 @@ class Broken(MemoryStorage):
         self.bad_rows: set[UUID] = set()
         self.sizes: list[int] = []
         self.asked: Counter[str] = Counter()
+        self.before = self.check
 
-    def transaction(self, connection: Any = None) -> Any:
-        made = super().transaction(connection)
-        outer = self
-
-        class Wrapped:
-            async def __aenter__(self) -> Any:
-                self.inner = await made.__aenter__()
-                return self
-
-            async def __aexit__(self, *exc: object) -> Any:
-                return await made.__aexit__(*cast("Any", exc))
-
-            async def overdue(self, limit: int) -> list[Overdue]:
-                outer.check("overdue")
-                return await self.inner.overdue(limit)
-
-            async def settle(self, failed: Sequence[Failed]) -> set[UUID]:
-                outer.check_rows(failed)
-                return await self.inner.settle(failed=failed)
-
-        return Wrapped()
-
-    async def settle(
-        self, completed: Any = (), failed: Any = (), released: Any = (), **how: Any
-    ) -> set[UUID]:
-        self.check_rows(failed)
-        return await super().settle(completed, failed, released, **how)
-
-    async def archive(self, after: float, limit: int) -> int:
-        self.check("archive")
-        return await super().archive(after, limit)
-
-    def check(self, what: str) -> None:
-        self.asked[what] += 1
-        if what in self.broken:
-            raise self.broken[what]
-
-    def check_rows(self, failed: Sequence[Failed]) -> None:
-        self.check("settle")
-        self.sizes.append(len(failed))
+    def check(self, verb: str, *_arguments: Any, failed: Sequence[Failed] = (), **_options: Any) -> None:
+        self.asked[verb] += 1
+        if verb in self.broken:
+            raise self.broken[verb]
+        if verb == "settle":
+            self.sizes.append(len(failed))
         if any(job.id in self.bad_rows for job in failed):
-            raise StorageError("a trigger of somebody's raised an error")
+            raise StorageError("a trigger of the application raised an error")
 
 
 @pytest.fixture
@@ -296,25 +265,19 @@ async def test_failed_duties_are_reported(supervised: Queue, broken: Broken) -> 
 # The loop
 
 
-async def turn(clock: FrozenClock) -> None:
-    """Let everybody who can go on do so."""
-    for _ in range(50):
-        await clock.sleep(0)
-
-
 async def test_loop_sweeps_at_its_interval_until_it_is_stopped(
     supervised: Queue, broken: Broken, clock: FrozenClock
 ) -> None:
     jobs = Driver(broken, clock)
     supervisor = Supervisor(supervised, every=5)
     running = asyncio.ensure_future(supervisor.run())
-    await turn(clock)
+    await turns()
     job = await jobs.running()
     clock.advance(4)
-    await turn(clock)
+    await turns()
     assert (await jobs.look(job.id)).state is JobState.ACTIVE
     clock.advance(1)
-    await turn(clock)
+    await turns()
     assert (await jobs.look(job.id)).state is JobState.RETRY
     supervisor.stop()
     await soon(running)
@@ -328,13 +291,13 @@ async def test_loop_survives_an_outage_and_polls_more_rarely_meanwhile(
     broken.broken = dict.fromkeys(["overdue", "archive"], StorageUnavailable("away"))
     running = asyncio.ensure_future(supervisor.run())
     for _ in range(120):
-        await turn(clock)
+        await turns()
         clock.advance(1)
     assert 5 <= broken.asked["overdue"] <= 12
     broken.broken = {}
     job = await jobs.running()
     for _ in range(40):
-        await turn(clock)
+        await turns()
         clock.advance(1)
     assert (await jobs.look(job.id)).state is not JobState.ACTIVE
     supervisor.stop()
@@ -349,13 +312,13 @@ async def test_duty_that_keeps_failing_backs_off_and_does_not_slow_the_others(
     broken.broken = {"archive": StorageError("a right is missing")}
     running = asyncio.ensure_future(supervisor.run())
     for _ in range(120):
-        await turn(clock)
+        await turns()
         clock.advance(1)
-    await turn(clock)
+    await turns()
     assert 4 <= broken.asked["archive"] <= 8
     job = await jobs.running()
     clock.advance(5)
-    await turn(clock)
+    await turns()
     assert (await jobs.look(job.id)).state is JobState.RETRY
     supervisor.stop()
     await soon(running)

@@ -15,6 +15,7 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver, is_kept_waiting, soon
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
+from tests.runtime.workers.place import turns
 from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout, StorageUnavailable
 from zeke_queue.events import LOOKS_A_SECOND, LOOKS_AT_ONCE, PATIENCE
 from zeke_queue.model import Job, JobEvent, JobState, RunStatus
@@ -243,8 +244,7 @@ async def test_cancelled_watchers_leave_no_tasks_behind(watched: Queue, odd: Odd
     for one in waiting:
         one.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
-    for _ in range(20):
-        await clock.sleep(0)
+    await turns(20)
     assert asyncio.all_tasks() == before
     assert not odd._bells.anyone  # what the storage keeps for those who watch
 
@@ -290,8 +290,7 @@ async def until(condition: Any, clock: FrozenClock, step: float = 1.0) -> float:
     """Let time pass until something holds; returns how much did."""
     passed = 0.0
     while not condition():
-        for _ in range(10):
-            await clock.sleep(0)
+        await turns(10)
         if condition():
             break
         clock.advance(step)
@@ -321,8 +320,7 @@ async def test_polls_become_rarer_while_nothing_changes(watched: Queue, odd: Odd
         await next_of(changes)
         for _ in range(600):
             clock.advance(0.1)
-            for _ in range(5):
-                await clock.sleep(0)
+            await turns(5)
     assert len(odd.looked_up) <= 36
 
 
@@ -393,8 +391,7 @@ async def test_short_outage_is_waited_out(watched: Queue, odd: Odd, clock: Froze
         await odd.cancel([job_id])
         for _ in range(20):
             clock.advance(1)
-            for _ in range(10):
-                await clock.sleep(0)
+            await turns(10)
         assert not coming.done()
         odd.away = False
         await until(coming.done, clock)
@@ -409,8 +406,7 @@ async def test_short_outages_do_not_add_up(watched: Queue, odd: Odd, clock: Froz
         for second in range(300):
             odd.away = second % 60 < 40
             clock.advance(1)
-            for _ in range(10):
-                await clock.sleep(0)
+            await turns(10)
         assert not coming.done()
         odd.away = False
         await odd.cancel([job_id])
@@ -456,13 +452,11 @@ async def test_without_notifications_all_jobs_share_one_query_an_interval(
         clock.advance(0.05)
     for _ in range(100):
         clock.advance(0.1)
-        for _ in range(10):
-            await clock.sleep(0)
+        await turns(10)
     odd.looked_up.clear()
     for _ in range(100):
         clock.advance(0.1)
-        for _ in range(10):
-            await clock.sleep(0)
+        await turns(10)
     assert len(odd.looked_up) <= 25  # in ten seconds; each by itself would be 200
     assert sum(odd.looked_up) <= 300
     await odd.cancel(ids)
@@ -483,11 +477,9 @@ async def test_number_of_queries_is_limited_when_many_jobs_change(
     for job_id in ids:  # a hundred a second
         await odd.cancel([job_id])
         clock.advance(0.01)
-        for _ in range(10):
-            await clock.sleep(0)
+        await turns(10)
     for _ in range(3):
         clock.advance(0.1)
-        for _ in range(10):
-            await clock.sleep(0)
+        await turns(10)
     assert set(await asyncio.gather(*map(next_of, watchers))) == {RunStatus.CANCELLED}
     assert len(odd.looked_up) <= LOOKS_AT_ONCE + 5.3 * LOOKS_A_SECOND

@@ -255,9 +255,7 @@ async def test_worker_runs_its_own_retry_before_the_next_poll(
     async with place.working(poll=10_000):
         job_id = await place.send(work)
         await until(lambda: place.state(job_id) is RETRY)
-        for _ in range(30):  # past the ladder of looks, and short of the poll
-            place.clock.advance(0.1)
-            await turns()
+        await place.advance(30, 0.1)  # past the ladder of looks, and short of the poll
         await until(lambda: place.state(job_id) is COMPLETED)
 
 
@@ -306,9 +304,7 @@ async def test_idle_flag_is_set_again_after_a_failover(place: Place) -> None:
         place.storage.cut_all()
         assert worker.id is not None
         await place.storage.real.leave(worker.id)
-        for _ in range(15):
-            place.clock.advance(1)
-            await turns()
+        await place.advance(15)
         place.storage.mend()
         place.hurry()
         await until(place.asleep)
@@ -342,9 +338,7 @@ async def test_jobs_that_arrive_after_the_lease_ended_are_not_started(place: Pla
         job_id = await place.send(work.task)
         await until(lambda: place.state(job_id) is JobState.ACTIVE)
         place.storage.cut["beat"] = "before"
-        for _ in range(15):
-            place.clock.advance(1)
-            await turns()
+        await place.advance(15)
         answer.set()
         await turns()
         assert work.started == []

@@ -88,6 +88,12 @@ class Place:
         worker.abort()
         self.hurry()
 
+    async def advance(self, times: int, seconds: float = 1) -> None:
+        """Move time on in steps, after each of which everything else has some turns."""
+        for _ in range(times):
+            self.clock.advance(seconds)
+            await turns()
+
     def hurry(self) -> None:
         """Move time on from now on, as fast as the loop turns, so that all who wait for it get done."""
         self._hurrying = asyncio.ensure_future(self._hurry())
