@@ -45,6 +45,8 @@ NOT_JSON: dict[str, Any] = {
     "half a surrogate pair": {"a": "half \ud83d"},
     "a key of half a surrogate pair": {"\ud83d": 1},
     "too many digits": {"a": 10**140_000},
+    "NaN": {"a": math.nan},
+    "object": {"a": object()},
 }
 
 

@@ -17,7 +17,6 @@ from zeke_queue.core.options import JobOptions
 from zeke_queue.errors import (
     BadName,
     BadOption,
-    NotJson,
     PayloadInvalid,
     Refused,
     StorageUnavailable,
@@ -197,13 +196,6 @@ async def test_invalid_option_is_refused_by_name(queue: Queue) -> None:
 async def test_invalid_external_name_is_refused(queue: Queue) -> None:
     with pytest.raises(BadName):
         await queue.send("__pgboss__maintenance", external=True)
-
-
-async def test_value_without_json_form_is_refused(queue: Queue) -> None:
-    with pytest.raises(NotJson):
-        await queue.send("elsewhere", {"x": float("nan")}, external=True)
-    with pytest.raises(NotJson):
-        await queue.send("clean", meta={"x": object()})
 
 
 async def test_payload_over_the_cap_in_bytes_is_refused(queue: Queue) -> None:

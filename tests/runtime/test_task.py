@@ -17,7 +17,7 @@ from typing_extensions import TypedDict  # the one of Python 3.11 lacks what pyd
 
 from tests.cases import check_each
 from zeke_queue.context import JobContext
-from zeke_queue.errors import BadName, BadOption, NotJson, PayloadInvalid, TooLarge, UsageError
+from zeke_queue.errors import BadName, NotJson, PayloadInvalid, TooLarge, UsageError
 from zeke_queue.task import Task
 
 
@@ -248,13 +248,6 @@ def test_kind_of_a_task_follows_from_its_handler() -> None:
     assert Task(by_numbers, "c", process=True).kind == "process"
 
 
-def test_local_function_is_refused_for_a_process() -> None:
-    def local() -> None: ...
-
-    with pytest.raises(UsageError, match="top level of a module"):
-        Task(local, "local", process=True)
-
-
 async def test_task_is_called_like_its_handler() -> None:
     assert await item_task()(Item(item_id=ID)) == ID
 
@@ -264,12 +257,9 @@ def test_description_is_the_first_line_of_the_docstring() -> None:
     assert item_task(description="Other words.").description == "Other words."
 
 
-def test_invalid_name_or_limit_is_refused_at_the_definition() -> None:
+def test_invalid_name_is_refused_at_the_definition() -> None:
     with pytest.raises(BadName):
         Task(bare, "not a name")
-    for limit in (0, -1, True, 1.5):
-        with pytest.raises(BadOption, match="concurrency_limit"):
-            Task(bare, "limited", concurrency_limit=limit)  # type: ignore[arg-type]
 
 
 def test_schema_of_a_payload_uses_its_aliases() -> None:

@@ -94,12 +94,6 @@ async def test_late_result_is_a_timeout_and_the_job_goes_on(
     assert (await jobs.claim_one("clean")).id == run.id
 
 
-async def test_timeout_of_zero_looks_once(queue: Queue) -> None:
-    run = await queue.trigger("clean")
-    with pytest.raises(ResultTimeout):
-        await soon(run.result(timeout=0))
-
-
 # Watching
 
 
