@@ -14,8 +14,9 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import soon
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.intercepted import Intercepted
-from tests.runtime.ticking import MINUTE, instant, sent, ticks
+from tests.runtime.ticking import MINUTE, instant, sent, ticks, ticks_by_schedule
 from tests.runtime.workers.place import turns
+from zeke_queue.catalog import Catalog
 from zeke_queue.errors import PayloadInvalid, StorageError, StorageUnavailable, UsageError
 from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.queue import Queue
@@ -41,7 +42,7 @@ class Shared(MemoryStorage):
         return None if self.cron_on is None else (self.clock.now() - self.cron_on).total_seconds()
 
 
-async def test_nothing_is_asked_on_another_connection_while_one_is_held(clock: FrozenClock) -> None:
+async def test_age_of_the_pg_boss_cron_is_read_outside_of_the_transaction(clock: FrozenClock) -> None:
     # Else schedulers that share a small pool wait for each other.
     class Narrow(Shared):
         held = False
@@ -64,30 +65,49 @@ async def test_nothing_is_asked_on_another_connection_while_one_is_held(clock: F
     assert len(await Scheduler(queue).tick()) == 1
 
 
-@pytest.mark.parametrize("catch_up", list(CatchUp))
-async def test_while_pg_boss_s_cron_runs_ours_stands_back_and_then_takes_over_where_it_stopped(
-    clock: FrozenClock, catch_up: CatchUp
+async def test_scheduler_pauses_while_the_cron_of_pg_boss_runs_and_then_takes_over(
+    clock: FrozenClock,
 ) -> None:
     storage = Shared(clock)
     queue = Queue(mail_catalog(), storage, clock=clock)
     scheduler = Scheduler(queue)
-    await queue.schedule("clean", "* * * * *", catch_up=catch_up)
+    for catch_up in CatchUp:
+        await queue.schedule(catch_up.value, "* * * * *", task="clean", catch_up=catch_up)
     await scheduler.tick()
     for _ in range(10):
         clock.advance(MINUTE)
         storage.cron_on = clock.now()
         assert await scheduler.tick() == []
-    # It has died; what is due before that is known is due to us.
+    # The cron has ended; ticks that are due before that is known are served.
     for _ in range(12):
         clock.advance(10)
         await scheduler.tick()
-    assert (await ticks(queue))[-1] == instant(12)
-    assert instant(10) not in await ticks(queue)
-    if catch_up is CatchUp.ALL:
-        assert await ticks(queue) == [instant(11), instant(12)]
+    served = await ticks_by_schedule(queue)
+    assert set(served) == {catch_up.value for catch_up in CatchUp}
+    for instants in served.values():
+        assert instants[-1] == instant(12)
+        assert instant(10) not in instants
+    assert served["all"] == [instant(11), instant(12)]
 
 
 # The loop
+
+
+@asynccontextmanager
+async def running(queue: Queue) -> AsyncIterator[None]:
+    """Run the loop of a scheduler during the block, which must not end it."""
+    scheduler = Scheduler(queue)
+    loop = asyncio.ensure_future(scheduler.run())
+    yield
+    assert not loop.done()
+    scheduler.stop()
+    await soon(loop)
+
+
+async def pass_seconds(clock: FrozenClock, seconds: int) -> None:
+    for _ in range(seconds):
+        await turns()
+        clock.advance(1)
 
 
 class Away(MemoryStorage):
@@ -121,88 +141,67 @@ class Slow(MemoryStorage):
         return super().transaction(connection)
 
 
-async def test_a_tick_each_second_is_served_each_second_however_long_a_look_takes(clock: FrozenClock) -> None:
+async def test_tick_of_each_second_is_served_though_transactions_take_time(clock: FrozenClock) -> None:
     queue = Queue(mail_catalog(), Slow(clock), clock=clock)
     await queue.schedule("clean", "* * * * * *")  # by default the latest of missed ticks only
-    scheduler = Scheduler(queue)
-    running = asyncio.ensure_future(scheduler.run())
-    while clock.monotonic() < 100:
-        await turns()
-        clock.advance(0.05)
-    scheduler.stop()
-    await soon(running)
+    async with running(queue):
+        while clock.monotonic() < 100:
+            await turns()
+            clock.advance(0.05)
     assert len(await ticks(queue)) >= 99
 
 
-async def test_the_loop_declares_what_the_catalog_says_and_serves_it_until_it_is_stopped(
-    clock: FrozenClock,
-) -> None:
+def scheduled_catalog(**options: Any) -> Catalog:
+    """Return a catalog whose task ``clean`` is scheduled each minute."""
     catalog = mail_catalog()
-    catalog.schedule("clean", "* * * * *")
-    queue = Queue(catalog, MemoryStorage(clock), clock=clock)
-    scheduler = Scheduler(queue)
-    running = asyncio.ensure_future(scheduler.run())
-    for _ in range(125):
-        await turns()
-        clock.advance(1)
-    scheduler.stop()
-    await soon(running)
+    catalog.schedule("clean", "* * * * *", **options)
+    return catalog
+
+
+async def test_loop_declares_the_schedules_of_the_catalog_and_serves_them(clock: FrozenClock) -> None:
+    queue = Queue(scheduled_catalog(), MemoryStorage(clock), clock=clock)
+    async with running(queue):
+        await pass_seconds(clock, 125)
     assert await ticks(queue) == [instant(1), instant(2)]
 
 
-async def test_a_declared_schedule_that_is_deleted_at_run_time_stays_deleted(clock: FrozenClock) -> None:
-    catalog = mail_catalog()
-    catalog.schedule("clean", "* * * * *")
-    queue = Queue(catalog, MemoryStorage(clock), clock=clock)
-    scheduler = Scheduler(queue)
-    running = asyncio.ensure_future(scheduler.run())
-    await turns()
-    assert await queue.unschedule("clean")
-    for _ in range(125):
+async def test_declared_schedule_deleted_at_run_time_stays_deleted(clock: FrozenClock) -> None:
+    queue = Queue(scheduled_catalog(), MemoryStorage(clock), clock=clock)
+    async with running(queue):
         await turns()
-        clock.advance(1)
-    scheduler.stop()
-    await soon(running)
+        assert await queue.unschedule("clean")
+        await pass_seconds(clock, 125)
     assert await queue.schedules() == []
     assert await ticks(queue) == []
 
 
-async def test_a_look_that_fails_in_a_way_of_its_own_does_not_end_the_loop(clock: FrozenClock) -> None:
+async def test_exception_in_a_tick_does_not_end_the_loop(clock: FrozenClock) -> None:
     storage = Away(clock)
-    storage.error = UsageError("a trigger of somebody's raised an error")
+    storage.error = UsageError("a trigger of the application raised an error")
     queue = Queue(mail_catalog(), storage, clock=clock)
     await queue.schedule("clean", "* * * * *")
-    scheduler = Scheduler(queue)
-    running = asyncio.ensure_future(scheduler.run())
-    await turns()
-    for second in range(200):
-        storage.away = 10 < second < 20
+    async with running(queue):
         await turns()
-        clock.advance(1)
-    assert not running.done()
-    scheduler.stop()
-    await soon(running)
+        for away, seconds in ((False, 11), (True, 9), (False, 180)):
+            storage.away = away
+            await pass_seconds(clock, seconds)
     assert len(await ticks(queue)) == 3
 
 
-async def test_the_loop_survives_outages_from_its_start_on(clock: FrozenClock) -> None:
-    catalog = mail_catalog()
-    catalog.schedule("clean", "* * * * *", catch_up="all")
+async def test_loop_survives_outages_from_its_start_on(clock: FrozenClock) -> None:
     storage = Away(clock)
-    queue = Queue(catalog, storage, clock=clock)
-    scheduler = Scheduler(queue)
-    running = asyncio.ensure_future(scheduler.run())
-    for second in range(1_000):
-        storage.away = second % 200 < 100
-        await turns()
-        clock.advance(1)
-    scheduler.stop()
-    await soon(running)
+    queue = Queue(scheduled_catalog(catch_up="all"), storage, clock=clock)
+    storage.away = True
+    async with running(queue):
+        for _ in range(5):
+            for away in (True, False):
+                storage.away = away
+                await pass_seconds(clock, 100)
     served = await ticks(queue)
     assert len(served) == len(set(served)) >= 13
 
 
-async def test_a_catalog_whose_schedule_is_wrong_ends_the_loop_at_its_start(clock: FrozenClock) -> None:
+async def test_invalid_declared_schedule_ends_the_loop_at_its_start(clock: FrozenClock) -> None:
     catalog = mail_catalog()
     catalog.schedule("mail", "* * * * *", payload={})
     with pytest.raises(PayloadInvalid):

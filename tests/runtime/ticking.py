@@ -23,5 +23,14 @@ async def ticks(queue: Queue) -> list[str]:
     return [str((job.meta or {})["tick"]) for job in await sent(queue)]
 
 
+async def ticks_by_schedule(queue: Queue) -> dict[str, list[str]]:
+    """Return the ticks that were served of each schedule, in order."""
+    found: dict[str, list[str]] = {}
+    for job in await sent(queue):
+        meta = job.meta or {}
+        found.setdefault(meta["schedule"], []).append(meta["tick"])
+    return {name: sorted(ticks) for name, ticks in found.items()}
+
+
 def instant(minutes: float) -> str:
     return (START + timedelta(minutes=minutes)).isoformat()
