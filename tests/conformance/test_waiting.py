@@ -36,21 +36,24 @@ async def test_a_job_that_waits_returns_to_created_and_is_out_of_reach(
     assert await jobs.claim() == []
 
 
-async def test_every_end_of_a_child_wakes_its_parent(
-    storage: Storage, jobs: Driver, clock: FrozenClock
-) -> None:
+async def end_child(jobs: Driver, end: JobState) -> None:
+    """Claim the only job of the queue "errand", and end it."""
+    held = await jobs.claim_one("errand")
+    if end is JobState.CANCELLED:
+        assert await jobs.storage.cancel([held.id]) == {held.id}
+    elif end is JobState.COMPLETED:
+        assert await jobs.complete(held)
+    else:
+        assert await jobs.fail(held, final=end)
+
+
+async def test_every_end_of_a_child_wakes_its_parent(jobs: Driver, clock: FrozenClock) -> None:
     async def check(end: JobState) -> None:
         parent = await jobs.running(end.value)
         child = await jobs.spawn(parent)
         assert await jobs.wait_for(child, parent)
         clock.advance(60)
-        held = await jobs.claim_one("errand")
-        if end is JobState.CANCELLED:
-            assert await storage.cancel([child]) == {child}
-        elif end is JobState.COMPLETED:
-            assert await jobs.complete(held)
-        else:
-            assert await jobs.fail(held, final=end)
+        await end_child(jobs, end)
         stored = await jobs.look(parent.id)
         assert (stored.state, stored.waits_for) == (JobState.CREATED, None)
         assert stored.start_after == clock.now()
@@ -70,13 +73,17 @@ async def test_a_child_that_is_tried_again_wakes_nobody(jobs: Driver) -> None:
     assert await jobs.claim() == []
 
 
-async def test_who_waits_for_a_job_that_has_ended_is_due_at_once(jobs: Driver, clock: FrozenClock) -> None:
-    parent = await jobs.running()
-    child = await jobs.spawn(parent)
-    assert await jobs.complete(await jobs.claim_one("errand"))
-    assert await jobs.wait_for(child, parent)
-    stored = await jobs.look(parent.id)
-    assert (stored.state, stored.waits_for, stored.start_after) == (JobState.CREATED, None, clock.now())
+async def test_wait_for_an_ended_job_is_over_at_once(jobs: Driver, clock: FrozenClock) -> None:
+    async def check(end: JobState) -> None:
+        parent = await jobs.running(end.value)
+        child = await jobs.spawn(parent)
+        await end_child(jobs, end)
+        assert await jobs.wait_for(child, parent)
+        stored = await jobs.look(parent.id)
+        assert (stored.state, stored.waits_for) == (JobState.CREATED, None)
+        assert stored.start_after == clock.now()
+
+    await check_each_async(ENDS, check)
 
 
 async def test_who_waits_for_a_job_that_is_not_there_or_for_itself_is_due_at_once(jobs: Driver) -> None:

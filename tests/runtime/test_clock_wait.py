@@ -1,4 +1,4 @@
-"""Waiting on a clock for what may come sooner: on one that only sleeps, and on that of a simulation."""
+"""Waiting on a clock for a future: on a clock that only sleeps, and on that of a simulation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def _begun(clock: Clock, waiter: asyncio.Future[None], seconds: float) -> 
     return waiting
 
 
-async def test_a_wait_on_a_clock_that_only_sleeps_ends_with_the_time() -> None:
+async def test_wait_on_a_sleeping_clock_ends_with_the_time() -> None:
     clock = FrozenClock(START)
     waiting = await _begun(clock, asyncio.get_running_loop().create_future(), 5.0)
 
@@ -40,7 +40,7 @@ async def test_a_wait_on_a_clock_that_only_sleeps_ends_with_the_time() -> None:
     await waiting
 
 
-async def test_a_wait_on_a_clock_that_only_sleeps_ends_with_what_it_is_for() -> None:
+async def test_wait_on_a_sleeping_clock_ends_with_its_future() -> None:
     waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     waiting = await _begun(FrozenClock(START), waiter, 5.0)
 
@@ -48,7 +48,7 @@ async def test_a_wait_on_a_clock_that_only_sleeps_ends_with_what_it_is_for() -> 
     await waiting
 
 
-async def test_a_clock_that_fails_is_heard() -> None:
+async def test_exception_of_a_clock_is_raised() -> None:
     class Broken(SystemClock):
         async def sleep(self, seconds: float) -> None:
             raise OSError(f"no {seconds:g} s today")
@@ -57,13 +57,13 @@ async def test_a_clock_that_fails_is_heard() -> None:
         await wait(Broken(), asyncio.get_running_loop().create_future(), 5.0)
 
 
-def test_a_wait_in_a_simulation_ends_with_the_time(loop: VirtualLoop) -> None:
+def test_wait_in_a_simulation_ends_with_the_time(loop: VirtualLoop) -> None:
     clock = VirtualClock(loop, datetime(2026, 1, 5, tzinfo=UTC))
     loop.run_until_complete(wait(clock, loop.create_future(), 5.0))
     assert loop.time() == 5.0
 
 
-def test_a_wait_in_a_simulation_ends_with_what_it_is_for_and_leaves_no_timer(loop: VirtualLoop) -> None:
+def test_wait_in_a_simulation_ends_with_its_future_and_leaves_no_timer(loop: VirtualLoop) -> None:
     waiter: asyncio.Future[None] = loop.create_future()
     loop.call_later(2.0, waiter.set_result, None)
     clock = VirtualClock(loop, datetime(2026, 1, 5, tzinfo=UTC))

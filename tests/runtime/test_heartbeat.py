@@ -1,4 +1,4 @@
-"""The heartbeat: what is taken from a worker, and what it does not take for lost."""
+"""The heartbeat: which jobs a worker loses, and which it does not take for lost."""
 
 from __future__ import annotations
 

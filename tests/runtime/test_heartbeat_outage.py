@@ -1,4 +1,4 @@
-"""A storage that goes away: what a worker keeps, and what it gives up when its lease has ended."""
+"""Outages of the storage: what a worker keeps, and what it releases when its lease has ended."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ async def storage(server: EmbeddedPostgres) -> AsyncIterator[PostgresStorage]:
 
 
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
-async def test_no_job_is_lost_and_none_is_settled_twice_when_postgres_restarts(
+async def test_each_job_is_settled_once_over_a_restart_of_postgres(
     server: EmbeddedPostgres, storage: PostgresStorage, mode: Literal["fast", "immediate"]
 ) -> None:
     ran: Counter[int] = Counter()
@@ -71,7 +71,7 @@ async def test_no_job_is_lost_and_none_is_settled_twice_when_postgres_restarts(
     await queue.close()
 
 
-async def test_a_worker_whose_connections_are_all_closed_goes_on(
+async def test_worker_goes_on_after_all_its_connections_were_closed(
     server: EmbeddedPostgres, storage: PostgresStorage
 ) -> None:
     catalog = Catalog()
@@ -94,7 +94,7 @@ async def test_a_worker_whose_connections_are_all_closed_goes_on(
     await queue.close()
 
 
-async def test_an_idle_worker_hears_of_a_job_at_once(
+async def test_idle_worker_is_notified_of_a_job_at_once(
     server: EmbeddedPostgres, storage: PostgresStorage
 ) -> None:
     catalog = Catalog()
@@ -112,7 +112,7 @@ async def test_an_idle_worker_hears_of_a_job_at_once(
     await queue.close()
 
 
-async def test_a_limit_that_has_room_again_is_filled_without_a_poll(
+async def test_free_place_under_a_limit_is_filled_without_a_poll(
     server: EmbeddedPostgres, storage: PostgresStorage
 ) -> None:
     catalog = Catalog()

@@ -1,4 +1,4 @@
-"""Looks that many share: what others read holds up nobody."""
+"""Queries that several readers share: a reader does not wait for what others read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def ask(kept: Kept, *questions: tuple[UUID, int]) -> list[tuple[list[int],
     return [([line.seq for line in lines], more) for lines, more in told]
 
 
-async def test_who_has_all_of_a_job_is_not_sent_round_by_those_who_read_another() -> None:
+async def test_reader_with_all_lines_does_not_wait_for_readers_of_another_job() -> None:
     kept = Kept(job1=50_000, job2=3)
     told = await ask(kept, (LONG, 0), (SHORT, 3), (SHORT, 1))
     assert told[0] == (list(range(1, 501)), True)
@@ -54,7 +54,7 @@ async def test_who_has_all_of_a_job_is_not_sent_round_by_those_who_read_another(
     assert len(kept.looks) == 2  # who has all of it asked before the other, who then had the next look
 
 
-async def test_who_has_all_of_a_job_is_served_while_others_read_it_from_its_beginning() -> None:
+async def test_reader_with_all_lines_is_answered_while_others_begin() -> None:
     kept = Kept(job1=50_000)
     told = await ask(kept, (LONG, 0), (LONG, 10_000), (LONG, 20_000), (LONG, 50_000))
     assert [numbers[:1] for numbers, _ in told] == [[1], [10_001], [20_001], []]
@@ -62,20 +62,20 @@ async def test_who_has_all_of_a_job_is_served_while_others_read_it_from_its_begi
     assert len(kept.looks) == 4
 
 
-async def test_whoever_there_may_be_more_for_has_some() -> None:
+async def test_reader_with_more_to_come_gets_some_lines() -> None:
     kept = Kept(job1=1001)
     told = await ask(kept, (LONG, 0), (LONG, 1000), (LONG, 1001), (LONG, 999))
     assert told == [(list(range(1, 1001)), True), ([1001], False), ([], False), ([1000], True)]
 
 
-async def test_those_who_are_near_each_other_share_a_look() -> None:
+async def test_readers_at_near_positions_share_a_query() -> None:
     kept = Kept(job1=900)
     told = await ask(kept, (LONG, 0), (LONG, 0), (LONG, 450), (LONG, 900))
     assert [len(numbers) for numbers, _ in told] == [900, 900, 450, 0]
     assert len(kept.looks) == 1
 
 
-async def test_who_was_left_out_is_not_overtaken_by_those_who_ask_again() -> None:
+async def test_waiting_reader_is_not_overtaken_by_later_requests() -> None:
     kept = Kept(job1=50_000)
     reader: Any = kept
     looks = Looks(reader)

@@ -1,4 +1,4 @@
-"""Ending what runs: it is over when the call returns, and nobody hears of what it raised."""
+"""Ending a task: it has ended when the call returns, and its exception is not reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ async def _fail() -> None:
     raise ValueError("its own business")
 
 
-async def test_what_is_ended_is_over_and_has_cleaned_up() -> None:
+async def test_ended_task_has_run_its_cleanup() -> None:
     left: list[str] = []
 
     async def work() -> None:
@@ -31,7 +31,7 @@ async def test_what_is_ended_is_over_and_has_cleaned_up() -> None:
     assert left == ["cleaned up"]
 
 
-async def test_what_is_done_costs_no_step_of_the_loop() -> None:
+async def test_ending_a_finished_task_takes_no_turn_of_the_loop() -> None:
     done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     done.set_result(None)
     steps: list[str] = []
@@ -40,7 +40,7 @@ async def test_what_is_done_costs_no_step_of_the_loop() -> None:
     assert steps == []
 
 
-async def test_what_it_raised_is_not_reported_as_lost() -> None:
+async def test_exception_of_an_ended_task_is_not_reported_as_lost() -> None:
     reports: list[object] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _loop, context: reports.append(context))
@@ -52,7 +52,7 @@ async def test_what_it_raised_is_not_reported_as_lost() -> None:
     assert reports == []
 
 
-async def test_the_first_to_end_decides() -> None:
+async def test_first_returns_the_result_of_the_first_to_end() -> None:
     async def never() -> str:
         await asyncio.Event().wait()
         return "never"
@@ -63,6 +63,6 @@ async def test_the_first_to_end_decides() -> None:
     assert await first(now(), never()) == "now"
 
 
-async def test_the_first_to_end_may_fail() -> None:
+async def test_first_raises_the_exception_of_the_first_to_end() -> None:
     with pytest.raises(ValueError, match="its own business"):
         await first(_fail(), asyncio.Event().wait())

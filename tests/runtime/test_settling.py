@@ -73,7 +73,7 @@ async def desk() -> AsyncIterator[Desk]:
 
 
 @pytest.mark.parametrize("more", [1, ENOUGH - 1, ENOUGH, BATCH_MAX])
-async def test_what_one_statement_has_no_room_for_goes_out_with_the_next(desk: Desk, more: int) -> None:
+async def test_outcomes_beyond_one_statement_are_settled_by_the_next(desk: Desk, more: int) -> None:
     desk.add(ENOUGH)
     await until(lambda: desk.storage.sizes)
     # While the first ones are under way, more gather than one statement takes.
@@ -85,7 +85,7 @@ async def test_what_one_statement_has_no_room_for_goes_out_with_the_next(desk: D
     assert desk.storage.sizes == [ENOUGH, BATCH_MAX, more]
 
 
-async def test_outcomes_that_come_together_go_out_together(desk: Desk) -> None:
+async def test_outcomes_that_arrive_together_are_settled_together(desk: Desk) -> None:
     desk.storage.open.set()
     desk.add(20)
     await until(lambda: desk.settler.backlog == 0)

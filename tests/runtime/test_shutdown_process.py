@@ -82,7 +82,7 @@ async def stored(queue: Queue, job_id: UUID) -> Job:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-async def test_one_signal_lets_running_jobs_end(queue: Queue, dsn: str, number: signal.Signals) -> None:
+async def test_one_signal_waits_for_running_jobs(queue: Queue, dsn: str, number: signal.Signals) -> None:
     job_id = await sent(queue, "brief", 0.5)
     async with started(dsn) as worker:
         await worker.begins(job_id)
@@ -92,7 +92,7 @@ async def test_one_signal_lets_running_jobs_end(queue: Queue, dsn: str, number: 
     assert (job.state, job.output) == (COMPLETED, "done")
 
 
-async def test_a_second_signal_gives_jobs_back_at_once(queue: Queue, dsn: str) -> None:
+async def test_second_signal_releases_jobs_at_once(queue: Queue, dsn: str) -> None:
     job_id = await sent(queue, "endless")
     async with started(dsn) as worker:
         await worker.begins(job_id)
@@ -103,7 +103,7 @@ async def test_a_second_signal_gives_jobs_back_at_once(queue: Queue, dsn: str) -
     assert (job.state, job.retry_count, job.history) == (CREATED, 0, ())
 
 
-async def test_not_even_a_handler_that_never_ends_keeps_the_process_alive(queue: Queue, dsn: str) -> None:
+async def test_handler_that_never_ends_does_not_keep_the_process_alive(queue: Queue, dsn: str) -> None:
     job_id = await sent(queue, "deaf")
     async with started(dsn) as worker:
         await worker.begins(job_id)
@@ -113,7 +113,7 @@ async def test_not_even_a_handler_that_never_ends_keeps_the_process_alive(queue:
     assert (await stored(queue, job_id)).state is CREATED
 
 
-async def test_the_jobs_of_a_killed_worker_are_run_by_another(queue: Queue, dsn: str) -> None:
+async def test_jobs_of_a_killed_worker_are_run_by_another(queue: Queue, dsn: str) -> None:
     job_id = await sent(queue, "endless")
     async with started(dsn) as one, started(dsn) as other:
         ours, running = asyncio.ensure_future(one.begins(job_id)), asyncio.ensure_future(other.begins(job_id))
@@ -129,7 +129,7 @@ async def test_the_jobs_of_a_killed_worker_are_run_by_another(queue: Queue, dsn:
     assert (job.state, job.attempt, job.retry_count) == (COMPLETED, 2, 1)
 
 
-async def test_the_children_of_a_killed_worker_end_with_it(queue: Queue, dsn: str, tmp_path: Path) -> None:
+async def test_children_of_a_killed_worker_end_with_it(queue: Queue, dsn: str, tmp_path: Path) -> None:
     path = tmp_path / "pid"
     await sent(queue, "crunch", {"what": "hang", "path": str(path)})
     async with started(dsn) as worker:

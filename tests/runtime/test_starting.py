@@ -1,4 +1,4 @@
-"""What runs beside a worker begins once the worker works; one that refuses to start has changed nothing."""
+"""Loops beside a worker start once it works; a worker that fails to start has changed nothing."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def nothing_is_stored(place: Place) -> bool:
     return not any(getattr(stored, table) for table in Snapshot.__slots__)
 
 
-async def test_a_worker_that_refuses_to_start_has_stored_nothing(place: Place, door: Door) -> None:
+async def test_worker_that_fails_to_start_beside_loops_stores_nothing(place: Place, door: Door) -> None:
     door.refuses = True
     beside = [Scheduler(place.queue), Supervisor(place.queue)]
     running = asyncio.ensure_future(run_until_signalled(place.worker(), beside))
@@ -94,7 +94,7 @@ async def test_a_worker_that_refuses_to_start_has_stored_nothing(place: Place, d
     assert nothing_is_stored(place)
 
 
-async def test_a_worker_by_itself_that_refuses_to_start_has_stored_nothing(place: Place, door: Door) -> None:
+async def test_worker_that_fails_to_start_stores_nothing(place: Place, door: Door) -> None:
     door.refuses = True
     door.opens.set()
     with pytest.raises(BadSetting, match="KEY is not set"):
@@ -103,7 +103,7 @@ async def test_a_worker_by_itself_that_refuses_to_start_has_stored_nothing(place
     assert nothing_is_stored(place)
 
 
-async def test_what_runs_beside_a_worker_begins_once_its_resources_are_open(place: Place, door: Door) -> None:
+async def test_loops_beside_a_worker_start_once_its_resources_are_open(place: Place, door: Door) -> None:
     beside = Beside(place)
     running = asyncio.ensure_future(run_until_signalled(place.worker(), [beside]))
     await door.asked.wait()
@@ -118,9 +118,7 @@ async def test_what_runs_beside_a_worker_begins_once_its_resources_are_open(plac
         await running
 
 
-async def test_a_worker_that_is_told_to_stop_before_it_works_has_stored_nothing(
-    place: Place, door: Door
-) -> None:
+async def test_worker_stopped_before_its_resources_open_stores_nothing(place: Place, door: Door) -> None:
     beside = Beside(place)
     running = asyncio.ensure_future(run_until_signalled(place.worker(), [beside, Scheduler(place.queue)]))
     await door.asked.wait()

@@ -1,4 +1,4 @@
-"""Which jobs a worker claims, how many, in which order, and when it wakes up for them."""
+"""Which jobs a worker claims, how many, in which order, and when it wakes for them."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Lanes, under every order of jobs, interruptions and let-go's that Hypothesis thinks of.
+"""The coroutine pool, under any order of jobs, interruptions and turns of the loop.
 
-What must hold: a cancellation reaches the job that it is meant for and no other, no lane is lost, every job
-ends once, and never more of them run than there are lanes.
+What must hold: a cancellation reaches only its job, no pool task is lost, every job ends once, and no more
+jobs run than there are pool tasks.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ class Stage:
 
 
 @given(st.integers(1, 3), STEPS)
-async def test_an_interruption_reaches_its_job_and_no_other(size: int, steps: list[tuple[str, Any]]) -> None:
+async def test_interruption_reaches_only_its_job(size: int, steps: list[tuple[str, Any]]) -> None:
     stage = Stage(size)
     stage.lanes.open(stage.attempt)
     await stage.play(steps)
@@ -142,7 +142,7 @@ async def test_an_interruption_reaches_its_job_and_no_other(size: int, steps: li
     await stage.lanes.close()
 
 
-async def test_jobs_that_never_wait_let_others_have_their_turn() -> None:
+async def test_jobs_that_never_wait_share_the_loop() -> None:
     clock = FrozenClock()
     ran = most = 0
 

@@ -49,7 +49,7 @@ def lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").split() if path.exists() else []
 
 
-async def test_a_change_ends_the_process_gracefully_and_starts_it_anew(tmp_path: Path) -> None:
+async def test_change_of_the_code_restarts_the_process_gracefully(tmp_path: Path) -> None:
     code, log = tmp_path / "code", tmp_path / "log"
     code.mkdir()
     script = tmp_path / "script.py"
@@ -71,7 +71,7 @@ async def test_a_change_ends_the_process_gracefully_and_starts_it_anew(tmp_path:
     assert lines(log)[-1] == "ended"
 
 
-async def test_without_watchfiles_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_missing_watchfiles_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     with pytest.raises(UsageError, match=r'pip install "\.\[reload\]"'):
         await serve_reloading(["true"], [Path()])
@@ -95,7 +95,7 @@ def changes(monkeypatch: pytest.MonkeyPatch) -> Changes:
     return made
 
 
-async def test_who_ends_it_while_it_reloads_gets_no_new_process(tmp_path: Path, changes: Changes) -> None:
+async def test_stop_during_a_reload_starts_no_new_process(tmp_path: Path, changes: Changes) -> None:
     script, log = tmp_path / "script.py", tmp_path / "log"
     script.write_text(SLOW_TO_END, encoding="utf-8")
     serving = asyncio.ensure_future(serve_reloading([sys.executable, str(script), str(log)], [tmp_path]))
@@ -111,7 +111,7 @@ async def test_who_ends_it_while_it_reloads_gets_no_new_process(tmp_path: Path, 
     assert len(lines(log)) == 2
 
 
-async def test_a_reload_that_is_cut_short_ends_its_process(tmp_path: Path, changes: Changes) -> None:
+async def test_cancelled_reload_ends_its_process(tmp_path: Path, changes: Changes) -> None:
     script, log = tmp_path / "script.py", tmp_path / "log"
     script.write_text(SCRIPT, encoding="utf-8")
     serving = asyncio.ensure_future(serve_reloading([sys.executable, str(script), str(log)], [tmp_path]))
@@ -124,7 +124,7 @@ async def test_a_reload_that_is_cut_short_ends_its_process(tmp_path: Path, chang
     assert lines(log) == ["started", "ended"]
 
 
-async def test_a_terminal_that_is_closed_ends_the_process_too(tmp_path: Path, changes: Changes) -> None:
+async def test_closed_terminal_ends_the_process(tmp_path: Path, changes: Changes) -> None:
     """It is in a group of its own, which the terminal does not tell, and would serve old code for ever."""
     script, log = tmp_path / "script.py", tmp_path / "log"
     script.write_text(SCRIPT, encoding="utf-8")

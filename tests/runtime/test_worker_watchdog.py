@@ -1,4 +1,4 @@
-"""A handler that blocks the loop is told by name, with the line it is at."""
+"""A handler that blocks the loop is logged by name, with the line where it is."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def told() -> Iterator[Told]:
     log._current[0] = before
 
 
-async def test_the_handler_that_blocks_is_named(told: Told) -> None:
+async def test_blocking_handler_is_logged_by_name(told: Told) -> None:
     place = Place()
 
     @place.catalog.task("stubborn")
@@ -55,7 +55,7 @@ async def test_the_handler_that_blocks_is_named(told: Told) -> None:
     assert "told.written.wait(20)" in blocked["stack"]
 
 
-async def test_those_that_run_are_named_where_a_task_that_a_handler_made_blocks(told: Told) -> None:
+async def test_running_jobs_are_logged_where_a_task_of_a_handler_blocks(told: Told) -> None:
     place = Place()
 
     async def block() -> None:
@@ -72,7 +72,7 @@ async def test_those_that_run_are_named_where_a_task_that_a_handler_made_blocks(
     assert ("taskId" not in blocked, blocked["running"]) == (True, ["indirect"])
 
 
-async def test_what_blocks_outside_of_jobs_is_told_without_a_name(told: Told) -> None:
+async def test_blocking_outside_of_jobs_is_logged_without_a_name(told: Told) -> None:
     place = Place()
     place.catalog.task("idle")(block_nothing)
     async with place.working(watchdog=0.02):
