@@ -6,13 +6,12 @@ import json
 import threading
 from asyncio import gather
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.clocks import FrozenClock
+from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import Place
-from zeke_queue import log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,10 +33,16 @@ class Told(StringIO):
 
 @pytest.fixture
 def told() -> Iterator[Told]:
-    before, stream = log._current[0], Told()
-    log._current[0] = log._make_setup("json", 20, stream, FrozenClock())
-    yield stream
-    log._current[0] = before
+    stream = Told()
+    with logged(stream):
+        yield stream
+
+
+def blocked(told: Told) -> dict[str, Any]:
+    """Return the only line that reports a blocked loop."""
+    lines = [json.loads(line) for line in told.getvalue().splitlines()]
+    (found,) = [line for line in lines if line["message"] == "loop_blocked"]
+    return found
 
 
 async def test_blocking_handler_is_logged_by_name(told: Told) -> None:
@@ -49,10 +54,9 @@ async def test_blocking_handler_is_logged_by_name(told: Told) -> None:
 
     job_id = await place.send(stubborn)
     await place.drain(watchdog=0.02)
-    lines = [json.loads(line) for line in told.getvalue().splitlines()]
-    (blocked,) = [line for line in lines if line["message"] == "loop_blocked"]
-    assert (blocked["taskId"], blocked["jobId"]) == ("stubborn", str(job_id))
-    assert "told.written.wait(20)" in blocked["stack"]
+    line = blocked(told)
+    assert (line["taskId"], line["jobId"]) == ("stubborn", str(job_id))
+    assert "told.written.wait(20)" in line["stack"]
 
 
 async def test_running_jobs_are_logged_where_a_task_of_a_handler_blocks(told: Told) -> None:
@@ -67,9 +71,8 @@ async def test_running_jobs_are_logged_where_a_task_of_a_handler_blocks(told: To
 
     await place.send(indirect)
     await place.drain(watchdog=0.02)
-    lines = [json.loads(line) for line in told.getvalue().splitlines()]
-    (blocked,) = [line for line in lines if line["message"] == "loop_blocked"]
-    assert ("taskId" not in blocked, blocked["running"]) == (True, ["indirect"])
+    line = blocked(told)
+    assert ("taskId" not in line, line["running"]) == (True, ["indirect"])
 
 
 async def test_blocking_outside_of_jobs_is_logged_without_a_name(told: Told) -> None:
@@ -77,9 +80,8 @@ async def test_blocking_outside_of_jobs_is_logged_without_a_name(told: Told) -> 
     place.catalog.task("idle")(block_nothing)
     async with place.working(watchdog=0.02):
         assert told.written.wait(20)
-    lines = [json.loads(line) for line in told.getvalue().splitlines()]
-    (blocked,) = [line for line in lines if line["message"] == "loop_blocked"]
-    assert ("taskId" not in blocked, blocked["running"]) == (True, [])
+    line = blocked(told)
+    assert ("taskId" not in line, line["running"]) == (True, [])
 
 
 async def block_nothing() -> None:

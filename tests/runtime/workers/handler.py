@@ -53,9 +53,9 @@ class Lines:
 
 
 @contextmanager
-def logged() -> Iterator[Lines]:
+def logged(stream: StringIO | None = None) -> Iterator[Lines]:
     """Catch what the runtime logs."""
-    stream, before = StringIO(), log._current[0]
+    stream, before = stream or StringIO(), log._current[0]
     log._current[0] = log._make_setup("json", log.LEVELS["info"], stream, FrozenClock())
     yield Lines(stream)
     log._current[0] = before
