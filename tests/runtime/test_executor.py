@@ -261,16 +261,17 @@ async def test_invalid_result_has_the_same_error_in_a_process_as_elsewhere() -> 
 
 
 async def test_crash_of_a_process_fails_only_its_job() -> None:
-    place = Place(crunching.catalog)
-    crashes = {"crash": "signal SIGSEGV", "leave": "exit code 9"}
-    crashed = {what: await place.send("crunch", {"what": what}) for what in crashes}
-    others = [await place.send("crunch", {"what": "sum"}) for _ in range(3)]
-    await place.drain(concurrency=2, executor=LocalExecutor(processes=2))
-    for what, how in crashes.items():
-        job = await place.job(crashed[what])
+    async def check(what: str, how: str) -> None:
+        place = Place(crunching.catalog)
+        crash = await place.send("crunch", {"what": what})
+        others = [await place.send("crunch", {"what": "sum"}) for _ in range(3)]
+        await place.drain(concurrency=2, executor=LocalExecutor(processes=2))
+        job = await place.job(crash)
         assert (job.state, job.output["type"]) == (FAILED, "zeke_queue.worker.executor.ProcessCrashed")
         assert how in job.output["message"]
-    assert [(await place.job(job_id)).output for job_id in others] == [499500] * 3
+        assert [(await place.job(job_id)).output for job_id in others] == [499500] * 3
+
+    await check_each_async([("crash", "signal SIGSEGV"), ("leave", "exit code 9")], check)
 
 
 async def test_coroutine_may_run_in_a_process() -> None:
