@@ -1,7 +1,11 @@
-"""The application over each storage, on a clock that stands still, and clients that call it as callers do."""
+"""The application over a storage, on a clock that stands still, and clients that call it as callers do.
+
+The storage is one in memory. A test of what HTTP and the database do together is marked ``on_both_storages``.
+"""
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +14,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from tests.clocks import FrozenClock
+from tests.conformance.driver import Driver
 from zeke_queue.callers import NewKey, Scope
 from zeke_queue.catalog import Catalog
 from zeke_queue.config import Settings
@@ -31,6 +36,10 @@ if TYPE_CHECKING:
     from zeke_queue.storage.store import Storage
 
 
+on_both_storages = pytest.mark.parametrize("storage", ["memory", "postgres"], indirect=True)
+"""Run a test in memory and on Postgres."""
+
+
 class Mail(BaseModel):
     to: str
     copies: int = Field(default=1, ge=1)
@@ -49,7 +58,7 @@ class Login(BaseModel):
 
 
 def shop_catalog() -> Catalog:
-    """Tasks of a shop: ``mail`` returns, ``break`` fails for good, ``login`` has what nobody is shown."""
+    """Return the tasks of a shop: ``mail`` returns, ``break`` fails for good, ``login`` hides secrets."""
     catalog = Catalog()
 
     @catalog.task("mail", aliases=["old-mail"], concurrency_limit=5)
@@ -85,7 +94,7 @@ def shop_catalog() -> Catalog:
 
 @pytest.fixture(autouse=True)
 def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no variable of the machine decide how a test ends."""
+    """Unset the variables of the machine that would decide how a test ends."""
     for name in (*Settings.model_fields, *WebSettings.model_fields):
         monkeypatch.delenv(name.upper(), raising=False)
 
@@ -96,10 +105,10 @@ def clock() -> FrozenClock:
     return FrozenClock()
 
 
-@pytest.fixture(params=["memory", "postgres"])
+@pytest.fixture
 async def storage(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIterator[Storage]:
-    """A storage with nothing in it."""
-    if request.param == "memory":
+    """A storage with nothing in it: in memory, unless a test is marked ``on_both_storages``."""
+    if getattr(request, "param", "memory") == "memory":
         yield MemoryStorage(clock)
         return
     dsn: str = request.getfixturevalue("emptied_dsn")
@@ -107,12 +116,25 @@ async def storage(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIt
         yield opened
 
 
-@pytest.fixture
-async def queue(storage: Storage, clock: FrozenClock) -> AsyncIterator[Queue]:
-    """A queue of the shop."""
+@asynccontextmanager
+async def shop_queue(storage: Storage, clock: FrozenClock) -> AsyncIterator[Queue]:
+    """Open a queue of the shop."""
     queue = Queue(shop_catalog(), storage, clock=clock, entropy=SeededEntropy(0), settings=Settings.load())
     yield queue
     await queue.close()
+
+
+@pytest.fixture
+async def queue(storage: Storage, clock: FrozenClock) -> AsyncIterator[Queue]:
+    """A queue of the shop."""
+    async with shop_queue(storage, clock) as queue:
+        yield queue
+
+
+@pytest.fixture
+def jobs(storage: Storage, clock: FrozenClock) -> Driver:
+    """What a worker would do, done by hand."""
+    return Driver(storage, clock)
 
 
 @pytest.fixture
@@ -133,6 +155,10 @@ class Web:
     def __init__(self, app: Any, queue: Queue) -> None:
         self.app = app
         self.queue = queue
+
+    def with_app(self, settings: WebSettings | None = None, **options: Any) -> Web:
+        """Return the callers of another application on the same queue."""
+        return Web(create_app(self.queue, settings or WebSettings.load(), **options), self.queue)
 
     def client(
         self, key: str | None = None, *, host: str = "localhost", peer: str = "127.0.0.1", **headers: str
@@ -158,7 +184,7 @@ class Web:
         return answer.json()["id"]
 
     async def work(self) -> None:
-        """Let a worker do all that is due."""
+        """Run all jobs that are due."""
         await Worker(self.queue).drain()
 
     async def key(
@@ -179,6 +205,14 @@ class Web:
             )
         )
         return text
+
+
+@asynccontextmanager
+async def new_web(clock: FrozenClock | None = None, **settings: Any) -> AsyncIterator[Web]:
+    """Open an application of its own in memory, for a case that must not see the state of another."""
+    clock = clock or FrozenClock()
+    async with shop_queue(MemoryStorage(clock), clock) as queue:
+        yield Web(create_app(queue, WebSettings.load(**settings)), queue)
 
 
 @pytest.fixture

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import asynccontextmanager
 from html import unescape
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conformance.driver import Driver
 from zeke_queue.callers import Scope
 
 if TYPE_CHECKING:
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
     import httpx2
 
-    from tests.clocks import FrozenClock
     from tests.web.conftest import Web
-    from zeke_queue.storage.store import Storage
 
 
 class Browser:
@@ -58,31 +56,30 @@ class Browser:
 
 
 @pytest.fixture
-def jobs(storage: Storage, clock: FrozenClock) -> Driver:
-    """What a worker would do, done by hand."""
-    return Driver(storage, clock)
-
-
-@pytest.fixture
 async def browser(call: Web) -> AsyncIterator[Browser]:
     """A browser on this machine, while no key exists."""
     async with call.client() as client:
         yield Browser(client)
 
 
+@asynccontextmanager
+async def signed_in(call: Web, scope: Scope = Scope.ADMIN, name: str = "Ada") -> AsyncIterator[Browser]:
+    """Open a browser whose user has signed in with a key of this scope."""
+    async with call.client() as client:
+        browser = Browser(client)
+        await browser.sign_in(await call.key(scope, name=name))
+        yield browser
+
+
 @pytest.fixture
 async def admin(call: Web) -> AsyncIterator[Browser]:
     """A browser whose user has signed in with a key that may do everything."""
-    async with call.client() as client:
-        browser = Browser(client)
-        await browser.sign_in(await call.key(Scope.ADMIN, name="Ada"))
+    async with signed_in(call) as browser:
         yield browser
 
 
 @pytest.fixture
 async def reader(call: Web) -> AsyncIterator[Browser]:
     """A browser whose user has signed in with a key that may look, and nothing else."""
-    async with call.client() as client:
-        browser = Browser(client)
-        await browser.sign_in(await call.key(Scope.READ, name="Rita"))
+    async with signed_in(call, Scope.READ, "Rita") as browser:
         yield browser

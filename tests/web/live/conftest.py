@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.conformance.driver import Driver, soon
+from tests.conformance.driver import soon
 from tests.web.live.tab import Tab
 from zeke_queue.clock import SystemClock
 
@@ -17,13 +17,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from tests.clocks import FrozenClock
-    from zeke_queue.storage.store import Storage
-
-
-@pytest.fixture
-def jobs(storage: Storage, clock: FrozenClock) -> Driver:
-    """What a worker would do, done by hand."""
-    return Driver(storage, clock)
 
 
 @pytest.fixture
