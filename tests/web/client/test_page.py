@@ -1,4 +1,4 @@
-"""The programs on the page of the HTTP API: a task, a client that follows it, an application around both."""
+"""The programs in docs/http.md: a task, a client that follows it, an application around both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ITEM = "123e4567-e89b-12d3-a456-426614174000"
 
 
-async def test_the_page_s_programs_do_what_they_say(
+async def test_programs_of_the_page_run(
     dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DATABASE_PRIMARY_URL", dsn)

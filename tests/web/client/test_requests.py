@@ -1,4 +1,4 @@
-"""Requests of the Python client: values that come back, errors, and what is made again."""
+"""Requests of the Python client: values, errors, and repeated requests."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from tests.cases import check_each, check_each_async
 from tests.clocks import START
-from tests.web.conftest import Mail
+from tests.web.conftest import Mail, on_both_storages
 from zeke_queue import (
     BadOption,
     JobFilter,
@@ -28,7 +29,7 @@ from zeke_queue import (
 from zeke_queue.callers import Scope
 from zeke_queue.client import ApiRefused, JobsClient, NotAllowed, RateLimited, ServerAway, Unauthorized
 from zeke_queue.errors import ScheduleNotFound
-from zeke_queue.web import WebSettings, create_app
+from zeke_queue.web import WebSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +48,8 @@ def answer(status: int, body: Any = None, **headers: str) -> httpx2.Response:
     return httpx2.Response(status, json={"error": "no"} if body is None else body, headers=headers)
 
 
-async def test_a_job_is_sent_and_looked_at(jobs: JobsClient, call: Web) -> None:
+@on_both_storages
+async def test_job_is_sent_and_read(jobs: JobsClient, call: Web) -> None:
     sent = await jobs.trigger("mail", MAIL)
     assert (sent.status, sent.task_id, sent.replayed) == ("created", "mail", False)
     run = await jobs.run(sent.id)
@@ -64,13 +66,13 @@ class MailAsDataclass:
     copies: int = 3
 
 
-@pytest.mark.parametrize("payload", [{"to": "a", "copies": 3}, Mail(to="a", copies=3), MailAsDataclass("a")])
-async def test_a_payload_is_a_mapping_a_model_or_a_dataclass(jobs: JobsClient, payload: Any) -> None:
-    sent = await jobs.trigger("mail", payload)
-    assert (await jobs.run(sent.id)).data == {"to": "a", "copies": 3}
+async def test_payload_is_a_mapping_a_model_or_a_dataclass(jobs: JobsClient) -> None:
+    for payload in ({"to": "a", "copies": 3}, Mail(to="a", copies=3), MailAsDataclass("a")):
+        sent = await jobs.trigger("mail", payload)
+        assert (await jobs.run(sent.id)).data == {"to": "a", "copies": 3}, payload
 
 
-async def test_a_job_is_looked_at_closely(jobs: JobsClient, call: Web) -> None:
+async def test_details_of_a_job_are_read(jobs: JobsClient, call: Web) -> None:
     sent = await jobs.trigger("break")
     await call.work()
     detail = await jobs.detail(sent.id)
@@ -78,7 +80,7 @@ async def test_a_job_is_looked_at_closely(jobs: JobsClient, call: Web) -> None:
     assert [attempt.error["message"] for attempt in detail.history] == ["the glass is broken"]
 
 
-async def test_lists_go_on_over_pages(jobs: JobsClient, clock: FrozenClock) -> None:
+async def test_lists_follow_pages(jobs: JobsClient, clock: FrozenClock) -> None:
     sent: list[UUID] = []
     for number in range(5):
         sent.append((await jobs.trigger("mail", {"to": str(number)})).id)
@@ -92,6 +94,7 @@ async def test_lists_go_on_over_pages(jobs: JobsClient, clock: FrozenClock) -> N
     assert rest.next_cursor is None
 
 
+@on_both_storages
 async def test_lists_are_filtered(jobs: JobsClient, call: Web, clock: FrozenClock) -> None:
     first = await jobs.trigger("mail", {"to": "ada"})
     await call.work()
@@ -112,7 +115,7 @@ async def test_lists_are_filtered(jobs: JobsClient, call: Web, clock: FrozenCloc
     assert [field.path for field in refused.value.fields] == ["createdFrom"]
 
 
-async def test_progress_and_log_lines_are_listed(jobs: JobsClient, call: Web) -> None:
+async def test_progress_and_log_events_are_listed(jobs: JobsClient, call: Web) -> None:
     sent = await jobs.trigger("mail", MAIL)
     await call.work()
     events = await jobs.events(sent.id)
@@ -123,7 +126,7 @@ async def test_progress_and_log_lines_are_listed(jobs: JobsClient, call: Web) ->
     assert await jobs.events(sent.id, after=events[0].seq) == events[1:]
 
 
-async def test_a_job_is_cancelled_resumed_and_retried(jobs: JobsClient, call: Web) -> None:
+async def test_job_is_cancelled_resumed_and_retried(jobs: JobsClient, call: Web) -> None:
     sent = await jobs.trigger("break")
     assert (await jobs.cancel(sent.id)).status is RunStatus.CANCELLED
     with pytest.raises(ApiRefused, match="it has ended") as refused:
@@ -149,7 +152,8 @@ async def test_queues_tasks_and_workers_are_listed_and_queues_paused(jobs: JobsC
         await jobs.pause_queue("a?b")
 
 
-async def test_schedules_are_looked_after(jobs: JobsClient) -> None:
+@on_both_storages
+async def test_schedules_are_created_paused_run_and_deleted(jobs: JobsClient) -> None:
     put = await jobs.put_schedule("at:noon+1@x", "0 12 * * *", task="mail", payload=MAIL, zone="Europe/Paris")
     assert (put.zone, put.catch_up, len(put.next_ticks)) == ("Europe/Paris", "once", 5)
     assert put.next_ticks[0] == datetime(2026, 1, 6, 11, tzinfo=UTC)
@@ -165,9 +169,7 @@ async def test_schedules_are_looked_after(jobs: JobsClient) -> None:
             await call("at:noon+1@x")
 
 
-async def test_a_payload_that_does_not_fit_is_refused_as_it_is_by_a_queue(
-    jobs: JobsClient, queue: Queue
-) -> None:
+async def test_invalid_payload_raises_what_a_queue_raises(jobs: JobsClient, queue: Queue) -> None:
     with pytest.raises(PayloadInvalid) as near:
         await queue.trigger("mail", {"copies": 0})
     with pytest.raises(PayloadInvalid) as far:
@@ -175,7 +177,7 @@ async def test_a_payload_that_does_not_fit_is_refused_as_it_is_by_a_queue(
     assert (far.value.task, far.value.fields) == (near.value.task, near.value.fields)
 
 
-async def test_what_is_not_there_is_told_by_its_kind(jobs: JobsClient) -> None:
+async def test_missing_task_or_job_raises_its_own_error(jobs: JobsClient) -> None:
     with pytest.raises(UnknownTask, match="nope"):
         await jobs.trigger("nope")
     for call in (jobs.run, jobs.detail, jobs.events, jobs.cancel, jobs.retry, jobs.result):
@@ -184,7 +186,7 @@ async def test_what_is_not_there_is_told_by_its_kind(jobs: JobsClient) -> None:
                 await call(run_id)
 
 
-async def test_a_place_that_is_taken_names_its_holder(jobs: JobsClient, queue: Queue) -> None:
+async def test_conflict_names_the_holder_of_the_key(jobs: JobsClient, queue: Queue) -> None:
     holder = await queue.send("mail", MAIL, singleton_key="one")
     await queue.schedule("mail", "0 0 * * *", payload=MAIL, singleton_key="one")
     with pytest.raises(Refused) as refused:
@@ -192,37 +194,33 @@ async def test_a_place_that_is_taken_names_its_holder(jobs: JobsClient, queue: Q
     assert refused.value.holder == holder
 
 
-async def test_a_body_that_is_too_large_is_told(jobs: JobsClient) -> None:
+async def test_too_large_body_raises(jobs: JobsClient) -> None:
     with pytest.raises(TooLarge):
         await jobs.trigger("mail", {"to": "x" * 3_000_000})
 
 
-@pytest.mark.parametrize("token", [None, WRONG])
-async def test_whoever_shows_no_good_key_is_unauthorized(
-    client: Callable[..., JobsClient], call: Web, token: str | None
-) -> None:
+async def test_invalid_key_raises_unauthorized(client: Callable[..., JobsClient], call: Web) -> None:
     await call.key()
-    async with client(token) as jobs:
-        for asked in (jobs.trigger("mail", MAIL), jobs.queues(), jobs.result(NOBODY)):
-            with pytest.raises(Unauthorized) as refused:
-                await asked
-            assert refused.value.status == 401
+    for token in (None, WRONG):
+        async with client(token) as jobs:
+            for asked in (jobs.trigger("mail", MAIL), jobs.queues(), jobs.result(NOBODY)):
+                with pytest.raises(Unauthorized) as refused:
+                    await asked
+                assert refused.value.status == 401
 
 
-async def test_a_key_without_the_scope_is_told_which_it_lacks(
-    client: Callable[..., JobsClient], call: Web
-) -> None:
+async def test_missing_scope_is_named(client: Callable[..., JobsClient], call: Web) -> None:
     async with client(f"{await call.key(Scope.READ)}\n") as jobs:
         assert await jobs.schedules() == ()
         with pytest.raises(NotAllowed, match=r"jobs\.trigger"):
             await jobs.trigger("mail", MAIL)
 
 
-async def test_a_used_up_limit_says_when_to_come_back(
+async def test_exceeded_limit_says_when_to_retry(
     client: Callable[..., JobsClient], call: Web, queue: Queue, hasty: Hasty
 ) -> None:
-    app = create_app(queue, WebSettings.load(api_trigger_limit=1, api_trigger_window=60))
-    async with client(transport=httpx2.ASGITransport(app, client=("127.0.0.1", 1))) as jobs:
+    limited = call.with_app(WebSettings.load(api_trigger_limit=1, api_trigger_window=60))
+    async with client(transport=httpx2.ASGITransport(limited.app, client=("127.0.0.1", 1))) as jobs:
         await jobs.trigger("mail", MAIL)
         with pytest.raises(RateLimited) as refused:
             await jobs.trigger("mail", MAIL)
@@ -232,16 +230,15 @@ async def test_a_used_up_limit_says_when_to_come_back(
     assert hasty.pauses == []
 
 
-async def test_a_trigger_whose_answer_was_lost_makes_no_second_job(
-    jobs: JobsClient, way: Way, queue: Queue
-) -> None:
+@on_both_storages
+async def test_lost_answer_sends_no_second_job(jobs: JobsClient, way: Way, queue: Queue) -> None:
     way.lose_answer()
     sent = await jobs.trigger("mail", MAIL)
     assert sent.replayed
     assert [job.id for job in await queue.find(JobFilter())] == [sent.id]
 
 
-async def test_each_trigger_has_a_key_of_its_own_unless_one_is_given(jobs: JobsClient, queue: Queue) -> None:
+async def test_each_trigger_draws_a_key_unless_one_is_given(jobs: JobsClient, queue: Queue) -> None:
     first, second = await jobs.trigger("mail", MAIL), await jobs.trigger("mail", MAIL)
     assert first.id != second.id
     third = await jobs.trigger("mail", MAIL, idempotency_key="order 7")
@@ -252,21 +249,22 @@ async def test_each_trigger_has_a_key_of_its_own_unless_one_is_given(jobs: JobsC
     assert refused.value.holder == third.id
 
 
-@pytest.mark.parametrize("met", [answer(503), answer(502), answer(504), httpx2.ReadError("reset")])
-async def test_what_may_be_repeated_is_while_the_server_is_away(
-    jobs: JobsClient, way: Way, hasty: Hasty, met: httpx2.Response | Exception
-) -> None:
-    for call in (jobs.queues(), jobs.trigger("mail", MAIL), jobs.pause_queue("mail")):
-        way.meet(met, met)
-        way.requests.clear()
-        await call
-        assert len(way.requests) == 3
-    assert len(hasty.pauses) == 6
-
-
-async def test_pauses_grow_and_heed_what_the_server_asks_for(
+async def test_safe_requests_are_repeated_while_the_server_is_away(
     jobs: JobsClient, way: Way, hasty: Hasty
 ) -> None:
+    async def check(met: httpx2.Response | Exception) -> None:
+        hasty.pauses.clear()
+        for call in (jobs.queues(), jobs.trigger("mail", MAIL), jobs.pause_queue("mail")):
+            way.meet(met, met)
+            way.requests.clear()
+            await call
+            assert len(way.requests) == 3
+        assert len(hasty.pauses) == 6
+
+    await check_each_async([answer(503), answer(502), answer(504), httpx2.ReadError("reset")], check)
+
+
+async def test_pauses_grow_and_follow_retry_after(jobs: JobsClient, way: Way, hasty: Hasty) -> None:
     way.meet(*[answer(503)] * 3, answer(503, **{"retry-after": "7"}))
     await jobs.queues()
     for pause, longest in zip(hasty.pauses, [0.5, 1.0, 2.0], strict=False):
@@ -274,32 +272,36 @@ async def test_pauses_grow_and_heed_what_the_server_asks_for(
     assert hasty.pauses[3] == 7
 
 
-async def test_a_server_that_stays_away_is_given_up(jobs: JobsClient, way: Way) -> None:
+async def test_server_that_stays_away_raises(jobs: JobsClient, way: Way) -> None:
     way.meet(*[answer(503, {"error": "The database can't be reached"})] * 5)
     with pytest.raises(ServerAway, match="The database can't be reached"):
         await jobs.queues()
     assert len(way.requests) == 5
 
 
-@pytest.mark.parametrize("met", [answer(503), httpx2.ReadError("reset")])
-async def test_what_may_not_be_repeated_is_not(
-    jobs: JobsClient, way: Way, met: httpx2.Response | Exception
-) -> None:
-    way.meet(met)
-    with pytest.raises(ServerAway):
-        await jobs.cancel(NOBODY)
-    assert len(way.requests) == 1
+async def test_unsafe_request_is_not_repeated(jobs: JobsClient, way: Way) -> None:
+    for met in (answer(503), httpx2.ReadError("reset")):
+        way.requests.clear()
+        way.meet(met)
+        with pytest.raises(ServerAway):
+            await jobs.cancel(NOBODY)
+        assert len(way.requests) == 1, met
 
 
-async def test_what_was_not_sent_at_all_is_sent_again(jobs: JobsClient, way: Way) -> None:
+async def test_request_that_was_not_sent_is_repeated(jobs: JobsClient, way: Way) -> None:
     sent = await jobs.trigger("mail", MAIL)
     way.meet(httpx2.ConnectError("refused"))
     assert (await jobs.cancel(sent.id)).status is RunStatus.CANCELLED
 
 
-@pytest.mark.parametrize(
-    ("met", "said"),
-    [
+async def test_answers_of_another_server_are_reported(jobs: JobsClient, way: Way) -> None:
+    async def check(met: httpx2.Response, message: str) -> None:
+        way.meet(met)
+        with pytest.raises(ApiRefused, match=message) as refused:
+            await jobs.run(NOBODY)
+        assert refused.value.status == met.status_code
+
+    cases = [
         (httpx2.Response(404, text="<h1>nginx</h1>"), "404"),
         (answer(404, {"error": "There is nothing at /x"}), "There is nothing at /x"),
         (httpx2.Response(200, text="<h1>Welcome</h1>"), "is base_url right"),
@@ -307,20 +309,21 @@ async def test_what_was_not_sent_at_all_is_sent_again(jobs: JobsClient, way: Way
         (httpx2.Response(200, json={"id": 1}), "is base_url right"),
         (httpx2.Response(301, headers={"location": "https://else.example"}), "https://else.example"),
         (answer(500, {"error": "Internal server error"}), "Internal server error"),
-    ],
-)
-async def test_answers_that_are_not_the_api_s_are_told_as_such(
-    jobs: JobsClient, way: Way, met: httpx2.Response, said: str
-) -> None:
-    way.meet(met)
-    with pytest.raises(ApiRefused, match=said) as refused:
-        await jobs.run(NOBODY)
-    assert refused.value.status == met.status_code
+    ]
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+def test_invalid_base_url_or_token_is_rejected() -> None:
+    def check_url(url: Any) -> None:
+        with pytest.raises(BadOption, match="base_url"):
+            JobsClient(url)
+
+    def check_token(token: str) -> None:
+        with pytest.raises(BadOption, match="token") as refused:
+            JobsClient("http://localhost", token)
+        assert not token.strip() or token not in str(refused.value)
+
+    urls = [
         "",
         "localhost:3003",
         "ftp://host",
@@ -328,29 +331,19 @@ async def test_answers_that_are_not_the_api_s_are_told_as_such(
         "http://u:p@host",
         "http://host?a=1",
         "http://[::1",
-        None,
-    ],
-)
-def test_a_base_url_that_is_none_is_refused(url: Any) -> None:
-    with pytest.raises(BadOption, match="base_url"):
-        JobsClient(url)
+    ]
+    check_each([*urls, None], check_url)
+    check_each(["", " ", "a b", "a\nb", "schlüssel"], check_token)
 
 
-@pytest.mark.parametrize("token", ["", " ", "a b", "a\nb", "schlüssel"])
-def test_a_token_that_can_t_be_one_is_refused_and_not_shown(token: str) -> None:
-    with pytest.raises(BadOption, match="token") as refused:
-        JobsClient("http://localhost", token)
-    assert not token.strip() or token not in str(refused.value)
-
-
-async def test_a_payload_that_is_no_json_is_refused_before_it_is_sent(jobs: JobsClient, way: Way) -> None:
+async def test_payload_that_is_no_json_is_not_sent(jobs: JobsClient, way: Way) -> None:
     for payload in ({"to": object()}, {"to": float("nan")}):
         with pytest.raises(NotJson, match="payload"):
             await jobs.trigger("mail", payload)
     assert way.requests == []
 
 
-async def test_it_works_under_the_path_of_a_mounted_api(call: Web, client: Callable[..., JobsClient]) -> None:
+async def test_client_reaches_a_mounted_api(call: Web) -> None:
     host = Starlette(routes=[Mount("/jobs-api", call.app)])
     transport = httpx2.ASGITransport(host, client=("127.0.0.1", 1))
     async with JobsClient("http://localhost/jobs-api/", transport=transport) as jobs:
@@ -358,5 +351,5 @@ async def test_it_works_under_the_path_of_a_mounted_api(call: Web, client: Calla
         assert (await jobs.run(sent.id)).id == sent.id
 
 
-def test_a_client_shows_where_it_asks_and_no_key() -> None:
+def test_repr_shows_the_url_and_no_key() -> None:
     assert repr(JobsClient("http://localhost:3003", WRONG)) == "<JobsClient http://localhost:3003>"

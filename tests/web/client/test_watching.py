@@ -1,16 +1,17 @@
-"""Following a job with the Python client, from a real server, over connections and servers that go away."""
+"""Following a job with the Python client, from a real server, across lost connections and restarts."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import httpx2
 import pytest
 
+from tests.cases import check_each_async
 from tests.web.client.conftest import Hasty, Way
 from tests.web.conftest import Web
 from zeke_queue import (
@@ -78,17 +79,17 @@ class Place:
             await running
 
 
-@pytest.fixture(params=["memory", "postgres"])
+on_both = pytest.mark.parametrize("place", ["memory", "postgres"], indirect=True)
+
+
+@pytest.fixture
 async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
-    """Here time is real, as the server's and the worker's is."""
-    if request.param == "memory":
-        place = Place(MemoryStorage(SystemClock()))
-        async with Worker(place.queue):
-            yield place
-            place.go_on.set()
-        await place.queue.close()
-        return
-    async with PostgresStorage.open(request.getfixturevalue("emptied_dsn")) as storage:
+    """Here time is real, as the server's and the worker's is; in memory, unless a test is ``on_both``."""
+    async with AsyncExitStack() as opened:
+        storage: Any = MemoryStorage(SystemClock())
+        if getattr(request, "param", "memory") == "postgres":
+            dsn = request.getfixturevalue("emptied_dsn")
+            storage = await opened.enter_async_context(PostgresStorage.open(dsn))
         place = Place(storage)
         async with Worker(place.queue):
             yield place
@@ -96,7 +97,15 @@ async def place(request: pytest.FixtureRequest) -> AsyncIterator[Place]:
         await place.queue.close()
 
 
-async def test_a_job_is_followed_to_its_end(place: Place) -> None:
+async def none_open(server: ApiServer) -> None:
+    """Wait until the server has no stream open."""
+    async with asyncio.timeout(20):
+        while server.app.state.zeke.live.open_streams:
+            await SystemClock().sleep(0.01)
+
+
+@on_both
+async def test_job_is_followed_to_its_end(place: Place) -> None:
     async with place.serving(), JobsClient(place.url) as jobs:
         sent = await jobs.trigger("stepwise")
         seen: list[Any] = []
@@ -159,7 +168,8 @@ class CutWay(httpx2.AsyncHTTPTransport):
         return response
 
 
-async def test_a_lost_connection_goes_on_where_it_was_lost(place: Place) -> None:
+@on_both
+async def test_lost_connection_resumes_where_it_was_lost(place: Place) -> None:
     place.go_on.set()
     way = CutWay(events=1)
     async with place.serving(), JobsClient(place.url, transport=way, clock=Hasty()) as jobs:
@@ -174,7 +184,7 @@ async def test_a_lost_connection_goes_on_where_it_was_lost(place: Place) -> None
     assert len(way.seen) == 4
 
 
-async def test_a_stream_that_the_server_ends_after_a_while_is_opened_again(place: Place) -> None:
+async def test_stream_that_timed_out_is_opened_again(place: Place) -> None:
     async with place.serving(api_stream_timeout=0.05) as server, JobsClient(place.url, clock=Hasty()) as jobs:
         sent = await jobs.trigger("stepwise")
         seen: list[Any] = []
@@ -182,14 +192,13 @@ async def test_a_stream_that_the_server_ends_after_a_while_is_opened_again(place
             async for update in updates:
                 seen.append(update)
                 if isinstance(update, LogLine) and update.message == "begun":
-                    while server.app.state.zeke.live.open_streams:
-                        await SystemClock().sleep(0.01)
+                    await none_open(server)
                     place.go_on.set()
     assert [one.message for one in seen if isinstance(one, LogLine)] == ["begun", "going on"]
     assert seen[-1].output == {"answer": 42}
 
 
-async def test_a_server_that_is_started_again_is_come_back_to(place: Place) -> None:
+async def test_client_reconnects_to_a_restarted_server(place: Place) -> None:
     seen: list[Any] = []
     begun = asyncio.Event()
 
@@ -213,19 +222,18 @@ async def test_a_server_that_is_started_again_is_come_back_to(place: Place) -> N
     assert [one.message for one in seen if isinstance(one, LogLine)] == ["begun", "going on"]
 
 
-async def test_a_result_that_does_not_come_in_time_is_told_and_the_job_goes_on(place: Place) -> None:
+async def test_result_timeout_raises_and_the_job_continues(place: Place) -> None:
     async with place.serving() as server, JobsClient(place.url) as jobs:
         sent = await jobs.trigger("stepwise")
         with pytest.raises(ResultTimeout, match=r"within 0\.1 s; it goes on"):
             await jobs.result(sent.id, timeout=0.1)
-        async with asyncio.timeout(20):
-            while server.app.state.zeke.live.open_streams:
-                await SystemClock().sleep(0.01)
+        await none_open(server)
         place.go_on.set()
         assert await jobs.result(sent.id, timeout=60) == {"answer": 42}
 
 
-async def test_a_job_that_failed_or_was_cancelled_raises_what_it_came_to(place: Place) -> None:
+@on_both
+async def test_result_of_a_failed_or_cancelled_job_raises(place: Place) -> None:
     async with place.serving(), JobsClient(place.url) as jobs:
         broken = await jobs.trigger("break")
         with pytest.raises(RunFailed, match="failed: RuntimeError: the glass is broken") as failed:
@@ -237,28 +245,27 @@ async def test_a_job_that_failed_or_was_cancelled_raises_what_it_came_to(place: 
             await jobs.result(sent.id, timeout=60)
 
 
-async def test_whoever_leaves_early_leaves_nothing_behind(place: Place) -> None:
+async def test_closed_watch_closes_its_stream(place: Place) -> None:
     async with place.serving() as server, JobsClient(place.url) as jobs:
         sent = await jobs.trigger("stepwise")
         async with aclosing(jobs.watch(sent.id)) as updates:
             await anext(updates)
             assert server.app.state.zeke.live.open_streams == 1
-        while server.app.state.zeke.live.open_streams:
-            await SystemClock().sleep(0.01)
+        await none_open(server)
 
 
-async def test_many_jobs_are_followed_at_once(place: Place) -> None:
+async def test_one_client_follows_many_streams(place: Place) -> None:
     async with place.serving() as server, JobsClient(place.url) as jobs:
         sent = await jobs.trigger("stepwise")
-        following = [asyncio.ensure_future(jobs.result(sent.id)) for _ in range(150)]
+        following = [asyncio.ensure_future(jobs.result(sent.id)) for _ in range(120)]
         async with asyncio.timeout(20):
-            while server.app.state.zeke.live.open_streams < 150:
+            while server.app.state.zeke.live.open_streams < 120:
                 await SystemClock().sleep(0.01)
         place.go_on.set()
-        assert await asyncio.gather(*following) == [{"answer": 42}] * 150
+        assert await asyncio.gather(*following) == [{"answer": 42}] * 120
 
 
-async def test_nobody_is_followed_with_a_wrong_key_or_an_id_of_no_job(place: Place) -> None:
+async def test_watch_of_a_missing_job_or_without_a_key_raises(place: Place) -> None:
     async with place.serving() as server, JobsClient(place.url) as jobs:
         with pytest.raises(JobNotFound):
             await anext(jobs.watch(RUN))
@@ -315,29 +322,29 @@ class Script:
         return [request.headers.get("last-event-id") for request in self.way.requests]
 
 
-async def test_the_first_status_of_another_connection_is_no_news() -> None:
+async def test_first_status_of_another_connection_is_not_repeated() -> None:
     script = Script(stream(status("EXECUTING", "1")), stream(status("EXECUTING"), DONE))
     assert await script.said() == ["EXECUTING", "COMPLETED"]
     assert script.last_event_ids == [None, "1"]
 
 
-async def test_events_come_in_pieces_of_any_size_and_with_any_ends_of_lines() -> None:
+async def test_events_are_read_in_pieces_of_any_size_and_line_ending() -> None:
     text = f": hello\r\n\r\n{status('QUEUED')}{DONE}".replace("\n", "\r")
     assert await Script(stream(*text)).said() == ["QUEUED", "COMPLETED"]
 
 
-async def test_an_event_that_was_cut_off_is_none() -> None:
+async def test_event_that_was_cut_off_is_ignored() -> None:
     cut = status("COMPLETED", "9", output=1)[:-1]
     script = Script(stream(status("QUEUED", "1"), cut), stream(DONE))
     assert await script.said() == ["QUEUED", "COMPLETED"]
     assert script.last_event_ids == [None, "1"]
 
 
-async def test_kinds_of_events_that_are_not_known_yet_are_passed_over() -> None:
+async def test_unknown_events_are_ignored() -> None:
     assert await Script(stream(event("child", {"x": 1}), event("message", "y"), DONE)).said() == ["COMPLETED"]
 
 
-async def test_an_end_that_came_before_the_last_event_is_looked_up() -> None:
+async def test_end_without_a_final_status_is_requested() -> None:
     run = {
         "id": str(RUN),
         "status": "FAILED",
@@ -353,25 +360,25 @@ async def test_an_end_that_came_before_the_last_event_is_looked_up() -> None:
     assert await script.said() == ["EXECUTING", "FAILED"]
 
 
-async def test_an_end_that_is_known_needs_no_other_connection() -> None:
+async def test_known_end_needs_no_other_connection() -> None:
     script = Script(stream(status("COMPLETED"), httpx2.ReadError("reset")))
     assert await script.said() == ["COMPLETED"]
 
 
-async def test_a_job_that_vanishes_is_told() -> None:
+async def test_deleted_job_raises() -> None:
     script = Script(stream(status("QUEUED"), event("error", {"error": "Job not found"})))
     with pytest.raises(JobNotFound):
         await script.said()
 
 
-async def test_another_error_of_a_stream_is_tried_again() -> None:
+async def test_other_error_of_a_stream_is_retried() -> None:
     script = Script(
         stream(status("QUEUED"), event("error", {"error": "The database went away"})), stream(DONE)
     )
     assert await script.said() == ["QUEUED", "COMPLETED"]
 
 
-async def test_it_comes_back_when_the_server_wants_it_to() -> None:
+async def test_client_reconnects_when_the_server_asks() -> None:
     full = httpx2.Response(503, json={"error": "5000 streams are open"}, headers={"retry-after": "5"})
     script = Script(
         full, stream("retry: 2000\n\n", status("QUEUED")), httpx2.ConnectError("no"), stream(DONE)
@@ -382,14 +389,14 @@ async def test_it_comes_back_when_the_server_wants_it_to() -> None:
     assert 1 <= second <= 2 <= third <= 4
 
 
-async def test_a_server_that_was_never_there_is_given_up_soon() -> None:
+async def test_server_that_never_answered_raises_soon() -> None:
     script = Script(*[httpx2.ConnectError("refused")] * 5)
     with pytest.raises(ServerAway, match="refused"):
         await script.said()
     assert len(script.way.requests) == 5
 
 
-async def test_one_that_was_there_is_given_up_after_a_while_only() -> None:
+async def test_server_that_answered_is_retried_for_longer() -> None:
     script = Script(stream(status("QUEUED")), *[httpx2.ConnectError("refused")] * 20, stream(DONE))
     assert await script.said() == ["QUEUED", "COMPLETED"]
     script = Script(stream(status("QUEUED")), httpx2.ConnectError("refused"))
@@ -397,14 +404,14 @@ async def test_one_that_was_there_is_given_up_after_a_while_only() -> None:
         await script.said(patience=0)
 
 
-@pytest.mark.parametrize(
-    "met",
-    [
-        httpx2.Response(200, text="<h1>Welcome</h1>", headers={"content-type": "text/html"}),
-        stream(event("status", "no JSON")),
-        stream(event("status", {"id": str(RUN)})),
-    ],
-)
-async def test_what_is_no_stream_of_the_api_s_is_told_as_such(met: httpx2.Response) -> None:
-    with pytest.raises(ApiRefused, match="is base_url right"):
-        await Script(met).said()
+async def test_answer_that_is_no_stream_raises() -> None:
+    async def check(met: httpx2.Response) -> None:
+        with pytest.raises(ApiRefused, match="is base_url right"):
+            await Script(met).said()
+
+    cases = {
+        "a page": httpx2.Response(200, text="<h1>Welcome</h1>", headers={"content-type": "text/html"}),
+        "no JSON": stream(event("status", "no JSON")),
+        "no status": stream(event("status", {"id": str(RUN)})),
+    }
+    await check_each_async(cases, check)
