@@ -1,4 +1,4 @@
-"""Limits of callers, and keys by which a trigger may be repeated."""
+"""Rate limits of callers, and idempotency keys of triggers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.web.conftest import on_both_storages
 from zeke_queue.web.settings import WebSettings
 
 if TYPE_CHECKING:
@@ -27,9 +28,8 @@ async def count(queue: Queue) -> int:
     return sum(sum(one.states.values()) for one in await queue.count())
 
 
-async def test_more_triggers_than_the_limit_are_refused_until_its_window_ends(
-    call: Web, queue: Queue, clock: FrozenClock
-) -> None:
+@on_both_storages
+async def test_limit_rejects_until_its_window_ends(call: Web, queue: Queue, clock: FrozenClock) -> None:
     first = await call.key(name="first")
     for left in (2, 1, 0):
         answer = await call("POST", "/trigger", first, json=MAIL)
@@ -47,7 +47,7 @@ async def test_more_triggers_than_the_limit_are_refused_until_its_window_ends(
     assert (await call("POST", "/trigger", first, json=MAIL)).status_code == 200
 
 
-async def test_each_caller_has_a_limit_of_its_own_and_looking_is_free(call: Web) -> None:
+async def test_limit_is_per_caller_and_reading_is_free(call: Web) -> None:
     first, second = await call.key(name="first"), await call.key(name="second")
     for _ in range(3):
         assert (await call("POST", "/trigger", first, json=MAIL)).status_code == 200
@@ -57,14 +57,16 @@ async def test_each_caller_has_a_limit_of_its_own_and_looking_is_free(call: Web)
         assert (await call("GET", "/queues", first)).status_code == 200
 
 
-async def test_triggers_at_once_are_counted_each(call: Web, queue: Queue) -> None:
+@on_both_storages
+async def test_concurrent_triggers_are_each_counted(call: Web, queue: Queue) -> None:
     key = await call.key()
     answers = await asyncio.gather(*(call("POST", "/trigger", key, json=MAIL) for _ in range(8)))
     assert sorted(answer.status_code for answer in answers) == [200] * 3 + [429] * 5
     assert await count(queue) == 3
 
 
-async def test_a_trigger_repeated_under_its_key_sends_one_job(call: Web, queue: Queue) -> None:
+@on_both_storages
+async def test_trigger_repeated_under_its_key_sends_one_job(call: Web, queue: Queue) -> None:
     first = await call("POST", "/trigger", json=MAIL, headers={"idempotency-key": "order-7"})
     again = await call("POST", "/trigger", json=MAIL, headers={"idempotency-key": "order-7"})
     assert first.json() == again.json()
@@ -75,7 +77,8 @@ async def test_a_trigger_repeated_under_its_key_sends_one_job(call: Web, queue: 
     assert await count(queue) == 2
 
 
-async def test_a_key_is_its_callers_own(call: Web, queue: Queue) -> None:
+@on_both_storages
+async def test_key_belongs_to_its_caller(call: Web, queue: Queue) -> None:
     for name in ("first", "second"):
         key = await call.key(name=name)
         answer = await call("POST", "/trigger", key, json=MAIL, headers={"idempotency-key": "order-7"})
@@ -83,44 +86,46 @@ async def test_a_key_is_its_callers_own(call: Web, queue: Queue) -> None:
     assert await count(queue) == 2
 
 
-@pytest.mark.parametrize(
-    "other", [{"taskId": "mail", "payload": {"to": "bob@example.org"}}, {"taskId": "break", "payload": {}}]
-)
-async def test_a_key_used_for_something_else_is_refused(call: Web, queue: Queue, other: object) -> None:
-    first = await call("POST", "/trigger", json=MAIL, headers={"idempotency-key": "order-7"})
-    answer = await call("POST", "/trigger", json=other, headers={"idempotency-key": "order-7"})
-    assert (answer.status_code, answer.json()["id"]) == (409, first.json()["id"])
-    assert "Idempotency-Key" in answer.json()["error"]
-    assert await count(queue) == 1
+async def test_key_reused_for_another_trigger_is_rejected(call: Web, queue: Queue) -> None:
+    headers = {"idempotency-key": "order-7"}
+    first = await call("POST", "/trigger", json=MAIL, headers=headers)
+    other_payload = {"taskId": "mail", "payload": {"to": "bob@example.org"}}
+    for other in (other_payload, {"taskId": "break", "payload": {}}):
+        answer = await call("POST", "/trigger", json=other, headers=headers)
+        assert (answer.status_code, answer.json()["id"]) == (409, first.json()["id"]), other
+        assert "Idempotency-Key" in answer.json()["error"]
+        assert await count(queue) == 1
 
 
-async def test_the_same_payload_written_otherwise_is_the_same(call: Web) -> None:
+async def test_equal_payload_in_another_form_is_a_repetition(call: Web) -> None:
+    headers = {"idempotency-key": "k"}
     first = {"taskId": "mail", "payload": {"to": "ada@example.org", "copies": 1}}
-    await call("POST", "/trigger", json=first, headers={"idempotency-key": "k"})
+    await call("POST", "/trigger", json=first, headers=headers)
     turned = {"taskId": "old-mail", "payload": {"copies": 1, "to": "ada@example.org"}}
-    again = await call("POST", "/trigger", json=turned, headers={"idempotency-key": "k"})
+    again = await call("POST", "/trigger", json=turned, headers=headers)
     assert again.headers["idempotent-replayed"] == "true"
 
 
-async def test_a_payload_with_defaults_that_are_drawn_is_sent_once(call: Web, queue: Queue) -> None:
-    ticket = {"taskId": "ticket", "payload": {}}
-    first = await call("POST", "/trigger", json=ticket, headers={"idempotency-key": "k"})
-    again = await call("POST", "/trigger", json=ticket, headers={"idempotency-key": "k"})
+async def test_payload_with_drawn_defaults_is_sent_once(call: Web, queue: Queue) -> None:
+    ticket, headers = {"taskId": "ticket", "payload": {}}, {"idempotency-key": "k"}
+    first = await call("POST", "/trigger", json=ticket, headers=headers)
+    again = await call("POST", "/trigger", json=ticket, headers=headers)
     assert (first.status_code, again.status_code) == (200, 200)
     assert first.json() == again.json()
     assert await count(queue) == 1
 
 
-async def test_repeating_at_once_sends_one_job(call: Web, queue: Queue) -> None:
+@on_both_storages
+async def test_concurrent_repetitions_send_one_job(call: Web, queue: Queue) -> None:
     headers = {"idempotency-key": "k"}
     answers = await asyncio.gather(*(call("POST", "/trigger", json=MAIL, headers=headers) for _ in range(3)))
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert await count(queue) == 1
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256, "caf\u00e9"])
-async def test_a_key_that_is_none_is_refused(call: Web, queue: Queue, key: str) -> None:
-    answer = await call("POST", "/trigger", json=MAIL, headers={"idempotency-key": key.encode()})
-    assert answer.status_code == 422
-    assert "Idempotency-Key" in answer.json()["error"]
-    assert await count(queue) == 0
+async def test_invalid_idempotency_key_is_rejected(call: Web, queue: Queue) -> None:
+    for key in ("", "x" * 256, "caf\u00e9"):
+        answer = await call("POST", "/trigger", json=MAIL, headers={"idempotency-key": key.encode()})
+        assert answer.status_code == 422, key
+        assert "Idempotency-Key" in answer.json()["error"]
+        assert await count(queue) == 0

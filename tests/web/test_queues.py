@@ -1,4 +1,4 @@
-"""Tasks, queues, schedules and workers, and figures of them."""
+"""Tasks, queues, schedules, workers, metrics and health."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from uuid import UUID
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.cases import check_each_async
+from tests.web.conftest import on_both_storages
 from tests.web.live.tab import Tab
 from zeke_queue.callers import Scope
 from zeke_queue.errors import StorageUnavailable
@@ -26,7 +28,7 @@ WORKER = UUID(int=7)
 
 
 async def figures(call: Web) -> dict[tuple[str, ...], float]:
-    """Return what Prometheus reads, by name and labels."""
+    """Return the samples that Prometheus reads, by name and labels."""
     answer = await call("GET", "/metrics")
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return {
@@ -50,28 +52,21 @@ async def test_tasks_are_listed_with_the_schema_of_their_payloads(call: Web) -> 
     assert tasks["break"]["payloadSchema"] is None
 
 
-async def test_a_queue_is_shown_with_its_jobs_and_settings(
-    call: Web, queue: Queue, clock: FrozenClock
-) -> None:
+@on_both_storages
+async def test_queues_show_counts_and_lag(call: Web, queue: Queue, clock: FrozenClock) -> None:
     await queue.declare()
     await call.trigger("mail", MAIL)
     await queue.send("mail", MAIL, delay=3600)
     clock.advance(30)
     shown = await queue_of(call, "mail")
-    assert shown["counts"] == {
-        "created": 2,
-        "retry": 0,
-        "active": 0,
-        "completed": 0,
-        "expired": 0,
-        "cancelled": 0,
-        "failed": 0,
-    }
+    others = ("retry", "active", "completed", "expired", "cancelled", "failed")
+    assert shown["counts"] == {"created": 2, **dict.fromkeys(others, 0)}
     assert (shown["lag"], shown["paused"]) == (30.0, False)
     assert (await queue_of(call, "break"))["lag"] is None
 
 
-async def test_a_paused_queue_keeps_its_jobs_until_it_is_resumed(call: Web) -> None:
+@on_both_storages
+async def test_paused_queue_keeps_its_jobs_until_resumed(call: Web) -> None:
     run_id = await call.trigger("mail", MAIL)
     assert (await call("POST", "/queues/mail/pause")).json()["paused"] is True
     await call.work()
@@ -81,7 +76,7 @@ async def test_a_paused_queue_keeps_its_jobs_until_it_is_resumed(call: Web) -> N
     assert (await call("GET", f"/trigger/runs/{run_id}")).json()["status"] == "COMPLETED"
 
 
-async def test_a_name_may_have_a_slash(call: Web, queue: Queue) -> None:
+async def test_name_may_contain_a_slash(call: Web, queue: Queue) -> None:
     await queue.send("mail/in/bulk", {}, external=True)
     assert (await call("POST", "/queues/mail%2Fin%2Fbulk/pause")).json()["paused"] is True
     assert (await call("POST", "/queues/mail/in/bulk/resume")).json()["paused"] is False
@@ -92,14 +87,17 @@ async def test_a_name_may_have_a_slash(call: Web, queue: Queue) -> None:
     assert (await call("DELETE", name)).status_code == 204
 
 
-@pytest.mark.parametrize("name", ["nope", "'; drop table pgboss.queue; --", "%00", "x" * 600])
-async def test_a_queue_that_is_not_there_is_not_made(call: Web, queue: Queue, name: str) -> None:
-    answer = await call("POST", f"/queues/{name}/pause")
-    assert (answer.status_code, answer.json()) == (404, {"error": "Queue not found"})
-    assert await queue.storage.queues() == []
+async def test_unknown_queue_is_not_found_and_not_created(call: Web, queue: Queue) -> None:
+    async def check(name: str) -> None:
+        answer = await call("POST", f"/queues/{name}/pause")
+        assert (answer.status_code, answer.json()) == (404, {"error": "Queue not found"})
+        assert await queue.storage.queues() == []
+
+    await check_each_async(["nope", "'; drop table pgboss.queue; --", "%00", "x" * 600], check)
 
 
-async def test_a_schedule_is_made_shown_edited_run_and_deleted(call: Web, queue: Queue) -> None:
+@on_both_storages
+async def test_schedule_is_created_read_paused_run_and_deleted(call: Web, queue: Queue) -> None:
     made = await call(
         "PUT", "/schedules/mail", json={"cron": "0 9 * * *", "zone": "Europe/Berlin", "payload": MAIL}
     )
@@ -121,50 +119,45 @@ async def test_a_schedule_is_made_shown_edited_run_and_deleted(call: Web, queue:
     assert (await call("GET", "/schedules/mail")).json() == {"error": "Schedule not found"}
 
 
-@pytest.mark.parametrize(
-    ("edit", "said"),
-    [
+async def test_invalid_schedule_is_rejected_and_not_stored(call: Web, queue: Queue) -> None:
+    async def check(edit: dict[str, object], reason: str) -> None:
+        answer = await call("PUT", "/schedules/mail", json=edit)
+        assert answer.status_code in (404, 422)
+        assert reason in answer.text
+        assert await queue.schedules() == []
+
+    daily = {"cron": "0 9 * * *"}
+    cases = [
         ({"cron": "61 * * * *"}, "61"),
         ({"cron": "* * *"}, "* * *"),
         ({"cron": "0 0 30 2 *"}, "0 0 30 2 *"),
-        ({"cron": "0 9 * * *", "zone": "Mars/Olympus"}, "Mars/Olympus"),
-        ({"cron": "0 9 * * *", "task": "nope"}, "nope"),
-        ({"cron": "0 9 * * *", "payload": {"to": 7}}, "payload.to"),
-        ({"cron": "0 9 * * *", "payload": MAIL, "catchUp": "never"}, "catchUp"),
-        ({"cron": "0 9 * * *", "payload": MAIL, "crom": 1}, "crom"),
+        ({**daily, "zone": "Mars/Olympus"}, "Mars/Olympus"),
+        ({**daily, "task": "nope"}, "nope"),
+        ({**daily, "payload": {"to": 7}}, "payload.to"),
+        ({**daily, "payload": MAIL, "catchUp": "never"}, "catchUp"),
+        ({**daily, "payload": MAIL, "crom": 1}, "crom"),
         ({}, "cron"),
-    ],
-)
-async def test_a_schedule_that_can_not_be_is_refused_and_not_stored(
-    call: Web, queue: Queue, edit: dict[str, object], said: str
-) -> None:
-    answer = await call("PUT", "/schedules/mail", json=edit)
-    assert answer.status_code in (404, 422)
-    assert said in answer.text
-    assert await queue.schedules() == []
+    ]
+    await check_each_async(cases, check)
+    unnamed = await call("PUT", "/schedules/%27%3B--", json={**daily, "task": "break"})
+    assert unnamed.status_code == 422
 
 
-async def test_a_schedule_of_a_name_that_is_none_is_refused(call: Web) -> None:
-    answer = await call("PUT", "/schedules/%27%3B--", json={"cron": "0 9 * * *", "task": "break"})
-    assert answer.status_code == 422
+async def test_unknown_schedule_is_not_found(call: Web) -> None:
+    async def check(method: str, path: str, name: str) -> None:
+        answer = await call(method, f"/schedules/{name}{path}")
+        if (path, "%00" in name) == ("/run", True):
+            assert answer.status_code == 422  # as a job of that name would be
+        else:
+            assert (answer.status_code, answer.json()) == (404, {"error": "Schedule not found"})
+
+    requests = [("GET", ""), ("DELETE", ""), ("POST", "/run"), ("POST", "/pause"), ("POST", "/resume")]
+    names = ["nope", "%00", "a%00b", "<b>"]
+    await check_each_async([(*request, name) for request in requests for name in names], check)
 
 
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [("GET", ""), ("DELETE", ""), ("POST", "/run"), ("POST", "/pause"), ("POST", "/resume")],
-)
-@pytest.mark.parametrize("name", ["nope", "%00", "<b>"])
-async def test_a_schedule_that_is_not_there_is_not_found(
-    call: Web, method: str, path: str, name: str
-) -> None:
-    answer = await call(method, f"/schedules/{name}{path}")
-    assert answer.status_code in (404, 422)
-    assert answer.headers["content-type"] == "application/json"
-
-
-async def test_a_schedule_that_never_fired_has_no_last_tick(
-    call: Web, queue: Queue, clock: FrozenClock
-) -> None:
+@on_both_storages
+async def test_last_tick_is_null_before_the_first(call: Web, queue: Queue, clock: FrozenClock) -> None:
     await queue.schedule("break", "*/30 * * * *")
     scheduler = Scheduler(queue)
     clock.advance(1)
@@ -175,9 +168,7 @@ async def test_a_schedule_that_never_fired_has_no_last_tick(
     assert (await call("GET", "/schedules/break")).json()["lastTick"] == "2026-01-05T12:30:00.000Z"
 
 
-async def test_the_next_tick_is_told_before_a_scheduler_has_looked(
-    call: Web, queue: Queue, clock: FrozenClock
-) -> None:
+async def test_next_tick_is_shown_before_a_scheduler_ran(call: Web, queue: Queue, clock: FrozenClock) -> None:
     put = (await call("PUT", "/schedules/break", json={"cron": "*/30 * * * *"})).json()
     assert put["nextTick"] == put["nextTicks"][0] == "2026-01-05T12:30:00.000Z"
     await Scheduler(queue).tick()
@@ -193,20 +184,15 @@ async def test_the_next_tick_is_told_before_a_scheduler_has_looked(
     assert resumed["nextTick"] == "2026-01-05T13:00:00.000Z"
 
 
-async def test_what_is_no_name_is_no_schedules(call: Web) -> None:
-    for method, path in (("GET", ""), ("DELETE", ""), ("POST", "/pause"), ("POST", "/resume")):
-        answer = await call(method, f"/schedules/a%00b{path}")
-        assert (answer.status_code, answer.json()) == (404, {"error": "Schedule not found"}), method
-
-
-async def test_running_a_schedule_counts_against_its_callers_limit(call: Web, queue: Queue) -> None:
+async def test_running_a_schedule_counts_against_the_limit(call: Web, queue: Queue) -> None:
     await queue.schedule("break", "0 0 * * *")
     key = await call.key(Scope.ADMIN)
     answer = await call("POST", "/schedules/break/run", key)
     assert answer.headers["ratelimit-remaining"] == "99"
 
 
-async def test_workers_are_shown_with_what_they_hold(call: Web, queue: Queue, clock: FrozenClock) -> None:
+@on_both_storages
+async def test_workers_show_what_they_hold(call: Web, queue: Queue, clock: FrozenClock) -> None:
     await call.trigger("mail", MAIL)
     await queue.storage.beat(WorkerInfo(WORKER, "box", 42, ("mail",), 15.0))
     await queue.storage.claim(WORKER, [Want("mail", 1)], 1)
@@ -226,7 +212,8 @@ async def test_workers_are_shown_with_what_they_hold(call: Web, queue: Queue, cl
     assert (await call("GET", "/workers")).json()["workers"][0]["alive"] is False
 
 
-async def test_figures_are_read_by_prometheus(call: Web, queue: Queue, clock: FrozenClock) -> None:
+@on_both_storages
+async def test_metrics_are_read_by_prometheus(call: Web, queue: Queue, clock: FrozenClock) -> None:
     await queue.declare()
     await queue.schedule("break", "0 0 * * *")
     await queue.schedule("twice", "0 0 * * *")
@@ -259,7 +246,7 @@ async def test_figures_are_read_by_prometheus(call: Web, queue: Queue, clock: Fr
     assert late["zeke_schedule_late_seconds", "twice"] == 0
 
 
-async def test_streams_are_counted_while_they_are_open(app: FastAPI, call: Web) -> None:
+async def test_open_streams_are_counted(app: FastAPI, call: Web) -> None:
     run_id = await call.trigger("mail", MAIL)
     for _ in range(2):
         async with Tab(app, f"/jobs/stream/{run_id}") as one, Tab(app, f"/jobs/stream/{run_id}") as other:
@@ -269,14 +256,15 @@ async def test_streams_are_counted_while_they_are_open(app: FastAPI, call: Web) 
         assert (await figures(call))["zeke_streams",] == 0
 
 
-async def test_the_process_is_well_and_ready(call: Web) -> None:
+@on_both_storages
+async def test_health_and_readiness_need_no_key(call: Web) -> None:
     await call.key()
     for path in ("/healthz", "/readyz"):
         answer = await call("GET", path)
         assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
 
 
-async def test_probes_may_ask_by_head(call: Web, monkeypatch: pytest.MonkeyPatch, queue: Queue) -> None:
+async def test_probes_may_use_head(call: Web, monkeypatch: pytest.MonkeyPatch, queue: Queue) -> None:
     async def away() -> None:
         raise StorageUnavailable("away")
 

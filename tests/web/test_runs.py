@@ -1,4 +1,4 @@
-"""Lists of jobs with their filters and cursors, and what may be done with one."""
+"""Lists of jobs with their filters and cursors; cancel, retry and resume."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each_async
+from tests.clocks import FrozenClock
+from tests.web.conftest import on_both_storages
 from zeke_queue.callers import Scope
 
 if TYPE_CHECKING:
-    from tests.clocks import FrozenClock
     from tests.web.conftest import Web
     from zeke_queue.queue import Queue
 
@@ -32,32 +34,39 @@ async def three(call: Web, clock: FrozenClock) -> list[str]:
     return [sent, broken, await call.trigger("mail", {"to": "bob@example.org"})]
 
 
-async def test_jobs_are_listed_newest_first(call: Web, three: list[str]) -> None:
-    assert await listed(call) == three[::-1]
-
-
-async def test_a_list_is_narrowed_down(call: Web, three: list[str]) -> None:
+@on_both_storages
+async def test_list_is_newest_first_and_filtered(call: Web, three: list[str]) -> None:
     sent, broken, waits = three
-    assert await listed(call, task="mail") == [waits, sent]
-    assert await listed(call, task=["mail", "break"]) == three[::-1]
-    assert await listed(call, status="QUEUED") == [waits]
-    assert await listed(call, status=["COMPLETED", "FAILED"]) == [broken, sent]
-    assert await listed(call, task="mail", status="FAILED") == []
-    assert await listed(call, text="BOB@example") == [waits]
-    assert await listed(call, text="the glass") == [broken]
-    assert await listed(call, text=sent) == [sent]
-    assert await listed(call, createdFrom="2026-01-05T12:01:00Z") == [waits, broken]
-    assert await listed(call, createdTo="2026-01-05T13:01:00+01:00") == [sent]
-    assert await listed(call, archived="true") == []
-    assert await listed(call, parent=sent) == []
+
+    async def check(filters: dict[str, Any], *expected: str) -> None:
+        assert await listed(call, **filters) == list(expected)
+
+    cases: list[Any] = [
+        ({}, waits, broken, sent),
+        ({"task": "mail"}, waits, sent),
+        ({"task": ["mail", "break"]}, waits, broken, sent),
+        ({"status": "QUEUED"}, waits),
+        ({"status": ["COMPLETED", "FAILED"]}, broken, sent),
+        ({"task": "mail", "status": "FAILED"},),
+        ({"text": "BOB@example"}, waits),
+        ({"text": "the glass"}, broken),
+        ({"text": sent}, sent),
+        ({"createdFrom": "2026-01-05T12:01:00Z"}, waits, broken),
+        ({"createdTo": "2026-01-05T13:01:00+01:00"}, sent),
+        ({"archived": "true"},),
+        ({"parent": sent},),
+    ]
+    await check_each_async(cases, check)
 
 
-async def test_archived_jobs_are_listed_by_themselves(call: Web, queue: Queue, three: list[str]) -> None:
+@on_both_storages
+async def test_archived_jobs_are_listed_apart(call: Web, queue: Queue, three: list[str]) -> None:
     assert await queue.storage.archive(0.0, 10) == 2
     assert await listed(call, archived="true") == [three[1], three[0]]
     assert await listed(call) == [three[2]]
 
 
+@on_both_storages
 async def test_pages_follow_each_other_without_a_gap(call: Web, clock: FrozenClock) -> None:
     sent: list[str] = []
     for number in range(7):
@@ -77,7 +86,7 @@ async def test_pages_follow_each_other_without_a_gap(call: Web, clock: FrozenClo
     assert seen == await listed(call)
 
 
-async def test_a_cursor_that_was_tampered_with_is_refused(call: Web, three: list[str]) -> None:
+async def test_malformed_cursor_is_rejected(call: Web, three: list[str]) -> None:
     del three
     page = (await call("GET", "/trigger/runs", params={"limit": 1})).json()
     cursor = page["nextCursor"]
@@ -92,33 +101,40 @@ async def test_a_cursor_that_was_tampered_with_is_refused(call: Web, three: list
     assert (await call("GET", "/trigger/runs", params={"limit": 1, "cursor": cursor})).status_code == 200
 
 
-@pytest.mark.parametrize("archived", ["true", "false"])
-async def test_a_page_is_shorter_where_its_jobs_are_large(
-    call: Web, queue: Queue, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch, archived: str
+@on_both_storages
+async def test_page_is_shorter_where_its_jobs_are_large(
+    call: Web, queue: Queue, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("zeke_queue.web.rest.runs.BYTES_MOST", 250)
     sent = []
     for length in (10, 150, 10, 500, 10, 10):
         sent.append(await call.trigger("mail", {"to": "a" * length}))
         clock.advance(1)
-    if archived == "true":
-        await queue.storage.cancel([UUID(job_id) for job_id in sent])
-        clock.advance(1)
-        await queue.storage.archive(0.0, 10)
-    seen, cursor, lengths = [], None, []
-    while cursor is not None or not seen:
-        params = {"archived": archived, **({} if cursor is None else {"cursor": cursor})}
-        page = (await call("GET", "/trigger/runs", params=params)).json()
-        seen += [run["id"] for run in page["runs"]]
-        cursor = page["nextCursor"]
-        lengths.append(len(page["runs"]))
-    assert seen == sent[::-1]
-    assert lengths == [2, 1, 3]
+
+    async def pages(archived: str) -> tuple[list[str], list[int]]:
+        seen, cursor, lengths = [], None, []
+        while cursor is not None or not seen:
+            params = {"archived": archived, **({} if cursor is None else {"cursor": cursor})}
+            page = (await call("GET", "/trigger/runs", params=params)).json()
+            seen += [run["id"] for run in page["runs"]]
+            cursor = page["nextCursor"]
+            lengths.append(len(page["runs"]))
+        return seen, lengths
+
+    assert await pages("false") == (sent[::-1], [2, 1, 3])
+    await queue.storage.cancel([UUID(job_id) for job_id in sent])
+    clock.advance(1)
+    await queue.storage.archive(0.0, 10)
+    assert await pages("true") == (sent[::-1], [2, 1, 3])
 
 
-@pytest.mark.parametrize(
-    ("params", "path"),
-    [
+async def test_invalid_filter_is_rejected_by_its_name(call: Web) -> None:
+    async def check(params: dict[str, Any], path: str) -> None:
+        answer = await call("GET", "/trigger/runs", params=params)
+        assert answer.status_code == 422
+        assert [field["path"] for field in answer.json()["fields"]] == [path]
+
+    cases = [
         ({"limit": 0}, "limit"),
         ({"limit": 201}, "limit"),
         ({"limit": "x"}, "limit"),
@@ -134,32 +150,27 @@ async def test_a_page_is_shorter_where_its_jobs_are_large(
         ({"createdTo": "-1700000000"}, "createdTo"),
         ({"createdFrom": "2026-01-05T12:00:00"}, "createdFrom"),
         ({"archived": "perhaps"}, "archived"),
-    ],
-)
-async def test_a_filter_that_can_not_be_is_told_by_its_name(
-    call: Web, params: dict[str, Any], path: str
-) -> None:
-    answer = await call("GET", "/trigger/runs", params=params)
-    assert answer.status_code == 422
-    assert [field["path"] for field in answer.json()["fields"]] == [path]
+    ]
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["'; drop table pgboss.job; --", "%", "_", "\\", '"', "<script>alert(1)</script>", "${7*7}", "\u0000"],
-)
-async def test_a_text_means_itself(call: Web, text: str) -> None:
+@on_both_storages
+async def test_text_is_searched_literally(call: Web) -> None:
     plain = await call.trigger("mail", {"to": "ada"})
-    if text == "\u0000":
-        assert (await call("GET", "/trigger/runs", params={"text": text})).status_code == 422
-        return
-    odd = await call.trigger("mail", {"to": f"a{text}b"})
-    stored = text.replace("\\", "\\\\").replace('"', '\\"')
-    assert await listed(call, text=stored) == [odd]
-    assert await listed(call, text="ada") == [plain]
+
+    async def check(text: str) -> None:
+        odd = await call.trigger("mail", {"to": f"a{text}b"})
+        stored = text.replace("\\", "\\\\").replace('"', '\\"')
+        assert await listed(call, text=f"a{stored}b") == [odd]
+        assert await listed(call, text="ada") == [plain]
+
+    texts = ["'; drop table pgboss.job; --", "%", "_", "\\", '"', "<script>alert(1)</script>", "${7*7}"]
+    await check_each_async(texts, check)
+    assert (await call("GET", "/trigger/runs", params={"text": "\u0000"})).status_code == 422
 
 
-async def test_a_job_is_cancelled_once(call: Web, three: list[str]) -> None:
+@on_both_storages
+async def test_job_is_cancelled_once_and_resumed(call: Web, three: list[str]) -> None:
     waits = three[2]
     cancelled = await call("POST", f"/trigger/runs/{waits}/cancel")
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "CANCELLED")
@@ -171,7 +182,7 @@ async def test_a_job_is_cancelled_once(call: Web, three: list[str]) -> None:
     assert (await call("POST", f"/trigger/runs/{waits}/resume")).status_code == 409
 
 
-async def test_a_failed_job_runs_again(call: Web, three: list[str]) -> None:
+async def test_failed_job_is_retried(call: Web, three: list[str]) -> None:
     sent, broken, _ = three
     back = (await call("POST", f"/trigger/runs/{broken}/retry")).json()
     # The task has no retries; what was wrong is shown until it ends again.
@@ -181,7 +192,8 @@ async def test_a_failed_job_runs_again(call: Web, three: list[str]) -> None:
     assert (refused.status_code, refused.json()["id"]) == (409, sent)
 
 
-async def test_a_job_whose_place_is_taken_stays_and_the_holder_is_named(call: Web, queue: Queue) -> None:
+@on_both_storages
+async def test_resume_names_the_holder_of_the_key(call: Web, queue: Queue) -> None:
     first = await queue.send("mail", {"to": "ada"}, singleton_key="one")
     assert first is not None
     await queue.cancel(first)
@@ -190,12 +202,14 @@ async def test_a_job_whose_place_is_taken_stays_and_the_holder_is_named(call: We
     assert (answer.status_code, answer.json()["id"]) == (409, str(second))
 
 
-@pytest.mark.parametrize("what", ["cancel", "retry", "resume"])
-async def test_changing_a_job_takes_the_scope_for_it(call: Web, what: str) -> None:
+async def test_change_of_a_job_needs_the_admin_scope_and_a_job(call: Web) -> None:
     run_id = await call.trigger("break")
-    key = await call.key(Scope.TRIGGER)
-    assert (await call("POST", f"/trigger/runs/{run_id}/{what}", key)).status_code == 403
-    for missing in ("123", "01a216ee-4f1a-7197-80f3-387a0e206cbc"):
-        admin = await call.key(Scope.ADMIN)
-        answer = await call("POST", f"/trigger/runs/{missing}/{what}", admin)
-        assert (answer.status_code, answer.json()) == (404, {"error": "Job run not found"})
+    key, admin = await call.key(Scope.TRIGGER), await call.key(Scope.ADMIN)
+
+    async def check(change: str) -> None:
+        assert (await call("POST", f"/trigger/runs/{run_id}/{change}", key)).status_code == 403
+        for missing in ("123", "01a216ee-4f1a-7197-80f3-387a0e206cbc"):
+            answer = await call("POST", f"/trigger/runs/{missing}/{change}", admin)
+            assert (answer.status_code, answer.json()) == (404, {"error": "Job run not found"})
+
+    await check_each_async(["cancel", "retry", "resume"], check)

@@ -1,4 +1,4 @@
-"""The four procedures over the whole application, asked as tRPC's client asks, without a network."""
+"""The four procedures over the whole application, called as tRPC's client does, without a network."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from zeke_queue.callers import Scope
 from zeke_queue.catalog import Catalog
@@ -27,6 +28,8 @@ from zeke_queue.web.trpc.superjson import decode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from zeke_queue.model import Job
 
 TEAM = UUID(int=7)
 PLAYBOOK = "00000000-0000-0000-0000-000000000009"
@@ -119,12 +122,18 @@ class Client:
         response = await self._http.post(url, json=wire, headers={"x-as": as_})
         return [Answer(response.status_code, one, response.headers) for one in response.json()]
 
+    async def sent(self, answer: Answer) -> Job:
+        """Return the job that a call sent."""
+        job = await self.queue.get(UUID(answer.value["id"]))
+        assert job is not None
+        return job
+
     def _answer(self, response: httpx2.Response) -> Answer:
         return Answer(response.status_code, response.json(), response.headers)
 
 
 async def who(connection: Any) -> Caller | None:
-    """Tell callers by a header: what they may, and whether they have a team."""
+    """Return the caller that a header names: its scope, and whether it has a team."""
     name, _, team = connection.headers.get("x-as", "").partition("+")
     if not name:
         return None
@@ -152,9 +161,7 @@ async def test_trigger_sends_a_job(client: Client) -> None:
     sent = await client.mutate("trigger.trigger", {"taskId": "my-task", "payload": {"itemId": item}})
     assert sent.status == 200
     assert sent.value == {"id": sent.value["id"], "status": "created", "taskId": "my-task"}
-    job = await client.queue.get(UUID(sent.value["id"]))
-    assert job is not None
-    assert job.data == {"itemId": item}
+    assert (await client.sent(sent)).data == {"itemId": item}
 
 
 async def test_run_shows_a_job_with_dates(client: Client) -> None:
@@ -174,16 +181,14 @@ async def test_run_shows_a_job_with_dates(client: Client) -> None:
         }
 
 
-async def test_a_date_in_a_payload_is_kept_as_json_stringify_writes_it(client: Client) -> None:
+async def test_date_in_a_payload_is_kept_as_json_stringify_writes_it(client: Client) -> None:
     wire = {"json": {"taskId": "anything", "payload": [{"when": "1970-01-01T00:00:00.000Z"}]}}
     wire["meta"] = {"values": {"payload.0.when": ["Date"]}, "v": 1}
     sent = await client.post("trigger.trigger", wire)
-    job = await client.queue.get(UUID(sent.value["id"]))
-    assert job is not None
-    assert job.data == [{"when": "1970-01-01T00:00:00.000Z"}]
+    assert (await client.sent(sent)).data == [{"when": "1970-01-01T00:00:00.000Z"}]
 
 
-async def test_a_deep_payload_goes_in_and_comes_out(client: Client) -> None:
+async def test_deep_payload_is_sent_and_read(client: Client) -> None:
     deep: Any = 1
     for _ in range(180):
         deep = [deep]
@@ -191,60 +196,51 @@ async def test_a_deep_payload_goes_in_and_comes_out(client: Client) -> None:
     assert (await client.query("trigger.run", {"runId": sent.value["id"]})).value["data"] == deep
 
 
-@pytest.mark.parametrize("run_id", [str(UUID(int=1)), "123", "", "<b>", "'; drop table job", "{" + "1" * 32])
-async def test_a_job_that_is_not_there_is_not_found(client: Client, run_id: str) -> None:
-    told = await client.query("trigger.run", {"runId": run_id})
-    assert told.status == 404
-    assert (told.error["message"], told.error["code"]) == (f"Job run {run_id} not found", -32004)
+async def test_missing_job_is_not_found(client: Client) -> None:
+    async def check(run_id: str) -> None:
+        told = await client.query("trigger.run", {"runId": run_id})
+        assert told.status == 404
+        assert (told.error["message"], told.error["code"]) == (f"Job run {run_id} not found", -32004)
 
-
-async def test_what_is_repeated_of_an_id_is_short(client: Client) -> None:
-    told = await client.query("trigger.run", {"runId": "x" * 5000})
-    assert len(told.error["message"]) < 300
+    await check_each_async([str(UUID(int=1)), "123", "", "<b>", "'; drop table job", "{" + "1" * 32], check)
+    long = await client.query("trigger.run", {"runId": "x" * 5000})
+    assert len(long.error["message"]) < 300
 
 
 async def test_ingest_url_sends_the_task_that_reads_a_page(client: Client) -> None:
     sent = await client.mutate("trigger.ingestUrl", {"url": "https://example.org/a", "priority": "high"})
-    job = await client.queue.get(UUID(sent.value["id"]))
-    assert job is not None
+    job = await client.sent(sent)
     assert (job.name, job.data) == ("ingest-oneoff", {"url": "https://example.org/a", "priority": "high"})
     plain = await client.mutate("trigger.ingestUrl", {"url": "https://example.org/b"})
-    job = await client.queue.get(UUID(plain.value["id"]))
-    assert job is not None
-    assert job.data["priority"] == "normal"
+    assert (await client.sent(plain)).data["priority"] == "normal"
 
 
-@pytest.mark.parametrize(
-    ("given", "path"),
-    [
-        ({}, "url"),
-        (None, "url"),
+async def test_invalid_input_is_rejected_with_its_field(client: Client) -> None:
+    async def check(given: Any, path: str = "url") -> None:
+        told = await client.mutate("trigger.ingestUrl", given)
+        assert (told.status, told.error["data"]["code"]) == (400, "BAD_REQUEST")
+        assert [field["path"] for field in told.error["data"]["fields"]] == [path]
+        assert told.error["message"].startswith(f"The input does not fit: {path}: ")
+        assert await client.queue.find(JobFilter()) == []
+
+    cases: list[Any] = [
+        {},
+        None,
         ([], "input"),
-        ({"url": "example.org"}, "url"),
-        ({"url": "file:///etc/passwd"}, "url"),
-        ({"url": "https://"}, "url"),
-        ({"url": "https://[::1"}, "url"),
-        ({"url": "https://example.org/" + "x" * 3000}, "url"),
-        ({"url": 5}, "url"),
+        {"url": "example.org"},
+        {"url": "file:///etc/passwd"},
+        {"url": "https://"},
+        {"url": "https://[::1"},
+        {"url": "https://example.org/" + "x" * 3000},
+        {"url": 5},
         ({"url": "https://example.org", "priority": "now"}, "priority"),
-    ],
-)
-async def test_an_input_that_does_not_fit_is_a_bad_request_that_names_the_field(
-    client: Client, given: Any, path: str
-) -> None:
-    told = await client.mutate("trigger.ingestUrl", given)
-    assert (told.status, told.error["data"]["code"]) == (400, "BAD_REQUEST")
-    assert [field["path"] for field in told.error["data"]["fields"]] == [path]
-    assert told.error["message"].startswith(f"The input does not fit: {path}: ")
-    assert await client.queue.find(JobFilter()) == []
+    ]
+    await check_each_async(cases, check)
 
 
 async def test_run_playbook_runs_it_for_the_callers_team(client: Client) -> None:
-    sent = await client.mutate(
-        "trigger.runPlaybook", {"playbookId": PLAYBOOK, "context": {"a": [1]}}, as_="trigger+team"
-    )
-    job = await client.queue.get(UUID(sent.value["id"]))
-    assert job is not None
+    given = {"playbookId": PLAYBOOK, "context": {"a": [1]}}
+    job = await client.sent(await client.mutate("trigger.runPlaybook", given, as_="trigger+team"))
     assert job.name == "playbook-run"
     assert job.data == {
         "playbookId": PLAYBOOK,
@@ -252,13 +248,8 @@ async def test_run_playbook_runs_it_for_the_callers_team(client: Client) -> None
         "triggerSource": "api",
         "metadata": {"a": [1]},
     }
-
-
-async def test_run_playbook_needs_no_context(client: Client) -> None:
-    sent = await client.mutate("trigger.runPlaybook", {"playbookId": PLAYBOOK}, as_="trigger+team")
-    job = await client.queue.get(UUID(sent.value["id"]))
-    assert job is not None
-    assert job.data["metadata"] is None
+    plain = await client.mutate("trigger.runPlaybook", {"playbookId": PLAYBOOK}, as_="trigger+team")
+    assert (await client.sent(plain)).data["metadata"] is None
 
 
 async def test_run_playbook_needs_a_team(client: Client) -> None:
@@ -267,34 +258,34 @@ async def test_run_playbook_needs_a_team(client: Client) -> None:
     assert (told.error["message"], told.error["data"]["code"]) == ("Team context required", "FORBIDDEN")
 
 
-@pytest.mark.parametrize("path", ["trigger.ingestUrl", "trigger.runPlaybook"])
-async def test_a_task_that_the_catalog_lacks_is_named(path: str) -> None:
+async def test_task_that_the_catalog_lacks_is_not_implemented() -> None:
     async with serving(Catalog()) as client:
         given = {"url": "https://example.org", "playbookId": PLAYBOOK}
-        told = await client.mutate(path, given, as_="trigger+team")
-    assert (told.status, told.error["data"]["code"]) == (501, "NOT_IMPLEMENTED")
-    assert "catalog lacks" in told.error["message"]
+        for path in ("trigger.ingestUrl", "trigger.runPlaybook"):
+            told = await client.mutate(path, given, as_="trigger+team")
+            assert (told.status, told.error["data"]["code"]) == (501, "NOT_IMPLEMENTED"), path
+            assert "catalog lacks" in told.error["message"]
 
 
-async def test_an_unknown_task_is_not_found(client: Client) -> None:
+async def test_unknown_task_is_not_found(client: Client) -> None:
     told = await client.mutate("trigger.trigger", {"taskId": "nobodys", "payload": {}})
     assert (told.status, told.error["data"]["code"]) == (404, "NOT_FOUND")
     assert "nobodys" in told.error["message"]
 
 
-async def test_a_payload_that_does_not_fit_names_the_field(client: Client) -> None:
+async def test_invalid_payload_is_rejected_with_its_field(client: Client) -> None:
     told = await client.mutate("trigger.trigger", {"taskId": "my-task", "payload": {"itemId": "123"}})
     assert (told.status, told.error["code"]) == (422, -32022)
     assert [field["path"] for field in told.error["data"]["fields"]] == ["payload.itemId"]
 
 
-def test_a_place_that_is_taken_is_a_conflict_and_names_the_holder() -> None:
+def test_conflict_names_the_holder_of_the_key() -> None:
     told = told_to_client(Refused("The slot is held", UUID(int=5))).shape("trigger.trigger")["error"]["json"]
     assert (told["code"], told["data"]["code"], told["data"]["httpStatus"]) == (-32009, "CONFLICT", 409)
     assert told["data"]["id"] == str(UUID(int=5))
 
 
-async def test_a_caller_who_shows_nothing_is_told_so(client: Client) -> None:
+async def test_call_without_a_key_is_unauthorized(client: Client) -> None:
     told = await client.mutate("trigger.trigger", {"taskId": "anything"}, as_="")
     assert told.status == 401
     assert (told.error["message"], told.error["code"]) == ("Authorization header required", -32001)
@@ -302,14 +293,14 @@ async def test_a_caller_who_shows_nothing_is_told_so(client: Client) -> None:
     assert (await client.query("trigger.run", {"runId": "1"}, as_="")).status == 401
 
 
-async def test_who_may_look_may_not_send(client: Client) -> None:
+async def test_read_scope_may_not_trigger(client: Client) -> None:
     assert (await client.query("trigger.run", {"runId": "1"}, as_="read")).status == 404
     told = await client.mutate("trigger.trigger", {"taskId": "anything"}, as_="read")
     assert (told.status, told.error["code"]) == (403, -32003)
     assert "jobs.trigger" in told.error["message"]
 
 
-async def test_a_batch_that_shows_a_bad_key_costs_one_look_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_invalid_key_of_a_batch_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Queue.in_memory(whole_catalog(), clock=FrozenClock(), settings=Settings()) as queue:
         looks: list[str] = []
         real = queue.storage.good_keys
@@ -343,7 +334,7 @@ async def test_each_call_of_a_batch_counts_against_the_limit() -> None:
     assert int(told[2].headers["retry-after"]) > 0
 
 
-async def test_nothing_of_an_error_within_is_told(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_internal_error_reveals_nothing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken(ids: Any) -> Any:
         raise RuntimeError("password=hunter2")
 

@@ -1,4 +1,4 @@
-"""tRPC's protocol: what a request asks for, and how what came of it is answered, on procedures made here."""
+"""tRPC's protocol: requests, batches, answers and errors, on procedures made here."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.cases import check_each, check_each_async
 from zeke_queue.callers import Scope
 from zeke_queue.web.trpc import protocol
 from zeke_queue.web.trpc.protocol import BATCH_MAX, Asked, Code, Procedure, TrpcError, answer
@@ -49,7 +50,7 @@ PROCEDURES: dict[str, Procedure[list[Any]]] = {
 
 
 async def anybody(scope: Scope) -> None:
-    """Let anybody do anything."""
+    """Allow any scope."""
 
 
 async def nobody(scope: Scope) -> None:
@@ -86,18 +87,18 @@ def error(shape: Any) -> dict[str, Any]:
     return shape["error"]["json"]
 
 
-async def test_a_query_has_its_input_in_the_url() -> None:
+async def test_query_takes_its_input_from_the_url() -> None:
     told = await ask("GET", "a.look", input=wire({"x": 1}), media_type=None)
     assert told.status == 200
     assert told.body == {"result": {"data": {"json": {"context": 1, "given": {"x": 1}}}}}
 
 
-async def test_a_mutation_has_its_input_in_the_body() -> None:
+async def test_mutation_takes_its_input_from_the_body() -> None:
     told = await ask("POST", "a.do", body=wire([1]), media_type="Application/JSON; charset=utf-8")
     assert told.body["result"]["data"]["json"]["given"] == [1]
 
 
-async def test_dates_cross_in_both_directions() -> None:
+async def test_dates_are_decoded_and_encoded() -> None:
     sent = '{"json":"1970-01-01T00:00:00.000Z","meta":{"values":["Date"]}}'
     told = await ask("POST", "a.do", body=sent)
     data = told.body["result"]["data"]
@@ -105,30 +106,32 @@ async def test_dates_cross_in_both_directions() -> None:
     assert data["meta"]["values"] == {"given": ["Date"]}
 
 
-@pytest.mark.parametrize("body", ["", wire(None), '{"json":null,"meta":{"values":["undefined"],"v":1}}'])
-async def test_no_input_is_none(body: str) -> None:
-    assert (await ask("POST", "a.do", body=body)).body["result"]["data"]["json"]["given"] is None
-    assert (await ask("GET", "a.look", input=body)).body["result"]["data"]["json"]["given"] is None
+async def test_missing_input_is_none() -> None:
+    for body in ("", wire(None), '{"json":null,"meta":{"values":["undefined"],"v":1}}'):
+        assert (await ask("POST", "a.do", body=body)).body["result"]["data"]["json"]["given"] is None, body
+        assert (await ask("GET", "a.look", input=body)).body["result"]["data"]["json"]["given"] is None, body
 
 
-async def test_a_batch_is_answered_in_its_order() -> None:
-    inputs = json.dumps({"0": {"json": "first"}, "1": {"json": "second"}})
-    told = await ask("GET", "a.look,a.look", batch="1", input=inputs)
-    assert told.status == 200
-    assert [one["result"]["data"]["json"]["given"] for one in told.body] == ["first", "second"]
+async def test_batch_is_answered_in_its_order() -> None:
+    async def check(paths: str, inputs: dict[str, Any], expected: list[Any]) -> None:
+        wires = json.dumps({index: {"json": value} for index, value in inputs.items()}) if inputs else ""
+        query = "a.look" in paths
+        told = await (
+            ask("GET", paths, batch="1", input=wires) if query else ask("POST", paths, batch="1", body=wires)
+        )
+        assert told.status == 200
+        assert [one["result"]["data"]["json"]["given"] for one in told.body] == expected
+
+    cases = {
+        "two": ("a.look,a.look", {"0": "first", "1": "second"}, ["first", "second"]),
+        "one": ("a.do", {"0": 1}, [1]),
+        "a missing input": ("a.do,a.do", {"1": 1}, [None, 1]),
+        "no inputs": ("a.do,a.do", {}, [None, None]),
+    }
+    await check_each_async(cases, check)
 
 
-async def test_a_batch_of_one_is_answered_by_an_array() -> None:
-    assert len((await ask("POST", "a.do", batch="1", body='{"0":{"json":1}}')).body) == 1
-
-
-async def test_in_a_batch_an_input_may_be_missing() -> None:
-    told = await ask("POST", "a.do,a.do", batch="1", body='{"1":{"json":1}}')
-    assert [one["result"]["data"]["json"]["given"] for one in told.body] == [None, 1]
-    assert (await ask("POST", "a.do,a.do", batch="1")).status == 200
-
-
-async def test_in_a_batch_each_error_is_the_calls_own() -> None:
+async def test_each_call_of_a_batch_has_its_own_error() -> None:
     paths = "a.do,a.refuse,a.break,nowhere"
     told = await ask("POST", paths, batch="1", body='{"0":{"json":1}}')
     assert told.status == 207
@@ -141,24 +144,20 @@ async def test_in_a_batch_each_error_is_the_calls_own() -> None:
     assert error(told.body[2])["data"]["code"] == "INTERNAL_SERVER_ERROR"
     assert error(told.body[3])["data"]["code"] == "NOT_FOUND"
     assert told.headers["retry-after"] == "7"
-
-
-async def test_a_batch_of_one_kind_of_error_has_its_status() -> None:
+    # A batch of one kind of error has its status.
     assert (await ask("POST", "a.refuse,a.refuse", batch="1")).status == 409
 
 
-async def test_nothing_of_an_unexpected_error_is_told() -> None:
+async def test_unexpected_error_reveals_nothing() -> None:
     told = await ask("POST", "a.break")
     assert told.status == 500
     assert error(told.body)["code"] == -32603
     assert "hunter2" not in json.dumps(told.body)
-
-
-async def test_an_answer_without_a_form_is_an_internal_error() -> None:
+    # So is an answer that has no form in JSON.
     assert (await ask("GET", "a.nonsense")).status == 500
 
 
-async def test_an_unknown_procedure_is_not_found() -> None:
+async def test_unknown_procedure_is_not_found() -> None:
     told = await ask("GET", "a.nothing")
     assert told.status == 404
     assert error(told.body) == {
@@ -166,50 +165,50 @@ async def test_an_unknown_procedure_is_not_found() -> None:
         "code": -32004,
         "data": {"code": "NOT_FOUND", "httpStatus": 404, "path": "a.nothing"},
     }
-
-
-async def test_what_is_repeated_of_a_path_is_short() -> None:
     told = await ask("GET", "x" * 10_000)
     assert len(error(told.body)["message"]) < 300
 
 
-@pytest.mark.parametrize(("method", "path", "allow"), [("GET", "a.do", "POST"), ("POST", "a.look", "GET")])
-async def test_the_wrong_method_is_not_supported(method: str, path: str, allow: str) -> None:
-    told = await ask(method, path)
-    assert told.status == 405
-    assert (error(told.body)["code"], error(told.body)["data"]["code"]) == (-32005, "METHOD_NOT_SUPPORTED")
-    assert told.headers["allow"] == allow
+async def test_wrong_method_is_not_supported() -> None:
+    for method, path, allow in (("GET", "a.do", "POST"), ("POST", "a.look", "GET")):
+        told = await ask(method, path)
+        code = (error(told.body)["code"], error(told.body)["data"]["code"])
+        assert (told.status, code) == (405, (-32005, "METHOD_NOT_SUPPORTED")), method
+        assert told.headers["allow"] == allow
 
 
-async def test_a_look_at_the_connection_has_no_body() -> None:
+async def test_head_has_no_body() -> None:
     told = await ask("HEAD", "a.look")
     assert (told.status, told.body) == (204, None)
 
 
-@pytest.mark.parametrize(
-    "body",
-    ["{", "\x00", b"\xff\xfe", '{"json": NaN}', '{"json": "\\ud800"}', "1" * 5000, "[" * 100_000, " "],
-    ids=range(8),
-)
-async def test_broken_json_is_a_parse_error(body: str | bytes) -> None:
-    told = await ask("POST", "a.do", body=body)
-    assert told.status == 400
-    assert (error(told.body)["code"], error(told.body)["data"]["code"]) == (-32700, "PARSE_ERROR")
+async def test_malformed_json_is_a_parse_error() -> None:
+    async def check(body: str | bytes) -> None:
+        told = await ask("POST", "a.do", body=body)
+        assert told.status == 400
+        assert (error(told.body)["code"], error(told.body)["data"]["code"]) == (-32700, "PARSE_ERROR")
+
+    bodies = [
+        "{",
+        "\x00",
+        b"\xff\xfe",
+        '{"json": NaN}',
+        '{"json": "\\ud800"}',
+        "1" * 5000,
+        "[" * 100_000,
+        " ",
+    ]
+    await check_each_async(bodies, check)
+    for given in ("{", "\ud800"):
+        told = await ask("GET", "a.look", input=given)
+        assert error(told.body)["data"]["code"] == "PARSE_ERROR", given
 
 
-async def test_broken_json_in_the_url_is_a_parse_error() -> None:
-    assert error((await ask("GET", "a.look", input="{")).body)["data"]["code"] == "PARSE_ERROR"
-    assert error((await ask("GET", "a.look", input="\ud800")).body)["data"]["code"] == "PARSE_ERROR"
-
-
-async def test_an_input_that_is_not_superjsons_is_the_calls_own_error() -> None:
+async def test_invalid_superjson_is_an_error_of_its_call() -> None:
     told = await ask("POST", "a.do,a.do", batch="1", body='{"0":{"x":1},"1":{"json":1}}')
     assert told.status == 207
     assert error(told.body[0])["data"] == {"code": "BAD_REQUEST", "httpStatus": 400, "path": "a.do"}
     assert "superjson" in error(told.body[0])["message"]
-
-
-async def test_the_inputs_of_a_batch_are_an_object() -> None:
     told = await ask("POST", "a.do", batch="1", body="[1]")
     assert error(told.body)["message"] == '"input" needs to be an object when doing a batch call'
 
@@ -222,7 +221,7 @@ def growing(levels: int) -> dict[str, Any]:
     return {"json": tree, "meta": {"referentialEqualities": same}}
 
 
-async def test_who_may_not_call_has_nothing_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unauthorized_input_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[Any] = []
     monkeypatch.setattr(protocol, "decode", lambda *given: decoded.append(given))
     told = await ask("POST", "a.do,a.do", batch="1", body='{"0":{"json":1},"1":7}', admit=nobody)
@@ -233,7 +232,7 @@ async def test_who_may_not_call_has_nothing_decoded(monkeypatch: pytest.MonkeyPa
     assert len(decoded) == 1
 
 
-async def test_what_references_expand_to_is_bounded_over_all_calls_of_a_batch() -> None:
+async def test_references_are_bounded_over_all_calls_of_a_batch() -> None:
     calls = 100
     body = json.dumps({str(n): growing(13) for n in range(calls)})  # about 150 kB of JSON each
     told = await ask("POST", ",".join(["a.do"] * calls), batch="1", body=body)
@@ -243,23 +242,25 @@ async def test_what_references_expand_to_is_bounded_over_all_calls_of_a_batch() 
     assert "too large" in error(told.body[-1])["message"]
 
 
-async def test_a_batch_has_a_limit() -> None:
+async def test_number_of_calls_in_a_batch_is_limited() -> None:
     assert (await ask("POST", ",".join(["a.do"] * BATCH_MAX), batch="1")).status == 200
     told = await ask("POST", ",".join(["a.do"] * (BATCH_MAX + 1)), batch="1")
     assert told.status == 400
     assert "maxItems" in error(told.body)["message"]
 
 
-@pytest.mark.parametrize("media_type", [None, "", "text/plain", "application/x-www-form-urlencoded"])
-async def test_a_body_of_another_type_is_not_read(media_type: str | None) -> None:
-    told = await ask("POST", "a.do", body=wire(1), media_type=media_type)
-    assert told.status == 415
-    assert error(told.body)["data"]["code"] == "UNSUPPORTED_MEDIA_TYPE"
+async def test_body_of_another_media_type_is_not_read() -> None:
+    for media_type in (None, "", "text/plain", "application/x-www-form-urlencoded"):
+        told = await ask("POST", "a.do", body=wire(1), media_type=media_type)
+        code = error(told.body)["data"]["code"]
+        assert (told.status, code) == (415, "UNSUPPORTED_MEDIA_TYPE"), media_type
 
 
-@pytest.mark.parametrize(
-    ("status", "code"),
-    [
+def test_status_is_mapped_to_the_nearest_code() -> None:
+    def check(status: int, code: Code) -> None:
+        assert Code.of_status(status) is code
+
+    cases = [
         (400, Code.BAD_REQUEST),
         (402, Code.BAD_REQUEST),
         (404, Code.NOT_FOUND),
@@ -267,7 +268,5 @@ async def test_a_body_of_another_type_is_not_read(media_type: str | None) -> Non
         (500, Code.INTERNAL_SERVER_ERROR),
         (502, Code.INTERNAL_SERVER_ERROR),
         (503, Code.SERVICE_UNAVAILABLE),
-    ],
-)
-def test_a_status_has_the_nearest_code(status: int, code: Code) -> None:
-    assert Code.of_status(status) is code
+    ]
+    check_each(cases, check)

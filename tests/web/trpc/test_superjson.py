@@ -1,4 +1,4 @@
-"""superjson's wire format, read and written: what superjson 2.2.6 wrote, and what it never would."""
+"""superjson's wire format, read and written: what superjson 2.2.6 writes, and what it never does."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import check_each
 from zeke_queue.web.trpc.superjson import BadSuperJson, Budget, decode, encode, parse_path
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -78,13 +79,14 @@ SAMPLES: dict[str, tuple[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", SAMPLES)
-def test_what_superjson_writes_is_read(name: str) -> None:
-    wire, value = SAMPLES[name]
-    assert decode(json.loads(wire)) == value
+def test_superjson_is_decoded() -> None:
+    def check(wire: str, value: Any) -> None:
+        assert decode(json.loads(wire)) == value
+
+    check_each(SAMPLES, check)
 
 
-def test_numbers_that_json_lacks_are_read() -> None:
+def test_numbers_that_json_lacks_are_decoded() -> None:
     noted = '{"0":["number"],"1":["number"],"2":["number"],"3":["number"]}'
     wire = f'{{"json":["NaN","Infinity","-Infinity","-0",0],"meta":{{"values":{noted},"v":1}}}}'
     nan, infinity, negative, zero, plain = decode(json.loads(wire))
@@ -93,8 +95,8 @@ def test_numbers_that_json_lacks_are_read() -> None:
     assert math.copysign(1, zero) == -1
 
 
-# (what is sent, what the refusal says)
-REFUSED: list[tuple[Any, str]] = [
+# (input, part of the error)
+INVALID: list[tuple[Any, str]] = [
     ([], "superjson.serialize"),
     ({"meta": {}}, "superjson.serialize"),
     ({"json": 1, "meta": 1}, "meta: not an object"),
@@ -139,15 +141,21 @@ REFUSED: list[tuple[Any, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("wire", "says"), REFUSED, ids=range(len(REFUSED)))
-def test_what_superjson_would_not_write_is_refused_with_a_reason(wire: Any, says: str) -> None:
-    with pytest.raises(BadSuperJson) as refused:
-        decode(wire)
-    assert says in str(refused.value)
-    assert len(str(refused.value)) < 300
+def test_invalid_superjson_is_rejected_with_reason() -> None:
+    def check(wire: Any, reason: str) -> None:
+        with pytest.raises(BadSuperJson) as refused:
+            decode(wire)
+        assert reason in str(refused.value)
+        assert len(str(refused.value)) < 300
+
+    one_spelling = [
+        ({"json": ["1", "1"], "meta": {"values": {path: ["bigint"]}}}, "nothing at the path")
+        for path in ("00", "01", "\u0660")
+    ]
+    check_each([*INVALID, *one_spelling], check)
 
 
-def test_a_few_references_to_references_do_not_fill_the_memory() -> None:
+def test_nested_references_are_bounded_in_size() -> None:
     levels = 18  # so that, were it not weighed, it would be large, and no more than that
     tree: dict[str, Any] = {f"l{n}": [None, None] for n in range(levels)}
     tree["l0"] = [0, 0]
@@ -156,7 +164,7 @@ def test_a_few_references_to_references_do_not_fill_the_memory() -> None:
         decode({"json": tree, "meta": {"referentialEqualities": same}})
 
 
-def test_a_part_in_many_places_is_made_plain_once() -> None:
+def test_shared_part_is_decoded_once() -> None:
     tree: dict[str, Any] = {f"l{n}": [None, None] for n in range(12)}
     tree["l0"] = ["1970-01-01T00:00:00.000Z", 0]
     same = {f"l{n}": [f"l{n + 1}.0", f"l{n + 1}.1"] for n in range(11)}
@@ -166,21 +174,24 @@ def test_a_part_in_many_places_is_made_plain_once() -> None:
     assert all(told[f"l{n + 1}"][0] is told[f"l{n + 1}"][1] is told[f"l{n}"] for n in range(11))
 
 
-@pytest.mark.parametrize(
-    ("heavy", "kind"),
-    [(["x" * 100_000], None), ({"x" * 100_000: 1}, None), (["9" * 4000], "bigint")],
-    ids=["text", "key", "bigint"],
-)
-def test_whatever_is_long_is_weighed_each_time(heavy: Any, kind: str | None) -> None:
-    values = {"values": {"a.0": [kind]}} if kind else {}
-    wire = {"json": {"a": heavy, "b": [None] * 400}, "meta": values}
-    decode(deepcopy(wire))
-    wire["meta"]["referentialEqualities"] = {"a": [f"b.{n}" for n in range(400)]}
-    with pytest.raises(BadSuperJson, match="too large"):
-        decode(wire)
+def test_long_values_count_each_time_they_are_referred_to() -> None:
+    def check(heavy: Any, kind: str | None) -> None:
+        values = {"values": {"a.0": [kind]}} if kind else {}
+        wire = {"json": {"a": heavy, "b": [None] * 400}, "meta": values}
+        decode(deepcopy(wire))
+        wire["meta"]["referentialEqualities"] = {"a": [f"b.{n}" for n in range(400)]}
+        with pytest.raises(BadSuperJson, match="too large"):
+            decode(wire)
+
+    cases = {
+        "text": (["x" * 100_000], None),
+        "key": ({"x" * 100_000: 1}, None),
+        "bigint": (["9" * 4000], "bigint"),
+    }
+    check_each(cases, check)
 
 
-def test_values_with_references_share_a_budget_and_others_are_as_long_as_they_came() -> None:
+def test_only_values_with_references_use_the_budget() -> None:
     budget = Budget(150)
     decode({"json": ["x" * 1000]}, budget)
     decode({"json": ["x" * 1000, "1"], "meta": {"values": {"1": ["bigint"]}}}, budget)
@@ -192,39 +203,27 @@ def test_values_with_references_share_a_budget_and_others_are_as_long_as_they_ca
         decode(wire, budget)
 
 
-@pytest.mark.parametrize("path", ["00", "01", "\u0660"])
-def test_an_index_has_one_spelling(path: str) -> None:
-    with pytest.raises(BadSuperJson, match="nothing at the path"):
-        decode({"json": ["1", "1"], "meta": {"values": {path: ["bigint"]}}})
-
-
-def test_a_map_is_made_of_a_place_once() -> None:
+def test_part_is_converted_to_a_map_once() -> None:
     with pytest.raises(BadSuperJson, match="is no map"):
         decode({"json": {"a": {"b": []}}, "meta": {"values": {"a.b": ["map"], "a": {"b": ["map"]}}, "v": 1}})
 
 
-def test_a_long_text_is_weighed_each_time_that_it_is_referred_to() -> None:
-    tree = {"a": ["x" * 100_000], "b": [None] * 100}
-    with pytest.raises(BadSuperJson, match="too large"):
-        decode({"json": tree, "meta": {"referentialEqualities": {"a": [f"b.{n}" for n in range(100)]}}})
-
-
-def test_what_references_nest_into_each_other_stays_within_the_depth() -> None:
+def test_nested_references_are_bounded_in_depth() -> None:
     tree: dict[str, Any] = {f"l{n}": [None] for n in range(300)}
     same = {f"l{n}": [f"l{n + 1}.0"] for n in range(299)}
     with pytest.raises(BadSuperJson, match="levels deep"):
         decode({"json": tree, "meta": {"referentialEqualities": same}})
 
 
-def test_a_path_is_split_at_its_dots_alone() -> None:
+def test_path_is_split_at_unescaped_dots() -> None:
     assert parse_path("") == [""]
     assert parse_path("a..b") == ["a", "", "b"]
     assert parse_path(r"a\.b.c\\.d") == ["a.b", "c\\", "d"]
     assert parse_path(r"a\b\.c", legacy=True) == [r"a\b.c"]
 
 
-# (value, its JSON, what is noted)
-WRITTEN: list[tuple[Any, Any, Any]] = [
+# (value, its JSON, its annotations)
+ENCODED: list[tuple[Any, Any, Any]] = [
     ({"a": [1, "x", None, True, 1.5]}, {"a": [1, "x", None, True, 1.5]}, None),
     (EPOCH, "1970-01-01T00:00:00.000Z", ["Date"]),
     (
@@ -254,20 +253,19 @@ WRITTEN: list[tuple[Any, Any, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("value", "plain", "noted"), WRITTEN, ids=range(len(WRITTEN)))
-def test_what_goes_out_is_noted_as_superjson_notes_it(value: Any, plain: Any, noted: Any) -> None:
-    expected = {"json": plain} if noted is None else {"json": plain, "meta": {"values": noted, "v": 1}}
-    assert encode(value) == expected
+def test_values_are_encoded_as_superjson_does() -> None:
+    def check(value: Any, plain: Any, values: Any) -> None:
+        expected = {"json": plain} if values is None else {"json": plain, "meta": {"values": values, "v": 1}}
+        assert encode(value) == expected
+
+    check_each([*ENCODED, (math.nan, "NaN", ["number"])], check)
 
 
-def test_nan_goes_out_by_its_name() -> None:
-    assert encode(math.nan) == {"json": "NaN", "meta": {"values": ["number"], "v": 1}}
-
-
-@pytest.mark.parametrize(("value", "error"), [(object(), TypeError), (datetime(2024, 1, 1), ValueError)])  # noqa: DTZ001 - which is the point
-def test_what_has_no_form_is_not_written(value: Any, error: type[Exception]) -> None:
-    with pytest.raises(error):
-        encode({"a": value})
+def test_value_without_a_form_is_not_encoded() -> None:
+    with pytest.raises(TypeError):
+        encode({"a": object()})
+    with pytest.raises(ValueError, match="zone"):
+        encode({"a": datetime(2024, 1, 1)})  # noqa: DTZ001 - which is the point
 
 
 _INSTANTS = st.datetimes(timezones=st.just(UTC)).map(
@@ -281,5 +279,5 @@ _VALUES = st.recursive(
 
 
 @given(_VALUES)
-def test_what_was_written_is_read_as_the_same(value: Any) -> None:
+def test_encoded_value_decodes_to_itself(value: Any) -> None:
     assert decode(json.loads(json.dumps(encode(value)))) == value
