@@ -1,4 +1,4 @@
-"""What strangers wrote stays text, wherever it is shown; what a task hides is shown nowhere."""
+"""Text of jobs, schedules, keys and forms is escaped on every page; redacted values are on none."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from base64 import urlsafe_b64encode
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-import pytest
-
+from tests.cases import check_each_async
+from tests.web.conftest import on_both_storages
 from tests.web.dashboard.conftest import Browser
 from zeke_queue.callers import Scope
 from zeke_queue.model import JobEvent, Schedule
@@ -23,12 +23,13 @@ BROKEN_OUT = ("<script>alert(1)", "<img src=x", "49'; drop")
 
 
 def is_clean(page: str) -> bool:
-    """Whether nothing that was written by strangers is anything but text; and whether it is there."""
+    """Return whether EVIL is shown, and is nothing but text."""
     assert "alert(1)" in page, "it is not shown at all"
     return not any(evil in page for evil in BROKEN_OUT)
 
 
-async def test_what_a_job_carries_stays_text(browser: Browser, jobs: Driver) -> None:
+@on_both_storages
+async def test_text_of_a_job_is_escaped(browser: Browser, jobs: Driver) -> None:
     name = "a" + EVIL.replace("/", "")
     job = await jobs.running(name, data=json.dumps({EVIL: EVIL}), singleton_key=EVIL)
     line = {"level": EVIL, "message": EVIL, EVIL: EVIL}
@@ -47,39 +48,36 @@ async def test_what_a_job_carries_stays_text(browser: Browser, jobs: Driver) -> 
     assert is_clean(await browser.see(f"/trigger?like={known}"))
 
 
-async def test_an_output_of_any_shape_stays_text(browser: Browser, jobs: Driver) -> None:
+async def test_output_of_any_shape_is_escaped(browser: Browser, jobs: Driver) -> None:
     for output in (EVIL, [EVIL], {EVIL: [EVIL]}):
         job = await jobs.running()
         await jobs.complete(job, json.dumps(output))
         assert is_clean(await browser.see(f"/jobs/{job.id}"))
 
 
-@pytest.mark.parametrize("output", ["7", "[]", "null", '"x"', '{"type": 1, "message": {"a": []}}', "{}"])
-async def test_an_output_of_any_kind_is_shown(browser: Browser, jobs: Driver, output: str) -> None:
-    job = await jobs.running()
-    await jobs.complete(job, output)
-    for path in (f"/jobs/{job.id}", "/", "/jobs?column=output"):
-        await browser.see(path)
+async def test_output_error_and_events_of_any_shape_are_shown(browser: Browser, jobs: Driver) -> None:
+    async def check(kind: str, data: str) -> None:
+        job = await jobs.running()
+        if kind == "output":
+            await jobs.complete(job, data)
+        elif kind == "error":
+            await jobs.fail(job, output=data)
+        else:
+            await jobs.storage.note([JobEvent(job.id, 1, one, data) for one in ("log", "progress")])
+            await jobs.complete(job)
+        for path in (f"/jobs/{job.id}", "/", "/jobs?column=output"):
+            await browser.see(path)
+
+    odd = '{"type": 1, "message": {"a": []}}'
+    outputs = ["7", "[]", "null", '"x"', odd, "{}"]
+    errors = [odd, "{}", '{"message": null}']
+    events = ["{}", '{"value": "x", "level": 7, "message": [1]}', '{"value": 7}']
+    cases = [("output", data) for data in outputs] + [("error", data) for data in errors]
+    await check_each_async([*cases, *(("events", data) for data in events)], check)
 
 
-@pytest.mark.parametrize("error", ['{"type": 1, "message": {"a": []}}', "{}", '{"message": null}'])
-async def test_an_error_that_another_program_wrote_is_shown(
-    browser: Browser, jobs: Driver, error: str
-) -> None:
-    job = await jobs.running()
-    await jobs.fail(job, output=error)
-    for path in (f"/jobs/{job.id}", "/", "/jobs?column=output"):
-        await browser.see(path)
-
-
-@pytest.mark.parametrize("data", ["{}", '{"value": "x", "level": 7, "message": [1]}', '{"value": 7}'])
-async def test_a_line_of_any_shape_is_shown(browser: Browser, jobs: Driver, data: str) -> None:
-    job = await jobs.running()
-    await jobs.storage.note([JobEvent(job.id, 1, kind, data) for kind in ("log", "progress")])
-    await browser.see(f"/jobs/{job.id}")
-
-
-async def test_what_a_schedule_says_stays_text(browser: Browser, queue: Queue) -> None:
+@on_both_storages
+async def test_text_of_a_schedule_is_escaped(browser: Browser, queue: Queue) -> None:
     await queue.storage.put_schedule(
         Schedule(name="x" + EVIL, cron=EVIL, task=EVIL, zone=EVIL, data=json.dumps(EVIL), description=EVIL)
     )
@@ -88,20 +86,20 @@ async def test_what_a_schedule_says_stays_text(browser: Browser, queue: Queue) -
         assert is_clean(await browser.see(path)), path
 
 
-async def test_a_key_name_stays_text(call: Web) -> None:
+async def test_name_of_a_key_is_escaped(call: Web) -> None:
     async with call.client() as client:
         browser = Browser(client)
         await browser.sign_in(await call.key(Scope.ADMIN, name=EVIL[:90]))
         assert is_clean(await browser.see("/"))
 
 
-@pytest.mark.parametrize("field", ["task", "text"])
-async def test_a_filter_stays_text(browser: Browser, jobs: Driver, field: str) -> None:
+async def test_filter_is_escaped(browser: Browser, jobs: Driver) -> None:
     await jobs.send()
-    assert is_clean(await browser.see(f"/jobs?{field}={quote(EVIL)}"))
+    for field in ("task", "text"):
+        assert is_clean(await browser.see(f"/jobs?{field}={quote(EVIL)}")), field
 
 
-async def test_what_a_form_said_stays_text(browser: Browser) -> None:
+async def test_values_of_a_form_are_escaped(browser: Browser) -> None:
     for path, form in {
         "/trigger": {"task": "mail", "payload": json.dumps({EVIL: EVIL})},
         "/schedules/edit": dict.fromkeys(("name", "task", "cron", "zone", "payload", "description"), EVIL),
@@ -111,7 +109,7 @@ async def test_what_a_form_said_stays_text(browser: Browser) -> None:
     assert "alert" not in await browser.see(f"/sign-in?next={quote(EVIL)}")
 
 
-async def test_a_note_that_was_forged_is_text_or_nothing(browser: Browser) -> None:
+async def test_forged_note_is_ignored(browser: Browser) -> None:
     deep = urlsafe_b64encode(b"[" * 20_000).decode()
     for forged in ("nonsense", "W10=", "eyJ0ZXh0IjogMX0=", "%00", deep):
         browser.client.cookies.set("zeke_note", forged)
@@ -119,10 +117,10 @@ async def test_a_note_that_was_forged_is_text_or_nothing(browser: Browser) -> No
         assert 'id="note"' not in await browser.see("/sign-in")
 
 
-# What is hidden
+# Redaction
 
 
-async def test_what_a_task_hides_is_shown_nowhere(browser: Browser, call: Web, queue: Queue) -> None:
+async def test_redacted_values_are_shown_nowhere(browser: Browser, call: Web) -> None:
     failed = await call.trigger("login", {"user": "nobody", "password": "s3cret"})
     done = await call.trigger("login", {"user": "ann", "password": "s3cret"})
     await call.work()
@@ -133,7 +131,8 @@ async def test_what_a_task_hides_is_shown_nowhere(browser: Browser, call: Web, q
     assert "[redacted]" in await browser.see(f"/jobs/{failed}")
 
 
-async def test_what_is_hidden_is_not_found_either(browser: Browser, call: Web) -> None:
+@on_both_storages
+async def test_redacted_values_are_not_searched(browser: Browser, call: Web) -> None:
     job_id = await call.trigger("login", {"user": "ann", "password": "s3cret"})
     assert job_id not in (await browser.see("/jobs?text=s3cret")).partition('id="jobs"')[2]
     assert job_id not in (await browser.see("/jobs?text=ann")).partition('id="jobs"')[2]

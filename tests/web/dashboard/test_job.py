@@ -1,12 +1,12 @@
-"""The page of one job: what holds it up, what can be done with it, and the order in which it is told of."""
+"""The page of one job: what holds it up, what can be done with it, and the order of its events."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
-import pytest
-
+from tests.cases import check_each_async
+from tests.web.conftest import on_both_storages
 from tests.web.dashboard.test_live import read
 from tests.web.live.tab import Tab
 from zeke_queue.model import JobEvent, JobState
@@ -19,11 +19,10 @@ if TYPE_CHECKING:
     from tests.clocks import FrozenClock
     from tests.conformance.driver import Driver
     from tests.web.dashboard.conftest import Browser
-    from zeke_queue.storage.store import Storage
 
 
 def held(page: str) -> str:
-    """Return what a job's page says of why its job does not begin; empty if nothing does."""
+    """Return why a job does not begin, as its page says; empty if nothing holds it up."""
     (said,) = re.findall(r'<div id="held"[^>]*>(.*?)</div>', page, re.DOTALL) or [""]
     return said.strip()
 
@@ -31,7 +30,7 @@ def held(page: str) -> str:
 # What holds it up
 
 
-async def test_a_job_that_waits_in_a_paused_queue_says_so(browser: Browser, jobs: Driver) -> None:
+async def test_waiting_job_of_a_paused_queue_says_so(browser: Browser, jobs: Driver) -> None:
     await jobs.beat()
     job_id = await jobs.send()
     assert held(await browser.see(f"/jobs/{job_id}")) == ""
@@ -43,7 +42,8 @@ async def test_a_job_that_waits_in_a_paused_queue_says_so(browser: Browser, jobs
     assert held(await browser.see(f"/jobs/{job_id}")) == ""
 
 
-async def test_a_job_whose_queue_no_living_worker_serves_says_so(browser: Browser, jobs: Driver) -> None:
+@on_both_storages
+async def test_waiting_job_without_a_worker_says_so(browser: Browser, jobs: Driver) -> None:
     job_id, other = await jobs.send(), await jobs.send("errand")
     assert "No living worker serves this queue" in held(await browser.see(f"/jobs/{job_id}"))
     await jobs.beat()
@@ -53,7 +53,7 @@ async def test_a_job_whose_queue_no_living_worker_serves_says_so(browser: Browse
     assert 'href="/dashboard/workers"' in held(await browser.see(f"/jobs/{job_id}"))
 
 
-async def test_a_job_that_will_be_retried_is_held_up_as_well(browser: Browser, jobs: Driver) -> None:
+async def test_job_that_will_be_retried_says_so_too(browser: Browser, jobs: Driver) -> None:
     job = await jobs.running()
     await jobs.fail(job, 60.0)
     await jobs.storage.pause_queue("mail", paused=True)
@@ -62,20 +62,17 @@ async def test_a_job_that_will_be_retried_is_held_up_as_well(browser: Browser, j
     assert "No living worker serves this queue" in said
 
 
-@pytest.mark.parametrize("state", ["runs", "has ended"])
-async def test_a_job_that_does_not_wait_is_held_up_by_nothing(
-    browser: Browser, jobs: Driver, state: str
-) -> None:
-    job = await jobs.running()
-    if state == "has ended":
-        await jobs.complete(job)
+async def test_running_or_ended_job_is_held_up_by_nothing(browser: Browser, jobs: Driver) -> None:
+    ended, runs = await jobs.running(), await jobs.running()
+    await jobs.complete(ended)
     await jobs.storage.pause_queue("mail", paused=True)
-    page = await browser.see(f"/jobs/{job.id}")
-    assert 'id="held"' not in page
-    assert "No living worker serves" not in page
+    for job in (ended, runs):
+        page = await browser.see(f"/jobs/{job.id}")
+        assert 'id="held"' not in page
+        assert "No living worker serves" not in page
 
 
-async def test_what_holds_a_job_up_is_in_its_stream_and_looked_for_anew(
+async def test_reason_of_waiting_is_streamed_and_polled(
     app: FastAPI, clock: FrozenClock, jobs: Driver, browser: Browser
 ) -> None:
     job_id = await jobs.send()
@@ -83,7 +80,7 @@ async def test_what_holds_a_job_up_is_in_its_stream_and_looked_for_anew(
     async with Tab(app, f"/dashboard/jobs/{job_id}/live") as tab:
         (state,) = await read(tab, clock, "state")
         assert "paused" in held(state.data)
-    # No change of a job tells of that of its queue, so the page asks from time to time while its job waits.
+    # A change of its queue is no change of the job, so the page polls while the job waits.
     page = await browser.see(f"/jobs/{job_id}")
     (asks,) = re.findall(r'<div id="held"([^>]*)>', page)
     assert f'hx-get="/dashboard/jobs/{job_id}/held"' in asks
@@ -104,44 +101,38 @@ def again(page: str) -> str:
     return found
 
 
-async def test_a_job_is_sent_again_where_that_can_be_done(admin: Browser, jobs: Driver) -> None:
+async def test_job_is_offered_to_be_sent_again(admin: Browser, jobs: Driver) -> None:
     job_id = await jobs.ended(JobState.COMPLETED, "mail", data='{"to": "ann"}')
     offered = again(await admin.see(f"/jobs/{job_id}"))
     assert offered.startswith(f'<a class="button" href="/dashboard/trigger?like={job_id}"')
+    # So is one whose output alone is redacted.
+    job_id = await jobs.ended(JobState.COMPLETED, "twice")
+    assert again(await admin.see(f"/jobs/{job_id}")).startswith("<a ")
 
 
-@pytest.mark.parametrize(
-    ("task", "data", "why"),
-    [
-        ("login", '{"user": "ann", "password": "s3cret"}', "Parts of that job&#39;s payload are hidden"),
+async def test_job_that_can_not_be_sent_again_says_why(admin: Browser, jobs: Driver) -> None:
+    async def check(task: str, data: str | None, why: str) -> None:
+        job = await jobs.running(task, data=data)
+        offered = again(await admin.see(f"/jobs/{job.id}"))
+        assert offered.startswith(f'<button disabled title="{why}')
+
+    hidden = "Parts of that job&#39;s payload are hidden"
+    cases = [
+        ("login", '{"user": "ann", "password": "s3cret"}', hidden),
         ("errand", None, "This program knows no task of that name"),
-    ],
-)
-async def test_a_job_that_can_not_be_sent_again_says_why(
-    admin: Browser, jobs: Driver, task: str, data: str | None, why: str
-) -> None:
-    job = await jobs.running(task, data=data)
-    shown = again(await admin.see(f"/jobs/{job.id}"))
-    assert shown.startswith(f'<button disabled title="{why}')
+    ]
+    await check_each_async(cases, check)
 
 
-async def test_what_may_be_sent_again_is_in_its_stream(
-    app: FastAPI, clock: FrozenClock, jobs: Driver
-) -> None:
+async def test_actions_are_streamed(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
     job = await jobs.running("login", data='{"user": "ann", "password": "s3cret"}')
     async with Tab(app, f"/dashboard/jobs/{job.id}/live") as tab:
         (actions,) = await read(tab, clock, "actions")
         assert again(actions.data).startswith("<button disabled")
 
 
-async def test_a_job_of_a_task_that_hides_its_output_alone_is_sent_again(
-    admin: Browser, jobs: Driver
-) -> None:
-    job_id = await jobs.ended(JobState.COMPLETED, "twice")
-    assert again(await admin.see(f"/jobs/{job_id}")).startswith("<a ")
-
-
-async def test_attempts_are_told_apart_from_retries(browser: Browser, jobs: Driver, storage: Storage) -> None:
+@on_both_storages
+async def test_attempts_and_retries_are_counted_apart(browser: Browser, jobs: Driver) -> None:
     job_id = await jobs.send("break", retry_limit=0)
     assert attempts(await browser.see(f"/jobs/{job_id}")) == "none yet; retries 0 of 0"
     job = await jobs.claim_one("break")
@@ -149,8 +140,8 @@ async def test_attempts_are_told_apart_from_retries(browser: Browser, jobs: Driv
     job = await jobs.claim_one("break")
     await jobs.fail(job)
     assert attempts(await browser.see(f"/jobs/{job_id}")) == "2; retries 0 of 0"
-    # Somebody lets it run once more than it might.
-    assert await storage.retry([job_id]) == {job_id}
+    # A retry by hand adds one to the limit.
+    assert await jobs.storage.retry([job_id]) == {job_id}
     await jobs.claim_one("break")
     assert attempts(await browser.see(f"/jobs/{job_id}")) == "3; retries 1 of 1"
     assert '<span title="retries: 1 of 1">3</span>' in await browser.see("/jobs")
@@ -165,9 +156,8 @@ def attempts(page: str) -> str:
 # Its lines
 
 
-async def test_progress_and_log_lines_are_streamed_in_the_order_in_which_they_were_said(
-    app: FastAPI, clock: FrozenClock, jobs: Driver
-) -> None:
+@on_both_storages
+async def test_events_are_streamed_in_order(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
     job = await jobs.running()
     said = ["log one", "progress 0.1", "log two", "progress 0.2", "log three"]
     await jobs.storage.note([event(job.id, one) for one in said])
@@ -175,11 +165,11 @@ async def test_progress_and_log_lines_are_streamed_in_the_order_in_which_they_we
         await read(tab, clock, "log", count=3)
         seen = [(one.name, one.id) for one in tab.named("log", "progress")]
     seqs = [str(one.seq) for one in await jobs.storage.events(job.id)]
-    # Of progress that comes at once the last is told, where it stands.
+    # Of progress that comes at once only the last is sent, at its place.
     assert seen == [("log", seqs[0]), ("log", seqs[2]), ("progress", seqs[3]), ("log", seqs[4])]
 
 
-async def test_who_comes_back_behind_a_log_line_is_told_of_the_progress_that_followed(
+async def test_stream_resumed_after_a_log_line_sends_later_progress(
     app: FastAPI, clock: FrozenClock, jobs: Driver
 ) -> None:
     job = await jobs.running()

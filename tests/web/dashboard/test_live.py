@@ -1,4 +1,4 @@
-"""Pages that move: what their streams send, and that one look at the storage serves everybody."""
+"""Streams of the dashboard: what they send, and that one query serves all viewers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cases import check_each_async
+from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes
 from tests.web.live.tab import Tab
 from zeke_queue.errors import StorageUnavailable
@@ -26,7 +28,7 @@ LIVE = "/dashboard/live"
 
 
 async def read(tab: Tab, clock: FrozenClock, *names: str, count: int = 1, says: str = "") -> list[Any]:
-    """Let time pass until a tab has read so many events of these names that say something."""
+    """Advance the clock until a tab has read this many events of these names that contain a text."""
 
     def enough(tab: Tab) -> bool:
         return sum(says in event.data for event in tab.named(*names)) >= count
@@ -42,7 +44,8 @@ async def read(tab: Tab, clock: FrozenClock, *names: str, count: int = 1, says: 
     raise AssertionError(f"{names} did not come with {says!r}: {tab.text}")
 
 
-async def test_the_overview_moves(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
+@on_both_storages
+async def test_overview_is_updated(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
     async with Tab(app, LIVE, query="of=overview") as tab:
         for name in ("tiles", "failures"):
             await read(tab, clock, name)
@@ -52,7 +55,7 @@ async def test_the_overview_moves(app: FastAPI, clock: FrozenClock, jobs: Driver
         await read(tab, clock, "tiles", says='id="tile-waiting"><span>Waiting</span><b>1</b>')
 
 
-async def test_each_part_of_the_overview_moves(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
+async def test_each_part_of_the_overview_is_updated(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
     moves = {
         "charts": ["completed <b>1</b>", "failed <b>1</b>", "cancelled <b>1</b>"],
         "failures": ["ValueError: boom"],
@@ -70,15 +73,13 @@ async def test_each_part_of_the_overview_moves(app: FastAPI, clock: FrozenClock,
                 await read(tab, clock, part, says=says)
 
 
-async def test_a_part_that_is_as_it_was_is_not_sent_again(
-    app: FastAPI, clock: FrozenClock, jobs: Driver
-) -> None:
+async def test_unchanged_part_is_not_sent_again(app: FastAPI, clock: FrozenClock) -> None:
     async with Tab(app, LIVE, query="of=overview") as tab:
         await read(tab, clock, "backlog", count=3)
         assert len(tab.named("failures")) == 1
 
 
-async def test_other_pages_hear_of_changes_alone(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
+async def test_other_pages_are_notified_of_changes(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
     async with Tab(app, LIVE) as tab:
         await read(tab, clock, "changed")
         await passes(clock, 5 * EVERY)
@@ -89,7 +90,8 @@ async def test_other_pages_hear_of_changes_alone(app: FastAPI, clock: FrozenCloc
         await read(tab, clock, "changed", count=3)
 
 
-async def test_one_look_serves_all_and_ends_with_the_last(
+@on_both_storages
+async def test_one_query_serves_all_viewers_and_ends_with_the_last(
     app: FastAPI, clock: FrozenClock, jobs: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = jobs.storage
@@ -122,21 +124,25 @@ async def test_one_look_serves_all_and_ends_with_the_last(
     assert looks == before
 
 
-async def test_who_looks_is_told_when_the_storage_is_away_and_back(
+async def test_outage_is_reported_and_its_end(
     app: FastAPI, clock: FrozenClock, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away() -> Any:
         raise StorageUnavailable("away")
 
+    async def broken() -> Any:
+        raise RuntimeError("unforeseen")
+
     async with Tab(app, LIVE, query="of=overview") as tab:
         await read(tab, clock, "tiles")
-        with monkeypatch.context() as patch:
-            patch.setattr(storage, "count", away)
-            await read(tab, clock, "away")
-        await read(tab, clock, "back")
+        for n, fails in enumerate((away, broken), 1):
+            with monkeypatch.context() as patch:
+                patch.setattr(storage, "count", fails)
+                await read(tab, clock, "away", count=n)
+            await read(tab, clock, "back", count=n)
 
 
-async def test_who_comes_while_a_look_goes_on_for_those_who_left_is_served(
+async def test_viewer_is_served_while_a_query_runs_for_those_who_left(
     app: FastAPI, clock: FrozenClock, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, answered = asyncio.Event(), asyncio.Event()
@@ -159,21 +165,7 @@ async def test_who_comes_while_a_look_goes_on_for_those_who_left_is_served(
         await read(again, clock, "changed")
 
 
-async def test_an_error_that_nobody_foresaw_does_not_end_the_looks(
-    app: FastAPI, clock: FrozenClock, storage: Storage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def broken() -> Any:
-        raise RuntimeError("nobody thought of this")
-
-    async with Tab(app, LIVE, query="of=overview") as tab:
-        await read(tab, clock, "tiles")
-        with monkeypatch.context() as patch:
-            patch.setattr(storage, "count", broken)
-            await read(tab, clock, "away")
-        await read(tab, clock, "back")
-
-
-async def test_a_storage_that_is_away_is_told_as_a_page(
+async def test_page_during_an_outage_reveals_nothing(
     app: FastAPI, storage: Storage, call: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(*_: Any) -> Any:
@@ -196,7 +188,7 @@ async def test_closing_the_application_ends_the_streams(app: FastAPI, clock: Fro
 
 
 def left(app: FastAPI, queue: Queue) -> list[int]:
-    """Return of how many jobs, looks and streams somebody is still told."""
+    """Return how many jobs, views and streams are still followed."""
     return [
         len(queue.watchers._watched),
         app.state.dashboard.sampler.viewers,
@@ -204,48 +196,46 @@ def left(app: FastAPI, queue: Queue) -> list[int]:
     ]
 
 
-@pytest.mark.parametrize("query", ["of=overview", "of=overview&span=7d", ""])
-async def test_a_reader_of_the_overview_or_of_a_list_who_goes_away_leaves_nothing(
-    app: FastAPI, clock: FrozenClock, queue: Queue, query: str
-) -> None:
-    async with Tab(app, LIVE, query=query) as tab:
-        await read(tab, clock, "changed", "tiles")
-        assert left(app, queue) == [0, 1, 1]
-    assert left(app, queue) == [0, 0, 0]
+async def test_closed_stream_of_a_page_leaves_nothing(app: FastAPI, clock: FrozenClock, queue: Queue) -> None:
+    async def check(query: str) -> None:
+        async with Tab(app, LIVE, query=query) as tab:
+            await read(tab, clock, "changed", "tiles")
+            assert left(app, queue) == [0, 1, 1]
+        assert left(app, queue) == [0, 0, 0]
+
+    await check_each_async(["of=overview", "of=overview&span=7d", ""], check)
 
 
 # A job
 
 
-@pytest.mark.parametrize("state", ["waits", "runs", "has ended"])
-async def test_a_reader_of_a_job_who_goes_away_leaves_nothing(
-    app: FastAPI, clock: FrozenClock, jobs: Driver, queue: Queue, state: str
-) -> None:
-    job_id = await jobs.send()
-    if state != "waits":
-        job = await jobs.claim_one()
-        if state == "has ended":
-            await jobs.complete(job)
-    async with Tab(app, f"/dashboard/jobs/{job_id}/live") as tab:
-        await read(tab, clock, "state")
-        if state != "has ended":
-            assert left(app, queue) == [1, 0, 1]
-    assert left(app, queue) == [0, 0, 0]
-
-
-async def test_a_reader_of_a_job_who_leaves_in_the_midst_of_its_lines_leaves_nothing(
+async def test_closed_stream_of_a_job_leaves_nothing(
     app: FastAPI, clock: FrozenClock, jobs: Driver, queue: Queue
 ) -> None:
-    job = await jobs.running()
-    await jobs.storage.note([JobEvent(job.id, 1, "log", f'{{"message": "line {n}"}}') for n in range(50)])
-    tab = Tab(app, f"/dashboard/jobs/{job.id}/live", slow=True)
-    async with tab:
-        while left(app, queue) != [1, 0, 1]:
-            await passes(clock, EVERY)
-    assert left(app, queue) == [0, 0, 0]
+    async def check(state: str) -> None:
+        if state == "waits":
+            job_id = await jobs.send("errand")
+        else:
+            job = await jobs.running()
+            job_id = job.id
+            lines = [JobEvent(job_id, 1, "log", f'{{"message": "line {n}"}}') for n in range(50)]
+            await jobs.storage.note(lines)
+            if state == "has ended":
+                await jobs.complete(job)
+        async with Tab(app, f"/dashboard/jobs/{job_id}/live", slow=state == "is read slowly") as tab:
+            if state == "is read slowly":
+                while left(app, queue) != [1, 0, 1]:
+                    await passes(clock, EVERY)
+            else:
+                await read(tab, clock, "state")
+            if state != "has ended":
+                assert left(app, queue) == [1, 0, 1]
+        assert left(app, queue) == [0, 0, 0]
+
+    await check_each_async(["waits", "runs", "has ended", "is read slowly"], check)
 
 
-async def test_one_of_two_readers_of_a_job_who_goes_away_leaves_the_other_one_told(
+async def test_closed_stream_leaves_others_of_its_job_open(
     app: FastAPI, clock: FrozenClock, jobs: Driver, queue: Queue
 ) -> None:
     job_id = await jobs.send()
@@ -261,7 +251,8 @@ async def test_one_of_two_readers_of_a_job_who_goes_away_leaves_the_other_one_to
     assert left(app, queue) == [0, 0, 0]
 
 
-async def test_a_job_is_followed_to_its_end(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
+@on_both_storages
+async def test_job_is_followed_to_its_end(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
     job_id = await jobs.send()
     async with Tab(app, f"/dashboard/jobs/{job_id}/live") as tab:
         await read(tab, clock, "state")
@@ -284,30 +275,33 @@ async def test_a_job_is_followed_to_its_end(app: FastAPI, clock: FrozenClock, jo
         assert 'id="cancel"' not in tab.named("actions")[-1].data
 
 
-@pytest.mark.parametrize("how", ["header", "address"])
 async def test_lines_that_were_read_are_not_sent_again(
-    app: FastAPI, clock: FrozenClock, jobs: Driver, how: str
+    app: FastAPI, clock: FrozenClock, jobs: Driver
 ) -> None:
     job = await jobs.running()
     await jobs.storage.note([JobEvent(job.id, 1, "log", f'{{"message": "line {n}"}}') for n in range(4)])
     seq = str((await jobs.storage.events(job.id))[1].seq)
-    more: dict[str, Any] = {"last_event_id": seq} if how == "header" else {"query": f"after={seq}"}
-    async with Tab(app, f"/dashboard/jobs/{job.id}/live", **more) as tab:
-        lines = await read(tab, clock, "log", count=2)
-        assert [f"line {n}" in line.data for n, line in enumerate(lines, 2)] == [True, True]
+    hows: list[dict[str, Any]] = [{"last_event_id": seq}, {"query": f"after={seq}"}]
+    for how in hows:
+        async with Tab(app, f"/dashboard/jobs/{job.id}/live", **how) as tab:
+            lines = await read(tab, clock, "log", count=2)
+            assert [f"line {n}" in line.data for n, line in enumerate(lines, 2)] == [True, True], how
 
 
-@pytest.mark.parametrize("after", ["x", "-1", "9" * 40, "1' or 1=1"])
-async def test_a_place_in_the_lines_that_is_none_counts_as_the_begin(
-    app: FastAPI, clock: FrozenClock, jobs: Driver, after: str
+async def test_invalid_event_id_counts_as_the_beginning(
+    app: FastAPI, clock: FrozenClock, jobs: Driver
 ) -> None:
     job = await jobs.running()
     await jobs.storage.note([JobEvent(job.id, 1, "log", '{"message": "first"}')])
-    async with Tab(app, f"/dashboard/jobs/{job.id}/live", last_event_id=after) as tab:
-        await read(tab, clock, "log")
+
+    async def check(after: str) -> None:
+        async with Tab(app, f"/dashboard/jobs/{job.id}/live", last_event_id=after) as tab:
+            await read(tab, clock, "log")
+
+    await check_each_async(["x", "-1", "9" * 40, "1' or 1=1"], check)
 
 
-async def test_what_a_task_hides_is_not_streamed(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
+async def test_redacted_values_are_not_streamed(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
     job = await jobs.running("login", data='{"user": "ann", "password": "s3cret"}')
     await jobs.storage.note([JobEvent(job.id, 1, "log", '{"level": "info", "message": "it is s3cret"}')])
     async with Tab(app, f"/dashboard/jobs/{job.id}/live") as tab:

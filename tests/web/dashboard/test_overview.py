@@ -1,14 +1,16 @@
-"""The first page's charts: that each series is of what it says, drawn as well as written."""
+"""The charts of the overview: each series shows what its label says, drawn as well as written."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 from html import unescape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cases import check_each
+from tests.web.conftest import on_both_storages
 from zeke_queue.model import JobState
 
 if TYPE_CHECKING:
@@ -28,32 +30,33 @@ class Seen:
     """A chart as a page shows it.
 
     Attributes:
-        told: what its figures are, beside its title.
+        figures: what its figures are, beside its title.
         legend: figures by name.
-        summary: what is told of it to those who don't see it.
         drawn: the values of each kind of bar or line, left to right, read off the drawing.
-        says: what is told of its bars.
+        summary: its description for screen readers.
+        bars: the titles of its bars.
     """
 
-    told: str
+    figures: str
     legend: dict[str, str]
-    summary: str
     drawn: dict[str, list[float]]
-    says: list[str]
+    summary: str
+    bars: list[str]
 
 
 def chart(page: str, slug: str, top: float) -> Seen:
-    """Read a chart whose top stands for so much."""
+    """Read a chart whose top stands for this value."""
     (figure,) = re.findall(rf'<figure class="chart" id="chart-{slug}">.*?</figure>', page, re.DOTALL)
     drawn: dict[str, list[float]] = {}
     for kind, height in re.findall(r'<rect class="k-(\w+)"[^>]* height="([\d.]+)"', figure):
         drawn.setdefault(kind, []).append(round(float(height) / 120 * top, 3))
     for kind, y in re.findall(r'<path class="line(?: dot)? k-(\w+)" d="M[\d.]+,([\d.]+)', figure):
         drawn.setdefault(kind, []).append(round((120 - float(y)) / 120 * top, 3))
-    (told,) = re.findall(r"<h3>[^<]*<small>(.*?)</small>", figure)
+    (figures,) = re.findall(r"<h3>[^<]*<small>(.*?)</small>", figure)
     (summary,) = re.findall(r'role="img" aria-label="(.*?)"', figure)
     legend = re.findall(r"</span>([^<]*) <b>(.*?)</b></li>", figure)
-    return Seen(told, dict(legend), unescape(summary), drawn, re.findall(r"<title>(.*?)</title>", figure))
+    bars = [title.partition(": ")[2] for title in re.findall(r"<title>(.*?)</title>", figure)]
+    return Seen(figures, dict(legend), drawn, unescape(summary), bars)
 
 
 @pytest.fixture
@@ -76,61 +79,46 @@ async def page(browser: Browser, jobs: Driver, clock: FrozenClock) -> str:
     return await browser.see("/")
 
 
-async def test_the_chart_of_completed_jobs_is_of_those(page: str) -> None:
-    seen = chart(page, "throughput", 5)
-    assert seen.legend == {"completed": "7"}
-    assert seen.told == "total of 1 hour"
-    assert seen.drawn == {"completed": [4, 3]}
-    assert [said.partition(": ")[2] for said in seen.says] == ["4 completed", "3 completed"]
-    assert seen.summary.startswith("7 jobs completed within 1 hour")
+@on_both_storages
+async def test_charts_show_the_jobs_of_the_hour(page: str, clock: FrozenClock) -> None:
+    def check(slug: str, top: float, figures: str, legend: dict[str, str], drawn: dict[str, Any]) -> None:
+        seen = chart(page, slug, top)
+        assert (seen.figures, seen.legend) == (figures, legend)
+        assert {kind: seen.drawn[kind] for kind in drawn} == drawn
+        assert slug == "waiting" or seen.drawn.keys() == drawn.keys()
+
+    hour, latest = "total of 1 hour", f"latest, {clock.now():%H:%M}"
+    waits = {"median": "2.0 s", "95th percentile": "3.0 s"}
+    runs = {"median": "5.0 s", "95th percentile": "9.0 s"}
+    failures = {"failed": "3", "cancelled": "2"}
+    cases = [
+        ("throughput", 5, hour, {"completed": "7"}, {"completed": [4, 3]}),
+        ("failures", 5, hour, failures, {"failed": [3], "cancelled": [2]}),
+        ("wait", 5, latest, waits, {"median": [0, 2], "ninety": [0, 3]}),
+        ("run", 10, latest, runs, {"median": [0, 5], "ninety": [0, 9]}),
+        ("waiting", 10, "now", {"waiting": "6"}, {"waiting": [6]}),
+    ]
+    check_each(cases, check)
 
 
-async def test_the_chart_of_failures_is_of_those_and_of_the_cancelled(page: str) -> None:
-    seen = chart(page, "failures", 5)
-    assert seen.legend == {"failed": "3", "cancelled": "2"}
-    assert seen.told == "total of 1 hour"
-    assert seen.drawn == {"failed": [3], "cancelled": [2]}
-    assert {said.partition(": ")[2] for said in seen.says} == {"3 failed, 2 cancelled"}
-    assert seen.summary == "3 jobs failed and 2 were cancelled within 1 hour"
+async def test_charts_are_described_in_words(page: str) -> None:
+    throughput, failures = chart(page, "throughput", 5), chart(page, "failures", 5)
+    assert throughput.bars == ["4 completed", "3 completed"]
+    assert throughput.summary.startswith("7 jobs completed within 1 hour")
+    assert set(failures.bars) == {"3 failed, 2 cancelled"}
+    assert failures.summary == "3 jobs failed and 2 were cancelled within 1 hour"
+    assert "median 2.0 s, 95th percentile 3.0 s" in chart(page, "wait", 5).summary
+    assert "median 5.0 s, 95th percentile 9.0 s" in chart(page, "run", 10).summary
+    assert chart(page, "waiting", 10).summary == "6 jobs wait now"
 
 
-async def test_the_chart_of_waits_is_of_those(page: str, clock: FrozenClock) -> None:
-    seen = chart(page, "wait", 5)
-    assert seen.legend == {"median": "2.0 s", "95th percentile": "3.0 s"}
-    assert seen.told == f"latest, {clock.now():%H:%M}"
-    assert seen.drawn == {"median": [0, 2], "ninety": [0, 3]}
-    assert "median 2.0 s, 95th percentile 3.0 s" in seen.summary
-
-
-async def test_the_chart_of_run_times_is_of_those(page: str, clock: FrozenClock) -> None:
-    seen = chart(page, "run", 10)
-    assert seen.legend == {"median": "5.0 s", "95th percentile": "9.0 s"}
-    assert seen.told == f"latest, {clock.now():%H:%M}"
-    assert seen.drawn == {"median": [0, 5], "ninety": [0, 9]}
-    assert "median 5.0 s, 95th percentile 9.0 s" in seen.summary
-
-
-async def test_the_backlog_is_of_what_waits(page: str) -> None:
-    seen = chart(page, "waiting", 10)
-    assert seen.legend == {"waiting": "6"}
-    assert seen.told == "now"
-    assert seen.drawn["waiting"] == [6]
-    assert seen.summary == "6 jobs wait now"
-
-
-async def test_a_chart_of_times_of_which_there_are_none_tells_no_time(browser: Browser) -> None:
+async def test_chart_of_times_without_jobs_shows_dashes(browser: Browser) -> None:
     seen = chart(await browser.see("/"), "wait", 1)
-    assert seen.told == "none in 1 hour"
+    assert seen.figures == "none in 1 hour"
     assert seen.legend == {"median": "–", "95th percentile": "–"}
 
 
-async def test_tiles_say_of_which_time_their_totals_are(browser: Browser) -> None:
-    page = await browser.see("/?span=24h")
-    assert "<span>Completed in 24 hours</span>" in page
-    assert "<span>Failed in 24 hours</span>" in page
-
-
-async def test_a_worker_that_is_idle_is_told_in_words(browser: Browser, jobs: Driver) -> None:
+async def test_idle_workers_are_counted(browser: Browser, jobs: Driver) -> None:
     await jobs.beat()
     assert "on 1 worker, 1 without a job" in await browser.see("/")
     await jobs.running()

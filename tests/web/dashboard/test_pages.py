@@ -1,4 +1,4 @@
-"""Every page, with nothing to show and with all there is."""
+"""Every page: empty, filled, its headers and files, its place in a host, and pages that packages add."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 from fastapi import FastAPI
 
 import zeke_queue.web.dashboard
+from tests.cases import check_each, check_each_async
+from tests.web.conftest import on_both_storages
 from tests.web.dashboard.conftest import Browser
 from zeke_queue.errors import BadOption
 from zeke_queue.model import JobEvent, JobState
@@ -29,23 +31,21 @@ HERE = Path(zeke_queue.web.dashboard.__file__).parent
 PAGES = ["/", "/jobs", "/queues", "/schedules", "/workers", "/trigger", "/schedules/edit"]
 
 
-@pytest.mark.parametrize("path", PAGES)
-async def test_a_page_is_there_when_nothing_has_happened(browser: Browser, path: str) -> None:
-    page = await browser.see(path)
-    assert page.startswith("<!doctype html>")
-    assert 'id="no-keys"' in page
-    assert "zeke keys create NAME" in page
+async def test_empty_pages_say_what_to_do(browser: Browser) -> None:
+    hints = {"/jobs": "No jobs yet", "/schedules": "No schedules yet", "/workers": "zeke worker"}
+
+    async def check(path: str) -> None:
+        page = await browser.see(path)
+        assert page.startswith("<!doctype html>")
+        assert 'id="no-keys"' in page
+        assert "zeke keys create NAME" in page
+        assert hints.get(path, "") in page
+
+    await check_each_async(PAGES, check)
 
 
-@pytest.mark.parametrize(
-    ("path", "says"),
-    [("/jobs", "No jobs yet"), ("/schedules", "No schedules yet"), ("/workers", "zeke worker")],
-)
-async def test_an_empty_page_says_what_to_do(browser: Browser, path: str, says: str) -> None:
-    assert says in await browser.see(path)
-
-
-async def test_the_overview_counts(browser: Browser, jobs: Driver) -> None:
+@on_both_storages
+async def test_overview_counts_jobs(browser: Browser, jobs: Driver) -> None:
     await jobs.ended(JobState.COMPLETED, "mail")
     await jobs.ended(JobState.FAILED, "mail")
     await jobs.running("mail")
@@ -56,12 +56,13 @@ async def test_the_overview_counts(browser: Browser, jobs: Driver) -> None:
     assert "ValueError: boom" in page
 
 
-@pytest.mark.parametrize("span", ["15m", "1h", "24h", "7d", "never"])
-async def test_the_overview_looks_as_far_back_as_asked(browser: Browser, jobs: Driver, span: str) -> None:
+async def test_overview_covers_the_chosen_span(browser: Browser, jobs: Driver) -> None:
     await jobs.ended(JobState.COMPLETED, "mail")
     jobs.clock.advance(2 * 3600)
-    seen = tiles(await browser.see(f"/?span={span}"))["completed"]
-    assert seen == ("1" if span in ("24h", "7d") else "0")
+    for span, completed in {"15m": "0", "1h": "0", "24h": "1", "7d": "1", "never": "0"}.items():
+        assert tiles(await browser.see(f"/?span={span}"))["completed"] == completed, span
+    assert "<span>Completed in 24 hours</span>" in await browser.see("/?span=24h")
+    assert "<span>Failed in 24 hours</span>" in await browser.see("/?span=24h")
 
 
 def tiles(page: str) -> dict[str, str]:
@@ -79,6 +80,7 @@ async def test_queues_show_their_counts_and_limits(browser: Browser, jobs: Drive
     assert "status=QUEUED" in row
 
 
+@on_both_storages
 async def test_workers_show_what_they_hold(browser: Browser, jobs: Driver) -> None:
     held = await jobs.running("mail")
     await jobs.beat()
@@ -88,7 +90,8 @@ async def test_workers_show_what_they_hold(browser: Browser, jobs: Driver) -> No
     assert "Silent" in await browser.see("/workers")
 
 
-async def test_a_job_shows_its_life(browser: Browser, jobs: Driver) -> None:
+@on_both_storages
+async def test_job_shows_its_events_attempts_and_children(browser: Browser, jobs: Driver) -> None:
     job = await jobs.running("break", data='{"a": 1}')
     await jobs.storage.note(
         [
@@ -107,7 +110,8 @@ async def test_a_job_shows_its_life(browser: Browser, jobs: Driver) -> None:
     assert str(job.id) in await browser.see(f"/jobs/{child}")
 
 
-async def test_an_archived_job_is_found_where_it_is(browser: Browser, jobs: Driver) -> None:
+@on_both_storages
+async def test_archived_job_is_shown_with_its_table(browser: Browser, jobs: Driver) -> None:
     job_id = await jobs.ended(JobState.FAILED)
     jobs.clock.advance(10)
     assert await jobs.storage.archive(1, 10) == 1
@@ -118,25 +122,19 @@ async def test_an_archived_job_is_found_where_it_is(browser: Browser, jobs: Driv
     assert str(job_id) not in await browser.see("/jobs")
 
 
-@pytest.mark.parametrize(
-    "path", ["/nothing", "/jobs/42", "/jobs/0190163d-8694-739b-aea5-966c26f8ad91", "/schedules/edit?name=x"]
-)
-async def test_what_there_is_not_is_told_as_a_page(browser: Browser, path: str) -> None:
-    page = await browser.see(path, 404)
-    assert "There is nothing here" in page
-    assert 'id="nav"' in page
+async def test_missing_page_or_object_is_reported_as_a_page(browser: Browser) -> None:
+    async def check(path: str) -> None:
+        page = await browser.see(path, 404)
+        assert "There is nothing here" in page
+        assert 'id="nav"' in page
+
+    missing = ["/jobs/42", "/jobs/0190163d-8694-739b-aea5-966c26f8ad91", "/schedules/edit?name=x"]
+    await check_each_async(["/nothing", *missing], check)
+    assert "No page" in await browser.see("/nothing", 404)
+    assert "nothing of that kind" in await browser.see("/sign-out", 405)
 
 
-@pytest.mark.parametrize(
-    ("path", "status", "says"), [("/nothing", 404, "No page"), ("/sign-out", 405, "nothing of that kind")]
-)
-async def test_an_address_that_is_none_is_told_in_words(
-    browser: Browser, path: str, status: int, says: str
-) -> None:
-    assert says in await browser.see(path, status)
-
-
-async def test_the_form_for_a_task_begins_with_its_payload(browser: Browser) -> None:
+async def test_trigger_form_is_filled_with_an_example(browser: Browser) -> None:
     page = await browser.see("/trigger?task=mail")
     assert "&#34;copies&#34;: 1" in page
     assert "Send a mail." in page
@@ -147,18 +145,20 @@ async def test_the_form_for_a_task_begins_with_its_payload(browser: Browser) -> 
 # The frame
 
 
-@pytest.mark.parametrize("path", [*PAGES, "/sign-in", "/nothing"])
-async def test_a_page_lets_nothing_in_from_elsewhere(browser: Browser, path: str) -> None:
-    answer = await browser.client.get(f"/dashboard{path}")
-    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
-    assert policy["default-src"] == "'none'"
-    assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
-    assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
-    assert answer.headers["cache-control"] == "no-store"
-    assert not re.search(r"<script(?! defer src=)|<style|\sstyle=|\son\w+=", answer.text)
+async def test_content_security_policy_allows_nothing_from_elsewhere(browser: Browser) -> None:
+    async def check(path: str) -> None:
+        answer = await browser.client.get(f"/dashboard{path}")
+        policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == "'none'"
+        assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+        assert policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+        assert answer.headers["cache-control"] == "no-store"
+        assert not re.search(r"<script(?! defer src=)|<style|\sstyle=|\son\w+=", answer.text)
+
+    await check_each_async([*PAGES, "/sign-in", "/nothing"], check)
 
 
-async def test_files_have_addresses_that_change_with_them(browser: Browser) -> None:
+async def test_static_files_are_addressed_by_their_content(browser: Browser) -> None:
     page = await browser.see("/")
     paths = re.findall(r'(?:src|href)="(/dashboard/static/[^"]+)"', page)
     assert len(set(paths)) == 5
@@ -173,7 +173,7 @@ async def test_files_have_addresses_that_change_with_them(browser: Browser) -> N
         assert (await browser.client.get(f"/dashboard/static/0/{outside}")).status_code == 404
 
 
-def test_vendored_files_are_what_was_published() -> None:
+def test_vendored_files_have_the_published_checksums() -> None:
     vendor = HERE / "static" / "vendor"
     told = dict(
         re.findall(
@@ -185,7 +185,7 @@ def test_vendored_files_are_what_was_published() -> None:
     assert {path.name for path in vendor.glob("*.LICENSE")} == {"htmx.LICENSE", "sse.LICENSE"}
 
 
-def test_nothing_of_ours_names_another_host() -> None:
+def test_own_files_name_no_other_host() -> None:
     ours = [*HERE.glob("templates/*.html"), *HERE.glob("static/*")]
     texts = {path.name: path.read_text() for path in ours if path.is_file()}
     assert texts["app.css"]
@@ -193,7 +193,7 @@ def test_nothing_of_ours_names_another_host() -> None:
     assert {name: urls for name, urls in found.items() if urls} == {"icon.svg": ["http://www.w3.org"]}
 
 
-async def test_it_works_under_any_prefix(call: Web, queue: Queue) -> None:
+async def test_dashboard_works_under_any_prefix(call: Web, queue: Queue) -> None:
     host = FastAPI()
     host.mount("/in house", create_app(queue, WebSettings()))
     async with type(call)(host, queue).client() as client:
@@ -206,13 +206,13 @@ async def test_it_works_under_any_prefix(call: Web, queue: Queue) -> None:
             assert (await client.get(link)).status_code == 200, link
 
 
-async def test_there_is_none_where_it_is_switched_off(call: Web, queue: Queue) -> None:
-    app = create_app(queue, WebSettings(api_dashboard=False))
+async def test_dashboard_can_be_switched_off(call: Web) -> None:
+    web = call.with_app(WebSettings(api_dashboard=False))
     for path in ("/", "/dashboard/", "/dashboard/jobs"):
-        assert (await type(call)(app, queue)("GET", path)).status_code == 404
+        assert (await web("GET", path)).status_code == 404, path
 
 
-async def test_a_theme_that_was_chosen_is_there_from_the_first_byte(browser: Browser) -> None:
+async def test_chosen_theme_is_in_the_html(browser: Browser) -> None:
     assert "data-theme" not in (await browser.see("/")).partition("<head>")[0]
     browser.client.cookies.set("zeke_theme", "dark")
     assert 'data-theme="dark"' in (await browser.see("/")).partition("<head>")[0]
@@ -223,7 +223,7 @@ async def test_a_theme_that_was_chosen_is_there_from_the_first_byte(browser: Bro
 # Further pages
 
 
-async def test_an_application_adds_pages_of_its_own(call: Web, queue: Queue, tmp_path: Path) -> None:
+async def test_application_adds_its_own_pages(call: Web, tmp_path: Path) -> None:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "till.html").write_text(
         '{% extends "base.html" %}{% block title %}Till{% endblock %}{% block content %}<h1>{{ sum }}</h1>'
@@ -238,8 +238,7 @@ async def test_an_application_adds_pages_of_its_own(call: Web, queue: Queue, tmp
         return desk.go(desk.url("shop", ""), "It is empty")
 
     page = Page("shop", "Till", [View("/", till), View("/empty", empty, changes=True)], tmp_path, key="m")
-    app = create_app(queue, WebSettings(), pages=[page])
-    async with type(call)(app, queue).client() as client:
+    async with call.with_app(pages=[page]).client() as client:
         browser = Browser(client)
         assert 'href="/dashboard/shop/" data-key="m" id="nav-shop"' in await browser.see("/")
         shown = await browser.see("/shop/")
@@ -248,7 +247,9 @@ async def test_an_application_adds_pages_of_its_own(call: Web, queue: Queue, tmp
         assert await browser.note("/shop/empty") == "It is empty"
 
 
-@pytest.mark.parametrize("slug", ["jobs", "static", "", "A", "a/b", "x" * 41])
-def test_a_page_has_an_address_of_its_own(slug: str) -> None:
-    with pytest.raises(BadOption, match="slug"):
-        Page(slug, "Mine", [])
+def test_invalid_slug_of_a_page_is_rejected() -> None:
+    def check(slug: str) -> None:
+        with pytest.raises(BadOption, match="slug"):
+            Page(slug, "Mine", [])
+
+    check_each(["jobs", "static", "", "A", "a/b", "x" * 41], check)

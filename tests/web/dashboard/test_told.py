@@ -1,4 +1,4 @@
-"""What pages say in words: why a button is off, that nobody serves a queue, what a paused schedule does."""
+"""What pages say in words: why a button is off, which queues have no worker, what a pause does."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 import zeke_queue.web.dashboard
+from tests.cases import check_each_async
 from zeke_queue.model import JobState
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ SENDS_NONE = "Your key may not send jobs: that needs the scope jobs.trigger"
 
 
 def reasons(page: str) -> set[str]:
-    """Return why a page's buttons are off, each read where its button says that it stands."""
+    """Return why a page's buttons are off, each read where its aria-describedby points."""
     off = re.findall(r"<button[^>]* disabled[^>]*>", page)
     assert off
     named = [re.search(r'aria-describedby="([\w-]+)"', button) for button in off]
@@ -33,40 +32,36 @@ def reasons(page: str) -> set[str]:
     return {texts[0] for texts in said.values()}
 
 
-@pytest.mark.parametrize(
-    ("path", "why"),
-    [
-        ("/queues", {ONLY_LOOKS}),
-        ("/schedules", {ONLY_LOOKS}),
-        ("/schedules/edit", {ONLY_LOOKS}),
-        ("/schedules/delete?name=daily", {ONLY_LOOKS}),
-        ("/trigger?task=mail", {SENDS_NONE}),
-        ("/jobs/JOB", {ONLY_LOOKS, SENDS_NONE}),
-    ],
-)
-async def test_a_page_says_in_words_why_its_buttons_are_off(
-    reader: Browser, jobs: Driver, queue: Queue, path: str, why: set[str]
+async def test_page_says_why_its_buttons_are_off(
+    reader: Browser, admin: Browser, jobs: Driver, queue: Queue
 ) -> None:
     await queue.schedule("daily", "0 7 * * *", task="twice")
     job_id = await jobs.send("mail")
-    page = await reader.see(path.replace("JOB", str(job_id)))
-    assert reasons(page) == why
-    assert all(page.count(one + "</p>") == 1 for one in why)
+
+    async def check(path: str, *why: str) -> None:
+        page = await reader.see(path)
+        assert reasons(page) == set(why)
+        assert all(page.count(one + "</p>") == 1 for one in why)
+        assert "Your key may" not in await admin.see(path)
+
+    cases = [
+        ("/queues", ONLY_LOOKS),
+        ("/schedules", ONLY_LOOKS),
+        ("/schedules/edit", ONLY_LOOKS),
+        ("/schedules/delete?name=daily", ONLY_LOOKS),
+        ("/trigger?task=mail", SENDS_NONE),
+        (f"/jobs/{job_id}", ONLY_LOOKS, SENDS_NONE),
+    ]
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize("path", ["/queues", "/schedules", "/schedules/edit", "/trigger?task=mail"])
-async def test_who_may_do_all_is_told_of_no_reason(admin: Browser, path: str) -> None:
-    assert "Your key may" not in await admin.see(path)
-
-
-async def test_a_job_that_can_not_be_sent_again_says_why_in_words(admin: Browser, jobs: Driver) -> None:
+async def test_job_with_redacted_parts_says_why_it_is_not_sent_again(admin: Browser, jobs: Driver) -> None:
     job_id = await jobs.send("login", data='{"user": "ada", "password": "x"}')
     (why,) = reasons(await admin.see(f"/jobs/{job_id}"))
     assert why.startswith("Parts of that job")
 
 
-async def test_a_job_is_not_said_to_be_cancelled_for_good(admin: Browser, jobs: Driver) -> None:
-    # It can be resumed.
+async def test_cancelled_job_can_be_resumed(admin: Browser, jobs: Driver) -> None:
     job_id = await jobs.send("mail")
     page = await admin.see(f"/jobs/{job_id}")
     assert 'data-confirm="Cancel this job?"' in page
@@ -80,9 +75,7 @@ async def unserved(browser: Browser) -> set[str]:
     return {name for name, row in rows if "No worker" in row}
 
 
-async def test_a_queue_says_that_no_living_worker_serves_what_waits_in_it(
-    browser: Browser, jobs: Driver
-) -> None:
+async def test_queue_with_waiting_jobs_and_no_worker_is_marked(browser: Browser, jobs: Driver) -> None:
     await jobs.send("mail")
     await jobs.send("break")
     await jobs.ended(JobState.COMPLETED, "login")
@@ -93,12 +86,10 @@ async def test_a_queue_says_that_no_living_worker_serves_what_waits_in_it(
     assert await unserved(browser) == {"mail", "break"}
 
 
-async def test_the_overview_names_the_queues_that_no_living_worker_serves(
-    browser: Browser, jobs: Driver
-) -> None:
+async def test_overview_names_the_queues_that_no_worker_serves(browser: Browser, jobs: Driver) -> None:
     await jobs.send("mail")
     await jobs.send("break")
-    # Where no worker lives at all, that is said instead.
+    # Without any worker that is said instead.
     page = await browser.see("/")
     assert 'id="no-workers"' in page
     assert 'id="unserved"' not in page
@@ -109,7 +100,7 @@ async def test_the_overview_names_the_queues_that_no_living_worker_serves(
     assert 'id="unserved"' not in await browser.see("/")
 
 
-async def test_a_paused_schedule_says_that_it_makes_up_for_nothing(browser: Browser, queue: Queue) -> None:
+async def test_paused_schedule_says_that_it_does_not_catch_up(browser: Browser, queue: Queue) -> None:
     await queue.schedule("daily", "0 7 * * *", task="twice")
     assert "made up for once" in await browser.see("/schedules")
     await queue.schedule("daily", "0 7 * * *", task="twice", paused=True)
@@ -118,7 +109,7 @@ async def test_a_paused_schedule_says_that_it_makes_up_for_nothing(browser: Brow
     assert "Paused: it does not fire, and what it misses is not made up for." in page
 
 
-def test_colours_are_there_also_where_a_browser_knows_none_of_two_schemes() -> None:
+def test_colours_have_a_fallback_without_light_dark() -> None:
     styles = STYLES.read_text()
     both = re.findall(r"(--[\w-]+): light-dark\((#\w+|rgb\([^)]*\)),", styles)
     assert len(both) == styles.count("light-dark(#") + styles.count("light-dark(rgb(") - 1

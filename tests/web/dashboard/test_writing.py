@@ -1,14 +1,14 @@
-"""The begin of a value: it is what writing all of it begins with, and costs no more than it shows."""
+"""The beginning of a value: a prefix of all of it, which costs no more than it shows."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import check_each, check_each_async
 from zeke_queue.web.dashboard import words
 from zeke_queue.web.dashboard.writing import begin
 
@@ -26,7 +26,7 @@ VALUES = st.recursive(
 
 
 @given(value=VALUES, most=st.integers(0, 200), indent=st.sampled_from([None, 2]))
-def test_a_value_begins_as_all_of_it_does(value: Any, most: int, indent: int | None) -> None:
+def test_beginning_is_a_prefix_of_the_whole_value(value: Any, most: int, indent: int | None) -> None:
     whole = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=indent)
     taken = begin(value, most, indent=indent)
     assert taken.text == whole[:most]
@@ -34,7 +34,7 @@ def test_a_value_begins_as_all_of_it_does(value: Any, most: int, indent: int | N
 
 
 class Endless(list[Any]):
-    """A list that tells on who reads more of it than can be seen."""
+    """A list that counts how many of its values were read."""
 
     def __init__(self) -> None:
         super().__init__([0])
@@ -46,23 +46,23 @@ class Endless(list[Any]):
             yield "word"
 
 
-@pytest.mark.parametrize("write", [words.excerpt, words.pretty, words.whole])
-def test_what_is_not_shown_is_not_read(write: Any) -> None:
-    endless = Endless()
-    write({"a": [endless]})
-    assert endless.read <= words.SHOWN / len("word")
+def test_only_the_shown_part_is_read() -> None:
+    def check(write: Any) -> None:
+        endless = Endless()
+        write({"a": [endless]})
+        assert endless.read <= words.SHOWN / len("word")
+
+    check_each([words.excerpt, words.pretty, words.whole], check)
 
 
-def test_a_value_may_nest_deeper_than_calls_may() -> None:
+def test_value_may_nest_deeper_than_the_call_stack() -> None:
     deep: Any = 1
     for _ in range(100_000):
         deep = [deep]
     assert words.excerpt(deep) == "[" * (words.EXCERPT - 1) + "…"
 
 
-async def test_a_page_shows_the_begin_of_what_is_long_and_says_where_the_rest_is(
-    browser: Browser, jobs: Driver
-) -> None:
+async def test_page_cuts_long_values_and_says_where_the_rest_is(browser: Browser, jobs: Driver) -> None:
     job = await jobs.running("mail", data=json.dumps({"to": "x" * 200_000}))
     await jobs.complete(job, output=json.dumps(["y" * 200_000]))
     page = await browser.see(f"/jobs/{job.id}")
@@ -73,20 +73,21 @@ async def test_a_page_shows_the_begin_of_what_is_long_and_says_where_the_rest_is
     assert f"GET /trigger/runs/{job.id}" in page
 
 
-async def test_a_page_says_nothing_more_of_what_it_shows_whole(browser: Browser, jobs: Driver) -> None:
+async def test_page_marks_no_value_that_it_shows_whole(browser: Browser, jobs: Driver) -> None:
     job = await jobs.running("mail", data=json.dumps({"to": "x"}))
     page = await browser.see(f"/jobs/{job.id}")
     assert "-cut" not in page
     assert 'data-copy="payload"' in page
 
 
-@pytest.mark.parametrize(
-    "output", [{"type": "E", "message": "m" * 200_000, "traceback": "t" * 200_000}, "e" * 200_000]
-)
-async def test_a_long_error_is_cut_as_well(browser: Browser, jobs: Driver, output: Any) -> None:
-    job = await jobs.running("break")
-    await jobs.fail(job, output=json.dumps(output))
-    page = await browser.see(f"/jobs/{job.id}")
-    assert 'id="error-text-cut"' in page
-    assert len(page) < 2 * words.SHOWN
-    assert len(await browser.see("/")) < words.SHOWN
+async def test_page_cuts_a_long_error(browser: Browser, jobs: Driver) -> None:
+    async def check(output: Any) -> None:
+        job = await jobs.running("break")
+        await jobs.fail(job, output=json.dumps(output))
+        page = await browser.see(f"/jobs/{job.id}")
+        assert 'id="error-text-cut"' in page
+        assert len(page) < 2 * words.SHOWN
+        assert len(await browser.see("/")) < words.SHOWN
+
+    cases = [{"type": "E", "message": "m" * 200_000, "traceback": "t" * 200_000}, "e" * 200_000]
+    await check_each_async(cases, check)
