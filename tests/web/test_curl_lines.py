@@ -35,7 +35,7 @@ class Line(NamedTuple):
 
 
 def lines() -> list[Line]:
-    """What a reader types of the page's shell blocks, but for what installs and serves."""
+    """Return the commands of the page's shell blocks, but for those that install and serve."""
     found: list[Line] = []
     for language, block in re.findall(r"```(bash|console)\n(.*?)```", PAGE, re.DOTALL):
         if language == "bash":
@@ -48,7 +48,7 @@ def lines() -> list[Line]:
 
 
 def pattern(prints: str) -> re.Pattern[str]:
-    """What a command's output has to match: ``…`` is anything, and a line of it alone any lines."""
+    """Return what a command's output has to match: ``…`` is anything, and a line of it alone any lines."""
     return re.compile(".*?".join(re.escape(part) for part in prints.split("…")), re.DOTALL)
 
 
@@ -86,7 +86,7 @@ def served(place: dict[str, str], tmp_path: Path) -> Iterator[str]:
 
 
 def script(url: str, folder: Path) -> str:
-    """All lines as one script, each with its output in a file of its own and its exit code in another.
+    """Return all lines as one script, which writes output and exit code of each to files of their own.
 
     The address is the test's, the database that of ``place``, and ``{jobId}`` what a reader puts there.
     """
@@ -100,7 +100,7 @@ def script(url: str, folder: Path) -> str:
     return "\n".join(said)
 
 
-def test_the_page_s_lines_do_what_it_says(served: str, place: dict[str, str], tmp_path: Path) -> None:
+def test_lines_of_the_page_print_what_it_says(served: str, place: dict[str, str], tmp_path: Path) -> None:
     typed = lines()
     assert sum("curl" in line.command for line in typed) > 20
     subprocess.run(["bash", "-c", script(served, tmp_path)], cwd=tmp_path, env=place, check=True, timeout=120)
@@ -117,7 +117,7 @@ def test_the_page_s_lines_do_what_it_says(served: str, place: dict[str, str], tm
             assert printed, line.command
 
 
-def test_the_user_s_own_lines_are_on_the_page() -> None:
+def test_required_lines_are_on_the_page() -> None:
     """But for the id, which is a UUID here, as the task's model asks for."""
     blocks = [
         block

@@ -1,4 +1,4 @@
-"""The OpenAPI document: schemathesis asks a real server all that it allows, and more, and finds no fault."""
+"""The OpenAPI document: schemathesis sends what it allows, and more, to a real server and finds no fault."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAIL = {"to": "ada@example.org"}
 
 @contextmanager
 def served() -> Iterator[tuple[str, str]]:
-    """Serve the shop in memory, from a thread; gives the URL and a key that may do everything."""
+    """Serve the shop in memory, from a thread; yields the URL and a key that may do everything."""
     told: list[tuple[str, str]] = []
     ready, loop = threading.Event(), asyncio.new_event_loop()
     stop = asyncio.Event()
@@ -68,7 +68,7 @@ expected-statuses = ["2xx", 422]
 """
 
 
-def test_no_request_finds_a_fault(tmp_path: Path) -> None:
+def test_schemathesis_finds_no_fault(tmp_path: Path) -> None:
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG)
     with served() as (url, key):
@@ -82,7 +82,7 @@ def test_no_request_finds_a_fault(tmp_path: Path) -> None:
     assert int(tested[1]) == OPERATIONS
 
 
-async def test_each_task_has_a_schema_of_its_own(call: Web) -> None:
+async def test_each_task_has_its_own_schema(call: Web) -> None:
     document = (await call("GET", "/openapi.json")).json()
     schemas = document["components"]["schemas"]
     assert {one["$ref"].rpartition("/")[2] for one in schemas["Trigger"]["anyOf"]} == {
@@ -96,7 +96,7 @@ async def test_each_task_has_a_schema_of_its_own(call: Web) -> None:
     assert schemas["Trigger.mail"]["properties"]["payload"]["required"] == ["to"]
 
 
-async def test_every_route_needs_a_key_but_health(call: Web) -> None:
+async def test_every_route_but_health_needs_a_key(call: Web) -> None:
     document = (await call("GET", "/openapi.json")).json()
     await call.key()
     for path, operations in document["paths"].items():
@@ -115,12 +115,12 @@ def documented() -> Any:
     return asyncio.run(document())
 
 
-def test_references_lead_to_schemas_of_the_document_and_to_each_of_them() -> None:
+def test_references_and_schemas_match() -> None:
     made = documented()
     assert references(made) == {f"#/components/schemas/{name}" for name in made["components"]["schemas"]}
 
 
-def test_every_error_is_told_in_the_shape_in_which_it_is_answered() -> None:
+def test_every_error_is_documented_as_a_problem() -> None:
     errors = {
         (path, method, code, *references(answer))
         for path, operations in documented()["paths"].items()

@@ -1,11 +1,12 @@
-"""What a task hides is shown nowhere: in no run, list, event, stream or schedule, nor by searching for it."""
+"""Redacted values are in no run, list, event, stream or schedule, and are not found by searching."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
-import pytest
+from tests.cases import check_each_async
+from tests.web.conftest import new_web, on_both_storages
 
 if TYPE_CHECKING:
     from tests.clocks import FrozenClock
@@ -16,61 +17,58 @@ SECRETS = ("hunter2", "t0k3n")
 LOGIN = {"user": "ada", "password": "hunter2"}
 
 
-@pytest.mark.parametrize("user", ["ada", "nobody"])
-async def test_secrets_are_in_no_answer(call: Web, user: str) -> None:
-    run_id = await call.trigger("login", {**LOGIN, "user": user})
-    before = (await call("GET", f"/trigger/runs/{run_id}")).json()
-    assert before["data"] == {"user": user, "password": "[redacted]"}
-    await call.work()
-    paths = [
-        f"/trigger/runs/{run_id}",
-        f"/trigger/runs/{run_id}/detail",
-        f"/trigger/runs/{run_id}/events",
-        f"/jobs/stream/{run_id}",
-        "/trigger/runs",
-        "/metrics",
-    ]
-    for path in paths:
-        answer = await call("GET", path)
-        assert answer.status_code == 200
-        assert not any(secret in answer.text for secret in SECRETS), path
-    run = (await call("GET", f"/trigger/runs/{run_id}")).json()
-    output = {"token": "[redacted]", "user": "ada"} if user == "ada" else "[redacted]"
-    assert run["output"] == output
+@on_both_storages
+async def test_secrets_are_in_no_answer(call: Web) -> None:
+    async def check(user: str, output: object) -> None:
+        run_id = await call.trigger("login", {**LOGIN, "user": user})
+        before = (await call("GET", f"/trigger/runs/{run_id}")).json()
+        assert before["data"] == {"user": user, "password": "[redacted]"}
+        await call.work()
+        of_job = ("", "/detail", "/events")
+        paths = [f"/trigger/runs/{run_id}{part}" for part in of_job]
+        for path in (*paths, f"/jobs/stream/{run_id}", "/trigger/runs", "/metrics"):
+            answer = await call("GET", path)
+            assert answer.status_code == 200
+            assert not any(secret in answer.text for secret in SECRETS), path
+        assert (await call("GET", f"/trigger/runs/{run_id}")).json()["output"] == output
+
+    await check_each_async([("ada", {"token": "[redacted]", "user": "ada"}), ("nobody", "[redacted]")], check)
 
 
-@pytest.mark.parametrize("user", ["ada", "nobody"])
-async def test_secrets_are_in_no_answer_of_a_change_nor_of_trpc(call: Web, user: str) -> None:
-    run_id = await call.trigger("login", {**LOGIN, "user": user})
-    asked = json.dumps({"json": {"runId": run_id}})
-    for what in ("cancel", "resume"):
-        answer = await call("POST", f"/trigger/runs/{run_id}/{what}")
-        assert (answer.status_code, "hunter2" in answer.text) == (200, False)
-    await call.work()
-    if user == "nobody":
-        retried = await call("POST", f"/trigger/runs/{run_id}/retry")
-        assert retried.status_code == 200
-        assert not any(secret in retried.text for secret in SECRETS)
-    told = await call("GET", "/trpc/trigger.run", params={"input": asked})
-    assert told.json()["result"]["data"]["json"]["taskId"] == "login"
-    assert not any(secret in told.text for secret in SECRETS)
+async def test_secrets_are_in_no_answer_of_a_change_or_of_trpc() -> None:
+    async def check(user: str) -> None:
+        async with new_web() as call:
+            run_id = await call.trigger("login", {**LOGIN, "user": user})
+            for change in ("cancel", "resume"):
+                answer = await call("POST", f"/trigger/runs/{run_id}/{change}")
+                assert (answer.status_code, "hunter2" in answer.text) == (200, False)
+            await call.work()
+            if user == "nobody":
+                retried = await call("POST", f"/trigger/runs/{run_id}/retry")
+                assert retried.status_code == 200
+                assert not any(secret in retried.text for secret in SECRETS)
+            query = json.dumps({"json": {"runId": run_id}})
+            run = await call("GET", "/trpc/trigger.run", params={"input": query})
+            assert run.json()["result"]["data"]["json"]["taskId"] == "login"
+            assert not any(secret in run.text for secret in SECRETS)
+
+    await check_each_async(["ada", "nobody"], check)
 
 
-async def test_what_is_hidden_can_not_be_found_by_trying(call: Web) -> None:
+@on_both_storages
+async def test_redacted_values_are_not_searched(call: Web) -> None:
     hidden = await call.trigger("login", LOGIN)
     shown = await call.trigger("mail", {"to": "hunter2"})
     await call.work()
     await call.trigger("login", LOGIN)
     for text, expected in (("hunter2", [shown]), ("t0k3n", []), ("hunter3", []), (hidden, [hidden])):
-        # Nothing is told by a page that is shorter, or by one more that there is.
+        # A shorter page, or one more page, would reveal something.
         page = (await call("GET", "/trigger/runs", params={"text": text, "limit": 1})).json()
         assert [run["id"] for run in page["runs"]] == expected, text
         assert page["nextCursor"] is None
 
 
-async def test_an_output_that_looks_like_an_error_hides_its_secrets_after_a_failed_attempt(
-    call: Web, clock: FrozenClock
-) -> None:
+async def test_output_that_looks_like_an_error_is_redacted(call: Web, clock: FrozenClock) -> None:
     run_id = await call.trigger("twice")
     await call.work()
     clock.advance(60)
@@ -80,13 +78,13 @@ async def test_an_output_that_looks_like_an_error_hides_its_secrets_after_a_fail
     assert run["output"] == {"type": "card", "message": "stored", "token": "[redacted]"}
 
 
-async def test_a_schedules_payload_hides_what_its_jobs_do(call: Web, queue: Queue) -> None:
+async def test_payload_of_a_schedule_is_redacted(call: Web, queue: Queue) -> None:
     await queue.schedule("login", "0 0 * * *", payload=LOGIN)
     for path in ("/schedules", "/schedules/login"):
         assert "hunter2" not in (await call("GET", path)).text
 
 
-async def test_a_payload_that_is_refused_is_not_repeated(call: Web) -> None:
+async def test_rejected_payload_is_not_repeated(call: Web) -> None:
     answer = await call(
         "POST", "/trigger", json={"taskId": "login", "payload": {"user": ["hunter2"], "password": "hunter2"}}
     )

@@ -1,4 +1,4 @@
-"""Requests that a browser sends with the cookie of somebody who signed in to the dashboard."""
+"""Requests with the cookie of a session, which browsers send after signing in to the dashboard."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cases import check_each_async
+from tests.web.conftest import on_both_storages
 from zeke_queue.callers import Scope
 from zeke_queue.core import apikeys
 from zeke_queue.web.guard import COOKIE, CSRF_HEADER, csrf_token
@@ -22,7 +24,7 @@ TOKEN = "5e551011"
 
 @pytest.fixture
 async def signed_in(call: Web, queue: Queue) -> Any:
-    """Somebody who signed in with a key that may send jobs, for an hour."""
+    """The key of a session of an hour; it may send jobs."""
     await call.key(Scope.TRIGGER, name="ada")
     (key,) = await queue.storage.keys()
     assert await queue.storage.open_session(apikeys.digest_of(TOKEN), key.id, 3600)
@@ -36,56 +38,52 @@ async def sent(
     return await call(method, path, headers={"cookie": f"{COOKIE}={session}", **headers}, **body)
 
 
-async def test_a_session_looks_and_changes_with_the_token_of_its_pages(call: Web, signed_in: Any) -> None:
-    del signed_in
+@pytest.mark.usefixtures("signed_in")
+async def test_session_reads_and_changes_with_its_csrf_token(call: Web) -> None:
+    token = {CSRF_HEADER: csrf_token(TOKEN)}
     assert (await sent(call, "GET", "/queues")).status_code == 200
-    changed = await sent(call, "POST", "/trigger", **{CSRF_HEADER: csrf_token(TOKEN)})
-    assert changed.status_code == 200
-    assert (
-        await sent(call, "POST", "/queues/mail/pause", **{CSRF_HEADER: csrf_token(TOKEN)})
-    ).status_code == 403
+    assert (await sent(call, "POST", "/trigger", **token)).status_code == 200
+    assert (await sent(call, "POST", "/queues/mail/pause", **token)).status_code == 403
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
+@pytest.mark.usefixtures("signed_in")
+async def test_session_changes_nothing_for_another_page(call: Web, queue: Queue) -> None:
+    async def check(headers: dict[str, str]) -> None:
+        sendable: dict[str, Any] = {name: value.encode() for name, value in headers.items()}
+        assert (await sent(call, "POST", "/trigger", **sendable)).status_code == 403
+        assert await queue.count() == []
+
+    cases: list[dict[str, str]] = [
         {},
         {CSRF_HEADER: ""},
         {CSRF_HEADER: csrf_token("another")},
         {CSRF_HEADER: "\u00e9"},
         {CSRF_HEADER: csrf_token(TOKEN), "origin": "https://evil.example"},
         {CSRF_HEADER: csrf_token(TOKEN), "sec-fetch-site": "cross-site"},
-    ],
-)
-async def test_a_session_changes_nothing_for_another_page(
-    call: Web, queue: Queue, signed_in: Any, headers: dict[str, str]
-) -> None:
-    del signed_in
-    sendable: dict[str, Any] = {name: value.encode() for name, value in headers.items()}
-    assert (await sent(call, "POST", "/trigger", **sendable)).status_code == 403
-    assert await queue.count() == []
+    ]
+    await check_each_async(cases, check)
 
 
-async def test_a_session_ends_with_its_time(call: Web, signed_in: Any, clock: FrozenClock) -> None:
-    del signed_in
+@on_both_storages
+@pytest.mark.usefixtures("signed_in")
+async def test_session_expires(call: Web, clock: FrozenClock) -> None:
     clock.advance(3599)
     assert (await sent(call, "GET", "/queues")).status_code == 200
     clock.advance(1)
     assert (await sent(call, "GET", "/queues")).status_code == 401
 
 
-async def test_a_session_ends_with_its_key(call: Web, queue: Queue, signed_in: Any) -> None:
+@on_both_storages
+async def test_session_ends_with_its_key(call: Web, queue: Queue, signed_in: Any) -> None:
+    assert (await sent(call, "GET", "/queues")).status_code == 200
     await queue.storage.revoke_key(signed_in.id)
     assert (await sent(call, "GET", "/queues")).json() == {"error": "Authorization header required"}
 
 
-async def test_a_cookie_of_no_session_is_nobody(call: Web, signed_in: Any) -> None:
-    del signed_in
+@pytest.mark.usefixtures("signed_in")
+async def test_unknown_session_or_invalid_key_beside_one_is_rejected(call: Web) -> None:
     for session in ("", "x", "'; drop table pgboss.api_session; --"):
-        assert (await sent(call, "GET", "/queues", session=session)).status_code == 401
-
-
-async def test_a_header_counts_before_a_cookie(call: Web, signed_in: Any) -> None:
-    del signed_in
+        assert (await sent(call, "GET", "/queues", session=session)).status_code == 401, session
+    # A header counts before a cookie.
     wrong = await sent(call, "GET", "/queues", authorization="Bearer mid_" + "0" * 64)
     assert wrong.json() == {"error": "Invalid API key"}

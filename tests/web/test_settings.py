@@ -1,14 +1,15 @@
-"""Settings of the API: defaults, and what is refused by its variable's name."""
+"""Settings of the API: defaults, and invalid values, which are reported by variable."""
 
 from __future__ import annotations
 
 import pytest
 
+from tests.cases import check_each
 from zeke_queue.errors import BadSetting
 from zeke_queue.web import WebSettings
 
 
-def test_by_default_this_machine_alone_is_served_within_the_limits_of_the_earlier_system() -> None:
+def test_defaults_serve_this_machine_within_the_limits_of_the_earlier_system() -> None:
     settings = WebSettings.load()
     assert (settings.api_host, settings.api_port) == ("127.0.0.1", 3003)
     assert (settings.api_trigger_limit, settings.api_trigger_window) == (100, 600)
@@ -24,9 +25,14 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.api_trusted_proxies == ("10.0.0.1",)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_invalid_setting_is_reported_by_its_variable() -> None:
+    def check(name: str, value: str) -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setenv(name, value)
+            with pytest.raises(BadSetting, match=f"^{name}: "):
+                WebSettings.load()
+
+    cases = [
         ("API_PORT", "70000"),
         ("API_PORT", "http"),
         ("API_CORS_ORIGINS", "*"),
@@ -39,11 +45,5 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
         ("API_BODY_MAX", "10"),
         ("API_SECURE_COOKIES", "sometimes"),
         ("API_DASHBOARD", "perhaps"),
-    ],
-)
-def test_what_can_not_be_is_told_by_its_variable(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
-    monkeypatch.setenv(name, value)
-    with pytest.raises(BadSetting, match=f"^{name}: "):
-        WebSettings.load()
+    ]
+    check_each(cases, check)

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from tests.clocks import FrozenClock
     from tests.conformance.driver import Driver
-    from zeke_queue.queue import Queue
     from zeke_queue.storage.store import Storage
 
 LIVE = "/dashboard/live"
@@ -90,7 +89,6 @@ async def test_other_pages_are_notified_of_changes(app: FastAPI, clock: FrozenCl
         await read(tab, clock, "changed", count=3)
 
 
-@on_both_storages
 async def test_one_query_serves_all_viewers_and_ends_with_the_last(
     app: FastAPI, clock: FrozenClock, jobs: Driver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,8 +115,7 @@ async def test_one_query_serves_all_viewers_and_ends_with_the_last(
             assert 0 < looks - before <= (clock.monotonic() - since) / EVERY + 1
         assert sampler.viewers == 1
     assert sampler.viewers == 0
-    while sampler._task is not None:
-        await passes(clock, EVERY)
+    await passes(clock, EVERY)
     before = looks
     await passes(clock, 10 * EVERY, EVERY)
     assert looks == before
@@ -187,21 +184,21 @@ async def test_closing_the_application_ends_the_streams(app: FastAPI, clock: Fro
         assert app.state.dashboard.sampler.viewers == 0
 
 
-def left(app: FastAPI, queue: Queue) -> list[int]:
+def left(app: FastAPI, storage: Any) -> list[int]:
     """Return how many jobs, views and streams are still followed."""
     return [
-        len(queue.watchers._watched),
+        int(storage.bells.anyone),
         app.state.dashboard.sampler.viewers,
         app.state.zeke.live.open_streams,
     ]
 
 
-async def test_closed_stream_of_a_page_leaves_nothing(app: FastAPI, clock: FrozenClock, queue: Queue) -> None:
+async def test_closed_page_stream_leaves_nothing(app: FastAPI, clock: FrozenClock, storage: Storage) -> None:
     async def check(query: str) -> None:
         async with Tab(app, LIVE, query=query) as tab:
             await read(tab, clock, "changed", "tiles")
-            assert left(app, queue) == [0, 1, 1]
-        assert left(app, queue) == [0, 0, 0]
+            assert left(app, storage) == [0, 1, 1]
+        assert left(app, storage) == [0, 0, 0]
 
     await check_each_async(["of=overview", "of=overview&span=7d", ""], check)
 
@@ -209,9 +206,7 @@ async def test_closed_stream_of_a_page_leaves_nothing(app: FastAPI, clock: Froze
 # A job
 
 
-async def test_closed_stream_of_a_job_leaves_nothing(
-    app: FastAPI, clock: FrozenClock, jobs: Driver, queue: Queue
-) -> None:
+async def test_closed_stream_of_a_job_leaves_nothing(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
     async def check(state: str) -> None:
         if state == "waits":
             job_id = await jobs.send("errand")
@@ -224,31 +219,30 @@ async def test_closed_stream_of_a_job_leaves_nothing(
                 await jobs.complete(job)
         async with Tab(app, f"/dashboard/jobs/{job_id}/live", slow=state == "is read slowly") as tab:
             if state == "is read slowly":
-                while left(app, queue) != [1, 0, 1]:
+                while left(app, jobs.storage) != [1, 0, 1]:
                     await passes(clock, EVERY)
             else:
                 await read(tab, clock, "state")
             if state != "has ended":
-                assert left(app, queue) == [1, 0, 1]
-        assert left(app, queue) == [0, 0, 0]
+                assert left(app, jobs.storage) == [1, 0, 1]
+        assert left(app, jobs.storage) == [0, 0, 0]
 
     await check_each_async(["waits", "runs", "has ended", "is read slowly"], check)
 
 
 async def test_closed_stream_leaves_others_of_its_job_open(
-    app: FastAPI, clock: FrozenClock, jobs: Driver, queue: Queue
+    app: FastAPI, clock: FrozenClock, jobs: Driver
 ) -> None:
     job_id = await jobs.send()
     async with Tab(app, f"/dashboard/jobs/{job_id}/live") as stays:
         await read(stays, clock, "state")
         async with Tab(app, f"/dashboard/jobs/{job_id}/live") as goes:
             await read(goes, clock, "state")
-            (watched,) = queue.watchers._watched.values()
-            assert len(watched.followers) == 2
-        assert len(watched.followers) == 1
+            assert left(app, jobs.storage) == [1, 0, 2]
+        assert left(app, jobs.storage) == [1, 0, 1]
         await jobs.claim_one()
         assert "Executing" in (await read(stays, clock, "state", count=2))[1].data
-    assert left(app, queue) == [0, 0, 0]
+    assert left(app, jobs.storage) == [0, 0, 0]
 
 
 @on_both_storages

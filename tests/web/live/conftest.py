@@ -1,4 +1,4 @@
-"""The application, what a worker does by hand, and tabs that read."""
+"""Tabs that read streams, and ways to advance the clock."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def tab(app: FastAPI, clock: FrozenClock) -> Callable[..., Tab]:
 
 
 def written(clock: FrozenClock) -> str:
-    """What time it is now as clients read it; a tab that hears nothing for long has moved it on."""
+    """Return the time as clients read it; a tab that hears nothing for long advances it."""
     return f"{clock.now():%Y-%m-%dT%H:%M:%S.%f}"[:-3] + "Z"
 
 
 async def passes(clock: FrozenClock, seconds: float, step: float = 1.0) -> None:
-    """Let time pass, and everybody do what is due."""
+    """Advance the clock, and run what is due."""
     while seconds > 0:
         clock.advance(min(step, seconds))
         seconds -= step
@@ -43,13 +43,13 @@ async def passes(clock: FrozenClock, seconds: float, step: float = 1.0) -> None:
 
 
 async def settled() -> None:
-    """Let everybody do what they can without further time."""
+    """Run all tasks that need no further time."""
     for _ in range(20):
         await SystemClock().sleep(0)
 
 
 async def lasts_until(clock: FrozenClock, condition: Callable[[], bool]) -> None:
-    """Let time pass until something holds, not so fast that a real server could not keep up."""
+    """Advance the clock until a condition holds, not so fast that a real server could not keep up."""
 
     async def wait() -> None:
         while not condition():

@@ -1,4 +1,4 @@
-"""What streams cost and leave behind: many of them, slow readers, tabs that close, servers that stop."""
+"""What streams cost and leave behind: many of them, slow readers, closed tabs, servers that stop."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import psycopg
 import pytest
 
 from tests.conformance.driver import Driver, soon
+from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import lasts_until, passes, settled
 from tests.web.live.tab import Tab
 from zeke_queue.errors import StorageUnavailable
@@ -33,12 +34,13 @@ if TYPE_CHECKING:
     Open = Callable[..., Tab]
 
 LOOKS = ("get", "events", "events_of")
+ROUNDS = 12
 STATEMENTS = (*LOOKS, "watch", "unwatch")
 
 
 @pytest.fixture
 def asked(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Counts what streams ask of the storage: looks in memory, and on Postgres statements."""
+    """Counts the queries of streams: verbs in memory, and on Postgres statements."""
     counts: Counter[str] = Counter()
 
     def counted(owner: Any, name: str) -> None:
@@ -61,7 +63,7 @@ def asked(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
 @pytest.fixture
 def traces(storage: Storage, request: pytest.FixtureRequest) -> Callable[[], int]:
-    """Returns how much the storage knows of watchers."""
+    """Returns how many watchers the storage knows."""
     if isinstance(storage, MemoryStorage):
         return lambda: int(storage.bells.anyone)
     dsn: str = request.getfixturevalue("emptied_dsn")
@@ -87,16 +89,17 @@ def log(job_id: UUID, number: int) -> JobEvent:
     return JobEvent(job_id, 1, "log", f'{{"level":"info","message":"{"x" * 200}","n":{number}}}')
 
 
-async def test_two_thousand_streams_of_as_many_jobs_cost_a_few_queries(
+@on_both_storages
+async def test_thousand_streams_of_as_many_jobs_cost_a_few_queries(
     app: FastAPI, storage: Storage, jobs: Driver, clock: FrozenClock, asked: Counter[str]
 ) -> None:
-    new = [jobs.new() for _ in range(2000)]
+    new = [jobs.new() for _ in range(1000)]
     await storage.insert(new)
     tabs = [Tab(app, f"/jobs/stream/{job.id}") for job in new]
     await asyncio.gather(*(tab.__aenter__() for tab in tabs))
     await passes(clock, 3, 0.05)
     assert all(tab.statuses == ["QUEUED"] for tab in tabs)
-    # One look for those who come at the same time, however many they are; then one for all whose turn it is.
+    # One query for those that open at the same time; then one for all that are due.
     assert asked.total() < 250, asked
 
     asked.clear()
@@ -112,7 +115,8 @@ async def test_two_thousand_streams_of_as_many_jobs_cost_a_few_queries(
     await asyncio.gather(*(tab.leave() for tab in tabs))
 
 
-async def test_all_streams_of_a_job_share_what_they_cost(
+@on_both_storages
+async def test_all_streams_of_a_job_share_their_queries(
     app: FastAPI, storage: Storage, jobs: Driver, asked: Counter[str]
 ) -> None:
     claimed = await jobs.running()
@@ -128,13 +132,13 @@ async def test_all_streams_of_a_job_share_what_they_cost(
     await asyncio.gather(*(tab.leave() for tab in tabs))
 
 
-async def test_a_slow_reader_costs_no_memory_and_delays_nobody(
+async def test_slow_reader_costs_no_memory_and_delays_no_other(
     tab: Open, storage: Storage, jobs: Driver, clock: FrozenClock, asked: Counter[str]
 ) -> None:
     job_id = await jobs.send()
     async with tab(job_id, slow=True) as slow, tab(job_id) as quick:
         await quick.until(lambda read: read.statuses == ["QUEUED"])
-        for round_ in range(30):
+        for round_ in range(ROUNDS):
             claimed = await jobs.claim_one()
             await quick.until(lambda read, n=round_: len(read.statuses) == 2 + 2 * n)
             await storage.note([log(job_id, 100 * round_ + n) for n in range(100)])
@@ -145,22 +149,21 @@ async def test_a_slow_reader_costs_no_memory_and_delays_nobody(
         assert slow.chunks == []
         asked.clear()
         slow.read_on()
-        await slow.until(lambda read: len(read.named("log")) == 3000)
-        # What went on meanwhile was not kept for it: the statuses are passed over, the lines are read now.
+        await slow.until(lambda read: len(read.named("log")) == 100 * ROUNDS)
+        # Nothing was kept for it: statuses in between are left out, the lines are read from the storage now.
         assert slow.statuses == ["QUEUED"]
-        assert asked["events_of"] >= 3000 // 100
+        assert asked["events_of"] >= ROUNDS
         numbers = [event.json["fields"]["n"] for event in slow.named("log")]
-        assert numbers == list(range(3000))
+        assert numbers == list(range(100 * ROUNDS))
         assert max(map(len, slow.chunks)) < 100_000
         await jobs.complete(await jobs.claim_one())
         assert (await slow.rest())[-1].name == "close"
 
 
-async def test_a_tab_that_is_closed_leaves_nothing_behind(
-    tab: Open, jobs: Driver, traces: Callable[[], int]
-) -> None:
+@on_both_storages
+async def test_closed_tab_leaves_nothing_behind(tab: Open, jobs: Driver, traces: Callable[[], int]) -> None:
     ids = [await jobs.send() for _ in range(3)]
-    async with tab(ids[0]) as first:  # after which what serves all of them is there
+    async with tab(ids[0]) as first:  # which starts what serves all of them
         await first.until(lambda read: bool(read.statuses))
     await comes_true(lambda: traces() == 0)
     await settled()
@@ -178,7 +181,7 @@ async def test_a_tab_that_is_closed_leaves_nothing_behind(
     assert asyncio.all_tasks() <= before
 
 
-async def test_a_tab_that_is_closed_while_lines_are_read_leaves_nothing_behind(
+async def test_tab_closed_during_a_query_leaves_nothing_behind(
     tab: Open, jobs: Driver, storage: Storage, traces: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reading = asyncio.Event()
@@ -195,7 +198,8 @@ async def test_a_tab_that_is_closed_while_lines_are_read_leaves_nothing_behind(
     await comes_true(lambda: traces() == 0)
 
 
-async def test_a_stream_has_two_tasks(tab: Open, jobs: Driver) -> None:
+@on_both_storages
+async def test_stream_has_two_tasks(tab: Open, jobs: Driver) -> None:
     job_id = await jobs.send()
     async with tab(job_id) as first, AsyncExitStack() as opened:
         await first.until(lambda read: bool(read.statuses))
@@ -207,7 +211,7 @@ async def test_a_stream_has_two_tasks(tab: Open, jobs: Driver) -> None:
         assert round((len(asyncio.all_tasks()) - before) / 100) == 2
 
 
-async def test_a_server_that_stops_waits_a_moment_for_readers_and_then_cuts_them_off(
+async def test_stopping_server_waits_for_readers_and_then_cuts_them_off(
     tab: Open, jobs: Driver, app: FastAPI, clock: FrozenClock, traces: Callable[[], int]
 ) -> None:
     async with tab(await jobs.send(), slow=True) as slow, tab(await jobs.send()) as quick:
@@ -224,9 +228,7 @@ async def test_a_server_that_stops_waits_a_moment_for_readers_and_then_cuts_them
         await comes_true(lambda: traces() == 0)
 
 
-async def test_a_reader_who_takes_nothing_for_a_minute_is_let_go(
-    tab: Open, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_stuck_reader_is_cut_off_after_a_minute(tab: Open, jobs: Driver, clock: FrozenClock) -> None:
     async with tab(await jobs.send(), slow=True) as slow:
         await passes(clock, STUCK - 2, 5)
         assert not slow.done
@@ -234,7 +236,7 @@ async def test_a_reader_who_takes_nothing_for_a_minute_is_let_go(
         await comes_true(lambda: slow.done)
 
 
-async def test_there_is_room_for_so_many_streams_and_no_more(queue: Queue, jobs: Driver) -> None:
+async def test_number_of_streams_is_limited(queue: Queue, jobs: Driver) -> None:
     app = create_app(queue, WebSettings.load(api_streams_max=2, api_streams_of_one=0))
     path = f"/jobs/stream/{await jobs.send()}"
     async with Tab(app, path), Tab(app, path) as second:
@@ -247,7 +249,7 @@ async def test_there_is_room_for_so_many_streams_and_no_more(queue: Queue, jobs:
             assert fourth.status == 200
 
 
-async def test_an_outage_is_waited_out_without_a_word(
+async def test_stream_outlasts_an_outage(
     tab: Open, jobs: Driver, storage: Storage, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def away(*_: object) -> Any:
@@ -277,7 +279,7 @@ async def test_an_outage_is_waited_out_without_a_word(
 
 
 class Pages:
-    """Events of a page, which notes how far it was asked, and whether it was closed."""
+    """Events of a page; counts how many were requested, and notes whether it was closed."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -308,20 +310,18 @@ async def test_any_events_can_be_streamed(live: Live) -> None:
     assert pages.closed
 
 
-async def test_events_are_asked_for_when_the_last_one_was_taken(live: Live) -> None:
+async def test_events_are_requested_one_at_a_time(live: Live) -> None:
     pages = Pages()
-    async with Tab(live.stream(pages.events(1000)), "/", slow=True) as read:
+    async with Tab(live.stream(pages.events(200)), "/", slow=True) as read:
         await settled()
         assert pages.asked <= 2
         read.read_on()
-        await read.until(lambda read: len(read.events) == 1000)
+        await read.until(lambda read: len(read.events) == 200)
     assert pages.closed
     assert live.open_streams == 0
 
 
-async def test_a_stream_of_events_is_kept_alive_and_ends_with_the_server(
-    live: Live, clock: FrozenClock
-) -> None:
+async def test_stream_of_events_is_kept_alive_until_the_server_stops(live: Live, clock: FrozenClock) -> None:
     pages = Pages()
     async with Tab(live.stream(pages.events(2)), "/") as read:
         await read.until(lambda read: len(read.events) == 2)
@@ -333,7 +333,7 @@ async def test_a_stream_of_events_is_kept_alive_and_ends_with_the_server(
     assert pages.closed
 
 
-async def test_what_goes_wrong_in_a_stream_of_events_is_the_servers_to_report(live: Live) -> None:
+async def test_error_in_a_stream_of_events_reaches_the_server(live: Live) -> None:
     async def broken() -> AsyncGenerator[ServerEvent]:
         yield ServerEvent("rows", "1")
         raise RuntimeError("the template is broken")

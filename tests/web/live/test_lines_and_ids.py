@@ -1,4 +1,4 @@
-"""Progress and log lines on a stream, and streams that go on where another one was lost."""
+"""Progress and log events on a stream, and streams resumed where another one was lost."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.conformance.driver import Driver
+from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes, written
 from zeke_queue.model import JobEvent, JobState, RunStatus
 from zeke_queue.web.live.frames import Seen, seal, unseal
@@ -35,7 +37,8 @@ def numbers(*tabs: Tab) -> list[int]:
     return [event.json["fields"]["n"] for tab in tabs for event in tab.named("log")]
 
 
-async def test_progress_and_lines_come_under_names_of_their_own(
+@on_both_storages
+async def test_progress_and_log_have_their_own_events(
     tab: Open, jobs: Driver, storage: Storage, clock: FrozenClock
 ) -> None:
     claimed = await jobs.running()
@@ -49,9 +52,7 @@ async def test_progress_and_lines_come_under_names_of_their_own(
     assert line.json == {"attempt": 1, "at": at, "level": "info", "message": "line 7", "fields": {"n": 7}}
 
 
-async def test_lines_come_between_the_beginning_of_their_attempt_and_its_end(
-    tab: Open, jobs: Driver, storage: Storage
-) -> None:
+async def test_lines_come_within_their_attempt(tab: Open, jobs: Driver, storage: Storage) -> None:
     claimed = await jobs.running()
     await storage.note([log(claimed.id, n) for n in range(3)])
     async with tab(claimed.id) as read:
@@ -62,7 +63,7 @@ async def test_lines_come_between_the_beginning_of_their_attempt_and_its_end(
     assert [event.name for event in events] == ["status", *["log"] * 4, "status", "close"]
 
 
-async def test_all_lines_of_a_job_that_has_ended_are_told_before_its_end(
+async def test_all_lines_of_an_ended_job_come_before_its_end(
     tab: Open, jobs: Driver, storage: Storage
 ) -> None:
     claimed = await jobs.running()
@@ -74,8 +75,7 @@ async def test_all_lines_of_a_job_that_has_ended_are_told_before_its_end(
     assert [event.name for event in events[-2:]] == ["status", "close"]
 
 
-@pytest.mark.parametrize("storage", ["memory"], indirect=True)  # whose notifications can be held back
-async def test_a_line_of_which_nobody_was_told_comes_with_the_next_look(
+async def test_line_without_a_notification_comes_with_the_next_query(
     tab: Open, jobs: Driver, storage: Storage, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claimed = await jobs.running()
@@ -87,41 +87,37 @@ async def test_a_line_of_which_nobody_was_told_comes_with_the_next_look(
         assert numbers(read) == [1]
 
 
-@pytest.mark.parametrize("way", ["header", "query"])
-@pytest.mark.parametrize("lost_after", range(1, 8))
-async def test_a_lost_stream_goes_on_without_a_status_twice_or_a_line_lost_or_twice(
-    tab: Open, jobs: Driver, storage: Storage, lost_after: int, way: str
-) -> None:
+@on_both_storages
+async def test_resumed_stream_repeats_and_loses_nothing(tab: Open, jobs: Driver, storage: Storage) -> None:
     job_id = await jobs.send()
-    # Who lost the stream before the job began, and comes back after its end, is not told that it ran.
-    steps = ["QUEUED", *["EXECUTING"][: lost_after - 1], 0, 1, 2, "COMPLETED"]
-
-    async def live() -> None:
+    async with tab(job_id) as first:
+        await first.until(lambda read: read.statuses == ["QUEUED"])
         claimed = await jobs.claim_one()
         await first.until(lambda read: read.statuses == ["QUEUED", "EXECUTING"] or read.done)
         await storage.note([log(job_id, n) for n in range(3)])
         await first.until(lambda read: numbers(read) == [0, 1, 2])
         await jobs.complete(claimed)
-
-    async with tab(job_id) as first:
-        await first.until(lambda read: read.statuses == ["QUEUED"])
-        await live()
         await first.rest()
-    kept = first.events[:lost_after]
-    seen = [event.id for event in kept if event.id is not None][-1]
-    how = {"last_event_id": seen} if way == "header" else {"query": f"lastEventId={seen}"}
-    async with tab(job_id, **how) as second:
-        rest = await second.rest()
-    told = [
-        event.json["status"] if event.name == "status" else event.json["fields"]["n"]
-        for event in [*kept, *rest]
-        if event.name != "close"
-    ]
-    assert told == steps
-    assert rest[-1].name == "close"
+
+    async def check(lost_after: int, way: str) -> None:
+        kept = first.events[:lost_after]
+        seen = [event.id for event in kept if event.id is not None][-1]
+        how = {"last_event_id": seen} if way == "header" else {"query": f"lastEventId={seen}"}
+        async with tab(job_id, **how) as second:
+            rest = await second.rest()
+        shown = [
+            event.json["status"] if event.name == "status" else event.json["fields"]["n"]
+            for event in [*kept, *rest]
+            if event.name != "close"
+        ]
+        # A stream lost before the job began and resumed after its end does not show that it ran.
+        assert shown == ["QUEUED", *["EXECUTING"][: lost_after - 1], 0, 1, 2, "COMPLETED"]
+        assert rest[-1].name == "close"
+
+    await check_each_async([(lost, way) for lost in range(1, 8) for way in ("header", "query")], check)
 
 
-async def test_a_stream_that_is_resumed_while_nothing_changed_says_nothing_twice(
+async def test_resumed_stream_of_an_unchanged_job_repeats_nothing(
     tab: Open, jobs: Driver, storage: Storage
 ) -> None:
     claimed = await jobs.running()
@@ -134,9 +130,7 @@ async def test_a_stream_that_is_resumed_while_nothing_changed_says_nothing_twice
         assert second.statuses == []
 
 
-async def test_a_job_that_was_retried_since_tells_its_end_again(
-    tab: Open, jobs: Driver, storage: Storage
-) -> None:
+async def test_resumed_stream_of_a_retried_job_ends(tab: Open, jobs: Driver, storage: Storage) -> None:
     job_id = await jobs.ended(JobState.FAILED)
     async with tab(job_id) as first:
         await first.rest()
@@ -147,17 +141,20 @@ async def test_a_job_that_was_retried_since_tells_its_end_again(
         assert [event.name for event in await second.rest()] == ["status", "close"]
 
 
-@pytest.mark.parametrize("change", ["other job", "cut", "changed", "junk", "longer", "empty", "accents"])
-async def test_an_id_that_is_none_of_this_jobs_counts_as_none(
-    tab: Open, jobs: Driver, storage: Storage, change: str
-) -> None:
+async def test_invalid_event_id_is_ignored(tab: Open, jobs: Driver, storage: Storage) -> None:
     claimed = await jobs.running()
     await storage.note([log(claimed.id, 1)])
     async with tab(claimed.id) as first:
         await first.until(lambda read: numbers(read) == [1])
     seen = first.events[-1].id
     assert seen is not None
-    bad = {
+
+    async def check(event_id: str) -> None:
+        async with tab(claimed.id, last_event_id=event_id) as second:
+            await second.until(lambda read: numbers(read) == [1])
+            assert second.statuses == ["EXECUTING"]
+
+    cases = {
         "other job": seal(jobs.new_id(), Seen(1, RunStatus.EXECUTING, 99)),
         "cut": seen[:-2],
         "changed": seen[:-6] + ("A" if seen[-6] != "A" else "B") + seen[-5:],
@@ -165,13 +162,11 @@ async def test_an_id_that_is_none_of_this_jobs_counts_as_none(
         "longer": seen * 50,
         "empty": "",
         "accents": "é" * 30,
-    }[change]
-    async with tab(claimed.id, last_event_id=bad) as second:
-        await second.until(lambda read: numbers(read) == [1])
-        assert second.statuses == ["EXECUTING"]
+    }
+    await check_each_async(cases, check)
 
 
-async def test_no_bit_of_an_id_can_be_changed_unnoticed(jobs: Driver) -> None:
+async def test_changed_event_id_is_detected(jobs: Driver) -> None:
     job_id = jobs.new_id()
     seen = Seen(3, RunStatus.QUEUED, 2**40)
     text = seal(job_id, seen)

@@ -1,12 +1,10 @@
-"""Streams as a real server sends them, over a socket: what only shows there."""
+"""Streams of a real server, over a socket."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-
-import pytest
 
 from tests.conformance.driver import Driver, soon
 from tests.web.conftest import shop_catalog
@@ -70,7 +68,7 @@ async def none_open(served: Served) -> None:
     await comes_true(lambda: not served.live.open_streams)
 
 
-async def test_a_connection_that_is_closed_is_noticed_at_once() -> None:
+async def test_closed_connection_ends_its_stream() -> None:
     async with serving() as (served, _):
         reader, writer = await served.open(await served.jobs.send())
         await soon(reader.readuntil(b'"status":"QUEUED"'))
@@ -80,7 +78,7 @@ async def test_a_connection_that_is_closed_is_noticed_at_once() -> None:
         assert not served.jobs.storage.bells.anyone  # type: ignore[attr-defined]
 
 
-async def test_a_connection_that_is_reset_while_its_reader_takes_nothing_is_noticed_too() -> None:
+async def test_reset_connection_of_a_stuck_reader_ends_its_stream() -> None:
     async with serving() as (served, _):
         claimed = await served.jobs.running()
         line = f'{{"level":"info","message":"{"x" * 4000}"}}'
@@ -93,10 +91,9 @@ async def test_a_connection_that_is_reset_while_its_reader_takes_nothing_is_noti
         await none_open(served)
 
 
-@pytest.mark.parametrize("streams", [20])
-async def test_a_server_that_stops_ends_its_streams_and_is_gone_soon(streams: int) -> None:
+async def test_stopping_server_ends_its_streams_and_exits() -> None:
     async with serving() as (served, running):
-        opened = [await served.open(await served.jobs.send()) for _ in range(streams)]
+        opened = [await served.open(await served.jobs.send()) for _ in range(20)]
         served.server.stop()
         for reader, writer in opened:
             rest = await soon(reader.read())

@@ -1,4 +1,4 @@
-"""Who follows is asked again who it is: a stream outlives neither its key nor its session."""
+"""Authorization of open streams is checked again: a stream outlives neither its key nor its session."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.conformance.driver import Driver, soon
+from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes, settled
 from tests.web.live.tab import Tab
 from zeke_queue.callers import Scope
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from zeke_queue.queue import Queue
     from zeke_queue.storage.store import Storage
 
-TOKEN = "5e551011"
 KEEP_ALIVE = 15.0
 PLACES = ("/jobs/stream/{}", "/dashboard/jobs/{}/live", "/dashboard/live")
 
@@ -41,17 +42,15 @@ def bearer(key: str) -> str:
     return f"Bearer {key}"
 
 
-async def session(call: Web, storage: Storage) -> UUID:
-    """Store a key with a session; returns the key's id."""
-    await call.key(Scope.READ, name="ada")
-    (key,) = await storage.keys()
-    assert await storage.open_session(apikeys.digest_of(TOKEN), key.id, 3600)
+async def key_id(storage: Storage, name: str) -> UUID:
+    """Return the id of the only key of a name."""
+    (key,) = [one for one in await storage.keys() if one.name == name]
     return key.id
 
 
 @pytest.fixture
 def looks(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The prefixes of keys that were looked for."""
+    """The prefixes of keys that the storage was asked for."""
     looks: list[str] = []
     real = storage.good_keys
 
@@ -64,14 +63,14 @@ def looks(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 class Passing:
-    """Lets time pass, but not while the storage is asked who somebody is, for as long as that takes here."""
+    """Advances the clock, but not while the storage is asked for keys or sessions."""
 
     def __init__(self, clock: FrozenClock) -> None:
         self._clock = clock
         self._asked = 0
 
     def counting(self, verb: Any) -> Any:
-        """Wrap what asks the storage."""
+        """Wrap a verb of the storage."""
 
         async def counting(*args: Any, **options: Any) -> Any:
             self._asked += 1
@@ -83,13 +82,13 @@ class Passing:
         return counting
 
     async def lasts(self, seconds: float) -> None:
-        """Let time pass by the second."""
+        """Advance the clock by the second."""
         for _ in range(round(seconds)):
             await passes(self._clock, 1.0)
             await soon(self._answered())
 
     async def ends(self, tab: Tab) -> None:
-        """Let a keep-alive pass; by then the server has to end a tab."""
+        """Advance by one keep-alive, by which the server has to end a tab."""
         ending = asyncio.ensure_future(tab.rest())
         await self.lasts(KEEP_ALIVE + 1)
         ending.cancel()
@@ -102,50 +101,59 @@ class Passing:
 
 @pytest.fixture
 def passing(clock: FrozenClock, storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Passing:
-    """Time, as these tests let it pass."""
+    """Advances the clock of these tests."""
     passing = Passing(clock)
     for verb, _ in inspect.getmembers(Access, inspect.iscoroutinefunction):
         monkeypatch.setattr(storage, verb, passing.counting(getattr(storage, verb)))
     return passing
 
 
-@pytest.mark.parametrize("place", PLACES)
-async def test_the_streams_of_a_key_that_is_revoked_end_within_a_keep_alive(
-    app: FastAPI, call: Web, jobs: Driver, passing: Passing, *, place: str
+@on_both_storages
+async def test_streams_of_a_revoked_key_end_within_a_keep_alive(
+    app: FastAPI, call: Web, jobs: Driver, passing: Passing
 ) -> None:
-    path = place.format(await jobs.send())
-    revoked, other = await call.key(Scope.READ), await call.key(Scope.READ, name="other")
-    async with (
-        Tab(app, path, authorization=bearer(revoked)) as tab,
-        Tab(app, path, authorization=bearer(revoked)) as another,
-        Tab(app, path, authorization=bearer(other)) as stays,
-    ):
-        await passing.lasts(KEEP_ALIVE + 3)
-        assert not any(one.ended for one in (tab, another, stays))
-        await jobs.storage.revoke_key((await jobs.storage.keys())[0].id)
-        await passing.ends(tab)
-        assert (another.ended, stays.ended) == (True, False)
-        assert all("may not follow it any more" in one.text for one in (tab, another))
+    async def check(place: str) -> None:
+        path = place.format(await jobs.send())
+        revoked, other = await call.key(Scope.READ, name=path), await call.key(Scope.READ, name="other")
+        async with (
+            Tab(app, path, authorization=bearer(revoked)) as tab,
+            Tab(app, path, authorization=bearer(revoked)) as another,
+            Tab(app, path, authorization=bearer(other)) as stays,
+        ):
+            await passing.lasts(KEEP_ALIVE + 3)
+            assert not any(one.ended for one in (tab, another, stays))
+            await jobs.storage.revoke_key(await key_id(jobs.storage, path))
+            await passing.ends(tab)
+            assert (another.ended, stays.ended) == (True, False)
+            assert all("may not follow it any more" in one.text for one in (tab, another))
+
+    await check_each_async(PLACES, check)
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("how", ["signed out", "key revoked"])
-async def test_the_streams_of_a_session_that_is_over_end(
-    app: FastAPI, call: Web, jobs: Driver, passing: Passing, *, place: str, how: str
+@on_both_storages
+async def test_streams_of_an_ended_session_end(
+    app: FastAPI, call: Web, jobs: Driver, passing: Passing
 ) -> None:
     storage = jobs.storage
-    key_id = await session(call, storage)
-    async with Tab(app, place.format(await jobs.send()), cookie=f"{COOKIE}={TOKEN}") as tab:
-        await passing.lasts(KEEP_ALIVE + 3)
-        assert not tab.ended
-        if how == "signed out":
-            await storage.close_session(apikeys.digest_of(TOKEN))
-        else:
-            await storage.revoke_key(key_id)
-        await passing.ends(tab)
+
+    async def check(place: str, how: str) -> None:
+        token = f"{place} {how}"
+        await call.key(Scope.READ, name=token)
+        key = await key_id(storage, token)
+        assert await storage.open_session(apikeys.digest_of(token), key, 3600)
+        async with Tab(app, place.format(await jobs.send()), cookie=f"{COOKIE}={token}") as tab:
+            await passing.lasts(KEEP_ALIVE + 3)
+            assert not tab.ended
+            if how == "out":
+                await storage.close_session(apikeys.digest_of(token))
+            else:
+                await storage.revoke_key(key)
+            await passing.ends(tab)
+
+    await check_each_async([(place, how) for place in PLACES for how in ("out", "revoked")], check)
 
 
-async def test_a_stream_on_which_much_comes_ends_as_well(
+async def test_busy_stream_of_a_revoked_key_ends(
     app: FastAPI, call: Web, jobs: Driver, clock: FrozenClock, storage: Storage
 ) -> None:
     claimed = await jobs.running()
@@ -161,7 +169,7 @@ async def test_a_stream_on_which_much_comes_ends_as_well(
         assert tab.ended
 
 
-async def test_all_streams_of_a_key_cost_one_look_for_it_in_a_keep_alive(
+async def test_streams_of_a_key_cost_one_query_per_keep_alive(
     app: FastAPI, call: Web, jobs: Driver, clock: FrozenClock, *, passing: Passing, looks: list[str]
 ) -> None:
     path = f"/jobs/stream/{await jobs.send()}"
@@ -178,26 +186,30 @@ async def test_all_streams_of_a_key_cost_one_look_for_it_in_a_keep_alive(
         await tab.leave()
 
 
-async def test_while_the_storage_is_away_nobody_is_sent_away(
-    app: FastAPI,
-    call: Web,
-    jobs: Driver,
-    passing: Passing,
-    *,
-    monkeypatch: pytest.MonkeyPatch,
+async def test_streams_stay_open_during_an_outage(
+    app: FastAPI, call: Web, queue: Queue, jobs: Driver, passing: Passing, *, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    is_away = False
+
     async def away(*_: object) -> Any:
         raise StorageUnavailable("away")
 
+    async def authenticate(_: HTTPConnection) -> Caller | None:
+        return await away() if is_away else Caller("user:ada", "Ada", frozenset({Scope.READ}))
+
+    hosted = create_app(queue, authenticator=authenticate)
     key = await call.key(Scope.READ)
-    async with Tab(app, f"/jobs/stream/{await jobs.send()}", authorization=bearer(key)) as tab:
+    path = f"/jobs/stream/{await jobs.send()}"
+    async with Tab(app, path, authorization=bearer(key)) as tab, Tab(hosted, "/dashboard/live") as other:
         await tab.until(lambda tab: bool(tab.statuses))
         monkeypatch.setattr(jobs.storage, "good_keys", away)
+        is_away = True
         await passing.lasts(KEEP_ALIVE + 3)
-        assert not tab.ended
+        assert (tab.ended, other.ended) == (False, False)
+    await close_app(hosted)
 
 
-async def test_this_machine_shows_a_key_once_there_is_one(
+async def test_loopback_stream_ends_once_a_key_was_created(
     app: FastAPI, call: Web, jobs: Driver, passing: Passing
 ) -> None:
     async with Tab(app, f"/jobs/stream/{await jobs.send()}") as tab:
@@ -212,41 +224,17 @@ async def silent() -> AsyncGenerator[ServerEvent]:
     await asyncio.Event().wait()
 
 
-async def test_a_way_to_tell_that_breaks_lets_nobody_stay(app: FastAPI, passing: Passing) -> None:
+async def test_each_stream_is_checked_by_itself(app: FastAPI, passing: Passing) -> None:
+    asked = asyncio.Event()
+
     async def broken() -> bool:
         raise RuntimeError("the host's own way is broken")
 
-    async def fine() -> bool:
-        return True
-
-    live: Live = app.state.zeke.live
-    async with (
-        Tab(live.stream(silent(), still=broken), "/") as tab,
-        Tab(live.stream(silent(), still=fine), "/") as stays,
-    ):
-        await passing.ends(tab)
-        assert not stays.ended
-
-
-async def test_one_who_is_slow_to_tell_holds_up_no_others(app: FastAPI, passing: Passing) -> None:
-    async def hangs() -> bool:
-        await asyncio.Event().wait()
-        return True
-
-    async def over() -> bool:
+    async def revoked() -> bool:
         return False
 
-    live: Live = app.state.zeke.live
-    async with (
-        Tab(live.stream(silent(), still=hangs), "/") as stays,
-        Tab(live.stream(silent(), still=over), "/") as tab,
-    ):
-        await passing.ends(tab)
-        assert not stays.ended
-
-
-async def test_nothing_is_left_of_the_asking(app: FastAPI, passing: Passing) -> None:
-    asked = asyncio.Event()
+    async def fine() -> bool:
+        return True
 
     async def hangs() -> bool:
         asked.set()
@@ -255,24 +243,29 @@ async def test_nothing_is_left_of_the_asking(app: FastAPI, passing: Passing) -> 
 
     live: Live = app.state.zeke.live
     before = asyncio.all_tasks()
-    async with Tab(live.stream(silent(), still=hangs), "/"):
-        await passing.lasts(KEEP_ALIVE + 2)
-        assert asked.is_set()
-    await settled()
-    assert asyncio.all_tasks() <= before
+
+    async def check(ends: Any, stays: Any) -> None:
+        asked.clear()
+        async with (
+            Tab(live.stream(silent(), still=stays), "/") as other,
+            Tab(live.stream(silent(), still=ends), "/") as tab,
+        ):
+            await passing.ends(tab)
+            assert not other.ended
+            assert asked.is_set() == (stays is hangs)
+        await settled()
+        assert asyncio.all_tasks() <= before
+
+    await check_each_async([(broken, fine), (revoked, hangs)], check)
 
 
-@pytest.mark.parametrize(("place", "status"), [(PLACES[0], 405), (PLACES[1], 200), (PLACES[2], 200)])
-async def test_head_opens_no_stream(app: FastAPI, jobs: Driver, place: str, status: int) -> None:
-    async with Tab(app, place.format(await jobs.send()), method="HEAD") as tab:
-        await tab.rest()
-        assert tab.ended
-        assert tab.status == status
-        assert app.state.zeke.live.open_streams == 0
-
-
-async def test_a_stream_that_is_asked_for_by_head_has_its_headers_alone(app: FastAPI) -> None:
+async def test_head_opens_no_stream(app: FastAPI, jobs: Driver) -> None:
     live: Live = app.state.zeke.live
+    job_id = await jobs.send()
+    for place, status in zip(PLACES, (405, 200, 200), strict=True):
+        async with Tab(app, place.format(job_id), method="HEAD") as tab:
+            await tab.rest()
+            assert (tab.ended, tab.status, live.open_streams) == (True, status, 0), place
     async with Tab(live.stream(silent()), "/", method="HEAD") as tab:
         await tab.rest()
     assert (tab.status, tab.text, live.open_streams) == (200, "", 0)
@@ -280,9 +273,7 @@ async def test_a_stream_that_is_asked_for_by_head_has_its_headers_alone(app: Fas
     assert "content-length" not in tab.headers
 
 
-async def test_of_a_host_applications_callers_each_is_asked_by_what_it_showed(
-    queue: Queue, passing: Passing
-) -> None:
+async def test_callers_of_a_host_are_checked_by_their_own_requests(queue: Queue, passing: Passing) -> None:
     signed_in = {"one", "two"}
 
     async def who(connection: HTTPConnection) -> Caller | None:
@@ -295,23 +286,4 @@ async def test_of_a_host_applications_callers_each_is_asked_by_what_it_showed(
         signed_in.remove("one")
         await passing.ends(tab)
         assert not stays.ended
-    await close_app(app)
-
-
-async def test_while_a_host_application_is_without_the_storage_nobody_is_sent_away(
-    queue: Queue, passing: Passing
-) -> None:
-    away = False
-
-    async def who(connection: HTTPConnection) -> Caller | None:
-        del connection
-        if away:
-            raise StorageUnavailable("away")
-        return Caller("user:ada", "Ada", frozenset({Scope.READ}))
-
-    app = create_app(queue, authenticator=who)
-    async with Tab(app, "/dashboard/live") as tab:
-        away = True
-        await passing.lasts(KEEP_ALIVE + 3)
-        assert not tab.ended
     await close_app(app)

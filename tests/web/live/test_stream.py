@@ -1,13 +1,13 @@
-"""The stream of a job's status, line by line of what clients of the earlier system rely on."""
+"""The stream of a job's status: all that clients of the earlier system rely on."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import pytest
-
+from tests.cases import check_each_async
 from tests.conformance.driver import Driver
+from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes, written
 from zeke_queue.model import JobEvent, JobState
 from zeke_queue.web import close_app
@@ -16,6 +16,7 @@ from zeke_queue.web.live.stream import COMES_BACK
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pytest
     from fastapi import FastAPI
 
     from tests.clocks import FrozenClock
@@ -29,17 +30,17 @@ if TYPE_CHECKING:
 NOBODY = UUID("0193aaaa-0000-7000-8000-00000000dead")
 
 
-@pytest.mark.parametrize("job_id", [NOBODY, "no-uuid", "0193aaaa", f"{NOBODY}0"])
-async def test_a_job_that_never_was_is_told_before_anything_is_streamed(tab: Open, job_id: Any) -> None:
-    async with tab(job_id) as read:
-        await read.rest()
-        assert (read.status, read.text) == (404, '{"error":"Job not found"}')
-        assert read.headers["content-type"] == "application/json"
+async def test_missing_job_is_not_found_before_the_stream_begins(tab: Open) -> None:
+    async def check(job_id: Any) -> None:
+        async with tab(job_id) as read:
+            await read.rest()
+            assert (read.status, read.text) == (404, '{"error":"Job not found"}')
+            assert read.headers["content-type"] == "application/json"
+
+    await check_each_async([NOBODY, "no-uuid", "0193aaaa", f"{NOBODY}0"], check)
 
 
-async def test_a_stream_says_that_nothing_on_the_way_may_keep_or_hold_it_back(
-    tab: Open, jobs: Driver
-) -> None:
+async def test_stream_forbids_caching_and_buffering(tab: Open, jobs: Driver) -> None:
     async with tab(await jobs.send()) as read:
         assert read.status == 200
         assert read.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -48,9 +49,8 @@ async def test_a_stream_says_that_nothing_on_the_way_may_keep_or_hold_it_back(
         assert "content-length" not in read.headers
 
 
-async def test_a_stream_begins_with_the_status_and_goes_on_with_each_change(
-    tab: Open, jobs: Driver, clock: FrozenClock
-) -> None:
+@on_both_storages
+async def test_stream_sends_the_status_and_each_change(tab: Open, jobs: Driver, clock: FrozenClock) -> None:
     job_id = await jobs.send()
     async with tab(job_id) as read:
         await read.until(lambda read: read.statuses == ["QUEUED"])
@@ -79,27 +79,24 @@ async def test_a_stream_begins_with_the_status_and_goes_on_with_each_change(
     assert events[5].data == "complete"
 
 
-@pytest.mark.parametrize(
-    ("state", "status"),
-    [
+async def test_ended_job_is_sent_at_once_with_its_output(tab: Open, jobs: Driver) -> None:
+    async def check(state: JobState, status: str) -> None:
+        async with tab(await jobs.ended(state)) as read:
+            ended, close = await read.rest()
+        assert ended.json["status"] == status
+        assert {"output", "completedOn"} <= ended.json.keys()
+        assert (close.name, close.data) == ("close", "complete")
+
+    cases = [
         (JobState.COMPLETED, "COMPLETED"),
         (JobState.FAILED, "FAILED"),
         (JobState.EXPIRED, "FAILED"),
         (JobState.CANCELLED, "CANCELLED"),
-    ],
-)
-async def test_a_job_that_has_ended_is_told_at_once_with_its_output(
-    tab: Open, jobs: Driver, state: JobState, status: str
-) -> None:
-    job_id = await jobs.ended(state)
-    async with tab(job_id) as read:
-        told, close = await read.rest()
-    assert told.json["status"] == status
-    assert {"output", "completedOn"} <= told.json.keys()
-    assert (close.name, close.data) == ("close", "complete")
+    ]
+    await check_each_async(cases, check)
 
 
-async def test_a_job_that_vanishes_is_an_error_and_the_end(
+async def test_deleted_job_ends_the_stream_with_an_error(
     tab: Open, jobs: Driver, storage: Storage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def nothing(ids: object) -> dict[UUID, Job]:
@@ -116,9 +113,7 @@ async def test_a_job_that_vanishes_is_an_error_and_the_end(
     assert read.statuses == ["QUEUED"]
 
 
-async def test_a_stream_ends_after_five_minutes_and_its_client_is_told(
-    tab: Open, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_stream_times_out_after_five_minutes(tab: Open, jobs: Driver, clock: FrozenClock) -> None:
     async with tab(await jobs.send()) as read:
         await read.until(lambda read: read.statuses == ["QUEUED"])
         await passes(clock, 299, 10)
@@ -129,9 +124,7 @@ async def test_a_stream_ends_after_five_minutes_and_its_client_is_told(
     assert (events[-1].name, events[-1].data) == ("timeout", '{"message":"Stream timeout"}')
 
 
-async def test_a_stream_on_which_nothing_happens_is_kept_alive_by_comments(
-    tab: Open, jobs: Driver, clock: FrozenClock
-) -> None:
+async def test_idle_stream_is_kept_alive_by_comments(tab: Open, jobs: Driver, clock: FrozenClock) -> None:
     async with tab(await jobs.send()) as read:
         await read.until(lambda read: read.statuses == ["QUEUED"])
         await passes(clock, 14)
@@ -143,7 +136,7 @@ async def test_a_stream_on_which_nothing_happens_is_kept_alive_by_comments(
         assert [event.name for event in read.events] == ["status"]
 
 
-async def test_a_stream_says_when_to_come_back(tab: Open, jobs: Driver) -> None:
+async def test_stream_tells_browsers_when_to_reconnect(tab: Open, jobs: Driver) -> None:
     waits: set[int] = set()
     for _ in range(3):
         async with tab(await jobs.send()) as read:
@@ -155,9 +148,7 @@ async def test_a_stream_says_when_to_come_back(tab: Open, jobs: Driver) -> None:
     assert len(waits) > 1
 
 
-async def test_a_server_that_stops_ends_streams_so_that_browsers_come_back(
-    tab: Open, jobs: Driver, app: FastAPI
-) -> None:
+async def test_stopping_server_ends_streams_without_an_event(tab: Open, jobs: Driver, app: FastAPI) -> None:
     job_id = await jobs.send()
     async with tab(job_id) as read:
         await read.until(lambda read: read.statuses == ["QUEUED"])
@@ -170,7 +161,7 @@ async def test_a_server_that_stops_ends_streams_so_that_browsers_come_back(
         assert (refused.status, refused.headers["retry-after"]) == (503, "5")
 
 
-async def test_a_queue_that_is_closed_first_ends_streams_too(tab: Open, jobs: Driver, queue: Queue) -> None:
+async def test_closed_queue_ends_streams(tab: Open, jobs: Driver, queue: Queue) -> None:
     async with tab(await jobs.send()) as read:
         await read.until(lambda read: read.statuses == ["QUEUED"])
         await queue.close()
@@ -178,7 +169,7 @@ async def test_a_queue_that_is_closed_first_ends_streams_too(tab: Open, jobs: Dr
         assert read.ended
 
 
-async def test_what_a_task_hides_is_not_streamed(tab: Open, jobs: Driver, storage: Storage) -> None:
+async def test_redacted_values_are_not_streamed(tab: Open, jobs: Driver, storage: Storage) -> None:
     claimed = await jobs.running("login")
     said = '{"level":"info","message":"pw hunter2","pw":"hunter2"}'
     await storage.note([JobEvent(claimed.id, 1, "log", said)])
@@ -191,7 +182,7 @@ async def test_what_a_task_hides_is_not_streamed(tab: Open, jobs: Driver, storag
     assert told.json["output"]["user"] == "ann"
 
 
-async def test_many_tabs_of_one_job_are_told_alike(tab: Open, jobs: Driver) -> None:
+async def test_all_tabs_of_a_job_see_its_end(tab: Open, jobs: Driver) -> None:
     job_id = await jobs.send()
     tabs = [tab(job_id) for _ in range(10)]
     for one in tabs:
