@@ -361,6 +361,9 @@ async def test_failing_authenticator_is_answered_by_503_without_details(
     async def fail(_: HTTPConnection) -> Caller | None:
         raise RuntimeError("the users' table, password s3cret, is gone")
 
+    async def lose_the_storage(_: HTTPConnection) -> Caller | None:
+        raise StorageUnavailable("away")
+
     monkeypatch.setattr(guard, "PATIENCE", 0.01)
 
     async def check(authenticate: Any, path: str) -> None:
@@ -376,13 +379,7 @@ async def test_failing_authenticator_is_answered_by_503_without_details(
 
     paths = ("/queues", "/trpc/trigger.run", "/dashboard/")
     await check_each_async([(how, path) for how in (hang, fail) for path in paths], check)
-
-
-async def test_authenticator_without_the_storage_is_answered_by_503(call: Web) -> None:
-    async def authenticate(_: HTTPConnection) -> Caller | None:
-        raise StorageUnavailable("away")
-
-    answer = await call.with_app(authenticator=authenticate)("GET", "/queues")
+    answer = await call.with_app(authenticator=lose_the_storage)("GET", "/queues")
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert answer.json()["error"].startswith("The database can't be reached")
 

@@ -322,26 +322,34 @@ class Script:
         return [request.headers.get("last-event-id") for request in self.way.requests]
 
 
-async def test_first_status_of_another_connection_is_not_repeated() -> None:
-    script = Script(stream(status("EXECUTING", "1")), stream(status("EXECUTING"), DONE))
-    assert await script.said() == ["EXECUTING", "COMPLETED"]
-    assert script.last_event_ids == [None, "1"]
+async def test_streams_are_read_and_resumed() -> None:
+    async def check(streams: list[httpx2.Response], seen: list[str], ids: list[str | None]) -> None:
+        script = Script(*streams)
+        assert await script.said() == seen
+        assert script.last_event_ids == ids
 
-
-async def test_events_are_read_in_pieces_of_any_size_and_line_ending() -> None:
-    text = f": hello\r\n\r\n{status('QUEUED')}{DONE}".replace("\n", "\r")
-    assert await Script(stream(*text)).said() == ["QUEUED", "COMPLETED"]
-
-
-async def test_event_that_was_cut_off_is_ignored() -> None:
+    in_pieces = f": hello\r\n\r\n{status('QUEUED')}{DONE}".replace("\n", "\r")
     cut = status("COMPLETED", "9", output=1)[:-1]
-    script = Script(stream(status("QUEUED", "1"), cut), stream(DONE))
-    assert await script.said() == ["QUEUED", "COMPLETED"]
-    assert script.last_event_ids == [None, "1"]
-
-
-async def test_unknown_events_are_ignored() -> None:
-    assert await Script(stream(event("child", {"x": 1}), event("message", "y"), DONE)).said() == ["COMPLETED"]
+    reset = httpx2.ReadError("reset")
+    away = event("error", {"error": "The database went away"})
+    executing, queued = ["EXECUTING", "COMPLETED"], ["QUEUED", "COMPLETED"]
+    cases: dict[str, Any] = {
+        "first status of another connection": (
+            [stream(status("EXECUTING", "1")), stream(status("EXECUTING"), DONE)],
+            executing,
+            [None, "1"],
+        ),
+        "pieces of any size and line ending": ([stream(*in_pieces)], queued, [None]),
+        "event that was cut off": ([stream(status("QUEUED", "1"), cut), stream(DONE)], queued, [None, "1"]),
+        "unknown events": (
+            [stream(event("child", {"x": 1}), event("message", "y"), DONE)],
+            ["COMPLETED"],
+            [None],
+        ),
+        "known end before a reset": ([stream(status("COMPLETED"), reset)], ["COMPLETED"], [None]),
+        "error that may end": ([stream(status("QUEUED"), away), stream(DONE)], queued, [None, None]),
+    }
+    await check_each_async(cases, check)
 
 
 async def test_end_without_a_final_status_is_requested() -> None:
@@ -360,22 +368,10 @@ async def test_end_without_a_final_status_is_requested() -> None:
     assert await script.said() == ["EXECUTING", "FAILED"]
 
 
-async def test_known_end_needs_no_other_connection() -> None:
-    script = Script(stream(status("COMPLETED"), httpx2.ReadError("reset")))
-    assert await script.said() == ["COMPLETED"]
-
-
 async def test_deleted_job_raises() -> None:
     script = Script(stream(status("QUEUED"), event("error", {"error": "Job not found"})))
     with pytest.raises(JobNotFound):
         await script.said()
-
-
-async def test_other_error_of_a_stream_is_retried() -> None:
-    script = Script(
-        stream(status("QUEUED"), event("error", {"error": "The database went away"})), stream(DONE)
-    )
-    assert await script.said() == ["QUEUED", "COMPLETED"]
 
 
 async def test_client_reconnects_when_the_server_asks() -> None:

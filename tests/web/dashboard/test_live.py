@@ -44,21 +44,12 @@ async def read(tab: Tab, clock: FrozenClock, *names: str, count: int = 1, says: 
 
 
 @on_both_storages
-async def test_overview_is_updated(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
-    async with Tab(app, LIVE, query="of=overview") as tab:
-        for name in ("tiles", "failures"):
-            await read(tab, clock, name)
-        assert {event.name for event in tab.events} >= {"tiles", "charts", "backlog", "failures"}
-        assert "<b>0</b>" in tab.named("tiles")[0].data
-        await jobs.send()
-        await read(tab, clock, "tiles", says='id="tile-waiting"><span>Waiting</span><b>1</b>')
-
-
 async def test_each_part_of_the_overview_is_updated(app: FastAPI, clock: FrozenClock, jobs: Driver) -> None:
     moves = {
         "charts": ["completed <b>1</b>", "failed <b>1</b>", "cancelled <b>1</b>"],
         "failures": ["ValueError: boom"],
         "backlog": ["waiting <b>1</b>"],
+        "tiles": ['id="tile-waiting"><span>Waiting</span><b>1</b>'],
     }
     async with Tab(app, LIVE, query="of=overview") as tab:
         for part, shown in moves.items():

@@ -61,41 +61,28 @@ async def test_job_with_redacted_parts_says_why_it_is_not_sent_again(admin: Brow
     assert why.startswith("Parts of that job")
 
 
-async def test_cancelled_job_can_be_resumed(admin: Browser, jobs: Driver) -> None:
-    job_id = await jobs.send("mail")
-    page = await admin.see(f"/jobs/{job_id}")
-    assert 'data-confirm="Cancel this job?"' in page
-    await admin.send(f"/jobs/{job_id}/cancel")
-    assert 'id="resume"' in await admin.see(f"/jobs/{job_id}")
-
-
 async def unserved(browser: Browser) -> set[str]:
     """Return the queues that the page of queues says no worker serves."""
     rows = re.findall(r'data-queue="(\w+)"(.*?)</tr>', await browser.see("/queues"), re.DOTALL)
     return {name for name, row in rows if "No worker" in row}
 
 
-async def test_queue_with_waiting_jobs_and_no_worker_is_marked(browser: Browser, jobs: Driver) -> None:
+async def test_queues_without_a_worker_are_named(browser: Browser, jobs: Driver) -> None:
     await jobs.send("mail")
     await jobs.send("break")
     await jobs.ended(JobState.COMPLETED, "login")
     assert await unserved(browser) == {"mail", "break"}
-    await jobs.beat()
-    assert await unserved(browser) == {"break"}
-    jobs.clock.advance(60)
-    assert await unserved(browser) == {"mail", "break"}
-
-
-async def test_overview_names_the_queues_that_no_worker_serves(browser: Browser, jobs: Driver) -> None:
-    await jobs.send("mail")
-    await jobs.send("break")
-    # Without any worker that is said instead.
+    # Without any worker the overview says that instead.
     page = await browser.see("/")
     assert 'id="no-workers"' in page
     assert 'id="unserved"' not in page
     await jobs.beat()
-    (said,) = re.findall(r'<p [^>]*id="unserved">(.*?)</p>', await browser.see("/"), re.DOTALL)
-    assert re.findall(r"<a [^>]*>(.*?)</a>", said) == ["break"]
+    assert await unserved(browser) == {"break"}
+    (named,) = re.findall(r'<p [^>]*id="unserved">(.*?)</p>', await browser.see("/"), re.DOTALL)
+    assert re.findall(r"<a [^>]*>(.*?)</a>", named) == ["break"]
+    jobs.clock.advance(60)
+    assert await unserved(browser) == {"mail", "break"}
+    await jobs.beat()
     await jobs.claim("break")
     assert 'id="unserved"' not in await browser.see("/")
 

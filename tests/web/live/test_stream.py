@@ -40,15 +40,6 @@ async def test_missing_job_is_not_found_before_the_stream_begins(tab: Open) -> N
     await check_each_async([NOBODY, "no-uuid", "0193aaaa", f"{NOBODY}0"], check)
 
 
-async def test_stream_forbids_caching_and_buffering(tab: Open, jobs: Driver) -> None:
-    async with tab(await jobs.send()) as read:
-        assert read.status == 200
-        assert read.headers["content-type"] == "text/event-stream; charset=utf-8"
-        assert read.headers["cache-control"] == "no-cache, no-transform"
-        assert read.headers["x-accel-buffering"] == "no"
-        assert "content-length" not in read.headers
-
-
 @on_both_storages
 async def test_stream_sends_the_status_and_each_change(tab: Open, jobs: Driver, clock: FrozenClock) -> None:
     job_id = await jobs.send()
@@ -136,13 +127,18 @@ async def test_idle_stream_is_kept_alive_by_comments(tab: Open, jobs: Driver, cl
         assert [event.name for event in read.events] == ["status"]
 
 
-async def test_stream_tells_browsers_when_to_reconnect(tab: Open, jobs: Driver) -> None:
+async def test_stream_forbids_caching_and_says_when_to_reconnect(tab: Open, jobs: Driver) -> None:
     waits: set[int] = set()
     for _ in range(3):
         async with tab(await jobs.send()) as read:
             await read.until(lambda read: bool(read.statuses))
             first, _ = read.text.split("\n\n", 1)
             waits.add(int(first.removeprefix("retry: ")))
+            assert read.status == 200
+            assert read.headers["content-type"] == "text/event-stream; charset=utf-8"
+            assert read.headers["cache-control"] == "no-cache, no-transform"
+            assert read.headers["x-accel-buffering"] == "no"
+            assert "content-length" not in read.headers
     soonest, latest = COMES_BACK
     assert all(soonest * 1000 <= wait <= latest * 1000 for wait in waits)
     assert len(waits) > 1
