@@ -50,7 +50,7 @@ def answer(status: int, body: Any = None, **headers: str) -> httpx2.Response:
 
 @on_both_storages
 async def test_job_is_sent_and_read(jobs: JobsClient, call: Web) -> None:
-    sent = await jobs.trigger("mail", MAIL)
+    sent, broken = await jobs.trigger("mail", MAIL), await jobs.trigger("break")
     assert (sent.status, sent.task_id, sent.replayed) == ("created", "mail", False)
     run = await jobs.run(sent.id)
     assert (run.id, run.status, run.data) == (sent.id, RunStatus.QUEUED, {**MAIL, "copies": 1})
@@ -58,6 +58,13 @@ async def test_job_is_sent_and_read(jobs: JobsClient, call: Web) -> None:
     await call.work()
     ended = await jobs.run(str(sent.id))
     assert (ended.status, ended.output, ended.ended) == (RunStatus.COMPLETED, {"sent": 1}, True)
+    events = await jobs.events(sent.id)
+    messages = {(event.kind, event.data["message"]) for event in events}
+    assert messages == {("progress", "half"), ("log", "sending")}
+    assert await jobs.events(sent.id, after=events[0].seq) == events[1:]
+    detail = await jobs.detail(broken.id)
+    assert (detail.status, detail.state, detail.attempt, detail.expire_in) == ("FAILED", "failed", 1, 3600.0)
+    assert [attempt.error["message"] for attempt in detail.history] == ["the glass is broken"]
 
 
 @dataclass
@@ -70,14 +77,6 @@ async def test_payload_is_a_mapping_a_model_or_a_dataclass(jobs: JobsClient) -> 
     for payload in ({"to": "a", "copies": 3}, Mail(to="a", copies=3), MailAsDataclass("a")):
         sent = await jobs.trigger("mail", payload)
         assert (await jobs.run(sent.id)).data == {"to": "a", "copies": 3}, payload
-
-
-async def test_details_of_a_job_are_read(jobs: JobsClient, call: Web) -> None:
-    sent = await jobs.trigger("break")
-    await call.work()
-    detail = await jobs.detail(sent.id)
-    assert (detail.status, detail.state, detail.attempt, detail.expire_in) == ("FAILED", "failed", 1, 3600.0)
-    assert [attempt.error["message"] for attempt in detail.history] == ["the glass is broken"]
 
 
 async def test_lists_follow_pages(jobs: JobsClient, clock: FrozenClock) -> None:
@@ -113,17 +112,6 @@ async def test_lists_are_filtered(jobs: JobsClient, call: Web, clock: FrozenCloc
     with pytest.raises(ApiRefused) as refused:
         await found(created_from=datetime(2026, 1, 1))  # noqa: DTZ001 - the mistake that is told
     assert [field.path for field in refused.value.fields] == ["createdFrom"]
-
-
-async def test_progress_and_log_events_are_listed(jobs: JobsClient, call: Web) -> None:
-    sent = await jobs.trigger("mail", MAIL)
-    await call.work()
-    events = await jobs.events(sent.id)
-    assert {(event.kind, event.data["message"]) for event in events} == {
-        ("progress", "half"),
-        ("log", "sending"),
-    }
-    assert await jobs.events(sent.id, after=events[0].seq) == events[1:]
 
 
 async def test_job_is_cancelled_resumed_and_retried(jobs: JobsClient, call: Web) -> None:

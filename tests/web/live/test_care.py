@@ -300,25 +300,26 @@ def live(queue: Queue, app: FastAPI) -> Live:
     return app.state.zeke.live
 
 
-async def test_any_events_can_be_streamed(live: Live) -> None:
-    pages = Pages()
-    async with Tab(live.stream(pages.events(1)), "/") as read:
-        (event,) = await read.rest()
-    assert (event.name, event.data, event.id) == ("rows", "<tr>\n<td>1</td>\n</tr>", "1")
-    assert read.headers["content-type"] == "text/event-stream; charset=utf-8"
-    assert read.ended
-    assert pages.closed
-
-
-async def test_events_are_requested_one_at_a_time(live: Live) -> None:
+async def test_events_are_streamed_one_at_a_time(live: Live) -> None:
     pages = Pages()
     async with Tab(live.stream(pages.events(200)), "/", slow=True) as read:
         await settled()
         assert pages.asked <= 2
         read.read_on()
         await read.until(lambda read: len(read.events) == 200)
+    assert read.headers["content-type"] == "text/event-stream; charset=utf-8"
+    event = read.events[0]
+    assert (event.name, event.data, event.id) == ("rows", "<tr>\n<td>1</td>\n</tr>", "1")
     assert pages.closed
     assert live.open_streams == 0
+
+
+async def test_stream_ends_with_its_events(live: Live) -> None:
+    pages = Pages()
+    async with Tab(live.stream(pages.events(1)), "/") as read:
+        assert len(await read.rest()) == 1
+    assert read.ended
+    assert pages.closed
 
 
 async def test_stream_of_events_is_kept_alive_until_the_server_stops(live: Live, clock: FrozenClock) -> None:

@@ -194,7 +194,8 @@ async def test_streams_stay_open_during_an_outage(
     async def away(*_: object) -> Any:
         raise StorageUnavailable("away")
 
-    async def authenticate(_: HTTPConnection) -> Caller | None:
+    async def authenticate(connection: HTTPConnection) -> Caller | None:
+        del connection
         return await away() if is_away else Caller("user:ada", "Ada", frozenset({Scope.READ}))
 
     hosted = create_app(queue, authenticator=authenticate)
