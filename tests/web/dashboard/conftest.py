@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Browser:
-    """Somebody at the dashboard."""
+    """A browser at the dashboard."""
 
     def __init__(self, client: httpx2.AsyncClient, root: str = "/dashboard") -> None:
         self.client = client

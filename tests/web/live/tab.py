@@ -1,4 +1,4 @@
-"""A browser's tab that reads a stream: it drives the ASGI application itself, so it can also read slowly."""
+"""A browser's tab that reads a stream; it drives the ASGI application itself, so it can also read slowly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.clocks import FrozenClock
 
 NET = 1.0
-"""Seconds without anything new, after which time is let go on."""
+"""Seconds without anything new, after which the clock is advanced."""
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Tab:
     """One request for a stream.
 
     Args:
-        app: is asked.
-        path: for what.
+        app: the application.
+        path: of the stream.
         query: the query string.
         slow: whether to take nothing before ``read_on``.
-        clock: moved on where nothing comes for a while, as time does; not in tests that move it themselves.
-        method: how it is asked.
+        clock: advanced where nothing comes for a while; None in tests that advance it themselves.
+        method: of the request.
         headers: of the request, with underscores.
 
     Attributes:
@@ -99,7 +99,7 @@ class Tab:
         await self.leave()
 
     async def leave(self) -> None:
-        """Close the tab; returns when the server is through with it."""
+        """Close the tab; returns when the server's task has ended."""
         self._gone.set()
         self._reads.set()
         assert self._task is not None
@@ -107,7 +107,7 @@ class Tab:
             await soon(self._task)
 
     async def kill(self) -> None:
-        """Have the server give up on it in the middle of whatever it is at."""
+        """Cancel the server's task, whatever it is doing."""
         assert self._task is not None
         self._task.cancel()
         await asyncio.wait({self._task})
@@ -118,12 +118,12 @@ class Tab:
 
     @property
     def done(self) -> bool:
-        """Whether the server is through with it."""
+        """Whether the server's task has ended."""
         return self._task is not None and self._task.done()
 
     @property
     def events(self) -> list[Event]:
-        """The events that were read; each must be as old clients expect: ``data`` right behind ``event``."""
+        """The events so far; each must have ``data`` right behind ``event``, as old clients expect."""
         found: list[Event] = []
         for block in self.text.split("\n\n"):
             lines = block.split("\n")
@@ -170,7 +170,7 @@ class Tab:
                 self._changed.clear()
                 waiting = asyncio.ensure_future(self._changed.wait())
                 if not (await asyncio.wait([waiting], timeout=NET))[0] and self._clock is not None:
-                    # What was changed in the moment in which a watch began, the next look finds.
+                    # A change in the moment in which a watch began is found by the next query.
                     self._clock.advance(0.5)
                 waiting.cancel()
 

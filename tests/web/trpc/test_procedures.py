@@ -94,7 +94,7 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """Calls procedures as somebody, as ``httpLink`` does."""
+    """Calls procedures as ``httpLink`` does, as the caller that a header names."""
 
     def __init__(self, http: httpx2.AsyncClient, queue: Queue) -> None:
         self._http = http
