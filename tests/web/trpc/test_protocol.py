@@ -233,7 +233,7 @@ async def test_unauthorized_input_is_not_decoded(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_references_are_bounded_over_all_calls_of_a_batch() -> None:
-    calls = 100
+    calls = 30
     body = json.dumps({str(n): growing(13) for n in range(calls)})  # about 150 kB of JSON each
     told = await ask("POST", ",".join(["a.do"] * calls), batch="1", body=body)
     taken = ["result" in one for one in told.body]
