@@ -347,6 +347,11 @@ async def test_streams_are_read_and_resumed() -> None:
             [None],
         ),
         "known end before a reset": ([stream(status("COMPLETED"), reset)], ["COMPLETED"], [None]),
+        "event without an id": (
+            [stream(status("QUEUED", "1")), stream(status("EXECUTING")), stream(DONE)],
+            ["QUEUED", "EXECUTING", "COMPLETED"],
+            [None, "1", "1"],
+        ),
         "error that may end": ([stream(status("QUEUED"), away), stream(DONE)], queued, [None, None]),
     }
     await check_each_async(cases, check)
