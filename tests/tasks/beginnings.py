@@ -38,8 +38,7 @@ async def _highlighted(domain: Domain) -> Story:
         NewHighlight(story.id, None, HighlightKind.METRIC, "Everybody has it.", 0.85, tags=("python",)),
         NewHighlight(story.id, TEAM, HighlightKind.INSIGHT, "The team has it.", 1.0),
     ]
-    async with domain.rows() as rows:
-        await rows.put_highlights(known)
+    await domain.verbs.put_highlights(known)
     return story
 
 
@@ -109,8 +108,7 @@ async def begin_brief(domain: Domain) -> Start:
 async def begin_brief_anew(domain: Domain) -> Start:
     """A story that has a brief was analysed once more."""
     story = await _analysed(domain)
-    async with domain.rows() as rows:
-        assert await rows.put_brief(story.id, Brief("Old.", "Old. Older.", "Old. Older. Oldest.", 1))
+    assert await domain.verbs.put_brief(story.id, Brief("Old.", "Old. Older.", "Old. Older. Oldest.", 1))
     return "generate-brief", {"storyId": story.id, "reason": "regenerate"}
 
 

@@ -54,8 +54,7 @@ async def begin_content(domain: Domain) -> Start:
     jobs = Jobs(domain, web())
     task, payload = await begin_source(domain)
     await jobs.run(task, payload)
-    async with domain.rows() as rows:
-        items = await rows.items_of(payload["sourceId"])
+    items = await domain.verbs.items_of(payload["sourceId"])
     return "fetch-content", {"rawItemIds": [item.id for item in items]}
 
 

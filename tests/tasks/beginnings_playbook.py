@@ -24,8 +24,7 @@ async def begin_playbook(domain: Domain) -> tuple[str, dict[str, Any]]:
         "update-story-status",
         {"storyId": {"$from": "steps.summarise.output.storyId"}, "teamId": str(TEAM), "state": "read"},
     )
-    async with domain.rows() as rows:
-        await rows.put_playbook(Playbook(PLAYBOOK, TEAM, "Sum up and read", [summarise, read]))
+    await domain.verbs.put_playbook(Playbook(PLAYBOOK, TEAM, "Sum up and read", [summarise, read]))
     return "playbook-run", {"playbookId": PLAYBOOK, "teamId": TEAM, "triggerSource": "system"}
 
 

@@ -1,4 +1,4 @@
-"""The domain's store over both storages, each on a clock that stands still; and real input for the tasks."""
+"""The domain's store in memory and on Postgres, the tasks' handlers over doubles, and real input for them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ import pytest
 import structlog
 
 from tests.clocks import FrozenClock
-from tests.tasks.domain import Domain
+from tests.tasks.domain import Domain, memory_domain
 from tests.tasks.emptying import empty
+from tests.tasks.jobs import Jobs
 from tests.tasks.samples import write_samples
+from tests.tasks.scripted_ai import ScriptedAI
+from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue import log
-from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres import PostgresStorage
-from zeke_tasks.store.memory import MemoryRepository
+from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch
 from zeke_tasks.store.postgres import PostgresRepository, migrate
+from zeke_tasks.youtube import YouTube
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -36,7 +39,7 @@ def clock() -> FrozenClock:
 @pytest.fixture
 def in_memory(clock: FrozenClock) -> Domain:
     """A store in memory with nothing in it."""
-    return Domain(MemoryStorage(clock), MemoryRepository(clock), clock)
+    return memory_domain(clock)
 
 
 @pytest.fixture(scope="session")
@@ -64,10 +67,38 @@ async def on_postgres(domain_dsn: str, clock: FrozenClock) -> AsyncIterator[Doma
         yield Domain(storage, PostgresRepository(clock.now), clock)
 
 
-@pytest.fixture(params=["in_memory", "on_postgres"], ids=["memory", "postgres"])
-def domain(request: pytest.FixtureRequest) -> Domain:
-    """A store with nothing in it; the test does not know which."""
-    return request.getfixturevalue(request.param)
+@pytest.fixture
+def domain(in_memory: Domain) -> Domain:
+    """A store with nothing in it: in memory, but for the tests of the store itself."""
+    return in_memory
+
+
+@pytest.fixture
+def web() -> ScriptedWeb:
+    return ScriptedWeb()
+
+
+@pytest.fixture
+def ai() -> ScriptedAI:
+    return ScriptedAI()
+
+
+@pytest.fixture
+def captions() -> ScriptedCaptions:
+    return ScriptedCaptions()
+
+
+@pytest.fixture
+def search() -> ScriptedSearch:
+    return ScriptedSearch()
+
+
+@pytest.fixture
+def jobs(
+    domain: Domain, web: ScriptedWeb, ai: ScriptedAI, captions: ScriptedCaptions, search: ScriptedSearch
+) -> Jobs:
+    """The catalog's handlers over doubles of web, AI and YouTube."""
+    return Jobs(domain, web, ai, YouTube(captions, search))
 
 
 @pytest.fixture(scope="session")

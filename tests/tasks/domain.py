@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager, suppress
 from dataclasses import fields, is_dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
+from tests.clocks import FrozenClock
 from zeke_queue.rng import Ids, SeededEntropy
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.model import Content, Kind, NewItem, NewSource, NewStory, SourceType, item_id
 from zeke_tasks.web import content_hash
 
@@ -14,9 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from uuid import UUID
 
-    from tests.clocks import FrozenClock
     from zeke_queue.storage.store import Storage, Transaction
-    from zeke_tasks.store.model import RawItem, Source, Story
+    from zeke_tasks.store.analysis import Overlay
+    from zeke_tasks.store.model import Health, RawItem, Source, Story
     from zeke_tasks.store.repository import Repository, Rows
 
 
@@ -27,18 +30,40 @@ STAMPED: Final = ("analysed_at", "briefed_at", "scored_at", "last_viewed_at", "s
 """Times at which a row changed."""
 
 
+T = TypeVar("T")
+
+
 class _Undo(Exception):
     """Ends a transaction that is not to commit."""
 
 
+class _Verbs:
+    """Calls each verb of a repository in a transaction of its own."""
+
+    def __init__(self, domain: Domain) -> None:
+        self._domain = domain
+
+    def __getattr__(self, name: str) -> Any:
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            async with self._domain.rows() as rows:
+                return await getattr(rows, name)(*args, **kwargs)
+
+        return call
+
+
 class Domain:
-    """A repository, the storage whose transactions it joins, and the clock of both."""
+    """A repository, the storage whose transactions it joins, and the clock of both.
+
+    Attributes:
+        verbs: the repository's verbs, each in a transaction of its own.
+    """
 
     def __init__(self, storage: Storage, repository: Repository, clock: FrozenClock) -> None:
         self.storage = storage
         self.repository = repository
         self.clock = clock
         self.new_id = Ids(clock, SeededEntropy(1))
+        self.verbs = cast("Rows", _Verbs(self))
 
     @asynccontextmanager
     async def transaction(self) -> AsyncGenerator[tuple[Transaction, Rows]]:
@@ -77,6 +102,26 @@ class Domain:
         async with self.rows() as rows:
             (item,) = await rows.items([item_id])
             return item
+
+    async def content(self, item_id: UUID) -> Content:
+        """Return the content of an item that has one."""
+        return _found(await self.verbs.content(item_id))
+
+    async def health(self, source: Source) -> Health:
+        """Return the health of a source that was checked."""
+        return _found(await self.verbs.health(source.id))
+
+    async def overlay(self, story: Story) -> Overlay:
+        """Return the overlay of a story that was analysed."""
+        return _found(await self.verbs.overlay(story.id))
+
+    async def items(self, source: Source) -> dict[str, RawItem]:
+        """Return the items of a source by their external ids."""
+        return {item.external_id: item for item in await self.verbs.items_of(source.id)}
+
+    async def story_of(self, item_id: UUID) -> Story:
+        """Return the story of an item that has one."""
+        return (await self.stories(item_id))[item_id]
 
     async def story(self, item: RawItem, text: str) -> tuple[UUID, bool]:
         """Store an item's text and make the story of it, as one transaction does."""
@@ -121,8 +166,13 @@ class Domain:
 
     async def stories(self, *items: UUID) -> dict[UUID, Story]:
         """Return the stories that tell these items."""
-        async with self.rows() as rows:
-            return await rows.stories_of(items)
+        return await self.verbs.stories_of(items)
+
+
+def memory_domain(clock: FrozenClock | None = None) -> Domain:
+    """Return an empty store in memory."""
+    clock = clock or FrozenClock()
+    return Domain(MemoryStorage(clock), MemoryRepository(clock), clock)
 
 
 def content_of(item_id: UUID, text: str) -> Content:
@@ -139,6 +189,11 @@ def story_of(content: Content, source_id: UUID, kind: Kind, title: str = "A titl
         primary_source_id=source_id,
         title=title,
     )
+
+
+def _found(row: T | None) -> T:
+    assert row is not None
+    return row
 
 
 async def _all_rows(rows: Rows) -> dict[str, list[Any]]:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tests.tasks.domain import memory_domain
+from tests.tasks.scripted_ai import ScriptedAI
+from tests.tasks.scripted_web import ScriptedWeb
 from tests.tasks.scripted_youtube import scripted_youtube
 from zeke_queue import log
 from zeke_queue.config import Settings
@@ -15,9 +18,11 @@ from zeke_queue.context import JobContext
 from zeke_queue.model import Claimed, JobFilter
 from zeke_queue.queue import Queue
 from zeke_queue.tending import require
+from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context, inline
+from zeke_tasks.youtube import YouTube
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
     from zeke_queue.model import Job
     from zeke_tasks.ai.client import AIClient
     from zeke_tasks.web import Fetcher
-    from zeke_tasks.youtube import YouTube
+    from zeke_tasks.youtube.model import CaptionSource, VideoSearch
 
 
 class Jobs:
@@ -132,3 +137,14 @@ class Jobs:
     def wait(self, work: Any) -> Any:
         """Refuse: no handler here runs in a thread."""
         raise NotImplementedError
+
+
+def memory_jobs(
+    web: Fetcher | None = None,
+    ai: AIClient | None = None,
+    captions: CaptionSource | None = None,
+    search: VideoSearch | None = None,
+) -> Jobs:
+    """Return jobs on an empty store in memory; what is not given is a double that answers by default."""
+    youtube = YouTube(captions or ScriptedCaptions(), search or ScriptedSearch())
+    return Jobs(memory_domain(), web or ScriptedWeb(), ai or ScriptedAI(), youtube)

@@ -10,7 +10,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.tasks.jobs import Jobs
+from tests.cases import check_each_async
+from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.pdfs import pdf
 from tests.tasks.scripted_web import ScriptedWeb, fetched, page
 from zeke_queue.errors import PayloadInvalid
@@ -51,9 +52,8 @@ async def test_a_page_becomes_a_story(jobs: Jobs, web: ScriptedWeb) -> None:
     web.put(ONE, page("From the page", "bees"))
     assert await _fetch(jobs, item_id) == {"items": {"processed": 1}, "stories": 1}
     item = await jobs.domain.look(item_id)
-    async with jobs.domain.rows() as rows:
-        content = await rows.content(item_id)
-    story = (await jobs.domain.stories(item_id))[item_id]
+    content = await jobs.domain.verbs.content(item_id)
+    story = await jobs.domain.story_of(item_id)
     assert (item.status, item.attempts, item.error) == (ItemStatus.PROCESSED, 1, None)
     assert content is not None
     assert "bees" in content.text
@@ -66,7 +66,7 @@ async def test_the_title_of_the_page_serves_where_the_feed_has_none(jobs: Jobs, 
     item_id = await _item(jobs, ONE)
     web.put(ONE, page("From the page", "bees"))
     await _fetch(jobs, item_id)
-    assert (await jobs.domain.stories(item_id))[item_id].title == "From the page"
+    assert (await jobs.domain.story_of(item_id)).title == "From the page"
 
 
 async def test_a_page_is_read_in_the_charset_that_its_server_names(jobs: Jobs, web: ScriptedWeb) -> None:
@@ -74,7 +74,7 @@ async def test_a_page_is_read_in_the_charset_that_its_server_names(jobs: Jobs, w
     answer = fetched(ONE, content_type="text/html; charset=windows-1251")
     web.put(ONE, replace(answer, body=page("Пчёлы", "пчёлах").encode("windows-1251")))
     await _fetch(jobs, item_id)
-    assert (await jobs.domain.stories(item_id))[item_id].title == "Пчёлы"
+    assert (await jobs.domain.story_of(item_id)).title == "Пчёлы"
 
 
 async def test_a_page_is_not_believed_to_be_of_a_day_to_come(jobs: Jobs, web: ScriptedWeb) -> None:
@@ -101,25 +101,25 @@ async def test_one_text_under_two_urls_is_one_story(jobs: Jobs, web: ScriptedWeb
 async def test_an_entry_without_a_page_is_told_by_its_own_text(jobs: Jobs, web: ScriptedWeb) -> None:
     item_id = await _item(jobs, None, body="<p>Bees &amp; <b>flowers</b>.</p><p>Trees.</p>")
     await _fetch(jobs, item_id)
-    async with jobs.domain.rows() as rows:
-        content = await rows.content(item_id)
-    assert content is not None
+    content = await jobs.domain.content(item_id)
     assert content.text == "Bees & flowers.\nTrees."
     assert web.asked == []
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
+async def test_page_without_text_is_marked() -> None:
+    async def check(answer: str) -> None:
+        web = ScriptedWeb()
+        jobs = memory_jobs(web=web)
+        item_id = await _item(jobs, ONE)
+        web.put(ONE, answer)
+        assert await _fetch(jobs, item_id) == {"items": {"no_text_extracted": 1}, "stories": 0}
+
+    cases = [
         "<html><body></body></html>",
         "",
         fetched(ONE, "GIF89a", content_type="image/gif"),
-    ],
-)
-async def test_a_page_without_text_says_so_and_is_done(jobs: Jobs, web: ScriptedWeb, answer: str) -> None:
-    item_id = await _item(jobs, ONE)
-    web.put(ONE, answer)
-    assert await _fetch(jobs, item_id) == {"items": {"no_text_extracted": 1}, "stories": 0}
+    ]
+    await check_each_async(cases, check)
 
 
 async def test_a_pdf_becomes_a_story_of_its_kind(jobs: Jobs, web: ScriptedWeb) -> None:
@@ -127,9 +127,8 @@ async def test_a_pdf_becomes_a_story_of_its_kind(jobs: Jobs, web: ScriptedWeb) -
     body = pdf(["On Bees", "Bees make honey."], info={"Title": "On Bees", "CreationDate": "D:20200102"})
     web.put(ONE, replace(fetched(ONE, content_type="application/pdf"), body=body))
     assert await _fetch(jobs, item_id) == {"items": {"processed": 1}, "stories": 1}
-    async with jobs.domain.rows() as rows:
-        content = await rows.content(item_id)
-    story = (await jobs.domain.stories(item_id))[item_id]
+    content = await jobs.domain.verbs.content(item_id)
+    story = await jobs.domain.story_of(item_id)
     assert content is not None
     assert content.text.split() == ["On", "Bees", "Bees", "make", "honey."]
     assert (content.html_url, content.pdf_url) == (None, ONE)
@@ -203,20 +202,21 @@ async def test_an_item_that_can_never_be_read_fails_in_the_end(jobs: Jobs, web: 
     assert (item.attempts, item.error) == (ITEM_ATTEMPTS, f"{ONE}: no answer")
 
 
-@pytest.mark.parametrize(
-    "fault", [ImportError("no lxml_html_clean"), MemoryError(), AttributeError("x"), ZeroDivisionError("oh")]
-)
-async def test_an_error_that_is_not_the_webs_fails_the_job_as_it_is_and_leaves_the_item_as_it_was(
-    jobs: Jobs, web: ScriptedWeb, fault: Exception
-) -> None:
-    odd = await _item(jobs, ONE)
-    web.put(ONE, *[fault] * ITEM_ATTEMPTS, page("A", "bees"))
-    for _ in range(ITEM_ATTEMPTS):
-        with pytest.raises(type(fault)):
-            await _fetch(jobs, odd)
-    item = await jobs.domain.look(odd)
-    assert (item.status, item.attempts, item.error) == (ItemStatus.PENDING, 0, None)
-    assert await _fetch(jobs, odd) == {"items": {"processed": 1}, "stories": 1}
+async def test_internal_error_fails_job_and_leaves_item_pending() -> None:
+    async def check(fault: Exception) -> None:
+        web = ScriptedWeb()
+        jobs = memory_jobs(web=web)
+        odd = await _item(jobs, ONE)
+        web.put(ONE, *[fault] * ITEM_ATTEMPTS, page("A", "bees"))
+        for _ in range(ITEM_ATTEMPTS):
+            with pytest.raises(type(fault)):
+                await _fetch(jobs, odd)
+        item = await jobs.domain.look(odd)
+        assert (item.status, item.attempts, item.error) == (ItemStatus.PENDING, 0, None)
+        assert await _fetch(jobs, odd) == {"items": {"processed": 1}, "stories": 1}
+
+    cases = [ImportError("no lxml_html_clean"), MemoryError(), AttributeError("x"), ZeroDivisionError("oh")]
+    await check_each_async(cases, check)
 
 
 async def test_the_other_items_are_done_before_the_job_fails(jobs: Jobs, web: ScriptedWeb) -> None:
@@ -257,11 +257,9 @@ async def test_what_another_job_made_of_an_item_meanwhile_stays(jobs: Jobs) -> N
     item_id = await _item(jobs, ONE)
     web.put(ONE, page("Late", "birds"), page("First", "bees"))
     assert await _fetch(jobs, item_id) == {"items": {"processed": 1}, "stories": 1}
-    async with jobs.domain.rows() as rows:
-        content = await rows.content(item_id)
-    assert content is not None
+    content = await jobs.domain.content(item_id)
     assert "bees" in content.text
-    assert (await jobs.domain.stories(item_id))[item_id].title == "First"
+    assert (await jobs.domain.story_of(item_id)).title == "First"
     assert (await jobs.domain.look(item_id)).attempts == 1
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
+from tests.cases import check_each
 from tests.tasks.pdfs import pdf
 from tests.tasks.scripted_web import page
 from zeke_queue.errors import UsageError
@@ -23,9 +24,15 @@ ITEMS = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "body", "title", "words"),
-    [
+def test_document_becomes_one_item() -> None:
+    def check(name: str, body: bytes, title: str, words: str) -> None:
+        (item,) = read_file(name, body, NOW)
+        assert item.title == title
+        assert words in (item.text or "")
+        # Whatever its file is called, it is the same item.
+        assert item.external_id == read_file(f"other-{name}", body, NOW)[0].external_id
+
+    cases = [
         (
             "bees.txt",
             b"How bees find home\n\nThey remember landmarks.",
@@ -43,14 +50,8 @@ ITEMS = [
         ("bees", page("Bees", "bees").encode(), "Bees", "bees"),
         ("paper.pdf", pdf(["Birds sing."]), "paper", "Birds sing."),
         ("paper", pdf(["Birds sing."], info={"Title": "Of birds"}), "Of birds", "Birds sing."),
-    ],
-)
-def test_a_document_is_one_item_with_its_text(name: str, body: bytes, title: str, words: str) -> None:
-    (item,) = read_file(name, body, NOW)
-    assert item.title == title
-    assert words in (item.text or "")
-    # Whatever its file is called, it is the same item.
-    assert item.external_id == read_file(f"other-{name}", body, NOW)[0].external_id
+    ]
+    check_each(cases, check)
 
 
 def test_a_document_is_known_by_how_it_was_written() -> None:
@@ -62,26 +63,31 @@ def test_a_document_is_known_by_how_it_was_written() -> None:
     assert marked.text == "Bees make honey."
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
+def test_json_files_become_items() -> None:
+    def check(name: str, text: str) -> None:
+        assert read_file(name, text.encode(), NOW) == [UploadedItem.model_validate(item) for item in ITEMS]
+
+    cases = [
         ("items.json", json.dumps(ITEMS)),
         ("items.json", json.dumps({"items": ITEMS})),
         ("items.jsonl", "\n\n".join(map(json.dumps, ITEMS))),
         ("ITEMS.NDJSON", "\n".join(map(json.dumps, ITEMS))),
-    ],
-)
-def test_items_are_those_of_the_task(name: str, text: str) -> None:
-    assert read_file(name, text.encode(), NOW) == [UploadedItem.model_validate(item) for item in ITEMS]
+    ]
+    check_each(cases, check)
 
 
 def test_a_single_object_is_an_item() -> None:
     assert len(read_file("item.json", json.dumps(ITEMS[0]).encode(), NOW)) == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "body", "words"),
-    [
+def test_unreadable_file_is_refused_with_place() -> None:
+    def check(name: str, body: bytes, words: str) -> None:
+        with pytest.raises(UsageError) as refused:
+            read_file(name, body, NOW)
+        assert words in str(refused.value)
+        assert "Nothing was uploaded" in str(refused.value)
+
+    cases = [
         ("a.json", b"{", "a.json is no JSON"),
         ("a.json", b"[" * 100_000, "a.json is no JSON"),
         ("a.json", b"[]", "holds no items"),
@@ -102,13 +108,8 @@ def test_a_single_object_is_an_item() -> None:
         ("a.txt", bytes(range(256)) * 8, "is no text: give text, Markdown"),
         ("a.html", b"<html><body></body></html>", "a.html has no text. N"),
         ("a.pdf", b"%PDF-1.7 broken", "a.pdf: "),
-    ],
-)
-def test_what_can_t_be_read_is_said_with_its_place(name: str, body: bytes, words: str) -> None:
-    with pytest.raises(UsageError) as refused:
-        read_file(name, body, NOW)
-    assert words in str(refused.value)
-    assert "Nothing was uploaded" in str(refused.value)
+    ]
+    check_each(cases, check)
 
 
 def _item(number: int, text: str) -> UploadedItem:

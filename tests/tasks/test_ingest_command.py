@@ -12,6 +12,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from tests.cases import check_each
 from tests.tasks.scripted_web import feed, fetched, page
 from zeke_queue.cli.session import Options
 from zeke_queue.config import Settings
@@ -374,13 +375,15 @@ def test_the_command_shows_a_line_for_each_url(settings: Settings) -> None:
     assert "http://127.0.0.1/feed" in out
 
 
-@pytest.mark.parametrize("wrong", ["notaurl", "gopher://a.example/", f"https://a.example/{'x' * 2048}"])
-def test_what_is_no_url_is_a_wrong_call_before_the_database_is_asked(wrong: str) -> None:
-    _, _, error = _zeke(None, "https://a.example/feed", wrong, "ftp://b.example/")
-    assert isinstance(error, UsageError)
-    assert f"{wrong[:80]}" in str(error)
-    assert "ftp://b.example/" in str(error)
-    assert "a.example/feed" not in str(error)
+def test_invalid_url_is_usage_error() -> None:
+    def check(wrong: str) -> None:
+        _, _, error = _zeke(None, "https://a.example/feed", wrong, "ftp://b.example/")
+        assert isinstance(error, UsageError)
+        assert f"{wrong[:80]}" in str(error)
+        assert "ftp://b.example/" in str(error)
+        assert "a.example/feed" not in str(error)
+
+    check_each(["notaurl", "gopher://a.example/", f"https://a.example/{'x' * 2048}"], check)
 
 
 def test_the_reason_does_not_repeat_the_url_and_no_table_is_empty(settings: Settings) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.errors import PayloadInvalid
@@ -115,21 +116,19 @@ def test_a_source_that_is_well_is_checked_as_often_as_it_says() -> None:
     assert after_success(_source(6)) == 6 * HOUR
 
 
-@pytest.mark.parametrize(
-    ("hours", "failing_for", "wait"),
-    [
+def test_failing_source_waits_as_long_as_it_has_failed() -> None:
+    def check(hours: int, failing_for: float | None, wait: float) -> None:
+        assert after_failure(_source(hours), failing_for) == wait
+
+    cases = [
         (1, None, HOUR),
         (1, HOUR, HOUR),
         (1, 3 * HOUR, 3 * HOUR),
         (1, 100 * DAY, DAY),
         (48, HOUR, 48 * HOUR),
         (48, 100 * DAY, 48 * HOUR),
-    ],
-)
-def test_a_source_that_fails_is_left_alone_for_as_long_as_it_has_failed(
-    hours: int, failing_for: float | None, wait: float
-) -> None:
-    assert after_failure(_source(hours), failing_for) == wait
+    ]
+    check_each(cases, check)
 
 
 def test_what_a_server_asks_for_is_the_least() -> None:
@@ -138,11 +137,10 @@ def test_what_a_server_asks_for_is_the_least() -> None:
 
 
 async def _checked(jobs: Jobs, source: Source) -> None:
-    async with jobs.domain.rows() as rows:
-        await rows.record_success(
-            source.id,
-            next_check_in=after_success(source),
-            etag=None,
-            last_modified=None,
-            status=HealthStatus.OK,
-        )
+    await jobs.domain.verbs.record_success(
+        source.id,
+        next_check_in=after_success(source),
+        etag=None,
+        last_modified=None,
+        status=HealthStatus.OK,
+    )

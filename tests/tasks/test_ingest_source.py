@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.tasks.jobs import Jobs
+from tests.cases import check_each_async
+from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.scripted_web import Asked, ScriptedWeb, feed, fetched
 from zeke_queue.signals import Fail, Retry
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER
@@ -19,7 +20,7 @@ from zeke_tasks.web import Permanent, Transient, WebOptions
 
 if TYPE_CHECKING:
     from tests.tasks.domain import Domain
-    from zeke_tasks.store.model import Health, RawItem, Source
+    from zeke_tasks.store.model import RawItem, Source
 
 FEED = "https://a.example/feed"
 
@@ -40,15 +41,7 @@ async def _ingest(jobs: Jobs, source: Source | UUID) -> dict[str, object]:
 
 
 async def _items(jobs: Jobs, source: Source) -> list[RawItem]:
-    async with jobs.domain.rows() as rows:
-        return await rows.items_of(source.id)
-
-
-async def _health(jobs: Jobs, source: Source) -> Health:
-    async with jobs.domain.rows() as rows:
-        health = await rows.health(source.id)
-        assert health is not None
-        return health
+    return await jobs.domain.verbs.items_of(source.id)
 
 
 async def _chunks(jobs: Jobs) -> list[set[UUID]]:
@@ -132,7 +125,7 @@ async def test_what_is_not_modified_is_not_parsed_and_refreshes_the_validators(
     await _ingest(jobs, source)
     assert (await _ingest(jobs, source))["notModified"]
     assert web.asked == [Asked(FEED, "feed", None, None), Asked(FEED, "feed", '"1"', "Mon")]
-    health = await _health(jobs, source)
+    health = await jobs.domain.health(source)
     assert (health.status, health.etag, health.last_modified) == (HealthStatus.OK, '"1"', "Tue")
 
 
@@ -140,8 +133,7 @@ async def test_a_feed_that_moved_for_good_is_saved(jobs: Jobs, web: ScriptedWeb)
     source = await jobs.domain.source(FEED)
     web.put(FEED, fetched(FEED, feed(), permanent_url="https://b.example/feed?utm_source=a"))
     await _ingest(jobs, source)
-    async with jobs.domain.rows() as rows:
-        moved = await rows.source(source.id)
+    moved = await jobs.domain.verbs.source(source.id)
     assert moved is not None
     assert moved.url == "https://b.example/feed"
 
@@ -160,7 +152,7 @@ async def test_a_feed_that_moved_onto_another_source_says_so(jobs: Jobs, web: Sc
     await jobs.domain.source("https://b.example/feed")
     web.put(FEED, fetched(FEED, feed(("One", "https://a.example/1")), permanent_url="https://b.example/feed"))
     assert (await _ingest(jobs, source))["new"] == 1
-    health = await _health(jobs, source)
+    health = await jobs.domain.health(source)
     assert health.status is HealthStatus.WARN
     assert "https://b.example/feed" in (health.message or "")
 
@@ -171,11 +163,10 @@ async def test_a_feed_that_could_not_move_moves_once_it_can_and_is_well(jobs: Jo
     web.put(FEED, moved)
     await _ingest(jobs, source)
     # Had it validators, the next answer would be that nothing changed, and the warning would stand for ever.
-    assert ((await _health(jobs, source)).etag, web.asked[0].etag) == (None, None)
-    async with jobs.domain.rows() as rows:
-        await rows.move_source(other.id, "https://c.example/feed")
+    assert ((await jobs.domain.health(source)).etag, web.asked[0].etag) == (None, None)
+    await jobs.domain.verbs.move_source(other.id, "https://c.example/feed")
     await _ingest(jobs, source)
-    health = await _health(jobs, source)
+    health = await jobs.domain.health(source)
     assert (health.status, health.message, health.etag) == (HealthStatus.OK, None, '"1"')
 
 
@@ -184,7 +175,7 @@ async def test_a_feed_that_moved_to_an_endless_url_is_read_and_says_so(jobs: Job
     endless = "https://b.example/" + "x" * 3000
     web.put(FEED, fetched(FEED, feed(("One", "https://a.example/1")), permanent_url=endless))
     assert (await _ingest(jobs, source))["new"] == 1
-    health = await _health(jobs, source)
+    health = await jobs.domain.health(source)
     assert (health.status, "2048 characters" in (health.message or "")) == (HealthStatus.WARN, True)
 
 
@@ -193,11 +184,11 @@ async def test_a_malformed_feed_is_read_and_warned_of(jobs: Jobs, web: ScriptedW
     broken = feed(("One", "https://a.example/1")).removesuffix("</channel></rss>")
     web.put(FEED, fetched(FEED, broken, etag="1"), fetched(FEED, not_modified=True, etag="1"))
     assert (await _ingest(jobs, source))["new"] == 1
-    health = await _health(jobs, source)
+    health = await jobs.domain.health(source)
     assert health.status is HealthStatus.WARN
     assert health.message
     await _ingest(jobs, source)
-    assert await _health(jobs, source) == health
+    assert await jobs.domain.health(source) == health
 
 
 async def test_a_transient_error_is_recorded_and_retried_when_the_server_says(
@@ -208,7 +199,7 @@ async def test_a_transient_error_is_recorded_and_retried_when_the_server_says(
     with pytest.raises(Retry) as raised:
         await _ingest(jobs, source)
     assert raised.value.after == 7200
-    health = await _health(jobs, source)
+    health = await jobs.domain.health(source)
     assert (health.status, health.message) == (HealthStatus.ERROR, f"{FEED}: answered 503")
     assert health.next_check_at == jobs.domain.clock.now() + timedelta(hours=2)
 
@@ -222,18 +213,19 @@ async def test_a_transient_error_without_a_time_is_retried_by_the_policy(
     assert raised.value.after is None
 
 
-@pytest.mark.parametrize(
-    "answer", [Permanent(FEED, "answered 410 Gone", status=410), "<html>no feed</html>", ""]
-)
-async def test_a_permanent_error_is_recorded_and_fails_at_once(
-    jobs: Jobs, web: ScriptedWeb, answer: Permanent | str
-) -> None:
-    source = await jobs.domain.source(FEED)
-    web.put(FEED, answer)
-    with pytest.raises(Fail) as raised:
-        await _ingest(jobs, source)
-    health = await _health(jobs, source)
-    assert (health.status, health.message) == (HealthStatus.ERROR, raised.value.reason[:512])
+async def test_permanent_error_is_recorded_and_fails_job() -> None:
+    async def check(answer: Permanent | str) -> None:
+        web = ScriptedWeb()
+        jobs = memory_jobs(web=web)
+        source = await jobs.domain.source(FEED)
+        web.put(FEED, answer)
+        with pytest.raises(Fail) as raised:
+            await _ingest(jobs, source)
+        health = await jobs.domain.health(source)
+        assert (health.status, health.message) == (HealthStatus.ERROR, raised.value.reason[:512])
+
+    cases = [Permanent(FEED, "answered 410 Gone", status=410), "<html>no feed</html>", ""]
+    await check_each_async(cases, check)
 
 
 async def test_an_error_that_is_not_the_webs_is_raised_as_it_is_and_not_held_against_the_feed(
@@ -242,10 +234,10 @@ async def test_an_error_that_is_not_the_webs_is_raised_as_it_is_and_not_held_aga
     source = await jobs.domain.source(FEED)
     web.put(FEED, feed(), ImportError("no feedparser"))
     await _ingest(jobs, source)
-    before = await _health(jobs, source)
+    before = await jobs.domain.health(source)
     with pytest.raises(ImportError):
         await _ingest(jobs, source)
-    assert await _health(jobs, source) == before
+    assert await jobs.domain.health(source) == before
 
 
 async def test_a_long_error_is_cut(jobs: Jobs, web: ScriptedWeb) -> None:
@@ -253,7 +245,7 @@ async def test_a_long_error_is_cut(jobs: Jobs, web: ScriptedWeb) -> None:
     web.put(FEED, Permanent(FEED, "x" * 600))
     with pytest.raises(Fail):
         await _ingest(jobs, source)
-    assert (await _health(jobs, source)).message == f"{FEED}: {'x' * 600}"[:512]
+    assert (await jobs.domain.health(source)).message == f"{FEED}: {'x' * 600}"[:512]
 
 
 async def test_an_error_keeps_the_validators_and_a_source_that_heals_is_well(
@@ -265,9 +257,9 @@ async def test_an_error_keeps_the_validators_and_a_source_that_heals_is_well(
     await _ingest(jobs, source)
     with pytest.raises(Retry):
         await _ingest(jobs, source)
-    assert (await _health(jobs, source)).etag == '"1"'
+    assert (await jobs.domain.health(source)).etag == '"1"'
     await _ingest(jobs, source)
-    health = await _health(jobs, source)
+    health = await jobs.domain.health(source)
     assert (health.status, health.message, health.failing_for) == (HealthStatus.OK, None, None)
 
 
@@ -276,7 +268,7 @@ async def _waits_for(jobs: Jobs, source: Source, hours: float) -> float:
     jobs.domain.clock.advance(hours * HOUR)
     with suppress(Retry):
         await _ingest(jobs, source)
-    due = (await _health(jobs, source)).next_check_at
+    due = (await jobs.domain.health(source)).next_check_at
     assert due is not None
     return (due - jobs.domain.clock.now()).total_seconds() / HOUR
 

@@ -105,8 +105,7 @@ async def test_a_source_rests_and_is_checked_again(client: httpx2.AsyncClient, d
     for deed, active in (("pause", False), ("resume", True)):
         answer = await client.post("/dashboard/zeke/sources", data={"id": str(source.id), "do": deed})
         assert answer.status_code == 303
-        async with domain.rows() as rows:
-            found = await rows.source(source.id)
+        found = await domain.verbs.source(source.id)
         assert found is not None
         assert found.is_active is active
     gone = await client.post("/dashboard/zeke/sources", data={"id": str(TEAM), "do": "pause"})
@@ -134,8 +133,7 @@ async def test_who_may_not_change_a_source_changes_none(
         form = {"id": str(source.id), "do": "pause", "csrf": browser.csrf if csrf is None else csrf}
         refused = await client.post(f"/dashboard/zeke{path}", data=form, headers={"origin": origin})
         assert refused.status_code == 403
-        async with domain.rows() as rows:
-            assert await rows.source(source.id) == source
+        assert await domain.verbs.source(source.id) == source
         await browser.sign_in(await call.key(Scope.ADMIN))
         await browser.send(f"/zeke{path}", id=source.id, do="pause")
 

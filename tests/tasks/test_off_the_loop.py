@@ -73,8 +73,7 @@ async def test_parsing_extracting_and_hashing_leave_the_loop_alone(
     watched.watch(read, "lined_text")
     source = await in_memory.source(FEED)
     await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})
-    async with in_memory.rows() as rows:
-        items = [item.id for item in await rows.items_of(source.id)]
+    items = [item.id for item in await in_memory.verbs.items_of(source.id)]
     await jobs.run("fetch-content", {"rawItemIds": items})
     assert watched.called_here == {
         "parse_xml_feed": True,

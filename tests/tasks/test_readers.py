@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import psutil
 import pytest
 
+from tests.cases import check_each_async
 from tests.runtime.workers.place import until
 from tests.tasks import strange_reading
+from tests.tasks.domain import memory_domain
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, feed, page
 from zeke_queue.children import ChildEnded, Children
@@ -32,7 +34,6 @@ from zeke_tasks.web import AddressRefused, Transient, extract_article
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-    from tests.tasks.domain import Domain
     from zeke_queue.children import Child
 
 P = ParamSpec("P")
@@ -91,17 +92,17 @@ async def test_what_can_t_cross_is_said(readers: Readers) -> None:
     assert await readers(strange_reading.where) != os.getpid()
 
 
-@pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT, signal.SIGTRAP])
-async def test_a_document_that_ends_its_reader_twice_is_unreadable_and_no_other(
-    readers: Readers, number: signal.Signals
-) -> None:
-    ended, other = await asyncio.gather(
-        readers(strange_reading.die, number), readers(strange_reading.where), return_exceptions=True
-    )
-    assert isinstance(ended, Unreadable)
-    assert number.name in str(ended)
-    assert isinstance(other, int)
-    assert await readers(strange_reading.where) != os.getpid()
+async def test_document_that_crashes_reader_twice_is_unreadable(readers: Readers) -> None:
+    async def check(number: signal.Signals) -> None:
+        ended, other = await asyncio.gather(
+            readers(strange_reading.die, number), readers(strange_reading.where), return_exceptions=True
+        )
+        assert isinstance(ended, Unreadable)
+        assert number.name in str(ended)
+        assert isinstance(other, int)
+        assert await readers(strange_reading.where) != os.getpid()
+
+    await check_each_async([signal.SIGSEGV, signal.SIGABRT, signal.SIGTRAP], check)
 
 
 async def test_a_crash_that_does_not_come_again_costs_nothing(readers: Readers, tmp_path: Path) -> None:
@@ -237,57 +238,55 @@ class Failing:
         return function(*args, **options)
 
 
-@pytest.mark.parametrize(
-    ("error", "status", "attempts", "raised"),
-    [
+async def test_unreadable_page_affects_only_its_item() -> None:
+    async def check(
+        error: Exception, status: ItemStatus, attempts: int, raised: type[Exception] | None
+    ) -> None:
+        in_memory = memory_domain()
+        web = ScriptedWeb()
+        web.put(FEED, feed(("One", PAGE), ("Two", OTHER)))
+        web.put(PAGE, page("One", "bees"))
+        web.put(OTHER, page("Two", "wasps"))
+        jobs = Jobs(in_memory, web)
+        jobs.resources = replace(jobs.resources, compute=Failing(error, PAGE))
+        source = await in_memory.source(FEED)
+        await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})
+        items = [item.id for item in await in_memory.verbs.items_of(source.id)]
+        with pytest.raises(raised) if raised else nullcontext():
+            await jobs.run("fetch-content", {"rawItemIds": items})
+        found = {
+            item.url: (item.status, item.attempts, item.error) for item in await in_memory.verbs.items(items)
+        }
+        assert found == {
+            PAGE: (status, attempts, f"{PAGE}: {error}" if attempts else None),
+            OTHER: (ItemStatus.PROCESSED, 1, None),
+        }
+
+    cases = [
         (Unreadable("the parsers crash on it"), ItemStatus.FAILED, 1, None),
         (ReaderKilled("it was killed"), ItemStatus.PENDING, 1, Retry),
         (ChildEnded(3), ItemStatus.PENDING, 0, ChildEnded),
-    ],
-)
-async def test_a_page_that_can_t_be_read_holds_up_its_own_item_alone(
-    in_memory: Domain, error: Exception, status: ItemStatus, attempts: int, raised: type[Exception] | None
-) -> None:
-    web = ScriptedWeb()
-    web.put(FEED, feed(("One", PAGE), ("Two", OTHER)))
-    web.put(PAGE, page("One", "bees"))
-    web.put(OTHER, page("Two", "wasps"))
-    jobs = Jobs(in_memory, web)
-    jobs.resources = replace(jobs.resources, compute=Failing(error, PAGE))
-    source = await in_memory.source(FEED)
-    await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})
-    async with in_memory.rows() as rows:
-        items = [item.id for item in await rows.items_of(source.id)]
-    with pytest.raises(raised) if raised else nullcontext():
-        await jobs.run("fetch-content", {"rawItemIds": items})
-    async with in_memory.rows() as rows:
-        found = {item.url: (item.status, item.attempts, item.error) for item in await rows.items(items)}
-    assert found == {
-        PAGE: (status, attempts, f"{PAGE}: {error}" if attempts else None),
-        OTHER: (ItemStatus.PROCESSED, 1, None),
-    }
+    ]
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize(
-    ("error", "verdict"),
-    [
+async def test_unreadable_feed_is_recorded() -> None:
+    async def check(error: Exception, verdict: type[Exception]) -> None:
+        in_memory = memory_domain()
+        web = ScriptedWeb()
+        web.put(FEED, feed(("One", PAGE)))
+        jobs = Jobs(in_memory, web)
+        jobs.resources = replace(jobs.resources, compute=Failing(error, FEED))
+        source = await in_memory.source(FEED)
+        with pytest.raises(verdict, match=str(error)):
+            await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})
+        health = await in_memory.health(source)
+        assert health.status is HealthStatus.ERROR
+        assert health.message == f"{FEED}: {error}"
+
+    cases = [
         (Unreadable("the parsers crash on it, with signal SIGSEGV"), Fail),
         # It counts against the feed, so that one that always ends so is asked for less often.
         (ReaderKilled("it was killed, with signal SIGKILL"), Retry),
-    ],
-)
-async def test_a_feed_that_can_t_be_read_says_so(
-    in_memory: Domain, error: Exception, verdict: type[Exception]
-) -> None:
-    web = ScriptedWeb()
-    web.put(FEED, feed(("One", PAGE)))
-    jobs = Jobs(in_memory, web)
-    jobs.resources = replace(jobs.resources, compute=Failing(error, FEED))
-    source = await in_memory.source(FEED)
-    with pytest.raises(verdict, match=str(error)):
-        await jobs.run("ingest-source", {"sourceId": source.id, "reason": "manual"})
-    async with in_memory.rows() as rows:
-        health = await rows.health(source.id)
-    assert health is not None
-    assert health.status is HealthStatus.ERROR
-    assert health.message == f"{FEED}: {error}"
+    ]
+    await check_each_async(cases, check)

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import pytest
 from pydantic import SecretStr
 from rich.console import Console
 
+from tests.cases import check_each
 from tests.clocks import START
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.store.analysis import AnalysisState, Overlay, Spending
@@ -107,19 +107,19 @@ def test_a_story_in_full_has_reasons_briefs_and_quotes_as_they_stand() -> None:
         assert line in [each.rstrip() for each in shown.splitlines()]
 
 
-@pytest.mark.parametrize(
-    ("spent", "said"),
-    [
+def test_usage_of_model_is_summarised() -> None:
+    def check(spent: list[Spending], said: str) -> None:
+        shown = told(tell_who_said_it, [StoryView(STORY, None, OVERLAY, ())], spent)
+        assert "Analysed by gpt-5-nano." in shown
+        assert said in shown
+
+    cases = [
         ([CALL], "gpt-5-nano: 1 call, 1,000 tokens in and 200 out, $0.0002."),
         ([CALL, replace(CALL, attempt=2)], "gpt-5-nano: 2 calls, 2,000 tokens in and 400 out, $0.0004."),
         ([CALL, replace(CALL, attempt=2, cost_usd=None)], "at a price that is not known."),
         ([replace(CALL, model="b"), CALL], "gpt-5-nano: 1 call"),
-    ],
-)
-def test_what_a_model_took_is_said(spent: list[Spending], said: str) -> None:
-    shown = told(tell_who_said_it, [StoryView(STORY, None, OVERLAY, ())], spent)
-    assert "Analysed by gpt-5-nano." in shown
-    assert said in shown
+    ]
+    check_each(cases, check)
 
 
 def test_a_stub_is_called_one_and_costs_nothing() -> None:
@@ -129,9 +129,13 @@ def test_a_stub_is_called_one_and_costs_nothing() -> None:
     assert "token" not in shown
 
 
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
+def test_settings_decide_announced_ai() -> None:
+    def check(settings: AISettings, said: str) -> None:
+        assert said in who_answers(settings)
+        assert "secret" not in who_answers(settings)
+        assert "sk-any" not in who_answers(settings)
+
+    cases = [
         (AISettings(), "To have OpenAI's gpt-5-nano read them, set OPENAI_API_KEY."),
         (AISettings(zeke_ai="stub"), "ZEKE_AI is stub"),
         (AISettings(openai_api_key=KEY), "gpt-5-nano at api.openai.com reads the stories"),
@@ -139,9 +143,5 @@ def test_a_stub_is_called_one_and_costs_nothing() -> None:
             AISettings(openai_api_key=KEY, openai_base_url="http://127.0.0.1:1/v1?secret"),
             "at 127.0.0.1 reads the stories",
         ),
-    ],
-)
-def test_it_is_said_beforehand_who_answers(settings: AISettings, said: str) -> None:
-    assert said in who_answers(settings)
-    assert "secret" not in who_answers(settings)
-    assert "sk-any" not in who_answers(settings)
+    ]
+    check_each(cases, check)

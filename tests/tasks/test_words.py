@@ -6,19 +6,21 @@ import io
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import pytest
 from rich.console import Console
 from rich.text import Text
 
+from tests.cases import check_each
 from zeke_tasks.words import Entry, abbreviated, listed, printable_words, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@pytest.mark.parametrize(
-    ("words", "shown"),
-    [
+def test_words_become_one_printable_line() -> None:
+    def check(words: str, shown: str) -> None:
+        assert printable_words(words) == shown
+
+    cases = [
         ("as they are", "as they are"),
         (" red\x1b[31m\nand soft\u00adly ", "red [31m and softly"),
         ("a\u00a0b\u2028c", "a b c"),
@@ -29,10 +31,8 @@ if TYPE_CHECKING:
             "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645",
         ),
         ("日本語", "日本語"),
-    ],
-)
-def test_words_become_a_line_that_a_terminal_does_not_obey(words: str, shown: str) -> None:
-    assert printable_words(words) == shown
+    ]
+    check_each(cases, check)
 
 
 def _printed(words: str, width: int, first: str = "", rest: str | None = None) -> list[str]:

@@ -8,7 +8,8 @@ from uuid import UUID
 
 import pytest
 
-from tests.tasks.jobs import Jobs
+from tests.cases import check_each_async
+from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.overlap import Started, overlap
 from tests.tasks.scripted_ai import ANALYSIS, BRIEFS, ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
@@ -21,7 +22,6 @@ from zeke_tasks.stories.analyze import PROMPT as ANALYSED_WITH
 
 if TYPE_CHECKING:
     from tests.tasks.domain import Domain
-    from zeke_tasks.store.analysis import Overlay
     from zeke_tasks.store.model import Story
 
 JOB, OTHER_JOB = UUID(int=7), UUID(int=8)
@@ -42,13 +42,6 @@ async def analyzed(jobs: Jobs) -> Story:
     return story
 
 
-async def overlay_of(domain: Domain, story: Story) -> Overlay:
-    async with domain.rows() as rows:
-        overlay = await rows.overlay(story.id)
-    assert overlay is not None
-    return overlay
-
-
 async def test_a_brief_has_three_variants_and_the_time_it_saves(jobs: Jobs) -> None:
     story = await analyzed(jobs)
     told = await brief(jobs, story)
@@ -61,7 +54,7 @@ async def test_a_brief_has_three_variants_and_the_time_it_saves(jobs: Jobs) -> N
         "timeSavedSeconds": 49,
         "briefState": "completed",
     }
-    overlay = await overlay_of(jobs.domain, story)
+    overlay = await jobs.domain.overlay(story)
     assert (overlay.brief_one_liner, overlay.brief_two_liner) == (BRIEFS.one_liner, BRIEFS.two_liner)
     assert (overlay.brief_elevator, overlay.time_saved_seconds) == (BRIEFS.elevator, 49)
     assert overlay.why_it_matters == "\n".join(ANALYSIS.why_it_matters)
@@ -100,13 +93,17 @@ async def test_a_new_story_gets_one_brief(jobs: Jobs, ai: ScriptedAI) -> None:
     assert len(ai.asked) == 1
 
 
-@pytest.mark.parametrize("reason", ["manual", "regenerate"])
-async def test_a_brief_is_written_anew_if_that_is_wanted(jobs: Jobs, ai: ScriptedAI, reason: str) -> None:
-    story = await analyzed(jobs)
-    await brief(jobs, story)
-    ai.put("generate-brief", OTHER)
-    assert (await brief(jobs, story, reason))["briefOneLiner"] == "They dance."
-    assert (await overlay_of(jobs.domain, story)).brief_one_liner == "They dance."
+async def test_manual_and_regenerate_rewrite_brief() -> None:
+    async def check(reason: str) -> None:
+        ai = ScriptedAI()
+        jobs = memory_jobs(ai=ai)
+        story = await analyzed(jobs)
+        await brief(jobs, story)
+        ai.put("generate-brief", OTHER)
+        assert (await brief(jobs, story, reason))["briefOneLiner"] == "They dance."
+        assert (await jobs.domain.overlay(story)).brief_one_liner == "They dance."
+
+    await check_each_async(["manual", "regenerate"], check)
 
 
 async def test_a_brief_keeps_the_version_of_its_own_prompt(
@@ -116,13 +113,13 @@ async def test_a_brief_keeps_the_version_of_its_own_prompt(
     story = await analyzed(jobs)
     monkeypatch.setattr("zeke_tasks.briefs.generate.PROMPT", replace(PROMPT, version="next"))
     await brief(jobs, story)
-    overlay = await overlay_of(jobs.domain, story)
+    overlay = await jobs.domain.overlay(story)
     assert (overlay.prompt_version, overlay.brief_prompt_version) == (ANALYSED_WITH.version, "next")
     monkeypatch.setattr("zeke_tasks.briefs.generate.PROMPT", replace(PROMPT, version="later"))
     await brief(jobs, story)
-    assert (await overlay_of(jobs.domain, story)).brief_prompt_version == "next"
+    assert (await jobs.domain.overlay(story)).brief_prompt_version == "next"
     await brief(jobs, story, "manual")
-    assert (await overlay_of(jobs.domain, story)).brief_prompt_version == "later"
+    assert (await jobs.domain.overlay(story)).brief_prompt_version == "later"
 
 
 async def test_a_variant_that_is_too_long_is_cut(jobs: Jobs, ai: ScriptedAI) -> None:
@@ -131,17 +128,20 @@ async def test_a_variant_that_is_too_long_is_cut(jobs: Jobs, ai: ScriptedAI) -> 
     assert told["briefElevator"] == f"{BRIEFS.elevator} Four."
 
 
-@pytest.mark.parametrize(("retries", "verdict"), [(0, Retry), (1, Retry), (2, Fail)])
-async def test_one_that_is_too_short_is_asked_for_again_a_few_times(
-    jobs: Jobs, ai: ScriptedAI, retries: int, verdict: type[Signal]
-) -> None:
-    ai.put("generate-brief", BRIEFS.model_copy(update={"elevator": "Bees dance."}))
-    story = await analyzed(jobs)
-    with pytest.raises(verdict, match="elevator has 1 of 3 sentences"):
-        await brief(jobs, story, job_id=JOB, retries=retries)
-    assert (await overlay_of(jobs.domain, story)).brief_one_liner is None
-    async with jobs.domain.rows() as rows:
-        assert [(one.purpose, one.attempt) for one in await rows.spending(JOB)] == [("brief", retries + 1)]
+async def test_too_short_brief_is_retried_then_fails() -> None:
+    async def check(retries: int, verdict: type[Signal]) -> None:
+        ai = ScriptedAI()
+        jobs = memory_jobs(ai=ai)
+        ai.put("generate-brief", BRIEFS.model_copy(update={"elevator": "Bees dance."}))
+        story = await analyzed(jobs)
+        with pytest.raises(verdict, match="elevator has 1 of 3 sentences"):
+            await brief(jobs, story, job_id=JOB, retries=retries)
+        assert (await jobs.domain.overlay(story)).brief_one_liner is None
+        assert [(one.purpose, one.attempt) for one in await jobs.domain.verbs.spending(JOB)] == [
+            ("brief", retries + 1)
+        ]
+
+    await check_each_async([(0, Retry), (1, Retry), (2, Fail)], check)
 
 
 async def test_an_ai_that_is_away_is_asked_later(jobs: Jobs, ai: ScriptedAI) -> None:
@@ -150,15 +150,13 @@ async def test_an_ai_that_is_away_is_asked_later(jobs: Jobs, ai: ScriptedAI) -> 
     with pytest.raises(Retry) as raised:
         await brief(jobs, story, job_id=JOB)
     assert raised.value.after == 9
-    async with jobs.domain.rows() as rows:
-        assert await rows.spending(JOB) == []
+    assert await jobs.domain.verbs.spending(JOB) == []
 
 
 async def test_what_a_brief_took_is_kept_for_the_job(jobs: Jobs) -> None:
     story = await analyzed(jobs)
     await brief(jobs, story, job_id=JOB)
-    async with jobs.domain.rows() as rows:
-        (spent,) = await rows.spending(JOB)
+    (spent,) = await jobs.domain.verbs.spending(JOB)
     assert (spent.purpose, spent.task, spent.attempt, spent.input_tokens) == (
         "brief",
         "generate-brief",
@@ -178,11 +176,10 @@ async def test_a_brief_of_what_is_thought_no_more_is_not_kept(jobs: Jobs, ai: Sc
     ai.before = think_again
     with pytest.raises(Retry, match="analysed anew"):
         await brief(jobs, story, job_id=JOB)
-    assert (await overlay_of(jobs.domain, story)).brief_one_liner is None
-    async with jobs.domain.rows() as rows:
-        assert len(await rows.spending(JOB)) == 1
+    assert (await jobs.domain.overlay(story)).brief_one_liner is None
+    assert len(await jobs.domain.verbs.spending(JOB)) == 1
     await brief(jobs, story, job_id=JOB, retries=1)
-    assert (await overlay_of(jobs.domain, story)).brief_one_liner == BRIEFS.one_liner
+    assert (await jobs.domain.overlay(story)).brief_one_liner == BRIEFS.one_liner
 
 
 async def test_without_an_ai_a_brief_is_what_can_be_quoted(domain: Domain) -> None:
@@ -193,29 +190,35 @@ async def test_without_an_ai_a_brief_is_what_can_be_quoted(domain: Domain) -> No
     assert told["briefOneLiner"]
     assert told["timeSavedSeconds"] == 0
     assert told["briefState"] == "stub"
-    assert (await overlay_of(domain, story)).brief_state is AnalysisState.STUB
-    async with domain.rows() as rows:
-        assert await rows.spending() == []
+    assert (await domain.overlay(story)).brief_state is AnalysisState.STUB
+    assert await domain.verbs.spending() == []
 
 
-@pytest.mark.parametrize("reason", ["manual", "regenerate"])
-async def test_the_stub_never_takes_the_place_of_a_model(jobs: Jobs, reason: str) -> None:
-    story = await analyzed(jobs)
-    first = await brief(jobs, story)
-    before = await jobs.domain.everything()
-    assert await brief(Jobs(jobs.domain, ScriptedWeb(), StubClient()), story, reason) == first
-    assert await jobs.domain.everything() == before
+async def test_stub_does_not_replace_brief_of_model() -> None:
+    async def check(reason: str) -> None:
+        jobs = memory_jobs()
+        story = await analyzed(jobs)
+        first = await brief(jobs, story)
+        before = await jobs.domain.everything()
+        assert await brief(Jobs(jobs.domain, ScriptedWeb(), StubClient()), story, reason) == first
+        assert await jobs.domain.everything() == before
+
+    await check_each_async(["manual", "regenerate"], check)
 
 
-@pytest.mark.parametrize("reason", ["new_story", "manual", "regenerate"])
-async def test_a_model_s_brief_takes_the_place_of_a_stub_s(jobs: Jobs, reason: str) -> None:
+async def test_model_replaces_brief_of_stub() -> None:
     """Also where a model made the analysis, and the stub stood in for it afterwards."""
-    story = await analyzed(jobs)
-    told = await brief(Jobs(jobs.domain, ScriptedWeb(), StubClient()), story)
-    assert told["briefState"] == "stub"
-    told = await brief(jobs, story, reason)
-    assert (told["briefState"], told["briefOneLiner"]) == ("completed", BRIEFS.one_liner)
-    assert (await overlay_of(jobs.domain, story)).brief_state is AnalysisState.COMPLETED
+
+    async def check(reason: str) -> None:
+        jobs = memory_jobs()
+        story = await analyzed(jobs)
+        told = await brief(Jobs(jobs.domain, ScriptedWeb(), StubClient()), story)
+        assert told["briefState"] == "stub"
+        told = await brief(jobs, story, reason)
+        assert (told["briefState"], told["briefOneLiner"]) == ("completed", BRIEFS.one_liner)
+        assert (await jobs.domain.overlay(story)).brief_state is AnalysisState.COMPLETED
+
+    await check_each_async(["new_story", "manual", "regenerate"], check)
 
 
 async def test_a_stub_s_brief_is_not_written_anew_by_itself(domain: Domain) -> None:
@@ -228,16 +231,20 @@ async def test_a_stub_s_brief_is_not_written_anew_by_itself(domain: Domain) -> N
     assert await domain.everything() == before
 
 
-@pytest.mark.parametrize("reason", ["manual", "regenerate"])
-async def test_a_job_that_runs_again_asks_nobody_again(jobs: Jobs, ai: ScriptedAI, reason: str) -> None:
-    story = await analyzed(jobs)
-    first = await brief(jobs, story, reason, job_id=JOB)
-    before = await jobs.domain.everything()
-    ai.put("generate-brief", OTHER)
-    assert await brief(jobs, story, reason, job_id=JOB, attempt=2) == first
-    assert len(ai.asked) == 1
-    assert await jobs.domain.everything() == before
-    assert (await brief(jobs, story, reason))["briefOneLiner"] == "They dance."
+async def test_rerun_of_job_does_not_ask_ai_again() -> None:
+    async def check(reason: str) -> None:
+        ai = ScriptedAI()
+        jobs = memory_jobs(ai=ai)
+        story = await analyzed(jobs)
+        first = await brief(jobs, story, reason, job_id=JOB)
+        before = await jobs.domain.everything()
+        ai.put("generate-brief", OTHER)
+        assert await brief(jobs, story, reason, job_id=JOB, attempt=2) == first
+        assert len(ai.asked) == 1
+        assert await jobs.domain.everything() == before
+        assert (await brief(jobs, story, reason))["briefOneLiner"] == "They dance."
+
+    await check_each_async(["manual", "regenerate"], check)
 
 
 async def test_of_two_jobs_for_a_new_story_the_first_counts_and_both_are_paid_for(
@@ -252,9 +259,8 @@ async def test_of_two_jobs_for_a_new_story_the_first_counts_and_both_are_paid_fo
     ai.put("generate-brief", BRIEFS, OTHER)
     ai.before = overtake
     assert (await brief(jobs, story, job_id=JOB))["briefOneLiner"] == BRIEFS.one_liner
-    assert (await overlay_of(jobs.domain, story)).brief_one_liner == BRIEFS.one_liner
-    async with jobs.domain.rows() as rows:
-        assert len(await rows.spending(JOB)) == 1
+    assert (await jobs.domain.overlay(story)).brief_one_liner == BRIEFS.one_liner
+    assert len(await jobs.domain.verbs.spending(JOB)) == 1
 
 
 def saying(one_liner: str) -> ScriptedAI:
@@ -268,19 +274,24 @@ def started(story: Story, reason: str, ai: ScriptedAI, job_id: UUID) -> Started:
     return Started("generate-brief", {"storyId": story.id, "reason": reason}, ai, job_id)
 
 
-@pytest.mark.parametrize("first", ["new_story", "manual", "regenerate"])
-async def test_of_two_jobs_at_a_time_one_brief_is_kept(jobs: Jobs, first: str) -> None:
-    story = await analyzed(jobs)
-    told = await overlap(
-        jobs.domain,
-        started(story, first, saying("The first."), JOB),
-        started(story, "new_story", saying("The second."), OTHER_JOB),
-    )
-    assert [one["briefOneLiner"] for one in told] == ["The first.", "The first."]
-    overlay = await overlay_of(jobs.domain, story)
-    assert (overlay.brief_one_liner, overlay.briefed_by) == ("The first.", JOB)
-    async with jobs.domain.rows() as rows:
-        assert [one.job_id for one in await rows.spending() if one.purpose == "brief"] == [JOB, OTHER_JOB]
+async def test_first_of_two_overlapping_jobs_keeps_its_brief() -> None:
+    async def check(first: str) -> None:
+        jobs = memory_jobs()
+        story = await analyzed(jobs)
+        told = await overlap(
+            jobs.domain,
+            started(story, first, saying("The first."), JOB),
+            started(story, "new_story", saying("The second."), OTHER_JOB),
+        )
+        assert [one["briefOneLiner"] for one in told] == ["The first.", "The first."]
+        overlay = await jobs.domain.overlay(story)
+        assert (overlay.brief_one_liner, overlay.briefed_by) == ("The first.", JOB)
+        assert [one.job_id for one in await jobs.domain.verbs.spending() if one.purpose == "brief"] == [
+            JOB,
+            OTHER_JOB,
+        ]
+
+    await check_each_async(["new_story", "manual", "regenerate"], check)
 
 
 async def test_a_brief_waits_for_an_analysis_that_is_being_kept_and_is_told_of_it(jobs: Jobs) -> None:
@@ -293,4 +304,4 @@ async def test_a_brief_waits_for_an_analysis_that_is_being_kept_and_is_told_of_i
     )
     assert isinstance(told, Retry)
     assert "analysed anew" in str(told)
-    assert (await overlay_of(jobs.domain, story)).brief_one_liner is None
+    assert (await jobs.domain.overlay(story)).brief_one_liner is None

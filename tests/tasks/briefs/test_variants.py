@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import check_each
 from zeke_tasks.briefs.variants import Unfit, fit, time_saved
 from zeke_tasks.prose import WORDS_PER_MINUTE, sentences
 from zeke_tasks.store.analysis import Brief
@@ -59,19 +60,19 @@ def test_an_elevator_has_four_sentences_at_most() -> None:
     assert fitted(three=f"{THREE} Four. Five.").elevator == f"{THREE} Four."
 
 
-@pytest.mark.parametrize(
-    ("one", "two", "three", "complaint"),
-    [
+def test_too_few_sentences_are_refused_with_reason() -> None:
+    def check(one: str, two: str, three: str, complaint: str) -> None:
+        with pytest.raises(Unfit, match=complaint):
+            fitted(one, two, three)
+
+    cases = [
         (ONE, ONE, THREE, "two_liner has one sentence"),
         (ONE, TWO, f"{ONE} Two.", "elevator has 2 of 3 sentences"),
         (" \n", TWO, THREE, "one_liner is empty"),
         (ONE, "", THREE, "two_liner is empty"),
         (ONE, TWO, "", "elevator is empty"),
-    ],
-)
-def test_too_little_can_not_be_mended_and_says_so(one: str, two: str, three: str, complaint: str) -> None:
-    with pytest.raises(Unfit, match=complaint):
-        fitted(one, two, three)
+    ]
+    check_each(cases, check)
 
 
 def test_where_there_is_no_more_to_be_quoted_few_sentences_are_enough() -> None:

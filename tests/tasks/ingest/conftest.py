@@ -1,4 +1,4 @@
-"""The catalog's handlers over a domain store, a web and YouTube, all as a test says."""
+"""A video that tests of ingesting share."""
 
 from __future__ import annotations
 
@@ -6,30 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.tasks.jobs import Jobs
-from tests.tasks.scripted_web import ScriptedWeb
-from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch
-from zeke_tasks.youtube import YouTube
+from tests.tasks.ingest.videos import video_of_yesterday
 
 if TYPE_CHECKING:
-    from tests.tasks.domain import Domain
+    from tests.tasks.jobs import Jobs
+    from tests.tasks.scripted_web import ScriptedWeb
+    from zeke_tasks.youtube import Video
 
 
 @pytest.fixture
-def web() -> ScriptedWeb:
-    return ScriptedWeb()
-
-
-@pytest.fixture
-def captions() -> ScriptedCaptions:
-    return ScriptedCaptions()
-
-
-@pytest.fixture
-def search() -> ScriptedSearch:
-    return ScriptedSearch()
-
-
-@pytest.fixture
-def jobs(domain: Domain, web: ScriptedWeb, captions: ScriptedCaptions, search: ScriptedSearch) -> Jobs:
-    return Jobs(domain, web, youtube=YouTube(captions, search))
+def bees(jobs: Jobs, web: ScriptedWeb) -> Video:
+    """A video of yesterday, whose page is there."""
+    return video_of_yesterday(jobs, web)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.tasks.scripted_web import feed, page
-from tests.tasks.youtube.pages import watch_page
-from zeke_sim.doubles.youtube import video
+from tests.cases import check_each_async
+from tests.tasks.domain import memory_domain
+from tests.tasks.ingest.videos import read_pages, video_of_yesterday
+from tests.tasks.jobs import memory_jobs
+from tests.tasks.scripted_web import ScriptedWeb, feed, page
+from zeke_sim.doubles.youtube import ScriptedCaptions
 from zeke_tasks.ingest.videos import video_id, video_of
 from zeke_tasks.store.model import ItemStatus, Kind, NewItem, SourceType, item_id
 from zeke_tasks.stories.items import AT_ONCE
@@ -20,28 +22,12 @@ from zeke_tasks.youtube import Blocked, watch_url
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from tests.tasks.domain import Domain
     from tests.tasks.jobs import Jobs
-    from tests.tasks.scripted_web import ScriptedWeb
-    from zeke_sim.doubles.youtube import ScriptedCaptions
     from zeke_tasks.youtube import Video
 
 PAGES = [f"https://a.example/{number}" for number in range(2 * AT_ONCE)]
 FEED = "https://a.example/feed"
 ID = "dQw4w9WgXcQ"
-
-
-@pytest.fixture
-def bees(jobs: Jobs, web: ScriptedWeb) -> Video:
-    """A video of yesterday, whose page is there."""
-    made = video(1, published_at=jobs.domain.clock.now() - timedelta(days=1))
-    web.put(made.url, watch_page(made))
-    return made
-
-
-async def _read(jobs: Jobs) -> None:
-    for job in await jobs.sent("fetch-content"):
-        await jobs.run("fetch-content", job.data)
 
 
 async def _upload(jobs: Jobs, url: str, **about: str) -> UUID:
@@ -55,23 +41,25 @@ async def _is_read_by_its_captions(jobs: Jobs, key: UUID, bees: Video, captions:
     assert captions.asked == [bees.id]
     spoken = await captions.captions(bees.id)
     assert spoken is not None
-    async with jobs.domain.rows() as rows:
-        content = await rows.content(key)
-    assert content is not None
+    content = await jobs.domain.content(key)
     assert content.transcript_vtt == spoken.vtt
     assert f"Channel: {bees.channel}" in content.text
-    story = (await jobs.domain.stories(key))[key]
+    story = await jobs.domain.story_of(key)
     assert (story.kind, story.url) == (Kind.VIDEO, bees.url)
 
 
-@pytest.mark.parametrize("spelling", ["https://youtu.be/{}", "https://www.youtube.com/shorts/{}"])
-async def test_a_video_that_an_upload_links_to_is_read_by_its_captions(
-    jobs: Jobs, bees: Video, captions: ScriptedCaptions, spelling: str
-) -> None:
-    key = await _upload(jobs, spelling.format(bees.id))
-    await _read(jobs)
-    await _is_read_by_its_captions(jobs, key, bees, captions)
-    assert (await jobs.domain.stories(key))[key].title == bees.title
+async def test_video_linked_by_upload_is_read_by_captions() -> None:
+    async def check(spelling: str) -> None:
+        web = ScriptedWeb()
+        captions = ScriptedCaptions()
+        jobs = memory_jobs(web=web, captions=captions)
+        bees = video_of_yesterday(jobs, web)
+        key = await _upload(jobs, spelling.format(bees.id))
+        await read_pages(jobs)
+        await _is_read_by_its_captions(jobs, key, bees, captions)
+        assert (await jobs.domain.story_of(key)).title == bees.title
+
+    await check_each_async(["https://youtu.be/{}", "https://www.youtube.com/shorts/{}"], check)
 
 
 async def test_a_video_that_a_feed_links_to_is_read_by_its_captions(
@@ -80,9 +68,8 @@ async def test_a_video_that_a_feed_links_to_is_read_by_its_captions(
     source = await jobs.domain.source(FEED)
     web.put(FEED, feed(("What we saw", bees.url)))
     await jobs.run("ingest-source", {"sourceId": source.id, "reason": "schedule"})
-    await _read(jobs)
-    async with jobs.domain.rows() as rows:
-        (item,) = await rows.items_of(source.id)
+    await read_pages(jobs)
+    (item,) = await jobs.domain.verbs.items_of(source.id)
     await _is_read_by_its_captions(jobs, item.id, bees, captions)
 
 
@@ -90,9 +77,9 @@ async def test_the_same_video_named_and_linked_to_is_one_story(
     jobs: Jobs, bees: Video, captions: ScriptedCaptions
 ) -> None:
     told = await jobs.run("ingest-oneoff", {"url": bees.url})
-    await _read(jobs)
+    await read_pages(jobs)
     key = await _upload(jobs, f"https://youtu.be/{bees.id}")
-    await _read(jobs)
+    await read_pages(jobs)
     stories = await jobs.domain.stories(key, told["rawItemId"])
     assert stories[key] == stories[told["rawItemId"]]
     assert captions.asked == [bees.id]
@@ -102,41 +89,56 @@ async def test_what_an_upload_says_of_a_video_itself_is_its_text(
     jobs: Jobs, bees: Video, captions: ScriptedCaptions
 ) -> None:
     await jobs.run("ingest-oneoff", {"url": bees.url})
-    await _read(jobs)
+    await read_pages(jobs)
     key = await _upload(jobs, bees.url, text="My notes on bees.")
-    async with jobs.domain.rows() as rows:
-        content = await rows.content(key)
-    assert content is not None
+    content = await jobs.domain.content(key)
     assert content.text == "My notes on bees."
     assert captions.asked == [bees.id]
 
 
-@pytest.mark.parametrize("fault", ["blocked", "nobody to ask"])
-async def test_a_video_that_can_t_be_asked_for_holds_up_no_pages(
-    jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions, fault: str
-) -> None:
-    for url in PAGES:
-        web.put(url, page("Bees", f"Bees make honey at {url}."))
-    if fault == "blocked":
-        captions.put(bees.id, Blocked(bees.url, "YouTube blocks this machine"))
-    else:
-        jobs.resources = replace(jobs.resources, youtube=None)
-    source = await jobs.domain.source(None, type=SourceType.MANUAL)
-    # Items are read in the order of their ids; the video's is the first.
-    names = sorted(map(str, range(len(PAGES) + 1)), key=lambda name: item_id(source.id, name))
-    urls = dict(zip(names, (bees.url, *PAGES), strict=True))
-    items = [{"externalId": name, "url": url} for name, url in urls.items()]
-    await jobs.run("ingest-from-upload", {"sourceId": source.id, "items": items})
-    first, *others = [item_id(source.id, name) for name in names]
-    with pytest.raises(Transient):
-        await _read(jobs)
-    assert (await jobs.domain.look(first)).status is ItemStatus.PENDING
-    assert {(await jobs.domain.look(key)).status for key in others} == {ItemStatus.PROCESSED}
+async def test_unavailable_video_does_not_delay_pages() -> None:
+    async def check(fault: str) -> None:
+        web = ScriptedWeb()
+        captions = ScriptedCaptions()
+        jobs = memory_jobs(web=web, captions=captions)
+        bees = video_of_yesterday(jobs, web)
+        for url in PAGES:
+            web.put(url, page("Bees", f"Bees make honey at {url}."))
+        if fault == "blocked":
+            captions.put(bees.id, Blocked(bees.url, "YouTube blocks this machine"))
+        else:
+            jobs.resources = replace(jobs.resources, youtube=None)
+        source = await jobs.domain.source(None, type=SourceType.MANUAL)
+        # Items are read in the order of their ids; the video's is the first.
+        names = sorted(map(str, range(len(PAGES) + 1)), key=lambda name: item_id(source.id, name))
+        urls = dict(zip(names, (bees.url, *PAGES), strict=True))
+        items = [{"externalId": name, "url": url} for name, url in urls.items()]
+        await jobs.run("ingest-from-upload", {"sourceId": source.id, "items": items})
+        first, *others = [item_id(source.id, name) for name in names]
+        with pytest.raises(Transient):
+            await read_pages(jobs)
+        assert (await jobs.domain.look(first)).status is ItemStatus.PENDING
+        assert {(await jobs.domain.look(key)).status for key in others} == {ItemStatus.PROCESSED}
+
+    await check_each_async(["blocked", "nobody to ask"], check)
 
 
-@pytest.mark.parametrize(
-    ("about", "found"),
-    [
+async def test_items_with_video_url_are_videos() -> None:
+    async def check(about: NewItem, found: str | None) -> None:
+        in_memory = memory_domain()
+        source = await in_memory.source()
+        (key,) = await in_memory.verbs.put_items(source.id, [replace(about, title="A title")])
+        item = await in_memory.look(key)
+        assert video_id(item) == found
+        if found is None:
+            with pytest.raises(ValueError, match="is no video"):
+                video_of(item)
+        else:
+            assert (video_of(item).id, video_of(item).url) == (found, watch_url(ID))
+            # What a link is called is not what the video is.
+            assert video_of(item).title == ("A title" if about.kind is Kind.VIDEO else "")
+
+    cases = [
         (NewItem(ID, Kind.VIDEO, url=watch_url(ID)), ID),
         (NewItem(ID, Kind.VIDEO, url=watch_url(ID), body='{"channel":"The Bees"}'), ID),
         (NewItem("another one", Kind.VIDEO, url=watch_url(ID)), None),
@@ -146,18 +148,5 @@ async def test_a_video_that_can_t_be_asked_for_holds_up_no_pages(
         (NewItem("1", url=watch_url(ID), body="What it says."), None),
         (NewItem(ID, url="https://a.example/1"), None),
         (NewItem(ID, body="What it says."), None),
-    ],
-)
-async def test_which_items_are_videos(in_memory: Domain, about: NewItem, found: str | None) -> None:
-    source = await in_memory.source()
-    async with in_memory.rows() as rows:
-        (key,) = await rows.put_items(source.id, [replace(about, title="A title")])
-    item = await in_memory.look(key)
-    assert video_id(item) == found
-    if found is None:
-        with pytest.raises(ValueError, match="is no video"):
-            video_of(item)
-    else:
-        assert (video_of(item).id, video_of(item).url) == (found, watch_url(ID))
-        # What a link is called is not what the video is.
-        assert video_of(item).title == ("A title" if about.kind is Kind.VIDEO else "")
+    ]
+    await check_each_async(cases, check)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from itertools import product
 
 import pytest
 
+from tests.cases import check_each
 from zeke_tasks.ingest.markdown import read_markdown
 from zeke_tasks.insights.rules import find_highlights
 from zeke_tasks.store.highlights import HighlightKind
@@ -64,9 +66,11 @@ def test_what_it_says_stays_and_its_marks_go() -> None:
     assert read_markdown(NOTES) == ("Of queues", PLAIN)
 
 
-@pytest.mark.parametrize(
-    ("text", "title"),
-    [
+def test_title_is_first_heading() -> None:
+    def check(text: str, title: str | None) -> None:
+        assert read_markdown(text)[0] == title
+
+    cases = [
         ("Some words.\n\n## Of *bees* ##\n\n# Another\n", "Of bees"),
         ("# \n\n## Bees\n", "Bees"),
         ("---\n\n# Bees\n", "Bees"),
@@ -74,10 +78,8 @@ def test_what_it_says_stays_and_its_marks_go() -> None:
         ("Some words.", None),
         ("```\n# a comment\n```\n", None),
         ("", None),
-    ],
-)
-def test_the_title_is_the_first_heading(text: str, title: str | None) -> None:
-    assert read_markdown(text)[0] == title
+    ]
+    check_each(cases, check)
 
 
 def test_code_is_still_known_as_such() -> None:
@@ -86,9 +88,11 @@ def test_code_is_still_known_as_such() -> None:
     assert [(one.kind, one.quote) for one in found] == [(HighlightKind.CODE_EXAMPLE, "x = claim()")]
 
 
-@pytest.mark.parametrize(
-    ("text", "plain"),
-    [
+def test_words_are_neither_lost_nor_joined() -> None:
+    def check(text: str, plain: str) -> None:
+        assert read_markdown(text)[1] == plain
+
+    cases = [
         ("one<br>two", "one two"),
         ("one<BR/>two", "one two"),
         ("so<b>me</b>", "some"),
@@ -102,20 +106,20 @@ def test_code_is_still_known_as_such() -> None:
         ("<div><script>x()</script>one</div>", "one"),
         ("Say <script> and more.\n\n<script>\nx()", "Say and more.\nx()"),
         ("one\r\ntwo\r\n\r\nthree", "one two\nthree"),
-    ],
-)
-def test_what_is_said_is_neither_lost_nor_run_together(text: str, plain: str) -> None:
-    assert read_markdown(text)[1] == plain
-
-
-@pytest.mark.parametrize("depth", [10, 60, 500])
-def test_however_deep_a_list_is_its_words_stay(depth: int) -> None:
-    text = "".join(f"{'  ' * level}- word{level}\n" for level in range(depth))
-    said = read_markdown(f"{text}\nAfter it.")[1]
-    assert re.findall(r"word\d+|After it\.", said) == [
-        *(f"word{level}" for level in range(depth)),
-        "After it.",
     ]
+    check_each(cases, check)
+
+
+def test_words_of_deep_list_are_kept() -> None:
+    def check(depth: int) -> None:
+        text = "".join(f"{'  ' * level}- word{level}\n" for level in range(depth))
+        said = read_markdown(f"{text}\nAfter it.")[1]
+        assert re.findall(r"word\d+|After it\.", said) == [
+            *(f"word{level}" for level in range(depth)),
+            "After it.",
+        ]
+
+    check_each([10, 60, 500], check)
 
 
 def test_what_comes_after_a_deep_list_is_read_as_markdown_again() -> None:
@@ -162,25 +166,28 @@ def test_a_title_is_read_as_the_front_matter_means_it(front: str, title: str, en
     assert read_markdown(text) == (title, "Heading")
 
 
-@pytest.mark.parametrize(
-    "text", ["---\n\nBees\n\n---\n", "---\nBees fly\n\n---\n", "---\n- Bees\n---\n", "Bees\n\n---\na: b\n"]
-)
-def test_between_two_lines_of_dashes_words_are_words(text: str) -> None:
-    assert "Bees" in read_markdown(text)[1]
+def test_text_between_dashes_is_kept() -> None:
+    def check(text: str) -> None:
+        assert "Bees" in read_markdown(text)[1]
+
+    cases = ["---\n\nBees\n\n---\n", "---\nBees fly\n\n---\n", "---\n- Bees\n---\n", "Bees\n\n---\na: b\n"]
+    check_each(cases, check)
 
 
 # Time is no measure on a busy machine: these have to end, which in quadratic time they would not.
 
 
-@pytest.mark.parametrize("unit", [" ", '"', "'", "\\", " #", "\n ", "a: b\n", "--- "])
-@pytest.mark.parametrize("start", ["title: ", 'title: "'])
-def test_hostile_front_matter_takes_time_that_grows_with_its_length(start: str, unit: str) -> None:
-    text = f"---\n{start}{unit * (2_000_000 // len(unit))}x\n---\nEnd"
-    assert read_markdown(text)[1] == "End"
+def test_hostile_front_matter_is_read_in_linear_time() -> None:
+    def check(unit: str, start: str) -> None:
+        text = f"---\n{start}{unit * (2_000_000 // len(unit))}x\n---\nEnd"
+        assert read_markdown(text)[1] == "End"
+
+    check_each(product([" ", '"', "'", "\\", " #", "\n ", "a: b\n", "--- "], ["title: ", 'title: "']), check)
 
 
-@pytest.mark.parametrize(
-    "unit", [" ", "#", "a: b\n", "---\n", "<script>", "</script", "<br", "[", "*", "~~", "- ", ">", "`", "|"]
-)
-def test_a_hostile_document_takes_time_that_grows_with_its_length(unit: str) -> None:
-    assert "End" in read_markdown(f"{unit * (100_000 // len(unit))}x\n---\nEnd")[1]
+def test_hostile_document_is_read_in_linear_time() -> None:
+    def check(unit: str) -> None:
+        assert "End" in read_markdown(f"{unit * (100_000 // len(unit))}x\n---\nEnd")[1]
+
+    cases = [" ", "#", "a: b\n", "---\n", "<script>", "</script", "<br", "[", "*", "~~", "- ", ">", "`", "|"]
+    check_each(cases, check)

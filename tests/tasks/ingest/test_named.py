@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.tasks.scripted_web import ScriptedWeb, fetched, page
 from zeke_tasks.ingest.named import NamedServers
 from zeke_tasks.web import AddressRefused, UrlRefused
@@ -22,9 +23,11 @@ async def _who_is_asked(url: str, refused: str | None = None) -> str:
     return "local" if b"<title>L" in got.body else "web"
 
 
-@pytest.mark.parametrize(
-    ("url", "asked"),
-    [
+async def test_only_named_local_servers_are_fetched_locally() -> None:
+    async def check(url: str, asked: str) -> None:
+        assert await _who_is_asked(url) == asked
+
+    cases = [
         ("http://127.0.0.1:8080/other?page=2", "local"),
         ("http://LOCALHOST:80/", "local"),
         ("http://127.0.0.1:8081/feed", "web"),
@@ -35,28 +38,26 @@ async def _who_is_asked(url: str, refused: str | None = None) -> str:
         ("https://news.example/feed", "web"),
         # It is on the internet, and is shown what all servers there are.
         ("https://blog.example/feed", "web"),
-    ],
-)
-async def test_this_machine_is_asked_where_a_server_on_it_was_named(url: str, asked: str) -> None:
-    assert await _who_is_asked(url) == asked
+    ]
+    await check_each_async(cases, check)
 
 
 async def test_a_name_that_leads_to_this_machine_is_asked_there_if_it_was_named() -> None:
     assert await _who_is_asked("https://blog.example/a", "https://blog.example/a") == "local"
 
 
-@pytest.mark.parametrize(
-    ("url", "refused"),
-    [
+async def test_redirect_to_unnamed_local_server_is_refused() -> None:
+    async def check(url: str, refused: str) -> None:
+        with pytest.raises(AddressRefused):
+            await _who_is_asked(url, refused)
+
+    cases = [
         ("https://news.example/a", "https://news.example/a"),
         ("https://blog.example/a", "http://127.0.0.1:9000/admin"),
         ("https://news.example/a", "http://127.0.0.1:8080/feed"),
         ("http://127.0.0.1:9000/admin", "http://127.0.0.1:9000/admin"),
-    ],
-)
-async def test_nobody_else_leads_to_this_machine(url: str, refused: str) -> None:
-    with pytest.raises(AddressRefused):
-        await _who_is_asked(url, refused)
+    ]
+    await check_each_async(cases, check)
 
 
 async def test_what_is_no_url_is_refused_as_ever() -> None:

@@ -74,8 +74,7 @@ class Office:
 
     async def told(self) -> list[Story]:
         """Return all stories."""
-        async with self.jobs.domain.rows() as rows:
-            return await rows.newest_stories(10)
+        return await self.jobs.domain.verbs.newest_stories(10)
 
 
 @pytest.fixture
@@ -127,9 +126,7 @@ async def test_captions_that_come_meanwhile_are_read(
     captions.put(late.id, spoken)
     await office.work(timedelta(hours=1))
     (item,) = await office.items()
-    async with office.jobs.domain.rows() as rows:
-        content = await rows.content(item.id)
-    assert content is not None
+    content = await office.jobs.domain.content(item.id)
     assert spoken is not None
     assert content.transcript_vtt == spoken.vtt
 

@@ -7,6 +7,9 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each_async
+from tests.tasks.ingest.videos import read_pages
+from tests.tasks.jobs import memory_jobs
 from tests.tasks.scripted_web import page
 from zeke_queue.errors import PayloadInvalid
 from zeke_queue.signals import Fail
@@ -24,11 +27,6 @@ JOB = UUID(int=7)
 
 async def _take(jobs: Jobs, url: str = PAGE, *, job_id: UUID | None = None, **more: Any) -> dict[str, Any]:
     return await jobs.run("ingest-oneoff", {"url": url, **more}, job_id=job_id)
-
-
-async def _read(jobs: Jobs) -> None:
-    for job in await jobs.sent("fetch-content"):
-        await jobs.run("fetch-content", job.data)
 
 
 async def test_a_page_becomes_the_item_of_a_source_of_its_own_and_is_to_be_read(jobs: Jobs) -> None:
@@ -66,16 +64,16 @@ async def test_all_spellings_of_a_url_are_one_page(jobs: Jobs) -> None:
 async def test_of_a_page_that_is_known_its_story_is_told(jobs: Jobs, web: ScriptedWeb) -> None:
     web.put(PAGE, page("On bees", "bees"))
     first = await _take(jobs)
-    await _read(jobs)
+    await read_pages(jobs)
     again = await _take(jobs)
-    story = (await jobs.domain.stories(first["rawItemId"]))[first["rawItemId"]]
+    story = await jobs.domain.story_of(first["rawItemId"])
     assert (again["new"], again["status"], again["storyId"]) == (False, "processed", story.id)
     assert len(await jobs.sent("fetch-content")) == 1
 
 
 async def test_of_a_page_that_could_not_be_read_it_is_told_why(jobs: Jobs) -> None:
     await _take(jobs)
-    await _read(jobs)
+    await read_pages(jobs)
     again = await _take(jobs)
     assert (again["status"], again["error"]) == ("failed", f"{PAGE}: the server answered 404 Not Found")
 
@@ -89,13 +87,14 @@ async def test_a_page_whose_job_was_lost_is_read_once_it_is_named_again(jobs: Jo
     assert first.data == again.data
 
 
-@pytest.mark.parametrize("priority", PRIORITIES)
-async def test_the_job_that_reads_the_page_has_the_priority_that_was_asked_for(
-    jobs: Jobs, priority: str
-) -> None:
-    await _take(jobs, priority=priority)
-    (job,) = await jobs.sent("fetch-content")
-    assert job.priority == PRIORITIES[priority]
+async def test_reading_job_has_requested_priority() -> None:
+    async def check(priority: str) -> None:
+        jobs = memory_jobs()
+        await _take(jobs, priority=priority)
+        (job,) = await jobs.sent("fetch-content")
+        assert job.priority == PRIORITIES[priority]
+
+    await check_each_async(list(PRIORITIES), check)
 
 
 def test_what_a_person_waits_for_goes_before_what_feeds_bring() -> None:
@@ -126,9 +125,15 @@ async def test_a_long_url_is_known_again(jobs: Jobs) -> None:
     assert (first["rawItemId"], again["new"]) == (again["rawItemId"], False)
 
 
-@pytest.mark.parametrize(
-    ("url", "why"),
-    [
+async def test_unsupported_url_fails_job() -> None:
+    async def check(url: str, why: str) -> None:
+        jobs = memory_jobs()
+        with pytest.raises(Fail, match=why) as raised:
+            await _take(jobs, url)
+        assert "secret" not in str(raised.value)
+        assert await jobs.domain.verbs.every_source() == []
+
+    cases = [
         ("file:///etc/passwd", "only http and https"),
         ("ftp://a.example/x", "only http and https"),
         ("https://", "no absolute URL"),
@@ -136,14 +141,8 @@ async def test_a_long_url_is_known_again(jobs: Jobs) -> None:
         ("https://user:secret@a.example/", "user name or password"),
         ("https://a.example:25/", "port 25"),
         (f"{PAGE}?q={'ü' * 1000}", "2048 at most"),
-    ],
-)
-async def test_what_is_not_fetched_is_refused_for_good(jobs: Jobs, url: str, why: str) -> None:
-    with pytest.raises(Fail, match=why) as raised:
-        await _take(jobs, url)
-    assert "secret" not in str(raised.value)
-    async with jobs.domain.rows() as rows:
-        assert await rows.every_source() == []
+    ]
+    await check_each_async(cases, check)
 
 
 async def test_an_empty_url_is_refused_by_field(jobs: Jobs) -> None:

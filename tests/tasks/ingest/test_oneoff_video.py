@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.tasks.scripted_web import fetched
+from tests.cases import check_each_async
+from tests.tasks.ingest.videos import read_pages, video_of_yesterday
+from tests.tasks.jobs import memory_jobs
+from tests.tasks.scripted_web import ScriptedWeb, fetched
 from tests.tasks.youtube.pages import watch_page
 from zeke_queue.signals import Retry
-from zeke_sim.doubles.youtube import channel_feed, video
+from zeke_sim.doubles.youtube import ScriptedCaptions, channel_feed, video
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER
 from zeke_tasks.ingest.oneoff import PRIORITIES
 from zeke_tasks.store.model import ItemStatus, Kind, SourceType, item_id
@@ -24,8 +27,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tests.tasks.jobs import Jobs
-    from tests.tasks.scripted_web import ScriptedWeb
-    from zeke_sim.doubles.youtube import ScriptedCaptions
     from zeke_tasks.store.model import Source, Story
     from zeke_tasks.youtube import Captions, Video
 
@@ -33,21 +34,8 @@ CHANNEL = "https://www.youtube.com/channel/UCabcdefghijklmnopqrstuv"
 FEED = "https://www.youtube.com/feeds/videos.xml?channel_id=UCabcdefghijklmnopqrstuv"
 
 
-@pytest.fixture
-def bees(jobs: Jobs, web: ScriptedWeb) -> Video:
-    """A video of yesterday, whose page is there."""
-    made = video(1, published_at=jobs.domain.clock.now() - timedelta(days=1))
-    web.put(made.url, watch_page(made))
-    return made
-
-
 async def _take(jobs: Jobs, url: str) -> dict[str, Any]:
     return await jobs.run("ingest-oneoff", {"url": url})
-
-
-async def _read(jobs: Jobs) -> None:
-    for job in await jobs.sent("fetch-content"):
-        await jobs.run("fetch-content", job.data)
 
 
 async def _check_channel(jobs: Jobs, web: ScriptedWeb, *listed: Video) -> Source:
@@ -69,16 +57,14 @@ async def _story_ids(jobs: Jobs) -> set[UUID]:
 
 async def test_a_video_is_read_by_its_captions(jobs: Jobs, bees: Video, captions: ScriptedCaptions) -> None:
     told = await _take(jobs, bees.url)
-    await _read(jobs)
+    await read_pages(jobs)
     item = await jobs.domain.look(told["rawItemId"])
     assert (item.external_id, item.kind, item.url) == (bees.id, Kind.VIDEO, bees.url)
     assert item.status is ItemStatus.PROCESSED
-    story = (await jobs.domain.stories(item.id))[item.id]
+    story = await jobs.domain.story_of(item.id)
     assert (story.title, story.kind, story.published_at) == (bees.title, Kind.VIDEO, bees.published_at)
     spoken = await captions.captions(bees.id)
-    async with jobs.domain.rows() as rows:
-        content = await rows.content(item.id)
-    assert content is not None
+    content = await jobs.domain.content(item.id)
     assert spoken is not None
     assert content.transcript_vtt == spoken.vtt
     assert f"Channel: {bees.channel}" in content.text
@@ -86,20 +72,23 @@ async def test_a_video_is_read_by_its_captions(jobs: Jobs, bees: Video, captions
     assert len(await jobs.sent("analyze-story")) == 1
 
 
-@pytest.mark.parametrize(
-    "spelling",
-    [
+async def test_every_spelling_of_video_url_is_same_item() -> None:
+    async def check(spelling: str) -> None:
+        web = ScriptedWeb()
+        jobs = memory_jobs(web=web)
+        bees = video_of_yesterday(jobs, web)
+        first = await _take(jobs, bees.url)
+        again = await _take(jobs, spelling.format(bees.id))
+        assert (again["url"], again["rawItemId"], again["new"]) == (bees.url, first["rawItemId"], False)
+        assert len(await jobs.sent("fetch-content")) == 1
+
+    cases = [
         "https://youtu.be/{}?si=x",
         "https://m.youtube.com/watch?v={}&t=42s",
         "https://www.youtube.com/shorts/{}",
         "https://www.youtube.com/watch?list=PL1&v={}",
-    ],
-)
-async def test_all_pages_of_a_video_are_one(jobs: Jobs, bees: Video, spelling: str) -> None:
-    first = await _take(jobs, bees.url)
-    again = await _take(jobs, spelling.format(bees.id))
-    assert (again["url"], again["rawItemId"], again["new"]) == (bees.url, first["rawItemId"], False)
-    assert len(await jobs.sent("fetch-content")) == 1
+    ]
+    await check_each_async(cases, check)
 
 
 async def test_a_video_that_its_channel_has_brought_is_not_there_twice(
@@ -109,8 +98,7 @@ async def test_a_video_that_its_channel_has_brought_is_not_there_twice(
     told = await _take(jobs, bees.url)
     assert (told["new"], told["sourceId"], told["status"]) == (False, source.id, "processed")
     assert {told["storyId"]} == await _story_ids(jobs)
-    async with jobs.domain.rows() as rows:
-        assert [each.id for each in await rows.every_source()] == [source.id]
+    assert [each.id for each in await jobs.domain.verbs.every_source()] == [source.id]
     assert await jobs.sent("fetch-content") == []
 
 
@@ -126,31 +114,35 @@ async def test_a_video_that_its_channel_waits_for_is_read_at_once_if_somebody_na
     assert (told["new"], told["sourceId"], told["status"]) == (False, source.id, "pending")
     (reading,) = await jobs.sent("fetch-content")
     assert reading.priority == PRIORITIES["high"]
-    await _read(jobs)
-    story = (await jobs.domain.stories(told["rawItemId"]))[told["rawItemId"]]
+    await read_pages(jobs)
+    story = await jobs.domain.story_of(told["rawItemId"])
     assert story.title == bees.title
     # What its channel has told is not asked of its page.
     assert bees.url not in {asked.url for asked in web.asked}
 
 
-@pytest.mark.parametrize("read", ["channel", "named"])
-async def test_of_several_items_of_a_video_the_one_that_was_read_is_told(
-    jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions, read: str
-) -> None:
-    first = await _take(jobs, bees.url)
-    if read == "channel":
-        source = await _check_channel(jobs, web, bees)
-    else:
-        await _read(jobs)
-        captions.put(bees.id, None)
-        source = await jobs.domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
-        await jobs.domain.item(source, bees.id, kind=Kind.VIDEO, url=bees.url)
-    sent = len(await jobs.sent("fetch-content"))
-    again = await _take(jobs, bees.url)
-    assert again["status"] == "processed"
-    assert again["sourceId"] == (source.id if read == "channel" else first["sourceId"])
-    assert again["storyId"] is not None
-    assert len(await jobs.sent("fetch-content")) == sent
+async def test_processed_item_of_video_is_reported() -> None:
+    async def check(read: str) -> None:
+        web = ScriptedWeb()
+        captions = ScriptedCaptions()
+        jobs = memory_jobs(web=web, captions=captions)
+        bees = video_of_yesterday(jobs, web)
+        first = await _take(jobs, bees.url)
+        if read == "channel":
+            source = await _check_channel(jobs, web, bees)
+        else:
+            await read_pages(jobs)
+            captions.put(bees.id, None)
+            source = await jobs.domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
+            await jobs.domain.item(source, bees.id, kind=Kind.VIDEO, url=bees.url)
+        sent = len(await jobs.sent("fetch-content"))
+        again = await _take(jobs, bees.url)
+        assert again["status"] == "processed"
+        assert again["sourceId"] == (source.id if read == "channel" else first["sourceId"])
+        assert again["storyId"] is not None
+        assert len(await jobs.sent("fetch-content")) == sent
+
+    await check_each_async(["channel", "named"], check)
 
 
 async def test_of_several_items_of_a_video_that_nobody_has_read_its_own_is_told(
@@ -189,7 +181,7 @@ async def test_a_video_that_its_channel_brings_before_it_is_read_stays_one_story
 ) -> None:
     told = await _take(jobs, bees.url)
     source = await _check_channel(jobs, web, replace(bees, description="Another description."))
-    await _read(jobs)
+    await read_pages(jobs)
     assert len(await _story_ids(jobs)) == 1
     assert captions.asked == [bees.id]
     async with jobs.domain.rows() as rows:
@@ -204,7 +196,7 @@ async def test_a_video_whose_channel_comes_later_stays_one_story(
     jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions
 ) -> None:
     await _take(jobs, bees.url)
-    await _read(jobs)
+    await read_pages(jobs)
     stories = await _story_ids(jobs)
     # What its author wrote below it has changed since.
     await _check_channel(jobs, web, replace(bees, description="Another description."))
@@ -231,13 +223,12 @@ async def test_a_video_that_its_channel_brings_while_it_is_read_stays_one_story(
     jobs.resources = replace(jobs.resources, youtube=YouTube(AtOnce(captions, 2)))
     told = await _take(jobs, bees.url)
     changed = replace(bees, description="Another description.")
-    _, source = await asyncio.gather(_read(jobs), _check_channel(jobs, web, changed))
+    _, source = await asyncio.gather(read_pages(jobs), _check_channel(jobs, web, changed))
     ids = [told["rawItemId"], item_id(source.id, bees.id)]
     assert captions.asked == [bees.id] * 2
     assert {story.id for story in (await jobs.domain.stories(*ids)).values()} == await _story_ids(jobs)
     assert len(await _story_ids(jobs)) == 1
-    async with jobs.domain.rows() as rows:
-        one, other = [await rows.content(each) for each in ids]
+    one, other = [await jobs.domain.verbs.content(each) for each in ids]
     assert one is not None
     assert one.transcript_vtt
     assert other == replace(one, raw_item_id=ids[1])
@@ -249,25 +240,27 @@ async def test_a_video_whose_page_says_nothing_is_read_all_the_same(
 ) -> None:
     web.put(bees.url, "<title>Before you continue to YouTube</title>")
     told = await _take(jobs, bees.url)
-    await _read(jobs)
-    story = (await jobs.domain.stories(told["rawItemId"]))[told["rawItemId"]]
+    await read_pages(jobs)
+    story = await jobs.domain.story_of(told["rawItemId"])
     assert story.title == bees.url
 
 
-@pytest.mark.parametrize("fault", [Permanent("", "is too large"), UrlRefused("", "no")])
-async def test_a_video_whose_page_can_t_be_read_is_read_all_the_same(
-    jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions, fault: Exception
-) -> None:
-    web.put(bees.url, fault)
-    told = await _take(jobs, bees.url)
-    await _read(jobs)
-    spoken = await captions.captions(bees.id)
-    assert spoken is not None
-    async with jobs.domain.rows() as rows:
-        content = await rows.content(told["rawItemId"])
-    assert content is not None
-    assert spoken.text in content.text
-    assert {story.url async for story in _stories(jobs)} == {bees.url}
+async def test_video_is_read_without_its_page() -> None:
+    async def check(fault: Exception) -> None:
+        web = ScriptedWeb()
+        captions = ScriptedCaptions()
+        jobs = memory_jobs(web=web, captions=captions)
+        bees = video_of_yesterday(jobs, web)
+        web.put(bees.url, fault)
+        told = await _take(jobs, bees.url)
+        await read_pages(jobs)
+        spoken = await captions.captions(bees.id)
+        assert spoken is not None
+        content = await jobs.domain.content(told["rawItemId"])
+        assert spoken.text in content.text
+        assert {story.url async for story in _stories(jobs)} == {bees.url}
+
+    await check_each_async([Permanent("", "is too large"), UrlRefused("", "no")], check)
 
 
 async def test_what_nothing_is_known_of_but_its_id_is_no_story(
@@ -276,7 +269,7 @@ async def test_what_nothing_is_known_of_but_its_id_is_no_story(
     web.put(bees.url, Permanent(bees.url, "is too large"))
     captions.put(bees.id, None)
     told = await _take(jobs, bees.url)
-    await _read(jobs)
+    await read_pages(jobs)
     assert (await jobs.domain.look(told["rawItemId"])).status is ItemStatus.NO_TEXT
 
 
@@ -286,9 +279,9 @@ async def test_a_page_that_may_be_there_later_is_waited_for(
     web.put(bees.url, Transient(bees.url, "no answer"), watch_page(bees))
     told = await _take(jobs, bees.url)
     with pytest.raises(Retry, match="no answer"):
-        await _read(jobs)
-    await _read(jobs)
-    story = (await jobs.domain.stories(told["rawItemId"]))[told["rawItemId"]]
+        await read_pages(jobs)
+    await read_pages(jobs)
+    story = await jobs.domain.story_of(told["rawItemId"])
     assert story.title == bees.title
 
 
@@ -298,7 +291,7 @@ async def test_while_youtube_blocks_this_machine_a_video_waits(
     captions.put(bees.id, Blocked(bees.url, "YouTube blocks this machine", retry_after=60))
     told = await _take(jobs, bees.url)
     with pytest.raises(Transient, match="blocks this machine"):
-        await _read(jobs)
+        await read_pages(jobs)
     item = await jobs.domain.look(told["rawItemId"])
     assert (item.status, item.attempts) == (ItemStatus.PENDING, 0)
 
@@ -307,7 +300,7 @@ async def test_a_worker_that_can_t_ask_youtube_holds_that_against_no_video(jobs:
     told = await _take(jobs, bees.url)
     jobs.resources = replace(jobs.resources, youtube=None)
     with pytest.raises(Transient, match="given no YouTube"):
-        await _read(jobs)
+        await read_pages(jobs)
     item = await jobs.domain.look(told["rawItemId"])
     assert (item.status, item.attempts) == (ItemStatus.PENDING, 0)
 
@@ -317,6 +310,6 @@ async def test_of_a_video_that_is_not_there_it_is_told_why(
 ) -> None:
     captions.put(bees.id, Permanent(bees.url, "there is no such video"))
     await _take(jobs, bees.url)
-    await _read(jobs)
+    await read_pages(jobs)
     again = await _take(jobs, bees.url)
     assert (again["status"], again["error"]) == ("failed", f"{bees.url}: there is no such video")

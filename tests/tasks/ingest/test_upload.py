@@ -37,16 +37,9 @@ async def _upload(
     return await jobs.run("ingest-from-upload", {"sourceId": source_id, "items": items}, job_id=job_id)
 
 
-async def _rows(jobs: Jobs, source: Source) -> dict[str, RawItem]:
-    async with jobs.domain.rows() as rows:
-        return {item.external_id: item for item in await rows.items_of(source.id)}
-
-
 async def _told(jobs: Jobs, item: RawItem) -> tuple[Story, Content]:
-    async with jobs.domain.rows() as rows:
-        content = await rows.content(item.id)
-    assert content is not None
-    return (await jobs.domain.stories(item.id))[item.id], content
+    content = await jobs.domain.content(item.id)
+    return await jobs.domain.story_of(item.id), content
 
 
 async def _chunks(jobs: Jobs) -> list[list[str]]:
@@ -64,7 +57,7 @@ async def test_a_text_becomes_a_story_that_is_to_be_analysed(jobs: Jobs) -> None
         "items": {"processed": 1},
         "unreadable": [],
     }
-    item = (await _rows(jobs, source))["1"]
+    item = (await jobs.domain.items(source))["1"]
     story, content = await _told(jobs, item)
     assert (item.status, content.text, content.html_url) == (ItemStatus.PROCESSED, "Bees make honey.", PAGE)
     assert (story.title, story.url, story.primary_source_id) == ("On bees", PAGE, source.id)
@@ -76,7 +69,7 @@ async def test_a_text_becomes_a_story_that_is_to_be_analysed(jobs: Jobs) -> None
 async def test_a_text_without_a_title_is_called_by_how_it_begins(jobs: Jobs) -> None:
     source = await _source(jobs)
     await _upload(jobs, source, _item("1", text="Bees\nmake honey."))
-    story, _ = await _told(jobs, (await _rows(jobs, source))["1"])
+    story, _ = await _told(jobs, (await jobs.domain.items(source))["1"])
     assert story.title == "Bees make honey."
 
 
@@ -95,7 +88,7 @@ async def test_urls_are_to_be_read_in_chunks(jobs: Jobs) -> None:
     chunks = await _chunks(jobs)
     assert sorted(map(len, chunks)) == [5, CHUNK, CHUNK]
     assert {key for chunk in chunks for key in chunk} == {
-        str(item.id) for item in (await _rows(jobs, source)).values()
+        str(item.id) for item in (await jobs.domain.items(source)).values()
     }
 
 
@@ -122,7 +115,7 @@ async def test_a_text_whose_url_is_none_is_a_story_without_one(jobs: Jobs) -> No
     source = await _source(jobs)
     told = await _upload(jobs, source, _item("1", text="Bees.", url="file:///bees.txt"))
     assert told["items"] == {"processed": 1}
-    story, _ = await _told(jobs, (await _rows(jobs, source))["1"])
+    story, _ = await _told(jobs, (await jobs.domain.items(source))["1"])
     assert story.url is None
 
 
@@ -147,7 +140,7 @@ async def test_of_two_items_with_one_identity_the_first_counts(jobs: Jobs) -> No
     source = await _source(jobs)
     told = await _upload(jobs, source, _item("1", text="Bees."), _item("1", text="Birds."))
     assert told["items"] == {"processed": 1}
-    _, content = await _told(jobs, (await _rows(jobs, source))["1"])
+    _, content = await _told(jobs, (await jobs.domain.items(source))["1"])
     assert content.text == "Bees."
 
 
@@ -156,7 +149,7 @@ async def test_a_page_that_could_not_be_read_may_be_brought_as_a_text(jobs: Jobs
     await _upload(jobs, source, _item("1", url=PAGE), _item("2"))
     for job in await jobs.sent("fetch-content"):
         await jobs.run("fetch-content", job.data)
-    assert (await _rows(jobs, source))["1"].status is ItemStatus.FAILED
+    assert (await jobs.domain.items(source))["1"].status is ItemStatus.FAILED
     web.put(PAGE, page("Too late", "bees"))
     told = await _upload(jobs, source, _item("1", url=PAGE, text="Bees."), _item("2", text="Birds."))
     assert (told["items"], told["pages"], told["stories"]) == ({"processed": 2}, 0, 2)
@@ -175,7 +168,7 @@ async def test_a_page_whose_job_was_lost_is_read_with_the_next_upload(jobs: Jobs
 async def test_a_text_that_postgres_cannot_hold_is_kept_without_what_it_cannot(jobs: Jobs) -> None:
     source = await _source(jobs)
     await _upload(jobs, source, _item("1", title="A\x00", text="Be\x00es."))
-    _, content = await _told(jobs, (await _rows(jobs, source))["1"])
+    _, content = await _told(jobs, (await jobs.domain.items(source))["1"])
     assert content.text == "Bees."
 
 
@@ -183,7 +176,7 @@ async def test_what_is_said_of_an_item_is_kept_with_it(jobs: Jobs) -> None:
     source = await _source(jobs)
     said = {"by": "Ana", "pages": [1, 2.5]}
     await _upload(jobs, source, _item("1", text="Bees.", metadata=said), _item("2", text="Birds."))
-    rows = await _rows(jobs, source)
+    rows = await jobs.domain.items(source)
     assert (rows["1"].metadata, rows["2"].metadata) == (said, {})
 
 

@@ -9,9 +9,11 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.tasks.domain import Domain
 from tests.tasks.fuse import BurningJobs, Fuse, Killed
+from tests.tasks.jobs import memory_jobs
 from tests.tasks.scripted_web import Asked, ScriptedWeb, fetched
 from zeke_queue.signals import Fail, Retry
 from zeke_queue.storage.memory import MemoryStorage
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.tasks.jobs import Jobs
-    from zeke_tasks.store.model import Health, RawItem, Source
+    from zeke_tasks.store.model import Source
     from zeke_tasks.web import Fetched
     from zeke_tasks.youtube import Video
 
@@ -62,18 +64,6 @@ def _put(web: ScriptedWeb, listed: Sequence[Video], **about: Any) -> None:
     web.put(FEED, fetched(FEED, channel_feed("The Bees", listed).decode(), **about))
 
 
-async def _items(jobs: Jobs, source: Source) -> dict[str, RawItem]:
-    async with jobs.domain.rows() as rows:
-        return {item.external_id: item for item in await rows.items_of(source.id)}
-
-
-async def _health(jobs: Jobs, source: Source) -> Health:
-    async with jobs.domain.rows() as rows:
-        health = await rows.health(source.id)
-    assert health is not None
-    return health
-
-
 # Channels
 
 
@@ -90,19 +80,18 @@ async def test_each_new_video_becomes_a_story_that_is_to_be_analysed(
         "items": {"processed": 2},
         "stories": 2,
     }
-    items = await _items(jobs, source)
+    items = await jobs.domain.items(source)
     assert items.keys() == {one.id for one in listed} == set(captions.asked)
     first = items[listed[0].id]
     assert (first.kind, first.title, first.url) == (Kind.VIDEO, listed[0].title, listed[0].url)
-    async with jobs.domain.rows() as rows:
-        content = await rows.content(first.id)
+    content = await jobs.domain.verbs.content(first.id)
     spoken = await captions.captions(listed[0].id)
     assert content is not None
     assert spoken is not None
     assert content.text == video_text(listed[0], spoken)
     assert all(f"{name}\n" in content.text for name in ("VIDEO INFORMATION", "CAPTION", "TRANSCRIPT"))
     assert (content.transcript_vtt, content.view_count) == (spoken.vtt, listed[0].view_count)
-    story = (await jobs.domain.stories(first.id))[first.id]
+    story = await jobs.domain.story_of(first.id)
     assert (story.kind, story.title, story.published_at) == (
         Kind.VIDEO,
         listed[0].title,
@@ -119,7 +108,7 @@ async def test_of_a_channel_the_newest_ten_of_a_week_are_taken(jobs: Jobs, web: 
     seldom = "https://www.youtube.com/feeds/videos.xml?user=bees"
     web.put(seldom, channel_feed("The Bees", _listed(jobs, 5, every=3 * DAY)).decode())
     assert (await _ingest(jobs, busy))["videos"] == 10
-    assert (await _items(jobs, busy)).keys() == {one.id for one in listed[:10]}
+    assert (await jobs.domain.items(busy)).keys() == {one.id for one in listed[:10]}
     assert (await _ingest(jobs, slow))["videos"] == 3
 
 
@@ -152,7 +141,7 @@ async def test_the_channel_of_a_page_is_found_and_kept(jobs: Jobs, web: Scripted
     assert (await _ingest(jobs, source))["new"] == 1
     await _ingest(jobs, source)
     assert [asked.url for asked in web.asked] == [HANDLE, FEED, FEED]
-    assert (await _health(jobs, source)).status is HealthStatus.OK
+    assert (await jobs.domain.health(source)).status is HealthStatus.OK
 
 
 async def test_a_page_of_a_channel_that_is_another_source_says_so(jobs: Jobs, web: ScriptedWeb) -> None:
@@ -161,44 +150,45 @@ async def test_a_page_of_a_channel_that_is_another_source_says_so(jobs: Jobs, we
     web.put(HANDLE, f'<link rel="canonical" href="{CHANNEL}">')
     _put(web, _listed(jobs, 1), etag='"1"')
     assert (await _ingest(jobs, source))["new"] == 1
-    health = await _health(jobs, source)
+    health = await jobs.domain.health(source)
     assert (health.status, health.etag) == (HealthStatus.WARN, None)
     assert FEED in (health.message or "")
 
 
-@pytest.mark.parametrize(
-    ("url", "why"), [("https://a.example/bees", "no page of YouTube's"), (HANDLE, "names no channel")]
-)
-async def test_a_url_that_leads_to_no_channel_fails_for_good(
-    jobs: Jobs, web: ScriptedWeb, url: str, why: str
-) -> None:
-    source = await _channel(jobs, url)
-    web.put(HANDLE, "<html></html>")
-    with pytest.raises(Fail, match=why):
-        await _ingest(jobs, source)
-    assert why in ((await _health(jobs, source)).message or "")
+async def test_url_without_channel_fails_job() -> None:
+    async def check(url: str, why: str) -> None:
+        web = ScriptedWeb()
+        jobs = memory_jobs(web=web)
+        source = await _channel(jobs, url)
+        web.put(HANDLE, "<html></html>")
+        with pytest.raises(Fail, match=why):
+            await _ingest(jobs, source)
+        assert why in ((await jobs.domain.health(source)).message or "")
+
+    cases = [("https://a.example/bees", "no page of YouTube's"), (HANDLE, "names no channel")]
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [
+async def test_feed_error_is_retried_and_health_recovers() -> None:
+    async def check(error: Exception) -> None:
+        web = ScriptedWeb()
+        jobs = memory_jobs(web=web)
+        source = await _channel(jobs)
+        told = fetched(FEED, channel_feed("The Bees", _listed(jobs, 1)).decode())
+        web.put(FEED, error, told)
+        with pytest.raises(Retry):
+            await _ingest(jobs, source)
+        health = await jobs.domain.health(source)
+        assert health.status is HealthStatus.ERROR
+        assert health.next_check_at == jobs.domain.clock.now() + timedelta(hours=1)
+        assert (await _ingest(jobs, source))["new"] == 1
+        assert (await jobs.domain.health(source)).status is HealthStatus.OK
+
+    cases = [
         Permanent(FEED, "the server answered 404 Not Found", status=404),
         Transient(FEED, "the server answered 500", status=500),
-    ],
-)
-async def test_what_youtube_answers_at_times_is_tried_again_and_a_channel_that_heals_is_well(
-    jobs: Jobs, web: ScriptedWeb, error: Exception
-) -> None:
-    source = await _channel(jobs)
-    told = fetched(FEED, channel_feed("The Bees", _listed(jobs, 1)).decode())
-    web.put(FEED, error, told)
-    with pytest.raises(Retry):
-        await _ingest(jobs, source)
-    health = await _health(jobs, source)
-    assert health.status is HealthStatus.ERROR
-    assert health.next_check_at == jobs.domain.clock.now() + timedelta(hours=1)
-    assert (await _ingest(jobs, source))["new"] == 1
-    assert (await _health(jobs, source)).status is HealthStatus.OK
+    ]
+    await check_each_async(cases, check)
 
 
 async def test_a_feed_that_is_none_fails_for_good(jobs: Jobs, web: ScriptedWeb) -> None:
@@ -221,10 +211,8 @@ async def test_a_video_without_captions_is_told_by_what_its_author_wrote(
     captions.put(told.id, None)
     captions.put(silent.id, None)
     assert (await _ingest(jobs, source))["items"] == {"processed": 1, "no_text_extracted": 1}
-    items = await _items(jobs, source)
-    async with jobs.domain.rows() as rows:
-        content = await rows.content(items[told.id].id)
-    assert content is not None
+    items = await jobs.domain.items(source)
+    content = await jobs.domain.content(items[told.id].id)
     assert (content.text, content.transcript_vtt) == (video_text(told, None), None)
     assert items[silent.id].status is ItemStatus.NO_TEXT
 
@@ -245,9 +233,8 @@ async def test_captions_are_waited_for_until_half_a_day_has_gone_by(
     assert (await _ingest(jobs, source))["items"] == {"processed": 1, "pending": 1}
     jobs.domain.clock.advance(6 * HOUR)
     assert (await _ingest(jobs, source))["items"] == {"processed": 1}
-    items = await _items(jobs, source)
-    async with jobs.domain.rows() as rows:
-        contents = [await rows.content(items[one.id].id) for one in (late, never)]
+    items = await jobs.domain.items(source)
+    contents = [await jobs.domain.verbs.content(items[one.id].id) for one in (late, never)]
     assert [content and content.text for content in contents] == [
         video_text(late, spoken),
         video_text(never, None),
@@ -267,10 +254,10 @@ async def test_a_video_that_is_still_to_come_is_looked_at_with_each_check_for_a_
         assert (await _ingest(jobs, source))["items"] == {"pending": 1}
         jobs.domain.clock.advance(48 * HOUR)
     jobs.domain.clock.advance(48 * HOUR)
-    assert (await _items(jobs, source))[premiere.id].attempts == 0
+    assert (await jobs.domain.items(source))[premiere.id].attempts == 0
     with pytest.raises(Retry, match="a premiere"):
         await _ingest(jobs, source)
-    assert (await _items(jobs, source))[premiere.id].attempts == 1
+    assert (await jobs.domain.items(source))[premiere.id].attempts == 1
 
 
 async def test_captions_that_can_not_be_got_now_leave_their_video_to_be_tried_again(
@@ -284,19 +271,17 @@ async def test_captions_that_can_not_be_got_now_leave_their_video_to_be_tried_ag
     with pytest.raises(Retry, match="1 of 2 items are left") as raised:
         await _ingest(jobs, source)
     assert raised.value.after == 3600
-    items = await _items(jobs, source)
+    items = await jobs.domain.items(source)
     assert (items[one.id].status, items[other.id].status) == (ItemStatus.PROCESSED, ItemStatus.PENDING)
     assert (items[other.id].attempts, "blocks us" in (items[other.id].error or "")) == (1, True)
-    assert (await _health(jobs, source)).status is HealthStatus.OK
+    assert (await jobs.domain.health(source)).status is HealthStatus.OK
 
     # The feed does not tell of the video again, and it is read with all that was told of it.
     jobs.domain.clock.advance(HOUR)
     spoken = await ScriptedCaptions().captions(other.id)
     captions.put(other.id, spoken)
     assert (await _ingest(jobs, source))["items"] == {"processed": 1}
-    async with jobs.domain.rows() as rows:
-        content = await rows.content(items[other.id].id)
-    assert content is not None
+    content = await jobs.domain.content(items[other.id].id)
     assert content.text == video_text(other, spoken)
 
 
@@ -324,13 +309,11 @@ async def test_what_a_search_finds_becomes_stories(
     search.put("bees", replace(video(20, published_at=now), duration_seconds=60), *found)
     told = await _ingest(jobs, source)
     assert (told["videos"], told["new"], told["items"]) == (10, 10, {"processed": 10})
-    items = await _items(jobs, source)
+    items = await jobs.domain.items(source)
     assert items.keys() == {one.id for one in found[:10]}
-    async with jobs.domain.rows() as rows:
-        content = await rows.content(items[found[0].id].id)
-    assert content is not None
+    content = await jobs.domain.content(items[found[0].id].id)
     assert content.duration_seconds == 1500
-    assert (await _health(jobs, source)).status is HealthStatus.OK
+    assert (await jobs.domain.health(source)).status is HealthStatus.OK
     assert web.asked == []
 
 
@@ -342,8 +325,7 @@ async def test_a_video_of_a_channel_that_a_search_finds_too_is_one_story(
     search.put("bees", replace(one, duration_seconds=700, view_count=1))
     await _ingest(jobs, await _channel(jobs))
     await _ingest(jobs, await _search(jobs, query="bees"))
-    async with jobs.domain.rows() as rows:
-        assert len(await rows.newest_stories(10)) == 1
+    assert len(await jobs.domain.verbs.newest_stories(10)) == 1
     assert len(await jobs.sent("analyze-story")) == 1
 
 
@@ -355,35 +337,35 @@ async def test_a_search_that_fails_is_retried_when_youtube_says(jobs: Jobs) -> N
     with pytest.raises(Retry) as raised:
         await _ingest(jobs, source)
     assert raised.value.after == 3600
-    assert (await _health(jobs, source)).status is HealthStatus.ERROR
+    assert (await jobs.domain.health(source)).status is HealthStatus.ERROR
 
 
 async def test_a_search_without_a_key_says_what_to_set_and_is_no_failed_job(jobs: Jobs) -> None:
     jobs.resources = replace(jobs.resources, youtube=YouTube(ScriptedCaptions()))
     source = await _search(jobs, query="bees")
     assert "YOUTUBE_API_KEY" in (await _ingest(jobs, source))["skipped"]
-    health = await _health(jobs, source)
+    health = await jobs.domain.health(source)
     assert health.status is HealthStatus.ERROR
     assert "YOUTUBE_API_KEY" in (health.message or "")
     assert health.next_check_at == jobs.domain.clock.now() + timedelta(hours=1)
 
 
-@pytest.mark.parametrize(
-    ("metadata", "field"),
-    [
+async def test_search_with_invalid_metadata_is_skipped_with_field() -> None:
+    async def check(metadata: dict[str, Any], field: str) -> None:
+        search = ScriptedSearch()
+        jobs = memory_jobs(search=search)
+        source = await _search(jobs, **metadata)
+        assert f"{field}: " in (await _ingest(jobs, source))["skipped"]
+        assert f"{field}: " in ((await jobs.domain.health(source)).message or "")
+        assert search.asked == []
+
+    cases = [
         ({}, "query"),
         ({"query": ""}, "query"),
         ({"query": "bees", "order": "best"}, "order"),
         ({"query": "bees", "duration": 4}, "duration"),
-    ],
-)
-async def test_a_search_that_says_not_what_to_search_is_told_so(
-    jobs: Jobs, search: ScriptedSearch, metadata: dict[str, Any], field: str
-) -> None:
-    source = await _search(jobs, **metadata)
-    assert f"{field}: " in (await _ingest(jobs, source))["skipped"]
-    assert f"{field}: " in ((await _health(jobs, source)).message or "")
-    assert search.asked == []
+    ]
+    await check_each_async(cases, check)
 
 
 async def test_a_search_may_leave_out_all_but_its_words(jobs: Jobs, search: ScriptedSearch) -> None:
@@ -406,7 +388,7 @@ async def test_a_worker_without_youtube_says_so(jobs: Jobs) -> None:
     jobs.resources = replace(jobs.resources, youtube=None)
     source = await _channel(jobs)
     assert "no YouTube" in (await _ingest(jobs, source))["skipped"]
-    assert (await _health(jobs, source)).status is HealthStatus.ERROR
+    assert (await jobs.domain.health(source)).status is HealthStatus.ERROR
 
 
 async def test_the_name_that_the_original_had_in_code_is_served_too(jobs: Jobs) -> None:

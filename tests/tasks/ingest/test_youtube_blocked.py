@@ -24,7 +24,7 @@ from zeke_tasks.youtube import Blocked, YouTube
 
 if TYPE_CHECKING:
     from tests.tasks.jobs import Jobs
-    from zeke_tasks.store.model import Health, RawItem, Source
+    from zeke_tasks.store.model import Source
     from zeke_tasks.youtube import Video
 
 ID = "UCabcdefghijklmnopqrstuv"
@@ -42,18 +42,6 @@ def _listed(jobs: Jobs, count: int) -> list[Video]:
     return videos(count, newest=jobs.domain.clock.now() - timedelta(minutes=5), every=DAY / 2)
 
 
-async def _items(jobs: Jobs, source: Source) -> dict[str, RawItem]:
-    async with jobs.domain.rows() as rows:
-        return {item.external_id: item for item in await rows.items_of(source.id)}
-
-
-async def _health(jobs: Jobs, source: Source) -> Health:
-    async with jobs.domain.rows() as rows:
-        health = await rows.health(source.id)
-    assert health is not None
-    return health
-
-
 async def test_a_block_of_this_machine_takes_no_attempt_from_any_video_and_is_told_of_the_source(
     jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
 ) -> None:
@@ -69,12 +57,12 @@ async def test_a_block_of_this_machine_takes_no_attempt_from_any_video_and_is_to
             await _ingest(jobs, source)
         assert raised.value.after == 3 * HOUR
         assert len(captions.asked) <= AT_ONCE
-        health = await _health(jobs, source)
+        health = await jobs.domain.health(source)
         assert (health.status, health.etag) == (HealthStatus.ERROR, '"1"')
         assert "YouTube blocks this machine" in (health.message or "")
         assert health.next_check_at == jobs.domain.clock.now() + timedelta(hours=3)
         jobs.domain.clock.advance(3 * HOUR)
-    items = await _items(jobs, source)
+    items = await jobs.domain.items(source)
     assert {(item.status, item.attempts) for item in items.values()} == {(ItemStatus.PENDING, 0)}
 
     # The feed does not tell of them again, and each is read.
@@ -82,7 +70,7 @@ async def test_a_block_of_this_machine_takes_no_attempt_from_any_video_and_is_to
     for one in listed:
         captions.put(one.id, spoken)
     assert (await _ingest(jobs, source))["items"] == {"processed": 6}
-    assert (await _health(jobs, source)).status is HealthStatus.OK
+    assert (await jobs.domain.health(source)).status is HealthStatus.OK
     assert len(await jobs.sent("analyze-story")) == 6
 
 
@@ -96,7 +84,7 @@ async def test_what_was_read_before_a_block_is_done(
     captions.put(broken.id, Transient(broken.url, "no answer"))
     with pytest.raises(Retry, match="blocks this machine"):
         await _ingest(jobs, source)
-    items = await _items(jobs, source)
+    items = await jobs.domain.items(source)
     assert [(items[video.id].status, items[video.id].attempts) for video in (one, other, broken)] == [
         (ItemStatus.PROCESSED, 1),
         (ItemStatus.PENDING, 0),

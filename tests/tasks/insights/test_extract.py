@@ -7,6 +7,8 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each_async
+from tests.tasks.jobs import memory_jobs
 from zeke_queue.signals import Fail
 from zeke_tasks.store.highlights import Highlight, HighlightKind, Origin
 
@@ -26,8 +28,7 @@ async def extract(jobs: Jobs, story: Story, *, job_id: UUID | None = None, **mor
 
 
 async def highlights(jobs: Jobs, story: Story) -> dict[UUID, Highlight]:
-    async with jobs.domain.rows() as rows:
-        return {one.id: one for one in await rows.highlights(story.id)}
+    return {one.id: one for one in await jobs.domain.verbs.highlights(story.id)}
 
 
 async def test_highlights_are_kept_in_the_order_of_the_text(jobs: Jobs, ai: ScriptedAI) -> None:
@@ -51,12 +52,15 @@ async def test_they_are_the_user_s_and_the_team_s_that_asked(jobs: Jobs) -> None
     assert {(one.created_by, one.team_id) for one in kept.values()} == {(USER, TEAM)}
 
 
-@pytest.mark.parametrize("text", [TEXT, FASTER, "Nothing in particular is said here. " * 8])
-async def test_scoring_follows_whatever_was_found(jobs: Jobs, text: str) -> None:
-    story = await jobs.domain.told_story(text)
-    await extract(jobs, story, job_id=JOB)
-    (sent,) = await jobs.sent("score-relevance")
-    assert sent.data == {"storyId": str(story.id)}
+async def test_scoring_follows_every_extraction() -> None:
+    async def check(text: str) -> None:
+        jobs = memory_jobs()
+        story = await jobs.domain.told_story(text)
+        await extract(jobs, story, job_id=JOB)
+        (sent,) = await jobs.sent("score-relevance")
+        assert sent.data == {"storyId": str(story.id)}
+
+    await check_each_async([TEXT, FASTER, "Nothing in particular is said here. " * 8], check)
 
 
 async def test_a_short_text_is_passed_over(jobs: Jobs) -> None:

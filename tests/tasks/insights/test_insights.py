@@ -7,6 +7,8 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each_async
+from tests.tasks.jobs import memory_jobs
 from zeke_queue.signals import Fail
 from zeke_tasks.store.highlights import Highlight, HighlightKind, NewHighlight, Origin, TeamHighlight
 
@@ -39,8 +41,7 @@ async def sent(jobs: Jobs) -> list[str]:
 
 
 async def highlights(jobs: Jobs, story: Story) -> list[Highlight]:
-    async with jobs.domain.rows() as rows:
-        return await rows.highlights(story.id)
+    return await jobs.domain.verbs.highlights(story.id)
 
 
 async def put(jobs: Jobs, story: Story, summary: str, team_id: UUID | None) -> None:
@@ -97,8 +98,7 @@ async def test_an_insight_is_attached_with_all_that_was_said(jobs: Jobs) -> None
     assert (kept.kind, kept.title, kept.summary) == (HighlightKind.INSIGHT, "On bees", "Bees dance.")
     assert (kept.quote, kept.tags, kept.metadata) == ("they dance", ("bees", "zoo"), {"page": 3})
     assert (kept.team_id, kept.created_by, kept.origin) == (TEAM, USER, Origin.ASSISTANT)
-    async with jobs.domain.rows() as rows:
-        assert await rows.team_highlights(TEAM) == [TeamHighlight(TEAM, kept.id)]
+    assert await jobs.domain.verbs.team_highlights(TEAM) == [TeamHighlight(TEAM, kept.id)]
 
 
 async def test_it_is_scored_as_other_highlights_are(jobs: Jobs) -> None:
@@ -117,15 +117,18 @@ async def test_without_a_team_it_is_everybodys(jobs: Jobs) -> None:
     assert (await dedupe(jobs, story, insight()))["dropped"] == 1
 
 
-@pytest.mark.parametrize("job_id", [JOB, None])
-async def test_an_insight_is_attached_once(jobs: Jobs, job_id: UUID | None) -> None:
-    story = await jobs.domain.told_story()
-    told = await attach(jobs, story, insight(), job_id=job_id)
-    before = await jobs.domain.everything()
-    again = await attach(jobs, story, insight(" bees DANCE."), job_id=job_id)
-    assert again == {**told, "attached": False}
-    assert await jobs.domain.everything() == before
-    assert len(await jobs.sent("score-relevance")) == 1
+async def test_insight_is_attached_once() -> None:
+    async def check(job_id: UUID | None) -> None:
+        jobs = memory_jobs()
+        story = await jobs.domain.told_story()
+        told = await attach(jobs, story, insight(), job_id=job_id)
+        before = await jobs.domain.everything()
+        again = await attach(jobs, story, insight(" bees DANCE."), job_id=job_id)
+        assert again == {**told, "attached": False}
+        assert await jobs.domain.everything() == before
+        assert len(await jobs.sent("score-relevance")) == 1
+
+    await check_each_async([JOB, None], check)
 
 
 async def test_what_everybody_has_is_not_the_team_s_as_well(jobs: Jobs) -> None:
@@ -147,8 +150,7 @@ async def test_what_a_team_dismissed_stays_dismissed(jobs: Jobs) -> None:
         await rows.put_highlights([new])
         await rows.put_team_highlight(TeamHighlight(TEAM, new.id, dismissed=True))
     await attach(jobs, story, insight())
-    async with jobs.domain.rows() as rows:
-        assert await rows.team_highlights(TEAM) == [TeamHighlight(TEAM, new.id, dismissed=True)]
+    assert await jobs.domain.verbs.team_highlights(TEAM) == [TeamHighlight(TEAM, new.id, dismissed=True)]
 
 
 async def test_the_original_s_names_are_served_too(jobs: Jobs) -> None:
@@ -158,11 +160,15 @@ async def test_the_original_s_names_are_served_too(jobs: Jobs) -> None:
     assert (await jobs.run("insights-attach-to-story", {**common, "insight": insight()}))["attached"] is True
 
 
-@pytest.mark.parametrize(
-    ("task", "more"),
-    [("dedupe-insights", {"insights": [insight()]}), ("attach-insight-to-story", {"insight": insight()})],
-)
-async def test_a_story_that_is_not_there_is_named(jobs: Jobs, task: str, more: dict[str, Any]) -> None:
-    with pytest.raises(Fail, match=f"no story {JOB}"):
-        await jobs.run(task, {"storyId": JOB, "createdBy": USER, **more})
-    assert await sent(jobs) == []
+async def test_missing_story_fails_job() -> None:
+    async def check(task: str, more: dict[str, Any]) -> None:
+        jobs = memory_jobs()
+        with pytest.raises(Fail, match=f"no story {JOB}"):
+            await jobs.run(task, {"storyId": JOB, "createdBy": USER, **more})
+        assert await sent(jobs) == []
+
+    cases = [
+        ("dedupe-insights", {"insights": [insight()]}),
+        ("attach-insight-to-story", {"insight": insight()}),
+    ]
+    await check_each_async(cases, check)

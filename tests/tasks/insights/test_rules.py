@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import check_each
 from zeke_tasks.insights.rules import (
     CODE_CHARACTERS,
     CONFIDENCE,
@@ -52,9 +52,12 @@ def found_in(text: str) -> list[tuple[HighlightKind, str]]:
     return [(found.kind, found.quote) for found in find_highlights(f"{FILLER}\n{text}\n{FILLER}")]
 
 
-@pytest.mark.parametrize(
-    ("sentence", "kind"),
-    [
+def test_sentence_has_kind_of_its_subject() -> None:
+    def check(sentence: str, kind: HighlightKind | None) -> None:
+        assert kind_of(sentence) is kind
+        assert found_in(sentence) == ([(kind, sentence)] if kind else [])
+
+    cases = [
         ("The new index cuts the median latency from 40 ms to 2 ms.", METRIC),
         ("Memory use drops by 37.5 % on the large instance.", METRIC),
         ("Builds are 2.4x faster than before.", METRIC),
@@ -98,11 +101,8 @@ def found_in(text: str) -> list[tuple[HighlightKind, str]]:
         ("Everybody knows what is left: (10 % 3) - 1, or so.", None),
         ("据公司介绍，今年上半年销售额增长40%左右，超出了预期的水平。", METRIC),  # noqa: RUF001 - as written
         ("毎年の売上は前年と比べておよそ約40％ではなく40%増えたと発表された。", METRIC),  # noqa: RUF001 - as written
-    ],
-)
-def test_a_sentence_is_of_the_kind_that_it_speaks_of(sentence: str, kind: HighlightKind | None) -> None:
-    assert kind_of(sentence) is kind
-    assert found_in(sentence) == ([(kind, sentence)] if kind else [])
+    ]
+    check_each(cases, check)
 
 
 def test_of_several_rules_the_surest_has_a_sentence() -> None:
@@ -110,10 +110,12 @@ def test_of_several_rules_the_surest_has_a_sentence() -> None:
     assert kind_of("We rewrote the parser, and the old API is deprecated.") is API
 
 
-@pytest.mark.parametrize("code", [PYTHON, QUERY, SHELL, "const a = 1;\nlet b = a;", "<ul>\n  <li>\n</ul>"])
-def test_lines_of_code_are_one_example_told_by_the_sentence_before_them(code: str) -> None:
-    (found,) = find_highlights(f"{FILLER}\nThis is how it is done:\n{code}\nAnd so on. {FILLER}")
-    assert (found.kind, found.summary, found.quote) == (EXAMPLE, "This is how it is done:", code)
+def test_code_lines_are_one_example_with_preceding_sentence() -> None:
+    def check(code: str) -> None:
+        (found,) = find_highlights(f"{FILLER}\nThis is how it is done:\n{code}\nAnd so on. {FILLER}")
+        assert (found.kind, found.summary, found.quote) == (EXAMPLE, "This is how it is done:", code)
+
+    check_each([PYTHON, QUERY, SHELL, "const a = 1;\nlet b = a;", "<ul>\n  <li>\n</ul>"], check)
 
 
 def test_what_stands_between_fences_is_code_whatever_it_looks_like() -> None:
@@ -126,12 +128,18 @@ def test_code_that_nothing_stands_before_tells_itself() -> None:
     assert found.summary.startswith("def wait(failures): window = 2 ** failures")
 
 
-@pytest.mark.parametrize(
-    "prose",
-    ["From Berlin (Germany)", "import duties rise", "- one\n- two", "| 50% | x = 1; |", "Note:\nThis."],
-)
-def test_prose_lists_and_tables_are_no_code(prose: str) -> None:
-    assert found_in(prose) == []
+def test_prose_lists_and_tables_are_not_code() -> None:
+    def check(prose: str) -> None:
+        assert found_in(prose) == []
+
+    cases = [
+        "From Berlin (Germany)",
+        "import duties rise",
+        "- one\n- two",
+        "| 50% | x = 1; |",
+        "Note:\nThis.",
+    ]
+    check_each(cases, check)
 
 
 def test_one_line_alone_is_not_taken_for_code_unless_it_is_a_command() -> None:
@@ -186,9 +194,10 @@ def test_what_stands_before_takes_nothing_away(text: str, lines: int) -> None:
     assert {one.quote for one in find_highlights(f"{FILLER}\n{'And so on.' * lines}\n{text}")} == after
 
 
-@pytest.mark.parametrize(
-    "unit", ["```\n", "x()\ny\n", "5" * 99, "5.", "$ ", "(" * 150 + "\n", "from a to ", "\t", "-\n", "a b. "]
-)
-def test_a_hostile_text_takes_time_that_grows_with_its_length(unit: str) -> None:
-    # Time is no measure on a busy machine: this has to end, which in quadratic time it would not.
-    assert len(find_highlights(unit * (400_000 // len(unit)))) <= len(CONFIDENCE) * MOST_OF_A_KIND
+def test_hostile_text_is_searched_in_linear_time() -> None:
+    def check(unit: str) -> None:
+        # Time is no measure on a busy machine: this has to end, which in quadratic time it would not.
+        assert len(find_highlights(unit * (400_000 // len(unit)))) <= len(CONFIDENCE) * MOST_OF_A_KIND
+
+    cases = ["```\n", "x()\ny\n", "5" * 99, "5.", "$ ", "(" * 150 + "\n", "from a to ", "\t", "-\n", "a b. "]
+    check_each(cases, check)

@@ -21,15 +21,15 @@ TEAM = UUID(int=9)
 
 async def put(jobs: Jobs, story: Story, summary: str = "Bees dance.", **about: Any) -> UUID:
     given: dict[str, Any] = {"kind": HighlightKind.METRIC, "team_id": None, "confidence": 0.5, **about}
-    async with jobs.domain.rows() as rows:
-        (highlight_id,) = await rows.put_highlights([NewHighlight(story.id, summary=summary, **given)])
+    (highlight_id,) = await jobs.domain.verbs.put_highlights(
+        [NewHighlight(story.id, summary=summary, **given)]
+    )
     return highlight_id
 
 
 async def scored(jobs: Jobs, story: Story) -> dict[UUID, Highlight]:
     await jobs.run("score-relevance", {"storyId": story.id})
-    async with jobs.domain.rows() as rows:
-        return {one.id: one for one in await rows.highlights(story.id)}
+    return {one.id: one for one in await jobs.domain.verbs.highlights(story.id)}
 
 
 async def test_a_score_is_made_of_words_kind_source_and_age(jobs: Jobs) -> None:

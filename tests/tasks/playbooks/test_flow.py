@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import check_each
 from zeke_tasks.playbooks.flow import REFERENCE, BadReference, check_references, fill
 from zeke_tasks.store.playbooks import Step
 
@@ -31,23 +32,26 @@ def test_what_refers_to_nothing_stays_as_it_is(value: Any) -> None:
     assert fill(value, KNOWN) == value
 
 
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
+def test_reference_is_replaced_by_value() -> None:
+    def check(path: str, value: Any) -> None:
+        assert fill({"a": [{REFERENCE: path}], "b": 1}, KNOWN) == {"a": [value], "b": 1}
+
+    cases = [
         ("steps.find.output.ids", ["a", "b"]),
         ("steps.find.output.ids.1", "b"),
         ("steps.find.output.none", None),
         ("steps.text.output", "words"),
         ("run.metadata.deep.er.0.x", 5),
-    ],
-)
-def test_a_reference_stands_for_what_it_names(path: str, value: Any) -> None:
-    assert fill({"a": [{REFERENCE: path}], "b": 1}, KNOWN) == {"a": [value], "b": 1}
+    ]
+    check_each(cases, check)
 
 
-@pytest.mark.parametrize(
-    ("path", "said"),
-    [
+def test_unknown_reference_is_refused_with_known_names() -> None:
+    def check(path: Any, said: str) -> None:
+        with pytest.raises(BadReference, match=said):
+            fill({REFERENCE: path}, KNOWN)
+
+    cases = [
         ("steps.nobody.output", "names 'nobody', but steps has find, text"),
         ("steps.find.output.ids.2", "names '2', but steps.find.output.ids is a list of 2"),
         ("steps.find.output.ids.-1", "names '-1', but steps.find.output.ids is a list of 2"),
@@ -59,11 +63,8 @@ def test_a_reference_stands_for_what_it_names(path: str, value: Any) -> None:
         ("steps.find.output.", "is no path"),
         ("steps.find.output..a", "is no path"),
         (5, "is no path"),
-    ],
-)
-def test_a_reference_to_nothing_says_what_there_is(path: Any, said: str) -> None:
-    with pytest.raises(BadReference, match=said):
-        fill({REFERENCE: path}, KNOWN)
+    ]
+    check_each(cases, check)
 
 
 def test_an_object_with_more_than_the_reference_is_an_object() -> None:
@@ -76,24 +77,28 @@ def _steps(**inputs: Any) -> list[Step]:
     return [Step(name, "task", {"value": value}) for name, value in inputs.items()]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
+def test_references_known_only_at_run_time_are_accepted() -> None:
+    def check(path: str) -> None:
+        check_references(_steps(first=1, second=[{REFERENCE: path}]))
+
+    cases = [
         "steps.first.output",
         "steps.first.output.ids.0",
         "steps",
         "run.id",
         "run.metadata.a.0",
         "run.triggeredBy",
-    ],
-)
-def test_what_only_a_run_can_tell_is_referred_to_freely(path: str) -> None:
-    check_references(_steps(first=1, second=[{REFERENCE: path}]))
+    ]
+    check_each(cases, check)
 
 
-@pytest.mark.parametrize(
-    ("path", "said"),
-    [
+def test_impossible_reference_is_refused_with_step() -> None:
+    def check(path: Any, said: str) -> None:
+        steps = _steps(first=1, second={"deep": [{REFERENCE: path}]}, third=1)
+        with pytest.raises(BadReference, match=f"step 'second': .*{re.escape(said)}"):
+            check_references(steps)
+
+    cases = [
         ("steps.frist.output", "names 'frist', but steps has first"),
         ("steps.second.output.id", "names 'second', but steps has first; 'second' comes no earlier than"),
         ("steps.third.output.id", "names 'third', but steps has first; 'third' comes no earlier than"),
@@ -105,19 +110,17 @@ def test_what_only_a_run_can_tell_is_referred_to_freely(path: str) -> None:
         ("run.metadata..a", "'run.metadata..a' is no path"),
         ("steps.first.output.", "'steps.first.output.' is no path"),
         ("..", "'..' is no path"),
-    ],
-)
-def test_a_reference_that_no_run_can_follow_is_told_with_its_step(path: Any, said: str) -> None:
-    steps = _steps(first=1, second={"deep": [{REFERENCE: path}]}, third=1)
-    with pytest.raises(BadReference, match=f"step 'second': .*{re.escape(said)}"):
-        check_references(steps)
+    ]
+    check_each(cases, check)
 
 
-@pytest.mark.parametrize("path", ["third.output", "run.third", "steps.first.third", "steps.fourth.output"])
-def test_a_step_is_late_only_where_a_step_is_named(path: str) -> None:
-    with pytest.raises(BadReference, match=r"names '(third|fourth)', but") as refused:
-        check_references(_steps(first=1, second={REFERENCE: path}, third=1))
-    assert "no earlier" not in str(refused.value)
+def test_order_is_mentioned_only_for_existing_steps() -> None:
+    def check(path: str) -> None:
+        with pytest.raises(BadReference, match=r"names '(third|fourth)', but") as refused:
+            check_references(_steps(first=1, second={REFERENCE: path}, third=1))
+        assert "no earlier" not in str(refused.value)
+
+    check_each(["third.output", "run.third", "steps.first.third", "steps.fourth.output"], check)
 
 
 def test_the_first_step_has_none_before_it() -> None:

@@ -9,6 +9,8 @@ from uuid import UUID
 import pytest
 from pydantic import BaseModel
 
+from tests.cases import check_each_async
+from tests.tasks.domain import memory_domain
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.catalog import Catalog
@@ -84,8 +86,7 @@ class Stage:
 
     async def put(self, *steps: Step, **about: Any) -> None:
         """Keep the playbook."""
-        async with self.domain.rows() as rows:
-            await rows.put_playbook(Playbook(PLAYBOOK, TEAM, "A playbook", steps, **about))
+        await self.domain.verbs.put_playbook(Playbook(PLAYBOOK, TEAM, "A playbook", steps, **about))
 
     async def start(self, **about: Any) -> UUID:
         """Start a run; returns its id."""
@@ -107,15 +108,13 @@ class Stage:
 
     async def run(self, job_id: UUID) -> PlaybookRun:
         """Return a run."""
-        async with self.domain.rows() as rows:
-            found = await rows.run(job_id)
+        found = await self.domain.verbs.run(job_id)
         assert found is not None
         return found
 
     async def events(self, job_id: UUID) -> list[str]:
         """Return what happened in a run, in words."""
-        async with self.domain.rows() as rows:
-            found = await rows.run_events(job_id)
+        found = await self.domain.verbs.run_events(job_id)
         return [event.kind if event.step is None else f"{event.kind} {event.step}" for event in found]
 
 
@@ -151,8 +150,7 @@ async def test_outputs_flow_on_and_all_is_written_down(stage: Stage) -> None:
         "step.completed second",
         "run.completed",
     ]
-    async with stage.domain.rows() as rows:
-        playbook = await rows.playbook(PLAYBOOK, TEAM)
+    playbook = await stage.domain.verbs.playbook(PLAYBOOK, TEAM)
     assert playbook is not None
     assert playbook.status is PlaybookStatus.ACTIVE
 
@@ -179,22 +177,24 @@ async def test_a_playbook_without_steps_succeeds_at_once(stage: Stage) -> None:
     assert await stage.events(run_id) == ["run.created", "run.started", "run.completed"]
 
 
-@pytest.mark.parametrize("case", ["unknown", "another team's", "archived"])
-async def test_a_playbook_that_cannot_be_run_fails_for_good(stage: Stage, case: str) -> None:
-    status = PlaybookStatus.ARCHIVED if case == "archived" else PlaybookStatus.DRAFT
-    await stage.put(FIRST, status=status)
-    team = UUID(int=6) if case == "another team's" else TEAM
-    playbook = UUID(int=5) if case == "unknown" else PLAYBOOK
-    job_id = await stage.start(playbookId=playbook, teamId=team)
-    await stage.drain()
-    job = await stage.job(job_id)
-    assert (job.state, len(job.history)) == (FAILED, 1)
-    if case == "archived":
-        assert "archived" in job.output["message"]
-    else:
-        assert job.output["message"] == f"Playbook {playbook} not found for team {team}"
-    async with stage.domain.rows() as rows:
-        assert await rows.run(job_id) is None
+async def test_playbook_that_cannot_run_fails_job() -> None:
+    async def check(case: str) -> None:
+        stage = Stage(memory_domain())
+        status = PlaybookStatus.ARCHIVED if case == "archived" else PlaybookStatus.DRAFT
+        await stage.put(FIRST, status=status)
+        team = UUID(int=6) if case == "another team's" else TEAM
+        playbook = UUID(int=5) if case == "unknown" else PLAYBOOK
+        job_id = await stage.start(playbookId=playbook, teamId=team)
+        await stage.drain()
+        job = await stage.job(job_id)
+        assert (job.state, len(job.history)) == (FAILED, 1)
+        if case == "archived":
+            assert "archived" in job.output["message"]
+        else:
+            assert job.output["message"] == f"Playbook {playbook} not found for team {team}"
+        assert await stage.domain.verbs.run(job_id) is None
+
+    await check_each_async(["unknown", "another team's", "archived"], check)
 
 
 async def test_a_run_that_failed_is_resumed_at_the_step_where_it_stopped(stage: Stage) -> None:
@@ -240,27 +240,26 @@ async def test_a_playbook_that_is_edited_while_it_runs_does_not_change_the_run(s
     assert list((await stage.job(run_id)).output["outputs"]) == ["first", "second"]
 
 
-@pytest.mark.parametrize(
-    ("step", "said"),
-    [
+async def test_invalid_step_fails_run_with_reason() -> None:
+    async def check(step: Step, said: str) -> None:
+        stage = Stage(memory_domain())
+        await stage.put(step)
+        run_id = await stage.start()
+        await stage.drain()
+        job, run = await stage.job(run_id), await stage.run(run_id)
+        assert (job.state, run.status) == (FAILED, RunStatus.FAILED)
+        assert said in job.output["message"]
+        assert (await stage.events(run_id))[-3:] == ["step.started x", "step.failed x", "run.failed x"]
+
+    cases = [
         (Step("x", "no-such-task"), "no-such-task"),
         (Step("x", "sum", {"numbers": "many"}), "numbers"),
         (
             Step("x", "sum", {"numbers": {"$from": "steps.later.output"}}),
             "names 'later', but steps has nothing",
         ),
-    ],
-)
-async def test_a_step_that_cannot_be_run_fails_the_run_and_says_why(
-    stage: Stage, step: Step, said: str
-) -> None:
-    await stage.put(step)
-    run_id = await stage.start()
-    await stage.drain()
-    job, run = await stage.job(run_id), await stage.run(run_id)
-    assert (job.state, run.status) == (FAILED, RunStatus.FAILED)
-    assert said in job.output["message"]
-    assert (await stage.events(run_id))[-3:] == ["step.started x", "step.failed x", "run.failed x"]
+    ]
+    await check_each_async(cases, check)
 
 
 async def test_cancelling_a_run_cancels_its_step_and_resuming_goes_on_with_it(stage: Stage) -> None:
@@ -298,8 +297,7 @@ async def test_a_step_whose_job_was_cancelled_fails_the_run(stage: Stage) -> Non
 
 async def test_a_run_may_run_another_playbook_though_each_has_one_place(stage: Stage) -> None:
     inner = UUID(int=80)
-    async with stage.domain.rows() as rows:
-        await rows.put_playbook(Playbook(inner, TEAM, "Inner", [FIRST]))
+    await stage.domain.verbs.put_playbook(Playbook(inner, TEAM, "Inner", [FIRST]))
     given = {"playbookId": str(inner), "teamId": str(TEAM), "triggerSource": "system"}
     await stage.put(Step("inner", "playbook-run", given))
     run_id = await stage.start()
@@ -329,17 +327,19 @@ async def test_a_run_says_nothing_of_depth_to_another_that_was_not_started_in_it
     assert {(await stage.job(run_id)).state for run_id in runs} == {COMPLETED}
 
 
-@pytest.mark.parametrize(
-    "meta", [{"playbookDepth": "deep"}, {"playbookDepth": -5}, {"playbookDepth": True}, {}]
-)
-async def test_the_rest_of_a_run_s_meta_reaches_its_steps(stage: Stage, meta: dict[str, Any]) -> None:
-    await stage.put(FIRST)
-    payload = {"playbookId": PLAYBOOK, "teamId": TEAM, "triggerSource": "api"}
-    run_id = await stage.queue.send("playbook-run", payload, meta={"trace": "t", **meta})
-    assert run_id is not None
-    await stage.drain()
-    (step,) = await stage.queue.find(JobFilter(names=("sum",)))
-    assert step.meta == {"trace": "t", "playbookDepth": 1}
+async def test_meta_of_run_is_passed_to_steps() -> None:
+    async def check(meta: dict[str, Any]) -> None:
+        stage = Stage(memory_domain())
+        await stage.put(FIRST)
+        payload = {"playbookId": PLAYBOOK, "teamId": TEAM, "triggerSource": "api"}
+        run_id = await stage.queue.send("playbook-run", payload, meta={"trace": "t", **meta})
+        assert run_id is not None
+        await stage.drain()
+        (step,) = await stage.queue.find(JobFilter(names=("sum",)))
+        assert step.meta == {"trace": "t", "playbookDepth": 1}
+
+    cases = [{"playbookDepth": "deep"}, {"playbookDepth": -5}, {"playbookDepth": True}, {}]
+    await check_each_async(cases, check)
 
 
 async def test_no_place_is_held_while_a_step_runs(stage: Stage) -> None:

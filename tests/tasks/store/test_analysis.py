@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each, check_each_async
 from zeke_queue.errors import BadOption, NotJson
-from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Overlay, Spending
+from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Spending
 from zeke_tasks.store.model import StoryStatus
 
 if TYPE_CHECKING:
     from tests.tasks.domain import Domain
-    from zeke_tasks.store.model import Story
 
 NOBODY = UUID(int=7)
 MODELS = Analysis(
@@ -31,13 +32,6 @@ STUBS = replace(MODELS, why_it_matters="It is.", state=AnalysisState.STUB, model
 BRIEF = Brief("One.", "One. Two.", "One. Two. Three.", 170)
 
 
-async def _overlay(domain: Domain, story: Story) -> Overlay:
-    async with domain.rows() as rows:
-        found = await rows.overlay(story.id)
-    assert found is not None
-    return found
-
-
 # Overlays
 
 
@@ -48,7 +42,7 @@ async def test_an_analysis_is_kept_and_the_story_is_analyzed(domain: Domain) -> 
         assert await rows.overlay(story.id) is None
         assert await rows.put_analysis(story.id, MODELS)
         assert await rows.story(story.id) == replace(story, status=StoryStatus.ANALYZED)
-    overlay = await _overlay(domain, story)
+    overlay = await domain.overlay(story)
     assert (overlay.story_id, overlay.why_it_matters) == (story.id, "It is faster.\nIt is smaller.")
     assert (overlay.chili, overlay.confidence, overlay.citations) == (3, 0.86, tuple(MODELS.citations))
     assert (overlay.analysis_state, overlay.model, overlay.prompt_version) == (
@@ -61,18 +55,31 @@ async def test_an_analysis_is_kept_and_the_story_is_analyzed(domain: Domain) -> 
 
 async def test_the_same_analysis_again_changes_nothing(domain: Domain) -> None:
     story = await domain.told_story()
-    async with domain.rows() as rows:
-        await rows.put_analysis(story.id, MODELS)
+    await domain.verbs.put_analysis(story.id, MODELS)
     before = await domain.everything()
     domain.clock.advance(60)
-    async with domain.rows() as rows:
-        assert await rows.put_analysis(story.id, MODELS)
+    assert await domain.verbs.put_analysis(story.id, MODELS)
     assert await domain.everything() == before
 
 
-@pytest.mark.parametrize(
-    "about",
-    [
+async def test_changed_analysis_replaces_earlier_one(fresh: Callable[[], Domain]) -> None:
+    async def check(about: dict[str, Any]) -> None:
+        domain = fresh()
+        story = await domain.told_story()
+        other = replace(MODELS, **about)
+        async with domain.rows() as rows:
+            await rows.put_analysis(story.id, MODELS)
+            await rows.put_brief(story.id, BRIEF)
+        domain.clock.advance(60)
+        assert await domain.verbs.put_analysis(story.id, other)
+        overlay = await domain.overlay(story)
+        assert {name: getattr(overlay, name) for name in about} == {
+            name: getattr(other, name) for name in about
+        }
+        assert overlay.analysed_at == domain.clock.now()
+        assert (overlay.brief_one_liner, overlay.time_saved_seconds) == ("One.", 170)
+
+    cases = [
         {"why_it_matters": "Otherwise."},
         {"chili": 4},
         {"confidence": 0.85},
@@ -80,23 +87,8 @@ async def test_the_same_analysis_again_changes_nothing(domain: Domain) -> None:
         {"model": "gpt-5"},
         {"prompt_version": "3"},
         {"analysed_by": NOBODY},
-    ],
-)
-async def test_another_analysis_takes_the_place_of_an_earlier_one(
-    domain: Domain, about: dict[str, Any]
-) -> None:
-    story = await domain.told_story()
-    other = replace(MODELS, **about)
-    async with domain.rows() as rows:
-        await rows.put_analysis(story.id, MODELS)
-        await rows.put_brief(story.id, BRIEF)
-    domain.clock.advance(60)
-    async with domain.rows() as rows:
-        assert await rows.put_analysis(story.id, other)
-    overlay = await _overlay(domain, story)
-    assert {name: getattr(overlay, name) for name in about} == {name: getattr(other, name) for name in about}
-    assert overlay.analysed_at == domain.clock.now()
-    assert (overlay.brief_one_liner, overlay.time_saved_seconds) == ("One.", 170)
+    ]
+    await check_each_async(cases, check)
 
 
 async def test_a_stub_gives_way_to_a_model_and_not_the_other_way_round(domain: Domain) -> None:
@@ -106,7 +98,7 @@ async def test_a_stub_gives_way_to_a_model_and_not_the_other_way_round(domain: D
         assert await rows.put_analysis(story.id, replace(STUBS, chili=1))
         assert await rows.put_analysis(story.id, MODELS)
         assert not await rows.put_analysis(story.id, STUBS)
-    overlay = await _overlay(domain, story)
+    overlay = await domain.overlay(story)
     assert (overlay.analysis_state, overlay.model, overlay.chili) == (
         AnalysisState.COMPLETED,
         "gpt-5-nano",
@@ -117,16 +109,14 @@ async def test_a_stub_gives_way_to_a_model_and_not_the_other_way_round(domain: D
 async def test_a_stub_s_brief_gives_way_to_a_model_s_and_not_the_other_way_round(domain: Domain) -> None:
     story = await domain.told_story()
     stubs = replace(BRIEF, one_liner="1.", state=AnalysisState.STUB)
-    async with domain.rows() as rows:
-        await rows.put_analysis(story.id, MODELS)
-    assert (await _overlay(domain, story)).brief_state is None
-    async with domain.rows() as rows:
-        assert await rows.put_brief(story.id, stubs)
-    assert (await _overlay(domain, story)).brief_state is AnalysisState.STUB
+    await domain.verbs.put_analysis(story.id, MODELS)
+    assert (await domain.overlay(story)).brief_state is None
+    assert await domain.verbs.put_brief(story.id, stubs)
+    assert (await domain.overlay(story)).brief_state is AnalysisState.STUB
     async with domain.rows() as rows:
         assert await rows.put_brief(story.id, BRIEF)
         assert not await rows.put_brief(story.id, stubs)
-    overlay = await _overlay(domain, story)
+    overlay = await domain.overlay(story)
     assert (overlay.brief_state, overlay.brief_one_liner) == (AnalysisState.COMPLETED, "One.")
 
 
@@ -135,11 +125,10 @@ async def test_a_story_knows_which_jobs_had_it_analysed_and_told(domain: Domain)
     async with domain.rows() as rows:
         await rows.put_analysis(story.id, replace(MODELS, analysed_by=first))
         await rows.put_brief(story.id, replace(BRIEF, briefed_by=first))
-    overlay = await _overlay(domain, story)
+    overlay = await domain.overlay(story)
     assert (overlay.analysed_by, overlay.briefed_by) == (first, first)
-    async with domain.rows() as rows:
-        await rows.put_brief(story.id, replace(BRIEF, briefed_by=second))
-    overlay = await _overlay(domain, story)
+    await domain.verbs.put_brief(story.id, replace(BRIEF, briefed_by=second))
+    overlay = await domain.overlay(story)
     assert (overlay.analysed_by, overlay.briefed_by) == (first, second)
 
 
@@ -148,16 +137,14 @@ async def test_a_brief_says_which_prompt_it_was_asked_for_with(domain: Domain) -
     async with domain.rows() as rows:
         await rows.put_analysis(story.id, MODELS)
         await rows.put_brief(story.id, replace(BRIEF, prompt_version="7\0"))
-    overlay = await _overlay(domain, story)
+    overlay = await domain.overlay(story)
     assert (overlay.prompt_version, overlay.brief_prompt_version) == (MODELS.prompt_version, "7")
     domain.clock.advance(60)
-    async with domain.rows() as rows:
-        await rows.put_brief(story.id, replace(BRIEF, prompt_version="8"))
-    overlay = await _overlay(domain, story)
+    await domain.verbs.put_brief(story.id, replace(BRIEF, prompt_version="8"))
+    overlay = await domain.overlay(story)
     assert (overlay.brief_prompt_version, overlay.briefed_at) == ("8", domain.clock.now())
-    async with domain.rows() as rows:
-        await rows.put_analysis(story.id, replace(MODELS, prompt_version="9"))
-    overlay = await _overlay(domain, story)
+    await domain.verbs.put_analysis(story.id, replace(MODELS, prompt_version="9"))
+    overlay = await domain.overlay(story)
     assert (overlay.prompt_version, overlay.brief_prompt_version) == ("9", "8")
 
 
@@ -184,10 +171,9 @@ async def test_a_brief_is_kept_once_the_story_was_analysed(domain: Domain) -> No
     domain.clock.advance(60)
     briefed_at = domain.clock.now()
     for _ in range(2):
-        async with domain.rows() as rows:
-            assert await rows.put_brief(story.id, BRIEF)
+        assert await domain.verbs.put_brief(story.id, BRIEF)
         domain.clock.advance(60)
-    overlay = await _overlay(domain, story)
+    overlay = await domain.overlay(story)
     assert (overlay.brief_one_liner, overlay.brief_two_liner, overlay.brief_elevator) == (
         "One.",
         "One. Two.",
@@ -202,25 +188,24 @@ async def test_another_brief_takes_the_place_of_an_earlier_one(domain: Domain) -
         await rows.put_analysis(story.id, MODELS)
         await rows.put_brief(story.id, BRIEF)
     domain.clock.advance(60)
-    async with domain.rows() as rows:
-        assert await rows.put_brief(story.id, replace(BRIEF, time_saved_seconds=-5))
-    overlay = await _overlay(domain, story)
+    assert await domain.verbs.put_brief(story.id, replace(BRIEF, time_saved_seconds=-5))
+    overlay = await domain.overlay(story)
     assert (overlay.time_saved_seconds, overlay.briefed_at) == (-5, domain.clock.now())
 
 
-@pytest.mark.parametrize(
-    ("about", "field"),
-    [
+def test_analysis_out_of_range_is_refused_by_field() -> None:
+    def check(about: dict[str, Any], field: str) -> None:
+        with pytest.raises(BadOption, match=field):
+            replace(MODELS, **about)
+
+    cases = [
         ({"chili": 6}, "chili"),
         ({"chili": -1}, "chili"),
         ({"confidence": 1.01}, "confidence"),
         ({"confidence": math.nan}, "confidence"),
         ({"state": AnalysisState.PENDING}, "state"),
-    ],
-)
-def test_an_analysis_out_of_range_is_refused_by_field(about: dict[str, Any], field: str) -> None:
-    with pytest.raises(BadOption, match=field):
-        replace(MODELS, **about)
+    ]
+    check_each(cases, check)
 
 
 def test_citations_that_are_no_json_are_refused() -> None:
@@ -264,10 +249,12 @@ async def test_an_embedding_may_have_as_many_dimensions_as_a_model_of_openai_giv
         assert await rows.nearest(embedding, 1) == [(story.id, 0.0)]
 
 
-@pytest.mark.parametrize("vector", [(), (math.nan,), (math.inf,), (1e39,), (0.0,) * 16_001])
-def test_a_vector_that_no_store_could_keep_is_refused(vector: tuple[float, ...]) -> None:
-    with pytest.raises(BadOption, match="vector"):
-        Embedding("m", vector)
+def test_invalid_vector_is_refused() -> None:
+    def check(vector: tuple[float, ...]) -> None:
+        with pytest.raises(BadOption, match="vector"):
+            Embedding("m", vector)
+
+    check_each([((),), ((math.nan,),), ((math.inf,),), ((1e39,),), ((0.0,) * 16_001,)], check)
 
 
 async def _embedded(domain: Domain, *vectors: tuple[float, ...]) -> list[UUID]:
@@ -289,8 +276,7 @@ async def test_the_nearest_story_is_the_one_in_the_same_direction(domain: Domain
 async def test_stories_that_are_equally_near_go_by_id(domain: Domain) -> None:
     # In single precision these are not quite in one direction.
     stories = await _embedded(domain, (0.3, 0.9), (0.1, 0.3), (3.0, 9.0), (1 / 3, 1.0))
-    async with domain.rows() as rows:
-        found = await rows.nearest(Embedding("m", (1.0, 3.0)), 10)
+    found = await domain.verbs.nearest(Embedding("m", (1.0, 3.0)), 10)
     assert found == [(story_id, 0.0) for story_id in sorted(stories)]
 
 
@@ -341,9 +327,10 @@ async def test_what_was_spent_is_noted_once_a_job_attempt_and_purpose(domain: Do
         assert await rows.spending(NOBODY) == []
 
 
-@pytest.mark.parametrize(
-    "about", [{"input_tokens": -1}, {"output_tokens": -1}, {"cost_usd": -0.1}, {"cost_usd": math.nan}]
-)
-def test_spending_is_never_less_than_nothing(about: dict[str, Any]) -> None:
-    with pytest.raises(BadOption, match=next(iter(about))):
-        _spending(**about)
+def test_negative_spending_is_refused() -> None:
+    def check(about: dict[str, Any]) -> None:
+        with pytest.raises(BadOption, match=next(iter(about))):
+            _spending(**about)
+
+    cases = [{"input_tokens": -1}, {"output_tokens": -1}, {"cost_usd": -0.1}, {"cost_usd": math.nan}]
+    check_each(cases, check)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each, check_each_async
 from tests.tasks.domain import Domain, content_of
 from zeke_queue.errors import BadOption
 from zeke_tasks.store.model import (
@@ -39,8 +41,7 @@ async def test_a_source_is_kept_as_it_was_given(domain: Domain) -> None:
         check_frequency_hours=6,
         metadata={"query": "ö", "n": [1, 2]},
     )
-    async with domain.rows() as rows:
-        assert await rows.source(source.id) == source
+    assert await domain.verbs.source(source.id) == source
     assert (source.name, source.authority_score, source.check_frequency_hours) == ("Löwenzahn", 0.85, 6)
     assert source.metadata == {"query": "ö", "n": [1, 2]}
     assert source.is_active
@@ -72,21 +73,21 @@ async def test_a_source_that_is_not_there_is_none(domain: Domain) -> None:
         assert await rows.health(NOBODY) is None
 
 
-@pytest.mark.parametrize(
-    ("about", "field"),
-    [
+def test_source_out_of_range_is_refused_by_field() -> None:
+    def check(about: dict[str, object], field: str) -> None:
+        given = {"type": SourceType.RSS, "name": "a", "url": None, **about}
+        with pytest.raises(BadOption, match=field):
+            NewSource(**given)
+
+    cases = [
         ({"url": "https://a.example/" + "x" * 2048}, "url"),
         ({"authority_score": 1.01}, "authority_score"),
         ({"check_frequency_hours": 0}, "check_frequency_hours"),
         ({"check_frequency_hours": 8761}, "check_frequency_hours"),
         ({"metadata": {"a": float("nan")}}, "metadata"),
         ({"metadata": {"a": object()}}, "metadata"),
-    ],
-)
-def test_a_source_out_of_range_is_refused_by_field(about: dict[str, object], field: str) -> None:
-    given = {"type": SourceType.RSS, "name": "a", "url": None, **about}
-    with pytest.raises(BadOption, match=field):
-        NewSource(**given)
+    ]
+    check_each(cases, check)
 
 
 async def test_active_sources_of_a_type_with_a_url_are_pulled(domain: Domain) -> None:
@@ -103,16 +104,14 @@ async def test_a_search_needs_no_url_to_be_pulled(domain: Domain) -> None:
     search = await domain.source(None, type=SourceType.YOUTUBE_SEARCH, metadata={"query": "bees"})
     await domain.source(None, type=SourceType.YOUTUBE_CHANNEL)
     await domain.source(None, type=SourceType.YOUTUBE_SEARCH, is_active=False)
-    async with domain.rows() as rows:
-        assert await rows.sources([SourceType.YOUTUBE_CHANNEL, SourceType.YOUTUBE_SEARCH]) == [search]
+    assert await domain.verbs.sources([SourceType.YOUTUBE_CHANNEL, SourceType.YOUTUBE_SEARCH]) == [search]
 
 
 async def test_the_source_that_waits_longest_comes_first(domain: Domain) -> None:
     late, early, never = [await domain.source(f"https://a.example/{n}") for n in range(3)]
     await _checked(domain, late, next_check_in=2 * HOUR)
     await _checked(domain, early, next_check_in=HOUR)
-    async with domain.rows() as rows:
-        assert await rows.sources([SourceType.RSS]) == [never, early, late]
+    assert await domain.verbs.sources([SourceType.RSS]) == [never, early, late]
 
 
 async def test_a_source_is_due_once_its_next_check_is_near_enough(domain: Domain) -> None:
@@ -122,16 +121,13 @@ async def test_a_source_is_due_once_its_next_check_is_near_enough(domain: Domain
         assert await rows.sources([SourceType.RSS], due_in=HOUR - 1) == []
         assert await rows.sources([SourceType.RSS], due_in=HOUR) == [source]
     domain.clock.advance(HOUR)
-    async with domain.rows() as rows:
-        assert await rows.sources([SourceType.RSS], due_in=0) == [source]
+    assert await domain.verbs.sources([SourceType.RSS], due_in=0) == [source]
 
 
 async def test_a_moved_source_keeps_its_id_and_frees_its_old_url(domain: Domain) -> None:
     source = await domain.source("https://a.example/old")
-    async with domain.rows() as rows:
-        assert await rows.move_source(source.id, "https://a.example/new")
-    async with domain.rows() as rows:
-        moved = await rows.source(source.id)
+    assert await domain.verbs.move_source(source.id, "https://a.example/new")
+    moved = await domain.verbs.source(source.id)
     assert moved is not None
     assert moved.url == "https://a.example/new"
     assert (await domain.source("https://a.example/new")).id == source.id
@@ -160,8 +156,7 @@ async def test_every_source_is_listed_by_type_name_and_id(domain: Domain) -> Non
     upper = await domain.source("https://a.example/2", name="B")
     a, twin = [await domain.source(f"https://a.example/{n}", name="a") for n in (3, 4)]
     manual = await domain.source(None, name="z", type=SourceType.MANUAL)
-    async with domain.rows() as rows:
-        assert await rows.every_source() == [manual, upper, a, twin, b]
+    assert await domain.verbs.every_source() == [manual, upper, a, twin, b]
 
 
 async def test_a_source_is_let_rest_and_taken_up_again_once(domain: Domain) -> None:
@@ -176,17 +171,19 @@ async def test_a_source_is_let_rest_and_taken_up_again_once(domain: Domain) -> N
         assert not await rows.set_active(NOBODY, active=True)
 
 
-@pytest.mark.parametrize(("given", "kept"), [(0.125, 0.13), (0.375, 0.38), (0.005, 0.01), (0.855, 0.86)])
-async def test_an_authority_is_rounded_as_its_column_does(domain: Domain, given: float, kept: float) -> None:
-    assert (await domain.source(authority_score=given)).authority_score == kept
+async def test_authority_is_rounded_half_up(fresh: Callable[[], Domain]) -> None:
+    async def check(given: float, kept: float) -> None:
+        domain = fresh()
+        assert (await domain.source(authority_score=given)).authority_score == kept
+
+    await check_each_async([(0.125, 0.13), (0.375, 0.38), (0.005, 0.01), (0.855, 0.86)], check)
 
 
 async def test_metadata_are_kept_as_json_and_not_as_the_callers_object(domain: Domain) -> None:
     given = {"order": ("date", "views"), "duration": 1.0, 3: "number"}
     source = await domain.source(metadata=given)
     given["order"] = ("changed",)
-    async with domain.rows() as rows:
-        kept = await rows.source(source.id)
+    kept = await domain.verbs.source(source.id)
     assert kept is not None
     assert json.dumps(kept.metadata) == '{"3": "number", "order": ["date", "views"], "duration": 1.0}'
 
@@ -196,22 +193,18 @@ async def test_metadata_are_kept_as_json_and_not_as_the_callers_object(domain: D
 
 async def _checked(domain: Domain, source: Source, next_check_in: float = HOUR, **how: object) -> None:
     given = {"etag": None, "last_modified": None, "status": HealthStatus.OK, **how}
-    async with domain.rows() as rows:
-        await rows.record_success(source.id, next_check_in=next_check_in, **given)
+    await domain.verbs.record_success(source.id, next_check_in=next_check_in, **given)
 
 
 async def _failed(domain: Domain, source: Source, message: str = "boom", next_check_in: float = HOUR) -> None:
-    async with domain.rows() as rows:
-        await rows.record_failure(source.id, next_check_in=next_check_in, message=message)
+    await domain.verbs.record_failure(source.id, next_check_in=next_check_in, message=message)
 
 
 async def test_a_check_that_went_well_is_written_down(domain: Domain) -> None:
     source = await domain.source()
     now = domain.clock.now()
     await _checked(domain, source, etag='W/"1"', last_modified="Mon", status=HealthStatus.WARN, message="odd")
-    async with domain.rows() as rows:
-        health = await rows.health(source.id)
-    assert health is not None
+    health = await domain.health(source)
     assert (health.status, health.message) == (HealthStatus.WARN, "odd")
     assert (health.etag, health.last_modified) == ('W/"1"', "Mon")
     assert (health.last_success_at, health.last_error_at) == (now, None)
@@ -228,11 +221,9 @@ async def test_failing_is_counted_from_the_first_failure_until_a_success(domain:
     domain.clock.advance(60)
     await _failed(domain, source, "still")
     domain.clock.advance(30)
-    async with domain.rows() as rows:
-        failing = await rows.health(source.id)
+    failing = await domain.verbs.health(source.id)
     await _checked(domain, source)
-    async with domain.rows() as rows:
-        healed = await rows.health(source.id)
+    healed = await domain.verbs.health(source.id)
     assert failing is not None
     assert healed is not None
     assert (failing.status, failing.message) == (HealthStatus.ERROR, "still")
@@ -246,9 +237,7 @@ async def test_failing_is_counted_from_the_first_failure_until_a_success(domain:
 async def test_an_error_is_kept_to_512_characters_that_postgres_can_hold(domain: Domain) -> None:
     source = await domain.source()
     await _failed(domain, source, "\x00\ud800" + "ä" * 600)
-    async with domain.rows() as rows:
-        health = await rows.health(source.id)
-    assert health is not None
+    health = await domain.health(source)
     assert health.message == "ä" * 512
 
 
@@ -267,8 +256,7 @@ async def test_a_source_that_is_gone_has_no_health(domain: Domain) -> None:
 async def test_items_are_new_once(domain: Domain) -> None:
     source = await domain.source()
     one, two, three = (NewItem(external_id=key) for key in "bac")
-    async with domain.rows() as rows:
-        first = await rows.put_items(source.id, [one, two])
+    first = await domain.verbs.put_items(source.id, [one, two])
     async with domain.rows() as rows:
         second = await rows.put_items(source.id, [two, three, one])
         stored = await rows.items_of(source.id)
@@ -282,8 +270,7 @@ async def test_items_are_new_once(domain: Domain) -> None:
 async def test_of_two_items_with_one_identity_the_first_counts(domain: Domain) -> None:
     source = await domain.source()
     twice = [NewItem(external_id="1", title="first"), NewItem(external_id="1", title="second")]
-    async with domain.rows() as rows:
-        (only,) = await rows.put_items(source.id, twice)
+    (only,) = await domain.verbs.put_items(source.id, twice)
     assert (await domain.look(only)).title == "first"
 
 
@@ -342,21 +329,23 @@ async def test_items_that_are_not_there_are_left_out(domain: Domain) -> None:
 
 async def test_an_attempt_that_leaves_an_item_pending_is_counted(domain: Domain) -> None:
     item_id = await domain.item(await domain.source())
-    async with domain.rows() as rows:
-        assert await rows.finish_item(item_id, ItemStatus.PENDING, "x" * 600)
+    assert await domain.verbs.finish_item(item_id, ItemStatus.PENDING, "x" * 600)
     item = await domain.look(item_id)
     assert (item.status, item.attempts, item.error) == (ItemStatus.PENDING, 1, "x" * 512)
 
 
-@pytest.mark.parametrize("status", [ItemStatus.PROCESSED, ItemStatus.NO_TEXT, ItemStatus.FAILED])
-async def test_an_item_is_finished_once(domain: Domain, status: ItemStatus) -> None:
-    item_id = await domain.item(await domain.source())
-    async with domain.rows() as rows:
-        assert await rows.finish_item(item_id, status)
-        assert not await rows.finish_item(item_id, ItemStatus.FAILED, "late")
-        assert not await rows.finish_item(NOBODY, ItemStatus.FAILED, "nobody")
-    item = await domain.look(item_id)
-    assert (item.status, item.attempts, item.error) == (status, 1, None)
+async def test_item_is_finished_once(fresh: Callable[[], Domain]) -> None:
+    async def check(status: ItemStatus) -> None:
+        domain = fresh()
+        item_id = await domain.item(await domain.source())
+        async with domain.rows() as rows:
+            assert await rows.finish_item(item_id, status)
+            assert not await rows.finish_item(item_id, ItemStatus.FAILED, "late")
+            assert not await rows.finish_item(NOBODY, ItemStatus.FAILED, "nobody")
+        item = await domain.look(item_id)
+        assert (item.status, item.attempts, item.error) == (status, 1, None)
+
+    await check_each_async([ItemStatus.PROCESSED, ItemStatus.NO_TEXT, ItemStatus.FAILED], check)
 
 
 async def test_an_item_that_was_given_up_can_be_reopened(domain: Domain) -> None:
@@ -426,4 +415,4 @@ async def test_a_content_whose_text_changed_keeps_its_story(domain: Domain) -> N
     item = await domain.look(await domain.item(await domain.source()))
     story_id, _ = await domain.story(item, "one")
     assert await domain.story(item, "two") == (story_id, False)
-    assert (await domain.stories(item.id))[item.id].id == story_id
+    assert (await domain.story_of(item.id)).id == story_id

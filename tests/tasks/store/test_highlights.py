@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each, check_each_async
 from zeke_queue.errors import BadOption, NotJson
 from zeke_tasks.store.highlights import (
     HighlightKind,
@@ -35,8 +37,7 @@ def _new(story: Story, team: UUID | None = TEAM, summary: str = "Faster", **abou
 
 
 async def _put(domain: Domain, *highlights: NewHighlight) -> list[UUID]:
-    async with domain.rows() as rows:
-        return await rows.put_highlights(highlights)
+    return await domain.verbs.put_highlights(highlights)
 
 
 # Highlights
@@ -58,8 +59,7 @@ async def test_a_highlight_is_kept_as_it_was_given(domain: Domain) -> None:
         metadata={"line": 3, "ö": [True, None]},
     )
     assert await _put(domain, new) == [new.id]
-    async with domain.rows() as rows:
-        (kept,) = await rows.highlights(story.id)
+    (kept,) = await domain.verbs.highlights(story.id)
     assert (kept.id, kept.story_id, kept.team_id, kept.key) == (new.id, story.id, TEAM, new.key)
     assert (kept.kind, kept.title, kept.quote) == (HighlightKind.INSIGHT, "Lions", "50 km/h")
     assert (kept.summary, kept.confidence) == ("Löwen sind schnell", 0.86)
@@ -91,8 +91,7 @@ async def test_a_key_that_the_story_has_for_the_team_is_left_out(domain: Domain)
     news = [_new(story, OTHERS), _new(other)]
     await _put(domain, first)
     assert await _put(domain, again, *news) == [new.id for new in news]
-    async with domain.rows() as rows:
-        kept = {one.id: one for one in await rows.highlights(story.id)}
+    kept = {one.id: one for one in await domain.verbs.highlights(story.id)}
     assert set(kept) == {first.id, news[0].id}
     assert (kept[first.id].title, kept[first.id].tags, kept[first.id].references) == (None, ("first",), ())
 
@@ -117,8 +116,7 @@ async def test_of_two_in_one_call_the_first_counts(domain: Domain) -> None:
     teams, everybodys, late = _new(story), _new(story, None), _new(story, OTHERS)
     twin = _new(story, title="twin", tags=("twin",))
     assert await _put(domain, teams, twin, everybodys, late) == [teams.id, everybodys.id]
-    async with domain.rows() as rows:
-        kept = {one.id: one for one in await rows.highlights(story.id)}
+    kept = {one.id: one for one in await domain.verbs.highlights(story.id)}
     assert (kept[teams.id].title, kept[teams.id].tags) == (None, ())
 
 
@@ -149,10 +147,12 @@ async def test_keys_are_known_to_a_team_that_has_them_and_those_of_everybody_to_
         assert await rows.known_keys(NOBODY, TEAM, keys) == set()
 
 
-@pytest.mark.parametrize("confidence", [-0.01, 1.01, math.nan])
-def test_a_confidence_out_of_range_is_refused(confidence: float) -> None:
-    with pytest.raises(BadOption, match="confidence"):
-        NewHighlight(NOBODY, None, HighlightKind.QUOTE, "summary", confidence)
+def test_confidence_out_of_range_is_refused() -> None:
+    def check(confidence: float) -> None:
+        with pytest.raises(BadOption, match="confidence"):
+            NewHighlight(NOBODY, None, HighlightKind.QUOTE, "summary", confidence)
+
+    check_each([-0.01, 1.01, math.nan], check)
 
 
 # Scores
@@ -172,8 +172,7 @@ async def test_a_score_is_kept_with_its_reasons(domain: Domain) -> None:
 async def test_the_same_score_again_changes_nothing(domain: Domain) -> None:
     story = await domain.told_story()
     (key,) = await _put(domain, _new(story))
-    async with domain.rows() as rows:
-        await rows.put_score(key, SCORE)
+    await domain.verbs.put_score(key, SCORE)
     before = await domain.everything()
     domain.clock.advance(60)
     async with domain.rows() as rows:
@@ -182,20 +181,21 @@ async def test_the_same_score_again_changes_nothing(domain: Domain) -> None:
     assert await domain.everything() == before
 
 
-@pytest.mark.parametrize(
-    "about", [{"value": 0.73}, {"matches": ("cache", "latency")}, {"breakdown": {"keywords": 0.16}}]
-)
-async def test_another_score_takes_the_place_of_an_earlier_one(domain: Domain, about: dict[str, Any]) -> None:
-    story = await domain.told_story()
-    (key,) = await _put(domain, _new(story))
-    async with domain.rows() as rows:
-        await rows.put_score(key, SCORE)
-    domain.clock.advance(60)
-    async with domain.rows() as rows:
-        assert await rows.put_score(key, replace(SCORE, **about))
-        (scored,) = await rows.highlights(story.id)
-    assert scored.score == replace(SCORE, **about)
-    assert scored.scored_at == domain.clock.now()
+async def test_changed_score_replaces_earlier_one(fresh: Callable[[], Domain]) -> None:
+    async def check(about: dict[str, Any]) -> None:
+        domain = fresh()
+        story = await domain.told_story()
+        (key,) = await _put(domain, _new(story))
+        await domain.verbs.put_score(key, SCORE)
+        domain.clock.advance(60)
+        async with domain.rows() as rows:
+            assert await rows.put_score(key, replace(SCORE, **about))
+            (scored,) = await rows.highlights(story.id)
+        assert scored.score == replace(SCORE, **about)
+        assert scored.scored_at == domain.clock.now()
+
+    cases = [{"value": 0.73}, {"matches": ("cache", "latency")}, {"breakdown": {"keywords": 0.16}}]
+    await check_each_async(cases, check)
 
 
 def test_a_score_that_is_none_is_refused() -> None:
@@ -224,11 +224,10 @@ async def test_a_team_subscribes_to_a_source_once(domain: Domain) -> None:
 async def test_teams_read_a_story_and_when_they_did_is_stamped(domain: Domain) -> None:
     story = await domain.told_story()
     viewed = domain.clock.now()
-    async with domain.rows() as rows:
-        assert await rows.set_reading_state(story.id, [OTHERS, TEAM, TEAM], ReadingState.READ) == [
-            TEAM,
-            OTHERS,
-        ]
+    assert await domain.verbs.set_reading_state(story.id, [OTHERS, TEAM, TEAM], ReadingState.READ) == [
+        TEAM,
+        OTHERS,
+    ]
     domain.clock.advance(60)
     async with domain.rows() as rows:
         assert await rows.set_reading_state(story.id, [TEAM, OTHERS], ReadingState.READ) == []

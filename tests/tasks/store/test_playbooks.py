@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each, check_each_async
 from zeke_queue.errors import BadOption, NotJson, UsageError
 from zeke_tasks.store.playbooks import (
     NewRun,
@@ -34,8 +36,7 @@ RUN = NewRun(UUID(int=41), PLAYBOOK.id, TEAM, TriggerSource.API, NOBODY, {"topic
 
 
 async def _kept(domain: Domain, playbook: Playbook = PLAYBOOK) -> Playbook | None:
-    async with domain.rows() as rows:
-        return await rows.playbook(playbook.id, playbook.team_id)
+    return await domain.verbs.playbook(playbook.id, playbook.team_id)
 
 
 async def _put(domain: Domain, *playbooks: Playbook) -> None:
@@ -55,13 +56,17 @@ async def test_a_playbook_is_its_teams(domain: Domain) -> None:
 async def test_playbooks_of_all_teams_are_listed_by_id(domain: Domain) -> None:
     second = Playbook(UUID(int=32), OTHERS, "Weekly", [], PlaybookStatus.ARCHIVED)
     await _put(domain, second, PLAYBOOK)
-    async with domain.rows() as rows:
-        assert await rows.every_playbook() == [PLAYBOOK, second]
+    assert await domain.verbs.every_playbook() == [PLAYBOOK, second]
 
 
-@pytest.mark.parametrize(
-    "about",
-    [
+async def test_changed_playbook_replaces_earlier_one(fresh: Callable[[], Domain]) -> None:
+    async def check(about: dict[str, Any]) -> None:
+        domain = fresh()
+        other = replace(PLAYBOOK, **about)
+        await _put(domain, PLAYBOOK, other)
+        assert await _kept(domain, other) == other
+
+    cases = [
         {"name": "Nightly"},
         {"team_id": OTHERS},
         {"status": PlaybookStatus.ARCHIVED},
@@ -70,12 +75,8 @@ async def test_playbooks_of_all_teams_are_listed_by_id(domain: Domain) -> None:
         {"steps": [*STEPS, Step("more", "ingest-pull", {"reason": "manual"})]},
         {"steps": [Step("ingest", "ingest-oneoff", {"url": "https://b.example/"}), STEPS[1]]},
         {"steps": [Step("ingest", "ingest-oneoff", {"url": True}), STEPS[1]]},
-    ],
-)
-async def test_a_playbook_takes_the_place_of_what_it_was(domain: Domain, about: dict[str, Any]) -> None:
-    other = replace(PLAYBOOK, **about)
-    await _put(domain, PLAYBOOK, other)
-    assert await _kept(domain, other) == other
+    ]
+    await check_each_async(cases, check)
 
 
 async def test_of_two_inputs_that_are_equal_to_python_and_not_to_json_the_later_is_kept(
@@ -110,23 +111,24 @@ def test_steps_of_one_name_are_refused() -> None:
         replace(PLAYBOOK, steps=[STEPS[1], *STEPS])
 
 
-@pytest.mark.parametrize(
-    ("about", "said"),
-    [({"name": "\x00"}, "name .* empty"), ({"task": ""}, "task .* empty"), ({"name": "x" * 513}, "513")],
-)
-def test_a_step_without_name_or_task_or_with_too_long_a_name_is_refused(
-    about: dict[str, Any], said: str
-) -> None:
-    with pytest.raises(BadOption, match=said):
-        replace(STEPS[0], **about)
+def test_invalid_step_is_refused() -> None:
+    def check(about: dict[str, Any], said: str) -> None:
+        with pytest.raises(BadOption, match=said):
+            replace(STEPS[0], **about)
+
+    cases = [
+        ({"name": "\x00"}, "name .* empty"),
+        ({"task": ""}, "task .* empty"),
+        ({"name": "x" * 513}, "513"),
+    ]
+    check_each(cases, check)
 
 
 # Runs
 
 
-@pytest.fixture
-async def run(domain: Domain) -> PlaybookRun:
-    """A run that is pending."""
+async def pending_run(domain: Domain) -> PlaybookRun:
+    """Add a playbook and a pending run of it."""
     async with domain.rows() as rows:
         await rows.put_playbook(PLAYBOOK)
         made, new = await rows.ensure_run(RUN)
@@ -134,9 +136,13 @@ async def run(domain: Domain) -> PlaybookRun:
     return made
 
 
+@pytest.fixture
+async def run(domain: Domain) -> PlaybookRun:
+    return await pending_run(domain)
+
+
 async def _run(domain: Domain) -> PlaybookRun:
-    async with domain.rows() as rows:
-        found = await rows.run(RUN.id)
+    found = await domain.verbs.run(RUN.id)
     assert found is not None
     return found
 
@@ -184,8 +190,7 @@ async def test_a_run_that_is_not_there_goes_nowhere(domain: Domain) -> None:
 
 async def test_a_run_begins_once(domain: Domain, run: PlaybookRun) -> None:
     begun = domain.clock.now()
-    async with domain.rows() as rows:
-        assert await rows.begin_run(RUN.id)
+    assert await domain.verbs.begin_run(RUN.id)
     domain.clock.advance(60)
     async with domain.rows() as rows:
         assert not await rows.begin_run(RUN.id)
@@ -196,12 +201,10 @@ async def test_a_run_begins_once(domain: Domain, run: PlaybookRun) -> None:
 @pytest.mark.parametrize("status", [RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED])
 @pytest.mark.parametrize("begun", [True, False])
 async def test_a_run_ends_once(domain: Domain, run: PlaybookRun, status: RunStatus, *, begun: bool) -> None:
-    async with domain.rows() as rows:
-        assert await rows.begin_run(RUN.id) if begun else run.status is RunStatus.PENDING
+    assert await domain.verbs.begin_run(RUN.id) if begun else run.status is RunStatus.PENDING
     domain.clock.advance(60)
     ended = domain.clock.now()
-    async with domain.rows() as rows:
-        assert await rows.end_run(RUN.id, status, "ä\x00" * 600)
+    assert await domain.verbs.end_run(RUN.id, status, "ä\x00" * 600)
     domain.clock.advance(60)
     async with domain.rows() as rows:
         assert not await rows.end_run(RUN.id, RunStatus.FAILED, "late")
@@ -211,40 +214,44 @@ async def test_a_run_ends_once(domain: Domain, run: PlaybookRun, status: RunStat
     assert (after.started_at is not None) is begun
 
 
-@pytest.mark.parametrize("status", [RunStatus.PENDING, RunStatus.RUNNING])
-async def test_a_run_does_not_end_by_going_on(domain: Domain, run: PlaybookRun, status: RunStatus) -> None:
-    async with domain.rows() as rows:
-        with pytest.raises(BadOption, match="status"):
-            await rows.end_run(run.id, status)
+async def test_run_cannot_end_as_pending_or_running(fresh: Callable[[], Domain]) -> None:
+    async def check(status: RunStatus) -> None:
+        domain = fresh()
+        run = await pending_run(domain)
+        async with domain.rows() as rows:
+            with pytest.raises(BadOption, match="status"):
+                await rows.end_run(run.id, status)
+
+    await check_each_async([RunStatus.PENDING, RunStatus.RUNNING], check)
 
 
-@pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.CANCELLED])
-async def test_a_run_that_failed_or_was_cancelled_is_resumed(
-    domain: Domain, run: PlaybookRun, status: RunStatus
-) -> None:
-    begun = domain.clock.now()
-    for times in (1, 2):
-        async with domain.rows() as rows:
-            await rows.begin_run(RUN.id)
-            await rows.put_output(RUN.id, "ingest", {"a": 1})
-            await rows.end_run(RUN.id, status, "boom")
-        domain.clock.advance(60)
-        async with domain.rows() as rows:
-            assert await rows.resume_run(RUN.id)
-            assert not await rows.resume_run(RUN.id)
-        assert await _run(domain) == replace(
-            run, status=RunStatus.RUNNING, resumed=times, started_at=begun, outputs={"ingest": {"a": 1}}
-        )
+async def test_failed_or_cancelled_run_is_resumed(fresh: Callable[[], Domain]) -> None:
+    async def check(status: RunStatus) -> None:
+        domain = fresh()
+        run = await pending_run(domain)
+        begun = domain.clock.now()
+        for times in (1, 2):
+            async with domain.rows() as rows:
+                await rows.begin_run(RUN.id)
+                await rows.put_output(RUN.id, "ingest", {"a": 1})
+                await rows.end_run(RUN.id, status, "boom")
+            domain.clock.advance(60)
+            async with domain.rows() as rows:
+                assert await rows.resume_run(RUN.id)
+                assert not await rows.resume_run(RUN.id)
+            assert await _run(domain) == replace(
+                run, status=RunStatus.RUNNING, resumed=times, started_at=begun, outputs={"ingest": {"a": 1}}
+            )
+
+    await check_each_async([RunStatus.FAILED, RunStatus.CANCELLED], check)
 
 
 async def test_a_run_that_was_cancelled_before_it_began_begins_when_it_is_resumed(
     domain: Domain, run: PlaybookRun
 ) -> None:
-    async with domain.rows() as rows:
-        await rows.end_run(run.id, RunStatus.CANCELLED)
+    await domain.verbs.end_run(run.id, RunStatus.CANCELLED)
     domain.clock.advance(60)
-    async with domain.rows() as rows:
-        assert await rows.resume_run(run.id)
+    assert await domain.verbs.resume_run(run.id)
     assert (await _run(domain)).started_at == domain.clock.now()
 
 
@@ -287,12 +294,10 @@ async def test_events_of_a_run_come_in_the_order_in_which_they_were_put(
     ]
     put: list[RunEvent] = []
     for event in given:
-        async with domain.rows() as rows:
-            assert await rows.put_run_event(event)
+        assert await domain.verbs.put_run_event(event)
         put.append(replace(event, at=domain.clock.now()))
         domain.clock.advance(1)
-    async with domain.rows() as rows:
-        assert await rows.run_events(run.id) == put
+    assert await domain.verbs.run_events(run.id) == put
 
 
 async def test_an_event_is_kept_once_a_run_round_kind_and_step(domain: Domain, run: PlaybookRun) -> None:

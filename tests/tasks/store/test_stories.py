@@ -16,8 +16,7 @@ NOBODY = UUID(int=7)
 
 
 async def _story(domain: Domain, story: Story) -> Story:
-    async with domain.rows() as rows:
-        found = await rows.story(story.id)
+    found = await domain.verbs.story(story.id)
     assert found is not None
     return found
 

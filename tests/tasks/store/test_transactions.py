@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.tasks.domain import Domain, content_of, story_of
 from zeke_queue.model import NewJob
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Spending
@@ -37,8 +38,7 @@ async def test_rows_and_jobs_are_written_together(domain: Domain) -> None:
     async with domain.transaction() as (transaction, rows):
         (item_id,) = await rows.put_items(source.id, [NewItem(external_id="1")])
         await transaction.insert([job])
-        async with domain.rows() as others:
-            assert await others.items([item_id]) == []
+        assert await domain.verbs.items([item_id]) == []
     assert (await domain.look(item_id)).id == item_id
     assert job.id in await domain.storage.get([job.id])
 
@@ -97,8 +97,7 @@ async def test_of_two_that_finish_an_item_at_once_one_does(domain: Domain) -> No
         assert await rows.finish_item(item_id, ItemStatus.PROCESSED)
 
         async def late() -> bool:
-            async with domain.rows() as others:
-                return await others.finish_item(item_id, ItemStatus.FAILED, "late")
+            return await domain.verbs.finish_item(item_id, ItemStatus.FAILED, "late")
 
         second = asyncio.create_task(late())
         await _a_moment(second)
@@ -110,8 +109,7 @@ async def test_a_video_is_one_transactions_at_a_time(domain: Domain) -> None:
         await rows.lock_video("bees")
 
         async def lock(video_id: str) -> None:
-            async with domain.rows() as others:
-                await others.lock_video(video_id)
+            await domain.verbs.lock_video(video_id)
 
         await lock("birds")
         second = asyncio.create_task(lock("bees"))
@@ -126,8 +124,7 @@ async def test_items_that_somebody_works_on_are_not_forgotten(domain: Domain) ->
     domain.clock.advance(HOUR)
     async with domain.rows() as rows:
         await rows.finish_item(item_id, ItemStatus.PENDING, "busy")
-        async with domain.rows() as others:
-            assert await others.take_up_forgotten_items(source.id, 1) == []
+        assert await domain.verbs.take_up_forgotten_items(source.id, 1) == []
 
 
 @pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
@@ -144,8 +141,7 @@ async def test_two_writers_of_the_same_items_do_not_wait_for_each_other(
     first, middle, last = (NewItem(external_id=name, title="later") for name in names)
 
     async def put(*items: NewItem) -> None:
-        async with domain.rows() as rows:
-            await rows.put_items(source.id, items)
+        await domain.verbs.put_items(source.id, items)
 
     async with domain.rows() as rows:
         await rows.put_items(source.id, [middle])
@@ -156,8 +152,7 @@ async def test_two_writers_of_the_same_items_do_not_wait_for_each_other(
         other = asyncio.create_task(put(last, first))
         await _a_moment(other)
     await asyncio.gather(one, other)
-    async with domain.rows() as rows:
-        assert [item.title for item in await rows.items_of(source.id)] == ["later"] * 3
+    assert [item.title for item in await domain.verbs.items_of(source.id)] == ["later"] * 3
 
 
 # What follows from a story
@@ -167,13 +162,16 @@ def _highlight(story_id: UUID, team: UUID | None = TEAM, summary: str = "Faster"
     return NewHighlight(story_id, team, HighlightKind.METRIC, summary, 0.85, tags=("a",))
 
 
+async def analysed_story(domain: Domain) -> UUID:
+    """Add a story that was analysed by the stub."""
+    story = await domain.told_story()
+    await domain.verbs.put_analysis(story.id, STUBS)
+    return story.id
+
+
 @pytest.fixture
 async def story_id(domain: Domain) -> UUID:
-    """A story that was analysed."""
-    story = await domain.told_story()
-    async with domain.rows() as rows:
-        await rows.put_analysis(story.id, STUBS)
-    return story.id
+    return await analysed_story(domain)
 
 
 async def test_what_a_transaction_writes_is_unseen_until_it_commits_and_gone_if_it_does_not(
@@ -222,20 +220,21 @@ UNDER_THE_STORYS_LOCK: dict[str, Verb] = {
 }
 
 
-@pytest.mark.parametrize("verb", UNDER_THE_STORYS_LOCK)
-async def test_who_writes_what_belongs_to_a_story_waits_for_its_lock(
-    domain: Domain, story_id: UUID, verb: str
-) -> None:
-    async with domain.rows() as rows:
-        await rows.put_highlights([_highlight(story_id, None)])
-    async with domain.rows() as rows:
-        assert await rows.lock_story(story_id)
-        late = asyncio.create_task(_by_itself(domain, UNDER_THE_STORYS_LOCK[verb], story_id))
-        await _a_moment(late)
-        assert not late.done()
-        # Whoever merely looks is not kept waiting.
-        await domain.everything()
-    await late
+async def test_writes_of_story_wait_for_its_lock(fresh: Callable[[], Domain]) -> None:
+    async def check(verb: Verb) -> None:
+        domain = fresh()
+        story_id = await analysed_story(domain)
+        await domain.verbs.put_highlights([_highlight(story_id, None)])
+        async with domain.rows() as rows:
+            assert await rows.lock_story(story_id)
+            late = asyncio.create_task(_by_itself(domain, verb, story_id))
+            await _a_moment(late)
+            assert not late.done()
+            # Whoever merely looks is not kept waiting.
+            await domain.everything()
+        await late
+
+    await check_each_async(UNDER_THE_STORYS_LOCK, check)
 
 
 async def _by_itself(domain: Domain, verb: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
@@ -268,8 +267,7 @@ async def test_what_one_adds_for_everybody_another_adds_for_no_team(
         await _a_moment(late)
         assert not late.done()
     assert (late_one.id in await late) is not commits
-    async with domain.rows() as rows:
-        assert len(await rows.highlights(story_id)) == 2
+    assert len(await domain.verbs.highlights(story_id)) == 2
 
 
 async def test_two_who_write_highlights_of_the_same_stories_do_not_wait_in_a_circle(domain: Domain) -> None:
@@ -302,8 +300,7 @@ async def test_a_stub_that_waited_for_a_model_gives_way_to_it(
         )
         await _a_moment(late)
     assert await late is not commits
-    async with domain.rows() as rows:
-        overlay = await rows.overlay(story_id)
+    overlay = await domain.verbs.overlay(story_id)
     assert overlay is not None
     assert overlay.chili == (3 if commits else 1)
 
@@ -386,8 +383,7 @@ async def test_of_two_that_keep_a_playbook_at_once_the_later_one_is_kept_whole(d
         await _a_moment(late)
         assert not late.done()
     await late
-    async with domain.rows() as rows:
-        assert await rows.playbook(PLAYBOOK.id, TEAM) == other
+    assert await domain.verbs.playbook(PLAYBOOK.id, TEAM) == other
 
 
 async def test_who_locks_a_run_sees_what_became_of_it(domain: Domain) -> None:

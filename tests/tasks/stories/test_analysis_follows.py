@@ -45,7 +45,7 @@ async def fetch(jobs: Jobs, *items: UUID, job_id: UUID | None = None) -> None:
 async def test_a_new_story_is_to_be_analysed(jobs: Jobs) -> None:
     one = await item(jobs, ONE)
     await fetch(jobs, one)
-    story = (await jobs.domain.stories(one))[one]
+    story = await jobs.domain.story_of(one)
     (sent,) = await jobs.sent("analyze-story")
     assert sent.data == {"storyId": str(story.id), "trigger": "auto"}
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each, check_each_async
 from tests.clocks import START
 from tests.tasks.domain import Domain
-from tests.tasks.jobs import Jobs
+from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.overlap import Started, overlap
 from tests.tasks.scripted_ai import ANALYSIS, ASKED, EMBEDDED, VECTOR, ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from zeke_queue.context import JobContext
-    from zeke_tasks.store.analysis import Overlay
     from zeke_tasks.store.model import Story
 
 JOB, OTHER_JOB = UUID(int=7), UUID(int=8)
@@ -43,13 +44,6 @@ TEXT = "Bees dance. It tells other bees where the flowers are."
 
 async def analyze(jobs: Jobs, story: Story, trigger: str = "auto", **how: Any) -> dict[str, Any]:
     return await jobs.run("analyze-story", {"storyId": story.id, "trigger": trigger}, **how)
-
-
-async def overlay_of(domain: Domain, story: Story) -> Overlay:
-    async with domain.rows() as rows:
-        overlay = await rows.overlay(story.id)
-    assert overlay is not None
-    return overlay
 
 
 async def follows(jobs: Jobs) -> list[tuple[str, Any]]:
@@ -66,7 +60,7 @@ async def test_an_analysis_is_kept_with_where_it_places_the_story(jobs: Jobs) ->
         "chili": 3,
         "skipped": False,
     }
-    overlay = await overlay_of(jobs.domain, story)
+    overlay = await jobs.domain.overlay(story)
     assert overlay.why_it_matters == "Bees dance.\nOthers follow."
     assert (overlay.chili, overlay.confidence, overlay.citations) == (3, 0.8, ())
     assert overlay.analysis_state is AnalysisState.COMPLETED
@@ -82,7 +76,7 @@ async def test_citations_are_kept_as_they_were_given(jobs: Jobs, ai: ScriptedAI)
     ai.put("analyze-story", ANALYSIS.model_copy(update={"citations": cited}))
     story = await jobs.domain.told_story(TEXT)
     await analyze(jobs, story)
-    assert (await overlay_of(jobs.domain, story)).citations == (
+    assert (await jobs.domain.overlay(story)).citations == (
         {"quote": "Bees dance.", "url": "https://a.example/"},
         {"quote": "It tells", "url": None},
     )
@@ -108,8 +102,7 @@ async def test_briefs_and_highlights_follow_and_scoring_does_not(jobs: Jobs) -> 
 async def test_what_each_call_took_is_kept_for_the_job(jobs: Jobs) -> None:
     story = await jobs.domain.told_story(TEXT)
     await analyze(jobs, story, job_id=JOB, retries=1)
-    async with jobs.domain.rows() as rows:
-        spent = await rows.spending(JOB)
+    spent = await jobs.domain.verbs.spending(JOB)
     common = {"job_id": JOB, "attempt": 2, "task": "analyze-story"}
     assert spent == [
         Spending(
@@ -156,17 +149,21 @@ async def test_no_transaction_is_open_while_the_ai_thinks(domain: Domain, ai: Sc
     assert jobs.open == 0
 
 
-@pytest.mark.parametrize("trigger", ["auto", "retry"])
-async def test_what_a_model_has_analysed_is_left_alone(jobs: Jobs, ai: ScriptedAI, trigger: str) -> None:
-    story = await jobs.domain.told_story(TEXT)
-    await analyze(jobs, story)
-    before, sent = await jobs.domain.everything(), await follows(jobs)
-    ai.asked.clear()
-    jobs.domain.clock.advance(60)
-    assert (await analyze(jobs, story, trigger))["skipped"] is True
-    assert ai.asked == []
-    assert await jobs.domain.everything() == before
-    assert await follows(jobs) == sent
+async def test_analysed_story_is_skipped() -> None:
+    async def check(trigger: str) -> None:
+        ai = ScriptedAI()
+        jobs = memory_jobs(ai=ai)
+        story = await jobs.domain.told_story(TEXT)
+        await analyze(jobs, story)
+        before, sent = await jobs.domain.everything(), await follows(jobs)
+        ai.asked.clear()
+        jobs.domain.clock.advance(60)
+        assert (await analyze(jobs, story, trigger))["skipped"] is True
+        assert ai.asked == []
+        assert await jobs.domain.everything() == before
+        assert await follows(jobs) == sent
+
+    await check_each_async(["auto", "retry"], check)
 
 
 async def test_a_person_may_have_it_analysed_again(jobs: Jobs, ai: ScriptedAI) -> None:
@@ -175,7 +172,7 @@ async def test_a_person_may_have_it_analysed_again(jobs: Jobs, ai: ScriptedAI) -
     jobs.domain.clock.advance(60)
     ai.put("analyze-story", ANALYSIS.model_copy(update={"chili": 5}))
     assert (await analyze(jobs, story, "manual"))["chili"] == 5
-    assert (await overlay_of(jobs.domain, story)).chili == 5
+    assert (await jobs.domain.overlay(story)).chili == 5
     reasons = [job.data["reason"] for job in await jobs.sent("generate-brief")]
     assert reasons == ["new_story", "regenerate"]
 
@@ -189,14 +186,14 @@ async def test_another_prompt_is_a_reason_to_ask_again(
     monkeypatch.setattr("zeke_tasks.stories.analyze.PROMPT", replace(PROMPT, version="next"))
     await analyze(jobs, story)
     assert len(ai.asked) == 2
-    assert (await overlay_of(jobs.domain, story)).prompt_version == "next"
+    assert (await jobs.domain.overlay(story)).prompt_version == "next"
 
 
 async def test_without_an_ai_it_says_so(domain: Domain) -> None:
     jobs = Jobs(domain, ScriptedWeb(), StubClient())
     story = await domain.told_story(TEXT)
     assert (await analyze(jobs, story))["analysisState"] == "stub"
-    overlay = await overlay_of(domain, story)
+    overlay = await domain.overlay(story)
     assert overlay.analysis_state is AnalysisState.STUB
     assert overlay.model == "stub"
     assert overlay.why_it_matters
@@ -222,43 +219,47 @@ async def test_a_model_takes_the_place_of_the_stub(domain: Domain, jobs: Jobs) -
     await analyze(Jobs(domain, ScriptedWeb(), StubClient()), story)
     domain.clock.advance(60)
     assert (await analyze(jobs, story))["analysisState"] == "completed"
-    assert (await overlay_of(domain, story)).model == ASKED.model
+    assert (await domain.overlay(story)).model == ASKED.model
     assert [job.data["reason"] for job in await jobs.sent("generate-brief")] == ["new_story", "regenerate"]
 
 
-@pytest.mark.parametrize("trigger", ["auto", "manual"])
-async def test_the_stub_never_takes_the_place_of_a_model(domain: Domain, jobs: Jobs, trigger: str) -> None:
-    story = await domain.told_story(TEXT)
-    await analyze(jobs, story)
-    before = await domain.everything()
-    told = await analyze(Jobs(domain, ScriptedWeb(), StubClient()), story, trigger)
-    assert (told["analysisState"], told["skipped"]) == ("completed", True)
-    assert await domain.everything() == before
-    assert len(await follows(jobs)) == 2
+async def test_stub_does_not_replace_analysis_of_model() -> None:
+    async def check(trigger: str) -> None:
+        jobs = memory_jobs()
+        domain = jobs.domain
+        story = await domain.told_story(TEXT)
+        await analyze(jobs, story)
+        before = await domain.everything()
+        told = await analyze(Jobs(domain, ScriptedWeb(), StubClient()), story, trigger)
+        assert (told["analysisState"], told["skipped"]) == ("completed", True)
+        assert await domain.everything() == before
+        assert len(await follows(jobs)) == 2
+
+    await check_each_async(["auto", "manual"], check)
 
 
-@pytest.mark.parametrize(
-    ("error", "retries", "verdict"),
-    [
+async def test_ai_error_decides_fate_of_job() -> None:
+    async def check(error: AIError, retries: int, verdict: type[Signal]) -> None:
+        ai = ScriptedAI()
+        jobs = memory_jobs(ai=ai)
+        ai.put("analyze-story", error)
+        story = await jobs.domain.told_story(TEXT)
+        with pytest.raises(verdict):
+            await analyze(jobs, story, job_id=JOB, retries=retries)
+        async with jobs.domain.rows() as rows:
+            assert await rows.overlay(story.id) is None
+            # The call before it succeeded, and is paid for.
+            assert [one.purpose for one in await rows.spending(JOB)] == ["embedding"]
+        assert await follows(jobs) == []
+
+    cases = [
         (AIUnavailable(), 0, Retry),
         (AIRateLimited(30.0), 0, Snooze),
         (AIMalformed("it is no JSON"), 0, Retry),
         (AIRefused("it does not want to"), 2, Fail),
         (AIRejected("the model is not known"), 0, Fail),
-    ],
-)
-async def test_an_ai_that_fails_says_what_becomes_of_the_job(
-    jobs: Jobs, ai: ScriptedAI, error: AIError, retries: int, verdict: type[Signal]
-) -> None:
-    ai.put("analyze-story", error)
-    story = await jobs.domain.told_story(TEXT)
-    with pytest.raises(verdict):
-        await analyze(jobs, story, job_id=JOB, retries=retries)
-    async with jobs.domain.rows() as rows:
-        assert await rows.overlay(story.id) is None
-        # The call before it succeeded, and is paid for.
-        assert [one.purpose for one in await rows.spending(JOB)] == ["embedding"]
-    assert await follows(jobs) == []
+    ]
+    await check_each_async(cases, check)
 
 
 async def test_what_an_answer_cost_that_can_t_be_used_is_kept(jobs: Jobs, ai: ScriptedAI) -> None:
@@ -268,8 +269,7 @@ async def test_what_an_answer_cost_that_can_t_be_used_is_kept(jobs: Jobs, ai: Sc
     story = await jobs.domain.told_story(TEXT)
     with pytest.raises(Retry):
         await analyze(jobs, story, job_id=JOB)
-    async with jobs.domain.rows() as rows:
-        spent = {one.purpose: one.cost_usd for one in await rows.spending(JOB)}
+    spent = {one.purpose: one.cost_usd for one in await jobs.domain.verbs.spending(JOB)}
     assert spent == {"analysis": 0.5, "embedding": EMBEDDED.cost_usd}
 
 
@@ -298,8 +298,7 @@ async def test_nothing_is_noted_of_calls_that_all_failed(jobs: Jobs, ai: Scripte
     with pytest.raises(Retry) as raised:
         await analyze(jobs, story)
     assert raised.value.after == 5
-    async with jobs.domain.rows() as rows:
-        assert await rows.spending() == []
+    assert await jobs.domain.verbs.spending() == []
 
 
 async def test_of_two_jobs_the_first_counts_and_both_are_paid_for(jobs: Jobs, ai: ScriptedAI) -> None:
@@ -314,10 +313,9 @@ async def test_of_two_jobs_the_first_counts_and_both_are_paid_for(jobs: Jobs, ai
     )
     ai.before = overtake
     assert (await analyze(jobs, story, job_id=JOB))["skipped"] is True
-    assert (await overlay_of(jobs.domain, story)).chili == 1
+    assert (await jobs.domain.overlay(story)).chili == 1
     assert len(await follows(jobs)) == 2
-    async with jobs.domain.rows() as rows:
-        assert len(await rows.spending(JOB)) == 2
+    assert len(await jobs.domain.verbs.spending(JOB)) == 2
 
 
 def chili(number: int) -> ScriptedAI:
@@ -331,36 +329,41 @@ def started(story: Story, trigger: str, ai: ScriptedAI, job_id: UUID) -> Started
     return Started("analyze-story", {"storyId": story.id, "trigger": trigger}, ai, job_id)
 
 
-@pytest.mark.parametrize("first", ["auto", "manual", "retry"])
-@pytest.mark.parametrize("second", ["auto", "retry"])
-async def test_of_two_jobs_at_a_time_one_is_kept_and_followed(jobs: Jobs, first: str, second: str) -> None:
-    story = await jobs.domain.told_story(TEXT)
-    told, told_second = await overlap(
-        jobs.domain, started(story, first, chili(1), JOB), started(story, second, chili(5), OTHER_JOB)
-    )
-    assert (told["skipped"], told_second["skipped"], told_second["chili"]) == (False, True, 1)
-    overlay = await overlay_of(jobs.domain, story)
-    assert (overlay.chili, overlay.analysed_by) == (1, JOB)
-    assert [(task, data.get("reason")) for task, data in await follows(jobs)] == [
-        ("generate-brief", "new_story"),
-        ("extract-highlights", None),
-    ]
-    async with jobs.domain.rows() as rows:
-        assert {one.job_id for one in await rows.spending()} == {JOB, OTHER_JOB}
+async def test_first_of_two_overlapping_jobs_keeps_its_analysis() -> None:
+    async def check(first: str, second: str) -> None:
+        jobs = memory_jobs()
+        story = await jobs.domain.told_story(TEXT)
+        told, told_second = await overlap(
+            jobs.domain, started(story, first, chili(1), JOB), started(story, second, chili(5), OTHER_JOB)
+        )
+        assert (told["skipped"], told_second["skipped"], told_second["chili"]) == (False, True, 1)
+        overlay = await jobs.domain.overlay(story)
+        assert (overlay.chili, overlay.analysed_by) == (1, JOB)
+        assert [(task, data.get("reason")) for task, data in await follows(jobs)] == [
+            ("generate-brief", "new_story"),
+            ("extract-highlights", None),
+        ]
+        assert {one.job_id for one in await jobs.domain.verbs.spending()} == {JOB, OTHER_JOB}
+
+    await check_each_async(product(["auto", "manual", "retry"], ["auto", "retry"]), check)
 
 
-@pytest.mark.parametrize("first", ["auto", "manual"])
-async def test_a_person_s_job_beside_another_one_takes_its_place_and_says_so(jobs: Jobs, first: str) -> None:
+async def test_manual_job_replaces_overlapping_analysis() -> None:
     """The brief that follows it is one of a story that was analysed already."""
-    story = await jobs.domain.told_story(TEXT)
-    told, told_second = await overlap(
-        jobs.domain, started(story, first, chili(1), JOB), started(story, "manual", chili(5), OTHER_JOB)
-    )
-    assert (told["skipped"], told_second["skipped"], told_second["chili"]) == (False, False, 5)
-    overlay = await overlay_of(jobs.domain, story)
-    assert (overlay.chili, overlay.analysed_by) == (5, OTHER_JOB)
-    reasons = sorted(job.data["reason"] for job in await jobs.sent("generate-brief"))
-    assert reasons == ["new_story", "regenerate"]
+
+    async def check(first: str) -> None:
+        jobs = memory_jobs()
+        story = await jobs.domain.told_story(TEXT)
+        told, told_second = await overlap(
+            jobs.domain, started(story, first, chili(1), JOB), started(story, "manual", chili(5), OTHER_JOB)
+        )
+        assert (told["skipped"], told_second["skipped"], told_second["chili"]) == (False, False, 5)
+        overlay = await jobs.domain.overlay(story)
+        assert (overlay.chili, overlay.analysed_by) == (5, OTHER_JOB)
+        reasons = sorted(job.data["reason"] for job in await jobs.sent("generate-brief"))
+        assert reasons == ["new_story", "regenerate"]
+
+    await check_each_async(["auto", "manual"], check)
 
 
 async def test_a_job_that_runs_again_sends_nothing_twice(jobs: Jobs) -> None:
@@ -392,7 +395,7 @@ async def test_each_analysis_that_is_kept_is_followed_by_a_brief(jobs: Jobs, ai:
     await analyze(jobs, story, "manual")
     ai.put("analyze-story", ANALYSIS.model_copy(update={"chili": 5}))
     await analyze(jobs, story, "manual", job_id=JOB, attempt=2)
-    assert (await overlay_of(jobs.domain, story)).chili == 5
+    assert (await jobs.domain.overlay(story)).chili == 5
     assert len(await jobs.sent("generate-brief")) == 3
 
 
@@ -409,38 +412,41 @@ async def test_what_places_a_story_is_asked_for_once_a_job(jobs: Jobs, ai: Scrip
     assert spent == [(1, "embedding"), (2, "analysis")]
 
 
-@pytest.mark.parametrize(("per_minute", "count"), [(1, 1), (1, 3), (3, 3), (3, 5), (5, 5)])
-def test_each_job_ends_however_few_requests_a_minute_has(per_minute: int, count: int) -> None:
+def test_every_job_ends_under_rate_limit() -> None:
     """Those that are put off come back at the same time, and each minute brings some of them further."""
-    loop, ai = VirtualLoop(), ScriptedAI()
 
-    async def check(clock: Any) -> None:
-        domain = Domain(MemoryStorage(clock), MemoryRepository(clock), clock)
-        limited = Limited(ai, clock, requests_per_minute=per_minute, at_once=8)
-        jobs = Jobs(domain, ScriptedWeb(), limited)
+    def check(per_minute: int, count: int) -> None:
+        loop, ai = VirtualLoop(), ScriptedAI()
 
-        async def until_it_ends(story: Story) -> None:
-            for attempt in range(1, 2 * count + 2):
-                try:
-                    await analyze(jobs, story, job_id=story.id, attempt=attempt)
-                except Snooze as snooze:
-                    await clock.sleep(snooze.seconds)
-                else:
-                    return
-            pytest.fail("it is put off for ever")
+        async def check(clock: Any) -> None:
+            domain = Domain(MemoryStorage(clock), MemoryRepository(clock), clock)
+            limited = Limited(ai, clock, requests_per_minute=per_minute, at_once=8)
+            jobs = Jobs(domain, ScriptedWeb(), limited)
 
-        await asyncio.gather(
-            *[until_it_ends(await domain.told_story(f"Bee {n} dances.")) for n in range(count)]
-        )
-        assert len(await follows(jobs)) == 2 * count
-        assert clock.monotonic() <= 60 * (2 * count / per_minute + 1)
+            async def until_it_ends(story: Story) -> None:
+                for attempt in range(1, 2 * count + 2):
+                    try:
+                        await analyze(jobs, story, job_id=story.id, attempt=attempt)
+                    except Snooze as snooze:
+                        await clock.sleep(snooze.seconds)
+                    else:
+                        return
+                pytest.fail("it is put off for ever")
 
-    try:
-        loop.run_until_complete(check(VirtualClock(loop, START)))
-    finally:
-        loop.leave()
-        loop.close()
-    assert len(ai.asked) == 2 * count
+            await asyncio.gather(
+                *[until_it_ends(await domain.told_story(f"Bee {n} dances.")) for n in range(count)]
+            )
+            assert len(await follows(jobs)) == 2 * count
+            assert clock.monotonic() <= 60 * (2 * count / per_minute + 1)
+
+        try:
+            loop.run_until_complete(check(VirtualClock(loop, START)))
+        finally:
+            loop.leave()
+            loop.close()
+        assert len(ai.asked) == 2 * count
+
+    check_each([(1, 1), (1, 3), (3, 3), (3, 5), (5, 5)], check)
 
 
 async def test_a_story_that_is_not_there_is_named(jobs: Jobs, ai: ScriptedAI) -> None:

@@ -21,8 +21,7 @@ async def test_a_story_gets_another_primary_source(jobs: Jobs) -> None:
     payload = {"sourceId": other.id, "storyId": story.id}
     assert await jobs.run("link-source-to-story", payload) == payload
     before = await jobs.domain.everything()
-    async with jobs.domain.rows() as rows:
-        now = await rows.story(story.id)
+    now = await jobs.domain.verbs.story(story.id)
     assert now is not None
     assert now.primary_source_id == other.id
     assert await jobs.run("link-source-to-story", payload) == payload

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import check_each
 from zeke_tasks.prose import ELLIPSIS, WORDS_PER_MINUTE, reading_seconds, sentences, shorten, title_of
 
 prose = st.text(
@@ -18,9 +19,11 @@ def unspaced(text: str) -> str:
     return "".join(text.replace("\0", "").split())
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
+def test_text_is_split_into_sentences() -> None:
+    def check(text: str, expected: list[str]) -> None:
+        assert sentences(text) == expected
+
+    cases = [
         ("One. Two! Three?", ["One.", "Two!", "Three?"]),
         ("One.\nTwo\n\nThree", ["One.", "Two", "Three"]),
         ("Title \nText.", ["Title", "Text."]),
@@ -37,10 +40,8 @@ def unspaced(text: str) -> str:
         ("", []),
         (" \n ", []),
         ("No end", ["No end"]),
-    ],
-)
-def test_sentences_end_where_a_reader_ends_them(text: str, expected: list[str]) -> None:
-    assert sentences(text) == expected
+    ]
+    check_each(cases, check)
 
 
 @given(prose)
@@ -76,9 +77,11 @@ def test_what_is_cut_stays_as_it_is_if_it_is_cut_again(text: str, limit: int) ->
     assert shorten(cut, limit) == cut
 
 
-@pytest.mark.parametrize(
-    ("text", "limit", "expected"),
-    [
+def test_text_is_cut_at_sentence_or_word() -> None:
+    def check(text: str, limit: int, expected: str) -> None:
+        assert shorten(text, limit) == expected
+
+    cases = [
         ("Bees dance. They do so to tell where flowers are.", 20, "Bees dance."),
         ("Yes. They do so to tell where flowers are.", 20, "Yes. They do so to…"),
         ("They dance, – to tell where flowers are", 15, "They dance…"),
@@ -86,12 +89,8 @@ def test_what_is_cut_stays_as_it_is_if_it_is_cut_again(text: str, limit: int) ->
         ("https://a.example/a/very/long/path", 10, "https://a…"),
         ("See https://a.example/a/very/long/path", 12, "See https:/…"),
         ("One thing.\nAnother thing of note", 20, "One thing."),
-    ],
-)
-def test_a_text_is_cut_between_sentences_or_words_where_it_can_be(
-    text: str, limit: int, expected: str
-) -> None:
-    assert shorten(text, limit) == expected
+    ]
+    check_each(cases, check)
 
 
 def test_reading_takes_a_minute_for_as_many_words_as_people_read_in_one() -> None:
@@ -108,17 +107,21 @@ def test_more_text_takes_longer(one: str, other: str) -> None:
     assert reading_seconds(f"{one}\n{other}") == pytest.approx(reading_seconds(one) + reading_seconds(other))
 
 
-@pytest.mark.parametrize("unit", [".", ". ", "a.", "?!", '."', "…\n", "\n", " ", "。", "a", "A. "])
-def test_a_hostile_text_takes_time_that_grows_with_its_length(unit: str) -> None:
-    # Time is no measure on a busy machine: this has to end, which in quadratic time it would not.
-    text = unit * (400_000 // len(unit)) + "x"
-    assert sum(map(len, sentences(text))) <= len(text)
-    assert len(shorten(text, 100)) <= 100
+def test_hostile_text_is_read_in_linear_time() -> None:
+    def check(unit: str) -> None:
+        # Time is no measure on a busy machine: this has to end, which in quadratic time it would not.
+        text = unit * (400_000 // len(unit)) + "x"
+        assert sum(map(len, sentences(text))) <= len(text)
+        assert len(shorten(text, 100)) <= 100
+
+    check_each([".", ". ", "a.", "?!", '."', "…\n", "\n", " ", "。", "a", "A. "], check)
 
 
-@pytest.mark.parametrize(
-    ("text", "title"),
-    [
+def test_title_is_short_separate_first_line() -> None:
+    def check(text: str, title: str | None) -> None:
+        assert title_of(text) == title
+
+    cases = [
         ("How bees find home\n\nThey remember.", "How bees find home"),
         ("\n  How bees find home \r\n \r\nThey remember.", "How bees find home"),
         ("Bees\n====\nThey remember.", "Bees"),
@@ -161,7 +164,5 @@ def test_a_hostile_text_takes_time_that_grows_with_its_length(unit: str) -> None
         (f"{'Bees ' * 30}\n\nThey remember.", None),
         ("###\n\nBees", None),
         ("---\n\nBees", None),
-    ],
-)
-def test_a_title_is_a_short_line_that_is_set_off(text: str, title: str | None) -> None:
-    assert title_of(text) == title
+    ]
+    check_each(cases, check)

@@ -23,8 +23,7 @@ async def update(jobs: Jobs, story: Story, state: str, **more: Any) -> dict[str,
 
 
 async def states(jobs: Jobs, story: Story) -> list[TeamStory]:
-    async with jobs.domain.rows() as rows:
-        return await rows.reading_states(story.id)
+    return await jobs.domain.verbs.reading_states(story.id)
 
 
 async def subscribed(jobs: Jobs, *teams: UUID) -> Story:
@@ -46,8 +45,7 @@ async def test_a_team_that_is_named_is_the_only_one(jobs: Jobs) -> None:
 async def test_without_one_it_is_every_team_that_subscribes_to_the_source(jobs: Jobs) -> None:
     story = await subscribed(jobs, ONE, TWO)
     other = await jobs.domain.source("https://b.example/feed")
-    async with jobs.domain.rows() as rows:
-        await rows.connect(THREE, other.id)
+    await jobs.domain.verbs.connect(THREE, other.id)
     assert (await update(jobs, story, "read"))["teamIds"] == [ONE, TWO]
     now = jobs.domain.clock.now()
     assert await states(jobs, story) == [

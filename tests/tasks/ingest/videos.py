@@ -1,0 +1,30 @@
+"""Channels and videos for tests of ingesting."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from tests.tasks.youtube.pages import watch_page
+from zeke_sim.doubles.youtube import video
+
+if TYPE_CHECKING:
+    from tests.tasks.jobs import Jobs
+    from tests.tasks.scripted_web import ScriptedWeb
+    from zeke_tasks.youtube import Video
+
+CHANNEL = "https://www.youtube.com/channel/UCabcdefghijklmnopqrstuv"
+FEED = "https://www.youtube.com/feeds/videos.xml?channel_id=UCabcdefghijklmnopqrstuv"
+
+
+def video_of_yesterday(jobs: Jobs, web: ScriptedWeb) -> Video:
+    """Return a video of yesterday and put its page on the web."""
+    made = video(1, published_at=jobs.domain.clock.now() - timedelta(days=1))
+    web.put(made.url, watch_page(made))
+    return made
+
+
+async def read_pages(jobs: Jobs) -> None:
+    """Run every ``fetch-content`` job that was sent."""
+    for job in await jobs.sent("fetch-content"):
+        await jobs.run("fetch-content", job.data)
