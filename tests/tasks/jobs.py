@@ -6,6 +6,7 @@ between any two statements, or to look at what it raises.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from tests.tasks.domain import memory_domain
@@ -32,10 +33,17 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from tests.tasks.domain import Domain
+    from zeke_queue.catalog import Catalog
     from zeke_queue.model import Job
     from zeke_tasks.ai.client import AIClient
     from zeke_tasks.web import Fetcher
     from zeke_tasks.youtube.model import CaptionSource, VideoSearch
+
+
+@cache
+def _catalog_and_settings() -> tuple[Catalog, Settings]:
+    """Return what is the same for all jobs and takes most of the time to make them."""
+    return build_catalog(scheduled=False), Settings.load()
 
 
 class Jobs:
@@ -53,9 +61,8 @@ class Jobs:
             ai or StubClient(),
             youtube=youtube or scripted_youtube(),
         )
-        self.queue = Queue(
-            build_catalog(scheduled=False), domain.storage, clock=domain.clock, settings=Settings.load()
-        )
+        catalog, settings = _catalog_and_settings()
+        self.queue = Queue(catalog, domain.storage, clock=domain.clock, settings=settings)
 
     async def run(
         self,

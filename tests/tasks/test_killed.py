@@ -1,7 +1,4 @@
-"""A task that is killed between any two statements and run again leaves what one run leaves, whichever it is.
-
-And one that is sent twice leaves what it leaves when it is sent once.
-"""
+"""Every task, killed between any two statements and run again, or sent twice, leaves what one run leaves."""
 
 from __future__ import annotations
 
@@ -10,10 +7,10 @@ from uuid import UUID
 
 import pytest
 
-from tests.clocks import FrozenClock
+from tests.cases import check_each_async
 from tests.tasks import beginnings, beginnings_feeds, beginnings_ingest, beginnings_playbook
 from tests.tasks.beginnings_feeds import web
-from tests.tasks.domain import CHECKED, Domain
+from tests.tasks.domain import CHECKED, Domain, memory_domain
 from tests.tasks.dumping import dump
 from tests.tasks.emptying import empty
 from tests.tasks.fuse import BurningJobs, Fuse, Killed
@@ -22,11 +19,9 @@ from tests.tasks.scripted_ai import ScriptedAI
 from zeke_queue.core import jsonb
 from zeke_queue.model import Completed, JobFilter, JobState, NewJob, Released, Waiting, Want
 from zeke_queue.signals import Wait
-from zeke_queue.storage.memory import MemoryStorage
 from zeke_tasks.ai.answers import Analysis
 from zeke_tasks.ai.client import Answer
 from zeke_tasks.catalog import build_catalog
-from zeke_tasks.store.memory import MemoryRepository
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection
@@ -36,12 +31,9 @@ if TYPE_CHECKING:
     Begin = Callable[[Domain], Awaitable[tuple[str, dict[str, Any]]]]
     Rows = dict[str, list[Any]]
 
-BEGINNINGS: Final = (
-    *beginnings.BEGINNINGS,
-    *beginnings_feeds.BEGINNINGS,
-    *beginnings_ingest.BEGINNINGS,
-    *beginnings_playbook.BEGINNINGS,
-)
+_MODULES: Final = (beginnings, beginnings_feeds, beginnings_ingest, beginnings_playbook)
+BEGINNINGS: Final = {begin.__name__: begin for module in _MODULES for begin in module.BEGINNINGS}
+"""Where each task begins; the names label the cases."""
 
 JOB: Final = UUID(int=0xB)
 """The job that is run: the same one again, as after a crash."""
@@ -62,13 +54,11 @@ DONE_ANEW: Final[dict[Begin, dict[str, tuple[str, ...]]]] = {
 
 MADE_OF: Final = ("content_id", "title", "url")
 
-POINTS_ON_POSTGRES: Final = 12
-"""At how many points, at least, a job is killed there; in memory at each."""
+POINTS_ON_POSTGRES: Final = 4
+"""At how many points, at least, a job is killed there; in memory at each.
 
-
-def in_memory() -> Domain:
-    clock = FrozenClock()
-    return Domain(MemoryStorage(clock), MemoryRepository(clock), clock)
+What a transaction leaves, tests/tasks/store asks of both storages.
+"""
 
 
 async def everything(domain: Domain) -> dict[str, list[Any]]:
@@ -115,7 +105,7 @@ async def _run_child(jobs: Jobs, child_id: UUID) -> None:
 
 
 async def run(domain: Domain, begin: Begin, *fuses: Fuse) -> dict[str, list[Any]]:
-    """Start from nothing, run the job once a fuse, and return what is left; the last fuse must hold."""
+    """Run the job once for each fuse, of which only the last one holds, and return the rows."""
     task, payload = await begin(domain)
     # One web and one AI for all runs: what they said to the one that was killed, they have said.
     pages, ai = web(), ScriptedAI()
@@ -126,53 +116,50 @@ async def run(domain: Domain, begin: Begin, *fuses: Fuse) -> dict[str, list[Any]
     return await everything(domain)
 
 
-each = pytest.mark.parametrize("begin", BEGINNINGS, ids=lambda begin: begin.__name__.removeprefix("begin_"))
-
-
-async def test_each_of_the_seventeen_tasks_is_begun_somewhere() -> None:
-    begun = {(await begin(in_memory()))[0] for begin in BEGINNINGS}
+async def test_every_task_is_among_the_beginnings() -> None:
     tasks = build_catalog().tasks
-    assert begun == tasks.keys()
+    assert {(await begin(memory_domain()))[0] for begin in BEGINNINGS.values()} == tasks.keys()
     assert len(tasks) == 17
 
 
-@each
-async def test_killed_anywhere_in_memory(begin: Begin) -> None:
-    whole = Fuse()
-    once = await run(in_memory(), begin, whole)
-    assert whole.passed > 3
-    for point in range(whole.passed):
-        assert await run(in_memory(), begin, Fuse(point), Fuse()) == once, point
+async def test_task_killed_at_any_point_in_memory_leaves_what_one_run_leaves() -> None:
+    async def check(begin: Begin) -> None:
+        whole = Fuse()
+        once = await run(memory_domain(), begin, whole)
+        assert whole.passed > 3
+        for point in range(whole.passed):
+            assert await run(memory_domain(), begin, Fuse(point), Fuse()) == once, point
+        for point in range(0, whole.passed // 2, 3):
+            twice = await run(memory_domain(), begin, Fuse(point), Fuse(point // 2), Fuse())
+            assert twice == once, (point, point // 2)
+
+    await check_each_async(BEGINNINGS, check)
 
 
-@each
-async def test_killed_again_and_again_in_memory(begin: Begin) -> None:
-    whole = Fuse()
-    once = await run(in_memory(), begin, whole)
-    for point in range(0, whole.passed // 2, 3):
-        assert await run(in_memory(), begin, Fuse(point), Fuse(point // 2), Fuse()) == once, point
-
-
-@each
-async def test_killed_anywhere_on_postgres(begin: Begin, on_postgres: Domain, domain_dsn: str) -> None:
+async def test_task_killed_on_postgres_leaves_what_one_run_leaves(
+    on_postgres: Domain, domain_dsn: str
+) -> None:
     def emptied() -> Domain:
         empty(domain_dsn)
         return Domain(on_postgres.storage, on_postgres.repository, on_postgres.clock)
 
-    whole = Fuse()
-    once = await run(emptied(), begin, whole)
-    step = max(1, whole.passed // POINTS_ON_POSTGRES)
-    # After the last point all is committed, and it is run again nevertheless.
-    for point in {*range(0, whole.passed, step), whole.passed - 1}:
-        assert await run(emptied(), begin, Fuse(point), Fuse()) == once, point
+    async def check(begin: Begin) -> None:
+        whole = Fuse()
+        once = await run(emptied(), begin, whole)
+        step = max(1, whole.passed // POINTS_ON_POSTGRES)
+        # After the last point all is committed, and the job runs again nevertheless.
+        for point in {*range(0, whole.passed, step), whole.passed - 1}:
+            assert await run(emptied(), begin, Fuse(point), Fuse()) == once, point
+
+    await check_each_async(BEGINNINGS, check)
 
 
-async def test_killed_when_a_step_was_sent_that_is_not_waited_for_yet() -> None:
+async def test_playbook_killed_between_sending_a_step_and_waiting_for_it_is_resumed() -> None:
     begin = beginnings_playbook.begin_playbook
     whole, alone = Fuse(), 0
-    once = await run(in_memory(), begin, whole)
+    once = await run(memory_domain(), begin, whole)
     for point in range(whole.passed):
-        domain = in_memory()
+        domain = memory_domain()
         task, payload = await begin(domain)
         with pytest.raises((Killed, BaseExceptionGroup)):
             await finish(BurningJobs(domain, web(), Fuse(point)), task, payload, JOB)
@@ -186,26 +173,27 @@ async def test_killed_when_a_step_was_sent_that_is_not_waited_for_yet() -> None:
     assert alone == 6
 
 
-@each
-async def test_sent_twice_leaves_what_one_leaves_in_memory(begin: Begin) -> None:
-    domain = in_memory()
+async def test_task_sent_twice_in_memory_leaves_what_one_leaves() -> None:
+    async def check(begin: Begin) -> None:
+        domain = memory_domain()
+        await _sent_twice(begin, domain, domain.everything)
 
-    async def rows() -> Rows:
-        return await domain.everything()
-
-    await _sent_twice(begin, domain, rows)
+    await check_each_async(BEGINNINGS, check)
 
 
-@each
-async def test_sent_twice_leaves_what_one_leaves_on_postgres(
-    begin: Begin, on_postgres: Domain, domain_dsn: str
+async def test_task_sent_twice_on_postgres_leaves_what_one_leaves(
+    on_postgres: Domain, domain_dsn: str
 ) -> None:
-    """There each column is looked at, also those that no task reads."""
+    """Compare every column, also those that no task reads."""
 
     async def rows() -> Rows:
         return dump(domain_dsn)
 
-    await _sent_twice(begin, on_postgres, rows)
+    async def check(begin: Begin) -> None:
+        empty(domain_dsn)
+        await _sent_twice(begin, on_postgres, rows)
+
+    await check_each_async(BEGINNINGS, check)
 
 
 async def _sent_twice(begin: Begin, domain: Domain, rows: Callable[[], Awaitable[Rows]]) -> None:
@@ -255,35 +243,34 @@ class Fickle(ScriptedAI):
         return Answer(said, answered.usage, stub=False)
 
 
-@pytest.mark.parametrize(
-    ("begin", "reason"),
-    [
-        (beginnings.begin_analysis, {}),
-        (beginnings.begin_analysis_anew, {}),
-        (beginnings.begin_brief, {}),
-        (beginnings.begin_brief_anew, {}),
-        (beginnings.begin_brief_anew, {"reason": "manual"}),
-    ],
-)
-async def test_what_a_job_has_kept_of_the_ai_stays_when_it_is_run_again(
-    begin: Begin, reason: dict[str, str]
-) -> None:
-    """Also where a person wants it: else overlay and briefs may tell different things for ever."""
-    whole, kept_at = Fuse(), 0
-    await run(in_memory(), begin, whole)
-    for point in range(whole.passed):
-        domain, ai = in_memory(), Fickle()
-        task, payload = await begin(domain)
-        begun = await _thought_and_sent(domain)
-        with pytest.raises((Killed, BaseExceptionGroup)):
-            await finish(BurningJobs(domain, web(), Fuse(point), ai), task, {**payload, **reason}, JOB)
-        killed = await _thought_and_sent(domain)
-        asked = len(ai.asked)
-        await finish(BurningJobs(domain, web(), Fuse(), ai), task, {**payload, **reason}, JOB)
-        if killed != begun:
-            kept_at += 1
-            assert (await _thought_and_sent(domain), len(ai.asked)) == (killed, asked), point
-    assert kept_at > 0
+async def test_answer_of_ai_that_was_kept_is_not_asked_for_again() -> None:
+    """Also where a user asked for it: otherwise overlay and briefs could contradict each other for good."""
+
+    async def check(begin: Begin, reason: dict[str, str]) -> None:
+        whole, kept_at = Fuse(), 0
+        await run(memory_domain(), begin, whole)
+        for point in range(whole.passed):
+            domain, ai = memory_domain(), Fickle()
+            task, payload = await begin(domain)
+            begun = await _thought_and_sent(domain)
+            with pytest.raises((Killed, BaseExceptionGroup)):
+                await finish(BurningJobs(domain, web(), Fuse(point), ai), task, {**payload, **reason}, JOB)
+            killed = await _thought_and_sent(domain)
+            asked = len(ai.asked)
+            await finish(BurningJobs(domain, web(), Fuse(), ai), task, {**payload, **reason}, JOB)
+            if killed != begun:
+                kept_at += 1
+                assert (await _thought_and_sent(domain), len(ai.asked)) == (killed, asked), point
+        assert kept_at > 0
+
+    cases = {
+        "analysis": (beginnings.begin_analysis, {}),
+        "analysis anew": (beginnings.begin_analysis_anew, {}),
+        "brief": (beginnings.begin_brief, {}),
+        "brief anew": (beginnings.begin_brief_anew, {}),
+        "brief a user wants": (beginnings.begin_brief_anew, {"reason": "manual"}),
+    }
+    await check_each_async(cases, check)
 
 
 async def _thought_and_sent(domain: Domain) -> tuple[list[Any], set[UUID]]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from itertools import product
 
-import pytest
-
 from tests.cases import check_each
 from zeke_tasks.ingest.markdown import read_markdown
 from zeke_tasks.insights.rules import find_highlights
@@ -129,14 +127,17 @@ def test_what_comes_after_a_deep_list_is_read_as_markdown_again() -> None:
     assert said[-3:] == ["more", "Less", "After"]
 
 
-@pytest.mark.parametrize("quotes", [30, 5000])
-def test_however_deep_a_quotation_is_its_words_stay(quotes: int) -> None:
-    assert "word" in read_markdown(f"{'>' * quotes} word")[1]
+def test_words_of_deep_quotation_are_kept() -> None:
+    for quotes in (30, 5000):
+        assert "word" in read_markdown(f"{'>' * quotes} word")[1]
 
 
-@pytest.mark.parametrize(
-    ("front", "title"),
-    [
+def test_title_is_read_from_front_matter() -> None:
+    def check(front: str, title: str, end: str, newline: str) -> None:
+        text = f"---\n{front}\n{end}\n# Heading\n".replace("\n", newline)
+        assert read_markdown(text) == (title, "Heading")
+
+    titles = [
         ("title: Of bees", "Of bees"),
         ("tags: a\ntitle: Of bees  ", "Of bees"),
         ("title: Of bees # a comment", "Of bees"),
@@ -157,13 +158,9 @@ def test_however_deep_a_quotation_is_its_words_stay(quotes: int) -> None:
         ("title: [a, b]", "[a, b]"),
         ("subtitle: Of bees", "Heading"),
         ("more:\n  title: Of bees", "Heading"),
-    ],
-)
-@pytest.mark.parametrize("end", ["---", "...", "---  "])
-@pytest.mark.parametrize("newline", ["\n", "\r\n"])
-def test_a_title_is_read_as_the_front_matter_means_it(front: str, title: str, end: str, newline: str) -> None:
-    text = f"---\n{front}\n{end}\n# Heading\n".replace("\n", newline)
-    assert read_markdown(text) == (title, "Heading")
+    ]
+    ends = product(["---", "...", "---  "], ["\n", "\r\n"])
+    check_each([(*title, *end) for title, end in product(titles, ends)], check)
 
 
 def test_text_between_dashes_is_kept() -> None:
