@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -79,19 +80,14 @@ async def test_changed_playbook_replaces_earlier_one(fresh: Callable[[], Domain]
     await check_each_async(cases, check)
 
 
-async def test_of_two_inputs_that_are_equal_to_python_and_not_to_json_the_later_is_kept(
-    domain: Domain,
-) -> None:
+async def test_equal_playbook_changes_nothing_and_1_and_true_are_not_equal(domain: Domain) -> None:
+    await _put(domain, PLAYBOOK, PLAYBOOK)
+    assert await _kept(domain) == PLAYBOOK
     one, true = (replace(PLAYBOOK, steps=[Step("a", "b", {"n": n})]) for n in (1, True))
     await _put(domain, one, true)
     kept = await _kept(domain)
-    assert kept is not None
+    assert kept
     assert kept.steps[0].input["n"] is True
-
-
-async def test_the_same_playbook_again_stays_as_it_is(domain: Domain) -> None:
-    await _put(domain, PLAYBOOK, PLAYBOOK)
-    assert await _kept(domain) == PLAYBOOK
 
 
 async def test_a_draft_becomes_active_once(domain: Domain) -> None:
@@ -198,20 +194,25 @@ async def test_a_run_begins_once(domain: Domain, run: PlaybookRun) -> None:
     assert await _run(domain) == replace(run, status=RunStatus.RUNNING, started_at=begun)
 
 
-@pytest.mark.parametrize("status", [RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED])
-@pytest.mark.parametrize("begun", [True, False])
-async def test_a_run_ends_once(domain: Domain, run: PlaybookRun, status: RunStatus, *, begun: bool) -> None:
-    assert await domain.verbs.begin_run(RUN.id) if begun else run.status is RunStatus.PENDING
-    domain.clock.advance(60)
-    ended = domain.clock.now()
-    assert await domain.verbs.end_run(RUN.id, status, "ä\x00" * 600)
-    domain.clock.advance(60)
-    async with domain.rows() as rows:
-        assert not await rows.end_run(RUN.id, RunStatus.FAILED, "late")
-        assert not await rows.begin_run(RUN.id)
-    after = await _run(domain)
-    assert (after.status, after.error, after.ended_at) == (status, "ä" * 512, ended)
-    assert (after.started_at is not None) is begun
+async def test_run_ends_once(fresh: Callable[[], Domain]) -> None:
+    async def check(before: RunStatus, status: RunStatus) -> None:
+        domain = fresh()
+        await pending_run(domain)
+        if before is RunStatus.RUNNING:
+            assert await domain.verbs.begin_run(RUN.id)
+        domain.clock.advance(60)
+        ended = domain.clock.now()
+        assert await domain.verbs.end_run(RUN.id, status, "ä\x00" * 600)
+        domain.clock.advance(60)
+        async with domain.rows() as rows:
+            assert not await rows.end_run(RUN.id, RunStatus.FAILED, "late")
+            assert not await rows.begin_run(RUN.id)
+        after = await _run(domain)
+        assert (after.status, after.error, after.ended_at) == (status, "ä" * 512, ended)
+        assert (after.started_at is not None) is (before is RunStatus.RUNNING)
+
+    ends = [RunStatus.SUCCEEDED, RunStatus.FAILED, RunStatus.CANCELLED]
+    await check_each_async(product([RunStatus.PENDING, RunStatus.RUNNING], ends), check)
 
 
 async def test_run_cannot_end_as_pending_or_running(fresh: Callable[[], Domain]) -> None:
@@ -246,36 +247,24 @@ async def test_failed_or_cancelled_run_is_resumed(fresh: Callable[[], Domain]) -
     await check_each_async([RunStatus.FAILED, RunStatus.CANCELLED], check)
 
 
-async def test_a_run_that_was_cancelled_before_it_began_begins_when_it_is_resumed(
-    domain: Domain, run: PlaybookRun
-) -> None:
+async def test_run_cancelled_before_its_start_starts_when_resumed(domain: Domain, run: PlaybookRun) -> None:
     await domain.verbs.end_run(run.id, RunStatus.CANCELLED)
     domain.clock.advance(60)
     assert await domain.verbs.resume_run(run.id)
     assert (await _run(domain)).started_at == domain.clock.now()
+    await domain.verbs.end_run(run.id, RunStatus.SUCCEEDED)
+    assert not await domain.verbs.resume_run(run.id)
 
 
-async def test_a_run_that_succeeded_is_not_resumed(domain: Domain, run: PlaybookRun) -> None:
+async def test_output_of_step_is_kept_once_as_json(domain: Domain, run: PlaybookRun) -> None:
     async with domain.rows() as rows:
-        await rows.end_run(run.id, RunStatus.SUCCEEDED)
-        assert not await rows.resume_run(run.id)
-
-
-async def test_what_a_step_returned_is_kept_once(domain: Domain, run: PlaybookRun) -> None:
-    async with domain.rows() as rows:
+        with pytest.raises(NotJson):
+            await rows.put_output(run.id, "null", object())
         await rows.put_output(run.id, "null", None)
         await rows.put_output(run.id, "object", {"b": (1, 2.0), 3: "ö"})
         await rows.put_output(run.id, "null", "late")
         await rows.put_output(run.id, "object", {})
     assert (await _run(domain)).outputs == {"null": None, "object": {"b": [1, 2.0], "3": "ö"}}
-
-
-async def test_what_is_no_json_is_no_output(domain: Domain, run: PlaybookRun) -> None:
-    async with domain.rows() as rows:
-        with pytest.raises(NotJson):
-            await rows.put_output(run.id, "step", object())
-        await rows.put_output(run.id, "step", 1)
-    assert (await _run(domain)).outputs == {"step": 1}
 
 
 # Events

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
@@ -19,6 +20,9 @@ from zeke_tasks.store.model import ItemStatus, Kind, NewItem, NewSource, SourceT
 from zeke_tasks.store.playbooks import NewRun, Playbook, RunEvent, RunStatus, Step, TriggerSource
 from zeke_tasks.store.repository import Rows
 
+T = TypeVar("T")
+
+ENDS = ["committed", "undone"]
 HOUR = 3600.0
 TEAM, OTHERS = UUID(int=21), UUID(int=22)
 MODELS = Analysis("It is faster.", 3, 0.5, AnalysisState.COMPLETED, "gpt-5-nano", "1")
@@ -68,53 +72,34 @@ async def test_a_rollback_leaves_neither_rows_nor_jobs(domain: Domain) -> None:
     assert await domain.storage.get([job.id]) == {}
 
 
-async def test_who_wants_the_same_story_waits_for_the_first_to_end(domain: Domain) -> None:
-    source = await domain.source()
-    one, two = [await domain.look(await domain.item(source, key)) for key in "ab"]
-    async with domain.rows() as rows:
-        await rows.put_content(content_of(one.id, "text"))
-        first = await rows.ensure_story(story_of(content_of(one.id, "text"), source.id, Kind.ARTICLE))
-        second = asyncio.create_task(domain.story(two, "text"))
-        await _a_moment(second)
-        assert not second.done()
-    assert await second == (first[0], False)
+async def test_second_writer_of_story_waits_for_the_first(fresh: Callable[[], Domain]) -> None:
+    async def check(end: str) -> None:
+        domain = fresh()
+        source = await domain.source()
+        one, two = [await domain.look(await domain.item(source, key)) for key in "ab"]
+        async with _ending(domain, end) as rows:
+            await rows.put_content(content_of(one.id, "text"))
+            story = story_of(content_of(one.id, "text"), source.id, Kind.ARTICLE)
+            first, _ = await rows.ensure_story(story)
+            second = await _waiting(domain.story(two, "text"))
+        assert await second == (first, end == "undone")
+
+    await check_each_async(ENDS, check)
 
 
-async def test_whoever_waited_for_a_rollback_writes_the_story(domain: Domain) -> None:
-    source = await domain.source()
-    one, two = [await domain.look(await domain.item(source, key)) for key in "ab"]
-    async with domain.undone() as (_, rows):
-        await rows.put_content(content_of(one.id, "text"))
-        await rows.ensure_story(story_of(content_of(one.id, "text"), source.id, Kind.ARTICLE))
-        second = asyncio.create_task(domain.story(two, "text"))
-        await _a_moment(second)
-    assert (await second)[1]
-
-
-async def test_of_two_that_finish_an_item_at_once_one_does(domain: Domain) -> None:
+async def test_item_is_finished_by_one_of_two_transactions(domain: Domain) -> None:
     item_id = await domain.item(await domain.source())
     async with domain.rows() as rows:
         assert await rows.finish_item(item_id, ItemStatus.PROCESSED)
-
-        async def late() -> bool:
-            return await domain.verbs.finish_item(item_id, ItemStatus.FAILED, "late")
-
-        second = asyncio.create_task(late())
-        await _a_moment(second)
+        second = await _started(domain.verbs.finish_item(item_id, ItemStatus.FAILED, "late"))
     assert not await second
 
 
-async def test_a_video_is_one_transactions_at_a_time(domain: Domain) -> None:
+async def test_video_is_locked_by_one_transaction_at_a_time(domain: Domain) -> None:
     async with domain.rows() as rows:
         await rows.lock_video("bees")
-
-        async def lock(video_id: str) -> None:
-            await domain.verbs.lock_video(video_id)
-
-        await lock("birds")
-        second = asyncio.create_task(lock("bees"))
-        await _a_moment(second)
-        assert not second.done()
+        await domain.verbs.lock_video("birds")
+        second = await _waiting(domain.verbs.lock_video("bees"))
     await second
 
 
@@ -127,32 +112,27 @@ async def test_items_that_somebody_works_on_are_not_forgotten(domain: Domain) ->
         assert await domain.verbs.take_up_forgotten_items(source.id, 1) == []
 
 
-@pytest.mark.parametrize("known", [False, True], ids=["new", "known"])
-async def test_two_writers_of_the_same_items_do_not_wait_for_each_other(
-    domain: Domain, *, known: bool
-) -> None:
-    source = await domain.source()
-    names = [str(number) for number in range(3)]
-    # In the order in which they are locked: new ones by name, known ones by id.
-    if known:
-        names.sort(key=lambda name: item_id(source.id, name))
-        for name in names:
-            await domain.item(source, name)
-    first, middle, last = (NewItem(external_id=name, title="later") for name in names)
+async def test_two_writers_of_the_same_items_do_not_deadlock(fresh: Callable[[], Domain]) -> None:
+    async def check(items: str) -> None:
+        domain = fresh()
+        source = await domain.source()
+        names = [str(number) for number in range(3)]
+        # In the order in which they are locked: new ones by name, known ones by id.
+        if items == "known":
+            names.sort(key=lambda name: item_id(source.id, name))
+            for name in names:
+                await domain.item(source, name)
+        first, middle, last = (NewItem(external_id=name, title="later") for name in names)
+        async with domain.rows() as rows:
+            await rows.put_items(source.id, [middle])
+            # One has the first and waits for the middle one. If the other took the last before the first,
+            # each would wait for the other once the middle one is free.
+            one = await _started(domain.verbs.put_items(source.id, [first, middle, last]))
+            other = await _started(domain.verbs.put_items(source.id, [last, first]))
+        await asyncio.gather(one, other)
+        assert [item.title for item in await domain.verbs.items_of(source.id)] == ["later"] * 3
 
-    async def put(*items: NewItem) -> None:
-        await domain.verbs.put_items(source.id, items)
-
-    async with domain.rows() as rows:
-        await rows.put_items(source.id, [middle])
-        # The one has the first and waits for the middle one; would the other take the last before the first,
-        # each would wait for the other once the middle one is free.
-        one = asyncio.create_task(put(first, middle, last))
-        await _a_moment(one)
-        other = asyncio.create_task(put(last, first))
-        await _a_moment(other)
-    await asyncio.gather(one, other)
-    assert [item.title for item in await domain.verbs.items_of(source.id)] == ["later"] * 3
+    await check_each_async(["new", "known"], check)
 
 
 # What follows from a story
@@ -227,90 +207,71 @@ async def test_writes_of_story_wait_for_its_lock(fresh: Callable[[], Domain]) ->
         await domain.verbs.put_highlights([_highlight(story_id, None)])
         async with domain.rows() as rows:
             assert await rows.lock_story(story_id)
-            late = asyncio.create_task(_by_itself(domain, verb, story_id))
-            await _a_moment(late)
-            assert not late.done()
-            # Whoever merely looks is not kept waiting.
+            late = await _waiting(verb(domain.verbs, story_id))
+            # Reading does not wait.
             await domain.everything()
         await late
 
     await check_each_async(UNDER_THE_STORYS_LOCK, check)
 
 
-async def _by_itself(domain: Domain, verb: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
-    async with domain.rows() as rows:
-        return await verb(rows, *arguments)
-
-
-async def test_who_wants_a_story_that_is_only_being_made_finds_none(domain: Domain) -> None:
+async def test_uncommitted_story_is_not_found(domain: Domain) -> None:
     item = await domain.look(await domain.item(await domain.source()))
     content = content_of(item.id, "text")
     new = story_of(content, item.source_id, item.kind)
     async with domain.rows() as rows:
         await rows.put_content(content)
         await rows.ensure_story(new)
-        async with domain.rows() as others:
-            assert await others.lock_story(new.id) is None
-            assert await others.put_highlights([_highlight(new.id)]) == []
+        assert await domain.verbs.lock_story(new.id) is None
+        assert await domain.verbs.put_highlights([_highlight(new.id)]) == []
 
 
-@pytest.mark.parametrize("commits", [True, False], ids=["committed", "undone"])
-async def test_what_one_adds_for_everybody_another_adds_for_no_team(
-    domain: Domain, story_id: UUID, *, commits: bool
-) -> None:
-    late_one, other = _highlight(story_id, TEAM), _highlight(story_id, TEAM, "b")
-    async with domain.transaction() if commits else domain.undone() as (_, rows):
-        await rows.put_highlights([_highlight(story_id, None)])
-        late = asyncio.create_task(
-            _by_itself(domain, lambda others: others.put_highlights([late_one, other]))
-        )
-        await _a_moment(late)
-        assert not late.done()
-    assert (late_one.id in await late) is not commits
-    assert len(await domain.verbs.highlights(story_id)) == 2
+async def test_highlight_of_everybody_is_not_added_for_team(fresh: Callable[[], Domain]) -> None:
+    async def check(end: str) -> None:
+        domain = fresh()
+        story_id = await analysed_story(domain)
+        same, other = _highlight(story_id, TEAM), _highlight(story_id, TEAM, "b")
+        async with _ending(domain, end) as rows:
+            await rows.put_highlights([_highlight(story_id, None)])
+            late = await _waiting(domain.verbs.put_highlights([same, other]))
+        assert (same.id in await late) is (end == "undone")
+        assert len(await domain.verbs.highlights(story_id)) == 2
+
+    await check_each_async(ENDS, check)
 
 
-async def test_two_who_write_highlights_of_the_same_stories_do_not_wait_in_a_circle(domain: Domain) -> None:
+async def test_two_writers_of_highlights_do_not_deadlock(domain: Domain) -> None:
     stories = sorted([(await domain.told_story(text)).id for text in "abc"])
     first, middle, last = (_highlight(story_id) for story_id in stories)
-
-    async def put(rows: Rows, *highlights: NewHighlight) -> list[UUID]:
-        return await rows.put_highlights(highlights)
-
     async with domain.rows() as rows:
         await rows.put_highlights([middle])
-        # The one has the first story and waits for the middle one; would the other take the last before the
-        # first, each would wait for the other once the middle one is free.
-        one = asyncio.create_task(_by_itself(domain, put, last, middle, first))
-        await _a_moment(one)
-        other = asyncio.create_task(_by_itself(domain, put, last, first))
-        await _a_moment(other)
+        # One has the first story and waits for the middle one. If the other took the last before the first,
+        # each would wait for the other once the middle one is free.
+        one = await _started(domain.verbs.put_highlights([last, middle, first]))
+        other = await _started(domain.verbs.put_highlights([last, first]))
     assert await one == [last.id, first.id]
     assert await other == []
 
 
-@pytest.mark.parametrize("commits", [True, False], ids=["committed", "undone"])
-async def test_a_stub_that_waited_for_a_model_gives_way_to_it(
-    domain: Domain, story_id: UUID, *, commits: bool
-) -> None:
-    async with domain.transaction() if commits else domain.undone() as (_, rows):
-        await rows.put_analysis(story_id, MODELS)
-        late = asyncio.create_task(
-            _by_itself(domain, lambda others: others.put_analysis(story_id, replace(STUBS, chili=1)))
-        )
-        await _a_moment(late)
-    assert await late is not commits
-    overlay = await domain.verbs.overlay(story_id)
-    assert overlay is not None
-    assert overlay.chili == (3 if commits else 1)
+async def test_stub_that_waited_for_model_does_not_replace_it(fresh: Callable[[], Domain]) -> None:
+    async def check(end: str) -> None:
+        domain = fresh()
+        story = await domain.told_story()
+        await domain.verbs.put_analysis(story.id, STUBS)
+        async with _ending(domain, end) as rows:
+            await rows.put_analysis(story.id, MODELS)
+            late = await _started(domain.verbs.put_analysis(story.id, replace(STUBS, chili=1)))
+        assert await late is (end == "undone")
+        assert (await domain.overlay(story)).chili == (3 if end == "committed" else 1)
+
+    await check_each_async(ENDS, check)
 
 
-async def test_a_brief_that_waited_for_the_analysis_is_kept(domain: Domain) -> None:
+async def test_brief_that_waited_for_analysis_is_kept(domain: Domain) -> None:
     story = await domain.told_story()
     async with domain.rows() as rows:
         await rows.put_analysis(story.id, MODELS)
-        late = asyncio.create_task(_by_itself(domain, lambda others: others.put_brief(story.id, BRIEF)))
-        await _a_moment(late)
+        late = await _started(domain.verbs.put_brief(story.id, BRIEF))
     assert await late
 
 
@@ -334,74 +295,80 @@ async def _read(rows: Rows) -> list[UUID]:
     return await rows.set_reading_state(story.id, [OTHERS, TEAM], ReadingState.READ)
 
 
-ONCE: dict[str, tuple[Callable[[Rows], Awaitable[Any]], Any]] = {
-    "run": (lambda rows: _is_new(rows.ensure_run(RUN)), False),
-    "end": (lambda rows: rows.end_run(UUID(int=42), RunStatus.FAILED), False),
-    "begin": (lambda rows: rows.begin_run(UUID(int=42)), False),
-    "event": (lambda rows: rows.put_run_event(replace(EVENT, run_id=UUID(int=42))), False),
-    "activate": (lambda rows: rows.activate_playbook(PLAYBOOK.id), False),
-    "connect": (_connect, False),
-    "spending": (lambda rows: rows.note_spending(SPENDING), None),
-    "output": (lambda rows: rows.put_output(UUID(int=42), "a", 1), None),
-    "team highlight": (_see, False),
-    "reading": (_read, []),
-}
+async def test_write_is_done_by_one_of_two_transactions(fresh: Callable[[], Domain]) -> None:
+    async def check(verb: Callable[[Rows], Awaitable[Any]], nothing: Any, end: str) -> None:
+        domain = fresh()
+        story_id = await analysed_story(domain)
+        async with domain.rows() as rows:
+            await rows.put_highlights([_highlight(story_id)])
+            await rows.put_playbook(PLAYBOOK)
+            await rows.ensure_run(replace(RUN, id=UUID(int=42)))
+        async with _ending(domain, end) as rows:
+            first = await verb(rows)
+            late = await _waiting(verb(domain.verbs))
+        assert await late == (nothing if end == "committed" else first)
+        once = await domain.everything()
+        assert await verb(domain.verbs) == nothing
+        assert await domain.everything() == once
+
+    run_id = UUID(int=42)
+    verbs: dict[str, tuple[Callable[[Rows], Awaitable[Any]], Any]] = {
+        "run": (lambda rows: _is_new(rows.ensure_run(RUN)), False),
+        "end": (lambda rows: rows.end_run(run_id, RunStatus.FAILED), False),
+        "begin": (lambda rows: rows.begin_run(run_id), False),
+        "event": (lambda rows: rows.put_run_event(replace(EVENT, run_id=run_id)), False),
+        "activate": (lambda rows: rows.activate_playbook(PLAYBOOK.id), False),
+        "connect": (_connect, False),
+        "spending": (lambda rows: rows.note_spending(SPENDING), None),
+        "output": (lambda rows: rows.put_output(run_id, "a", 1), None),
+        "team highlight": (_see, False),
+        "reading": (_read, []),
+    }
+    cases = {f"{name}, {end}": (*verb, end) for name, verb in verbs.items() for end in ENDS}
+    await check_each_async(cases, check)
 
 
-@pytest.mark.parametrize("commits", [True, False], ids=["committed", "undone"])
-@pytest.mark.parametrize("what", ONCE)
-async def test_of_two_that_do_it_at_once_one_does(
-    domain: Domain, story_id: UUID, what: str, *, commits: bool
-) -> None:
-    verb, nothing = ONCE[what]
-    async with domain.rows() as rows:
-        await rows.put_highlights([_highlight(story_id)])
-        await rows.put_playbook(PLAYBOOK)
-        await rows.ensure_run(replace(RUN, id=UUID(int=42)))
-    async with domain.transaction() if commits else domain.undone() as (_, rows):
-        first = await verb(rows)
-        late = asyncio.create_task(_by_itself(domain, verb))
-        await _a_moment(late)
-        assert not late.done()
-    assert await late == (nothing if commits else first)
-    once = await domain.everything()
-    assert await _by_itself(domain, verb) == nothing
-    assert await domain.everything() == once
-
-
-async def test_of_two_that_keep_a_playbook_at_once_the_later_one_is_kept_whole(domain: Domain) -> None:
+async def test_later_of_two_playbooks_is_kept_whole(domain: Domain) -> None:
     other = replace(PLAYBOOK, name="Nightly", steps=[Step("b", "ingest-pull"), Step("c", "ingest-pull")])
-    async with domain.rows() as rows:
-        await rows.put_playbook(PLAYBOOK)
-        late = asyncio.create_task(_by_itself(domain, lambda others: others.put_playbook(other)))
-        await _a_moment(late)
-        assert not late.done()
-    await late
-    async with domain.rows() as rows:
-        await rows.put_playbook(PLAYBOOK)
-        late = asyncio.create_task(_by_itself(domain, lambda others: others.put_playbook(other)))
-        await _a_moment(late)
-        assert not late.done()
-    await late
+    for _ in range(2):
+        async with domain.rows() as rows:
+            await rows.put_playbook(PLAYBOOK)
+            late = await _waiting(domain.verbs.put_playbook(other))
+        await late
     assert await domain.verbs.playbook(PLAYBOOK.id, TEAM) == other
 
 
-async def test_who_locks_a_run_sees_what_became_of_it(domain: Domain) -> None:
+async def test_lock_of_run_shows_its_latest_state(domain: Domain) -> None:
     async with domain.rows() as rows:
         await rows.put_playbook(PLAYBOOK)
         await rows.ensure_run(RUN)
     async with domain.rows() as rows:
         assert await rows.lock_run(RUN.id)
-        late = asyncio.create_task(_by_itself(domain, lambda others: others.lock_run(RUN.id)))
-        await _a_moment(late)
-        assert not late.done()
-        # An event is written beside the run, whoever holds that.
-        assert await _by_itself(domain, lambda others: others.put_run_event(EVENT))
+        late = await _waiting(domain.verbs.lock_run(RUN.id))
+        # Writing an event does not wait for the run's lock.
+        assert await domain.verbs.put_run_event(EVENT)
         await rows.begin_run(RUN.id)
     run = await late
+    assert run
     assert run.status is RunStatus.RUNNING
 
 
-async def _a_moment(task: asyncio.Task[object]) -> None:
-    """Let a task get as far as it can; how long that takes does not matter, for it waits."""
+@asynccontextmanager
+async def _ending(domain: Domain, end: str) -> AsyncGenerator[Rows]:
+    """Open a transaction that is committed or undone."""
+    async with domain.transaction() if end == "committed" else domain.undone() as (_, rows):
+        yield rows
+
+
+async def _started(verb: Awaitable[T]) -> asyncio.Future[T]:
+    """Start a verb and wait until it cannot go on; how long that takes does not matter, since it waits."""
+    task = asyncio.ensure_future(verb)
     await asyncio.wait([task], timeout=0.05)
+    return task
+
+
+async def _waiting(verb: Awaitable[T]) -> asyncio.Future[T]:
+    """Start a verb that must wait for another transaction."""
+    task = await _started(verb)
+    assert not task.done()
+    return task
