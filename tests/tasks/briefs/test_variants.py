@@ -25,17 +25,13 @@ def fitted(one: str = ONE, two: str = TWO, three: str = THREE, *, few: bool = Fa
     return fit(one, two, three, story="word " * 1000, few=few)
 
 
-def test_what_keeps_the_limits_stays_as_it_is() -> None:
-    brief = fitted()
-    assert (brief.one_liner, brief.two_liner, brief.elevator) == (ONE, TWO, THREE)
+def test_fitting_variants_are_kept_each_on_one_line() -> None:
+    spread = fitted(f" {ONE}\n", TWO.replace(" ", "\n"), THREE.replace(". ", ".\n\n"))
+    for brief in (fitted(), spread):
+        assert (brief.one_liner, brief.two_liner, brief.elevator) == (ONE, TWO, THREE)
 
 
-def test_every_variant_is_on_one_line() -> None:
-    brief = fitted(f" {ONE}\n", TWO.replace(" ", "\n"), THREE.replace(". ", ".\n\n"))
-    assert (brief.one_liner, brief.two_liner, brief.elevator) == (ONE, TWO, THREE)
-
-
-def test_a_line_that_is_too_long_loses_its_last_sentences_or_words() -> None:
+def test_long_one_liner_loses_its_last_sentences_or_words() -> None:
     long = "This sentence is half as long as a line may be, to a character or two. "
     assert fitted(one=long + long).one_liner == long.strip()
     cut = fitted(one="word " * 50).one_liner
@@ -43,20 +39,18 @@ def test_a_line_that_is_too_long_loses_its_last_sentences_or_words() -> None:
     assert cut.endswith("word…")
 
 
-def test_two_sentences_are_two_and_have_less_than_280_characters() -> None:
+def test_two_liner_has_two_sentences_of_280_characters() -> None:
     assert fitted(two=f"{TWO} One more.").two_liner == TWO
     cut = fitted(two=f"{ONE} {'Word ' * 80}").two_liner
     assert len(cut) < 280
     assert cut.startswith(ONE)
     assert len(sentences(cut)) == 2
-
-
-def test_one_sentence_is_enough_for_two_if_it_takes_the_room_of_both() -> None:
+    # One sentence is enough if it takes the room of both.
     long = f"{'word ' * 40}word."
     assert fitted(two=f"{long} {'Word ' * 40}").two_liner == long
 
 
-def test_an_elevator_has_four_sentences_at_most() -> None:
+def test_elevator_has_four_sentences_at_most() -> None:
     assert fitted(three=f"{THREE} Four. Five.").elevator == f"{THREE} Four."
 
 
@@ -75,7 +69,7 @@ def test_too_few_sentences_are_refused_with_reason() -> None:
     check_each(cases, check)
 
 
-def test_where_there_is_no_more_to_be_quoted_few_sentences_are_enough() -> None:
+def test_few_sentences_are_enough_for_a_short_story() -> None:
     brief = fitted(two=ONE, three=ONE, few=True)
     assert (brief.two_liner, brief.elevator) == (ONE, ONE)
     with pytest.raises(Unfit):
@@ -83,7 +77,7 @@ def test_where_there_is_no_more_to_be_quoted_few_sentences_are_enough() -> None:
 
 
 @given(told, told, told)
-def test_whatever_was_written_is_within_the_limits_or_refused(one: str, two: str, three: str) -> None:
+def test_any_variants_are_fitted_or_refused(one: str, two: str, three: str) -> None:
     try:
         brief = fitted(one, two, three)
     except Unfit as unfit:
@@ -96,12 +90,12 @@ def test_whatever_was_written_is_within_the_limits_or_refused(one: str, two: str
 
 
 @given(st.lists(sentence, min_size=4, max_size=8).map(" ".join))
-def test_what_has_enough_is_never_refused(text: str) -> None:
+def test_enough_sentences_are_never_refused(text: str) -> None:
     assert fitted(text, text, text).elevator
 
 
 @given(told, told, told)
-def test_what_is_fitted_stays_as_it_is_if_it_is_fitted_again(one: str, two: str, three: str) -> None:
+def test_fitting_twice_changes_nothing(one: str, two: str, three: str) -> None:
     try:
         brief = fitted(one, two, three, few=True)
     except Unfit:
@@ -109,11 +103,8 @@ def test_what_is_fitted_stays_as_it_is_if_it_is_fitted_again(one: str, two: str,
     assert fitted(brief.one_liner, brief.two_liner, brief.elevator, few=True) == brief
 
 
-def test_the_time_saved_is_what_the_story_takes_longer_to_read() -> None:
+def test_time_saved_is_the_difference_in_reading_time_and_never_negative() -> None:
     minute = "word " * WORDS_PER_MINUTE
     assert time_saved(minute * 3, minute) == 120
     assert fit(ONE, TWO, THREE, story=minute).time_saved_seconds == 58
-
-
-def test_no_time_is_lost_with_a_brief() -> None:
     assert time_saved("Short.", "A brief that is longer than its story, as some are.") == 0

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import check_each
 from zeke_queue.errors import BadSetting
 from zeke_tasks.insights.keywords import DEFAULT_KEYWORDS, KeywordSettings
 from zeke_tasks.insights.relevance import age_in_days, matches_in, score
@@ -30,53 +32,41 @@ def scored(
     return score(kind, " ".join(WORDS[:found]), keywords=WORDS, authority=authority, age_days=age_days)
 
 
-@pytest.mark.parametrize(
-    ("kind", "worth"),
-    [
-        (HighlightKind.CODE_CHANGE, 0.3),
-        (HighlightKind.API_CHANGE, 0.285),
-        (HighlightKind.METRIC, 0.27),
-        (HighlightKind.CODE_EXAMPLE, 0.255),
-        (HighlightKind.INSIGHT, 0.24),
-        (HighlightKind.ACTION, 0.225),
-        (HighlightKind.QUOTE, 0.18),
-        (HighlightKind.QUESTION, 0.15),
-    ],
-)
-def test_a_kind_has_its_worth(kind: HighlightKind, worth: float) -> None:
-    assert scored(kind).breakdown["kind"] == worth
+def test_parts_of_score() -> None:
+    """Five keywords are enough, an unknown authority is 0.7, and freshness falls for thirty days."""
+
+    def check(part: str, about: str, value: Any, worth: float) -> None:
+        result = scored(**{about: value})
+        assert result.breakdown[part] == worth
+        assert result.matches == WORDS[: value if about == "found" else 0]
+
+    kinds = {
+        HighlightKind.CODE_CHANGE: 0.3,
+        HighlightKind.API_CHANGE: 0.285,
+        HighlightKind.METRIC: 0.27,
+        HighlightKind.CODE_EXAMPLE: 0.255,
+        HighlightKind.INSIGHT: 0.24,
+        HighlightKind.ACTION: 0.225,
+        HighlightKind.QUOTE: 0.18,
+        HighlightKind.QUESTION: 0.15,
+    }
+    found = {0: 0.0, 1: 0.08, 4: 0.32, 5: 0.4, 6: 0.4}
+    authorities = {0.0: 0.0, 0.55: 0.11, 1.0: 0.2, None: 0.14}
+    ages = {-5: 0.1, 0: 0.1, 3: 0.095, 29: 0.0517, 30: 0.05, 31: 0.05, 4000: 0.05, None: 0.05}
+    cases = [
+        *(("kind", "kind", kind, worth) for kind, worth in kinds.items()),
+        *(("keywords", "found", number, worth) for number, worth in found.items()),
+        *(("authority", "authority", authority, worth) for authority, worth in authorities.items()),
+        *(("freshness", "age_days", age, worth) for age, worth in ages.items()),
+    ]
+    check_each(cases, check)
 
 
-@pytest.mark.parametrize(("found", "worth"), [(0, 0.0), (1, 0.08), (4, 0.32), (5, 0.4), (6, 0.4)])
-def test_five_keywords_are_enough(found: int, worth: float) -> None:
-    result = scored(found=found)
-    assert result.breakdown["keywords"] == worth
-    assert result.matches == WORDS[:found]
-
-
-@pytest.mark.parametrize(("authority", "worth"), [(0.0, 0.0), (0.55, 0.11), (1.0, 0.2), (None, 0.14)])
-def test_a_source_of_which_nothing_is_known_has_an_authority_of_seven_tenths(
-    authority: float | None, worth: float
-) -> None:
-    assert scored(authority=authority).breakdown["authority"] == worth
-
-
-@pytest.mark.parametrize(
-    ("age", "worth"),
-    [(-5, 0.1), (0, 0.1), (3, 0.095), (29, 0.0517), (30, 0.05), (31, 0.05), (4000, 0.05), (None, 0.05)],
-)
-def test_a_story_is_less_fresh_each_day_for_thirty_days(age: int | None, worth: float) -> None:
-    assert scored(age_days=age).breakdown["freshness"] == worth
-
-
-def test_a_sum_that_is_half_way_is_rounded_up() -> None:
+def test_score_is_rounded_half_up_between_a_fifth_and_one() -> None:
     # 0.24 + 0.285 + 0.1 + 0.1 = 0.725, for which a sum of floats may come out a little too low.
     assert scored(HighlightKind.API_CHANGE, found=3).value == 0.73
     # 0.08 + 0.255 + 0.06 + 0.1 = 0.495
     assert scored(HighlightKind.CODE_EXAMPLE, found=1, authority=0.3).value == 0.5
-
-
-def test_the_best_score_is_one_and_the_worst_a_fifth() -> None:
     assert scored(HighlightKind.CODE_CHANGE, found=5, authority=1.0).value == 1.0
     assert scored(HighlightKind.QUESTION, authority=0.0, age_days=60).value == 0.2
 
@@ -110,32 +100,28 @@ def test_days_are_whole_so_that_a_score_stays_for_one() -> None:
     assert age_in_days(None, published) is None
 
 
-@pytest.mark.parametrize(
-    ("text", "keyword", "there"),
-    [
-        ("A RUST tool", "Rust", True),
-        ("rusty trusts", "rust", False),
-        ("Rust-based", "rust", True),
-        ("in C++, and", "C++", True),
-        ("in C+++", "C++", True),
-        ("on Node.js", "node.js", True),
-        ("on nodeXjs", "node.js", False),
-        ("a language\n model", "Language  model", True),
-        ("a languagemodel", "language model", False),
-        ("snake_case", "snake", False),
-        ("Straße", "strasse", False),
-        ("Été", "été", True),
-        ("anything", "", False),
-        ("anything", " ", False),
-    ],
-)
-def test_a_keyword_is_found_as_a_whole_word_in_upper_or_lower_case(
-    text: str, keyword: str, *, there: bool
-) -> None:
-    assert bool(matches_in(text, [keyword])) is there
+def test_keyword_is_matched_as_whole_word_ignoring_case() -> None:
+    def check(text: str, keyword: str, found: str) -> None:
+        assert bool(matches_in(text, [keyword])) is (found == "found")
 
-
-def test_matches_are_in_the_order_of_the_keywords_and_there_once() -> None:
+    cases = [
+        ("A RUST tool", "Rust", "found"),
+        ("rusty trusts", "rust", "not found"),
+        ("Rust-based", "rust", "found"),
+        ("in C++, and", "C++", "found"),
+        ("in C+++", "C++", "found"),
+        ("on Node.js", "node.js", "found"),
+        ("on nodeXjs", "node.js", "not found"),
+        ("a language\n model", "Language  model", "found"),
+        ("a languagemodel", "language model", "not found"),
+        ("snake_case", "snake", "not found"),
+        ("Straße", "strasse", "not found"),
+        ("Été", "été", "found"),
+        ("anything", "", "not found"),
+        ("anything", " ", "not found"),
+    ]
+    check_each(cases, check)
+    # In the order of the keywords, and each once.
     assert matches_in("b c a A b", ["a", "b", "A", "c", "d"]) == ("a", "b", "c")
 
 
@@ -147,10 +133,6 @@ def test_any_keyword_can_be_looked_for_in_any_text(text: str, keywords: list[str
 @given(st.lists(st.sampled_from(DEFAULT_KEYWORDS), min_size=1, max_size=5, unique=True))
 def test_each_of_our_own_keywords_is_found(words: list[str]) -> None:
     assert set(words) <= set(matches_in(", ".join(words), DEFAULT_KEYWORDS))
-
-
-def test_our_own_keywords_are_each_there_once() -> None:
-    assert len({word.casefold() for word in DEFAULT_KEYWORDS}) == len(DEFAULT_KEYWORDS)
 
 
 PLAIN_PROSE = (
@@ -166,38 +148,35 @@ PLAIN_PROSE = (
 )
 
 
-@pytest.mark.parametrize("prose", PLAIN_PROSE)
-def test_plain_prose_has_none_of_our_own_keywords(prose: str) -> None:
-    assert matches_in(prose, DEFAULT_KEYWORDS) == ()
+def test_default_keywords_match_software_news_and_no_plain_prose() -> None:
+    def plain(prose: str) -> None:
+        assert matches_in(prose, DEFAULT_KEYWORDS) == ()
 
+    def software(news: str) -> None:
+        assert len(matches_in(news, DEFAULT_KEYWORDS)) >= 3
 
-@pytest.mark.parametrize(
-    "news",
-    [
+    news = [
         "OpenAI has released an SDK for Python, with which an LLM calls any API.",
         "PostgreSQL 18 halves the latency of SQL joins on Linux.",
         "The language model was fine-tuned on one GPU, and its open weights run in Docker.",
         "A breaking change in TypeScript 6 hits each JavaScript framework that is built for Node.js.",
         "The compiler, written in Rust, now targets WebAssembly, which Kubernetes runs.",
-    ],
-)
-def test_a_sentence_of_software_news_has_some_of_our_own_keywords(news: str) -> None:
-    assert len(matches_in(news, DEFAULT_KEYWORDS)) >= 3
+    ]
+    check_each(PLAIN_PROSE, plain)
+    check_each(news, software)
 
 
-def test_no_keyword_of_our_own_counts_twice_what_another_one_counts() -> None:
+def test_default_keywords_are_unique_and_do_not_overlap() -> None:
+    assert len({word.casefold() for word in DEFAULT_KEYWORDS}) == len(DEFAULT_KEYWORDS)
     for word in DEFAULT_KEYWORDS:
         assert matches_in(word, DEFAULT_KEYWORDS) == (word,)
         assert matches_in(f"{word}s", DEFAULT_KEYWORDS) == ()
 
 
-def test_a_deployment_names_its_own_keywords(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keywords_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert KeywordSettings.load().keywords == DEFAULT_KEYWORDS
     monkeypatch.setenv("ZEKE_KEYWORDS", " bees, honey  bees,,bees ")
     assert KeywordSettings.load().keywords == ("bees", "honey bees")
-
-
-def test_keywords_without_a_word_are_refused_by_the_variables_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZEKE_KEYWORDS", " , ")
     with pytest.raises(BadSetting, match=r"ZEKE_KEYWORDS.*no words"):
         KeywordSettings.load()

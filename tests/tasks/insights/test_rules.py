@@ -105,7 +105,7 @@ def test_sentence_has_kind_of_its_subject() -> None:
     check_each(cases, check)
 
 
-def test_of_several_rules_the_surest_has_a_sentence() -> None:
+def test_surest_of_several_rules_wins() -> None:
     assert kind_of("The new API is 30% faster, since we rewrote the parser.") is METRIC
     assert kind_of("We rewrote the parser, and the old API is deprecated.") is API
 
@@ -118,7 +118,9 @@ def test_code_lines_are_one_example_with_preceding_sentence() -> None:
     check_each([PYTHON, QUERY, SHELL, "const a = 1;\nlet b = a;", "<ul>\n  <li>\n</ul>"], check)
 
 
-def test_what_stands_between_fences_is_code_whatever_it_looks_like() -> None:
+def test_fenced_text_is_code_and_single_line_only_if_it_is_a_command() -> None:
+    assert found_in("x = 1") == []
+    assert found_in("$ ls -l") == [(EXAMPLE, "$ ls -l")]
     assert found_in("```text\nbuzz buzz\nbuzz\n```") == [(EXAMPLE, "buzz buzz\nbuzz")]
     assert found_in("```\n\n```") == []
 
@@ -140,11 +142,6 @@ def test_prose_lists_and_tables_are_not_code() -> None:
         "Note:\nThis.",
     ]
     check_each(cases, check)
-
-
-def test_one_line_alone_is_not_taken_for_code_unless_it_is_a_command() -> None:
-    assert found_in("x = 1") == []
-    assert found_in("$ ls -l") == [(EXAMPLE, "$ ls -l")]
 
 
 def test_a_quote_is_found_once() -> None:
@@ -171,25 +168,19 @@ def test_long_code_is_quoted_by_whole_lines() -> None:
 
 
 @given(texts)
-def test_what_is_found_stands_in_the_text(text: str) -> None:
-    for found in find_highlights(text):
-        assert one_line(found.quote) in one_line(text)
-
-
-@given(texts)
-def test_what_is_found_can_be_kept_and_no_quote_is_there_twice(text: str) -> None:
+def test_quotes_are_in_the_text_once_and_can_be_kept(text: str) -> None:
     found = find_highlights(text)
     quotes = [one_line(one.quote).lower() for one in found]
     assert len(set(quotes)) == len(quotes)
     for one in found:
+        assert one_line(one.quote) in one_line(text)
         assert one.quote.strip()
         assert 0 < len(one.summary) <= SUMMARY_CHARACTERS
         assert one.confidence == CONFIDENCE[one.kind]
 
 
 @given(texts, st.integers(0, 40))
-def test_what_stands_before_takes_nothing_away(text: str, lines: int) -> None:
-    """More prose at the start changes nothing of what is found after it."""
+def test_more_prose_at_the_start_changes_no_finding_after_it(text: str, lines: int) -> None:
     after = {one.quote for one in find_highlights(f"{FILLER}\n{text}")}
     assert {one.quote for one in find_highlights(f"{FILLER}\n{'And so on.' * lines}\n{text}")} == after
 

@@ -45,23 +45,19 @@ def test_text_is_split_into_sentences() -> None:
 
 
 @given(prose)
-def test_no_letter_is_lost_between_sentences(text: str) -> None:
+def test_sentences_are_single_lines_that_lose_no_letter(text: str) -> None:
     found = sentences(text)
     assert all(found)
     printable = "".join(one for one in text if one.isspace() or one.isprintable())
     if printable == text:
         assert unspaced("".join(found)) == unspaced(text)
-
-
-@given(prose)
-def test_a_sentence_is_one_line_and_is_split_no_further(text: str) -> None:
-    for sentence in sentences(text):
+    for sentence in found:
         assert len(sentence.splitlines()) == 1
         assert sentences(sentence) == [sentence]
 
 
 @given(prose, st.integers(1, 80))
-def test_a_text_that_is_cut_fits_and_is_how_it_began(text: str, limit: int) -> None:
+def test_shortened_text_fits_and_is_a_prefix(text: str, limit: int) -> None:
     cut = shorten(text, limit)
     assert len(cut) <= limit
     if len(text.strip()) <= limit:
@@ -69,11 +65,6 @@ def test_a_text_that_is_cut_fits_and_is_how_it_began(text: str, limit: int) -> N
     else:
         assert text.strip().startswith(cut.removesuffix(ELLIPSIS))
         assert cut.endswith(ELLIPSIS) or cut in text
-
-
-@given(prose, st.integers(1, 80))
-def test_what_is_cut_stays_as_it_is_if_it_is_cut_again(text: str, limit: int) -> None:
-    cut = shorten(text, limit)
     assert shorten(cut, limit) == cut
 
 
@@ -93,17 +84,14 @@ def test_text_is_cut_at_sentence_or_word() -> None:
     check_each(cases, check)
 
 
-def test_reading_takes_a_minute_for_as_many_words_as_people_read_in_one() -> None:
+def test_reading_time_counts_words_or_characters_without_blanks() -> None:
     assert reading_seconds("word " * WORDS_PER_MINUTE) == pytest.approx(60)
     assert reading_seconds("") == 0
-
-
-def test_a_script_without_blanks_is_read_character_by_character() -> None:
     assert reading_seconds("蜂が踊る") == reading_seconds("four words of English")
 
 
 @given(prose, prose)
-def test_more_text_takes_longer(one: str, other: str) -> None:
+def test_reading_times_of_parts_add_up(one: str, other: str) -> None:
     assert reading_seconds(f"{one}\n{other}") == pytest.approx(reading_seconds(one) + reading_seconds(other))
 
 
