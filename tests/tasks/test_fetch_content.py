@@ -21,20 +21,9 @@ from zeke_tasks.stories.items import ITEM_ATTEMPTS
 from zeke_tasks.web import Permanent, Transient, content_hash
 
 if TYPE_CHECKING:
-    from tests.tasks.domain import Domain
     from zeke_tasks.web import Fetched
 
 ONE, TWO, THREE = (f"https://a.example/{number}" for number in (1, 2, 3))
-
-
-@pytest.fixture
-def web() -> ScriptedWeb:
-    return ScriptedWeb()
-
-
-@pytest.fixture
-def jobs(domain: Domain, web: ScriptedWeb) -> Jobs:
-    return Jobs(domain, web)
 
 
 async def _item(jobs: Jobs, url: str | None, **about: object) -> UUID:
@@ -62,14 +51,8 @@ async def test_a_page_becomes_a_story(jobs: Jobs, web: ScriptedWeb) -> None:
     assert (story.kind, story.primary_source_id) == (Kind.ARTICLE, item.source_id)
 
 
-async def test_the_title_of_the_page_serves_where_the_feed_has_none(jobs: Jobs, web: ScriptedWeb) -> None:
-    item_id = await _item(jobs, ONE)
-    web.put(ONE, page("From the page", "bees"))
-    await _fetch(jobs, item_id)
-    assert (await jobs.domain.story_of(item_id)).title == "From the page"
-
-
-async def test_a_page_is_read_in_the_charset_that_its_server_names(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_title_of_page_is_read_in_the_charset_of_its_server(jobs: Jobs, web: ScriptedWeb) -> None:
+    """The page's title is used where the feed has none."""
     item_id = await _item(jobs, ONE)
     answer = fetched(ONE, content_type="text/html; charset=windows-1251")
     web.put(ONE, replace(answer, body=page("Пчёлы", "пчёлах").encode("windows-1251")))
@@ -77,7 +60,7 @@ async def test_a_page_is_read_in_the_charset_that_its_server_names(jobs: Jobs, w
     assert (await jobs.domain.story_of(item_id)).title == "Пчёлы"
 
 
-async def test_a_page_is_not_believed_to_be_of_a_day_to_come(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_future_publication_date_is_ignored(jobs: Jobs, web: ScriptedWeb) -> None:
     past, to_come = await _item(jobs, ONE), await _item(jobs, TWO)
     now = jobs.domain.clock.now()
     for url, moment in ((ONE, now - timedelta(days=30)), (TWO, now + timedelta(days=30))):
@@ -91,18 +74,21 @@ async def test_a_page_is_not_believed_to_be_of_a_day_to_come(jobs: Jobs, web: Sc
 
 async def test_one_text_under_two_urls_is_one_story(jobs: Jobs, web: ScriptedWeb) -> None:
     one, two = await _item(jobs, ONE), await _item(jobs, TWO)
-    web.put(ONE, page("A", "bees"))
-    web.put(TWO, page("A", "bees"))
+    for url in (ONE, TWO):
+        # What Postgres cannot hold is removed.
+        web.put(url, page("A\x00", "be\x00es"))
     assert await _fetch(jobs, one, two) == {"items": {"processed": 2}, "stories": 1}
     stories = await jobs.domain.stories(one, two)
     assert stories[one] == stories[two]
 
 
-async def test_an_entry_without_a_page_is_told_by_its_own_text(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_entry_without_page_is_read_from_its_own_text(jobs: Jobs, web: ScriptedWeb) -> None:
     item_id = await _item(jobs, None, body="<p>Bees &amp; <b>flowers</b>.</p><p>Trees.</p>")
     await _fetch(jobs, item_id)
-    content = await jobs.domain.content(item_id)
-    assert content.text == "Bees & flowers.\nTrees."
+    assert (await jobs.domain.content(item_id)).text == "Bees & flowers.\nTrees."
+    empty = await jobs.domain.item(await jobs.domain.source(), "empty")
+    await _fetch(jobs, empty)
+    assert (await jobs.domain.look(empty)).status is ItemStatus.NO_TEXT
     assert web.asked == []
 
 
@@ -137,9 +123,7 @@ async def test_a_pdf_becomes_a_story_of_its_kind(jobs: Jobs, web: ScriptedWeb) -
     assert (await jobs.domain.look(item_id)).kind is Kind.ARTICLE
 
 
-async def test_a_pdf_that_was_scanned_has_no_text_and_one_that_is_broken_fails(
-    jobs: Jobs, web: ScriptedWeb
-) -> None:
+async def test_scanned_pdf_has_no_text_and_broken_pdf_fails(jobs: Jobs, web: ScriptedWeb) -> None:
     scanned, broken, locked = [await _item(jobs, url) for url in (ONE, TWO, THREE)]
     for url, body in ((ONE, pdf([])), (TWO, b"%PDF-1.7"), (THREE, pdf(["Bees"], locked=True))):
         web.put(url, replace(fetched(url, content_type="application/pdf"), body=body))
@@ -149,13 +133,7 @@ async def test_a_pdf_that_was_scanned_has_no_text_and_one_that_is_broken_fails(
     assert "password" in str((await jobs.domain.look(locked)).error)
 
 
-async def test_an_entry_with_neither_page_nor_text_has_no_text(jobs: Jobs) -> None:
-    item_id = await _item(jobs, None)
-    await _fetch(jobs, item_id)
-    assert (await jobs.domain.look(item_id)).status is ItemStatus.NO_TEXT
-
-
-async def test_a_page_that_is_gone_fails_its_item_and_not_the_job(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_missing_page_fails_its_item_and_not_the_job(jobs: Jobs, web: ScriptedWeb) -> None:
     gone, there = await _item(jobs, ONE), await _item(jobs, TWO)
     web.put(ONE, Permanent(ONE, "answered 410 Gone", status=410))
     web.put(TWO, page("A", "bees"))
@@ -164,7 +142,7 @@ async def test_a_page_that_is_gone_fails_its_item_and_not_the_job(jobs: Jobs, we
     assert (item.attempts, item.error) == (1, f"{ONE}: answered 410 Gone")
 
 
-async def test_only_items_that_are_left_are_done_again(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_only_pending_items_are_fetched_again(jobs: Jobs, web: ScriptedWeb) -> None:
     one, two, three = [await _item(jobs, url) for url in (ONE, TWO, THREE)]
     web.put(ONE, page("A", "bees"))
     web.put(TWO, Transient(TWO, "no answer", retry_after=5), page("B", "birds"))
@@ -183,20 +161,14 @@ async def test_only_items_that_are_left_are_done_again(jobs: Jobs, web: Scripted
     assert (item.attempts, item.error) == (2, None)
 
 
-async def test_without_a_time_from_the_server_the_policy_decides(jobs: Jobs, web: ScriptedWeb) -> None:
-    item_id = await _item(jobs, ONE)
-    web.put(ONE, Transient(ONE, "no answer"))
-    with pytest.raises(Retry) as raised:
-        await _fetch(jobs, item_id)
-    assert raised.value.after is None
-
-
-async def test_an_item_that_can_never_be_read_fails_in_the_end(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_item_fails_after_its_last_attempt(jobs: Jobs, web: ScriptedWeb) -> None:
     item_id = await _item(jobs, ONE)
     web.put(ONE, Transient(ONE, "no answer"))
     for _ in range(ITEM_ATTEMPTS - 1):
-        with pytest.raises(Retry):
+        with pytest.raises(Retry) as raised:
             await _fetch(jobs, item_id)
+        # The server named no time, so the policy decides.
+        assert raised.value.after is None
     assert await _fetch(jobs, item_id) == {"items": {"failed": 1}, "stories": 0}
     item = await jobs.domain.look(item_id)
     assert (item.attempts, item.error) == (ITEM_ATTEMPTS, f"{ONE}: no answer")
@@ -219,7 +191,7 @@ async def test_internal_error_fails_job_and_leaves_item_pending() -> None:
     await check_each_async(cases, check)
 
 
-async def test_the_other_items_are_done_before_the_job_fails(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_other_items_are_done_before_internal_error_fails_job(jobs: Jobs, web: ScriptedWeb) -> None:
     late, odd, there = [await _item(jobs, url) for url in (ONE, TWO, THREE)]
     web.put(ONE, Transient(ONE, "no answer"))
     web.put(TWO, ZeroDivisionError("oh"))
@@ -230,7 +202,7 @@ async def test_the_other_items_are_done_before_the_job_fails(jobs: Jobs, web: Sc
     assert (await jobs.domain.look(there)).status is ItemStatus.PROCESSED
 
 
-async def test_a_parser_that_is_not_installed_whole_is_no_fault_of_the_page(
+async def test_missing_parser_library_leaves_item_pending(
     jobs: Jobs, web: ScriptedWeb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     item_id = await _item(jobs, ONE)
@@ -242,9 +214,9 @@ async def test_a_parser_that_is_not_installed_whole_is_no_fault_of_the_page(
     assert await _fetch(jobs, item_id) == {"items": {"processed": 1}, "stories": 1}
 
 
-async def test_what_another_job_made_of_an_item_meanwhile_stays(jobs: Jobs) -> None:
+async def test_item_finished_by_another_job_meanwhile_is_kept(jobs: Jobs) -> None:
     class Overtaken(ScriptedWeb):
-        """Lets another job finish the item while this one waits for its page."""
+        """Runs another job for the item while this one waits for its page."""
 
         async def fetch(self, url: str, **how: Any) -> Fetched:
             answer = await super().fetch(url, **how)
@@ -263,18 +235,7 @@ async def test_what_another_job_made_of_an_item_meanwhile_stays(jobs: Jobs) -> N
     assert (await jobs.domain.look(item_id)).attempts == 1
 
 
-async def test_items_that_are_gone_are_passed_over(jobs: Jobs) -> None:
+async def test_unknown_items_are_skipped_and_an_empty_list_is_refused(jobs: Jobs) -> None:
     assert await _fetch(jobs, UUID(int=1)) == {"items": {}, "stories": 0}
-
-
-async def test_no_items_are_refused_by_field(jobs: Jobs) -> None:
     with pytest.raises(PayloadInvalid, match="rawItemIds"):
         await _fetch(jobs)
-
-
-async def test_a_text_that_postgres_cannot_hold_is_kept_without_what_it_cannot(
-    jobs: Jobs, web: ScriptedWeb
-) -> None:
-    item_id = await _item(jobs, ONE)
-    web.put(ONE, page("A\x00", "be\x00es"))
-    assert await _fetch(jobs, item_id) == {"items": {"processed": 1}, "stories": 1}

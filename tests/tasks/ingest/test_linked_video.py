@@ -62,7 +62,7 @@ async def test_video_linked_by_upload_is_read_by_captions() -> None:
     await check_each_async(["https://youtu.be/{}", "https://www.youtube.com/shorts/{}"], check)
 
 
-async def test_a_video_that_a_feed_links_to_is_read_by_its_captions(
+async def test_video_linked_by_feed_is_read_by_captions(
     jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions
 ) -> None:
     source = await jobs.domain.source(FEED)
@@ -73,7 +73,7 @@ async def test_a_video_that_a_feed_links_to_is_read_by_its_captions(
     await _is_read_by_its_captions(jobs, item.id, bees, captions)
 
 
-async def test_the_same_video_named_and_linked_to_is_one_story(
+async def test_video_named_and_linked_is_one_story(
     jobs: Jobs, bees: Video, captions: ScriptedCaptions
 ) -> None:
     told = await jobs.run("ingest-oneoff", {"url": bees.url})
@@ -85,9 +85,7 @@ async def test_the_same_video_named_and_linked_to_is_one_story(
     assert captions.asked == [bees.id]
 
 
-async def test_what_an_upload_says_of_a_video_itself_is_its_text(
-    jobs: Jobs, bees: Video, captions: ScriptedCaptions
-) -> None:
+async def test_text_uploaded_for_video_is_kept(jobs: Jobs, bees: Video, captions: ScriptedCaptions) -> None:
     await jobs.run("ingest-oneoff", {"url": bees.url})
     await read_pages(jobs)
     key = await _upload(jobs, bees.url, text="My notes on bees.")

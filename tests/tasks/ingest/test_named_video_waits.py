@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from tests.cases import check_each_async
+from tests.tasks.jobs import Jobs, memory_jobs
+from tests.tasks.scripted_web import ScriptedWeb
 from tests.tasks.youtube.pages import watch_page
 from zeke_queue.config import Settings
 from zeke_queue.model import JobFilter, JobState
 from zeke_queue.queue import Queue
 from zeke_queue.rng import SeededEntropy
 from zeke_queue.worker import Worker
-from zeke_sim.doubles.youtube import video
+from zeke_sim.doubles.youtube import ScriptedCaptions, video
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.store.model import ItemStatus, SourceType
 from zeke_tasks.stories.video import CAPTIONS_WITHIN
@@ -30,10 +33,7 @@ if TYPE_CHECKING:
     from io import StringIO
     from uuid import UUID
 
-    from tests.tasks.jobs import Jobs
-    from tests.tasks.scripted_web import ScriptedWeb
     from zeke_queue.model import Job
-    from zeke_sim.doubles.youtube import ScriptedCaptions
     from zeke_tasks.context import Context
     from zeke_tasks.store.model import RawItem, Story
     from zeke_tasks.youtube import Video
@@ -44,7 +44,7 @@ SOON: Final = timedelta(minutes=5)
 
 @dataclass
 class Office:
-    """A worker that is there whenever something is due."""
+    """A worker that runs whenever something is due."""
 
     jobs: Jobs
     queue: Queue
@@ -77,8 +77,7 @@ class Office:
         return await self.jobs.domain.verbs.newest_stories(10)
 
 
-@pytest.fixture
-def office(jobs: Jobs) -> Office:
+def _office(jobs: Jobs) -> Office:
     @asynccontextmanager
     async def resources() -> AsyncIterator[Context]:
         yield jobs.resources
@@ -91,13 +90,18 @@ def office(jobs: Jobs) -> Office:
     return Office(jobs, queue)
 
 
+@pytest.fixture
+def office(jobs: Jobs) -> Office:
+    return _office(jobs)
+
+
 def _published(web: ScriptedWeb, at: datetime) -> Video:
     made = video(1, published_at=at)
     web.put(made.url, watch_page(made))
     return made
 
 
-async def test_captions_that_never_come_are_done_without_once_the_video_is_old_enough(
+async def test_missing_captions_are_awaited_for_twelve_hours(
     office: Office, web: ScriptedWeb, captions: ScriptedCaptions
 ) -> None:
     late = _published(web, office.jobs.domain.clock.now() - SOON)
@@ -115,9 +119,7 @@ async def test_captions_that_never_come_are_done_without_once_the_video_is_old_e
     assert len(captions.asked) <= CAPTIONS_WITHIN / timedelta(hours=1) + 1
 
 
-async def test_captions_that_come_meanwhile_are_read(
-    office: Office, web: ScriptedWeb, captions: ScriptedCaptions
-) -> None:
+async def test_late_captions_are_read(office: Office, web: ScriptedWeb, captions: ScriptedCaptions) -> None:
     late = _published(web, office.jobs.domain.clock.now() - SOON)
     spoken = await captions.captions(late.id)
     captions.put(late.id, None)
@@ -131,7 +133,7 @@ async def test_captions_that_come_meanwhile_are_read(
     assert content.transcript_vtt == spoken.vtt
 
 
-async def test_whoever_names_it_again_and_again_changes_nothing(
+async def test_repeated_requests_change_nothing(
     office: Office, web: ScriptedWeb, captions: ScriptedCaptions
 ) -> None:
     late = _published(web, office.jobs.domain.clock.now() - SOON)
@@ -148,7 +150,7 @@ async def test_whoever_names_it_again_and_again_changes_nothing(
     assert {job.state for job in await office.reading()} == {JobState.COMPLETED}
 
 
-async def test_a_video_that_is_announced_is_read_when_it_is_out(
+async def test_premiere_is_read_when_it_is_out(
     office: Office, web: ScriptedWeb, captions: ScriptedCaptions
 ) -> None:
     out = office.jobs.domain.clock.now() + timedelta(days=1)
@@ -163,21 +165,23 @@ async def test_a_video_that_is_announced_is_read_when_it_is_out(
     assert [story.title for story in await office.told()] == [announced.title]
 
 
-@pytest.mark.parametrize("out_in", [timedelta(days=-1), timedelta(days=400)], ids=["soon", "some day"])
-async def test_a_video_that_never_comes_out_is_given_up(
-    office: Office, web: ScriptedWeb, captions: ScriptedCaptions, out_in: timedelta
-) -> None:
-    announced = _published(web, office.jobs.domain.clock.now() + out_in)
-    captions.put(announced.id, NotOutYet(announced.url, "is still to come"))
-    await office.name(announced.url)
-    await office.work(RECENT)
-    (reading,) = await office.reading()
-    assert reading.state is JobState.FAILED
-    (item,) = await office.items()
-    assert item.error == f"{announced.url}: is still to come"
+async def test_premiere_that_never_comes_out_fails() -> None:
+    async def check(out_in: timedelta) -> None:
+        web, captions = ScriptedWeb(), ScriptedCaptions()
+        office = _office(memory_jobs(web=web, captions=captions))
+        announced = _published(web, office.jobs.domain.clock.now() + out_in)
+        captions.put(announced.id, NotOutYet(announced.url, "is still to come"))
+        await office.name(announced.url)
+        await office.work(RECENT)
+        (reading,) = await office.reading()
+        assert reading.state is JobState.FAILED
+        (item,) = await office.items()
+        assert item.error == f"{announced.url}: is still to come"
+
+    await check_each_async({"yesterday": timedelta(days=-1), "some day": timedelta(days=400)}, check)
 
 
-async def test_for_captions_of_a_video_that_is_said_to_come_out_some_day_nobody_waits(
+async def test_captions_of_video_of_far_future_are_not_awaited(
     office: Office, web: ScriptedWeb, captions: ScriptedCaptions
 ) -> None:
     odd = _published(web, office.jobs.domain.clock.now() + timedelta(days=400))
@@ -186,7 +190,7 @@ async def test_for_captions_of_a_video_that_is_said_to_come_out_some_day_nobody_
     assert [story.title for story in await office.told()] == [odd.title]
 
 
-async def test_what_it_waits_for_is_logged_once(
+async def test_reason_for_waiting_is_logged_once(
     office: Office, web: ScriptedWeb, captions: ScriptedCaptions, logged: StringIO
 ) -> None:
     announced = _published(web, office.jobs.domain.clock.now() + timedelta(days=1))
@@ -197,7 +201,7 @@ async def test_what_it_waits_for_is_logged_once(
     assert (put_off["url"], put_off["reason"]) == (announced.url, "is still to come")
 
 
-async def test_a_page_beside_it_that_fails_is_tried_again_and_the_video_waits_on(
+async def test_failing_page_is_retried_while_video_waits(
     office: Office, web: ScriptedWeb, captions: ScriptedCaptions
 ) -> None:
     late = _published(web, office.jobs.domain.clock.now() - SOON)

@@ -29,7 +29,7 @@ async def _take(jobs: Jobs, url: str = PAGE, *, job_id: UUID | None = None, **mo
     return await jobs.run("ingest-oneoff", {"url": url, **more}, job_id=job_id)
 
 
-async def test_a_page_becomes_the_item_of_a_source_of_its_own_and_is_to_be_read(jobs: Jobs) -> None:
+async def test_page_becomes_item_of_its_own_source(jobs: Jobs) -> None:
     told = await _take(jobs)
     async with jobs.domain.rows() as rows:
         source = await rows.source(told["sourceId"])
@@ -48,20 +48,24 @@ async def test_a_page_becomes_the_item_of_a_source_of_its_own_and_is_to_be_read(
     }
     (job,) = await jobs.sent("fetch-content")
     assert job.data == {"rawItemIds": [str(item.id)]}
+    # One id in every database and version.
+    assert source.id == UUID("8e7a19d8-b1d9-5262-85e2-60d72214b485")
 
 
-async def test_all_spellings_of_a_url_are_one_page(jobs: Jobs) -> None:
-    first = await _take(jobs)
-    again = await _take(jobs, "HTTPS://A.Example:443/x/../bees?utm_source=mail#top")
-    assert (again["new"], again["sourceId"], again["rawItemId"]) == (
-        False,
-        first["sourceId"],
-        first["rawItemId"],
-    )
-    assert len(await jobs.sent("fetch-content")) == 1
+async def test_page_is_known_by_any_spelling_and_user() -> None:
+    async def check(url: str, again: str) -> None:
+        jobs = memory_jobs()
+        first = await _take(jobs, url, job_id=JOB, requestedBy=UUID(int=1))
+        second = await _take(jobs, again, job_id=JOB if again == url else None, requestedBy=UUID(int=2))
+        assert second == {**first, "new": False}
+        assert len(await jobs.sent("fetch-content")) == 1
+
+    long = f"{PAGE}?q={'x' * 1500}"
+    spelling = "HTTPS://A.Example:443/x/../bees?utm_source=mail#top"
+    await check_each_async([(PAGE, PAGE), (PAGE, spelling), (long, long)], check)
 
 
-async def test_of_a_page_that_is_known_its_story_is_told(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_story_of_known_page_is_reported(jobs: Jobs, web: ScriptedWeb) -> None:
     web.put(PAGE, page("On bees", "bees"))
     first = await _take(jobs)
     await read_pages(jobs)
@@ -71,14 +75,14 @@ async def test_of_a_page_that_is_known_its_story_is_told(jobs: Jobs, web: Script
     assert len(await jobs.sent("fetch-content")) == 1
 
 
-async def test_of_a_page_that_could_not_be_read_it_is_told_why(jobs: Jobs) -> None:
+async def test_error_of_unreadable_page_is_reported(jobs: Jobs) -> None:
     await _take(jobs)
     await read_pages(jobs)
     again = await _take(jobs)
     assert (again["status"], again["error"]) == ("failed", f"{PAGE}: the server answered 404 Not Found")
 
 
-async def test_a_page_whose_job_was_lost_is_read_once_it_is_named_again(jobs: Jobs) -> None:
+async def test_page_whose_job_was_lost_is_read_again(jobs: Jobs) -> None:
     await _take(jobs)
     jobs.domain.clock.advance(FORGOTTEN_AFTER + 1)
     assert not (await _take(jobs))["new"]
@@ -94,35 +98,14 @@ async def test_reading_job_has_requested_priority() -> None:
         (job,) = await jobs.sent("fetch-content")
         assert job.priority == PRIORITIES[priority]
 
+    assert PRIORITIES["high"] > PRIORITIES["normal"] == 0
     await check_each_async(list(PRIORITIES), check)
 
 
-def test_what_a_person_waits_for_goes_before_what_feeds_bring() -> None:
-    assert PRIORITIES["high"] > PRIORITIES["normal"] == 0
-
-
-async def test_a_source_that_has_the_url_already_is_taken(jobs: Jobs) -> None:
+async def test_manual_source_of_the_url_is_used_and_a_feed_is_not(jobs: Jobs) -> None:
+    await jobs.domain.source(PAGE)
     source = await jobs.domain.source(PAGE, type=SourceType.MANUAL)
     assert (await _take(jobs))["sourceId"] == source.id
-
-
-async def test_a_feed_of_the_same_url_is_another_source(jobs: Jobs) -> None:
-    feed = await jobs.domain.source(PAGE)
-    told = await _take(jobs)
-    assert told["sourceId"] != feed.id
-
-
-async def test_the_same_job_run_again_sends_nothing_twice(jobs: Jobs) -> None:
-    first = await _take(jobs, job_id=JOB)
-    again = await _take(jobs, job_id=JOB)
-    assert {**again, "new": True} == first
-    assert len(await jobs.sent("fetch-content")) == 1
-
-
-async def test_a_long_url_is_known_again(jobs: Jobs) -> None:
-    url = f"{PAGE}?q={'x' * 1500}"
-    first, again = await _take(jobs, url), await _take(jobs, url)
-    assert (first["rawItemId"], again["new"]) == (again["rawItemId"], False)
 
 
 async def test_unsupported_url_fails_job() -> None:
@@ -145,16 +128,6 @@ async def test_unsupported_url_fails_job() -> None:
     await check_each_async(cases, check)
 
 
-async def test_an_empty_url_is_refused_by_field(jobs: Jobs) -> None:
+async def test_empty_url_is_refused_by_field(jobs: Jobs) -> None:
     with pytest.raises(PayloadInvalid, match="url"):
         await _take(jobs, "")
-
-
-async def test_who_asked_for_it_makes_no_other_page(jobs: Jobs) -> None:
-    first = await _take(jobs, requestedBy=UUID(int=1))
-    again = await _take(jobs, requestedBy=UUID(int=2))
-    assert again["rawItemId"] == first["rawItemId"]
-
-
-async def test_a_page_has_one_id_in_every_database_and_version(jobs: Jobs) -> None:
-    assert (await _take(jobs))["sourceId"] == UUID("8e7a19d8-b1d9-5262-85e2-60d72214b485")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cases import check_each_async
-from tests.tasks.ingest.videos import read_pages, video_of_yesterday
+from tests.tasks.ingest.videos import CHANNEL, FEED, read_pages, video_of_yesterday
 from tests.tasks.jobs import memory_jobs
 from tests.tasks.scripted_web import ScriptedWeb, fetched
 from tests.tasks.youtube.pages import watch_page
@@ -23,15 +23,11 @@ from zeke_tasks.web import Permanent, Transient, UrlRefused
 from zeke_tasks.youtube import Blocked, YouTube
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from uuid import UUID
 
     from tests.tasks.jobs import Jobs
-    from zeke_tasks.store.model import Source, Story
+    from zeke_tasks.store.model import Source
     from zeke_tasks.youtube import Captions, Video
-
-CHANNEL = "https://www.youtube.com/channel/UCabcdefghijklmnopqrstuv"
-FEED = "https://www.youtube.com/feeds/videos.xml?channel_id=UCabcdefghijklmnopqrstuv"
 
 
 async def _take(jobs: Jobs, url: str) -> dict[str, Any]:
@@ -45,17 +41,11 @@ async def _check_channel(jobs: Jobs, web: ScriptedWeb, *listed: Video) -> Source
     return source
 
 
-async def _stories(jobs: Jobs) -> AsyncIterator[Story]:
-    async with jobs.domain.rows() as rows:
-        for story in await rows.newest_stories(100):
-            yield story
-
-
 async def _story_ids(jobs: Jobs) -> set[UUID]:
-    return {story.id async for story in _stories(jobs)}
+    return {story.id for story in await jobs.domain.verbs.newest_stories(100)}
 
 
-async def test_a_video_is_read_by_its_captions(jobs: Jobs, bees: Video, captions: ScriptedCaptions) -> None:
+async def test_video_is_read_by_its_captions(jobs: Jobs, bees: Video, captions: ScriptedCaptions) -> None:
     told = await _take(jobs, bees.url)
     await read_pages(jobs)
     item = await jobs.domain.look(told["rawItemId"])
@@ -91,9 +81,7 @@ async def test_every_spelling_of_video_url_is_same_item() -> None:
     await check_each_async(cases, check)
 
 
-async def test_a_video_that_its_channel_has_brought_is_not_there_twice(
-    jobs: Jobs, web: ScriptedWeb, bees: Video
-) -> None:
+async def test_video_of_known_channel_is_not_added_twice(jobs: Jobs, web: ScriptedWeb, bees: Video) -> None:
     source = await _check_channel(jobs, web, bees)
     told = await _take(jobs, bees.url)
     assert (told["new"], told["sourceId"], told["status"]) == (False, source.id, "processed")
@@ -102,7 +90,7 @@ async def test_a_video_that_its_channel_has_brought_is_not_there_twice(
     assert await jobs.sent("fetch-content") == []
 
 
-async def test_a_video_that_its_channel_waits_for_is_read_at_once_if_somebody_names_it(
+async def test_named_video_that_its_channel_waits_for_is_read_at_once(
     jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions
 ) -> None:
     spoken = await captions.captions(bees.id)
@@ -145,9 +133,7 @@ async def test_processed_item_of_video_is_reported() -> None:
     await check_each_async(["channel", "named"], check)
 
 
-async def test_of_several_items_of_a_video_that_nobody_has_read_its_own_is_told(
-    jobs: Jobs, bees: Video
-) -> None:
+async def test_own_item_of_unread_video_is_reported(jobs: Jobs, bees: Video) -> None:
     first = await _take(jobs, bees.url)
     for channel in (CHANNEL, f"{CHANNEL[:-1]}w", f"{CHANNEL[:-1]}x"):
         source = await jobs.domain.source(channel, type=SourceType.YOUTUBE_CHANNEL)
@@ -157,7 +143,7 @@ async def test_of_several_items_of_a_video_that_nobody_has_read_its_own_is_told(
     assert len(await jobs.sent("fetch-content")) == 1
 
 
-async def test_a_video_of_its_own_whose_job_was_lost_is_read_again(jobs: Jobs, bees: Video) -> None:
+async def test_video_whose_job_was_lost_is_read_again(jobs: Jobs, bees: Video) -> None:
     first = await _take(jobs, bees.url)
     jobs.domain.clock.advance(FORGOTTEN_AFTER + 1)
     await _take(jobs, bees.url)
@@ -166,7 +152,7 @@ async def test_a_video_of_its_own_whose_job_was_lost_is_read_again(jobs: Jobs, b
     ] * 2
 
 
-async def test_naming_a_video_of_a_channel_takes_up_no_others_of_it(
+async def test_named_video_takes_up_no_other_of_its_channel(
     jobs: Jobs, web: ScriptedWeb, bees: Video
 ) -> None:
     source = await _check_channel(jobs, web, bees)
@@ -176,7 +162,7 @@ async def test_naming_a_video_of_a_channel_takes_up_no_others_of_it(
     assert await jobs.sent("fetch-content") == []
 
 
-async def test_a_video_that_its_channel_brings_before_it_is_read_stays_one_story(
+async def test_video_listed_before_it_is_read_is_one_story(
     jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions
 ) -> None:
     told = await _take(jobs, bees.url)
@@ -192,7 +178,7 @@ async def test_a_video_that_its_channel_brings_before_it_is_read_stays_one_story
     assert other == replace(one, raw_item_id=told["rawItemId"])
 
 
-async def test_a_video_whose_channel_comes_later_stays_one_story(
+async def test_video_listed_after_it_was_read_is_one_story(
     jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions
 ) -> None:
     await _take(jobs, bees.url)
@@ -205,7 +191,7 @@ async def test_a_video_whose_channel_comes_later_stays_one_story(
 
 
 class AtOnce:
-    """Captions that nobody gets before so many have asked for them."""
+    """Captions that are given once so many have asked for them."""
 
     def __init__(self, captions: ScriptedCaptions, askers: int) -> None:
         self._captions = captions
@@ -217,7 +203,7 @@ class AtOnce:
         return await self._captions.captions(video_id)
 
 
-async def test_a_video_that_its_channel_brings_while_it_is_read_stays_one_story(
+async def test_video_listed_while_it_is_read_is_one_story(
     jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions
 ) -> None:
     jobs.resources = replace(jobs.resources, youtube=YouTube(AtOnce(captions, 2)))
@@ -235,18 +221,8 @@ async def test_a_video_that_its_channel_brings_while_it_is_read_stays_one_story(
     assert len(await jobs.sent("analyze-story")) == 1
 
 
-async def test_a_video_whose_page_says_nothing_is_read_all_the_same(
-    jobs: Jobs, web: ScriptedWeb, bees: Video
-) -> None:
-    web.put(bees.url, "<title>Before you continue to YouTube</title>")
-    told = await _take(jobs, bees.url)
-    await read_pages(jobs)
-    story = await jobs.domain.story_of(told["rawItemId"])
-    assert story.title == bees.url
-
-
 async def test_video_is_read_without_its_page() -> None:
-    async def check(fault: Exception) -> None:
+    async def check(fault: Exception | str) -> None:
         web = ScriptedWeb()
         captions = ScriptedCaptions()
         jobs = memory_jobs(web=web, captions=captions)
@@ -258,12 +234,14 @@ async def test_video_is_read_without_its_page() -> None:
         assert spoken is not None
         content = await jobs.domain.content(told["rawItemId"])
         assert spoken.text in content.text
-        assert {story.url async for story in _stories(jobs)} == {bees.url}
+        assert (await jobs.domain.story_of(told["rawItemId"])).title == bees.url
+        assert {story.url for story in await jobs.domain.verbs.newest_stories(100)} == {bees.url}
 
-    await check_each_async([Permanent("", "is too large"), UrlRefused("", "no")], check)
+    says_nothing = "<title>Before you continue to YouTube</title>"
+    await check_each_async([Permanent("", "is too large"), UrlRefused("", "no"), says_nothing], check)
 
 
-async def test_what_nothing_is_known_of_but_its_id_is_no_story(
+async def test_video_without_page_and_captions_has_no_text(
     jobs: Jobs, web: ScriptedWeb, bees: Video, captions: ScriptedCaptions
 ) -> None:
     web.put(bees.url, Permanent(bees.url, "is too large"))
@@ -273,9 +251,7 @@ async def test_what_nothing_is_known_of_but_its_id_is_no_story(
     assert (await jobs.domain.look(told["rawItemId"])).status is ItemStatus.NO_TEXT
 
 
-async def test_a_page_that_may_be_there_later_is_waited_for(
-    jobs: Jobs, web: ScriptedWeb, bees: Video
-) -> None:
+async def test_page_with_transient_error_is_retried(jobs: Jobs, web: ScriptedWeb, bees: Video) -> None:
     web.put(bees.url, Transient(bees.url, "no answer"), watch_page(bees))
     told = await _take(jobs, bees.url)
     with pytest.raises(Retry, match="no answer"):
@@ -285,27 +261,20 @@ async def test_a_page_that_may_be_there_later_is_waited_for(
     assert story.title == bees.title
 
 
-async def test_while_youtube_blocks_this_machine_a_video_waits(
+async def test_unavailable_youtube_counts_against_no_video(
     jobs: Jobs, bees: Video, captions: ScriptedCaptions
 ) -> None:
     captions.put(bees.id, Blocked(bees.url, "YouTube blocks this machine", retry_after=60))
     told = await _take(jobs, bees.url)
-    with pytest.raises(Transient, match="blocks this machine"):
-        await read_pages(jobs)
-    item = await jobs.domain.look(told["rawItemId"])
-    assert (item.status, item.attempts) == (ItemStatus.PENDING, 0)
+    for reason in ("blocks this machine", "given no YouTube"):
+        with pytest.raises(Transient, match=reason):
+            await read_pages(jobs)
+        item = await jobs.domain.look(told["rawItemId"])
+        assert (item.status, item.attempts) == (ItemStatus.PENDING, 0)
+        jobs.resources = replace(jobs.resources, youtube=None)
 
 
-async def test_a_worker_that_can_t_ask_youtube_holds_that_against_no_video(jobs: Jobs, bees: Video) -> None:
-    told = await _take(jobs, bees.url)
-    jobs.resources = replace(jobs.resources, youtube=None)
-    with pytest.raises(Transient, match="given no YouTube"):
-        await read_pages(jobs)
-    item = await jobs.domain.look(told["rawItemId"])
-    assert (item.status, item.attempts) == (ItemStatus.PENDING, 0)
-
-
-async def test_of_a_video_that_is_not_there_it_is_told_why(
+async def test_error_of_missing_video_is_reported(
     jobs: Jobs, bees: Video, captions: ScriptedCaptions
 ) -> None:
     captions.put(bees.id, Permanent(bees.url, "there is no such video"))

@@ -7,6 +7,9 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each_async
+from tests.tasks.ingest.videos import read_pages
+from tests.tasks.jobs import memory_jobs
 from tests.tasks.scripted_web import page
 from zeke_queue.errors import PayloadInvalid
 from zeke_queue.signals import Fail
@@ -38,15 +41,14 @@ async def _upload(
 
 
 async def _told(jobs: Jobs, item: RawItem) -> tuple[Story, Content]:
-    content = await jobs.domain.content(item.id)
-    return await jobs.domain.story_of(item.id), content
+    return await jobs.domain.story_of(item.id), await jobs.domain.content(item.id)
 
 
 async def _chunks(jobs: Jobs) -> list[list[str]]:
     return [job.data["rawItemIds"] for job in await jobs.sent("fetch-content")]
 
 
-async def test_a_text_becomes_a_story_that_is_to_be_analysed(jobs: Jobs) -> None:
+async def test_text_becomes_story_to_analyse(jobs: Jobs) -> None:
     source = await _source(jobs)
     told = await _upload(jobs, source, _item("1", title=" On\n bees ", text="Bees make honey.", url=PAGE))
     assert told == {
@@ -66,21 +68,26 @@ async def test_a_text_becomes_a_story_that_is_to_be_analysed(jobs: Jobs) -> None
     assert await _chunks(jobs) == []
 
 
-async def test_a_text_without_a_title_is_called_by_how_it_begins(jobs: Jobs) -> None:
+async def test_text_without_title_and_with_invalid_url_becomes_story(jobs: Jobs) -> None:
+    """Its title is how it begins; what Postgres cannot hold is removed."""
     source = await _source(jobs)
-    await _upload(jobs, source, _item("1", text="Bees\nmake honey."))
-    story, _ = await _told(jobs, (await jobs.domain.items(source))["1"])
-    assert story.title == "Bees make honey."
+    told = await _upload(jobs, source, _item("1", text="Bees\nmake ho\x00ney.", url="file:///bees.txt"))
+    assert told["items"] == {"processed": 1}
+    story, content = await _told(jobs, (await jobs.domain.items(source))["1"])
+    assert (story.title, story.url, content.text) == ("Bees make honey.", None, "Bees\nmake honey.")
 
 
-async def test_one_text_in_two_items_is_one_story(jobs: Jobs) -> None:
+async def test_one_text_is_one_story_and_one_identity_one_item(jobs: Jobs) -> None:
     source = await _source(jobs)
-    told = await _upload(jobs, source, _item("1", text="Bees."), _item("2", text=" Bees. "))
+    items = [_item("1", text="Bees."), _item("2", text=" Bees. "), _item("1", text="Birds.")]
+    told = await _upload(jobs, source, *items)
     assert (told["stories"], told["items"]) == (1, {"processed": 2})
     assert len(await jobs.sent("analyze-story")) == 1
+    _, content = await _told(jobs, (await jobs.domain.items(source))["1"])
+    assert content.text == "Bees."
 
 
-async def test_urls_are_to_be_read_in_chunks(jobs: Jobs) -> None:
+async def test_urls_are_read_in_chunks(jobs: Jobs) -> None:
     source = await _source(jobs)
     items = [_item(str(number), url=f"https://a.example/{number}") for number in range(2 * CHUNK + 5)]
     told = await _upload(jobs, source, *items)
@@ -92,7 +99,7 @@ async def test_urls_are_to_be_read_in_chunks(jobs: Jobs) -> None:
     }
 
 
-async def test_an_item_with_nothing_to_read_says_so_and_holds_up_no_other(jobs: Jobs) -> None:
+async def test_unreadable_items_are_reported_and_delay_no_other(jobs: Jobs) -> None:
     source = await _source(jobs)
     told = await _upload(
         jobs,
@@ -111,51 +118,31 @@ async def test_an_item_with_nothing_to_read_says_so_and_holds_up_no_other(jobs: 
     assert "only http and https" in unreadable["a file"][1]
 
 
-async def test_a_text_whose_url_is_none_is_a_story_without_one(jobs: Jobs) -> None:
-    source = await _source(jobs)
-    told = await _upload(jobs, source, _item("1", text="Bees.", url="file:///bees.txt"))
-    assert told["items"] == {"processed": 1}
-    story, _ = await _told(jobs, (await jobs.domain.items(source))["1"])
-    assert story.url is None
+async def test_items_uploaded_again_are_known_to_any_job() -> None:
+    async def check(job_id: UUID | None) -> None:
+        jobs = memory_jobs()
+        source = await _source(jobs)
+        items = (_item("1", text="Bees."), _item("2", url=PAGE), _item("3"))
+        first = await _upload(jobs, source, *items, job_id=job_id)
+        again = await _upload(jobs, source, *items, job_id=job_id)
+        assert {**again, "new": 3, "pages": 1} == first
+        assert (again["new"], again["pages"]) == (0, 0)
+        assert len(await _chunks(jobs)) == len(await jobs.sent("analyze-story")) == 1
+
+    await check_each_async({"same job": JOB, "another job": None}, check)
 
 
-async def test_items_that_are_brought_again_are_known(jobs: Jobs) -> None:
-    source = await _source(jobs)
-    items = (_item("1", text="Bees."), _item("2", url=PAGE), _item("3"))
-    first = await _upload(jobs, source, *items)
-    again = await _upload(jobs, source, *items)
-    assert {**again, "new": 3, "pages": 1} == first
-    assert (again["new"], again["pages"]) == (0, 0)
-    assert len(await _chunks(jobs)) == len(await jobs.sent("analyze-story")) == 1
-
-
-async def test_the_same_job_run_again_sends_nothing_twice(jobs: Jobs) -> None:
-    source = await _source(jobs)
-    for _ in range(2):
-        await _upload(jobs, source, _item("1", text="Bees."), _item("2", url=PAGE), job_id=JOB)
-    assert len(await _chunks(jobs)) == len(await jobs.sent("analyze-story")) == 1
-
-
-async def test_of_two_items_with_one_identity_the_first_counts(jobs: Jobs) -> None:
-    source = await _source(jobs)
-    told = await _upload(jobs, source, _item("1", text="Bees."), _item("1", text="Birds."))
-    assert told["items"] == {"processed": 1}
-    _, content = await _told(jobs, (await jobs.domain.items(source))["1"])
-    assert content.text == "Bees."
-
-
-async def test_a_page_that_could_not_be_read_may_be_brought_as_a_text(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_unreadable_page_can_be_uploaded_as_text(jobs: Jobs, web: ScriptedWeb) -> None:
     source = await _source(jobs)
     await _upload(jobs, source, _item("1", url=PAGE), _item("2"))
-    for job in await jobs.sent("fetch-content"):
-        await jobs.run("fetch-content", job.data)
+    await read_pages(jobs)
     assert (await jobs.domain.items(source))["1"].status is ItemStatus.FAILED
     web.put(PAGE, page("Too late", "bees"))
     told = await _upload(jobs, source, _item("1", url=PAGE, text="Bees."), _item("2", text="Birds."))
     assert (told["items"], told["pages"], told["stories"]) == ({"processed": 2}, 0, 2)
 
 
-async def test_a_page_whose_job_was_lost_is_read_with_the_next_upload(jobs: Jobs) -> None:
+async def test_page_whose_job_was_lost_is_read_with_the_next_upload(jobs: Jobs) -> None:
     source = await _source(jobs)
     await _upload(jobs, source, _item("1", url=PAGE))
     jobs.domain.clock.advance(FORGOTTEN_AFTER + 1)
@@ -165,14 +152,7 @@ async def test_a_page_whose_job_was_lost_is_read_with_the_next_upload(jobs: Jobs
     assert first == again
 
 
-async def test_a_text_that_postgres_cannot_hold_is_kept_without_what_it_cannot(jobs: Jobs) -> None:
-    source = await _source(jobs)
-    await _upload(jobs, source, _item("1", title="A\x00", text="Be\x00es."))
-    _, content = await _told(jobs, (await jobs.domain.items(source))["1"])
-    assert content.text == "Bees."
-
-
-async def test_what_is_said_of_an_item_is_kept_with_it(jobs: Jobs) -> None:
+async def test_metadata_of_item_is_kept(jobs: Jobs) -> None:
     source = await _source(jobs)
     said = {"by": "Ana", "pages": [1, 2.5]}
     await _upload(jobs, source, _item("1", text="Bees.", metadata=said), _item("2", text="Birds."))
@@ -180,11 +160,8 @@ async def test_what_is_said_of_an_item_is_kept_with_it(jobs: Jobs) -> None:
     assert (rows["1"].metadata, rows["2"].metadata) == (said, {})
 
 
-async def test_a_source_that_is_missing_fails_for_good(jobs: Jobs) -> None:
+async def test_missing_source_and_empty_list_are_refused(jobs: Jobs) -> None:
     with pytest.raises(Fail, match="There is no source"):
         await _upload(jobs, UUID(int=1), _item("1", text="Bees."))
-
-
-async def test_no_items_are_refused_by_field(jobs: Jobs) -> None:
     with pytest.raises(PayloadInvalid, match="items"):
         await _upload(jobs, await _source(jobs))

@@ -10,17 +10,15 @@ from uuid import UUID
 import pytest
 
 from tests.cases import check_each_async
-from tests.clocks import FrozenClock
-from tests.tasks.domain import Domain
+from tests.tasks.domain import memory_domain
 from tests.tasks.fuse import BurningJobs, Fuse, Killed
+from tests.tasks.ingest.videos import CHANNEL, FEED
 from tests.tasks.jobs import memory_jobs
 from tests.tasks.scripted_web import Asked, ScriptedWeb, fetched
 from zeke_queue.signals import Fail, Retry
-from zeke_queue.storage.memory import MemoryStorage
 from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, video, videos
 from zeke_tasks.ingest.pace import HOUR
 from zeke_tasks.ingest.videos import item_of, video_of
-from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.model import HealthStatus, ItemStatus, Kind, SourceType
 from zeke_tasks.web import Permanent, Transient
 from zeke_tasks.youtube import NotOutYet, YouTube, video_text
@@ -33,9 +31,6 @@ if TYPE_CHECKING:
     from zeke_tasks.web import Fetched
     from zeke_tasks.youtube import Video
 
-ID = "UCabcdefghijklmnopqrstuv"
-CHANNEL = f"https://www.youtube.com/channel/{ID}"
-FEED = f"https://www.youtube.com/feeds/videos.xml?channel_id={ID}"
 HANDLE = "https://www.youtube.com/@bees"
 DAY = timedelta(days=1)
 JOB = UUID(int=7)
@@ -67,7 +62,7 @@ def _put(web: ScriptedWeb, listed: Sequence[Video], **about: Any) -> None:
 # Channels
 
 
-async def test_each_new_video_becomes_a_story_that_is_to_be_analysed(
+async def test_new_video_becomes_story_to_analyse_once(
     jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
 ) -> None:
     source = await _channel(jobs)
@@ -84,25 +79,25 @@ async def test_each_new_video_becomes_a_story_that_is_to_be_analysed(
     assert items.keys() == {one.id for one in listed} == set(captions.asked)
     first = items[listed[0].id]
     assert (first.kind, first.title, first.url) == (Kind.VIDEO, listed[0].title, listed[0].url)
-    content = await jobs.domain.verbs.content(first.id)
+    content = await jobs.domain.content(first.id)
     spoken = await captions.captions(listed[0].id)
-    assert content is not None
     assert spoken is not None
     assert content.text == video_text(listed[0], spoken)
     assert all(f"{name}\n" in content.text for name in ("VIDEO INFORMATION", "CAPTION", "TRANSCRIPT"))
     assert (content.transcript_vtt, content.view_count) == (spoken.vtt, listed[0].view_count)
     story = await jobs.domain.story_of(first.id)
-    assert (story.kind, story.title, story.published_at) == (
-        Kind.VIDEO,
-        listed[0].title,
-        listed[0].published_at,
-    )
+    about = (Kind.VIDEO, listed[0].title, listed[0].published_at)
+    assert (story.kind, story.title, story.published_at) == about
     sent = [job.data for job in await jobs.sent("analyze-story")]
     assert {"storyId": str(story.id), "trigger": "auto"} in sent
-    assert len(sent) == 2
+    # Known videos are not asked for again.
+    captions.asked.clear()
+    assert (await _ingest(jobs, source))["new"] == 0
+    assert captions.asked == []
+    assert len(await jobs.sent("analyze-story")) == len(sent) == 2
 
 
-async def test_of_a_channel_the_newest_ten_of_a_week_are_taken(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_newest_ten_videos_of_a_week_are_taken(jobs: Jobs, web: ScriptedWeb) -> None:
     busy, slow = await _channel(jobs), await _channel(jobs, "https://youtube.com/user/bees")
     _put(web, listed := _listed(jobs, 15, every=DAY / 10))
     seldom = "https://www.youtube.com/feeds/videos.xml?user=bees"
@@ -112,19 +107,7 @@ async def test_of_a_channel_the_newest_ten_of_a_week_are_taken(jobs: Jobs, web: 
     assert (await _ingest(jobs, slow))["videos"] == 3
 
 
-async def test_videos_that_are_known_are_not_asked_for_again(
-    jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
-) -> None:
-    source = await _channel(jobs)
-    _put(web, _listed(jobs, 2))
-    await _ingest(jobs, source)
-    captions.asked.clear()
-    assert (await _ingest(jobs, source))["new"] == 0
-    assert captions.asked == []
-    assert len(await jobs.sent("analyze-story")) == 2
-
-
-async def test_what_is_not_modified_is_not_read_again(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_unmodified_feed_is_not_read_again(jobs: Jobs, web: ScriptedWeb) -> None:
     source = await _channel(jobs)
     told = channel_feed("The Bees", _listed(jobs, 2)).decode()
     web.put(FEED, fetched(FEED, told, etag='"1"'), fetched(FEED, not_modified=True, etag='"1"'))
@@ -134,7 +117,7 @@ async def test_what_is_not_modified_is_not_read_again(jobs: Jobs, web: ScriptedW
     assert web.asked == [Asked(FEED, "feed", None, None), Asked(FEED, "feed", '"1"', None)]
 
 
-async def test_the_channel_of_a_page_is_found_and_kept(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_channel_of_page_is_found_once(jobs: Jobs, web: ScriptedWeb) -> None:
     source = await _channel(jobs, HANDLE)
     web.put(HANDLE, f'<link rel="canonical" href="{CHANNEL}">')
     _put(web, _listed(jobs, 1))
@@ -144,7 +127,7 @@ async def test_the_channel_of_a_page_is_found_and_kept(jobs: Jobs, web: Scripted
     assert (await jobs.domain.health(source)).status is HealthStatus.OK
 
 
-async def test_a_page_of_a_channel_that_is_another_source_says_so(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_page_of_channel_that_is_another_source_warns(jobs: Jobs, web: ScriptedWeb) -> None:
     await _channel(jobs, FEED)
     source = await _channel(jobs, HANDLE)
     web.put(HANDLE, f'<link rel="canonical" href="{CHANNEL}">')
@@ -160,12 +143,17 @@ async def test_url_without_channel_fails_job() -> None:
         web = ScriptedWeb()
         jobs = memory_jobs(web=web)
         source = await _channel(jobs, url)
-        web.put(HANDLE, "<html></html>")
+        for page in (HANDLE, FEED):
+            web.put(page, "<html></html>")
         with pytest.raises(Fail, match=why):
             await _ingest(jobs, source)
         assert why in ((await jobs.domain.health(source)).message or "")
 
-    cases = [("https://a.example/bees", "no page of YouTube's"), (HANDLE, "names no channel")]
+    cases = [
+        ("https://a.example/bees", "no page of YouTube's"),
+        (HANDLE, "names no channel"),
+        (CHANNEL, "no channel's feed"),
+    ]
     await check_each_async(cases, check)
 
 
@@ -191,17 +179,10 @@ async def test_feed_error_is_retried_and_health_recovers() -> None:
     await check_each_async(cases, check)
 
 
-async def test_a_feed_that_is_none_fails_for_good(jobs: Jobs, web: ScriptedWeb) -> None:
-    source = await _channel(jobs)
-    web.put(FEED, "<html></html>")
-    with pytest.raises(Fail, match="no channel's feed"):
-        await _ingest(jobs, source)
-
-
 # Captions
 
 
-async def test_a_video_without_captions_is_told_by_what_its_author_wrote(
+async def test_description_is_used_where_there_are_no_captions(
     jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
 ) -> None:
     source = await _channel(jobs)
@@ -217,7 +198,7 @@ async def test_a_video_without_captions_is_told_by_what_its_author_wrote(
     assert items[silent.id].status is ItemStatus.NO_TEXT
 
 
-async def test_captions_are_waited_for_until_half_a_day_has_gone_by(
+async def test_captions_are_awaited_for_twelve_hours(
     jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
 ) -> None:
     source = await _channel(jobs)
@@ -242,7 +223,7 @@ async def test_captions_are_waited_for_until_half_a_day_has_gone_by(
     assert {item.attempts for item in items.values()} == {1}
 
 
-async def test_a_video_that_is_still_to_come_is_looked_at_with_each_check_for_a_week(
+async def test_premiere_is_checked_for_a_week(
     jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
 ) -> None:
     source = await _channel(jobs)
@@ -260,7 +241,7 @@ async def test_a_video_that_is_still_to_come_is_looked_at_with_each_check_for_a_
     assert (await jobs.domain.items(source))[premiere.id].attempts == 1
 
 
-async def test_captions_that_can_not_be_got_now_leave_their_video_to_be_tried_again(
+async def test_video_with_failing_captions_stays_pending(
     jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
 ) -> None:
     source = await _channel(jobs)
@@ -285,9 +266,7 @@ async def test_captions_that_can_not_be_got_now_leave_their_video_to_be_tried_ag
     assert content.text == video_text(other, spoken)
 
 
-async def test_a_video_that_is_shown_to_some_only_fails_and_the_others_do_not(
-    jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
-) -> None:
+async def test_restricted_video_fails_alone(jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions) -> None:
     source = await _channel(jobs)
     _put(web, listed := _listed(jobs, 2))
     captions.put(listed[0].id, Permanent(listed[0].url, "the video is shown to some only"))
@@ -297,9 +276,7 @@ async def test_a_video_that_is_shown_to_some_only_fails_and_the_others_do_not(
 # Searches
 
 
-async def test_what_a_search_finds_becomes_stories(
-    jobs: Jobs, search: ScriptedSearch, web: ScriptedWeb
-) -> None:
+async def test_videos_of_search_become_stories(jobs: Jobs, search: ScriptedSearch, web: ScriptedWeb) -> None:
     source = await _search(jobs, query="bees", order="date", duration="long", team="somebody else's")
     now = jobs.domain.clock.now()
     found = [
@@ -317,7 +294,7 @@ async def test_what_a_search_finds_becomes_stories(
     assert web.asked == []
 
 
-async def test_a_video_of_a_channel_that_a_search_finds_too_is_one_story(
+async def test_video_of_channel_and_search_is_one_story(
     jobs: Jobs, web: ScriptedWeb, search: ScriptedSearch
 ) -> None:
     (one,) = _listed(jobs, 1)
@@ -329,7 +306,7 @@ async def test_a_video_of_a_channel_that_a_search_finds_too_is_one_story(
     assert len(await jobs.sent("analyze-story")) == 1
 
 
-async def test_a_search_that_fails_is_retried_when_youtube_says(jobs: Jobs) -> None:
+async def test_failing_search_is_retried_after_given_time(jobs: Jobs) -> None:
     busy = ScriptedSearch(retry_after=3600)
     busy.fail("bees")
     jobs.resources = replace(jobs.resources, youtube=YouTube(ScriptedCaptions(), busy))
@@ -340,7 +317,7 @@ async def test_a_search_that_fails_is_retried_when_youtube_says(jobs: Jobs) -> N
     assert (await jobs.domain.health(source)).status is HealthStatus.ERROR
 
 
-async def test_a_search_without_a_key_says_what_to_set_and_is_no_failed_job(jobs: Jobs) -> None:
+async def test_search_without_key_is_skipped_with_setting(jobs: Jobs) -> None:
     jobs.resources = replace(jobs.resources, youtube=YouTube(ScriptedCaptions()))
     source = await _search(jobs, query="bees")
     assert "YOUTUBE_API_KEY" in (await _ingest(jobs, source))["skipped"]
@@ -368,35 +345,33 @@ async def test_search_with_invalid_metadata_is_skipped_with_field() -> None:
     await check_each_async(cases, check)
 
 
-async def test_a_search_may_leave_out_all_but_its_words(jobs: Jobs, search: ScriptedSearch) -> None:
+async def test_search_needs_only_its_query(jobs: Jobs, search: ScriptedSearch) -> None:
     search.put("bees", video(1, published_at=jobs.domain.clock.now()))
     assert (await _ingest(jobs, await _search(jobs, query="bees", order=None)))["new"] == 1
 
 
-# What is none of the two
+# Neither of the two
 
 
-async def test_what_is_no_source_of_videos_is_left_alone(jobs: Jobs, web: ScriptedWeb) -> None:
+async def test_source_without_videos_is_skipped(jobs: Jobs, web: ScriptedWeb) -> None:
     no_url = await jobs.domain.source(None, type=SourceType.YOUTUBE_CHANNEL)
     feed = await jobs.domain.source("https://a.example/feed")
     for source in (UUID(int=1), no_url, feed):
         assert (await _ingest(jobs, source))["skipped"]
+    # The task has an alias too.
+    alias = await jobs.run("ingest-youtube-channel", {"sourceId": UUID(int=1), "reason": "manual"})
+    assert alias["skipped"]
     assert web.asked == []
 
 
-async def test_a_worker_without_youtube_says_so(jobs: Jobs) -> None:
+async def test_worker_without_youtube_skips_source(jobs: Jobs) -> None:
     jobs.resources = replace(jobs.resources, youtube=None)
     source = await _channel(jobs)
     assert "no YouTube" in (await _ingest(jobs, source))["skipped"]
     assert (await jobs.domain.health(source)).status is HealthStatus.ERROR
 
 
-async def test_the_name_that_the_original_had_in_code_is_served_too(jobs: Jobs) -> None:
-    payload = {"sourceId": UUID(int=1), "reason": "manual"}
-    assert "skipped" in await jobs.run("ingest-youtube-channel", payload)
-
-
-async def test_an_item_gives_back_the_video_that_it_was_made_of(jobs: Jobs) -> None:
+async def test_video_can_be_restored_from_its_item(jobs: Jobs) -> None:
     source = await _channel(jobs)
     now = jobs.domain.clock.now()
     for one in (video(1, published_at=now), replace(video(2, published_at=now), channel=None, title="")):
@@ -420,11 +395,10 @@ class Validating(ScriptedWeb):
         return fetched(url, not_modified=True, etag=answer.etag) if known else answer
 
 
-async def test_a_channel_that_is_killed_anywhere_is_read_as_one_that_is_not() -> None:
+async def test_killed_check_of_channel_leaves_what_a_whole_one_leaves() -> None:
     async def run(*fuses: Fuse) -> dict[str, list[Any]]:
-        clock, web = FrozenClock(), Validating()
-        domain = Domain(MemoryStorage(clock), MemoryRepository(clock), clock)
-        listed = videos(3, newest=clock.now(), every=DAY)
+        domain, web = memory_domain(), Validating()
+        listed = videos(3, newest=domain.clock.now(), every=DAY)
         web.put(HANDLE, f'<link rel="canonical" href="{CHANNEL}">')
         _put(web, listed, etag='"1"')
         source = await domain.source(HANDLE, type=SourceType.YOUTUBE_CHANNEL)
@@ -432,7 +406,7 @@ async def test_a_channel_that_is_killed_anywhere_is_read_as_one_that_is_not() ->
         for fuse in fuses[:-1]:
             with pytest.raises((Killed, BaseExceptionGroup)):
                 await BurningJobs(domain, web, fuse).run("ingest-from-youtube", payload, job_id=JOB)
-            clock.advance(1)
+            domain.clock.advance(1)
         await BurningJobs(domain, web, fuses[-1]).run("ingest-from-youtube", payload, job_id=JOB)
         return await domain.everything(times=False)
 

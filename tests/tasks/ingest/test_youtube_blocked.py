@@ -8,15 +8,13 @@ from uuid import UUID
 
 import pytest
 
-from tests.clocks import FrozenClock
-from tests.tasks.domain import Domain
+from tests.tasks.domain import memory_domain
 from tests.tasks.fuse import BurningJobs, Fuse, Killed
+from tests.tasks.ingest.videos import CHANNEL, FEED
 from tests.tasks.scripted_web import ScriptedWeb, fetched
 from zeke_queue.signals import Retry
-from zeke_queue.storage.memory import MemoryStorage
 from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, videos
 from zeke_tasks.ingest.pace import HOUR
-from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.model import HealthStatus, ItemStatus, SourceType
 from zeke_tasks.stories.items import AT_ONCE, ITEM_ATTEMPTS
 from zeke_tasks.web import Transient
@@ -27,9 +25,6 @@ if TYPE_CHECKING:
     from zeke_tasks.store.model import Source
     from zeke_tasks.youtube import Video
 
-ID = "UCabcdefghijklmnopqrstuv"
-CHANNEL = f"https://www.youtube.com/channel/{ID}"
-FEED = f"https://www.youtube.com/feeds/videos.xml?channel_id={ID}"
 DAY = timedelta(days=1)
 JOB = UUID(int=7)
 
@@ -42,7 +37,7 @@ def _listed(jobs: Jobs, count: int) -> list[Video]:
     return videos(count, newest=jobs.domain.clock.now() - timedelta(minutes=5), every=DAY / 2)
 
 
-async def test_a_block_of_this_machine_takes_no_attempt_from_any_video_and_is_told_of_the_source(
+async def test_block_of_this_machine_counts_against_no_video(
     jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
 ) -> None:
     source = await jobs.domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
@@ -74,7 +69,7 @@ async def test_a_block_of_this_machine_takes_no_attempt_from_any_video_and_is_to
     assert len(await jobs.sent("analyze-story")) == 6
 
 
-async def test_what_was_read_before_a_block_is_done(
+async def test_videos_read_before_a_block_are_kept(
     jobs: Jobs, web: ScriptedWeb, captions: ScriptedCaptions
 ) -> None:
     source = await jobs.domain.source(CHANNEL, type=SourceType.YOUTUBE_CHANNEL)
@@ -92,11 +87,11 @@ async def test_what_was_read_before_a_block_is_done(
     ]
 
 
-async def test_a_check_that_is_killed_during_a_block_leaves_what_one_leaves_that_is_not() -> None:
+async def test_killed_check_during_a_block_leaves_what_a_whole_one_leaves() -> None:
     async def run(*fuses: Fuse) -> dict[str, list[Any]]:
-        clock, web, captions = FrozenClock(), ScriptedWeb(), ScriptedCaptions()
-        domain = Domain(MemoryStorage(clock), MemoryRepository(clock), clock)
-        listed = videos(3, newest=clock.now(), every=DAY)
+        domain, web, captions = memory_domain(), ScriptedWeb(), ScriptedCaptions()
+        youtube = YouTube(captions, ScriptedSearch())
+        listed = videos(3, newest=domain.clock.now(), every=DAY)
         web.put(FEED, fetched(FEED, channel_feed("The Bees", listed).decode(), etag='"1"'))
         for one in listed[1:]:
             captions.put(one.id, Blocked(one.url, "YouTube blocks this machine", retry_after=HOUR))
@@ -104,11 +99,11 @@ async def test_a_check_that_is_killed_during_a_block_leaves_what_one_leaves_that
         payload = {"sourceId": source.id, "reason": "manual"}
         for fuse in fuses[:-1]:
             with pytest.raises((Killed, BaseExceptionGroup)):
-                await BurningJobs(domain, web, fuse, youtube=YouTube(captions, ScriptedSearch())).run(
+                await BurningJobs(domain, web, fuse, youtube=youtube).run(
                     "ingest-from-youtube", payload, job_id=JOB
                 )
-            clock.advance(1)
-        last = BurningJobs(domain, web, fuses[-1], youtube=YouTube(captions, ScriptedSearch()))
+            domain.clock.advance(1)
+        last = BurningJobs(domain, web, fuses[-1], youtube=youtube)
         with pytest.raises(Retry, match="blocks this machine"):
             await last.run("ingest-from-youtube", payload, job_id=JOB)
         return await domain.everything(times=False)
