@@ -1,9 +1,11 @@
-"""Tasks together, by a worker: what one job leads to in the end."""
+"""Tasks together, by a worker, on both storages: what one job leads to in the end."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
+
+import pytest
 
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_ai import BRIEFS, ScriptedAI
@@ -28,7 +30,7 @@ CALM: Final[dict[str, Any]] = {"watchdog": None, "lease": 1e9, "beat": 1e8}
 
 
 async def all_jobs(domain: Domain, task: str, payload: dict[str, Any]) -> list[Job]:
-    """Send a job, let a worker do all that follows, and return all jobs, the first one first."""
+    """Send a job, run a worker until nothing is due, and return all jobs, the first one first."""
     web = ScriptedWeb()
     web.put(URL, page("The new parser", "Parsing is 3 times faster than before."))
     context = Jobs(domain, web, ScriptedAI()).resources
@@ -47,7 +49,13 @@ async def all_jobs(domain: Domain, task: str, payload: dict[str, Any]) -> list[J
     return sorted(found, key=lambda job: (job.created_on, job.id))
 
 
-async def test_a_page_that_somebody_named_is_told_in_a_brief_and_scored(domain: Domain) -> None:
+@pytest.fixture(params=["in_memory", "on_postgres"])
+def domain(request: pytest.FixtureRequest) -> Domain:
+    """An empty store; the tests of this file run on both."""
+    return request.getfixturevalue(request.param)
+
+
+async def test_named_page_gets_brief_and_scored_highlights(domain: Domain) -> None:
     jobs = await all_jobs(domain, "ingest-oneoff", {"url": URL})
     assert {job.state for job in jobs} == {JobState.COMPLETED}
     assert {job.name for job in jobs} == {
@@ -67,7 +75,7 @@ async def test_a_page_that_somebody_named_is_told_in_a_brief_and_scored(domain: 
     assert all(highlight.score is not None for highlight in highlights)
 
 
-async def test_what_follows_from_an_urgent_page_is_as_urgent(domain: Domain) -> None:
+async def test_priority_is_passed_to_all_following_jobs(domain: Domain) -> None:
     first, *others = await all_jobs(domain, "ingest-oneoff", {"url": URL, "priority": "high"})
     assert first.name == "ingest-oneoff"
     assert {job.priority for job in others} == {PRIORITIES["high"]}

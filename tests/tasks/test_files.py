@@ -54,7 +54,7 @@ def test_document_becomes_one_item() -> None:
     check_each(cases, check)
 
 
-def test_a_document_is_known_by_how_it_was_written() -> None:
+def test_document_is_identified_by_its_source_text() -> None:
     # Of which Markdown's marks are a part: to take more of them as such makes no new item of an old file.
     written = "Bees make **honey**.\n"
     (plain,) = read_file("bees.txt", written.encode(), NOW)
@@ -74,10 +74,6 @@ def test_json_files_become_items() -> None:
         ("ITEMS.NDJSON", "\n".join(map(json.dumps, ITEMS))),
     ]
     check_each(cases, check)
-
-
-def test_a_single_object_is_an_item() -> None:
-    assert len(read_file("item.json", json.dumps(ITEMS[0]).encode(), NOW)) == 1
 
 
 def test_unreadable_file_is_refused_with_place() -> None:
@@ -116,7 +112,7 @@ def _item(number: int, text: str) -> UploadedItem:
     return UploadedItem(external_id=str(number), text=text)
 
 
-def test_items_are_parted_into_what_a_job_takes() -> None:
+def test_items_are_split_by_size_of_payload() -> None:
     items = [_item(number, "é" * 100_000) for number in range(12)]
     parts = chunks(items, ["a.json"] * 12)
     assert [item for part in parts for item in part] == items
@@ -126,6 +122,6 @@ def test_items_are_parted_into_what_a_job_takes() -> None:
         assert len(payload.model_dump_json(by_alias=True).encode()) <= PAYLOAD_CAP
 
 
-def test_an_item_that_no_job_takes_is_refused_with_its_file() -> None:
+def test_too_large_item_is_refused_with_its_file() -> None:
     with pytest.raises(UsageError, match=r"b\.txt.*too large"):
         chunks([_item(1, "a"), _item(2, "a" * PAYLOAD_CAP)], ["a.txt", "b.txt"])

@@ -11,6 +11,7 @@ from uuid import UUID
 import httpx2
 import pytest
 
+from tests.cases import check_each_async
 from tests.tasks.domain import Domain
 from tests.tasks.store.test_analysis import BRIEF, MODELS
 from tests.web.conftest import Web
@@ -56,13 +57,13 @@ async def see(client: httpx2.AsyncClient, path: str = "/", status: int = 200) ->
     return answer.text
 
 
-async def test_an_empty_newsroom_says_what_to_do(client: httpx2.AsyncClient) -> None:
+async def test_empty_newsroom_shows_commands(client: httpx2.AsyncClient) -> None:
     page = await see(client)
     for hint in ("zeke sources add URL", "zeke ingest URL"):
         assert hint in page
 
 
-def test_whatever_scrolls_sideways_is_reached_by_keyboard_has_a_name_and_stays_when_drawn_anew() -> None:
+def test_scrolling_regions_have_id_name_and_focus() -> None:
     folders = [files(where) / "templates" for where in ("zeke_tasks.pages", "zeke_queue.web.dashboard")]
     pages = {path: path.read_text("utf-8") for one in folders for path in Path(str(one)).rglob("*.html")}
     found = [
@@ -74,7 +75,7 @@ def test_whatever_scrolls_sideways_is_reached_by_keyboard_has_a_name_and_stays_w
     assert [one for one in found if not re.search(SCROLLS, one[1])] == []
 
 
-async def test_sources_show_how_they_are(client: httpx2.AsyncClient, domain: Domain) -> None:
+async def test_sources_show_their_health(client: httpx2.AsyncClient, domain: Domain) -> None:
     conditions = {
         "https://a.example/": "Well",
         "https://b.example/": "Fails",
@@ -100,7 +101,7 @@ async def test_sources_show_how_they_are(client: httpx2.AsyncClient, domain: Dom
     assert "javascript:" not in page
 
 
-async def test_a_source_rests_and_is_checked_again(client: httpx2.AsyncClient, domain: Domain) -> None:
+async def test_source_can_be_paused_and_resumed(client: httpx2.AsyncClient, domain: Domain) -> None:
     source = await domain.source()
     for deed, active in (("pause", False), ("resume", True)):
         answer = await client.post("/dashboard/zeke/sources", data={"id": str(source.id), "do": deed})
@@ -112,33 +113,34 @@ async def test_a_source_rests_and_is_checked_again(client: httpx2.AsyncClient, d
     assert gone.status_code == 404
 
 
-@pytest.mark.parametrize(
-    ("scope", "csrf", "origin"),
-    [
+async def test_source_is_not_changed_without_scope_csrf_token_and_origin(call: Web, domain: Domain) -> None:
+    source = await domain.source()
+    (path,) = [view.path for view in newsroom_page(domain.repository).views if view.changes]
+
+    async def check(scope: Scope, csrf: str | None, origin: str) -> None:
+        async with call.client() as client:
+            browser = Browser(client)
+            await browser.sign_in(await call.key(scope))
+            form = {"id": str(source.id), "do": "pause", "csrf": browser.csrf if csrf is None else csrf}
+            refused = await client.post(f"/dashboard/zeke{path}", data=form, headers={"origin": origin})
+        assert refused.status_code == 403
+        assert await domain.verbs.source(source.id) == source
+
+    cases = [
         (Scope.READ, None, "http://localhost"),
         (Scope.TRIGGER, None, "http://localhost"),
         (Scope.ADMIN, "0" * 64, "http://localhost"),
         (Scope.ADMIN, "", "http://localhost"),
         (Scope.ADMIN, None, "https://evil.example"),
-    ],
-)
-async def test_who_may_not_change_a_source_changes_none(
-    call: Web, domain: Domain, scope: Scope, csrf: str | None, origin: str
-) -> None:
-    source = await domain.source()
-    (path,) = [view.path for view in newsroom_page(domain.repository).views if view.changes]
+    ]
+    await check_each_async(cases, check)
     async with call.client() as client:
         browser = Browser(client)
-        await browser.sign_in(await call.key(scope))
-        form = {"id": str(source.id), "do": "pause", "csrf": browser.csrf if csrf is None else csrf}
-        refused = await client.post(f"/dashboard/zeke{path}", data=form, headers={"origin": origin})
-        assert refused.status_code == 403
-        assert await domain.verbs.source(source.id) == source
         await browser.sign_in(await call.key(Scope.ADMIN))
         await browser.send(f"/zeke{path}", id=source.id, do="pause")
 
 
-async def test_stories_show_their_briefs(client: httpx2.AsyncClient, domain: Domain) -> None:
+async def test_stories_show_briefs(client: httpx2.AsyncClient, domain: Domain) -> None:
     story = await domain.told_story("Some text.", title=EVIL, url="https://a.example/story")
     assert "No brief yet" in await see(client)
     async with domain.rows() as rows:
@@ -156,7 +158,7 @@ async def test_stories_show_their_briefs(client: httpx2.AsyncClient, domain: Dom
     await see(client, "/stories/1'--", 404)
 
 
-async def test_runs_of_playbooks_show_how_they_stand(client: httpx2.AsyncClient, domain: Domain) -> None:
+async def test_runs_of_playbooks_show_their_state(client: httpx2.AsyncClient, domain: Domain) -> None:
     async with domain.rows() as rows:
         await rows.put_playbook(Playbook(UUID(int=1), TEAM, "Weekly", ()))
         for number in (2, 3, 4):
@@ -167,7 +169,7 @@ async def test_runs_of_playbooks_show_how_they_stand(client: httpx2.AsyncClient,
     assert page.count("<span>Failed</span>") == 3  # no job of theirs is there
 
 
-async def test_it_is_installed_and_left_out_where_its_tasks_are_not_served(domain: Domain) -> None:
+async def test_page_is_installed_only_with_its_tasks(domain: Domain) -> None:
     (page,) = [page for page in installed_pages() if page.slug == "zeke"]
     queue = Queue(Catalog(), domain.storage, clock=domain.clock, settings=Settings.load())
     app = create_app(queue, WebSettings(), pages=[page])

@@ -12,6 +12,7 @@ from xml.sax.saxutils import escape
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.tasks.scripted_web import feed, page
 from zeke_queue.clock import SystemClock
 from zeke_queue.config import Settings
@@ -33,7 +34,7 @@ from zeke_tasks.store.postgres import PostgresRepository
 from zeke_tasks.web import WebClient, WebOptions
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
     from uuid import UUID
 
@@ -77,14 +78,14 @@ class World:
         self.queue = Queue(build_catalog(resources, scheduled=False), storage, settings=Settings.load())
 
     async def add(self, url: str) -> UUID:
-        """Add a feed and have it read."""
+        """Add a feed."""
         async with self.queue.transaction() as transaction:
             new = NewSource(SourceType.RSS, url.rpartition("/")[2], url)
             source = await self.repository.within(transaction).ensure_source(self._new_id(), new)
         return source.id
 
     async def read(self, *sources: UUID) -> None:
-        """Have feeds read."""
+        """Send jobs that read feeds."""
         for source_id in sources:
             payload = {"sourceId": source_id, "reason": "manual"}
             assert await self.queue.send("ingest-source", payload, retry_limit=0)
@@ -109,18 +110,26 @@ class World:
         return await self.queue.find(JobFilter(names=names, limit=1000))
 
 
-@pytest.fixture(params=["memory", "postgres"])
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    if request.param == "memory":
-        clock = SystemClock()
-        yield World(MemoryStorage(clock), MemoryRepository(clock))
-        return
-    dsn: str = request.getfixturevalue("domain_dsn")
-    async with PostgresStorage.open(dsn, min_size=1, max_size=6) as storage:
-        yield World(storage, PostgresRepository())
+def _in_memory() -> World:
+    clock = SystemClock()
+    return World(MemoryStorage(clock), MemoryRepository(clock))
 
 
-async def test_every_feed_is_read_whole_and_once(world: World, input_directory: Path) -> None:
+@pytest.fixture
+def world() -> World:
+    return _in_memory()
+
+
+async def test_every_feed_is_read_whole_and_once_on_postgres(domain_dsn: str, input_directory: Path) -> None:
+    async with PostgresStorage.open(domain_dsn, min_size=1, max_size=6) as storage:
+        await _reads_every_feed(World(storage, PostgresRepository()), input_directory)
+
+
+async def test_every_feed_is_read_whole_and_once_in_memory(world: World, input_directory: Path) -> None:
+    await _reads_every_feed(world, input_directory)
+
+
+async def _reads_every_feed(world: World, input_directory: Path) -> None:
     names = sorted(path.name for path in (input_directory / "feeds").iterdir())
     async with serve_directory(input_directory) as server:
         sources = {name: await world.add(f"{server.base_url}/feeds/{name}") for name in names}
@@ -166,33 +175,30 @@ async def test_every_page_becomes_a_story(world: World, input_directory: Path) -
         assert len(content.text) > 300, finding.item.url
 
 
-@pytest.mark.parametrize(
-    ("body", "says"),
-    [
+async def test_invalid_feed_fails_its_job_and_is_recorded_in_health() -> None:
+    async def check(body: bytes, says: str) -> None:
+        world = _in_memory()
+        async with _serving(**{"/feed.xml": Answer(body=body, content_type="application/rss+xml")}) as server:
+            source = await world.add(server.base_url + "/feed.xml")
+            await world.read(source)
+            await world.work()
+        (job,) = await world.jobs("ingest-source")
+        health = await world.health(source)
+        assert (job.state, health.status) == (JobState.FAILED, HealthStatus.ERROR)
+        assert says in (health.message or "").lower()
+        assert job.output["message"] == health.message
+
+    entity = b'<?xml version="1.0"?><!DOCTYPE rss [<!ENTITY a "b">]><rss version="2.0"><channel/></rss>'
+    cases = [
         (b"<!doctype html><title>Moved</title>", "feed"),
         (b"", "feed"),
         (b"\x1f\x8b\x08\x00 no gzip \xff", "feed"),
-        (
-            b'<?xml version="1.0"?><!DOCTYPE rss [<!ENTITY a "b">]><rss version="2.0"><channel/></rss>',
-            "entit",
-        ),
-    ],
-)
-async def test_what_is_no_feed_ends_its_job_and_is_said_of_its_source(
-    world: World, body: bytes, says: str
-) -> None:
-    async with _serving(**{"/feed.xml": Answer(body=body, content_type="application/rss+xml")}) as server:
-        source = await world.add(server.base_url + "/feed.xml")
-        await world.read(source)
-        await world.work()
-    (job,) = await world.jobs("ingest-source")
-    health = await world.health(source)
-    assert (job.state, health.status) == (JobState.FAILED, HealthStatus.ERROR)
-    assert says in (health.message or "").lower()
-    assert job.output["message"] == health.message
+        (entity, "entit"),
+    ]
+    await check_each_async(cases, check)
 
 
-async def test_bad_pages_end_their_items_and_not_those_beside_them(world: World) -> None:
+async def test_bad_pages_affect_only_their_items(world: World) -> None:
     good = page("Bees", "bees")
     answers = {
         "/good": Answer(body=good.encode()),

@@ -42,7 +42,7 @@ async def analyzed(jobs: Jobs) -> Story:
     return story
 
 
-async def test_a_brief_has_three_variants_and_the_time_it_saves(jobs: Jobs) -> None:
+async def test_brief_has_three_variants_and_time_saved(jobs: Jobs) -> None:
     story = await analyzed(jobs)
     told = await brief(jobs, story)
     assert told == {
@@ -61,28 +61,23 @@ async def test_a_brief_has_three_variants_and_the_time_it_saves(jobs: Jobs) -> N
     assert overlay.brief_prompt_version == PROMPT.version
 
 
-async def test_the_ai_is_shown_why_the_story_matters_first(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_ai_is_shown_why_the_story_matters_first(jobs: Jobs, ai: ScriptedAI) -> None:
     await brief(jobs, await analyzed(jobs))
     ((what, text),) = ai.asked
     assert what == "generate-brief"
     assert text.split("\n\n") == ["Bees dance.\nOthers follow.", "On bees", TEXT]
 
 
-async def test_a_story_that_was_not_analysed_has_nothing_to_be_brief_about(
-    jobs: Jobs, ai: ScriptedAI
-) -> None:
+async def test_missing_and_unanalysed_stories_fail_job(jobs: Jobs, ai: ScriptedAI) -> None:
     story = await jobs.domain.told_story(TEXT)
     with pytest.raises(Fail, match=r"no why_it_matters.*analyze-story"):
         await brief(jobs, story)
+    with pytest.raises(Fail, match=f"no story {JOB}"):
+        await jobs.run("generate-brief", {"storyId": JOB, "reason": "manual"})
     assert ai.asked == []
 
 
-async def test_a_story_that_is_not_there_is_named(jobs: Jobs) -> None:
-    with pytest.raises(Fail, match=f"no story {JOB}"):
-        await jobs.run("generate-brief", {"storyId": JOB, "reason": "manual"})
-
-
-async def test_a_new_story_gets_one_brief(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_new_story_gets_one_brief(jobs: Jobs, ai: ScriptedAI) -> None:
     story = await analyzed(jobs)
     first = await brief(jobs, story)
     before = await jobs.domain.everything()
@@ -106,10 +101,7 @@ async def test_manual_and_regenerate_rewrite_brief() -> None:
     await check_each_async(["manual", "regenerate"], check)
 
 
-async def test_a_brief_keeps_the_version_of_its_own_prompt(
-    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also where the prompt of the analysis is another one by then, or the brief's."""
+async def test_brief_keeps_version_of_its_own_prompt(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
     story = await analyzed(jobs)
     monkeypatch.setattr("zeke_tasks.briefs.generate.PROMPT", replace(PROMPT, version="next"))
     await brief(jobs, story)
@@ -122,7 +114,7 @@ async def test_a_brief_keeps_the_version_of_its_own_prompt(
     assert (await jobs.domain.overlay(story)).brief_prompt_version == "later"
 
 
-async def test_a_variant_that_is_too_long_is_cut(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_too_long_variant_is_cut(jobs: Jobs, ai: ScriptedAI) -> None:
     ai.put("generate-brief", BRIEFS.model_copy(update={"elevator": f"{BRIEFS.elevator} Four. Five. Six."}))
     told = await brief(jobs, await analyzed(jobs))
     assert told["briefElevator"] == f"{BRIEFS.elevator} Four."
@@ -144,7 +136,7 @@ async def test_too_short_brief_is_retried_then_fails() -> None:
     await check_each_async([(0, Retry), (1, Retry), (2, Fail)], check)
 
 
-async def test_an_ai_that_is_away_is_asked_later(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_unavailable_ai_is_retried(jobs: Jobs, ai: ScriptedAI) -> None:
     ai.put("generate-brief", AIUnavailable(retry_after=9.0))
     story = await analyzed(jobs)
     with pytest.raises(Retry) as raised:
@@ -153,19 +145,15 @@ async def test_an_ai_that_is_away_is_asked_later(jobs: Jobs, ai: ScriptedAI) -> 
     assert await jobs.domain.verbs.spending(JOB) == []
 
 
-async def test_what_a_brief_took_is_kept_for_the_job(jobs: Jobs) -> None:
+async def test_spending_of_brief_is_kept(jobs: Jobs) -> None:
     story = await analyzed(jobs)
     await brief(jobs, story, job_id=JOB)
     (spent,) = await jobs.domain.verbs.spending(JOB)
-    assert (spent.purpose, spent.task, spent.attempt, spent.input_tokens) == (
-        "brief",
-        "generate-brief",
-        1,
-        100,
-    )
+    kept = (spent.purpose, spent.task, spent.attempt, spent.input_tokens)
+    assert kept == ("brief", "generate-brief", 1, 100)
 
 
-async def test_a_brief_of_what_is_thought_no_more_is_not_kept(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_brief_of_replaced_analysis_is_not_kept(jobs: Jobs, ai: ScriptedAI) -> None:
     story = await analyzed(jobs)
 
     async def think_again() -> None:
@@ -182,7 +170,7 @@ async def test_a_brief_of_what_is_thought_no_more_is_not_kept(jobs: Jobs, ai: Sc
     assert (await jobs.domain.overlay(story)).brief_one_liner == BRIEFS.one_liner
 
 
-async def test_without_an_ai_a_brief_is_what_can_be_quoted(domain: Domain) -> None:
+async def test_brief_of_stub_quotes_the_story_once(domain: Domain) -> None:
     jobs = Jobs(domain, ScriptedWeb(), StubClient())
     story = await domain.told_story("Buzz.")
     await jobs.run("analyze-story", {"storyId": story.id, "trigger": "auto"})
@@ -192,6 +180,10 @@ async def test_without_an_ai_a_brief_is_what_can_be_quoted(domain: Domain) -> No
     assert told["briefState"] == "stub"
     assert (await domain.overlay(story)).brief_state is AnalysisState.STUB
     assert await domain.verbs.spending() == []
+    before = await domain.everything()
+    domain.clock.advance(60)
+    assert await brief(jobs, story) == told
+    assert await domain.everything() == before
 
 
 async def test_stub_does_not_replace_brief_of_model() -> None:
@@ -221,16 +213,6 @@ async def test_model_replaces_brief_of_stub() -> None:
     await check_each_async(["new_story", "manual", "regenerate"], check)
 
 
-async def test_a_stub_s_brief_is_not_written_anew_by_itself(domain: Domain) -> None:
-    jobs = Jobs(domain, ScriptedWeb(), StubClient())
-    story = await analyzed(jobs)
-    first = await brief(jobs, story)
-    before = await domain.everything()
-    domain.clock.advance(60)
-    assert await brief(jobs, story) == first
-    assert await domain.everything() == before
-
-
 async def test_rerun_of_job_does_not_ask_ai_again() -> None:
     async def check(reason: str) -> None:
         ai = ScriptedAI()
@@ -247,9 +229,7 @@ async def test_rerun_of_job_does_not_ask_ai_again() -> None:
     await check_each_async(["manual", "regenerate"], check)
 
 
-async def test_of_two_jobs_for_a_new_story_the_first_counts_and_both_are_paid_for(
-    jobs: Jobs, ai: ScriptedAI
-) -> None:
+async def test_overtaken_job_keeps_first_brief_and_is_paid_for(jobs: Jobs, ai: ScriptedAI) -> None:
     story = await analyzed(jobs)
 
     async def overtake() -> None:
@@ -286,15 +266,13 @@ async def test_first_of_two_overlapping_jobs_keeps_its_brief() -> None:
         assert [one["briefOneLiner"] for one in told] == ["The first.", "The first."]
         overlay = await jobs.domain.overlay(story)
         assert (overlay.brief_one_liner, overlay.briefed_by) == ("The first.", JOB)
-        assert [one.job_id for one in await jobs.domain.verbs.spending() if one.purpose == "brief"] == [
-            JOB,
-            OTHER_JOB,
-        ]
+        spent = await jobs.domain.verbs.spending()
+        assert [one.job_id for one in spent if one.purpose == "brief"] == [JOB, OTHER_JOB]
 
     await check_each_async(["new_story", "manual", "regenerate"], check)
 
 
-async def test_a_brief_waits_for_an_analysis_that_is_being_kept_and_is_told_of_it(jobs: Jobs) -> None:
+async def test_brief_overlapping_a_new_analysis_is_retried(jobs: Jobs) -> None:
     story = await analyzed(jobs)
     thinking = ScriptedAI()
     thinking.put("analyze-story", ANALYSIS.model_copy(update={"why_it_matters": ["They buzz."]}))

@@ -31,7 +31,7 @@ async def highlights(jobs: Jobs, story: Story) -> dict[UUID, Highlight]:
     return {one.id: one for one in await jobs.domain.verbs.highlights(story.id)}
 
 
-async def test_highlights_are_kept_in_the_order_of_the_text(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_highlights_are_kept_in_order_of_text(jobs: Jobs, ai: ScriptedAI) -> None:
     story = await jobs.domain.told_story(TEXT, url="https://a.example/bees")
     told = await extract(jobs, story)
     kept = await highlights(jobs, story)
@@ -45,7 +45,7 @@ async def test_highlights_are_kept_in_the_order_of_the_text(jobs: Jobs, ai: Scri
     assert ai.asked == []
 
 
-async def test_they_are_the_user_s_and_the_team_s_that_asked(jobs: Jobs) -> None:
+async def test_highlights_belong_to_requesting_user_and_team(jobs: Jobs) -> None:
     story = await jobs.domain.told_story(TEXT)
     await extract(jobs, story, userId=USER, teamId=TEAM)
     kept = await highlights(jobs, story)
@@ -63,36 +63,24 @@ async def test_scoring_follows_every_extraction() -> None:
     await check_each_async([TEXT, FASTER, "Nothing in particular is said here. " * 8], check)
 
 
-async def test_a_short_text_is_passed_over(jobs: Jobs) -> None:
+async def test_short_text_has_no_highlights(jobs: Jobs) -> None:
     story = await jobs.domain.told_story(FASTER)
     assert await extract(jobs, story) == {"storyId": story.id, "highlightIds": [], "count": 0}
 
 
-async def test_a_job_that_runs_again_says_the_same_and_writes_nothing(jobs: Jobs) -> None:
+async def test_second_extraction_finds_the_same_and_writes_nothing(jobs: Jobs) -> None:
     story = await jobs.domain.told_story(TEXT)
     told = await extract(jobs, story, job_id=JOB)
     before = await jobs.domain.everything()
     assert await extract(jobs, story, job_id=JOB) == told
-    assert await jobs.domain.everything() == before
     assert len(await jobs.sent("score-relevance")) == 1
-
-
-async def test_another_job_finds_nothing_new_either(jobs: Jobs) -> None:
-    story = await jobs.domain.told_story(TEXT)
-    told = await extract(jobs, story)
-    before = await jobs.domain.everything()
     assert await extract(jobs, story) == told
+    # Highlights of everybody are not added for a team.
+    assert (await extract(jobs, story, teamId=TEAM))["highlightIds"] == told["highlightIds"]
     assert await jobs.domain.everything() == before
 
 
-async def test_what_everybody_has_no_team_gets_again(jobs: Jobs) -> None:
-    story = await jobs.domain.told_story(TEXT)
-    told = await extract(jobs, story)
-    assert (await extract(jobs, story, teamId=TEAM))["highlightIds"] == told["highlightIds"]
-    assert len(await highlights(jobs, story)) == 2
-
-
-async def test_what_another_team_has_is_no_business_of_this_one(jobs: Jobs) -> None:
+async def test_highlights_of_two_teams_are_separate(jobs: Jobs) -> None:
     story = await jobs.domain.told_story(TEXT)
     ours = await extract(jobs, story, teamId=TEAM)
     theirs = await extract(jobs, story, teamId=USER)
@@ -100,7 +88,7 @@ async def test_what_another_team_has_is_no_business_of_this_one(jobs: Jobs) -> N
     assert set(ours["highlightIds"]).isdisjoint(theirs["highlightIds"])
 
 
-async def test_a_story_that_is_not_there_is_named(jobs: Jobs) -> None:
+async def test_missing_story_fails_job(jobs: Jobs) -> None:
     with pytest.raises(Fail, match=f"no story {JOB}"):
         await jobs.run("extract-highlights", {"storyId": JOB})
     assert await jobs.sent("score-relevance") == []

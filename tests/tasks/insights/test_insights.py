@@ -50,7 +50,7 @@ async def put(jobs: Jobs, story: Story, summary: str, team_id: UUID | None) -> N
         assert await rows.put_highlights([known])
 
 
-async def test_new_insights_are_to_be_attached_each_by_a_job(jobs: Jobs) -> None:
+async def test_each_new_insight_is_attached_by_a_job(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     one = insight(title="On bees", quote="they dance", tags=["bees"], metadata={"page": 3})
     told = await dedupe(jobs, story, one, insight("Others follow."))
@@ -65,7 +65,7 @@ async def test_new_insights_are_to_be_attached_each_by_a_job(jobs: Jobs) -> None
     }
 
 
-async def test_what_the_team_or_everybody_has_is_dropped(jobs: Jobs) -> None:
+async def test_known_insights_are_dropped(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     await put(jobs, story, "The team has it.", TEAM)
     await put(jobs, story, "Everybody has it.", None)
@@ -75,21 +75,21 @@ async def test_what_the_team_or_everybody_has_is_dropped(jobs: Jobs) -> None:
     assert await sent(jobs) == ["Another team has it."]
 
 
-async def test_one_that_is_there_twice_counts_once(jobs: Jobs) -> None:
+async def test_duplicate_insights_are_dropped(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     told = await dedupe(jobs, story, insight(), insight(" BEES dance."), insight(quote="they dance"))
     assert (told["sent"], told["dropped"]) == (2, 1)
     assert sorted(await sent(jobs)) == ["Bees dance.", "Bees dance."]
 
 
-async def test_a_job_that_runs_again_sends_nothing_twice(jobs: Jobs) -> None:
+async def test_rerun_of_job_sends_nothing_twice(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     told = await dedupe(jobs, story, insight(), insight("Others follow."), job_id=JOB)
     assert await dedupe(jobs, story, insight(), insight("Others follow."), job_id=JOB) == told
     assert len(await sent(jobs)) == 2
 
 
-async def test_an_insight_is_attached_with_all_that_was_said(jobs: Jobs) -> None:
+async def test_attached_insight_keeps_all_fields_and_is_scored(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     what = insight(title="On bees", quote="they dance", tags=["zoo", "bees", "zoo"], metadata={"page": 3})
     told = await attach(jobs, story, what)
@@ -99,16 +99,11 @@ async def test_an_insight_is_attached_with_all_that_was_said(jobs: Jobs) -> None
     assert (kept.quote, kept.tags, kept.metadata) == ("they dance", ("bees", "zoo"), {"page": 3})
     assert (kept.team_id, kept.created_by, kept.origin) == (TEAM, USER, Origin.ASSISTANT)
     assert await jobs.domain.verbs.team_highlights(TEAM) == [TeamHighlight(TEAM, kept.id)]
-
-
-async def test_it_is_scored_as_other_highlights_are(jobs: Jobs) -> None:
-    story = await jobs.domain.told_story()
-    await attach(jobs, story, insight())
     (job,) = await jobs.sent("score-relevance")
     assert job.data == {"storyId": str(story.id)}
 
 
-async def test_without_a_team_it_is_everybodys(jobs: Jobs) -> None:
+async def test_insight_without_team_belongs_to_everybody(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     await dedupe(jobs, story, insight(), teamId=None)
     (job,) = await jobs.sent("attach-insight-to-story")
@@ -131,19 +126,16 @@ async def test_insight_is_attached_once() -> None:
     await check_each_async([JOB, None], check)
 
 
-async def test_what_everybody_has_is_not_the_team_s_as_well(jobs: Jobs) -> None:
+async def test_insight_of_everybody_is_not_added_for_team(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     await put(jobs, story, "Bees dance.", None)
     (known,) = await highlights(jobs, story)
-    assert await attach(jobs, story, insight()) == {
-        "storyId": story.id,
-        "highlightId": known.id,
-        "attached": False,
-    }
+    told = await attach(jobs, story, insight())
+    assert told == {"storyId": story.id, "highlightId": known.id, "attached": False}
     assert await highlights(jobs, story) == [known]
 
 
-async def test_what_a_team_dismissed_stays_dismissed(jobs: Jobs) -> None:
+async def test_dismissed_insight_stays_dismissed(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     new = NewHighlight(story.id, TEAM, HighlightKind.INSIGHT, "Bees dance.", 1.0)
     async with jobs.domain.rows() as rows:
@@ -153,7 +145,7 @@ async def test_what_a_team_dismissed_stays_dismissed(jobs: Jobs) -> None:
     assert await jobs.domain.verbs.team_highlights(TEAM) == [TeamHighlight(TEAM, new.id, dismissed=True)]
 
 
-async def test_the_original_s_names_are_served_too(jobs: Jobs) -> None:
+async def test_aliases_are_served(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     common = {"storyId": story.id, "createdBy": USER}
     assert (await jobs.run("insights-dedupe", {**common, "insights": [insight()]}))["sent"] == 1

@@ -32,7 +32,7 @@ async def scored(jobs: Jobs, story: Story) -> dict[UUID, Highlight]:
     return {one.id: one for one in await jobs.domain.verbs.highlights(story.id)}
 
 
-async def test_a_score_is_made_of_words_kind_source_and_age(jobs: Jobs) -> None:
+async def test_score_is_made_of_words_kind_source_and_age(jobs: Jobs) -> None:
     jobs.resources = replace(jobs.resources, keywords=("bees", "wasps", "moths", "ants"))
     source = await jobs.domain.source(authority_score=0.5)
     published = jobs.domain.clock.now() - timedelta(days=15)
@@ -46,14 +46,14 @@ async def test_a_score_is_made_of_words_kind_source_and_age(jobs: Jobs) -> None:
     )
 
 
-async def test_a_source_and_a_date_of_which_nothing_is_known_have_their_own_worth(jobs: Jobs) -> None:
+async def test_unknown_authority_and_date_have_default_parts(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     highlight_id = await put(jobs, story)
     score = (await scored(jobs, story))[highlight_id].score
     assert score == Score(0.46, (), {"keywords": 0.0, "kind": 0.27, "authority": 0.14, "freshness": 0.05})
 
 
-async def test_the_source_is_the_story_s_primary_one(jobs: Jobs) -> None:
+async def test_authority_is_that_of_the_primary_source(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     highlight_id = await put(jobs, story)
     other = await jobs.domain.source("https://b.example/feed", authority_score=1.0)
@@ -71,7 +71,7 @@ async def test_highlights_of_all_teams_are_scored(jobs: Jobs) -> None:
     assert told == {"storyId": story.id, "scored": 2, "changed": 2}
 
 
-async def test_a_score_that_stays_is_not_written_again(jobs: Jobs) -> None:
+async def test_unchanged_score_is_not_written(jobs: Jobs) -> None:
     story = await jobs.domain.told_story(published_at=jobs.domain.clock.now())
     await put(jobs, story)
     await scored(jobs, story)
@@ -84,12 +84,9 @@ async def test_a_score_that_stays_is_not_written_again(jobs: Jobs) -> None:
     assert (await jobs.run("score-relevance", {"storyId": story.id}))["changed"] == 1
 
 
-async def test_a_story_without_highlights_has_nothing_to_be_scored(jobs: Jobs) -> None:
+async def test_story_without_highlights_is_done_and_missing_story_fails(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     told = await jobs.run("score-relevance", {"storyId": story.id})
     assert told == {"storyId": story.id, "scored": 0, "changed": 0}
-
-
-async def test_a_story_that_is_not_there_is_named(jobs: Jobs) -> None:
     with pytest.raises(Fail, match=f"no story {TEAM}"):
         await jobs.run("score-relevance", {"storyId": TEAM})

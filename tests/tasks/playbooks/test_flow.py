@@ -28,7 +28,7 @@ json = st.recursive(
 
 
 @given(json)
-def test_what_refers_to_nothing_stays_as_it_is(value: Any) -> None:
+def test_value_without_references_is_unchanged(value: Any) -> None:
     assert fill(value, KNOWN) == value
 
 
@@ -67,7 +67,7 @@ def test_unknown_reference_is_refused_with_known_names() -> None:
     check_each(cases, check)
 
 
-def test_an_object_with_more_than_the_reference_is_an_object() -> None:
+def test_object_with_more_keys_is_not_a_reference() -> None:
     both = {REFERENCE: "steps.text.output", "more": 1}
     assert fill(both, KNOWN) == both
 
@@ -123,6 +123,6 @@ def test_order_is_mentioned_only_for_existing_steps() -> None:
     check_each(["third.output", "run.third", "steps.first.third", "steps.fourth.output"], check)
 
 
-def test_the_first_step_has_none_before_it() -> None:
+def test_first_step_has_no_earlier_steps() -> None:
     with pytest.raises(BadReference, match="steps has nothing"):
         check_references(_steps(first={REFERENCE: "steps.first.output"}))

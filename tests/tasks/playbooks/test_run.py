@@ -127,7 +127,7 @@ FIRST = Step("first", "sum", {"numbers": [1, 2]})
 SECOND = Step("second", "sum", {"numbers": [{"$from": "steps.first.output.sum"}, 10]})
 
 
-async def test_outputs_flow_on_and_all_is_written_down(stage: Stage) -> None:
+async def test_outputs_are_passed_to_later_steps_and_events_are_kept(stage: Stage) -> None:
     await stage.put(FIRST, SECOND)
     run_id = await stage.start(metadata={"why": "a test"}, triggeredBy=str(UUID(int=9)))
     await stage.drain(concurrency=1)
@@ -155,22 +155,17 @@ async def test_outputs_flow_on_and_all_is_written_down(stage: Stage) -> None:
     assert playbook.status is PlaybookStatus.ACTIVE
 
 
-async def test_what_the_run_was_started_with_flows_on_too(stage: Stage) -> None:
-    await stage.put(Step("only", "sum", {"numbers": {"$from": "run.metadata.numbers"}}))
+async def test_metadata_is_passed_to_steps_and_step_without_output_runs_once(stage: Stage) -> None:
+    await stage.put(
+        Step("idle", "nothing"), Step("only", "sum", {"numbers": {"$from": "run.metadata.numbers"}})
+    )
     run_id = await stage.start(metadata={"numbers": [4, 5]})
     await stage.drain()
-    assert (await stage.job(run_id)).output["outputs"] == {"only": {"sum": 9}}
-
-
-async def test_a_step_that_returns_nothing_is_not_run_again(stage: Stage) -> None:
-    await stage.put(Step("idle", "nothing"), FIRST)
-    run_id = await stage.start()
-    await stage.drain()
-    assert (await stage.job(run_id)).output["outputs"] == {"idle": None, "first": {"sum": 3}}
+    assert (await stage.job(run_id)).output["outputs"] == {"idle": None, "only": {"sum": 9}}
     assert stage.ran == ["nothing", "sum"]
 
 
-async def test_a_playbook_without_steps_succeeds_at_once(stage: Stage) -> None:
+async def test_playbook_without_steps_succeeds(stage: Stage) -> None:
     await stage.put()
     run_id = await stage.start()
     await stage.drain()
@@ -197,7 +192,7 @@ async def test_playbook_that_cannot_run_fails_job() -> None:
     await check_each_async(["unknown", "another team's", "archived"], check)
 
 
-async def test_a_run_that_failed_is_resumed_at_the_step_where_it_stopped(stage: Stage) -> None:
+async def test_failed_run_is_resumed_at_the_failed_step(stage: Stage) -> None:
     await stage.put(FIRST, Step("break", "brittle", {"numbers": [1]}), SECOND)
     run_id = await stage.start()
     await stage.drain()
@@ -221,7 +216,7 @@ async def test_a_run_that_failed_is_resumed_at_the_step_where_it_stopped(stage: 
     ]
 
 
-async def test_a_playbook_that_was_mended_meanwhile_goes_on_as_it_is_now(stage: Stage) -> None:
+async def test_retried_run_uses_the_changed_playbook(stage: Stage) -> None:
     await stage.put(FIRST, Step("break", "brittle", {"numbers": [1]}))
     run_id = await stage.start()
     await stage.drain()
@@ -231,13 +226,14 @@ async def test_a_playbook_that_was_mended_meanwhile_goes_on_as_it_is_now(stage: 
     assert (await stage.job(run_id)).output["outputs"] == {"first": {"sum": 3}, "second": {"sum": 13}}
 
 
-async def test_a_playbook_that_is_edited_while_it_runs_does_not_change_the_run(stage: Stage) -> None:
+async def test_running_run_ignores_change_and_archiving_of_its_playbook(stage: Stage) -> None:
     await stage.put(FIRST, SECOND)
     run_id = await stage.start()
     await stage.drain(queues=["playbook-run"])
-    await stage.put(FIRST)
+    await stage.put(FIRST, status=PlaybookStatus.ARCHIVED)
     await stage.drain()
     assert list((await stage.job(run_id)).output["outputs"]) == ["first", "second"]
+    assert (await stage.run(run_id)).status is RunStatus.SUCCEEDED
 
 
 async def test_invalid_step_fails_run_with_reason() -> None:
@@ -262,7 +258,7 @@ async def test_invalid_step_fails_run_with_reason() -> None:
     await check_each_async(cases, check)
 
 
-async def test_cancelling_a_run_cancels_its_step_and_resuming_goes_on_with_it(stage: Stage) -> None:
+async def test_cancelled_run_cancels_its_step_and_can_be_resumed(stage: Stage) -> None:
     await stage.put(FIRST, SECOND)
     run_id = await stage.start()
     await stage.drain(queues=["playbook-run"])
@@ -281,11 +277,7 @@ async def test_cancelling_a_run_cancels_its_step_and_resuming_goes_on_with_it(st
     assert len(await stage.domain.storage.find(JobFilter(parent=run_id))) == 2
 
 
-async def test_nobody_cancels_what_is_not_there(stage: Stage) -> None:
-    assert not await cancel_run(stage.queue, stage.domain.repository, UUID(int=1))
-
-
-async def test_a_step_whose_job_was_cancelled_fails_the_run(stage: Stage) -> None:
+async def test_cancelled_step_fails_the_run(stage: Stage) -> None:
     await stage.put(FIRST)
     run_id = await stage.start()
     await stage.drain(queues=["playbook-run"])
@@ -295,7 +287,7 @@ async def test_a_step_whose_job_was_cancelled_fails_the_run(stage: Stage) -> Non
     assert (await stage.run(run_id)).error == "Step 'first' (sum) failed: its job was cancelled"
 
 
-async def test_a_run_may_run_another_playbook_though_each_has_one_place(stage: Stage) -> None:
+async def test_run_can_run_another_playbook_with_one_slot(stage: Stage) -> None:
     inner = UUID(int=80)
     await stage.domain.verbs.put_playbook(Playbook(inner, TEAM, "Inner", [FIRST]))
     given = {"playbookId": str(inner), "teamId": str(TEAM), "triggerSource": "system"}
@@ -306,7 +298,7 @@ async def test_a_run_may_run_another_playbook_though_each_has_one_place(stage: S
     assert outputs["inner"]["outputs"] == {"first": {"sum": 3}}
 
 
-async def test_a_playbook_that_runs_itself_comes_to_an_end_and_says_why(stage: Stage) -> None:
+async def test_recursive_playbook_fails_at_the_depth_limit(stage: Stage) -> None:
     given = {"playbookId": str(PLAYBOOK), "teamId": str(TEAM), "triggerSource": "system"}
     await stage.put(FIRST, Step("again", "playbook-run", given))
     run_id = await stage.start()
@@ -320,7 +312,7 @@ async def test_a_playbook_that_runs_itself_comes_to_an_end_and_says_why(stage: S
     assert len(jobs) == playbook_run.DEEPEST + 1
 
 
-async def test_a_run_says_nothing_of_depth_to_another_that_was_not_started_in_it(stage: Stage) -> None:
+async def test_independent_runs_do_not_count_towards_depth(stage: Stage) -> None:
     await stage.put(FIRST)
     runs = [await stage.start() for _ in range(playbook_run.DEEPEST + 2)]
     await stage.drain()
@@ -342,7 +334,7 @@ async def test_meta_of_run_is_passed_to_steps() -> None:
     await check_each_async(cases, check)
 
 
-async def test_no_place_is_held_while_a_step_runs(stage: Stage) -> None:
+async def test_run_holds_no_slot_while_its_step_runs(stage: Stage) -> None:
     await stage.put(FIRST)
     runs = [await stage.start() for _ in range(5)]
     await stage.drain(queues=["playbook-run"])
@@ -350,7 +342,7 @@ async def test_no_place_is_held_while_a_step_runs(stage: Stage) -> None:
     assert all(job.waits_for is not None for job in waiting)
 
 
-async def test_a_run_whose_job_was_cancelled_and_resumed_goes_on(stage: Stage) -> None:
+async def test_run_with_cancelled_and_resumed_job_goes_on(stage: Stage) -> None:
     await stage.put(FIRST, SECOND)
     run_id = await stage.start()
     await stage.drain(queues=["playbook-run"])
@@ -367,8 +359,9 @@ async def test_a_run_whose_job_was_cancelled_and_resumed_goes_on(stage: Stage) -
     assert status_of(run, None) is RunStatus.SUCCEEDED
 
 
-async def test_only_runs_are_cancelled_as_runs_and_only_the_team_s(stage: Stage) -> None:
+async def test_only_existing_runs_of_the_team_are_cancelled(stage: Stage) -> None:
     await stage.put(FIRST)
+    assert not await cancel_run(stage.queue, stage.domain.repository, UUID(int=1))
     other = await stage.queue.send("nothing")
     assert other is not None
     assert not await cancel_run(stage.queue, stage.domain.repository, other)
@@ -380,7 +373,7 @@ async def test_only_runs_are_cancelled_as_runs_and_only_the_team_s(stage: Stage)
     assert (await stage.job(run_id)).state is CANCELLED
 
 
-async def test_a_run_that_has_ended_is_left_alone_though_its_job_has_not(stage: Stage) -> None:
+async def test_ended_run_with_active_job_is_not_cancelled(stage: Stage) -> None:
     await stage.put()
     run_id = await stage.start()
     (claimed,) = await stage.domain.storage.claim(UUID(int=1), [Want("playbook-run", 1)], 1)
@@ -391,7 +384,7 @@ async def test_a_run_that_has_ended_is_left_alone_though_its_job_has_not(stage: 
     assert (await stage.run(run_id)).status is RunStatus.SUCCEEDED
 
 
-async def test_an_attempt_that_has_lost_the_job_writes_nothing(stage: Stage) -> None:
+async def test_attempt_that_lost_its_lease_writes_nothing(stage: Stage) -> None:
     await stage.put(FIRST)
     run_id = await stage.start()
     await stage.drain(queues=["playbook-run"])
@@ -402,7 +395,7 @@ async def test_an_attempt_that_has_lost_the_job_writes_nothing(stage: Stage) -> 
     assert await stage.domain.everything() == before
 
 
-async def test_a_run_that_failed_and_whose_worker_was_lost_then_stays_failed(stage: Stage) -> None:
+async def test_failed_run_stays_failed_when_its_worker_is_lost(stage: Stage) -> None:
     await stage.put(Step("break", "brittle", {"numbers": [1]}))
     run_id = await stage.start()
     await stage.drain(queues=["playbook-run"])
@@ -421,16 +414,7 @@ async def test_a_run_that_failed_and_whose_worker_was_lost_then_stays_failed(sta
     assert ((await stage.run(run_id)).status, stage.ran) == (RunStatus.SUCCEEDED, ["brittle", "brittle"])
 
 
-async def test_a_playbook_that_is_archived_meanwhile_is_run_to_its_end(stage: Stage) -> None:
-    await stage.put(FIRST, SECOND)
-    run_id = await stage.start()
-    await stage.drain(queues=["playbook-run"])
-    await stage.put(FIRST, SECOND, status=PlaybookStatus.ARCHIVED)
-    await stage.drain()
-    assert (await stage.run(run_id)).status is RunStatus.SUCCEEDED
-
-
-async def test_outputs_that_are_too_much_for_a_job_are_in_the_run(
+async def test_outputs_too_large_for_job_are_kept_in_run(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(playbook_run, "OUTPUTS_CHARACTERS", 20)

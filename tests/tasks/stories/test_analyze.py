@@ -13,13 +13,12 @@ import pytest
 
 from tests.cases import check_each, check_each_async
 from tests.clocks import START
-from tests.tasks.domain import Domain
+from tests.tasks.domain import Domain, memory_domain
 from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.overlap import Started, overlap
 from tests.tasks.scripted_ai import ANALYSIS, ASKED, EMBEDDED, VECTOR, ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.signals import Fail, Retry, Signal, Snooze
-from zeke_queue.storage.memory import MemoryStorage
 from zeke_sim.clock import VirtualClock
 from zeke_sim.loop import VirtualLoop
 from zeke_tasks.ai.answers import Citation
@@ -28,7 +27,6 @@ from zeke_tasks.ai.errors import AIError, AIMalformed, AIRateLimited, AIRefused,
 from zeke_tasks.ai.limited import Limited
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.store.analysis import AnalysisState, Embedding, Spending
-from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.model import StoryStatus
 from zeke_tasks.stories.analyze import PROMPT
 
@@ -52,7 +50,7 @@ async def follows(jobs: Jobs) -> list[tuple[str, Any]]:
     return [(task, job.data) for task in tasks for job in await jobs.sent(task)]
 
 
-async def test_an_analysis_is_kept_with_where_it_places_the_story(jobs: Jobs) -> None:
+async def test_analysis_and_embedding_are_kept(jobs: Jobs) -> None:
     story = await jobs.domain.told_story(TEXT)
     assert await analyze(jobs, story) == {
         "storyId": story.id,
@@ -71,7 +69,7 @@ async def test_an_analysis_is_kept_with_where_it_places_the_story(jobs: Jobs) ->
     assert now == replace(story, status=StoryStatus.ANALYZED)
 
 
-async def test_citations_are_kept_as_they_were_given(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_citations_are_kept(jobs: Jobs, ai: ScriptedAI) -> None:
     cited = [Citation(quote="Bees dance.", url="https://a.example/"), Citation(quote="It tells")]
     ai.put("analyze-story", ANALYSIS.model_copy(update={"citations": cited}))
     story = await jobs.domain.told_story(TEXT)
@@ -82,49 +80,28 @@ async def test_citations_are_kept_as_they_were_given(jobs: Jobs, ai: ScriptedAI)
     )
 
 
-async def test_the_ai_is_shown_title_and_text(jobs: Jobs, ai: ScriptedAI) -> None:
-    await analyze(jobs, await jobs.domain.told_story(TEXT, title="On bees"))
-    assert sorted(ai.asked) == [
-        ("analyze-story", f"On bees\n\n{TEXT}"),
-        ("embed", f"On bees\n\n{TEXT}"),
-    ]
-
-
-async def test_briefs_and_highlights_follow_and_scoring_does_not(jobs: Jobs) -> None:
-    story = await jobs.domain.told_story(TEXT)
+async def test_title_and_text_are_sent_to_ai_and_jobs_follow(jobs: Jobs, ai: ScriptedAI) -> None:
+    story = await jobs.domain.told_story(TEXT, title="On bees")
     await analyze(jobs, story)
+    shown = f"On bees\n\n{TEXT}"
+    assert sorted(ai.asked) == [("analyze-story", shown), ("embed", shown)]
     assert await follows(jobs) == [
         ("generate-brief", {"storyId": str(story.id), "reason": "new_story"}),
         ("extract-highlights", {"storyId": str(story.id), "userId": None, "teamId": None}),
     ]
 
 
-async def test_what_each_call_took_is_kept_for_the_job(jobs: Jobs) -> None:
+async def test_spending_of_each_call_is_kept(jobs: Jobs) -> None:
     story = await jobs.domain.told_story(TEXT)
     await analyze(jobs, story, job_id=JOB, retries=1)
     spent = await jobs.domain.verbs.spending(JOB)
-    common = {"job_id": JOB, "attempt": 2, "task": "analyze-story"}
     assert spent == [
-        Spending(
-            **common,
-            purpose="analysis",
-            model=ASKED.model,
-            input_tokens=100,
-            output_tokens=20,
-            cost_usd=0.001,
-        ),
-        Spending(
-            **common,
-            purpose="embedding",
-            model=EMBEDDED.model,
-            input_tokens=100,
-            output_tokens=0,
-            cost_usd=0.0001,
-        ),
+        Spending(JOB, 2, "analysis", "analyze-story", ASKED.model, 100, 20, 0.001),
+        Spending(JOB, 2, "embedding", "analyze-story", EMBEDDED.model, 100, 0, 0.0001),
     ]
 
 
-async def test_no_transaction_is_open_while_the_ai_thinks(domain: Domain, ai: ScriptedAI) -> None:
+async def test_no_transaction_is_open_during_ai_calls(domain: Domain, ai: ScriptedAI) -> None:
     class Watched(Jobs):
         """Counts the transactions that are open."""
 
@@ -166,7 +143,7 @@ async def test_analysed_story_is_skipped() -> None:
     await check_each_async(["auto", "retry"], check)
 
 
-async def test_a_person_may_have_it_analysed_again(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_manual_job_analyses_again(jobs: Jobs, ai: ScriptedAI) -> None:
     story = await jobs.domain.told_story(TEXT)
     await analyze(jobs, story)
     jobs.domain.clock.advance(60)
@@ -177,7 +154,7 @@ async def test_a_person_may_have_it_analysed_again(jobs: Jobs, ai: ScriptedAI) -
     assert reasons == ["new_story", "regenerate"]
 
 
-async def test_another_prompt_is_a_reason_to_ask_again(
+async def test_changed_prompt_causes_new_analysis(
     jobs: Jobs, ai: ScriptedAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     story = await jobs.domain.told_story(TEXT)
@@ -189,10 +166,10 @@ async def test_another_prompt_is_a_reason_to_ask_again(
     assert (await jobs.domain.overlay(story)).prompt_version == "next"
 
 
-async def test_without_an_ai_it_says_so(domain: Domain) -> None:
-    jobs = Jobs(domain, ScriptedWeb(), StubClient())
+async def test_stub_analyses_once_and_model_replaces_it(domain: Domain, jobs: Jobs) -> None:
+    stub = Jobs(domain, ScriptedWeb(), StubClient())
     story = await domain.told_story(TEXT)
-    assert (await analyze(jobs, story))["analysisState"] == "stub"
+    assert (await analyze(stub, story))["analysisState"] == "stub"
     overlay = await domain.overlay(story)
     assert overlay.analysis_state is AnalysisState.STUB
     assert overlay.model == "stub"
@@ -201,23 +178,11 @@ async def test_without_an_ai_it_says_so(domain: Domain) -> None:
     async with domain.rows() as rows:
         assert await rows.spending() == []
         assert [embedding.model for embedding in await rows.embeddings(story.id)] == ["stub"]
-
-
-async def test_without_an_ai_a_second_run_changes_nothing(domain: Domain) -> None:
-    jobs = Jobs(domain, ScriptedWeb(), StubClient())
-    story = await domain.told_story(TEXT)
-    await analyze(jobs, story)
     before = await domain.everything()
     domain.clock.advance(60)
-    assert (await analyze(jobs, story))["skipped"] is True
+    assert (await analyze(stub, story))["skipped"] is True
     assert await domain.everything() == before
     assert len(await follows(jobs)) == 2
-
-
-async def test_a_model_takes_the_place_of_the_stub(domain: Domain, jobs: Jobs) -> None:
-    story = await domain.told_story(TEXT)
-    await analyze(Jobs(domain, ScriptedWeb(), StubClient()), story)
-    domain.clock.advance(60)
     assert (await analyze(jobs, story))["analysisState"] == "completed"
     assert (await domain.overlay(story)).model == ASKED.model
     assert [job.data["reason"] for job in await jobs.sent("generate-brief")] == ["new_story", "regenerate"]
@@ -262,7 +227,7 @@ async def test_ai_error_decides_fate_of_job() -> None:
     await check_each_async(cases, check)
 
 
-async def test_what_an_answer_cost_that_can_t_be_used_is_kept(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_cost_of_unusable_answer_is_kept(jobs: Jobs, ai: ScriptedAI) -> None:
     error = AIMalformed("it is no Analysis")
     error.usage = Usage("gpt-5-nano", 90, 10, 0.5)
     ai.put("analyze-story", error)
@@ -273,9 +238,7 @@ async def test_what_an_answer_cost_that_can_t_be_used_is_kept(jobs: Jobs, ai: Sc
     assert spent == {"analysis": 0.5, "embedding": EMBEDDED.cost_usd}
 
 
-async def test_a_vector_that_can_t_be_used_is_paid_for_and_asked_for_again(
-    jobs: Jobs, ai: ScriptedAI
-) -> None:
+async def test_unusable_vector_is_paid_for_and_asked_for_again(jobs: Jobs, ai: ScriptedAI) -> None:
     error = AIMalformed("the server gave 0 vectors for 1 texts")
     error.usage = Usage("text-embedding-3-small", 90, 0, 0.25)
     ai.put("embed", error, None)
@@ -292,7 +255,7 @@ async def test_a_vector_that_can_t_be_used_is_paid_for_and_asked_for_again(
     assert spent == [(1, "unusable embedding"), (2, "analysis"), (2, "embedding")]
 
 
-async def test_nothing_is_noted_of_calls_that_all_failed(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_failed_calls_cost_nothing(jobs: Jobs, ai: ScriptedAI) -> None:
     ai.put("embed", AIUnavailable(retry_after=5.0))
     story = await jobs.domain.told_story(TEXT)
     with pytest.raises(Retry) as raised:
@@ -301,7 +264,7 @@ async def test_nothing_is_noted_of_calls_that_all_failed(jobs: Jobs, ai: Scripte
     assert await jobs.domain.verbs.spending() == []
 
 
-async def test_of_two_jobs_the_first_counts_and_both_are_paid_for(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_overtaken_job_is_skipped_and_paid_for(jobs: Jobs, ai: ScriptedAI) -> None:
     story = await jobs.domain.told_story(TEXT)
 
     async def overtake() -> None:
@@ -366,16 +329,7 @@ async def test_manual_job_replaces_overlapping_analysis() -> None:
     await check_each_async(["auto", "manual"], check)
 
 
-async def test_a_job_that_runs_again_sends_nothing_twice(jobs: Jobs) -> None:
-    story = await jobs.domain.told_story(TEXT)
-    await analyze(jobs, story, "manual", job_id=JOB)
-    before = await jobs.domain.everything()
-    await analyze(jobs, story, "manual", job_id=JOB)
-    assert await jobs.domain.everything() == before
-    assert len(await follows(jobs)) == 2
-
-
-async def test_a_person_s_job_that_runs_again_asks_nobody_again(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_rerun_of_manual_job_asks_and_sends_nothing_again(jobs: Jobs, ai: ScriptedAI) -> None:
     story = await jobs.domain.told_story(TEXT)
     await analyze(jobs, story)
     await analyze(jobs, story, "manual", job_id=JOB)
@@ -388,8 +342,8 @@ async def test_a_person_s_job_that_runs_again_asks_nobody_again(jobs: Jobs, ai: 
     assert await follows(jobs) == sent
 
 
-async def test_each_analysis_that_is_kept_is_followed_by_a_brief(jobs: Jobs, ai: ScriptedAI) -> None:
-    """Two people's jobs in turn, of which the first was not settled: whatever is kept last is told last."""
+async def test_every_kept_analysis_is_followed_by_a_brief(jobs: Jobs, ai: ScriptedAI) -> None:
+    """Two manual jobs in turn, of which the first was not settled: the brief tells what was kept last."""
     story = await jobs.domain.told_story(TEXT)
     await analyze(jobs, story, "manual", job_id=JOB, attempt=1)
     await analyze(jobs, story, "manual")
@@ -399,7 +353,7 @@ async def test_each_analysis_that_is_kept_is_followed_by_a_brief(jobs: Jobs, ai:
     assert len(await jobs.sent("generate-brief")) == 3
 
 
-async def test_what_places_a_story_is_asked_for_once_a_job(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_embedding_is_asked_for_once_a_job(jobs: Jobs, ai: ScriptedAI) -> None:
     ai.put("analyze-story", AIRateLimited(30.0), ANALYSIS)
     story = await jobs.domain.told_story(TEXT)
     with pytest.raises(Snooze):
@@ -419,7 +373,7 @@ def test_every_job_ends_under_rate_limit() -> None:
         loop, ai = VirtualLoop(), ScriptedAI()
 
         async def check(clock: Any) -> None:
-            domain = Domain(MemoryStorage(clock), MemoryRepository(clock), clock)
+            domain = memory_domain(clock)
             limited = Limited(ai, clock, requests_per_minute=per_minute, at_once=8)
             jobs = Jobs(domain, ScriptedWeb(), limited)
 
@@ -449,7 +403,7 @@ def test_every_job_ends_under_rate_limit() -> None:
     check_each([(1, 1), (1, 3), (3, 3), (3, 5), (5, 5)], check)
 
 
-async def test_a_story_that_is_not_there_is_named(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_missing_story_fails_job(jobs: Jobs, ai: ScriptedAI) -> None:
     with pytest.raises(Fail, match=f"no story {JOB}"):
         await jobs.run("analyze-story", {"storyId": JOB, "trigger": "auto"})
     assert ai.asked == []

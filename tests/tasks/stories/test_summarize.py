@@ -32,14 +32,14 @@ async def think(jobs: Jobs, story: Story, why_it_matters: str) -> None:
     assert await jobs.domain.verbs.put_analysis(story.id, thought)
 
 
-async def test_a_story_is_summed_up_by_why_it_matters(jobs: Jobs, ai: ScriptedAI) -> None:
+async def test_summary_is_why_the_story_matters(jobs: Jobs, ai: ScriptedAI) -> None:
     story = await jobs.domain.told_story("Some text.")
     await think(jobs, story, "Bees dance.\nOthers follow.")
     assert (await summarize(jobs, story))["summary"] == "Bees dance.\nOthers follow."
     assert ai.asked == []
 
 
-async def test_one_that_was_not_analysed_by_its_title_and_how_it_begins(jobs: Jobs) -> None:
+async def test_summary_of_unanalysed_story_is_title_and_beginning(jobs: Jobs) -> None:
     story = await jobs.domain.told_story("They dance.", title="On bees")
     assert (await summarize(jobs, story))["summary"] == "On bees — They dance."
 
@@ -58,7 +58,7 @@ async def test_summary_has_320_characters_at_most() -> None:
     await check_each_async(["word " * 200, "Word. " * 200, "w" * 1000], check)
 
 
-async def test_a_long_text_is_cut_after_the_last_word_that_fits_and_not_after_a_sentence(jobs: Jobs) -> None:
+async def test_summary_is_cut_after_last_fitting_word(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     await think(jobs, story, f"{'Bees dance, ' * 15}they do. {'Others follow them, ' * 20}")
     summary = (await summarize(jobs, story))["summary"]
@@ -66,7 +66,7 @@ async def test_a_long_text_is_cut_after_the_last_word_that_fits_and_not_after_a_
     assert len(summary) > 310
 
 
-async def test_a_summary_that_is_there_stays_unless_it_is_forced(jobs: Jobs) -> None:
+async def test_existing_summary_is_replaced_only_if_forced(jobs: Jobs) -> None:
     story = await jobs.domain.told_story("They dance.", title="On bees")
     assert (await summarize(jobs, story))["written"] is True
     await think(jobs, story, "Bees dance.")
@@ -87,11 +87,8 @@ async def test_second_run_changes_nothing() -> None:
     await check_each_async(["auto", "force"], check)
 
 
-async def test_the_original_s_name_is_served_too(jobs: Jobs) -> None:
+async def test_alias_is_served_and_missing_story_fails_job(jobs: Jobs) -> None:
     story = await jobs.domain.told_story()
     assert (await jobs.run("story-summarize", {"storyId": story.id, "mode": "auto"}))["written"] is True
-
-
-async def test_a_story_that_is_not_there_is_named(jobs: Jobs) -> None:
     with pytest.raises(Fail, match=f"no story {UUID(int=7)}"):
         await jobs.run("summarize-story", {"storyId": UUID(int=7), "mode": "auto"})

@@ -35,14 +35,14 @@ async def subscribed(jobs: Jobs, *teams: UUID) -> Story:
     return story
 
 
-async def test_a_team_that_is_named_is_the_only_one(jobs: Jobs) -> None:
+async def test_only_the_named_team_is_updated(jobs: Jobs) -> None:
     story = await subscribed(jobs, ONE, TWO)
     told = await update(jobs, story, "archived", teamId=THREE)
     assert told == {"storyId": story.id, "teamIds": [THREE], "state": "archived", "teams": 1, "changed": 1}
     assert await states(jobs, story) == [TeamStory(THREE, story.id, ReadingState.ARCHIVED, None)]
 
 
-async def test_without_one_it_is_every_team_that_subscribes_to_the_source(jobs: Jobs) -> None:
+async def test_every_subscribing_team_is_updated(jobs: Jobs) -> None:
     story = await subscribed(jobs, ONE, TWO)
     other = await jobs.domain.source("https://b.example/feed")
     await jobs.domain.verbs.connect(THREE, other.id)
@@ -53,7 +53,7 @@ async def test_without_one_it_is_every_team_that_subscribes_to_the_source(jobs: 
     ]
 
 
-async def test_only_reading_stamps_when_it_was_viewed(jobs: Jobs) -> None:
+async def test_only_reading_sets_time_of_view(jobs: Jobs) -> None:
     story = await subscribed(jobs, ONE)
     await update(jobs, story, "read")
     read_at = jobs.domain.clock.now()
@@ -62,7 +62,7 @@ async def test_only_reading_stamps_when_it_was_viewed(jobs: Jobs) -> None:
     assert await states(jobs, story) == [TeamStory(ONE, story.id, ReadingState.UNREAD, read_at)]
 
 
-async def test_a_second_run_changes_nothing(jobs: Jobs) -> None:
+async def test_second_run_changes_nothing(jobs: Jobs) -> None:
     story = await subscribed(jobs, ONE, TWO)
     await update(jobs, story, "read")
     before = await jobs.domain.everything()
@@ -72,19 +72,15 @@ async def test_a_second_run_changes_nothing(jobs: Jobs) -> None:
     assert await jobs.domain.everything() == before
 
 
-async def test_a_story_that_nobody_subscribes_to_is_nobodys(jobs: Jobs) -> None:
+async def test_story_without_subscribers_has_no_states(jobs: Jobs) -> None:
     story = await subscribed(jobs)
-    assert (await update(jobs, story, "read"))["teamIds"] == []
+    # By the task's alias.
+    told = await jobs.run("story-update-status", {"storyId": story.id, "state": "read"})
+    assert told["teamIds"] == []
     assert await states(jobs, story) == []
 
 
-async def test_the_original_s_name_is_served_too(jobs: Jobs) -> None:
-    story = await subscribed(jobs, ONE)
-    payload = {"storyId": story.id, "state": "read"}
-    assert (await jobs.run("story-update-status", payload))["teamIds"] == [ONE]
-
-
-async def test_what_is_not_there_or_no_state_is_refused(jobs: Jobs) -> None:
+async def test_missing_story_and_unknown_state_are_refused(jobs: Jobs) -> None:
     with pytest.raises(Fail, match=f"no story {THREE}"):
         await jobs.run("update-story-status", {"storyId": THREE, "state": "read"})
     with pytest.raises(PayloadInvalid, match="state"):
