@@ -8,28 +8,32 @@ from typing import Any
 import pytest
 
 from tests.browser import chromium
+from tests.cases import check_each
 from tests.conftest import pytest_ignore_collect
 from tests.tidy import ROOT
 
 BROWSER = ROOT / "tests" / "browser"
 
 
-@pytest.mark.parametrize(
-    ("named", "left_out"),
-    [
-        (["tests"], True),
-        (["tests/web", "tests/unit/test_browser_tests.py"], True),
-        (["tests/browser"], None),
-        (["tests/browser/test_jobs.py::test_an_id_is_copied"], None),
-    ],
-)
-def test_they_are_collected_only_where_their_folder_is_named(
-    monkeypatch: pytest.MonkeyPatch, *, named: list[str], left_out: bool | None
+def test_browser_tests_are_collected_only_where_their_folder_is_named(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(ROOT)
-    config: Any = SimpleNamespace(args=named)
-    assert pytest_ignore_collect(BROWSER, config) is left_out
-    assert pytest_ignore_collect(ROOT / "tests" / "web", config) is None
+
+    def check(named: list[str], left_out: bool | None) -> None:  # noqa: FBT001
+        config: Any = SimpleNamespace(args=named)
+        assert pytest_ignore_collect(BROWSER, config) is left_out
+        assert pytest_ignore_collect(ROOT / "tests" / "web", config) is None
+
+    check_each(
+        [
+            (["tests"], True),
+            (["tests/web", "tests/unit/test_browser_tests.py"], True),
+            (["tests/browser"], None),
+            (["tests/browser/test_jobs.py::test_an_id_is_copied"], None),
+        ],
+        check,
+    )
 
 
 def test_who_has_no_browser_is_told_how_to_get_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

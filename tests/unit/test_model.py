@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-import pytest
-
+from tests.cases import check_each
 from zeke_queue import model
 from zeke_queue.model import FINAL, STATUS_OF, WAITING, Claimed, Job, JobState, NewJob, RunStatus
 
@@ -45,20 +44,22 @@ def job(state: JobState) -> Job:
     )
 
 
-@pytest.mark.parametrize(
-    ("state", "status"),
-    [
-        (JobState.CREATED, RunStatus.QUEUED),
-        (JobState.RETRY, RunStatus.QUEUED),
-        (JobState.ACTIVE, RunStatus.EXECUTING),
-        (JobState.COMPLETED, RunStatus.COMPLETED),
-        (JobState.EXPIRED, RunStatus.FAILED),
-        (JobState.FAILED, RunStatus.FAILED),
-        (JobState.CANCELLED, RunStatus.CANCELLED),
-    ],
-)
-def test_clients_are_told_a_status_for_each_state(state: JobState, status: RunStatus) -> None:
-    assert job(state).status is STATUS_OF[state] is status
+def test_each_state_has_a_status() -> None:
+    def check(state: JobState, status: RunStatus) -> None:
+        assert job(state).status is STATUS_OF[state] is status
+
+    check_each(
+        [
+            (JobState.CREATED, RunStatus.QUEUED),
+            (JobState.RETRY, RunStatus.QUEUED),
+            (JobState.ACTIVE, RunStatus.EXECUTING),
+            (JobState.COMPLETED, RunStatus.COMPLETED),
+            (JobState.EXPIRED, RunStatus.FAILED),
+            (JobState.FAILED, RunStatus.FAILED),
+            (JobState.CANCELLED, RunStatus.CANCELLED),
+        ],
+        check,
+    )
 
 
 def test_every_state_waits_runs_or_has_ended() -> None:
@@ -90,13 +91,13 @@ def test_a_new_job_without_options_has_the_documented_defaults() -> None:
     assert made.expire_in == 3600.0
 
 
-VALUES: Final = [v for v in vars(model).values() if dataclasses.is_dataclass(v)]
+VALUES: Final[list[Any]] = [v for v in vars(model).values() if dataclasses.is_dataclass(v)]
 
 
-@pytest.mark.parametrize("value", VALUES)
-def test_values_are_frozen_and_slotted(value: Any) -> None:
-    assert value.__dataclass_params__.frozen
-    assert "__slots__" in vars(value)
+def test_values_are_frozen_and_slotted() -> None:
+    for value in VALUES:
+        assert value.__dataclass_params__.frozen, value
+        assert "__slots__" in vars(value), value
 
 
 def test_what_crosses_the_hot_path_is_a_tuple() -> None:

@@ -6,6 +6,8 @@ import hashlib
 
 import pytest
 
+from tests.cases import check_each
+from tests.unit.tables import check_gives
 from zeke_queue.core import apikeys
 from zeke_queue.errors import BadOption
 
@@ -17,35 +19,39 @@ def test_a_key_is_mid_and_the_64_digits_of_its_bytes() -> None:
     assert apikeys.new_key(DRAW) == TEXT
 
 
-@pytest.mark.parametrize("length", [0, 31, 33])
-def test_a_key_of_more_or_fewer_bytes_is_refused(length: int) -> None:
-    with pytest.raises(BadOption, match=rf"draw: {length} bytes are not 32"):
-        apikeys.new_key(bytes(length))
+def test_draw_of_another_length_is_rejected() -> None:
+    def check(length: int) -> None:
+        with pytest.raises(BadOption, match=rf"draw: {length} bytes are not 32"):
+            apikeys.new_key(bytes(length))
+
+    check_each([0, 31, 33], check)
 
 
 def test_every_key_that_is_made_is_well_formed() -> None:
     assert all(apikeys.is_well_formed(apikeys.new_key(bytes([byte]) * 32)) for byte in range(256))
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "mid_",
-        TEXT[:-1],
-        TEXT + "0",
-        TEXT + "\n",
-        " " + TEXT,
-        TEXT.upper(),
-        TEXT.replace("mid_", "key_"),
-        TEXT.replace("0a", "0A"),
-        TEXT.replace("0a", "0g"),
-        TEXT.replace("0a", "0٣"),
-        TEXT[:-1] + "\0",
-    ],
-)
-def test_what_is_no_key_is_not_taken_for_one(text: str) -> None:
-    assert not apikeys.is_well_formed(text)
+def test_malformed_key_is_recognized() -> None:
+    check_gives(
+        apikeys.is_well_formed,
+        [
+            (text, False)
+            for text in [
+                "",
+                "mid_",
+                TEXT[:-1],
+                TEXT + "0",
+                TEXT + "\n",
+                " " + TEXT,
+                TEXT.upper(),
+                TEXT.replace("mid_", "key_"),
+                TEXT.replace("0a", "0A"),
+                TEXT.replace("0a", "0g"),
+                TEXT.replace("0a", "0٣"),
+                TEXT[:-1] + "\0",
+            ]
+        ],
+    )
 
 
 def test_the_prefix_is_too_short_to_guess_the_rest_from() -> None:

@@ -10,10 +10,10 @@ from functools import cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.cases import check_each
 from zeke_queue.core.cron import Cron
 
 MINUTE: Final = timedelta(minutes=1)
@@ -89,22 +89,24 @@ def hour_sets() -> st.SearchStrategy[set[int]]:
     return st.one_of(st.just(set(range(24))), near_changes, st.sets(st.integers(0, 23), min_size=1))
 
 
-@pytest.mark.parametrize("change", CHANGES)
 @settings(max_examples=30)
 @given(minutes=minute_sets(), hours=hour_sets(), looks=st.lists(st.floats(0, 1), min_size=5, max_size=20))
-def test_ticks_around_a_change_are_those_of_the_rules(
-    change: str, minutes: set[int], hours: set[int], looks: list[float]
+def test_ticks_around_each_change_follow_the_rules(
+    minutes: set[int], hours: set[int], looks: list[float]
 ) -> None:
-    cron = Cron.parse(f"{field(minutes, 60)} {field(hours, 24)} * * *", CHANGES[change][0])
-    begin, end = walls(change)[0][0], walls(change)[-1][0]
-    expected = sorted(tick for tick in reference(change, minutes, hours) if begin < tick <= end)
+    def check(change: str) -> None:
+        cron = Cron.parse(f"{field(minutes, 60)} {field(hours, 24)} * * *", CHANGES[change][0])
+        begin, end = walls(change)[0][0], walls(change)[-1][0]
+        expected = sorted(tick for tick in reference(change, minutes, hours) if begin < tick <= end)
 
-    assert ticks_between(cron, begin, end + MINUTE) == expected
+        assert ticks_between(cron, begin, end + MINUTE) == expected
 
-    for look in looks:  # and from instants between the ticks, in either pass of an overlap
-        instant = begin + look * (end - begin)
-        if instant < expected[-1]:
-            assert cron.next_after(instant) == expected[bisect_right(expected, instant)]
+        for look in looks:  # and from instants between the ticks, in either pass of an overlap
+            instant = begin + look * (end - begin)
+            if instant < expected[-1]:
+                assert cron.next_after(instant) == expected[bisect_right(expected, instant)]
+
+    check_each([(change,) for change in CHANGES], check)
 
 
 def test_an_appointment_in_the_gap_is_kept_at_its_end() -> None:
@@ -124,10 +126,10 @@ def test_an_appointment_that_clocks_show_twice_is_kept_the_first_time() -> None:
     ]
 
 
-@pytest.mark.parametrize("day", [datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)])
-def test_an_interval_goes_on_in_elapsed_time_whatever_clocks_show(day: datetime) -> None:
+def test_interval_continues_in_elapsed_time_over_a_change() -> None:
     cron = Cron.parse("*/5 * * * *", "Europe/Berlin")
-    assert ticks_of(cron, day, 288) == [day + n * 5 * MINUTE for n in range(1, 289)]
+    for day in [datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 25, tzinfo=UTC)]:
+        assert ticks_of(cron, day, 288) == [day + n * 5 * MINUTE for n in range(1, 289)]
 
 
 def test_an_interval_does_not_make_up_for_what_the_gap_skips() -> None:
@@ -148,22 +150,22 @@ def test_a_day_that_was_left_out_is_one_tick_at_the_midnight_after_it() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("zone", "change", "expr"),
-    [
-        ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC), "0,30 * * * *"),
-        ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC), "* * * * * 0,1,30"),
-        ("Australia/Lord_Howe", datetime(2026, 4, 4, 15, tzinfo=UTC), "0 * * * *"),
-        ("Australia/Lord_Howe", datetime(2026, 4, 4, 15, tzinfo=UTC), "30 * * * *"),
-    ],
-)
-def test_the_ticks_after_a_fraction_of_a_second_are_those_after_its_second(
-    zone: str, change: datetime, expr: str
-) -> None:
-    cron = Cron.parse(expr, zone)
-    for before in (3 * MINUTE, 20 * MINUTE, 29 * MINUTE):
-        begin = change - before
-        assert ticks_of(cron, begin + timedelta(microseconds=682_821), 4) == ticks_of(cron, begin, 4)
+def test_fraction_of_a_second_does_not_change_the_next_ticks() -> None:
+    def check(zone: str, change: datetime, expr: str) -> None:
+        cron = Cron.parse(expr, zone)
+        for before in (3 * MINUTE, 20 * MINUTE, 29 * MINUTE):
+            begin = change - before
+            assert ticks_of(cron, begin + timedelta(microseconds=682_821), 4) == ticks_of(cron, begin, 4)
+
+    check_each(
+        [
+            ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC), "0,30 * * * *"),
+            ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC), "* * * * * 0,1,30"),
+            ("Australia/Lord_Howe", datetime(2026, 4, 4, 15, tzinfo=UTC), "0 * * * *"),
+            ("Australia/Lord_Howe", datetime(2026, 4, 4, 15, tzinfo=UTC), "30 * * * *"),
+        ],
+        check,
+    )
 
 
 @given(st.integers(2000, 2100), st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]))

@@ -11,6 +11,8 @@ from croniter import croniter
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from tests.cases import check_each
+from tests.unit.tables import check_refused
 from zeke_queue.core import crontab
 from zeke_queue.errors import BadSchedule
 
@@ -94,77 +96,79 @@ def test_whatever_is_written_can_be_read_or_is_a_bad_schedule(text: str) -> None
         assert crontab.read(text).hours
 
 
-@pytest.mark.parametrize(
-    "expr", ["0 0 30 2 *", "0 0 31 4,6,9,11 *", "0 0 31 2,4 *", "0 0 30,31 feb ?", "* * 30 2 * */10"]
-)
-def test_what_never_fires_is_refused(expr: str) -> None:
-    with pytest.raises(BadSchedule, match="never fires"):
-        crontab.read(expr)
+def test_expression_that_never_fires_is_rejected() -> None:
+    check_refused(
+        crontab.read,
+        BadSchedule,
+        ["0 0 30 2 *", "0 0 31 4,6,9,11 *", "0 0 31 2,4 *", "0 0 30,31 feb ?", "* * 30 2 * */10"],
+        "never fires",
+    )
 
 
-@pytest.mark.parametrize(
-    ("expr", "after", "match"),
-    [
-        ("0 0 29 2 *", "2096-03-01", "2104-02-29"),  # 2100 is no leap year
-        ("0 0 * 2 1#5", "2026-01-01", "2044-02-29"),
-        ("0 0 31 2 1", "2026-01-01", "2026-02-02"),  # the weekday alone can match
-        ("0 0 13 * 5", "2026-01-01", "2026-01-02"),  # either day, as in every cron
-        ("0 0 L * *", "2028-02-01", "2028-02-29"),
-        ("0 0 * * L5", "2026-01-01", "2026-01-30"),
-        ("0 0 * * sun#1", "2026-01-01", "2026-01-04"),
-        ("0 0 * * 7", "2026-01-01", "2026-01-04"),
-        ("0 22-2/2 * * *", "2026-01-01 01:00", "2026-01-01 02:00"),
-        ("*,7 * * * *", "2026-01-01", "2026-01-01 00:01"),
-        ("0 0 * * * 30", "2026-01-01", "2026-01-01 00:00:30"),  # the seconds come last
-        ("@monthly", "2026-01-01", "2026-02-01"),
-        ("  0  0\t* * * ", "2026-01-01", "2026-01-02"),
-    ],
-)
-def test_rare_days_and_odd_spellings_are_found(expr: str, after: str, match: str) -> None:
-    assert crontab.read(expr).after(wall(after)) == wall(match)
+def test_rare_days_and_odd_spellings_are_found() -> None:
+    def check(expr: str, after: str, match: str) -> None:
+        assert crontab.read(expr).after(wall(after)) == wall(match)
+
+    check_each(
+        [
+            ("0 0 29 2 *", "2096-03-01", "2104-02-29"),  # 2100 is no leap year
+            ("0 0 * 2 1#5", "2026-01-01", "2044-02-29"),
+            ("0 0 31 2 1", "2026-01-01", "2026-02-02"),  # the weekday alone can match
+            ("0 0 13 * 5", "2026-01-01", "2026-01-02"),  # either day, as in every cron
+            ("0 0 L * *", "2028-02-01", "2028-02-29"),
+            ("0 0 * * L5", "2026-01-01", "2026-01-30"),
+            ("0 0 * * sun#1", "2026-01-01", "2026-01-04"),
+            ("0 0 * * 7", "2026-01-01", "2026-01-04"),
+            ("0 22-2/2 * * *", "2026-01-01 01:00", "2026-01-01 02:00"),
+            ("*,7 * * * *", "2026-01-01", "2026-01-01 00:01"),
+            ("0 0 * * * 30", "2026-01-01", "2026-01-01 00:00:30"),  # the seconds come last
+            ("@monthly", "2026-01-01", "2026-02-01"),
+            ("  0  0\t* * * ", "2026-01-01", "2026-01-02"),
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize(
-    ("expr", "named"),
-    [
-        ("61 * * * *", "minute '61'"),
-        ("* 24 * * *", "hour '24'"),
-        ("* * 0 * *", "day of month '0'"),
-        ("* * * 13 *", "month '13'"),
-        ("* * * * 8", "day of week '8'"),
-        ("* * * * * 60", "second '60'"),
-        ("*/0 * * * *", "minute '*/0'"),
-        ("1,,2 * * * *", "minute '1,,2'"),
-        ("٣ * * * *", "minute '٣'"),
-    ],
-)
-def test_the_field_that_cannot_be_read_is_named(expr: str, named: str) -> None:
-    with pytest.raises(BadSchedule) as refused:
-        crontab.read(expr)
-    assert named in str(refused.value)
+def test_unreadable_field_is_named() -> None:
+    def check(expr: str, named: str) -> None:
+        with pytest.raises(BadSchedule) as refused:
+            crontab.read(expr)
+        assert named in str(refused.value)
+
+    check_each(
+        [
+            ("61 * * * *", "minute '61'"),
+            ("* 24 * * *", "hour '24'"),
+            ("* * 0 * *", "day of month '0'"),
+            ("* * * 13 *", "month '13'"),
+            ("* * * * 8", "day of week '8'"),
+            ("* * * * * 60", "second '60'"),
+            ("*/0 * * * *", "minute '*/0'"),
+            ("1,,2 * * * *", "minute '1,,2'"),
+            ("٣ * * * *", "minute '٣'"),
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize("expr", ["", "* * * *", "* * * * * * *", "5 minutes", "* " * 200])
-def test_any_other_number_of_fields_than_five_or_six_is_refused(expr: str) -> None:
-    with pytest.raises(BadSchedule, match="give five"):
-        crontab.read(expr)
+def test_number_of_fields_must_be_five_or_six() -> None:
+    check_refused(
+        crontab.read, BadSchedule, ["", "* * * *", "* * * * * * *", "5 minutes", "* " * 200], "give five"
+    )
 
 
-@pytest.mark.parametrize("expr", ["H * * * *", "* R(1-5) * * *", "0 0 * * * r"])
-def test_times_left_to_chance_are_refused(expr: str) -> None:
-    with pytest.raises(BadSchedule, match="chance"):
-        crontab.read(expr)
+def test_random_times_are_rejected() -> None:
+    check_refused(crontab.read, BadSchedule, ["H * * * *", "* R(1-5) * * *", "0 0 * * * r"], "chance")
 
 
-@pytest.mark.parametrize("expr", ["0 0 15W * *", "0 0 1 * 5#2", "0 0 L * L5", "@reboot", "@every 5m"])
-def test_what_crons_differ_on_is_refused(expr: str) -> None:
-    with pytest.raises(BadSchedule):
-        crontab.read(expr)
+def test_ambiguous_expression_is_rejected() -> None:
+    check_refused(
+        crontab.read, BadSchedule, ["0 0 15W * *", "0 0 1 * 5#2", "0 0 L * L5", "@reboot", "@every 5m"]
+    )
 
 
-def test_what_is_no_text_is_refused() -> None:
-    with pytest.raises(BadSchedule, match="no text"):
-        crontab.read(None)  # pyright: ignore[reportArgumentType]
+def test_expression_must_be_text() -> None:
+    check_refused(crontab.read, BadSchedule, [None], "no text")
 
 
 def test_a_search_beyond_the_calendar_finds_nothing() -> None:

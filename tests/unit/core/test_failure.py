@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import check_each
+from tests.unit.tables import check_gives
 from zeke_queue.core.failure import (
     MESSAGE_MAX,
     SHOWN_MAX,
@@ -91,12 +93,14 @@ def test_the_members_of_a_group_are_told() -> None:
     assert "TypeError: other" in told["traceback"]
 
 
-@pytest.mark.parametrize("odd", [Odd, Endless, NotText])
-def test_an_exception_whose_text_cannot_be_had_is_told_by_its_type(odd: type[Exception]) -> None:
-    told = record(odd("x"))
-    assert odd.__name__ in told["type"]
-    assert odd.__name__ in told["message"]
-    assert "Traceback" in told["traceback"]
+def test_exception_without_text_is_described_by_its_type() -> None:
+    def check(odd: type[Exception]) -> None:
+        told = record(odd("x"))
+        assert odd.__name__ in told["type"]
+        assert odd.__name__ in told["message"]
+        assert "Traceback" in told["traceback"]
+
+    check_each([Odd, Endless, NotText], check)
 
 
 def test_an_exception_that_cannot_be_formatted_still_has_its_frames() -> None:
@@ -149,13 +153,14 @@ def test_extra_keys_are_kept_and_do_not_hide_the_others() -> None:
     assert told["message"] == "x"
 
 
-@pytest.mark.parametrize(
-    "extra", [object(), float("nan"), Odd("x"), {"a": object()}, "\0", "x" * 10**6, [0] * 10**5]
-)
-def test_an_extra_value_that_cannot_be_kept_becomes_short_text(extra: object) -> None:
-    told = record(ValueError("x"), extra=extra)
-    assert isinstance(told["extra"], str)
-    assert len(told["extra"]) <= MESSAGE_MAX
+def test_extra_value_that_is_not_json_becomes_short_text() -> None:
+    def check(extra: object) -> None:
+        told = record(ValueError("x"), extra=extra)
+        assert isinstance(told["extra"], str)
+        assert len(told["extra"]) <= MESSAGE_MAX
+
+    values = [object(), float("nan"), Odd("x"), {"a": object()}, "\0", "x" * 10**6, [0] * 10**5]
+    check_each({f"{index}: {type(value)}": value for index, value in enumerate(values)}, check)
 
 
 def test_a_failure_without_an_exception_has_no_traceback() -> None:
@@ -172,9 +177,12 @@ def test_what_ends_a_process_can_be_told_too() -> None:
     assert record(KeyboardInterrupt())["type"] == "KeyboardInterrupt"
 
 
-@pytest.mark.parametrize("message", [5, None, ["why"], [10**5_000], b"\xff"])
-def test_a_message_that_is_no_text_is_described(message: Any) -> None:
-    assert json.loads(error_record("Fail", message))["message"] == shown(message)
+def test_message_that_is_not_text_is_described() -> None:
+    def check(message: Any) -> None:
+        assert json.loads(error_record("Fail", message))["message"] == shown(message)
+
+    cases = {"number": 5, "none": None, "list": ["why"], "long number": [10**5_000], "bytes": b"\xff"}
+    check_each(cases, check)
 
 
 class Unshowable:
@@ -182,15 +190,14 @@ class Unshowable:
         raise RuntimeError("no")
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ("a", "'a'"),
-        ([10**5_000], "<list>"),
-        (Unshowable(), "<Unshowable>"),
-        ("\ud800", "'\\ud800'"),
-        ("x" * 1_000, "'" + "x" * (SHOWN_MAX - 1) + "…"),
-    ],
-)
-def test_any_value_is_shown_in_about_a_line(value: object, text: str) -> None:
-    assert shown(value) == text
+def test_value_is_shown_in_about_a_line() -> None:
+    check_gives(
+        shown,
+        {
+            "text": ("a", "'a'"),
+            "long number": ([10**5_000], "<list>"),
+            "repr raises": (Unshowable(), "<Unshowable>"),
+            "half a character": ("\ud800", "'\\ud800'"),
+            "long text": ("x" * 1_000, "'" + "x" * (SHOWN_MAX - 1) + "…"),
+        },
+    )

@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+from tests.cases import check_each
+from tests.unit.tables import check_gives, check_refused
 from zeke_queue.core.jsonb import DEPTH_MAX, INTEGER_DIGITS_MAX, INTEGER_DIGITS_READ, dumps, loads, normalise
 from zeke_queue.errors import NotJson
 
@@ -65,64 +67,69 @@ def test_normalising_keeps_the_meaning_and_is_final(value: Any) -> None:
     assert normalise(normal) == normal
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        ({"a": 1, "b": [True, None]}, '{"a":1,"b":[true,null]}'),
-        ("größe \N{GRINNING FACE}", '"größe \N{GRINNING FACE}"'),
-        ("NaN", '"NaN"'),
-        ({"Infinity": "-Infinity"}, '{"Infinity":"-Infinity"}'),
-        (r"\u0000", r'"\\u0000"'),
-        (UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
-        (datetime(2026, 1, 2, 3, tzinfo=UTC), '"2026-01-02T03:00:00Z"'),
-        (date(2026, 1, 2), '"2026-01-02"'),
-        (timedelta(minutes=1), '"PT1M"'),
-        (Decimal("1.50"), '"1.50"'),
-        (Colour.RED, '"red"'),
-        (Item(name="x", at=datetime(2026, 1, 1, tzinfo=UTC)), '{"name":"x","at":"2026-01-01T00:00:00Z"}'),
-        ([Point(1, 2.5)], '[{"x":1,"y":2.5}]'),
-        ((1, 2), "[1,2]"),
-        ({1: "a"}, '{"1":"a"}'),
-        (10**4000, "1" + "0" * 4000),
-    ],
-)
-def test_a_value_is_written_compactly(value: Any, text: str) -> None:
-    assert dumps(value) == text
+def test_value_is_written_compactly() -> None:
+    check_gives(
+        dumps,
+        [
+            ({"a": 1, "b": [True, None]}, '{"a":1,"b":[true,null]}'),
+            ("größe \N{GRINNING FACE}", '"größe \N{GRINNING FACE}"'),
+            ("NaN", '"NaN"'),
+            ({"Infinity": "-Infinity"}, '{"Infinity":"-Infinity"}'),
+            (r"\u0000", r'"\\u0000"'),
+            (UUID(int=1), '"00000000-0000-0000-0000-000000000001"'),
+            (datetime(2026, 1, 2, 3, tzinfo=UTC), '"2026-01-02T03:00:00Z"'),
+            (date(2026, 1, 2), '"2026-01-02"'),
+            (timedelta(minutes=1), '"PT1M"'),
+            (Decimal("1.50"), '"1.50"'),
+            (Colour.RED, '"red"'),
+            (Item(name="x", at=datetime(2026, 1, 1, tzinfo=UTC)), '{"name":"x","at":"2026-01-01T00:00:00Z"}'),
+            ([Point(1, 2.5)], '[{"x":1,"y":2.5}]'),
+            ((1, 2), "[1,2]"),
+            ({1: "a"}, '{"1":"a"}'),
+            (10**4000, "1" + "0" * 4000),
+        ],
+    )
 
 
 CIRCLE: Final[dict[str, Any]] = {"deeper": []}
 CIRCLE["deeper"].append(CIRCLE)
 
 
-@pytest.mark.parametrize(
-    ("value", "path"),
-    [
-        (math.nan, "$"),
-        ({"a": {"b": [1, math.inf]}}, "$.a.b.1"),
-        ([Point(1, -math.inf)], "$.0.y"),
-        ({"a": ["x", "NUL: \0"]}, "$.a.1"),
-        ({"a": {"b\0": 1}}, "$.a, key"),
-        ({"a": "half \ud83d"}, "$.a"),
-        ({"a": {"\udc00": 1}}, "$.a"),
-        ({"a": [1, object()]}, "$.a.1"),
-        ({"a": (1, {"b": b"\xff"})}, "$.a.1.b"),
-        (int, "$"),
-        (CIRCLE, "$"),
-    ],
-)
-def test_what_is_no_json_is_refused_with_its_path(value: Any, path: str) -> None:
-    with pytest.raises(NotJson) as refused:
-        dumps(value)
-    assert str(refused.value).startswith(path)
+def test_value_that_is_not_json_is_rejected_with_its_path() -> None:
+    def check(value: Any, path: str) -> None:
+        with pytest.raises(NotJson) as refused:
+            dumps(value)
+        assert str(refused.value).startswith(path)
+
+    check_each(
+        [
+            (math.nan, "$"),
+            ({"a": {"b": [1, math.inf]}}, "$.a.b.1"),
+            ([Point(1, -math.inf)], "$.0.y"),
+            ({"a": ["x", "NUL: \0"]}, "$.a.1"),
+            ({"a": {"b\0": 1}}, "$.a, key"),
+            ({"a": "half \ud83d"}, "$.a"),
+            ({"a": {"\udc00": 1}}, "$.a"),
+            ({"a": [1, object()]}, "$.a.1"),
+            ({"a": (1, {"b": b"\xff"})}, "$.a.1.b"),
+            (int, "$"),
+            (CIRCLE, "$"),
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize("limit", [INTEGER_DIGITS_READ, INTEGER_DIGITS_MAX])
-def test_an_integer_is_refused_over_its_number_of_digits(limit: int) -> None:
-    longest = 10**limit - 1
-    assert loads(dumps([longest, -longest], digits=limit)) == [longest, -longest]
-    for number in (longest + 1, -longest - 1):
-        with pytest.raises(NotJson, match=rf"^\$\.a\.0: an integer has {limit + 1} digits, {limit} at most"):
-            dumps({"a": [number]}, digits=limit)
+def test_integer_over_the_digit_limit_is_rejected() -> None:
+    def check(limit: int) -> None:
+        longest = 10**limit - 1
+        assert loads(dumps([longest, -longest], digits=limit)) == [longest, -longest]
+        for number in (longest + 1, -longest - 1):
+            with pytest.raises(
+                NotJson, match=rf"^\$\.a\.0: an integer has {limit + 1} digits, {limit} at most"
+            ):
+                dumps({"a": [number]}, digits=limit)
+
+    check_each([INTEGER_DIGITS_READ, INTEGER_DIGITS_MAX], check)
 
 
 def test_an_integer_may_have_as_many_digits_as_postgres_takes() -> None:
@@ -131,15 +138,15 @@ def test_an_integer_may_have_as_many_digits_as_postgres_takes() -> None:
         dumps([10**131_072])
 
 
-@pytest.mark.parametrize("beside", ["NaN", "Infinity", r"\u0000"])
-def test_a_long_integer_is_written_whatever_stands_beside_it(beside: object) -> None:
-    assert loads(dumps([10**5_000, beside])) == [10**5_000, beside]
+def test_long_integer_is_written_beside_odd_texts() -> None:
+    for beside in ["NaN", "Infinity", r"\u0000"]:
+        assert loads(dumps([10**5_000, beside])) == [10**5_000, beside]
 
 
-@pytest.mark.parametrize("beside", [math.nan, -math.inf, "NUL: \0"])
-def test_what_is_no_json_is_refused_beside_a_long_integer(beside: object) -> None:
-    with pytest.raises(NotJson, match=r"^\$\.1: "):
-        dumps([10**5_000, beside])
+def test_value_that_is_not_json_is_rejected_beside_a_long_integer() -> None:
+    check_refused(
+        lambda beside: dumps([10**5_000, beside]), NotJson, [math.nan, -math.inf, "NUL: \0"], r"^\$\.1: "
+    )
 
 
 def test_digits_in_a_text_are_no_long_number() -> None:
@@ -147,10 +154,9 @@ def test_digits_in_a_text_are_no_long_number() -> None:
     assert loads(dumps({"a": digits, digits: "NaN"})) == {"a": digits, digits: "NaN"}
 
 
-@pytest.mark.parametrize("deep", [250, 254, 255, 300, 5_000])
-def test_a_value_that_nests_too_deeply_is_refused_in_a_line(deep: int) -> None:
-    with pytest.raises(NotJson, match=r"^The value nests more than 200 levels deep; flatten it$"):
-        dumps({"a": nested(deep)})
+def test_value_nested_too_deeply_is_rejected_in_one_line() -> None:
+    told = r"^The value nests more than 200 levels deep; flatten it$"
+    check_refused(lambda deep: dumps({"a": nested(deep)}), NotJson, [250, 254, 255, 300, 5_000], told)
 
 
 def test_the_path_to_a_circle_ends_where_it_closes() -> None:
@@ -211,56 +217,52 @@ def test_what_another_system_nested_deeper_can_still_be_read() -> None:
     assert loads("[" * 300 + "]" * 300) == nested(300)
 
 
-@pytest.mark.parametrize("digits", [4_301, 5_000, 131_072])
-def test_what_another_system_counted_further_can_still_be_read(digits: int) -> None:
-    number = 10 ** (digits - 1) + 7
-    text = "1" + "0" * (digits - 2) + "7"
-    assert loads(f'{{"a": [{text}, -{text}]}}') == {"a": [number, -number]}
+def test_long_integer_of_another_system_is_read() -> None:
+    for digits in [4_301, 5_000, 131_072]:
+        number = 10 ** (digits - 1) + 7
+        text = "1" + "0" * (digits - 2) + "7"
+        assert loads(f'{{"a": [{text}, -{text}]}}') == {"a": [number, -number]}
 
 
-@pytest.mark.parametrize("text", ["", "nul", "[1,]", "{'a':1}", "NaN", "[Infinity]", b"\xff", "[" * 100_000])
-def test_text_that_is_no_json_is_refused(text: str | bytes) -> None:
-    with pytest.raises(NotJson):
-        loads(text)
+def test_text_that_is_not_json_is_rejected() -> None:
+    check_refused(loads, NotJson, ["", "nul", "[1,]", "{'a':1}", "NaN", "[Infinity]", b"\xff", "[" * 100_000])
 
 
-@pytest.mark.parametrize(
-    ("text", "normal"),
-    [
-        ('{"b":1,"aa":2,"a":3}', '{"a": 3, "b": 1, "aa": 2}'),
-        ('{"é":1,"zz":2,"z":3}', '{"z": 3, "zz": 2, "é": 1}'),
-        ('{"a":1,"a":{"c":1,"b":2}}', '{"a": {"b": 2, "c": 1}}'),
-        ("[1.0,1,1e2,1E-3,-0.0,-0,1.50e1]", "[1.0, 1, 100, 0.001, 0.0, 0, 15.0]"),
-        ("1E400", "1" + "0" * 400),
-        (r'"\u2028\u0001\/\ud83d\ude00\u007f"', '"\u2028\\u0001/\N{GRINNING FACE}\x7f"'),
-        (" [ ] ", "[]"),
-        ('{"a":{},"b":[[],{}]}', '{"a": {}, "b": [[], {}]}'),
-        ("9" * 5000, "9" * 5000),
-    ],
-)
-def test_text_is_normalised_as_jsonb_prints_it(text: str, normal: str) -> None:
-    assert normalise(text) == normal
+def test_text_is_normalised_as_jsonb_prints_it() -> None:
+    check_gives(
+        normalise,
+        [
+            ('{"b":1,"aa":2,"a":3}', '{"a": 3, "b": 1, "aa": 2}'),
+            ('{"é":1,"zz":2,"z":3}', '{"z": 3, "zz": 2, "é": 1}'),
+            ('{"a":1,"a":{"c":1,"b":2}}', '{"a": {"b": 2, "c": 1}}'),
+            ("[1.0,1,1e2,1E-3,-0.0,-0,1.50e1]", "[1.0, 1, 100, 0.001, 0.0, 0, 15.0]"),
+            ("1E400", "1" + "0" * 400),
+            (r'"\u2028\u0001\/\ud83d\ude00\u007f"', '"\u2028\\u0001/\N{GRINNING FACE}\x7f"'),
+            (" [ ] ", "[]"),
+            ('{"a":{},"b":[[],{}]}', '{"a": {}, "b": [[], {}]}'),
+            ("9" * 5000, "9" * 5000),
+        ],
+    )
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        r'"\u0000"',
-        r'{"\u0000":1}',
-        r'"\ud83d"',
-        r'"\ude00\ud83d"',
-        "1e131072",
-        "1e-16384",
-        r'{"a":"\u0000","a":1}',  # jsonb reads what it drops
-        r'{"a":["\ud800"],"a":1}',
-        '{"a":1e-16384,"a":1}',
-        "NaN",
-        "01",
-        '"\t"',
-        "[1,]",
-        "",
-    ],
-)
-def test_what_jsonb_refuses_is_refused(text: str) -> None:
-    with pytest.raises(NotJson):
-        normalise(text)
+def test_text_that_jsonb_rejects_is_rejected() -> None:
+    check_refused(
+        normalise,
+        NotJson,
+        [
+            r'"\u0000"',
+            r'{"\u0000":1}',
+            r'"\ud83d"',
+            r'"\ude00\ud83d"',
+            "1e131072",
+            "1e-16384",
+            r'{"a":"\u0000","a":1}',  # jsonb reads what it drops
+            r'{"a":["\ud800"],"a":1}',
+            '{"a":1e-16384,"a":1}',
+            "NaN",
+            "01",
+            '"\t"',
+            "[1,]",
+            "",
+        ],
+    )

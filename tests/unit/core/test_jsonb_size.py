@@ -44,10 +44,10 @@ def test_what_is_far_from_the_cap_is_within_it(value: Any) -> None:
         assert (jsonb.size_over(text, cap) is None) == (size <= cap)
 
 
-@pytest.mark.parametrize("value", [["plain"] * 100, {"id": "1e5" * 10}, [1e300] * 10])
-def test_what_can_not_be_over_the_cap_is_not_written_out(monkeypatch: pytest.MonkeyPatch, value: Any) -> None:
+def test_value_far_below_the_cap_is_not_written_out(monkeypatch: pytest.MonkeyPatch) -> None:
     def normalise(text: str) -> str:
         raise AssertionError(f"{text[:20]} was written out")
 
     monkeypatch.setattr(jsonb, "normalise", normalise)
-    assert jsonb.size_over(jsonb.dumps(value), 2**20) is None
+    for value in [["plain"] * 100, {"id": "1e5" * 10}, [1e300] * 10]:
+        assert jsonb.size_over(jsonb.dumps(value), 2**20) is None

@@ -2,86 +2,49 @@
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.tables import check_gives, check_refused
 from zeke_queue.core.names import queue_name, schema_name
 from zeke_queue.errors import BadName
 
 
-@pytest.mark.parametrize("name", ["ingest-pull", "a", "1", "_x", "mail.send:v2/eu", "a@b+c", "x" * 200])
-def test_a_queue_may_be_called(name: str) -> None:
-    assert queue_name(name) == name
+def test_valid_queue_name_is_returned_unchanged() -> None:
+    check_gives(
+        queue_name,
+        [(name, name) for name in ["ingest-pull", "a", "1", "_x", "mail.send:v2/eu", "a@b+c", "x" * 200]],
+    )
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        " ",
-        "a b",
-        "a\n",
-        "\n",
-        "a*",
-        "-x",
-        ".x",
-        "größe",
-        "a\0",
-        "x" * 201,
-        "a;drop",
-        "'",
-        '"',
-        "a,b",
-        "٣",
-        None,
-        5,
-        b"a",
-    ],
-)
-def test_a_queue_may_not_be_called(name: str) -> None:
-    with pytest.raises(BadName, match="Queue name"):
-        queue_name(name)
+def test_invalid_queue_name_is_rejected() -> None:
+    # fmt: off
+    names = [
+        "", " ", "a b", "a\n", "\n", "a*", "-x", ".x", "größe", "a\0", "x" * 201,
+        "a;drop", "'", '"', "a,b", "٣", None, 5, b"a",
+    ]
+    # fmt: on
+    check_refused(queue_name, BadName, names, "Queue name")
 
 
-@pytest.mark.parametrize("name", ["__pgboss__maintenance", "__pgboss__", "__state__completed__x"])
-def test_queues_of_pg_boss_are_reserved(name: str) -> None:
-    with pytest.raises(BadName, match="reserves"):
-        queue_name(name)
+def test_queue_name_reserved_by_pg_boss_is_rejected() -> None:
+    check_refused(
+        queue_name, BadName, ["__pgboss__maintenance", "__pgboss__", "__state__completed__x"], "reserves"
+    )
 
 
-@pytest.mark.parametrize(
-    ("name", "folded"), [("pgboss", "pgboss"), ("PgBoss", "pgboss"), ("_a1", "_a1"), ("x" * 50,) * 2]
-)
-def test_a_schema_may_be_called_and_is_folded(name: str, folded: str) -> None:
-    assert schema_name(name) == folded
+def test_valid_schema_name_is_folded_to_lower_case() -> None:
+    check_gives(schema_name, [("pgboss", "pgboss"), ("PgBoss", "pgboss"), ("_a1", "_a1"), ("x" * 50,) * 2])
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "1a",
-        "a-b",
-        "a b",
-        "a.b",
-        "x" * 51,
-        'a"',
-        "a;",
-        "pg_x",
-        "PG_x",
-        "é",
-        "\N{KELVIN SIGN}",
-        "a\n",
-        "user",
-        "Table",
-        None,
-        1,
-    ],
-)
-def test_a_schema_may_not_be_called(name: str) -> None:
-    with pytest.raises(BadName, match="Schema name"):
-        schema_name(name)
+def test_invalid_schema_name_is_rejected() -> None:
+    # fmt: off
+    names = [
+        "", "1a", "a-b", "a b", "a.b", "x" * 51, 'a"', "a;", "pg_x", "PG_x",
+        "é", "\N{KELVIN SIGN}", "a\n", "user", "Table", None, 1,
+    ]
+    # fmt: on
+    check_refused(schema_name, BadName, names, "Schema name")
 
 
 @given(st.text(max_size=300))

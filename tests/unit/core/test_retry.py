@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.tables import check_gives
 from zeke_queue.core.retry import bounds, verdict
 from zeke_queue.model import RetryPolicy
 
@@ -61,27 +62,26 @@ def test_a_greater_draw_never_waits_less(first: float, second: float, count: int
     assert shorter <= longer
 
 
-@pytest.mark.parametrize(
-    ("retry_count", "draw", "seconds"),
-    [
-        (0, 0.0, 5.0),
-        (0, 0.5, 7.5),
-        (1, 0.0, 10.0),
-        (2, 0.75, 35.0),
-        (14, 0.0, 81_920.0),
-        (15, 0.0, 163_840.0),
-        (16, 0.0, 163_840.0),
-    ],
-)
-def test_the_window_doubles_with_each_retry_sixteen_times_at_most(
-    retry_count: int, draw: float, seconds: float
-) -> None:
-    assert verdict(RetryPolicy(limit=20, delay=5), retry_count, draw) == seconds
+def test_window_doubles_with_each_retry_at_most_sixteen_times() -> None:
+    check_gives(
+        lambda count, draw: verdict(RetryPolicy(limit=20, delay=5), count, draw),
+        [
+            (0, 0.0, 5.0),
+            (0, 0.5, 7.5),
+            (1, 0.0, 10.0),
+            (2, 0.75, 35.0),
+            (14, 0.0, 81_920.0),
+            (15, 0.0, 163_840.0),
+            (16, 0.0, 163_840.0),
+        ],
+    )
 
 
-@pytest.mark.parametrize(("draw", "seconds"), [(0.0, 8.0), (0.25, 10.0), (0.5, 10.0), (0.99, 10.0)])
-def test_the_cap_cuts_the_drawn_wait_and_not_the_window(draw: float, seconds: float) -> None:
-    assert verdict(RetryPolicy(limit=9, delay=1, delay_max=10), 3, draw) == seconds
+def test_cap_limits_the_drawn_wait_and_not_the_window() -> None:
+    check_gives(
+        lambda draw: verdict(RetryPolicy(limit=9, delay=1, delay_max=10), 3, draw),
+        [(0.0, 8.0), (0.25, 10.0), (0.5, 10.0), (0.99, 10.0)],
+    )
 
 
 def test_no_wait_is_longer_than_a_timestamp_can_bear() -> None:

@@ -6,40 +6,41 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from tests.cases import check_each
+from tests.unit.tables import check_gives
 from zeke_queue.core import spans
 from zeke_queue.errors import BadOption
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
-    ("span", "step", "number"), [(60, 60, 1), (61, 60, 2), (1, 60, 1), (3600, 60, 60), (604_800, 605, 1000)]
-)
-def test_a_look_back_is_rounded_up_to_whole_steps(span: float, step: float, number: int) -> None:
-    assert spans.how_many(span, step) == number
+def test_span_is_rounded_up_to_whole_steps() -> None:
+    check_gives(spans.how_many, [(60, 60, 1), (61, 60, 2), (1, 60, 1), (3600, 60, 60), (604_800, 605, 1000)])
 
 
-@pytest.mark.parametrize(
-    ("span", "step", "complaint"),
-    [
-        (0.5, 1, "span: 0.5 is not 1 to 604800 seconds"),
-        (604_801, 3600, "span: 604801 is not"),
-        (float("nan"), 3600, "span: nan is not"),
-        (60, 0, "step: 0 is not a whole number of seconds"),
-        (60, 1.5, "step: 1.5 is not a whole number of seconds"),
-        (60, float("inf"), "step: inf is not"),
-        (60, float("nan"), "step: nan is not"),
-        (3600, 3, "step: 3600 seconds in steps of 3 are 1200 spans, 1000 at most; give a longer step"),
-    ],
-)
-def test_a_span_or_a_step_that_can_not_be_is_refused(span: float, step: float, complaint: str) -> None:
-    with pytest.raises(BadOption, match=complaint):
-        spans.how_many(span, step)
+def test_invalid_span_or_step_is_rejected() -> None:
+    def check(span: float, step: float, complaint: str) -> None:
+        with pytest.raises(BadOption, match=complaint):
+            spans.how_many(span, step)
+
+    check_each(
+        [
+            (0.5, 1, "span: 0.5 is not 1 to 604800 seconds"),
+            (604_801, 3600, "span: 604801 is not"),
+            (float("nan"), 3600, "span: nan is not"),
+            (60, 0, "step: 0 is not a whole number of seconds"),
+            (60, 1.5, "step: 1.5 is not a whole number of seconds"),
+            (60, float("inf"), "step: inf is not"),
+            (60, float("nan"), "step: nan is not"),
+            (3600, 3, "step: 3600 seconds in steps of 3 are 1200 spans, 1000 at most; give a longer step"),
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize("seconds", [0, 0.000001, 299.999999])
-def test_a_span_holds_its_first_instant_and_not_the_one_behind_its_last(seconds: float) -> None:
-    assert spans.begin_of(NOON + timedelta(seconds=seconds), 300) == NOON
+def test_span_includes_its_first_instant_and_excludes_its_end() -> None:
+    for seconds in [0, 0.000001, 299.999999]:
+        assert spans.begin_of(NOON + timedelta(seconds=seconds), 300) == NOON
     assert spans.begin_of(NOON + timedelta(seconds=300), 300) > NOON
 
 

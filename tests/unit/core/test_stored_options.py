@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.cases import check_each
+from tests.unit.tables import check_gives, check_refused
 from zeke_queue.core import jsonb
 from zeke_queue.core.options import JobOptions
 from zeke_queue.core.stored_options import read, write
@@ -41,47 +43,48 @@ def test_what_is_written_is_read_again(options: dict[str, Any]) -> None:
     assert read(stored) == JobOptions(**seconds)
 
 
-@pytest.mark.parametrize("name", ["delay", "start_at", "retryLimit", "retries"])
-def test_what_a_schedule_s_jobs_can_not_have_is_not_written(name: str) -> None:
-    with pytest.raises(BadOption, match=name):
-        write({name: None})
+def test_option_that_schedules_do_not_support_is_rejected() -> None:
+    def check(name: str) -> None:
+        with pytest.raises(BadOption, match=name):
+            write({name: None})
+
+    check_each(["delay", "start_at", "retryLimit", "retries"], check)
 
 
-@pytest.mark.parametrize(
-    ("stored", "options"),
-    [
-        ({"retryLimit": 4, "retryDelay": 5, "retryBackoff": False}, {"retry_limit": 4, "retry_delay": 5}),
-        ({"retryLimit": 0, "priority": -1, "singletonKey": "k"}, {"priority": -1, "singleton_key": "k"}),
-        ({"expireInSeconds": 9}, {"expire_in": 9}),
-        ({"expireInMinutes": 2, "expireInSeconds": 9}, {"expire_in": 120}),
-        ({"expireInHours": 1, "expireInMinutes": 2}, {"expire_in": 3_600}),
-        ({"singletonSeconds": 9}, {"throttle": 9}),
-        ({"singletonHours": 0, "singletonMinutes": 2}, {"throttle": 120}),
-        ({"singletonSeconds": 0}, {"throttle": None}),
-        ({"singletonMinutes": 2, "singletonNextSlot": True}, {"debounce": 120, "throttle": None}),
-        ({"tz": "UTC", "startAfter": 5, "onComplete": True, "retentionDays": 3}, {"start_at": None}),
-    ],
-)
-def test_pg_boss_s_spelling_is_read(stored: dict[str, Any], options: dict[str, Any]) -> None:
-    assert {name: getattr(read(stored), name) for name in options} == options
+def test_pg_boss_spelling_is_read() -> None:
+    def check(stored: dict[str, Any], options: dict[str, Any]) -> None:
+        assert {name: getattr(read(stored), name) for name in options} == options
+
+    check_each(
+        [
+            ({"retryLimit": 4, "retryDelay": 5, "retryBackoff": False}, {"retry_limit": 4, "retry_delay": 5}),
+            ({"retryLimit": 0, "priority": -1, "singletonKey": "k"}, {"priority": -1, "singleton_key": "k"}),
+            ({"expireInSeconds": 9}, {"expire_in": 9}),
+            ({"expireInMinutes": 2, "expireInSeconds": 9}, {"expire_in": 120}),
+            ({"expireInHours": 1, "expireInMinutes": 2}, {"expire_in": 3_600}),
+            ({"singletonSeconds": 9}, {"throttle": 9}),
+            ({"singletonHours": 0, "singletonMinutes": 2}, {"throttle": 120}),
+            ({"singletonSeconds": 0}, {"throttle": None}),
+            ({"singletonMinutes": 2, "singletonNextSlot": True}, {"debounce": 120, "throttle": None}),
+            ({"tz": "UTC", "startAfter": 5, "onComplete": True, "retentionDays": 3}, {"start_at": None}),
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize(
-    ("stored", "options"),
-    [
-        ({"expire_in": 5, "expireInHours": 1}, JobOptions(expire_in=5)),
-        ({"retry_limit": 0, "retryLimit": 4}, JobOptions(retry_limit=0)),
-        ({"throttle": 5, "singletonHours": 1, "singletonNextSlot": True}, JobOptions(throttle=5)),
-    ],
-)
-def test_our_spelling_wins(stored: dict[str, Any], options: JobOptions) -> None:
-    assert read(stored) == options
+def test_our_spelling_has_precedence() -> None:
+    check_gives(
+        read,
+        [
+            ({"expire_in": 5, "expireInHours": 1}, JobOptions(expire_in=5)),
+            ({"retry_limit": 0, "retryLimit": 4}, JobOptions(retry_limit=0)),
+            ({"throttle": 5, "singletonHours": 1, "singletonNextSlot": True}, JobOptions(throttle=5)),
+        ],
+    )
 
 
-@pytest.mark.parametrize("stored", [["retryLimit"], "retryLimit", 5, None])
-def test_what_is_no_object_is_refused(stored: object) -> None:
-    with pytest.raises(BadOption, match="options"):
-        read(stored)
+def test_stored_options_must_be_an_object() -> None:
+    check_refused(read, BadOption, [["retryLimit"], "retryLimit", 5, None], "options")
 
 
 @given(st.dictionaries(st.sampled_from(["expireInHours", "singletonHours", "retryLimit", "x"]), whatever))
