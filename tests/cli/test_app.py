@@ -18,6 +18,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from tests.tidy import ROOT
 from zeke_queue.cli.app import add_commands, parted
@@ -57,11 +58,17 @@ def test_help_lists_every_command(nowhere: Zeke) -> None:
     assert [name for name in COMMANDS if name not in words] == []
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "job show", "queue pause"])
-def test_every_command_explains_itself(nowhere: Zeke, command: str) -> None:
-    said = nowhere.good(*command.split(), "--help", COLUMNS="80")
-    assert "Usage: " in said
-    assert max(map(len, said.splitlines())) <= 80
+def test_every_command_has_help_that_names_the_shared_options(nowhere: Zeke) -> None:
+    shared = ["worker", "jobs", "job show", "queue pause", "schedules", "doctor"]
+
+    def check(command: str) -> None:
+        said = nowhere.good(*command.split(), "--help", COLUMNS="80")
+        assert "Usage: " in said
+        assert max(map(len, said.splitlines())) <= 80
+        if command in shared:
+            assert "--database, --embedded, --schema and --json" in said
+
+    check_each([*COMMANDS, "job show", "queue pause"], check)
 
 
 def test_help_loads_nothing_that_it_does_not_need() -> None:
@@ -85,34 +92,33 @@ def test_without_a_command_there_is_help_and_the_code_of_a_wrong_call(nowhere: Z
     assert "Usage: " in result.output
 
 
-@pytest.mark.parametrize(
-    "arguments", [["jbos"], ["jobs", "--stat", "failed"], ["jobs", "-s", "lost"], ["send"]]
-)
-def test_a_call_that_is_misspelt_is_wrong(nowhere: Zeke, arguments: list[str]) -> None:
-    assert nowhere(*arguments).exit_code == 2
+def test_misspelt_call_has_exit_code_2(nowhere: Zeke) -> None:
+    for arguments in [["jbos"], ["jobs", "--stat", "failed"], ["jobs", "-s", "lost"], ["send"]]:
+        assert nowhere(*arguments).exit_code == 2, arguments
 
 
-@pytest.mark.parametrize(
-    ("arguments", "told"),
-    [
-        (["send", "mail", "--delay", "soon"], "--delay"),
-        (["jobs", "--stat", "failed"], "--stat"),
-        (["job", "shwo", "42"], "shwo"),
-        (["send"], "TASK"),
-        (["--colour", "jobs"], "--colour"),
-        (["jobs", "--database"], "--database"),
-    ],
-    ids=" ".join,
-)
-def test_programs_are_told_of_a_misspelt_call_in_a_line_of_json(
-    nowhere: Zeke, arguments: list[str], told: str
-) -> None:
-    result = nowhere(*arguments, "--json") if arguments[-1] != "--database" else nowhere("--json", *arguments)
-    assert result.exit_code == 2
-    assert result.stdout == ""
-    error = json.loads(result.stderr)
-    assert error["error"] == "UsageError"
-    assert told in error["message"]
+def test_misspelt_call_is_reported_as_json(nowhere: Zeke) -> None:
+    def check(arguments: list[str], told: str) -> None:
+        result = (
+            nowhere(*arguments, "--json") if arguments[-1] != "--database" else nowhere("--json", *arguments)
+        )
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        error = json.loads(result.stderr)
+        assert error["error"] == "UsageError"
+        assert told in error["message"]
+
+    check_each(
+        [
+            (["send", "mail", "--delay", "soon"], "--delay"),
+            (["jobs", "--stat", "failed"], "--stat"),
+            (["job", "shwo", "42"], "shwo"),
+            (["send"], "TASK"),
+            (["--colour", "jobs"], "--colour"),
+            (["jobs", "--database"], "--database"),
+        ],
+        check,
+    )
 
 
 def test_flags_are_not_said_to_take_a_value(nowhere: Zeke) -> None:
@@ -142,12 +148,6 @@ def test_each_list_stands_beside_the_commands_for_one_of_it(nowhere: Zeke) -> No
     ]
 
 
-@pytest.mark.parametrize("command", ["worker", "jobs", "job show", "queue pause", "schedules", "doctor"])
-def test_the_help_of_a_command_names_the_options_that_all_share(nowhere: Zeke, command: str) -> None:
-    shown = nowhere.good(*command.split(), "--help", COLUMNS="80")
-    assert "--database, --embedded, --schema and --json" in shown
-
-
 def test_the_usage_of_send_marks_the_payload_as_optional_once(nowhere: Zeke) -> None:
     usage = next(line for line in nowhere.good("send", "--help").splitlines() if "Usage" in line)
     assert "[PAYLOAD]" in usage
@@ -157,21 +157,23 @@ def test_the_usage_of_send_marks_the_payload_as_optional_once(nowhere: Zeke) -> 
 # Options that all commands share
 
 
-@pytest.mark.parametrize(
-    ("given", "sorted_"),
-    [
-        (["jobs", "--json"], ["--json", "jobs"]),
-        (["doctor", "--database", "d", "-x"], ["--database", "d", "doctor", "-x"]),
-        (["jobs", "--schema=s", "--json"], ["--schema=s", "--json", "jobs"]),
-        (["send", "a", "--", "--json"], ["send", "a", "--", "--json"]),
-        (["jobs", "--json=yes"], ["jobs", "--json=yes"]),
-        (["jobs", "--database"], ["--database"]),
-        ([], []),
-    ],
-)
-def test_shared_options_are_found_wherever_they_stand(given: list[str], sorted_: list[str]) -> None:
-    shared, rest = parted(given)
-    assert shared + rest == sorted_
+def test_shared_options_are_accepted_at_every_position() -> None:
+    def check(given: list[str], sorted_: list[str]) -> None:
+        shared, rest = parted(given)
+        assert shared + rest == sorted_
+
+    check_each(
+        [
+            (["jobs", "--json"], ["--json", "jobs"]),
+            (["doctor", "--database", "d", "-x"], ["--database", "d", "doctor", "-x"]),
+            (["jobs", "--schema=s", "--json"], ["--schema=s", "--json", "jobs"]),
+            (["send", "a", "--", "--json"], ["send", "a", "--", "--json"]),
+            (["jobs", "--json=yes"], ["jobs", "--json=yes"]),
+            (["jobs", "--database"], ["--database"]),
+            ([], []),
+        ],
+        check,
+    )
 
 
 def test_the_database_on_the_command_line_wins_over_the_environment(zeke: Zeke, nowhere: Zeke) -> None:
@@ -223,50 +225,55 @@ def test_a_catalog_may_be_an_attribute_of_an_object(module: Write) -> None:
     assert not load_catalog(f"{name}:Place.catalog").tasks
 
 
-@pytest.mark.parametrize(
-    ("path", "told"),
-    [
-        ("shop", "not of the form module:catalog"),
-        (":catalog", "not of the form module:catalog"),
-        ("tests/cli/shop.py", "name the module and the catalog in it, as in --app tests.cli.shop:catalog"),
-        ("shop:", "not of the form module:catalog"),
-        ("..shop:catalog", "not of the form module:catalog"),
-        ("tests/cli/shop.py:catalog", "name the module, as in --app tests.cli.shop:catalog"),
-        ("tests/cli/shop:catalog", "name the module, as in --app tests.cli.shop:catalog"),
-        ("nowhere.to_be.found:catalog", "no module 'nowhere'"),
-        ("tests.cli.nowhere:catalog", "no module 'tests.cli.nowhere'"),
-        ("tests.cli.shop:shop", "has no 'shop'. It has tests.cli.shop:catalog."),
-        (
-            "tests.cli.shop:Letter",
-            "is a ModelMetaclass, not a zeke_queue.Catalog. It has tests.cli.shop:catalog",
-        ),
-    ],
-)
-@pytest.mark.parametrize("command", [("worker",), ("send", "mail")], ids=lambda command: command[0])
-def test_an_app_that_is_not_there_is_wrong(
-    zeke: Zeke, command: tuple[str, ...], path: str, told: str
-) -> None:
-    assert told in zeke.fails(*command, "--app", path, code=2)
+def test_app_that_is_not_found_is_rejected(zeke: Zeke) -> None:
+    def check(path: str, told: str) -> None:
+        assert told in zeke.fails("worker", "--app", path, code=2)
+        assert told in zeke.fails("send", "mail", "--app", path, code=2)
+
+    check_each(
+        [
+            ("shop", "not of the form module:catalog"),
+            (":catalog", "not of the form module:catalog"),
+            (
+                "tests/cli/shop.py",
+                "name the module and the catalog in it, as in --app tests.cli.shop:catalog",
+            ),
+            ("shop:", "not of the form module:catalog"),
+            ("..shop:catalog", "not of the form module:catalog"),
+            ("tests/cli/shop.py:catalog", "name the module, as in --app tests.cli.shop:catalog"),
+            ("tests/cli/shop:catalog", "name the module, as in --app tests.cli.shop:catalog"),
+            ("nowhere.to_be.found:catalog", "no module 'nowhere'"),
+            ("tests.cli.nowhere:catalog", "no module 'tests.cli.nowhere'"),
+            ("tests.cli.shop:shop", "has no 'shop'. It has tests.cli.shop:catalog."),
+            (
+                "tests.cli.shop:Letter",
+                "is a ModelMetaclass, not a zeke_queue.Catalog. It has tests.cli.shop:catalog",
+            ),
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize("command", [("worker",), ("send", "mail")], ids=lambda command: command[0])
-def test_an_app_that_is_missing_is_asked_for(zeke: Zeke, command: tuple[str, ...]) -> None:
-    assert "--app module:catalog, or set ZEKE_APP" in zeke.fails(*command, code=2)
+def test_missing_app_is_named_with_its_option(zeke: Zeke) -> None:
+    for command in [("worker",), ("send", "mail")]:
+        assert "--app module:catalog, or set ZEKE_APP" in zeke.fails(*command, code=2)
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("\nimport nothing_like_it", "line 2): ModuleNotFoundError: No module named 'nothing_like_it'"),
-        ("\n\ncatalog = 1 / 0", "line 3): ZeroDivisionError"),
-        ("catalog = = 1", "line 1): SyntaxError"),
-        ("from zeke_queue.cli.nowhere import x", "line 1): ModuleNotFoundError"),
-        ("import sys\nsys.exit(0)", "line 2): SystemExit: 0"),
-    ],
-)
-def test_an_app_that_fails_is_told_with_its_line(zeke: Zeke, module: Write, text: str, told: str) -> None:
-    name = module(text)
-    assert told in zeke.fails("worker", "--app", f"{name}:catalog", code=2)
+def test_app_that_raises_is_reported_with_its_line(zeke: Zeke, module: Write) -> None:
+    def check(text: str, told: str) -> None:
+        name = module(text)
+        assert told in zeke.fails("worker", "--app", f"{name}:catalog", code=2)
+
+    check_each(
+        [
+            ("\nimport nothing_like_it", "line 2): ModuleNotFoundError: No module named 'nothing_like_it'"),
+            ("\n\ncatalog = 1 / 0", "line 3): ZeroDivisionError"),
+            ("catalog = = 1", "line 1): SyntaxError"),
+            ("from zeke_queue.cli.nowhere import x", "line 1): ModuleNotFoundError"),
+            ("import sys\nsys.exit(0)", "line 2): SystemExit: 0"),
+        ],
+        check,
+    )
 
 
 # What other distributions add

@@ -8,8 +8,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tests.cases import check_each
 from tests.cli.conftest import Zeke
-from tests.cli.test_bad_input import REFUSED, every_command, stranger
+from tests.cli.test_bad_input import REFUSED, stranger
 
 
 @pytest.fixture
@@ -17,25 +18,25 @@ def zeke(zeke_alone: Zeke) -> Zeke:
     return zeke_alone
 
 
-@pytest.mark.parametrize(
-    ("option", "told"),
-    [
-        ("sslmode=x", 'invalid sslmode value: "x"'),
-        ("target_session_attrs=x", 'invalid target_session_attrs value: "x"'),
-        ("ssl_min_protocol_version=x", 'invalid "ssl_min_protocol_version" value: "x"'),
-        ("connect_timeout=soon", "connect_timeout: 'soon' is no number of seconds"),
-        ("service=nowhere", 'definition of service "nowhere" not found'),
-        ("hostaddr=nowhere", 'could not parse network address "nowhere"'),
-    ],
-)
-@pytest.mark.parametrize("command", [("jobs",), ("migrate",), ("doctor",)], ids=lambda command: command[0])
-def test_an_option_that_libpq_refuses_is_a_wrong_call(
-    nowhere: Zeke, command: tuple[str, ...], option: str, told: str
-) -> None:
-    said = nowhere.fails(*command, code=2, DATABASE_PRIMARY_URL=f"{REFUSED}?{option}")
-    assert told in said
-    assert "DATABASE_PRIMARY_URL" in said
-    assert "s3cret" not in said
+def test_option_that_libpq_rejects_is_a_wrong_call(nowhere: Zeke) -> None:
+    def check(option: str, told: str) -> None:
+        for command in ("jobs", "migrate", "doctor"):
+            said = nowhere.fails(command, code=2, DATABASE_PRIMARY_URL=f"{REFUSED}?{option}")
+            assert told in said
+            assert "DATABASE_PRIMARY_URL" in said
+            assert "s3cret" not in said
+
+    check_each(
+        [
+            ("sslmode=x", 'invalid sslmode value: "x"'),
+            ("target_session_attrs=x", 'invalid target_session_attrs value: "x"'),
+            ("ssl_min_protocol_version=x", 'invalid "ssl_min_protocol_version" value: "x"'),
+            ("connect_timeout=soon", "connect_timeout: 'soon' is no number of seconds"),
+            ("service=nowhere", 'definition of service "nowhere" not found'),
+            ("hostaddr=nowhere", 'could not parse network address "nowhere"'),
+        ],
+        check,
+    )
 
 
 def test_an_option_that_the_driver_refuses_once_it_knows_the_server_is_a_wrong_call(zeke: Zeke) -> None:
@@ -49,31 +50,15 @@ def test_programs_are_told_that_it_is_the_setting(nowhere: Zeke) -> None:
     assert json.loads(result.stderr)["error"] == "BadSetting"
 
 
-@every_command
-def test_what_to_do_about_a_database_that_can_not_be_reached_is_said(
-    nowhere: Zeke, command: tuple[str, ...]
-) -> None:
-    said = nowhere.fails(*command, code=1, DATABASE_PRIMARY_URL=REFUSED)
-    assert "See that the server runs" in said
-    assert "DATABASE_PRIMARY_URL" in said
-
-
-@pytest.mark.parametrize(
-    ("damage", "told"),
-    [
-        ("drop table mine.watcher", "Run `zeke --schema mine migrate`, or set JOBS_SCHEMA=mine for both"),
-        (
-            "alter table mine.job drop column meta cascade",
-            "Run `zeke migrate` on the same --schema or JOBS_SCHEMA",
-        ),
-    ],
-    ids=["table", "column"],
-)
-def test_what_vanished_is_made_in_the_schema_that_is_in_use(zeke_empty: Zeke, damage: str, told: str) -> None:
+def test_missing_table_or_column_is_reported_with_migrate_of_its_schema(zeke_empty: Zeke) -> None:
     zeke_empty.good("migrate", "--schema", "mine")
     with psycopg.connect(zeke_empty.dsn or "", autocommit=True) as connection:
-        connection.execute(damage.encode())
-    assert told in zeke_empty.fails("jobs", "--schema", "mine", code=1)
+        connection.execute("alter table mine.job drop column meta cascade")
+        told = "Run `zeke migrate` on the same --schema or JOBS_SCHEMA"
+        assert told in zeke_empty.fails("jobs", "--schema", "mine", code=1)
+        connection.execute("drop table mine.watcher")
+        told = "Run `zeke --schema mine migrate`, or set JOBS_SCHEMA=mine for both"
+        assert told in zeke_empty.fails("jobs", "--schema", "mine", code=1)
 
 
 def test_what_vanished_from_the_schema_that_is_usual_is_made_without_naming_it(zeke: Zeke) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from tests.cli.old_server import old_server
 from zeke_queue.cli.session import Options, print_error
@@ -34,29 +36,25 @@ COMMANDS = [
 ]
 """One of each kind that needs a database."""
 
-every_command = pytest.mark.parametrize("command", COMMANDS, ids=lambda command: " ".join(command[:2]))
-
-
 # What is missing
 
 
-@pytest.mark.parametrize(
-    ("command", "missing"),
-    [
-        (("send",), "TASK"),
-        *((("job", verb), "ID") for verb in ("show", "cancel", "retry", "resume")),
-        *((("queue", verb), "NAME") for verb in ("pause", "resume")),
-        *((("schedule", verb), "NAME") for verb in ("rm", "pause", "resume")),
-    ],
-    ids=str,
-)
-def test_an_argument_that_is_missing_is_a_wrong_call(
-    nowhere: Zeke, command: tuple[str, ...], missing: str
-) -> None:
-    told, shown = nowhere(*command, "--json"), nowhere(*command)
-    assert (told.exit_code, told.stdout, shown.exit_code, shown.stdout) == (2, "", 2, "")
-    assert json.loads(told.stderr)["message"] == f"Missing argument '{missing}'."
-    assert f"Missing argument '{missing}'." in shown.stderr
+def test_missing_argument_is_named_as_text_and_as_json(nowhere: Zeke) -> None:
+    def check(command: tuple[str, ...], missing: str) -> None:
+        told, shown = nowhere(*command, "--json"), nowhere(*command)
+        assert (told.exit_code, told.stdout, shown.exit_code, shown.stdout) == (2, "", 2, "")
+        assert json.loads(told.stderr)["message"] == f"Missing argument '{missing}'."
+        assert f"Missing argument '{missing}'." in shown.stderr
+
+    check_each(
+        [
+            (("send",), "TASK"),
+            *((("job", verb), "ID") for verb in ("show", "cancel", "retry", "resume")),
+            *((("queue", verb), "NAME") for verb in ("pause", "resume")),
+            *((("schedule", verb), "NAME") for verb in ("rm", "pause", "resume")),
+        ],
+        check,
+    )
 
 
 # What is sent
@@ -84,27 +82,31 @@ def test_programs_are_told_the_fields_as_json(zeke: Zeke) -> None:
     assert [field["path"] for field in told["fields"]] == ["to", "copies"]
 
 
-@pytest.mark.parametrize("name", ["", "two words", "a" * 300, "__pgboss__mine"])
-@pytest.mark.parametrize("command", [("send", "--external"), ("queue", "pause")], ids=" ".join)
-def test_a_queue_name_that_is_none_is_refused(zeke: Zeke, command: tuple[str, ...], name: str) -> None:
-    assert "Queue name" in zeke.fails(*command, name, code=2)
+def test_invalid_queue_name_is_rejected(zeke: Zeke) -> None:
+    def check(name: str, command: tuple[str, ...]) -> None:
+        assert "Queue name" in zeke.fails(*command, name, code=2)
+
+    check_each(
+        product(["", "two words", "a" * 300, "__pgboss__mine"], [("send", "--external"), ("queue", "pause")]),
+        check,
+    )
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "told"),
-    [
-        ("--delay", "-5", "-5.0 is out of range; give 0 to"),
-        ("--expire-in", "0", "0.0 is out of range"),
-        ("--retry-limit", "-1", "-1 is out of range"),
-        ("--priority", "99999999999", "99999999999 is out of range"),
-        ("--singleton-key", "", "it is empty"),
-    ],
-)
-def test_an_option_out_of_its_range_is_refused_by_its_name(
-    zeke: Zeke, option: str, value: str, told: str
-) -> None:
-    said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, option, value, code=2)
-    assert said.startswith(f"zeke: {option}: {told}")
+def test_option_out_of_range_is_rejected_with_its_name(zeke: Zeke) -> None:
+    def check(option: str, value: str, told: str) -> None:
+        said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, option, value, code=2)
+        assert said.startswith(f"zeke: {option}: {told}")
+
+    check_each(
+        [
+            ("--delay", "-5", "-5.0 is out of range; give 0 to"),
+            ("--expire-in", "0", "0.0 is out of range"),
+            ("--retry-limit", "-1", "-1 is out of range"),
+            ("--priority", "99999999999", "99999999999 is out of range"),
+            ("--singleton-key", "", "it is empty"),
+        ],
+        check,
+    )
 
 
 def test_a_payload_over_the_cap_is_refused_with_both_sizes(zeke: Zeke) -> None:
@@ -119,14 +121,14 @@ def test_a_payload_that_is_no_json_is_refused_with_the_place(zeke: Zeke) -> None
     assert "Quote it for the shell" in said
 
 
-@pytest.mark.parametrize(("stdin", "told"), [("", "is empty"), ("{to: ann}", "line 1 column 2")])
-def test_a_payload_on_standard_input_that_is_no_json_is_refused_as_such(
-    zeke: Zeke, stdin: str, told: str
-) -> None:
-    said = zeke.fails("send", "mail", "-", *SHOP, code=2, stdin=stdin)
-    assert "The payload on standard input" in said
-    assert told in said
-    assert "shell" not in said
+def test_payload_on_standard_input_that_is_not_json_is_rejected(zeke: Zeke) -> None:
+    def check(stdin: str, told: str) -> None:
+        said = zeke.fails("send", "mail", "-", *SHOP, code=2, stdin=stdin)
+        assert "The payload on standard input" in said
+        assert told in said
+        assert "shell" not in said
+
+    check_each([("", "is empty"), ("{to: ann}", "line 1 column 2")], check)
 
 
 def test_a_payload_that_is_nested_too_deeply_is_refused(zeke: Zeke) -> None:
@@ -139,24 +141,26 @@ def test_an_error_gives_no_orders_to_the_terminal(capsys: pytest.CaptureFixture[
     assert capsys.readouterr().err == "zeke: It ended failed: ·[2Jgone·\nand more\n"
 
 
-@pytest.mark.parametrize("seconds", ["-1", "nan", "inf"])
-def test_a_wait_that_is_none_is_refused_before_anything_is_sent(zeke: Zeke, seconds: str) -> None:
-    said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, "--wait", seconds, code=2)
-    assert f"--wait: {seconds}" in said
-    assert zeke.json("jobs") == []
+def test_invalid_wait_is_rejected_before_anything_is_sent(zeke: Zeke) -> None:
+    def check(seconds: str) -> None:
+        said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, "--wait", seconds, code=2)
+        assert f"--wait: {seconds}" in said
+        assert zeke.json("jobs") == []
+
+    check_each(["-1", "nan", "inf"], check)
 
 
-@pytest.mark.parametrize("given", ["", "42"])
-def test_an_own_id_that_is_none_is_refused_by_the_name_of_its_option(zeke: Zeke, given: str) -> None:
+def test_own_id_that_is_not_a_uuid_is_rejected(zeke: Zeke) -> None:
     # An empty one would be a script's variable that is not set: sent twice, it would be two jobs.
-    said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, "--id", given, code=2)
-    assert f"--id: {given!r} is no job id" in said
+    for given in ["", "42"]:
+        said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, "--id", given, code=2)
+        assert f"--id: {given!r} is no job id" in said
     assert zeke.json("jobs") == []
 
 
-@pytest.mark.parametrize("given", ["", "42"])
-def test_a_page_after_no_job_is_refused_by_the_name_of_its_option(nowhere: Zeke, given: str) -> None:
-    assert f"--before: {given!r} is no job id" in nowhere.fails("jobs", "--before", given, code=2)
+def test_page_before_an_id_that_is_not_a_uuid_is_rejected(nowhere: Zeke) -> None:
+    for given in ["", "42"]:
+        assert f"--before: {given!r} is no job id" in nowhere.fails("jobs", "--before", given, code=2)
 
 
 def test_a_refused_send_names_the_job_in_the_way(zeke: Zeke) -> None:
@@ -176,14 +180,12 @@ def test_an_output_that_is_no_json_fails_its_job_and_says_so(zeke: Zeke) -> None
 # Jobs
 
 
-@pytest.mark.parametrize("verb", ["show", "cancel", "retry", "resume"])
-def test_an_id_that_is_no_uuid_is_refused(nowhere: Zeke, verb: str) -> None:
-    assert "'42' is no job id" in nowhere.fails("job", verb, "42", code=2)
+def test_invalid_and_unknown_job_ids_are_rejected(zeke: Zeke) -> None:
+    def check(verb: str) -> None:
+        assert "'42' is no job id" in zeke.fails("job", verb, "42", code=2)
+        assert f"No job has the id {NOBODY}" in zeke.fails("job", verb, NOBODY, code=1)
 
-
-@pytest.mark.parametrize("verb", ["show", "cancel", "retry", "resume"])
-def test_an_id_that_no_job_has_is_a_failure(zeke: Zeke, verb: str) -> None:
-    assert f"No job has the id {NOBODY}" in zeke.fails("job", verb, NOBODY, code=1)
+    check_each(["show", "cancel", "retry", "resume"], check)
 
 
 def test_a_job_that_did_not_fail_is_not_retried(zeke: Zeke) -> None:
@@ -196,25 +198,24 @@ def test_a_job_that_did_not_fail_is_not_retried(zeke: Zeke) -> None:
 # What code declares
 
 
-@pytest.mark.parametrize(
-    ("declared", "told"),
-    [
-        ('c.schedule("a", "0 0 30 2 *")', "never"),
-        ('c.schedule("a", "every day")', "every day"),
-        ('c.schedule("a", "* * * * *", zone="Europe/Berlim")', "Europe/Berlin"),
-        ('@c.task("a")\ndef one(): ...\n@c.task("a")\ndef two(): ...', "'a' is already the name"),
-        ('@c.task("no name")\ndef one(): ...', "Queue name 'no name'"),
-        ('@c.task("a", retry_limit=-1)\ndef one(): ...', "retry_limit: -1"),
-    ],
-    ids=["never fires", "no cron", "unknown zone", "one name twice", "no name", "out of range"],
-)
-def test_a_catalog_that_is_wrong_is_refused_with_its_line(
-    zeke: Zeke, module: Write, declared: str, told: str
-) -> None:
-    name = module(f"from zeke_queue import Catalog\nc = Catalog()\n{declared}\n")
-    said = zeke.fails("worker", "--app", f"{name}:c", code=2)
-    assert told in said
-    assert f"{name}.py, line " in said
+def test_invalid_catalog_is_rejected_with_its_line(zeke: Zeke, module: Write) -> None:
+    def check(declared: str, told: str) -> None:
+        name = module(f"from zeke_queue import Catalog\nc = Catalog()\n{declared}\n")
+        said = zeke.fails("worker", "--app", f"{name}:c", code=2)
+        assert told in said
+        assert f"{name}.py, line " in said
+
+    check_each(
+        [
+            ('c.schedule("a", "0 0 30 2 *")', "never"),
+            ('c.schedule("a", "every day")', "every day"),
+            ('c.schedule("a", "* * * * *", zone="Europe/Berlim")', "Europe/Berlin"),
+            ('@c.task("a")\ndef one(): ...\n@c.task("a")\ndef two(): ...', "'a' is already the name"),
+            ('@c.task("no name")\ndef one(): ...', "Queue name 'no name'"),
+            ('@c.task("a", retry_limit=-1)\ndef one(): ...', "retry_limit: -1"),
+        ],
+        check,
+    )
 
 
 def test_a_schedule_of_an_unknown_task_keeps_the_worker_from_starting(zeke: Zeke, module: Write) -> None:
@@ -236,20 +237,22 @@ def test_the_name_of_a_task_is_asked_for_where_it_is_missing(zeke: Zeke, module:
 # Settings
 
 
-@pytest.mark.parametrize(
-    ("variable", "value"),
-    [
-        ("JOBS_CRON_TZ", "Europe/Atlantis"),
-        ("JOBS_CONCURRENCY", "none"),
-        ("JOBS_BEAT", "14"),
-        ("JOBS_SCHEMA", "pg_jobs"),
-        ("DATABASE_PRIMARY_URL", "mysql://ann@db/zeke"),
-        ("DATABASE_PRIMARY_URL", "postgresql://db/zeke?colour=red"),
-    ],
-)
-def test_a_setting_that_is_wrong_is_named(zeke: Zeke, variable: str, value: str) -> None:
-    said = zeke.fails("jobs", code=2, **{variable: value})
-    assert (variable if variable != "JOBS_SCHEMA" else "Schema name 'pg_jobs'") in said
+def test_invalid_setting_is_named(zeke: Zeke) -> None:
+    def check(variable: str, value: str) -> None:
+        said = zeke.fails("jobs", code=2, **{variable: value})
+        assert (variable if variable != "JOBS_SCHEMA" else "Schema name 'pg_jobs'") in said
+
+    check_each(
+        [
+            ("JOBS_CRON_TZ", "Europe/Atlantis"),
+            ("JOBS_CONCURRENCY", "none"),
+            ("JOBS_BEAT", "14"),
+            ("JOBS_SCHEMA", "pg_jobs"),
+            ("DATABASE_PRIMARY_URL", "mysql://ann@db/zeke"),
+            ("DATABASE_PRIMARY_URL", "postgresql://db/zeke?colour=red"),
+        ],
+        check,
+    )
 
 
 def test_a_setting_without_a_default_is_not_to_be_unset(zeke: Zeke) -> None:
@@ -257,50 +260,64 @@ def test_a_setting_without_a_default_is_not_to_be_unset(zeke: Zeke) -> None:
     assert "or unset it for the default" in zeke.fails("jobs", code=2, JOBS_POLL="0")
 
 
-@every_command
-def test_without_a_database_nothing_starts(nowhere: Zeke, command: tuple[str, ...]) -> None:
-    assert "DATABASE_PRIMARY_URL is not set" in nowhere.fails(*command, code=2)
+def test_every_command_requires_a_database_setting(nowhere: Zeke) -> None:
+    def check(*command: str) -> None:
+        assert "DATABASE_PRIMARY_URL is not set" in nowhere.fails(*command, code=2)
+
+    check_each(COMMANDS, check)
 
 
 # Databases
 
 
-@every_command
-def test_a_database_that_can_not_be_reached_is_a_failure(nowhere: Zeke, command: tuple[str, ...]) -> None:
-    said = nowhere.fails(*command, code=1, DATABASE_PRIMARY_URL=REFUSED)
-    assert "can't be reached" in said
-    assert "s3cret" not in said
+def test_unreachable_database_is_a_failure_with_advice(nowhere: Zeke) -> None:
+    def check(*command: str) -> None:
+        said = nowhere.fails(*command, code=1, DATABASE_PRIMARY_URL=REFUSED)
+        assert "can't be reached" in said
+        assert "See that the server runs" in said
+        assert "DATABASE_PRIMARY_URL" in said
+        assert "s3cret" not in said
+
+    check_each(COMMANDS, check)
 
 
-@every_command
-def test_a_server_that_is_too_old_is_refused(nowhere: Zeke, command: tuple[str, ...]) -> None:
-    with old_server("14.12") as dsn:
-        said = nowhere.fails(*command, code=1, DATABASE_PRIMARY_URL=dsn)
-    assert "PostgreSQL 14; PostgreSQL 15 is the oldest that works" in said
+def test_server_older_than_15_is_rejected(nowhere: Zeke) -> None:
+    def check(*command: str) -> None:
+        with old_server("14.12") as dsn:
+            said = nowhere.fails(*command, code=1, DATABASE_PRIMARY_URL=dsn)
+        assert "PostgreSQL 14; PostgreSQL 15 is the oldest that works" in said
+
+    check_each(COMMANDS, check)
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c != ("migrate",)], ids=lambda c: " ".join(c[:2]))
-def test_tables_that_are_missing_are_a_matter_of_migrating(
-    zeke_empty: Zeke, command: tuple[str, ...]
-) -> None:
-    assert "Run `zeke migrate`" in zeke_empty.fails(*command, code=1)
+def test_missing_tables_are_reported_with_migrate_as_advice(zeke_empty: Zeke) -> None:
+    def check(*command: str) -> None:
+        assert "Run `zeke migrate`" in zeke_empty.fails(*command, code=1)
+
+    check_each([command for command in COMMANDS if command != ("migrate",)], check)
 
 
-@every_command
-def test_tables_of_a_newer_pgboss_are_left_alone(zeke_empty: Zeke, command: tuple[str, ...]) -> None:
+def test_tables_of_a_newer_pgboss_are_left_unchanged(zeke_empty: Zeke) -> None:
     before = make_pgboss_10(zeke_empty.dsn)
-    said = zeke_empty.fails(*command, code=1)
-    assert "pg-boss 10 or later (its version 24)" in said
-    assert "JOBS_SCHEMA" in said
-    assert tables(zeke_empty.dsn) == before
+
+    def check(*command: str) -> None:
+        said = zeke_empty.fails(*command, code=1)
+        assert "pg-boss 10 or later (its version 24)" in said
+        assert "JOBS_SCHEMA" in said
+        assert tables(zeke_empty.dsn) == before
+
+    check_each(COMMANDS, check)
 
 
-@every_command
-def test_a_role_without_rights_is_told_which(zeke: Zeke, command: tuple[str, ...]) -> None:
+def test_role_without_rights_gets_the_missing_right(zeke: Zeke) -> None:
     with stranger(zeke.dsn) as dsn:
-        said = zeke.fails(*command, code=1, DATABASE_PRIMARY_URL=dsn)
-    assert "lacks" in said
-    assert "Grant it" in said or "connect as" in said or "As the tables' owner: grant" in said
+
+        def check(*command: str) -> None:
+            said = zeke.fails(*command, code=1, DATABASE_PRIMARY_URL=dsn)
+            assert "lacks" in said
+            assert "Grant it" in said or "connect as" in said or "As the tables' owner: grant" in said
+
+        check_each(COMMANDS, check)
 
 
 def make_pgboss_10(dsn: str | None) -> list[Any]:

@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-import pytest
-
+from tests.cases import check_each
 from zeke_queue.cli.checks import Finding, Grade, Survey, examine
 from zeke_queue.model import JobState, Overdue, QueueSettings, Schedule, WorkerInfo
 from zeke_queue.storage.postgres.facts import PgBoss
@@ -78,21 +77,23 @@ def test_every_fault_comes_with_advice() -> None:
     assert [finding.found for finding in everything if not finding.advice] == []
 
 
-@pytest.mark.parametrize("embedded", [True, False])
-def test_commands_are_told_for_the_database_that_was_looked_at(*, embedded: bool) -> None:
-    lost = replace(DAILY, name="a b", task="gone")
-    faults: list[dict[str, Any]] = [
-        {"workers": []},
-        {"queues": [QueueSettings("mail", None, NOW)]},
-        {"counts": {"mail": {JobState.FAILED: 1}}},
-        {"schedules": [replace(DAILY, cron="nonsense")]},
-        {"schedules": [lost]},
-        {"schedules": [lost, replace(lost, name="c")], "counts": {"gone": {JobState.CREATED: 1}}},
-    ]
-    advice = [one.advice or "" for fault in faults for one in wrong(embedded=embedded, **fault)]
-    commands = [command for one in advice for command in re.findall(r"zeke (?!-)[^;]+", one)]
-    assert len(commands) == 9
-    assert [command for command in commands if command.endswith(" --embedded") != embedded] == []
+def test_advice_names_the_database_that_was_examined() -> None:
+    def check(embedded: bool) -> None:  # noqa: FBT001
+        lost = replace(DAILY, name="a b", task="gone")
+        faults: list[dict[str, Any]] = [
+            {"workers": []},
+            {"queues": [QueueSettings("mail", None, NOW)]},
+            {"counts": {"mail": {JobState.FAILED: 1}}},
+            {"schedules": [replace(DAILY, cron="nonsense")]},
+            {"schedules": [lost]},
+            {"schedules": [lost, replace(lost, name="c")], "counts": {"gone": {JobState.CREATED: 1}}},
+        ]
+        advice = [one.advice or "" for fault in faults for one in wrong(embedded=embedded, **fault)]
+        commands = [command for one in advice for command in re.findall(r"zeke (?!-)[^;]+", one)]
+        assert len(commands) == 9
+        assert [command for command in commands if command.endswith(" --embedded") != embedded] == []
+
+    check_each([True, False], check)
 
 
 # Workers
@@ -124,10 +125,12 @@ def test_a_worker_that_is_silent_for_longer_than_its_lease_and_holds_jobs_is_nam
     assert finding.found == f"worker {SILENT.id} (pid 42 on host) has been silent for 3 min"
 
 
-@pytest.mark.parametrize(("seconds", "alive"), [(15, True), (16, False)])
-def test_a_worker_is_alive_for_the_length_of_its_lease(seconds: int, *, alive: bool) -> None:
-    late = replace(WORKER, beat_on=NOW - timedelta(seconds=seconds))
-    assert (replace(HEALTHY, workers=[late]).living() == [late]) == alive
+def test_worker_is_alive_for_the_length_of_its_lease() -> None:
+    def check(seconds: int, alive: bool) -> None:  # noqa: FBT001
+        late = replace(WORKER, beat_on=NOW - timedelta(seconds=seconds))
+        assert (replace(HEALTHY, workers=[late]).living() == [late]) == alive
+
+    check_each([(15, True), (16, False)], check)
 
 
 # Queues
@@ -191,12 +194,14 @@ def test_jobs_that_failed_for_good_are_counted_by_queue() -> None:
 # Schedules
 
 
-@pytest.mark.parametrize(("seconds", "problems"), [(61, 1), (59, 0)])
-def test_a_tick_that_nobody_served_for_a_minute_is_a_problem(seconds: int, problems: int) -> None:
-    late = replace(DAILY, next_tick=NOW - timedelta(seconds=seconds))
-    found = wrong(schedules=[late])
-    assert len(found) == problems
-    assert all("--no-scheduler" in str(finding.advice) for finding in found)
+def test_tick_unserved_for_a_minute_is_a_problem() -> None:
+    def check(seconds: int, problems: int) -> None:
+        late = replace(DAILY, next_tick=NOW - timedelta(seconds=seconds))
+        found = wrong(schedules=[late])
+        assert len(found) == problems
+        assert all("--no-scheduler" in str(finding.advice) for finding in found)
+
+    check_each([(61, 1), (59, 0)], check)
 
 
 def test_a_paused_schedule_is_not_late() -> None:
@@ -221,8 +226,10 @@ def test_where_ticks_wait_that_nobody_serves_it_is_told_how_to_stop_them() -> No
     assert str(finding.advice).endswith(": zeke schedule rm sweep")
 
 
-@pytest.mark.parametrize(("age", "found"), [(119.0, 1), (121.0, 0)])
-def test_a_pgboss_that_serves_schedules_keeps_ours_back(age: float, found: int) -> None:
-    findings = wrong(pgboss=PgBoss(None, age))
-    assert len(findings) == found
-    assert all("noScheduling: true" in str(finding.advice) for finding in findings)
+def test_pgboss_that_serves_schedules_is_reported() -> None:
+    def check(age: float, found: int) -> None:
+        findings = wrong(pgboss=PgBoss(None, age))
+        assert len(findings) == found
+        assert all("noScheduling: true" in str(finding.advice) for finding in findings)
+
+    check_each([(119.0, 1), (121.0, 0)], check)

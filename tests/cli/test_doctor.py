@@ -209,16 +209,15 @@ def test_doctor_changes_nothing(zeke: Zeke) -> None:
 # What people see
 
 
-@pytest.mark.parametrize("width", [80, 120])
-def test_on_a_terminal_findings_are_wrapped_to_its_width(zeke: Zeke, width: int) -> None:
+def test_on_a_terminal_findings_are_wrapped_to_its_width(zeke: Zeke) -> None:
     with stranger(zeke.dsn) as dsn:
-        result = zeke(
-            "doctor", DATABASE_PRIMARY_URL=dsn, FORCE_COLOR="1", TERM="dumb", NO_COLOR="1", COLUMNS=str(width)
-        )
-    assert result.exit_code == 1
-    lines = result.stdout.splitlines()
-    assert max(map(len, lines)) <= width
-    assert lines[-1] == "1 problem."
+        terminal = {"FORCE_COLOR": "1", "TERM": "dumb", "NO_COLOR": "1", "DATABASE_PRIMARY_URL": dsn}
+        for width in [80, 120]:
+            result = zeke("doctor", **terminal, COLUMNS=str(width))
+            assert result.exit_code == 1
+            lines = result.stdout.splitlines()
+            assert max(map(len, lines)) <= width
+            assert lines[-1] == "1 problem."
 
 
 def test_in_a_pipe_a_finding_is_a_line(zeke_empty: Zeke) -> None:

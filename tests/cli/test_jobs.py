@@ -6,8 +6,8 @@ import json
 from uuid import UUID
 
 import psycopg
-import pytest
 
+from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from zeke_queue.cli.jobs import _states
 from zeke_queue.model import JobState
@@ -156,13 +156,13 @@ def test_no_jobs_are_told_from_none_that_match(zeke: Zeke) -> None:
     assert zeke.json("jobs") == []
 
 
-@pytest.mark.parametrize("width", [80, 120])
-def test_on_a_terminal_a_job_is_a_line_that_fits(zeke: Zeke, width: int) -> None:
+def test_on_a_terminal_a_job_is_a_line_that_fits(zeke: Zeke) -> None:
     zeke.send("mail", json.dumps({"to": "a" * 150}))
-    lines = zeke.good("jobs", **TERMINAL, NO_COLOR="1", COLUMNS=str(width)).splitlines()
-    assert len(lines) == 2
-    assert max(len(_bare(line)) for line in lines) <= width
-    assert lines[1].rstrip("\x1b[0m").endswith("a…")
+    for width in [80, 120]:
+        lines = zeke.good("jobs", **TERMINAL, NO_COLOR="1", COLUMNS=str(width)).splitlines()
+        assert len(lines) == 2
+        assert max(len(_bare(line)) for line in lines) <= width
+        assert lines[1].rstrip("\x1b[0m").endswith("a…")
 
 
 def test_in_a_pipe_a_job_is_a_whole_line_without_colours(zeke: Zeke) -> None:
@@ -199,22 +199,26 @@ def test_a_job_is_shown_with_what_its_handler_said(zeke: Zeke) -> None:
     assert events[1]["data"] == {"value": 0.5, "message": "half of it"}
 
 
-@pytest.mark.parametrize(
-    ("length", "told"),
-    [
-        ("10 minutes", "2030-01-01 12:10:00"),
-        ("100000 years", "which no calendar holds"),
-    ],
-)
-def test_a_job_that_runs_is_shown_with_its_deadline(zeke: Zeke, length: str, told: str) -> None:
+def test_active_job_is_shown_with_its_deadline(zeke: Zeke) -> None:
     job_id = zeke.send("sleep")
     assert "deadline" not in zeke.good("job", "show", job_id)
-    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
-        connection.execute(
-            "update pgboss.job set state = 'active', startedon = '2030-01-01T12:00Z', expirein = %s", [length]
-        )
-    (line,) = [line for line in zeke.good("job", "show", job_id).splitlines() if "deadline" in line]
-    assert line.endswith(told)
+
+    def check(length: str, told: str) -> None:
+        with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
+            connection.execute(
+                "update pgboss.job set state = 'active', startedon = '2030-01-01T12:00Z', expirein = %s",
+                [length],
+            )
+        (line,) = [line for line in zeke.good("job", "show", job_id).splitlines() if "deadline" in line]
+        assert line.endswith(told)
+
+    check_each(
+        [
+            ("10 minutes", "2030-01-01 12:10:00"),
+            ("100000 years", "which no calendar holds"),
+        ],
+        check,
+    )
 
 
 def test_a_job_that_waits_for_another_is_shown_with_that(zeke: Zeke) -> None:
@@ -283,12 +287,12 @@ def test_every_state_has_a_colour(zeke: Zeke) -> None:
 # States, by the words of rows and of clients
 
 
-@pytest.mark.parametrize("word", ["QUEUED", "queued", "created", "Created"])
-def test_jobs_are_found_by_state_or_by_status(zeke: Zeke, word: str) -> None:
+def test_jobs_are_found_by_state_or_by_status(zeke: Zeke) -> None:
     zeke.send("refuse")
     zeke.work()
     waiting = zeke.send("mail", '{"to": "ann"}')
-    assert [job["id"] for job in zeke.json("jobs", "-s", word)] == [waiting]
+    for word in ["QUEUED", "queued", "created", "Created"]:
+        assert [job["id"] for job in zeke.json("jobs", "-s", word)] == [waiting], word
 
 
 def test_the_status_failed_is_two_states() -> None:
@@ -326,11 +330,14 @@ def test_numbers_longer_than_python_writes_by_itself_are_shown(zeke: Zeke) -> No
     assert f"[{long}"[:199] in zeke.good("jobs")
 
 
-@pytest.mark.parametrize("levels", [500, 900, 2000])
-def test_a_payload_that_another_program_nested_deeply_is_shown(zeke: Zeke, levels: int) -> None:
+def test_deeply_nested_payload_of_another_program_is_shown(zeke: Zeke) -> None:
     job_id = zeke.send("mail", LETTER)
-    with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
-        connection.execute("update pgboss.job set data = %s", ["[" * levels + "]" * levels])
-    assert zeke.good("jobs").count("[") == 199
-    for shown in (zeke.good("--json", "jobs"), zeke.good("--json", "job", job_id), zeke.good("job", job_id)):
-        assert levels <= shown.count("[") <= levels + 3
+
+    def check(levels: int) -> None:
+        with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
+            connection.execute("update pgboss.job set data = %s", ["[" * levels + "]" * levels])
+        assert zeke.good("jobs").count("[") == 199
+        for command in (("--json", "jobs"), ("--json", "job", job_id), ("job", job_id)):
+            assert levels <= zeke.good(*command).count("[") <= levels + 3
+
+    check_each([500, 900, 2000], check)

@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 
 import psycopg
-import pytest
 
+from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from tests.cli.starting import PATIENCE, Start, heard
 
@@ -73,38 +73,39 @@ def test_a_reloading_worker_hears_each_signal_once(zeke: Zeke, start: Start) -> 
 # Interruptions
 
 
-@pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["text", "json"])
-def test_ctrl_c_while_waiting_says_that_the_job_goes_on(
-    zeke: Zeke, start: Start, as_json: tuple[str, ...]
-) -> None:
-    with start("send", "mail", LETTER, *SHOP, "--wait", "600", *as_json) as sending:
-        with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
-            watched = "select job_id from pgboss.watcher"
-            while not (rows := connection.execute(watched).fetchall()):
-                assert sending.poll() is None
-        sending.send_signal(signal.SIGINT)
-        _, said = sending.communicate(timeout=PATIENCE)
-        assert sending.returncode == 130
-    ((job_id,),) = rows
-    message = f"no longer waiting; the job goes on: zeke job show {job_id}"
-    if as_json:
-        told = json.loads(said)
-        assert (told["error"], told["message"], told["id"]) == ("Interrupted", message, str(job_id))
-    else:
-        assert said == f"zeke: {message}\n"
+def test_ctrl_c_while_waiting_reports_that_the_job_continues(zeke: Zeke, start: Start) -> None:
+    def check(*as_json: str) -> None:
+        with start("send", "mail", LETTER, *SHOP, "--wait", "600", *as_json) as sending:
+            with psycopg.connect(zeke.dsn or "", autocommit=True) as connection:
+                watched = "select job_id from pgboss.watcher"
+                while not (rows := connection.execute(watched).fetchall()):
+                    assert sending.poll() is None
+            sending.send_signal(signal.SIGINT)
+            _, said = sending.communicate(timeout=PATIENCE)
+            assert sending.returncode == 130
+        ((job_id,),) = rows
+        message = f"no longer waiting; the job goes on: zeke job show {job_id}"
+        if as_json:
+            told = json.loads(said)
+            assert (told["error"], told["message"], told["id"]) == ("Interrupted", message, str(job_id))
+        else:
+            assert said == f"zeke: {message}\n"
+
+    check_each({"as text": (), "as JSON": "--json"}, check)
 
 
-@pytest.mark.parametrize("command", [("jobs",), ("jobs", "--json"), ("migrate", "--sql")], ids=" ".join)
-def test_a_reader_that_goes_away_ends_the_command_quietly(
-    zeke: Zeke, start: Start, command: tuple[str, ...]
-) -> None:
+def test_closed_pipe_ends_the_command_quietly(zeke: Zeke, start: Start) -> None:
     zeke.send("mail", LETTER)
-    with start(*command) as reading:
-        assert reading.stdout is not None
-        reading.stdout.close()
-        assert reading.wait(PATIENCE) == 1
-        assert reading.stderr is not None
-        assert reading.stderr.read() == ""
+
+    def check(*command: str) -> None:
+        with start(*command) as reading:
+            assert reading.stdout is not None
+            reading.stdout.close()
+            assert reading.wait(PATIENCE) == 1
+            assert reading.stderr is not None
+            assert reading.stderr.read() == ""
+
+    check_each([("jobs",), ("jobs", "--json"), ("migrate", "--sql")], check)
 
 
 def test_the_module_is_the_command(start: Start) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import psycopg
 import pytest
 
+from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from tests.cli.test_bad_input import stranger
 from zeke_queue.errors import BadSetting
@@ -15,7 +17,6 @@ from zeke_queue.storage.postgres import migrate
 LETTER = '{"to": "ann"}'
 LOOKS = [("jobs",), ("jobs", "--archived"), ("job", "show", "ID"), ("queues",), ("schedules",)]
 
-every_look = pytest.mark.parametrize("look", LOOKS, ids=" ".join)
 Grant = Callable[[str], None]
 
 
@@ -24,66 +25,87 @@ def zeke(zeke_alone: Zeke) -> Zeke:
     return zeke_alone
 
 
-@pytest.fixture
-def role(zeke: Zeke) -> Iterator[tuple[Zeke, Grant]]:
-    """The command line as a role without rights, and what grants it some as the tables' owner."""
+@contextmanager
+def role_of(zeke: Zeke) -> Iterator[tuple[Zeke, Grant]]:
+    """Create a role without rights; yield the command line as it, and what grants it some as the owner."""
     with stranger(zeke.dsn) as dsn, psycopg.connect(zeke.dsn or "", autocommit=True) as owner:
         name = dsn.partition("role=")[2].strip("'\"")
         yield Zeke(dsn), lambda right: owner.execute(f"grant {right} to {name}".encode()) and None
 
 
-@every_look
-def test_whoever_may_only_read_sees_what_the_owner_sees(
-    zeke: Zeke, role: tuple[Zeke, Grant], look: tuple[str, ...]
+@pytest.fixture
+def role(zeke: Zeke) -> Iterator[tuple[Zeke, Grant]]:
+    with role_of(zeke) as made:
+        yield made
+
+
+def test_read_only_role_reads_what_the_owner_reads_and_changes_nothing(
+    zeke: Zeke, role: tuple[Zeke, Grant]
 ) -> None:
     reader, grant = role
     grant("usage on schema pgboss")
     grant("select on all tables in schema pgboss")
     job_id = zeke.send("mail", LETTER)
     zeke.work()
-    command = [job_id if word == "ID" else word for word in look]
-    assert reader.json(*command) == zeke.json(*command)
+
+    def check(*look: str) -> None:
+        command = [job_id if word == "ID" else word for word in look]
+        assert reader.json(*command) == zeke.json(*command)
+
+    check_each(LOOKS, check)
+    for command in (("send", "mail", LETTER, *SHOP), ("queue", "pause", "mail")):
+        said = reader.fails(*command, code=1)
+        assert "lacks the right insert on pgboss.job" in said
+        assert "`zeke doctor` prints" in said
 
 
-@every_look
-def test_whoever_may_not_read_is_told_what_lets_him(role: tuple[Zeke, Grant], look: tuple[str, ...]) -> None:
-    reader, grant = role
-    command = ["00000000-0000-4000-8000-000000000000" if word == "ID" else word for word in look]
-    said = reader.fails(*command, code=1)
-    assert "lacks the right usage on schema pgboss" in said
-    grant("usage on schema pgboss")
-    said = reader.fails(*command, code=1)
-    assert "lacks the right select on pgboss.job" in said
-    statements = said.partition("As the tables' owner: ")[2].strip().split("; ")
-    for statement in statements:
-        grant(statement.removeprefix("grant ").rpartition(" to ")[0])
-    assert "lacks" not in reader(*command).output
+def test_role_without_rights_gets_the_statements_that_let_it_read(zeke: Zeke) -> None:
+    def check(*look: str) -> None:
+        with role_of(zeke) as (reader, grant):
+            command = ["00000000-0000-4000-8000-000000000000" if word == "ID" else word for word in look]
+            said = reader.fails(*command, code=1)
+            assert "lacks the right usage on schema pgboss" in said
+            grant("usage on schema pgboss")
+            said = reader.fails(*command, code=1)
+            assert "lacks the right select on pgboss.job" in said
+            statements = said.partition("As the tables' owner: ")[2].strip().split("; ")
+            for statement in statements:
+                grant(statement.removeprefix("grant ").rpartition(" to ")[0])
+            assert "lacks" not in reader(*command).output
+
+    check_each(LOOKS, check)
 
 
-@pytest.mark.parametrize("command", ["api", "up"])
-def test_whoever_may_not_serve_the_api_is_told_all_that_lets_him(
-    role: tuple[Zeke, Grant], monkeypatch: pytest.MonkeyPatch, command: str
+def test_role_without_rights_gets_the_statements_that_let_it_serve_the_api(
+    zeke: Zeke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server, grant = role
-    grant("usage on schema pgboss")
-    for table, rights in migrate.RIGHTS.items():
-        grant(f"{rights} on pgboss.{table}")
-    grant("select on pgboss.api_key")
-    said = server.fails(command, *SHOP, "--port", "0", code=1)
-    assert "can't serve the HTTP API: it lacks in schema pgboss: " in said
-    assert "insert, update on api_key" in said
-    assert "api_listening" not in said
-    for statement in said.partition("As the tables' owner: ")[2].strip().removesuffix(";").split("; "):
-        grant(statement.removeprefix("grant ").rpartition(" to ")[0])
     begun: list[str] = []
 
     def begins(*_: object, **__: object) -> None:
-        begun.append(command)
+        begun.append("begun")
         raise BadSetting("far enough")
 
     monkeypatch.setattr("zeke_queue.cli.serve._server", begins)
-    assert "far enough" in server.fails(command, *SHOP, "--port", "0", code=2)
-    assert begun == [command]
+
+    def check(command: str) -> None:
+        begun.clear()
+        with role_of(zeke) as (server, grant):
+            grant("usage on schema pgboss")
+            for table, rights in migrate.RIGHTS.items():
+                grant(f"{rights} on pgboss.{table}")
+            grant("select on pgboss.api_key")
+            said = server.fails(command, *SHOP, "--port", "0", code=1)
+            assert "can't serve the HTTP API: it lacks in schema pgboss: " in said
+            assert "insert, update on api_key" in said
+            assert begun == []
+            for statement in (
+                said.partition("As the tables' owner: ")[2].strip().removesuffix(";").split("; ")
+            ):
+                grant(statement.removeprefix("grant ").rpartition(" to ")[0])
+            assert "far enough" in server.fails(command, *SHOP, "--port", "0", code=2)
+            assert begun == ["begun"]
+
+    check_each(["api", "up"], check)
 
 
 def test_an_api_on_tables_that_are_out_of_date_says_how_they_are_brought_up(zeke: Zeke) -> None:
@@ -95,17 +117,3 @@ def test_an_api_on_tables_that_are_out_of_date_says_how_they_are_brought_up(zeke
     assert "is not up to date" in said
     assert "zeke migrate" in said
     assert "api_listening" not in said
-
-
-@pytest.mark.parametrize(
-    "command", [("send", "mail", LETTER, *SHOP), ("queue", "pause", "mail")], ids=" ".join
-)
-def test_whoever_may_only_read_is_told_what_he_lacks_to_change_something(
-    role: tuple[Zeke, Grant], command: tuple[str, ...]
-) -> None:
-    reader, grant = role
-    grant("usage on schema pgboss")
-    grant("select on all tables in schema pgboss")
-    said = reader.fails(*command, code=1)
-    assert "lacks the right insert on pgboss.job" in said
-    assert "`zeke doctor` prints" in said

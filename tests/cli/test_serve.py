@@ -17,6 +17,7 @@ import httpx2
 import psutil
 import pytest
 
+from tests.cases import check_each
 from tests.cli.conftest import SHOP
 from tests.cli.starting import PATIENCE, heard, starting
 from zeke_queue.model import NewJob, Schedule, Want
@@ -184,15 +185,17 @@ def test_up_alone_runs_all_there_is_and_keeps_its_jobs_in_a_database_of_its_own(
     assert not pid.exists()
 
 
-@pytest.mark.parametrize("command", ["api", "up"])
-def test_a_port_that_is_in_use_is_told_and_nothing_begins(zeke: Zeke, command: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        port = str(other.getsockname()[1])
-        said = zeke.fails(command, *SHOP, "--port", port, code=2)
-    assert f"API_PORT: port {port} of 127.0.0.1 is in use" in said
-    assert "--port" in said
-    assert "api_listening" not in said
-    assert "worker_started" not in said
+def test_port_in_use_is_reported_and_nothing_starts(zeke: Zeke) -> None:
+    def check(command: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            port = str(other.getsockname()[1])
+            said = zeke.fails(command, *SHOP, "--port", port, code=2)
+        assert f"API_PORT: port {port} of 127.0.0.1 is in use" in said
+        assert "--port" in said
+        assert "api_listening" not in said
+        assert "worker_started" not in said
+
+    check_each(["api", "up"], check)
 
 
 def test_an_address_of_another_machine_is_refused(zeke: Zeke) -> None:

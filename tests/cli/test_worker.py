@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.scheduler import Scheduler
@@ -50,19 +51,19 @@ def test_a_supervisor_and_a_scheduler_run_beside_a_worker(zeke: Zeke, started: S
     assert started.beside == {Supervisor, Scheduler}
 
 
-@pytest.mark.parametrize(
-    ("options", "beside"),
-    [
-        (["--no-scheduler"], {Supervisor}),
-        (["--no-supervisor"], {Scheduler}),
-        (["--no-supervisor", "--no-scheduler"], set[type]()),
-    ],
-)
-def test_each_of_them_can_be_left_out(
-    zeke: Zeke, started: Started, options: list[str], beside: set[type]
-) -> None:
-    zeke.good("worker", *SHOP, *options)
-    assert started.beside == beside
+def test_supervisor_and_scheduler_can_be_left_out(zeke: Zeke, started: Started) -> None:
+    def check(options: list[str], beside: set[type]) -> None:
+        zeke.good("worker", *SHOP, *options)
+        assert started.beside == beside
+
+    check_each(
+        [
+            (["--no-scheduler"], {Supervisor}),
+            (["--no-supervisor"], {Scheduler}),
+            (["--no-supervisor", "--no-scheduler"], set[type]()),
+        ],
+        check,
+    )
 
 
 def test_a_worker_serves_the_queues_that_are_named(zeke: Zeke, started: Started) -> None:
@@ -125,22 +126,24 @@ def test_where_an_embedded_server_is_found_is_logged_at_each_start(
         assert nowhere.good(*command) == "No jobs yet.\n"
 
 
-@pytest.mark.parametrize("place", [0, 1, 9], ids=["first", "between", "last"])
-def test_every_command_can_use_an_embedded_server(embedded: Zeke, nowhere: Zeke, place: int) -> None:
-    def on_embedded(*command: str) -> str:
-        return nowhere.good(*command[:place], "--embedded", *command[place:])
+def test_every_command_can_use_an_embedded_server(embedded: Zeke, nowhere: Zeke) -> None:
+    def check(place: int) -> None:
+        def on_embedded(*command: str) -> str:
+            return nowhere.good(*command[:place], "--embedded", *command[place:])
 
-    job_id = on_embedded("send", "mail", '{"to": "anna"}', *SHOP).strip()
-    assert json.loads(on_embedded("job", job_id, "--json"))["state"] == "created"
-    assert json.loads(on_embedded("jobs", "--json"))[0]["id"] == job_id
-    on_embedded("queue", "pause", "mail")
-    assert "mail" in on_embedded("queues", "--json")
-    assert on_embedded("schedules", "--json").strip() == "[]"
-    assert "up to date" in on_embedded("migrate", "--schema", "pgboss")
-    seen = json.loads(nowhere("doctor", "--json", "--embedded").stdout)
-    assert seen["fit"]
-    advice = [finding["advice"] for finding in seen["findings"]]
-    assert "start one: zeke worker --app yourmodule:catalog --embedded" in advice
+        job_id = on_embedded("send", "mail", '{"to": "anna"}', *SHOP).strip()
+        assert json.loads(on_embedded("job", job_id, "--json"))["state"] == "created"
+        assert json.loads(on_embedded("jobs", "--json"))[0]["id"] == job_id
+        on_embedded("queue", "pause", "mail")
+        assert "mail" in on_embedded("queues", "--json")
+        assert on_embedded("schedules", "--json").strip() == "[]"
+        assert "up to date" in on_embedded("migrate", "--schema", "pgboss")
+        seen = json.loads(nowhere("doctor", "--json", "--embedded").stdout)
+        assert seen["fit"]
+        advice = [finding["advice"] for finding in seen["findings"]]
+        assert "start one: zeke worker --app yourmodule:catalog --embedded" in advice
+
+    check_each({"first": 0, "between": 1, "last": 9}, check)
 
 
 def test_without_a_database_it_is_told_that_any_command_can_use_an_embedded_one(nowhere: Zeke) -> None:
@@ -162,20 +165,16 @@ def test_an_embedded_server_wins_over_the_environment_and_says_so(embedded: Zeke
     assert "DATABASE_PRIMARY_URL" in told
 
 
-@pytest.mark.parametrize(
-    "error",
-    [PermissionError(13, "Permission denied"), RuntimeError("no home directory")],
-    ids=["file", "home"],
-)
-def test_a_user_without_a_home_is_told_so(
-    nowhere: Zeke, monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
-    def start(directory: Path | None = None) -> None:
-        del directory
-        raise error
+def test_missing_home_directory_is_reported(nowhere: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(error: Exception) -> None:
+        def start(directory: Path | None = None) -> None:
+            del directory
+            raise error
 
-    monkeypatch.setattr(EmbeddedPostgres, "start", start)
-    assert "set HOME" in nowhere.fails("worker", *SHOP, "--embedded", code=2)
+        monkeypatch.setattr(EmbeddedPostgres, "start", start)
+        assert "set HOME" in nowhere.fails("worker", *SHOP, "--embedded", code=2)
+
+    check_each([PermissionError(13, "Permission denied"), RuntimeError("no home directory")], check)
 
 
 def test_an_embedded_server_that_is_not_installed_is_named_with_its_extra(
@@ -211,26 +210,26 @@ def test_an_embedded_worker_starts_migrates_and_stops_its_server(
     assert zeke_empty.good("jobs") == "No jobs yet.\n"
 
 
-@pytest.mark.parametrize(
-    ("command", "said"), [("jobs", ["No jobs yet."]), ("job show 00000000-0000-7000-8000-000000000000", [])]
-)
-def test_a_server_that_does_not_stop_is_told_after_what_the_command_says(
-    zeke_empty: Zeke, nowhere: Zeke, monkeypatch: pytest.MonkeyPatch, command: str, said: list[str]
+def test_server_that_does_not_stop_is_reported_after_the_output(
+    zeke_empty: Zeke, nowhere: Zeke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @contextmanager
-    def start(directory: Path | None = None) -> Iterator[Any]:
-        del directory
-        try:
-            yield type("Server", (), {"dsn": zeke_empty.dsn})
-        finally:
-            raise StorageUnavailable("it did not stop")
+    def check(command: str, said: list[str]) -> None:
+        @contextmanager
+        def start(directory: Path | None = None) -> Iterator[Any]:
+            del directory
+            try:
+                yield type("Server", (), {"dsn": zeke_empty.dsn})
+            finally:
+                raise StorageUnavailable("it did not stop")
 
-    monkeypatch.setattr(EmbeddedPostgres, "start", start)
-    result = nowhere(*command.split(), "--embedded")
-    assert (result.exit_code, result.stdout.splitlines()) == (1, said)
-    *before, last = result.stderr.splitlines()
-    assert last == "zeke: it did not stop"
-    assert bool(before) is not bool(said)
+        monkeypatch.setattr(EmbeddedPostgres, "start", start)
+        result = nowhere(*command.split(), "--embedded")
+        assert (result.exit_code, result.stdout.splitlines()) == (1, said)
+        *before, last = result.stderr.splitlines()
+        assert last == "zeke: it did not stop"
+        assert bool(before) is not bool(said)
+
+    check_each([("jobs", ["No jobs yet."]), ("job show 00000000-0000-7000-8000-000000000000", [])], check)
 
 
 def test_an_option_too_many_does_not_hide_the_help(nowhere: Zeke) -> None:
