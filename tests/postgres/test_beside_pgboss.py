@@ -9,6 +9,7 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
+from tests.cases import check_each
 from tests.postgres.sending import ANNA, BERT, Sender
 from tests.tidy import ROOT
 from zeke_queue.model import Completed, Failed, JobState, Schedule, WorkerInfo
@@ -146,21 +147,22 @@ async def serve_all(storage: PostgresStorage) -> None:
             await transaction.serve_ticks(schedule.name, now, now + timedelta(days=365))
 
 
-@pytest.mark.parametrize(
-    "edit",
-    [
-        "update pgboss.schedule set catch_up = 'never'",
-        "update pgboss.schedule set last_tick = '-infinity'",
-        "update pgboss.schedule set next_tick = 'infinity'",
-        "update pgboss.schedule set next_tick = '10000-01-01'",
-    ],
-)
-async def test_an_edit_by_hand_that_no_scheduler_could_read_is_refused(
-    storage: PostgresStorage, sql: Connection, edit: LiteralString
-) -> None:
+async def test_unreadable_edit_of_a_schedule_is_rejected(storage: PostgresStorage, sql: Connection) -> None:
     await storage.put_schedule(Schedule("mail", "* * * * *", "mail"))
-    with pytest.raises(psycopg.errors.CheckViolation, match="schedule_readable"):
-        sql.execute(edit)
+
+    def check(edit: LiteralString) -> None:
+        with pytest.raises(psycopg.errors.CheckViolation, match="schedule_readable"):
+            sql.execute(edit)
+
+    check_each(
+        [
+            "update pgboss.schedule set catch_up = 'never'",
+            "update pgboss.schedule set last_tick = '-infinity'",
+            "update pgboss.schedule set next_tick = 'infinity'",
+            "update pgboss.schedule set next_tick = '10000-01-01'",
+        ],
+        check,
+    )
 
 
 async def test_a_policy_of_a_later_version_is_left_to_it(storage: PostgresStorage, sql: Connection) -> None:
@@ -171,19 +173,22 @@ async def test_a_policy_of_a_later_version_is_left_to_it(storage: PostgresStorag
     assert [schedule.name for schedule in (await storage.due_schedules(10))[1]] == ["mail"]
 
 
-@pytest.mark.parametrize("number", [0, 1, 2])
-async def test_the_troubleshooting_questions_run_as_they_are_printed(
-    storage: PostgresStorage, jobs: Sender, sql: Connection, number: int
+async def test_troubleshooting_queries_run_as_printed(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     await jobs.send()
     page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
     questions = [question for question in block.split(";") if question.strip()]
     assert len(questions) == 3
-    cursor = sql.execute(questions[number].encode())
-    assert {"id", "name", "state", "data", "createdon"} <= {
-        column.name for column in cursor.description or ()
-    }
+
+    def check(question: str) -> None:
+        cursor = sql.execute(question.encode())
+        assert {"id", "name", "state", "data", "createdon"} <= {
+            column.name for column in cursor.description or ()
+        }
+
+    check_each(questions, check)
 
 
 async def test_failed_jobs_are_found_by_hand_until_they_are_archived(

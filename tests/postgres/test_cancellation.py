@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.pq import TransactionStatus
 
+from tests.postgres.opening import opened
 from tests.postgres.sending import ANNA, Sender
 from zeke_queue.clock import SystemClock
 from zeke_queue.model import Completed, JobFilter, QueueSettings, Released, Want
@@ -24,11 +25,11 @@ STEPS = 60
 
 
 async def test_a_connection_whose_return_is_cancelled_is_the_pool_s_again(dsn: str) -> None:
-    async with PostgresStorage.open(dsn, min_size=1, max_size=2, listen=False) as storage:
-        connections = storage._session._connections
+    async with opened(dsn, max_size=2) as parts:
+        connections = parts.connections
         kept, other = await connections.take(), await connections.take()
         await connections.give(kept)
-        async with connections._pool._lock:  # as while another one is handed over
+        async with parts.pool._lock:  # as while another one is handed over
             returning = asyncio.ensure_future(connections.give(other))
             assert await asyncio.wait([returning], timeout=0) == (set(), {returning})
             returning.cancel()
@@ -67,9 +68,10 @@ def verbs(storage: PostgresStorage) -> list[Callable[[], Awaitable[object]]]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_all_connections_are_fit_for_use_after_a_storm_of_cancellations(dsn: str, seed: int) -> None:
+async def test_all_connections_are_usable_after_many_cancellations(dsn: str, seed: int) -> None:
     random = SeededEntropy(seed).stream("storm")
-    async with PostgresStorage.open(dsn, min_size=1, max_size=CONNECTIONS, listen=False) as storage:
+    async with opened(dsn, max_size=CONNECTIONS) as parts:
+        storage, connections = parts.storage, parts.connections
         await storage.declare_queues([QueueSettings("limited", 50)])
         choices = verbs(storage)
 
@@ -85,7 +87,6 @@ async def test_all_connections_are_fit_for_use_after_a_storm_of_cancellations(ds
 
         async with asyncio.timeout(60):
             await asyncio.gather(*(lane() for _ in range(LANES)))
-            connections = storage._session._connections
             taken = [await connections.take() for _ in range(CONNECTIONS)]
         for number, connection in enumerate(taken):
             assert connection.pgconn.transaction_status == TransactionStatus.IDLE

@@ -41,15 +41,12 @@ async def test_a_database_that_is_not_there_is_named(dsn: str) -> None:
             pass
 
 
-@pytest.mark.parametrize("version", [90_624, 130_012, 140_019])
-def test_a_server_older_than_15_is_refused_by_its_version(version: int) -> None:
-    with pytest.raises(TooOld, match=f"is PostgreSQL {version // 10_000}; PostgreSQL 15 is the oldest"):
+def test_server_older_than_15_is_rejected_with_its_version() -> None:
+    for version in [90_624, 130_012, 140_019]:
+        with pytest.raises(TooOld, match=f"is PostgreSQL {version // 10_000}; PostgreSQL 15 is the oldest"):
+            check_server(version)
+    for version in (150_000, 180_006):
         check_server(version)
-
-
-@pytest.mark.parametrize("version", [150_000, 180_006])
-def test_a_server_of_15_or_newer_is_taken(version: int) -> None:
-    check_server(version)
 
 
 async def test_a_statement_whose_connection_breaks_says_that_nothing_is_known(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.postgres.opening import opened
 from tests.postgres.sending import ANNA, Sender
 from zeke_queue.clock import SystemClock
 from zeke_queue.errors import StorageUnavailable
@@ -55,8 +56,9 @@ async def test_transactions_of_applications_leave_a_connection_to_the_heartbeat(
 
 
 async def test_a_transaction_that_waits_too_long_for_others_says_what_is_too_small(dsn: str) -> None:
-    async with PostgresStorage.open(dsn, min_size=1, max_size=2, listen=False) as storage:
-        storage._session._connections._pool.timeout = 0.02
+    async with opened(dsn, max_size=2) as parts:
+        storage = parts.storage
+        parts.pool.timeout = 0.02
         async with storage.transaction():
             with pytest.raises(StorageUnavailable, match="JOBS_POOL_MAX"):
                 await storage.transaction().__aenter__()
@@ -65,8 +67,8 @@ async def test_a_transaction_that_waits_too_long_for_others_says_what_is_too_sma
 
 
 async def test_who_waits_for_the_pool_is_served_by_the_connection_that_is_given_back(dsn: str) -> None:
-    async with PostgresStorage.open(dsn, min_size=1, max_size=1, listen=False) as storage:
-        connections = storage._session._connections
+    async with opened(dsn, min_size=1, max_size=1) as parts:
+        connections = parts.connections
         connection = await connections.take()
         waiting = asyncio.ensure_future(connections.take())
         assert await asyncio.wait([waiting], timeout=0) == (set(), {waiting})
@@ -77,8 +79,8 @@ async def test_who_waits_for_the_pool_is_served_by_the_connection_that_is_given_
 
 
 async def test_who_gave_up_waiting_is_waited_for_no_more(dsn: str) -> None:
-    async with PostgresStorage.open(dsn, min_size=1, max_size=1, listen=False) as storage:
-        connections = storage._session._connections
+    async with opened(dsn, min_size=1, max_size=1) as parts:
+        connections = parts.connections
         connection = await connections.take()
         waiting = asyncio.ensure_future(connections.take())
         assert await asyncio.wait([waiting], timeout=0) == (set(), {waiting})
@@ -91,9 +93,9 @@ async def test_who_gave_up_waiting_is_waited_for_no_more(dsn: str) -> None:
 
 
 async def test_a_connection_goes_back_to_the_pool_in_time_and_when_it_is_in_a_transaction(dsn: str) -> None:
-    async with PostgresStorage.open(dsn, min_size=1, max_size=1, listen=False) as storage:
-        connections = storage._session._connections
-        available = lambda: connections._pool.get_stats()["pool_available"]  # noqa: E731
+    async with opened(dsn, min_size=1, max_size=1) as parts:
+        storage, connections = parts.storage, parts.connections
+        available = lambda: parts.pool.get_stats()["pool_available"]  # noqa: E731
         await storage.queues()
         kept = await connections.take()
         await connections.give(kept)
@@ -129,8 +131,8 @@ async def test_a_connection_that_broke_is_not_kept(storage: PostgresStorage, sql
 async def test_connections_that_the_server_closed_while_nobody_used_them_are_passed_over(
     dsn: str, sql: Connection
 ) -> None:
-    async with PostgresStorage.open(dsn, min_size=1, max_size=4, listen=False) as storage:
-        connections = storage._session._connections
+    async with opened(dsn, min_size=1, max_size=4) as parts:
+        storage, connections = parts.storage, parts.connections
         taken = [await connections.take() for _ in range(4)]
         closings: list[select.poll] = []
         for connection in taken:
@@ -148,8 +150,8 @@ async def test_connections_that_the_server_closed_while_nobody_used_them_are_pas
 
 
 async def test_no_connection_is_left_open_by_who_closes_while_one_is_used(dsn: str) -> None:
-    async with PostgresStorage.open(dsn, min_size=2, max_size=4, listen=False) as storage:
-        connections = storage._session._connections
+    async with opened(dsn, min_size=2, max_size=4) as parts:
+        storage, connections = parts.storage, parts.connections
         await asyncio.gather(*(storage.queues() for _ in range(4)))
         kept, used = await connections.take(), await connections.take()
         await connections.give(kept)

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tests.cases import check_each_async
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.storage.postgres import PostgresStorage
 
@@ -23,16 +24,18 @@ CANCEL_WHO_WAITS = (
 )
 
 
-@pytest.mark.parametrize("setting", ["lock_timeout", "statement_timeout"])
-async def test_a_timeout_of_the_server_is_a_matter_of_trying_again(
-    dsn: str, sql: Connection, setting: str
-) -> None:
-    async with PostgresStorage.open(make_conninfo(dsn, options=f"-c {setting}=50")) as storage:
-        with sql.transaction():
-            sql.execute("lock table pgboss.queue in access exclusive mode")
-            with pytest.raises(StorageUnavailable, match=f"{setting.partition('_')[0]} timeout.*{setting}"):
-                await storage.queues()
-        assert await storage.queues() == []
+async def test_timeout_of_the_server_is_a_temporary_failure(dsn: str, sql: Connection) -> None:
+    async def check(setting: str) -> None:
+        async with PostgresStorage.open(make_conninfo(dsn, options=f"-c {setting}=50")) as storage:
+            with sql.transaction():
+                sql.execute("lock table pgboss.queue in access exclusive mode")
+                with pytest.raises(
+                    StorageUnavailable, match=f"{setting.partition('_')[0]} timeout.*{setting}"
+                ):
+                    await storage.queues()
+            assert await storage.queues() == []
+
+    await check_each_async(["lock_timeout", "statement_timeout"], check)
 
 
 async def test_a_statement_that_somebody_cancels_is_a_matter_of_trying_again(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
+from tests.cases import check_each
 from tests.postgres.explaining import Plan
 
 JOB = {"Relation Name": "job", "Actual Loops": 1}
@@ -22,24 +21,26 @@ def bitmap(*parts: dict[str, Any]) -> dict[str, Any]:
     return {**JOB, **of("Bitmap Heap Scan", *parts)}
 
 
-@pytest.mark.parametrize(
-    ("node", "full"),
-    [
-        ({**JOB, "Node Type": "Seq Scan"}, True),
-        ({**JOB, "Node Type": "Index Scan"}, True),
-        ({**JOB, "Node Type": "Index Scan", "Index Cond": "(id = $1)"}, False),
-        ({**JOB, "Node Type": "Tid Scan", "TID Cond": "(ctid = $1)"}, False),
-        ({**JOB, "Node Type": "Seq Scan", "Actual Loops": 0}, False),
-        (bitmap(AIMED), False),
-        (bitmap(WHOLE), True),
-        (bitmap(AIMED, BESIDES), False),
-        (bitmap(of("BitmapOr", AIMED, AIMED)), False),
-        (bitmap(of("BitmapOr", AIMED, WHOLE)), True),
-        (bitmap(of("BitmapAnd", WHOLE, AIMED)), True),
-    ],
-)
-def test_a_full_scan(node: dict[str, Any], *, full: bool) -> None:
-    assert bool(Plan([node], 1).full_scans()) is full
+def test_full_scans_are_told_from_aimed_ones() -> None:
+    def check(node: dict[str, Any], full: bool) -> None:  # noqa: FBT001
+        assert bool(Plan([node], 1).full_scans()) is full
+
+    check_each(
+        [
+            ({**JOB, "Node Type": "Seq Scan"}, True),
+            ({**JOB, "Node Type": "Index Scan"}, True),
+            ({**JOB, "Node Type": "Index Scan", "Index Cond": "(id = $1)"}, False),
+            ({**JOB, "Node Type": "Tid Scan", "TID Cond": "(ctid = $1)"}, False),
+            ({**JOB, "Node Type": "Seq Scan", "Actual Loops": 0}, False),
+            (bitmap(AIMED), False),
+            (bitmap(WHOLE), True),
+            (bitmap(AIMED, BESIDES), False),
+            (bitmap(of("BitmapOr", AIMED, AIMED)), False),
+            (bitmap(of("BitmapOr", AIMED, WHOLE)), True),
+            (bitmap(of("BitmapAnd", WHOLE, AIMED)), True),
+        ],
+        check,
+    )
 
 
 def test_rows_that_were_looked_at_in_vain_count() -> None:

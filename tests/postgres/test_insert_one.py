@@ -7,8 +7,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
+from tests.cases import check_each, check_each_async
+from tests.conformance.planting import EMPTY
 from zeke_queue.model import Job, NewJob
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.statements import VARIANTS, statement
@@ -48,30 +51,38 @@ async def storage(dsn: str) -> AsyncIterator[PostgresStorage]:
         yield opened
 
 
+def empty(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute(EMPTY)
+
+
 async def stored(storage: PostgresStorage, job: NewJob) -> Job:
     return (await storage.get([job.id]))[job.id]
 
 
-@pytest.mark.parametrize(
-    "job",
-    [
-        PLAIN,
-        FULL,
-        FRESH,
-        replace(FULL, fresh=True),
-        replace(PLAIN, start_at=datetime(2020, 1, 1, tzinfo=UTC)),
-        replace(PLAIN, data="null", slot_seconds=3600),
-        replace(FULL, slot_offset=0, start_at=datetime(2030, 1, 1, tzinfo=UTC)),
-    ],
-)
-async def test_a_job_sent_alone_is_stored_as_one_of_a_batch(storage: PostgresStorage, job: NewJob) -> None:
-    # Other queues, so that no uniqueness rule sees both.
-    alone = replace(job, id=UUID(int=10), name="alone")
-    batch = [replace(job, id=UUID(int=11), name="batch"), replace(PLAIN, id=UUID(int=12), name="third")]
-    assert await storage.insert([alone]) == [alone.id]
-    assert await storage.insert(batch) == [one.id for one in batch]
-    first, second = await stored(storage, alone), await stored(storage, batch[0])
-    assert replace(first, id=job.id, name=job.name) == replace(second, id=job.id, name=job.name)
+async def test_job_sent_alone_is_stored_as_one_of_a_batch(dsn: str, storage: PostgresStorage) -> None:
+    async def check(job: NewJob) -> None:
+        empty(dsn)
+        # Other queues, so that no uniqueness rule sees both.
+        alone = replace(job, id=UUID(int=10), name="alone")
+        batch = [replace(job, id=UUID(int=11), name="batch"), replace(PLAIN, id=UUID(int=12), name="third")]
+        assert await storage.insert([alone]) == [alone.id]
+        assert await storage.insert(batch) == [one.id for one in batch]
+        first, second = await stored(storage, alone), await stored(storage, batch[0])
+        assert replace(first, id=job.id, name=job.name) == replace(second, id=job.id, name=job.name)
+
+    await check_each_async(
+        [
+            PLAIN,
+            FULL,
+            FRESH,
+            replace(FULL, fresh=True),
+            replace(PLAIN, start_at=datetime(2020, 1, 1, tzinfo=UTC)),
+            replace(PLAIN, data="null", slot_seconds=3600),
+            replace(FULL, slot_offset=0, start_at=datetime(2030, 1, 1, tzinfo=UTC)),
+        ],
+        check,
+    )
 
 
 async def test_a_job_sent_alone_is_refused_and_recognised_as_in_a_batch(storage: PostgresStorage) -> None:
@@ -91,38 +102,37 @@ async def test_an_id_that_was_called_fresh_and_is_there_all_the_same_is_recognis
         assert await transaction.insert([FRESH]) == [FRESH.id]
 
 
-@pytest.mark.parametrize(
-    "part",
-    [
-        {"delay": 12.25},
-        {"start_at": datetime(2030, 1, 1, tzinfo=UTC)},
-        {"retry_delay_max": 90},
-        {"singleton_key": "k"},
-        {"slot_seconds": 60},
-        {"policy": "p"},
-        {"group_key": "g"},
-        {"parent": UUID(int=2)},
-        {"meta": "{}"},
-    ],
-    ids=lambda part: next(iter(part)),
-)
-async def test_no_part_of_a_fresh_job_is_left_out(storage: PostgresStorage, part: dict[str, Any]) -> None:
-    fresh = replace(FRESH, name="fresh", **part)
-    other = replace(FRESH, name="other", id=UUID(int=2), fresh=False, **part)
-    await storage.insert([fresh])
-    await storage.insert([other])
-    first, second = await stored(storage, fresh), await stored(storage, other)
-    assert first == replace(second, id=first.id, name=first.name)
-    assert first != replace(await stored_plain(storage), id=first.id, name=first.name)
+async def test_no_option_of_a_fresh_job_is_left_out(dsn: str, storage: PostgresStorage) -> None:
+    async def check(part: dict[str, Any]) -> None:
+        empty(dsn)
+        fresh = replace(FRESH, name="fresh", **part)
+        other = replace(FRESH, name="other", id=UUID(int=2), fresh=False, **part)
+        plain = replace(FRESH, name="plain", id=UUID(int=3))
+        for job in (fresh, other, plain):
+            await storage.insert([job])
+        first, second, third = [await stored(storage, job) for job in (fresh, other, plain)]
+        assert first == replace(second, id=first.id, name=first.name)
+        assert first != replace(third, id=first.id, name=first.name)
+
+    await check_each_async(
+        [
+            {"delay": 12.25},
+            {"start_at": datetime(2030, 1, 1, tzinfo=UTC)},
+            {"retry_delay_max": 90},
+            {"singleton_key": "k"},
+            {"slot_seconds": 60},
+            {"policy": "p"},
+            {"group_key": "g"},
+            {"parent": UUID(int=2)},
+            {"meta": "{}"},
+        ],
+        check,
+    )
 
 
-async def stored_plain(storage: PostgresStorage) -> Job:
-    plain = replace(FRESH, name="plain", id=UUID(int=3))
-    await storage.insert([plain])
-    return await stored(storage, plain)
+def test_texts_that_a_variant_replaces_occur_in_its_statement() -> None:
+    def check(variant: str) -> None:
+        original, replaced = VARIANTS[variant]
+        assert [text for text in replaced if text not in statement(original, "pgboss")] == []
 
-
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_what_a_variant_replaces_stands_in_its_statement(variant: str) -> None:
-    original, replaced = VARIANTS[variant]
-    assert [text for text in replaced if text not in statement(original, "pgboss")] == []
+    check_each(VARIANTS.keys(), check)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from itertools import product
 from typing import Any
 
 import psycopg
@@ -15,12 +16,15 @@ from psycopg.types.json import set_json_loads
 from sqlalchemy import URL, text
 from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 
+from tests.cases import check_each_async
+from tests.conformance.planting import EMPTY
 from tests.postgres.sending import ANNA, Sender
 from zeke_queue.errors import UsageError
 from zeke_queue.model import Failed, JobState
 from zeke_queue.storage.postgres import PostgresStorage
 
 Opened = Callable[[], AbstractAsyncContextManager[Any]]
+InEach = Callable[[Callable[[Opened], Awaitable[None]]], Awaitable[None]]
 
 KEY = "__pgboss__singleton_queue"
 
@@ -44,19 +48,19 @@ def url(dsn: str, driver: str) -> URL:
     )
 
 
-@pytest.fixture(
-    params=[
-        "psycopg",
-        "pipeline+psycopg",
-        "alchemy+psycopg",
-        "alchemy+asyncpg",
-        "session+psycopg",
-        "session+asyncpg",
-    ]
-)
-def application(request: pytest.FixtureRequest, dsn: str) -> Opened:
+APPLICATIONS = [
+    "psycopg",
+    "pipeline+psycopg",
+    "alchemy+psycopg",
+    "alchemy+asyncpg",
+    "session+psycopg",
+    "session+asyncpg",
+]
+
+
+def application(dsn: str, name: str) -> Opened:
     """An application's transaction, begun by what it executes first, which ends with its block."""
-    kind, _, driver = request.param.partition("+")
+    kind, _, driver = name.partition("+")
 
     @asynccontextmanager
     async def on_psycopg() -> AsyncIterator[Any]:
@@ -83,85 +87,122 @@ def application(request: pytest.FixtureRequest, dsn: str) -> Opened:
     return on_alchemy if kind in {"alchemy", "session"} else on_psycopg
 
 
-async def test_what_is_sent_first_is_there_after_the_commit(
-    storage: PostgresStorage, jobs: Sender, application: Opened
-) -> None:
-    async with application() as connection:
-        async with storage.transaction(connection) as transaction:
-            (job,) = await jobs.send(within=transaction, data='{"to": "ann"}', meta='{"a": 1}')
-        assert await storage.get([job]) == {}
-    assert (await storage.get([job]))[job].data == {"to": "ann"}
+@pytest.fixture
+def in_each_application(dsn: str, sql: psycopg.Connection[Any]) -> InEach:
+    """Run a check in an application's transaction of every kind, each time on empty tables."""
+
+    async def check_all(check: Callable[[Opened], Awaitable[None]]) -> None:
+        async def check_one(name: str) -> None:
+            sql.execute(EMPTY)
+            await check(application(dsn, name))
+
+        await check_each_async(APPLICATIONS, check_one)
+
+    return check_all
 
 
-async def test_what_is_sent_first_is_gone_after_the_rollback(
-    storage: PostgresStorage, jobs: Sender, application: Opened
+async def test_job_sent_first_exists_after_the_commit(
+    storage: PostgresStorage, jobs: Sender, in_each_application: InEach
 ) -> None:
-    with suppress(Undone):
+    async def check(application: Opened) -> None:
         async with application() as connection:
             async with storage.transaction(connection) as transaction:
-                sent = await jobs.send(2, within=transaction)
-            raise Undone
-    assert await storage.get(sent) == {}
+                (job,) = await jobs.send(within=transaction, data='{"to": "ann"}', meta='{"a": 1}')
+            assert await storage.get([job]) == {}
+        assert (await storage.get([job]))[job].data == {"to": "ann"}
+
+    await in_each_application(check)
 
 
-async def test_a_block_that_ends_commits_nothing(
-    storage: PostgresStorage, jobs: Sender, application: Opened, dsn: str
+async def test_job_sent_first_is_gone_after_the_rollback(
+    storage: PostgresStorage, jobs: Sender, in_each_application: InEach
 ) -> None:
-    async with application() as connection:
-        async with storage.transaction(connection) as transaction:
-            first = await jobs.send(within=transaction)
-        async with storage.transaction(connection) as transaction:
-            second = await jobs.send(within=transaction)
-        assert await storage.get([*first, *second]) == {}
-    assert len(await storage.get([*first, *second])) == 2
+    async def check(application: Opened) -> None:
+        with suppress(Undone):
+            async with application() as connection:
+                async with storage.transaction(connection) as transaction:
+                    sent = await jobs.send(2, within=transaction)
+                raise Undone
+        assert await storage.get(sent) == {}
+
+    await in_each_application(check)
+
+
+async def test_end_of_a_block_commits_nothing(
+    storage: PostgresStorage, jobs: Sender, in_each_application: InEach
+) -> None:
+    async def check(application: Opened) -> None:
+        async with application() as connection:
+            async with storage.transaction(connection) as transaction:
+                first = await jobs.send(within=transaction)
+            async with storage.transaction(connection) as transaction:
+                second = await jobs.send(within=transaction)
+            assert await storage.get([*first, *second]) == {}
+        assert len(await storage.get([*first, *second])) == 2
+
+    await in_each_application(check)
 
 
 async def test_jobs_and_rows_of_the_application_are_written_together(
-    storage: PostgresStorage, jobs: Sender, application: Opened
+    storage: PostgresStorage, jobs: Sender, in_each_application: InEach
 ) -> None:
-    async with application() as connection:
-        statement = "create table page (job uuid)"
-        await connection.execute(statement if isinstance(connection, AsyncConnection) else text(statement))
-        async with storage.transaction(connection) as transaction:
-            await jobs.send(within=transaction)
-            assert transaction.connection is not None
-    async with storage.transaction() as transaction:
-        await transaction.connection.execute("select job from page")
+    async def check(application: Opened) -> None:
+        async with application() as connection:
+            statement = "create table page (job uuid)"
+            await connection.execute(
+                statement if isinstance(connection, AsyncConnection) else text(statement)
+            )
+            async with storage.transaction(connection) as transaction:
+                await jobs.send(within=transaction)
+                assert transaction.connection is not None
+        async with storage.transaction() as transaction:
+            await transaction.connection.execute("drop table page")
+
+    await in_each_application(check)
 
 
-async def test_a_refused_send_leaves_the_transaction_whole(
-    storage: PostgresStorage, jobs: Sender, application: Opened
+async def test_refused_send_does_not_abort_the_transaction(
+    storage: PostgresStorage, jobs: Sender, in_each_application: InEach
 ) -> None:
-    await jobs.send(singleton_key="one")
-    async with application() as connection, storage.transaction(connection) as transaction:
-        assert await transaction.insert([jobs.new(singleton_key="one")]) == [None]
-        (job,) = await jobs.send(within=transaction)
-    assert list(await storage.get([job])) == [job]
+    async def check(application: Opened) -> None:
+        await jobs.send(singleton_key="one")
+        async with application() as connection, storage.transaction(connection) as transaction:
+            assert await transaction.insert([jobs.new(singleton_key="one")]) == [None]
+            (job,) = await jobs.send(within=transaction)
+        assert list(await storage.get([job])) == [job]
+
+    await in_each_application(check)
 
 
-async def test_a_job_whose_place_is_taken_leaves_the_transaction_whole(
-    storage: PostgresStorage, jobs: Sender, application: Opened
+async def test_job_that_is_superseded_does_not_abort_the_transaction(
+    storage: PostgresStorage, jobs: Sender, in_each_application: InEach
 ) -> None:
-    await jobs.send(singleton_key=KEY)
-    (job,) = await jobs.claim(1)
-    (other,) = await jobs.send(singleton_key=KEY)
-    async with application() as connection, storage.transaction(connection) as transaction:
-        assert await transaction.settle(failed=[Failed(job.id, 1, 0.0, "{}")]) == {job.id}
-    ended = (await storage.get([job.id]))[job.id]
-    assert (ended.state, ended.output) == (JobState.FAILED, {"superseded_by": str(other)})
+    async def check(application: Opened) -> None:
+        await jobs.send(singleton_key=KEY)
+        (job,) = await jobs.claim(1)
+        (other,) = await jobs.send(singleton_key=KEY)
+        async with application() as connection, storage.transaction(connection) as transaction:
+            assert await transaction.settle(failed=[Failed(job.id, 1, 0.0, "{}")]) == {job.id}
+        ended = (await storage.get([job.id]))[job.id]
+        assert (ended.state, ended.output) == (JobState.FAILED, {"superseded_by": str(other)})
+
+    await in_each_application(check)
 
 
 async def test_every_verb_of_a_transaction_can_be_used(
-    storage: PostgresStorage, jobs: Sender, application: Opened
+    storage: PostgresStorage, jobs: Sender, in_each_application: InEach
 ) -> None:
-    await jobs.send(3)
-    one, two = await jobs.claim(2)
-    async with application() as connection, storage.transaction(connection) as transaction:
-        assert {job.id for job in await transaction.overdue(10)} == {one.id, two.id}
-        assert await transaction.cancel([one.id]) == {one.id}
-        now, due = await transaction.due_schedules(10)
-        await transaction.serve_ticks("nightly", now, now)
-        assert due == []
+    async def check(application: Opened) -> None:
+        await jobs.send(3)
+        one, two = await jobs.claim(2)
+        async with application() as connection, storage.transaction(connection) as transaction:
+            assert {job.id for job in await transaction.overdue(10)} == {one.id, two.id}
+            assert await transaction.cancel([one.id]) == {one.id}
+            now, due = await transaction.due_schedules(10)
+            await transaction.serve_ticks("nightly", now, now)
+            assert due == []
+
+    await in_each_application(check)
 
 
 async def test_conversions_of_the_application_do_not_reach_ours(
@@ -179,14 +220,17 @@ async def test_conversions_of_the_application_do_not_reach_ours(
     assert stored.singleton_on == other.singleton_on
 
 
-async def test_after_a_block_of_a_joined_transaction_its_callbacks_have_run(
-    storage: PostgresStorage, application: Opened
+async def test_callbacks_run_at_the_end_of_a_joined_block(
+    storage: PostgresStorage, in_each_application: InEach
 ) -> None:
-    said: list[str] = []
-    async with application() as connection, storage.transaction(connection) as transaction:
-        transaction.on_commit(lambda: said.append("committed"))
-        transaction.on_rollback(lambda: said.append("rolled back"))
-    assert said == ["committed"]
+    async def check(application: Opened) -> None:
+        said: list[str] = []
+        async with application() as connection, storage.transaction(connection) as transaction:
+            transaction.on_commit(lambda: said.append("committed"))
+            transaction.on_rollback(lambda: said.append("rolled back"))
+        assert said == ["committed"]
+
+    await in_each_application(check)
 
 
 async def test_there_is_nothing_to_join_on_a_connection_that_commits_by_itself(
@@ -200,25 +244,20 @@ async def test_there_is_nothing_to_join_on_a_connection_that_commits_by_itself(
             pass
 
 
-@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
-@pytest.mark.parametrize(
-    "engine_options",
-    [{"isolation_level": "AUTOCOMMIT"}, {"execution_options": {"isolation_level": "AUTOCOMMIT"}}],
-    ids=["engine", "execution"],
-)
-async def test_there_is_nothing_to_join_where_sqlalchemy_commits_each_statement(
-    dsn: str, storage: PostgresStorage, driver: str, engine_options: dict[str, Any]
-) -> None:
-    engine = create_async_engine(url(dsn, driver), **engine_options)
-    async with engine.connect() as connection:
-        with pytest.raises(UsageError, match="AUTOCOMMIT"):
-            async with storage.transaction(connection):
-                pass
-    async with AsyncSession(engine) as session:
-        with pytest.raises(UsageError, match="AUTOCOMMIT"):
-            async with storage.transaction(session):
-                pass
-    await engine.dispose()
+async def test_connection_of_sqlalchemy_in_autocommit_is_rejected(dsn: str, storage: PostgresStorage) -> None:
+    autocommit = {"isolation_level": "AUTOCOMMIT"}
+
+    async def check(driver: str, engine_options: dict[str, Any]) -> None:
+        engine = create_async_engine(url(dsn, driver), **engine_options)
+        for opened in (engine.connect(), AsyncSession(engine)):
+            async with opened as connection:
+                with pytest.raises(UsageError, match="AUTOCOMMIT"):
+                    async with storage.transaction(connection):
+                        pass
+        await engine.dispose()
+
+    options = [autocommit, {"execution_options": autocommit}]
+    await check_each_async(list(product(["psycopg", "asyncpg"], options)), check)
 
 
 async def test_what_is_no_connection_is_refused_by_name(dsn: str, storage: PostgresStorage) -> None:

@@ -5,29 +5,39 @@ Time is the test's, so that "within a second" is a statement about the code and 
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.clocks import FrozenClock
+from tests.postgres.opening import Opened, opened
 from tests.postgres.sending import BERT, Sender
 from zeke_queue.model import Released
 from zeke_queue.storage.postgres import PostgresStorage
-from zeke_queue.storage.postgres.claiming import Claims
 
 TRUSTED = 1.0
 
 
 @pytest.fixture
-def clock(storage: PostgresStorage) -> FrozenClock:
+def clock() -> FrozenClock:
     """The clock by which marks are trusted."""
-    clock = FrozenClock()
-    storage._claims = Claims(storage._session, clock)
-    return clock
+    return FrozenClock()
 
 
 @pytest.fixture
-async def load(jobs: Sender, clock: FrozenClock) -> None:
+async def parts(dsn: str, clock: FrozenClock) -> AsyncIterator[Opened]:
+    async with opened(dsn, max_size=4, clock=clock) as parts:
+        yield parts
+
+
+@pytest.fixture
+def storage(parts: Opened) -> PostgresStorage:
+    return parts.storage
+
+
+@pytest.fixture
+async def load(jobs: Sender) -> None:
     """A backlog, of which the first claims have left marks."""
     await jobs.send(200)
     assert len(await jobs.claim(10)) == 10
@@ -38,7 +48,7 @@ pytestmark = pytest.mark.usefixtures("load")
 
 
 async def test_a_send_that_commits_late_is_found_within_a_second_of_steady_load(
-    storage: PostgresStorage, jobs: Sender, clock: FrozenClock
+    parts: Opened, storage: PostgresStorage, jobs: Sender, clock: FrozenClock
 ) -> None:
     async with storage.transaction() as transaction:
         (late,) = await jobs.send(within=transaction)
@@ -50,21 +60,19 @@ async def test_a_send_that_commits_late_is_found_within_a_second_of_steady_load(
             assert len(await jobs.claim(5, worker=BERT)) > 0
         await jobs.send(50)
         await jobs.claim(5)
-        # Another process commits, so that nothing in this one hears of it.
-        storage._claims = Claims(storage._session, clock)
-        await jobs.claim(5)
-    await jobs.claim(5)
+        # Another process claims, which hears nothing of the commit.
+        other = parts.another(clock)
+        await jobs.claim(5, storage=other)
+    await jobs.claim(5, storage=other)
     clock.advance(TRUSTED)
-    assert late in {job.id for job in await jobs.claim(5)}
+    assert late in {job.id for job in await jobs.claim(5, storage=other)}
 
 
-async def test_a_mark_is_trusted_for_a_second_only(
-    jobs: Sender, clock: FrozenClock, storage: PostgresStorage
-) -> None:
+async def test_a_mark_is_trusted_for_a_second_only(parts: Opened, jobs: Sender, clock: FrozenClock) -> None:
     past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
     early = jobs.new(start_at=past)
     # Inserted by another process: the storage that claims does not hear of it.
-    await Sender(PostgresStorage(storage._session, storage._listener, clock), clock).storage.insert([early])
+    await parts.another(clock).insert([early])
     assert early.id not in {job.id for job in await jobs.claim(5)}
     clock.advance(TRUSTED)
     assert (await jobs.claim(5))[0].id == early.id
@@ -110,22 +118,22 @@ async def test_a_released_job_comes_after_what_was_there(storage: PostgresStorag
 
 
 async def test_a_short_claim_looks_below_the_marks_before_it_answers(
-    storage: PostgresStorage, jobs: Sender, clock: FrozenClock
+    parts: Opened, jobs: Sender, clock: FrozenClock
 ) -> None:
     past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
     early = jobs.new(start_at=past)
-    await PostgresStorage(storage._session, storage._listener, clock).insert([early])
+    await parts.another(clock).insert([early])
     claimed = [job.id for job in await jobs.claim(1000)]
     assert claimed[0] == early.id
     assert len(claimed) == 181
 
 
 async def test_marks_of_one_queue_are_not_renewed_by_claims_of_another(
-    storage: PostgresStorage, jobs: Sender, clock: FrozenClock
+    parts: Opened, jobs: Sender, clock: FrozenClock
 ) -> None:
     past = datetime.now(UTC) - timedelta(hours=1)  # noqa: TID251 - the server's clock rules here
     early = jobs.new(start_at=past)
-    await PostgresStorage(storage._session, storage._listener, clock).insert([early])
+    await parts.another(clock).insert([early])
     await jobs.send(50, "post")
     for _ in range(4):
         clock.advance(TRUSTED / 3)

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tests.cases import check_each
 from tests.postgres.pgboss9 import STATEMENTS
 from tests.postgres.sending import ANNA, BERT
 from zeke_queue.callers import NewKey
@@ -241,24 +242,25 @@ def test_tables_that_are_nobodys_we_know_are_refused(empty_dsn: str, sql: Connec
         migrate.migrate(empty_dsn)
 
 
-@pytest.mark.parametrize(
-    "theirs",
-    [
-        "create table pgboss.version (number text)",
-        "create table pgboss.version (version text); insert into pgboss.version values ('1.2.3')",
-        "create table pgboss.worker (name text)",
-        "create type pgboss.job_state as enum ('open')",
-    ],
-)
-def test_what_another_application_has_in_the_schema_is_left_alone(
-    empty_dsn: str, sql: Connection, theirs: LiteralString
-) -> None:
-    sql.execute("create schema pgboss")
-    sql.execute(theirs)
-    before = catalog(sql, "pgboss")
-    with pytest.raises(SchemaMismatch, match="JOBS_SCHEMA"):
-        migrate.migrate(empty_dsn)
-    assert catalog(sql, "pgboss") == before
+def test_tables_of_another_application_are_left_unchanged(empty_dsn: str, sql: Connection) -> None:
+    def check(theirs: LiteralString) -> None:
+        sql.execute("drop schema if exists pgboss cascade")
+        sql.execute("create schema pgboss")
+        sql.execute(theirs)
+        before = catalog(sql, "pgboss")
+        with pytest.raises(SchemaMismatch, match="JOBS_SCHEMA"):
+            migrate.migrate(empty_dsn)
+        assert catalog(sql, "pgboss") == before
+
+    check_each(
+        [
+            "create table pgboss.version (number text)",
+            "create table pgboss.version (version text); insert into pgboss.version values ('1.2.3')",
+            "create table pgboss.worker (name text)",
+            "create type pgboss.job_state as enum ('open')",
+        ],
+        check,
+    )
 
 
 async def test_a_missing_schema_is_said_to_be_migrated(empty_dsn: str) -> None:

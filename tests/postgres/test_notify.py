@@ -8,7 +8,9 @@ from typing import Any
 import psycopg
 import pytest
 
+from tests.postgres.opening import opened
 from tests.postgres.sending import ANNA, Sender
+from zeke_queue.clock import SystemClock
 from zeke_queue.model import Completed, Failed, JobEvent, QueueSettings, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 
@@ -138,20 +140,20 @@ async def test_a_claim_is_told_to_who_watches_and_to_nobody_else(
 
 
 async def test_a_watch_is_kept_up_by_one_statement_for_all_of_its_jobs(
-    storage: PostgresStorage, jobs: Sender, sql: Connection, monkeypatch: pytest.MonkeyPatch
+    dsn: str, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ids = await jobs.send(50)
-    async with storage.watching() as watch:
+    async with opened(dsn, max_size=4, listen=True) as parts, parts.storage.watching() as watch:
+        ids = await Sender(parts.storage, SystemClock()).send(50)
         await watch.add(ids)
         sql.execute("update pgboss.watcher set until = now()")
         asked: list[str] = []
-        run = storage._session.run
+        run = parts.session.run
 
         async def noted(name: str, *args: Any, **options: Any) -> Any:
             asked.append(name)
             return await run(name, *args, **options)
 
-        monkeypatch.setattr(storage._session, "run", noted)
+        monkeypatch.setattr(parts.session, "run", noted)
         monkeypatch.setattr(watch, "_renew_at", 0.0)
         await watch.wait(0.01)
         assert asked == ["watch"]

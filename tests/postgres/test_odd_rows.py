@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import product
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
-import pytest
 from psycopg import sql as composing
 
+from tests.cases import check_each_async
+from tests.conformance.planting import EMPTY
 from tests.runtime.catalogs import mail_catalog
 from zeke_queue.model import JobFilter, Schedule
 from zeke_queue.queue import Queue
@@ -27,29 +29,32 @@ LATE: list[LiteralString] = ["infinity", "10000-01-01 00:00:00+00", "9999-12-31 
 DEEP = '{"a": ' + "[" * 9_000 + "]" * 9_000 + "}"
 
 
-@pytest.mark.parametrize("early", EARLY)
-async def test_a_start_before_all_time_is_claimed_with_the_others(
-    jobs: Sender, sql: Connection, early: str
-) -> None:
-    odd, plain = await jobs.send(2)
-    sql.execute("update pgboss.job set startafter = %s::timestamptz where id = %s", [early, odd])
-    claimed = {job.id: job.start_after for job in await jobs.claim(2)}
-    assert claimed.keys() == {odd, plain}
-    assert claimed[odd] == FIRST
+async def test_start_before_all_time_is_claimed_with_the_others(jobs: Sender, sql: Connection) -> None:
+    async def check(early: str) -> None:
+        sql.execute(EMPTY)
+        odd, plain = await jobs.send(2)
+        sql.execute("update pgboss.job set startafter = %s::timestamptz where id = %s", [early, odd])
+        claimed = {job.id: job.start_after for job in await jobs.claim(2)}
+        assert claimed.keys() == {odd, plain}
+        assert claimed[odd] == FIRST
+
+    await check_each_async(EARLY, check)
 
 
-@pytest.mark.parametrize("late", LATE)
-@pytest.mark.parametrize("column", ["startafter", "keepuntil"])
-async def test_a_time_after_all_time_is_shown_as_the_last_one(
-    storage: PostgresStorage, jobs: Sender, sql: Connection, late: str, column: str
+async def test_time_after_all_time_is_shown_as_the_last_one(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
-    odd, plain = await jobs.send(2)
-    change = composing.SQL("update pgboss.job set {} = %s::timestamptz where id = %s")
-    sql.execute(change.format(composing.Identifier(column)), [late, odd])
-    found = {job.id: job for job in await storage.find(JobFilter())}
-    assert found.keys() == {odd, plain}
-    assert LAST in (found[odd].start_after, found[odd].keep_until)
-    assert LAST not in (found[plain].start_after, found[plain].keep_until)
+    async def check(column: str, late: str) -> None:
+        sql.execute(EMPTY)
+        odd, plain = await jobs.send(2)
+        change = composing.SQL("update pgboss.job set {} = %s::timestamptz where id = %s")
+        sql.execute(change.format(composing.Identifier(column)), [late, odd])
+        found = {job.id: job for job in await storage.find(JobFilter())}
+        assert found.keys() == {odd, plain}
+        assert LAST in (found[odd].start_after, found[odd].keep_until)
+        assert LAST not in (found[plain].start_after, found[plain].keep_until)
+
+    await check_each_async(list(product(["startafter", "keepuntil"], LATE)), check)
 
 
 async def test_pages_go_on_past_jobs_that_were_created_before_or_after_all_time(
@@ -76,34 +81,40 @@ async def test_a_payload_that_cannot_be_read_is_shown_as_its_text(
     assert found[odd] == DEEP or isinstance(found[odd], dict)
 
 
-@pytest.mark.parametrize("column", ["startafter", "startedon", "completedon", "createdon"])
-@pytest.mark.parametrize("odd", [*EARLY, *LATE])
-async def test_an_instant_beyond_all_time_keeps_nobody_from_seeing_how_work_goes(
-    storage: PostgresStorage, jobs: Sender, sql: Connection, *, odd: str, column: str
+async def test_instant_beyond_all_time_does_not_break_pace_and_lag(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
-    ids = await jobs.send(4)
-    await jobs.complete(await jobs.claim(2))
-    change = composing.SQL("update pgboss.job set {} = %s::timestamptz where id = %s")
-    for job_id in (ids[0], ids[2]):
-        sql.execute(change.format(composing.Identifier(column)), [odd, job_id])
-    for _ in ("live", "archived"):
-        days = await storage.pace((), 172_800, 86_400)  # it may be midnight
-        assert sum(day.completed for day in days) == (1 if column == "completedon" else 2)
-        assert all(0 <= (day.wait_median or 0) <= (day.wait_95 or 0) for day in days)
-        assert all(0 <= (day.run_median or 0) <= (day.run_95 or 0) for day in days)
-        await storage.archive(-1, 100)
-    (lag,) = (await storage.lag()).values()
-    assert lag >= 0
+    async def check(column: str, odd: str) -> None:
+        sql.execute(EMPTY)
+        ids = await jobs.send(4)
+        await jobs.complete(await jobs.claim(2))
+        change = composing.SQL("update pgboss.job set {} = %s::timestamptz where id = %s")
+        for job_id in (ids[0], ids[2]):
+            sql.execute(change.format(composing.Identifier(column)), [odd, job_id])
+        for _ in ("live", "archived"):
+            days = await storage.pace((), 172_800, 86_400)  # it may be midnight
+            assert sum(day.completed for day in days) == (1 if column == "completedon" else 2)
+            assert all(0 <= (day.wait_median or 0) <= (day.wait_95 or 0) for day in days)
+            assert all(0 <= (day.run_median or 0) <= (day.run_95 or 0) for day in days)
+            await storage.archive(-1, 100)
+        (lag,) = (await storage.lag()).values()
+        assert lag >= 0
+
+    columns = ["startafter", "startedon", "completedon", "createdon"]
+    await check_each_async(list(product(columns, [*EARLY, *LATE])), check)
 
 
-@pytest.mark.parametrize("history", ['{"attempt": 1}', "[1]", '[{"attempt": 1}]', '"none"'])
-async def test_a_history_of_somebody_else_is_left_out(
-    storage: PostgresStorage, jobs: Sender, sql: Connection, history: str
+async def test_history_in_an_unknown_form_is_left_out(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     odd, plain = await jobs.send(2)
-    sql.execute("update pgboss.job set history = %s::jsonb where id = %s", [history, odd])
-    found = {job.id: job.history for job in await storage.find(JobFilter())}
-    assert found == {odd: (), plain: ()}
+
+    async def check(history: str) -> None:
+        sql.execute("update pgboss.job set history = %s::jsonb where id = %s", [history, odd])
+        found = {job.id: job.history for job in await storage.find(JobFilter())}
+        assert found == {odd: (), plain: ()}
+
+    await check_each_async(['{"attempt": 1}', "[1]", '[{"attempt": 1}]', '"none"'], check)
 
 
 async def test_a_schedule_whose_options_cannot_be_read_does_not_stop_the_others(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each
 from tests.postgres.explaining import connect, explain_look
 from zeke_queue.model import JobFilter, JobState
 from zeke_queue.storage.postgres.reading import filter_parameters
@@ -52,62 +54,67 @@ def middle_of(sql: Connection) -> UUID:
     return job_id
 
 
-@pytest.mark.parametrize(
-    "which",
-    [
-        JobFilter(states=(JobState.ACTIVE,)),
-        JobFilter(names=("mail",), states=(JobState.ACTIVE,)),
-        JobFilter(names=("mail",), states=(JobState.CREATED, JobState.RETRY)),
-        JobFilter(parent=PARENT),
-    ],
-)
-def test_a_few_jobs_are_found_among_many_others_by_an_index(sql: Connection, which: JobFilter) -> None:
-    plan = explain_look(sql, "find", filter_parameters(which))
-    assert plan.most_read() <= 20
-    assert plan.pages <= 60
-    newest = sql.execute("select id from pgboss.job order by createdon desc limit 1").fetchall()[0][0]
-    behind = explain_look(sql, "find", filter_parameters(replace(which, before=newest)))
-    assert behind.most_read() <= 20
-    assert behind.pages <= 70
+def test_few_jobs_among_many_are_found_by_an_index(sql: Connection) -> None:
+    def check(which: JobFilter) -> None:
+        plan = explain_look(sql, "find", filter_parameters(which))
+        assert plan.most_read() <= 20
+        assert plan.pages <= 60
+        newest = sql.execute("select id from pgboss.job order by createdon desc limit 1").fetchall()[0][0]
+        behind = explain_look(sql, "find", filter_parameters(replace(which, before=newest)))
+        assert behind.most_read() <= 20
+        assert behind.pages <= 70
+
+    check_each(
+        [
+            JobFilter(states=(JobState.ACTIVE,)),
+            JobFilter(names=("mail",), states=(JobState.ACTIVE,)),
+            JobFilter(names=("mail",), states=(JobState.CREATED, JobState.RETRY)),
+            JobFilter(parent=PARENT),
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize(
-    "which",
-    [
-        JobFilter(limit=10),
-        JobFilter(names=("mail",), limit=10),
-        JobFilter(states=(JobState.COMPLETED,), limit=10),
-    ],
-)
-@pytest.mark.parametrize("further", [False, True])
-def test_a_page_of_most_jobs_compares_each_once_and_reads_no_more_than_the_page(
-    sql: Connection, which: JobFilter, *, further: bool
-) -> None:
-    if further:
-        which = replace(which, before=middle_of(sql))
-    plan = explain_look(sql, "find", filter_parameters(which))
-    ran = [node for node in plan.scans() if node["Actual Loops"]]
-    compared, read, *where = sorted(ran, key=lambda node: -int(node["Actual Rows"]))
-    assert compared["Actual Rows"] + compared.get("Rows Removed by Filter", 0) <= MANY
-    assert compared["Actual Loops"] == 1
-    assert (read["Node Type"], read["Actual Rows"]) == ("Tid Scan", 10)
-    assert [(node["Actual Rows"], node["Actual Loops"]) for node in where] == [(1, 1)] * further
-    kept = [node["Sort Method"] for node in plan.nodes if node["Node Type"] == "Sort"]
-    assert "top-N heapsort" in kept
+def test_page_of_most_jobs_compares_each_once_and_reads_only_the_page(sql: Connection) -> None:
     (table,) = sql.execute("select relpages from pg_class where oid = 'pgboss.job'::regclass").fetchall()[0]
-    assert plan.pages <= table + 20
+    middle = middle_of(sql)
+
+    def check(which: JobFilter, further: bool) -> None:  # noqa: FBT001
+        if further:
+            which = replace(which, before=middle)
+        plan = explain_look(sql, "find", filter_parameters(which))
+        ran = [node for node in plan.scans() if node["Actual Loops"]]
+        compared, read, *where = sorted(ran, key=lambda node: -int(node["Actual Rows"]))
+        assert compared["Actual Rows"] + compared.get("Rows Removed by Filter", 0) <= MANY
+        assert compared["Actual Loops"] == 1
+        assert (read["Node Type"], read["Actual Rows"]) == ("Tid Scan", 10)
+        assert [(node["Actual Rows"], node["Actual Loops"]) for node in where] == [(1, 1)] * further
+        kept = [node["Sort Method"] for node in plan.nodes if node["Node Type"] == "Sort"]
+        assert "top-N heapsort" in kept
+        assert plan.pages <= table + 20
+
+    check_each(
+        list(
+            product(
+                [
+                    JobFilter(limit=10),
+                    JobFilter(names=("mail",), limit=10),
+                    JobFilter(states=(JobState.COMPLETED,), limit=10),
+                ],
+                [False, True],
+            )
+        ),
+        check,
+    )
 
 
-@pytest.mark.parametrize("which", [JobFilter(archived=True), JobFilter(names=("mail",), archived=True)])
-@pytest.mark.parametrize("further", [False, True])
-def test_a_page_of_the_archive_is_read_by_an_index(
-    sql: Connection, which: JobFilter, *, further: bool
-) -> None:
-    if further:
-        which = replace(which, before=middle_of(sql))
-    plan = explain_look(sql, "find_archived", filter_parameters(replace(which, limit=10)))
-    assert plan.most_read("archive") <= 10
-    assert plan.pages <= 60
+def test_page_of_the_archive_is_read_by_an_index(sql: Connection) -> None:
+    middle = middle_of(sql)
+    for names, before in product([(), ("mail",)], [None, middle]):
+        which = JobFilter(names=names, archived=True, before=before, limit=10)
+        plan = explain_look(sql, "find_archived", filter_parameters(which))
+        assert plan.most_read("archive") <= 10, which
+        assert plan.pages <= 60, which
 
 
 @pytest.mark.parametrize("archived", [False, True])

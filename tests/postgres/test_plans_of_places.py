@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each
 from tests.postgres.explaining import Plan, connect, explain
 
 if TYPE_CHECKING:
@@ -58,39 +59,32 @@ def cheap(plan: Plan) -> bool:
     return plan.full_scans() == [] and plan.pages <= 20
 
 
-@pytest.mark.parametrize("plain", [True, False])
-@pytest.mark.parametrize(("key", "slot"), [place[:2] for place in PLACES])
-def test_the_holder_of_a_place_is_looked_up(
-    sql: Connection, key: str | None, slot: str | None, *, plain: bool
-) -> None:
-    sql.execute(
-        "insert into pgboss.job (id, name, singletonkey, singletonon) values (%s, 'mail', %s, %s)",
-        [OTHER, key, slot],
-    )
-    if plain:
-        sql.execute("set plan_cache_mode = auto")
-        sql.execute("set enable_seqscan = on")
-    plan = explain(
-        sql,
-        "holder",
-        {
-            "id": MINE,
-            "name": "mail",
-            "singleton_key": key,
-            "slot_seconds": None if slot is None else 2**31 - 1,
-            "slot_offset": 0,
-        },
-    )
-    assert cheap(plan)
+def test_holder_of_a_place_is_looked_up_by_an_index(sql: Connection) -> None:
+    def check(key: str | None, slot: str | None, plain: bool) -> None:  # noqa: FBT001
+        sql.execute("deallocate all")
+        with sql.transaction(force_rollback=True):
+            sql.execute(
+                "insert into pgboss.job (id, name, singletonkey, singletonon) values (%s, 'mail', %s, %s)",
+                [OTHER, key, slot],
+            )
+            if plain:
+                sql.execute("set plan_cache_mode = auto")
+                sql.execute("set enable_seqscan = on")
+            seconds = None if slot is None else 2**31 - 1
+            values = {"name": "mail", "singleton_key": key, "slot_seconds": seconds, "slot_offset": 0}
+            assert cheap(explain(sql, "holder", {"id": MINE, **values}))
+
+    check_each([(key, slot, plain) for key, slot, _ in PLACES for plain in (True, False)], check)
 
 
-@pytest.mark.parametrize(("key", "slot", "ended"), PLACES)
-def test_who_is_in_the_way_is_looked_up(
-    sql: Connection, key: str | None, slot: str | None, ended: str
-) -> None:
-    sql.execute(
-        "insert into pgboss.job (id, name, singletonkey, singletonon, state)"
-        " values (%s, 'mail', %s, %s, %s), (%s, 'mail', %s, %s, 'created')",
-        [MINE, key, slot, ended, OTHER, key, slot],
-    )
-    assert cheap(explain(sql, "in_the_way", {"id": MINE}))
+def test_conflicting_job_is_looked_up_by_an_index(sql: Connection) -> None:
+    def check(key: str | None, slot: str | None, ended: str) -> None:
+        with sql.transaction(force_rollback=True):
+            sql.execute(
+                "insert into pgboss.job (id, name, singletonkey, singletonon, state)"
+                " values (%s, 'mail', %s, %s, %s), (%s, 'mail', %s, %s, 'created')",
+                [MINE, key, slot, ended, OTHER, key, slot],
+            )
+            assert cheap(explain(sql, "in_the_way", {"id": MINE}))
+
+    check_each(PLACES, check)

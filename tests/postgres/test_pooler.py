@@ -69,10 +69,10 @@ async def test_all_of_it_works_for_many_at_once(storage: PostgresStorage) -> Non
 
 async def test_no_connection_is_left_with_anything_of_ours(storage: PostgresStorage, sql: Connection) -> None:
     await one_life(storage, "mail")
-    async with storage._session._connections.one() as connection:
-        cursor = await connection.execute("select count(*) from pg_prepared_statements")
+    async with storage.transaction() as transaction:
+        cursor = await transaction.connection.execute("select count(*) from pg_prepared_statements")
         assert await cursor.fetchone() == (0,)
-        cursor = await connection.execute(
+        cursor = await transaction.connection.execute(
             "select name from pg_settings where source = 'session' and name = 'plan_cache_mode'"
         )
         assert await cursor.fetchall() == []

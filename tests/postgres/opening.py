@@ -1,0 +1,54 @@
+"""A storage opened from its public parts, for tests of what its connections do."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, NamedTuple
+
+from zeke_queue.clock import SystemClock
+from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.storage.postgres.listening import Listener
+from zeke_queue.storage.postgres.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from psycopg_pool import AsyncConnectionPool
+
+    from zeke_queue.clock import Clock
+    from zeke_queue.storage.postgres.connections import Connection, Connections
+
+
+class Opened(NamedTuple):
+    """A storage and what it is made of."""
+
+    storage: PostgresStorage
+    session: Session
+    listener: Listener
+    connections: Connections
+    pool: AsyncConnectionPool[Connection]
+
+    def another(self, clock: Clock) -> PostgresStorage:
+        """Return a second storage on the same connections, which hears of nothing that the first one does."""
+        return PostgresStorage(self.session, self.listener, clock)
+
+
+@asynccontextmanager
+async def opened(
+    dsn: str, *, min_size: int = 1, max_size: int = 1, listen: bool = False, clock: Clock | None = None
+) -> AsyncIterator[Opened]:
+    """Open a storage, and close it at the end of the block.
+
+    Args:
+        clock: the time by which marks are trusted; None is the system's.
+    """
+    async with Session.open(
+        dsn, schema="pgboss", min_size=min_size, max_size=max_size, prepare=True, now=None
+    ) as session:
+        listener = Listener(session.conninfo, "pgboss", SystemClock(), enabled=listen)
+        storage = PostgresStorage(session, listener, clock or SystemClock())
+        connections = session._connections
+        try:
+            yield Opened(storage, session, listener, connections, connections._pool)
+        finally:
+            await listener.stop()
