@@ -9,13 +9,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
+from tests.cases import check_each
 from tests.tidy import (
     ADR_SECTIONS,
     FUNCTION_LINES,
     GLOSSARY_WORDS,
     MODULE_LINES,
+    PRIVATE_READS,
     ROOT,
     Source,
     core_is_pure,
@@ -35,6 +35,7 @@ from tests.tidy import (
     nothing_sleeps,
     one_statement_a_file,
     parameters_have_names,
+    private_attributes_are_not_read,
     reminders_name_an_issue,
 )
 
@@ -74,6 +75,8 @@ SAMPLES = [
     (left_out_tests_say_why, "pytest.mark.xfail(reason='')", "pytest.mark.xfail(reason='#12')"),
     (left_out_tests_say_why, "pytest.skip()", "pytest.skip('no fork on this system')"),
     (left_out_tests_say_why, "pytest.mark.skipif(True)", "pytest.mark.skipif(True, reason='r')"),
+    (private_attributes_are_not_read, "storage._rows", "self._rows, cls._made, storage.rows, int.__doc__"),
+    (private_attributes_are_not_read, "self.storage._rows = {}", "_rows = {}"),
     (core_is_pure, "import time", "import datetime"),
     (core_is_pure, "def f():\n    from os.path import join", "from zeke_queue import model"),
     (environment_is_left_alone, "import os\nx = os.environ['A']", "import os\nx = os.getpid()"),
@@ -97,14 +100,12 @@ SAMPLES = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("rule", "bad", "good"), SAMPLES, ids=[f"{n}-{s[0].__name__}" for n, s in enumerate(SAMPLES)]
-)
-def test_a_rule_refuses_a_bad_sample_and_passes_a_good_one(
-    rule: Callable[[Source], list[str]], bad: str, good: str
-) -> None:
-    assert rule(Source("sample", bad))
-    assert rule(Source("sample", good)) == []
+def test_every_rule_rejects_a_bad_sample_and_accepts_a_good_one() -> None:
+    def check(rule: Callable[[Source], list[str]], bad: str, good: str) -> None:
+        assert rule(Source("sample", bad))
+        assert rule(Source("sample", good)) == []
+
+    check_each({f"{n}-{sample[0].__name__}": sample for n, sample in enumerate(SAMPLES)}, check)
 
 
 def test_the_glossary_rule_refuses_gaps_doubles_and_disorder() -> None:
@@ -177,9 +178,16 @@ PROJECT = [
 ]
 
 
-@pytest.mark.parametrize(("rule", "patterns"), PROJECT, ids=[rule.__name__ for rule, _ in PROJECT])
-def test_the_project_keeps(rule: Callable[[Source], list[str]], patterns: list[str]) -> None:
-    assert _complaints(rule, _sources(*patterns)) == []
+def test_project_keeps_every_rule() -> None:
+    def check(rule: Callable[[Source], list[str]], patterns: list[str]) -> None:
+        assert _complaints(rule, _sources(*patterns)) == []
+
+    check_each({rule.__name__: (rule, patterns) for rule, patterns in PROJECT}, check)
+
+
+def test_tests_read_few_private_attributes() -> None:
+    reads = _complaints(private_attributes_are_not_read, _sources(*TESTS))
+    assert len(reads) <= PRIVATE_READS, "\n".join(reads)
 
 
 def test_only_config_reads_the_environment() -> None:

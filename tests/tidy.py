@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 MODULE_LINES = 500
 FUNCTION_LINES = 70
+PRIVATE_READS = 150
+"""Reads of private attributes that all tests together may have."""
 
 # fmt: off
 IMPURE = frozenset({
@@ -110,6 +112,17 @@ def nothing_sleeps(source: Source) -> list[str]:
             and node.module in sleepers
             and any(name.name.startswith("sleep") for name in node.names)
         )
+    ]
+
+
+def private_attributes_are_not_read(source: Source) -> list[str]:
+    """A private attribute of another object ties a test to how the code is written; ``PRIVATE_READS`` may."""
+    return [
+        f"{source.path}:{node.lineno}: {ast.unparse(node)} is private"
+        for node in ast.walk(source.tree())
+        if isinstance(node, ast.Attribute)
+        and re.match("_(?!_)", node.attr)
+        and not (isinstance(node.value, ast.Name) and node.value.id in {"self", "cls"})
     ]
 
 

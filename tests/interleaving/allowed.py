@@ -39,7 +39,7 @@ from uuid import UUID
 
 from tests.clocks import START, FrozenClock
 from tests.interleaving.history import COMMIT, HOLD, ROLLBACK, Op, brief
-from tests.interleaving.reference import Blocked, Reference, transaction_fingerprint
+from tests.interleaving.reference import Blocked, Reference
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.model import Want
 from zeke_queue.storage.memory import Snapshot
@@ -48,9 +48,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from tests.interleaving.history import History
+    from tests.interleaving.reference import ReferenceTransaction
     from tests.interleaving.steps import Do
     from zeke_queue.model import Claimed
-    from zeke_queue.storage.memory.transaction import MemoryTransaction
 
 Seen = dict[Op, frozenset[str]]
 
@@ -107,7 +107,7 @@ class World:
                 clock.advance(step)
             else:
                 self.answers_before.append(self.storage.do(None, step.verb, step.arguments, step.options, ()))
-        self.transactions: dict[object, MemoryTransaction] = {}
+        self.transactions: dict[object, ReferenceTransaction] = {}
         self.taken: dict[Op, list[Claimed]] = {}
         self.left_out: dict[Op, frozenset[str]] = {}
 
@@ -115,7 +115,7 @@ class World:
         """Return what tells two worlds apart that came from the same beginning."""
         return (
             self.storage.fingerprint(),
-            frozenset((key, transaction_fingerprint(t)) for key, t in self.transactions.items()),
+            frozenset((key, t.fingerprint()) for key, t in self.transactions.items()),
             frozenset((op, tuple(job.id for job in jobs)) for op, jobs in self.taken.items()),
             frozenset(self.left_out.items()),
         )

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import Claimed, Extended, Overdue, QueueSettings, Schedule, Want
+    from zeke_queue.storage.memory.locks import Owner
     from zeke_queue.storage.memory.rows import Row
+    from zeke_queue.storage.memory.scope import Scope
 
 
 class Blocked(Exception):
@@ -51,14 +53,50 @@ def at_once(answer: Coroutine[Any, Any, Any]) -> Any:
     raise Blocked
 
 
+class ReferenceTransaction(MemoryTransaction):
+    """A transaction that shows what it has locked and changed."""
+
+    @property
+    def owner(self) -> Owner:
+        """Who its locks are held by."""
+        return self._owner
+
+    @property
+    def scope(self) -> Scope:
+        """What it sees, with its own changes."""
+        return self._scope
+
+    def change(self, row: Row) -> Row:
+        """Return a copy of a row for this transaction to change; ``store`` keeps it."""
+        return self._pending.change(row)
+
+    def store(self, row: Row) -> None:
+        """Keep a changed row until the end."""
+        self._pending.store(row)
+
+    def fingerprint(self) -> object:
+        """Return what it has changed and locked."""
+        pending = self._pending
+        return (
+            frozenset(map(_fingerprint, pending._rows.values())),
+            repr(tuple(pending._plans.values())),
+            frozenset(self._owner.locks),
+        )
+
+
 class Reference(MemoryStorage):
     """The memory storage with the verbs of a transaction that Postgres does not name, but has."""
 
-    def begin(self) -> MemoryTransaction:
+    def begin(self) -> ReferenceTransaction:
         """Open a transaction; ``end`` ends it."""
-        return MemoryTransaction(self._tables, self._locks, self._clock)
+        return ReferenceTransaction(self._tables, self._locks, self._clock)
 
-    def end(self, transaction: MemoryTransaction, how: str) -> None:
+    @property
+    def scope(self) -> Scope:
+        """What a verb of its own sees."""
+        return self._scope
+
+    def end(self, transaction: ReferenceTransaction, how: str) -> None:
         """Commit or roll back."""
         assert how in (COMMIT, ROLLBACK)
         if how == COMMIT:
@@ -68,7 +106,7 @@ class Reference(MemoryStorage):
 
     def do(
         self,
-        transaction: MemoryTransaction | None,
+        transaction: ReferenceTransaction | None,
         verb: str,
         arguments: Sequence[Any],
         options: dict[str, Any],
@@ -98,12 +136,14 @@ class Reference(MemoryStorage):
         return at_once(getattr(verbs, verb)(*arguments, **options))
 
     @contextmanager
-    def _overlooking(self, verbs: MemoryTransaction | Reference, passed: Collection[Any]) -> Iterator[None]:
+    def _overlooking(
+        self, verbs: ReferenceTransaction | Reference, passed: Collection[Any]
+    ) -> Iterator[None]:
         """Have who ends a job pass over some that wait for it, as if others had them locked."""
         if not passed:
             yield
             return
-        scope = verbs._scope
+        scope = verbs.scope
 
         async def wake(changed: Iterable[UUID]) -> None:
             settling.wake(
@@ -128,7 +168,7 @@ class Reference(MemoryStorage):
 
     def take(
         self,
-        transaction: MemoryTransaction,
+        transaction: ReferenceTransaction,
         wants: Sequence[Want],
         limit: int,
         worker: UUID,
@@ -144,10 +184,10 @@ class Reference(MemoryStorage):
                 priority, if there is one.
         """
         limited = [want.name for want in wants if self.is_limited(want.name)]
-        if any(self._locks.taken(_queue_lock(name), transaction._owner) for name in limited):
+        if any(self._locks.taken(_queue_lock(name), transaction.owner) for name in limited):
             raise Blocked
         for name in limited:
-            self._locks.take(_queue_lock(name), transaction._owner)
+            self._locks.take(_queue_lock(name), transaction.owner)
         now, jobs = self._clock.now(), self._tables.jobs
 
         def passes(job_id: UUID) -> bool:
@@ -158,9 +198,9 @@ class Reference(MemoryStorage):
             self._tables.lines[row.name].add(row)  # its place is given up by the commit
         claimed: list[Claimed] = []
         for row in self._instead(chosen, counted, passes):
-            mine = transaction._pending.change(row)
+            mine = transaction.change(row)
             mine.begin(worker, now)
-            transaction._pending.store(mine)
+            transaction.store(mine)
             claimed.append(as_claimed(mine))
         return claimed
 
@@ -232,9 +272,9 @@ class Reference(MemoryStorage):
             raise Blocked
 
     def _overdue(
-        self, verbs: MemoryTransaction | Reference, limit: int, passed: Collection[UUID]
+        self, verbs: ReferenceTransaction | Reference, limit: int, passed: Collection[UUID]
     ) -> list[Overdue]:
-        scope, workers = verbs._scope, self._tables.workers
+        scope, workers = verbs.scope, self._tables.workers
 
         def passes(job_id: UUID) -> bool:
             return job_id in passed or self._locks.taken(job_id, scope.owner)
@@ -245,9 +285,9 @@ class Reference(MemoryStorage):
         return found
 
     def _due_schedules(
-        self, verbs: MemoryTransaction | Reference, limit: int, passed: Collection[str]
+        self, verbs: ReferenceTransaction | Reference, limit: int, passed: Collection[str]
     ) -> tuple[datetime, list[Schedule]]:
-        scope, now = verbs._scope, self._clock.now()
+        scope, now = verbs.scope, self._clock.now()
 
         def passes(name: str) -> bool:
             return name in passed or self._locks.taken(name, scope.owner)
@@ -270,28 +310,28 @@ class Reference(MemoryStorage):
         """Return the rows that ended so long ago, oldest first; they are no longer known as ended."""
         return list(self._tables.ended_before(self._clock.now() - settling.timedelta(seconds=after)))
 
-    async def _resume_in(self, transaction: MemoryTransaction, arguments: Sequence[Any]) -> set[UUID]:
+    async def _resume_in(self, transaction: ReferenceTransaction, arguments: Sequence[Any]) -> set[UUID]:
         return await self._bring_back_in(transaction, arguments[0], Event.RESUME)
 
-    async def _retry_in(self, transaction: MemoryTransaction, arguments: Sequence[Any]) -> set[UUID]:
+    async def _retry_in(self, transaction: ReferenceTransaction, arguments: Sequence[Any]) -> set[UUID]:
         return await self._bring_back_in(transaction, arguments[0], Event.REVIVE)
 
     async def _bring_back_in(
-        self, transaction: MemoryTransaction, ids: Sequence[UUID], event: Event
+        self, transaction: ReferenceTransaction, ids: Sequence[UUID], event: Event
     ) -> set[UUID]:
-        await self._locks.clear(lambda: self._locks_of_returning(ids, event), transaction._owner)
-        return settling.bring_back(transaction._scope, self._clock.now(), ids, event)
+        await self._locks.clear(lambda: self._locks_of_returning(ids, event), transaction.owner)
+        return settling.bring_back(transaction.scope, self._clock.now(), ids, event)
 
-    async def _extend_in(self, transaction: MemoryTransaction, arguments: Sequence[Any]) -> set[UUID]:
+    async def _extend_in(self, transaction: ReferenceTransaction, arguments: Sequence[Any]) -> set[UUID]:
         extended: Sequence[Extended] = arguments[0]
-        await self._locks.clear(lambda: self._locks_of_extended(extended), transaction._owner)
-        return settling.extend(transaction._scope, self._clock.now(), extended)
+        await self._locks.clear(lambda: self._locks_of_extended(extended), transaction.owner)
+        return settling.extend(transaction.scope, self._clock.now(), extended)
 
-    async def _hold_in(self, transaction: MemoryTransaction, ids: Sequence[UUID]) -> set[UUID]:
-        there = [job_id for job_id in ids if transaction._scope.row(job_id) is not None]
-        await self._locks.clear(lambda: there, transaction._owner)
+    async def _hold_in(self, transaction: ReferenceTransaction, ids: Sequence[UUID]) -> set[UUID]:
+        there = [job_id for job_id in ids if transaction.scope.row(job_id) is not None]
+        await self._locks.clear(lambda: there, transaction.owner)
         for job_id in there:
-            transaction._scope.lock(job_id)
+            transaction.scope.lock(job_id)
         return set(there)
 
     _in_transaction: ClassVar[dict[str, Callable[..., Coroutine[Any, Any, Any]]]] = {
@@ -300,16 +340,6 @@ class Reference(MemoryStorage):
         "extend": _extend_in,
         HOLD: _hold_in,
     }
-
-
-def transaction_fingerprint(transaction: MemoryTransaction) -> object:
-    """Return what a transaction has changed and locked."""
-    pending = transaction._pending
-    return (
-        frozenset(map(_fingerprint, pending._rows.values())),
-        tuple(pending._plans.values()).__repr__(),
-        frozenset(transaction._owner.locks),
-    )
 
 
 def _fingerprint(row: Row) -> object:
