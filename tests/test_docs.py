@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 from typer.main import get_command
 
+from tests.cases import check_each
 from tests.tidy import ROOT
 from zeke_queue import Catalog, Queue, SendOptions, SystemClock, Worker
 from zeke_queue.cli.app import add_commands
@@ -77,11 +78,13 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-@pytest.mark.parametrize("name", EXEMPLARY)
 @pytest.mark.usefixtures("elsewhere")
-def test_the_examples_of_docstrings_hold(name: str) -> None:
-    failed, attempted = doctest.testmod(import_module(name))
-    assert (failed, attempted > 0) == (0, True)
+def test_examples_in_docstrings_hold() -> None:
+    def check(name: str) -> None:
+        failed, attempted = doctest.testmod(import_module(name))
+        assert (failed, attempted > 0) == (0, True)
+
+    check_each(EXEMPLARY, check)
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

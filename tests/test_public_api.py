@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import zeke_queue
+from tests.cases import check_each
 
 PUBLIC = [
     "BadName",
@@ -71,17 +72,19 @@ def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
         getattr(zeke_queue, unknown)
 
 
-@pytest.mark.parametrize("name", PUBLIC)
-def test_a_public_name_says_what_it_is_and_so_do_its_methods(name: str) -> None:
-    thing = getattr(zeke_queue, name)
-    assert thing.__doc__
-    methods = {
-        word: member
-        for word, member in vars(thing).items()
-        if not word.startswith("_")
-        and (inspect.isfunction(member) or isinstance(member, property | classmethod))
-    }
-    assert [word for word, member in methods.items() if not inspect.getdoc(member)] == []
+def test_every_public_name_and_method_has_a_docstring() -> None:
+    def check(name: str) -> None:
+        thing = getattr(zeke_queue, name)
+        assert thing.__doc__
+        methods = {
+            word: member
+            for word, member in vars(thing).items()
+            if not word.startswith("_")
+            and (inspect.isfunction(member) or isinstance(member, property | classmethod))
+        }
+        assert [word for word, member in methods.items() if not inspect.getdoc(member)] == []
+
+    check_each(PUBLIC, check)
 
 
 def test_a_program_that_defines_tasks_loads_neither_driver_nor_worker_nor_command_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Visits
 from tests.browser.looking import LOOKS, WIDER, faults
 from tests.browser.scene import PLACES
+from tests.cases import check_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,14 +32,16 @@ def sight(chromium: Browser, furnished: tuple[House, dict[str, str]]) -> Iterato
     visits.close()
 
 
-@pytest.mark.parametrize("look", LOOKS)
-@pytest.mark.parametrize("place", PLACES)
-def test_axe_finds_no_fault_in_a_page(sight: Sight, place: str, look: str) -> None:
+def test_axe_finds_no_fault_in_any_page(sight: Sight) -> None:
     windows, places, _ = sight
-    page = windows[look]
-    page.goto(places[place])
-    expect(page.locator("h1")).to_have_count(1)
-    assert faults(page) == []
+
+    def check(look: str, place: str) -> None:
+        page = windows[look]
+        page.goto(places[place])
+        expect(page.locator("h1")).to_have_count(1)
+        assert faults(page) == []
+
+    check_each(product(LOOKS, PLACES), check)
 
 
 @pytest.mark.parametrize("look", ["light", "dark-phone"])
@@ -66,40 +70,51 @@ def test_axe_finds_no_fault_in_what_comes_of_a_press_of_a_button(sight: Sight, l
     assert faults(page) == []
 
 
-@pytest.mark.parametrize("look", ["light", "dark-phone"])
-def test_axe_finds_no_fault_in_the_page_for_signing_in(sight: Sight, look: str) -> None:
+def test_axe_finds_no_fault_in_the_page_for_signing_in(sight: Sight) -> None:
     _, _, visits = sight
-    page = visits.stranger(**LOOKS[look])
-    page.goto("sign-in")
-    assert faults(page) == []
-    page.get_by_label("API key").fill("mid_1")
-    page.get_by_role("button", name="Sign in").click()
-    expect(page.get_by_role("alert")).to_be_visible()
-    assert faults(page) == []
+
+    def check(look: str) -> None:
+        page = visits.stranger(**LOOKS[look])
+        page.goto("sign-in")
+        assert faults(page) == []
+        page.get_by_label("API key").fill("mid_1")
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("alert")).to_be_visible()
+        assert faults(page) == []
+
+    check_each(["light", "dark-phone"], check)
 
 
-@pytest.mark.parametrize("place", PLACES)
-def test_no_page_is_wider_than_a_small_phone(sight: Sight, place: str) -> None:
+def test_no_page_is_wider_than_a_small_phone(sight: Sight) -> None:
     windows, places, _ = sight
     page = windows["light-phone"]
-    page.goto(places[place])
-    assert page.evaluate(WIDER) == []
+
+    def check(place: str) -> None:
+        page.goto(places[place])
+        assert page.evaluate(WIDER) == []
+
+    check_each(PLACES, check)
 
 
-@pytest.mark.parametrize("place", ["overview", "schedules", "workers", "trigger"])
-def test_the_navigation_on_a_phone_shows_where_one_is(sight: Sight, place: str) -> None:
+def test_navigation_on_a_phone_shows_the_current_page(sight: Sight) -> None:
     windows, places, _ = sight
     page = windows["light-phone"]
-    page.goto(places[place])
-    here = page.locator("#nav [aria-current]")
-    expect(here).to_be_in_viewport(ratio=1)
+
+    def check(place: str) -> None:
+        page.goto(places[place])
+        expect(page.locator("#nav [aria-current]")).to_be_in_viewport(ratio=1)
+
+    check_each(["overview", "schedules", "workers", "trigger"], check)
 
 
-@pytest.mark.parametrize("place", [one for one in PLACES if one != "not-found"])
-def test_no_page_says_anything_in_the_console(sight: Sight, place: str) -> None:
+def test_no_page_writes_to_the_console(sight: Sight) -> None:
     windows, places, visits = sight
     page = windows["dark"]
-    before = len(visits.watch.console)
-    with page.expect_event("load"):
-        page.goto(places[place])
-    assert visits.watch.console[before:] == []
+
+    def check(place: str) -> None:
+        before = len(visits.watch.console)
+        with page.expect_event("load"):
+            page.goto(places[place])
+        assert visits.watch.console[before:] == []
+
+    check_each([one for one in PLACES if one != "not-found"], check)

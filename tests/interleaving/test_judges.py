@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cases import check_each
 from tests.interleaving import arena as playing
 from tests.interleaving.allowed import Search, World
 from tests.interleaving.history import COMMIT, History, Op
@@ -89,15 +90,13 @@ def test_an_answer_without_its_rows_is_not_allowed() -> None:
     assert not allowed(WAITING, done(*WAITING)[1], asked(0, claim(), [*first, *rest], (1, 2)))
 
 
-@pytest.mark.parametrize(("ticks", "right"), [((2, 4), True), ((4, 5), False)], ids=["at once", "after"])
-async def test_of_two_that_did_not_overlap_the_earlier_is_first(
-    ticks: tuple[int, int], *, right: bool
-) -> None:
+async def test_of_two_that_did_not_overlap_the_earlier_is_first() -> None:
     cancel = by_ids("cancel", 1)
     (_, claimed, cancelled), rows = done(*WAITING, claim(), cancel)
     assert cancelled == {job_id(1)}
-    ops = asked(0, cancel, cancelled, (1, 3)), asked(1, claim(), claimed, ticks)
-    assert allowed(WAITING, rows, *ops) is right
+    for ticks, right in (((2, 4), True), ((4, 5), False)):
+        ops = asked(0, cancel, cancelled, (1, 3)), asked(1, claim(), claimed, ticks)
+        assert allowed(WAITING, rows, *ops) is right
 
 
 # Wake-ups
@@ -156,47 +155,44 @@ ELSE_KEYED = (insert(job(1), job(2), job(3, singleton_key="k")),)
 OF_ITSELF = insert(job(9, singleton_key="z"))
 
 
-@pytest.mark.parametrize(
-    ("before", "step", "excused"),
-    [
-        (WAITING, by_ids("cancel", 2, 1), False),
-        (KEYED, by_ids("cancel", 2, 1), False),
-        (KEYED, settle("complete", 1, 2), False),
-        (WAITING, settle("retry", 1, 2), False),
-        (KEYED, settle("retry", 1, 2), True),
-        (KEYED, settle("release", 2, 1), True),
-        (KEYED, by_ids("retry", 2, 1), True),
-        (KEYED, by_ids("resume", 2), False),
-        (KEYED, insert(job(3, singleton_key="l")), True),
-        (KEYED, insert(job(3, slot_seconds=60)), True),
-        (WAITING, insert(job(3, singleton_key="l")), False),
-        (ELSE_KEYED, settle("retry", 1, 2, 3), False),
-        (WAITING, insert(job(3)), False),
-    ],
-    ids=str,
-)
-def test_a_deadlock_is_excused_by_who_takes_a_place(
-    before: tuple[Do, ...], step: Do, *, excused: bool
-) -> None:
-    victim, other = asked(0, by_ids("cancel", 1, 2), set(), (1, 5)), asked(1, step, set(), (2, 4))
-    third, alone = asked(2, by_ids("cancel", 2), set(), (2, 4)), asked(3, OF_ITSELF, [], (1, 6))
-    victim.deadlocked = True
-    victim.kept_by, third.kept_by, other.kept_by = {third}, {other}, {victim}
-    script = Script("", before, ())
-    assert unexcused(script, [victim, other, third, alone]) == ([] if excused else [victim])
-    victim.deadlocked = False
-    assert unexcused(script, [victim, other, third]) == []
+def test_deadlock_is_excused_by_a_verb_that_takes_a_place() -> None:
+    def check(before: tuple[Do, ...], step: Do, excused: bool) -> None:  # noqa: FBT001
+        victim, other = asked(0, by_ids("cancel", 1, 2), set(), (1, 5)), asked(1, step, set(), (2, 4))
+        third, alone = asked(2, by_ids("cancel", 2), set(), (2, 4)), asked(3, OF_ITSELF, [], (1, 6))
+        victim.deadlocked = True
+        victim.kept_by, third.kept_by, other.kept_by = {third}, {other}, {victim}
+        script = Script("", before, ())
+        assert unexcused(script, [victim, other, third, alone]) == ([] if excused else [victim])
+        victim.deadlocked = False
+        assert unexcused(script, [victim, other, third]) == []
+
+    check_each(
+        [
+            (WAITING, by_ids("cancel", 2, 1), False),
+            (KEYED, by_ids("cancel", 2, 1), False),
+            (KEYED, settle("complete", 1, 2), False),
+            (WAITING, settle("retry", 1, 2), False),
+            (KEYED, settle("retry", 1, 2), True),
+            (KEYED, settle("release", 2, 1), True),
+            (KEYED, by_ids("retry", 2, 1), True),
+            (KEYED, by_ids("resume", 2), False),
+            (KEYED, insert(job(3, singleton_key="l")), True),
+            (KEYED, insert(job(3, slot_seconds=60)), True),
+            (WAITING, insert(job(3, singleton_key="l")), False),
+            (ELSE_KEYED, settle("retry", 1, 2, 3), False),
+            (WAITING, insert(job(3)), False),
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize(("key", "excused"), [("k", True), (None, False)])
-def test_a_deadlock_is_excused_by_the_place_of_a_parent_that_is_woken(
-    key: str | None, *, excused: bool
-) -> None:
-    before = (insert(job(1, singleton_key=key), job(2, parent=job_id(1)), job(4)),)
-    victim = asked(0, settle("complete", 2, 4), set(), (1, 5))
-    other = asked(1, insert(job(3, singleton_key="k")), [], (2, 4))
-    victim.deadlocked, victim.kept_by, other.kept_by = True, {other}, {victim}
-    assert unexcused(Script("", before, ()), [victim, other]) == ([] if excused else [victim])
+def test_deadlock_is_excused_by_the_place_of_a_woken_parent() -> None:
+    for key, excused in (("k", True), (None, False)):
+        before = (insert(job(1, singleton_key=key), job(2, parent=job_id(1)), job(4)),)
+        victim = asked(0, settle("complete", 2, 4), set(), (1, 5))
+        other = asked(1, insert(job(3, singleton_key="k")), [], (2, 4))
+        victim.deadlocked, victim.kept_by, other.kept_by = True, {other}, {victim}
+        assert unexcused(Script("", before, ()), [victim, other]) == ([] if excused else [victim])
 
 
 def test_a_deadlock_is_excused_by_a_transaction_of_several_verbs() -> None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cases import check_each
 from tests.interleaving.mutants_postgres import MUTANTS, ROOT, STORE, Mutant, applied, judge
 
 SOONEST = ("claim without the queue's lock", "claim in one snapshot with the lock")
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
-def test_a_mutant_fits(mutant: Mutant) -> None:
-    text = (ROOT / STORE / mutant.file).read_text(encoding="utf-8")
-    assert applied(mutant, text) != text
+def test_every_mutant_applies_to_its_file() -> None:
+    def check(mutant: Mutant) -> None:
+        text = (ROOT / STORE / mutant.file).read_text(encoding="utf-8")
+        assert applied(mutant, text) != text
+
+    check_each({mutant.name: (mutant,) for mutant in MUTANTS}, check)
 
 
-def test_a_mutant_that_does_not_fit_is_refused() -> None:
+def test_mutant_whose_text_is_not_unique_is_rejected() -> None:
     (mutant, *_) = MUTANTS
     with pytest.raises(ValueError, match="stands 0 times"):
         applied(mutant, "select 1")
@@ -23,9 +26,11 @@ def test_a_mutant_that_does_not_fit_is_refused() -> None:
         applied(mutant, mutant.old * 2)
 
 
-@pytest.mark.parametrize("name", SOONEST)
-def test_a_mutant_is_found(postgres: str, name: str) -> None:
-    (mutant,) = (mutant for mutant in MUTANTS if mutant.name == name)
-    found = judge(mutant, mutant.judges[0], postgres)
-    assert found.test is not None
-    assert "two-claims-at-a-limit" in found.test
+def test_mutant_is_found(postgres: str) -> None:
+    def check(name: str) -> None:
+        (mutant,) = (mutant for mutant in MUTANTS if mutant.name == name)
+        found = judge(mutant, mutant.judges[0], postgres)
+        assert found.test is not None
+        assert "two-claims-at-a-limit" in found.test
+
+    check_each(SOONEST, check)

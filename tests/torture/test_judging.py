@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.cases import check_each
 from tests.torture import judging
 from tests.torture.attributing import attributed
 from tests.torture.bounding import SEEN_AT_LAST, bounded
@@ -129,14 +130,14 @@ def test_a_settlement_that_was_surely_done_goes_before_one_that_may_have_been() 
     assert whose(change(2, ACTIVE, after), maybe, surely) == 2
 
 
-@pytest.mark.parametrize(("output", "waits", "due"), [("2", 1.0, 2.9), ("1", 5.0, 6.9)])
-def test_a_settlement_is_of_the_call_whose_output_and_delay_it_has(
-    output: str, waits: float, due: float
-) -> None:
-    others = settle(1, (1, None), Failed(JOB, 1, 1.0, "1"))
-    mine = settle(2, (1, None), Failed(JOB, 1, waits, output))
-    after = RETRY._replace(output=output, start_after=BEGAN + timedelta(seconds=due))
-    assert whose(change(2, ACTIVE, after), others, mine) == 2
+def test_settlement_belongs_to_the_call_with_its_output_and_delay() -> None:
+    def check(output: str, waits: float, due: float) -> None:
+        others = settle(1, (1, None), Failed(JOB, 1, 1.0, "1"))
+        mine = settle(2, (1, None), Failed(JOB, 1, waits, output))
+        after = RETRY._replace(output=output, start_after=BEGAN + timedelta(seconds=due))
+        assert whose(change(2, ACTIVE, after), others, mine) == 2
+
+    check_each([("2", 1.0, 2.9), ("1", 5.0, 6.9)], check)
 
 
 def test_a_settlement_that_is_tried_again_is_the_first_tries_if_that_came_first() -> None:
@@ -145,23 +146,25 @@ def test_a_settlement_that_is_tried_again_is_the_first_tries_if_that_came_first(
     assert whose(change(2, ACTIVE, DONE), first, again) == 1
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "verb"),
-    [
-        (ROW, ROW._replace(state=JobState.CANCELLED), "cancel"),
-        (DONE._replace(state=JobState.CANCELLED), ROW, "resume"),
-        (DONE._replace(state=JobState.FAILED), RETRY, "retry"),
-    ],
-)
-def test_what_people_ask_for_is_of_the_call_that_did_it(before: Image, after: Image, verb: str) -> None:
-    others = [
-        call(number, other, {"ids": (JOB,)}, (1, 3), result={JOB})
-        for number, other in enumerate(("cancel", "resume", "retry"))
-        if other != verb
-    ]
-    mine = call(9, verb, {"ids": (JOB,)}, (1, 3), result={JOB})
-    assert whose(change(2, before, after), *others, mine) == 9
-    assert whose(change(2, before, after), call(9, verb, {"ids": (JOB,)}, (1, 3), result=set())) is None
+def test_change_asked_for_by_people_belongs_to_the_call_that_made_it() -> None:
+    def check(before: Image, after: Image, verb: str) -> None:
+        others = [
+            call(number, other, {"ids": (JOB,)}, (1, 3), result={JOB})
+            for number, other in enumerate(("cancel", "resume", "retry"))
+            if other != verb
+        ]
+        mine = call(9, verb, {"ids": (JOB,)}, (1, 3), result={JOB})
+        assert whose(change(2, before, after), *others, mine) == 9
+        assert whose(change(2, before, after), call(9, verb, {"ids": (JOB,)}, (1, 3), result=set())) is None
+
+    check_each(
+        [
+            (ROW, ROW._replace(state=JobState.CANCELLED), "cancel"),
+            (DONE._replace(state=JobState.CANCELLED), ROW, "resume"),
+            (DONE._replace(state=JobState.FAILED), RETRY, "retry"),
+        ],
+        check,
+    )
 
 
 def test_each_of_several_calls_at_once_has_one_of_their_changes() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import psycopg
 import pytest
 
+from tests.cases import check_each, check_each_async
 from tests.clocks import FrozenClock
 from tests.torture.recording import PASSED_ON, Journal, Recording, dumps, loads, recorded_verbs
 from tests.torture.samples import JOB, NOW, WORKER
@@ -49,13 +50,15 @@ VALUES: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("value", VALUES, ids=[type(value).__name__ for value in VALUES])
-def test_what_is_written_is_read_again(value: Any) -> None:
-    event = Answered(1.5, "w1", 7, "claim", "ok", value, NOW)
-    line = dumps(event)
-    assert "\n" not in line
-    assert loads(line) == event
-    assert type(loads(line).result) is type(value)
+def test_written_value_is_read_again() -> None:
+    def check(value: Any) -> None:
+        event = Answered(1.5, "w1", 7, "claim", "ok", value, NOW)
+        line = dumps(event)
+        assert "\n" not in line
+        assert loads(line) == event
+        assert type(loads(line).result) is type(value)
+
+    check_each([(value,) for value in VALUES], check)
 
 
 async def test_a_call_is_written_before_it_is_made_and_after_it_was_answered(
@@ -84,25 +87,25 @@ class Broken(MemoryStorage):
         raise self.error
 
 
-@pytest.mark.parametrize(
-    ("error", "outcome"),
-    [
-        (StorageUnavailable("gone"), "unknown"),
-        (asyncio.CancelledError(), "unknown"),
-        (RuntimeError("a slip"), "unknown"),
-        (psycopg.OperationalError("the connection is lost"), "unknown"),
-        (BadOption("limit"), "failed"),
-        (psycopg.errors.UniqueViolation(), "failed"),
-    ],
-)
-async def test_only_a_refusal_is_a_certain_failure(
-    error: BaseException, outcome: str, journal: Journal, tmp_path: Path
-) -> None:
-    broken = Broken(FrozenClock())
-    broken.error = error
-    with pytest.raises(type(error)):
-        await cast("Storage", Recording(broken, journal)).cancel([JOB])
-    assert cast("Answered", written(tmp_path / "w1.jsonl")[-1]).outcome == outcome
+async def test_only_a_refusal_is_a_certain_failure(journal: Journal, tmp_path: Path) -> None:
+    async def check(error: BaseException, outcome: str) -> None:
+        broken = Broken(FrozenClock())
+        broken.error = error
+        with pytest.raises(type(error)):
+            await cast("Storage", Recording(broken, journal)).cancel([JOB])
+        assert cast("Answered", written(tmp_path / "w1.jsonl")[-1]).outcome == outcome
+
+    await check_each_async(
+        [
+            (StorageUnavailable("gone"), "unknown"),
+            (asyncio.CancelledError(), "unknown"),
+            (RuntimeError("a slip"), "unknown"),
+            (psycopg.OperationalError("the connection is lost"), "unknown"),
+            (BadOption("limit"), "failed"),
+            (psycopg.errors.UniqueViolation(), "failed"),
+        ],
+        check,
+    )
 
 
 async def insert_and_break_off(storage: Storage) -> None:
