@@ -30,19 +30,13 @@ if TYPE_CHECKING:
     Write = Callable[[str], str]
 
 HEAVY = ["asyncpg", "croniter", "psycopg", "pydantic", "structlog", "zeke_queue.queue", "zeke_queue.worker"]
+# fmt: off
 COMMANDS = [
-    "doctor",
-    "job",
-    "jobs",
+    "worker", "migrate", "send", "jobs", "job", "queues", "queue", "schedules", "schedule", "doctor",
     "keys",
-    "migrate",
-    "queue",
-    "queues",
-    "schedule",
-    "schedules",
-    "send",
-    "worker",
 ]
+"""In the order in which they are listed."""
+# fmt: on
 
 
 # Calls that do no work
@@ -51,11 +45,6 @@ COMMANDS = [
 @pytest.fixture
 def zeke(zeke_alone: Zeke) -> Zeke:
     return zeke_alone
-
-
-def test_help_lists_every_command(nowhere: Zeke) -> None:
-    words = nowhere.good("--help").split()
-    assert [name for name in COMMANDS if name not in words] == []
 
 
 def test_every_command_has_help_that_names_the_shared_options(nowhere: Zeke) -> None:
@@ -131,21 +120,7 @@ def test_flags_are_not_said_to_take_a_value(nowhere: Zeke) -> None:
 def test_each_list_stands_beside_the_commands_for_one_of_it(nowhere: Zeke) -> None:
     lines = [line.strip("│ ").split() for line in nowhere.good("--help").splitlines()]
     listed = [words[0] for words in lines if words and words[0] in COMMANDS]
-    assert listed == [
-        *(
-            "worker",
-            "migrate",
-            "send",
-            "jobs",
-            "job",
-            "queues",
-            "queue",
-            "schedules",
-            "schedule",
-            "doctor",
-            "keys",
-        )
-    ]
+    assert listed == COMMANDS
 
 
 def test_the_usage_of_send_marks_the_payload_as_optional_once(nowhere: Zeke) -> None:
