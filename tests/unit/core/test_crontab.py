@@ -141,18 +141,18 @@ def test_unreadable_field_is_named() -> None:
     )
 
 
-# What is said, and of which expressions.
-INVALID: Final[dict[str, list[Any]]] = {
+# What the error says, and of which expressions.
+INVALID: Final[dict[str | None, list[Any]]] = {
     "never fires": ["0 0 30 2 *", "0 0 31 4,6,9,11 *", "0 0 31 2,4 *", "0 0 30,31 feb ?", "* * 30 2 * */10"],
     "give five": ["", "* * * *", "* * * * * * *", "5 minutes", "* " * 200],
     "chance": ["H * * * *", "* R(1-5) * * *", "0 0 * * * r"],
     "no text": [None],
-    "": ["0 0 15W * *", "0 0 1 * 5#2", "0 0 L * L5", "@reboot", "@every 5m"],
+    None: ["0 0 15W * *", "0 0 1 * 5#2", "0 0 L * L5", "@reboot", "@every 5m"],
 }
 
 
 def test_invalid_expression_is_rejected_with_the_reason() -> None:
-    def check(expr: Any, said: str) -> None:
+    def check(expr: Any, said: str | None) -> None:
         with pytest.raises(BadSchedule, match=said):
             crontab.read(expr)
 
