@@ -9,10 +9,12 @@ import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
 
+from tests.cases import check_each
 from zeke_sim.faults import KINDS
 from zeke_sim.mutants import TABLE, DoesNotApply, Mutant
 from zeke_sim.mutants import run as mutants
@@ -25,8 +27,9 @@ ROOT = Path(__file__).parents[2]
 EVERYTHING = [*TABLE, *(sabotage.breaks for sabotage in SABOTAGES)]
 
 
-def source_of(mutant: Mutant) -> str:
-    path = ROOT / mutant.module.replace(".", "/")
+@cache
+def source_of(module: str) -> str:
+    path = ROOT / module.replace(".", "/")
     return (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text()
 
 
@@ -36,70 +39,59 @@ def python(program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("mutant", EVERYTHING, ids=lambda mutant: mutant.name)
-def test_a_mutant_applies_to_its_module_as_it_is_and_compiles(mutant: Mutant) -> None:
-    source = source_of(mutant)
-    patched = mutant.apply(source)
-    assert patched != source
-    compile(patched, mutant.module, "exec")
-
-
-def test_no_two_mutants_have_one_name_or_one_effect() -> None:
+def test_every_mutant_has_its_own_name_and_effect_and_compiles() -> None:
     assert [name for name, n in Counter(mutant.name for mutant in EVERYTHING).items() if n > 1] == []
-    effects = Counter((mutant.module, mutant.apply(source_of(mutant))) for mutant in EVERYTHING)
-    assert max(effects.values()) == 1
+    effects: set[tuple[str, str]] = set()
+
+    def check(mutant: Mutant) -> None:
+        source = source_of(mutant.module)
+        patched = mutant.apply(source)
+        assert patched != source
+        compile(patched, mutant.module, "exec")
+        assert (mutant.module, patched) not in effects, "another mutant has this effect"
+        effects.add((mutant.module, patched))
+
+    check_each({mutant.name: mutant for mutant in EVERYTHING}, check)
 
 
-def test_there_are_enough_of_every_part() -> None:
+def test_every_part_of_the_runtime_has_enough_mutants() -> None:
     parts = Counter(mutant.module.removeprefix("zeke_queue.").partition(".")[0] for mutant in TABLE)
     assert len(TABLE) >= 50
     for part, least in (("core", 10), ("storage", 20), ("worker", 10), ("scheduler", 3), ("supervisor", 3)):
         assert parts[part] >= least
 
 
-def test_a_mutant_is_looked_for_where_it_says_and_else_where_its_module_runs() -> None:
+def test_mutant_is_searched_in_its_scenarios_or_where_its_module_runs() -> None:
     runtime, own = Mutant("a", "zeke_queue.a", "", "", ""), Mutant("b", "zeke_tasks.b", "", "", "")
     assert set(searched(runtime)) == set(names()) - {"catalog"}
     assert searched(own) == ["catalog", "slice"]
-    assert searched(replace(runtime, where=("cron",))) == ["cron"]
+    limited = replace(runtime, where=("cron",))
+    assert searched(limited) == ["cron"]
+    assert searched(limited, everywhere=True) == searched(runtime)
 
 
-def test_what_should_go_unfound_is_looked_for_everywhere() -> None:
-    limited = Mutant("a", "zeke_queue.a", "", "", "", where=("cron",))
-    assert searched(limited, everywhere=True) == searched(replace(limited, where=()))
-
-
-def test_mutants_name_scenarios_that_there_are() -> None:
+def test_mutants_name_scenarios_and_mutants_that_exist() -> None:
     assert {name for mutant in TABLE for name in mutant.where} <= set(names())
-
-
-def test_a_mutant_of_the_simulator_names_mutants_of_the_runtime() -> None:
-    names = {mutant.name for mutant in TABLE}
+    known = {mutant.name for mutant in TABLE}
     for sabotage in SABOTAGES:
         assert sabotage.breaks.module.startswith("zeke_sim."), sabotage.breaks.name
         assert sabotage.blinds, sabotage.breaks.name
-        assert names.issuperset(sabotage.blinds), sabotage.breaks.name
+        assert known.issuperset(sabotage.blinds), sabotage.breaks.name
 
 
-def test_every_property_and_kind_of_fault_is_broken_once_or_has_a_reason_to_stay() -> None:
+def test_every_property_and_fault_kind_has_one_sabotage_or_a_reason_against() -> None:
     asked, kinds = {one.name for one in ALL}, {kind for together in FAULTS for kind in together}
     assert (set(PROPERTIES) & set(PROPERTIES_KEPT), kinds & set(FAULTS_KEPT)) == (set(), set())
     assert set(PROPERTIES) | set(PROPERTIES_KEPT) == asked
     assert kinds | set(FAULTS_KEPT) == set(KINDS)
     assert all(reason for reason in (*PROPERTIES_KEPT.values(), *FAULTS_KEPT.values()))
-
-
-def test_a_property_that_stays_without_a_mutant_is_one_that_is_asked_for() -> None:
     for name in PROPERTIES_KEPT:
         assert PROPERTIES_KEPT[name].startswith(f"number {by_name(name).number}")
-
-
-def test_no_mutant_is_to_show_two_properties_to_be_needed() -> None:
     shown = Counter(name for blinds in PROPERTIES.values() for name in blinds)
     assert [name for name, n in shown.items() if n > 1] == []
 
 
-def test_a_patch_is_seen_by_whoever_imports_the_module_and_nothing_is_written(tmp_path: Path) -> None:
+def test_patch_is_seen_by_importers_and_not_written_to_disk(tmp_path: Path) -> None:
     for number in ("1", "2"):
         (tmp_path / f"part{number}.py").write_text(f"VALUE = {number}\n")
     program = f"""
@@ -115,7 +107,7 @@ print(part1.VALUE, part2.VALUE)
     assert list(tmp_path.glob("__pycache__/part1.*")) == []
 
 
-def test_what_was_compiled_before_does_not_hide_a_patch(tmp_path: Path) -> None:
+def test_cached_bytecode_does_not_hide_a_patch(tmp_path: Path) -> None:
     (tmp_path / "part.py").write_text("VALUE = 1\n")
     plain = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import part; print(part.VALUE)"
     patched = (
@@ -126,7 +118,7 @@ def test_what_was_compiled_before_does_not_hide_a_patch(tmp_path: Path) -> None:
     assert said == ["1\n", "2\n", "1\n"]
 
 
-def test_a_process_is_patched_before_the_runtime_is_there() -> None:
+def test_runner_imports_no_part_of_the_runtime() -> None:
     program = """
 import sys
 import zeke_sim.mutants.run
@@ -135,7 +127,7 @@ print([name for name in sys.modules if name.startswith("zeke_queue")])
     assert python(program).stdout == "[]\n"
 
 
-def test_a_patch_that_comes_too_late_or_fits_nowhere_is_refused() -> None:
+def test_late_or_unapplicable_patch_is_rejected() -> None:
     with pytest.raises(DoesNotApply, match=r"zeke_sim\.mutants is imported already"):
         sys.modules["zeke_sim.mutants"].install([Mutant("late", "zeke_sim.mutants", "a", "b", "")])
     mutant = Mutant("gone", "some.module", "a", "b", "")
@@ -145,12 +137,12 @@ def test_a_patch_that_comes_too_late_or_fits_nowhere_is_refused() -> None:
         mutant.apply("aa")
 
 
-def test_a_name_that_no_mutant_has_is_told_with_those_that_there_are() -> None:
+def test_unknown_mutant_name_is_rejected_with_known_names() -> None:
     with pytest.raises(UnknownMutant, match=r"'fifo'.*last-in-first-out"):
         table(["fifo"])
 
 
-def test_slips_that_are_seen_in_any_run_are_found_within_a_few_and_each_is_told_of() -> None:
+def test_obvious_mutants_are_found_and_reported_within_few_runs() -> None:
     names = ["claims-count-as-retries", "attempt-not-counted"]
     told: list[Verdict] = []
     verdicts = table(names, budget=15.0, told=told.append)
@@ -162,7 +154,7 @@ def test_slips_that_are_seen_in_any_run_are_found_within_a_few_and_each_is_told_
         assert verdict.cpu > 0
 
 
-def test_a_process_that_ends_badly_has_found_nothing_and_says_why(
+def test_crashed_process_reports_its_error_and_no_finding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broken = tmp_path / "python"
@@ -173,7 +165,7 @@ def test_a_process_that_ends_badly_has_found_nothing_and_says_why(
     assert (verdict.found, verdict.error) == (False, "out of memory")
 
 
-def test_whoever_is_interrupted_waits_for_no_mutant_that_has_not_begun(
+def test_interrupt_cancels_mutants_that_have_not_begun(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     permits, tried = threading.Semaphore(1), list[str]()
@@ -199,7 +191,7 @@ def test_whoever_is_interrupted_waits_for_no_mutant_that_has_not_begun(
     assert len(tried) <= 2
 
 
-def test_a_table_passes_where_all_were_found() -> None:
+def test_verdict_table_passes_if_all_mutants_were_found_in_time() -> None:
     found = Verdict(
         "one", found=True, cpu=100.0, runs=7, scenario="storm", seed=3, rule="limit", text="6 > 5"
     )
