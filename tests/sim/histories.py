@@ -190,6 +190,17 @@ class History:
         }
         return self.change(job, call, **{**right, **columns})
 
+    def send_claimed(self, name: str = "a", **options: Any) -> UUID:
+        """Send a job that w1 claims."""
+        job = self.send(name, **options)
+        self.claim(job)
+        return job
+
+    def begin(self, job: UUID) -> None:
+        """Begin the handler of the current attempt on w1."""
+        row = self.rows[job]
+        self.events.append(Began(self.at, "w1", row.name, job, row.attempt))
+
     def run(self, job: UUID, how: Any = "returned", value: Any = None, node: str = "w1") -> None:
         """Let the handler of the current attempt run for a second."""
         row = self.rows[job]
@@ -350,6 +361,10 @@ class History:
         except Violation as violation:
             return violation
         return None
+
+    def holds(self, name: str) -> bool:
+        """Return whether a property holds in this history."""
+        return self.verdict(by_name(name)) is None
 
     def breaks(self, name: str) -> str:
         """Return how a property is broken by this history, which it must be."""

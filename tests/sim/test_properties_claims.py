@@ -5,20 +5,19 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
-from tests.sim.histories import (
-    ACTIVE,
-    EPOCH,
-    EXPIRED,
-    RETRY,
-    WORKERS,
-    History,
-    claimed,
-)
+from tests.cases import check_each
+from tests.sim.histories import ACTIVE, EPOCH, EXPIRED, RETRY, WORKERS, History, claimed
 from zeke_queue.model import Completed, Extended, Failed, Want
 from zeke_sim.history import Answered, WorkerRow
-from zeke_sim.properties import by_name
+
+LIMIT = "active jobs within the limit"
+STARTS, GIVES = "a claim begins the attempt's time", "a claim gives what it took"
+EARLY, OVERDUE, CUT = (
+    "nothing starts before its time",
+    "nothing is overdue before its time",
+    "nobody's time is cut short",
+)
+EXTENDS = "an extension counts from now"
 
 EXPIRED_ERROR = '{"type":"Expired","message":"m","traceback":null}'
 EXPIRED_STORED = '{"type": "Expired", "message": "m", "traceback": null}'
@@ -26,8 +25,18 @@ LOST_ERROR = EXPIRED_ERROR.replace("Expired", "WorkerLost")
 LOST_STORED = EXPIRED_STORED.replace("Expired", "WorkerLost")
 
 
-def test_a_limit_holds() -> None:
-    h = History()
+def _claim_slowly(h: History, *names: str) -> int:
+    """Begin a claim of one job, which ``_take`` continues."""
+    wants = tuple(Want(name, 1) for name in names or ("a",))
+    return h.invoke("claim", "w1", worker=WORKERS["w1"], wants=wants, limit=1)
+
+
+def _take(h: History, call: int, job: Any) -> None:
+    h.change(job, call, state=ACTIVE, attempt=1, worker=WORKERS["w1"], started_on=h.now)
+    h.answer(call, [claimed(h.rows[job])])
+
+
+def test_limit_binds_claims(h: History) -> None:
     h.queue(limit=2)
     one, two, three = h.send(), h.send(), h.send()
     h.claim(one, two)
@@ -36,128 +45,103 @@ def test_a_limit_holds() -> None:
     h.claim(three)
     assert h.verdict() is None
     h.claim(h.send())
-    assert h.breaks("active jobs within the limit") == "3 jobs of 'a' are active, and the limit is 2"
+    assert h.breaks(LIMIT) == "3 jobs of 'a' are active, and the limit is 2"
 
 
-def test_a_limit_that_the_catalog_declares_holds_before_it_is_stored() -> None:
+def test_declared_limit_binds_before_it_is_stored() -> None:
     h = History(limits={"a": 1})
     h.claim(h.send(), h.send())
-    assert h.breaks("active jobs within the limit") == "2 jobs of 'a' are active, and the limit is 1"
+    assert h.breaks(LIMIT) == "2 jobs of 'a' are active, and the limit is 1"
 
 
-def test_a_lowered_limit_binds_new_claims_only() -> None:
-    h = History()
+def test_lowered_limit_binds_only_new_claims(h: History) -> None:
     h.queue(limit=3)
     one, two, three = h.send(), h.send(), h.send()
     h.claim(one)
-    call = h.invoke("claim", "w1", worker=WORKERS["w1"], wants=(Want("a", 1),), limit=1)
+    call = _claim_slowly(h)
     h.queue(limit=1)
-    h.change(two, call, state=ACTIVE, attempt=1, worker=WORKERS["w1"], started_on=h.now)
-    h.answer(call, [claimed(h.rows[two])])
+    _take(h, call, two)
     assert h.verdict() is None
     h.claim(three)
-    assert h.breaks("active jobs within the limit") == "3 jobs of 'a' are active, and the limit is 1"
+    assert h.breaks(LIMIT) == "3 jobs of 'a' are active, and the limit is 1"
 
 
-def test_a_claim_before_the_time() -> None:
-    h = History()
+def test_job_is_not_claimed_before_start_after(h: History) -> None:
     job = h.send(delay=10.0)
     h.wait(9)
     h.claim(job)
-    text = h.breaks("nothing starts before its time")
+    text = h.breaks(EARLY)
     assert text.startswith(f"claimed at {EPOCH + timedelta(seconds=9.003)}")
     assert f"start_after is {EPOCH + timedelta(seconds=10.001)}" in text
 
 
-def test_a_clock_that_jumps_is_the_one_that_counts() -> None:
-    h = History()
+def test_start_after_is_by_the_clock_of_the_storage(h: History) -> None:
     job = h.send(delay=10.0)
     h.jump = 11.0
     h.claim(job)
     assert h.verdict() is None
 
 
-def test_a_claim_that_keeps_an_earlier_start() -> None:
+def test_claim_sets_start_and_worker(h: History) -> None:
+    h.claim(h.send(), worker=WORKERS["w2"])
+    assert h.breaks(STARTS) == f"worker {WORKERS['w1']} claimed it for {WORKERS['w2']}"
     h = History()
     job = h.send()
     h.fail(job)
     h.claim(job, started_on=h.rows[job].started_on)
-    assert "and started_on is" in h.breaks("a claim begins the attempt's time")
+    assert "and started_on is" in h.breaks(STARTS)
 
 
-def test_a_claim_for_somebody_else() -> None:
-    h = History()
-    h.claim(h.send(), worker=WORKERS["w2"])
-    expected = f"worker {WORKERS['w1']} claimed it for {WORKERS['w2']}"
-    assert h.breaks("a claim begins the attempt's time") == expected
+def test_claims_go_in_order() -> None:
+    def check(first: dict[str, Any], second: dict[str, Any]) -> None:
+        h = History(strict_order=True)
+        worse, better = h.send(**first), h.send(**second)
+        h.claim(worse, free=1)
+        assert f"before job {better}" in h.breaks("claims go in order")
+
+    check_each([({"priority": 1}, {"priority": 2}), ({}, {"start_at": EPOCH - timedelta(days=1)})], check)
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ({"priority": 1}, {"priority": 2}),
-        ({}, {"start_at": EPOCH - timedelta(days=1)}),
-    ],
-)
-def test_a_claim_out_of_order(first: dict[str, Any], second: dict[str, Any]) -> None:
-    h = History(strict_order=True)
-    worse, better = h.send(**first), h.send(**second)
-    h.claim(worse, free=1)
-    assert f"before job {better}" in h.breaks("claims go in order")
-
-
-def test_a_claim_in_order_takes_what_is_due_in_open_queues() -> None:
+def test_claim_order_ignores_jobs_that_can_not_be_claimed() -> None:
     h = History(strict_order=True)
     h.queue("paused", paused=True)
     h.queue("full", limit=1)
-    h.claim(h.send("full"))
+    h.send_claimed("full")
     h.send("paused", priority=9)
     h.send("full", priority=9)
     h.send(priority=9, delay=60.0)
     job = h.send(priority=1)
-    wants = (Want("a", 1), Want("paused", 1), Want("full", 1))
-    call = h.invoke("claim", "w1", worker=WORKERS["w1"], wants=wants, limit=1)
-    h.change(job, call, state=ACTIVE, attempt=1, worker=WORKERS["w1"], started_on=h.now)
-    h.answer(call, [claimed(h.rows[job])])
+    _take(h, _claim_slowly(h, "a", "paused", "full"), job)
     assert h.verdict() is None
 
 
-def test_an_answer_out_of_order() -> None:
+def test_claim_answers_the_rows_it_took() -> None:
+    def check(told: str, answered: Any) -> None:
+        h = History()
+        job = h.send_claimed()
+        last = h.events.pop()
+        assert isinstance(last, Answered)
+        h.events.append(last._replace(result=answered(h.rows[job])))
+        assert told in h.breaks(GIVES)
+
+    other_attempt = "the claim's answer has attempt 2, and the row 1"
+    cases = {
+        "another attempt": (other_attempt, lambda row: [claimed(row, attempt=2)]),
+        "left out": ("its answer does not have it", lambda _row: []),
+    }
+    check_each(cases, check)
+
+
+def test_claim_answers_in_order_and_no_more_than_it_wants(h: History) -> None:
+    h.claim(h.send(), h.send(), free=1)
+    assert h.breaks(GIVES) == "a claim of 1 jobs of 'a' took 2"
     h = History()
     one, two = h.send(), h.send()
     h.claim(two, one)
-    assert "in the claim's answer it comes after" in h.breaks("a claim gives what it took")
+    assert "in the claim's answer it comes after" in h.breaks(GIVES)
 
 
-def test_a_claim_that_answers_another_attempt() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
-    last = h.events.pop()
-    assert isinstance(last, Answered)
-    h.events.append(last._replace(result=[claimed(h.rows[job], attempt=2)]))
-    expected = "the claim's answer has attempt 2, and the row 1"
-    assert h.breaks("a claim gives what it took") == expected
-
-
-def test_a_claim_that_takes_more_than_it_wants() -> None:
-    h = History()
-    h.claim(h.send(), h.send(), free=1)
-    assert h.breaks("a claim gives what it took") == "a claim of 1 jobs of 'a' took 2"
-
-
-def test_a_claim_that_keeps_a_job_to_itself() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
-    last = h.events.pop()
-    assert isinstance(last, Answered)
-    h.events.append(last._replace(result=[]))
-    assert "its answer does not have it" in h.breaks("a claim gives what it took")
-
-
-def test_a_claim_of_a_paused_queue() -> None:
-    h = History()
+def test_paused_queue_is_not_claimed_from(h: History) -> None:
     job = h.send()
     h.answer(h.invoke("pause_queue", name="a", paused=True))
     h.claim(job)
@@ -165,50 +149,39 @@ def test_a_claim_of_a_paused_queue() -> None:
     assert text == "claimed by a call of 0.005 s, and 'a' is paused since 0.004 s"
 
 
-def test_claims_that_a_pause_does_not_bind() -> None:
-    h = History()
+def test_pause_does_not_bind_earlier_and_later_claims(h: History) -> None:
     one, two = h.send(), h.send()
-    under_way = h.invoke("claim", "w1", worker=WORKERS["w1"], wants=(Want("a", 1),), limit=1)
+    under_way = _claim_slowly(h)
     h.answer(h.invoke("pause_queue", name="a", paused=True))
-    h.change(one, under_way, state=ACTIVE, attempt=1, worker=WORKERS["w1"], started_on=h.now)
-    h.answer(under_way, [claimed(h.rows[one])])
+    _take(h, under_way, one)
     h.invoke("pause_queue", name="a", paused=False)
     h.claim(two)
     assert h.verdict() is None
 
 
-def test_a_deadline_that_has_not_passed() -> None:
-    h = History()
-    job = h.send(expire_in=10.0)
-    h.claim(job)
+def test_attempt_is_overdue_after_its_deadline(h: History) -> None:
+    job = h.send_claimed(expire_in=10.0)
     h.wait(9)
     h.overdue(job, "deadline")
-    text = h.breaks("nothing is overdue before its time")
-    assert text.endswith(f"its deadline is {EPOCH + timedelta(seconds=10.003)}")
-
-
-def test_a_deadline_that_has_passed() -> None:
+    assert h.breaks(OVERDUE).endswith(f"its deadline is {EPOCH + timedelta(seconds=10.003)}")
     h = History()
-    job = h.send(expire_in=10.0)
-    h.claim(job)
+    job = h.send_claimed(expire_in=10.0)
     h.wait(10.1)
     h.overdue(job, "deadline")
     h.settle(job, Failed(job, 1, 1.0, EXPIRED_ERROR, EXPIRED), output=EXPIRED_STORED)
     assert h.verdict() is None
 
 
-def test_a_lease_that_has_not_ended() -> None:
-    h = History()
+def test_attempt_is_overdue_after_its_lease(h: History) -> None:
     job = h.send()
     h.beat()
     h.claim(job)
     h.wait(14)
     h.overdue(job, "lease")
-    assert f"worker {WORKERS['w1']} counts as dead" in h.breaks("nothing is overdue before its time")
+    assert f"worker {WORKERS['w1']} counts as dead" in h.breaks(OVERDUE)
 
 
-def test_leases_that_have_ended() -> None:
-    h = History()
+def test_attempts_of_dead_and_unregistered_workers_are_overdue(h: History) -> None:
     silent, gone = h.send(), h.send()
     h.beat("w1")
     h.beat("w2")
@@ -219,78 +192,56 @@ def test_leases_that_have_ended() -> None:
     h.wait(16)
     h.overdue(silent, "lease")
     h.settle(silent, Failed(silent, 1, 1.0, LOST_ERROR), output=LOST_STORED)
-    assert h.verdict(by_name("nothing is overdue before its time")) is None
+    assert h.holds(OVERDUE)
 
 
-def test_an_attempt_that_is_called_lost_by_nobody() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
+def test_attempt_is_not_ended_before_its_time(h: History) -> None:
+    job = h.send_claimed()
     h.settle(job, Failed(job, 1, 1.0, LOST_ERROR), output=LOST_STORED)
-    assert h.breaks("nobody's time is cut short") == "attempt 1 is called lost, and was not overdue"
-
-
-def test_a_worker_that_ends_an_attempt_before_its_time() -> None:
+    assert h.breaks(CUT) == "attempt 1 is called lost, and was not overdue"
     h = History()
-    job = h.send(expire_in=10.0)
-    h.claim(job)
+    job = h.send_claimed(expire_in=10.0)
     h.wait(5)
     h.settle(job, Failed(job, 1, None, EXPIRED_ERROR, EXPIRED), output=EXPIRED_STORED)
-    text = h.breaks("nobody's time is cut short")
-    assert text == "attempt 1 is called expired at 5.005 s, and has time until 9.527 s"
+    assert h.breaks(CUT) == "attempt 1 is called expired at 5.005 s, and has time until 9.527 s"
 
 
-def test_a_worker_whose_clock_is_a_little_fast() -> None:
+def test_fast_clock_of_worker_is_tolerated() -> None:
     h = History(drift=0.05)
-    job = h.send(expire_in=10.0, retry_limit=0)
-    h.claim(job)
+    job = h.send_claimed(expire_in=10.0, retry_limit=0)
     h.wait(9.9)
     h.settle(job, Failed(job, 1, None, EXPIRED_ERROR, EXPIRED), output=EXPIRED_STORED)
     assert h.verdict() is None
 
 
-def test_an_extension_gives_time() -> None:
-    h = History()
-    job = h.send(expire_in=10.0)
-    h.claim(job)
+def test_extension_moves_the_deadline(h: History) -> None:
+    job = h.send_claimed(expire_in=10.0)
     h.wait(5)
     h.extend(job, 20.0)
     h.wait(6)
     h.settle(job, Failed(job, 1, 1.0, EXPIRED_ERROR, EXPIRED), output=EXPIRED_STORED)
-    text = h.breaks("nobody's time is cut short")
-    assert text == "attempt 1 is called expired at 11.007 s, and has time until 24.053 s"
+    assert h.breaks(CUT) == "attempt 1 is called expired at 11.007 s, and has time until 24.053 s"
 
 
-def test_an_extension_that_counts_from_the_start() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
-    h.wait(5)
-    h.extend(job, 20.0, expire_in=20.0)
-    assert h.breaks("an extension counts from now").startswith("extended by 20.0 s at ")
+def test_extension_changes_the_deadline_alone_from_now() -> None:
+    def check(rule: str, told: str, columns: dict[str, Any]) -> None:
+        h = History()
+        job = h.send_claimed()
+        h.wait(5)
+        h.extend(job, 20.0, **columns)
+        assert h.breaks(rule).startswith(told)
+
+    anew = {"started_on": EPOCH + timedelta(seconds=5.004), "expire_in": 20.0}
+    cases = {
+        "from the start": (EXTENDS, "extended by 20.0 s at ", {"expire_in": 20.0}),
+        "output": (EXTENDS, "while it ran output None became '1'", {"output": "1"}),
+        "attempt begins again": ("no two leases overlap", "", anew),
+    }
+    check_each(cases, check)
 
 
-def test_an_extension_that_changes_something_else() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
-    h.extend(job, 20.0, output="1")
-    assert h.breaks("an extension counts from now") == "while it ran output None became '1'"
-
-
-def test_an_extension_that_begins_the_attempt_anew() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
-    h.wait(5)
-    h.extend(job, 20.0, started_on=h.now, expire_in=20.0)
-    assert h.breaks("no two leases overlap")
-
-
-def test_an_extension_to_the_same_deadline_changes_nothing() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
+def test_extension_to_the_same_deadline_changes_nothing(h: History) -> None:
+    job = h.send_claimed()
     row = h.rows[job]
     assert row.started_on is not None
     h.wait(5)
@@ -299,21 +250,16 @@ def test_an_extension_to_the_same_deadline_changes_nothing() -> None:
     assert h.verdict() is None
 
 
-def test_an_extension_that_is_acknowledged_and_not_done() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
+def test_acknowledged_extension_is_done(h: History) -> None:
+    job = h.send_claimed()
     h.answer(h.invoke("extend", "w1", extended=(Extended(job, 1, 90.0),)), {job})
-    text = h.breaks("answers tell what was done")
-    assert text == "extend says that it changed it, and nothing changed"
+    assert h.breaks("answers tell what was done") == "extend says that it changed it, and nothing changed"
 
 
-def test_a_retry_by_hand_waits_for_nothing() -> None:
-    h = History()
+def test_retry_by_hand_can_be_claimed_at_once(h: History) -> None:
     job = h.send(retry_limit=0)
     h.fail(job, None)
     h.by_hand("retry", job, RETRY, retry_limit=1)
     h.claim(job)
     assert h.verdict() is None
-    assert h.rows[job].retry_count == 1
-    assert h.rows[job].state is ACTIVE
+    assert (h.rows[job].retry_count, h.rows[job].state) == (1, ACTIVE)

@@ -1,4 +1,4 @@
-"""What a storage keeps: histories that hold, and such as break it."""
+"""What a storage keeps: histories that hold, and ones that break each property."""
 
 from __future__ import annotations
 
@@ -22,18 +22,22 @@ def _forgotten(h: History) -> None:
     h.events.append(WorkerRow(h.at, h.now, WORKERS["w1"], None, 15.0, gone=True))
 
 
-def test_a_worker_that_is_forgotten_though_it_has_not_left() -> None:
+def test_worker_is_forgotten_after_it_has_been_silent_for_long() -> None:
     for waited, holds in ((DAY + 20.0, True), (DAY / 2, False)):
         h = History()
         h.beat()
         h.wait(waited)
         _forgotten(h)
         assert (h.verdict() is None) is holds
-        if not holds:
-            assert h.breaks(KNOWN).endswith("it has not left")
+    assert h.breaks(KNOWN).endswith("it has not left")
 
 
-def test_a_worker_that_leaves_is_forgotten() -> None:
+def test_worker_is_forgotten_when_it_leaves(h: History) -> None:
+    h.beat()
+    h.answer(h.invoke("leave", "w1", worker=WORKERS["w1"]), outcome="failed")
+    assert h.verdict() is None
+    h.answer(h.invoke("leave", "w1", worker=WORKERS["w1"]))
+    assert h.breaks(KNOWN) == f"worker {WORKERS['w1']} has left, and is still known"
     h = History()
     h.beat()
     call = h.invoke("leave", "w1", worker=WORKERS["w1"])
@@ -42,17 +46,7 @@ def test_a_worker_that_leaves_is_forgotten() -> None:
     assert h.verdict() is None
 
 
-def test_a_worker_that_is_known_though_it_has_left() -> None:
-    h = History()
-    h.beat()
-    h.answer(h.invoke("leave", "w1", worker=WORKERS["w1"]), outcome="failed")
-    assert h.verdict() is None
-    h.answer(h.invoke("leave", "w1", worker=WORKERS["w1"]))
-    assert h.breaks(KNOWN) == f"worker {WORKERS['w1']} has left, and is still known"
-
-
-def test_a_beat_that_overtakes_the_goodbye() -> None:
-    h = History()
+def test_heartbeat_may_arrive_before_the_answer_to_leave(h: History) -> None:
     call = h.invoke("leave", "w1", worker=WORKERS["w1"])
     h.beat()
     h.answer(call)
@@ -64,8 +58,8 @@ def _note(h: History, job: UUID, outcome: str = "ok") -> None:
     h.answer(h.invoke("note", "w1", events=(line,)), outcome=outcome)
 
 
-def _told_of(*, again: bool, ended: bool = False) -> History:
-    """A line was not taken, and the process goes on (or ends), and says it again, or not."""
+def _noted(*, again: bool, ended: bool = False) -> History:
+    """A line was not taken, and the process goes on (or ends), and sends it again, or not."""
     h = History()
     h.lived("w1", "started")
     job = h.send()
@@ -78,12 +72,11 @@ def _told_of(*, again: bool, ended: bool = False) -> History:
     return h
 
 
-def test_a_line_that_was_not_taken_and_is_not_sent_again() -> None:
-    assert _told_of(again=True).verdict() is None
-    assert _told_of(again=False, ended=True).verdict() is None
-    assert (
-        _told_of(again=False).breaks(AGAIN).startswith('w1 could not keep log {"message": "x"} of attempt 1')
-    )
+def test_line_that_was_not_stored_is_sent_again() -> None:
+    assert _noted(again=True).verdict() is None
+    assert _noted(again=False, ended=True).verdict() is None
+    told = _noted(again=False).breaks(AGAIN)
+    assert told.startswith('w1 could not keep log {"message": "x"} of attempt 1')
 
 
 def _read(h: History, job: UUID, *seqs: int, after: int = 0) -> None:
@@ -91,27 +84,18 @@ def _read(h: History, job: UUID, *seqs: int, after: int = 0) -> None:
     h.answer(h.invoke("events", job_id=job, after=after), found)
 
 
-def test_a_line_that_is_gone() -> None:
-    h = History()
+def test_line_that_was_read_is_kept(h: History) -> None:
     job = h.send()
+    call = h.invoke("events", job_id=job, after=0)
     _read(h, job, 1, 2)
     _read(h, job, 2, after=1)
-    assert h.verdict() is None
+    h.answer(call, [])
+    assert h.verdict() is None, "a slow answer may lack a line"
     _read(h, job, 2)
     assert h.breaks(KEPT) == "line 1 was read before, and is not there any more"
 
 
-def test_a_line_that_is_not_in_an_answer_which_was_long_on_its_way() -> None:
-    h = History()
-    job = h.send()
-    call = h.invoke("events", job_id=job, after=0)
-    _read(h, job, 1)
-    h.answer(call, [])
-    assert h.verdict() is None
-
-
-def test_the_lines_of_a_job_that_was_purged() -> None:
-    h = History()
+def test_lines_are_purged_with_their_job(h: History) -> None:
     job = h.send()
     h.complete(job)
     _read(h, job, 1)

@@ -1,11 +1,16 @@
-"""What workers do with their places: histories that hold, and such as break it."""
+"""What workers do with free places: histories that hold, and ones that break each property."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from tests.cases import check_each
 from tests.sim.histories import CANCELLED, WORKERS, History
 from zeke_queue.model import Completed, Released, Want
-from zeke_sim.history import Began, Fault
-from zeke_sim.properties import by_name
+from zeke_sim.history import Fault
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BEGINS = "who has a free place begins what it claimed"
 ALIVE = "who begins a job is alive"
@@ -14,94 +19,75 @@ ASKS = "who has room asks for work"
 
 
 def _ask(h: History, *names: str, limit: int = 1) -> None:
-    """Let a worker ask for jobs of some queues, and get none."""
+    """Ask for jobs of some queues from w1, and get none."""
     wants = tuple(Want(name, limit) for name in names)
     h.answer(h.invoke("claim", "w1", worker=WORKERS["w1"], wants=wants, limit=limit), [])
 
 
-def test_a_job_that_is_given_back_though_a_place_is_free() -> None:
-    h = History()
-    _ask(h, "a")
-    job = h.send()
-    h.claim(job)
+def _begins_another(h: History) -> None:
+    h.begin(h.send_claimed())
     h.wait(2.0)
-    h.settle(job, Released(job, 1))
-    assert h.breaks(BEGINS) == (
-        "w1 gives attempt 1 back and has not begun it since 0.006 s, though it runs 0 jobs and has 1 places"
-    )
 
 
-def test_a_job_that_is_given_back_since_no_place_is_free() -> None:
-    h = History()
-    _ask(h, "a")
-    job, other = h.send(), h.send()
-    h.claim(job, other)
-    h.events.append(Began(h.at, "w1", "a", other, 1))
-    h.wait(2.0)
-    h.settle(job, Released(job, 1))
-    assert h.verdict() is None
-
-
-def test_a_job_that_is_given_back_by_a_worker_that_ends() -> None:
-    h = History()
-    _ask(h, "a")
-    job = h.send()
-    h.claim(job)
+def _stops(h: History) -> None:
     h.lived("w1", "stopping")
     h.wait(2.0)
-    h.settle(job, Released(job, 1))
-    assert h.verdict() is None
 
 
-def test_a_job_that_is_given_back_since_the_lease_was_over() -> None:
-    h = History(lease=4.0)
-    h.beat(lease=4.0)
-    _ask(h, "a")
-    job = h.send()
-    h.claim(job)
-    h.wait(6.0)
-    h.settle(job, Released(job, 1))
-    assert h.verdict() is None
-
-
-def test_a_job_that_is_given_back_late_for_want_of_an_answer() -> None:
-    h = History()
-    _ask(h, "a")
-    job, other = h.send(), h.send()
-    h.claim(job, other)
-    h.events.append(Began(h.at, "w1", "a", other, 1))
-    h.wait(3.0)
+def _lacks_an_answer(h: History) -> None:
+    h.wait(2.0)
     h.answer(h.invoke("note", "w1", events=()), outcome="failed")
-    h.events.pop(-3)  # the other never began, and only the call that failed explains the delay
-    h.settle(job, Released(job, 1))
-    assert h.verdict() is None
 
 
-def test_a_task_that_a_worker_asks_no_jobs_of_any_more() -> None:
-    for names, holds in (("a",), False), (("a", "b"), True):
+def test_job_is_released_only_if_no_place_is_free() -> None:
+    def check(happens: Callable[[History], None], holds: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History(lease=4.0)
+        h.beat(lease=4.0)
+        _ask(h, "a")
+        job = h.send_claimed()
+        happens(h)
+        h.settle(job, Released(job, 1))
+        if holds:
+            assert h.verdict() is None
+        else:
+            assert h.breaks(BEGINS) == (
+                "w1 gives attempt 1 back and has not begun it since 0.008 s, though it runs 0 jobs"
+                " and has 1 places"
+            )
+
+    cases: dict[str, tuple[Callable[[History], None], bool]] = {
+        "a place was free": (lambda h: h.wait(2.0), False),
+        "no place was free": (_begins_another, True),
+        "the worker stops": (_stops, True),
+        "the lease was over": (lambda h: h.wait(6.0), True),
+        "an answer was missing": (_lacks_an_answer, True),
+    }
+    check_each(cases, check)
+
+
+def test_worker_asks_for_every_task_with_room() -> None:
+    for names, holds in (("a", "b"), True), (("a",), False):
         h = History(limits={"a": 1, "b": 1}, lease=3.0)
         h.lived("w1", "started")
         _ask(h, "a", "b")
         h.wait(12.0)
         _ask(h, *names)
         assert (h.verdict() is None) is holds
-        if not holds:
-            assert h.breaks(ASKS) == "w1 asks for no job of 'b', and has held none since 0.000 s"
+    assert h.breaks(ASKS) == "w1 asks for no job of 'b', and has held none since 0.000 s"
 
 
-def test_what_a_worker_asks_for_that_has_not_heard_of_its_loss() -> None:
+def test_worker_that_does_not_know_of_its_loss_need_not_ask() -> None:
     h = History(limits={"a": 1, "b": 1}, lease=3.0)
     h.lived("w1", "started")
     _ask(h, "a", "b")
-    job = h.send("c")
-    h.claim(job)
+    job = h.send_claimed("c")
     h.wait(12.0)
     h.by_hand("cancel", job, CANCELLED)
     _ask(h, "a")
-    assert h.verdict(by_name(ASKS)) is None
+    assert h.holds(ASKS)
 
 
-def test_a_task_whose_limit_was_used_up_a_moment_ago() -> None:
+def test_worker_whose_limit_was_just_used_up_need_not_ask() -> None:
     h = History(limits={"a": 1, "b": 1}, lease=3.0)
     _ask(h, "a", "b")
     jobs = h.send("a"), h.send("b")
@@ -114,51 +100,27 @@ def test_a_task_whose_limit_was_used_up_a_moment_ago() -> None:
     assert h.verdict() is None
 
 
-def test_a_job_that_is_begun_when_the_lease_is_over() -> None:
-    for waited, holds in ((1.0, True), (6.0, False)):
+def test_job_begins_before_the_lease_is_over() -> None:
+    for waited, stands_still, holds in ((1.0, False, True), (6.0, True, True), (6.0, False, False)):
         h = History(lease=4.0)
         h.beat(lease=4.0)
-        job = h.send()
-        h.claim(job)
+        job = h.send_claimed()
+        if stands_still:
+            h.events.append(Fault(h.at, "w1", "node/w1/0", "stall", h.at + 6.0))
         h.wait(waited)
         h.run(job)
         h.settle(job, Completed(job, 1, None))
         assert (h.verdict() is None) is holds
-        if not holds:
-            assert h.breaks(ALIVE) == "w1 began attempt 1 at 6.006 s, and its lease was over at 4.201 s"
+    assert h.breaks(ALIVE) == "w1 began attempt 1 at 6.006 s, and its lease was over at 4.201 s"
 
 
-def test_a_process_that_stood_still_begins_a_job_late() -> None:
-    h = History(lease=4.0)
-    h.beat(lease=4.0)
-    job = h.send()
-    h.claim(job)
-    h.events.append(Fault(h.at, "w1", "node/w1/0", "stall", h.at + 6.0))
-    h.wait(6.0)
-    h.run(job)
-    h.settle(job, Completed(job, 1, None))
-    assert h.verdict() is None
-
-
-def test_a_job_that_a_worker_holds_and_does_not_know_of() -> None:
-    for waited, holds in ((5.0, True), (30.0, False)):
+def test_claimed_job_is_begun_or_released() -> None:
+    for waited, lived, holds in ((5.0, "started", True), (30.0, "cut", True), (30.0, "started", False)):
         h = History(lease=4.0)
         h.lived("w1", "started")
-        job = h.send()
-        h.claim(job)
+        h.claim(h.send())
+        if lived == "cut":
+            h.lived("w1", lived)
         h.wait(waited)
-        assert (h.verdict(by_name(KEEPS)) is None) is holds
-        if not holds:
-            assert h.breaks(KEEPS) == (
-                "w1 has neither begun attempt 1 nor given it back from 0.003 s to 30.004 s"
-            )
-
-
-def test_a_job_of_a_worker_that_can_not_reach_the_storage() -> None:
-    h = History(lease=4.0)
-    h.lived("w1", "started")
-    job = h.send()
-    h.claim(job)
-    h.lived("w1", "cut")
-    h.wait(30.0)
-    assert h.verdict() is None
+        assert h.holds(KEEPS) is holds
+    assert h.breaks(KEEPS) == "w1 has neither begun attempt 1 nor given it back from 0.003 s to 30.004 s"

@@ -1,12 +1,14 @@
-"""How rows may change, and how attempts end: histories that hold, and one that breaks each property."""
+"""How rows may change, and how attempts end: histories that hold, and ones that break each property."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
-import pytest
-
+from tests.cases import check_each
 from tests.sim.histories import (
     CANCELLED,
     COMPLETED,
@@ -20,9 +22,12 @@ from tests.sim.histories import (
 )
 from zeke_queue.model import Completed, Failed, Released
 
+CURRENT, STORED = "a settlement is of the current attempt", "a handler returned what is stored"
+POLICY, SNOOZE = "retries wait as the policy says", "a snoozed job waits as asked"
+SKIPPED, UNASKED, TELLS = "no retry is skipped", "nothing changes unasked", "answers tell what was done"
 
-def test_whole_lives_hold() -> None:
-    h = History()
+
+def test_whole_lives_hold(h: History) -> None:
     done = h.send(data='{"n":1}', retry_limit=0)
     h.claim(done)
     h.run(done, "returned", {"n": 1.0})
@@ -32,8 +37,7 @@ def test_whole_lives_hold() -> None:
     h.fail(failed, None)
     h.by_hand("retry", failed, RETRY, retry_limit=2)
     h.complete(failed)
-    snoozed = h.send()
-    h.claim(snoozed)
+    snoozed = h.send_claimed()
     h.settle(snoozed, Released(snoozed, 1, 5.0))
     h.by_hand("cancel", snoozed, CANCELLED)
     h.by_hand("resume", snoozed, CREATED)
@@ -45,134 +49,173 @@ def test_whole_lives_hold() -> None:
     assert h.verdict() is None
 
 
-def test_a_step_that_is_not_in_the_state_machine() -> None:
-    h = History()
-    job = h.send()
+def _illegal_step(h: History, job: UUID) -> None:
     h.complete(job)
     h.change(job, state=CANCELLED)
-    assert h.breaks("only legal transitions") == "completed became cancelled"
 
 
-def test_a_second_lease_while_the_first_lasts() -> None:
-    h = History()
-    job = h.send()
+def _release_uses_retry(h: History, job: UUID) -> None:
     h.claim(job)
+    h.settle(job, Released(job, 1))
+    h.claim(job, retry_count=1)
+
+
+def _ends_without_time(h: History, job: UUID) -> None:
+    h.claim(job)
+    h.run(job)
+    h.settle(job, Completed(job, 1, None), completed_on=None)
+
+
+def _completes_raised(h: History, job: UUID) -> None:
+    h.claim(job)
+    h.run(job, "raised", "E: boom")
+    h.settle(job, Completed(job, 1, None))
+
+
+def _completes_by_other_attempt(h: History, job: UUID) -> None:
+    h.fail(job)
+    h.claim(job)
+    h.settle(job, Completed(job, 2, None))
+
+
+def _snooze_cut_short(h: History, job: UUID) -> None:
+    h.claim(job)
+    h.settle(job, Released(job, 1, 30.0), start_after=h.now + timedelta(seconds=3))
+
+
+def _resumed_for_tomorrow(h: History, job: UUID) -> None:
+    h.by_hand("cancel", job, CANCELLED)
+    h.by_hand("resume", job, CREATED, start_after=h.now + timedelta(days=1))
+
+
+def _changed_by_other_verb(h: History, job: UUID) -> None:
+    h.change(job, h.invoke("beat", "w1", worker=None), state=CANCELLED, completed_on=h.now)
+
+
+def _changed_without_being_named(h: History, job: UUID) -> None:
+    h.change(job, h.invoke("cancel", ids=(h.send(),)), state=CANCELLED, completed_on=h.now)
+
+
+def _answers_what_was_not_done(h: History, job: UUID) -> None:
+    h.answer(h.invoke("cancel", ids=(job,)), {job})
+
+
+def _omits_what_was_done(h: History, job: UUID) -> None:
+    call = h.invoke("cancel", ids=(job,))
+    h.change(job, call, state=CANCELLED, completed_on=h.now)
+    h.answer(call, set())
+
+
+def _ignores_settlement(h: History, job: UUID) -> None:
+    h.claim(job)
+    h.answer(_settle(h, job), set())
+
+
+def _settle(h: History, job: UUID, *, again: bool = False) -> int:
+    """Ask to complete the first attempt of a job."""
+    done = (Completed(job, 1, None),)
+    return h.invoke("settle", "w1", completed=done, failed=(), released=(), again=again)
+
+
+# A job is sent, then this is done to it, which breaks the property with this text (a pattern).
+BREAKS: list[tuple[Callable[[History, UUID], object], str, str]] = [
+    (_illegal_step, "only legal transitions", "completed became cancelled"),
+    (lambda h, job: h.claim(job, priority=4), "a job stays what it is", "0 became 4"),
+    (
+        lambda h, job: h.claim(job, retry_limit=4),
+        "a job stays what it is",
+        "retry_limit was 3 and became 4 after 0 retries",
+    ),
+    (
+        lambda h, job: h.claim(job, attempt=0),
+        "attempts are numbered by claims",
+        "attempt is 0, and should be 1",
+    ),
+    (
+        lambda h, job: h.claim(job, attempt=2),
+        "attempts are numbered by claims",
+        "attempt is 2, and should be 1",
+    ),
+    (
+        _release_uses_retry,
+        "only failures use retries",
+        "created became active with 1 retries used, and should with 0",
+    ),
+    (
+        lambda h, job: h.fail(job, 1.0, failures=0),
+        "each failed attempt is kept",
+        "its history has 0 attempts, and should have 1",
+    ),
+    (_ends_without_time, "an ended job rests", "completed, and completed_on is None"),
+    (_completes_raised, STORED, "completed, and the handler of attempt 1 raised E: boom"),
+    (_completes_by_other_attempt, STORED, "completed, and the handler of attempt 2 did not end"),
+    (lambda h, job: h.fail(job, None), SKIPPED, "given up after 0 retries of 3, for E: boom"),
+    (lambda h, job: h.fail(job, 0.9), POLICY, "retried in 0.9 s, and after 0 retries it is 1.0 to 2.0 s"),
+    (lambda h, job: h.fail(job, 2.1), POLICY, "retried in 2.1 s, and after 0 retries it is 1.0 to 2.0 s"),
+    (lambda h, job: h.fail(job, 1.5, start_after=h.now), POLICY, ".*should be 1.5 s from.*"),
+    (_snooze_cut_short, SNOOZE, ".*should be 30.0 s from.*"),
+    (_resumed_for_tomorrow, SNOOZE, ".*should be 0.0 s from.*"),
+    (_changed_by_other_verb, UNASKED, "created became cancelled in job by beat, and cancel does that"),
+    (_changed_without_being_named, UNASKED, ".*by cancel, .*"),
+    (_answers_what_was_not_done, TELLS, "cancel says that it changed it, and nothing changed"),
+    (_omits_what_was_done, TELLS, "cancel changed it, and its answer does not say so"),
+    (_ignores_settlement, TELLS, "settle left attempt 1 alone, which was current"),
+]
+
+
+def test_wrong_change_of_row_breaks_its_property() -> None:
+    def check(changes: Callable[[History, UUID], object], rule: str, told: str) -> None:
+        h = History()
+        changes(h, h.send())
+        assert re.fullmatch(told, h.breaks(rule))
+
+    check_each(BREAKS, check)
+
+
+def test_leases_do_not_overlap(h: History) -> None:
+    job = h.send_claimed()
     h.claim(job, node="w2")
     text = h.breaks("no two leases overlap")
     assert f"attempt 1 of worker {WORKERS['w1']}" in text
     assert f"attempt 2 of worker {WORKERS['w2']}" in text
 
 
-def test_a_priority_that_changes() -> None:
-    h = History()
-    job = h.send(priority=3)
-    h.claim(job, priority=4)
-    assert h.breaks("a job stays what it is") == "3 became 4"
-
-
-def test_a_retry_limit_that_grows_without_a_revival() -> None:
-    h = History()
-    job = h.send(retry_limit=2)
-    h.claim(job, retry_limit=3)
-    assert h.breaks("a job stays what it is") == "retry_limit was 2 and became 3 after 0 retries"
-
-
-@pytest.mark.parametrize("attempt", [0, 2])
-def test_a_claim_that_counts_wrongly(attempt: int) -> None:
-    h = History()
-    h.claim(h.send(), attempt=attempt)
-    assert h.breaks("attempts are numbered by claims") == f"attempt is {attempt}, and should be 1"
-
-
-def test_a_release_that_uses_a_retry() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
-    h.settle(job, Released(job, 1))
-    h.claim(job, retry_count=1)
-    expected = "created became active with 1 retries used, and should with 0"
-    assert h.breaks("only failures use retries") == expected
-
-
-def test_a_failure_that_is_not_kept() -> None:
-    h = History()
-    h.fail(h.send(), 1.0, failures=0)
-    assert h.breaks("each failed attempt is kept") == "its history has 0 attempts, and should have 1"
-
-
-def test_only_the_last_failures_are_kept() -> None:
-    h = History()
+def test_history_keeps_only_the_last_failures(h: History) -> None:
     job = h.send(retry_limit=100, retry_backoff=False)
     for number in range(1, 28):
         h.fail(job, 1.0, failures=min(number, 25))
     assert h.verdict() is None
 
 
-def test_an_end_without_its_time() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
-    h.run(job)
-    h.settle(job, Completed(job, 1, None), completed_on=None)
-    assert h.breaks("an ended job rests") == "completed, and completed_on is None"
-
-
-def test_a_settlement_of_an_earlier_attempt() -> None:
-    h = History()
+def test_settlement_of_earlier_attempt_changes_nothing(h: History) -> None:
     job = h.send()
     h.fail(job)
     h.claim(job)
-    call = h.invoke("settle", "w1", completed=(Completed(job, 1, None),), failed=(), released=(), again=False)
-    h.change(job, call, state=COMPLETED, completed_on=h.now, output=None)
-    assert "attempt 2 became completed with output None; asked was nothing for attempt 2" in h.breaks(
-        "a settlement is of the current attempt"
-    )
+    h.change(job, _settle(h, job), state=COMPLETED, completed_on=h.now, output=None)
+    told = "attempt 2 became completed with output None; asked was nothing for attempt 2"
+    assert told in h.breaks(CURRENT)
 
 
-def test_a_settlement_that_stores_something_else() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
+def test_settlement_stores_what_it_says(h: History) -> None:
+    job = h.send_claimed()
     h.run(job, "returned", 1)
     h.settle(job, Completed(job, 1, "1"), output="2")
-    text = h.breaks("a settlement is of the current attempt")
+    text = h.breaks(CURRENT)
     assert "output 2" in text
     assert "Completed(1)" in text
-    assert h.breaks("a handler returned what is stored") == "output is 2, and the handler returned 1"
+    assert h.breaks(STORED) == "output is 2, and the handler returned 1"
 
 
-def test_a_completion_though_the_handler_raised() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
-    h.run(job, "raised", "E: boom")
-    h.settle(job, Completed(job, 1, None))
-    expected = "completed, and the handler of attempt 1 raised E: boom"
-    assert h.breaks("a handler returned what is stored") == expected
-
-
-def test_a_completion_by_the_handler_of_another_attempt() -> None:
-    h = History()
-    job = h.send()
-    h.fail(job)
-    h.claim(job)
-    h.settle(job, Completed(job, 2, None))
-    expected = "completed, and the handler of attempt 2 did not end"
-    assert h.breaks("a handler returned what is stored") == expected
-
-
-def test_one_failure_too_many() -> None:
-    h = History()
+def test_job_fails_no_more_often_than_its_limit(h: History) -> None:
     job = h.send(retry_limit=1)
     h.fail(job)
     h.fail(job)
     h.fail(job, None)
     assert h.breaks("failures within the retry limit") == "it failed 3 times, and may 2 times"
-    assert h.breaks("no retry is skipped") == "retried after 1 retries of 1"
+    assert h.breaks(SKIPPED) == "retried after 1 retries of 1"
 
 
-def test_a_revival_gives_one_more_failure() -> None:
-    h = History()
+def test_requeued_job_may_fail_once_more(h: History) -> None:
     job = h.send(retry_limit=0)
     h.fail(job, None)
     h.by_hand("retry", job, RETRY, retry_limit=1)
@@ -180,135 +223,37 @@ def test_a_revival_gives_one_more_failure() -> None:
     assert h.verdict() is None
 
 
-def test_giving_up_though_a_retry_is_left() -> None:
-    h = History()
-    h.fail(h.send(), None)
-    assert h.breaks("no retry is skipped") == "given up after 0 retries of 3, for E: boom"
-
-
-def test_giving_up_for_good_is_no_skipped_retry() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
+def test_final_failure_skips_no_retry(h: History) -> None:
+    job = h.send_claimed()
     h.run(job, "raised", "Fail: no")
     error = ERROR.replace('"E"', '"Fail"')
     h.settle(job, Failed(job, 1, None, error), output=ERROR_STORED.replace('"E"', '"Fail"'))
     assert h.verdict() is None
 
 
-@pytest.mark.parametrize("wait", [0.9, 2.1])
-def test_a_wait_out_of_the_policys_bounds(wait: float) -> None:
-    h = History()
-    h.fail(h.send(), wait)
-    expected = f"retried in {wait} s, and after 0 retries it is 1.0 to 2.0 s"
-    assert h.breaks("retries wait as the policy says") == expected
-
-
-def test_the_window_doubles_up_to_its_cap() -> None:
-    h = History()
+def test_retry_delay_doubles_up_to_its_maximum(h: History) -> None:
     job = h.send(retry_limit=5, retry_delay=2, retry_delay_max=10)
     for wait in (2.0, 4.0, 8.0, 10.0):
         h.fail(job, wait)
     assert h.verdict() is None
     h.fail(job, 10.5)
-    assert "10.5 s" in h.breaks("retries wait as the policy says")
+    assert "10.5 s" in h.breaks(POLICY)
 
 
-def test_a_row_that_waits_for_another_time_than_it_was_told() -> None:
-    h = History()
-    job = h.send()
-    h.fail(job, 1.5, start_after=h.now)
-    assert "should be 1.5 s from" in h.breaks("retries wait as the policy says")
-
-
-def test_a_snooze_that_is_cut_short() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
-    h.settle(job, Released(job, 1, 30.0), start_after=h.now + timedelta(seconds=3))
-    assert "should be 30.0 s from" in h.breaks("a snoozed job waits as asked")
-
-
-def test_a_job_brought_back_for_another_day() -> None:
-    h = History()
-    job = h.send()
-    h.by_hand("cancel", job, CANCELLED)
-    h.by_hand("resume", job, CREATED, start_after=h.now + timedelta(days=1))
-    assert "should be 0.0 s from" in h.breaks("a snoozed job waits as asked")
-
-
-def test_a_change_by_a_call_that_is_not_there_for_it() -> None:
-    h = History()
-    job = h.send()
-    call = h.invoke("beat", "w1", worker=None)
-    h.change(job, call, state=CANCELLED, completed_on=h.now)
-    expected = "created became cancelled in job by beat, and cancel does that"
-    assert h.breaks("nothing changes unasked") == expected
-
-
-def test_a_change_of_a_job_that_the_call_does_not_name() -> None:
-    h = History()
-    job, other = h.send(), h.send()
-    call = h.invoke("cancel", ids=(other,))
-    h.change(job, call, state=CANCELLED, completed_on=h.now)
-    assert "by cancel" in h.breaks("nothing changes unasked")
-
-
-def test_an_answer_that_claims_what_was_not_done() -> None:
-    h = History()
-    job = h.send()
-    h.answer(h.invoke("cancel", ids=(job,)), {job})
-    expected = "cancel says that it changed it, and nothing changed"
-    assert h.breaks("answers tell what was done") == expected
-
-
-def test_an_answer_that_leaves_out_what_was_done() -> None:
-    h = History()
-    job = h.send()
-    call = h.invoke("cancel", ids=(job,))
-    h.change(job, call, state=CANCELLED, completed_on=h.now)
-    h.answer(call, set())
-    expected = "cancel changed it, and its answer does not say so"
-    assert h.breaks("answers tell what was done") == expected
-
-
-def test_a_settlement_that_is_ignored() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
-    call = h.invoke("settle", "w1", completed=(Completed(job, 1, None),), failed=(), released=(), again=False)
-    h.answer(call, set())
-    expected = "settle left attempt 1 alone, which was current"
-    assert h.breaks("answers tell what was done") == expected
-
-
-def test_a_settlement_of_what_is_over_is_rightly_ignored() -> None:
-    h = History()
+def test_settlement_of_ended_or_unknown_job_is_ignored(h: History) -> None:
     job = h.send()
     h.complete(job)
-    call = h.invoke("settle", "w1", completed=(Completed(job, 1, None),), failed=(), released=(), again=False)
-    h.answer(call, set())
-    again = h.invoke("settle", "w1", completed=(Completed(job, 1, None),), failed=(), released=(), again=True)
-    h.answer(again, {job})
+    h.answer(_settle(h, job), set())
+    h.answer(_settle(h, job, again=True), {job})
+    h.answer(_settle(h, UUID(int=99)), set())
     assert h.verdict() is None
 
 
-def test_a_job_that_has_to_wait_again_and_whose_place_is_taken_ends() -> None:
-    h = History()
-    job = h.send(singleton_key="__pgboss__singleton_queue")
-    h.claim(job)
+def test_released_job_whose_key_is_taken_ends(h: History) -> None:
+    job = h.send_claimed(singleton_key="__pgboss__singleton_queue")
     h.send(singleton_key="__pgboss__singleton_queue")
     output = '{"type": "Superseded", "message": "m", "superseded_by": "x", "traceback": null}'
-    ends = {"state": FAILED, "completed_on": h.now, "output": output, "superseded": True, "failures": 1}
-    h.settle(job, Released(job, 1), **ends, worker=WORKERS["w1"], start_after=h.rows[job].start_after)
-    assert h.verdict() is None
-
-
-def test_an_unknown_job_is_not_settled() -> None:
-    h = History()
-    stranger = UUID(int=99)
-    call = h.invoke(
-        "settle", "w1", completed=(Completed(stranger, 1, None),), failed=(), released=(), again=False
-    )
-    h.answer(call, set())
+    ends: dict[str, Any] = {"state": FAILED, "completed_on": h.now, "superseded": True, "failures": 1}
+    start = h.rows[job].start_after
+    h.settle(job, Released(job, 1), **ends, output=output, worker=WORKERS["w1"], start_after=start)
     assert h.verdict() is None

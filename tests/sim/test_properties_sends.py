@@ -5,22 +5,29 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
-
-from tests.sim.histories import ACTIVE, CREATED, EPOCH, History
+from tests.cases import check_each
+from tests.sim.histories import EPOCH, History
 from zeke_queue.model import Completed, Job
 from zeke_sim.history import Change, Image
 
+ROLLED_BACK, ACKNOWLEDGED = "a rolled-back send is never seen", "an acknowledged send is there"
+ONE, EARLY = "one job per key and slot", "archived and purged not too early"
 
-def as_job(row: Image, **columns: Any) -> Job:
+
+def _as_job(row: Image, **columns: Any) -> Job:
     """What a reader answers for a row."""
     same = {field: getattr(row, field) for field in Job.__slots__ if field in Image._fields}
     rest = {"keep_until": row.created_on, "policy": None, "group_key": None, "meta": None}
     return Job(**{**same, **rest, **columns})
 
 
-def test_sends_of_all_kinds_hold() -> None:
-    h = History()
+def _inserted(h: History, columns: dict[str, Any], **options: Any) -> Any:
+    """Send a job, and write its row, rightly but for the columns that are given."""
+    job = h.new(**options)
+    return h.insert(job, h.invoke("insert", jobs=(job,)), **columns)
+
+
+def test_sends_of_all_kinds_hold(h: History) -> None:
     h.send(delay=5.0)
     h.send(start_at=EPOCH - timedelta(days=1), delay=5.0)
     h.wait(0.3)
@@ -38,9 +45,9 @@ def test_sends_of_all_kinds_hold() -> None:
     assert h.verdict() is None
 
 
-@pytest.mark.parametrize(
-    ("sent", "stored", "told"),
-    [
+def test_row_is_what_was_sent() -> None:
+    hour_ago = EPOCH - timedelta(hours=1)
+    cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         ({"priority": 2}, {"priority": 0}, "priority is 0, and was sent as 2"),
         ({"retry_limit": 0}, {"retry_limit": 3}, "retry_limit is 3, and was sent as 0"),
         ({"data": '{"n":1}'}, {"data": '{"n": 2}'}, """data is '{"n": 2}', and was sent as '{"n": 1}'"""),
@@ -52,28 +59,34 @@ def test_sends_of_all_kinds_hold() -> None:
             {},
             "singleton_on is None, and was sent as datetime.datetime(2026, 3, 2, 9, 0)",
         ),
-        (
-            {},
-            {"created_on": EPOCH - timedelta(hours=1), "start_after": EPOCH - timedelta(hours=1)},
-            "created_on is",
-        ),
-    ],
-)
-def test_a_row_that_is_not_what_was_sent(sent: dict[str, Any], stored: dict[str, Any], told: str) -> None:
-    h = History()
-    job = h.new(**sent)
-    h.insert(job, h.invoke("insert", jobs=(job,)), **stored)
-    assert h.breaks("a row is what was sent").startswith(told)
+        ({}, {"created_on": hour_ago, "start_after": hour_ago}, "created_on is"),
+    ]
+
+    def check(sent: dict[str, Any], stored: dict[str, Any], told: str) -> None:
+        h = History()
+        _inserted(h, stored, **sent)
+        assert h.breaks("a row is what was sent").startswith(told)
+
+    check_each(cases, check)
 
 
-def test_a_row_that_nobody_sent() -> None:
-    h = History()
+def test_row_is_seen_only_after_its_send(h: History) -> None:
     h.insert(h.new())
-    assert h.breaks("a rolled-back send is never seen") == "there is a row, and nobody sent it"
-
-
-def test_a_send_in_a_transaction_is_seen_when_it_has_committed() -> None:
+    assert h.breaks(ROLLED_BACK) == "there is a row, and nobody sent it"
     h = History()
+    job = h.new()
+    h.insert(job, h.invoke("insert", transaction=1, jobs=(job,)))
+    told = "there is a row, and what sent it is transaction 1, which was not committed"
+    assert h.breaks(ROLLED_BACK) == told
+    h = History()
+    job = h.new()
+    call = h.invoke("insert", jobs=(job,))
+    h.answer(call, "refused", outcome="failed")
+    h.insert(job, call)
+    assert h.breaks(ROLLED_BACK) == "there is a row, and what sent it is call 1, which failed"
+
+
+def test_send_in_transaction_is_seen_after_the_commit(h: History) -> None:
     job = h.new()
     h.answer(h.invoke("insert", transaction=1, jobs=(job,)), [job.id])
     commit = h.invoke("commit", transaction=1)
@@ -82,27 +95,7 @@ def test_a_send_in_a_transaction_is_seen_when_it_has_committed() -> None:
     assert h.verdict() is None
 
 
-def test_a_send_in_a_transaction_is_seen_too_early() -> None:
-    h = History()
-    job = h.new()
-    call = h.invoke("insert", transaction=1, jobs=(job,))
-    h.insert(job, call)
-    text = h.breaks("a rolled-back send is never seen")
-    assert text == "there is a row, and what sent it is transaction 1, which was not committed"
-
-
-def test_a_send_that_failed_is_seen() -> None:
-    h = History()
-    job = h.new()
-    call = h.invoke("insert", jobs=(job,))
-    h.answer(call, "refused", outcome="failed")
-    h.insert(job, call)
-    text = h.breaks("a rolled-back send is never seen")
-    assert text == "there is a row, and what sent it is call 1, which failed"
-
-
-def test_a_send_without_an_answer_may_be_seen_later() -> None:
-    h = History()
+def test_unanswered_send_may_be_seen_later(h: History) -> None:
     job = h.new()
     call = h.invoke("insert", jobs=(job,))
     h.answer(call, "gone", outcome="unknown")
@@ -112,52 +105,38 @@ def test_a_send_without_an_answer_may_be_seen_later() -> None:
     assert h.verdict() is None
 
 
-def test_a_send_that_makes_a_second_job() -> None:
-    h = History()
+def test_second_send_inserts_no_second_job(h: History) -> None:
     job = h.new()
-    first = h.invoke("insert", jobs=(job,))
-    h.insert(job, first)
+    h.insert(job, h.invoke("insert", jobs=(job,)))
     h.claim(job.id)
     h.insert(job, h.invoke("insert", jobs=(job,)))
     assert h.breaks("a job is sent once") == "it was sent again, and was active in job"
 
 
-def test_an_acknowledged_send_that_is_not_there() -> None:
-    h = History()
+def test_acknowledged_send_has_a_row(h: History) -> None:
     job = h.new()
     h.answer(h.invoke("insert", jobs=(job,)), [job.id])
-    expected = "its send was acknowledged, and there is no row"
-    assert h.breaks("an acknowledged send is there") == expected
-
-
-def test_an_acknowledged_transaction_whose_send_is_not_there() -> None:
+    assert h.breaks(ACKNOWLEDGED) == "its send was acknowledged, and there is no row"
     h = History()
     job = h.new()
     h.answer(h.invoke("insert", transaction=1, jobs=(job,)), [job.id])
     h.answer(h.invoke("commit", transaction=1))
-    expected = "its send was acknowledged, and there is no row"
-    assert h.breaks("an acknowledged send is there") == expected
-
-
-def test_an_answer_under_another_id() -> None:
+    assert h.breaks(ACKNOWLEDGED) == "its send was acknowledged, and there is no row"
     h = History()
     job, other = h.new(), h.send()
     h.answer(h.invoke("insert", jobs=(job,)), [other])
-    expected = f"sent as {job.id}, and acknowledged as {other}"
-    assert h.breaks("an acknowledged send is there") == expected
+    assert h.breaks(ACKNOWLEDGED) == f"sent as {job.id}, and acknowledged as {other}"
 
 
-@pytest.mark.parametrize("state", [CREATED, ACTIVE])
-def test_two_jobs_with_one_key(state: Any) -> None:
-    h = History()
+def test_key_has_one_job_at_a_time(h: History) -> None:
     first = h.send(singleton_key="k")
-    if state is ACTIVE:
-        h.claim(first)
+    told = f"it has key 'k' of 'a', and so has job {first}"
     h.send(singleton_key="k")
-    assert h.breaks("one job per key and slot") == f"it has key 'k' of 'a', and so has job {first}"
-
-
-def test_keys_that_are_free_again() -> None:
+    assert h.breaks(ONE) == told
+    h = History()
+    h.send_claimed(singleton_key="k")
+    h.send(singleton_key="k")
+    assert h.breaks(ONE) == told
     h = History()
     h.complete(h.send(singleton_key="k"))
     h.send("b", singleton_key="k")
@@ -165,145 +144,108 @@ def test_keys_that_are_free_again() -> None:
     assert h.verdict() is None
 
 
-def test_two_jobs_in_one_slot() -> None:
-    h = History()
-    slot = EPOCH.replace(tzinfo=None)
-    first, second = h.new(slot_seconds=60), h.new(slot_seconds=60)
-    h.insert(first, h.invoke("insert", jobs=(first,)), singleton_on=slot)
-    h.claim(first.id)
-    h.run(first.id)
-    h.settle(first.id, Completed(first.id, 1, None))
-    h.insert(second, h.invoke("insert", jobs=(second,)), singleton_on=slot)
-    text = h.breaks("one job per key and slot")
-    assert text == f"it has the slot of 2026-03-02 09:00:00 of 'a', and so has job {first.id}"
+def test_slot_has_one_job(h: History) -> None:
+    slot = {"singleton_on": EPOCH.replace(tzinfo=None)}
+    first = _inserted(h, slot, slot_seconds=60)
+    h.complete(first)
+    _inserted(h, slot, slot_seconds=60)
+    assert h.breaks(ONE) == f"it has the slot of 2026-03-02 09:00:00 of 'a', and so has job {first}"
 
 
-def test_a_refusal_with_a_reason() -> None:
-    h = History()
-    h.send(singleton_key="k")
-    h.answer(h.invoke("insert", jobs=(h.new(singleton_key="k"),)), [None])
-    assert h.verdict() is None
-
-
-def test_a_refusal_whose_reason_has_gone_meanwhile() -> None:
-    h = History()
+def test_refusal_has_a_reason_at_some_time_of_the_call(h: History) -> None:
     first = h.send(singleton_key="k")
+    h.answer(h.invoke("insert", jobs=(h.new(singleton_key="k"),)), [None])
     call = h.invoke("insert", jobs=(h.new(singleton_key="k"),))
     h.complete(first)
     h.answer(call, [None])
     assert h.verdict() is None
-
-
-def test_a_refusal_without_a_reason() -> None:
-    h = History()
-    h.complete(h.send(singleton_key="k"))
     h.answer(h.invoke("insert", jobs=(h.new(singleton_key="k"),)), [None])
     assert h.breaks("a refusal has a reason") == "refused, and nobody has key 'k' of 'a'"
 
 
-def test_reads_of_any_moment_since_the_question_hold() -> None:
-    h = History()
+def test_read_shows_a_state_since_the_call(h: History) -> None:
     job = h.send()
-    waiting = as_job(h.rows[job])
+    waiting = _as_job(h.rows[job])
     call = h.invoke("get", ids=(job,))
     h.claim(job)
-    running = as_job(h.rows[job])
+    running = _as_job(h.rows[job])
     h.run(job)
     h.settle(job, Completed(job, 1, None))
     h.answer(call, {job: waiting})
-    h.answer(h.invoke("get", ids=(job,)), {job: as_job(h.rows[job])})
+    h.answer(h.invoke("get", ids=(job,)), {job: _as_job(h.rows[job])})
     assert h.verdict() is None
     h.answer(h.invoke("get", ids=(job,)), {job: running})
     text = h.breaks("reads tell the truth")
     assert text == "told is active, attempt 1; it is completed, attempt 1"
 
 
-def test_a_read_that_misses_a_job() -> None:
-    h = History()
+def test_read_finds_every_job(h: History) -> None:
     job = h.send()
     h.answer(h.invoke("get", ids=(job,)), {})
     assert h.breaks("reads tell the truth") == "it is there, and was not found"
 
 
-def test_a_move_to_the_archive_hides_a_job_from_nobody() -> None:
-    h = History()
+def test_read_finds_archived_job(h: History) -> None:
     job = h.send()
     h.complete(job)
     h.wait(60)
     call = h.invoke("get", ids=(job,))
     h.archive(job)
-    h.answer(call, {job: as_job(h.rows[job])})
+    h.answer(call, {job: _as_job(h.rows[job])})
     assert h.verdict() is None
     h.answer(h.invoke("get", ids=(job,)), {})
     assert h.breaks("reads tell the truth") == "it is there, and was not found"
 
 
-def ended_job(h: History) -> Any:
+def _ended(h: History) -> Any:
     job = h.send()
     h.complete(job)
     return job
 
 
-def test_a_job_that_is_archived_too_early() -> None:
-    h = History()
-    job = ended_job(h)
+def test_job_is_archived_and_purged_not_too_early(h: History) -> None:
+    job = _ended(h)
     h.wait(9)
     h.archive(job)
-    text = h.breaks("archived and purged not too early")
-    assert text == "archived 9.002 s after its end, and it is kept for 10.0 s"
-
-
-def test_a_job_that_is_purged_too_early() -> None:
+    assert h.breaks(EARLY) == "archived 9.002 s after its end, and it is kept for 10.0 s"
     h = History()
-    job = ended_job(h)
+    job = _ended(h)
     h.wait(11)
     h.archive(job)
     h.wait(5)
     h.purge(job)
-    text = h.breaks("archived and purged not too early")
-    assert text == "purged 5.002 s after it was archived, and it is kept for 10.0 s"
-
-
-def test_a_waiting_job_that_is_archived() -> None:
+    assert h.breaks(EARLY) == "purged 5.002 s after it was archived, and it is kept for 10.0 s"
     h = History()
     job = h.send()
     h.wait(60)
     h.archive(job)
-    assert h.breaks("archived and purged not too early").endswith("and it is created")
+    assert h.breaks(EARLY).endswith("and it is created")
 
 
-def test_a_job_that_is_lost_on_the_way() -> None:
-    h = History()
-    job = ended_job(h)
-    h.wait(60)
-    h.archive(job)
-    gone = next(e for e in reversed(h.events) if isinstance(e, Change) and e.table == "archive")
-    h.events.remove(gone)
-    expected = "it was completed, and is neither live nor archived"
-    assert h.breaks("nothing is lost on the way to the archive") == expected
+def test_job_moves_whole_to_the_archive() -> None:
+    def check(missing: str | None, told: str, columns: dict[str, Any]) -> None:
+        h = History()
+        job = _ended(h)
+        h.wait(60)
+        h.archive(job, **columns)
+        if missing is not None:
+            written = [event for event in h.events if isinstance(event, Change) and event.table == missing]
+            h.events.remove(written[-1])
+        assert h.breaks("nothing is lost on the way to the archive") == told
+
+    cases = {
+        "lost": ("archive", "it was completed, and is neither live nor archived", {}),
+        "in both": ("job", "it is both live (completed) and archived", {}),
+        "changed": (
+            None,
+            "priority is not the same before and after it was archived: 0 and 7",
+            {"priority": 7},
+        ),
+    }
+    check_each(cases, check)
 
 
-def test_a_job_that_is_live_and_archived() -> None:
-    h = History()
-    job = ended_job(h)
-    h.wait(60)
-    h.archive(job)
-    gone = next(e for e in reversed(h.events) if isinstance(e, Change) and e.table == "job")
-    h.events.remove(gone)
-    expected = "it is both live (completed) and archived"
-    assert h.breaks("nothing is lost on the way to the archive") == expected
-
-
-def test_a_job_that_changes_on_the_way() -> None:
-    h = History()
-    job = ended_job(h)
-    h.wait(60)
-    h.archive(job, priority=7)
-    expected = "priority is not the same before and after it was archived: 0 and 7"
-    assert h.breaks("nothing is lost on the way to the archive") == expected
-
-
-def sweeping(**rules: Any) -> History:
+def _sweeping(**rules: Any) -> History:
     """A history in its quiet phase, with a supervisor that has been at it for long enough."""
     h = History(archive_after=100.0, delete_after=50.0, sweep=5.0, **rules)
     h.lived("v1", "started")
@@ -313,9 +255,9 @@ def sweeping(**rules: Any) -> History:
     return h
 
 
-def test_jobs_that_go_in_time() -> None:
-    h = sweeping()
-    job = ended_job(h)
+def test_job_is_archived_and_purged_in_time() -> None:
+    h = _sweeping()
+    job = _ended(h)
     h.wait(103)
     h.archive(job, 100.0)
     h.wait(53)
@@ -323,18 +265,18 @@ def test_jobs_that_go_in_time() -> None:
     assert h.verdict() is None
 
 
-def test_a_job_that_stays_for_too_long() -> None:
-    h = sweeping()
-    ended_job(h)
+def test_job_is_archived_not_too_late() -> None:
+    h = _sweeping()
+    _ended(h)
     h.wait(110)
     text = h.breaks("archived and purged in time")
     assert text.startswith("due to archive at 101.0")
     assert "and still not done at 111.0" in text
 
 
-def test_a_job_that_is_purged_too_late() -> None:
-    h = sweeping()
-    job = ended_job(h)
+def test_job_is_purged_not_too_late() -> None:
+    h = _sweeping()
+    job = _ended(h)
     h.wait(103)
     h.archive(job, 100.0)
     h.wait(70)
@@ -344,9 +286,9 @@ def test_a_job_that_is_purged_too_late() -> None:
     assert "and done at 174.0" in text
 
 
-def test_where_nobody_sweeps_nothing_is_late() -> None:
-    h = sweeping()
-    ended_job(h)
+def test_nothing_is_late_without_a_supervisor() -> None:
+    h = _sweeping()
+    _ended(h)
     h.lived("v1", "killed")
     h.wait(1000)
     assert h.verdict() is None

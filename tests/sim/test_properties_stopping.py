@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-
+from tests.cases import check_each
 from tests.sim.histories import WORKERS, History
 from zeke_queue.model import Completed, Released, WorkerInfo
-from zeke_sim.properties import by_name
 
 BEGINS, ENDS = "who ends begins nothing", "who is told to stop ends in time"
-LEAVES = "who leaves holds nothing"
+LEAVES, UNASKED = "who leaves holds nothing", "nobody ends unasked"
 
 
 def _stopping(**rules: float) -> History:
@@ -21,29 +19,24 @@ def _stopping(**rules: float) -> History:
     return h
 
 
-@pytest.mark.parametrize(("what", "holds"), [(None, False), ("killed", True), ("resumed", True)])
-def test_a_worker_that_goes_on_when_it_was_told_to_stop(what: str | None, *, holds: bool) -> None:
-    h = _stopping()
-    h.wait(1.0)
-    if what == "killed":
-        h.lived("w1", what)
-        h.lived("w1", "started")
-    elif what is not None:
-        h.lived("w1", what)
-    job = h.send()
-    h.claim(job)
-    h.run(job)
-    h.settle(job, Completed(job, 1, None))
-    if holds:
-        assert h.verdict() is None
-    else:
-        assert h.breaks(BEGINS) == "w1 was told to stop at 0.002 s, and began attempt 1 at 1.006 s"
+def test_stopping_worker_begins_no_job() -> None:
+    def check(*lived: str) -> None:
+        h = _stopping()
+        h.wait(1.0)
+        for what in lived:
+            h.lived("w1", what)
+        job = h.send()
+        h.complete(job)
+        if lived:
+            assert h.verdict() is None
+        else:
+            assert h.breaks(BEGINS) == "w1 was told to stop at 0.002 s, and began attempt 1 at 1.006 s"
+
+    check_each({"stopping": (), "replaced": ("killed", "started"), "resumed": ("resumed",)}, check)
 
 
-def test_what_begins_in_the_same_moment_is_begun() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
+def test_job_may_begin_at_the_instant_of_the_stop(h: History) -> None:
+    job = h.send_claimed()
     h.lived("w1", "stopping")
     h.run(job)
     h.settle(job, Completed(job, 1, None))
@@ -57,26 +50,19 @@ def _sweeping(*verbs: str, fails: bool = False) -> History:
     h.answer(h.invoke("archive", "v1", after=10.0, limit=10), 0)
     h.lived("v1", "stopping")
     for verb in verbs:
-        h.answer(
-            h.invoke(verb, "v1", after=10.0, limit=10), None if fails else 0, "failed" if fails else "ok"
-        )
+        call = h.invoke(verb, "v1", after=10.0, limit=10)
+        h.answer(call, None if fails else 0, "failed" if fails else "ok")
     return h
 
 
-def test_a_supervisor_that_was_told_to_stop_ends_its_round() -> None:
+def test_stopping_supervisor_only_ends_its_round() -> None:
     assert _sweeping("archive", "purge").verdict() is None
-
-
-def test_a_supervisor_that_goes_on_when_it_was_told_to_stop() -> None:
+    assert _sweeping("purge", "purge", fails=True).verdict() is None, "it may repeat a call that failed"
     h = _sweeping("purge", "archive", "purge")
     assert h.breaks(BEGINS) == "v1 was told to stop at 0.002 s, and asks for purge again"
 
 
-def test_a_supervisor_whose_calls_fail_may_try_them_again() -> None:
-    assert _sweeping("purge", "purge", fails=True).verdict() is None
-
-
-def test_a_process_that_took_the_place_of_one_that_stopped_goes_on() -> None:
+def test_process_that_replaces_a_stopped_one_goes_on() -> None:
     h = _sweeping("purge")
     h.lived("v1", "stopped")
     h.lived("v1", "started")
@@ -85,47 +71,41 @@ def test_a_process_that_took_the_place_of_one_that_stopped_goes_on() -> None:
     assert h.verdict() is None
 
 
-def test_a_worker_that_ends_too_late() -> None:
+def test_stopping_worker_ends_in_time() -> None:
     h = _stopping(grace=2.0, drift=0.0)
     h.wait(20.5)
+    assert h.breaks(ENDS) == "w1 was to end at 20.002 s, and has not at 20.502 s"
     h.lived("w1", "stopped")
     assert h.breaks(ENDS) == "w1 was to end at 20.002 s, and ended at 20.502 s"
 
 
-def test_a_worker_that_does_not_end() -> None:
-    h = _stopping(grace=2.0, drift=0.0)
-    h.wait(20.5)
-    assert h.breaks(ENDS) == "w1 was to end at 20.002 s, and has not at 20.502 s"
+def test_time_to_stop_does_not_bind_every_process() -> None:
+    def check(node: str, *lives: tuple[str, float]) -> None:
+        h = History(grace=2.0)
+        h.lived(node, "started")
+        if node == "w1":
+            h.claim()
+        h.lived(node, "stopping")
+        for what, seconds in lives:
+            h.lived(node, what)
+            h.wait(seconds)
+        h.lived(node, "stopped")
+        assert h.verdict() is None
 
-
-def test_a_worker_that_stood_still_has_that_much_longer() -> None:
-    h = _stopping(grace=2.0)
-    h.lived("w1", "paused")
-    h.wait(20.5)
-    h.lived("w1", "resumed")
-    h.wait(19.0)
-    h.lived("w1", "stopped")
-    assert h.verdict() is None
-
-
-def test_a_worker_that_was_killed_and_its_successor_need_not_end() -> None:
     h = _stopping(grace=2.0)
     h.lived("w1", "killed")
     h.lived("w1", "started")
     h.wait(30.0)
-    assert h.verdict() is None
-
-
-def test_who_is_no_worker_may_take_its_time() -> None:
-    h = History(grace=2.0)
-    h.lived("v1", "stopping")
-    h.wait(40.0)
-    h.lived("v1", "stopped")
-    assert h.verdict() is None
+    assert h.verdict() is None, "it was killed"
+    cases = {
+        "it stood still": ("w1", ("paused", 20.5), ("resumed", 19.0)),
+        "it is no worker": ("v1", ("stopping", 40.0)),
+    }
+    check_each(cases, check)
 
 
 def _leaves(h: History, answer: str | None) -> History:
-    """A worker says goodbye a second after its last settlement was called, which was answered so."""
+    """A worker unregisters a second after its last settlement was called, which was answered so."""
     call = h.invoke("settle", "w1", completed=(), failed=(), released=(), again=False)
     if answer is not None:
         h.answer(call, set() if answer == "ok" else "away", answer)
@@ -134,57 +114,52 @@ def _leaves(h: History, answer: str | None) -> History:
     return h
 
 
-@pytest.mark.parametrize("answer", ["ok", "unknown"])
-def test_a_worker_that_leaves_jobs_behind(answer: str) -> None:
-    h = History()
-    h.claim(h.send())
-    assert _leaves(h, answer).breaks(LEAVES).startswith("w1 leaves, and still holds 1")
+def test_worker_that_holds_jobs_does_not_leave() -> None:
+    def check(answer: str) -> None:
+        h = History()
+        h.claim(h.send())
+        assert _leaves(h, answer).breaks(LEAVES).startswith("w1 leaves, and still holds 1")
+
+    check_each(["ok", "unknown"], check)
 
 
-def test_a_worker_that_leaves_when_the_storage_has_long_been_away() -> None:
-    for failed in ("unknown", None):
+def test_worker_may_leave_after_long_outage() -> None:
+    def check(failed: str | None) -> None:
         h = History()
         h.claim(h.send())
         call = h.invoke("beat", "w1", worker=WorkerInfo(WORKERS["w1"], "w1", 1, ("a",), 15.0))
         h.wait(5.0)
         if failed is not None:
             h.answer(call, "away", failed)
-        assert _leaves(h, failed).verdict(by_name(LEAVES)) is None
+        assert _leaves(h, failed).holds(LEAVES)
+
+    check_each(["unknown", None], check)
 
 
-def test_a_worker_that_holds_nothing_may_leave() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
+def test_worker_may_leave_without_jobs_or_lease(h: History) -> None:
+    job = h.send_claimed()
     h.settle(job, Released(job, 1))
-    assert _leaves(h, "ok").verdict(by_name(LEAVES)) is None
-
-
-def test_a_worker_whose_lease_was_over_may_leave_what_is_not_its_any_more() -> None:
+    assert _leaves(h, "ok").holds(LEAVES)
     h = History(lease=4.0)
     h.beat()
     h.claim(h.send())
     h.wait(4.5)
-    assert _leaves(h, "ok").verdict(by_name(LEAVES)) is None
+    assert _leaves(h, "ok").holds(LEAVES)
 
 
-UNASKED = "nobody ends unasked"
-
-
-def test_a_process_that_ends_by_itself_before_it_did_anything() -> None:
+def test_process_does_not_end_by_itself() -> None:
     for asked in (True, False):
         h = History(duties={"w1": ("claim",)})
         h.lived("w1", "started")
         if asked:
             h.lived("w1", "stopping")
         h.lived("w1", "stopped")
-        assert (h.verdict(by_name(UNASKED)) is None) is asked
-        if not asked:
-            assert h.breaks(UNASKED) == "w1 ended by itself, and nobody had told it to stop"
+        assert h.holds(UNASKED) is asked
+    assert h.breaks(UNASKED) == "w1 ended by itself, and nobody had told it to stop"
 
 
-def test_a_program_that_ends_by_itself() -> None:
+def test_program_may_end_by_itself() -> None:
     h = History(duties={"w1": ("claim",)})
     h.lived("c1", "started")
     h.lived("c1", "stopped")
-    assert h.verdict(by_name(UNASKED)) is None
+    assert h.holds(UNASKED)

@@ -1,8 +1,9 @@
-"""The scenarios of schedules, versions, transactions, watchers and the web: green, and not for nothing."""
+"""Scenarios of schedules, versions, transactions, watchers, children and the web: situations that occur."""
 
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +11,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from tests.cases import check_each
+from tests.sim.runs import answers, changes, inserted, of, outcomes
 from zeke_queue.core import jsonb
 from zeke_queue.errors import ResultTimeout
 from zeke_queue.model import JobState, RunStatus
@@ -34,42 +37,13 @@ from zeke_sim.scenarios.watch import TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from uuid import UUID
 
-    from zeke_sim.history import Event
-    from zeke_sim.run import Outcome
-
-SEEDS = range(40)
-
-
-@functools.cache
-def outcomes(name: str) -> list[Outcome]:
-    scenario = load(name)
-    return [run(scenario, scenario.plan(seed)) for seed in SEEDS]
+    from zeke_sim.history import Event, Image
 
 
 def histories(name: str) -> list[Sequence[Event]]:
     return [outcome.events for outcome in outcomes(name)]
-
-
-def of(events: Sequence[Event], kind: type, **wanted: Any) -> list[Any]:
-    return [
-        event
-        for event in events
-        if type(event) is kind and all(getattr(event, name) == value for name, value in wanted.items())
-    ]
-
-
-def answers(events: Sequence[Event], verb: str) -> Iterator[tuple[Invoked, Answered]]:
-    """Yield the calls of a verb that were answered, with their answers."""
-    calls = {event.call: event for event in of(events, Invoked, verb=verb)}
-    for event in of(events, Answered, verb=verb):
-        if event.call in calls:
-            yield calls[event.call], event
-
-
-@pytest.mark.parametrize("name", ["cron", "deploy", "slice", "transactions", "watch"])
-def test_all_is_well(name: str) -> None:
-    assert [outcome.violation for outcome in outcomes(name) if outcome.violation] == []
 
 
 # cron
@@ -126,7 +100,7 @@ def somewhere(holds: Callable[[Served], bool]) -> bool:
     return any(holds(one) for run_ in all_served() for one in run_)
 
 
-def test_appointments_fall_into_the_gap() -> None:
+def ticks_fall_into_the_gap_of_clocks() -> None:
     gaps = {
         night.change: night
         for night in NIGHTS
@@ -141,7 +115,7 @@ def test_appointments_fall_into_the_gap() -> None:
     )
 
 
-def test_appointments_that_clocks_show_twice_are_kept_the_first_time_only() -> None:
+def times_that_clocks_show_twice_are_served_once() -> None:
     def passes(one: Served) -> set[int]:
         zone = ZoneInfo(one.before.zone)
         shown = [tick.astimezone(zone) for tick in one.sent]
@@ -156,7 +130,7 @@ def test_appointments_that_clocks_show_twice_are_kept_the_first_time_only() -> N
     assert set().union(*found) == {0}
 
 
-def test_many_ticks_are_caught_up_on_one_for_many_and_none() -> None:
+def every_catch_up_policy_applies() -> None:
     assert somewhere(lambda one: one.before.catch_up == "all" and len(one.sent) > 3)
     assert somewhere(
         lambda one: (
@@ -176,11 +150,11 @@ def test_many_ticks_are_caught_up_on_one_for_many_and_none() -> None:
     )
 
 
-def test_a_rule_refuses_a_tick() -> None:
+def tick_is_refused_for_its_key() -> None:
     assert somewhere(lambda one: None in one.ids and one.before.options.get("singleton_key") is not None)
 
 
-def test_two_schedulers_serve_one_schedule() -> None:
+def two_schedulers_serve_one_schedule() -> None:
     assert any(
         len({one.node for one in run_ if one.sent and one.before.name == name}) == 2
         for run_ in all_served()
@@ -188,7 +162,7 @@ def test_two_schedulers_serve_one_schedule() -> None:
     )
 
 
-def test_schedules_are_edited_paused_dropped_and_made_again_while_they_fire() -> None:
+def schedules_are_edited_paused_and_recreated() -> None:
     def rows(events: Sequence[Event]) -> list[tuple[str, Any, Any]]:
         return [(row.name, row.before, row.after) for row in of(events, ScheduleRow)]
 
@@ -205,7 +179,7 @@ def test_schedules_are_edited_paused_dropped_and_made_again_while_they_fire() ->
     )
 
 
-def test_all_schedulers_are_away_for_many_ticks() -> None:
+def all_schedulers_are_killed_together() -> None:
     def away(events: Sequence[Event]) -> bool:
         lives = [life for life in of(events, Lived) if life.node.startswith("s")]
         killed = [life for life in lives if life.what == "killed"]
@@ -220,21 +194,19 @@ def test_all_schedulers_are_away_for_many_ticks() -> None:
 # deploy
 
 
-def test_each_version_does_what_the_other_sent() -> None:
+def each_version_runs_jobs_of_the_other() -> None:
     by_default, by_old = False, False
     for events in histories("deploy"):
-        data = {
-            row.after.id: row.after.data for row in of(events, Change) if row.after and row.before is None
-        }
+        rows = inserted(events)
         for ended in of(events, Ended, task="resize", how="returned"):
-            sent = jsonb.loads(data[ended.job])
+            sent = jsonb.loads(rows[ended.job].data or "")
             by_default |= "colour" not in sent and "colour" in ended.value
             by_old |= "colour" in sent and "colour" not in ended.value
     assert by_default
     assert by_old
 
 
-def test_what_is_sent_under_the_old_name_is_done_under_the_new_one() -> None:
+def job_of_old_name_runs_under_new_name() -> None:
     assert any(
         event.job in {row.after.id for row in of(events, Change) if row.after and row.after.name == "greet"}
         for events in histories("deploy")
@@ -242,7 +214,7 @@ def test_what_is_sent_under_the_old_name_is_done_under_the_new_one() -> None:
     )
 
 
-def test_processes_come_back_as_the_new_version() -> None:
+def process_restarts_as_the_new_version() -> None:
     assert any(
         events.index(stopping) < events.index(began)
         for events in histories("deploy")
@@ -251,7 +223,7 @@ def test_processes_come_back_as_the_new_version() -> None:
     )
 
 
-def test_versions_change_limits_and_schedules_back_and_forth() -> None:
+def versions_change_limits_and_schedules() -> None:
     limits = [
         {row.concurrency_limit for row in of(events, QueueRow, name="resize")}
         for events in histories("deploy")
@@ -282,12 +254,8 @@ def jobs_of(events: Sequence[Event], transaction: int) -> set[Any]:
     return {job.id for insert in inserts for job in insert.args["jobs"]}
 
 
-def born(events: Sequence[Event]) -> set[Any]:
-    return {row.after.id for row in of(events, Change, table="job", before=None) if row.after}
-
-
-def test_transactions_commit_roll_back_and_are_lost() -> None:
-    seen = [(events, born(events), endings(events)) for events in histories("transactions")]
+def transactions_commit_roll_back_and_get_lost() -> None:
+    seen = [(events, inserted(events).keys(), endings(events)) for events in histories("transactions")]
     ended = {
         (how, bool(jobs_of(events, one) & rows)) for events, rows, ends in seen for one, how in ends.items()
     }
@@ -295,18 +263,16 @@ def test_transactions_commit_roll_back_and_are_lost() -> None:
     assert {(None, False), ("ok", True), ("unknown", True), ("unknown", False)} <= ended
 
 
-def test_an_order_whose_shop_changed_its_mind_is_neither_a_row_nor_a_job() -> None:
+def rolled_back_orders_leave_no_row_and_no_job() -> None:
     for events in histories("transactions"):
         orders = {event.key.partition(" is ")[0] for event in of(events, Effect)}
         placed = {
-            jsonb.loads(row.after.data)["order"]
-            for row in of(events, Change, table="job", before=None)
-            if row.after and row.after.name == "ship"
+            jsonb.loads(row.data or "")["order"] for row in inserted(events).values() if row.name == "ship"
         }
         assert orders == placed
 
 
-def test_a_send_waits_for_the_transaction_that_holds_its_key() -> None:
+def send_waits_for_transaction_with_its_key() -> None:
     def waits(events: Sequence[Event]) -> Iterator[float]:
         for call, answer in answers(events, "insert"):
             if call.transaction is not None and answer.outcome == "ok" and call.args["jobs"][0].singleton_key:
@@ -315,23 +281,18 @@ def test_a_send_waits_for_the_transaction_that_holds_its_key() -> None:
     assert max(wait for events in histories("transactions") for wait in waits(events)) > 1.0
 
 
-def test_a_handler_loses_its_transaction_and_sends_its_child_once_in_the_end() -> None:
+def handler_repeats_lost_transaction_once() -> None:
     def notices(events: Sequence[Event]) -> Iterator[bool]:
-        rows = born(events)
+        rows = inserted(events)
         for insert in of(events, Invoked, verb="insert"):
             for job in insert.args["jobs"]:
                 if job.name == "notify" and job.id not in rows:
-                    siblings = [
-                        row.after
-                        for row in of(events, Change, table="job", before=None)
-                        if row.after and row.after.name == "notify" and row.after.parent == job.parent
-                    ]
-                    yield len(siblings) == 1
+                    yield sum((row.name, row.parent) == ("notify", job.parent) for row in rows.values()) == 1
 
     assert any(one for events in histories("transactions") for one in notices(events))
 
 
-def test_jobs_are_cancelled_in_transactions() -> None:
+def jobs_are_cancelled_in_transactions() -> None:
     assert any(
         row.after and row.after.state is JobState.CANCELLED
         for events in histories("transactions")
@@ -349,7 +310,7 @@ def streams(events: Sequence[Event]) -> dict[int, list[tuple[RunStatus, int]]]:
     return told
 
 
-def test_watchers_see_retries_cancellations_failures_and_ends() -> None:
+def watchers_see_retries_and_every_end() -> None:
     seen = [stream for events in histories("watch") for stream in streams(events).values()]
     assert any(
         (RunStatus.EXECUTING, 1) in stream and any(attempt > 1 for _, attempt in stream) for stream in seen
@@ -358,11 +319,11 @@ def test_watchers_see_retries_cancellations_failures_and_ends() -> None:
     assert {RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED} <= ends
 
 
-def test_watchers_begin_anew_after_an_outage() -> None:
+def watchers_start_again_after_outage() -> None:
     assert any(watch % TRIES for events in histories("watch") for watch in streams(events))
 
 
-def test_progress_is_read_while_jobs_run() -> None:
+def progress_is_read_while_jobs_run() -> None:
     assert any(
         answer.outcome == "ok" and answer.result
         for events in histories("watch")
@@ -370,7 +331,7 @@ def test_progress_is_read_while_jobs_run() -> None:
     )
 
 
-def test_waits_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def waits_time_out() -> None:
     waits: list[str] = []
     result = Queue.result
 
@@ -383,17 +344,99 @@ def test_waits_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
         waits.append("got")
         return got
 
-    monkeypatch.setattr(Queue, "result", counted)
     scenario = load("watch")
-    for seed in range(10):
-        run(scenario, scenario.plan(seed))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Queue, "result", counted)
+        for seed in range(10):
+            run(scenario, scenario.plan(seed))
     assert {"timed out", "got"} <= set(waits)
+
+
+# waiting
+
+
+def woken(events: Sequence[Event]) -> Iterator[tuple[Image, str]]:
+    """Yield the rows that stopped waiting for another job, each with the verb that did it."""
+    verbs = {event.call: event.verb for event in events if isinstance(event, Invoked)}
+    for event, before, after in changes(events):
+        if before.waits_for is not None and after.waits_for is None and event.call is not None:
+            yield after, verbs[event.call]
+
+
+def parents_are_woken_by_every_end_and_by_sweeps() -> None:
+    verbs = Counter(
+        verb
+        for events in histories("waiting")
+        for row, verb in woken(events)
+        if row.state is JobState.CREATED
+    )
+    assert set(verbs) >= {"settle", "wake_parents"}
+    assert not {"cancel", "commit"}.isdisjoint(verbs)
+    assert verbs.total() > len(histories("waiting"))
+
+
+def parents_see_children_end_in_every_state() -> None:
+    seen: set[str] = set()
+    most = 0
+    for events in histories("waiting"):
+        for event in of(events, Ended, how="returned"):
+            states = [state for _, state in event.value["seen"]]
+            seen.update(states)
+            most = max(most, len(states))
+    assert seen == {"completed", "failed", "expired", "cancelled"}
+    assert most >= 3
+
+
+def children_are_cancelled_with_waiting_and_active_parents() -> None:
+    was = {
+        (before.state, before.parent is not None)
+        for events in histories("waiting")
+        for _, before, after in changes(events)
+        if after.state is JobState.CANCELLED and before.state is not after.state
+    }
+    assert was >= {(state, child) for state in (JobState.CREATED, JobState.ACTIVE) for child in (False, True)}
+
+
+def resumed(events: Sequence[Event]) -> Iterator[tuple[Image, bool, list[Image]]]:
+    """Yield who was resumed, whether by name, and which of its children were cancelled before it by then."""
+    named = {
+        call.call: call.args["ids"] for call in events if isinstance(call, Invoked) and "ids" in call.args
+    }
+    rows: dict[UUID, Image] = {}
+    for event in events:
+        if not isinstance(event, Change) or (after := event.after) is None:
+            continue
+        before = event.before
+        if before is not None and before.state is JobState.CANCELLED and after.state is JobState.CREATED:
+            earlier = [
+                row
+                for row in rows.values()
+                if (row.parent, row.awaited, row.state) == (after.id, True, JobState.CANCELLED)
+                if row.completed_on and before.completed_on and row.completed_on < before.completed_on
+            ]
+            assert event.call is not None
+            yield after, after.id in named[event.call], earlier
+        rows[after.id] = after
+
+
+def parents_are_resumed_with_children_cancelled_along() -> None:
+    back = [found for events in histories("waiting") for found in resumed(events)]
+    assert any(not by_name for _, by_name, _ in back)
+    assert any(earlier for _, _, earlier in back)
+
+
+def spawn_of_lost_job_is_refused() -> None:
+    assert any(
+        "no longer" in str(event.result)
+        for events in histories("waiting")
+        for event in of(events, Answered, verb="spawn")
+    )
 
 
 # slice
 
 
-def test_the_web_makes_jobs_wait_and_fail() -> None:
+def web_replies_make_jobs_retry_and_fail() -> None:
     told = {
         jsonb.loads(row.after.output)["type"]
         for events in histories("slice")
@@ -403,20 +446,19 @@ def test_the_web_makes_jobs_wait_and_fail() -> None:
     assert {"Retry", "Fail"} <= told
 
 
-def test_a_tick_pulls_and_so_do_people_and_what_is_read_already_is_left_alone() -> None:
+def pulls_have_both_reasons_and_find_unchanged_feeds() -> None:
     reasons: set[Any] = set()
     unchanged = False
     for events in histories("slice"):
         for ended in of(events, Ended, task="ingest-source", how="returned"):
             unchanged |= bool(ended.value.get("notModified"))
-        for row in of(events, Change, table="job", before=None):
-            if row.after and row.after.name == "ingest-pull":
-                reasons.add(jsonb.loads(row.after.data)["reason"])
+        rows = inserted(events).values()
+        reasons |= {jsonb.loads(row.data or "")["reason"] for row in rows if row.name == "ingest-pull"}
     assert reasons == {"schedule", "manual"}
     assert unchanged
 
 
-def test_workers_die_while_they_read_pages_and_people_retry_what_failed() -> None:
+def workers_die_in_fetches_and_users_retry_jobs() -> None:
     died = any(
         life.at == fault.at and life.node == fault.node
         for events in histories("slice")
@@ -430,3 +472,53 @@ def test_workers_die_while_they_read_pages_and_people_retry_what_failed() -> Non
         for events in histories("slice")
         for _, answer in answers(events, "retry")
     )
+
+
+SITUATIONS: dict[str, list[Callable[[], None]]] = {
+    "cron": [
+        ticks_fall_into_the_gap_of_clocks,
+        times_that_clocks_show_twice_are_served_once,
+        every_catch_up_policy_applies,
+        tick_is_refused_for_its_key,
+        two_schedulers_serve_one_schedule,
+        schedules_are_edited_paused_and_recreated,
+        all_schedulers_are_killed_together,
+    ],
+    "deploy": [
+        each_version_runs_jobs_of_the_other,
+        job_of_old_name_runs_under_new_name,
+        process_restarts_as_the_new_version,
+        versions_change_limits_and_schedules,
+    ],
+    "transactions": [
+        transactions_commit_roll_back_and_get_lost,
+        rolled_back_orders_leave_no_row_and_no_job,
+        send_waits_for_transaction_with_its_key,
+        handler_repeats_lost_transaction_once,
+        jobs_are_cancelled_in_transactions,
+    ],
+    "watch": [
+        watchers_see_retries_and_every_end,
+        watchers_start_again_after_outage,
+        progress_is_read_while_jobs_run,
+        waits_time_out,
+    ],
+    "waiting": [
+        parents_are_woken_by_every_end_and_by_sweeps,
+        parents_see_children_end_in_every_state,
+        children_are_cancelled_with_waiting_and_active_parents,
+        parents_are_resumed_with_children_cancelled_along,
+        spawn_of_lost_job_is_refused,
+    ],
+    "slice": [
+        web_replies_make_jobs_retry_and_fail,
+        pulls_have_both_reasons_and_find_unchanged_feeds,
+        workers_die_in_fetches_and_users_retry_jobs,
+    ],
+}
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_scenario_runs_green_and_its_situations_occur(name: str) -> None:
+    assert [outcome.violation for outcome in outcomes(name) if outcome.violation] == []
+    check_each({one.__name__: one for one in SITUATIONS[name]}, lambda check: check())

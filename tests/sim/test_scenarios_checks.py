@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
 
+from tests.cases import check_each
 from tests.sim.histories import COMPLETED, FAILED, History
 from zeke_queue import events
 from zeke_queue.errors import ResultTimeout
@@ -24,6 +25,11 @@ from zeke_sim.scenarios.deploy import no_job_fails_for_its_version, what_was_not
 from zeke_sim.scenarios.retries import a_sends_word_counts
 from zeke_sim.scenarios.transactions import an_order_and_its_job_are_one, what_was_kept_was_told
 from zeke_sim.scenarios.unique import a_debounced_send_goes_into_the_next_slot
+from zeke_sim.scenarios.waiting import (
+    Part,
+    a_child_is_sent_once,
+    who_goes_on_sees_that_its_children_have_ended,
+)
 from zeke_sim.scenarios.watch import _troubles as troubles
 from zeke_tasks.store.memory import MemoryRows
 
@@ -68,26 +74,28 @@ def answered(at: float, outcome: Literal["ok", "failed", "unknown"] = "ok", said
 # retries
 
 
-@pytest.mark.parametrize(
-    ("asked", "limit", "right"), [(0, 3, False), (2, 3, False), (3, 3, True), (None, 3, True)]
-)
-def test_a_sends_word_counts(asked: int | None, limit: int, *, right: bool) -> None:
-    h = History()
-    h.send(data=f'{{"retries": {"null" if asked is None else asked}}}', retry_limit=limit)
-    assert holds(h, a_sends_word_counts) is right
+def test_retry_limit_of_send_is_checked() -> None:
+    def check(asked: str, right: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History()
+        h.send(data=f'{{"retries": {asked}}}', retry_limit=3)
+        assert holds(h, a_sends_word_counts) is right
+
+    check_each([("0", False), ("2", False), ("3", True), ("null", True)], check)
 
 
 # deploy
 
 
-def test_no_job_fails_for_its_version() -> None:
-    for kind, right in (("PayloadInvalid", False), ("RuntimeError", True)):
+def test_failure_for_invalid_payload_is_found() -> None:
+    def check(kind: str, right: bool) -> None:  # noqa: FBT001 - a column of the table
         h = History()
         job = h.send()
         h.claim(job)
         error = f'{{"type": "{kind}"}}'
         h.settle(job, Failed(job, 1, None, error), output=error)
         assert holds(h, no_job_fails_for_its_version) is right
+
+    check_each([("PayloadInvalid", False), ("RuntimeError", True)], check)
 
 
 def resized(data: str, done: dict[str, Any]) -> History:
@@ -98,7 +106,7 @@ def resized(data: str, done: dict[str, Any]) -> History:
     return h
 
 
-def test_what_was_not_sent_has_its_default() -> None:
+def test_field_that_was_not_sent_has_its_default() -> None:
     rule = what_was_not_sent_has_its_default
     assert holds(resized('{"picture": 1}', {"picture": 1, "colour": "plain"}), rule)
     assert holds(resized('{"picture": 1, "colour": "red"}', {"picture": 1}), rule), "the old one knows none"
@@ -122,7 +130,7 @@ def ordered(h: History, task: str = "ship", order: str = "o") -> UUID:
     return h.insert(job, h.invoke("insert", jobs=(job,)))
 
 
-def test_an_order_and_its_job_are_one() -> None:
+def test_order_and_job_of_one_transaction_are_matched() -> None:
     rule = an_order_and_its_job_are_one
     right, row_alone, job_alone, later, twice, unmarked = (History() for _ in range(6))
     for state, task in (("placed", "ship"), ("shipped", "notify")):
@@ -145,9 +153,8 @@ def test_an_order_and_its_job_are_one() -> None:
     assert "its notice" in broken(unmarked, rule)
 
 
-@pytest.mark.parametrize("archived", [False, True])
-def test_what_was_kept_was_told(*, archived: bool) -> None:
-    def shipped(state: JobState, *, marked: bool) -> History:
+def test_shipped_order_that_is_not_marked_is_found() -> None:
+    def shipped(state: JobState, *, marked: bool, archived: bool) -> History:
         h = History()
         job = ordered(h)
         h.claim(job)
@@ -161,25 +168,62 @@ def test_what_was_kept_was_told(*, archived: bool) -> None:
             h.purge(job)
         return h
 
-    assert holds(shipped(COMPLETED, marked=True), what_was_kept_was_told)
-    assert holds(shipped(FAILED, marked=False), what_was_kept_was_told)
-    assert "shipped, and not marked" in broken(shipped(COMPLETED, marked=False), what_was_kept_was_told)
+    for archived in (False, True):
+        assert holds(shipped(COMPLETED, marked=True, archived=archived), what_was_kept_was_told)
+        assert holds(shipped(FAILED, marked=False, archived=archived), what_was_kept_was_told)
+        unmarked = shipped(COMPLETED, marked=False, archived=archived)
+        assert "shipped, and not marked" in broken(unmarked, what_was_kept_was_told)
 
 
 # unique
 
 
-@pytest.mark.parametrize(
-    ("following", "right"), [(5.0, True), (10.0, False), (None, False)], ids=["next", "another", "none"]
-)
-def test_a_debounced_send_goes_into_the_next_slot(following: float | None, *, right: bool) -> None:
+def test_debounced_send_goes_into_the_next_slot() -> None:
+    def check(following: float | None, right: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History()
+        first = h.new(slot_seconds=5, slot_offset=0, data="1")
+        h.answer(h.invoke("insert", jobs=(first,)), [None])
+        if following is not None:
+            second = replace(first, slot_offset=following)
+            h.answer(h.invoke("insert", jobs=(second,)), [None])
+        assert holds(h, a_debounced_send_goes_into_the_next_slot) is right
+
+    check_each({"next": (5.0, True), "another": (10.0, False), "none": (None, False)}, check)
+
+
+# waiting
+
+
+def _parent(h: History, *parts: Part) -> UUID:
+    return h.send("branch", data=Part(parts=parts).model_dump_json())
+
+
+def test_second_child_of_a_key_is_found() -> None:
     h = History()
-    first = h.new(slot_seconds=5, slot_offset=0, data="1")
-    h.answer(h.invoke("insert", jobs=(first,)), [None])
-    if following is not None:
-        second = replace(first, slot_offset=following)
-        h.answer(h.invoke("insert", jobs=(second,)), [None])
-    assert holds(h, a_debounced_send_goes_into_the_next_slot) is right
+    part = Part(key=0)
+    parent = _parent(h, part)
+    h.claim(parent)
+    first = h.spawn(parent, data=part.model_dump_json())
+    h.spawn(parent, data=Part(key=1).model_dump_json())
+    assert h.verdict(a_child_is_sent_once) is None
+    h.spawn(parent, data=part.model_dump_json())
+    assert broken(h, a_child_is_sent_once) == f"child 0 of {parent} is there already, as {first}"
+
+
+def test_parent_that_misses_the_end_of_a_child_is_found() -> None:
+    def told(*seen: str) -> str:
+        h = History()
+        part = Part(key=0)
+        parent = _parent(h, part)
+        h.claim(parent)
+        child = h.spawn(parent, data=part.model_dump_json())
+        h.claim(child)
+        h.run(parent, "returned", {"seen": [(str(child), state) for state in seen]})
+        return broken(h, who_goes_on_sees_that_its_children_have_ended).replace(str(child), "x")
+
+    assert told() == "it has 1 children, and saw 0"
+    assert told("active") == "it was told that child x is active"
+    assert told("completed") == "it was told that child x is completed"
 
 
 # What programs of a world see
@@ -188,54 +232,63 @@ def test_a_debounced_send_goes_into_the_next_slot(following: float | None, *, ri
 NOTHING: dict[str, Any] = {"put_items": [], "finish_item": False, "record_success": None, "move_source": True}
 
 
-@pytest.mark.parametrize("verb", [*NOTHING, "ensure_story"])
-def test_each_article_becomes_one_story(monkeypatch: pytest.MonkeyPatch, verb: str) -> None:
+def test_lost_write_of_newsroom_is_found() -> None:
     ensure = MemoryRows.ensure_story
 
-    async def do_nothing(*_: Any, **__: Any) -> Any:
-        return NOTHING[verb]
-
-    async def tell_each_by_itself(rows: MemoryRows, story: NewStory) -> tuple[UUID, bool]:
+    async def ensure_for_each_item(rows: MemoryRows, story: NewStory) -> tuple[UUID, bool]:
         return await ensure(rows, replace(story, content_hash=str(story.content_id)))
 
-    monkeypatch.setattr(MemoryRows, verb, do_nothing if verb in NOTHING else tell_each_by_itself)
-    assert finds("slice", "each article becomes one story", "work comes to rest")
+    def check(verb: str) -> None:
+        async def do_nothing(*_: Any, **__: Any) -> Any:
+            return NOTHING[verb]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(MemoryRows, verb, do_nothing if verb in NOTHING else ensure_for_each_item)
+            assert finds("slice", "each article becomes one story", "work comes to rest")
+
+    check_each([*NOTHING, "ensure_story"], check)
 
 
-def test_a_result_is_what_the_handler_returned(monkeypatch: pytest.MonkeyPatch) -> None:
-    result = Queue.result
-
-    async def other(self: Queue, job_id: Any, timeout: float | None = None) -> Any:
-        return [await result(self, job_id, timeout)]
-
-    monkeypatch.setattr(Queue, "result", other)
-    assert finds("watch", "a result is what the handler returned")
+async def _drains_soon(worker: Worker) -> None:
+    await worker._queue.clock.sleep(0.5)
 
 
-def test_a_time_out_is_not_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def at_once(*_: Any, **__: Any) -> Any:
-        raise ResultTimeout
-
-    monkeypatch.setattr(Queue, "result", at_once)
-    assert finds("watch", "a time-out is not early")
+async def _times_out_at_once(*_: Any, **__: Any) -> Any:
+    raise ResultTimeout
 
 
-def test_who_waits_is_patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(events, "PATIENCE", 1.0)
-    assert finds("watch", "who waits is patient")
+result, add = Queue.result, MemoryWatch.add
 
 
-def test_who_comes_to_watch_while_others_do_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    add = MemoryWatch.add
-
-    async def first_alone(watch: MemoryWatch, ids: Collection[UUID]) -> None:
-        await add(watch, [] if watch._ids else ids)
-
-    monkeypatch.setattr(MemoryWatch, "add", first_alone)
-    assert finds("watch", "who watches is told at once", seeds=range(400))
+async def _other_result(queue: Queue, job_id: Any, timeout: float | None = None) -> Any:
+    return [await result(queue, job_id, timeout)]
 
 
-def test_nobody_is_late_in_a_world_without_faults_where_each_statement_just_is_not(
+async def _adds_first_ids_only(watch: MemoryWatch, ids: Collection[UUID]) -> None:
+    await add(watch, [] if watch._ids else ids)
+
+
+PATCHES: dict[str, tuple[str, tuple[Any, str, Any], int]] = {
+    "a result is what the handler returned": ("watch", (Queue, "result", _other_result), 60),
+    "a time-out is not early": ("watch", (Queue, "result", _times_out_at_once), 60),
+    "who waits is patient": ("watch", (events, "PATIENCE", 1.0), 60),
+    "who watches is told at once": ("watch", (MemoryWatch, "add", _adds_first_ids_only), 400),
+    "who has drained runs nothing": ("shutdown", (Worker, "drain", _drains_soon), 60),
+}
+"""Of each rule: the scenario that breaks it, what is patched for that, and how many seeds are tried."""
+
+
+def test_patched_runtime_breaks_rule_of_scenario() -> None:
+    def check(rule: str) -> None:
+        scenario, patched, seeds = PATCHES[rule]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(*patched)
+            assert finds(scenario, rule, seeds=range(seeds))
+
+    check_each(PATCHES.keys(), check)
+
+
+def test_watch_scenario_tolerates_the_slowest_statements_without_faults(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(calls, "SHORTEST", 0.049)  # each way
@@ -246,31 +299,26 @@ def test_nobody_is_late_in_a_world_without_faults_where_each_statement_just_is_n
         assert outcome.violation is None, (seed, outcome.violation)
 
 
-@pytest.mark.parametrize(
-    ("happened", "excused"),
-    [
-        ([Lived(20.0, "c2", "started")], False),
-        ([Lived(20.0, "c2", "killed")], True),
-        ([Lived(20.0, "c3", "killed")], False),
-        ([Lived(1.0, "c2", "killed")], False),
-        ([Fault(20.0, "c2", "address", "late", None)], True),
-        ([Fault(1.0, "db", "address", "down", 20.0)], True),
-        ([asked(19.0), answered(19.01)], False),
-        ([asked(19.0), answered(19.01, "unknown", "the connection broke")], True),
-        ([asked(19.0), answered(19.01, "unknown", "cancelled")], False),
-        ([asked(19.0), answered(19.2)], True),
-        ([asked(2.0)], True),
-        ([asked(2.0), Lived(2.05, "c2", "killed"), Lived(3.0, "c2", "started")], False),
-    ],
-)
-def test_what_may_have_held_up_a_watcher(happened: list[Event], *, excused: bool) -> None:
-    node = SimpleNamespace(name="c2", world=SimpleNamespace(recorder=SimpleNamespace(events=happened)))
-    assert any(troubles(cast("Node", node), 10.0)) is excused
+HELD_UP: list[tuple[list[Event], bool]] = [
+    ([Lived(20.0, "c2", "started")], False),
+    ([Lived(20.0, "c2", "killed")], True),
+    ([Lived(20.0, "c3", "killed")], False),
+    ([Lived(1.0, "c2", "killed")], False),
+    ([Fault(20.0, "c2", "address", "late", None)], True),
+    ([Fault(1.0, "db", "address", "down", 20.0)], True),
+    ([asked(19.0), answered(19.01)], False),
+    ([asked(19.0), answered(19.01, "unknown", "the connection broke")], True),
+    ([asked(19.0), answered(19.01, "unknown", "cancelled")], False),
+    ([asked(19.0), answered(19.2)], True),
+    ([asked(2.0)], True),
+    ([asked(2.0), Lived(2.05, "c2", "killed"), Lived(3.0, "c2", "started")], False),
+]
+"""What happens, and whether it may have held up a watcher since 10 s."""
 
 
-def test_who_has_drained_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def soon(worker: Worker) -> None:
-        await worker._queue.clock.sleep(0.5)
+def test_only_faults_of_its_own_may_hold_up_a_watcher() -> None:
+    def check(happened: list[Event], excused: bool) -> None:  # noqa: FBT001 - a column of the table
+        node = SimpleNamespace(name="c2", world=SimpleNamespace(recorder=SimpleNamespace(events=happened)))
+        assert any(troubles(cast("Node", node), 10.0)) is excused
 
-    monkeypatch.setattr(Worker, "drain", soon)
-    assert finds("shutdown", "who has drained runs nothing")
+    check_each(HELD_UP, check)
