@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.cases import check_each
 from tests.sim.histories import EPOCH, History
 from zeke_queue.core.cron import Cron
 from zeke_queue.model import CatchUp, NewJob, Schedule
 from zeke_sim.properties.occurrences import between, fields_of, following
 
 HOURLY = Schedule("s", "0 * * * *", "a", last_tick=EPOCH, next_tick=EPOCH + timedelta(hours=1))
+POLICY, IN_TIME = "ticks are served by the policy", "ticks are served in time"
 DISTANT = datetime(2026, 1, 1, tzinfo=UTC)
 
 ZONES = [
@@ -48,51 +48,59 @@ EXPRESSIONS = [
     minutes=st.integers(0, 365 * 1440),
     microseconds=st.sampled_from([0, 1, 682_821]),
 )
-def test_both_ways_to_find_the_next_occurrence_agree(
+def test_both_calculations_of_the_next_occurrence_agree(
     expr: str, zone: str, minutes: int, microseconds: int
 ) -> None:
     after = DISTANT + timedelta(minutes=minutes, microseconds=microseconds)
     assert following(expr, zone, after) == Cron.parse(expr, zone).next_after(after)
 
 
-@pytest.mark.parametrize(
-    ("zone", "change"),
-    [
-        ("Europe/Berlin", datetime(2026, 3, 29, tzinfo=UTC)),
-        ("Europe/Berlin", datetime(2026, 10, 25, tzinfo=UTC)),
-        ("Australia/Lord_Howe", datetime(2026, 4, 4, 12, tzinfo=UTC)),
-        ("Australia/Lord_Howe", datetime(2026, 10, 3, 12, tzinfo=UTC)),
-    ],
-)
-@pytest.mark.parametrize("expr", EXPRESSIONS)
-def test_both_ways_agree_where_clocks_change(expr: str, zone: str, change: datetime) -> None:
-    cron, tick, ticks = Cron.parse(expr, zone), change, list[datetime]()
-    until = change + timedelta(hours=9)
-    while (found := cron.next_after(tick)) is not None and found <= until:
-        ticks.append(tick := found)
-    assert list(between(expr, zone, change, until)) == ticks
+CHANGES = [
+    ("Europe/Berlin", datetime(2026, 3, 29, tzinfo=UTC)),
+    ("Europe/Berlin", datetime(2026, 10, 25, tzinfo=UTC)),
+    ("Australia/Lord_Howe", datetime(2026, 4, 4, 12, tzinfo=UTC)),
+    ("Australia/Lord_Howe", datetime(2026, 10, 3, 12, tzinfo=UTC)),
+]
 
 
-def test_what_a_clock_leaves_out_fires_when_it_goes_on() -> None:
-    day = datetime(2026, 3, 29, tzinfo=UTC)
-    ticks = list(between("30 2 * * *", "Europe/Berlin", day, day + timedelta(days=1)))
-    assert ticks == [datetime(2026, 3, 29, 1, 0, tzinfo=UTC)]
+def test_both_calculations_agree_where_clocks_change() -> None:
+    def check(expr: str, zone: str, change: datetime) -> None:
+        cron, tick, ticks = Cron.parse(expr, zone), change, list[datetime]()
+        until = change + timedelta(hours=9)
+        while (found := cron.next_after(tick)) is not None and found <= until:
+            ticks.append(tick := found)
+        assert list(between(expr, zone, change, until)) == ticks
+
+    check_each([(expr, *change) for expr in EXPRESSIONS for change in CHANGES], check)
 
 
-def test_what_a_clock_shows_twice_fires_once() -> None:
-    day = datetime(2026, 10, 25, tzinfo=UTC)
-    ticks = list(between("30 2 * * *", "Europe/Berlin", day, day + timedelta(days=1)))
-    assert ticks == [datetime(2026, 10, 25, 0, 30, tzinfo=UTC)]
+def test_skipped_time_fires_later_and_repeated_time_once() -> None:
+    def check(day: datetime, tick: datetime) -> None:
+        assert list(between("30 2 * * *", "Europe/Berlin", day, day + timedelta(days=1))) == [tick]
+
+    cases = {
+        "skipped": (datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 3, 29, 1, 0, tzinfo=UTC)),
+        "repeated": (datetime(2026, 10, 25, tzinfo=UTC), datetime(2026, 10, 25, 0, 30, tzinfo=UTC)),
+    }
+    check_each(cases, check)
 
 
-def test_an_expression_beyond_the_plain_ones_is_not_judged() -> None:
+def test_extended_expressions_are_not_judged() -> None:
     assert fields_of("0 0 15W * *") is None
     assert fields_of("0 0 L * fri#2") is None
 
 
-@pytest.mark.parametrize(
-    ("expr", "days"),
-    [
+def test_days_of_the_month() -> None:
+    def check(expr: str, days: list[str]) -> None:
+        at, found = datetime(2026, 1, 1, 12, tzinfo=UTC), list[str]()
+        while len(found) < len(days):
+            tick = following(expr, "UTC", at)
+            assert tick is not None
+            found.append(tick.date().isoformat())
+            at = tick
+        assert found == days
+
+    cases = [
         ("0 9 L * *", ["2026-01-31", "2026-02-28", "2026-03-31", "2026-04-30"]),
         ("0 9 31 * *", ["2026-01-31", "2026-03-31", "2026-05-31"]),
         ("0 9 * * 1#2", ["2026-01-12", "2026-02-09", "2026-03-09"]),
@@ -100,16 +108,8 @@ def test_an_expression_beyond_the_plain_ones_is_not_judged() -> None:
         ("0 9 * * L5", ["2026-01-30", "2026-02-27", "2026-03-27"]),
         ("0 9 L,1 * *", ["2026-01-31", "2026-02-01", "2026-02-28", "2026-03-01"]),
         ("0 9 13 * fri", ["2026-01-02", "2026-01-09", "2026-01-13", "2026-01-16"]),
-    ],
-)
-def test_days_of_the_month_and_their_places_in_it(expr: str, days: list[str]) -> None:
-    at, found = datetime(2026, 1, 1, 12, tzinfo=UTC), list[str]()
-    while len(found) < len(days):
-        tick = following(expr, "UTC", at)
-        assert tick is not None
-        found.append(tick.date().isoformat())
-        at = tick
-    assert found == days
+    ]
+    check_each(cases, check)
 
 
 def tick_job(tick: datetime, name: str = "s", number: int = 1) -> NewJob:
@@ -161,9 +161,13 @@ def test_every_policy_holds() -> None:
     assert serve(h, new, [], h.now + timedelta(milliseconds=1), hour(4)).verdict() is None
 
 
-@pytest.mark.parametrize(
-    ("policy", "hours", "ticks", "last"),
-    [
+def test_ticks_are_served_by_the_policy() -> None:
+    def check(policy: CatchUp, hours: float, ticks: list[int], last: int) -> None:
+        schedule = replace(HOURLY, catch_up=policy)
+        h = serve(after_hours(hours), schedule, [hour(n) for n in ticks], hour(last), hour(last + 1))
+        assert h.breaks(POLICY).startswith(f"'s' (0 * * * * in UTC, {policy})")
+
+    cases: list[tuple[CatchUp, float, list[int], int]] = [
         (CatchUp.ONCE, 3.5, [], 3),
         (CatchUp.ONCE, 3.5, [2, 3], 3),
         (CatchUp.ONCE, 3.5, [2], 2),
@@ -173,66 +177,46 @@ def test_every_policy_holds() -> None:
         (CatchUp.SKIP, 3.001, [], 3),
         (CatchUp.ONCE, 2.5, [3], 3),
         (CatchUp.ONCE, 0.5, [], -1),
-    ],
-)
-def test_ticks_that_are_not_by_the_policy(policy: CatchUp, hours: float, ticks: list[int], last: int) -> None:
-    schedule = replace(HOURLY, catch_up=policy)
-    h = serve(after_hours(hours), schedule, [hour(n) for n in ticks], hour(last), hour(last + 1))
-    assert h.breaks("ticks are served by the policy").startswith(f"'s' (0 * * * * in UTC, {policy})")
+    ]
+    check_each(cases, check)
 
 
-def test_a_next_tick_that_is_too_late() -> None:
-    text = serve(after_hours(3.5), HOURLY, [hour(3)], hour(3), hour(5)).breaks(
-        "ticks are served by the policy"
-    )
+def test_next_tick_and_noted_tick_are_occurrences() -> None:
+    text = serve(after_hours(3.5), HOURLY, [hour(3)], hour(3), hour(5)).breaks(POLICY)
     assert text.endswith(f"notes that it is next due at {hour(5)}, and it is at {hour(4)}")
-
-
-def test_a_tick_that_is_no_occurrence() -> None:
     tick = hour(3) + timedelta(minutes=1)
-    text = serve(after_hours(3.5), HOURLY, [tick], tick, hour(4)).breaks("ticks are served by the policy")
+    text = serve(after_hours(3.5), HOURLY, [tick], tick, hour(4)).breaks(POLICY)
     assert f"notes {tick} after {EPOCH}, and has no occurrence then" in text
 
 
-def test_a_tick_that_is_noted_without_its_job() -> None:
+def test_noted_tick_has_its_job() -> None:
     h = after_hours(1.1)
     h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, [HOURLY]))
     h.answer(h.invoke("serve_ticks", "s1", 1, name="s", last_tick=hour(1), next_tick=hour(2)))
     h.invoke("commit", "s1", 1)
-    assert h.breaks("ticks are served by the policy").endswith("and sent nothing")
+    assert h.breaks(POLICY).endswith("and sent nothing")
 
 
-def test_a_new_schedule_is_not_put_off() -> None:
-    h = History()
+def test_only_a_schedule_that_failed_is_put_off(h: History) -> None:
     new = replace(HOURLY, last_tick=None, next_tick=None)
-    assert (
-        serve(h, new, [], h.now, h.now + timedelta(seconds=60))
-        .breaks("ticks are served by the policy")
-        .startswith("'s' (0 * * * * in")
-    )
-
-
-def test_a_schedule_that_could_not_be_served_is_put_off() -> None:
+    text = serve(h, new, [], h.now, h.now + timedelta(seconds=60)).breaks(POLICY)
+    assert text.startswith("'s' (0 * * * * in")
     h = after_hours(1.1)
     assert serve(h, HOURLY, [], EPOCH, h.now + timedelta(seconds=60)).verdict() is None
 
 
-@pytest.mark.parametrize(
-    ("after", "told"),
-    [
-        (replace(HOURLY, last_tick=hour(-1)), f"'s' had decided up to {EPOCH}, and has up to {hour(-1)}"),
-        (replace(HOURLY, last_tick=None), f"'s' had decided up to {EPOCH}, and has up to None"),
-        (replace(HOURLY, cron="5 * * * *"), f"'s' starts anew, and keeps its last tick, {EPOCH}"),
-    ],
-)
-def test_a_last_tick_that_is_not_kept(after: Schedule, told: str) -> None:
-    h = History()
-    h.schedule(HOURLY, after)
-    assert h.breaks("no tick is decided on twice") == told
+def test_last_tick_is_kept_unless_the_schedule_starts_anew(h: History) -> None:
+    def check(after: Schedule, told: str) -> None:
+        h = History()
+        h.schedule(HOURLY, after)
+        assert h.breaks("no tick is decided on twice") == f"'s' {told}"
 
-
-def test_edits_that_start_anew() -> None:
-    h = History()
+    cases = [
+        (replace(HOURLY, last_tick=hour(-1)), f"had decided up to {EPOCH}, and has up to {hour(-1)}"),
+        (replace(HOURLY, last_tick=None), f"had decided up to {EPOCH}, and has up to None"),
+        (replace(HOURLY, cron="5 * * * *"), f"starts anew, and keeps its last tick, {EPOCH}"),
+    ]
+    check_each(cases, check)
     h.schedule(HOURLY, replace(HOURLY, paused=True))
     h.schedule(replace(HOURLY, paused=True), replace(HOURLY, last_tick=None, next_tick=None))
     h.schedule(HOURLY, replace(HOURLY, zone="Europe/Berlin", last_tick=None))
@@ -240,43 +224,27 @@ def test_edits_that_start_anew() -> None:
     assert h.verdict() is None
 
 
-def test_a_schedule_that_nobody_serves_any_more() -> None:
-    h = History()
-    h.lived("s1", "started")
-    h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, []))
-    h.schedule(None, HOURLY)
-    h.phase("quiet")
-    h.wait(3601)
-    assert h.verdict() is None
-    h.wait(2)
-    text = h.breaks("ticks are served in time")
-    assert text == f"'s' is not served up to {EPOCH}, and was due at {hour(1)}"
+def test_ticks_are_served_in_time() -> None:
+    def check(schedule: Schedule, served_until: float, late: float) -> None:
+        h = History()
+        h.lived("s1", "started")
+        h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, []))
+        h.schedule(None, schedule)
+        h.phase("quiet")
+        h.wait(served_until)
+        assert h.verdict() is None
+        h.wait(late - served_until)
+        assert h.breaks(IN_TIME) == f"'s' is not served up to {EPOCH}, and was due at {hour(1)}"
+
+    cases = {
+        "usual": (HOURLY, 3601.0, 3603.0),
+        "put off": (replace(HOURLY, next_tick=hour(1) + timedelta(seconds=60)), 3660.0, 3665.0),
+        "a tick is left out": (replace(HOURLY, next_tick=hour(2)), 3601.0, 3605.0),
+    }
+    check_each(cases, check)
 
 
-def test_a_schedule_that_could_not_be_served_and_was_put_off() -> None:
-    h = History()
-    h.lived("s1", "started")
-    h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, []))
-    h.phase("quiet")
-    h.schedule(None, replace(HOURLY, next_tick=EPOCH + timedelta(hours=1, seconds=60)))
-    h.wait(3660)
-    assert h.verdict() is None
-    h.wait(5)
-    assert h.breaks("ticks are served in time")
-
-
-def test_a_schedule_whose_next_occurrence_is_noted_and_not_that_it_was_decided_on() -> None:
-    h = History()
-    h.lived("s1", "started")
-    h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, []))
-    h.phase("quiet")
-    h.schedule(None, replace(HOURLY, next_tick=EPOCH + timedelta(hours=2)))
-    h.wait(3605)
-    assert h.breaks("ticks are served in time")
-
-
-def test_a_paused_schedule_is_not_served() -> None:
-    h: Any = History()
+def test_paused_schedule_is_not_due(h: History) -> None:
     h.lived("s1", "started")
     h.answer(h.invoke("due_schedules", "s1", 1, limit=50), (h.now, []))
     h.schedule(None, replace(HOURLY, paused=True))

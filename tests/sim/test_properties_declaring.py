@@ -6,12 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
+from tests.cases import check_each
 from tests.sim.histories import EPOCH, History
 from zeke_queue.core.options import JobOptions
 from zeke_queue.model import NewJob, QueueSettings, Schedule
-from zeke_sim.properties import by_name
 
 SHARED = "a task's limit is shared out"
 OPTIONS = "a tick has its task's options"
@@ -32,44 +30,36 @@ def _declared(shared: Sequence[int | None], **limits: int | None) -> History:
     return h
 
 
-@pytest.mark.parametrize(
-    ("limits", "told"),
-    [
-        ({"a": 4, "a_old": 4}, "a, a.old get [4, 4] of a limit of 4"),
-        ({"a": 2, "a_old": 1}, "a, a.old get [2, 1] of a limit of 4"),
-        ({"a": 4, "a_old": None}, "a, a.old get [4, None] of a limit of 4"),
-        ({"a_old": None, "a": None}, "a, a.old get [None, None] of a limit of 4"),
-    ],
-)
-def test_a_limit_that_is_not_shared_out(limits: dict[str, int | None], told: str) -> None:
-    assert _declared([4], **limits).breaks(SHARED) == told
+def test_limit_of_task_is_shared_out() -> None:
+    def check(shared: list[int | None], limits: dict[str, int | None], told: str) -> None:
+        assert _declared(shared, **limits).breaks(SHARED) == f"a, a.old get {told}"
+
+    cases: list[tuple[list[int | None], dict[str, int | None], str]] = [
+        ([4], {"a": 4, "a_old": 4}, "[4, 4] of a limit of 4"),
+        ([4], {"a": 2, "a_old": 1}, "[2, 1] of a limit of 4"),
+        ([4], {"a": 4, "a_old": None}, "[4, None] of a limit of 4"),
+        ([4], {"a_old": None, "a": None}, "[None, None] of a limit of 4"),
+        ([None], {"a": 1, "a_old": 1}, "[1, 1] of a limit of None"),
+        ([4, 6], {"a": 4, "a_old": 1}, "[4, 1] of a limit of 4 or 6"),
+    ]
+    check_each(cases, check)
 
 
-def test_a_limit_that_nobody_set() -> None:
-    assert _declared([None], a=1, a_old=1).breaks(SHARED) == "a, a.old get [1, 1] of a limit of None"
+def test_limits_that_are_shared_out_or_incomplete_hold() -> None:
+    def check(shared: list[int | None], limits: dict[str, int | None]) -> None:
+        assert _declared(shared, **limits).verdict() is None
 
-
-def test_a_limit_of_two_versions_of_a_catalog() -> None:
-    assert _declared([4, 6], a=5, a_old=1).verdict() is None
-    assert _declared([4, 6], a=3, a_old=1).verdict() is None
-    assert _declared([4, 6], a=4, a_old=1).breaks(SHARED) == "a, a.old get [4, 1] of a limit of 4 or 6"
-
-
-@pytest.mark.parametrize(
-    ("shared", "limits"),
-    [
+    cases: list[tuple[list[int | None], dict[str, int | None]]] = [
         ([4], {"a": 3, "a_old": 1}),
         ([4], {"a_old": 0, "a": 4, "b": 9}),
         ([None], {"a": None, "a_old": None}),
         ([4], {"a": 9}),
         ([4], {"a_old": 9, "b": 4}),
         ([4], {}),
-    ],
-)
-def test_a_limit_that_is_shared_out_or_declared_of_some_names(
-    shared: list[int | None], limits: dict[str, int | None]
-) -> None:
-    assert _declared(shared, **limits).verdict() is None
+        ([4, 6], {"a": 5, "a_old": 1}),
+        ([4, 6], {"a": 3, "a_old": 1}),
+    ]
+    check_each(cases, check)
 
 
 # Options.
@@ -89,63 +79,48 @@ def _tick(**options: Any) -> NewJob:
     return History().new(meta=META, **options)
 
 
-@pytest.mark.parametrize(
-    ("said", "told"),
-    [
-        ({"priority": 5}, "has priority 0, and its task says 5"),
-        ({"retry_limit": 0}, "has retry_limit 3, and its task says 0"),
-        ({"retry_delay": timedelta(minutes=1)}, "has retry_delay 1, and its task says 60.0"),
-        ({"retry_backoff": False}, "has retry_backoff True, and its task says False"),
-        ({"retry_delay_max": 9}, "has retry_delay_max None, and its task says 9"),
-        ({"expire_in": timedelta(minutes=1)}, "has expire_in 3600.0, and its task says 60.0"),
-    ],
-)
-def test_a_tick_without_its_tasks_options(said: dict[str, Any], told: str) -> None:
-    assert _ticked(_tick(), JobOptions(**said)).breaks(OPTIONS) == f"the job of 's' {told}"
+def test_tick_has_the_options_of_its_task() -> None:
+    def check(said: dict[str, Any], told: str) -> None:
+        assert _ticked(_tick(), JobOptions(**said)).breaks(OPTIONS) == f"the job of 's' has {told}"
 
-
-def test_a_tick_with_its_tasks_options() -> None:
+    minute = timedelta(minutes=1)
+    cases = [
+        ({"priority": 5}, "priority 0, and its task says 5"),
+        ({"retry_limit": 0}, "retry_limit 3, and its task says 0"),
+        ({"retry_delay": minute}, "retry_delay 1, and its task says 60.0"),
+        ({"retry_backoff": False}, "retry_backoff True, and its task says False"),
+        ({"retry_delay_max": 9}, "retry_delay_max None, and its task says 9"),
+        ({"expire_in": minute}, "expire_in 3600.0, and its task says 60.0"),
+    ]
+    check_each(cases, check)
     said = JobOptions(priority=5, retry_limit=0, retry_delay=timedelta(seconds=7), expire_in=90)
     job = _tick(priority=5, retry_limit=0, retry_delay=7, expire_in=90.0)
     assert _ticked(job, said).verdict() is None
-
-
-def test_a_tick_while_there_are_two_versions_of_a_catalog() -> None:
-    said = JobOptions(priority=5), JobOptions(priority=6)
-    for priority, holds in ((5, True), (6, True), (0, False)):
-        h = _ticked(_tick(priority=priority), *said)
-        assert (h.verdict(by_name(OPTIONS)) is None) is holds
-
-
-def test_what_a_task_says_nothing_of() -> None:
     assert _ticked(_tick(priority=9, expire_in=1.0), JobOptions(retry_limit=3)).verdict() is None
 
 
-def test_a_schedule_with_options_of_its_own() -> None:
-    h = _ticked(_tick(priority=1), JobOptions(priority=5), options={"priority": 1})
-    assert h.verdict(by_name(OPTIONS)) is None
+def test_tick_has_the_options_of_one_of_two_versions() -> None:
+    said = JobOptions(priority=5), JobOptions(priority=6)
+    for priority, holds in ((5, True), (6, True), (0, False)):
+        assert _ticked(_tick(priority=priority), *said).holds(OPTIONS) is holds
 
 
-@pytest.mark.parametrize(
-    "job",
-    [
-        History().new(),
-        History().new(meta=META, parent=History().new().id),
-        History().new(meta=META.replace('"s"', '"another"')),
-    ],
-)
-def test_a_job_that_is_no_tick_of_a_known_schedule(job: NewJob) -> None:
-    assert _ticked(job, JobOptions(priority=5)).verdict(by_name(OPTIONS)) is None
+def test_options_of_task_do_not_bind_other_jobs() -> None:
+    said = JobOptions(priority=5)
+    own, other, dropped = {"priority": 1}, META.replace('"s"', '"another"'), History(options={"a": [said]})
+    dropped.schedule(None, HOURLY)
+    dropped.schedule(HOURLY, None)
+    dropped.invoke("insert", "s1", jobs=(_tick(),))
+    cases = {
+        "the schedule has options of its own": _ticked(_tick(priority=1), said, options=own),
+        "it is no tick": _ticked(History().new(), said),
+        "it is a child": _ticked(_tick(parent=History().new().id), said),
+        "it is of an unknown schedule": _ticked(History().new(meta=other), said),
+        "the task is of another queue": _ticked(_tick(), said, queue="b"),
+        "the schedule was dropped": dropped,
+    }
 
+    def check(h: History) -> None:
+        assert h.holds(OPTIONS)
 
-def test_a_task_of_another_queue() -> None:
-    h = _ticked(_tick(), JobOptions(priority=5), queue="b")
-    assert h.verdict(by_name(OPTIONS)) is None
-
-
-def test_a_schedule_that_was_dropped_before_its_tick_is_sent() -> None:
-    h = History(options={"a": [JobOptions(priority=5)]})
-    h.schedule(None, HOURLY)
-    h.schedule(HOURLY, None)
-    h.invoke("insert", "s1", jobs=(_tick(),))
-    assert h.verdict(by_name(OPTIONS)) is None
+    check_each(cases, check)
