@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from tests.cases import check_each
 from tests.sim.planted import SCENARIO
 from zeke_sim import shrink
 from zeke_sim.cli import sim
@@ -143,21 +144,23 @@ def test_coverage_counts_what_happened_and_names_what_did_not() -> None:
     assert "never happened" in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("run", "nowhere"), "there is no 'nowhere'"),
-        (("run", "retries", "--budget", "soon"), "is no length of time"),
-        (("run", "retries", "--budget", "0s"), "is no length of time"),
-        (("replay", "nowhere.json"), "nowhere.json: No such file"),
-        (("mutants", "nobody"), "No mutant is called 'nobody'"),
-    ],
-)
-def test_misuse_is_told_in_a_line(arguments: tuple[str, ...], said: str) -> None:
-    result = zeke_sim(*arguments)
-    assert result.exit_code == 2
-    assert said in result.stderr
-    assert "Traceback" not in result.stderr
+def test_invalid_arguments_are_reported_in_one_line() -> None:
+    def check(arguments: tuple[str, ...], said: str) -> None:
+        result = zeke_sim(*arguments)
+        assert result.exit_code == 2
+        assert said in result.stderr
+        assert "Traceback" not in result.stderr
+
+    check_each(
+        [
+            (("run", "nowhere"), "there is no 'nowhere'"),
+            (("run", "retries", "--budget", "soon"), "is no length of time"),
+            (("run", "retries", "--budget", "0s"), "is no length of time"),
+            (("replay", "nowhere.json"), "nowhere.json: No such file"),
+            (("mutants", "nobody"), "No mutant is called 'nobody'"),
+        ],
+        check,
+    )
 
 
 def _below_a_file(folder: Path) -> Path:
@@ -169,14 +172,14 @@ def _not_there(folder: Path) -> Path:
     return folder / "nowhere" / "test_found.py"
 
 
-@pytest.mark.parametrize(("option", "place"), [("--folder", _below_a_file), ("--emit-test", _not_there)])
-def test_a_search_whose_finding_could_not_be_written_does_not_begin(
-    option: str, place: Callable[[Path], Path], tmp_path: Path
-) -> None:
-    result = zeke_sim("run", "retries", "--seeds", "5", option, place(tmp_path))
-    assert result.exit_code == 2
-    assert f"{option}: {place(tmp_path)} can't be written" in result.stderr
-    assert "runs" not in result.stdout
+def test_unwritable_target_is_rejected_before_the_search(tmp_path: Path) -> None:
+    def check(option: str, place: Callable[[Path], Path]) -> None:
+        result = zeke_sim("run", "retries", "--seeds", "5", option, place(tmp_path))
+        assert result.exit_code == 2
+        assert f"{option}: {place(tmp_path)} can't be written" in result.stderr
+        assert "runs" not in result.stdout
+
+    check_each([("--folder", _below_a_file), ("--emit-test", _not_there)], check)
 
 
 def test_a_search_that_finds_nothing_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.sim.worlds import simulated
 from zeke_queue.catalog import Catalog
-from zeke_sim.faults import NONE
-from zeke_sim.plan import Plan
-from zeke_sim.run import run
-from zeke_sim.scenario import Scenario
-from zeke_sim.setup import Setup
 
 if TYPE_CHECKING:
     from zeke_sim.node import Node
@@ -39,7 +35,5 @@ def test_a_killed_worker_sleeps_on_no_queue_once_one_of_its_queues_had_work() ->
         asleep.append(bells.anyone)
 
     del rare
-    setup = Setup(catalog, clients={"c1": program}, workers=1, supervisors=0, phase=60.0)
-    done = run(Scenario("sleepers", "", lambda _draws: setup), Plan("sleepers", 1, "given", NONE))
-    assert done.violation is None
+    simulated(catalog, program, supervisors=0, phase=60.0)
     assert asleep == [True, False, True]

@@ -5,60 +5,37 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
-from zeke_queue import Catalog
-from zeke_sim.faults import NONE
-from zeke_sim.plan import Plan
+from tests.sim.worlds import catalog_of, played, scenario_of, sending
 from zeke_sim.run import first_difference, run
-from zeke_sim.scenario import Scenario, load, names
-from zeke_sim.setup import Setup
+from zeke_sim.scenario import load, names
 from zeke_sim.shrink import divergence
-
-if TYPE_CHECKING:
-    from zeke_sim.draws import Draws
-    from zeke_sim.node import Node
 
 SEEDS = (1, 2, 11)
 
 
 @pytest.mark.parametrize("name", names())
-def test_a_seed_run_twice_gives_one_history(name: str) -> None:
+def test_seed_and_decisions_repeat_a_run(name: str) -> None:
     scenario = load(name)
     for seed in SEEDS:
-        one, other = (run(scenario, scenario.plan(seed), ()) for _ in range(2))
-        assert first_difference(one.events, other.events) is None
-        assert one.digest == other.digest
-
-
-@pytest.mark.parametrize("name", names())
-def test_the_decisions_of_a_run_make_it_again_without_drawing(name: str) -> None:
-    scenario = load(name)
-    for seed in SEEDS:
-        drawn = run(scenario, scenario.plan(seed), ())
+        drawn, again = (run(scenario, scenario.plan(seed), ()) for _ in range(2))
+        assert first_difference(drawn.events, again.events) is None
+        assert drawn.digest == again.digest
         assert drawn.plan.decisions
         assert divergence(drawn, run(scenario, drawn.plan, ())) is None
 
 
-def test_where_an_object_lies_in_memory_makes_no_other_history() -> None:
+def test_memory_addresses_do_not_change_the_history() -> None:
     kept: list[object] = []
 
-    def build(_draws: Draws) -> Setup:
-        catalog = Catalog()
+    def look() -> object:
+        kept.append(object())
+        return kept[-1]
 
-        @catalog.task("make", retry_limit=0)
-        async def make() -> object:
-            kept.append(object())
-            return kept[-1]
-
-        async def send(node: Node) -> None:
-            await node.queue.send(make)
-
-        return Setup(catalog, clients={"c1": send}, workers=1, phase=1.0)
-
-    one, other = (run(Scenario("made", "", build), Plan("made", 1, "given", NONE)) for _ in range(2))
+    scenario = scenario_of(catalog_of(look, retry_limit=0), sending("look"))
+    one, other = played(scenario), played(scenario)
     assert any("object object at 0x" in str(event) for event in one.events)
     assert first_difference(one.events, other.events) is None
     assert one.digest == other.digest
@@ -76,11 +53,11 @@ def _digests(hash_seed: str) -> str:
     return done.stdout
 
 
-def test_processes_with_other_hash_seeds_agree() -> None:
+def test_hash_seed_does_not_change_the_history() -> None:
     assert _digests("1").splitlines() == _digests("2").splitlines()
 
 
-def test_a_difference_is_told_by_the_first_event_that_differs() -> None:
+def test_difference_is_described_by_the_first_event() -> None:
     scenario = load("retries")
     plan = run(scenario, scenario.plan(3), ()).plan
     fewer = dict(list((plan.decisions or {}).items())[1:])

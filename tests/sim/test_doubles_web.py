@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests.cases import check_each_async
 from zeke_sim.doubles.web import TIMEOUT, Asked, Reply, ScriptedWeb, busy, feed, fetched, moved, page, silent
 from zeke_sim.loop import VirtualLoop
 from zeke_tasks.web import Permanent, Transient, parse_feed
@@ -67,23 +68,24 @@ async def test_who_has_it_already_gets_nothing(web: ScriptedWeb) -> None:
     assert (again.status, again.body, again.etag) == (304, b"", '"1"')
 
 
-@pytest.mark.parametrize(
-    ("reply", "kind", "wait"),
-    [
-        (busy(retry_after=30), Transient, 30.0),
-        (busy(status=429), Transient, None),
-        (Reply(status=500), Transient, None),
-        (Reply(status=410), Permanent, None),
-    ],
-)
-async def test_a_status_means_what_it_means_in_production(
-    web: ScriptedWeb, reply: Reply, kind: type[Exception], wait: float | None
-) -> None:
-    web.put(A, reply)
-    with pytest.raises(kind) as caught:
-        await web.fetch(A, kind="page")
-    assert getattr(caught.value, "status", None) == reply.status
-    assert getattr(caught.value, "retry_after", None) == wait
+async def test_status_means_the_same_as_in_production() -> None:
+    async def check(reply: Reply, kind: type[Exception], wait: float | None) -> None:
+        web = ScriptedWeb()
+        web.put(A, reply)
+        with pytest.raises(kind) as caught:
+            await web.fetch(A, kind="page")
+        assert getattr(caught.value, "status", None) == reply.status
+        assert getattr(caught.value, "retry_after", None) == wait
+
+    await check_each_async(
+        [
+            (busy(retry_after=30), Transient, 30.0),
+            (busy(status=429), Transient, None),
+            (Reply(status=500), Transient, None),
+            (Reply(status=410), Permanent, None),
+        ],
+        check,
+    )
 
 
 async def test_a_redirect_is_followed_and_for_good_only_if_each_is(web: ScriptedWeb) -> None:

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 
 import pytest
 
+from tests.cases import check_each
+from tests.sim.worlds import catalog_of, played, scenario_of, sending, simulated
 from zeke_queue.catalog import Catalog
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.model import JobState
@@ -15,10 +17,7 @@ from zeke_sim.errors import SimulationError
 from zeke_sim.faults import KINDS, NONE
 from zeke_sim.history import Answered, Began, Change, Ended, Event, Fault, Invoked, Lived, WorkerRow
 from zeke_sim.node import Node
-from zeke_sim.plan import Plan
-from zeke_sim.run import Outcome, run
-from zeke_sim.scenario import Scenario
-from zeke_sim.setup import Setup
+from zeke_sim.run import Outcome
 from zeke_sim.workloads import through_faults
 
 E = TypeVar("E", bound=Event)
@@ -34,19 +33,15 @@ async def work() -> str:
     return "done"
 
 
-async def send(node: Node) -> None:
-    await node.queue.send("work")
+send = sending("work")
 
 
-def played(decisions: dict[str, Any], program: Program = send, **setup: Any) -> Outcome:
+def outcome_of(decisions: dict[str, Any], program: Program = send, **setup: Any) -> Outcome:
     """Run one client and one worker under these decisions; properties must hold all the same."""
-    made = {"workers": 1, "phase": 60.0, "worker": {"lease": 6.0, "beat": 2.0}, **setup}
-    scenario = Scenario("faults", "", lambda _draws: Setup(catalog, clients={"c1": program}, **made))
+    made = {"phase": 60.0, "worker": {"lease": 6.0, "beat": 2.0}, **setup}
     # A plan whose decisions are given draws nothing; the chances only say that faults are asked for at all.
     knobs = NONE.but(kinds=tuple(KINDS), wake=1.0, handler=1.0, skip=0.5)
-    outcome = run(scenario, Plan("faults", 7, "given", knobs, decisions))
-    assert outcome.violation is None, outcome.violation
-    return outcome
+    return simulated(catalog, program, decisions=decisions, knobs=knobs, **made)
 
 
 def of(kind: type[E], outcome: Outcome, **fields: Any) -> Iterator[E]:
@@ -76,7 +71,7 @@ def completed(outcome: Outcome) -> list[float]:
 
 
 def test_without_faults_a_job_runs_once_and_at_once() -> None:
-    outcome = played({})
+    outcome = outcome_of({})
     assert attempts(outcome) == [1]
     assert not list(of(Fault, outcome))
     assert completed(outcome)[0] == pytest.approx(2, abs=0.1)
@@ -86,14 +81,14 @@ def test_without_faults_a_job_runs_once_and_at_once() -> None:
 
 
 def test_a_refused_statement_does_nothing_and_says_so() -> None:
-    outcome = played({"c1/insert/1": {"fault": "refused"}})
+    outcome = outcome_of({"c1/insert/1": {"fault": "refused"}})
     refused = next(of(Answered, outcome, verb="insert"))
     assert refused.outcome == "failed"
     assert not list(of(Change, outcome, call=refused.call))
 
 
 def test_a_lost_answer_leaves_the_statement_done() -> None:
-    outcome = played({"c1/insert/1": {"fault": "lost"}})
+    outcome = outcome_of({"c1/insert/1": {"fault": "lost"}})
     lost, again = of(Answered, outcome, verb="insert")
     assert (lost.outcome, again.outcome) == ("unknown", "ok")
     assert sole(Change, outcome, call=lost.call).after is not None
@@ -101,32 +96,36 @@ def test_a_lost_answer_leaves_the_statement_done() -> None:
     assert attempts(outcome) == [1]
 
 
-@pytest.mark.parametrize("applied", [True, False])
-def test_a_hung_statement_fails_late_whether_it_was_done_or_not(applied: bool) -> None:  # noqa: FBT001
-    outcome = played({"c1/insert/1": {"fault": "hung", "for": 9.0, "applied": applied}})
-    hung = next(of(Answered, outcome, verb="insert"))
-    assert hung.outcome == "unknown"
-    assert hung.at == pytest.approx(9.0, abs=0.01)
-    assert bool(list(of(Change, outcome, call=hung.call))) is applied
+def test_hung_statement_fails_late_and_may_be_done() -> None:
+    def check(applied: bool) -> None:  # noqa: FBT001 - a column of the table
+        outcome = outcome_of({"c1/insert/1": {"fault": "hung", "for": 9.0, "applied": applied}})
+        hung = next(of(Answered, outcome, verb="insert"))
+        assert hung.outcome == "unknown"
+        assert hung.at == pytest.approx(9.0, abs=0.01)
+        assert bool(list(of(Change, outcome, call=hung.call))) is applied
+
+    check_each([True, False], check)
 
 
 def test_a_late_statement_is_done_late_and_answered() -> None:
-    outcome = played({"c1/insert/1": {"fault": "late", "wait": 8.0}})
+    outcome = outcome_of({"c1/insert/1": {"fault": "late", "wait": 8.0}})
     late = sole(Answered, outcome, verb="insert")
     assert (late.outcome, round(late.at)) == ("ok", 8)
     assert sole(Change, outcome, call=late.call).at == pytest.approx(8.0, abs=0.01)
 
 
-@pytest.mark.parametrize("kind", ["pool", "conflict"])
-def test_a_statement_that_waits_in_vain_was_not_done(kind: str) -> None:
-    outcome = played({"c1/insert/1": {"fault": kind, "for": 4.0}})
-    failed = next(of(Answered, outcome, verb="insert"))
-    assert (failed.outcome, round(failed.at)) == ("failed", 4)
-    assert not list(of(Change, outcome, call=failed.call))
+def test_statement_that_waits_in_vain_is_not_done() -> None:
+    def check(kind: str) -> None:
+        outcome = outcome_of({"c1/insert/1": {"fault": kind, "for": 4.0}})
+        failed = next(of(Answered, outcome, verb="insert"))
+        assert (failed.outcome, round(failed.at)) == ("failed", 4)
+        assert not list(of(Change, outcome, call=failed.call))
+
+    check_each(["pool", "conflict"], check)
 
 
 def test_a_node_killed_before_its_statement_arrives_has_done_nothing() -> None:
-    outcome = played({"w1/settle/1": {"fault": "kill_before"}})
+    outcome = outcome_of({"w1/settle/1": {"fault": "kill_before"}})
     settlement = next(of(Invoked, outcome, verb="settle"))
     assert not list(of(Answered, outcome, call=settlement.call))
     assert not list(of(Change, outcome, call=settlement.call))
@@ -135,7 +134,7 @@ def test_a_node_killed_before_its_statement_arrives_has_done_nothing() -> None:
 
 
 def test_a_node_killed_after_its_statement_arrived_has_done_it_and_never_heard() -> None:
-    outcome = played({"w1/settle/1": {"fault": "kill_after"}})
+    outcome = outcome_of({"w1/settle/1": {"fault": "kill_after"}})
     settlement = next(of(Invoked, outcome, verb="settle"))
     assert not list(of(Answered, outcome, call=settlement.call))
     assert sole(Change, outcome, call=settlement.call).after is not None
@@ -143,29 +142,31 @@ def test_a_node_killed_after_its_statement_arrived_has_done_it_and_never_heard()
 
 
 def test_a_slow_answer_is_only_slow() -> None:
-    outcome = played({"c1/insert/1": {"wait": 1.0, "back": 2.0}})
+    outcome = outcome_of({"c1/insert/1": {"wait": 1.0, "back": 2.0}})
     answer = sole(Answered, outcome, verb="insert")
     assert (answer.outcome, answer.at) == ("ok", pytest.approx(3.0, abs=0.01))
     assert sole(Change, outcome, call=answer.call).at == pytest.approx(1.0, abs=0.01)
 
 
-@pytest.mark.parametrize("arrives", [True, None])
-def test_a_statement_whose_caller_went_away_may_be_done_or_not(arrives: bool | None) -> None:  # noqa: FBT001
-    async def impatient(node: Node) -> None:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1):
-                await node.queue.send("work")
+def test_cancelled_statement_may_be_done() -> None:
+    def check(arrives: bool | None) -> None:  # noqa: FBT001 - a column of the table
+        async def impatient(node: Node) -> None:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await node.queue.send("work")
 
-    decisions: dict[str, Any] = {"c1/insert/1": {"wait": 5.0}}
-    if arrives:
-        decisions["c1/insert/1/cancelled"] = True
-    outcome = played(decisions, impatient)
-    assert sole(Answered, outcome, verb="insert").outcome == "unknown"
-    assert attempts(outcome) == ([1] if arrives else [])
+        decisions: dict[str, Any] = {"c1/insert/1": {"wait": 5.0}}
+        if arrives:
+            decisions["c1/insert/1/cancelled"] = True
+        outcome = outcome_of(decisions, impatient)
+        assert sole(Answered, outcome, verb="insert").outcome == "unknown"
+        assert attempts(outcome) == ([1] if arrives else [])
+
+    check_each([True, None], check)
 
 
 def test_a_claim_may_pass_a_due_job_over() -> None:
-    outcome = played({f"w1/claim/{n}/skip/1": True for n in range(1, 8)})
+    outcome = outcome_of({f"w1/claim/{n}/skip/1": True for n in range(1, 8)})
     assert next(of(Began, outcome)).at > 0.04
 
 
@@ -186,21 +187,21 @@ def _every_wait(decision: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_lost_wake_up_costs_a_poll_at_most() -> None:
-    prompt, deaf = (_woken(played(waits, send_later)) for waits in ({}, _every_wait({"fault": "deaf"})))
+    prompt, deaf = (_woken(outcome_of(waits, send_later)) for waits in ({}, _every_wait({"fault": "deaf"})))
     assert prompt == pytest.approx(10.5, abs=0.02)
     assert prompt + 0.02 < deaf <= prompt + 2.1
 
 
 def test_a_late_wake_up_is_late() -> None:
-    drowsy = _woken(played(_every_wait({"fault": "drowsy", "for": 0.7}), send_later))
+    drowsy = _woken(outcome_of(_every_wait({"fault": "drowsy", "for": 0.7}), send_later))
     assert drowsy == pytest.approx(11.2, abs=0.05)
 
 
 def test_a_wake_up_for_nothing_is_followed_by_a_look_for_nothing() -> None:
-    spurious = played(_every_wait({"fault": "spurious", "after": 0.5}), send_later)
+    spurious = outcome_of(_every_wait({"fault": "spurious", "after": 0.5}), send_later)
     assert _woken(spurious) == pytest.approx(10.5, abs=0.02)
     assert len(list(of(Invoked, spurious, verb="claim"))) > len(
-        list(of(Invoked, played({}, send_later), verb="claim"))
+        list(of(Invoked, outcome_of({}, send_later), verb="claim"))
     )
 
 
@@ -208,7 +209,7 @@ def test_a_wake_up_for_nothing_is_followed_by_a_look_for_nothing() -> None:
 
 
 def test_of_a_killed_process_nothing_goes_on_and_another_takes_its_place() -> None:
-    outcome = played({"node/w1/0": {"fault": "kill", "at": 1.0, "for": 3.0}})
+    outcome = outcome_of({"node/w1/0": {"fault": "kill", "at": 1.0, "for": 3.0}})
     killed = sole(Lived, outcome, what="killed")
     first, second = of(Lived, outcome, node="w1", what="started")
     assert (killed.at, first.at, second.at) == (1.0, 0.0, 4.0)
@@ -218,7 +219,7 @@ def test_of_a_killed_process_nothing_goes_on_and_another_takes_its_place() -> No
 
 
 def test_a_paused_process_goes_on_where_it_stood_and_its_outcome_is_fenced() -> None:
-    outcome = played({"node/w1/0": {"fault": "pause", "at": 1.0, "for": 20.0}}, workers=2)
+    outcome = outcome_of({"node/w1/0": {"fault": "pause", "at": 1.0, "for": 20.0}}, workers=2)
     assert attempts(outcome) == [1, 2]
     assert not [event for event in of(Invoked, outcome, node="w1") if 1.0 < event.at < 21.0]
     first, *_ = of(Ended, outcome, attempt=1)
@@ -227,13 +228,13 @@ def test_a_paused_process_goes_on_where_it_stood_and_its_outcome_is_fenced() -> 
 
 
 def test_a_stall_is_a_short_pause() -> None:
-    outcome = played({"node/w1/0": {"fault": "stall", "at": 1.0, "for": 2.5}})
+    outcome = outcome_of({"node/w1/0": {"fault": "stall", "at": 1.0, "for": 2.5}})
     assert attempts(outcome) == [1]
     assert sole(Ended, outcome).at >= 3.5
 
 
 def test_a_drained_process_has_a_successor_after_as_long_as_the_plan_says() -> None:
-    outcome = played({"node/w1/0": {"fault": "drain", "at": 1.0, "for": 20.0}})
+    outcome = outcome_of({"node/w1/0": {"fault": "drain", "at": 1.0, "for": 20.0}})
     lived = [(event.what, event.at) for event in of(Lived, outcome, node="w1") if event.what != "stopping"]
     (_, began), (stopped, ended), (started, again) = lived
     assert (began, stopped, started) == (0.0, "stopped", "started")
@@ -241,26 +242,28 @@ def test_a_drained_process_has_a_successor_after_as_long_as_the_plan_says() -> N
 
 
 def test_a_drained_process_ends_its_jobs_and_then_itself() -> None:
-    outcome = played({"node/w1/0": {"fault": "drain", "at": 1.0, "for": 1.0}})
+    outcome = outcome_of({"node/w1/0": {"fault": "drain", "at": 1.0, "for": 1.0}})
     assert attempts(outcome) == [1]
     assert sole(Lived, outcome, node="w1", what="stopped").at >= 2.0
 
 
-@pytest.mark.parametrize(("kind", "applied"), [("cut", False), ("cut_out", False), ("cut_in", True)])
-def test_a_node_that_is_cut_off_hears_nothing(kind: str, applied: bool) -> None:  # noqa: FBT001
-    async def send_when_cut(node: Node) -> None:
-        await asyncio.sleep(2)
-        with pytest.raises(StorageUnavailable):
-            await node.storage.insert([node.queue.sender.prepare("work", None, {}).job])
+def test_partitioned_node_gets_no_answer() -> None:
+    def check(kind: str, applied: bool) -> None:  # noqa: FBT001 - a column of the table
+        async def send_when_cut(node: Node) -> None:
+            await asyncio.sleep(2)
+            with pytest.raises(StorageUnavailable):
+                await node.storage.insert([node.queue.sender.prepare("work", None, {}).job])
 
-    outcome = played({"node/c1/0": {"fault": kind, "at": 1.0, "for": 30.0}}, send_when_cut)
-    answer = sole(Answered, outcome, node="c1", verb="insert")
-    assert answer.outcome == "unknown"
-    assert bool(list(of(Change, outcome, call=answer.call))) is applied
+        outcome = outcome_of({"node/c1/0": {"fault": kind, "at": 1.0, "for": 30.0}}, send_when_cut)
+        answer = sole(Answered, outcome, node="c1", verb="insert")
+        assert answer.outcome == "unknown"
+        assert bool(list(of(Change, outcome, call=answer.call))) is applied
+
+    check_each([("cut", False), ("cut_out", False), ("cut_in", True)], check)
 
 
 def test_a_node_that_is_cut_off_hears_no_wake_up() -> None:
-    outcome = played({"node/w1/0": {"fault": "cut", "at": 9.0, "for": 8.0}}, send_later)
+    outcome = outcome_of({"node/w1/0": {"fault": "cut", "at": 9.0, "for": 8.0}}, send_later)
     assert _woken(outcome) > 17.0
 
 
@@ -271,7 +274,7 @@ def test_a_clock_that_jumps_jumps_for_its_node_alone() -> None:
         await asyncio.sleep(2)
         seen.append((node.clock.now() - node.world.database_clock.now()).total_seconds())
 
-    played({"node/c1/0": {"fault": "clock", "at": 1.0, "by": 90.0}}, look)
+    outcome_of({"node/c1/0": {"fault": "clock", "at": 1.0, "by": 90.0}}, look)
     assert seen == [90.0]
 
 
@@ -283,12 +286,12 @@ def test_a_clock_that_drifts_neither_jumps_nor_goes_back() -> None:
             seen.append(node.clock.monotonic())
             await asyncio.sleep(1)
 
-    played({"node/c1/0": {"fault": "drift", "at": 1.5, "rate": 1.5}}, look)
+    outcome_of({"node/c1/0": {"fault": "drift", "at": 1.5, "rate": 1.5}}, look)
     assert seen == pytest.approx([0, 1, 2.25, 3.75])
 
 
 def test_a_misfortune_can_wait_for_the_moment_at_which_it_hurts() -> None:
-    outcome = played({"node/w1/0": {"fault": "kill", "at": 0.5, "for": 1.0, "on": "settle"}})
+    outcome = outcome_of({"node/w1/0": {"fault": "kill", "at": 0.5, "for": 1.0, "on": "settle"}})
     settlement = next(of(Invoked, outcome, verb="settle"))
     killed = sole(Lived, outcome, what="killed")
     assert settlement.at < killed.at < settlement.at + 0.0005
@@ -298,7 +301,7 @@ def test_a_misfortune_can_wait_for_the_moment_at_which_it_hurts() -> None:
 
 
 def test_a_misfortune_can_wait_for_a_handler_to_begin() -> None:
-    outcome = played({"node/w1/0": {"fault": "pause", "at": 0.0, "for": 3.0, "on": "handler"}})
+    outcome = outcome_of({"node/w1/0": {"fault": "pause", "at": 0.0, "for": 3.0, "on": "handler"}})
     began = next(of(Began, outcome))
     assert began.at < sole(Lived, outcome, what="paused").at < began.at + 0.001
 
@@ -307,7 +310,7 @@ def test_a_misfortune_can_wait_for_a_handler_to_begin() -> None:
 
 
 def test_a_database_that_goes_away_answers_nobody_and_comes_back() -> None:
-    outcome = played({"db/0": {"fault": "restart", "at": 10.0, "for": 5.0}}, send_later)
+    outcome = outcome_of({"db/0": {"fault": "restart", "at": 10.0, "for": 5.0}}, send_later)
     assert not [event for event in of(Change, outcome) if 10.0 < event.at < 15.0]
     assert len(completed(outcome)) == 1
 
@@ -322,22 +325,19 @@ def test_an_open_transaction_is_rolled_back_when_the_database_goes_away() -> Non
         with pytest.raises(StorageUnavailable):
             await send_slowly()
 
-    outcome = played({"db/0": {"fault": "restart", "at": 2.0, "for": 1.0}}, hold)
+    outcome = outcome_of({"db/0": {"fault": "restart", "at": 2.0, "for": 1.0}}, hold)
     assert attempts(outcome) == []
 
 
 def test_a_database_clock_that_jumps_jumps_for_all_rows() -> None:
-    outcome = played({"db/0": {"fault": "db_clock", "at": 5.0, "by": 8.0}}, send_later)
+    outcome = outcome_of({"db/0": {"fault": "db_clock", "at": 5.0, "by": 8.0}}, send_later)
     sent = next(event for event in of(Change, outcome) if event.before is None)
     assert (sent.now - outcome.epoch).total_seconds() == pytest.approx(18.5, abs=0.02)
 
 
 # Going round in circles
 
-spinning = Catalog()
 
-
-@spinning.task("spin", expire_in=5)
 async def spin() -> None:
     while True:
         try:
@@ -346,85 +346,66 @@ async def spin() -> None:
             continue
 
 
-async def send_spin(node: Node) -> None:
-    await node.queue.send("spin")
-
-
-def test_a_handler_that_lets_no_time_pass_is_a_failure_that_names_it() -> None:
-    scenario = Scenario("spins", "", lambda _draws: Setup(spinning, clients={"c1": send_spin}, workers=1))
-    violation = run(scenario, Plan("spins", 1, "given", NONE, {})).violation
+def test_handler_that_lets_no_time_pass_is_named() -> None:
+    violation = played(scenario_of(catalog_of(spin, expire_in=5), sending("look")), {}).violation
     assert violation is not None
     assert violation.rule == "time passes"
-    assert "on node w1, which runs spin: something there does not let time pass" in violation.text
+    assert "on node w1, which runs look: something there does not let time pass" in violation.text
 
 
 # Handlers
 
 
 def test_a_process_can_be_killed_in_the_middle_of_a_handler() -> None:
-    outcome = played({"handler/work/0/1": {"fault": "kill_handler", "after": 1.0}})
+    outcome = outcome_of({"handler/work/0/1": {"fault": "kill_handler", "after": 1.0}})
     assert attempts(outcome) == [1, 2]
     assert sole(Lived, outcome, what="killed").at == pytest.approx(1.0, abs=0.1)
 
 
 def test_a_handler_that_has_ended_is_not_killed_any_more() -> None:
-    outcome = played({"handler/work/0/1": {"fault": "kill_handler", "after": 3.0}})
+    outcome = outcome_of({"handler/work/0/1": {"fault": "kill_handler", "after": 3.0}})
     assert attempts(outcome) == [1]
     assert not list(of(Lived, outcome, what="killed"))
 
 
-def test_what_a_handler_left_behind_goes_on_in_its_own_time() -> None:
+def test_task_that_a_handler_left_behind_goes_on() -> None:
     rang: list[float] = []
-    leaving = Catalog()
 
     async def ring() -> None:
         await asyncio.sleep(25)
         rang.append(asyncio.get_running_loop().time())
 
-    @leaving.task("leave")
     async def leave() -> None:
         asyncio.ensure_future(ring())  # noqa: RUF006 - it is left behind on purpose
 
-    async def send_leave(node: Node) -> None:
-        await node.queue.send("leave")
-
     for elide in (True, False):
-        scenario = Scenario("left", "", lambda _draws: Setup(leaving, clients={"c1": send_leave}, workers=1))
-        assert run(scenario, Plan("left", 1, "given", NONE.but(elide=elide), {})).violation is None
+        simulated(catalog_of(leave), sending("look"), decisions={}, knobs=NONE.but(elide=elide), phase=60.0)
     assert rang == pytest.approx([25, 25], abs=0.1)
 
 
-def test_a_handler_that_cancels_itself_was_not_interrupted() -> None:
-    rueful = Catalog()
-
-    @rueful.task("rue", retry_limit=0)
-    async def rue() -> None:
+def test_handler_that_cancels_itself_was_not_interrupted() -> None:
+    async def cancel_itself() -> None:
         raise asyncio.CancelledError
 
-    async def send_rue(node: Node) -> None:
-        await node.queue.send("rue")
-
-    scenario = Scenario("rues", "", lambda _draws: Setup(rueful, clients={"c1": send_rue}, workers=1))
-    outcome = run(scenario, Plan("rues", 1, "given", NONE, {}))
-    assert outcome.violation is None, outcome.violation
+    outcome = simulated(catalog_of(cancel_itself, retry_limit=0), sending("look"), decisions={})
     assert sole(Ended, outcome).how == "raised"
 
 
-def test_a_program_that_exits_is_a_failure_of_that_program() -> None:
+def test_program_that_exits_breaks_a_rule() -> None:
     async def leave(_node: Node) -> None:
         raise SystemExit(3)
 
-    scenario = Scenario("exits", "", lambda _draws: Setup(catalog, clients={"c1": leave}))
-    violation = run(scenario, Plan("exits", 1, "given", NONE, {})).violation
+    violation = played(scenario_of(catalog, leave, workers=0), {}).violation
     assert violation is not None
     assert (violation.rule, "sys.exit(3)" in violation.text) == ("a client's program ends", True)
 
 
-@pytest.mark.parametrize("name", ["w1", "a/b"])
-def test_a_client_can_not_have_the_name_of_another_node(name: str) -> None:
-    scenario = Scenario("names", "", lambda _draws: Setup(catalog, clients={name: send}))
-    with pytest.raises(SimulationError, match="another node's name, or has a slash"):
-        run(scenario, Plan("names", 1, "given", NONE, {}))
+def test_client_name_must_be_unique_and_without_slash() -> None:
+    def check(name: str) -> None:
+        with pytest.raises(SimulationError, match="another node's name, or has a slash"):
+            played(scenario_of(catalog, clients={name: send}), {})
+
+    check_each(["w1", "a/b"], check)
 
 
 # Phases
@@ -433,14 +414,14 @@ def test_a_client_can_not_have_the_name_of_another_node(name: str) -> None:
 def test_no_fault_is_injected_once_the_quiet_phase_has_begun() -> None:
     decisions: dict[str, Any] = {"node/w1/0": {"fault": "kill", "at": 50.0, "for": 1.0}}
     decisions |= {f"w1/beat/{n}": {"fault": "refused"} for n in range(1, 60)}
-    outcome = played(decisions, phase=30.0)
+    outcome = outcome_of(decisions, phase=30.0)
     faults = list(of(Fault, outcome))
     assert faults
     assert max(fault.at for fault in faults) <= 30.0
 
 
 def test_the_quiet_phase_heals_everything() -> None:
-    outcome = played(
+    outcome = outcome_of(
         {
             "node/w1/0": {"fault": "kill", "at": 5.0, "for": 500.0},
             "node/c1/0": {"fault": "cut", "at": 1.0, "for": 500.0},
@@ -455,7 +436,7 @@ def test_the_quiet_phase_heals_everything() -> None:
 def test_a_misfortune_of_a_process_that_is_not_there_is_none() -> None:
     kill = {"fault": "kill", "at": 1.0, "for": 10.0}
     pause = {"fault": "pause", "at": 3.0, "for": 20.0}
-    outcome = played({"node/w1/0": kill, "node/w1/1": pause})
+    outcome = outcome_of({"node/w1/0": kill, "node/w1/1": pause})
     assert [event.kind for event in of(Fault, outcome)] == ["kill"]
     assert not list(of(Lived, outcome, what="paused"))
 
@@ -465,11 +446,11 @@ def test_of_two_cuts_the_longer_one_counts() -> None:
         "node/w1/0": {"fault": "cut", "at": 1.0, "for": 30.0},
         "node/w1/1": {"fault": "cut_in", "at": 2.0, "for": 3.0},
     }
-    assert [event.at for event in of(Lived, played(cuts), node="w1", what="joined")] == [31.0]
+    assert [event.at for event in of(Lived, outcome_of(cuts), node="w1", what="joined")] == [31.0]
 
 
 def test_a_database_that_goes_away_twice_comes_back_when_both_times_are_over() -> None:
-    outcome = played(
+    outcome = outcome_of(
         {
             "db/0": {"fault": "restart", "at": 5.0, "for": 5.0},
             "db/1": {"fault": "restart", "at": 8.0, "for": 20.0},
@@ -481,6 +462,6 @@ def test_a_database_that_goes_away_twice_comes_back_when_both_times_are_over() -
 
 
 def test_a_successor_draws_other_numbers_than_its_predecessor() -> None:
-    outcome = played({"node/w1/0": {"fault": "kill", "at": 5.0, "for": 2.0}})
+    outcome = outcome_of({"node/w1/0": {"fault": "kill", "at": 5.0, "for": 2.0}})
     workers = {event.worker: event for event in of(WorkerRow, outcome)}
     assert len(workers) == 2

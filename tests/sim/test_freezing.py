@@ -21,19 +21,14 @@ import pytest
 from freezegun import freeze_time
 from pydantic import TypeAdapter, create_model
 
-from zeke_queue import Catalog, JobContext
-from zeke_sim.draws import Draws
-from zeke_sim.faults import KINDS, NONE
+from tests.cases import check_each
+from tests.sim.worlds import SKIPPING, catalog_of, sending, simulated
+from zeke_queue import JobContext
 from zeke_sim.freezing import showing
-from zeke_sim.plan import Plan
-from zeke_sim.run import run
-from zeke_sim.scenario import Scenario
-from zeke_sim.setup import EPOCH, Setup
+from zeke_sim.setup import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from zeke_sim.node import Node
 
 REAL_MONOTONIC = time.monotonic
 REAL_NOW = dt.datetime.now
@@ -56,24 +51,10 @@ class Times:
 NOON = dt.datetime(2031, 5, 6, 12, 0, tzinfo=UTC)
 
 
-def scenario(handler: Callable[[], Any], *, freeze: bool = True) -> Scenario:
-    """A world in which one job runs this handler."""
-    catalog = Catalog()
-    catalog.task("look", retry_limit=0)(handler)
-
-    async def send(node: Node) -> None:
-        await node.clock.sleep(30)
-        await node.queue.send("look")
-
-    def build(_draws: Draws) -> Setup:
-        return Setup(catalog, clients={"c1": send}, workers=1, phase=1.0)
-
-    return Scenario("freezing", "one job", build, freeze=freeze)
-
-
 def simulate(handler: Callable[[], Any], *, freeze: bool = True) -> None:
-    outcome = run(scenario(handler, freeze=freeze), Plan("freezing", 1, "given", NONE))
-    assert outcome.violation is None
+    """Run one job of this handler half a minute after the start."""
+    catalog = catalog_of(handler, retry_limit=0, expire_in=7200)
+    simulated(catalog, sending("look", first=30.0), options={"freeze": freeze}, quiet=8000.0)
 
 
 def test_a_handler_sees_the_worlds_time_by_every_clock() -> None:
@@ -105,55 +86,34 @@ def test_a_handler_sees_the_worlds_time_by_every_clock() -> None:
     assert seen["monotonic by name"] == seen["perf_counter"] == seen["monotonic"]
 
 
-def test_time_passes_from_one_job_to_the_next_however_little_happens_between() -> None:
+def test_time_passes_from_one_job_to_the_next() -> None:
     seen: list[float] = []
-    catalog = Catalog()
-
-    @catalog.task("look")
-    def look() -> None:
-        seen.append(time.monotonic())
-
-    async def send(node: Node) -> None:
-        for _ in range(2):
-            await node.queue.send(look)
-            await node.clock.sleep(3600)
-
-    setup = Setup(catalog, clients={"c1": send}, workers=1, phase=1.0, quiet=10_000.0)
-    calm = Scenario("calm", "two jobs", lambda _draws: setup, freeze=True)
-    assert run(calm, Plan("calm", 1, "given", NONE.but(elide=True))).violation is None
+    catalog = catalog_of(lambda: seen.append(time.monotonic()))
+    hourly = sending("look", times=2, every=3600.0)
+    simulated(catalog, hourly, knobs=SKIPPING, quiet=10_000.0, options={"freeze": True})
     assert seen[1] - seen[0] == pytest.approx(3600.0, abs=5.0)
 
 
-@pytest.mark.parametrize("rate", [1.0, 1.02])
-@pytest.mark.parametrize("kind", ["async", "thread"])
-def test_a_deadline_is_on_the_clock_that_handlers_read_however_much_was_skipped(
-    rate: float, kind: str
-) -> None:
-    left: list[float] = []
-    catalog = Catalog()
+def test_deadline_is_by_the_clock_of_the_handler_after_skipped_time() -> None:
+    def check(rate: float, kind: str) -> None:
+        left: list[float] = []
 
-    def look(job: JobContext) -> None:
-        left.append(job.deadline - time.monotonic())
+        def look(job: JobContext) -> None:
+            left.append(job.deadline - time.monotonic())
 
-    async def extend(job: JobContext) -> None:
-        look(job)
-        await job.extend(300)
-        look(job)
+        async def extend(job: JobContext) -> None:
+            look(job)
+            await job.extend(300)
+            look(job)
 
-    handler = extend if kind == "async" else look
-    catalog.task("look", expire_in=900)(handler)
+        catalog = catalog_of(extend if kind == "async" else look, expire_in=900)
+        hourly = sending("look", times=3, every=3600.0)
+        drift = {"node/w1/0": {"fault": "drift", "at": 0.5, "rate": rate}}
+        options = {"freeze": True}
+        simulated(catalog, hourly, decisions=drift, knobs=SKIPPING, quiet=20_000.0, options=options)
+        assert left == pytest.approx([900.0, 300.0] * 3 if kind == "async" else [900.0] * 3, abs=1.0)
 
-    async def send(node: Node) -> None:
-        for _ in range(3):
-            await node.queue.send("look")
-            await node.clock.sleep(3600)
-
-    setup = Setup(catalog, clients={"c1": send}, workers=1, phase=1.0, quiet=20_000.0)
-    calm = Scenario("calm", "three jobs", lambda _draws: setup, freeze=True)
-    drift = {"node/w1/0": {"fault": "drift", "at": 0.5, "rate": rate}}
-    plan = Plan("calm", 1, "given", NONE.but(elide=True, kinds=tuple(KINDS)), drift)
-    assert run(calm, plan).violation is None
-    assert left == pytest.approx([900.0, 300.0] * 3 if kind == "async" else [900.0] * 3, abs=1.0)
+    check_each([(rate, kind) for rate in (1.0, 1.02) for kind in ("async", "thread")], check)
 
 
 def test_time_passes_for_a_handler_that_sleeps() -> None:
@@ -164,19 +124,7 @@ def test_time_passes_for_a_handler_that_sleeps() -> None:
         await asyncio.wait([asyncio.get_running_loop().create_future()], timeout=3600)
         seen.append(dt.datetime.now(UTC))
 
-    catalog = Catalog()
-    catalog.task("look", expire_in=7200)(nap)
-
-    async def send(node: Node) -> None:
-        await node.queue.send("look")
-
-    nap_scenario = Scenario(
-        "freezing",
-        "one job",
-        lambda _draws: Setup(catalog, clients={"c1": send}, workers=1, phase=1.0, quiet=8000.0),
-        freeze=True,
-    )
-    assert run(nap_scenario, Plan("freezing", 1, "given", NONE)).violation is None
+    simulate(nap)
     assert seen[1] - seen[0] == timedelta(hours=1)
 
 
@@ -277,11 +225,15 @@ print(datetime.datetime(2026, 1, 1).timestamp(), datetime.datetime(2026, 1, 1).a
 """
 
 
+def printed(program: str, timezone: str) -> list[str]:
+    """Return the lines that a program prints in a process of a time zone."""
+    command = [sys.executable, "-c", program]
+    ran = subprocess.run(command, env={"TZ": timezone}, capture_output=True, text=True, check=True)
+    return ran.stdout.splitlines()
+
+
 def test_local_time_is_utc_in_a_world_and_the_machines_outside() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", LOCAL], env={"TZ": "Asia/Kolkata"}, capture_output=True, text=True, check=True
-    )
-    assert ran.stdout.splitlines() == [
+    assert printed(LOCAL, "Asia/Kolkata") == [
         "2031-05-06T12:00:00 2031-05-06T12:00:00+00:00",
         "True 5",
         "1767205800.0 5:30:00",
@@ -335,11 +287,4 @@ print(abs(datetime.datetime.now() - real.now()).total_seconds() < 60, time.time(
 
 
 def test_a_world_within_an_application_s_own_frozen_time_shows_its_own() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", FROZEN_BEFORE],
-        env={"TZ": "UTC"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert ran.stdout.splitlines() == ["2031-05-06T12:00:00 5.0", "2029-02-03T00:00:00", "True True"]
+    assert printed(FROZEN_BEFORE, "UTC") == ["2031-05-06T12:00:00 5.0", "2029-02-03T00:00:00", "True True"]

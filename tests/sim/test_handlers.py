@@ -3,32 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
+from tests.sim.worlds import played, scenario_of, sending
 from zeke_queue import Catalog, JobContext
-from zeke_sim.faults import NONE
 from zeke_sim.handlers import effect
 from zeke_sim.history import Effect
-from zeke_sim.plan import Plan
 from zeke_sim.properties import ALL, unique_effects
-from zeke_sim.run import Outcome, run
-from zeke_sim.scenario import Scenario
-from zeke_sim.setup import Setup
-
-if TYPE_CHECKING:
-    from zeke_sim.draws import Draws
-    from zeke_sim.node import Node
+from zeke_sim.run import Outcome
 
 
 def simulate(catalog: Catalog, task: str) -> Outcome:
-    async def send(node: Node) -> None:
-        await node.queue.send(catalog.tasks[task])
-
-    def build(_draws: Draws) -> Setup:
-        return Setup(catalog, clients={"c1": send}, workers=1, phase=1.0)
-
-    scenario = Scenario("handlers", "one job", build, properties=(*ALL, unique_effects()))
-    return run(scenario, Plan("handlers", 1, "given", NONE))
+    return played(scenario_of(catalog, sending(task), options={"properties": (*ALL, unique_effects())}))
 
 
 def test_a_task_is_sent_by_itself_as_applications_do() -> None:

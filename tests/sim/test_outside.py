@@ -24,21 +24,14 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import pytest
 
-from zeke_queue import Catalog
+from tests.cases import check_each
+from tests.sim.worlds import catalog_of, played, scenario_of, sending
 from zeke_sim import outside
 from zeke_sim.errors import ADVICE, Outside
-from zeke_sim.faults import NONE
-from zeke_sim.plan import Plan
-from zeke_sim.run import run
-from zeke_sim.scenario import Scenario
-from zeke_sim.setup import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from zeke_sim.draws import Draws
-    from zeke_sim.node import Node
 
 
 def within(handler: Callable[[], Any], *, allow: tuple[str, ...] = ()) -> Any:
@@ -52,17 +45,8 @@ def within(handler: Callable[[], Any], *, allow: tuple[str, ...] = ()) -> Any:
         except Exception as error:  # noqa: BLE001 - it is raised again, outside
             came.append(error)
 
-    catalog = Catalog()
-    catalog.task("look", retry_limit=0)(look)
-
-    async def send(node: Node) -> None:
-        await node.queue.send("look")
-
-    def build(_draws: Draws) -> Setup:
-        return Setup(catalog, clients={"c1": send}, workers=1, phase=1.0)
-
-    scenario = Scenario("outside", "one job", build, allow=allow)
-    violation = run(scenario, Plan("outside", 1, "given", NONE)).violation
+    scenario = scenario_of(catalog_of(look, retry_limit=0), sending("look"), options={"allow": allow})
+    violation = played(scenario).violation
     refused = any(isinstance(one, Outside) for one in came)
     assert (violation is not None) is refused, violation
     if violation is not None:
@@ -122,33 +106,37 @@ REACHES: list[tuple[str, str, Callable[[], Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "reach"), [r[1:] for r in REACHES], ids=[r[0] for r in REACHES])
-def test_it_fails_at_the_call_and_says_what_to_do(kind: str, reach: Callable[[], Any]) -> None:
-    with pytest.raises(Outside) as told:
-        within(reach)
-    assert f"reaches outside of the simulation; {ADVICE[kind]}" in str(told.value)
+def test_call_that_reaches_outside_fails_with_advice() -> None:
+    def check(kind: str, reach: Callable[[], Any]) -> None:
+        with pytest.raises(Outside) as told:
+            within(reach)
+        assert f"reaches outside of the simulation; {ADVICE[kind]}" in str(told.value)
+
+    check_each({name: case for name, *case in REACHES}, lambda case: check(*case))
 
 
-@pytest.mark.parametrize(
-    ("reach", "by"),
-    [
-        (lambda: socket.socket(socket.AF_INET), r"socket\.socket\(2, .*, by socket\.__init__,"),
-        (lambda: socket.create_connection(("127.0.0.1", 9)), r".*, by socket\.create_connection,"),
-        (lambda: random.random(), r"random\.random\(\)"),
-        (lambda: uuid.uuid4(), r"os\.urandom\(\), by uuid\.uuid4,"),
-        (_thread, r"Thread\.start\(\)"),
-        (_open_connection, r"loop\.\w+\(\), by asyncio\.\w+\.\w+,"),
-    ],
-)
-def test_it_says_which_line_reached_outside_and_through_what(reach: Callable[[], Any], by: str) -> None:
-    with pytest.raises(Outside) as told:
-        within(reach)
-    line = reach.__code__.co_firstlineno + {"_thread": 2, "_open_connection": 1}.get(reach.__name__, 0)
-    where = rf" at .*test_outside\.py:{line} \({re.escape(reach.__name__)}\): reaches outside"
-    assert re.match(by + where, str(told.value))
+def test_error_names_the_line_and_the_call() -> None:
+    def check(reach: Callable[[], Any], by: str) -> None:
+        with pytest.raises(Outside) as told:
+            within(reach)
+        line = reach.__code__.co_firstlineno + {"_thread": 2, "_open_connection": 1}.get(reach.__name__, 0)
+        where = rf" at .*test_outside\.py:{line} \({re.escape(reach.__name__)}\): reaches outside"
+        assert re.match(by + where, str(told.value))
+
+    check_each(
+        [
+            (lambda: socket.socket(socket.AF_INET), r"socket\.socket\(2, .*, by socket\.__init__,"),
+            (lambda: socket.create_connection(("127.0.0.1", 9)), r".*, by socket\.create_connection,"),
+            (lambda: random.random(), r"random\.random\(\)"),
+            (lambda: uuid.uuid4(), r"os\.urandom\(\), by uuid\.uuid4,"),
+            (_thread, r"Thread\.start\(\)"),
+            (_open_connection, r"loop\.\w+\(\), by asyncio\.\w+\.\w+,"),
+        ],
+        check,
+    )
 
 
-def test_it_says_which_handler_of_an_installed_application_it_was(
+def test_error_names_the_handler_of_an_installed_application(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "site-packages"
@@ -159,32 +147,12 @@ def test_it_says_which_handler_of_an_installed_application_it_was(
     monkeypatch.syspath_prepend(folder)
     monkeypatch.setattr(outside, "_INSTALLED", (*outside._INSTALLED, str(tmp_path)))
     handle = importlib.import_module("installed_shop").handle
-    catalog = Catalog()
-    catalog.task("handle")(handle)
-
-    async def send(node: Node) -> None:
-        await node.queue.send("handle")
-
-    def build(_draws: Draws) -> Setup:
-        return Setup(catalog, clients={"c1": send}, workers=1, phase=1.0)
-
-    violation = run(Scenario("installed", "one job", build), Plan("installed", 1, "given", NONE)).violation
+    violation = played(scenario_of(catalog_of(handle), sending("look"))).violation
     assert violation is not None
     assert "installed_shop.py:5 (handle)" in violation.text
 
 
-def test_a_generator_with_a_seed_is_let_be() -> None:
-    assert within(lambda: random.Random(7).random()) == random.Random(7).random()
-
-
-def test_a_generator_without_a_seed_is_the_same_in_each_run_where_chance_is_allowed() -> None:
-    def draw() -> float:
-        return random.Random().random()
-
-    assert within(draw, allow=("random",)) == within(draw, allow=("random",))
-
-
-def test_a_temporary_file_is_let_be() -> None:
+def test_seeded_generator_and_temporary_file_are_allowed() -> None:
     def write() -> bytes:
         with tempfile.TemporaryFile() as file:
             file.write(b"x")
@@ -192,46 +160,32 @@ def test_a_temporary_file_is_let_be() -> None:
             return file.read()
 
     assert within(write) == b"x"
+    assert within(lambda: random.Random(7).random()) == random.Random(7).random()
 
 
-def test_outside_of_a_world_a_generator_needs_no_seed() -> None:
-    within(lambda: None)
-    assert random.Random().random() != random.Random().random()
-
-
-INLINE: list[tuple[str, Callable[[], Any]]] = [
-    ("asyncio.to_thread", lambda: asyncio.to_thread(threading.get_ident)),
-    ("anyio.to_thread", lambda: anyio.to_thread.run_sync(threading.get_ident)),
-]
-
-
-@pytest.mark.parametrize("call", [call for _, call in INLINE], ids=[name for name, _ in INLINE])
-def test_what_a_loop_would_give_to_a_thread_runs_inline(call: Callable[[], Any]) -> None:
-    assert within(call) == threading.get_ident()
-
-
-def test_the_loops_executor_runs_inline() -> None:
-    async def look() -> int:
+def test_executors_run_inline() -> None:
+    async def in_executor() -> int:
         return await asyncio.get_running_loop().run_in_executor(None, threading.get_ident)
 
-    assert within(look) == threading.get_ident()
-
-
-def test_a_pool_that_is_given_to_the_loop_starts_no_thread() -> None:
-    async def look() -> int:
+    async def in_own_pool() -> int:
         with ThreadPoolExecutor(1) as pool:
             return await asyncio.get_running_loop().run_in_executor(pool, threading.get_ident)
 
-    assert within(look) == threading.get_ident()
+    def check(call: Callable[[], Any]) -> None:
+        assert within(call) == threading.get_ident()
+
+    cases: dict[str, Callable[[], Any]] = {
+        "asyncio.to_thread": lambda: asyncio.to_thread(threading.get_ident),
+        "anyio.to_thread": lambda: anyio.to_thread.run_sync(threading.get_ident),
+        "the loop's executor": in_executor,
+        "a pool of its own": in_own_pool,
+    }
+    check_each(cases, check)
 
 
-def test_what_raises_inline_raises_where_it_is_awaited() -> None:
+def test_error_of_executor_is_raised_where_it_is_awaited() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         within(lambda: asyncio.to_thread(int, "x"))
-
-
-def test_a_generator_of_ones_own_is_free() -> None:
-    assert within(lambda: random.Random(7).random()) == random.Random(7).random()
 
 
 DRAWS: dict[str, Callable[[], Any]] = {
@@ -239,20 +193,23 @@ DRAWS: dict[str, Callable[[], Any]] = {
     "by name": lambda: draw_by_name(),
     "getrandbits": lambda: random.getrandbits(64),
     "SystemRandom": lambda: random.SystemRandom().random(),
+    "without a seed": lambda: random.Random().random(),
     "uuid4": uuid.uuid4,
     "secrets": secrets.token_hex,
     "urandom": lambda: os.urandom(8),
 }
 
 
-@pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
-def test_what_is_allowed_follows_from_the_seed(draw: Callable[[], Any]) -> None:
-    first = within(lambda: [draw(), draw()], allow=("random",))
-    assert first == within(lambda: [draw(), draw()], allow=("random",))
-    assert first[0] != first[1]
+def test_allowed_randomness_follows_from_the_seed() -> None:
+    def check(draw: Callable[[], Any]) -> None:
+        first = within(lambda: [draw(), draw()], allow=("random",))
+        assert first == within(lambda: [draw(), draw()], allow=("random",))
+        assert first[0] != first[1]
+
+    check_each(DRAWS, check)
 
 
-def test_outside_of_a_world_all_of_it_works() -> None:
+def test_everything_works_outside_of_a_world() -> None:
     within(lambda: None)
     server = socket.create_server(("127.0.0.1", 0))
     socket.create_connection(server.getsockname()).close()
@@ -264,6 +221,7 @@ def test_outside_of_a_world_all_of_it_works() -> None:
     assert os.system("true") == 0  # noqa: S605
     vars(time)["sleep"](0)
     assert 0 <= random.random() < 1
+    assert random.Random().random() != random.Random().random()
     assert random.SystemRandom().random() < 1
     assert len(os.urandom(8)) == 8
     assert uuid.uuid4() != uuid.uuid4()
@@ -280,7 +238,7 @@ def test_outside_of_a_world_all_of_it_works() -> None:
     assert threading.get_ident() not in asyncio.run(elsewhere())
 
 
-def test_other_threads_are_free_while_a_world_runs() -> None:
+def test_other_threads_are_not_restricted_while_a_world_runs() -> None:
     done: list[int] = []
     go, gone = threading.Event(), threading.Event()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from tests.cases import check_each
 from tests.sim.plugging import application, run
 from zeke_queue import Catalog, UsageError
 from zeke_sim import sometimes, test, unique_effects
@@ -319,34 +320,42 @@ def test_a_number_of_seeds_that_is_none(pytester: pytest.Pytester, text: str) ->
     assert f"argument --zeke-seeds: {text!r} is no number of seeds; give 1 or more" in result.stderr.str()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        ({"seeds": 0}, "seeds: 0 is out of range; give 1 or more"),
-        ({"days": 0}, "days: 0 is out of range"),
-        ({"days": "2"}, "days: '2' is out of range; give a number above 0"),
-        ({"schedulers": -1}, "schedulers: -1 is out of range; give 0 or more"),
-        ({"start": "soon"}, "start: Invalid isoformat string: 'soon'; give a datetime, or text such as"),
-        ({"start": "2026-03-28"}, "start: '2026-03-28' is no instant; give an aware datetime"),
-        ({"worker": {"concurency": 1}}, "worker: concurency: there is no such option; there are concurrency"),
-        ({"properties": ["no job is lost"]}, "properties: 'no job is lost' is none; make one by zeke_sim."),
-        ({"properties": sometimes("it rains", bool)}, "is no list; give [Sometimes(name='it rains'"),
-        ({"workers": 0}, "workers: 0 is out of range"),
-        ({"faults": "all"}, "faults: 'all' is none of default, storm, none; or give kinds, as in"),
-        ({"faults": ["flood"]}, "faults: there is no kind 'flood'; there are refused, lost"),
-        ({"resources": 7}, "resources: 7 can't be called; give what makes them anew for each run"),
-        ({"allow": ["disk"]}, "allow: 'disk' is nothing that can be reached for"),
-        ({"catalog": {}}, "catalog: {} is no catalog; give what Catalog() made"),
-        (
-            {"worker": {}, "wrokers": 1},
-            "wrokers: there is no such argument; there are seeds, catalog, workers",
-        ),
-    ],
-)
-def test_arguments_that_make_no_sense(arguments: dict[str, object], complaint: str) -> None:
-    with pytest.raises(UsageError) as told:
-        test(**arguments)  # pyright: ignore[reportArgumentType]
-    assert complaint in str(told.value)
+def test_invalid_arguments_are_rejected() -> None:
+    def check(arguments: dict[str, object], complaint: str) -> None:
+        with pytest.raises(UsageError) as told:
+            test(**arguments)  # pyright: ignore[reportArgumentType]
+        assert complaint in str(told.value)
+
+    check_each(
+        [
+            ({"seeds": 0}, "seeds: 0 is out of range; give 1 or more"),
+            ({"days": 0}, "days: 0 is out of range"),
+            ({"days": "2"}, "days: '2' is out of range; give a number above 0"),
+            ({"schedulers": -1}, "schedulers: -1 is out of range; give 0 or more"),
+            ({"start": "soon"}, "start: Invalid isoformat string: 'soon'; give a datetime, or text such as"),
+            ({"start": "2026-03-28"}, "start: '2026-03-28' is no instant; give an aware datetime"),
+            (
+                {"worker": {"concurency": 1}},
+                "worker: concurency: there is no such option; there are concurrency",
+            ),
+            (
+                {"properties": ["no job is lost"]},
+                "properties: 'no job is lost' is none; make one by zeke_sim.",
+            ),
+            ({"properties": sometimes("it rains", bool)}, "is no list; give [Sometimes(name='it rains'"),
+            ({"workers": 0}, "workers: 0 is out of range"),
+            ({"faults": "all"}, "faults: 'all' is none of default, storm, none; or give kinds, as in"),
+            ({"faults": ["flood"]}, "faults: there is no kind 'flood'; there are refused, lost"),
+            ({"resources": 7}, "resources: 7 can't be called; give what makes them anew for each run"),
+            ({"allow": ["disk"]}, "allow: 'disk' is nothing that can be reached for"),
+            ({"catalog": {}}, "catalog: {} is no catalog; give what Catalog() made"),
+            (
+                {"worker": {}, "wrokers": 1},
+                "wrokers: there is no such argument; there are seeds, catalog, workers",
+            ),
+        ],
+        check,
+    )
 
 
 def test_a_workload_that_is_not_async() -> None:
@@ -364,17 +373,19 @@ def test_names_of_properties() -> None:
         named("gravity")
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"), [("2 days", 172800), ("1 hour", 3600), ("90 seconds", 90), (5, 5)]
-)
-def test_spans(text: str | float, seconds: float) -> None:
-    assert span(text) == seconds
+def test_spans_are_parsed() -> None:
+    def check(text: str | float, seconds: float) -> None:
+        assert span(text) == seconds
+
+    check_each([("2 days", 172800), ("1 hour", 3600), ("90 seconds", 90), (5, 5)], check)
 
 
-@pytest.mark.parametrize("text", ["soon", "2days", "-1 day", 0])
-def test_what_is_no_span(text: str | float) -> None:
-    with pytest.raises(UsageError, match="is no length of time; give '2 days'"):
-        span(text)
+def test_invalid_span_is_rejected() -> None:
+    def check(text: str | float) -> None:
+        with pytest.raises(UsageError, match="is no length of time; give '2 days'"):
+            span(text)
+
+    check_each(["soon", "2days", "-1 day", 0], check)
 
 
 def test_properties_of_ones_own_are_public() -> None:

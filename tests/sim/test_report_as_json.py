@@ -6,8 +6,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-import pytest
-
+from tests.cases import check_each
 from tests.sim.report_samples import EPOCH, JOB, Script, overlap
 from zeke_queue.model import JobState, NewJob, Want
 from zeke_sim.history import EVENTS, Answered, Change, Fault, Invoked, Phase
@@ -32,27 +31,29 @@ def test_a_fault_keeps_its_own_kind_beside_that_of_the_event() -> None:
     assert (told["kind"], told["fault"]) == ("fault", "lost")
 
 
-@pytest.mark.parametrize(
-    ("value", "told"),
-    [
-        (JobState.ACTIVE, "active"),
-        (OTHER, str(OTHER)),
-        (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00+00:00"),
-        (timedelta(minutes=1), 60.0),
-        (b'{"a": "\xc3\xa4"}', '{"a": "ä"}'),
-        (b"\xff", "\\xff"),
-        (float("inf"), "inf"),
-        (True, True),
-        ({f"{n:02}" for n in range(40)}, [f"{n:02}" for n in range(40)]),
-        ({OTHER: 1}, {str(OTHER): 1}),
-        (Want("mail", 2), {"name": "mail", "free": 2}),
-        (NewJob(OTHER, "mail", priority=3), {"id": str(OTHER), "name": "mail", "priority": 3}),
-        (ValueError("no"), "ValueError: no"),
-        (object(), "<object>"),
-    ],
-)
-def test_a_value_becomes_json(value: object, told: object) -> None:
-    assert as_json.value(value) == told
+def test_values_become_json() -> None:
+    def check(value: object, told: object) -> None:
+        assert as_json.value(value) == told
+
+    check_each(
+        [
+            (JobState.ACTIVE, "active"),
+            (OTHER, str(OTHER)),
+            (datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00+00:00"),
+            (timedelta(minutes=1), 60.0),
+            (b'{"a": "\xc3\xa4"}', '{"a": "ä"}'),
+            (b"\xff", "\\xff"),
+            (float("inf"), "inf"),
+            (True, True),
+            ({f"{n:02}" for n in range(40)}, [f"{n:02}" for n in range(40)]),
+            ({OTHER: 1}, {str(OTHER): 1}),
+            (Want("mail", 2), {"name": "mail", "free": 2}),
+            (NewJob(OTHER, "mail", priority=3), {"id": str(OTHER), "name": "mail", "priority": 3}),
+            (ValueError("no"), "ValueError: no"),
+            (object(), "<object>"),
+        ],
+        check,
+    )
 
 
 def test_a_change_says_what_differs() -> None:
@@ -80,18 +81,20 @@ def test_ids_are_found_at_any_depth() -> None:
     assert list(as_json.ids(call)) == [JOB, OTHER, JOB]
 
 
-@pytest.mark.parametrize(
-    ("event", "line"),
-    [
-        (Invoked(0.0, "w1", 1, "cancel", {"ids": [JOB]}, None), "cancel(ids=[91c2e4])"),
-        (Answered(0.0, "w1", 1, "cancel", "ok", {JOB}, None), "cancel → [91c2e4]"),
-        (Answered(0.0, "w1", 1, "cancel", "unknown", "cut", None), "cancel unknown: cut"),
-        (Phase(0.0, "quiet"), "phase quiet begins"),
-        (Answered(0.0, "c1", 1, "get", "ok", [JobState.ACTIVE], None), "get → [active]"),
-    ],
-)
-def test_a_line_says_an_event_with_short_ids(event: Invoked | Answered | Phase, line: str) -> None:
-    assert as_json.line(event) == line
+def test_event_lines_have_short_ids() -> None:
+    def check(event: Invoked | Answered | Phase, line: str) -> None:
+        assert as_json.line(event) == line
+
+    check_each(
+        [
+            (Invoked(0.0, "w1", 1, "cancel", {"ids": [JOB]}, None), "cancel(ids=[91c2e4])"),
+            (Answered(0.0, "w1", 1, "cancel", "ok", {JOB}, None), "cancel → [91c2e4]"),
+            (Answered(0.0, "w1", 1, "cancel", "unknown", "cut", None), "cancel unknown: cut"),
+            (Phase(0.0, "quiet"), "phase quiet begins"),
+            (Answered(0.0, "c1", 1, "get", "ok", [JobState.ACTIVE], None), "get → [active]"),
+        ],
+        check,
+    )
 
 
 def test_a_line_moves_no_cursor_and_ends_somewhere() -> None:

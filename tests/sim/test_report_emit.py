@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import zeke_sim
+from tests.cases import check_each
 from tests.sim.report_samples import failure
 from zeke_sim.history import Violation
 from zeke_sim.report import emit
@@ -59,16 +60,18 @@ def test_it_replays_the_plan_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(emit.test(failure()), monkeypatch) == [".zeke/plans/storm-7.json"]
 
 
-@pytest.mark.parametrize(
-    ("scenario", "seed", "name"),
-    [
-        ("storm", 7, "test_storm_unique_effects_seed_7"),
-        ("tests/shop.py::Böse Fälle", -1, "test_tests_shop_py_b_se_f_lle_unique_effects_seed_minus_1"),
-    ],
-)
-def test_its_name_tells_the_failure(scenario: str, seed: int, name: str) -> None:
-    tree = ast.parse(emit.test(failure(scenario=scenario, seed=seed)))
-    assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef)] == [name]
+def test_emitted_test_is_named_after_the_failure() -> None:
+    def check(scenario: str, seed: int, name: str) -> None:
+        tree = ast.parse(emit.test(failure(scenario=scenario, seed=seed)))
+        assert [node.name for node in tree.body if isinstance(node, ast.FunctionDef)] == [name]
+
+    check_each(
+        [
+            ("storm", 7, "test_storm_unique_effects_seed_7"),
+            ("tests/shop.py::Böse Fälle", -1, "test_tests_shop_py_b_se_f_lle_unique_effects_seed_minus_1"),
+        ],
+        check,
+    )
 
 
 def test_no_text_of_the_failure_becomes_code(monkeypatch: pytest.MonkeyPatch) -> None:

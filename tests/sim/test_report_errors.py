@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from uuid import UUID
 
-import pytest
-
+from tests.cases import check_each
 from tests.sim.report_samples import JOB, Script, claim, failure
 from zeke_queue.model import JobState
 from zeke_sim.history import Event, Violation
@@ -69,24 +68,26 @@ def test_a_job_that_completed_in_the_end_failed_of_nothing() -> None:
     assert [error.job for error in found] == [other]
 
 
-@pytest.mark.parametrize("back", [JobState.CREATED, JobState.RETRY])
-def test_a_job_that_was_given_up_and_is_brought_back_is_one_like_others(back: JobState) -> None:
-    script = Script()
-    brought_back, later, given_up = ids(3)
-    failed(brought_back, script, message="the disk is full")
-    failed(later, script, JobState.RETRY)
-    script.at += 1.0
-    script.change(brought_back, back)
-    found = errors(failure(history=script.history(), violation=ASSERTED))
-    assert [error.job for error in found] == [later, brought_back]
-    assert found[1].said == "OSError: the disk is full"
-    claim(script, "w1", brought_back)
-    failed(given_up, script)
-    found = errors(failure(history=script.history(), violation=ASSERTED))
-    assert [error.job for error in found] == [given_up, later, brought_back]
-    script.change(brought_back, JobState.FAILED, output='{"type": "OSError", "message": "again"}')
-    found = errors(failure(history=script.history(), violation=ASSERTED))
-    assert (found[0].job, found[0].said, found[0].for_good) == (brought_back, "OSError: again", True)
+def test_requeued_job_is_listed_as_any_other() -> None:
+    def check(back: JobState) -> None:
+        script = Script()
+        brought_back, later, given_up = ids(3)
+        failed(brought_back, script, message="the disk is full")
+        failed(later, script, JobState.RETRY)
+        script.at += 1.0
+        script.change(brought_back, back)
+        found = errors(failure(history=script.history(), violation=ASSERTED))
+        assert [error.job for error in found] == [later, brought_back]
+        assert found[1].said == "OSError: the disk is full"
+        claim(script, "w1", brought_back)
+        failed(given_up, script)
+        found = errors(failure(history=script.history(), violation=ASSERTED))
+        assert [error.job for error in found] == [given_up, later, brought_back]
+        script.change(brought_back, JobState.FAILED, output='{"type": "OSError", "message": "again"}')
+        found = errors(failure(history=script.history(), violation=ASSERTED))
+        assert (found[0].job, found[0].said, found[0].for_good) == (brought_back, "OSError: again", True)
+
+    check_each([JobState.CREATED, JobState.RETRY], check)
 
 
 def test_of_many_the_screen_shows_a_few_and_the_page_more() -> None:

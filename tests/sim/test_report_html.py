@@ -9,8 +9,7 @@ import re
 from html.parser import HTMLParser
 from typing import Any
 
-import pytest
-
+from tests.cases import check_each
 from tests.sim.report_samples import JOB, failure, long, overlap
 from zeke_sim.history import Ended, Fault, Violation
 from zeke_sim.report import html
@@ -60,12 +59,14 @@ def nasty() -> Shown:
     )
 
 
-@pytest.mark.parametrize("shown", [failure(), nasty()], ids=["plain", "nasty"])
-def test_no_text_becomes_markup(shown: Shown) -> None:
-    page, plain = Page(shown), Page(failure())
-    assert [tag for tag, _ in page.elements] == [tag for tag, _ in plain.elements]
-    assert page.all("script")[1] == plain.all("script")[1]
-    assert page.all("style") == plain.all("style")
+def test_no_text_becomes_markup() -> None:
+    def check(shown: Shown) -> None:
+        page, plain = Page(shown), Page(failure())
+        assert [tag for tag, _ in page.elements] == [tag for tag, _ in plain.elements]
+        assert page.all("script")[1] == plain.all("script")[1]
+        assert page.all("style") == plain.all("style")
+
+    check_each({"plain": failure(), "nasty": nasty()}, check)
 
 
 def test_nasty_text_arrives_as_it_was() -> None:
@@ -147,22 +148,24 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_what_is_written_can_be_read(theme: str) -> None:
-    light, dark = Page(failure()).all("style")[0].split("@media (prefers-color-scheme: dark)")
-    colour = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light))
-    if theme == "dark":
-        colour |= dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", dark.partition("* {")[0]))
-    on = {name: colour[name] for name in ("paper", "raised", "select")}
-    written = {
-        (ink, ground): contrast(colour[ink], on[ground])
-        for ink in ("ink", "soft", "violation", "fault")
-        for ground in on
-    }
-    # Names of jobs stand in white on bars.
-    written |= {(bar, "white"): contrast(colour[bar], "#ffffff") for bar in ways_to_end()}
-    assert [pair for pair, found in written.items() if found < 4.5] == []
-    assert min(contrast(colour["edge"], on[ground]) for ground in ("paper", "raised")) >= 3
+def test_colours_have_enough_contrast() -> None:
+    def check(theme: str) -> None:
+        light, dark = Page(failure()).all("style")[0].split("@media (prefers-color-scheme: dark)")
+        colour = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light))
+        if theme == "dark":
+            colour |= dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", dark.partition("* {")[0]))
+        on = {name: colour[name] for name in ("paper", "raised", "select")}
+        written = {
+            (ink, ground): contrast(colour[ink], on[ground])
+            for ink in ("ink", "soft", "violation", "fault")
+            for ground in on
+        }
+        # Names of jobs stand in white on bars.
+        written |= {(bar, "white"): contrast(colour[bar], "#ffffff") for bar in ways_to_end()}
+        assert [pair for pair, found in written.items() if found < 4.5] == []
+        assert min(contrast(colour["edge"], on[ground]) for ground in ("paper", "raised")) >= 3
+
+    check_each(["light", "dark"], check)
 
 
 def ways_to_end() -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cases import check_each
 from tests.sim.report_samples import JOB, WORKERS, Script, claim, long, overlap, settle
 from zeke_queue.model import JobState
 from zeke_sim.history import Began, Fault, Invoked, Lived, Phase
@@ -135,12 +136,14 @@ def test_a_phase_lasts_until_the_next() -> None:
     assert [(phase.what, phase.until) for phase in phases] == [("faults", 5.0), ("quiet", 9.0), ("end", None)]
 
 
-@pytest.mark.parametrize("name", ["db", "database", ""])
-def test_faults_of_the_database_lie_in_its_lane(name: str) -> None:
-    told = story.read([Fault(0.0, name, "db/clock/1", "jump", float("inf"))], ["w1"])
-    assert told.lanes == ["w1", "database"]
-    assert told.faults[0].node == "database"
-    assert told.end == 0.0, "what never ends does not make the run endless"
+def test_database_faults_are_in_its_lane() -> None:
+    def check(name: str) -> None:
+        told = story.read([Fault(0.0, name, "db/clock/1", "jump", float("inf"))], ["w1"])
+        assert told.lanes == ["w1", "database"]
+        assert told.faults[0].node == "database"
+        assert told.end == 0.0, "what never ends does not make the run endless"
+
+    check_each(["db", "database", ""], check)
 
 
 def test_events_know_their_jobs() -> None:
@@ -172,10 +175,12 @@ def test_squeezing_keeps_order_and_makes_idle_time_short() -> None:
     assert story.placed(knots, 43_200.0) == pytest.approx((places[3] + places[4]) / 2, rel=1e-3)
 
 
-@pytest.mark.parametrize("times", [[], [1.0], [1.0, 1.0], [2.0, float("inf")]])
-def test_squeezing_needs_no_more_than_one_moment(times: list[float]) -> None:
-    knots = story.squeeze(times)
-    assert len(knots) == 2
-    assert knots[0][0] < knots[1][0]
-    assert story.placed(knots, -1.0) == knots[0][1]
-    assert story.placed(knots, 99.0) == knots[1][1]
+def test_scale_of_at_most_one_moment() -> None:
+    def check(times: list[float]) -> None:
+        knots = story.squeeze(times)
+        assert len(knots) == 2
+        assert knots[0][0] < knots[1][0]
+        assert story.placed(knots, -1.0) == knots[0][1]
+        assert story.placed(knots, 99.0) == knots[1][1]
+
+    check_each([[], [1.0], [1.0, 1.0], [2.0, float("inf")]], check)

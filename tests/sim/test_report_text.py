@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 
-import pytest
 from rich.cells import cell_len
 from rich.text import Text
 
+from tests.cases import check_each
 from tests.sim.report_samples import JOB, NODES, Script, claim, failure, long, overlap
 from zeke_queue.model import JobState
 from zeke_sim.history import Fault, Lived, Violation
 from zeke_sim.report import text
+from zeke_sim.report.shown import Shown
 
 SENTENCE = "An effect with a key of its own happens at most once. " * 20
 
@@ -40,18 +41,22 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_it_fits_one_screen(name: str) -> None:
-    lines = text.screen(CASES[name]).split("\n")
-    assert len(lines) <= text.LINES
-    assert max(cell_len(line) for line in lines) <= text.COLUMNS
+def test_report_fits_one_screen() -> None:
+    def check(shown: Shown) -> None:
+        lines = text.screen(shown).split("\n")
+        assert len(lines) <= text.LINES
+        assert max(cell_len(line) for line in lines) <= text.COLUMNS
+
+    check_each(CASES, check)
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_colour_changes_no_letter(name: str) -> None:
-    coloured = text.screen(CASES[name], colour=True)
-    assert "\x1b[" in coloured
-    assert Text.from_ansi(coloured).plain == text.screen(CASES[name])
+def test_colour_changes_no_letter() -> None:
+    def check(shown: Shown) -> None:
+        coloured = text.screen(shown, colour=True)
+        assert "\x1b[" in coloured
+        assert Text.from_ansi(coloured).plain == text.screen(shown)
+
+    check_each(CASES, check)
 
 
 def test_it_says_what_matters() -> None:
@@ -129,49 +134,55 @@ def test_what_must_be_copied_is_never_cut() -> None:
     assert f"  {command}\n" in Text.from_ansi(text.screen(failure(command=command), colour=True)).plain
 
 
-@pytest.mark.parametrize("colour", [False, True])
-def test_nothing_in_it_moves_the_cursor(colour: bool) -> None:  # noqa: FBT001 - both ways of one sentence
-    bad = "\x1b]0;title\x07\r\n\x1b[2J"
-    shown = failure(
-        sentence=bad,
-        violation=violation(text=bad),
-        command=f"zeke {bad}",
-        html_path=bad,
-        decisions={bad: {"latency": bad}},
-        nodes=(*NODES, bad),
-        history=[*overlap(), Fault(4.0, bad, bad, "kill", None)],
+def test_report_moves_no_cursor() -> None:
+    def check(colour: bool) -> None:  # noqa: FBT001 - a column of the table
+        bad = "\x1b]0;title\x07\r\n\x1b[2J"
+        shown = failure(
+            sentence=bad,
+            violation=violation(text=bad),
+            command=f"zeke {bad}",
+            html_path=bad,
+            decisions={bad: {"latency": bad}},
+            nodes=(*NODES, bad),
+            history=[*overlap(), Fault(4.0, bad, bad, "kill", None)],
+        )
+        told = text.screen(shown, colour=colour)
+        if colour:
+            told = re.sub(r"\x1b\[[0-9;]*m", "", told)
+        assert all(line.isprintable() for line in told.split("\n"))
+        assert len(told.split("\n")) <= text.LINES
+
+    check_each([False, True], check)
+
+
+def test_decisions_are_described() -> None:
+    def check(decision: object, told: str) -> None:
+        assert text.decided(decision) == told
+
+    check_each(
+        [
+            ("w2", "w2"),
+            ({"fault": "lost"}, "lost"),
+            ({"latency": 0.4}, "latency 0.4"),
+            ({"fault": "hung", "applied": True}, "hung, applied"),
+            ({"fault": "hung", "applied": False}, "hung, not applied"),
+            ({"fault": "kill", "at": 3.2, "back": 1.0}, "kill, at 3.2, back 1.0"),
+        ],
+        check,
     )
-    told = text.screen(shown, colour=colour)
-    if colour:
-        told = re.sub(r"\x1b\[[0-9;]*m", "", told)
-    assert all(line.isprintable() for line in told.split("\n"))
-    assert len(told.split("\n")) <= text.LINES
 
 
-@pytest.mark.parametrize(
-    ("decision", "told"),
-    [
-        ("w2", "w2"),
-        ({"fault": "lost"}, "lost"),
-        ({"latency": 0.4}, "latency 0.4"),
-        ({"fault": "hung", "applied": True}, "hung, applied"),
-        ({"fault": "hung", "applied": False}, "hung, not applied"),
-        ({"fault": "kill", "at": 3.2, "back": 1.0}, "kill, at 3.2, back 1.0"),
-    ],
-)
-def test_a_decision_is_told_in_words(decision: object, told: str) -> None:
-    assert text.decided(decision) == told
+def test_shrinking_is_described() -> None:
+    def check(before: int, seconds: float | None, replays: int, told: str) -> None:
+        assert failure(decisions_before=before, shrink_seconds=seconds, replays=replays).shrinking() == told
 
-
-@pytest.mark.parametrize(
-    ("before", "seconds", "replays", "told"),
-    [
-        (1, 0.04, 1, "1 decision → 3, in 0.0 s, replayed once"),
-        (214, None, 0, "3 decisions, not shrunk, not replayed"),
-    ],
-)
-def test_shrinking_is_told(before: int, seconds: float | None, replays: int, told: str) -> None:
-    assert failure(decisions_before=before, shrink_seconds=seconds, replays=replays).shrinking() == told
+    check_each(
+        [
+            (1, 0.04, 1, "1 decision → 3, in 0.0 s, replayed once"),
+            (214, None, 0, "3 decisions, not shrunk, not replayed"),
+        ],
+        check,
+    )
 
 
 def test_what_clients_left_out_is_told() -> None:

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from tests.cases import check_each
 from tests.sim.planted import SCENARIO
 from zeke_sim import campaign
 from zeke_sim.errors import SimulationError
@@ -83,39 +84,43 @@ def test_a_plan_is_the_same_run_after_it_went_through_json(found: Finding) -> No
     assert run(SCENARIO, plan).digest == found.outcome.digest
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("{", "it is no plan"),
-        ("[]", "it is no plan"),
-        ("{}", "it is no plan"),
-        (json.dumps({"version": 99}), "a plan of version 99"),
-        (given(seed="7"), "seed: '7' is no whole number"),
-        (given(scenario=5), "scenario: 5 is no name"),
-        (given(decisions=[]), "decisions: they are a list"),
-        (
-            given(decisions={"w1/claim/1": {"fault": "nope"}}),
-            "decisions: w1/claim/1: there is no fault 'nope'",
-        ),
-    ],
-)
-def test_what_is_no_plan_is_refused(text: str, said: str) -> None:
-    with pytest.raises(SimulationError, match=said):
-        Plan.loads(text)
+def test_invalid_plan_is_rejected() -> None:
+    def check(text: str, said: str) -> None:
+        with pytest.raises(SimulationError, match=said):
+            Plan.loads(text)
+
+    check_each(
+        [
+            ("{", "it is no plan"),
+            ("[]", "it is no plan"),
+            ("{}", "it is no plan"),
+            (json.dumps({"version": 99}), "a plan of version 99"),
+            (given(seed="7"), "seed: '7' is no whole number"),
+            (given(scenario=5), "scenario: 5 is no name"),
+            (given(decisions=[]), "decisions: they are a list"),
+            (
+                given(decisions={"w1/claim/1": {"fault": "nope"}}),
+                "decisions: w1/claim/1: there is no fault 'nope'",
+            ),
+        ],
+        check,
+    )
 
 
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("nowhere", "there is no 'nowhere'; there are"),
-        ("nowhere:SCENARIO", "can't be loaded"),
-        ("tests.sim.planted:RULE", "can't be loaded"),
-        ("zeke_sim.scenario:load", "is a function"),
-    ],
-)
-def test_a_scenario_that_is_none_is_refused(name: str, said: str) -> None:
-    with pytest.raises(SimulationError, match=said):
-        load(name)
+def test_unknown_scenario_is_rejected() -> None:
+    def check(name: str, said: str) -> None:
+        with pytest.raises(SimulationError, match=said):
+            load(name)
+
+    check_each(
+        [
+            ("nowhere", "there is no 'nowhere'; there are"),
+            ("nowhere:SCENARIO", "can't be loaded"),
+            ("tests.sim.planted:RULE", "can't be loaded"),
+            ("zeke_sim.scenario:load", "is a function"),
+        ],
+        check,
+    )
 
 
 def test_every_strategy_gets_its_share_of_the_seeds() -> None:
@@ -144,18 +149,20 @@ def test_a_campaign_deals_its_runs_out_to_all_scenarios_and_finds_nothing() -> N
     assert result.ledger.runs == 4 * len(names())
 
 
-@pytest.mark.parametrize(
-    ("runs", "cpu", "told"),
-    [
-        (300, 9.0, "; 33 runs a processor second, "),
-        (10, 1.0, "; 10 runs a processor second, "),
-        (9, 1.0, "; 0.11 processor seconds a run, "),
-        (3, 200.0, "; 66.7 processor seconds a run, "),
-        (0, 0.01, "virtual hours; 2.0 s; "),
-    ],
-)
-def test_a_campaign_says_how_fast_it_was_however_slow(runs: int, cpu: float, told: str) -> None:
-    assert told in campaign.Campaign(runs={NAME: runs}, cpu=cpu, real=2.0).summary()
+def test_summary_gives_the_speed() -> None:
+    def check(runs: int, cpu: float, told: str) -> None:
+        assert told in campaign.Campaign(runs={NAME: runs}, cpu=cpu, real=2.0).summary()
+
+    check_each(
+        [
+            (300, 9.0, "; 33 runs a processor second, "),
+            (10, 1.0, "; 10 runs a processor second, "),
+            (9, 1.0, "; 0.11 processor seconds a run, "),
+            (3, 200.0, "; 66.7 processor seconds a run, "),
+            (0, 0.01, "virtual hours; 2.0 s; "),
+        ],
+        check,
+    )
 
 
 def test_a_campaign_in_processes_finds_what_one_process_finds() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cases import check_each
 from zeke_queue.catalog import Catalog
 from zeke_queue.sending import SendOptions
 from zeke_sim.draws import Decisions
@@ -44,11 +45,13 @@ def attempts(*steps: Step, expire_in: float = 1.0) -> list[tuple[float, Ended]]:
     return [(event.at - began[event.attempt], event) for event in events if isinstance(event, Ended)]
 
 
-@pytest.mark.parametrize("result", RESULTS)
-def test_an_attempt_returns_what_its_script_says(result: Any) -> None:
-    ((took, ended),) = attempts(Step(seconds=0.5, result=result))
-    assert took == pytest.approx(0.5, abs=0.01)
-    assert (ended.how, ended.value) == ("returned", {"attempt": 1} if result == UNSAID else result)
+def test_attempt_returns_the_result_of_its_script() -> None:
+    def check(result: Any) -> None:
+        ((took, ended),) = attempts(Step(seconds=0.5, result=result))
+        assert took == pytest.approx(0.5, abs=0.01)
+        assert (ended.how, ended.value) == ("returned", {"attempt": 1} if result == UNSAID else result)
+
+    check_each(RESULTS, check)
 
 
 def test_each_attempt_ends_as_its_own_step_says_and_one_beyond_them_returns() -> None:
@@ -59,21 +62,22 @@ def test_each_attempt_ends_as_its_own_step_says_and_one_beyond_them_returns() ->
     assert [end.asked for _, end in attempts(Step(end="snooze", after=3.0))] == [3.0, None]
 
 
-@pytest.mark.parametrize(
-    ("step", "took", "how"),
-    [
-        (Step(seconds=9.0), 1.0, "cancelled"),
-        (Step(seconds=9.0, cleanup=2.0), 3.0, "cancelled"),
-        (Step(seconds=9.0, swallow=2.0), 3.0, "returned"),
-        (Step(seconds=4.0, swallow=60.0), 4.0, "returned"),
-        (Step(seconds=2.0, extend=5.0), 2.0, "returned"),
-    ],
-    ids=["at once", "after it cleaned up", "a while later", "never", "moved its deadline"],
-)
-def test_an_attempt_heeds_its_deadline_as_its_script_says(step: Step, took: float, how: str) -> None:
-    (first, *_) = attempts(step)
-    assert first[0] == pytest.approx(took, abs=0.05)
-    assert first[1].how == how
+def test_attempt_heeds_its_deadline_by_its_script() -> None:
+    def check(step: Step, took: float, how: str) -> None:
+        (first, *_) = attempts(step)
+        assert first[0] == pytest.approx(took, abs=0.05)
+        assert first[1].how == how
+
+    check_each(
+        {
+            "at once": (Step(seconds=9.0), 1.0, "cancelled"),
+            "after it cleaned up": (Step(seconds=9.0, cleanup=2.0), 3.0, "cancelled"),
+            "a while later": (Step(seconds=9.0, swallow=2.0), 3.0, "returned"),
+            "never": (Step(seconds=4.0, swallow=60.0), 4.0, "returned"),
+            "moved its deadline": (Step(seconds=2.0, extend=5.0), 2.0, "returned"),
+        },
+        check,
+    )
 
 
 def test_deeds_are_done_at_their_times_in_whatever_order_they_were_given() -> None:
