@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from zeke_queue.model import Claimed, Completed, JobState, NewJob, RunStatus, Want
+from tests.sim.histories import BLANK, claimed
+from zeke_queue.model import Completed, JobState, NewJob, RunStatus, Want
 from zeke_queue.rng import SeededEntropy
 from zeke_sim.history import (
     Answered,
@@ -62,14 +63,9 @@ class Script:
         return number
 
     def insert(self, job: UUID, task: str, data: str | None = None, call: int | None = None) -> None:
-        # fmt: off
-        image = Image(
-            id=job, name=task, state=JobState.CREATED, priority=0, attempt=0, retry_count=0, retry_limit=3,
-            retry_delay=1, retry_backoff=True, retry_delay_max=None, start_after=self.now, started_on=None,
-            expire_in=5.0, created_on=self.now, completed_on=None, singleton_key=None, singleton_on=None,
-            worker=None, parent=None, data=data, output=None, archived_on=None, superseded=False, failures=0,
+        image = BLANK._replace(
+            id=job, name=task, start_after=self.now, expire_in=5.0, created_on=self.now, data=data
         )
-        # fmt: on
         self._written(None, image, call)
 
     def change(self, job: UUID, state: JobState, call: int | None = None, **columns: Any) -> None:
@@ -90,25 +86,6 @@ class Script:
 
     def history(self) -> list[Event]:
         return sorted(self.events, key=lambda event: event.at)
-
-
-def claimed(row: Image) -> Claimed:
-    return Claimed(
-        id=row.id,
-        name=row.name,
-        data=None if row.data is None else row.data.encode(),
-        attempt=row.attempt,
-        priority=row.priority,
-        retry_count=row.retry_count,
-        retry_limit=row.retry_limit,
-        retry_delay=row.retry_delay,
-        retry_backoff=row.retry_backoff,
-        retry_delay_max=row.retry_delay_max,
-        expire_in=row.expire_in,
-        start_after=row.start_after,
-        parent=row.parent,
-        meta=None,
-    )
 
 
 def claim(script: Script, node: str, job: UUID, took: float = 0.01) -> None:

@@ -465,3 +465,31 @@ def test_a_successor_draws_other_numbers_than_its_predecessor() -> None:
     outcome = outcome_of({"node/w1/0": {"fault": "kill", "at": 5.0, "for": 2.0}})
     workers = {event.worker: event for event in of(WorkerRow, outcome)}
     assert len(workers) == 2
+
+
+def test_killed_worker_waits_for_no_queue_after_one_had_work() -> None:
+    queues = Catalog()
+
+    @queues.task("rare")
+    async def rare() -> None:
+        raise AssertionError("nobody sends it")
+
+    @queues.task("usual")
+    async def usual() -> None:
+        pass
+
+    asleep: list[bool] = []
+
+    async def program(node: Node) -> None:
+        bells = node.world.store.bells
+        await node.clock.sleep(5)
+        asleep.append(bells.anyone)
+        node.world.kill(node.world.nodes["w1"], back=5.0)
+        await node.queue.send(usual)
+        asleep.append(bells.anyone)
+        await node.clock.sleep(20)
+        asleep.append(bells.anyone)
+
+    del rare
+    simulated(queues, program, supervisors=0, phase=60.0)
+    assert asleep == [True, False, True]

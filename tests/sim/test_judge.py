@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from zeke_sim.history import Event
 
 
-def test_a_violation_tells_what_when_and_of_which_job() -> None:
-    h = History()
+def test_violation_has_rule_text_job_and_times(h: History) -> None:
     job = h.send()
     h.wait(2)
     h.by_hand("cancel", job, CANCELLED)
@@ -46,7 +45,7 @@ def test_a_violation_tells_what_when_and_of_which_job() -> None:
     assert str(violation) == "only legal transitions: cancelled became active"
 
 
-def test_the_past_has_an_event_before_it_is_judged_and_the_first_to_fail_counts() -> None:
+def test_first_broken_property_counts_and_sees_the_event() -> None:
     seen: list[str] = []
 
     @holds("looks", Change)
@@ -71,7 +70,7 @@ def test_the_past_has_an_event_before_it_is_judged_and_the_first_to_fail_counts(
     assert seen == ["looks"]
 
 
-def test_a_property_of_verbs_is_asked_of_their_calls_only() -> None:
+def test_property_of_verbs_sees_only_their_calls() -> None:
     seen: list[str] = []
 
     @holds("listens", Invoked, Answered, End, verbs=("get",))
@@ -85,17 +84,32 @@ def test_a_property_of_verbs_is_asked_of_their_calls_only() -> None:
     assert seen == ["Invoked get", "Answered get", "end"]
 
 
-def test_every_property_has_a_name_of_its_own_a_sentence_and_a_number_of_the_list() -> None:
+def test_every_property_has_name_sentence_and_number() -> None:
     assert len({one.name for one in ALL}) == len(ALL)
     assert [one.name for one in ALL if not one.sentence.endswith(".")] == []
     theirs = {one.number for one in ALL}
     assert theirs == set(range(1, 27)) - {21, 23, 24}
 
 
-def test_a_property_is_found_by_its_name() -> None:
+def test_property_is_found_by_its_name() -> None:
     assert by_name("ticks are served by the policy").number == 12
     with pytest.raises(LookupError, match="No property is called 'x'; there are 'only legal transitions'"):
         by_name("x")
+
+
+def test_purged_id_that_is_sent_again_is_another_job(h: History) -> None:
+    job = h.new()
+    for _ in range(2):
+        h.insert(job, h.invoke("insert", jobs=(job,)))
+        h.complete(job.id)
+        h.wait(60.0)
+        h.archive(job.id)
+        h.wait(60.0)
+        h.purge(job.id)
+    judge = Judge(h.rules, properties=[by_name("each attempt runs once")])
+    for event in h.events:
+        judge.see(event)
+    assert len(judge.past.lives[job.id].began[1]) == 1
 
 
 class Recorded:
@@ -346,7 +360,7 @@ class Driver:
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(steps=st.lists(STEP, min_size=1, max_size=30))
-def test_a_right_storage_is_never_blamed(steps: list[tuple[Any, ...]]) -> None:
+def test_right_storage_breaks_no_property(steps: list[tuple[Any, ...]]) -> None:
     async def go() -> None:
         driver = Driver()
         for kind, *given_to_it in steps:
@@ -356,7 +370,7 @@ def test_a_right_storage_is_never_blamed(steps: list[tuple[Any, ...]]) -> None:
     asyncio.run(go())
 
 
-def test_a_wrong_storage_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_storage_breaks_a_property(monkeypatch: pytest.MonkeyPatch) -> None:
     async def go() -> None:
         recorded = Recorded()
         job = NewJob(UUID(int=5), "a", delay=60.0)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+import gc
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
+from tests.cases import check_each
 from zeke_sim.errors import Livelock, Outside, Stalled
 from zeke_sim.loop import Lane, VirtualLoop
 
@@ -19,7 +22,7 @@ def loop() -> Iterator[VirtualLoop]:
     made.close()
 
 
-def test_sleeping_takes_virtual_time_only(loop: VirtualLoop) -> None:
+def test_sleep_takes_virtual_time(loop: VirtualLoop) -> None:
     async def sleep() -> float:
         await asyncio.sleep(86_400)
         return asyncio.get_running_loop().time()
@@ -27,7 +30,7 @@ def test_sleeping_takes_virtual_time_only(loop: VirtualLoop) -> None:
     assert loop.run_until_complete(sleep()) == 86_400
 
 
-def test_timers_ring_in_the_order_of_their_times_and_then_of_their_making(loop: VirtualLoop) -> None:
+def test_timers_run_in_order_of_time_and_creation(loop: VirtualLoop) -> None:
     heard: list[str] = []
     for name, at in (("late", 2.0), ("first", 1.0), ("second", 1.0)):
         loop.call_at(at, heard.append, name)
@@ -36,7 +39,7 @@ def test_timers_ring_in_the_order_of_their_times_and_then_of_their_making(loop: 
     assert heard == ["first", "second", "late"]
 
 
-def test_a_cancelled_timer_does_not_ring(loop: VirtualLoop) -> None:
+def test_cancelled_timer_does_not_run(loop: VirtualLoop) -> None:
     heard: list[str] = []
     loop.call_later(1.0, heard.append, "cancelled").cancel()
     loop.call_later(2.0, loop.stop)
@@ -62,21 +65,21 @@ def _talk(loop: VirtualLoop, lanes: list[Lane], heard: list[str]) -> None:
             loop.call_soon(heard.append, f"{lane.name}{number}", context=context)
 
 
-@pytest.mark.parametrize("choose", [None, lambda lanes: len(lanes) - 1, lambda _lanes: 0])
-def test_inside_a_lane_the_order_is_that_of_asyncio(
-    loop: VirtualLoop, choose: Callable[[object], int] | None
-) -> None:
-    heard: list[str] = []
-    loop.choose = choose
-    _talk(loop, [Lane("a"), Lane("b"), Lane("c")], heard)
-    loop.call_at(1.0, loop.stop)
-    loop.run_forever()
-    assert len(heard) == 9
-    for name in "abc":
-        assert [one for one in heard if one[0] == name] == [f"{name}0", f"{name}1", f"{name}2"]
+def test_order_inside_a_lane_is_that_of_asyncio(loop: VirtualLoop) -> None:
+    def check(choose: Callable[[Sequence[Lane]], int] | None) -> None:
+        heard: list[str] = []
+        loop.choose = choose
+        _talk(loop, [Lane("a"), Lane("b"), Lane("c")], heard)
+        loop.call_at(loop.time() + 1.0, loop.stop)
+        loop.run_forever()
+        assert len(heard) == 9
+        for name in "abc":
+            assert [one for one in heard if one[0] == name] == [f"{name}0", f"{name}1", f"{name}2"]
+
+    check_each({"usual": None, "last": lambda lanes: len(lanes) - 1, "first": lambda _lanes: 0}, check)
 
 
-def test_lanes_take_turns_unless_somebody_chooses(loop: VirtualLoop) -> None:
+def test_lanes_take_turns_by_default(loop: VirtualLoop) -> None:
     heard: list[str] = []
     _talk(loop, [Lane("a"), Lane("b")], heard)
     loop.call_at(1.0, loop.stop)
@@ -84,7 +87,7 @@ def test_lanes_take_turns_unless_somebody_chooses(loop: VirtualLoop) -> None:
     assert heard == ["a0", "b0", "a1", "b1", "a2", "b2"]
 
 
-def test_nothing_of_a_killed_lane_runs_not_even_a_finally(loop: VirtualLoop) -> None:
+def test_killed_lane_runs_nothing_not_even_finally(loop: VirtualLoop) -> None:
     ran: list[str] = []
 
     async def work() -> None:
@@ -103,7 +106,7 @@ def test_nothing_of_a_killed_lane_runs_not_even_a_finally(loop: VirtualLoop) -> 
     assert ran == []
 
 
-def test_a_task_that_was_killed_as_it_was_woken_can_be_cancelled_at_the_end() -> None:
+def test_task_killed_at_its_wake_up_is_cancelled_at_the_end() -> None:
     loop, ended = VirtualLoop(), list[str]()
 
     async def wait(event: asyncio.Event) -> None:
@@ -129,7 +132,7 @@ def test_a_task_that_was_killed_as_it_was_woken_can_be_cancelled_at_the_end() ->
     assert ended == ["cancelled"]
 
 
-def test_a_paused_lane_goes_on_with_all_that_was_due(loop: VirtualLoop) -> None:
+def test_resumed_lane_runs_what_was_due(loop: VirtualLoop) -> None:
     woken: list[float] = []
 
     async def work() -> None:
@@ -145,31 +148,31 @@ def test_a_paused_lane_goes_on_with_all_that_was_due(loop: VirtualLoop) -> None:
     assert woken == [7.0]
 
 
-@pytest.mark.parametrize("stop", [VirtualLoop.pause, VirtualLoop.kill])
-def test_what_a_lane_was_about_to_run_does_not_run_once_it_stands_still(
-    loop: VirtualLoop, stop: Callable[[VirtualLoop, Lane], None]
-) -> None:
-    heard: list[str] = []
-    lane, other = Lane("node"), Lane("other")
-    context = loop.context(lane)
+def test_ready_callbacks_of_stopped_lane_do_not_run(loop: VirtualLoop) -> None:
+    def check(stop: Callable[[VirtualLoop, Lane], None]) -> None:
+        heard: list[str] = []
+        lane, other = Lane("node"), Lane("other")
+        context = loop.context(lane)
 
-    def begin() -> None:
-        loop.call_soon(stop, loop, lane, context=loop.context(other))
-        for word in ("before", "after"):
-            loop.call_soon(heard.append, word, context=context)
+        def begin() -> None:
+            loop.call_soon(stop, loop, lane, context=loop.context(other))
+            for word in ("before", "after"):
+                loop.call_soon(heard.append, word, context=context)
 
-    loop.call_at(1.0, begin)
-    loop.call_at(2.0, loop.stop)
-    loop.run_forever()
-    assert heard == []
+        loop.call_at(loop.time() + 1.0, begin)
+        loop.call_at(loop.time() + 2.0, loop.stop)
+        loop.run_forever()
+        assert heard == []
+
+    check_each({"paused": VirtualLoop.pause, "killed": VirtualLoop.kill}, check)
 
 
-def test_what_nobody_will_ever_wake_is_told(loop: VirtualLoop) -> None:
+def test_wait_without_end_is_reported(loop: VirtualLoop) -> None:
     with pytest.raises(Stalled, match="everybody waits"):
         loop.run_until_complete(asyncio.Event().wait())
 
 
-def test_what_goes_round_at_one_instant_is_told_with_its_node(loop: VirtualLoop) -> None:
+def test_livelock_is_reported_with_its_node(loop: VirtualLoop) -> None:
     def again() -> None:
         loop.call_soon(again)
 
@@ -178,7 +181,7 @@ def test_what_goes_round_at_one_instant_is_told_with_its_node(loop: VirtualLoop)
         loop.run_forever()
 
 
-def test_shifted_lanes_sleep_longer_and_the_others_do_not(loop: VirtualLoop) -> None:
+def test_only_shifted_lanes_sleep_longer(loop: VirtualLoop) -> None:
     woken: dict[str, float] = {}
     shifted, other = Lane("shifted"), Lane("other")
     for lane in (shifted, other):
@@ -192,32 +195,54 @@ def test_shifted_lanes_sleep_longer_and_the_others_do_not(loop: VirtualLoop) -> 
 
 
 def test_executors_run_inline(loop: VirtualLoop) -> None:
-    async def compute() -> int:
-        return await asyncio.to_thread(sum, [1, 2, 3])
+    async def compute(work: Callable[[], float]) -> float:
+        return await asyncio.to_thread(work)
 
-    assert loop.run_until_complete(compute()) == 6
+    assert loop.run_until_complete(compute(lambda: 6)) == 6
     assert loop.time() == 0
-
-
-def test_what_an_executor_raises_is_raised(loop: VirtualLoop) -> None:
-    async def compute() -> float:
-        return await asyncio.to_thread(lambda: 1 / 0)
-
     with pytest.raises(ZeroDivisionError):
-        loop.run_until_complete(compute())
+        loop.run_until_complete(compute(lambda: 1 / 0))
 
 
-async def _connect() -> None:
-    await asyncio.open_connection("127.0.0.1", 9)
+def test_reaching_outside_fails_at_the_call(loop: VirtualLoop) -> None:
+    async def connect() -> None:
+        await asyncio.open_connection("127.0.0.1", 9)
+
+    async def spawn() -> None:
+        await asyncio.create_subprocess_exec("true")
+
+    for reach in (connect, spawn):
+        with pytest.raises(Outside, match="reaches outside of the simulation"):
+            loop.run_until_complete(reach())
 
 
-async def _spawn() -> None:
-    await asyncio.create_subprocess_exec("true")
+def test_time_does_not_stop_for_timers_of_a_killed_lane(loop: VirtualLoop) -> None:
+    """``jump`` is called once an instant, and a killed lane makes no instants."""
+    lane = Lane("dead")
+    instants: list[float] = []
+    loop.call_at(1.0, instants.append, 0.0, context=loop.context(lane))
+    loop.kill(lane)
+    loop.jump = lambda: instants.append(loop.time())
+    loop.call_at(3.0, loop.stop)
+    loop.run_forever()
+    assert instants == [0.0]
+    assert loop.time() == 3.0
 
 
-@pytest.mark.parametrize("reach", [_connect, _spawn])
-def test_reaching_outside_is_refused_where_it_is_tried(
-    loop: VirtualLoop, reach: Callable[[], Coroutine[None, None, None]]
-) -> None:
-    with pytest.raises(Outside, match="reaches outside of the simulation"):
-        loop.run_until_complete(reach())
+def test_task_that_was_killed_before_it_began_causes_no_warning() -> None:
+    loop, lane = VirtualLoop(), Lane("w1")
+
+    async def work() -> None:
+        raise AssertionError("it never begins")
+
+    async def killed() -> None:
+        loop.create_task(work(), context=loop.context(lane))
+        loop.kill(lane)
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        loop.run_until_complete(killed())
+        loop.leave()
+        loop.close()
+        gc.collect()
+    assert [str(one.message) for one in told] == []
