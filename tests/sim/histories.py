@@ -362,15 +362,16 @@ class History:
             return violation
         return None
 
-    def holds(self, name: str) -> bool:
+    def holds(self, rule: str | Property) -> bool:
         """Return whether a property holds in this history."""
-        return self.verdict(by_name(name)) is None
+        return self.verdict(by_name(rule) if isinstance(rule, str) else rule) is None
 
-    def breaks(self, name: str) -> str:
+    def breaks(self, rule: str | Property) -> str:
         """Return how a property is broken by this history, which it must be."""
-        violation = self.verdict(by_name(name))
-        assert violation is not None, f"{name!r} holds"
-        assert violation.rule == name
+        one = by_name(rule) if isinstance(rule, str) else rule
+        violation = self.verdict(one)
+        assert violation is not None, f"{one.name!r} holds"
+        assert violation.rule == one.name
         return violation.text
 
 

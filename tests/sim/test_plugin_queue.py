@@ -143,18 +143,15 @@ def test_a_test_that_is_not_async(zeke_sync):
     ],
     ids=["pytest-asyncio, auto", "pytest-asyncio, strict", "anyio", "xdist"],
 )
-def test_whatever_runs_async_tests(pytester: pytest.Pytester, mark: str, arguments: Sequence[str]) -> None:
+def test_async_tests_run_with_every_plugin(
+    pytester: pytest.Pytester, mark: str, arguments: Sequence[str]
+) -> None:
     backend = "\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n"
     application(pytester, ASYNC.format(mark=mark + backend, days=365))
     run(pytester, *arguments).assert_outcomes(passed=8)
 
 
-def test_sync_tests_have_a_fixture_of_their_own(pytester: pytest.Pytester) -> None:
-    application(pytester, SYNC)
-    run(pytester).assert_outcomes(passed=1)
-
-
-def test_random_numbers_are_the_same_in_each_run_and_leave_the_programs_own_alone(
+def test_random_numbers_are_the_same_in_each_run_and_leave_others_alone(
     pytester: pytest.Pytester,
 ) -> None:
     application(
@@ -188,102 +185,89 @@ def test_random_numbers_are_the_same_in_each_run_and_leave_the_programs_own_alon
     assert drawn[0] == drawn[1]
 
 
-def test_a_test_begins_when_its_marker_says(pytester: pytest.Pytester) -> None:
-    application(
-        pytester,
-        """
-        from datetime import UTC, datetime
-        import pytest
+STARTS = """
+from datetime import UTC, datetime
+import pytest
 
-        @pytest.mark.zeke_options(start="2026-12-31T23:59:00+00:00", freeze=False)
-        def test_new_year(zeke_sync):
-            before = datetime.now(UTC)
-            zeke_sync.advance(minutes=1)
-            assert zeke_sync.now == datetime(2027, 1, 1, tzinfo=UTC)
-            assert before <= datetime.fromisoformat(zeke_sync.perform("receipt", {"number": 1}))
-        """,
-    )
-    run(pytester).assert_outcomes(passed=1)
+@pytest.mark.zeke_options(start="2026-12-31T23:59:00+00:00", freeze=False)
+def test_new_year(zeke_sync):
+    before = datetime.now(UTC)
+    zeke_sync.advance(minutes=1)
+    assert zeke_sync.now == datetime(2027, 1, 1, tzinfo=UTC)
+    assert before <= datetime.fromisoformat(zeke_sync.perform("receipt", {"number": 1}))
+"""
+
+RESOURCES = """
+from contextlib import asynccontextmanager
+import pytest
+from zeke_queue import Catalog, JobContext
+
+@asynccontextmanager
+async def real():
+    yield "the real thing"
+
+catalog = Catalog(resources=real)
+
+@catalog.task("ask")
+async def ask(job: JobContext) -> str:
+    return job.resources
+
+pytestmark = pytest.mark.zeke_catalog(catalog)
+
+def test_they_are_the_catalogs(zeke_sync):
+    assert zeke_sync.perform(ask) == "the real thing"
+
+class TestDouble:
+    @pytest.fixture
+    def zeke_resources(self):
+        return "a double"
+
+    def test_they_are_the_fixtures(self, zeke_sync):
+        assert zeke_sync.perform(ask) == "a double"
+        run = zeke_sync.trigger(ask)
+        assert zeke_sync.result(run) == "a double"
+"""
+
+DEADLINES = """
+import asyncio
+import time
+import pytest
+from zeke_queue import Catalog, JobContext
+
+catalog = Catalog()
+
+@catalog.task("plain", expire_in=900)
+def plain(job: JobContext) -> float:
+    return job.deadline - time.monotonic()
+
+@catalog.task("extends", expire_in=900, retry_limit=0)
+async def extends(seconds: int, job: JobContext) -> list[float]:
+    left = [job.deadline - time.monotonic()]
+    await job.extend(300)
+    left.append(job.deadline - time.monotonic())
+    await asyncio.sleep(seconds)
+    return left
+
+pytestmark = pytest.mark.zeke_catalog(catalog)
+
+def test_they_agree(zeke_sync):
+    for _ in range(2):
+        zeke_sync.advance(hours=1)
+        run = zeke_sync.trigger(plain)
+        assert zeke_sync.result(run) == pytest.approx(900.0, abs=0.1)
+        run = zeke_sync.trigger(extends, 200)
+        assert zeke_sync.result(run, timeout=400) == pytest.approx([900.0, 300.0], abs=0.1)
+
+def test_it_is_kept(zeke_sync):
+    zeke_sync.advance(hours=1)
+    zeke_sync.send(extends, 400)
+    zeke_sync.advance(seconds=301)
+    (job,) = zeke_sync.jobs(extends)
+    assert job.state == "expired"
+"""
 
 
-def test_resources_are_replaced_by_a_fixture(pytester: pytest.Pytester) -> None:
-    application(
-        pytester,
-        """
-        from contextlib import asynccontextmanager
-        import pytest
-        from zeke_queue import Catalog, JobContext
-
-        @asynccontextmanager
-        async def real():
-            yield "the real thing"
-
-        catalog = Catalog(resources=real)
-
-        @catalog.task("ask")
-        async def ask(job: JobContext) -> str:
-            return job.resources
-
-        pytestmark = pytest.mark.zeke_catalog(catalog)
-
-        def test_they_are_the_catalogs(zeke_sync):
-            assert zeke_sync.perform(ask) == "the real thing"
-
-        class TestDouble:
-            @pytest.fixture
-            def zeke_resources(self):
-                return "a double"
-
-            def test_they_are_the_fixtures(self, zeke_sync):
-                assert zeke_sync.perform(ask) == "a double"
-                run = zeke_sync.trigger(ask)
-                assert zeke_sync.result(run) == "a double"
-        """,
-    )
-    run(pytester).assert_outcomes(passed=2)
-
-
-def test_a_deadline_is_on_the_clock_that_handlers_read_and_is_kept_however_much_was_skipped(
-    pytester: pytest.Pytester,
-) -> None:
-    application(
-        pytester,
-        """
-        import asyncio
-        import time
-        import pytest
-        from zeke_queue import Catalog, JobContext
-
-        catalog = Catalog()
-
-        @catalog.task("plain", expire_in=900)
-        def plain(job: JobContext) -> float:
-            return job.deadline - time.monotonic()
-
-        @catalog.task("extends", expire_in=900, retry_limit=0)
-        async def extends(seconds: int, job: JobContext) -> list[float]:
-            left = [job.deadline - time.monotonic()]
-            await job.extend(300)
-            left.append(job.deadline - time.monotonic())
-            await asyncio.sleep(seconds)
-            return left
-
-        pytestmark = pytest.mark.zeke_catalog(catalog)
-
-        def test_they_agree(zeke_sync):
-            for _ in range(2):
-                zeke_sync.advance(hours=1)
-                run = zeke_sync.trigger(plain)
-                assert zeke_sync.result(run) == pytest.approx(900.0, abs=0.1)
-                run = zeke_sync.trigger(extends, 200)
-                assert zeke_sync.result(run, timeout=400) == pytest.approx([900.0, 300.0], abs=0.1)
-
-        def test_it_is_kept(zeke_sync):
-            zeke_sync.advance(hours=1)
-            zeke_sync.send(extends, 400)
-            zeke_sync.advance(seconds=301)
-            (job,) = zeke_sync.jobs(extends)
-            assert job.state == "expired"
-        """,
-    )
-    run(pytester).assert_outcomes(passed=2)
+def test_sync_fixture_start_resources_and_deadlines(pytester: pytest.Pytester) -> None:
+    application(pytester, SYNC)
+    pytester.makepyfile(test_starts=STARTS, test_resources=RESOURCES, test_deadlines=DEADLINES)
+    run(pytester).assert_outcomes(passed=6)

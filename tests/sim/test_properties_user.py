@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from tests.sim.histories import ACTIVE, COMPLETED, History
+from tests.sim.histories import COMPLETED, History
 from zeke_sim.properties import always, eventually, sometimes, unique_effects
 
 if TYPE_CHECKING:
@@ -20,76 +20,57 @@ def all_done(past: Past) -> bool:
     return all(row.state is COMPLETED for row in past.live.values())
 
 
-def test_what_must_always_be_so() -> None:
-    h = History()
+def test_always(h: History) -> None:
     one, two = h.send(), h.send()
     h.complete(one)
     h.claim(two)
-    assert h.verdict(always("few run", few_run)) is None
+    assert h.holds(always("few run", few_run))
     h.claim(h.send())
-    violation = h.verdict(always("few run", few_run))
-    assert violation is not None
-    assert violation.text == "it is not so any more"
+    assert h.breaks(always("few run", few_run)) == "it is not so any more"
 
 
-def test_an_assertion_says_what_is_not_so() -> None:
+def test_failed_assertion_of_property_is_its_text(h: History) -> None:
     def check(past: Past) -> bool:
-        assert not past.active["a"], "somebody works"
+        assert not past.active["a"], "a job runs"
         return True
 
-    h = History()
     h.claim(h.send())
-    violation = h.verdict(always("nobody works", check))
-    assert violation is not None
-    assert violation.rule == "nobody works"
-    assert violation.text.startswith("somebody works")
+    assert h.breaks(always("no job runs", check)).startswith("a job runs")
 
 
-def test_what_must_come_to_be() -> None:
-    h = History()
+def test_eventually(h: History) -> None:
     job = h.send()
-    violation = h.verdict(eventually("all is done", all_done))
-    assert violation is not None
-    assert violation.text == "it never came to be so"
+    assert h.breaks(eventually("all is done", all_done)) == "it never came to be so"
     h.complete(job)
-    assert h.verdict(eventually("all is done", all_done)) is None
+    assert h.holds(eventually("all is done", all_done))
 
 
-def test_what_is_sometimes_so_is_counted_once_a_run() -> None:
+def test_sometimes_is_counted_once_a_run() -> None:
     hits: Counter[str] = Counter()
-    busy = sometimes("somebody works", lambda past: bool(past.active["a"]), hits)
-    never = sometimes("somebody failed", lambda past: any(r.failures for r in past.live.values()), hits)
+    busy = sometimes("a job runs", lambda past: bool(past.active["a"]), hits)
+    never = sometimes("a job failed", lambda past: any(r.failures for r in past.live.values()), hits)
     for _ in range(2):
         h = History()
         h.complete(h.send())
         h.complete(h.send())
         assert h.verdict(busy, never) is None
-    assert hits == {"somebody works": 2, "somebody failed": 0}
+    assert hits == {"a job runs": 2, "a job failed": 0}
 
 
-def test_effects_that_happen_once() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
+def test_unique_effects(h: History) -> None:
+    job = h.send_claimed()
     h.effect(job, "mail 1")
     h.effect(job, "mail 2")
-    assert h.verdict(unique_effects()) is None
+    assert h.holds(unique_effects())
     h.effect(job, "mail 1")
-    violation = h.verdict(unique_effects())
-    assert violation is not None
-    assert violation.text.startswith("'mail 1' by attempt 1 on w1, and by attempt 1 of job")
-    assert h.rows[job].state is ACTIVE
+    assert h.breaks(unique_effects()).startswith("'mail 1' by attempt 1 on w1, and by attempt 1 of job")
 
 
-def test_effects_that_are_the_same_by_a_key_of_ones_own() -> None:
-    h = History()
-    job = h.send()
-    h.claim(job)
-    h.effect(job, "mail to a")
-    h.effect(job, "log line")
-    h.effect(job, "log line")
-    h.effect(job, "mail to b")
+def test_unique_effects_by_a_key_of_the_application(h: History) -> None:
+    job = h.send_claimed()
+    for key in ("mail to a", "log line", "log line"):
+        h.effect(job, key)
     mails = unique_effects("one mail", key=lambda effect: effect.job if "mail" in effect.key else None)
-    violation = h.verdict(mails)
-    assert violation is not None
-    assert violation.rule == "one mail"
+    assert h.holds(mails)
+    h.effect(job, "mail to b")
+    assert h.breaks(mails)

@@ -39,21 +39,9 @@ if TYPE_CHECKING:
 
     from zeke_sim.history import Event
     from zeke_sim.node import Node
-    from zeke_sim.properties import Property
     from zeke_tasks.store.model import NewStory
 
 SEEDS = range(60)
-
-
-def broken(h: History, rule: Property) -> str:
-    violation = h.verdict(rule)
-    assert violation is not None, f"{rule.name!r} holds"
-    assert violation.rule == rule.name
-    return violation.text
-
-
-def holds(h: History, rule: Property) -> bool:
-    return h.verdict(rule) is None
 
 
 def finds(scenario: str, *rules: str, seeds: Iterable[int] = SEEDS) -> bool:
@@ -78,7 +66,7 @@ def test_retry_limit_of_send_is_checked() -> None:
     def check(asked: str, right: bool) -> None:  # noqa: FBT001 - a column of the table
         h = History()
         h.send(data=f'{{"retries": {asked}}}', retry_limit=3)
-        assert holds(h, a_sends_word_counts) is right
+        assert h.holds(a_sends_word_counts) is right
 
     check_each([("0", False), ("2", False), ("3", True), ("null", True)], check)
 
@@ -93,7 +81,7 @@ def test_failure_for_invalid_payload_is_found() -> None:
         h.claim(job)
         error = f'{{"type": "{kind}"}}'
         h.settle(job, Failed(job, 1, None, error), output=error)
-        assert holds(h, no_job_fails_for_its_version) is right
+        assert h.holds(no_job_fails_for_its_version) is right
 
     check_each([("PayloadInvalid", False), ("RuntimeError", True)], check)
 
@@ -108,13 +96,11 @@ def resized(data: str, done: dict[str, Any]) -> History:
 
 def test_field_that_was_not_sent_has_its_default() -> None:
     rule = what_was_not_sent_has_its_default
-    assert holds(resized('{"picture": 1}', {"picture": 1, "colour": "plain"}), rule)
-    assert holds(resized('{"picture": 1, "colour": "red"}', {"picture": 1}), rule), "the old one knows none"
-    assert "red" in broken(resized('{"picture": 1}', {"picture": 1, "colour": "red"}), rule)
-    assert "red" in broken(
-        resized('{"picture": 1, "colour": "red"}', {"picture": 1, "colour": "plain"}), rule
-    )
-    assert "'picture': 2" in broken(resized('{"picture": 1}', {"picture": 2}), rule)
+    assert resized('{"picture": 1}', {"picture": 1, "colour": "plain"}).holds(rule)
+    assert resized('{"picture": 1, "colour": "red"}', {"picture": 1}).holds(rule), "the old one knows none"
+    assert "red" in resized('{"picture": 1}', {"picture": 1, "colour": "red"}).breaks(rule)
+    assert "red" in resized('{"picture": 1, "colour": "red"}', {"picture": 1, "colour": "plain"}).breaks(rule)
+    assert "'picture': 2" in resized('{"picture": 1}', {"picture": 2}).breaks(rule)
 
 
 # transactions
@@ -147,10 +133,10 @@ def test_order_and_job_of_one_transaction_are_matched() -> None:
     ordered(unmarked)
     written(unmarked, "placed")
     ordered(unmarked, "notify")
-    assert holds(right, rule)
+    assert right.holds(rule)
     for wrong in (row_alone, job_alone, later, twice):
-        assert "its shipment" in broken(wrong, rule)
-    assert "its notice" in broken(unmarked, rule)
+        assert "its shipment" in wrong.breaks(rule)
+    assert "its notice" in unmarked.breaks(rule)
 
 
 def test_shipped_order_that_is_not_marked_is_found() -> None:
@@ -169,10 +155,10 @@ def test_shipped_order_that_is_not_marked_is_found() -> None:
         return h
 
     for archived in (False, True):
-        assert holds(shipped(COMPLETED, marked=True, archived=archived), what_was_kept_was_told)
-        assert holds(shipped(FAILED, marked=False, archived=archived), what_was_kept_was_told)
+        assert shipped(COMPLETED, marked=True, archived=archived).holds(what_was_kept_was_told)
+        assert shipped(FAILED, marked=False, archived=archived).holds(what_was_kept_was_told)
         unmarked = shipped(COMPLETED, marked=False, archived=archived)
-        assert "shipped, and not marked" in broken(unmarked, what_was_kept_was_told)
+        assert "shipped, and not marked" in unmarked.breaks(what_was_kept_was_told)
 
 
 # unique
@@ -186,7 +172,7 @@ def test_debounced_send_goes_into_the_next_slot() -> None:
         if following is not None:
             second = replace(first, slot_offset=following)
             h.answer(h.invoke("insert", jobs=(second,)), [None])
-        assert holds(h, a_debounced_send_goes_into_the_next_slot) is right
+        assert h.holds(a_debounced_send_goes_into_the_next_slot) is right
 
     check_each({"next": (5.0, True), "another": (10.0, False), "none": (None, False)}, check)
 
@@ -205,9 +191,9 @@ def test_second_child_of_a_key_is_found() -> None:
     h.claim(parent)
     first = h.spawn(parent, data=part.model_dump_json())
     h.spawn(parent, data=Part(key=1).model_dump_json())
-    assert h.verdict(a_child_is_sent_once) is None
+    assert h.holds(a_child_is_sent_once)
     h.spawn(parent, data=part.model_dump_json())
-    assert broken(h, a_child_is_sent_once) == f"child 0 of {parent} is there already, as {first}"
+    assert h.breaks(a_child_is_sent_once) == f"child 0 of {parent} is there already, as {first}"
 
 
 def test_parent_that_misses_the_end_of_a_child_is_found() -> None:
@@ -219,7 +205,7 @@ def test_parent_that_misses_the_end_of_a_child_is_found() -> None:
         child = h.spawn(parent, data=part.model_dump_json())
         h.claim(child)
         h.run(parent, "returned", {"seen": [(str(child), state) for state in seen]})
-        return broken(h, who_goes_on_sees_that_its_children_have_ended).replace(str(child), "x")
+        return h.breaks(who_goes_on_sees_that_its_children_have_ended).replace(str(child), "x")
 
     assert told() == "it has 1 children, and saw 0"
     assert told("active") == "it was told that child x is active"
