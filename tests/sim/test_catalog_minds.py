@@ -72,7 +72,7 @@ def test_skipped_hour_counts_for_the_rate() -> None:
     check_each(RATES, check)
 
 
-def test_a_call_that_would_wait_for_long_is_put_off_and_does_not_arrive() -> None:
+def test_call_that_would_wait_long_is_rate_limited() -> None:
     mind, became = asked([5.0, 5.0, 3600.0], patience=5.0)
     assert became == ["answered", "put off", "answered"]
     assert len(mind.calls) == 2

@@ -206,7 +206,7 @@ def _jumps(trouble: str) -> float:
     return jumped[1] - jumped[0]
 
 
-def test_a_world_at_rest_skips_nearly_all() -> None:
+def test_idle_world_skips_nearly_all_time() -> None:
     assert _jumps("nothing") > 29.0
 
 
@@ -247,7 +247,7 @@ def test_clock_of_process_advances_over_skipped_time() -> None:
     check_each([1.0, 1.02], check)
 
 
-def test_an_outcome_that_could_not_be_stored_is_tried_again_soon() -> None:
+def test_failed_settlement_is_repeated_soon() -> None:
     catalog = Catalog()
 
     @catalog.task("quick")
@@ -270,7 +270,7 @@ def test_an_outcome_that_could_not_be_stored_is_tried_again_soon() -> None:
     assert settled[1] < 6.0
 
 
-def test_a_week_of_two_schedules_is_simulated_whole_and_soon() -> None:
+def test_week_of_two_schedules_takes_few_steps() -> None:
     def week(draws: Draws) -> Setup:
         del draws
         catalog = Catalog()

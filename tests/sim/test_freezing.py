@@ -57,7 +57,7 @@ def simulate(handler: Callable[[], Any], *, freeze: bool = True) -> None:
     simulated(catalog, sending("look", first=30.0), options={"freeze": freeze}, quiet=8000.0)
 
 
-def test_a_handler_sees_the_worlds_time_by_every_clock() -> None:
+def test_handler_sees_virtual_time_by_every_clock() -> None:
     seen: dict[str, Any] = {}
 
     def look() -> None:
@@ -128,14 +128,14 @@ def test_time_passes_for_a_handler_that_sleeps() -> None:
     assert seen[1] - seen[0] == timedelta(hours=1)
 
 
-def test_without_freezing_a_handler_sees_the_machines_time() -> None:
+def test_handler_sees_real_time_without_freezing() -> None:
     seen: list[dt.datetime] = []
     before = REAL_NOW(UTC)
     simulate(lambda: seen.append(dt.datetime.now(UTC)), freeze=False)
     assert before <= seen[0] <= REAL_NOW(UTC)
 
 
-def test_after_a_simulation_every_clock_is_the_machines() -> None:
+def test_every_clock_is_real_after_a_simulation() -> None:
     with showing(Times(NOON)):
         assert dt.datetime.now(UTC) == NOON
     for stands_in, real in (
@@ -151,7 +151,7 @@ def test_after_a_simulation_every_clock_is_the_machines() -> None:
     assert dt.datetime.fromtimestamp(0, UTC) == dt.datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def test_a_real_loop_sleeps_and_times_out_as_ever_after_a_simulation() -> None:
+def test_real_loop_times_out_after_a_simulation() -> None:
     with showing(Times(NOON)):
         pass
 
@@ -165,7 +165,7 @@ def test_a_real_loop_sleeps_and_times_out_as_ever_after_a_simulation() -> None:
     assert asyncio.run(wait()) == "timed out"
 
 
-def test_other_threads_see_the_machines_time() -> None:
+def test_other_threads_see_real_time() -> None:
     seen: list[Any] = []
     with showing(Times(NOON)):
         thread = threading.Thread(target=lambda: seen.append((dt.datetime.now(UTC), time.monotonic())))
@@ -177,7 +177,7 @@ def test_other_threads_see_the_machines_time() -> None:
     assert monotonic <= REAL_MONOTONIC()
 
 
-def test_the_times_of_an_inner_block_give_way_to_those_of_the_outer_one() -> None:
+def test_inner_block_gives_way_to_the_outer_one() -> None:
     later = NOON + timedelta(days=1)
     with showing(Times(NOON)):
         with showing(Times(later)):
@@ -185,7 +185,7 @@ def test_the_times_of_an_inner_block_give_way_to_those_of_the_outer_one() -> Non
         assert dt.datetime.now(UTC) == NOON
 
 
-def test_models_that_are_defined_later_have_dates() -> None:
+def test_models_defined_later_have_dates() -> None:
     with showing(Times(NOON)):
         pass
     # The stand-ins, as a module that is imported now has them.
@@ -195,7 +195,7 @@ def test_models_that_are_defined_later_have_dates() -> None:
     assert TypeAdapter(datetime_by_name).validate_python("2031-05-06T12:00:00Z") == NOON
 
 
-def test_the_hour_that_clocks_show_twice_is_told_apart() -> None:
+def test_repeated_hour_has_its_fold() -> None:
     with showing(Times(NOON)):
         pass
     berlin = ZoneInfo("Europe/Berlin")
@@ -232,7 +232,7 @@ def printed(program: str, timezone: str) -> list[str]:
     return ran.stdout.splitlines()
 
 
-def test_local_time_is_utc_in_a_world_and_the_machines_outside() -> None:
+def test_local_time_is_utc_only_in_a_world() -> None:
     assert printed(LOCAL, "Asia/Kolkata") == [
         "2031-05-06T12:00:00 2031-05-06T12:00:00+00:00",
         "True 5",
@@ -251,7 +251,7 @@ def _own() -> list[Any]:
 OWN_SEEN = [OWN, OWN.replace(tzinfo=None), OWN.replace(tzinfo=None), OWN.date(), OWN.timestamp()]
 
 
-def test_an_application_freezes_its_own_time_after_a_simulation() -> None:
+def test_application_freezes_time_after_a_simulation() -> None:
     with showing(Times(NOON)):
         pass
     with freeze_time(OWN) as frozen:
@@ -263,7 +263,7 @@ def test_an_application_freezes_its_own_time_after_a_simulation() -> None:
     assert abs(dt.datetime.now(UTC) - REAL_NOW(UTC)) < timedelta(seconds=5)
 
 
-def test_an_application_freezes_its_own_time_in_a_simulation() -> None:
+def test_application_freezes_time_in_a_simulation() -> None:
     with showing(Times(NOON)):
         with freeze_time(OWN):
             assert _own() == OWN_SEEN
@@ -286,5 +286,5 @@ print(abs(datetime.datetime.now() - real.now()).total_seconds() < 60, time.time(
 """
 
 
-def test_a_world_within_an_application_s_own_frozen_time_shows_its_own() -> None:
+def test_world_in_frozen_time_shows_its_own() -> None:
     assert printed(FROZEN_BEFORE, "UTC") == ["2031-05-06T12:00:00 5.0", "2029-02-03T00:00:00", "True True"]

@@ -16,7 +16,7 @@ def simulate(catalog: Catalog, task: str) -> Outcome:
     return played(scenario_of(catalog, sending(task), options={"properties": (*ALL, unique_effects())}))
 
 
-def test_a_task_is_sent_by_itself_as_applications_do() -> None:
+def test_handler_sends_tasks() -> None:
     catalog = Catalog()
     ran: list[int] = []
 
@@ -34,7 +34,7 @@ def test_a_task_is_sent_by_itself_as_applications_do() -> None:
     assert ran == [1, 1]
 
 
-def test_effects_are_of_the_attempt_that_has_them() -> None:
+def test_effects_belong_to_their_attempt() -> None:
     catalog = Catalog()
 
     @catalog.task("pay", retry_limit=1, retry_delay=1, retry_backoff=False)
@@ -55,7 +55,7 @@ def test_effects_are_of_the_attempt_that_has_them() -> None:
     assert outcome.violation is None
 
 
-def test_an_effect_that_happens_twice_is_found() -> None:
+def test_repeated_effect_is_found() -> None:
     catalog = Catalog()
 
     @catalog.task("pay", retry_limit=1, retry_delay=1)
@@ -69,7 +69,7 @@ def test_an_effect_that_happens_twice_is_found() -> None:
     assert violation.rule == "no effect twice"
 
 
-def test_outside_of_a_simulation_an_effect_is_nothing() -> None:
+def test_effect_does_nothing_outside_of_a_simulation() -> None:
     catalog = Catalog()
 
     @catalog.task("pay")

@@ -15,18 +15,18 @@ from zeke_sim.report import as_json
 OTHER = UUID("0195e0f4-8a1c-7c40-9d2e-00000000beef")
 
 
-def test_every_kind_of_event_has_a_word_of_its_own() -> None:
+def test_every_kind_of_event_has_its_name() -> None:
     assert set(as_json.KINDS) == set(EVENTS)
     assert len(set(as_json.KINDS.values())) == len(EVENTS)
 
 
-def test_a_whole_history_is_json() -> None:
+def test_whole_history_is_json() -> None:
     events = json.loads(json.dumps(as_json.events(overlap()), allow_nan=False))
     assert [event["at"] for event in events] == [event.at for event in overlap()]
     assert {event["kind"] for event in events} >= {"change", "invoked", "answered", "fault", "effect", "told"}
 
 
-def test_a_fault_keeps_its_own_kind_beside_that_of_the_event() -> None:
+def test_fault_has_its_kind_and_that_of_the_event() -> None:
     told = as_json.event(Fault(1.0, "w1", "w1/settle/1", "lost", None))
     assert (told["kind"], told["fault"]) == ("fault", "lost")
 
@@ -56,7 +56,7 @@ def test_values_become_json() -> None:
     )
 
 
-def test_a_change_says_what_differs() -> None:
+def test_change_has_its_differences() -> None:
     script = Script()
     script.insert(JOB, "mail.send")
     script.change(JOB, JobState.ACTIVE, attempt=1)
@@ -70,7 +70,7 @@ def test_a_change_says_what_differs() -> None:
     assert (archived["table"], archived["row"]["archived_on"]) == ("archive", EPOCH.isoformat())
 
 
-def test_a_change_of_nothing_is_told_too() -> None:
+def test_change_of_nothing_is_described() -> None:
     nothing = Change(0.0, EPOCH, "job", None, None, None, 1)
     assert as_json.event(nothing)["kind"] == "change"
     assert as_json.line(nothing) == "job: nothing"
@@ -97,7 +97,7 @@ def test_event_lines_have_short_ids() -> None:
     )
 
 
-def test_a_line_moves_no_cursor_and_ends_somewhere() -> None:
+def test_line_is_printable_and_short() -> None:
     call = Invoked(0.0, "w1", 1, "note", {"text": "\x1b[2J\n" + "long " * 1000}, None)
     line = as_json.line(call)
     assert line.isprintable()

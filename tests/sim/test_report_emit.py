@@ -52,11 +52,11 @@ def run(source: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return checked
 
 
-def test_it_replays_the_plan_that_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_emitted_test_replays_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(emit.test(failure(plan=PLAN)), monkeypatch) == [PLAN]
 
 
-def test_it_replays_the_plan_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_emitted_test_replays_the_plan_of_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(emit.test(failure()), monkeypatch) == [".zeke/plans/storm-7.json"]
 
 
@@ -82,7 +82,7 @@ def test_no_text_of_the_failure_becomes_code(monkeypatch: pytest.MonkeyPatch) ->
     assert run(emit.test(shown), monkeypatch) == [{bad: bad}]
 
 
-def test_its_lines_are_short_where_the_plan_lets_them() -> None:
+def test_lines_are_short_if_the_plan_permits() -> None:
     source = emit.test(failure(sentence="word " * 200, plan=PLAN))
     assert max(len(line) for line in source.splitlines()) <= emit.WIDTH
     assert not [line for line in source.splitlines() if line != line.rstrip()]

@@ -11,7 +11,7 @@ from zeke_sim.history import Began, Fault, Invoked, Lived, Phase
 from zeke_sim.report import story
 
 
-def test_a_lease_goes_from_its_claim_to_what_ended_it() -> None:
+def test_lease_lasts_from_claim_to_end() -> None:
     told = story.read(overlap(), ["api", "w1", "w2", "s1"])
     assert [
         (lease.node, lease.attempt, lease.since, lease.until, lease.outcome) for lease in told.leases
@@ -22,14 +22,14 @@ def test_a_lease_goes_from_its_claim_to_what_ended_it() -> None:
     assert told.lanes == ["api", "w1", "w2", "s1", "database"]
 
 
-def test_a_lease_leads_to_its_events() -> None:
+def test_lease_has_its_events() -> None:
     events = overlap()
     for lease in story.read(events).leases:
         assert events[lease.first].at == lease.since
         assert lease.last is None or events[lease.last].at == lease.until
 
 
-def test_a_claim_of_a_job_that_is_held_ends_the_other_lease() -> None:
+def test_claim_of_leased_job_ends_the_other_lease() -> None:
     script = Script()
     script.insert(JOB, "mail.send")
     claim(script, "w1", JOB)
@@ -56,7 +56,7 @@ def test_two_workers_with_one_attempt_are_two_leases() -> None:
     assert [(lease.attempt, lease.since, lease.until) for lease in leases] == [(1, 0.0, 2.0), (1, 2.0, None)]
 
 
-def test_a_lease_ends_when_its_job_goes_to_the_archive() -> None:
+def test_archiving_ends_lease() -> None:
     script = Script()
     script.insert(JOB, "mail.send")
     claim(script, "w1", JOB)
@@ -66,7 +66,7 @@ def test_a_lease_ends_when_its_job_goes_to_the_archive() -> None:
     assert (lease.until, lease.outcome) == (2.0, "gone")
 
 
-def test_a_lease_whose_claim_is_not_known_lies_with_its_worker() -> None:
+def test_lease_without_a_claim_is_in_its_worker_s_lane() -> None:
     script = Script()
     script.insert(JOB, "mail.send")
     row = script.rows[JOB]
@@ -77,7 +77,7 @@ def test_a_lease_whose_claim_is_not_known_lies_with_its_worker() -> None:
     assert row.worker is None
 
 
-def test_a_handler_ends_with_its_node() -> None:
+def test_kill_ends_handlers() -> None:
     begun = [Began(1.0, "w1", "mail.send", JOB, 1), Began(1.0, "w2", "mail.send", JOB, 2)]
     works = story.read([*begun, Lived(2.0, "w1", "killed")]).works
     assert [(work.node, work.until, work.how) for work in works] == [
@@ -86,14 +86,14 @@ def test_a_handler_ends_with_its_node() -> None:
     ]
 
 
-def test_a_call_without_an_answer_stays_open() -> None:
+def test_call_without_answer_is_open() -> None:
     events = overlap()
     assert {call.outcome for call in story.read(events).calls} == {"ok", "unknown"}
     cut = [event for event in events if event.at < 4.0]
     assert [call.verb for call in story.read(cut).calls if call.outcome == "open"] == ["settle"]
 
 
-def test_a_call_ends_with_its_node() -> None:
+def test_kill_ends_calls() -> None:
     asked = [Invoked(1.0, node, call, "settle", {}, None) for call, node in enumerate(("w1", "w2"))]
     calls = story.read([*asked, Lived(2.0, "w1", "killed")]).calls
     assert [(call.node, call.until, call.outcome) for call in calls] == [
@@ -102,7 +102,7 @@ def test_a_call_ends_with_its_node() -> None:
     ]
 
 
-def test_a_node_is_down_until_it_starts_and_paused_until_it_resumes() -> None:
+def test_spans_of_lives() -> None:
     events = [
         Lived(0.0, "w1", "started"),
         Lived(1.0, "w1", "paused"),
@@ -131,7 +131,7 @@ def test_a_node_is_down_until_it_starts_and_paused_until_it_resumes() -> None:
     ]
 
 
-def test_a_phase_lasts_until_the_next() -> None:
+def test_phase_lasts_until_the_next() -> None:
     phases = story.read([Phase(0.0, "faults"), Phase(5.0, "quiet"), Phase(9.0, "end")]).phases
     assert [(phase.what, phase.until) for phase in phases] == [("faults", 5.0), ("quiet", 9.0), ("end", None)]
 
@@ -157,7 +157,7 @@ def test_events_know_their_jobs() -> None:
     assert told.jobs == {JOB: "mail.send"}
 
 
-def test_every_event_of_a_long_history_has_a_lane_and_every_lease_ends_after_it_begins() -> None:
+def test_long_history_has_lanes_and_ordered_leases() -> None:
     events = long(2000)
     told = story.read(events)
     assert len(told.lane_of) == len(told.touched) == len(events)
@@ -165,7 +165,7 @@ def test_every_event_of_a_long_history_has_a_lane_and_every_lease_ends_after_it_
     assert all(lease.until is None or lease.until >= lease.since for lease in told.leases)
 
 
-def test_squeezing_keeps_order_and_makes_idle_time_short() -> None:
+def test_scale_keeps_order_and_shortens_idle_time() -> None:
     times = [0.0, 0.1, 0.2, 0.3, 86_400.0, 86_400.1]
     knots = story.squeeze(times)
     places = [story.placed(knots, time) for time in times]

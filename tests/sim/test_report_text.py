@@ -59,7 +59,7 @@ def test_colour_changes_no_letter() -> None:
     check_each(CASES, check)
 
 
-def test_it_says_what_matters() -> None:
+def test_report_has_all_facts() -> None:
     told = text.screen(failure())
     for part in (
         "unique_effects",
@@ -75,7 +75,7 @@ def test_it_says_what_matters() -> None:
         assert part in told
 
 
-def test_the_time_line_shows_who_held_the_job_and_where_it_broke() -> None:
+def test_time_line_shows_leases_and_the_violation() -> None:
     lines = text.screen(failure()).split("\n")
     axis = next(n for n, line in enumerate(lines) if line.lstrip().startswith("0.4 s"))
     first, second, third, broken = lines[axis + 1 : axis + 5]
@@ -91,7 +91,7 @@ def test_the_time_line_shows_who_held_the_job_and_where_it_broke() -> None:
     assert broken.endswith("▲")
 
 
-def test_of_a_long_life_the_end_is_drawn() -> None:
+def test_time_line_shows_the_end_of_a_long_life() -> None:
     script = Script()
     script.insert(JOB, "mail.send")
     for _ in range(60):
@@ -106,7 +106,7 @@ def test_of_a_long_life_the_end_is_drawn() -> None:
     assert "├1─" not in lane
 
 
-def test_a_handler_that_died_with_its_node_is_marked_and_the_node_is_gone() -> None:
+def test_killed_handler_is_marked() -> None:
     killed = [event for event in overlap() if event.at < 2.0 and not isinstance(event, Fault)]
     shown = failure(history=[*killed, Lived(2.0, "w1", "killed")], decisions={})
     (lane,) = [line for line in text.screen(shown).split("\n") if line.startswith("  w1 ")]
@@ -115,7 +115,7 @@ def test_a_handler_that_died_with_its_node_is_marked_and_the_node_is_gone() -> N
     assert not lane.partition("†")[2].strip()
 
 
-def test_faults_of_one_instant_stand_beside_each_other() -> None:
+def test_faults_of_one_instant_are_side_by_side() -> None:
     both = [Fault(3.0, "w1", "a/1", "lost", None), Fault(3.0, "w1", "a/2", "lost", None)]
     shown = failure(
         history=[*overlap(), *both], decisions={"a/1": {"fault": "lost"}, "a/2": {"fault": "lost"}}
@@ -124,11 +124,11 @@ def test_faults_of_one_instant_stand_beside_each_other() -> None:
     assert "ab" in lane
 
 
-def test_a_node_without_a_part_has_no_lane() -> None:
+def test_uninvolved_node_has_no_lane() -> None:
     assert not [line for line in text.screen(failure()).split("\n") if line.startswith("  api ")]
 
 
-def test_what_must_be_copied_is_never_cut() -> None:
+def test_command_is_never_cut() -> None:
     command = "zeke sim replay " + "deep/" * 40 + "plan.json"
     assert f"  {command}\n" in text.screen(failure(command=command))
     assert f"  {command}\n" in Text.from_ansi(text.screen(failure(command=command), colour=True)).plain
@@ -185,6 +185,6 @@ def test_shrinking_is_described() -> None:
     )
 
 
-def test_what_clients_left_out_is_told() -> None:
+def test_left_out_deeds_are_described() -> None:
     told = failure(decisions_before=20, shrink_seconds=1.0, replays=3, deeds=12, deeds_left_out=9).shrinking()
     assert ", 12 deeds → 3, in 1.0 s" in told

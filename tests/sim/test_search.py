@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,7 @@ from zeke_sim.plan import STRATEGIES, Plan
 from zeke_sim.run import run
 from zeke_sim.scenario import load, names
 from zeke_sim.search import Finding, find
+from zeke_sim.show import sentence, shown, write
 from zeke_sim.shrink import REPLAYS, shrink
 
 NAME = SCENARIO.name
@@ -34,12 +37,12 @@ def found() -> Finding:
     return finding
 
 
-def test_a_broken_property_is_found_and_named(found: Finding) -> None:
+def test_broken_property_is_found(found: Finding) -> None:
     assert found.violation.rule == RULE
     assert "left without an answer" in found.violation.text
 
 
-def test_a_search_ends_when_its_time_is_up_and_tells_of_each_run() -> None:
+def test_search_ends_in_time_and_reports_each_run() -> None:
     told: list[int] = []
     assert (
         find(["retries"], itertools.count(), 0.3, seen=lambda _, outcome: told.append(outcome.plan.seed))
@@ -49,12 +52,12 @@ def test_a_search_ends_when_its_time_is_up_and_tells_of_each_run() -> None:
     assert told
 
 
-def test_the_run_stops_at_the_event_that_broke_it(found: Finding) -> None:
+def test_run_stops_at_the_event_that_broke_it(found: Finding) -> None:
     last = found.outcome.events[-1]
     assert (last.at, getattr(last, "outcome", None)) == (found.violation.at, "unknown")
 
 
-def test_shrinking_leaves_one_fault_and_fails_in_the_same_way(found: Finding) -> None:
+def test_shrinking_leaves_one_fault(found: Finding) -> None:
     assert found.shrunk is not None
     assert found.shrunk.before > 10
     assert len((found.shrunk.outcome.plan.decisions or {}).keys() - {*found.shrunk.outcome.deeds}) == 1
@@ -62,23 +65,23 @@ def test_shrinking_leaves_one_fault_and_fails_in_the_same_way(found: Finding) ->
     assert found.shrunk.outcome.violation.rule == RULE
 
 
-def test_what_was_shrunk_was_replayed_before_it_is_shown(found: Finding) -> None:
+def test_shrunk_plan_was_replayed(found: Finding) -> None:
     assert found.shrunk is not None
     assert (found.shrunk.replays, found.shrunk.unsteady) == (REPLAYS, None)
 
 
-def test_a_shrunk_plan_without_its_one_decision_breaks_nothing(found: Finding) -> None:
+def test_shrunk_plan_needs_its_decision(found: Finding) -> None:
     assert found.shrunk is not None
     assert run(SCENARIO, found.shrunk.outcome.plan.with_decisions({})).violation is None
 
 
-def test_shrinking_stops_when_its_time_is_up(found: Finding) -> None:
+def test_shrinking_ends_in_time(found: Finding) -> None:
     hurried = shrink(SCENARIO, found.outcome, seconds=0.0)
     assert hurried.outcome is found.outcome
     assert hurried.replays == REPLAYS
 
 
-def test_a_plan_is_the_same_run_after_it_went_through_json(found: Finding) -> None:
+def test_plan_is_the_same_run_after_json(found: Finding) -> None:
     plan = Plan.loads(found.outcome.plan.dumps())
     assert plan == found.outcome.plan
     assert run(SCENARIO, plan).digest == found.outcome.digest
@@ -123,14 +126,14 @@ def test_unknown_scenario_is_rejected() -> None:
     )
 
 
-def test_every_strategy_gets_its_share_of_the_seeds() -> None:
+def test_every_strategy_has_its_share_of_seeds() -> None:
     scenario = load("retries")
     drawn = [scenario.plan(seed).strategy for seed in range(1000)]
     shares = [drawn.count(strategy) / 1000 for strategy in STRATEGIES]
     assert shares == pytest.approx([0.4, 0.3, 0.2, 0.05, 0.05], abs=0.03)
 
 
-def test_nothing_goes_wrong_in_a_calm_run() -> None:
+def test_calm_run_has_no_faults() -> None:
     scenario = load("retries")
     calm = next(plan for plan in map(scenario.plan, itertools.count(1)) if plan.strategy == "calm")
     happened = run(scenario, calm).events
@@ -165,7 +168,7 @@ def test_summary_gives_the_speed() -> None:
     )
 
 
-def test_a_campaign_in_processes_finds_what_one_process_finds() -> None:
+def test_campaign_in_processes_finds_the_same() -> None:
     here, there = (campaign.search([NAME], seeds=60, jobs=jobs) for jobs in (1, 2))
     assert here.found is not None
     assert there.found is not None
@@ -173,15 +176,46 @@ def test_a_campaign_in_processes_finds_what_one_process_finds() -> None:
     assert there.found.outcome.digest == run(SCENARIO, SCENARIO.plan(there.found.seed)).digest
 
 
-def test_a_campaign_ends_when_its_time_is_up() -> None:
+def test_campaign_ends_in_time() -> None:
     result = campaign.search(["retries"], seeds=200, budget=0.0)
     assert 0 < sum(result.runs.values()) <= campaign.BATCH
 
 
-def test_a_long_campaign_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_campaign_reports_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(campaign, "EVERY", 0.0)
     told: list[str] = []
     campaign.search(["retries"], seeds=2 * campaign.BATCH, progress=told.append)
     assert [line.partition(",")[0] for line in told] == [
         f"{done} of {2 * campaign.BATCH} runs" for done in (campaign.BATCH, 2 * campaign.BATCH)
     ]
+
+
+def test_written_plan_repeats_the_failure(found: Finding, tmp_path: Path) -> None:
+    files, told = write(found.outcome, tmp_path / "new" / "folder", SCENARIO.properties)
+    again = run(SCENARIO, Plan.loads(files.plan.read_text()))
+    assert again.digest == found.outcome.digest
+    assert told.sentence == "Every claim is answered, which no network promises."
+    assert told.sentence in files.page.read_text()
+    assert str(files.plan) in told.command
+    assert (files.plan.parent / ".gitignore").read_text() == "*\n"
+
+
+def test_each_failure_has_files_of_its_own(found: Finding, tmp_path: Path) -> None:
+    failed, names = found.outcome, ("a:b", "../a b", "c")
+    plans = [replace(failed.plan, scenario=name) for name in names]
+    written = [write(replace(failed, plan=plan), tmp_path)[0] for plan in plans]
+    paths = [path for files in written for path in (files.plan, files.page)]
+    assert len(set(paths)) == 2 * len(names)
+    assert all(path.parent == tmp_path for path in paths)
+
+
+def test_rule_without_a_property_is_its_own_sentence() -> None:
+    assert sentence("a client's program ends", SCENARIO.properties) == "a client's program ends"
+
+
+def test_run_without_a_failure_is_not_shown(found: Finding, tmp_path: Path) -> None:
+    files, _ = write(found.outcome, tmp_path)
+    retries = load("retries")
+    calm = run(retries, retries.plan(1).with_decisions({}))
+    with pytest.raises(ValueError, match="nothing broke"):
+        shown(calm, files)

@@ -54,7 +54,7 @@ def played(one: Scenario, decisions: dict[str, object] | None = None) -> Outcome
     return run(one, Plan("unruly", 1, "given", NONE, decisions or {}))
 
 
-def test_a_handler_that_stops_the_loop_does_not_end_the_run_unseen() -> None:
+def test_handler_that_stops_the_loop_is_a_violation() -> None:
     async def stop() -> None:
         asyncio.get_running_loop().stop()
 
@@ -63,7 +63,7 @@ def test_a_handler_that_stops_the_loop_does_not_end_the_run_unseen() -> None:
     assert "stopped the loop" in violation.text
 
 
-def test_the_event_loop_of_the_program_around_is_left_alone() -> None:
+def test_event_loop_of_the_program_is_kept() -> None:
     mine = asyncio.new_event_loop()
     asyncio.set_event_loop(mine)
     try:
@@ -74,13 +74,13 @@ def test_the_event_loop_of_the_program_around_is_left_alone() -> None:
         mine.close()
 
 
-def test_chance_outside_of_a_simulation_goes_on_as_if_there_had_been_none() -> None:
+def test_random_state_of_the_program_is_kept() -> None:
     before = random.getstate()
     played(replace(scenario(), allow=("random",)))
     assert random.getstate() == before
 
 
-def test_a_property_that_fails_itself_is_told_by_its_name() -> None:
+def test_property_that_raises_is_named() -> None:
     def look(_past: object) -> bool:
         raise KeyError("nobody")
 
@@ -91,7 +91,7 @@ def test_a_property_that_fails_itself_is_told_by_its_name() -> None:
     assert "KeyError: 'nobody'" in violation.text
 
 
-def test_a_statement_on_its_way_kills_no_other_process_than_its_own() -> None:
+def test_late_kill_spares_the_successor() -> None:
     outcome = played(
         scenario(),
         {
@@ -147,7 +147,7 @@ def test_shrinking_keeps_to_the_error_that_a_program_ended_with() -> None:
     ("part", "node", "verb"),
     [(Worker, "w1", "claim"), (Supervisor, "v1", "overdue"), (Scheduler, "s1", "due_schedules")],
 )
-def test_a_part_of_the_runtime_that_never_does_anything_is_found(
+def test_idle_part_of_the_runtime_is_found(
     part: type[Worker | Supervisor | Scheduler], node: str, verb: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def sleep(_self: object) -> None:
@@ -182,7 +182,7 @@ class _Changing:
 CHANGING = Scenario(NAME.format("CHANGING"), "", _Changing().build)
 
 
-def test_a_failure_that_does_not_come_again_is_a_failure() -> None:
+def test_failure_that_is_not_repeated_is_a_failure() -> None:
     found = campaign.search([CHANGING.name], seeds=3).found
     assert found is not None
     assert "only the first time" in found.violation.text
@@ -190,7 +190,7 @@ def test_a_failure_that_does_not_come_again_is_a_failure() -> None:
     assert found.outcome.violation is found.violation
 
 
-def test_a_scenario_that_can_not_be_built_is_named_with_the_seed() -> None:
+def test_scenario_that_can_not_be_built_is_named() -> None:
     def build(_draws: Draws) -> Setup:
         raise KeyError("nothing there")
 

@@ -54,7 +54,7 @@ def test_attempt_returns_the_result_of_its_script() -> None:
     check_each(RESULTS, check)
 
 
-def test_each_attempt_ends_as_its_own_step_says_and_one_beyond_them_returns() -> None:
+def test_each_attempt_ends_by_its_step() -> None:
     ends = [ended for _, ended in attempts(Step(end="raise"), Step(end="retry", after=2.0))]
     assert [(end.how, end.asked) for end in ends] == [("raised", None), ("raised", 2.0), ("returned", None)]
     (failed,) = attempts(Step(end="fail"), Step())
@@ -80,7 +80,7 @@ def test_attempt_heeds_its_deadline_by_its_script() -> None:
     )
 
 
-def test_deeds_are_done_at_their_times_in_whatever_order_they_were_given() -> None:
+def test_deeds_are_done_in_order_of_time() -> None:
     known = Known()
     deeds = [
         (6.0, tending(known, 1, "cancel")),
@@ -94,7 +94,7 @@ def test_deeds_are_done_at_their_times_in_whatever_order_they_were_given() -> No
     assert [at for _, at in mine] == pytest.approx([2.0, 4.0, 6.0], abs=0.05)
 
 
-def test_scripts_are_drawn_as_hasty_and_stubborn_as_is_asked() -> None:
+def test_scripts_are_drawn_by_their_options() -> None:
     draws = Decisions(1).draws("scripts")
 
     def steps(**how: Any) -> list[Step]:
@@ -109,7 +109,7 @@ def test_scripts_are_drawn_as_hasty_and_stubborn_as_is_asked() -> None:
     assert {step.end for step in usual} == {"return", "raise", "retry", "fail", "snooze"}
 
 
-def test_a_program_leaves_out_the_deeds_that_a_plan_names() -> None:
+def test_program_omits_deeds_of_the_plan() -> None:
     def build(_draws: Draws) -> Setup:
         catalog = Catalog()
         catalog.task("work")(act)
