@@ -38,7 +38,7 @@ def plan_of(failure: tuple[Result, Path]) -> Path:
     return next((failure[1] / "plans").glob("*.json"))
 
 
-def test_a_failure_fits_one_screen_and_says_how_to_replay_it(failure: tuple[Result, Path]) -> None:
+def test_failure_fits_one_screen_with_its_command(failure: tuple[Result, Path]) -> None:
     result, _ = failure
     assert result.exit_code == 1
     screen = result.stdout
@@ -49,7 +49,7 @@ def test_a_failure_fits_one_screen_and_says_how_to_replay_it(failure: tuple[Resu
     assert len(screen.splitlines()) <= 30
 
 
-def test_beside_it_lie_a_plan_and_a_page(failure: tuple[Result, Path]) -> None:
+def test_plan_and_page_are_written(failure: tuple[Result, Path]) -> None:
     plan = plan_of(failure)
     assert Plan.read(plan).scenario == SCENARIO.name
     page = plan.with_suffix(".html").read_text(encoding="utf-8")
@@ -57,14 +57,14 @@ def test_beside_it_lie_a_plan_and_a_page(failure: tuple[Result, Path]) -> None:
     assert "no claim is left unanswered" in page
 
 
-def test_the_plan_replays(failure: tuple[Result, Path], tmp_path: Path) -> None:
+def test_plan_replays(failure: tuple[Result, Path], tmp_path: Path) -> None:
     result = zeke_sim("replay", plan_of(failure), "--html", tmp_path / "page.html")
     assert result.exit_code == 1
     assert "no claim is left unanswered" in result.stdout
     assert (tmp_path / "page.html").exists()
 
 
-def test_a_plan_that_breaks_nothing_replays_green(failure: tuple[Result, Path], tmp_path: Path) -> None:
+def test_harmless_plan_replays_green(failure: tuple[Result, Path], tmp_path: Path) -> None:
     harmless = tmp_path / "harmless.json"
     harmless.write_text(Plan.read(plan_of(failure)).with_decisions({}).dumps(), encoding="utf-8")
     result = zeke_sim("replay", harmless)
@@ -75,7 +75,7 @@ def test_a_plan_that_breaks_nothing_replays_green(failure: tuple[Result, Path], 
     assert "nothing to shrink" in result.stderr
 
 
-def test_decisions_that_never_came_up_are_told_of(failure: tuple[Result, Path], tmp_path: Path) -> None:
+def test_unused_decisions_are_reported(failure: tuple[Result, Path], tmp_path: Path) -> None:
     """As they are in the plan of a scenario that is another one by now."""
     old = tmp_path / "old.json"
     old.write_text(
@@ -87,21 +87,19 @@ def test_decisions_that_never_came_up_are_told_of(failure: tuple[Result, Path], 
     assert "1 of 1 decisions never came up: w9/claim/1" in result.stderr
 
 
-def test_a_file_that_is_no_text_is_no_plan(tmp_path: Path) -> None:
+def test_binary_file_is_no_plan(tmp_path: Path) -> None:
     (tmp_path / "plan.json").write_bytes(b"\xff\xfe")
     result = zeke_sim("replay", tmp_path / "plan.json")
     assert result.exit_code == 2
     assert "it is no plan" in result.stderr
 
 
-def test_the_trace_shows_every_event(failure: tuple[Result, Path], tmp_path: Path) -> None:
+def test_trace_shows_every_event(failure: tuple[Result, Path], tmp_path: Path) -> None:
     result = zeke_sim("replay", plan_of(failure), "--trace", "--html", tmp_path / "page.html")
     assert len(result.stdout.splitlines()) > 50
 
 
-def test_two_runs_of_one_plan_do_not_differ_and_two_plans_do(
-    failure: tuple[Result, Path], tmp_path: Path
-) -> None:
+def test_diff_of_runs(failure: tuple[Result, Path], tmp_path: Path) -> None:
     plan = plan_of(failure)
     same = zeke_sim("diff", plan)
     assert same.exit_code == 0
@@ -113,7 +111,7 @@ def test_two_runs_of_one_plan_do_not_differ_and_two_plans_do(
     assert [line[0] for line in different.stdout.splitlines()[-2:]] == ["-", "+"]
 
 
-def test_the_regression_test_fails_as_long_as_the_bug_is_there(failure: tuple[Result, Path]) -> None:
+def test_emitted_test_fails_with_the_bug(failure: tuple[Result, Path]) -> None:
     test = failure[1] / "test_found.py"
     without = ["-p", "no:cacheprovider", "-p", "no:schemathesis"]
     command = [sys.executable, "-m", "pytest", "-q", *without, "-c", "/dev/null", str(test)]
@@ -122,7 +120,7 @@ def test_the_regression_test_fails_as_long_as_the_bug_is_there(failure: tuple[Re
     assert "no claim is left unanswered" in done.stdout
 
 
-def test_shrinking_a_plan_again_leaves_it_small(failure: tuple[Result, Path], tmp_path: Path) -> None:
+def test_shrunk_plan_stays_small(failure: tuple[Result, Path], tmp_path: Path) -> None:
     result = zeke_sim("shrink", plan_of(failure), "--folder", tmp_path)
     assert result.exit_code == 0
     decisions = Plan.read(next(tmp_path.glob("*.json"))).decisions or {}
@@ -130,14 +128,14 @@ def test_shrinking_a_plan_again_leaves_it_small(failure: tuple[Result, Path], tm
     assert "/claim/" in fault
 
 
-def test_a_quiet_search_says_what_it_did() -> None:
+def test_search_without_a_finding_reports_its_runs() -> None:
     result = zeke_sim("run", "retries", "--seeds", "5")
     assert result.exit_code == 0
     assert "5 runs (retries 5)" in result.stdout
     assert "nothing broke" in result.stdout
 
 
-def test_coverage_counts_what_happened_and_names_what_did_not() -> None:
+def test_coverage_counts_and_names_what_is_missing() -> None:
     result = zeke_sim("coverage", "retries", "--seeds", "10")
     assert result.exit_code == 0
     assert "created > active" in result.stdout
@@ -182,7 +180,7 @@ def test_unwritable_target_is_rejected_before_the_search(tmp_path: Path) -> None
     check_each([("--folder", _below_a_file), ("--emit-test", _not_there)], check)
 
 
-def test_a_search_that_finds_nothing_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_search_without_a_finding_writes_nothing(tmp_path: Path) -> None:
     options = ("--folder", tmp_path / "some" / "where", "--emit-test", tmp_path / "test_found.py")
     assert zeke_sim("run", "retries", "--seeds", "1", *options).exit_code == 0
     assert list(tmp_path.iterdir()) == []
@@ -198,7 +196,7 @@ sim(["run", "retries", "--jobs", "{jobs}", "--seeds", "1000000"])
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_search_that_is_interrupted_says_how_far_it_got(jobs: int) -> None:
+def test_interrupted_search_reports_its_progress(jobs: int) -> None:
     command = [sys.executable, "-c", SEARCH.format(jobs=jobs)]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -212,7 +210,7 @@ def test_a_search_that_is_interrupted_says_how_far_it_got(jobs: int) -> None:
     assert "Traceback" not in err
 
 
-def test_a_failure_is_not_lost_when_its_shrinking_is_interrupted(
+def test_failure_is_kept_if_its_shrinking_is_interrupted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def interrupted(*_: object) -> None:
@@ -234,7 +232,7 @@ def test_a_failure_is_not_lost_when_its_shrinking_is_interrupted(
         ("from zeke_sim.scenarios.retries import SCENARIO as MINE", ""),
     ],
 )
-def test_a_scenario_of_ones_own_is_found_where_one_is(text: str, said: str, tmp_path: Path) -> None:
+def test_scenario_of_the_working_directory_is_found(text: str, said: str, tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text(text, encoding="utf-8")
     # As an installed command, which has no folder of its own on its path, is run.
     command = [sys.executable, "-P", "-c", "from zeke_sim.cli import sim; sim()"]
@@ -250,7 +248,7 @@ def test_a_scenario_of_ones_own_is_found_where_one_is(text: str, said: str, tmp_
     assert "Traceback" not in done.stderr
 
 
-def test_a_plan_that_a_test_wrote_is_left_to_pytest(failure: tuple[Result, Path], tmp_path: Path) -> None:
+def test_plan_of_a_test_is_left_to_pytest(failure: tuple[Result, Path], tmp_path: Path) -> None:
     given = json.loads(plan_of(failure).read_text(encoding="utf-8"))
     file = tmp_path / "plan.json"
     file.write_text(json.dumps({**given, "test": "tests/test_shop.py::test_it"}), encoding="utf-8")

@@ -20,7 +20,7 @@ def ai() -> ScriptedAI:
     return ScriptedAI()
 
 
-async def test_without_a_script_its_answers_follow_from_the_text(ai: ScriptedAI) -> None:
+async def test_default_answers_follow_from_the_text(ai: ScriptedAI) -> None:
     one, same = await ai.ask(ANALYZE, BEES, Analysis), await ScriptedAI().ask(ANALYZE, BEES, Analysis)
     other = await ai.ask(ANALYZE, "Wasps sting.", Analysis)
     assert one == same
@@ -46,7 +46,7 @@ async def test_vectors_follow_from_the_texts(ai: ScriptedAI) -> None:
     assert ai.calls(EMBED) == [BEES, "Wasps", BEES]
 
 
-async def test_each_answer_is_given_once_and_the_last_one_for_ever(ai: ScriptedAI) -> None:
+async def test_answers_are_used_in_order_and_the_last_repeats(ai: ScriptedAI) -> None:
     fields = {"why_it_matters": ["It does."], "chili": 3, "confidence": 0.5}
     ai.put("analyze-story", AIRateLimited(30), fields, Analysis.model_validate({**fields, "chili": 5}))
     with pytest.raises(AIRateLimited):
@@ -55,7 +55,7 @@ async def test_each_answer_is_given_once_and_the_last_one_for_ever(ai: ScriptedA
     assert ai.calls("analyze-story") == [BEES] * 4
 
 
-async def test_none_stands_for_what_it_answers_by_itself(ai: ScriptedAI) -> None:
+async def test_none_means_the_default_answer(ai: ScriptedAI) -> None:
     by_itself = await ai.ask(ANALYZE, BEES, Analysis)
     ai.put("analyze-story", AIRefused("no"), None)
     with pytest.raises(AIRefused):
@@ -63,7 +63,7 @@ async def test_none_stands_for_what_it_answers_by_itself(ai: ScriptedAI) -> None
     assert await ai.ask(ANALYZE, BEES, Analysis) == by_itself
 
 
-async def test_an_answer_may_be_for_some_texts_alone(ai: ScriptedAI) -> None:
+async def test_answer_may_be_for_some_texts(ai: ScriptedAI) -> None:
     ai.put(EMBED, (1.0, 0.0))
     ai.put(EMBED, AIRefused("no"), (0.0, 1.0), about="Wasps")
     assert (await ai.embed([BEES])).vectors == ((1.0, 0.0),)
@@ -72,23 +72,23 @@ async def test_an_answer_may_be_for_some_texts_alone(ai: ScriptedAI) -> None:
     assert (await ai.embed(["Wasps sting.", BEES])).vectors == ((0.0, 1.0), (1.0, 0.0))
 
 
-async def test_a_function_answers_by_the_text(ai: ScriptedAI) -> None:
+async def test_function_answers_by_the_text(ai: ScriptedAI) -> None:
     ai.put(EMBED, lambda text: (float(len(text)),))
     assert (await ai.embed(["four"])).vectors == ((4.0,),)
 
 
-async def test_fields_that_do_not_fit_are_a_malformed_answer(ai: ScriptedAI) -> None:
+async def test_unfit_fields_are_malformed(ai: ScriptedAI) -> None:
     ai.put("analyze-story", {"chili": 3})
     with pytest.raises(AIMalformed):
         await ai.ask(ANALYZE, BEES, Analysis)
 
 
-async def test_what_no_client_takes_it_does_not_take(ai: ScriptedAI) -> None:
+async def test_empty_text_is_rejected(ai: ScriptedAI) -> None:
     with pytest.raises(AIRejected):
         await ai.ask(ANALYZE, " ", Analysis)
 
 
-async def test_a_form_that_it_does_not_know_has_to_be_written(ai: ScriptedAI) -> None:
+async def test_unknown_form_needs_an_answer(ai: ScriptedAI) -> None:
     class Verdict(BaseModel):
         good: bool
 
@@ -98,7 +98,7 @@ async def test_a_form_that_it_does_not_know_has_to_be_written(ai: ScriptedAI) ->
     assert (await ai.ask(Prompt("judge", "1", "Judge."), BEES, Verdict)).value == Verdict(good=True)
 
 
-async def test_what_was_put_and_is_no_answer_is_told_to_the_test(ai: ScriptedAI) -> None:
+async def test_invalid_answer_is_reported(ai: ScriptedAI) -> None:
     ai.put("analyze-story", (1.0,))
     ai.put(EMBED, {"chili": 3})
     with pytest.raises(TypeError, match="put a Analysis"):

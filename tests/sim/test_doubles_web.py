@@ -19,24 +19,24 @@ def web() -> ScriptedWeb:
     return ScriptedWeb()
 
 
-async def test_each_answer_is_given_once_and_the_last_one_for_ever(web: ScriptedWeb) -> None:
+async def test_answers_are_used_in_order_and_the_last_repeats(web: ScriptedWeb) -> None:
     web.put(A, "one", b"two")
     assert [(await web.fetch(A, kind="page")).body for _ in range(3)] == [b"one", b"two", b"two"]
 
 
-async def test_what_was_put_anew_takes_the_place_of_what_was_there(web: ScriptedWeb) -> None:
+async def test_new_answers_replace_old_ones(web: ScriptedWeb) -> None:
     web.put(A, "one")
     web.put(A, "other")
     assert (await web.fetch(A, kind="page")).body == b"other"
 
 
-async def test_a_url_that_nobody_put_is_missing(web: ScriptedWeb) -> None:
+async def test_unknown_url_is_missing(web: ScriptedWeb) -> None:
     with pytest.raises(Permanent) as caught:
         await web.fetch(A, kind="page")
     assert caught.value.status == 404
 
 
-async def test_it_knows_what_it_was_asked(web: ScriptedWeb) -> None:
+async def test_requests_are_recorded(web: ScriptedWeb) -> None:
     web.put(A, "one")
     await web.fetch(A, kind="feed", etag='"1"', last_modified="yesterday")
     await web.fetch(A, kind="page")
@@ -44,12 +44,12 @@ async def test_it_knows_what_it_was_asked(web: ScriptedWeb) -> None:
     assert web.requests(B) == []
 
 
-async def test_a_function_answers_by_the_request(web: ScriptedWeb) -> None:
+async def test_function_answers_by_the_request(web: ScriptedWeb) -> None:
     web.put(A, lambda asked: f"a {asked.kind}")
     assert [(await web.fetch(A, kind=kind)).body for kind in ("page", "feed")] == [b"a page", b"a feed"]
 
 
-async def test_an_error_is_raised_as_it_is_and_what_was_fetched_is_given_as_it_is(web: ScriptedWeb) -> None:
+async def test_error_and_fetched_answer_are_given_unchanged(web: ScriptedWeb) -> None:
     error, answer = Transient(A, "no"), fetched(A, "one", etag='"1"')
     web.put(A, error, answer)
     with pytest.raises(Transient) as caught:
@@ -58,7 +58,7 @@ async def test_an_error_is_raised_as_it_is_and_what_was_fetched_is_given_as_it_i
     assert await web.fetch(A, kind="page") == answer
 
 
-async def test_who_has_it_already_gets_nothing(web: ScriptedWeb) -> None:
+async def test_known_validators_get_not_modified(web: ScriptedWeb) -> None:
     web.put(A, Reply(body="one", etag='"1"', last_modified="yesterday"))
     first = await web.fetch(A, kind="feed")
     again = await web.fetch(A, kind="feed", etag=first.etag)
@@ -88,7 +88,7 @@ async def test_status_means_the_same_as_in_production() -> None:
     )
 
 
-async def test_a_redirect_is_followed_and_for_good_only_if_each_is(web: ScriptedWeb) -> None:
+async def test_redirect_is_permanent_only_if_each_is(web: ScriptedWeb) -> None:
     web.put(A, moved(B), moved(B, status=302))
     web.put(B, moved(C, status=308))
     web.put(C, "there")
@@ -97,14 +97,14 @@ async def test_a_redirect_is_followed_and_for_good_only_if_each_is(web: Scripted
     assert (for_now.body, for_now.permanent_url) == (b"there", None)
 
 
-async def test_redirects_in_a_circle_end(web: ScriptedWeb) -> None:
+async def test_redirect_loop_ends(web: ScriptedWeb) -> None:
     web.put(A, moved(B))
     web.put(B, moved(A))
     with pytest.raises(Permanent, match="redirects"):
         await web.fetch(A, kind="page")
 
 
-def test_a_late_reply_takes_virtual_time_and_a_silent_server_is_given_up() -> None:
+def test_late_reply_takes_virtual_time() -> None:
     loop, web, times = VirtualLoop(), ScriptedWeb(), []
     web.put(A, Reply(body="one", late=5), silent())
 
@@ -121,7 +121,7 @@ def test_a_late_reply_takes_virtual_time_and_a_silent_server_is_given_up() -> No
     assert times == [5, 5 + TIMEOUT]
 
 
-def test_its_feeds_and_pages_are_read_as_such() -> None:
+def test_feeds_and_pages_can_be_parsed() -> None:
     read = parse_feed(feed(("Bees", A), ("Wasps", "")).encode(), "application/rss+xml", B)
     assert [(entry.title, entry.url) for entry in read.entries] == [("Bees", A), ("Wasps", None)]
     assert "bees" in page("Bees", "bees")

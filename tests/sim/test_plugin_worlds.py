@@ -181,12 +181,12 @@ def test_forgotten(simulation):
 )
 
 
-def test_worlds_in_which_everything_holds(pytester: pytest.Pytester) -> None:
+def test_worlds_without_violation_pass(pytester: pytest.Pytester) -> None:
     application(pytester, HOLDS)
     run(pytester).assert_outcomes(passed=4)
 
 
-def test_worlds_in_which_something_breaks(pytester: pytest.Pytester) -> None:
+def test_worlds_with_violation_fail_and_are_reported(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
     result = run(pytester)
     result.assert_outcomes(failed=11)
@@ -232,7 +232,7 @@ def test_worlds_in_which_something_breaks(pytester: pytest.Pytester) -> None:
     assert f"pytest test_shop.py::test_no_order_is_charged_twice --zeke-plan {plan}" in shown.stderr
 
 
-def test_a_file_that_is_no_plan(pytester: pytest.Pytester) -> None:
+def test_invalid_plan_is_rejected(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
     pytester.makefile(".json", plan="no JSON")
     for name in ("test_never", "test_what_never_ends"):
@@ -243,7 +243,7 @@ def test_a_file_that_is_no_plan(pytester: pytest.Pytester) -> None:
         assert "plan.py" not in said  # whose lines are of no interest to whoever gave the file
 
 
-def test_a_world_replays_a_plan(pytester: pytest.Pytester) -> None:
+def test_world_replays_a_plan(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
     run(pytester, "test_shop.py::test_what_never_ends").assert_outcomes(failed=1)
     (plan,) = Path(pytester.path, ".zeke-sim").glob("*.json")
@@ -254,7 +254,7 @@ def test_a_world_replays_a_plan(pytester: pytest.Pytester) -> None:
     assert "is a plan of test_shop.py::test_what_never_ends, and this test is" in other.stdout.str()
 
 
-def test_a_failure_is_shown_where_the_project_can_t_be_written_to(pytester: pytest.Pytester) -> None:
+def test_failure_is_shown_in_read_only_project(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
     Path(pytester.path, ".zeke-sim").write_text("a file, and no folder", encoding="utf-8")
     result = run(pytester, "test_shop.py::test_the_first_attempt_is_enough")
@@ -267,7 +267,7 @@ def test_a_failure_is_shown_where_the_project_can_t_be_written_to(pytester: pyte
 
 
 @pytest.mark.parametrize("more", [[], ["-n", "1"]])
-def test_a_failure_is_shown_once_where_pytest_lists_failures_whole(
+def test_failure_is_shown_once_in_ci(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, more: list[str]
 ) -> None:
     monkeypatch.setenv("CI", "true")
@@ -300,13 +300,13 @@ async def test_it(zeke):
 )
 
 
-def test_an_interruption_that_the_interpreter_drops_is_heeded(pytester: pytest.Pytester) -> None:
+def test_dropped_interrupt_is_heeded(pytester: pytest.Pytester) -> None:
     application(pytester, INTERRUPTED)
     result = run(pytester, "-W", "ignore")
     assert result.ret == pytest.ExitCode.INTERRUPTED
 
 
-def test_a_world_that_is_not_run(pytester: pytest.Pytester) -> None:
+def test_world_that_is_not_run_is_an_error(pytester: pytest.Pytester) -> None:
     application(pytester, SENT)
     result = run(pytester, "-k", "forgotten")
     result.assert_outcomes(passed=1, errors=1)
@@ -314,7 +314,7 @@ def test_a_world_that_is_not_run(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "many"])
-def test_a_number_of_seeds_that_is_none(pytester: pytest.Pytester, text: str) -> None:
+def test_invalid_number_of_seeds_is_rejected(pytester: pytest.Pytester, text: str) -> None:
     application(pytester, SENT)
     result = run(pytester, f"--zeke-seeds={text}")
     assert f"argument --zeke-seeds: {text!r} is no number of seeds; give 1 or more" in result.stderr.str()
@@ -358,7 +358,7 @@ def test_invalid_arguments_are_rejected() -> None:
     )
 
 
-def test_a_workload_that_is_not_async() -> None:
+def test_sync_workload_is_rejected() -> None:
     def workload() -> None:
         """Do nothing."""
 
@@ -366,7 +366,7 @@ def test_a_workload_that_is_not_async() -> None:
         test(catalog=Catalog())(workload)
 
 
-def test_names_of_properties() -> None:
+def test_properties_are_found_by_name() -> None:
     for name in (*TOGETHER, *(one.name for one in ALL)):
         assert named(name)
     with pytest.raises(UsageError, match="no property is called 'gravity'; There are: no job is lost"):
@@ -388,6 +388,6 @@ def test_invalid_span_is_rejected() -> None:
     check_each(["soon", "2days", "-1 day", 0], check)
 
 
-def test_properties_of_ones_own_are_public() -> None:
+def test_property_factories_are_public() -> None:
     assert unique_effects("no order twice").name == "no order twice"
     assert sometimes("it rains", lambda past: True).name == "it rains"

@@ -33,7 +33,7 @@ def told(history: list[Event], violation: Violation = ASSERTED) -> list[str]:
     return [line for line in text.screen(shown).split("\n") if "attempt" in line and ":" in line]
 
 
-def test_a_failed_assertion_says_what_the_job_failed_of() -> None:
+def test_failed_assertion_shows_the_job_s_error() -> None:
     script = Script()
     failed(JOB, script, JobState.RETRY, message="not yet")
     failed(JOB, script, message="the disk is full\nand nobody cares", type="shop.Full")
@@ -43,7 +43,7 @@ def test_a_failed_assertion_says_what_the_job_failed_of() -> None:
     assert "<li>mail.send 91c2e4, attempt 2: shop.Full: the disk is full</li>" in page
 
 
-def test_jobs_that_were_given_up_come_first_and_then_the_latest() -> None:
+def test_failed_jobs_come_first_then_the_latest() -> None:
     script = Script()
     jobs = ids(4)
     states = (JobState.RETRY, JobState.FAILED, JobState.RETRY, JobState.EXPIRED)
@@ -53,7 +53,7 @@ def test_jobs_that_were_given_up_come_first_and_then_the_latest() -> None:
     assert [error.job for error in found] == [jobs[3], jobs[1], jobs[2], jobs[0]]
 
 
-def test_a_job_that_completed_in_the_end_failed_of_nothing() -> None:
+def test_completed_job_has_no_error() -> None:
     script = Script()
     retried, by_hand, other = ids(3)
     failed(retried, script, JobState.RETRY)
@@ -90,7 +90,7 @@ def test_requeued_job_is_listed_as_any_other() -> None:
     check_each([JobState.CREATED, JobState.RETRY], check)
 
 
-def test_of_many_the_screen_shows_a_few_and_the_page_more() -> None:
+def test_screen_shows_few_errors_and_page_more() -> None:
     script = Script()
     for job in ids(30):
         failed(job, script)
@@ -103,13 +103,13 @@ def test_of_many_the_screen_shows_a_few_and_the_page_more() -> None:
     assert "<li>and 10 more jobs</li>" in html.page(shown)
 
 
-def test_what_is_about_one_job_tells_nothing_of_others() -> None:
+def test_violation_of_one_job_shows_no_errors_of_others() -> None:
     script = Script()
     failed(JOB, script)
     assert told(script.history(), Violation("rule", "text", job=JOB, at=9.0)) == []
 
 
-def test_nothing_is_told_where_nothing_failed() -> None:
+def test_no_errors_without_failures() -> None:
     script = Script()
     script.insert(JOB, "mail.send")
     claim(script, "w1", JOB)
@@ -119,7 +119,7 @@ def test_nothing_is_told_where_nothing_failed() -> None:
     assert '<ul class="errors"' not in html.page(shown)
 
 
-def test_an_error_that_is_odd_is_told_as_it_is_and_never_as_markup() -> None:
+def test_odd_errors_are_shown_and_never_as_markup() -> None:
     script = Script()
     for job, output in zip(ids(3), ('"<b>only text</b>"', '{"message": ""}', '{"code": 7}'), strict=True):
         failed(job, script)

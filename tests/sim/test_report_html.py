@@ -69,7 +69,7 @@ def test_no_text_becomes_markup() -> None:
     check_each({"plain": failure(), "nasty": nasty()}, check)
 
 
-def test_nasty_text_arrives_as_it_was() -> None:
+def test_nasty_text_is_unchanged() -> None:
     page = Page(nasty())
     data = page.data()
     row = next(event["row"] for event in data["events"] if event["kind"] == "change")
@@ -79,21 +79,21 @@ def test_nasty_text_arrives_as_it_was() -> None:
     assert [text for tag, text in page.texts if tag == "code"] == [NASTY]
 
 
-def test_json_within_a_script_element_has_no_character_that_markup_is_made_of() -> None:
+def test_embedded_json_has_no_markup() -> None:
     # Browsers end a script at `</script` and a space or a slash too, which the parser above does not know.
     text = html.embedded({NASTY: ["</script ", "</script/", "<!--<script"]})
     assert re.findall("[<>&\u2028\u2029]", text) == []
     assert json.loads(text) == {NASTY: ["</script ", "</script/", "<!--<script"]}
 
 
-def test_half_a_surrogate_can_be_written() -> None:
+def test_lone_surrogate_can_be_written() -> None:
     half = Ended(5.0, "w1", "mail.send", JOB, 1, "returned", "\ud800")
     shown = failure(history=[*overlap(), half], sentence="\ud800")
     assert Page(shown).data()["events"][-2]["value"] == "\ud800"
     assert html.page(shown).encode()
 
 
-def test_it_needs_no_network_and_runs_only_what_it_came_with() -> None:
+def test_page_needs_no_network_and_runs_only_its_script() -> None:
     page = Page(failure())
     policy = next(a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
     assert policy is not None
@@ -108,11 +108,11 @@ def test_it_needs_no_network_and_runs_only_what_it_came_with() -> None:
     assert not [name for _, a in page.elements for name in a if name.startswith("on") or name == "style"]
 
 
-def test_every_place_of_the_frame_is_filled() -> None:
+def test_every_placeholder_is_filled() -> None:
     assert re.findall(r"\{\{\w+\}\}", html.page(failure())) == []
 
 
-def test_the_head_can_be_read_without_a_script() -> None:
+def test_head_is_readable_without_script() -> None:
     told = " ".join(text for tag, text in Page(failure()).texts if tag not in {"script", "style"})
     for part in (
         "unique_effects",
@@ -124,7 +124,7 @@ def test_the_head_can_be_read_without_a_script() -> None:
     assert "zeke sim replay .zeke/plans/storm-7.json" in told
 
 
-def test_what_the_script_looks_for_is_there() -> None:
+def test_script_finds_its_elements_and_colours() -> None:
     page = Page(failure())
     ids = [a["id"] for _, a in page.elements if "id" in a]
     assert len(ids) == len(set(ids))
@@ -174,7 +174,7 @@ def ways_to_end() -> list[str]:
     return json.loads(states)
 
 
-def test_it_holds_the_whole_failure() -> None:
+def test_page_has_the_whole_failure() -> None:
     data = Page(failure()).data()
     assert len(data["events"]) == len(data["lines"]) == len(data["laneOf"]) == len(data["jobsOf"])
     assert len(data["events"]) == len(overlap()) + 1, "the violation is an event of its own"
@@ -192,7 +192,7 @@ def test_it_holds_the_whole_failure() -> None:
     ]
 
 
-def test_a_decision_without_an_event_comes_last() -> None:
+def test_decision_without_event_comes_last() -> None:
     data = Page(failure(decisions={"order/17": "w2", "w2/settle/1": {"fault": "lost"}})).data()
     assert [(d["address"], d["first"] is None) for d in data["decisions"]] == [
         ("w2/settle/1", False),
@@ -200,19 +200,19 @@ def test_a_decision_without_an_event_comes_last() -> None:
     ]
 
 
-def test_a_fault_may_last_for_ever() -> None:
+def test_endless_fault() -> None:
     for_ever = Fault(1.0, "db", "db/clock/1", "jump", float("inf"))
     (fault,) = Page(failure(history=[for_ever], decisions={})).data()["faults"]
     assert (fault["since"], fault["until"]) == (1.0, None)
 
 
-def test_a_violation_may_name_a_job_that_never_was() -> None:
+def test_violation_of_unknown_job() -> None:
     data = Page(failure(history=[])).data()
     assert data["jobs"] == [[str(JOB), "91c2e4", "unknown"]]
     assert data["job"] == 0
 
 
-def test_a_long_history_makes_a_page_of_a_few_megabytes() -> None:
+def test_page_of_long_history_is_small() -> None:
     shown = failure(history=long(5000), violation=Violation("rule", "text", at=36_020.0))
     page = html.page(shown)
     assert len(page.encode()) < 4_000_000
