@@ -123,4 +123,6 @@ def test_claimed_job_is_begun_or_released() -> None:
             h.lived("w1", lived)
         h.wait(waited)
         assert h.holds(KEEPS) is holds
+        if lived == "cut":
+            assert h.verdict() is None
     assert h.breaks(KEEPS) == "w1 has neither begun attempt 1 nor given it back from 0.003 s to 30.004 s"
