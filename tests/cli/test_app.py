@@ -280,12 +280,20 @@ def test_a_typer_of_another_distribution_is_a_group_of_commands() -> None:
     assert CliRunner().invoke(made, ["bells", "ring", "a"]).stdout == "['a'] False\n"
 
 
-def test_a_command_that_can_not_be_loaded_does_not_keep_the_others_from_working(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    made = _commands(lost="tests.cli.nowhere:command", bell="tests.cli.test_app:ring")
-    assert "the command 'lost' can't be loaded" in capsys.readouterr().err
-    assert CliRunner().invoke(made, ["bell", "a"]).exit_code == 0
+@pytest.mark.parametrize(
+    ("point", "remedy"),
+    [
+        ("tests.cli.nowhere:command [web,sim]", 'python -m pip install ".[web,sim]" in a clone of Zeke'),
+        ("tests.cli.nowhere:command", "install what tests.cli.nowhere needs"),
+    ],
+)
+def test_command_that_can_not_be_loaded_names_its_cause_and_its_remedy(point: str, remedy: str) -> None:
+    made = _commands(lost=point, bell="tests.cli.test_app:ring")
+    assert CliRunner().invoke(made, ["bell", "a"]).output == "['a'] False\n"
+    shown = " ".join(CliRunner().invoke(made, ["lost", "--help"]).output.replace("│", " ").split())
+    assert f"Unavailable: No module named 'tests.cli.nowhere'; {remedy}." in shown
+    failed = CliRunner().invoke(made, ["lost", "run", "--seeds", "2"]).exception
+    assert str(failed) == f"lost: No module named 'tests.cli.nowhere'; {remedy}"
 
 
 def _declared(group: str) -> list[EntryPoint]:

@@ -1,7 +1,8 @@
 """The commands put together, the options they share, and what an error looks like.
 
 Other distributions add commands by the entry-point group ``zeke.commands``: an entry point has the name of
-its command, and is a function for one command, or a ``typer.Typer`` for a group of them.
+its command, and is a function for one command, or a ``typer.Typer`` for a group of them. The extras that an
+entry point names, as in ``shop.cli:shop [web]``, are named in the hint if it cannot be loaded.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from importlib.metadata import PackageNotFoundError, entry_points, version
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
+from rich.markup import escape
 from typer.core import TyperGroup
 
 from zeke_queue.cli import doctor, jobs, keys, migrate, queues, schedules, serve, work
 from zeke_queue.cli.session import Options, options_of, print_error
 from zeke_queue.errors import BadSetting, UsageError, ZekeError
+from zeke_queue.hints import install
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -220,18 +223,33 @@ def options(
 
 
 def add_commands(to: typer.Typer, points: Iterable[EntryPoint]) -> None:
-    """Add the commands of other distributions; one that can't be loaded is reported, and left out."""
+    """Add the commands of other distributions; one that cannot be loaded becomes a command that says why."""
     for point in points:
         try:
             command: Any = point.load()
-        except (ImportError, AttributeError) as error:
-            typer.secho(f"zeke: the command {point.name!r} can't be loaded: {error}", err=True, fg="yellow")
+        except Exception as error:  # noqa: BLE001 - a foreign module can raise anything as it is imported
+            _add_unavailable(to, point, error)
             continue
         if isinstance(command, typer.Typer):
             to.add_typer(command, name=point.name)
         else:
             to.command(point.name)(command)
     _tell_of_shared_options(to)
+
+
+def _add_unavailable(to: typer.Typer, point: EntryPoint, error: Exception) -> None:
+    """Add a command whose help and whose error name the cause and what to install."""
+    cause = " ".join(str(error).split()) or type(error).__name__
+    remedy = install(*point.extras) if point.extras else f"install what {point.module} needs"
+
+    def unavailable() -> None:
+        raise UsageError(f"{point.name}: {cause}; {remedy}")
+
+    # Arguments meant for the missing command must not be reported as its error.
+    anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+    to.command(point.name, help=escape(f"Unavailable: {cause}; {remedy}."), context_settings=anything)(
+        unavailable
+    )
 
 
 def _tell_of_shared_options(to: typer.Typer) -> None:
