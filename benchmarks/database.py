@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
@@ -39,12 +40,22 @@ def server(choice: str) -> Iterator[str]:
         with EmbeddedPostgres.start(ephemeral=True) as embedded:
             yield embedded.dsn
     elif choice == "testcontainers":
-        from testcontainers.postgres import PostgresContainer  # noqa: PLC0415 - needs a Docker engine
+        from testcontainers.core.config import testcontainers_config  # noqa: PLC0415 - needs a Docker engine
+        from testcontainers.postgres import PostgresContainer  # noqa: PLC0415
 
+        # A second container removes what a killed run leaves; where its image is missing, there is none.
+        if not _has_image(testcontainers_config.ryuk_image):
+            testcontainers_config.ryuk_disabled = True
         with PostgresContainer("postgres:18", driver=None) as container:
             yield container.get_connection_url()
     else:
         yield choice
+
+
+def _has_image(name: str) -> bool:
+    """Return whether the Docker engine has an image."""
+    asked = subprocess.run(["docker", "image", "inspect", name], capture_output=True, check=False)  # noqa: S607
+    return asked.returncode == 0
 
 
 def describe(kind: str, dsn: str) -> str:

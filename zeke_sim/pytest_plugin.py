@@ -49,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="WHICH",
         help="the Postgres of tests marked zeke_backend('postgres'): a connection string, embedded, "
         "testcontainers, or auto (the default), which takes a container if a Docker engine answers and has "
-        "the image, and else the embedded server",
+        "the image and testcontainers is installed, and else the embedded server",
     )
 
     parser.addini("zeke_postgres", "what --zeke-postgres is by default")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
@@ -116,3 +118,19 @@ def test_a_container_is_taken_if_an_engine_has_the_image(
         assert dsn == "container"
     with server("postgresql://elsewhere/db", "run") as dsn:
         assert dsn == "postgresql://elsewhere/db"
+
+
+def test_auto_uses_the_embedded_server_and_says_so_without_testcontainers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(servers, "_docker", lambda arguments: True)
+    monkeypatch.setattr(servers, "_embedded", lambda run: nullcontext("embedded"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "testcontainers.core.config", None)
+    said: list[str] = []
+    with server("auto", "run", said.append) as dsn:
+        assert dsn == "embedded"
+    (line,) = said
+    assert "testcontainers is not installed; the embedded server is used" in line
+    with pytest.raises(UsageError, match="testcontainers is not installed"), server("testcontainers", "run"):
+        raise AssertionError

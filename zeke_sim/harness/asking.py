@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-from contextlib import contextmanager
+import sys
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -198,12 +199,20 @@ def databases(config: pytest.Config) -> Generator[Databases]:
     run = str(worker.get("testrunuid") or f"process{os.getpid()}")
     choice: str = config.getoption("--zeke-postgres") or config.getini("zeke_postgres") or "auto"
     try:
-        with server(choice, run) as dsn:
+        with server(choice, run, lambda line: _print_uncaptured(config, line)) as dsn:
             made = Databases(dsn, f"{worker.get('workerid', 'main')}_{os.getpid()}")
             made.check()
             yield made
     except UsageError as error:
         wrong(str(error))
+
+
+def _print_uncaptured(config: pytest.Config, line: str) -> None:
+    """Print a line that pytest does not capture, so that a passing run shows it too."""
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    with nullcontext() if capture is None else capture.global_and_fixture_disabled():
+        sys.stderr.write(f"\n{line}\n")
+        sys.stderr.flush()
 
 
 @contextmanager

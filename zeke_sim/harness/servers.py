@@ -1,8 +1,9 @@
 """A real Postgres for tests, and a database of its own for each.
 
 Which one: a connection string, a container, the embedded server, or (``auto``) a container if a Docker engine
-answers and has the image, and else the embedded server. The processes of a run share an embedded one. A
-database is a copy of a migrated template, which is made once a server and version of the tables.
+answers and has the image and testcontainers is installed, and else the embedded server. The processes of a
+run share an embedded one. A database is a copy of a migrated template, which is made once a server and
+version of the tables.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from zeke_queue.storage.postgres import migrate
 from zeke_queue.storage.postgres.statements import migrations
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 __tracebackhide__ = True  # of a failing test: its own lines say more
 
@@ -43,12 +44,13 @@ _SETTINGS: Final = {"max_connections": "200", "shared_buffers": "64MB"}
 
 
 @contextmanager
-def server(choice: str, run: str) -> Generator[str]:
+def server(choice: str, run: str, told: Callable[[str], None] = print) -> Generator[str]:
     """Yield the connection string of a server on which databases may be created.
 
     Args:
         choice: a connection string, or one of ``CHOICES``.
         run: names the run of the tests: its processes share an embedded server.
+        told: receives the reason if ``auto`` does not use the container that the engine has.
 
     Raises:
         UsageError: the choice is none.
@@ -60,9 +62,22 @@ def server(choice: str, run: str) -> Generator[str]:
         raise UsageError(
             f"--zeke-postgres: {shown(choice)} is none; give {', '.join(CHOICES)}, or a connection string"
         )
-    container = choice == "testcontainers" or (choice == "auto" and _docker(f"image inspect {IMAGE}"))
+    container = choice == "testcontainers" or (choice == "auto" and _has_container(told))
     with _container() if container else _embedded(run) as dsn:
         yield dsn
+
+
+def _has_container(told: Callable[[str], None]) -> bool:
+    """Return whether a container can start: an engine has the image, and testcontainers is installed."""
+    if not _docker(f"image inspect {IMAGE}"):
+        return False
+    if importlib.util.find_spec("testcontainers") is None:
+        told(
+            "--zeke-postgres auto: a Docker engine has the image, but testcontainers is not installed; the"
+            " embedded server is used. Install testcontainers, or give embedded."
+        )
+        return False
+    return True
 
 
 @contextmanager
