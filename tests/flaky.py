@@ -1,8 +1,8 @@
 """A failed test is run once more, alone, at the end: if it passes then, it is listed as flaky.
 
 Active where the environment has ``CI``, or with ``--flaky N``: at most N tests may be flaky. With more
-failures than that the run fails anyway, so none of them is run again. ``ZEKE_FLAKY`` names a file in which the
-runs of a whole CI count together: each appends its flaky tests, and those before it count.
+failures than that the run fails anyway, so none of them is run again. ``ZEKE_FLAKY`` names a file in which
+the runs of a whole CI count together: each appends its flaky tests, and those before it count.
 
 No plugin for reruns can do this: they repeat a test at once, beside the tests of the other processes.
 """
