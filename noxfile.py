@@ -1,4 +1,4 @@
-"""The project's commands, each in an environment of its own: demo, tests, lint, browser, sim and others.
+"""The project's commands, each in an environment of its own: demo, tests, lint, nightly, sim and others.
 
 `nox` alone runs tests and lint. Sessions use the interpreter that nox runs on; `-P` names others, as in
 `nox -s tests -P 3.12 3.13`. What follows `--` goes on to the program: `nox -s tests -- --postgres 15`.
@@ -7,12 +7,20 @@ Every session installs within constraints.txt.
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 import sys
 import tempfile
+import time
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import nox
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 if sys.version_info < (3, 11):
     raise SystemExit("Zeke needs Python 3.11 or newer; run nox with one, for instance: python3.13 -m nox")
@@ -46,9 +54,210 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests over both stores; `-- --postgres 15` chooses another database."""
+    """Run the tests that a landing takes; `-- -n 2` runs all, `-- --postgres 15` on another database."""
     _install(session, "test")
-    session.run("pytest", *(session.posargs or ["-n", "2"]))
+    session.run("pytest", *(session.posargs or ["-n", "2", *_landing()]))
+
+
+class Part(NamedTuple):
+    """Tests of which a landing runs a sample, unless it changes one of the paths; a share runs all."""
+
+    tests: str
+    sample: int
+    changes: tuple[str, ...]
+    keep: tuple[str, ...] = ()
+
+
+def _landing() -> list[str]:
+    """Return pytest's options that leave out what `nox -s nightly` runs by turns."""
+    keep = (
+        "tests/postgres/test_plans.py",
+        "tests/postgres/test_plans_of_looks.py",
+        "tests/postgres/test_plans_of_overviews.py",
+        "tests/postgres/test_plans_of_places.py",
+        "tests/postgres/test_plans_of_priorities.py",
+        "tests/postgres/test_migrate.py",
+    )
+    parts = (
+        Part("tests/tasks", 250, ("zeke_tasks/", "zeke_queue/task", "zeke_queue/storage/", "tests/tasks/")),
+        Part("tests/postgres", 60, ("zeke_queue/storage/", "tests/postgres/"), keep),
+        Part("tests/interleaving", 0, ("tests/interleaving/",)),
+        Part("tests/torture", 0, ("tests/torture/",)),
+        Part("tests/web/test_openapi.py", 0, ("zeke_queue/web/", "tests/web/test_openapi.py")),
+    )
+    options: list[str] = []
+    for part in parts:
+        if _changed(*part.changes):
+            continue
+        if part.sample:
+            options += ["--sample", f"{part.tests}={part.sample}"]
+            options += [word for file in part.keep for word in ("--keep", file)]
+        else:
+            options.append(f"--ignore={part.tests}")
+    return options
+
+
+def _git(*arguments: str) -> str:
+    """Return what git says; nothing where there is no repository."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603, S607
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _changed(*paths: str) -> bool:
+    """Return whether a path that begins so changed in the last six hours; True where git cannot say."""
+    before = _git("rev-list", "-1", "--before=6 hours ago", "HEAD") or _git("rev-parse", "--verify", "HEAD~1")
+    if not before:
+        return True
+    files = _git("diff", "--name-only", before) + "\n" + _git("ls-files", "--others", "--exclude-standard")
+    return any(file.startswith(paths) for file in files.splitlines())
+
+
+# The shares of nightly
+
+
+STAGES: list[tuple[str, float]] = []
+
+SMOKES = (
+    "tests/unit",
+    "tests/memory",
+    "tests/conformance/test_claim.py",
+    "tests/runtime/test_worker.py",
+    "tests/sim/test_loop.py",
+    "tests/cli/test_app.py",
+)
+"""Run on other Pythons: what depends on the interpreter, and one file of each layer."""
+
+HISTORIES = ("retries,unique,storm,cron,slice,waiting,catalog", "1", "2", "3", "5", "8", "13")
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    """Time a stage, for the table at the end and for the file that ZEKE_STAGES names."""
+    print(f"\n===== {name}", flush=True)
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds = time.monotonic() - begun
+        STAGES.append((name, seconds))
+        print(f"===== {name}: {seconds:.0f} s", flush=True)
+        if path := os.environ.get("ZEKE_STAGES"):
+            with Path(path).open("a", encoding="utf-8") as file:
+                file.write(f"{seconds:.0f}\t  {name}\n")
+
+
+def _left_out(what: str) -> None:
+    """Say that something cannot run here, for the list at the end of .ci/run too."""
+    print(f"LEFT OUT: {what}", flush=True)
+    if path := os.environ.get("ZEKE_LEFT_OUT"):
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(f"{what}\n")
+
+
+def _turn(of: int) -> str:
+    """Return which part of how many is due: it changes each time that all shares have had their turn."""
+    return f"{int(_git('rev-list', '--count', 'HEAD') or 0) // len(SHARES) % of + 1}/{of}"
+
+
+def _mutants(session: nox.Session) -> None:
+    with _stage("share 0: every planted bug is found"):
+        session.run("zeke", "sim", "mutants", "--jobs", "2")
+    slips = _turn(5)
+    with _stage(f"share 0: slips of the simulator are noticed, part {slips}"):
+        session.run("python", "-m", "zeke_sim.mutants.run", "--sabotages", "--part", slips)
+
+
+def _postgres_mutants(session: nox.Session) -> None:
+    mutants = _turn(2)
+    with _stage(f"share 1: mutants of the Postgres storage are found, part {mutants}"):
+        session.run("python", "-m", "tests.interleaving.mutants_postgres", "--jobs", "2", "--part", mutants)
+    with _stage("share 1: interleavings"):
+        session.run("pytest", "-n", "2", "tests/interleaving", "--interleavings", "100")
+
+
+def _postgres_versions(session: nox.Session) -> None:
+    for version in ("17", "15"):
+        if not Path(f"/usr/lib/postgresql/{version}/bin/initdb").exists():
+            _left_out(f"PostgreSQL {version} is not here")
+            continue
+        with _stage(f"share 2: PostgreSQL {version}"):
+            session.run("pytest", "-n", "2", "--postgres", version, "tests/conformance", "tests/postgres")
+    with _stage("share 2: PostgreSQL 18, what a landing leaves out"):
+        session.run("pytest", "-n", "2", "--postgres", "embedded", "tests/postgres")
+
+
+def _long_sim(session: nox.Session) -> None:
+    with _stage("share 3: 1000 runs in which everything happens"):
+        session.run("zeke", "sim", "run", "--seeds", "1000", "--complete", "--jobs", "2")
+    with _stage("share 3: two weeks of the whole catalog"):
+        session.run("zeke", "sim", "run", "zeke_sim.scenarios.catalog:WHOLE", "--seeds", "2", "--jobs", "2")
+
+
+def _torture(session: nox.Session) -> None:
+    with _stage("share 4: torture"):
+        session.run("python", "-m", "tests.torture")
+    with _stage("share 4: all tests of the catalog"):
+        session.run("pytest", "-n", "2", "tests/torture", "tests/tasks")
+
+
+def _pythons(session: nox.Session) -> None:
+    with _stage("share 5: schemathesis"):
+        session.run("pytest", "tests/web/test_openapi.py")
+    told = session.run("python", "-m", "tests.sim.histories_of", *HISTORIES, silent=True)
+    own = session.run("python", "-c", "import sys; print('%d.%d' % sys.version_info[:2])", silent=True)
+    for version in ("3.11", "3.12", "3.13", "3.14"):
+        if version == str(own).strip():
+            continue
+        if not _runs(f"python{version}"):
+            _left_out(f"Python {version} is not here")
+            continue
+        with _stage(f"share 5: Python {version}"):
+            # An environment of its own, which only nox makes; nothing inherited from this one.
+            another = [sys.executable, "-m", "nox", "-s", "tests", "-P", version, "--", "-n", "2", *SMOKES]
+            session.run(*another, external=True)
+        with _stage(f"share 5: equal histories on Python {version}"):
+            python = ROOT / ".nox" / f"tests-{version.replace('.', '-')}" / "bin" / "python"
+            command = [str(python), "-m", "tests.sim.histories_of", *HISTORIES]
+            other = session.run(*command, external=True, silent=True)
+            if other != told:
+                session.error(f"histories differ:\n{told}\nand on Python {version}:\n{other}")
+
+
+def _runs(python: str) -> bool:
+    """Return whether there is such an interpreter, and more than a wrapper's name for it."""
+    if (found := shutil.which(python)) is None:
+        return False
+    return subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0  # noqa: S603
+
+
+SHARES = (_mutants, _postgres_mutants, _postgres_versions, _long_sim, _torture, _pythons)
+
+
+@nox.session
+def nightly(session: nox.Session) -> None:
+    """Run what landings take by turns: all of it, or `-- 3` a share; `-- landing` the one that is due.
+
+    0 planted bugs, 1 mutants of the Postgres storage and interleavings, 2 other versions of Postgres, 3 the
+    long simulations, 4 torture and all tests of the catalog, 5 other Pythons. Which share a landing takes is
+    the number of commits modulo 6; one that touches the worker or the storage takes share 0 too.
+    """
+    _install(session, "test", extras="client,embedded,sim,tasks,web")
+    asked = session.posargs or [str(number) for number in range(len(SHARES))]
+    if asked == ["landing"]:
+        due = int(_git("rev-list", "--count", "HEAD") or 0) % len(SHARES)
+        critical = _changed("zeke_queue/worker", "zeke_queue/storage/")
+        asked = [str(number) for number in sorted({due, 0} if critical else {due})]
+    if not all(one.isdecimal() and int(one) < len(SHARES) for one in asked):
+        session.error(f"shares: must be 0 to {len(SHARES) - 1} or landing, got {' '.join(asked)}")
+    try:
+        for number in asked:
+            SHARES[int(number)](session)
+    finally:
+        for name, seconds in STAGES:
+            print(f"{seconds:6.0f} s  {name}", flush=True)
 
 
 @nox.session

@@ -18,7 +18,7 @@ from tests.database import CONTAINER, EITHER, Databases, choose, new_run, server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ["tests.flaky"]
+pytest_plugins = ["tests.flaky", "tests.sampling"]
 
 # No test depends on how fast a machine is.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

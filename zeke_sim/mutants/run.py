@@ -269,6 +269,14 @@ def _cpu() -> float:
     return times.user + times.system
 
 
+def _part(text: str) -> tuple[int, int]:
+    """Return which part of how many an option's text means, such as 2/5."""
+    first, _, step = text.partition("/")
+    if not (first.isdecimal() and step.isdecimal() and 1 <= int(first) <= int(step)):
+        raise argparse.ArgumentTypeError(f"must be K/N with K from 1 to N, got {text!r}")
+    return int(first), int(step)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run as a program; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m zeke_sim.mutants.run", description=__doc__)
@@ -277,6 +285,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, for the whole table")
     parser.add_argument("--sabotage", help="a slip in the simulator to make besides")
     parser.add_argument("--sabotages", action="store_true", help="make all of them, one at a time")
+    parser.add_argument("--part", type=_part, metavar="K/N", help="of them only every Nth, from the Kth on")
     given = parser.parse_args(arguments)
 
     def say(line: object) -> None:
@@ -288,11 +297,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(json.dumps(verdict.as_json()))
         return 0 if verdict.found else 1
     if given.sabotages:
+        first, step = given.part or (1, 1)
+        slips = [one.breaks.name for one in SABOTAGES[first - 1 :: step]]
         unnoticed = [
             name
-            for name, tried in sabotaged(None, given.budget or BLIND, given.jobs, told=say).items()
+            for name, tried in sabotaged(slips, given.budget or BLIND, given.jobs, told=say).items()
             if all(verdict.found for verdict in tried)
         ]
+        say(f"{len(slips)} of {len(SABOTAGES)} slips tried")
         say(f"dead weight: {'; '.join(unnoticed) or 'nothing'}")
         return 1 if unnoticed else 0
     verdicts = table(None, given.budget or BUDGET, given.jobs, told=say)

@@ -1,0 +1,79 @@
+"""A sample of a folder's tests is always the same one, and what CI names is there."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.tidy import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytest_plugins = ["pytester"]
+
+PLUGINS = ("-p", "tests.sampling", "-p", "no:zeke_sim", "-p", "no:asyncio", "-p", "no:schemathesis")
+
+TESTS = """
+import pytest
+
+@pytest.mark.parametrize("number", range({}))
+def test_one(number):
+    pass
+"""
+
+
+def chosen(pytester: pytest.Pytester, *arguments: str) -> list[str]:
+    collected = pytester.runpytest_inprocess(*PLUGINS, "--collect-only", "-q", *arguments)
+    return [line for line in collected.outlines if "::" in line]
+
+
+@pytest.fixture
+def folder(pytester: pytest.Pytester) -> Path:
+    """Make eight tests in a file of a folder, two in another one, and one elsewhere."""
+    made = pytester.mkdir("many")
+    (made / "test_a.py").write_text(TESTS.format(8), encoding="utf-8")
+    (made / "test_b.py").write_text(TESTS.format(2), encoding="utf-8")
+    pytester.makepyfile(test_alone=TESTS.format(1))
+    return made
+
+
+@pytest.mark.usefixtures("folder")
+def test_sample_is_of_one_folder_and_stays_the_same(pytester: pytest.Pytester) -> None:
+    first = chosen(pytester, "--sample", "many=3")
+    assert first == chosen(pytester, "--sample", "many=3")
+    assert [one.partition("/")[0] for one in first].count("many") == 3
+    assert "test_alone.py::test_one[0]" in first
+    assert set(first) < set(chosen(pytester, "--sample", "many=5"))
+    assert len(chosen(pytester, "--sample", "many=100")) == 11
+
+
+@pytest.mark.usefixtures("folder")
+def test_kept_file_is_no_part_of_the_sample(pytester: pytest.Pytester) -> None:
+    one = chosen(pytester, "--sample", "many=1", "--keep", "many/test_b.py")
+    assert len([name for name in one if name.startswith("many/test_b.py")]) == 2
+    assert len(one) == 4
+
+
+def test_sample_without_a_number_is_refused(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(TESTS.format(1))
+    result = pytester.runpytest_inprocess(*PLUGINS, "--sample", "many")
+    result.stderr.fnmatch_lines(["*--sample: must be FOLDER=N, got 'many'"])
+
+
+@pytest.mark.parametrize("file", ["noxfile.py", ".ci/run"])
+def test_tests_that_are_named_exist(file: str) -> None:
+    named = re.findall(r"(?<![\w/])tests/[\w/.]+\w", (ROOT / file).read_text(encoding="utf-8"))
+    assert named
+    assert [one for one in named if not (ROOT / one).exists()] == []
+
+
+def test_everything_that_a_landing_leaves_out_is_in_a_share() -> None:
+    text = (ROOT / "noxfile.py").read_text(encoding="utf-8")
+    landing, shares = text.split("def _landing(", 1)[1].split("\n# The shares", 1)
+    left_out = re.findall(r'Part\(\s*"(tests/[\w/.]+)"', landing)
+    assert len(left_out) > 3
+    run = re.findall(r'"(tests/[\w/.]+)"', shares)
+    assert [one for one in left_out if one not in run] == []
