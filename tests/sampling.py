@@ -24,11 +24,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what the options leave out; the processes of a run choose alike."""
     left_out: set[str] = set()
-    for option in config.getoption("--sample"):
+    samples: list[str] = config.getoption("--sample") or []
+    kept: list[str] = config.getoption("--keep") or []
+    for option in samples:
         folder, equals, number = option.partition("=")
         if not equals or not number.isdecimal():
             raise pytest.UsageError(f"--sample: must be FOLDER=N, got {option!r}")
-        sampled = [one.nodeid for one in items if drawn(one.nodeid, folder, config.getoption("--keep"))]
+        sampled = [one.nodeid for one in items if drawn(one.nodeid, folder, kept)]
         # A test keeps its place in this order whatever tests are added beside it.
         left_out.update(sorted(sampled, key=lambda nodeid: crc32(nodeid.encode()))[int(number) :])
     if left_out:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.tidy import ROOT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 pytest_plugins = ["pytester"]
 
@@ -31,7 +28,7 @@ def test_good():
         file.write("ran\\n")
 """
 
-Run = Callable[..., pytest.RunResult] if TYPE_CHECKING else None
+Run = Callable[..., pytest.RunResult]
 
 
 @pytest.fixture
