@@ -356,6 +356,7 @@ def judge(mutant: Mutant, judged_by: str, dsn: str) -> Found:
         broken = copy / STORE / mutant.file
         broken.write_text(applied(mutant, broken.read_text(encoding="utf-8")), encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
+        command.append("--flaky=0")
         environment = {**_environment(), "ZEKE_TEST_DSN": dsn, "PYTHONPATH": folder}
         try:
             ran = subprocess.run(
