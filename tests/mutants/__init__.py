@@ -1,0 +1,1 @@
+"""The kill matrix: which test of which layer kills which mutant."""

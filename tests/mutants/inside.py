@@ -1,0 +1,209 @@
+"""Runs chosen tests of the tree in the current directory, as ``matrix`` orders; prints nothing of use itself.
+
+A script of its own, which imports nothing of the house: the tree may be at another commit than this file.
+``python -P inside.py ORDER.json``; what comes of it is written to the order's journal, a line of JSON an
+event, so that a process that dies tells how far it came.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import sys
+import time  # noqa: TID251 - it measures tests
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+
+
+class Journal:
+    """Appends events to a file."""
+
+    def __init__(self, path: str) -> None:
+        self._file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115 - open until the process ends
+
+    def write(self, event: str, **values: Any) -> None:
+        """Write an event and hand it to the system at once."""
+        self._file.write(json.dumps({"event": event, **values}) + "\n")
+        self._file.flush()
+
+
+class Layers:
+    """Runs the tests in the order's order, and each layer only until one fails."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self._tests: dict[str, str] = order["tests"]
+        self._usual: dict[str, float] = order["usual"]
+        self._wall: dict[str, float] = order["wall"]
+        self._seconds: float = order["seconds"]
+        self._hangs: float = order["hangs"]
+        self._journal = Journal(order["journal"])
+        self._killed: set[str] = set()
+        self._failed = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        """Have Hypothesis stop at its first failure instead of shrinking it; conftest.py is loaded by now."""
+        if (hypothesis := sys.modules.get("hypothesis")) is not None:
+            phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+            hypothesis.settings.register_profile("mutants", hypothesis.settings(), phases=phases)
+            hypothesis.settings.load_profile("mutants")
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """A module that cannot be imported fails all its tests, the first of which stands for it."""
+        if report.failed:
+            for test, layer in self._tests.items():
+                if test.partition("::")[0] == report.nodeid.partition("::")[0]:
+                    self._kill(layer, test)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Keep the ordered tests, in their order."""
+        places = {test: place for place, test in enumerate(self._tests)}
+        items[:] = sorted((i for i in items if i.nodeid in places), key=lambda item: places[item.nodeid])
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """Run what is asked for, as long as there is time for it."""
+        left = list(session.items)
+        while left:
+            item = left.pop(0)
+            layer = self._tests[item.nodeid]
+            if layer in self._killed or _processor_time() + self._usual.get(item.nodeid, 0.0) > self._seconds:
+                self._finish(session, left)
+                continue
+            self._failed = False
+            self._journal.write("begin", test=item.nodeid, layer=layer)
+            self._run(item, left[0] if left else None, self._hangs + 3 * self._wall.get(item.nodeid, 0.0))
+            if self._failed:
+                self._kill(layer, item.nodeid)
+            else:
+                self._journal.write("pass", test=item.nodeid, layer=layer)
+        self._journal.write("end", seconds=_processor_time())
+        return True
+
+    def _run(self, item: pytest.Item, following: pytest.Item | None, seconds: float) -> None:
+        """Run a test; it fails when its time is up, and again every few seconds until it ends."""
+        signal.signal(signal.SIGALRM, _hang)
+        signal.setitimer(signal.ITIMER_REAL, seconds, 5)
+        try:
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+        except pytest.fail.Exception:
+            self._failed = True
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    @staticmethod
+    def _finish(session: pytest.Session, left: list[pytest.Item]) -> None:
+        """Tear down what the next test does not share, after one that was announced and is passed over."""
+        with contextlib.suppress(Exception):
+            session._setupstate.teardown_exact(left[0] if left else None)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember a failure of whatever part of a test."""
+        self._failed = self._failed or report.failed
+
+    def _kill(self, layer: str, test: str) -> None:
+        if layer not in self._killed:
+            self._killed.add(layer)
+            self._journal.write("kill", test=test, layer=layer)
+
+
+class Contexts:
+    """Has coverage name the test that touches a line."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        import coverage  # noqa: PLC0415 - who runs mutants needs none
+
+        self._journal = Journal(order["journal"])
+        self._coverage = coverage.Coverage(
+            data_file=order["data"], include=order["include"], config_file=False, messages=False
+        )
+        self._coverage.set_option("run:relative_files", True)  # noqa: FBT003 - as coverage wants it
+        self._coverage.start()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        """Switch to a test's context for all its parts."""
+        self._coverage.switch_context(item.nodeid)
+        self._failed, cpu, wall = False, _processor_time(), time.perf_counter()
+        try:
+            return (yield)
+        finally:
+            self._coverage.switch_context("")
+            spent = [round(_processor_time() - cpu, 2), round(time.perf_counter() - wall, 2)]
+            self._journal.write("ran", test=item.nodeid, spent=spent, failed=self._failed)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Remember a failure of whatever part of a test; one that fails here kills nothing."""
+        self._failed = self._failed or report.failed
+
+    def pytest_sessionfinish(self) -> None:
+        """Save what was seen."""
+        self._coverage.stop()
+        self._coverage.save()
+        self._journal.write("end", seconds=_processor_time())
+
+
+def _hang(_number: int, _frame: FrameType | None) -> None:
+    pytest.fail("it hangs")
+
+
+def _processor_time() -> float:
+    return sum(os.times()[:4])
+
+
+def listed() -> Iterator[dict[str, Any]]:
+    """Yield the tree's mutants: of the runtime, of SQL, and of the simulator."""
+    home = "zeke_sim.mutants" if Path("zeke_sim/mutants").exists() else "tests.mutants"
+    for one in importlib.import_module(f"{home}.table").TABLE:
+        yield _of_a_module("runtime", one)
+    if Path("tests/interleaving/mutants_postgres.py").exists():
+        sql = importlib.import_module("tests.interleaving.mutants_postgres")
+        for one in sql.MUTANTS:
+            file, judges = str(sql.STORE / one.file), list(one.judges)
+            values = {"file": file, "old": one.old, "new": one.new, "judges": judges}
+            yield {"table": "sql", "name": one.name, **values, "statements": _statements(one.file)}
+    if Path(home.replace(".", "/"), "sabotage.py").exists():
+        for one in importlib.import_module(f"{home}.sabotage").SABOTAGES:
+            yield _of_a_module("simulator", one.breaks)
+
+
+def _of_a_module(table: str, one: Any) -> dict[str, Any]:
+    path = one.module.replace(".", "/")
+    file = f"{path}/__init__.py" if Path(path).is_dir() else f"{path}.py"
+    return {"table": table, "name": one.name, "file": file, "old": one.old, "new": one.new}
+
+
+def _statements(file: str) -> list[str]:
+    """Return the names under which Python executes what stands in a file of SQL."""
+    if not file.endswith(".sql"):
+        return []
+    variants = importlib.import_module("zeke_queue.storage.postgres.statements").VARIANTS
+    name = Path(file).stem
+    return [name, *(variant for variant, (base, _) in variants.items() if base == name)]
+
+
+def main(order: dict[str, Any]) -> int:
+    """Carry out an order; returns the exit code."""
+    if order["mode"] == "list":
+        Journal(order["journal"]).write("mutants", mutants=list(listed()))
+        return 0
+    plugin = Contexts(order) if order["mode"] == "coverage" else Layers(order)
+    plain = ["-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", "--rootdir=."]
+    plain += ["--hypothesis-seed=0", "-o", "faulthandler_timeout=0"]
+    return pytest.main([*plain, *order["files"]], plugins=[plugin])
+
+
+if __name__ == "__main__":
+    # Threads that a test has left behind keep no process up.
+    code = main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    sys.stdout.flush()
+    os._exit(code)
