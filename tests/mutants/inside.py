@@ -1,8 +1,9 @@
-"""Runs chosen tests of the tree in the current directory, as ``matrix`` orders; prints nothing of use itself.
+"""Runs chosen tests of the tree in the current directory, as ``matrix`` orders.
 
 A script of its own, which imports nothing of the house: the tree may be at another commit than this file.
-``python -P inside.py ORDER.json``; what comes of it is written to the order's journal, a line of JSON an
-event, so that a process that dies tells how far it came.
+``python -P inside.py`` imports what all tests need of others, and then has a child of its own for each order,
+whose path it reads from its input. What comes of it is written to the order's journal, a line of JSON an
+event, so that a child that dies tells how far it came.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
+import math
 import os
 import signal
 import sys
 import time  # noqa: TID251 - it measures tests
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +25,22 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
+
+
+REWRITE = "ignore::pytest.PytestAssertRewriteWarning"
+"""Plugins that are imported before pytest begins keep their asserts as they are."""
+
+PRELOADED = (
+    *(
+        "pytest_asyncio.plugin",
+        "_hypothesis_pytestplugin",
+        "hypothesis",
+        "anyio.pytest_plugin",
+        "xdist.plugin",
+    ),
+    *("asyncio", "trio", "psycopg", "psycopg_pool", "pydantic", "pydantic_settings", "structlog", "croniter"),
+    *("rich.console", "typer", "fastapi", "uvicorn", "httpx2", "sqlalchemy.ext.asyncio", "psutil"),
+)
 
 
 class Journal:
@@ -197,13 +216,50 @@ def main(order: dict[str, Any]) -> int:
         Journal(order["journal"]).write("mutants", mutants=list(listed()))
         return 0
     plugin = Contexts(order) if order["mode"] == "coverage" else Layers(order)
-    plain = ["-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", "--rootdir=."]
+    plain = ["-q", "-p", "no:cacheprovider", "--continue-on-collection-errors", "--rootdir=.", "-W", REWRITE]
     plain += ["--hypothesis-seed=0", "-o", "faulthandler_timeout=0"]
     return pytest.main([*plain, *order["files"]], plugins=[plugin])
 
 
+def in_a_child(order: dict[str, Any]) -> dict[str, Any]:
+    """Carry out an order in a child and end what it leaves; returns its exit code and whether it was late."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.setsid()
+            with Path(order["output"]).open("w") as output:
+                os.dup2(output.fileno(), 1)
+                os.dup2(output.fileno(), 2)
+            code = main(order)
+        except BaseException:  # noqa: BLE001 - it ends here, whatever it was
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            # Threads that a test has left behind keep no process up.
+            os._exit(code)
+    ends, late, status = time.monotonic() + order.get("longest", math.inf), False, None
+    try:
+        while status is None:
+            ended, code = os.waitpid(child, os.WNOHANG)
+            status = os.waitstatus_to_exitcode(code) if ended else None
+            if ended or time.monotonic() < ends:
+                time.sleep(0.05)
+                continue
+            late, ends = True, math.inf
+            os.killpg(child, signal.SIGKILL)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+    return {"code": status, "late": late}
+
+
 if __name__ == "__main__":
-    # Threads that a test has left behind keep no process up.
-    code = main(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
-    sys.stdout.flush()
-    os._exit(code)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    for name in PRELOADED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    for path in sys.stdin:
+        done = in_a_child(json.loads(Path(path.strip()).read_text(encoding="utf-8")))
+        sys.stdout.write(json.dumps(done) + "\n")
+        sys.stdout.flush()

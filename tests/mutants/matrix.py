@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time  # noqa: TID251 - parts last real minutes
 from collections import Counter, defaultdict
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from random import Random  # noqa: TID251 - drawn by a seed
@@ -47,6 +47,9 @@ tests need."""
 
 HANG: Final = 30.0
 """Seconds beyond three times the usual after which a test hangs, which kills a mutant."""
+
+QUICK: Final = [1.0]
+"""Seconds of processor time that a test may take which is not left for the last round."""
 
 DEATHS: Final = 4
 """Processes that may die of a mutant until its time is up."""
@@ -125,6 +128,7 @@ class Copy:
     def __init__(self, tree: Path, folder: Path, python: str, dsn: str | None, hang: float = HANG) -> None:
         self.path = folder / "tree"
         self.hang = hang
+        self._server: subprocess.Popen[str] | None = None
         self._python = python
         self._environment = {**os.environ, "PYTHONPATH": str(self.path), "PYTHONHASHSEED": "0"}  # noqa: TID251 - handed on
         if dsn is not None:
@@ -138,31 +142,39 @@ class Copy:
             RuntimeError: it could not begin, and no mutant explains that.
         """
         shutil.rmtree(self.path / ".hypothesis", ignore_errors=True)
-        paths = {name: self.path.parent / f"{name}.json" for name in ("order", "journal")}
+        paths = {name: self.path.parent / name for name in ("order", "journal", "output")}
         paths["journal"].write_text("")
-        paths["order"].write_text(json.dumps({"mode": mode, "journal": str(paths["journal"]), **order}))
-        command = [self._python, "-P", str(INSIDE), str(paths["order"])]
-        with (self.path.parent / "output.txt").open("w+") as output:
-            process = subprocess.Popen(
-                command,
+        files = {"journal": str(paths["journal"]), "output": str(paths["output"])}
+        paths["order"].write_text(json.dumps({"mode": mode, **files, **order}))
+        done = self._served(paths["order"])
+        events = [json.loads(line) for line in paths["journal"].read_text().splitlines()]
+        said = paths["output"].read_text(errors="replace")
+        if done["code"] and not events and "loading conftest" not in said:
+            raise RuntimeError(f"{mode} ended with {done['code']}:\n{said[-2000:]}")
+        return [*events, {"event": "late"}] if done["late"] else events
+
+    def _served(self, order: Path) -> dict[str, Any]:
+        """Have the server carry out an order, which is started with the first."""
+        if self._server is None:
+            self._server = subprocess.Popen(
+                [self._python, "-P", str(INSIDE)],
                 cwd=self.path,
                 env=self._environment,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
             )
-            try:
-                process.wait(timeout=order.get("longest"))
-            except subprocess.TimeoutExpired:
-                order["late"] = True
-            finally:
-                _end(process)
-            output.seek(0)
-            said = output.read()
-        events = [json.loads(line) for line in paths["journal"].read_text().splitlines()]
-        if process.returncode and not events and "loading conftest" not in said:
-            raise RuntimeError(f"{' '.join(command)} ended with {process.returncode}:\n{said[-2000:]}")
-        return [*events, {"event": "late"}] if "late" in order else events
+        assert self._server.stdin is not None
+        assert self._server.stdout is not None
+        self._server.stdin.write(f"{order}\n")
+        self._server.stdin.flush()
+        return json.loads(self._server.stdout.readline())
+
+    def close(self) -> None:
+        """End the server, and what it runs."""
+        if self._server is not None:
+            self._server.terminate()
+            self._server.communicate()
 
     @contextmanager
     def broken(self, mutant: Mutant) -> Iterator[None]:
@@ -189,13 +201,6 @@ class Copy:
         # What was compiled within the same second would pass for this text's.
         for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*"):
             compiled.unlink()
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End whatever a process has started and left behind, and itself."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 class Ran(NamedTuple):
@@ -252,9 +257,14 @@ def search(copy: Copy, mutant: Mutant, touches: Touches, budget: float, only: It
     with copy.broken(mutant):
         for upto in ROUNDS:
             while left > 0:
-                alive = {test: name for name in layers.keys() - killers for test in layers[name][:upto]}
-                tests = {test: alive[test] for name in layers for test in layers[name] if test in alive}
-                ran = run_tests(copy, {t: n for t, n in tests.items() if t not in tried}, touches.spent, left)
+                tests = {
+                    test: name
+                    for name, chosen in layers.items()
+                    if name not in killers
+                    for test in chosen[:upto]
+                    if test not in tried and (upto == ROUNDS[-1] or touches.spent.get(test, QUICK) <= QUICK)
+                }
+                ran = run_tests(copy, tests, touches.spent, left)
                 if not ran.tried:
                     break
                 killers, passed, tried = killers | ran.killed, passed | ran.passed, tried | ran.tried
@@ -280,6 +290,7 @@ def copied(given: argparse.Namespace) -> Iterator[tuple[Copy, list[Mutant]]]:
             tempfile.TemporaryDirectory(prefix="zeke-matrix-", ignore_cleanup_errors=True)
         )
         copy = Copy(tree, Path(folder), python, dsn, given.hang)
+        stack.callback(copy.close)
         (event,) = copy.run("list")
         mutants = [Mutant.read(one) for one in event["mutants"] if one["table"] in given.tables.split(",")]
         yield copy, mutants
@@ -480,4 +491,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    # So that what it has started ends with it.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     sys.exit(main())

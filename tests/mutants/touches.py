@@ -78,16 +78,14 @@ class Touches:
         """Return the tests that touch each line of a file."""
         found: dict[int, set[str]] = defaultdict(set)
         for path in self._data:
-            data = CoverageData(str(path))
-            data.read()
-            for line, contexts in data.contexts_by_lineno(file).items():
+            for line, contexts in _read(path).contexts_by_lineno(file).items():
                 found[line] |= set(contexts)
         for tests in found.values():
             tests.discard("")
         return found
 
     def of(self, mutant: Mutant, tree: Path) -> set[str]:
-        """Return the tests that touch what a mutant changes, or else its module; and those chosen by hand.
+        """Return the tests that touch what a mutant changes, or else use its module, and its judges.
 
         Those of the mutants themselves are left out: they see that a text is not as it was.
         """
@@ -105,13 +103,29 @@ class Touches:
             for test in touching
         }
         if not tests:
-            tests = {test for touching in self.lines(mutant.file).values() for test in touching}
+            # It runs at import only, as a table does, so that whoever uses the module may use it.
+            files = [mutant.file, *self._users(mutant.file, tree)]
+            tests = {test for file in files for touching in self.lines(file).values() for test in touching}
         tests |= {test for one in mutant.judges for test in self._judged(one)}
         return {test for test in tests - self.failed if "mutants" not in test.partition("::")[0]}
+
+    def _users(self, file: str, tree: Path) -> Iterator[str]:
+        """Return the files of the map that import a module."""
+        module = file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        package, _, name = (re.escape(part) for part in module.rpartition("."))
+        imported = re.compile(rf"from {package}\.{name} import|from {package} import [^\n]*\b{name}\b")
+        known = {name for path in self._data for name in _read(path).measured_files()}
+        return (one for one in sorted(known) if imported.search((tree / one).read_text(encoding="utf-8")))
 
     def _judged(self, judge: str) -> Iterator[str]:
         path, _, keyword = judge.partition(" -k ")
         return (test for test in self.spent if test.startswith(path) and keyword.lower() in test.lower())
+
+
+def _read(path: Path) -> CoverageData:
+    data = CoverageData(str(path))
+    data.read()
+    return data
 
 
 def _statements_of(file: Path, text: str) -> set[int]:
