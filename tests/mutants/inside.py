@@ -11,14 +11,13 @@ from __future__ import annotations
 import contextlib
 import importlib
 import json
-import math
 import os
 import signal
 import sys
 import time  # noqa: TID251 - it measures tests
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -223,40 +222,46 @@ def main(order: dict[str, Any]) -> int:
 
 def in_a_child(order: dict[str, Any]) -> dict[str, Any]:
     """Carry out an order in a child and end what it leaves; returns its exit code and whether it was late."""
-    child = os.fork()
+    child, late = os.fork(), False
     if child == 0:
-        code = 1
-        try:
-            os.setsid()
-            with Path(order["output"]).open("w") as output:
-                os.dup2(output.fileno(), 1)
-                os.dup2(output.fileno(), 2)
-            code = main(order)
-        except BaseException:  # noqa: BLE001 - it ends here, whatever it was
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            # Threads that a test has left behind keep no process up.
-            os._exit(code)
-    ends, late, status = time.monotonic() + order.get("longest", math.inf), False, None
+        _be_the_child(order)
+
+    def stop(*_: object) -> None:
+        nonlocal late
+        late = True
+        os.killpg(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, order.get("longest", 0))
     try:
-        while status is None:
-            ended, code = os.waitpid(child, os.WNOHANG)
-            status = os.waitstatus_to_exitcode(code) if ended else None
-            if ended or time.monotonic() < ends:
-                time.sleep(0.05)
-                continue
-            late, ends = True, math.inf
-            os.killpg(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)
-    return {"code": status, "late": late}
+    return {"code": os.waitstatus_to_exitcode(status), "late": late}
+
+
+def _be_the_child(order: dict[str, Any]) -> NoReturn:
+    code = 1
+    try:
+        os.setsid()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with Path(order["output"]).open("w") as output:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+        code = main(order)
+    except BaseException:  # noqa: BLE001 - it ends here, whatever it was
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        # Threads that a test has left behind keep no process up.
+        os._exit(code)
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    for name in PRELOADED:
+    for name in PRELOADED if Path("zeke_queue").exists() else ():
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     for path in sys.stdin:
