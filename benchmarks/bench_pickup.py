@@ -11,7 +11,7 @@ import psycopg
 from benchmarks.database import fresh_database, open_storage
 from benchmarks.report import Figure, in_turn, ratio
 from zeke_queue import Catalog, Queue, Worker
-from zeke_queue.config import Settings
+from zeke_queue.system.settings import Settings
 
 HAND_INSERT = """
     with sent as (insert into by_hand (data) values (%s::jsonb) returning id)

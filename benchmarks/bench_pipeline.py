@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.database import fresh_database, open_storage
 from benchmarks.report import Figure, in_turn, ratio
 from zeke_queue import Queue, Worker
-from zeke_queue.clock import SystemClock
-from zeke_queue.config import Settings
-from zeke_queue.rng import Ids, SystemEntropy
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.entropy import Ids, SystemEntropy
+from zeke_queue.system.settings import Settings
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context

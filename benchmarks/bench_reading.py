@@ -17,7 +17,7 @@ import lxml.html
 import trafilatura
 
 from benchmarks.report import Figure, in_turn, ratio
-from zeke_queue.clock import SystemClock
+from zeke_queue.system.clock import SystemClock
 from zeke_tasks.demo_site import DemoSite, serve_directory
 from zeke_tasks.demo_site.site import BUSY_AT_FIRST
 from zeke_tasks.readers import Readers

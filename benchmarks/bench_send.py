@@ -14,9 +14,9 @@ from benchmarks.database import fresh_database, open_storage
 from benchmarks.drains import Counter, Item
 from benchmarks.report import Figure, in_turn, ratio
 from zeke_queue import Queue
-from zeke_queue.clock import SystemClock
-from zeke_queue.config import Settings
-from zeke_queue.rng import Ids, SystemEntropy
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.entropy import Ids, SystemEntropy
+from zeke_queue.system.settings import Settings
 
 INSERT = """
     insert into pgboss.job (id, name, data, startafter, createdon, expirein,

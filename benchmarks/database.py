@@ -35,7 +35,7 @@ LOAD = """
 def server(choice: str) -> Iterator[str]:
     """Give the DSN of a server with durable commits: ``embedded``, ``testcontainers``, or a DSN."""
     if choice == "embedded":
-        from zeke_queue.storage.embedded import EmbeddedPostgres  # noqa: PLC0415 - only where it is asked for
+        from zeke_queue.storage.embedded.server import EmbeddedPostgres  # noqa: PLC0415 - only where it is asked for
 
         with EmbeddedPostgres.start(ephemeral=True) as embedded:
             yield embedded.dsn

@@ -10,8 +10,8 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from zeke_queue import Catalog, Queue, Worker
-from zeke_queue.config import Settings
 from zeke_queue.model import Completed, Want, WorkerInfo
+from zeke_queue.system.settings import Settings
 
 if TYPE_CHECKING:
     from zeke_queue.storage.postgres import PostgresStorage

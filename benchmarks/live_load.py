@@ -23,9 +23,9 @@ from uuid import UUID
 import psycopg
 
 from benchmarks.database import open_storage
-from zeke_queue.clock import SystemClock
 from zeke_queue.model import Completed, JobEvent, NewJob, Want
-from zeke_queue.rng import Ids, SystemEntropy
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.entropy import Ids, SystemEntropy
 
 if TYPE_CHECKING:
     from zeke_queue.storage.postgres import PostgresStorage

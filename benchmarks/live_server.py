@@ -8,7 +8,7 @@ import sys
 from pydantic import BaseModel
 
 from zeke_queue import Catalog, Queue
-from zeke_queue.config import Settings
+from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
 from zeke_queue.web.server import ApiServer
 

@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue import Catalog
-from zeke_queue.config import Settings
+from zeke_queue.system.settings import Settings
 from zeke_sim.faults import NONE
 from zeke_sim.harness.backends import Memory
 from zeke_sim.harness.stage import Options, Stage

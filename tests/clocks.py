@@ -7,7 +7,7 @@ import heapq
 from datetime import UTC, datetime, timedelta
 from itertools import count
 
-from zeke_queue.clock import SystemClock
+from zeke_queue.system.clock import SystemClock
 
 START = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 

@@ -28,10 +28,10 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from zeke_queue.errors import UsageError
-from zeke_queue.rng import SystemEntropy
-from zeke_queue.storage.embedded import EmbeddedPostgres
+from zeke_queue.storage.embedded.server import EmbeddedPostgres
 from zeke_queue.storage.postgres import migrate
 from zeke_queue.storage.postgres.statements import migrations
+from zeke_queue.system.entropy import SystemEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

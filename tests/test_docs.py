@@ -27,9 +27,9 @@ from tests.tidy import ROOT
 from zeke_queue import Catalog, Queue, SendOptions, SystemClock, Worker
 from zeke_queue.cli.app import add_commands
 from zeke_queue.cli.app import app as command_line
-from zeke_queue.config import Settings
 from zeke_queue.core.options import DEFAULTS
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.insights.keywords import KeywordSettings

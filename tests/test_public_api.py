@@ -52,7 +52,7 @@ def test_every_public_name_and_method_has_a_docstring() -> None:
 def test_a_program_that_defines_tasks_loads_neither_driver_nor_worker_nor_command_line() -> None:
     program = (
         "import sys, zeke_queue; zeke_queue.Catalog, zeke_queue.JobContext; "
-        "print(*{'psycopg', 'typer', 'zeke_queue.worker', 'zeke_queue.queue'} & set(sys.modules))"
+        "print(*{'psycopg', 'typer', 'zeke_queue.worker', 'zeke_queue.client.queue'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []

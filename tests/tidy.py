@@ -164,7 +164,7 @@ def _imports(tree: ast.Module) -> Iterator[str]:
 
 
 def environment_is_left_alone(source: Source) -> list[str]:
-    """Settings come from `zeke_queue.config`, where a newcomer can see all of them."""
+    """Settings come from `zeke_queue.system.settings`, where a newcomer can see all of them."""
     reads = re.compile(r"os\.(?:environ|environb|getenv)")
     return [
         f"{source.path}:{node.lineno}: reads the environment"

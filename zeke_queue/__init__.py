@@ -10,10 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from zeke_queue.catalog import Catalog
-    from zeke_queue.clock import Clock, SystemClock
-    from zeke_queue.config import Settings
-    from zeke_queue.context import JobContext
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.client.transaction import QueueTransaction
     from zeke_queue.core.options import JobOptions
     from zeke_queue.errors import (
         BadName,
@@ -38,16 +36,18 @@ if TYPE_CHECKING:
         UsageError,
         ZekeError,
     )
-    from zeke_queue.log import configure_logging
+    from zeke_queue.maintenance.scheduler import Scheduler
+    from zeke_queue.maintenance.supervisor import Supervisor
     from zeke_queue.model import CatchUp, Job, JobFilter, JobState, RunStatus, Schedule
-    from zeke_queue.queue import Queue
-    from zeke_queue.run import Run
-    from zeke_queue.scheduler import Scheduler
-    from zeke_queue.sending import Send, SendOptions
-    from zeke_queue.signals import Fail, Retry, Snooze, Wait
-    from zeke_queue.supervisor import Supervisor
-    from zeke_queue.task import Task
-    from zeke_queue.transaction import QueueTransaction
+    from zeke_queue.system.clock import Clock, SystemClock
+    from zeke_queue.system.logging import configure_logging
+    from zeke_queue.system.settings import Settings
+    from zeke_queue.task.catalog import Catalog
+    from zeke_queue.task.context import JobContext
+    from zeke_queue.task.prepare import Send, SendOptions
+    from zeke_queue.task.run import Run
+    from zeke_queue.task.signals import Fail, Retry, Snooze, Wait
+    from zeke_queue.task.task import Task
     from zeke_queue.worker import Worker
 
 __all__ = [
@@ -101,21 +101,21 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "catalog": ["Catalog"],
-    "clock": ["Clock", "SystemClock"],
-    "config": ["Settings"],
-    "context": ["JobContext"],
+    "client.queue": ["Queue"],
+    "client.transaction": ["QueueTransaction"],
     "core.options": ["JobOptions"],
-    "log": ["configure_logging"],
+    "maintenance.scheduler": ["Scheduler"],
+    "maintenance.supervisor": ["Supervisor"],
     "model": ["CatchUp", "Job", "JobFilter", "JobState", "RunStatus", "Schedule"],
-    "queue": ["Queue"],
-    "run": ["Run"],
-    "scheduler": ["Scheduler"],
-    "sending": ["Send", "SendOptions"],
-    "signals": ["Fail", "Retry", "Snooze", "Wait"],
-    "supervisor": ["Supervisor"],
-    "task": ["Task"],
-    "transaction": ["QueueTransaction"],
+    "system.clock": ["Clock", "SystemClock"],
+    "system.logging": ["configure_logging"],
+    "system.settings": ["Settings"],
+    "task.catalog": ["Catalog"],
+    "task.context": ["JobContext"],
+    "task.prepare": ["Send", "SendOptions"],
+    "task.run": ["Run"],
+    "task.signals": ["Fail", "Retry", "Snooze", "Wait"],
+    "task.task": ["Task"],
     "worker": ["Worker"],
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

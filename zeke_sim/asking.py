@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
     from uuid import UUID
 
-    from zeke_queue.callers import Admission, ApiKey, NewKey
     from zeke_queue.model import JobEvent, Pace
+    from zeke_queue.storage.access import Admission, ApiKey, NewKey
     from zeke_queue.storage.memory import MemoryStorage
 
 _SHOWN = 8

@@ -396,7 +396,7 @@ class _told:  # noqa: N801 - it is used as a block, like a function
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        from zeke_queue.hints import install
+        from zeke_queue.system.install_hints import install
         from zeke_sim.errors import SimulationError
 
         if isinstance(error, KeyboardInterrupt):

@@ -38,8 +38,8 @@ if TYPE_CHECKING:
         Want,
         WorkerInfo,
     )
+    from zeke_queue.storage.memory.notifier import MemoryWatch
     from zeke_queue.storage.memory.transaction import MemoryTransaction
-    from zeke_queue.storage.memory.waking import MemoryWatch
     from zeke_sim.node import Node
 
 IDLE_IN_TRANSACTION: Final = 10.0

@@ -19,7 +19,7 @@ TICK: Final = 1e-6
 
 
 class VirtualClock:
-    """A ``zeke_queue.clock.Clock`` on a virtual loop.
+    """A ``zeke_queue.system.clock.Clock`` on a virtual loop.
 
     Args:
         loop: whose time it shows.

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from zeke_queue.hints import install
+from zeke_queue.system.install_hints import install
 from zeke_sim.clock import VirtualClock
 from zeke_sim.errors import SimulationError
 from zeke_sim.loop import LANE
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Times(Protocol):
-    """What can be shown: a ``zeke_queue.clock.Clock``, as far as it is looked at."""
+    """What can be shown: a ``zeke_queue.system.clock.Clock``, as far as it is looked at."""
 
     def now(self) -> datetime:
         """Return the wall clock's time, aware."""

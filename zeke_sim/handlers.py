@@ -7,16 +7,16 @@ import copy
 import functools
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.signals import Retry, Snooze
-from zeke_queue.task import Task
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.signals import Retry, Snooze
+from zeke_queue.task.task import Task
 from zeke_sim.history import Began, Effect, Ended
 from zeke_sim.loop import HANDLER, LANE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from zeke_queue.context import JobContext
+    from zeke_queue.task.context import JobContext
     from zeke_sim.node import Node
     from zeke_sim.world import World
 

@@ -8,10 +8,10 @@ import inspect
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
-from zeke_queue.queue import Queue
-from zeke_queue.rng import SeededEntropy
-from zeke_queue.scheduler import Scheduler
-from zeke_queue.supervisor import Supervisor
+from zeke_queue.client.queue import Queue
+from zeke_queue.maintenance.scheduler import Scheduler
+from zeke_queue.maintenance.supervisor import Supervisor
+from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.worker import Worker
 from zeke_sim.client import SimStorage
 from zeke_sim.clock import VirtualClock
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from contextvars import Context
 
-    from zeke_queue.catalog import Catalog
-    from zeke_queue.clock import Clock
-    from zeke_queue.context import JobContext, JobHost
     from zeke_queue.model import Claimed
-    from zeke_queue.task import Task
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.task.catalog import Catalog
+    from zeke_queue.task.context import JobContext, JobHost
+    from zeke_queue.task.task import Task
     from zeke_queue.worker.host import Host
     from zeke_sim.world import World
 

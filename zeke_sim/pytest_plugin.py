@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from zeke_queue.catalog import Catalog
+    from zeke_queue.task.catalog import Catalog
     from zeke_sim.doubles.ai import ScriptedAI
     from zeke_sim.doubles.web import ScriptedWeb
     from zeke_sim.harness.facade import BlockingZeke, Zeke

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from uuid import UUID
 
-    from zeke_queue.clock import Clock
     from zeke_queue.model import QueueSettings, WorkerInfo
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.store import MemoryStorage
     from zeke_queue.storage.memory.tables import Plan
+    from zeke_queue.system.clock import Clock
     from zeke_sim.history import Event
 
 K = TypeVar("K")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue import log
+from zeke_queue.system import logging as log
 from zeke_sim import outside
 from zeke_sim.draws import Decisions
 from zeke_sim.errors import SimulationError

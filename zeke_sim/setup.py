@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.config import Settings
+from zeke_queue.system.settings import Settings
 from zeke_sim.errors import SimulationError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from zeke_queue.catalog import Catalog
+    from zeke_queue.task.catalog import Catalog
     from zeke_sim.node import Node
     from zeke_sim.world import World
 

@@ -15,7 +15,7 @@ from zeke_queue.storage.memory.locks import Locks, Owner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zeke_queue.transaction import QueueTransaction
+    from zeke_queue.client.transaction import QueueTransaction
 
 V = TypeVar("V")
 

@@ -12,13 +12,13 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from zeke_queue.errors import JobNotFound, Refused, StorageError
-from zeke_queue.sending import SendOptions
-from zeke_queue.signals import Fail, Retry, Snooze
+from zeke_queue.task.prepare import SendOptions
+from zeke_queue.task.signals import Fail, Retry, Snooze
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from zeke_queue.context import JobContext
+    from zeke_queue.task.context import JobContext
     from zeke_sim.draws import Draws
     from zeke_sim.node import Main, Node
 

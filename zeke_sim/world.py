@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from uuid import UUID
 
-    from zeke_queue.catalog import Catalog
     from zeke_queue.core.options import JobOptions
+    from zeke_queue.task.catalog import Catalog
     from zeke_sim.draws import Decisions, Draws
     from zeke_sim.errors import Outside
     from zeke_sim.faults import Knobs

@@ -20,7 +20,7 @@ from zeke_tasks.verdicts import verdict
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from zeke_queue.context import JobContext
+    from zeke_queue.task.context import JobContext
     from zeke_tasks.ai.client import Answer, Embedded, Prompt, Usage
     from zeke_tasks.store.repository import Rows
 

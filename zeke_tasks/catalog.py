@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.catalog import Catalog
+from zeke_queue.task.catalog import Catalog
 from zeke_tasks.briefs import generate
 from zeke_tasks.context import open_context
 from zeke_tasks.ingest import oneoff, pull, pull_youtube, source, upload, youtube

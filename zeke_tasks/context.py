@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 
-from zeke_queue.clock import SystemClock
+from zeke_queue.system.clock import SystemClock
 from zeke_tasks.ai.choose import open_ai
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.insights.keywords import DEFAULT_KEYWORDS, KeywordSettings
@@ -22,8 +22,8 @@ from zeke_tasks.youtube.settings import YouTubeSettings
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from zeke_queue.clock import Clock
-    from zeke_queue.context import JobContext
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.task.context import JobContext
     from zeke_tasks.ai.client import AIClient
     from zeke_tasks.store.repository import Repository
     from zeke_tasks.web import Fetcher, WebOptions

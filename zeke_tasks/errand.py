@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import Refused, ResultTimeout, ZekeError
+from zeke_queue.maintenance.supervisor import Supervisor
 from zeke_queue.model import FINAL, JobState
-from zeke_queue.queue import Queue
-from zeke_queue.rng import Ids, SystemEntropy
-from zeke_queue.supervisor import Supervisor
+from zeke_queue.system.entropy import Ids, SystemEntropy
 from zeke_queue.worker import Worker
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.catalog import build_catalog
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
     from uuid import UUID
 
-    from zeke_queue.config import Settings
     from zeke_queue.model import Job
+    from zeke_queue.system.settings import Settings
     from zeke_tasks.context import Context
     from zeke_tasks.report import Finding
     from zeke_tasks.store.analysis import Spending

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterable
     from uuid import UUID
 
+    from zeke_queue.client.queue import Queue
     from zeke_queue.model import Job
-    from zeke_queue.queue import Queue
 
 LOOK_EVERY: Final = 0.2
 """Seconds between two looks."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.hints import on_same
+from zeke_queue.system.install_hints import on_same
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -14,10 +14,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from zeke_queue.errors import UsageError
-from zeke_queue.parent import serve
+from zeke_queue.system.subprocess_main import serve
 
 if TYPE_CHECKING:
-    from zeke_queue.parent import Parent
+    from zeke_queue.system.subprocess_main import Parent
 
 
 def main() -> None:

@@ -16,8 +16,8 @@ import signal
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar, cast
 
-from zeke_queue.children import ChildEnded, Children
 from zeke_queue.errors import UsageError, ZekeError
+from zeke_queue.system.subprocess_pool import ChildEnded, Children
 from zeke_tasks.web.libraries import load_parsers
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from zeke_queue.children import Child
+    from zeke_queue.system.subprocess_pool import Child
 
 P = ParamSpec("P")
 T = TypeVar("T")

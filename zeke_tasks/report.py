@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from zeke_queue.hints import on_same
 from zeke_queue.model import STATUS_OF, JobState, RunStatus
-from zeke_queue.signals import Fail, Retry
+from zeke_queue.system.install_hints import on_same
+from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.store.model import ItemStatus
 from zeke_tasks.words import printable_words
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from uuid import UUID
 
+    from zeke_queue.client.queue import Queue
     from zeke_queue.model import Job, QueueCount
-    from zeke_queue.queue import Queue
     from zeke_tasks.store.model import RawItem, Source, Story
     from zeke_tasks.store.repository import Repository
 

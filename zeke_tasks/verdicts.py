@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from zeke_queue.signals import Fail, Retry, Snooze
+from zeke_queue.task.signals import Fail, Retry, Snooze
 from zeke_tasks.ai.errors import AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
 from zeke_tasks.web import Permanent, Transient
 
 if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
-    from zeke_queue.signals import Signal
+    from zeke_queue.task.signals import Signal
 
 AI_WAIT: Final = 60.0
 """Seconds that a job waits for a rate limit if nobody says how long."""

@@ -16,10 +16,10 @@ from playwright.sync_api import expect, sync_playwright
 from tests.browser.chromium import launch
 from tests.browser.house import House
 from tests.browser.scene import furnish
-from zeke_queue.callers import Scope
-from zeke_queue.config import Settings
+from zeke_queue.storage.access import Scope
+from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
-from zeke_queue.web.guard import COOKIE
+from zeke_queue.web.access.guard import COOKIE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

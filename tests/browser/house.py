@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from tests.browser.press import UNSERVED, Press, press_catalog
 from tests.conformance.driver import Driver
-from zeke_queue.callers import NewKey, Scope
-from zeke_queue.config import Settings
+from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
-from zeke_queue.queue import Queue
-from zeke_queue.scheduler import Scheduler
-from zeke_queue.supervisor import Supervisor
+from zeke_queue.maintenance.scheduler import Scheduler
+from zeke_queue.maintenance.supervisor import Supervisor
+from zeke_queue.storage.access import NewKey, Scope
+from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
 from zeke_queue.web.server import ApiServer
 from zeke_queue.worker import Worker
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from uuid import UUID
 
-    from zeke_queue.callers import ApiKey
-    from zeke_queue.catalog import Catalog
     from zeke_queue.model import JobState
+    from zeke_queue.storage.access import ApiKey
+    from zeke_queue.task.catalog import Catalog
     from zeke_queue.web.dashboard import Page
 
 T = TypeVar("T")

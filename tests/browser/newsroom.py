@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from tests.tasks.domain import Domain
 from tests.tasks.store.test_analysis import BRIEF, MODELS
-from zeke_queue.config import Settings
-from zeke_queue.queue import Queue
+from zeke_queue.client.queue import Queue
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.system.settings import Settings
 from zeke_tasks.catalog import catalog
 from zeke_tasks.pages import newsroom_page
 from zeke_tasks.store.memory import MemoryRepository

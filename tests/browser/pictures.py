@@ -22,12 +22,12 @@ from tests.browser.newsroom import newsroom
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, Driver
 from tests.tidy import ROOT
-from zeke_queue.catalog import Catalog
-from zeke_queue.config import Settings
+from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobEvent, WorkerInfo
-from zeke_queue.queue import Queue
-from zeke_queue.rng import SeededEntropy
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
 from zeke_queue.web import WebSettings
 from zeke_queue.web.server import ApiServer
 

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
 
 UNSERVED: Final = "parcel"
 """A task that no worker of the tests runs: what becomes of its jobs, the test does by hand."""

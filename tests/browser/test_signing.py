@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from playwright.sync_api import Page, expect
 
 from zeke_queue.core import apikeys
-from zeke_queue.web.guard import COOKIE
+from zeke_queue.web.access.guard import COOKIE
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Visits

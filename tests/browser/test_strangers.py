@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.looking import PHONE, WIDER
-from zeke_queue.callers import Scope
 from zeke_queue.model import NewJob
+from zeke_queue.storage.access import Scope
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Visits

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 
 from tests.cli.shop import catalog
 from tests.cli.starting import Start, starting
-from zeke_queue import log
 from zeke_queue.cli.app import app
-from zeke_queue.config import Settings
-from zeke_queue.queue import Queue
+from zeke_queue.client.queue import Queue
+from zeke_queue.system import logging as log
+from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
 
 if TYPE_CHECKING:

@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 
     Write = Callable[[str], str]
 
-HEAVY = ["asyncpg", "croniter", "psycopg", "pydantic", "structlog", "zeke_queue.queue", "zeke_queue.worker"]
+HEAVY = [
+    "asyncpg",
+    "croniter",
+    "psycopg",
+    "pydantic",
+    "structlog",
+    "zeke_queue.client.queue",
+    "zeke_queue.worker",
+]
 # fmt: off
 COMMANDS = [
     "worker", "migrate", "send", "jobs", "job", "queues", "queue", "schedules", "schedule", "doctor",

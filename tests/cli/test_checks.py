@@ -11,7 +11,7 @@ from uuid import UUID
 from tests.cases import check_each
 from zeke_queue.cli.checks import Finding, Grade, Survey, examine
 from zeke_queue.model import JobState, Overdue, QueueSettings, Schedule, WorkerInfo
-from zeke_queue.storage.postgres.facts import PgBoss
+from zeke_queue.storage.postgres.server_info import PgBoss
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 WORKER = WorkerInfo(UUID(int=1), "host", 42, ("mail", "sweep"), 15.0, NOW, NOW - timedelta(seconds=4))

@@ -14,8 +14,8 @@ from tests.cli.conftest import Zeke
 from tests.cli.old_server import old_server
 from tests.cli.test_bad_input import REFUSED, make_pgboss_10, stranger, tables
 from zeke_queue.cli import database
-from zeke_queue.queue import Queue
-from zeke_queue.storage.postgres.facts import Facts, read_facts
+from zeke_queue.client.queue import Queue
+from zeke_queue.storage.postgres.server_info import Facts, read_facts
 from zeke_queue.worker import Worker
 
 if TYPE_CHECKING:

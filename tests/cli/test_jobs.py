@@ -10,8 +10,8 @@ import psycopg
 from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from zeke_queue.cli.jobs import _states
+from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobState
-from zeke_queue.queue import Queue
 
 LETTER = '{"to": "ann"}'
 TERMINAL = {"FORCE_COLOR": "1", "TERM": "xterm"}

@@ -11,15 +11,15 @@ from uuid import UUID
 import pytest
 
 from tests.cases import check_each
-from zeke_queue.callers import NewKey, Scope
 from zeke_queue.core import apikeys
 from zeke_queue.errors import StorageUnavailable
+from zeke_queue.storage.access import NewKey, Scope
 from zeke_queue.storage.postgres import PostgresStorage
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Zeke
-    from zeke_queue.callers import ApiKey
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.storage.access import ApiKey
 
 TEAM = "123e4567-e89b-12d3-a456-426614174000"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.cli.conftest import Zeke
-from zeke_queue.queue import Queue
+from zeke_queue.client.queue import Queue
 
 LETTER = '{"to": "ann"}'
 

@@ -11,8 +11,8 @@ import psycopg
 
 from tests.cli.conftest import Zeke
 from zeke_queue import Catalog
-from zeke_queue.queue import Queue
-from zeke_queue.scheduler import Scheduler
+from zeke_queue.client.queue import Queue
+from zeke_queue.maintenance.scheduler import Scheduler
 
 
 async def declare(queue: Queue) -> None:

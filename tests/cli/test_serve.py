@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Zeke
     from tests.cli.starting import Start
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 
 def called(url: str, body: object = None, **headers: str) -> tuple[int, Any]:

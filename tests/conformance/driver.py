@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 from zeke_queue.model import Completed, Failed, JobState, NewJob, Released, Waiting, Want, WorkerInfo
-from zeke_queue.rng import Ids, SeededEntropy
+from zeke_queue.system.entropy import Ids, SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Iterable

@@ -12,8 +12,8 @@ from psycopg import sql
 
 from tests.cases import check_each_async
 from tests.clocks import START
-from zeke_queue.callers import ApiKey, NewKey, Scope
 from zeke_queue.core import apikeys
+from zeke_queue.storage.access import ApiKey, NewKey, Scope
 from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from tests.cases import check_each_async
-from zeke_queue.callers import Admission
 from zeke_queue.errors import BadOption
+from zeke_queue.storage.access import Admission
 from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:

@@ -34,7 +34,7 @@ from tests.interleaving.steps import (
     Transaction,
 )
 from zeke_queue.model import Extended
-from zeke_queue.rng import SeededEntropy
+from zeke_queue.system.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable

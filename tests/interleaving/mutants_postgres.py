@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.database import EMBEDDED, server
-from zeke_queue.clock import SystemClock
+from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -316,7 +316,7 @@ MUTANTS: Final = (
         "the machine's clock",
         "session.py",
         '"now": None if now is None else now()}',
-        '"now": (now or __import__("zeke_queue.clock").clock.SystemClock().now)()}',
+        '"now": (now or __import__("zeke_queue.system.clock").clock.SystemClock().now)()}',
         ("tests/postgres/test_server_clock.py",),
     ),
 )

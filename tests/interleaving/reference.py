@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zeke_queue.model import Claimed, Extended, Overdue, QueueSettings, Schedule, Want
     from zeke_queue.storage.memory.locks import Owner
     from zeke_queue.storage.memory.rows import Row
-    from zeke_queue.storage.memory.scope import Scope
+    from zeke_queue.storage.memory.unit_of_work import Scope
 
 
 class Blocked(Exception):

@@ -21,7 +21,7 @@ from tests.interleaving.client import Client
 from tests.interleaving.gate import Gate, gated_storage
 from tests.interleaving.history import History
 from tests.interleaving.waking import Ear
-from zeke_queue.rng import SeededEntropy
+from zeke_queue.system.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,12 +16,12 @@ from uuid import UUID
 
 from tests.database import EMBEDDED, new_run, server
 from tests.interop.catalog import SERVED, interop_catalog
-from zeke_queue import log
-from zeke_queue.callers import NewKey, Scope
 from zeke_queue.cli.migrate import migrate_all
-from zeke_queue.config import Settings
+from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
-from zeke_queue.queue import Queue
+from zeke_queue.storage.access import NewKey, Scope
+from zeke_queue.system import logging as log
+from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
 from zeke_queue.web.server import ApiServer
 from zeke_queue.worker import Worker

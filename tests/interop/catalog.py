@@ -10,9 +10,9 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
-from zeke_queue.signals import Fail
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.signals import Fail
 from zeke_tasks.catalog import build_catalog
 
 SERVED = ("my-task", "echo", "gated", "open-gate", "broken", "ingest-oneoff", "playbook-run")

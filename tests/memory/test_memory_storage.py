@@ -12,8 +12,8 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, Driver, rolled_back
 from zeke_queue.errors import NotJson, UsageError
 from zeke_queue.model import Completed, JobEvent, JobState, NewJob, QueueSettings, Schedule, Want
-from zeke_queue.rng import SeededEntropy
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.system.entropy import SeededEntropy
 
 
 @pytest.fixture

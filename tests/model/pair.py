@@ -14,9 +14,9 @@ from psycopg.rows import dict_row
 from tests.clocks import START, FrozenClock
 from tests.conformance.driver import rolled_back
 from tests.conformance.planting import COLUMNS, EMPTY, PlantInPostgres
-from zeke_queue.callers import ApiKey, Scope
 from zeke_queue.errors import ZekeError
 from zeke_queue.model import Attempt, CatchUp, Job, JobEvent, JobState, QueueSettings, Schedule, WorkerInfo
+from zeke_queue.storage.access import ApiKey, Scope
 from zeke_queue.storage.memory import MemoryStorage, Snapshot
 from zeke_queue.storage.memory.access import Session, Window
 

@@ -10,7 +10,6 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from tests.clocks import START
-from zeke_queue.callers import NewKey, Scope
 from zeke_queue.model import (
     CARRIED,
     CatchUp,
@@ -28,6 +27,7 @@ from zeke_queue.model import (
     Want,
     WorkerInfo,
 )
+from zeke_queue.storage.access import NewKey, Scope
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from tests.postgres.sending import Sender
-from zeke_queue.clock import SystemClock
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -5,18 +5,18 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from zeke_queue.clock import SystemClock
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.listening import Listener
 from zeke_queue.storage.postgres.session import Session
+from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from psycopg_pool import AsyncConnectionPool
 
-    from zeke_queue.clock import Clock
     from zeke_queue.storage.postgres.connections import Connection, Connections
+    from zeke_queue.system.clock import Clock
 
 
 class Opened(NamedTuple):

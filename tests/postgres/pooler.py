@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from zeke_queue.storage.system_user import SYSTEM_USER
+from zeke_queue.storage.embedded.system_user import SYSTEM_USER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

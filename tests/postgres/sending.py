@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from zeke_queue.model import Completed, NewJob, Want
-from zeke_queue.rng import Ids, SystemEntropy
+from zeke_queue.system.entropy import Ids, SystemEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zeke_queue.clock import Clock
     from zeke_queue.model import Claimed
     from zeke_queue.storage.store import Store, Verbs
+    from zeke_queue.system.clock import Clock
 
 ANNA = UUID("00000000-0000-7000-8000-00000000000a")
 BERT = UUID("00000000-0000-7000-8000-00000000000b")

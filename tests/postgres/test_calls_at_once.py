@@ -13,7 +13,7 @@ from tests.conformance.test_access import new_key
 from tests.postgres.test_concurrency import storages
 
 if TYPE_CHECKING:
-    from zeke_queue.callers import Admission
+    from zeke_queue.storage.access import Admission
     from zeke_queue.storage.postgres import PostgresStorage
 
 ENDED = """

@@ -10,10 +10,10 @@ from psycopg.pq import TransactionStatus
 
 from tests.postgres.opening import opened
 from tests.postgres.sending import ANNA, Sender
-from zeke_queue.clock import SystemClock
 from zeke_queue.model import Completed, JobFilter, QueueSettings, Released, Want
-from zeke_queue.rng import SeededEntropy
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -17,8 +17,8 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.clock import SystemClock
+from zeke_queue.client.queue import Queue
+from zeke_queue.maintenance.scheduler import Scheduler, tick_id
 from zeke_queue.model import (
     Completed,
     Failed,
@@ -30,10 +30,10 @@ from zeke_queue.model import (
     Want,
     WorkerInfo,
 )
-from zeke_queue.queue import Queue
-from zeke_queue.rng import Ids, SeededEntropy
-from zeke_queue.scheduler import Scheduler, tick_id
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.entropy import Ids, SeededEntropy
+from zeke_queue.task.catalog import Catalog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence

@@ -14,7 +14,7 @@ from tests.postgres.sending import ANNA, Sender
 from zeke_queue.errors import Forbidden, NotJson, SchemaMismatch, StorageUnavailable, TooOld
 from zeke_queue.model import Completed, Want
 from zeke_queue.storage.postgres import PostgresStorage, migrate
-from zeke_queue.storage.postgres.failures import check_server
+from zeke_queue.storage.postgres.error_mapping import check_server
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

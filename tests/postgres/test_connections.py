@@ -10,11 +10,11 @@ import pytest
 
 from tests.postgres.opening import opened
 from tests.postgres.sending import ANNA, Sender
-from zeke_queue.clock import SystemClock
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.connections import KEPT_SECONDS
+from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
     import psycopg

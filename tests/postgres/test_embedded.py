@@ -18,7 +18,7 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from zeke_queue.errors import StorageUnavailable, UsageError
-from zeke_queue.storage.embedded import EmbeddedPostgres
+from zeke_queue.storage.embedded.server import EmbeddedPostgres
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_a_number_that_belongs_to_another_program_by_now_keeps_nobody_from_start
 
 def test_a_server_whose_process_was_killed_is_taken_over_and_stopped(directory: Path) -> None:
     program = (
-        "import os, sys; from zeke_queue.storage.embedded import EmbeddedPostgres;"
+        "import os, sys; from zeke_queue.storage.embedded.server import EmbeddedPostgres;"
         " EmbeddedPostgres.start(sys.argv[1], fsync=False); os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run([sys.executable, "-c", program, str(directory)], check=False)
@@ -193,7 +193,7 @@ def test_an_ephemeral_server_that_was_left_behind_is_swept_by_the_next_one(
     one, next_one = (directory / f"zeke-postgres-{place}" if named else None for place in "ab")
     where = None if one is None else str(one)
     program = (
-        "import os; from zeke_queue.storage.embedded import EmbeddedPostgres;"
+        "import os; from zeke_queue.storage.embedded.server import EmbeddedPostgres;"
         f" server = EmbeddedPostgres.start({where!r}, ephemeral=True, fsync=False);"
         " print(server.directory, flush=True); os.kill(os.getpid(), 9)"
     )

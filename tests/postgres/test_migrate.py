@@ -13,7 +13,6 @@ from psycopg.conninfo import make_conninfo
 from tests.cases import check_each
 from tests.postgres.pgboss9 import STATEMENTS
 from tests.postgres.sending import ANNA, BERT
-from zeke_queue.callers import NewKey
 from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable
 from zeke_queue.model import (
     Extended,
@@ -26,6 +25,7 @@ from zeke_queue.model import (
     Want,
     WorkerInfo,
 )
+from zeke_queue.storage.access import NewKey
 from zeke_queue.storage.postgres import PostgresStorage, migrate
 from zeke_queue.storage.postgres.statements import migrations
 

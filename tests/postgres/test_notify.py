@@ -10,9 +10,9 @@ import pytest
 
 from tests.postgres.opening import opened
 from tests.postgres.sending import ANNA, Sender
-from zeke_queue.clock import SystemClock
 from zeke_queue.model import Completed, Failed, JobEvent, QueueSettings, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.system.clock import SystemClock
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

@@ -12,9 +12,9 @@ from psycopg import sql as composing
 from tests.cases import check_each_async
 from tests.conformance.planting import EMPTY
 from tests.runtime.catalogs import mail_catalog
+from zeke_queue.client.queue import Queue
+from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.model import JobFilter, Schedule
-from zeke_queue.queue import Queue
-from zeke_queue.scheduler import Scheduler
 
 if TYPE_CHECKING:
     from tests.postgres.sending import Sender

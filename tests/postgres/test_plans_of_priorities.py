@@ -8,10 +8,10 @@ import pytest
 
 from tests.postgres.explaining import connect, explain
 from tests.postgres.sending import ANNA, Sender
-from zeke_queue.clock import SystemClock
 from zeke_queue.model import Want
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.claiming import claim_parameters
+from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

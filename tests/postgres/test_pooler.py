@@ -11,7 +11,6 @@ import pytest
 
 from tests.postgres.pooler import pooled
 from tests.postgres.sending import ANNA, Sender
-from zeke_queue.clock import SystemClock
 from zeke_queue.model import (
     Completed,
     Failed,
@@ -23,6 +22,7 @@ from zeke_queue.model import (
     WorkerInfo,
 )
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.system.clock import SystemClock
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

@@ -9,9 +9,9 @@ import psycopg
 import pytest
 
 from tests.postgres.sending import ANNA, Sender
-from zeke_queue.clock import SystemClock
 from zeke_queue.model import Failed, JobFilter, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.system.clock import SystemClock
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

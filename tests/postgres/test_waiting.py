@@ -16,8 +16,8 @@ from psycopg.pq import PipelineStatus, TransactionStatus
 
 from tests.postgres.opening import opened
 from tests.postgres.sending import Sender
-from zeke_queue.clock import SystemClock
 from zeke_queue.storage.postgres.waiting import WaitingConnection
+from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import BaseModel
 
-from zeke_queue.catalog import Catalog
 from zeke_queue.core.options import JobOptions
+from zeke_queue.task.catalog import Catalog
 
 
 class Letter(BaseModel):

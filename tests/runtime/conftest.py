@@ -12,10 +12,10 @@ from tests.conformance.storages import open_storage
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import Lines, logged
-from zeke_queue.catalog import Catalog
-from zeke_queue.config import Settings
-from zeke_queue.queue import Queue
-from zeke_queue.rng import SeededEntropy
+from zeke_queue.client.queue import Queue
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -9,18 +9,18 @@ import pytest
 from pydantic import BaseModel
 
 from tests.cases import check_each
-from zeke_queue.catalog import Catalog
-from zeke_queue.clock import SystemClock
 from zeke_queue.core.options import JobOptions
 from zeke_queue.errors import BadOption, BadSchedule, DuplicateTask, PayloadInvalid, UnknownTask, UsageError
 from zeke_queue.model import CatchUp, Schedule
-from zeke_queue.rng import SystemEntropy
-from zeke_queue.sending import Sender
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.entropy import SystemEntropy
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.prepare import Sender
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from zeke_queue.task import Task
+    from zeke_queue.task.task import Task
 
 
 def nothing() -> None:

@@ -16,14 +16,14 @@ from pydantic_core import to_json
 
 from tests.cases import check_each_async
 from tests.runtime.workers.place import turns, until
-from zeke_queue import log
-from zeke_queue.children import LENGTH_BYTES, ChildEnded, Children
 from zeke_queue.errors import UsageError
+from zeke_queue.system import logging as log
+from zeke_queue.system.subprocess_pool import LENGTH_BYTES, ChildEnded, Children
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from zeke_queue.children import Child
+    from zeke_queue.system.subprocess_pool import Child
 
 ROOT = Path(__file__).parents[2]
 ECHO = "tests.runtime.workers.echo"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tests.clocks import START, FrozenClock
-from zeke_queue.clock import Clock, SystemClock, wait
+from zeke_queue.system.clock import Clock, SystemClock, wait
 from zeke_sim.clock import VirtualClock
 from zeke_sim.loop import VirtualLoop
 

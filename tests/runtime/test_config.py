@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.cases import check_each
-from zeke_queue.config import Settings
 from zeke_queue.errors import BadSetting
+from zeke_queue.system.settings import Settings
 
 SECRET = "hunter2"
 DSN = f"postgresql://zeke:{SECRET}@db.example:5432/zeke"

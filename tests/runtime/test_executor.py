@@ -17,13 +17,13 @@ import pytest
 from tests.cases import check_each, check_each_async
 from tests.runtime.workers import crunching
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.clock import SystemClock
-from zeke_queue.context import JobContext
 from zeke_queue.errors import PayloadInvalid
 from zeke_queue.model import JobState
-from zeke_queue.signals import Retry
-from zeke_queue.worker.local import LocalExecutor
-from zeke_queue.worker.threads import Threads
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.signals import Retry
+from zeke_queue.worker.executors.local import LocalExecutor
+from zeke_queue.worker.executors.threads import Threads
 
 COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
 
@@ -267,7 +267,10 @@ async def test_crash_of_a_process_fails_only_its_job() -> None:
         others = [await place.send("crunch", {"what": "sum"}) for _ in range(3)]
         await place.drain(concurrency=2, executor=LocalExecutor(processes=2))
         job = await place.job(crash)
-        assert (job.state, job.output["type"]) == (FAILED, "zeke_queue.worker.executor.ProcessCrashed")
+        assert (job.state, job.output["type"]) == (
+            FAILED,
+            "zeke_queue.worker.executors.executor.ProcessCrashed",
+        )
         assert how in job.output["message"]
         assert [(await place.job(job_id)).output for job_id in others] == [499500] * 3
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from tests.runtime.workers.handler import Handler, Lines
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.errors import Forbidden
+from zeke_queue.maintenance.supervisor import Supervisor
 from zeke_queue.model import Completed, JobState
-from zeke_queue.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -10,13 +10,13 @@ import psycopg
 import pytest
 
 from tests.runtime.workers.place import PATIENCE, until
-from zeke_queue.catalog import Catalog
-from zeke_queue.config import Settings
+from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobState
-from zeke_queue.queue import Queue
-from zeke_queue.sending import Send
-from zeke_queue.storage.embedded import EmbeddedPostgres
+from zeke_queue.storage.embedded.server import EmbeddedPostgres
 from zeke_queue.storage.postgres import PostgresStorage, migrate
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.prepare import Send
 from zeke_queue.worker import Worker
 
 if TYPE_CHECKING:

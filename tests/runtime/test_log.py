@@ -15,10 +15,10 @@ from pydantic import BaseModel, model_serializer
 from tests.cases import check_each, check_each_async
 from tests.clocks import FrozenClock
 from tests.runtime.workers.place import Place
-from zeke_queue import log
-from zeke_queue.context import JobContext
 from zeke_queue.errors import BadOption
-from zeke_queue.signals import Fail, Snooze
+from zeke_queue.system import logging as log
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.signals import Fail, Snooze
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from tests.conformance.driver import soon
-from zeke_queue.clock import SystemClock
-from zeke_queue.core import shares
-from zeke_queue.looks import Looks
+from zeke_queue.core import event_limits
 from zeke_queue.model import JobEvent
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.watch.batched_reader import Looks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,7 +27,7 @@ class Kept:
 
     async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
         self.looks.append(dict(after))
-        share = shares.of_each(len(after))
+        share = event_limits.of_each(len(after))
         await SystemClock().sleep(0)
         return [
             JobEvent(job_id, 1, "log", "{}", seq)

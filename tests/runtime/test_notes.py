@@ -16,12 +16,12 @@ from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.handler import Lines
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.context import JobContext
 from zeke_queue.errors import Forbidden, StorageUnavailable
 from zeke_queue.model import JobState
-from zeke_queue.rng import SeededEntropy
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.task.context import JobContext
 from zeke_queue.worker.link import Link
-from zeke_queue.worker.notes import Notes
+from zeke_queue.worker.progress import Notes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

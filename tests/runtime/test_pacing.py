@@ -7,7 +7,7 @@ import gc
 
 import pytest
 
-from zeke_queue.pacing import end, first
+from zeke_queue.system.waiting import end, first
 
 
 async def _fail() -> None:

@@ -15,7 +15,7 @@ from zeke_queue.model import JobFilter, JobState
 if TYPE_CHECKING:
     from tests.clocks import FrozenClock
     from tests.conformance.driver import Driver
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 NOBODY = UUID("0193aaaa-0000-7000-8000-00000000dead")
 DAY = 86_400

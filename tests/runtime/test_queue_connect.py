@@ -10,11 +10,11 @@ import pytest
 from tests.cases import check_each_async
 from tests.conformance.driver import ANNA, soon
 from tests.runtime.catalogs import mail_catalog
-from zeke_queue.catalog import Catalog
-from zeke_queue.config import Settings
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import BadOption, BadSetting, SchemaMismatch, StorageUnavailable, UsageError
 from zeke_queue.model import Completed, Want
-from zeke_queue.queue import Queue
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import Worker
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import pytest
 from tests.cases import check_each_async
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
-from zeke_queue.config import Settings
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import BadName, BadOption, NotJson, ResultTimeout, StorageUnavailable, UsageError
 from zeke_queue.model import JobFilter, JobState
-from zeke_queue.queue import Queue
-from zeke_queue.sending import Send
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.prepare import Send
 
 if TYPE_CHECKING:
     from collections.abc import Callable

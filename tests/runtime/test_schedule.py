@@ -10,13 +10,13 @@ import pytest
 from tests.cases import check_each_async
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
-from zeke_queue.catalog import Catalog
 from zeke_queue.errors import BadName, BadOption, BadSchedule, PayloadInvalid, UnknownTask
 from zeke_queue.model import CatchUp, QueueSettings, Schedule
+from zeke_queue.task.catalog import Catalog
 
 if TYPE_CHECKING:
     from tests.runtime.conftest import QueueOn
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 
 async def only(queue: Queue) -> Schedule:

@@ -19,13 +19,13 @@ from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.intercepted import Intercepted
 from tests.runtime.ticking import HOUR, MINUTE, instant, sent, ticks, ticks_by_schedule
+from zeke_queue.client.queue import Queue
 from zeke_queue.core.cron import Cron
 from zeke_queue.errors import StorageError
+from zeke_queue.maintenance.scheduler import UNREADABLE_FOR, Scheduler, tick_id
 from zeke_queue.model import CatchUp, JobState, Schedule
-from zeke_queue.queue import Queue
-from zeke_queue.rng import Ids, SeededEntropy
-from zeke_queue.scheduler import UNREADABLE_FOR, Scheduler, tick_id
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.system.entropy import Ids, SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -216,8 +216,8 @@ async def test_more_ticks_than_one_batch_are_all_served(queue: Queue, clock: Fro
 
 async def six_ticks_a_look(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> Scheduler:
     """A scheduler that has begun with a schedule of every minute, and catches up on six ticks a look."""
-    monkeypatch.setattr("zeke_queue.scheduler.TICKS", 6)
-    monkeypatch.setattr("zeke_queue.scheduler.BATCHES", 1)
+    monkeypatch.setattr("zeke_queue.maintenance.scheduler.TICKS", 6)
+    monkeypatch.setattr("zeke_queue.maintenance.scheduler.BATCHES", 1)
     scheduler = Scheduler(queue)
     await queue.storage.put_schedule(Schedule("clean", "* * * * *", "clean", catch_up=CatchUp.ALL))
     await scheduler.tick()

@@ -16,13 +16,13 @@ from tests.runtime.catalogs import mail_catalog
 from tests.runtime.intercepted import Intercepted
 from tests.runtime.ticking import MINUTE, instant, sent, ticks, ticks_by_schedule
 from tests.runtime.workers.place import turns
-from zeke_queue.catalog import Catalog
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import PayloadInvalid, StorageError, StorageUnavailable, UsageError
+from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.model import CatchUp, Schedule
-from zeke_queue.queue import Queue
-from zeke_queue.rng import SeededEntropy
-from zeke_queue.scheduler import Scheduler
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.task.catalog import Catalog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -12,7 +12,7 @@ from tests.cases import check_each_async
 from tests.clocks import START
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import Letter, mail_catalog
-from zeke_queue.catalog import Catalog
+from zeke_queue.client.queue import Queue
 from zeke_queue.core.options import JobOptions
 from zeke_queue.errors import (
     BadName,
@@ -24,9 +24,9 @@ from zeke_queue.errors import (
     UnknownTask,
 )
 from zeke_queue.model import Job, JobFilter, JobState
-from zeke_queue.queue import Queue
-from zeke_queue.sending import INSERT_WAITS, Send, SendOptions
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.prepare import INSERT_WAITS, Send, SendOptions
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

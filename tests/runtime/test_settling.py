@@ -11,10 +11,10 @@ from tests.clocks import FrozenClock
 from tests.runtime.workers.place import turns, until
 from tests.runtime.workers.samples import held
 from zeke_queue.model import Completed
-from zeke_queue.rng import SeededEntropy
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.worker.link import Link
-from zeke_queue.worker.notes import Notes
+from zeke_queue.worker.progress import Notes
 from zeke_queue.worker.settling import BATCH_MAX, ENOUGH, Settler
 
 if TYPE_CHECKING:

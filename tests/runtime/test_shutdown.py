@@ -12,8 +12,8 @@ from tests.cases import check_each_async
 from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
-from zeke_queue.context import JobContext
 from zeke_queue.model import JobState
+from zeke_queue.task.context import JobContext
 from zeke_queue.worker import Worker
 from zeke_queue.worker.crew import HURRY, LAST_WORDS
 from zeke_queue.worker.link import LONGEST_PAUSE

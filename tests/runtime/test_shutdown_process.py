@@ -14,8 +14,8 @@ import pytest
 
 from tests.runtime.workers import program
 from tests.runtime.workers.place import PATIENCE, until
+from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobState
-from zeke_queue.queue import Queue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

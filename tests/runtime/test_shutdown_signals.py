@@ -15,9 +15,9 @@ import pytest
 from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import Handler
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
-from zeke_queue.catalog import Catalog
 from zeke_queue.model import JobState
-from zeke_queue.worker import run_until_signalled, stopping
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.worker import run_until_signalled, shutdown
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -139,4 +139,4 @@ async def test_stuck_process_ends_though_its_output_is_closed(
     await asyncio.wait([running])
     go.set()
     await running
-    assert codes == [stopping.STUCK_EXIT]
+    assert codes == [shutdown.STUCK_EXIT]

@@ -18,13 +18,13 @@ from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.intercepted import Intercepted
 from tests.runtime.workers.place import turns
+from zeke_queue.client.queue import Queue
 from zeke_queue.core import retry
 from zeke_queue.errors import StorageError, StorageUnavailable
+from zeke_queue.maintenance.supervisor import Supervisor, Swept
 from zeke_queue.model import FINAL, JobState, RetryPolicy
-from zeke_queue.queue import Queue
-from zeke_queue.rng import SeededEntropy
 from zeke_queue.storage.memory import MemoryStorage
-from zeke_queue.supervisor import Supervisor, Swept
+from zeke_queue.system.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

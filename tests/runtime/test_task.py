@@ -16,9 +16,9 @@ from pydantic.alias_generators import to_camel
 from typing_extensions import TypedDict  # the one of Python 3.11 lacks what pydantic needs
 
 from tests.cases import check_each
-from zeke_queue.context import JobContext
 from zeke_queue.errors import BadName, NotJson, PayloadInvalid, TooLarge, UsageError
-from zeke_queue.task import Task
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.task import Task
 
 
 class Item(BaseModel):

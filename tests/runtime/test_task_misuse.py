@@ -10,10 +10,10 @@ import pytest
 from pydantic import BaseModel, field_serializer
 
 from tests.cases import check_each
-from zeke_queue.catalog import Catalog
 from zeke_queue.core.options import JobOptions
 from zeke_queue.errors import BadOption, NotJson, UsageError
-from zeke_queue.task import Task
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.task import Task
 
 
 def idle() -> None: ...

@@ -13,18 +13,18 @@ from tests.cases import check_each_async
 from tests.conformance.driver import is_kept_waiting, soon
 from tests.conformance.storages import on_both_storages, on_postgres
 from tests.runtime.catalogs import mail_catalog
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import PayloadInvalid, Refused, StorageUnavailable, UsageError
 from zeke_queue.model import JobFilter
-from zeke_queue.queue import Queue
-from zeke_queue.sending import Send
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.task.prepare import Send
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from tests.clocks import FrozenClock
+    from zeke_queue.client.transaction import QueueTransaction
     from zeke_queue.model import NewJob
-    from zeke_queue.transaction import QueueTransaction
 
 PARENT = UUID("0193aaaa-0000-7000-8000-000000000009")
 

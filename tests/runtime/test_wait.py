@@ -16,11 +16,11 @@ from tests.conformance.driver import Driver, is_kept_waiting, soon
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.workers.place import turns
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout, StorageUnavailable
-from zeke_queue.events import LOOKS_A_SECOND, LOOKS_AT_ONCE, PATIENCE
 from zeke_queue.model import Job, JobEvent, JobState, RunStatus
-from zeke_queue.queue import Queue
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.watch.job_watcher import LOOKS_A_SECOND, LOOKS_AT_ONCE, PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Sequence

@@ -10,11 +10,11 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.context import JobContext
 from zeke_queue.errors import BadOption, LeaseLost
+from zeke_queue.maintenance.supervisor import Supervisor
 from zeke_queue.model import JobState
-from zeke_queue.signals import Fail, Snooze, Wait
-from zeke_queue.supervisor import Supervisor
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.signals import Fail, Snooze, Wait
 
 
 async def test_call_returns_the_output_of_the_child(place: Place) -> None:

@@ -12,11 +12,11 @@ from pydantic.alias_generators import to_camel
 
 from tests.cases import check_each, check_each_async
 from tests.runtime.workers.place import Place
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
 from zeke_queue.errors import BadOption, LeaseLost
 from zeke_queue.model import JobState
-from zeke_queue.signals import Fail, Retry, Snooze
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.signals import Fail, Retry, Snooze
 
 COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
 

@@ -9,11 +9,11 @@ import pytest
 
 from tests.runtime.workers.handler import Handler
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
-from zeke_queue.core.idling import IDLE_LADDER
+from zeke_queue.core.poll_backoff import IDLE_LADDER
 from zeke_queue.errors import BadOption, Forbidden, UnknownTask, UsageError
 from zeke_queue.model import JobState
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
 from zeke_queue.worker import Worker
 
 COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED

@@ -13,10 +13,10 @@ from uuid import UUID
 
 from tests.cases import check_each_async
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
 from zeke_queue.model import JobState
-from zeke_queue.signals import Fail
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.signals import Fail
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

@@ -9,9 +9,9 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.runtime.workers.handler import Handler, Lines
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.context import JobContext
 from zeke_queue.errors import LeaseLost
 from zeke_queue.model import JobState
+from zeke_queue.task.context import JobContext
 
 COMPLETED, FAILED, RETRY, CREATED = JobState.COMPLETED, JobState.FAILED, JobState.RETRY, JobState.CREATED
 ACTIVE, CANCELLED, EXPIRED = JobState.ACTIVE, JobState.CANCELLED, JobState.EXPIRED

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from tests.clocks import FrozenClock
 from tests.runtime.workers.samples import held
-from zeke_queue.clock import SystemClock
 from zeke_queue.model import Completed
-from zeke_queue.worker.lanes import Lanes
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.worker.coroutine_pool import Lanes
 
 if TYPE_CHECKING:
     from zeke_queue.worker.held import Held, Outcome

@@ -13,10 +13,10 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.place import Place, turns
-from zeke_queue.context import JobContext
+from zeke_queue.maintenance.supervisor import Supervisor
 from zeke_queue.model import JobState
-from zeke_queue.rng import SeededEntropy
-from zeke_queue.supervisor import Supervisor
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.task.context import JobContext
 
 if TYPE_CHECKING:
     from collections.abc import Callable

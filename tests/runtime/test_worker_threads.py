@@ -7,7 +7,7 @@ import threading
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.model import JobState
-from zeke_queue.worker.lanes import INSISTENCE
+from zeke_queue.worker.coroutine_pool import INSISTENCE
 
 
 async def test_thread_past_its_deadline_is_logged(place: Place) -> None:

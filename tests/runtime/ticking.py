@@ -9,7 +9,7 @@ from tests.clocks import START
 from zeke_queue.model import Job, JobFilter
 
 if TYPE_CHECKING:
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 MINUTE = 60
 HOUR = 3600

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from tests.sim.histories import BLANK, claimed
 from zeke_queue.model import Completed, JobState, NewJob, RunStatus, Want
-from zeke_queue.rng import SeededEntropy
+from zeke_queue.system.entropy import SeededEntropy
 from zeke_sim.history import (
     Answered,
     Began,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from tests.cases import check_each_async
-from zeke_queue.clock import SystemClock
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.system.clock import SystemClock
 from zeke_sim.mutants import catalog as mutants
 from zeke_sim.newsroom.archive import Archive, Kept
 from zeke_sim.newsroom.minds import Call, too_often

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from itertools import pairwise
 from typing import Any
 
-from zeke_queue.catalog import Catalog
 from zeke_queue.errors import StorageUnavailable
+from zeke_queue.task.catalog import Catalog
 from zeke_sim.draws import Draws
 from zeke_sim.faults import NONE
 from zeke_sim.history import Answered

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cases import check_each
-from zeke_queue.catalog import Catalog
 from zeke_queue.model import JobState
-from zeke_queue.sending import SendOptions
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.prepare import SendOptions
 from zeke_sim.faults import KINDS, NONE
 from zeke_sim.history import Change, Invoked, ScheduleRow
 from zeke_sim.plan import Plan

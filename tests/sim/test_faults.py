@@ -10,9 +10,9 @@ import pytest
 
 from tests.cases import check_each
 from tests.sim.worlds import catalog_of, played, scenario_of, sending, simulated
-from zeke_queue.catalog import Catalog
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.model import JobState
+from zeke_queue.task.catalog import Catalog
 from zeke_sim.errors import SimulationError
 from zeke_sim.faults import KINDS, NONE
 from zeke_sim.history import Answered, Began, Change, Ended, Event, Fault, Invoked, Lived, WorkerRow

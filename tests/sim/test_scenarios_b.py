@@ -13,10 +13,10 @@ import pytest
 
 from tests.cases import check_each
 from tests.sim.runs import answers, changes, inserted, of, outcomes
+from zeke_queue.client.queue import Queue
 from zeke_queue.core import jsonb
 from zeke_queue.errors import ResultTimeout
 from zeke_queue.model import JobState, RunStatus
-from zeke_queue.queue import Queue
 from zeke_sim.history import (
     Answered,
     Began,

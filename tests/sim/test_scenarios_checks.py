@@ -10,11 +10,11 @@ import pytest
 
 from tests.cases import check_each
 from tests.sim.histories import COMPLETED, FAILED, History
-from zeke_queue import events
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import ResultTimeout
 from zeke_queue.model import Completed, Failed, JobState
-from zeke_queue.queue import Queue
-from zeke_queue.storage.memory.waking import MemoryWatch
+from zeke_queue.storage.memory.notifier import MemoryWatch
+from zeke_queue.watch import job_watcher
 from zeke_queue.worker import Worker
 from zeke_sim import calls
 from zeke_sim.faults import NONE
@@ -257,7 +257,7 @@ async def _adds_first_ids_only(watch: MemoryWatch, ids: Collection[UUID]) -> Non
 PATCHES: dict[str, tuple[str, tuple[Any, str, Any], int]] = {
     "a result is what the handler returned": ("watch", (Queue, "result", _other_result), 60),
     "a time-out is not early": ("watch", (Queue, "result", _times_out_at_once), 60),
-    "who waits is patient": ("watch", (events, "PATIENCE", 1.0), 60),
+    "who waits is patient": ("watch", (job_watcher, "PATIENCE", 1.0), 60),
     "who watches is told at once": ("watch", (MemoryWatch, "add", _adds_first_ids_only), 400),
     "who has drained runs nothing": ("shutdown", (Worker, "drain", _drains_soon), 60),
 }

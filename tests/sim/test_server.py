@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from zeke_queue.catalog import Catalog
 from zeke_queue.errors import StorageUnavailable
+from zeke_queue.task.catalog import Catalog
 from zeke_sim.faults import KINDS, NONE
 from zeke_sim.history import Answered, Change
 from zeke_sim.plan import Plan

@@ -7,8 +7,8 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue.catalog import Catalog
 from zeke_queue.errors import StorageError
+from zeke_queue.task.catalog import Catalog
 from zeke_sim.history import Began, Lived
 from zeke_sim.past import Broken, Past
 from zeke_sim.plan import Plan

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cases import check_each
-from zeke_queue.catalog import Catalog
-from zeke_queue.sending import SendOptions
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.prepare import SendOptions
 from zeke_sim.draws import Decisions
 from zeke_sim.history import Began, Ended, Invoked
 from zeke_sim.run import run

@@ -18,8 +18,8 @@ from tests.tasks.jobs import Jobs
 from tests.tasks.samples import write_samples
 from tests.tasks.scripted_ai import ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
-from zeke_queue import log
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.system import logging as log
 from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch
 from zeke_tasks.store.postgres import PostgresRepository, migrate
 from zeke_tasks.youtube import YouTube

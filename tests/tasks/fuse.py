@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tests.tasks.domain import Domain
-    from zeke_queue.context import JobContext
+    from zeke_queue.task.context import JobContext
     from zeke_tasks.ai.client import AIClient
     from zeke_tasks.web import Fetcher
 

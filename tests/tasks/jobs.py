@@ -13,12 +13,12 @@ from tests.tasks.domain import memory_domain
 from tests.tasks.scripted_ai import ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
 from tests.tasks.scripted_youtube import scripted_youtube
-from zeke_queue import log
-from zeke_queue.config import Settings
-from zeke_queue.context import JobContext
+from zeke_queue.client.job_admin import require
+from zeke_queue.client.queue import Queue
 from zeke_queue.model import Claimed, JobFilter
-from zeke_queue.queue import Queue
-from zeke_queue.tending import require
+from zeke_queue.system import logging as log
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.context import JobContext
 from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from structlog.typing import FilteringBoundLogger
 
     from tests.tasks.domain import Domain
-    from zeke_queue.catalog import Catalog
     from zeke_queue.model import Job
+    from zeke_queue.task.catalog import Catalog
     from zeke_tasks.ai.client import AIClient
     from zeke_tasks.web import Fetcher
     from zeke_tasks.youtube.model import CaptionSource, VideoSearch

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb
-from zeke_queue.signals import Signal
+from zeke_queue.task.signals import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

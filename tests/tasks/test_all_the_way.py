@@ -10,10 +10,10 @@ import pytest
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_ai import BRIEFS, ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb, page
-from zeke_queue.config import Settings
+from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobFilter, JobState
-from zeke_queue.queue import Queue
-from zeke_queue.rng import SeededEntropy
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.ingest.oneoff import PRIORITIES

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.tidy import ROOT
-from zeke_queue.catalog import Catalog
+from zeke_queue.task.catalog import Catalog
 from zeke_tasks import payloads
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.insights.keywords import DEFAULT_KEYWORDS

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 from tests.tasks.ai.server import OpenAIServer, Said, embeddings, error, response
-from zeke_queue.clock import SystemClock
+from zeke_queue.system.clock import SystemClock
 from zeke_tasks.demo.children import RESTARTS, Child, ChildKeepsDying, Children
 
 if TYPE_CHECKING:

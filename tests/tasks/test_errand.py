@@ -9,7 +9,7 @@ from uuid import UUID
 from rich.console import Console
 
 from tests.cases import check_each_async
-from zeke_queue.config import Settings
+from zeke_queue.system.settings import Settings
 from zeke_tasks.errand import open_errand
 from zeke_tasks.payloads import ScoreRelevance
 

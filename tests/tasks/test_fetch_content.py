@@ -15,7 +15,7 @@ from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.pdfs import pdf
 from tests.tasks.scripted_web import ScriptedWeb, fetched, page
 from zeke_queue.errors import PayloadInvalid
-from zeke_queue.signals import Retry
+from zeke_queue.task.signals import Retry
 from zeke_tasks.store.model import ItemStatus, Kind
 from zeke_tasks.stories.items import ITEM_ATTEMPTS
 from zeke_tasks.web import Permanent, Transient, content_hash

@@ -11,7 +11,7 @@ from tests.cases import check_each
 from tests.tasks.pdfs import pdf
 from tests.tasks.scripted_web import page
 from zeke_queue.errors import UsageError
-from zeke_queue.task import PAYLOAD_CAP
+from zeke_queue.task.task import PAYLOAD_CAP
 from zeke_tasks.ingest.files import chunks, read_file
 from zeke_tasks.payloads import IngestFromUpload, UploadedItem
 from zeke_tasks.web import content_hash

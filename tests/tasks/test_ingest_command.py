@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 from tests.cases import check_each
 from tests.tasks.scripted_web import feed, fetched, page
 from zeke_queue.cli.session import Options
-from zeke_queue.config import Settings
 from zeke_queue.errors import UsageError
-from zeke_queue.log import LEVELS
 from zeke_queue.model import JobState
+from zeke_queue.system.logging import LEVELS
+from zeke_queue.system.settings import Settings
 from zeke_tasks.cli.intake import ingest as ingest_command
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request
 from zeke_tasks.errand import READING, open_errand
@@ -344,7 +344,7 @@ def test_the_body_says_whether_it_is_a_feed() -> None:
 def logging(monkeypatch: pytest.MonkeyPatch) -> Mock:
     """How the command sets up logs; it is kept from taking over those of the process that tests it."""
     configure = Mock()
-    monkeypatch.setattr("zeke_queue.log.configure_logging", configure)
+    monkeypatch.setattr("zeke_queue.system.logging.configure_logging", configure)
     return configure
 
 

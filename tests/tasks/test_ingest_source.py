@@ -12,7 +12,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.scripted_web import Asked, ScriptedWeb, feed, fetched
-from zeke_queue.signals import Fail, Retry
+from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER
 from zeke_tasks.ingest.pace import HOUR, after_failure
 from zeke_tasks.store.model import HealthStatus, ItemStatus, SourceType

@@ -18,7 +18,7 @@ from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_ai import ScriptedAI
 from zeke_queue.core import jsonb
 from zeke_queue.model import Completed, JobFilter, JobState, NewJob, Released, Waiting, Want
-from zeke_queue.signals import Wait
+from zeke_queue.task.signals import Wait
 from zeke_tasks.ai.answers import Analysis
 from zeke_tasks.ai.client import Answer
 from zeke_tasks.catalog import build_catalog

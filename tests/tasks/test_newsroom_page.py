@@ -16,10 +16,10 @@ from tests.tasks.domain import Domain
 from tests.tasks.store.test_analysis import BRIEF, MODELS
 from tests.web.conftest import Web
 from tests.web.dashboard.conftest import Browser
-from zeke_queue.callers import Scope
-from zeke_queue.catalog import Catalog
-from zeke_queue.config import Settings
-from zeke_queue.queue import Queue
+from zeke_queue.client.queue import Queue
+from zeke_queue.storage.access import Scope
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
 from zeke_queue.web import WebSettings, create_app
 from zeke_queue.web.dashboard import installed_pages
 from zeke_tasks.catalog import catalog

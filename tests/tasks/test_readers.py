@@ -23,10 +23,10 @@ from tests.tasks import strange_reading
 from tests.tasks.domain import memory_domain
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, feed, page
-from zeke_queue.children import ChildEnded, Children
 from zeke_queue.core.failure import error_output
 from zeke_queue.errors import UsageError
-from zeke_queue.signals import Fail, Retry
+from zeke_queue.system.subprocess_pool import ChildEnded, Children
+from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
 from zeke_tasks.store.model import HealthStatus, ItemStatus
 from zeke_tasks.web import AddressRefused, Transient, extract_article
@@ -34,7 +34,7 @@ from zeke_tasks.web import AddressRefused, Transient, extract_article
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
 
-    from zeke_queue.children import Child
+    from zeke_queue.system.subprocess_pool import Child
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -14,13 +14,13 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.tasks.scripted_web import feed, page
-from zeke_queue.clock import SystemClock
-from zeke_queue.config import Settings
+from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobFilter, JobState
-from zeke_queue.queue import Queue
-from zeke_queue.rng import Ids, SystemEntropy
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.entropy import Ids, SystemEntropy
+from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog

@@ -14,7 +14,7 @@ from tests.torture import judging
 from tests.torture.chaos import KINDS
 from tests.torture.cluster import Cluster
 from tests.torture.running import Outcome, Run, say
-from zeke_queue.clock import SystemClock
+from zeke_queue.system.clock import SystemClock
 
 TAIL = 35.0
 """Seconds that the quiet phase takes about, of which a run of ``--seconds`` leaves so many."""

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.rng import SeededEntropy
+from zeke_queue.system.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     import random  # noqa: TID251 - its type

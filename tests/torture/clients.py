@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import JobNotFound, Refused, StorageUnavailable
 from zeke_queue.model import JobFilter, JobState
-from zeke_queue.sending import Send
+from zeke_queue.task.prepare import Send
 
 if TYPE_CHECKING:
     import random  # noqa: TID251 - its type
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tests.torture.recording import Journal
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 AT_ONCE: Final = 12
 """Things that one client does at the same time at most, so that an outage piles up little."""

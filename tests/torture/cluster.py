@@ -17,9 +17,9 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.torture.decoding import TABLES, Commit, lsn, read_change, read_commit
-from zeke_queue.clock import SystemClock
-from zeke_queue.storage.embedded import EmbeddedPostgres
+from zeke_queue.storage.embedded.server import EmbeddedPostgres
 from zeke_queue.storage.postgres import migrate
+from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
     import random  # noqa: TID251 - its type

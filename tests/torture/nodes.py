@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import psutil
 
-from zeke_queue.worker.stopping import STUCK_EXIT
+from zeke_queue.worker.shutdown import STUCK_EXIT
 from zeke_sim.history import Lived
 
 if TYPE_CHECKING:

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, cast
 from tests.torture.clients import Client
 from tests.torture.recording import Journal, Recording
 from tests.torture.tasks import about_worker, make_catalog
-from zeke_queue import log
-from zeke_queue.config import Settings
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import StorageUnavailable
-from zeke_queue.queue import Queue
-from zeke_queue.rng import SeededEntropy
-from zeke_queue.scheduler import Scheduler
+from zeke_queue.maintenance.scheduler import Scheduler
+from zeke_queue.maintenance.supervisor import Supervisor
 from zeke_queue.storage.postgres import PostgresStorage
-from zeke_queue.supervisor import Supervisor
+from zeke_queue.system import logging as log
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
-from zeke_queue.worker.stopping import run_until_signalled
+from zeke_queue.worker.shutdown import run_until_signalled
 
 if TYPE_CHECKING:
     from zeke_queue.storage.store import Storage

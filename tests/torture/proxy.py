@@ -12,7 +12,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Literal
 
-from zeke_queue.clock import SystemClock
+from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,9 +21,9 @@ from uuid import UUID
 import psycopg
 
 from zeke_queue import model
-from zeke_queue.clock import SystemClock
 from zeke_queue.errors import StorageError, StorageUnavailable, UsageError
 from zeke_queue.storage.store import Storage, Verbs
+from zeke_queue.system.clock import SystemClock
 from zeke_sim import history
 from zeke_sim.history import Answered, Began, Ended, Invoked, Told
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
     from pathlib import Path
 
-    from zeke_queue.context import JobContext
     from zeke_queue.model import Job
     from zeke_queue.storage.store import Transaction
+    from zeke_queue.task.context import JobContext
     from zeke_sim.history import Event
 
 PASSED_ON: Final = frozenset(

@@ -18,9 +18,9 @@ from tests.torture.nodes import Node
 from tests.torture.process import Part
 from tests.torture.proxy import Link
 from tests.torture.recording import Journal, Recording
-from zeke_queue.clock import SystemClock
-from zeke_queue.rng import SeededEntropy
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.entropy import SeededEntropy
 from zeke_sim.history import Fault, Phase
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from tests.torture.recording import Journal
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
-from zeke_queue.signals import Fail, Retry, Snooze
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.signals import Fail, Retry, Snooze
 
 if TYPE_CHECKING:
     from zeke_queue.core.options import JobOptions

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.torture.proxy import SOCKET, Link
-from zeke_queue.clock import SystemClock
+from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,7 +11,7 @@ from uuid import RFC_4122
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from zeke_queue.rng import Ids, SeededEntropy, SystemEntropy
+from zeke_queue.system.entropy import Ids, SeededEntropy, SystemEntropy
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -93,7 +93,7 @@ def test_streams_of_the_system_differ_from_process_to_process() -> None:
 
 FORKING = """
 import os
-from zeke_queue.rng import SystemEntropy
+from zeke_queue.system.entropy import SystemEntropy
 stream = SystemEntropy().stream("id")
 stream.random()
 if child := os.fork():

@@ -15,15 +15,15 @@ from pydantic import BaseModel, Field
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
-from zeke_queue.callers import NewKey, Scope
-from zeke_queue.catalog import Catalog
-from zeke_queue.config import Settings
-from zeke_queue.context import JobContext
+from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
-from zeke_queue.queue import Queue
-from zeke_queue.rng import SeededEntropy
+from zeke_queue.storage.access import NewKey, Scope
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
 from zeke_queue.web import WebSettings, create_app
 from zeke_queue.worker import Worker
 

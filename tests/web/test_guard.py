@@ -12,10 +12,11 @@ from starlette.requests import HTTPConnection
 
 from tests.cases import check_each_async
 from tests.web.conftest import new_web, on_both_storages
-from zeke_queue.callers import Scope
 from zeke_queue.core import apikeys
 from zeke_queue.errors import StorageUnavailable
-from zeke_queue.web import Caller, guard
+from zeke_queue.storage.access import Scope
+from zeke_queue.web import Caller
+from zeke_queue.web.access import guard
 from zeke_queue.web.errors import ApiError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.clocks import FrozenClock
     from tests.web.conftest import Web
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 WRONG = "mid_" + "0" * 64
 BREAK = {"taskId": "break"}

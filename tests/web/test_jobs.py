@@ -13,7 +13,7 @@ from zeke_queue.web.settings import WebSettings
 if TYPE_CHECKING:
     from tests.clocks import FrozenClock
     from tests.web.conftest import Web
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 MAIL = {"taskId": "mail", "payload": {"to": "ada@example.org"}}
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.clocks import FrozenClock
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 
 async def test_api_works_beneath_a_mount(queue: Queue, clock: FrozenClock) -> None:

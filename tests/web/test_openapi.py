@@ -12,8 +12,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from tests.web.conftest import Web, shop_catalog
-from zeke_queue.callers import Scope
-from zeke_queue.queue import Queue
+from zeke_queue.client.queue import Queue
+from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings, create_app
 from zeke_queue.web.server import ApiServer
 from zeke_tasks.catalog import catalog

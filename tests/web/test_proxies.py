@@ -11,10 +11,10 @@ import pytest
 from tests.cases import check_each_async
 from tests.conformance.driver import soon
 from tests.web.conftest import shop_catalog
-from zeke_queue.clock import SystemClock
-from zeke_queue.config import Settings
-from zeke_queue.queue import Queue
+from zeke_queue.client.queue import Queue
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
 from zeke_queue.web.server import ApiServer
 

@@ -11,7 +11,7 @@ from tests.web.conftest import new_web, on_both_storages
 if TYPE_CHECKING:
     from tests.clocks import FrozenClock
     from tests.web.conftest import Web
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 SECRETS = ("hunter2", "t0k3n")
 LOGIN = {"user": "ada", "password": "hunter2"}

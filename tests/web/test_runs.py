@@ -10,11 +10,11 @@ import pytest
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.web.conftest import on_both_storages
-from zeke_queue.callers import Scope
+from zeke_queue.storage.access import Scope
 
 if TYPE_CHECKING:
     from tests.web.conftest import Web
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 
 async def listed(call: Web, **filters: Any) -> list[str]:

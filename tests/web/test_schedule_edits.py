@@ -10,7 +10,7 @@ from zeke_queue.model import JobFilter
 
 if TYPE_CHECKING:
     from tests.web.conftest import Web
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 HIDDEN = "[redacted]"
 LOGIN = {"user": "ada", "password": "hunter2"}

@@ -12,7 +12,7 @@ from zeke_queue.web import send_job
 if TYPE_CHECKING:
     from tests.clocks import FrozenClock
     from tests.web.conftest import Web
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 NOBODY = "01a216ee-4f1a-7197-80f3-387a0e206cbc"
 MAIL = {"to": "ada@example.org"}

@@ -23,7 +23,7 @@ from typer.core import TyperGroup
 from zeke_queue.cli import doctor, jobs, keys, migrate, queues, schedules, serve, work
 from zeke_queue.cli.session import Options, options_of, print_error
 from zeke_queue.errors import BadSetting, UsageError, ZekeError
-from zeke_queue.hints import install
+from zeke_queue.system.install_hints import install
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable

@@ -15,15 +15,15 @@ from zeke_queue.cli.render import length
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.names import RESERVED_PREFIXES
 from zeke_queue.errors import BadSchedule
-from zeke_queue.hints import on_same
 from zeke_queue.model import WAITING, JobState
+from zeke_queue.system.install_hints import on_same
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     from zeke_queue.model import Overdue, QueueSettings, Schedule, WorkerInfo
-    from zeke_queue.storage.postgres.facts import PgBoss
+    from zeke_queue.storage.postgres.server_info import PgBoss
 
 LATE_TICK: Final = timedelta(seconds=60)
 """How long a due tick may wait before it is plain that no scheduler runs; they look every second."""

@@ -9,12 +9,12 @@ from zeke_queue.cli.render import length
 from zeke_queue.core.names import schema_name
 from zeke_queue.errors import Forbidden, SchemaMismatch, StorageError
 from zeke_queue.storage.postgres import migrate
-from zeke_queue.storage.postgres.facts import read_facts
+from zeke_queue.storage.postgres.server_info import read_facts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from zeke_queue.storage.postgres.facts import Facts
+    from zeke_queue.storage.postgres.server_info import Facts
 
 LONG_TRANSACTION: Final = 300.0
 """Seconds from which on a transaction is worth a look: a queue's table dies and is vacuumed by the minute."""

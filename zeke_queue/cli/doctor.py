@@ -12,7 +12,7 @@ from zeke_queue.cli.session import execute, options_of
 
 if TYPE_CHECKING:
     from zeke_queue.cli.checks import Finding, Survey
-    from zeke_queue.config import Settings
+    from zeke_queue.system.settings import Settings
 
 _ABOUT_WIDTH: Final = 9
 
@@ -45,10 +45,10 @@ async def take_survey(settings: Settings, *, embedded: bool = False) -> Survey:
         settings: name the database.
         embedded: whether that is the user's private Postgres.
     """
-    from zeke_queue.catalog import Catalog
     from zeke_queue.cli.checks import Survey
-    from zeke_queue.queue import Queue
-    from zeke_queue.storage.postgres.facts import read_pgboss
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.storage.postgres.server_info import read_pgboss
+    from zeke_queue.task.catalog import Catalog
 
     pgboss = await read_pgboss(settings.require_database(), settings.jobs_schema)
     async with Queue.connect(Catalog(), settings=settings) as queue:

@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from datetime import datetime
 
-    from zeke_queue.catalog import Catalog
     from zeke_queue.model import Job
-    from zeke_queue.run import Run
+    from zeke_queue.task.catalog import Catalog
+    from zeke_queue.task.run import Run
 
 
 class JobCommands(TyperGroup):

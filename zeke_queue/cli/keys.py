@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.text import Text
 
-from zeke_queue.callers import NewKey, Scope
 from zeke_queue.cli.render import NOTHING, Column, ago, harmless, moment, plain, print_json, print_table
 from zeke_queue.cli.session import execute, open_queue, open_to_look, options_of
 from zeke_queue.errors import BadOption, ZekeError
+from zeke_queue.storage.access import NewKey, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.callers import ApiKey
+    from zeke_queue.storage.access import ApiKey
 
 NAME_MAX: Final = 100
 LONGEST: Final = 3_650 * 86_400.0
@@ -62,9 +62,9 @@ def create(
 
     jobs.read lets its holder look at everything, jobs.trigger send jobs besides, jobs.admin do all there is.
     """
-    from zeke_queue.clock import SystemClock
     from zeke_queue.core import apikeys
-    from zeke_queue.rng import Ids, SystemEntropy
+    from zeke_queue.system.clock import SystemClock
+    from zeke_queue.system.entropy import Ids, SystemEntropy
 
     options, entropy = options_of(context), SystemEntropy()
     text = apikeys.new_key(entropy.stream("key").randbytes(apikeys.KEY_BYTES))

@@ -9,8 +9,8 @@ from importlib.metadata import entry_points
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue.catalog import Catalog
 from zeke_queue.errors import UsageError, ZekeError
+from zeke_queue.task.catalog import Catalog
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 queue_app = typer.Typer(help="Pause a queue, or resume it.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The queue's name.")]

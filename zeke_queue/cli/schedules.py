@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from zeke_queue.client.queue import Queue
     from zeke_queue.model import Schedule
-    from zeke_queue.queue import Queue
 
 schedule_app = typer.Typer(help="Remove a schedule, pause it, or resume it.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.")]

@@ -10,11 +10,11 @@ import typer
 from zeke_queue.cli.session import AppOption, options_of
 from zeke_queue.cli.work import beginning, make_worker
 from zeke_queue.errors import UsageError
-from zeke_queue.hints import install, on_same
+from zeke_queue.system.install_hints import install, on_same
 
 if TYPE_CHECKING:
     from zeke_queue.cli.work import Beginning
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
     from zeke_queue.web import WebSettings
     from zeke_queue.web.server import ApiServer
 
@@ -98,8 +98,8 @@ async def _check(begun: Beginning) -> None:
 
 
 def _server(queue: Queue, begun: Beginning, web: WebSettings) -> ApiServer:
+    from zeke_queue.web.access.guard import MAKE_KEY
     from zeke_queue.web.dashboard import installed_pages
-    from zeke_queue.web.guard import MAKE_KEY
     from zeke_queue.web.server import ApiServer
 
     make_key = on_same(MAKE_KEY, embedded=begun.embedded)
@@ -107,8 +107,8 @@ def _server(queue: Queue, begun: Beginning, web: WebSettings) -> ApiServer:
 
 
 async def _serve(begun: Beginning, web: WebSettings) -> None:
-    from zeke_queue.queue import Queue
-    from zeke_queue.worker.stopping import run_duty_until_signalled
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.worker.shutdown import run_duty_until_signalled
 
     await _check(begun)
     async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
@@ -116,10 +116,10 @@ async def _serve(begun: Beginning, web: WebSettings) -> None:
 
 
 async def _run_all(begun: Beginning, web: WebSettings) -> None:
-    from zeke_queue.queue import Queue
-    from zeke_queue.scheduler import Scheduler
-    from zeke_queue.supervisor import Supervisor
-    from zeke_queue.worker.stopping import run_until_signalled
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.maintenance.scheduler import Scheduler
+    from zeke_queue.maintenance.supervisor import Supervisor
+    from zeke_queue.worker.shutdown import run_until_signalled
 
     await _check(begun)
     async with Queue.connect(begun.catalog, settings=begun.settings) as queue:

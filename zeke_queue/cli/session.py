@@ -30,11 +30,11 @@ from zeke_queue.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
 
-    from zeke_queue.catalog import Catalog
-    from zeke_queue.config import Settings
+    from zeke_queue.client.queue import Queue
     from zeke_queue.errors import ZekeError
-    from zeke_queue.queue import Queue
-    from zeke_queue.storage.embedded import EmbeddedPostgres
+    from zeke_queue.storage.embedded.server import EmbeddedPostgres
+    from zeke_queue.system.settings import Settings
+    from zeke_queue.task.catalog import Catalog
 
 
 AppOption = Annotated[
@@ -66,8 +66,8 @@ class Options:
         Raises:
             BadSetting: one of them can't be read.
         """
-        from zeke_queue.config import Settings
         from zeke_queue.core.names import schema_name
+        from zeke_queue.system.settings import Settings
 
         given: dict[str, Any] = {
             "database_primary_url": self.database,
@@ -109,7 +109,7 @@ class Options:
 
 def _private_postgres(settings: Settings) -> EmbeddedPostgres:
     """Start the user's private Postgres, or join it where it runs."""
-    from zeke_queue.storage.embedded import EmbeddedPostgres
+    from zeke_queue.storage.embedded.server import EmbeddedPostgres
 
     try:
         return EmbeddedPostgres.start(settings.jobs_embedded_directory)
@@ -130,8 +130,8 @@ def options_of(context: Any) -> Options:
 @asynccontextmanager
 async def open_queue(options: Options, catalog: Catalog | None = None) -> AsyncGenerator[Queue]:
     """Open a queue as the options say; without a catalog it knows no tasks."""
-    from zeke_queue.catalog import Catalog
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.task.catalog import Catalog
 
     _hush_driver()
     async with Queue.connect(catalog or Catalog(), settings=options.on_database()) as queue:
@@ -141,9 +141,9 @@ async def open_queue(options: Options, catalog: Catalog | None = None) -> AsyncG
 @asynccontextmanager
 async def open_to_look(options: Options) -> AsyncGenerator[Queue]:
     """Open a queue that is only looked at, which a role can do that may read the tables and no more."""
-    from zeke_queue.catalog import Catalog
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
     from zeke_queue.storage.postgres import PostgresStorage, migrate
+    from zeke_queue.task.catalog import Catalog
 
     _hush_driver()
     settings = options.on_database()

@@ -13,12 +13,12 @@ import typer
 from zeke_queue.cli.session import AppOption, options_of
 
 if TYPE_CHECKING:
-    from zeke_queue.catalog import Catalog
     from zeke_queue.cli.session import Options
-    from zeke_queue.config import Settings
-    from zeke_queue.queue import Queue
-    from zeke_queue.scheduler import Scheduler
-    from zeke_queue.supervisor import Supervisor
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.maintenance.scheduler import Scheduler
+    from zeke_queue.maintenance.supervisor import Supervisor
+    from zeke_queue.system.settings import Settings
+    from zeke_queue.task.catalog import Catalog
     from zeke_queue.worker import Worker
 
 
@@ -47,7 +47,7 @@ def worker(
     options = options_of(context)
     given: dict[str, Any] = {} if concurrency is None else {"jobs_concurrency": concurrency}
     if reload:
-        from zeke_queue import log
+        from zeke_queue.system import logging as log
 
         settings = options.settings(**given)
         if not options.embedded:
@@ -78,8 +78,8 @@ def beginning(options: Options, app: str | None, *, private: bool = False, **giv
     Raises:
         UsageError: there is no such catalog, or no database.
     """
-    from zeke_queue import log
     from zeke_queue.cli.loading import load_catalog
+    from zeke_queue.system import logging as log
 
     settings = options.settings(**given)
     if private and settings.database_primary_url is None:
@@ -119,7 +119,7 @@ def _reloading() -> int:
 
 def _on_embedded(options: Options, settings: Settings) -> Settings:
     """Start the user's private Postgres, and tell where it is."""
-    from zeke_queue.log import get_logger
+    from zeke_queue.system.logging import get_logger
 
     if settings.database_primary_url is not None:
         get_logger().warning("setting_ignored", setting="DATABASE_PRIMARY_URL", reason="--embedded")
@@ -132,10 +132,10 @@ def _on_embedded(options: Options, settings: Settings) -> Settings:
 async def _work(
     catalog: Catalog, settings: Settings, names: list[str] | None, *, supervisor: bool, scheduler: bool
 ) -> None:
-    from zeke_queue.queue import Queue
-    from zeke_queue.scheduler import Scheduler
-    from zeke_queue.supervisor import Supervisor
-    from zeke_queue.worker.stopping import run_until_signalled
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.maintenance.scheduler import Scheduler
+    from zeke_queue.maintenance.supervisor import Supervisor
+    from zeke_queue.worker.shutdown import run_until_signalled
 
     async with Queue.connect(catalog, settings=settings) as queue:
         beside: list[Supervisor | Scheduler] = []

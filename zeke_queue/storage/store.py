@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.callers import Admission, ApiKey, NewKey
     from zeke_queue.model import (
         Claimed,
         Completed,
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
         Want,
         WorkerInfo,
     )
+    from zeke_queue.storage.access import Admission, ApiKey, NewKey
 
 
 class Verbs(Protocol):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from zeke_queue.clock import wait
+from zeke_queue.system.clock import wait
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_queue.clock import Clock
+    from zeke_queue.system.clock import Clock
 
 
 class Told:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from zeke_queue.callers import Scope
+from zeke_queue.storage.access import Scope
+from zeke_queue.web.access.guard import Authenticator, Caller
 from zeke_queue.web.app import close_app, create_app
 from zeke_queue.web.errors import ApiError
-from zeke_queue.web.guard import Authenticator, Caller
 from zeke_queue.web.jobs import send_job
 from zeke_queue.web.settings import WebSettings
 

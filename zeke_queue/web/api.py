@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection, Request
 
-from zeke_queue.callers import Scope
-from zeke_queue.web.guard import Caller
+from zeke_queue.storage.access import Scope
+from zeke_queue.web.access.guard import Caller
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from zeke_queue.queue import Queue
-    from zeke_queue.web.guard import Guard
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.web.access.guard import Guard
     from zeke_queue.web.jobs import Jobs
-    from zeke_queue.web.live import Live
+    from zeke_queue.web.presenter import Showing
     from zeke_queue.web.settings import WebSettings
-    from zeke_queue.web.showing import Showing
+    from zeke_queue.web.sse import Live
 
 
 @dataclass(frozen=True, slots=True)

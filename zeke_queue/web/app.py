@@ -12,25 +12,25 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
 from zeke_queue.errors import ZekeError
+from zeke_queue.web.access.guard import CSRF_HEADER, MAKE_KEY, Guard
 from zeke_queue.web.api import Api
 from zeke_queue.web.dashboard import Dashboard
 from zeke_queue.web.document import describe
 from zeke_queue.web.errors import ApiError, answer, answer_http, answer_invalid
-from zeke_queue.web.guard import CSRF_HEADER, MAKE_KEY, Guard
 from zeke_queue.web.jobs import Jobs
-from zeke_queue.web.live import Live
 from zeke_queue.web.middleware import BodyCap, Failures, Gate, SecurityHeaders
+from zeke_queue.web.presenter import Showing
 from zeke_queue.web.rest import ROUTERS
 from zeke_queue.web.settings import WebSettings
-from zeke_queue.web.showing import Showing
+from zeke_queue.web.sse import Live
 from zeke_queue.web.trpc.router import router as trpc
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.web.access.guard import Authenticator
     from zeke_queue.web.dashboard import Page
-    from zeke_queue.web.guard import Authenticator
 
 _ABOUT: Final = """Background jobs: send them, follow them live, look after queues and schedules.
 

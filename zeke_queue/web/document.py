@@ -13,8 +13,8 @@ from zeke_queue.web.api import Reads
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from zeke_queue.catalog import Catalog
-    from zeke_queue.task import Task
+    from zeke_queue.task.catalog import Catalog
+    from zeke_queue.task.task import Task
 
 _OPEN: Final = ("/healthz", "/readyz")
 """Routes that ask nobody who calls."""

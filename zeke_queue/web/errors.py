@@ -23,7 +23,7 @@ from zeke_queue.errors import (
     UnknownTask,
     UsageError,
 )
-from zeke_queue.log import get_logger
+from zeke_queue.system.logging import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,19 +11,19 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Unpack
 from uuid import UUID, uuid5
 
+from zeke_queue.client.job_admin import require
 from zeke_queue.core import jsonb
-from zeke_queue.tending import require
 from zeke_queue.web import shapes
 from zeke_queue.web.errors import ApiError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from zeke_queue.queue import Queue
-    from zeke_queue.sending import SendOptions
-    from zeke_queue.web.guard import Caller
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.task.prepare import SendOptions
+    from zeke_queue.web.access.guard import Caller
+    from zeke_queue.web.presenter import Showing
     from zeke_queue.web.settings import WebSettings
-    from zeke_queue.web.showing import Showing
 
 ASKED: Final = "idempotencyDigest"
 """Where the meta of a job that was sent under a key has the digest of its request."""

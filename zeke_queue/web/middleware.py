@@ -8,13 +8,13 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
+from zeke_queue.web.access.guard import CALLER, SAFE
 from zeke_queue.web.errors import ApiError, told
-from zeke_queue.web.guard import CALLER, SAFE
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from zeke_queue.web.guard import Guard
+    from zeke_queue.web.access.guard import Guard
 
 POLICY: Final = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
 """The content security policy of answers that set none: of JSON, nothing is ever run or drawn."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Final
 import uvicorn
 
 from zeke_queue.errors import BadSetting
-from zeke_queue.log import get_logger
+from zeke_queue.system.logging import get_logger
+from zeke_queue.web.access.guard import MAKE_KEY
 from zeke_queue.web.app import close_app, create_app
-from zeke_queue.web.guard import MAKE_KEY
 from zeke_queue.web.settings import WebSettings
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
     from zeke_queue.web.dashboard import Page
 
 GRACE: Final = 10

@@ -1,4 +1,4 @@
-"""Settings of the HTTP API: a field in upper case is its variable, as in ``zeke_queue.config``."""
+"""Settings of the HTTP API: a field in upper case is its variable, as in ``zeke_queue.system.settings``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from zeke_queue.config import Variables
+from zeke_queue.system.settings import Variables
 
 _DAY: Final = 86_400.0
 _ORIGIN: Final = re.compile(r"https?://[^/\s?#@,*]+", re.IGNORECASE)

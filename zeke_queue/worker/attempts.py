@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue import log
 from zeke_queue.errors import PayloadInvalid
 from zeke_queue.model import Released
+from zeke_queue.system import logging as log
 from zeke_queue.worker.held import WorkerContext
 
 if TYPE_CHECKING:
-    from zeke_queue.worker.executor import Executor
+    from zeke_queue.worker.executors.executor import Executor
     from zeke_queue.worker.held import Held, Outcome
     from zeke_queue.worker.host import WorkerHost
     from zeke_queue.worker.outcomes import Outcomes

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zeke_queue.clock import Clock
+    from zeke_queue.system.clock import Clock
 
 
 class Bell:

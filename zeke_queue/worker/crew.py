@@ -9,29 +9,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from zeke_queue import log
 from zeke_queue.errors import StorageError, StorageUnavailable
 from zeke_queue.model import WorkerInfo
-from zeke_queue.pacing import first
+from zeke_queue.system import logging as log
+from zeke_queue.system.waiting import first
 from zeke_queue.worker.attempts import Attempts
-from zeke_queue.worker.heart import Heart
+from zeke_queue.worker.heartbeat import Heart
 from zeke_queue.worker.held import Served
 from zeke_queue.worker.holdings import Holdings
 from zeke_queue.worker.host import WorkerHost
 from zeke_queue.worker.intake import Intake
 from zeke_queue.worker.link import Link
-from zeke_queue.worker.notes import Notes
 from zeke_queue.worker.outcomes import Outcomes
+from zeke_queue.worker.progress import Notes
 from zeke_queue.worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
 
-    from zeke_queue.clock import Clock
-    from zeke_queue.queue import Queue
-    from zeke_queue.rng import Entropy
-    from zeke_queue.task import Task
-    from zeke_queue.worker.executor import Executor
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.system.entropy import Entropy
+    from zeke_queue.task.task import Task
+    from zeke_queue.worker.executors.executor import Executor
 
 CANCEL_PATIENCE: Final = 2.0
 """Seconds that cancelled handlers have to end when the worker does."""

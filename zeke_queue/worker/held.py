@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from zeke_queue.context import JobContext
 from zeke_queue.model import Completed, Failed, Released, Waiting
+from zeke_queue.task.context import JobContext
 
 if TYPE_CHECKING:
-    from zeke_queue.context import JobHost
     from zeke_queue.model import Claimed
-    from zeke_queue.task import Task
-    from zeke_queue.worker.lanes import Lane
+    from zeke_queue.task.context import JobHost
+    from zeke_queue.task.task import Task
+    from zeke_queue.worker.coroutine_pool import Lane
 
 Outcome = Completed | Failed | Released | Waiting
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue import log
 from zeke_queue.model import Failed, Released
+from zeke_queue.system import logging as log
 from zeke_queue.worker.bell import Alarm, Bell
+from zeke_queue.worker.coroutine_pool import INSISTENCE, Lanes
 from zeke_queue.worker.held import RUNNING, SETTLING, WAITING
-from zeke_queue.worker.lanes import INSISTENCE, Lanes
 from zeke_queue.worker.settling import Settler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from zeke_queue.clock import Clock
     from zeke_queue.storage.store import Storage
+    from zeke_queue.system.clock import Clock
     from zeke_queue.worker.held import Held, Outcome
     from zeke_queue.worker.link import Link
-    from zeke_queue.worker.notes import Notes
+    from zeke_queue.worker.progress import Notes
 
 STALE: Final = 2.0
 """Seconds after which a job that was claimed ahead and not begun is given back, for other workers to take."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from zeke_queue import log
-from zeke_queue.context import JobHost
+from zeke_queue.client.job_admin import require
 from zeke_queue.errors import BadOption, LeaseLost
 from zeke_queue.model import Extended
-from zeke_queue.sending import insert, insert_surely
-from zeke_queue.tending import require
+from zeke_queue.system import logging as log
+from zeke_queue.task.context import JobHost
+from zeke_queue.task.prepare import insert, insert_surely
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from zeke_queue.clock import Clock
-    from zeke_queue.context import Child, JobContext
+    from zeke_queue.client.queue import Queue
     from zeke_queue.model import Job, NewJob
-    from zeke_queue.queue import Queue
-    from zeke_queue.sending import SendOptions
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.task.context import Child, JobContext
+    from zeke_queue.task.prepare import SendOptions
     from zeke_queue.worker.bell import Alarm
+    from zeke_queue.worker.coroutine_pool import Lanes
     from zeke_queue.worker.held import WorkerContext
-    from zeke_queue.worker.lanes import Lanes
-    from zeke_queue.worker.notes import Notes
+    from zeke_queue.worker.progress import Notes
 
 
 class Host(JobHost, Protocol):

@@ -17,10 +17,10 @@ import asyncio
 import math
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from zeke_queue.core.idling import idle_wait
+from zeke_queue.core.poll_backoff import idle_wait
 from zeke_queue.errors import StorageError, StorageUnavailable
 from zeke_queue.model import Want
-from zeke_queue.pacing import end
+from zeke_queue.system.waiting import end
 from zeke_queue.worker.bell import Bell
 from zeke_queue.worker.held import Held
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from zeke_queue.clock import Clock
     from zeke_queue.storage.store import Storage
-    from zeke_queue.worker.heart import Heart
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.worker.heartbeat import Heart
     from zeke_queue.worker.held import Served
     from zeke_queue.worker.holdings import Holdings
     from zeke_queue.worker.link import Link

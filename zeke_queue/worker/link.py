@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue import log
-from zeke_queue.pacing import first
+from zeke_queue.system import logging as log
+from zeke_queue.system.waiting import first
 
 if TYPE_CHECKING:
     import asyncio
 
-    from zeke_queue.clock import Clock
-    from zeke_queue.rng import Entropy
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.system.entropy import Entropy
 
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 5.0

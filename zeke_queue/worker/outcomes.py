@@ -14,12 +14,12 @@ from zeke_queue.core.failure import error_output, error_record
 from zeke_queue.core.retry import verdict
 from zeke_queue.errors import NotJson, PayloadInvalid, TooLarge
 from zeke_queue.model import Completed, Failed, JobState, Released, RetryPolicy, Waiting
-from zeke_queue.signals import Fail, Retry, Snooze, Wait
-from zeke_queue.worker.executor import Encoded, RemoteFailure
+from zeke_queue.task.signals import Fail, Retry, Snooze, Wait
+from zeke_queue.worker.executors.executor import Encoded, RemoteFailure
 
 if TYPE_CHECKING:
     from zeke_queue.model import Claimed
-    from zeke_queue.rng import Entropy
+    from zeke_queue.system.entropy import Entropy
     from zeke_queue.worker.held import Held, Outcome
 
 EXPIRED_TYPE: Final = "Expired"

@@ -11,9 +11,9 @@ import importlib
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue import log
 from zeke_queue.errors import UsageError
-from zeke_queue.hints import install
+from zeke_queue.system import logging as log
+from zeke_queue.system.install_hints import install
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence

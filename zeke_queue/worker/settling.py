@@ -14,21 +14,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue import log
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output
 from zeke_queue.errors import StorageError, StorageUnavailable
 from zeke_queue.model import Completed, Failed, Released, Waiting
+from zeke_queue.system import logging as log
 from zeke_queue.worker.bell import Bell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from zeke_queue.clock import Clock
     from zeke_queue.storage.store import Storage
+    from zeke_queue.system.clock import Clock
     from zeke_queue.worker.held import Held
     from zeke_queue.worker.link import Link
-    from zeke_queue.worker.notes import Notes
+    from zeke_queue.worker.progress import Notes
 
 GATHER: Final = 0.005
 """Seconds that an outcome waits for others at most."""

@@ -13,10 +13,10 @@ import threading
 import traceback
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue import log
+from zeke_queue.system import logging as log
 
 if TYPE_CHECKING:
-    from zeke_queue.worker.lanes import Lanes
+    from zeke_queue.worker.coroutine_pool import Lanes
 
 FRAMES_MAX: Final = 30
 

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, Self
 
 from zeke_queue.errors import BadOption, UsageError
 from zeke_queue.worker.crew import Crew, Plan
-from zeke_queue.worker.local import LocalExecutor
+from zeke_queue.worker.executors.local import LocalExecutor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
     from uuid import UUID
 
-    from zeke_queue.clock import Clock
-    from zeke_queue.queue import Queue
-    from zeke_queue.rng import Entropy
-    from zeke_queue.task import Task
-    from zeke_queue.worker.executor import Executor
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.system.entropy import Entropy
+    from zeke_queue.task.task import Task
+    from zeke_queue.worker.executors.executor import Executor
 
 
 class Worker:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from zeke_queue.clock import SystemClock
+from zeke_queue.system.clock import SystemClock
 from zeke_tasks.ai.answers import Briefs
 from zeke_tasks.ai.client import Answer, Embedded, Usage, to_ask, to_embed
 from zeke_tasks.ai.errors import AIError, AIMalformed

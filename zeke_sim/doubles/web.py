@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from zeke_queue.clock import SystemClock
+from zeke_queue.system.clock import SystemClock
 from zeke_tasks.web import Fetched, Permanent, Transient
 from zeke_tasks.web.answers import MOVED_FOR_GOOD, NOT_MODIFIED, REDIRECTS, failure, is_success
 from zeke_tasks.web.libraries import load_parsers
@@ -18,7 +18,7 @@ from zeke_tasks.web.libraries import load_parsers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zeke_queue.clock import Clock
+    from zeke_queue.system.clock import Clock
     from zeke_tasks.web import Kind
 
 HTML: Final = "text/html; charset=utf-8"

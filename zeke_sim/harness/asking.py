@@ -14,9 +14,9 @@ from zlib import crc32
 
 import pytest
 
-from zeke_queue.catalog import Catalog
 from zeke_queue.core.failure import shown
 from zeke_queue.errors import UsageError
+from zeke_queue.task.catalog import Catalog
 from zeke_sim.errors import ADVICE
 from zeke_sim.harness.backends import Memory
 from zeke_sim.harness.facade import Zeke

@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from psycopg import sql
 
-from zeke_queue.storage.memory.waking import Bells
+from zeke_queue.storage.memory.notifier import Bells
 from zeke_queue.storage.postgres import PostgresStorage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
     from datetime import datetime
 
-    from zeke_queue.catalog import Catalog
-    from zeke_queue.clock import Clock
-    from zeke_queue.storage.memory.waking import MemoryWatch
+    from zeke_queue.storage.memory.notifier import MemoryWatch
     from zeke_queue.storage.store import Storage
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.task.catalog import Catalog
     from zeke_sim.harness.servers import Databases
 
 __tracebackhide__ = True  # of a failing test: its own lines say more

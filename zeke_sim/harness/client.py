@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from uuid import UUID
 
+from zeke_queue.client.job_admin import require
 from zeke_queue.errors import JobFailed, UsageError
-from zeke_queue.tending import require
 from zeke_sim.workloads import through_faults
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Unpack
 
+    from zeke_queue.client.queue import Queue
     from zeke_queue.model import Job
-    from zeke_queue.queue import Queue
-    from zeke_queue.run import Run
-    from zeke_queue.sending import SendOptions
-    from zeke_queue.task import Task
+    from zeke_queue.task.prepare import SendOptions
+    from zeke_queue.task.run import Run
+    from zeke_queue.task.task import Task
     from zeke_sim.node import Node
 
 T = TypeVar("T")

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from zeke_queue.catalog import Catalog
-    from zeke_queue.task import Task
+    from zeke_queue.task.catalog import Catalog
+    from zeke_queue.task.task import Task
 
 ATTRIBUTES: Final = frozenset(one.name for one in fields(Job)) - {"name", "data", "state"}
 SHOWN: Final = 12

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Unpack
 
-    from zeke_queue.catalog import Catalog
     from zeke_queue.model import Job
-    from zeke_queue.run import Run
-    from zeke_queue.sending import Send, SendOptions
-    from zeke_queue.task import Task
+    from zeke_queue.task.catalog import Catalog
+    from zeke_queue.task.prepare import Send, SendOptions
+    from zeke_queue.task.run import Run
+    from zeke_queue.task.task import Task
     from zeke_sim.harness.performing import Performed
     from zeke_sim.harness.queue import DrivenQueue
     from zeke_sim.harness.stage import Stage

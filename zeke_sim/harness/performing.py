@@ -7,15 +7,15 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from zeke_queue import log
-from zeke_queue.context import JobContext
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output
 from zeke_queue.errors import JobNotFound, UsageError
 from zeke_queue.model import Claimed, JobState, NewJob
-from zeke_queue.rng import Ids, SeededEntropy
-from zeke_queue.sending import Sender
 from zeke_queue.storage.memory.rows import as_job, fresh
+from zeke_queue.system import logging as log
+from zeke_queue.system.entropy import Ids, SeededEntropy
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.prepare import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from zeke_queue.catalog import Catalog
-    from zeke_queue.clock import Clock
     from zeke_queue.model import Job
-    from zeke_queue.task import Task
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.task.catalog import Catalog
+    from zeke_queue.task.task import Task
 
 __tracebackhide__ = True  # of a failing test: its own lines say more
 

@@ -8,16 +8,16 @@ from contextlib import asynccontextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.queue import Queue
+from zeke_queue.client.queue import Queue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
 
-    from zeke_queue.catalog import Catalog
-    from zeke_queue.config import Settings
     from zeke_queue.model import Job
-    from zeke_queue.rng import Entropy
     from zeke_queue.storage.store import Storage
+    from zeke_queue.system.entropy import Entropy
+    from zeke_queue.system.settings import Settings
+    from zeke_queue.task.catalog import Catalog
     from zeke_sim.harness.stage import Stage
 
 

@@ -24,10 +24,10 @@ from psycopg.conninfo import make_conninfo
 
 from zeke_queue.core.failure import shown
 from zeke_queue.errors import UsageError
-from zeke_queue.hints import install
-from zeke_queue.storage.embedded import EmbeddedPostgres
+from zeke_queue.storage.embedded.server import EmbeddedPostgres
 from zeke_queue.storage.postgres import migrate
 from zeke_queue.storage.postgres.statements import migrations
+from zeke_queue.system.install_hints import install
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from zeke_queue.catalog import Catalog
-    from zeke_queue.task import Task
+    from zeke_queue.task.catalog import Catalog
+    from zeke_queue.task.task import Task
     from zeke_sim.draws import Draws
     from zeke_sim.harness.client import Client
     from zeke_sim.history import Image

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.config import Settings
 from zeke_queue.errors import UsageError
-from zeke_queue.rng import SeededEntropy
-from zeke_queue.scheduler import Scheduler
-from zeke_queue.supervisor import Supervisor
+from zeke_queue.maintenance.scheduler import Scheduler
+from zeke_queue.maintenance.supervisor import Supervisor
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
 from zeke_sim import outside
 from zeke_sim.clock import TICK, VirtualClock
 from zeke_sim.freezing import showing

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from zeke_queue.hints import install
+from zeke_queue.system.install_hints import install
 from zeke_sim.harness.asking import wrong
 
 if TYPE_CHECKING:

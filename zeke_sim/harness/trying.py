@@ -15,9 +15,9 @@ from zlib import crc32
 
 import pytest
 
-from zeke_queue.catalog import Catalog
 from zeke_queue.core.failure import shown as value_shown
 from zeke_queue.errors import UsageError
+from zeke_queue.task.catalog import Catalog
 from zeke_sim.errors import SimulationError
 from zeke_sim.faults import KINDS, NONE
 from zeke_sim.harness.asking import Shown, catalog_of, checked_allowed, checked_start, wrong

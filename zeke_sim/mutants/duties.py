@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from zeke_sim.mutants.patching import Mutant
 
-SUPERVISOR = "zeke_queue.supervisor"
-SCHEDULER = "zeke_queue.scheduler"
-EVENTS = "zeke_queue.events"
-FOLLOWER = "zeke_queue.follower"
+SUPERVISOR = "zeke_queue.maintenance.supervisor"
+SCHEDULER = "zeke_queue.maintenance.scheduler"
+EVENTS = "zeke_queue.watch.job_watcher"
+FOLLOWER = "zeke_queue.watch.subscription"
 
 MUTANTS = (
     Mutant(

@@ -10,8 +10,8 @@ VERBS = "zeke_queue.storage.memory.verbs"
 LOCKS = "zeke_queue.storage.memory.locks"
 TRANSACTION = "zeke_queue.storage.memory.transaction"
 SCHEDULES = "zeke_queue.storage.memory.schedules"
-SCOPE = "zeke_queue.storage.memory.scope"
-WAKING = "zeke_queue.storage.memory.waking"
+SCOPE = "zeke_queue.storage.memory.unit_of_work"
+WAKING = "zeke_queue.storage.memory.notifier"
 READING = "zeke_queue.storage.memory.reading"
 
 MUTANTS = (

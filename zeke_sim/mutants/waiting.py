@@ -9,7 +9,7 @@ SETTLING = "zeke_queue.storage.memory.settling"
 STORE = "zeke_queue.storage.memory.store"
 TABLES = "zeke_queue.storage.memory.tables"
 VERBS = "zeke_queue.storage.memory.verbs"
-CONTEXT = "zeke_queue.context"
+CONTEXT = "zeke_queue.task.context"
 
 HERE = ("waiting",)
 
@@ -218,7 +218,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-sweep-for-who-waits",
-        "zeke_queue.supervisor",
+        "zeke_queue.maintenance.supervisor",
         '            moved["wake"] += (rows := await self._storage.wake_parents(self._batch))\n',
         '            moved["wake"] += (rows := 0)\n',
         "No supervisor looks for those who were overlooked.",

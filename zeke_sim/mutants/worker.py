@@ -5,9 +5,9 @@ from __future__ import annotations
 from zeke_sim.mutants.patching import Mutant
 
 INTAKE = "zeke_queue.worker.intake"
-HEART = "zeke_queue.worker.heart"
+HEART = "zeke_queue.worker.heartbeat"
 HOLDINGS = "zeke_queue.worker.holdings"
-LANES = "zeke_queue.worker.lanes"
+LANES = "zeke_queue.worker.coroutine_pool"
 SETTLING = "zeke_queue.worker.settling"
 OUTCOMES = "zeke_queue.worker.outcomes"
 CREW = "zeke_queue.worker.crew"
@@ -286,7 +286,7 @@ MUTANTS = (
     ),
     Mutant(
         "notes-dropped-in-an-outage",
-        "zeke_queue.worker.notes",
+        "zeke_queue.worker.progress",
         "            self._lines = [*events, *self._lines][-WAITING_MAX:]\n",
         "",
         "Progress and log lines are dropped if the storage is away as they come.",

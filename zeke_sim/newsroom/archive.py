@@ -9,7 +9,7 @@ from zeke_tasks.store.memory import MemoryRepository
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_queue.clock import Clock
+    from zeke_queue.system.clock import Clock
     from zeke_tasks.store.analysis import Analysis, Brief
     from zeke_tasks.store.memory import MemoryRows
     from zeke_tasks.store.repository import OpenTransaction

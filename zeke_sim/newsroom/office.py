@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
     from uuid import UUID
 
-    from zeke_queue.catalog import Catalog
-    from zeke_queue.transaction import QueueTransaction
+    from zeke_queue.client.transaction import QueueTransaction
+    from zeke_queue.task.catalog import Catalog
     from zeke_sim.draws import Draws
     from zeke_sim.newsroom.channels import Tube
     from zeke_sim.newsroom.feeds import Feed

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
     from zeke_sim.draws import Draws
     from zeke_sim.newsroom.channels import Tube
     from zeke_sim.newsroom.feeds import Article

@@ -15,9 +15,9 @@ from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from zeke_queue.catalog import Catalog
 from zeke_queue.core.cron import Cron
 from zeke_queue.storage.memory.tables import Plan
+from zeke_queue.task.catalog import Catalog
 from zeke_sim.scenario import Scenario
 from zeke_sim.setup import Setup
 from zeke_sim.workloads import Script, Step, act, doing, script

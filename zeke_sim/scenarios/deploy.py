@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from pydantic import BaseModel
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
 from zeke_queue.core import jsonb
 from zeke_queue.model import JobState
-from zeke_queue.sending import SendOptions
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.prepare import SendOptions
 from zeke_sim.handlers import observed
 from zeke_sim.history import Change, Ended
 from zeke_sim.past import Broken, Past

@@ -11,8 +11,8 @@ import asyncio
 import json
 from typing import TYPE_CHECKING
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
 from zeke_sim.history import Change
 from zeke_sim.past import Broken
 from zeke_sim.properties import ALL, holds

@@ -15,9 +15,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.catalog import Catalog
 from zeke_queue.model import JobState
-from zeke_queue.sending import Send
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.prepare import Send
 from zeke_queue.worker import Worker
 from zeke_sim.history import Lived, Violation
 from zeke_sim.node import InlineExecutor

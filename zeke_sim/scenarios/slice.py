@@ -35,7 +35,7 @@ from zeke_tasks.web.libraries import load_parsers
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
-    from zeke_queue.transaction import QueueTransaction
+    from zeke_queue.client.transaction import QueueTransaction
     from zeke_sim.draws import Draws
     from zeke_sim.node import Node
     from zeke_sim.workloads import Deed

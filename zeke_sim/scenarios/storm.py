@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
 from zeke_queue.errors import JobNotFound, Refused, StorageError
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
 from zeke_sim.scenario import Scenario
 from zeke_sim.setup import Setup
 from zeke_sim.workloads import Script, act, script, through_faults

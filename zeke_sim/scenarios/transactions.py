@@ -19,10 +19,10 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
 from zeke_queue.core import jsonb
 from zeke_queue.model import JobState
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
 from zeke_sim.history import Change, Effect
 from zeke_sim.past import Broken, End, Past
 from zeke_sim.properties import ALL, holds

@@ -13,9 +13,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.catalog import Catalog
 from zeke_queue.model import NewJob
-from zeke_queue.sending import Send, SendOptions
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.prepare import Send, SendOptions
 from zeke_sim.history import Answered, Invoked
 from zeke_sim.past import Broken, End, Past
 from zeke_sim.properties import ALL, holds

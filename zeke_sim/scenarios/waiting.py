@@ -18,11 +18,11 @@ from uuid import UUID, uuid5
 
 from pydantic import BaseModel
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
 from zeke_queue.errors import JobNotFound
 from zeke_queue.model import FINAL, JobState
-from zeke_queue.sending import SendOptions
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.prepare import SendOptions
 from zeke_sim.history import Change, Ended
 from zeke_sim.past import Broken
 from zeke_sim.properties import ALL, holds
@@ -31,8 +31,8 @@ from zeke_sim.setup import Setup
 from zeke_sim.workloads import Deed, Known, Script, Step, act, doing, own_id, script, sending, tending
 
 if TYPE_CHECKING:
-    from zeke_queue.context import Child
     from zeke_queue.model import Job
+    from zeke_queue.task.context import Child
     from zeke_sim.draws import Draws
     from zeke_sim.node import Node
     from zeke_sim.past import Past

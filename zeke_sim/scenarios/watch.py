@@ -17,10 +17,10 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from zeke_queue.catalog import Catalog
 from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout, StorageError
-from zeke_queue.events import LOOKS_A_SECOND, PATIENCE
-from zeke_queue.sending import SendOptions
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.prepare import SendOptions
+from zeke_queue.watch.job_watcher import LOOKS_A_SECOND, PATIENCE
 from zeke_sim.history import Answered, Change, Ended, Fault, Invoked, Lived, Told, Violation
 from zeke_sim.scenario import Scenario
 from zeke_sim.setup import Setup

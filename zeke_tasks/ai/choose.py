@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from zeke_queue.clock import Clock
+from zeke_queue.system.clock import Clock
 from zeke_tasks.ai.client import AIClient, AIOptions, Embeds, Paired
 from zeke_tasks.ai.limited import Limited
 from zeke_tasks.ai.prices import load_prices

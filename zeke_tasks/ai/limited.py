@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
-from zeke_queue.clock import Clock
+from zeke_queue.system.clock import Clock
 from zeke_tasks.ai.client import AIClient, Answer, Embedded, M, Prompt
 from zeke_tasks.ai.errors import AIRateLimited
 

@@ -20,7 +20,7 @@ import httpx2
 import openai
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from zeke_queue.clock import Clock, SystemClock
+from zeke_queue.system.clock import Clock, SystemClock
 from zeke_tasks.ai.client import AIOptions, Answer, Embedded, M, Prompt, Usage, to_ask, to_embed
 from zeke_tasks.ai.errors import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
 from zeke_tasks.ai.prices import cost

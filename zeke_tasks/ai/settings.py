@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from zeke_queue.config import Variables
 from zeke_queue.errors import BadSetting
+from zeke_queue.system.settings import Variables
 
 _KEY_MISSING: Final = (
     "OPENAI_API_KEY is not set, and {variable}=openai needs it. Set it to a key of OpenAI's, or to any word"

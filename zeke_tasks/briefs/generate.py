@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
-from zeke_queue.signals import Fail, Retry
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.ai.answers import Briefs
 from zeke_tasks.ai.client import load_prompt
 from zeke_tasks.ai.errors import AIMalformed

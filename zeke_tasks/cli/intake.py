@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zeke_queue.cli.session import Options
-    from zeke_queue.config import Settings
     from zeke_queue.model import Job
+    from zeke_queue.system.settings import Settings
     from zeke_tasks.report import Finding, Outcome
     from zeke_tasks.store.analysis import Spending
     from zeke_tasks.stories.view import StoryView

@@ -13,8 +13,8 @@ import typer
 from zeke_queue.cli.render import Column, console, moment, print_json, print_table
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import BadOption, ResultTimeout, ZekeError
-from zeke_queue.hints import on_same
 from zeke_queue.model import FINAL
+from zeke_queue.system.install_hints import on_same
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import (
     jobs_and_rows_to_look_at,
@@ -27,8 +27,8 @@ from zeke_tasks.hints import WORKER
 
 if TYPE_CHECKING:
     from zeke_queue.cli.session import Options
-    from zeke_queue.config import Settings
     from zeke_queue.model import Job
+    from zeke_queue.system.settings import Settings
     from zeke_tasks.store.playbooks import Playbook, PlaybookRun, RunEvent, Step
     from zeke_tasks.store.repository import Rows
 
@@ -101,8 +101,8 @@ def _read(file: Path) -> Playbook:
     """
     from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415 - see the package
 
-    from zeke_queue.clock import SystemClock  # noqa: PLC0415
-    from zeke_queue.rng import Ids, SystemEntropy  # noqa: PLC0415
+    from zeke_queue.system.clock import SystemClock  # noqa: PLC0415
+    from zeke_queue.system.entropy import Ids, SystemEntropy  # noqa: PLC0415
     from zeke_tasks.store.playbooks import Playbook  # noqa: PLC0415
 
     try:
@@ -304,7 +304,7 @@ def cancel(context: typer.Context, run_id: RunArgument) -> None:
     """Cancel a run, with the step that runs; `zeke job resume RUN` goes on with that step."""
 
     async def command(options: Options, settings: Settings) -> int:
-        from zeke_queue.queue import Queue  # noqa: PLC0415 - see the package
+        from zeke_queue.client.queue import Queue  # noqa: PLC0415 - see the package
         from zeke_tasks.catalog import catalog  # noqa: PLC0415
         from zeke_tasks.playbooks.cancel import cancel_run  # noqa: PLC0415
         from zeke_tasks.store.postgres import PostgresRepository  # noqa: PLC0415

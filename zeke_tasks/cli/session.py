@@ -11,14 +11,14 @@ from rich.console import Console
 
 from zeke_queue.cli.session import Options, open_queue, open_to_look, options_of
 from zeke_queue.errors import UsageError
-from zeke_queue.hints import install
+from zeke_queue.system.install_hints import install
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
     from typing import Any
 
-    from zeke_queue.config import Settings
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.system.settings import Settings
     from zeke_tasks.store.repository import Repository, Rows
 
     Command = Callable[[Options, Settings], Coroutine[Any, Any, int]]
@@ -56,7 +56,7 @@ def on_database(context: typer.Context, command: Command) -> None:
         UsageError: an extra is missing, or this user can't have a private Postgres.
         SchemaMismatch: the tables are missing, or too old.
     """
-    from zeke_queue import log  # noqa: PLC0415 - see the package
+    from zeke_queue.system import logging as log  # noqa: PLC0415 - see the package
 
     # What goes wrong is told in the command's own words; the jobs' log lines would break into them.
     log.configure_logging(level="critical")

@@ -12,7 +12,7 @@ from rich.text import Text
 from zeke_queue.cli.render import NOTHING, Column, console, length, moment, print_json, print_table
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import BadOption
-from zeke_queue.hints import on_same
+from zeke_queue.system.install_hints import on_same
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import on_database, rows_to_change, rows_to_look_at
 from zeke_tasks.hints import WORKER
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.cli.session import Options
-    from zeke_queue.config import Settings
+    from zeke_queue.system.settings import Settings
     from zeke_tasks.store.model import Health, NewSource, Source
 
 sources_app = typer.Typer(
@@ -147,8 +147,8 @@ def _wanted(
 
 def _place(url: str, kind: str | None) -> tuple[UUID, str, str | None, str]:
     """Return a new id, the type of what a url leads to, the url's one spelling, and a name for it."""
-    from zeke_queue.clock import SystemClock  # noqa: PLC0415 - see the package
-    from zeke_queue.rng import Ids, SystemEntropy  # noqa: PLC0415
+    from zeke_queue.system.clock import SystemClock  # noqa: PLC0415 - see the package
+    from zeke_queue.system.entropy import Ids, SystemEntropy  # noqa: PLC0415
     from zeke_tasks.ingest.oneoff import place_of  # noqa: PLC0415
     from zeke_tasks.web import UrlRefused  # noqa: PLC0415
 

@@ -9,7 +9,7 @@ import typer
 from zeke_queue.cli.render import NOTHING, Column, console, print_json, print_table
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import ZekeError
-from zeke_queue.hints import on_same
+from zeke_queue.system.install_hints import on_same
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import on_database, progress_console, rows_to_look_at
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zeke_queue.cli.session import Options
-    from zeke_queue.config import Settings
+    from zeke_queue.system.settings import Settings
     from zeke_tasks.store.repository import Rows
     from zeke_tasks.stories.view import StoryView
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from zeke_queue.clock import Clock
+    from zeke_queue.system.clock import Clock
 
 PATIENCE: Final = 8.0
 """Seconds that a child may take to end after it was told to, before it is killed."""

@@ -10,15 +10,15 @@ from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from zeke_queue import log
-from zeke_queue.clock import SystemClock
-from zeke_queue.config import Settings
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import ZekeError
 from zeke_queue.model import JobFilter, JobState
-from zeke_queue.queue import Queue
-from zeke_queue.rng import Ids, SystemEntropy
 from zeke_queue.storage import postgres
-from zeke_queue.storage.embedded import EmbeddedPostgres
+from zeke_queue.storage.embedded.server import EmbeddedPostgres
+from zeke_queue.system import logging as log
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.entropy import Ids, SystemEntropy
+from zeke_queue.system.settings import Settings
 from zeke_tasks.ai.choose import open_ai
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.demo.children import Child, Children

@@ -12,17 +12,17 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue import log
-from zeke_queue.config import Settings
-from zeke_queue.queue import Queue
-from zeke_queue.supervisor import Supervisor
+from zeke_queue.client.queue import Queue
+from zeke_queue.maintenance.supervisor import Supervisor
+from zeke_queue.system import logging as log
+from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import open_context
 from zeke_tasks.web import WebOptions
 
 if TYPE_CHECKING:
-    from zeke_queue.catalog import Catalog
+    from zeke_queue.task.catalog import Catalog
 
 LEASE: Final = 3.0
 BEAT: Final = 1.0

@@ -15,7 +15,7 @@ from zeke_tasks.web.secrets import without_secrets
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from zeke_queue.context import JobContext
+    from zeke_queue.task.context import JobContext
     from zeke_tasks.store.model import Source
     from zeke_tasks.store.repository import Rows
     from zeke_tasks.web import Fetched

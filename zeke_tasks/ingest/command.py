@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 from uuid import UUID
 
-from zeke_queue.children import ChildEnded
 from zeke_queue.errors import Refused, UsageError
 from zeke_queue.model import FINAL, JobFilter, JobState
-from zeke_queue.sending import Send
+from zeke_queue.system.subprocess_pool import ChildEnded
+from zeke_queue.task.prepare import Send
 from zeke_tasks.context import read
 from zeke_tasks.errand import READING, Errand, open_errand
 from zeke_tasks.ingest.checks import new_place
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from zeke_queue.config import Settings
     from zeke_queue.model import Job
+    from zeke_queue.system.settings import Settings
     from zeke_tasks.report import Finding
     from zeke_tasks.store.analysis import Spending
     from zeke_tasks.store.model import Source

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.sending import Send
+from zeke_queue.task.prepare import Send
 from zeke_tasks.payloads import FetchContent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from zeke_queue.context import JobContext
-    from zeke_queue.transaction import QueueTransaction
+    from zeke_queue.client.transaction import QueueTransaction
+    from zeke_queue.task.context import JobContext
 
 CHUNK: Final = 20
 """Items of one ``fetch-content`` job."""

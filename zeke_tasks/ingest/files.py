@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from pydantic import ValidationError
 
 from zeke_queue.errors import UsageError
-from zeke_queue.task import PAYLOAD_CAP
+from zeke_queue.task.task import PAYLOAD_CAP
 from zeke_tasks.ingest.markdown import ENDINGS, read_markdown
 from zeke_tasks.payloads import UploadedItem
 from zeke_tasks.prose import title_of

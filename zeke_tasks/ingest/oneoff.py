@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
-from zeke_queue.signals import Fail
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.signals import Fail
 from zeke_tasks.context import context_of
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER, send_to_be_read
 from zeke_tasks.ingest.videos import items_of_video, named_item, page_source_id

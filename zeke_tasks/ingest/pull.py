@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
-from zeke_queue.sending import Send
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.prepare import Send
 from zeke_tasks.context import context_of
 from zeke_tasks.ingest.pace import PULL_SLACK
 from zeke_tasks.payloads import IngestPull, IngestSource

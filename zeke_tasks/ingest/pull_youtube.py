@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
 from zeke_tasks.ingest.pull import pull
 from zeke_tasks.payloads import IngestPull
 from zeke_tasks.store.model import SourceType

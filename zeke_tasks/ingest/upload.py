@@ -6,9 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
-from zeke_queue.signals import Fail
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.signals import Fail
 from zeke_tasks.context import context_of, read
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER, send_to_be_read
 from zeke_tasks.ingest.oneoff import place_of

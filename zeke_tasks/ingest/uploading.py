@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
 
 from zeke_queue.errors import UsageError
-from zeke_queue.sending import Send
+from zeke_queue.task.prepare import Send
 from zeke_tasks.errand import TELLING, Errand, open_errand
 from zeke_tasks.ingest.files import chunks, read_file
 from zeke_tasks.payloads import IngestFromUpload
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from zeke_queue.config import Settings
     from zeke_queue.model import Job
+    from zeke_queue.system.settings import Settings
     from zeke_tasks.payloads import UploadedItem
     from zeke_tasks.report import Finding
     from zeke_tasks.store.analysis import Spending

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field, ValidationError
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
 from zeke_tasks.context import context_of, read
 from zeke_tasks.ingest.checks import checking, record_failure, record_success
 from zeke_tasks.ingest.videos import TYPES, item_of

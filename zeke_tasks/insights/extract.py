@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
 from zeke_tasks.context import context_of
 from zeke_tasks.insights.lookup import ids_by_key
 from zeke_tasks.insights.rules import find_highlights

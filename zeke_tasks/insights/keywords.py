@@ -6,7 +6,7 @@ from typing import Final
 
 from pydantic import field_validator
 
-from zeke_queue.config import Variables
+from zeke_queue.system.settings import Variables
 
 # Words that mean something else in other news are not among them ("go", "model", "memory"), and of two forms
 # of a word, or of a phrase and a part of it, there is one: what a text says once should count once.

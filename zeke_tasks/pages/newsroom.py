@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from zeke_queue.callers import Scope
 from zeke_queue.errors import SchemaMismatch
+from zeke_queue.storage.access import Scope
 from zeke_queue.web.dashboard import Page, View
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.rest.ids import parse_id

@@ -11,8 +11,8 @@ from zeke_tasks.store.playbooks import RunEvent, RunStatus
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from zeke_queue.client.queue import Queue
     from zeke_queue.model import Job
-    from zeke_queue.queue import Queue
     from zeke_tasks.store.playbooks import PlaybookRun
     from zeke_tasks.store.repository import Repository, Rows
 

@@ -13,12 +13,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
 from zeke_queue.core import jsonb
 from zeke_queue.errors import Refused, UsageError
 from zeke_queue.model import JobState
-from zeke_queue.signals import Fail
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.signals import Fail
 from zeke_tasks.context import context_of
 from zeke_tasks.payloads import PlaybookRun as Asked
 from zeke_tasks.playbooks.flow import BadReference, fill, known_of

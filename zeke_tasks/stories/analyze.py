@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
 from zeke_tasks.ai.answers import Analysis as Answered
 from zeke_tasks.ai.client import load_prompt
 from zeke_tasks.asking import asking
@@ -17,7 +17,7 @@ from zeke_tasks.stories.require import require_story, text_of
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_queue.transaction import QueueTransaction
+    from zeke_queue.client.transaction import QueueTransaction
     from zeke_tasks.ai.client import Answer
     from zeke_tasks.store.analysis import Overlay
 

@@ -10,7 +10,7 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.signals import Retry, Snooze
+from zeke_queue.task.signals import Retry, Snooze
 from zeke_tasks.context import context_of
 from zeke_tasks.ingest.videos import text_of_video, video_id
 from zeke_tasks.payloads import AnalyzeStory
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
     from uuid import UUID
 
-    from zeke_queue.context import JobContext
-    from zeke_queue.transaction import QueueTransaction
+    from zeke_queue.client.transaction import QueueTransaction
+    from zeke_queue.task.context import JobContext
     from zeke_tasks.store.model import RawItem
     from zeke_tasks.store.repository import Rows
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
-from zeke_queue.signals import Fail
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.signals import Fail
 from zeke_tasks.context import context_of
 from zeke_tasks.payloads import LinkSourceToStory
 from zeke_tasks.stories.require import require_story

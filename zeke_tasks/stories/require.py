@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zeke_queue.signals import Fail
+from zeke_queue.task.signals import Fail
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.catalog import Catalog
-from zeke_queue.context import JobContext
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
 from zeke_tasks.context import context_of
 from zeke_tasks.payloads import SummarizeStory
 from zeke_tasks.prose import ELLIPSIS

@@ -15,7 +15,7 @@ from zeke_tasks.youtube import Blocked, NotOutYet, parse_watch_page
 from zeke_tasks.youtube.channels import RECENT
 
 if TYPE_CHECKING:
-    from zeke_queue.context import JobContext
+    from zeke_queue.task.context import JobContext
     from zeke_tasks.context import Context
     from zeke_tasks.store.model import RawItem
     from zeke_tasks.stories.keep import Reading

@@ -13,7 +13,7 @@ import anyio
 import httpcore2
 import httpx2
 
-from zeke_queue.clock import Clock, SystemClock
+from zeke_queue.system.clock import Clock, SystemClock
 from zeke_tasks.web.answers import MOVED_FOR_GOOD, NOT_MODIFIED, REDIRECTS, failure, is_success
 from zeke_tasks.web.coding import ACCEPTED, BrokenCoding, Decoder, UnknownCoding
 from zeke_tasks.web.errors import BodyRefused, Permanent, Transient, UrlRefused

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from zeke_queue.clock import Clock
+from zeke_queue.system.clock import Clock
 
 # Hosts that are remembered before those that nobody waits for are forgotten.
 _REMEMBERED = 1000

@@ -32,7 +32,7 @@ from youtube_transcript_api import (
     YouTubeTranscriptApi,
 )
 
-from zeke_queue.clock import Clock, SystemClock
+from zeke_queue.system.clock import Clock, SystemClock
 from zeke_tasks.web.errors import AddressRefused, Permanent, Transient, WebError
 from zeke_tasks.web.libraries import is_of_this_machine
 from zeke_tasks.web.politeness import Turns

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zeke_tasks.youtube.model import YouTube
 
 if TYPE_CHECKING:
-    from zeke_queue.clock import Clock
+    from zeke_queue.system.clock import Clock
     from zeke_tasks.web import Fetcher
     from zeke_tasks.youtube.settings import YouTubeSettings
 

@@ -45,7 +45,7 @@ class YouTubeSearch:
     Args:
         web: asks.
         key: of a Google project with this API; it is in no error and no ``repr``, and in no log line, since
-            `zeke_queue.log` writes none of those in which HTTP clients tell what they ask.
+            `zeke_queue.system.logging` writes none of those in which HTTP clients tell what they ask.
     """
 
     def __init__(self, web: Fetcher, key: SecretStr) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import SecretStr, field_validator
 
-from zeke_queue.config import Variables
+from zeke_queue.system.settings import Variables
 
 
 class YouTubeSettings(Variables):

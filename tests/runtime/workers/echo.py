@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 
-from zeke_queue.parent import Parent, serve
+from zeke_queue.system.subprocess_main import Parent, serve
 
 
 def main() -> None:

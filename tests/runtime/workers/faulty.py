@@ -11,7 +11,7 @@ from zeke_queue.errors import StorageUnavailable
 from zeke_queue.storage.memory import MemoryStorage
 
 if TYPE_CHECKING:
-    from zeke_queue.catalog import Catalog
+    from zeke_queue.task.catalog import Catalog
 
 CALLS = frozenset(
     {

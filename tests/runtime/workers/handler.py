@@ -9,8 +9,8 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 from tests.clocks import FrozenClock
-from zeke_queue import log
-from zeke_queue.context import JobContext
+from zeke_queue.system import logging as log
+from zeke_queue.task.context import JobContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

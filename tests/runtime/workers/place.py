@@ -9,13 +9,13 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from tests.clocks import FrozenClock
-from zeke_queue.catalog import Catalog
-from zeke_queue.clock import SystemClock
-from zeke_queue.config import Settings
+from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobState
-from zeke_queue.queue import Queue
-from zeke_queue.rng import SeededEntropy
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import Worker
 
 if TYPE_CHECKING:

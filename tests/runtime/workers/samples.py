@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from zeke_queue.model import Claimed
-from zeke_queue.task import Task
+from zeke_queue.task.task import Task
 from zeke_queue.worker.held import Held, Served
 
 

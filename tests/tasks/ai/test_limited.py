@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.clocks import START, FrozenClock
 from tests.tasks.ai.samples import PROMPT, TEXT, Scripted
-from zeke_queue.clock import Clock, SystemClock
+from zeke_queue.system.clock import Clock, SystemClock
 from zeke_sim.clock import VirtualClock
 from zeke_sim.loop import VirtualLoop
 from zeke_tasks.ai import (

@@ -13,7 +13,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from zeke_queue import Catalog, Job, JobContext, JobState, Queue, Worker
-from zeke_queue.signals import Fail, Retry
+from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.ai import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
 from zeke_tasks.verdicts import verdict
 

@@ -13,7 +13,7 @@ from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.overlap import Started, overlap
 from tests.tasks.scripted_ai import ANALYSIS, BRIEFS, ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
-from zeke_queue.signals import Fail, Retry, Signal
+from zeke_queue.task.signals import Fail, Retry, Signal
 from zeke_tasks.ai.errors import AIUnavailable
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.briefs.generate import PROMPT

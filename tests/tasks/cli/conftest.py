@@ -62,7 +62,7 @@ class Zeke:
 @pytest.fixture(autouse=True)
 def logging(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep commands from taking over the logging of the process that tests them."""
-    monkeypatch.setattr("zeke_queue.log.configure_logging", Mock())
+    monkeypatch.setattr("zeke_queue.system.logging.configure_logging", Mock())
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ NOBODY = "00000000-0000-4000-8000-000000000000"
 def embedded(zeke: Zeke, domain_dsn: str, monkeypatch: pytest.MonkeyPatch) -> Zeke:
     """The command line, whose embedded server is the database of the test."""
     server = nullcontext(Mock(dsn=domain_dsn))
-    monkeypatch.setattr("zeke_queue.storage.embedded.EmbeddedPostgres.start", lambda _: server)
+    monkeypatch.setattr("zeke_queue.storage.embedded.server.EmbeddedPostgres.start", lambda _: server)
     return zeke
 
 

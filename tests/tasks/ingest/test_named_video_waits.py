@@ -14,10 +14,10 @@ from tests.cases import check_each_async
 from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.scripted_web import ScriptedWeb
 from tests.tasks.youtube.pages import watch_page
-from zeke_queue.config import Settings
+from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobFilter, JobState
-from zeke_queue.queue import Queue
-from zeke_queue.rng import SeededEntropy
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
 from zeke_sim.doubles.youtube import ScriptedCaptions, video
 from zeke_tasks.catalog import build_catalog

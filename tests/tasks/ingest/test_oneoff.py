@@ -12,7 +12,7 @@ from tests.tasks.ingest.videos import read_pages
 from tests.tasks.jobs import memory_jobs
 from tests.tasks.scripted_web import page
 from zeke_queue.errors import PayloadInvalid
-from zeke_queue.signals import Fail
+from zeke_queue.task.signals import Fail
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER
 from zeke_tasks.ingest.oneoff import PRIORITIES
 from zeke_tasks.store.model import SourceType

@@ -14,7 +14,7 @@ from tests.tasks.ingest.videos import CHANNEL, FEED, read_pages, video_of_yester
 from tests.tasks.jobs import memory_jobs
 from tests.tasks.scripted_web import ScriptedWeb, fetched
 from tests.tasks.youtube.pages import watch_page
-from zeke_queue.signals import Retry
+from zeke_queue.task.signals import Retry
 from zeke_sim.doubles.youtube import ScriptedCaptions, channel_feed, video
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER
 from zeke_tasks.ingest.oneoff import PRIORITIES

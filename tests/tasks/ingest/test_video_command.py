@@ -12,9 +12,9 @@ import pytest
 
 from tests.tasks.scripted_web import ScriptedWeb
 from tests.tasks.youtube.pages import watch_page
-from zeke_queue.clock import SystemClock
-from zeke_queue.config import Settings
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.settings import Settings
 from zeke_sim.doubles.youtube import ScriptedCaptions, video
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.context import Context, inline

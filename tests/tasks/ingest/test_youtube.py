@@ -15,7 +15,7 @@ from tests.tasks.fuse import BurningJobs, Fuse, Killed
 from tests.tasks.ingest.videos import CHANNEL, FEED
 from tests.tasks.jobs import memory_jobs
 from tests.tasks.scripted_web import Asked, ScriptedWeb, fetched
-from zeke_queue.signals import Fail, Retry
+from zeke_queue.task.signals import Fail, Retry
 from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, video, videos
 from zeke_tasks.ingest.pace import HOUR
 from zeke_tasks.ingest.videos import item_of, video_of

@@ -12,7 +12,7 @@ from tests.tasks.domain import memory_domain
 from tests.tasks.fuse import BurningJobs, Fuse, Killed
 from tests.tasks.ingest.videos import CHANNEL, FEED
 from tests.tasks.scripted_web import ScriptedWeb, fetched
-from zeke_queue.signals import Retry
+from zeke_queue.task.signals import Retry
 from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, videos
 from zeke_tasks.ingest.pace import HOUR
 from zeke_tasks.store.model import HealthStatus, ItemStatus, SourceType

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.tasks.jobs import memory_jobs
-from zeke_queue.signals import Fail
+from zeke_queue.task.signals import Fail
 from zeke_tasks.store.highlights import Highlight, HighlightKind, Origin
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from zeke_queue.signals import Fail
+from zeke_queue.task.signals import Fail
 from zeke_tasks.store.highlights import Highlight, HighlightKind, NewHighlight, Score
 
 if TYPE_CHECKING:

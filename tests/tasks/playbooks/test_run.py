@@ -13,13 +13,13 @@ from tests.cases import check_each_async
 from tests.tasks.domain import memory_domain
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb
-from zeke_queue.catalog import Catalog
-from zeke_queue.config import Settings
+from zeke_queue.client.queue import Queue
 from zeke_queue.errors import LeaseLost
 from zeke_queue.model import Failed, JobFilter, JobState, Want
-from zeke_queue.queue import Queue
-from zeke_queue.rng import SeededEntropy
-from zeke_queue.signals import Fail
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.signals import Fail
 from zeke_queue.worker import Worker
 from zeke_tasks.playbooks import run as playbook_run
 from zeke_tasks.playbooks.cancel import cancel_run, status_of

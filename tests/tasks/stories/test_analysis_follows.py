@@ -10,7 +10,7 @@ import pytest
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, page
 from zeke_queue.model import JobState
-from zeke_queue.signals import Retry
+from zeke_queue.task.signals import Retry
 from zeke_tasks.web import Transient
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.overlap import Started, overlap
 from tests.tasks.scripted_ai import ANALYSIS, ASKED, EMBEDDED, VECTOR, ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
-from zeke_queue.signals import Fail, Retry, Signal, Snooze
+from zeke_queue.task.signals import Fail, Retry, Signal, Snooze
 from zeke_sim.clock import VirtualClock
 from zeke_sim.loop import VirtualLoop
 from zeke_tasks.ai.answers import Citation
@@ -33,7 +33,7 @@ from zeke_tasks.stories.analyze import PROMPT
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from zeke_queue.context import JobContext
+    from zeke_queue.task.context import JobContext
     from zeke_tasks.store.model import Story
 
 JOB, OTHER_JOB = UUID(int=7), UUID(int=8)

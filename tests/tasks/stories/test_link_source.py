@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from zeke_queue.signals import Fail
+from zeke_queue.task.signals import Fail
 
 if TYPE_CHECKING:
     from tests.tasks.jobs import Jobs

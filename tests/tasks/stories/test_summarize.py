@@ -9,7 +9,7 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.tasks.jobs import memory_jobs
-from zeke_queue.signals import Fail
+from zeke_queue.task.signals import Fail
 from zeke_tasks.store.analysis import Analysis, AnalysisState
 from zeke_tasks.stories.summarize import SUMMARY_CHARACTERS
 

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from zeke_queue.errors import PayloadInvalid
-from zeke_queue.signals import Fail
+from zeke_queue.task.signals import Fail
 from zeke_tasks.store.highlights import ReadingState, TeamStory
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.tasks.web.doubles import client
-from zeke_queue.clock import SystemClock
+from zeke_queue.system.clock import SystemClock
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request
 from zeke_tasks.web.politeness import Turns
 

@@ -11,7 +11,7 @@ from tests.cases import check_each
 from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, feed
-from zeke_queue.signals import Retry
+from zeke_queue.task.signals import Retry
 from zeke_tasks.web import Permanent, Transient
 from zeke_tasks.web.secrets import without_secrets
 

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from tests.cases import check_each, check_each_async
 from tests.tasks.scripted_web import fetched
 from tests.tasks.web.doubles import client
-from zeke_queue import log
+from zeke_queue.system import logging as log
 from zeke_tasks.demo_site import Answer, LoopbackServer, Request
 from zeke_tasks.web import Fetched, Kind, Permanent, Transient, WebError
 from zeke_tasks.youtube import Video, watch_url

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from tests.cases import check_each
 from tests.unit.tables import check_refused
-from zeke_queue.core.given import check_filter
+from zeke_queue.core.validation import check_filter
 from zeke_queue.errors import BadOption
 from zeke_queue.model import CARRIED, JobFilter, JobState
 

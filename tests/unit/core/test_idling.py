@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zeke_queue.core.idling import IDLE_LADDER, idle_wait
+from zeke_queue.core.poll_backoff import IDLE_LADDER, idle_wait
 
 polls = st.floats(0.001, 60)
 

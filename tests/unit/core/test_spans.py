@@ -8,20 +8,22 @@ import pytest
 
 from tests.cases import check_each
 from tests.unit.tables import check_gives
-from zeke_queue.core import spans
+from zeke_queue.core import time_buckets
 from zeke_queue.errors import BadOption
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 
 
 def test_span_is_rounded_up_to_whole_steps() -> None:
-    check_gives(spans.how_many, [(60, 60, 1), (61, 60, 2), (1, 60, 1), (3600, 60, 60), (604_800, 605, 1000)])
+    check_gives(
+        time_buckets.how_many, [(60, 60, 1), (61, 60, 2), (1, 60, 1), (3600, 60, 60), (604_800, 605, 1000)]
+    )
 
 
 def test_invalid_span_or_step_is_rejected() -> None:
     def check(span: float, step: float, complaint: str) -> None:
         with pytest.raises(BadOption, match=complaint):
-            spans.how_many(span, step)
+            time_buckets.how_many(span, step)
 
     check_each(
         [
@@ -40,22 +42,22 @@ def test_invalid_span_or_step_is_rejected() -> None:
 
 def test_span_includes_its_first_instant_and_excludes_its_end() -> None:
     for seconds in [0, 0.000001, 299.999999]:
-        assert spans.begin_of(NOON + timedelta(seconds=seconds), 300) == NOON
-    assert spans.begin_of(NOON + timedelta(seconds=300), 300) > NOON
+        assert time_buckets.begin_of(NOON + timedelta(seconds=seconds), 300) == NOON
+    assert time_buckets.begin_of(NOON + timedelta(seconds=300), 300) > NOON
 
 
 def test_spans_lie_on_multiples_of_their_length_before_1970_too() -> None:
-    assert spans.begin_of(datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), 60) == datetime(
+    assert time_buckets.begin_of(datetime(1969, 12, 31, 23, 59, 59, tzinfo=UTC), 60) == datetime(
         1969, 12, 31, 23, 59, tzinfo=UTC
     )
 
 
 def test_spans_are_of_utc_whatever_the_zone_of_the_instant() -> None:
     there = NOON.astimezone(timezone(timedelta(hours=5, minutes=30)))
-    begin = spans.begin_of(there, 86_400)
+    begin = time_buckets.begin_of(there, 86_400)
     assert (begin, begin.tzinfo) == (datetime(2026, 1, 5, tzinfo=UTC), UTC)
 
 
 def test_the_last_span_holds_now_and_the_others_lie_before_it() -> None:
     now = NOON + timedelta(seconds=61)
-    assert spans.begins(now, 3, 60) == [NOON + timedelta(seconds=60 * n) for n in (-1, 0, 1)]
+    assert time_buckets.begins(now, 3, 60) == [NOON + timedelta(seconds=60 * n) for n in (-1, 0, 1)]

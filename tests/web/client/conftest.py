@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pytest
 
-from zeke_queue.client import JobsClient
-from zeke_queue.clock import SystemClock
-from zeke_queue.rng import SeededEntropy
+from zeke_queue.api_client import JobsClient
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.entropy import SeededEntropy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

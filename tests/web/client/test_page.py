@@ -12,7 +12,7 @@ import httpx2
 
 from tests.tidy import ROOT
 from zeke_queue import Queue, Worker
-from zeke_queue.client import JobsClient
+from zeke_queue.api_client import JobsClient
 
 if TYPE_CHECKING:
     import pytest

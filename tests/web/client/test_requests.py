@@ -26,9 +26,9 @@ from zeke_queue import (
     TooLarge,
     UnknownTask,
 )
-from zeke_queue.callers import Scope
-from zeke_queue.client import ApiRefused, JobsClient, NotAllowed, RateLimited, ServerAway, Unauthorized
+from zeke_queue.api_client import ApiRefused, JobsClient, NotAllowed, RateLimited, ServerAway, Unauthorized
 from zeke_queue.errors import ScheduleNotFound
+from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from tests.clocks import FrozenClock
     from tests.web.client.conftest import Hasty, Way
     from tests.web.conftest import Web
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 NOBODY = UUID("01a216ee-4f1a-7197-80f3-387a0e206cbc")
 MAIL = {"to": "ada@example.org"}

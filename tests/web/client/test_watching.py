@@ -25,7 +25,7 @@ from zeke_queue import (
     SystemClock,
     Worker,
 )
-from zeke_queue.client import (
+from zeke_queue.api_client import (
     ApiRefused,
     JobsClient,
     LogLine,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from zeke_queue.callers import Scope
+from zeke_queue.storage.access import Scope
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

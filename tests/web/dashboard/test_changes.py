@@ -12,8 +12,8 @@ import pytest
 from tests.cases import check_each_async
 from tests.web.conftest import on_both_storages
 from tests.web.dashboard.conftest import Browser
-from zeke_queue.callers import Scope
 from zeke_queue.model import CatchUp, JobFilter, JobState, Schedule
+from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings
 from zeke_queue.web.dashboard import jobs as many
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from tests.clocks import FrozenClock
     from tests.conformance.driver import Driver
     from tests.web.conftest import Web
+    from zeke_queue.client.queue import Queue
     from zeke_queue.model import Job, Page
-    from zeke_queue.queue import Queue
 
 
 def hidden(page: str, name: str) -> str:

@@ -10,8 +10,8 @@ from uuid import UUID
 from pydantic import BaseModel, Field
 
 from tests.cases import check_each
-from zeke_queue.task import Task
-from zeke_queue.web.dashboard import charts, schema, words
+from zeke_queue.task.task import Task
+from zeke_queue.web.dashboard import charts, formatting, schema
 from zeke_queue.web.dashboard.drawing import parameters
 
 
@@ -36,15 +36,17 @@ def test_short_line_ends_at_the_right() -> None:
 
 def test_instant_is_written_in_utc_and_in_a_zone() -> None:
     at = datetime.fromisoformat("2026-03-29T03:30:00+02:00")
-    assert words.instant(at) == '<time datetime="2026-03-29T01:30:00.000+00:00">2026-03-29 01:30:00</time>'
-    assert words.zoned(at.astimezone(UTC), "Europe/Berlin") == "2026-03-29 03:30:00 CEST"
-    assert words.zoned(at, "Mars/Base") == words.NOTHING
-    assert words.instant(None) == words.NOTHING
+    assert (
+        formatting.instant(at) == '<time datetime="2026-03-29T01:30:00.000+00:00">2026-03-29 01:30:00</time>'
+    )
+    assert formatting.zoned(at.astimezone(UTC), "Europe/Berlin") == "2026-03-29 03:30:00 CEST"
+    assert formatting.zoned(at, "Mars/Base") == formatting.NOTHING
+    assert formatting.instant(None) == formatting.NOTHING
 
 
 def test_long_value_is_cut_in_lists() -> None:
-    assert len(words.excerpt({"a": "x" * 500})) == words.EXCERPT
-    assert words.excerpt("a\n  b") == "a b"
+    assert len(formatting.excerpt({"a": "x" * 500})) == formatting.EXCERPT
+    assert formatting.excerpt("a\n  b") == "a b"
 
 
 def test_empty_parameters_are_left_out() -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tests.conformance.driver import Driver
     from tests.web.conftest import Web
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
     from zeke_queue.web.dashboard import Desk
 
 HERE = Path(zeke_queue.web.dashboard.__file__).parent

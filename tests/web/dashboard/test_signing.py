@@ -10,11 +10,11 @@ import pytest
 from tests.cases import check_each, check_each_async
 from tests.web.conftest import on_both_storages
 from tests.web.dashboard.conftest import Browser, signed_in
-from zeke_queue.callers import Scope
 from zeke_queue.model import JobState
+from zeke_queue.storage.access import Scope
 from zeke_queue.web import Caller, WebSettings, create_app
 from zeke_queue.web.dashboard import Page, View
-from zeke_queue.web.dashboard.desk import local_path
+from zeke_queue.web.dashboard.page_request import local_path
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.clocks import FrozenClock
     from tests.conformance.driver import Driver
     from tests.web.conftest import Web
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
     from zeke_queue.web.dashboard import Desk
 
 PAUSE: dict[str, Any] = {"name": "mail", "do": "pause"}

@@ -13,7 +13,7 @@ from zeke_queue.model import JobState
 if TYPE_CHECKING:
     from tests.conformance.driver import Driver
     from tests.web.dashboard.conftest import Browser
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 STYLES = Path(zeke_queue.web.dashboard.__file__).parent / "static" / "app.css"
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import check_each, check_each_async
-from zeke_queue.web.dashboard import words
+from zeke_queue.web.dashboard import formatting
 from zeke_queue.web.dashboard.writing import begin
 
 if TYPE_CHECKING:
@@ -50,23 +50,23 @@ def test_only_the_shown_part_is_read() -> None:
     def check(write: Any) -> None:
         endless = Endless()
         write({"a": [endless]})
-        assert endless.read <= words.SHOWN / len("word")
+        assert endless.read <= formatting.SHOWN / len("word")
 
-    check_each([words.excerpt, words.pretty, words.whole], check)
+    check_each([formatting.excerpt, formatting.pretty, formatting.whole], check)
 
 
 def test_value_may_nest_deeper_than_the_call_stack() -> None:
     deep: Any = 1
     for _ in range(100_000):
         deep = [deep]
-    assert words.excerpt(deep) == "[" * (words.EXCERPT - 1) + "…"
+    assert formatting.excerpt(deep) == "[" * (formatting.EXCERPT - 1) + "…"
 
 
 async def test_page_cuts_long_values_and_says_where_the_rest_is(browser: Browser, jobs: Driver) -> None:
     job = await jobs.running("mail", data=json.dumps({"to": "x" * 200_000}))
     await jobs.complete(job, output=json.dumps(["y" * 200_000]))
     page = await browser.see(f"/jobs/{job.id}")
-    assert len(page) < 2 * words.SHOWN + 30_000
+    assert len(page) < 2 * formatting.SHOWN + 30_000
     for part in ("payload", "output"):
         assert f'id="{part}-cut"' in page
         assert f'data-copy="{part}"' not in page, "a part would be taken for the whole"
@@ -86,8 +86,8 @@ async def test_page_cuts_a_long_error(browser: Browser, jobs: Driver) -> None:
         await jobs.fail(job, output=json.dumps(output))
         page = await browser.see(f"/jobs/{job.id}")
         assert 'id="error-text-cut"' in page
-        assert len(page) < 2 * words.SHOWN
-        assert len(await browser.see("/")) < words.SHOWN
+        assert len(page) < 2 * formatting.SHOWN
+        assert len(await browser.see("/")) < formatting.SHOWN
 
     cases = [{"type": "E", "message": "m" * 200_000, "traceback": "t" * 200_000}, "e" * 200_000]
     await check_each_async(cases, check)

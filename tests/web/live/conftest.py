@@ -8,7 +8,7 @@ import pytest
 
 from tests.conformance.driver import soon
 from tests.web.live.tab import Tab
-from zeke_queue.clock import SystemClock
+from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,8 +18,8 @@ from zeke_queue.errors import StorageUnavailable
 from zeke_queue.model import JobEvent
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.web import WebSettings, close_app, create_app
-from zeke_queue.web.live import Live, ServerEvent
-from zeke_queue.web.live.stream import STUCK
+from zeke_queue.web.sse import Live, ServerEvent
+from zeke_queue.web.sse.stream import STUCK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from tests.clocks import FrozenClock
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
     from zeke_queue.storage.store import Storage
 
     Open = Callable[..., Tab]

@@ -11,7 +11,7 @@ from tests.conformance.driver import Driver
 from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes, written
 from zeke_queue.model import JobEvent, JobState, RunStatus
-from zeke_queue.web.live.frames import Seen, seal, unseal
+from zeke_queue.web.sse.frames import Seen, seal, unseal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

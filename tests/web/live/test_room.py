@@ -12,11 +12,11 @@ import pytest
 from tests.cases import check_each, check_each_async
 from tests.web.live.conftest import lasts_until, passes, settled
 from tests.web.live.tab import Tab
-from zeke_queue.callers import Scope
+from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings, close_app, create_app
-from zeke_queue.web.guard import Caller
-from zeke_queue.web.live import Live, ServerEvent
-from zeke_queue.web.live.stream import STUCK
+from zeke_queue.web.access.guard import Caller
+from zeke_queue.web.sse import Live, ServerEvent
+from zeke_queue.web.sse.stream import STUCK
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.clocks import FrozenClock
     from tests.conformance.driver import Driver
     from tests.web.conftest import Web
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
 
 OPEN = "streams of this caller are open, which is the limit; end one, or try again in a while"
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from tests.conformance.driver import Driver, soon
 from tests.web.conftest import shop_catalog
-from zeke_queue.clock import SystemClock
-from zeke_queue.config import Settings
+from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobEvent
-from zeke_queue.queue import Queue
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
 from zeke_queue.web.server import ApiServer
 

@@ -13,14 +13,14 @@ from tests.conformance.driver import Driver, soon
 from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes, settled
 from tests.web.live.tab import Tab
-from zeke_queue.callers import Scope
 from zeke_queue.core import apikeys
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.model import JobEvent
+from zeke_queue.storage.access import Scope
 from zeke_queue.storage.store import Access
 from zeke_queue.web import close_app, create_app
-from zeke_queue.web.guard import COOKIE, Caller
-from zeke_queue.web.live import Live, ServerEvent
+from zeke_queue.web.access.guard import COOKIE, Caller
+from zeke_queue.web.sse import Live, ServerEvent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.clocks import FrozenClock
     from tests.web.conftest import Web
-    from zeke_queue.queue import Queue
+    from zeke_queue.client.queue import Queue
     from zeke_queue.storage.store import Storage
 
 KEEP_ALIVE = 15.0

@@ -11,7 +11,7 @@ from tests.web.conftest import on_both_storages
 from tests.web.live.conftest import passes, written
 from zeke_queue.model import JobEvent, JobState
 from zeke_queue.web import close_app
-from zeke_queue.web.live.stream import COMES_BACK
+from zeke_queue.web.sse.stream import COMES_BACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from tests.clocks import FrozenClock
     from tests.web.live.tab import Tab
+    from zeke_queue.client.queue import Queue
     from zeke_queue.model import Job
-    from zeke_queue.queue import Queue
     from zeke_queue.storage.store import Storage
 
     Open = Callable[..., Tab]

@@ -14,15 +14,15 @@ from pydantic.alias_generators import to_camel
 
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
-from zeke_queue.callers import Scope
-from zeke_queue.catalog import Catalog
-from zeke_queue.config import Settings
+from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
 from zeke_queue.errors import Refused
 from zeke_queue.model import JobFilter
-from zeke_queue.queue import Queue
+from zeke_queue.storage.access import Scope
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
 from zeke_queue.web import WebSettings, create_app
-from zeke_queue.web.guard import Caller
+from zeke_queue.web.access.guard import Caller
 from zeke_queue.web.trpc.procedures import told_to_client
 from zeke_queue.web.trpc.superjson import decode
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.cases import check_each, check_each_async
-from zeke_queue.callers import Scope
+from zeke_queue.storage.access import Scope
 from zeke_queue.web.trpc import protocol
 from zeke_queue.web.trpc.protocol import BATCH_MAX, Asked, Code, Procedure, TrpcError, answer
 

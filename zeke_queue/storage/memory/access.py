@@ -7,17 +7,17 @@ from datetime import timedelta
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from zeke_queue.callers import Admission, ApiKey
 from zeke_queue.errors import BadOption
+from zeke_queue.storage.access import Admission, ApiKey
 from zeke_queue.storage.memory.verbs import check_limit
 
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.callers import NewKey
-    from zeke_queue.clock import Clock
+    from zeke_queue.storage.access import NewKey
     from zeke_queue.storage.memory.tables import Tables
+    from zeke_queue.system.clock import Clock
 
 _NOTED_EVERY: Final = timedelta(minutes=1)
 _WINDOW_KEPT: Final = timedelta(minutes=1)

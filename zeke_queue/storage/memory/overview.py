@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.core import shares, spans
+from zeke_queue.core import event_limits, time_buckets
 from zeke_queue.model import FINAL, JobState, Pace
 
 if TYPE_CHECKING:
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from datetime import datetime, timedelta
     from uuid import UUID
 
-    from zeke_queue.clock import Clock
     from zeke_queue.model import JobEvent
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Tables
+    from zeke_queue.system.clock import Clock
 
 _MEDIAN: Final = 0.5
 _NINETY_FIVE: Final = 0.95
@@ -31,7 +31,7 @@ class MemoryOverview:
 
     async def events_of(self, after: Mapping[UUID, int]) -> list[JobEvent]:
         """Return progress and log lines of several jobs, by ``seq``, of each at most its share."""
-        share = shares.of_each(len(after))
+        share = event_limits.of_each(len(after))
         found: list[JobEvent] = []
         for job_id, seq in after.items():
             found += [event for event in self._tables.events.get(job_id, []) if event.seq > seq][:share]
@@ -39,14 +39,14 @@ class MemoryOverview:
 
     async def pace(self, names: Sequence[str], span: float, step: float) -> list[Pace]:
         """Return what ended lately, in spans of equal length, oldest first."""
-        begins = spans.begins(self._clock.now(), spans.how_many(span, step), step)
+        begins = time_buckets.begins(self._clock.now(), time_buckets.how_many(span, step), step)
         ended: dict[datetime, list[Row]] = {begin: [] for begin in begins}
         archived = self._tables.archive.values()
         # A row that was archived before the first span ended before it: the archive is read by that.
         late = (row for row in archived if row.archived_on is None or row.archived_on >= begins[0])
         for row in (*self._tables.jobs.values(), *late):
             if row.state in FINAL and row.completed_on is not None and (not names or row.name in names):
-                begin = spans.begin_of(row.completed_on, step)
+                begin = time_buckets.begin_of(row.completed_on, step)
                 if begin in ended:
                     ended[begin].append(row)
         return [_pace(begin, rows) for begin, rows in ended.items()]

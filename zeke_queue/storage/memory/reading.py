@@ -7,7 +7,7 @@ from heapq import nlargest
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from zeke_queue.core.texts import contains
+from zeke_queue.core.text_search import contains
 from zeke_queue.errors import no_page
 from zeke_queue.model import Page, QueueCount
 from zeke_queue.storage.memory.rows import as_job, fresh
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.clock import Clock
     from zeke_queue.model import Job, JobEvent, JobFilter, NewJob, WorkerInfo
+    from zeke_queue.storage.memory.notifier import Bells, MemoryWatch
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Tables
-    from zeke_queue.storage.memory.waking import Bells, MemoryWatch
+    from zeke_queue.system.clock import Clock
 
 _EVENTS_AT_ONCE = 1000
 _FOUND_AT_ONCE = 1000

@@ -13,12 +13,12 @@ from zeke_queue.storage.memory.tables import Plan
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from zeke_queue.clock import Clock
     from zeke_queue.model import QueueSettings, Schedule
     from zeke_queue.storage.memory.locks import Locks
-    from zeke_queue.storage.memory.scope import Scope
+    from zeke_queue.storage.memory.notifier import Bells
     from zeke_queue.storage.memory.tables import Tables
-    from zeke_queue.storage.memory.waking import Bells
+    from zeke_queue.storage.memory.unit_of_work import Scope
+    from zeke_queue.system.clock import Clock
 
 _BEFORE_ALL = datetime.min.replace(tzinfo=UTC)
 

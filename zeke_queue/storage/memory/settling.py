@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Completed, Extended, Failed, Waiting, WorkerInfo
     from zeke_queue.storage.memory.rows import Row
-    from zeke_queue.storage.memory.scope import Scope
+    from zeke_queue.storage.memory.unit_of_work import Scope
 
 
 def insert(scope: Scope, rows: Iterable[Row]) -> None:

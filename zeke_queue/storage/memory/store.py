@@ -20,23 +20,21 @@ from zeke_queue.storage.memory import settling
 from zeke_queue.storage.memory.access import MemoryAccess
 from zeke_queue.storage.memory.claiming import choose
 from zeke_queue.storage.memory.locks import Locks
+from zeke_queue.storage.memory.notifier import Bells
 from zeke_queue.storage.memory.overview import MemoryOverview
 from zeke_queue.storage.memory.reading import MemoryReader
 from zeke_queue.storage.memory.rows import as_claimed, as_job, fresh, planted
 from zeke_queue.storage.memory.schedules import MemoryAdmin
-from zeke_queue.storage.memory.scope import Direct
 from zeke_queue.storage.memory.tables import Tables
 from zeke_queue.storage.memory.transaction import transaction
+from zeke_queue.storage.memory.unit_of_work import Direct
 from zeke_queue.storage.memory.verbs import MemoryVerbs, check_limit
-from zeke_queue.storage.memory.waking import Bells
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
-    from zeke_queue.callers import ApiKey
-    from zeke_queue.clock import Clock
     from zeke_queue.model import (
         Claimed,
         Extended,
@@ -48,11 +46,13 @@ if TYPE_CHECKING:
         Waiting,
         WorkerInfo,
     )
-    from zeke_queue.rng import Entropy
+    from zeke_queue.storage.access import ApiKey
     from zeke_queue.storage.memory.access import Session, Window
     from zeke_queue.storage.memory.claiming import Line
     from zeke_queue.storage.memory.locks import Lock
     from zeke_queue.storage.memory.transaction import MemoryTransaction
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.system.entropy import Entropy
 
 
 DEAD_KEPT: Final = timedelta(days=1)

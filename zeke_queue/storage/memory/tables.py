@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.callers import ApiKey
     from zeke_queue.model import JobEvent, Schedule, WorkerInfo
+    from zeke_queue.storage.access import ApiKey
     from zeke_queue.storage.memory.access import Session, Window
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.uniqueness import Hold

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 
 from zeke_queue.errors import UsageError
 from zeke_queue.storage.memory.locks import Owner
-from zeke_queue.storage.memory.scope import Pending
+from zeke_queue.storage.memory.unit_of_work import Pending
 from zeke_queue.storage.memory.verbs import MemoryVerbs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
     from datetime import datetime
 
-    from zeke_queue.clock import Clock
     from zeke_queue.storage.memory.locks import Locks
-    from zeke_queue.storage.memory.scope import Direct
     from zeke_queue.storage.memory.tables import Tables
+    from zeke_queue.storage.memory.unit_of_work import Direct
+    from zeke_queue.system.clock import Clock
 
 
 class MemoryTransaction(MemoryVerbs):

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.clock import Clock
     from zeke_queue.model import Completed, NewJob, Overdue, Schedule
     from zeke_queue.storage.memory.locks import Lock, Locks
     from zeke_queue.storage.memory.rows import Row
-    from zeke_queue.storage.memory.scope import Scope
     from zeke_queue.storage.memory.tables import Tables
+    from zeke_queue.storage.memory.unit_of_work import Scope
+    from zeke_queue.system.clock import Clock
 
 
 class MemoryVerbs:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.callers import Admission, ApiKey, Scope
 from zeke_queue.errors import BadOption
+from zeke_queue.storage.access import Admission, ApiKey, Scope
 from zeke_queue.storage.postgres.rows import microseconds
 from zeke_queue.storage.postgres.verbs import check_limit
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_queue.callers import NewKey
+    from zeke_queue.storage.access import NewKey
     from zeke_queue.storage.postgres.rows import Row
     from zeke_queue.storage.postgres.session import Session
 

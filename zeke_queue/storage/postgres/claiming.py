@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.clock import Clock
     from zeke_queue.model import Claimed, Want
     from zeke_queue.storage.postgres.session import Session
+    from zeke_queue.system.clock import Clock
 
 _LADDER: Final = (1, 10, 50, 100, 200, 500, 1000)
 """Limits as literals, each with a plan: one that the planner does not know is taken for a tenth of all."""

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Final
 import psycopg
 from psycopg import AsyncConnection, sql
 
-from zeke_queue.log import get_logger
 from zeke_queue.storage.postgres.verbs import job_channel, work_channel
+from zeke_queue.system.logging import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
     from uuid import UUID
 
-    from zeke_queue.clock import Clock
     from zeke_queue.storage.told import Told
+    from zeke_queue.system.clock import Clock
 
 _RECONNECT_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
 _READY_SECONDS: Final = 2.0

@@ -22,7 +22,7 @@ import psycopg
 
 from zeke_queue.core.names import schema_name
 from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable
-from zeke_queue.storage.postgres.failures import check_server, how_to_migrate, translated
+from zeke_queue.storage.postgres.error_mapping import check_server, how_to_migrate, translated
 from zeke_queue.storage.postgres.statements import migrations
 
 if TYPE_CHECKING:

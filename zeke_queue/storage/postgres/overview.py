@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zeke_queue.core import shares, spans
+from zeke_queue.core import event_limits, time_buckets
 from zeke_queue.model import Pace
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.session import Step
@@ -30,7 +30,7 @@ class PostgresOverview:
         parameters = {
             "ids": list(after),
             "afters": list(after.values()),
-            "share": shares.of_each(len(after)),
+            "share": event_limits.of_each(len(after)),
         }
         return [rows.event(row) for row in await self._session.run("events_of", parameters)]
 
@@ -50,5 +50,5 @@ class PostgresOverview:
 
 def pace_parameters(names: Sequence[str], span: float, step: float) -> dict[str, Any]:
     """Return the parameters of ``pace.sql``."""
-    number, length = spans.how_many(span, step), int(step)
+    number, length = time_buckets.how_many(span, step), int(step)
     return {"names": list(names) or None, "step": length, "back": (number - 1) * length}

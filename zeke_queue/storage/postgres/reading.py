@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.clock import Clock
     from zeke_queue.model import Job, JobEvent, JobFilter, NewJob, WorkerInfo
-    from zeke_queue.rng import Ids
     from zeke_queue.storage.postgres.listening import Listener
     from zeke_queue.storage.postgres.rows import Row
     from zeke_queue.storage.postgres.session import Session
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.system.entropy import Ids
 
 _FOUND_AT_ONCE: Final = 1000
 

@@ -19,7 +19,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.storage.postgres.connections import Connection, Connections
-from zeke_queue.storage.postgres.failures import (
+from zeke_queue.storage.postgres.error_mapping import (
     as_storage_error,
     check_server,
     is_worth_repeating,

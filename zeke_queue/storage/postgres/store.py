@@ -6,9 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from zeke_queue.clock import SystemClock
 from zeke_queue.core.names import schema_name
-from zeke_queue.rng import Ids, SystemEntropy
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.access import PostgresAccess
 from zeke_queue.storage.postgres.admin import PostgresAdmin
@@ -20,6 +18,8 @@ from zeke_queue.storage.postgres.retention import PostgresRetention
 from zeke_queue.storage.postgres.session import Session
 from zeke_queue.storage.postgres.transaction import transaction
 from zeke_queue.storage.postgres.verbs import PostgresVerbs, check_limit, job_channel
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.entropy import Ids, SystemEntropy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_queue.clock import Clock
     from zeke_queue.model import Claimed, Extended, JobEvent, NewJob, Waiting, Want, WorkerInfo
     from zeke_queue.storage.postgres.transaction import PostgresTransaction
+    from zeke_queue.system.clock import Clock
 
 
 class PostgresStorage(

@@ -9,15 +9,15 @@ from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
 from zeke_queue.errors import UsageError
-from zeke_queue.storage.postgres.alchemy import alchemy_link, is_alchemy
 from zeke_queue.storage.postgres.session import Link
+from zeke_queue.storage.postgres.sqlalchemy_connection import alchemy_link, is_alchemy
 from zeke_queue.storage.postgres.verbs import PostgresVerbs
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from zeke_queue.storage.postgres.alchemy import AlchemyLink
     from zeke_queue.storage.postgres.session import Connection, Session
+    from zeke_queue.storage.postgres.sqlalchemy_connection import AlchemyLink
 
 
 class PostgresTransaction(PostgresVerbs):

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from uuid import UUID
 
-    from zeke_queue.clock import Clock
     from zeke_queue.storage.postgres.listening import Listener
     from zeke_queue.storage.postgres.session import Session
+    from zeke_queue.system.clock import Clock
 
 RENEW_SECONDS: Final = 20.0
 """How often the rows are renewed; each means nothing a minute after that."""

@@ -15,21 +15,21 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from zeke_queue.errors import StorageError, ZekeError
+from zeke_queue.web.access.guard import check_origin
 from zeke_queue.web.dashboard import jobs, overview, queues, schedules, signing, trigger, workers
-from zeke_queue.web.dashboard.desk import Desk, local_path
 from zeke_queue.web.dashboard.drawing import Assets, environment
+from zeke_queue.web.dashboard.page_request import Desk, local_path
 from zeke_queue.web.dashboard.sampler import Sampler
 from zeke_queue.web.errors import ApiError, told
-from zeke_queue.web.guard import check_origin
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from starlette.requests import Request
 
+    from zeke_queue.web.access.guard import Caller
     from zeke_queue.web.api import Api
     from zeke_queue.web.dashboard.page import Page, View
-    from zeke_queue.web.guard import Caller
 
 VIEWS: Final = (*overview.VIEWS, *queues.VIEWS, *jobs.VIEWS, *trigger.VIEWS, *schedules.VIEWS, *workers.VIEWS)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import jinja2
 from starlette.responses import Response
 
-from zeke_queue.web.dashboard import words
+from zeke_queue.web.dashboard import formatting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,8 +37,8 @@ def environment(folders: Sequence[Path] = ()) -> jinja2.Environment:
     )
     filters = cast("dict[str, Any]", made.filters)  # pyright: ignore[reportUnknownMemberType] - they are untyped
     for name in ("instant", "zoned", "length", "number", "whole", "pretty", "excerpt", "short", "state"):
-        filters[name] = getattr(words, name)
-    cast("dict[str, Any]", made.globals)["NOTHING"] = words.NOTHING  # pyright: ignore[reportUnknownMemberType]
+        filters[name] = getattr(formatting, name)
+    cast("dict[str, Any]", made.globals)["NOTHING"] = formatting.NOTHING  # pyright: ignore[reportUnknownMemberType]
     return made
 
 

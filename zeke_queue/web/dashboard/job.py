@@ -6,18 +6,18 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.callers import Scope
+from zeke_queue.client.job_admin import require
 from zeke_queue.errors import JobNotFound, Refused, StorageError
 from zeke_queue.model import CARRIED, FINAL, JobFilter, JobState
-from zeke_queue.tending import require
-from zeke_queue.web.dashboard import words
+from zeke_queue.storage.access import Scope
+from zeke_queue.web.dashboard import formatting
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.dashboard.queues import served_by
 from zeke_queue.web.dashboard.trigger import why_not_again
 from zeke_queue.web.errors import ApiError
-from zeke_queue.web.live import ServerEvent
 from zeke_queue.web.rest.ids import parse_id
 from zeke_queue.web.rest.queues import all_workers
+from zeke_queue.web.sse import ServerEvent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from zeke_queue.model import Job, JobEvent
-    from zeke_queue.web.dashboard.desk import Desk
+    from zeke_queue.web.dashboard.page_request import Desk
 
 CHILDREN: Final = 50
 """How many children are listed."""
@@ -219,7 +219,7 @@ def _whole(said: Mapping[str, Any]) -> dict[str, Any]:
 def _more(said: dict[str, Any]) -> str:
     """Return what a log line says beside its level and its message."""
     more = {name: value for name, value in said.items() if name not in ("level", "message", "value")}
-    return words.excerpt(more) if more else ""
+    return formatting.excerpt(more) if more else ""
 
 
 def _between(begin: datetime | None, end: datetime | None) -> float | None:

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from zeke_queue.callers import Scope
 from zeke_queue.errors import JobNotFound
 from zeke_queue.model import CARRIED, JobFilter, RunStatus
+from zeke_queue.storage.access import Scope
 from zeke_queue.web.dashboard import job as single
 from zeke_queue.web.dashboard import listing
 from zeke_queue.web.dashboard.job import DEEDS
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from zeke_queue.model import Job
-    from zeke_queue.web.dashboard.desk import Desk
     from zeke_queue.web.dashboard.listing import Asked
+    from zeke_queue.web.dashboard.page_request import Desk
 
 MOST_AT_ONCE: Final = 1000
 """How many jobs are changed by one press of a button at most."""

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_queue.model import JobState
 from zeke_queue.web.dashboard import charts
+from zeke_queue.web.dashboard.formatting import LINE, length, number
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.dashboard.queues import unserved, waiting
 from zeke_queue.web.dashboard.sampler import BACKLOG_KEPT, SPANS, USUAL
-from zeke_queue.web.dashboard.words import LINE, length, number
 from zeke_queue.web.dashboard.writing import begin
-from zeke_queue.web.live import ServerEvent
+from zeke_queue.web.sse import ServerEvent
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from zeke_queue.model import Job, Pace
-    from zeke_queue.web.dashboard.desk import Desk
+    from zeke_queue.web.dashboard.page_request import Desk
     from zeke_queue.web.dashboard.sampler import Sample, Span
 
 TOP_QUEUES: Final = 6

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.callers import Scope
 from zeke_queue.errors import BadOption
+from zeke_queue.storage.access import Scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from zeke_queue.web.dashboard.desk import Desk
+    from zeke_queue.web.dashboard.page_request import Desk
 
 GROUP: Final = "zeke.pages"
 """Entry points of this group give further pages to ``zeke api`` and ``zeke up``."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.callers import Scope
 from zeke_queue.model import JobState
+from zeke_queue.storage.access import Scope
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.rest import queues as rest
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from zeke_queue.web.dashboard.desk import Desk
+    from zeke_queue.web.dashboard.page_request import Desk
     from zeke_queue.web.shapes import QueueShape, WorkerShape
 
 

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.errors import StorageError
-from zeke_queue.log import get_logger
 from zeke_queue.model import JobFilter, JobState
-from zeke_queue.pacing import Pace as Loop
-from zeke_queue.pacing import backoff, end
+from zeke_queue.system.logging import get_logger
+from zeke_queue.system.waiting import Pace as Loop
+from zeke_queue.system.waiting import backoff, end
 from zeke_queue.web.rest.queues import all_queues, all_workers
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
-from zeke_queue.callers import Scope
+from zeke_queue.client.job_admin import require_schedule
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron
 from zeke_queue.errors import (
@@ -20,8 +20,8 @@ from zeke_queue.errors import (
     UsageError,
 )
 from zeke_queue.model import CatchUp, Schedule
-from zeke_queue.tending import require_schedule
-from zeke_queue.web.dashboard import words
+from zeke_queue.storage.access import Scope
+from zeke_queue.web.dashboard import formatting
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.dashboard.trigger import parse_payload
 from zeke_queue.web.errors import ApiError
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from zeke_queue.web.dashboard.desk import Desk
+    from zeke_queue.web.dashboard.page_request import Desk
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def _written(desk: Desk, stored: Schedule) -> Written:
         task=stored.task,
         cron=stored.cron,
         zone=stored.zone,
-        payload="" if data is None or hidden else words.written(data),
+        payload="" if data is None or hidden else formatting.written(data),
         catch_up=stored.catch_up.value,
         description=stored.description or "",
         paused=stored.paused,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.callers import Scope
 from zeke_queue.core import apikeys
-from zeke_queue.web.dashboard.desk import local_path
+from zeke_queue.storage.access import Scope
+from zeke_queue.web.access.guard import COOKIE, permits
 from zeke_queue.web.dashboard.page import View
+from zeke_queue.web.dashboard.page_request import local_path
 from zeke_queue.web.errors import ApiError
-from zeke_queue.web.guard import COOKIE, permits
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from zeke_queue.callers import ApiKey
-    from zeke_queue.web.dashboard.desk import Desk
+    from zeke_queue.storage.access import ApiKey
+    from zeke_queue.web.dashboard.page_request import Desk
 
 TOKEN_BYTES: Final = 32
 

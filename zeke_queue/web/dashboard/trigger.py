@@ -6,10 +6,10 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.callers import Scope
+from zeke_queue.client.job_admin import require
 from zeke_queue.errors import JobNotFound, PayloadInvalid, Refused, UsageError
-from zeke_queue.tending import require
-from zeke_queue.web.dashboard import schema, words
+from zeke_queue.storage.access import Scope
+from zeke_queue.web.dashboard import formatting, schema
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.rest.ids import parse_id
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from zeke_queue.model import Job
-    from zeke_queue.web.dashboard.desk import Desk
+    from zeke_queue.web.dashboard.page_request import Desk
 
 UNKNOWN: Final = "This program knows no task of that name, so it can't be sent from here"
 _HIDDEN: Final = "Parts of that job's payload are hidden, so it can't be sent again from here; write it anew"
@@ -50,7 +50,7 @@ def _again(desk: Desk, like: Job) -> tuple[str | None, str | None]:
     """Return the payload of a job as a form has it; None, and why, if parts of it are not shown."""
     if why_not_again(desk, like) == _HIDDEN:
         return None, _HIDDEN
-    return "" if like.data is None else words.written(like.data), None
+    return "" if like.data is None else formatting.written(like.data), None
 
 
 async def send(desk: Desk) -> Response:

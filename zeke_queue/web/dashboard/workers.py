@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from zeke_queue.model import Job
-    from zeke_queue.web.dashboard.desk import Desk
+    from zeke_queue.web.dashboard.page_request import Desk
 
 HELD_AT_MOST: Final = 1000
 """How many running jobs are looked through."""

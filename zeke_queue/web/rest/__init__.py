@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from zeke_queue.web.rest import queues, runs, schedules, trigger, wellness
+from zeke_queue.web.rest import health, queues, runs, schedules, trigger
 
-ROUTERS = (trigger.router, runs.router, queues.router, schedules.router, wellness.router)
+ROUTERS = (trigger.router, runs.router, queues.router, schedules.router, health.router)
 
 __all__ = ["ROUTERS"]

@@ -12,15 +12,15 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from starlette.requests import Request
 
-from zeke_queue.core.given import check_filter
+from zeke_queue.client.job_admin import require
+from zeke_queue.core.validation import check_filter
 from zeke_queue.errors import JobNotFound
 from zeke_queue.model import Job, JobFilter, RunStatus
-from zeke_queue.tending import require
 from zeke_queue.web import shapes
 from zeke_queue.web.api import Administers, Api, Parts, Reads
 from zeke_queue.web.errors import INSTANT, ApiError, field_errors
+from zeke_queue.web.presenter import STATES_OF
 from zeke_queue.web.rest.ids import cursor_after, no_cursor, parse_cursor, parse_id
-from zeke_queue.web.showing import STATES_OF
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -21,9 +21,9 @@ from pydantic import (
     ValidationError,
 )
 
-from zeke_queue.callers import Scope
+from zeke_queue.storage.access import Scope
+from zeke_queue.web.access.guard import permitted
 from zeke_queue.web.errors import told
-from zeke_queue.web.guard import permitted
 from zeke_queue.web.rest.ids import parse_id
 from zeke_queue.web.shapes import Shape, Trigger, iso
 from zeke_queue.web.trpc.protocol import Code, Procedure, TrpcError, shown
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
+    from zeke_queue.web.access.guard import Caller
     from zeke_queue.web.api import Api
-    from zeke_queue.web.guard import Caller
 
 M = TypeVar("M", bound=BaseModel)
 

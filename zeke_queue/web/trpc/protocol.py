@@ -21,7 +21,7 @@ from zeke_queue.web.trpc.superjson import BadSuperJson, Budget, decode, encode
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from zeke_queue.callers import Scope
+    from zeke_queue.storage.access import Scope
 
 C = TypeVar("C")
 

@@ -15,7 +15,7 @@ from zeke_tasks.store.memory.tables import Tables
 from zeke_tasks.store.memory.teams import MemoryTeams
 
 if TYPE_CHECKING:
-    from zeke_queue.clock import Clock
+    from zeke_queue.system.clock import Clock
     from zeke_tasks.store.repository import OpenTransaction
 
 

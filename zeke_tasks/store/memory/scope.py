@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from uuid import UUID
 
-    from zeke_queue.clock import Clock
+    from zeke_queue.system.clock import Clock
     from zeke_tasks.store.model import Story
 
 K = TypeVar("K")

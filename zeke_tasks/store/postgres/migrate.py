@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final, LiteralString, NamedTuple, cast
 import psycopg
 from psycopg import errors
 
-from zeke_queue import log
 from zeke_queue.errors import Forbidden, SchemaMismatch, StorageUnavailable
+from zeke_queue.system import logging as log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,433 @@
+"""The client: one method for each thing that the API does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Literal, TypedDict, Unpack
+from urllib.parse import quote
+from uuid import UUID
+
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from zeke_queue.api_client import model
+from zeke_queue.api_client.errors import RunFailed
+from zeke_queue.api_client.http import Http, answer
+from zeke_queue.api_client.watching import Watch
+from zeke_queue.errors import JobNotFound, NotJson, ResultTimeout
+from zeke_queue.model import RunStatus
+from zeke_queue.system.clock import SystemClock, wait
+from zeke_queue.system.entropy import SystemEntropy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Sequence
+    from datetime import datetime
+    from types import TracebackType
+    from typing import Self
+
+    import httpx2
+
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.system.entropy import Entropy
+
+RETRIES: Final = 4
+PATIENCE: Final = 300.0
+_KEY_BITS: Final = 128
+
+
+class Filters(TypedDict, total=False):
+    """Which jobs are listed.
+
+    Attributes:
+        task: only jobs of these tasks.
+        status: only jobs of these statuses.
+        parent: only jobs that this one triggered.
+        text: only jobs whose id, singleton key, payload or output contains it.
+        created_from: only jobs that were created then or later; aware.
+        created_to: only jobs that were created before; aware.
+        archived: archived jobs instead of live ones.
+    """
+
+    task: str | Sequence[str]
+    status: RunStatus | Sequence[RunStatus]
+    parent: UUID | str | None
+    text: str | None
+    created_from: datetime | None
+    created_to: datetime | None
+    archived: bool
+
+
+class JobsClient:
+    """Sends jobs to a server, follows them, and looks after queues and schedules there.
+
+    Use it as an async context manager, one for all of a program's requests. Ids may be UUIDs or their text.
+    A request is made again, after pauses that grow, when the server can't be reached or says 502, 503 or 504,
+    if doing it twice is the same as doing it once: reading, pausing and resuming, storing a schedule, and a
+    trigger, which carries an idempotency key for that.
+
+    Args:
+        base_url: where the API is, as ``http://localhost:3003``, with the path under which it is mounted.
+        token: an API key; none is needed on the server's own machine while there are no keys.
+        timeout: seconds that the server may be silent within a request; streams have their own measure.
+        transport: another way to connect than httpx2's own, for tests.
+        retries: how often such a request is made again before ``ServerAway`` is raised.
+        clock: what pauses and ``result(timeout=)`` go by.
+        entropy: what idempotency keys are drawn from.
+
+    Raises:
+        BadOption: ``base_url`` is no URL, or ``token`` can't be a key.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str | None = None,
+        *,
+        timeout: float = 30.0,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        retries: int = RETRIES,
+        clock: Clock | None = None,
+        entropy: Entropy | None = None,
+    ) -> None:
+        self._entropy = entropy or SystemEntropy()
+        self._clock = clock or SystemClock()
+        self._http = Http(
+            base_url,
+            token,
+            timeout=timeout,
+            transport=transport,
+            clock=self._clock,
+            entropy=self._entropy,
+            retries=retries,
+        )
+
+    def __repr__(self) -> str:
+        return f"<JobsClient {self._http.client.base_url}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections, those of streams included."""
+        await self._http.client.aclose()
+
+    async def trigger(
+        self, task: str, payload: Any = None, *, idempotency_key: str | None = None
+    ) -> model.Triggered:
+        """Send a job. Needs ``jobs.trigger``.
+
+        Args:
+            task: a task of the server's catalog, or an alias.
+            payload: a mapping, a pydantic model (written by its aliases) or a dataclass; None for ``{}``.
+            idempotency_key: 1 to 255 printable ASCII characters. The same key again gives the job that the
+                first request sent. Without one a new one is drawn, so that a lost answer makes no second job.
+
+        Raises:
+            UnknownTask: the server has no such task.
+            PayloadInvalid: the payload does not fit; ``fields`` says where.
+            Refused: a uniqueness rule refused the job; ``holder`` is the one in the way.
+            RateLimited: the caller's limit is used up.
+            ZekeError: see ``zeke_queue.api_client.errors``.
+        """
+        body = {"taskId": task} if payload is None else {"taskId": task, "payload": _json(payload)}
+        key = idempotency_key or f"{self._entropy.stream('idempotency').getrandbits(_KEY_BITS):032x}"
+        response = await self._http.send(
+            "POST", "/trigger", json=body, headers={"idempotency-key": key}, task=task, repeat=True
+        )
+        replayed = response.headers.get("idempotent-replayed") == "true"
+        return answer(model.Triggered, response, replayed=replayed)
+
+    async def run(self, run_id: UUID | str) -> model.Run:
+        """Return a job, live or archived.
+
+        Raises:
+            JobNotFound: there is none of this id.
+            ZekeError: see ``zeke_queue.api_client.errors``.
+        """
+        return await self._http.ask(model.Run, "GET", _run(run_id))
+
+    async def detail(self, run_id: UUID | str) -> model.RunDetail:
+        """Return a job with its options, its family and its failed attempts; raises as ``run``."""
+        return await self._http.ask(model.RunDetail, "GET", f"{_run(run_id)}/detail")
+
+    async def page(
+        self, *, cursor: str | None = None, limit: int = 50, **filters: Unpack[Filters]
+    ) -> model.Page:
+        """Return a page of jobs, newest first.
+
+        Args:
+            cursor: ``next_cursor`` of the page before, which had the same filters.
+            limit: 1 to 200 jobs.
+            **filters: see ``Filters``.
+
+        Raises:
+            ApiRefused: a filter does not fit; ``fields`` says which.
+        """
+        task, status = filters.get("task", ()), filters.get("status", ())
+        parent, text = filters.get("parent"), filters.get("text")
+        since, until = filters.get("created_from"), filters.get("created_to")
+        asked: dict[str, Any] = {
+            "task": [task] if isinstance(task, str) else list(task),
+            "status": [RunStatus(one) for one in ([status] if isinstance(status, str) else status)],
+            "parent": None if parent is None else str(parent),
+            "text": text,
+            "createdFrom": None if since is None else since.isoformat(),
+            "createdTo": None if until is None else until.isoformat(),
+            "archived": "true" if filters.get("archived") else None,
+            "cursor": cursor,
+            "limit": limit,
+        }
+        given = {name: value for name, value in asked.items() if value is not None}
+        return await self._http.ask(model.Page, "GET", "/trigger/runs", params=given)
+
+    async def runs(self, *, limit: int = 50, **filters: Unpack[Filters]) -> AsyncGenerator[model.Run]:
+        """Yield jobs, newest first, page after page; ``limit`` is a page's, the rest as of ``page``."""
+        cursor: str | None = None
+        while True:
+            page = await self.page(cursor=cursor, limit=limit, **filters)
+            for run in page.runs:
+                yield run
+            cursor = page.next_cursor
+            if cursor is None:
+                return
+
+    async def events(self, run_id: UUID | str, after: int = 0) -> tuple[model.Event, ...]:
+        """Return progress and log lines of a job, oldest first, 1000 at most.
+
+        Args:
+            run_id: the job's.
+            after: only those with a greater ``seq``.
+
+        Raises:
+            JobNotFound: there is none of this id.
+        """
+        path = f"{_run(run_id)}/events"
+        return (await self._http.ask(model.Events, "GET", path, params={"after": after})).events
+
+    async def cancel(self, run_id: UUID | str) -> model.RunDetail:
+        """Cancel a job for good, with the children that it waits for. Needs ``jobs.admin``.
+
+        Raises:
+            JobNotFound: there is none of this id.
+            ApiRefused: it has ended (409).
+        """
+        return await self._change(run_id, "cancel")
+
+    async def retry(self, run_id: UUID | str) -> model.RunDetail:
+        """Run a failed job again, at once. Needs ``jobs.admin``.
+
+        Raises:
+            JobNotFound: there is none of this id.
+            ApiRefused: it has not failed, or is archived (409).
+            Refused: its place is another one's by now.
+        """
+        return await self._change(run_id, "retry")
+
+    async def resume(self, run_id: UUID | str) -> model.RunDetail:
+        """Put a cancelled job back into its queue; raises as ``retry``."""
+        return await self._change(run_id, "resume")
+
+    async def _change(self, run_id: UUID | str, verb: str) -> model.RunDetail:
+        path = f"{_run(run_id)}/{verb}"
+        return await self._http.ask(model.RunDetail, "POST", path, about=_uuid(run_id))
+
+    async def watch(self, run_id: UUID | str, *, patience: float = PATIENCE) -> AsyncGenerator[model.Update]:
+        """Yield what happens to a job until it has ended: its status, progress, and log lines.
+
+        The first is the status as it is, the last one the end, with the output. A lost connection is opened
+        again and goes on behind the last event that came, and so does a stream that the server ended after
+        its five minutes. A reader that may leave early closes it: ``async with aclosing(jobs.watch(id))``.
+
+        Args:
+            run_id: the job's.
+            patience: seconds without the server after which it is given up, once it was there.
+
+        Raises:
+            JobNotFound: there is no such job, or not any more.
+            ServerAway: the server could not be reached for so long.
+            ZekeError: see ``zeke_queue.api_client.errors``.
+        """
+        async for update in Watch(self._http, _uuid(run_id), patience).updates():
+            yield update
+
+    async def result(self, run_id: UUID | str, timeout: float | None = None) -> Any:
+        """Wait for a job's end, and return its output.
+
+        Args:
+            run_id: the job's.
+            timeout: seconds; None for as long as it takes.
+
+        Raises:
+            RunFailed: it failed or was cancelled.
+            ResultTimeout: it did not end in time, and goes on.
+            JobNotFound: there is no such job, or not any more.
+            ServerAway: as ``watch``.
+        """
+        if timeout is None:
+            return await self._end(run_id)
+        ending = asyncio.ensure_future(self._end(run_id))
+        over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        ending.add_done_callback(lambda _: None if over.done() else over.set_result(None))
+        try:
+            await wait(self._clock, over, timeout)
+            if not ending.done():
+                raise ResultTimeout(f"Job {run_id} did not end within {timeout:g} s; it goes on")
+            return ending.result()
+        finally:
+            ending.cancel()
+            await asyncio.wait((ending,))
+
+    async def _end(self, run_id: UUID | str) -> Any:
+        while True:
+            async for update in self.watch(run_id):
+                if isinstance(update, model.StatusChange) and update.status is RunStatus.COMPLETED:
+                    return update.output
+            run = await self.run(run_id)
+            if run.status is RunStatus.COMPLETED:
+                return run.output
+            if run.ended:
+                raise RunFailed(run)
+            # Somebody had it run again meanwhile.
+
+    async def tasks(self) -> tuple[model.TaskInfo, ...]:
+        """Return the tasks that may be triggered, by name."""
+        return (await self._http.ask(model.Tasks, "GET", "/tasks")).tasks
+
+    async def queues(self) -> tuple[model.QueueInfo, ...]:
+        """Return every queue that has live jobs, settings or a task, by name."""
+        return (await self._http.ask(model.Queues, "GET", "/queues")).queues
+
+    async def pause_queue(self, name: str) -> model.QueueInfo:
+        """Have no waiting job of a queue claimed; those that run go on. Needs ``jobs.admin``.
+
+        Raises:
+            ApiRefused: nothing has this name (404).
+        """
+        return await self._http.ask(model.QueueInfo, "POST", f"/queues/{_in_path(name)}/pause", repeat=True)
+
+    async def resume_queue(self, name: str) -> model.QueueInfo:
+        """Resume a paused queue; raises as ``pause_queue``."""
+        return await self._http.ask(model.QueueInfo, "POST", f"/queues/{_in_path(name)}/resume", repeat=True)
+
+    async def workers(self) -> tuple[model.WorkerInfo, ...]:
+        """Return the workers that live, and those dead for less than a day, by start."""
+        return (await self._http.ask(model.Workers, "GET", "/workers")).workers
+
+    async def schedules(self) -> tuple[model.ScheduleInfo, ...]:
+        """Return all schedules, by name."""
+        return (await self._http.ask(model.Schedules, "GET", "/schedules")).schedules
+
+    async def schedule(self, name: str) -> model.ScheduleInfo:
+        """Return a schedule.
+
+        Raises:
+            ScheduleNotFound: there is none of this name.
+        """
+        return await self._http.ask(model.ScheduleInfo, "GET", _schedule(name))
+
+    async def put_schedule(
+        self,
+        name: str,
+        cron: str,
+        *,
+        task: str | None = None,
+        payload: Any = None,
+        zone: str | None = None,
+        catch_up: Literal["skip", "once", "all"] = "once",
+        description: str | None = None,
+        paused: bool = False,
+    ) -> model.ScheduleInfo:
+        """Create a schedule, or replace it. Needs ``jobs.admin``.
+
+        Args:
+            name: the schedule's.
+            cron: five fields, or six of which the last is seconds.
+            task: its own name by default.
+            payload: as of ``trigger``.
+            zone: an IANA zone; the server's ``JOBS_CRON_TZ`` by default.
+            catch_up: which of the ticks that passed while no scheduler ran are served.
+            description: for people.
+            paused: whether it serves no ticks yet.
+
+        Raises:
+            ApiRefused: something does not fit (422).
+        """
+        body = {
+            "cron": cron,
+            "task": task,
+            "payload": _json(payload),
+            "zone": zone,
+            "catchUp": catch_up,
+            "description": description,
+            "paused": paused,
+        }
+        return await self._http.ask(model.ScheduleInfo, "PUT", _schedule(name), json=body, repeat=True)
+
+    async def delete_schedule(self, name: str) -> None:
+        """Delete a schedule; one that code declares is back when the next worker starts.
+
+        Raises:
+            ScheduleNotFound: there is none of this name.
+        """
+        await self._http.send("DELETE", _schedule(name))
+
+    async def pause_schedule(self, name: str) -> model.ScheduleInfo:
+        """Let a schedule serve no ticks; raises as ``schedule``."""
+        return await self._http.ask(model.ScheduleInfo, "POST", f"{_schedule(name)}/pause", repeat=True)
+
+    async def resume_schedule(self, name: str) -> model.ScheduleInfo:
+        """Let a paused schedule fire again, from its next tick on; raises as ``schedule``."""
+        return await self._http.ask(model.ScheduleInfo, "POST", f"{_schedule(name)}/resume", repeat=True)
+
+    async def run_schedule(self, name: str) -> model.Triggered:
+        """Send the job of a schedule's tick at once; its ticks stay as they are. Needs ``jobs.admin``.
+
+        Raises:
+            ScheduleNotFound: there is none of this name.
+            Refused: a uniqueness rule of the schedule's options refused it.
+            RateLimited: the caller's limit is used up.
+        """
+        return await self._http.ask(model.Triggered, "POST", f"{_schedule(name)}/run")
+
+
+def _uuid(run_id: UUID | str) -> UUID:
+    """Return an id.
+
+    Raises:
+        JobNotFound: it is no UUID, so no job has it.
+    """
+    try:
+        return run_id if isinstance(run_id, UUID) else UUID(run_id)
+    except ValueError:
+        raise JobNotFound(f"No job has the id {run_id!r}, which is no UUID") from None
+
+
+def _run(run_id: UUID | str) -> str:
+    return f"/trigger/runs/{_uuid(run_id)}"
+
+
+def _schedule(name: str) -> str:
+    return f"/schedules/{_in_path(name)}"
+
+
+def _in_path(name: str) -> str:
+    return quote(name, safe="")
+
+
+def _json(payload: Any) -> Any:
+    """Return a payload as JSON's values.
+
+    Raises:
+        NotJson: it has a part that JSON can't hold.
+    """
+    try:
+        return to_jsonable_python(payload, by_alias=True)
+    except PydanticSerializationError as error:
+        raise NotJson(f"payload: it can't be written as JSON ({error})") from error

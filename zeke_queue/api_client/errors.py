@@ -1,0 +1,207 @@
+"""What can go wrong with a request. Where the queue has an error for it, that one is raised.
+
+::
+
+    ZekeError
+     ├── UnknownTask, PayloadInvalid, TooLarge, Refused, JobNotFound, ScheduleNotFound, ResultTimeout
+     │                          as of ``Queue``: what code does about them is the same at a distance
+     ├── RunFailed              the job that was waited for failed or was cancelled; ``run`` is it
+     ├── ApiRefused             any other refusal: ``status``, ``message``, ``description``, ``fields``
+     │    ├── Unauthorized      401: no key, or none that is good
+     │    ├── NotAllowed        403: the key lacks a scope
+     │    └── RateLimited       429: ``retry_after`` seconds
+     └── ServerAway             no answer, or one of a server that can't serve now; nothing is known of
+                                what it did, and trying again later may help
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, cast
+from uuid import UUID
+
+from zeke_queue.errors import (
+    FieldError,
+    JobNotFound,
+    PayloadInvalid,
+    Refused,
+    ScheduleNotFound,
+    TooLarge,
+    UnknownTask,
+    ZekeError,
+)
+from zeke_queue.model import RunStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import httpx2
+
+    from zeke_queue.api_client.model import Run
+
+AWAY: Final = frozenset({502, 503, 504})
+"""What a server says that can't serve now, or a proxy that does not reach it."""
+
+_UNDER_PAYLOAD: Final = "payload."
+
+
+class RunFailed(ZekeError):
+    """The job that was waited for failed or was cancelled.
+
+    Attributes:
+        run: the job as it ended; its output is the error, unless its task hides that.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        output: object = run.output
+        error = cast("dict[str, Any]", output) if isinstance(output, dict) else {}
+        why = f": {error['type']}: {error['message']}" if {"type", "message"} <= error.keys() else ""
+        ended = "was cancelled" if run.status is RunStatus.CANCELLED else "failed"
+        super().__init__(f"Job {run.id} of {run.task_id!r} {ended}{why if ended == 'failed' else ''}")
+
+
+class ApiRefused(ZekeError):
+    """The server refuses a request, or answers with what can't be read.
+
+    Attributes:
+        status: the HTTP status.
+        message: what was wrong, in the server's words.
+        description: more of them; None if there are none.
+        fields: the fields that do not fit.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        description: str | None = None,
+        fields: tuple[FieldError, ...] = (),
+    ) -> None:
+        super().__init__(f"{message} ({status})" if description is None else f"{message}: {description}")
+        self.status = status
+        self.message = message
+        self.description = description
+        self.fields = fields
+
+
+class Unauthorized(ApiRefused):
+    """The request shows no key, or none that is good."""
+
+
+class NotAllowed(ApiRefused):
+    """The key lacks a scope; ``description`` says which."""
+
+
+class RateLimited(ApiRefused):
+    """The caller's limit is used up.
+
+    Attributes:
+        retry_after: seconds until it may be tried again; None if the server does not say.
+    """
+
+    def __init__(self, message: str, retry_after: float | None) -> None:
+        super().__init__(429, message)
+        self.retry_after = retry_after
+
+
+class ServerAway(ZekeError):
+    """The server could not be reached, or can't serve now; nothing is known of what it did."""
+
+
+def refusal(response: httpx2.Response, *, task: str | None = None, about: UUID | None = None) -> ZekeError:
+    """Return the error that an answer is.
+
+    Args:
+        response: read, and of status 300 or more.
+        task: the one that was to be triggered.
+        about: the job that was to change.
+    """
+    body = _body(response)
+    message = str(body.get("error") or _said_by_status(response))
+    fields = tuple(_fields(body.get("fields")))
+    known = _known(response.status_code, message, body, task=task, about=about)
+    if known is not None:
+        return known
+    if (
+        response.status_code == HTTPStatus.UNPROCESSABLE_ENTITY
+        and task is not None
+        and fields
+        and all(map(_is_payload, fields))
+    ):
+        paths = (FieldError(field.path.removeprefix(_UNDER_PAYLOAD), field.message) for field in fields)
+        return PayloadInvalid(task, tuple(paths))
+    description = body.get("description")
+    description = description if isinstance(description, str) else None
+    kind = {401: Unauthorized, 403: NotAllowed}.get(response.status_code, ApiRefused)
+    if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        return RateLimited(message, retry_after(response))
+    return kind(response.status_code, message, description=description, fields=fields)
+
+
+def _known(
+    status: int, message: str, body: Mapping[str, Any], *, task: str | None, about: UUID | None
+) -> ZekeError | None:
+    """Return the queue's own error for an answer; None if it has none.
+
+    A 404 counts by its message only: one of another server, at a wrong address, says nothing of a job.
+    """
+    if status == HTTPStatus.NOT_FOUND:
+        if task is not None and message.startswith("Unknown task"):
+            return UnknownTask(message)
+        if message in ("Job run not found", "Job not found"):
+            return JobNotFound(message)
+        return ScheduleNotFound(message) if message == "Schedule not found" else None
+    if status == HTTPStatus.CONFLICT:
+        holder = _uuid(body.get("id"))
+        return None if about is not None and holder == about else Refused(message, holder)
+    return TooLarge(message) if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else None
+
+
+def retry_after(response: httpx2.Response) -> float | None:
+    """Return the seconds after which a server wants to be asked again; None if it does not say."""
+    text = response.headers.get("retry-after", "").strip()
+    return float(text) if text.isascii() and text.isdigit() else None
+
+
+def unreadable(response: httpx2.Response, why: str) -> ApiRefused:
+    """Return the error for an answer that is not the API's."""
+    return ApiRefused(
+        response.status_code,
+        f"The answer of {response.url.copy_with(query=None)} can't be read, so it may not be the jobs API at"
+        f" all; is base_url right? {why}",
+    )
+
+
+def _said_by_status(response: httpx2.Response) -> str:
+    said = f"The server answered {response.status_code} {response.reason_phrase}".rstrip()
+    location = response.headers.get("location")
+    return said if location is None else f"{said}: give what it redirects to as base_url, {location}"
+
+
+def _body(response: httpx2.Response) -> dict[str, Any]:
+    try:
+        body: object = response.json()
+    except ValueError:
+        # A proxy's page, most likely; the status says what there is to say.
+        return {}
+    return cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+
+
+def _fields(given: object) -> list[FieldError]:
+    if not isinstance(given, list):
+        return []
+    objects = (cast("dict[str, Any]", one) for one in cast("list[object]", given) if isinstance(one, dict))
+    return [FieldError(str(one.get("path", "")), str(one.get("message", ""))) for one in objects]
+
+
+def _is_payload(field: FieldError) -> bool:
+    return field.path == "payload" or field.path.startswith(_UNDER_PAYLOAD)
+
+
+def _uuid(text: object) -> UUID | None:
+    try:
+        return UUID(str(text))
+    except ValueError:
+        return None

@@ -1,0 +1,182 @@
+"""Following a job by its stream, over connections that are lost and streams that the server ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import httpx2
+from pydantic import ValidationError
+
+from zeke_queue.api_client.errors import AWAY, ServerAway, refusal, retry_after, unreadable
+from zeke_queue.api_client.http import FIRST_PAUSE
+from zeke_queue.api_client.model import LogLine, Progress, Run, StatusChange
+from zeke_queue.errors import JobNotFound
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+    from uuid import UUID
+
+    from zeke_queue.api_client.http import Http
+    from zeke_queue.api_client.model import Update
+
+SILENCE_MAX: Final = 60.0
+"""Seconds of silence after which a connection counts as lost; a server says every 15 that it is there."""
+
+_KINDS: Final[Mapping[str, type[StatusChange | Progress | LogLine]]] = {
+    "status": StatusChange,
+    "progress": Progress,
+    "log": LogLine,
+}
+_GONE: Final = ("Job not found", "Job run not found")
+
+
+class Watch:
+    """One who follows a job.
+
+    Args:
+        http: makes the requests.
+        run_id: the job.
+        patience: seconds without the server after which it is given up, once it was there.
+    """
+
+    def __init__(self, http: Http, run_id: UUID, patience: float) -> None:
+        self._http = http
+        self._run_id = run_id
+        self._patience = patience
+        self._last: StatusChange | None = None
+        self._last_event_id = ""
+        self._first_pause = FIRST_PAUSE
+        self._reached = False
+        self._closed = False
+        self._failures = 0
+        self._heard_at = http.clock.monotonic()
+
+    async def updates(self) -> AsyncGenerator[Update]:
+        """Yield what happens to the job until it has ended.
+
+        Raises:
+            ZekeError: see ``JobsClient.watch``.
+        """
+        while True:
+            away: ServerAway | None = None
+            asked: float | None = None
+            try:
+                async for update in self._connection():
+                    yield update
+            except httpx2.TransportError as error:
+                away = self._http.away(error)
+            except _AwayError as error:
+                away, asked = error.away, error.retry_after
+            if self._closed and (self._last is None or not self._last.ended):
+                # It had ended before the event that this stream went on behind.
+                end = await self._as_stored()
+                if end is not None:
+                    yield end
+            if self._last is not None and self._last.ended:
+                return
+            self._closed = False
+            await self._pause(away, asked)
+
+    async def _connection(self) -> AsyncGenerator[Update]:
+        """Yield what one connection tells."""
+        timeout = httpx2.Timeout(self._http.client.timeout.connect, read=SILENCE_MAX)
+        headers = {"last-event-id": self._last_event_id} if self._last_event_id else {}
+        path = f"/jobs/stream/{self._run_id}"
+        # An event may hold an output, which has its own cap where it is stored.
+        async with self._http.client.sse(
+            path, headers=headers, timeout=timeout, max_event_size=None
+        ) as source:
+            response = source.response
+            if response.status_code in AWAY:
+                await response.aread()
+                raise _AwayError(self._http.away(response), retry_after(response))
+            if not response.is_success:
+                await response.aread()
+                raise refusal(response)
+            if not response.headers.get("content-type", "").lower().startswith("text/event-stream"):
+                raise unreadable(response, "It is no stream")
+            async for event in source:
+                self._heard()
+                self._last_event_id = event.id or self._last_event_id
+                self._first_pause = self._first_pause if event.retry is None else event.retry / 1000
+                if event.event == "close":
+                    self._closed = True
+                    return
+                if event.event == "timeout":
+                    return
+                if event.event == "error":
+                    raise self._told(event)
+                update = self._read(event, response)
+                if update is not None:
+                    yield update
+
+    def _read(self, event: httpx2.ServerSentEvent, response: httpx2.Response) -> Update | None:
+        """Return what an event tells; None for one of a kind that is not known, or that says nothing new."""
+        kind = _KINDS.get(event.event)
+        if kind is None:
+            return None
+        try:
+            update = kind.model_validate_json(event.data)
+        except ValidationError as error:
+            raise unreadable(response, f"event {event.event}: {error.errors()[0]['msg']}") from None
+        if not isinstance(update, StatusChange):
+            return update
+        if update == self._last:
+            return None  # a connection begins with the status, which is no news after the first one
+        self._last = update
+        return update
+
+    def _told(self, event: httpx2.ServerSentEvent) -> Exception:
+        """Return the error that an event tells of: the job is gone, or the server can't go on."""
+        try:
+            body: object = event.json()
+        except ValueError:
+            body = None
+        said: Any = cast("dict[str, Any]", body).get("error") if isinstance(body, dict) else None
+        if said in _GONE:
+            return JobNotFound(str(said))
+        return _AwayError(ServerAway(f"The server ended the stream of job {self._run_id}: {said}"), None)
+
+    async def _as_stored(self) -> StatusChange | None:
+        """Return the job's end as it is stored; None if it goes on, or says nothing new."""
+        run = await self._http.ask(Run, "GET", f"/trigger/runs/{self._run_id}")
+        if not run.ended:
+            return None
+        self._last = StatusChange(
+            id=run.id,
+            status=run.status,
+            task_id=run.task_id,
+            output=run.output,
+            completed_on=run.completed_on,
+        )
+        return self._last
+
+    def _heard(self) -> None:
+        self._reached = True
+        self._failures = 0
+        self._heard_at = self._http.clock.monotonic()
+
+    async def _pause(self, away: ServerAway | None, asked: float | None) -> None:
+        """Wait before the next connection.
+
+        Raises:
+            ServerAway: it has been for too long.
+        """
+        self._failures += 1
+        silent = self._http.clock.monotonic() - self._heard_at
+        # A server that never answered is more likely not there than away for a while.
+        spent = silent >= self._patience if self._reached else self._failures > self._http.retries
+        if spent:
+            raise away or ServerAway(
+                f"The server ends each stream of job {self._run_id} at once; a proxy between may be why"
+            )
+        await self._http.pause(self._failures, first=self._first_pause, asked=asked)
+
+
+class _AwayError(Exception):
+    """A stream that could not be had, or not to its end, for now."""
+
+    def __init__(self, away: ServerAway, asked: float | None) -> None:
+        super().__init__(str(away))
+        self.away = away
+        self.retry_after = asked

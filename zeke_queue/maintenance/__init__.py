@@ -1,0 +1,1 @@
+"""Rescue of expired and lost jobs, archiving, purging, and cron."""

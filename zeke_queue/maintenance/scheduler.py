@@ -1,0 +1,291 @@
+"""Cron: a job for each tick of each schedule, exactly once, whatever number of schedulers runs.
+
+A schedule's row holds the last occurrence that was decided on. Whoever has locked the row decides what is due
+since, and inserts the jobs in the same transaction; and a tick's job has an id that follows from schedule and
+instant, so that a tick can't be doubled even by somebody who edits the row.
+"""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from uuid import UUID, uuid5
+
+from zeke_queue.core import cron, jsonb
+from zeke_queue.errors import StorageUnavailable, UsageError
+from zeke_queue.model import CatchUp
+from zeke_queue.system.logging import get_logger
+from zeke_queue.system.waiting import Pace, backoff
+from zeke_queue.task.prepare import insert
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.model import Schedule
+    from zeke_queue.task.prepare import Prepared
+
+TICK_NAMESPACE: Final = UUID("a4caaa4d-b047-5c3e-a9a1-37b4c309d874")
+"""Of the ids of ticks. It never changes: two versions that run side by side must agree on them."""
+
+BATCH: Final = 50
+"""Schedules that one transaction serves at most, fewer than ``TICKS``."""
+
+TICKS: Final = 1_000
+"""Ticks that one transaction serves at most, which a long downtime of schedules that catch up can exceed."""
+
+BATCHES: Final = 20
+"""Transactions of one look at most; what is left is served at the next."""
+
+SHORTEST_PAUSE: Final = 0.01
+"""Seconds between looks at least, for a clock that wakes us a little before a tick."""
+
+UNREADABLE_FOR: Final = timedelta(seconds=60)
+"""When one that could not be read or served is looked at again: somebody may have mended it by then."""
+
+FOREIGN_CRON_AGE: Final = 120.0
+"""Seconds after which pg-boss 9's cron, which notes each of its rounds in ``cron_on``, counts as gone."""
+
+
+def tick_id(schedule: str, tick: datetime) -> UUID:
+    """Return the id of a tick's job: it follows from schedule and instant, and sorts by the instant.
+
+    Jobs of one moment are claimed and listed by id, such as ticks that are caught up on. So the ids of ticks
+    begin, as those of other jobs do, with the milliseconds since 1970; what follows is a hash in place of
+    random bits.
+
+    Args:
+        schedule: its name.
+        tick: in UTC.
+
+    Source: RFC 9562, section 5.8 (version 8, whose layout is the application's).
+    """
+    digest = uuid5(TICK_NAMESPACE, f"{schedule}|{tick.isoformat()}").int
+    milliseconds = int(tick.timestamp() * 1000) & 0xFFFF_FFFF_FFFF
+    value = milliseconds << 80 | digest & ((1 << 80) - 1)
+    # Version 8 in the place of the digest's own; its variant bits stand already.
+    return UUID(int=value & ~(0xF << 76) | 8 << 76)
+
+
+class _Plan(NamedTuple):
+    """What is to be done about one schedule."""
+
+    jobs: list[Prepared]
+    last_tick: datetime
+    next_tick: datetime | None
+
+
+class _Served(NamedTuple):
+    """What one transaction did.
+
+    Attributes:
+        sent: ids of jobs.
+        more: whether more is due already.
+        upcoming: seconds until the first tick that is known to follow; infinity if none is.
+    """
+
+    sent: list[UUID]
+    more: bool
+    upcoming: float
+
+
+class Scheduler:
+    """Serves the ticks of all schedules of a storage.
+
+    Args:
+        queue: its catalog's schedules are declared at the start, and its tasks' options hold for ticks.
+        every: seconds between looks at most; an edit, or a tick that was not foreseen, is seen so much late.
+            ``CatchUp.SKIP`` leaves out ticks that are more than a minute late.
+
+    Attributes:
+        behind: whether the last look left something that is due.
+    """
+
+    def __init__(self, queue: Queue, *, every: float = 1.0) -> None:
+        self._queue = queue
+        self._storage = queue.storage
+        self._every = every
+        self._pace = Pace(queue.clock)
+        self._upcoming = math.inf
+        self.behind = False
+        self._stands_back = False
+        self._log = get_logger()
+
+    async def run(self) -> None:
+        """Serve ticks until told to stop; what goes wrong with that is reported, and tried again.
+
+        Raises:
+            UsageError: the catalog declares a schedule that is wrong.
+        """
+        declared, failures = False, 0
+        while not self._pace.stopped:
+            try:
+                if not declared:
+                    await self._queue.declare()
+                    declared = True
+                await self.tick()
+                failures = 0
+            except StorageUnavailable as error:
+                failures += 1
+                self._log.warning("scheduler_waits", error=str(error))
+            except Exception as error:
+                if isinstance(error, UsageError) and not declared:
+                    raise
+                # The next look may succeed, and schedules must not die silently.
+                failures += 1
+                self._log.error("scheduler_failed", error=str(error), exc_info=error)
+            await self._pace.pause(backoff(self._every, failures) if failures else self._until_next())
+
+    def stop(self) -> None:
+        """End ``run`` after the transaction that is being done."""
+        self._pace.stop()
+
+    async def tick(self) -> list[UUID]:
+        """Serve what is due now.
+
+        Returns:
+            The ids of the jobs that were sent. A tick that a uniqueness rule refused counts as served.
+        """
+        sent: list[UUID] = []
+        self._upcoming = math.inf
+        self.behind = True
+        for _ in range(BATCHES):
+            served = await self._serve()
+            sent += served.sent
+            self._upcoming = min(self._upcoming, served.upcoming)
+            if not served.more or self._pace.stopped:
+                self.behind = served.more
+                break
+        return sent
+
+    def _until_next(self) -> float:
+        """Return the pause until the next look.
+
+        Looks that came at a pace of their own would find two ticks at once sooner or later, and take the
+        earlier one for missed, where a schedule fires as often as they come.
+        """
+        return min(self._every, max(self._upcoming, SHORTEST_PAUSE))
+
+    async def _serve(self) -> _Served:
+        """Serve a batch of schedules in one transaction; if that fails, each in one of its own."""
+        # Asked for before a transaction holds a connection, since it takes one itself.
+        foreign_age = await self._foreign_cron_age()
+        batch: list[str] = []
+        try:
+            return await self._serve_batch(foreign_age, batch)
+        except StorageUnavailable:
+            raise
+        except Exception as error:
+            if not batch:
+                raise
+            self._log.warning("scheduler_serves_singly", schedules=len(batch), error=str(error))
+        sent = [job_id for name in batch for job_id in await self._serve_single(foreign_age, name)]
+        return _Served(sent, more=False, upcoming=math.inf)
+
+    async def _serve_single(self, foreign_age: float | None, name: str) -> list[UUID]:
+        """Serve one schedule; if that fails it is reported, and left alone for a while."""
+        try:
+            return (await self._serve_batch(foreign_age, [], only=name)).sent
+        except StorageUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is about one schedule, the others go on
+            self._log.error("schedule_failed", schedule=name, error=str(error), exc_info=error)
+        try:
+            await self._put_off(name)
+        except StorageUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - not even that can be done to its row; it comes up at each look
+            self._log.error("schedule_not_put_off", schedule=name, error=str(error))
+        return []
+
+    async def _put_off(self, name: str) -> None:
+        """Look at a schedule later; its ticks stay undecided."""
+        async with self._storage.transaction() as transaction:
+            now, found = await transaction.due_schedules(BATCH)
+            for schedule in found:
+                if schedule.name == name:
+                    await transaction.serve_ticks(name, schedule.last_tick or now, now + UNREADABLE_FOR)
+
+    async def _serve_batch(
+        self, foreign_age: float | None, batch: list[str], only: str | None = None
+    ) -> _Served:
+        """Serve what is due in one transaction.
+
+        Args:
+            foreign_age: see ``_foreign_cron_age``.
+            batch: is told the names of the schedules.
+            only: the one schedule to serve, if it is due.
+        """
+        jobs: list[Prepared] = []
+        upcoming: list[datetime] = []
+        async with self._storage.transaction() as transaction:
+            now, found = await transaction.due_schedules(BATCH)
+            found = [schedule for schedule in found if only in (None, schedule.name)]
+            batch += [schedule.name for schedule in found]
+            served_until = None if foreign_age is None else now - timedelta(seconds=foreign_age)
+            for place, schedule in enumerate(found):
+                # A fair share of what is left: one that catches up on a year must not keep the others.
+                share = (TICKS - len(jobs)) // (len(found) - place)
+                plan = self._plan(schedule, now, served_until, share)
+                jobs += plan.jobs
+                if plan.next_tick is not None:
+                    upcoming.append(plan.next_tick)
+                await transaction.serve_ticks(schedule.name, plan.last_tick, plan.next_tick)
+            ids = await insert(jobs, transaction.insert) if jobs else []
+        for prepared, job_id in zip(jobs, ids, strict=True):
+            self._report(prepared, job_id)
+        sent = [job_id for job_id in ids if job_id is not None]
+        if served_until is not None:
+            # What pg-boss has yet to serve stays due, and is no reason to look again at once.
+            return _Served(sent, more=False, upcoming=math.inf)
+        wait = min(((tick - now).total_seconds() for tick in upcoming), default=math.inf)
+        return _Served(sent, len(found) == BATCH or wait <= 0, wait)
+
+    def _plan(self, schedule: Schedule, now: datetime, served_until: datetime | None, limit: int) -> _Plan:
+        try:
+            when = cron.Cron.parse(schedule.cron, schedule.zone)
+            if served_until is not None and schedule.last_tick is not None:
+                # pg-boss has served these; those after its last round are ours if it does not come back.
+                passed = cron.due(when, schedule.last_tick, served_until, CatchUp.SKIP)
+                return _Plan([], passed.last_tick, passed.next_tick)
+            due = cron.due(when, schedule.last_tick, now, schedule.catch_up, limit=limit)
+            jobs = [self._job(schedule, tick) for tick in due.ticks]
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one schedule, the others go on
+            self._log.error(
+                "schedule_unreadable",
+                schedule=schedule.name,
+                cron=schedule.cron,
+                zone=schedule.zone,
+                error=str(error),
+                exc_info=None if isinstance(error, UsageError) else error,
+            )
+            # Its ticks stay undecided: somebody mends it, or a newer version of the program can read it.
+            return _Plan([], schedule.last_tick or now, now + UNREADABLE_FOR)
+        return _Plan(jobs, due.last_tick, due.next_tick)
+
+    def _job(self, schedule: Schedule, tick: datetime) -> Prepared:
+        meta = jsonb.dumps({"schedule": schedule.name, "tick": tick.isoformat()})
+        return self._queue.sender.tick(schedule, tick_id(schedule.name, tick), meta)
+
+    async def _foreign_cron_age(self) -> float | None:
+        """Return how many seconds ago pg-boss's cron ran if it is alive on these tables, else None."""
+        age = await self._storage.foreign_cron_age()
+        alive = age is not None and age < FOREIGN_CRON_AGE
+        if alive is not self._stands_back:
+            self._stands_back = alive
+            if alive:
+                self._log.warning(
+                    "scheduler_stands_back",
+                    reason="pg-boss's own cron serves these schedules; start it with noScheduling: true",
+                )
+            else:
+                self._log.warning("scheduler_takes_over", reason="pg-boss's cron has stopped")
+        return age if alive else None
+
+    def _report(self, prepared: Prepared, job_id: UUID | None) -> None:
+        about: dict[str, Any] = jsonb.loads(prepared.job.meta or "{}")
+        if job_id is None:
+            self._log.info("tick_refused", taskId=prepared.job.name, **about)
+        else:
+            self._log.info("tick_sent", taskId=prepared.job.name, jobId=str(job_id), **about)

@@ -1,0 +1,155 @@
+"""Who sleeps until a queue has work, and who watches jobs.
+
+Wake-ups are edges: one that nobody waits for is lost, as a notification is, and polling is the net.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from zeke_queue.storage.told import Told
+from zeke_queue.system.clock import wait
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from uuid import UUID
+
+    from zeke_queue.system.clock import Clock
+
+K = TypeVar("K")
+B = TypeVar("B")
+V = TypeVar("V")
+
+
+class Bell:
+    """Wakes one waiter, once for any number of rings since it last woke."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rung = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def ring(self) -> None:
+        """Wake the waiter, now or at its next wait."""
+        self._rung = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self, timeout: float) -> bool:
+        """Return True once it has rung since the last call, False after ``timeout`` seconds."""
+        if not self._rung and timeout > 0:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await wait(self._clock, self._waiter, timeout)
+            finally:
+                self._waiter = None
+        rung, self._rung = self._rung, False
+        return rung
+
+
+class Bells:
+    """The bells of everyone who sleeps, by queue, and of everyone who watches, by job.
+
+    A sleeper's bell rings once, and who rings it takes it down: the sleeper may be gone, as in a simulation
+    whose processes die.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._sleepers: dict[str, dict[Bell, tuple[str, ...]]] = {}
+        self._watchers: dict[UUID, dict[Told, None]] = {}
+
+    @property
+    def anyone(self) -> bool:
+        """Tell whether there is anybody to be told anything."""
+        return bool(self._sleepers or self._watchers)
+
+    def queue(self, name: str) -> None:
+        """Wake those who sleep on a queue."""
+        for bell, names in self._sleepers.pop(name, {}).items():
+            for other in names:
+                _take_down(self._sleepers, other, bell)
+            bell.ring()
+
+    def job(self, job_id: UUID) -> None:
+        """Tell those who watch a job."""
+        for told in self._watchers.get(job_id, ()):
+            told.ring(job_id)
+
+    def all_jobs(self) -> None:
+        """Tell whoever watches of each job that they watch."""
+        for job_id in self._watchers:
+            self.job(job_id)
+
+    async def sleep(self, queues: Iterable[str], timeout: float) -> bool:
+        """Sleep until one of the queues rings, at most ``timeout`` seconds."""
+        bell = Bell(self._clock)
+        names = tuple(queues)
+        for name in names:
+            _hang(self._sleepers, name, bell, names)
+        try:
+            return await bell.wait(timeout)
+        finally:
+            for name in names:
+                _take_down(self._sleepers, name, bell)
+
+    def watch(self) -> MemoryWatch:
+        """Return a watch, of no job yet."""
+        return MemoryWatch(self, Told(self._clock))
+
+    def hang(self, told: Told, ids: Iterable[UUID]) -> None:
+        """Have a watch told of each change of some jobs."""
+        for job_id in ids:
+            _hang(self._watchers, job_id, told, None)
+
+    def take_down(self, told: Told, ids: Iterable[UUID]) -> None:
+        """Have it told of them no more."""
+        for job_id in ids:
+            _take_down(self._watchers, job_id, told)
+
+
+class MemoryWatch:
+    """``storage.store.Watch`` in memory."""
+
+    def __init__(self, bells: Bells, told: Told) -> None:
+        self._bells = bells
+        self._told = told
+        self._ids: dict[UUID, None] = {}
+        self._ended = False
+
+    async def add(self, ids: Collection[UUID]) -> None:
+        """Watch these too; in vain once the watch has ended, as a statement of one who is gone."""
+        if not self._ended:
+            self._ids.update(dict.fromkeys(ids))
+            self._bells.hang(self._told, ids)
+
+    async def discard(self, ids: Collection[UUID]) -> None:
+        """Watch these no more."""
+        for job_id in ids:
+            self._ids.pop(job_id, None)
+        self._bells.take_down(self._told, ids)
+
+    def wake(self) -> None:
+        """End the wait under way, or else the next one."""
+        self._told.wake()
+
+    async def wait(self, timeout: float) -> list[UUID]:
+        """Return what may have changed since the last call; nothing after so many seconds."""
+        return await self._told.wait(timeout)
+
+    def end(self) -> None:
+        """Watch nothing any more."""
+        self._ended = True
+        self._bells.take_down(self._told, self._ids)
+
+
+def _hang(bells: dict[K, dict[B, V]], key: K, bell: B, value: V) -> None:
+    bells.setdefault(key, {})[bell] = value
+
+
+def _take_down(bells: dict[K, dict[B, V]], key: K, bell: B) -> None:
+    hung = bells.get(key, {})
+    hung.pop(bell, None)
+    if not hung:
+        bells.pop(key, None)

@@ -1,0 +1,245 @@
+"""What a statement sees and changes: the tables themselves, or an open transaction's version of them.
+
+The rules (``settling``, ``schedules``) are written once, against this, and do not know which of the two they
+work on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from zeke_queue.model import JobState
+from zeke_queue.storage.memory.uniqueness import held_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
+    from zeke_queue.storage.memory.locks import Locks, Owner
+    from zeke_queue.storage.memory.notifier import Bells
+    from zeke_queue.storage.memory.rows import Row
+    from zeke_queue.storage.memory.tables import Plan, Tables
+    from zeke_queue.storage.memory.uniqueness import Hold
+    from zeke_queue.system.clock import Clock
+
+
+def _id(row: Row) -> UUID:
+    return row.id
+
+
+class Scope(Protocol):
+    """The tables as one statement sees them."""
+
+    @property
+    def owner(self) -> Owner | None:
+        """The transaction, or None for a statement of its own."""
+        ...
+
+    def row(self, job_id: UUID) -> Row | None:
+        """Return a live row, to look at."""
+        ...
+
+    def known(self, job_id: UUID) -> bool:
+        """Tell whether a job of this id is live or archived."""
+        ...
+
+    def active(self) -> Iterable[Row]:
+        """Return the rows that are active, to look at."""
+        ...
+
+    def holder(self, hold: Hold) -> UUID | None:
+        """Return the job that has what only one may have."""
+        ...
+
+    def waiting_for(self, job_id: UUID) -> list[Row]:
+        """Return the rows that wait for a job's end, by id, to look at."""
+        ...
+
+    def awaited_children(self, job_id: UUID) -> list[Row]:
+        """Return the rows whose parent, this job, waits for them or did, by id, to look at."""
+        ...
+
+    def change(self, row: Row) -> Row:
+        """Return the row to change; ``store`` it afterwards, in the same step."""
+        ...
+
+    def store(self, row: Row) -> None:
+        """Keep a row that is new or has been changed."""
+        ...
+
+    def plan(self, name: str) -> Plan | None:
+        """Return a schedule."""
+        ...
+
+    def plans(self) -> Iterable[Plan]:
+        """Return all schedules."""
+        ...
+
+    def store_plan(self, plan: Plan) -> None:
+        """Keep a schedule that is new or has been changed."""
+        ...
+
+    def lock(self, lock: UUID | str) -> None:
+        """Keep others from changing a job or a schedule until the transaction ends."""
+        ...
+
+
+class Direct:
+    """The tables themselves: for a statement of its own, which runs in one step and so needs no locks."""
+
+    owner: Owner | None = None
+
+    def __init__(self, tables: Tables, bells: Bells, clock: Clock) -> None:
+        self._tables = tables
+        self._bells = bells
+        self._clock = clock
+
+    def row(self, job_id: UUID) -> Row | None:
+        """Return a row."""
+        return self._tables.jobs.get(job_id)
+
+    def known(self, job_id: UUID) -> bool:
+        """Tell whether a job is known."""
+        return self._tables.known(job_id)
+
+    def holder(self, hold: Hold) -> UUID | None:
+        """Return the holder."""
+        return self._tables.held.get(hold)
+
+    def plan(self, name: str) -> Plan | None:
+        """Return a schedule."""
+        return self._tables.plans.get(name)
+
+    def active(self) -> Iterable[Row]:
+        """Return the active rows."""
+        return self._tables.active.values()
+
+    def waiting_for(self, job_id: UUID) -> list[Row]:
+        """Return the rows that wait for a job's end."""
+        return sorted(self._tables.waiting_for(job_id), key=_id)
+
+    def awaited_children(self, job_id: UUID) -> list[Row]:
+        """Return a job's children that it waits for."""
+        return sorted(self._tables.awaited_children(job_id), key=_id)
+
+    def change(self, row: Row) -> Row:
+        """Take the row out of the indexes, to be stored again when it has changed."""
+        self._tables.take_out(row)
+        return row
+
+    def store(self, row: Row) -> None:
+        """Put the row in, and tell who waits for it."""
+        self._tables.put_in(row)
+        if self._bells.anyone:
+            self.tell(row)
+
+    def tell(self, row: Row) -> None:
+        """Tell watchers of a job, and sleepers of its queue if the row is, or makes room for, work."""
+        self._bells.job(row.id)
+        if row.waits:
+            if row.start_after <= self._clock.now():
+                self._bells.queue(row.name)
+        elif row.state is not JobState.ACTIVE and self._tables.queue(row.name).concurrency_limit is not None:
+            self._bells.queue(row.name)
+
+    def plans(self) -> Iterable[Plan]:
+        """Return all schedules."""
+        return self._tables.plans.values()
+
+    def store_plan(self, plan: Plan) -> None:
+        """Keep a schedule."""
+        self._tables.plans[plan.schedule.name] = plan
+
+    def lock(self, lock: UUID | str) -> None:
+        """Do nothing: the statement is over before anybody else runs."""
+
+
+class Pending:
+    """A transaction's version of the tables: what it changed, unseen by others, over what is committed."""
+
+    def __init__(self, tables: Tables, locks: Locks, owner: Owner) -> None:
+        self._tables = tables
+        self._locks = locks
+        self.owner: Owner | None = owner
+        self._owner = owner
+        self._rows: dict[UUID, Row] = {}
+        self._held: dict[Hold, UUID | None] = {}
+        self._plans: dict[str, Plan] = {}
+
+    def row(self, job_id: UUID) -> Row | None:
+        """Return a row as this transaction left it."""
+        return self._rows.get(job_id) or self._tables.jobs.get(job_id)
+
+    def known(self, job_id: UUID) -> bool:
+        """Tell whether a job is known here."""
+        return job_id in self._rows or self._tables.known(job_id)
+
+    def active(self) -> Iterable[Row]:
+        """Return the rows that are active here: nothing becomes so in a transaction, but some end."""
+        rows = (self._rows.get(row.id, row) for row in self._tables.active.values())
+        return [row for row in rows if row.state is JobState.ACTIVE]
+
+    def holder(self, hold: Hold) -> UUID | None:
+        """Return the holder as this transaction left it."""
+        return self._held[hold] if hold in self._held else self._tables.held.get(hold)
+
+    def waiting_for(self, job_id: UUID) -> list[Row]:
+        """Return the rows that wait for a job's end, as this transaction left them: none begins to in one."""
+        rows = (self._rows.get(row.id, row) for row in self._tables.waiting_for(job_id))
+        return sorted((row for row in rows if row.waits_for == job_id), key=_id)
+
+    def awaited_children(self, job_id: UUID) -> list[Row]:
+        """Return a job's children that it waits for: none becomes one in a transaction."""
+        rows = [self._rows.get(row.id, row) for row in self._tables.awaited_children(job_id)]
+        return sorted(rows, key=_id)
+
+    def change(self, row: Row) -> Row:
+        """Lock the row and what it holds, and return a copy, or the copy that was made before."""
+        self._locks.take(row.id, self._owner)
+        if row.hold is not None and held_in(row.hold, row.state):
+            self._locks.take(row.hold, self._owner)
+            self._held[row.hold] = None
+        return row if row.id in self._rows else row.copy()
+
+    def store(self, row: Row) -> None:
+        """Keep the row for the commit, and lock it and what it holds."""
+        self._locks.take(row.id, self._owner)
+        self._rows[row.id] = row
+        if row.hold is not None and held_in(row.hold, row.state):
+            self._locks.take(row.hold, self._owner)
+            self._held[row.hold] = row.id
+
+    def plan(self, name: str) -> Plan | None:
+        """Return a schedule as this transaction left it."""
+        return self._plans.get(name) or self._tables.plans.get(name)
+
+    def plans(self) -> Iterable[Plan]:
+        """Return all schedules as this transaction left them."""
+        return [self._plans.get(name, plan) for name, plan in self._tables.plans.items()]
+
+    def store_plan(self, plan: Plan) -> None:
+        """Keep a schedule for the commit, and lock it."""
+        self._locks.take(plan.schedule.name, self._owner)
+        self._plans[plan.schedule.name] = plan
+
+    def lock(self, lock: UUID | str) -> None:
+        """Lock a job or a schedule."""
+        self._locks.take(lock, self._owner)
+
+    def apply(self, direct: Direct) -> None:
+        """Commit: put every changed row where everyone sees it.
+
+        The rows go in the order of their first change, so what one gave up is free before another takes it.
+        """
+        for row in self._rows.values():
+            if (old := self._tables.jobs.get(row.id)) is not None:
+                self._tables.take_out(old)
+            direct.store(row)
+        for plan in self._plans.values():
+            direct.store_plan(plan)
+
+    def discard(self, direct: Direct) -> None:
+        """Roll back: nothing was changed, but claims passed over the rows, so sleepers look again."""
+        for job_id in self._rows:
+            if (row := self._tables.jobs.get(job_id)) is not None:
+                direct.tell(row)

@@ -1,0 +1,122 @@
+"""What ``zeke doctor`` wants to know of a database that no verb of the storage asks for.
+
+It is read on a connection of its own, so that it can be had of a database that is not fit to work with: one
+without our tables, with another system's, or on which the role lacks rights.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import psycopg
+
+from zeke_queue.core.names import schema_name
+from zeke_queue.storage.postgres.error_mapping import check_server, translated
+from zeke_queue.storage.postgres.migrate import API_RIGHTS, RIGHTS
+from zeke_queue.storage.postgres.statements import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+COSTLY_INDEXES: Final = ("job_fetch", "job_name")
+"""Indexes by which pg-boss 9 fetches; we use none of them, and they halve the speed."""
+
+
+class Held(NamedTuple):
+    """A transaction that keeps vacuum from removing dead rows: what it is, and its age in seconds."""
+
+    what: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """A database as its role sees it.
+
+    Attributes:
+        version: of the server, as it says itself.
+        standby: whether it only follows another server, and can't be written to.
+        embedded: whether it is one that ``--embedded`` or the demo started.
+        missing_rights: by table, those of the rights that are needed which the role lacks; tables that are
+            not there are left out.
+        missing_api_rights: the same of those that the HTTP API needs besides.
+        oldest: the oldest transaction of the database, None if there is none that the role may see.
+        costly_indexes: which of ``COSTLY_INDEXES`` there are.
+    """
+
+    version: str
+    role: str
+    database: str
+    standby: bool
+    embedded: bool
+    missing_rights: Mapping[str, tuple[str, ...]]
+    missing_api_rights: Mapping[str, tuple[str, ...]]
+    oldest: Held | None
+    costly_indexes: tuple[str, ...]
+
+
+class PgBoss(NamedTuple):
+    """Seconds since a pg-boss on the same tables did its maintenance, and its cron; None if none ever did."""
+
+    maintained: float | None
+    cron: float | None
+
+
+async def read_facts(dsn: str, schema: str = "pgboss") -> Facts:
+    """Look at a database, whatever state it is in; changes nothing.
+
+    Raises:
+        StorageUnavailable: it can't be reached.
+        TooOld: the server is older than PostgreSQL 15.
+    """
+    schema = schema_name(schema)
+    needed = {**RIGHTS, **API_RIGHTS}
+    wanted = [(table, right) for table, rights in needed.items() for right in rights.split(", ")]
+    tables, rights = zip(*wanted, strict=True)
+    with translated():
+        async with await _connect(dsn) as connection:
+            check_server(connection.info.server_version)
+
+            async def ask(name: str, **parameters: Any) -> list[tuple[Any, ...]]:
+                cursor = await connection.execute(statement(name, schema), {"now": None, **parameters})
+                return await cursor.fetchall()
+
+            ((version, role, database, standby, embedded),) = await ask("facts_server")
+            lacking: dict[str, tuple[str, ...]] = {}
+            for table, right in await ask(
+                "facts_rights", schema=schema, tables=list(tables), rights=list(rights)
+            ):
+                lacking[table] = (*lacking.get(table, ()), right)
+            oldest = await ask("facts_oldest")
+            indexes = await ask("facts_indexes", schema=schema, names=list(COSTLY_INDEXES))
+    return Facts(
+        version=version,
+        role=role,
+        database=database,
+        standby=standby,
+        embedded=embedded,
+        missing_rights={table: rights for table, rights in lacking.items() if table in RIGHTS},
+        missing_api_rights={table: rights for table, rights in lacking.items() if table in API_RIGHTS},
+        oldest=Held(*oldest[0]) if oldest else None,
+        costly_indexes=tuple(name for (name,) in indexes),
+    )
+
+
+async def read_pgboss(dsn: str, schema: str = "pgboss") -> PgBoss:
+    """Ask when a pg-boss was last at work on tables that are fit to work with (``migrate.check``).
+
+    Raises:
+        StorageError: the database can't be reached, or the tables can't be read.
+    """
+    with translated():
+        async with await _connect(dsn) as connection:
+            cursor = await connection.execute(statement("facts_pgboss", schema_name(schema)), {"now": None})
+            (found,) = await cursor.fetchall()
+    return PgBoss(*found)
+
+
+async def _connect(dsn: str) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+    return await psycopg.AsyncConnection.connect(
+        dsn, autocommit=True, connect_timeout=10, application_name="zeke doctor"
+    )

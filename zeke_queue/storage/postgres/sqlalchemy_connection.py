@@ -1,0 +1,121 @@
+"""Joining a transaction of SQLAlchemy's, on ``+psycopg`` or ``+asyncpg``.
+
+SQLAlchemy begins a transaction when it executes something. What goes to the driver's connection past it is
+not in its transaction, and survives its rollback; so every statement goes through SQLAlchemy.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from psycopg.errors import UniqueViolation
+
+from zeke_queue.errors import UsageError
+from zeke_queue.storage.postgres.error_mapping import as_storage_error
+from zeke_queue.storage.postgres.session import with_now
+from zeke_queue.storage.postgres.statements import statement
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+    from datetime import datetime
+
+    from sqlalchemy import TextClause
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from zeke_queue.storage.postgres.rows import Row
+
+_PARAMETER: Final = re.compile(r"%\((\w+)\)s")
+_UNIQUE: Final = "23505"
+
+
+def is_alchemy(connection: object) -> bool:
+    """Tell whether this is something of SQLAlchemy's, which need not be installed."""
+    return type(connection).__module__.partition(".")[0] == "sqlalchemy"
+
+
+class AlchemyLink:
+    """An open transaction of SQLAlchemy's."""
+
+    in_transaction: ClassVar[bool] = True
+
+    def __init__(self, connection: AsyncConnection, schema: str, now: Callable[[], datetime] | None) -> None:
+        self.connection = connection
+        self.schema = schema
+        self._now = now
+
+    async def run(
+        self,
+        name: str,
+        parameters: dict[str, Any] | None = None,
+        *,
+        limit: int | None = None,
+    ) -> list[Row]:
+        """Run a statement of ours and return its rows."""
+        from sqlalchemy.exc import DBAPIError  # noqa: PLC0415 - it is the application's, and need not be there
+
+        text, used = _text(name, self.schema, limit)
+        values = with_now(parameters, self._now)
+        try:
+            result = await self.connection.execute(text, {key: values[key] for key in used})
+        except DBAPIError as error:
+            raise _meant_by(error) from error
+        return [tuple(row) for row in result.all()] if result.returns_rows else []
+
+    async def run_small(self, name: str, parameters: dict[str, Any]) -> Row | None:
+        """Run a statement of ours that returns a row at most."""
+        found = await self.run(name, parameters)
+        return found[0] if found else None
+
+    @asynccontextmanager
+    async def atomic(self) -> AsyncGenerator[AlchemyLink]:
+        """Open a savepoint."""
+        async with self.connection.begin_nested():
+            yield self
+
+
+async def alchemy_link(connection: Any, schema: str, now: Callable[[], datetime] | None) -> AlchemyLink:
+    """Join the transaction of an ``AsyncConnection`` or an ``AsyncSession``.
+
+    Raises:
+        UsageError: it is another thing of SQLAlchemy's, or commits each statement by itself.
+    """
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession  # noqa: PLC0415 - as above
+
+    if isinstance(connection, AsyncSession):
+        connection = await connection.connection()
+    if not isinstance(connection, AsyncConnection):
+        raise UsageError(
+            f"connection: {type(connection).__qualname__} can't be joined; give SQLAlchemy's AsyncConnection "
+            "or AsyncSession"
+        )
+    raw = await connection.get_raw_connection()
+    # An engine may have been told too, which is seen at the driver's connection alone.
+    if getattr(raw.dbapi_connection, "autocommit", False):
+        raise UsageError(
+            "connection: it commits each statement by itself (AUTOCOMMIT); join one that does not"
+        )
+    return AlchemyLink(connection, schema, now)
+
+
+@cache
+def _text(name: str, schema: str, limit: int | None) -> tuple[TextClause, tuple[str, ...]]:
+    """Return the statement with parameters as SQLAlchemy writes them, and their names."""
+    from sqlalchemy import text  # noqa: PLC0415 - as above
+
+    ours = statement(name, schema, limit)
+    used = tuple(dict.fromkeys(_PARAMETER.findall(ours)))
+    # Colons of our own (casts, times of day) are escaped; what is left of them are parameters.
+    theirs = _PARAMETER.sub(r":\1", ours.replace(":", r"\:")).replace("%%", "%")
+    return text(theirs), used
+
+
+def _meant_by(error: Any) -> Exception:
+    """Return what the rest of the storage calls an error of SQLAlchemy's, or the error itself."""
+    original = error.orig
+    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None) or ""
+    if state == _UNIQUE:
+        return UniqueViolation(str(original))
+    return as_storage_error(original, state) or error

@@ -1,0 +1,255 @@
+"""Log lines: JSON for machines, readable ones on a terminal.
+
+A line of JSON begins with ``timestamp, level, message``, then ``taskId, jobId`` where a job is meant, then
+the rest. A library must not seize its application's logging, so until ``configure_logging`` is called (the
+command line does) only warnings and errors of the runtime are written, and structlog's and the standard
+library's own settings stay alone.
+
+A line that is filtered out costs a method call; ``enabled`` lets the hottest paths spare even that.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO, cast
+
+import structlog
+from pydantic_core import to_json
+from structlog.contextvars import merge_contextvars
+from structlog.dev import ConsoleRenderer, plain_traceback
+from structlog.processors import format_exc_info
+
+from zeke_queue.errors import BadOption
+from zeke_queue.system.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
+
+    from structlog.typing import FilteringBoundLogger, Processor
+
+    from zeke_queue.system.clock import Clock
+
+    Event = MutableMapping[str, Any]
+    Keep = Callable[[str, str, Mapping[str, Any]], None]
+    """Is told level, message and fields of a job's line that watchers should see."""
+
+Format = Literal["auto", "json", "text"]
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+HTTP_LIBRARIES: Final = frozenset({"httpcore", "httpcore2", "httpx", "httpx2", "openai", "urllib3"})
+"""Libraries whose lines are written from warning on only, whatever the level.
+
+Below it they tell of each request, with its whole URL, and a URL may hold what is secret: an API's key, the
+token of a private feed.
+"""
+
+
+class _Setup(NamedTuple):
+    """What decides how lines look; replaced as a whole."""
+
+    format: Format
+    level: int
+    processors: Sequence[Processor]
+    lines: _Lines
+
+
+class _Lines:
+    """The stream that lines go to: the one given, or whatever standard error is at the time."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, line: str) -> None:
+        stream = self._stream or sys.stderr
+        try:
+            # One call a line, so that lines of threads and of processes that share the stream don't mix.
+            stream.write(line + "\n")
+            stream.flush()
+        except (OSError, ValueError):
+            # The reader of a pipe went away, or the stream is closed: a job must not fail for want of a log.
+            return
+
+    debug = info = warning = error = critical = exception = msg = write
+
+    def is_terminal(self) -> bool:
+        stream = self._stream or sys.stderr
+        return stream.isatty()
+
+
+def configure_logging(
+    format: Format = "auto",  # noqa: A002 - it is what the option is called
+    level: str = "info",
+    *,
+    stream: TextIO | None = None,
+    clock: Clock | None = None,
+) -> None:
+    """Take over the logging of this process: the runtime's lines, structlog's and the standard library's.
+
+    Of HTTP clients (`HTTP_LIBRARIES`) only warnings and errors are written.
+
+    Args:
+        format: ``json``, ``text``, or ``auto`` for text on a terminal and JSON elsewhere.
+        level: the lowest that is written: debug, info, warning, error or critical.
+        stream: where to; standard error by default, so that a command's output stays clean.
+        clock: where timestamps come from.
+
+    Raises:
+        BadOption: the format or the level is unknown.
+    """
+    if format not in {"auto", "json", "text"}:
+        raise BadOption(f"log format: {format!r} is unknown; give auto, json or text")
+    if level.lower() not in LEVELS:
+        raise BadOption(f"log level: {level!r} is unknown; give one of {', '.join(LEVELS)}")
+    setup = _make_setup(format, LEVELS[level.lower()], stream, clock or SystemClock())
+    _current[0] = setup
+    structlog.configure(
+        processors=[merge_contextvars, *setup.processors],
+        wrapper_class=structlog.make_filtering_bound_logger(setup.level),
+        logger_factory=lambda *_: setup.lines,
+        cache_logger_on_first_use=False,
+    )
+    root = logging.getLogger()
+    root.handlers = [handler for handler in root.handlers if not isinstance(handler, _Bridge)]
+    root.addHandler(_Bridge())
+    root.setLevel(setup.level)
+
+
+def get_logger(**fields: Any) -> FilteringBoundLogger:
+    """Return a logger of the settings in force now, bound to fields."""
+    setup = _current[0]
+    return _bound(setup, setup.level, setup.processors, fields)
+
+
+def job_logger(keep: Keep, **fields: Any) -> FilteringBoundLogger:
+    """Return a logger for a handler, whose lines from info on ``keep`` is told too, written or not."""
+    setup = _current[0]
+
+    def kept(_logger: Any, method: str, event: Event) -> Event:
+        level = LEVELS.get(method, LEVELS["error"])
+        if level >= LEVELS["info"]:
+            own = {k: v for k, v in event.items() if k not in fields and k not in {"event", "exc_info"}}
+            keep(method, str(event.get("event", "")), own)
+        if level < setup.level:
+            raise structlog.DropEvent
+        return event
+
+    processors: list[Processor] = [merge_contextvars, kept, *setup.processors]
+    return _bound(setup, min(setup.level, LEVELS["info"]), processors, fields)
+
+
+def settings() -> dict[str, str]:
+    """Return format and level in force, for a child process to configure itself alike."""
+    setup = _current[0]
+    return {"format": setup.format, "level": next(name for name, n in LEVELS.items() if n == setup.level)}
+
+
+@contextmanager
+def silenced() -> Generator[None]:
+    """Write none of the runtime's lines in the block: a simulation has a history instead."""
+    before = _current[0]
+    _current[0] = before._replace(level=LEVELS["critical"])
+    try:
+        yield
+    finally:
+        _current[0] = before
+
+
+def enabled(level: str) -> bool:
+    """Say whether lines of this level are written."""
+    return LEVELS[level] >= _current[0].level
+
+
+def _bound(
+    setup: _Setup, level: int, processors: Sequence[Processor], fields: dict[str, Any]
+) -> FilteringBoundLogger:
+    # Made directly: structlog's lazy proxies would look up the global configuration, which may be somebody
+    # else's.
+    made = structlog.make_filtering_bound_logger(level)
+    return cast("FilteringBoundLogger", cast("Any", made)(setup.lines, processors, fields))
+
+
+def _make_setup(format_: Format, level: int, stream: TextIO | None, clock: Clock) -> _Setup:
+    lines = _Lines(stream)
+
+    def stamped(_logger: Any, method: str, event: Event) -> Event:
+        event["timestamp"] = clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        event["level"] = "error" if method == "exception" else method
+        return event
+
+    if format_ == "text" or (format_ == "auto" and lines.is_terminal()):
+        return _Setup(format_, level, (stamped, _as_text(colors=lines.is_terminal())), lines)
+    return _Setup(format_, level, (format_exc_info, stamped, _as_json), lines)
+
+
+def _as_json(_logger: Any, _method: str, event: Event) -> str:
+    ordered: dict[str, Any] = {
+        "timestamp": event.pop("timestamp"),
+        "level": event.pop("level"),
+        "message": event.pop("event", ""),
+    }
+    for key in ("taskId", "jobId"):
+        if key in event:
+            ordered[key] = event.pop(key)
+    ordered |= event
+    try:
+        return _json(ordered)
+    except Exception:  # noqa: BLE001 - see _writable
+        return _json({_clean(key): _writable(value, _json) for key, value in ordered.items()})
+
+
+def _as_text(*, colors: bool) -> Processor:
+    console = ConsoleRenderer(colors=colors, exception_formatter=plain_traceback)
+
+    def readable(logger: Any, method: str, event: Event) -> str:
+        try:
+            return console(logger, method, dict(event))
+        except Exception:  # noqa: BLE001 - see _writable
+            return console(logger, method, {key: _writable(value, repr) for key, value in event.items()})
+
+    return readable
+
+
+def _json(value: Any) -> str:
+    return to_json(value, serialize_unknown=True, inf_nan_mode="strings").decode()
+
+
+def _writable(value: Any, write: Callable[[Any], str]) -> Any:
+    """Return a value that can be written: itself, its text, or the name of its type.
+
+    Values are an application's, and so is the code that writes some of them. Whatever that raises, and
+    whatever no encoding has, must not fail the job that tells it.
+    """
+    try:
+        write(value)
+    except Exception:  # noqa: BLE001 - as said
+        try:
+            return _clean(value if isinstance(value, str) else repr(value))
+        except Exception:  # noqa: BLE001 - as said
+            return f"<{type(value).__name__}>"
+    return value
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "replace").decode()
+
+
+class _Bridge(logging.Handler):
+    """Takes the records of the standard library's logging, which drivers write, into our lines."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        # It is asked here and not set on their loggers, for whoever sets a level there would undo it.
+        if record.levelno < LEVELS["warning"] and record.name.partition(".")[0] in HTTP_LIBRARIES:
+            return
+        logger = get_logger(logger=record.name)
+        method = "critical" if record.levelno >= LEVELS["critical"] else record.levelname.lower()
+        try:
+            getattr(logger, method if method in LEVELS else "info")(
+                record.getMessage(), exc_info=record.exc_info or None
+            )
+        except Exception:  # noqa: BLE001 - the standard library's rule: logging tells stderr, and goes on
+            self.handleError(record)
+
+
+_current: Final = [_make_setup("auto", LEVELS["warning"], None, SystemClock())]

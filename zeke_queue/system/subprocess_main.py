@@ -1,0 +1,98 @@
+"""What a child process knows of its parent: it answers it one message at a time, and ends with it.
+
+The other end is `children`. A module that is run as a child calls `serve` and nothing else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+from typing import TYPE_CHECKING, Final
+
+from pydantic_core import from_json
+
+from zeke_queue.system import logging as log
+from zeke_queue.system.subprocess_pool import LENGTH_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DIE_WITH_PARENT: Final = 1
+"""``PR_SET_PDEATHSIG``. Source: prctl(2)."""
+
+
+class Parent:
+    """The pipe to the parent."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._reading = connection.makefile("rb")
+        self._lock = threading.Lock()
+
+    def send(self, message: bytes) -> None:
+        """Send a message whole, whichever thread calls."""
+        with self._lock:
+            self._connection.sendall(len(message).to_bytes(LENGTH_BYTES) + message)
+
+    def receive(self) -> bytes | None:
+        """Wait for a message; None when the parent is gone."""
+        length = self._reading.read(LENGTH_BYTES)
+        if len(length) < LENGTH_BYTES:
+            return None
+        return self._reading.read(int.from_bytes(length))
+
+
+def serve(answer: Callable[[bytes, Parent], bytes]) -> None:
+    """Answer the parent's messages in this process's main thread until the parent is gone.
+
+    Args:
+        answer: gets a message, and the pipe for what is to be said before the answer; must not raise.
+    """
+    parent = Parent(socket.socket(fileno=int(sys.argv[1])))
+    hello = parent.receive()
+    if hello is None:
+        return
+    told = from_json(hello)
+    _die_with(told["parent"])
+    log.configure_logging(**told["log"])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A terminal and some supervisors signal the whole group; the parent decides when its children end.
+        signal.signal(number, _stay)
+    messages: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+    def read() -> None:
+        while (message := parent.receive()) is not None:
+            messages.put(message)
+        os._exit(0)  # the parent is gone, and the main thread may be busy
+
+    threading.Thread(target=read, name="zeke-parent", daemon=True).start()
+    while True:
+        said = answer(messages.get(), parent)
+        _flush()
+        parent.send(said)
+
+
+def _flush() -> None:
+    """Let out what was printed: into a pipe it would wait for more, and be lost with the process."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            continue  # it is closed, or somebody else's: nothing must fail for want of a line
+
+
+def _stay(_number: int, _frame: object) -> None:
+    """Hear a signal and go on."""
+
+
+def _die_with(parent: int) -> None:
+    """Ask the kernel to end this process with its parent, where it can; the closed pipe does it elsewhere."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(0)

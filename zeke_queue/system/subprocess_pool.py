@@ -1,0 +1,246 @@
+"""Child processes that do work for this one: started when needed, reused, killed when nobody waits any more.
+
+A child is a fresh interpreter, not a fork: a fork of a process with threads and open connections inherits
+locks that nobody will release and sockets that two then share. Messages are bytes with their length in front.
+When this process ends, however it ends, its children do; what a child runs stands in `parent`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from typing import TYPE_CHECKING, Final
+
+from pydantic_core import to_json
+
+from zeke_queue.errors import UsageError, ZekeError
+from zeke_queue.system import logging as log
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
+LENGTH_BYTES: Final = 4
+
+_BEGIN: Final = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "from importlib import import_module; import_module(sys.argv.pop(1)).main()"
+)
+"""What a child begins with: it finds modules where its parent does, and not in the current directory."""
+
+
+class ChildEnded(ZekeError):
+    """A child process ended before it had answered.
+
+    Attributes:
+        code: its exit code; minus the number of the signal that ended it.
+        how: the same in words.
+    """
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        self.how = _how(code)
+        super().__init__(f"A child process ended with {self.how} before it had answered{_advice(code)}")
+
+
+class Children:
+    """A pool of child processes that all run one module.
+
+    Args:
+        module: what a child runs: the ``main()`` of this module, which should call `parent.serve`.
+        arguments: what stands in the child's ``sys.argv`` after the place that `parent.serve` reads.
+        most: how many run at once; as many as there are processors that this process may use by default.
+        exchanges: how many a child serves before another takes its place; by default it serves on.
+        prepare: is awaited with each new child, before anybody gets it.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        *arguments: str,
+        most: int | None = None,
+        exchanges: int | None = None,
+        prepare: Callable[[Child], Awaitable[None]] | None = None,
+    ) -> None:
+        self._command = (module, *arguments)
+        self._exchanges = exchanges
+        self._prepare = prepare
+        self._places = asyncio.Semaphore(most or _processors())
+        self._idle: list[Child] = []
+        self._all: list[Child] = []
+        self._closed = False
+
+    @contextlib.asynccontextmanager
+    async def child(self, *, fresh: bool = False) -> AsyncGenerator[Child]:
+        """Wait for a turn, and give a child for one exchange; what is raised inside of it kills the child.
+
+        Args:
+            fresh: give one that has served nobody yet.
+
+        Raises:
+            UsageError: the pool is closed, or is being closed meanwhile.
+        """
+        async with self._places:
+            child = await self._child(fresh=fresh)
+            try:
+                yield child
+            except BaseException:
+                child.kill()
+                raise
+            child.served += 1
+            if child.served == self._exchanges:
+                child.kill()
+            else:
+                self._idle.append(child)
+
+    async def close(self) -> None:
+        """Kill all children, for good: whoever waits for one is told so."""
+        self._closed = True
+        children, self._all, self._idle = self._all, [], []
+        for child in children:
+            child.kill()
+        await asyncio.gather(*(child.ended() for child in children))
+
+    async def _child(self, *, fresh: bool) -> Child:
+        """Return an idle child, or a new one; one that died while it was idle must not fail a job."""
+        self._check()
+        while self._idle:
+            child = self._idle.pop()
+            if child.listens and not fresh:
+                return child
+            child.kill()
+            if fresh:  # one goes for the one that comes, so that there are never more than may be
+                break
+        return await self._start()
+
+    async def _start(self) -> Child:
+        child = await Child.start(self._command)
+        try:
+            self._check()
+            self._all = [*(other for other in self._all if not other.has_ended), child]
+            if self._prepare is not None:
+                await self._prepare(child)
+        except BaseException:
+            child.kill()
+            raise
+        return child
+
+    def _check(self) -> None:
+        if self._closed:
+            raise UsageError("These child processes are closed: nothing can be asked of them any more")
+
+
+class Child:
+    """One child process, and the pipe to it.
+
+    Attributes:
+        served: how many exchanges it has been through.
+    """
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.served = 0
+        self._process = process
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def start(cls, command: tuple[str, ...]) -> Child:
+        """Start an interpreter with one end of a socket pair."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                reader, writer = await asyncio.open_unix_connection(sock=ours, limit=2**26)
+            except BaseException:
+                ours.close()
+                raise
+            module, *arguments = command
+            try:
+                # Last, for whoever is cancelled in it has no process left.
+                process = await asyncio.create_subprocess_exec(
+                    sys.executable,
+                    "-P",
+                    "-c",
+                    _BEGIN,
+                    json.dumps(sys.path, default=str),
+                    module,
+                    str(theirs.fileno()),
+                    *arguments,
+                    stdin=asyncio.subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                )
+            except BaseException:
+                writer.close()
+                raise
+        child = cls(process, reader, writer)
+        child.send(to_json({"log": log.settings(), "parent": os.getpid()}))
+        return child
+
+    def send(self, message: bytes) -> None:
+        """Send a message to the child."""
+        self._writer.write(len(message).to_bytes(LENGTH_BYTES) + message)
+
+    async def receive(self) -> bytes:
+        """Wait for a message of the child.
+
+        Raises:
+            ChildEnded: the process is gone.
+        """
+        try:
+            length = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES))
+            return await self._reader.readexactly(length)
+        except (asyncio.IncompleteReadError, OSError):
+            raise ChildEnded(await self._process.wait()) from None
+
+    def kill(self) -> None:
+        """End the process at once."""
+        self._writer.close()
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.returncode is not None
+
+    @property
+    def listens(self) -> bool:
+        """Whether the process is there to take a message, as far as the system knows by now."""
+        if self.has_ended or self._writer.is_closing():
+            return False
+        # The loop hears of an end only when it next looks, and from an idle child there is nothing to read.
+        poll = select.poll()
+        poll.register(self._writer.get_extra_info("socket").fileno(), select.POLLIN)
+        return not poll.poll(0)
+
+    async def ended(self) -> None:
+        """Wait until the process has ended."""
+        await self._process.wait()
+
+
+def _processors() -> int:
+    """Return how many processors this process may use, of those that the machine has."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _how(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _advice(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "; a system that runs out of memory ends processes so: see its log"
+    return "; what it wrote to standard error says more" if code > 0 else ""

@@ -1,0 +1,396 @@
+"""A catalog: the tasks of an application, what their handlers need, the schedules that its code declares."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, overload
+from uuid import UUID
+
+from zeke_queue.core.cron import Cron
+from zeke_queue.core.failure import shown
+from zeke_queue.core.names import queue_name
+from zeke_queue.core.options import DEFAULTS, JobOptions, merge, new_job
+from zeke_queue.errors import BadOption, BadSchedule, DuplicateTask, UnknownTask, UsageError
+from zeke_queue.model import CatchUp, QueueSettings, Schedule
+from zeke_queue.task.task import PAYLOAD_CAP, Task, check_description
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+    from datetime import timedelta
+
+    from zeke_queue.task.context import JobContext
+
+P = TypeVar("P")
+R = TypeVar("R")
+
+_NAMED_AT_MOST: Final = 12
+
+_NOBODY: Final = UUID(int=0)
+
+OUTPUT_CAP: Final = 1_048_576
+"""Bytes of an output's JSON, by default."""
+
+
+class TaskDecorator(Protocol):
+    """What ``Catalog.task`` returns: turns a handler into a task, keeping the types of payload and result."""
+
+    @overload
+    def __call__(self, handler: Callable[[], Awaitable[R]], /) -> Task[None, R]: ...
+    @overload
+    def __call__(self, handler: Callable[[JobContext], Awaitable[R]], /) -> Task[None, R]: ...
+    @overload
+    def __call__(self, handler: Callable[[P, JobContext], Awaitable[R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, handler: Callable[[P], Awaitable[R]], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, handler: Callable[[], R], /) -> Task[None, R]: ...
+    @overload
+    def __call__(self, handler: Callable[[JobContext], R], /) -> Task[None, R]: ...
+    @overload
+    def __call__(self, handler: Callable[[P, JobContext], R], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, handler: Callable[[P], R], /) -> Task[P, R]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A schedule as code declares it; ``zone`` None stands for the deployment's (``JOBS_CRON_TZ``)."""
+
+    name: str
+    cron: str
+    task: str
+    payload: Any = None
+    zone: str | None = None
+    catch_up: CatchUp = CatchUp.ONCE
+    description: str | None = None
+
+
+class Catalog:
+    """The tasks of an application.
+
+    Args:
+        resources: makes what handlers need (repository, clients), entered once a worker, read as
+            ``job.resources``.
+        defaults: options of all its tasks where the task itself does not say.
+        payload_cap: bytes of a payload's JSON at most, as Postgres writes it.
+        output_cap: bytes of an output's JSON at most, as Postgres writes it.
+
+    Raises:
+        BadOption: a default or a cap is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        resources: Callable[[], AbstractAsyncContextManager[Any]] | None = None,
+        defaults: JobOptions | None = None,
+        payload_cap: int = PAYLOAD_CAP,
+        output_cap: int = OUTPUT_CAP,
+    ) -> None:
+        if resources is not None and not callable(resources):
+            raise BadOption(
+                f"resources: {shown(resources)} can't be called; give a function that returns an async "
+                "context manager"
+            )
+        self.resources = resources
+        self.defaults = _checked_defaults(defaults)
+        self.payload_cap = _cap("payload_cap", payload_cap)
+        self.output_cap = _cap("output_cap", output_cap)
+        self._tasks: dict[str, Task[Any, Any]] = {}
+        self._aliases: dict[str, Task[Any, Any]] = {}
+        self._schedules: dict[str, Declared] = {}
+
+    @property
+    def tasks(self) -> Mapping[str, Task[Any, Any]]:
+        """The tasks by name."""
+        return MappingProxyType(self._tasks)
+
+    @property
+    def served(self) -> Mapping[str, Task[Any, Any]]:
+        """The tasks by every name under which their jobs may come: their own and their aliases."""
+        return MappingProxyType({**self._tasks, **self._aliases})
+
+    @property
+    def schedules(self) -> tuple[Declared, ...]:
+        """The schedules that code declares, in the order of their declaration."""
+        return tuple(self._schedules.values())
+
+    def task(
+        self,
+        name: str,
+        *,
+        aliases: Sequence[str] = (),
+        concurrency_limit: int | None = None,
+        process: bool = False,
+        description: str | None = None,
+        priority: int | None = None,
+        retry_limit: int | None = None,
+        retry_delay: timedelta | float | None = None,
+        retry_backoff: bool | None = None,
+        retry_delay_max: timedelta | float | None = None,
+        expire_in: timedelta | float | None = None,
+        redact: Sequence[str] = (),
+    ) -> TaskDecorator:
+        """Define a task; the decorated handler becomes a ``Task``, which can still be called.
+
+        The handler takes ``(payload)``, ``(payload, job: JobContext)``, ``(job: JobContext)`` or nothing. An
+        ``async`` one runs on the worker's loop, another in a thread, or, with ``process=True``, in a process.
+        The payload's annotation says what it is validated against: a model, or any type that pydantic knows.
+
+        Args:
+            name: the queue of its jobs.
+            aliases: further names under which it can be sent to, and whose queues it serves.
+            concurrency_limit: how many of its jobs run at once over all workers.
+            process: run the handler in a child process, for work that keeps a processor busy.
+            description: for people; the first line of the handler's docstring by default.
+            priority: of its jobs; higher goes first.
+            retry_limit: how many retries a job may use.
+            retry_delay: whole seconds before a retry, and the unit of the backoff.
+            retry_backoff: whether the delay doubles with each retry.
+            retry_delay_max: cap on the backoff, in whole seconds.
+            expire_in: how long one attempt may take.
+            redact: what of its jobs HTTP shows nobody: ``payload.password``, ``output``, ``error``, ``log``.
+
+        Raises:
+            DuplicateTask: another task has one of the names.
+            BadName: a name is none.
+            BadOption: an option is out of its range.
+            UsageError: no name, a handler with other arguments, or a payload whose type can't be validated.
+        """
+        _require_name(name)
+        own = JobOptions(
+            priority=priority,
+            retry_limit=retry_limit,
+            retry_delay=retry_delay,
+            retry_backoff=retry_backoff,
+            retry_delay_max=retry_delay_max,
+            expire_in=expire_in,
+        )
+
+        def define(handler: Callable[..., Any], /) -> Task[Any, Any]:
+            caller = getattr(inspect.currentframe(), "f_back", None)
+            task: Task[Any, Any] = Task(
+                handler,
+                name,
+                aliases=aliases,
+                options=merge(own, self.defaults),
+                concurrency_limit=concurrency_limit,
+                description=description,
+                process=process,
+                payload_cap=self.payload_cap,
+                redact=redact,
+                # A payload's model may be defined in the function that also defines the task, as in tests.
+                local_names=getattr(caller, "f_locals", None),
+            )
+            return self._add(task)
+
+        return define
+
+    def schedule(
+        self,
+        name: str,
+        cron: str,
+        *,
+        task: str | Task[Any, Any] | None = None,
+        payload: Any = None,
+        zone: str | None = None,
+        catch_up: CatchUp | str = CatchUp.ONCE,
+        description: str | None = None,
+    ) -> None:
+        """Declare a schedule, which workers and schedulers store as they start.
+
+        To remove it from code does not unschedule it, since it may be another program's by then: it fires
+        until ``Queue.unschedule`` or ``zeke schedule rm NAME``. To pause it: ``zeke schedule pause NAME``.
+
+        Args:
+            name: the schedule's, and its task's unless ``task`` is given.
+            cron: five fields, or six of which the last is seconds.
+            task: what is sent at each tick; it may be defined later than its schedule.
+            payload: what it is sent with.
+            zone: IANA zone of the fields; the deployment's (``JOBS_CRON_TZ``) by default.
+            catch_up: what becomes of ticks while no scheduler ran: ``skip``, ``once`` or ``all``.
+            description: one line for people.
+
+        Raises:
+            BadSchedule: the expression can't be read or never fires, the zone is unknown, or the name is
+                taken.
+        """
+        queue_name(name)
+        Cron.parse(cron, zone or "UTC")
+        if name in self._schedules:
+            raise BadSchedule(
+                f"Schedule {name!r} is declared twice; give one of them another name and task={name!r}"
+            )
+        try:
+            how = CatchUp(catch_up)
+        except ValueError:
+            known = ", ".join(member.value for member in CatchUp)
+            raise BadOption(f"catch_up: {catch_up!r} is not one of {known}") from None
+        if task is not None and not isinstance(task, str | Task):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise _no_task(task)
+        target = task.name if isinstance(task, Task) else task or name
+        self._schedules[name] = Declared(
+            name, cron, target, payload, zone, how, check_description(description)
+        )
+
+    def stored_schedules(self, zone: str = "UTC") -> list[Schedule]:
+        """Return the declared schedules as they are stored, their payloads validated.
+
+        Args:
+            zone: for those that name none.
+
+        Raises:
+            UnknownTask: a schedule's task is not in the catalog; the message names the schedule.
+            PayloadInvalid: a schedule's payload does not fit its task; the message names the schedule.
+        """
+        stored: list[Schedule] = []
+        for declared in self._schedules.values():
+            try:
+                task = self.get(declared.task)
+                data = task.dump(declared.payload)
+            except UsageError as error:
+                # Of its own kind still, with its fields; but it says which line of code to look at.
+                error.args = (f"Schedule {declared.name!r} can't be stored: {error}",)
+                raise
+            stored.append(
+                Schedule(
+                    name=declared.name,
+                    cron=declared.cron,
+                    task=task.name,
+                    zone=declared.zone or zone,
+                    data=data,
+                    catch_up=declared.catch_up,
+                    description=declared.description or task.description,
+                )
+            )
+        return stored
+
+    def stored_queues(self) -> list[QueueSettings]:
+        """Return the queues of all tasks as they are stored, by name: each alias has its share of a limit.
+
+        Raises:
+            BadOption: a task has no more of a limit than aliases.
+        """
+        queues = [queue for task in self._tasks.values() for queue in _limits(task)]
+        return sorted(queues, key=lambda queue: queue.name)
+
+    def include(self, other: Catalog) -> None:
+        """Take over the tasks and schedules that another catalog has now; its resources if this one has none.
+
+        Raises:
+            DuplicateTask: both have a task of one name.
+            BadSchedule: both have a schedule of one name.
+            BadOption: both have resources, and not the same.
+        """
+        if not isinstance(other, Catalog):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
+            raise UsageError(f"include: {shown(other)} is no catalog; give what Catalog() made")
+        if other.resources is not None and self.resources not in (None, other.resources):
+            raise BadOption("resources: both catalogs have some; give them to the including catalog alone")
+        for task in other.tasks.values():
+            self._add(task)
+        for declared in other.schedules:
+            if declared.name in self._schedules:
+                raise BadSchedule(f"Schedule {declared.name!r} is declared in both catalogs; rename one")
+            self._schedules[declared.name] = declared
+        self.resources = self.resources or other.resources
+
+    def get(self, which: str | Task[Any, Any]) -> Task[Any, Any]:
+        """Return the task of this name or alias; a task is returned itself, if it is this catalog's.
+
+        Raises:
+            UnknownTask: there is none; the message has the names that come nearest.
+            UsageError: it is neither a task nor a name.
+        """
+        if isinstance(which, Task):
+            if self._tasks.get(which.name) is which:
+                return which
+            raise UnknownTask(
+                f"Task {which.name!r} is not of this catalog; define it there, or include its own catalog"
+            )
+        if not isinstance(which, str):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
+            raise _no_task(which)
+        task = self._tasks.get(which) or self._aliases.get(which)
+        if task is None:
+            near = difflib.get_close_matches(which, [*self._tasks, *self._aliases], n=3)
+            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else self._known()
+            raise UnknownTask(f"No task is called {which!r}; {hint}")
+        return task
+
+    def _known(self) -> str:
+        names = sorted(self._tasks)
+        if not names:
+            return "the catalog has none yet: define it there"
+        more = ", …" if len(names) > _NAMED_AT_MOST else ""
+        return f"the catalog has {', '.join(names[:_NAMED_AT_MOST])}{more}"
+
+    def _add(self, task: Task[Any, Any]) -> Task[Any, Any]:
+        for name in (task.name, *task.aliases):
+            if (holder := self._tasks.get(name) or self._aliases.get(name)) is not None:
+                raise DuplicateTask(
+                    f"{name!r} is already the name or alias of task {holder.name!r} ({_place(holder)}); "
+                    f"{_place(task)} needs another one"
+                )
+        if len({task.name, *task.aliases}) <= len(task.aliases):
+            raise DuplicateTask(f"Task {task.name!r} has one of its names twice: {', '.join(task.aliases)}")
+        self._tasks[task.name] = task
+        self._aliases |= dict.fromkeys(task.aliases, task)
+        return task
+
+
+def _limits(task: Task[Any, Any]) -> list[QueueSettings]:
+    """Return the limits of a task's queues, which together are the task's."""
+    names, limit = task.aliases, task.concurrency_limit
+    if limit is None:
+        return [QueueSettings(name) for name in (task.name, *names)]
+    own = limit - len(names)
+    if own < 1:
+        raise BadOption(
+            f"concurrency_limit: {limit} can't be shared out among the queues of task {task.name!r} and its"
+            f" aliases {', '.join(names)}, each of which needs one; give at least {len(names) + 1}, or take"
+            " away aliases under which no other program sends any more"
+        )
+    return [QueueSettings(task.name, own), *(QueueSettings(name, 1) for name in names)]
+
+
+def _no_task(given: object) -> UsageError:
+    return UsageError(
+        f"{shown(given)} is no task: give its name, or what @catalog.task('name') made of its handler"
+    )
+
+
+def _checked_defaults(given: object) -> JobOptions:
+    if given is None:
+        return JobOptions()
+    if not isinstance(given, JobOptions):
+        raise BadOption(f"defaults: {shown(given)} is no JobOptions; give JobOptions(retry_limit=…)")
+    new_job(_NOBODY, "any", None, merge(given, DEFAULTS))
+    return given
+
+
+def _cap(field: str, given: object) -> int:
+    if type(given) is not int or given < 1:
+        raise BadOption(f"{field}: {shown(given)} is no number of bytes; give an integer above 0")
+    return given
+
+
+def _require_name(name: object) -> None:
+    """See that ``@catalog.task`` was given a name, and not, for want of parentheses, the handler.
+
+    Raises:
+        UsageError: it is no text.
+    """
+    if callable(name):
+        suggested = getattr(name, "__name__", "name").strip("<>_").replace("_", "-")
+        raise UsageError(
+            f"@catalog.task needs the task's name: write @catalog.task({suggested!r}) above the handler"
+        )
+    if not isinstance(name, str):
+        raise UsageError(f"The name of a task is text, and {name!r} is none: write @catalog.task('name')")
+
+
+def _place(task: Task[Any, Any]) -> str:
+    return f"{getattr(task, '__module__', '?')}.{getattr(task, '__qualname__', task.name)}"

@@ -1,0 +1,292 @@
+"""What a handler is told of its job, and may do in its name.
+
+A context is made for every job whose handler asks for one, so it holds little: the claim, and the worker's
+side of it (``JobHost``). A decoded ``meta`` and a logger are made when they are first asked for.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import uuid5
+
+from zeke_queue.core import jsonb
+from zeke_queue.core.failure import shown
+from zeke_queue.core.options import INT4_MAX
+from zeke_queue.errors import BadOption
+from zeke_queue.model import FINAL
+from zeke_queue.task.signals import Wait
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Coroutine, Generator, Mapping
+    from contextlib import AbstractAsyncContextManager
+    from uuid import UUID
+
+    from structlog.typing import FilteringBoundLogger
+
+    from zeke_queue.model import Claimed, Job
+
+
+class Child(Protocol):
+    """The run of a job that another one sent: of what ``Queue.trigger`` returns, what a handler needs."""
+
+    id: UUID
+    task: str
+
+    async def result(self, timeout: float | None = None) -> Any:
+        """Wait for the child's end and return its output; it holds the parent's place meanwhile."""
+        ...
+
+    async def cancel(self) -> bool:
+        """Cancel the child."""
+        ...
+
+
+class JobHost(Protocol):
+    """What stands behind a context: a worker, or the child process that runs a job for one."""
+
+    @property
+    def resources(self) -> Any:
+        """What the catalog's ``resources`` gave."""
+        ...
+
+    def progress(self, job: JobContext, value: float, message: str | None) -> None:
+        """Keep how far the job is; of several in quick succession the last one wins."""
+        ...
+
+    def logger(self, job: JobContext) -> FilteringBoundLogger:
+        """Return a logger whose lines are printed, and kept for those who watch the job."""
+        ...
+
+    async def extend(self, job: JobContext, seconds: float) -> None:
+        """Move the job's deadline."""
+        ...
+
+    async def send(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> UUID | None:
+        """Send a child."""
+        ...
+
+    async def trigger(self, job: JobContext, task: Any, payload: Any, options: Mapping[str, Any]) -> Child:
+        """Send a child, and return its run."""
+        ...
+
+    async def child(
+        self, job: JobContext, task: Any, payload: Any, key: str, options: Mapping[str, Any]
+    ) -> Child:
+        """Send a child that the job waits for, if it was not sent yet; it is cancelled with the job."""
+        ...
+
+    async def look(self, job: JobContext, job_id: UUID) -> Job:
+        """Return a job as it is stored."""
+        ...
+
+    def transaction(self, job: JobContext, connection: Any) -> AbstractAsyncContextManager[Any]:
+        """Open a transaction whose jobs are children."""
+        ...
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the worker's loop from a thread, and return what it returns."""
+        ...
+
+
+class JobContext:
+    """A job as its handler sees it.
+
+    Attributes:
+        id: the job's.
+        task: the task's name (never an alias of it).
+        attempt: how often the job was claimed, this time included.
+        retry_count: how many retries were used up, from 0.
+        parent: the job that triggered this one.
+        priority: the job's; what it sends has that of its task unless it says ``priority=job.priority``.
+        deadline: on the worker's monotonic clock, when this attempt expires.
+        cancelled: whether the job should stop: it was cancelled, its time is up, or the worker ends. An async
+            handler gets ``CancelledError``; a handler in a thread has to look here from time to time.
+    """
+
+    __slots__ = (
+        "_children",
+        "_host",
+        "_logger",
+        "_meta",
+        "_raw_meta",
+        "attempt",
+        "cancelled",
+        "deadline",
+        "id",
+        "parent",
+        "priority",
+        "retry_count",
+        "task",
+    )
+
+    def __init__(self, claimed: Claimed, task: str, host: JobHost, deadline: float) -> None:
+        self.id = claimed.id
+        self.task = task
+        self.attempt = claimed.attempt
+        self.retry_count = claimed.retry_count
+        self.parent = claimed.parent
+        self.priority = claimed.priority
+        self.deadline = deadline
+        self.cancelled = False
+        self._raw_meta = claimed.meta
+        self._host = host
+        self._children: set[str] | None = None
+        self._meta: Mapping[str, Any] | None = None
+        self._logger: FilteringBoundLogger | None = None
+
+    def __repr__(self) -> str:
+        return f"<JobContext {self.task} {self.id} attempt {self.attempt}>"
+
+    @property
+    def meta(self) -> Mapping[str, Any]:
+        """The object that is carried from parent to child; empty if the job has none."""
+        if self._meta is None:
+            self._meta = jsonb.loads(self._raw_meta) if self._raw_meta is not None else {}
+        return self._meta or {}
+
+    @property
+    def logger(self) -> FilteringBoundLogger:
+        """A logger bound to taskId, jobId and attempt; lines from info on are also kept for watchers."""
+        if self._logger is None:
+            self._logger = self._host.logger(self)
+        return self._logger
+
+    @property
+    def resources(self) -> Any:
+        """What the catalog's ``resources`` gave this worker: repositories, clients."""
+        return self._host.resources
+
+    def progress(self, value: float, message: str | None = None) -> Awaitable[None]:
+        """Tell watchers how far the job is.
+
+        It is kept in the background, at most ten times a second a job, and takes effect without being
+        awaited, so that a handler in a thread can call it as well.
+
+        Args:
+            value: from 0 to 1.
+            message: for people.
+
+        Raises:
+            BadOption: the value is out of its range, or the message is no text.
+        """
+        if not isinstance(value, int | float) or not 0 <= value <= 1:  # pyright: ignore[reportUnnecessaryIsInstance] - handlers may be untyped
+            raise BadOption(f"progress: {shown(value)} is out of range; give a number from 0 to 1")
+        if message is not None and not isinstance(message, str):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+            raise BadOption(f"message: {shown(message)} is no text; give a string, or None")
+        self._host.progress(self, value, message)
+        return _DONE
+
+    async def extend(self, seconds: float | timedelta) -> None:
+        """Move this attempt's deadline to ``seconds`` from now.
+
+        The row keeps how long the attempt then had in all, and a later attempt starts with as much.
+
+        Raises:
+            LeaseLost: the job is no longer this worker's.
+            BadOption: the duration is not above zero, or longer than 68 years.
+        """
+        duration = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+        if not isinstance(duration, int | float) or not 0 < duration <= INT4_MAX:  # pyright: ignore[reportUnnecessaryIsInstance] - handlers may be untyped
+            raise BadOption(f"extend: {shown(seconds)} is out of range; give seconds above 0, to {INT4_MAX}")
+        await self._host.extend(self, float(duration))
+
+    async def send(self, task: Any, payload: Any = None, **options: Any) -> UUID | None:
+        """Send a child of this job: as ``Queue.send``, with the parent set and ``meta`` carried on."""
+        return await self._host.send(self, task, payload, options)
+
+    async def trigger(self, task: Any, payload: Any = None, **options: Any) -> Child:
+        """Send a child and return its ``Run``: as ``Queue.trigger``, parent set and ``meta`` carried on."""
+        return await self._host.trigger(self, task, payload, options)
+
+    def child_id(self, key: str) -> UUID:
+        """Return the id of a job that this one sends once, however often it runs.
+
+        A job that is sent under it again, after a crash say, is the one that is there already::
+
+            await transaction.send("generate-brief", brief, id=job.child_id("brief"))
+
+        Args:
+            key: what tells it from the other jobs that this one sends.
+        """
+        if not isinstance(key, str) or not key:  # pyright: ignore[reportUnnecessaryIsInstance] - handlers may be untyped
+            raise BadOption(f"key: {shown(key)} is no key; give a text that tells the child from others")
+        return uuid5(self.id, key)
+
+    async def child(self, task: Any, payload: Any = None, *, key: str | None = None, **options: Any) -> Child:
+        """Send a job whose outcome this one needs, once, however often this one runs; return its ``Run``.
+
+        It is cancelled along with this job, and brought back with it. Send several to have them run side by
+        side, and then ask for the ``outcome`` of each. A child that has failed stays as it is, however often
+        this job is tried again: to have another one then, make ``job.retry_count`` part of the key.
+
+        Args:
+            task: as ``Queue.trigger`` takes it, like ``payload`` and ``options``.
+            key: what tells it from the other children of this job; by default what the task is called here,
+                so a second child of one task needs a key of its own.
+
+        Raises:
+            LeaseLost: this job is no longer the worker's: it was cancelled, say.
+            BadOption: the key was used already in this attempt, or is none; ``id`` or ``parent`` is given.
+            Refused: a uniqueness rule refused the child.
+            UsageError: as ``Queue.send``.
+        """
+        name = key if key is not None else str(getattr(task, "name", task))
+        if self._children is None:
+            self._children = set()
+        if name in self._children:
+            raise BadOption(f"key: {name!r} names a child of this attempt already; each needs one of its own")
+        child = await self._host.child(self, task, payload, name, options)
+        self._children.add(name)
+        return child
+
+    async def outcome(self, child: Child | UUID) -> Job:
+        """Return a job that has ended, in whatever state; until then, end this attempt and wait for it.
+
+        Raises:
+            Wait: it has not ended. The worker takes it from there: let it through.
+            JobNotFound: there is no such job.
+        """
+        signal = Wait(child)
+        found = await self._host.look(self, signal.child)
+        if found.state not in FINAL:
+            raise signal
+        return found
+
+    async def call(self, task: Any, payload: Any = None, *, key: str | None = None, **options: Any) -> Job:
+        """Run another task as a child and return it once it has ended, in whatever state.
+
+        ``child`` and ``outcome`` in one; until the child has ended this attempt ends, and no place is held.
+        What the handler did before is done again when it goes on, so it must bear that, as any handler must.
+        """
+        return await self.outcome(await self.child(task, payload, key=key, **options))
+
+    async def stored(self) -> Job:
+        """Return this job as it is stored, with the history of its attempts.
+
+        Raises:
+            JobNotFound: it was deleted.
+        """
+        return await self._host.look(self, self.id)
+
+    def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[Any]:
+        """Open a transaction as ``Queue.transaction`` does; jobs sent in it are children of this one."""
+        return self._host.transaction(self, connection)
+
+    def wait(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the worker's loop and return its result: for handlers in a thread.
+
+        An async handler awaits instead; there this would wait for itself, and raises ``RuntimeError``.
+        """
+        return self._host.wait(work)
+
+
+class _Done:
+    """An awaitable that has happened already."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield  # makes this a generator
+
+
+_DONE = _Done()

@@ -1,0 +1,1 @@
+"""Subscriptions to changes of jobs, over one path to the storage."""

@@ -1,0 +1,321 @@
+"""Waiting for jobs: who watches one is told of each change of its status.
+
+All jobs that are watched through one storage share one path to it: one watch, which the storage tells of
+changes where it can, and one query at a time for all jobs that may have changed. A look from time to time is
+the net, so a notification that gets lost delays the news and loses none; looks that are due at about the same
+time are one query as well. So a thousand open pages cost the database little.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.client.job_admin import require
+from zeke_queue.core.failure import shown
+from zeke_queue.core.options import INT4_MAX
+from zeke_queue.errors import BadOption, JobNotFound, StorageUnavailable
+from zeke_queue.model import FINAL
+from zeke_queue.storage.told import Told
+from zeke_queue.system.waiting import Allowance, end, first
+from zeke_queue.watch.batched_reader import Looks
+from zeke_queue.watch.subscription import Follower, Following, was_closed
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable
+    from uuid import UUID
+
+    from zeke_queue.model import Job, JobEvent
+    from zeke_queue.storage.store import Reader, Watch
+    from zeke_queue.system.clock import Clock
+
+LOOKS: Final = (0.1, 0.25, 0.5, 1.0, 2.0)
+"""Seconds between looks at a job that is told of no change; the last one for good."""
+
+COMES_ALONG: Final = 0.25
+"""The share of its pause that a look may be early, in order to be made along with others."""
+
+PATIENCE: Final = 60.0
+"""Seconds for which a storage may be away before those who wait are told so."""
+
+DUE_AT_ONCE: Final = 500
+"""How many jobs one look takes along that were not told of; reading many rows holds up all else."""
+
+LOOKS_A_SECOND: Final = 25.0
+"""How many looks a second are made in the long run, however many jobs change; others wait and share one."""
+
+LOOKS_AT_ONCE: Final = 50.0
+"""How many may be made without regard to that after a calm."""
+
+
+def check_timeout(timeout: object) -> float | None:
+    """Return how many seconds to wait; None for ever, which is also what is longer than any wait.
+
+    Raises:
+        BadOption: it is no number.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, int | float) or not (timeout <= 0 or timeout > 0):
+        raise BadOption(
+            f"timeout: {shown(timeout)} is no number; give seconds, 0 to look once, or None to wait for ever"
+        )
+    return None if timeout > INT4_MAX else float(max(timeout, 0))
+
+
+class Watchers:
+    """Everybody who waits for a job through one storage."""
+
+    def __init__(self, reader: Reader, clock: Clock) -> None:
+        self._reader = reader
+        self._clock = clock
+        self._looks = Looks(reader)
+        self._allowance = Allowance(clock, LOOKS_A_SECOND, LOOKS_AT_ONCE)
+        self._watched: dict[UUID, Following] = {}
+        self._fresh: dict[UUID, None] = {}
+        self._gone: dict[UUID, None] = {}
+        self._asked: list[Following] = []
+        self._watch: Watch | None = None
+        self._rest = Told(clock)
+        self._failures = 0
+        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    # For those who wait
+
+    async def watch(self, job_id: UUID) -> AsyncGenerator[Job]:
+        """Yield the job as it is, then at each change of its status; end after a final one.
+
+        Statuses are told in the order in which they came about; one that lasted a moment only may be passed
+        over.
+
+        Raises:
+            JobNotFound: there is no such job, or none any more.
+            StorageUnavailable: the storage has been away for a minute, or the queue was closed.
+        """
+        rung = asyncio.Event()
+        follower = self.follow(job_id, rung.set, every=True)
+        try:
+            while True:
+                rung.clear()
+                while (job := follower.take()) is not None:
+                    yield job
+                    if job.state in FINAL:
+                        return
+                await rung.wait()
+        finally:
+            follower.leave()
+
+    def follow(
+        self, job_id: UUID, wake: Callable[[], None], *, every: bool = False, known: Job | None = None
+    ) -> Follower:
+        """Begin to follow a job; whoever does takes the news when it has time for them, and has to leave.
+
+        Args:
+            job_id: the job.
+            wake: called when there is something to take; it must do no more than wake somebody.
+            every: keep each status until it is taken; else the last one only.
+            known: the job as it was a moment ago, by ``look``, if that is known.
+
+        Raises:
+            StorageUnavailable: the queue was closed.
+        """
+        if self._closed:
+            raise was_closed(job_id)
+        watched = self._watched.get(job_id)
+        if watched is None:
+            watched = self._watched[job_id] = Following()
+            self._fresh[job_id] = None
+            self._wake()
+        if known is not None:
+            watched.is_news(known)
+        follower = Follower(wake, lambda: self._leave(job_id, watched, follower), every=every)
+        watched.followers[follower] = None
+        if watched.latest is not None:
+            follower.tell(watched.latest, lines=watched.latest.attempt > 0)
+        return follower
+
+    async def look(self, job_id: UUID) -> Job | None:
+        """Return a job; all that are asked for at the same time share one query.
+
+        Raises:
+            StorageUnavailable: it has no answer now.
+        """
+        return await self._looks.job(job_id)
+
+    async def lines(self, job_id: UUID, after: int) -> tuple[list[JobEvent], bool]:
+        """Return progress and log lines of a job with ``seq`` above ``after``, oldest first.
+
+        All that are asked for at the same time share one query, of which each job has its share.
+
+        Returns:
+            The lines, and whether there may be more: then there is at least one.
+
+        Raises:
+            StorageUnavailable: it has no answer now.
+        """
+        return await self._looks.lines(job_id, after)
+
+    async def ended(self, job_id: UUID, timeout: float | None) -> Job | None:
+        """Wait until a job has ended.
+
+        Args:
+            job_id: the job.
+            timeout: seconds to wait at most; 0 looks once, None waits for ever.
+
+        Returns:
+            The job as it ended; None if it did not in time.
+
+        Raises:
+            JobNotFound, StorageUnavailable: as ``watch``.
+        """
+        if timeout is None:
+            return await self._end(job_id)
+        if timeout <= 0:
+            job = await require(self._reader, job_id)
+            return job if job.state in FINAL else None
+        # The alarm stands beside the wait, so that it also rings while the storage hangs.
+        return await first(self._end(job_id), self._alarm(timeout))
+
+    async def _end(self, job_id: UUID) -> Job | None:
+        async with aclosing(self.watch(job_id)) as changes:
+            async for job in changes:
+                if job.state in FINAL:
+                    return job
+        return None
+
+    async def _alarm(self, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+
+    async def close(self) -> None:
+        """Stop looking; whoever still waits, or comes later, is told so."""
+        self._closed = True
+        watched, self._watched = self._watched, {}
+        await self._looks.close()
+        await end(*self._tasks)
+        for job_id, one in watched.items():
+            one.fail(was_closed(job_id))
+
+    # The one who looks, for all of them
+
+    def _leave(self, job_id: UUID, watched: Following, follower: Follower) -> None:
+        watched.followers.pop(follower, None)
+        if not watched.followers:
+            self._forget(job_id, watched)
+
+    def _forget(self, job_id: UUID, watched: Following) -> None:
+        """Let whoever comes from now on start anew, and see the job as it is then."""
+        if self._watched.get(job_id) is watched:
+            del self._watched[job_id]
+            self._gone[job_id] = None
+            if not self._watched:
+                self._rest.wake()
+                self._wake()
+
+    def _wake(self) -> None:
+        """Have what came and went seen to."""
+        if self._watch is not None:
+            self._watch.wake()
+        if self._task is None:
+            self._task = asyncio.ensure_future(self._run())
+            self._tasks.add(self._task)
+            self._task.add_done_callback(self._tasks.discard)
+
+    async def _run(self) -> None:
+        """Look as long as anybody watches, through outages of the storage."""
+        while self._watched:
+            self._asked = list(self._watched.values())
+            try:
+                async with self._reader.watching() as watch:
+                    self._watch = watch
+                    await self._serve(watch)
+                    # Taking leave of the storage lasts a while: who comes meanwhile has another one look.
+                    self._watch = self._task = None
+            except Exception as error:  # noqa: BLE001 - it is raised again, in every task that waits
+                if self._task is not asyncio.current_task():
+                    return
+                self._watch = None
+                if isinstance(error, StorageUnavailable):
+                    await self._sit_out(error)
+                else:
+                    self._give_up(error, list(self._watched))
+            else:
+                return
+        self._watch = self._task = None
+
+    async def _sit_out(self, error: StorageUnavailable) -> None:
+        """Wait a moment for the storage to be back; whoever waited for too long is told that it is away."""
+        now = self._clock.monotonic()
+        for watched in self._asked:
+            watched.away_since = now if watched.away_since is None else watched.away_since
+        self._give_up(error, [job_id for job_id, one in self._watched.items() if one.is_away(now, PATIENCE)])
+        if self._watched:
+            await self._rest.wait(0)  # what was said before counts no more
+            await self._rest.wait(LOOKS[min(self._failures, len(LOOKS) - 1)])
+            self._failures += 1
+
+    def _give_up(self, error: Exception, ids: Iterable[UUID]) -> None:
+        for job_id in ids:
+            watched = self._watched[job_id]
+            watched.fail(error)
+            self._forget(job_id, watched)
+
+    async def _serve(self, watch: Watch) -> None:
+        """Look at what may have changed, until nobody watches any more."""
+        self._fresh, self._gone = dict.fromkeys(self._watched), {}
+        rung: list[UUID] = []
+        while True:
+            if self._gone:
+                gone, self._gone = self._gone, {}
+                await watch.discard(list(gone))
+            if not self._watched:
+                return
+            fresh, self._fresh = self._fresh, {}
+            ids = dict.fromkeys([*fresh, *rung, *self._due(along=bool(fresh or rung))])
+            watched = {job_id: self._watched[job_id] for job_id in ids if job_id in self._watched}
+            if fresh:
+                self._asked = [self._watched[job_id] for job_id in fresh if job_id in self._watched]
+                await watch.add(list(fresh))
+            if watched:
+                await self._look(watched)
+            self._asked = []
+            rung = await watch.wait(self._pause())
+            if (rest := self._allowance.wanted()) > 0:
+                await self._clock.sleep(rest)
+                rung += await watch.wait(0)
+
+    def _due(self, *, along: bool) -> list[UUID]:
+        """Return for whom the net is due; if for any, or others are looked at, those too who soon are."""
+        now = self._clock.monotonic()
+        if not along and all(one.look_at > now for one in self._watched.values()):
+            return []
+        due = (job_id for job_id, one in self._watched.items() if one.look_at - one.leeway <= now)
+        return list(islice(due, DUE_AT_ONCE))
+
+    def _pause(self) -> float:
+        """Return how long nothing is due."""
+        due = min((one.look_at for one in self._watched.values()), default=0.0)
+        return min(max(0.0, due - self._clock.monotonic()), LOOKS[-1])
+
+    async def _look(self, asked: dict[UUID, Following]) -> None:
+        """Look at jobs, and tell those who follow them what is new."""
+        self._asked = list(asked.values())
+        found = await self._reader.get(list(asked))
+        self._failures, now = 0, self._clock.monotonic()
+        for job_id, watched in asked.items():
+            if self._watched.get(job_id) is not watched:
+                continue  # all have left; and who came meanwhile is told of what is then
+            job = found.get(job_id)
+            if job is None:
+                gone = JobNotFound(f"No job has the id {job_id}: it never existed, or was purged")
+                self._give_up(gone, [job_id])
+                continue
+            is_news = watched.is_news(job)
+            watched.plan(now, 0 if is_news else watched.look + 1, LOOKS, COMES_ALONG)
+            if is_news and job.state in FINAL:
+                # It may be brought back before those who are told have taken their leave.
+                self._forget(job_id, watched)
+            watched.tell(job if is_news else None)

@@ -1,0 +1,1 @@
+"""Who calls the HTTP API, and what they may do."""

@@ -1,0 +1,167 @@
+"""Jobs, schedules and workers in the shapes of the API, with what a task hides taken out."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.core import jsonb
+from zeke_queue.core.cron import Cron, last_occurrence
+from zeke_queue.core.redaction import REDACTED, hides, redact, restored
+from zeke_queue.errors import BadSchedule
+from zeke_queue.model import STATUS_OF, JobState, RunStatus
+from zeke_queue.web import shapes
+from zeke_queue.web.errors import field_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+
+    from zeke_queue.model import Attempt, Job, JobEvent, Schedule
+    from zeke_queue.task.catalog import Catalog
+
+NEXT_TICKS: Final = 5
+
+STATES_OF: Final[Mapping[RunStatus, tuple[JobState, ...]]] = {
+    status: tuple(state for state, its in STATUS_OF.items() if its is status) for status in RunStatus
+}
+
+
+class Showing:
+    """Shows what is stored, each task's rules applied.
+
+    Args:
+        catalog: whose tasks say what of their jobs is hidden. A job of a task that it does not know, which
+            another program serves, is shown whole.
+    """
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def rules(self, name: str) -> tuple[str, ...]:
+        """Return what the jobs of a queue hide."""
+        task = self._catalog.served.get(name)
+        return () if task is None else task.redact
+
+    @property
+    def opaque(self) -> tuple[str, ...]:
+        """The queues whose jobs hide parts of their payload, their output or their errors."""
+        hiding = (name for name, task in self._catalog.served.items() if set(task.redact) - {"log"})
+        return tuple(sorted(hiding))
+
+    def data(self, job: Job) -> Any:
+        """Return a job's payload as it is shown."""
+        return redact(job.data, self.rules(job.name), "payload")
+
+    def restored(self, task: str, given: Any, kept: Any = None) -> Any:
+        """Return a payload that somebody gave, with hidden values that it was shown without as they are kept.
+
+        Args:
+            task: whose payload it is.
+            given: the payload, in which ``[redacted]`` stands for what is hidden.
+            kept: what was shown; None for nothing.
+
+        Raises:
+            ApiError: 422: it stands where nothing is kept.
+        """
+        value, missing = restored(given, kept, self.rules(task), "payload")
+        if missing:
+            why = "it is hidden, and none is kept here; give the value itself"
+            raise field_errors(
+                "; ".join(f"{path}: {why}" for path in missing), [(path, why) for path in missing]
+            )
+        return value
+
+    def output(self, job: Job) -> Any:
+        """Return what a job returned, or why it failed, as it is shown."""
+        root = "output" if job.state is JobState.COMPLETED else "error"
+        return redact(job.output, self.rules(job.name), root)
+
+    def error(self, job: Job, attempt: Attempt) -> Any:
+        """Return why an attempt failed, as it is shown."""
+        return redact(attempt.error, self.rules(job.name), "error")
+
+    def event(self, name: str, event: JobEvent) -> Any:
+        """Return what progress or a log line says, as it is shown."""
+        said: dict[str, Any] = jsonb.loads(event.data)
+        if not hides(self.rules(name), "log"):
+            return said
+        kept = {key: said[key] for key in ("level", "value") if key in said}
+        return {**kept, "message": REDACTED}
+
+    def run(self, job: Job) -> shapes.Run:
+        """Return a job as lists show it."""
+        return shapes.Run(**self._run(job))
+
+    def _run(self, job: Job) -> dict[str, Any]:
+        return {
+            "id": job.id,
+            "status": job.status,
+            "task_id": job.name,
+            "data": self.data(job),
+            "output": self.output(job),
+            "started_on": job.started_on,
+            "completed_on": job.completed_on,
+            "created_on": job.created_on,
+            "retry_count": job.retry_count,
+        }
+
+    def detail(self, job: Job) -> shapes.RunDetail:
+        """Return a job as its own page shows it."""
+        return shapes.RunDetail(
+            **self._run(job),
+            state=job.state.value,
+            attempt=job.attempt,
+            retry_limit=job.retry_limit,
+            priority=job.priority,
+            start_after=job.start_after,
+            expire_in=job.expire_in,
+            singleton_key=job.singleton_key,
+            parent=job.parent,
+            waits_for=job.waits_for,
+            worker=job.worker,
+            archived_on=job.archived_on,
+            history=[
+                shapes.FailedAttempt(
+                    attempt=attempt.attempt,
+                    at=attempt.at,
+                    state=attempt.state.value,
+                    error=self.error(job, attempt),
+                    worker=attempt.worker,
+                )
+                for attempt in job.history
+            ],
+        )
+
+    def schedule(self, schedule: Schedule, now: datetime) -> shapes.ScheduleShape:
+        """Return a schedule; its payload is what its task's jobs get, and hides what theirs do."""
+        data = None if schedule.data is None else jsonb.loads(schedule.data)
+        upcoming = [] if schedule.paused else list(islice(ticks(schedule, now), NEXT_TICKS))
+        # Until a scheduler has looked, none is stored: it will begin with the first one from then on. One
+        # that is overdue stays the next.
+        stored = None if schedule.paused else schedule.next_tick
+        return shapes.ScheduleShape(
+            name=schedule.name,
+            cron=schedule.cron,
+            task=schedule.task,
+            zone=schedule.zone,
+            payload=redact(data, self.rules(schedule.task), "payload"),
+            catch_up=schedule.catch_up.value,
+            description=schedule.description,
+            paused=schedule.paused,
+            last_tick=last_occurrence(schedule),
+            next_tick=stored or next(iter(upcoming), None),
+            next_ticks=upcoming,
+        )
+
+
+def ticks(schedule: Schedule, now: datetime) -> Iterator[datetime]:
+    """Yield the occurrences of a schedule after an instant; none if another program wrote it unreadably."""
+    try:
+        cron = Cron.parse(schedule.cron, schedule.zone)
+    except BadSchedule:
+        return
+    tick = cron.next_after(now)
+    while tick is not None:
+        yield tick
+        tick = cron.next_after(tick)

@@ -1,0 +1,267 @@
+"""The pool of coroutines that run jobs: long-lived lanes, which take jobs from a queue one after another.
+
+A task of asyncio a job would cost a third of the throughput of small jobs, so a lane serves many. What makes
+that safe: a lane that anything clung to is not used again. If a cancellation was asked of it while its job
+ran, or if the job's handler left context variables changed, the lane gets a new task for its next job, and
+the old one ends. So a late cancellation hits a task that has ended, and no handler finds what another left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.worker.held import RUNNING, SETTLING
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
+    from contextvars import Context
+
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.worker.held import Held, Outcome, Reason, Served
+
+SLICE: Final = 0.004
+"""Seconds for which lanes run jobs that never wait before claims and settlements have a turn."""
+
+INSISTENCE: Final = 10.0
+"""Seconds after which a handler that goes on despite its cancellation is reported, and cancelled again."""
+
+FADING: Final = 0.05
+"""Weight of the latest job in a task's measured time, if it was faster; a slower one counts whole."""
+
+
+class Lane:
+    """One place for one job at a time."""
+
+    __slots__ = ("held", "task", "waiter")
+
+    def __init__(self) -> None:
+        self.held: Held | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.waiter: asyncio.Future[None] | None = None
+
+
+class Lanes:
+    """All lanes of a worker, and the jobs that wait for one.
+
+    Args:
+        size: how many jobs run at once.
+        clock: tells how long jobs take.
+        ended: is told of every outcome; None is one that nobody wants.
+
+    Attributes:
+        ready: jobs that wait, in order.
+        running: how many run.
+        broken: fails when a lane fails, other than of what a handler raised.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        clock: Clock,
+        ended: Callable[[Held, Outcome | None], None],
+    ) -> None:
+        self.size = size
+        self.ready: deque[Held] = deque()
+        self.running = 0
+        self.broken: asyncio.Future[None] | None = None
+        self._clock = clock
+        self._attempt: Callable[[Held], Awaitable[Outcome | None]] | None = None
+        self._ended = ended
+        self._lanes = [Lane() for _ in range(size)]
+        self._idle: deque[Lane] = deque()
+        self._yielding = 0
+        self._in_turn = False
+        self._turn_ends = 0.0
+        self._looking = False
+        self._scouted = False
+        self._closing = False
+        self._context: Context = copy_context()
+
+    def open(self, attempt: Callable[[Held], Awaitable[Outcome | None]]) -> None:
+        """Start the lanes on the running loop.
+
+        Args:
+            attempt: runs a job; never raises what a handler raised.
+        """
+        self._attempt = attempt
+        self.broken = asyncio.get_running_loop().create_future()
+        self._context = copy_context()
+        for lane in self._lanes:
+            self._renew(lane)
+
+    def put(self, jobs: Iterable[Held], *, first: bool = False) -> None:
+        """Let jobs wait for a lane, at the end or (``first``) before those that wait already."""
+        if first:
+            self.ready.extendleft(reversed(list(jobs)))
+        else:
+            self.ready.extend(jobs)
+        self._look_soon()
+
+    def in_lanes(self) -> Iterator[Held]:
+        """Yield the jobs that run; may be asked from any thread."""
+        return (held for lane in self._lanes if (held := lane.held) is not None)
+
+    def job_of(self, task: asyncio.Task[object] | None) -> Held | None:
+        """Return the job that this task runs, if it is a lane's; may be asked from any thread."""
+        return next((lane.held for lane in self._lanes if task is not None and lane.task is task), None)
+
+    def interrupt(self, held: Held, reason: Reason) -> None:
+        """Ask a running job's handler to stop; the first reason counts, but for a job that is lost."""
+        if held.stage != RUNNING or held.lane is None or held.lane.task is None:
+            return
+        first = held.reason is None
+        if first or reason == "lost":
+            held.reason = reason
+        if held.context is not None:
+            held.context.cancelled = True
+        now = self._clock.monotonic()
+        if first or now - held.interrupted >= INSISTENCE:
+            held.interrupted = now
+            # A thread can't be cancelled: it keeps its lane until it returns, and looks at `job.cancelled`.
+            if held.served.task.kind != "thread":
+                held.lane.task.cancel()
+
+    def abandon(self, held: Held) -> None:
+        """Stop waiting for a handler that does not end, and want its outcome no more."""
+        held.reason = "lost"
+        if held.lane is not None and held.lane.task is not None:
+            held.lane.task.cancel()
+
+    async def close(self) -> None:
+        """End all lanes that are idle; those whose handlers don't end are left to themselves."""
+        self._closing = True
+        ending = [lane.task for lane in self._lanes if lane.held is None and lane.task is not None]
+        while self._idle:
+            self._wake()
+        if ending:
+            await asyncio.wait(ending)
+
+    def disband(self) -> None:
+        """Cancel what is left of the lanes, and wait for nothing."""
+        self._closing = True
+        for lane in self._lanes:
+            if lane.task is not None:
+                lane.task.cancel()
+
+    def _renew(self, lane: Lane) -> None:
+        lane.task = asyncio.get_running_loop().create_task(self._serve(lane), context=self._context.copy())
+
+    async def _serve(self, lane: Lane) -> None:
+        try:
+            await self._take_turns(lane)
+        except asyncio.CancelledError:
+            # Nobody of ours cancels a lane between jobs: a handler left something behind that did.
+            if self._closing:
+                raise
+            self._renew(lane)
+        except BaseException as error:
+            # Not a handler's failure, which `attempt` has turned into an outcome, but a bug of the worker's.
+            if self.broken is not None and not self.broken.done():
+                self.broken.set_exception(error)
+            raise
+
+    async def _take_turns(self, lane: Lane) -> None:
+        ready, now_on, attempt, ended = self.ready, self._clock.monotonic, self._attempt, self._ended
+        task = asyncio.current_task()
+        if task is None or attempt is None:
+            raise RuntimeError("a lane is started by open()")
+        untouched = copy_context()
+        self._begin_turn()
+        while True:
+            if not ready:
+                if self._closing:
+                    return
+                await self._sleep(lane)
+                self._begin_turn()
+                continue
+            held = ready.popleft()
+            if ready and not self._looking:
+                self._look_soon()
+            held.stage, held.lane, lane.held = RUNNING, lane, held
+            started = held.started = now_on()
+            self.running += 1
+            outcome = await attempt(held)
+            self.running -= 1
+            held.stage, held.lane, lane.held = SETTLING, None, None
+            now = now_on()
+            held.took = took = now - started
+            if held.began:
+                _measure(held.served, took)
+            ended(held, outcome)
+            if task.cancelling() or _differ(untouched, copy_context()):
+                self._renew(lane)
+                return
+            if now >= self._turn_ends:
+                await self._let_others()
+                self._begin_turn()
+
+    def _begin_turn(self) -> None:
+        """Begin a turn of the loop, which all lanes share, unless another lane has."""
+        if not self._in_turn:
+            self._in_turn = True
+            self._turn_ends = self._clock.monotonic() + SLICE
+            asyncio.get_running_loop().call_soon(self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._in_turn = False
+
+    async def _sleep(self, lane: Lane) -> None:
+        lane.waiter = asyncio.get_running_loop().create_future()
+        self._idle.append(lane)
+        try:
+            await lane.waiter
+        except asyncio.CancelledError:
+            if lane in self._idle:
+                self._idle.remove(lane)
+            raise
+
+    async def _let_others(self) -> None:
+        self._yielding += 1
+        try:
+            await self._clock.sleep(0)
+        finally:
+            self._yielding -= 1
+
+    def _wake(self) -> None:
+        lane = self._idle.popleft()
+        if lane.waiter is not None and not lane.waiter.done():
+            lane.waiter.set_result(None)
+
+    def _look_soon(self) -> None:
+        if not self._looking:
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def _look(self) -> None:
+        """Wake one lane, and the others once it is seen that its job waits.
+
+        Jobs that never wait are best run by one lane, one after another: it lets others have their turn by
+            itself.
+        """
+        self._looking = False
+        scouted, self._scouted = self._scouted, False
+        if not self.ready or not self._idle or self._yielding:
+            return
+        if scouted:
+            for _ in range(min(len(self.ready), len(self._idle))):
+                self._wake()
+        else:
+            self._scouted = True
+            self._wake()
+            self._look_soon()
+
+
+def _measure(served: Served, took: float) -> None:
+    mean = served.seconds
+    served.seconds = took if mean is None or took > mean else mean + (took - mean) * FADING
+
+
+def _differ(before: Context, after: Context) -> bool:
+    """Say whether context variables were set; the usual case, that none was, compares two pointers."""
+    try:
+        return before != after
+    except Exception:  # noqa: BLE001 - values of others are compared, and some refuse; then they are not the same
+        return True

@@ -1,0 +1,1 @@
+"""Where handlers run: on the loop, in threads, in child processes."""

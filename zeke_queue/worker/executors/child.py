@@ -1,0 +1,173 @@
+"""What a child process runs for handlers: it looks tasks up and runs them one at a time.
+
+Messages both ways are JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import inspect
+import math
+import runpy
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, cast
+from uuid import UUID
+
+from pydantic_core import from_json, to_json
+
+from zeke_queue.core import jsonb
+from zeke_queue.core.failure import MESSAGE_MAX, clean, error_output, plain
+from zeke_queue.errors import NotJson, UsageError
+from zeke_queue.model import Claimed
+from zeke_queue.system import logging as log
+from zeke_queue.system.subprocess_main import serve
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.signals import Fail, Retry, Snooze, Wait
+from zeke_queue.task.task import Task
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import NoReturn
+
+    from structlog.typing import FilteringBoundLogger
+
+    from zeke_queue.system.subprocess_main import Parent
+    from zeke_queue.task.context import JobHost
+
+_MESSAGE_DEPTH: Final = 3
+"""Levels of a message that are its own; what is below a handler gave."""
+
+
+class ChildHost:
+    """The host of a context in a child: what is noted goes up the pipe, and the rest is refused."""
+
+    resources: Any = None
+
+    def __init__(self, parent: Parent) -> None:
+        self._parent = parent
+
+    def progress(self, job: JobContext, value: float, message: str | None) -> None:
+        """Send progress to the parent."""
+        del job
+        self._parent.send(_encoded({"progress": [value, message]}))
+
+    def logger(self, job: JobContext) -> FilteringBoundLogger:
+        """Return a logger that prints here and keeps lines there."""
+
+        def keep(level: str, message: str, fields: Mapping[str, Any]) -> None:
+            self._parent.send(_encoded({"line": [level, message, dict(fields)]}))
+
+        return log.job_logger(keep, taskId=job.task, jobId=str(job.id), attempt=job.attempt)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise UsageError(
+            f"job.{name} needs the worker's connection, which a handler in a process has not; return what "
+            "is needed, and let an async handler do it"
+        )
+
+
+def _encoded(message: dict[str, Any]) -> bytes:
+    try:
+        return to_json(message, serialize_unknown=True, inf_nan_mode="strings")
+    except Exception:  # noqa: BLE001 - whatever a handler notes or says must not end the process it runs in
+        return to_json(_mended(message, _MESSAGE_DEPTH))
+
+
+def _mended(part: Any, depth: int) -> Any:
+    """Return a part of a message with what has no JSON form as text."""
+    if depth > 0 and isinstance(part, dict):
+        members = cast("dict[Any, Any]", part).items()
+        return {clean(str(key), MESSAGE_MAX): _mended(value, depth - 1) for key, value in members}
+    if depth > 0 and isinstance(part, list):
+        return [_mended(value, depth - 1) for value in cast("list[Any]", part)]
+    return clean(part, MESSAGE_MAX) if isinstance(part, str) else plain(part)
+
+
+def main() -> None:
+    """Serve the parent until it is gone."""
+    serve(lambda message, parent: _encoded(_answer(from_json(message), ChildHost(parent))))
+
+
+def _answer(request: dict[str, Any], host: ChildHost) -> dict[str, Any]:
+    try:
+        task = _look_up(request["module"], request["file"], request["name"], request["task"])
+        result = _run(task, request, host)
+    except Retry as asked:
+        return {"retry": [asked.after, asked.reason]}
+    except Fail as asked:
+        return {"fail": asked.reason}
+    except Snooze as asked:
+        return {"snooze": asked.seconds}
+    except Wait as asked:
+        return {"wait": str(asked.child)}
+    except BaseException as error:  # noqa: BLE001 - whatever a handler raises is its job's failure, SystemExit too
+        return _failure(error)
+    return _written(result)
+
+
+def _written(result: Any) -> dict[str, Any]:
+    try:
+        return {"output": None if result is None else jsonb.dumps(result)}
+    except NotJson as error:
+        return {"refused": str(error)}
+    except BaseException as error:  # noqa: BLE001 - a result's own code may raise anything, too
+        return _failure(error)
+
+
+def _failure(error: BaseException) -> dict[str, Any]:
+    output = error_output(error)
+    return {"error": output, "message": jsonb.loads(output)["message"]}
+
+
+def _run(task: Task[Any, Any], request: dict[str, Any], host: ChildHost) -> Any:
+    data = request["data"]
+    payload = task.validate_json(None if data is None else data.encode())
+    arguments = [payload] if task.takes_payload else []
+    if task.takes_job:
+        arguments.append(JobContext(_claimed(request), task.name, cast("JobHost", host), math.inf))
+    result = task.handler(*arguments)
+    return asyncio.run(result) if inspect.iscoroutine(result) else result
+
+
+def _claimed(request: dict[str, Any]) -> Claimed:
+    """Rebuild as much of the claim as a context shows."""
+    job_id, attempt, retry_count, priority, parent = request["job"]
+    meta = request["meta"]
+    return Claimed(
+        id=UUID(job_id),
+        name=request["task"],
+        data=None,
+        attempt=attempt,
+        priority=priority,
+        retry_count=retry_count,
+        retry_limit=0,
+        retry_delay=0,
+        retry_backoff=False,
+        retry_delay_max=None,
+        expire_in=math.inf,
+        start_after=_UNKNOWN,
+        parent=None if parent is None else UUID(parent),
+        meta=None if meta is None else meta.encode(),
+    )
+
+
+def _look_up(module: str | None, file: str | None, name: str, task: str) -> Task[Any, Any]:
+    """Find a task by where its handler is defined; the script that the parent runs is loaded by its path."""
+    if (module, file, name, task) not in _known:
+        if module is not None:
+            found: Any = importlib.import_module(module)
+            for part in name.split("."):
+                found = getattr(found, part)
+        elif file is not None:
+            found = runpy.run_path(file, run_name="__zeke_main__")[name]
+        else:
+            raise UsageError(f"Task {task!r}: its handler was not defined in a file; move it to a module")
+        _known[module, file, name, task] = (
+            cast("Task[Any, Any]", found) if isinstance(found, Task) else Task(found, task, process=True)
+        )
+    return _known[module, file, name, task]
+
+
+_UNKNOWN: Final = datetime.min.replace(tzinfo=UTC)
+_known: dict[tuple[str | None, str | None, str, str], Task[Any, Any]] = {}

@@ -1,0 +1,90 @@
+"""Where handlers run that are not coroutines: the interface, which a simulator implements inline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from zeke_queue.errors import NotJson, ZekeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zeke_queue.model import Claimed
+    from zeke_queue.task.context import JobContext
+    from zeke_queue.task.task import Task
+    from zeke_queue.worker.host import Host
+
+
+class Encoded:
+    """A result that was written as JSON where the handler ran, or could not be.
+
+    Args:
+        text: the JSON; None if the handler returned nothing.
+        refused: why it has none.
+    """
+
+    __slots__ = ("_refused", "_text")
+
+    def __init__(self, text: str | None, refused: str | None = None) -> None:
+        self._text = text
+        self._refused = refused
+
+    @property
+    def text(self) -> str | None:
+        """The JSON text; None if the handler returned nothing.
+
+        Raises:
+            NotJson: what the handler returned can't be written, as if it were written here.
+        """
+        if self._refused is not None:
+            raise NotJson(self._refused)
+        return self._text
+
+
+class RemoteFailure(ZekeError):
+    """A handler failed in another process.
+
+    Attributes:
+        output: JSON text with type, message and traceback, as the other process saw them.
+    """
+
+    def __init__(self, message: str, output: str) -> None:
+        super().__init__(message)
+        self.output = output
+
+
+class ProcessCrashed(ZekeError):
+    """The process that ran a handler ended before the handler did."""
+
+
+class Executor(Protocol):
+    """Runs handlers elsewhere than on the event loop."""
+
+    async def run_sync(self, call: Callable[[], Any]) -> Any:
+        """Run a function that may block, and return what it returns.
+
+        A cancellation of the caller does not end the function.
+        """
+        ...
+
+    async def run_process(self, task: Task[Any, Any], claimed: Claimed, job: JobContext, host: Host) -> Any:
+        """Run a task's handler in a process of its own; a cancellation of the caller kills it.
+
+        Args:
+            task: what to run; the process looks it up by module and name.
+            claimed: the job, with its payload as stored.
+            job: the context, for what the handler notes.
+            host: keeps what the handler notes.
+
+        Returns:
+            The result, or its JSON as ``Encoded``.
+
+        Raises:
+            RemoteFailure: the handler raised.
+            ProcessCrashed: the process ended, or can't run the task.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End what can be ended: idle threads, and all processes."""
+        ...

@@ -1,0 +1,112 @@
+"""CPU-bound handlers in child processes: started when needed, reused, killed at the deadline or on cancel.
+
+A child is told where the task is defined and looks it up, so that nothing but JSON crosses the pipe.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from pydantic_core import to_json
+
+from zeke_queue.core import jsonb
+from zeke_queue.system.subprocess_pool import ChildEnded, Children
+from zeke_queue.task.signals import Fail, Retry, Snooze, Wait
+from zeke_queue.worker.executors.executor import Encoded, ProcessCrashed, RemoteFailure
+
+if TYPE_CHECKING:
+    from zeke_queue.model import Claimed
+    from zeke_queue.system.subprocess_pool import Child
+    from zeke_queue.task.context import JobContext
+    from zeke_queue.task.task import Task
+    from zeke_queue.worker.host import Host
+
+
+class Processes:
+    """A pool of child processes.
+
+    Args:
+        most: how many run at once; as many as there are processors by default.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self._children = Children("zeke_queue.worker.executors.child", most=most)
+
+    async def run(self, task: Task[Any, Any], claimed: Claimed, job: JobContext, host: Host) -> Encoded:
+        """Run a task's handler in a child; if the caller is cancelled the child is killed.
+
+        Raises:
+            RemoteFailure: the handler raised.
+            ProcessCrashed: the child ended before the handler did, or can't be started.
+            Signal: the handler raised a signal.
+        """
+        async with self._children.child() as child:
+            answer = await _call(child, _request(task, claimed), job, host)
+        return _result(answer)
+
+    async def close(self) -> None:
+        """Kill all children."""
+        await self._children.close()
+
+
+async def _call(child: Child, request: dict[str, Any], job: JobContext, host: Host) -> dict[str, Any]:
+    """Let a child run a job, passing on what the handler notes."""
+    child.send(to_json(request))
+    while True:
+        try:
+            message = jsonb.loads(await child.receive())
+        except ChildEnded as ended:
+            raise ProcessCrashed(
+                f"The process that ran task {job.task!r} ended with {ended.how} before its handler did"
+            ) from None
+        if "progress" in message:
+            host.progress(job, *message["progress"])
+        elif "line" in message:
+            host.keep(job, *message["line"])
+        else:
+            return message
+
+
+def _request(task: Task[Any, Any], claimed: Claimed) -> dict[str, Any]:
+    handler = task.handler
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    in_main = handler.__module__ == "__main__"
+    return {
+        "module": (spec.name if spec is not None else None) if in_main else handler.__module__,
+        "file": getattr(main, "__file__", None) if in_main else None,
+        "name": handler.__qualname__,
+        "task": task.name,
+        "job": [
+            str(claimed.id),
+            claimed.attempt,
+            claimed.retry_count,
+            claimed.priority,
+            None if claimed.parent is None else str(claimed.parent),
+        ],
+        "data": None if claimed.data is None else claimed.data.decode(),
+        "meta": None if claimed.meta is None else claimed.meta.decode(),
+    }
+
+
+def _result(answer: dict[str, Any]) -> Encoded:
+    """Return what the handler returned, or raise what it raised."""
+    match answer:
+        case {"output": output}:
+            return Encoded(output)
+        case {"refused": why}:
+            return Encoded(None, refused=why)
+        case {"retry": [after, reason]}:
+            raise Retry(after, reason)
+        case {"fail": reason}:
+            raise Fail(reason)
+        case {"snooze": seconds}:
+            raise Snooze(seconds)
+        case {"wait": child}:
+            raise Wait(UUID(child))
+        case {"error": output, "message": message}:
+            raise RemoteFailure(message, output)
+        case _:
+            raise ProcessCrashed(f"The process gave an answer that can't be understood: {sorted(answer)}")

@@ -1,0 +1,196 @@
+"""The heartbeat: one statement a beat for the whole worker, and what follows from its answer or its absence.
+
+The lease runs from before the last beat that was answered was sent, so that it ends here no later than in
+the storage. Once it has ended the jobs may be running elsewhere: their handlers are cancelled and nothing
+of theirs is settled. Outcomes that were handed over before are still tried, since a settlement is fenced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.errors import StorageError, StorageUnavailable
+from zeke_queue.model import JobState, Released
+from zeke_queue.system import logging as log
+from zeke_queue.system.clock import wait
+from zeke_queue.system.waiting import end
+from zeke_queue.worker.bell import Bell
+from zeke_queue.worker.held import SETTLING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
+    from zeke_queue.model import WorkerInfo
+    from zeke_queue.storage.store import Storage
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.worker.held import Held
+    from zeke_queue.worker.holdings import Holdings
+    from zeke_queue.worker.link import Link
+
+HANGING_MAX: Final = 3
+"""Beats that may be under way at once."""
+
+
+class Heart:
+    """Keeps a worker alive in the storage's eyes.
+
+    Args:
+        storage: told of each beat.
+        info: who the worker is.
+        every: seconds between beats.
+        clock: paces them.
+        link: is told of failures.
+        holdings: the jobs that the worker believes it holds, claims under way not included.
+        lease_over: is called when the lease has ended, after its jobs were given up.
+    """
+
+    def __init__(  # noqa: PLR0917 - all of them parts, made in one place
+        self,
+        storage: Storage,
+        info: WorkerInfo,
+        every: float,
+        clock: Clock,
+        link: Link,
+        holdings: Holdings,
+        lease_over: Callable[[], None],
+    ) -> None:
+        self._storage = storage
+        self._info = info
+        self._every = every
+        self._clock = clock
+        self._link = link
+        self._holdings = holdings
+        self._held = holdings.jobs
+        self._lease_over = lease_over
+        self._beaten = Bell()
+        self.alive_until = clock.monotonic() + info.lease
+        """When the lease ends, on the monotonic clock, unless another beat is answered before."""
+
+    async def beat(self) -> dict[UUID, int]:
+        """Beat once, and give up what the storage says is not this worker's.
+
+        Returns:
+            The storage's answer: the attempt of each job that it holds for this worker.
+
+        Raises:
+            StorageUnavailable: nobody answered.
+        """
+        asked = self._clock.monotonic()
+        # A job whose outcome is on its way may be settled on one side and not yet on the other, before or
+        # after.
+        before = [held for held in self._held if held.stage != SETTLING]
+        answer = await self._storage.beat(self._info)
+        # Two beats may be under way at once, and the older one be answered last.
+        self.alive_until = max(self.alive_until, asked + self._info.lease)
+        if self.alive_until > self._clock.monotonic():
+            # Else the answer was too long on its way: the lease that it tells of has ended as well.
+            self._beaten.ring()
+        gone = [
+            held
+            for held in before
+            if held.stage != SETTLING
+            and held in self._held
+            and answer.get(held.claimed.id) != held.claimed.attempt
+        ]
+        if gone:
+            self._holdings.lose(gone)
+            await self._tell(gone)
+        return answer
+
+    async def release_unknown(self) -> None:
+        """Give back what the storage holds for this worker unbeknown to it: claims whose answer was lost.
+
+        Only to be called while no claim is under way.
+
+        Raises:
+            StorageUnavailable: nobody answered.
+        """
+        known = {held.claimed.id: held.claimed.attempt for held in self._held}
+        answer = await self.beat()
+        unknown = [Released(i, attempt) for i, attempt in answer.items() if known.get(i) != attempt]
+        if unknown:
+            log.get_logger().warning("claims_released", jobIds=[str(released.id) for released in unknown])
+            await self._storage.settle(released=unknown)
+
+    async def run(self) -> None:
+        """Beat for ever; the first beat was somebody else's.
+
+        A beat that is not answered by the time of the next one is left alone, since its connection may be
+        dead: the next one takes another.
+        """
+        failures = 0
+        hanging: list[asyncio.Task[bool]] = []
+        await self._clock.sleep(self._every)
+        try:
+            while True:
+                self._holdings.tend()
+                beat = asyncio.ensure_future(self._try())
+                hanging = [*(one for one in hanging if not one.done()), beat]
+                await self._wait_for(beat)
+                if not beat.done():
+                    if len(hanging) == HANGING_MAX:
+                        await asyncio.wait(hanging, return_when=asyncio.FIRST_COMPLETED)
+                    continue
+                failures = 0 if beat.result() else failures + 1
+                # While the storage is away it is asked more often: the lease runs.
+                await (self._link.pause(failures) if failures else self._clock.sleep(self._every))
+        finally:
+            await end(*hanging)
+
+    async def _try(self) -> bool:
+        """Beat once, and tell how that went; False if it failed."""
+        try:
+            await self.beat()
+        except StorageUnavailable as error:
+            self._link.lost("beat", error)
+            return False
+        except StorageError as error:
+            self._link.refused("beat", error)
+            return False
+        self._link.found()
+        return True
+
+    async def _wait_for(self, beat: asyncio.Task[bool]) -> None:
+        """Wait until a beat has ended, or it is time for the next one."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def ended(_: asyncio.Task[bool]) -> None:
+            if not waiter.done():
+                waiter.set_result(None)
+
+        beat.add_done_callback(ended)
+        await wait(self._clock, waiter, self._every)
+
+    async def watch_lease(self) -> None:
+        """Give up all jobs whenever the lease has ended."""
+        while True:
+            left = self.alive_until - self._clock.monotonic()
+            if left > 0:
+                await self._clock.sleep(left)
+                continue
+            mine = [held for held in self._held if held.stage != SETTLING]
+            log.get_logger().error("lease_ended", lease=self._info.lease, jobs=len(mine))
+            self._holdings.lose(mine)
+            self._lease_over()
+            self._beaten.hush()
+            await self._beaten.wait()
+
+    async def _tell(self, gone: Sequence[Held]) -> None:
+        try:
+            jobs = await self._storage.get([held.claimed.id for held in gone])
+        except StorageError:
+            jobs = {}
+        logger = log.get_logger()
+        for held in gone:
+            job = jobs.get(held.claimed.id)
+            fields = {
+                "taskId": held.served.task.name,
+                "jobId": str(held.claimed.id),
+                "attempt": held.claimed.attempt,
+            }
+            if job is not None and job.state is JobState.CANCELLED:
+                logger.info("job_cancelled", **fields)
+            else:
+                logger.warning("lease_lost", **fields, state=None if job is None else job.state.value)
