@@ -36,8 +36,8 @@ if TYPE_CHECKING:
         UsageError,
         ZekeError,
     )
+    from zeke_queue.maintenance.runner import Supervisor
     from zeke_queue.maintenance.scheduler import Scheduler
-    from zeke_queue.maintenance.supervisor import Supervisor
     from zeke_queue.model import CatchUp, Job, JobFilter, JobState, RunStatus, Schedule
     from zeke_queue.system.clock import Clock, SystemClock
     from zeke_queue.system.logging import configure_logging
@@ -105,7 +105,7 @@ _HOMES: Final = {
     "client.transaction": ["QueueTransaction"],
     "core.options": ["JobOptions"],
     "maintenance.scheduler": ["Scheduler"],
-    "maintenance.supervisor": ["Supervisor"],
+    "maintenance.runner": ["Supervisor"],
     "model": ["CatchUp", "Job", "JobFilter", "JobState", "RunStatus", "Schedule"],
     "system.clock": ["Clock", "SystemClock"],
     "system.logging": ["configure_logging"],

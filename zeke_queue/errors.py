@@ -121,6 +121,11 @@ class IllegalTransition(ZekeError):
 class JobNotFound(ZekeError, LookupError):
     """No live or archived job has this id."""
 
+    @classmethod
+    def of(cls, job_id: UUID) -> Self:
+        """Return the error about a job."""
+        return cls(f"No job has the id {job_id}: it never existed, or was purged")
+
 
 class ScheduleNotFound(ZekeError, LookupError):
     """No schedule has this name."""

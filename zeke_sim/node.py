@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
 
 from zeke_queue.client.queue import Queue
+from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
-from zeke_queue.maintenance.supervisor import Supervisor
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.worker import Worker
 from zeke_sim.client import SimStorage

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import Refused, ResultTimeout, ZekeError
-from zeke_queue.maintenance.supervisor import Supervisor
+from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.model import FINAL, JobState
 from zeke_queue.system.entropy import Ids, SystemEntropy
 from zeke_queue.worker import Worker

@@ -14,8 +14,8 @@ from tests.browser.press import UNSERVED, Press, press_catalog
 from tests.conformance.driver import Driver
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
+from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
-from zeke_queue.maintenance.supervisor import Supervisor
 from zeke_queue.storage.access import NewKey, Scope
 from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings

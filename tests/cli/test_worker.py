@@ -13,8 +13,8 @@ import pytest
 from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from zeke_queue.errors import StorageUnavailable
+from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
-from zeke_queue.maintenance.supervisor import Supervisor
 from zeke_queue.storage.embedded.server import EmbeddedPostgres
 from zeke_queue.worker import shutdown
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.runtime.workers.handler import Handler, Lines
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.errors import Forbidden
-from zeke_queue.maintenance.supervisor import Supervisor
+from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.model import Completed, JobState
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import pytest
 
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
 from zeke_queue.errors import BadSetting
+from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
-from zeke_queue.maintenance.supervisor import Supervisor
 from zeke_queue.storage.memory import Snapshot
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import run_until_signalled

@@ -21,7 +21,7 @@ from tests.runtime.workers.place import turns
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import retry
 from zeke_queue.errors import StorageError, StorageUnavailable
-from zeke_queue.maintenance.supervisor import Supervisor, Swept
+from zeke_queue.maintenance.runner import Supervisor, Swept
 from zeke_queue.model import FINAL, JobState, RetryPolicy
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy

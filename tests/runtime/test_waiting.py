@@ -11,7 +11,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.errors import BadOption, LeaseLost
-from zeke_queue.maintenance.supervisor import Supervisor
+from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.model import JobState
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail, Snooze, Wait

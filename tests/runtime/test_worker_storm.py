@@ -13,7 +13,7 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.place import Place, turns
-from zeke_queue.maintenance.supervisor import Supervisor
+from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.model import JobState
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.task.context import JobContext

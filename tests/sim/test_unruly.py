@@ -11,8 +11,8 @@ import pytest
 
 from tests.cases import check_each
 from zeke_queue.errors import StorageUnavailable
+from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
-from zeke_queue.maintenance.supervisor import Supervisor
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import Worker
 from zeke_sim import campaign

@@ -13,9 +13,9 @@ from tests.tasks.domain import memory_domain
 from tests.tasks.scripted_ai import ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
 from tests.tasks.scripted_youtube import scripted_youtube
-from zeke_queue.client.job_admin import require
 from zeke_queue.client.queue import Queue
 from zeke_queue.model import Claimed, JobFilter
+from zeke_queue.storage.inspect import require
 from zeke_queue.system import logging as log
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.context import JobContext

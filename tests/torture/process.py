@@ -22,8 +22,8 @@ from tests.torture.recording import Journal, Recording
 from tests.torture.tasks import about_worker, make_catalog
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import StorageUnavailable
+from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
-from zeke_queue.maintenance.supervisor import Supervisor
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system import logging as log
 from zeke_queue.system.entropy import SeededEntropy

@@ -117,8 +117,8 @@ async def _serve(begun: Beginning, web: WebSettings) -> None:
 
 async def _run_all(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.client.queue import Queue
+    from zeke_queue.maintenance.runner import Supervisor
     from zeke_queue.maintenance.scheduler import Scheduler
-    from zeke_queue.maintenance.supervisor import Supervisor
     from zeke_queue.worker.shutdown import run_until_signalled
 
     await _check(begun)

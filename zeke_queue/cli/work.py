@@ -15,8 +15,8 @@ from zeke_queue.cli.session import AppOption, options_of
 if TYPE_CHECKING:
     from zeke_queue.cli.session import Options
     from zeke_queue.client.queue import Queue
+    from zeke_queue.maintenance.runner import Supervisor
     from zeke_queue.maintenance.scheduler import Scheduler
-    from zeke_queue.maintenance.supervisor import Supervisor
     from zeke_queue.system.settings import Settings
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.worker import Worker
@@ -133,8 +133,8 @@ async def _work(
     catalog: Catalog, settings: Settings, names: list[str] | None, *, supervisor: bool, scheduler: bool
 ) -> None:
     from zeke_queue.client.queue import Queue
+    from zeke_queue.maintenance.runner import Supervisor
     from zeke_queue.maintenance.scheduler import Scheduler
-    from zeke_queue.maintenance.supervisor import Supervisor
     from zeke_queue.worker.shutdown import run_until_signalled
 
     async with Queue.connect(catalog, settings=settings) as queue:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.client.job_admin import bring_back, check_id, require, require_schedule
+from zeke_queue.client.job_admin import bring_back
 from zeke_queue.client.transaction import QueueTransaction
 from zeke_queue.core.validation import check_filter, check_uuid
 from zeke_queue.errors import JobFailed, Refused, ResultTimeout, StorageUnavailable, UsageError
 from zeke_queue.model import CatchUp, JobState, Schedule
+from zeke_queue.storage.inspect import check_id, require, require_schedule
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SystemEntropy
 from zeke_queue.system.waiting import first

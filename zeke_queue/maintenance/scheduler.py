@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from uuid import UUID, uuid5
 
 from zeke_queue.core import cron, jsonb
@@ -22,9 +22,10 @@ from zeke_queue.task.prepare import insert
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from zeke_queue.client.queue import Queue
     from zeke_queue.model import Schedule
-    from zeke_queue.task.prepare import Prepared
+    from zeke_queue.storage.store import Storage
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.task.prepare import Prepared, Sender
 
 TICK_NAMESPACE: Final = UUID("a4caaa4d-b047-5c3e-a9a1-37b4c309d874")
 """Of the ids of ticks. It never changes: two versions that run side by side must agree on them."""
@@ -90,6 +91,29 @@ class _Served(NamedTuple):
     upcoming: float
 
 
+class Parts(Protocol):
+    """What cron needs of a queue."""
+
+    @property
+    def storage(self) -> Storage:
+        """The storage whose schedules are served."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the pauses between looks."""
+        ...
+
+    @property
+    def sender(self) -> Sender:
+        """What makes the jobs of ticks, with the options of their tasks."""
+        ...
+
+    async def declare(self) -> None:
+        """Store the queues and schedules that the catalog declares."""
+        ...
+
+
 class Scheduler:
     """Serves the ticks of all schedules of a storage.
 
@@ -102,7 +126,7 @@ class Scheduler:
         behind: whether the last look left something that is due.
     """
 
-    def __init__(self, queue: Queue, *, every: float = 1.0) -> None:
+    def __init__(self, queue: Parts, *, every: float = 1.0) -> None:
         self._queue = queue
         self._storage = queue.storage
         self._every = every

@@ -1,17 +1,36 @@
-"""A job that was sent, in the hands of whoever sent it."""
+"""The handle of a job that was sent."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from zeke_queue.client.job_admin import require
+from zeke_queue.errors import JobNotFound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
     from uuid import UUID
 
-    from zeke_queue.client.queue import Queue
     from zeke_queue.model import Job
+
+
+class RunSource(Protocol):
+    """What a run needs of the queue that made it."""
+
+    async def get(self, job_id: UUID) -> Job | None:
+        """Return a job, or None if there is none of this id."""
+        ...
+
+    async def result(self, job_id: UUID, timeout: float | None = None) -> Any:
+        """Wait for a job's end and return its output."""
+        ...
+
+    def watch(self, job_id: UUID) -> AsyncGenerator[Job]:
+        """Yield a job at each change of its status."""
+        ...
+
+    async def cancel(self, job_id: UUID) -> bool:
+        """Cancel a job; False if it had ended already."""
+        ...
 
 
 class Run:
@@ -24,7 +43,7 @@ class Run:
 
     __slots__ = ("_queue", "id", "task")
 
-    def __init__(self, queue: Queue, job_id: UUID, task: str) -> None:
+    def __init__(self, queue: RunSource, job_id: UUID, task: str) -> None:
         self._queue = queue
         self.id = job_id
         self.task = task
@@ -46,7 +65,10 @@ class Run:
         Raises:
             JobNotFound: it was purged.
         """
-        return await require(self._queue.storage, self.id)
+        job = await self._queue.get(self.id)
+        if job is None:
+            raise JobNotFound.of(self.id)
+        return job
 
     async def cancel(self) -> bool:
         """Cancel the job; see ``Queue.cancel``."""

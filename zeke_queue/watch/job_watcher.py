@@ -13,11 +13,11 @@ from contextlib import aclosing
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.client.job_admin import require
 from zeke_queue.core.failure import shown
 from zeke_queue.core.options import INT4_MAX
 from zeke_queue.errors import BadOption, JobNotFound, StorageUnavailable
 from zeke_queue.model import FINAL
+from zeke_queue.storage.inspect import require
 from zeke_queue.storage.told import Told
 from zeke_queue.system.waiting import Allowance, end, first
 from zeke_queue.watch.batched_reader import Looks

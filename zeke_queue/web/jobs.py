@@ -11,8 +11,8 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, Unpack
 from uuid import UUID, uuid5
 
-from zeke_queue.client.job_admin import require
 from zeke_queue.core import jsonb
+from zeke_queue.storage.inspect import require
 from zeke_queue.web import shapes
 from zeke_queue.web.errors import ApiError
 

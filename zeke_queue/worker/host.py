@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from zeke_queue.client.job_admin import require
 from zeke_queue.errors import BadOption, LeaseLost
 from zeke_queue.model import Extended
+from zeke_queue.storage.inspect import require
 from zeke_queue.system import logging as log
 from zeke_queue.task.context import JobHost
 from zeke_queue.task.prepare import insert, insert_surely

@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from uuid import UUID
 
-from zeke_queue.client.job_admin import require
 from zeke_queue.errors import JobFailed, UsageError
+from zeke_queue.storage.inspect import require
 from zeke_sim.workloads import through_faults
 
 if TYPE_CHECKING:

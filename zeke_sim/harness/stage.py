@@ -15,8 +15,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from zeke_queue.errors import UsageError
+from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
-from zeke_queue.maintenance.supervisor import Supervisor
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from zeke_sim.mutants.patching import Mutant
 
-SUPERVISOR = "zeke_queue.maintenance.supervisor"
+RESCUER = "zeke_queue.maintenance.rescuer"
+SUPERVISOR = "zeke_queue.maintenance.runner"
 SCHEDULER = "zeke_queue.maintenance.scheduler"
 EVENTS = "zeke_queue.watch.job_watcher"
 FOLLOWER = "zeke_queue.watch.subscription"
@@ -12,28 +13,28 @@ FOLLOWER = "zeke_queue.watch.subscription"
 MUTANTS = (
     Mutant(
         "expiry-straight-to-failed",
-        SUPERVISOR,
+        RESCUER,
         "None if wait is None else max(0.0, wait), error, final)",
         "None if wait is None or final is JobState.EXPIRED else max(0.0, wait), error, final)",
         "A job that is found past its deadline is not retried.",
     ),
     Mutant(
         "lost-jobs-retried-for-ever",
-        SUPERVISOR,
+        RESCUER,
         "        wait = retry.verdict(policy, job.retry_count, self._draws.random())\n",
         "        wait = retry.verdict(policy, 0, self._draws.random())\n",
         "A job that is found past its deadline, or whose worker died, is retried whatever its limit.",
     ),
     Mutant(
         "lost-jobs-retried-at-once",
-        SUPERVISOR,
+        RESCUER,
         "None if wait is None else max(0.0, wait), error, final)",
         "None if wait is None else 0.0, error, final)",
         "A job that is found past its deadline, or whose worker died, is retried without its backoff.",
     ),
     Mutant(
         "lost-called-expired",
-        SUPERVISOR,
+        RESCUER,
         '        if job.reason == "deadline":\n            final',
         "        if job.reason:\n            final",
         "A job whose worker died ends as one whose time was up.",

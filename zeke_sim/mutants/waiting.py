@@ -218,7 +218,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-sweep-for-who-waits",
-        "zeke_queue.maintenance.supervisor",
+        "zeke_queue.maintenance.runner",
         '            moved["wake"] += (rows := await self._storage.wake_parents(self._batch))\n',
         '            moved["wake"] += (rows := 0)\n',
         "No supervisor looks for those who were overlooked.",

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.client.queue import Queue
-from zeke_queue.maintenance.supervisor import Supervisor
+from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.system import logging as log
 from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker

@@ -10,7 +10,7 @@ import sys
 
 from tests.runtime.workers import crunching
 from zeke_queue.client.queue import Queue
-from zeke_queue.maintenance.supervisor import Supervisor
+from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.worker import Worker, run_until_signalled

@@ -6,10 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.client.job_admin import require
 from zeke_queue.errors import JobNotFound, Refused, StorageError
 from zeke_queue.model import CARRIED, FINAL, JobFilter, JobState
 from zeke_queue.storage.access import Scope
+from zeke_queue.storage.inspect import require
 from zeke_queue.web.dashboard import formatting
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.dashboard.queues import served_by

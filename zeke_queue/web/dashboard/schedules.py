@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
-from zeke_queue.client.job_admin import require_schedule
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron
 from zeke_queue.errors import (
@@ -21,6 +20,7 @@ from zeke_queue.errors import (
 )
 from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.storage.access import Scope
+from zeke_queue.storage.inspect import require_schedule
 from zeke_queue.web.dashboard import formatting
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.dashboard.trigger import parse_payload

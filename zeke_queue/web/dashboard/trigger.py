@@ -6,9 +6,9 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.client.job_admin import require
 from zeke_queue.errors import JobNotFound, PayloadInvalid, Refused, UsageError
 from zeke_queue.storage.access import Scope
+from zeke_queue.storage.inspect import require
 from zeke_queue.web.dashboard import formatting, schema
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.errors import ApiError

@@ -12,10 +12,10 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from starlette.requests import Request
 
-from zeke_queue.client.job_admin import require
 from zeke_queue.core.validation import check_filter
 from zeke_queue.errors import JobNotFound
 from zeke_queue.model import Job, JobFilter, RunStatus
+from zeke_queue.storage.inspect import require
 from zeke_queue.web import shapes
 from zeke_queue.web.api import Administers, Api, Parts, Reads
 from zeke_queue.web.errors import INSTANT, ApiError, field_errors

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Final
 from fastapi import APIRouter, Response
 from starlette.convertors import Convertor, register_url_convertor
 
-from zeke_queue.client.job_admin import require_schedule
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron
 from zeke_queue.errors import BadName, BadOption, BadSchedule, ScheduleNotFound, UnknownTask, UsageError
 from zeke_queue.model import CatchUp, Schedule
+from zeke_queue.storage.inspect import require_schedule
 from zeke_queue.web import shapes
 from zeke_queue.web.api import Administers, Api, Parts, Reads
 from zeke_queue.web.errors import ApiError, field_errors, told

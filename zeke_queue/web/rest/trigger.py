@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Header, Response
 from starlette.requests import Request
 
-from zeke_queue.client.job_admin import require
 from zeke_queue.errors import JobNotFound
 from zeke_queue.storage.access import Scope
+from zeke_queue.storage.inspect import require
 from zeke_queue.web import shapes
 from zeke_queue.web.api import Parts, Reads, Triggers
 from zeke_queue.web.errors import ApiError

@@ -7,20 +7,22 @@ each row where it must: a row that can't be settled is reported and left, and th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
-from zeke_queue.core import failure, retry
 from zeke_queue.errors import StorageUnavailable
-from zeke_queue.model import Failed, JobState, RetryPolicy
+from zeke_queue.maintenance.rescuer import Rescuer
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import Pace, backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable
     from uuid import UUID
 
-    from zeke_queue.client.queue import Queue
     from zeke_queue.model import Overdue
+    from zeke_queue.storage.store import Storage
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.system.entropy import Entropy
+    from zeke_queue.system.settings import Settings
 
 Duty: TypeAlias = Literal["give_back", "wake", "archive", "purge"]
 
@@ -55,6 +57,30 @@ class Swept:
     failed: tuple[str, ...] = ()
 
 
+class Parts(Protocol):
+    """What maintenance needs of a queue."""
+
+    @property
+    def storage(self) -> Storage:
+        """The storage whose jobs are maintained."""
+        ...
+
+    @property
+    def clock(self) -> Clock:
+        """The clock of the pauses between sweeps."""
+        ...
+
+    @property
+    def entropy(self) -> Entropy:
+        """The source of the jitter of retries."""
+        ...
+
+    @property
+    def settings(self) -> Settings:
+        """The deployment's settings."""
+        ...
+
+
 class Supervisor:
     """Sweeps from time to time.
 
@@ -68,7 +94,7 @@ class Supervisor:
 
     def __init__(
         self,
-        queue: Queue,
+        queue: Parts,
         *,
         every: float = 5.0,
         archive_after: float | None = None,
@@ -77,7 +103,7 @@ class Supervisor:
     ) -> None:
         settings = queue.settings
         self._storage = queue.storage
-        self._draws = queue.entropy.stream("retry")
+        self._rescuer = Rescuer(queue.storage, queue.entropy)
         self._clock = queue.clock
         self._pace = Pace(queue.clock)
         self._every = every
@@ -115,7 +141,7 @@ class Supervisor:
         stuck: set[UUID] = set()
 
         async def give_back() -> bool:
-            found, changed = await self._give_back(stuck)
+            found, changed = await self._rescuer.rescue(self._batch, stuck)
             given_back.extend(changed)
             return found >= self._batch and len(stuck) < STUCK_MAX
 
@@ -156,86 +182,3 @@ class Supervisor:
             self._log.error("supervisor_duty_failed", duty=name, error=str(error), exc_info=error)
             return False
         return True
-
-    async def _give_back(self, stuck: set[UUID]) -> tuple[int, Sequence[Overdue]]:
-        """Settle one batch of overdue jobs.
-
-        Args:
-            stuck: jobs that could not be settled in this sweep, to which this batch's are added. They come up
-                again each time, so as many more are asked for, and passed over.
-
-        Returns:
-            How many others were found, and those that were settled.
-        """
-        found: list[Overdue] = []
-        failures: list[Failed] = []
-        changed: set[UUID] = set()
-        try:
-            async with self._storage.transaction() as transaction:
-                overdue = await transaction.overdue(self._batch + len(stuck))
-                found = [job for job in overdue if job.id not in stuck]
-                failures = [self._verdict(job) for job in found]
-                if failures:
-                    changed = await transaction.settle(failed=failures)
-        except StorageUnavailable:
-            raise
-        except Exception as error:
-            if not failures:
-                raise
-            self._log.warning("supervisor_settles_in_parts", jobs=len(failures), error=str(error))
-            changed = await self._settle_in_parts(failures, stuck)
-        for job, verdict in zip(found, failures, strict=True):
-            if job.id in changed:
-                self._report(job, verdict)
-        return len(found), [job for job in found if job.id in changed]
-
-    def _verdict(self, job: Overdue) -> Failed:
-        policy = RetryPolicy(job.retry_limit, job.retry_delay, job.retry_backoff, job.retry_delay_max)
-        wait = retry.verdict(policy, job.retry_count, self._draws.random())
-        worker = "an unknown worker" if job.worker is None else f"worker {job.worker}"
-        if job.reason == "deadline":
-            final = JobState.EXPIRED
-            error = failure.error_record(
-                "Expired",
-                f"Attempt {job.attempt} on {worker} was still running at its deadline, startedon + expirein:"
-                " give the task a longer expire_in, or let its handler extend the job",
-            )
-        else:
-            final = JobState.FAILED
-            error = failure.error_record(
-                "WorkerLost",
-                f"Attempt {job.attempt} was lost with {worker}, which stopped beating: it was killed, or cut"
-                " off from the database for longer than its lease",
-            )
-        return Failed(job.id, job.attempt, None if wait is None else max(0.0, wait), error, final)
-
-    async def _settle_in_parts(self, failures: Sequence[Failed], stuck: set[UUID]) -> set[UUID]:
-        """Settle what can be, by halves, down to rows that can't; those are reported, and added to ``stuck``.
-
-        Their locks are gone with the transaction that failed, but a settlement names the attempt, so what
-        changed hands in between is left alone.
-        """
-        try:
-            return await self._storage.settle(failed=failures)
-        except StorageUnavailable:
-            raise
-        except Exception as error:  # noqa: BLE001 - it is one row's, and the others must not wait for it
-            if len(failures) == 1:
-                job_id = str(failures[0].id)
-                self._log.error("supervisor_row_failed", jobId=job_id, error=str(error), exc_info=error)
-                stuck.add(failures[0].id)
-                return set()
-        half = len(failures) // 2
-        first = await self._settle_in_parts(failures[:half], stuck)
-        return first | await self._settle_in_parts(failures[half:], stuck)
-
-    def _report(self, job: Overdue, verdict: Failed) -> None:
-        self._log.warning(
-            "job_expired" if job.reason == "deadline" else "job_lost",
-            taskId=job.name,
-            jobId=str(job.id),
-            attempt=job.attempt,
-            workerId=None if job.worker is None else str(job.worker),
-            willRetry=verdict.retry_in is not None,
-            retryIn=None if verdict.retry_in is None else round(verdict.retry_in, 3),
-        )
