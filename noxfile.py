@@ -167,7 +167,7 @@ def _mutants(session: nox.Session) -> None:
         session.run("zeke", "sim", "mutants", "--jobs", "2")
     slips = _turn(5)
     with _stage(f"share 0: slips of the simulator are noticed, part {slips}"):
-        session.run("python", "-m", "zeke_sim.mutants.run", "--sabotages", "--part", slips)
+        session.run("python", "-m", "tests.mutants.run", "--sabotages", "--part", slips)
 
 
 def _postgres_mutants(session: nox.Session) -> None:
@@ -194,7 +194,7 @@ def _long_sim(session: nox.Session) -> None:
     with _stage("share 3: 1000 runs in which everything happens"):
         session.run("zeke", "sim", "run", "--seeds", "1000", "--complete", "--jobs", "2")
     with _stage("share 3: two weeks of the whole catalog"):
-        session.run("zeke", "sim", "run", "zeke_sim.scenarios.catalog:WHOLE", "--seeds", "2", "--jobs", "2")
+        session.run("zeke", "sim", "run", "tests.scenarios.catalog:WHOLE", "--seeds", "2", "--jobs", "2")
 
 
 def _torture(session: nox.Session) -> None:
@@ -288,7 +288,7 @@ def sim(session: nox.Session) -> None:
         arguments = ["run", "--jobs", "2", *(arguments or ["--seeds", "1000", "--complete"])]
     session.run("zeke", "sim", *arguments)
     if not session.posargs:
-        session.run("zeke", "sim", "run", "zeke_sim.scenarios.catalog:WHOLE", "--seeds", "2", "--jobs", "2")
+        session.run("zeke", "sim", "run", "tests.scenarios.catalog:WHOLE", "--seeds", "2", "--jobs", "2")
 
 
 @nox.session

@@ -24,16 +24,16 @@ from zeke_queue.system.settings import Settings
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context
-from zeke_tasks.readers import Readers
+from zeke_tasks.fetch import Fetched
+from zeke_tasks.fetch.parser_pool import Readers
 from zeke_tasks.store.model import NewSource, SourceType
 from zeke_tasks.store.postgres import PostgresRepository, migrate
 from zeke_tasks.stories.read import read_page
-from zeke_tasks.web import Fetched
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from zeke_tasks.web import Kind
+    from zeke_tasks.fetch import Kind
 
 FEED: Final = "https://news.example/feed"
 PARAGRAPHS: Final = 12

@@ -18,17 +18,17 @@ import trafilatura
 
 from benchmarks.report import Figure, in_turn, ratio
 from zeke_queue.system.clock import SystemClock
-from zeke_tasks.demo_site import DemoSite, serve_directory
-from zeke_tasks.demo_site.site import BUSY_AT_FIRST
-from zeke_tasks.readers import Readers
+from zeke_tasks.demo.site import DemoSite, serve_directory
+from zeke_tasks.demo.site.site import BUSY_AT_FIRST
+from zeke_tasks.fetch import WebClient, WebOptions
+from zeke_tasks.fetch.parser_pool import Readers
 from zeke_tasks.stories.read import read_page
-from zeke_tasks.web import WebClient, WebOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from zeke_tasks.web import Fetched
+    from zeke_tasks.fetch import Fetched
 
 BESIDE: Final = Path(__file__).parents[2] / "shared" / "data"
 """Where real pages are, if there are any and ZEKE_TEST_DATA names no other place."""

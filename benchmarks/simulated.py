@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue import Catalog
 from zeke_queue.system.settings import Settings
-from zeke_sim.faults import NONE
-from zeke_sim.harness.backends import Memory
-from zeke_sim.harness.stage import Options, Stage
-from zeke_sim.plan import Plan
-from zeke_sim.run import run
-from zeke_sim.scenario import Scenario, load
-from zeke_sim.setup import Setup
+from zeke_sim.experiment.plan import Plan
+from zeke_sim.experiment.run import run
+from zeke_sim.experiment.scenario import Scenario, load
+from zeke_sim.testing.backends import Memory
+from zeke_sim.testing.environment import Options, Stage
+from zeke_sim.world.faults import NONE
+from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zeke_sim.draws import Draws
+    from zeke_sim.loop.decisions import Draws
 
 DAY: Final = 86_400.0
 WARM_UP: Final = 1_000_000

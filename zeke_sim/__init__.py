@@ -10,14 +10,14 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from zeke_sim.doubles import Scripted, Unscripted
     from zeke_sim.errors import Outside, SimulationError
-    from zeke_sim.handlers import effect
-    from zeke_sim.harness.client import Client
-    from zeke_sim.harness.facade import BlockingZeke, Zeke
-    from zeke_sim.harness.trying import sometimes, test
+    from zeke_sim.experiment.replay import replay
     from zeke_sim.properties.user import always, eventually, unique_effects
-    from zeke_sim.replaying import replay
+    from zeke_sim.testing.client import Client
+    from zeke_sim.testing.facade import BlockingZeke, Zeke
+    from zeke_sim.testing.scripted import Scripted, Unscripted
+    from zeke_sim.testing.seeded_test import sometimes, test
+    from zeke_sim.world.handlers import effect
 
 __all__ = [
     "BlockingZeke",
@@ -37,14 +37,14 @@ __all__ = [
 ]
 
 _HOMES: Final = {
-    "doubles": ["Scripted", "Unscripted"],
     "errors": ["Outside", "SimulationError"],
-    "handlers": ["effect"],
-    "harness.client": ["Client"],
-    "harness.facade": ["BlockingZeke", "Zeke"],
-    "harness.trying": ["sometimes", "test"],
+    "experiment.replay": ["replay"],
     "properties.user": ["always", "eventually", "unique_effects"],
-    "replaying": ["replay"],
+    "testing.client": ["Client"],
+    "testing.facade": ["BlockingZeke", "Zeke"],
+    "testing.scripted": ["Scripted", "Unscripted"],
+    "testing.seeded_test": ["sometimes", "test"],
+    "world.handlers": ["effect"],
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 if TYPE_CHECKING:
-    from zeke_sim.plan import Plan
-    from zeke_sim.run import Outcome
-    from zeke_sim.scenario import Scenario
-    from zeke_sim.search import Finding
+    from zeke_sim.experiment.plan import Plan
+    from zeke_sim.experiment.run import Outcome
+    from zeke_sim.experiment.scenario import Scenario
+    from zeke_sim.experiment.search import Finding
 
 BROKEN: Final = 1
 MISUSED: Final = 2
@@ -80,12 +80,12 @@ def run_(
 ) -> None:
     """Search for a run that breaks a property; exit with 1 if there is one."""
     with _told():
-        from zeke_sim import campaign
+        from zeke_sim.experiment import driver
 
         _writable(folder, ("--emit-test", emit_test))
         for name in scenarios or ():
             _load(name)
-        result = campaign.search(
+        result = driver.search(
             scenarios or None,
             start=start,
             seeds=seeds,
@@ -100,7 +100,7 @@ def run_(
         if result.interrupted:
             raise typer.Exit(INTERRUPTED)
         if complete:
-            missing = campaign.missing(result.ledger)
+            missing = driver.missing(result.ledger)
             for line in missing:
                 typer.echo(f"never happened: {line}")
             if missing:
@@ -118,10 +118,10 @@ def replay(
 ) -> None:
     """Run a plan again, twice; exit with 1 if it breaks a property, or if the two runs differ."""
     with _told():
+        from zeke_sim.experiment.run import run
+        from zeke_sim.experiment.shrink import Shrunk, divergence
         from zeke_sim.report import as_json, html
-        from zeke_sim.run import run
-        from zeke_sim.show import Written, shown
-        from zeke_sim.shrink import Shrunk, divergence
+        from zeke_sim.report.show import Written, shown
 
         given = _read(plan)
         files = Written(plan, page or plan.with_suffix(".html"))
@@ -158,7 +158,7 @@ def shrink(
 ) -> None:
     """Make a failing plan smaller; writes it into the folder."""
     with _told():
-        from zeke_sim.run import run
+        from zeke_sim.experiment.run import run
 
         given = _read(plan)
         _writable(folder, ("--emit-test", emit_test))
@@ -181,8 +181,8 @@ def diff(
 ) -> None:
     """Run two plans, or one twice, and show the first event in which they differ."""
     with _told():
+        from zeke_sim.experiment.run import first_difference, run
         from zeke_sim.report import as_json
-        from zeke_sim.run import first_difference, run
 
         plans = [_read(one), _read(other or one)]
         left, right = (run(_load(plan.scenario), plan).events for plan in plans)
@@ -207,18 +207,18 @@ def coverage(
 ) -> None:
     """Say what happened in many runs: faults by phase, edges of the state machine, and what never did."""
     with _told():
-        from zeke_sim import campaign
+        from zeke_sim.experiment import driver
 
         for name in scenarios or ():
             _load(name)
-        result = campaign.search(
+        result = driver.search(
             scenarios or None,
             seeds=seeds,
             jobs=jobs,
             progress=lambda line: typer.echo(line, err=True),
         )
-        typer.echo(campaign.table(result.ledger))
-        for line in campaign.missing(result.ledger):
+        typer.echo(driver.table(result.ledger))
+        for line in driver.missing(result.ledger):
             typer.echo(f"never happened: {line}")
         if result.interrupted:
             raise typer.Exit(INTERRUPTED)
@@ -242,8 +242,8 @@ def mutants(
 ) -> None:
     """Plant bugs in the runtime, one at a time, and see each found; exit with 1 if one is not."""
     with _told():
+        from tests.mutants.run import BUDGET, UnknownMutant, passed, summary, table
         from zeke_sim.errors import SimulationError
-        from zeke_sim.mutants.run import BUDGET, UnknownMutant, passed, summary, table
 
         try:
             verdicts = table(names or None, _seconds(budget) or BUDGET, jobs, told=typer.echo)
@@ -257,7 +257,7 @@ def mutants(
 def _show(found: Finding, *, shrink: bool, folder: Path, emit_test: Path | None) -> None:
     scenario = _load(found.scenario)
     if shrink:
-        from zeke_sim.shrink import SECONDS
+        from zeke_sim.experiment.shrink import SECONDS
 
         _shrink_and_show(scenario, found.outcome, SECONDS, folder, emit_test)
     else:
@@ -267,7 +267,7 @@ def _show(found: Finding, *, shrink: bool, folder: Path, emit_test: Path | None)
 def _shrink_and_show(
     scenario: Scenario, outcome: Outcome, seconds: float, folder: Path, emit_test: Path | None
 ) -> None:
-    from zeke_sim.shrink import shrink as shrunk
+    from zeke_sim.experiment.shrink import shrink as shrunk
 
     typer.echo(f"found in {scenario.name}, seed {outcome.plan.seed}; shrinking …", err=True)
     try:
@@ -284,7 +284,7 @@ def _write_and_show(
     scenario: Scenario, outcome: Outcome, folder: Path, emit_test: Path | None, smaller: Any = None
 ) -> None:
     from zeke_sim.report import emit
-    from zeke_sim.show import write
+    from zeke_sim.report.show import write
 
     _, told = write(outcome, folder, scenario.properties, smaller)
     typer.echo(_screen(told))
@@ -358,7 +358,7 @@ def _read(path: Path) -> Plan:
         SimulationError: it is none, or pytest has to run it.
     """
     from zeke_sim.errors import SimulationError
-    from zeke_sim.plan import Plan
+    from zeke_sim.experiment.plan import Plan
 
     plan = Plan.read(path)
     test = json.loads(path.read_text(encoding="utf-8")).get("test")
@@ -374,7 +374,7 @@ def _load(name: str) -> Scenario:
         SimulationError: there is none, or its module can't be imported.
     """
     from zeke_sim.errors import SimulationError
-    from zeke_sim.scenario import load
+    from zeke_sim.experiment.scenario import load
 
     here = str(Path.cwd())
     if here not in sys.path:

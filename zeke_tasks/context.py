@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
 from zeke_queue.system.clock import SystemClock
 from zeke_tasks.ai.choose import open_ai
 from zeke_tasks.ai.settings import AISettings
+from zeke_tasks.fetch import Permanent, Transient, WebClient
+from zeke_tasks.fetch.parser_pool import ReaderKilled, Readers, Unreadable
 from zeke_tasks.insights.keywords import DEFAULT_KEYWORDS, KeywordSettings
-from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
 from zeke_tasks.store.postgres import PostgresRepository
-from zeke_tasks.web import Permanent, Transient, WebClient
 from zeke_tasks.youtube.choose import open_youtube
 from zeke_tasks.youtube.settings import YouTubeSettings
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
     from zeke_queue.task.context import JobContext
     from zeke_tasks.ai.client import AIClient
+    from zeke_tasks.fetch import Fetcher, WebOptions
     from zeke_tasks.store.repository import Repository
-    from zeke_tasks.web import Fetcher, WebOptions
     from zeke_tasks.youtube import YouTube
 
 P = ParamSpec("P")

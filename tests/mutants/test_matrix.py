@@ -14,10 +14,10 @@ from tests.mutants.touches import ordered
 FILES = {
     "pytest.ini": "[pytest]\naddopts = --import-mode=importlib -p no:schemathesis\n",
     # The plugin that this project's metadata names.
-    "zeke_sim/pytest_plugin.py": "",
+    "zeke_sim/testing/pytest_plugin.py": "",
     "zeke_sim/__init__.py": "",
-    "zeke_sim/mutants/__init__.py": "",
-    "zeke_sim/mutants/table.py": """
+    "tests/mutants/__init__.py": "",
+    "tests/mutants/table.py": """
 from typing import NamedTuple
 class Mutant(NamedTuple):
     name: str

@@ -10,8 +10,8 @@ import pytest
 
 from tests.clocks import START, FrozenClock
 from zeke_queue.system.clock import Clock, SystemClock, wait
-from zeke_sim.clock import VirtualClock
-from zeke_sim.loop import VirtualLoop
+from zeke_sim.loop.clock import VirtualClock
+from zeke_sim.loop.event_loop import VirtualLoop
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from zeke_queue.model import (
     Want,
     WorkerInfo,
 )
-from zeke_sim.history import (
+from zeke_sim.history.events import (
     Answered,
     Began,
     Change,
@@ -40,8 +40,8 @@ from zeke_sim.history import (
     Violation,
     WorkerRow,
 )
-from zeke_sim.judge import Judge
 from zeke_sim.properties import ALL, Property, by_name
+from zeke_sim.properties.checker import Judge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from zeke_sim.history import Answered
-from zeke_sim.past import Broken, Past
+from zeke_sim.experiment.scenario import load
+from zeke_sim.history.events import Answered
+from zeke_sim.history.state import Broken, Past
 from zeke_sim.properties import ALL, holds
-from zeke_sim.scenario import load
 
 
 @holds("no claim is left unanswered", Answered)

@@ -84,4 +84,4 @@ def run(pytester: pytest.Pytester, *arguments: str, without: Sequence[str] = WIT
 def _plugin() -> list[str]:
     """Load the plugin where the environment was installed before it had an entry point."""
     known = {one.name for one in entry_points(group="pytest11")}
-    return [] if "zeke_sim" in known else ["-p", "zeke_sim.pytest_plugin"]
+    return [] if "zeke_sim" in known else ["-p", "zeke_sim.testing.pytest_plugin"]

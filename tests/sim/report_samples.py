@@ -10,7 +10,7 @@ from uuid import UUID
 from tests.sim.histories import BLANK, claimed
 from zeke_queue.model import Completed, JobState, NewJob, RunStatus, Want
 from zeke_queue.system.entropy import SeededEntropy
-from zeke_sim.history import (
+from zeke_sim.history.events import (
     Answered,
     Began,
     Change,

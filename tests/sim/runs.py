@@ -5,16 +5,16 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from zeke_sim.history import Answered, Change, Invoked
-from zeke_sim.run import run
-from zeke_sim.scenario import load
+from zeke_sim.experiment.run import run
+from zeke_sim.experiment.scenario import load
+from zeke_sim.history.events import Answered, Change, Invoked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from uuid import UUID
 
-    from zeke_sim.history import Event, Image
-    from zeke_sim.run import Outcome
+    from zeke_sim.experiment.run import Outcome
+    from zeke_sim.history.events import Event, Image
 
 
 SEEDS = {"catalog": 16, "waiting": 60}

@@ -7,9 +7,9 @@ from uuid import UUID
 
 import pytest
 
+from tests.newsroom.archive import Archive, Kept
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.clock import SystemClock
-from zeke_sim.newsroom.archive import Archive, Kept
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief
 from zeke_tasks.store.model import Kind, NewSource, NewStory, SourceType
 

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cases import check_each
+from tests.newsroom.minds import Call, Mind, too_often
 from tests.sim.worlds import SKIPPING, simulated
 from zeke_queue import Catalog
-from zeke_sim.handlers import current_node
-from zeke_sim.newsroom.minds import Call, Mind, too_often
+from zeke_sim.world.handlers import current_node
 from zeke_tasks.ai.errors import AIRateLimited
 
 if TYPE_CHECKING:
-    from zeke_sim.node import Node
+    from zeke_sim.world.node import Node
 
 RATES = [0.98, 1.0, 1.02]
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from tests.cases import check_each_async
+from tests.mutants import catalog as mutants
+from tests.newsroom.archive import Archive, Kept
+from tests.newsroom.minds import Call, too_often
+from tests.newsroom.people import Said, alike
+from tests.newsroom.rules import RULES, Expected
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.clock import SystemClock
-from zeke_sim.mutants import catalog as mutants
-from zeke_sim.newsroom.archive import Archive, Kept
-from zeke_sim.newsroom.minds import Call, too_often
-from zeke_sim.newsroom.people import Said, alike
-from zeke_sim.newsroom.rules import RULES, Expected
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding
 from zeke_tasks.store.highlights import HighlightKind, NewHighlight, ReadingState, Score
 from zeke_tasks.store.memory import MemoryRows

@@ -8,15 +8,15 @@ from typing import Any
 
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.task.catalog import Catalog
-from zeke_sim.draws import Draws
-from zeke_sim.faults import NONE
-from zeke_sim.history import Answered
-from zeke_sim.node import Node
-from zeke_sim.plan import Plan
-from zeke_sim.run import Outcome, run
-from zeke_sim.scenario import Scenario
-from zeke_sim.setup import Setup
-from zeke_sim.shrink import shrink
+from zeke_sim.experiment.plan import Plan
+from zeke_sim.experiment.run import Outcome, run
+from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.experiment.shrink import shrink
+from zeke_sim.history.events import Answered
+from zeke_sim.loop.decisions import Draws
+from zeke_sim.world.faults import NONE
+from zeke_sim.world.node import Node
+from zeke_sim.world.setup import Setup
 
 Program = Callable[[Node], Awaitable[None]]
 

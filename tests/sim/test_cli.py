@@ -15,9 +15,9 @@ from typer.testing import CliRunner, Result
 
 from tests.cases import check_each
 from tests.sim.planted import SCENARIO
-from zeke_sim import shrink
 from zeke_sim.cli import sim
-from zeke_sim.plan import Plan
+from zeke_sim.experiment import shrink
+from zeke_sim.experiment.plan import Plan
 
 
 def zeke_sim(*arguments: str | Path) -> Result:
@@ -228,8 +228,8 @@ def test_failure_is_kept_if_its_shrinking_is_interrupted(
     [
         ("1 / 0", "'own:MINE' can't be loaded: ZeroDivisionError: division by zero"),
         ("import nowhere", "'own:MINE' can't be loaded: No module named 'nowhere'"),
-        ("MINE = 3", "give a zeke_sim.scenario.Scenario"),
-        ("from zeke_sim.scenarios.retries import SCENARIO as MINE", ""),
+        ("MINE = 3", "give a zeke_sim.experiment.scenario.Scenario"),
+        ("from tests.scenarios.retries import SCENARIO as MINE", ""),
     ],
 )
 def test_scenario_of_the_working_directory_is_found(text: str, said: str, tmp_path: Path) -> None:

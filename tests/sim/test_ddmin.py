@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from zeke_sim import shrink as shrinking
-from zeke_sim.faults import NONE
-from zeke_sim.history import Violation
-from zeke_sim.plan import Plan
-from zeke_sim.run import Outcome
-from zeke_sim.scenario import load
-from zeke_sim.shrink import shrink
+from zeke_sim.experiment import shrink as shrinking
+from zeke_sim.experiment.plan import Plan
+from zeke_sim.experiment.run import Outcome
+from zeke_sim.experiment.scenario import load
+from zeke_sim.experiment.shrink import shrink
+from zeke_sim.history.events import Violation
+from zeke_sim.world.faults import NONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from zeke_sim.scenario import Scenario
+    from zeke_sim.experiment.scenario import Scenario
 
 ORDERS = {f"order/{n}": "w1" for n in range(400)}
 FAULTS = {f"w1/claim/{n}": {"fault": "lost", "back": 1.0} for n in range(40)}

@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from tests.sim.worlds import catalog_of, played, scenario_of, sending
-from zeke_sim.run import first_difference, run
-from zeke_sim.scenario import load, names
-from zeke_sim.shrink import divergence
+from zeke_sim.experiment.run import first_difference, run
+from zeke_sim.experiment.scenario import load, names
+from zeke_sim.experiment.shrink import divergence
 
 SEEDS = (1, 2, 11)
 

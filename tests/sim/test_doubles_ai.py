@@ -6,9 +6,9 @@ import pytest
 from pydantic import BaseModel
 
 from tests.cases import check_each_async
-from zeke_sim.doubles.ai import DIMENSIONS, EMBED, ScriptedAI
 from zeke_tasks.ai import AIMalformed, AIRateLimited, AIRefused, AIRejected, Analysis, Briefs, Prompt
 from zeke_tasks.briefs.variants import fit
+from zeke_tasks.testing.ai import DIMENSIONS, EMBED, ScriptedAI
 
 ANALYZE = Prompt("analyze-story", "1", "Say why it matters.")
 BRIEF = Prompt("generate-brief", "1", "Be brief.")

@@ -7,9 +7,20 @@ import asyncio
 import pytest
 
 from tests.cases import check_each_async
-from zeke_sim.doubles.web import TIMEOUT, Asked, Reply, ScriptedWeb, busy, feed, fetched, moved, page, silent
-from zeke_sim.loop import VirtualLoop
-from zeke_tasks.web import Permanent, Transient, parse_feed
+from zeke_sim.loop.event_loop import VirtualLoop
+from zeke_tasks.fetch import Permanent, Transient, parse_feed
+from zeke_tasks.testing.web import (
+    TIMEOUT,
+    Asked,
+    Reply,
+    ScriptedWeb,
+    busy,
+    feed,
+    fetched,
+    moved,
+    page,
+    silent,
+)
 
 A, B, C = "https://a.example/", "https://b.example/", "https://c.example/"
 

@@ -14,23 +14,23 @@ from tests.cases import check_each
 from zeke_queue.model import JobState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.prepare import SendOptions
-from zeke_sim.faults import KINDS, NONE
-from zeke_sim.history import Change, Invoked, ScheduleRow
-from zeke_sim.plan import Plan
-from zeke_sim.run import run
-from zeke_sim.scenario import Scenario
-from zeke_sim.setup import Setup
-from zeke_sim.workloads import Known, act, doing, own_id, script, sending
+from zeke_sim.experiment.plan import Plan
+from zeke_sim.experiment.run import run
+from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.history.events import Change, Invoked, ScheduleRow
+from zeke_sim.world.faults import KINDS, NONE
+from zeke_sim.world.setup import Setup
+from zeke_sim.world.workloads import Known, act, doing, own_id, script, sending
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
     from uuid import UUID
 
-    from zeke_sim.draws import Draws
-    from zeke_sim.history import Event
-    from zeke_sim.node import Node
-    from zeke_sim.run import Outcome
-    from zeke_sim.world import World
+    from zeke_sim.experiment.run import Outcome
+    from zeke_sim.history.events import Event
+    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.world.node import Node
+    from zeke_sim.world.world import World
 
 POLL = 2.0
 SWEEP = 5.0

@@ -24,8 +24,8 @@ from pydantic import TypeAdapter, create_model
 from tests.cases import check_each
 from tests.sim.worlds import SKIPPING, catalog_of, sending, simulated
 from zeke_queue import JobContext
-from zeke_sim.freezing import showing
-from zeke_sim.setup import EPOCH
+from zeke_sim.world.frozen_time import showing
+from zeke_sim.world.setup import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -213,7 +213,7 @@ LOCAL = """
 import datetime, time
 real = datetime.datetime
 before = real.now()
-from zeke_sim.freezing import showing
+from zeke_sim.world.frozen_time import showing
 class Times:
     def now(self): return real(2031, 5, 6, 12, 0, tzinfo=datetime.UTC)
     def monotonic(self): return 5.0
@@ -275,7 +275,7 @@ import datetime, time
 from freezegun import freeze_time
 real = datetime.datetime
 with freeze_time("2029-02-03"):
-    from zeke_sim.freezing import showing
+    from zeke_sim.world.frozen_time import showing
     class Times:
         def now(self): return real(2031, 5, 6, 12, 0, tzinfo=datetime.UTC)
         def monotonic(self): return 5.0

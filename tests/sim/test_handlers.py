@@ -6,10 +6,10 @@ import asyncio
 
 from tests.sim.worlds import played, scenario_of, sending
 from zeke_queue import Catalog, JobContext
-from zeke_sim.handlers import effect
-from zeke_sim.history import Effect
+from zeke_sim.experiment.run import Outcome
+from zeke_sim.history.events import Effect
 from zeke_sim.properties import ALL, unique_effects
-from zeke_sim.run import Outcome
+from zeke_sim.world.handlers import effect
 
 
 def simulate(catalog: Catalog, task: str) -> Outcome:

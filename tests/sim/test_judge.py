@@ -17,17 +17,17 @@ from tests.model import strategies as draw
 from tests.sim.histories import CANCELLED, History
 from zeke_queue.model import Completed, Extended, Failed, JobState, NewJob, Want
 from zeke_queue.storage.memory import MemoryStorage
-from zeke_sim.history import Answered, Began, Change, Ended, Invoked, Rules, Violation
-from zeke_sim.judge import Judge
-from zeke_sim.past import Broken, End, Past
+from zeke_sim.history.events import Answered, Began, Change, Ended, Invoked, Rules, Violation
+from zeke_sim.history.recorder import Recorder
+from zeke_sim.history.state import Broken, End, Past
 from zeke_sim.properties import ALL, by_name, holds
-from zeke_sim.recorder import Recorder
+from zeke_sim.properties.checker import Judge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from zeke_queue.model import Claimed, QueueSettings, WorkerInfo
-    from zeke_sim.history import Event
+    from zeke_sim.history.events import Event
 
 
 def test_violation_has_rule_text_job_and_times(h: History) -> None:

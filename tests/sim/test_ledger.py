@@ -6,8 +6,8 @@ import json
 
 from tests.sim.histories import CANCELLED, History
 from zeke_queue.model import Completed
-from zeke_sim.history import Began, Fault
-from zeke_sim.ledger import Ledger, expected
+from zeke_sim.experiment.coverage import Ledger, expected
+from zeke_sim.history.events import Began, Fault
 
 
 def fault(h: History, node: str, address: str, kind: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cases import check_each
 from zeke_sim.errors import Livelock, Outside, Stalled
-from zeke_sim.loop import Lane, VirtualLoop
+from zeke_sim.loop.event_loop import Lane, VirtualLoop
 
 
 @pytest.fixture

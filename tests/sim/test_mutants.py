@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from tests.cases import check_each
-from zeke_sim.faults import KINDS
-from zeke_sim.mutants import TABLE, DoesNotApply, Mutant
-from zeke_sim.mutants import run as mutants
-from zeke_sim.mutants.run import UnknownMutant, Verdict, passed, searched, summary, table
-from zeke_sim.mutants.sabotage import FAULTS, FAULTS_KEPT, PROPERTIES, PROPERTIES_KEPT, SABOTAGES
+from tests.mutants import TABLE, DoesNotApply, Mutant
+from tests.mutants import run as mutants
+from tests.mutants.run import UnknownMutant, Verdict, passed, searched, summary, table
+from tests.mutants.sabotage import FAULTS, FAULTS_KEPT, PROPERTIES, PROPERTIES_KEPT, SABOTAGES
+from zeke_sim.experiment.scenario import names
 from zeke_sim.properties import ALL, by_name
-from zeke_sim.scenario import names
+from zeke_sim.world.faults import KINDS
 
 ROOT = Path(__file__).parents[2]
 EVERYTHING = [*TABLE, *(sabotage.breaks for sabotage in SABOTAGES)]
@@ -97,7 +97,7 @@ def test_patch_is_seen_by_importers_and_not_written_to_disk(tmp_path: Path) -> N
     program = f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
-from zeke_sim.mutants import Mutant, install
+from tests.mutants import Mutant, install
 install([Mutant("three", "part1", "VALUE = 1", "VALUE = 3", "")])
 import part1, part2
 print(part1.VALUE, part2.VALUE)
@@ -111,7 +111,7 @@ def test_cached_bytecode_does_not_hide_a_patch(tmp_path: Path) -> None:
     (tmp_path / "part.py").write_text("VALUE = 1\n")
     plain = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import part; print(part.VALUE)"
     patched = (
-        "from zeke_sim.mutants import Mutant, install\n"
+        "from tests.mutants import Mutant, install\n"
         'install([Mutant("two", "part", "1", "2", "")])\n' + plain.replace("; ", "\n")
     )
     said = [python(program).stdout for program in (plain, patched, plain)]
@@ -121,7 +121,7 @@ def test_cached_bytecode_does_not_hide_a_patch(tmp_path: Path) -> None:
 def test_runner_imports_no_part_of_the_runtime() -> None:
     program = """
 import sys
-import zeke_sim.mutants.run
+import tests.mutants.run
 print([name for name in sys.modules if name.startswith("zeke_queue")])
 """
     assert python(program).stdout == "[]\n"
@@ -129,7 +129,7 @@ print([name for name in sys.modules if name.startswith("zeke_queue")])
 
 def test_late_or_unapplicable_patch_is_rejected() -> None:
     with pytest.raises(DoesNotApply, match=r"zeke_sim\.mutants is imported already"):
-        sys.modules["zeke_sim.mutants"].install([Mutant("late", "zeke_sim.mutants", "a", "b", "")])
+        sys.modules["tests.mutants"].install([Mutant("late", "tests.mutants", "a", "b", "")])
     mutant = Mutant("gone", "some.module", "a", "b", "")
     with pytest.raises(DoesNotApply, match="is there 0 times"):
         mutant.apply("xyz")

@@ -26,8 +26,8 @@ import pytest
 
 from tests.cases import check_each
 from tests.sim.worlds import catalog_of, played, scenario_of, sending
-from zeke_sim import outside
 from zeke_sim.errors import ADVICE, Outside
+from zeke_sim.world import sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -145,7 +145,7 @@ def test_error_names_the_handler_of_an_installed_application(
         "import uuid\n\n\ndef handle():\n    return str(uuid.uuid4())\n", encoding="utf-8"
     )
     monkeypatch.syspath_prepend(folder)
-    monkeypatch.setattr(outside, "_INSTALLED", (*outside._INSTALLED, str(tmp_path)))
+    monkeypatch.setattr(sandbox, "_INSTALLED", (*sandbox._INSTALLED, str(tmp_path)))
     handle = importlib.import_module("installed_shop").handle
     violation = played(scenario_of(catalog_of(handle), sending("look"))).violation
     assert violation is not None

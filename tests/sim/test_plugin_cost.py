@@ -26,12 +26,12 @@ def loaded(code: str) -> set[str]:
 
 
 def test_the_plugin_loads_nothing_but_itself() -> None:
-    assert loaded("import zeke_sim.pytest_plugin") == {"zeke_sim", "zeke_sim.pytest_plugin"}
+    assert loaded("import zeke_sim.testing.pytest_plugin") == {"zeke_sim", "zeke_sim.testing.pytest_plugin"}
 
 
 def test_public_names_are_loaded_when_they_are_asked_for() -> None:
     assert loaded("import zeke_sim; dir(zeke_sim)") == {"zeke_sim"}
-    assert "zeke_sim.doubles.scripted" in loaded("from zeke_sim import Scripted")
+    assert "zeke_sim.testing.scripted" in loaded("from zeke_sim import Scripted")
 
 
 def test_tests_that_do_not_use_it_load_nothing_and_have_their_clocks(pytester: pytest.Pytester) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from tests.sim.plugging import application, run
 from zeke_queue import UsageError
-from zeke_sim.harness.servers import server
+from zeke_sim.testing.servers import server
 
 pytest_plugins = ["pytester"]
 

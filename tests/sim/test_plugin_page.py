@@ -10,11 +10,11 @@ import pytest
 import zeke_sim
 from tests.sim.plugging import run
 from tests.tidy import ROOT
-from zeke_sim.harness.client import Client
-from zeke_sim.harness.facade import BlockingZeke, Zeke
-from zeke_sim.harness.simulating import TOGETHER
-from zeke_sim.harness.stage import Options
-from zeke_sim.harness.trying import FAULTS, Worlds, test
+from zeke_sim.testing.client import Client
+from zeke_sim.testing.environment import Options
+from zeke_sim.testing.facade import BlockingZeke, Zeke
+from zeke_sim.testing.seeded_test import FAULTS, Worlds, test
+from zeke_sim.testing.simulations import TOGETHER
 
 pytest_plugins = ["pytester"]
 

@@ -12,8 +12,8 @@ import pytest
 from tests.sim.plugging import application, run
 from tests.sim.test_plugin_queue import ASYNC
 from zeke_queue import UsageError
-from zeke_sim.harness import servers
-from zeke_sim.harness.servers import server
+from zeke_sim.testing import servers
+from zeke_sim.testing.servers import server
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,8 +15,8 @@ from tests.sim.plugging import application, run
 from zeke_queue import Catalog, UsageError
 from zeke_sim import sometimes, test, unique_effects
 from zeke_sim.cli import sim
-from zeke_sim.harness.simulating import TOGETHER, named, span
 from zeke_sim.properties import ALL
+from zeke_sim.testing.simulations import TOGETHER, named, span
 
 pytest_plugins = ["pytester"]
 

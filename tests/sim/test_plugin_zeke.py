@@ -9,8 +9,8 @@ import pytest
 from tests.sim.plugging import application, run
 
 if TYPE_CHECKING:
-    from zeke_sim.doubles.ai import ScriptedAI
-    from zeke_sim.doubles.web import ScriptedWeb
+    from zeke_tasks.testing.ai import ScriptedAI
+    from zeke_tasks.testing.web import ScriptedWeb
 
 pytest_plugins = ["pytester"]
 
@@ -18,8 +18,8 @@ PARTS = """
     import pytest
     import zeke_sim
     from zeke_queue import SystemClock
-    from zeke_sim.doubles.ai import ScriptedAI
-    from zeke_sim.doubles.web import ScriptedWeb, busy, feed, page
+    from zeke_tasks.testing.ai import ScriptedAI
+    from zeke_tasks.testing.web import ScriptedWeb, busy, feed, page
     from zeke_tasks.ai import AIUnavailable
     from zeke_tasks.catalog import build_catalog
     from zeke_tasks.context import Context, inline

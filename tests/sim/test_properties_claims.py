@@ -8,7 +8,7 @@ from typing import Any
 from tests.cases import check_each
 from tests.sim.histories import ACTIVE, EPOCH, EXPIRED, RETRY, WORKERS, History, claimed
 from zeke_queue.model import Completed, Extended, Failed, Want
-from zeke_sim.history import Answered, WorkerRow
+from zeke_sim.history.events import Answered, WorkerRow
 
 LIMIT = "active jobs within the limit"
 STARTS, GIVES = "a claim begins the attempt's time", "a claim gives what it took"

@@ -11,7 +11,7 @@ from uuid import UUID
 from tests.cases import check_each
 from tests.sim.histories import EPOCH, History
 from zeke_queue.model import CatchUp, NewJob, Schedule
-from zeke_sim.history import Phase, ScheduleRow
+from zeke_sim.history.events import Phase, ScheduleRow
 
 PAUSED = "a paused schedule serves nothing"
 EDITED = "an edit outlives a redeploy"

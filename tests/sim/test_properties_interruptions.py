@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tests.sim.histories import CANCELLED, WORKERS, History
 from zeke_queue.core.failure import error_record
 from zeke_queue.model import Failed, JobState, Released, WorkerInfo
-from zeke_sim.history import Ended, Fault, WorkerRow
+from zeke_sim.history.events import Ended, Fault, WorkerRow
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from tests.sim.histories import WORKERS, History
 from zeke_queue.model import JobEvent
-from zeke_sim.history import WorkerRow
+from zeke_sim.history.events import WorkerRow
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -8,7 +8,7 @@ from typing import Any
 from tests.cases import check_each
 from tests.sim.histories import CANCELLED, History
 from zeke_queue.model import Completed, RunStatus
-from zeke_sim.history import Began
+from zeke_sim.history.events import Began
 
 DEAD, ONCE, STATUSES = "the dead do nothing", "each attempt runs once", "statuses never go back"
 PICKED_UP, GIVEN_BACK = "due jobs are picked up", "what nobody runs is given back"

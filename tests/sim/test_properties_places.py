@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tests.cases import check_each
 from tests.sim.histories import CANCELLED, WORKERS, History
 from zeke_queue.model import Completed, Released, Want
-from zeke_sim.history import Fault
+from zeke_sim.history.events import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from typing import Any
 from tests.cases import check_each
 from tests.sim.histories import EPOCH, History
 from zeke_queue.model import Completed, Job
-from zeke_sim.history import Change, Image
+from zeke_sim.history.events import Change, Image
 
 ROLLED_BACK, ACKNOWLEDGED = "a rolled-back send is never seen", "an acknowledged send is there"
 ONE, EARLY = "one job per key and slot", "archived and purged not too early"

@@ -9,7 +9,7 @@ from tests.sim.histories import COMPLETED, History
 from zeke_sim.properties import always, eventually, sometimes, unique_effects
 
 if TYPE_CHECKING:
-    from zeke_sim.past import Past
+    from zeke_sim.history.state import Past
 
 
 def few_run(past: Past) -> bool:

@@ -8,7 +8,7 @@ from tests.cases import check_each
 from tests.sim.histories import ERROR, History
 from zeke_queue.core.failure import error_record
 from zeke_queue.model import Completed, Failed, JobState, Released
-from zeke_sim.history import Ended, Fault
+from zeke_sim.history.events import Ended, Fault
 
 SAYS = "a settlement says what the handler did"
 EXPIRED = error_record("Expired", "too long")

@@ -18,7 +18,7 @@ from tests.sim.histories import (
     History,
 )
 from zeke_queue.model import Completed, Failed, Released, Waiting
-from zeke_sim.history import Ended
+from zeke_sim.history.events import Ended
 
 HOLDS, ASKED = "who waits for another job holds nothing", "a wait is what was asked for"
 EARLY, WAKES = "nobody goes on too early", "the end of a job wakes who waits for it"

@@ -8,8 +8,8 @@ from typing import Any
 from tests.cases import check_each
 from tests.sim.histories import CANCELLED, RETRY, WORKERS, History
 from zeke_queue.model import Completed, Want
-from zeke_sim.faults import WAKE
-from zeke_sim.history import Fault
+from zeke_sim.history.events import Fault
+from zeke_sim.world.faults import WAKE
 
 WOKEN = "who sleeps is woken"
 RESTS = "who finds nothing rests"

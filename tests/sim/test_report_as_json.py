@@ -9,7 +9,7 @@ from uuid import UUID
 from tests.cases import check_each
 from tests.sim.report_samples import EPOCH, JOB, Script, overlap
 from zeke_queue.model import JobState, NewJob, Want
-from zeke_sim.history import EVENTS, Answered, Change, Fault, Invoked, Phase
+from zeke_sim.history.events import EVENTS, Answered, Change, Fault, Invoked, Phase
 from zeke_sim.report import as_json
 
 OTHER = UUID("0195e0f4-8a1c-7c40-9d2e-00000000beef")

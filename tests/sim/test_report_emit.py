@@ -12,7 +12,7 @@ import pytest
 import zeke_sim
 from tests.cases import check_each
 from tests.sim.report_samples import failure
-from zeke_sim.history import Violation
+from zeke_sim.history.events import Violation
 from zeke_sim.report import emit
 
 PLAN: dict[str, Any] = {

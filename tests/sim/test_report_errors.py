@@ -8,7 +8,7 @@ from uuid import UUID
 from tests.cases import check_each
 from tests.sim.report_samples import JOB, Script, claim, failure
 from zeke_queue.model import JobState
-from zeke_sim.history import Event, Violation
+from zeke_sim.history.events import Event, Violation
 from zeke_sim.report import html, text
 from zeke_sim.report.errors import errors
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from tests.cases import check_each
 from tests.sim.report_samples import JOB, failure, long, overlap
-from zeke_sim.history import Ended, Fault, Violation
+from zeke_sim.history.events import Ended, Fault, Violation
 from zeke_sim.report import html
 from zeke_sim.report.shown import Shown
 

@@ -7,7 +7,7 @@ import pytest
 from tests.cases import check_each
 from tests.sim.report_samples import JOB, WORKERS, Script, claim, long, overlap, settle
 from zeke_queue.model import JobState
-from zeke_sim.history import Began, Fault, Invoked, Lived, Phase
+from zeke_sim.history.events import Began, Fault, Invoked, Lived, Phase
 from zeke_sim.report import story
 
 

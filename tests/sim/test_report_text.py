@@ -10,7 +10,7 @@ from rich.text import Text
 from tests.cases import check_each
 from tests.sim.report_samples import JOB, NODES, Script, claim, failure, long, overlap
 from zeke_queue.model import JobState
-from zeke_sim.history import Fault, Lived, Violation
+from zeke_sim.history.events import Fault, Lived, Violation
 from zeke_sim.report import text
 from zeke_sim.report.shown import Shown
 

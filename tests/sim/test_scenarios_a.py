@@ -10,13 +10,13 @@ from tests.cases import check_each
 from tests.sim.runs import changes, of, outcomes
 from zeke_queue.core import jsonb
 from zeke_queue.model import FINAL, JobState, Released
-from zeke_sim.history import Answered, Began, Change, Ended, Fault, Invoked, Lived, QueueRow
+from zeke_sim.history.events import Answered, Began, Change, Ended, Fault, Invoked, Lived, QueueRow
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from uuid import UUID
 
-    from zeke_sim.history import Event, Image
+    from zeke_sim.history.events import Event, Image
 
 CREATED, RETRY, ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 CANCELLED, FAILED = JobState.CANCELLED, JobState.FAILED

@@ -12,12 +12,16 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.cases import check_each
+from tests.scenarios.cron import NIGHTS
+from tests.scenarios.watch import TRIES
 from tests.sim.runs import answers, changes, inserted, of, outcomes
 from zeke_queue.client.queue import Queue
 from zeke_queue.core import jsonb
 from zeke_queue.errors import ResultTimeout
 from zeke_queue.model import JobState, RunStatus
-from zeke_sim.history import (
+from zeke_sim.experiment.run import run
+from zeke_sim.experiment.scenario import load
+from zeke_sim.history.events import (
     Answered,
     Began,
     Change,
@@ -30,16 +34,12 @@ from zeke_sim.history import (
     ScheduleRow,
     Told,
 )
-from zeke_sim.run import run
-from zeke_sim.scenario import load
-from zeke_sim.scenarios.cron import NIGHTS
-from zeke_sim.scenarios.watch import TRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from uuid import UUID
 
-    from zeke_sim.history import Event, Image
+    from zeke_sim.history.events import Event, Image
 
 
 def histories(name: str) -> list[Sequence[Event]]:

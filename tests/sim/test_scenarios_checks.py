@@ -9,6 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import pytest
 
 from tests.cases import check_each
+from tests.scenarios.deploy import no_job_fails_for_its_version, what_was_not_sent_has_its_default
+from tests.scenarios.retries import a_sends_word_counts
+from tests.scenarios.transactions import an_order_and_its_job_are_one, what_was_kept_was_told
+from tests.scenarios.unique import a_debounced_send_goes_into_the_next_slot
+from tests.scenarios.waiting import (
+    Part,
+    a_child_is_sent_once,
+    who_goes_on_sees_that_its_children_have_ended,
+)
+from tests.scenarios.watch import _troubles as troubles
 from tests.sim.histories import COMPLETED, FAILED, History
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import ResultTimeout
@@ -16,29 +26,19 @@ from zeke_queue.model import Completed, Failed, JobState
 from zeke_queue.storage.memory.notifier import MemoryWatch
 from zeke_queue.watch import job_watcher
 from zeke_queue.worker import Worker
-from zeke_sim import calls
-from zeke_sim.faults import NONE
-from zeke_sim.history import Answered, Effect, Fault, Invoked, Lived
-from zeke_sim.run import run
-from zeke_sim.scenario import load
-from zeke_sim.scenarios.deploy import no_job_fails_for_its_version, what_was_not_sent_has_its_default
-from zeke_sim.scenarios.retries import a_sends_word_counts
-from zeke_sim.scenarios.transactions import an_order_and_its_job_are_one, what_was_kept_was_told
-from zeke_sim.scenarios.unique import a_debounced_send_goes_into_the_next_slot
-from zeke_sim.scenarios.waiting import (
-    Part,
-    a_child_is_sent_once,
-    who_goes_on_sees_that_its_children_have_ended,
-)
-from zeke_sim.scenarios.watch import _troubles as troubles
+from zeke_sim.experiment.run import run
+from zeke_sim.experiment.scenario import load
+from zeke_sim.history.events import Answered, Effect, Fault, Invoked, Lived
+from zeke_sim.world import network
+from zeke_sim.world.faults import NONE
 from zeke_tasks.store.memory import MemoryRows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from uuid import UUID
 
-    from zeke_sim.history import Event
-    from zeke_sim.node import Node
+    from zeke_sim.history.events import Event
+    from zeke_sim.world.node import Node
     from zeke_tasks.store.model import NewStory
 
 SEEDS = range(60)
@@ -277,7 +277,7 @@ def test_patched_runtime_breaks_rule_of_scenario() -> None:
 def test_watch_scenario_tolerates_the_slowest_statements_without_faults(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(calls, "SHORTEST", 0.049)  # each way
+    monkeypatch.setattr(network, "SHORTEST", 0.049)  # each way
     watch = load("watch")
     for seed in range(30):
         plan = watch.plan(seed)

@@ -11,15 +11,15 @@ import pytest
 
 from tests.cases import check_each
 from tests.sim.planted import SCENARIO
-from zeke_sim import campaign
 from zeke_sim.errors import SimulationError
-from zeke_sim.history import Answered, Fault, Invoked
-from zeke_sim.plan import STRATEGIES, Plan
-from zeke_sim.run import run
-from zeke_sim.scenario import load, names
-from zeke_sim.search import Finding, find
-from zeke_sim.show import sentence, shown, write
-from zeke_sim.shrink import REPLAYS, shrink
+from zeke_sim.experiment import driver
+from zeke_sim.experiment.plan import STRATEGIES, Plan
+from zeke_sim.experiment.run import run
+from zeke_sim.experiment.scenario import load, names
+from zeke_sim.experiment.search import Finding, find
+from zeke_sim.experiment.shrink import REPLAYS, shrink
+from zeke_sim.history.events import Answered, Fault, Invoked
+from zeke_sim.report.show import sentence, shown, write
 
 NAME = SCENARIO.name
 RULE = "no claim is left unanswered"
@@ -120,7 +120,7 @@ def test_unknown_scenario_is_rejected() -> None:
             ("nowhere", "there is no 'nowhere'; there are"),
             ("nowhere:SCENARIO", "can't be loaded"),
             ("tests.sim.planted:RULE", "can't be loaded"),
-            ("zeke_sim.scenario:load", "is a function"),
+            ("zeke_sim.experiment.scenario:load", "is a function"),
         ],
         check,
     )
@@ -145,7 +145,7 @@ def test_calm_run_has_no_faults() -> None:
 
 
 def test_campaign_divides_its_runs_among_scenarios_and_finds_nothing() -> None:
-    result = campaign.search(seeds=2 * len(names()))
+    result = driver.search(seeds=2 * len(names()))
     assert result.found is None, result.found
     assert result.runs == dict.fromkeys(names(), 2)
     assert f"{2 * len(names())} runs" in result.summary()
@@ -154,7 +154,7 @@ def test_campaign_divides_its_runs_among_scenarios_and_finds_nothing() -> None:
 
 def test_summary_gives_the_speed() -> None:
     def check(runs: int, cpu: float, told: str) -> None:
-        assert told in campaign.Campaign(runs={NAME: runs}, cpu=cpu, real=2.0).summary()
+        assert told in driver.Campaign(runs={NAME: runs}, cpu=cpu, real=2.0).summary()
 
     check_each(
         [
@@ -169,7 +169,7 @@ def test_summary_gives_the_speed() -> None:
 
 
 def test_campaign_in_processes_finds_the_same() -> None:
-    here, there = (campaign.search([NAME], seeds=60, jobs=jobs) for jobs in (1, 2))
+    here, there = (driver.search([NAME], seeds=60, jobs=jobs) for jobs in (1, 2))
     assert here.found is not None
     assert there.found is not None
     assert here.found.violation.rule == there.found.violation.rule == RULE
@@ -177,16 +177,16 @@ def test_campaign_in_processes_finds_the_same() -> None:
 
 
 def test_campaign_ends_in_time() -> None:
-    result = campaign.search(["retries"], seeds=200, budget=0.0)
-    assert 0 < sum(result.runs.values()) <= campaign.BATCH
+    result = driver.search(["retries"], seeds=200, budget=0.0)
+    assert 0 < sum(result.runs.values()) <= driver.BATCH
 
 
 def test_long_campaign_reports_its_progress(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(campaign, "EVERY", 0.0)
+    monkeypatch.setattr(driver, "EVERY", 0.0)
     told: list[str] = []
-    campaign.search(["retries"], seeds=2 * campaign.BATCH, progress=told.append)
+    driver.search(["retries"], seeds=2 * driver.BATCH, progress=told.append)
     assert [line.partition(",")[0] for line in told] == [
-        f"{done} of {2 * campaign.BATCH} runs" for done in (campaign.BATCH, 2 * campaign.BATCH)
+        f"{done} of {2 * driver.BATCH} runs" for done in (driver.BATCH, 2 * driver.BATCH)
     ]
 
 

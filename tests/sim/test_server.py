@@ -8,17 +8,17 @@ import pytest
 
 from zeke_queue.errors import StorageUnavailable
 from zeke_queue.task.catalog import Catalog
-from zeke_sim.faults import KINDS, NONE
-from zeke_sim.history import Answered, Change
-from zeke_sim.plan import Plan
-from zeke_sim.run import run
-from zeke_sim.scenario import Scenario
-from zeke_sim.setup import Setup
+from zeke_sim.experiment.plan import Plan
+from zeke_sim.experiment.run import run
+from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.history.events import Answered, Change
+from zeke_sim.world.faults import KINDS, NONE
+from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
-    from zeke_sim.node import Main, Node
-    from zeke_sim.run import Outcome
-    from zeke_sim.world import World
+    from zeke_sim.experiment.run import Outcome
+    from zeke_sim.world.node import Main, Node
+    from zeke_sim.world.world import World
 
 catalog = Catalog()
 

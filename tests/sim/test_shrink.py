@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from zeke_queue.errors import StorageError
 from zeke_queue.task.catalog import Catalog
-from zeke_sim.history import Began, Lived
-from zeke_sim.past import Broken, Past
-from zeke_sim.plan import Plan
+from zeke_sim.experiment.plan import Plan
+from zeke_sim.experiment.run import run
+from zeke_sim.experiment.scenario import Scenario, load
+from zeke_sim.experiment.shrink import shrink
+from zeke_sim.history.events import Began, Lived
+from zeke_sim.history.state import Broken, Past
 from zeke_sim.properties import holds
-from zeke_sim.run import run
-from zeke_sim.scenario import Scenario, load
-from zeke_sim.setup import Setup
-from zeke_sim.shrink import shrink
+from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
-    from zeke_sim.draws import Draws
-    from zeke_sim.node import Node
-    from zeke_sim.run import Outcome
+    from zeke_sim.experiment.run import Outcome
+    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.world.node import Node
 
 
 @holds("nothing runs", Began)

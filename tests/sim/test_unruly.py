@@ -15,18 +15,18 @@ from zeke_queue.maintenance.runner import Supervisor
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import Worker
-from zeke_sim import campaign
-from zeke_sim.draws import Draws
 from zeke_sim.errors import SimulationError
-from zeke_sim.faults import NONE
-from zeke_sim.history import Change, Lived
-from zeke_sim.node import Node
-from zeke_sim.plan import Plan
+from zeke_sim.experiment import driver
+from zeke_sim.experiment.plan import Plan
+from zeke_sim.experiment.run import Outcome, run
+from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.experiment.shrink import shrink
+from zeke_sim.history.events import Change, Lived
+from zeke_sim.loop.decisions import Draws
 from zeke_sim.properties import ALL, always
-from zeke_sim.run import Outcome, run
-from zeke_sim.scenario import Scenario
-from zeke_sim.setup import Setup
-from zeke_sim.shrink import shrink
+from zeke_sim.world.faults import NONE
+from zeke_sim.world.node import Node
+from zeke_sim.world.setup import Setup
 
 NAME = "tests.sim.test_unruly:{}"
 
@@ -183,7 +183,7 @@ CHANGING = Scenario(NAME.format("CHANGING"), "", _Changing().build)
 
 
 def test_failure_that_is_not_repeated_is_a_failure() -> None:
-    found = campaign.search([CHANGING.name], seeds=3).found
+    found = driver.search([CHANGING.name], seeds=3).found
     assert found is not None
     assert "only the first time" in found.violation.text
     assert "broke nothing" in found.violation.text

@@ -9,19 +9,30 @@ import pytest
 from tests.cases import check_each
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.prepare import SendOptions
-from zeke_sim.draws import Decisions
-from zeke_sim.history import Began, Ended, Invoked
-from zeke_sim.run import run
-from zeke_sim.scenario import Scenario
-from zeke_sim.setup import Setup
-from zeke_sim.workloads import RESULTS, UNSAID, Known, Script, Step, act, doing, script, sending, tending
+from zeke_sim.experiment.run import run
+from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.history.events import Began, Ended, Invoked
+from zeke_sim.loop.decisions import Decisions
+from zeke_sim.world.setup import Setup
+from zeke_sim.world.workloads import (
+    RESULTS,
+    UNSAID,
+    Known,
+    Script,
+    Step,
+    act,
+    doing,
+    script,
+    sending,
+    tending,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zeke_sim.draws import Draws
-    from zeke_sim.history import Event
-    from zeke_sim.workloads import Deed
+    from zeke_sim.history.events import Event
+    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.world.workloads import Deed
 
 
 def happened(*deeds: tuple[float, Deed], expire_in: float = 1.0) -> Sequence[Event]:

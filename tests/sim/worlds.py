@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zeke_queue import Catalog
-from zeke_sim.faults import KINDS, NONE
-from zeke_sim.plan import Plan
-from zeke_sim.run import Outcome, run
-from zeke_sim.scenario import Scenario
-from zeke_sim.setup import Setup
+from zeke_sim.experiment.plan import Plan
+from zeke_sim.experiment.run import Outcome, run
+from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.world.faults import KINDS, NONE
+from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zeke_sim.node import Main, Node
+    from zeke_sim.world.node import Main, Node
 
 SKIPPING = NONE.but(elide=True, kinds=tuple(KINDS))
 """Time is skipped when nothing happens, and every kind of fault may be decided on."""

@@ -10,7 +10,7 @@ from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, feed, page
 from tests.tasks.scripted_youtube import FOUND
 from tests.tasks.youtube.pages import watch_page
-from zeke_sim.doubles.youtube import channel_feed, videos
+from zeke_tasks.testing.youtube import channel_feed, videos
 
 if TYPE_CHECKING:
     from tests.tasks.domain import Domain

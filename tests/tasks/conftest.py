@@ -20,8 +20,8 @@ from tests.tasks.scripted_ai import ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system import logging as log
-from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch
 from zeke_tasks.store.postgres import PostgresRepository, migrate
+from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch
 from zeke_tasks.youtube import YouTube
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from tests.clocks import FrozenClock
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import Ids, SeededEntropy
+from zeke_tasks.fetch import content_hash
 from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.model import Content, Kind, NewItem, NewSource, NewStory, SourceType, item_id
-from zeke_tasks.web import content_hash
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.tasks.domain import Domain
     from zeke_queue.task.context import JobContext
     from zeke_tasks.ai.client import AIClient
-    from zeke_tasks.web import Fetcher
+    from zeke_tasks.fetch import Fetcher
 
 
 class Killed(BaseException):

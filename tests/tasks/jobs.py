@@ -19,10 +19,10 @@ from zeke_queue.storage.inspect import require
 from zeke_queue.system import logging as log
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.context import JobContext
-from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context, inline
+from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch
 from zeke_tasks.youtube import YouTube
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from zeke_queue.model import Job
     from zeke_queue.task.catalog import Catalog
     from zeke_tasks.ai.client import AIClient
-    from zeke_tasks.web import Fetcher
+    from zeke_tasks.fetch import Fetcher
     from zeke_tasks.youtube.model import CaptionSource, VideoSearch
 
 

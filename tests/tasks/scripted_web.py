@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from zeke_sim.doubles.web import Asked, ScriptedWeb, feed, fetched, page
+from zeke_tasks.testing.web import Asked, ScriptedWeb, feed, fetched, page
 
 __all__ = ["Asked", "ScriptedWeb", "feed", "fetched", "page"]

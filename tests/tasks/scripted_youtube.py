@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch, videos
+from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch, videos
 from zeke_tasks.youtube import YouTube
 
 FOUND: Final = tuple(videos(3, newest=datetime(2020, 1, 1, tzinfo=UTC), every=timedelta(days=1)))

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any, NoReturn
 
-from zeke_tasks.web import AddressRefused, Transient
+from zeke_tasks.fetch import AddressRefused, Transient
 
 
 class Odd(Exception):

@@ -16,12 +16,12 @@ from tests.tasks.pdfs import pdf
 from tests.tasks.scripted_web import ScriptedWeb, fetched, page
 from zeke_queue.errors import PayloadInvalid
 from zeke_queue.task.signals import Retry
+from zeke_tasks.fetch import Permanent, Transient, content_hash
 from zeke_tasks.store.model import ItemStatus, Kind
 from zeke_tasks.stories.items import ITEM_ATTEMPTS
-from zeke_tasks.web import Permanent, Transient, content_hash
 
 if TYPE_CHECKING:
-    from zeke_tasks.web import Fetched
+    from zeke_tasks.fetch import Fetched
 
 ONE, TWO, THREE = (f"https://a.example/{number}" for number in (1, 2, 3))
 

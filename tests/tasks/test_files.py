@@ -12,9 +12,9 @@ from tests.tasks.pdfs import pdf
 from tests.tasks.scripted_web import page
 from zeke_queue.errors import UsageError
 from zeke_queue.task.task import PAYLOAD_CAP
+from zeke_tasks.fetch import content_hash
 from zeke_tasks.ingest.files import chunks, read_file
 from zeke_tasks.payloads import IngestFromUpload, UploadedItem
-from zeke_tasks.web import content_hash
 
 NOW = datetime(2026, 1, 5, tzinfo=UTC)
 NOTES = "Some remarks first.\n\n# Queues in tables #\n\nA queue in a table is enough for most teams.\n"

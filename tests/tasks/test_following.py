@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zeke_queue import Catalog, JobContext, Queue, Snooze, Worker
 from zeke_queue.model import FINAL, JobState
-from zeke_tasks.following import Family, counts_of, follow
+from zeke_tasks.cli.follow import Family, counts_of, follow
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,22 +20,22 @@ from zeke_queue.model import JobState
 from zeke_queue.system.logging import LEVELS
 from zeke_queue.system.settings import Settings
 from zeke_tasks.cli.intake import ingest as ingest_command
-from zeke_tasks.demo_site import Answer, LoopbackServer, Request
-from zeke_tasks.errand import READING, open_errand
-from zeke_tasks.ingest.command import ingest
+from zeke_tasks.cli.run_ingest import ingest
+from zeke_tasks.cli.run_jobs import READING, open_errand
+from zeke_tasks.demo.site import Answer, LoopbackServer, Request
+from zeke_tasks.fetch import FeedError, WebClient
+from zeke_tasks.fetch.parser_pool import ReaderKilled, Readers
 from zeke_tasks.ingest.recognise import feed_of
 from zeke_tasks.payloads import FetchContent
-from zeke_tasks.readers import ReaderKilled, Readers
 from zeke_tasks.store.analysis import AnalysisState
 from zeke_tasks.store.model import ItemStatus, NewItem, NewSource, SourceType, item_id
 from zeke_tasks.stories.fetch_content import fetch_content
-from zeke_tasks.web import FeedError, WebClient
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from zeke_tasks.report import Finding, Outcome
+    from zeke_tasks.cli.report import Finding, Outcome
 
 
 @pytest.fixture

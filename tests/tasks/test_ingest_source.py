@@ -13,10 +13,10 @@ from tests.cases import check_each_async
 from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.scripted_web import Asked, ScriptedWeb, feed, fetched
 from zeke_queue.task.signals import Fail, Retry
+from zeke_tasks.fetch import Permanent, Transient, WebOptions
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER
 from zeke_tasks.ingest.pace import HOUR, after_failure
 from zeke_tasks.store.model import HealthStatus, ItemStatus, SourceType
-from zeke_tasks.web import Permanent, Transient, WebOptions
 
 if TYPE_CHECKING:
     from zeke_tasks.store.model import RawItem, Source

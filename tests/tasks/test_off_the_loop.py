@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, feed, page
+from zeke_tasks.fetch import articles, feeds
 from zeke_tasks.stories import read
-from zeke_tasks.web import articles, feeds
 
 if TYPE_CHECKING:
     from collections.abc import Callable

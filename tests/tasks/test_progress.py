@@ -10,8 +10,8 @@ from rich.console import Console
 
 from tests.tasks.test_report import finding
 from zeke_queue.model import JobState, QueueCount
-from zeke_tasks.progress import Part, display, standing
-from zeke_tasks.report import Finding
+from zeke_tasks.cli.progress import Part, display, standing
+from zeke_tasks.cli.report import Finding
 from zeke_tasks.store.model import ItemStatus
 
 COUNTS = [

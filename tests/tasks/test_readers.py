@@ -27,9 +27,9 @@ from zeke_queue.core.failure import error_output
 from zeke_queue.errors import UsageError
 from zeke_queue.system.subprocess_pool import ChildEnded, Children
 from zeke_queue.task.signals import Fail, Retry
-from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
+from zeke_tasks.fetch import AddressRefused, Transient, extract_article
+from zeke_tasks.fetch.parser_pool import ReaderKilled, Readers, Unreadable
 from zeke_tasks.store.model import HealthStatus, ItemStatus
-from zeke_tasks.web import AddressRefused, Transient, extract_article
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable
@@ -187,7 +187,7 @@ async def test_a_limit_of_the_systems_own_is_kept_to() -> None:
     script = """
 import asyncio, resource
 from tests.tasks import strange_reading
-from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
+from zeke_tasks.fetch.parser_pool import ReaderKilled, Readers, Unreadable
 
 async def read():
     async with Readers(1, prepare=strange_reading.nothing) as readers:

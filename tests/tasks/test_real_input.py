@@ -24,14 +24,14 @@ from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
+from zeke_tasks.cli.report import findings
 from zeke_tasks.context import Context
-from zeke_tasks.demo_site import Answer, LoopbackServer, Request, serve_directory
-from zeke_tasks.readers import Readers
-from zeke_tasks.report import findings
+from zeke_tasks.demo.site import Answer, LoopbackServer, Request, serve_directory
+from zeke_tasks.fetch import WebClient, WebOptions
+from zeke_tasks.fetch.parser_pool import Readers
 from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.model import HealthStatus, ItemStatus, NewSource, SourceType
 from zeke_tasks.store.postgres import PostgresRepository
-from zeke_tasks.web import WebClient, WebOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Job
     from zeke_queue.storage.store import Storage
-    from zeke_tasks.report import Finding
+    from zeke_tasks.cli.report import Finding
     from zeke_tasks.store.model import Health
     from zeke_tasks.store.repository import Repository
 

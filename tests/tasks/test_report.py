@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tests.cases import check_each
 from zeke_queue import Catalog, Fail, JobFilter, Queue, Worker
-from zeke_tasks.report import Finding, Outcome, failed_jobs_table, failures_table, urls_table
+from zeke_tasks.cli.report import Finding, Outcome, failed_jobs_table, failures_table, urls_table
 from zeke_tasks.store.model import ItemStatus, Kind, RawItem, Source, SourceType, Story, StoryStatus
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ from rich.console import Console
 from tests.cases import check_each
 from tests.clocks import START
 from zeke_tasks.ai.settings import AISettings
+from zeke_tasks.cli.output import tell_stories, tell_story, tell_who_said_it, who_answers
 from zeke_tasks.store.analysis import AnalysisState, Overlay, Spending
 from zeke_tasks.store.highlights import Highlight, HighlightKind, Origin, Score
 from zeke_tasks.store.model import Kind, Story, StoryStatus
 from zeke_tasks.stories.view import StoryView
-from zeke_tasks.telling import tell_stories, tell_story, tell_who_said_it, who_answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

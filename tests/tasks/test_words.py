@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tests.cases import check_each
-from zeke_tasks.words import Entry, abbreviated, listed, printable_words, wrapped
+from zeke_tasks.cli.formatting import Entry, abbreviated, listed, printable_words, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

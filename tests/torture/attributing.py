@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_queue.core import jsonb
 from zeke_queue.model import Completed, Failed, JobState, Released, Waiting
-from zeke_sim.history import Answered, Change, Invoked
-from zeke_sim.past import is_of_waiting
+from zeke_sim.history.events import Answered, Change, Invoked
+from zeke_sim.history.state import is_of_waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from datetime import datetime
 
-    from zeke_sim.history import Event
+    from zeke_sim.history.events import Event
 
 _ACTIVE, _CREATED, _RETRY = JobState.ACTIVE, JobState.CREATED, JobState.RETRY
 

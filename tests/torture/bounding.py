@@ -13,14 +13,14 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core.slots import slot_start
-from zeke_sim.history import Answered, Change, Invoked, Lived
+from zeke_sim.history.events import Answered, Change, Invoked, Lived
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
     from uuid import UUID
 
-    from zeke_sim.history import Event
+    from zeke_sim.history.events import Event
 
 SEEN_AT_LAST: Final = 5.0
 """Seconds after which a commit is seen by all, though its call has no answer: the server's own work, which no

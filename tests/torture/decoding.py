@@ -2,7 +2,7 @@
 
 The server decodes its own log for us (the output plug-in ``test_decoding``), so no trigger and no statement
 of the program under test has a hand in it. Each commit becomes a ``Commit``: its time, and its changes as the
-plug-in prints them, which ``Tables`` reads into the events of ``zeke_sim.history``.
+plug-in prints them, which ``Tables`` reads into the events of ``zeke_sim.history.events``.
 
 Source: contrib/test_decoding of PostgreSQL 15 to 18.
 """
@@ -16,12 +16,12 @@ from uuid import UUID
 
 from zeke_queue.core import jsonb
 from zeke_queue.model import CatchUp, JobState, Schedule
-from zeke_sim.history import Change, Image, QueueRow, ScheduleRow, WorkerRow
+from zeke_sim.history.events import Change, Image, QueueRow, ScheduleRow, WorkerRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from zeke_sim.history import Event
+    from zeke_sim.history.events import Event
 
 TABLES: Final = ("job", "archive", "worker", "queue", "schedule")
 """Whose changes make events; the harness has the server log their old rows as a whole."""

@@ -12,10 +12,10 @@ from tests.torture.cluster import read_commits
 from tests.torture.decoding import Tables
 from tests.torture.recording import loads
 from tests.torture.tasks import LIMIT, options
-from zeke_sim.history import Change, Fault, Lived, Rules, Violation
-from zeke_sim.judge import Judge
-from zeke_sim.past import Broken
+from zeke_sim.history.events import Change, Fault, Lived, Rules, Violation
+from zeke_sim.history.state import Broken
 from zeke_sim.properties import ALL, holds
+from zeke_sim.properties.checker import Judge
 from zeke_sim.properties.rows import STEPS
 from zeke_sim.report.as_json import ids, line
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
-    from zeke_sim.history import Event
-    from zeke_sim.past import Past
+    from zeke_sim.history.events import Event
+    from zeke_sim.history.state import Past
 
 _LATE = "how late is too late depends on the machine; that all is drained in the end, the run sees to itself"
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import psutil
 
 from zeke_queue.worker.shutdown import STUCK_EXIT
-from zeke_sim.history import Lived
+from zeke_sim.history.events import Lived
 
 if TYPE_CHECKING:
     from tests.torture.process import Part

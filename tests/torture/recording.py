@@ -24,8 +24,8 @@ from zeke_queue import model
 from zeke_queue.errors import StorageError, StorageUnavailable, UsageError
 from zeke_queue.storage.store import Storage, Verbs
 from zeke_queue.system.clock import SystemClock
-from zeke_sim import history
-from zeke_sim.history import Answered, Began, Ended, Invoked, Told
+from zeke_sim.history import events
+from zeke_sim.history.events import Answered, Began, Ended, Invoked, Told
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from zeke_queue.model import Job
     from zeke_queue.storage.store import Transaction
     from zeke_queue.task.context import JobContext
-    from zeke_sim.history import Event
+    from zeke_sim.history.events import Event
 
 PASSED_ON: Final = frozenset(
     {"close", "count", "find", "foreign_cron_age", "now", "page", "transaction", "wait_for_work", "watching"}
@@ -48,7 +48,7 @@ LIVES_OF_ONE: Final = 1_000
 
 _TYPES: Final = {
     name: value
-    for module in (model, history)
+    for module in (model, events)
     for name, value in vars(module).items()
     if isinstance(value, type) and value.__module__ == module.__name__
 }

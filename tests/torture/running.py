@@ -21,7 +21,7 @@ from tests.torture.recording import Journal, Recording
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SeededEntropy
-from zeke_sim.history import Fault, Phase
+from zeke_sim.history.events import Fault, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ from tests.torture.decoding import Commit, Tables, read_change, seconds
 from tests.torture.samples import COMMITTED, JOB, JOB_TEXT, NOW, WORKER
 from zeke_queue.model import JobState, NewJob, Schedule, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
-from zeke_sim.history import (
+from zeke_sim.history.events import (
     Change,
     QueueRow,
     ScheduleRow,

@@ -15,9 +15,19 @@ from tests.torture.bounding import SEEN_AT_LAST, bounded
 from tests.torture.judging import LEFT_OUT
 from tests.torture.tasks import options
 from zeke_queue.model import Completed, Failed, JobState, NewJob, Overdue, Schedule, Want, WorkerInfo
-from zeke_sim.history import Answered, Change, Event, Image, Invoked, Lived, Rules, ScheduleRow, Violation
-from zeke_sim.judge import Judge
+from zeke_sim.history.events import (
+    Answered,
+    Change,
+    Event,
+    Image,
+    Invoked,
+    Lived,
+    Rules,
+    ScheduleRow,
+    Violation,
+)
 from zeke_sim.properties import ALL
+from zeke_sim.properties.checker import Judge
 from zeke_sim.properties.rows import STEPS
 
 BEGAN = datetime(2026, 1, 2, tzinfo=UTC)

@@ -18,7 +18,7 @@ from zeke_queue.errors import BadOption, StorageUnavailable
 from zeke_queue.model import CatchUp, Claimed, Failed, JobState, NewJob, Schedule, Want
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.store import Storage, Transaction
-from zeke_sim.history import (
+from zeke_sim.history.events import (
     Answered,
     Event,
     Invoked,

@@ -11,7 +11,7 @@ import pytest
 from tests.torture import chaos, judging
 from tests.torture.recording import Journal, dumps
 from tests.torture.samples import JOB, JOB_TEXT, NOW
-from zeke_sim.history import (
+from zeke_sim.history.events import (
     Began,
     Change,
     Ended,

@@ -6,16 +6,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.model import JobState
-from zeke_sim.history import Answered, Change
-from zeke_sim.past import Broken, is_of_waiting
+from zeke_sim.history.events import Answered, Change
+from zeke_sim.history.state import Broken, is_of_waiting
 from zeke_sim.properties.holding import holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
 
-    from zeke_sim.history import Image, Invoked
-    from zeke_sim.past import Call, Past
+    from zeke_sim.history.events import Image, Invoked
+    from zeke_sim.history.state import Call, Past
 
 _CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 

@@ -6,15 +6,15 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.model import JobState
-from zeke_sim.history import Answered, Change, Invoked
-from zeke_sim.past import Broken, Call
+from zeke_sim.history.events import Answered, Change, Invoked
+from zeke_sim.history.state import Broken, Call
 from zeke_sim.properties.holding import holds, is_claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from zeke_sim.history import Image
-    from zeke_sim.past import Past
+    from zeke_sim.history.events import Image
+    from zeke_sim.history.state import Past
 
 _ACTIVE = JobState.ACTIVE
 

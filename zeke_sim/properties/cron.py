@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_queue.core import jsonb
 from zeke_queue.model import CatchUp
-from zeke_sim.history import Invoked, ScheduleRow
-from zeke_sim.past import MOMENT, Broken, End
+from zeke_sim.history.events import Invoked, ScheduleRow
+from zeke_sim.history.state import MOMENT, Broken, End
 from zeke_sim.properties.holding import holds
 from zeke_sim.properties.liveness import duty_since
 from zeke_sim.properties.occurrences import between, fields_of, following
 
 if TYPE_CHECKING:
     from zeke_queue.model import NewJob, Schedule
-    from zeke_sim.past import Call, Past
+    from zeke_sim.history.state import Call, Past
 
 GRACE: Final = timedelta(seconds=60)
 """How old an occurrence may be that a schedule which skips what it missed serves still."""

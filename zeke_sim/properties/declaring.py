@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from zeke_sim.history import Invoked
-from zeke_sim.past import Broken
+from zeke_sim.history.events import Invoked
+from zeke_sim.history.state import Broken
 from zeke_sim.properties.cron import tick_of
 from zeke_sim.properties.holding import holds
 
 if TYPE_CHECKING:
     from zeke_queue.core.options import JobOptions
     from zeke_queue.model import NewJob
-    from zeke_sim.past import Past
+    from zeke_sim.history.state import Past
 
 
 @holds("a task's limit is shared out", Invoked, number=8, verbs=("declare_queues",))

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from zeke_queue.core import jsonb
-from zeke_sim.history import Invoked, ScheduleRow
-from zeke_sim.past import Broken, End
+from zeke_sim.history.events import Invoked, ScheduleRow
+from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.cron import EVERY, tick_of
 from zeke_sim.properties.holding import holds
 from zeke_sim.properties.liveness import duty_since
 
 if TYPE_CHECKING:
     from zeke_queue.model import Schedule
-    from zeke_sim.past import Past
+    from zeke_sim.history.state import Past
 
 
 @holds("a paused schedule serves nothing", ScheduleRow, number=12)

@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.model import Failed, JobState
-from zeke_sim.history import Answered, Change, Ended
-from zeke_sim.past import MOMENT, Broken
+from zeke_sim.history.events import Answered, Change, Ended
+from zeke_sim.history.state import MOMENT, Broken
 from zeke_sim.properties.holding import holds, is_end, is_extension
 from zeke_sim.properties.interruptions import deadline
 from zeke_sim.properties.settling import error_of, outcomes, settled
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from zeke_queue.model import Overdue
-    from zeke_sim.past import Ask, Past
+    from zeke_sim.history.state import Ask, Past
 
 _CENTURY: Final = 36_500 * 86_400.0
 

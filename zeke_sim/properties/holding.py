@@ -9,7 +9,7 @@ from zeke_queue.model import JobState
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zeke_sim.past import Past
+    from zeke_sim.history.state import Past
 
     Check = Callable[[Any, Past], None]
 

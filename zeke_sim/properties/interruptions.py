@@ -8,16 +8,16 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from zeke_queue.model import JobState
-from zeke_sim.history import Answered, Ended, Lived, WorkerRow
-from zeke_sim.past import MOMENT, Broken
+from zeke_sim.history.events import Answered, Ended, Lived, WorkerRow
+from zeke_sim.history.state import MOMENT, Broken
 from zeke_sim.properties.holding import holds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from uuid import UUID
 
-    from zeke_sim.history import Event
-    from zeke_sim.past import Ask, Past
+    from zeke_sim.history.events import Event
+    from zeke_sim.history.state import Ask, Past
 
 PROMPT: Final = 0.1
 """Seconds within which a worker that runs does what it has a reason to do."""

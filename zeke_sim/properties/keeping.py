@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from zeke_sim.history import Answered, Invoked, Lived, WorkerRow
-from zeke_sim.past import Broken, End
+from zeke_sim.history.events import Answered, Invoked, Lived, WorkerRow
+from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.holding import holds
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import JobEvent
-    from zeke_sim.past import Past
+    from zeke_sim.history.state import Past
 
 KEPT: Final = timedelta(days=1)
 """For how long a worker is known after its lease, unless it left."""

@@ -6,15 +6,15 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.model import JobState
-from zeke_sim.history import Change
-from zeke_sim.past import Broken, End
+from zeke_sim.history.events import Change
+from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.holding import holds, is_claim
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_sim.history import Image
-    from zeke_sim.past import Crew, Node, Past
+    from zeke_sim.history.events import Image
+    from zeke_sim.history.state import Crew, Node, Past
 
 WORKER_RECOVERS: Final = 6.0
 """Seconds after which a worker tries again at the latest, once what failed works."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_queue.model import STATUS_OF, JobState
-from zeke_sim.history import Began, Effect, Ended, Invoked, Told
-from zeke_sim.past import Broken
+from zeke_sim.history.events import Began, Effect, Ended, Invoked, Told
+from zeke_sim.history.state import Broken
 from zeke_sim.properties.holding import holds
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import RunStatus
-    from zeke_sim.past import Past
+    from zeke_sim.history.state import Past
 
 
 @holds("the dead do nothing", Effect, Invoked, Began, Ended, Told, number=18)

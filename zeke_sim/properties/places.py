@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_queue.model import JobState
-from zeke_sim.history import Answered, Began, Change, Ended, Invoked, WorkerRow
-from zeke_sim.past import Broken, End
+from zeke_sim.history.events import Answered, Began, Change, Ended, Invoked, WorkerRow
+from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.holding import holds
 from zeke_sim.properties.interruptions import known_of, lease_over, remember, stood_still
 from zeke_sim.properties.liveness import WORKER_RECOVERS
@@ -14,8 +14,8 @@ from zeke_sim.properties.liveness import WORKER_RECOVERS
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_sim.history import Image
-    from zeke_sim.past import Past
+    from zeke_sim.history.events import Image
+    from zeke_sim.history.state import Past
     from zeke_sim.properties.holding import Step
 
 PROMPT = 0.1

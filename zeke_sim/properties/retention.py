@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.model import FINAL
-from zeke_sim.history import Change
-from zeke_sim.past import Broken, End
+from zeke_sim.history.events import Change
+from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.holding import holds, is_move
 from zeke_sim.properties.liveness import duty_since
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_sim.history import Image
-    from zeke_sim.past import Past
+    from zeke_sim.history.events import Image
+    from zeke_sim.history.state import Past
 
 _MOVING: Final = "nothing is lost"
 

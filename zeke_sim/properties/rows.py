@@ -6,12 +6,12 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.model import FINAL, JobState
-from zeke_sim.history import Change
-from zeke_sim.past import Broken, is_of_waiting
+from zeke_sim.history.events import Change
+from zeke_sim.history.state import Broken, is_of_waiting
 from zeke_sim.properties.holding import holds, is_extension
 
 if TYPE_CHECKING:
-    from zeke_sim.past import Past
+    from zeke_sim.history.state import Past
 
 _CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 _COMPLETED, _EXPIRED = JobState.COMPLETED, JobState.EXPIRED

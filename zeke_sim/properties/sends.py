@@ -6,8 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from zeke_sim.history import Answered, Change, Invoked
-from zeke_sim.past import Broken, Place, place_of
+from zeke_sim.history.events import Answered, Change, Invoked
+from zeke_sim.history.state import Broken, Place, place_of
 from zeke_sim.properties.holding import holds, is_send
 from zeke_sim.properties.settling import normal
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import NewJob
-    from zeke_sim.history import Image
-    from zeke_sim.past import Ask, Call, Past
+    from zeke_sim.history.events import Image
+    from zeke_sim.history.state import Ask, Call, Past
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ROUNDING: Final = timedelta(microseconds=2)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from zeke_queue.core import jsonb
 from zeke_queue.errors import NotJson
 from zeke_queue.model import Completed, Failed, JobState, Released, Waiting
-from zeke_sim.history import Change
-from zeke_sim.past import Broken
+from zeke_sim.history.events import Change
+from zeke_sim.history.state import Broken
 from zeke_sim.properties.holding import holds, is_claim, is_end
 
 if TYPE_CHECKING:
-    from zeke_sim.history import Image
-    from zeke_sim.past import Ask, Past
+    from zeke_sim.history.events import Image
+    from zeke_sim.history.state import Ask, Past
 
 _CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from zeke_sim.history import Answered, Began, Invoked, Lived
-from zeke_sim.past import Broken, End
+from zeke_sim.history.events import Answered, Began, Invoked, Lived
+from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.holding import holds
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_sim.past import Past
+    from zeke_sim.history.state import Past
 
 PROMPT: Final = 0.1
 """Seconds within which a worker that runs does what it is told."""

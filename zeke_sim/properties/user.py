@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zeke_sim.history import EVENTS, Change, Effect
-from zeke_sim.past import Broken, End
+from zeke_sim.history.events import EVENTS, Change, Effect
+from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.holding import holds
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Callable
 
-    from zeke_sim.history import Event
-    from zeke_sim.past import Past
+    from zeke_sim.history.events import Event
+    from zeke_sim.history.state import Past
     from zeke_sim.properties.holding import Property
 
     Predicate = Callable[[Past], bool]

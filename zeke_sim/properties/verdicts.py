@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from zeke_queue.core import jsonb
 from zeke_queue.errors import NotJson
 from zeke_queue.model import Completed, Failed, JobState, Released, Waiting
-from zeke_sim.history import Answered, Ended, Invoked, Lived, WorkerRow
-from zeke_sim.past import MOMENT, Broken
+from zeke_sim.history.events import Answered, Ended, Invoked, Lived, WorkerRow
+from zeke_sim.history.state import MOMENT, Broken
 from zeke_sim.properties.holding import holds
 from zeke_sim.properties.interruptions import PROMPT, deadline, known_of, lease_over, remember, stood_still
 from zeke_sim.properties.settling import error_of, normal
@@ -16,7 +16,7 @@ from zeke_sim.properties.settling import error_of, normal
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from zeke_sim.past import Past
+    from zeke_sim.history.state import Past
 
 UNSTORABLE = frozenset({"NotJson", "TooLarge"})
 """What a failure is called that stands for a result which can't be stored."""

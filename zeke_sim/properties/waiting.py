@@ -6,8 +6,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.model import FINAL, JobState, Waiting
-from zeke_sim.history import Answered, Change, Ended, Invoked
-from zeke_sim.past import Broken, End, place_of
+from zeke_sim.history.events import Answered, Change, Ended, Invoked
+from zeke_sim.history.state import Broken, End, place_of
 from zeke_sim.properties.holding import holds, is_end, is_send
 from zeke_sim.properties.liveness import duty_since
 from zeke_sim.properties.settling import outcomes
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
 
-    from zeke_sim.history import Event, Image
-    from zeke_sim.past import Ask, Past
+    from zeke_sim.history.events import Event, Image
+    from zeke_sim.history.state import Ask, Past
 
 _CREATED, _ACTIVE, _CANCELLED = JobState.CREATED, JobState.ACTIVE, JobState.CANCELLED
 

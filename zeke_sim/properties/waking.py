@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.model import WAITING
-from zeke_sim.faults import WAKE
-from zeke_sim.history import Answered, Change, Fault, Invoked
-from zeke_sim.past import Broken, End
+from zeke_sim.history.events import Answered, Change, Fault, Invoked
+from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.holding import holds
+from zeke_sim.world.faults import WAKE
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_sim.history import Image
-    from zeke_sim.past import Past
+    from zeke_sim.history.events import Image
+    from zeke_sim.history.state import Past
 
 PROMPT: Final = 0.3
 """Seconds within which a worker that is woken looks."""

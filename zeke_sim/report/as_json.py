@@ -15,7 +15,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
-from zeke_sim import history
+from zeke_sim.history import events as history
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from zeke_queue.model import FINAL, JobState
-from zeke_sim import history
+from zeke_sim.history import events
 from zeke_sim.report.as_json import short
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def errors(failure: Shown) -> list[Error]:
         return []
     found: dict[UUID, Error] = {}
     for event in failure.history:
-        if not isinstance(event, history.Change) or (row := event.after) is None or event.before is None:
+        if not isinstance(event, events.Change) or (row := event.after) is None or event.before is None:
             continue
         if row.state is JobState.COMPLETED:
             found.pop(row.id, None)

@@ -16,11 +16,11 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_sim.faults import KINDS
 from zeke_sim.report import as_json
 from zeke_sim.report import story as stories
 from zeke_sim.report.errors import errors
 from zeke_sim.report.text import decided
+from zeke_sim.world.faults import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from zeke_sim.history import Event, Violation
+    from zeke_sim.history.events import Event, Violation
 
 
 @dataclass(frozen=True, slots=True)

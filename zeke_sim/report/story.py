@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zeke_queue.model import JobState
-from zeke_sim import history
+from zeke_sim.history import events as history
 from zeke_sim.report.as_json import ids, short
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Ask an AI: `AIClient` is what tasks see of it, `open_ai` opens the one that the settings say.
 
-What a call may raise is in `errors`, and `zeke_tasks.verdicts` says what it means for a job. `openai` and
+What a call may raise is in `errors`, and `zeke_tasks.error_policy` says what it means for a job. `openai` and
 `wordllama` are imported only where they are used: the one takes half a second, the other is an extra.
 """
 

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from zeke_tasks.prose import shorten
+from zeke_tasks.fetch.text import one_line, without_controls
 from zeke_tasks.store.model import URL_CHARACTERS
-from zeke_tasks.web.text import one_line, without_controls
+from zeke_tasks.text_rules import shorten
 
 ONE_LINER_CHARACTERS: Final = 139
 TWO_LINER_CHARACTERS: Final = 279

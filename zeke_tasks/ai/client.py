@@ -17,8 +17,8 @@ from pydantic import BaseModel
 
 from zeke_tasks.ai.errors import AIRejected
 from zeke_tasks.ai.prices import Price, load_prices
+from zeke_tasks.fetch.text import one_line, without_controls
 from zeke_tasks.store.model import storable
-from zeke_tasks.web.text import one_line, without_controls
 
 M = TypeVar("M", bound=BaseModel)
 M_co = TypeVar("M_co", bound=BaseModel, covariant=True)

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zeke_queue.errors import ZekeError
-from zeke_tasks.web.text import one_line, without_controls
+from zeke_tasks.fetch.text import one_line, without_controls
 
 if TYPE_CHECKING:
     from zeke_tasks.ai.client import Usage

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from zeke_tasks.ai.errors import AIError, AIRateLimited, AIRefused, AIRejected, AIUnavailable
-from zeke_tasks.web.answers import seconds_to_wait
+from zeke_tasks.fetch.answers import seconds_to_wait
 
 WAIT_MAX: Final = 6 * 3600.0
 """Seconds that a server may make us wait at most."""

@@ -25,7 +25,7 @@ from zeke_tasks.ai.answers import (
 )
 from zeke_tasks.ai.client import QUESTION_CHARACTERS, Answer, Embedded, M, Prompt, Usage, to_ask, to_embed
 from zeke_tasks.ai.errors import AIRejected
-from zeke_tasks.prose import sentences, shorten
+from zeke_tasks.text_rules import sentences, shorten
 
 MODEL: Final = "stub"
 DIMENSIONS: Final = 1536

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar, cast
 from zeke_queue.errors import BadSetting
 from zeke_tasks.ai.client import Embedded, Usage, to_embed
 from zeke_tasks.ai.errors import AIRejected, AIUnavailable
-from zeke_tasks.readers import ReaderKilled, Unreadable
+from zeke_tasks.fetch.parser_pool import ReaderKilled, Unreadable
 
 if TYPE_CHECKING:
     from zeke_tasks.context import Compute

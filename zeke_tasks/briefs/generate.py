@@ -11,7 +11,7 @@ from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.ai.answers import Briefs
 from zeke_tasks.ai.client import load_prompt
 from zeke_tasks.ai.errors import AIMalformed
-from zeke_tasks.asking import asking
+from zeke_tasks.ai_calls import asking
 from zeke_tasks.briefs.variants import Unfit, fit
 from zeke_tasks.context import context_of
 from zeke_tasks.payloads import GenerateBrief

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from zeke_tasks.ai.answers import ONE_LINER_CHARACTERS, TWO_LINER_CHARACTERS
-from zeke_tasks.prose import reading_seconds, sentences, shorten
+from zeke_tasks.fetch.text import one_line
 from zeke_tasks.store.analysis import Brief
-from zeke_tasks.web.text import one_line
+from zeke_tasks.text_rules import reading_seconds, sentences, shorten
 
 TWO_LINER_SENTENCES: Final = 2
 ELEVATOR_SENTENCES: Final = (3, 4)

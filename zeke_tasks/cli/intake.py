@@ -11,8 +11,8 @@ import typer
 from zeke_queue.cli.render import print_json
 from zeke_queue.errors import BadOption
 from zeke_queue.model import FINAL, JobState
+from zeke_tasks.cli.hints import worker_goes_on
 from zeke_tasks.cli.session import extras, on_database, progress_console
-from zeke_tasks.hints import worker_goes_on
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zeke_queue.cli.session import Options
     from zeke_queue.model import Job
     from zeke_queue.system.settings import Settings
-    from zeke_tasks.report import Finding, Outcome
+    from zeke_tasks.cli.report import Finding, Outcome
     from zeke_tasks.store.analysis import Spending
     from zeke_tasks.stories.view import StoryView
 
@@ -45,7 +45,7 @@ def ingest(
 ) -> None:
     """Take in feeds, articles and videos, and show the stories that were found, in few words each."""
     with extras():
-        from zeke_tasks.ingest import command as intake  # noqa: PLC0415 - see the package
+        from zeke_tasks.cli import run_ingest as intake  # noqa: PLC0415 - see the package
     intake.check_urls(urls)
 
     async def command(options: Options, settings: Settings) -> int:
@@ -93,7 +93,7 @@ def upload(
         raise BadOption("--source: the name is empty; give the source one, or leave the option out.")
 
     async def command(options: Options, settings: Settings) -> int:
-        from zeke_tasks.ingest.uploading import upload as take_in  # noqa: PLC0415 - see the package
+        from zeke_tasks.cli.run_upload import upload as take_in  # noqa: PLC0415 - see the package
 
         came = await take_in(
             files, settings, source_name=source.strip(), timeout=timeout, console=progress_console()
@@ -114,8 +114,8 @@ def upload(
 
 def _show(found: Sequence[Finding], stories: Sequence[StoryView], spent: Sequence[Spending]) -> None:
     """Print stories for people, and who told them."""
-    from zeke_tasks.report import carriers, wide_console  # noqa: PLC0415 - see the package
-    from zeke_tasks.telling import tell_stories, tell_who_said_it  # noqa: PLC0415
+    from zeke_tasks.cli.output import tell_stories, tell_who_said_it  # noqa: PLC0415
+    from zeke_tasks.cli.report import carriers, wide_console  # noqa: PLC0415 - see the package
 
     if stories:
         out = wide_console()
@@ -129,7 +129,7 @@ def _show_tables(
     found: Sequence[Finding], lost: Sequence[Job], outcomes: Sequence[Outcome] = (), *, embedded: bool
 ) -> None:
     """Print what was not read, which jobs failed, and what became of URLs."""
-    from zeke_tasks.report import (  # noqa: PLC0415 - see the package
+    from zeke_tasks.cli.report import (  # noqa: PLC0415 - see the package
         failed_jobs_table,
         failures_table,
         urls_table,

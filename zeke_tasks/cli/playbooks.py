@@ -15,6 +15,7 @@ from zeke_queue.cli.session import options_of
 from zeke_queue.errors import BadOption, ResultTimeout, ZekeError
 from zeke_queue.model import FINAL
 from zeke_queue.system.install_hints import on_same
+from zeke_tasks.cli.hints import WORKER
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import (
     jobs_and_rows_to_look_at,
@@ -23,7 +24,6 @@ from zeke_tasks.cli.session import (
     rows_to_change,
     rows_to_look_at,
 )
-from zeke_tasks.hints import WORKER
 
 if TYPE_CHECKING:
     from zeke_queue.cli.session import Options
@@ -128,7 +128,7 @@ def list_playbooks(context: typer.Context) -> None:
     """List the playbooks of all teams."""
 
     async def command(options: Options, settings: Settings) -> int:
-        from zeke_tasks.words import abbreviated, printable_words  # noqa: PLC0415 - see the package
+        from zeke_tasks.cli.formatting import abbreviated, printable_words  # noqa: PLC0415 - see the package
 
         async with rows_to_look_at(settings) as rows:
             found = await rows.every_playbook()
@@ -180,7 +180,7 @@ def run(
         raise BadOption('--metadata: it is no object; give one, as {"storyId": "…"}.')
 
     async def command(options: Options, settings: Settings) -> int:
-        from zeke_tasks.errand import open_errand  # noqa: PLC0415 - see the package
+        from zeke_tasks.cli.run_jobs import open_errand  # noqa: PLC0415 - see the package
         from zeke_tasks.payloads import PlaybookRun as Asked  # noqa: PLC0415
         from zeke_tasks.store.playbooks import RunStatus, TriggerSource  # noqa: PLC0415
 
@@ -262,8 +262,8 @@ async def _run(rows: Rows, text: str, *, embedded: bool) -> PlaybookRun:
 
 def _as_it_stands(found: PlaybookRun, job: Job | None) -> PlaybookRun:
     """Return a run as its job says that it stands, where that has ended and the run's row does not know."""
+    from zeke_tasks.cli.report import why_it_failed  # noqa: PLC0415
     from zeke_tasks.playbooks.cancel import status_of  # noqa: PLC0415 - see the package
-    from zeke_tasks.report import why_it_failed  # noqa: PLC0415
     from zeke_tasks.store.playbooks import RunStatus  # noqa: PLC0415
 
     status = status_of(found, job)
@@ -273,7 +273,7 @@ def _as_it_stands(found: PlaybookRun, job: Job | None) -> PlaybookRun:
 
 
 def _show(found: PlaybookRun, events: list[RunEvent], options: Options) -> None:
-    from zeke_tasks.words import wrapped  # noqa: PLC0415 - see the package
+    from zeke_tasks.cli.formatting import wrapped  # noqa: PLC0415 - see the package
 
     if options.json:
         print_json(

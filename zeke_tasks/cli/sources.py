@@ -13,9 +13,9 @@ from zeke_queue.cli.render import NOTHING, Column, console, length, moment, prin
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import BadOption
 from zeke_queue.system.install_hints import on_same
+from zeke_tasks.cli.hints import WORKER
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import on_database, rows_to_change, rows_to_look_at
-from zeke_tasks.hints import WORKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -149,8 +149,8 @@ def _place(url: str, kind: str | None) -> tuple[UUID, str, str | None, str]:
     """Return a new id, the type of what a url leads to, the url's one spelling, and a name for it."""
     from zeke_queue.system.clock import SystemClock  # noqa: PLC0415 - see the package
     from zeke_queue.system.entropy import Ids, SystemEntropy  # noqa: PLC0415
+    from zeke_tasks.fetch import UrlRefused  # noqa: PLC0415
     from zeke_tasks.ingest.oneoff import place_of  # noqa: PLC0415
-    from zeke_tasks.web import UrlRefused  # noqa: PLC0415
 
     try:
         place = place_of(url)
@@ -210,7 +210,7 @@ def list_sources(context: typer.Context) -> None:
 
 def _print_sources(found: list[Source]) -> None:
     """Print a list; in a pipe, where programs read it, one line a source."""
-    from zeke_tasks.words import Entry, listed  # noqa: PLC0415 - see the package
+    from zeke_tasks.cli.formatting import Entry, listed  # noqa: PLC0415 - see the package
 
     short = _short(found)
     told = [
@@ -253,7 +253,7 @@ def health(context: typer.Context) -> None:
 
 def _print_health(found: list[tuple[Source, Health | None]]) -> None:
     """Print a list; in a pipe, where programs read it, one line a source."""
-    from zeke_tasks.words import Entry, listed  # noqa: PLC0415 - see the package
+    from zeke_tasks.cli.formatting import Entry, listed  # noqa: PLC0415 - see the package
 
     short = _short(source for source, _ in found)
     titles = ("id", "type", "is", "next check", "name")
@@ -346,13 +346,13 @@ def resume(context: typer.Context, source_id: IdArgument) -> None:
 
 
 def _short(sources: Iterable[Source]) -> dict[UUID, str]:
-    from zeke_tasks.words import abbreviated  # noqa: PLC0415 - see the package
+    from zeke_tasks.cli.formatting import abbreviated  # noqa: PLC0415 - see the package
 
     return abbreviated(source.id for source in sources)
 
 
 def _words(text: str) -> str:
-    from zeke_tasks.words import printable_words  # noqa: PLC0415 - see the package
+    from zeke_tasks.cli.formatting import printable_words  # noqa: PLC0415 - see the package
 
     return printable_words(text)
 

@@ -61,7 +61,7 @@ def list_stories(
 
 def _print_list(found: Sequence[StoryView]) -> None:
     """Print a list; in a pipe, where programs read it, one line a story."""
-    from zeke_tasks.words import Entry, abbreviated, listed, printable_words  # noqa: PLC0415 - see the package
+    from zeke_tasks.cli.formatting import Entry, abbreviated, listed, printable_words  # noqa: PLC0415 - see the package
 
     short = abbreviated(seen.story.id for seen in found)
     told = [
@@ -95,8 +95,8 @@ def story(context: typer.Context, story_id: IdArgument) -> None:
     wanted = _story(story_id, embedded=options_of(context).embedded)
 
     async def command(options: Options, settings: Settings) -> int:
+        from zeke_tasks.cli.output import tell_story  # noqa: PLC0415
         from zeke_tasks.stories.view import neighbours, story_value  # noqa: PLC0415 - see the package
-        from zeke_tasks.telling import tell_story  # noqa: PLC0415
 
         async with rows_to_look_at(settings) as rows:
             seen = await _find(rows, wanted)
@@ -123,8 +123,8 @@ def brief(
     wanted = _story(story_id, embedded=options_of(context).embedded)
 
     async def command(options: Options, settings: Settings) -> int:
+        from zeke_tasks.cli.output import tell_brief, who  # noqa: PLC0415
         from zeke_tasks.stories.view import brief_value  # noqa: PLC0415 - see the package
-        from zeke_tasks.telling import tell_brief, who  # noqa: PLC0415
 
         async with rows_to_look_at(settings) as rows:
             seen = await _find(rows, wanted)
@@ -142,7 +142,7 @@ def brief(
             told = {"storyId": seen.story.id, "title": seen.story.title, "analysisState": state}
             print_json({**told, **value})
         else:
-            from zeke_tasks.words import wrapped  # noqa: PLC0415 - see the package
+            from zeke_tasks.cli.formatting import wrapped  # noqa: PLC0415 - see the package
 
             out = console()
             wrapped(out, seen.story.title, style="bold")
@@ -180,7 +180,7 @@ async def _regenerated(settings: Settings, seen: StoryView, timeout: float, *, e
     Raises:
         ZekeError: that failed, or takes longer.
     """
-    from zeke_tasks.errand import TELLING, open_errand, require_done  # noqa: PLC0415 - see the package
+    from zeke_tasks.cli.run_jobs import TELLING, open_errand, require_done  # noqa: PLC0415 - see the package
     from zeke_tasks.stories.view import view  # noqa: PLC0415
 
     async with open_errand(settings) as errand:

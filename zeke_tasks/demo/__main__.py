@@ -9,7 +9,7 @@ import typer
 from zeke_queue.cli.app import FAILED, WRONG
 from zeke_queue.cli.session import Options, print_error
 from zeke_queue.errors import UsageError, ZekeError
-from zeke_tasks.cli.demo import demo
+from zeke_tasks.demo.command import demo
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 app.command()(demo)

@@ -21,11 +21,10 @@ from zeke_queue.system.entropy import Ids, SystemEntropy
 from zeke_queue.system.settings import Settings
 from zeke_tasks.ai.choose import open_ai
 from zeke_tasks.ai.settings import AISettings
-from zeke_tasks.demo.children import Child, Children
-from zeke_tasks.demo.worker import demo_catalog
-from zeke_tasks.demo_site import DemoSite
-from zeke_tasks.progress import display, standing
-from zeke_tasks.report import (
+from zeke_tasks.cli.formatting import printable_words
+from zeke_tasks.cli.output import tell_brief, tell_stories, tell_who_said_it, who_answers
+from zeke_tasks.cli.progress import display, standing
+from zeke_tasks.cli.report import (
     carriers,
     failed_jobs_table,
     failures_table,
@@ -33,17 +32,18 @@ from zeke_tasks.report import (
     jobs_table,
     wide_console,
 )
+from zeke_tasks.demo.children import Child, Children
+from zeke_tasks.demo.site import DemoSite
+from zeke_tasks.demo.worker import demo_catalog
+from zeke_tasks.fetch import canonicalise_url
 from zeke_tasks.store.model import NewSource, SourceType
 from zeke_tasks.store.postgres import PostgresRepository, migrate
 from zeke_tasks.stories.view import views
-from zeke_tasks.telling import tell_brief, tell_stories, tell_who_said_it, who_answers
-from zeke_tasks.web import canonicalise_url
-from zeke_tasks.words import printable_words
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_tasks.report import Finding
+    from zeke_tasks.cli.report import Finding
     from zeke_tasks.stories.view import StoryView
 
 LONGEST: Final = {"stub": 120.0, "openai": 900.0}

@@ -19,7 +19,7 @@ from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import open_context
-from zeke_tasks.web import WebOptions
+from zeke_tasks.fetch import WebOptions
 
 if TYPE_CHECKING:
     from zeke_queue.task.catalog import Catalog

@@ -6,19 +6,19 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from zeke_tasks.context import context_of
+from zeke_tasks.error_policy import verdict
+from zeke_tasks.fetch import Transient, WebError, canonicalise_url
+from zeke_tasks.fetch.secrets import without_secrets
 from zeke_tasks.ingest.pace import after_failure, after_success
 from zeke_tasks.store.model import URL_CHARACTERS, HealthStatus
-from zeke_tasks.verdicts import verdict
-from zeke_tasks.web import Transient, WebError, canonicalise_url
-from zeke_tasks.web.secrets import without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from zeke_queue.task.context import JobContext
+    from zeke_tasks.fetch import Fetched
     from zeke_tasks.store.model import Source
     from zeke_tasks.store.repository import Rows
-    from zeke_tasks.web import Fetched
 
 
 @asynccontextmanager

@@ -12,12 +12,12 @@ from pydantic import ValidationError
 
 from zeke_queue.errors import UsageError
 from zeke_queue.task.task import PAYLOAD_CAP
+from zeke_tasks.fetch import PageError, content_hash, extract_article
+from zeke_tasks.fetch.pdf import is_pdf, read_pdf
+from zeke_tasks.fetch.text import decode
 from zeke_tasks.ingest.markdown import ENDINGS, read_markdown
 from zeke_tasks.payloads import UploadedItem
-from zeke_tasks.prose import title_of
-from zeke_tasks.web import PageError, content_hash, extract_article
-from zeke_tasks.web.pdf import is_pdf, read_pdf
-from zeke_tasks.web.text import decode
+from zeke_tasks.text_rules import title_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

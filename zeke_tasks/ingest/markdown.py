@@ -11,8 +11,8 @@ from markdown_it import MarkdownIt
 from markdown_it.parser_block import ParserBlock
 from markdown_it.rules_block import reference
 
-from zeke_tasks.web.fragments import lined_text
-from zeke_tasks.web.text import one_line
+from zeke_tasks.fetch.fragments import lined_text
+from zeke_tasks.fetch.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

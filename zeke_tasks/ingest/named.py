@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final, cast
 
 import httpcore2
 
-from zeke_tasks.web import AddressRefused, UrlRefused, WebClient, WebOptions
-from zeke_tasks.web.urls import parse_http_url
+from zeke_tasks.fetch import AddressRefused, UrlRefused, WebClient, WebOptions
+from zeke_tasks.fetch.urls import parse_http_url
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterable
 
-    from zeke_tasks.web import Fetched, Fetcher, Kind
+    from zeke_tasks.fetch import Fetched, Fetcher, Kind
 
 LOOPBACK: Final = ("127.0.0.0/8", "::1/128")
 

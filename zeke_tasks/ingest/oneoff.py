@@ -10,14 +10,14 @@ from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail
 from zeke_tasks.context import context_of
+from zeke_tasks.fetch import UrlRefused, canonicalise_url
+from zeke_tasks.fetch.guard import Guard
+from zeke_tasks.fetch.secrets import without_secrets
+from zeke_tasks.fetch.urls import parse_http_url
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER, send_to_be_read
 from zeke_tasks.ingest.videos import items_of_video, named_item, page_source_id
 from zeke_tasks.payloads import IngestOneoff
 from zeke_tasks.store.model import URL_CHARACTERS, ItemStatus, Kind, NewSource, SourceType, item_id
-from zeke_tasks.web import UrlRefused, canonicalise_url
-from zeke_tasks.web.guard import Guard
-from zeke_tasks.web.secrets import without_secrets
-from zeke_tasks.web.urls import parse_http_url
 
 if TYPE_CHECKING:
     from zeke_tasks.store.repository import Rows

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from zeke_tasks.web import FeedError, parse_feed
+from zeke_tasks.fetch import FeedError, parse_feed
 
 if TYPE_CHECKING:
-    from zeke_tasks.web import Feed, Fetched, Fetcher, Kind
+    from zeke_tasks.fetch import Feed, Fetched, Fetcher, Kind
 
 _FEED_TYPE: Final = re.compile(r"\b(?:rss|atom|rdf|feed)\b|^(?:text|application)/xml\b", re.IGNORECASE)
 

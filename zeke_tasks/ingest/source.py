@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_tasks.context import context_of, read
+from zeke_tasks.fetch import parse_feed
+from zeke_tasks.fetch.secrets import without_secrets
 from zeke_tasks.ingest.checks import checking, move, record_success
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER, send_to_be_read
 from zeke_tasks.payloads import IngestSource
 from zeke_tasks.store.model import HealthStatus, NewItem, SourceType
-from zeke_tasks.web import parse_feed
-from zeke_tasks.web.secrets import without_secrets
 
 if TYPE_CHECKING:
+    from zeke_tasks.fetch import Entry, Feed, Fetched
     from zeke_tasks.store.model import Health, Source
-    from zeke_tasks.web import Entry, Feed, Fetched
 
 tasks = Catalog()
 

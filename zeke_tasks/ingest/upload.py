@@ -10,14 +10,14 @@ from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail
 from zeke_tasks.context import context_of, read
+from zeke_tasks.fetch import UrlRefused
+from zeke_tasks.fetch.text import one_line, printable
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER, send_to_be_read
 from zeke_tasks.ingest.oneoff import place_of
 from zeke_tasks.payloads import IngestFromUpload
 from zeke_tasks.store.model import ItemStatus, NewItem, item_id
 from zeke_tasks.stories.items import work_off
 from zeke_tasks.stories.read import read_text
-from zeke_tasks.web import UrlRefused
-from zeke_tasks.web.text import one_line, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -10,14 +10,14 @@ from pydantic import BaseModel, Field, ValidationError
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_tasks.context import context_of, read
+from zeke_tasks.fetch import Permanent, WebError
+from zeke_tasks.fetch.secrets import without_secrets
 from zeke_tasks.ingest.checks import checking, record_failure, record_success
 from zeke_tasks.ingest.videos import TYPES, item_of
 from zeke_tasks.payloads import IngestSource
 from zeke_tasks.store.model import SourceType, item_id
 from zeke_tasks.stories.items import work_off
 from zeke_tasks.stories.video import read_video_once
-from zeke_tasks.web import Permanent, WebError
-from zeke_tasks.web.secrets import without_secrets
 from zeke_tasks.youtube import (
     Duration,
     Order,
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_tasks.context import Context
+    from zeke_tasks.fetch import Fetched
     from zeke_tasks.store.model import Health, RawItem, Source
     from zeke_tasks.stories.keep import Reading
-    from zeke_tasks.web import Fetched
     from zeke_tasks.youtube import Video, YouTube
 
 tasks = Catalog()

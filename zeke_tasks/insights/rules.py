@@ -10,9 +10,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from zeke_tasks.prose import sentences, shorten
+from zeke_tasks.fetch.text import one_line
 from zeke_tasks.store.highlights import HighlightKind
-from zeke_tasks.web.text import one_line
+from zeke_tasks.text_rules import sentences, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

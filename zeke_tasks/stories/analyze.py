@@ -8,7 +8,7 @@ from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_tasks.ai.answers import Analysis as Answered
 from zeke_tasks.ai.client import load_prompt
-from zeke_tasks.asking import asking
+from zeke_tasks.ai_calls import asking
 from zeke_tasks.context import context_of
 from zeke_tasks.payloads import AnalyzeStory, ExtractHighlights, GenerateBrief
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Embedding

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from zeke_tasks.fetch import content_hash
 from zeke_tasks.store.model import Content, Kind, NewStory
-from zeke_tasks.web import content_hash
 
 if TYPE_CHECKING:
     from datetime import datetime

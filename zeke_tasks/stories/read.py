@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_tasks.prose import title_of
+from zeke_tasks.fetch import canonicalise_url, extract_article
+from zeke_tasks.fetch.fragments import lined_text
+from zeke_tasks.fetch.pdf import is_pdf, read_pdf
 from zeke_tasks.store.model import Kind
 from zeke_tasks.stories.keep import Reading
-from zeke_tasks.web import canonicalise_url, extract_article
-from zeke_tasks.web.fragments import lined_text
-from zeke_tasks.web.pdf import is_pdf, read_pdf
+from zeke_tasks.text_rules import title_of
 from zeke_tasks.youtube import video_text
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from zeke_tasks.web import Fetched
+    from zeke_tasks.fetch import Fetched
     from zeke_tasks.youtube import Captions, Video
 
 _NO_PAGE: Final = frozenset({"application", "audio", "font", "image", "model", "video"})

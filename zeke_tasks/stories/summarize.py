@@ -8,8 +8,8 @@ from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_tasks.context import context_of
 from zeke_tasks.payloads import SummarizeStory
-from zeke_tasks.prose import ELLIPSIS
 from zeke_tasks.stories.require import require_story, text_of
+from zeke_tasks.text_rules import ELLIPSIS
 
 if TYPE_CHECKING:
     from zeke_tasks.store.model import Story

@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from zeke_tasks.context import context_of, read
+from zeke_tasks.fetch import Permanent
 from zeke_tasks.ingest.videos import video_of
 from zeke_tasks.stories.items import Hindered, Later, NotYet, told_elsewhere
 from zeke_tasks.stories.read import read_video
-from zeke_tasks.web import Permanent
 from zeke_tasks.youtube import Blocked, NotOutYet, parse_watch_page
 from zeke_tasks.youtube.channels import RECENT
 

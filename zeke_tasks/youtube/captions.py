@@ -33,10 +33,10 @@ from youtube_transcript_api import (
 )
 
 from zeke_queue.system.clock import Clock, SystemClock
-from zeke_tasks.web.errors import AddressRefused, Permanent, Transient, WebError
-from zeke_tasks.web.libraries import is_of_this_machine
-from zeke_tasks.web.politeness import Turns
-from zeke_tasks.web.text import one_line, printable
+from zeke_tasks.fetch.errors import AddressRefused, Permanent, Transient, WebError
+from zeke_tasks.fetch.libraries import is_of_this_machine
+from zeke_tasks.fetch.politeness import Turns
+from zeke_tasks.fetch.text import one_line, printable
 from zeke_tasks.youtube.model import Blocked, Captions, Cue, NotOutYet, is_video_id, watch_url
 from zeke_tasks.youtube.session import HOST, YouTubeSession
 

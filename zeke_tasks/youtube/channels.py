@@ -11,9 +11,9 @@ from typing import Final
 from urllib.parse import parse_qs
 from xml.etree import ElementTree as ET
 
-from zeke_tasks.web.errors import FeedError, Transient, UrlRefused, WebError
-from zeke_tasks.web.text import charset_of, decode, one_line, printable
-from zeke_tasks.web.urls import parse_http_url
+from zeke_tasks.fetch.errors import FeedError, Transient, UrlRefused, WebError
+from zeke_tasks.fetch.text import charset_of, decode, one_line, printable
+from zeke_tasks.fetch.urls import parse_http_url
 from zeke_tasks.youtube.model import HOSTS, Video, is_video_id, watch_url
 
 NEWEST: Final = 10

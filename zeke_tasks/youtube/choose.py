@@ -8,7 +8,7 @@ from zeke_tasks.youtube.model import YouTube
 
 if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
-    from zeke_tasks.web import Fetcher
+    from zeke_tasks.fetch import Fetcher
     from zeke_tasks.youtube.settings import YouTubeSettings
 
 

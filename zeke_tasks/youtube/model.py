@@ -10,9 +10,9 @@ from datetime import datetime
 from typing import Final, Literal, Protocol
 from urllib.parse import parse_qs
 
-from zeke_tasks.web.errors import Transient, UrlRefused
-from zeke_tasks.web.text import one_line
-from zeke_tasks.web.urls import parse_http_url
+from zeke_tasks.fetch.errors import Transient, UrlRefused
+from zeke_tasks.fetch.text import one_line
+from zeke_tasks.fetch.urls import parse_http_url
 
 Order = Literal["relevance", "date", "viewCount", "rating"]
 Duration = Literal["any", "short", "medium", "long"]

@@ -16,10 +16,10 @@ from urllib.parse import quote, urlencode
 
 from pydantic import SecretStr
 
-from zeke_tasks.web.client import Fetcher
-from zeke_tasks.web.errors import Permanent, Transient, WebError
-from zeke_tasks.web.libraries import as_mapping, as_mappings
-from zeke_tasks.web.text import one_line, printable
+from zeke_tasks.fetch.client import Fetcher
+from zeke_tasks.fetch.errors import Permanent, Transient, WebError
+from zeke_tasks.fetch.libraries import as_mapping, as_mappings
+from zeke_tasks.fetch.text import one_line, printable
 from zeke_tasks.youtube.channels import moment_of, number_of
 from zeke_tasks.youtube.model import Duration, Order, Video, is_video_id, watch_url
 

@@ -17,9 +17,9 @@ from urllib3.connectionpool import HTTPSConnectionPool
 from urllib3.exceptions import NameResolutionError, NewConnectionError
 from urllib3.util.connection import create_connection
 
-from zeke_tasks.web.errors import WebError
-from zeke_tasks.web.guard import Guard
-from zeke_tasks.web.urls import parse_http_url
+from zeke_tasks.fetch.errors import WebError
+from zeke_tasks.fetch.guard import Guard
+from zeke_tasks.fetch.urls import parse_http_url
 
 TIMEOUT: Final = (5.0, 15.0)
 """Seconds to connect to one address, and to wait for more of an answer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zeke_tasks.web.text import one_line, printable
+from zeke_tasks.fetch.text import one_line, printable
 from zeke_tasks.youtube.model import Captions, Video
 
 

@@ -6,8 +6,8 @@ import json
 import re
 from typing import Any, Final
 
-from zeke_tasks.web.libraries import as_mapping
-from zeke_tasks.web.text import decode, one_line, printable
+from zeke_tasks.fetch.libraries import as_mapping
+from zeke_tasks.fetch.text import decode, one_line, printable
 from zeke_tasks.youtube.channels import moment_of, number_of
 from zeke_tasks.youtube.model import Video, watch_url
 

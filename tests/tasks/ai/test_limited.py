@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from tests.clocks import START, FrozenClock
 from tests.tasks.ai.samples import PROMPT, TEXT, Scripted
 from zeke_queue.system.clock import Clock, SystemClock
-from zeke_sim.clock import VirtualClock
-from zeke_sim.loop import VirtualLoop
+from zeke_sim.loop.clock import VirtualClock
+from zeke_sim.loop.event_loop import VirtualLoop
 from zeke_tasks.ai import (
     AIRateLimited,
     AIUnavailable,

@@ -15,7 +15,7 @@ from tests.clocks import FrozenClock
 from zeke_queue import Catalog, Job, JobContext, JobState, Queue, Worker
 from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.ai import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
-from zeke_tasks.verdicts import verdict
+from zeke_tasks.error_policy import verdict
 
 
 class Asking:

@@ -18,7 +18,7 @@ from zeke_queue.errors import BadSetting
 from zeke_tasks.ai import AIRejected, AIUnavailable, Usage
 from zeke_tasks.ai.wordllama import WordLlama, embed_words
 from zeke_tasks.context import inline
-from zeke_tasks.readers import ReaderKilled, Readers, Unreadable
+from zeke_tasks.fetch.parser_pool import ReaderKilled, Readers, Unreadable
 
 TEXTS = ["The database answers slowly.", "Postgres queries take long.", "A recipe for apple pie."]
 

@@ -13,8 +13,8 @@ from tests.tasks.scripted_ai import ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.briefs.generate import PROMPT
+from zeke_tasks.cli.output import tell_brief
 from zeke_tasks.stories.view import brief_value, view
-from zeke_tasks.telling import tell_brief
 
 if TYPE_CHECKING:
     from zeke_tasks.ai.client import AIClient

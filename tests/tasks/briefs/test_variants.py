@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from tests.cases import check_each
 from zeke_tasks.briefs.variants import Unfit, fit, time_saved
-from zeke_tasks.prose import WORDS_PER_MINUTE, sentences
 from zeke_tasks.store.analysis import Brief
+from zeke_tasks.text_rules import WORDS_PER_MINUTE, sentences
 
 ONE = "Bees dance."
 TWO = "Bees dance. They tell where flowers are, and how far it is to get there, in a way that others follow."

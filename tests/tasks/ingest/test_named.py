@@ -6,8 +6,8 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.tasks.scripted_web import ScriptedWeb, fetched, page
+from zeke_tasks.fetch import AddressRefused, UrlRefused
 from zeke_tasks.ingest.named import NamedServers
-from zeke_tasks.web import AddressRefused, UrlRefused
 
 NAMED = ("http://127.0.0.1:8080/feed", "http://localhost/a", "https://blog.example/feed", "no URL")
 

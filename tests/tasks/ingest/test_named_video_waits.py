@@ -19,11 +19,11 @@ from zeke_queue.model import JobFilter, JobState
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
-from zeke_sim.doubles.youtube import ScriptedCaptions, video
 from zeke_tasks.catalog import build_catalog
+from zeke_tasks.fetch import Transient
 from zeke_tasks.store.model import ItemStatus, SourceType
 from zeke_tasks.stories.video import CAPTIONS_WITHIN
-from zeke_tasks.web import Transient
+from zeke_tasks.testing.youtube import ScriptedCaptions, video
 from zeke_tasks.youtube import NotOutYet, watch_url
 from zeke_tasks.youtube.channels import RECENT
 

@@ -15,11 +15,11 @@ from tests.tasks.jobs import memory_jobs
 from tests.tasks.scripted_web import ScriptedWeb, fetched
 from tests.tasks.youtube.pages import watch_page
 from zeke_queue.task.signals import Retry
-from zeke_sim.doubles.youtube import ScriptedCaptions, channel_feed, video
+from zeke_tasks.fetch import Permanent, Transient, UrlRefused
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER
 from zeke_tasks.ingest.oneoff import PRIORITIES
 from zeke_tasks.store.model import ItemStatus, Kind, SourceType, item_id
-from zeke_tasks.web import Permanent, Transient, UrlRefused
+from zeke_tasks.testing.youtube import ScriptedCaptions, channel_feed, video
 from zeke_tasks.youtube import Blocked, YouTube
 
 if TYPE_CHECKING:

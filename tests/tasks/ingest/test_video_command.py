@@ -15,13 +15,13 @@ from tests.tasks.youtube.pages import watch_page
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.settings import Settings
-from zeke_sim.doubles.youtube import ScriptedCaptions, video
 from zeke_tasks.ai.stub import StubClient
+from zeke_tasks.cli.run_ingest import ingest
 from zeke_tasks.context import Context, inline
-from zeke_tasks.ingest.command import ingest
 from zeke_tasks.ingest.videos import item_of
 from zeke_tasks.store.model import ItemStatus, NewSource, SourceType
 from zeke_tasks.store.postgres import PostgresRepository, migrate
+from zeke_tasks.testing.youtube import ScriptedCaptions, video
 from zeke_tasks.youtube import YouTube
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def place(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Place:
             PostgresRepository(), web, SystemClock(), inline, StubClient(), youtube=YouTube(captions)
         )
 
-    monkeypatch.setattr("zeke_tasks.errand.open_context", opened)
+    monkeypatch.setattr("zeke_tasks.cli.run_jobs.open_context", opened)
     return Place(dsn, Settings.load(database_primary_url=dsn), web, captions)
 
 

@@ -16,19 +16,19 @@ from tests.tasks.ingest.videos import CHANNEL, FEED
 from tests.tasks.jobs import memory_jobs
 from tests.tasks.scripted_web import Asked, ScriptedWeb, fetched
 from zeke_queue.task.signals import Fail, Retry
-from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, video, videos
+from zeke_tasks.fetch import Permanent, Transient
 from zeke_tasks.ingest.pace import HOUR
 from zeke_tasks.ingest.videos import item_of, video_of
 from zeke_tasks.store.model import HealthStatus, ItemStatus, Kind, SourceType
-from zeke_tasks.web import Permanent, Transient
+from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, video, videos
 from zeke_tasks.youtube import NotOutYet, YouTube, video_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.tasks.jobs import Jobs
+    from zeke_tasks.fetch import Fetched
     from zeke_tasks.store.model import Source
-    from zeke_tasks.web import Fetched
     from zeke_tasks.youtube import Video
 
 HANDLE = "https://www.youtube.com/@bees"

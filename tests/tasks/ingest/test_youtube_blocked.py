@@ -13,11 +13,11 @@ from tests.tasks.fuse import BurningJobs, Fuse, Killed
 from tests.tasks.ingest.videos import CHANNEL, FEED
 from tests.tasks.scripted_web import ScriptedWeb, fetched
 from zeke_queue.task.signals import Retry
-from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, videos
+from zeke_tasks.fetch import Transient
 from zeke_tasks.ingest.pace import HOUR
 from zeke_tasks.store.model import HealthStatus, ItemStatus, SourceType
 from zeke_tasks.stories.items import AT_ONCE, ITEM_ATTEMPTS
-from zeke_tasks.web import Transient
+from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, videos
 from zeke_tasks.youtube import Blocked, YouTube
 
 if TYPE_CHECKING:

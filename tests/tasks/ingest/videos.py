@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from tests.tasks.youtube.pages import watch_page
-from zeke_sim.doubles.youtube import video
+from zeke_tasks.testing.youtube import video
 
 if TYPE_CHECKING:
     from tests.tasks.jobs import Jobs

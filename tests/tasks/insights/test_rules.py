@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import check_each
+from zeke_tasks.fetch.text import one_line
 from zeke_tasks.insights.rules import (
     CODE_CHARACTERS,
     CONFIDENCE,
@@ -16,7 +17,6 @@ from zeke_tasks.insights.rules import (
     kind_of,
 )
 from zeke_tasks.store.highlights import HighlightKind
-from zeke_tasks.web.text import one_line
 
 API, CODE, EXAMPLE, METRIC = (
     HighlightKind.API_CHANGE,

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.tasks.domain import content_of, story_of
 from zeke_queue.errors import UsageError
+from zeke_tasks.fetch import content_hash
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Spending
 from zeke_tasks.store.highlights import (
     HighlightKind,
@@ -29,7 +30,6 @@ from zeke_tasks.store.playbooks import (
     TriggerSource,
 )
 from zeke_tasks.store.playbooks import Step as PlaybookStep
-from zeke_tasks.web import content_hash
 
 if TYPE_CHECKING:
     from zeke_tasks.store.repository import Rows

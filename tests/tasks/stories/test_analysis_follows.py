@@ -11,7 +11,7 @@ from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, page
 from zeke_queue.model import JobState
 from zeke_queue.task.signals import Retry
-from zeke_tasks.web import Transient
+from zeke_tasks.fetch import Transient
 
 if TYPE_CHECKING:
     from tests.tasks.domain import Domain

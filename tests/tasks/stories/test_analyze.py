@@ -19,8 +19,8 @@ from tests.tasks.overlap import Started, overlap
 from tests.tasks.scripted_ai import ANALYSIS, ASKED, EMBEDDED, VECTOR, ScriptedAI
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.task.signals import Fail, Retry, Signal, Snooze
-from zeke_sim.clock import VirtualClock
-from zeke_sim.loop import VirtualLoop
+from zeke_sim.loop.clock import VirtualClock
+from zeke_sim.loop.event_loop import VirtualLoop
 from zeke_tasks.ai.answers import Citation
 from zeke_tasks.ai.client import Usage
 from zeke_tasks.ai.errors import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import check_each
-from zeke_tasks.prose import ELLIPSIS, WORDS_PER_MINUTE, reading_seconds, sentences, shorten, title_of
+from zeke_tasks.text_rules import ELLIPSIS, WORDS_PER_MINUTE, reading_seconds, sentences, shorten, title_of
 
 prose = st.text(
     st.sampled_from("abc XY.!?…,;\"')]}»”\n\r\t 。！日本é1-–" + "\u2028\u00a0\U0001f600"),  # noqa: RUF001

@@ -12,7 +12,7 @@ from typing import cast
 import httpcore2
 
 from tests.clocks import FrozenClock
-from zeke_tasks.web import WebClient, WebOptions
+from zeke_tasks.fetch import WebClient, WebOptions
 
 LOOPBACK = ("127.0.0.1/32",)
 

@@ -33,8 +33,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urljoin
 
-from zeke_tasks.web import Entry, Feed, FeedError, parse_feed
-from zeke_tasks.web.text import charset_of, decode
+from zeke_tasks.fetch import Entry, Feed, FeedError, parse_feed
+from zeke_tasks.fetch.text import charset_of, decode
 
 ORIGIN = "http://127.0.0.1:8097/tests/"
 """Where the files are said to be; some expect links that begin with it. Nobody is asked there."""

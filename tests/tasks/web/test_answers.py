@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.cases import check_each
 from tests.clocks import START
-from zeke_tasks.web.answers import seconds_to_wait
+from zeke_tasks.fetch.answers import seconds_to_wait
 
 
 def read(header: str) -> float | None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.cases import check_each
 from tests.clocks import START
-from zeke_tasks.web import Article, PageError, articles, content_hash, extract_article
+from zeke_tasks.fetch import Article, PageError, articles, content_hash, extract_article
 
 URL = "https://example.org/2025/page"
 TEXT = (

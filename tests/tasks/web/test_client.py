@@ -13,8 +13,8 @@ import pytest
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.tasks.web.doubles import LOOPBACK, client, raw_server
-from zeke_tasks.demo_site import Answer, LoopbackServer, Request
-from zeke_tasks.web import BodyRefused, Fetched, Permanent, Transient, WebClient, WebError, WebOptions
+from zeke_tasks.demo.site import Answer, LoopbackServer, Request
+from zeke_tasks.fetch import BodyRefused, Fetched, Permanent, Transient, WebClient, WebError, WebOptions
 
 
 def site(pages: Mapping[str, Answer | Callable[[Request], Answer]]) -> LoopbackServer:

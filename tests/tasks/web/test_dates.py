@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zeke_tasks.web.dates import read_date
+from zeke_tasks.fetch.dates import read_date
 
 written = st.text(max_size=40) | st.from_regex(
     r"(Mon, )?\d{1,4} Jan \d{1,20} \d+:\d+:\d+ ([+-]\d+|CET|jst|UTC[+-]\d\d:\d\d)", fullmatch=True

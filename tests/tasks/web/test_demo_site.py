@@ -9,9 +9,9 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.tasks.web.doubles import client
-from zeke_tasks.demo_site import DemoSite, LoopbackServer, serve_directory
-from zeke_tasks.demo_site.site import BUSY_AT_FIRST, MISSING
-from zeke_tasks.web import (
+from zeke_tasks.demo.site import DemoSite, LoopbackServer, serve_directory
+from zeke_tasks.demo.site.site import BUSY_AT_FIRST, MISSING
+from zeke_tasks.fetch import (
     Article,
     Feed,
     Permanent,

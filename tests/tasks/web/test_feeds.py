@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import check_each
-from zeke_tasks.web import Entry, Feed, FeedError, parse_feed
+from zeke_tasks.fetch import Entry, Feed, FeedError, parse_feed
 
 URL = "https://example.org/blog/feed"
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import check_each
-from zeke_tasks.web.fragments import flat_text, lined_text
+from zeke_tasks.fetch.fragments import flat_text, lined_text
 
 
 def test_fragment_has_the_lines_that_a_reader_sees() -> None:

@@ -26,9 +26,9 @@ from tests.tasks.web.addresses import (
     hosts_of_v6,
 )
 from tests.tasks.web.doubles import Names, RecordingNetwork, RecordingStream, client
-from zeke_tasks.demo_site import Answer, LoopbackServer, Request
-from zeke_tasks.web import AddressRefused, Permanent, Transient, UrlRefused
-from zeke_tasks.web.guard import Guard, GuardedBackend
+from zeke_tasks.demo.site import Answer, LoopbackServer, Request
+from zeke_tasks.fetch import AddressRefused, Permanent, Transient, UrlRefused
+from zeke_tasks.fetch.guard import Guard, GuardedBackend
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -311,7 +311,7 @@ async def test_url_is_checked_before_its_name_is_resolved(monkeypatch: pytest.Mo
                 await web.fetch(f"{server.base_url}/", kind="page")
             assert (Attempts.asked, names.asked) == ([("127.0.0.1", server.port)], [])
 
-    monkeypatch.setattr("zeke_tasks.web.client.GuardedBackend", Attempts)
+    monkeypatch.setattr("zeke_tasks.fetch.client.GuardedBackend", Attempts)
     await check_each_async(REFUSED_AS_WRITTEN, check)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zeke_tasks.web.entries import Claim, identify
+from zeke_tasks.fetch.entries import Claim, identify
 
 # Few values, so that they repeat; some guids are URLs, and some of another entry.
 names = st.sampled_from(["", "1", "2", "3", "http://a.org/1", "http://a.org/2"])

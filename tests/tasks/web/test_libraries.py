@@ -16,7 +16,7 @@ import trafilatura
 
 from tests.cases import check_each
 from zeke_tasks.context import open_context
-from zeke_tasks.web import FeedError, PageError, extract_article, parse_feed
+from zeke_tasks.fetch import FeedError, PageError, extract_article, parse_feed
 
 URL = "https://a.example/"
 

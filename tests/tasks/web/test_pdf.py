@@ -16,13 +16,13 @@ from tests.clocks import START
 from tests.tasks.pdfs import pdf
 from tests.tasks.scripted_web import fetched
 from zeke_tasks.context import read
-from zeke_tasks.readers import Readers
+from zeke_tasks.fetch import Fetched, PageError, Permanent
+from zeke_tasks.fetch import pdf as reading
+from zeke_tasks.fetch.parser_pool import Readers
+from zeke_tasks.fetch.pdf import Pdf, is_pdf, read_pdf
 from zeke_tasks.store.model import Kind
 from zeke_tasks.stories.keep import Reading
 from zeke_tasks.stories.read import read_page
-from zeke_tasks.web import Fetched, PageError, Permanent
-from zeke_tasks.web import pdf as reading
-from zeke_tasks.web.pdf import Pdf, is_pdf, read_pdf
 
 URL = "https://example.org/paper.pdf"
 LINES = (

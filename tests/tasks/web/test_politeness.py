@@ -10,8 +10,8 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.tasks.web.doubles import client
 from zeke_queue.system.clock import SystemClock
-from zeke_tasks.demo_site import Answer, LoopbackServer, Request
-from zeke_tasks.web.politeness import Turns
+from zeke_tasks.demo.site import Answer, LoopbackServer, Request
+from zeke_tasks.fetch.politeness import Turns
 
 
 class Visitors:

@@ -7,8 +7,8 @@ from pathlib import Path
 from tests.cases import check_each_async
 from tests.clocks import START
 from tests.tasks.web.doubles import client
-from zeke_tasks.demo_site import serve_directory
-from zeke_tasks.web import Feed, extract_article, parse_feed
+from zeke_tasks.demo.site import serve_directory
+from zeke_tasks.fetch import Feed, extract_article, parse_feed
 
 # How many items each has, counted by hand, and its title.
 FEEDS = {

@@ -12,8 +12,8 @@ from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted_web import ScriptedWeb, feed
 from zeke_queue.task.signals import Retry
-from zeke_tasks.web import Permanent, Transient
-from zeke_tasks.web.secrets import without_secrets
+from zeke_tasks.fetch import Permanent, Transient
+from zeke_tasks.fetch.secrets import without_secrets
 
 FEED = "https://a.example/feed"
 NAMES = (

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import check_each
-from zeke_tasks.web.text import charset_of, decode, one_line
+from zeke_tasks.fetch.text import charset_of, decode, one_line
 
 FEED = "<?xml version='1.0'?><a>Grüße, naïve café</a>"
 

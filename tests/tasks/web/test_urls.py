@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import check_each
-from zeke_tasks.web import UrlRefused, canonicalise_url
-from zeke_tasks.web.urls import resolve_link
+from zeke_tasks.fetch import UrlRefused, canonicalise_url
+from zeke_tasks.fetch.urls import resolve_link
 
 
 def test_url_has_one_canonical_form() -> None:

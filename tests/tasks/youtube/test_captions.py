@@ -16,7 +16,7 @@ from requests.models import Response
 
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
-from zeke_tasks.web import Permanent, Transient, WebError
+from zeke_tasks.fetch import Permanent, Transient, WebError
 from zeke_tasks.youtube import Blocked, Captions, Cue, NotOutYet, watch_url
 from zeke_tasks.youtube import captions as module
 from zeke_tasks.youtube.captions import BLOCKED, GAP, YouTubeCaptions

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.cases import check_each
 from tests.clocks import START
-from zeke_sim.doubles.youtube import channel_feed, video, videos
-from zeke_tasks.web import AddressRefused, FeedError, Permanent, Transient, WebError
+from zeke_tasks.fetch import AddressRefused, FeedError, Permanent, Transient, WebError
+from zeke_tasks.testing.youtube import channel_feed, video, videos
 from zeke_tasks.youtube import (
     Video,
     channel_error,

@@ -8,7 +8,7 @@ from tests.cases import check_each
 from tests.clocks import FrozenClock
 from tests.tasks.scripted_web import ScriptedWeb
 from zeke_queue.errors import BadSetting
-from zeke_tasks.web import Permanent
+from zeke_tasks.fetch import Permanent
 from zeke_tasks.youtube.choose import open_youtube
 from zeke_tasks.youtube.settings import YouTubeSettings
 

@@ -9,8 +9,8 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.clocks import START
-from zeke_sim.doubles.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, video, videos
-from zeke_tasks.web import Permanent, Transient
+from zeke_tasks.fetch import Permanent, Transient
+from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch, channel_feed, video, videos
 from zeke_tasks.youtube import Captions, Cue, Duration, Order, parse_channel_feed, video_id_of
 
 LISTED = videos(5, newest=START, every=timedelta(days=1))

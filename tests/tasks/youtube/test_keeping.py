@@ -6,10 +6,10 @@ from dataclasses import replace
 from uuid import UUID
 
 from tests.tasks.domain import Domain
-from zeke_sim.doubles.youtube import ScriptedCaptions, video
 from zeke_tasks.store.model import Kind, SourceType
 from zeke_tasks.stories.keep import Kept, Reading, keep
 from zeke_tasks.stories.read import read_video
+from zeke_tasks.testing.youtube import ScriptedCaptions, video
 
 
 async def _keep(domain: Domain, channel: str, reading: Reading) -> tuple[UUID, Kept]:

@@ -17,8 +17,8 @@ from tests.cases import check_each, check_each_async
 from tests.tasks.scripted_web import fetched
 from tests.tasks.web.doubles import client
 from zeke_queue.system import logging as log
-from zeke_tasks.demo_site import Answer, LoopbackServer, Request
-from zeke_tasks.web import Fetched, Kind, Permanent, Transient, WebError
+from zeke_tasks.demo.site import Answer, LoopbackServer, Request
+from zeke_tasks.fetch import Fetched, Kind, Permanent, Transient, WebError
 from zeke_tasks.youtube import Video, watch_url
 from zeke_tasks.youtube import search as module
 from zeke_tasks.youtube.search import QUOTA_USED_UP, YouTubeSearch, seconds_of

@@ -12,8 +12,8 @@ import requests
 
 from tests.cases import check_each, check_each_async
 from tests.clocks import FrozenClock
-from zeke_tasks.web import Transient
-from zeke_tasks.web.errors import AddressRefused
+from zeke_tasks.fetch import Transient
+from zeke_tasks.fetch.errors import AddressRefused
 from zeke_tasks.youtube import Blocked
 from zeke_tasks.youtube.captions import YouTubeCaptions
 from zeke_tasks.youtube.session import YouTubeSession

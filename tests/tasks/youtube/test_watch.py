@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from tests.cases import check_each
 from tests.tasks.youtube.pages import watch_page
-from zeke_sim.doubles.youtube import channel_feed, video
+from zeke_tasks.testing.youtube import channel_feed, video
 from zeke_tasks.youtube import Video, parse_channel_feed, parse_watch_page, video_text, watch_url
 
 BEES = video(1, published_at=datetime(2026, 3, 1, 12, tzinfo=UTC))

@@ -1,0 +1,245 @@
+"""Slips in Zeke's own tasks and in their store: what is sent when, kept once, asked how often."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tests.mutants.patching import Mutant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+RULES: Final[Mapping[str, str]] = {
+    "each item is one raw item": "entries-known-by-their-links",
+    "each raw item comes to an end": "missing-pages-not-given-up",
+    "each text is one story": "story-twice",
+    "a source that heals is healthy again": "failures-never-forgotten",
+    "each story is told": "stub-over-a-model",
+    "no job keeps an analysis or a brief twice": "brief-kept-again",
+    "each story is highlighted once": "highlights-numbered-as-they-come",
+    "each highlight is scored": "scored-while-extracted",
+    "each insight is there once": "insights-known-as-they-are-spelt",
+    "an insight is attached once": "known-insights-told-as-new",
+    "what is read was viewed": "first-reading-not-viewed",
+    "a run ends as its row says": "runs-end-before-it-is-told",
+    "a step is one job a round": "steps-sent-with-each-attempt",
+    "the AI is asked within its limit": "ai-limit-off-by-one",
+}
+"""For each rule of the newsroom a slip that it finds: without one, nothing shows that it is needed."""
+
+MUTANTS = (
+    Mutant(
+        "analysis-sent-after-its-story",
+        "zeke_tasks.stories.items",
+        "            if new or await _is_to_be_analysed(rows, story_id):\n"
+        "                await _send_analysis(transaction, job, story_id)\n",
+        "        else:\n"
+        "            return\n"
+        '    await job.send("analyze-story", AnalyzeStory(story_id=story_id, trigger="auto"))\n',
+        "A story's analysis is sent once the story is there, and not at all if the worker dies between.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "items-sent-after-they-are-kept",
+        "zeke_tasks.ingest.source",
+        "        await send_to_be_read(transaction, job, [*new, *forgotten])\n",
+        "        job.resources.repository.within(transaction)\n"
+        "    async with job.transaction() as transaction:\n"
+        "        rows = context_of(job).repository.within(transaction)\n"
+        "        await send_to_be_read(transaction, job, [*new, *forgotten])\n",
+        "The jobs that read a feed's items are sent in a transaction after the one that keeps those.",
+        where=("slice",),
+    ),
+    Mutant(
+        "scored-while-extracted",
+        "zeke_tasks.insights.extract",
+        '        await transaction.send(\n            "score-relevance", score,',
+        '        await job.send(\n            "score-relevance", score,',
+        "Highlights are scored by a job that may run before they are there.",
+    ),
+    Mutant(
+        "highlights-kept-again",
+        "zeke_tasks.store.memory.highlights",
+        "            if not self._known(highlight.story_id, highlight.team_id, {highlight.key}):\n",
+        "            if highlight.key:\n",
+        "A highlight that a story has already takes its own place, and has lost its score.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "stub-over-a-model",
+        "zeke_tasks.store.memory.analysis",
+        "        if story is None or (is_model and analysis.state is AnalysisState.STUB):\n",
+        "        if story is None or (is_model and analysis.state is AnalysisState.PENDING):\n",
+        "A stub's analysis takes the place of a model's.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "failures-never-forgotten",
+        "zeke_tasks.store.memory.sources",
+        "        self._checks.put(source_id, Check(health, None))\n",
+        "        self._checks.put(source_id, Check(health, old.failing_since if old else None))\n",
+        "A source that is well again counts as failing since it first failed.",
+    ),
+    Mutant(
+        "ai-limit-off-by-one",
+        "zeke_tasks.ai.limited",
+        "        self._most = requests_per_minute\n"
+        "        self._begun: deque[float] = deque(maxlen=requests_per_minute)\n",
+        "        self._most = requests_per_minute + 1\n"
+        "        self._begun: deque[float] = deque(maxlen=requests_per_minute + 1)\n",
+        "One request more than the limit says begins within a minute.",
+    ),
+    Mutant(
+        "moves-forgotten",
+        "zeke_tasks.ingest.checks",
+        "    if await rows.move_source(source.id, place):\n",
+        "    if place:\n",
+        "Where a feed has moved for good is not saved.",
+    ),
+    Mutant(
+        "items-given-up-soon",
+        "zeke_tasks.stories.items",
+        "        last = item.attempts + 1 >= ITEM_ATTEMPTS\n",
+        "        last = item.attempts + 1 >= ITEM_ATTEMPTS // 2\n",
+        "An item is given up after the attempts of one job.",
+    ),
+    Mutant(
+        "pages-known-as-they-are-spelt",
+        "zeke_tasks.ingest.oneoff",
+        "        place = place_of(payload.url)\n",
+        "        place = payload.url if place_of(payload.url) else payload.url\n",
+        "A page that is named in another spelling is another page.",
+    ),
+    Mutant(
+        "steps-sent-with-each-attempt",
+        "zeke_tasks.playbooks.run",
+        'key = f"{step.name}/{playing.failures[step.name]}"\n',
+        'key = f"{step.name}/{min(job.attempt, 2)}"\n',
+        "A run that goes on after its first step has ended sends that again.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "failed-runs-go-on",
+        "zeke_tasks.playbooks.run",
+        "        if await rows.end_run(playing.run.id, RunStatus.FAILED, reason):\n",
+        "        if reason:\n",
+        "A run whose step failed is said to be running.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "story-twice",
+        "zeke_tasks.store.memory.stories",
+        "            return story.id, False\n        if (known := self._told",
+        "            known = self._stories.get(story.id)\n"
+        "            twin = changed(known, id=story.content_id, status=StoryStatus.NEW)\n"
+        "            self._stories.put(twin.id, twin)\n"
+        "            return twin.id, True\n"
+        "        if (known := self._told",
+        "A text that another item brings is another story, though the story of that text is there.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "analysis-kept-again",
+        "zeke_tasks.stories.analyze",
+        "    if overlay.analysed_by == job.id:\n        return True\n",
+        "",
+        "A job that was lost after it had kept its analysis asks the AI again, and analyses twice.",
+        where=("catalog",),
+        rare=True,
+    ),
+    Mutant(
+        "brief-kept-again",
+        "zeke_tasks.briefs.generate",
+        "    if brief is None or brief.briefed_by == job.id:\n",
+        "    if brief is None:\n",
+        "A job that was lost after it had kept its brief asks the AI again, and briefs twice.",
+        where=("catalog",),
+        rare=True,
+    ),
+    Mutant(
+        "highlights-numbered-as-they-come",
+        "zeke_tasks.store.memory.highlights",
+        "            if not self._known(highlight.story_id, highlight.team_id, {highlight.key}):\n"
+        "                self._highlights.put(highlight.id, _stored(highlight))\n"
+        "                new.append(highlight.id)\n",
+        "            many = len(list(self._highlights.of(highlight.story_id)))\n"
+        "            key = type(highlight.id)(int=highlight.id.int ^ many)\n"
+        "            self._highlights.put(key, replace(_stored(highlight), id=key))\n"
+        "            new.append(key)\n",
+        "Highlights have a number for an id, and no unique key: a second extraction adds them again.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "insights-known-as-they-are-spelt",
+        "zeke_tasks.store.highlights",
+        '    said = f"{storable(summary).strip().lower()}|',
+        '    said = f"{storable(summary)}|',
+        "An insight that is said in other letters is another insight.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "known-insights-told-as-new",
+        "zeke_tasks.store.memory.highlights",
+        "                self._highlights.put(highlight.id, _stored(highlight))\n"
+        "                new.append(highlight.id)\n",
+        "                self._highlights.put(highlight.id, _stored(highlight))\n"
+        "            new.append(highlight.id)\n",
+        "Whoever attaches an insight that is there already is told that it was attached.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "missing-pages-not-given-up",
+        "zeke_tasks.stories.items",
+        "    except Permanent as error:\n        await _settle(job, item, ItemStatus.FAILED, str(error))\n",
+        "    except Permanent as error:\n        await _settle(job, item, ItemStatus.PENDING, str(error))\n",
+        "An item whose page is not there waits for it for ever.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "first-reading-not-viewed",
+        "zeke_tasks.store.memory.teams",
+        "            if state is ReadingState.READ:\n                viewed",
+        "            if old is not None and state is ReadingState.READ:\n                viewed",
+        "A team that reads a story of which it had no state before has not viewed it.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "runs-end-before-it-is-told",
+        "zeke_tasks.playbooks.run",
+        "    async with _rows(job) as rows:\n"
+        "        if await rows.end_run(run.id, RunStatus.SUCCEEDED):\n"
+        '            await rows.put_run_event(_event(run, "run.completed"))\n',
+        "    async with _rows(job) as rows:\n"
+        "        ended = await rows.end_run(run.id, RunStatus.SUCCEEDED)\n"
+        "    async with _rows(job) as rows:\n"
+        "        if ended:\n"
+        '            await rows.put_run_event(_event(run, "run.completed"))\n',
+        "That a run has succeeded is told in a transaction after the one that ends it.",
+        where=("catalog",),
+        rare=True,
+    ),
+    Mutant(
+        "entries-known-by-their-links",
+        "zeke_tasks.ingest.source",
+        "        external_id=entry.external_id,\n",
+        "        external_id=entry.url or entry.external_id,\n",
+        "An entry of a feed is known by the page that it links to, and not by its own identity.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "videos-read-anew",
+        "zeke_tasks.ingest.videos",
+        "        if other.id != item.id and (content",
+        "        if other.id == item.id and (content",
+        "A video that another source has brought is read again, and is another story if that one told more.",
+        where=("catalog",),
+    ),
+    Mutant(
+        "videos-kept-as-they-are-named",
+        "zeke_tasks.ingest.videos",
+        "    video_id = video_id_of(place)\n    if video_id is None:\n",
+        "    video_id = video_id_of(place)\n    if video_id is None or place != watch_url(video_id):\n",
+        "A video that is named by another of its pages is an item of that page.",
+        where=("catalog",),
+    ),
+)

@@ -1,0 +1,183 @@
+"""Slips in what runs beside workers: the supervisor, the scheduler, and those who wait for a job."""
+
+from __future__ import annotations
+
+from tests.mutants.patching import Mutant
+
+RESCUER = "zeke_queue.maintenance.rescuer"
+SUPERVISOR = "zeke_queue.maintenance.runner"
+SCHEDULER = "zeke_queue.maintenance.scheduler"
+EVENTS = "zeke_queue.watch.job_watcher"
+FOLLOWER = "zeke_queue.watch.subscription"
+
+MUTANTS = (
+    Mutant(
+        "expiry-straight-to-failed",
+        RESCUER,
+        "None if wait is None else max(0.0, wait), error, final)",
+        "None if wait is None or final is JobState.EXPIRED else max(0.0, wait), error, final)",
+        "A job that is found past its deadline is not retried.",
+    ),
+    Mutant(
+        "lost-jobs-retried-for-ever",
+        RESCUER,
+        "        wait = retry.verdict(policy, job.retry_count, self._draws.random())\n",
+        "        wait = retry.verdict(policy, 0, self._draws.random())\n",
+        "A job that is found past its deadline, or whose worker died, is retried whatever its limit.",
+    ),
+    Mutant(
+        "lost-jobs-retried-at-once",
+        RESCUER,
+        "None if wait is None else max(0.0, wait), error, final)",
+        "None if wait is None else 0.0, error, final)",
+        "A job that is found past its deadline, or whose worker died, is retried without its backoff.",
+    ),
+    Mutant(
+        "lost-called-expired",
+        RESCUER,
+        '        if job.reason == "deadline":\n            final',
+        "        if job.reason:\n            final",
+        "A job whose worker died ends as one whose time was up.",
+    ),
+    Mutant(
+        "housekeeping-an-hour-late",
+        SUPERVISOR,
+        "        due = dict.fromkeys(DUTIES, self._clock.monotonic())\n",
+        "        began = self._clock.monotonic()\n"
+        '        due = {name: began if name == "give_back" else began + 3600 for name in DUTIES}\n',
+        "A supervisor archives and purges for the first time an hour after it has begun.",
+    ),
+    Mutant(
+        "sweeps-by-the-wall-clock",
+        SUPERVISOR,
+        "        due = dict.fromkeys(DUTIES, self._clock.monotonic())\n"
+        "        while not self._pace.stopped:\n"
+        "            now = self._clock.monotonic()\n"
+        "            duties: list[Duty] = [name for name in DUTIES if due[name] <= now]\n"
+        "            swept = await self.sweep(duties)\n"
+        "            ended = self._clock.monotonic()\n",
+        "        due = dict.fromkeys(DUTIES, self._clock.now().timestamp())\n"
+        "        while not self._pace.stopped:\n"
+        "            now = self._clock.now().timestamp()\n"
+        "            duties: list[Duty] = [name for name in DUTIES if due[name] <= now]\n"
+        "            swept = await self.sweep(duties)\n"
+        "            ended = self._clock.now().timestamp()\n",
+        "A supervisor plans its sweeps by the wall clock, and waits where that is set back.",
+        where=("cron",),
+    ),
+    Mutant(
+        "sweeps-stay-slow",
+        SUPERVISOR,
+        "failures[name] = failures[name] + 1 if name in swept.failed else 0\n",
+        "failures[name] += name in swept.failed\n",
+        "A supervisor that the storage failed a few times sweeps seldom for ever after.",
+    ),
+    Mutant(
+        "sweeps-end-in-an-outage",
+        SUPERVISOR,
+        '            self._log.warning("supervisor_waits", duty=name, error=str(error))\n'
+        "            return False\n",
+        '            self._log.warning("supervisor_waits", duty=name, error=str(error))\n            raise\n',
+        "A supervisor ends when the storage is away for a moment.",
+    ),
+    Mutant(
+        "scheduler-ends-in-an-outage",
+        SCHEDULER,
+        "                failures += 1\n"
+        '                self._log.warning("scheduler_waits", error=str(error))\n',
+        '                self._log.warning("scheduler_waits", error=str(error))\n                return\n',
+        "A scheduler ends when the storage is away for a moment.",
+    ),
+    Mutant(
+        "scheduler-goes-on",
+        SCHEDULER,
+        "        self._pace.stop()\n",
+        '        self._log.info("scheduler_stops")\n',
+        "A scheduler that is told to stop goes on.",
+    ),
+    Mutant(
+        "scheduler-oversleeps",
+        SCHEDULER,
+        "        return min(self._every, max(self._upcoming, SHORTEST_PAUSE))\n",
+        "        return min(self._every * 3600, max(self._upcoming, SHORTEST_PAUSE))\n",
+        "A schedule that is edited is seen when the next tick of another one is due.",
+        where=("cron",),
+    ),
+    Mutant(
+        "ticks-sent-after-the-commit",
+        SCHEDULER,
+        "            ids = await insert(jobs, transaction.insert) if jobs else []\n",
+        "        ids = await insert(jobs, self._storage.insert) if jobs else []\n",
+        "A tick is lost if its scheduler dies after it was noted and before its job was sent.",
+    ),
+    Mutant(
+        "ticks-have-any-id",
+        SCHEDULER,
+        '    digest = uuid5(TICK_NAMESPACE, f"{schedule}|{tick.isoformat()}").int\n',
+        "    tick_id.drawn = getattr(tick_id, 'drawn', 0) + 1\n"
+        '    digest = uuid5(TICK_NAMESPACE, f"{schedule}|{tick.isoformat()}|{tick_id.drawn}").int\n',
+        "Nothing keeps a tick from being served twice where a clock went back and the schedule was edited.",
+    ),
+    Mutant(
+        "last-tick-of-a-batch-lost",
+        SCHEDULER,
+        "        return _Plan(jobs, due.last_tick, due.next_tick)\n",
+        "        return _Plan(jobs[:-1] or jobs, due.last_tick, due.next_tick)\n",
+        "Of several ticks that are due at once the last one is lost.",
+    ),
+    Mutant(
+        "only-the-first-watcher-is-told",
+        FOLLOWER,
+        "        for follower in list(self.followers):\n            follower.tell(job, lines=lines)\n",
+        "        for follower in list(self.followers)[:1]:\n            follower.tell(job, lines=lines)\n",
+        "Of two that wait for a job in one process the second waits for ever.",
+    ),
+    Mutant(
+        "watch-ends-in-an-outage",
+        FOLLOWER,
+        "        return self.away_since is not None and now - self.away_since >= patience\n",
+        "        return self.away_since is not None and now - self.away_since >= 0\n",
+        "Who waits for a job is given up when the storage is away for a moment.",
+        where=("watch",),
+    ),
+    Mutant(
+        "told-again-after-an-outage",
+        EVENTS,
+        "            watched.away_since = now if watched.away_since is None else watched.away_since\n",
+        "            watched.latest, watched.away_since = None, watched.away_since or now\n",
+        "Who watches a job is told the same status again when the storage was away for a moment.",
+        where=("watch",),
+    ),
+    Mutant(
+        "watch-looks-once",
+        FOLLOWER,
+        "        pause = looks[min(look, len(looks) - 1)]\n",
+        "        pause = looks[look] if look < len(looks) else 86_400.0\n",
+        "Who waits for a job, and is not told of its end, waits for a day.",
+        where=("watch",),
+    ),
+    Mutant(
+        "watch-not-looked-at-when-told",
+        EVENTS,
+        "[*fresh, *rung, *self._due(along=bool(fresh or rung))]",
+        "[*fresh, *self._due(along=bool(fresh or rung))]",
+        "Who waits for a job that the storage tells of hears of it with the next look that is due anyway.",
+        where=("watch",),
+    ),
+    Mutant(
+        "watch-of-newcomers-forgotten",
+        EVENTS,
+        "                await watch.add(list(fresh))\n",
+        "                await watch.add(list(fresh) if len(fresh) == len(self._watched) else [])\n",
+        "Who comes to wait for a job while others wait for theirs is not told of its changes.",
+        where=("watch",),
+    ),
+    Mutant(
+        "watch-ends-with-the-first-who-leaves",
+        EVENTS,
+        "        if not watched.followers:\n",
+        "        if watched.followers or not watched.followers:\n",
+        "Of two that wait for a job in one process the second waits for ever once the first has left.",
+        where=("watch",),
+    ),
+)

@@ -1,0 +1,415 @@
+"""Slips in the memory storage that are about one row: inserting, claiming, settling, giving back."""
+
+from __future__ import annotations
+
+from tests.mutants.patching import Mutant
+
+ROWS = "zeke_queue.storage.memory.rows"
+CLAIMING = "zeke_queue.storage.memory.claiming"
+SETTLING = "zeke_queue.storage.memory.settling"
+STORE = "zeke_queue.storage.memory.store"
+TABLES = "zeke_queue.storage.memory.tables"
+UNIQUENESS = "zeke_queue.storage.memory.uniqueness"
+
+MUTANTS = (
+    Mutant(
+        "delay-dropped",
+        ROWS,
+        "else now + timedelta(seconds=job.delay)\n",
+        "else now\n",
+        "A job that was sent with a delay may start at once.",
+    ),
+    Mutant(
+        "start-after-ignored",
+        CLAIMING,
+        "        if self._now is not None and row.start_after <= self._now:\n",
+        "        if self._now is not None:\n",
+        "A job is claimed before it may start.",
+    ),
+    Mutant(
+        "debounced-before-its-slot",
+        ROWS,
+        "        if job.slot_offset > 0:\n",
+        "        if job.slot_offset < 0:\n",
+        "The second try of a debounced send starts before its slot.",
+    ),
+    Mutant(
+        "claims-count-as-retries",
+        ROWS,
+        "        if self.state is JobState.RETRY:\n            self.retry_count",
+        "        if self.attempt:\n            self.retry_count",
+        "A job that was snoozed or released loses a retry when it is claimed again.",
+    ),
+    Mutant(
+        "snoozes-use-retries-up",
+        ROWS,
+        "        if self.state is JobState.RETRY:\n            self.retry_count",
+        "        if self.attempt and self.retry_count < self.retry_limit:\n            self.retry_count",
+        "A snooze uses a retry as long as there is one.",
+    ),
+    Mutant(
+        "retries-never-counted",
+        ROWS,
+        "            self.retry_count += 1\n",
+        "            self.retry_count = max(self.retry_count, 1)\n",
+        "The second retry and all that follow count as the first, so that there is no last one.",
+    ),
+    Mutant(
+        "attempt-not-counted",
+        ROWS,
+        "        self.attempt += 1\n",
+        "        self.attempt = self.attempt or 1\n",
+        "Every claim of a job has the same number, so that nothing fences a late settlement.",
+    ),
+    Mutant(
+        "attempt-counted-twice",
+        ROWS,
+        "        self.attempt += 1\n",
+        "        self.attempt += 1 + bool(self.attempt)\n",
+        "A job is told that it is tried for the third time when it is for the second.",
+    ),
+    Mutant(
+        "only-the-last-failure-kept",
+        ROWS,
+        "        self.history = (*self.history, attempt)[-HISTORY_KEPT:]\n",
+        "        self.history = (attempt,)\n",
+        "Of several attempts that failed a job's history has the last one.",
+    ),
+    Mutant(
+        "start-kept-across-retries",
+        ROWS,
+        "        self.started_on, self.completed_on, self.worker = now, None, worker\n",
+        "        self.started_on, self.completed_on, self.worker = self.started_on or now, None, worker\n",
+        "The second attempt's time runs from the start of the first.",
+    ),
+    Mutant(
+        "time-runs-while-it-waits",
+        ROWS,
+        "        self.started_on, self.completed_on, self.worker = now, None, worker\n",
+        "        self.started_on, self.completed_on, self.worker = self.start_after, None, worker\n",
+        "An attempt's time runs from when its job was due, and not from its claim.",
+    ),
+    Mutant(
+        "brought-back-still-ended",
+        ROWS,
+        "        self.completed_on, self.worker, self.waits_for = None, None, None\n",
+        "        self.worker, self.waits_for = None, None\n",
+        "A job that is brought back keeps the time at which it had ended.",
+    ),
+    Mutant(
+        "extended-from-the-start",
+        ROWS,
+        "        self.expire_in = now - (self.started_on or now) + timedelta(seconds=seconds)\n",
+        "        self.expire_in = timedelta(seconds=seconds)\n",
+        "An extended deadline counts from the attempt's start, and not from now.",
+    ),
+    Mutant(
+        "extensions-add-up",
+        ROWS,
+        "        self.expire_in = now - (self.started_on or now) + timedelta(seconds=seconds)\n",
+        "        self.expire_in += timedelta(seconds=seconds)\n",
+        "An extended deadline counts from the one before, and not from now.",
+    ),
+    Mutant(
+        "extension-begins-anew",
+        ROWS,
+        "        self.expire_in = now - (self.started_on or now) + timedelta(seconds=seconds)\n",
+        "        self.started_on, self.expire_in = now, timedelta(seconds=seconds)\n",
+        "An attempt that extends its time counts as begun anew.",
+    ),
+    Mutant(
+        "extension-only-acknowledged",
+        SETTLING,
+        "        row.extend(now, seconds)\n",
+        "",
+        "An extension is acknowledged, and not done.",
+    ),
+    Mutant(
+        "failure-not-kept",
+        SETTLING,
+        "        row.remember(JobState.RETRY, error, now)\n        row.wait",
+        "        row.wait",
+        "An attempt that failed and is retried is missing in the job's history.",
+    ),
+    Mutant(
+        "last-in-first-out",
+        CLAIMING,
+        "            entry = self._due[0]\n"
+        "            if _stands(entry, jobs):\n"
+        "                return entry\n"
+        "            heappop(self._due)\n"
+        "        return None\n"
+        "\n"
+        "    def take(self) -> Entry:\n"
+        '        """Remove the head and return it."""\n'
+        "        return heappop(self._due)\n",
+        "            self._due.sort(key=lambda entry: (entry[0], -entry[1].timestamp()))\n"
+        "            entry = self._due[0]\n"
+        "            if _stands(entry, jobs):\n"
+        "                return entry\n"
+        "            self._due.pop(0)\n"
+        "        return None\n"
+        "\n"
+        "    def take(self) -> Entry:\n"
+        "        return self._due.pop(0)\n",
+        "Of two jobs of one priority the later one is claimed first.",
+    ),
+    Mutant(
+        "priority-ignored",
+        CLAIMING,
+        "        entry = (-row.priority, row.start_after, row.id.int, row.id)\n",
+        "        entry = (0, row.start_after, row.id.int, row.id)\n",
+        "Jobs are claimed by their time alone.",
+        where=("storm",),
+    ),
+    Mutant(
+        "priority-per-queue-only",
+        CLAIMING,
+        "            heads.append((entry, number, line, room))\n",
+        "            heads.append(((0, *entry[1:]), number, line, room))\n",
+        "Over several queues jobs are claimed by their time alone.",
+        where=("storm",),
+    ),
+    Mutant(
+        "one-comes-due-at-a-time",
+        CLAIMING,
+        "        while self._later and self._later[0][0] <= now:\n",
+        "        if self._later and self._later[0][0] <= now:\n",
+        "Of several jobs that have come to be due a claim sees the one that was due first.",
+        where=("limits",),
+    ),
+    Mutant(
+        "told-out-of-order",
+        STORE,
+        "        return claimed\n",
+        "        return sorted(claimed, key=lambda job: job.id)\n",
+        "A claim's answer is in the order of ids.",
+    ),
+    Mutant(
+        "pause-ignored",
+        TABLES,
+        "        if settings.paused_on is not None:\n            return 0\n",
+        "",
+        "The jobs of a paused queue are claimed.",
+    ),
+    Mutant(
+        "limit-off-by-one",
+        TABLES,
+        "        return settings.concurrency_limit - self.counts",
+        "        return settings.concurrency_limit + 1 - self.counts",
+        "A queue has one active job more than its limit.",
+    ),
+    Mutant(
+        "limit-forgets-retried",
+        TABLES,
+        "        return settings.concurrency_limit - self.counts[name].get(JobState.ACTIVE, 0)\n",
+        "        return settings.concurrency_limit - sum(\n"
+        "            row.name == name and not row.retry_count for row in self.active.values()\n"
+        "        )\n",
+        "Jobs that run for another time don't count for their queue's limit.",
+    ),
+    Mutant(
+        "limit-not-within-a-claim",
+        STORE,
+        "                yield line, free if room is None else min(free, room)\n",
+        "                yield line, free\n",
+        "One claim takes more jobs of a queue than there is room for.",
+    ),
+    Mutant(
+        "claim-reads-then-writes",
+        STORE,
+        "        for chosen in choose(self._open(wants, now), self._tables.jobs, limit, self._passed):\n",
+        "        found = choose(self._open(wants, now), self._tables.jobs, limit, self._passed)\n"
+        "        read_at, read = getattr(self, '_read', (now, []))\n"
+        "        self._read = now, found\n"
+        "        if abs(now - read_at) < timedelta(milliseconds=5):\n"
+        "            names = {name for name, _ in wants}\n"
+        "            again = [row for row in read if row.name in names and row.id in self._tables.jobs]\n"
+        "            for row in found:\n"
+        "                self._tables.lines[row.name].add(row)\n"
+        "            found = [*again, *(row for row in found if row not in again)][:limit]\n"
+        "        for chosen in found:\n",
+        "Two claims within a moment read the same jobs as due, and each marks them as its own.",
+    ),
+    Mutant(
+        "retried-job-not-lined-up",
+        TABLES,
+        "        if row.waits:\n            self.lines",
+        "        if row.state is JobState.CREATED:\n            self.lines",
+        "A job that waits for its retry is never claimed.",
+    ),
+    Mutant(
+        "singleton-forgets-retry",
+        UNIQUENESS,
+        "    return hold is not None and RANK[state] < hold.until\n",
+        "    return hold is not None and RANK[state] < hold.until and state is not JobState.RETRY\n",
+        "A job that waits for its retry does not keep its singleton key.",
+    ),
+    Mutant(
+        "singleton-free-while-active",
+        UNIQUENESS,
+        "if key.startswith(_SINGLETON_QUEUE) else JobState.COMPLETED\n",
+        "if key else JobState.COMPLETED\n",
+        "A job that runs does not keep its singleton key.",
+    ),
+    Mutant(
+        "completed-frees-its-slot",
+        UNIQUENESS,
+        "        return Hold(RANK[JobState.EXPIRED], name, slot, key)\n",
+        "        return Hold(RANK[JobState.COMPLETED], name, slot, key)\n",
+        "A second job is let into a throttle slot whose job has completed.",
+        where=("unique",),
+    ),
+    Mutant(
+        "failed-keeps-its-slot",
+        UNIQUENESS,
+        "        return Hold(RANK[JobState.EXPIRED], name, slot, key)\n",
+        "        return Hold(len(RANK), name, slot, key)\n",
+        "A job that failed, expired or was cancelled keeps its throttle slot from others.",
+    ),
+    Mutant(
+        "new-job-ousts-the-holder",
+        SETTLING,
+        "        if not scope.known(row.id) and _in_the_way(scope, row, row.state) is None:\n"
+        "            scope.store(row)\n",
+        "        if scope.known(row.id):\n"
+        "            continue\n"
+        "        other = _in_the_way(scope, row, row.state)\n"
+        "        holder = None if other is None or scope.owner else scope.row(other)\n"
+        "        if holder is not None and holder.waits:\n"
+        "            holder = scope.change(holder)\n"
+        "            holder.end(JobState.CANCELLED, row.created_on)\n"
+        "            scope.store(holder)\n"
+        "            other = None\n"
+        "        if other is None:\n"
+        "            scope.store(row)\n",
+        "A send whose key or slot a job has that waits cancels that job, and takes its place.",
+    ),
+    Mutant(
+        "insert-replaces",
+        SETTLING,
+        "        if not scope.known(row.id) and _in_the_way",
+        "        if _in_the_way",
+        "An insert that is repeated puts the job back to where it began.",
+    ),
+    Mutant(
+        "insert-forgets-archived",
+        TABLES,
+        "        return job_id in self.jobs or job_id in self.archive\n",
+        "        return job_id in self.jobs\n",
+        "A job is sent again under the id of one that is archived.",
+        where=("deploy",),
+    ),
+    Mutant(
+        "complete-without-fence",
+        SETTLING,
+        "        if row is None or row.attempt != outcome.attempt:\n            continue\n        state",
+        "        if row is None:\n            continue\n        state",
+        "A worker that lost a job completes it, though another worker runs it by now.",
+        where=("transactions",),
+    ),
+    Mutant(
+        "failure-without-fence",
+        SETTLING,
+        "        if row is None or row.attempt != outcome.attempt:\n"
+        "            continue\n"
+        "        if row.state",
+        "        if row is None:\n            continue\n        if row.state",
+        "A worker that lost a job fails or releases it, though another worker runs it by now.",
+        where=("transactions",),
+    ),
+    Mutant(
+        "complete-without-state-check",
+        SETTLING,
+        "        state = TRANSITIONS.get((row.state, Event.COMPLETE))\n",
+        "        state = JobState.COMPLETED\n",
+        "A job that was cancelled or given back is completed by the worker that had it.",
+    ),
+    Mutant(
+        "expired-stored-as-failed",
+        SETTLING,
+        "        row.end(outcome.final, now)\n",
+        "        row.end(JobState.FAILED, now)\n",
+        "A job that has expired for good is stored as one that failed.",
+    ),
+    Mutant(
+        "retry-without-delay",
+        SETTLING,
+        "        row.wait(JobState.RETRY, now, outcome.retry_in)\n",
+        "        row.wait(JobState.RETRY, now)\n",
+        "A job is retried at once, whatever the verdict says.",
+    ),
+    Mutant(
+        "snooze-without-delay",
+        SETTLING,
+        "        row.wait(state, now, outcome.delay)\n",
+        "        row.wait(state, now)\n",
+        "A snoozed job is due again at once.",
+    ),
+    Mutant(
+        "cancel-only-acknowledged",
+        SETTLING,
+        "(state := TRANSITIONS.get((row.state, Event.CANCEL))) is not None:\n",
+        "(state := TRANSITIONS.get((row.state, Event.CANCEL))) is not None:\n"
+        "            if row.state is JobState.ACTIVE:\n"
+        "                changed.add(job_id)\n"
+        "                continue\n",
+        "The cancellation of a job that runs is acknowledged, and not done.",
+    ),
+    Mutant(
+        "brought-back-beside-the-holder",
+        SETTLING,
+        "        if row is None or state is None or _in_the_way(scope, row, state) is not None:\n",
+        "        if row is None or state is None:\n",
+        "A job is resumed or retried by hand though another has its singleton key or slot.",
+    ),
+    Mutant(
+        "revived-without-room",
+        SETTLING,
+        "            row.retry_limit = max(row.retry_limit, row.retry_count + 1)\n",
+        "            row.retry_limit = max(row.retry_limit, 1)\n",
+        "A job that is retried by hand uses more retries than it has.",
+    ),
+    Mutant(
+        "retry-by-hand-takes-retries",
+        SETTLING,
+        "            row.retry_limit = max(row.retry_limit, row.retry_count + 1)\n",
+        "            row.retry_limit = row.retry_count + 1\n",
+        "A job that is retried by hand has one retry left, however many it had.",
+    ),
+    Mutant(
+        "output-not-written",
+        SETTLING,
+        "            row.output = output\n",
+        "            row.output = row.output or output\n",
+        "A job that failed once and then completed has the error as its output.",
+    ),
+    Mutant(
+        "expires-from-creation",
+        SETTLING,
+        "        deadline = row.started_on + min(",
+        "        deadline = row.created_on + min(",
+        "An attempt's time runs from when the job was sent.",
+    ),
+    Mutant(
+        "expires-early",
+        SETTLING,
+        "        if (deadline < now or dead[worker])",
+        "        if (deadline < now + row.expire_in / 4 or dead[worker])",
+        "An attempt is taken for overdue when a quarter of its time is left.",
+    ),
+    Mutant(
+        "dead-workers-unnoticed",
+        SETTLING,
+        "worker.beat_on + timedelta(seconds=worker.lease) < now\n",
+        "worker.beat_on + timedelta(seconds=worker.lease * 20) < now\n",
+        "The jobs of a worker that died are given to others when twenty of its leases are over.",
+    ),
+    Mutant(
+        "living-workers-reaped",
+        SETTLING,
+        "worker.beat_on + timedelta(seconds=worker.lease) < now\n",
+        "worker.beat_on + timedelta(seconds=worker.lease / 2) < now\n",
+        "A worker counts as dead when half of its lease is over.",
+    ),
+)

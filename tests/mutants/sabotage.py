@@ -1,0 +1,184 @@
+"""Slips in the simulator itself: a property that is not asked, or faults that never happen.
+
+Each names mutants of the runtime of which one at least has to go unfound when it is made. What can be broken
+unnoticed is dead weight, and goes, unless there is a reason to keep it, which stands here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tests.mutants.patching import Mutant
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Sabotage:
+    """A slip in the simulator.
+
+    Attributes:
+        breaks: the slip, as a patch of a module of ``zeke_sim``.
+        blinds: names of runtime mutants of which one at least goes unfound.
+    """
+
+    breaks: Mutant
+    blinds: tuple[str, ...]
+
+
+PROPERTIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "only legal transitions": ("cancel-takes-completed",),
+    "no two leases overlap": ("extension-begins-anew",),
+    "a job stays what it is": ("retry-by-hand-takes-retries",),
+    "attempts are numbered by claims": ("attempt-counted-twice",),
+    "only failures use retries": ("snoozes-use-retries-up",),
+    "each failed attempt is kept": ("only-the-last-failure-kept",),
+    "an ended job rests": ("brought-back-still-ended",),
+    "active jobs within the limit": ("limit-off-by-one",),
+    "nothing starts before its time": ("start-after-ignored",),
+    "a claim begins the attempt's time": ("time-runs-while-it-waits",),
+    "claims go in order": ("one-comes-due-at-a-time",),
+    "a claim gives what it took": ("told-out-of-order",),
+    "nothing is claimed from a paused queue": ("pause-ignored",),
+    "a settlement is of the current attempt": ("expired-stored-as-failed",),
+    "retries within the limit": ("revived-without-room",),
+    "no retry is skipped": ("expiry-straight-to-failed",),
+    "retries wait as the policy says": ("retry-without-delay",),
+    "a snoozed job waits as asked": ("snooze-without-delay",),
+    "a settlement says what the handler did": ("snooze-is-a-failure",),
+    "nothing changes unasked": ("new-job-ousts-the-holder",),
+    "answers tell what was done": ("extension-only-acknowledged",),
+    "a row is what was sent": ("delay-dropped",),
+    "a repeated send is the same job": ("resent-as-another-job",),
+    "one job per key and slot": ("singleton-free-while-active",),
+    "an acknowledged send is there": ("answers-in-another-order",),
+    "a refusal has a reason": ("failed-keeps-its-slot",),
+    "reads tell the truth": ("archived-not-found",),
+    "nothing is overdue before its time": ("living-workers-reaped",),
+    "nobody's time is cut short": ("lost-called-expired",),
+    "an extension counts from now": ("extensions-add-up",),
+    "nobody is interrupted without a reason": ("beat-drops-new-claims",),
+    "who has to end is told so": ("beat-ignores-what-is-gone",),
+    "each attempt runs once": ("tried-again-in-place",),
+    "statuses never go back": ("told-again-after-an-outage",),
+    "who ends begins nothing": ("scheduler-goes-on",),
+    "who is told to stop ends in time": ("patient-for-ever-at-its-end",),
+    "nobody ends unasked": ("scheduler-ends-in-an-outage",),
+    "who leaves holds nothing": ("stop-drops-outcomes",),
+    "who has a free place begins what it claimed": ("interrupted-lane-lost",),
+    "who begins a job is alive": ("claim-outlives-the-lease",),
+    "who has room asks for work": ("limit-leaks-lost-jobs",),
+    "a worker is known until it leaves": ("dead-workers-forgotten-at-once",),
+    "what was told is told again": ("notes-dropped-in-an-outage",),
+    "lines are kept as long as their job": ("purge-clears-all-notes",),
+    "nothing is lost on the way to the archive": ("archive-loses-rows",),
+    "archived and purged not too early": ("archive-early",),
+    "archived and purged in time": ("archive-late",),
+    "ticks are served by the policy": ("once-catches-up-on-nothing",),
+    "no tick is decided on twice": ("any-edit-starts-anew",),
+    "ticks are served in time": ("stale-ticks-never-due",),
+    "a task's limit is shared out": ("aliases-add-to-the-limit",),
+    "a tick has its task's options": ("tick-without-task-options",),
+    "a paused schedule serves nothing": ("paused-schedule-fires",),
+    "an edit outlives a redeploy": ("redeploy-undoes-edits",),
+    "one occurrence has one id": ("ticks-have-any-id",),
+    "an edit is heeded soon": ("new-schedules-unseen",),
+    "who is there for something does it": ("housekeeping-an-hour-late",),
+    "due jobs are picked up": ("poll-hardly-ever",),
+    "what nobody runs is given back": ("dead-workers-unnoticed",),
+    "who sleeps is woken": ("no-wake-up",),
+    "who finds nothing rests": ("never-rests",),
+    "who waits for another job holds nothing": ("cancelled-still-waits",),
+    "a wait is what was asked for": ("late-for-nothing",),
+    "nobody goes on too early": ("wakes-at-a-retry",),
+    "the end of a job wakes who waits for it": ("cancel-wakes-nobody",),
+    "nobody waits for a job that has ended": ("sweep-wakes-nobody",),
+    "children end with their parent": ("cancel-leaves-children",),
+    "children come back with their parent": ("resume-leaves-children",),
+    "who has lost nothing is not told so": ("fence-of-the-first-attempt",),
+    "a lost job has no more children": ("child-of-a-lost-job",),
+}
+"""Of each property mutants that nothing else sees."""
+
+PROPERTIES_KEPT: Final[Mapping[str, str]] = {
+    "failures within the retry limit": (
+        "number 5, by which people ask for it; it counts what happened, and not what rows say. It follows"
+        " from three others: what uses a retry, that no more are used than there are, and that limits stand"
+    ),
+    "a handler returned what is stored": (
+        "number 13; it follows from two that see a half each, what the worker said and what was stored of it"
+    ),
+    "a rolled-back send is never seen": (
+        "number 20; in `transactions` and `slice` the application's own tables show the same, and elsewhere"
+        " nothing does"
+    ),
+    "a job is sent once": (
+        "number 14; in a simulation others see it some hundred runs later, when the second job is archived as"
+        " well, and no run on a real Postgres is as long as that"
+    ),
+    "the dead do nothing": (
+        "number 18; no slip of the runtime brings a process back to life, so it judges the simulator itself"
+    ),
+    "what is claimed is begun or given back": (
+        "number 17; in a simulation who leaves, and what nobody runs, show the same, and these two are not"
+        " judged on a real Postgres"
+    ),
+}
+"""Properties that no mutant of the table needs, and why they stay all the same."""
+
+FAULTS: Final[Mapping[tuple[str, ...], tuple[str, ...]]] = {
+    ("refused", "lost", "hung", "pool", "conflict"): ("told-again-after-an-outage",),
+    ("refused", "lost", "hung", "pool", "conflict", "cut", "cut_out", "cut_in", "restart"): (
+        "scheduler-ends-in-an-outage",
+    ),
+    ("hung", "late", "pool", "conflict", "pause"): ("failure-without-fence",),
+    ("deaf",): ("watch-looks-once",),
+    ("clock",): ("sweeps-by-the-wall-clock",),
+}
+"""Of kinds of faults that do the same to the runtime mutants that nothing else brings to light."""
+
+FAULTS_KEPT: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        ("kill", "kill_before", "kill_after", "kill_handler"),
+        "`shutdown` ends workers while the storage is away, which leaves behind what a kill does, and a"
+        " program in `cron` kills schedulers",
+    ),
+    "drain": "`deploy` and `shutdown` tell processes to stop by themselves",
+    "drowsy": "what a wake-up that comes late shows, one that is lost shows as well",
+    "spurious": "a wake-up for nothing is what all but one of those hear that are woken for one job",
+    "stall": "a moment's standstill does not end a lease; what comes late of it, slow statements show, too",
+    "drift": "a clock that is a fiftieth wrong shows no slip but in properties that forget to allow for it",
+    "db_clock": "it goes back by two seconds at most, in which what was due is hardly ever still there",
+}
+"""Kinds of faults that no mutant of the table needs; each is asked for, and none may raise a false alarm."""
+
+
+def _never_asked(name: str) -> Mutant:
+    return Mutant(
+        f"unasked: {name}",
+        "zeke_sim.properties",
+        '    if isinstance(value, Property) and not name.startswith("_")\n',
+        f'    if isinstance(value, Property) and not name.startswith("_") and value.name != {name!r}\n',
+        f"Nobody asks whether it holds that {name}.",
+    )
+
+
+def _never_happens(kinds: tuple[str, ...]) -> Mutant:
+    return Mutant(
+        f"never: {', '.join(kinds)}",
+        "zeke_sim.experiment.plan",
+        "    allowed = tuple(kind for kind in KINDS if kinds is None or kind in kinds)\n",
+        "    allowed = tuple(\n"
+        f"        kind for kind in KINDS if kind not in {kinds!r} and (kinds is None or kind in kinds)\n"
+        "    )\n",
+        f"These faults never happen: {', '.join(kinds)}.",
+    )
+
+
+SABOTAGES: Final[tuple[Sabotage, ...]] = (
+    *(Sabotage(_never_asked(name), blinds) for name, blinds in PROPERTIES.items()),
+    *(Sabotage(_never_happens(kinds), blinds) for kinds, blinds in FAULTS.items()),
+)
+"""One for each property, and for each set of kinds of faults."""

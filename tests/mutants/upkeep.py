@@ -1,0 +1,229 @@
+"""Slips in the memory storage's upkeep: transactions, locks, retention, wake-ups, schedules, workers."""
+
+from __future__ import annotations
+
+from tests.mutants.patching import Mutant
+
+STORE = "zeke_queue.storage.memory.store"
+TABLES = "zeke_queue.storage.memory.tables"
+VERBS = "zeke_queue.storage.memory.verbs"
+LOCKS = "zeke_queue.storage.memory.locks"
+TRANSACTION = "zeke_queue.storage.memory.transaction"
+SCHEDULES = "zeke_queue.storage.memory.schedules"
+SCOPE = "zeke_queue.storage.memory.unit_of_work"
+WAKING = "zeke_queue.storage.memory.notifier"
+READING = "zeke_queue.storage.memory.reading"
+
+MUTANTS = (
+    Mutant(
+        "rollback-commits",
+        TRANSACTION,
+        "        opened.rollback(direct)\n        raise\n",
+        "        opened.commit(direct)\n        raise\n",
+        "Jobs of a transaction that was rolled back are there.",
+    ),
+    Mutant(
+        "rollback-keeps-locks",
+        TRANSACTION,
+        "        self._locks.release(self._owner)\n        self._pending.discard(direct)\n",
+        "        self._pending.discard(direct)\n",
+        "What a transaction locked stays locked after its rollback.",
+    ),
+    Mutant(
+        "waiters-left-waiting",
+        LOCKS,
+        "        owner.ended.set()\n",
+        "",
+        "Who waits for a transaction's end is not told of it.",
+    ),
+    Mutant(
+        "settle-past-a-lock",
+        VERBS,
+        "        if self._locks.any:\n"
+        "            await self._locks.clear(\n"
+        "                lambda: self._locks_of_settled([*completed, *failed, *released]),"
+        " self._scope.owner\n"
+        "            )\n",
+        "",
+        "A settlement does not wait for a transaction that has changed its job, and is overwritten by it.",
+        where=("expiry",),
+    ),
+    Mutant(
+        "insert-past-a-lock",
+        VERBS,
+        "        if self._locks.any:\n"
+        "            await self._locks.clear(lambda: self._locks_of_new(rows), self._scope.owner)\n",
+        "",
+        "A send does not wait for a transaction that has taken its singleton key, and both have it.",
+    ),
+    Mutant(
+        "cancel-past-a-lock",
+        VERBS,
+        "        if self._locks.any:\n"
+        "            await self._locks.clear(lambda: self._locks_of_unended(ids), self._scope.owner)\n",
+        "",
+        "A cancellation does not wait for a transaction that has changed its job, and is overwritten by it.",
+    ),
+    Mutant(
+        "sent-before-the-commit",
+        SCOPE,
+        "        self._locks.take(row.id, self._owner)\n        self._rows[row.id] = row\n",
+        "        self._locks.take(row.id, self._owner)\n"
+        "        if row.id not in self._tables.jobs:\n"
+        "            self._tables.put_in(row)\n"
+        "        self._rows[row.id] = row\n",
+        "A job that a transaction sends is there before the commit, and stays if there is none.",
+    ),
+    Mutant(
+        "answers-in-another-order",
+        VERBS,
+        "        return [row.id if self._scope.known(row.id) else None for row in rows]\n",
+        "        return [row.id if self._scope.known(row.id) else None for row in ordered]\n",
+        "Who sends several jobs is told their ids in another order.",
+    ),
+    Mutant(
+        "archive-takes-revived",
+        TABLES,
+        "            if row is not None and row.state in FINAL and row.completed_on == ended:\n",
+        "            if row is not None:\n",
+        "A job that failed, and was retried by hand, is archived while it waits or runs.",
+    ),
+    Mutant(
+        "archive-early",
+        STORE,
+        "self._tables.ended_before(now - timedelta(seconds=after))",
+        "self._tables.ended_before(now - timedelta(seconds=after / 2))",
+        "Jobs are archived in half of the time.",
+    ),
+    Mutant(
+        "archive-late",
+        STORE,
+        "self._tables.ended_before(now - timedelta(seconds=after))",
+        "self._tables.ended_before(now - timedelta(minutes=after))",
+        "Jobs are archived after as many minutes as it should be seconds.",
+    ),
+    Mutant(
+        "archive-loses-rows",
+        TABLES,
+        "        row.archived_on = now\n        self.put_in_archive(row)\n",
+        "        row.archived_on = now\n        if row.state is not JobState.CANCELLED:\n"
+        "            self.put_in_archive(row)\n",
+        "A cancelled job vanishes when it should be archived.",
+    ),
+    Mutant(
+        "purge-early",
+        STORE,
+        "        before, deleted = self._clock.now() - timedelta(seconds=after), 0\n",
+        "        before, deleted = self._clock.now() - timedelta(seconds=after / 2), 0\n",
+        "Archived jobs are deleted in half of the time.",
+    ),
+    Mutant(
+        "purge-clears-all-notes",
+        TABLES,
+        "        self.events.pop(row.id, None)\n",
+        "        self.events.clear()\n",
+        "The progress and log lines of all jobs go when one job is purged.",
+    ),
+    Mutant(
+        "archived-not-found",
+        READING,
+        "self._tables.jobs.get(job_id) or self._tables.archive.get(job_id) for",
+        "self._tables.jobs.get(job_id) for",
+        "An archived job can't be looked up.",
+    ),
+    Mutant(
+        "workers-forgotten-at-each-beat",
+        STORE,
+        "settling.is_dead(other, now - DEAD_KEPT)",
+        "settling.is_dead(other, now + DEAD_KEPT)",
+        "A worker's beat makes the storage forget all the others, whose jobs are then given away.",
+    ),
+    Mutant(
+        "dead-workers-forgotten-at-once",
+        STORE,
+        "settling.is_dead(other, now - DEAD_KEPT)",
+        "settling.is_dead(other, now)",
+        "A worker is forgotten when its lease is over, though it may only stand still.",
+    ),
+    Mutant(
+        "no-wake-up",
+        SCOPE,
+        "            if row.start_after <= self._clock.now():\n                self._bells.queue(row.name)\n",
+        "            pass\n",
+        "A job that is sent, and due at once, wakes no worker.",
+    ),
+    Mutant(
+        "only-one-sleeper-wakes",
+        WAKING,
+        "        for bell, names in self._sleepers.pop(name, {}).items():\n",
+        "        for bell, names in list(self._sleepers.get(name, {}).items())[:1]:\n",
+        "A job wakes the worker that went to sleep first, whether or not it is there any more.",
+    ),
+    Mutant(
+        "paused-schedule-fires",
+        SCHEDULES,
+        "        if not plan.schedule.paused and _is_due(",
+        "        if _is_due(",
+        "A paused schedule serves its ticks.",
+        where=("cron",),
+    ),
+    Mutant(
+        "paused-schedule-catches-up",
+        SCHEDULES,
+        "    if before.paused and not schedule.paused:\n        return definition\n",
+        "",
+        "A schedule makes up for what it missed while it was paused.",
+        where=("cron",),
+    ),
+    Mutant(
+        "other-zone-same-ticks",
+        SCHEDULES,
+        "(before.cron, before.zone) != (schedule.cron, schedule.zone)",
+        "before.cron != schedule.cron",
+        "A schedule whose zone is edited serves the next tick by the old one.",
+    ),
+    Mutant(
+        "any-edit-starts-anew",
+        SCHEDULES,
+        "    if before is None or (before.cron, before.zone) != (schedule.cron, schedule.zone):\n",
+        "    if before is None or _definition(before) != definition:\n",
+        "A schedule starts anew whatever is edited of it, and forgets what it has missed.",
+    ),
+    Mutant(
+        "new-schedules-unseen",
+        SCHEDULES,
+        "        return schedule.last_tick is None\n",
+        "        return False\n",
+        "A schedule that is new, or starts anew, never begins.",
+    ),
+    Mutant(
+        "stale-ticks-never-due",
+        SCHEDULES,
+        "    return schedule.next_tick <= now\n",
+        "    return schedule.next_tick <= now and (now - schedule.next_tick).total_seconds() < 60\n",
+        "A schedule whose tick nobody served within a minute is never due again.",
+        where=("cron",),
+    ),
+    Mutant(
+        "redeploy-undoes-edits",
+        SCHEDULES,
+        "            if plan is None or plan.declared != definition:\n",
+        "            if plan is None or plan.schedule != definition:\n",
+        "An edit of a schedule at run time is gone when the next worker starts.",
+    ),
+    Mutant(
+        "redeploy-ends-pauses",
+        SCHEDULES,
+        "                self._tables.queue(declared.name), concurrency_limit=declared.concurrency_limit\n",
+        "                declared, concurrency_limit=declared.concurrency_limit\n",
+        "A queue that is paused is not any more when the next worker starts.",
+        where=("storm",),
+    ),
+    Mutant(
+        "ticks-not-noted",
+        SCHEDULES,
+        "replace(plan.schedule, last_tick=last_tick, next_tick=next_tick)",
+        "replace(plan.schedule, last_tick=plan.schedule.last_tick or last_tick, next_tick=next_tick)",
+        "A schedule's ticks are decided on from the first one again at each look.",
+    ),
+)

@@ -1,0 +1,275 @@
+"""Slips in what lets jobs wait for others: sending children, suspending, waking, cancelling together."""
+
+from __future__ import annotations
+
+from tests.mutants.patching import Mutant
+
+ROWS = "zeke_queue.storage.memory.rows"
+SETTLING = "zeke_queue.storage.memory.settling"
+STORE = "zeke_queue.storage.memory.store"
+TABLES = "zeke_queue.storage.memory.tables"
+VERBS = "zeke_queue.storage.memory.verbs"
+CONTEXT = "zeke_queue.task.context"
+
+HERE = ("waiting",)
+
+MUTANTS = (
+    Mutant(
+        "wakes-only-one",
+        SETTLING,
+        "        for parent in scope.waiting_for(job_id):\n",
+        "        for parent in scope.waiting_for(job_id)[:1]:\n",
+        "Of several that wait for one job only the first goes on at its end.",
+        where=HERE,
+    ),
+    Mutant(
+        "wakes-at-a-retry",
+        SETTLING,
+        "        if child is None or not child.awaited or child.state not in FINAL:\n",
+        "        if child is None or not child.awaited:\n",
+        "Who waits for a job goes on when that has failed for the first time, and is to be retried.",
+        where=HERE,
+    ),
+    Mutant(
+        "cancel-wakes-nobody",
+        VERBS,
+        "        await self._wake(cancelled)\n",
+        "",
+        "Who waits for a job does not hear that it was cancelled.",
+        where=HERE,
+    ),
+    Mutant(
+        "cancel-leaves-children",
+        SETTLING,
+        "            asked += (child.id for child in scope.awaited_children(job_id)",
+        "            _left = (child.id for child in scope.awaited_children(job_id)",
+        "The children of a job that is cancelled go on, though nobody waits for them any more.",
+        where=HERE,
+    ),
+    Mutant(
+        "cancel-leaves-grandchildren",
+        SETTLING,
+        "for child in scope.awaited_children(job_id) if child.state not in FINAL)\n",
+        "for child in scope.awaited_children(job_id) if child.state not in FINAL and job_id in ids)\n",
+        "The children of a job that is cancelled are, and theirs go on.",
+        where=HERE,
+    ),
+    Mutant(
+        "cancel-takes-all-children",
+        TABLES,
+        "        if row.awaited and row.parent is not None:\n            self._children",
+        "        if row.parent is not None:\n            self._children",
+        "Jobs that were sent by one that is cancelled are cancelled, too, where nobody waits for them.",
+        where=HERE,
+    ),
+    Mutant(
+        "resume-leaves-children",
+        SETTLING,
+        "if one.completed_on and one.completed_on >= since]\n",
+        "if one.completed_on and one.completed_on > since]\n",
+        "The children that were cancelled with a job stay so when it is resumed.",
+        where=HERE,
+    ),
+    Mutant(
+        "resume-leaves-grandchildren",
+        SETTLING,
+        "if one.completed_on and one.completed_on >= since]\n",
+        "if one.completed_on and one.completed_on >= since and parent is None]\n",
+        "The children of a job that is resumed come back, and theirs stay cancelled.",
+        where=HERE,
+    ),
+    Mutant(
+        "resume-takes-all-children",
+        SETTLING,
+        "if one.completed_on and one.completed_on >= since]\n",
+        "if one.completed_on and since]\n",
+        "Children that were cancelled for themselves come back when their parent is resumed.",
+        where=HERE,
+    ),
+    Mutant(
+        "resume-brings-children-alone",
+        SETTLING,
+        "due = {job_id for job_id, parent in family if parent in back}",
+        "due = {job_id for job_id, parent in family if parent is not None} - changed",
+        "The children of a job come back although that stays cancelled, for another job has its place.",
+        where=HERE,
+    ),
+    Mutant(
+        "cancelled-still-waits",
+        SETTLING,
+        "            if row.waits_for is not None:\n                row.wake(now)",
+        "            if row.waits_for is not None:\n                row.start_after = now",
+        "A job that was cancelled while it waited waits on.",
+        where=HERE,
+    ),
+    Mutant(
+        "wait-without-fence",
+        SETTLING,
+        "        if row is None or row.attempt != attempt:\n"
+        "            continue\n"
+        "        if row.state is not JobState.ACTIVE:\n"
+        "            released",
+        "        if row is None:\n"
+        "            continue\n"
+        "        if row.state is not JobState.ACTIVE:\n"
+        "            released",
+        "A worker that lost a job lets it wait, though another worker runs it by now.",
+        where=HERE,
+    ),
+    Mutant(
+        "waits-for-what-has-ended",
+        SETTLING,
+        "        if child is not None and child.id != job_id and child.state not in FINAL:\n",
+        "        if child is not None and child.id != job_id:\n",
+        "A job waits for one that ended while it was about to.",
+        where=HERE,
+    ),
+    Mutant(
+        "late-for-nothing",
+        SETTLING,
+        "            _release(scope, row, Released(job_id, attempt), now)\n",
+        "            _release(scope, row, Released(job_id, attempt, 5.0), now)\n",
+        "A job that was about to wait for one that has ended by then is held up for a while.",
+        where=HERE,
+    ),
+    Mutant(
+        "wait-unmarked",
+        SETTLING,
+        "        if not child.awaited:\n            await_end(scope, child)\n",
+        "        if not child.awaited and child.parent == row.id:\n            await_end(scope, child)\n",
+        "The end of a job that is nobody's child is not noticed by who waits for it.",
+        where=HERE,
+    ),
+    Mutant(
+        "wait-counts-as-retry",
+        SETTLING,
+        "        row.wait_for(child.id, state, now)\n",
+        "        row.wait_for(child.id, JobState.RETRY, now)\n",
+        "A job that has waited for another one has a retry less.",
+        where=HERE,
+    ),
+    Mutant(
+        "wait-without-rest",
+        ROWS,
+        "        self.start_after, self.waits_for = now + A_CENTURY, child\n",
+        "        self.waits_for = child\n",
+        "A job that waits for another one is claimed at once, again and again.",
+        where=HERE,
+    ),
+    Mutant(
+        "woken-still-waits",
+        ROWS,
+        "        self.start_after, self.waits_for = now, None\n",
+        "        self.start_after = now\n",
+        "A job that goes on is noted as one that waits.",
+        where=HERE,
+    ),
+    Mutant(
+        "woken-in-a-century",
+        ROWS,
+        "        self.start_after, self.waits_for = now, None\n",
+        "        self.waits_for = None\n",
+        "A job that waits no more is as late as if it did.",
+        where=HERE,
+    ),
+    Mutant(
+        "child-of-a-lost-job",
+        STORE,
+        "        if held is None or held.attempt != attempt:\n            raise LeaseLost.of(parent)\n",
+        "",
+        "A handler whose job was cancelled, or is another worker's, sends children.",
+        where=HERE,
+    ),
+    Mutant(
+        "child-past-a-lock",
+        STORE,
+        "        if self._locks.any and parent is not None:\n"
+        "            await self._locks.clear(lambda: [parent, *self._locks_of_new([row])])\n",
+        "",
+        "A child is sent while its parent is being cancelled, and goes on without it.",
+        where=HERE,
+    ),
+    Mutant(
+        "child-unmarked",
+        STORE,
+        "            settling.await_end(self._direct, inserted)\n",
+        "            pass\n",
+        "A job that is cancelled before it waits for its children leaves them behind.",
+        where=HERE,
+    ),
+    Mutant(
+        "sweep-wakes-nobody",
+        STORE,
+        "        for row in found:\n"
+        "            parent = self._direct.change(row)\n"
+        "            parent.wake(now)\n"
+        "            self._direct.store(parent)\n",
+        "",
+        "Who was overlooked when a job ended waits for ever.",
+        where=HERE,
+    ),
+    Mutant(
+        "sweep-wakes-everybody",
+        TABLES,
+        "            if child is None or child.state in FINAL:\n                yield from",
+        "            if child is not None:\n                yield from",
+        "A sweep lets jobs go on whose children have not ended.",
+        where=HERE,
+    ),
+    Mutant(
+        "no-sweep-for-who-waits",
+        "zeke_queue.maintenance.runner",
+        '            moved["wake"] += (rows := await self._storage.wake_parents(self._batch))\n',
+        '            moved["wake"] += (rows := 0)\n',
+        "No supervisor looks for those who were overlooked.",
+        where=HERE,
+    ),
+    Mutant(
+        "child-sent-anew",
+        CONTEXT,
+        "        return uuid5(self.id, key)\n",
+        '        return uuid5(self.id, f"{key}/{self.attempt}")\n',
+        "Each attempt sends children of its own.",
+        where=HERE,
+    ),
+    Mutant(
+        "goes-on-without-an-outcome",
+        CONTEXT,
+        "        if found.state not in FINAL:\n            raise signal\n",
+        "        if found.state not in FINAL and not found.attempt:\n            raise signal\n",
+        "A handler is told the outcome of a child that has begun, and has not ended.",
+        where=HERE,
+    ),
+    Mutant(
+        "wait-is-a-failure",
+        "zeke_queue.worker.outcomes",
+        "                return Waiting(claimed.id, claimed.attempt, child)\n",
+        "                return None\n",
+        "A handler that waits for a child fails.",
+        where=HERE,
+    ),
+    Mutant(
+        "wait-is-a-snooze",
+        "zeke_queue.worker.outcomes",
+        "                return Waiting(claimed.id, claimed.attempt, child)\n",
+        "                return Released(claimed.id, claimed.attempt, 1.0)\n",
+        "A handler that waits for a child runs once a second until that has ended.",
+        where=HERE,
+    ),
+    Mutant(
+        "waits-dropped",
+        "zeke_queue.worker.settling",
+        "            changed |= await self._storage.suspend(waiting, again=again)\n",
+        "            changed |= {outcome.id for outcome in waiting}\n",
+        "That a job waits is not stored, and it counts as one that runs.",
+        where=HERE,
+    ),
+    Mutant(
+        "fence-of-the-first-attempt",
+        "zeke_queue.worker.host",
+        "            return [await queue.storage.spawn(child, job.attempt) for child in jobs]\n",
+        "            return [await queue.storage.spawn(child, 1) for child in jobs]\n",
+        "Only a job's first attempt can send children.",
+        where=HERE,
+    ),
+)

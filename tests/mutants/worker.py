@@ -1,0 +1,295 @@
+"""Slips in the worker: claims, the heartbeat, interruptions, settlements, the end."""
+
+from __future__ import annotations
+
+from tests.mutants.patching import Mutant
+
+INTAKE = "zeke_queue.worker.intake"
+HEART = "zeke_queue.worker.heartbeat"
+HOLDINGS = "zeke_queue.worker.holdings"
+LANES = "zeke_queue.worker.coroutine_pool"
+SETTLING = "zeke_queue.worker.settling"
+OUTCOMES = "zeke_queue.worker.outcomes"
+CREW = "zeke_queue.worker.crew"
+
+MUTANTS = (
+    Mutant(
+        "lost-claim-kept",
+        INTAKE,
+        "            # Also where it was refused: a claim may take several statements,"
+        " of which some were done.\n"
+        "            self._unsure = True\n",
+        "",
+        "A worker whose claim had no answer keeps jobs that it does not know of.",
+    ),
+    Mutant(
+        "doubt-forgotten",
+        INTAKE,
+        "        except BaseException:\n            self._unsure = True\n            raise\n",
+        "        except BaseException:\n            raise\n",
+        "A worker that could not ask which jobs it holds does not ask again.",
+        where=("shutdown",),
+    ),
+    Mutant(
+        "claim-outlives-the-lease",
+        INTAKE,
+        "        if claimed and self._clock.monotonic() >= self._heart.alive_until:\n",
+        "        if claimed and self._clock.monotonic() >= self._heart.alive_until + 3600:\n",
+        "A worker begins jobs of a claim during which its lease ended.",
+        where=("unique",),
+    ),
+    Mutant(
+        "never-rests",
+        INTAKE,
+        "        self._looks = 0 if got else self._looks + 1\n",
+        "        self._looks = 0\n",
+        "A worker that finds nothing looks again at once.",
+    ),
+    Mutant(
+        "drained-while-working",
+        INTAKE,
+        "            if idle:\n                self._tell_drained(askers)\n",
+        "            self._tell_drained(askers)\n",
+        "A drain ends while jobs run.",
+        where=("shutdown",),
+    ),
+    Mutant(
+        "settles-no-doubt-at-the-end",
+        INTAKE,
+        "        while self._unsure or not self._stopping.is_set():\n",
+        "        while not self._stopping.is_set():\n",
+        "A worker that ends while a claim's answer is lost leaves jobs behind, which then count as failed.",
+        where=("shutdown",),
+    ),
+    Mutant(
+        "beat-ignores-what-is-gone",
+        HEART,
+        "        if gone:\n",
+        "        if len(gone) > 1:\n",
+        "A worker that is told that a job was cancelled or given away goes on with it.",
+    ),
+    Mutant(
+        "beat-drops-new-claims",
+        HEART,
+        "        before = [held for held in self._held if held.stage != SETTLING]\n"
+        "        answer = await self._storage.beat(self._info)\n",
+        "        answer = await self._storage.beat(self._info)\n"
+        "        before = [held for held in self._held if held.stage != SETTLING]\n",
+        "A job that is claimed while a beat is under way is given up, since the answer does not have it.",
+    ),
+    Mutant(
+        "lease-from-the-answer",
+        HEART,
+        "        self.alive_until = max(self.alive_until, asked + self._info.lease)\n",
+        "        self.alive_until = max(self.alive_until, self._clock.monotonic() + self._info.lease)\n",
+        "A worker counts its lease from a beat's answer, and the storage from the beat.",
+    ),
+    Mutant(
+        "doubt-gives-back-everything",
+        HEART,
+        "for i, attempt in answer.items() if known.get(i) != attempt]",
+        "for i, attempt in answer.items()]",
+        "A worker whose claim had no answer gives back the jobs that it runs, too.",
+    ),
+    Mutant(
+        "heart-stops-in-an-outage",
+        HEART,
+        "                failures = 0 if beat.result() else failures + 1\n",
+        "                if not beat.result():\n                    return\n                failures = 0\n",
+        "A worker's heart stops for good when the storage is away for a moment.",
+    ),
+    Mutant(
+        "lease-unwatched",
+        CREW,
+        '        self._start("lease", self._heart.watch_lease())\n',
+        "",
+        "A worker goes on with its jobs when its lease has ended.",
+        where=("cancel",),
+    ),
+    Mutant(
+        "nothing-is-interrupted",
+        LANES,
+        '            if held.served.task.kind != "thread":\n                held.lane.task.cancel()\n',
+        '            if held.served.task.kind == "process":\n                held.lane.task.cancel()\n',
+        "The handler of a job that was cancelled, lost or expired goes on, and keeps its place.",
+    ),
+    Mutant(
+        "interrupted-lane-lost",
+        LANES,
+        "                self._renew(lane)\n                return\n            if now",
+        "                if not task.cancelling():\n"
+        "                    self._renew(lane)\n"
+        "                return\n"
+        "            if now",
+        "A worker has a place less each time a handler is interrupted, until it has none.",
+    ),
+    Mutant(
+        "limit-leaks-lost-jobs",
+        HOLDINGS,
+        "                held.served.busy -= 1\n                self.freed()\n",
+        "                self.freed()\n",
+        "A job that a worker lost counts for its task's limit for ever.",
+        where=("limits",),
+    ),
+    Mutant(
+        "limit-leaks-settled-jobs",
+        HOLDINGS,
+        "                held.served.busy -= 1\n                freed = True\n",
+        "                held.served.busy -= type(held.outcome) is not Released\n"
+        "                freed = True\n",
+        "A job that a worker gave back counts for its task's limit for ever.",
+        where=("storm",),
+    ),
+    Mutant(
+        "deadline-unwatched",
+        HOLDINGS,
+        '                self.lanes.interrupt(held, "expired")\n',
+        "                pass\n",
+        "A handler goes on past its deadline.",
+    ),
+    Mutant(
+        "earlier-deadline-missed",
+        "zeke_queue.worker.bell",
+        "        if at < self._at:\n",
+        "        if self._at == math.inf:\n",
+        "A deadline that is earlier than those known already is not watched.",
+    ),
+    Mutant(
+        "extension-unheeded",
+        "zeke_queue.worker.host",
+        "        held.deadline = job.deadline = asked + seconds\n",
+        "        job.deadline = asked + seconds\n",
+        "A handler that extended its job is interrupted at the old deadline.",
+    ),
+    Mutant(
+        "tried-again-in-place",
+        "zeke_queue.worker.attempts",
+        "            return self._outcomes.returned(held, result)\n        except GeneratorExit:",
+        "            return self._outcomes.returned(held, result)\n"
+        "        except RuntimeError as error:\n"
+        "            if held.reason is not None or held.took:\n"
+        "                return self._outcomes.raised(held, error)\n"
+        "            held.took = 1.0\n"
+        "            return await self(held)\n"
+        "        except GeneratorExit:",
+        "A handler that raises is tried once more in the same attempt.",
+    ),
+    Mutant(
+        "begins-while-it-ends",
+        HOLDINGS,
+        "        if self._closed:\n            for held in jobs:\n                self._release(held)\n"
+        "            return\n",
+        "",
+        "A worker that ends begins what a claim under way brings.",
+    ),
+    Mutant(
+        "no-grace",
+        CREW,
+        "first(self._quiet(), self._clock.sleep(grace), hurry.wait())",
+        "first(self._quiet(), self._clock.sleep(0), hurry.wait())",
+        "A worker that is told to stop interrupts its handlers at once.",
+    ),
+    Mutant(
+        "patient-for-ever-at-its-end",
+        CREW,
+        "        await first(self._last_words(), self._patience(LAST_WORDS, hurry))\n",
+        "        await self._last_words()\n",
+        "A worker that ends waits for a storage that is away, however long that lasts.",
+        where=("shutdown",),
+    ),
+    Mutant(
+        "goodbye-before-settling",
+        CREW,
+        '        await self._ended("settle", "claim")\n',
+        "",
+        "A worker leaves before it has settled, and its finished jobs run again.",
+    ),
+    Mutant(
+        "stop-drops-outcomes",
+        SETTLING,
+        "            if self._buffer and (self._ripe or self._closing.is_set()):\n",
+        "            if self._closing.is_set():\n"
+        "                return\n"
+        "            if self._buffer and self._ripe:\n",
+        "A worker that ends does not settle what it finished last.",
+    ),
+    Mutant(
+        "outcomes-dropped-in-an-outage",
+        SETTLING,
+        '                self._link.lost("settle", error)\n',
+        '                self._link.lost("settle", error)\n                return\n',
+        "An outcome is dropped if the storage is away as it comes.",
+    ),
+    Mutant(
+        "outcomes-dropped-behind-a-statement",
+        SETTLING,
+        "                self._under_way, self._last = 0, self._loop.time()\n",
+        "                self._under_way, self._last = 0, self._loop.time()\n"
+        "                self._buffer = []\n",
+        "An outcome is dropped if it comes while others are being stored.",
+    ),
+    Mutant(
+        "falsy-result-lost",
+        OUTCOMES,
+        "        if result is None:\n",
+        "        if not result:\n",
+        "A handler's result is lost where it is 0, False or empty.",
+    ),
+    Mutant(
+        "late-return-completes",
+        OUTCOMES,
+        '            return None if held.reason == "lost" else self.expired(held)\n',
+        '            if held.reason == "lost":\n                return None\n',
+        "A handler that returns after its deadline completes its job.",
+    ),
+    Mutant(
+        "expired-ends-failed",
+        OUTCOMES,
+        "self._verdict(claimed), output, JobState.EXPIRED)",
+        "self._verdict(claimed), output, JobState.FAILED)",
+        "A job whose last attempt took too long ends as failed, and not as expired.",
+    ),
+    Mutant(
+        "fail-is-retried",
+        OUTCOMES,
+        "        if isinstance(error, Fail):\n",
+        "        if isinstance(error, Fail) and not claimed.retry_limit:\n",
+        "A job whose handler said that it failed for good is retried.",
+    ),
+    Mutant(
+        "retry-after-unheeded",
+        OUTCOMES,
+        "                retry_in = error.after\n",
+        "                retry_in = min(retry_in, error.after)\n",
+        "A handler that says when to run again is not heard where the policy's wait is shorter.",
+    ),
+    Mutant(
+        "retry-has-no-end",
+        OUTCOMES,
+        "            if retry_in is not None and error.after is not None:\n",
+        "            if error.after is not None:\n",
+        "A handler that says when to run again has as many retries as it wants.",
+    ),
+    Mutant(
+        "snooze-is-a-failure",
+        OUTCOMES,
+        "                return Released(claimed.id, claimed.attempt, seconds)\n",
+        "                return None\n",
+        "A handler that puts its job off loses a retry.",
+    ),
+    Mutant(
+        "shutdown-is-a-failure",
+        OUTCOMES,
+        '        if held.reason == "shutdown":\n',
+        '        if held.reason == "shutdown" and not claimed.retry_limit:\n',
+        "A job whose handler is interrupted by the end of its worker loses a retry.",
+    ),
+    Mutant(
+        "notes-dropped-in-an-outage",
+        "zeke_queue.worker.progress",
+        "            self._lines = [*events, *self._lines][-WAITING_MAX:]\n",
+        "",
+        "Progress and log lines are dropped if the storage is away as they come.",
+        where=("slice",),
+    ),
+)

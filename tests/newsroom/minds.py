@@ -1,0 +1,156 @@
+"""The AI of a simulated newsroom: one service for all workers, that is late, refuses, babbles and goes away.
+
+Each worker's process asks it through a rate limit of its own, as in production; the service notes who called
+when, so that the limit can be judged by what arrived.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from zeke_tasks.ai.errors import AIMalformed, AIRateLimited, AIRefused, AIUnavailable
+from zeke_tasks.ai.limited import Limited
+from zeke_tasks.testing.ai import EMBED, ScriptedAI
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.world.node import Node
+    from zeke_tasks.ai.client import AIClient, Answer, Embedded, M, Prompt
+
+KINDS: Final = ("analyze-story", "generate-brief", EMBED)
+
+MINUTE: Final = 60.0
+"""Seconds in any of which a process begins no more calls than it may: not what the limit itself goes by."""
+
+_ROUNDING: Final = 1e-6
+"""Seconds that the difference of two times may be wrong by."""
+
+
+class Call(NamedTuple):
+    """A call that arrived: of which process, and when, by the monotonic clock that its limit is to go by."""
+
+    node: str
+    incarnation: int
+    at: float
+
+
+class Outage(NamedTuple):
+    """A time in which nobody is answered, in seconds."""
+
+    since: float
+    until: float
+
+
+class Mind:
+    """The service.
+
+    Args:
+        per_minute: requests that each process may begin within a minute.
+        patience: seconds that a request waits in its process before it is put off.
+        outages: when nobody is answered.
+        late: seconds that an answer takes.
+
+    Attributes:
+        script: what it answers.
+        calls: those that arrived, in order.
+    """
+
+    def __init__(
+        self, *, per_minute: int, patience: float, outages: Sequence[Outage] = (), late: float = 1.0
+    ) -> None:
+        self.per_minute = per_minute
+        self._patience = patience
+        self._outages = outages
+        self.script = ScriptedAI(late=late)
+        self.calls: list[Call] = []
+
+    def client(self, node: Node) -> AIClient:
+        """Return what a worker's process asks by."""
+        return Limited(
+            _Line(self, node),
+            node.clock,
+            requests_per_minute=self.per_minute,
+            at_once=4,
+            patience=self._patience,
+        )
+
+    def note(self, node: Node) -> None:
+        """Note a call that arrives.
+
+        Raises:
+            AIUnavailable: nobody is answered now.
+        """
+        self.calls.append(Call(node.name, node.incarnation, node.clock.monotonic()))
+        now = node.world.time()
+        if any(outage.since <= now < outage.until for outage in self._outages):
+            raise AIUnavailable("the scripted AI is away")
+
+
+class _Line:
+    """The way of one process to the service."""
+
+    def __init__(self, mind: Mind, node: Node) -> None:
+        self._mind = mind
+        self._node = node
+
+    async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
+        self._mind.note(self._node)
+        return await self._mind.script.ask(prompt, text, answer)
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        self._mind.note(self._node)
+        return await self._mind.script.embed(texts)
+
+
+def too_often(calls: Iterable[Call], per_minute: int) -> str | None:
+    """Say which process called more often than it may within a minute; None if none did.
+
+    The limit is a process's own, by its clock: two workers may call twice as often, and one that is started
+    anew begins to count anew.
+    """
+    begun: dict[tuple[str, int], list[float]] = {}
+    for node, incarnation, at in calls:
+        times = begun.setdefault((node, incarnation), [])
+        times.append(at)
+        if len(times) > per_minute and at - times[-1 - per_minute] < MINUTE - _ROUNDING:
+            first = times[-1 - per_minute]
+            return (
+                f"{node} began {per_minute + 1} calls within {at - first:.3f} s, from {first:.3f} s on by its"
+                f" clock; {per_minute} within {MINUTE:g} s are allowed"
+            )
+    return None
+
+
+def draw_mind(draws: Draws, topics: Sequence[str], phase: float) -> Mind:
+    """Draw a service that meets some topics badly, before it answers, and is away now and then."""
+    outages: list[Outage] = []
+    for _ in range(draws.pick((0, 1, 2))):
+        since = draws.uniform(0.0, 0.9 * phase)
+        outages.append(Outage(since, min(since + draws.tail(300.0, 6 * 3600.0), 0.95 * phase)))
+    mind = Mind(
+        per_minute=draws.pick((1, 2, 3, 5, 8, 20)),
+        patience=draws.pick((5.0, 30.0)),
+        outages=outages,
+        late=draws.pick((0.2, 1.0, 8.0)),
+    )
+    for topic in topics:
+        if draws.chance(0.2):
+            troubles = [_trouble(draws) for _ in range(1 + draws.below(4))]
+            mind.script.put(draws.pick(KINDS), *troubles, None, about=topic)
+    return mind
+
+
+def _trouble(draws: Draws) -> Exception:
+    match draws.below(5):
+        case 0:
+            return AIRateLimited(draws.pick((5.0, 60.0, 600.0)))
+        case 1:
+            return AIRateLimited(None)
+        case 2:
+            return AIUnavailable("the scripted AI is overloaded", retry_after=draws.pick((None, 10.0)))
+        case 3:
+            return AIRefused("the scripted AI does not like it")
+        case _:
+            return AIMalformed("the scripted AI babbles")

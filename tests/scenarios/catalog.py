@@ -1,0 +1,131 @@
+"""Zeke's whole catalog at work in a newsroom, over a web, an AI and a YouTube that fail as these do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tests.newsroom.channels import draw_tube
+from tests.newsroom.feeds import DAY, draw_feeds
+from tests.newsroom.minds import draw_mind
+from tests.newsroom.office import Office
+from tests.newsroom.people import draw_deeds, draw_people
+from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.loop.decisions import Decisions
+from zeke_sim.world.setup import Setup
+from zeke_sim.world.workloads import doing
+
+if TYPE_CHECKING:
+    from zeke_sim.experiment.plan import Plan
+    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.world.workloads import Deed
+
+EPOCH: Final = datetime(2026, 3, 2, 8, 59, 50, tzinfo=UTC)
+"""Ten seconds before a schedule has a tick."""
+
+
+class Size(NamedTuple):
+    """How large a newsroom is.
+
+    Attributes:
+        feeds, channels, searches: how many of each it subscribes to.
+        days: for how long things go wrong there.
+        per_day: articles that a feed has in a day.
+        videos: those of a channel in a day.
+        hours: between two checks of a source.
+        deeds: what people do there.
+        share: of what goes wrong elsewhere with a statement, a wake-up or a handler, how much does here: over
+            days as much goes wrong in all as elsewhere in minutes.
+    """
+
+    feeds: int
+    channels: int
+    searches: int
+    days: float
+    per_day: float
+    videos: float
+    hours: int
+    deeds: int
+    share: float
+
+
+SMALL: Final = (
+    Size(1, 0, 0, 0.01, 200.0, 1.0, 1, 6, 0.6),
+    Size(2, 0, 0, 0.02, 100.0, 1.0, 1, 8, 0.6),
+    Size(2, 0, 0, 0.02, 100.0, 1.0, 1, 8, 0.6),
+    Size(1, 1, 1, 0.03, 60.0, 60.0, 1, 12, 0.4),
+    Size(2, 1, 1, 0.05, 30.0, 30.0, 1, 8, 0.4),
+    Size(2, 1, 0, 0.3, 8.0, 8.0, 6, 8, 0.1),
+)
+"""Newsrooms of a quarter of an hour up to one of seven, which is longer than between two checks."""
+
+WHOLE_SIZE: Final = Size(44, 5, 1, 14.0, 1.0, 1.0, 6, 200, 0.02)
+"""Fifty sources that are checked every six hours, over two weeks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Newsroom(Scenario):
+    """A scenario of some sizes, in which less goes wrong in a minute the longer it takes.
+
+    Attributes:
+        sizes: of which each run has one.
+    """
+
+    sizes: tuple[Size, ...] = SMALL
+
+    def plan(self, seed: int) -> Plan:
+        """Return the plan of a seed, with as many faults as its size bears."""
+        plan = Scenario.plan(self, seed)
+        # The size is the first that is drawn when the world's parts are made, too.
+        share, knobs = Decisions(seed).draws("scenario").pick(self.sizes).share, plan.knobs
+        fewer = {name: getattr(knobs, name) * share for name in ("statement", "wake", "handler", "slow")}
+        return replace(plan, knobs=knobs.but(**fewer))
+
+
+def build(draws: Draws) -> Setup:
+    """Build a small newsroom."""
+    return _build(draws, draws.pick(SMALL))
+
+
+def build_whole(draws: Draws) -> Setup:
+    """Build a newsroom of fifty sources, for two weeks."""
+    return _build(draws, draws.pick((WHOLE_SIZE,)))
+
+
+def _build(draws: Draws, size: Size) -> Setup:
+    phase = size.days * DAY
+    feeds = draw_feeds(draws, size.feeds, phase, size.per_day)
+    articles = [article for feed in feeds if not feed.gone for article in feed.articles]
+    tube = draw_tube(draws, size.channels, size.searches, phase=phase, per_day=size.videos, epoch=EPOCH)
+    people = draw_people(draws)
+    mind = draw_mind(draws, sorted({article.topic for article in articles}), phase)
+    office = Office(feeds, tube, mind, people, phase=phase, hours=size.hours, draws=draws)
+    deeds = draw_deeds(draws, people, lambda: office.repository, articles, tube, many=size.deeds)
+    times: list[tuple[float, Deed]] = [(draws.uniform(1.0, 0.95 * phase), deed) for deed in deeds]
+    keyless = draws.chance(0.3)
+    return Setup(
+        office.catalog(),
+        clients={"c1": doing([(0.0, office.subscribe), *times]), "c2": office.look_after},
+        workers=2 if keyless else 3,
+        others={"keyless": office.catalog(key=False)} if keyless else {},
+        schedulers=2,
+        worker={"concurrency": draws.pick((2, 4, 8)), "lease": 15.0, "beat": 5.0, "grace": 5.0},
+        phase=phase,
+        quiet=2 * DAY,
+        tail=60.0,
+        archive_after=DAY,
+        delete_after=DAY,
+        epoch=EPOCH,
+        before=office.settle_in,
+    )
+
+
+SCENARIO: Final = Newsroom("catalog", "all tasks of the catalog, in a newsroom over days", build)
+
+WHOLE: Final = Newsroom(
+    "tests.scenarios.catalog:WHOLE",
+    "the same with fifty sources, over two weeks",
+    build_whole,
+    sizes=(WHOLE_SIZE,),
+)

@@ -1,0 +1,131 @@
+"""Concurrency limits, pauses and priorities of several queues over several workers.
+
+One task has a limit that it shares with its alias, under which another program sends; one has a limit of one;
+one has none, or one that is never reached. Most jobs are of one limited queue; they have priorities, some
+are due later, some fail and are retried. Meanwhile an operator raises limits and lowers them, also below what
+runs, and pauses queues and resumes them, and workers that start declare the limits of the code again; jobs
+are cancelled while they run. In some runs one worker does all of it. In the end every queue goes on, so that
+all can drain.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.model import NewJob, QueueSettings
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.prepare import SendOptions
+from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.world.setup import Setup
+from zeke_sim.world.workloads import Deed, Known, act, doing, own_id, script, sending, tending
+
+if TYPE_CHECKING:
+    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.world.node import Node
+
+PHASE: Final = 30.0
+
+LIMITED: Final = ("narrow", "narrow-old", "single")
+QUEUES: Final = (*LIMITED, "free")
+
+SENDS: Final = 6
+"""How many jobs a sender sends at most."""
+
+
+def build(draws: Draws) -> Setup:
+    """Three tasks in four queues, two workers, two senders, an operator."""
+    catalog = Catalog()
+    options: dict[str, Any] = {"retry_limit": 2, "retry_delay": 1, "expire_in": draws.pick((5.0, 30.0))}
+    catalog.task("narrow", aliases=["narrow-old"], concurrency_limit=2 + draws.below(2), **options)(act)
+    catalog.task("single", concurrency_limit=1, **options)(act)
+    catalog.task("free", concurrency_limit=draws.pick((None, None, 9)), **options)(act)
+
+    known, busy = Known(), draws.pick(LIMITED)
+    lease = draws.pick((3.0, 6.0))
+    return Setup(
+        catalog,
+        clients={
+            "c1": _sender(draws, known, 0, busy),
+            "c2": _sender(draws, known, SENDS, busy),
+            "op": _operator(draws, busy),
+        },
+        workers=draws.pick((1, 2, 2)),
+        worker={"concurrency": 1 + draws.below(3), "lease": lease, "beat": lease / 3, "grace": 2.0},
+        sweep=2.0,
+        phase=PHASE,
+        archive_after=20.0,
+        delete_after=20.0,
+    )
+
+
+def _sender(draws: Draws, known: Known, first: int, busy: str) -> Any:
+    """Draw what a program sends, and which of it somebody cancels a while later."""
+    deeds: list[tuple[float, Deed]] = []
+    for number in range(first, first + 3 + draws.below(SENDS - 2)):
+        at = draws.uniform(0.0, 0.6 * PHASE)
+        deeds.append((at, _send(draws, known, number, busy)))
+        if draws.chance(0.6):
+            deeds.append((at + draws.uniform(0.5, 6.0), tending(known, number, "cancel")))
+    return doing(deeds)
+
+
+def _send(draws: Draws, known: Known, number: int, busy: str) -> Deed:
+    queue, payload = draws.pick((*QUEUES, busy, busy)), script(draws, longest=6.0, steps=2, hasty=1)
+    priority = draws.pick((0, 0, 1, -1))
+    delay = draws.pick((0.0, 0.0, round(draws.uniform(0.0, 6.0), 2)))
+    if queue != "narrow-old":
+        return sending(known, number, queue, payload, SendOptions(priority=priority, delay=delay))
+    foreign = NewJob(
+        own_id(draws),
+        queue,
+        payload.model_dump_json(),
+        priority,
+        delay,
+        retry_limit=1,
+        expire_in=30.0,
+    )
+    return _as_another_program(foreign)
+
+
+def _as_another_program(job: NewJob) -> Deed:
+    """Insert a row under a name that this library would not send to: it sends to the task's own queue."""
+
+    async def insert(node: Node) -> None:
+        await node.queue.storage.insert([job])
+
+    return insert
+
+
+def _operator(draws: Draws, busy: str) -> Any:
+    deeds = [(draws.uniform(0.0, 0.8 * PHASE), _measure(draws)) for _ in range(2 + draws.below(5))]
+    for _ in range(draws.below(3)):
+        # There is room for several, and soon that is too much.
+        at = draws.uniform(0.0, 0.4 * PHASE)
+        deeds += [(at, _limit(busy, None)), (at + draws.uniform(2.0, 8.0), _limit(busy, 1))]
+    deeds += [(0.9 * PHASE, _pause(name, paused=False)) for name in QUEUES]
+    return doing(deeds)
+
+
+def _measure(draws: Draws) -> Deed:
+    if draws.chance(0.6):
+        return _limit(draws.pick(LIMITED), draws.pick((1, 2, 3, None)))
+    return _pause(draws.pick(QUEUES), paused=draws.chance(0.6))
+
+
+def _limit(name: str, limit: int | None) -> Deed:
+    async def declare(node: Node) -> None:
+        await node.queue.storage.declare_queues([QueueSettings(name, limit)])
+
+    return declare
+
+
+def _pause(name: str, *, paused: bool) -> Deed:
+    async def pause(node: Node) -> None:
+        await node.queue.storage.pause_queue(name, paused=paused)
+
+    return pause
+
+
+SCENARIO = Scenario(
+    "limits", "concurrency limits that change, pauses and priorities, over several workers", build
+)

@@ -1,0 +1,265 @@
+"""Jobs that run others and go on with what came of them, while everything fails.
+
+A plan is a tree: each job calls its children one after the other, or sends them all and then asks for each
+outcome, two or three generations deep. Leaves fail, are retried, expire, or take their time; so do parents,
+before they wait and when they go on. There may be but one place for each task, or in all, so that a job that
+kept its place while it waits would keep its children from running. Some jobs wait for others that are not
+their children. People cancel, resume and retry parents and children alike, some within transactions that they
+keep open for a while and then may not commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import UUID, uuid5
+
+from pydantic import BaseModel
+
+from zeke_queue.errors import JobNotFound
+from zeke_queue.model import FINAL, JobState
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.task.prepare import SendOptions
+from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.history.events import Change, Ended
+from zeke_sim.history.state import Broken
+from zeke_sim.properties import ALL, holds
+from zeke_sim.world.setup import Setup
+from zeke_sim.world.workloads import Deed, Known, Script, Step, act, doing, own_id, script, sending, tending
+
+if TYPE_CHECKING:
+    from zeke_queue.model import Job
+    from zeke_queue.task.context import Child
+    from zeke_sim.history.state import Past
+    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.world.node import Node
+
+PHASE: Final = 40.0
+DEEP: Final = 3
+
+
+class Part(BaseModel):
+    """What a job does, and whom it calls before that.
+
+    Attributes:
+        first: what it does before it calls anybody, attempt by attempt; nothing if it is None.
+        then: what it does when its children have ended.
+        key: its place among its parent's children, from 0; None of one that people send.
+        how: whether it calls its children one after the other, or sends all of them first.
+        pause: seconds before each child, in which it may lose its job.
+        parts: its children.
+        aside: whether it also sends a job that it does not wait for.
+        friend: a job that it waits for besides, though it is not its child.
+    """
+
+    first: Script | None = None
+    then: Script = Script()
+    key: int | None = None
+    how: Literal["calls", "sends"] = "calls"
+    pause: float = 0.0
+    parts: tuple[Part, ...] = ()
+    friend: UUID | None = None
+    aside: bool = False
+
+
+async def call(part: Part, job: JobContext) -> Any:
+    """Call the children, see how they ended, and do what the script says of this attempt."""
+    if part.first is not None:
+        await act(part.first, job)
+    if part.friend is not None:
+        with suppress(JobNotFound):  # it may not have been sent yet
+            await job.outcome(part.friend)
+    if part.aside:
+        await job.send("leaf", Part(then=Script(steps=[Step(seconds=4.0)])), id=job.child_id("aside"))
+    ended = await (_one_by_one(part, job) if part.how == "calls" else _side_by_side(part, job))
+    seen = [(str(child.id), str(child.state)) for child in ended]
+    return {"seen": seen, "result": await act(part.then, job)}
+
+
+async def _one_by_one(part: Part, job: JobContext) -> list[Job]:
+    ended: list[Job] = []
+    for child in part.parts:
+        await asyncio.sleep(part.pause)
+        ended.append(await job.call(_task(child), child, key=str(child.key)))
+    return ended
+
+
+async def _side_by_side(part: Part, job: JobContext) -> list[Job]:
+    runs: list[Child] = []
+    for child in part.parts:
+        await asyncio.sleep(part.pause)
+        runs.append(await job.child(_task(child), child, key=str(child.key)))
+    return [await job.outcome(run) for run in runs]
+
+
+def _task(part: Part) -> str:
+    return "branch" if part.parts else "leaf"
+
+
+@holds("a child is sent once", Change)
+def a_child_is_sent_once(event: Change, past: Past) -> None:
+    """Of each of its children a parent has one, however often it runs."""
+    row = event.after
+    if (
+        row is None
+        or event.before is not None
+        or event.table != "job"
+        or row.parent is None
+        or row.data is None
+    ):
+        return
+    child = row.parent, json.loads(row.data)["key"]
+    first = past.of("children by their keys", dict[tuple[UUID, int], UUID]).setdefault(child, row.id)
+    if first != row.id:
+        raise Broken(f"child {child[1]} of {child[0]} is there already, as {first}", job=row.id)
+
+
+@holds("who goes on sees that its children have ended", Ended)
+def who_goes_on_sees_that_its_children_have_ended(event: Ended, past: Past) -> None:
+    """What a handler is told of its children is how they ended, and it is told of each."""
+    row = past.lives[event.job].row
+    if event.how != "returned" or row is None or row.data is None:
+        return
+    seen: list[tuple[str, str]] = event.value["seen"]
+    parts = len(json.loads(row.data)["parts"])
+    if len(seen) != parts:
+        raise Broken(f"it has {parts} children, and saw {len(seen)}", job=event.job)
+    for child, state in seen:
+        stood = [change.after.state for change in past.lives[UUID(child)].changes if change.after is not None]
+        if JobState(state) not in FINAL or JobState(state) not in stood:
+            raise Broken(f"it was told that child {child} is {state}", job=event.job)
+
+
+class Abandoned(Exception):
+    """Rolls a transaction back."""
+
+
+def build(draws: Draws) -> Setup:
+    """A few trees of jobs, two workers with few places, and people who change their minds."""
+    catalog = Catalog()
+    for name in ("branch", "leaf"):
+        catalog.task(
+            name,
+            concurrency_limit=draws.pick((None, 1, 1, 2)),
+            retry_limit=draws.below(3),
+            retry_delay=1,
+            expire_in=draws.pick((2.0, 4.0, 15.0) if name == "branch" else (6.0, 15.0)),
+        )(call)
+    known = Known()
+    plans: dict[str, list[tuple[float, Deed]]] = {"c1": [], "c2": [], "c3": []}
+    slow, sent, friend = round(draws.uniform(2.0, 8.0), 2), draws.uniform(0.0, 0.5 * PHASE), own_id(draws)
+    lonely = Part(then=Script(steps=[Step(seconds=slow), *script(draws).steps]))
+    plans["c1"].append((sent, sending(known, -1, "leaf", lonely, SendOptions(id=friend))))
+    for number in range(1 + draws.below(2)):
+        near = draws.chance(0.6)
+        at = sent + draws.uniform(0.0, 2.0) if near else draws.uniform(0.0, 0.5 * PHASE)
+        tree = _part(draws, DEEP, friend, near=near)
+        key = f"tree {number}" if draws.chance(0.5) else None
+        plans["c1"].append((at, sending(known, number, _task(tree), tree, SendOptions(singleton_key=key))))
+        if near and draws.chance(0.7):
+            # So that the friend ends while the tree is locked, which then goes on as if nothing had been.
+            held = at + draws.uniform(0.0, 2.0)
+            plans["c2"].append((held, _slowly(known, number, 8.0, commit=False)))
+            plans["c3"].append((held + draws.uniform(0.5, 4.0), _slowly(known, -1, 0.1, commit=True)))
+        elif draws.chance(0.3):
+            # So that it sends children while it is being cancelled.
+            plans["c3"].append((at + draws.uniform(0.0, 2.0), _slowly(known, number, 3.0, commit=True)))
+        for _ in range(draws.below(4)):
+            moment = at + draws.uniform(0.0, 12.0)
+            plans[draws.pick(("c2", "c3"))] += _changes_of_mind(draws, known, number, moment, key)
+    lease = draws.pick((3.0, 6.0))
+    return Setup(
+        catalog,
+        clients={name: doing(plan) for name, plan in plans.items()},
+        supervisors=1 + draws.below(2),
+        worker={"concurrency": 1 + draws.below(3), "lease": lease, "beat": lease / 3, "grace": 2.0},
+        sweep=draws.pick((1.0, 3.0)),
+        phase=PHASE,
+        archive_after=draws.pick((5.0, 20.0)),
+        delete_after=draws.pick((5.0, 20.0)),
+        batch=draws.pick((1, 2, 1000)),
+    )
+
+
+def _part(draws: Draws, deep: int, friend: UUID, key: int | None = None, *, near: bool = False) -> Part:
+    """Draw a job with the generations below it; one that is ``near`` its friend waits for that one first."""
+    parts = 0 if deep == 1 else draws.pick((1, 2, 2, 3) if key is None else (0, 1, 1, 2))
+    early = draws.chance(0.4) and not near
+    return Part(
+        first=script(draws, longest=8.0, steps=2, stubborn=0.3) if early else None,
+        then=script(draws, longest=6.0, steps=3),
+        key=key,
+        how=draws.pick(("calls", "sends")),
+        pause=draws.pick((0.0, round(draws.uniform(0.0, 3.0), 2))),
+        parts=tuple(_part(draws, deep - 1, friend, number) for number in range(parts)),
+        friend=friend if near or draws.chance(0.15) else None,
+        aside=draws.chance(0.15),
+    )
+
+
+def _changes_of_mind(
+    draws: Draws, known: Known, number: int, at: float, key: str | None
+) -> list[tuple[float, Deed]]:
+    """Draw what is done to a tree, or to a child of its: cancelled, and brought back later, or retried.
+
+    Another job may have its place by then, where it had a key.
+    """
+    what = draws.pick(("root", "root", "child", "slowly", "slowly", "retry"))
+    if what == "slowly":
+        seconds, commit = round(draws.uniform(0.5, 8.0), 2), draws.chance(0.6)
+        return [(at, _slowly(known, number, seconds, commit=commit))]
+    if what == "child":
+        return [(at, _cancel_child(known, number, str(draws.below(2))))]
+    if what == "retry":
+        return [(at, tending(known, number, "retry"))]
+    deeds: list[tuple[float, Deed]] = []
+    if draws.chance(0.7):
+        # So that one child was cancelled for itself, and others with their parent.
+        deeds.append((at, _cancel_child(known, number, str(draws.below(2)))))
+        at += draws.pick((0.0, 1.0))
+    deeds.append((at, tending(known, number, "cancel")))
+    if draws.chance(0.8):
+        again = at + draws.uniform(0.0, 4.0)
+        if key is not None and draws.chance(0.4):
+            rival = Part(then=Script(steps=[Step(seconds=4.0)]))
+            deeds.append((again, sending(known, -2, "branch", rival, SendOptions(singleton_key=key))))
+        deeds.append((again, tending(known, number, "resume")))
+    return deeds
+
+
+def _slowly(known: Known, number: int, seconds: float, *, commit: bool) -> Deed:
+    """Return the deed of cancelling a tree in a transaction that is open for so many seconds."""
+
+    async def cancel(node: Node) -> None:
+        if number not in known:
+            return
+        with suppress(Abandoned):
+            async with node.queue.storage.transaction() as transaction:
+                await transaction.cancel([known[number]])
+                await asyncio.sleep(seconds)
+                if not commit:
+                    raise Abandoned
+
+    return cancel
+
+
+def _cancel_child(known: Known, number: int, key: str) -> Deed:
+    """Return the deed of cancelling a child of a tree's, if it is there."""
+
+    async def cancel(node: Node) -> None:
+        if number in known:
+            with suppress(JobNotFound):
+                await node.queue.cancel(uuid5(known[number], key))
+
+    return cancel
+
+
+SCENARIO = Scenario(
+    "waiting",
+    "jobs that run others and go on with what came of them, cancelled and lost on the way",
+    build,
+    properties=(*ALL, a_child_is_sent_once, who_goes_on_sees_that_its_children_have_ended),
+)

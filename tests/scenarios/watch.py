@@ -1,0 +1,308 @@
+"""Programs that wait for jobs: for their results, for so long at most, or for each change of their status.
+
+Jobs fail and are retried, snooze, tell how far they are, and are cancelled, resumed and retried by others
+while they are watched, from two programs at once, several times in each. The storage goes away for moments,
+and for longer than a watcher is patient; notifications get lost where a program is cut off. Whoever gives
+up waiting because of that begins anew. A result is what the handler returned, a time-out does not come
+early, each line of progress comes once, no status that a stream tells is one before the last, and what the
+storage tells of is known at once where nothing was in the way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from zeke_queue.errors import JobFailed, JobNotFound, ResultTimeout, StorageError
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.prepare import SendOptions
+from zeke_queue.watch.job_watcher import LOOKS_A_SECOND, PATIENCE
+from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.history.events import Answered, Change, Ended, Fault, Invoked, Lived, Told, Violation
+from zeke_sim.world.setup import Setup
+from zeke_sim.world.workloads import Known, act, doing, own_id, script, sending, tending, through_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+    from uuid import UUID
+
+    from zeke_queue.model import Job
+    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.world.node import Main, Node
+    from zeke_sim.world.workloads import Deed
+
+PHASE: Final = 45.0
+
+PROMPT: Final = 0.1
+"""Seconds after which an answer is late."""
+
+AT_ONCE: Final = 4 * PROMPT + 1 / LOOKS_A_SECOND
+"""Seconds within which a change is told. Who begins to watch while a look is under way waits for that one, a
+watch and a query, then for its own, and there is a pause between looks."""
+
+LOOKED_BACK: Final = 15.0
+"""Seconds for which a trouble may hold up a watcher."""
+
+TRIES: Final = 200
+"""How often a watcher begins anew at most."""
+
+GIVES_UP: Final = 3
+"""How many time-outs a program takes before it waits no longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """One watcher.
+
+    Attributes:
+        number: that no other of the world has.
+        at: when it begins, in seconds.
+        job: of which job.
+        how: for each change, for the result, or the looks of a progress bar.
+        timeout: seconds, of waits for the result; None for as long as it takes.
+        leaves: seconds after which it loses interest; None for one that stays to the end.
+    """
+
+    number: int
+    at: float
+    job: UUID
+    how: Literal["stream", "result", "events"]
+    timeout: float | None
+    leaves: float | None
+
+
+def _watching(waits: list[Wait]) -> Main:
+    """Return a program in which several wait at the same time."""
+
+    async def main(node: Node) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for wait in waits:
+                    group.create_task(_wait(node, wait))
+        except* Violation as broken:
+            raise broken.exceptions[0] from None
+
+    return main
+
+
+async def _wait(node: Node, wait: Wait) -> None:
+    await asyncio.sleep(wait.at)
+    do = _HOW[wait.how]
+    # A program that was killed begins anew as well, and each of its streams is another one.
+    tries = itertools.count((1000 * wait.number + node.incarnation) * TRIES)
+    try:
+        await asyncio.wait_for(through_faults(lambda: do(node, wait, next(tries)), tries=TRIES), wait.leaves)
+    except (TimeoutError, JobNotFound):
+        return  # it lost interest, or the job is not there yet, or was purged
+
+
+async def _stream(node: Node, wait: Wait, stream: int) -> None:
+    """Note each status that is told; a stream that is begun anew is another one."""
+    world, began = node.world, node.world.time()
+    try:
+        async with aclosing(node.queue.watch(wait.job)) as changes:
+            async for job in changes:
+                _see_promptness(node, job, began)
+                world.recorder.add(Told(world.time(), node.name, stream, job.id, job.status, job.attempt))
+    except StorageError:
+        _see_patience(node, wait)
+        raise
+
+
+def _see_promptness(node: Node, job: Job, began: float) -> None:
+    """See that a change of which the storage tells is known at once, where nothing was in the way."""
+    now = node.world.time()
+    changed: float | None = None
+    for event in reversed(node.world.recorder.events):
+        if isinstance(event, Change) and event.after is not None and event.after.id == job.id:
+            if (event.after.state, event.after.attempt) != (job.state, job.attempt):
+                break
+            changed = event.at
+    if changed is None or now <= max(changed, began) + AT_ONCE:
+        return
+    if not any(_troubles(node, now - LOOKED_BACK)):
+        raise Violation(
+            "who watches is told at once", f"{now - changed:.3f} s late", job=job.id, since=changed, at=now
+        )
+
+
+def _troubles(node: Node, since: float) -> Iterator[bool]:
+    """Yield whether an event may have held up a program since a time."""
+    answered: dict[int, float] = {}
+    life = math.inf  # when the program ended that made the calls
+    for event in reversed(node.world.recorder.events):
+        if isinstance(event, Fault):
+            yield event.node in {node.name, "db"} and max(event.at, event.until or 0.0) > since
+        elif isinstance(event, Lived):
+            if event.node == node.name:
+                life = event.at if event.what in {"killed", "stopped"} else life
+                yield event.what != "started" and event.at > since
+        elif isinstance(event, Answered):
+            answered[event.call] = event.at
+            # What a watcher called off itself, as it left, holds up nobody else.
+            failed = event.outcome != "ok" and event.result != "cancelled"
+            yield event.node == node.name and failed and event.at > since
+        elif isinstance(event, Invoked) and event.node == node.name:
+            over = answered.get(event.call, life)
+            yield over > max(event.at + PROMPT, since)
+
+
+def _see_patience(node: Node, wait: Wait) -> None:
+    """See that a stream was not given up before nothing was heard for as long as watchers are patient."""
+    events, now = node.world.recorder.events, node.world.time()
+    asked = {event.call: event for event in events if isinstance(event, Invoked) and event.node == node.name}
+    over = {event.call: event.at for event in events if isinstance(event, Answered)}
+    looks = [call for call in asked.values() if call.verb == "get" and wait.job in call.args["ids"]]
+    watched, away = math.inf, now
+    for event in events:
+        if not isinstance(event, Answered) or event.call not in asked:
+            continue
+        call = asked[event.call]
+        if call.verb == "watch" and wait.job in call.args["ids"]:
+            watched = event.at if event.outcome == "ok" else math.inf
+        elif call.verb != "get" or wait.job not in call.args["ids"]:
+            continue
+        elif event.outcome == "ok":
+            # Others ask too, for whom a stream does not look: before it watches, or besides its own look.
+            another = any(one.call < event.call and over.get(one.call, now) > event.at for one in looks)
+            away = now if watched <= call.at and not another else away
+            continue
+        if event.outcome != "ok":
+            # After a look that failed the stream watches anew.
+            away, watched = min(away, event.at), math.inf
+    if now - away < PATIENCE:
+        raise Violation(
+            "who waits is patient", f"after {now - away:.3f} s", job=wait.job, since=away, at=now
+        ) from None
+
+
+async def _result(node: Node, wait: Wait, _: int) -> None:
+    """Wait for the result a few times, and see that it and the time that it takes are right."""
+    run = await node.queue.run(wait.job)
+    for _round in range(GIVES_UP):
+        began = asyncio.get_running_loop().time()
+        try:
+            result = await run.result(wait.timeout)
+        except ResultTimeout:
+            waited = asyncio.get_running_loop().time() - began
+            if wait.timeout is None or waited < wait.timeout - 1e-3:
+                raise Violation(
+                    "a time-out is not early",
+                    f"after {waited:.3f} s, and {wait.timeout} s were given",
+                    job=wait.job,
+                    at=node.world.time(),
+                ) from None
+            continue
+        except JobFailed as failed:
+            _see(node, wait, failed.job)
+            return
+        _see_result(node, wait, result)
+        return
+
+
+def _see_result(node: Node, wait: Wait, result: object) -> None:
+    """See that a result is one that the handler returned."""
+    ends = [event for event in node.world.recorder.events if isinstance(event, Ended)]
+    returned = [end.value for end in ends if end.job == wait.job and end.how == "returned"]
+    if result not in returned:
+        raise Violation(
+            "a result is what the handler returned",
+            f"{result!r}, and not of {returned}",
+            job=wait.job,
+            at=node.world.time(),
+        )
+
+
+def _see(node: Node, wait: Wait, job: Job) -> None:
+    """See that a job that failed for who waits for it has failed."""
+    if job.completed_on is None or job.id != wait.job:
+        raise Violation(
+            "who is told of a failure is told of its job", f"{job.id} is {job.state}", at=node.world.time()
+        )
+
+
+async def _events(node: Node, wait: Wait, _: int) -> None:
+    """Look at progress and log lines again and again, each line once and in order."""
+    seen = 0
+    while True:
+        events = await node.queue.storage.events(wait.job, seen)
+        if any(one.seq <= seen for one in events):
+            raise Violation("each event comes once", f"after {seen}: {events}", at=node.world.time())
+        if events:
+            seen = events[-1].seq
+        job = await node.queue.get(wait.job)
+        if job is None or job.completed_on is not None:
+            return
+        await asyncio.sleep(2.0)
+
+
+_HOW: Final[dict[str, Callable[[Node, Wait, int], Awaitable[None]]]] = {
+    "stream": _stream,
+    "result": _result,
+    "events": _events,
+}
+
+
+def _drawn(draws: Draws, number: int, jobs: list[UUID]) -> Wait:
+    return Wait(
+        number,
+        at=round(draws.uniform(0.0, 0.4 * PHASE), 2),
+        job=draws.pick(jobs),
+        how=draws.pick(("stream", "stream", "result", "result", "events")),
+        timeout=draws.pick((0.0, 0.5, 5.0, 20.0, None)),
+        leaves=draws.pick((None, None, round(draws.uniform(0.5, 20.0), 2))),
+    )
+
+
+def _cut_off(name: str, seconds: float) -> Deed:
+    """Return the deed of cutting a program off from the database for a time."""
+
+    async def do(node: Node) -> None:
+        world = node.world
+        world.cut(world.nodes[name], "cut")
+        world.later(seconds, world.cut, world.nodes[name], None)
+
+    return do
+
+
+def build(draws: Draws) -> Setup:
+    """A few jobs, one program that sends and changes its mind, two that watch."""
+    catalog = Catalog()
+    catalog.task("work", retry_limit=draws.below(3), retry_delay=1, expire_in=15.0)(act)
+    jobs = [own_id(draws) for _ in range(2 + draws.below(3))]
+    known = Known(enumerate(jobs))
+    deeds: list[tuple[float, Deed]] = [
+        (
+            draws.uniform(0.0, draws.pick((0.1, 0.1, 0.4)) * PHASE),
+            sending(known, number, "work", script(draws, longest=12.0, hasty=1), SendOptions(id=job)),
+        )
+        for number, job in enumerate(jobs)
+    ]
+    for _ in range(draws.below(6)):
+        what = draws.pick(("cancel", "resume", "retry", "retry"))
+        deeds.append((draws.uniform(0.1, 0.8) * PHASE, tending(known, draws.below(len(jobs)), what)))
+    phase, kept = PHASE, draws.pick((5.0, 20.0))
+    if draws.chance(0.15):
+        # A program that can't reach the database for longer than those that wait in it are patient.
+        phase, kept = PHASE + 2 * PATIENCE, 4 * PATIENCE
+        deeds.append((draws.uniform(0.1, 0.3) * PHASE, _cut_off("c2", 2 * PATIENCE)))
+    waits = [_drawn(draws, number, jobs) for number in range(6 + draws.below(5))]
+    return Setup(
+        catalog,
+        clients={
+            "c1": doing(deeds),
+            "c2": _watching([wait for wait in waits if wait.number % 2]),
+            "c3": _watching([wait for wait in waits if not wait.number % 2]),
+        },
+        worker={"concurrency": 1 + draws.below(3), "lease": 6.0, "beat": 2.0, "grace": 3.0},
+        phase=phase,
+        archive_after=kept,
+        delete_after=20.0,
+    )
+
+
+SCENARIO = Scenario("watch", "programs wait for results and follow jobs, whatever becomes of these", build)

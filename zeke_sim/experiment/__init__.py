@@ -1,0 +1,1 @@
+"""Scenarios, runs over many seeds, replay, shrinking and coverage."""

@@ -1,0 +1,277 @@
+"""A campaign: many runs over several scenarios, in one process or more, with a ledger of what happened."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import signal
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_sim.experiment.budget import Budget, Stopwatch
+from zeke_sim.experiment.coverage import Ledger, expected
+from zeke_sim.experiment.plan import Plan
+from zeke_sim.experiment.run import run
+from zeke_sim.experiment.scenario import load, names
+from zeke_sim.experiment.search import Finding
+from zeke_sim.history.events import Violation
+from zeke_sim.loop.run_loop import Interruptible
+from zeke_sim.world.faults import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+
+BATCH: Final = 25
+"""Runs that a process makes before it reports."""
+
+MANY: Final = 10
+"""Runs a processor second from which on they are counted by the second, and below by what each takes."""
+
+EVERY: Final = 10.0
+"""Seconds between lines of progress."""
+
+
+@dataclass(slots=True)
+class Campaign:
+    """What came of a campaign.
+
+    Attributes:
+        runs: how many were made, by scenario.
+        found: the first that broke a property.
+        interrupted: whether somebody ended it by Ctrl-C.
+        ledger: what happened in all of them.
+        events, virtual: how many events, and seconds of virtual time.
+        cpu, real: seconds of processor and of real time.
+    """
+
+    runs: dict[str, int] = field(default_factory=dict[str, int])
+    found: Finding | None = None
+    interrupted: bool = False
+    ledger: Ledger = field(default_factory=Ledger)
+    events: int = 0
+    virtual: float = 0.0
+    cpu: float = 0.0
+    real: float = 0.0
+
+    @property
+    def made(self) -> int:
+        """How many runs were made."""
+        return sum(self.runs.values())
+
+    def summary(self) -> str:
+        """Say in two lines what was done."""
+        runs = self.made
+        each = ", ".join(f"{name} {number}" for name, number in sorted(self.runs.items()))
+        by_scenario = f" ({each})" if each else ""
+        speed = f"{self._speed()}, " if self.cpu and runs else ""
+        end = "nothing broke" if self.found is None else "a property broke"
+        if self.interrupted:
+            end = f"interrupted; {end} so far"
+        return (
+            f"{runs} runs{by_scenario}\n"
+            f"{self.events} events in {self.virtual / 3600:.1f} virtual hours; {speed}{self.real:.1f} s; "
+            f"{end}"
+        )
+
+    def _speed(self) -> str:
+        """Say how fast runs were made, or how long each took where that says more."""
+        if self.made >= MANY * self.cpu:
+            return f"{self.made / self.cpu:.0f} runs a processor second"
+        each = self.cpu / self.made
+        return f"{each:.{1 if each >= 1 else 2}f} processor seconds a run"
+
+
+def search(
+    scenarios: Sequence[str] | None = None,
+    *,
+    start: int = 0,
+    seeds: int,
+    budget: float | None = None,
+    jobs: int = 1,
+    progress: Callable[[str], None] | None = None,
+) -> Campaign:
+    """Run seeds, dealt out to the scenarios in turn, until one breaks a property.
+
+    Args:
+        scenarios: names; all of them by default.
+        start: the first seed.
+        seeds: how many runs.
+        budget: seconds of real time at most.
+        jobs: processes at once.
+        progress: is told a line from time to time.
+
+    Raises:
+        SimulationError: there is no such scenario.
+    """
+    chosen = list(scenarios or names())
+    for name in chosen:
+        load(name)
+    batches = _batches(chosen, start, seeds)
+    campaign, watch = Campaign(), Stopwatch()
+    told = 0.0
+    try:
+        with closing(_here(batches) if jobs == 1 else _in_processes(batches, jobs)) as answers:
+            for answer in answers:
+                _take(campaign, answer)
+                if campaign.found is not None or (budget is not None and watch.seconds >= budget):
+                    break
+                if progress is not None and watch.seconds - told >= EVERY:
+                    told = watch.seconds
+                    progress(f"{campaign.made} of {seeds} runs, {told:.0f} s, nothing broke so far")
+    except KeyboardInterrupt:
+        campaign.interrupted = True
+    campaign.real = watch.seconds
+    return campaign
+
+
+def _batches(chosen: Sequence[str], start: int, seeds: int) -> Iterator[list[tuple[str, int]]]:
+    """Yield batches of (scenario, seed)."""
+    every = ((name, seed) for seed in itertools.count(start) for name in chosen)
+    dealt = itertools.islice(every, seeds)
+    while batch := list(itertools.islice(dealt, BATCH)):
+        yield batch
+
+
+def _batch(runs: Sequence[tuple[str, int]], between: Callable[[], None] | None = None) -> dict[str, Any]:
+    """Make some runs, up to the first that breaks a property; ``between`` is called after each."""
+    budget, ledger = Budget(None), Ledger()
+    made: dict[str, int] = {}
+    answer: dict[str, Any] = {"events": 0, "virtual": 0.0, "found": None, "runs": made}
+    for name, seed in runs:
+        scenario = load(name)
+        outcome = run(scenario, scenario.plan(seed))
+        if between is not None:
+            between()
+        made[name] = made.get(name, 0) + 1
+        answer["events"] += len(outcome.events)
+        answer["virtual"] += outcome.seconds
+        ledger.take(outcome.events)
+        if outcome.violation is not None:
+            answer["found"] = outcome.plan.dumps()
+            answer["broke"] = str(outcome.violation)
+            break
+    answer["ledger"] = ledger.as_json()
+    answer["cpu"] = budget.used
+    return answer
+
+
+def _take(campaign: Campaign, answer: dict[str, Any]) -> None:
+    for name, number in answer["runs"].items():
+        campaign.runs[name] = campaign.runs.get(name, 0) + number
+    campaign.events += answer["events"]
+    campaign.virtual += answer["virtual"]
+    campaign.cpu += answer["cpu"]
+    campaign.ledger.merge(Ledger.from_json(answer["ledger"]))
+    if answer["found"] is not None:
+        plan = Plan.loads(answer["found"])
+        outcome = run(load(plan.scenario), plan)
+        violation = outcome.violation or _only_once(answer["broke"], outcome.seconds)
+        outcome = replace(outcome, violation=violation)
+        campaign.found = Finding(plan.scenario, plan.seed, violation, campaign.made, outcome)
+
+
+def _only_once(broke: str, at: float) -> Violation:
+    """Return what is wrong with a run that broke something, and nothing when it was made again."""
+    return Violation(
+        "a plan makes the same run again",
+        f"in the search this broke: {broke}; its plan, run again, broke nothing, so that something in it is"
+        " left to chance, or stays from one run to the next",
+        at=at,
+    )
+
+
+def _here(batches: Iterator[list[tuple[str, int]]]) -> Generator[dict[str, Any]]:
+    with Interruptible() as interruption:
+        for batch in batches:
+            yield _batch(batch, interruption.check)
+
+
+def _in_processes(batches: Iterator[list[tuple[str, int]]], jobs: int) -> Generator[dict[str, Any]]:
+    """Make batches in processes, which end at once when no more answers are wanted."""
+    context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(jobs, mp_context=context) as pool:
+        try:
+            with _deaf_to_interruption():
+                waiting = {pool.submit(_batch, batch) for batch in itertools.islice(batches, 2 * jobs)}
+            while waiting:
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                waiting |= {pool.submit(_batch, batch) for batch in itertools.islice(batches, len(done))}
+                for future in done:
+                    yield future.result()
+        finally:
+            for process in set(multiprocessing.active_children()) - others:
+                process.terminate()
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _deaf_to_interruption() -> Generator[None]:
+    """Let processes that are started here not hear of Ctrl-C, which is for the one that ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+VERBS: Final = (
+    "archive",
+    "beat",
+    "cancel",
+    "claim",
+    "commit",
+    "declare_queues",
+    "declare_schedules",
+    "due_schedules",
+    "extend",
+    "get",
+    "idle",
+    "insert",
+    "leave",
+    "note",
+    "overdue",
+    "purge",
+    "resume",
+    "retry",
+    "serve_ticks",
+    "settle",
+    "spawn",
+    "suspend",
+    "wake_parents",
+)
+"""The storage's verbs that every search should see succeed, fail and stay unanswered."""
+
+_NO_CLAIM = "a worker that waits for work has no claim under way"
+_RUNNING = "it is drawn as a handler begins, and hits one that runs"
+
+UNREACHED: Final[Mapping[str, str]] = {
+    "faults: deaf in being claimed": _NO_CLAIM,
+    "faults: drowsy in being claimed": _NO_CLAIM,
+    "faults: spurious in being claimed": _NO_CLAIM,
+    "faults: kill_handler in waiting": _RUNNING,
+    "faults: kill_handler in being claimed": _RUNNING,
+    "faults: kill_handler in settling": _RUNNING,
+    "faults: kill_handler in idle": _RUNNING,
+}
+"""What a search need not reach, as the ledger calls it, with the reason."""
+
+
+def missing(ledger: Ledger) -> list[str]:
+    """Return what should have happened in a search over all scenarios, and never did."""
+    return ledger.never(expected(KINDS, VERBS, but=UNREACHED))
+
+
+def table(ledger: Ledger) -> str:
+    """Return the ledger as a table of lines: how often what happened."""
+    counts = ledger.as_json()
+    lines = [f"{ledger.runs} runs"]
+    for part in ("edges", "faults", "calls"):
+        lines.append(part)
+        lines += [f"  {number:>9}  {what}" for what, number in sorted(counts[part].items())]
+    return "\n".join(lines)

@@ -1,0 +1,159 @@
+"""Plans: a run as JSON, which makes it again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from zeke_sim.errors import SimulationError
+from zeke_sim.world.faults import KINDS, NONE, Knobs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from zeke_sim.loop.decisions import Draws
+
+VERSION: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What makes a run.
+
+    Attributes:
+        scenario: its name.
+        seed: of everything that is drawn.
+        strategy: by which the knobs were chosen.
+        knobs: how often things go wrong.
+        decisions: what went wrong, by address; None to have it drawn.
+    """
+
+    scenario: str
+    seed: int
+    strategy: str
+    knobs: Knobs
+    decisions: Mapping[str, Any] | None = None
+
+    def with_decisions(self, decisions: Mapping[str, Any] | None) -> Plan:
+        """Return this plan with other decisions."""
+        return replace(self, decisions=decisions)
+
+    def dumps(self) -> str:
+        """Return the plan as JSON text."""
+        return json.dumps(
+            {
+                "version": VERSION,
+                "scenario": self.scenario,
+                "seed": self.seed,
+                "strategy": self.strategy,
+                "knobs": self.knobs.as_json(),
+                "decisions": self.decisions,
+            },
+            indent=1,
+        )
+
+    @classmethod
+    def loads(cls, text: str, name: str = "the plan") -> Plan:
+        """Return the plan that a JSON text holds.
+
+        Raises:
+            SimulationError: it is none.
+        """
+        try:
+            given = json.loads(text)
+            version = given["version"]
+            if version != VERSION:
+                raise SimulationError(
+                    f"{name}: it is a plan of version {version}, and this is {VERSION}; find the failure anew"
+                )
+            _check(given)
+            return cls(
+                given["scenario"],
+                given["seed"],
+                given.get("strategy", "given"),
+                Knobs.from_json(given["knobs"]),
+                given["decisions"],
+            )
+        except KeyError as error:
+            raise SimulationError(
+                f"{name}: it is no plan, since it has no {error}; give one that `zeke sim run` wrote"
+            ) from None
+        except (ValueError, TypeError, AttributeError) as error:
+            raise SimulationError(
+                f"{name}: it is no plan: {type(error).__name__}: {error}; give one that `zeke sim run` wrote"
+            ) from None
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """Return the plan of a file.
+
+        Raises:
+            SimulationError: there is none.
+        """
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise SimulationError(
+                f"{path}: {error.strerror}; give a file that `zeke sim run` wrote"
+            ) from None
+        return cls.loads(text, str(path))
+
+
+def _check(given: Any) -> None:
+    """See that a plan's values are of their types.
+
+    Raises:
+        ValueError: one is not; the message says which.
+    """
+    scenario, seed, decisions = given["scenario"], given["seed"], given["decisions"]
+    if not isinstance(scenario, str):
+        raise ValueError(f"scenario: {scenario!r} is no name")  # noqa: TRY004 - told like the others
+    if not isinstance(seed, int):
+        raise ValueError(f"seed: {seed!r} is no whole number")  # noqa: TRY004
+    if not isinstance(decisions, dict | None):
+        raise ValueError(f"decisions: they are a {type(decisions).__name__}")  # noqa: TRY004
+    for address, one in cast("dict[str, Any]", decisions or {}).items():
+        fault = cast("dict[str, Any]", one).get("fault") if isinstance(one, dict) else None
+        if fault is not None and fault not in KINDS:
+            raise ValueError(f"decisions: {address}: there is no fault {fault!r}")
+
+
+STRATEGIES: Final = ("permuted", "storm", "swarm", "fifo", "calm")
+"""How runs are varied: other orders with a few faults; all faults at once; some kinds only; a plain order;
+and no faults, for what is promised only without."""
+
+SHARES: Final = (0.4, 0.7, 0.9, 0.95, 1.0)
+"""Which part of the seeds each strategy gets, added up."""
+
+
+def drawn(scenario: str, seed: int, draws: Draws, kinds: tuple[str, ...] | None = None) -> Plan:
+    """Choose a strategy and its knobs for a seed."""
+    share = draws.random()
+    strategy = next(name for name, part in zip(STRATEGIES, SHARES, strict=True) if share < part)
+    allowed = tuple(kind for kind in KINDS if kinds is None or kind in kinds)
+    knobs = NONE.but(
+        kinds=allowed,
+        statement=draws.pick((0.02, 0.05, 0.1)),
+        wake=draws.pick((0.0, 0.2, 0.5)),
+        handler=draws.pick((0.0, 0.05, 0.2)),
+        node=draws.pick((0.0, 1.0, 3.0)),
+        database=draws.pick((0.0, 0.0, 1.0)),
+        slow=draws.pick((0.1, 0.3)),
+        latency=draws.pick((0.002, 0.02, 0.2)),
+        skip=draws.pick((0.0, 0.05, 0.2)),
+        order=draws.pick(("permuted", "priorities")),
+        elide=not draws.chance(0.15),
+    )
+    if strategy == "storm":
+        knobs = knobs.but(statement=0.06, wake=0.3, handler=0.2, node=3.0, database=1.0, slow=0.2, skip=0.1)
+    elif strategy == "swarm":
+        knobs = knobs.but(
+            kinds=tuple(kind for kind in allowed if draws.chance(0.3)), statement=0.15, node=3.0
+        )
+    elif strategy == "fifo":
+        knobs = knobs.but(order="turns")
+    elif strategy == "calm":
+        knobs = NONE.but(order=knobs.order, elide=knobs.elide, skip=knobs.skip)
+    return Plan(scenario, seed, strategy, knobs)

@@ -1,0 +1,156 @@
+"""One run of a scenario: a seed or a plan in, a history and perhaps a violation out."""
+
+from __future__ import annotations
+
+import gc
+import traceback
+from contextlib import nullcontext
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from zeke_queue.system import logging as log
+from zeke_sim.errors import SimulationError
+from zeke_sim.history.events import Violation
+from zeke_sim.history.recorder import lines
+from zeke_sim.loop.decisions import Decisions
+from zeke_sim.properties.checker import Judge
+from zeke_sim.world import sandbox
+from zeke_sim.world.frozen_time import WorldTimes, showing
+from zeke_sim.world.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from zeke_sim.experiment.plan import Plan
+    from zeke_sim.experiment.scenario import Scenario
+    from zeke_sim.history.events import Event
+    from zeke_sim.properties import Property
+    from zeke_sim.world.setup import Setup
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        plan: makes this very run again.
+        events: the history.
+        violation: what broke, or None.
+        seconds: of virtual time.
+        ticks: callbacks that were run.
+        nodes: names of the nodes.
+        epoch: the virtual time at 0.
+        deeds: what clients did or left out, by address.
+    """
+
+    plan: Plan
+    events: Sequence[Event]
+    violation: Violation | None
+    seconds: float
+    ticks: int
+    nodes: tuple[str, ...]
+    epoch: datetime
+    deeds: tuple[str, ...] = ()
+
+    @property
+    def digest(self) -> str:
+        """A hash of the history: equal for equal runs, whatever interpreter they ran on."""
+        return digest(self.events)
+
+
+def run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None = None) -> Outcome:
+    """Run a scenario.
+
+    Args:
+        scenario: what to run.
+        plan: seed, knobs, and perhaps the decisions; without, they are drawn.
+        properties: what to judge by; those of the scenario by default.
+
+    Raises:
+        SimulationError: the scenario's parts can't be built.
+    """
+    # Garbage is collected when the world is gone: sooner, all of it would only be looked through, and kept.
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        return _run(scenario, plan, properties)
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None) -> Outcome:
+    decisions = Decisions(plan.seed, plan.decisions)
+    setup = _built(scenario, plan, decisions)
+    world: World | None = None
+    judge: Judge | None = None
+
+    def see(event: Event) -> None:
+        if world is not None:
+            world.see_change(event)
+        if judge is not None:
+            judge.see(event)
+
+    world = World(setup, decisions, plan.knobs, see)
+    chosen = scenario.properties if properties is None else properties
+    judge = Judge(world.rules(), properties=chosen)
+    times = showing(WorldTimes(world)) if scenario.freeze else nullcontext()
+    with log.silenced(), times, sandbox.closed(world, scenario.allow, world.reached_outside):
+        world.run()
+    violation = world.recorder.violation
+    if violation is None and judge.past.phase != "end":
+        text = "something stopped the loop, which only the simulation may; let a handler return instead"
+        violation = Violation("a run goes on to its end", text, at=world.time())
+    if violation is None:
+        violation = _verdict(judge, world.time())
+    return Outcome(
+        plan=plan.with_decisions(decisions.made),
+        events=world.recorder.events,
+        violation=violation,
+        seconds=world.time(),
+        ticks=world.loop.ticks,
+        nodes=tuple(world.nodes),
+        epoch=world.epoch,
+        deeds=tuple(world.deeds),
+    )
+
+
+def _built(scenario: Scenario, plan: Plan, decisions: Decisions) -> Setup:
+    try:
+        return scenario.build(decisions.draws("scenario"))
+    except Exception as error:
+        *_, last = traceback.extract_tb(error.__traceback__)
+        raise SimulationError(
+            f"{scenario.name}, seed {plan.seed}: it can't be built: {type(error).__name__}: {error} (at"
+            f" {last.filename}:{last.lineno})"
+        ) from error
+
+
+def _verdict(judge: Judge, at: float) -> Violation | None:
+    try:
+        judge.finish(at)
+    except Violation as violation:
+        return violation
+    return None
+
+
+def digest(events: Sequence[Event]) -> str:
+    """Return a hash of a history."""
+    hashed = blake2b(digest_size=16)
+    for line in lines(events):
+        hashed.update(line.encode())
+    return hashed.hexdigest()
+
+
+def first_difference(one: Sequence[Event], other: Sequence[Event]) -> tuple[int, Any, Any] | None:
+    """Return where two histories part: the place and the two events, None for one that has ended."""
+    for place, (left, right) in enumerate(zip(lines(one), lines(other), strict=False)):
+        if left != right:
+            return place, left, right
+    if len(one) != len(other):
+        place = min(len(one), len(other))
+        rest = next(iter(lines([*one[place : place + 1], *other[place : place + 1]])))
+        return (place, rest, None) if len(one) > place else (place, None, rest)
+    return None

@@ -1,0 +1,186 @@
+"""Makes a failing plan small: decisions are left out as long as the same property breaks.
+
+Delta debugging over the decisions by their addresses, after whole kinds of them were tried at once: orders,
+passed rows, delays. A decision that is left out is the ordinary case, and leaves the others as they are. Then
+clients leave out what they do, a deed at a time.
+A program that ended with an error must go on to end with an error of that kind.
+
+Source: Zeller and Hildebrandt, Simplifying and Isolating Failure-Inducing Input (2002), algorithm ddmin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from zeke_sim.experiment.budget import Budget
+from zeke_sim.experiment.run import first_difference, run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from zeke_sim.experiment.run import Outcome
+    from zeke_sim.experiment.scenario import Scenario
+
+SECONDS: Final = 15.0
+"""Seconds of processor time that shrinking may take."""
+
+REPLAYS: Final = 3
+"""How often a shrunk plan must fail alike before it is shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """What is left of a failing run.
+
+    Attributes:
+        outcome: the small run.
+        before: how many decisions there were.
+        seconds: of processor time that it took.
+        replays: how often it was run again, and failed alike.
+        unsteady: what differed, if it did not; None if all was well.
+    """
+
+    outcome: Outcome
+    before: int
+    seconds: float
+    replays: int
+    unsteady: str | None = None
+
+
+def shrink(scenario: Scenario, failed: Outcome, seconds: float = SECONDS) -> Shrunk:
+    """Shrink the plan of a run that broke a property.
+
+    Args:
+        scenario: what was run.
+        failed: what came of it.
+        seconds: of processor time at most; the smallest plan by then is returned.
+    """
+    budget = Budget(seconds)
+    search = _Shrinking(scenario, failed, budget)
+    search.by_kinds()
+    search.by_halves()
+    search.of_deeds()
+    search.of_details()
+    small = search.best
+    replays, unsteady = 0, None
+    while replays < REPLAYS and unsteady is None:
+        unsteady = divergence(small, run(scenario, small.plan))
+        replays += unsteady is None
+    return Shrunk(small, len(failed.plan.decisions or {}), budget.used, replays, unsteady)
+
+
+def divergence(one: Outcome, other: Outcome) -> str | None:
+    """Return how two runs of one plan differ, naming the first event; None if they are equal."""
+    differs = first_difference(one.events, other.events)
+    if differs is None:
+        return None
+    place, left, right = differs
+    return f"event {place} was {left or 'missing'}, and is {right or 'missing'}"
+
+
+class _Shrinking:
+    """The smallest plan so far, and ways to make it smaller."""
+
+    def __init__(self, scenario: Scenario, failed: Outcome, budget: Budget) -> None:
+        self._scenario = scenario
+        self._broke = _broke(failed)
+        self._budget = budget
+        self.best = failed
+
+    @property
+    def _decisions(self) -> dict[str, Any]:
+        return dict(self.best.plan.decisions or {})
+
+    def _wrong(self) -> list[str]:
+        """Return what goes wrong, or out of order; the other decisions leave deeds out."""
+        return [address for address in self._decisions if address not in self.best.deeds]
+
+    def by_kinds(self) -> None:
+        """Leave out all decisions of one kind at once: orders, say, often mean something together only."""
+        for kind in (_is_order, _is_delay, _is_skip, _is_wake):
+            self._try_without(kind)
+        for fault in sorted({str(_fault(one)) for one in self._decisions.values()}):
+            self._try_without(lambda _, one, fault=fault: _fault(one) == fault)
+
+    def by_halves(self) -> None:
+        """Leave out parts, in ever smaller pieces, until no single decision can be missed."""
+        pieces = 2
+        while len(addresses := self._wrong()) > 1 and not self._budget.used_up:
+            size = max(1, len(addresses) // pieces)
+            smaller = False
+            for start in range(0, len(addresses), size):
+                part = set(addresses[start : start + size])
+                if self._try_without(lambda address, _, part=part: address in part):
+                    smaller = True
+                    break
+            if smaller:
+                pieces = max(2, pieces - 1)
+            elif size == 1:
+                break
+            else:
+                pieces = min(len(addresses), pieces * 2)
+        if len(addresses) == 1:
+            self._try_without(lambda address, _: address in addresses)
+
+    def of_deeds(self) -> None:
+        """Have clients leave out what the failure does without, and then what goes wrong for nothing."""
+        before = self.best
+        for address in reversed(self.best.deeds):
+            if address not in self._decisions:
+                self._try({**self._decisions, address: True})
+        if self.best is not before:
+            self.by_halves()
+
+    def of_details(self) -> None:
+        """Leave out the delays of faults that stay."""
+        for address, one in self._decisions.items():
+            plain = {key: value for key, value in _parts(one).items() if key not in {"back", "wait"}}
+            if "fault" in plain and plain != one:
+                self._try({**self._decisions, address: plain})
+
+    def _try_without(self, leave_out: Callable[[str, Any], bool]) -> bool:
+        decisions = self._decisions
+        kept = {address: one for address, one in decisions.items() if not leave_out(address, one)}
+        return len(kept) < len(decisions) and self._try(kept)
+
+    def _try(self, decisions: Mapping[str, Any]) -> bool:
+        if self._budget.used_up:
+            return False
+        outcome = run(self._scenario, self.best.plan.with_decisions(decisions))
+        if outcome.violation is None or _broke(outcome) != self._broke:
+            return False
+        self.best = outcome
+        return True
+
+
+def _broke(outcome: Outcome) -> tuple[str, type[BaseException] | None]:
+    """Return what a run broke: the rule, and of a program that ended with an error, which kind of error."""
+    violation = outcome.violation
+    if violation is None:
+        return "", None
+    return violation.rule, None if violation.__cause__ is None else type(violation.__cause__)
+
+
+def _parts(one: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", one) if isinstance(one, dict) else {}
+
+
+def _fault(one: Any) -> str | None:
+    return _parts(one).get("fault")
+
+
+def _is_order(address: str, _one: Any) -> bool:
+    return address.startswith("order/")
+
+
+def _is_delay(_address: str, one: Any) -> bool:
+    return isinstance(one, dict) and "fault" not in one
+
+
+def _is_skip(address: str, _one: Any) -> bool:
+    return "/skip/" in address
+
+
+def _is_wake(address: str, _one: Any) -> bool:
+    return "/wake/" in address

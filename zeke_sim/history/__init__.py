@@ -1,0 +1,1 @@
+"""What happened in a run: events, how they are recorded, and the state that follows from them."""

@@ -1,0 +1,252 @@
+"""Writes the history: rows are looked at from outside the store, since a wrong one would not tell."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, cast
+
+from zeke_queue.model import JobState
+from zeke_sim.history.events import Change, Image, QueueRow, ScheduleRow, Violation, WorkerRow
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from uuid import UUID
+
+    from zeke_queue.model import QueueSettings, WorkerInfo
+    from zeke_queue.storage.memory.rows import Row
+    from zeke_queue.storage.memory.store import MemoryStorage
+    from zeke_queue.storage.memory.tables import Plan
+    from zeke_queue.system.clock import Clock
+    from zeke_sim.history.events import Event
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+_PLACE: Final = re.compile(r" at 0x[0-9a-f]+")
+"""Where in memory something lies, as Python shows what has no other name."""
+
+_COLUMNS: Final = attrgetter(
+    "id",
+    "name",
+    "state",
+    "priority",
+    "attempt",
+    "retry_count",
+    "retry_limit",
+    "retry_delay",
+    "retry_backoff",
+    "retry_delay_max",
+    "start_after",
+    "started_on",
+    "expire_in",
+    "created_on",
+    "completed_on",
+    "singleton_key",
+    "singleton_on",
+    "worker",
+    "parent",
+    "data",
+    "output",
+    "archived_on",
+    "history",
+    "waits_for",
+    "awaited",
+)
+_EXPIRE_IN: Final = 12
+_HISTORY: Final = 22
+
+
+class Recorder:
+    """The history of a run, as it is written.
+
+    Args:
+        time: the true time, in seconds since the run began.
+        see: judges each event; what it raises ends the run.
+        stop: is called when the run is to end, because of a violation.
+
+    Attributes:
+        events: what happened, in order.
+        violation: what broke, once something has.
+        call: the number of the call that is being applied; None between them.
+        commit: the number of the step that is being applied.
+        changed: is told of every change of a job's row.
+    """
+
+    def __init__(
+        self, time: Callable[[], float], see: Callable[[Event], None], stop: Callable[[], None]
+    ) -> None:
+        self._time = time
+        self._see = see
+        self._stop = stop
+        self.events: list[Event] = []
+        self.violation: Violation | None = None
+        self.call: int | None = None
+        self.commit = 0
+        self.closed = False
+        self._rows: tuple[Rows, ...] = ()
+
+    def compare(self) -> None:
+        """Write down what changed in a row without having been put in, which a right store never does."""
+        for rows in self._rows:
+            rows.compare()
+
+    def add(self, event: Event) -> None:
+        """Write an event, and have it judged."""
+        if self.closed:
+            return
+        self.events.append(event)
+        try:
+            self._see(event)
+        except Violation as violation:
+            self.fail(violation)
+
+    def fail(self, violation: Violation) -> None:
+        """End the run with a violation."""
+        if self.closed:
+            return
+        self.violation = violation
+        self.closed = True
+        self._stop()
+
+    def watch(self, store: MemoryStorage, clock: Clock) -> None:
+        """Look at every row of a store from now on."""
+        tables = store.tables
+        tables.jobs = jobs = Rows(self, "job", clock)
+        tables.archive = archive = Rows(self, "archive", clock)
+        self._rows = (jobs, archive)
+        tables.workers = Watched(self._worker_row(clock))
+        tables.queues = Watched(self._queue_row(clock))
+        tables.plans = Watched(self._plan_row(clock))
+
+    def _worker_row(self, clock: Clock) -> Callable[[UUID, WorkerInfo | None, WorkerInfo | None], None]:
+        def tell(key: UUID, before: WorkerInfo | None, after: WorkerInfo | None) -> None:
+            row = after or before
+            if row is not None:
+                gone = after is None
+                self.add(WorkerRow(self._time(), clock.now(), key, row.beat_on, row.lease, gone))
+
+        return tell
+
+    def _queue_row(self, clock: Clock) -> Callable[[str, QueueSettings | None, QueueSettings | None], None]:
+        def tell(key: str, before: QueueSettings | None, after: QueueSettings | None) -> None:
+            if after is not None and after != before:
+                at, now = self._time(), clock.now()
+                self.add(QueueRow(at, now, key, after.concurrency_limit, after.paused_on))
+
+        return tell
+
+    def _plan_row(self, clock: Clock) -> Callable[[str, Plan | None, Plan | None], None]:
+        def tell(key: str, before: Plan | None, after: Plan | None) -> None:
+            was, is_now = before and before.schedule, after and after.schedule
+            declared, declared_before = after and after.declared, before and before.declared
+            now = clock.now()
+            self.add(ScheduleRow(self._time(), now, key, was, is_now, declared, declared_before))
+
+        return tell
+
+    def row(
+        self, clock: Clock, table: Literal["job", "archive"], before: Image | None, row: Row | None
+    ) -> Image | None:
+        """Write that a job's row changed, if it did; returns how it stands now."""
+        after = None if row is None else image(row)
+        if before != after:
+            self.add(Change(self._time(), clock.now(), table, before, after, self.call, self.commit))
+        return after
+
+
+def image(row: Row) -> Image:
+    """Return a row as it stands."""
+    columns = _COLUMNS(row)
+    return Image._make(
+        (
+            *columns[:_EXPIRE_IN],
+            columns[_EXPIRE_IN].total_seconds(),
+            *columns[_EXPIRE_IN + 1 : _HISTORY],
+            row.state is JobState.FAILED and row.output is not None and '"superseded_by"' in row.output,
+            len(columns[_HISTORY]),
+            *columns[_HISTORY + 1 :],
+        )
+    )
+
+
+class Rows(dict[Any, Any]):
+    """Jobs by id, as a table holds them; every row that is put in or taken out is written down."""
+
+    def __init__(self, recorder: Recorder, table: Literal["job", "archive"], clock: Clock) -> None:
+        super().__init__()
+        self._recorder = recorder
+        self._table: Literal["job", "archive"] = table
+        self._clock = clock
+        self._images: dict[UUID, Image | None] = {}
+
+    def __setitem__(self, key: UUID, row: Row) -> None:
+        super().__setitem__(key, row)
+        self._images[key] = self._recorder.row(self._clock, self._table, self._images.get(key), row)
+
+    def __delitem__(self, key: UUID) -> None:
+        super().__delitem__(key)
+        self._recorder.row(self._clock, self._table, self._images.pop(key, None), None)
+
+    def pop(self, key: UUID, *default: Any) -> Any:
+        """Take a row out."""
+        if key in self:
+            self._recorder.row(self._clock, self._table, self._images.pop(key, None), None)
+        return super().pop(key, *default)
+
+    def compare(self) -> None:
+        """Write down what changed without having been put in, which a right store never does."""
+        for key, row in list(self.items()):
+            self._images[key] = self._recorder.row(self._clock, self._table, self._images.get(key), row)
+
+
+class Watched(dict[K, V]):
+    """A table whose rows are values; each that is put in or taken out is told of."""
+
+    def __init__(self, tell: Callable[[K, V | None, V | None], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def __setitem__(self, key: K, value: V) -> None:
+        before = self.get(key)
+        super().__setitem__(key, value)
+        self._tell(key, before, value)
+
+    def __delitem__(self, key: K) -> None:
+        before = self[key]
+        super().__delitem__(key)
+        self._tell(key, before, None)
+
+    def pop(self, key: K, *default: Any) -> Any:
+        """Take a row out."""
+        before = self.get(key)
+        value = super().pop(key, *default)
+        if before is not None:
+            self._tell(key, before, None)
+        return value
+
+
+def lines(events: Iterable[Event]) -> Iterable[str]:
+    """Return a history as text, a line an event: what two runs are compared by, on whatever interpreter."""
+    for event in events:
+        line = f"{type(event).__name__}{tuple(event)!r}"
+        if "traceback" in line:  # interpreters write theirs each in their own way
+            line = f"{type(event).__name__}{_untraced(tuple(event))!r}"
+        yield _PLACE.sub(" at 0x…", line) if " at 0x" in line else line
+
+
+def _untraced(value: Any) -> Any:
+    """Return a value with the tracebacks in it left out, for comparison."""
+    if isinstance(value, str) and value.startswith("{") and '"traceback"' in value:
+        return _untraced(json.loads(value))
+    if isinstance(value, Mapping):
+        members = cast("Mapping[Any, Any]", value)
+        return {key: "…" if key == "traceback" else _untraced(one) for key, one in members.items()}
+    if isinstance(value, tuple | list):
+        return [_untraced(one) for one in cast("Iterable[Any]", value)]
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: _untraced(getattr(value, one.name)) for one in fields(value)}
+    return value

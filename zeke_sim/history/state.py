@@ -1,0 +1,413 @@
+"""What is known of a run so far: the history, indexed as the properties ask for it.
+
+It is brought up to date once for each event, and shared by all properties. Rows are as they were seen from
+outside the store, so that what the store says can be held against them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from zeke_queue.model import JobState
+from zeke_sim.history.events import (
+    Answered,
+    Began,
+    Change,
+    Ended,
+    Fault,
+    Invoked,
+    Lived,
+    Phase,
+    QueueRow,
+    ScheduleRow,
+    WorkerRow,
+)
+from zeke_sim.history.rows import (
+    MOMENT,
+    Ask,
+    Broken,
+    Call,
+    Crew,
+    End,
+    Life,
+    Node,
+    Place,
+    ids_answered,
+    is_of_waiting,
+    place_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.model import Schedule
+    from zeke_sim.history.events import Event, Image, Rules
+
+__all__ = [
+    "MOMENT",
+    "Ask",
+    "Broken",
+    "Call",
+    "Crew",
+    "End",
+    "Life",
+    "Node",
+    "Past",
+    "Place",
+    "ids_answered",
+    "is_of_waiting",
+    "place_of",
+]
+
+T = TypeVar("T")
+
+_CREATED, _RETRY, _ACTIVE = JobState.CREATED, JobState.RETRY, JobState.ACTIVE
+
+
+class Past:
+    """The history so far.
+
+    Args:
+        rules: what the run was set up with.
+
+    Attributes:
+        at, now: the time of the latest event, and the storage's as it was seen last.
+        lives: every job that was ever named.
+        live, archive: the rows of the two tables.
+        waiting: of each queue the rows that wait; ``active`` the number that runs.
+        calls: every call by its number; ``transactions`` those of each transaction in order.
+        workers: the rows of workers; ``beats`` all that each one had.
+        queues: settings as they stand; ``limited``: when the limit changed last, and what it was before.
+        crews: workers by their id.
+        made_room: when a job of a queue last ended or was given back.
+        places: who has what only one job may have, and ``vacated`` when somebody had it last.
+        ruled_overdue: what each attempt that the storage called overdue was overdue by.
+        phase: the present one, and ``since`` when each began.
+        attributed: whether it is known which call made which change.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.at = 0.0
+        self.now: datetime | None = None
+        self.phase = ""
+        self.since: dict[str, float] = {}
+        self.lives: defaultdict[UUID, Life] = defaultdict(Life)
+        self.live: dict[UUID, Image] = {}
+        self.archive: dict[UUID, Image] = {}
+        self.waiting: defaultdict[str, dict[UUID, Image]] = defaultdict(dict)
+        self.active: defaultdict[str, dict[UUID, Image]] = defaultdict(dict)
+        self.calls: dict[int, Call] = {}
+        self.transactions: defaultdict[int, list[Call]] = defaultdict(list)
+        self.workers: dict[UUID, WorkerRow] = {}
+        self.beats: defaultdict[UUID, list[WorkerRow]] = defaultdict(list)
+        self.queues: dict[str, QueueRow] = {}
+        self.limited: dict[str, tuple[float, int | None]] = {}
+        self.schedules: dict[str, Schedule] = {}
+        self.nodes: defaultdict[str, Node] = defaultdict(Node)
+        self.crews: defaultdict[UUID, Crew] = defaultdict(Crew)
+        self.places: defaultdict[Place, dict[UUID, Image]] = defaultdict(dict)
+        self.vacated: dict[Place, float] = {}
+        self.ruled_overdue: defaultdict[tuple[UUID, int], set[str]] = defaultdict(set)
+        self.made_room: dict[str, float] = {}
+        self.attributed = False
+        self.faults: list[Fault] = []
+        self._offsets: list[tuple[float, datetime]] = []
+        self._scratch: dict[str, Any] = {}
+        self._takes: dict[type, Callable[[Any], None]] = {
+            Change: self._change,
+            Invoked: self._invoked,
+            Answered: self._answered,
+            Began: self._began,
+            Ended: self._ended,
+            WorkerRow: self._worker_row,
+            QueueRow: self._queue_row,
+            ScheduleRow: self._schedule_row,
+            Lived: self._lived,
+            Fault: self._fault,
+            Phase: self._phase,
+        }
+
+    def take(self, event: Event | End) -> None:
+        """Take an event in, before it is judged."""
+        self.at = event.at
+        take = self.taking(type(event))
+        if take is not None:
+            take(event)
+
+    def taking(self, kind: type) -> Callable[[Any], None] | None:
+        """Return what takes in events of a kind, once ``at`` is theirs; None if they leave nothing here."""
+        return self._takes.get(kind)
+
+    # What properties ask
+
+    def of(self, name: str, make: Callable[[], T]) -> T:
+        """Return what one property keeps from event to event, made when it first asks."""
+        kept = self._scratch.get(name)
+        if kept is None:
+            kept = self._scratch[name] = make()
+        return kept
+
+    def ancestors(self, job: UUID) -> set[UUID]:
+        """Return whose child a job is, and whose child that one is, and so on."""
+        found: set[UUID] = set()
+        row = self.lives[job].row if job in self.lives else None
+        while row is not None and row.parent is not None and row.parent not in found:
+            found.add(row.parent)
+            row = self.lives[row.parent].row if row.parent in self.lives else None
+        return found
+
+    def causes(self, change: Change) -> list[Call]:
+        """Return the calls that may have made a change: one, or those of its transaction; none if unknown."""
+        call = self.calls.get(change.call) if change.call is not None else None
+        if call is None:
+            return []
+        if call.invoked.transaction is None:
+            return [call]
+        return self.transactions[call.invoked.transaction]
+
+    def stamped(self, stamp: datetime, since: float) -> bool:
+        """Tell whether the storage's clock showed a time at some moment from ``since`` until now.
+
+        Where that clock was made to jump meanwhile, nobody saw all that it showed.
+        """
+        if stamp == self.now:
+            return True
+        return self._shown(stamp, since) or any(
+            fault.at >= since and fault.kind == "db_clock" for fault in reversed(self.faults)
+        )
+
+    def _shown(self, stamp: datetime, since: float) -> bool:
+        low, high = timedelta(seconds=since) - MOMENT, timedelta(seconds=self.at) + MOMENT
+        for seen, zero in reversed(self._offsets):
+            if zero + low <= stamp <= zero + high:
+                return True
+            if seen <= since:
+                break
+        return False
+
+    def instant(self, moment: datetime) -> float:
+        """Return when the storage's clock shows a time, in seconds since the run began, as it goes now."""
+        if not self._offsets:
+            return 0.0
+        return (moment - self._offsets[-1][1]).total_seconds()
+
+    # Taking in
+
+    def _change(self, event: Change) -> None:
+        self._saw(event.at, event.now)
+        before, after, in_jobs = event.before, event.after, event.table == "job"
+        row = after or before
+        if row is None:
+            return
+        job_id = row.id
+        life = self.lives[job_id]
+        life.changes.append(event)
+        table = self.live if in_jobs else self.archive
+        if after is not None:
+            table[job_id] = after
+            life.row, life.table = after, event.table
+        else:
+            table.pop(job_id, None)
+            if life.table == event.table:
+                life.row, life.table = None, ""
+        if in_jobs:
+            self._follow(event, life, before, after)
+        if event.call is not None and (call := self.calls.get(event.call)) is not None:
+            self.attributed = True
+            call.did.append(event)
+
+    def _follow(self, event: Change, life: Life, before: Image | None, after: Image | None) -> None:
+        """Bring the lines of waiting and running jobs up to date, and the counts of a life."""
+        was = None if before is None else before.state
+        if before is not None:
+            self._leave(event, before)
+        if after is not None:
+            self._enter(after)
+            if was is None:
+                life.failures = life.pardons = 0
+                # An id that was purged may be sent again, and its attempts are counted from one again.
+                life.claims.clear()
+                life.began.clear()
+                life.ended.clear()
+                life.retries = after.retry_limit
+            elif after.state is _ACTIVE and (before is None or before.attempt != after.attempt):
+                life.claims[after.attempt] = event
+            _count(life, was, after)
+        if after is None or was is not after.state:
+            life.earlier, life.since = life.since, event.at
+
+    def _leave(self, event: Change, row: Image) -> None:
+        if row.state is _ACTIVE:
+            self.active[row.name].pop(row.id, None)
+            self.made_room[row.name] = event.at
+            if row.worker is not None:
+                crew = self.crews[row.worker]
+                crew.holds.discard(row.id)
+                crew.rested = event.at
+        elif row.state is _CREATED or row.state is _RETRY:
+            self.waiting[row.name].pop(row.id, None)
+        if (place := place_of(row)) is not None:
+            self.places[place].pop(row.id, None)
+            self.vacated[place] = event.at
+
+    def _enter(self, row: Image) -> None:
+        if row.state is _ACTIVE:
+            self.active[row.name][row.id] = row
+            if row.worker is not None:
+                crew = self.crews[row.worker]
+                if not crew.holds:
+                    crew.busy = self.at
+                crew.holds.add(row.id)
+        elif row.state is _CREATED or row.state is _RETRY:
+            self.waiting[row.name][row.id] = row
+        if (place := place_of(row)) is not None:
+            self.places[place][row.id] = row
+
+    def _invoked(self, event: Invoked) -> None:
+        call = Call(event)
+        self.calls[event.call] = call
+        self.nodes[event.node].open[event.call] = event.at
+        if event.transaction is not None:
+            self.transactions[event.transaction].append(call)
+        verb, args = event.verb, event.args
+        if verb == "insert":
+            for job in args["jobs"]:
+                self.lives[job.id].sends.append(Ask(call, job))
+        elif verb == "spawn":
+            self.lives[args["child"].id].sends.append(Ask(call, args["child"]))
+        elif verb in _SETTLING:
+            self._asked_to_settle(call)
+        elif verb == "extend":
+            for asked in args["extended"]:
+                self.lives[asked.id].extensions.setdefault(asked.attempt, []).append(Ask(call, asked))
+        else:
+            self._busy(event.node, verb, args)
+
+    def _busy(self, name: str, verb: str, args: Mapping[str, Any]) -> None:
+        """Note what a node is there for, by what it asks."""
+        if verb == "claim":
+            crew = self.crews[args["worker"]]
+            crew.node = name
+            wants = args["wants"]
+            if len(wants) > crew.widest:
+                crew.widest = len(wants)
+                crew.queues.update([want.name for want in wants])
+            self.nodes[name].workers.add(args["worker"])
+        elif verb in _DUTIES:
+            self.nodes[name].duties.add(verb)
+
+    def _asked_to_settle(self, call: Call) -> None:
+        args = call.invoked.args
+        for key in ("completed", "failed", "released", "waiting"):
+            for outcome in args.get(key, ()):
+                self.lives[outcome.id].outcomes.setdefault(outcome.attempt, []).append(Ask(call, outcome))
+
+    def _answered(self, event: Answered) -> None:
+        call = self.calls.get(event.call)
+        if call is None:
+            return
+        call.answered, call.outcome = event, event.outcome
+        node = self.nodes[event.node]
+        made = node.open.pop(event.call, None)
+        if event.outcome != "ok":
+            node.hampered = event.at
+            return
+        if made is not None and event.at - made > self.rules.slack:
+            node.hampered = event.at
+        if event.verb in _SENDING and call.invoked.transaction is None:
+            self._acknowledge(call, event.at)
+        elif event.verb == "commit" and call.invoked.transaction is not None:
+            for earlier in self.transactions[call.invoked.transaction]:
+                if earlier.invoked.verb == "insert" and earlier.outcome == "ok":
+                    self._acknowledge(earlier, event.at)
+        elif event.verb == "overdue":
+            for job in event.result:
+                self.ruled_overdue[job.id, job.attempt].add(job.reason)
+
+    def _acknowledge(self, call: Call, at: float) -> None:
+        for job_id in ids_answered(call):
+            life = self.lives[job_id]
+            if life.acknowledged is None:
+                life.acknowledged = at
+
+    def _began(self, event: Began) -> None:
+        self.lives[event.job].began.setdefault(event.attempt, []).append(event)
+        self.nodes[event.node].running.add((event.job, event.attempt))
+
+    def _ended(self, event: Ended) -> None:
+        self.lives[event.job].ended.setdefault(event.attempt, []).append(event)
+        node = self.nodes[event.node]
+        node.running.discard((event.job, event.attempt))
+        node.rested = event.at
+
+    def _worker_row(self, event: WorkerRow) -> None:
+        self._saw(event.at, event.now)
+        self.beats[event.worker].append(event)
+        if event.gone:
+            self.workers.pop(event.worker, None)
+        else:
+            self.workers[event.worker] = event
+
+    def _queue_row(self, event: QueueRow) -> None:
+        self._saw(event.at, event.now)
+        before = self.queues.get(event.name)
+        limit = None if before is None else before.concurrency_limit
+        if limit != event.concurrency_limit:
+            self.limited[event.name] = (event.at, limit)
+        self.queues[event.name] = event
+
+    def _schedule_row(self, event: ScheduleRow) -> None:
+        self._saw(event.at, event.now)
+        if event.after is None:
+            self.schedules.pop(event.name, None)
+        else:
+            self.schedules[event.name] = event.after
+
+    def _lived(self, event: Lived) -> None:
+        node, what = self.nodes[event.node], event.what
+        if what == "started":
+            node.start()
+        elif what in {"paused", "resumed"}:
+            node.paused = what == "paused"
+        elif what in {"cut", "joined"}:
+            node.cut = what == "cut"
+        else:
+            node.state = what
+        node.changed = event.at
+
+    def _fault(self, event: Fault) -> None:
+        self.faults.append(event)
+
+    def _phase(self, event: Phase) -> None:
+        self.phase = event.phase
+        self.since[event.phase] = event.at
+
+    def _saw(self, at: float, now: datetime) -> None:
+        """Note the storage's time: what its clock showed when the run began, by how it goes now."""
+        self.now = now
+        zero = now - timedelta(seconds=at)
+        if self._offsets:
+            known = self._offsets[-1][1]
+            if -MOMENT < zero - known < MOMENT:
+                return
+        self._offsets.append((at, zero))
+
+
+def _count(life: Life, was: JobState | None, after: Image) -> None:
+    state = after.state
+    if was is _ACTIVE and state in _FAILING and not after.superseded:
+        life.failures += 1
+    elif (was in _FAILED and state is _RETRY) or (was is _RETRY and state is JobState.CANCELLED):
+        life.pardons += 1
+
+
+_DUTIES: Final = frozenset({"overdue", "wake_parents", "archive", "purge", "due_schedules"})
+_SENDING: Final = frozenset({"insert", "spawn"})
+_SETTLING: Final = frozenset({"settle", "suspend"})
+_FAILED: Final = frozenset({JobState.FAILED, JobState.EXPIRED})
+_FAILING: Final = frozenset({JobState.RETRY, JobState.FAILED, JobState.EXPIRED})

@@ -1,0 +1,100 @@
+"""Runs a virtual loop from within whatever runs a test: another loop, or none."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from zeke_queue.errors import UsageError
+from zeke_sim.errors import Stalled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Self
+
+    from zeke_sim.loop.event_loop import VirtualLoop
+
+__tracebackhide__ = True  # of a failing test: its own lines say more
+
+T = TypeVar("T")
+
+
+class Interruptible:
+    """Hears Ctrl-C in a block, and raises it at the next ``check`` where it was lost.
+
+    The interpreter drops what is raised within a weak reference's callback, and a world, whose tasks end all
+    the time, is within one often.
+    """
+
+    def __init__(self) -> None:
+        self._heard = False
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            before = signal.getsignal(signal.SIGINT)
+            if callable(before):
+                self._before = before
+                signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def check(self) -> None:
+        """Raise what was heard.
+
+        Raises:
+            KeyboardInterrupt: it was.
+        """
+        if self._heard:
+            raise KeyboardInterrupt
+
+    def _hear(self, number: int, frame: Any) -> None:
+        self._heard = True
+        self._before(number, frame)
+
+
+def drive(loop: VirtualLoop, work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on a virtual loop until it has ended, while the loop that calls stands still.
+
+    Raises:
+        UsageError: it waits for something that will never happen.
+    """
+    outer = asyncio._get_running_loop()
+    task = _step_aside(outer)
+    asyncio._set_running_loop(None)
+    main = loop.create_task(work)
+    try:
+        return loop.run_until_complete(main)
+    except Stalled:
+        raise UsageError(
+            "This waits for something that never happens: nothing is left that could make it so. A job that "
+            "is waited for may be held by a paused queue, or by a limit that another job fills"
+        ) from None
+    finally:
+        if not main.done():
+            main.cancel()
+        asyncio._set_running_loop(outer)
+        _step_back(outer, task)
+
+
+def _step_aside(outer: asyncio.AbstractEventLoop | None) -> asyncio.Task[Any] | None:
+    """Let no task of the outer loop count as running: from 3.14 on a thread has one such task, not a loop."""
+    if outer is None or sys.version_info < (3, 12):
+        return None
+    return _swap(outer, None)
+
+
+def _step_back(outer: asyncio.AbstractEventLoop | None, task: asyncio.Task[Any] | None) -> None:
+    if outer is not None and sys.version_info >= (3, 12):
+        _swap(outer, task)
+
+
+def _swap(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any] | None) -> asyncio.Task[Any] | None:
+    swap = cast("Callable[..., Any]", getattr(asyncio.tasks, "_swap_current_task"))  # noqa: B009
+    return swap(loop, task)

@@ -1,0 +1,89 @@
+"""From a finding to what a person sees: a plan, a page and a screen, in a folder."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from zeke_sim.properties import ALL
+from zeke_sim.report import html
+from zeke_sim.report.shown import Shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from zeke_sim.experiment.run import Outcome
+    from zeke_sim.experiment.shrink import Shrunk
+    from zeke_sim.properties import Property
+
+FOLDER: Final = ".zeke-sim"
+"""Where plans and pages of failures are written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Files of a failure."""
+
+    plan: Path
+    page: Path
+
+
+def sentence(rule: str, properties: Sequence[Property]) -> str:
+    """Return what a property holds, in words; its name if it is none of those that judge."""
+    for one in properties:
+        if one.name == rule:
+            return inspect.getdoc(one.check) or rule
+    return rule
+
+
+def shown(
+    outcome: Outcome, files: Written, properties: Sequence[Property] = ALL, shrunk: Shrunk | None = None
+) -> Shown:
+    """Return what a report is made from."""
+    violation = outcome.violation
+    if violation is None:
+        raise ValueError("nothing broke in this run")
+    left_out = sum(deed in (outcome.plan.decisions or {}) for deed in outcome.deeds)
+    decisions = {
+        address: decision
+        for address, decision in (outcome.plan.decisions or {}).items()
+        if address not in outcome.deeds
+    }
+    return Shown(
+        scenario=outcome.plan.scenario,
+        seed=outcome.plan.seed,
+        strategy=outcome.plan.strategy,
+        violation=violation,
+        sentence=sentence(violation.rule, properties),
+        history=outcome.events,
+        decisions=decisions,
+        decisions_before=len(decisions) if shrunk is None else shrunk.before,
+        shrink_seconds=None if shrunk is None else shrunk.seconds,
+        replays=0 if shrunk is None else shrunk.replays,
+        plan_path=str(files.plan),
+        html_path=str(files.page),
+        nodes=outcome.nodes,
+        epoch=outcome.epoch,
+        command=f"zeke sim replay {files.plan}",
+        plan=json.loads(outcome.plan.dumps()),
+        deeds=len(outcome.deeds),
+        deeds_left_out=left_out,
+    )
+
+
+def write(
+    outcome: Outcome, folder: Path, properties: Sequence[Property] = ALL, shrunk: Shrunk | None = None
+) -> tuple[Written, Shown]:
+    """Write a failing run's plan and page into a folder; returns where, and what to show."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n", encoding="utf-8")
+    name = re.sub(r"[^\w.-]+", "-", f"{outcome.plan.scenario}-{outcome.plan.seed}")
+    files = Written(folder / f"{name}.json", folder / f"{name}.html")
+    told = shown(outcome, files, properties, shrunk)
+    files.plan.write_text(outcome.plan.dumps() + "\n", encoding="utf-8")
+    files.page.write_text(html.page(told), encoding="utf-8")
+    return files, told

@@ -1,0 +1,171 @@
+"""What a workload holds: a program's place in a simulated world, and the strings of that world."""
+
+from __future__ import annotations
+
+import random  # noqa: TID251 - each client has its own, seeded by the run
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from uuid import UUID
+
+from zeke_queue.errors import JobFailed, UsageError
+from zeke_queue.storage.inspect import require
+from zeke_sim.world.workloads import through_faults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator
+    from datetime import datetime
+    from typing import Unpack
+
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.model import Job
+    from zeke_queue.task.prepare import SendOptions
+    from zeke_queue.task.run import Run
+    from zeke_queue.task.task import Task
+    from zeke_sim.world.node import Node
+
+T = TypeVar("T")
+
+TRIES: Final = 100_000
+"""How often something is tried, a second apart: longer than any fault lasts."""
+
+
+class Asked(Generic[T]):
+    """A call that is done when it is awaited.
+
+    Attributes:
+        awaited: whether it was.
+        what: the call, and where it stands, for a complaint.
+    """
+
+    __slots__ = ("_make", "awaited", "what")
+
+    def __init__(self, make: Callable[[], Coroutine[Any, Any, T]], what: str) -> None:
+        self._make = make
+        self.awaited = False
+        self.what = what
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        self.awaited = True
+        return self._make().__await__()
+
+
+class Client:
+    """A program of the application in a simulated world.
+
+    Its calls meet every fault, and go on until they are answered. ``queue`` is the same without such
+    patience: there a ``StorageUnavailable`` is the program's to deal with.
+
+    Attributes:
+        queue: the program's own.
+        resources: what handlers of this run get as ``job.resources``, if the test made it.
+        random: random numbers that follow from the run's seed.
+    """
+
+    def __init__(self, node: Node, resources: Any = None) -> None:
+        self._node = node
+        self._world = node.world
+        self.queue: Queue = node.queue
+        self.resources = resources
+        self.random = random.Random(node.world.seed_of(f"{node.name}/workload"))  # noqa: S311
+        self._calls: list[Asked[Any]] = []
+
+    @property
+    def now(self) -> datetime:
+        """The program's time, aware, in UTC."""
+        return self._node.clock.now()
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of all processes: w1, w2 … work, s1 … schedule, v1 … supervise."""
+        return tuple(self._world.nodes)
+
+    def send(
+        self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
+    ) -> Asked[UUID | None]:
+        """Send a job, however often that takes; see ``zeke_queue.Queue.send``."""
+        options.setdefault("id", self.queue.sender.new_id())
+        return self._patiently("send", lambda: self.queue.send(task, payload, **options))
+
+    def trigger(
+        self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
+    ) -> Asked[Run]:
+        """Send a job, however often that takes, and return its run; see ``zeke_queue.Queue.trigger``."""
+        options.setdefault("id", self.queue.sender.new_id())
+        return self._patiently("trigger", lambda: self.queue.trigger(task, payload, **options))
+
+    def result(self, which: Run | UUID, timeout: float | None = None) -> Asked[Any]:
+        """Wait until a job has ended, and return its output; see ``zeke_queue.Queue.result``."""
+        job_id = which if isinstance(which, UUID) else which.id
+        return self._patiently("result", lambda: self.queue.result(job_id, timeout))
+
+    def wait(self, which: Run | UUID, timeout: float | None = None) -> Asked[Job]:
+        """Wait until a job has ended, well or badly, and return it as it is then."""
+        job_id = which if isinstance(which, UUID) else which.id
+
+        async def wait() -> Job:
+            try:
+                await self.queue.result(job_id, timeout)
+            except JobFailed as failed:
+                return failed.job
+            return await require(self.queue.storage, job_id)
+
+        return self._patiently("wait", wait)
+
+    def job(self, job_id: UUID) -> Asked[Job]:
+        """Return a job as it stands."""
+        return self._patiently("job", lambda: require(self.queue.storage, job_id))
+
+    def cancel(self, which: Run | UUID) -> Asked[bool]:
+        """Cancel a job, however often that takes; see ``zeke_queue.Queue.cancel``."""
+        job_id = which if isinstance(which, UUID) else which.id
+        return self._patiently("cancel", lambda: self.queue.cancel(job_id))
+
+    def sleep(
+        self, seconds: float = 0, *, minutes: float = 0, hours: float = 0, days: float = 0
+    ) -> Asked[None]:
+        """Do nothing for a while."""
+        span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        return self._asked("sleep", lambda: self._node.clock.sleep(span.total_seconds()))
+
+    # The strings of the world.
+
+    def kill(self, node: str, *, back: float = 1.0) -> None:
+        """Kill a process: nothing of it runs any more; another one starts ``back`` seconds later."""
+        self._world.kill(self._named(node), back)
+
+    def pause(self, node: str, seconds: float) -> None:
+        """Let a process stand still for a while, and go on."""
+        self._world.pause(self._named(node), seconds)
+
+    def stop(self, node: str) -> None:
+        """Tell a process to stop, as SIGTERM does; another one starts in its place when it has."""
+        self._world.drain(self._named(node))
+
+    def cut(self, node: str, seconds: float) -> None:
+        """Cut a process off from the database for a while."""
+        cut = self._named(node)
+        self._world.cut(cut, "cut")
+        self._world.later(seconds, self._world.cut, cut, None)
+
+    def forgotten(self) -> list[str]:
+        """Return the calls that were made, and never awaited."""
+        return [call.what for call in self._calls if not call.awaited]
+
+    def _named(self, name: str) -> Node:
+        node = self._world.nodes.get(name)
+        if node is None or node.role == "client":
+            known = ", ".join(one.name for one in self._world.nodes.values() if one.role != "client")
+            raise UsageError(f"{name!r}: there is no such process; there are {known}")
+        return node
+
+    def _patiently(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> Asked[T]:
+        return self._asked(name, lambda: through_faults(call, tries=TRIES))
+
+    def _asked(self, name: str, make: Callable[[], Coroutine[Any, Any, T]]) -> Asked[T]:
+        frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
+        if frame.f_globals.get("__name__") == __name__:
+            frame = frame.f_back or frame
+        asked = Asked(make, f"zeke.{name}() at {frame.f_code.co_filename}:{frame.f_lineno}")
+        self._calls.append(asked)
+        return asked

@@ -1,0 +1,384 @@
+"""The stage of one test: a virtual loop, a storage, and a worker that works while the test lets time pass.
+
+Between the calls of a test time stands still, and so does the worker: what was sent is there to be looked
+at. Nothing is slow, and nothing goes wrong; a job that is due starts at that very instant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random  # noqa: TID251 - the program's own stream is put aside, and put back
+from contextlib import ExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from zeke_queue.errors import UsageError
+from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.scheduler import Scheduler
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
+from zeke_sim.loop.clock import TICK, VirtualClock
+from zeke_sim.loop.event_loop import Lane, VirtualLoop
+from zeke_sim.loop.run_loop import drive
+from zeke_sim.testing.queue import DrivenQueue
+from zeke_sim.world import sandbox
+from zeke_sim.world.frozen_time import showing
+from zeke_sim.world.node import SimWorker
+from zeke_sim.world.setup import EPOCH
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine, Generator
+    from datetime import datetime
+
+    from zeke_queue.worker import Worker
+    from zeke_sim.errors import Outside
+    from zeke_sim.testing.backends import Backend
+    from zeke_sim.world.world import World
+
+__tracebackhide__ = True  # of a failing test: its own lines say more
+
+T = TypeVar("T")
+
+LEASE: Final = 315_360_000.0
+"""Seconds, ten years: the worker of a test does not die, however far the test lets time go."""
+
+POLL: Final = 3600.0
+"""Seconds between looks of the worker; it is woken when something is due."""
+
+SWEEP: Final = timedelta(hours=1)
+"""Between sweeps for what has grown old."""
+
+SHORTEST: Final = 2.0
+"""Seconds of idleness that are worth skipping."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a test may say about its stage.
+
+    Attributes:
+        start: the time at which it begins, aware.
+        concurrency: how many jobs the worker runs at once.
+        allow: what handlers may reach for: see ``zeke_sim.world.sandbox.closed``. Random numbers are allowed, and
+            are the same in each run of the test.
+        freeze: whether code that reads the machine's clocks sees virtual time.
+    """
+
+    start: datetime = EPOCH
+    concurrency: int = 10
+    allow: tuple[str, ...] = ("random",)
+    freeze: bool = True
+
+
+class Stage:
+    """Where a test plays.
+
+    Args:
+        catalog: the application's.
+        backend: gives the storage.
+        options: see there.
+        seed: of everything that is drawn.
+        resources: what handlers get as ``job.resources``; None for what the catalog makes.
+    """
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        backend: Backend,
+        options: Options,
+        *,
+        seed: int = 0,
+        resources: Any = None,
+    ) -> None:
+        self.catalog = catalog if resources is None else with_resources(catalog, resources)
+        self.given_resources = resources
+        self.options = options
+        self.loop = VirtualLoop()
+        self.loop.whence = sandbox.whence
+        self.clock = VirtualClock(self.loop, options.start)
+        self._seed = seed
+        self._backend = backend
+        self._lane = Lane("worker")
+        self._lane.paused = True
+        self._resting_clock = VirtualClock(self.loop, options.start)
+        self._worker: Worker | None = None
+        self._working: asyncio.Task[None] | None = None
+        self._up: asyncio.Future[Worker] = self.loop.create_future()
+        self._quiet: list[asyncio.Future[None]] = []
+        self._alarm: asyncio.Future[None] | None = None
+        self._alarm_at = math.inf
+        self._swept = options.start
+        self._random: tuple[Any, ...] | None = None
+        self._queue: DrivenQueue | None = None
+        self._stack = ExitStack()
+        self._ended = False
+        self._reached: list[Outside] = []
+        self.loop.jump = self._jump
+        self.loop.refused = self._reached.append
+        if options.freeze:
+            self._stack.enter_context(showing(self.clock))
+
+    @property
+    def queue(self) -> DrivenQueue:
+        """The application's queue; opened when it is first asked for."""
+        if self._queue is None:
+            if self._ended:
+                raise UsageError("zeke: the test has ended, and its queue with it")
+            storage = self._stack.enter_context(self._backend.open(self.clock, self.catalog))
+            entropy = SeededEntropy(self._seed)
+            self._queue = DrivenQueue(self, self.catalog, storage, entropy, Settings())
+            self._scheduler = Scheduler(self._queue)
+            self._supervisor = Supervisor(self._queue)
+            self.drive(self._queue.declare())
+        return self._queue
+
+    @property
+    def dsn(self) -> str | None:
+        """The connection string of the database; None in memory."""
+        _ = self.queue
+        return self._backend.dsn
+
+    def seed_of(self, address: str) -> int:
+        """Return a seed that follows from the test's."""
+        return SeededEntropy(self._seed).stream(address).getrandbits(48)
+
+    def close(self) -> None:
+        """End everything, in the middle of whatever it does."""
+        if self._ended:
+            return
+        self._ended = True
+        self.loop.jump = None
+        try:
+            with self._inside():
+                drive(self.loop, _nothing())  # what the test left half done is dropped on the way
+                self._leave()
+        finally:
+            self._stack.close()
+
+    def _leave(self) -> None:
+        outer = asyncio._get_running_loop()
+        asyncio._set_running_loop(None)
+        try:
+            self.loop.leave()
+            self.loop.close()
+        finally:
+            asyncio._set_running_loop(outer)
+
+    # Running.
+
+    def drive(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something while the worker stands still."""
+        return self._drive(work)
+
+    def drive_working(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something while the worker works, and what comes due is done."""
+        self._check(work)
+        _ = self.queue
+        try:
+            return self._drive(self._accompanied(work))
+        finally:
+            self.loop.pause(self._lane)
+
+    def advance(self, until: datetime) -> None:
+        """Let time pass until then, and have done what comes due."""
+        if until < self.clock.now():
+            raise UsageError(
+                f"advance: {until.isoformat()} is past; it is {self.clock.now().isoformat()} in this test"
+            )
+        self.drive_working(self._wait_until((until - self.options.start).total_seconds()))
+
+    def drain(self) -> None:
+        """Work until nothing is due; time passes as far as handlers let it pass."""
+        self.drive_working(self._drain())
+
+    def _drive(self, work: Coroutine[Any, Any, T]) -> T:
+        self._check(work)
+        self._reached.clear()
+        with self._inside():
+            result = drive(self.loop, work)
+        self._hear_of_failures()
+        if self._reached:
+            # A handler that fails so would be retried, and one may swallow it: either hides it from the test.
+            raise self._reached[0]
+        return result
+
+    def _check(self, work: Coroutine[Any, Any, Any]) -> None:
+        """See that something can be run now.
+
+        Raises:
+            UsageError: it can't.
+        """
+        wrong = None
+        if self._ended:
+            wrong = "zeke: the test has ended; nothing can be done on its queue any more"
+        elif asyncio._get_running_loop() is self.loop:
+            wrong = "zeke: it is the test's, and was called within a handler; there, send by the job"
+        if wrong is not None:
+            work.close()
+            raise UsageError(wrong)
+
+    @contextmanager
+    def _inside(self) -> Generator[None]:
+        """Refuse what reaches outside, and give random numbers of the test's own."""
+        before = random.getstate()
+        try:
+            with sandbox.closed(cast("World", self), self.options.allow, self._reached.append):
+                if self._random is not None:
+                    random.setstate(self._random)
+                try:
+                    yield
+                finally:
+                    self._random = random.getstate()
+        finally:
+            random.setstate(before)
+
+    def _hear_of_failures(self) -> None:
+        working = self._working
+        if working is not None and working.done() and not working.cancelled():
+            self._working = self._worker = None
+            self._up = self.loop.create_future()
+            working.result()
+
+    async def _accompanied(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do what comes due while something is waited for, which begins before the worker goes on."""
+        main = self.loop.create_task(work)
+        await self._instant()
+        self.loop.resume(self._lane)
+        await self._start()
+        company = self.loop.create_task(self._keep_up())
+        try:
+            parts = [main, company, *([] if self._working is None else [self._working])]
+            await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+            if company.done():
+                company.result()
+            if not main.done():
+                self._hear_of_failures()
+            return await main
+        finally:
+            company.cancel()
+            main.cancel()
+
+    async def _start(self) -> None:
+        """Start the worker, unless it works already."""
+        if self._working is not None:
+            return
+        context = self.loop.context(self._lane)
+        self._worker = context.run(
+            lambda: SimWorker(
+                self.queue,
+                concurrency=self.options.concurrency,
+                poll=POLL,
+                lease=LEASE,
+                clock=self.clock,
+                resting_clock=self._resting_clock,
+            )
+        )
+        self._working = self.loop.create_task(self._worker.run(), context=context)
+        while self._worker.id is None and not self._working.done():
+            await self._instant()
+        self._up.set_result(self._worker)
+
+    async def _keep_up(self) -> None:
+        """Do what is due whenever something is, for ever."""
+        while True:
+            await self._settle()
+            self._alarm = self.loop.create_future()
+            self._alarm_at = math.inf
+            try:
+                await self._alarm
+            finally:
+                self._alarm = None
+
+    async def _wait_until(self, when: float) -> None:
+        await self.clock.sleep(when - self.loop.time())
+        await self._settle()
+
+    async def _drain(self) -> None:
+        worker = await self._up
+        passed = True
+        while passed:
+            began = self.loop.time()
+            await self._settle()
+            await worker.drain()
+            passed = self.loop.time() > began
+
+    async def _settle(self) -> None:
+        """Have done what is due at this instant, as far as it takes no time."""
+        now = self.clock.now()
+        self._backend.ring()
+        while await self._scheduler.tick() and self._scheduler.behind:
+            pass
+        if now - self._swept >= SWEEP:
+            self._swept = now
+            await self._supervisor.sweep()
+        await self._instant()
+
+    async def _instant(self) -> None:
+        """Wait until nothing is left to be done at this instant."""
+        quiet: asyncio.Future[None] = self.loop.create_future()
+        self._quiet.append(quiet)
+        await quiet
+
+    # What the loop tells when nothing is ready.
+
+    def _jump(self) -> None:
+        loop = self.loop
+        now = loop.time()
+        if self._quiet:
+            quiet, self._quiet = self._quiet, []
+            for one in quiet:
+                loop.call_at(now, _set, one)
+            return
+        if self._alarm is not None:
+            due = self._next()
+            if due < self._alarm_at:
+                self._ring_at(max(due, now + TICK))
+        if self._idle():
+            soonest = loop.soonest()
+            upcoming = min((when for lane, when in soonest.items() if lane is not self._lane), default=now)
+            if upcoming - now >= SHORTEST:
+                loop.shift({self._lane}, upcoming - now)
+                self._resting_clock.suspended += upcoming - now
+
+    def _next(self) -> float:
+        """Return when something comes due next, by the loop; infinity if nothing does."""
+        due = self._backend.next_due()
+        return math.inf if due is None else (due - self.options.start).total_seconds()
+
+    def _ring_at(self, when: float) -> None:
+        self._alarm_at = when
+        alarm = self._alarm
+        if alarm is not None:
+            self.loop.call_at(when, _set, alarm)
+
+    def _idle(self) -> bool:
+        """Tell whether the worker holds no job, so that all it does is to say that it lives."""
+        crew = None if self._worker is None else self._worker._crew  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        return crew is not None and not crew._holdings.jobs  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def with_resources(catalog: Catalog, resources: Any) -> Catalog:
+    """Return a catalog of the same tasks and schedules, whose handlers get these resources."""
+
+    @asynccontextmanager
+    async def give() -> AsyncGenerator[Any]:
+        yield resources
+
+    copied = Catalog(
+        defaults=catalog.defaults, payload_cap=catalog.payload_cap, output_cap=catalog.output_cap
+    )
+    copied.include(catalog)
+    copied.resources = give
+    return copied
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
+async def _nothing() -> None:
+    """Do nothing."""

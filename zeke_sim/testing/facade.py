@@ -1,0 +1,396 @@
+"""What a test holds: ``zeke`` in async tests, ``zeke_sync`` in others."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
+from uuid import UUID
+
+from zeke_queue.errors import BadOption, UsageError
+from zeke_queue.model import WAITING, JobFilter
+from zeke_sim.testing import run_task
+from zeke_sim.testing.expectations import Wanted, complaint, states
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Mapping
+    from datetime import datetime
+    from typing import Unpack
+
+    from zeke_queue.model import Job
+    from zeke_queue.task.catalog import Catalog
+    from zeke_queue.task.prepare import Send, SendOptions
+    from zeke_queue.task.run import Run
+    from zeke_queue.task.task import Task
+    from zeke_sim.testing.environment import Stage
+    from zeke_sim.testing.queue import DrivenQueue
+    from zeke_sim.testing.run_task import Performed
+
+__tracebackhide__ = True  # of a failing test: its own lines say more
+
+T = TypeVar("T")
+
+PAGE: Final = 1000
+
+
+class Pending(Generic[T]):
+    """A call that is done when it is awaited.
+
+    Attributes:
+        awaited: whether it was.
+        what: the call, and where it stands, for a complaint.
+    """
+
+    __slots__ = ("_call", "awaited", "what")
+
+    def __init__(self, call: Callable[[], T], what: str) -> None:
+        self._call = call
+        self.awaited = False
+        self.what = what
+
+    def __await__(self) -> Generator[Any, None, T]:
+        self.awaited = True
+        return self._call()
+        yield  # makes this a generator
+
+
+class Looking:
+    """What needs no waiting, whichever way a test is written.
+
+    Args:
+        stage: where the test plays.
+        performed: where what handlers do is added.
+    """
+
+    def __init__(self, stage: Stage, performed: list[Performed] | None = None) -> None:
+        self._stage = stage
+        self._performed: list[Performed] = [] if performed is None else performed
+
+    @property
+    def catalog(self) -> Catalog:
+        """The application's catalog."""
+        return self._stage.catalog
+
+    @property
+    def queue(self) -> DrivenQueue:
+        """A queue for the code under test: what it sends is seen here, and goes by the test's time."""
+        return self._stage.queue
+
+    @property
+    def dsn(self) -> str | None:
+        """The connection string of the test's database; None in memory."""
+        return self._stage.dsn
+
+    @property
+    def now(self) -> datetime:
+        """The time in this test, aware, in UTC."""
+        return self._stage.clock.now()
+
+    @property
+    def performed(self) -> Performed:
+        """What the handler did that was last performed: children, progress, log lines.
+
+        Raises:
+            UsageError: none was.
+        """
+        if not self._performed:
+            raise UsageError("performed: nothing was performed yet; call zeke.perform(task, payload) before")
+        return self._performed[-1]
+
+    def jobs(
+        self,
+        task: str | Task[Any, Any] | None = None,
+        *,
+        state: Any = None,
+        parent: UUID | Run | Job | None = None,
+    ) -> list[Job]:
+        """Return jobs as they stand, archived ones included, in the order in which they were sent.
+
+        Args:
+            task: theirs, or its name; any by default.
+            state: theirs, or several: created, retry, active, completed, expired, cancelled, failed.
+            parent: the job that sent them.
+        """
+        name = None if task is None else self.catalog.get(task).name
+        which = JobFilter(() if name is None else (name,), states(state), _id(parent), limit=PAGE)
+        return self._stage.drive(_all(self.queue, which))
+
+    def job(self, which: Run | Job | UUID) -> Job:
+        """Return a job as it stands.
+
+        Raises:
+            JobNotFound: there is none.
+        """
+        return self._stage.drive(_job(self.queue, _id(which)))
+
+    def enqueued(
+        self,
+        task: str | Task[Any, Any] | None = None,
+        payload: Any = None,
+        *,
+        delay: timedelta | float | None = None,
+        **criteria: Any,
+    ) -> list[Job]:
+        """Return the jobs that wait, in the order in which they were sent.
+
+        Args:
+            task: theirs, or its name; any by default.
+            payload: some fields of theirs as a mapping, or a whole one.
+            delay: seconds, or a timedelta, until they may start.
+            **criteria: values of attributes of a ``Job``, such as ``priority`` or ``singleton_key``.
+
+        Raises:
+            UnknownTask: there is no such task.
+            BadOption: a job has no such attribute.
+        """
+        wanted = Wanted(self.catalog, task, payload, delay, criteria)
+        return [job for job in self.jobs() if job.state in WAITING and wanted.matches(job, self.now)]
+
+    def assert_enqueued(
+        self,
+        task: str | Task[Any, Any] | None = None,
+        payload: Any = None,
+        *,
+        count: int | None = None,
+        delay: timedelta | float | None = None,
+        **criteria: Any,
+    ) -> list[Job]:
+        """See that jobs wait, and return them.
+
+        Args:
+            task, payload, delay, **criteria: as ``enqueued``.
+            count: how many there must be; at least one by default, 0 for none.
+
+        Raises:
+            AssertionError: there are not so many; the message has those that there are.
+        """
+        __tracebackhide__ = True
+        wanted = Wanted(self.catalog, task, payload, delay, criteria)
+        jobs, now = self.jobs(), self.now
+        found = [job for job in jobs if job.state in WAITING and wanted.matches(job, now)]
+        if len(found) != count if count is not None else not found:
+            raise AssertionError(complaint(wanted, count, len(found), jobs, now))
+        return found
+
+    def _perform(self, task: str | Task[Any, Any], payload: Any, options: Mapping[str, Any]) -> Any:
+        stage = self._stage
+        return stage.drive(
+            run_task.perform(self._performed, stage.catalog, task, payload, clock=stage.clock, **options)
+        )
+
+    def _advance(self, span: Mapping[str, float], to: datetime | None) -> None:
+        stage = self._stage
+        if to is not None:
+            if any(span.values()):
+                raise BadOption("advance: give either `to` or a span of time")
+            stage.advance(to)
+            return
+        length = timedelta(**span)
+        if length < timedelta():
+            raise BadOption(f"advance: {length.total_seconds():g} s goes back; time only passes")
+        stage.advance(stage.clock.now() + length)
+
+    def _next_tick(self, name: str | None) -> datetime:
+        stage = self._stage
+        schedules = [one for one in stage.drive(self.queue.schedules()) if name in (None, one.name)]
+        if name is not None and not schedules:
+            known = ", ".join(one.name for one in stage.drive(self.queue.schedules())) or "none"
+            raise UsageError(f"next_tick: there is no schedule {name!r}; there is {known}")
+        stage.advance(stage.clock.now())  # which decides on the first ticks of new schedules
+        ticks = [
+            one.next_tick
+            for one in stage.drive(self.queue.schedules())
+            if name in (None, one.name) and not one.paused and one.next_tick is not None
+        ]
+        if not ticks:
+            raise UsageError(
+                "next_tick: no schedule has a tick to come; declare one with catalog.schedule(name, cron)"
+            )
+        stage.advance(min(ticks))
+        stage.drain()
+        return min(ticks)
+
+
+async def _all(queue: DrivenQueue, which: JobFilter) -> list[Job]:
+    found: list[Job] = []
+    for archived in (False, True):
+        page = await queue.find(replace(which, archived=archived))
+        found += page
+        while len(page) == PAGE:
+            page = await queue.find(replace(which, archived=archived, before=page[-1].id))
+            found += page
+    return sorted(found, key=lambda job: (job.created_on, job.id))
+
+
+async def _job(queue: DrivenQueue, job_id: UUID) -> Job:
+    return await (await queue.run(job_id)).job()
+
+
+class BlockingZeke(Looking):
+    """What the fixture ``zeke_sync`` gives, for tests that are not async: a call is done when it returns."""
+
+    def perform(
+        self,
+        task: str | Task[Any, Any],
+        payload: Any = None,
+        *,
+        attempt: int = 1,
+        meta: Mapping[str, Any] | None = None,
+        results: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Run a task's handler without a queue; see ``Zeke.perform``."""
+        return self._perform(task, payload, {"attempt": attempt, "meta": meta, "results": results})
+
+    def send(
+        self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
+    ) -> UUID | None:
+        """Send a job; see ``zeke_queue.Queue.send``."""
+        return self._stage.drive(self.queue.send(task, payload, **options))
+
+    def send_many(self, jobs: Iterable[Send]) -> list[UUID | None]:
+        """Send jobs; see ``zeke_queue.Queue.send_many``."""
+        return self._stage.drive(self.queue.send_many(jobs))
+
+    def trigger(self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]) -> Run:
+        """Send a job, and return its run; see ``zeke_queue.Queue.trigger``."""
+        return self._stage.drive(self.queue.trigger(task, payload, **options))
+
+    def result(self, which: Run | Job | UUID, timeout: float | None = None) -> Any:
+        """Let time pass until a job has ended, and return its output; see ``zeke_queue.Queue.result``."""
+        return self._stage.drive_working(self.queue.result(_id(which), timeout))
+
+    def cancel(self, which: Run | Job | UUID) -> bool:
+        """Cancel a job; see ``zeke_queue.Queue.cancel``."""
+        return self._stage.drive(self.queue.cancel(_id(which)))
+
+    def advance(
+        self,
+        *,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+        to: datetime | None = None,
+    ) -> None:
+        """Let time pass, and have done what comes due; see ``Zeke.advance``."""
+        self._advance({"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}, to)
+
+    def drain(self) -> None:
+        """Work until nothing is due; see ``Zeke.drain``."""
+        self._stage.drain()
+
+    def next_tick(self, schedule: str | None = None) -> datetime:
+        """Go to the next tick of a schedule, and do its job; see ``Zeke.next_tick``."""
+        return self._next_tick(schedule)
+
+
+class Zeke(Looking):
+    """What the fixture ``zeke`` gives: an application's tasks, queue and time, in the hands of a test."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
+        self._blocking = BlockingZeke(stage, self._performed)
+        self._calls: list[Pending[Any]] = []
+
+    def perform(
+        self,
+        task: str | Task[Any, Any],
+        payload: Any = None,
+        *,
+        attempt: int = 1,
+        meta: Mapping[str, Any] | None = None,
+        results: Mapping[str, Any] | None = None,
+    ) -> Pending[Any]:
+        """Run a task's handler without a queue, and return what it returns; ``performed`` has what it did.
+
+        Args:
+            task: a task of the catalog, or its name.
+            payload: what fits the task's model; it goes through JSON, as on a queue.
+            attempt: which attempt the handler is told that it is.
+            meta: of the job.
+            results: what children return where it waits for them, by their task's name; an exception is
+                raised there.
+
+        Raises:
+            PayloadInvalid: the payload does not fit.
+            NotJson: the result can't be stored.
+            Exception: whatever the handler raises.
+        """
+        options = {"attempt": attempt, "meta": meta, "results": results}
+        return self._call("perform", lambda: self._perform(task, payload, options))
+
+    def send(
+        self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
+    ) -> Pending[UUID | None]:
+        """Send a job; see ``zeke_queue.Queue.send``. It runs once time passes, or ``drain`` is called."""
+        return self._call("send", lambda: self._blocking.send(task, payload, **options))
+
+    def send_many(self, jobs: Iterable[Send]) -> Pending[list[UUID | None]]:
+        """Send jobs; see ``zeke_queue.Queue.send_many``."""
+        return self._call("send_many", lambda: self._blocking.send_many(jobs))
+
+    def trigger(
+        self, task: str | Task[Any, Any], payload: Any = None, **options: Unpack[SendOptions]
+    ) -> Pending[Run]:
+        """Send a job, and return its run; see ``zeke_queue.Queue.trigger``."""
+        return self._call("trigger", lambda: self._blocking.trigger(task, payload, **options))
+
+    def result(self, which: Run | Job | UUID, timeout: float | None = None) -> Pending[Any]:
+        """Let time pass until a job has ended, and return its output; see ``zeke_queue.Queue.result``."""
+        return self._call("result", lambda: self._blocking.result(which, timeout))
+
+    def cancel(self, which: Run | Job | UUID) -> Pending[bool]:
+        """Cancel a job; see ``zeke_queue.Queue.cancel``."""
+        return self._call("cancel", lambda: self._blocking.cancel(which))
+
+    def advance(
+        self,
+        *,
+        days: float = 0,
+        hours: float = 0,
+        minutes: float = 0,
+        seconds: float = 0,
+        to: datetime | None = None,
+    ) -> Pending[None]:
+        """Let time pass, by a span or to an instant, and have done what comes due meanwhile.
+
+        A handler that takes longer than that is still running afterwards.
+        """
+        span = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
+        return self._call("advance", lambda: self._advance(span, to))
+
+    def drain(self) -> Pending[None]:
+        """Work until nothing is due; what is due later stays. Time passes as far as handlers let it pass."""
+        return self._call("drain", self._blocking.drain)
+
+    def next_tick(self, schedule: str | None = None) -> Pending[datetime]:
+        """Go to the next tick of a schedule (of any, by default), do its job, and return when it was.
+
+        Raises:
+            UsageError: there is no such schedule, or none at all.
+        """
+        return self._call("next_tick", lambda: self._next_tick(schedule))
+
+    def forgotten(self) -> list[str]:
+        """Return the calls that were made, and never awaited."""
+        return [call.what for call in self._calls if not call.awaited]
+
+    def _call(self, name: str, call: Callable[[], T]) -> Pending[T]:
+        frame = sys._getframe(2)  # pyright: ignore[reportPrivateUsage]
+        where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        pending = Pending(call, f"zeke.{name}() at {where}")
+        self._calls.append(pending)
+        return pending
+
+
+@overload
+def _id(which: Run | Job | UUID) -> UUID: ...
+
+
+@overload
+def _id(which: None) -> None: ...
+
+
+def _id(which: Run | Job | UUID | None) -> UUID | None:
+    return which if which is None or isinstance(which, UUID) else which.id

@@ -1,0 +1,245 @@
+"""What a test asks for by its markers and fixtures, and what it is told where that can't be had."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from contextlib import contextmanager, nullcontext
+from dataclasses import fields
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NoReturn
+from zlib import crc32
+
+import pytest
+
+from zeke_queue.core.failure import shown
+from zeke_queue.errors import UsageError
+from zeke_queue.task.catalog import Catalog
+from zeke_sim.errors import ADVICE
+from zeke_sim.testing.backends import Memory
+from zeke_sim.testing.environment import Options, Stage
+from zeke_sim.testing.facade import Zeke
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from zeke_sim.testing.backends import Backend
+    from zeke_sim.testing.servers import Databases
+
+NO_CATALOG = (
+    "zeke: which catalog? Define a fixture zeke_catalog in conftest.py that returns your application's, or "
+    "mark the test with @pytest.mark.zeke_catalog('module:name')"
+)
+
+
+def wrong(message: str) -> NoReturn:
+    """End a test because it asks for what there is not; what told of that is not shown once more."""
+    failure = pytest.fail.Exception(message, pytrace=False)
+    failure.__suppress_context__ = True
+    raise failure
+
+
+class Shown(pytest.fail.Exception):
+    """A failure that fills a screen, whose first line says what it is."""
+
+    def __init__(self, screen: str) -> None:
+        super().__init__(screen, pytrace=False)
+
+    @property
+    def zeke_headline(self) -> str:
+        """What a list of failures says of it."""
+        return (self.msg or "").partition("\n")[0]
+
+
+def marked_catalog(request: pytest.FixtureRequest) -> Catalog:
+    """Return the catalog that a test's marker names."""
+    found = _from_marker(request)
+    return wrong(NO_CATALOG) if found is None else found
+
+
+def catalog_of(request: pytest.FixtureRequest) -> Catalog:
+    """Return a test's catalog: that of the marker nearest to it, else the fixture's."""
+    found = _from_marker(request)
+    return checked_catalog(request.getfixturevalue("zeke_catalog")) if found is None else found
+
+
+def checked_catalog(given: object) -> Catalog:
+    """Return a catalog, or say what there is instead."""
+    if inspect.iscoroutine(given) or inspect.isasyncgen(given):
+        if inspect.iscoroutine(given):
+            given.close()
+        wrong("zeke_catalog: the fixture is async; define it with def, and return the catalog")
+    if not isinstance(given, Catalog):
+        wrong(f"zeke_catalog: {shown(given)} is no catalog; return what Catalog() made")
+    return given
+
+
+def _from_marker(request: pytest.FixtureRequest) -> Catalog | None:
+    marker = request.node.get_closest_marker("zeke_catalog")
+    if marker is None:
+        return None
+    if len(marker.args) != 1 or marker.kwargs:
+        wrong("zeke_catalog: the marker takes one argument: 'module:name', or the catalog itself")
+    (which,) = marker.args
+    if isinstance(which, Catalog):
+        return which
+    module_name, _, name = which.partition(":") if isinstance(which, str) else ("", "", "")
+    if not module_name or not name:
+        wrong(f"zeke_catalog: {shown(which)} names none; give 'module:name', as in 'shop.tasks:catalog'")
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        wrong(f"zeke_catalog: {which!r}: {error}; is the module on Python's path?")
+    if not hasattr(module, name):
+        wrong(f"zeke_catalog: {which!r}: {module_name} has no {name!r}; name what Catalog() made")
+    if not isinstance(found := getattr(module, name), Catalog):
+        wrong(f"zeke_catalog: {which!r} is {shown(found)}, and no catalog; name what Catalog() made")
+    return found
+
+
+def options_of(request: pytest.FixtureRequest) -> Options:
+    """Return what a test's marker says of its stage; the marker nearest to it is the only one that counts."""
+    marker = request.node.get_closest_marker("zeke_options")
+    if marker is None:
+        return Options()
+    known = [one.name for one in fields(Options)]
+    if marker.args:
+        wrong(
+            f"zeke_options: name the options, as in zeke_options({known[0]}=…); there are {', '.join(known)}"
+        )
+    for name in marker.kwargs:
+        if name not in known:
+            wrong(f"zeke_options: {name}: there is no such option; there are {', '.join(known)}")
+    return _checked(**marker.kwargs)
+
+
+def _checked(
+    start: Any = None,
+    concurrency: Any = None,
+    allow: Any = (),
+    freeze: Any = True,  # noqa: FBT002
+) -> Options:
+    plain = Options()
+    try:
+        begins = plain.start if start is None else checked_start(start)
+    except UsageError as error:
+        wrong(f"zeke_options: {error}")
+    if concurrency is not None and (type(concurrency) is not int or concurrency < 1):
+        wrong(f"zeke_options: concurrency: {shown(concurrency)} is out of range; give 1 or more")
+    if not isinstance(freeze, bool):
+        wrong(f"zeke_options: freeze: {shown(freeze)} is neither True nor False; give one of them")
+    return Options(begins, concurrency or plain.concurrency, (*plain.allow, *allowed(allow)), freeze)
+
+
+def allowed(given: Any) -> tuple[str, ...]:
+    """Return what handlers may reach for."""
+    try:
+        return checked_allowed(given)
+    except UsageError as error:
+        wrong(f"zeke_options: {error}")
+
+
+def checked_start(given: Any) -> datetime:
+    """Return the time at which something begins.
+
+    Raises:
+        UsageError: it is no instant.
+    """
+    when = given
+    if isinstance(given, str):
+        try:
+            when = datetime.fromisoformat(given)
+        except ValueError as error:
+            raise UsageError(
+                f"start: {error}; give a datetime, or text such as 2026-03-28T22:00:00+00:00"
+            ) from None
+    if not isinstance(when, datetime) or when.tzinfo is None:
+        raise UsageError(f"start: {shown(given)} is no instant; give an aware datetime, or text with a zone")
+    return when
+
+
+def checked_allowed(given: Any) -> tuple[str, ...]:
+    """Return what handlers may reach for.
+
+    Raises:
+        UsageError: there is no such thing.
+    """
+    several = (given,) if isinstance(given, str) else tuple(given)
+    for one in several:
+        if one not in ADVICE:
+            raise UsageError(
+                f"allow: {shown(one)} is nothing that can be reached for; there are {', '.join(ADVICE)}"
+            )
+    return several
+
+
+def backend_of(request: pytest.FixtureRequest) -> Backend:
+    """Return where a test's jobs are kept."""
+    marker = request.node.get_closest_marker("zeke_backend")
+    if marker is None:
+        return Memory()
+    if len(marker.args) != 1 or marker.kwargs or marker.args[0] not in {"memory", "postgres"}:
+        given = ", ".join(map(shown, marker.args)) or "nothing"
+        wrong(f"zeke_backend: {given} is none; give 'memory' or 'postgres'")
+    if marker.args[0] == "memory":
+        return Memory()
+    from zeke_sim.testing.bridge import Postgres  # noqa: PLC0415 - the driver is not loaded for tests in memory
+
+    return Postgres(request.getfixturevalue("_zeke_databases"))
+
+
+@contextmanager
+def databases(config: pytest.Config) -> Generator[Databases]:
+    """Start the server of a run, and yield what makes databases on it."""
+    from zeke_sim.testing.servers import Databases, server  # noqa: PLC0415 - as above
+
+    worker: dict[str, Any] = getattr(config, "workerinput", {})
+    run = str(worker.get("testrunuid") or f"process{os.getpid()}")
+    choice: str = config.getoption("--zeke-postgres") or config.getini("zeke_postgres") or "auto"
+    try:
+        with server(choice, run, lambda line: _print_uncaptured(config, line)) as dsn:
+            made = Databases(dsn, f"{worker.get('workerid', 'main')}_{os.getpid()}")
+            made.check()
+            yield made
+    except UsageError as error:
+        wrong(str(error))
+
+
+def _print_uncaptured(config: pytest.Config, line: str) -> None:
+    """Print a line that pytest does not capture, so that a passing run shows it too."""
+    capture: Any = config.pluginmanager.getplugin("capturemanager")
+    with nullcontext() if capture is None else capture.global_and_fixture_disabled():
+        sys.stderr.write(f"\n{line}\n")
+        sys.stderr.flush()
+
+
+@contextmanager
+def stage(request: pytest.FixtureRequest, resources: Any) -> Generator[Stage]:
+    """Set up the stage of a test, and clear it away."""
+    made = Stage(
+        catalog_of(request),
+        backend_of(request),
+        options_of(request),
+        seed=crc32(request.node.nodeid.encode()),
+        resources=resources,
+    )
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@contextmanager
+def zeke(made: Stage) -> Generator[Zeke]:
+    """Hand out a stage, and see afterwards that the test awaited what it called."""
+    held = Zeke(made)
+    yield held
+    forgotten = held.forgotten()
+    if forgotten:
+        listed = "\n".join(f"  {call}" for call in forgotten)
+        wrong(
+            f"zeke: called and not awaited, so that nothing was done:\n{listed}\n"
+            "Write `await zeke.…`; in a test that is not async, take the fixture zeke_sync, which needs none"
+        )

@@ -1,0 +1,185 @@
+"""The pytest plugin of ``zeke_sim``: fixtures and markers for tests of applications.
+
+pytest loads it wherever zeke_queue is installed, so it imports nothing but pytest until a test asks for
+one of its fixtures.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from zeke_queue.task.catalog import Catalog
+    from zeke_sim.testing.environment import Stage
+    from zeke_sim.testing.facade import BlockingZeke, Zeke
+    from zeke_sim.testing.servers import Databases
+    from zeke_sim.testing.simulations import Simulations
+    from zeke_tasks.testing.ai import ScriptedAI
+    from zeke_tasks.testing.web import ScriptedWeb
+
+MARKERS: Final = (
+    "zeke_catalog(which): the catalog of the fixtures zeke, zeke_sync and simulation, as 'module:name'.",
+    'zeke_backend("memory" or "postgres"): where the jobs of the fixtures zeke and zeke_sync are kept.',
+    "zeke_options(start=, concurrency=, allow=, freeze=): when a test of zeke or zeke_sync begins, how many "  # noqa: ISC004 - one marker
+    "jobs run at once, what handlers may reach for, and whether they see virtual time.",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("zeke")
+    group.addoption(
+        "--zeke-seeds",
+        metavar="N",
+        type=_seeds,
+        help="how many seeds each test of zeke_sim.test runs, whatever it says itself",
+    )
+    group.addoption(
+        "--zeke-plan",
+        metavar="FILE",
+        help="let tests of zeke_sim.test replay this plan, as a failure has written it to .zeke-sim",
+    )
+    group.addoption(
+        "--zeke-postgres",
+        metavar="WHICH",
+        help="the Postgres of tests marked zeke_backend('postgres'): a connection string, embedded, "
+        "testcontainers, or auto (the default), which takes a container if a Docker engine answers and has "
+        "the image and testcontainers is installed, and else the embedded server",
+    )
+
+    parser.addini("zeke_postgres", "what --zeke-postgres is by default")
+
+
+def _seeds(text: str) -> int:
+    """Return how many seeds an option's text means."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seeds; give 1 or more")
+    return int(text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Declare the markers."""
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let a module's mark for async tests not be held against those of ``zeke_sim.test``, which are plain."""
+    if not hasattr(getattr(item, "function", None), "zeke_simulated"):
+        return
+    closest = item.get_closest_marker
+
+    def marker(name: str, default: Any = None) -> Any:
+        return default if name == "asyncio" else closest(name, default)
+
+    setattr(item, "get_closest_marker", marker)  # noqa: B010
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Load the driver before clocks have stand-ins, which modules written in C complain about."""
+    if any(
+        mark.args == ("postgres",) for item in session.items for mark in item.iter_markers("zeke_backend")
+    ):
+        import psycopg  # noqa: F401, PLC0415 - to have it loaded # pyright: ignore[reportUnusedImport]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Refuse markers that were meant for this plugin, and are none of its."""
+    known = [marker.partition("(")[0] for marker in MARKERS]
+    for marker in item.iter_markers():
+        if marker.name.startswith("zeke_") and marker.name not in known:
+            import difflib  # noqa: PLC0415 - as above
+
+            near = difflib.get_close_matches(marker.name, known, n=1, cutoff=0.75)
+            if near:
+                pytest.fail(f"{marker.name}: there is no such marker; did you mean {near[0]}?", pytrace=False)
+
+
+@pytest.hookimpl(hookwrapper=True)  # and no newer kind, which an older pytest would not load
+def pytest_runtest_makereport(call: pytest.CallInfo[Any]) -> Generator[None, Any]:
+    """Let a failure that fills a screen be listed by its first line; in CI, pytest would list it whole."""
+    result = yield
+    headline = getattr(call.excinfo.value, "zeke_headline", None) if call.excinfo else None
+    crash = getattr(result.get_result().longrepr, "reprcrash", None)
+    if isinstance(headline, str) and crash is not None:
+        crash.message = headline
+
+
+@pytest.fixture
+def zeke_catalog(request: pytest.FixtureRequest) -> Catalog:
+    """The application's catalog: override this, or mark tests with ``zeke_catalog("module:name")``."""
+    from zeke_sim.testing import fixtures  # noqa: PLC0415 - nothing is loaded unless it is used
+
+    return fixtures.marked_catalog(request)
+
+
+@pytest.fixture
+def zeke_resources() -> Any:
+    """What handlers get as ``job.resources``: override this fixture; None for what the catalog makes."""
+    return None
+
+
+@pytest.fixture
+def zeke_ai() -> ScriptedAI:
+    """An AI for tests of ``zeke_tasks``: it answers as the test says, and remembers what it was asked."""
+    from zeke_tasks.testing import fixtures  # noqa: PLC0415
+
+    return fixtures.scripted_ai()
+
+
+@pytest.fixture
+def zeke_web() -> ScriptedWeb:
+    """A web for tests of ``zeke_tasks``: it answers as the test says, and remembers what was fetched."""
+    from zeke_tasks.testing import fixtures  # noqa: PLC0415
+
+    return fixtures.scripted_web()
+
+
+@pytest.fixture(scope="session")
+def _zeke_databases(request: pytest.FixtureRequest) -> Iterator[Databases]:
+    """Makes databases for tests marked ``zeke_backend("postgres")``, on the run's server."""
+    from zeke_sim.testing import fixtures  # noqa: PLC0415
+
+    with fixtures.databases(request.config) as databases:
+        yield databases
+
+
+@pytest.fixture
+def _zeke_stage(request: pytest.FixtureRequest, zeke_resources: Any) -> Iterator[Stage]:
+    """Where ``zeke`` and ``zeke_sync`` of one test play."""
+    from zeke_sim.testing import fixtures  # noqa: PLC0415
+
+    with fixtures.stage(request, zeke_resources) as stage:
+        yield stage
+
+
+@pytest.fixture
+def zeke(_zeke_stage: Stage) -> Iterator[Zeke]:
+    """The application's tasks, queue and time, for async tests."""
+    from zeke_sim.testing import fixtures  # noqa: PLC0415
+
+    with fixtures.zeke(_zeke_stage) as held:
+        yield held
+
+
+@pytest.fixture
+def simulation(request: pytest.FixtureRequest) -> Iterator[Simulations]:
+    """Sets up simulated worlds, as ``simulation(catalog, workers=3, faults="storm")`` does."""
+    from zeke_sim.testing.simulations import Simulations  # noqa: PLC0415
+
+    simulations = Simulations(request)
+    yield simulations
+    simulations.finish()
+
+
+@pytest.fixture
+def zeke_sync(_zeke_stage: Stage) -> BlockingZeke:
+    """The application's tasks, queue and time, for tests that are not async."""
+    from zeke_sim.testing.facade import BlockingZeke  # noqa: PLC0415
+
+    return BlockingZeke(_zeke_stage)

@@ -1,0 +1,139 @@
+"""An application's queue in virtual time, which code on any loop can use."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from contextlib import asynccontextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.client.queue import Queue
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine
+
+    from zeke_queue.model import Job
+    from zeke_queue.storage.store import Storage
+    from zeke_queue.system.entropy import Entropy
+    from zeke_queue.system.settings import Settings
+    from zeke_queue.task.catalog import Catalog
+    from zeke_sim.testing.environment import Stage
+
+
+__tracebackhide__ = True  # of a failing test: its own lines say more
+
+NO_CONNECTION: Final = (
+    "zeke: in memory a transaction has no connection; mark the test with "
+    "@pytest.mark.zeke_backend('postgres')"
+)
+
+
+class DrivenQueue(Queue):
+    """A ``zeke_queue.Queue`` for a test and the code that it calls.
+
+    On the virtual loop, where handlers run, it is what it is. On any other loop each call runs the virtual
+    one until it is answered. Who waits there for a job (``result``, ``watch``) lets time pass.
+    """
+
+    def __init__(
+        self, stage: Stage, catalog: Catalog, storage: Storage, entropy: Entropy, settings: Settings
+    ) -> None:
+        super().__init__(catalog, storage, clock=stage.clock, entropy=entropy, settings=settings)
+        self._stage = stage
+
+    @asynccontextmanager
+    async def transaction(self, *args: Any, **options: Any) -> AsyncGenerator[Any]:
+        """Open a transaction; see ``Queue.transaction``."""
+        block = super().transaction(*args, **options)
+        try:
+            async with self._transaction(block, *args, **options) as transaction:
+                yield transaction
+        except AttributeError as error:
+            if error.obj is None and self._stage.dsn is None:
+                error.add_note(NO_CONNECTION)
+            raise
+
+    @asynccontextmanager
+    async def _transaction(self, block: Any, *args: Any, **options: Any) -> AsyncGenerator[Any]:
+        if self._on_stage() or any(one is not None for one in (*args, options.get("connection"))):
+            async with block as transaction:
+                yield transaction
+            return
+        opened = self._stage.drive(block.__aenter__())
+        try:
+            yield Driven(opened, self._stage)
+        except BaseException as error:
+            if not self._stage.drive(block.__aexit__(type(error), error, error.__traceback__)):
+                raise
+        else:
+            self._stage.drive(block.__aexit__(None, None, None))
+
+    async def watch(self, job_id: Any) -> AsyncGenerator[Job]:
+        """Yield the job at each change of its status; see ``Queue.watch``."""
+        changes = super().watch(job_id)
+        if self._on_stage():
+            async for job in changes:
+                yield job
+            return
+        try:
+            while True:
+                try:
+                    job = self._stage.drive_working(_next(changes))
+                except _Over:
+                    return
+                yield job
+        finally:
+            self._stage.drive(changes.aclose())
+
+    def _on_stage(self) -> bool:
+        return asyncio._get_running_loop() is self._stage.loop
+
+
+class _Over(Exception):
+    """There is nothing more to come."""
+
+
+async def _next(changes: AsyncGenerator[Job]) -> Job:
+    try:
+        return await anext(changes)
+    except StopAsyncIteration:
+        raise _Over from None
+
+
+def _driven(plain: Callable[..., Coroutine[Any, Any, Any]], *, working: bool) -> Callable[..., Any]:
+    @wraps(plain)
+    async def driven(self: DrivenQueue, *args: Any, **options: Any) -> Any:
+        work = plain(self, *args, **options)
+        # A connection of the caller's belongs to the caller's loop.
+        if self._on_stage() or options.get("connection") is not None:  # pyright: ignore[reportPrivateUsage]
+            return await work
+        stage = self._stage  # pyright: ignore[reportPrivateUsage]
+        return stage.drive_working(work) if working else stage.drive(work)
+
+    return driven
+
+
+for _name, _member in list(vars(Queue).items()):
+    if inspect.iscoroutinefunction(_member) and not _name.startswith("_"):
+        setattr(DrivenQueue, _name, _driven(_member, working=_name == "result"))
+
+
+class Driven:
+    """Something of the virtual loop, whose coroutines any loop can await."""
+
+    def __init__(self, target: Any, stage: Stage) -> None:
+        self._target = target
+        self._stage = stage
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._target, name)
+        if not inspect.iscoroutinefunction(attribute):
+            return attribute
+        stage = self._stage
+
+        @wraps(attribute)
+        async def driven(*args: Any, **options: Any) -> Any:
+            return stage.drive(attribute(*args, **options))
+
+        return driven

@@ -1,0 +1,488 @@
+"""``zeke_sim.test``: a workload of an application's own, run under drawn faults, seed after seed."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+from zlib import crc32
+
+import pytest
+
+from zeke_queue.core.failure import shown as value_shown
+from zeke_queue.errors import UsageError
+from zeke_queue.task.catalog import Catalog
+from zeke_sim.errors import SimulationError
+from zeke_sim.experiment.plan import Plan
+from zeke_sim.experiment.run import run
+from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.experiment.shrink import Shrunk, shrink
+from zeke_sim.history.events import Violation
+from zeke_sim.loop.run_loop import Interruptible
+from zeke_sim.properties import ALL, Property
+from zeke_sim.properties import user as user_properties
+from zeke_sim.report import html, text
+from zeke_sim.report.show import FOLDER, write
+from zeke_sim.testing.client import Client
+from zeke_sim.testing.environment import with_resources
+from zeke_sim.testing.fixtures import Shown, catalog_of, checked_allowed, checked_start, wrong
+from zeke_sim.world.faults import KINDS, NONE
+from zeke_sim.world.setup import EPOCH, Setup
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+    from datetime import datetime
+
+    from zeke_sim.experiment.run import Outcome
+    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.world.faults import Knobs
+    from zeke_sim.world.node import Node
+
+    Workload = Callable[..., Awaitable[object]]
+
+DAY: Final = 86400.0
+
+FAULTS: Final = ("default", "storm", "none")
+"""Words for which faults there are; a list of their kinds is the other way to say it."""
+
+SIMULATED: Final = "zeke_simulated"
+"""The attribute by which the plugin knows a test that runs worlds; it names it once more."""
+
+ASSERTED: Final = "what the test asserts"
+STORM: Final = {"statement": 0.06, "wake": 0.3, "handler": 0.2, "node": 3.0, "database": 1.0, "skip": 0.1}
+
+SENTENCES: Final = {
+    ASSERTED: "A workload's assertions hold, whatever goes wrong around it.",
+    "a client's program ends": "A workload ends, and without an error, once all is healed.",
+    "time passes": "A handler that goes on lets time pass.",
+    "somebody can go on": "Not everybody waits for somebody else.",
+    "everything ends in time": "So long after all was healed, every job has ended.",
+    "nothing reaches outside": "What runs in a world stays inside, so that its plan makes it again.",
+}
+"""What properties hold that no docstring tells of."""
+
+OWN: Final = "A property of the test's own."
+
+WORKER: Final = ("concurrency", "queues", "poll", "lease", "beat", "grace")
+"""Options of a worker that a test may choose."""
+
+LONGEST: Final = 40
+"""Characters of a parameter set's id that a plan's name has at most."""
+
+TRACED: Final = 4
+"""Frames of a traceback that a failure shows at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sometimes:
+    """Something that has to happen in one of the runs at least."""
+
+    name: str
+    predicate: user_properties.Predicate
+
+
+def sometimes(name: str, predicate: user_properties.Predicate) -> Sometimes:
+    """Say what has to happen in one of the runs at least, so that a test is known to try it.
+
+    Args:
+        name: what it is called.
+        predicate: asked with the past after each event, until it is true.
+    """
+    return Sometimes(name, predicate)
+
+
+@dataclass(frozen=True, slots=True)
+class Worlds:
+    """The worlds of a test.
+
+    Attributes:
+        workers, schedulers: how many; as many schedulers as the catalog's schedules need, by default.
+        days: virtual days in which faults happen; then all is healed, and everything has to end in as many
+            days again, and one more.
+        faults: a word of ``FAULTS``, or kinds of faults.
+        properties: what has to hold besides what always has to.
+        resources: makes what handlers get as ``job.resources``, anew for each run; None for the catalog's.
+        allow: what handlers may reach for: see ``zeke_sim.world.sandbox.closed``.
+        freeze: whether code that reads the machine's clocks sees virtual time.
+        start: the time at which a world begins, aware, or as text.
+        worker: options of its ``zeke_queue.Worker``; by default its concurrency is drawn.
+    """
+
+    workers: int = 3
+    schedulers: int | None = None
+    days: float = 2.0
+    faults: str | Sequence[str] = "default"
+    properties: Sequence[Property | Sometimes] = ()
+    resources: Callable[[], Any] | None = None
+    allow: Sequence[str] = ()
+    freeze: bool = True
+    start: datetime | str = EPOCH
+    worker: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    def __post_init__(self) -> None:
+        """See that it makes sense.
+
+        Raises:
+            UsageError: it does not; the message names the field.
+        """
+        for name, value in (("workers", self.workers), ("schedulers", self.schedulers or 0)):
+            least = int(name == "workers")
+            if type(value) is not int or value < least:
+                raise UsageError(f"{name}: {value_shown(value)} is out of range; give {least} or more")
+        if type(self.days) not in {int, float} or not self.days > 0:
+            raise UsageError(f"days: {value_shown(self.days)} is out of range; give a number above 0")
+        if isinstance(self.faults, str):
+            if self.faults not in FAULTS:
+                raise UsageError(
+                    f"faults: {self.faults!r} is none of {', '.join(FAULTS)}; or give kinds, as in ['kill']"
+                )
+        elif unknown := [kind for kind in self.faults if kind not in KINDS]:
+            raise UsageError(
+                f"faults: there is no kind {value_shown(unknown[0])}; there are {', '.join(KINDS)}"
+            )
+        if self.resources is not None and not callable(self.resources):
+            raise UsageError(
+                f"resources: {value_shown(self.resources)} can't be called; give what makes them anew for "
+                "each run"
+            )
+        _check_properties(self.properties)
+        for name in self.worker:
+            if name not in WORKER:
+                raise UsageError(f"worker: {name}: there is no such option; there are {', '.join(WORKER)}")
+        checked_allowed(self.allow)
+        checked_start(self.start)
+
+    @property
+    def kinds(self) -> tuple[str, ...] | None:
+        """The kinds of faults; None for all."""
+        return None if isinstance(self.faults, str) else tuple(self.faults)
+
+    def knobs(self, drawn: Knobs) -> Knobs:
+        """Return how often things go wrong."""
+        if self.faults == "none":
+            return NONE
+        return drawn.but(kinds=tuple(KINDS), **STORM) if self.faults == "storm" else drawn
+
+    def judged(self, hits: Counter[str]) -> tuple[Property, ...]:
+        """Return what a run is judged by.
+
+        Args:
+            hits: where what should happen sometimes is counted.
+        """
+        own = [
+            user_properties.sometimes(one.name, one.predicate, hits) if isinstance(one, Sometimes) else one
+            for one in self.properties
+        ]
+        return (*ALL, *own)
+
+    def scenario(
+        self, name: str, catalog: Catalog, workload: Callable[[Client], Awaitable[object]], hits: Counter[str]
+    ) -> Scenario:
+        """Return what is run for each seed.
+
+        Args:
+            name: of the test.
+            catalog: the application's.
+            workload: what its client does.
+            hits: see ``judged``.
+        """
+        schedulers = self.schedulers
+        if schedulers is None:
+            schedulers = 2 if catalog.schedules else 0
+
+        def build(draws: Draws) -> Setup:
+            resources = None if self.resources is None else self.resources()
+
+            async def client(node: Node) -> None:
+                await _worked(Client(node, resources), workload)
+
+            return Setup(
+                catalog if self.resources is None else with_resources(catalog, resources),
+                clients={"client": client},
+                workers=self.workers,
+                schedulers=schedulers,
+                worker={"concurrency": draws.pick((1, 2, 10)), **self.worker},
+                archive_after=DAY,
+                delete_after=7 * DAY,
+                phase=self.days * DAY,
+                quiet=(self.days + 1) * DAY,
+                tail=60.0,
+                epoch=checked_start(self.start),
+            )
+
+        return Scenario(
+            name, "a test of an application's own", build, self.kinds, self.judged(hits), tuple(self.allow),
+            self.freeze,
+        )  # fmt: skip
+
+    def plan(self, scenario: Scenario, seed: int) -> Plan:
+        """Return the plan of a seed."""
+        plan = scenario.plan(seed)
+        return replace(plan, knobs=self.knobs(plan.knobs))
+
+
+def _check_properties(given: Any) -> None:
+    """See that these are properties.
+
+    Raises:
+        UsageError: they are not.
+    """
+    if isinstance(given, Property | Sometimes) or not isinstance(given, Sequence):
+        raise UsageError(f"properties: {value_shown(given)} is no list; give [{value_shown(given)}]")
+    for one in cast("Sequence[Any]", given):
+        if not isinstance(one, Property | Sometimes):
+            raise UsageError(
+                f"properties: {value_shown(one)} is none; make one by zeke_sim.always, eventually, sometimes "
+                "or unique_effects. What the queue promises is asked of every test"
+            )
+
+
+async def _worked(client: Client, workload: Callable[[Client], Awaitable[object]]) -> None:
+    """Run a workload; what it asserts is a property of the world."""
+    try:
+        await workload(client)
+    except AssertionError as error:
+        raise Violation(ASSERTED, _said(error), at=_time(client)) from error
+    forgotten = client.forgotten()
+    if forgotten:
+        raise Violation(
+            ASSERTED,
+            f"it called and did not await {', '.join(forgotten)}, so that nothing was done: write `await`",
+            at=_time(client),
+        )
+
+
+def _time(client: Client) -> float:
+    return client._world.time()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
+def _said(error: AssertionError) -> str:
+    return str(error).strip() or "an assertion failed"
+
+
+def test(
+    function: Workload | None = None,  # noqa: PT028 - it makes tests, and is none
+    *,
+    seeds: int = 200,  # noqa: PT028
+    catalog: Catalog | None = None,  # noqa: PT028
+    **worlds: Any,
+) -> Any:
+    """Make a test of a workload: an async function that uses the queue, as a program of the application does.
+
+    ::
+
+        @zeke_sim.test(seeds=200, days=2, faults="default", workers=3)
+        async def test_every_order_is_charged(zeke):
+            run = await zeke.trigger(charge, Order(number=1))
+            assert (await zeke.wait(run)).status == "COMPLETED"
+
+    Each seed draws which faults happen and in which order processes go on. All properties of the queue, the
+    test's own, and its assertions must hold. A failure is shrunk, shown, and written to ``.zeke-sim``. What
+    must begin anew with each run is made by ``resources``, or by the workload.
+
+    Args:
+        function: the workload; its first parameter gets a ``Client``, the others are fixtures.
+        seeds: how many runs; ``--zeke-seeds`` says otherwise.
+        catalog: the application's; that of the fixture ``zeke_catalog`` by default.
+        **worlds: see ``Worlds``: workers, schedulers, days, faults, properties, resources, allow, freeze,
+            start, worker.
+
+    Raises:
+        UsageError: an argument makes no sense.
+    """
+    if type(seeds) is not int or seeds < 1:
+        raise UsageError(f"seeds: {value_shown(seeds)} is out of range; give 1 or more")
+    if catalog is not None and not isinstance(catalog, Catalog):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"catalog: {value_shown(catalog)} is no catalog; give what Catalog() made")
+    unknown = set(worlds) - set(Worlds.__dataclass_fields__)
+    if unknown:
+        raise UsageError(
+            f"{min(unknown)}: there is no such argument; there are seeds, catalog, "
+            f"{', '.join(Worlds.__dataclass_fields__)}"
+        )
+    made = Worlds(**worlds)
+
+    def decorate(workload: Workload) -> Callable[..., None]:
+        return _made_test(workload, made, seeds, catalog)
+
+    return decorate if function is None else decorate(function)
+
+
+def _parameters(node: pytest.Item) -> str:
+    """Return which of a test's sets of parameters this is, since each has plans of its own."""
+    chosen = getattr(node, "callspec", None)
+    if chosen is None:
+        return ""
+    return f"[{chosen.id if len(chosen.id) <= LONGEST else f'{crc32(chosen.id.encode()):08x}'}]"
+
+
+test.__test__ = False  # pyright: ignore[reportFunctionMemberAccess] - pytest takes what is called so for a test
+
+
+def _made_test(
+    workload: Workload, worlds: Worlds, seeds: int, catalog: Catalog | None
+) -> Callable[..., None]:
+    if not inspect.iscoroutinefunction(workload):
+        raise UsageError(
+            f"zeke_sim.test: {value_shown(workload)} is not async; write `async def`, and await what it calls"
+        )
+    signature = inspect.signature(workload)
+    parameters = list(signature.parameters.values())
+    bound = [parameters.pop(0)] if parameters and parameters[0].name == "self" else []
+    if not parameters:
+        raise UsageError(
+            f"zeke_sim.test: {value_shown(workload)} takes nothing; its first argument is the world's client"
+        )
+
+    def simulated(*instance: Any, request: pytest.FixtureRequest, **given: Any) -> None:
+        async def work(client: Client) -> None:
+            await workload(*instance, client, **given)
+
+        hits: Counter[str] = Counter()
+        node = request.node
+        scenario = worlds.scenario(
+            f"{workload.__module__}:{workload.__qualname__}{_parameters(node)}",
+            catalog_of(request) if catalog is None else catalog,
+            work,
+            hits,
+        )
+        Trial(worlds, scenario, node.nodeid, Path(request.config.rootpath)).go(
+            request.config.getoption("--zeke-seeds") or seeds,
+            plan=request.config.getoption("--zeke-plan"),
+            hits=hits,
+        )
+
+    asked = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    simulated.__name__ = workload.__name__
+    simulated.__qualname__ = workload.__qualname__
+    simulated.__module__ = workload.__module__
+    simulated.__doc__ = workload.__doc__
+    others = [one for one in parameters[1:] if one.name != "request"]
+    simulated.__signature__ = signature.replace(parameters=[*bound, asked, *others])
+    setattr(simulated, SIMULATED, True)
+    setattr(simulated, "pytestmark", list(getattr(workload, "pytestmark", [])))  # noqa: B010
+    return simulated
+
+
+class Trial:
+    """Runs of a test's worlds, and what is shown of one that fails.
+
+    Args:
+        worlds: what they are.
+        scenario: what is run.
+        test: how pytest calls the test.
+        root: the folder of the project.
+    """
+
+    def __init__(self, worlds: Worlds, scenario: Scenario, test: str, root: Path) -> None:
+        self._worlds = worlds
+        self._scenario = scenario
+        self._test = test
+        self._root = root
+
+    def go(self, seeds: int, *, plan: str | None, hits: Counter[str]) -> None:
+        """Run every seed, or one plan, until one fails.
+
+        Raises:
+            Failed: a property broke, or what should happen sometimes never did.
+        """
+        if plan is not None:
+            outcome = run(self._scenario, self.given(plan))
+            if outcome.violation is not None:
+                self.fail_again(outcome)
+            return
+        with Interruptible() as interruption:
+            for seed in range(seeds):
+                outcome = run(self._scenario, self._worlds.plan(self._scenario, seed))
+                interruption.check()
+                if outcome.violation is not None:
+                    self.fail(outcome)
+        never = [name for name, number in hits.items() if not number]
+        if never:
+            pytest.fail(
+                f"never happened in {seeds} runs, though it should sometimes: {', '.join(never)}; try more "
+                "seeds, or let the workload do more",
+                pytrace=False,
+            )
+
+    def given(self, file: str) -> Plan:
+        """Return the plan that ``--zeke-plan`` names.
+
+        Raises:
+            Failed: it is none, or that of another test.
+        """
+        try:
+            plan = Plan.read(Path(file))
+        except SimulationError as error:
+            wrong(f"--zeke-plan: {error}")
+        if plan.scenario != self._scenario.name:
+            wrong(
+                f"--zeke-plan: {file} is a plan of {plan.scenario}, and this test is {self._scenario.name}; "
+                "run that one"
+            )
+        return plan
+
+    def fail(self, outcome: Outcome) -> None:
+        """Shrink a failure, write it down, and show it."""
+        smaller = shrink(self._scenario, outcome)
+        self._show(smaller.outcome, smaller)
+
+    def fail_again(self, outcome: Outcome) -> None:
+        """Show a failure that a plan made again, and write it down."""
+        self._show(outcome, Shrunk(outcome, len(outcome.plan.decisions or {}), 0.0, 1))
+
+    def fail_as_it_is(self, outcome: Outcome) -> None:
+        """Write down a failure that can't be shrunk, and show it."""
+        self._show(outcome, None)
+
+    def _show(self, outcome: Outcome, smaller: Shrunk | None) -> None:
+        try:
+            files, told = write(outcome, self._root / FOLDER, self._scenario.properties, smaller)
+        except OSError:  # the project's folder can't be written to, as in some continuous integrations
+            folder = Path(tempfile.mkdtemp(prefix="zeke-sim-"))
+            files, told = write(outcome, folder, self._scenario.properties, smaller)
+        plan = _relative(files.plan, self._root)
+        rule, own = told.violation.rule, {one.name for one in self._worlds.properties}
+        told = replace(
+            told,
+            sentence=OWN if rule in own else SENTENCES.get(rule, told.sentence),
+            command=f"pytest {_quoted(self._test)} --zeke-plan {plan}",
+            plan_path=plan,
+            html_path=_relative(files.page, self._root),
+        )
+        marked = {**json.loads(outcome.plan.dumps()), "test": _quoted(self._test)}
+        files.plan.write_text(json.dumps(marked, indent=1) + "\n", encoding="utf-8")
+        files.page.write_text(html.page(told), encoding="utf-8")
+        lines = [text.screen(told)]
+        if smaller is not None and smaller.unsteady is not None:
+            lines.append(f"It does not replay alike: {smaller.unsteady}")
+        lines += _trace(outcome.violation)
+        raise Shown("\n".join(lines))
+
+
+def _trace(violation: Violation | None) -> list[str]:
+    """Say where in the application an error came from."""
+    error = None if violation is None else violation.__cause__
+    if error is None:
+        return []
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if "zeke_sim" not in frame.filename and "zeke_queue" not in frame.filename
+    ]
+    lines = [f"  {frame.filename}:{frame.lineno}: {frame.line}" for frame in frames[-TRACED:]]
+    return [*lines, f"  {type(error).__name__}: {error}"] if lines else []
+
+
+def _relative(path: Path, root: Path) -> str:
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def _quoted(test: str) -> str:
+    return f"'{test}'" if any(c in test for c in ' []$&;|<>()*?!`"\\') else test

@@ -1,0 +1,288 @@
+"""The fixture ``simulation``: worlds that a test sets up, runs, and then asks about."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.core.failure import shown
+from zeke_queue.errors import UsageError
+from zeke_queue.model import FINAL
+from zeke_sim.experiment.run import run
+from zeke_sim.history.events import Change, Violation
+from zeke_sim.properties import ALL
+from zeke_sim.testing.fixtures import catalog_of, checked_catalog, wrong
+from zeke_sim.testing.seeded_test import DAY, Trial, Worlds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    import pytest
+
+    from zeke_queue.task.catalog import Catalog
+    from zeke_queue.task.task import Task
+    from zeke_sim.experiment.plan import Plan
+    from zeke_sim.experiment.run import Outcome
+    from zeke_sim.experiment.scenario import Scenario
+    from zeke_sim.history.events import Image
+    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.properties import Property
+    from zeke_sim.testing.client import Client
+    from zeke_sim.world.setup import Setup
+
+SEEDS: Final = 10
+"""Runs that a world is tried in."""
+
+PHASE: Final = 120.0
+"""Seconds in which faults happen."""
+
+TOGETHER: Final[Mapping[str, tuple[str, ...]]] = {
+    "no job is lost": (
+        "an acknowledged send is there",
+        "nothing is lost on the way to the archive",
+        "what nobody runs is given back",
+        "due jobs are picked up",
+    ),
+    "retries stay within their limit": ("failures within the retry limit", "only failures use retries"),
+}
+"""Names for several properties that people think of as one."""
+
+_UNITS: Final = {"second": 1.0, "minute": 60.0, "hour": 3600.0, "day": DAY, "week": 7 * DAY}
+
+
+class Simulations:
+    """What the fixture ``simulation`` gives: call it to set up a world.
+
+    Args:
+        request: the test's.
+    """
+
+    def __init__(self, request: pytest.FixtureRequest) -> None:
+        self._request = request
+        self._made: list[Simulation] = []
+
+    def __call__(
+        self, catalog: Catalog | None = None, *, seeds: int = SEEDS, start: int = 0, **worlds: Any
+    ) -> Simulation:
+        """Set up a world.
+
+        Args:
+            catalog: the application's; that of the fixture ``zeke_catalog`` by default.
+            seeds: how many runs, each with other faults; ``--zeke-seeds`` says otherwise.
+            start: the first seed.
+            **worlds: see ``zeke_sim.testing.seeded_test.Worlds``: workers, schedulers, faults, resources …
+
+        Raises:
+            UsageError: an argument makes no sense.
+        """
+        unknown = set(worlds) - set(Worlds.__dataclass_fields__)
+        if unknown:
+            raise UsageError(
+                f"{min(unknown)}: there is no such argument; there are seeds, start, "
+                f"{', '.join(Worlds.__dataclass_fields__)}"
+            )
+        if type(seeds) is not int or seeds < 1:
+            raise UsageError(f"seeds: {shown(seeds)} is out of range; give 1 or more")
+        request = self._request
+        given = catalog_of(request) if catalog is None else checked_catalog(catalog)
+        worlds.setdefault("days", PHASE / DAY)
+        number = request.config.getoption("--zeke-seeds") or seeds
+        made = Simulation(
+            Worlds(**worlds),
+            given,
+            range(start, start + number),
+            request.node.nodeid,
+            Path(request.config.rootpath),
+            given=request.config.getoption("--zeke-plan"),
+        )
+        self._made.append(made)
+        return made
+
+    def finish(self) -> None:
+        """Check what a test ran, and then never asked about."""
+        for one in self._made:
+            one.finish()
+
+
+class Simulation:
+    """A world that a test sets up by ``send``, runs by ``run``, and asks about by ``check``."""
+
+    def __init__(
+        self,
+        worlds: Worlds,
+        catalog: Catalog,
+        seeds: Sequence[int],
+        test: str,
+        root: Path,
+        *,
+        given: str | None = None,
+    ) -> None:
+        self._worlds = worlds
+        self._catalog = catalog
+        self._seeds = seeds
+        self._test = test
+        self._root = root
+        self._given = given
+        self._sends: list[tuple[str | Task[Any, Any], Any, int, dict[str, Any]]] = []
+        self._plans: list[Plan] = []
+        self._called = self._checked = False
+        self._hits: Counter[str] = Counter()
+        self._quiet = DAY
+
+    def send(
+        self, task: str | Task[Any, Any], payload: Any = None, *, times: int = 1, **options: Any
+    ) -> None:
+        """Let a program send jobs, one after the other, once the world runs.
+
+        Args:
+            task: a task of the catalog, or its name.
+            payload: what fits it.
+            times: how many.
+            **options: see ``zeke_queue.Queue.send``.
+
+        Raises:
+            UsageError: there is no such task, or the payload does not fit.
+        """
+        found = self._catalog.get(task)
+        found.dump(payload)
+        if type(times) is not int or times < 1:
+            raise UsageError(f"times: {shown(times)} is out of range; give 1 or more")
+        self._sends.append((found.name, payload, times, options))
+
+    def run(self, *, until: str = "drained", within: str | timedelta | float = "2 days") -> None:
+        """Run the world for each seed: first under faults, then healed, until everything has ended.
+
+        Args:
+            until: ``drained`` is all that there is to wait for.
+            within: how long that may take once all is healed: ``2 days``, seconds, or a timedelta.
+
+        Raises:
+            UsageError: an argument makes no sense, or it ran already.
+            Failed: something can't go on, or jobs did not end in time.
+        """
+        self._called = True
+        if until != "drained":
+            raise UsageError(f"until: {shown(until)} is nothing to wait for; give 'drained'")
+        if self._plans:
+            raise UsageError("run: this world ran already; set up another one by simulation(…)")
+        self._quiet = span(within)
+        scenario = self._scenario()
+        if self._given is not None:
+            plans = [self._trial().given(self._given)]
+        else:
+            plans = [self._worlds.plan(scenario, seed) for seed in self._seeds]
+        for plan in plans:
+            self._plans.append(plan)
+            outcome = run(scenario, plan, properties=())
+            if outcome.violation is None:
+                outcome = self._judged_by_its_end(outcome)
+            if outcome.violation is not None:
+                self._checked = True
+                self._trial().fail_as_it_is(outcome)
+
+    def check(self, *names: str) -> None:
+        """See that properties held in every run; all of them by default.
+
+        Args:
+            *names: of properties, or of several together: see ``TOGETHER``.
+
+        Raises:
+            UsageError: there is no such property, or nothing was run.
+            Failed: one does not hold: the failure was shrunk, and is shown and written to ``.zeke-sim``.
+        """
+        chosen = [one for name in names for one in named(name)] if names else list(ALL)
+        if not self._plans:
+            raise UsageError("check: nothing was run yet; call run() before")
+        self._checked = True
+        scenario = self._scenario((*chosen, *self._worlds.judged(self._hits)[len(ALL) :]))
+        for plan in self._plans:
+            outcome = run(scenario, plan)
+            if outcome.violation is not None:
+                trial = Trial(self._worlds, scenario, self._test, self._root)
+                (trial.fail if self._given is None else trial.fail_again)(outcome)
+
+    def finish(self) -> None:
+        """Check everything if the test ran the world and checked nothing.
+
+        Raises:
+            Failed: something does not hold, or the test sent jobs into a world that it never ran.
+        """
+        if self._sends and not self._called:
+            wrong("simulation: jobs were sent and the world was never run; call run(), and then check()")
+        if self._plans and not self._checked:
+            self.check()
+
+    def _scenario(self, properties: Sequence[Property] = ()) -> Scenario:
+        scenario = self._worlds.scenario(f"{self._test}", self._catalog, self._work, self._hits)
+        build = scenario.build
+
+        def built(draws: Draws) -> Setup:
+            setup = build(draws)
+            setup.quiet = self._quiet
+            return setup
+
+        return replace(scenario, build=built, properties=tuple(properties))
+
+    def _trial(self) -> Trial:
+        return Trial(self._worlds, self._scenario(), self._test, self._root)
+
+    async def _work(self, client: Client) -> None:
+        for name, payload, times, options in self._sends:
+            for _ in range(times):
+                await client.send(name, payload, **options)
+
+    def _judged_by_its_end(self, outcome: Outcome) -> Outcome:
+        """Return a run with what is wrong at its end: jobs that have not ended."""
+        rows: dict[UUID, Image] = {}
+        for event in outcome.events:
+            if isinstance(event, Change) and event.after is not None:
+                rows[event.after.id] = event.after
+        left = [row for row in rows.values() if row.state not in FINAL]
+        if not left:
+            return outcome
+        first = left[0]
+        text = f"{len(left)} jobs have not ended {timedelta(seconds=self._quiet)} after all was healed: "
+        text += f"job {first.id} of task {first.name!r} is {first.state}, after {first.attempt} attempts"
+        return replace(
+            outcome, violation=Violation("everything ends in time", text, job=first.id, at=outcome.seconds)
+        )
+
+
+def named(name: str) -> tuple[Property, ...]:
+    """Return the properties of a name.
+
+    Raises:
+        UsageError: there are none; the message has the names that come nearest, and all.
+    """
+    known = {one.name: one for one in ALL}
+    if name in TOGETHER:
+        return tuple(known[one] for one in TOGETHER[name])
+    if name in known:
+        return (known[name],)
+    every = [*TOGETHER, *known]
+    near = difflib.get_close_matches(str(name), every, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    raise UsageError(f"check: no property is called {name!r}; {hint}There are: {', '.join(every)}")
+
+
+def span(given: str | timedelta | float) -> float:
+    """Return a length of time in seconds.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if isinstance(given, timedelta):
+        return given.total_seconds()
+    if isinstance(given, str):
+        parts = re.fullmatch(r"(\d+(?:\.\d+)?) (second|minute|hour|day|week)s?", given.strip())
+        if parts is not None:
+            return float(parts[1]) * _UNITS[parts[2]]
+    elif given > 0:
+        return float(given)
+    raise UsageError(f"within: {shown(given)} is no length of time; give '2 days', seconds, or a timedelta")

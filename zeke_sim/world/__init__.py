@@ -1,0 +1,1 @@
+"""A simulated world: processes, their database and network, and the faults that hit them."""

@@ -1,0 +1,449 @@
+"""A node's way to the database: the memory store, with a network and a server between that can fail.
+
+It is one storage to whoever holds it; ``calls`` has what happens to each call on its way.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_queue.errors import StorageError, StorageUnavailable, UsageError
+from zeke_sim.world.asking import SimAsking
+from zeke_sim.world.faults import told_fault, wake_fault
+from zeke_sim.world.network import SHORTEST, Calls
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from zeke_queue.model import (
+        Claimed,
+        Completed,
+        Extended,
+        Failed,
+        Job,
+        JobEvent,
+        JobFilter,
+        NewJob,
+        Overdue,
+        Page,
+        QueueCount,
+        QueueSettings,
+        Released,
+        Schedule,
+        Waiting,
+        Want,
+        WorkerInfo,
+    )
+    from zeke_queue.storage.memory.notifier import MemoryWatch
+    from zeke_queue.storage.memory.transaction import MemoryTransaction
+    from zeke_sim.world.node import Node
+
+IDLE_IN_TRANSACTION: Final = 10.0
+"""Seconds after which the server ends a transaction whose client has gone silent."""
+
+
+_TOLD_IN_TIME: Final = frozenset({"settle", "suspend", "note"})
+
+
+class _Verbs:
+    """The verbs that also work inside a transaction."""
+
+    def __init__(self, calls: Calls, verbs: Any, transaction: int | None = None) -> None:
+        self._calls = calls
+        self._verbs = verbs
+        self._transaction = transaction
+
+    def _call(
+        self, verb: str, args: Mapping[str, Any], do: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Coroutine[Any, Any, Any]:
+        return self._calls.call(verb, args, do, transaction=self._transaction)
+
+    async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
+        """Insert jobs."""
+        return await self._call("insert", {"jobs": tuple(jobs)}, lambda: self._verbs.insert(jobs))
+
+    async def settle(
+        self,
+        completed: Sequence[Completed] = (),
+        failed: Sequence[Failed] = (),
+        released: Sequence[Released] = (),
+        *,
+        again: bool = False,
+    ) -> set[UUID]:
+        """Write outcomes."""
+        args = {
+            "completed": tuple(completed),
+            "failed": tuple(failed),
+            "released": tuple(released),
+            "again": again,
+        }
+        return await self._call(
+            "settle", args, lambda: self._verbs.settle(completed, failed, released, again=again)
+        )
+
+    async def overdue(self, limit: int) -> list[Overdue]:
+        """Find and lock overdue jobs."""
+        return await self._call("overdue", {"limit": limit}, lambda: self._verbs.overdue(limit))
+
+    async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Cancel jobs."""
+        return await self._call("cancel", {"ids": tuple(ids)}, lambda: self._verbs.cancel(ids))
+
+    async def hold(self, job_id: UUID, attempt: int) -> bool:
+        """Keep an active job as it is."""
+        args = {"job_id": job_id, "attempt": attempt}
+        return await self._call("hold", args, lambda: self._verbs.hold(job_id, attempt))
+
+    async def due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
+        """Lock due schedules."""
+        return await self._call("due_schedules", {"limit": limit}, lambda: self._verbs.due_schedules(limit))
+
+    async def serve_ticks(self, name: str, last_tick: datetime, next_tick: datetime | None) -> None:
+        """Note what was decided on."""
+        args = {"name": name, "last_tick": last_tick, "next_tick": next_tick}
+        await self._call("serve_ticks", args, lambda: self._verbs.serve_ticks(name, last_tick, next_tick))
+
+
+class SimTransaction(_Verbs):
+    """An open transaction, as its node holds it.
+
+    What is to be done when it ends is done by the server, in the step that ends it, as the memory store
+    promises: whatever the node hears of that, and whether it lives by then.
+    """
+
+    connection: None = None
+
+    def __init__(self, calls: Calls, opened: MemoryTransaction, number: int) -> None:
+        super().__init__(calls, opened, number)
+        self._opened = opened
+        self._number = number
+        self.broken = False
+
+    async def _call(
+        self, verb: str, args: Mapping[str, Any], do: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Any:
+        self.require_whole(verb)
+        try:
+            return await super()._call(verb, args, do)
+        except StorageError:
+            self.broken = True
+            raise
+
+    def require_whole(self, verb: str) -> None:
+        """Refuse to go on after a statement that failed, with which the connection or the transaction went.
+
+        Raises:
+            StorageUnavailable: there was one.
+        """
+        if self.broken:
+            raise StorageUnavailable(f"{verb}: an earlier statement failed, and the transaction with it")
+
+    def on_commit(self, apply: Callable[[], None]) -> None:
+        """Call ``apply`` in the step that commits."""
+        self._require_open()
+        self._opened.on_commit(apply)
+
+    def on_rollback(self, undo: Callable[[], None]) -> None:
+        """Call ``undo`` in the step that rolls back."""
+        self._require_open()
+        self._opened.on_rollback(undo)
+
+    def _require_open(self) -> None:
+        if self._number not in self._calls.world.server.transactions:
+            raise StorageUnavailable("The connection broke: the transaction is gone")
+
+
+class SimStorage(_Verbs, SimAsking):
+    """``zeke_queue.storage.store.Storage`` as one node reaches it.
+
+    Attributes:
+        asleep: how many wait for work in it.
+        failing: whether what the node asked for last has failed.
+        owing: what the node tells the storage in its own time, and could not tell last.
+    """
+
+    def __init__(self, node: Node, counts: dict[str, int]) -> None:
+        self._node = node
+        self._world = node.world
+        self._store = node.world.store
+        self._counts = counts
+        self.asleep = 0
+        self.failing = False
+        self.owing: set[str] = set()
+        super().__init__(Calls(node, counts), self._store)
+
+    async def _call(
+        self, verb: str, args: Mapping[str, Any], do: Callable[[], Coroutine[Any, Any, Any]]
+    ) -> Any:
+        self.failing = True
+        if verb in _TOLD_IN_TIME:
+            self.owing.add(verb)
+        result = await super()._call(verb, args, do)
+        self.failing = False
+        self.owing.discard(verb)
+        return result
+
+    # The life of jobs.
+
+    @asynccontextmanager
+    async def transaction(self, connection: Any = None) -> AsyncGenerator[SimTransaction]:
+        """Open a transaction; the server rolls it back if its node dies."""
+        if connection is not None:
+            raise UsageError("connection: a simulation has none to join; leave it out")
+        world = self._world
+        if world.down or self._node.link is not None:
+            # That it begins is seen only where it can't.
+            await self._call("begin", {}, self._store.now)
+        number, server = world.server.open(self._node)
+        opened = SimTransaction(self._calls, server.opened, number)
+        try:
+            yield opened
+            opened.require_whole("commit")
+        except BaseException:
+            self.failing = True
+            world.server.end(number, IDLE_IN_TRANSACTION if self._node.link else SHORTEST)
+            raise
+        try:
+            await self._calls.call("commit", {}, server.commit, transaction=number)
+        except BaseException:
+            self.failing = True
+            world.server.end(number, SHORTEST)
+            raise
+        self.failing = False
+
+    async def claim(self, worker: UUID, wants: Sequence[Want], limit: int) -> list[Claimed]:
+        """Lease due jobs."""
+        args = {"worker": worker, "wants": tuple(wants), "limit": limit}
+        return await self._call("claim", args, lambda: self._store.claim(worker, wants, limit))
+
+    async def spawn(self, child: NewJob, attempt: int) -> UUID | None:
+        """Insert a job that its parent waits for."""
+        args = {"child": child, "attempt": attempt}
+        return await self._call("spawn", args, lambda: self._store.spawn(child, attempt))
+
+    async def suspend(self, waiting: Sequence[Waiting], *, again: bool = False) -> set[UUID]:
+        """Let active jobs wait for the end of others."""
+        args = {"waiting": tuple(waiting), "again": again}
+        return await self._call("suspend", args, lambda: self._store.suspend(waiting, again=again))
+
+    async def wake_parents(self, limit: int) -> int:
+        """Let jobs go on that were not told of their child's end."""
+        return await self._call("wake_parents", {"limit": limit}, lambda: self._store.wake_parents(limit))
+
+    async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
+        """Move deadlines."""
+        args = {"extended": tuple(extended)}
+        return await self._call("extend", args, lambda: self._store.extend(extended))
+
+    async def beat(self, worker: WorkerInfo) -> dict[UUID, int]:
+        """Note that a worker lives."""
+        # Host and process number are this machine's, and would differ from run to run.
+        info = replace(worker, host=self._node.name, pid=self._node.incarnation)
+        return await self._call("beat", {"worker": info}, lambda: self._store.beat(info))
+
+    async def leave(self, worker: UUID) -> None:
+        """Forget a worker."""
+        await self._call("leave", {"worker": worker}, lambda: self._store.leave(worker))
+
+    async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Put cancelled jobs back."""
+        return await self._call("resume", {"ids": tuple(ids)}, lambda: self._store.resume(ids))
+
+    async def retry(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Put failed jobs back."""
+        return await self._call("retry", {"ids": tuple(ids)}, lambda: self._store.retry(ids))
+
+    async def archive(self, after: float, limit: int) -> int:
+        """Move ended jobs to the archive."""
+        args = {"after": after, "limit": limit}
+        return await self._call("archive", args, lambda: self._store.archive(after, limit))
+
+    async def purge(self, after: float, limit: int) -> int:
+        """Delete archived jobs."""
+        args = {"after": after, "limit": limit}
+        return await self._call("purge", args, lambda: self._store.purge(after, limit))
+
+    async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
+        """Say that the worker is about to sleep, or awake."""
+        args = {"worker": worker, "queues": None if queues is None else tuple(queues)}
+        await self._call("idle", args, lambda: self._store.idle(worker, queues))
+
+    async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
+        """Sleep until one of the queues may have work; the wake-up can be lost, late, or for nothing."""
+        self.asleep += 1
+        try:
+            return await self._wait_for_work(queues, timeout)
+        finally:
+            self.asleep -= 1
+
+    async def _wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
+        node, world = self._node, self._world
+        waits = self._counts["wake"] = self._counts.get("wake", 0) + 1
+        decision: dict[str, Any] = {}
+        if world.faulty:
+            address = f"{node.name}/wake/{waits}"
+            decision = world.decisions.at(address, lambda draws: wake_fault(draws, world.knobs)) or {}
+            if decision:
+                world.hit(node, address, decision["fault"], decision.get("for"))
+        kind = decision.get("fault")
+        if kind == "deaf":
+            await world.database_clock.sleep(timeout)
+            return False
+        if kind == "spurious":
+            timeout = min(timeout, decision["after"])
+        woken = await self._store.wait_for_work(queues, timeout)
+        if node.link is not None or world.down:
+            return False
+        if woken and kind == "drowsy":
+            await world.database_clock.sleep(decision["for"])
+        return woken or kind == "spurious"
+
+    async def note(self, events: Sequence[JobEvent]) -> None:
+        """Keep progress and log lines."""
+        await self._call("note", {"events": tuple(events)}, lambda: self._store.note(events))
+
+    # Looking.
+
+    async def get(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
+        """Return those of the jobs that exist."""
+        return await self._call("get", {"ids": tuple(ids)}, lambda: self._store.get(ids))
+
+    async def find(self, which: JobFilter) -> list[Job]:
+        """Return jobs by filter."""
+        return await self._call("find", {"which": which}, lambda: self._store.find(which))
+
+    async def page(self, which: JobFilter) -> Page:
+        """Return a page of jobs by filter."""
+        return await self._call("page", {"which": which}, lambda: self._store.page(which))
+
+    async def count(self) -> list[QueueCount]:
+        """Return how many jobs each queue has."""
+        return await self._call("count", {}, self._store.count)
+
+    async def holder(self, job: NewJob) -> UUID | None:
+        """Return the job that is in the way."""
+        return await self._call("holder", {"job": job}, lambda: self._store.holder(job))
+
+    async def events(self, job_id: UUID, after: int = 0) -> list[JobEvent]:
+        """Return progress and log lines."""
+        args = {"job_id": job_id, "after": after}
+        return await self._call("events", args, lambda: self._store.events(job_id, after))
+
+    async def workers(self) -> list[WorkerInfo]:
+        """Return the workers that are known."""
+        return await self._call("workers", {}, self._store.workers)
+
+    async def now(self) -> datetime:
+        """Return the database's time."""
+        return await self._call("now", {}, self._store.now)
+
+    async def foreign_cron_age(self) -> float | None:
+        """Return None: pg-boss is not here."""
+        return await self._store.foreign_cron_age()
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncGenerator[SimWatch]:
+        """Watch jobs; changes are told while the node can be reached."""
+        async with self._store.watching() as watch:
+            yield SimWatch(self._node, watch, self._counts, self._call)
+
+    # Queues and schedules.
+
+    async def declare_queues(self, queues: Sequence[QueueSettings]) -> None:
+        """Store limits."""
+        args = {"queues": tuple(queues)}
+        await self._call("declare_queues", args, lambda: self._store.declare_queues(queues))
+
+    async def queues(self) -> list[QueueSettings]:
+        """Return all queues' settings."""
+        return await self._call("queues", {}, self._store.queues)
+
+    async def pause_queue(self, name: str, *, paused: bool) -> None:
+        """Pause a queue, or resume it."""
+        args = {"name": name, "paused": paused}
+        await self._call("pause_queue", args, lambda: self._store.pause_queue(name, paused=paused))
+
+    async def declare_schedules(self, schedules: Sequence[Schedule]) -> None:
+        """Store schedules as code declares them."""
+        args = {"schedules": tuple(schedules)}
+        await self._call("declare_schedules", args, lambda: self._store.declare_schedules(schedules))
+
+    async def put_schedule(self, schedule: Schedule) -> None:
+        """Create or edit a schedule."""
+        await self._call("put_schedule", {"schedule": schedule}, lambda: self._store.put_schedule(schedule))
+
+    async def drop_schedule(self, name: str) -> bool:
+        """Delete a schedule."""
+        return await self._call("drop_schedule", {"name": name}, lambda: self._store.drop_schedule(name))
+
+    async def schedules(self) -> list[Schedule]:
+        """Return all schedules."""
+        return await self._call("schedules", {}, self._store.schedules)
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+class SimWatch:
+    """Tells a watcher of changes; of one that happens while its node can't be reached nobody hears.
+
+    Args:
+        node: the watcher's.
+        watch: the memory store's.
+        counts: how many jobs were told of under the node's name.
+        call: sends a call.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        watch: MemoryWatch,
+        counts: dict[str, int],
+        call: Callable[[str, Mapping[str, Any], Callable[[], Coroutine[Any, Any, Any]]], Awaitable[Any]],
+    ) -> None:
+        self._node = node
+        self._watch = watch
+        self._counts = counts
+        self._call = call
+        self._woken = False
+
+    async def add(self, ids: Collection[UUID]) -> None:
+        """Watch these too."""
+        await self._call("watch", {"ids": tuple(ids)}, lambda: self._watch.add(ids))
+
+    async def discard(self, ids: Collection[UUID]) -> None:
+        """Watch these no more."""
+        await self._watch.discard(ids)
+
+    def wake(self) -> None:
+        """End the wait under way, or else the next one."""
+        self._woken = True
+        self._watch.wake()
+
+    async def wait(self, timeout: float) -> list[UUID]:
+        """Return what may have changed and was told of, nothing after ``timeout`` seconds."""
+        loop = self._node.world.loop
+        until = loop.time() + timeout
+        while True:
+            rung = await self._watch.wait(until - loop.time())
+            told = [job_id for job_id in rung if self._arrives()]
+            if told or self._woken or not rung:
+                self._woken = False
+                return told
+
+    def _arrives(self) -> bool:
+        node, world = self._node, self._node.world
+        if node.link is not None or world.down:
+            return False
+        if not world.faulty:
+            return True
+        count = self._counts["told"] = self._counts.get("told", 0) + 1
+        address = f"{node.name}/told/{count}"
+        if world.decisions.at(address, lambda draws: told_fault(draws, world.knobs)) is None:
+            return True
+        world.hit(node, address, "deaf")
+        return False

@@ -1,0 +1,176 @@
+"""The server: its transactions until they end or lose their client, and statements that wait."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from zeke_queue.errors import StorageUnavailable
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Coroutine, Generator
+
+    from zeke_queue.storage.memory import MemoryStorage
+    from zeke_queue.storage.memory.transaction import MemoryTransaction
+    from zeke_sim.history.recorder import Recorder
+    from zeke_sim.world.node import Node
+    from zeke_sim.world.world import World
+
+
+class _RolledBack(Exception):
+    """Ends a transaction."""
+
+
+class Server:
+    """What the database's server has under way.
+
+    Attributes:
+        transactions: those that are open, by number.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._numbers = 0
+        self._waiting: dict[asyncio.Task[None], None] = {}
+        self.transactions: dict[int, OpenTransaction] = {}
+
+    def open(self, node: Node) -> tuple[int, OpenTransaction]:
+        """Open a transaction; returns its number as well."""
+        self._numbers += 1
+        opened = OpenTransaction(self, node, self._numbers, self._world.store)
+        self.transactions[self._numbers] = opened
+        return self._numbers, opened
+
+    def go_on(self, statement: Stepper, transaction: int | None) -> asyncio.Task[None]:
+        """Go on with a statement once it has its lock, as long as that takes."""
+        world = self._world
+        task = world.loop.create_task(statement.run(), context=world.context)
+        if transaction is not None and (opened := self.transactions.get(transaction)) is not None:
+            opened.statement = task
+        self._waiting[task] = None
+        task.add_done_callback(self._over, context=world.context)
+        return task
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._waiting.pop(task, None)
+
+    def end(self, number: int, after: float) -> None:
+        """Roll a transaction back, once the server notices that it should."""
+        if number in self.transactions:
+            self._world.later(after, self._roll_back, number)
+
+    def end_of(self, node: Node) -> None:
+        """Roll back what a process has open that died."""
+        for number, opened in list(self.transactions.items()):
+            if opened.node is node:
+                self.end(number, 0.0)
+
+    def restart(self) -> None:
+        """Leave nothing of what was under way."""
+        for task in list(self._waiting):
+            task.cancel()
+        for number in list(self.transactions):
+            self._roll_back(number)
+
+    def _roll_back(self, number: int) -> None:
+        opened = self.transactions.get(number)
+        if opened is not None:
+            opened.roll_back()
+
+
+class OpenTransaction:
+    """One transaction on the server.
+
+    Attributes:
+        opened: the memory store's.
+        node: who opened it.
+        statement: what is waiting for a lock in it, if something is.
+    """
+
+    def __init__(self, server: Server, node: Node, number: int, store: MemoryStorage) -> None:
+        self._server = server
+        self._number = number
+        self._block = store.transaction()
+        self.node = node
+        self.statement: asyncio.Task[Any] | None = None
+        self.opened: MemoryTransaction = step(self._block.__aenter__())
+
+    async def commit(self) -> None:
+        """Make all of it visible at once."""
+        if self._server.transactions.pop(self._number, None) is None:
+            raise StorageUnavailable("commit: the transaction is gone")
+        await self._block.__aexit__(None, None, None)
+
+    def roll_back(self) -> None:
+        """Leave no trace."""
+        if self._server.transactions.pop(self._number, None) is None:
+            return
+        if self.statement is not None:
+            self.statement.cancel()
+        error = _RolledBack()
+        try:
+            step(self._block.__aexit__(_RolledBack, error, None))
+        except _RolledBack:
+            return
+
+
+def step(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine that waits for nothing, and return what it returns."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    raise RuntimeError("it waits")
+
+
+class Stepper:
+    """Runs a statement that may wait, and says at each of its steps whose it is.
+
+    Attributes:
+        ended: whether it has ended, with a ``result`` or an ``error``.
+    """
+
+    __slots__ = ("_call", "_coroutine", "_recorder", "_waits_for", "ended", "error", "result")
+
+    def __init__(self, recorder: Recorder, call: int, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._recorder = recorder
+        self._call = call
+        self._coroutine = coroutine
+        self._waits_for: Any = None
+        self.ended = False
+        self.error: BaseException | None = None
+        self.result: Any = None
+
+    def begin(self) -> None:
+        """Take the first step, with which most statements end."""
+        self._step(None)
+
+    async def run(self) -> None:
+        """Go on to the end, once it waits."""
+        await self
+
+    def close(self) -> None:
+        """Give up a statement that nobody went on with."""
+        self._coroutine.close()
+
+    def _step(self, thrown: BaseException | None) -> None:
+        recorder, coroutine = self._recorder, self._coroutine
+        recorder.call = self._call
+        recorder.commit += 1
+        try:
+            self._waits_for = coroutine.send(None) if thrown is None else coroutine.throw(thrown)
+        except StopIteration as done:
+            self.ended, self.result = True, done.value
+        except Exception as error:  # noqa: BLE001 - it is the caller's
+            self.ended, self.error = True, error
+        finally:
+            recorder.call = None
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        while not self.ended:
+            thrown: BaseException | None = None
+            try:
+                yield self._waits_for
+            except BaseException as error:  # noqa: BLE001 - it is passed on to the statement
+                thrown = error
+            self._step(thrown)

@@ -1,0 +1,281 @@
+"""Lets code that reads clocks by itself see virtual time: ``datetime.now()``, ``time.time()`` and the like.
+
+freezegun does it, which puts stand-ins for the clocks into every module that has them. That takes most of a
+second, so it is done once a process, by the first world that asks for it, and for good. What the stand-ins
+show is decided here at each call: virtual time where a world is shown in the calling thread, and otherwise
+the machine's, so that whatever comes after a simulation finds its clocks as they were. An application that
+freezes time by itself sees its own, in a world as well: what was frozen last is shown.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import sys
+import threading
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+from zeke_queue.system.install_hints import install
+from zeke_sim.errors import SimulationError
+from zeke_sim.loop.clock import VirtualClock
+from zeke_sim.loop.event_loop import LANE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+    from datetime import datetime, tzinfo
+
+    from zeke_sim.world.world import World
+
+
+class Times(Protocol):
+    """What can be shown: a ``zeke_queue.system.clock.Clock``, as far as it is looked at."""
+
+    def now(self) -> datetime:
+        """Return the wall clock's time, aware."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that never goes back."""
+        ...
+
+
+MACHINERY: Final = (
+    "_pytest.",
+    "asyncio.",
+    "concurrent.",
+    "execnet.",
+    "hypothesis.",
+    "logging",
+    "multiprocessing",
+    "pluggy.",
+    "psycopg",
+    "pytest_",
+    "queue",
+    "selectors",
+    "threading",
+    "xdist.",
+)
+"""Modules (by how their names begin) that measure time for themselves, not for the application."""
+
+
+class _Shown:
+    """What the clocks show: virtual times in one thread, the machine's elsewhere."""
+
+    def __init__(self) -> None:
+        self.times: Times | None = None
+        self.thread = 0
+        self.installed = False
+        self.stacks: list[tuple[list[Any], Any]] = []
+        """freezegun's, of all that was frozen, the last one on top; and what stands there for a world."""
+
+    @property
+    def by_another(self) -> bool:
+        """Whether what was frozen last is not ours."""
+        factories, ours = self.stacks[0]
+        return factories[-1] is not ours
+
+    def virtual(self) -> Times | None:
+        """Return where time comes from for the caller; None for the machine's own."""
+        return self.times if self.times is not None and self.thread == threading.get_ident() else None
+
+
+_shown: Final = _Shown()
+
+
+@contextmanager
+def showing(times: Times) -> Generator[None]:
+    """Show virtual times in the block, to the calling thread.
+
+    Raises:
+        SimulationError: freezegun is not installed.
+    """
+    _install()
+    before = _shown.times, _shown.thread
+    _shown.times, _shown.thread = times, threading.get_ident()
+    for stack, entry in _shown.stacks:
+        stack.append(entry)
+    try:
+        yield
+    finally:
+        _shown.times, _shown.thread = before
+        factories, _ = _shown.stacks[0]
+        ours = len(factories) - 1 - factories[::-1].index(_naive)
+        for stack, _ in _shown.stacks:
+            del stack[ours]
+
+
+class WorldTimes:
+    """The times of a world: those of the node whose code asks, which may be wrong; else the true ones."""
+
+    def __init__(self, world: World) -> None:
+        self._nodes = world.nodes
+        self._true = VirtualClock(world.loop, world.epoch)
+
+    def _clock(self) -> VirtualClock:
+        lane = LANE.get()
+        node = None if lane is None else self._nodes.get(lane.name)
+        return self._true if node is None else node.clock
+
+    def now(self) -> datetime:
+        """Return the wall clock's time."""
+        return self._clock().now()
+
+    def monotonic(self) -> float:
+        """Return seconds on a clock that never goes back."""
+        return self._clock().monotonic()
+
+
+def _install() -> None:
+    if _shown.installed:
+        return
+    try:
+        import freezegun  # noqa: PLC0415 - most programs never need it
+        from freezegun import api  # noqa: PLC0415
+    except ImportError:
+        raise SimulationError(
+            f"freeze: for handlers to see virtual time freezegun is needed: {install('sim')}, or say"
+            " freeze=False if none of them reads a clock"
+        ) from None
+    patched = cast("Any", api)
+    freezegun.freeze_time(patched.real_datetime(2026, 1, 1), real_asyncio=True).start()
+    _shown.stacks = [
+        (patched.freeze_factories, _naive),
+        (patched.tz_offsets, timedelta(0)),
+        (patched.ignore_lists, ()),
+        (patched.tick_flags, False),
+    ]
+    for stack, entry in _shown.stacks:
+        # Whoever froze time before takes the topmost away when it ends.
+        del stack[-1]
+        stack.insert(0, entry)
+    _keep_folds(patched)
+    _let_through_functions(patched)
+    _let_through_classes(patched)
+    _let_pydantic_know(patched)
+    _shown.installed = True
+
+
+def _naive() -> datetime:
+    """Return virtual time as freezegun keeps it: in UTC, without a zone."""
+    times = _shown.virtual()
+    if times is None:
+        raise SimulationError("nothing is shown")  # what asks looks first whether it is to see real time
+    return times.now().replace(tzinfo=None)
+
+
+def _let_through_functions(patched: Any) -> None:
+    """Let the stand-ins for functions show what is to be shown at each call."""
+    by_theirs, theirs, theirs_ns = (
+        patched._should_use_real_time,
+        patched._get_fake_monotonic,
+        patched._get_fake_monotonic_ns,
+    )
+
+    def is_real() -> bool:
+        """Tell whether the caller of a stand-in is to see the machine's time."""
+        if _shown.by_another:
+            return by_theirs()
+        if _shown.virtual() is None:
+            return True
+        # This function, the stand-in, and who asked it.
+        name = sys._getframe(2).f_globals.get("__name__", "")  # pyright: ignore[reportPrivateUsage]
+        return str(name).startswith(MACHINERY)
+
+    def monotonic() -> float:
+        times = _shown.virtual()
+        if _shown.by_another or times is None:
+            return theirs()
+        return times.monotonic()
+
+    def monotonic_ns() -> int:
+        return theirs_ns() if _shown.by_another else int(monotonic() * 1e9)
+
+    patched._should_use_real_time = is_real
+    patched._get_fake_monotonic = monotonic
+    patched._get_fake_monotonic_ns = monotonic_ns
+
+
+def _keep_folds(patched: Any) -> None:
+    """Let stand-ins tell the two hours apart that clocks show twice in autumn: schedules go by that."""
+    fake = patched.FakeDatetime
+
+    def to_fake(real: datetime) -> Any:
+        return fake(
+            real.year,
+            real.month,
+            real.day,
+            real.hour,
+            real.minute,
+            real.second,
+            real.microsecond,
+            real.tzinfo,
+            fold=real.fold,
+        )
+
+    def as_pickled(real: datetime) -> Any:
+        return _unpickled, (real.replace(fold=0, tzinfo=None).isoformat(), real.tzinfo, real.fold)
+
+    patched.datetime_to_fakedatetime = to_fake
+    copyreg.dispatch_table[patched.real_datetime] = as_pickled
+    copyreg.dispatch_table[fake] = as_pickled
+
+
+def _unpickled(text: str, zone: tzinfo | None, fold: int) -> datetime:
+    import datetime as dt  # noqa: PLC0415 - the class that stands there now
+
+    return dt.datetime.fromisoformat(text).replace(tzinfo=zone, fold=fold)
+
+
+def _let_through_classes(patched: Any) -> None:
+    """Let the stand-ins for the classes be like the real ones outside of a world, in the local zone too."""
+    fake_datetime, fake_date = patched.FakeDatetime, patched.FakeDate
+    real, real_date = patched.real_datetime, patched.real_date
+    to_fake, to_fake_date = patched.datetime_to_fakedatetime, patched.date_to_fakedate
+    is_real = patched._should_use_real_time
+    frozen: dict[str, Callable[..., Any]] = {
+        name: getattr(fake_datetime, name).__func__ for name in ("now", "today", "utcnow", "fromtimestamp")
+    }
+    frozen_date, frozen_timestamp = fake_date.today.__func__, fake_datetime.timestamp
+
+    def now(cls: Any, tz: tzinfo | None = None) -> Any:
+        if is_real():
+            return to_fake(real.now(tz))
+        if tz is None or _shown.by_another:
+            return frozen["now"](cls, tz)
+        # By the zone itself, since a sum forgets which of two equal hours it is.
+        return to_fake(tz.fromutc(_naive().replace(tzinfo=tz)))
+
+    def today(cls: Any) -> Any:
+        return to_fake(real.today()) if is_real() else frozen["today"](cls)
+
+    def utcnow(cls: Any) -> Any:
+        return to_fake(real.utcnow()) if is_real() else frozen["utcnow"](cls)
+
+    def fromtimestamp(cls: Any, t: float, tz: tzinfo | None = None) -> Any:
+        return to_fake(real.fromtimestamp(t, tz)) if is_real() else frozen["fromtimestamp"](cls, t, tz)
+
+    def timestamp(self: Any) -> float:
+        return real.timestamp(self) if is_real() else frozen_timestamp(self)
+
+    def date_today(cls: Any) -> Any:
+        return to_fake_date(real_date.today()) if is_real() else frozen_date(cls)
+
+    fake_datetime.now, fake_datetime.today = classmethod(now), classmethod(today)
+    fake_datetime.utcnow, fake_datetime.fromtimestamp = classmethod(utcnow), classmethod(fromtimestamp)
+    fake_datetime.timestamp = timestamp
+    fake_date.today = classmethod(date_today)
+
+
+def _let_pydantic_know(patched: Any) -> None:
+    """Let models that are defined from now on have fields of the stand-ins' types."""
+    from pydantic_core import core_schema  # noqa: PLC0415 - as freezegun
+
+    def of_datetime(_cls: Any, _source: Any, _handler: Any) -> Any:
+        return core_schema.datetime_schema()
+
+    def of_date(_cls: Any, _source: Any, _handler: Any) -> Any:
+        return core_schema.date_schema()
+
+    patched.FakeDate.__get_pydantic_core_schema__ = classmethod(of_date)
+    patched.FakeDatetime.__get_pydantic_core_schema__ = classmethod(of_datetime)

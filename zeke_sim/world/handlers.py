@@ -1,0 +1,158 @@
+"""The tasks of a catalog, with their handlers watched: what they do stays theirs, and the history is told."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+from typing import TYPE_CHECKING, Any
+
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.signals import Retry, Snooze
+from zeke_queue.task.task import Task
+from zeke_sim.history.events import Began, Effect, Ended
+from zeke_sim.loop.event_loop import HANDLER, LANE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from zeke_queue.task.context import JobContext
+    from zeke_sim.world.node import Node
+    from zeke_sim.world.world import World
+
+
+def observed(catalog: Catalog, world: World) -> Catalog:
+    """Return a catalog of the same tasks and schedules, whose handlers tell the world what they do."""
+    watched = _Watched(
+        resources=catalog.resources,
+        defaults=catalog.defaults,
+        payload_cap=catalog.payload_cap,
+        output_cap=catalog.output_cap,
+    )
+    watched.include(catalog)
+    tasks = watched._tasks  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    aliases = watched._aliases  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    copies = {name: _observed(task, world) for name, task in tasks.items()}
+    watched.copies = {task: copies[name] for name, task in tasks.items()}
+    aliases.update({alias: copies[task.name] for alias, task in aliases.items()})
+    tasks.update(copies)
+    return watched
+
+
+class _Watched(Catalog):
+    """A catalog of watched tasks, found by the application's own as well: handlers send by those."""
+
+    copies: Mapping[Task[Any, Any], Task[Any, Any]]
+
+    def get(self, which: str | Task[Any, Any]) -> Task[Any, Any]:
+        """Return a task; see ``Catalog.get``."""
+        return super().get(self.copies.get(which, which) if isinstance(which, Task) else which)
+
+
+def effect(key: str) -> None:
+    """Tell that the handler that runs has an effect on the world outside, such as a payment or a message.
+
+    Outside of a simulation it does nothing, so an application may call it anywhere, and a double of a client
+    in each of its calls.
+
+    Args:
+        key: says which effect it is: of two with one key, ``unique_effects`` allows one.
+    """
+    watch = HANDLER.get()
+    if watch is not None:
+        watch.effect(key)
+
+
+def current_node(world: World) -> Node:
+    """Return the node that running code belongs to."""
+    lane = LANE.get()
+    return world.nodes[lane.name if lane is not None else ""]
+
+
+def _observed(task: Task[Any, Any], world: World) -> Task[Any, Any]:
+    watched = copy.copy(task)
+    watched.takes_job = True
+    watched.handler = _async(task, world) if task.kind == "async" else _sync(task, world)
+    return watched
+
+
+def _async(task: Task[Any, Any], world: World) -> Callable[..., Any]:
+    handler, takes_job = task.handler, task.takes_job
+
+    @functools.wraps(handler)
+    async def watched(*arguments: Any) -> Any:
+        job: JobContext = arguments[-1]
+        watch = _Watch(world, task.name, job)
+        token = HANDLER.set(watch)
+        try:
+            result = await handler(*(arguments if takes_job else arguments[:-1]))
+        except asyncio.CancelledError:
+            # One that raises it by itself, or of a task that it waits for, was not interrupted.
+            current = asyncio.current_task()
+            interrupted = current is not None and current.cancelling() > 0
+            watch.ended("cancelled" if interrupted else "raised", None if interrupted else "CancelledError: ")
+            raise
+        except BaseException as error:
+            watch.ended("raised", f"{type(error).__name__}: {error}", _asked(error))
+            raise
+        finally:
+            HANDLER.reset(token)
+        watch.ended("returned", result)
+        return result
+
+    return watched
+
+
+def _sync(task: Task[Any, Any], world: World) -> Callable[..., Any]:
+    handler, takes_job = task.handler, task.takes_job
+
+    @functools.wraps(handler)
+    def watched(*arguments: Any) -> Any:
+        job: JobContext = arguments[-1]
+        watch = _Watch(world, task.name, job)
+        token = HANDLER.set(watch)
+        try:
+            result = handler(*(arguments if takes_job else arguments[:-1]))
+        except BaseException as error:
+            watch.ended("raised", f"{type(error).__name__}: {error}", _asked(error))
+            raise
+        finally:
+            HANDLER.reset(token)
+        watch.ended("returned", result)
+        return result
+
+    return watched
+
+
+def _asked(error: BaseException) -> float | None:
+    """Return the seconds that a handler asked for by what it raised."""
+    if isinstance(error, Snooze):
+        return error.seconds
+    return error.after if isinstance(error, Retry) else None
+
+
+class _Watch:
+    """One attempt, as the world is told of it."""
+
+    __slots__ = ("_attempt", "_job", "_node", "_task", "_world")
+
+    def __init__(self, world: World, task: str, job: JobContext) -> None:
+        node = self._node = current_node(world)
+        self._world = world
+        self._task = task
+        self._job = job.id
+        self._attempt = job.attempt
+        world.running[job.id, job.attempt] = node.name, task
+        world.recorder.add(Began(world.time(), node.name, task, job.id, job.attempt))
+        world.handler_began(node, task, job.id, job.attempt)
+
+    def ended(self, how: Any, value: Any, asked: float | None = None) -> None:
+        world, node = self._world, self._node.name
+        world.running.pop((self._job, self._attempt), None)
+        world.recorder.add(Ended(world.time(), node, self._task, self._job, self._attempt, how, value, asked))
+
+    def effect(self, key: str) -> None:
+        world, node = self._world, self._node
+        world.recorder.add(
+            Effect(world.time(), node.name, self._job, self._attempt, key, alive=not node.dead)
+        )

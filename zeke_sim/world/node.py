@@ -1,0 +1,271 @@
+"""Nodes: the processes of a simulated world, each with a lane, clocks, and a way to the database."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import inspect
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, cast
+
+from zeke_queue.client.queue import Queue
+from zeke_queue.maintenance.runner import Supervisor
+from zeke_queue.maintenance.scheduler import Scheduler
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.worker import Worker
+from zeke_sim.errors import SimulationError
+from zeke_sim.history.events import Lived
+from zeke_sim.loop.clock import VirtualClock
+from zeke_sim.loop.event_loop import Lane
+from zeke_sim.world.client import SimStorage
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable, Mapping
+    from contextvars import Context
+
+    from zeke_queue.model import Claimed
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.task.catalog import Catalog
+    from zeke_queue.task.context import JobContext, JobHost
+    from zeke_queue.task.task import Task
+    from zeke_queue.worker.host import Host
+    from zeke_sim.world.world import World
+
+Link: TypeAlias = Literal["cut", "cut_out", "cut_in"]
+Main: TypeAlias = "Callable[[Node], Awaitable[None]]"
+
+RESTART: Final = 1.0
+"""Seconds after which a process that has ended has a successor, if nothing else is said."""
+
+DUTIES: Final = {
+    "worker": ("claim",),
+    "scheduler": ("due_schedules",),
+    "supervisor": ("overdue", "wake_parents", "archive", "purge"),
+}
+"""What the processes of a role are there to call."""
+
+
+class Node:
+    """One process, and those that are started in its place when it has died.
+
+    Attributes:
+        name: as the plan and the history call it.
+        role: worker, scheduler, supervisor or client.
+        incarnation: how many processes there were under this name.
+        dead: whether there is none at the moment.
+        link: what is wrong with its way to the database; None if nothing is.
+        clock: what its programs and handlers read.
+        resting_clock: what the runtime reads. It shows the same, but a worker's monotonic time stands still
+            while calm time is skipped, as its timers and its lease do. The deadlines that handlers are told
+            are by ``clock``.
+        queue: the process's own, on its storage, clock and entropy.
+        awaits: misfortunes that strike as its next statement of a verb is on its way.
+        back: seconds after which it has a successor once it has stopped.
+        stop: tells the process to stop, as SIGTERM does; None if it does not listen.
+    """
+
+    storage: SimStorage
+    queue: Queue
+    context: Context
+    lane: Lane
+
+    def __init__(self, world: World, name: str, role: str, main: Main, catalog: Catalog) -> None:
+        self.world = world
+        self.name = name
+        self.role = role
+        self.catalog = catalog
+        self.clock = VirtualClock(world.loop, world.epoch)
+        self.resting_clock = VirtualClock(world.loop, world.epoch)
+        self.incarnation = 0
+        self.dead = True
+        self.done = False
+        self.back = RESTART
+        self.paused = False
+        self.link: Link | None = None
+        self.cut_until = 0.0
+        self.stop: Callable[[], None] | None = None
+        self.awaits: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+        self._main = main
+        self._storage_counts: dict[str, int] = {}
+
+    def start(self) -> None:
+        """Start a process under this name."""
+        if not self.dead or self.world.over:
+            return
+        world = self.world
+        self.incarnation += 1
+        self.dead = False
+        self.stop = None
+        self.back = RESTART
+        self.lane = Lane(self.name)
+        self.context = world.loop.context(self.lane)
+        self.clock.suspended = self.resting_clock.suspended = 0.0
+        entropy = SeededEntropy(world.seed_of(f"{self.name}/{self.incarnation}"))
+        self.storage = SimStorage(self, self._storage_counts)
+        self.queue = self.context.run(
+            lambda: Queue(
+                self.catalog,
+                self.storage,
+                clock=self.resting_clock,
+                entropy=entropy,
+                settings=world.settings,
+            )
+        )
+        world.recorder.add(Lived(world.time(), self.name, "started"))
+        task = world.loop.create_task(self._run(), name=f"{self.name}-main", context=self.context)
+        task.add_done_callback(self._ended, context=world.context)
+
+    def set_clocks(self, *, offset: float | None = None, rate: float | None = None) -> None:
+        """Let its clocks be wrong: the wall clock by so many seconds, or the monotonic one in its rate."""
+        for clock in (self.clock, self.resting_clock):
+            if offset is not None:
+                clock.offset = offset
+            if rate is not None:
+                clock.set_rate(rate)
+
+    def can_meet(self, kind: str) -> bool:
+        """Tell whether a misfortune means anything as it is: what does not run can't be stopped."""
+        if kind == "kill":
+            return not self.dead
+        return kind not in {"pause", "stall", "drain"} or not (self.dead or self.paused)
+
+    async def _run(self) -> None:
+        try:
+            await self._main(self)
+        except SystemExit as error:
+            raise SimulationError(f"it called sys.exit({error.code!r})") from error
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        world = self.world
+        if world.over or self.dead:
+            return
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            world.crashed(self, error)
+            return
+        world.loop.kill(self.lane)
+        self.dead = True
+        world.recorder.add(Lived(world.time(), self.name, "stopped"))
+        if self.role == "client":
+            self.done = True
+        world.ended(self)
+
+
+class InlineExecutor:
+    """Runs sync handlers where they are called, and those of processes too; they take no virtual time."""
+
+    async def run_sync(self, call: Callable[[], Any]) -> Any:
+        """Run a function."""
+        return call()
+
+    async def run_process(self, task: Task[Any, Any], claimed: Claimed, job: JobContext, host: Host) -> Any:
+        """Run a task's handler."""
+        del host
+        payload = task.validate_json(claimed.data)
+        arguments: list[Any] = [payload] if task.takes_payload else []
+        if task.takes_job:
+            arguments.append(job)
+        result = task.handler(*arguments)
+        return await result if inspect.isawaitable(result) else result
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+class SimWorker(Worker):
+    """A worker whose monotonic clock stands still while calm time is skipped, unlike that of its handlers.
+
+    What it tells them of its clock, their jobs' deadlines, is told by theirs. The difference between the two
+    stays as it is while a job runs, for nothing is skipped then.
+
+    Args:
+        queue: as of ``Worker``.
+        clock: what handlers read.
+        resting_clock: what the worker goes by.
+        **options: of ``Worker``.
+    """
+
+    def __init__(self, queue: Queue, *, clock: Clock, resting_clock: Clock, **options: Any) -> None:
+        super().__init__(queue, clock=resting_clock, executor=InlineExecutor(), watchdog=None, **options)
+        served = self._plan.served
+        tasks = {task: _told_by(clock, resting_clock, task) for task in served.values()}
+        self._plan = replace(self._plan, served={name: tasks[task] for name, task in served.items()})
+
+
+def _told_by(clock: Clock, resting_clock: Clock, task: Task[Any, Any]) -> Task[Any, Any]:
+    """Return a task whose handler is told its deadlines by another clock than the worker's."""
+    if not task.takes_job:
+        return task
+    handler = task.handler
+
+    @functools.wraps(handler)
+    def told(*arguments: Any) -> Any:
+        job: JobContext = arguments[-1]
+        if ahead := clock.monotonic() - resting_clock.monotonic():
+            job.deadline += ahead
+            # Through its host a job moves its deadline; nothing public lets one stand between the two.
+            job._host = cast("JobHost", _HostAhead(job._host, ahead))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        return handler(*arguments)
+
+    shown = copy.copy(task)
+    shown.handler = told
+    return shown
+
+
+class _HostAhead:
+    """What stands behind a job's context, but that it moves deadlines on a clock that is ahead."""
+
+    def __init__(self, host: JobHost, ahead: float) -> None:
+        self._host = host
+        self._ahead = ahead
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._host, name)
+
+    async def extend(self, job: JobContext, seconds: float) -> None:
+        await self._host.extend(job, seconds)
+        job.deadline += self._ahead
+
+
+def worker(**options: Any) -> Main:
+    """Return what a worker's process runs.
+
+    Args:
+        **options: of ``zeke_queue.Worker``.
+    """
+
+    async def main(node: Node) -> None:
+        running = SimWorker(node.queue, clock=node.clock, resting_clock=node.resting_clock, **options)
+        node.stop = running.stop
+        await running.run()
+
+    return main
+
+
+def scheduler(**options: Any) -> Main:
+    """Return what a scheduler's process runs."""
+
+    async def main(node: Node) -> None:
+        running = Scheduler(node.queue, **options)
+        node.stop = running.stop
+        await running.run()
+
+    return main
+
+
+def supervisor(**options: Any) -> Main:
+    """Return what a supervisor's process runs."""
+
+    async def main(node: Node) -> None:
+        running = Supervisor(node.queue, **options)
+        node.stop = running.stop
+        await running.run()
+
+    return main
+
+
+def require_running(node: Node) -> None:
+    """Refuse to speak for a process that is not there."""
+    if node.dead:
+        raise SimulationError(f"node {node.name}: it is not running; start it first")

@@ -1,0 +1,84 @@
+"""Choices that a correct system leaves open: which node goes first, and which rows a claim finds locked."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zeke_sim.loop.decisions import Draws
+    from zeke_sim.loop.event_loop import Lane
+    from zeke_sim.world.world import World
+
+
+class Order:
+    """Chooses which of several nodes runs next; what is not in turn is a decision.
+
+    Args:
+        world: whose nodes they are.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._choices = 0
+        self._priorities: dict[str, float] = {}
+
+    def choose(self, runnable: Sequence[Lane]) -> int:
+        """Return the place of the lane that runs next."""
+        world = self._world
+        self._choices += 1
+
+        def draw(draws: Draws) -> str | None:
+            if world.knobs.order == "permuted":
+                place = draws.below(len(runnable))
+            else:
+                place = self._first_by_priority(runnable, draws)
+            return runnable[place].name if place else None
+
+        name = world.decisions.at(f"order/{self._choices}", draw) if world.faulty else None
+        if name is None:
+            return 0
+        return next((place for place, lane in enumerate(runnable) if lane.name == name), 0)
+
+    def _first_by_priority(self, runnable: Sequence[Lane], draws: Draws) -> int:
+        """Choose as PCT does: the node with the highest priority, which now and then falls to the lowest."""
+        priorities = self._priorities
+        for lane in runnable:
+            if lane.name not in priorities:
+                priorities[lane.name] = self._world.decisions.draws(f"priority/{lane.name}").random()
+        best = max(range(len(runnable)), key=lambda place: priorities[runnable[place].name])
+        if draws.chance(0.02):
+            priorities[runnable[best].name] = min(priorities.values()) - 1.0
+        return best
+
+
+class Skips:
+    """Gives the store the chance by which its claims pass rows over: a decision each."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._address = ""
+        self._count = 0
+
+    def begin(self, address: str) -> None:
+        """Hear which statement asks from now on."""
+        self._address = address
+        self._count = 0
+
+    def stream(self, name: str) -> Any:
+        """Return itself, which is all the randomness that the store has."""
+        del name
+        return self
+
+    def random(self) -> float:
+        """Return 0 to pass a row over, 1 to take it."""
+        world = self._world
+        if not world.faulty:
+            return 1.0
+        self._count += 1
+        chance = world.knobs.skip
+        skip = world.decisions.at(
+            f"{self._address}/skip/{self._count}", lambda draws: True if draws.chance(chance) else None
+        )
+        return 0.0 if skip else 1.0

@@ -1,0 +1,203 @@
+"""Stories told to people: many with their briefs and best highlights, or one with all that is known of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from rich.text import Text
+
+from zeke_queue.cli.render import moment
+from zeke_tasks.cli.formatting import abbreviated, printable_words, wrapped
+from zeke_tasks.store.analysis import CHILI_MAX, AnalysisState
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from uuid import UUID
+
+    from rich.console import Console
+
+    from zeke_tasks.ai.settings import AISettings
+    from zeke_tasks.store.analysis import Overlay, Spending
+    from zeke_tasks.store.highlights import Highlight
+    from zeke_tasks.stories.view import Neighbour, StoryView
+
+TOP: Final = 2
+"""How many highlights of a story are shown where several stories are."""
+
+_LABEL: Final = 12
+
+
+def tell_stories(
+    out: Console, stories: Sequence[StoryView], carriers: Mapping[UUID, Sequence[str]] | None = None
+) -> None:
+    """Print stories one below the other, each in a few lines.
+
+    Args:
+        out: where to.
+        stories: which.
+        carriers: the names of the sources that carry them, by the story; their own source by default.
+    """
+    out.print(Text(f"Stories ({len(stories)})", style="bold"))
+    short = abbreviated(seen.story.id for seen in stories)
+    for seen in stories:
+        names = (carriers or {}).get(seen.story.id) or ([seen.source.name] if seen.source else [])
+        out.print()
+        _tell_in_short(out, seen, names, short[seen.story.id])
+
+
+def _tell_in_short(out: Console, seen: StoryView, names: Sequence[str], short_id: str) -> None:
+    story, overlay = seen.story, seen.overlay
+    wrapped(out, story.title, style="bold")
+    facts = [chili(overlay)] if seen.analysed else ["not analysed"]
+    facts += [f"{story.published_at:%Y-%m-%d}"] if story.published_at else []
+    facts += [", ".join(names)] if names else []
+    facts += [f"id {short_id}"]
+    wrapped(out, " · ".join(facts), "  ", style="cyan")
+    if story.url:
+        out.print(Text(f"  {printable_words(story.url)}", style="bright_black"), soft_wrap=True)
+    if overlay is not None and overlay.brief_one_liner is not None:
+        _labelled(out, "one line", overlay.brief_one_liner)
+        _labelled(out, "two lines", overlay.brief_two_liner or "")
+    for number, highlight in enumerate(islice(seen.highlights, TOP)):
+        _labelled(out, "" if number else "highlights", _in_short(highlight))
+
+
+def _labelled(out: Console, label: str, words: str) -> None:
+    wrapped(out, words, f"  {label:<{_LABEL}}")
+
+
+def _in_short(highlight: Highlight) -> str:
+    return f"{_score(highlight)} {highlight.kind}: {highlight.title or highlight.summary}"
+
+
+def _score(highlight: Highlight) -> str:
+    return f"{highlight.score.value:.2f}" if highlight.score else "–   "
+
+
+def chili(overlay: Overlay | None) -> str:
+    """Return how hot a story is, as people are told it."""
+    return f"chili {overlay.chili if overlay and overlay.chili is not None else '–'}/{CHILI_MAX}"
+
+
+def tell_story(out: Console, seen: StoryView, near: Sequence[Neighbour] = ()) -> None:
+    """Print all that is known of one story."""
+    story, source, overlay = seen.story, seen.source, seen.overlay
+    wrapped(out, story.title, style="bold")
+    facts = {
+        "id": str(story.id),
+        "url": story.url,
+        "kind": story.kind.value,
+        "published": moment(story.published_at) if story.published_at else None,
+        "source": f"{source.name} ({source.type}, {source.id})" if source else None,
+        "analysed": who(overlay) or "not yet",
+        "chili": f"{overlay.chili} of {CHILI_MAX}" if overlay and overlay.chili is not None else None,
+        "confidence": f"{overlay.confidence:.2f}" if overlay and overlay.confidence is not None else None,
+        "summary": story.summary,
+    }
+    for name, value in facts.items():
+        if value:
+            _labelled(out, name, value)
+    if overlay is not None and overlay.why_it_matters:
+        _heading(out, "Why it matters")
+        for bullet in overlay.why_it_matters.splitlines():
+            wrapped(out, bullet, "  • ")
+    tell_brief(out, seen)
+    if seen.highlights:
+        _heading(out, f"Highlights ({len(seen.highlights)})")
+    for highlight in seen.highlights:
+        _tell_highlight(out, highlight)
+    if near:
+        _heading(out, "Nearest stories")
+    short = abbreviated(one.story.id for one in near)
+    for one in near:
+        wrapped(out, one.story.title, f"  {one.similarity:.2f}  {short[one.story.id]}  ")
+
+
+def tell_brief(out: Console, seen: StoryView) -> None:
+    """Print the three variants of a story's brief; nothing if it has none yet."""
+    overlay = seen.overlay
+    if overlay is None or overlay.brief_one_liner is None:
+        return
+    variants = (
+        ("In one line", overlay.brief_one_liner),
+        ("In two sentences", overlay.brief_two_liner),
+        (f"In short{_saved(overlay)}", overlay.brief_elevator),
+    )
+    for name, words in variants:
+        _heading(out, name)
+        wrapped(out, words or "", "  ")
+    if overlay.brief_state is AnalysisState.STUB and overlay.analysis_state is AnalysisState.COMPLETED:
+        out.print()
+        wrapped(out, "The brief is the stub's, which is no AI.", "  ")
+
+
+def _saved(overlay: Overlay) -> str:
+    seconds = overlay.time_saved_seconds or 0
+    minutes, rest = divmod(seconds, 60)
+    return f" (saves {f'{minutes} min ' if minutes else ''}{rest} s of reading)" if seconds else ""
+
+
+def _tell_highlight(out: Console, highlight: Highlight) -> None:
+    head = f"  {_score(highlight)}  "
+    wrapped(out, f"{highlight.kind}: {highlight.title or highlight.summary}", head)
+    if highlight.quote and printable_words(highlight.quote) != printable_words(highlight.summary):
+        for line in highlight.quote.splitlines():
+            # Code means what it means by its blanks, too.
+            blank = " " * (len(line) - len(line.lstrip(" ")))
+            wrapped(out, line, f"{' ' * len(head)}│ {blank}", style="bright_black")
+    if highlight.tags:
+        wrapped(out, ", ".join(highlight.tags), f"{' ' * len(head)}tags: ")
+
+
+def _heading(out: Console, words: str) -> None:
+    out.print()
+    out.print(Text(words, style="bold"))
+
+
+def who(overlay: Overlay | None) -> str | None:
+    """Return who analysed a story, as people are told it; None if nobody has."""
+    if overlay is None or overlay.analysis_state is AnalysisState.PENDING:
+        return None
+    model = "the stub, which is no AI" if overlay.analysis_state is AnalysisState.STUB else overlay.model
+    return f"by {model}" + (f", {moment(overlay.analysed_at)}" if overlay.analysed_at else "")
+
+
+def who_answers(settings: AISettings) -> str:
+    """Return who will be asked about stories, and what to set to have it otherwise."""
+    if settings.asks == "openai":
+        host = urlsplit(settings.openai_base_url).hostname or "its server"
+        return f"{settings.openai_model} at {host} reads the stories, with the key of OPENAI_API_KEY."
+    if settings.zeke_ai == "stub":
+        return "No AI reads the stories, for ZEKE_AI is stub: a stub quotes the text and counts words."
+    return (
+        "No AI reads the stories: a stub quotes the text and counts words. To have OpenAI's"
+        f" {settings.openai_model} read them, set OPENAI_API_KEY."
+    )
+
+
+def tell_who_said_it(out: Console, stories: Iterable[StoryView], spent: Sequence[Spending]) -> None:
+    """Print who analysed some stories, and what that cost."""
+    known = [seen.overlay for seen in stories if seen.overlay is not None]
+    models = dict.fromkeys(
+        overlay.model or "a model" for overlay in known if overlay.analysis_state is AnalysisState.COMPLETED
+    )
+    if models:
+        wrapped(out, f"Analysed by {', '.join(models)}.")
+    if any(overlay.analysis_state is AnalysisState.STUB for overlay in known):
+        wrapped(out, "Analysed by the stub, which is no AI: it quotes the text and counts words.")
+    by_model: dict[str, list[Spending]] = defaultdict(list)
+    for one in spent:
+        by_model[one.model].append(one)
+    for model, calls in sorted(by_model.items()):
+        wrapped(out, f"{model}: {_cost(calls)}")
+
+
+def _cost(calls: Sequence[Spending]) -> str:
+    tokens = sum(one.input_tokens for one in calls), sum(one.output_tokens for one in calls)
+    priced = [one.cost_usd for one in calls if one.cost_usd is not None]
+    dollars = f"${sum(priced):.4f}" if len(priced) == len(calls) else "at a price that is not known"
+    calls_said = f"{len(calls)} call{'s' if len(calls) > 1 else ''}"
+    return f"{calls_said}, {tokens[0]:,} tokens in and {tokens[1]:,} out, {dollars}."

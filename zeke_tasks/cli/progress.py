@@ -1,0 +1,193 @@
+"""How far a run has come: a display that moves on a terminal, and lines where there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+from zeke_queue.model import FINAL, WAITING, JobState
+from zeke_tasks.store.model import ItemStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from types import TracebackType
+    from typing import Self
+
+    from rich.console import Console
+
+    from zeke_queue.model import QueueCount
+    from zeke_tasks.cli.report import Finding
+
+READING: Final = ("ingest-source", "ingest-from-youtube")
+"""The queues whose jobs read a feed each."""
+
+_LOST: Final = (JobState.FAILED, JobState.EXPIRED)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of the work: how much of it is known so far, and how much is done."""
+
+    done: int = 0
+    of: int = 0
+
+    def __str__(self) -> str:
+        """The part as people write it."""
+        return f"{self.done}/{self.of}"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How far a run has come.
+
+    Attributes:
+        feeds: those that were read.
+        items: entries and pages whose content was read, or given up.
+        stories: how many there are.
+        analyses: those that were made; likewise ``briefs``. Of a failed one nothing is done.
+        waiting: jobs that wait; likewise ``active`` and ``failed``.
+    """
+
+    feeds: Part
+    items: Part
+    stories: int
+    analyses: Part
+    briefs: Part
+    waiting: int
+    active: int
+    failed: int
+
+    @property
+    def quiet(self) -> bool:
+        """Whether no job waits or runs."""
+        return not self.waiting and not self.active
+
+    def __str__(self) -> str:
+        """The standing as one line, without what there is nothing of."""
+        parts = (
+            (f"feeds {self.feeds}", self.feeds.of),
+            (f"items {self.items}", self.items.of),
+            (f"stories {self.stories}", self.stories),
+            (f"analyses {self.analyses}", self.analyses.of),
+            (f"briefs {self.briefs}", self.briefs.of),
+            (f"jobs {self.active} running and {self.waiting} waiting", True),
+            (f"{self.failed} failed", self.failed),
+        )
+        return ", ".join(said for said, is_there in parts if is_there)
+
+
+def standing(counts: Iterable[QueueCount], found: Iterable[Finding]) -> Standing:
+    """Sum up jobs and items."""
+    states = {count.name: count.states for count in counts}
+    found = list(found)
+    analyses = _completed(states.get("analyze-story", {}))
+    briefs = _completed(states.get("generate-brief", {}))
+    # Nearly every analysis has a brief written at its end.
+    to_come = _in(states.get("analyze-story", {}), set(JobState) - FINAL)
+    return Standing(
+        feeds=Part(
+            sum(_in(states.get(name, {}), FINAL) for name in READING),
+            sum(sum(states.get(name, {}).values()) for name in READING),
+        ),
+        items=Part(sum(finding.item.status is not ItemStatus.PENDING for finding in found), len(found)),
+        stories=len({finding.story.id for finding in found if finding.story}),
+        analyses=analyses,
+        briefs=Part(briefs.done, briefs.of + to_come),
+        waiting=sum(_in(each, WAITING) for each in states.values()),
+        active=sum(_in(each, (JobState.ACTIVE,)) for each in states.values()),
+        failed=sum(_in(each, _LOST) for each in states.values()),
+    )
+
+
+def _in(states: Mapping[JobState, int], which: Iterable[JobState]) -> int:
+    return sum(states.get(state, 0) for state in which)
+
+
+def _completed(states: Mapping[JobState, int]) -> Part:
+    return Part(states.get(JobState.COMPLETED, 0), sum(states.values()))
+
+
+class Display(Protocol):
+    """Shows how far a run has come; a context manager."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop showing."""
+        ...
+
+    def show(self, standing: Standing) -> None:
+        """Show this."""
+        ...
+
+
+def display(console: Console) -> Display:
+    """Return what suits the console: bars on a terminal, else a line for each change."""
+    return _Bars(console) if console.is_terminal else _Lines(console)
+
+
+class _Lines:
+    """A line for each change."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last: Standing | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    def show(self, standing: Standing) -> None:
+        if standing != self._last:
+            self._console.print(str(standing), highlight=False)
+        self._last = standing
+
+
+class _Bars:
+    """A bar for each part of the work that there is."""
+
+    def __init__(self, console: Console) -> None:
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+        )
+        self._bars = {
+            name: self._progress.add_task(name, total=None, note="", visible=False)
+            for name in ("Feeds", "Items", "Analyses", "Briefs")
+        }
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def show(self, standing: Standing) -> None:
+        failed = f", {standing.failed} failed" if standing.failed else ""
+        shown = {
+            "Feeds": (standing.feeds, ""),
+            "Items": (standing.items, f"{standing.stories} stories"),
+            "Analyses": (standing.analyses, ""),
+            "Briefs": (standing.briefs, f"{standing.active} jobs running{failed}"),
+        }
+        for name, (part, note) in shown.items():
+            self._progress.update(
+                self._bars[name], total=part.of or None, completed=part.done, note=note, visible=part.of > 0
+            )

@@ -1,0 +1,313 @@
+"""``zeke ingest URL…``: take in a user's own feeds and articles, and show what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
+from uuid import UUID
+
+from zeke_queue.errors import Refused, UsageError
+from zeke_queue.model import FINAL, JobFilter, JobState
+from zeke_queue.system.subprocess_pool import ChildEnded
+from zeke_queue.task.prepare import Send
+from zeke_tasks.cli.report import Outcome, findings, why_it_failed
+from zeke_tasks.cli.run_jobs import READING, Errand, open_errand
+from zeke_tasks.context import read
+from zeke_tasks.fetch import AddressRefused, UrlRefused, WebError
+from zeke_tasks.ingest.checks import new_place
+from zeke_tasks.ingest.content import CHUNK
+from zeke_tasks.ingest.oneoff import place_of, take_in
+from zeke_tasks.ingest.recognise import feed_of
+from zeke_tasks.payloads import FetchContent, IngestSource
+from zeke_tasks.store.model import ItemStatus, NewSource, SourceType
+from zeke_tasks.stories.view import views
+from zeke_tasks.youtube import video_id_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from zeke_queue.model import Job
+    from zeke_queue.system.settings import Settings
+    from zeke_tasks.cli.report import Finding
+    from zeke_tasks.fetch import Feed, Fetched
+    from zeke_tasks.store.analysis import Spending
+    from zeke_tasks.store.model import Source
+    from zeke_tasks.stories.view import StoryView
+
+LIVING: Final = tuple(state for state in JobState if state not in FINAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one URL led to.
+
+    Attributes:
+        url: as the user gave it.
+        what: ``feed``, ``article`` or ``video``; None if it could not be fetched.
+        source_id: the source that it is, or that it belongs to.
+        item_id: the article or video.
+        job_id: the job that reads it, or that goes on with its story; None if there is nothing to do.
+        again: the jobs that read what was left of a feed's earlier items.
+        error: why it was not taken.
+    """
+
+    url: str
+    what: str | None = None
+    source_id: UUID | None = None
+    item_id: UUID | None = None
+    job_id: UUID | None = None
+    again: tuple[UUID, ...] = ()
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """What came of some URLs.
+
+    Attributes:
+        outcomes: of each URL.
+        found: the items that were read.
+        stories: those that tell them, with what is known of each.
+        jobs: all that were waited for.
+        spent: what the AI took for them.
+    """
+
+    outcomes: list[Outcome]
+    found: list[Finding]
+    stories: list[StoryView]
+    jobs: list[Job]
+    spent: list[Spending]
+
+
+async def ingest(
+    urls: Sequence[str],
+    settings: Settings,
+    *,
+    allow_private: bool = False,
+    timeout: float = 120.0,
+    console: Console | None = None,
+) -> Ingested:
+    """Take in feeds and articles, and have their stories analysed.
+
+    Args:
+        urls: feeds and articles in any order; one that is given twice is taken once.
+        settings: name the database.
+        allow_private: whether the servers of these URLs may be fetched from although they are on this
+            machine, for testing; no others on it, whatever leads there.
+        timeout: seconds to wait for the jobs at most.
+        console: where to show how far it is; None to show nothing.
+
+    Raises:
+        ImportError: a parser is not installed whole; nothing was fetched.
+    """
+    async with open_errand(settings, reach=urls if allow_private else ()) as errand:
+        intake = Intake(errand)
+        taken = await asyncio.gather(*(intake.take(url) for url in dict.fromkeys(urls)))
+        roots = [job_id for one in taken for job_id in (one.job_id, *one.again) if job_id is not None]
+        jobs = await errand.run(
+            roots,
+            tasks=READING,
+            timeout=timeout,
+            console=console,
+            items=lambda jobs: _found(errand, taken, jobs),
+        )
+        found = await _found(errand, taken, jobs)
+        async with errand.rows() as rows:
+            stories = await views(rows, (finding.story for finding in found if finding.story))
+        return Ingested(_outcomes(taken, jobs, found), found, stories, jobs, await errand.spending(jobs))
+
+
+def check_urls(urls: Sequence[str]) -> None:
+    """See that what is to be taken in are URLs, before anything is done.
+
+    Raises:
+        UsageError: some are none that are fetched, whatever they lead to; the message says which, and why.
+    """
+    wrong: list[str] = []
+    for url in urls:
+        try:
+            place_of(url)
+        except UrlRefused as refused:
+            wrong.append(str(refused))
+    if wrong:
+        raise UsageError(f"URL: {'; '.join(wrong)}. Nothing was taken in: correct it, or leave it out.")
+
+
+class Intake:
+    """Decides what URLs are, stores them, and sends the jobs that read them."""
+
+    def __init__(self, errand: Errand) -> None:
+        self._errand = errand
+        self._queue = errand.queue
+        self._repository = errand.context.repository
+        self._web = errand.web
+        self._compute = errand.context.compute
+        self._new_id = errand.new_id
+
+    async def take(self, url: str) -> Taken:
+        """Take in one URL."""
+        try:
+            place = place_of(url)
+            if video_id_of(place) is not None:
+                return await self._page(url, place)
+            fetched = await self._web.look(place)
+            feed = await read(self._compute, place, feed_of, fetched)
+        except WebError as error:
+            return Taken(url, error=_with_advice(error, url))
+        except ChildEnded as error:
+            return Taken(url, error=str(error))
+        return await (self._page(url, place) if feed is None else self._feed(url, fetched, feed))
+
+    async def _feed(self, url: str, fetched: Fetched, feed: Feed) -> Taken:
+        source = await self._source(fetched, feed)
+        if source.url is not None and source.url != fetched.url:
+            self._web.keep_as(source.url, fetched.url)
+        # Before the feed is read, so that what is left is told from what is new.
+        again = await self._read_again(source.id)
+        payload = IngestSource(source_id=source.id, reason="manual")
+        try:
+            job_id = (await self._queue.trigger("ingest-source", payload, singleton_key=str(source.id))).id
+        except Refused as refused:
+            # Somebody else has it read already, which will do.
+            job_id = refused.holder
+        return Taken(url, "feed", source.id, job_id=job_id, again=again)
+
+    async def _source(self, fetched: Fetched, feed: Feed) -> Source:
+        """Return the source of a feed: the one that has its url, else the one where it moved for good.
+
+        The former will move when it is read; a source made for the old url would be a second one of the feed.
+        """
+        place = new_place(fetched) or fetched.url
+        async with self._queue.transaction() as transaction:
+            rows = self._repository.within(transaction)
+            known = [each for each in await rows.sources([SourceType.RSS]) if each.url == fetched.url]
+            if known:
+                return known[0]
+            return await rows.ensure_source(
+                self._new_id(), NewSource(SourceType.RSS, feed.title or place, place)
+            )
+
+    async def _read_again(self, source_id: UUID) -> tuple[UUID, ...]:
+        """Have those items of a feed read that failed, or that no job is left for; returns the jobs.
+
+        Whoever asks for a feed once more has mended what was wrong, or wants to see whether it still is.
+        """
+        living = await self._queue.find(JobFilter(names=("fetch-content",), states=LIVING, limit=1000))
+        jobs: list[UUID | None] = []
+        async with self._queue.transaction() as transaction:
+            rows = self._repository.within(transaction)
+            items = await rows.items_of(source_id)
+            pending = {str(item.id) for item in items if item.status is ItemStatus.PENDING}
+            for job in living:
+                if pending.intersection(of_job := _item_ids(job.data)):
+                    jobs.append(job.id)
+                    pending.difference_update(of_job)
+            failed = [item.id for item in items if item.status is ItemStatus.FAILED]
+            unread = [*await rows.reopen_items(failed), *sorted(map(UUID, pending))]
+            jobs += await transaction.send_many(
+                Send("fetch-content", FetchContent(raw_item_ids=unread[start : start + CHUNK]))
+                for start in range(0, len(unread), CHUNK)
+            )
+        return tuple(job_id for job_id in jobs if job_id is not None)
+
+    async def _page(self, url: str, place: str) -> Taken:
+        async with self._queue.transaction() as transaction:
+            rows = self._repository.within(transaction)
+            named = await take_in(rows, place)
+            key = named.item_id
+            # Whoever asks for a page once more wants it tried once more.
+            await rows.reopen_items([key])
+            (item,) = await rows.items([key])
+            story = (await rows.stories_of([key])).get(key)
+            job_id = None
+            if named.new or item.status is ItemStatus.PENDING:
+                job_id = await transaction.send("fetch-content", FetchContent(raw_item_ids=[key]))
+        if job_id is None and story is not None:
+            job_id = await self._errand.have_told(story.id)
+        what = "article" if video_id_of(place) is None else "video"
+        return Taken(url, what, named.source_id, key, job_id)
+
+
+async def _found(errand: Errand, taken: Sequence[Taken], jobs: Sequence[Job]) -> list[Finding]:
+    """Return the items that these jobs are about, and the articles that were asked for."""
+    ids = {UUID(key) for job in jobs for key in _item_ids(job.data)}
+    ids |= {one.item_id for one in taken if one.item_id is not None}
+    sources = list(dict.fromkeys(one.source_id for one in taken if one.source_id is not None))
+    known = await findings(errand.queue, errand.context.repository, sources)
+    return [finding for finding in known if finding.item.id in ids]
+
+
+def _item_ids(data: Any) -> list[str]:
+    return cast("dict[str, Any]", data).get("rawItemIds", []) if isinstance(data, dict) else []
+
+
+def _outcomes(taken: Sequence[Taken], jobs: Sequence[Job], found: Sequence[Finding]) -> list[Outcome]:
+    by_id = {job.id: job for job in jobs}
+    outcomes: list[Outcome] = []
+    for one in taken:
+        mine = [finding for finding in found if finding.source.id == one.source_id]
+        if one.item_id is not None:
+            mine = [finding for finding in mine if finding.item.id == one.item_id]
+        job = by_id.get(one.job_id) if one.job_id else None
+        stories = {finding.story.id for finding in mine if finding.story}
+        outcomes.append(
+            Outcome(
+                one.url,
+                one.what,
+                len(mine),
+                len(stories),
+                one.error or _job_error(job) or _reading_error(jobs, mine) or _page_error(one, job, mine),
+            )
+        )
+    return outcomes
+
+
+def _job_error(job: Job | None) -> str | None:
+    """Return why a feed was not read; an article's error is its item's."""
+    if job is None or job.name != "ingest-source" or job.state is JobState.COMPLETED:
+        return None
+    if job.state not in FINAL:
+        last = job.history[-1].error.get("message") if job.history else None
+        return f"not read yet: {last or 'its job still waits'}"
+    output: dict[str, Any] = job.output or {}
+    return str(output.get("message") or f"its job ended {job.state.value}")
+
+
+def _reading_error(jobs: Sequence[Job], mine: Sequence[Finding]) -> str | None:
+    """Return why a job left items unread when it ended; what a page is to blame for stands in its item."""
+    left = {str(finding.item.id) for finding in mine if finding.item.status is ItemStatus.PENDING}
+    for job in jobs:
+        ended_badly = job.state in FINAL and job.state is not JobState.COMPLETED
+        if ended_badly and left.intersection(_item_ids(job.data)):
+            return f"not all of it was read: {why_it_failed(job)}"
+    return None
+
+
+def _with_advice(error: WebError, url: str) -> str:
+    """Return an error in the command's words: what can be done about it here is an option.
+
+    It stands beside the URL that was given, and names it only if it is another's, to which that one led.
+    """
+    said = error.reason if error.url == url else str(error)
+    if isinstance(error, AddressRefused) and error.why == "loopback":
+        return f"{said}; give --allow-private to fetch from this machine"
+    return said
+
+
+def _page_error(one: Taken, job: Job | None, mine: Sequence[Finding]) -> str | None:
+    if one.item_id is None or any(finding.story for finding in mine):
+        return None
+    if not mine:
+        return "it was not read"
+    if one.what == "video" and _is_put_off(job) and mine[0].item.status is ItemStatus.PENDING:
+        again = f"{job.start_after:%Y-%m-%d %H:%M} UTC"
+        return f"not yet: the video or its captions are still to come; looked for again from {again} on"
+    return mine[0].outcome
+
+
+def _is_put_off(job: Job | None) -> TypeGuard[Job]:
+    """Tell whether a job has run, and waits to run again without having failed."""
+    return job is not None and job.state is JobState.CREATED and job.attempt > 0

@@ -1,0 +1,141 @@
+"""``zeke upload FILE…``: take in a user's own documents and items, and have their stories analysed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from uuid import UUID, uuid5
+
+from zeke_queue.errors import UsageError
+from zeke_queue.task.prepare import Send
+from zeke_tasks.cli.report import findings
+from zeke_tasks.cli.run_jobs import TELLING, Errand, open_errand
+from zeke_tasks.fetch.parser_pool import ReaderKilled, Unreadable
+from zeke_tasks.ingest.files import chunks, read_file
+from zeke_tasks.payloads import IngestFromUpload
+from zeke_tasks.store.model import IDS, NewItem, NewSource, SourceType, item_id
+from zeke_tasks.stories.view import views
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from rich.console import Console
+
+    from zeke_queue.model import Job
+    from zeke_queue.system.settings import Settings
+    from zeke_tasks.cli.report import Finding
+    from zeke_tasks.payloads import UploadedItem
+    from zeke_tasks.store.analysis import Spending
+    from zeke_tasks.store.model import Source
+    from zeke_tasks.stories.view import StoryView
+
+FILE_BYTES: Final = 15 * 1024 * 1024
+TAKING_IN: Final = ("ingest-from-upload", "fetch-content", *TELLING)
+"""The queues whose jobs make stories of what is uploaded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """What came of an upload.
+
+    Attributes:
+        source: that the items belong to.
+        found: the items.
+        stories: those that tell them, with what is known of each.
+        jobs: all that were waited for.
+        spent: what the AI took for them.
+    """
+
+    source: Source
+    found: list[Finding]
+    stories: list[StoryView]
+    jobs: list[Job]
+    spent: list[Spending]
+
+
+async def upload(
+    files: Sequence[Path],
+    settings: Settings,
+    *,
+    source_name: str,
+    timeout: float = 120.0,
+    console: Console | None = None,
+) -> Uploaded:
+    """Take in files, and have their stories analysed.
+
+    Args:
+        files: documents, and lists of items.
+        settings: name the database.
+        source_name: of the source that the items are to belong to; it is made if there is none.
+        timeout: seconds to wait for the jobs at most.
+        console: where to show how far it is; None to show nothing.
+
+    Raises:
+        UsageError: a file can't be read; nothing was uploaded.
+    """
+    async with open_errand(settings) as errand:
+        read = await asyncio.gather(*(_read(errand, path) for path in files))
+        items = [item for each in read for item in each]
+        parts = chunks(items, [path.name for path, each in zip(files, read, strict=True) for _ in each])
+        source = await _source(errand, source_name)
+        ids = {item_id(source.id, NewItem(external_id=item.external_id).external_id) for item in items}
+
+        async def found(_: Sequence[Job] = ()) -> list[Finding]:
+            known = await findings(errand.queue, errand.context.repository, [source.id])
+            return [finding for finding in known if finding.item.id in ids]
+
+        roots = [*await _send(errand, source, parts), *await _left_over(errand, ids)]
+        jobs = await errand.run(roots, tasks=TAKING_IN, timeout=timeout, console=console, items=found)
+        came = await found()
+        async with errand.rows() as rows:
+            stories = await views(rows, (finding.story for finding in came if finding.story))
+        return Uploaded(source, came, stories, jobs, await errand.spending(jobs))
+
+
+async def _read(errand: Errand, path: Path) -> list[UploadedItem]:
+    body = await asyncio.to_thread(_body, path)
+    try:
+        return await errand.context.compute(read_file, path.name, body, errand.queue.clock.now())
+    except (Unreadable, ReaderKilled) as error:
+        raise UsageError(f"{path.name}: {error}. Nothing was uploaded.") from error
+
+
+def _body(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            body = file.read(FILE_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"{path} can't be read: {error.strerror}. Nothing was uploaded.") from error
+    if len(body) > FILE_BYTES:
+        raise UsageError(f"{path.name} has more than {FILE_BYTES:,} bytes. Nothing was uploaded.")
+    return body
+
+
+async def _source(errand: Errand, name: str) -> Source:
+    """Return the source of manual items that has this name, or make it."""
+    new = NewSource(SourceType.MANUAL, name, None)
+    async with errand.rows() as rows:
+        for source in await rows.every_source():
+            if (source.type, source.name, source.url) == (new.type, new.name, None):
+                return source
+        # Of two who make it at once, both make this one.
+        return await rows.ensure_source(uuid5(IDS, f"source/upload/{new.name}"), new)
+
+
+async def _send(errand: Errand, source: Source, parts: Sequence[Sequence[UploadedItem]]) -> list[UUID]:
+    async with errand.queue.transaction() as transaction:
+        sent = await transaction.send_many(
+            Send("ingest-from-upload", IngestFromUpload(source_id=source.id, items=list(part)))
+            for part in parts
+        )
+    return [job_id for job_id in sent if job_id is not None]
+
+
+async def _left_over(errand: Errand, item_ids: set[UUID]) -> list[UUID]:
+    """Have those stories told that were taken in before, and whose analysis is missing yet."""
+    async with errand.rows() as rows:
+        known = {story.id for story in (await rows.stories_of(item_ids)).values()}
+    sent = [await errand.have_told(story_id) for story_id in sorted(known)]
+    return [job_id for job_id in sent if job_id is not None]

@@ -1,0 +1,42 @@
+"""Serve a directory of saved pages and feeds, as they are."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from zeke_tasks.demo.site.server import Answer, LoopbackServer, Request, with_validator
+
+# No charset: what a saved file is encoded in, the server doesn't know.
+_CONTENT_TYPES = {
+    ".atom": "application/atom+xml",
+    ".htm": "text/html",
+    ".html": "text/html",
+    ".json": "application/feed+json",
+    ".rss": "application/rss+xml",
+    ".xml": "application/xml",
+}
+
+
+def serve_directory(path: Path) -> LoopbackServer:
+    """Return a server, to be used as an async context manager, for the files of a directory.
+
+    Each file's URL is ``server.base_url`` and its path in the directory; what is not there is 404. ETags are
+    honoured.
+
+    Raises:
+        NotADirectoryError: there is no such directory.
+    """
+    root = path.resolve()
+    if not root.is_dir():
+        raise NotADirectoryError(f"There is no directory {path} to serve")
+
+    async def answer(request: Request) -> Answer:
+        file = (root / request.path.lstrip("/")).resolve()
+        if not file.is_relative_to(root) or not await asyncio.to_thread(file.is_file):
+            return Answer(status=404, body=b"<h1>Not found</h1>")
+        body = await asyncio.to_thread(file.read_bytes)
+        kind = _CONTENT_TYPES.get(file.suffix.lower(), "application/octet-stream")
+        return with_validator(request, Answer(body=body, content_type=kind))
+
+    return LoopbackServer(answer)

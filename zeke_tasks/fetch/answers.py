@@ -1,0 +1,70 @@
+"""What a server's answer means for the job that asked: the verdict of its status, and how long to wait."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+from zeke_tasks.fetch.errors import Permanent, Transient, WebError
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+MOVED_FOR_GOOD = frozenset({301, 308})
+NOT_MODIFIED = 304
+
+# Below 500, these alone may be answered otherwise later: a time-out, too early, too many requests, and 206, a
+# part of what nobody asked for in parts. Of those from 500 on, all but "not implemented" and its like.
+_LATER = frozenset({206, 408, 421, 425, 429})
+_NEVER = frozenset({501, 505, 506, 508, 510, 511})
+_SERVER_ERROR = 500
+
+_SECONDS = re.compile(r"\s*(\d{1,12})(?:\.\d*)?\s*")
+
+
+def is_success(status: int) -> bool:
+    """Return whether the body is what was asked for, all of it."""
+    return 200 <= status < 300 and status not in _LATER  # noqa: PLR2004 - the range of success in HTTP
+
+
+def failure(
+    url: str, status: int, phrase: str, retry_after: str | None, *, now: datetime, max_wait: float
+) -> WebError:
+    """Return the error that an answer without success stands for.
+
+    Args:
+        url: what was asked.
+        status: the HTTP status, neither success nor a redirect that was followed.
+        phrase: the server's words for it.
+        retry_after: the header, or None.
+        now: the time, for a header that names a date.
+        max_wait: cap of the wait in seconds.
+    """
+    reason = f"the server answered {status} {phrase}".rstrip()
+    if status in _LATER or (status >= _SERVER_ERROR and status not in _NEVER):
+        wait = None if retry_after is None else seconds_to_wait(retry_after, now=now, max_wait=max_wait)
+        return Transient(url, reason, status=status, retry_after=wait)
+    return Permanent(url, reason, status=status)
+
+
+def seconds_to_wait(header: str, *, now: datetime, max_wait: float) -> float | None:
+    """Read a Retry-After header: seconds, or a date.
+
+    Args:
+        header: as sent.
+        now: the time, aware.
+        max_wait: cap in seconds; nobody may stop us for a year.
+
+    Returns:
+        Seconds from 0 to ``max_wait``, or None if the header says nothing that can be read.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    if found := _SECONDS.fullmatch(header):
+        return min(float(found.group(1)), max_wait)
+    try:
+        moment = parsedate_to_datetime(header)
+    except (ValueError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return min(max((moment - now).total_seconds(), 0.0), max_wait)

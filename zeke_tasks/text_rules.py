@@ -1,0 +1,150 @@
+"""Prose by simple rules: where its sentences end, how it is cut short, and how long it takes to read."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from zeke_tasks.fetch.text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WORDS_PER_MINUTE: Final = 238
+"""How fast adults read English non-fiction in silence.
+
+Source: Brysbaert, "How many words do we read per minute?", Journal of Memory and Language 109 (2019).
+"""
+
+ELLIPSIS: Final = "…"
+
+_END = re.compile(
+    # A full stop, with what closes a quotation or a bracket, before a blank; those of Chinese and Japanese
+    # need none. The end of a line ends a sentence as well. A long run of stops is gone through once.
+    r"(?<![.!?…])[.!?…]++[\"'”’»)\]]*+(?=\s|$)|[。！？]++[」』”’）]*+|(?<=\S)(?=\s*\n)"  # noqa: RUF001 - these are those in use
+)
+_NEXT = re.compile(r"[^\S\n]+[\"'“‘«„(\[]*(\S)")  # noqa: RUF001 - as above
+_LAST_WORD = re.compile(r"([\w.&]+)\.$")
+# No abbreviation is "no", which is how sentences end.
+_ABBREVIATION = re.compile(
+    r"approx|bzw|ca|cf|co|corp|dept|dr|eds?|eq|est|etc|figs?|gen|gov|inc|jr|ltd|max|min|mrs?|ms|nr|op|pp|prof"
+    r"|refs?|rev|sec|sen|sgt|sr|st|usw|vgl|vol|vs|(?:[a-z]\.)*[a-z]",
+    re.IGNORECASE,
+)
+_LONGEST_ABBREVIATION: Final = 12
+
+TITLE_CHARACTERS: Final = 120
+"""How long a line may be that is taken for a title."""
+
+_TITLE: Final = re.compile(
+    r"\s*?(#{1,6}[ \t]+)?(\S[^\n]*)\n"
+    # What sets it off: an empty line, or a line of dashes.
+    r"([ \t\r]*\n|[ \t]*(?:={3,}|-{3,})[ \t\r]*\n)?\s*\S"
+)
+# What ends a sentence but for marks of exclamation and of questions, which end titles too, with what closes a
+# quotation or a bracket; and what ends a part of one.
+_NO_TITLES_END: Final = re.compile(r"[.,;:…。，；：、][\"'”’»)\]」』）]*\Z")  # noqa: RUF001 - these are those in use
+# An item of a list, a quotation, a row of a table, code, a line of a mail's head, or nothing but a URL.
+_NO_TITLE: Final = re.compile(
+    r"[-–—*+•>|]\s|```|~~~|#!|<[?!]"
+    r"|(?:from|to|cc|bcc|date|sent|subject|reply-to|message-id|received|return-path|content-[a-z-]+|mime-version"
+    r"|x-[\w-]+):\s"
+    r"|<?(?:[a-z][a-z\d+.-]*://|www\.)\S+\Z",
+    re.IGNORECASE,
+)
+
+_LOOSE_ENDS: Final = " \t\r\n\u00a0,;:-–—"
+
+# Ideographs and kana: a reader of Chinese takes some 255 of them in a minute, so each counts as a word does.
+# Source: Trauzettel-Klosinski and Dietz, "Standardized assessment of reading performance: the new
+# International Reading Speed Texts IReST", Investigative Ophthalmology & Visual Science 53 (2012).
+_IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\s{_IDEOGRAPHS}]+")
+
+
+def sentences(text: str) -> list[str]:
+    """Split a text into sentences, each on one line; the end of a line ends a sentence too.
+
+    >>> sentences("It took 3.5 s, e.g. on Dr. No's laptop. Now it takes one!")
+    ["It took 3.5 s, e.g. on Dr. No's laptop.", 'Now it takes one!']
+    """
+    starts = [0, *_ends(text)]
+    found = [one_line(text[start:end]) for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+    return [sentence for sentence in found if sentence]
+
+
+def shorten(text: str, limit: int) -> str:
+    """Cut a text to its first whole sentences, or to its first words and an ellipsis.
+
+    Sentences that fill less than half of the room are not taken for enough.
+
+    Args:
+        text: white space at its ends doesn't count.
+        limit: characters of what is returned at most, the ellipsis among them; at least 1.
+
+    >>> shorten("One thing. Another thing.", 20)
+    'One thing.'
+    >>> shorten("One thing and another", 20)
+    'One thing and…'
+    """
+    text = text.strip()
+    if len(text) <= limit:
+        return text
+    # A sentence more than fits, for what comes after a full stop tells whether it ends one.
+    whole = max((end for end in _ends(text[: 2 * limit]) if end <= limit), default=0)
+    if 2 * whole >= limit:
+        return text[:whole]
+    kept = text[: limit - 1]
+    if not any(map(str.isspace, text[limit - 2 : limit])) and len(words := kept.rsplit(None, 1)) > 1:
+        # One word without an end, such as a URL, or a script without blanks, is cut where it has to be.
+        kept = words[0] if 2 * len(words[0]) > limit else kept
+    return kept.rstrip(_LOOSE_ENDS) + ELLIPSIS
+
+
+def title_of(text: str) -> str | None:
+    r"""Return the title that stands above a plain text; None if the text begins at once.
+
+    It is the first line, if that is short and set off: by an empty line or a line of dashes below it, or by
+    number signs before it. It may end with a mark of exclamation or of a question, but not with a full stop
+    or in the middle of a sentence. An item of a list, a bare URL, and a line of code or of a mail's head are
+    no titles.
+
+    >>> title_of("How bees find home\n\nThey remember landmarks.")
+    'How bees find home'
+    >>> title_of("Bees remember\nlandmarks.")
+    """
+    found = _TITLE.match(text)
+    if found is None or not (found[1] or found[3]):
+        return None
+    title = one_line(found[2]).rstrip("# ") if found[1] else one_line(found[2])
+    fits = len(title) <= TITLE_CHARACTERS and not (_NO_TITLE.match(title) or _NO_TITLES_END.search(title))
+    return title if fits and any(map(str.isalnum, title)) else None
+
+
+def reading_seconds(text: str) -> float:
+    """Return how long a text takes to read, in seconds.
+
+    >>> round(reading_seconds("word " * 238))
+    60
+    """
+    return sum(1 for _ in _WORD.finditer(text)) * 60 / WORDS_PER_MINUTE
+
+
+def _ends(text: str) -> Iterator[int]:
+    """Yield the positions after each sentence but for the last one."""
+    start = 0
+    for end in _END.finditer(text):
+        if end.end() < len(text) and not _goes_on(text, start, end.end()):
+            start = end.end()
+            yield start
+
+
+def _goes_on(text: str, start: int, end: int) -> bool:
+    """Tell whether a sentence goes on after what might have been its end."""
+    follows = _NEXT.match(text, end)
+    if follows is None:
+        return False
+    if follows.group(1).islower():
+        return True
+    word = _LAST_WORD.search(text[max(start, end - _LONGEST_ABBREVIATION) : end])
+    return word is not None and _ABBREVIATION.fullmatch(word.group(1)) is not None
