@@ -32,7 +32,7 @@ from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
 from zeke_tasks.ai.settings import AISettings
-from zeke_tasks.insights.keywords import KeywordSettings
+from zeke_tasks.keywords import KeywordSettings
 from zeke_tasks.youtube.settings import YouTubeSettings
 
 if TYPE_CHECKING:

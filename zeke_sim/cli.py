@@ -1,4 +1,4 @@
-"""``zeke sim``: run scenarios, replay and shrink what broke, compare runs, and try the simulator itself.
+"""``zeke sim``: run scenarios, replay and shrink what broke, and compare runs.
 
 Every ``zeke`` command imports this module, so what a command needs is loaded when it runs.
 """
@@ -9,13 +9,15 @@ import json
 import os
 import re
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from zeke_sim.experiment.plan import Plan
     from zeke_sim.experiment.run import Outcome
     from zeke_sim.experiment.scenario import Scenario
@@ -31,7 +33,7 @@ sim = typer.Typer(
     help=(
         "Run jobs in a simulated world, where everything fails, and see what breaks.\n\n"
         "`run` searches, `replay` and `shrink` take the plan of a failure, `diff` compares two runs, "
-        "`coverage` says what happened at all, `mutants` tries whether planted bugs are found."
+        "`coverage` says what happened at all."
     ),
     no_args_is_help=True,
 )
@@ -40,7 +42,10 @@ Scenarios = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[SCENARIO]...",
-        help="Some of those that come with it, or module:ATTRIBUTE; all of them by default.",
+        help=(
+            "Packages, modules with a SCENARIO, or module:ATTRIBUTE; by default those that pyproject.toml "
+            "lists under [tool.zeke.sim] scenarios."
+        ),
     ),
 ]
 Folder = Annotated[
@@ -83,10 +88,8 @@ def run_(
         from zeke_sim.experiment import driver
 
         _writable(folder, ("--emit-test", emit_test))
-        for name in scenarios or ():
-            _load(name)
         result = driver.search(
-            scenarios or None,
+            _chosen(scenarios),
             start=start,
             seeds=seeds,
             budget=_seconds(budget),
@@ -209,10 +212,8 @@ def coverage(
     with _told():
         from zeke_sim.experiment import driver
 
-        for name in scenarios or ():
-            _load(name)
         result = driver.search(
-            scenarios or None,
+            _chosen(scenarios),
             seeds=seeds,
             jobs=jobs,
             progress=lambda line: typer.echo(line, err=True),
@@ -222,36 +223,6 @@ def coverage(
             typer.echo(f"never happened: {line}")
         if result.interrupted:
             raise typer.Exit(INTERRUPTED)
-
-
-@sim.command()
-def mutants(
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[MUTANT]...", help="Which; all by default.")
-    ] = None,
-    *,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            metavar="TIME",
-            help="Processor time for each, thrice as much for those that few runs show.",
-            show_default="60s",
-        ),
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes at once.")] = 2,
-) -> None:
-    """Plant bugs in the runtime, one at a time, and see each found; exit with 1 if one is not."""
-    with _told():
-        from tests.mutants.run import BUDGET, UnknownMutant, passed, summary, table
-        from zeke_sim.errors import SimulationError
-
-        try:
-            verdicts = table(names or None, _seconds(budget) or BUDGET, jobs, told=typer.echo)
-        except UnknownMutant as error:
-            raise SimulationError(f"mutants: {error}") from None
-        typer.echo(summary(verdicts))
-        if not passed(verdicts):
-            raise typer.Exit(BROKEN)
 
 
 def _show(found: Finding, *, shrink: bool, folder: Path, emit_test: Path | None) -> None:
@@ -373,19 +344,47 @@ def _load(name: str) -> Scenario:
     Raises:
         SimulationError: there is none, or its module can't be imported.
     """
-    from zeke_sim.errors import SimulationError
     from zeke_sim.experiment.scenario import load
+
+    with _importing(name):
+        return load(name)
+
+
+def _chosen(names: list[str] | None) -> list[str]:
+    """Return the names of the scenarios to run, all of which can be loaded.
+
+    Raises:
+        SimulationError: one cannot be, or none is named anywhere.
+    """
+    from zeke_sim.experiment.scenario import configured, expand
+
+    asked = names or configured(Path.cwd())
+    with _importing(", ".join(asked)):
+        chosen = expand(asked)
+    for name in chosen:
+        _load(name)
+    return chosen
+
+
+@contextmanager
+def _importing(name: str) -> Generator[None]:
+    """Import an application's modules from the current directory too, and report what they raise.
+
+    Raises:
+        SimulationError: there is no such scenario, or its module cannot be imported.
+    """
+    from zeke_sim.errors import SimulationError
 
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)
     try:
-        return load(name)
+        yield
     except (SimulationError, ImportError):
         raise
-    except Exception as error:  # whatever a module of somebody else's raises
+    except Exception as error:
         raise SimulationError(
-            f"scenario: {name!r} can't be loaded: {type(error).__name__}: {error}; mend its module"
+            f"scenario: {name!r} can't be loaded: {type(error).__name__}: {error}; correct its module"
         ) from error
 
 

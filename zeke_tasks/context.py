@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from zeke_queue.system.clock import SystemClock
 from zeke_tasks.ai.choose import open_ai
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.fetch import Permanent, Transient, WebClient
 from zeke_tasks.fetch.parser_pool import ReaderKilled, Readers, Unreadable
-from zeke_tasks.insights.keywords import DEFAULT_KEYWORDS, KeywordSettings
+from zeke_tasks.keywords import DEFAULT_KEYWORDS, KeywordSettings
 from zeke_tasks.store.postgres import PostgresRepository
 from zeke_tasks.youtube.choose import open_youtube
 from zeke_tasks.youtube.settings import YouTubeSettings
@@ -26,24 +26,12 @@ if TYPE_CHECKING:
     from zeke_queue.task.context import JobContext
     from zeke_tasks.ai.client import AIClient
     from zeke_tasks.fetch import Fetcher, WebOptions
+    from zeke_tasks.fetch.parser_pool import Compute
     from zeke_tasks.store.repository import Repository
     from zeke_tasks.youtube import YouTube
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Compute(Protocol):
-    """Runs a function that reads a document, which keeps a processor busy; `Readers` is one."""
-
-    async def __call__(self, function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
-        """Return what the function returns, or raise what it raises.
-
-        Raises:
-            Unreadable: the document is too much for the parsers.
-            ReaderKilled: the machine had too little for it, as it seems.
-        """
-        ...
 
 
 async def read(

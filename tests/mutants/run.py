@@ -1,7 +1,7 @@
 """Runs mutants: each in a process of its own, patched before anything of the runtime is imported.
 
-``python -m tests.mutants.run NAME`` tries one and prints its verdict as JSON; without a name it runs the
-whole table.
+``python -m tests.mutants NAME`` tries one and prints its verdict as JSON; without a name it runs the whole
+table.
 """
 
 from __future__ import annotations
@@ -216,13 +216,15 @@ def searched(wanted: Mutant, *, everywhere: bool = False) -> list[str]:
         everywhere: whether what it says of that is ignored: that it is not found counts then, and other
             scenarios may show it too.
     """
-    from zeke_sim.experiment.scenario import names  # noqa: PLC0415 - it imports the runtime, which is patched by then
+    from tests.scenarios import full, names  # noqa: PLC0415 - it imports the runtime, which is patched by then
 
     if wanted.where and not everywhere:
-        return list(wanted.where)
-    if wanted.module.startswith("zeke_tasks."):
-        return list(OF_TASKS)
-    return [scenario for scenario in names() if scenario not in TOO_LONG]
+        chosen = wanted.where
+    elif wanted.module.startswith("zeke_tasks."):
+        chosen = OF_TASKS
+    else:
+        chosen = [scenario for scenario in names() if scenario not in TOO_LONG]
+    return [full(scenario) for scenario in chosen]
 
 
 def _all(
@@ -250,7 +252,7 @@ def _elsewhere(name: str, budget: float, sabotage: str | None) -> Verdict:
     command += ["--sabotage", sabotage] if sabotage is not None else []
     longest = BESIDE * budget * RARE + PATIENCE
     try:
-        done = subprocess.run(  # noqa: S603 - a module of ours
+        done = subprocess.run(
             command, cwd=_ROOT, capture_output=True, text=True, timeout=longest, check=False
         )
     except subprocess.TimeoutExpired:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tests.newsroom.minds import too_often
 from tests.newsroom.people import alike
-from zeke_tasks.insights.keywords import DEFAULT_KEYWORDS
+from zeke_tasks.keywords import DEFAULT_KEYWORDS
 from zeke_tasks.store.analysis import AnalysisState
 from zeke_tasks.store.highlights import HighlightKind, ReadingState
 from zeke_tasks.store.model import HealthStatus, ItemStatus, StoryStatus

@@ -106,5 +106,5 @@ def _send(draws: Draws, known: Known, number: int) -> Deed:
 
 
 SCENARIO = Scenario(
-    "cancel", "jobs cancelled, resumed and retried in every state, while the archive takes them", build
+    __name__, "jobs cancelled, resumed and retried in every state, while the archive takes them", build
 )

@@ -121,7 +121,7 @@ def _build(draws: Draws, size: Size) -> Setup:
     )
 
 
-SCENARIO: Final = Newsroom("catalog", "all tasks of the catalog, in a newsroom over days", build)
+SCENARIO: Final = Newsroom(__name__, "all tasks of the catalog, in a newsroom over days", build)
 
 WHOLE: Final = Newsroom(
     "tests.scenarios.catalog:WHOLE",

@@ -116,9 +116,9 @@ def _shape(draws: Draws, night: Night) -> Shape:
     seconds = (f"* * * * * */{draws.pick((5, 7, 10, 20))}", "* * * * *", "* * * * * 13,14,40")
     minutes = (f"*/{draws.pick((10, 15, 20))} * * * *", f"{draws.pick((0, 30))} * * * * */20")
     which = draws.random()
-    if which < 0.5:  # noqa: PLR2004 - half of the worlds
+    if which < 0.5:
         return Shape(moment - timedelta(seconds=draws.uniform(5.0, 45.0)), 60.0, None, seconds)
-    if which < 0.88:  # noqa: PLR2004
+    if which < 0.88:
         before = night.change - draws.uniform(0.5, 1.5) * 2 * night.around
         after = night.change + draws.uniform(0.0, 1.5) * 2 * night.around
         return Shape(after, 40.0, before, minutes)
@@ -260,5 +260,5 @@ def build(draws: Draws) -> Setup:
 
 
 SCENARIO = Scenario(
-    "cron", "schedules fire once a tick, through changes of the clocks, downtime, and edits", build
+    __name__, "schedules fire once a tick, through changes of the clocks, downtime, and edits", build
 )

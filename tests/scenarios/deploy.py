@@ -229,7 +229,7 @@ def build(draws: Draws) -> Setup:
 
 
 SCENARIO = Scenario(
-    "deploy",
+    __name__,
     "two versions of a program work side by side while one takes the other's place",
     build,
     properties=(*ALL, no_job_fails_for_its_version, what_was_not_sent_has_its_default),

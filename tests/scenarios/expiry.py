@@ -74,4 +74,4 @@ def _step(draws: Draws, time: float) -> Step:
     )
 
 
-SCENARIO = Scenario("expiry", "attempts that take longer than they may, met by worker and supervisors", build)
+SCENARIO = Scenario(__name__, "attempts that take longer than they may, met by worker and supervisors", build)

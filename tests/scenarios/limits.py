@@ -127,5 +127,5 @@ def _pause(name: str, *, paused: bool) -> Deed:
 
 
 SCENARIO = Scenario(
-    "limits", "concurrency limits that change, pauses and priorities, over several workers", build
+    __name__, "concurrency limits that change, pauses and priorities, over several workers", build
 )

@@ -124,7 +124,7 @@ async def _send(node: Node, plea: Plea) -> object:
 
 
 SCENARIO = Scenario(
-    "retries",
+    __name__,
     "jobs that fail are tried again, by backoff, until their limit",
     build,
     properties=(*ALL, a_sends_word_counts),

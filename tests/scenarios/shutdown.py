@@ -150,6 +150,4 @@ def _with_a_claim(node: Node, faults: tuple[str, ...]) -> None:
     waiting.extend((f"workload/{node.name}/{kind}", {"fault": kind, "for": 0.4}) for kind in faults)
 
 
-SCENARIO = Scenario(
-    "shutdown", "workers told to stop while they are busy, with or without the database", build
-)
+SCENARIO = Scenario(__name__, "workers told to stop while they are busy, with or without the database", build)

@@ -351,4 +351,4 @@ async def _pull(node: Node, payload: IngestPull) -> None:
     await node.queue.send("ingest-pull", payload)
 
 
-SCENARIO = Scenario("slice", "feeds become stories, each article one, over a web that fails", build)
+SCENARIO = Scenario(__name__, "feeds become stories, each article one, over a web that fails", build)

@@ -140,4 +140,4 @@ async def _pause(node: Node, *, paused: bool) -> None:
     await through_faults(lambda: node.queue.storage.pause_queue("limited", paused=paused))
 
 
-SCENARIO = Scenario("storm", "everything at once, while everything fails", build)
+SCENARIO = Scenario(__name__, "everything at once, while everything fails", build)

@@ -244,7 +244,7 @@ def build(draws: Draws) -> Setup:
 
 
 SCENARIO = Scenario(
-    "transactions",
+    __name__,
     "jobs and rows of the application's own are written together, or not at all",
     build,
     properties=(*ALL, an_order_and_its_job_are_one, what_was_kept_was_told),

@@ -184,7 +184,7 @@ def _follows(job: NewJob, refused: NewJob) -> bool:
 
 
 SCENARIO = Scenario(
-    "unique",
+    __name__,
     "jobs that are in each other's place: keys and slots, taken while others want back",
     build,
     properties=(*ALL, a_debounced_send_goes_into_the_next_slot),

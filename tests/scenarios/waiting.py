@@ -258,7 +258,7 @@ def _cancel_child(known: Known, number: int, key: str) -> Deed:
 
 
 SCENARIO = Scenario(
-    "waiting",
+    __name__,
     "jobs that run others and go on with what came of them, cancelled and lost on the way",
     build,
     properties=(*ALL, a_child_is_sent_once, who_goes_on_sees_that_its_children_have_ended),

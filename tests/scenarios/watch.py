@@ -305,4 +305,4 @@ def build(draws: Draws) -> Setup:
     )
 
 
-SCENARIO = Scenario("watch", "programs wait for results and follow jobs, whatever becomes of these", build)
+SCENARIO = Scenario(__name__, "programs wait for results and follow jobs, whatever becomes of these", build)

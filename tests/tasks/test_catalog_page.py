@@ -8,9 +8,9 @@ from tests.tidy import ROOT
 from zeke_queue.task.catalog import Catalog
 from zeke_tasks import payloads
 from zeke_tasks.catalog import build_catalog
-from zeke_tasks.insights.keywords import DEFAULT_KEYWORDS
 from zeke_tasks.insights.relevance import KEYWORDS_ENOUGH, KIND, WEIGHTS, score
 from zeke_tasks.insights.rules import CONFIDENCE, kind_of
+from zeke_tasks.keywords import DEFAULT_KEYWORDS
 from zeke_tasks.payloads import Payload
 from zeke_tasks.playbooks.run import DEEPEST
 from zeke_tasks.store.highlights import HighlightKind

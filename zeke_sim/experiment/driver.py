@@ -14,7 +14,7 @@ from zeke_sim.experiment.budget import Budget, Stopwatch
 from zeke_sim.experiment.coverage import Ledger, expected
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import run
-from zeke_sim.experiment.scenario import load, names
+from zeke_sim.experiment.scenario import load
 from zeke_sim.experiment.search import Finding
 from zeke_sim.history.events import Violation
 from zeke_sim.loop.run_loop import Interruptible
@@ -84,7 +84,7 @@ class Campaign:
 
 
 def search(
-    scenarios: Sequence[str] | None = None,
+    scenarios: Sequence[str],
     *,
     start: int = 0,
     seeds: int,
@@ -95,7 +95,7 @@ def search(
     """Run seeds, dealt out to the scenarios in turn, until one breaks a property.
 
     Args:
-        scenarios: names; all of them by default.
+        scenarios: names.
         start: the first seed.
         seeds: how many runs.
         budget: seconds of real time at most.
@@ -105,10 +105,9 @@ def search(
     Raises:
         SimulationError: there is no such scenario.
     """
-    chosen = list(scenarios or names())
-    for name in chosen:
+    for name in scenarios:
         load(name)
-    batches = _batches(chosen, start, seeds)
+    batches = _batches(scenarios, start, seeds)
     campaign, watch = Campaign(), Stopwatch()
     told = 0.0
     try:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment.plan import drawn
 from zeke_sim.properties import ALL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
     from zeke_sim.experiment.plan import Plan
     from zeke_sim.loop.decisions import Draws
     from zeke_sim.properties import Property
     from zeke_sim.world.setup import Setup
+
+ATTRIBUTE: Final = "SCENARIO"
+"""The name under which a module has its scenario."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +30,7 @@ class Scenario:
     """A kind of world.
 
     Attributes:
-        name: what the command line calls it.
+        name: what ``load`` finds it by, so that a plan can be replayed: ``__name__`` of its module.
         about: what is tried, in a sentence.
         build: makes the world's parts from draws; called once a run.
         kinds: the faults that make sense in it; None for all.
@@ -49,35 +54,72 @@ class Scenario:
         return drawn(self.name, seed, Decisions(seed).draws("strategy"), self.kinds)
 
 
-def names() -> list[str]:
-    """Return the names of all scenarios that come with the simulator."""
-    from tests import scenarios  # noqa: PLC0415 - scenarios import this module
-
-    return sorted(module.name for module in pkgutil.iter_modules(scenarios.__path__))
-
-
 def load(name: str) -> Scenario:
-    """Return the scenario of a name, or one of somebody's own as ``module:attribute``.
+    """Return the scenario of a name: a module that has a ``SCENARIO``, or ``module:attribute``.
 
     Raises:
         SimulationError: there is none.
     """
-    if ":" in name:
-        return _own(name)
-    known = names()
-    if name not in known:
-        raise SimulationError(f"scenario: there is no {name!r}; there are {', '.join(known)}")
-    return importlib.import_module(f"tests.scenarios.{name}").SCENARIO
-
-
-def _own(name: str) -> Scenario:
     module, _, attribute = name.partition(":")
+    attribute = attribute or ATTRIBUTE
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise SimulationError(f"scenario: {name!r} can't be loaded: {error}; give module:attribute") from None
+        raise SimulationError(
+            f"scenario: {name!r} can't be loaded: {error}; "
+            f"give a module with a {ATTRIBUTE}, or module:attribute"
+        ) from None
     if not isinstance(found, Scenario):
         raise SimulationError(
             f"scenario: {name!r} is a {type(found).__name__}; give a zeke_sim.experiment.scenario.Scenario"
         )
     return found
+
+
+def expand(names: Iterable[str]) -> list[str]:
+    """Return the names of scenarios, each package replaced by those of its modules that have a ``SCENARIO``.
+
+    Raises:
+        SimulationError: a package has no scenario.
+        ImportError: a module cannot be imported.
+    """
+    return [scenario for name in names for scenario in _expanded(name)]
+
+
+def _expanded(name: str) -> list[str]:
+    if ":" in name:
+        return [name]
+    try:
+        found = importlib.import_module(name)
+    except ModuleNotFoundError:
+        return [name]  # load says what is wrong with it
+    if not hasattr(found, "__path__") or hasattr(found, ATTRIBUTE):
+        return [name]
+    modules = sorted(f"{name}.{module.name}" for module in pkgutil.iter_modules(found.__path__))
+    with_one = [module for module in modules if hasattr(importlib.import_module(module), ATTRIBUTE)]
+    if not with_one:
+        raise SimulationError(f"scenario: no module of the package {name!r} has a {ATTRIBUTE}")
+    return with_one
+
+
+def configured(folder: Path) -> list[str]:
+    """Return what ``[tool.zeke.sim] scenarios`` of the nearest pyproject.toml names, from a folder upwards.
+
+    Raises:
+        SimulationError: there is no such table, or it is no list of names.
+    """
+    for place in (folder, *folder.parents):
+        file = place / "pyproject.toml"
+        if not file.is_file():
+            continue
+        table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("zeke", {}).get("sim", {})
+        names = table.get("scenarios")
+        if names is None:
+            break
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in cast("list[Any]", names)):
+            raise SimulationError(f"{file}: tool.zeke.sim.scenarios must be a list of modules or packages")
+        return cast("list[str]", names)
+    raise SimulationError(
+        "scenario: none is named; give a package, a module or module:attribute, or list them in "
+        'pyproject.toml as [tool.zeke.sim] scenarios = ["package"]'
+    )

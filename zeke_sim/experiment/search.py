@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zeke_sim.experiment.budget import Budget
 from zeke_sim.experiment.run import run
-from zeke_sim.experiment.scenario import load, names
+from zeke_sim.experiment.scenario import load
 from zeke_sim.experiment.shrink import shrink as shrunk
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Finding:
 
 
 def find(
-    scenarios: Sequence[str] | None,
+    scenarios: Sequence[str],
     seeds: Iterable[int],
     budget: float | None = None,
     *,
@@ -51,7 +51,7 @@ def find(
     """Run seeds, each in every scenario, until one breaks a property.
 
     Args:
-        scenarios: names; all of them by default.
+        scenarios: names.
         seeds: which to try.
         budget: seconds of processor time at most; None for no end but that of the seeds.
         shrink: whether to shrink what was found.
@@ -67,13 +67,12 @@ def find(
 
 
 def outcomes(
-    scenarios: Sequence[str] | None, seeds: Iterable[int], budget: float | None = None
+    scenarios: Sequence[str], seeds: Iterable[int], budget: float | None = None
 ) -> Iterator[tuple[Scenario, Outcome]]:
     """Yield what comes of each seed in each scenario, within a budget of processor time."""
-    chosen = scenarios or names()
     left = Budget(budget)
     for seed in seeds:
-        for name in chosen:
+        for name in scenarios:
             if left.used_up:
                 return
             scenario = load(name)  # when its turn comes, since some take a while to import

@@ -62,8 +62,8 @@ class Options:
     Attributes:
         start: the time at which it begins, aware.
         concurrency: how many jobs the worker runs at once.
-        allow: what handlers may reach for: see ``zeke_sim.world.sandbox.closed``. Random numbers are allowed, and
-            are the same in each run of the test.
+        allow: what handlers may reach for: see ``zeke_sim.world.sandbox.closed``. Random numbers are
+            allowed, and are the same in each run of the test.
         freeze: whether code that reads the machine's clocks sees virtual time.
     """
 

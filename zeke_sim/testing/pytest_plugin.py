@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from zeke_sim.testing.facade import BlockingZeke, Zeke
     from zeke_sim.testing.servers import Databases
     from zeke_sim.testing.simulations import Simulations
-    from zeke_tasks.testing.ai import ScriptedAI
-    from zeke_tasks.testing.web import ScriptedWeb
 
 MARKERS: Final = (
     "zeke_catalog(which): the catalog of the fixtures zeke, zeke_sync and simulation, as 'module:name'.",
@@ -122,22 +120,6 @@ def zeke_catalog(request: pytest.FixtureRequest) -> Catalog:
 def zeke_resources() -> Any:
     """What handlers get as ``job.resources``: override this fixture; None for what the catalog makes."""
     return None
-
-
-@pytest.fixture
-def zeke_ai() -> ScriptedAI:
-    """An AI for tests of ``zeke_tasks``: it answers as the test says, and remembers what it was asked."""
-    from zeke_tasks.testing import fixtures  # noqa: PLC0415
-
-    return fixtures.scripted_ai()
-
-
-@pytest.fixture
-def zeke_web() -> ScriptedWeb:
-    """A web for tests of ``zeke_tasks``: it answers as the test says, and remembers what was fetched."""
-    from zeke_tasks.testing import fixtures  # noqa: PLC0415
-
-    return fixtures.scripted_web()
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from anyio._backends._asyncio import AsyncIOBackend
 
 import zeke_queue
-import zeke_sim
+from zeke_sim import errors
 from zeke_sim.errors import Outside
 from zeke_sim.loop import event_loop
 from zeke_sim.loop.event_loop import VirtualLoop
@@ -77,7 +77,7 @@ LONGEST: Final = 200
 """Characters of a refused call that are shown."""
 
 _OURS: Final = tuple(
-    f"{Path(module.__file__).parent}{os.sep}" for module in (zeke_queue, zeke_sim) if module.__file__
+    f"{Path(module.__file__).parent}{os.sep}" for module in (zeke_queue, errors) if module.__file__
 )
 """Where the queue and its simulation are: who called outside stands before them."""
 

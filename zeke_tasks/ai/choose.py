@@ -14,7 +14,7 @@ from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.ai.stub import StubClient
 
 if TYPE_CHECKING:
-    from zeke_tasks.context import Compute
+    from zeke_tasks.fetch.parser_pool import Compute
 
 
 @asynccontextmanager

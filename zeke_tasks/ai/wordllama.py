@@ -23,7 +23,7 @@ from zeke_tasks.ai.errors import AIRejected, AIUnavailable
 from zeke_tasks.fetch.parser_pool import ReaderKilled, Unreadable
 
 if TYPE_CHECKING:
-    from zeke_tasks.context import Compute
+    from zeke_tasks.fetch.parser_pool import Compute
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -14,7 +14,7 @@ import asyncio
 import pickle
 import signal
 import sys
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
 from zeke_queue.errors import UsageError, ZekeError
 from zeke_queue.system.subprocess_pool import ChildEnded, Children
@@ -54,6 +54,19 @@ class Unreadable(ZekeError):
 
 class ReaderKilled(ZekeError):
     """What was to read a document was killed twice: by the system, as it seems, for want of memory."""
+
+
+class Compute(Protocol):
+    """Runs a function that reads a document, which keeps a processor busy; `Readers` is one."""
+
+    async def __call__(self, function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
+        """Return what the function returns, or raise what it raises.
+
+        Raises:
+            Unreadable: the document is too much for the parsers.
+            ReaderKilled: the machine had too little for it, as it seems.
+        """
+        ...
 
 
 class Readers:

@@ -1,7 +1,7 @@
 """Read a PDF: its text, a paragraph a line, and what the document says of itself.
 
-PDFium is C++ that reads what strangers wrote: let `zeke_tasks.fetch.parser_pool` call this, in a process with limits,
-and no threads, which PDFium does not bear. It is imported when a PDF is first read.
+PDFium is C++ that reads untrusted files: call this by `zeke_tasks.fetch.parser_pool`, in a process with
+limits, and not in threads, which PDFium does not support. It is imported when a PDF is first read.
 """
 
 from __future__ import annotations

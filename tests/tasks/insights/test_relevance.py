@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.cases import check_each
 from zeke_queue.errors import BadSetting
-from zeke_tasks.insights.keywords import DEFAULT_KEYWORDS, KeywordSettings
 from zeke_tasks.insights.relevance import age_in_days, matches_in, score
+from zeke_tasks.keywords import DEFAULT_KEYWORDS, KeywordSettings
 from zeke_tasks.store.highlights import HighlightKind, Score
 
 WORDS = ("bees", "wasps", "ants", "flies", "moths", "bugs")
