@@ -208,7 +208,7 @@ def coverage(
     seeds: Annotated[int, typer.Option(min=1, help="How many runs, over all scenarios together.")] = 500,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Processes at once.")] = 1,
 ) -> None:
-    """Say what happened in many runs: faults by phase, edges of the state machine, and what never did."""
+    """Print what happened in many runs: faults by phase, edges of the state machine, and what never did."""
     with _told():
         from zeke_sim.experiment import driver
 
@@ -265,7 +265,7 @@ def _write_and_show(
 
 
 def _writable(folder: Path | None = None, *files: tuple[str, Path | None]) -> None:
-    """See before a long search that what it finds can be written down.
+    """Check before a long search that its results can be written.
 
     Raises:
         SimulationError: it can't; the message names the option.
@@ -310,7 +310,7 @@ def _screen(told: Any) -> str:
 
 
 def _tell_of_the_unheard(given: Plan, outcome: Outcome) -> None:
-    """Say which decisions of a plan were never asked for, as those of another version of its scenario are."""
+    """Print which decisions of a plan never came up, such as those of another version of its scenario."""
     all_of_them = given.decisions or {}
     left = [address for address in all_of_them if address not in (outcome.plan.decisions or {})]
     if left:

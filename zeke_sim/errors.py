@@ -56,7 +56,7 @@ class Livelock(SimulationError):
         super().__init__(self.said([]))
 
     def said(self, running: Sequence[str]) -> str:
-        """Say it, with what ran on the node."""
+        """Return the message, with what ran on the node."""
         where = f"node {self.lane}" + (f", which runs {', '.join(running)}" if running else "")
         return (
             f"{self.callbacks} callbacks at one instant ({self.at:.3f} s) on {where}: something there does "

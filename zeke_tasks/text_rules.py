@@ -140,7 +140,7 @@ def _ends(text: str) -> Iterator[int]:
 
 
 def _goes_on(text: str, start: int, end: int) -> bool:
-    """Tell whether a sentence goes on after what might have been its end."""
+    """Return whether a sentence goes on after what might have been its end."""
     follows = _NEXT.match(text, end)
     if follows is None:
         return False

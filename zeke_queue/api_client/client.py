@@ -305,7 +305,7 @@ class JobsClient:
         return (await self._http.ask(model.Queues, "GET", "/queues")).queues
 
     async def pause_queue(self, name: str) -> model.QueueInfo:
-        """Have no waiting job of a queue claimed; those that run go on. Needs ``jobs.admin``.
+        """Stop claims from a queue; running jobs continue. Needs ``jobs.admin``.
 
         Raises:
             ApiRefused: nothing has this name (404).
@@ -379,11 +379,11 @@ class JobsClient:
         await self._http.send("DELETE", _schedule(name))
 
     async def pause_schedule(self, name: str) -> model.ScheduleInfo:
-        """Let a schedule serve no ticks; raises as ``schedule``."""
+        """Pause a schedule, so that it serves no ticks; raises as ``schedule``."""
         return await self._http.ask(model.ScheduleInfo, "POST", f"{_schedule(name)}/pause", repeat=True)
 
     async def resume_schedule(self, name: str) -> model.ScheduleInfo:
-        """Let a paused schedule fire again, from its next tick on; raises as ``schedule``."""
+        """Resume a paused schedule from its next tick on; raises as ``schedule``."""
         return await self._http.ask(model.ScheduleInfo, "POST", f"{_schedule(name)}/resume", repeat=True)
 
     async def run_schedule(self, name: str) -> model.Triggered:

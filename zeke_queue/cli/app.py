@@ -80,7 +80,7 @@ class Commands(TyperGroup):
 
 @contextmanager
 def _told(ctx: Any) -> Generator[None]:
-    """Tell a failure that is foreseen in one line, and end the command with its exit code."""
+    """Print an expected failure in one line, and end the command with its exit code."""
     try:
         yield
     except ZekeError as error:
@@ -117,7 +117,7 @@ def parted(args: list[str]) -> tuple[list[str], list[str]]:
 
 @contextmanager
 def _misspelt(ctx: Any) -> Generator[None]:
-    """Tell a call that typer can't read as a line of JSON where that is wanted, else as typer does."""
+    """Print a usage error as a line of JSON where that is asked for, else as typer does."""
     try:
         yield
     except Exception as error:
@@ -130,7 +130,7 @@ def _misspelt(ctx: Any) -> Generator[None]:
 
 
 def _bare_flags(command: Any, ctx: Any) -> None:
-    """Let the help of a command and those below it not say that a flag takes a ``<bool>``."""
+    """Remove ``<bool>`` from the help of flags of a command and those below it."""
     for option in (*command.params, command.get_help_option(ctx)):
         if getattr(option, "is_flag", False):
             option.metavar = ""
@@ -253,7 +253,7 @@ def _add_unavailable(to: typer.Typer, point: EntryPoint, error: Exception) -> No
 
 
 def _tell_of_shared_options(to: typer.Typer) -> None:
-    """Let the help of each command that takes the context, which has them, name the shared options."""
+    """Add the shared options to the help of each command that takes them from the context."""
     for command in to.registered_commands:
         taken = inspect.get_annotations(command.callback).values() if command.callback else ()
         if any(one in (typer.Context, "typer.Context") for one in taken):

@@ -94,7 +94,7 @@ class Survey:
         return on_same(command, embedded=self.embedded)
 
     def beside_pgboss(self) -> bool:
-        """Say whether a pg-boss is at work on these tables; its workers serve queues, and are not listed."""
+        """Return whether a pg-boss uses these tables; its workers serve queues, and are not listed."""
         return self.pgboss.maintained is not None and self.pgboss.maintained < PGBOSS_GONE
 
 
@@ -170,7 +170,7 @@ def _unserved(survey: Survey) -> Iterator[Finding]:
 
 
 def _left_over(survey: Survey, queue: str) -> str:
-    """Tell how to stop the schedules that send to a queue which nobody serves."""
+    """Return how to stop the schedules that send to a queue without a worker."""
     names = [one.name for one in survey.schedules if one.task == queue and not one.paused]
     commands = "; ".join(_removal(survey, name) for name in names)
     return f"; or, if code has neither any more, stop what sends to it: {commands}" if names else ""
@@ -289,7 +289,7 @@ def _failed(survey: Survey) -> Iterator[Finding]:
 
 
 def _ours(name: str) -> bool:
-    """Say whether a queue is none of pg-boss's own, which its processes serve."""
+    """Return whether a queue is not one of pg-boss's own, which its processes serve."""
     return not name.startswith(RESERVED_PREFIXES)
 
 

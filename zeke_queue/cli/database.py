@@ -81,7 +81,7 @@ def _lacking(facts: Facts, schema: str, error: Forbidden) -> Finding:
 
 
 def _api_rights(facts: Facts, schema: str) -> Iterator[Finding]:
-    """Tell what a role lacks to serve the HTTP API, which one for workers is well without."""
+    """Return the rights that a role lacks to serve the HTTP API; workers do not need them."""
     if facts.missing_api_rights:
         yield Finding(
             Grade.OK,
@@ -93,7 +93,7 @@ def _api_rights(facts: Facts, schema: str) -> Iterator[Finding]:
 
 
 async def require_api_rights(dsn: str, schema: str) -> None:
-    """See that a role may do what the HTTP API does with keys, sessions and limits; changes nothing.
+    """Check that a role may do what the HTTP API does with keys, sessions and limits; changes nothing.
 
     Raises:
         Forbidden: it may not; the message has all that is missing, and the statements that grant it.

@@ -125,7 +125,7 @@ def send(
 
 @contextmanager
 def _named_as_given() -> Generator[None]:
-    """Let an error name an option as the command line does: --retry-limit, not retry_limit.
+    """Make an error name an option as the command line does: --retry-limit, not retry_limit.
 
     Raises:
         BadOption: as the block raises it, under that name.
@@ -168,7 +168,7 @@ def _catalog_for(task: str, app: str | None, *, external: bool) -> Catalog | Non
 
 
 def _require_wait(seconds: float | None) -> None:
-    """See that a wait is one before anything is sent.
+    """Check a waiting time before anything is sent.
 
     Raises:
         BadOption: it is negative, or no finite number.

@@ -117,7 +117,7 @@ def revoke(
         typer.Argument(metavar="KEY", help="Its name, or its id or text, of which the beginning will do."),
     ],
 ) -> None:
-    """Let a key be good no more, at once and for ever, and end the sessions that were opened with it."""
+    """Revoke a key at once and for good, and delete its sessions."""
     options = options_of(context)
 
     async def command() -> int:

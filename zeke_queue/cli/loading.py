@@ -83,7 +83,7 @@ def _module(path: str, name: str) -> ModuleType:
 
 
 def _module_of(file: str, attribute: str) -> str:
-    """Say how the module in a file is named, from the directory that it is imported from."""
+    """Return the name of the module in a file, from the directory that it is imported from."""
     path = PurePath(file.removesuffix(".py"))
     apart = path.is_absolute() or ".." in path.parts
     where = f", in {path.parent}" if apart else ""
@@ -91,7 +91,7 @@ def _module_of(file: str, attribute: str) -> str:
 
 
 def _failed(path: str, name: str, error: BaseException) -> UsageError:
-    """Say why a module can't be imported, and on which line of whose code."""
+    """Return why a module can't be imported, with the line of the application's code."""
     said = str(error) if isinstance(error, ZekeError) else f"{type(error).__name__}: {error}"
     return UsageError(f"--app {path!r}: {name} can't be imported ({_place(error)}): {said}")
 

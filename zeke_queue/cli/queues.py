@@ -100,7 +100,7 @@ def _pause(context: typer.Context, name: str, *, paused: bool, force: bool = Fal
 
 
 async def _require_known(queue: Queue, name: str, *, paused: bool) -> None:
-    """See that a queue has jobs, settings or a worker: to pause or resume a misspelt one has no effect.
+    """Check that a queue has jobs, settings or a worker: to pause or resume a misspelt one has no effect.
 
     Raises:
         ZekeError: it has none of them.
@@ -129,11 +129,11 @@ def pause(
         bool, typer.Option("--force", "--yes", help="Also a queue that nobody knows of yet.")
     ] = False,
 ) -> None:
-    """Let no job of a queue start; those that run go on."""
+    """Pause a queue; running jobs continue."""
     _pause(context, name, paused=True, force=force)
 
 
 @queue_app.command("resume")
 def resume(context: typer.Context, name: NameArgument) -> None:
-    """Let the jobs of a paused queue start again."""
+    """Resume a paused queue."""
     _pause(context, name, paused=False)

@@ -100,7 +100,7 @@ def json_text(value: Any, indent: int | None = None) -> str:
 
 @contextmanager
 def _any_size() -> Generator[None]:
-    """Let Python write what a row may hold: integers of any length, and as many levels as can be read."""
+    """Lift Python's limits on the length of integers and the depth of nesting, since rows have neither."""
     digits, levels = sys.get_int_max_str_digits(), sys.getrecursionlimit()
     sys.set_int_max_str_digits(0)
     sys.setrecursionlimit(_FRAMES)

@@ -89,7 +89,7 @@ def _pause(context: typer.Context, name: str, *, paused: bool) -> None:
 
 @schedule_app.command("pause")
 def pause(context: typer.Context, name: NameArgument) -> None:
-    """Let a schedule not fire until it is resumed.
+    """Pause a schedule until it is resumed.
 
     Workers that start meanwhile leave it paused, unless their code declares it differently than before.
     """
@@ -98,7 +98,7 @@ def pause(context: typer.Context, name: NameArgument) -> None:
 
 @schedule_app.command("resume")
 def resume(context: typer.Context, name: NameArgument) -> None:
-    """Let a paused schedule fire again, from its next tick on."""
+    """Resume a paused schedule from its next tick on."""
     _pause(context, name, paused=False)
 
 

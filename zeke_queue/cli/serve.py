@@ -87,7 +87,7 @@ def _web_settings(host: str | None, port: int | None) -> WebSettings:
 
 
 async def _check(begun: Beginning) -> None:
-    """See that the database will do, before an address is taken: callers would only be told that it does not.
+    """Check the database before an address is bound, so that its faults are reported at the start.
 
     Raises:
         StorageError: it will not.

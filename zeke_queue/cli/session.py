@@ -156,7 +156,7 @@ async def open_to_look(options: Options) -> AsyncGenerator[Queue]:
 
 
 def _hush_driver() -> None:
-    """Tell what the driver warns of (a connection that an interruption broke) in words of ours alone."""
+    """Silence the driver's warnings of connections that an interruption broke; the error says the same."""
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
@@ -200,7 +200,7 @@ def parse_json(text: str | None, name: str) -> Any:
 
 
 def print_error(error: ZekeError, options: Options, **more: Any) -> None:
-    """Say on standard error what went wrong, so that standard output stays clean.
+    """Print an error on standard error, so that standard output stays clean.
 
     Args:
         error: what went wrong.
@@ -221,7 +221,7 @@ def print_error(error: ZekeError, options: Options, **more: Any) -> None:
 
 
 def print_problem(kind: str, message: str, options: Options, **more: Any) -> None:
-    """Say on standard error what went wrong: people are told the message, programs all in a line of JSON."""
+    """Print an error on standard error: its message, or with --json all of it in a line."""
     if options.json:
         typer.echo(json_text({"error": kind, "message": message, **more}), err=True)
     else:

@@ -64,7 +64,7 @@ def print_job(job: Job, events: Sequence[JobEvent]) -> None:
 
 
 def _deadline(job: Job) -> str | None:
-    """Say when a running job's attempt must have ended; None for one that doesn't run."""
+    """Return the deadline of a running job's attempt; None for a job that does not run."""
     if job.state is not JobState.ACTIVE or job.started_on is None:
         return None
     try:

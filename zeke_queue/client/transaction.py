@@ -69,7 +69,7 @@ class QueueTransaction:
         return await self._queue.run_of(prepared, (await insert([prepared], self._open().insert))[0])
 
     async def hold(self, job_id: UUID, attempt: int) -> None:
-        """See that a job is still its handler's, and keep it so until the transaction ends.
+        """Lock a job at its attempt until the transaction ends.
 
         What is written in the transaction then comes from the one attempt that may write it: that of a worker
         which lost the job meanwhile ends here. In a handler: ``await transaction.hold(job.id, job.attempt)``.

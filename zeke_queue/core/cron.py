@@ -166,7 +166,7 @@ def due(
     grace: timedelta = GRACE,
     limit: int = TICKS_MAX,
 ) -> Due:
-    """Say which ticks to serve now.
+    """Return which ticks to serve now.
 
     Of the ticks later than ``last`` and not later than ``now``:
 

@@ -107,12 +107,12 @@ def check_keys(value: Any) -> None:
 
 
 def is_kept(text: str) -> bool:
-    """Say whether Postgres can keep a text: it has no NUL character, and no half of a surrogate pair."""
+    """Return whether Postgres can store a text: it has no NUL character, and no half of a surrogate pair."""
     return "\0" not in text and _is_text(text)
 
 
 def complaint(value: Any, error: Exception) -> str:
-    """Say where in a value the part is that can't be written, why, and what to do.
+    """Return where in a value the part is that can't be written, why, and what to do.
 
     Args:
         value: what was to be written.

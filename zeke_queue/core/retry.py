@@ -43,7 +43,7 @@ def bounds(policy: RetryPolicy, retry_count: int) -> tuple[float, float]:
 
 
 def verdict(policy: RetryPolicy, retry_count: int, draw: float) -> float | None:
-    """Say after how many seconds a job that has just failed runs again.
+    """Return after how many seconds a job that has just failed runs again.
 
     With w = delay * 2^min(16, retry_count + 1) the wait is w/2 + draw * w/2, but never more than the policy's
     ``delay_max``. Without backoff it is ``delay`` as it stands: the cap is one on the drawn delay.

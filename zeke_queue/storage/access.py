@@ -79,7 +79,7 @@ class ApiKey:
     revoked_on: datetime | None = None
 
     def is_good(self, now: datetime) -> bool:
-        """Tell whether it lets its holder in at an instant: it is neither revoked nor expired."""
+        """Return whether it lets its holder in at an instant: it is neither revoked nor expired."""
         return self.revoked_on is None and (self.expires_on is None or self.expires_on > now)
 
 

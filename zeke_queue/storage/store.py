@@ -205,7 +205,7 @@ class Store(Verbs, Protocol):
         ...
 
     async def suspend(self, waiting: Sequence[Waiting], *, again: bool = False) -> set[UUID]:
-        """Let active jobs wait, each until its child has ended; each is written by itself, in a transaction.
+        """Suspend active jobs, each until its child has ended; each is written in a transaction of its own.
 
         One whose child has ended already, or is not there, is due at once. One that can't return to waiting
         ends failed, as in ``settle``.
@@ -219,7 +219,7 @@ class Store(Verbs, Protocol):
         ...
 
     async def wake_parents(self, limit: int) -> int:
-        """Let jobs go on whose child has ended, or is gone, and that have not been told; returns how many.
+        """Resume jobs whose child has ended, or is gone, and that were not notified; returns how many.
 
         The end of a child wakes its parent. This is for what a crash, or another program, kept from it.
         """
@@ -277,7 +277,7 @@ class Store(Verbs, Protocol):
         ...
 
     async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
-        """Say that the worker is about to sleep on these queues, or (None) that it is awake."""
+        """Record that the worker is about to sleep on these queues, or (None) that it is awake."""
         ...
 
     async def wait_for_work(self, queues: Sequence[str], timeout: float) -> bool:
@@ -438,7 +438,7 @@ class Access(Protocol):
         ...
 
     async def revoke_key(self, key_id: UUID) -> bool:
-        """Let a key be good no more, and end its sessions; False if there is none, or it was revoked."""
+        """Revoke a key and delete its sessions; False if there is none, or it was revoked already."""
         ...
 
     async def open_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:

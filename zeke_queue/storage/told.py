@@ -27,7 +27,7 @@ class Told:
         self._waiter: asyncio.Future[None] | None = None
 
     def ring(self, job_id: UUID) -> None:
-        """Tell of a job, now or at the next wait."""
+        """Report a change of a job, now or at the next wait."""
         self._ids[job_id] = None
         self._end_wait()
 

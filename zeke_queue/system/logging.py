@@ -157,7 +157,7 @@ def silenced() -> Generator[None]:
 
 
 def enabled(level: str) -> bool:
-    """Say whether lines of this level are written."""
+    """Return whether lines of this level are written."""
     return LEVELS[level] >= _current[0].level
 
 

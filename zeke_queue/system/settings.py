@@ -202,7 +202,7 @@ def _check_conninfo(text: str) -> None:
 
 
 def _complaint(settings: type[Variables], detail: ErrorDetails) -> str:
-    """Say what is wrong with one variable; pydantic's sentence, without the value."""
+    """Return what is wrong with one variable: pydantic's sentence, without the value."""
     variable = str(detail["loc"][0]).upper() if detail["loc"] else "The settings"
     reason = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "extra_forbidden":

@@ -78,7 +78,7 @@ def serve(answer: Callable[[bytes, Parent], bytes]) -> None:
 
 
 def _flush() -> None:
-    """Let out what was printed: into a pipe it would wait for more, and be lost with the process."""
+    """Flush what was printed: a pipe is buffered, and the buffer is lost with the process."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -87,7 +87,7 @@ def _flush() -> None:
 
 
 def _stay(_number: int, _frame: object) -> None:
-    """Hear a signal and go on."""
+    """Ignore a signal."""
 
 
 def _die_with(parent: int) -> None:

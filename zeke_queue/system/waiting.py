@@ -44,7 +44,7 @@ class Pace:
         return self._stopped
 
     def stop(self) -> None:
-        """Tell the loop to stop; a pause that it is in ends at once."""
+        """Stop the loop; a pause that it is in ends at once."""
         self._stopped = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

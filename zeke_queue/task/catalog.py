@@ -378,7 +378,7 @@ def _cap(field: str, given: object) -> int:
 
 
 def _require_name(name: object) -> None:
-    """See that ``@catalog.task`` was given a name, and not, for want of parentheses, the handler.
+    """Check that ``@catalog.task`` was given a name, and not, for want of parentheses, the handler.
 
     Raises:
         UsageError: it is no text.

@@ -158,7 +158,7 @@ class JobContext:
         return self._host.resources
 
     def progress(self, value: float, message: str | None = None) -> Awaitable[None]:
-        """Tell watchers how far the job is.
+        """Report to watchers how far the job is.
 
         It is kept in the background, at most ten times a second a job, and takes effect without being
         awaited, so that a handler in a thread can call it as well.

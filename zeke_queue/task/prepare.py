@@ -331,7 +331,7 @@ _PARTS: Final = {
 
 
 def check_parts(**parts: object) -> None:
-    """See that a queue is made of what it needs; only catalog and storage may not be None.
+    """Check the parts of a queue; only catalog and storage may not be None.
 
     Raises:
         UsageError: one is something else; the message does not show it, since it may hold a password.

@@ -43,7 +43,7 @@ class Looks:
         return await self._lines.ask((job_id, after))
 
     async def close(self) -> None:
-        """Let nobody wait any longer."""
+        """End all waits."""
         await self._jobs.close()
         await self._lines.close()
 

@@ -207,7 +207,7 @@ class Watchers:
             self._forget(job_id, watched)
 
     def _forget(self, job_id: UUID, watched: Following) -> None:
-        """Let whoever comes from now on start anew, and see the job as it is then."""
+        """Drop what is known of a job, so that a new subscriber reads it again."""
         if self._watched.get(job_id) is watched:
             del self._watched[job_id]
             self._gone[job_id] = None
@@ -216,7 +216,7 @@ class Watchers:
                 self._wake()
 
     def _wake(self) -> None:
-        """Have what came and went seen to."""
+        """Wake the watch loop, starting it if needed."""
         if self._watch is not None:
             self._watch.wake()
         if self._task is None:

@@ -72,7 +72,7 @@ class Follower:
         self._leave()
 
     def tell(self, job: Job | None, *, lines: bool) -> None:
-        """Tell of a change of status, unless that is None; and whether there may be lines that are new."""
+        """Report a change of status, unless that is None, and whether there may be new lines."""
         if job is not None:
             self._statuses.append(job)
         self.lines |= lines
@@ -80,7 +80,7 @@ class Follower:
             self._wake()
 
     def fail(self, error: Exception) -> None:
-        """Tell that there is nothing more to come, and why."""
+        """Report that nothing more will come, and why."""
         self._error = error
         self._wake()
 
@@ -116,7 +116,7 @@ class Following:
         return latest is None or latest.status is not job.status
 
     def plan(self, now: float, look: int, looks: Sequence[float], along: float) -> None:
-        """Say when to look next, after a look that was answered.
+        """Return when to read next, after a read that was answered.
 
         Args:
             now: the time.
@@ -129,17 +129,17 @@ class Following:
         self.away_since = None
 
     def is_away(self, now: float, patience: float) -> bool:
-        """Tell whether the storage has had no answer for so long."""
+        """Return whether the storage has had no answer for so long."""
         return self.away_since is not None and now - self.away_since >= patience
 
     def tell(self, job: Job | None) -> None:
-        """Tell every follower of a change of status, unless that is None; there may be lines either way."""
+        """Report a change of status to every follower, unless that is None; there may be lines either way."""
         lines = self.latest is not None and self.latest.attempt > 0
         for follower in list(self.followers):
             follower.tell(job, lines=lines)
 
     def fail(self, error: Exception) -> None:
-        """Tell every follower that there is nothing more to come."""
+        """Report to every follower that nothing more will come."""
         for follower in list(self.followers):
             follower.fail(error)
 

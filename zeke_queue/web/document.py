@@ -27,7 +27,7 @@ _DEFS: Final = "#/$defs/"
 
 
 def describe(app: FastAPI, catalog: Catalog) -> None:
-    """Let an application tell of itself, to whoever may look, so that a client can be made of it."""
+    """Serve the OpenAPI document of an application to callers that may read it."""
 
     @app.get("/openapi.json", include_in_schema=False)
     async def openapi(request: Request, caller: Reads) -> dict[str, Any]:

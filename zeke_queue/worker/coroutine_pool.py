@@ -93,7 +93,7 @@ class Lanes:
             self._renew(lane)
 
     def put(self, jobs: Iterable[Held], *, first: bool = False) -> None:
-        """Let jobs wait for a lane, at the end or (``first``) before those that wait already."""
+        """Queue jobs for a free pool task, at the end or (``first``) ahead of the others."""
         if first:
             self.ready.extendleft(reversed(list(jobs)))
         else:
@@ -260,7 +260,7 @@ def _measure(served: Served, took: float) -> None:
 
 
 def _differ(before: Context, after: Context) -> bool:
-    """Say whether context variables were set; the usual case, that none was, compares two pointers."""
+    """Return whether context variables were set; the usual case, that none was, compares two pointers."""
     try:
         return before != after
     except Exception:  # noqa: BLE001 - values of others are compared, and some refuse; then they are not the same

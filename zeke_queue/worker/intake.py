@@ -114,18 +114,18 @@ class Intake:
         self._drained: list[asyncio.Future[None]] = []
 
     def room(self) -> None:
-        """Hear that a lane took or ended a job."""
+        """Note that a pool task took or ended a job."""
         if self._wants_room and len(self._lanes.ready) <= self._low:
             self._bell.ring()
 
     def look(self) -> None:
-        """Hear that there may be something to claim, and look at once."""
+        """Claim at once, since there may be something to claim."""
         self._looks = self._slept = 0
         self._looked = True
         self._bell.ring()
 
     def due_in(self, seconds: float) -> None:
-        """Hear that a job will be due in so many seconds, which nobody will be woken for."""
+        """Note that a job will be due in so many seconds, for which no notification will come."""
         self._due_at = min(self._due_at, self._clock.monotonic() + seconds)
         if seconds <= 0:
             self.look()
@@ -133,7 +133,7 @@ class Intake:
             self._bell.ring()
 
     def doubt(self) -> None:
-        """Hear that the storage may hold jobs for this worker that the worker gave up."""
+        """Note that the storage may hold jobs for this worker that the worker does not run."""
         self._unsure = True
         self._asleep = None
         self.look()
@@ -154,7 +154,7 @@ class Intake:
         await done
 
     def freed(self) -> None:
-        """Hear that a limit has room again, or that everything is settled."""
+        """Note that a limit has room again, or that everything is settled."""
         if self._limited or self._drained:
             self.look()
 
@@ -320,7 +320,7 @@ class Intake:
         return int(self._lanes.size * AHEAD_SECONDS / served.seconds)
 
     def _tell_drained(self, number: int) -> None:
-        """Tell so many of those who wait for it, who came first, that nothing is due or held."""
+        """Wake the first so many callers that wait until nothing is due or held."""
         told, self._drained = self._drained[:number], self._drained[number:]
         for done in told:
             if not done.done():

@@ -53,5 +53,5 @@ class Link:
         await self._clock.sleep(longest * (0.5 + self._random.random() / 2))
 
     def refused(self, during: str, error: Exception) -> None:
-        """Tell of a call that was answered by an error, which a repetition would not change."""
+        """Log a call that was answered by an error, which a repetition would not change."""
         log.get_logger().error("storage_refused", during=during, error=str(error))

@@ -137,7 +137,7 @@ class Notes:
             self._rest()
 
     async def _note(self, events: Sequence[JobEvent]) -> None:
-        """Let the storage keep events; those that it refuses are dropped, and the others kept."""
+        """Append events to the storage; those that it refuses are dropped, and the others kept."""
         try:
             await self._storage.note(events)
         except StorageUnavailable:

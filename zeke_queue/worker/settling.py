@@ -88,7 +88,7 @@ class Settler:
             self._timer = self._loop.call_at(self._last + GATHER, self._ripen)
 
     def close(self) -> None:
-        """Let ``run`` return once everything is stored."""
+        """Make ``run`` return once everything is stored."""
         self._closing.set()
         self._bell.ring()
 

@@ -61,7 +61,7 @@ class Campaign:
         return sum(self.runs.values())
 
     def summary(self) -> str:
-        """Say in two lines what was done."""
+        """Return a summary in two lines."""
         runs = self.made
         each = ", ".join(f"{name} {number}" for name, number in sorted(self.runs.items()))
         by_scenario = f" ({each})" if each else ""
@@ -76,7 +76,7 @@ class Campaign:
         )
 
     def _speed(self) -> str:
-        """Say how fast runs were made, or how long each took where that says more."""
+        """Return how fast runs were made, or how long each took where that says more."""
         if self.made >= MANY * self.cpu:
             return f"{self.made / self.cpu:.0f} runs a processor second"
         each = self.cpu / self.made
@@ -208,7 +208,7 @@ def _in_processes(batches: Iterator[list[tuple[str, int]]], jobs: int) -> Genera
 
 @contextmanager
 def _deaf_to_interruption() -> Generator[None]:
-    """Let processes that are started here not hear of Ctrl-C, which is for the one that ends them."""
+    """Block Ctrl-C for processes that are started here; their parent handles it."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return

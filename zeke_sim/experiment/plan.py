@@ -102,7 +102,7 @@ class Plan:
 
 
 def _check(given: Any) -> None:
-    """See that a plan's values are of their types.
+    """Check the types of a plan's values.
 
     Raises:
         ValueError: one is not; the message says which.

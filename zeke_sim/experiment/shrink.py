@@ -124,7 +124,7 @@ class _Shrinking:
             self._try_without(lambda address, _: address in addresses)
 
     def of_deeds(self) -> None:
-        """Have clients leave out what the failure does without, and then what goes wrong for nothing."""
+        """Remove the clients' actions that the failure does not need, and then the faults."""
         before = self.best
         for address in reversed(self.best.deeds):
             if address not in self._decisions:

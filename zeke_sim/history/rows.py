@@ -96,7 +96,7 @@ def ids_answered(call: Call) -> list[UUID]:
 
 
 def is_of_waiting(change: Change) -> bool:
-    """Tell whether all that a change did is that a job is waited for, or waits for another no more."""
+    """Return whether all that a change did is that a job is waited for, or waits for another no more."""
     before, after = change.before, change.after
     if before is None or after is None or before.state is not after.state:
         return False

@@ -171,7 +171,7 @@ class Past:
         return self.transactions[call.invoked.transaction]
 
     def stamped(self, stamp: datetime, since: float) -> bool:
-        """Tell whether the storage's clock showed a time at some moment from ``since`` until now.
+        """Return whether the storage's clock showed a time at some moment from ``since`` until now.
 
         Where that clock was made to jump meanwhile, nobody saw all that it showed.
         """

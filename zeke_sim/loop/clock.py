@@ -41,7 +41,7 @@ class VirtualClock:
         self.suspended = 0.0
 
     def set_rate(self, rate: float) -> None:
-        """Let the monotonic clock go at another rate from now on, without going back."""
+        """Set the rate of the monotonic clock from now on, without going back."""
         shown = self.monotonic()
         self.rate = rate
         self.suspended = self._loop.time() - shown / rate

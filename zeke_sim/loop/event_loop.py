@@ -96,7 +96,7 @@ class _Timer(asyncio.TimerHandle):
         self.own = context.get(HANDLER) is None
 
     def cancel(self) -> None:
-        """Let it ring no more; it stays where it is, and is dropped when its time comes."""
+        """Cancel the timer; it stays in the heap and is dropped when its time comes."""
         self._cancelled = True
         self._callback: Any = None
         self._args: Any = ()
@@ -218,7 +218,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 self._hear_of(error, handle)
 
     def _hear_of(self, error: BaseException, handle: Any) -> None:
-        """Tell the exception handler, as asyncio's handles do."""
+        """Report to the exception handler, as asyncio's handles do."""
         what = {"message": f"Exception in callback {handle!r}", "exception": error, "handle": handle}
         self.call_exception_handler(what)
 
@@ -238,13 +238,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._runnable.remove(lane)
 
     def pause(self, lane: Lane) -> None:
-        """Let a lane run nothing until it is resumed."""
+        """Pause a lane until it is resumed."""
         lane.paused = True
         if lane in self._runnable:
             self._runnable.remove(lane)
 
     def resume(self, lane: Lane) -> None:
-        """Let a paused lane go on, with all that became ready meanwhile."""
+        """Resume a paused lane, with all that became ready meanwhile."""
         lane.paused = False
         if lane.ready and not lane.dead and lane not in self._runnable:
             self._runnable.append(lane)
@@ -318,7 +318,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         ready.append(handle)
 
     def _advance(self) -> None:
-        """Let time jump to the next timer, and make ready all whose time has come."""
+        """Advance time to the next timer, and make ready all that are due."""
         if self.jump is not None:
             self.jump()
         timers = self._timers
@@ -337,7 +337,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 def _is_idle(timer: _Timer) -> bool:
-    """Tell whether a timer would do nothing, since it was cancelled or its lane is dead."""
+    """Return whether a timer would do nothing, since it was cancelled or its lane is dead."""
     return timer._cancelled or timer.lane.dead
 
 

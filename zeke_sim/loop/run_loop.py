@@ -84,7 +84,7 @@ def drive(loop: VirtualLoop, work: Coroutine[Any, Any, T]) -> T:
 
 
 def _step_aside(outer: asyncio.AbstractEventLoop | None) -> asyncio.Task[Any] | None:
-    """Let no task of the outer loop count as running: from 3.14 on a thread has one such task, not a loop."""
+    """Unset the running task of the outer loop: from 3.14 on a thread has one such task, not a loop."""
     if outer is None or sys.version_info < (3, 12):
         return None
     return _swap(outer, None)

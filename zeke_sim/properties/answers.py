@@ -65,7 +65,7 @@ _WAKES: Final = ("settle", "suspend", "cancel", "wake_parents")
 
 
 def _names(call: Call, event: Change, job: UUID, past: Past) -> bool:
-    """Tell whether a call names a job; one that chooses jobs by itself names all.
+    """Return whether a call names a job; one that chooses jobs by itself names all.
 
     Who names a job names who waits for it, and, to cancel or resume it, the children that it waits for.
     """
@@ -129,7 +129,7 @@ def _asked(args: Any) -> Iterator[tuple[UUID, int | None]]:
 
 
 def _was_done(job: UUID, event: Answered, past: Past) -> bool:
-    """Tell whether a job was as the call asks already: ended by an earlier try, or of that very deadline."""
+    """Return whether a job was already as the call asks: ended by an earlier try, or of that deadline."""
     call = past.calls[event.call].invoked
     rows = past.lives[job].between(call.at, event.at)
     if event.verb == "extend":
@@ -141,7 +141,7 @@ def _was_done(job: UUID, event: Answered, past: Past) -> bool:
 
 
 def _has_time(row: Image, call: Invoked, past: Past) -> bool:
-    """Tell whether a running job has as many seconds as a call asks for, from some moment since then on."""
+    """Return whether a running job has as many seconds as a call asks for, from some moment since then on."""
     return any(
         (row.id, row.attempt, row.state) == (one.id, one.attempt, _ACTIVE)
         and row.started_on is not None
@@ -151,7 +151,7 @@ def _has_time(row: Image, call: Invoked, past: Past) -> bool:
 
 
 def _could(verb: str, job: UUID, attempt: int | None, event: Answered, past: Past) -> bool:
-    """Tell whether a job was in the reach of a call all the time from its start to its answer."""
+    """Return whether a job was in the reach of a call all the time from its start to its answer."""
     since = past.calls[event.call].invoked.at
     for row in past.lives[job].between(since, event.at):
         if row is None or row.state not in {_CREATED, _RETRY, _ACTIVE}:

@@ -97,7 +97,7 @@ def _asked_by(_properties: tuple[Property, ...], /) -> dict[object, tuple[Proper
 
 
 def _asks(one: Property, event: Event | End) -> bool:
-    """Tell whether a property asks for events like this one."""
+    """Return whether a property asks for events like this one."""
     if type(event) not in one.events:
         return False
     if isinstance(event, Change):

@@ -110,7 +110,7 @@ def _order(row: Image) -> tuple[int, object, int]:
 
 
 def _has_room(name: str, but: int, past: Past) -> bool:
-    """Tell whether a queue would admit a claim, if so many of its active jobs had not been claimed."""
+    """Return whether a queue would admit a claim, if so many of its active jobs had not been claimed."""
     queue = past.queues.get(name)
     if queue is None:
         return True
@@ -119,7 +119,7 @@ def _has_room(name: str, but: int, past: Past) -> bool:
 
 
 def _locked(row: Image, past: Past) -> bool:
-    """Tell whether an open transaction may hold the row: it cancels it, and has not ended."""
+    """Return whether an open transaction may hold the row: it cancels it, and has not ended."""
     return any(
         row.id in call.invoked.args["ids"] or not past.ancestors(row.id).isdisjoint(call.invoked.args["ids"])
         for call in _open_cancellations(past)
@@ -223,7 +223,7 @@ def nothing_is_claimed_from_a_paused_queue(event: Change | Invoked | Answered, p
 
 
 def _may_have_been_resumed(name: str, past: Past) -> bool:
-    """Tell whether a call to resume a queue came in between, or one without an answer may have come late."""
+    """Return whether a call to resume a queue came in between, or an unanswered one may have come late."""
     resumed = past.of("resumed", dict[str, list[Call]]).get(name, [])
     since = past.of("paused", dict[str, float])[name]
     return any(call.outcome in {None, "unknown"} or call.answered is None for call in resumed) or any(

@@ -44,7 +44,7 @@ def a_tick_has_its_tasks_options(event: Invoked, past: Past) -> None:
 
 
 def _difference(job: NewJob, options: JobOptions) -> str | None:
-    """Say in what a job differs from what a task says of its jobs; None if in nothing."""
+    """Return how a job differs from the options of its task; None if it does not."""
     said = {
         "priority": options.priority,
         "retry_limit": options.retry_limit,

@@ -100,7 +100,7 @@ def nobodys_time_is_cut_short(event: Change, past: Past) -> None:
 
 
 def _up(ask: Ask, event: Change, past: Past) -> None:
-    """See that an attempt's time was up on its worker's clock when the worker said so."""
+    """Check that an attempt's time was up on its worker's clock when the worker reported it."""
     row = event.before
     claim = None if row is None else past.lives[row.id].claims.get(row.attempt)
     if row is None or claim is None:

@@ -23,28 +23,28 @@ class Step(NamedTuple):
 
 
 def is_send(step: Step) -> bool:
-    """Tell whether a job is new."""
+    """Return whether a job is new."""
     return step.table == "job" and step.was is None
 
 
 def is_claim(step: Step) -> bool:
-    """Tell whether an attempt begins."""
+    """Return whether an attempt begins."""
     return step.table == "job" and step.now is JobState.ACTIVE and step.was is not JobState.ACTIVE
 
 
 def is_end(step: Step) -> bool:
-    """Tell whether an attempt ends otherwise than by a cancellation."""
+    """Return whether an attempt ends otherwise than by a cancellation."""
     others = {None, JobState.ACTIVE, JobState.CANCELLED}
     return step.table == "job" and step.was is JobState.ACTIVE and step.now not in others
 
 
 def is_extension(step: Step) -> bool:
-    """Tell whether an attempt goes on."""
+    """Return whether an attempt goes on."""
     return step.was is JobState.ACTIVE and step.now is JobState.ACTIVE
 
 
 def is_move(step: Step) -> bool:
-    """Tell whether a row comes to the archive, or goes from it or from the others."""
+    """Return whether a row comes to the archive, or goes from it or from the others."""
     return step.table == "archive" or step.now is None
 
 

@@ -161,7 +161,7 @@ def _told(event: Ended, past: Past) -> Iterator[tuple[str, float]]:
 
 
 def stood_still(node: str, since: float, past: Past) -> bool:
-    """Tell whether a process stood still at some moment from ``since`` on."""
+    """Return whether a process stood still at some moment from ``since`` on."""
     return any(
         fault.node == node and fault.kind in _STILL and (fault.until is None or fault.until >= since)
         for fault in past.faults

@@ -117,5 +117,5 @@ _AT_ONCE: Final = 1000
 
 
 def _was_purged(job: UUID, past: Past) -> bool:
-    """Tell whether a job was purged at some time, and its lines with it."""
+    """Return whether a job was purged at some time, and its lines with it."""
     return any(change.table == "archive" and change.after is None for change in past.lives[job].changes)

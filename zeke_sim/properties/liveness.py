@@ -134,7 +134,7 @@ def _idle_since(crew: Crew, row: Image, past: Past) -> float | None:
 
 
 def _is_of(crew: Crew, node: Node, past: Past) -> bool:
-    """Tell whether a worker is one of those that run in a process now."""
+    """Return whether a worker is one of those that run in a process now."""
     return any(past.crews[worker] is crew for worker in node.workers)
 
 

@@ -50,7 +50,7 @@ class Fields(NamedTuple):
     nth: frozenset[tuple[int, int]]
 
     def on(self, day: date) -> bool:
-        """Tell whether it fires on a day; where both kinds of days are named, either will do."""
+        """Return whether it fires on a day; where both kinds of days are named, either will do."""
         if day.month not in self.months:
             return False
         ends = (day + _DAY).day == 1
@@ -62,7 +62,7 @@ class Fields(NamedTuple):
         return by_day or by_weekday if self.either else by_day and by_weekday
 
     def at(self, wall: datetime) -> bool:
-        """Tell whether it fires at a time of the wall clock."""
+        """Return whether it fires at a time of the wall clock."""
         return (
             wall.second in self.seconds
             and wall.minute in self.minutes

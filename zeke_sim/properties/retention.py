@@ -35,7 +35,7 @@ def nothing_is_lost(event: Change | End, past: Past) -> None:
 
 
 def _landed(moving: dict[int, list[Change]], past: Past) -> None:
-    """See that what began to move has arrived, now that its commit is over."""
+    """Check that what began to move has arrived, now that its commit is over."""
     left: dict[UUID, Image] = {}
     for change in (change for changes in moving.values() for change in changes):
         row = change.before if change.table == "job" else change.after

@@ -55,7 +55,7 @@ _lease = attrgetter("attempt", "worker", "started_on")
 
 
 def _one_commit(change: Change, past: Past) -> bool:
-    """Tell whether several statements may have changed the row before anybody saw it."""
+    """Return whether several statements may have changed the row before anybody saw it."""
     return any(call.invoked.transaction is not None for call in past.causes(change))
 
 

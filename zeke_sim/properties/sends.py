@@ -83,7 +83,7 @@ def a_row_is_what_was_sent(event: Change, past: Past) -> None:
 
 
 def _difference(row: Image, sent: NewJob, call: Call, past: Past) -> str | None:
-    """Say what is not as it was sent, or None."""
+    """Return what differs from what was sent, or None."""
     pairs = (
         ("name", row.name, sent.name),
         ("priority", row.priority, sent.priority),

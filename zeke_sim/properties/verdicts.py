@@ -81,7 +81,7 @@ def _judge(outcome: Any, event: Invoked, past: Past) -> None:
 
 
 def _claimed(outcome: Any, event: Invoked, past: Past) -> bool:
-    """Tell whether who speaks claimed the attempt; else it speaks of an earlier job of this id.
+    """Return whether who speaks claimed the attempt; else it speaks of an earlier job of this id.
 
     Which it also may who speaks again, and was judged when it spoke first.
     """
@@ -93,13 +93,13 @@ def _claimed(outcome: Any, event: Invoked, past: Past) -> bool:
 
 
 def _was_overdue(outcome: Any, error: dict[str, Any], past: Past) -> bool:
-    """Tell whether a supervisor says it, maybe in the same process, of what the storage called overdue."""
+    """Return whether a supervisor says it, maybe in the same process, of what the storage called overdue."""
     ruled = past.ruled_overdue.get((outcome.id, outcome.attempt))
     return bool(ruled) and error.get("type") in {"Expired", "WorkerLost"}
 
 
 def _ends_as_it_should(outcome: Failed, error: dict[str, Any]) -> None:
-    """See that what took too long ends as that, and nothing else does."""
+    """Check that exactly the attempts that took too long end as expired."""
     expired = error.get("type") == "Expired"
     if expired is not (outcome.final is JobState.EXPIRED):
         raise Broken(
@@ -109,7 +109,7 @@ def _ends_as_it_should(outcome: Failed, error: dict[str, Any]) -> None:
 
 
 def _as_it_did(outcome: Any, error: dict[str, Any], end: Ended, past: Past) -> None:
-    """See that an outcome is of what a handler did; which may be what its worker did not wait for."""
+    """Check that an outcome is what a handler did, which may be what its worker did not wait for."""
     if isinstance(outcome, Failed) and error.get("type") == "Expired":
         if end.at + _SHORT >= deadline(end, past, 1 / (1 + past.rules.drift)):
             return
@@ -153,7 +153,7 @@ def _is(outcome: Any, error: dict[str, Any], end: Ended, past: Past) -> Iterator
 
 
 def _asked_for(outcome: Failed, end: Ended, past: Past) -> bool:
-    """Tell whether a failure is retried after the seconds that its handler said, while a retry is left."""
+    """Return whether a failure is retried after the seconds that its handler said, while a retry is left."""
     claim = past.lives[end.job].claims.get(end.attempt)
     if claim is None or claim.after is None:
         return True
@@ -163,7 +163,7 @@ def _asked_for(outcome: Failed, end: Ended, past: Past) -> bool:
 
 
 def _gave_up(end: Ended, past: Past) -> bool:
-    """Tell whether a worker may have given an attempt up by its end: as it ended itself, or its lease did."""
+    """Return whether a worker may have given an attempt up at its own end, or at that of its lease."""
     early = 1 / (1 + past.rules.drift)
     stopped = known_of(past).stops.get(end.node)
     if stopped is not None and end.at + _SHORT >= stopped + past.rules.grace * early:
@@ -173,7 +173,7 @@ def _gave_up(end: Ended, past: Past) -> bool:
 
 
 def _too_late(end: Ended, past: Past) -> bool:
-    """Tell whether a handler went on past its deadline for certain, so that it was told of it."""
+    """Return whether a handler went on past its deadline for certain, so that it was told of it."""
     claim = past.lives[end.job].claims.get(end.attempt)
     since = end.at if claim is None else claim.at
     return end.at > deadline(end, past, 1 + past.rules.drift) + PROMPT and not stood_still(

@@ -57,7 +57,7 @@ def a_wait_is_what_was_asked_for(event: Change, past: Past) -> None:
 
 
 def _difference(ask: Ask, after: Image, past: Past) -> str | None:
-    """Say what is not as it was asked for; None if all is."""
+    """Return what differs from what was asked for; None if nothing does."""
     what: Any = ask.what
     awaited = past.live.get(what.child) if isinstance(what, Waiting) and what.child != after.id else None
     waited = None if awaited is None or awaited.state in FINAL else awaited.id
@@ -263,14 +263,14 @@ def children_come_back_with_their_parent(event: Invoked | Answered, past: Past) 
 
 
 def _was_cancelled_along(child: Image, parent: Image) -> bool:
-    """Tell whether a job was cancelled when another one ended, or later."""
+    """Return whether a job was cancelled when another one ended, or later."""
     if child.state is not _CANCELLED or child.completed_on is None or parent.completed_on is None:
         return False
     return child.completed_on >= parent.completed_on
 
 
 def _stays_cancelled(job: UUID, parent: Image, time: tuple[float, float], past: Past) -> bool:
-    """Tell whether a child stays as it was cancelled along with its parent, with nobody in its place."""
+    """Return whether a child stays as it was cancelled along with its parent, with nobody in its place."""
     for row in past.lives[job].between(*time):
         if row is None or row.archived_on is not None or not _was_cancelled_along(row, parent):
             return False

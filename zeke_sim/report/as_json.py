@@ -164,7 +164,7 @@ def ids(of: object) -> Iterator[UUID]:
 
 
 def line(of: history.Event) -> str:
-    """Say an event in one line, without its time and its node; UUIDs are short."""
+    """Format an event in one line, without its time and its node; UUIDs are short."""
     match of:
         case history.Invoked(verb=verb, args=args):
             told = f"{verb}({', '.join(f'{name}={_brief(item)}' for name, item in args.items())})"
@@ -229,7 +229,7 @@ def _change_line(of: history.Change) -> str:
 
 
 def _brief(of: object) -> str:
-    """Say a value shortly: UUIDs abbreviated, objects as Python prints them without quotes around keys."""
+    """Format a value briefly: UUIDs abbreviated, objects as Python prints them without quotes around keys."""
     match of:
         case UUID():
             told = short(of)

@@ -62,7 +62,7 @@ def errors(failure: Shown) -> list[Error]:
 
 
 def _said(output: str) -> str:
-    """Say an error in a line, as far as it is one of those that are kept as JSON."""
+    """Format an error in a line, if it is one of those that are stored as JSON."""
     kept: object = json.loads(output)
     error = cast("dict[str, object]", kept) if isinstance(kept, dict) else {}
     if "message" not in error:

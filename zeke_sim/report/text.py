@@ -69,7 +69,7 @@ class _Moment(NamedTuple):
 
 
 def screen(failure: Shown, *, colour: bool = False) -> str:
-    """Tell a failure. With ``colour`` the text holds the escapes of a terminal."""
+    """Format a failure. With ``colour`` the text holds the escapes of a terminal."""
     story = stories.read(failure.history, failure.nodes)
     tail = _files(failure)
     faults, moments = _faults(failure, story)
@@ -149,7 +149,7 @@ def _faults(failure: Shown, story: Story) -> tuple[list[Text], list[_Moment]]:
 
 
 def decided(decision: object) -> str:
-    """Say a decision of a plan: ``latency 0.4``; ``kill, at 3.2, back 1.0``; ``w2``."""
+    """Format a decision of a plan: ``latency 0.4``; ``kill, at 3.2, back 1.0``; ``w2``."""
     told = value(decision)
     if not isinstance(told, Mapping):
         return str(told)

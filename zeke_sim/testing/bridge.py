@@ -254,7 +254,7 @@ class Across:
         return calling
 
     def _wrapped(self, value: Any) -> Any:
-        """Let what belongs to the other loop stay there: connections, cursors and blocks of theirs."""
+        """Wrap what belongs to the other loop, to be used there: connections, cursors and their blocks."""
         foreign = type(value).__module__.startswith("psycopg") or hasattr(value, "__aenter__")
         return Across(value, self._thread, self._bridged) if foreign else value
 

@@ -135,11 +135,11 @@ class Client:
         self._world.kill(self._named(node), back)
 
     def pause(self, node: str, seconds: float) -> None:
-        """Let a process stand still for a while, and go on."""
+        """Freeze a process for a while."""
         self._world.pause(self._named(node), seconds)
 
     def stop(self, node: str) -> None:
-        """Tell a process to stop, as SIGTERM does; another one starts in its place when it has."""
+        """Stop a process, as SIGTERM does; another one starts in its place when it has ended."""
         self._world.drain(self._named(node))
 
     def cut(self, node: str, seconds: float) -> None:

@@ -183,7 +183,7 @@ class Stage:
             self.loop.pause(self._lane)
 
     def advance(self, until: datetime) -> None:
-        """Let time pass until then, and have done what comes due."""
+        """Advance time until then, and run what comes due."""
         if until < self.clock.now():
             raise UsageError(
                 f"advance: {until.isoformat()} is past; it is {self.clock.now().isoformat()} in this test"
@@ -206,7 +206,7 @@ class Stage:
         return result
 
     def _check(self, work: Coroutine[Any, Any, Any]) -> None:
-        """See that something can be run now.
+        """Check that something can be run now.
 
         Raises:
             UsageError: it can't.
@@ -306,7 +306,7 @@ class Stage:
             passed = self.loop.time() > began
 
     async def _settle(self) -> None:
-        """Have done what is due at this instant, as far as it takes no time."""
+        """Run what is due at this instant, as far as it takes no time."""
         now = self.clock.now()
         self._backend.ring()
         while await self._scheduler.tick() and self._scheduler.behind:
@@ -355,7 +355,7 @@ class Stage:
             self.loop.call_at(when, _set, alarm)
 
     def _idle(self) -> bool:
-        """Tell whether the worker holds no job, so that all it does is to say that it lives."""
+        """Return whether the worker holds no job, so that all it does is to say that it lives."""
         crew = None if self._worker is None else self._worker._crew  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         return crew is not None and not crew._holdings.jobs  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 

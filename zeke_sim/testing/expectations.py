@@ -66,7 +66,7 @@ class Wanted:
             self._criteria["parent"] = getattr(criteria["parent"], "id", criteria["parent"])
 
     def matches(self, job: Job, now: datetime) -> bool:
-        """Tell whether a job is meant."""
+        """Return whether a job is meant."""
         if self.name is not None and job.name != self.name:
             return False
         if self._payload is not None and not self._fits(job.data):
@@ -109,7 +109,7 @@ def states(given: Any) -> tuple[JobState, ...]:
 
 
 def complaint(wanted: Wanted, count: int | None, found: int, jobs: Sequence[Job], now: datetime) -> str:
-    """Say that there are not as many waiting jobs as a test wants, and which there are."""
+    """Return that there are not as many waiting jobs as a test expects, and which there are."""
     number = "a waiting job" if count is None else f"{count} waiting job{'' if count == 1 else 's'}"
     instead = "there is none" if found == 0 else f"there {'is' if found == 1 else 'are'} {found}"
     lines = [f"expected {number} {wanted}; {instead}."]

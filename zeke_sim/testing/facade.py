@@ -156,7 +156,7 @@ class Looking:
         delay: timedelta | float | None = None,
         **criteria: Any,
     ) -> list[Job]:
-        """See that jobs wait, and return them.
+        """Check that jobs wait, and return them.
 
         Args:
             task, payload, delay, **criteria: as ``enqueued``.
@@ -257,7 +257,7 @@ class BlockingZeke(Looking):
         return self._stage.drive(self.queue.trigger(task, payload, **options))
 
     def result(self, which: Run | Job | UUID, timeout: float | None = None) -> Any:
-        """Let time pass until a job has ended, and return its output; see ``zeke_queue.Queue.result``."""
+        """Advance time until a job has ended, and return its output; see ``zeke_queue.Queue.result``."""
         return self._stage.drive_working(self.queue.result(_id(which), timeout))
 
     def cancel(self, which: Run | Job | UUID) -> bool:
@@ -273,7 +273,7 @@ class BlockingZeke(Looking):
         seconds: float = 0,
         to: datetime | None = None,
     ) -> None:
-        """Let time pass, and have done what comes due; see ``Zeke.advance``."""
+        """Advance time, and run what comes due; see ``Zeke.advance``."""
         self._advance({"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}, to)
 
     def drain(self) -> None:
@@ -337,7 +337,7 @@ class Zeke(Looking):
         return self._call("trigger", lambda: self._blocking.trigger(task, payload, **options))
 
     def result(self, which: Run | Job | UUID, timeout: float | None = None) -> Pending[Any]:
-        """Let time pass until a job has ended, and return its output; see ``zeke_queue.Queue.result``."""
+        """Advance time until a job has ended, and return its output; see ``zeke_queue.Queue.result``."""
         return self._call("result", lambda: self._blocking.result(which, timeout))
 
     def cancel(self, which: Run | Job | UUID) -> Pending[bool]:
@@ -353,7 +353,7 @@ class Zeke(Looking):
         seconds: float = 0,
         to: datetime | None = None,
     ) -> Pending[None]:
-        """Let time pass, by a span or to an instant, and have done what comes due meanwhile.
+        """Advance time, by a span or to an instant, and run what comes due meanwhile.
 
         A handler that takes longer than that is still running afterwards.
         """

@@ -67,7 +67,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Let a module's mark for async tests not be held against those of ``zeke_sim.test``, which are plain."""
+    """Ignore a module's mark for async tests on tests of ``zeke_sim.test``, which are plain functions."""
     if not hasattr(getattr(item, "function", None), "zeke_simulated"):
         return
     closest = item.get_closest_marker
@@ -100,7 +100,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(hookwrapper=True)  # and no newer kind, which an older pytest would not load
 def pytest_runtest_makereport(call: pytest.CallInfo[Any]) -> Generator[None, Any]:
-    """Let a failure that fills a screen be listed by its first line; in CI, pytest would list it whole."""
+    """List a long failure by its first line; in CI, pytest would list it whole."""
     result = yield
     headline = getattr(call.excinfo.value, "zeke_headline", None) if call.excinfo else None
     crash = getattr(result.get_result().longrepr, "reprcrash", None)

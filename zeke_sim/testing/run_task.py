@@ -101,7 +101,7 @@ class RecordedChild:
         return result
 
     async def cancel(self) -> bool:
-        """Say that it was cancelled."""
+        """Mark the job as cancelled."""
         return True
 
 

@@ -76,7 +76,7 @@ class Scripted:
         return [call for call in self.calls if call.method == method]
 
     def assert_all_used(self) -> None:
-        """See that every answer was used up, and every call answered, in a job that is retried too.
+        """Check that every answer was used, and every call answered, in a job that is retried too.
 
         Raises:
             AssertionError: some were not.
@@ -137,12 +137,12 @@ class Line:
         self.stays = False
 
     def answers(self, value: Any = None) -> Line:
-        """Let the call return a value."""
+        """Make the call return a value."""
         self._give = lambda _call: value
         return self
 
     def raises(self, error: BaseException | type[BaseException]) -> Line:
-        """Let the call raise."""
+        """Make the call raise."""
 
         def give(_call: Call) -> Any:
             raise error
@@ -151,17 +151,17 @@ class Line:
         return self
 
     def does(self, function: Callable[..., Any]) -> Line:
-        """Let the call return what a function of its arguments does, which may be async if the client is."""
+        """Make the call return a function's result; the function may be async if the client is."""
         self._give = lambda call: function(*call.args, **call.kwargs)
         return self
 
     def always(self) -> Line:
-        """Let it answer any number of calls."""
+        """Answer any number of calls."""
         self.stays = True
         return self
 
     def fits(self, call: Call) -> bool:
-        """Tell whether it answers a call."""
+        """Return whether it answers a call."""
         mine = self._call
         return (
             mine.method == call.method

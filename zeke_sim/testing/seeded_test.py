@@ -88,7 +88,7 @@ class Sometimes:
 
 
 def sometimes(name: str, predicate: user_properties.Predicate) -> Sometimes:
-    """Say what has to happen in one of the runs at least, so that a test is known to try it.
+    """Declare what has to happen in at least one of the runs, so that the test is known to reach it.
 
     Args:
         name: what it is called.
@@ -126,7 +126,7 @@ class Worlds:
     worker: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     def __post_init__(self) -> None:
-        """See that it makes sense.
+        """Check the fields.
 
         Raises:
             UsageError: it does not; the message names the field.
@@ -228,7 +228,7 @@ class Worlds:
 
 
 def _check_properties(given: Any) -> None:
-    """See that these are properties.
+    """Check that these are properties.
 
     Raises:
         UsageError: they are not.
@@ -467,7 +467,7 @@ class Trial:
 
 
 def _trace(violation: Violation | None) -> list[str]:
-    """Say where in the application an error came from."""
+    """Return where in the application an error came from."""
     error = None if violation is None else violation.__cause__
     if error is None:
         return []

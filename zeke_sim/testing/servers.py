@@ -139,7 +139,7 @@ class Databases:
         self._template: str | None = None
 
     def check(self) -> None:
-        """See that the server answers.
+        """Check that the server answers.
 
         Raises:
             UsageError: it does not.

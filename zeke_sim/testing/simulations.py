@@ -138,7 +138,7 @@ class Simulation:
     def send(
         self, task: str | Task[Any, Any], payload: Any = None, *, times: int = 1, **options: Any
     ) -> None:
-        """Let a program send jobs, one after the other, once the world runs.
+        """Add a program that sends jobs, one after the other, once the world runs.
 
         Args:
             task: a task of the catalog, or its name.
@@ -187,7 +187,7 @@ class Simulation:
                 self._trial().fail_as_it_is(outcome)
 
     def check(self, *names: str) -> None:
-        """See that properties held in every run; all of them by default.
+        """Check that properties held in every run; all of them by default.
 
         Args:
             *names: of properties, or of several together: see ``TOGETHER``.

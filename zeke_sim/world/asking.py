@@ -68,7 +68,7 @@ class SimAsking(ABC):
         await self._call("use_key", {"id": key_id}, lambda: self._store.use_key(key_id))
 
     async def revoke_key(self, key_id: UUID) -> bool:
-        """Let a key be good no more."""
+        """Revoke a key."""
         return await self._call("revoke_key", {"id": key_id}, lambda: self._store.revoke_key(key_id))
 
     async def open_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:

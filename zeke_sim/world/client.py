@@ -226,12 +226,12 @@ class SimStorage(_Verbs, SimAsking):
         return await self._call("spawn", args, lambda: self._store.spawn(child, attempt))
 
     async def suspend(self, waiting: Sequence[Waiting], *, again: bool = False) -> set[UUID]:
-        """Let active jobs wait for the end of others."""
+        """Suspend active jobs until others have ended."""
         args = {"waiting": tuple(waiting), "again": again}
         return await self._call("suspend", args, lambda: self._store.suspend(waiting, again=again))
 
     async def wake_parents(self, limit: int) -> int:
-        """Let jobs go on that were not told of their child's end."""
+        """Resume jobs that were not notified of their child's end."""
         return await self._call("wake_parents", {"limit": limit}, lambda: self._store.wake_parents(limit))
 
     async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
@@ -268,7 +268,7 @@ class SimStorage(_Verbs, SimAsking):
         return await self._call("purge", args, lambda: self._store.purge(after, limit))
 
     async def idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
-        """Say that the worker is about to sleep, or awake."""
+        """Record that the worker is about to sleep, or awake."""
         args = {"worker": worker, "queues": None if queues is None else tuple(queues)}
         await self._call("idle", args, lambda: self._store.idle(worker, queues))
 

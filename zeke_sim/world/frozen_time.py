@@ -165,7 +165,7 @@ def _naive() -> datetime:
 
 
 def _let_through_functions(patched: Any) -> None:
-    """Let the stand-ins for functions show what is to be shown at each call."""
+    """Make the stand-ins for functions choose between virtual and real time at each call."""
     by_theirs, theirs, theirs_ns = (
         patched._should_use_real_time,
         patched._get_fake_monotonic,
@@ -173,7 +173,7 @@ def _let_through_functions(patched: Any) -> None:
     )
 
     def is_real() -> bool:
-        """Tell whether the caller of a stand-in is to see the machine's time."""
+        """Return whether the caller of a stand-in is to see the machine's time."""
         if _shown.by_another:
             return by_theirs()
         if _shown.virtual() is None:
@@ -197,7 +197,7 @@ def _let_through_functions(patched: Any) -> None:
 
 
 def _keep_folds(patched: Any) -> None:
-    """Let stand-ins tell the two hours apart that clocks show twice in autumn: schedules go by that."""
+    """Keep ``fold`` in stand-ins, which tells apart the two hours that clocks show twice in autumn."""
     fake = patched.FakeDatetime
 
     def to_fake(real: datetime) -> Any:
@@ -228,7 +228,7 @@ def _unpickled(text: str, zone: tzinfo | None, fold: int) -> datetime:
 
 
 def _let_through_classes(patched: Any) -> None:
-    """Let the stand-ins for the classes be like the real ones outside of a world, in the local zone too."""
+    """Make the stand-ins for classes behave like the real ones outside of a world, in the local zone too."""
     fake_datetime, fake_date = patched.FakeDatetime, patched.FakeDate
     real, real_date = patched.real_datetime, patched.real_date
     to_fake, to_fake_date = patched.datetime_to_fakedatetime, patched.date_to_fakedate
@@ -268,7 +268,7 @@ def _let_through_classes(patched: Any) -> None:
 
 
 def _let_pydantic_know(patched: Any) -> None:
-    """Let models that are defined from now on have fields of the stand-ins' types."""
+    """Make models that are defined from now on accept fields of the stand-ins' types."""
     from pydantic_core import core_schema  # noqa: PLC0415 - as freezegun
 
     def of_datetime(_cls: Any, _source: Any, _handler: Any) -> Any:

@@ -50,7 +50,7 @@ class _Watched(Catalog):
 
 
 def effect(key: str) -> None:
-    """Tell that the handler that runs has an effect on the world outside, such as a payment or a message.
+    """Record that the running handler has an external effect, such as a payment or a message.
 
     Outside of a simulation it does nothing, so an application may call it anywhere, and a double of a client
     in each of its calls.

@@ -161,7 +161,7 @@ class _Call:
             raise
 
     def _later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
-        """Let something happen in the world, whatever becomes of the node meanwhile."""
+        """Schedule something in the world, which happens even if the node ends meanwhile."""
         world = self._calls.world
         world.loop.call_at(world.loop.time() + seconds, callback, *args, context=world.context)
 

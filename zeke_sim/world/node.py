@@ -117,7 +117,7 @@ class Node:
         task.add_done_callback(self._ended, context=world.context)
 
     def set_clocks(self, *, offset: float | None = None, rate: float | None = None) -> None:
-        """Let its clocks be wrong: the wall clock by so many seconds, or the monotonic one in its rate."""
+        """Set an error of its clocks: the wall clock's in seconds, the monotonic one's in its rate."""
         for clock in (self.clock, self.resting_clock):
             if offset is not None:
                 clock.offset = offset
@@ -125,7 +125,7 @@ class Node:
                 clock.set_rate(rate)
 
     def can_meet(self, kind: str) -> bool:
-        """Tell whether a misfortune means anything as it is: what does not run can't be stopped."""
+        """Return whether a misfortune means anything as it is: what does not run can't be stopped."""
         if kind == "kill":
             return not self.dead
         return kind not in {"pause", "stall", "drain"} or not (self.dead or self.paused)

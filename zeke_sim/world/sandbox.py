@@ -147,7 +147,7 @@ def _refused(what: str, kind: str) -> Outside:
 
 
 def whence() -> str:
-    """Say which line of the application reached outside, and what it called to do so."""
+    """Return which line of the application reached outside, and what it called to do so."""
     frame: FrameType | None = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
     while frame is not None and frame.f_code.co_filename in _REFUSING:
         frame = frame.f_back
@@ -214,7 +214,7 @@ def _put_everywhere(guards: Mapping[Any, Any]) -> None:
 
 
 def _seeded_where_allowed(urandom: Callable[[int], bytes]) -> Callable[[int], bytes]:
-    """Let random bytes be repeatable where chance is allowed in a world: ids and secrets are made of them."""
+    """Seed random bytes where randomness is allowed in a world: ids and secrets are made of them."""
 
     def drawn(size: int, /) -> bytes:
         return random.randbytes(size) if _state.inside and "random" in _state.allowed else urandom(size)  # noqa: S311
@@ -223,7 +223,7 @@ def _seeded_where_allowed(urandom: Callable[[int], bytes]) -> Callable[[int], by
 
 
 def _refusing_none(seed: Callable[..., None]) -> Callable[..., None]:
-    """Let a generator of random numbers be repeatable, which without a seed it is not."""
+    """Seed a generator of random numbers that was given no seed."""
 
     def seeded(self: random.Random, a: Any = None, *args: Any, **options: Any) -> None:
         # Of a temporary file nobody minds what it is called.
@@ -249,7 +249,7 @@ def _guarded(name: str, function: Callable[..., Any], kind: str) -> Callable[...
 
 
 def _stay_inline() -> None:
-    """Let anyio's threads be inline on a virtual loop: they are its own, which no loop sees."""
+    """Run anyio's threads inline on a virtual loop, since they are its own, which no loop sees."""
     threaded: Any = getattr(AsyncIOBackend.run_sync_in_worker_thread, "__func__")  # noqa: B009
 
     async def run(

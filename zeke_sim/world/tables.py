@@ -74,11 +74,11 @@ class Rows(Generic[V]):
         self._written[key] = value
 
     def commit(self) -> None:
-        """Let everybody see what was written."""
+        """Make the rows visible to others."""
         for key, value in self._written.items():
             self._table.commit(key, value)
         self.end()
 
     def end(self) -> None:
-        """Let others have the rows."""
+        """Release the rows."""
         self._locks.release(self._owner)

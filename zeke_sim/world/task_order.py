@@ -62,7 +62,7 @@ class Skips:
         self._count = 0
 
     def begin(self, address: str) -> None:
-        """Hear which statement asks from now on."""
+        """Set which statement the next decisions belong to."""
         self._address = address
         self._count = 0
 

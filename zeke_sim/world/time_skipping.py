@@ -84,7 +84,7 @@ class Elision:
             heapq.heappush(self._duties[whose], Duty(at, self._number, what, key))
 
     def jump(self) -> None:
-        """Let time jump, if the world is calm."""
+        """Skip time, if the world is idle."""
         world = self._world
         tables = world.store.tables
         if world.open_calls or tables.active or world.server.transactions or world.down or world.running:
@@ -127,7 +127,7 @@ class Elision:
         return min(seconds, put_off + min(mine.values()))
 
     def _rests(self, node: Node, pause: float) -> bool:
-        """Tell whether a process sleeps as usual; after a failure it would wait for longer, or for less."""
+        """Return whether a process sleeps as usual; after a failure it would wait for longer, or for less."""
         if node.paused or node.link is not None:
             return False
         if node.role == "worker":
@@ -160,7 +160,7 @@ class Elision:
         return None if ended is None else ended + timedelta(seconds=wait)
 
     def _skip(self, seconds: float, held: Mapping[Lane, float], resting: list[Node]) -> None:
-        """Let so many seconds pass for processes that rest; some hold their breath for a part of them."""
+        """Skip so many seconds for idle processes; some are frozen for a part of them."""
         world = self._world
         self.jumped += seconds
         lanes: dict[float, set[Lane]] = {}

@@ -112,7 +112,7 @@ class World:
         return applied
 
     def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
-        """Let something happen in the world."""
+        """Schedule something in the world."""
         self.loop.call_at(self.loop.time() + seconds, callback, *args, context=self.context)
 
     def hit(self, node: Node | None, address: str, kind: str, seconds: float | None = None) -> None:
@@ -157,7 +157,7 @@ class World:
         self.later(back, node.start)
 
     def pause(self, node: Node, seconds: float) -> None:
-        """Let a process stand still."""
+        """Freeze a process."""
         if node.dead or node.paused:
             return
         node.paused = True
@@ -172,7 +172,7 @@ class World:
             self.recorder.add(Lived(self.time(), node.name, "resumed"))
 
     def drain(self, node: Node, back: float = RESTART) -> None:
-        """Tell a process to stop, as SIGTERM does; a successor starts ``back`` seconds after it has."""
+        """Stop a process, as SIGTERM does; a successor starts ``back`` seconds after it has ended."""
         if not node.dead and not node.paused and node.stop is not None:
             node.back = back
             self.recorder.add(Lived(self.time(), node.name, "stopping"))
@@ -185,17 +185,17 @@ class World:
             self.recorder.add(Lived(self.time(), node.name, "joined" if how is None else "cut"))
 
     def ended(self, node: Node) -> None:
-        """Hear that a process ended by itself: all but clients get a successor."""
+        """Handle a process that ended by itself: all but clients get a successor."""
         self._progress.set()
         if node.role != "client" and not self.over:
             self.later(node.back, node.start)
 
     def reached_outside(self, error: Outside) -> None:
-        """Hear that something reached outside, which ends the world: nothing after it can be repeated."""
+        """Handle a call outside the world, which ends the world: nothing after it can be repeated."""
         self.recorder.fail(Violation("nothing reaches outside", str(error), at=self.time()))
 
     def crashed(self, node: Node, error: BaseException) -> None:
-        """Hear that a process failed, which is a violation: what is wrong outside must be survived."""
+        """Handle a process that failed, which is a violation: processes must survive external faults."""
         if isinstance(error, Violation):
             self.recorder.fail(error)
             return
@@ -380,7 +380,7 @@ class World:
             self.strike(address, node, one)
 
     def strike(self, address: str, node: Node | None, one: Mapping[str, Any]) -> None:
-        """Let a misfortune happen now, unless all is to be quiet by now."""
+        """Inject a fault now, unless the quiet phase has begun."""
         if not self.faulty:
             return
         kind, seconds = one["fault"], one.get("for")
@@ -411,7 +411,7 @@ class World:
         self._go_down(one["for"])
 
     def go_away(self, seconds: float) -> None:
-        """Let the database go away for a time, as a part of the workload."""
+        """Stop the database for a time, as a part of the workload."""
         if self.faulty:
             self.hit(None, "workload/db", "restart", seconds)
             self._go_down(seconds)
@@ -441,7 +441,7 @@ class World:
             node.set_clocks(offset=0.0, rate=1.0)
 
     def handler_began(self, node: Node, task: str, job: UUID, attempt: int) -> None:
-        """Let strike what awaits an attempt, and decide whether the process dies in the middle of it."""
+        """Inject the faults that are due for an attempt, and decide whether the process dies during it."""
         for address, one in node.awaits.pop("handler", ()):
             self.later(ON_THE_WAY, self.strike, address, node, one)
         if not self.faulty or not self.knobs.handler or "kill_handler" not in self.knobs.kinds:

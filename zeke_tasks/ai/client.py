@@ -133,7 +133,7 @@ class Asks(Protocol):
     """Whoever answers questions about a text."""
 
     async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
-        """Have a text dealt with as a prompt says.
+        """Send a text to the AI with a prompt.
 
         Args:
             prompt: the instructions.
@@ -185,7 +185,7 @@ class Paired:
         return await self._asks.ask(prompt, text, answer)
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        """Have the other embed."""
+        """Embed by the other client."""
         return await self._embeds.embed(texts)
 
 

@@ -166,7 +166,7 @@ class OpenAIClient:
             raise
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
-        """Have the embedding model make vectors; see `Embeds.embed` for what is raised."""
+        """Embed texts by the embedding model; see `Embeds.embed` for what is raised."""
         cut = to_embed(texts)
         model = self._options.embedding_model
         body = await self._body(
@@ -313,7 +313,7 @@ def _vectors(response: _Embeddings, wanted: int) -> tuple[tuple[float, ...], ...
 
 
 def _first(error: ValidationError) -> str:
-    """Say what does not fit first, and in which place; not with which value, which may be long."""
+    """Return what does not fit first, and where; without the value, which may be long."""
     detail = error.errors(include_url=False, include_context=False, include_input=False)[0]
     place = ".".join(map(str, detail["loc"]))
     reason = detail["msg"].removeprefix("Value error, ")

@@ -30,7 +30,7 @@ PROMPT: Final = load_prompt("generate-brief")
 
 @tasks.task("generate-brief", concurrency_limit=10)
 async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, Any]:
-    """Have the AI tell a story in few words; where that was done already, only if it is to be done anew.
+    """Write the briefs of a story by the AI; where it has some, only if they are to be written again.
 
     A job that has kept a brief asks nobody again, however often it is run. A model's brief takes the place of
     a stub's in any case, and a stub's never that of a model's.

@@ -60,7 +60,7 @@ class Family:
         return [child for child in reversed(found) if child.id not in self.jobs]
 
     def settled(self, until: float) -> bool:
-        """Tell whether all have ended, but for those that wait for longer than somebody waits for them.
+        """Return whether all have ended, but for those that wait for longer than somebody waits for them.
 
         Args:
             until: when that one goes, on the queue's monotonic clock.

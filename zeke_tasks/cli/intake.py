@@ -143,7 +143,7 @@ def _show_tables(
 
 
 def _show_left(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None:
-    """Say how many jobs the time was too short for, if it was, and how to go on."""
+    """Print how many jobs did not end in time, if any, and how to go on."""
     left = sum(job.state not in FINAL for job in jobs)
     if left:
         which = "1 job" if left == 1 else f"{left} jobs"

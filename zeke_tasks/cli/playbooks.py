@@ -83,7 +83,7 @@ def add(
 
 
 def _names(step: Step, playbook_id: UUID) -> bool:
-    """Tell whether the input of a step that runs a playbook names this one."""
+    """Return whether the input of a step that runs a playbook names this one."""
     for key in ("playbookId", "playbook_id"):
         try:
             if UUID(str(step.input.get(key))) == playbook_id:

@@ -121,7 +121,7 @@ async def ingest(
 
 
 def check_urls(urls: Sequence[str]) -> None:
-    """See that what is to be taken in are URLs, before anything is done.
+    """Check the URLs before anything is done.
 
     Raises:
         UsageError: some are none that are fetched, whatever they lead to; the message says which, and why.
@@ -191,7 +191,7 @@ class Intake:
             )
 
     async def _read_again(self, source_id: UUID) -> tuple[UUID, ...]:
-        """Have those items of a feed read that failed, or that no job is left for; returns the jobs.
+        """Send jobs for the items of a feed that failed, or that have no job; returns the jobs.
 
         Whoever asks for a feed once more has mended what was wrong, or wants to see whether it still is.
         """
@@ -309,5 +309,5 @@ def _page_error(one: Taken, job: Job | None, mine: Sequence[Finding]) -> str | N
 
 
 def _is_put_off(job: Job | None) -> TypeGuard[Job]:
-    """Tell whether a job has run, and waits to run again without having failed."""
+    """Return whether a job has run, and waits to run again without having failed."""
     return job is not None and job.state is JobState.CREATED and job.attempt > 0

@@ -140,7 +140,7 @@ class Errand:
             await self.queue.clock.sleep(TEND_EVERY)
 
     async def have_told(self, story_id: UUID, *, anew: bool = False) -> UUID | None:
-        """Have what is missing of a story's analysis and briefs made, unless a job does so already.
+        """Send jobs for a story's missing analysis and briefs, unless there are some already.
 
         Args:
             story_id: the story, which exists.
@@ -197,7 +197,7 @@ async def open_errand(settings: Settings, *, reach: Collection[str] = ()) -> Asy
 
 
 def require_done(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None:
-    """See that jobs that were waited for have done what they were to do.
+    """Check that jobs have completed.
 
     Args:
         jobs: as ``Errand.run`` returned them.

@@ -134,7 +134,7 @@ async def _send(errand: Errand, source: Source, parts: Sequence[Sequence[Uploade
 
 
 async def _left_over(errand: Errand, item_ids: set[UUID]) -> list[UUID]:
-    """Have those stories told that were taken in before, and whose analysis is missing yet."""
+    """Send jobs for stories that were uploaded before and are not analysed yet."""
     async with errand.rows() as rows:
         known = {story.id for story in (await rows.stories_of(item_ids)).values()}
     sent = [await errand.have_told(story_id) for story_id in sorted(known)]

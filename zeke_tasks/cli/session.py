@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def extras() -> Generator[None]:
-    """Say what to install if an import fails.
+    """Report what to install if an import fails.
 
     Raises:
         UsageError: one did.
@@ -71,7 +71,7 @@ def on_database(context: typer.Context, command: Command) -> None:
 
 
 def _check_tables(settings: Settings) -> None:
-    """See that the domain's tables are there; the queue's are checked when it opens."""
+    """Check that the domain's tables exist; the queue's are checked when it opens."""
     from zeke_tasks.store.postgres import migrate  # noqa: PLC0415 - see the package
 
     asyncio.run(migrate.check(settings.require_database()))

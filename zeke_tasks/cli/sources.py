@@ -235,7 +235,7 @@ def _pace_cells(source: Source) -> tuple[str | Text, str]:
 
 @sources_app.command("health")
 def health(context: typer.Context) -> None:
-    """Say of each source how its last check went, and when it is checked next; times are UTC."""
+    """Show how the last check of each source went, and when the next is due; times are UTC."""
 
     async def command(options: Options, settings: Settings) -> int:
         async with rows_to_look_at(settings) as rows:
@@ -335,13 +335,13 @@ def _pause(context: typer.Context, text: str, *, active: bool) -> None:
 
 @sources_app.command("pause")
 def pause(context: typer.Context, source_id: IdArgument) -> None:
-    """Let a source not be checked until it is resumed; its stories stay."""
+    """Pause the checks of a source; its stories stay."""
     _pause(context, source_id, active=False)
 
 
 @sources_app.command("resume")
 def resume(context: typer.Context, source_id: IdArgument) -> None:
-    """Let a paused source be checked again."""
+    """Resume the checks of a source."""
     _pause(context, source_id, active=True)
 
 

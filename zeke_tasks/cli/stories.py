@@ -175,7 +175,7 @@ async def _find(rows: Rows, wanted: Abbreviation) -> StoryView:
 
 
 async def _regenerated(settings: Settings, seen: StoryView, timeout: float, *, embedded: bool) -> StoryView:
-    """Have a story's brief written anew, or the story analysed if it was not; return what is known then.
+    """Write a story's brief again, or analyse the story if it was not; return what is known then.
 
     Raises:
         ZekeError: that failed, or takes longer.

@@ -76,7 +76,7 @@ class Children:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Tell every child to end, and wait until it has."""
+        """Stop all children, and wait until they have ended."""
         self._stopping = True
         for process in self._running.values():
             with suppress(ProcessLookupError):

@@ -68,7 +68,7 @@ class Decoder:
             raise BrokenCoding(f"can't be decompressed: {error}") from error
 
     def close(self) -> None:
-        """Say that this was all.
+        """End the input.
 
         Raises:
             BrokenCoding: it was not.

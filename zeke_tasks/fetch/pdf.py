@@ -119,7 +119,7 @@ def read_pdf(body: bytes, url: str, *, now: datetime | None = None) -> Pdf | Non
 
 
 def _reason(error: Exception) -> str:
-    """Say why a document can't be read; the library's own words are about this library."""
+    """Return why a document can't be read; the library's own messages are about the library."""
     match getattr(error, "err_code", None):
         case 0 | 3:
             return "the PDF is broken, or has no pages"

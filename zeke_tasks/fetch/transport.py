@@ -97,7 +97,7 @@ class _Body(httpx2.AsyncByteStream):
 
 @contextmanager
 def _our_errors(url: str) -> Generator[None]:
-    """Say what went wrong on the network in terms of what the job should do."""
+    """Translate network errors into what the job should do."""
     try:
         yield
     except AddressRefused as error:

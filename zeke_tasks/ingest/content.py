@@ -1,4 +1,4 @@
-"""Have the pages of items read, a chunk of them a job."""
+"""Sends jobs that read the pages of items, a chunk of them a job."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def _why_without_text(body: bytes, ending: str) -> str:
 
 
 def _is_binary(body: bytes) -> bool:
-    """Tell whether a body is full of controls, as no text is but one in a wide encoding, which says so."""
+    """Return whether a body is full of controls, as no text is but one in a wide encoding, which says so."""
     start = body[:_SNIFFED]
     return not start.startswith(_MARKS) and 50 * len(_CONTROLS.findall(start)) > len(start)
 

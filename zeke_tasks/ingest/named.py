@@ -56,7 +56,7 @@ class NamedServers:
 
 @asynccontextmanager
 async def reach_named(web: Fetcher, named: Iterable[str]) -> AsyncGenerator[Fetcher]:
-    """Let a web reach servers on this machine that somebody named.
+    """Allow requests to the servers on this machine that a user named.
 
     Args:
         web: fetches all else.
@@ -116,5 +116,5 @@ def _port(url: str) -> int | None:
 
 
 def _is_this_machine(url: str) -> bool:
-    """Tell whether a URL leads to this machine wherever its name leads: others are asked for by the way."""
+    """Return whether a URL leads to this machine wherever its name leads: others are asked for by the way."""
     return _THIS_MACHINE.fullmatch(parse_http_url(url).hostname) is not None

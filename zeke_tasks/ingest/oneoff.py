@@ -30,7 +30,7 @@ PRIORITIES: Final = {"normal": 0, "high": 10}
 
 @tasks.task("ingest-oneoff", concurrency_limit=2)
 async def ingest_oneoff(payload: IngestOneoff, job: JobContext) -> dict[str, Any]:
-    """Have one page read that somebody named.
+    """Read one page that a user named.
 
     Each page is the one item of a source of its own. If it is known already, what is known of it is returned,
     unless the job that was to read it was lost. A video of YouTube's is the item that its channel would

@@ -20,7 +20,7 @@ tasks = Catalog()
 
 @tasks.task("ingest-pull", concurrency_limit=1)
 async def ingest_pull(payload: IngestPull, job: JobContext) -> dict[str, int]:
-    """Have every RSS source read that is due."""
+    """Send jobs for all RSS sources that are due."""
     return await pull(payload, job, (SourceType.RSS,), into="ingest-source")
 
 

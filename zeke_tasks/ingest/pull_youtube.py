@@ -13,6 +13,6 @@ tasks = Catalog()
 
 @tasks.task("ingest-pull-youtube", concurrency_limit=1)
 async def ingest_pull_youtube(payload: IngestPull, job: JobContext) -> dict[str, int]:
-    """Have every channel and every search checked that is due."""
+    """Send jobs for all channels and searches that are due."""
     types = (SourceType.YOUTUBE_CHANNEL, SourceType.YOUTUBE_SEARCH)
     return await pull(payload, job, types, into="ingest-from-youtube")

@@ -17,7 +17,7 @@ tasks = Catalog()
 
 @tasks.task("dedupe-insights", concurrency_limit=5, aliases=("insights-dedupe",))
 async def dedupe_insights(payload: DedupeInsights, job: JobContext) -> dict[str, Any]:
-    """Have those insights attached to a story that say what neither the team nor everybody has there."""
+    """Attach to a story the insights that neither the team nor the global list has yet."""
     first: dict[str, Insight] = {}
     for insight in payload.insights:
         first.setdefault(highlight_key(insight.summary, insight.quote), insight)

@@ -19,7 +19,7 @@ tasks = Catalog()
 
 @tasks.task("score-relevance", concurrency_limit=20)
 async def score_relevance(payload: ScoreRelevance, job: JobContext) -> dict[str, Any]:
-    """Say of each highlight of a story how relevant it is; a score that stays as it was is not written."""
+    """Score the relevance of each highlight of a story; a score that stays the same is not written."""
     context = context_of(job)
     async with job.transaction() as transaction:
         rows = context.repository.within(transaction)

@@ -102,7 +102,7 @@ class _Newsroom:
         )
 
     async def set_active(self, desk: Desk) -> Response:
-        """Let a source not be checked, or be checked again."""
+        """Pause or resume the checks of a source."""
         active = desk.field("do") == "resume"
         source_id = parse_id(desk.field("id"), "No source has this id")
         async with self._rows(desk) as rows:

@@ -57,7 +57,7 @@ def known_of(
 
 
 def check_references(steps: Sequence[Step]) -> None:
-    """See that each step refers to nothing but earlier steps, and what is known of every run.
+    """Check that each step refers only to earlier steps, and to what is known of every run.
 
     Whether an output has the member that is wanted of it, only a run can tell.
 

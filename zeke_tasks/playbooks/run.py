@@ -64,7 +64,7 @@ def _depth(job: JobContext) -> int:
 
 
 def _require_depth(payload: Asked, job: JobContext) -> None:
-    """See that a run is not inside of too many others.
+    """Check that a run is not nested too deeply.
 
     Raises:
         Fail: it is.
@@ -135,7 +135,7 @@ async def _begin(payload: Asked, job: JobContext) -> _Playing:
 
 
 async def _was_brought_back(job: JobContext) -> bool:
-    """Tell whether the job had ended, and somebody had it run again."""
+    """Return whether the job had ended, and somebody had it run again."""
     if job.attempt == 1:
         return False
     history = (await job.stored()).history

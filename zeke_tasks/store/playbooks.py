@@ -178,7 +178,7 @@ class RunEvent:
 
 
 def require_end(status: RunStatus) -> None:
-    """See that a run can end so.
+    """Check that a run can end with this status.
 
     Raises:
         BadOption: it can't.

@@ -85,7 +85,7 @@ class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, Protocol):
         ...
 
     async def set_active(self, source_id: UUID, *, active: bool) -> bool:
-        """Let a source be checked, or not any more; False, and nothing is changed, if it is so already."""
+        """Pause or resume the checks of a source; False, and nothing is changed, if it is so already."""
         ...
 
     async def move_source(self, source_id: UUID, url: str) -> bool:
@@ -159,7 +159,7 @@ class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, Protocol):
         ...
 
     async def lock_video(self, video_id: str) -> None:
-        """Let nobody else lock a video until the transaction ends, whichever items it is.
+        """Lock a video until the transaction ends, whichever items it belongs to.
 
         Whoever keeps its text looks first whether another item has it.
         """

@@ -159,7 +159,7 @@ class TeamRows(Protocol):
     async def set_reading_state(
         self, story_id: UUID, team_ids: Collection[UUID], state: ReadingState
     ) -> list[UUID]:
-        """Say how far teams are with a story; a change to ``read`` stamps when it was viewed last.
+        """Set how far teams are with a story; a change to ``read`` stamps when it was viewed last.
 
         Returns:
             The teams whose state changed, by id; none if there is no such story.
@@ -222,11 +222,11 @@ class PlaybookRows(Protocol):
         ...
 
     async def begin_run(self, run_id: UUID) -> bool:
-        """Let a run that is pending be running; False, and nothing is changed, if it is not pending."""
+        """Start a pending run; False, and nothing is changed, if it is not pending."""
         ...
 
     async def resume_run(self, run_id: UUID) -> bool:
-        """Let a run that failed or was cancelled be running again, as one that was resumed once more.
+        """Resume a run that failed or was cancelled, and count the resumption.
 
         Returns:
             False, and nothing is changed, if it has not ended so.

@@ -31,7 +31,7 @@ EMBEDDING: Final = "embedding"
 
 @tasks.task("analyze-story", concurrency_limit=5)
 async def analyze_story(payload: AnalyzeStory, job: JobContext) -> dict[str, Any]:
-    """Have the AI say why a story matters, and place it among others.
+    """Analyse a story by the AI: why it matters, and its place among others.
 
     Nobody asks it twice with the same prompt, unless a person wants it so; and a job that has kept an
     analysis asks nobody again, however often it is run.
@@ -78,7 +78,7 @@ async def analyze_story(payload: AnalyzeStory, job: JobContext) -> dict[str, Any
 def _is_done(
     overlay: Overlay | None, job: JobContext, *, again: bool, state: AnalysisState = AnalysisState.COMPLETED
 ) -> bool:
-    """Tell whether the analysis that is there is enough.
+    """Return whether the analysis that is there is enough.
 
     Args:
         overlay: with the analysis that is there.

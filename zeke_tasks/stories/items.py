@@ -212,13 +212,13 @@ async def told_elsewhere(rows: Rows, item: RawItem) -> Reading | None:
 
 
 async def _is_to_be_analysed(rows: Rows, story_id: UUID) -> bool:
-    """Tell whether nobody has analysed a story yet: the job that was to do it may have failed for good."""
+    """Return whether nobody has analysed a story yet: the job that was to do it may have failed for good."""
     story = await rows.story(story_id)
     return story is not None and story.status is StoryStatus.NEW
 
 
 async def _send_analysis(transaction: QueueTransaction, job: JobContext, story_id: UUID) -> None:
-    """Have a story analysed, unless a job that does so waits or runs already."""
+    """Send a job that analyses a story, unless one waits or runs already."""
     await transaction.send(
         "analyze-story",
         AnalyzeStory(story_id=story_id, trigger="auto"),

@@ -15,7 +15,7 @@ tasks = Catalog()
 
 @tasks.task("update-story-status", concurrency_limit=8, aliases=("story-update-status",))
 async def update_story_status(payload: UpdateStoryStatus, job: JobContext) -> dict[str, Any]:
-    """Say how far teams are with a story."""
+    """Set how far teams are with a story."""
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
         story = await require_story(rows, payload.story_id)

@@ -92,7 +92,7 @@ def _age(context: Context, video: Video) -> timedelta:
 
 
 def _is_waited_for(age: timedelta, within: timedelta) -> bool:
-    """Tell whether a video is young enough; one that is announced for later than in a week is not."""
+    """Return whether a video is young enough; one that is announced for later than in a week is not."""
     return -RECENT < age < within
 
 

@@ -86,7 +86,7 @@ class ScriptedAI:
         self.before: Callable[[], Awaitable[None]] | None = None
 
     def put(self, what: str, *answers: Says, about: str = "") -> None:
-        """Say what a kind of call is answered with, in place of what was said before.
+        """Set the answer of a kind of call, in place of the one before.
 
         Args:
             what: the name of a prompt, or ``embed``.

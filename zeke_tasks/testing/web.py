@@ -103,7 +103,7 @@ class ScriptedWeb:
         self.asked: list[Asked] = []
 
     def put(self, url: str, *answers: Answers) -> None:
-        """Say what a URL answers, one after the other, in place of what it answered before.
+        """Set the answers of a URL, one after the other, in place of those before.
 
         Args:
             url: absolute.

@@ -47,7 +47,7 @@ class Failures:
         self._retry_after = retry_after
 
     def put(self, what: str, times: int) -> None:
-        """Let the next so many questions fail."""
+        """Make the next so many requests fail."""
         self._left[what] = times
 
     def meet(self, what: str, url: str) -> None:
@@ -81,11 +81,11 @@ class ScriptedCaptions:
         self.asked: list[str] = []
 
     def put(self, video_id: str, captions: Captions | Exception | None) -> None:
-        """Say what a video's captions are, that it has none, or what asking for them raises."""
+        """Set a video's captions, that it has none, or what asking for them raises."""
         self._put[video_id] = captions
 
     def fail(self, video_id: str, times: int = 1) -> None:
-        """Let the next so many questions for a video's captions fail with ``Transient``."""
+        """Make the next so many requests for a video's captions fail with ``Transient``."""
         self._failures.put(video_id, times)
 
     async def captions(self, video_id: str) -> Captions | None:
@@ -130,11 +130,11 @@ class ScriptedSearch:
         self.asked: list[str] = []
 
     def put(self, query: str, *videos: Video) -> None:
-        """Say what a query finds, the most relevant first."""
+        """Set the results of a query, the most relevant first."""
         self._videos[query] = list(videos)
 
     def fail(self, query: str, times: int = 1) -> None:
-        """Let the next so many searches for a query fail with ``Transient``."""
+        """Make the next so many searches for a query fail with ``Transient``."""
         self._failures.put(query, times)
 
     async def search(self, query: str, *, order: Order, duration: Duration, limit: int) -> list[Video]:

@@ -71,7 +71,7 @@ class GuardedAdapter(HTTPAdapter):
         super().__init__()
 
     def init_poolmanager(self, *sizes: Any, **options: Any) -> None:
-        """Let every connection be a guarded one; without TLS there is none."""
+        """Guard every connection; there is none without TLS."""
         super().init_poolmanager(*sizes, **options)
         self.poolmanager.pool_classes_by_scheme = {"https": _guarded(self._guard)}
 

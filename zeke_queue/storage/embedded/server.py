@@ -180,7 +180,7 @@ class _Home:
 
     @contextmanager
     def locked(self) -> Generator[None]:
-        """Let one process at a time start, stop or set up this server."""
+        """Hold the lock under which one process at a time starts, stops or sets up this server."""
         # Its last user may delete the directory while we make it or wait for it: then once more.
         while True:
             try:
@@ -208,7 +208,7 @@ class _Home:
             self._mark.touch()
 
     def is_ephemeral(self) -> bool:
-        """Tell whether all who ever started it had it end with them."""
+        """Return whether all who ever started it had it end with them."""
         return self._mark.exists()
 
     def set_up(self) -> None:
@@ -255,7 +255,7 @@ class _Home:
                 threading.Event().wait(_BETWEEN_TRIES)
 
     def is_up(self) -> bool:
-        """Say whether a server answers on the socket, which nobody else can have put there."""
+        """Return whether a server answers on the socket, which only its own user can have put there."""
         with socket.socket(socket.AF_UNIX) as probe:
             try:
                 probe.connect(str(self._socket_directory() / _SOCKET))
@@ -471,7 +471,7 @@ def _try_lock(file: BinaryIO) -> bool:
 
 
 def _is_still(file: BinaryIO, path: Path) -> bool:
-    """Say whether the open file is the one that the path leads to."""
+    """Return whether the open file is the one that the path leads to."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:

@@ -49,7 +49,7 @@ class Owner:
             return subprocess.CompletedProcess(command, done.returncode, output.read())
 
     def can_enter(self, path: Path) -> bool:
-        """Say whether the mode of every folder above lets this user in."""
+        """Return whether the modes of all parent folders let this user in."""
         for folder in path.parents:
             status = folder.stat()
             shift = 6 if status.st_uid == self.uid else 3 if status.st_gid == self.gid else 0

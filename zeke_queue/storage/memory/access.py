@@ -74,7 +74,7 @@ class MemoryAccess:
             self._tables.keys[key_id] = replace(key, last_used_on=now)
 
     async def revoke_key(self, key_id: UUID) -> bool:
-        """Let a key be good no more, and end its sessions."""
+        """Revoke a key and delete its sessions."""
         key = self._tables.keys.get(key_id)
         if key is None or key.revoked_on is not None:
             return False

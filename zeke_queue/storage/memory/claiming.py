@@ -81,7 +81,7 @@ class Line:
 
 
 def _stands(entry: Entry, jobs: Mapping[UUID, Row]) -> bool:
-    """Tell whether an entry is still true: its job waits, and for this very time."""
+    """Return whether an entry is still true: its job waits, and for this very time."""
     row = jobs.get(entry[3])
     return row is not None and row.waits and row.start_after == entry[1]
 

@@ -38,11 +38,11 @@ class Locks:
 
     @property
     def any(self) -> bool:
-        """Tell whether anything is locked."""
+        """Return whether anything is locked."""
         return bool(self._owners)
 
     def taken(self, lock: Lock, owner: Owner | None = None) -> bool:
-        """Tell whether somebody else holds a lock."""
+        """Return whether somebody else holds a lock."""
         return self._owners.get(lock, owner) is not owner
 
     def take(self, lock: Lock, owner: Owner) -> None:

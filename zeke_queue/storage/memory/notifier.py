@@ -62,7 +62,7 @@ class Bells:
 
     @property
     def anyone(self) -> bool:
-        """Tell whether there is anybody to be told anything."""
+        """Return whether there is anybody to be told anything."""
         return bool(self._sleepers or self._watchers)
 
     def queue(self, name: str) -> None:
@@ -73,12 +73,12 @@ class Bells:
             bell.ring()
 
     def job(self, job_id: UUID) -> None:
-        """Tell those who watch a job."""
+        """Notify the watchers of a job."""
         for told in self._watchers.get(job_id, ()):
             told.ring(job_id)
 
     def all_jobs(self) -> None:
-        """Tell whoever watches of each job that they watch."""
+        """Notify every watcher of each job that it watches."""
         for job_id in self._watchers:
             self.job(job_id)
 
@@ -99,12 +99,12 @@ class Bells:
         return MemoryWatch(self, Told(self._clock))
 
     def hang(self, told: Told, ids: Iterable[UUID]) -> None:
-        """Have a watch told of each change of some jobs."""
+        """Register a watch for changes of some jobs."""
         for job_id in ids:
             _hang(self._watchers, job_id, told, None)
 
     def take_down(self, told: Told, ids: Iterable[UUID]) -> None:
-        """Have it told of them no more."""
+        """Unregister a watch."""
         for job_id in ids:
             _take_down(self._watchers, job_id, told)
 

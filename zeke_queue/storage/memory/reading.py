@@ -139,7 +139,7 @@ def _fits(row: Row, which: JobFilter) -> bool:
 
 
 def _tells(row: Row, text: str, *, open_to_it: bool) -> bool:
-    """Tell whether a row has a text in it."""
+    """Return whether a row has a text in it."""
     inside = (row.data, row.output) if open_to_it else ()
     return any(contains(one, text) for one in (str(row.id), row.singleton_key, *inside))
 

@@ -67,7 +67,7 @@ class Row:
 
     @property
     def waits(self) -> bool:
-        """Tell whether the job waits for a worker."""
+        """Return whether the job waits for a worker."""
         return self.state is JobState.CREATED or self.state is JobState.RETRY
 
     def begin(self, worker: UUID | None, now: datetime) -> None:

@@ -87,7 +87,7 @@ def give_back(
 
 
 def suspend(scope: Scope, now: datetime, waiting: Iterable[Waiting], *, again: bool) -> set[UUID]:
-    """Let active jobs wait for others, the lower id first."""
+    """Suspend active jobs until others have ended, the lower id first."""
     changed: set[UUID] = set()
     for job_id, attempt, child_id in sorted(waiting):
         row = scope.row(job_id)
@@ -129,7 +129,7 @@ def await_end(scope: Scope, row: Row) -> None:
 
 
 def wake(scope: Scope, now: datetime, ended: Iterable[UUID], passed: Callable[[UUID], bool]) -> None:
-    """Let jobs go on that wait for those which have ended, but for those that others have locked."""
+    """Resume jobs that wait for those which have ended, except those that other transactions have locked."""
     for job_id in ended:
         child = scope.row(job_id)
         if child is None or not child.awaited or child.state not in FINAL:
@@ -153,7 +153,7 @@ def _fail(scope: Scope, row: Row, outcome: Failed, error: str, now: datetime) ->
 
 
 def _was_given_back(row: Row, outcome: Failed | Released, error: str) -> bool:
-    """Tell whether an ended or waiting row came to be so by this very outcome."""
+    """Return whether an ended or waiting row came to be so by this very outcome."""
     if row.state is JobState.FAILED and _superseded(row):
         return isinstance(outcome, Released) or outcome.retry_in is not None
     if isinstance(outcome, Released):
@@ -234,7 +234,7 @@ def cancelled_along(scope: Scope, ids: Iterable[UUID]) -> set[tuple[UUID, UUID |
 
 
 def resume(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
-    """Let cancelled jobs wait again, and of those that do, the children that were cancelled along."""
+    """Put cancelled jobs back into their queues, with the children that were cancelled with them."""
     family = cancelled_along(scope, ids)
     changed: set[UUID] = set()
     due = {job_id for job_id, parent in family if parent is None}
@@ -246,7 +246,7 @@ def resume(scope: Scope, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
 
 
 def bring_back(scope: Scope, now: datetime, ids: Iterable[UUID], event: Event) -> set[UUID]:
-    """Let ended jobs wait again, due at once, unless another holds their place; the lower id gets it."""
+    """Put ended jobs back into their queues, due at once, unless another job holds their key."""
     changed: set[UUID] = set()
     for job_id in sorted(set(ids)):
         row = scope.row(job_id)
@@ -318,5 +318,5 @@ def overdue(
 
 
 def is_dead(worker: WorkerInfo | None, now: datetime) -> bool:
-    """Tell whether a worker is gone, or had been silent for longer than its lease at this instant."""
+    """Return whether a worker is gone, or had been silent for longer than its lease at this instant."""
     return worker is None or worker.beat_on is None or worker.beat_on + timedelta(seconds=worker.lease) < now

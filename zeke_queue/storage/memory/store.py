@@ -126,7 +126,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
         return child.id if self._tables.known(child.id) else None
 
     async def suspend(self, waiting: Sequence[Waiting], *, again: bool = False) -> set[UUID]:
-        """Let active jobs wait for the end of others."""
+        """Suspend active jobs until others have ended."""
         now = self._clock.now()
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_waiting(waiting))
@@ -135,7 +135,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
         return changed
 
     async def wake_parents(self, limit: int) -> int:
-        """Let jobs go on whose child has ended without their having been told."""
+        """Resume jobs whose child has ended and that were not notified."""
         check_limit(limit)
         now = self._clock.now()
         free = (row for row in self._tables.overlooked() if not self._locks.taken(row.id))
@@ -292,7 +292,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin, Memo
                 yield line, free if room is None else min(free, room)
 
     def _passed(self, job_id: UUID) -> bool:
-        """Tell whether a claim passes a row over: it is locked, or chance says that it is."""
+        """Return whether a claim passes a row over: it is locked, or chance says that it is."""
         return self._locks.taken(job_id) or (
             self._random is not None and self._random.random() < self._freedom
         )

@@ -99,7 +99,7 @@ class Tables:
             self._children.setdefault(row.parent, {})[row.id] = row
 
     def known(self, job_id: UUID) -> bool:
-        """Tell whether a job of this id is live or archived."""
+        """Return whether a job of this id is live or archived."""
         return job_id in self.jobs or job_id in self.archive
 
     def held_by(self, worker: UUID) -> dict[UUID, Row]:

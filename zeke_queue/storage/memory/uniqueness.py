@@ -46,5 +46,5 @@ def hold_of(name: str, key: str | None, slot: datetime | None) -> Hold | None:
 
 
 def held_in(hold: Hold | None, state: JobState) -> bool:
-    """Tell whether a row in this state still holds what it may hold."""
+    """Return whether a row in this state still holds what it may hold."""
     return hold is not None and RANK[state] < hold.until

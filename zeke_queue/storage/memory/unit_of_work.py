@@ -40,7 +40,7 @@ class Scope(Protocol):
         ...
 
     def known(self, job_id: UUID) -> bool:
-        """Tell whether a job of this id is live or archived."""
+        """Return whether a job of this id is live or archived."""
         ...
 
     def active(self) -> Iterable[Row]:
@@ -99,7 +99,7 @@ class Direct:
         return self._tables.jobs.get(job_id)
 
     def known(self, job_id: UUID) -> bool:
-        """Tell whether a job is known."""
+        """Return whether a job is known."""
         return self._tables.known(job_id)
 
     def holder(self, hold: Hold) -> UUID | None:
@@ -134,7 +134,7 @@ class Direct:
             self.tell(row)
 
     def tell(self, row: Row) -> None:
-        """Tell watchers of a job, and sleepers of its queue if the row is, or makes room for, work."""
+        """Notify watchers of a job, and idle workers of its queue if the row is, or makes room for, work."""
         self._bells.job(row.id)
         if row.waits:
             if row.start_after <= self._clock.now():
@@ -171,7 +171,7 @@ class Pending:
         return self._rows.get(job_id) or self._tables.jobs.get(job_id)
 
     def known(self, job_id: UUID) -> bool:
-        """Tell whether a job is known here."""
+        """Return whether a job is known here."""
         return job_id in self._rows or self._tables.known(job_id)
 
     def active(self) -> Iterable[Row]:

@@ -106,7 +106,7 @@ class MemoryVerbs:
         schedules.serve(self._scope, name, last_tick, next_tick)
 
     async def _wake(self, changed: Iterable[UUID]) -> None:
-        """Let jobs go on that wait for those of these which have ended.
+        """Resume the jobs that wait for those of these which have ended.
 
         A transaction, which holds locks, passes over those that others have locked, and leaves them to a
         sweep; a statement of its own waits for them, with what it changed before committed.

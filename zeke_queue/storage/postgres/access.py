@@ -55,7 +55,7 @@ class PostgresAccess:
         await self._session.run("use_key", {"id": key_id})
 
     async def revoke_key(self, key_id: UUID) -> bool:
-        """Let a key be good no more, and end its sessions."""
+        """Revoke a key and delete its sessions."""
         return bool(await self._session.run("revoke_key", {"id": key_id}))
 
     async def open_session(self, digest: bytes, key_id: UUID, seconds: float) -> bool:

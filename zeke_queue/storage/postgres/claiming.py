@@ -105,7 +105,7 @@ class Claims:
         return taken
 
     def _may_reach_further(self) -> bool:
-        """Tell whether to look past what is locked at the heads; on an idle queue that would be in vain."""
+        """Return whether to look past what is locked at the heads; on an idle queue that would be in vain."""
         now = self._clock.monotonic()
         if self._marking and now < self._further_due:
             return False
@@ -113,7 +113,7 @@ class Claims:
         return True
 
     def _trusts(self, name: str, now: float) -> bool:
-        """Tell whether a queue has marks that were made, in the end, by a claim without any a moment ago."""
+        """Return whether a queue's marks come, in the end, from a claim without any a moment ago."""
         return name in self._marks and now < self._full_look_due.get(name, 0.0)
 
     def _note_full_looks(self, names: Iterable[str], began: float) -> None:

@@ -152,7 +152,7 @@ class Connections:
 
 
 def _is_open(connection: Connection) -> bool:
-    """Tell whether the server has not closed a connection meanwhile, as it does when it restarts.
+    """Return whether the server has not closed a connection meanwhile, as it does when it restarts.
 
     That is read from the socket, and costs less than a microsecond. The first look may find what the server
     said as it went, and only the second one that it is gone.

@@ -114,7 +114,7 @@ def _why_unavailable(error: Exception, state: str, said: str) -> str | None:
 
 
 def how_to_migrate(schema: str | None) -> str:
-    """Say how to migrate a schema: one that is not the default has to be named there too.
+    """Return how to migrate a schema: one that is not the default has to be named there too.
 
     Args:
         schema: None if it is not known which one it is.
@@ -127,7 +127,7 @@ def how_to_migrate(schema: str | None) -> str:
 
 
 def is_worth_repeating(error: BaseException) -> bool:
-    """Tell whether the server undid the transaction for the sake of others: a deadlock, a lost race."""
+    """Return whether the server undid the transaction for the sake of others: a deadlock, a lost race."""
     return isinstance(error, psycopg.Error) and error.sqlstate in _SERIALIZATION
 
 
@@ -149,7 +149,7 @@ def check_server(version: int) -> None:
 
 
 def _broke(error: Exception) -> bool:
-    """Tell whether a connection could not be made, broke, or was closed under a statement."""
+    """Return whether a connection could not be made, broke, or was closed under a statement."""
     if isinstance(error, psycopg.ProgrammingError):
         # psycopg finds an unreadable connection string by itself; that is no matter of trying again.
         return False
@@ -169,7 +169,7 @@ def _wrong_option(error: Exception) -> BadSetting | None:
 
 
 def _grant(said: str) -> str:
-    """Say how to get a right that a server's message speaks of."""
+    """Return how to grant the right that a server's message names."""
     refused = _REFUSED.search(said)
     if refused and refused[1] == "database":
         return (

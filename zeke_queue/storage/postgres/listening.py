@@ -90,12 +90,12 @@ class Listener:
                     del self._bells[place]
 
     def hang(self, told: Told, ids: Iterable[UUID]) -> None:
-        """Have a watch told of jobs."""
+        """Register a watch for jobs."""
         for job_id in ids:
             self._watched.setdefault(str(job_id), {})[told] = job_id
 
     def take_down(self, told: Told, ids: Iterable[UUID]) -> None:
-        """Have it told of jobs no more."""
+        """Unregister a watch from jobs."""
         for name in map(str, ids):
             watches = self._watched.get(name, {})
             watches.pop(told, None)

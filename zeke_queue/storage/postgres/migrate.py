@@ -110,7 +110,7 @@ def sql(schema: str = "pgboss") -> str:
 
 
 async def check(dsn: str, schema: str = "pgboss", *, reading: bool = False) -> None:
-    """See that the database can be worked with; changes nothing.
+    """Check that the database can be used; changes nothing.
 
     Args:
         dsn: the database.
@@ -149,7 +149,7 @@ def _check(dsn: str, schema: str, *, reading: bool) -> None:
 def _check_rights(
     connection: Connection, schema: str, wanted: Mapping[str, str], *, reading: bool, of: str = "%s"
 ) -> None:
-    """See that the role has these rights; ``of`` may let pass those on tables that are missing."""
+    """Check that the role has these rights; ``of`` may leave out those on tables that are missing."""
     for table, rights in wanted.items():
         for right in rights.split(", "):
             has = _one(connection, f"select has_table_privilege({of}, %s)", f"{schema}.{table}", right)
@@ -158,7 +158,7 @@ def _check_rights(
 
 
 def _lacking(connection: Connection, right: str, on: str, schema: str, *, reading: bool) -> Forbidden:
-    """Say which right is missing, and how to get all that are: those for working are many, and doctor's."""
+    """Return which right is missing, and where all grants are printed: by doctor."""
     role, quoted = connection.execute("select current_user::text, quote_ident(current_user)").fetchall()[0]
     advice = (
         f"As the tables' owner: grant usage on schema {schema} to {quoted};"

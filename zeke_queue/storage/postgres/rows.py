@@ -111,7 +111,7 @@ def of_new_jobs(jobs: Sequence[NewJob]) -> dict[str, Any]:
 
 
 def is_plain(job: NewJob) -> bool:
-    """Tell whether ``insert_plain`` inserts a job whole."""
+    """Return whether ``insert_plain`` inserts a job whole."""
     return _beyond_plain(job) == _PLAIN_VALUES
 
 
@@ -185,7 +185,7 @@ class Outcomes:
 
     @property
     def may_collide(self) -> bool:
-        """Tell whether a job is to wait again, for which its place must be free."""
+        """Return whether a job is to wait again, for which its place must be free."""
         return any(row[3] is not None for row in self.rows)
 
     def parameters(self) -> dict[str, Any]:

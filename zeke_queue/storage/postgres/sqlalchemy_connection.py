@@ -32,7 +32,7 @@ _UNIQUE: Final = "23505"
 
 
 def is_alchemy(connection: object) -> bool:
-    """Tell whether this is something of SQLAlchemy's, which need not be installed."""
+    """Return whether this is something of SQLAlchemy's, which need not be installed."""
     return type(connection).__module__.partition(".")[0] == "sqlalchemy"
 
 

@@ -111,7 +111,7 @@ class PostgresStorage(
         return await self._in_transaction(lambda verbs: verbs.insert_child(child, attempt))
 
     async def suspend(self, waiting: Sequence[Waiting], *, again: bool = False) -> set[UUID]:
-        """Let active jobs wait for the end of others, each in a transaction of its own."""
+        """Suspend active jobs until others have ended, each in a transaction of its own."""
         changed: set[UUID] = set()
         for one in sorted(waiting):
             changed |= await self._in_transaction(partial(PostgresVerbs.suspend_one, waiting=one))
@@ -121,7 +121,7 @@ class PostgresStorage(
         return changed
 
     async def wake_parents(self, limit: int) -> int:
-        """Let jobs go on whose child has ended without their having been told."""
+        """Resume jobs whose child has ended and that were not notified."""
         return len(await self._session.run("wake_overlooked", self._channels, limit=check_limit(limit)))
 
     async def extend(self, extended: Sequence[Extended]) -> set[UUID]:

@@ -47,12 +47,12 @@ class PostgresTransaction(PostgresVerbs):
         self._undone.append(undo)
 
     def committed(self) -> None:
-        """Tell those who wait for the commit."""
+        """Call the callbacks of the commit."""
         for apply in self._applied:
             apply()
 
     def rolled_back(self) -> None:
-        """Tell those who have something to undo."""
+        """Call the callbacks of the rollback."""
         for undo in reversed(self._undone):
             undo()
 

@@ -186,7 +186,7 @@ class PostgresVerbs:
         return inserted
 
     async def suspend_one(self, waiting: Waiting) -> set[UUID]:
-        """Let a job wait for another one, in a transaction; the parent is locked before its child."""
+        """Suspend a job until another one has ended, in a transaction; lock the parent before its child."""
         await self._runner.run("lock_jobs", {"ids": [waiting.id]})
         await self._runner.run("lock_jobs", {"ids": [waiting.child]})
         outcomes = Outcomes(waiting=[waiting])
@@ -207,7 +207,7 @@ class PostgresVerbs:
         await self._runner.run("serve_ticks", {"name": name, "last_tick": last_tick, "next_tick": next_tick})
 
     async def _bring_back(self, ids: Sequence[UUID], state: str, *from_states: str) -> set[UUID]:
-        """Let ended jobs wait again; one whose place was taken stays as it is."""
+        """Put ended jobs back into their queues; one whose key or slot was taken stays as it is."""
         if not ids:
             return set()
         parameters = {"state": state, "from_states": list(from_states)}
@@ -220,7 +220,7 @@ class PostgresVerbs:
             return await self._in_transaction(lambda verbs: verbs.bring_back_singly(ids, parameters))
 
     async def bring_back_singly(self, ids: Sequence[UUID], parameters: dict[str, Any]) -> set[UUID]:
-        """Let ended jobs wait again, one by one in a transaction, the lower id first."""
+        """Put ended jobs back into their queues, one by one in a transaction, the lower id first."""
         await self._runner.run("lock_jobs", {"ids": list(ids)})
         changed: set[UUID] = set()
         for job_id in sorted(set(ids)):

@@ -102,7 +102,7 @@ class WaitingConnection(AsyncConnection[Any]):
         await super().close()
 
     async def _wait_otherwise(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
-        """Let psycopg wait, which takes the socket off the loop when it is done."""
+        """Wait by psycopg's own means, which remove the socket from the loop afterwards."""
         self.forget_socket()
         return await super().wait(gen, *args, **kwargs)
 
@@ -113,7 +113,7 @@ class WaitingConnection(AsyncConnection[Any]):
             loop.add_reader(self._registered.double, self._can_be_read)
 
     def _can_be_read(self) -> None:
-        """Let who waits go on; the loop asks again before he had his turn, so that once is for nobody."""
+        """Wake the waiting task; a second call, before that task has run, does nothing."""
         if self._waiter is not None:
             self._unasked = 0
             if not self._waiter.done():

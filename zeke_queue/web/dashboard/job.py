@@ -82,7 +82,7 @@ async def job(desk: Desk) -> Response:
 
 
 async def held(desk: Desk) -> Response:
-    """Say what keeps a job from beginning, and nothing of one that does not wait."""
+    """Return what keeps a waiting job from starting; nothing for a job that does not wait."""
     found = await _require(desk)
     return desk.page("_job_held.html", job=found, holds=await _holds(desk, found))
 

@@ -61,7 +61,7 @@ async def _page(desk: Desk, asked: Asked, *, status: int = 200, wrong: str | Non
 
 
 async def confirm(desk: Desk) -> Response:
-    """Say what is about to be done with which jobs, and ask whether it shall be."""
+    """Ask for confirmation of an action on these jobs."""
     asked = listing.read(desk.field, desk.fields)
     deed = _deed(desk)
     every = desk.field("every") == "1"

@@ -140,7 +140,7 @@ class Desk:
         return response
 
     def keep(self, response: Response, name: str, value: str, *, seconds: int) -> None:
-        """Have the browser keep a cookie for this dashboard alone, which no script reads."""
+        """Set a cookie for this dashboard alone, which scripts cannot read."""
         secure = self.parts.settings.api_secure_cookies
         response.set_cookie(
             name,

@@ -164,7 +164,7 @@ async def delete(name: str, parts: Parts, caller: Administers) -> Response:
 
 @router.post("/{name:path}/pause", summary="Pause a schedule", responses=shapes.problems(401, 403, 404, 503))
 async def pause(name: str, parts: Parts, caller: Administers) -> shapes.ScheduleShape:
-    """Let a schedule serve no ticks until it is resumed."""
+    """Pause a schedule until it is resumed."""
     del caller
     return await set_paused(parts, name, paused=True)
 
@@ -173,7 +173,7 @@ async def pause(name: str, parts: Parts, caller: Administers) -> shapes.Schedule
     "/{name:path}/resume", summary="Resume a schedule", responses=shapes.problems(401, 403, 404, 503)
 )
 async def resume(name: str, parts: Parts, caller: Administers) -> shapes.ScheduleShape:
-    """Let a paused schedule fire again, from its next tick on."""
+    """Resume a paused schedule from its next tick on."""
     del caller
     return await set_paused(parts, name, paused=False)
 

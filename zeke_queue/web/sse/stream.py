@@ -295,7 +295,7 @@ class EventStream(Response):
                     await self._streams.leave(self)
 
     def wake(self) -> None:
-        """Say that there may be something to send."""
+        """Wake the stream, since there may be something to send."""
         self._woken = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -312,7 +312,7 @@ class EventStream(Response):
             leash.reschedule(0.0)
 
     def tick(self, now: float) -> None:
-        """See whether something is due by time."""
+        """Check whether something is due by time."""
         if self._sending_since is not None:
             if now - self._sending_since >= STUCK:
                 self.cut()

@@ -158,7 +158,7 @@ def _annotate(slot: _Slot, tree: _Tree, kinds: set[str], *, legacy: bool) -> Non
 
 
 def _equate(root: list[Any], equalities: object, *, legacy: bool) -> None:
-    """Let places hold the very thing that another place holds."""
+    """Make places refer to the same object as another place."""
     if not equalities:
         return
     others: object = equalities

@@ -52,7 +52,7 @@ class Processes:
 
 
 async def _call(child: Child, request: dict[str, Any], job: JobContext, host: Host) -> dict[str, Any]:
-    """Let a child run a job, passing on what the handler notes."""
+    """Run a job in a child process, passing on its progress and log lines."""
     child.send(to_json(request))
     while True:
         try:

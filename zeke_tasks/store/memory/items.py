@@ -102,7 +102,7 @@ class MemoryItems(Scope):
         return True
 
     async def lock_video(self, video_id: str) -> None:
-        """Let nobody else lock a video until the transaction ends."""
+        """Lock a video until the transaction ends."""
         await self._lock([f"video {video_id}"])
 
     async def put_content(self, content: Content) -> None:

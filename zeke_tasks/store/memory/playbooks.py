@@ -89,7 +89,7 @@ class MemoryPlaybooks(Scope):
         return self._runs.get(run_id)
 
     async def begin_run(self, run_id: UUID) -> bool:
-        """Let a pending run be running."""
+        """Start a pending run."""
         run = await self.lock_run(run_id)
         if run is None or run.status is not RunStatus.PENDING:
             return False
@@ -97,7 +97,7 @@ class MemoryPlaybooks(Scope):
         return True
 
     async def resume_run(self, run_id: UUID) -> bool:
-        """Let a run that failed or was cancelled be running again."""
+        """Resume a run that failed or was cancelled."""
         run = await self.lock_run(run_id)
         if run is None or run.status not in {RunStatus.FAILED, RunStatus.CANCELLED}:
             return False

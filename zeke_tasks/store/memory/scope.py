@@ -52,7 +52,7 @@ class Scope:
         return layer
 
     def commit(self) -> None:
-        """Let everybody see what was written."""
+        """Make the rows visible to others."""
         for layer in self._layers:
             layer.commit()
         self._locks.release(self._owner)

@@ -82,7 +82,7 @@ class MemorySources(Scope):
         return sorted(self._sources.values(), key=lambda source: (source.type, source.name, source.id))
 
     async def set_active(self, source_id: UUID, *, active: bool) -> bool:
-        """Let a source be checked, or not any more."""
+        """Pause or resume the checks of a source."""
         self._require_open()
         if self._sources.get(source_id) is None:
             return False

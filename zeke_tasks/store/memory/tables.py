@@ -97,7 +97,7 @@ class Layer(Generic[K, V]):
                 yield value
 
     def commit(self) -> None:
-        """Let everybody see the changes."""
+        """Make the changes visible to others."""
         table = self._table
         for key, value in self._changes.items():
             if value is None:

@@ -36,7 +36,7 @@ class MemoryTeams(Scope):
     async def set_reading_state(
         self, story_id: UUID, team_ids: Collection[UUID], state: ReadingState
     ) -> list[UUID]:
-        """Say how far teams are with a story."""
+        """Set how far teams are with a story."""
         if story_id not in await self._lock_stories([story_id]):
             return []
         changed: list[UUID] = []

@@ -65,7 +65,7 @@ class PostgresItems(Session):
         return bool(await self._run("finish_item", id=item_id, status=status, error=message(error)))
 
     async def lock_video(self, video_id: str) -> None:
-        """Let nobody else lock a video until the transaction ends."""
+        """Lock a video until the transaction ends."""
         await self._run("lock_video", video_id=video_id)
 
     async def put_content(self, content: Content) -> None:

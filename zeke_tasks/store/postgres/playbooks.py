@@ -95,11 +95,11 @@ class PostgresPlaybooks(Session):
         return _as_run(rows[0]) if rows else None
 
     async def begin_run(self, run_id: UUID) -> bool:
-        """Let a pending run be running."""
+        """Start a pending run."""
         return bool(await self._run("begin_run", id=run_id))
 
     async def resume_run(self, run_id: UUID) -> bool:
-        """Let a run that failed or was cancelled be running again."""
+        """Resume a run that failed or was cancelled."""
         return bool(await self._run("resume_run", id=run_id))
 
     async def end_run(self, run_id: UUID, status: RunStatus, error: str | None = None) -> bool:

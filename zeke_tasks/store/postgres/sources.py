@@ -60,7 +60,7 @@ class PostgresSources(Session):
         return [_source(row) for row in await self._run("every_source")]
 
     async def set_active(self, source_id: UUID, *, active: bool) -> bool:
-        """Let a source be checked, or not any more."""
+        """Pause or resume the checks of a source."""
         return bool(await self._run("set_active", id=source_id, active=active))
 
     async def move_source(self, source_id: UUID, url: str) -> bool:

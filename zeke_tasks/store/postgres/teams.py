@@ -26,7 +26,7 @@ class PostgresTeams(Session):
     async def set_reading_state(
         self, story_id: UUID, team_ids: Collection[UUID], state: ReadingState
     ) -> list[UUID]:
-        """Say how far teams are with a story."""
+        """Set how far teams are with a story."""
         rows = await self._run(
             "set_reading_state", story_id=story_id, team_ids=sorted(set(team_ids)), state=state
         )
