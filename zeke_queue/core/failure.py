@@ -14,6 +14,7 @@ from zeke_queue.errors import NotJson
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
 
 MESSAGE_MAX: Final = 2_000
 """Characters kept of a message."""
@@ -32,6 +33,8 @@ _CUT_ROOM: Final = 60
 _OWN_KEYS: Final = frozenset({"type", "message", "traceback"})
 _GROUP_WIDTH: Final = 10
 _GROUP_DEPTH: Final = 5
+_BEFORE_HANDLERS: Final = frozenset({"zeke_queue", "asyncio"})
+"""Packages whose frames a traceback has before those of the handler."""
 
 
 def error_output(exc: BaseException, **extra: Any) -> str:
@@ -96,14 +99,34 @@ def _traceback(exc: BaseException) -> str:
     """Format with causes and groups; or, if the exception defeats that, the frames alone."""
     formatted = _guarded(
         lambda: "".join(
-            tracebacks.TracebackException.from_exception(
-                exc, compact=True, max_group_width=_GROUP_WIDTH, max_group_depth=_GROUP_DEPTH
+            tracebacks.TracebackException(
+                type(exc),
+                exc,
+                _application_part(exc.__traceback__),
+                compact=True,
+                max_group_width=_GROUP_WIDTH,
+                max_group_depth=_GROUP_DEPTH,
             ).format()
         )
     )
     if formatted is None:
         formatted = _guarded(lambda: "".join(tracebacks.format_tb(exc.__traceback__)))
     return formatted if formatted is not None else f"<no traceback of {type(exc).__name__} can be had>"
+
+
+def _application_part(traceback: TracebackType | None) -> TracebackType | None:
+    """Return a traceback without the worker's frames before the first of the application's.
+
+    Where there are none of the application's, all frames stay: the error is the worker's own.
+    """
+    part = traceback
+    while part is not None and _package(part) in _BEFORE_HANDLERS:
+        part = part.tb_next
+    return part or traceback
+
+
+def _package(part: TracebackType) -> str:
+    return str(part.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
 
 
 def _guarded(get: Callable[[], str]) -> str | None:

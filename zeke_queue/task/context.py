@@ -102,6 +102,7 @@ class JobContext:
         deadline: on the worker's monotonic clock, when this attempt expires.
         cancelled: whether the job should stop: it was cancelled, its time is up, or the worker ends. An async
             handler gets ``CancelledError``; a handler in a thread has to look here from time to time.
+        interrupted: whether ``outcome`` or ``call`` has raised ``Wait`` in this attempt.
     """
 
     __slots__ = (
@@ -114,6 +115,7 @@ class JobContext:
         "cancelled",
         "deadline",
         "id",
+        "interrupted",
         "parent",
         "priority",
         "retry_count",
@@ -129,6 +131,7 @@ class JobContext:
         self.priority = claimed.priority
         self.deadline = deadline
         self.cancelled = False
+        self.interrupted = False
         self._raw_meta = claimed.meta
         self._host = host
         self._children: set[str] | None = None
@@ -250,6 +253,7 @@ class JobContext:
         signal = Wait(child)
         found = await self._host.look(self, signal.child)
         if found.state not in FINAL:
+            self.interrupted = True
             raise signal
         return found
 

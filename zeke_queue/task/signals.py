@@ -11,7 +11,7 @@ from zeke_queue.errors import BadOption
 
 
 class Signal(Exception):
-    """What the four signals have in common: they are instructions, not errors."""
+    """The base of the signals that are exceptions: instructions to the worker, not errors."""
 
 
 class Retry(Signal):
@@ -60,12 +60,13 @@ class Snooze(Signal):
         super().__init__(f"Snoozed for {self.seconds:g} s")
 
 
-class Wait(Signal):
-    """Go on when another job has ended, however it ended, and hold no place meanwhile.
+class Wait(BaseException):
+    """Go on when another job has ended, however it ended, and hold no slot meanwhile.
 
-    The handler runs again from its beginning then, which uses up no retry. ``JobContext.outcome`` raises it
-    where it is needed. Who raises it for a job that has ended, or that there is none of, runs again at once,
-    and again each time: ``outcome`` looks first.
+    It is not an ``Exception``, so that ``except Exception`` around ``job.call`` lets it through. The handler
+    runs again from its beginning when the other job has ended, which uses up no retry.
+    ``JobContext.outcome`` raises it where it is needed, and looks first: a handler that raises it for a job
+    that has ended, or does not exist, runs again at once, each time.
 
     Args:
         child: the job, or its id.

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
 EXPIRED_TYPE: Final = "Expired"
 
+_SWALLOWED: Final = (
+    "job.call or job.outcome ended this attempt with a Wait, which the handler caught before it returned; "
+    "let the Wait propagate: except BaseException and gather(return_exceptions=True) catch it"
+)
+
 
 class Outcomes:
     """Makes outcomes.
@@ -42,6 +47,8 @@ class Outcomes:
         claimed = held.claimed
         if held.reason is not None and held.reason != "shutdown":
             return None if held.reason == "lost" else self.expired(held)
+        if held.context is not None and held.context.interrupted:
+            return self._unstorable(held, "Wait", _SWALLOWED)
         if result is None:
             return Completed(claimed.id, claimed.attempt, None)
         try:

@@ -36,7 +36,7 @@ class Worker:
 
     Args:
         queue: whose catalog and storage it works on.
-        concurrency: how many jobs run at once.
+        concurrency: how many jobs run at once; JOBS_CONCURRENCY by default.
         queues: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
             all its names.
         poll: seconds between looks for work while nobody wakes it.
@@ -58,7 +58,7 @@ class Worker:
         self,
         queue: Queue,
         *,
-        concurrency: int = 10,
+        concurrency: int | None = None,
         queues: Sequence[str | Task[Any, Any]] | None = None,
         poll: float = 2.0,
         lease: float = 15.0,
@@ -69,6 +69,7 @@ class Worker:
         executor: Executor | None = None,
         watchdog: float | None = 1.0,
     ) -> None:
+        concurrency = queue.settings.jobs_concurrency if concurrency is None else concurrency
         if type(concurrency) is not int or concurrency < 1:
             raise BadOption(f"concurrency: {concurrency!r} is out of range; give 1 or more")
         for name, value in (("poll", poll), ("lease", lease), ("beat", beat)):

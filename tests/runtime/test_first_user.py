@@ -1,0 +1,122 @@
+"""What a first user met: a swallowed ``Wait``, tracebacks of the worker's, a worker without the settings."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cases import check_each_async
+from tests.runtime.workers.place import Place, turns
+from zeke_queue.client.queue import Queue
+from zeke_queue.errors import BadOption
+from zeke_queue.model import JobState
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
+from zeke_queue.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def catching_exceptions(place: Place) -> Any:
+    @place.catalog.task("parent")
+    async def parent(job: JobContext) -> Any:
+        try:
+            return (await job.call("child")).output
+        except Exception:  # noqa: BLE001 - what handlers write
+            return "swallowed"
+
+    return parent
+
+
+def gathering_exceptions(place: Place) -> Any:
+    @place.catalog.task("parent")
+    async def parent(job: JobContext) -> Any:
+        found = await asyncio.gather(job.call("child"), return_exceptions=True)
+        return repr(found)
+
+    return parent
+
+
+def catching_everything(place: Place) -> Any:
+    @place.catalog.task("parent")
+    async def parent(job: JobContext) -> Any:
+        try:
+            return (await job.call("child")).output
+        except BaseException:  # noqa: BLE001 - what handlers write
+            return "swallowed"
+
+    return parent
+
+
+async def test_wait_passes_except_exception_and_a_swallowed_one_fails_the_job() -> None:
+    async def check(define: Callable[[Place], Any], state: JobState, output: Any) -> None:
+        place = Place()
+
+        @place.catalog.task("child")
+        async def child() -> str:
+            return "done"
+
+        job = await place.run_one(define(place))
+        assert job.state is state
+        if state is JobState.COMPLETED:
+            assert job.output == output
+        else:
+            assert (job.output["type"], "let the Wait propagate" in job.output["message"]) == (output, True)
+
+    await check_each_async(
+        {
+            "except Exception": (catching_exceptions, JobState.COMPLETED, "done"),
+            "gather(return_exceptions=True)": (gathering_exceptions, JobState.FAILED, "Wait"),
+            "except BaseException": (catching_everything, JobState.FAILED, "Wait"),
+        },
+        check,
+    )
+
+
+async def test_a_traceback_begins_with_the_handler() -> None:
+    place = Place()
+
+    @place.catalog.task("async", retry_limit=0)
+    async def fails() -> None:
+        raise ValueError("broken")
+
+    @place.catalog.task("thread", retry_limit=0)
+    def fails_in_a_thread() -> None:
+        raise ValueError("broken")
+
+    async def check(task: Any, handler: str) -> None:
+        lines = (await place.run_one(task)).output["traceback"].splitlines()
+        assert lines[0] == "Traceback (most recent call last):"
+        assert lines[1].endswith(f"in {handler}")
+
+    await check_each_async([(fails, "fails"), (fails_in_a_thread, "fails_in_a_thread")], check)
+
+
+async def test_a_worker_takes_its_concurrency_from_the_settings() -> None:
+    running: list[int] = []
+    most: list[int] = []
+    catalog = Catalog()
+
+    @catalog.task("work")
+    async def work() -> None:
+        running.append(1)
+        most.append(len(running))
+        await turns(3)
+        running.pop()
+
+    async def check(worker: Callable[[Queue], Worker], expected: int) -> None:
+        most.clear()
+        async with Queue.in_memory(catalog, settings=Settings(jobs_concurrency=2)) as queue:
+            for _ in range(8):
+                await queue.send(work)
+            await worker(queue).drain()
+        assert max(most) == expected
+
+    await check_each_async([(Worker, 2), (lambda queue: Worker(queue, concurrency=3), 3)], check)
+    async with Queue.in_memory(catalog) as queue:
+        with pytest.raises(BadOption, match="concurrency: 0"):
+            Worker(queue, concurrency=0)
