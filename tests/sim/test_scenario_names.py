@@ -1,0 +1,60 @@
+"""How scenarios are named: packages, modules with a ``SCENARIO``, ``module:attribute``, and pyproject.toml."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from typer.testing import CliRunner
+
+from tests import scenarios
+from zeke_sim.cli import sim
+from zeke_sim.errors import SimulationError
+from zeke_sim.experiment.scenario import configured, expand, load
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_package_stands_for_its_modules_with_a_scenario() -> None:
+    assert expand(["tests.scenarios"]) == [scenarios.full(name) for name in scenarios.names()]
+    assert expand(["tests.scenarios.cron", "tests.scenarios.catalog:WHOLE"]) == [
+        "tests.scenarios.cron",
+        "tests.scenarios.catalog:WHOLE",
+    ]
+    with pytest.raises(SimulationError, match=r"no module of the package 'tests\.unit' has a SCENARIO"):
+        expand(["tests.unit"])
+
+
+def test_every_scenario_is_loaded_by_the_name_that_its_plans_have() -> None:
+    for name in [*map(scenarios.full, scenarios.names()), "tests.scenarios.catalog:WHOLE"]:
+        assert load(name).name == name
+
+
+def test_a_name_that_leads_to_no_scenario_is_refused() -> None:
+    with pytest.raises(SimulationError, match="can't be loaded.*give a module with a SCENARIO"):
+        load("tests.scenarios")
+    with pytest.raises(SimulationError, match="is a function"):
+        load("tests.scenarios:names")
+
+
+def test_the_nearest_project_lists_the_scenarios(tmp_path: Path) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    with pytest.raises(SimulationError, match="none is named; give a package"):
+        configured(inner)
+    project = tmp_path / "pyproject.toml"
+    project.write_text('[tool.zeke.sim]\nscenarios = ["shop.worlds"]\n')
+    assert configured(inner) == ["shop.worlds"]
+    project.write_text('[tool.zeke.sim]\nscenarios = "shop.worlds"\n')
+    with pytest.raises(SimulationError, match=r"tool\.zeke\.sim\.scenarios must be a list"):
+        configured(inner)
+
+
+def test_the_command_line_says_how_to_name_a_scenario(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(sim, ["run"])
+    assert result.exit_code == 2
+    assert "scenario: none is named" in result.output
