@@ -1,4 +1,4 @@
-"""How scenarios are named: packages, modules with a ``SCENARIO``, ``module:attribute``, and pyproject.toml."""
+"""How scenarios are named: packages, modules with a ``SCENARIO``, ``module:attribute``, pyproject.toml."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_scenario_is_loaded_by_the_name_that_its_plans_have() -> None:
 
 
 def test_a_name_that_leads_to_no_scenario_is_refused() -> None:
-    with pytest.raises(SimulationError, match="can't be loaded.*give a module with a SCENARIO"):
+    with pytest.raises(SimulationError, match="give a module with a SCENARIO"):
         load("tests.scenarios")
     with pytest.raises(SimulationError, match="is a function"):
         load("tests.scenarios:names")
